@@ -1,0 +1,263 @@
+//! What the engine needs of the world, owned here and implemented elsewhere: `aws` on AWS, `simulation` in memory.
+
+use rollout::journal::JournalEntry;
+use rollout::look::Look;
+use rollout::policy::Policy;
+use rollout::target::{DeploymentRecord, TargetState};
+use rollout::{
+    Command, CommandId, EcsPair, Effect, Name, Outcome, Release, ReleaseId, Seconds, Snapshot, TargetId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+
+/// Identity of one holding of a target: unique for each pass.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseId(pub String);
+
+/// Why the ledger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Somebody else wrote in between: the lease is another's, or the revision moved. Start over, or stop.
+    #[error("somebody else has written to {target} since it was read")]
+    Conflict {
+        /// What was written to.
+        target: String,
+    },
+    /// The ledger could not be reached, or was too busy. Perhaps it was written, perhaps not.
+    #[error("the ledger did not answer while {doing}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        doing: &'static str,
+        /// Why, for people.
+        reason: String,
+    },
+    /// What is stored cannot be read: a newer format, or damage. Nothing is guessed.
+    #[error("what the ledger holds of {what} cannot be read: {reason}")]
+    Unreadable {
+        /// Which item.
+        what: String,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A wish to hold a target.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The new holding's identity.
+    pub lease: LeaseId,
+    /// When it was asked.
+    pub now: Timestamp,
+    /// Take the target from this holding if it is still the one: its holder was given longer than its lease.
+    pub steal: Option<LeaseId>,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Debug)]
+pub enum Begin {
+    /// Held now; this is what is remembered.
+    Granted(Box<Loaded>),
+    /// Somebody else holds it.
+    Held {
+        /// Who.
+        by: LeaseId,
+    },
+}
+
+/// A target that is held.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is remembered; a new state for a target that was never written.
+    pub state: TargetState,
+    /// Counts every commit; a commit names the one that it was decided on.
+    pub revision: u64,
+}
+
+/// What a decision wants written, all of it or nothing.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The next state.
+    pub state: &'a TargetState,
+    /// What happened. Sequences continue the target's; an entry is written once, never over another.
+    pub journal: &'a [JournalEntry],
+    /// Deployments to write into the history, by number.
+    pub history: &'a [DeploymentRecord],
+    /// Commands that are done with.
+    pub consumed: &'a [CommandId],
+    /// When the sweeper shall wake the target if nothing else does; none: it is at rest.
+    pub due_at: Option<Timestamp>,
+    /// Give the lease back with this write.
+    pub release_lease: bool,
+}
+
+/// A policy as the ledger holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Counts up from 1 for each application.
+    pub version: u64,
+    /// The checked policy.
+    pub policy: Policy,
+    /// The file's text, as it was applied.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+    /// Who applied it, as their identity's issuer writes it.
+    pub by: String,
+}
+
+/// Something outside that targets or services are concerned with: what an event names, to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Watch {
+    /// A CloudWatch alarm, by name.
+    Alarm(String),
+    /// An ECS service: name of the cluster, name of the service.
+    EcsService(String, String),
+    /// An ECR repository, by name.
+    Repository(String),
+}
+
+/// All deployment state. No implementation may scan: every question is answered by key.
+pub trait Ledger: Sync {
+    // --- the drive loop ---
+
+    /// Takes the target's lease if it is free, or is the one that the claim may steal, and reads its state: one round trip.
+    fn begin(&self, target: &TargetId, claim: &Claim) -> impl Future<Output = Result<Begin, LedgerError>> + Send;
+    /// Commands that are not consumed, oldest first, at most 50.
+    fn commands(&self, target: &TargetId) -> impl Future<Output = Result<Vec<Command>, LedgerError>> + Send;
+    /// Writes a decision if the lease and the revision still hold; answers the new revision.
+    ///
+    /// Writing the same commit twice (the answer was lost) is a [`LedgerError::Conflict`] the second time, never a second write.
+    fn commit(
+        &self,
+        target: &TargetId,
+        lease: &LeaseId,
+        revision: u64,
+        commit: &Commit<'_>,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+    /// Gives the lease back without writing anything else. No error if it is another's by now.
+    fn release(&self, target: &TargetId, lease: &LeaseId) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    // --- intake ---
+
+    /// Writes a release if it is new; answers whether it was.
+    fn put_release(&self, release: &Release) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+    /// Writes a command if one of its id was never written to this target (within 30 days of it); answers whether it was new.
+    /// The command is due at once: the sweeper wakes its target if the doorbell's ring is lost.
+    fn put_command(&self, command: &Command) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+    /// The targets that are concerned with `watch`; for a repository: nothing (see [`Ledger::services`]).
+    fn targets_watching(&self, watch: &Watch) -> impl Future<Output = Result<Vec<TargetId>, LedgerError>> + Send;
+    /// The services (application, service) whose images come from `repository`.
+    fn services(&self, repository: &str) -> impl Future<Output = Result<Vec<(Name, Name)>, LedgerError>> + Send;
+    /// Targets whose wake, or whose command's, is due at `now` or before: the most overdue first, at most `limit`.
+    fn overdue(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<TargetId>, LedgerError>> + Send;
+
+    // --- policy ---
+
+    /// Writes a policy as the next version, with its watches, and takes away the watches of what it no longer names;
+    /// answers the version. A text equal to the present one's is not written again.
+    fn apply(
+        &self,
+        policy: &Policy,
+        text: &str,
+        at: Timestamp,
+        by: &str,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+    /// The present policy of an application.
+    fn policy(&self, application: &Name) -> impl Future<Output = Result<Option<Applied>, LedgerError>> + Send;
+    /// The names of all applications that have a policy.
+    fn applications(&self) -> impl Future<Output = Result<Vec<Name>, LedgerError>> + Send;
+
+    // --- questions ---
+
+    /// What is remembered of a target, without holding it.
+    fn state(&self, target: &TargetId) -> impl Future<Output = Result<Option<TargetState>, LedgerError>> + Send;
+    /// Deployments of a target, newest first.
+    fn history(
+        &self,
+        target: &TargetId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<DeploymentRecord>, LedgerError>> + Send;
+    /// Journal entries of a target with a sequence above `after`, oldest first.
+    fn journal(
+        &self,
+        target: &TargetId,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<JournalEntry>, LedgerError>> + Send;
+    /// The newest `limit` journal entries of a target, oldest first.
+    fn journal_tail(
+        &self,
+        target: &TargetId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<JournalEntry>, LedgerError>> + Send;
+    /// Releases of a service, newest push first.
+    fn releases(
+        &self,
+        application: &Name,
+        service: &Name,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Release>, LedgerError>> + Send;
+    /// One release.
+    fn release_by_id(&self, id: &ReleaseId) -> impl Future<Output = Result<Option<Release>, LedgerError>> + Send;
+}
+
+/// What runs, and what is looked at. The only way to ECS, the balancers, autoscaling, alarms and hooks.
+pub trait Cloud: Sync {
+    /// Reads everything that `look` names, in parallel. Never fails: what could not be read is `Unknown`.
+    fn observe(&self, look: &Look) -> impl Future<Output = Snapshot> + Send;
+    /// Makes `effect` true. Whatever happens is an outcome; calls that take longer than the lease allows are cut off
+    /// by time-outs of the implementation's own.
+    fn perform(&self, pair: &EcsPair, effect: &Effect) -> impl Future<Output = Outcome> + Send;
+}
+
+/// An image that a registry holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedImage {
+    /// `registry/repository`, without tag or digest.
+    pub repository_uri: String,
+    /// Content address.
+    pub digest: rollout::ImageDigest,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
+    /// The manifest's artifact media type, where it says one: signatures and charts are no images.
+    pub artifact_media_type: Option<String>,
+}
+
+/// The image registry, read only.
+pub trait Registry: Sync {
+    /// Tagged images of a repository that were pushed at `since` or later, all pages of them.
+    /// The error is for people; the sweep goes on with the next repository.
+    fn images_since(
+        &self,
+        repository: &str,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<PushedImage>, String>> + Send;
+}
+
+/// A wake for a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    /// Whom to wake.
+    pub target: TargetId,
+    /// This holding may be stolen from: it was met when the wake was rung, and the wake was delayed for longer than a lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steal: Option<LeaseId>,
+}
+
+/// Wakes targets, sooner or later, at least once.
+pub trait Doorbell: Sync {
+    /// Wakes the target after `delay`; a delay above the implementation's longest (SQS: 900 s) is cut to it.
+    /// The error is for people: a wake that is lost is found by the sweeper.
+    fn ring(&self, ring: &Ring, delay: Seconds) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// The time, and identities that nobody else has.
+pub trait Clock: Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+    /// A lease identity that was never given before.
+    fn lease_id(&self) -> LeaseId;
+}

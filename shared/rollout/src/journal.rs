@@ -1,0 +1,182 @@
+//! What happened and why: facts in the past tense, never changed, read by people and by the notifier.
+
+use crate::names::{Actor, Slot, TargetId};
+use crate::snapshot::Weights;
+use crate::stage::{Cause, Verdict};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line of a target's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Where.
+    pub target: TargetId,
+    /// Counts up from 1 in each target, without gaps.
+    pub sequence: u64,
+    /// The deployment that it belongs to; none: the target itself.
+    pub deployment: Option<u64>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// A deployment began.
+    Started {
+        /// `sha256:…`
+        digest: String,
+        /// The release's tag.
+        tag: String,
+        /// Version of the policy that it keeps to the end.
+        policy_version: u64,
+        /// Why, in the asker's words.
+        reason: String,
+        /// Alarms that may fire at the start, taken upon themselves by the asker.
+        despite_alarms: Vec<String>,
+    },
+    /// A command changed nothing, and why.
+    CommandRefused {
+        /// What was asked, in a word.
+        command: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A release waits for the running deployment to end.
+    Queued {
+        /// `sha256:…`
+        digest: String,
+        /// The release's tag.
+        tag: String,
+    },
+    /// A release that waited gave way to a newer one.
+    Superseded {
+        /// `sha256:…` of the one that gave way.
+        digest: String,
+        /// Its tag.
+        tag: String,
+        /// The tag of the newer one.
+        by_tag: String,
+    },
+    /// The sides are known: which is stable is read off the live weights.
+    SidesSettled {
+        /// The side that carries all traffic.
+        stable: Slot,
+        /// Its running tasks.
+        stable_running: u32,
+        /// The side that the release goes to.
+        candidate: Slot,
+    },
+    /// A stage began.
+    StageEntered {
+        /// Its name, as [`Stage::name`](crate::Stage::name) has it.
+        stage: String,
+        /// What it aims at, for people.
+        detail: String,
+    },
+    /// The candidate's task definition is there.
+    TaskDefinitionReady {
+        /// ARN, revision included.
+        task_definition: String,
+        /// It was there already.
+        reused: bool,
+    },
+    /// The weights were decided; they are written next.
+    WeightsDecided {
+        /// As they shall be.
+        weights: Weights,
+    },
+    /// The weights were seen live in every rule.
+    WeightsVerified {
+        /// As they are.
+        weights: Weights,
+    },
+    /// Autoscaling limits were taken over for the time of the deployment.
+    AutoscalingBorrowed {
+        /// Whose.
+        slot: Slot,
+        /// Lowest desired count that will be given back.
+        min: u32,
+        /// Highest desired count that will be given back.
+        max: u32,
+    },
+    /// Autoscaling limits were given back.
+    AutoscalingReturned {
+        /// Whose.
+        slot: Slot,
+        /// Lowest desired count.
+        min: u32,
+        /// Highest desired count.
+        max: u32,
+    },
+    /// Every target of the candidate is healthy.
+    CandidateHealthy {
+        /// Healthy targets.
+        healthy: u32,
+    },
+    /// A hook began.
+    HookStarted {
+        /// Its name.
+        hook: String,
+    },
+    /// A hook said yes.
+    HookSucceeded {
+        /// Its name.
+        hook: String,
+    },
+    /// A hook said no, or ran out of time.
+    HookFailed {
+        /// Its name.
+        hook: String,
+        /// Its words.
+        reason: String,
+    },
+    /// Preflight found something that speaks against starting, and waits.
+    Blocked {
+        /// What.
+        reason: String,
+    },
+    /// Somebody else edited a rule; nothing more is written until it is as it was, or a person decides.
+    Halted {
+        /// What was seen, and what should have been.
+        reason: String,
+    },
+    /// The rule is as it was.
+    Resumed,
+    /// Something that the deployment needs did not work; it is tried again.
+    EffectFailed {
+        /// What.
+        effect: String,
+        /// Why.
+        reason: String,
+    },
+    /// Going back began.
+    RollbackStarted {
+        /// Why.
+        cause: Cause,
+    },
+    /// The way back waits: the stable side is not fit to carry traffic.
+    WayBackUnfit {
+        /// What was seen.
+        reason: String,
+    },
+    /// A deployment ended.
+    Ended {
+        /// How.
+        verdict: Verdict,
+        /// Why, for people.
+        reason: String,
+        /// The side that carries all traffic, if one does.
+        live: Option<Slot>,
+    },
+    /// The deployment ended, and this was left undone.
+    LeftBehind {
+        /// What, and what to do about it.
+        what: String,
+    },
+}

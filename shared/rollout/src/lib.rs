@@ -1,0 +1,47 @@
+//! Decides deployments: what a target should do next, given what was seen, what was asked and the time.
+//!
+//! Pure and total. This crate knows no AWS, no clock and no async: time, readings and commands are handed in,
+//! and what should happen comes out as data ([`Decision`]). It can be read top to bottom in this order:
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`names`] | what things are called: targets, releases, slots, actors |
+//! | [`time`] | seconds, percentages of traffic, and how people write them |
+//! | [`policy`] | what the owners of a service want (already checked) |
+//! | [`release`] | what is to be deployed, and where it comes from |
+//! | [`command`] | what people, CI and pushes ask for |
+//! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
+//! | [`effect`] | what shall be true of the world: absolute, repeatable |
+//! | [`stage`] | where a deployment is; every stage carries its deadline |
+//! | [`target`] | all that is remembered of one target |
+//! | [`journal`] | what happened and why, for people and for ever |
+//! | [`look`](look()) | what must be read before the next decision |
+//! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
+//! | [`absorb`](absorb()) | what the effects' outcomes change |
+
+pub mod command;
+mod decide;
+pub mod effect;
+pub mod journal;
+pub mod look;
+pub mod names;
+pub mod policy;
+pub mod release;
+pub mod snapshot;
+pub mod stage;
+pub mod target;
+pub mod time;
+
+pub use command::{Command, CommandId, Instruction, Overrides};
+pub use decide::{Decision, Inbox, Next, absorb, decide};
+pub use effect::{Effect, HookReport, Outcome};
+pub use jiff::{SignedDuration, Timestamp};
+pub use journal::{Fact, JournalEntry};
+pub use look::{Look, look};
+pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, TargetId};
+pub use policy::{EcsPair, Policy, TargetPolicy};
+pub use release::{Provenance, Release};
+pub use snapshot::{Reading, Snapshot};
+pub use stage::{Cause, Stage, Verdict, WayBack};
+pub use target::{AppliedTarget, Deployment, DeploymentRecord, Explanation, TargetState, WaitingOn};
+pub use time::{Percent, Seconds};

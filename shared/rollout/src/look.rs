@@ -1,0 +1,75 @@
+//! What must be read of the world before the next decision: as little as the stage needs, all of it at once.
+
+use crate::names::Slot;
+use crate::policy::{EcsPair, HookAction};
+use crate::stage::Stage;
+use crate::target::TargetState;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What to read. Rules, both sides, their target groups and autoscaling are always read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Where.
+    pub pair: EcsPair,
+    /// Also the image of the policy's container in each side's task definition.
+    pub images: bool,
+    /// Alarms to read.
+    pub alarms: BTreeSet<String>,
+    /// Failed starts and placement failures are to be looked for.
+    pub starts_of: Option<StartsOf>,
+    /// Tasks of hooks: the hook's name and the task's ARN, and the container whose exit code counts.
+    pub hook_tasks: BTreeMap<String, HookTask>,
+}
+
+/// Whose failed starts to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartsOf {
+    /// The side.
+    pub slot: Slot,
+    /// Only tasks of this task definition count.
+    pub task_definition: String,
+    /// Only what stopped or was written since then counts.
+    pub since: Timestamp,
+}
+
+/// The task of a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookTask {
+    /// Its ARN.
+    pub task: String,
+    /// The container whose exit code counts.
+    pub container: String,
+}
+
+/// What the running deployment's next decision needs to see; none where nothing runs.
+#[must_use]
+pub fn look(state: &TargetState) -> Option<Look> {
+    let deployment = state.running.as_ref()?;
+    let starts_of = match (&deployment.stage, deployment.candidate(), &deployment.task_definition) {
+        (Stage::Preflight { .. } | Stage::Registering { .. } | Stage::Retiring { .. }, ..) => None,
+        (Stage::RollingBack { .. } | Stage::KeepingWarm { .. }, ..) => None,
+        (_, Some(slot), Some(task_definition)) => {
+            Some(StartsOf { slot, task_definition: task_definition.clone(), since: deployment.started_at })
+        }
+        _ => None,
+    };
+    let hook_tasks = deployment
+        .policy
+        .hooks
+        .iter()
+        .filter_map(|hook| {
+            let HookAction::Task { container, .. } = &hook.run else { return None };
+            let progress = deployment.hooks.get(hook.name.as_str())?;
+            let task = progress.task.clone().filter(|_| progress.result.is_none())?;
+            Some((hook.name.to_string(), HookTask { task, container: container.clone() }))
+        })
+        .collect();
+    Some(Look {
+        pair: deployment.policy.pair.clone(),
+        images: matches!(deployment.stage, Stage::Preflight { .. }),
+        alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
+        starts_of,
+        hook_tasks,
+    })
+}

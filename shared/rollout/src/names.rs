@@ -1,0 +1,268 @@
+//! What things are called. Every name is checked where it enters; after that it is trusted.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a text is not the name that it was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not `[a-z0-9]` words joined by single hyphens, or longer than 63 bytes.
+    #[error("`{0}` is not a name: use lower-case letters, digits and single hyphens, at most 63 characters")]
+    Name(String),
+    /// Not `sha256:` and 64 hexadecimal digits.
+    #[error("`{0}` is not an image digest: `sha256:` and 64 hexadecimal digits")]
+    Digest(String),
+    /// Not `application/service/environment`.
+    #[error("`{0}` is not a target: write application/service/environment")]
+    Target(String),
+    /// Not `application/service@sha256:…`.
+    #[error("`{0}` is not a release: write application/service@sha256:…")]
+    Release(String),
+}
+
+/// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens,
+/// at most 63 bytes, so that it fits DNS labels and every AWS name that is built from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// Checks `text`.
+    ///
+    /// # Errors
+    /// [`NameError::Name`] where it is empty, too long, or has other characters.
+    pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        let well_formed = !text.is_empty()
+            && text.len() <= 63
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+            && !text.contains("--");
+        if well_formed { Ok(Self(text)) } else { Err(NameError::Name(text)) }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The content address of an image: never a tag, which may move.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageDigest(String);
+
+impl ImageDigest {
+    /// Checks `text`: `sha256:` and 64 lower-case hexadecimal digits (OCI image spec, "Digests").
+    ///
+    /// # Errors
+    /// [`NameError::Digest`] for anything else; a tag is never taken for a digest.
+    pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        let hex = text.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            Ok(Self(text))
+        } else {
+            Err(NameError::Digest(text))
+        }
+    }
+
+    /// `sha256:` and the digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 hexadecimal digits: what people read and type.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0["sha256:".len()..][..12]
+    }
+}
+
+/// A service in an environment: the unit of order and of locking. Written `application/service/environment`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetId {
+    /// The application that the policy file names.
+    pub application: Name,
+    /// One of its services.
+    pub service: Name,
+    /// One of its environments.
+    pub environment: Name,
+}
+
+impl TargetId {
+    /// Puts the three names together.
+    #[must_use]
+    pub fn new(application: Name, service: Name, environment: Name) -> Self {
+        Self { application, service, environment }
+    }
+
+    /// Reads `application/service/environment`.
+    ///
+    /// # Errors
+    /// [`NameError::Target`] where there are not three names.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let mut parts = text.split('/').map(Name::new);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(application)), Some(Ok(service)), Some(Ok(environment)), None) => {
+                Ok(Self { application, service, environment })
+            }
+            _ => Err(NameError::Target(text.to_owned())),
+        }
+    }
+}
+
+/// A release by content: the service and the digest of its image. Written `application/service@sha256:…`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReleaseId {
+    /// The application that the policy file names.
+    pub application: Name,
+    /// One of its services.
+    pub service: Name,
+    /// What is to run.
+    pub digest: ImageDigest,
+}
+
+impl ReleaseId {
+    /// Reads `application/service@sha256:…`.
+    ///
+    /// # Errors
+    /// [`NameError::Release`] where it is not of that form.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError::Release(text.to_owned());
+        let (path, digest) = text.split_once('@').ok_or_else(wrong)?;
+        let (application, service) = path.split_once('/').ok_or_else(wrong)?;
+        Ok(Self {
+            application: Name::new(application).map_err(|_| wrong())?,
+            service: Name::new(service).map_err(|_| wrong())?,
+            digest: ImageDigest::new(digest).map_err(|_| wrong())?,
+        })
+    }
+}
+
+/// One attempt to bring a release to a target: the target and a number that counts up from 1.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeploymentId {
+    /// Where.
+    pub target: TargetId,
+    /// The how-many-th deployment of that target, from 1.
+    pub number: u64,
+}
+
+/// One of the two sides of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// The side that the policy calls `blue`.
+    Blue,
+    /// The side that the policy calls `green`.
+    Green,
+}
+
+impl Slot {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
+}
+
+/// Who or what asked for something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Actor {
+    /// A person or a role, as the caller's identity names it (an IAM ARN, a Slack user).
+    Person {
+        /// The identity, as its issuer writes it.
+        name: String,
+    },
+    /// A CI run.
+    Workflow {
+        /// The run, as its issuer names it.
+        name: String,
+    },
+    /// An image pushed to a registry.
+    Push {
+        /// The repository that was pushed to.
+        repository: String,
+    },
+    /// Switchback itself.
+    Switchback,
+}
+
+macro_rules! text_form {
+    ($type:ident, $parse:expr, $error:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = $error;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                $parse(text)
+            }
+        }
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = $error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::try_from(text.to_owned())
+            }
+        }
+    };
+}
+text_form!(Name, Name::new, NameError);
+text_form!(ImageDigest, ImageDigest::new, NameError);
+text_form!(TargetId, |text: String| TargetId::parse(&text), NameError);
+text_form!(ReleaseId, |text: String| ReleaseId::parse(&text), NameError);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Display for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.application, self.service, self.environment)
+    }
+}
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.application, self.service, self.digest)
+    }
+}
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.target, self.number)
+    }
+}
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        })
+    }
+}
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person { name } | Self::Workflow { name } => f.write_str(name),
+            Self::Push { repository } => write!(f, "push to {repository}"),
+            Self::Switchback => f.write_str("switchback"),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What the owners of an application want: the checked form of `switchback.yaml`.
+//!
+//! Reading and checking the file is the `policy` crate's work; here everything is already sound.
+//! This form is what the ledger stores, one version an `apply`.
+
+use crate::names::{Name, TargetId};
+use crate::time::{Percent, Seconds};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One application: its services, its environments, and a target for each pair of them that is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The application's name, the first part of every target's.
+    pub application: Name,
+    /// What is built: a service and the repository that its images are pushed to.
+    pub services: BTreeMap<Name, ServicePolicy>,
+    /// Where it runs, and what starts a deployment there.
+    pub environments: BTreeMap<Name, EnvironmentPolicy>,
+}
+
+impl Policy {
+    /// Every target, in the order of environments, then services.
+    pub fn targets(&self) -> impl Iterator<Item = (TargetId, &TargetPolicy)> {
+        self.environments.iter().flat_map(move |(environment, rules)| {
+            rules.targets.iter().map(move |(service, target)| {
+                (TargetId::new(self.application.clone(), service.clone(), environment.clone()), target)
+            })
+        })
+    }
+
+    /// The policy of one target, if there is such a target.
+    #[must_use]
+    pub fn target(&self, id: &TargetId) -> Option<&TargetPolicy> {
+        if id.application != self.application {
+            return None;
+        }
+        self.environments.get(&id.environment)?.targets.get(&id.service)
+    }
+}
+
+/// Where a service's images come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePolicy {
+    /// The ECR repository's name, without registry host: `shop/api`.
+    pub repository: String,
+    /// Which tags become releases.
+    pub tags: TagRule,
+    /// While true, pushes become releases but ask for no deployment.
+    pub paused: bool,
+}
+
+/// Which tags of a repository become releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TagRule {
+    /// A shell pattern: `v*`, `release-??`.
+    Glob(String),
+    /// A regular expression that the whole tag must match.
+    Regex(String),
+    /// A range of semantic versions: `>=1.2, <2`; a leading `v` of the tag is not looked at.
+    Semver(String),
+}
+
+/// One environment of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentPolicy {
+    /// What starts a deployment here.
+    pub trigger: Trigger,
+    /// The services that run here.
+    pub targets: BTreeMap<Name, TargetPolicy>,
+}
+
+/// What starts a deployment in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// Every new release.
+    Push,
+    /// Only a person or CI that asks for it.
+    Manual,
+}
+
+/// Everything that a deployment to one target needs to know. A running deployment keeps the one it started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetPolicy {
+    /// What runs where.
+    pub pair: EcsPair,
+    /// How traffic moves.
+    pub strategy: Strategy,
+    /// What is watched.
+    pub alarms: Vec<AlarmPolicy>,
+    /// What runs on the way.
+    pub hooks: Vec<Hook>,
+    /// How long each wait may take.
+    pub deadlines: Deadlines,
+}
+
+/// A pair of ECS services, each on its own target group, behind the same rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcsPair {
+    /// Name or ARN of the ECS cluster.
+    pub cluster: String,
+    /// The container whose image is replaced; all others stay as they are.
+    pub container: String,
+    /// One side.
+    pub blue: Side,
+    /// The other side.
+    pub green: Side,
+    /// ARNs of the listener rules, or of listeners (their default action), whose weights are moved as one. Never empty.
+    pub rules: Vec<String>,
+    /// ARN of a rule or listener that only testers reach.
+    pub test_rule: Option<String>,
+}
+
+impl EcsPair {
+    /// The side in `slot`.
+    #[must_use]
+    pub fn side(&self, slot: crate::Slot) -> &Side {
+        match slot {
+            crate::Slot::Blue => &self.blue,
+            crate::Slot::Green => &self.green,
+        }
+    }
+}
+
+/// One side of a pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Name of the ECS service.
+    pub service: String,
+    /// ARN of the target group that the service registers its tasks in.
+    pub target_group: String,
+}
+
+/// How traffic moves from the stable side to the candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strategy {
+    /// The steps, traffic rising; the last one is 100 %. Never empty.
+    pub steps: Vec<Step>,
+    /// How long all traffic stays on the candidate, watched, before it counts as verified.
+    pub bake: Seconds,
+    /// How long after the bake the old side stays up, so that the way back takes seconds.
+    pub keep_warm: Seconds,
+    /// The share of the stable side's running tasks that the candidate starts with; it grows with the traffic.
+    pub green_capacity: Percent,
+    /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it.
+    pub drain: Seconds,
+}
+
+/// One step of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The candidate's share.
+    pub traffic: Percent,
+    /// How long it stays there, watched, before the next step.
+    pub hold: Seconds,
+}
+
+/// An alarm that can stop a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmPolicy {
+    /// Name of a metric alarm or a composite alarm, in the target's account and Region.
+    pub name: String,
+    /// What INSUFFICIENT_DATA means.
+    pub missing: MissingData,
+}
+
+/// What an alarm without data means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingData {
+    /// Silence widens nothing; after the gate's deadline the deployment is switched back. The default.
+    Wait,
+    /// Silence is health: for alarms that only speak on errors.
+    Healthy,
+    /// Silence is failure: for heartbeats.
+    Unhealthy,
+}
+
+/// Something that runs on the way and can say no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Its name, unique in the target.
+    pub name: Name,
+    /// When it runs.
+    pub at: HookPoint,
+    /// What runs.
+    pub run: HookAction,
+    /// How long it may take, retries included; after that it has failed.
+    pub deadline: Seconds,
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookPoint {
+    /// Before the candidate's tasks start: the place of a migration.
+    BeforeTraffic,
+    /// While the candidate is healthy, reached by the test rule only.
+    TestTraffic,
+    /// With all traffic on the candidate, before the bake.
+    AfterTraffic,
+}
+
+/// What a hook runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookAction {
+    /// A Lambda function, asked until it answers `succeeded` or `failed`.
+    Lambda {
+        /// Name or ARN of the function.
+        function: String,
+    },
+    /// One run of the candidate's task definition (so: of the new image), judged by the container's exit code.
+    Task {
+        /// The container whose command is replaced and whose exit code counts.
+        container: String,
+        /// The command; empty: as the task definition has it.
+        command: Vec<String>,
+    },
+}
+
+/// How long each wait may take before what happens next is decided without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// Preflight: an alarm that fires, a rule in disorder. Then: failed, nothing touched.
+    pub preflight: Seconds,
+    /// Registering the task definition. Then: failed.
+    pub register: Seconds,
+    /// The candidate's tasks running and every target healthy. Then: switched back.
+    pub healthy: Seconds,
+    /// One write of weights, until it is seen live, and the health and alarms it waits for. Then: switched back.
+    pub shift: Seconds,
+    /// Taking the old side down. Then: succeeded, and the journal says what is left.
+    pub retire: Seconds,
+    /// Going back. Then: failed, and the journal says where traffic is.
+    pub rollback: Seconds,
+}

@@ -1,0 +1,231 @@
+//! What was seen of the world just now. Nothing here is remembered, and nothing unknown is taken for good news.
+
+use crate::names::Slot;
+use crate::time::Percent;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Something looked up: seen, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading<T> {
+    /// Seen.
+    Known(T),
+    /// Not seen, and why: throttled, timed out, denied, missing.
+    Unknown(String),
+}
+
+impl<T> Reading<T> {
+    /// What was seen, if it was.
+    #[must_use]
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// All that one look saw. What the look did not ask for is `Unknown` or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The blue side.
+    pub blue: Reading<SideReading>,
+    /// The green side.
+    pub green: Reading<SideReading>,
+    /// The rules of the policy, in its order.
+    pub rules: Vec<Reading<RuleReading>>,
+    /// The test rule, if the policy has one.
+    pub test_rule: Option<Reading<RuleReading>>,
+    /// Every alarm that was asked for; one that CloudWatch does not know is [`AlarmReading::Absent`].
+    pub alarms: Reading<BTreeMap<String, AlarmReading>>,
+    /// Task hooks that were asked for, by the hook's name.
+    pub hook_tasks: BTreeMap<String, Reading<TaskReading>>,
+}
+
+impl Snapshot {
+    /// The side in `slot`.
+    #[must_use]
+    pub fn side(&self, slot: Slot) -> &Reading<SideReading> {
+        match slot {
+            Slot::Blue => &self.blue,
+            Slot::Green => &self.green,
+        }
+    }
+}
+
+/// One ECS service and its target group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideReading {
+    /// ARN of the task definition that the service's primary deployment runs.
+    pub task_definition: String,
+    /// The image of the policy's container in that task definition; only where the look asked for images.
+    pub image: Option<String>,
+    /// Tasks wanted.
+    pub desired: u32,
+    /// Tasks running, old deployments of the service included.
+    pub running: u32,
+    /// Tasks starting.
+    pub pending: u32,
+    /// The primary deployment is the only one and is complete: everything that runs is of `task_definition`.
+    pub steady: bool,
+    /// ECS's circuit breaker gave the primary deployment up, with its reason.
+    pub gave_up: Option<String>,
+    /// Tasks of the task definition that the look named, which stopped by themselves since the time it named:
+    /// newest first, at most 10.
+    pub failed_starts: Vec<FailedStart>,
+    /// The service's newest event that a task could not be placed, since the time that the look named.
+    pub placement_failure: Option<ServiceEvent>,
+    /// Targets in the side's target group.
+    pub targets: TargetHealth,
+    /// The scalable target, if Application Auto Scaling has one for the service.
+    pub autoscaling: Option<Autoscaling>,
+}
+
+/// A task that stopped by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedStart {
+    /// ARN or id of the task.
+    pub task: String,
+    /// ECS's words, the exit code of the container included: `Essential container in task exited (exit code 1)`.
+    pub reason: String,
+    /// When it stopped.
+    pub at: Timestamp,
+}
+
+/// Something that ECS wrote into a service's events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    /// ECS's words.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How many targets of a group are in which state (`DescribeTargetHealth`, `TargetHealth.State`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetHealth {
+    /// `healthy`
+    pub healthy: u32,
+    /// `unhealthy`, `unhealthy.draining` and `unavailable`
+    pub unhealthy: u32,
+    /// `initial`
+    pub initial: u32,
+    /// `draining`
+    pub draining: u32,
+    /// `unused`: the group is attached to no rule, or the zone is not enabled.
+    pub unused: u32,
+}
+
+impl TargetHealth {
+    /// Targets that are there to stay: all but those draining.
+    #[must_use]
+    pub fn registered(&self) -> u32 {
+        self.healthy + self.unhealthy + self.initial + self.unused
+    }
+}
+
+/// What Application Auto Scaling may do with a service's desired count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Autoscaling {
+    /// Lowest desired count.
+    pub min: u32,
+    /// Highest desired count.
+    pub max: u32,
+    /// Scale-in by alarms and schedules is suspended.
+    pub scale_in_suspended: bool,
+}
+
+/// The share of the candidate pair in one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleReading {
+    /// Weights as they are live, 0 to 999 each; 0 where the group is not in the rule.
+    pub weights: Weights,
+    /// Both groups are in the rule's forward action.
+    pub has_both: bool,
+    /// Target groups in the forward action that are neither side's.
+    pub strangers: Vec<String>,
+}
+
+/// The weights of the two sides in a rule's forward action, 0 to 999 each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    /// Of blue's target group.
+    pub blue: u16,
+    /// Of green's target group.
+    pub green: u16,
+}
+
+impl Weights {
+    /// `share` to the side in `slot` and the rest to the other one; they sum to 100.
+    #[must_use]
+    pub fn share(slot: Slot, share: Percent) -> Self {
+        let (there, rest) = (u16::from(share.value()), u16::from(100 - share.value()));
+        match slot {
+            Slot::Blue => Self { blue: there, green: rest },
+            Slot::Green => Self { blue: rest, green: there },
+        }
+    }
+
+    /// The weight of the side in `slot`.
+    #[must_use]
+    pub fn of(self, slot: Slot) -> u16 {
+        match slot {
+            Slot::Blue => self.blue,
+            Slot::Green => self.green,
+        }
+    }
+
+    /// The one side that carries everything, if there is one.
+    #[must_use]
+    pub fn only(self) -> Option<Slot> {
+        match (self.blue, self.green) {
+            (0, 0) => None,
+            (_, 0) => Some(Slot::Blue),
+            (0, _) => Some(Slot::Green),
+            _ => None,
+        }
+    }
+
+    /// Whether both send the same share to each side, whatever the numbers (1/0 and 100/0 are the same).
+    #[must_use]
+    pub fn same_split(self, other: Self) -> bool {
+        u32::from(self.blue) * u32::from(other.green) == u32::from(self.green) * u32::from(other.blue)
+            && (self.blue > 0) == (other.blue > 0)
+            && (self.green > 0) == (other.green > 0)
+    }
+}
+
+/// An alarm, metric or composite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum AlarmReading {
+    /// `OK`
+    Ok,
+    /// `ALARM`, with CloudWatch's reason.
+    Firing {
+        /// `StateReason`
+        reason: String,
+    },
+    /// `INSUFFICIENT_DATA`
+    NoData,
+    /// There is no alarm of that name.
+    Absent,
+}
+
+/// The task that a hook runs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TaskReading {
+    /// Not stopped yet.
+    Running,
+    /// Stopped.
+    Stopped {
+        /// The named container's exit code; none where it never ran.
+        exit_code: Option<i32>,
+        /// ECS's words.
+        reason: String,
+    },
+}

@@ -1,0 +1,224 @@
+//! Where a deployment is. Every stage that waits carries its deadline, and the way back is a type.
+
+use crate::names::{Actor, Slot};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Where a deployment is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// Finding out which side is stable, and whether anything speaks against starting.
+    Preflight {
+        /// Then: failed, nothing touched.
+        deadline: Timestamp,
+    },
+    /// Getting the candidate's task definition.
+    Registering {
+        /// Then: failed.
+        deadline: Timestamp,
+    },
+    /// Running the hooks of [`HookPoint::BeforeTraffic`](crate::policy::HookPoint::BeforeTraffic).
+    BeforeTraffic {
+        /// All hooks' deadlines together. Then: switched back.
+        deadline: Timestamp,
+    },
+    /// Starting the candidate's tasks, until every target is healthy.
+    Scaling {
+        /// Tasks wanted.
+        want: u32,
+        /// Then: switched back.
+        deadline: Timestamp,
+    },
+    /// Test rule on the candidate, and the hooks of [`HookPoint::TestTraffic`](crate::policy::HookPoint::TestTraffic).
+    Testing {
+        /// All hooks' deadlines together. Then: switched back.
+        deadline: Timestamp,
+    },
+    /// Moving traffic, step by step.
+    Shifting {
+        /// Index into the strategy's steps.
+        step: usize,
+        /// Where in the step.
+        phase: ShiftPhase,
+    },
+    /// Running the hooks of [`HookPoint::AfterTraffic`](crate::policy::HookPoint::AfterTraffic).
+    AfterTraffic {
+        /// All hooks' deadlines together. Then: switched back.
+        deadline: Timestamp,
+    },
+    /// All traffic on the candidate, watched.
+    Baking {
+        /// When it ends if all is well.
+        until: Timestamp,
+        /// When it ends if silence or ill health kept it from ending. Then: switched back.
+        deadline: Timestamp,
+    },
+    /// Verified; the old side stays up, and the alarms are still watched.
+    KeepingWarm {
+        /// When the old side is retired; a newer release that waits ends it early.
+        until: Timestamp,
+    },
+    /// Taking the old side down.
+    Retiring {
+        /// Where in it.
+        phase: RetirePhase,
+        /// Then: succeeded, and the journal says what is left.
+        deadline: Timestamp,
+    },
+    /// Going back to the stable side: its weights first, verified, then the candidate down.
+    RollingBack {
+        /// Proof that there is a stable side to go back to.
+        way_back: WayBack,
+        /// Why.
+        cause: Cause,
+        /// Where in it.
+        phase: RollbackPhase,
+        /// Then: failed, and the journal says where traffic is.
+        deadline: Timestamp,
+    },
+}
+
+/// Where in a step of traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum ShiftPhase {
+    /// Capacity, health and alarms are checked, then the weights are written, until they are seen live.
+    Writing {
+        /// Then: switched back.
+        deadline: Timestamp,
+    },
+    /// The weights were seen live; the step is watched.
+    Holding {
+        /// When the hold ends if all is well.
+        until: Timestamp,
+        /// When it ends if silence or ill health kept it from ending. Then: switched back.
+        deadline: Timestamp,
+    },
+}
+
+/// Where in taking the old side down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum RetirePhase {
+    /// The balancer's nodes learn that the old side has no traffic. The way back is still open.
+    Draining {
+        /// When that is long enough.
+        until: Timestamp,
+    },
+    /// The old side's tasks stop, and what was borrowed is given back.
+    ScalingDown,
+}
+
+/// Where in going back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum RollbackPhase {
+    /// The weights go back, until they are seen live.
+    WeightsBack,
+    /// The balancer's nodes learn that the candidate has no traffic.
+    Draining {
+        /// When that is long enough.
+        until: Timestamp,
+    },
+    /// The candidate's tasks stop, and what was borrowed is given back.
+    CandidateDown,
+}
+
+/// Proof that the stable side is still up. Only [`Deployment::way_back`](crate::Deployment::way_back) makes one, and
+/// only while the stable side has not been scaled down; a rollback cannot be built from anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    pub(crate) stable: Slot,
+    pub(crate) count: u32,
+}
+
+impl WayBack {
+    /// The side to go back to.
+    #[must_use]
+    pub fn stable(&self) -> Slot {
+        self.stable
+    }
+
+    /// Tasks that it had running when the deployment started.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+/// Why a deployment goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// An alarm fired.
+    Alarm {
+        /// Its name.
+        name: String,
+        /// CloudWatch's reason.
+        reason: String,
+    },
+    /// A hook said no, or did not answer in time.
+    Hook {
+        /// Its name.
+        name: String,
+        /// Its words, or that its time ran out.
+        reason: String,
+    },
+    /// Tasks did not start, or stopped.
+    Tasks {
+        /// ECS's words.
+        reason: String,
+    },
+    /// The candidate lost its healthy targets.
+    Unhealthy {
+        /// What was seen.
+        reason: String,
+    },
+    /// A wait ran out.
+    Deadline {
+        /// What was waited for.
+        reason: String,
+    },
+    /// AWS refused something that the deployment needs.
+    Refused {
+        /// AWS's words.
+        reason: String,
+    },
+    /// Somebody asked for an end of it.
+    Aborted {
+        /// Who.
+        actor: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asked to go back.
+    Asked {
+        /// Who.
+        actor: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody put all traffic back on the stable side by hand.
+    ByHand,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The release is the stable one.
+    Succeeded,
+    /// Traffic had moved, and is back on the stable side.
+    RolledBack,
+    /// A person said no.
+    Rejected,
+    /// A newer release took its place before it started.
+    Superseded,
+    /// A person ended it.
+    Cancelled,
+    /// Nobody answered in time.
+    Expired,
+    /// It ended before traffic moved, or the way back could not be finished: the reason says which.
+    Failed,
+}
