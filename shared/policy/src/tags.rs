@@ -1,0 +1,184 @@
+//! Which tags of a repository become releases: checks a rule when it is written, matches tags when images are pushed.
+
+use regex::bytes::{Regex, RegexBuilder};
+use rollout::policy::TagRule;
+
+/// The longest pattern that a rule may have, in bytes.
+pub const LONGEST_PATTERN: usize = 256;
+
+/// How much memory a compiled regular expression may take, in bytes: a bound for whoever applies `(a{999}){999}`.
+const LARGEST_REGEX: usize = 1 << 20;
+
+/// Why a pattern is not a rule.
+#[derive(Debug, thiserror::Error)]
+pub enum TagRuleError {
+    /// Nothing matches an empty pattern.
+    #[error("the pattern is empty: write `*` for every tag")]
+    Empty,
+    /// More than [`LONGEST_PATTERN`] bytes.
+    #[error("the pattern has {0} bytes, at most {LONGEST_PATTERN} are allowed")]
+    TooLong(usize),
+    /// Not a shell pattern.
+    #[error("`{pattern}` is not a glob such as `v*` or `release-??`")]
+    Glob {
+        /// As it was written.
+        pattern: String,
+        /// What is wrong.
+        #[source]
+        source: globset::Error,
+    },
+    /// Not a regular expression, or too large when compiled.
+    #[error("`{pattern}` is not a regular expression such as `v[0-9]+`")]
+    Regex {
+        /// As it was written.
+        pattern: String,
+        /// What is wrong.
+        #[source]
+        source: regex::Error,
+    },
+    /// Not a range of semantic versions.
+    #[error("`{pattern}` is not a range of versions such as `>=1.2, <2`")]
+    Semver {
+        /// As it was written.
+        pattern: String,
+        /// What is wrong.
+        #[source]
+        source: semver::Error,
+    },
+}
+
+/// A rule for shell patterns: `v*`, `release-??`, `{main,release}-*`.
+///
+/// # Errors
+/// [`TagRuleError`] where `pattern` is none.
+pub fn glob(pattern: &str) -> Result<TagRule, TagRuleError> {
+    checked(TagRule::Glob(pattern.to_owned()))
+}
+
+/// A rule for regular expressions, which the whole tag must match.
+///
+/// # Errors
+/// [`TagRuleError`] where `pattern` is none.
+pub fn regex(pattern: &str) -> Result<TagRule, TagRuleError> {
+    checked(TagRule::Regex(pattern.to_owned()))
+}
+
+/// A rule for ranges of semantic versions: `>=1.2, <2`. A tag's leading `v` is not looked at.
+///
+/// # Errors
+/// [`TagRuleError`] where `range` is none.
+pub fn semver(range: &str) -> Result<TagRule, TagRuleError> {
+    checked(TagRule::Semver(range.to_owned()))
+}
+
+fn checked(rule: TagRule) -> Result<TagRule, TagRuleError> {
+    Matcher::new(&rule).map(|_| rule)
+}
+
+/// Whether `tag` becomes a release. A rule that cannot be compiled matches nothing: none such passes the check of the file.
+#[must_use]
+pub fn matches(rule: &TagRule, tag: &str) -> bool {
+    Matcher::new(rule).is_ok_and(|matcher| matcher.matches(tag))
+}
+
+/// A compiled rule, for whoever has many tags to look at.
+#[derive(Debug, Clone)]
+pub struct Matcher(Compiled);
+
+#[derive(Debug, Clone)]
+enum Compiled {
+    Glob(globset::GlobMatcher),
+    Regex(Regex),
+    Semver(semver::VersionReq),
+}
+
+impl Matcher {
+    /// Compiles `rule`.
+    ///
+    /// # Errors
+    /// [`TagRuleError`] where it is not well formed.
+    pub fn new(rule: &TagRule) -> Result<Self, TagRuleError> {
+        let (TagRule::Glob(pattern) | TagRule::Regex(pattern) | TagRule::Semver(pattern)) = rule;
+        if pattern.is_empty() {
+            return Err(TagRuleError::Empty);
+        }
+        if pattern.len() > LONGEST_PATTERN {
+            return Err(TagRuleError::TooLong(pattern.len()));
+        }
+        let compiled = match rule {
+            TagRule::Glob(pattern) => globset::Glob::new(pattern)
+                .map(|glob| Compiled::Glob(glob.compile_matcher()))
+                .map_err(|source| TagRuleError::Glob { pattern: pattern.clone(), source })?,
+            TagRule::Regex(pattern) => {
+                let wrong = |source| TagRuleError::Regex { pattern: pattern.clone(), source };
+                // Alone first: `a)|(b` is none, and would be one between the anchors' brackets.
+                compile(pattern).map_err(wrong)?;
+                Compiled::Regex(compile(&format!(r"\A(?:{pattern})\z")).map_err(wrong)?)
+            }
+            TagRule::Semver(pattern) => semver::VersionReq::parse(pattern)
+                .map(Compiled::Semver)
+                .map_err(|source| TagRuleError::Semver { pattern: pattern.clone(), source })?,
+        };
+        Ok(Self(compiled))
+    }
+
+    /// Whether `tag` becomes a release.
+    #[must_use]
+    pub fn matches(&self, tag: &str) -> bool {
+        match &self.0 {
+            Compiled::Glob(glob) => glob.is_match(tag),
+            Compiled::Regex(regex) => regex.is_match(tag.as_bytes()),
+            Compiled::Semver(range) => {
+                let version = tag.strip_prefix('v').unwrap_or(tag);
+                semver::Version::parse(version).is_ok_and(|version| range.matches(&version))
+            }
+        }
+    }
+}
+
+/// Bytes without Unicode tables: a registry's tags are `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec, "tag").
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).unicode(false).size_limit(LARGEST_REGEX).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_matches_the_whole_tag() {
+        let rule = glob("v*").expect("a glob");
+        assert!(matches(&rule, "v1") && matches(&rule, "v"));
+        assert!(!matches(&rule, "rev1"));
+        assert!(matches(&glob("{main,release}-??").expect("a glob"), "main-42"));
+    }
+
+    #[test]
+    fn a_regular_expression_is_anchored_at_both_ends() {
+        let rule = regex(r"v\d+|main").expect("a regular expression");
+        assert!(matches(&rule, "v12") && matches(&rule, "main"));
+        for tag in ["v12-rc", "xv12", "mainly", "remain", "v12\n"] {
+            assert!(!matches(&rule, tag), "{tag:?}");
+        }
+        assert!(matches(&regex("(?i)MAIN").expect("a regular expression"), "main"));
+    }
+
+    #[test]
+    fn a_range_of_versions_does_not_look_at_the_leading_v() {
+        let rule = semver(">=1.2, <2").expect("a range");
+        assert!(matches(&rule, "v1.2.0") && matches(&rule, "1.9.3"));
+        for tag in ["v2.0.0", "1.1.9", "vv1.2.0", "1.2", "latest", "v1.3.0-rc.1"] {
+            assert!(!matches(&rule, tag), "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused_when_it_is_written() {
+        assert!(matches!(glob("[v"), Err(TagRuleError::Glob { .. })));
+        assert!(matches!(regex("a)|(b"), Err(TagRuleError::Regex { .. })));
+        assert!(matches!(regex("((a{999}){999}){999}"), Err(TagRuleError::Regex { .. })));
+        assert!(matches!(semver("about 2"), Err(TagRuleError::Semver { .. })));
+        assert!(matches!(glob(""), Err(TagRuleError::Empty)));
+        assert!(matches!(regex(&"a".repeat(LONGEST_PATTERN + 1)), Err(TagRuleError::TooLong(257))));
+    }
+}
