@@ -1,1 +1,30 @@
-//! Under construction.
+//! The ports on AWS: DynamoDB, SQS, ECR, and one module a platform.
+//!
+//! One feature a port: a function names the ports that it uses and links no other SDK. Nothing here touches an SDK
+//! before it is first asked something, so that a cold start pays only for what its event needs.
+//!
+//! | module | port | on |
+//! |---|---|---|
+//! | [`config`] | | clients made on first use, time-outs, retries, settings from the environment |
+//! | [`error`] | | what an SDK's error means: unsure, refused or a conflict |
+//! | `ledger` | [`engine::Ledger`] | DynamoDB, one table |
+//! | `doorbell` | [`engine::Doorbell`] | SQS |
+//! | `registry` | [`engine::Registry`] | ECR, read only |
+//! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
+//! | [`clock`] | [`engine::Clock`] | the machine's clock and random numbers |
+
+pub mod clock;
+#[cfg(feature = "cloud")]
+pub mod cloud;
+pub mod config;
+#[cfg(feature = "doorbell")]
+pub mod doorbell;
+pub mod error;
+#[cfg(feature = "ledger")]
+pub mod ledger;
+#[cfg(feature = "registry")]
+pub mod registry;
+
+pub use clock::SystemClock;
+pub use config::{Clients, MissingSetting};
+pub use error::Failure;

@@ -1,0 +1,203 @@
+//! Clients that are made on first use, and the settings that the template hands in.
+//!
+//! Making [`Clients`] costs nothing. The configuration is loaded with the first call of any SDK, each SDK's client
+//! with its own first call, and all of them share one HTTP client: the machine's root certificates are read once.
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// How long a connection may take to be made.
+pub const CONNECT: Duration = Duration::from_secs(1);
+/// How long one attempt of a call may take.
+pub const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long a call may take with all its attempts: a small part of [`engine::LEASE`], so that a driver whose calls
+/// hang still ends well inside of its lease.
+pub const CALL: Duration = Duration::from_secs(8);
+/// How often a call is tried at most.
+pub const ATTEMPTS: u32 = 3;
+
+/// The environment variable that names the ledger's table.
+pub const TABLE: &str = "SWITCHBACK_TABLE";
+/// The environment variable that holds the URL of the queue of wakes.
+pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
+
+/// A setting that the environment does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {variable} is not set: template.yaml sets it in the function's Environment")]
+pub struct MissingSetting {
+    /// The variable's name.
+    pub variable: &'static str,
+}
+
+/// Reads a setting from the environment.
+///
+/// # Errors
+/// [`MissingSetting`] where the variable is not there, is empty, or is no Unicode.
+pub fn setting(variable: &'static str) -> Result<String, MissingSetting> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(MissingSetting { variable })
+}
+
+/// One client for each SDK, made on first use; cheap to make and to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Clients {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    config: OnceCell<SdkConfig>,
+    #[cfg(feature = "cloud")]
+    autoscaling: OnceCell<aws_sdk_applicationautoscaling::Client>,
+    #[cfg(feature = "cloud")]
+    cloudwatch: OnceCell<aws_sdk_cloudwatch::Client>,
+    #[cfg(feature = "ledger")]
+    dynamodb: OnceCell<aws_sdk_dynamodb::Client>,
+    #[cfg(feature = "registry")]
+    ecr: OnceCell<aws_sdk_ecr::Client>,
+    #[cfg(feature = "cloud")]
+    ecs: OnceCell<aws_sdk_ecs::Client>,
+    #[cfg(feature = "cloud")]
+    elb: OnceCell<aws_sdk_elasticloadbalancingv2::Client>,
+    #[cfg(feature = "cloud")]
+    lambda: OnceCell<aws_sdk_lambda::Client>,
+    #[cfg(feature = "doorbell")]
+    sqs: OnceCell<aws_sdk_sqs::Client>,
+}
+
+impl Clients {
+    /// Clients that read Region, credentials and endpoints from the environment when they are first used.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Clients of a configuration that is there already.
+    #[must_use]
+    pub fn of(config: SdkConfig) -> Self {
+        Self { shared: Arc::new(Shared { config: OnceCell::new_with(Some(config)), ..Shared::default() }) }
+    }
+
+    /// The configuration that all clients share.
+    pub async fn config(&self) -> &SdkConfig {
+        self.shared.config.get_or_init(load).await
+    }
+
+    /// Application Auto Scaling.
+    #[cfg(feature = "cloud")]
+    pub async fn autoscaling(&self) -> &aws_sdk_applicationautoscaling::Client {
+        let make = async || aws_sdk_applicationautoscaling::Client::new(self.config().await);
+        self.shared.autoscaling.get_or_init(make).await
+    }
+
+    /// CloudWatch.
+    #[cfg(feature = "cloud")]
+    pub async fn cloudwatch(&self) -> &aws_sdk_cloudwatch::Client {
+        let make = async || aws_sdk_cloudwatch::Client::new(self.config().await);
+        self.shared.cloudwatch.get_or_init(make).await
+    }
+
+    /// DynamoDB.
+    #[cfg(feature = "ledger")]
+    pub async fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        let make = async || aws_sdk_dynamodb::Client::new(self.config().await);
+        self.shared.dynamodb.get_or_init(make).await
+    }
+
+    /// ECR.
+    #[cfg(feature = "registry")]
+    pub async fn ecr(&self) -> &aws_sdk_ecr::Client {
+        let make = async || aws_sdk_ecr::Client::new(self.config().await);
+        self.shared.ecr.get_or_init(make).await
+    }
+
+    /// ECS.
+    #[cfg(feature = "cloud")]
+    pub async fn ecs(&self) -> &aws_sdk_ecs::Client {
+        let make = async || aws_sdk_ecs::Client::new(self.config().await);
+        self.shared.ecs.get_or_init(make).await
+    }
+
+    /// Elastic Load Balancing v2.
+    #[cfg(feature = "cloud")]
+    pub async fn elb(&self) -> &aws_sdk_elasticloadbalancingv2::Client {
+        let make = async || aws_sdk_elasticloadbalancingv2::Client::new(self.config().await);
+        self.shared.elb.get_or_init(make).await
+    }
+
+    /// Lambda, for hooks.
+    #[cfg(feature = "cloud")]
+    pub async fn lambda(&self) -> &aws_sdk_lambda::Client {
+        let make = async || aws_sdk_lambda::Client::new(self.config().await);
+        self.shared.lambda.get_or_init(make).await
+    }
+
+    /// SQS.
+    #[cfg(feature = "doorbell")]
+    pub async fn sqs(&self) -> &aws_sdk_sqs::Client {
+        let make = async || aws_sdk_sqs::Client::new(self.config().await);
+        self.shared.sqs.get_or_init(make).await
+    }
+}
+
+/// Only the loader fills in `AWS_ENDPOINT_URL_<SERVICE>`: a configuration put together by hand ignores it.
+async fn load() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(OneHttpClient::default())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(ATTEMPT)
+                .operation_timeout(CALL)
+                .build(),
+        )
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .load()
+        .await
+}
+
+/// One connector for each pair of time-outs that is asked for, and none for checking a client's configuration: the
+/// SDK's own HTTP client reads and parses all root certificates once more for every client that is made.
+#[derive(Debug, Default)]
+struct OneHttpClient {
+    connectors: Mutex<Vec<(TimeOuts, SharedHttpConnector)>>,
+}
+
+/// Time to connect and time to the first byte.
+type TimeOuts = (Option<Duration>, Option<Duration>);
+
+impl HttpClient for OneHttpClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let wanted = (settings.connect_timeout(), settings.read_timeout());
+        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, connector)) = connectors.iter().find(|(time_outs, _)| *time_outs == wanted) {
+            return connector.clone();
+        }
+        let connector = SharedHttpConnector::new(connect_with(settings, components));
+        connectors.push((wanted, connector.clone()));
+        connector
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
+    }
+}
+
+fn connect_with(settings: &HttpConnectorSettings, components: &RuntimeComponents) -> Connector {
+    let mut builder = ConnectorBuilder::default()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .connector_settings(settings.clone())
+        .proxy_config(ProxyConfig::from_env());
+    builder.set_sleep_impl(components.sleep_impl());
+    builder.build()
+}
