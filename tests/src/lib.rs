@@ -1,1 +1,3 @@
-//! Under construction.
+//! Scenarios, the end-to-end harness and the structure test.
+
+pub mod harness;
