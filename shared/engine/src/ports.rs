@@ -32,6 +32,14 @@ pub enum LedgerError {
         /// Why, for people.
         reason: String,
     },
+    /// The ledger said no, and will say no again: denied, no such table, more than one write can hold. Nothing was written.
+    #[error("the ledger refused {doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// Why, for people.
+        reason: String,
+    },
     /// What is stored cannot be read: a newer format, or damage. Nothing is guessed.
     #[error("what the ledger holds of {what} cannot be read: {reason}")]
     Unreadable {
