@@ -1,10 +1,27 @@
-//! One pass over one target.
+//! One pass over one target: begin, observe, decide, commit, perform, record.
+//!
+//! Level-triggered: a wake carries no facts, and every effect is decided from what is seen now. A crash anywhere
+//! leaves a state that was true when it was written; the next pass looks again and goes on.
 
-use crate::ports::{Clock, Cloud, Doorbell, Ledger, LedgerError, Ring};
-use rollout::Seconds;
+use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
+use rollout::decide::{Decision, Inbox, Next};
+use rollout::target::{AppliedTarget, TargetState};
+use rollout::{Command, Effect, JournalEntry, Outcome, Seconds, Snapshot, TargetId, Timestamp, absorb, decide, look};
 
-/// How long a lease is out of reach of others: longer than any invocation of the driver may take.
+/// How long a holding may last at most, in seconds: longer than any invocation of the driver may run (its time-out in
+/// `template.yaml` is 60 s). Who finds a target held waits longer than this before taking it over.
 pub const LEASE: Seconds = Seconds(75);
+
+/// How much later than the longest lease a stolen-from holder is given.
+const STEAL_MARGIN: Seconds = Seconds(5);
+/// How much of a pass must be left for one more effect: SDK time-outs included.
+const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
+/// The longest delay of a wake that SQS knows.
+const LONGEST_DELAY: Seconds = Seconds(900);
+/// How much later than its wake a target counts as overdue, for the sweeper.
+const GRACE: Seconds = Seconds(60);
+/// Rounds of observe, decide, perform in one pass: a bound against a world that changes with every look.
+const MOST_ROUNDS: usize = 24;
 
 /// What became of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,19 +30,229 @@ pub enum Driven {
     Done,
     /// Somebody else holds the target; a wake is rung for later.
     Busy,
+    /// Somebody else took the target over in the middle; they go on with it.
+    Superseded,
 }
 
-/// One pass over the target that `ring` wakes.
+/// One pass over the target that `ring` wakes. Nothing is performed later than [`TIME_FOR_AN_EFFECT`] before `until`.
 ///
 /// # Errors
 /// [`LedgerError`] where the ledger did not answer: the wake must come again.
 pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
-    _ring: &Ring,
-    _ledger: &L,
-    _cloud: &C,
-    _doorbell: &D,
-    _clock: &K,
-    _until: rollout::Timestamp,
+    ring: &Ring,
+    ledger: &L,
+    cloud: &C,
+    doorbell: &D,
+    clock: &K,
+    until: Timestamp,
 ) -> Result<Driven, LedgerError> {
-    Ok(Driven::Done)
+    let started = clock.now();
+    let claim = Claim { lease: clock.lease_id(), now: started, steal: ring.steal.clone() };
+    let loaded = match ledger.begin(&ring.target, &claim).await? {
+        Begin::Granted(loaded) => loaded,
+        Begin::Held { by } => {
+            let again = Ring { target: ring.target.clone(), steal: Some(by) };
+            tell(doorbell, &again, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+            return Ok(Driven::Busy);
+        }
+    };
+    let mut pass = Pass {
+        target: &ring.target,
+        ledger,
+        cloud,
+        doorbell,
+        clock,
+        until: until.min(LEASE.after(started)),
+        lease: claim.lease,
+        revision: loaded.revision,
+        state: loaded.state,
+        unwritten: Vec::new(),
+    };
+    match pass.run().await {
+        Ok(()) => Ok(Driven::Done),
+        Err(LedgerError::Conflict { .. }) => Ok(Driven::Superseded),
+        Err(error) => {
+            // The lease is given back so that the wake, which comes again, need not wait for it. If this does not work
+            // either, it is stolen later.
+            if let Err(second) = ledger.release(&ring.target, &pass.lease).await {
+                tracing::warn!(target_id = %ring.target, reason = %second, "the lease could not be given back");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn tell<D: Doorbell>(doorbell: &D, ring: &Ring, delay: Seconds) {
+    if let Err(reason) = doorbell.ring(ring, delay).await {
+        tracing::warn!(target_id = %ring.target, reason, "the doorbell was not rung; the sweeper will wake the target");
+    }
+}
+
+/// A target that is held.
+struct Pass<'a, L, C, D, K> {
+    target: &'a TargetId,
+    ledger: &'a L,
+    cloud: &'a C,
+    doorbell: &'a D,
+    clock: &'a K,
+    until: Timestamp,
+    lease: LeaseId,
+    revision: u64,
+    state: TargetState,
+    /// Journal entries of outcomes, to be written with the next commit.
+    unwritten: Vec<JournalEntry>,
+}
+
+impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
+    async fn run(&mut self) -> Result<(), LedgerError> {
+        for _ in 0..MOST_ROUNDS {
+            let (commands, snapshot) = self.observe().await?;
+            let policy = self.policy(&commands).await?;
+            let inbox = Inbox { commands: &commands, policy: policy.as_ref() };
+            let decision = decide(&self.state, &inbox, snapshot.as_ref(), self.clock.now());
+            for entry in &decision.journal {
+                tracing::info!(
+                    target_id = %self.target,
+                    deployment = entry.deployment,
+                    sequence = entry.sequence,
+                    fact = serde_json::to_string(&entry.fact).unwrap_or_default(),
+                    "journal"
+                );
+            }
+            if decision.effects.is_empty() && decision.next != Next::Again {
+                return self.leave(decision).await;
+            }
+            let next = decision.next;
+            let effects = decision.effects.clone();
+            self.commit(&decision, false).await?;
+            let complete = self.perform(&effects).await;
+            if !complete || self.out_of_time() {
+                return self.hand_over(Seconds(1)).await;
+            }
+            if let Next::At(at) = next {
+                // Something did not work before and was tried once more: look again after its pause.
+                return self.hand_over(Seconds::between(self.clock.now(), at)).await;
+            }
+        }
+        self.hand_over(Seconds(2)).await
+    }
+
+    /// Commands and the world, at the same time where a deployment runs.
+    async fn observe(&self) -> Result<(Vec<Command>, Option<Snapshot>), LedgerError> {
+        match look(&self.state) {
+            Some(look) => {
+                let (commands, snapshot) =
+                    futures::future::join(self.ledger.commands(self.target), self.cloud.observe(&look)).await;
+                Ok((commands?, Some(snapshot)))
+            }
+            None => Ok((self.ledger.commands(self.target).await?, None)),
+        }
+    }
+
+    /// The policy as it stands, where something may start.
+    async fn policy(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
+        let may_start = !commands.is_empty() || (self.state.running.is_none() && self.state.queued.is_some());
+        if !may_start {
+            return Ok(None);
+        }
+        let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
+        let version = applied.version;
+        Ok(applied.policy.target(self.target).map(|policy| AppliedTarget { version, policy: policy.clone() }))
+    }
+
+    /// Writes the decision. The state that stands after it is what effects are performed on.
+    async fn commit(&mut self, decision: &Decision, release_lease: bool) -> Result<(), LedgerError> {
+        let mut journal = std::mem::take(&mut self.unwritten);
+        journal.extend(decision.journal.iter().cloned());
+        let now = self.clock.now();
+        let due_at = match decision.next {
+            _ if !release_lease => Some(GRACE.after(self.until)),
+            Next::Again => Some(GRACE.after(now)),
+            Next::At(at) => Some(GRACE.after(at.max(now))),
+            Next::Rest => None,
+        };
+        let commit = Commit {
+            state: &decision.state,
+            journal: &journal,
+            history: &decision.history,
+            consumed: &decision.consumed,
+            due_at,
+            release_lease,
+        };
+        self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
+        self.state = decision.state.clone();
+        Ok(())
+    }
+
+    /// Performs effects in order, as long as each works and time is left. False: some are left to do.
+    async fn perform(&mut self, effects: &[Effect]) -> bool {
+        let Some(pair) = self.state.running.as_ref().map(|running| running.policy.pair.clone()) else { return true };
+        let mut outcomes = Vec::new();
+        let mut complete = true;
+        for effect in effects {
+            if self.out_of_time() {
+                complete = false;
+                break;
+            }
+            let outcome = self.cloud.perform(&pair, effect).await;
+            let worked = !matches!(outcome, Outcome::Unsure { .. } | Outcome::Refused { .. });
+            if let Outcome::Unsure { reason } | Outcome::Refused { reason } = &outcome {
+                tracing::warn!(target_id = %self.target, effect = effect.name(), reason, "an effect did not work");
+            }
+            outcomes.push((effect.clone(), outcome));
+            if !worked {
+                break;
+            }
+        }
+        let (state, journal) = absorb(&self.state, &outcomes, self.clock.now());
+        self.state = state;
+        self.unwritten.extend(journal);
+        complete
+    }
+
+    fn out_of_time(&self) -> bool {
+        TIME_FOR_AN_EFFECT.after(self.clock.now()) >= self.until
+    }
+
+    /// Ends the pass on a decision that does nothing more.
+    async fn leave(&mut self, mut decision: Decision) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let wanted = match decision.next {
+            Next::At(at) => Some(at.max(now)),
+            Next::Again | Next::Rest => None,
+        };
+        // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes.
+        let underway = self.state.wake_at.filter(|at| *at > now && wanted.is_some_and(|wanted| *at <= wanted));
+        let ring_at = match (underway, wanted) {
+            (None, Some(at)) => Some(at.min(LONGEST_DELAY.after(now))),
+            _ => None,
+        };
+        decision.state.wake_at = ring_at.or(underway);
+        self.commit(&decision, true).await?;
+        if let Some(at) = ring_at {
+            let ring = Ring { target: self.target.clone(), steal: None };
+            tell(self.doorbell, &ring, Seconds::between(now, at)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends the pass in the middle: records what was done, and lets a new pass go on.
+    async fn hand_over(&mut self, delay: Seconds) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let at = delay.after(now);
+        let journal = std::mem::take(&mut self.unwritten);
+        self.state.wake_at = Some(at);
+        let commit = Commit {
+            state: &self.state,
+            journal: &journal,
+            history: &[],
+            consumed: &[],
+            due_at: Some(GRACE.after(at)),
+            release_lease: true,
+        };
+        self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
+        let ring = Ring { target: self.target.clone(), steal: None };
+        tell(self.doorbell, &ring, delay).await;
+        Ok(())
+    }
 }

@@ -20,7 +20,7 @@
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
 
 pub mod command;
-mod decide;
+pub mod decide;
 pub mod effect;
 pub mod journal;
 pub mod look;

@@ -48,7 +48,7 @@ pub fn look(state: &TargetState) -> Option<Look> {
     let deployment = state.running.as_ref()?;
     let starts_of = match (&deployment.stage, deployment.candidate(), &deployment.task_definition) {
         (Stage::Preflight { .. } | Stage::Registering { .. } | Stage::Retiring { .. }, ..) => None,
-        (Stage::RollingBack { .. } | Stage::KeepingWarm { .. }, ..) => None,
+        (Stage::RollingBack { .. } | Stage::KeepingWarm { .. } | Stage::LettingGo { .. }, ..) => None,
         (_, Some(slot), Some(task_definition)) => {
             Some(StartsOf { slot, task_definition: task_definition.clone(), since: deployment.started_at })
         }

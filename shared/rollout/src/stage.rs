@@ -77,6 +77,14 @@ pub enum Stage {
         /// Then: failed, and the journal says where traffic is.
         deadline: Timestamp,
     },
+    /// Ending without touching the rules or the tasks again: somebody else holds the rules, or they cannot be
+    /// written. Only what was borrowed is given back.
+    LettingGo {
+        /// Why.
+        reason: String,
+        /// Then: failed, and the journal says what is left.
+        deadline: Timestamp,
+    },
 }
 
 /// Where in a step of traffic.
@@ -221,4 +229,34 @@ pub enum Verdict {
     Expired,
     /// It ended before traffic moved, or the way back could not be finished: the reason says which.
     Failed,
+}
+
+impl Cause {
+    /// The cause in one sentence, for the record.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        match self {
+            Self::Alarm { name, reason } => format!("alarm {name} fired{}", because(reason)),
+            Self::Hook { name, reason } => format!("hook {name} said no{}", because(reason)),
+            Self::Tasks { reason } => format!("the candidate's tasks do not run{}", because(reason)),
+            Self::Unhealthy { reason } => format!("the candidate is not healthy{}", because(reason)),
+            Self::Deadline { reason } => format!("out of time{}", because(reason)),
+            Self::Refused { reason } => format!("AWS refused what the deployment needs{}", because(reason)),
+            Self::Aborted { actor, reason } => format!("aborted by {actor}{}", because(reason)),
+            Self::Asked { actor, reason } => format!("rollback asked for by {actor}{}", because(reason)),
+            Self::ByHand => "somebody put all traffic back on the stable side by hand".to_owned(),
+        }
+    }
+
+    /// The verdict that going back for this cause ends in, once it is finished.
+    #[must_use]
+    pub fn verdict(&self, traffic_moved: bool) -> Verdict {
+        match self {
+            Self::Aborted { .. } => Verdict::Cancelled,
+            _ if traffic_moved => Verdict::RolledBack,
+            Self::Asked { .. } | Self::ByHand => Verdict::Cancelled,
+            _ => Verdict::Failed,
+        }
+    }
 }

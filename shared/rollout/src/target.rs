@@ -27,7 +27,10 @@ pub struct TargetState {
     /// What carries all traffic, as the last deployment that ended left it.
     pub stable: Option<StableSide>,
     /// What was stable before that: where a rollback goes when nothing runs.
-    pub previous: Option<ReleaseRef>,
+    pub previous: Option<StableSide>,
+    /// The last deployment could not finish and both sides may carry traffic: the next rollback puts all of it
+    /// back on `stable`, and nothing else can start until then or until the rules are put in order by hand.
+    pub unsettled: bool,
     /// The one deployment that runs.
     pub running: Option<Deployment>,
     /// The release that waits for it to end.
@@ -49,6 +52,7 @@ impl TargetState {
             last_entry: 0,
             stable: None,
             previous: None,
+            unsettled: false,
             running: None,
             queued: None,
             explanation: Explanation::default(),
@@ -136,6 +140,11 @@ pub struct Deployment {
     pub sides: Option<Sides>,
     /// ARN of the candidate's task definition, once it is there.
     pub task_definition: Option<String>,
+    /// The candidate's service has been seen with that task definition. If it is seen with another one after that,
+    /// ECS's circuit breaker or somebody else took it away.
+    pub candidate_updated: bool,
+    /// Weights were decided that give the candidate traffic.
+    pub traffic_moved: bool,
     /// The weights that were decided last, once any were.
     pub weights: Option<WeightsRecord>,
     /// The test rule as it was found, once it has been moved.
@@ -161,8 +170,10 @@ pub struct Deployment {
 pub enum Purpose {
     /// A new release.
     Deploy,
-    /// Back to an older one: in one step, without bake and hooks before traffic.
+    /// Back to the release before: its own task definition, all traffic in one step, without hooks and bake.
     Rollback,
+    /// After a deployment that could not finish: all traffic back to the side that the ledger knows as stable.
+    Repair,
 }
 
 /// Which side is which, as preflight read it off the live weights.
@@ -323,6 +334,13 @@ pub enum WaitingOn {
         /// When.
         until: Timestamp,
     },
+    /// What was borrowed to be seen given back.
+    GivingBack {
+        /// What is not as it was yet.
+        what: String,
+        /// What happens without it happens then.
+        deadline: Timestamp,
+    },
     /// Tasks that stop.
     Stopping {
         /// Whose.
@@ -383,7 +401,7 @@ impl Deployment {
     #[must_use]
     pub fn way_back(&self) -> Option<WayBack> {
         match &self.stage {
-            Stage::Retiring { phase: RetirePhase::ScalingDown, .. } => None,
+            Stage::Retiring { phase: RetirePhase::ScalingDown, .. } | Stage::LettingGo { .. } => None,
             Stage::RollingBack { way_back, .. } => Some(way_back.clone()),
             _ => {
                 let sides = self.sides.as_ref()?;
@@ -415,6 +433,7 @@ impl Stage {
             Self::KeepingWarm { .. } => "keeping_warm",
             Self::Retiring { .. } => "retiring",
             Self::RollingBack { .. } => "rolling_back",
+            Self::LettingGo { .. } => "letting_go",
         }
     }
 
@@ -433,7 +452,8 @@ impl Stage {
             | Self::AfterTraffic { deadline }
             | Self::Baking { deadline, .. }
             | Self::Retiring { deadline, .. }
-            | Self::RollingBack { deadline, .. } => *deadline,
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => *deadline,
             Self::KeepingWarm { until } => *until,
         }
     }

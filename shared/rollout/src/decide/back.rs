@@ -1,0 +1,348 @@
+//! The ways back and out: switching back, retiring the old side, and letting go of what somebody else holds.
+
+use super::gates::{self, Live, UNREAD_POLL};
+use super::pass::{Flow, Pass, live_side};
+use crate::effect::Effect;
+use crate::journal::Fact;
+use crate::names::Slot;
+use crate::snapshot::{Autoscaling, Reading, Snapshot, Weights};
+use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage, Verdict, WayBack};
+use crate::target::{Deployment, HookResult, Purpose, WaitingOn, WeightsRecord};
+use crate::time::{Percent, Seconds};
+use jiff::Timestamp;
+
+const STOPPING_POLL: Seconds = Seconds(10);
+const WEIGHTS_POLL: Seconds = Seconds(1);
+const UNFIT_POLL: Seconds = Seconds(5);
+/// How long giving back is tried when everything else is over already.
+const LETTING_GO: Seconds = Seconds(300);
+
+/// What became of the wish to go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It goes back.
+    Going,
+    /// Nothing had been touched: it is over.
+    Over,
+    /// It is past its way back.
+    Impossible,
+}
+
+/// Begins to go back. The only maker of [`Stage::RollingBack`].
+pub(super) fn begin(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) -> Begun {
+    if matches!(deployment.stage, Stage::RollingBack { .. }) {
+        return Begun::Going;
+    }
+    if deployment.sides.is_none() {
+        let verdict = cause.verdict(false);
+        pass.end(deployment, verdict, cause.sentence(), None);
+        return Begun::Over;
+    }
+    let Some(way_back) = deployment.way_back() else { return Begun::Impossible };
+    pass.want_nothing_more();
+    let running_hooks = deployment.hooks.values_mut().filter(|hook| hook.result.is_none());
+    for hook in running_hooks {
+        hook.result = Some(HookResult::Failed("the deployment turned back".to_owned()));
+        if let Some(task) = hook.task.clone() {
+            pass.want(Effect::StopTask { task });
+        }
+    }
+    deployment.halted = None;
+    deployment.trouble = None;
+    pass.note(Some(deployment.number), Fact::RollbackStarted { cause: cause.clone() });
+    let deadline = deployment.policy.deadlines.rollback.after(pass.now);
+    let detail = format!("to {}", way_back.stable());
+    pass.enter(deployment, Stage::RollingBack { way_back, cause, phase: RollbackPhase::WeightsBack, deadline }, detail);
+    pass.look_again();
+    Begun::Going
+}
+
+/// Where a rollback is: its way back, its cause, its phase, its deadline.
+type Going<'a> = (&'a WayBack, &'a Cause, &'a RollbackPhase, Timestamp);
+
+pub(super) fn rolling_back(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    going: Going<'_>,
+) -> Flow {
+    match going.2 {
+        RollbackPhase::WeightsBack => weights_back(pass, deployment, snapshot, going),
+        RollbackPhase::Draining { until } => {
+            if pass.now < *until {
+                let slot = going.0.stable().other();
+                return pass.wait(WaitingOn::Drain { slot, until: *until }, Seconds(15), *until);
+            }
+            to_phase(deployment, going, RollbackPhase::CandidateDown);
+            Flow::Onward
+        }
+        RollbackPhase::CandidateDown => candidate_down(pass, deployment, snapshot, going),
+    }
+}
+
+fn to_phase(deployment: &mut Deployment, (way_back, cause, _, deadline): Going<'_>, phase: RollbackPhase) {
+    deployment.stage = Stage::RollingBack { way_back: way_back.clone(), cause: cause.clone(), phase, deadline };
+}
+
+/// The weights first: nothing of the candidate is touched before they were seen live on the stable side.
+fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, going: Going<'_>) -> Flow {
+    let (way_back, _, _, deadline) = going;
+    let stable = way_back.stable();
+    let wanted = Weights::share(stable, Percent::ALL);
+    let decided = deployment.weights.is_some_and(|record| record.decided == wanted);
+    let live = match deployment.weights {
+        // Compared with what is wanted, not with what was decided last.
+        _ if live_side(snapshot) == Some(stable) => Live::AsDecided,
+        _ => match gates::live(deployment, snapshot) {
+            Live::Unknown(reason) => Live::Unknown(reason),
+            _ => Live::NotYet,
+        },
+    };
+    if let Live::AsDecided = live {
+        if let Some(record) = &mut deployment.weights {
+            if !record.verified || !decided {
+                pass.note(Some(deployment.number), Fact::WeightsVerified { weights: wanted });
+            }
+            *record = WeightsRecord { before: record.decided, decided: wanted, verified: true };
+        }
+        let phase = if deployment.traffic_moved {
+            RollbackPhase::Draining { until: deployment.policy.strategy.drain.after(pass.now) }
+        } else {
+            RollbackPhase::CandidateDown
+        };
+        to_phase(deployment, going, phase);
+        return Flow::Onward;
+    }
+    if pass.now >= deadline {
+        let tried = deployment.trouble.as_ref().map(|trouble| format!(": {}", trouble.reason)).unwrap_or_default();
+        let_go(pass, deployment, format!("the weights could not be put back within the rollback's deadline{tried}"));
+        return Flow::Onward;
+    }
+    if let Some(reason) = unfit(snapshot, stable) {
+        // Never from a side that serves to one that cannot. It is raised, and looked at until the deadline.
+        if deployment.blocked.as_ref() != Some(&reason) {
+            pass.note(Some(deployment.number), Fact::WayBackUnfit { reason: reason.clone() });
+            deployment.blocked = Some(reason.clone());
+        }
+        if snapshot.side(stable).known().is_some_and(|side| side.desired < way_back.count()) {
+            pass.want(Effect::SetDesired { slot: stable, desired: way_back.count() });
+        }
+        return pass.wait(WaitingOn::WayBack { reason, deadline }, UNFIT_POLL, deadline);
+    }
+    if !decided {
+        let before = deployment.weights.map_or(wanted, |record| record.decided);
+        deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
+        pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
+    }
+    if let Live::Unknown(reason) = live {
+        pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline);
+    }
+    pass.want(Effect::SetWeights { weights: wanted });
+    pass.wait(WaitingOn::Weights { weights: wanted, deadline }, WEIGHTS_POLL, deadline)
+}
+
+/// Why the stable side is not fit to carry everything, while the candidate is.
+fn unfit(snapshot: &Snapshot, stable: Slot) -> Option<String> {
+    // What cannot be read was healthy when the deployment started, and the candidate is what is complained of.
+    let there = snapshot.side(stable).known()?;
+    let candidate_serves = snapshot.side(stable.other()).known().is_some_and(|side| side.targets.healthy > 0);
+    (there.targets.healthy == 0 && candidate_serves).then(|| {
+        format!("{stable} has no healthy target ({} tasks running of {} wanted)", there.running, there.desired)
+    })
+}
+
+fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, going: Going<'_>) -> Flow {
+    let (way_back, cause, _, deadline) = going;
+    let candidate = way_back.stable().other();
+    if pass.now >= deadline {
+        let what = format!(
+            "{candidate} or what was borrowed could not be put back in time; look at {candidate} and at the autoscaling limits"
+        );
+        pass.note(Some(deployment.number), Fact::LeftBehind { what });
+        return pass.end(deployment, cause.verdict(deployment.traffic_moved), cause.sentence(), Some(snapshot));
+    }
+    let limits = deployment.borrowed.clone();
+    let floor = limits.get(&candidate).map_or(0, |limits| limits.min);
+    let mut missing = give_back(pass, deployment, snapshot, &limits);
+    if let Some(before) = deployment.test_rule_before
+        && let Some(wrong) = put_test_rule(pass, snapshot, before)
+    {
+        missing.push(wrong);
+    }
+    if let Some(waiting) = take_down(pass, snapshot, candidate, floor, deadline) {
+        return waiting;
+    }
+    if !missing.is_empty() {
+        return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
+    }
+    returned(pass, deployment, &limits);
+    if live_side(snapshot) != Some(way_back.stable()) {
+        return pass.wait(
+            WaitingOn::Reading { reason: "the rules could not be read once more".to_owned(), deadline },
+            UNREAD_POLL,
+            deadline,
+        );
+    }
+    pass.end(deployment, cause.verdict(deployment.traffic_moved), cause.sentence(), Some(snapshot))
+}
+
+/// Takes a side without traffic down to `floor` tasks. None: it is down.
+fn take_down(pass: &mut Pass, snapshot: &Snapshot, slot: Slot, floor: u32, deadline: Timestamp) -> Option<Flow> {
+    let side = match snapshot.side(slot) {
+        Reading::Known(side) => side,
+        Reading::Unknown(reason) => {
+            let reason = format!("{slot} could not be read: {reason}");
+            return Some(pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline));
+        }
+    };
+    if live_side(snapshot) != Some(slot.other()) {
+        // Asked for again right before every scale-down: a side that may carry traffic is never taken down.
+        let reason = format!("not every rule was seen without traffic for {slot}");
+        return Some(pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline));
+    }
+    if side.desired > floor {
+        pass.want(Effect::SetDesired { slot, desired: floor });
+    } else if side.running <= floor {
+        return None;
+    }
+    Some(pass.wait(WaitingOn::Stopping { slot, running: side.running, deadline }, STOPPING_POLL, deadline))
+}
+
+/// Asks for autoscaling limits that are not as `wanted`; answers whose are not.
+fn give_back(
+    pass: &mut Pass,
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+    wanted: &std::collections::BTreeMap<Slot, Autoscaling>,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (slot, limits) in wanted {
+        let service = &deployment.policy.pair.side(*slot).service;
+        match snapshot.side(*slot) {
+            Reading::Known(side) if side.autoscaling.is_none() || side.autoscaling == Some(*limits) => {}
+            Reading::Known(_) => {
+                pass.want(Effect::SetAutoscaling { slot: *slot, limits: *limits });
+                missing.push(format!("autoscaling limits of {service}"));
+            }
+            Reading::Unknown(reason) => missing.push(format!("{service} could not be read: {reason}")),
+        }
+    }
+    missing
+}
+
+fn returned(pass: &mut Pass, deployment: &mut Deployment, limits: &std::collections::BTreeMap<Slot, Autoscaling>) {
+    for (slot, limits) in limits {
+        let fact = Fact::AutoscalingReturned { slot: *slot, min: limits.min, max: limits.max };
+        pass.note(Some(deployment.number), fact);
+    }
+    deployment.borrowed.clear();
+}
+
+fn put_test_rule(pass: &mut Pass, snapshot: &Snapshot, wanted: Weights) -> Option<String> {
+    match &snapshot.test_rule {
+        Some(Reading::Known(rule)) if rule.weights.same_split(wanted) => None,
+        Some(Reading::Known(_)) => {
+            pass.want(Effect::SetTestRule { weights: wanted });
+            Some("the test rule".to_owned())
+        }
+        Some(Reading::Unknown(reason)) => Some(format!("the test rule could not be read: {reason}")),
+        None => None,
+    }
+}
+
+/// The old side: wait for the balancer, take it down, hand the autoscaling limits on with the role.
+pub(super) fn retiring(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    phase: &RetirePhase,
+    deadline: Timestamp,
+) -> Flow {
+    let Some(sides) = deployment.sides.clone() else {
+        return pass.end(deployment, Verdict::Failed, "the record does not say which side is stable", Some(snapshot));
+    };
+    let (old, new) = (sides.stable, sides.stable.other());
+    if pass.now >= deadline {
+        let what =
+            format!("{old} could not be taken down in time, or its autoscaling limits not put back; look at both");
+        pass.note(Some(deployment.number), Fact::LeftBehind { what });
+        return pass.end(deployment, Verdict::Succeeded, "all traffic is on the new release", Some(snapshot));
+    }
+    if let RetirePhase::Draining { until } = phase {
+        if let Some(reason) = gates::candidate_is_dead(deployment, snapshot) {
+            return match begin(pass, deployment, Cause::Unhealthy { reason }) {
+                Begun::Going => Flow::Onward,
+                Begun::Over => Flow::Ended,
+                Begun::Impossible => Flow::Wait,
+            };
+        }
+        if pass.now < *until {
+            return pass.wait(WaitingOn::Drain { slot: old, until: *until }, Seconds(15), *until);
+        }
+        match gates::live(deployment, snapshot) {
+            Live::AsDecided => {}
+            Live::NotYet | Live::Unknown(_) => {
+                let reason = "the rules could not be read once more before the old side goes down".to_owned();
+                return pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline);
+            }
+        }
+        deployment.stage = Stage::Retiring { phase: RetirePhase::ScalingDown, deadline };
+    }
+    let limits = swapped(deployment, old);
+    let floor = limits.get(&old).map_or(0, |limits| limits.min);
+    let missing = give_back(pass, deployment, snapshot, &limits);
+    if let Some(waiting) = take_down(pass, snapshot, old, floor, deadline) {
+        return waiting;
+    }
+    if !missing.is_empty() {
+        return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
+    }
+    returned(pass, deployment, &limits);
+    let reason = match deployment.purpose {
+        Purpose::Deploy => format!("all traffic is on {new}"),
+        Purpose::Rollback | Purpose::Repair => format!("all traffic is back on {}", deployment.release.tag),
+    };
+    pass.end(deployment, Verdict::Succeeded, reason, Some(snapshot))
+}
+
+/// Limits go with the role, not with the name: the side that serves now has those of the side that served before.
+fn swapped(deployment: &Deployment, old: Slot) -> std::collections::BTreeMap<Slot, Autoscaling> {
+    let found = &deployment.borrowed;
+    match (found.get(&old), found.get(&old.other())) {
+        (Some(served), Some(idle)) => [(old, *idle), (old.other(), *served)].into_iter().collect(),
+        _ => found.clone(),
+    }
+}
+
+/// Gives up on the rules: somebody else holds them, or they cannot be written. Both sides stay up.
+pub(super) fn let_go(pass: &mut Pass, deployment: &mut Deployment, reason: String) {
+    let deadline = LETTING_GO.after(pass.now);
+    pass.enter(deployment, Stage::LettingGo { reason: reason.clone(), deadline }, reason);
+}
+
+pub(super) fn letting_go(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    reason: &str,
+    deadline: Timestamp,
+) -> Flow {
+    let limits = deployment.borrowed.clone();
+    let mut missing = give_back(pass, deployment, snapshot, &limits);
+    if let Some(before) = deployment.test_rule_before
+        && let Some(wrong) = put_test_rule(pass, snapshot, before)
+    {
+        missing.push(wrong);
+    }
+    if !missing.is_empty() && pass.now < deadline {
+        return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
+    }
+    if missing.is_empty() {
+        returned(pass, deployment, &limits);
+    } else {
+        pass.note(Some(deployment.number), Fact::LeftBehind { what: missing.join(", ") });
+    }
+    let what = "both sides are left running, and the rules as they are".to_owned();
+    pass.note(Some(deployment.number), Fact::LeftBehind { what });
+    pass.end(deployment, Verdict::Failed, reason, Some(snapshot))
+}

@@ -1,0 +1,587 @@
+//! The way to success, stage by stage.
+
+use super::gates::{self, Alarms, Fit, Live, UNREAD_POLL};
+use super::hooks::{self, Ran};
+use super::pass::{Flow, Pass, live_side};
+use super::{back, gates::rule_is_sound};
+use crate::effect::Effect;
+use crate::journal::Fact;
+use crate::policy::HookPoint;
+use crate::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, Snapshot, Weights};
+use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage, Verdict};
+use crate::target::{Deployment, Purpose, Sides, WaitingOn, WeightsRecord};
+use crate::time::{Percent, Seconds};
+use jiff::Timestamp;
+
+/// How often something is looked at that an event will announce, in case the event is lost.
+const PREFLIGHT_POLL: Seconds = Seconds(15);
+const SCALING_POLL: Seconds = Seconds(10);
+const WATCH_POLL: Seconds = Seconds(15);
+const WARM_POLL: Seconds = Seconds(30);
+/// How soon weights that were written are looked at again when they were not seen yet.
+const VERIFY_POLL: Seconds = Seconds(2);
+
+/// One step of the stage that the deployment is in.
+pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
+    match deployment.stage.clone() {
+        Stage::Preflight { deadline } => preflight(pass, deployment, snapshot, deadline),
+        Stage::Registering { deadline } => registering(pass, deployment, deadline),
+        Stage::BeforeTraffic { deadline } => before_traffic(pass, deployment, snapshot, deadline),
+        Stage::Scaling { want, deadline } => scaling(pass, deployment, snapshot, want, deadline),
+        Stage::Testing { deadline } => testing(pass, deployment, snapshot, deadline),
+        Stage::Shifting { step, phase: ShiftPhase::Writing { deadline } } => {
+            writing(pass, deployment, snapshot, step, deadline)
+        }
+        Stage::Shifting { step, phase: ShiftPhase::Holding { until, deadline } } => {
+            holding(pass, deployment, snapshot, step, until, deadline)
+        }
+        Stage::AfterTraffic { deadline } => after_traffic(pass, deployment, snapshot, deadline),
+        Stage::Baking { until, deadline } => baking(pass, deployment, snapshot, until, deadline),
+        Stage::KeepingWarm { until } => keeping_warm(pass, deployment, snapshot, until),
+        Stage::Retiring { phase, deadline } => back::retiring(pass, deployment, snapshot, &phase, deadline),
+        Stage::RollingBack { way_back, cause, phase, deadline } => {
+            back::rolling_back(pass, deployment, snapshot, (&way_back, &cause, &phase, deadline))
+        }
+        Stage::LettingGo { reason, deadline } => back::letting_go(pass, deployment, snapshot, &reason, deadline),
+    }
+}
+
+// --- preflight ---
+
+fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
+    if deployment.purpose == Purpose::Repair && live_side(snapshot).is_none() {
+        return repair(pass, deployment, snapshot, deadline);
+    }
+    let (sides, stable_reading) = match blockers(deployment, snapshot) {
+        Ok(found) => found,
+        Err(reason) => return blocked(pass, deployment, snapshot, reason, deadline),
+    };
+    let stable = sides.stable;
+    let live = Weights::share(stable, Percent::ALL);
+    deployment.weights = Some(WeightsRecord { before: live, decided: live, verified: true });
+    for slot in [stable, stable.other()] {
+        if let Some(limits) = snapshot.side(slot).known().and_then(|side| side.autoscaling) {
+            deployment.borrowed.insert(slot, limits);
+        }
+    }
+    deployment.blocked = None;
+    pass.note(
+        Some(deployment.number),
+        Fact::SidesSettled { stable, stable_running: sides.stable_count, candidate: stable.other() },
+    );
+    deployment.sides = Some(sides);
+    if stable_reading.image.as_deref() == Some(deployment.release.image.as_str()) {
+        // Nothing to move: the ledger learns what is live, and the record says so.
+        deployment.task_definition = Some(stable_reading.task_definition.clone());
+        pass.state.stable = Some(crate::target::StableSide {
+            slot: stable,
+            task_definition: stable_reading.task_definition.clone(),
+            release: Some(deployment.release.clone()),
+            since: pass.now,
+        });
+        return pass.end(deployment, Verdict::Succeeded, "it was live already; nothing was changed", Some(snapshot));
+    }
+    if deployment.task_definition.is_some() {
+        return enter_scaling(pass, deployment);
+    }
+    let until = deployment.policy.deadlines.register.after(pass.now);
+    pass.enter(
+        deployment,
+        Stage::Registering { deadline: until },
+        format!("task definition with {}", deployment.release.tag),
+    )
+}
+
+/// What speaks against starting, or which side is which.
+fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Sides, &'a SideReading), String> {
+    for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
+        let arn = gates::short_rule(arn);
+        match rule {
+            Reading::Unknown(reason) => return Err(format!("{arn} could not be read: {reason}")),
+            Reading::Known(rule) if !rule_is_sound(rule) => {
+                return Err(format!(
+                    "{arn} does not forward to the two sides alone: it has them{}",
+                    gates::strangers(rule)
+                ));
+            }
+            Reading::Known(rule) if rule.weights.only().is_none() => {
+                return Err(format!(
+                    "{arn} has blue {} / green {}: which side is stable cannot be told; give one side all the weight, or \
+                     ask for a rollback",
+                    rule.weights.blue, rule.weights.green
+                ));
+            }
+            Reading::Known(_) => {}
+        }
+    }
+    let stable = live_side(snapshot).ok_or("the rules do not agree on which side has the traffic")?;
+    for slot in [stable, stable.other()] {
+        if let Reading::Unknown(reason) = snapshot.side(slot) {
+            return Err(format!("{slot} could not be read: {reason}"));
+        }
+    }
+    let Reading::Known(side) = snapshot.side(stable) else { return Err(format!("{stable} could not be read")) };
+    if side.targets.healthy == 0 {
+        return Err(format!("{stable} is live and has no healthy target: there would be no way back"));
+    }
+    if let Some(Reading::Unknown(reason)) = &snapshot.test_rule {
+        return Err(format!("the test rule could not be read: {reason}"));
+    }
+    match &snapshot.alarms {
+        Reading::Unknown(reason) if !deployment.policy.alarms.is_empty() => {
+            return Err(format!("the alarms could not be read: {reason}"));
+        }
+        Reading::Known(readings) => {
+            let absent = |name: &&str| matches!(readings.get(*name), None | Some(AlarmReading::Absent));
+            let names = deployment.policy.alarms.iter().map(|alarm| alarm.name.as_str());
+            if let Some(name) = names.clone().find(absent) {
+                return Err(format!("there is no alarm {name}: create it, or take it out of the policy"));
+            }
+        }
+        Reading::Unknown(_) => {}
+    }
+    if let Alarms::Firing { name, reason } = gates::alarms(deployment, snapshot) {
+        return Err(format!("alarm {name} is firing already: {reason}"));
+    }
+    let sides = Sides {
+        stable,
+        stable_task_definition: side.task_definition.clone(),
+        stable_count: side.running.max(side.desired).max(1),
+    };
+    Ok((sides, side))
+}
+
+fn blocked(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    reason: String,
+    deadline: Timestamp,
+) -> Flow {
+    if pass.now >= deadline {
+        let why = format!("it could not start within {}: {reason}", deployment.policy.deadlines.preflight);
+        return pass.end(deployment, Verdict::Failed, why, Some(snapshot));
+    }
+    if deployment.blocked.as_ref() != Some(&reason) {
+        pass.note(Some(deployment.number), Fact::Blocked { reason: reason.clone() });
+        deployment.blocked = Some(reason.clone());
+    }
+    pass.wait(WaitingOn::Preflight { reason, deadline }, PREFLIGHT_POLL, deadline)
+}
+
+/// Both sides carry traffic because the last deployment could not finish: all of it goes to what the ledger knows.
+fn repair(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
+    let Some(stable) = pass.state.stable.clone() else {
+        return blocked(pass, deployment, snapshot, "no stable side is on record".to_owned(), deadline);
+    };
+    let count = match snapshot.side(stable.slot) {
+        Reading::Known(side) => side.desired.max(side.running).max(1),
+        Reading::Unknown(reason) => {
+            return blocked(
+                pass,
+                deployment,
+                snapshot,
+                format!("{} could not be read: {reason}", stable.slot),
+                deadline,
+            );
+        }
+    };
+    deployment.sides =
+        Some(Sides { stable: stable.slot, stable_task_definition: stable.task_definition, stable_count: count });
+    deployment.traffic_moved = true;
+    let cause = Cause::Asked { actor: deployment.actor.clone(), reason: deployment.reason.clone() };
+    back::begin(pass, deployment, cause);
+    Flow::Onward
+}
+
+// --- until the candidate is up ---
+
+fn registering(pass: &mut Pass, deployment: &mut Deployment, deadline: Timestamp) -> Flow {
+    let Some(sides) = deployment.sides.clone() else { return turn_back(pass, deployment, lost_sides()) };
+    if deployment.task_definition.is_some() {
+        if hooks::at(deployment, HookPoint::BeforeTraffic).is_empty() {
+            return enter_scaling(pass, deployment);
+        }
+        let until = hooks::deadline(deployment, HookPoint::BeforeTraffic, pass.now);
+        return pass.enter(deployment, Stage::BeforeTraffic { deadline: until }, "hooks before traffic");
+    }
+    if let Some(cause) = give_up(pass, deployment, deadline, "the task definition was not registered") {
+        return turn_back(pass, deployment, cause);
+    }
+    pass.want(Effect::RegisterTaskDefinition {
+        like: sides.stable_task_definition,
+        container: deployment.policy.pair.container.clone(),
+        image: deployment.release.image.clone(),
+    });
+    pass.wait(WaitingOn::TaskDefinition { deadline }, SCALING_POLL, deadline)
+}
+
+fn before_traffic(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
+    match hooks::run(pass, deployment, snapshot, HookPoint::BeforeTraffic) {
+        Ran::AllSaidYes => enter_scaling(pass, deployment),
+        Ran::TurnedBack => Flow::Onward,
+        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks before traffic")),
+        Ran::Waiting => Flow::Wait,
+    }
+}
+
+fn enter_scaling(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
+    let want = capacity(deployment, deployment.policy.strategy.green_capacity);
+    for (slot, limits) in deployment.borrowed.clone() {
+        let fact = Fact::AutoscalingBorrowed { slot, min: limits.min, max: limits.max };
+        pass.note(Some(deployment.number), fact);
+    }
+    let deadline = deployment.policy.deadlines.healthy.after(pass.now);
+    pass.enter(deployment, Stage::Scaling { want, deadline }, format!("{want} tasks"))
+}
+
+/// Tasks that the candidate needs to carry `share`: that share of the stable side's tasks, at least what the policy
+/// starts with, and never none.
+fn capacity(deployment: &Deployment, share: Percent) -> u32 {
+    let stable = deployment.sides.as_ref().map_or(1, |sides| sides.stable_count);
+    // A rollback puts everything on it in one step.
+    let share = if deployment.purpose == Purpose::Deploy { share } else { Percent::ALL };
+    share.max(deployment.policy.strategy.green_capacity).of(stable).max(1)
+}
+
+/// Asks for what the candidate lacks: limits that let it have its tasks, its task definition, its tasks.
+fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want: u32) {
+    let (Some(slot), Some(task_definition)) = (deployment.candidate(), deployment.task_definition.clone()) else {
+        return;
+    };
+    for side in [slot.other(), slot] {
+        let Some(found) = deployment.borrowed.get(&side) else { continue };
+        let now = snapshot.side(side).known().and_then(|reading| reading.autoscaling);
+        let limits = if side == slot {
+            Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true }
+        } else {
+            // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
+            Autoscaling { scale_in_suspended: true, ..*found }
+        };
+        if now.is_some_and(|now| now != limits) {
+            pass.want(Effect::SetAutoscaling { slot: side, limits });
+        }
+    }
+    let Some(side) = snapshot.side(slot).known() else { return };
+    if side.task_definition != task_definition {
+        // Before it has been seen there once; after that gates::candidate judges it.
+        if !deployment.candidate_updated {
+            pass.want(Effect::UpdateService { slot, task_definition, desired: want });
+        }
+        return;
+    }
+    deployment.candidate_updated = true;
+    if side.desired < want {
+        pass.want(Effect::SetDesired { slot, desired: want });
+    }
+}
+
+fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want: u32, deadline: Timestamp) -> Flow {
+    let fit = gates::candidate(deployment, snapshot, want, pass.now);
+    let steady = deployment.candidate().and_then(|slot| snapshot.side(slot).known()).is_some_and(|side| side.steady);
+    match fit {
+        Fit::Never { reason } => return turn_back(pass, deployment, Cause::Tasks { reason }),
+        Fit::Yes { healthy } if steady => {
+            deployment.candidate_updated = true;
+            pass.note(Some(deployment.number), Fact::CandidateHealthy { healthy });
+            let until = hooks::deadline(deployment, HookPoint::TestTraffic, pass.now);
+            let has_test = deployment.policy.pair.test_rule.is_some() && deployment.purpose == Purpose::Deploy;
+            if has_test || !hooks::at(deployment, HookPoint::TestTraffic).is_empty() {
+                return pass.enter(deployment, Stage::Testing { deadline: until }, "test rule and hooks");
+            }
+            return enter_step(pass, deployment, first_step(deployment));
+        }
+        _ => {}
+    }
+    raise(pass, deployment, snapshot, want);
+    let (healthy, detail, poll) = match fit {
+        Fit::Yes { healthy } => (healthy, "ECS has not called the deployment complete yet".to_owned(), SCALING_POLL),
+        Fit::NotYet { healthy, detail } => (healthy, detail, SCALING_POLL),
+        Fit::Unknown(reason) | Fit::Never { reason } => (0, reason, UNREAD_POLL),
+    };
+    let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
+    if let Some(cause) = give_up(pass, deployment, deadline, &waited_for) {
+        return turn_back(pass, deployment, cause);
+    }
+    pass.wait(WaitingOn::Healthy { healthy, want, detail, deadline }, poll, deadline)
+}
+
+fn testing(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
+    if let (Some(slot), true) = (deployment.candidate(), deployment.policy.pair.test_rule.is_some()) {
+        let wanted = Weights::share(slot, Percent::ALL);
+        match &snapshot.test_rule {
+            Some(Reading::Known(rule)) if rule.weights.same_split(wanted) => {}
+            Some(Reading::Known(rule)) => {
+                deployment.test_rule_before.get_or_insert(rule.weights);
+                if let Some(cause) = give_up(pass, deployment, deadline, "the test rule was not seen on the candidate")
+                {
+                    return turn_back(pass, deployment, cause);
+                }
+                pass.want(Effect::SetTestRule { weights: wanted });
+                return pass.wait(WaitingOn::Weights { weights: wanted, deadline }, VERIFY_POLL, deadline);
+            }
+            Some(Reading::Unknown(reason)) => {
+                let reason = format!("the test rule could not be read: {reason}");
+                return unread(pass, deployment, reason, deadline);
+            }
+            None => return unread(pass, deployment, "the test rule was not read".to_owned(), deadline),
+        }
+    }
+    match hooks::run(pass, deployment, snapshot, HookPoint::TestTraffic) {
+        Ran::AllSaidYes => enter_step(pass, deployment, first_step(deployment)),
+        Ran::TurnedBack => Flow::Onward,
+        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks on test traffic")),
+        Ran::Waiting => Flow::Wait,
+    }
+}
+
+// --- moving traffic ---
+
+/// A rollback moves everything at once.
+fn first_step(deployment: &Deployment) -> usize {
+    match deployment.purpose {
+        Purpose::Deploy => 0,
+        Purpose::Rollback | Purpose::Repair => deployment.policy.strategy.steps.len().saturating_sub(1),
+    }
+}
+
+fn share_of(deployment: &Deployment, step: usize) -> Percent {
+    deployment.policy.strategy.steps.get(step).map_or(Percent::ALL, |step| step.traffic)
+}
+
+fn enter_step(pass: &mut Pass, deployment: &mut Deployment, step: usize) -> Flow {
+    // A side that has to grow first has the time that it had for coming up.
+    let deadlines = deployment.policy.deadlines;
+    let deadline = Seconds(deadlines.shift.0 + deadlines.healthy.0).after(pass.now);
+    let detail = format!("{} of the traffic", share_of(deployment, step));
+    pass.enter(deployment, Stage::Shifting { step, phase: ShiftPhase::Writing { deadline } }, detail)
+}
+
+fn writing(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    step: usize,
+    deadline: Timestamp,
+) -> Flow {
+    let share = share_of(deployment, step);
+    let Some(slot) = deployment.candidate() else { return turn_back(pass, deployment, lost_sides()) };
+    let wanted = Weights::share(slot, share);
+    let decided = deployment.weights.is_some_and(|record| record.decided == wanted);
+    if decided && let Live::AsDecided = gates::live(deployment, snapshot) {
+        return verified(pass, deployment, step, wanted);
+    }
+    // The stable side may have been scaled out since the start; what takes its traffic has to be as large.
+    let grown = snapshot.side(slot.other()).known().map_or(0, |side| share.of(side.running));
+    let want = capacity(deployment, share).max(grown);
+    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, true) {
+        return waiting;
+    }
+    if let Live::Unknown(reason) = gates::live(deployment, snapshot) {
+        return unread(pass, deployment, reason, deadline);
+    }
+    if let Some(cause) = give_up(pass, deployment, deadline, &format!("{share} of the traffic was never seen live")) {
+        return turn_back(pass, deployment, cause);
+    }
+    if !decided {
+        let before = deployment.weights.map_or(wanted, |record| record.decided);
+        deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
+        deployment.traffic_moved = true;
+        pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
+    }
+    pass.want(Effect::SetWeights { weights: wanted });
+    pass.wait(WaitingOn::Weights { weights: wanted, deadline }, VERIFY_POLL, deadline)
+}
+
+fn verified(pass: &mut Pass, deployment: &mut Deployment, step: usize, weights: Weights) -> Flow {
+    if let Some(record) = &mut deployment.weights {
+        record.verified = true;
+    }
+    pass.note(Some(deployment.number), Fact::WeightsVerified { weights });
+    let hold = match deployment.purpose {
+        Purpose::Deploy => deployment.policy.strategy.steps.get(step).map_or(Seconds(0), |step| step.hold),
+        Purpose::Rollback | Purpose::Repair => Seconds(0),
+    };
+    let until = hold.after(pass.now);
+    let deadline = deployment.policy.deadlines.shift.after(until);
+    pass.enter(deployment, Stage::Shifting { step, phase: ShiftPhase::Holding { until, deadline } }, "")
+}
+
+fn holding(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    step: usize,
+    until: Timestamp,
+    deadline: Timestamp,
+) -> Flow {
+    let share = share_of(deployment, step);
+    if let Some(cause) = collapsed(deployment, snapshot) {
+        return turn_back(pass, deployment, cause);
+    }
+    if pass.now < until {
+        return pass.wait(WaitingOn::Hold { traffic: share.value(), until }, WATCH_POLL, until);
+    }
+    let want = capacity(deployment, share);
+    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
+        return waiting;
+    }
+    if let Live::Unknown(reason) = gates::live(deployment, snapshot) {
+        return unread(pass, deployment, reason, deadline);
+    }
+    if step + 1 < deployment.policy.strategy.steps.len() {
+        return enter_step(pass, deployment, step + 1);
+    }
+    if hooks::at(deployment, HookPoint::AfterTraffic).is_empty() {
+        return enter_baking(pass, deployment);
+    }
+    let until = hooks::deadline(deployment, HookPoint::AfterTraffic, pass.now);
+    pass.enter(deployment, Stage::AfterTraffic { deadline: until }, "hooks after traffic")
+}
+
+fn after_traffic(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
+    if let Some(cause) = collapsed(deployment, snapshot) {
+        return turn_back(pass, deployment, cause);
+    }
+    match hooks::run(pass, deployment, snapshot, HookPoint::AfterTraffic) {
+        Ran::AllSaidYes => enter_baking(pass, deployment),
+        Ran::TurnedBack => Flow::Onward,
+        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks after traffic")),
+        Ran::Waiting => {
+            // The hook may take long; the alarms are watched meanwhile.
+            pass.look_by(WATCH_POLL.after(pass.now));
+            Flow::Wait
+        }
+    }
+}
+
+fn enter_baking(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
+    let strategy = &deployment.policy.strategy;
+    let bake = if deployment.purpose == Purpose::Deploy { strategy.bake } else { Seconds(0) };
+    let until = bake.after(pass.now);
+    let deadline = deployment.policy.deadlines.shift.after(until);
+    pass.enter(deployment, Stage::Baking { until, deadline }, bake.to_string())
+}
+
+fn baking(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    until: Timestamp,
+    deadline: Timestamp,
+) -> Flow {
+    if let Some(cause) = collapsed(deployment, snapshot) {
+        return turn_back(pass, deployment, cause);
+    }
+    if pass.now < until {
+        return pass.wait(WaitingOn::Bake { until }, WATCH_POLL, until);
+    }
+    let want = capacity(deployment, Percent::ALL);
+    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
+        return waiting;
+    }
+    let until = deployment.policy.strategy.keep_warm.after(pass.now);
+    pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
+}
+
+fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, until: Timestamp) -> Flow {
+    if let Some(cause) = collapsed(deployment, snapshot) {
+        return turn_back(pass, deployment, cause);
+    }
+    if pass.now < until && pass.state.queued.is_none() {
+        return pass.wait(WaitingOn::Warm { until }, WARM_POLL, until);
+    }
+    let drained = deployment.policy.strategy.drain.after(pass.now);
+    let deadline = deployment.policy.deadlines.retire.after(drained);
+    let phase = RetirePhase::Draining { until: drained };
+    pass.enter(deployment, Stage::Retiring { phase, deadline }, "the old side")
+}
+
+// --- what several stages ask ---
+
+/// The candidate carries traffic and cannot any more: no deadline is waited for.
+fn collapsed(deployment: &Deployment, snapshot: &Snapshot) -> Option<Cause> {
+    if let Some(reason) = gates::candidate_is_dead(deployment, snapshot) {
+        return Some(Cause::Unhealthy { reason });
+    }
+    match gates::candidate(deployment, snapshot, 0, Timestamp::MIN) {
+        Fit::Never { reason } => Some(Cause::Tasks { reason }),
+        _ => None,
+    }
+}
+
+/// Some: why traffic may not widen now (or that it turned back). With `grow`, lacking tasks are asked for.
+fn not_fit_to_widen(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    want: u32,
+    deadline: Timestamp,
+    grow: bool,
+) -> Option<Flow> {
+    match gates::candidate(deployment, snapshot, want, pass.now) {
+        Fit::Yes { .. } => {}
+        Fit::Never { reason } => return Some(turn_back(pass, deployment, Cause::Tasks { reason })),
+        Fit::Unknown(reason) => return Some(unread(pass, deployment, reason, deadline)),
+        Fit::NotYet { healthy, detail } => {
+            let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
+            if let Some(cause) = give_up(pass, deployment, deadline, &waited_for) {
+                return Some(turn_back(pass, deployment, cause));
+            }
+            if grow {
+                raise(pass, deployment, snapshot, want);
+            }
+            return Some(pass.wait(WaitingOn::Healthy { healthy, want, detail, deadline }, SCALING_POLL, deadline));
+        }
+    }
+    match gates::alarms(deployment, snapshot) {
+        // Firing has turned back before any stage was asked.
+        Alarms::Clear | Alarms::Firing { .. } => None,
+        Alarms::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
+        Alarms::Silent(names) => {
+            let list = names.iter().cloned().collect::<Vec<_>>().join(", ");
+            if pass.now >= deadline {
+                let reason = format!("no data from {list}: silence is not health");
+                return Some(turn_back(pass, deployment, Cause::Deadline { reason }));
+            }
+            Some(pass.wait(WaitingOn::Alarms { names, deadline }, WATCH_POLL, deadline))
+        }
+    }
+}
+
+fn unread(pass: &mut Pass, deployment: &mut Deployment, reason: String, deadline: Timestamp) -> Flow {
+    if pass.now >= deadline {
+        return turn_back(pass, deployment, Cause::Deadline { reason });
+    }
+    pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
+}
+
+/// Whether to stop trying: AWS said no for good, or the time is over.
+fn give_up(pass: &Pass, deployment: &Deployment, deadline: Timestamp, waited_for: &str) -> Option<Cause> {
+    if let Some(trouble) = &deployment.trouble {
+        if trouble.refused {
+            return Some(Cause::Refused { reason: trouble.reason.clone() });
+        }
+        if pass.now >= deadline {
+            return Some(Cause::Deadline { reason: format!("{waited_for} (last try: {})", trouble.reason) });
+        }
+    }
+    (pass.now >= deadline).then(|| Cause::Deadline { reason: waited_for.to_owned() })
+}
+
+fn turn_back(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) -> Flow {
+    match back::begin(pass, deployment, cause) {
+        back::Begun::Over => Flow::Ended,
+        back::Begun::Going => Flow::Onward,
+        // No stage that can ask for this is past its way back.
+        back::Begun::Impossible => Flow::Wait,
+    }
+}
+
+fn lost_sides() -> Cause {
+    Cause::Refused { reason: "the record does not say which side is stable".to_owned() }
+}
+
+fn out_of_time(what: &str) -> Cause {
+    Cause::Deadline { reason: format!("{what} were not done in time") }
+}

@@ -1,0 +1,107 @@
+//! The next stage, effects, reasons and time to look again: one synchronous, total function.
+//!
+//! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
+//! [`commands`] what was asked · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
+//! [`hooks`] what may say no on the way · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
+//! [`absorb`] what the effects' outcomes change.
+
+mod absorb;
+mod back;
+mod commands;
+mod forward;
+mod gates;
+mod hooks;
+mod pass;
+
+pub use absorb::absorb;
+
+use crate::command::{Command, CommandId};
+use crate::effect::Effect;
+use crate::journal::JournalEntry;
+use crate::snapshot::Snapshot;
+use crate::target::{AppliedTarget, DeploymentRecord, TargetState};
+use jiff::Timestamp;
+use pass::{Flow, Pass};
+
+/// What was asked of the target, and the policy that a new deployment would keep.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Inbox<'a> {
+    /// Commands that are not consumed, oldest first.
+    pub commands: &'a [Command],
+    /// The target's policy as it stands; none where no policy names the target any more.
+    pub policy: Option<&'a AppliedTarget>,
+}
+
+/// What shall be written, done, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a decision that is not committed did not happen"]
+pub struct Decision {
+    /// The next state.
+    pub state: TargetState,
+    /// What happened; sequences continue the state's.
+    pub journal: Vec<JournalEntry>,
+    /// Deployments that began or ended.
+    pub history: Vec<DeploymentRecord>,
+    /// Commands that are done with.
+    pub consumed: Vec<CommandId>,
+    /// What shall be true, in this order. If one does not work, the rest waits for the next decision.
+    pub effects: Vec<Effect>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// When a target is to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At once, in the same pass if there is time.
+    Again,
+    /// Not later than then.
+    At(Timestamp),
+    /// Only when something is asked of it.
+    Rest,
+}
+
+/// More stages than this never follow each other on one snapshot; a bound, not a rule.
+const MOST_TRANSITIONS: usize = 16;
+
+/// Decides.
+///
+/// `snapshot` is what [`look`](crate::look()) asked for; without one, commands are taken in and a deployment may
+/// start, and the answer is [`Next::Again`]. Total: every input has an answer, and none panics.
+pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
+    let mut pass = Pass::new(state, now);
+    let seen = state.running.as_ref().map(|running| running.number);
+    commands::take_in(&mut pass, inbox);
+    commands::start_queued(&mut pass, inbox);
+    if let Some(mut deployment) = pass.state.running.take() {
+        let ended = match snapshot {
+            // What was seen was seen for the deployment that was running then.
+            Some(snapshot) if seen == Some(deployment.number) => drive(&mut pass, &mut deployment, snapshot),
+            _ => {
+                pass.look_again();
+                false
+            }
+        };
+        if !ended {
+            pass.state.running = Some(deployment);
+        }
+    }
+    pass.finish()
+}
+
+/// Goes through stages until one waits, acts or ends. True: it ended.
+fn drive(pass: &mut Pass, deployment: &mut crate::Deployment, snapshot: &Snapshot) -> bool {
+    for _ in 0..MOST_TRANSITIONS {
+        let flow = match gates::before_any_stage(pass, deployment, snapshot) {
+            Flow::Onward => forward::step(pass, deployment, snapshot),
+            stopped => stopped,
+        };
+        match flow {
+            Flow::Onward => {}
+            Flow::Wait => return false,
+            Flow::Ended => return true,
+        }
+    }
+    pass.look_again();
+    false
+}

@@ -1,0 +1,261 @@
+//! The paper that a decision is written on.
+
+use super::{Decision, Next};
+use crate::command::CommandId;
+use crate::effect::Effect;
+use crate::journal::{Fact, JournalEntry};
+use crate::names::{Actor, Slot};
+use crate::snapshot::Snapshot;
+use crate::stage::{Stage, Verdict};
+use crate::target::{Deployment, DeploymentRecord, Explanation, StableSide, TargetState, WaitingOn};
+use crate::time::Seconds;
+use jiff::Timestamp;
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Nothing stands in the way: go on with the (perhaps new) stage, on the same snapshot.
+    Onward,
+    /// Wait, or look at what the effects did.
+    Wait,
+    /// The deployment is over.
+    Ended,
+}
+
+/// The longest pause between two tries of something that does not work, in seconds.
+const MOST_BACKOFF: u64 = 30;
+/// The same while going back: users see errors meanwhile.
+const MOST_BACKOFF_GOING_BACK: u64 = 4;
+
+/// A decision in the making.
+pub(super) struct Pass {
+    pub(super) state: TargetState,
+    pub(super) now: Timestamp,
+    /// Commands that change the running deployment act as somebody; everything else is Switchback's own doing.
+    pub(super) actor: Actor,
+    journal: Vec<JournalEntry>,
+    history: Vec<DeploymentRecord>,
+    consumed: Vec<CommandId>,
+    effects: Vec<Effect>,
+    waiting_on: Vec<WaitingOn>,
+    again: bool,
+    look_at: Option<Timestamp>,
+}
+
+impl Pass {
+    pub(super) fn new(state: &TargetState, now: Timestamp) -> Self {
+        Self {
+            state: state.clone(),
+            now,
+            actor: Actor::Switchback,
+            journal: Vec::new(),
+            history: Vec::new(),
+            consumed: Vec::new(),
+            effects: Vec::new(),
+            waiting_on: Vec::new(),
+            again: false,
+            look_at: None,
+        }
+    }
+
+    /// Writes a fact about a deployment, or about the target itself.
+    pub(super) fn note(&mut self, deployment: Option<u64>, fact: Fact) {
+        self.state.last_entry += 1;
+        self.journal.push(JournalEntry {
+            target: self.state.target.clone(),
+            sequence: self.state.last_entry,
+            deployment,
+            at: self.now,
+            actor: self.actor.clone(),
+            fact,
+        });
+    }
+
+    pub(super) fn consume(&mut self, command: &CommandId) {
+        self.consumed.push(command.clone());
+    }
+
+    /// Asks for an effect; what it did is looked at right after.
+    pub(super) fn want(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Takes back what was asked for so far: the deployment turns round.
+    pub(super) fn want_nothing_more(&mut self) {
+        self.effects.clear();
+        self.waiting_on.clear();
+    }
+
+    /// Waits, and says for what; looks again after `poll` at the latest, or when the wait is over.
+    pub(super) fn wait(&mut self, on: WaitingOn, poll: Seconds, over: Timestamp) -> Flow {
+        self.waiting_on.push(on);
+        self.look_by(poll.after(self.now).min(over));
+        Flow::Wait
+    }
+
+    pub(super) fn look_by(&mut self, at: Timestamp) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
+    }
+
+    pub(super) fn look_again(&mut self) {
+        self.again = true;
+    }
+
+    /// Goes to the next stage.
+    pub(super) fn enter(&mut self, deployment: &mut Deployment, stage: Stage, detail: impl Into<String>) -> Flow {
+        let (name, moved) = (stage.name(), stage.name() != deployment.stage.name());
+        let next_step = match (&deployment.stage, &stage) {
+            (Stage::Shifting { step: from, .. }, Stage::Shifting { step: to, .. }) => from != to,
+            _ => false,
+        };
+        deployment.stage = stage;
+        if moved || next_step {
+            deployment.stage_entered_at = self.now;
+            // What went wrong in the stage before says nothing about this one.
+            deployment.trouble = None;
+            self.note(Some(deployment.number), Fact::StageEntered { stage: name.to_owned(), detail: detail.into() });
+        }
+        Flow::Onward
+    }
+
+    pub(super) fn record(&mut self, record: DeploymentRecord) {
+        self.history.push(record);
+    }
+
+    /// Ends the deployment with a verdict, and remembers what is stable now.
+    pub(super) fn end(
+        &mut self,
+        deployment: &Deployment,
+        verdict: Verdict,
+        reason: impl Into<String>,
+        snapshot: Option<&Snapshot>,
+    ) -> Flow {
+        let reason = reason.into();
+        let live = snapshot.and_then(live_side);
+        if let Some(sides) = &deployment.sides {
+            if verdict == Verdict::Succeeded && live != Some(sides.stable) {
+                self.succeed(deployment, sides.stable.other());
+            } else if self.state.stable.as_ref().is_none_or(|known| known.slot != sides.stable) {
+                // The rules were right and the ledger was not: what preflight saw live is what is stable.
+                self.state.stable = Some(StableSide {
+                    slot: sides.stable,
+                    task_definition: sides.stable_task_definition.clone(),
+                    release: None,
+                    since: deployment.started_at,
+                });
+            }
+            self.state.unsettled = snapshot.is_some() && live.is_none();
+        }
+        self.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
+        self.record(deployment.record(Some((verdict, reason, self.now)), &self.state.target));
+        if self.state.queued.is_some() {
+            self.look_again();
+        }
+        Flow::Ended
+    }
+
+    fn succeed(&mut self, deployment: &Deployment, slot: Slot) {
+        let Some(sides) = &deployment.sides else { return };
+        let found = StableSide {
+            slot: sides.stable,
+            task_definition: sides.stable_task_definition.clone(),
+            release: None,
+            since: deployment.started_at,
+        };
+        // The release of the old side is known only if it still runs what the ledger last put there.
+        let old = match self.state.stable.take() {
+            Some(known) if known.slot == found.slot && known.task_definition == found.task_definition => known,
+            _ => found,
+        };
+        self.state.previous = Some(old);
+        self.state.stable = Some(StableSide {
+            slot,
+            task_definition: deployment.task_definition.clone().unwrap_or_default(),
+            release: Some(deployment.release.clone()),
+            since: self.now,
+        });
+    }
+
+    pub(super) fn into_state_and_journal(self) -> (TargetState, Vec<JournalEntry>) {
+        (self.state, self.journal)
+    }
+
+    pub(super) fn finish(mut self) -> Decision {
+        let mut next = match (self.again || !self.effects.is_empty(), self.look_at) {
+            (true, _) => Next::Again,
+            (false, Some(at)) => Next::At(at),
+            (false, None) => Next::Rest,
+        };
+        if let Some(deployment) = &mut self.state.running {
+            deployment.pending.clone_from(&self.effects);
+            // What did not work and is not wanted any more is no trouble (its answer was lost, and it had worked). A hook
+            // is asked at intervals: between them it is still wanted.
+            let still_wanted = |trouble: &crate::target::Trouble| {
+                trouble.effect == "ask_hook" || self.effects.iter().any(|effect| effect.name() == trouble.effect)
+            };
+            deployment.trouble = deployment.trouble.take().filter(still_wanted);
+            if let Some(trouble) = &deployment.trouble {
+                // What just failed is not hammered: 1, 2, 4 … seconds.
+                let going_back = matches!(deployment.stage, Stage::RollingBack { .. });
+                let most = if going_back { MOST_BACKOFF_GOING_BACK } else { MOST_BACKOFF };
+                let pause = Seconds(2u64.saturating_pow(trouble.times.saturating_sub(1)).min(most));
+                if !self.effects.is_empty() {
+                    next = Next::At(pause.after(self.now));
+                }
+                self.waiting_on
+                    .push(WaitingOn::Retry { effect: trouble.effect.clone(), reason: trouble.reason.clone() });
+            }
+            if next == Next::Rest {
+                // Every wait has an end: a stage that named no time is looked at when its deadline passes.
+                next = Next::At(deployment.stage.deadline().max(Seconds(1).after(self.now)));
+            }
+        }
+        self.state.explanation = Explanation {
+            waiting_on: self.waiting_on,
+            look_again_at: match next {
+                Next::At(at) => Some(at),
+                Next::Again | Next::Rest => None,
+            },
+        };
+        Decision {
+            state: self.state,
+            journal: self.journal,
+            history: self.history,
+            consumed: self.consumed,
+            effects: self.effects,
+            next,
+        }
+    }
+}
+
+/// The one side that every rule sends everything to, if that is seen.
+pub(super) fn live_side(snapshot: &Snapshot) -> Option<Slot> {
+    let mut sides = snapshot.rules.iter().map(|rule| rule.known().and_then(|rule| rule.weights.only()));
+    let first = sides.next()??;
+    sides.all(|side| side == Some(first)).then_some(first)
+}
+
+impl Deployment {
+    /// The line that history keeps of it.
+    pub(super) fn record(
+        &self,
+        ended: Option<(Verdict, String, Timestamp)>,
+        target: &crate::TargetId,
+    ) -> DeploymentRecord {
+        let (verdict, reason, ended_at) = match ended {
+            Some((verdict, reason, at)) => (Some(verdict), reason, Some(at)),
+            None => (None, self.reason.clone(), None),
+        };
+        DeploymentRecord {
+            target: target.clone(),
+            number: self.number,
+            release: self.release.clone(),
+            actor: self.actor.clone(),
+            policy_version: self.policy_version,
+            started_at: self.started_at,
+            ended_at,
+            verdict,
+            reason,
+        }
+    }
+}
