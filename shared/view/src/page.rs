@@ -1,0 +1,247 @@
+//! The live page: one HTML text that needs nothing else, and the data that it polls.
+//!
+//! All words are made here; the page's script only lays them out.
+
+use crate::journal::{Tone, sentence, stage_words};
+use rollout::journal::JournalEntry;
+use rollout::snapshot::Weights;
+use rollout::stage::{Stage, Verdict};
+use rollout::target::Deployment;
+use serde::Serialize;
+
+/// The page. It polls [`DATA_PATH`] on the server that it came from, twice a second.
+pub const PAGE: &str = include_str!("page.html");
+
+/// Where the page looks for its [`PageData`], as JSON.
+pub const DATA_PATH: &str = "/data.json";
+
+/// What may run in the page and where it may reach: the value of its `Content-Security-Policy` header.
+pub const PAGE_CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// All that the page shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct PageData {
+    /// `application/service/environment`
+    pub target: String,
+    /// What is going on, in a sentence.
+    pub headline: String,
+    /// How the headline is meant.
+    pub tone: Tone,
+    /// Milliseconds since the story began.
+    pub elapsed_ms: u64,
+    /// Blue, then green.
+    pub sides: [SideCard; 2],
+    /// Where the deployment is; empty before the first.
+    pub track: Vec<Stop>,
+    /// What the track is of: `v2 · deployment 1`.
+    pub track_title: String,
+    /// What is waited for, the most telling first.
+    pub waiting: Vec<String>,
+    /// The newest entries first.
+    pub journal: Vec<JournalLine>,
+    /// The alarms that are watched.
+    pub alarms: Vec<AlarmLine>,
+    /// Requests, second by second.
+    pub traffic: Traffic,
+    /// Numbers worth a tile of their own.
+    pub counters: Vec<Counter>,
+    /// The story's chapters.
+    pub chapters: Vec<Chapter>,
+}
+
+/// One side of the pair.
+#[derive(Debug, Clone, Serialize)]
+pub struct SideCard {
+    /// `blue` or `green`.
+    pub slot: &'static str,
+    /// The release's tag; empty where nothing runs.
+    pub release: String,
+    /// Share of the traffic, 0 to 100, by the live weights.
+    pub share: u8,
+    /// `stable`, `candidate`, or empty.
+    pub role: &'static str,
+    /// The state of each task: `healthy`, `starting`, `unhealthy`, `draining`.
+    pub tasks: Vec<&'static str>,
+    /// Requests in the last whole second.
+    pub requests_per_second: u64,
+    /// 5xx among them.
+    pub errors_per_second: u64,
+}
+
+/// One stop on a deployment's way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    /// Its name, in a word or two.
+    pub name: String,
+    /// How far it is.
+    pub state: StopState,
+}
+
+/// How far a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopState {
+    /// Behind.
+    Done,
+    /// Here.
+    Now,
+    /// Ahead.
+    Ahead,
+    /// It was here that the deployment turned back.
+    Turned,
+    /// It will not be reached.
+    Skipped,
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalLine {
+    /// The entry's sequence.
+    pub sequence: u64,
+    /// Milliseconds since the story began.
+    pub at_ms: i64,
+    /// How it is meant.
+    pub tone: Tone,
+    /// In words.
+    pub text: String,
+    /// Who caused it.
+    pub actor: String,
+}
+
+/// One alarm.
+#[derive(Debug, Clone, Serialize)]
+pub struct AlarmLine {
+    /// Its name.
+    pub name: String,
+    /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
+    pub state: &'static str,
+    /// What it watches, or why it is in that state.
+    pub detail: String,
+}
+
+/// Requests by second, oldest first; all lists are of one length.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Traffic {
+    /// Answers of blue, errors included.
+    pub blue: Vec<u64>,
+    /// Answers of green, errors included.
+    pub green: Vec<u64>,
+    /// Errors of either, and requests without any answer.
+    pub errors: Vec<u64>,
+}
+
+/// A number worth a tile.
+#[derive(Debug, Clone, Serialize)]
+pub struct Counter {
+    /// What it counts.
+    pub name: &'static str,
+    /// The number, with its unit.
+    pub value: String,
+    /// How it is meant.
+    pub tone: Tone,
+}
+
+/// A chapter of the story.
+#[derive(Debug, Clone, Serialize)]
+pub struct Chapter {
+    /// What it shows.
+    pub name: String,
+    /// How it ended, or that it has not: `waiting`, `running`, a verdict in words.
+    pub outcome: String,
+    /// How that is meant.
+    pub tone: Tone,
+}
+
+impl JournalLine {
+    /// An entry in words, its time counted from `start_ms` (milliseconds since 1970).
+    #[must_use]
+    pub fn of(entry: &JournalEntry, start_ms: i64) -> Self {
+        let (tone, text) = sentence(&entry.fact);
+        Self {
+            sequence: entry.sequence,
+            at_ms: entry.at.as_millisecond() - start_ms,
+            tone,
+            text,
+            actor: entry.actor.to_string(),
+        }
+    }
+}
+
+/// The share of blue's weight, 0 to 100; 0 where there are no weights at all.
+#[must_use]
+pub fn share_of_blue(weights: Weights) -> u8 {
+    let total = u32::from(weights.blue) + u32::from(weights.green);
+    let share = (u32::from(weights.blue) * 100 + total / 2).checked_div(total).unwrap_or(0);
+    u8::try_from(share).unwrap_or(100)
+}
+
+/// A deployment's stops: those behind, the one it is at, and those ahead.
+///
+/// `ended` is the verdict of a deployment that is over; `furthest` is the stop, counted from 0, that it had come to
+/// before it turned back (see [`position`]).
+#[must_use]
+pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -> Vec<Stop> {
+    let names = stop_names(deployment);
+    let here = position(&deployment.stage, names.len());
+    let mut stops: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            let state = match (ended, here) {
+                (Some(Verdict::Succeeded), _) => StopState::Done,
+                (Some(_), _) | (None, None) => match index.cmp(&furthest) {
+                    std::cmp::Ordering::Less => StopState::Done,
+                    std::cmp::Ordering::Equal => StopState::Turned,
+                    std::cmp::Ordering::Greater => StopState::Skipped,
+                },
+                (None, Some(here)) => match index.cmp(&here) {
+                    std::cmp::Ordering::Less => StopState::Done,
+                    std::cmp::Ordering::Equal => StopState::Now,
+                    std::cmp::Ordering::Greater => StopState::Ahead,
+                },
+            };
+            Stop { name: name.clone(), state }
+        })
+        .collect();
+    match (ended, &deployment.stage) {
+        (Some(Verdict::Succeeded), _) => {}
+        (Some(_), _) => stops.push(Stop { name: "Switched back".to_owned(), state: StopState::Done }),
+        (None, stage @ (Stage::RollingBack { .. } | Stage::LettingGo { .. })) => {
+            stops.push(Stop { name: stage_words(stage.name()), state: StopState::Now });
+        }
+        (None, _) => {}
+    }
+    stops
+}
+
+/// The index of `stage` among a track's stops (`stops` of them); none while switching back.
+#[must_use]
+pub fn position(stage: &Stage, stops: usize) -> Option<usize> {
+    // From the front: Prepare, Start, the steps; from the back: Retire, Keep warm, Bake.
+    Some(match stage {
+        Stage::Preflight { .. } | Stage::Registering { .. } | Stage::BeforeTraffic { .. } => 0,
+        Stage::Scaling { .. } | Stage::Testing { .. } => 1,
+        Stage::Shifting { step, .. } => 2 + step,
+        Stage::AfterTraffic { .. } | Stage::Baking { .. } => stops.saturating_sub(3),
+        Stage::KeepingWarm { .. } => stops.saturating_sub(2),
+        Stage::Retiring { .. } => stops.saturating_sub(1),
+        Stage::RollingBack { .. } | Stage::LettingGo { .. } => return None,
+    })
+}
+
+/// How many stops a deployment's track has.
+#[must_use]
+pub fn stop_count(deployment: &Deployment) -> usize {
+    deployment.policy.strategy.steps.len() + 5
+}
+
+fn stop_names(deployment: &Deployment) -> Vec<String> {
+    let steps = deployment.policy.strategy.steps.iter().map(|step| format!("{} %", step.traffic.value()));
+    ["Prepare", "Start tasks"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(steps)
+        .chain(["Bake", "Keep warm", "Retire"].map(str::to_owned))
+        .collect()
+}
