@@ -16,6 +16,9 @@ pub const LEASE: Seconds = Seconds(75);
 const STEAL_MARGIN: Seconds = Seconds(5);
 /// How much of a pass must be left for one more effect: SDK time-outs included.
 const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
+/// How soon a wake that found its target held knocks again, and how often: together as long as a lease.
+const KNOCK_AGAIN: Seconds = Seconds(3);
+const MOST_KNOCKS: u8 = 25;
 /// The longest delay of a wake that SQS knows.
 const LONGEST_DELAY: Seconds = Seconds(900);
 /// How much later than its wake a target counts as overdue, for the sweeper.
@@ -51,8 +54,7 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
     let loaded = match ledger.begin(&ring.target, &claim).await? {
         Begin::Granted(loaded) => loaded,
         Begin::Held { by } => {
-            let again = Ring { target: ring.target.clone(), steal: Some(by) };
-            tell(doorbell, &again, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+            knock_again(ring, by, doorbell).await;
             return Ok(Driven::Busy);
         }
     };
@@ -79,6 +81,19 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
             }
             Err(error)
         }
+    }
+}
+
+/// A wake that found its target held comes back twice: shortly, since the holder may have looked before what the wake
+/// is about; and after longer than a lease, with the right to take the target from a holder that died.
+async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, doorbell: &D) {
+    if ring.tries == 0 {
+        let after_the_lease = Ring { target: ring.target.clone(), steal: Some(holder), tries: 0 };
+        tell(doorbell, &after_the_lease, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+    }
+    if ring.steal.is_none() && ring.tries < MOST_KNOCKS {
+        let shortly = Ring { target: ring.target.clone(), steal: None, tries: ring.tries + 1 };
+        tell(doorbell, &shortly, KNOCK_AGAIN).await;
     }
 }
 
@@ -230,7 +245,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         decision.state.wake_at = ring_at.or(underway);
         self.commit(&decision, true).await?;
         if let Some(at) = ring_at {
-            let ring = Ring { target: self.target.clone(), steal: None };
+            let ring = Ring::wake(self.target.clone());
             tell(self.doorbell, &ring, Seconds::between(now, at)).await;
         }
         Ok(())
@@ -251,7 +266,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             release_lease: true,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
-        let ring = Ring { target: self.target.clone(), steal: None };
+        let ring = Ring::wake(self.target.clone());
         tell(self.doorbell, &ring, delay).await;
         Ok(())
     }

@@ -253,6 +253,21 @@ pub struct Ring {
     /// This holding may be stolen from: it was met when the wake was rung, and the wake was delayed for longer than a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<LeaseId>,
+    /// How often this wake found the target held: a wake is not lost on a busy target, it knocks again shortly.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u8,
+}
+
+fn is_zero(tries: &u8) -> bool {
+    *tries == 0
+}
+
+impl Ring {
+    /// A first wake.
+    #[must_use]
+    pub fn wake(target: TargetId) -> Self {
+        Self { target, steal: None, tries: 0 }
+    }
 }
 
 /// Wakes targets, sooner or later, at least once.
