@@ -1,0 +1,48 @@
+//! Something outside changed: whoever watches it is woken, and told nothing. The next pass looks for itself.
+
+use super::IntakeError;
+use crate::ports::{Doorbell, Ledger, Ring, Watch};
+use futures::future::join_all;
+use rollout::{Seconds, TargetId};
+
+/// Wakes the targets that are concerned with `watch`; answers which. One question to the ledger, then all rings at once:
+/// this is the first half of the way from an alarm to weights that are back.
+///
+/// # Errors
+/// [`IntakeError`] where the ledger did not answer, or where a target could not be woken, after all others were: no
+/// command is due that would make the sweep do it within a minute, so the event must come again.
+pub async fn signal<L: Ledger, D: Doorbell>(
+    ledger: &L,
+    doorbell: &D,
+    watch: &Watch,
+) -> Result<Vec<TargetId>, IntakeError> {
+    let targets = ledger
+        .targets_watching(watch)
+        .await
+        .map_err(IntakeError::ledger(format!("looking for the targets that watch {watch}")))?;
+    let rings = join_all(targets.iter().map(|target| async move {
+        let ring = Ring::wake(target.clone());
+        doorbell.ring(&ring, Seconds(0)).await.inspect_err(|reason| {
+            tracing::warn!(target = %target, reason, "could not be woken");
+        })
+    }))
+    .await;
+    let mut failed = rings.into_iter().filter_map(Result::err);
+    if let Some(reason) = failed.next() {
+        return Err(IntakeError::Doorbell { watching: targets.len(), unrung: 1 + failed.count(), reason });
+    }
+    for target in &targets {
+        tracing::info!(target = %target, "woken by {watch}");
+    }
+    Ok(targets)
+}
+
+impl std::fmt::Display for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alarm(name) => write!(f, "alarm {name}"),
+            Self::EcsService(cluster, service) => write!(f, "ECS service {cluster}/{service}"),
+            Self::Repository(name) => write!(f, "repository {name}"),
+        }
+    }
+}
