@@ -1,0 +1,150 @@
+//! Limits of a service's scalable target: reading them, borrowing them, giving them back.
+//!
+//! [`Autoscaling::scale_in_suspended`] stands for two switches of AWS at once, since either could take tasks away from
+//! a side that is needed: dynamic scale-in (alarms) and scheduled scaling (which moves the limits themselves). It is
+//! read as true only where both are suspended, and written to both. Dynamic scale-out is nobody's to borrow: a side
+//! under load may always grow. It is sent back as it was found, whatever AWS takes a missing switch for.
+//! A target where somebody suspended just one of the two comes back with neither suspended.
+
+use super::{AwsCloud, count, service_key};
+use crate::error::Failure;
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace, SuspendedState};
+use rollout::snapshot::Autoscaling;
+use rollout::{EcsPair, Outcome, Slot};
+use std::collections::HashMap;
+
+/// The limits of a scalable target.
+fn limits(target: &ScalableTarget) -> Autoscaling {
+    let suspended = target.suspended_state();
+    let is = |switch: Option<bool>| switch.unwrap_or(false);
+    Autoscaling {
+        min: count(target.min_capacity()),
+        max: count(target.max_capacity()),
+        scale_in_suspended: suspended
+            .is_some_and(|state| is(state.dynamic_scaling_in_suspended()) && is(state.scheduled_scaling_suspended())),
+    }
+}
+
+/// What shall be suspended, of which scale-out is as it is live.
+fn suspended(live: Option<&SuspendedState>, scale_in: bool) -> SuspendedState {
+    let scale_out = live.and_then(SuspendedState::dynamic_scaling_out_suspended).unwrap_or(false);
+    SuspendedState::builder()
+        .dynamic_scaling_in_suspended(scale_in)
+        .scheduled_scaling_suspended(scale_in)
+        .dynamic_scaling_out_suspended(scale_out)
+        .build()
+}
+
+impl AwsCloud {
+    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is not in the answer.
+    /// Remembers what is suspended, for a write in the same pass.
+    pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, Failure> {
+        let keys = [Slot::Blue, Slot::Green].map(|slot| service_key(pair, slot));
+        for key in &keys {
+            self.memory.suspended.forget(key);
+        }
+        let found = self.scalable_targets(&keys).await?;
+        for target in &found {
+            self.memory.suspended.put(target.resource_id(), suspended_state(target));
+        }
+        Ok(found.iter().map(|target| (target.resource_id().to_owned(), limits(target))).collect())
+    }
+
+    async fn scalable_targets(&self, keys: &[String]) -> Result<Vec<ScalableTarget>, Failure> {
+        let answer = self
+            .clients
+            .autoscaling()
+            .await
+            .describe_scalable_targets()
+            .service_namespace(ServiceNamespace::Ecs)
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .set_resource_ids(Some(keys.to_vec()))
+            .send()
+            .await
+            .map_err(|error| Failure::of("DescribeScalableTargets", &error))?;
+        let mut targets = answer.scalable_targets.unwrap_or_default();
+        targets.retain(|target| keys.iter().any(|key| key == target.resource_id()));
+        Ok(targets)
+    }
+
+    /// Writes limits into a side's scalable target, which must be there: the call would make one.
+    pub(super) async fn set_autoscaling(&self, pair: &EcsPair, slot: Slot, limits: Autoscaling) -> Outcome {
+        let key = service_key(pair, slot);
+        let live = match self.memory.suspended.take(&key) {
+            Some(live) => live,
+            None => match self.scalable_targets(std::slice::from_ref(&key)).await {
+                Ok(targets) => match targets.first() {
+                    Some(target) => suspended_state(target),
+                    None => return Outcome::Refused { reason: format!("{key} has no scalable target") },
+                },
+                Err(failure) => return failure.outcome(),
+            },
+        };
+        let answer = self
+            .clients
+            .autoscaling()
+            .await
+            .register_scalable_target()
+            .service_namespace(ServiceNamespace::Ecs)
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .resource_id(key)
+            .min_capacity(i32::try_from(limits.min).unwrap_or(i32::MAX))
+            .max_capacity(i32::try_from(limits.max).unwrap_or(i32::MAX))
+            .suspended_state(suspended(Some(&live), limits.scale_in_suspended))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Outcome::Done,
+            Err(error) => Failure::of("RegisterScalableTarget", &error).outcome(),
+        }
+    }
+}
+
+/// Absent means: nothing is suspended.
+fn suspended_state(target: &ScalableTarget) -> SuspendedState {
+    target.suspended_state().cloned().unwrap_or_else(|| SuspendedState::builder().build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_types::DateTime;
+
+    fn target(state: Option<SuspendedState>) -> ScalableTarget {
+        ScalableTarget::builder()
+            .service_namespace(ServiceNamespace::Ecs)
+            .resource_id("service/shop/api-blue")
+            .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+            .min_capacity(2)
+            .max_capacity(8)
+            .role_arn("arn:aws:iam::123456789012:role/scaling")
+            .creation_time(DateTime::from_secs(0))
+            .set_suspended_state(state)
+            .build()
+            .expect("all that is required")
+    }
+
+    fn switches(scale_in: bool, scale_out: bool, scheduled: bool) -> SuspendedState {
+        SuspendedState::builder()
+            .dynamic_scaling_in_suspended(scale_in)
+            .dynamic_scaling_out_suspended(scale_out)
+            .scheduled_scaling_suspended(scheduled)
+            .build()
+    }
+
+    #[test]
+    fn scale_in_is_suspended_where_alarms_and_schedules_both_are() {
+        let read = |state| limits(&target(state));
+        assert_eq!(read(None), Autoscaling { min: 2, max: 8, scale_in_suspended: false });
+        assert!(read(Some(switches(true, false, true))).scale_in_suspended);
+        assert!(!read(Some(switches(true, false, false))).scale_in_suspended);
+        assert!(!read(Some(switches(false, true, true))).scale_in_suspended);
+    }
+
+    #[test]
+    fn scale_out_stays_as_it_was() {
+        assert_eq!(suspended(Some(&switches(false, true, false)), true), switches(true, true, true));
+        assert_eq!(suspended(Some(&switches(true, true, true)), false), switches(false, true, false));
+        assert_eq!(suspended(None, true), switches(true, false, true));
+    }
+}

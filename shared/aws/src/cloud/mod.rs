@@ -1,0 +1,148 @@
+//! [`engine::Cloud`] on AWS: ECS, ELBv2, Application Auto Scaling, CloudWatch and Lambda.
+//!
+//! Decides nothing. [`observe`](AwsCloud) reads all that a look names, in parallel, and what could not be read is
+//! `Unknown` with AWS's words; [`perform`](AwsCloud) makes one effect true, however often it is asked. What AWS's
+//! types mean is said in functions without a client, so that it can be tested without one.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `observe` | a look: which calls, and which of them side by side |
+//! | `service` | an ECS service → steadiness, the breaker's verdict, placement failures |
+//! | `tasks` | stopped tasks → failed starts; a hook's task → its exit code |
+//! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
+//! | `health` | a target group → counts |
+//! | `autoscaling` | a scalable target ↔ limits |
+//! | `alarms` | alarms, metric and composite |
+//! | `task_definition` | a copy that differs in one image |
+//! | `hooks` | functions that are asked, tasks that are run |
+//! | `memory` | what was read in this pass and is needed again to write |
+//!
+//! Sequential calls: a look is one round trip, two where it asks for images or names hook tasks' clusters nowhere
+//! else known, three where a service is short of tasks and failed starts are looked for. Writing weights right after
+//! a look is one.
+
+mod alarms;
+mod autoscaling;
+mod health;
+mod hooks;
+mod memory;
+mod observe;
+mod service;
+mod task_definition;
+mod tasks;
+mod traffic;
+
+use crate::config::Clients;
+use crate::error::Failure;
+use memory::Memory;
+use rollout::look::Look;
+use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
+
+pub use hooks::HOOK_CALL;
+
+/// What runs, and what is looked at, on AWS.
+#[derive(Debug, Default)]
+pub struct AwsCloud {
+    clients: Clients,
+    memory: Memory,
+}
+
+impl AwsCloud {
+    /// Over these clients; nothing is connected to before the first look or effect.
+    #[must_use]
+    pub fn new(clients: Clients) -> Self {
+        Self { clients, memory: Memory::default() }
+    }
+
+    /// The side has this task definition, where one is named, and this many tasks. No other attribute is sent, so
+    /// that ECS changes no other one; a call that names what is there already starts no deployment.
+    async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
+        let side = pair.side(slot);
+        self.memory.services.forget(&service_key(pair, slot));
+        let answer = self
+            .clients
+            .ecs()
+            .await
+            .update_service()
+            .cluster(&pair.cluster)
+            .service(&side.service)
+            .set_task_definition(task_definition.map(str::to_owned))
+            .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Outcome::Done,
+            Err(error) => Failure::of("UpdateService", &error).outcome(),
+        }
+    }
+}
+
+impl engine::Cloud for AwsCloud {
+    async fn observe(&self, look: &Look) -> Snapshot {
+        self.look(look).await
+    }
+
+    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
+        match effect {
+            Effect::RegisterTaskDefinition { like, container, image } => {
+                self.register_task_definition(like, container, image).await
+            }
+            Effect::UpdateService { slot, task_definition, desired } => {
+                self.update_service(pair, *slot, Some(task_definition), *desired).await
+            }
+            Effect::SetDesired { slot, desired } => self.update_service(pair, *slot, None, *desired).await,
+            Effect::SetAutoscaling { slot, limits } => self.set_autoscaling(pair, *slot, *limits).await,
+            Effect::SetWeights { weights } => self.set_weights(pair, &pair.rules, *weights).await,
+            Effect::SetTestRule { weights } => match &pair.test_rule {
+                Some(rule) => self.set_weights(pair, std::slice::from_ref(rule), *weights).await,
+                None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
+            },
+            Effect::AskHook { function, payload, .. } => self.ask_hook(function, payload).await,
+            Effect::StartTask { run, task_definition, container, command, like, .. } => {
+                let start = hooks::Start { run, task_definition, container, command };
+                self.start_task(pair, *like, &start).await
+            }
+            Effect::StopTask { task } => self.stop_task(pair, task).await,
+        }
+    }
+}
+
+/// The last part of an ARN, or the name itself: a policy may name a cluster either way.
+fn short_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// One key for a service however its cluster is written: as Application Auto Scaling names it.
+fn service_key(pair: &EcsPair, slot: Slot) -> String {
+    format!("service/{}/{}", short_name(&pair.cluster), short_name(&pair.side(slot).service))
+}
+
+/// AWS's instant as ours; none where it is outside of what a [`Timestamp`] can hold.
+fn instant(time: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
+    let time = time?;
+    let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
+    Timestamp::new(time.secs(), nanoseconds).ok()
+}
+
+/// AWS counts with a sign; nothing that is counted here is below zero.
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_may_be_named_by_its_arn() {
+        assert_eq!(short_name("arn:aws:ecs:eu-west-1:123456789012:cluster/shop"), "shop");
+        assert_eq!(short_name("shop"), "shop");
+    }
+
+    #[test]
+    fn an_instant_keeps_its_fraction() {
+        let time = aws_smithy_types::DateTime::from_secs_and_nanos(1_700_000_000, 250_000_000);
+        assert_eq!(instant(Some(&time)), "2023-11-14T22:13:20.25Z".parse().ok());
+        assert_eq!(instant(None), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! What `DescribeServices` says of one service.
+
+use super::{count, instant, short_name};
+use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Failure as NotFound, Service};
+use rollout::look::StartsOf;
+use rollout::snapshot::ServiceEvent;
+
+/// The words by which ECS says in a service's events that a task cannot be placed or started
+/// ("Viewing Amazon ECS service event messages" in its developer guide).
+const NO_PLACE: &[&str] = &[
+    "unable to place a task",
+    "unable to consistently start tasks",
+    "unable to consistently place tasks",
+    "unable to stop or start tasks",
+    "failed to launch a task",
+];
+
+/// One service, without its target group and scalable target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceSeen {
+    pub(super) task_definition: String,
+    pub(super) desired: u32,
+    pub(super) running: u32,
+    pub(super) pending: u32,
+    pub(super) steady: bool,
+    pub(super) gave_up: Option<String>,
+    pub(super) placement_failure: Option<ServiceEvent>,
+    /// Tasks are missing, or ECS counts failed ones: it is worth asking for stopped tasks.
+    pub(super) troubled: bool,
+}
+
+/// The service `name` out of an answer that was asked for it.
+///
+/// # Errors
+/// A reason, where ECS does not know it, or it is being deleted.
+pub(super) fn find<'a>(name: &str, services: &'a [Service], failures: &[NotFound]) -> Result<&'a Service, String> {
+    let name = short_name(name);
+    let Some(service) = services
+        .iter()
+        .find(|service| service.service_name() == Some(name) || service.service_arn().map(short_name) == Some(name))
+    else {
+        let failure = failures.iter().find(|failure| failure.arn().map(short_name) == Some(name));
+        let reason = failure.and_then(NotFound::reason).unwrap_or("not in the answer");
+        return Err(format!("ECS has no service {name} in the cluster: {reason}"));
+    };
+    match service.status() {
+        // Emulators leave the status out.
+        Some("ACTIVE") | None => Ok(service),
+        Some(status) => Err(format!("service {name} is {status}: it is deleted or being deleted")),
+    }
+}
+
+/// What the service says; `starts_of` is the look's, if it is about this side.
+///
+/// # Errors
+/// A reason, where the service has no primary deployment: it is under another deployment controller.
+pub(super) fn see(service: &Service, starts_of: Option<&StartsOf>) -> Result<ServiceSeen, String> {
+    let deployments = service.deployments();
+    let Some(primary) = deployments.iter().find(|deployment| deployment.status() == Some("PRIMARY")) else {
+        let controller = service.deployment_controller().map_or("unknown", |controller| controller.r#type().as_str());
+        return Err(format!("the service has no primary deployment (its deployment controller is {controller})"));
+    };
+    let task_definition = primary.task_definition().or_else(|| service.task_definition());
+    let Some(task_definition) = task_definition else {
+        return Err("the service's primary deployment names no task definition".to_owned());
+    };
+    let (desired, running, pending) =
+        (count(service.desired_count()), count(service.running_count()), count(service.pending_count()));
+    let complete = primary.rollout_state() == Some(&DeploymentRolloutState::Completed);
+    Ok(ServiceSeen {
+        task_definition: task_definition.to_owned(),
+        desired,
+        running,
+        pending,
+        steady: deployments.len() == 1 && complete && running == desired && pending == 0,
+        gave_up: gave_up(service, primary, starts_of),
+        placement_failure: starts_of.and_then(|starts| placement_failure(service, starts)),
+        troubled: running < desired || deployments.iter().any(|deployment| deployment.failed_tasks() > 0),
+    })
+}
+
+/// The circuit breaker's verdict. A breaker that is told to roll back makes the failed deployment a lesser one, and
+/// once its last task is gone only the service's events tell of it.
+fn gave_up(service: &Service, primary: &Deployment, starts_of: Option<&StartsOf>) -> Option<String> {
+    let failed = |deployment: &&Deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed);
+    let words = |deployment: &Deployment| {
+        deployment.rollout_state_reason().unwrap_or("ECS gave the deployment up, without a reason").to_owned()
+    };
+    if failed(&primary) {
+        return Some(words(primary));
+    }
+    let starts = starts_of?;
+    let theirs = |deployment: &&Deployment| deployment.task_definition() == Some(starts.task_definition.as_str());
+    if let Some(deployment) = service.deployments().iter().filter(theirs).find(failed) {
+        return Some(words(deployment));
+    }
+    if theirs(&primary) {
+        return None;
+    }
+    newest_event(service, starts, |message| message.contains("deployment failed")).map(|event| event.message)
+}
+
+fn placement_failure(service: &Service, starts: &StartsOf) -> Option<ServiceEvent> {
+    newest_event(service, starts, |message| NO_PLACE.iter().any(|words| message.contains(words)))
+}
+
+fn newest_event(service: &Service, starts: &StartsOf, is_meant: impl Fn(&str) -> bool) -> Option<ServiceEvent> {
+    service
+        .events()
+        .iter()
+        .filter_map(|event| {
+            let (message, at) = (event.message()?, instant(event.created_at())?);
+            (at >= starts.since && is_meant(message)).then(|| ServiceEvent { message: message.to_owned(), at })
+        })
+        .max_by_key(|event| event.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ecs::types::{DeploymentController, DeploymentControllerType, ServiceEvent as Event};
+    use aws_smithy_types::DateTime;
+    use rollout::{Slot, Timestamp};
+
+    const OLD: &str = "arn:aws:ecs:eu-west-1:123456789012:task-definition/api:7";
+    const NEW: &str = "arn:aws:ecs:eu-west-1:123456789012:task-definition/api:8";
+
+    fn deployment(status: &str, task_definition: &str, state: DeploymentRolloutState) -> Deployment {
+        Deployment::builder()
+            .status(status)
+            .task_definition(task_definition)
+            .rollout_state(state)
+            .rollout_state_reason("ECS deployment circuit breaker: tasks failed to start.")
+            .build()
+    }
+
+    fn service(deployments: Vec<Deployment>) -> Service {
+        Service::builder()
+            .service_name("api-green")
+            .status("ACTIVE")
+            .desired_count(2)
+            .running_count(2)
+            .set_deployments(Some(deployments))
+            .build()
+    }
+
+    fn starts_of_new() -> StartsOf {
+        StartsOf {
+            slot: Slot::Green,
+            task_definition: NEW.to_owned(),
+            since: Timestamp::from_second(1000).expect("an instant"),
+        }
+    }
+
+    fn event(second: i64, message: &str) -> Event {
+        Event::builder().created_at(DateTime::from_secs(second)).message(message).build()
+    }
+
+    #[test]
+    fn steady_is_one_complete_deployment_with_all_its_tasks() {
+        let complete = || deployment("PRIMARY", NEW, DeploymentRolloutState::Completed);
+        let seen = see(&service(vec![complete()]), None).expect("a reading");
+        assert!(seen.steady && !seen.troubled);
+        assert_eq!((seen.task_definition.as_str(), seen.desired, seen.running), (NEW, 2, 2));
+
+        let draining = deployment("ACTIVE", OLD, DeploymentRolloutState::Completed);
+        assert!(!see(&service(vec![complete(), draining]), None).expect("a reading").steady);
+
+        let rolling = deployment("PRIMARY", NEW, DeploymentRolloutState::InProgress);
+        assert!(!see(&service(vec![rolling]), None).expect("a reading").steady);
+
+        let mut short = service(vec![complete()]);
+        short.running_count = 1;
+        let seen = see(&short, None).expect("a reading");
+        assert!(!seen.steady && seen.troubled);
+
+        let mut starting = service(vec![complete()]);
+        starting.pending_count = 1;
+        assert!(!see(&starting, None).expect("a reading").steady);
+    }
+
+    #[test]
+    fn the_breaker_gave_up_where_the_primary_failed() {
+        let failed = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Failed)]);
+        let seen = see(&failed, Some(&starts_of_new())).expect("a reading");
+        assert_eq!(seen.gave_up.as_deref(), Some("ECS deployment circuit breaker: tasks failed to start."));
+    }
+
+    #[test]
+    fn the_breaker_gave_up_where_it_rolled_back() {
+        let back = || deployment("PRIMARY", OLD, DeploymentRolloutState::InProgress);
+        let rolled_back = service(vec![back(), deployment("ACTIVE", NEW, DeploymentRolloutState::Failed)]);
+        assert!(see(&rolled_back, Some(&starts_of_new())).expect("a reading").gave_up.is_some());
+        assert_eq!(see(&rolled_back, None).expect("a reading").gave_up, None, "nobody asked for that one");
+
+        // The failed deployment is gone; its words are left.
+        let mut finished = service(vec![deployment("PRIMARY", OLD, DeploymentRolloutState::Completed)]);
+        let words = "(service api-green) (deployment ecs-svc/1) deployment failed: tasks failed to start.";
+        finished.events = Some(vec![event(1500, words)]);
+        let seen = see(&finished, Some(&starts_of_new())).expect("a reading");
+        assert_eq!(seen.gave_up.as_deref(), Some(words));
+
+        finished.events = Some(vec![event(900, words)]);
+        assert_eq!(see(&finished, Some(&starts_of_new())).expect("a reading").gave_up, None, "before this deployment");
+    }
+
+    #[test]
+    fn the_newest_placement_failure_since_the_start_counts() {
+        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::InProgress)]);
+        service.events = Some(vec![
+            event(
+                1100,
+                "(service api-green) was unable to place a task because no container instance met all of its requirements.",
+            ),
+            event(1300, "(service api-green) is unable to consistently start tasks successfully."),
+            event(1400, "(service api-green) has reached a steady state."),
+            event(900, "(service api-green) was unable to place a task."),
+        ]);
+        let seen = see(&service, Some(&starts_of_new())).expect("a reading");
+        let failure = seen.placement_failure.expect("a placement failure");
+        assert_eq!(failure.at, Timestamp::from_second(1300).expect("an instant"));
+        assert!(failure.message.contains("unable to consistently start tasks"), "{failure:?}");
+        assert_eq!(see(&service, None).expect("a reading").placement_failure, None);
+    }
+
+    #[test]
+    fn a_service_that_is_missing_or_deleted_is_said_to_be() {
+        let missing = NotFound::builder()
+            .arn("arn:aws:ecs:eu-west-1:123456789012:service/shop/api-green")
+            .reason("MISSING")
+            .build();
+        let reason = find("api-green", &[], &[missing]).expect_err("it is missing");
+        assert_eq!(reason, "ECS has no service api-green in the cluster: MISSING");
+
+        let mut deleted = service(vec![]);
+        deleted.status = Some("INACTIVE".to_owned());
+        let reason = find("api-green", &[deleted], &[]).expect_err("it is deleted");
+        assert!(reason.contains("INACTIVE"), "{reason}");
+    }
+
+    #[test]
+    fn a_service_under_another_controller_is_named_as_such() {
+        let mut other = service(vec![]);
+        let controller = DeploymentController::builder().r#type(DeploymentControllerType::External).build();
+        other.deployment_controller = Some(controller.expect("a type"));
+        let reason = see(&other, None).expect_err("no primary deployment");
+        assert!(reason.contains("EXTERNAL"), "{reason}");
+    }
+}
