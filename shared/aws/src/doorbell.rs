@@ -1,1 +1,52 @@
-//! Under construction.
+//! The doorbell on SQS: a wake is a message, its delay is the queue's.
+
+use crate::config::{Clients, MissingSetting, WAKES_URL, setting};
+use crate::error::Failure;
+use engine::{Doorbell, Ring};
+use rollout::Seconds;
+
+/// The longest delay that SQS takes for one message.
+const LONGEST: Seconds = Seconds(900);
+
+/// A standard queue: at least once, in no order, which is all that a wake needs.
+#[derive(Debug, Clone)]
+pub struct SqsDoorbell {
+    clients: Clients,
+    queue_url: String,
+}
+
+impl SqsDoorbell {
+    /// The doorbell that is this queue. Nothing is asked of AWS yet.
+    #[must_use]
+    pub fn new(clients: Clients, queue_url: impl Into<String>) -> Self {
+        Self { clients, queue_url: queue_url.into() }
+    }
+
+    /// The doorbell whose queue the environment names.
+    ///
+    /// # Errors
+    /// [`MissingSetting`] where it names none.
+    pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
+        Ok(Self::new(clients, setting(WAKES_URL)?))
+    }
+}
+
+impl Doorbell for SqsDoorbell {
+    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+        let body = serde_json::to_string(ring).map_err(|error| format!("the wake is no JSON: {error}"))?;
+        let sent = self
+            .clients
+            .sqs()
+            .await
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(body)
+            .delay_seconds(i32::try_from(delay.min(LONGEST).0).expect("900 at most"))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::of("SendMessage", &error).reason().to_owned()),
+        }
+    }
+}

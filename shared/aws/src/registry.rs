@@ -1,1 +1,126 @@
-//! Under construction.
+//! The image registry on ECR, read only.
+
+use crate::config::Clients;
+use crate::error::Failure;
+use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
+use engine::{PushedImage, Registry};
+use rollout::{ImageDigest, Timestamp};
+
+/// Images a call: the most that DescribeImages gives.
+const PAGE: i32 = 1000;
+
+/// The account's own registry in the clients' Region.
+#[derive(Debug, Clone)]
+pub struct EcrRegistry {
+    clients: Clients,
+}
+
+impl EcrRegistry {
+    /// The registry. Nothing is asked of AWS yet.
+    #[must_use]
+    pub fn new(clients: Clients) -> Self {
+        Self { clients }
+    }
+}
+
+impl Registry for EcrRegistry {
+    async fn images_since(&self, repository: &str, since: Timestamp) -> Result<Vec<PushedImage>, String> {
+        let region = self.clients.config().await.region().map(ToString::to_string);
+        let region = region.ok_or("no Region is set: AWS_REGION names it")?;
+        let ecr = self.clients.ecr().await;
+        let mut pages = ecr
+            .describe_images()
+            .repository_name(repository)
+            .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
+            .max_results(PAGE)
+            .into_paginator()
+            .send();
+        let mut images = vec![];
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Failure::of("DescribeImages", &error).reason().to_owned())?;
+            for detail in page.image_details.unwrap_or_default() {
+                images.extend(pushed_since(&detail, repository, &region, since)?);
+            }
+        }
+        Ok(images)
+    }
+}
+
+/// The image, if it was pushed at `since` or later. The API has no such filter, and promises no order.
+fn pushed_since(
+    detail: &ImageDetail,
+    repository: &str,
+    region: &str,
+    since: Timestamp,
+) -> Result<Option<PushedImage>, String> {
+    let missing = |what: &str| format!("DescribeImages: an image of {repository} has no {what}");
+    let pushed_at = detail.image_pushed_at().ok_or_else(|| missing("time of push"))?;
+    let nanoseconds = i32::try_from(pushed_at.subsec_nanos()).unwrap_or(0);
+    let pushed_at = Timestamp::new(pushed_at.secs(), nanoseconds).map_err(|error| error.to_string())?;
+    if pushed_at < since {
+        return Ok(None);
+    }
+    let registry = detail.registry_id().ok_or_else(|| missing("registry"))?;
+    let digest = ImageDigest::new(detail.image_digest().ok_or_else(|| missing("digest"))?);
+    Ok(Some(PushedImage {
+        repository_uri: repository_uri(registry, region, repository),
+        digest: digest.map_err(|error| error.to_string())?,
+        tags: detail.image_tags().to_vec(),
+        pushed_at,
+        artifact_media_type: detail.artifact_media_type().map(ToOwned::to_owned),
+    }))
+}
+
+/// A repository's address, as DescribeRepositories would write it (Amazon ECR user guide, "Amazon ECR registries").
+#[must_use]
+pub fn repository_uri(registry_id: &str, region: &str, repository: &str) -> String {
+    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("{registry_id}.dkr.ecr.{region}.{suffix}/{repository}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ecr::primitives::DateTime;
+
+    fn detail(pushed_at_s: i64) -> ImageDetail {
+        ImageDetail::builder()
+            .registry_id("123456789012")
+            .repository_name("shop/api")
+            .image_digest(format!("sha256:{}", "a1".repeat(32)))
+            .image_tags("v1")
+            .image_tags("latest")
+            .image_pushed_at(DateTime::from_secs_and_nanos(pushed_at_s, 500_000_000))
+            .artifact_media_type("application/vnd.docker.container.image.v1+json")
+            .build()
+    }
+
+    #[test]
+    fn an_image_is_read_with_all_its_tags_and_its_address() {
+        let since = Timestamp::from_second(1000).expect("a time");
+        let image = pushed_since(&detail(1000), "shop/api", "eu-central-1", since).expect("readable").expect("new");
+        assert_eq!(image.repository_uri, "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/api");
+        assert_eq!(image.tags, ["v1", "latest"]);
+        assert_eq!(image.pushed_at.as_millisecond(), 1_000_500);
+        assert_eq!(image.artifact_media_type.as_deref(), Some("application/vnd.docker.container.image.v1+json"));
+    }
+
+    #[test]
+    fn an_image_of_before_is_left_out() {
+        let since = Timestamp::from_second(1001).expect("a time");
+        assert_eq!(pushed_since(&detail(1000), "shop/api", "eu-central-1", since), Ok(None));
+    }
+
+    #[test]
+    fn an_image_without_a_digest_is_an_error_that_says_so() {
+        let mut image = detail(1000);
+        image.image_digest = None;
+        let answer = pushed_since(&image, "shop/api", "eu-central-1", Timestamp::UNIX_EPOCH);
+        assert_eq!(answer, Err("DescribeImages: an image of shop/api has no digest".to_owned()));
+    }
+
+    #[test]
+    fn china_has_a_domain_of_its_own() {
+        assert_eq!(repository_uri("1", "cn-north-1", "api"), "1.dkr.ecr.cn-north-1.amazonaws.com.cn/api");
+    }
+}

@@ -1,0 +1,113 @@
+//! What comes in: releases, commands, whom an event concerns, and what is overdue.
+
+use super::DUE_INDEX;
+use super::item::{Attributes, Item, needed, number, unreadable};
+use super::keys;
+use super::table::{Range, Table, Written, failed, page};
+use aws_sdk_dynamodb::types::AttributeValue;
+use engine::{LedgerError, Watch};
+use futures::future::try_join_all;
+use rollout::{Command, Name, Release, TargetId, Timestamp};
+use std::collections::HashMap;
+
+/// How long a command is remembered after it was asked.
+const REMEMBERED_S: i64 = 30 * 24 * 3600;
+
+pub(super) async fn put_release(table: &Table, release: &Release) -> Result<bool, LedgerError> {
+    let pk = keys::releases(&release.id.application, &release.id.service);
+    let by_content = Item::new(&pk, keys::digest(&release.id.digest)).record("release", release);
+    let by_age = Item::new(&pk, keys::pushed(release.pushed_at, &release.id.digest)).record("release", release);
+    let writes = vec![table.put_new(by_content.attributes()), table.put(by_age.attributes())];
+    Ok(table.transact("writing a release", writes).await? == Written::All)
+}
+
+pub(super) async fn put_command(table: &Table, command: &Command) -> Result<bool, LedgerError> {
+    let pk = keys::target(&command.target);
+    let asked_at_s = command.at.as_second();
+    let seen = Item::new(&pk, keys::command(&command.id.0)).number("expires_at", asked_at_s + REMEMBERED_S);
+    let waits = Item::new(&pk, keys::inbox(command.at, &command.id.0))
+        .record("command", command)
+        .text("command_id", &command.id.0)
+        .due(&command.target, command.at);
+    // DynamoDB takes expired items away when it gets to it, days later perhaps.
+    let unseen = "attribute_not_exists(pk) OR expires_at <= :now";
+    let writes =
+        vec![table.put_if(seen.attributes(), unseen, [(":now", number(asked_at_s))]), table.put(waits.attributes())];
+    Ok(table.transact("writing a command", writes).await? == Written::All)
+}
+
+pub(super) async fn targets_watching(table: &Table, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
+    if matches!(watch, Watch::Repository(_)) {
+        return Ok(vec![]);
+    }
+    let items = watching(table, watch).await?;
+    let read = |item: &Attributes| {
+        let sk = needed(item, "sk")?;
+        TargetId::parse(sk).map_err(|error| unreadable(item, error.to_string()))
+    };
+    items.iter().map(read).collect()
+}
+
+pub(super) async fn services(table: &Table, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
+    let items = watching(table, &Watch::Repository(repository.to_owned())).await?;
+    let read = |item: &Attributes| {
+        let names = needed(item, "sk")?.split_once('/');
+        let names =
+            names.and_then(|(application, service)| Some((Name::new(application).ok()?, Name::new(service).ok()?)));
+        names.ok_or_else(|| unreadable(item, "its sort key is not application/service"))
+    };
+    items.iter().map(read).collect()
+}
+
+async fn watching(table: &Table, watch: &Watch) -> Result<Vec<Attributes>, LedgerError> {
+    table.query("looking up who is concerned", &keys::watch(watch), &Range::All, false, usize::MAX).await
+}
+
+/// All shards at once; each gives its most overdue, which the most overdue of all are among.
+pub(super) async fn overdue(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+    let shards = try_join_all((0..keys::SHARDS).map(|number| overdue_in(table, number, now, limit))).await?;
+    let mut due: Vec<(String, TargetId)> =
+        shards.into_iter().flatten().map(|(target, since)| (since, target)).collect();
+    due.sort();
+    due.truncate(limit);
+    Ok(due.into_iter().map(|(_, target)| target).collect())
+}
+
+/// The `limit` most overdue targets of a shard, each with the key of the instant since when it is.
+async fn overdue_in(
+    table: &Table,
+    shard: u32,
+    now: Timestamp,
+    limit: usize,
+) -> Result<HashMap<TargetId, String>, LedgerError> {
+    let mut due = HashMap::new();
+    let mut next: Option<Attributes> = None;
+    // One target may be due many times over, with many commands: pages are read until there are enough targets.
+    while due.len() < limit {
+        let answer = table
+            .client()
+            .await
+            .query()
+            .table_name(table.name())
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_pk = :shard AND due_sk <= :now")
+            .expression_attribute_values(":shard", AttributeValue::S(keys::shard(shard)))
+            .expression_attribute_values(":now", AttributeValue::S(keys::instant(now)))
+            .limit(page(limit - due.len()))
+            .set_exclusive_start_key(next.take())
+            .send()
+            .await
+            .map_err(|error| failed("looking for what is overdue", "Query", &error))?;
+        for item in answer.items.unwrap_or_default() {
+            let target = keys::target_of(needed(&item, "pk")?)
+                .ok_or_else(|| unreadable(&item, "it is due, and in no target's partition"))?;
+            let since = needed(&item, "due_sk")?.to_owned();
+            due.entry(target).or_insert(since);
+        }
+        match answer.last_evaluated_key {
+            Some(key) if !key.is_empty() => next = Some(key),
+            _ => break,
+        }
+    }
+    Ok(due)
+}

@@ -1,0 +1,248 @@
+//! Items as attributes: what is written into them and read out of them, and what is said where that cannot be.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use engine::{LeaseId, LedgerError, Loaded};
+use rollout::target::{FORMAT, TargetState};
+use rollout::{TargetId, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+
+/// The most bytes that one item may have: DynamoDB's limit, less what the keys and small attributes take.
+pub(super) const MOST_BYTES: usize = 400 * 1024 - 4096;
+
+/// An item, as the SDK has it.
+pub(super) type Attributes = HashMap<String, AttributeValue>;
+
+/// An item that is being put together.
+#[derive(Debug, Clone)]
+pub(super) struct Item(Attributes);
+
+impl Item {
+    /// An item with nothing but its key.
+    pub(super) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
+        Self(key(pk, sk))
+    }
+
+    /// With a text.
+    pub(super) fn text(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.0.insert(name.to_owned(), AttributeValue::S(value.into()));
+        self
+    }
+
+    /// With a number.
+    pub(super) fn number(mut self, name: &str, value: impl ToString) -> Self {
+        self.0.insert(name.to_owned(), number(value));
+        self
+    }
+
+    /// With a record as JSON text.
+    pub(super) fn record(self, name: &str, record: &impl Serialize) -> Self {
+        self.text(name, json(record))
+    }
+
+    /// Due from then on: found by the sweeper.
+    pub(super) fn due(self, target: &TargetId, at: Timestamp) -> Self {
+        self.text("due_pk", super::keys::due_shard(target)).text("due_sk", super::keys::instant(at))
+    }
+
+    /// All of it.
+    pub(super) fn attributes(self) -> Attributes {
+        self.0
+    }
+}
+
+/// The key of an item.
+pub(super) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Attributes {
+    HashMap::from([("pk".to_owned(), AttributeValue::S(pk.into())), ("sk".to_owned(), AttributeValue::S(sk.into()))])
+}
+
+/// A number as an attribute.
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A record as JSON text.
+pub(super) fn json(record: &impl Serialize) -> String {
+    serde_json::to_string(record).expect("the core's records have text keys and no types that JSON lacks")
+}
+
+/// A text attribute, if there is one.
+pub(super) fn text<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// A text attribute that must be there.
+pub(super) fn needed<'a>(item: &'a Attributes, name: &str) -> Result<&'a str, LedgerError> {
+    text(item, name).ok_or_else(|| unreadable(item, format!("it has no text `{name}`")))
+}
+
+/// A whole number that must be one where it is there.
+pub(super) fn count(item: &Attributes, name: &str) -> Result<Option<u64>, LedgerError> {
+    let Some(value) = item.get(name) else { return Ok(None) };
+    let number = value.as_n().ok().and_then(|digits| digits.parse().ok());
+    number.map(Some).ok_or_else(|| unreadable(item, format!("`{name}` is not a whole number")))
+}
+
+/// A record that must be there.
+pub(super) fn record<T: DeserializeOwned>(item: &Attributes, name: &str) -> Result<T, LedgerError> {
+    serde_json::from_str(needed(item, name)?).map_err(|error| unreadable(item, format!("`{name}`: {error}")))
+}
+
+/// The records of many items.
+pub(super) fn records<T: DeserializeOwned>(items: &[Attributes], name: &str) -> Result<Vec<T>, LedgerError> {
+    items.iter().map(|item| record(item, name)).collect()
+}
+
+/// An item that cannot be read, by its key.
+pub(super) fn unreadable(item: &Attributes, reason: impl Into<String>) -> LedgerError {
+    let part = |name| text(item, name).unwrap_or("?");
+    LedgerError::Unreadable { what: format!("{} {}", part("pk"), part("sk")), reason: reason.into() }
+}
+
+/// The state in a target's item; none where nothing was committed yet.
+pub(super) fn state(item: &Attributes) -> Result<Option<TargetState>, LedgerError> {
+    // The format is looked at first: a newer state may well be read wrongly without an error.
+    if let Some(format) = count(item, "format")?
+        && format > u64::from(FORMAT)
+    {
+        let reason = format!("it has format {format}, written by a newer version; this one reads up to {FORMAT}");
+        return Err(unreadable(item, reason));
+    }
+    if text(item, "state").is_none() {
+        return Ok(None);
+    }
+    record(item, "state").map(Some)
+}
+
+/// What a holder gets to see of a target's item.
+pub(super) fn loaded(item: &Attributes, target: &TargetId) -> Result<Loaded, LedgerError> {
+    let state = state(item)?.unwrap_or_else(|| TargetState::new(target.clone()));
+    Ok(Loaded { state, revision: count(item, "revision")?.unwrap_or(0) })
+}
+
+/// Who holds a target, by its item.
+pub(super) fn holder(item: &Attributes) -> Option<LeaseId> {
+    text(item, "lease_id").map(|id| LeaseId(id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::command::{Command, Instruction, Overrides};
+    use rollout::journal::{Fact, JournalEntry};
+    use rollout::target::Queued;
+    use rollout::{Actor, Release, ReleaseId};
+
+    fn target() -> TargetId {
+        TargetId::parse("shop/api/production").expect("a target")
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn a_state() -> TargetState {
+        let id = ReleaseId::parse(&format!("shop/api@sha256:{}", "5e".repeat(32))).expect("a release");
+        let mut state = TargetState::new(target());
+        state.last_deployment = 7;
+        state.last_entry = u64::MAX;
+        state.queued = Some(Queued {
+            release: rollout::target::ReleaseRef { id, image: "registry/api@sha256:…".into(), tag: "v2".into() },
+            actor: Actor::Push { repository: "shop/api".into() },
+            reason: "a \"quoted\" reason\nof two lines: ✓".into(),
+            overrides: Overrides { firing_alarms: ["5xx".to_owned()].into() },
+            command: rollout::CommandId("push:1".into()),
+            at: at(5),
+        });
+        state.wake_at = Some(at(1_763_000_000));
+        state
+    }
+
+    fn state_item(state: &TargetState) -> Attributes {
+        Item::new("TARGET#shop/api/production", "STATE")
+            .number("format", state.format)
+            .record("state", state)
+            .number("revision", 41)
+            .attributes()
+    }
+
+    fn reason_of<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> String {
+        match result {
+            Err(LedgerError::Unreadable { what, reason }) => format!("{what}: {reason}"),
+            other => panic!("this should have been unreadable: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_state_comes_back_as_it_was() {
+        let state = a_state();
+        let loaded = loaded(&state_item(&state), &target()).expect("readable");
+        assert_eq!((loaded.state, loaded.revision), (state, 41));
+    }
+
+    #[test]
+    fn an_item_that_was_only_held_is_a_new_target() {
+        let item = Item::new("TARGET#shop/api/production", "STATE").text("lease_id", "abc").attributes();
+        let new = loaded(&item, &target()).expect("readable");
+        assert_eq!((new.state, new.revision), (TargetState::new(target()), 0));
+        assert_eq!(holder(&item), Some(LeaseId("abc".into())));
+        assert_eq!(state(&item).expect("readable"), None);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_before_it_is_read() {
+        let mut state = a_state();
+        state.format = FORMAT + 1;
+        let item = Item(state_item(&state)).text("state", "{\"of\": \"another age\"}").attributes();
+        let reason = reason_of(loaded(&item, &target()));
+        assert_eq!(
+            reason,
+            "TARGET#shop/api/production STATE: it has format 2, written by a newer version; this one reads up to 1"
+        );
+    }
+
+    #[test]
+    fn damage_is_named_with_its_item() {
+        let damaged = Item(state_item(&a_state())).text("state", "{\"format\": 1").attributes();
+        let reason = reason_of(state(&damaged));
+        assert!(reason.starts_with("TARGET#shop/api/production STATE: `state`: EOF while parsing"), "{reason}");
+
+        let damaged = Item(state_item(&a_state())).text("revision", "41").attributes();
+        let reason = reason_of(loaded(&damaged, &target()));
+        assert_eq!(reason, "TARGET#shop/api/production STATE: `revision` is not a whole number");
+
+        let reason = reason_of(record::<Release>(&key("RELEASE#shop/api", "DIGEST#1"), "release"));
+        assert_eq!(reason, "RELEASE#shop/api DIGEST#1: it has no text `release`");
+    }
+
+    #[test]
+    fn commands_entries_and_due_times_come_back_as_they_were() {
+        let command = Command::asked(
+            target(),
+            Instruction::Abort { deployment: Some(7) },
+            Actor::Person { name: "arn:aws:iam::1:user/ada".into() },
+            "too slow",
+            "request-1",
+            at(60),
+        );
+        let item = Item::new("TARGET#shop/api/production", "INBOX#1")
+            .record("command", &command)
+            .due(&target(), at(60))
+            .attributes();
+        assert_eq!(record::<Command>(&item, "command").expect("readable"), command);
+        assert_eq!(text(&item, "due_pk"), Some("DUE#4"));
+        assert_eq!(text(&item, "due_sk"), Some("000000000060000"));
+
+        let entry = JournalEntry {
+            target: target(),
+            sequence: 9,
+            deployment: None,
+            at: at(61),
+            actor: Actor::Switchback,
+            fact: Fact::Resumed,
+        };
+        let item = Item::new("TARGET#shop/api/production", "JOURNAL#9").record("entry", &entry).attributes();
+        assert_eq!(records::<JournalEntry>(&[item], "entry").expect("readable"), [entry]);
+    }
+}

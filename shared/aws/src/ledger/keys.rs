@@ -1,0 +1,149 @@
+//! What items are called: the only place that writes a key, or reads one.
+
+use engine::Watch;
+use rollout::{ImageDigest, Name, TargetId, Timestamp};
+
+/// How many partitions of the index share the due items.
+pub(super) const SHARDS: u32 = 8;
+
+/// The state of a target, in the target's partition.
+pub(super) const STATE: &str = "STATE";
+/// Begins the sort key of every command that waits.
+pub(super) const INBOX: &str = "INBOX#";
+/// Begins the sort key of every deployment.
+pub(super) const DEPLOYMENT: &str = "DEPLOYMENT#";
+/// Begins the sort key of every release by age.
+pub(super) const PUSHED: &str = "PUSHED#";
+/// The policy in force, in the policy's partition.
+pub(super) const CURRENT: &str = "CURRENT";
+/// The partition of all applications' names.
+pub(super) const APPLICATIONS: &str = "APPLICATIONS";
+
+const TARGET: &str = "TARGET#";
+
+/// Partition of everything of one target.
+pub(super) fn target(target: &TargetId) -> String {
+    format!("{TARGET}{target}")
+}
+
+/// The target whose partition this is.
+pub(super) fn target_of(pk: &str) -> Option<TargetId> {
+    TargetId::parse(pk.strip_prefix(TARGET)?).ok()
+}
+
+/// A command that waits: in the order of asking.
+pub(super) fn inbox(at: Timestamp, id: &str) -> String {
+    format!("{INBOX}{}#{id}", instant(at))
+}
+
+/// A command that was seen.
+pub(super) fn command(id: &str) -> String {
+    format!("COMMAND#{id}")
+}
+
+/// A deployment, by number.
+pub(super) fn deployment(number: u64) -> String {
+    format!("{DEPLOYMENT}{number:020}")
+}
+
+/// A journal entry, by sequence.
+pub(super) fn journal(sequence: u64) -> String {
+    format!("JOURNAL#{sequence:020}")
+}
+
+/// Partition of a service's releases.
+pub(super) fn releases(application: &Name, service: &Name) -> String {
+    format!("RELEASE#{application}/{service}")
+}
+
+/// A release, by content.
+pub(super) fn digest(digest: &ImageDigest) -> String {
+    format!("DIGEST#{digest}")
+}
+
+/// A release, by age.
+pub(super) fn pushed(at: Timestamp, digest: &ImageDigest) -> String {
+    format!("{PUSHED}{}#{digest}", instant(at))
+}
+
+/// Partition of an application's policies.
+pub(super) fn policy(application: &Name) -> String {
+    format!("POLICY#{application}")
+}
+
+/// A policy, by version.
+pub(super) fn version(version: u64) -> String {
+    format!("VERSION#{version:020}")
+}
+
+/// Partition of those who are concerned with something.
+pub(super) fn watch(watch: &Watch) -> String {
+    match watch {
+        Watch::Alarm(name) => format!("WATCH#alarm#{name}"),
+        // Neither name can hold a `#`: ECS allows letters, digits, hyphens and underscores.
+        Watch::EcsService(cluster, service) => format!("WATCH#ecs#{cluster}#{service}"),
+        Watch::Repository(name) => format!("WATCH#repository#{name}"),
+    }
+}
+
+/// Partition of the index that a target's due items are in. The hash is FNV-1a: it must be the same in every version.
+pub(super) fn due_shard(target: &TargetId) -> String {
+    let hash = target
+        .to_string()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    shard(hash % SHARDS)
+}
+
+/// One partition of the index.
+pub(super) fn shard(number: u32) -> String {
+    format!("DUE#{number}")
+}
+
+/// An instant as a part of keys: milliseconds since 1970, which is as early as it gets.
+pub(super) fn instant(at: Timestamp) -> String {
+    format!("{:015}", at.as_millisecond().max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn target_named(text: &str) -> TargetId {
+        TargetId::parse(text).expect("a target")
+    }
+
+    #[test]
+    fn a_targets_partition_names_the_target() {
+        let id = target_named("shop/api/production");
+        assert_eq!(target(&id), "TARGET#shop/api/production");
+        assert_eq!(target_of(&target(&id)), Some(id));
+        assert_eq!(target_of("POLICY#shop"), None);
+        assert_eq!(target_of("TARGET#shop/api"), None);
+    }
+
+    #[test]
+    fn keys_sort_as_their_numbers_and_times_do() {
+        let numbers = [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX];
+        for pair in numbers.windows(2) {
+            assert!(journal(pair[0]) < journal(pair[1]), "{pair:?}");
+            assert!(deployment(pair[0]) < deployment(pair[1]), "{pair:?}");
+        }
+        let times = [-5, 0, 999, 1000, 1_763_000_000_000, 99_999_999_999_999];
+        for pair in times.windows(2) {
+            let [earlier, later] = [pair[0], pair[1]].map(|ms| Timestamp::from_millisecond(ms).expect("a time"));
+            assert!(instant(earlier) <= instant(later), "{pair:?}");
+            assert!(pair[0] < 0 || instant(earlier) < instant(later), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn targets_spread_over_all_shards_and_stay_where_they_are() {
+        let shards: BTreeSet<String> =
+            (0..100).map(|n| due_shard(&target_named(&format!("shop/svc-{n}/prod")))).collect();
+        assert_eq!(shards.len(), 8, "{shards:?}");
+        // Written by every version there ever was: a target that moved would be found twice or never.
+        assert_eq!(due_shard(&target_named("shop/api/production")), "DUE#4");
+    }
+}
