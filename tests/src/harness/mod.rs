@@ -5,12 +5,21 @@
 //! | [`tools`](tools()) | the Python tools, installed once into a cache of the project's own |
 //! | [`child`] | child processes that end with the test, however the test ends |
 //! | [`ministack`], [`moto`] | the emulators |
+//! | [`lint`] | what others check of the template and the workflows |
+//! | [`aws`] | signed calls to an emulator, for what tests set up and ask |
+//! | [`packages`] | the functions' binaries |
+//! | `stack` | the product deployed from `template.yaml`, before the wire front |
 
+pub mod aws;
 pub mod child;
 mod emulators;
+pub mod lint;
+pub mod packages;
+// mod stack;
 mod tools;
 
 pub use emulators::{REGION, ministack, moto};
+// pub use stack::{Stack, digest_of, eventually, stack};
 pub use tools::{Tools, cache, tools, workspace};
 
 /// Why the harness could not do its part: for the person who runs the tests.

@@ -1,0 +1,51 @@
+//! The functions' binaries, as they are uploaded.
+
+use super::Failure;
+use super::child::target;
+use super::tools::{said, workspace};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The names of all functions: folder, package, binary and the last part of a CodeUri in `template.yaml`.
+///
+/// # Errors
+/// [`Failure`] where the folder cannot be read.
+pub fn functions() -> Result<Vec<String>, Failure> {
+    let folder = workspace().join("functions");
+    let trouble = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(trouble)? {
+        let entry = entry.map_err(trouble)?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds every function in one cargo call, in the profile that the running test was built in, and answers the folder
+/// of the binaries. What is up to date costs under a second; cargo's own lock keeps two callers apart.
+///
+/// # Errors
+/// [`Failure`] with what the compiler said.
+pub fn build() -> Result<PathBuf, Failure> {
+    let folder = target();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace()).args(["build", "--quiet", "--locked"]);
+    for name in functions()? {
+        command.args(["--package", &name]);
+    }
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => {}
+        Some(profile) => {
+            command.args(["--profile", profile]);
+        }
+    }
+    if let Some(base) = folder.parent() {
+        command.arg("--target-dir").arg(base);
+    }
+    said(&mut command, "the functions do not build")?;
+    Ok(folder)
+}

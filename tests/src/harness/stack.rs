@@ -1,0 +1,256 @@
+//! The product, deployed: the real binaries of `functions/` from `template.yaml` in ministack, before the wire front.
+
+use super::aws::{Aws, Response};
+use super::child::Server;
+use super::emulators::{REGION, ministack};
+use super::tools::{said, tools, workspace};
+use super::{Failure, packages};
+use crate::front::{Front, Options};
+use rollout::Timestamp;
+use serde_json::{Value, json};
+use simulation::{Settings, Timing, World};
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Installs the deployment; its own words say how.
+const DEPLOY: &str = include_str!("deploy.py");
+
+/// Which clients of the functions call the front: what it speaks itself, and what it only notes down and passes on.
+const TO_THE_FRONT: [&str; 8] = [
+    "ECS",
+    "ELASTIC_LOAD_BALANCING_V2",
+    "CLOUDWATCH",
+    "APPLICATION_AUTO_SCALING",
+    "LAMBDA",
+    "DYNAMODB",
+    "SQS",
+    "ECR",
+];
+
+/// The deployed product and the world that it works on. One for a test process: see [`stack`].
+#[derive(Debug)]
+pub struct Stack {
+    runtime: tokio::runtime::Runtime,
+    front: Front,
+    ministack: Server,
+    /// Physical names by logical ones.
+    resources: BTreeMap<String, String>,
+    /// Logical names of functions by their package's.
+    functions: BTreeMap<String, String>,
+}
+
+/// The process's one deployment, started by whoever asks first. All tests share it: each takes names of its own.
+///
+/// # Panics
+/// Where it cannot be started: no test can say more.
+pub fn stack() -> &'static Stack {
+    static STACK: OnceLock<Result<Stack, Failure>> = OnceLock::new();
+    STACK.get_or_init(Stack::start).as_ref().unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+impl Stack {
+    /// Builds the functions, starts front and emulator, and deploys.
+    ///
+    /// # Errors
+    /// [`Failure`] with whatever went wrong.
+    pub fn start() -> Result<Self, Failure> {
+        let began = Instant::now();
+        let binaries = packages::build()?;
+        let built = began.elapsed();
+        let trouble = |error: std::io::Error| Failure(format!("the wire front did not start: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(trouble)?;
+        let settings = Settings {
+            // The functions have the machine's clock, so the world has it, too, and runs as fast.
+            start: Timestamp::now(),
+            region: REGION.to_owned(),
+            account: ministack::ACCOUNT.to_owned(),
+            timing: Timing::quick(),
+            ..Settings::default()
+        };
+        let front = runtime.block_on(Front::start(World::new(settings), Options::default())).map_err(trouble)?;
+
+        let endpoint = front.endpoint();
+        let names: Vec<String> = TO_THE_FRONT.iter().map(|service| format!("AWS_ENDPOINT_URL_{service}")).collect();
+        // AUTH: every call that reaches ministack is held against the policies that the template gives its function.
+        let mut environment = vec![("AUTH", "true")];
+        environment.extend(names.iter().map(|name| (name.as_str(), endpoint.as_str())));
+        let ministack = ministack::start(&environment)?;
+        front.set_upstream(Some(ministack.address()));
+        let started = began.elapsed();
+
+        let said = said(
+            Command::new(tools()?.python())
+                .args(["-c", DEPLOY, &ministack.endpoint()])
+                .arg(workspace().join("template.yaml"))
+                .arg("switchback")
+                .arg(&binaries)
+                .arg("Architecture=x86_64")
+                .env_remove("AWS_PROFILE")
+                .env_remove("AWS_SESSION_TOKEN")
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("AWS_DEFAULT_REGION", REGION)
+                .env("NO_PROXY", "127.0.0.1"),
+            "template.yaml could not be deployed",
+        )
+        .map_err(|failure| Failure(format!("{failure}\n{}", ministack.tail())))?;
+        let deployed: Value = serde_json::from_str(&said)
+            .map_err(|error| Failure(format!("the deployment said no JSON: {error}\n{said}")))?;
+        let map = |name: &str| -> BTreeMap<String, String> {
+            serde_json::from_value(deployed[name].clone()).unwrap_or_default()
+        };
+        eprintln!(
+            "deployed template.yaml: build {} s, start {} s, deploy {} s",
+            built.as_secs(),
+            (started - built).as_secs(),
+            (began.elapsed() - started).as_secs()
+        );
+        Ok(Self { runtime, front, ministack, resources: map("resources"), functions: map("functions") })
+    }
+
+    /// The wire front: the world, the log of calls, faults.
+    #[must_use]
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// The emulator that runs the functions.
+    #[must_use]
+    pub fn ministack(&self) -> &Server {
+        &self.ministack
+    }
+
+    /// Signed calls to the emulator.
+    #[must_use]
+    pub fn aws(&self) -> Aws {
+        Aws::at(self.ministack.address())
+    }
+
+    /// The front's runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
+    /// The physical name of a resource of `template.yaml`.
+    ///
+    /// # Errors
+    /// [`Failure`] where there is none of that logical name.
+    pub fn resource(&self, logical: &str) -> Result<&str, Failure> {
+        self.resources.get(logical).map(String::as_str).ok_or_else(|| {
+            let names: Vec<&str> = self.resources.keys().map(String::as_str).collect();
+            Failure(format!("template.yaml has no resource {logical}; it has {}", names.join(", ")))
+        })
+    }
+
+    fn function(&self, package: &str) -> Result<&str, Failure> {
+        let logical = self
+            .functions
+            .get(package)
+            .ok_or_else(|| Failure(format!("template.yaml has no function of functions/{package}")))?;
+        self.resource(logical)
+    }
+
+    /// Hands an event to a function as EventBridge does, and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Failure`] where the function failed, with its words.
+    pub fn invoke(&self, package: &str, event: &Value) -> Result<Value, Failure> {
+        let path = format!("/2015-03-31/functions/{}/invocations", self.function(package)?);
+        let response = self.aws().send("lambda", "POST", &path, &[], &event.to_string())?;
+        if response.status == 200 && response.header("x-amz-function-error").is_none() {
+            Ok(response.json())
+        } else {
+            Err(Failure(format!("{package} {event}: {} {}", response.status, response.body)))
+        }
+    }
+
+    /// Asks `operations`, as an IAM principal, through the HTTP API.
+    ///
+    /// # Errors
+    /// [`Failure`] where no answer came; an answer of any status is one.
+    pub fn operations(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
+        let api = self
+            .resources
+            .iter()
+            .find(|(logical, _)| logical.ends_with("Api"))
+            .map(|(_, physical)| physical)
+            .ok_or_else(|| Failure("template.yaml has no HTTP API".to_owned()))?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let headers = [("content-type", "application/json")];
+        self.aws().send("execute-api", method, &format!("/_aws/execute-api/{api}{path}"), &headers, &body)
+    }
+
+    /// Pushes an image of its own content to the emulator's ECR; answers its digest. No event comes of it.
+    ///
+    /// # Errors
+    /// [`Failure`] where ECR refuses.
+    pub fn push_image(&self, repository: &str, tag: &str) -> Result<String, Failure> {
+        let ecr = |operation: &str, parameters: &Value| {
+            self.aws().json("ecr", &format!("AmazonEC2ContainerRegistry_V20150921.{operation}"), parameters)
+        };
+        if let Err(failure) = ecr("CreateRepository", &json!({"repositoryName": repository}))
+            && !failure.0.contains("RepositoryAlreadyExists")
+        {
+            return Err(failure);
+        }
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": 1,
+                "digest": digest_of(&format!("{repository}:{tag}")),
+            },
+            "layers": [],
+        });
+        let parameters =
+            json!({"repositoryName": repository, "imageManifest": manifest.to_string(), "imageTag": tag});
+        let put = ecr("PutImage", &parameters)?;
+        let digest = put.pointer("/image/imageId/imageDigest").and_then(Value::as_str);
+        digest.map(str::to_owned).ok_or_else(|| Failure(format!("PutImage answered {put}")))
+    }
+
+    /// What a function has written to its log so far.
+    ///
+    /// # Errors
+    /// [`Failure`] where there is no such function.
+    pub fn function_log(&self, package: &str) -> Result<String, Failure> {
+        let group = format!("/aws/lambda/{}", self.function(package)?);
+        let parameters = json!({"logGroupName": group, "limit": 10_000});
+        let events = self.aws().json("logs", "Logs_20140328.FilterLogEvents", &parameters)?;
+        let lines = events["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(lines.iter().filter_map(|line| line["message"].as_str()).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// `sha256:…` of a text.
+#[must_use]
+pub fn digest_of(text: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let digest = Sha256::digest(text);
+    digest.iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+/// Asks `question` every 100 ms until it answers something, at most for `limit`.
+///
+/// # Errors
+/// [`Failure`] with the last refusal when the limit has passed.
+pub fn eventually<T>(limit: Duration, mut question: impl FnMut() -> Result<T, String>) -> Result<T, Failure> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match question() {
+            Ok(answer) => return Ok(answer),
+            Err(reason) if Instant::now() > deadline => {
+                return Err(Failure(format!("not within {} s: {reason}", limit.as_secs())));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
