@@ -1,0 +1,154 @@
+//! The shapes of the AWS names in the file. Whether they exist is seen when a target is first looked at.
+
+/// An ARN, split (AWS General Reference, "Amazon Resource Names").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arn<'a> {
+    partition: &'a str,
+    region: &'a str,
+    account: &'a str,
+    resource: &'a str,
+}
+
+/// Where an ARN's resource is: what all resources of a target must have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home<'a> {
+    partition: &'a str,
+    region: &'a str,
+    account: &'a str,
+}
+
+impl std::fmt::Display for Home<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of account {}", self.region, self.account)
+    }
+}
+
+impl<'a> Arn<'a> {
+    fn parse(text: &'a str, service: &str) -> Option<Self> {
+        let mut parts = text.splitn(6, ':');
+        let arn = parts.next()?;
+        let (partition, found_service) = (parts.next()?, parts.next()?);
+        let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+        let sound = arn == "arn"
+            && partition.starts_with("aws")
+            && found_service == service
+            && !region.is_empty()
+            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && account.len() == 12
+            && account.bytes().all(|b| b.is_ascii_digit());
+        sound.then_some(Self { partition, region, account, resource })
+    }
+
+    pub(crate) fn home(&self) -> Home<'a> {
+        Home { partition: self.partition, region: self.region, account: self.account }
+    }
+}
+
+fn word(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// A target group's ARN.
+pub(crate) fn target_group(text: &str) -> Result<Arn<'_>, String> {
+    Arn::parse(text, "elasticloadbalancing")
+        .filter(|arn| {
+            let mut parts = arn.resource.split('/');
+            parts.next() == Some("targetgroup")
+                && parts.next().is_some_and(|name| word(name, 32))
+                && parts.next().is_some_and(|id| word(id, 64))
+                && parts.next().is_none()
+        })
+        .ok_or_else(|| {
+            "expected the ARN of a target group, such as `arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/api-blue/0123456789abcdef`".to_owned()
+        })
+}
+
+/// What a rule's or a listener's ARN says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route<'a> {
+    pub(crate) arn: Arn<'a>,
+    /// `name/id` of its load balancer.
+    pub(crate) balancer: (&'a str, &'a str),
+}
+
+/// The ARN of a listener rule or a listener of an Application Load Balancer.
+pub(crate) fn route(text: &str) -> Result<Route<'_>, String> {
+    let wrong = || {
+        "expected the ARN of a listener rule or a listener of an Application Load Balancer, such as \
+         `arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/0123456789abcdef`"
+            .to_owned()
+    };
+    let arn = Arn::parse(text, "elasticloadbalancing").ok_or_else(wrong)?;
+    let parts: Vec<&str> = arn.resource.split('/').collect();
+    match parts.as_slice() {
+        ["listener" | "listener-rule", "net" | "gwy", ..] => {
+            Err("this is not an Application Load Balancer's: only those have weights for two target groups".to_owned())
+        }
+        ["listener", "app", name, ids @ ..]
+            if ids.len() == 2 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
+        {
+            Ok(Route { arn, balancer: (name, ids[0]) })
+        }
+        ["listener-rule", "app", name, ids @ ..]
+            if ids.len() == 3 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
+        {
+            Ok(Route { arn, balancer: (name, ids[0]) })
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// A cluster's name (no home) or ARN.
+pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
+    if word(text, 255) {
+        return Ok(None);
+    }
+    Arn::parse(text, "ecs")
+        .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| word(name, 255)))
+        .map(Some)
+        .ok_or_else(|| "expected the name or the ARN of an ECS cluster".to_owned())
+}
+
+/// The name of an ECS service or of a container.
+pub(crate) fn ecs_name(text: &str) -> bool {
+    word(text, 255)
+}
+
+/// A function's name, with a version or alias if wanted (no home), or its ARN.
+pub(crate) fn function(text: &str) -> Result<Option<Arn<'_>>, String> {
+    let named = |text: &str| {
+        let (name, qualifier) = text.split_once(':').unwrap_or((text, "live"));
+        word(name, 64) && (word(qualifier, 128) || qualifier == "$LATEST")
+    };
+    if named(text) {
+        return Ok(None);
+    }
+    Arn::parse(text, "lambda")
+        .filter(|arn| arn.resource.strip_prefix("function:").is_some_and(named))
+        .map(Some)
+        .ok_or_else(|| "expected the name or the ARN of a Lambda function".to_owned())
+}
+
+/// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).
+pub(crate) fn repository(text: &str) -> Result<(), String> {
+    if text.contains(".dkr.ecr.") {
+        return Err("expected the repository's name without the registry's host: `shop/api`".to_owned());
+    }
+    if text.contains(':') || text.contains('@') {
+        return Err(
+            "expected the repository's name without tag or digest: which tags count is said under `tags`".to_owned()
+        );
+    }
+    let part = |part: &str| {
+        let alphanumeric = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = part.as_bytes();
+        alphanumeric(bytes.first())
+            && alphanumeric(bytes.last())
+            && bytes.iter().all(|b| alphanumeric(Some(b)) || matches!(b, b'.' | b'_' | b'-'))
+    };
+    if (2..=256).contains(&text.len()) && text.split('/').all(part) {
+        Ok(())
+    } else {
+        Err("expected the name of an ECR repository: lower-case letters, digits, `.`, `_`, `-` and `/`, 2 to 256 characters".to_owned())
+    }
+}

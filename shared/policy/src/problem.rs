@@ -1,0 +1,89 @@
+//! What is wrong with a file: where, what was expected, and what to do.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// At most this many problems of one file are reported; after that, one more says that there are others.
+pub const MOST_PROBLEMS: usize = 100;
+
+/// One thing that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Where in the file's structure: `environments.prod.targets.api.strategy.steps[2].traffic`; empty: the file itself.
+    pub path: String,
+    /// What is wrong, what was expected, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything that is wrong with a file, in the order of its lines. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1.
+    pub(crate) column: usize,
+}
+
+/// Where problems are gathered while a file is read.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Vec<Problem>);
+
+impl Found {
+    pub(crate) fn add(&mut self, at: Mark, path: &str, message: impl Into<String>) {
+        // What is dropped here is counted by `into_result`: a file of nothing but errors must not become a large answer.
+        if self.0.len() < 10 * MOST_PROBLEMS {
+            let problem = Problem { line: at.line, column: at.column, path: path.to_owned(), message: message.into() };
+            self.0.push(problem);
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The problems in the order of the file, or `value` if there are none.
+    pub(crate) fn into_result<T>(mut self, value: Option<T>) -> Result<T, Problems> {
+        self.0.sort();
+        self.0.dedup();
+        if self.0.len() > MOST_PROBLEMS {
+            self.0.truncate(MOST_PROBLEMS);
+            let last = self.0[MOST_PROBLEMS - 1].clone();
+            let message = format!("there are more problems: the first {MOST_PROBLEMS} are listed");
+            self.0.push(Problem { path: String::new(), message, ..last });
+        }
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Problems(self.0)),
+        }
+    }
+}

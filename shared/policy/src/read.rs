@@ -1,0 +1,246 @@
+//! The file's top: application, services, environments. Goes on after a problem, so that all of them are told at once.
+
+use crate::problem::{Found, Mark, Problem, Problems};
+use crate::target::{Wishes, check_targets, read_target, wishes};
+use crate::walk::{self, At, Fields, Shape};
+use crate::{arn, tags, tree};
+use rollout::policy::{EnvironmentPolicy, Policy, ServicePolicy, TagRule, Trigger};
+use rollout::{Name, TargetPolicy};
+use std::collections::BTreeMap;
+
+/// The most targets that one application may have.
+pub const MOST_TARGETS: usize = 100;
+/// The largest checked policy, in bytes of JSON: together with the largest file it fits one item of the ledger (400 KB).
+pub const LARGEST_POLICY: usize = 128 * 1024;
+
+const MOST_SERVICES: usize = 50;
+const MOST_ENVIRONMENTS: usize = 20;
+
+pub(crate) const FILE: Shape = Shape {
+    name: "File",
+    keys: &["application", "services", "environments"],
+    required: &["application", "services", "environments"],
+};
+pub(crate) const SERVICE: Shape =
+    Shape { name: "Service", keys: &["repository", "tags", "paused"], required: &["repository"] };
+pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver"], required: &[] };
+pub(crate) const ENVIRONMENT: Shape =
+    Shape { name: "Environment", keys: &["trigger", "defaults", "targets"], required: &["targets"] };
+pub(crate) const DEFAULTS: Shape =
+    Shape { name: "Defaults", keys: &["strategy", "alarms", "hooks", "deadlines"], required: &[] };
+
+/// Reads the text of a `switchback.yaml`.
+///
+/// # Errors
+/// [`Problems`]: everything that is wrong with it, in the order of its lines.
+pub fn parse(text: &str) -> Result<Policy, Problems> {
+    let mut found = Found::default();
+    let Some(root) = tree::read(text, &mut found) else {
+        return found.into_result(None);
+    };
+    let policy = file(At { node: &root, mark: root.at }, &mut found);
+    if let Some(policy) = policy.as_ref().filter(|_| found.count() == 0) {
+        let size = serde_json::to_vec(policy).map_or(usize::MAX, |json| json.len());
+        if size > LARGEST_POLICY {
+            let message = format!(
+                "written out, the targets take {size} bytes, at most {LARGEST_POLICY} are stored: split the application"
+            );
+            found.add(root.at, "", message);
+        }
+    }
+    found.into_result(policy)
+}
+
+/// Reads the bytes of a `switchback.yaml`.
+///
+/// # Errors
+/// [`Problems`]: everything that is wrong with it, in the order of its lines.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Policy, Problems> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text),
+        Err(error) => {
+            let sound = &bytes[..error.valid_up_to()];
+            let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
+            let start = sound.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+            let column = 1 + String::from_utf8_lossy(&sound[start..]).chars().count();
+            let message = "this is not UTF-8 text: save the file as UTF-8".to_owned();
+            Err(Problems(vec![Problem { line, column, path: String::new(), message }]))
+        }
+    }
+}
+
+fn file(at: At<'_>, found: &mut Found) -> Option<Policy> {
+    let fields = Fields::new(at, "", &FILE, found)?;
+    let application =
+        fields.read("application", found, |at, path, found| walk::name(at, path, "the application's name", found));
+    // The names of services count even where a service itself is wrong: its targets are then not called unknown.
+    let mut named = Vec::new();
+    let services = fields.read("services", found, |at, path, found| {
+        let mut services = BTreeMap::new();
+        for Entry { name, at, path, .. } in section(at, path, "services by name", MOST_SERVICES, found)? {
+            named.push(name.clone());
+            if let Some(service) = service(at, &path, found) {
+                services.insert(name, service);
+            }
+        }
+        Some(services)
+    });
+    let environments = fields.read("environments", found, |at, path, found| {
+        let mut environments = BTreeMap::new();
+        let mut places = Vec::new();
+        let known = services.is_some().then_some(named.as_slice());
+        for Entry { name, at, path, .. } in section(at, path, "environments by name", MOST_ENVIRONMENTS, found)? {
+            if let Some(environment) = environment(at, &path, known, &mut places, found) {
+                environments.insert(name, environment);
+            }
+        }
+        let count: usize = environments.values().map(|environment: &EnvironmentPolicy| environment.targets.len()).sum();
+        if count > MOST_TARGETS {
+            found.add(
+                at.mark,
+                path,
+                format!("there are {count} targets, at most {MOST_TARGETS} are allowed: split the application"),
+            );
+        }
+        check_targets(&places, found);
+        Some(environments)
+    });
+    Some(Policy { application: application?, services: services?, environments: environments? })
+}
+
+/// An entry of a mapping from names of ours.
+struct Entry<'n> {
+    name: Name,
+    key: Mark,
+    at: At<'n>,
+    path: String,
+}
+
+/// The entries of a mapping from names of ours.
+fn section<'n>(at: At<'n>, path: &str, what: &str, most: usize, found: &mut Found) -> Option<Vec<Entry<'n>>> {
+    let entries = walk::entries(at, path, &format!("a mapping of {what}"), found)?;
+    if entries.is_empty() || entries.len() > most {
+        let message = format!("there are {} {what}: expected 1 to {most}", entries.len());
+        found.add(at.mark, path, message);
+        return None;
+    }
+    let mut named = Vec::new();
+    for (key, node) in entries {
+        let path = walk::join(path, &key.text);
+        if let Some(name) = walk::key_name(key, &path, found) {
+            named.push(Entry { name, key: key.at, at: walk::value_at(key, node), path });
+        }
+    }
+    Some(named)
+}
+
+fn service(at: At<'_>, path: &str, found: &mut Found) -> Option<ServicePolicy> {
+    let fields = Fields::new(at, path, &SERVICE, found)?;
+    let repository = fields.read("repository", found, |at, path, found| {
+        let written = walk::text(at, path, "the name of an ECR repository", found)?;
+        match arn::repository(written) {
+            Ok(()) => Some(written.to_owned()),
+            Err(message) => {
+                found.add(at.mark, path, message);
+                None
+            }
+        }
+    });
+    let tags = match fields.get("tags") {
+        Some((at, path)) => tag_rule(at, &path, found),
+        None => Some(TagRule::Glob("*".to_owned())),
+    };
+    let paused = match fields.get("paused") {
+        Some((at, path)) => walk::boolean(at, &path, found),
+        None => Some(false),
+    };
+    Some(ServicePolicy { repository: repository?, tags: tags?, paused: paused? })
+}
+
+fn tag_rule(at: At<'_>, path: &str, found: &mut Found) -> Option<TagRule> {
+    type Check = fn(&str) -> Result<TagRule, tags::TagRuleError>;
+    let kinds: [(&str, &str, Check); 3] = [
+        ("glob", "a glob such as `v*`", tags::glob),
+        ("regex", "a regular expression such as `v[0-9]+`", tags::regex),
+        ("semver", "a range of versions such as `>=1.2, <2`", tags::semver),
+    ];
+    let fields = Fields::new(at, path, &TAGS, found)?;
+    let mut rules = Vec::new();
+    let mut given = 0;
+    for (key, what, check) in kinds {
+        let Some((at, path)) = fields.get(key) else { continue };
+        given += 1;
+        let Some(written) = walk::text(at, &path, what, found) else { continue };
+        match check(written) {
+            Ok(rule) => rules.push(rule),
+            Err(error) => found.add(at.mark, &path, describe(&error)),
+        }
+    }
+    if given != 1 {
+        found.add(
+            at.mark,
+            path,
+            format!("there are {given} patterns: write exactly one of `glob`, `regex` and `semver`"),
+        );
+        return None;
+    }
+    rules.pop()
+}
+
+/// An error and its source in one line: the pattern's own parser knows best.
+fn describe(error: &tags::TagRuleError) -> String {
+    match std::error::Error::source(error) {
+        // A regular expression's error draws the pattern over several lines; the last line says what is wrong.
+        Some(source) => {
+            let words = source.to_string();
+            format!("{error}: {}", walk::shown(words.lines().last().unwrap_or_default().trim_start_matches("error: ")))
+        }
+        None => error.to_string(),
+    }
+}
+
+fn environment(
+    at: At<'_>,
+    path: &str,
+    services: Option<&[Name]>,
+    places: &mut Vec<crate::target::Place>,
+    found: &mut Found,
+) -> Option<EnvironmentPolicy> {
+    let fields = Fields::new(at, path, &ENVIRONMENT, found)?;
+    let trigger = match fields.get("trigger") {
+        Some((at, path)) => walk::choice(at, &path, &[("push", Trigger::Push), ("manual", Trigger::Manual)], found),
+        None => Some(Trigger::Manual),
+    };
+    let defaults = match fields.get("defaults") {
+        Some((at, path)) => match Fields::new(at, &path, &DEFAULTS, found) {
+            Some(fields) => wishes(&fields, found),
+            None => Wishes::default(),
+        },
+        None => Wishes::default(),
+    };
+    let targets = fields.read("targets", found, |at, path, found| {
+        let mut targets: BTreeMap<Name, TargetPolicy> = BTreeMap::new();
+        for Entry { name, key, at, path } in section(at, path, "targets by service", MOST_SERVICES, found)? {
+            if let Some(services) = services {
+                known_service(&name, services, key, &path, found);
+            }
+            if let Some(target) = read_target(at, &path, &defaults, places, found) {
+                targets.insert(name, target);
+            }
+        }
+        Some(targets)
+    });
+    Some(EnvironmentPolicy { trigger: trigger?, targets: targets? })
+}
+
+fn known_service(name: &Name, services: &[Name], mark: Mark, path: &str, found: &mut Found) {
+    if services.contains(name) {
+        return;
+    }
+    let known: Vec<&str> = services.iter().map(Name::as_str).collect();
+    let hint = match walk::nearest(name.as_str(), &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "add it there, or take the target away".to_owned(),
+    };
+    found.add(mark, path, format!("there is no service `{name}` under `services`: {hint}"));
+}

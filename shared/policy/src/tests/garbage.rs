@@ -1,0 +1,106 @@
+use crate::{LARGEST_FILE, MOST_PROBLEMS, parse, parse_bytes};
+use proptest::prelude::*;
+
+const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
+
+fn said(text: &str) -> String {
+    parse(text).map(|policy| format!("accepted: {policy:?}")).unwrap_or_else(|problems| problems.to_string())
+}
+
+#[test]
+fn what_is_no_file_of_ours_is_said_clearly() {
+    let empty = "1:1: the file is empty: expected `application:`, `services:` and `environments:`";
+    assert_eq!(said(""), empty);
+    assert_eq!(said("# nothing\n"), empty);
+    assert!(said("- a\n- b\n").starts_with(
+        "1:1: expected a mapping with `application`, `services`, `environments` (`key: value`), found a list"
+    ));
+    assert!(said("PK\u{3}\u{4}").starts_with("1:3: there is a control character (U+0003) here"));
+    assert!(said("application: shop\nservices: \u{0}").starts_with("2:11: there is a control character (U+0000)"));
+    assert!(
+        said("application: shop\n\tservices: {}\n").contains("there is a tab here"),
+        "{}",
+        said("application: shop\n\tservices: {}\n")
+    );
+    assert!(said("application: [shop\n").contains("this is not YAML"));
+    assert!(said("a: 1\n---\nb: 2\n").contains("2:1: a second document starts here"));
+    assert!(said("? [a]\n: b\n").contains("1:3: a list or a mapping stands where a key should"));
+    assert!(said(&"a".repeat(LARGEST_FILE + 1)).starts_with("1:1: the file has 262145 bytes, at most 262144 are read"));
+    assert!(parse(&format!("\u{feff}{EXAMPLE}")).is_ok(), "a byte order mark is no problem");
+    assert!(parse(&EXAMPLE.replace('\n', "\r\n")).is_ok(), "nor are the line ends of another system");
+    let problems = parse_bytes(b"application: shop\nservices: \xff").expect_err("not UTF-8");
+    assert_eq!(problems.to_string(), "2:11: this is not UTF-8 text: save the file as UTF-8");
+}
+
+#[test]
+fn anchors_aliases_and_tags_are_refused_and_nothing_expands() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for n in 1..12 {
+        let aliases = vec![format!("*a{}", n - 1); 9].join(", ");
+        bomb.push_str(&format!("a{n}: &a{n} [{aliases}]\n"));
+    }
+    let said = said(&bomb);
+    assert!(said.contains("1:5: anchors (`&name`) are not supported"), "{said}");
+    assert!(said.contains("2:10: aliases (`*name`) are not supported"), "{said}");
+    assert!(self::said("application: !name shop\n").contains("1:14: tags (`!name`) are not supported"));
+    assert!(self::said("tags: {glob: *}\n").contains("must be in quotes"));
+}
+
+#[test]
+fn deep_nesting_and_floods_end() {
+    for deep in ["[".repeat(100_000), "{a: ".repeat(50_000), "[".repeat(30), "- ".repeat(100_000)] {
+        let said = said(&deep);
+        assert!(said.contains("nested") || said.contains("recursion"), "{said}");
+    }
+    let flood: String = (0..20_000).map(|n| format!("key{n}: x\n")).collect();
+    let problems = parse(&flood).expect_err("no policy");
+    assert_eq!(problems.0.len(), MOST_PROBLEMS + 1);
+    assert!(problems.to_string().ends_with("there are more problems: the first 100 are listed"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = parse_bytes(&bytes);
+    }
+
+    #[test]
+    fn no_yaml_like_text_makes_it_panic(parts in proptest::collection::vec(
+        prop_oneof![
+            Just("application"), Just("services"), Just("environments"), Just(": "), Just(":\n"), Just("\n"), Just("  "),
+            Just("- "), Just("["), Just("]"), Just("{"), Just("}"), Just(", "), Just("\""), Just("'"), Just("&a "), Just("*a"),
+            Just("!x "), Just("|\n"), Just(">\n"), Just("? "), Just("---\n"), Just("...\n"), Just("#"), Just("\t"), Just("%"),
+            Just("targets"), Just("strategy"), Just("steps"), Just("traffic"), Just("10%"), Just("\u{85}"), Just("\r"), Just("é"),
+        ],
+        0..60,
+    )) {
+        let _ = parse(&parts.concat());
+    }
+
+    /// One character of a sound file changed, put in or taken away: read, or refused at a place that is in the file.
+    #[test]
+    fn a_damaged_file_is_read_or_refused_in_place(at in 0..EXAMPLE.len(), what in 0..3u8, with in "[ -~\\n\\t]") {
+        prop_assume!(EXAMPLE.is_char_boundary(at) && EXAMPLE.is_char_boundary(at + 1));
+        let (before, after) = EXAMPLE.split_at(at);
+        let text = match what {
+            0 => format!("{before}{with}{}", &after[1..]),
+            1 => format!("{before}{with}{after}"),
+            _ => format!("{before}{}", &after[1..]),
+        };
+        if let Err(problems) = parse(&text) {
+            prop_assert!(!problems.0.is_empty());
+            let lines = text.lines().count() + 1;
+            for problem in problems.0 {
+                prop_assert!((1..=lines).contains(&problem.line), "{problem}");
+                prop_assert!(!problem.message.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The schema is generated from types, the reader walks by hand: here they are held together.
+
+use crate::problem::Found;
+use crate::tree::{self, Node, Value};
+use crate::{SHAPES, parse, schema};
+use serde_json::{Map, Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
+
+fn current() -> Json {
+    serde_json::from_str(&schema()).expect("the schema is JSON")
+}
+
+#[test]
+fn the_schema_in_the_repository_is_current() {
+    let stored = include_str!("../../switchback.schema.json");
+    assert!(stored == schema(), "run `cargo run -p policy --example schema`, and commit what it writes");
+}
+
+/// Keys and required keys of every definition that has keys, by its name.
+fn definitions() -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
+    let schema = current();
+    let mut all: Vec<(String, Json)> = vec![("File".to_owned(), schema.clone())];
+    for (name, definition) in schema["$defs"].as_object().expect("definitions") {
+        all.push((name.clone(), definition.clone()));
+    }
+    let words = |value: &Json| -> BTreeSet<String> {
+        value.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+    };
+    all.into_iter()
+        .filter_map(|(name, definition)| {
+            let properties = definition.get("properties")?.as_object()?;
+            assert_eq!(definition["additionalProperties"], json!(false), "{name} allows unknown keys");
+            Some((name, (properties.keys().cloned().collect(), words(&definition["required"]))))
+        })
+        .collect()
+}
+
+#[test]
+fn reader_and_schema_know_the_same_keys() {
+    let set = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
+    let reader: BTreeMap<_, _> =
+        SHAPES.iter().map(|shape| (shape.name.to_owned(), (set(shape.keys), set(shape.required)))).collect();
+    assert_eq!(reader, definitions());
+}
+
+#[test]
+fn every_key_has_a_description() {
+    let schema = current();
+    for definition in schema["$defs"].as_object().expect("definitions").values().chain([&schema]) {
+        for (key, property) in definition["properties"].as_object().into_iter().flatten() {
+            assert!(property["description"].is_string(), "`{key}` in {definition:#}");
+        }
+    }
+}
+
+/// The example as JSON.
+fn to_json(node: &Node) -> Json {
+    match &node.value {
+        Value::Scalar { text, plain: true } if text == "true" || text == "false" => json!(text == "true"),
+        Value::Scalar { text, .. } => json!(text),
+        Value::List(nodes) => nodes.iter().map(to_json).collect(),
+        Value::Map(entries) => {
+            Json::Object(entries.iter().map(|(key, node)| (key.text.clone(), to_json(node))).collect::<Map<_, _>>())
+        }
+        Value::Broken => Json::Null,
+    }
+}
+
+fn example() -> Json {
+    let mut found = Found::default();
+    to_json(&tree::read(EXAMPLE, &mut found).expect("the example is YAML"))
+}
+
+/// Checks `value` against the keywords that our schema uses; answers every key of a definition that it met.
+fn validate(schema: &Json, root: &Json, value: &Json, path: &str, met: &mut BTreeSet<String>) -> Result<(), String> {
+    if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
+        let target = root.pointer(reference.trim_start_matches('#')).ok_or("a reference to nothing")?;
+        validate(target, root, value, path, met)?;
+    }
+    if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
+        let outcomes: Vec<_> = options.iter().map(|option| validate(option, root, value, path, met)).collect();
+        if outcomes.iter().all(Result::is_err) {
+            return Err(format!("{path}: fits none of {outcomes:?}"));
+        }
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Json::String(one) => vec![one],
+        Json::Array(several) => several.iter().filter_map(Json::as_str).collect(),
+        _ => vec![],
+    };
+    let fits = |kind: &&str| match *kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        other => panic!("the schema uses the type {other}: teach this test"),
+    };
+    if !types.is_empty() && !types.iter().any(fits) {
+        return Err(format!("{path}: {value} is not {types:?}"));
+    }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+        && !regex::Regex::new(pattern).expect("a pattern").is_match(text)
+    {
+        return Err(format!("{path}: {text} does not match {pattern}"));
+    }
+    if let Some(expected) = schema.get("const").filter(|expected| *expected != value) {
+        return Err(format!("{path}: {value} is not {expected}"));
+    }
+    if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
+        return Err(format!("{path}: {value} is not among {words:?}"));
+    }
+    for required in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+        if value.get(required).is_none() {
+            return Err(format!("{path}: {required} is missing"));
+        }
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        validate(&schema["items"], root, item, &format!("{path}[{index}]"), met)?;
+    }
+    for (key, item) in value.as_object().into_iter().flatten() {
+        let below = format!("{path}.{key}");
+        if let Some(property) = schema["properties"].get(key) {
+            met.insert(format!("{}.{key}", property["description"]));
+            validate(property, root, item, &below, met)?;
+        } else if let Some(patterns) = schema["patternProperties"].as_object() {
+            let (pattern, property) = patterns.iter().next().ok_or("no pattern")?;
+            if !regex::Regex::new(pattern).expect("a pattern").is_match(key) {
+                return Err(format!("{below}: the key does not match {pattern}"));
+            }
+            validate(property, root, item, &below, met)?;
+        } else if schema["additionalProperties"] == json!(false) {
+            return Err(format!("{below}: unknown key"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_example_is_valid_by_the_schema_and_uses_every_key_of_it() {
+    let schema = current();
+    let mut met = BTreeSet::new();
+    validate(&schema, &schema, &example(), "", &mut met).expect("valid");
+    let all: BTreeSet<String> = schema["$defs"]
+        .as_object()
+        .expect("definitions")
+        .values()
+        .chain([&schema])
+        .flat_map(|definition| definition["properties"].as_object().into_iter().flatten())
+        .map(|(key, property)| format!("{}.{key}", property["description"]))
+        .collect();
+    assert_eq!(met, all, "the example does not use every key");
+}
+
+/// Every place under `value` that has a key, as a pointer.
+fn places(value: &Json, here: &str, all: &mut Vec<String>) {
+    match value {
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                let pointer = format!("{here}/{key}");
+                all.push(pointer.clone());
+                places(value, &pointer, all);
+            }
+        }
+        Json::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                places(value, &format!("{here}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Every key is really read: with a value of a type that no key has, the reader complains at that key or below it.
+#[test]
+fn no_key_is_accepted_and_ignored() {
+    let example = example();
+    // JSON is YAML: the reader takes it as it is.
+    parse(&example.to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+    let schema = current();
+    let mut all = Vec::new();
+    places(&example, "", &mut all);
+    assert!(all.len() > 80, "the example lost its keys");
+    for pointer in all {
+        let mut damaged = example.clone();
+        *damaged.pointer_mut(&pointer).expect("there") = json!([[[]]]);
+        let problems = parse(&damaged.to_string()).err().unwrap_or_else(|| panic!("{pointer} is not read"));
+        let path = pointer.trim_start_matches('/').split('/').fold(String::new(), |path, part| {
+            match (part.parse::<usize>(), path.is_empty()) {
+                (Ok(index), _) => format!("{path}[{index}]"),
+                (Err(_), true) => part.to_owned(),
+                (Err(_), false) => format!("{path}.{part}"),
+            }
+        });
+        assert!(problems.0.iter().any(|problem| problem.path.starts_with(&path)), "{pointer}: {problems}");
+        let refused = validate(&schema, &schema, &damaged, "", &mut BTreeSet::new());
+        assert!(refused.is_err(), "the schema accepts a list of lists at {pointer}");
+    }
+}
