@@ -1,0 +1,6 @@
+//! What a target does next, told as stories, and what it never does, whatever it is shown.
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
+
+mod never;
+mod scene;
+mod stories;

@@ -1,0 +1,170 @@
+//! What no decision ever does, over random worlds, commands and moments.
+
+use super::scene::{Scene, ask, deploy};
+use proptest::prelude::*;
+use rollout::snapshot::{AlarmReading, TargetHealth};
+use rollout::{Effect, Instruction, Next, Reading, SignedDuration, Stage};
+
+/// Something that happens between two decisions.
+#[derive(Debug, Clone)]
+enum Event {
+    Pass(i64),
+    Alarm(u8),
+    Deploy(u8),
+    Abort,
+    Rollback,
+    Edit(u16, u16),
+    Sick(bool),
+    Stuck(bool),
+    Kill(bool),
+    Heal,
+    Blind(u8),
+    See,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (1i64..200).prop_map(Event::Pass),
+        2 => (0u8..3).prop_map(Event::Alarm),
+        3 => (2u8..6).prop_map(Event::Deploy),
+        1 => Just(Event::Abort),
+        1 => Just(Event::Rollback),
+        1 => (0u16..3, 0u16..3).prop_map(|(blue, green)| Event::Edit(blue, green)),
+        1 => any::<bool>().prop_map(Event::Sick),
+        1 => any::<bool>().prop_map(Event::Stuck),
+        1 => any::<bool>().prop_map(Event::Kill),
+        2 => Just(Event::Heal),
+        1 => (0u8..4).prop_map(Event::Blind),
+        2 => Just(Event::See),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_decision_breaks_a_promise(events in proptest::collection::vec(event(), 1..80)) {
+        let mut scene = Scene::new();
+        let mut request = 0;
+        for event in events {
+            let mut commands = vec![];
+            match event {
+                Event::Pass(seconds) => scene.now += SignedDuration::from_secs(seconds),
+                Event::Alarm(0) => scene.alarm(AlarmReading::Ok),
+                Event::Alarm(1) => scene.alarm(AlarmReading::NoData),
+                Event::Alarm(_) => scene.fire(),
+                Event::Deploy(version) => commands.push(deploy(&format!("v{version}"))),
+                Event::Abort | Event::Rollback => {
+                    request += 1;
+                    let what = if matches!(event, Event::Abort) { Instruction::Abort { deployment: None } } else { Instruction::Rollback };
+                    commands.push(ask(what, &request.to_string()));
+                }
+                Event::Edit(blue, green) => scene.edit_rule(blue, green),
+                Event::Sick(sick) => scene.sick_candidates = sick,
+                Event::Stuck(stuck) => scene.rules_are_stuck = stuck,
+                Event::Kill(green) => {
+                    if let Reading::Known(side) = if green { &mut scene.snapshot.green } else { &mut scene.snapshot.blue } {
+                        side.targets = TargetHealth { unhealthy: side.running, ..TargetHealth::default() };
+                    }
+                }
+                Event::Heal => for green in [false, true] {
+                    if let Reading::Known(side) = if green { &mut scene.snapshot.green } else { &mut scene.snapshot.blue } {
+                        side.targets = TargetHealth { healthy: side.running, ..TargetHealth::default() };
+                    }
+                },
+                Event::Blind(0) => scene.snapshot.alarms = Reading::Unknown("throttled".to_owned()),
+                Event::Blind(_) => scene.rules_are_hidden = true,
+                Event::See => {
+                    scene.rules_are_hidden = false;
+                    if matches!(scene.snapshot.alarms, Reading::Unknown(_)) {
+                        scene.alarm(AlarmReading::Ok);
+                    }
+                }
+            }
+            check(&mut scene, &commands)?;
+        }
+        // Whatever happened: once the world is in order, every deployment comes to its verdict.
+        scene.alarm(AlarmReading::Ok);
+        (scene.sick_candidates, scene.rules_are_stuck, scene.rules_are_hidden) = (false, false, false);
+        let mut looks = 0;
+        while scene.state.running.is_some() {
+            looks += 1;
+            prop_assert!(looks < 3000, "no verdict; it waits on {:#?} in {:?}", scene.state.explanation, scene.stage());
+            check(&mut scene, &[])?;
+            if let Some(at) = scene.state.explanation.look_again_at { scene.now = scene.now.max(at); }
+        }
+    }
+}
+
+fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCaseError> {
+    let seen = scene.seen();
+    let before = scene.state.clone();
+    let inbox = rollout::Inbox { commands, policy: Some(&scene.applied) };
+    let shown = scene.state.running.is_some().then_some(&seen);
+    let decision = rollout::decide(&before, &inbox, shown, scene.now);
+
+    let again = rollout::decide(&before, &inbox, shown, scene.now);
+    prop_assert_eq!(&again, &decision, "the same input has the same answer");
+
+    for (sequence, entry) in (before.last_entry + 1..).zip(&decision.journal) {
+        prop_assert_eq!(entry.sequence, sequence, "the journal has a gap");
+    }
+    prop_assert_eq!(decision.consumed.len(), commands.len(), "every command is answered once");
+    if decision.state.running.is_some() {
+        prop_assert!(decision.next != Next::Rest, "a running deployment is never forgotten");
+        if let Next::At(at) = decision.next {
+            prop_assert!(at > before_now(scene), "a look that is over already");
+        }
+    }
+    for effect in &decision.effects {
+        let running = decision.state.running.as_ref();
+        let sides = running.and_then(|running| running.sides.clone());
+        match effect {
+            Effect::SetWeights { weights } => {
+                let Some(sides) = sides else {
+                    return Err(TestCaseError::fail("weights before the sides are settled"));
+                };
+                let candidate = sides.stable.other();
+                let going_back = matches!(running.map(|running| &running.stage), Some(Stage::RollingBack { .. }));
+                if weights.of(candidate) > 0 {
+                    prop_assert!(!going_back, "a rollback gives the candidate traffic");
+                    let side = seen.side(candidate).known();
+                    let fit = side.is_some_and(|side| {
+                        side.targets.healthy > 0 && side.targets.healthy == side.targets.registered()
+                    });
+                    prop_assert!(fit, "traffic to a side not seen healthy: {side:?}");
+                    prop_assert!(seen.alarms.known().is_some(), "traffic widened blindly");
+                }
+                if going_back {
+                    let candidate_serves = seen.side(candidate).known().is_some_and(|side| side.targets.healthy > 0);
+                    let stable_dead = seen.side(sides.stable).known().is_some_and(|side| side.targets.healthy == 0);
+                    prop_assert!(!(candidate_serves && stable_dead), "traffic goes back to a side that cannot serve");
+                }
+            }
+            Effect::SetDesired { slot, desired } | Effect::UpdateService { slot, desired, .. } => {
+                let known = seen.side(*slot).known().map_or(0, |side| side.desired);
+                if *desired < known {
+                    let free =
+                        seen.rules.iter().all(|rule| rule.known().is_some_and(|rule| rule.weights.of(*slot) == 0));
+                    prop_assert!(free, "{slot:?} is scaled down while it may carry traffic");
+                }
+            }
+            _ => {}
+        }
+    }
+    if let (Some(old), Some(new)) = (&before.running, &decision.state.running)
+        && old.number == new.number
+    {
+        prop_assert_eq!(&old.release, &new.release, "the candidate changed under the rollout");
+        prop_assert_eq!(&old.policy, &new.policy, "the policy changed under the rollout");
+        let was_back = matches!(old.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. });
+        let is_back = matches!(new.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. });
+        prop_assert!(!was_back || is_back, "a rollback was rolled back");
+    }
+    scene.decide(commands);
+    Ok(())
+}
+
+fn before_now(scene: &Scene) -> rollout::Timestamp {
+    scene.now - SignedDuration::from_millis(1)
+}

@@ -1,0 +1,286 @@
+//! A target, and a world of two sides that does at once what a decision asks for.
+
+use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, Step, Strategy};
+use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
+use rollout::{
+    Actor, AppliedTarget, Command, EcsPair, Effect, Fact, ImageDigest, Instruction, JournalEntry, Name, Next, Outcome,
+    Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId, TargetPolicy, TargetState, Timestamp,
+    Verdict, absorb, decide,
+};
+use std::collections::BTreeMap;
+
+pub fn start() -> Timestamp {
+    "2026-11-22T03:00:00Z".parse().expect("a timestamp")
+}
+
+pub fn target() -> TargetId {
+    TargetId::parse("shop/api/prod").expect("a target")
+}
+
+pub fn policy() -> TargetPolicy {
+    let side = |name: &str| Side { service: format!("api-{name}"), target_group: format!("tg-{name}") };
+    let step = |traffic, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold: Seconds(hold) };
+    TargetPolicy {
+        pair: EcsPair {
+            cluster: "shop".to_owned(),
+            container: "api".to_owned(),
+            blue: side("blue"),
+            green: side("green"),
+            rules: vec!["listener-rule/app/shop/1/2/3".to_owned()],
+            test_rule: None,
+        },
+        strategy: Strategy {
+            steps: vec![step(10, 60), step(50, 60), step(100, 0)],
+            bake: Seconds(120),
+            keep_warm: Seconds(60),
+            green_capacity: Percent::ALL,
+            drain: Seconds(30),
+        },
+        alarms: vec![AlarmPolicy { name: "api-5xx".to_owned(), missing: MissingData::Wait }],
+        hooks: Vec::<Hook>::new(),
+        deadlines: Deadlines {
+            preflight: Seconds(600),
+            register: Seconds(300),
+            healthy: Seconds(600),
+            shift: Seconds(600),
+            retire: Seconds(600),
+            rollback: Seconds(900),
+        },
+    }
+}
+
+pub fn deploy(tag: &str) -> Command {
+    deploy_despite(tag, &[])
+}
+
+pub fn deploy_despite(tag: &str, alarms: &[&str]) -> Command {
+    let digest =
+        ImageDigest::new(format!("sha256:{:064x}", tag.bytes().map(u64::from).sum::<u64>())).expect("a digest");
+    let release = ReleaseId {
+        application: Name::new("shop").expect("a name"),
+        service: Name::new("api").expect("a name"),
+        digest: digest.clone(),
+    };
+    let overrides = Overrides { firing_alarms: alarms.iter().map(|name| (*name).to_owned()).collect() };
+    let instruction = Instruction::Deploy { release, image: format!("r/api@{digest}"), tag: tag.to_owned(), overrides };
+    ask(instruction, &format!("deploy-{tag}"))
+}
+
+pub fn ask(instruction: Instruction, request: &str) -> Command {
+    let actor = Actor::Person { name: "ada".to_owned() };
+    Command::asked(target(), instruction, actor, "because", request, start())
+}
+
+/// The world and what is remembered of the target.
+pub struct Scene {
+    pub now: Timestamp,
+    pub state: TargetState,
+    pub applied: AppliedTarget,
+    pub snapshot: Snapshot,
+    pub journal: Vec<JournalEntry>,
+    pub effects: Vec<Effect>,
+    /// While set, new tasks never become healthy.
+    pub sick_candidates: bool,
+    /// While set, no weight is ever written.
+    pub rules_are_stuck: bool,
+    /// While set, the rules cannot be read.
+    pub rules_are_hidden: bool,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        Self::with(policy())
+    }
+
+    pub fn with(policy: TargetPolicy) -> Self {
+        let side = |running: u32, name: &str| {
+            Reading::Known(SideReading {
+                task_definition: format!("td:{name}"),
+                image: Some(format!("r/api@{name}")),
+                desired: running,
+                running,
+                pending: 0,
+                steady: true,
+                gave_up: None,
+                failed_starts: vec![],
+                placement_failure: None,
+                targets: TargetHealth { healthy: running, ..TargetHealth::default() },
+                autoscaling: None,
+            })
+        };
+        let rule = RuleReading { weights: Weights { blue: 1, green: 0 }, has_both: true, strangers: vec![] };
+        let alarms = policy.alarms.iter().map(|alarm| (alarm.name.clone(), AlarmReading::Ok)).collect();
+        Self {
+            now: start(),
+            state: TargetState::new(target()),
+            snapshot: Snapshot {
+                blue: side(4, "old"),
+                green: side(0, "older"),
+                rules: policy.pair.rules.iter().map(|_| Reading::Known(rule.clone())).collect(),
+                test_rule: policy.pair.test_rule.as_ref().map(|_| Reading::Known(rule.clone())),
+                alarms: Reading::Known(alarms),
+                hook_tasks: BTreeMap::new(),
+            },
+            applied: AppliedTarget { version: 7, policy },
+            journal: vec![],
+            effects: vec![],
+            sick_candidates: false,
+            rules_are_stuck: false,
+            rules_are_hidden: false,
+        }
+    }
+
+    /// One decision on what is seen now, carried out at once.
+    pub fn decide(&mut self, commands: &[Command]) -> Next {
+        let inbox = rollout::Inbox { commands, policy: Some(&self.applied) };
+        let seen = self.state.running.is_some().then(|| self.seen());
+        let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
+        self.state = decision.state.clone();
+        self.journal.extend(decision.journal.clone());
+        let mut outcomes = vec![];
+        for effect in &decision.effects {
+            self.effects.push(effect.clone());
+            outcomes.push((effect.clone(), self.perform(effect)));
+        }
+        let (state, journal) = absorb(&self.state, &outcomes, self.now);
+        self.state = state;
+        self.journal.extend(journal);
+        decision.next
+    }
+
+    /// What a look sees now.
+    pub fn seen(&self) -> Snapshot {
+        let mut seen = self.snapshot.clone();
+        if self.rules_are_hidden {
+            seen.rules.fill(Reading::Unknown("throttled".to_owned()));
+        }
+        seen
+    }
+
+    /// Decides until it waits for time or a change; then lets time pass to the next look.
+    pub fn turn(&mut self) -> Next {
+        for _ in 0..50 {
+            match self.decide(&[]) {
+                Next::Again => {}
+                Next::At(at) => {
+                    assert!(at >= self.now, "a look in the past: {at} at {}", self.now);
+                    self.now = at;
+                    return Next::At(at);
+                }
+                Next::Rest => return Next::Rest,
+            }
+        }
+        panic!("it never waits; the last effects: {:?}", &self.effects[self.effects.len().saturating_sub(4)..]);
+    }
+
+    /// Lets time pass until `stop` holds, or nothing runs.
+    pub fn until(&mut self, mut stop: impl FnMut(&Self) -> bool) {
+        for _ in 0..2000 {
+            if stop(self) {
+                return;
+            }
+            if self.turn() == Next::Rest {
+                return;
+            }
+        }
+        panic!("it never ends: {:#?}", self.state.explanation);
+    }
+
+    pub fn run(&mut self, tag: &str) {
+        self.decide(&[deploy(tag)]);
+        self.until(|_| false);
+    }
+
+    pub fn stage(&self) -> &'static str {
+        self.state.running.as_ref().map_or("none", |running| running.stage.name())
+    }
+
+    pub fn side(&mut self, slot: Slot) -> &mut SideReading {
+        let side = match slot {
+            Slot::Blue => &mut self.snapshot.blue,
+            Slot::Green => &mut self.snapshot.green,
+        };
+        match side {
+            Reading::Known(side) => side,
+            Reading::Unknown(reason) => panic!("{slot} is not readable in this scene: {reason}"),
+        }
+    }
+
+    pub fn weights(&self) -> Weights {
+        self.snapshot.rules[0].known().expect("a readable rule").weights
+    }
+
+    pub fn edit_rule(&mut self, blue: u16, green: u16) {
+        for rule in &mut self.snapshot.rules {
+            *rule = Reading::Known(RuleReading { weights: Weights { blue, green }, has_both: true, strangers: vec![] });
+        }
+    }
+
+    pub fn alarm(&mut self, reading: AlarmReading) {
+        self.snapshot.alarms = Reading::Known([("api-5xx".to_owned(), reading)].into_iter().collect());
+    }
+
+    pub fn fire(&mut self) {
+        self.alarm(AlarmReading::Firing { reason: "5 % of the answers are 5xx".to_owned() });
+    }
+
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.journal.iter().rev().find_map(|entry| match &entry.fact {
+            Fact::Ended { verdict, .. } => Some(*verdict),
+            _ => None,
+        })
+    }
+
+    pub fn ending(&self) -> String {
+        let reason = self.journal.iter().rev().find_map(|entry| match &entry.fact {
+            Fact::Ended { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        reason.unwrap_or_default()
+    }
+
+    pub fn wrote(&self, fact: impl Fn(&Fact) -> bool) -> bool {
+        self.journal.iter().any(|entry| fact(&entry.fact))
+    }
+
+    pub fn autoscale(&mut self, slot: Slot, min: u32, max: u32) {
+        self.side(slot).autoscaling = Some(Autoscaling { min, max, scale_in_suspended: false });
+    }
+
+    fn perform(&mut self, effect: &Effect) -> Outcome {
+        let sick = self.sick_candidates;
+        let tasks = |side: &mut SideReading, count: u32| {
+            side.desired = count;
+            side.running = count;
+            let healthy = if sick { 0 } else { count };
+            side.targets = TargetHealth { healthy, unhealthy: count - healthy, ..TargetHealth::default() };
+        };
+        match effect {
+            Effect::RegisterTaskDefinition { image, .. } => {
+                return Outcome::Registered { task_definition: format!("td:{image}"), reused: false };
+            }
+            Effect::UpdateService { slot, task_definition, desired } => {
+                let side = self.side(*slot);
+                side.task_definition.clone_from(task_definition);
+                tasks(side, *desired);
+            }
+            Effect::SetDesired { slot, desired } => {
+                let live = self.weights().of(*slot) > 0;
+                let side = self.side(*slot);
+                assert!(!live || *desired >= side.desired, "{slot} carries traffic and is scaled down to {desired}");
+                tasks(side, *desired);
+            }
+            Effect::SetAutoscaling { slot, limits } => self.side(*slot).autoscaling = Some(*limits),
+            Effect::SetWeights { weights } if !self.rules_are_stuck => self.edit_rule(weights.blue, weights.green),
+            Effect::SetWeights { .. } => return Outcome::Unsure { reason: "Throttling: rate exceeded".to_owned() },
+            Effect::SetTestRule { weights } => {
+                let rule = RuleReading { weights: *weights, has_both: true, strangers: vec![] };
+                self.snapshot.test_rule = Some(Reading::Known(rule));
+            }
+            Effect::StartTask { hook, .. } => return Outcome::TaskStarted { task: format!("task-{hook}") },
+            Effect::AskHook { .. } => return Outcome::Unsure { reason: "it did not answer within 20 s".to_owned() },
+            Effect::StopTask { .. } => {}
+        }
+        Outcome::Done
+    }
+}
