@@ -1,1 +1,53 @@
-fn main() {}
+//! `image-pushed`: ECR's word that an image was pushed becomes a release, and commands to deploy it.
+//!
+//! Writes to the ledger and rings the doorbell; touches nothing else. What is not taken in is an error, and Lambda
+//! sends the event again and in the end to the dead-letter queue.
+
+mod event;
+
+use aws::doorbell::SqsDoorbell;
+use aws::ledger::DynamoLedger;
+use aws::{Clients, SystemClock};
+use engine::Clock as _;
+use engine::intake::image_pushed;
+use event::Told;
+use lambda::{Failure, Invocation};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+struct State {
+    ledger: DynamoLedger,
+    doorbell: SqsDoorbell,
+}
+
+fn main() -> ExitCode {
+    lambda::run(start, handle)
+}
+
+fn start() -> Result<State, Failure> {
+    let clients = Clients::new();
+    let setting = |error| Failure::configuration(&error);
+    Ok(State {
+        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
+        doorbell: SqsDoorbell::from_environment(clients).map_err(setting)?,
+    })
+}
+
+async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+    let pushed = match event::read(event)? {
+        Told::Pushed(pushed) => pushed,
+        Told::Nothing(why) => {
+            tracing::info!("ignored: {why}");
+            return Ok(json!({ "ignored": why.to_string() }));
+        }
+    };
+    let intake = image_pushed(&state.ledger, &state.doorbell, &pushed, SystemClock.now())
+        .await
+        .map_err(|error| Failure::unavailable(&error))?;
+    let services: Vec<Value> = intake
+        .services
+        .iter()
+        .map(|one| json!({"application": one.application, "service": one.service, "outcome": one.taken.to_string()}))
+        .collect();
+    Ok(json!({ "services": services }))
+}

@@ -13,7 +13,7 @@ mod push;
 mod signal;
 mod sweep;
 
-pub use push::{Ignored, ImagePushed, Intake, ServiceIntake, Taken, Unasked, image_pushed, is_image};
+pub use push::{Ignored, ImagePushed, Intake, ServiceIntake, Taken, Unasked, image_pushed, is_image, repository_uri};
 pub use signal::signal;
 pub use sweep::{LOOK_BACK, MOST_MISSED, MOST_WOKEN, Sweep, Swept, sweep};
 

@@ -97,6 +97,14 @@ pub enum Ignored {
     },
 }
 
+/// A repository's address as task definitions name it (Amazon ECR user guide, "Amazon ECR registries"): the registry
+/// is an account's, in a Region; China's Regions have a domain of their own.
+#[must_use]
+pub fn repository_uri(account: &str, region: &str, repository: &str) -> String {
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("{account}.dkr.ecr.{region}.{domain}/{repository}")
+}
+
 /// Whether what was pushed is a container image: signatures, attestations, SBOMs and Helm charts come to a registry as
 /// tagged pushes too. Without a declared artifact type it is one (an index has none).
 ///
@@ -250,7 +258,7 @@ async fn ring_all<D: Doorbell>(doorbell: &D, targets: &[TargetId]) -> usize {
         match doorbell.ring(&ring, Seconds(0)).await {
             Ok(()) => 0,
             Err(reason) => {
-                tracing::warn!(target = %target, reason, "could not be woken: left to the sweep");
+                tracing::warn!(target_id = %target, reason, "could not be woken: left to the sweep");
                 1
             }
         }

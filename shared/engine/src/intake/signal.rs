@@ -23,7 +23,7 @@ pub async fn signal<L: Ledger, D: Doorbell>(
     let rings = join_all(targets.iter().map(|target| async move {
         let ring = Ring::wake(target.clone());
         doorbell.ring(&ring, Seconds(0)).await.inspect_err(|reason| {
-            tracing::warn!(target = %target, reason, "could not be woken");
+            tracing::warn!(target_id = %target, reason, "could not be woken");
         })
     }))
     .await;
@@ -32,7 +32,7 @@ pub async fn signal<L: Ledger, D: Doorbell>(
         return Err(IntakeError::Doorbell { watching: targets.len(), unrung: 1 + failed.count(), reason });
     }
     for target in &targets {
-        tracing::info!(target = %target, "woken by {watch}");
+        tracing::info!(target_id = %target, "woken by {watch}");
     }
     Ok(targets)
 }

@@ -144,7 +144,7 @@ async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Tim
     for (target, rung) in rings {
         match rung {
             Ok(()) => {
-                tracing::info!(target = %target, "was overdue, and is woken");
+                tracing::info!(target_id = %target, "was overdue, and is woken");
                 swept.woken.push(target);
             }
             Err(reason) => swept.problems.push(format!("{target} is overdue and could not be woken: {reason}")),

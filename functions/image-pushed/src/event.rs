@@ -1,0 +1,196 @@
+//! The "ECR Image Action" event (Amazon ECR user guide, "Amazon ECR events and EventBridge") into what was pushed.
+
+use engine::intake::{ImagePushed, is_image, repository_uri};
+use lambda::Failure;
+use rollout::ImageDigest;
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+
+/// What an event tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// An image is there that was not there before.
+    Pushed(ImagePushed),
+    /// Nothing that could become a release.
+    Nothing(Reason),
+}
+
+/// Why an event tells nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Neither PUSH nor REPLICATE.
+    Action(String),
+    /// The action did not succeed.
+    Result(String),
+    /// Without a tag: a part of a multi-architecture image, whose index comes with the tag.
+    Untagged,
+    /// A signature, an SBOM, a chart.
+    NoImage {
+        /// The tag that it was pushed under.
+        tag: String,
+        /// What it declares itself to be.
+        media_type: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Detail {
+    action_type: String,
+    result: String,
+    repository_name: String,
+    image_digest: Option<String>,
+    image_tag: Option<String>,
+    artifact_media_type: Option<String>,
+}
+
+/// Reads an event as EventBridge hands it over.
+///
+/// # Errors
+/// `InvalidEvent`, with what was wrong: a foreign event, a field that is missing or is not what it should be.
+pub(crate) fn read(event: Value) -> Result<Told, Failure> {
+    let event = lambda::eventbridge(event)?;
+    if (event.source.as_str(), event.detail_type.as_str()) != ("aws.ecr", "ECR Image Action") {
+        return Err(lambda::foreign(&event, "`ECR Image Action` events of `aws.ecr`"));
+    }
+    let detail: Detail = lambda::read(event.detail.clone(), "detail")?;
+    if !matches!(detail.action_type.as_str(), "PUSH" | "REPLICATE") {
+        return Ok(Told::Nothing(Reason::Action(detail.action_type)));
+    }
+    if detail.result != "SUCCESS" {
+        return Ok(Told::Nothing(Reason::Result(detail.result)));
+    }
+    let Some(tag) = detail.image_tag.filter(|tag| !tag.is_empty()) else {
+        return Ok(Told::Nothing(Reason::Untagged));
+    };
+    if !is_image(&tag, detail.artifact_media_type.as_deref()) {
+        let media_type = detail.artifact_media_type.unwrap_or_default();
+        return Ok(Told::Nothing(Reason::NoImage { tag, media_type }));
+    }
+    let missing = |what: &str| Failure::event(format!("{what}: missing"));
+    let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;
+    let digest = ImageDigest::new(digest).map_err(|error| Failure::event(format!("detail.image-digest: {error}")))?;
+    let pushed_at = lambda::time_of(&event)?;
+    let account = event.account.filter(|account| !account.is_empty()).ok_or_else(|| missing("account"))?;
+    let region = event.region.filter(|region| !region.is_empty()).ok_or_else(|| missing("region"))?;
+    Ok(Told::Pushed(ImagePushed {
+        repository_uri: repository_uri(&account, &region, &detail.repository_name),
+        repository: detail.repository_name,
+        digest,
+        tag,
+        pushed_at,
+    }))
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Action(action) => write!(f, "the action is {action}, not PUSH or REPLICATE"),
+            Self::Result(result) => write!(f, "the action's result is {result}"),
+            Self::Untagged => f.write_str("it has no tag"),
+            Self::NoImage { tag, media_type } => {
+                write!(f, "{tag} is no container image")?;
+                if media_type.is_empty() { Ok(()) } else { write!(f, " but {media_type}") }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! event {
+        ($case:literal) => {
+            serde_json::from_str::<Value>(include_str!(concat!("../../../events/image-pushed.", $case, ".json")))
+                .expect("the payload is JSON")
+        };
+    }
+
+    fn pushed(tag: &str, repository_uri: &str) -> Told {
+        Told::Pushed(ImagePushed {
+            repository: "shop/api".to_owned(),
+            repository_uri: repository_uri.to_owned(),
+            digest: ImageDigest::new("sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12345678")
+                .expect("a digest"),
+            tag: tag.to_owned(),
+            pushed_at: "2026-11-22T01:54:34Z".parse().expect("a time"),
+        })
+    }
+
+    #[test]
+    fn a_push_is_an_image_by_digest() {
+        let told = read(event!("push")).expect("an event of ours");
+        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.us-west-2.amazonaws.com/shop/api"));
+    }
+
+    #[test]
+    fn a_replica_is_pulled_from_where_it_arrived() {
+        let told = read(event!("replicate")).expect("an event of ours");
+        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/shop/api"));
+    }
+
+    #[test]
+    fn an_index_of_several_architectures_is_an_image() {
+        let told = read(event!("push-index")).expect("an event of ours");
+        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.us-west-2.amazonaws.com/shop/api"));
+    }
+
+    #[test]
+    fn what_is_no_new_image_is_told_apart() {
+        let reasons: Vec<String> = [
+            event!("delete"),
+            event!("failed"),
+            event!("untagged"),
+            event!("helm-chart"),
+            event!("cosign-signature"),
+            event!("sbom"),
+        ]
+        .into_iter()
+        .map(|event| match read(event).expect("an event of ours") {
+            Told::Nothing(reason) => reason.to_string(),
+            Told::Pushed(pushed) => panic!("{pushed:?} is no new image"),
+        })
+        .collect();
+        assert_eq!(
+            reasons,
+            [
+                "the action is DELETE, not PUSH or REPLICATE",
+                "the action's result is FAILURE",
+                "it has no tag",
+                "1.2.0 is no container image but application/vnd.cncf.helm.config.v1+json",
+                "sha256-7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12345678.sig is no container image \
+                 but application/vnd.oci.image.config.v1+json",
+                "v1.4.0-sbom is no container image but application/spdx+json",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let wrongs: Vec<String> =
+            [event!("foreign"), event!("no-digest"), event!("bad-digest"), event!("no-repository")]
+                .into_iter()
+                .map(|event| read(event).expect_err("nothing to be taken in").to_string())
+                .collect();
+        assert_eq!(
+            wrongs,
+            [
+                "an event `ECR Image Scan` of `aws.ecr` was sent here, where only `ECR Image Action` events of `aws.ecr` \
+                 are taken",
+                "detail.image-digest: missing",
+                "detail.image-digest: `latest` is not an image digest: `sha256:` and 64 hexadecimal digits",
+                "detail: missing field `repository-name`",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_event_at_all_is_said() {
+        let failure = read(serde_json::json!([1, 2])).expect_err("no event");
+        assert_eq!(failure.kind(), "InvalidEvent");
+        let failure = read(serde_json::json!({"detail-type": "ECR Image Action"})).expect_err("no event");
+        assert_eq!(failure.to_string(), "the event: missing field `source`");
+    }
+}

@@ -1,0 +1,96 @@
+//! The messages of a batch into wakes: one for each target, however often it was rung for.
+
+use engine::Ring;
+use lambda::Message;
+
+/// One target to look at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wake {
+    /// Whom to wake.
+    pub(crate) ring: Ring,
+    /// The messages that asked for it, for the reply.
+    pub(crate) messages: Vec<String>,
+}
+
+/// What a batch asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// One for each target, in the order of their first message.
+    pub(crate) wakes: Vec<Wake>,
+    /// Messages that are no wakes: they come again, and at last to the dead-letter queue, where people see them.
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// Reads a batch. Of several rings for one target, one that may take the target over from a dead holder counts, and
+/// otherwise the one that has knocked least: it knocks for the others, too.
+pub(crate) fn of(messages: Vec<Message>) -> Batch {
+    let mut batch = Batch::default();
+    for Message { id, body } in messages {
+        let ring: Ring = match serde_json::from_str(&body) {
+            Ok(ring) => ring,
+            Err(error) => {
+                tracing::error!(message.id = id, %error, "a message is no wake");
+                batch.unreadable.push(id);
+                continue;
+            }
+        };
+        match batch.wakes.iter_mut().find(|wake| wake.ring.target == ring.target) {
+            Some(wake) => {
+                wake.messages.push(id);
+                if (ring.steal.is_none(), ring.tries) < (wake.ring.steal.is_none(), wake.ring.tries) {
+                    wake.ring = ring;
+                }
+            }
+            None => batch.wakes.push(Wake { ring, messages: vec![id] }),
+        }
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::LeaseId;
+    use rollout::TargetId;
+
+    macro_rules! batch {
+        ($case:literal) => {{
+            let event = serde_json::from_str(include_str!(concat!("../../../events/rollout-driver.", $case, ".json")))
+                .expect("the payload is JSON");
+            of(lambda::messages(event).expect("a batch"))
+        }};
+    }
+
+    fn wake(target: &str, steal: Option<&str>, tries: u8, messages: &[&str]) -> Wake {
+        Wake {
+            ring: Ring {
+                target: TargetId::parse(target).expect("a target"),
+                steal: steal.map(|lease| LeaseId(lease.to_owned())),
+                tries,
+            },
+            messages: messages.iter().map(|&id| id.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_wake() {
+        let expected = wake("shop/api/live", None, 0, &["059f36b4-87a3-44ab-83d2-661975830a7d"]);
+        assert_eq!(batch!("wake"), Batch { wakes: vec![expected], unreadable: vec![] });
+    }
+
+    #[test]
+    fn a_target_has_one_pass_however_often_it_was_rung_for() {
+        let expected = vec![
+            wake("shop/api/live", Some("0f8e"), 0, &["m-1", "m-3", "m-4"]),
+            wake("shop/web/live", None, 1, &["m-2", "m-5"]),
+        ];
+        assert_eq!(batch!("wakes-of-one-target"), Batch { wakes: expected, unreadable: vec![] });
+    }
+
+    #[test]
+    fn what_is_no_wake_comes_again_alone() {
+        let expected = wake("shop/api/live", None, 0, &["m-2"]);
+        let unreadable = vec!["m-1".to_owned(), "m-3".to_owned()];
+        assert_eq!(batch!("unreadable-wake"), Batch { wakes: vec![expected], unreadable });
+    }
+}
