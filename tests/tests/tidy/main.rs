@@ -1,0 +1,35 @@
+//! The house stays tidy: who may depend on whom, one name in six places, a README that tells the truth about the tree.
+#![expect(clippy::unwrap_used, reason = "tests: what is missing here is what the test is about")]
+
+mod names;
+mod packages;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The project's root folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// What a command prints, run in the root; panics with its words if it fails.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?} failed: {words}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every file of the project: what git tracks, and what it would track.
+fn files() -> Vec<String> {
+    let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let mut files: Vec<String> = listed.lines().map(str::to_owned).filter(|file| root().join(file).is_file()).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file} cannot be read: {error}"))
+}

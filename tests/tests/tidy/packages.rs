@@ -1,0 +1,119 @@
+//! Who may depend on whom.
+
+use super::output;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which of the product's own packages each may use. Reading order: nothing uses what stands below it.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("rollout", &[]),
+    ("policy", &["rollout"]),
+    ("view", &["rollout"]),
+    ("engine", &["rollout", "policy"]),
+    ("simulation", &["rollout", "policy", "engine"]),
+    ("aws", &["rollout", "policy", "engine"]),
+    ("lambda", &["engine", "rollout"]),
+    ("switchback", &["rollout", "policy", "view", "engine", "simulation"]),
+    ("image-pushed", &["rollout", "engine", "aws", "lambda"]),
+    ("signal-received", &["rollout", "engine", "aws", "lambda"]),
+    ("rollout-driver", &["rollout", "engine", "aws", "lambda"]),
+    ("operations", &["rollout", "engine", "aws", "lambda"]),
+    ("sweeper", &["rollout", "engine", "aws", "lambda"]),
+];
+
+/// The core may stand on these, and on nothing that has a clock, a socket or a thread.
+const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "sha2", "thiserror"];
+
+/// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
+const PORTS: &[(&str, &[&str])] = &[
+    ("image-pushed", &["doorbell", "ledger"]),
+    ("signal-received", &["doorbell", "ledger"]),
+    ("rollout-driver", &["cloud", "doorbell", "ledger"]),
+    ("operations", &["cloud", "doorbell", "ledger"]),
+    ("sweeper", &["doorbell", "ledger", "registry"]),
+];
+
+struct Package {
+    name: String,
+    /// Normal and build dependencies, with the features asked for.
+    uses: BTreeMap<String, BTreeSet<String>>,
+}
+
+fn packages() -> Vec<Package> {
+    let text = output(env!("CARGO"), &["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let package = |package: &serde_json::Value| {
+        let mut uses = BTreeMap::new();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            if dependency["kind"] == "dev" {
+                continue;
+            }
+            let features = dependency["features"].as_array().unwrap().iter();
+            let features = features.map(|feature| feature.as_str().unwrap().to_owned()).collect();
+            uses.insert(dependency["name"].as_str().unwrap().to_owned(), features);
+        }
+        Package { name: package["name"].as_str().unwrap().to_owned(), uses }
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+#[test]
+fn nobody_depends_on_whom_they_must_not_know() {
+    let packages = packages();
+    let own: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    for package in packages.iter().filter(|package| package.name != "tests") {
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(name, _)| *name == package.name)
+            .unwrap_or_else(|| panic!("{}: say in this test whom it may depend on", package.name));
+        for used in package.uses.keys().filter(|used| own.contains(used.as_str())) {
+            assert!(allowed.contains(&used.as_str()), "{} must not depend on {used}", package.name);
+        }
+    }
+    for (name, _) in ALLOWED {
+        assert!(own.contains(name), "there is no package {name} any more: take it out of this test");
+    }
+}
+
+#[test]
+fn the_core_knows_no_clock_no_socket_and_no_thread() {
+    for package in packages().iter().filter(|package| package.name == "rollout") {
+        for used in package.uses.keys() {
+            assert!(CORE_STANDS_ON.contains(&used.as_str()), "the core must not depend on {used}");
+        }
+    }
+    let tree = output(env!("CARGO"), &["tree", "-p", "rollout", "-e", "normal", "--prefix", "none", "--offline"]);
+    for forbidden in ["tokio", "hyper", "getrandom", "rand", "aws-config"] {
+        let found = tree.lines().any(|line| line.split(' ').next() == Some(forbidden));
+        assert!(!found, "the core links {forbidden}");
+    }
+}
+
+#[test]
+fn only_one_crate_holds_the_sdks() {
+    for package in packages().iter().filter(|package| !["aws", "tests", "switchback"].contains(&package.name.as_str())) {
+        for used in package.uses.keys() {
+            assert!(!used.starts_with("aws-sdk-"), "{} uses {used}: SDKs belong into shared/aws", package.name);
+        }
+    }
+}
+
+#[test]
+fn a_function_links_only_the_ports_that_it_uses() {
+    for package in packages() {
+        let Some((_, ports)) = PORTS.iter().find(|(name, _)| *name == package.name) else { continue };
+        let given: Vec<&str> = package.uses["aws"].iter().map(String::as_str).collect();
+        assert_eq!(given, *ports, "{}: ports of `aws`", package.name);
+    }
+}
+
+#[test]
+fn the_demo_links_no_aws_sdk() {
+    let arguments = [
+        "tree", "-p", "switchback", "--no-default-features", "--features", "demo", "-e", "normal,build", "--prefix", "none",
+        "--offline",
+    ];
+    let tree = output(env!("CARGO"), &arguments);
+    assert!(tree.contains("hyper"), "the demo's tree looks wrong:\n{tree}");
+    let sdk = tree.lines().find(|line| line.starts_with("aws") || line.starts_with("lambda_runtime"));
+    assert_eq!(sdk, None, "the demo must build without AWS");
+}
