@@ -1,0 +1,283 @@
+//! What alarms are asked and how they come to their state.
+
+use super::rule::Rule;
+use super::shapes::{Alarm, AlarmKind, AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use crate::world::agenda::Due;
+use crate::world::error::validation_error;
+use crate::world::traffic::Sums;
+use crate::world::{Answer, ApiError, What, World};
+use jiff::Timestamp;
+use serde_json::json;
+
+/// `DescribeAlarms` takes that many names.
+const NAMES_A_CALL: usize = 100;
+
+/// An alarm, and its rule read.
+#[derive(Debug, Clone)]
+pub(in crate::world) struct AlarmEntry {
+    shape: Alarm,
+    rule: Option<Rule>,
+    put: u32,
+}
+
+impl World {
+    /// `PutMetricAlarm`. A new alarm has INSUFFICIENT_DATA until it is evaluated.
+    ///
+    /// # Errors
+    /// `ValidationError`, `LimitExceeded` never.
+    pub fn put_metric_alarm(&mut self, alarm: MetricAlarm) -> Answer<()> {
+        self.call("cloudwatch:PutMetricAlarm", json!({"AlarmName": alarm.name}), |world| {
+            if alarm.period_s == 0 || alarm.evaluation_periods == 0 || alarm.datapoints_to_alarm == 0 {
+                return Err(validation_error("Period, EvaluationPeriods and DatapointsToAlarm must be positive"));
+            }
+            if alarm.datapoints_to_alarm > alarm.evaluation_periods {
+                return Err(validation_error("DatapointsToAlarm must not be greater than EvaluationPeriods"));
+            }
+            let name = alarm.name.clone();
+            let put = world.put_alarm(&name, AlarmKind::Metric(alarm), None);
+            world.evaluate_next(&name, put);
+            Ok(())
+        })
+    }
+
+    /// `PutCompositeAlarm`
+    ///
+    /// # Errors
+    /// `ValidationError` where the rule cannot be read, or names an alarm that is not there.
+    pub fn put_composite_alarm(&mut self, name: &str, rule: &str) -> Answer<()> {
+        self.call("cloudwatch:PutCompositeAlarm", json!({"AlarmName": name, "AlarmRule": rule}), |world| {
+            let read = Rule::parse(rule).map_err(|words| validation_error(format!("AlarmRule: {words}")))?;
+            if let Some(missing) = read.names().into_iter().find(|child| !world.alarms.contains_key(*child)) {
+                return Err(validation_error(format!("AlarmRule names '{missing}', which does not exist")));
+            }
+            world.put_alarm(name, AlarmKind::Composite { rule: rule.to_owned() }, Some(read));
+            world.evaluate_composites();
+            Ok(())
+        })
+    }
+
+    /// `DescribeAlarms` of these names, metric and composite; no names: all. What is not there is left out.
+    ///
+    /// # Errors
+    /// `ValidationError` for more than 100 names.
+    pub fn describe_alarms(&mut self, names: &[String]) -> Answer<Vec<Alarm>> {
+        self.call("cloudwatch:DescribeAlarms", json!({"AlarmNames": names}), |world| {
+            if names.len() > NAMES_A_CALL {
+                return Err(validation_error("AlarmNames must have at most 100 members"));
+            }
+            let wanted = |name: &String| names.is_empty() || names.contains(name);
+            Ok(world.alarms.iter().filter(|(name, _)| wanted(name)).map(|(_, entry)| entry.shape.clone()).collect())
+        })
+    }
+
+    /// `SetAlarmState`: until the alarm's next evaluation, as on AWS.
+    ///
+    /// # Errors
+    /// `ResourceNotFound`
+    pub fn set_alarm_state(&mut self, name: &str, state: AlarmState, reason: &str) -> Answer<()> {
+        let detail = json!({"AlarmName": name, "StateValue": state.as_str(), "StateReason": reason});
+        self.call("cloudwatch:SetAlarmState", detail, |world| {
+            if !world.alarms.contains_key(name) {
+                return Err(ApiError::new("ResourceNotFound", format!("Alarm '{name}' does not exist")));
+            }
+            world.set_state(name, state, reason.to_owned());
+            Ok(())
+        })
+    }
+
+    /// `DeleteAlarms`
+    ///
+    /// # Errors
+    /// `ResourceNotFound`: then none is deleted.
+    pub fn delete_alarms(&mut self, names: &[String]) -> Answer<()> {
+        self.call("cloudwatch:DeleteAlarms", json!({"AlarmNames": names}), |world| {
+            if let Some(missing) = names.iter().find(|name| !world.alarms.contains_key(*name)) {
+                return Err(ApiError::new("ResourceNotFound", format!("Alarm '{missing}' does not exist")));
+            }
+            for name in names {
+                world.alarms.remove(name);
+            }
+            Ok(())
+        })
+    }
+
+    fn put_alarm(&mut self, name: &str, kind: AlarmKind, rule: Option<Rule>) -> u32 {
+        let arn = self.arn("cloudwatch", &format!("alarm:{name}"));
+        let now = self.now;
+        let entry = self.alarms.entry(name.to_owned()).or_insert_with(|| AlarmEntry {
+            shape: Alarm {
+                arn,
+                name: name.to_owned(),
+                kind: kind.clone(),
+                state: AlarmState::InsufficientData,
+                reason: "Unchecked: Initial alarm creation".to_owned(),
+                state_updated_at: now,
+            },
+            rule: None,
+            put: 0,
+        });
+        entry.shape.kind = kind;
+        entry.rule = rule;
+        entry.put += 1;
+        entry.put
+    }
+
+    /// The next evaluation: when the present period's end has become visible.
+    fn evaluate_next(&mut self, name: &str, put: u32) {
+        let Some(AlarmKind::Metric(alarm)) = self.alarms.get(name).map(|entry| &entry.shape.kind) else { return };
+        let period = i64::from(alarm.period_s) * 1000;
+        let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
+        let visible = self.now.as_millisecond() - delay;
+        let next = (visible.div_euclid(period) + 1) * period + delay;
+        if let Ok(at) = Timestamp::from_millisecond(next) {
+            self.at(at, Due::Evaluate { alarm: name.to_owned(), put });
+        }
+    }
+
+    pub(in crate::world) fn evaluate(&mut self, name: &str, put: u32) {
+        let Some(entry) = self.alarms.get(name).filter(|entry| entry.put == put) else { return };
+        let AlarmKind::Metric(alarm) = entry.shape.kind.clone() else { return };
+        let present = entry.shape.state;
+        let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
+        let period = i64::from(alarm.period_s) * 1000;
+        let end = (self.now.as_millisecond() - delay).div_euclid(period) * period;
+        let points: Vec<Option<f64>> = (0..i64::from(alarm.evaluation_periods))
+            .map(|back| self.point(&alarm, end - (back + 1) * period, end - back * period))
+            .collect();
+        let (state, reason) = judge(&alarm, &points, present);
+        self.set_state(name, state, reason);
+        self.evaluate_next(name, put);
+    }
+
+    fn point(&self, alarm: &MetricAlarm, from_ms: i64, to_ms: i64) -> Option<f64> {
+        let mut sums = Sums::default();
+        let of_balancer = |group: &str| self.balancer_of_group(group) == Some(alarm.load_balancer.as_str());
+        let groups: Vec<&String> = match &alarm.target_group {
+            Some(group) => vec![group],
+            None => self.groups.keys().filter(|group| of_balancer(group)).collect(),
+        };
+        for group in &groups {
+            if let Some(flow) = self.flows.get(*group) {
+                let one = flow.sums(from_ms, to_ms);
+                sums.requests += one.requests;
+                sums.errors += one.errors;
+                sums.lost += one.lost;
+                sums.latency_s += one.latency_s;
+            }
+        }
+        let some = |value: f64| (value > 0.0).then_some(value);
+        let hosts = || {
+            let counts = groups.iter().filter_map(|group| self.host_counts(group));
+            counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))
+        };
+        match alarm.metric {
+            Metric::Target5xxCount => some(sums.errors),
+            Metric::Target5xxPercent => some(sums.requests).map(|requests| 100.0 * sums.errors / requests),
+            Metric::Elb5xxCount => some(sums.lost),
+            Metric::RequestCount => some(sums.requests),
+            Metric::TargetResponseTime => some(sums.requests).map(|requests| sums.latency_s / requests),
+            Metric::HealthyHostCount => hosts().map(|counts| counts.0),
+            Metric::UnhealthyHostCount => hosts().map(|counts| counts.1),
+            Metric::Nothing => None,
+        }
+    }
+
+    fn set_state(&mut self, name: &str, state: AlarmState, reason: String) {
+        if self.change_state(name, state, reason) {
+            self.evaluate_composites();
+        }
+    }
+
+    fn change_state(&mut self, name: &str, state: AlarmState, reason: String) -> bool {
+        let now = self.now;
+        let Some(entry) = self.alarms.get_mut(name) else { return false };
+        let before = entry.shape.state;
+        if before == state {
+            return false;
+        }
+        entry.shape.state = state;
+        entry.shape.reason = reason.clone();
+        entry.shape.state_updated_at = now;
+        let (arn, kind) = (entry.shape.arn.clone(), entry.shape.kind.clone());
+        self.emit(What::Alarm { arn, name: name.to_owned(), before, now: state, reason, kind });
+        true
+    }
+
+    /// Composites may name composites: a change goes on until nothing changes any more, at most once for each.
+    fn evaluate_composites(&mut self) {
+        for _ in 0..=self.alarms.len() {
+            let state = |name: &str| self.alarms.get(name).map(|entry| entry.shape.state);
+            let changes: Vec<(String, AlarmState, String)> = self
+                .alarms
+                .iter()
+                .filter_map(|(name, entry)| {
+                    let rule = entry.rule.as_ref()?;
+                    let now = if rule.holds(&state) { AlarmState::Alarm } else { AlarmState::Ok };
+                    let AlarmKind::Composite { rule } = &entry.shape.kind else { return None };
+                    let verb = if now == AlarmState::Alarm { "holds" } else { "does not hold" };
+                    (now != entry.shape.state).then(|| (name.clone(), now, format!("the rule {rule} {verb}")))
+                })
+                .collect();
+            if changes.is_empty() {
+                return;
+            }
+            for (name, state, reason) in changes {
+                self.change_state(&name, state, reason);
+            }
+        }
+    }
+}
+
+/// The state that the points (newest first) give, and the reason. CloudWatch guide, "Configuring how CloudWatch alarms
+/// treat missing data": missing points count as the setting says; where too few are left to tell, the state stays.
+fn judge(alarm: &MetricAlarm, points: &[Option<f64>], present: AlarmState) -> (AlarmState, String) {
+    let breaches = |value: f64| match alarm.comparison {
+        Comparison::Above => value > alarm.threshold,
+        Comparison::AtLeast => value >= alarm.threshold,
+        Comparison::Below => value < alarm.threshold,
+        Comparison::AtMost => value <= alarm.threshold,
+    };
+    let mut told = String::new();
+    let (mut breaching, mut fine, mut missing) = (0u32, 0u32, 0u32);
+    for point in points {
+        match point {
+            Some(value) => {
+                if !told.is_empty() {
+                    told.push_str(", ");
+                }
+                told.push_str(&format!("{value:.2}"));
+                if breaches(*value) { breaching += 1 } else { fine += 1 }
+            }
+            None => missing += 1,
+        }
+    }
+    if breaching + fine == 0 {
+        let state = match alarm.treat_missing {
+            TreatMissing::Missing => AlarmState::InsufficientData,
+            TreatMissing::NotBreaching => AlarmState::Ok,
+            TreatMissing::Breaching => AlarmState::Alarm,
+            TreatMissing::Ignore => present,
+        };
+        return (state, format!("Insufficient Data: {missing} datapoints were unknown."));
+    }
+    match alarm.treat_missing {
+        TreatMissing::Breaching => breaching += missing,
+        TreatMissing::NotBreaching => fine += missing,
+        TreatMissing::Missing | TreatMissing::Ignore => {}
+    }
+    let words = |was: &str| {
+        format!(
+            "Threshold Crossed: {breaching} out of the last {} datapoints [{told}] {was} the threshold ({}).",
+            points.len(),
+            alarm.threshold
+        )
+    };
+    let to_ok = alarm.evaluation_periods - alarm.datapoints_to_alarm;
+    if breaching >= alarm.datapoints_to_alarm {
+        (AlarmState::Alarm, words("were beyond"))
+    } else if fine > to_ok || present == AlarmState::InsufficientData {
+        (AlarmState::Ok, words("were beyond"))
+    } else {
+        (present, words("were beyond"))
+    }
+}

@@ -1,0 +1,302 @@
+//! Target groups: registration, health, draining.
+
+use super::shapes::{GroupSettings, HealthState, TargetGroup, TargetHealth, TargetId};
+use crate::world::agenda::{Due, later};
+use crate::world::error::validation_error;
+use crate::world::image::Health;
+use crate::world::{Answer, ApiError, TaskBackend, World};
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A target group, and what is registered in it.
+#[derive(Debug, Clone)]
+pub(in crate::world) struct GroupState {
+    pub(in crate::world) arn: String,
+    pub(in crate::world) name: String,
+    pub(in crate::world) dimension: String,
+    pub(in crate::world) settings: GroupSettings,
+    pub(in crate::world) attached: bool,
+    pub(in crate::world) targets: BTreeMap<TargetId, TargetState>,
+}
+
+/// A registered target.
+#[derive(Debug, Clone)]
+pub(in crate::world) struct TargetState {
+    pub(in crate::world) state: HealthState,
+    pub(in crate::world) registered_at: Timestamp,
+    /// When its drain began, if it drains.
+    draining_since: Option<Timestamp>,
+    /// The task that answers there.
+    pub(in crate::world) task: Option<String>,
+}
+
+impl World {
+    /// `CreateTargetGroup`, of type ip.
+    ///
+    /// # Errors
+    /// `DuplicateTargetGroupName`
+    pub fn create_target_group(&mut self, name: &str, settings: GroupSettings) -> Answer<TargetGroup> {
+        self.call("elasticloadbalancing:CreateTargetGroup", json!({"Name": name}), |world| {
+            if world.groups.values().any(|group| group.name == name) {
+                return Err(ApiError::new("DuplicateTargetGroupName", format!("A target group '{name}' exists")));
+            }
+            let dimension = format!("targetgroup/{name}/{}", world.dice.hex(16));
+            let arn = world.arn("elasticloadbalancing", &dimension);
+            let group = GroupState {
+                arn: arn.clone(),
+                name: name.to_owned(),
+                dimension,
+                settings,
+                attached: false,
+                targets: BTreeMap::new(),
+            };
+            let shape = world.group_shape(&group);
+            world.groups.insert(arn, group);
+            Ok(shape)
+        })
+    }
+
+    /// `ModifyTargetGroupAttributes` and `ModifyTargetGroup` in one: how it checks and drains.
+    ///
+    /// # Errors
+    /// `TargetGroupNotFound`
+    pub fn modify_target_group(&mut self, arn: &str, settings: GroupSettings) -> Answer<TargetGroup> {
+        self.call("elasticloadbalancing:ModifyTargetGroup", json!({"TargetGroupArn": arn}), |world| {
+            let group = world.groups.get_mut(arn).ok_or_else(|| group_not_found(arn))?;
+            group.settings = settings;
+            let group = group.clone();
+            Ok(world.group_shape(&group))
+        })
+    }
+
+    /// `RegisterTargets`
+    ///
+    /// # Errors
+    /// `TargetGroupNotFound`
+    pub fn register_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
+        self.call("elasticloadbalancing:RegisterTargets", json!({"TargetGroupArn": arn}), |world| {
+            if !world.groups.contains_key(arn) {
+                return Err(group_not_found(arn));
+            }
+            for target in targets {
+                world.register(arn, target.clone(), None);
+            }
+            Ok(())
+        })
+    }
+
+    /// `DeregisterTargets`
+    ///
+    /// # Errors
+    /// `TargetGroupNotFound`
+    pub fn deregister_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
+        self.call("elasticloadbalancing:DeregisterTargets", json!({"TargetGroupArn": arn}), |world| {
+            if !world.groups.contains_key(arn) {
+                return Err(group_not_found(arn));
+            }
+            for target in targets {
+                world.deregister(arn, target);
+            }
+            Ok(())
+        })
+    }
+
+    /// `DescribeTargetGroups` of a balancer, of these ARNs, or of these names; nothing given: all.
+    ///
+    /// # Errors
+    /// `TargetGroupNotFound`, `LoadBalancerNotFound`, `ValidationError` where more than one of them is given.
+    pub fn describe_target_groups(
+        &mut self,
+        load_balancer: Option<&str>,
+        arns: &[String],
+        names: &[String],
+    ) -> Answer<Vec<TargetGroup>> {
+        let detail = json!({"LoadBalancerArn": load_balancer, "TargetGroupArns": arns, "Names": names});
+        self.call("elasticloadbalancing:DescribeTargetGroups", detail, |world| {
+            let kinds = usize::from(load_balancer.is_some()) + usize::from(!arns.is_empty() || !names.is_empty());
+            if kinds > 1 {
+                return Err(validation_error("Load balancer and target groups cannot be specified together"));
+            }
+            if load_balancer.is_some_and(|arn| !world.balancers.contains_key(arn)) {
+                return Err(ApiError::new("LoadBalancerNotFound", "One or more load balancers not found"));
+            }
+            let known = |arn: &String| world.groups.contains_key(arn);
+            let named = |name: &String| world.groups.values().any(|group| group.name == *name);
+            if !arns.iter().all(known) || !names.iter().all(named) {
+                return Err(ApiError::new("TargetGroupNotFound", "One or more target groups not found"));
+            }
+            let shapes = world.groups.values().map(|group| world.group_shape(group));
+            Ok(shapes
+                .filter(|group| match load_balancer {
+                    Some(balancer) => group.load_balancers.iter().any(|one| one == balancer),
+                    None => kinds == 0 || arns.contains(&group.arn) || names.contains(&group.name),
+                })
+                .collect())
+        })
+    }
+
+    /// `DescribeTargetHealth` of all targets of a group.
+    ///
+    /// # Errors
+    /// `TargetGroupNotFound`
+    pub fn describe_target_health(&mut self, arn: &str) -> Answer<Vec<TargetHealth>> {
+        self.call("elasticloadbalancing:DescribeTargetHealth", json!({"TargetGroupArn": arn}), |world| {
+            let group = world.groups.get(arn).ok_or_else(|| group_not_found(arn))?;
+            Ok(group.targets.iter().map(|(target, state)| described(target, state.state)).collect())
+        })
+    }
+
+    fn group_shape(&self, group: &GroupState) -> TargetGroup {
+        TargetGroup {
+            arn: group.arn.clone(),
+            name: group.name.clone(),
+            dimension: group.dimension.clone(),
+            load_balancers: self.balancer_of_group(&group.arn).map(str::to_owned).into_iter().collect(),
+            settings: group.settings,
+        }
+    }
+
+    /// Rules or listeners have changed: groups that are in none any more are unused, and the other way round.
+    pub(in crate::world) fn attachments_changed(&mut self) {
+        let arns: Vec<String> = self.groups.keys().cloned().collect();
+        for arn in arns {
+            let attached = self.balancer_of_group(&arn).is_some();
+            let Some(group) = self.groups.get_mut(&arn) else { continue };
+            if group.attached == attached {
+                continue;
+            }
+            group.attached = attached;
+            let staying: Vec<TargetId> = group
+                .targets
+                .iter_mut()
+                .filter(|(_, target)| target.state != HealthState::Draining)
+                .map(|(id, target)| {
+                    target.state = HealthState::Unused;
+                    id.clone()
+                })
+                .collect();
+            if attached {
+                for target in staying {
+                    self.begin_checks(&arn, &target);
+                }
+            }
+        }
+    }
+
+    pub(in crate::world) fn register(&mut self, arn: &str, target: TargetId, task: Option<String>) {
+        let now = self.now;
+        let Some(group) = self.groups.get_mut(arn) else { return };
+        let state = TargetState { state: HealthState::Unused, registered_at: now, draining_since: None, task };
+        group.targets.insert(target.clone(), state);
+        if group.attached {
+            self.begin_checks(arn, &target);
+        }
+    }
+
+    /// A target enters `initial`; how its checks will end follows from its task's image.
+    fn begin_checks(&mut self, arn: &str, target: &TargetId) {
+        let now = self.now;
+        let Some(group) = self.groups.get_mut(arn) else { return };
+        let settings = group.settings;
+        let Some(state) = group.targets.get_mut(target) else { return };
+        state.state = HealthState::Initial;
+        state.registered_at = now;
+        let task = state.task.as_ref().and_then(|id| self.tasks.get(id));
+        if self.settings.backend == TaskBackend::External && task.is_some() {
+            if let Some(healthy) = task.and_then(|task| task.told_health) {
+                state.state = if healthy { HealthState::Healthy } else { HealthState::Unhealthy };
+            }
+            return;
+        }
+        let started = task.and_then(|task| task.shape.started_at).unwrap_or(now);
+        let health = task.map_or(Health::After(rollout::Seconds(0)), |task| task.behaviour.health);
+        let interval = u64::from(settings.health_check_interval_s) * 1000;
+        let until_healthy = interval * u64::from(settings.healthy_threshold);
+        let until_unhealthy = interval * u64::from(settings.unhealthy_threshold);
+        let phase = self.dice.between(0, interval);
+        let mut verdict = |at: Timestamp, state: HealthState| {
+            let due = Due::Health { group: arn.to_owned(), target: target.clone(), state, registered_at: now };
+            self.at(at, due);
+        };
+        match health {
+            Health::After(seconds) => {
+                let ready = seconds.after(started).max(now);
+                verdict(later(ready, phase + until_healthy), HealthState::Healthy);
+            }
+            Health::Never => verdict(later(now, phase + until_unhealthy), HealthState::Unhealthy),
+            Health::LostAfter(seconds) => {
+                verdict(later(now, phase + until_healthy), HealthState::Healthy);
+                let lost = later(seconds.after(started).max(now), phase + until_healthy + until_unhealthy);
+                verdict(lost, HealthState::Unhealthy);
+            }
+        }
+    }
+
+    pub(in crate::world) fn health_found(
+        &mut self,
+        arn: &str,
+        target: &TargetId,
+        state: HealthState,
+        registered_at: Timestamp,
+    ) {
+        let found = self.groups.get(arn).and_then(|group| group.targets.get(target));
+        if found.is_some_and(|found| found.registered_at == registered_at) {
+            self.set_health(arn, target, state);
+        }
+    }
+
+    pub(in crate::world) fn set_health(&mut self, arn: &str, target: &TargetId, state: HealthState) {
+        let Some(found) = self.groups.get_mut(arn).and_then(|group| group.targets.get_mut(target)) else { return };
+        if matches!(found.state, HealthState::Draining | HealthState::Unused) || found.state == state {
+            return;
+        }
+        found.state = state;
+        if let Some(task) = found.task.clone() {
+            self.target_health_changed(&task, state);
+        }
+    }
+
+    /// Takes a target out: it drains for the group's delay, and is gone then.
+    pub(in crate::world) fn deregister(&mut self, arn: &str, target: &TargetId) {
+        let now = self.now;
+        let Some(group) = self.groups.get_mut(arn) else { return };
+        let delay = if group.attached { u64::from(group.settings.deregistration_delay_s) * 1000 } else { 0 };
+        let Some(state) = group.targets.get_mut(target) else { return };
+        if state.state == HealthState::Draining {
+            return;
+        }
+        state.state = HealthState::Draining;
+        state.draining_since = Some(now);
+        self.after_ms(delay, Due::Drained { group: arn.to_owned(), target: target.clone(), since: now });
+    }
+
+    pub(in crate::world) fn drained(&mut self, arn: &str, target: &TargetId, since: Timestamp) {
+        let Some(group) = self.groups.get_mut(arn) else { return };
+        if group.targets.get(target).is_none_or(|state| state.draining_since != Some(since)) {
+            return;
+        }
+        if let Some(task) = group.targets.remove(target).and_then(|state| state.task) {
+            self.task_has_drained(&task);
+        }
+    }
+}
+
+fn described(target: &TargetId, state: HealthState) -> TargetHealth {
+    let (reason, description) = match state {
+        HealthState::Healthy => (None, None),
+        HealthState::Initial => (Some("Elb.RegistrationInProgress"), Some("Target registration is in progress")),
+        HealthState::Unhealthy => (Some("Target.FailedHealthChecks"), Some("Health checks failed")),
+        HealthState::Draining => {
+            (Some("Target.DeregistrationInProgress"), Some("Target deregistration is in progress"))
+        }
+        HealthState::Unused => {
+            (Some("Target.NotInUse"), Some("Target group is not configured to receive traffic from the load balancer"))
+        }
+    };
+    TargetHealth { target: target.clone(), state, reason, description }
+}
+
+fn group_not_found(arn: &str) -> ApiError {
+    ApiError::new("TargetGroupNotFound", format!("Target group '{arn}' not found"))
+}

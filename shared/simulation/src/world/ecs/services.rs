@@ -1,0 +1,351 @@
+//! Services: what is asked of them, and how they are described.
+
+use super::definitions::last_part;
+use super::scheduler::Standing;
+use super::shapes::{
+    CreateService, Deployment, DeploymentConfiguration, Failure, RolloutState, Service, ServiceEvent,
+    ServiceLoadBalancer, UpdateService,
+};
+use crate::world::agenda::Due;
+use crate::world::error::invalid_parameter;
+use crate::world::{Answer, ApiError, ServiceKey, What, World};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// `DescribeServices` takes that many.
+const SERVICES_A_CALL: usize = 10;
+/// Events that a service keeps.
+const EVENTS_KEPT: usize = 100;
+
+/// A service, and what its scheduler remembers.
+#[derive(Debug, Clone)]
+pub(in crate::world) struct ServiceState {
+    pub(super) arn: String,
+    pub(super) status: &'static str,
+    pub(in crate::world) desired: u32,
+    /// The primary one first.
+    pub(super) deployments: Vec<DeploymentState>,
+    events: VecDeque<ServiceEvent>,
+    pub(super) load_balancers: Vec<ServiceLoadBalancer>,
+    pub(super) configuration: DeploymentConfiguration,
+    pub(super) network_configuration: Option<Value>,
+    pub(super) launch_type: Option<String>,
+    capacity_provider_strategy: Option<Value>,
+    pub(super) grace_s: u32,
+    created_at: Timestamp,
+    /// Tasks that have not stopped.
+    pub(in crate::world) live: Vec<String>,
+    /// Task definition of the last deployment that was completed.
+    pub(super) last_completed: Option<String>,
+    /// The scheduler is due already.
+    pub(super) scheduled: bool,
+    /// No task is started before.
+    pub(super) retry_at: Option<Timestamp>,
+    /// Tasks that failed since one did well.
+    pub(super) failures: u32,
+    /// It has said that it is steady, and nothing has changed since.
+    pub(super) steady: bool,
+}
+
+/// A deployment of a service.
+#[derive(Debug, Clone)]
+pub(super) struct DeploymentState {
+    pub(super) id: String,
+    pub(super) task_definition: String,
+    pub(super) failed_tasks: u32,
+    /// A task of it did well: the breaker looks no more.
+    pub(super) proven: bool,
+    pub(super) rollout_state: RolloutState,
+    pub(super) reason: String,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+impl World {
+    /// `CreateService`, with a rolling deployment.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `ClientException` (task definition), and `InvalidParameterException` for a name that is
+    /// taken, a container that is not there, or a target group that no load balancer forwards to.
+    pub fn create_service(&mut self, request: CreateService) -> Answer<Service> {
+        let detail = json!({
+            "cluster": request.cluster, "serviceName": request.service_name,
+            "taskDefinition": request.task_definition, "desiredCount": request.desired_count,
+        });
+        self.call("ecs:CreateService", detail, |world| {
+            let cluster = world.cluster_name(&request.cluster)?;
+            let key = (cluster, request.service_name.clone());
+            if world.services.get(&key).is_some_and(|service| service.status != "INACTIVE") {
+                return Err(invalid_parameter("Creation of service was not idempotent."));
+            }
+            let definition = world.usable_definition(&request.task_definition)?;
+            for binding in &request.load_balancers {
+                if definition.image(&binding.container_name).is_none() {
+                    let words = "does not exist in the task definition.";
+                    return Err(invalid_parameter(format!("The container {} {words}", binding.container_name)));
+                }
+            }
+            world.refuse_unattached(&request.load_balancers)?;
+            let service = ServiceState {
+                arn: world.arn("ecs", &format!("service/{}/{}", key.0, key.1)),
+                status: "ACTIVE",
+                desired: request.desired_count,
+                deployments: Vec::new(),
+                events: VecDeque::new(),
+                load_balancers: request.load_balancers,
+                configuration: request.deployment_configuration.unwrap_or_default(),
+                network_configuration: request.network_configuration,
+                launch_type: request
+                    .launch_type
+                    .or_else(|| request.capacity_provider_strategy.is_none().then(|| "FARGATE".to_owned())),
+                capacity_provider_strategy: request.capacity_provider_strategy,
+                grace_s: request.health_check_grace_period_seconds.unwrap_or(0),
+                created_at: world.now,
+                live: Vec::new(),
+                last_completed: None,
+                scheduled: false,
+                retry_at: None,
+                failures: 0,
+                steady: false,
+            };
+            world.services.insert(key.clone(), service);
+            world.begin_deployment(&key, definition.arn);
+            world.service_shape(&key).ok_or_else(service_not_found)
+        })
+    }
+
+    /// `UpdateService`. Another task definition begins a deployment; another count alone does not, and neither does
+    /// the same task definition once more, even if its deployment has failed: that takes `force_new_deployment`.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `ServiceNotFoundException`, `ServiceNotActiveException`, `ClientException` (task
+    /// definition), `InvalidParameterException` where tasks would be registered in a target group that no load balancer
+    /// forwards to.
+    pub fn update_service(&mut self, request: UpdateService) -> Answer<Service> {
+        let detail = json!({
+            "cluster": request.cluster, "service": request.service, "taskDefinition": request.task_definition,
+            "desiredCount": request.desired_count, "forceNewDeployment": request.force_new_deployment,
+        });
+        self.call("ecs:UpdateService", detail, |world| {
+            let key = (world.cluster_name(&request.cluster)?, last_part(&request.service).to_owned());
+            let Some(service) = world.services.get(&key) else { return Err(service_not_found()) };
+            if service.status != "ACTIVE" {
+                return Err(ApiError::new("ServiceNotActiveException", "Service was not ACTIVE."));
+            }
+            let present = service.task_definition().to_owned();
+            let definition = match &request.task_definition {
+                Some(reference) => world.usable_definition(reference)?.arn,
+                None => present.clone(),
+            };
+            let deploys = request.force_new_deployment || definition != present;
+            let more = request.desired_count.is_some_and(|desired| desired > service.desired);
+            if deploys || more {
+                let bindings = service.load_balancers.clone();
+                world.refuse_unattached(&bindings)?;
+            }
+            let Some(service) = world.services.get_mut(&key) else { return Err(service_not_found()) };
+            if let Some(desired) = request.desired_count {
+                service.desired = desired;
+            }
+            if let Some(configuration) = request.deployment_configuration {
+                service.configuration = configuration;
+            }
+            if request.network_configuration.is_some() {
+                service.network_configuration = request.network_configuration;
+            }
+            if let Some(grace_s) = request.health_check_grace_period_seconds {
+                service.grace_s = grace_s;
+            }
+            service.steady = false;
+            if deploys {
+                world.begin_deployment(&key, definition);
+            } else {
+                world.wake_scheduler(&key);
+            }
+            world.service_shape(&key).ok_or_else(service_not_found)
+        })
+    }
+
+    /// `DeleteService`, forced: its tasks stop and it is `INACTIVE`.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `ServiceNotFoundException`
+    pub fn delete_service(&mut self, cluster: &str, service: &str) -> Answer<Service> {
+        self.call("ecs:DeleteService", json!({"cluster": cluster, "service": service}), |world| {
+            let key = (world.cluster_name(cluster)?, last_part(service).to_owned());
+            let state = world.services.get_mut(&key).ok_or_else(service_not_found)?;
+            state.status = "INACTIVE";
+            state.desired = 0;
+            world.wake_scheduler(&key);
+            world.service_shape(&key).ok_or_else(service_not_found)
+        })
+    }
+
+    /// `DescribeServices`, at most 10 names or ARNs.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `InvalidParameterException`; a service that is missing is a failure in the answer.
+    pub fn describe_services(&mut self, cluster: &str, services: &[String]) -> Answer<(Vec<Service>, Vec<Failure>)> {
+        self.call("ecs:DescribeServices", json!({"cluster": cluster, "services": services}), |world| {
+            let cluster = world.cluster_name(cluster)?;
+            if services.is_empty() {
+                return Err(invalid_parameter("Services cannot be empty."));
+            }
+            if services.len() > SERVICES_A_CALL {
+                return Err(invalid_parameter("Services cannot have more than 10 elements."));
+            }
+            let (mut found, mut failures) = (Vec::new(), Vec::new());
+            for service in services {
+                let key = (cluster.clone(), last_part(service).to_owned());
+                match world.service_shape(&key) {
+                    Some(shape) => found.push(shape),
+                    None => {
+                        let arn = world.arn("ecs", &format!("service/{}/{}", key.0, key.1));
+                        failures.push(Failure { arn, reason: "MISSING".to_owned() });
+                    }
+                }
+            }
+            Ok((found, failures))
+        })
+    }
+
+    /// `ListServices`: ARNs.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`
+    pub fn list_services(&mut self, cluster: &str) -> Answer<Vec<String>> {
+        self.call("ecs:ListServices", json!({"cluster": cluster}), |world| {
+            let cluster = world.cluster_name(cluster)?;
+            let of_cluster =
+                world.services.iter().filter(|(key, service)| key.0 == cluster && service.status == "ACTIVE");
+            Ok(of_cluster.map(|(_, service)| service.arn.clone()).collect())
+        })
+    }
+
+    fn refuse_unattached(&self, bindings: &[ServiceLoadBalancer]) -> Answer<()> {
+        for binding in bindings {
+            let arn = &binding.target_group_arn;
+            if !self.groups.contains_key(arn) {
+                return Err(invalid_parameter(format!("Unable to describe target group {arn}")));
+            }
+            if self.balancer_of_group(arn).is_none() {
+                let words = "does not have an associated load balancer.";
+                return Err(invalid_parameter(format!("The target group with targetGroupArn {arn} {words}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_deployment(&mut self, key: &ServiceKey, task_definition: String) {
+        let id = format!("ecs-svc/{}", self.dice.between(1_000_000_000_000_000_000, 9_999_999_999_999_999_999));
+        let now = self.now;
+        let Some(service) = self.services.get_mut(key) else { return };
+        let reason = format!("ECS deployment {id} in progress.");
+        let deployment = DeploymentState {
+            id: id.clone(),
+            task_definition,
+            failed_tasks: 0,
+            proven: false,
+            rollout_state: RolloutState::InProgress,
+            reason: reason.clone(),
+            created_at: now,
+            updated_at: now,
+        };
+        service.deployments.insert(0, deployment);
+        service.retry_at = None;
+        service.failures = 0;
+        service.steady = false;
+        let arn = service.arn.clone();
+        self.emit(What::Deployment { service: arn, deployment: id, name: "SERVICE_DEPLOYMENT_IN_PROGRESS", reason });
+        self.wake_scheduler(key);
+    }
+
+    /// The scheduler will act soon.
+    pub(in crate::world) fn wake_scheduler(&mut self, key: &ServiceKey) {
+        if let Some(service) = self.services.get_mut(key)
+            && !service.scheduled
+        {
+            service.scheduled = true;
+            self.within(self.settings.timing.scheduler_ms, Due::Schedule(key.clone()));
+        }
+    }
+
+    pub(super) fn service_says(&mut self, key: &ServiceKey, words: &str) {
+        let now = self.now;
+        let id = self.dice.hex(32);
+        if let Some(service) = self.services.get_mut(key) {
+            let message = format!("(service {}) {words}", key.1);
+            service.events.push_front(ServiceEvent { id, created_at: now, message });
+            service.events.truncate(EVENTS_KEPT);
+        }
+    }
+
+    /// The service as it would be described.
+    pub(in crate::world) fn service_shape(&self, key: &ServiceKey) -> Option<Service> {
+        let state = self.services.get(key)?;
+        let count = |deployment: Option<&str>, wanted: fn(Standing) -> bool| {
+            let of_it = |id: &&String| {
+                self.tasks.get(*id).is_some_and(|task| {
+                    deployment.is_none_or(|deployment| task.deployment.as_deref() == Some(deployment))
+                        && wanted(self.standing(task))
+                })
+            };
+            u32::try_from(state.live.iter().filter(of_it).count()).unwrap_or(u32::MAX)
+        };
+        let running: fn(Standing) -> bool = |standing| matches!(standing, Standing::Well | Standing::Up);
+        let pending: fn(Standing) -> bool = |standing| standing == Standing::Starting;
+        let deployments = state
+            .deployments
+            .iter()
+            .enumerate()
+            .map(|(index, deployment)| {
+                let (running, pending) = (count(Some(&deployment.id), running), count(Some(&deployment.id), pending));
+                Deployment {
+                    id: deployment.id.clone(),
+                    status: if index == 0 { "PRIMARY" } else { "ACTIVE" },
+                    task_definition: deployment.task_definition.clone(),
+                    desired_count: if index == 0 { state.desired } else { running + pending },
+                    running_count: running,
+                    pending_count: pending,
+                    failed_tasks: deployment.failed_tasks,
+                    rollout_state: deployment.rollout_state,
+                    rollout_state_reason: deployment.reason.clone(),
+                    created_at: deployment.created_at,
+                    updated_at: deployment.updated_at,
+                }
+            })
+            .collect();
+        Some(Service {
+            service_arn: state.arn.clone(),
+            service_name: key.1.clone(),
+            cluster_arn: self.clusters.get(&key.0)?.cluster_arn.clone(),
+            status: state.status,
+            task_definition: state.task_definition().to_owned(),
+            desired_count: state.desired,
+            running_count: count(None, running),
+            pending_count: count(None, pending),
+            deployments,
+            events: state.events.iter().cloned().collect(),
+            load_balancers: state.load_balancers.clone(),
+            deployment_configuration: state.configuration.clone(),
+            network_configuration: state.network_configuration.clone(),
+            launch_type: state.launch_type.clone(),
+            capacity_provider_strategy: state.capacity_provider_strategy.clone(),
+            scheduling_strategy: "REPLICA",
+            health_check_grace_period_seconds: state.grace_s,
+            created_at: state.created_at,
+        })
+    }
+}
+
+impl ServiceState {
+    /// ARN of the primary deployment's task definition.
+    pub(super) fn task_definition(&self) -> &str {
+        self.deployments.first().map_or("", |deployment| deployment.task_definition.as_str())
+    }
+}
+
+fn service_not_found() -> ApiError {
+    ApiError::new("ServiceNotFoundException", "Service not found.")
+}

@@ -1,0 +1,558 @@
+//! Tasks: how they start, stop, and are asked for one by one.
+
+use super::definitions::last_part;
+use super::scheduler::Standing;
+use super::shapes::{Container, Failure, LastStatus, ListTasks, RanTask, RunTask, Task};
+use crate::world::agenda::{Due, later};
+use crate::world::balancer::{HealthState, TargetId};
+use crate::world::error::{client_exception, invalid_parameter};
+use crate::world::image::{Health, ImageBehaviour, Run, Starts};
+use crate::world::{Answer, ApiError, ServiceKey, TaskBackend, What, World};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// `DescribeTasks` takes that many.
+const TASKS_A_CALL: usize = 100;
+
+/// A task, and what is known of it inside.
+#[derive(Debug, Clone)]
+pub(in crate::world) struct TaskState {
+    pub(in crate::world) shape: Task,
+    pub(in crate::world) service: Option<ServiceKey>,
+    pub(in crate::world) deployment: Option<String>,
+    /// The image of the container that counts.
+    pub(in crate::world) image: String,
+    pub(in crate::world) behaviour: ImageBehaviour,
+    /// Where it is registered: ARN of the group, and the target.
+    pub(in crate::world) target: Option<(String, TargetId)>,
+    /// What an external backend said last.
+    pub(in crate::world) told_health: Option<bool>,
+    /// Its start has been counted, as a success or a failure.
+    counted: bool,
+}
+
+/// A task to start.
+pub(super) struct NewTask {
+    pub(super) cluster: String,
+    pub(super) service: Option<ServiceKey>,
+    pub(super) deployment: Option<String>,
+    pub(super) definition: String,
+    /// The container whose image counts; none: the first.
+    pub(super) container: Option<String>,
+    pub(super) group: String,
+    pub(super) started_by: Option<String>,
+    pub(super) launch_type: Option<String>,
+    pub(super) overrides: Option<Value>,
+}
+
+impl World {
+    /// `RunTask`
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `ClientException` (task definition), `InvalidParameterException`,
+    /// `ConflictException` where the token was used for another request. A task that cannot be placed is a failure in
+    /// the answer.
+    pub fn run_task(&mut self, request: RunTask) -> Answer<RanTask> {
+        let detail = json!({
+            "cluster": request.cluster, "taskDefinition": request.task_definition, "startedBy": request.started_by,
+            "clientToken": request.client_token, "overrides": request.overrides,
+        });
+        self.call("ecs:RunTask", detail, |world| {
+            let cluster = world.cluster_name(&request.cluster)?;
+            let count = request.count.unwrap_or(1);
+            if !(1..=10).contains(&count) {
+                return Err(invalid_parameter("Count must be between 1 and 10."));
+            }
+            let too_long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.len() > most);
+            if too_long(&request.started_by, 128) || too_long(&request.client_token, 64) {
+                return Err(invalid_parameter("startedBy has at most 128 characters, clientToken at most 64."));
+            }
+            if let Some((earlier, ids)) = request.client_token.as_ref().and_then(|token| world.run_tokens.get(token)) {
+                if *earlier != request {
+                    let words = "The clientToken was used with different parameters.";
+                    return Err(ApiError::new("ConflictException", words));
+                }
+                let known = ids.iter().filter_map(|id| world.tasks.get(id));
+                return Ok(RanTask { tasks: known.map(|task| task.shape.clone()).collect(), failures: Vec::new() });
+            }
+            let definition = world.usable_definition(&request.task_definition)?;
+            let container = request
+                .overrides
+                .as_ref()
+                .and_then(|overrides| overrides.pointer("/containerOverrides/0/name"))
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+            if let Some(name) = &container
+                && definition.image(name).is_none()
+            {
+                return Err(invalid_parameter(format!(
+                    "Override for container named {name} is not a container in the \
+                                                      TaskDefinition."
+                )));
+            }
+            let image = world.image_of(&definition.arn, container.as_deref());
+            if world.settings.backend == TaskBackend::Modelled
+                && world.image_behaviour(&image).starts == Starts::PlacementFailure
+            {
+                let arn = world.clusters.get(&cluster).map(|found| found.cluster_arn.clone()).unwrap_or_default();
+                let failure = Failure { arn, reason: "Capacity is unavailable at this time.".to_owned() };
+                return Ok(RanTask { tasks: Vec::new(), failures: vec![failure] });
+            }
+            let mut ids = Vec::new();
+            for _ in 0..count {
+                ids.push(world.start_task(NewTask {
+                    cluster: cluster.clone(),
+                    service: None,
+                    deployment: None,
+                    definition: definition.arn.clone(),
+                    container: container.clone(),
+                    group: format!("family:{}", definition.family),
+                    started_by: request.started_by.clone(),
+                    launch_type: request.launch_type.clone(),
+                    overrides: request.overrides.clone(),
+                }));
+            }
+            let tasks = ids.iter().filter_map(|id| world.tasks.get(id)).map(|task| task.shape.clone()).collect();
+            if let Some(token) = request.client_token.clone() {
+                world.run_tokens.insert(token, (request, ids));
+            }
+            Ok(RanTask { tasks, failures: Vec::new() })
+        })
+    }
+
+    /// `StopTask`: by a person, a tool, or the product's own hook that ran out of time.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `InvalidParameterException`
+    pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> Answer<Task> {
+        let detail = json!({"cluster": cluster, "task": task, "reason": reason});
+        self.call("ecs:StopTask", detail, |world| {
+            world.cluster_name(cluster)?;
+            let missing = || invalid_parameter("The referenced task was not found.");
+            let id = last_part(task);
+            let service = world.tasks.get(id).map(|found| found.service.clone()).ok_or_else(missing)?;
+            world.begin_stop(id, "UserInitiated", reason.unwrap_or("Task stopped by user"));
+            if let Some(key) = service {
+                world.wake_scheduler(&key);
+            }
+            world.tasks.get(id).map(|found| found.shape.clone()).ok_or_else(missing)
+        })
+    }
+
+    /// `ListTasks`: ARNs, newest first. Stopped ones are listed for an hour.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `ServiceNotFoundException`, `InvalidParameterException`
+    pub fn list_tasks(&mut self, request: ListTasks) -> Answer<Vec<String>> {
+        let detail = json!({
+            "cluster": request.cluster, "family": request.family, "serviceName": request.service_name,
+            "startedBy": request.started_by, "desiredStatus": request.desired_status,
+        });
+        self.call("ecs:ListTasks", detail, |world| {
+            let cluster = world.cluster_name(&request.cluster)?;
+            let wanted = request.desired_status.as_deref().unwrap_or("RUNNING");
+            if wanted != "RUNNING" && wanted != "STOPPED" && wanted != "PENDING" {
+                return Err(invalid_parameter("desiredStatus is RUNNING, PENDING or STOPPED."));
+            }
+            let service = request.service_name.as_deref().map(|name| (cluster.clone(), last_part(name).to_owned()));
+            if service.as_ref().is_some_and(|key| !world.services.contains_key(key)) {
+                return Err(ApiError::new("ServiceNotFoundException", "Service not found."));
+            }
+            let cluster_arn = world.clusters.get(&cluster).map(|found| found.cluster_arn.clone());
+            let of_family = |task: &TaskState, family: &str| {
+                let definition = task.shape.task_definition_arn.rsplit('/').next().unwrap_or_default();
+                definition.split(':').next() == Some(family)
+            };
+            let mut found: Vec<&TaskState> = world
+                .tasks
+                .values()
+                .filter(|task| Some(&task.shape.cluster_arn) == cluster_arn.as_ref())
+                .filter(|task| task.shape.desired_status == wanted)
+                .filter(|task| service.is_none() || task.service == service)
+                .filter(|task| request.started_by.is_none() || task.shape.started_by == request.started_by)
+                .filter(|task| request.family.as_deref().is_none_or(|family| of_family(task, family)))
+                .collect();
+            found.sort_by(|a, b| b.shape.created_at.cmp(&a.shape.created_at));
+            Ok(found.into_iter().map(|task| task.shape.task_arn.clone()).collect())
+        })
+    }
+
+    /// `DescribeTasks`, at most 100 ids or ARNs.
+    ///
+    /// # Errors
+    /// `ClusterNotFoundException`, `InvalidParameterException`; a task that is missing is a failure in the answer.
+    pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> Answer<(Vec<Task>, Vec<Failure>)> {
+        self.call("ecs:DescribeTasks", json!({"cluster": cluster, "tasks": tasks}), |world| {
+            world.cluster_name(cluster)?;
+            if tasks.is_empty() || tasks.len() > TASKS_A_CALL {
+                return Err(invalid_parameter("Tasks must have from 1 to 100 elements."));
+            }
+            let (mut found, mut failures) = (Vec::new(), Vec::new());
+            for task in tasks {
+                match world.tasks.get(last_part(task)) {
+                    Some(task) => found.push(task.shape.clone()),
+                    None => failures.push(Failure { arn: task.clone(), reason: "MISSING".to_owned() }),
+                }
+            }
+            Ok((found, failures))
+        })
+    }
+
+    /// The image of a container of a task definition; none: of the first container.
+    pub(super) fn image_of(&self, definition: &str, container: Option<&str>) -> String {
+        let Some(definition) = self.definition(definition) else { return String::new() };
+        let first = || definition.document.pointer("/containerDefinitions/0/image").and_then(Value::as_str);
+        container.and_then(|name| definition.image(name)).or_else(first).unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn start_task(&mut self, new: NewTask) -> String {
+        let id = self.dice.hex(32);
+        let image = self.image_of(&new.definition, new.container.as_deref());
+        let containers = self
+            .definition(&new.definition)
+            .and_then(|definition| definition.document.get("containerDefinitions"))
+            .and_then(Value::as_array)
+            .map(|containers| containers.iter().map(provisioning).collect())
+            .unwrap_or_default();
+        let shape = Task {
+            task_arn: self.arn("ecs", &format!("task/{}/{id}", new.cluster)),
+            cluster_arn: self.arn("ecs", &format!("cluster/{}", new.cluster)),
+            task_definition_arn: new.definition,
+            last_status: LastStatus::Provisioning,
+            desired_status: "RUNNING",
+            group: new.group,
+            started_by: new.started_by,
+            launch_type: new.launch_type,
+            containers,
+            overrides: new.overrides,
+            created_at: self.now,
+            started_at: None,
+            stopping_at: None,
+            stopped_at: None,
+            stop_code: None,
+            stopped_reason: None,
+        };
+        if let Some(service) = new.service.as_ref().and_then(|key| self.services.get_mut(key)) {
+            service.live.push(id.clone());
+        }
+        let state = TaskState {
+            shape: shape.clone(),
+            service: new.service,
+            deployment: new.deployment,
+            behaviour: self.image_behaviour(&image),
+            image,
+            target: None,
+            told_health: None,
+            counted: false,
+        };
+        self.tasks.insert(id.clone(), state);
+        self.emit(What::Task(Box::new(shape)));
+        self.within(self.settings.timing.provisioning_ms, Due::TaskStep { id: id.clone(), to: LastStatus::Pending });
+        id
+    }
+
+    /// A task gets on to `to`, if it still may.
+    pub(in crate::world) fn task_steps(&mut self, id: &str, to: LastStatus) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let leaving = task.shape.desired_status == "STOPPED";
+        match to {
+            LastStatus::Pending if !leaving && task.shape.last_status == LastStatus::Provisioning => {
+                self.set_status(id, LastStatus::Pending);
+                if self.settings.backend == TaskBackend::External {
+                    self.want_task(id);
+                } else {
+                    self.within(
+                        self.settings.timing.pending_ms,
+                        Due::TaskStep { id: id.to_owned(), to: LastStatus::Running },
+                    );
+                }
+            }
+            LastStatus::Running if !leaving && task.shape.last_status == LastStatus::Pending => {
+                if task.behaviour.starts == Starts::PullError {
+                    let image = task.image.clone();
+                    let words = format!(
+                        "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref \
+                         {image}: {image}: not found"
+                    );
+                    self.task_has_stopped(id, "TaskFailedToStart", &words, None, Some(&words));
+                } else {
+                    self.task_has_started(id, None);
+                }
+            }
+            LastStatus::Stopped if leaving => {
+                let Some(task) = self.tasks.get(id) else { return };
+                if task.shape.last_status == LastStatus::Stopped {
+                    return;
+                }
+                let code = task.shape.stop_code.unwrap_or("UserInitiated");
+                let words = task.shape.stopped_reason.clone().unwrap_or_default();
+                // SIGTERM: 143, as containers without a handler of their own end.
+                let exit_code = task.shape.started_at.map(|_| 143);
+                self.task_has_stopped(id, code, &words, exit_code, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// It runs: at `address`, or at the next free one.
+    pub(in crate::world) fn task_has_started(&mut self, id: &str, address: Option<TargetId>) {
+        let now = self.now;
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.shape.started_at = Some(now);
+        let (service, behaviour) = (task.service.clone(), task.behaviour.clone());
+        self.set_status(id, LastStatus::Running);
+        let binding = service
+            .as_ref()
+            .and_then(|key| self.services.get(key))
+            .and_then(|service| service.load_balancers.first().cloned());
+        match (&service, binding) {
+            (Some(key), Some(binding)) => {
+                let address = address.unwrap_or_else(|| {
+                    self.next_address += 1;
+                    let n = self.next_address;
+                    TargetId {
+                        id: format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
+                        port: binding.container_port,
+                    }
+                });
+                if let Some(task) = self.tasks.get_mut(id) {
+                    task.target = Some((binding.target_group_arn.clone(), address.clone()));
+                }
+                self.register(&binding.target_group_arn, address, Some(id.to_owned()));
+                let words = format!("registered 1 targets in (target-group {})", binding.target_group_arn);
+                self.service_says(key, &words);
+            }
+            (Some(key), None) => {
+                // Nothing checks its health: to run is to do well.
+                self.count_success(id);
+                self.wake_scheduler(key);
+            }
+            (None, _) => {}
+        }
+        if self.settings.backend == TaskBackend::External {
+            return;
+        }
+        let mut exits = |after: rollout::Seconds, exit_code: i32| {
+            self.at(after.after(now), Due::TaskExits { id: id.to_owned(), exit_code });
+        };
+        match (behaviour.starts, service.is_some(), behaviour.run) {
+            (Starts::CrashLoop { exit_code, after }, ..) => exits(after, exit_code),
+            (_, false, Run::Exits { after, exit_code }) => exits(after, exit_code),
+            _ => {}
+        }
+        if let Some((after, _)) = behaviour.later {
+            self.at(after.after(now), Due::Settle);
+        }
+        if let Health::LostAfter(after) = behaviour.health {
+            self.at(after.after(now), Due::Settle);
+        }
+    }
+
+    pub(in crate::world) fn task_exits(&mut self, id: &str, exit_code: i32) {
+        if self.tasks.get(id).is_some_and(|task| task.shape.last_status == LastStatus::Running) {
+            let words = "Essential container in task exited";
+            self.task_has_stopped(id, "EssentialContainerExited", words, Some(exit_code), None);
+        }
+    }
+
+    /// A task is to stop: its target drains first, if it has one.
+    pub(super) fn begin_stop(&mut self, id: &str, code: &'static str, reason: &str) {
+        let now = self.now;
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        if task.shape.desired_status == "STOPPED" {
+            return;
+        }
+        task.shape.desired_status = "STOPPED";
+        task.shape.stop_code = Some(code);
+        task.shape.stopped_reason = Some(reason.to_owned());
+        task.shape.stopping_at = Some(now);
+        match task.target.clone() {
+            Some((group, target)) => {
+                self.set_status(id, LastStatus::Deactivating);
+                self.deregister(&group, &target);
+            }
+            None => self.stop_now(id),
+        }
+    }
+
+    /// The target of a task has drained: now its process may go.
+    pub(in crate::world) fn task_has_drained(&mut self, id: &str) {
+        if self.tasks.get(id).is_some_and(|task| task.shape.last_status == LastStatus::Deactivating) {
+            self.stop_now(id);
+        }
+    }
+
+    fn stop_now(&mut self, id: &str) {
+        // A backend is asked for a task when it becomes pending: before, there is nothing to stop.
+        let asked_for = self.tasks.get(id).is_some_and(|task| task.shape.last_status > LastStatus::Provisioning);
+        self.set_status(id, LastStatus::Stopping);
+        if self.settings.backend == TaskBackend::External && asked_for {
+            self.emit(What::TaskUnwanted { id: id.to_owned() });
+        } else {
+            self.within(self.settings.timing.stopping_ms, Due::TaskStep { id: id.to_owned(), to: LastStatus::Stopped });
+        }
+    }
+
+    pub(in crate::world) fn task_has_stopped(
+        &mut self,
+        id: &str,
+        code: &'static str,
+        words: &str,
+        exit_code: Option<i32>,
+        container_words: Option<&str>,
+    ) {
+        let now = self.now;
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let by_itself = task.shape.desired_status == "RUNNING";
+        task.shape.desired_status = "STOPPED";
+        task.shape.stop_code = Some(code);
+        task.shape.stopped_reason = Some(words.to_owned());
+        task.shape.stopping_at = task.shape.stopping_at.or(Some(now));
+        task.shape.stopped_at = Some(now);
+        for container in &mut task.shape.containers {
+            container.last_status = LastStatus::Stopped;
+            container.exit_code = exit_code;
+            container.reason = container_words.map(str::to_owned);
+        }
+        let (target, service) = (task.target.clone(), task.service.clone());
+        self.set_status(id, LastStatus::Stopped);
+        if let Some((group, target)) = target {
+            self.deregister(&group, &target);
+        }
+        if let Some(key) = service {
+            if let Some(service) = self.services.get_mut(&key) {
+                service.live.retain(|live| live != id);
+                service.steady = false;
+            }
+            if by_itself {
+                self.count_failure(id);
+            }
+            self.wake_scheduler(&key);
+        }
+        self.after_ms(self.settings.timing.stopped_kept_ms, Due::Forget(id.to_owned()));
+    }
+
+    /// A target's state changed: a task that became healthy has done well, one that fails its checks is replaced.
+    pub(in crate::world) fn target_health_changed(&mut self, id: &str, state: HealthState) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let Some(key) = task.service.clone() else { return };
+        let patient_until = self.patient_until(task).filter(|until| *until > self.now);
+        if self.standing(task) == Standing::Well {
+            self.count_success(id);
+        }
+        if state == HealthState::Unhealthy
+            && let Some(until) = patient_until
+        {
+            self.at(until, Due::Schedule(key.clone()));
+        }
+        self.wake_scheduler(&key);
+    }
+
+    /// Until when failed health checks of a task are not looked at.
+    fn patient_until(&self, task: &TaskState) -> Option<Timestamp> {
+        let grace = self.services.get(task.service.as_ref()?)?.grace_s;
+        Some(later(task.shape.started_at?, u64::from(grace) * 1000))
+    }
+
+    /// Stops the tasks of a service whose targets fail their checks; the scheduler starts others.
+    pub(super) fn stop_unhealthy(&mut self, key: &ServiceKey) {
+        let Some(service) = self.services.get(key) else { return };
+        let fails = |id: &&String| {
+            let Some(task) = self.tasks.get(*id) else { return false };
+            let found = task
+                .target
+                .as_ref()
+                .and_then(|(group, target)| self.groups.get(group)?.targets.get(target))
+                .is_some_and(|target| target.state == HealthState::Unhealthy);
+            found && self.patient_until(task).is_none_or(|until| until <= self.now)
+        };
+        let failing: Vec<String> = service.live.iter().filter(fails).cloned().collect();
+        for id in failing {
+            let Some((group, target)) = self.tasks.get(&id).and_then(|task| task.target.clone()) else { continue };
+            let event = format!(
+                "(task {id}) (port {}) is unhealthy in (target-group {group}) due to (reason Health checks failed)",
+                target.port
+            );
+            self.service_says(key, &event);
+            let words = format!("Task failed ELB health checks in (target-group {group})");
+            self.begin_stop(&id, "ServiceSchedulerInitiated", &words);
+            self.count_failure(&id);
+        }
+    }
+
+    /// An external backend found this of a task's target.
+    pub(in crate::world) fn task_health_found(&mut self, id: &str, state: HealthState) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.told_health = Some(state == HealthState::Healthy);
+        if let Some((group, target)) = task.target.clone() {
+            self.set_health(&group, &target, state);
+        }
+    }
+
+    fn count_success(&mut self, id: &str) {
+        self.count_start(id, true);
+    }
+
+    fn count_failure(&mut self, id: &str) {
+        self.count_start(id, false);
+    }
+
+    fn count_start(&mut self, id: &str, success: bool) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        if std::mem::replace(&mut task.counted, true) {
+            return;
+        }
+        if let (Some(key), Some(deployment)) = (task.service.clone(), task.deployment.clone()) {
+            if success {
+                self.note_success(&key, &deployment);
+            } else {
+                self.note_failure(&key, &deployment);
+            }
+        }
+    }
+
+    fn set_status(&mut self, id: &str, status: LastStatus) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.shape.last_status = status;
+        if status <= LastStatus::Running {
+            for container in &mut task.shape.containers {
+                container.last_status = if status == LastStatus::Running { status } else { LastStatus::Pending };
+            }
+        }
+        let shape = task.shape.clone();
+        self.emit(What::Task(Box::new(shape)));
+    }
+
+    /// The tasks of a service that run, by id: for tests that kill one.
+    #[must_use]
+    pub fn running_tasks(&self, cluster: &str, service: &str) -> Vec<String> {
+        let key = (last_part(cluster).to_owned(), last_part(service).to_owned());
+        let runs = |id: &&String| self.tasks.get(*id).is_some_and(|task| task.shape.last_status == LastStatus::Running);
+        self.services.get(&key).map(|service| service.live.iter().filter(runs).cloned().collect()).unwrap_or_default()
+    }
+
+    /// A task's process dies by itself, with this exit code.
+    ///
+    /// # Errors
+    /// `ClientException` where no such task runs.
+    pub fn kill_task(&mut self, task: &str, exit_code: i32) -> Answer<()> {
+        let id = last_part(task).to_owned();
+        if self.tasks.get(&id).is_none_or(|task| task.shape.last_status != LastStatus::Running) {
+            return Err(client_exception("no such task runs"));
+        }
+        self.settle_traffic();
+        self.task_exits(&id, exit_code);
+        Ok(())
+    }
+}
+
+fn provisioning(definition: &Value) -> Container {
+    let text = |field: &str| definition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Container {
+        name: text("name"),
+        image: text("image"),
+        last_status: LastStatus::Pending,
+        exit_code: None,
+        reason: None,
+    }
+}

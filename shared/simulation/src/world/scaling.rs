@@ -1,0 +1,221 @@
+//! Application Auto Scaling: limits of desired counts, and a policy that follows the traffic.
+
+use super::agenda::Due;
+use super::ecs::epoch;
+use super::error::validation_error;
+use super::{Answer, ApiError, ServiceKey, World};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// `SuspendedState`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct SuspendedState {
+    /// No scaling in by policies.
+    pub dynamic_scaling_in_suspended: bool,
+    /// No scaling out by policies.
+    pub dynamic_scaling_out_suspended: bool,
+    /// No scheduled scaling.
+    pub scheduled_scaling_suspended: bool,
+}
+
+/// `RegisterScalableTarget`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RegisterScalableTarget {
+    /// `ecs`
+    pub service_namespace: String,
+    /// `service/CLUSTER/SERVICE`
+    pub resource_id: String,
+    /// `ecs:service:DesiredCount`
+    pub scalable_dimension: String,
+    /// Lowest desired count; mandatory for a new one.
+    pub min_capacity: Option<i64>,
+    /// Highest desired count; mandatory for a new one.
+    pub max_capacity: Option<i64>,
+    /// What is suspended; none: as it is.
+    pub suspended_state: Option<SuspendedState>,
+}
+
+/// `DescribeScalableTargets`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DescribeScalableTargets {
+    /// `ecs`
+    pub service_namespace: String,
+    /// `service/CLUSTER/SERVICE`; none: all.
+    pub resource_ids: Vec<String>,
+    /// `ecs:service:DesiredCount`
+    pub scalable_dimension: Option<String>,
+}
+
+/// A scalable target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ScalableTarget {
+    /// `ecs`
+    pub service_namespace: &'static str,
+    /// `service/CLUSTER/SERVICE`
+    pub resource_id: String,
+    /// `ecs:service:DesiredCount`
+    pub scalable_dimension: &'static str,
+    /// Lowest desired count.
+    pub min_capacity: u32,
+    /// Highest desired count.
+    pub max_capacity: u32,
+    /// What is suspended.
+    pub suspended_state: SuspendedState,
+    /// When it was registered first.
+    #[serde(serialize_with = "epoch")]
+    pub creation_time: Timestamp,
+    /// `RoleARN`
+    #[serde(rename = "RoleARN")]
+    pub role_arn: String,
+}
+
+/// A scalable target, and its policy.
+#[derive(Debug, Clone)]
+pub(super) struct Scalable {
+    shape: ScalableTarget,
+    /// Requests per second that one task is to have; none: there is no policy.
+    requests_a_task: Option<f64>,
+}
+
+impl World {
+    /// `RegisterScalableTarget`: what is none stays. A desired count outside of the limits is moved inside at once.
+    ///
+    /// # Errors
+    /// `ValidationException`, `ObjectNotFoundException` never.
+    pub fn register_scalable_target(&mut self, request: RegisterScalableTarget) -> Answer<()> {
+        let detail = json!({
+            "ResourceId": request.resource_id, "MinCapacity": request.min_capacity,
+            "MaxCapacity": request.max_capacity, "SuspendedState": request.suspended_state,
+        });
+        self.call("application-autoscaling:RegisterScalableTarget", detail, |world| {
+            let key = resource(&request.service_namespace, &request.resource_id)?;
+            if !world.services.contains_key(&key) {
+                return Err(invalid(format!("ECS service doesn't exist: {}", request.resource_id)));
+            }
+            let known = world.scalable.get(&key);
+            let count = |given: Option<i64>, known: Option<u32>, name: &str| match (given, known) {
+                (Some(given), _) => u32::try_from(given).map_err(|_| invalid(format!("{name} must not be negative"))),
+                (None, Some(known)) => Ok(known),
+                (None, None) => Err(invalid(format!("{name} is mandatory for a new scalable target"))),
+            };
+            let min = count(request.min_capacity, known.map(|known| known.shape.min_capacity), "MinCapacity")?;
+            let max = count(request.max_capacity, known.map(|known| known.shape.max_capacity), "MaxCapacity")?;
+            if min > max {
+                return Err(invalid("Maximum capacity cannot be less than minimum capacity"));
+            }
+            let (now, account) = (world.now, world.settings.account.clone());
+            let entry = world.scalable.entry(key.clone()).or_insert_with(|| Scalable {
+                shape: ScalableTarget {
+                    service_namespace: "ecs",
+                    resource_id: request.resource_id.clone(),
+                    scalable_dimension: "ecs:service:DesiredCount",
+                    min_capacity: min,
+                    max_capacity: max,
+                    suspended_state: SuspendedState::default(),
+                    creation_time: now,
+                    role_arn: format!("arn:aws:iam::{account}:role/autoscaling"),
+                },
+                requests_a_task: None,
+            });
+            entry.shape.min_capacity = min;
+            entry.shape.max_capacity = max;
+            if let Some(suspended) = request.suspended_state {
+                entry.shape.suspended_state = suspended;
+            }
+            let desired = world.services.get(&key).map_or(0, |service| service.desired);
+            world.scale(&key, desired.clamp(min, max));
+            Ok(())
+        })
+    }
+
+    /// `DescribeScalableTargets`. What is not there is left out.
+    ///
+    /// # Errors
+    /// `ValidationException`
+    pub fn describe_scalable_targets(&mut self, request: DescribeScalableTargets) -> Answer<Vec<ScalableTarget>> {
+        let detail = json!({"ResourceIds": request.resource_ids});
+        self.call("application-autoscaling:DescribeScalableTargets", detail, |world| {
+            if request.service_namespace != "ecs" {
+                return Err(invalid("ServiceNamespace is not one that is known here"));
+            }
+            let wanted = |id: &String| request.resource_ids.is_empty() || request.resource_ids.contains(id);
+            let shapes = world.scalable.values().map(|scalable| &scalable.shape);
+            Ok(shapes.filter(|shape| wanted(&shape.resource_id)).cloned().collect())
+        })
+    }
+
+    /// Gives a scalable target a policy: one task for so many requests a second to its service's target group.
+    ///
+    /// # Errors
+    /// `ObjectNotFoundException`
+    pub fn put_scaling_policy(&mut self, cluster: &str, service: &str, requests_a_task: f64) -> Answer<()> {
+        let key = (cluster.to_owned(), service.to_owned());
+        let first = self.scalable.values().all(|scalable| scalable.requests_a_task.is_none());
+        let Some(scalable) = self.scalable.get_mut(&key) else {
+            return Err(ApiError::new("ObjectNotFoundException", "No scalable target registered"));
+        };
+        scalable.requests_a_task = Some(requests_a_task.max(f64::MIN_POSITIVE));
+        if first {
+            self.after_ms(self.settings.timing.autoscaling_ms, Due::Autoscale);
+        }
+        Ok(())
+    }
+
+    /// One look of the autoscaler at every policy. As on AWS a service with a desired count of 0 sends no metrics, and
+    /// is left alone. Scaling in goes by one task a look.
+    pub(super) fn autoscale(&mut self) {
+        let window = i64::try_from(self.settings.timing.autoscaling_ms).unwrap_or(i64::MAX).max(1);
+        let now = self.now.as_millisecond();
+        let keys: Vec<ServiceKey> = self.scalable.keys().cloned().collect();
+        for key in keys {
+            let Some(scalable) = self.scalable.get(&key) else { continue };
+            let (shape, Some(requests_a_task)) = (scalable.shape.clone(), scalable.requests_a_task) else { continue };
+            let desired = self.services.get(&key).map_or(0, |service| service.desired);
+            if desired == 0 {
+                continue;
+            }
+            let group = self.service_shape(&key).and_then(|service| service.load_balancers.first().cloned());
+            let requests = group
+                .and_then(|binding| self.flows.get(&binding.target_group_arn))
+                .map_or(0.0, |flow| flow.sums(now - window, now).requests);
+            let rate = requests * 1000.0 / window as f64;
+            let mut wanted = shape.min_capacity.max(1);
+            while f64::from(wanted) * requests_a_task < rate && wanted < shape.max_capacity {
+                wanted += 1;
+            }
+            let wanted = wanted.clamp(shape.min_capacity, shape.max_capacity);
+            let suspended = shape.suspended_state;
+            if wanted > desired && !suspended.dynamic_scaling_out_suspended {
+                self.scale(&key, wanted);
+            } else if wanted < desired && !suspended.dynamic_scaling_in_suspended {
+                self.scale(&key, desired - 1);
+            }
+        }
+        self.after_ms(self.settings.timing.autoscaling_ms, Due::Autoscale);
+    }
+
+    fn scale(&mut self, key: &ServiceKey, desired: u32) {
+        let Some(service) = self.services.get_mut(key) else { return };
+        if service.desired != desired {
+            service.desired = desired;
+            self.wake_scheduler(key);
+        }
+    }
+}
+
+fn resource(namespace: &str, id: &str) -> Answer<ServiceKey> {
+    let mut parts = id.split('/');
+    match (namespace, parts.next(), parts.next(), parts.next(), parts.next()) {
+        ("ecs", Some("service"), Some(cluster), Some(service), None) => Ok((cluster.to_owned(), service.to_owned())),
+        _ => Err(invalid("Unsupported service namespace, resource type or scalable dimension")),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError { code: "ValidationException", ..validation_error(message) }
+}

@@ -1,0 +1,369 @@
+//! A ready-made pair: two services behind one rule of one balancer, blue carrying everything, green idle and attached
+//! at weight 0, an alarm for each side, and the policy that fits.
+
+use super::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
+use super::balancer::{Action, GroupSettings};
+use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
+use super::scaling::RegisterScalableTarget;
+use super::{Answer, Settings, World};
+use rollout::policy::{
+    AlarmPolicy, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy,
+    TagRule, TargetPolicy, Trigger,
+};
+use rollout::{ImageDigest, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What the scene shall be like.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// Whose it is.
+    pub target: TargetId,
+    /// Tasks of the stable side.
+    pub tasks: u32,
+    /// Requests per second that arrive at the rule.
+    pub requests_per_second: f64,
+    /// Application Auto Scaling of both services: lowest and highest desired count of the stable side; the idle one has
+    /// 0 as its lowest.
+    pub autoscaling: Option<(u32, u32)>,
+    /// Of both services.
+    pub breaker: CircuitBreaker,
+    /// Of both target groups.
+    pub groups: GroupSettings,
+    /// Seconds of an alarm's period.
+    pub alarm_period_s: u32,
+    /// Per cent of 5xx above which an alarm fires.
+    pub alarm_threshold: f64,
+    /// How traffic moves.
+    pub strategy: Strategy,
+    /// How long waits may take.
+    pub deadlines: Deadlines,
+}
+
+/// A scene that has been set.
+#[derive(Debug)]
+pub struct Built {
+    /// The world; blue is steady and healthy, no event is left, no call is logged.
+    pub world: World,
+    /// Whose it is.
+    pub target: TargetId,
+    /// The policy of the target.
+    pub policy: TargetPolicy,
+    /// What things are called.
+    pub names: PairNames,
+}
+
+/// What the things of a scene are called.
+#[derive(Debug, Clone)]
+pub struct PairNames {
+    /// Name of the ECS cluster.
+    pub cluster: String,
+    /// Name of blue's service.
+    pub blue: String,
+    /// Name of green's service.
+    pub green: String,
+    /// ARN of blue's target group.
+    pub blue_group: String,
+    /// ARN of green's target group.
+    pub green_group: String,
+    /// ARN.
+    pub load_balancer: String,
+    /// ARN.
+    pub listener: String,
+    /// ARN of the rule that carries the traffic.
+    pub rule: String,
+    /// ARN of the rule that only testers reach.
+    pub test_rule: String,
+    /// Alarm over blue's 5xx.
+    pub blue_alarm: String,
+    /// Alarm over green's 5xx.
+    pub green_alarm: String,
+    /// ARN of the first task definition.
+    pub task_definition: String,
+    /// Host and name of the repository, without tag or digest.
+    pub repository_uri: String,
+    /// Name of the repository.
+    pub repository: String,
+}
+
+impl Scene {
+    /// A scene with usual numbers: 4 tasks, 20 requests a second, steps of 10, 50 and 100 %.
+    ///
+    /// # Panics
+    /// Where the names are no [`Name`]s: they are the caller's own literals.
+    #[must_use]
+    pub fn new(application: &str, service: &str, environment: &str) -> Self {
+        let name = |text: &str| Name::new(text).expect("the caller's literal is a name");
+        let step = |traffic: u8, hold: u64| Step {
+            traffic: Percent::new(traffic).unwrap_or(Percent::ALL),
+            hold: Seconds(hold),
+        };
+        Self {
+            target: TargetId::new(name(application), name(service), name(environment)),
+            tasks: 4,
+            requests_per_second: 20.0,
+            autoscaling: None,
+            breaker: CircuitBreaker::default(),
+            groups: GroupSettings { deregistration_delay_s: 20, ..GroupSettings::default() },
+            alarm_period_s: 10,
+            alarm_threshold: 5.0,
+            strategy: Strategy {
+                steps: vec![step(10, 60), step(50, 60), step(100, 0)],
+                bake: Seconds(120),
+                keep_warm: Seconds(60),
+                green_capacity: Percent::ALL,
+                drain: Seconds(15),
+            },
+            deadlines: Deadlines {
+                preflight: Seconds(300),
+                register: Seconds(120),
+                healthy: Seconds(600),
+                shift: Seconds(300),
+                retire: Seconds(600),
+                rollback: Seconds(600),
+            },
+        }
+    }
+
+    /// Sets the scene in a new world, and lets it come to rest.
+    ///
+    /// # Panics
+    /// Where the world refuses the scene: the numbers asked for cannot be had.
+    #[must_use]
+    pub fn build(&self, settings: Settings) -> Built {
+        let mut world = World::new(settings);
+        let names = world.by_hand(|world| self.set(world)).expect("the world accepts a scene of its own");
+        for _ in 0..600 {
+            let at = Seconds(1).after(world.now());
+            world.advance_to(at);
+            if self.is_set(&mut world, &names) {
+                break;
+            }
+        }
+        world.drain_events();
+        world.forget_calls();
+        let policy = self.policy(&names);
+        Built { world, target: self.target.clone(), policy, names }
+    }
+
+    /// Sets the scene in a world that is there already; nothing of its names may be taken. With an external backend the
+    /// stable side comes up as the backend starts its tasks.
+    ///
+    /// # Errors
+    /// What the world refuses.
+    pub fn set(&self, world: &mut World) -> Answer<PairNames> {
+        let TargetId { application, service, environment } = &self.target;
+        let stem = format!("{application}-{service}-{environment}");
+        let cluster = format!("{application}-{environment}");
+        let repository = format!("{application}/{service}");
+        let (account, region) = (world.settings().account.clone(), world.settings().region.clone());
+        let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
+
+        world.create_cluster(&cluster)?;
+        let balancer = world.create_load_balancer(&format!("{application}-{environment}"))?;
+        let blue_group = world.create_target_group(&format!("{stem}-blue"), self.groups)?.arn;
+        let green_group = world.create_target_group(&format!("{stem}-green"), self.groups)?.arn;
+        let both = || vec![Action::forward([(blue_group.as_str(), 100), (green_group.as_str(), 0)])];
+        let listener = world.create_listener(&balancer.arn, 443, "HTTPS", both())?.arn;
+        let path = vec![json!({"Field": "path-pattern", "Values": ["/*"]})];
+        let rule = world.create_rule(&listener, 20, path, both())?.arn;
+        let header = json!({"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-test", "Values": ["1"]}});
+        let test_rule = world.create_rule(&listener, 10, vec![header], both())?.arn;
+
+        let image = format!("{repository_uri}@{}", digest_of(0));
+        let definition = world.register_task_definition(first_definition(&stem, &image))?.arn;
+        let mut services = Vec::new();
+        for (slot, group, tasks) in [("blue", &blue_group, self.tasks), ("green", &green_group, 0)] {
+            let name = format!("{service}-{slot}");
+            world.create_service(CreateService {
+                cluster: cluster.clone(),
+                service_name: name.clone(),
+                task_definition: definition.clone(),
+                desired_count: tasks,
+                load_balancers: vec![ServiceLoadBalancer {
+                    target_group_arn: group.clone(),
+                    container_name: "app".to_owned(),
+                    container_port: 8080,
+                }],
+                deployment_configuration: Some(DeploymentConfiguration {
+                    deployment_circuit_breaker: self.breaker,
+                    ..DeploymentConfiguration::default()
+                }),
+                network_configuration: Some(json!({"awsvpcConfiguration": {
+                    "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0a"], "assignPublicIp": "DISABLED",
+                }})),
+                launch_type: Some("FARGATE".to_owned()),
+                capacity_provider_strategy: None,
+                health_check_grace_period_seconds: Some(0),
+            })?;
+            if let Some((min, max)) = self.autoscaling {
+                world.register_scalable_target(RegisterScalableTarget {
+                    service_namespace: "ecs".to_owned(),
+                    resource_id: format!("service/{cluster}/{name}"),
+                    scalable_dimension: "ecs:service:DesiredCount".to_owned(),
+                    min_capacity: Some(if slot == "blue" { min.into() } else { 0 }),
+                    max_capacity: Some(max.into()),
+                    suspended_state: None,
+                })?;
+            }
+            services.push(name);
+        }
+        let mut alarms = Vec::new();
+        for (slot, group) in [("blue", &blue_group), ("green", &green_group)] {
+            let name = format!("{stem}-{slot}-5xx");
+            world.put_metric_alarm(MetricAlarm {
+                name: name.clone(),
+                metric: Metric::Target5xxPercent,
+                load_balancer: balancer.arn.clone(),
+                target_group: Some(group.clone()),
+                period_s: self.alarm_period_s,
+                evaluation_periods: 1,
+                datapoints_to_alarm: 1,
+                threshold: self.alarm_threshold,
+                comparison: Comparison::Above,
+                treat_missing: TreatMissing::NotBreaching,
+            })?;
+            alarms.push(name);
+        }
+        world.set_traffic(&rule, self.requests_per_second);
+        let [blue, green] = <[String; 2]>::try_from(services).unwrap_or_default();
+        let [blue_alarm, green_alarm] = <[String; 2]>::try_from(alarms).unwrap_or_default();
+        Ok(PairNames {
+            cluster,
+            blue,
+            green,
+            blue_group,
+            green_group,
+            load_balancer: balancer.arn,
+            listener,
+            rule,
+            test_rule,
+            blue_alarm,
+            green_alarm,
+            task_definition: definition,
+            repository_uri,
+            repository,
+        })
+    }
+
+    /// The policy of the target over what was set.
+    #[must_use]
+    pub fn policy(&self, names: &PairNames) -> TargetPolicy {
+        let side = |service: &str, group: &str| Side { service: service.to_owned(), target_group: group.to_owned() };
+        let alarm = |name: &str| AlarmPolicy { name: name.to_owned(), missing: MissingData::Wait };
+        TargetPolicy {
+            pair: EcsPair {
+                cluster: names.cluster.clone(),
+                container: "app".to_owned(),
+                blue: side(&names.blue, &names.blue_group),
+                green: side(&names.green, &names.green_group),
+                rules: vec![names.rule.clone()],
+                test_rule: Some(names.test_rule.clone()),
+            },
+            strategy: self.strategy.clone(),
+            alarms: vec![alarm(&names.blue_alarm), alarm(&names.green_alarm)],
+            hooks: Vec::new(),
+            deadlines: self.deadlines,
+        }
+    }
+
+    /// Whether the stable side is complete and healthy, and the alarms have data.
+    fn is_set(&self, world: &mut World, names: &PairNames) -> bool {
+        world.by_hand(|world| {
+            let services = world.describe_services(&names.cluster, &[names.blue.clone(), names.green.clone()]);
+            let steady = services.is_ok_and(|(services, _)| {
+                services.iter().all(|service| {
+                    service.running_count == service.desired_count
+                        && service
+                            .deployments
+                            .iter()
+                            .all(|deployment| deployment.rollout_state == super::ecs::RolloutState::Completed)
+                })
+            });
+            let ok = |alarm: &super::alarms::Alarm| alarm.state == super::alarms::AlarmState::Ok;
+            steady && world.describe_alarms(&[]).is_ok_and(|alarms| alarms.iter().all(ok))
+        })
+    }
+}
+
+impl Built {
+    /// The whole application's policy: this one target, started by pushes of tags like `v*`.
+    #[must_use]
+    pub fn application(&self) -> Policy {
+        application_policy(&self.target, &self.names.repository, self.policy.clone())
+    }
+
+    /// The `number`th release of the service: digest and tag follow from the number.
+    #[must_use]
+    pub fn release(&self, number: u64, pushed_at: Timestamp) -> Release {
+        release_of(&self.target, &self.names.repository_uri, number, pushed_at)
+    }
+}
+
+/// An application of one target, started by pushes of tags like `v*`.
+#[must_use]
+pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPolicy) -> Policy {
+    let service =
+        ServicePolicy { repository: repository.to_owned(), tags: TagRule::Glob("v*".to_owned()), paused: false };
+    let environment =
+        EnvironmentPolicy { trigger: Trigger::Push, targets: BTreeMap::from([(target.service.clone(), policy)]) };
+    Policy {
+        application: target.application.clone(),
+        services: BTreeMap::from([(target.service.clone(), service)]),
+        environments: BTreeMap::from([(target.environment.clone(), environment)]),
+    }
+}
+
+/// The `number`th release of a service: digest and tag follow from the number.
+#[must_use]
+pub fn release_of(target: &TargetId, repository_uri: &str, number: u64, pushed_at: Timestamp) -> Release {
+    let digest = digest_of(number);
+    Release {
+        image: format!("{repository_uri}@{digest}"),
+        id: ReleaseId { application: target.application.clone(), service: target.service.clone(), digest },
+        tag: format!("v{number}"),
+        pushed_at,
+        provenance: rollout::release::Provenance::default(),
+    }
+}
+
+/// The digest of the `number`th release.
+#[must_use]
+pub fn digest_of(number: u64) -> ImageDigest {
+    ImageDigest::new(format!("sha256:{number:064x}")).expect("64 hexadecimal digits are a digest")
+}
+
+/// A task definition with what must survive a copy: a sidecar, secrets, tags, fields that nobody here reads.
+fn first_definition(family: &str, image: &str) -> serde_json::Value {
+    json!({
+        "family": family,
+        "taskRoleArn": "arn:aws:iam::111122223333:role/task",
+        "executionRoleArn": "arn:aws:iam::111122223333:role/execution",
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "256",
+        "memory": "512",
+        "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
+        "containerDefinitions": [
+            {
+                "name": "app",
+                "image": image,
+                "essential": true,
+                "portMappings": [{"containerPort": 8080, "hostPort": 8080, "protocol": "tcp"}],
+                "environment": [{"name": "PORT", "value": "8080"}],
+                "secrets": [{
+                    "name": "DATABASE_URL",
+                    "valueFrom": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:database",
+                }],
+                "stopTimeout": 30,
+                "ulimits": [{"name": "nofile", "softLimit": 65536, "hardLimit": 65536}],
+            },
+            {
+                "name": "telemetry",
+                "image": "public.ecr.aws/aws-observability/aws-otel-collector:v0.40.0",
+                "essential": false,
+            },
+        ],
+        "tags": [{"key": "team", "value": "storefront"}],
+    })
+}
