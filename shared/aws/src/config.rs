@@ -5,7 +5,7 @@
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -82,7 +82,7 @@ impl Clients {
         Self::default()
     }
 
-    /// Clients of a configuration that is there already.
+    /// Clients of a configuration that is there already; see [`loader`].
     #[must_use]
     pub fn of(config: SdkConfig) -> Self {
         Self { shared: Arc::new(Shared { config: OnceCell::new_with(Some(config)), ..Shared::default() }) }
@@ -90,7 +90,7 @@ impl Clients {
 
     /// The configuration that all clients share.
     pub async fn config(&self) -> &SdkConfig {
-        self.shared.config.get_or_init(load).await
+        self.shared.config.get_or_init(|| loader().load()).await
     }
 
     /// Application Auto Scaling.
@@ -150,20 +150,21 @@ impl Clients {
     }
 }
 
-/// Only the loader fills in `AWS_ENDPOINT_URL_<SERVICE>`: a configuration put together by hand ignores it.
-async fn load() -> SdkConfig {
+/// The time-outs, the retries and the HTTP client that every client has; Region, credentials and endpoints come from
+/// the environment, as long as nothing else is said.
+///
+/// Only a loader fills in `AWS_ENDPOINT_URL_<SERVICE>`: a configuration put together by hand ignores it.
+#[must_use]
+pub fn loader() -> ConfigLoader {
+    let time_outs = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(CALL)
+        .build();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(OneHttpClient::default())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(CONNECT)
-                .operation_attempt_timeout(ATTEMPT)
-                .operation_timeout(CALL)
-                .build(),
-        )
+        .timeout_config(time_outs)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .load()
-        .await
 }
 
 /// One connector for each pair of time-outs that is asked for, and none for checking a client's configuration: the
@@ -200,4 +201,46 @@ fn connect_with(settings: &HttpConnectorSettings, components: &RuntimeComponents
         .proxy_config(ProxyConfig::from_env());
     builder.set_sleep_impl(components.sleep_impl());
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_setting_says_where_it_is_set() {
+        let missing = setting("SWITCHBACK_NO_SUCH_SETTING").expect_err("nobody sets it");
+        assert_eq!(
+            missing.to_string(),
+            "the environment variable SWITCHBACK_NO_SUCH_SETTING is not set: template.yaml sets it in the function's \
+             Environment"
+        );
+    }
+
+    #[test]
+    fn a_driver_whose_calls_hang_ends_inside_of_its_lease() {
+        assert!(CONNECT < ATTEMPT && ATTEMPT < CALL);
+        assert!(CALL.as_secs() * 4 < engine::LEASE.0, "one round of calls is a small part of the lease");
+    }
+
+    #[tokio::test]
+    async fn making_clients_loads_nothing_and_asking_twice_loads_once() {
+        let clients = Clients::new();
+        assert!(clients.shared.config.get().is_none());
+        let same = clients.clone();
+        let config = loader().region(aws_config::Region::new("eu-central-1")).load().await;
+        let made = Clients::of(config);
+        assert!(std::ptr::eq(made.config().await, made.clone().config().await));
+        assert!(same.shared.config.get().is_none());
+    }
+
+    #[tokio::test]
+    async fn every_client_has_the_time_outs_and_the_retries() {
+        let config = loader().region(aws_config::Region::new("eu-central-1")).load().await;
+        let time_outs = config.timeout_config().expect("time-outs");
+        assert_eq!(time_outs.connect_timeout(), Some(CONNECT));
+        assert_eq!(time_outs.operation_attempt_timeout(), Some(ATTEMPT));
+        assert_eq!(time_outs.operation_timeout(), Some(CALL));
+        assert_eq!(config.retry_config().expect("retries").max_attempts(), ATTEMPTS);
+    }
 }

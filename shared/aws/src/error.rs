@@ -158,3 +158,84 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    type Answer = SdkError<ErrorMetadata, HttpResponse>;
+
+    fn answered(status: u16, code: &str, message: &str) -> Answer {
+        let mut response = HttpResponse::new(StatusCode::try_from(status).expect("a status"), SdkBody::empty());
+        response.headers_mut().insert("x-amzn-requestid", "4b1d");
+        let mut error = ErrorMetadata::builder();
+        if !code.is_empty() {
+            error = error.code(code).message(message);
+        }
+        SdkError::service_error(error.build(), response)
+    }
+
+    #[test]
+    fn an_answer_is_one_line_with_code_message_and_request() {
+        let denied = answered(400, "AccessDeniedException", "User: x is not\n  authorized");
+        let expected = "DescribeServices: AccessDeniedException: User: x is not authorized (status 400, request 4b1d)";
+        assert_eq!(Failure::of("DescribeServices", &denied), Failure::Refused { reason: expected.to_owned() });
+    }
+
+    #[test]
+    fn not_now_is_told_from_no_and_from_somebody_was_first() {
+        let kind = |status, code| match Failure::of("Call", &answered(status, code, "…")) {
+            Failure::Unsure { .. } => "unsure",
+            Failure::Refused { .. } => "refused",
+            Failure::Conflict { .. } => "conflict",
+        };
+        for code in NOT_NOW {
+            assert_eq!(kind(400, code), "unsure", "{code}");
+        }
+        for code in CONFLICT {
+            assert_eq!(kind(400, code), "conflict", "{code}");
+        }
+        for code in ["ValidationException", "ServiceNotFoundException", "UnauthorizedOperation", "RuleNotFound"] {
+            assert_eq!(kind(400, code), "refused", "{code}");
+            assert_eq!(kind(503, code), "unsure", "{code}");
+        }
+        assert_eq!(kind(429, "SomethingNew"), "unsure");
+        assert_eq!(kind(500, ""), "unsure");
+        assert_eq!(kind(403, ""), "refused");
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_unsure_and_says_why_once() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let lost: Answer = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
+        let Failure::Unsure { reason } = Failure::of("ModifyRule", &lost) else { panic!("{lost:?}") };
+        assert_eq!(reason, "ModifyRule: dispatch failure: io error: connection refused");
+
+        let late: Answer = SdkError::timeout_error("no answer within 3 s");
+        let Failure::Unsure { reason } = Failure::of("ModifyRule", &late) else { panic!("{late:?}") };
+        assert_eq!(reason, "ModifyRule: request has timed out: no answer within 3 s");
+
+        let response = HttpResponse::new(StatusCode::try_from(200).expect("a status"), SdkBody::empty());
+        let garbled: Answer = SdkError::response_error("not XML", response);
+        let Failure::Unsure { reason } = Failure::of("ModifyRule", &garbled) else { panic!("{garbled:?}") };
+        assert_eq!(reason, "ModifyRule: response error: not XML (status 200)");
+    }
+
+    #[test]
+    fn what_was_never_sent_is_refused() {
+        let built: Answer = SdkError::construction_failure("the rule has no ARN");
+        let Failure::Refused { reason } = Failure::of("ModifyRule", &built) else { panic!("{built:?}") };
+        assert_eq!(reason, "ModifyRule: failed to construct request: the rule has no ARN");
+    }
+
+    #[test]
+    fn an_effect_that_met_somebody_elses_write_is_unsure() {
+        let reason = "…".to_owned();
+        assert_eq!(Failure::Conflict { reason: reason.clone() }.outcome(), Outcome::Unsure { reason: reason.clone() });
+        assert_eq!(Failure::Refused { reason: reason.clone() }.outcome(), Outcome::Refused { reason });
+    }
+}

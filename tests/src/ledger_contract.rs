@@ -1,0 +1,30 @@
+//! What every ledger must do, whatever it is made of: [`engine::Ledger`] as cases that can fail.
+//!
+//! Each case works on an application of its own, so that all of them can run on one ledger, in any order.
+
+mod commands;
+mod held;
+mod policies;
+mod questions;
+mod samples;
+
+use engine::Ledger;
+
+/// Runs every case; a case that fails panics after its name was printed.
+pub async fn check<L: Ledger>(ledger: &L) {
+    held::check(ledger).await;
+    commands::check(ledger).await;
+    policies::check(ledger).await;
+    questions::check(ledger).await;
+}
+
+/// Runs one case under its own name: the last name printed is the one that failed.
+macro_rules! cases {
+    ($ledger:expr, $($case:ident),+ $(,)?) => {
+        $(
+            println!("case {}", stringify!($case));
+            $case($ledger).await;
+        )+
+    };
+}
+use cases;

@@ -1,0 +1,144 @@
+//! Policies and the watches that follow from them.
+
+use super::cases;
+use super::samples::{at, name, policy, target};
+use engine::{Applied, Ledger, Watch};
+use futures::future::join_all;
+use rollout::{Name, TargetId};
+
+pub(super) async fn check<L: Ledger>(ledger: &L) {
+    cases!(
+        ledger,
+        a_policy_comes_back_as_it_was_applied,
+        the_same_text_is_not_written_again,
+        watches_follow_the_policy,
+        applications_that_watch_the_same_do_not_disturb_each_other,
+        many_watches_are_all_written_and_all_removed,
+        of_applications_at_once_the_last_one_is_whole,
+    );
+}
+
+async fn watching<L: Ledger>(ledger: &L, watch: Watch) -> Vec<TargetId> {
+    let mut targets = ledger.targets_watching(&watch).await.expect("targets");
+    targets.sort();
+    targets
+}
+
+async fn services<L: Ledger>(ledger: &L, repository: &str) -> Vec<(Name, Name)> {
+    let mut services = ledger.services(repository).await.expect("services");
+    services.sort();
+    services
+}
+
+fn alarm(text: &str) -> Watch {
+    Watch::Alarm(text.to_owned())
+}
+
+async fn a_policy_comes_back_as_it_was_applied<L: Ledger>(ledger: &L) {
+    let application = name("policy-back");
+    assert_eq!(ledger.policy(&application).await.expect("an answer"), None);
+    let policy = policy("policy-back", &["policy-back 5xx"]);
+    let text = "application: policy-back # with ✓ and \"quotes\"\n";
+    assert_eq!(ledger.apply(&policy, text, at(1), "ada").await.expect("applied"), 1);
+    let applied = Applied { version: 1, policy, text: text.to_owned(), at: at(1), by: "ada".to_owned() };
+    assert_eq!(ledger.policy(&application).await.expect("an answer"), Some(applied));
+    assert!(ledger.applications().await.expect("names").contains(&application));
+}
+
+async fn the_same_text_is_not_written_again<L: Ledger>(ledger: &L) {
+    let application = name("policy-same");
+    let policy = policy("policy-same", &[]);
+    assert_eq!(ledger.apply(&policy, "one", at(1), "ada").await.expect("applied"), 1);
+    assert_eq!(ledger.apply(&policy, "one", at(2), "bob").await.expect("applied"), 1);
+    let present = ledger.policy(&application).await.expect("an answer").expect("a policy");
+    assert_eq!((present.at, present.by.as_str()), (at(1), "ada"));
+    assert_eq!(ledger.apply(&policy, "two", at(3), "bob").await.expect("applied"), 2);
+    // Going back to an earlier text is a new version.
+    assert_eq!(ledger.apply(&policy, "one", at(4), "ada").await.expect("applied"), 3);
+    let present = ledger.policy(&application).await.expect("an answer").expect("a policy");
+    assert_eq!((present.version, present.text.as_str(), present.at), (3, "one", at(4)));
+    let names = ledger.applications().await.expect("names");
+    assert_eq!(names.iter().filter(|name| **name == application).count(), 1);
+}
+
+async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
+    let mut policy = policy("watch-follow", &["watch-follow 5xx", "watch-follow#slow"]);
+    let here = target("watch-follow");
+    ledger.apply(&policy, "one", at(1), "ada").await.expect("applied");
+    assert_eq!(watching(ledger, alarm("watch-follow 5xx")).await, std::slice::from_ref(&here));
+    assert_eq!(watching(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
+    assert_eq!(watching(ledger, alarm("watch-follow")).await, []);
+    for side in ["watch-follow-blue", "watch-follow-green"] {
+        // The policy names the cluster by ARN; events name it by name.
+        let watch = Watch::EcsService("main".to_owned(), side.to_owned());
+        assert_eq!(watching(ledger, watch).await, std::slice::from_ref(&here), "{side}");
+    }
+    assert_eq!(services(ledger, "watch-follow/images").await, [(name("watch-follow"), name("api"))]);
+    assert_eq!(watching(ledger, Watch::Repository("watch-follow/images".to_owned())).await, []);
+
+    let production = policy.environments.get_mut(&name("production")).expect("an environment");
+    let rules = production.targets.get_mut(&name("api")).expect("a target");
+    rules.alarms.remove(0);
+    rules.pair.cluster = "other".to_owned();
+    policy.services.get_mut(&name("api")).expect("a service").repository = "watch-follow/other".to_owned();
+    ledger.apply(&policy, "two", at(2), "ada").await.expect("applied");
+    assert_eq!(watching(ledger, alarm("watch-follow 5xx")).await, []);
+    assert_eq!(watching(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
+    let side = |cluster: &str| Watch::EcsService(cluster.to_owned(), "watch-follow-blue".to_owned());
+    assert_eq!(watching(ledger, side("main")).await, []);
+    assert_eq!(watching(ledger, side("other")).await, [here]);
+    assert_eq!(services(ledger, "watch-follow/images").await, []);
+    assert_eq!(services(ledger, "watch-follow/other").await, [(name("watch-follow"), name("api"))]);
+}
+
+async fn applications_that_watch_the_same_do_not_disturb_each_other<L: Ledger>(ledger: &L) {
+    let shared = |application: &str, alarms: &[&str]| {
+        let mut policy = policy(application, alarms);
+        policy.services.get_mut(&name("api")).expect("a service").repository = "watch-shared/images".to_owned();
+        policy
+    };
+    let both = ["watch-shared 5xx"];
+    ledger.apply(&shared("watch-shared-a", &both), "one", at(1), "ada").await.expect("applied");
+    ledger.apply(&shared("watch-shared-b", &both), "one", at(1), "ada").await.expect("applied");
+    let (a, b) = (target("watch-shared-a"), target("watch-shared-b"));
+    assert_eq!(watching(ledger, alarm(both[0])).await, [a, b.clone()]);
+    let expected = [(name("watch-shared-a"), name("api")), (name("watch-shared-b"), name("api"))];
+    assert_eq!(services(ledger, "watch-shared/images").await, expected);
+
+    ledger.apply(&shared("watch-shared-a", &[]), "two", at(2), "ada").await.expect("applied");
+    assert_eq!(watching(ledger, alarm(both[0])).await, [b]);
+}
+
+async fn many_watches_are_all_written_and_all_removed<L: Ledger>(ledger: &L) {
+    let alarms: Vec<String> = (0..130).map(|n| format!("watch-many {n}")).collect();
+    let alarms: Vec<&str> = alarms.iter().map(String::as_str).collect();
+    let here = target("watch-many");
+    ledger.apply(&policy("watch-many", &alarms), "one", at(1), "ada").await.expect("applied");
+    for name in &alarms {
+        assert_eq!(watching(ledger, alarm(name)).await, std::slice::from_ref(&here), "{name}");
+    }
+    ledger.apply(&policy("watch-many", &alarms[..1]), "two", at(2), "ada").await.expect("applied");
+    assert_eq!(watching(ledger, alarm(alarms[0])).await, [here]);
+    for name in &alarms[1..] {
+        assert_eq!(watching(ledger, alarm(name)).await, [], "{name}");
+    }
+}
+
+async fn of_applications_at_once_the_last_one_is_whole<L: Ledger>(ledger: &L) {
+    let here = target("watch-race");
+    for round in 0..5 {
+        let alarms: Vec<String> = (0..2).map(|n| format!("watch-race {n} of {round}")).collect();
+        let policies: Vec<_> = alarms.iter().map(|alarm| policy("watch-race", &[alarm, "watch-race always"])).collect();
+        let applying = policies.iter().zip(&alarms).map(|(policy, text)| ledger.apply(policy, text, at(round), "ada"));
+        let mut versions: Vec<u64> =
+            join_all(applying).await.into_iter().map(|version| version.expect("applied")).collect();
+        versions.sort_unstable();
+        let before = u64::try_from(round).expect("small") * 2;
+        assert_eq!(versions, [before + 1, before + 2]);
+
+        let present = ledger.policy(&name("watch-race")).await.expect("an answer").expect("a policy");
+        assert_eq!(present.version, before + 2);
+        assert_eq!(watching(ledger, alarm(&present.text)).await, std::slice::from_ref(&here));
+        assert_eq!(watching(ledger, alarm("watch-race always")).await, std::slice::from_ref(&here));
+    }
+}

@@ -1,0 +1,156 @@
+//! Records to write, each as small as it can be.
+
+use engine::{Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Loaded};
+use rollout::command::Instruction;
+use rollout::policy::{
+    AlarmPolicy, Deadlines, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy, TagRule,
+    TargetPolicy, Trigger,
+};
+use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
+use rollout::{
+    Actor, Command, EcsPair, Fact, JournalEntry, Name, Percent, Provenance, Release, ReleaseId, Seconds, TargetId,
+    Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// `second` seconds after a day in 2025.
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_760_000_000 + second).expect("a time")
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// `application/api/production`
+pub(super) fn target(application: &str) -> TargetId {
+    TargetId::new(name(application), name("api"), name("production"))
+}
+
+pub(super) fn lease(text: &str) -> LeaseId {
+    LeaseId(text.to_owned())
+}
+
+pub(super) fn claim(by: &str) -> Claim {
+    Claim { lease: lease(by), now: at(0), steal: None }
+}
+
+pub(super) fn stealing(by: &str, from: &str) -> Claim {
+    Claim { lease: lease(by), now: at(100), steal: Some(lease(from)) }
+}
+
+/// A decision that writes nothing but a state.
+pub(super) fn commit(state: &TargetState) -> Commit<'_> {
+    Commit { state, journal: &[], history: &[], consumed: &[], due_at: None, release_lease: false }
+}
+
+/// Takes a target that is free.
+pub(super) async fn take<L: Ledger>(ledger: &L, target: &TargetId, by: &str) -> Loaded {
+    granted(ledger.begin(target, &claim(by)).await)
+}
+
+/// What was granted.
+#[track_caller]
+pub(super) fn granted(answer: Result<Begin, LedgerError>) -> Loaded {
+    match answer {
+        Ok(Begin::Granted(loaded)) => *loaded,
+        other => panic!("the target should have been granted: {other:?}"),
+    }
+}
+
+/// Who holds a target that was not granted.
+#[track_caller]
+pub(super) fn holder(answer: Result<Begin, LedgerError>) -> LeaseId {
+    match answer {
+        Ok(Begin::Held { by }) => by,
+        other => panic!("the target should have been held: {other:?}"),
+    }
+}
+
+/// The answer is a conflict.
+#[track_caller]
+pub(super) fn conflicts<T: std::fmt::Debug>(answer: Result<T, LedgerError>) {
+    assert!(matches!(answer, Err(LedgerError::Conflict { .. })), "this should have been a conflict: {answer:?}");
+}
+
+pub(super) fn entry(target: &TargetId, sequence: u64, fact: Fact) -> JournalEntry {
+    JournalEntry { target: target.clone(), sequence, deployment: Some(1), at: at(1), actor: Actor::Switchback, fact }
+}
+
+pub(super) fn release_id(application: &str, digit: char) -> ReleaseId {
+    let digest = digit.to_string().repeat(64);
+    ReleaseId::parse(&format!("{application}/api@sha256:{digest}")).expect("a release")
+}
+
+pub(super) fn release(application: &str, digit: char, pushed_at: Timestamp) -> Release {
+    let id = release_id(application, digit);
+    let image = format!("registry/{application}/api@{}", id.digest);
+    Release { id, image, tag: format!("v{digit}"), pushed_at, provenance: Provenance::default() }
+}
+
+pub(super) fn record(target: &TargetId, number: u64) -> DeploymentRecord {
+    let id = release_id(target.application.as_str(), 'a');
+    DeploymentRecord {
+        target: target.clone(),
+        number,
+        release: ReleaseRef { image: format!("registry/api@{}", id.digest), id, tag: "va".to_owned() },
+        actor: Actor::Switchback,
+        policy_version: 1,
+        started_at: at(0),
+        ended_at: None,
+        verdict: None,
+        reason: String::new(),
+    }
+}
+
+pub(super) fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Command {
+    let actor = Actor::Person { name: "arn:aws:iam::123456789012:user/ada".to_owned() };
+    let what = Instruction::Abort { deployment: None };
+    Command::asked(target.clone(), what, actor, "too slow", request, asked_at)
+}
+
+/// A policy of the service `api` in `production`, with these alarms.
+pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
+    let side = |colour: &str| Side { service: format!("{application}-{colour}"), target_group: format!("tg/{colour}") };
+    let rules = TargetPolicy {
+        pair: EcsPair {
+            cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
+            container: "api".to_owned(),
+            blue: side("blue"),
+            green: side("green"),
+            rules: vec!["rule/1".to_owned()],
+            test_rule: None,
+        },
+        strategy: Strategy {
+            steps: vec![Step { traffic: Percent::ALL, hold: Seconds(0) }],
+            bake: Seconds(60),
+            keep_warm: Seconds(60),
+            green_capacity: Percent::ALL,
+            drain: Seconds(30),
+        },
+        alarms: alarms
+            .iter()
+            .map(|alarm| AlarmPolicy { name: (*alarm).to_owned(), missing: MissingData::Wait })
+            .collect(),
+        hooks: vec![],
+        deadlines: Deadlines {
+            preflight: Seconds(60),
+            register: Seconds(60),
+            healthy: Seconds(600),
+            shift: Seconds(300),
+            retire: Seconds(600),
+            rollback: Seconds(600),
+        },
+    };
+    let source = ServicePolicy {
+        repository: format!("{application}/images"),
+        tags: TagRule::Glob("v*".to_owned()),
+        paused: false,
+    };
+    let production = EnvironmentPolicy { trigger: Trigger::Push, targets: BTreeMap::from([(name("api"), rules)]) };
+    Policy {
+        application: name(application),
+        services: BTreeMap::from([(name("api"), source)]),
+        environments: BTreeMap::from([(name("production"), production)]),
+    }
+}

@@ -1,0 +1,315 @@
+//! The ledger, the doorbell and the registry on a real wire: DynamoDB, SQS and ECR as ministack speaks them.
+
+use aws::ledger::{DUE_INDEX, DynamoLedger};
+use aws::{Clients, doorbell::SqsDoorbell, registry::EcrRegistry};
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use engine::{Begin, Claim, Commit, Doorbell as _, LeaseId, Ledger as _, LedgerError, Registry as _, Ring};
+use rollout::command::Instruction;
+use rollout::policy::Policy;
+use rollout::target::TargetState;
+use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use tests::harness::child::Server;
+use tests::harness::{REGION, ministack};
+
+const TABLE: &str = "ledger";
+
+/// An emulator, the clients that reach it, and a ledger in it.
+struct Stage {
+    clients: Clients,
+    ledger: DynamoLedger,
+    _server: Server,
+}
+
+async fn clients(endpoint: &str) -> Clients {
+    let config = aws::config::loader()
+        .endpoint_url(endpoint)
+        .region(aws_config::Region::new(REGION))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .load()
+        .await;
+    Clients::of(config)
+}
+
+async fn stage() -> Stage {
+    let server = ministack::start(&[]).expect("ministack starts");
+    let clients = clients(&server.endpoint()).await;
+    create_table(&clients).await;
+    Stage { ledger: DynamoLedger::new(clients.clone(), TABLE), clients, _server: server }
+}
+
+async fn create_table(clients: &Clients) {
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("name and kind are set")
+    };
+    let text = |name: &str| {
+        let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+        attribute.build().expect("name and type are set")
+    };
+    let due = GlobalSecondaryIndex::builder()
+        .index_name(DUE_INDEX)
+        .key_schema(key("due_pk", KeyType::Hash))
+        .key_schema(key("due_sk", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .expect("name and keys are set");
+    clients
+        .dynamodb()
+        .await
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(["pk", "sk", "due_pk", "due_sk"].map(text).to_vec()))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(due)
+        .send()
+        .await
+        .expect("the table is made");
+}
+
+fn target(text: &str) -> TargetId {
+    TargetId::parse(text).expect("a target")
+}
+
+fn lease(text: &str) -> LeaseId {
+    LeaseId(text.to_owned())
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_760_000_000 + second).expect("a time")
+}
+
+fn claim(by: &str) -> Claim {
+    Claim { lease: lease(by), now: at(0), steal: None }
+}
+
+fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Command {
+    let what = Instruction::Abort { deployment: None };
+    Command::asked(target.clone(), what, Actor::Switchback, "", request, asked_at)
+}
+
+fn commit(state: &TargetState) -> Commit<'_> {
+    Commit { state, journal: &[], history: &[], consumed: &[], due_at: None, release_lease: false }
+}
+
+impl Stage {
+    async fn item(&self, pk: &str, sk: &str) -> Option<HashMap<String, AttributeValue>> {
+        let dynamodb = self.clients.dynamodb().await;
+        let request = dynamodb.get_item().table_name(TABLE).consistent_read(true);
+        let key = request.key("pk", AttributeValue::S(pk.into())).key("sk", AttributeValue::S(sk.into()));
+        key.send().await.expect("the item is read").item
+    }
+
+    async fn put(&self, attributes: &[(&str, AttributeValue)]) {
+        let item = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let dynamodb = self.clients.dynamodb().await;
+        dynamodb.put_item().table_name(TABLE).set_item(Some(item)).send().await.expect("the item is written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dynamodb_ledger_keeps_the_contract() {
+    tests::ledger_contract::check(&stage().await.ledger).await;
+}
+
+#[tokio::test]
+async fn what_only_dynamodb_can_get_wrong() {
+    let stage = stage().await;
+    a_claim_whose_answer_was_lost_is_granted_again(&stage).await;
+    a_newer_format_is_not_even_leased(&stage).await;
+    damage_is_named_and_the_lease_goes_back(&stage).await;
+    a_command_is_forgotten_after_its_time_to_live(&stage).await;
+    only_what_may_go_has_a_time_to_live(&stage).await;
+    more_than_a_transaction_holds_is_refused_whole(&stage).await;
+    a_policy_that_is_too_big_is_refused_with_its_size(&stage).await;
+    a_policy_that_cannot_be_read_is_mended_by_applying_again(&stage).await;
+}
+
+async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
+    let target = target("lost/api/production");
+    for _ in 0..2 {
+        let answer = stage.ledger.begin(&target, &claim("one")).await.expect("an answer");
+        assert!(matches!(answer, Begin::Granted(_)), "{answer:?}");
+    }
+}
+
+async fn a_newer_format_is_not_even_leased(stage: &Stage) {
+    let pk = AttributeValue::S("TARGET#newer/api/production".into());
+    let state = AttributeValue::S("{\"of\": \"another age\"}".into());
+    let (sk, format) = (AttributeValue::S("STATE".into()), AttributeValue::N("2".into()));
+    stage.put(&[("pk", pk), ("sk", sk), ("state", state), ("format", format)]).await;
+    let answer = stage.ledger.begin(&target("newer/api/production"), &claim("one")).await;
+    let error = answer.expect_err("not granted").to_string();
+    assert_eq!(
+        error,
+        "what the ledger holds of TARGET#newer/api/production STATE cannot be read: it has format 2, written by a \
+         newer version; this one reads up to 1"
+    );
+    let item = stage.item("TARGET#newer/api/production", "STATE").await.expect("it is there");
+    assert_eq!(item.get("lease_id"), None);
+}
+
+async fn damage_is_named_and_the_lease_goes_back(stage: &Stage) {
+    let pk = AttributeValue::S("TARGET#damaged/api/production".into());
+    let state = AttributeValue::S("{\"format\": 1".into());
+    stage.put(&[("pk", pk), ("sk", AttributeValue::S("STATE".into())), ("state", state)]).await;
+    let error = stage.ledger.begin(&target("damaged/api/production"), &claim("one")).await.expect_err("not granted");
+    assert!(matches!(error, LedgerError::Unreadable { .. }), "{error:?}");
+    assert!(error.to_string().contains("TARGET#damaged/api/production STATE"), "{error}");
+    let item = stage.item("TARGET#damaged/api/production", "STATE").await.expect("it is there");
+    assert_eq!(item.get("lease_id"), None);
+}
+
+async fn a_command_is_forgotten_after_its_time_to_live(stage: &Stage) {
+    // DynamoDB may take days to take away what has expired: until then it counts as gone.
+    let target = target("forgotten/api/production");
+    assert!(stage.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written"));
+    let month = Seconds(30 * 24 * 3600).after(at(0));
+    assert!(stage.ledger.put_command(&abort(&target, "1", month)).await.expect("written"));
+    assert!(!stage.ledger.put_command(&abort(&target, "1", month)).await.expect("an answer"));
+}
+
+async fn only_what_may_go_has_a_time_to_live(stage: &Stage) {
+    let target = target("ttl/api/production");
+    stage.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written");
+    let seen = stage.item("TARGET#ttl/api/production", "COMMAND#asked:1").await.expect("it is there");
+    let expires_at = (at(0).as_second() + 30 * 24 * 3600).to_string();
+    assert_eq!(seen.get("expires_at"), Some(&AttributeValue::N(expires_at)));
+    let waits = format!("INBOX#{:015}#asked:1", at(0).as_millisecond());
+    let waits = stage.item("TARGET#ttl/api/production", &waits).await.expect("it is there");
+    assert_eq!(waits.get("expires_at"), None, "what was not consumed never goes");
+}
+
+async fn more_than_a_transaction_holds_is_refused_whole(stage: &Stage) {
+    let target = target("big/api/production");
+    stage.ledger.begin(&target, &claim("one")).await.expect("an answer");
+    let state = TargetState::new(target.clone());
+    let entry = |sequence| JournalEntry {
+        target: target.clone(),
+        sequence,
+        deployment: None,
+        at: at(0),
+        actor: Actor::Switchback,
+        fact: Fact::Resumed,
+    };
+    let journal: Vec<JournalEntry> = (1..=100).map(entry).collect();
+    let decision = Commit { journal: &journal, ..commit(&state) };
+    let error = stage.ledger.commit(&target, &lease("one"), 0, &decision).await.expect_err("refused");
+    let expected = "the ledger refused writing a decision: 101 writes at once, and a transaction holds 100";
+    assert_eq!(error.to_string(), expected);
+    let decision = Commit { journal: &journal[..99], ..commit(&state) };
+    assert_eq!(stage.ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
+}
+
+fn empty_policy(application: &str) -> Policy {
+    let application = Name::new(application).expect("a name");
+    Policy { application, services: BTreeMap::new(), environments: BTreeMap::new() }
+}
+
+async fn a_policy_that_is_too_big_is_refused_with_its_size(stage: &Stage) {
+    let policy = empty_policy("heavy");
+    let most = "#".repeat(390 * 1024);
+    assert_eq!(stage.ledger.apply(&policy, &most, at(0), "ada").await.expect("applied"), 1);
+    let too_big = "#".repeat(400 * 1024);
+    let error = stage.ledger.apply(&policy, &too_big, at(0), "ada").await.expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "the ledger refused applying a policy: the policy takes 401 KB with its text, and the ledger holds 396 KB of \
+         it: split the application"
+    );
+    let present = stage.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
+    assert_eq!(present.text, most);
+}
+
+async fn a_policy_that_cannot_be_read_is_mended_by_applying_again(stage: &Stage) {
+    let policy = empty_policy("mended");
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let version = AttributeValue::N("4".into());
+    let damaged =
+        [("pk", text("POLICY#mended")), ("sk", text("CURRENT")), ("applied", text("{")), ("version", version)];
+    stage.put(&damaged).await;
+    let error = stage.ledger.policy(&policy.application).await.expect_err("unreadable");
+    assert!(error.to_string().contains("POLICY#mended CURRENT"), "{error}");
+    assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 5);
+    let present = stage.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
+    assert_eq!((present.version, present.text.as_str()), (5, "one"));
+}
+
+#[tokio::test]
+async fn a_ledger_that_does_not_answer_is_told_from_one_that_says_no() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let clients_to_nobody = clients(&format!("http://{closed}")).await;
+    let answer = DynamoLedger::new(clients_to_nobody, TABLE).state(&target("a/b/c")).await;
+    match answer {
+        Err(LedgerError::Unavailable { doing: "reading a state", reason }) => {
+            assert!(reason.starts_with("GetItem: dispatch failure: "), "{reason}");
+            assert!(reason.contains("Connection refused"), "{reason}");
+        }
+        other => panic!("it should not have answered: {other:?}"),
+    }
+
+    let stage = stage().await;
+    let answer = DynamoLedger::new(stage.clients.clone(), "another").state(&target("a/b/c")).await;
+    match answer {
+        Err(LedgerError::Refused { doing: "reading a state", reason }) => {
+            assert!(reason.starts_with("GetItem: ResourceNotFoundException: "), "{reason}");
+            assert!(reason.contains("(status 400, request "), "{reason}");
+        }
+        other => panic!("it should have said no: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_ring_is_a_message_with_a_delay() {
+    let stage = stage().await;
+    let sqs = stage.clients.sqs().await;
+    let queue = sqs.create_queue().queue_name("wakes").send().await.expect("the queue is made");
+    let url = queue.queue_url().expect("an address").to_owned();
+    let doorbell = SqsDoorbell::new(stage.clients.clone(), &url);
+    let now = Ring { target: target("shop/api/production"), steal: Some(lease("held-before")), tries: 0 };
+    let later = Ring { target: target("shop/api/staging"), steal: None, tries: 0 };
+    // Longer than SQS takes: it is cut, not refused.
+    doorbell.ring(&later, Seconds(100_000)).await.expect("rung");
+    doorbell.ring(&now, Seconds(0)).await.expect("rung");
+
+    let received = sqs.receive_message().queue_url(&url).max_number_of_messages(10).send().await.expect("an answer");
+    let bodies: Vec<&str> = received.messages().iter().filter_map(|message| message.body()).collect();
+    assert_eq!(bodies, ["{\"target\":\"shop/api/production\",\"steal\":\"held-before\"}"]);
+    assert_eq!(serde_json::from_str::<Ring>(bodies[0]).expect("a ring"), now);
+
+    let nowhere = SqsDoorbell::new(stage.clients.clone(), format!("{url}-elsewhere"));
+    let error = nowhere.ring(&now, Seconds(0)).await.expect_err("there is no such queue");
+    assert!(error.starts_with("SendMessage: "), "{error}");
+}
+
+#[tokio::test]
+async fn the_registry_lists_tagged_images_with_their_address() {
+    let stage = stage().await;
+    let ecr = stage.clients.ecr().await;
+    ecr.create_repository().repository_name("shop/api").send().await.expect("the repository is made");
+    for tag in ["v1", "v2"] {
+        let manifest = format!("{{\"schemaVersion\":2,\"config\":{{\"digest\":\"{tag}\"}}}}");
+        let put = ecr.put_image().repository_name("shop/api").image_manifest(manifest).image_tag(tag);
+        put.send().await.expect("the image is pushed");
+    }
+    let registry = EcrRegistry::new(stage.clients.clone());
+    let mut images = registry.images_since("shop/api", Timestamp::UNIX_EPOCH).await.expect("images");
+    images.sort_by(|a, b| a.tags.cmp(&b.tags));
+    let tags: Vec<&[String]> = images.iter().map(|image| image.tags.as_slice()).collect();
+    assert_eq!(tags, [["v1"], ["v2"]]);
+    let repositories = ecr.describe_repositories().repository_names("shop/api").send().await.expect("an answer");
+    assert_eq!(Some(images[0].repository_uri.as_str()), repositories.repositories()[0].repository_uri());
+
+    let later = Seconds(60).after(images.iter().map(|image| image.pushed_at).max().expect("two images"));
+    assert_eq!(registry.images_since("shop/api", later).await, Ok(vec![]));
+
+    let error =
+        registry.images_since("shop/none", Timestamp::UNIX_EPOCH).await.expect_err("there is no such repository");
+    assert!(error.starts_with("DescribeImages: RepositoryNotFoundException: "), "{error}");
+}
