@@ -35,17 +35,31 @@ impl Node {
         if self.children.is_empty() {
             return Value::String(self.text.unwrap_or_default());
         }
-        if self.children.len() == 1
-            && let Some(members) = self.children.remove("member")
-        {
-            let mut numbered: Vec<(u64, Node)> =
-                members.children.into_iter().map(|(number, node)| (number.parse().unwrap_or(u64::MAX), node)).collect();
-            numbered.sort_by_key(|(number, _)| *number);
-            return Value::Array(numbered.into_iter().map(|(_, node)| node.into_value()).collect());
+        if self.children.len() == 1 {
+            if let Some(members) = self.children.remove("member") {
+                return Value::Array(members.numbered().map(Node::into_value).collect());
+            }
+            if let Some(entries) = self.children.remove("entry") {
+                return Value::Object(entries.numbered().filter_map(Node::into_entry).collect());
+            }
         }
         let fields: Map<String, Value> =
             self.children.into_iter().map(|(name, node)| (name, node.into_value())).collect();
         Value::Object(fields)
+    }
+
+    /// The children in the order of the numbers that they are named by.
+    fn numbered(self) -> impl Iterator<Item = Node> {
+        let mut numbered: Vec<(u64, Node)> =
+            self.children.into_iter().map(|(number, node)| (number.parse().unwrap_or(u64::MAX), node)).collect();
+        numbered.sort_by_key(|(number, _)| *number);
+        numbered.into_iter().map(|(_, node)| node)
+    }
+
+    fn into_entry(mut self) -> Option<(String, Value)> {
+        let key = self.children.remove("key")?.text?;
+        let value = self.children.remove("value")?;
+        Some((key, value.into_value()))
     }
 }
 

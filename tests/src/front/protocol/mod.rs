@@ -68,9 +68,7 @@ impl Protocol {
         structure.insert("message".to_owned(), Value::String(refusal.message.clone()));
         let mut headers = refusal.headers.clone();
         let body = match self {
-            Self::AwsQuery => {
-                xml::refusal(refusal.fault(), &refusal.code, &refusal.message, request_id).into_bytes()
-            }
+            Self::AwsQuery => xml::refusal(refusal.fault(), &refusal.code, &refusal.message, request_id).into_bytes(),
             Self::RpcV2Cbor => cbor::encode(&Value::Object(structure)),
             Self::AwsJson10 | Self::AwsJson11 => Value::Object(structure).to_string().into_bytes(),
             Self::RestJson => {

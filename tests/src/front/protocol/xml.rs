@@ -1,6 +1,7 @@
 //! awsQuery answers: XML, written from the tree that the operations answer.
 //!
-//! An object's fields are elements, a list's members are `<member>` elements, null is left out.
+//! An object's fields are elements, a list's members are `<member>` elements, null is left out. The one map in these
+//! answers (`AuthenticationRequestExtraParams`) is written as `<entry>` elements.
 
 use serde_json::Value;
 
@@ -44,6 +45,11 @@ fn write_element(xml: &mut String, name: &str, value: &Value) {
     }
     xml.push_str(&format!("<{name}>"));
     match value {
+        Value::Object(entries) if name == "AuthenticationRequestExtraParams" => {
+            for (key, value) in entries {
+                write_element(xml, "entry", &serde_json::json!({"key": key, "value": value}));
+            }
+        }
         Value::Object(_) => write_fields(xml, value),
         Value::Array(members) => members.iter().for_each(|member| write_element(xml, "member", member)),
         Value::String(text) => xml.push_str(&escape(text)),
@@ -74,7 +80,11 @@ mod tests {
 
     #[test]
     fn lists_are_members_and_text_is_escaped() {
-        let xml = success("DescribeRules", &json!({"Rules": [{"Priority": "1", "Note": "a<b & c"}], "NextMarker": null}), "id");
+        let xml = success(
+            "DescribeRules",
+            &json!({"Rules": [{"Priority": "1", "Note": "a<b & c"}], "NextMarker": null}),
+            "id",
+        );
         assert!(
             xml.contains("<DescribeRulesResult><Rules><member><Note>a&lt;b &amp; c</Note><Priority>1</Priority></member></Rules></DescribeRulesResult>"),
             "{xml}"

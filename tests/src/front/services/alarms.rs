@@ -1,0 +1,228 @@
+//! CloudWatch (Smithy RPC v2 CBOR, `GraniteServiceVersion20100801`): alarms, metric and composite.
+
+use super::Performed;
+use super::input::{number, page, text, texts};
+use crate::front::protocol::Refusal;
+use serde_json::{Map, Value, json};
+use simulation::world::alarms::{Alarm, AlarmKind, AlarmState, Metric, MetricAlarm};
+use simulation::world::{ApiError, World};
+
+/// The most names in one `DescribeAlarms` (API reference).
+const MOST_NAMES: usize = 100;
+/// The largest page (API reference, `MaxRecords`).
+const LARGEST_PAGE: usize = 100;
+/// Where balancers put their metrics.
+const NAMESPACE: &str = "AWS/ApplicationELB";
+/// The page where none is asked for.
+const USUAL_PAGE: usize = 50;
+
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+    Some(match operation {
+        "DescribeAlarms" => describe_alarms(world, input),
+        "SetAlarmState" => set_alarm_state(world, input),
+        _ => return None,
+    })
+}
+
+fn describe_alarms(world: &mut World, input: &Value) -> Performed {
+    let (names, prefix) = (texts(input, "AlarmNames"), text(input, "AlarmNamePrefix"));
+    if names.len() > MOST_NAMES {
+        return Err(invalid_value(&format!(
+            "1 validation error detected: Value at 'alarmNames' failed to satisfy constraint: Member must have length less \
+             than or equal to {MOST_NAMES}"
+        )));
+    }
+    if !names.is_empty() && prefix.is_some() {
+        return Err(Refusal::sender(
+            "InvalidParameterCombinationException",
+            "AlarmNames and AlarmNamePrefix cannot be specified together",
+        )
+        .query_code("InvalidParameterCombination"));
+    }
+    for field in ["ChildrenOfAlarmName", "ParentsOfAlarmName", "ActionPrefix"] {
+        if input.get(field).is_some() {
+            return Err(Refusal::new(501, "NotModelled", format!("the world has no {field}")));
+        }
+    }
+    let types = alarm_types(input)?;
+    let state = match text(input, "StateValue") {
+        None => None,
+        Some(value) => Some(AlarmState::parse(value).ok_or_else(|| bad_state(value))?),
+    };
+    let size = match number(input, "MaxRecords").map(usize::try_from) {
+        None => USUAL_PAGE,
+        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        Some(_) => return Err(invalid_value("MaxRecords must be between 1 and 100")),
+    };
+    let mut alarms = world.describe_alarms(&names).map_err(refused)?;
+    alarms.retain(|alarm| {
+        types.contains(&kind(alarm))
+            && state.is_none_or(|state| alarm.state == state)
+            && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
+    });
+    let (alarms, next) = page(alarms, text(input, "NextToken"), size).ok_or_else(|| {
+        Refusal::sender("InvalidNextToken", "The next token specified is invalid.").query_code("InvalidNextToken")
+    })?;
+    let of =
+        |wanted: Kind| -> Vec<Value> { alarms.iter().filter(|alarm| kind(alarm) == wanted).map(described).collect() };
+    Ok(json!({
+        "MetricAlarms": of(Kind::Metric),
+        "CompositeAlarms": of(Kind::Composite),
+        "NextToken": next,
+    }))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Metric,
+    Composite,
+}
+
+fn kind(alarm: &Alarm) -> Kind {
+    match alarm.kind {
+        AlarmKind::Metric(_) => Kind::Metric,
+        AlarmKind::Composite { .. } => Kind::Composite,
+    }
+}
+
+/// Where no types are asked for only metric alarms are answered, "even if composite alarms exist" (API reference).
+fn alarm_types(input: &Value) -> Result<Vec<Kind>, Refusal> {
+    let types = texts(input, "AlarmTypes");
+    if types.is_empty() {
+        return Ok(vec![Kind::Metric]);
+    }
+    let mut kinds = Vec::new();
+    for name in types {
+        match name.as_str() {
+            "MetricAlarm" => kinds.push(Kind::Metric),
+            "CompositeAlarm" => kinds.push(Kind::Composite),
+            // There are none in the world.
+            "LogAlarm" => {}
+            other => return Err(invalid_value(&format!("'{other}' at 'alarmTypes' is no alarm type"))),
+        }
+    }
+    Ok(kinds)
+}
+
+fn set_alarm_state(world: &mut World, input: &Value) -> Performed {
+    let required =
+        |name: &str| text(input, name).ok_or_else(|| invalid_value(&format!("The parameter {name} is required.")));
+    let (name, value, reason) = (required("AlarmName")?, required("StateValue")?, required("StateReason")?);
+    let state = AlarmState::parse(value).ok_or_else(|| bad_state(value))?;
+    if let Some(data) = text(input, "StateReasonData")
+        && serde_json::from_str::<Value>(data).is_err()
+    {
+        return Err(
+            Refusal::sender("InvalidFormatFault", "State reason data is not valid JSON").query_code("InvalidFormat")
+        );
+    }
+    world.set_alarm_state(name, state, reason).map_err(refused)?;
+    Ok(json!({}))
+}
+
+fn described(alarm: &Alarm) -> Value {
+    let updated = alarm.state_updated_at.as_millisecond() as f64 / 1000.0;
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    put("AlarmName", alarm.name.clone().into());
+    put("AlarmArn", alarm.arn.clone().into());
+    put("ActionsEnabled", true.into());
+    put("AlarmActions", json!([]));
+    put("OKActions", json!([]));
+    put("InsufficientDataActions", json!([]));
+    put("StateValue", alarm.state.as_str().into());
+    put("StateReason", alarm.reason.clone().into());
+    put("StateUpdatedTimestamp", updated.into());
+    put("StateTransitionedTimestamp", updated.into());
+    match &alarm.kind {
+        AlarmKind::Composite { rule } => put("AlarmRule", rule.clone().into()),
+        AlarmKind::Metric(metric) => {
+            let data = points(metric);
+            match metric.metric {
+                Metric::Target5xxPercent => {
+                    let query = |id: &str, name: &str| {
+                        json!({"Id": id, "ReturnData": false, "MetricStat": {
+                            "Metric": {"Namespace": NAMESPACE, "MetricName": name, "Dimensions": data},
+                            "Period": metric.period_s,
+                            "Stat": "Sum",
+                        }})
+                    };
+                    let rate = json!({
+                        "Id": "rate",
+                        "Expression": "100 * errors / requests",
+                        "Label": "5xx in per cent",
+                        "ReturnData": true,
+                    });
+                    put(
+                        "Metrics",
+                        json!([query("errors", metric.metric.name()), query("requests", "RequestCount"), rate]),
+                    );
+                }
+                _ => {
+                    put("Namespace", NAMESPACE.into());
+                    put("MetricName", metric.metric.name().into());
+                    put("Dimensions", data);
+                    put("Statistic", statistic(metric.metric).into());
+                    put("Period", metric.period_s.into());
+                }
+            }
+            put("EvaluationPeriods", metric.evaluation_periods.into());
+            put("DatapointsToAlarm", metric.datapoints_to_alarm.into());
+            put("Threshold", metric.threshold.into());
+            put("ComparisonOperator", metric.comparison.as_str().into());
+            put("TreatMissingData", metric.treat_missing.as_str().into());
+        }
+    }
+    Value::Object(fields)
+}
+
+fn points(metric: &MetricAlarm) -> Value {
+    let mut dimensions = vec![json!({"Name": "LoadBalancer", "Value": dimension(&metric.load_balancer)})];
+    if let Some(group) = &metric.target_group {
+        dimensions.push(json!({"Name": "TargetGroup", "Value": dimension(group)}));
+    }
+    dimensions.into()
+}
+
+fn statistic(metric: Metric) -> &'static str {
+    match metric {
+        Metric::TargetResponseTime => "Average",
+        Metric::HealthyHostCount => "Minimum",
+        Metric::UnhealthyHostCount => "Maximum",
+        _ => "Sum",
+    }
+}
+
+/// The dimension's value for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
+fn dimension(arn: &str) -> &str {
+    match (arn.split_once(":loadbalancer/"), arn.find("targetgroup/")) {
+        (Some((_, name)), _) => name,
+        (None, Some(at)) => &arn[at..],
+        (None, None) => arn,
+    }
+}
+
+fn bad_state(value: &str) -> Refusal {
+    invalid_value(&format!(
+        "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must satisfy \
+         enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
+    ))
+}
+
+fn invalid_value(message: &str) -> Refusal {
+    Refusal::sender("InvalidParameterValueException", message).query_code("InvalidParameterValue")
+}
+
+/// CloudWatch once spoke awsQuery: the old codes stay in a header, and are what the SDK goes by.
+fn refused(error: ApiError) -> Refusal {
+    let (status, shape, query) = match error.code {
+        "ResourceNotFound" | "ResourceNotFoundException" => (404, "ResourceNotFound", "ResourceNotFound"),
+        "Throttling" | "ThrottlingException" => (400, "ThrottlingException", "Throttling"),
+        "AccessDenied" | "AccessDeniedException" => (403, "AccessDenied", "AccessDenied"),
+        "InternalFailure" | "ServerException" => (500, "InternalServiceFault", "InternalServiceError"),
+        other => (error.http_status(), other, other),
+    };
+    Refusal::new(status, shape, error.message).query_code(query)
+}

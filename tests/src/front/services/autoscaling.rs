@@ -1,0 +1,94 @@
+//! Application Auto Scaling (awsJson 1.1, `AnyScaleFrontendService`): limits of desired counts.
+
+use super::input::{number, page, text, texts};
+use super::{Performed, refused};
+use crate::front::protocol::Refusal;
+use serde_json::{Value, json};
+use simulation::world::World;
+use simulation::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, ScalableTarget};
+
+/// The largest page (API reference, `MaxResults`), and the page where none is asked for.
+const LARGEST_PAGE: usize = 50;
+/// The one dimension of ECS.
+const DESIRED_COUNT: &str = "ecs:service:DesiredCount";
+
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+    Some(match operation {
+        "DescribeScalableTargets" => describe_scalable_targets(world, input),
+        "RegisterScalableTarget" => register_scalable_target(world, input),
+        _ => return None,
+    })
+}
+
+fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
+    let request = DescribeScalableTargets {
+        service_namespace: required(input, "ServiceNamespace")?,
+        resource_ids: texts(input, "ResourceIds"),
+        scalable_dimension: dimension(input)?,
+    };
+    if request.resource_ids.len() > LARGEST_PAGE {
+        return Err(invalid("ResourceIds has at most 50 members"));
+    }
+    let size = match number(input, "MaxResults").map(usize::try_from) {
+        None => LARGEST_PAGE,
+        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        Some(_) => return Err(invalid("MaxResults must be between 1 and 50")),
+    };
+    let targets = world.describe_scalable_targets(request).map_err(refused)?;
+    let (targets, next) = page(targets, text(input, "NextToken"), size)
+        .ok_or_else(|| Refusal::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
+    let arn = |target: &ScalableTarget| arn(world, &target.resource_id);
+    let targets: Vec<Value> = targets
+        .iter()
+        .map(|target| {
+            let mut described = json!(target);
+            described["ScalableTargetARN"] = arn(target).into();
+            described
+        })
+        .collect();
+    let mut answer = json!({"ScalableTargets": targets});
+    if let Some(next) = next {
+        answer["NextToken"] = next.into();
+    }
+    Ok(answer)
+}
+
+fn register_scalable_target(world: &mut World, input: &Value) -> Performed {
+    required(input, "ServiceNamespace")?;
+    let resource_id = required(input, "ResourceId")?;
+    required(input, "ScalableDimension")?;
+    dimension(input)?;
+    let request: RegisterScalableTarget = serde_json::from_value(input.clone())
+        .map_err(|error| Refusal::sender("SerializationException", error.to_string()))?;
+    world.register_scalable_target(request).map_err(refused)?;
+    Ok(json!({"ScalableTargetARN": arn(world, &resource_id)}))
+}
+
+/// AWS's have a random id; here it follows from the resource.
+fn arn(world: &World, resource_id: &str) -> String {
+    let settings = world.settings();
+    let id: String = resource_id.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let id: String = id.chars().rev().take(32).collect();
+    format!("arn:aws:application-autoscaling:{}:{}:scalable-target/{id}", settings.region, settings.account)
+}
+
+fn dimension(input: &Value) -> Result<Option<String>, Refusal> {
+    match text(input, "ScalableDimension") {
+        None => Ok(None),
+        Some(DESIRED_COUNT) => Ok(Some(DESIRED_COUNT.to_owned())),
+        Some(_) => Err(invalid("Unsupported service namespace, resource type or scalable dimension")),
+    }
+}
+
+fn required(input: &Value, name: &str) -> Result<String, Refusal> {
+    text(input, name).map(str::to_owned).ok_or_else(|| {
+        let name = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
+        invalid(&format!(
+            "1 validation error detected: Value at '{name}' failed to satisfy constraint: Member must not be null"
+        ))
+    })
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::sender("ValidationException", message)
+}

@@ -1,0 +1,169 @@
+//! ECS (awsJson 1.1, `AmazonEC2ContainerServiceV20141113`): services, task definitions, tasks.
+
+use super::input::{number, page, text, texts};
+use super::{Performed, refused};
+use crate::front::protocol::Refusal;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use simulation::world::World;
+use simulation::world::ecs::{ListTasks, RunTask, UpdateService};
+
+/// The largest page of `ListTasks` and `ListTaskDefinitions`, and the page where none is asked for (API reference).
+const LARGEST_PAGE: usize = 100;
+
+/// What the world makes something of in `UpdateService`.
+const UPDATE_FIELDS: [&str; 8] = [
+    "cluster",
+    "service",
+    "desiredCount",
+    "taskDefinition",
+    "forceNewDeployment",
+    "deploymentConfiguration",
+    "networkConfiguration",
+    "healthCheckGracePeriodSeconds",
+];
+
+/// What the world makes something of in `RunTask`, and what is accepted without a difference that anybody could see.
+const RUN_FIELDS: [&str; 16] = [
+    "cluster",
+    "taskDefinition",
+    "count",
+    "overrides",
+    "startedBy",
+    "clientToken",
+    "networkConfiguration",
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "group",
+    "tags",
+    "propagateTags",
+    "enableECSManagedTags",
+    "enableExecuteCommand",
+    "referenceId",
+];
+
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+    Some(match operation {
+        "DescribeServices" => describe_services(world, input),
+        "UpdateService" => update_service(world, input),
+        "DescribeTaskDefinition" => describe_task_definition(world, input),
+        "RegisterTaskDefinition" => register_task_definition(world, input),
+        "ListTaskDefinitions" => list_task_definitions(world, input),
+        "DescribeTasks" => describe_tasks(world, input),
+        "ListTasks" => list_tasks(world, input),
+        "RunTask" => run_task(world, input),
+        "StopTask" => stop_task(world, input),
+        _ => return None,
+    })
+}
+
+fn describe_services(world: &mut World, input: &Value) -> Performed {
+    let services = texts(input, "services");
+    let (found, failures) = world.describe_services(cluster(input), &services).map_err(refused)?;
+    Ok(json!({"services": found, "failures": failures}))
+}
+
+fn update_service(world: &mut World, input: &Value) -> Performed {
+    modelled(input, &UPDATE_FIELDS)?;
+    let request: UpdateService = read(input)?;
+    let service = world.update_service(request).map_err(refused)?;
+    Ok(json!({"service": service}))
+}
+
+fn describe_task_definition(world: &mut World, input: &Value) -> Performed {
+    let reference = text(input, "taskDefinition")
+        .ok_or_else(|| Refusal::sender("ClientException", "TaskDefinition cannot be empty"))?;
+    let definition = world.describe_task_definition(reference).map_err(refused)?;
+    let mut answer = json!({"taskDefinition": definition.wire()});
+    if texts(input, "include").iter().any(|what| what == "TAGS") {
+        answer["tags"] = definition.tags;
+    }
+    Ok(answer)
+}
+
+fn register_task_definition(world: &mut World, input: &Value) -> Performed {
+    let definition = world.register_task_definition(input.clone()).map_err(refused)?;
+    Ok(json!({"taskDefinition": definition.wire(), "tags": definition.tags}))
+}
+
+fn list_task_definitions(world: &mut World, input: &Value) -> Performed {
+    let newest_first = match text(input, "sort") {
+        None | Some("ASC") => false,
+        Some("DESC") => true,
+        Some(other) => return Err(invalid(&format!("Invalid sort order: {other}"))),
+    };
+    match text(input, "status") {
+        None | Some("ACTIVE") => {}
+        Some(other) => return Err(not_modelled(&format!("list of {other} task definitions"))),
+    }
+    let arns = world.list_task_definitions(text(input, "familyPrefix"), newest_first).map_err(refused)?;
+    paged("taskDefinitionArns", arns, input)
+}
+
+fn describe_tasks(world: &mut World, input: &Value) -> Performed {
+    let tasks = texts(input, "tasks");
+    let (found, failures) = world.describe_tasks(cluster(input), &tasks).map_err(refused)?;
+    Ok(json!({"tasks": found, "failures": failures}))
+}
+
+fn list_tasks(world: &mut World, input: &Value) -> Performed {
+    let request: ListTasks = read(input)?;
+    let arns = world.list_tasks(request).map_err(refused)?;
+    paged("taskArns", arns, input)
+}
+
+fn run_task(world: &mut World, input: &Value) -> Performed {
+    modelled(input, &RUN_FIELDS)?;
+    let request: RunTask = read(input)?;
+    let ran = world.run_task(request).map_err(refused)?;
+    Ok(json!({"tasks": ran.tasks, "failures": ran.failures}))
+}
+
+fn stop_task(world: &mut World, input: &Value) -> Performed {
+    let task = text(input, "task").ok_or_else(|| invalid("Task cannot be empty."))?;
+    let task = world.stop_task(cluster(input), task, text(input, "reason")).map_err(refused)?;
+    Ok(json!({"task": task}))
+}
+
+/// The cluster that is named; none is the default one.
+fn cluster(input: &Value) -> &str {
+    text(input, "cluster").unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(input: &Value) -> Result<T, Refusal> {
+    serde_json::from_value(input.clone()).map_err(|error| Refusal::sender("SerializationException", error.to_string()))
+}
+
+/// What the world would drop in silence is refused.
+fn modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
+    let given = input.as_object().into_iter().flatten();
+    match given.map(|(name, _)| name).find(|name| !fields.contains(&name.as_str())) {
+        Some(name) => Err(not_modelled(name)),
+        None => Ok(()),
+    }
+}
+
+fn paged(name: &str, all: Vec<String>, input: &Value) -> Performed {
+    let size = match number(input, "maxResults").map(usize::try_from) {
+        None => LARGEST_PAGE,
+        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        Some(_) => return Err(invalid("Invalid maxResults: it must be between 1 and 100")),
+    };
+    let (page, next) =
+        page(all, text(input, "nextToken"), size).ok_or_else(|| invalid("Invalid token in nextToken"))?;
+    let mut answer = json!({name: page});
+    if let Some(next) = next {
+        answer["nextToken"] = next.into();
+    }
+    Ok(answer)
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::sender("InvalidParameterException", message)
+}
+
+/// AWS would do it; the world cannot. A status that AWS never answers, so that nobody takes it for AWS's word.
+fn not_modelled(what: &str) -> Refusal {
+    Refusal::new(501, "NotModelled", format!("the world has no {what}"))
+}

@@ -1,0 +1,55 @@
+//! The operations of each service over the world: a tree in, a tree out.
+//!
+//! Whether something is done or refused is the world's to say; here the shapes are taken apart and put together, and what
+//! AWS refuses for its shape alone is refused.
+
+mod alarms;
+mod autoscaling;
+mod balancer;
+mod balancer_actions;
+mod ecs;
+mod input;
+
+use super::protocol::{Protocol, Refusal};
+use super::route::{AUTOSCALING, CLOUDWATCH, ECS, ELBV2, Route};
+use serde_json::Value;
+use simulation::world::{ApiError, World};
+
+/// What an operation answers.
+type Performed = Result<Value, Refusal>;
+
+/// Does the operation; none: there is none of that name here.
+pub(super) fn perform(world: &mut World, route: &Route, input: &Value) -> Option<Performed> {
+    if !route.own {
+        return None;
+    }
+    match route.service.as_str() {
+        ECS => ecs::perform(world, &route.operation, input),
+        ELBV2 => balancer::perform(world, &route.operation, input),
+        CLOUDWATCH => alarms::perform(world, &route.operation, input),
+        AUTOSCALING => autoscaling::perform(world, &route.operation, input),
+        _ => None,
+    }
+}
+
+/// The answer to an operation that is not spoken here.
+pub(super) fn unknown_operation(route: &Route) -> Refusal {
+    match route.protocol {
+        Protocol::AwsQuery => Refusal::sender(
+            "InvalidAction",
+            format!("Could not find operation {} for version 2015-12-01", route.operation),
+        ),
+        Protocol::RpcV2Cbor | Protocol::RestJson => {
+            Refusal::new(404, "UnknownOperationException", format!("The operation {} is not known", route.operation))
+        }
+        Protocol::AwsJson10 | Protocol::AwsJson11 => Refusal::sender(
+            "UnknownOperationException",
+            format!("The requested operation {} is not recognized by the service.", route.operation),
+        ),
+    }
+}
+
+/// The world's no, in the protocol's shape.
+fn refused(error: ApiError) -> Refusal {
+    Refusal::new(error.http_status(), error.code, error.message)
+}
