@@ -109,10 +109,7 @@ fn hook(at: At<'_>, path: &str, point: HookPoint, found: &mut Found) -> Option<H
 
 fn run(at: At<'_>, path: &str, found: &mut Found) -> Option<(Option<String>, Vec<String>)> {
     let fields = Fields::new(at, path, &TASK, found)?;
-    let container = match fields.get("container") {
-        Some((at, path)) => Some(container_name(at, &path, found)),
-        None => None,
-    };
+    let container = fields.get("container").map(|(at, path)| container_name(at, &path, found));
     let command = match fields.get("command") {
         Some((at, path)) => command(at, &path, found),
         None => Some(Vec::new()),

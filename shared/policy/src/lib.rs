@@ -14,8 +14,10 @@
 //! | `read` | application, services, environments |
 //! | `target` | one target: pair, strategy, alarms, deadlines |
 //! | `hooks` | a target's hooks |
+//! | `changes` | what applying one policy after another changes |
 
 mod arn;
+mod changes;
 pub mod file;
 mod hooks;
 mod problem;
@@ -25,6 +27,7 @@ mod target;
 mod tree;
 mod walk;
 
+pub use changes::{Change, changes, notation};
 pub use file::schema;
 pub use problem::{MOST_PROBLEMS, Problem, Problems};
 pub use read::{LARGEST_POLICY, MOST_TARGETS, parse, parse_bytes};

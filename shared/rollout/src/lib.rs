@@ -18,6 +18,7 @@
 //! | [`look`](look()) | what must be read before the next decision |
 //! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
+//! | [`plan`] | what a deployment would do: the same decision, rehearsed |
 
 pub mod command;
 pub mod decide;
@@ -25,6 +26,7 @@ pub mod effect;
 pub mod journal;
 pub mod look;
 pub mod names;
+pub mod plan;
 pub mod policy;
 pub mod release;
 pub mod snapshot;

@@ -1,0 +1,236 @@
+//! What an application of the file would change, in the file's own words.
+//!
+//! Both policies are written out in the file's notation, defaults included, and compared key by key: a change of a
+//! default that a target takes over is a change of that target.
+
+use rollout::policy::{HookAction, HookPoint, MissingData, Policy, ServicePolicy, TagRule, TargetPolicy, Trigger};
+use rollout::{Name, TargetId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The longest value that is written out, in characters.
+const LONGEST_VALUE: usize = 200;
+
+/// One difference between two policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where in the file: `environments.prod.targets.api.strategy.bake`.
+    pub path: String,
+    /// The target that it is a change of; none: of a service or an environment.
+    pub target: Option<TargetId>,
+    /// What stood there, in the file's notation; none: nothing, it is new.
+    pub before: Option<String>,
+    /// What stands there now; none: nothing, it was taken away.
+    pub after: Option<String>,
+}
+
+/// The differences from `before` to `after`, in the file's order; all of it where there was nothing before.
+#[must_use]
+pub fn changes(before: Option<&Policy>, after: &Policy) -> Vec<Change> {
+    let old = before.map_or_else(|| json!({"services": {}, "environments": {}}), notation);
+    let mut changes = Vec::new();
+    compare(&after.application, &mut Vec::new(), &old, &notation(after), &mut changes);
+    changes
+}
+
+fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value, changes: &mut Vec<Change>) {
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        if old != new {
+            changes.push(change(application, path, Some(old), Some(new)));
+        }
+        return;
+    };
+    for (key, value) in before {
+        if !after.contains_key(key) {
+            path.push(key.clone());
+            changes.push(change(application, path, Some(value), None));
+            path.pop();
+        }
+    }
+    for (key, value) in after {
+        path.push(key.clone());
+        match before.get(key) {
+            Some(old) => compare(application, path, old, value, changes),
+            // A whole new environment is told target by target.
+            None if path.len() == 2 && path[0] == "environments" => {
+                compare(application, path, &json!({"targets": {}}), value, changes);
+            }
+            None => changes.push(change(application, path, None, Some(value))),
+        }
+        path.pop();
+    }
+}
+
+fn change(application: &Name, path: &[String], before: Option<&Value>, after: Option<&Value>) -> Change {
+    let target = match path {
+        [environments, environment, targets, service, ..] if environments == "environments" && targets == "targets" => {
+            TargetId::parse(&format!("{application}/{service}/{environment}")).ok()
+        }
+        _ => None,
+    };
+    Change { path: path.join("."), target, before: before.map(words), after: after.map(words) }
+}
+
+fn words(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The policy in the file's notation, every default written out: reading it again gives the same policy.
+#[must_use]
+pub fn notation(policy: &Policy) -> Value {
+    let services = map(&policy.services, service);
+    let environments = map(&policy.environments, |environment| {
+        let trigger = match environment.trigger {
+            Trigger::Push => "push",
+            Trigger::Manual => "manual",
+        };
+        json!({"trigger": trigger, "targets": map(&environment.targets, target)})
+    });
+    json!({"application": policy.application, "services": services, "environments": environments})
+}
+
+fn map<T>(entries: &std::collections::BTreeMap<Name, T>, value: impl Fn(&T) -> Value) -> Value {
+    Value::Object(entries.iter().map(|(name, entry)| (name.to_string(), value(entry))).collect::<Map<_, _>>())
+}
+
+fn service(service: &ServicePolicy) -> Value {
+    let tags = match &service.tags {
+        TagRule::Glob(pattern) => json!({"glob": pattern}),
+        TagRule::Regex(pattern) => json!({"regex": pattern}),
+        TagRule::Semver(range) => json!({"semver": range}),
+    };
+    json!({"repository": service.repository, "tags": tags, "paused": service.paused})
+}
+
+fn target(target: &TargetPolicy) -> Value {
+    let (pair, strategy, deadlines) = (&target.pair, &target.strategy, &target.deadlines);
+    let side = |side: &rollout::policy::Side| json!({"service": side.service, "target_group": side.target_group});
+    let steps: Vec<Value> = strategy
+        .steps
+        .iter()
+        .map(|step| json!({"traffic": step.traffic.to_string(), "hold": step.hold.to_string()}))
+        .collect();
+    let alarms: Vec<Value> = target
+        .alarms
+        .iter()
+        .map(|alarm| {
+            let missing = match alarm.missing {
+                MissingData::Wait => "wait",
+                MissingData::Healthy => "healthy",
+                MissingData::Unhealthy => "unhealthy",
+            };
+            json!({"name": alarm.name, "missing": missing})
+        })
+        .collect();
+    let hooks =
+        |point: HookPoint| -> Vec<Value> { target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect() };
+    let mut value = json!({
+        "cluster": pair.cluster,
+        "container": pair.container,
+        "blue": side(&pair.blue),
+        "green": side(&pair.green),
+        "rules": pair.rules,
+        "strategy": {
+            "steps": steps,
+            "bake": strategy.bake.to_string(),
+            "keep_warm": strategy.keep_warm.to_string(),
+            "green_capacity": strategy.green_capacity.to_string(),
+            "drain": strategy.drain.to_string(),
+        },
+        "alarms": alarms,
+        "hooks": {
+            "before_traffic": hooks(HookPoint::BeforeTraffic),
+            "test_traffic": hooks(HookPoint::TestTraffic),
+            "after_traffic": hooks(HookPoint::AfterTraffic),
+        },
+        "deadlines": {
+            "preflight": deadlines.preflight.to_string(),
+            "register": deadlines.register.to_string(),
+            "healthy": deadlines.healthy.to_string(),
+            "shift": deadlines.shift.to_string(),
+            "retire": deadlines.retire.to_string(),
+            "rollback": deadlines.rollback.to_string(),
+        },
+    });
+    if let (Some(rule), Some(entries)) = (&pair.test_rule, value.as_object_mut()) {
+        entries.insert("test_rule".to_owned(), json!(rule));
+    }
+    value
+}
+
+fn hook(hook: &rollout::policy::Hook) -> Value {
+    let deadline = hook.deadline.to_string();
+    match &hook.run {
+        HookAction::Lambda { function } => json!({"name": hook.name, "lambda": function, "deadline": deadline}),
+        HookAction::Task { container, command } => {
+            json!({"name": hook.name, "task": {"container": container, "command": command}, "deadline": deadline})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    const EXAMPLE: &str = include_str!("../examples/switchback.yaml");
+
+    #[test]
+    fn what_is_written_out_is_read_again_as_it_was() {
+        let policy = parse(EXAMPLE).expect("sound");
+        let again = parse(&notation(&policy).to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(again, policy);
+        assert_eq!(changes(Some(&policy), &again), []);
+    }
+
+    #[test]
+    fn a_change_says_where_and_from_what_to_what() {
+        let before = parse(EXAMPLE).expect("sound");
+        let after = EXAMPLE
+            .replace("bake: 30m", "bake: 45m")
+            .replace("bake: 2m", "bake: 3m")
+            .replace("paused: true ", "paused: false ")
+            .replace("        test_rule: arn", "        #");
+        let after = parse(&after).unwrap_or_else(|problems| panic!("{problems}"));
+        let told: Vec<_> = changes(Some(&before), &after)
+            .into_iter()
+            .map(|change| {
+                let target = change.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+                format!(
+                    "{target} {}: {} -> {}",
+                    change.path,
+                    change.before.unwrap_or_default(),
+                    change.after.unwrap_or_default()
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "shop/api/dev environments.dev.targets.api.strategy.bake: 2m -> 3m",
+                "shop/api/prod environments.prod.targets.api.test_rule: arn:aws:elasticloadbalancing:eu-central-1:\
+                 444455556666:listener-rule/app/shop/2123456789abcdef/3123456789abcdef/6123456789abcdef -> ",
+                "shop/api/prod environments.prod.targets.api.strategy.bake: 30m -> 45m",
+                "- services.worker-api.paused: true -> false",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_first_application_names_every_target() {
+        let policy = parse(EXAMPLE).expect("sound");
+        let told = changes(None, &policy);
+        let targets: Vec<_> =
+            told.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
+        assert_eq!(targets, ["shop/api/dev", "shop/api/prod"]);
+        assert!(told.iter().all(|change| change.before.is_none()));
+        assert!(told.iter().all(|change| change.after.as_ref().is_some_and(|after| after.chars().count() <= 201)));
+    }
+}
