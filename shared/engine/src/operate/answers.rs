@@ -1,0 +1,191 @@
+//! Requests and answers as they travel, JSON on both sides. Stable: scripts read them.
+
+use policy::Change;
+use rollout::journal::JournalEntry;
+use rollout::plan::Plan;
+use rollout::policy::Trigger;
+use rollout::target::{DeploymentRecord, TargetState};
+use rollout::{Command, CommandId, Release, TargetId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Apply a policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The text of a `switchback.yaml`.
+    pub text: String,
+}
+
+/// What became of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyAnswer {
+    /// Whose policy it is.
+    pub application: String,
+    /// The version that stands now.
+    pub version: u64,
+    /// The text was applied already; nothing was written.
+    pub unchanged: bool,
+    /// What is different from the version before.
+    pub changes: Vec<Change>,
+    /// What whoever applied it should know: a target went away while a deployment runs there.
+    pub warnings: Vec<String>,
+}
+
+/// Look ahead: at what a file would change, at what a deployment would do, or at both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The text of a `switchback.yaml`; none: what is applied.
+    pub text: Option<String>,
+    /// The target of a deployment to be looked at.
+    pub target: Option<TargetId>,
+    /// Its release, as [`DeployRequest::release`]; none: the latest.
+    pub release: Option<String>,
+}
+
+/// What would happen. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanAnswer {
+    /// Version of the application's policy that stands; none: there is none yet.
+    pub version: Option<u64>,
+    /// What applying the text would change; none: no text was given.
+    pub changes: Option<Vec<Change>>,
+    /// What the deployment would do; none: no target was given.
+    pub deployment: Option<Plan>,
+}
+
+/// Bring a release to a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeployRequest {
+    /// A tag, a digest, at least 7 of its first hexadecimal digits, or `latest` (the newest push).
+    pub release: String,
+    /// Why, in the asker's words; may be empty unless alarms are overridden.
+    pub reason: String,
+    /// Alarms that may fire at the start, taken upon themselves by the asker.
+    pub despite_alarms: BTreeSet<String>,
+    /// The asker's own key: asking twice with one key is asking once. None: every asking is a new one.
+    pub request: Option<String>,
+}
+
+/// End the running deployment, traffic back to the stable side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbortRequest {
+    /// Only if this deployment is the running one; none: whichever runs.
+    pub deployment: Option<u64>,
+    /// Why, in the asker's words; never empty.
+    pub reason: String,
+    /// As [`DeployRequest::request`].
+    pub request: Option<String>,
+}
+
+/// Bring back what was there before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Why, in the asker's words; never empty.
+    pub reason: String,
+    /// As [`DeployRequest::request`].
+    pub request: Option<String>,
+}
+
+/// A command was taken down. What becomes of it is told by status, history and journal:
+/// - with `deployment`: by that deployment's record;
+/// - else by the first history entry numbered above `last_deployment` (of `release`, for a deploy), or by a
+///   `command_refused` entry of the asker's with a sequence above `last_entry`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAnswer {
+    /// Of whom it was asked.
+    pub target: TargetId,
+    /// The command's identity.
+    pub command: CommandId,
+    /// False: a command with this key was given before, and nothing was added.
+    pub new: bool,
+    /// The target was woken; if not, the sweeper does it within a minute.
+    pub woken: bool,
+    /// What is to be deployed, for a deploy.
+    pub release: Option<Release>,
+    /// The deployment that carries the command, where that is known already.
+    pub deployment: Option<u64>,
+    /// Number of the target's newest deployment when it was asked, 0 before the first.
+    pub last_deployment: u64,
+    /// Sequence of the target's newest journal entry when it was asked, 0 before the first.
+    pub last_entry: u64,
+}
+
+/// All targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetsAnswer {
+    /// By application, environment and service.
+    pub targets: Vec<TargetSummary>,
+    /// The time of the answer.
+    pub at: Timestamp,
+}
+
+/// A target in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetSummary {
+    /// Which.
+    pub target: TargetId,
+    /// What starts a deployment there.
+    pub trigger: Trigger,
+    /// Version of its application's policy.
+    pub policy_version: u64,
+    /// Tag of the stable release; none: nothing was deployed yet, or it was there before Switchback.
+    pub stable: Option<String>,
+    /// The running deployment.
+    pub running: Option<RunningSummary>,
+    /// Tag of the release that waits for its end.
+    pub queued: Option<String>,
+}
+
+/// A running deployment in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningSummary {
+    /// Its number.
+    pub number: u64,
+    /// Its release's tag.
+    pub tag: String,
+    /// Its stage's name.
+    pub stage: String,
+    /// Since when it is there.
+    pub since: Timestamp,
+}
+
+/// All that is known of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// What is remembered, with what is waited for and why.
+    pub state: TargetState,
+    /// Version of the policy that names it; none: no applied policy names it any more.
+    pub policy_version: Option<u64>,
+    /// What starts a deployment there.
+    pub trigger: Option<Trigger>,
+    /// Commands that no decision has taken in yet, oldest first.
+    pub commands: Vec<Command>,
+    /// The time of the answer.
+    pub at: Timestamp,
+}
+
+/// Deployments of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryAnswer {
+    /// Newest first.
+    pub deployments: Vec<DeploymentRecord>,
+}
+
+/// Journal entries of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalAnswer {
+    /// Oldest first.
+    pub entries: Vec<JournalEntry>,
+}
+
+/// Releases of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasesAnswer {
+    /// Newest push first.
+    pub releases: Vec<Release>,
+}

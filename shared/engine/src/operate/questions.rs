@@ -1,0 +1,132 @@
+//! Targets, status, history, journal, releases.
+
+use super::answers::{
+    HistoryAnswer, JournalAnswer, ReleasesAnswer, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
+};
+use super::{MOST_LISTED, Operations, Refusal, unknown_target};
+use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
+use futures::StreamExt as _;
+use futures::future::try_join;
+use futures::stream;
+use rollout::policy::Trigger;
+use rollout::target::TargetState;
+use rollout::{Name, TargetId};
+
+/// How many items are read at a time.
+const AT_A_TIME: usize = 16;
+
+impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+    /// The targets of one application, or of all.
+    ///
+    /// # Errors
+    /// [`Refusal`]: an unknown application, or a ledger that did not answer.
+    pub async fn targets(&self, application: Option<&Name>) -> Result<TargetsAnswer, Refusal> {
+        let policies: Vec<Applied> = match application {
+            Some(application) => vec![self.applied(application).await?],
+            None => {
+                let names = self.ledger.applications().await?;
+                let read = stream::iter(&names).map(|name| self.ledger.policy(name)).buffered(AT_A_TIME);
+                let read: Vec<_> = read.collect().await;
+                read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+            }
+        };
+        let targets = policies.iter().flat_map(|applied| applied.policy.targets().map(move |(id, _)| (applied, id)));
+        let summaries: Vec<Result<TargetSummary, Refusal>> = stream::iter(targets)
+            .map(|(applied, target)| async move {
+                let state = self.ledger.state(&target).await?;
+                Ok(summary(applied, target, state))
+            })
+            .buffered(AT_A_TIME)
+            .collect()
+            .await;
+        Ok(TargetsAnswer { targets: summaries.into_iter().collect::<Result<_, _>>()?, at: self.clock.now() })
+    }
+
+    /// All that is known of one target: one that a policy names, or that something was ever deployed to.
+    ///
+    /// # Errors
+    /// [`Refusal`]: an unknown target, or a ledger that did not answer.
+    pub async fn status(&self, target: &TargetId) -> Result<TargetStatus, Refusal> {
+        let (state, commands) = try_join(self.ledger.state(target), self.ledger.commands(target)).await?;
+        let applied = self.ledger.policy(&target.application).await?;
+        let named = applied.as_ref().filter(|applied| applied.policy.target(target).is_some());
+        let trigger = named.map(|applied| trigger(applied, target));
+        let policy_version = named.map(|applied| applied.version);
+        let state = match (state, named, &applied) {
+            (Some(state), ..) => state,
+            (None, Some(_), _) => TargetState::new(target.clone()),
+            (None, None, Some(applied)) => return Err(unknown_target(target, applied)),
+            (None, None, None) => return Err(self.no_application(target).await),
+        };
+        Ok(TargetStatus { state, policy_version, trigger, commands, at: self.clock.now() })
+    }
+
+    async fn no_application(&self, target: &TargetId) -> Refusal {
+        match self.applied(&target.application).await {
+            Err(refusal) => refusal,
+            Ok(applied) => unknown_target(target, &applied),
+        }
+    }
+
+    /// The newest deployments of a target, at most [`MOST_LISTED`].
+    ///
+    /// # Errors
+    /// [`Refusal`]: an unknown target, or a ledger that did not answer.
+    pub async fn history(&self, target: &TargetId, limit: usize) -> Result<HistoryAnswer, Refusal> {
+        self.known_state(target).await?;
+        Ok(HistoryAnswer { deployments: self.ledger.history(target, limit.min(MOST_LISTED)).await? })
+    }
+
+    /// Journal entries of a target above `after`, or the newest without it; at most [`MOST_LISTED`].
+    ///
+    /// # Errors
+    /// [`Refusal`]: an unknown target, or a ledger that did not answer.
+    pub async fn journal(&self, target: &TargetId, after: Option<u64>, limit: usize) -> Result<JournalAnswer, Refusal> {
+        self.known_state(target).await?;
+        let limit = limit.min(MOST_LISTED);
+        let entries = match after {
+            Some(after) => self.ledger.journal(target, after, limit).await?,
+            None => self.ledger.journal_tail(target, limit).await?,
+        };
+        Ok(JournalAnswer { entries })
+    }
+
+    /// The newest releases of a service, at most [`MOST_LISTED`].
+    ///
+    /// # Errors
+    /// [`Refusal`]: an unknown application or service, or a ledger that did not answer.
+    pub async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<ReleasesAnswer, Refusal> {
+        let applied = self.applied(application).await?;
+        if !applied.policy.services.contains_key(service) {
+            return Err(Refusal::unknown(
+                "unknown_service",
+                format!("version {} of {application}'s policy has no service `{service}`", applied.version),
+                applied.policy.services.keys().map(ToString::to_string),
+                "name one of those",
+            ));
+        }
+        Ok(ReleasesAnswer { releases: self.ledger.releases(application, service, limit.min(MOST_LISTED)).await? })
+    }
+}
+
+fn trigger(applied: &Applied, target: &TargetId) -> Trigger {
+    applied.policy.environments.get(&target.environment).map_or(Trigger::Manual, |environment| environment.trigger)
+}
+
+fn summary(applied: &Applied, target: TargetId, state: Option<TargetState>) -> TargetSummary {
+    let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
+    let running = state.running.map(|running| RunningSummary {
+        number: running.number,
+        tag: running.release.tag,
+        stage: running.stage.name().to_owned(),
+        since: running.stage_entered_at,
+    });
+    TargetSummary {
+        trigger: trigger(applied, &target),
+        target,
+        policy_version: applied.version,
+        stable: state.stable.and_then(|stable| stable.release).map(|release| release.tag),
+        running,
+        queued: state.queued.map(|queued| queued.release.tag),
+    }
+}

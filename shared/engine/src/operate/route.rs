@@ -1,0 +1,162 @@
+//! HTTP's method, path, query and body to operations, without an HTTP library: text in, a status and JSON out.
+
+use super::{ErrorBody, MOST_LISTED, Operations, Refusal};
+use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use rollout::{Name, TargetId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The largest body, in bytes: the largest policy file, written as JSON text with every character escaped, fits.
+pub const LARGEST_BODY: usize = 2 * 1024 * 1024;
+
+/// Everything that can be asked. `{a}/{s}/{e}` are application, service and environment.
+pub const ROUTES: [&str; 10] = [
+    "POST /v1/apply",
+    "POST /v1/plan",
+    "GET /v1/targets?application=",
+    "GET /v1/targets/{a}/{s}/{e}",
+    "GET /v1/targets/{a}/{s}/{e}/history?limit=",
+    "GET /v1/targets/{a}/{s}/{e}/journal?after=&limit=",
+    "POST /v1/targets/{a}/{s}/{e}/deploy",
+    "POST /v1/targets/{a}/{s}/{e}/abort",
+    "POST /v1/targets/{a}/{s}/{e}/rollback",
+    "GET /v1/releases/{a}/{s}?limit=",
+];
+
+const USUAL_LIMIT: usize = 50;
+
+impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+    /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `caller` is the
+    /// caller's proven identity. Errors all have the shape of [`ErrorBody`].
+    pub async fn route(&self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {
+        let answer = self.dispatch(method, path, query, body, caller).await;
+        match answer {
+            Ok(body) => (200, body),
+            Err(error) => {
+                tracing::info!(http.status = error.status, error.code = %error.code, method, path, caller, "refused: {error}");
+                let status = error.status;
+                (status, serde_json::to_value(ErrorBody { error }).unwrap_or_default())
+            }
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: &str,
+        caller: &str,
+    ) -> Result<Value, Refusal> {
+        if body.len() > LARGEST_BODY {
+            let message = format!("the body has {} bytes, at most {LARGEST_BODY} are read", body.len());
+            return Err(Refusal::new(413, "too_large", message));
+        }
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match (method, parts.as_slice()) {
+            ("POST", ["v1", "apply"]) => to_json(self.apply(&read(body)?, caller).await?),
+            ("POST", ["v1", "plan"]) => to_json(self.plan(&read(body)?, caller).await?),
+            ("GET", ["v1", "targets"]) => {
+                let application = parameter(query, "application").map(|text| name(text, "application")).transpose()?;
+                to_json(self.targets(application.as_ref()).await?)
+            }
+            ("GET", ["v1", "targets", a, s, e]) => to_json(self.status(&target(a, s, e)?).await?),
+            ("GET", ["v1", "targets", a, s, e, "history"]) => {
+                to_json(self.history(&target(a, s, e)?, limit(query)?).await?)
+            }
+            ("GET", ["v1", "targets", a, s, e, "journal"]) => {
+                let after = parameter(query, "after").map(|text| number(text, "after")).transpose()?;
+                to_json(self.journal(&target(a, s, e)?, after, limit(query)?).await?)
+            }
+            ("POST", ["v1", "targets", a, s, e, "deploy"]) => {
+                to_json(self.deploy(&target(a, s, e)?, &read(body)?, caller).await?)
+            }
+            ("POST", ["v1", "targets", a, s, e, "abort"]) => {
+                to_json(self.abort(&target(a, s, e)?, &read(body)?, caller).await?)
+            }
+            ("POST", ["v1", "targets", a, s, e, "rollback"]) => {
+                to_json(self.rollback(&target(a, s, e)?, &read(body)?, caller).await?)
+            }
+            ("GET", ["v1", "releases", a, s]) => {
+                let (application, service) = (name(a, "application")?, name(s, "service")?);
+                to_json(self.releases(&application, &service, limit(query)?).await?)
+            }
+            _ => Err(no_route(method, path, &parts)),
+        }
+    }
+}
+
+fn no_route(method: &str, path: &str, parts: &[&str]) -> Refusal {
+    let fits = |route: &&str| {
+        let pattern = route.split_once(' ').map_or("", |(_, path)| path.split('?').next().unwrap_or(path));
+        let pattern: Vec<&str> = pattern.split('/').skip(1).collect();
+        pattern.len() == parts.len()
+            && pattern.iter().zip(parts).all(|(wanted, found)| wanted.starts_with('{') || wanted == found)
+    };
+    let allowed: Vec<&str> =
+        ROUTES.iter().filter(|route| fits(route)).filter_map(|route| route.split(' ').next()).collect();
+    let shown: String = path.chars().take(200).collect();
+    if allowed.is_empty() {
+        let message = format!("there is nothing at `{shown}`; there are: {}", ROUTES.join(", "));
+        return Refusal::new(404, "unknown_route", message);
+    }
+    let method: String = method.chars().take(20).collect();
+    Refusal::new(405, "wrong_method", format!("`{shown}` does not take {method}: use {}", allowed.join(" or ")))
+}
+
+fn to_json(answer: impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(answer)
+        .map_err(|error| Refusal::new(500, "unwritable", format!("the answer is no JSON: {error}")))
+}
+
+/// The body as a request.
+fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
+    let body = if body.trim().is_empty() { "{}" } else { body };
+    serde_json::from_str(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Refusal::request("invalid_request", format!("the body is not what is expected here: {error}"))
+        }
+        _ => Refusal::request("invalid_json", format!("the body is not JSON: {error}")),
+    })
+}
+
+fn target(application: &str, service: &str, environment: &str) -> Result<TargetId, Refusal> {
+    Ok(TargetId::new(name(application, "application")?, name(service, "service")?, name(environment, "environment")?))
+}
+
+fn name(text: &str, what: &str) -> Result<Name, Refusal> {
+    Name::new(text).map_err(|_| {
+        let shown: String = text.chars().take(80).collect();
+        let message =
+            format!("`{shown}` is not the name of an {what}: names are lower-case letters, digits and single hyphens");
+        Refusal::request("invalid_name", message.replace("an service", "a service"))
+    })
+}
+
+/// The value of a query parameter. Values here are names and numbers: nothing in them is ever percent-encoded.
+fn parameter<'q>(query: &'q str, key: &str) -> Option<&'q str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(found, value)| *found == key && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+fn number(text: &str, key: &str) -> Result<u64, Refusal> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Refusal::request("invalid_number", format!("`{key}` is `{shown}`: write a whole number"))
+    })
+}
+
+fn limit(query: &str) -> Result<usize, Refusal> {
+    match parameter(query, "limit") {
+        None => Ok(USUAL_LIMIT),
+        Some(text) => match usize::try_from(number(text, "limit")?) {
+            Ok(limit) if (1..=MOST_LISTED).contains(&limit) => Ok(limit),
+            _ => Err(Refusal::request("invalid_number", format!("`limit` must be 1 to {MOST_LISTED}"))),
+        },
+    }
+}
