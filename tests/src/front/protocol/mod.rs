@@ -66,7 +66,7 @@ impl Protocol {
         let mut structure = refusal.fields.clone();
         structure.insert("__type".to_owned(), Value::String(refusal.code.clone()));
         structure.insert("message".to_owned(), Value::String(refusal.message.clone()));
-        let mut headers = refusal.headers.clone();
+        let mut headers = Vec::new();
         let body = match self {
             Self::AwsQuery => xml::refusal(refusal.fault(), &refusal.code, &refusal.message, request_id).into_bytes(),
             Self::RpcV2Cbor => cbor::encode(&Value::Object(structure)),

@@ -15,21 +15,12 @@ pub struct Refusal {
     pub query_code: Option<String>,
     /// Further fields of the error's structure (JSON and CBOR).
     pub fields: Map<String, Value>,
-    /// Further headers.
-    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
     /// An error by status, code and message.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            query_code: None,
-            fields: Map::new(),
-            headers: Vec::new(),
-        }
+        Self { status, code: code.into(), message: message.into(), query_code: None, fields: Map::new() }
     }
 
     /// The caller's fault: status 400.
@@ -48,13 +39,6 @@ impl Refusal {
     #[must_use]
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// With one more header.
-    #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
         self
     }
 

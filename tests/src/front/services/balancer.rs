@@ -43,7 +43,7 @@ fn version(input: &Value) -> Result<(), Refusal> {
 
 fn describe_rules(world: &mut World, input: &Value) -> Performed {
     let (listener, arns) = (text(input, "ListenerArn"), texts(input, "RuleArns"));
-    if listener.is_some() == !arns.is_empty() {
+    if listener.is_some() != arns.is_empty() {
         return Err(invalid("You must specify either a listener ARN or one or more rule ARNs"));
     }
     let rules = world.describe_rules(listener, &arns).map_err(refused)?;
@@ -52,7 +52,7 @@ fn describe_rules(world: &mut World, input: &Value) -> Performed {
 
 fn describe_listeners(world: &mut World, input: &Value) -> Performed {
     let (balancer, arns) = (text(input, "LoadBalancerArn"), texts(input, "ListenerArns"));
-    if balancer.is_some() == !arns.is_empty() {
+    if balancer.is_some() != arns.is_empty() {
         return Err(invalid("You must specify either a load balancer ARN or one or more listener ARNs"));
     }
     let listeners = world.describe_listeners(balancer, &arns).map_err(refused)?;

@@ -1,0 +1,10 @@
+//! The wire front, driven with the real SDK clients: every operation, what is refused, and each fault.
+
+mod alarms;
+mod balancer;
+mod ecs;
+mod faults;
+mod functions;
+mod log;
+mod passing_on;
+mod scene;
