@@ -17,9 +17,8 @@
 //! | `hooks` | functions that are asked, tasks that are run |
 //! | `memory` | what was read in this pass and is needed again to write |
 //!
-//! Sequential calls: a look is one round trip, two where it asks for images or names hook tasks' clusters nowhere
-//! else known, three where a service is short of tasks and failed starts are looked for. Writing weights right after
-//! a look is one.
+//! Sequential calls: a look is one round trip; two where it asks for images; three where a service is short of tasks
+//! and failed starts are looked for. Writing weights right after a look is one.
 
 mod alarms;
 mod autoscaling;
@@ -37,6 +36,7 @@ use crate::error::Failure;
 use memory::Memory;
 use rollout::look::Look;
 use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
+use std::pin::Pin;
 
 pub use hooks::HOOK_CALL;
 
@@ -83,27 +83,29 @@ impl engine::Cloud for AwsCloud {
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
-        match effect {
+        // An SDK call's future has tens of kilobytes: each arm is boxed, or this one would have room for all of them.
+        let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
             Effect::RegisterTaskDefinition { like, container, image } => {
-                self.register_task_definition(like, container, image).await
+                Box::pin(self.register_task_definition(like, container, image))
             }
             Effect::UpdateService { slot, task_definition, desired } => {
-                self.update_service(pair, *slot, Some(task_definition), *desired).await
+                Box::pin(self.update_service(pair, *slot, Some(task_definition), *desired))
             }
-            Effect::SetDesired { slot, desired } => self.update_service(pair, *slot, None, *desired).await,
-            Effect::SetAutoscaling { slot, limits } => self.set_autoscaling(pair, *slot, *limits).await,
-            Effect::SetWeights { weights } => self.set_weights(pair, &pair.rules, *weights).await,
+            Effect::SetDesired { slot, desired } => Box::pin(self.update_service(pair, *slot, None, *desired)),
+            Effect::SetAutoscaling { slot, limits } => Box::pin(self.set_autoscaling(pair, *slot, *limits)),
+            Effect::SetWeights { weights } => Box::pin(self.set_weights(pair, &pair.rules, *weights)),
             Effect::SetTestRule { weights } => match &pair.test_rule {
-                Some(rule) => self.set_weights(pair, std::slice::from_ref(rule), *weights).await,
-                None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
+                Some(rule) => Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights)),
+                None => return Outcome::Refused { reason: "the policy names no test rule".to_owned() },
             },
-            Effect::AskHook { function, payload, .. } => self.ask_hook(function, payload).await,
+            Effect::AskHook { function, payload, .. } => Box::pin(self.ask_hook(function, payload)),
             Effect::StartTask { run, task_definition, container, command, like, .. } => {
                 let start = hooks::Start { run, task_definition, container, command };
-                self.start_task(pair, *like, &start).await
+                Box::pin(async move { self.start_task(pair, *like, &start).await })
             }
-            Effect::StopTask { task } => self.stop_task(pair, task).await,
-        }
+            Effect::StopTask { task } => Box::pin(self.stop_task(pair, task)),
+        };
+        performed.await
     }
 }
 

@@ -30,14 +30,15 @@ impl AwsCloud {
     pub(super) async fn look(&self, look: &Look) -> Snapshot {
         let pair = &look.pair;
         let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
+        // Boxed: together their futures would be larger than some threads' stacks.
         let (sides, blue_health, green_health, autoscaling, actions, alarms, hook_tasks) = join!(
-            self.ecs_sides(look),
-            self.target_health(&pair.blue.target_group),
-            self.target_health(&pair.green.target_group),
-            self.autoscaling(pair),
-            self.remembered_actions(&arns),
-            self.alarms(&look.alarms),
-            self.hook_tasks(pair, &look.hook_tasks),
+            Box::pin(self.ecs_sides(look)),
+            Box::pin(self.target_health(&pair.blue.target_group)),
+            Box::pin(self.target_health(&pair.green.target_group)),
+            Box::pin(self.autoscaling(pair)),
+            Box::pin(self.remembered_actions(&arns)),
+            Box::pin(self.alarms(&look.alarms)),
+            Box::pin(self.hook_tasks(pair, &look.hook_tasks)),
         );
         let [blue, green] = sides;
         let rule = |arn: &String| match actions.get(arn) {
@@ -84,8 +85,10 @@ impl AwsCloud {
         }
         match self.services(&look.pair, &slots).await {
             Ok(found) => {
-                let (blue, green) =
-                    join!(self.ecs_side(look, Slot::Blue, &found), self.ecs_side(look, Slot::Green, &found));
+                let (blue, green) = join!(
+                    Box::pin(self.ecs_side(look, Slot::Blue, &found)),
+                    Box::pin(self.ecs_side(look, Slot::Green, &found))
+                );
                 [blue, green]
             }
             Err(failure) => [Err(failure.reason().to_owned()), Err(failure.reason().to_owned())],
@@ -120,7 +123,7 @@ impl AwsCloud {
                 None => Ok(vec![]),
             }
         };
-        let (image, failed_starts) = join!(image, failed_starts);
+        let (image, failed_starts) = join!(Box::pin(image), Box::pin(failed_starts));
         Ok(EcsSide {
             image: image.map_err(|failure| failure.reason().to_owned())?,
             failed_starts: failed_starts.map_err(|failure| failure.reason().to_owned())?,
