@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 /// Why an invocation failed: `errorType` and `errorMessage` of the answer, of the dead letter and of the log line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     kind: &'static str,
     message: String,
@@ -40,6 +40,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+/// One line, with the type: this is how lambda_runtime logs it.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
     }
 }
 

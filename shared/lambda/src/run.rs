@@ -2,10 +2,12 @@
 
 use crate::{Failure, logging};
 use jiff::{SignedDuration, Timestamp};
-use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, Service, service_fn, tower};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
+use std::task::{Context, Poll};
 use tracing::Instrument as _;
+use tracing::instrument::Instrumented;
 
 /// What is left of an invocation's time when its work must be over: for the answer to be sent.
 const FOR_THE_ANSWER: SignedDuration = SignedDuration::from_secs(1);
@@ -22,7 +24,8 @@ pub struct Invocation {
 /// Serves events until the sandbox ends: `start` makes what all calls share, once, and must not call out; `handle`
 /// answers one event. Where `start` fails, every call is answered with its failure, so that whoever called learns why.
 ///
-/// A failure is logged here, once, with its type; a panic becomes an error answer by lambda_runtime's doing.
+/// A failure and a panic are logged once, by lambda_runtime, within the invocation's span; a panic becomes an error
+/// answer, too.
 pub fn run<S, A, R>(
     start: impl FnOnce() -> Result<S, Failure>,
     handle: impl AsyncFn(&S, A, &Invocation) -> Result<R, Failure>,
@@ -43,23 +46,39 @@ where
     let serve = |event: LambdaEvent<A>| async move {
         let (payload, context) = event.into_parts();
         let invocation = Invocation { until: until(context.deadline), request_id: context.request_id };
-        let span = tracing::info_span!("invocation", request_id = invocation.request_id);
-        async {
-            let answer = match state {
-                Ok(state) => handle(state, payload, &invocation).await,
-                Err(failure) => Err(failure.clone()),
-            };
-            answer.inspect_err(|failure| tracing::error!(error.kind = failure.kind(), "{failure}"))
+        match state {
+            Ok(state) => handle(state, payload, &invocation).await,
+            Err(failure) => Err(failure.clone()),
         }
-        .instrument(span)
-        .await
     };
-    match runtime.block_on(Runtime::new(service_fn(serve)).run()) {
+    let served = Runtime::new(service_fn(serve)).layer(tower::layer::layer_fn(InSpan));
+    match runtime.block_on(served.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error, "the runtime interface did not answer");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Everything that is done for an invocation happens in a span with its `request_id`.
+struct InSpan<S>(S);
+
+impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for InSpan<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Instrumented<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        let span = tracing::info_span!("invocation", request_id = invocation.context.request_id);
+        let entered = span.enter();
+        let future = self.0.call(invocation);
+        drop(entered);
+        future.instrument(span)
     }
 }
 
