@@ -1,1 +1,80 @@
-fn main() {}
+//! `operations`: what people ask over HTTP, signed with IAM: apply, plan, deploy, abort, rollback, and questions.
+//!
+//! The gateway has proven who asks; a request without a proven caller is refused whatever it asks. Writes policies and
+//! commands to the ledger and rings the doorbell; of what runs it only looks at what a plan needs.
+
+mod request;
+
+use aws::cloud::AwsCloud;
+use aws::doorbell::SqsDoorbell;
+use aws::ledger::DynamoLedger;
+use aws::{Clients, SystemClock};
+use engine::operate::{ErrorBody, Operations, Refusal};
+use lambda::{Failure, Invocation};
+use request::Request;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+struct State {
+    clients: Clients,
+    ledger: DynamoLedger,
+    doorbell: SqsDoorbell,
+}
+
+fn main() -> ExitCode {
+    lambda::run(start, handle)
+}
+
+fn start() -> Result<State, Failure> {
+    let clients = Clients::new();
+    let setting = |error| Failure::configuration(&error);
+    Ok(State {
+        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
+        doorbell: SqsDoorbell::from_environment(clients.clone()).map_err(setting)?,
+        clients,
+    })
+}
+
+async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+    let Request { method, path, query, body, caller } = match request::read(event)? {
+        Ok(request) => request,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
+    // One for each request: it remembers what the request has read.
+    let cloud = AwsCloud::new(state.clients.clone());
+    let operations =
+        Operations { ledger: &state.ledger, cloud: &cloud, doorbell: &state.doorbell, clock: &SystemClock };
+    let (status, body) = operations.route(&method, &path, &query, &body, &caller).await;
+    Ok(response(status, &body))
+}
+
+/// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).
+fn response(status: u16, body: &Value) -> Value {
+    json!({
+        "statusCode": status,
+        "headers": {"content-type": "application/json", "cache-control": "no-store"},
+        "body": body.to_string(),
+        "isBase64Encoded": false,
+    })
+}
+
+fn refused(error: Refusal) -> Value {
+    let status = error.status;
+    tracing::info!(http.status = status, error.code = error.code, "refused: {error}");
+    response(status, &json!(ErrorBody { error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_json_that_nobody_keeps() {
+        let answer = refused(Refusal::new(403, "no_caller", "who are you?"));
+        assert_eq!(answer["statusCode"], 403);
+        assert_eq!(answer["headers"]["content-type"], "application/json");
+        assert_eq!(answer["headers"]["cache-control"], "no-store");
+        let body: Value = serde_json::from_str(answer["body"].as_str().expect("text")).expect("JSON");
+        assert_eq!(body, json!({"error": {"code": "no_caller", "message": "who are you?"}}));
+    }
+}

@@ -1,0 +1,126 @@
+//! The HTTP API's event, format 2.0, with its IAM authorizer's word for who asks
+//! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
+
+use aws_lambda_events::encodings::Base64Data;
+use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
+use engine::operate::Refusal;
+use lambda::Failure;
+use serde_json::Value;
+
+/// What is asked, and by whom.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// As it came: `POST`.
+    pub(crate) method: String,
+    /// Without the stage's name.
+    pub(crate) path: String,
+    /// What stands behind the `?`.
+    pub(crate) query: String,
+    /// Text; empty where there is none.
+    pub(crate) body: String,
+    /// ARN of the IAM identity that the authorizer has proven.
+    pub(crate) caller: String,
+}
+
+/// Reads an event. The inner error is the asker's to read: no proven caller, or a body that is no text.
+///
+/// # Errors
+/// `InvalidEvent` where it is no event of an HTTP API.
+pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
+    let event: ApiGatewayV2httpRequest = lambda::read(event, "")?;
+    let Some(path) = event.raw_path else {
+        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
+    };
+    let context = event.request_context;
+    let caller = context.authorizer.and_then(|authorizer| authorizer.iam).and_then(|iam| iam.user_arn);
+    let Some(caller) = caller.filter(|caller| !caller.is_empty()) else {
+        let message = "nobody has proven who is asking: sign the request with IAM credentials, and see that the route has \
+                       the IAM authorizer";
+        return Ok(Err(Refusal::new(403, "no_caller", message)));
+    };
+    let body = match (event.body, event.is_base64_encoded) {
+        (None, _) => String::new(),
+        (Some(body), false) => body,
+        // The gateway encodes whatever is not declared as text.
+        (Some(body), true) => {
+            let bytes = serde_json::from_value::<Base64Data>(Value::String(body)).map(|bytes| bytes.0).ok();
+            match bytes.map(String::from_utf8) {
+                Some(Ok(body)) => body,
+                _ => {
+                    let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
+                    return Ok(Err(Refusal::new(400, "invalid_json", message)));
+                }
+            }
+        }
+    };
+    Ok(Ok(Request {
+        method: context.http.method.to_string(),
+        path: without_stage(&path, context.stage.as_deref()).to_owned(),
+        query: event.raw_query_string.unwrap_or_default(),
+        body,
+        caller,
+    }))
+}
+
+/// A stage other than `$default` stands in front of the path.
+fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
+    match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(event: &str) -> Result<Request, Refusal> {
+        read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
+    }
+
+    #[test]
+    fn a_signed_request_says_what_is_asked_and_by_whom() {
+        let request = asked(include_str!("../../../events/operations.deploy.json")).expect("a request");
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/targets/shop/api/prod/deploy"));
+        assert_eq!(request.caller, "arn:aws:sts::111122223333:assumed-role/deployer/alice");
+        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        assert_eq!(body["release"], "v1.4.2");
+    }
+
+    #[test]
+    fn the_query_stays_and_the_stage_goes() {
+        let request = asked(include_str!("../../../events/operations.journal.json")).expect("a request");
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/targets/shop/api/prod/journal"));
+        assert_eq!(request.query, "after=41&limit=20");
+        assert_eq!(request.body, "");
+        assert_eq!(without_stage("/v1/targets", Some("v1")), "/targets");
+        assert_eq!(without_stage("/v1/targets", Some("$default")), "/v1/targets");
+        assert_eq!(without_stage("/v12/targets", Some("v1")), "/v12/targets");
+    }
+
+    #[test]
+    fn a_body_that_the_gateway_has_encoded_is_decoded() {
+        let request = asked(include_str!("../../../events/operations.apply-encoded.json")).expect("a request");
+        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        assert!(body["text"].as_str().is_some_and(|text| text.starts_with("application: shop")));
+        let damaged =
+            include_str!("../../../events/operations.apply-encoded.json").replace("\"body\": \"", "\"body\": \"*");
+        assert_eq!(asked(&damaged).expect_err("no text").code, "invalid_json");
+    }
+
+    #[test]
+    fn without_a_proven_caller_nothing_is_read() {
+        let refusal = asked(include_str!("../../../events/operations.no-caller.json")).expect_err("nobody");
+        assert_eq!((refusal.status, refusal.code.as_str()), (403, "no_caller"));
+    }
+
+    #[test]
+    fn what_is_no_event_of_an_http_api_is_an_error() {
+        let rest = include_str!("../../../events/operations.rest-api.json");
+        let failure = read(serde_json::from_str(rest).expect("JSON")).expect_err("another format");
+        assert_eq!(failure.kind(), "InvalidEvent");
+        let push = include_str!("../../../events/image-pushed.push.json");
+        let failure = read(serde_json::from_str(push).expect("JSON")).expect_err("a push");
+        assert_eq!(failure.kind(), "InvalidEvent");
+    }
+}
