@@ -23,6 +23,10 @@ const UPDATE_FIELDS: [&str; 8] = [
     "healthCheckGracePeriodSeconds",
 ];
 
+/// What the world makes something of in `ListTasks`.
+const LIST_FIELDS: [&str; 7] =
+    ["cluster", "family", "serviceName", "startedBy", "desiredStatus", "maxResults", "nextToken"];
+
 /// What the world makes something of in `RunTask`, and what is accepted without a difference that anybody could see.
 const RUN_FIELDS: [&str; 16] = [
     "cluster",
@@ -108,6 +112,7 @@ fn describe_tasks(world: &mut World, input: &Value) -> Performed {
 }
 
 fn list_tasks(world: &mut World, input: &Value) -> Performed {
+    modelled(input, &LIST_FIELDS)?;
     let request: ListTasks = read(input)?;
     let arns = world.list_tasks(request).map_err(refused)?;
     paged("taskArns", arns, input)
