@@ -9,12 +9,16 @@ use aws_sdk_dynamodb::types::{
 };
 use engine::{Begin, Claim, Commit, Doorbell as _, LeaseId, Ledger as _, LedgerError, Registry as _, Ring};
 use rollout::command::Instruction;
-use rollout::policy::Policy;
+use rollout::policy::{Policy, ServicePolicy, TagRule};
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use tests::harness::child::Server;
 use tests::harness::{REGION, ministack};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 const TABLE: &str = "ledger";
 
@@ -22,7 +26,7 @@ const TABLE: &str = "ledger";
 struct Stage {
     clients: Clients,
     ledger: DynamoLedger,
-    _server: Server,
+    server: Server,
 }
 
 async fn clients(endpoint: &str) -> Clients {
@@ -39,7 +43,7 @@ async fn stage() -> Stage {
     let server = ministack::start(&[]).expect("ministack starts");
     let clients = clients(&server.endpoint()).await;
     create_table(&clients).await;
-    Stage { ledger: DynamoLedger::new(clients.clone(), TABLE), clients, _server: server }
+    Stage { ledger: DynamoLedger::new(clients.clone(), TABLE), clients, server }
 }
 
 async fn create_table(clients: &Clients) {
@@ -128,6 +132,7 @@ async fn what_only_dynamodb_can_get_wrong() {
     more_than_a_transaction_holds_is_refused_whole(&stage).await;
     a_policy_that_is_too_big_is_refused_with_its_size(&stage).await;
     a_policy_that_cannot_be_read_is_mended_by_applying_again(&stage).await;
+    a_slow_application_leaves_a_newer_ones_watches_alone(&stage).await;
 }
 
 async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
@@ -238,6 +243,147 @@ async fn a_policy_that_cannot_be_read_is_mended_by_applying_again(stage: &Stage)
     assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 5);
     let present = stage.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
     assert_eq!((present.version, present.text.as_str()), (5, "one"));
+}
+
+async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
+    let mut policy = empty_policy("slow");
+    let name = |text: &str| Name::new(text).expect("a name");
+    let source = |repository: &str| ServicePolicy {
+        repository: repository.to_owned(),
+        tags: TagRule::Glob("*".to_owned()),
+        paused: false,
+    };
+    policy.services.insert(name("api"), source("slow/before"));
+    assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 1);
+    // Version 9 wants the same two; this one is about to become version 2.
+    for repository in ["slow/before", "slow/after"] {
+        let pk = AttributeValue::S(format!("WATCH#repository#{repository}"));
+        let (sk, version) = (AttributeValue::S("slow/api".into()), AttributeValue::N("9".into()));
+        stage.put(&[("pk", pk), ("sk", sk), ("version", version)]).await;
+    }
+    policy.services.insert(name("api"), source("slow/after"));
+    assert_eq!(stage.ledger.apply(&policy, "two", at(0), "ada").await.expect("applied"), 2);
+    for repository in ["slow/before", "slow/after"] {
+        let item = stage.item(&format!("WATCH#repository#{repository}"), "slow/api").await.expect("it is still there");
+        assert_eq!(item.get("version"), Some(&AttributeValue::N("9".into())), "{repository}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_neither_doubled_nor_refused() {
+    let stage = stage().await;
+    let losing = Losing::start(stage.server.address()).await;
+    let ledger = DynamoLedger::new(clients(&format!("http://{}", losing.address)).await, TABLE);
+    let target = target("unheard/api/production");
+
+    losing.lose_next("UpdateItem");
+    let answer = ledger.begin(&target, &claim("one")).await.expect("an answer");
+    assert!(matches!(answer, Begin::Granted(_)), "{answer:?}");
+
+    losing.lose_next("TransactWriteItems");
+    let command = abort(&target, "1", at(0));
+    assert!(ledger.put_command(&command).await.expect("written"), "it was new");
+
+    losing.lose_next("TransactWriteItems");
+    let state = TargetState::new(target.clone());
+    let journal = [JournalEntry {
+        target: target.clone(),
+        sequence: 1,
+        deployment: None,
+        at: at(0),
+        actor: Actor::Switchback,
+        fact: Fact::Resumed,
+    }];
+    let consumed = [command.id];
+    let decision = Commit { journal: &journal, consumed: &consumed, ..commit(&state) };
+    assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
+
+    losing.lose_next("UpdateItem");
+    ledger.release(&target, &lease("one")).await.expect("given back");
+
+    assert_eq!(losing.lost(), ["UpdateItem", "TransactWriteItems", "TransactWriteItems", "UpdateItem"]);
+    assert_eq!(ledger.commands(&target).await.expect("commands"), []);
+    assert_eq!(ledger.journal(&target, 0, 10).await.expect("a journal"), journal);
+    match ledger.begin(&target, &claim("two")).await.expect("an answer") {
+        Begin::Granted(loaded) => assert_eq!(loaded.revision, 1),
+        held => panic!("it was given back: {held:?}"),
+    }
+}
+
+/// A relay that hands a request on, and then cuts the connection instead of handing the answer back.
+struct Losing {
+    address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The operation whose next answer is to be lost.
+    lose: Option<&'static str>,
+    /// The operations whose answers were lost.
+    lost: Vec<&'static str>,
+}
+
+impl Losing {
+    async fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let relayed = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // A connection carries one request, and is cut whether its answer was handed back or not.
+                let _ = relay(client, upstream, &relayed).await;
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn lose_next(&self, operation: &'static str) {
+        self.seen.lock().expect("nobody panicked").lose = Some(operation);
+    }
+
+    fn lost(&self) -> Vec<&'static str> {
+        self.seen.lock().expect("nobody panicked").lost.clone()
+    }
+}
+
+async fn relay(mut client: TcpStream, upstream: SocketAddr, seen: &Mutex<Seen>) -> std::io::Result<()> {
+    let request = message(&mut client).await?;
+    let mut server = TcpStream::connect(upstream).await?;
+    server.write_all(&request).await?;
+    let answer = message(&mut server).await?;
+    let head = String::from_utf8_lossy(&request).into_owned();
+    let lose = {
+        let mut seen = seen.lock().expect("nobody panicked");
+        let named = |operation: &&str| head.contains(&format!("DynamoDB_20120810.{operation}"));
+        let lose = seen.lose.take_if(|operation| named(&&**operation));
+        seen.lost.extend(lose);
+        lose
+    };
+    if lose.is_none() {
+        // Said, so that the SDK does not send its next request into a connection that is being closed.
+        let first_line = answer.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        client.write_all(&[&answer[..first_line], b"connection: close\r\n", &answer[first_line..]].concat()).await?;
+    }
+    Ok(())
+}
+
+/// One HTTP/1.1 message with a content length, as it came.
+async fn message(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    loop {
+        if let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if bytes.len() >= head + 4 + length.unwrap_or(0) {
+                return Ok(bytes);
+            }
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }
 
 #[tokio::test]

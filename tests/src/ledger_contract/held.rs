@@ -100,7 +100,7 @@ async fn a_commit_writes_all_of_it<L: Ledger>(ledger: &L) {
         journal: &journal,
         // It began and ended in one decision: what counts is the last.
         history: &[record(&target, 1), ended.clone()],
-        consumed: &[command.id.clone()],
+        consumed: std::slice::from_ref(&command.id),
         due_at: Some(at(50)),
         release_lease: true,
     };
