@@ -1,0 +1,272 @@
+//! What a ledger holds, and the conditions under which it is written.
+
+use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Watch};
+use rollout::journal::JournalEntry;
+use rollout::policy::Policy;
+use rollout::target::{DeploymentRecord, FORMAT, TargetState};
+use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Slot, TargetId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a command is remembered after it was asked.
+const REMEMBERED_S: i64 = 30 * 24 * 3600;
+/// The most commands that one pass is given.
+const MOST_COMMANDS: usize = 50;
+/// Items that one DynamoDB transaction takes: a commit that would not fit there is refused here too.
+const ITEMS_A_COMMIT: usize = 100;
+
+/// Everything that a ledger knows.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    targets: BTreeMap<TargetId, Target>,
+    releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
+    policies: BTreeMap<Name, Applied>,
+    watches: BTreeMap<Watch, BTreeSet<TargetId>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Target {
+    lease: Option<LeaseId>,
+    revision: u64,
+    state: Option<TargetState>,
+    due_at: Option<Timestamp>,
+    /// Commands that wait, oldest first.
+    inbox: BTreeMap<(Timestamp, CommandId), Command>,
+    /// Commands that were ever written, and until when (seconds since 1970) that is remembered.
+    seen: BTreeMap<CommandId, i64>,
+    journal: BTreeMap<u64, JournalEntry>,
+    history: BTreeMap<u64, DeploymentRecord>,
+}
+
+impl Store {
+    /// See [`Ledger::begin`](engine::Ledger::begin).
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] for a state of a newer format.
+    pub fn begin(&mut self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
+        let entry = self.targets.entry(target.clone()).or_default();
+        let state = readable(target, entry.state.as_ref())?;
+        match &entry.lease {
+            Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => Ok(Begin::Held { by: by.clone() }),
+            _ => {
+                entry.lease = Some(claim.lease.clone());
+                let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
+                Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision })))
+            }
+        }
+    }
+
+    /// See [`Ledger::commands`](engine::Ledger::commands).
+    #[must_use]
+    pub fn commands(&self, target: &TargetId) -> Vec<Command> {
+        let inbox = self.targets.get(target).into_iter().flat_map(|entry| entry.inbox.values());
+        inbox.take(MOST_COMMANDS).cloned().collect()
+    }
+
+    /// See [`Ledger::commit`](engine::Ledger::commit).
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where lease or revision do not hold or a journal entry is there already,
+    /// [`LedgerError::Refused`] where it is more than DynamoDB writes at once.
+    pub fn commit(
+        &mut self,
+        target: &TargetId,
+        lease: &LeaseId,
+        revision: u64,
+        commit: &Commit<'_>,
+    ) -> Result<u64, LedgerError> {
+        let items = 1 + commit.journal.len() + commit.history.len() + commit.consumed.len();
+        if items > ITEMS_A_COMMIT {
+            let reason = format!("{items} items, and a transaction takes {ITEMS_A_COMMIT}");
+            return Err(LedgerError::Refused { doing: "writing a decision", reason });
+        }
+        let entry = self.targets.entry(target.clone()).or_default();
+        let sequences: BTreeSet<u64> = commit.journal.iter().map(|entry| entry.sequence).collect();
+        let written = commit.journal.len() != sequences.len()
+            || sequences.iter().any(|sequence| entry.journal.contains_key(sequence));
+        if entry.lease.as_ref() != Some(lease) || entry.revision != revision || written {
+            return Err(LedgerError::Conflict { target: target.to_string() });
+        }
+        entry.revision += 1;
+        entry.state = Some(commit.state.clone());
+        entry.due_at = commit.due_at;
+        entry.journal.extend(commit.journal.iter().map(|entry| (entry.sequence, entry.clone())));
+        entry.history.extend(commit.history.iter().map(|record| (record.number, record.clone())));
+        entry.inbox.retain(|(_, id), _| !commit.consumed.contains(id));
+        if commit.release_lease {
+            entry.lease = None;
+        }
+        Ok(entry.revision)
+    }
+
+    /// See [`Ledger::release`](engine::Ledger::release).
+    pub fn release(&mut self, target: &TargetId, lease: &LeaseId) {
+        if let Some(entry) = self.targets.get_mut(target)
+            && entry.lease.as_ref() == Some(lease)
+        {
+            entry.lease = None;
+        }
+    }
+
+    /// See [`Ledger::put_release`](engine::Ledger::put_release).
+    pub fn put_release(&mut self, release: &Release) -> bool {
+        let service = (release.id.application.clone(), release.id.service.clone());
+        let known = self.releases.entry(service).or_default();
+        if known.contains_key(&release.id.digest) {
+            return false;
+        }
+        known.insert(release.id.digest.clone(), release.clone());
+        true
+    }
+
+    /// See [`Ledger::put_command`](engine::Ledger::put_command).
+    pub fn put_command(&mut self, command: &Command) -> bool {
+        let entry = self.targets.entry(command.target.clone()).or_default();
+        let asked_at_s = command.at.as_second();
+        if entry.seen.get(&command.id).is_some_and(|until| *until > asked_at_s) {
+            return false;
+        }
+        entry.seen.insert(command.id.clone(), asked_at_s.saturating_add(REMEMBERED_S));
+        entry.inbox.insert((command.at, command.id.clone()), command.clone());
+        true
+    }
+
+    /// See [`Ledger::targets_watching`](engine::Ledger::targets_watching).
+    #[must_use]
+    pub fn targets_watching(&self, watch: &Watch) -> Vec<TargetId> {
+        self.watches.get(watch).into_iter().flatten().cloned().collect()
+    }
+
+    /// See [`Ledger::services`](engine::Ledger::services).
+    #[must_use]
+    pub fn services(&self, repository: &str) -> Vec<(Name, Name)> {
+        let of_policy = |applied: &Applied| {
+            let application = applied.policy.application.clone();
+            let named = applied.policy.services.iter().filter(|(_, service)| service.repository == repository);
+            named.map(|(service, _)| (application.clone(), service.clone())).collect::<Vec<_>>()
+        };
+        self.policies.values().flat_map(of_policy).collect()
+    }
+
+    /// See [`Ledger::overdue`](engine::Ledger::overdue).
+    #[must_use]
+    pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<TargetId> {
+        let mut due: Vec<(Timestamp, &TargetId)> = self
+            .targets
+            .iter()
+            .filter_map(|(target, entry)| Some((due_at(entry)?, target)))
+            .filter(|(at, _)| *at <= now)
+            .collect();
+        due.sort();
+        due.into_iter().take(limit).map(|(_, target)| target.clone()).collect()
+    }
+
+    /// Whether nothing is due any more, now or later, and no command waits.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.targets.values().all(|entry| due_at(entry).is_none())
+    }
+
+    /// See [`Ledger::apply`](engine::Ledger::apply).
+    pub fn apply(&mut self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> u64 {
+        let present = self.policies.get(&policy.application);
+        if let Some(present) = present.filter(|present| present.text == text) {
+            return present.version;
+        }
+        let version = present.map_or(0, |present| present.version) + 1;
+        let applied = Applied { version, policy: policy.clone(), text: text.to_owned(), at, by: by.to_owned() };
+        self.policies.insert(policy.application.clone(), applied);
+        for targets in self.watches.values_mut() {
+            targets.retain(|target| target.application != policy.application);
+        }
+        for (target, rules) in policy.targets() {
+            let alarms = rules.alarms.iter().map(|alarm| Watch::Alarm(alarm.name.clone()));
+            let pair = &rules.pair;
+            // The name in `arn:aws:ecs:region:account:cluster/name`, or the name itself.
+            let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster);
+            let services = [Slot::Blue, Slot::Green]
+                .map(|slot| Watch::EcsService(cluster.to_owned(), pair.side(slot).service.clone()));
+            for watch in alarms.chain(services) {
+                self.watches.entry(watch).or_default().insert(target.clone());
+            }
+        }
+        self.watches.retain(|_, targets| !targets.is_empty());
+        version
+    }
+
+    /// See [`Ledger::policy`](engine::Ledger::policy).
+    #[must_use]
+    pub fn policy(&self, application: &Name) -> Option<Applied> {
+        self.policies.get(application).cloned()
+    }
+
+    /// See [`Ledger::applications`](engine::Ledger::applications).
+    #[must_use]
+    pub fn applications(&self) -> Vec<Name> {
+        self.policies.keys().cloned().collect()
+    }
+
+    /// See [`Ledger::state`](engine::Ledger::state).
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] for a state of a newer format.
+    pub fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
+        readable(target, self.targets.get(target).and_then(|entry| entry.state.as_ref()))
+    }
+
+    /// See [`Ledger::history`](engine::Ledger::history).
+    #[must_use]
+    pub fn history(&self, target: &TargetId, limit: usize) -> Vec<DeploymentRecord> {
+        let records = self.targets.get(target).into_iter().flat_map(|entry| entry.history.values().rev());
+        records.take(limit).cloned().collect()
+    }
+
+    /// See [`Ledger::journal`](engine::Ledger::journal).
+    #[must_use]
+    pub fn journal(&self, target: &TargetId, after: u64, limit: usize) -> Vec<JournalEntry> {
+        let Some(first) = after.checked_add(1) else { return Vec::new() };
+        let entries = self.targets.get(target).into_iter().flat_map(|entry| entry.journal.range(first..));
+        entries.take(limit).map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// See [`Ledger::journal_tail`](engine::Ledger::journal_tail).
+    #[must_use]
+    pub fn journal_tail(&self, target: &TargetId, limit: usize) -> Vec<JournalEntry> {
+        let entries = self.targets.get(target).into_iter().flat_map(|entry| entry.journal.values().rev());
+        let mut newest: Vec<JournalEntry> = entries.take(limit).cloned().collect();
+        newest.reverse();
+        newest
+    }
+
+    /// See [`Ledger::releases`](engine::Ledger::releases).
+    #[must_use]
+    pub fn releases(&self, application: &Name, service: &Name, limit: usize) -> Vec<Release> {
+        let known = self.releases.get(&(application.clone(), service.clone()));
+        let mut releases: Vec<&Release> = known.into_iter().flat_map(BTreeMap::values).collect();
+        releases.sort_by(|a, b| (b.pushed_at, &b.id.digest).cmp(&(a.pushed_at, &a.id.digest)));
+        releases.into_iter().take(limit).cloned().collect()
+    }
+
+    /// See [`Ledger::release_by_id`](engine::Ledger::release_by_id).
+    #[must_use]
+    pub fn release_by_id(&self, id: &ReleaseId) -> Option<Release> {
+        self.releases.get(&(id.application.clone(), id.service.clone()))?.get(&id.digest).cloned()
+    }
+}
+
+fn due_at(entry: &Target) -> Option<Timestamp> {
+    let command = entry.inbox.keys().next().map(|(at, _)| *at);
+    match (entry.due_at, command) {
+        (Some(wake), Some(command)) => Some(wake.min(command)),
+        (wake, command) => wake.or(command),
+    }
+}
+
+fn readable(target: &TargetId, state: Option<&TargetState>) -> Result<Option<TargetState>, LedgerError> {
+    match state {
+        Some(state) if state.format > FORMAT => Err(LedgerError::Unreadable {
+            what: target.to_string(),
+            reason: format!("its format is {}, and this reader knows {FORMAT}", state.format),
+        }),
+        state => Ok(state.cloned()),
+    }
+}

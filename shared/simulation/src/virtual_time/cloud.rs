@@ -1,0 +1,273 @@
+//! [`engine::Cloud`] over the world: a look reads what the AWS one reads, each reading with its own faults.
+
+use super::effects::perform;
+use super::stage::Stage;
+use crate::world::World;
+use crate::world::alarms::AlarmState;
+use crate::world::balancer::{ActionKind, HealthState};
+use crate::world::ecs::{self, LastStatus, RolloutState};
+use crate::world::scaling::DescribeScalableTargets;
+use engine::Cloud;
+use rollout::look::{HookTask, Look, StartsOf};
+use rollout::snapshot::{
+    AlarmReading, Autoscaling, FailedStart, Reading, RuleReading, ServiceEvent, SideReading, TargetHealth, TaskReading,
+    Weights,
+};
+use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// At most this many failed starts are told of.
+const MOST_FAILED_STARTS: usize = 10;
+
+/// What runs, in the world.
+#[derive(Debug, Clone)]
+pub struct SimCloud {
+    pub(super) stage: Stage,
+}
+
+impl Cloud for SimCloud {
+    async fn observe(&self, look: &Look) -> Snapshot {
+        // The time of the whole look; its readings have faults of their own.
+        self.stage.call(|| (), |_| ()).await;
+        let read = |slot| reading(self.side(look, slot));
+        let rule = |arn: &String| reading(self.stage.reading(|world| weights(world, &look.pair, arn)));
+        Snapshot {
+            blue: read(Slot::Blue),
+            green: read(Slot::Green),
+            rules: look.pair.rules.iter().map(rule).collect(),
+            test_rule: look.pair.test_rule.as_ref().map(rule),
+            alarms: reading(self.stage.reading(|world| alarms(world, &look.alarms))),
+            hook_tasks: look
+                .hook_tasks
+                .iter()
+                .map(|(hook, task)| {
+                    (hook.clone(), reading(self.stage.reading(|world| hook_task(world, &look.pair, task))))
+                })
+                .collect(),
+        }
+    }
+
+    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
+        let apply = || perform(&mut self.stage.lock().world, pair, effect);
+        self.stage.call(apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
+    }
+}
+
+impl SimCloud {
+    fn side(&self, look: &Look, slot: Slot) -> Result<SideReading, String> {
+        let pair = &look.pair;
+        let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
+        let side = pair.side(slot);
+        let service = self.stage.reading(|world| service(world, &pair.cluster, &side.service))?;
+        let primary = service.deployments.first().ok_or("the service has no primary deployment")?;
+        let image = if look.images {
+            self.stage.reading(|world| {
+                let definition = world.describe_task_definition(&primary.task_definition);
+                let definition = definition.map_err(|error| error.to_string())?;
+                Ok(definition.image(&pair.container).map(str::to_owned))
+            })?
+        } else {
+            None
+        };
+        let troubled = service.running_count < service.desired_count
+            || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
+        let failed_starts = match starts_of.filter(|_| troubled) {
+            Some(starts) => self.stage.reading(|world| failed_starts(world, &pair.cluster, starts))?,
+            None => Vec::new(),
+        };
+        let targets = self.stage.reading(|world| health(world, &side.target_group))?;
+        let autoscaling = self.stage.reading(|world| limits(world, &pair.cluster, &side.service))?;
+        Ok(SideReading {
+            task_definition: primary.task_definition.clone(),
+            image,
+            desired: service.desired_count,
+            running: service.running_count,
+            pending: service.pending_count,
+            steady: service.deployments.len() == 1
+                && primary.rollout_state == RolloutState::Completed
+                && service.running_count == service.desired_count
+                && service.pending_count == 0,
+            gave_up: gave_up(&service, starts_of),
+            failed_starts,
+            placement_failure: starts_of.and_then(|starts| {
+                let no_place =
+                    |words: &str| words.contains("unable to place a task") || words.contains("unable to consistently");
+                newest_event(&service, starts.since, no_place)
+            }),
+            targets,
+            autoscaling,
+        })
+    }
+}
+
+fn reading<T>(read: Result<T, String>) -> Reading<T> {
+    match read {
+        Ok(value) => Reading::Known(value),
+        Err(reason) => Reading::Unknown(reason),
+    }
+}
+
+pub(super) fn service(world: &mut World, cluster: &str, name: &str) -> Result<ecs::Service, String> {
+    let (services, failures) =
+        world.describe_services(cluster, &[name.to_owned()]).map_err(|error| error.to_string())?;
+    match (services.into_iter().next(), failures.first()) {
+        (Some(service), _) if service.status == "ACTIVE" => Ok(service),
+        (Some(service), _) => Err(format!("service {name} is {}", service.status)),
+        (None, failure) => Err(format!("ECS has no service {name}: {failure:?}")),
+    }
+}
+
+/// The circuit breaker's verdict, also where the breaker went back by itself and the failed deployment is gone.
+fn gave_up(service: &ecs::Service, starts_of: Option<&StartsOf>) -> Option<String> {
+    let primary = service.deployments.first()?;
+    if primary.rollout_state == RolloutState::Failed {
+        return Some(primary.rollout_state_reason.clone());
+    }
+    let starts = starts_of?;
+    let theirs = |deployment: &&ecs::Deployment| deployment.task_definition == starts.task_definition;
+    let failed = |deployment: &&ecs::Deployment| deployment.rollout_state == RolloutState::Failed;
+    if let Some(deployment) = service.deployments.iter().filter(theirs).find(failed) {
+        return Some(deployment.rollout_state_reason.clone());
+    }
+    if theirs(&primary) {
+        return None;
+    }
+    newest_event(service, starts.since, |words| words.contains("deployment failed")).map(|event| event.message)
+}
+
+fn newest_event(service: &ecs::Service, since: Timestamp, meant: impl Fn(&str) -> bool) -> Option<ServiceEvent> {
+    let event = service.events.iter().find(|event| event.created_at >= since && meant(&event.message))?;
+    Some(ServiceEvent { message: event.message.clone(), at: event.created_at })
+}
+
+fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<Vec<FailedStart>, String> {
+    let stopped = ecs::ListTasks {
+        cluster: cluster.to_owned(),
+        desired_status: Some("STOPPED".to_owned()),
+        ..ecs::ListTasks::default()
+    };
+    let arns = world.list_tasks(stopped).map_err(|error| error.to_string())?;
+    let mut failed = Vec::new();
+    for arns in arns.chunks(100) {
+        let (tasks, _) = world.describe_tasks(cluster, arns).map_err(|error| error.to_string())?;
+        for task in tasks {
+            let words = task.stopped_reason.clone().unwrap_or_default();
+            let by_itself = matches!(task.stop_code, Some("EssentialContainerExited" | "TaskFailedToStart"))
+                || words.contains("failed ELB health checks");
+            let Some(at) = task.stopped_at.or(task.stopping_at) else { continue };
+            if task.task_definition_arn != starts.task_definition || !by_itself || at < starts.since {
+                continue;
+            }
+            let code = task.containers.iter().find_map(|container| container.exit_code.filter(|code| *code != 0));
+            let reason = match code {
+                Some(code) => format!("{words} (exit code {code})"),
+                None => words,
+            };
+            failed.push(FailedStart { task: task.task_arn.clone(), reason, at });
+        }
+    }
+    failed.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.task.cmp(&b.task)));
+    failed.truncate(MOST_FAILED_STARTS);
+    Ok(failed)
+}
+
+fn health(world: &mut World, group: &str) -> Result<TargetHealth, String> {
+    let mut counts = TargetHealth::default();
+    for target in world.describe_target_health(group).map_err(|error| error.to_string())? {
+        *match target.state {
+            HealthState::Healthy => &mut counts.healthy,
+            HealthState::Unhealthy => &mut counts.unhealthy,
+            HealthState::Initial => &mut counts.initial,
+            HealthState::Draining => &mut counts.draining,
+            HealthState::Unused => &mut counts.unused,
+        } += 1;
+    }
+    Ok(counts)
+}
+
+fn limits(world: &mut World, cluster: &str, service: &str) -> Result<Option<Autoscaling>, String> {
+    let request = DescribeScalableTargets {
+        service_namespace: "ecs".to_owned(),
+        resource_ids: vec![resource_id(cluster, service)],
+        scalable_dimension: None,
+    };
+    let found = world.describe_scalable_targets(request).map_err(|error| error.to_string())?;
+    Ok(found.first().map(|target| Autoscaling {
+        min: target.min_capacity,
+        max: target.max_capacity,
+        scale_in_suspended: target.suspended_state.dynamic_scaling_in_suspended
+            && target.suspended_state.scheduled_scaling_suspended,
+    }))
+}
+
+/// How Application Auto Scaling names a service.
+pub(super) fn resource_id(cluster: &str, service: &str) -> String {
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    format!("service/{}/{}", last(cluster), last(service))
+}
+
+fn weights(world: &mut World, pair: &EcsPair, arn: &str) -> Result<RuleReading, String> {
+    let actions = actions(world, arn)?;
+    let forward = actions.iter().find_map(|action| match &action.what {
+        ActionKind::Forward(forward) => Some(forward),
+        ActionKind::Other { .. } => None,
+    });
+    let groups = forward.map(|forward| forward.target_groups.as_slice()).unwrap_or_default();
+    let weight = |slot: Slot| {
+        let group = groups.iter().find(|group| group.arn == pair.side(slot).target_group);
+        group.map(|group| u16::try_from(group.weight.unwrap_or(1)).unwrap_or(0))
+    };
+    let ours = |arn: &str| arn == pair.blue.target_group || arn == pair.green.target_group;
+    let (blue, green) = (weight(Slot::Blue), weight(Slot::Green));
+    Ok(RuleReading {
+        weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
+        has_both: blue.is_some() && green.is_some(),
+        strangers: groups.iter().filter(|group| !ours(&group.arn)).map(|group| group.arn.clone()).collect(),
+    })
+}
+
+/// The actions of a rule, or the default actions of a listener.
+pub(super) fn actions(world: &mut World, arn: &str) -> Result<Vec<crate::world::balancer::Action>, String> {
+    let named = [arn.to_owned()];
+    let found = if arn.contains(":listener-rule/") {
+        world.describe_rules(None, &named).map(|rules| rules.into_iter().next().map(|rule| rule.actions))
+    } else {
+        world
+            .describe_listeners(None, &named)
+            .map(|listeners| listeners.into_iter().next().map(|listener| listener.default_actions))
+    };
+    found.map_err(|error| error.to_string())?.ok_or_else(|| format!("{arn} is not in the answer"))
+}
+
+fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<BTreeMap<String, AlarmReading>, String> {
+    let mut all: BTreeMap<String, AlarmReading> =
+        names.iter().map(|name| (name.clone(), AlarmReading::Absent)).collect();
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let asked: Vec<String> = names.iter().cloned().collect();
+    for alarm in world.describe_alarms(&asked).map_err(|error| error.to_string())? {
+        let reading = match alarm.state {
+            AlarmState::Ok => AlarmReading::Ok,
+            AlarmState::Alarm => AlarmReading::Firing { reason: alarm.reason },
+            AlarmState::InsufficientData => AlarmReading::NoData,
+        };
+        all.insert(alarm.name, reading);
+    }
+    Ok(all)
+}
+
+fn hook_task(world: &mut World, pair: &EcsPair, asked: &HookTask) -> Result<TaskReading, String> {
+    let (tasks, failures) = world
+        .describe_tasks(&pair.cluster, std::slice::from_ref(&asked.task))
+        .map_err(|error| error.to_string())?;
+    let Some(task) = tasks.first() else { return Err(format!("ECS has no such task: {failures:?}")) };
+    if task.last_status != LastStatus::Stopped {
+        return Ok(TaskReading::Running);
+    }
+    let container = task.containers.iter().find(|container| container.name == asked.container);
+    Ok(TaskReading::Stopped {
+        exit_code: container.and_then(|container| container.exit_code),
+        reason: task.stopped_reason.clone().unwrap_or_default(),
+    })
+}

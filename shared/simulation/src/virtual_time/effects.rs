@@ -1,0 +1,221 @@
+//! Effects on the world: each makes something true, however often it is asked for.
+
+use super::cloud::{actions, resource_id, service};
+use crate::world::balancer::ActionKind;
+use crate::world::ecs::{RunTask, UpdateService};
+use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
+use crate::world::{ApiError, Invoked, World};
+use rollout::snapshot::{Autoscaling, Weights};
+use rollout::{EcsPair, Effect, HookReport, Outcome, Slot};
+use serde_json::{Value, json};
+
+/// Makes `effect` true.
+pub(super) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
+    match effect {
+        Effect::RegisterTaskDefinition { like, container, image } => register(world, like, container, image),
+        Effect::UpdateService { slot, task_definition, desired } => {
+            update_service(world, pair, *slot, Some(task_definition), *desired)
+        }
+        Effect::SetDesired { slot, desired } => update_service(world, pair, *slot, None, *desired),
+        Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair, *slot, *limits),
+        Effect::SetWeights { weights } => {
+            // As with several calls to AWS: those before the one that fails are done.
+            for rule in &pair.rules {
+                if let Err(outcome) = set_weights(world, pair, rule, *weights) {
+                    return outcome;
+                }
+            }
+            Outcome::Done
+        }
+        Effect::SetTestRule { weights } => match &pair.test_rule {
+            Some(rule) => set_weights(world, pair, rule, *weights).err().unwrap_or(Outcome::Done),
+            None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
+        },
+        Effect::AskHook { function, payload, .. } => {
+            let payload = serde_json::to_value(payload).unwrap_or_default();
+            match world.invoke(function, &payload) {
+                Ok(Invoked::Answered(answer)) => Outcome::HookReported { report: report(&answer) },
+                Ok(Invoked::FunctionError(error)) => Outcome::Unsure { reason: format!("the function threw: {error}") },
+                Ok(Invoked::NoAnswer) => Outcome::Unsure { reason: "no answer came in time".to_owned() },
+                Err(error) => outcome(&error),
+            }
+        }
+        Effect::StartTask { run, task_definition, container, command, like, .. } => {
+            start_task(world, pair, *like, run, task_definition, container, command)
+        }
+        Effect::StopTask { task } => match world.stop_task(&pair.cluster, task, Some("The hook's time is over")) {
+            Ok(_) => Outcome::Done,
+            // It is gone: so it is stopped.
+            Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
+            Err(error) => outcome(&error),
+        },
+    }
+}
+
+fn outcome(error: &ApiError) -> Outcome {
+    if error.is_passing() {
+        Outcome::Unsure { reason: error.to_string() }
+    } else {
+        Outcome::Refused { reason: error.to_string() }
+    }
+}
+
+fn done<T>(answer: Result<T, ApiError>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Done,
+        Err(error) => outcome(&error),
+    }
+}
+
+fn register(world: &mut World, like: &str, container: &str, image: &str) -> Outcome {
+    let model = match world.describe_task_definition(like) {
+        Ok(model) => model,
+        Err(error) => return outcome(&error),
+    };
+    let mut document = model.document.clone();
+    let containers = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
+    let named = containers
+        .into_iter()
+        .flatten()
+        .find(|definition| definition.get("name").and_then(Value::as_str) == Some(container));
+    match named {
+        Some(definition) => definition["image"] = image.into(),
+        None => return Outcome::Refused { reason: format!("{like} has no container {container}") },
+    }
+    match world.list_task_definitions(Some(&model.family), true) {
+        Ok(arns) => {
+            for arn in arns {
+                let same = |found: crate::world::ecs::TaskDefinition| found.document == document && found.tags == model.tags;
+                if world.describe_task_definition(&arn).is_ok_and(same) {
+                    return Outcome::Registered { task_definition: arn, reused: true };
+                }
+            }
+        }
+        Err(error) => return outcome(&error),
+    }
+    if let (Value::Object(fields), Value::Array(tags)) = (&mut document, model.tags)
+        && !tags.is_empty()
+    {
+        fields.insert("tags".to_owned(), tags.into());
+    }
+    match world.register_task_definition(document) {
+        Ok(definition) => Outcome::Registered { task_definition: definition.arn, reused: false },
+        Err(error) => outcome(&error),
+    }
+}
+
+fn update_service(
+    world: &mut World,
+    pair: &EcsPair,
+    slot: Slot,
+    task_definition: Option<&String>,
+    desired: u32,
+) -> Outcome {
+    done(world.update_service(UpdateService {
+        cluster: pair.cluster.clone(),
+        service: pair.side(slot).service.clone(),
+        desired_count: Some(desired),
+        task_definition: task_definition.cloned(),
+        ..UpdateService::default()
+    }))
+}
+
+fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autoscaling) -> Outcome {
+    let id = resource_id(&pair.cluster, &pair.side(slot).service);
+    let asked = DescribeScalableTargets {
+        service_namespace: "ecs".to_owned(),
+        resource_ids: vec![id.clone()],
+        scalable_dimension: None,
+    };
+    let live = match world.describe_scalable_targets(asked) {
+        Ok(targets) => match targets.first() {
+            Some(target) => target.suspended_state,
+            None => return Outcome::Refused { reason: format!("{id} has no scalable target") },
+        },
+        Err(error) => return outcome(&error),
+    };
+    done(world.register_scalable_target(RegisterScalableTarget {
+        service_namespace: "ecs".to_owned(),
+        resource_id: id,
+        scalable_dimension: "ecs:service:DesiredCount".to_owned(),
+        min_capacity: Some(limits.min.into()),
+        max_capacity: Some(limits.max.into()),
+        suspended_state: Some(SuspendedState {
+            dynamic_scaling_in_suspended: limits.scale_in_suspended,
+            scheduled_scaling_suspended: limits.scale_in_suspended,
+            ..live
+        }),
+    }))
+}
+
+fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights) -> Result<(), Outcome> {
+    let mut actions = actions(world, rule).map_err(|reason| Outcome::Unsure { reason })?;
+    let forward = actions.iter_mut().find_map(|action| match &mut action.what {
+        ActionKind::Forward(forward) => Some(forward),
+        ActionKind::Other { .. } => None,
+    });
+    let Some(forward) = forward else {
+        return Err(Outcome::Refused { reason: format!("{rule} has no forward action") });
+    };
+    for slot in [Slot::Blue, Slot::Green] {
+        let group = &pair.side(slot).target_group;
+        let Some(found) = forward.target_groups.iter_mut().find(|found| found.arn == *group) else {
+            return Err(Outcome::Refused { reason: format!("{rule} lacks {slot}'s target group {group}") });
+        };
+        found.weight = Some(weights.of(slot).into());
+    }
+    let answer = if rule.contains(":listener-rule/") {
+        world.modify_rule(rule, None, Some(actions)).map(|_| ())
+    } else {
+        world.modify_listener(rule, Some(actions)).map(|_| ())
+    };
+    answer.map_err(|error| outcome(&error))
+}
+
+fn report(answer: &Value) -> HookReport {
+    let text = |field: &str| answer.get(field).and_then(Value::as_str);
+    match text("status") {
+        Some("succeeded") => HookReport::Succeeded,
+        Some("in_progress") => HookReport::InProgress,
+        Some("failed") => HookReport::Failed { reason: text("reason").unwrap_or_default().to_owned() },
+        _ => HookReport::Failed { reason: format!("the function answered {answer}") },
+    }
+}
+
+fn start_task(
+    world: &mut World,
+    pair: &EcsPair,
+    like: Slot,
+    run: &str,
+    task_definition: &str,
+    container: &str,
+    command: &[String],
+) -> Outcome {
+    let service = match service(world, &pair.cluster, &pair.side(like).service) {
+        Ok(service) => service,
+        Err(reason) => return Outcome::Unsure { reason },
+    };
+    let mut named = json!({"name": container});
+    if !command.is_empty() {
+        named["command"] = json!(command);
+    }
+    let answer = world.run_task(RunTask {
+        cluster: pair.cluster.clone(),
+        task_definition: task_definition.to_owned(),
+        count: Some(1),
+        overrides: Some(json!({"containerOverrides": [named]})),
+        started_by: Some(run.to_owned()),
+        client_token: Some(run.to_owned()),
+        network_configuration: service.network_configuration,
+        launch_type: service.launch_type,
+        capacity_provider_strategy: service.capacity_provider_strategy,
+    });
+    match answer {
+        Ok(ran) => match (ran.tasks.first(), ran.failures.first()) {
+            (Some(task), _) => Outcome::TaskStarted { task: task.task_arn.clone() },
+            (None, Some(failure)) => Outcome::Unsure { reason: failure.reason.clone() },
+            (None, None) => Outcome::Unsure { reason: "RunTask started nothing".to_owned() },
+        },
+        Err(error) => outcome(&error),
+    }
+}

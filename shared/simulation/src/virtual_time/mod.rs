@@ -1,0 +1,24 @@
+//! The engine's ports in virtual time, and the runner that lets passes, events, timers and the world happen in order.
+//!
+//! Every call of a port takes a little virtual time, during which the world and other passes go on: passes overlap as
+//! they do where functions run side by side. Everything follows from the world's seed and the faults' seed.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `stage` | what all ports share: the world, the jobs that wait, timers |
+//! | `faults` | lost answers, throttling, outages, delays, crashes: by chance or at a given call |
+//! | `cloud`, `effects` | [`engine::Cloud`] over the world |
+//! | `ports` | ledger, doorbell, registry and clock, each with faults |
+//! | `simulation` | the runner |
+
+mod cloud;
+mod effects;
+mod faults;
+mod ports;
+mod simulation;
+mod stage;
+
+pub use cloud::SimCloud;
+pub use faults::{CrashAt, Faults, Moment};
+pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
+pub use simulation::{Simulation, Started};

@@ -1,0 +1,178 @@
+//! Ledger, doorbell, registry and clock, each call with its time and its faults.
+
+use super::stage::{Job, Stage};
+use crate::ledger::MemoryLedger;
+use engine::{
+    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, PushedImage, Registry, Ring, Watch,
+};
+use rollout::journal::JournalEntry;
+use rollout::policy::Policy;
+use rollout::target::{DeploymentRecord, TargetState};
+use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
+
+/// The longest delay that SQS knows, in seconds.
+const LONGEST_DELAY_S: u64 = 900;
+
+/// [`MemoryLedger`], whose calls take time and can fail.
+#[derive(Debug, Clone)]
+pub struct SimLedger {
+    pub(super) stage: Stage,
+    pub(super) ledger: MemoryLedger,
+}
+
+fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T, LedgerError> {
+    move |reason| Err(LedgerError::Unavailable { doing, reason: reason.to_owned() })
+}
+
+impl Ledger for SimLedger {
+    async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
+        self.stage.call(|| self.ledger.store().begin(target, claim), unavailable("taking the target")).await
+    }
+
+    async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().commands(target)), unavailable("reading commands")).await
+    }
+
+    async fn commit(
+        &self,
+        target: &TargetId,
+        lease: &LeaseId,
+        revision: u64,
+        commit: &Commit<'_>,
+    ) -> Result<u64, LedgerError> {
+        let write = || self.ledger.store().commit(target, lease, revision, commit);
+        self.stage.call(write, unavailable("writing a decision")).await
+    }
+
+    async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
+        let write = || {
+            self.ledger.store().release(target, lease);
+            Ok(())
+        };
+        self.stage.call(write, unavailable("giving the target back")).await
+    }
+
+    async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().put_release(release)), unavailable("writing a release")).await
+    }
+
+    async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().put_command(command)), unavailable("writing a command")).await
+    }
+
+    async fn targets_watching(&self, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
+        let read = || Ok(self.ledger.store().targets_watching(watch));
+        self.stage.call(read, unavailable("looking up who is concerned")).await
+    }
+
+    async fn services(&self, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
+        let read = || Ok(self.ledger.store().services(repository));
+        self.stage.call(read, unavailable("looking up who is concerned")).await
+    }
+
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+        let read = || Ok(self.ledger.store().overdue(now, limit));
+        self.stage.call(read, unavailable("looking for what is overdue")).await
+    }
+
+    async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
+        let write = || Ok(self.ledger.store().apply(policy, text, at, by));
+        self.stage.call(write, unavailable("applying a policy")).await
+    }
+
+    async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().policy(application)), unavailable("reading a policy")).await
+    }
+
+    async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().applications()), unavailable("listing applications")).await
+    }
+
+    async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
+        self.stage.call(|| self.ledger.store().state(target), unavailable("reading a state")).await
+    }
+
+    async fn history(&self, target: &TargetId, limit: usize) -> Result<Vec<DeploymentRecord>, LedgerError> {
+        let read = || Ok(self.ledger.store().history(target, limit));
+        self.stage.call(read, unavailable("reading the history")).await
+    }
+
+    async fn journal(&self, target: &TargetId, after: u64, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
+        let read = || Ok(self.ledger.store().journal(target, after, limit));
+        self.stage.call(read, unavailable("reading the journal")).await
+    }
+
+    async fn journal_tail(&self, target: &TargetId, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
+        let read = || Ok(self.ledger.store().journal_tail(target, limit));
+        self.stage.call(read, unavailable("reading the journal")).await
+    }
+
+    async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
+        let read = || Ok(self.ledger.store().releases(application, service, limit));
+        self.stage.call(read, unavailable("reading releases")).await
+    }
+
+    async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().release_by_id(id)), unavailable("reading a release")).await
+    }
+}
+
+/// A queue of wakes, ordered by when they are due. Wakes may be lost, and may come twice.
+#[derive(Debug, Clone)]
+pub struct SimDoorbell {
+    pub(super) stage: Stage,
+}
+
+impl Doorbell for SimDoorbell {
+    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+        let send = || {
+            let mut scenery = self.stage.lock();
+            let now = scenery.world.now();
+            let at = Seconds(delay.0.min(LONGEST_DELAY_S)).after(now);
+            if scenery.chance.loses_wake(now) {
+                return Ok(());
+            }
+            scenery.enter(at, Job::Drive(ring.clone(), 1));
+            if scenery.chance.doubles_wake(now) {
+                scenery.enter(Seconds(1).after(at), Job::Drive(ring.clone(), 1));
+            }
+            Ok(())
+        };
+        self.stage.call(send, |reason| Err(reason.to_owned())).await
+    }
+}
+
+/// Images that were pushed, whether an event told of them or not.
+#[derive(Debug, Clone)]
+pub struct SimRegistry {
+    pub(super) stage: Stage,
+}
+
+impl Registry for SimRegistry {
+    async fn images_since(&self, repository: &str, since: Timestamp) -> Result<Vec<PushedImage>, String> {
+        let read = || {
+            let scenery = self.stage.lock();
+            let images = scenery.images.get(repository).into_iter().flatten();
+            Ok(images.filter(|image| image.pushed_at >= since).cloned().collect())
+        };
+        self.stage.call(read, |reason| Err(reason.to_owned())).await
+    }
+}
+
+/// The world's time, and lease identities that count up.
+#[derive(Debug, Clone)]
+pub struct SimClock {
+    pub(super) stage: Stage,
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        self.stage.now()
+    }
+
+    fn lease_id(&self) -> LeaseId {
+        let mut scenery = self.stage.lock();
+        scenery.leases += 1;
+        LeaseId(format!("lease-{}", scenery.leases))
+    }
+}

@@ -1,0 +1,476 @@
+//! Deployments from push to verdict in virtual time: the real decision and drive loop over the world.
+
+use rollout::journal::Fact;
+use rollout::policy::{Hook, HookAction, HookPoint, TargetPolicy};
+use rollout::snapshot::Weights;
+use rollout::stage::Verdict;
+use rollout::{Instruction, Name, Overrides, Seconds, Slot};
+use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::world::alarms::AlarmState;
+use simulation::world::balancer::Action;
+use simulation::world::ecs::CircuitBreaker;
+use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run, Scene, Settings, Starts, scene};
+
+const HOUR: u64 = 3600;
+
+fn scene() -> Scene {
+    Scene::new("shop", "api", "dev")
+}
+
+fn simulation(scene: &Scene) -> Simulation {
+    Simulation::new(scene.build(Settings::default()), Faults::default())
+}
+
+fn with_policy(scene: &Scene, change: impl FnOnce(&mut TargetPolicy)) -> Simulation {
+    let mut built = scene.build(Settings::default());
+    change(&mut built.policy);
+    Simulation::new(built, Faults::default())
+}
+
+fn set_image(simulation: &Simulation, number: u64, behaviour: ImageBehaviour) {
+    let digest = scene::digest_of(number);
+    simulation.world(|world| world.set_image(digest.as_str(), behaviour));
+}
+
+/// The weights of the rule, as they are live.
+fn weights(simulation: &Simulation) -> (i64, i64) {
+    let names = simulation.names().clone();
+    let rule = simulation.world(|world| world.describe_rules(None, &[names.rule.clone()])).expect("the rule is there");
+    let simulation::world::balancer::ActionKind::Forward(forward) = &rule[0].actions[0].what else {
+        panic!("the rule forwards")
+    };
+    let weight = |group: &str| {
+        forward.target_groups.iter().find(|found| found.arn == group).and_then(|found| found.weight).unwrap_or(0)
+    };
+    (weight(&names.blue_group), weight(&names.green_group))
+}
+
+/// Desired and running tasks of blue and of green.
+fn tasks(simulation: &Simulation) -> [(u32, u32); 2] {
+    let names = simulation.names().clone();
+    let both = [names.blue.clone(), names.green.clone()];
+    let (services, _) = simulation.world(|world| world.describe_services(&names.cluster, &both)).expect("both are there");
+    [0, 1].map(|index| (services[index].desired_count, services[index].running_count))
+}
+
+fn lost(simulation: &Simulation) -> f64 {
+    simulation.world(|world| world.traffic().lost)
+}
+
+fn has(simulation: &Simulation, wanted: impl Fn(&Fact) -> bool) -> bool {
+    simulation.journal().iter().any(|entry| wanted(&entry.fact))
+}
+
+#[track_caller]
+fn ends(simulation: &mut Simulation, seconds: u64, verdicts: &[Verdict]) {
+    let rested = simulation.run_until_rest(seconds);
+    let story = simulation.story();
+    let found: Vec<Verdict> = simulation.verdicts().into_iter().map(|(_, verdict, _)| verdict).collect();
+    assert_eq!(found, verdicts, "\n{story}");
+    assert!(rested, "it does not come to rest; it is {:?}\n{story}", simulation.state());
+    assert!(simulation.dead_letters().is_empty(), "wakes were given up\n{story}");
+}
+
+#[test]
+fn a_good_release_goes_through_without_a_lost_request() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    let story = simulation.story();
+    let shares: Vec<Weights> = simulation
+        .journal()
+        .into_iter()
+        .filter_map(|entry| match entry.fact {
+            Fact::WeightsVerified { weights } => Some(weights),
+            _ => None,
+        })
+        .collect();
+    let expected = [(90, 10), (50, 50), (0, 100)].map(|(blue, green)| Weights { blue, green });
+    assert_eq!(shares, expected, "\n{story}");
+    assert_eq!(weights(&simulation), (0, 100), "\n{story}");
+    assert_eq!(tasks(&simulation), [(0, 0), (4, 4)], "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
+    assert_eq!(stable.slot, Slot::Green);
+}
+
+#[test]
+fn the_next_release_goes_back_to_the_first_side() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    simulation.push(2, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.story());
+    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.story());
+}
+
+#[test]
+fn a_bad_release_is_switched_back_by_its_alarm() {
+    let mut simulation = simulation(&scene());
+    set_image(&simulation, 1, ImageBehaviour::failing(0.5));
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    let story = simulation.story();
+    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    let alarm = |fact: &Fact| {
+        matches!(fact, Fact::RollbackStarted { cause: rollout::Cause::Alarm { name, .. } } if *name == simulation.names().green_alarm)
+    };
+    assert!(has(&simulation, alarm), "\n{story}");
+}
+
+#[test]
+fn the_way_from_the_alarm_to_the_weights_takes_seconds() {
+    let mut simulation = simulation(&scene());
+    set_image(&simulation, 1, ImageBehaviour::failing(0.5));
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_that(HOUR, |simulation| {
+        let alarm = simulation.names().green_alarm.clone();
+        let alarms = simulation.world(|world| world.describe_alarms(&[alarm])).expect("alarms are described");
+        alarms[0].state == AlarmState::Alarm
+    }));
+    let fired = simulation.now();
+    assert!(simulation.run_until_that(60, |simulation| weights(simulation) == (100, 0)));
+    let took = Seconds::between(fired, simulation.now());
+    assert!(took <= Seconds(5), "it took {took}\n{}", simulation.story());
+}
+
+#[test]
+fn a_leak_that_shows_late_is_switched_back_in_the_bake() {
+    let mut simulation = simulation(&scene());
+    let leak = ImageBehaviour { later: Some((Seconds(260), 0.4)), ..ImageBehaviour::default() };
+    set_image(&simulation, 1, leak);
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
+    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.story());
+}
+
+#[test]
+fn what_is_never_healthy_gets_no_traffic() {
+    let mut simulation = simulation(&scene());
+    set_image(&simulation, 1, ImageBehaviour::never_healthy());
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Failed]);
+    let story = simulation.story();
+    assert!(!has(&simulation, |fact| matches!(fact, Fact::WeightsDecided { weights } if weights.green > 0)), "\n{story}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
+}
+
+#[test]
+fn a_crash_at_the_start_ends_early_with_the_words_of_ecs() {
+    for breaker in [CircuitBreaker::default(), CircuitBreaker { enable: true, rollback: false }] {
+        let mut scene = scene();
+        scene.breaker = breaker;
+        let mut simulation = simulation(&scene);
+        let starts = Starts::CrashLoop { exit_code: 3, after: Seconds(2) };
+        set_image(&simulation, 1, ImageBehaviour::starting(starts));
+        simulation.push(1, Started::Event);
+        ends(&mut simulation, 400, &[Verdict::Failed]);
+        let story = simulation.story();
+        let (_, _, reason) = simulation.verdicts().remove(0);
+        assert!(reason.contains("exit code 3") || reason.contains("circuit breaker"), "{reason}\n{story}");
+        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+    }
+}
+
+#[test]
+fn a_breaker_that_goes_back_by_itself_is_understood() {
+    let mut scene = scene();
+    scene.breaker = CircuitBreaker { enable: true, rollback: true };
+    let mut simulation = simulation(&scene);
+    let starts = Starts::CrashLoop { exit_code: 3, after: Seconds(2) };
+    set_image(&simulation, 1, ImageBehaviour::starting(starts));
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, 600, &[Verdict::Failed]);
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.story());
+}
+
+#[test]
+fn a_release_that_failed_to_start_can_be_tried_again() {
+    for rollback in [false, true] {
+        let mut scene = scene();
+        scene.breaker = CircuitBreaker { enable: true, rollback };
+        let mut simulation = simulation(&scene);
+        let starts = Starts::CrashLoop { exit_code: 3, after: Seconds(2) };
+        set_image(&simulation, 1, ImageBehaviour::starting(starts));
+        simulation.push(1, Started::Event);
+        ends(&mut simulation, 600, &[Verdict::Failed]);
+        // The database that it needs is back.
+        set_image(&simulation, 1, ImageBehaviour::default());
+        simulation.run_for(120);
+        simulation.ask_deploy(1, Overrides::default());
+        ends(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_or_placed_ends_early() {
+    for (starts, words) in [(Starts::PullError, "CannotPullContainer"), (Starts::PlacementFailure, "unable to place")] {
+        let mut simulation = simulation(&scene());
+        set_image(&simulation, 1, ImageBehaviour::starting(starts));
+        simulation.push(1, Started::Event);
+        ends(&mut simulation, 550, &[Verdict::Failed]);
+        let (_, _, reason) = simulation.verdicts().remove(0);
+        assert!(reason.contains(words), "{reason}\n{}", simulation.story());
+    }
+}
+
+#[test]
+fn an_abort_in_mid_shift_brings_the_traffic_back() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (50, 50)));
+    simulation.run_for(10);
+    simulation.ask(Instruction::Abort { deployment: None }, "the wrong one");
+    ends(&mut simulation, HOUR, &[Verdict::Cancelled]);
+    let story = simulation.story();
+    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+}
+
+#[test]
+fn a_rollback_after_success_brings_the_release_before_back() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    simulation.push(2, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    simulation.ask(Instruction::Rollback, "prices are wrong");
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
+    let story = simulation.story();
+    let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
+    let release = stable.release.expect("it is a release");
+    assert_eq!(release.id.digest, scene::digest_of(1), "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+}
+
+#[test]
+fn a_second_push_waits_for_the_first_and_then_goes_on() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (90, 10)));
+    simulation.push(2, Started::Event);
+    simulation.run_for(20);
+    simulation.push(3, Started::Event);
+    ends(&mut simulation, 2 * HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    let story = simulation.story();
+    let superseded =
+        |fact: &Fact| matches!(fact, Fact::Superseded { tag, by_tag, .. } if tag == "v2" && by_tag == "v3");
+    assert!(has(&simulation, superseded), "\n{story}");
+    let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
+    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(3), "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+}
+
+#[test]
+fn a_push_that_is_told_twice_is_deployed_once() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::EventTwice);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    simulation.push(1, Started::Event);
+    simulation.run_for(600);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+}
+
+#[test]
+fn a_push_that_nobody_told_of_is_found_by_the_sweep() {
+    let mut simulation = simulation(&scene());
+    simulation.run_for(90);
+    simulation.push(1, Started::Silent);
+    assert!(simulation.run_until_that(600, |simulation| !simulation.journal().is_empty()));
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+}
+
+#[test]
+fn a_foreign_edit_halts_and_is_never_written_over() {
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (90, 10)));
+    simulation.run_for(10);
+    let names = simulation.names().clone();
+    let edit = vec![Action::forward([(names.blue_group.as_str(), 70), (names.green_group.as_str(), 30)])];
+    simulation.world(|world| world.modify_rule(&names.rule, None, Some(edit))).expect("anybody may edit the rule");
+    assert!(simulation.run_until_that(120, |simulation| has(simulation, |fact| matches!(fact, Fact::Halted { .. }))));
+    simulation.run_for(120);
+    assert_eq!(weights(&simulation), (70, 30), "\n{}", simulation.story());
+
+    // Put right by hand, it goes on.
+    let back = vec![Action::forward([(names.blue_group.as_str(), 90), (names.green_group.as_str(), 10)])];
+    simulation.world(|world| world.modify_rule(&names.rule, None, Some(back))).expect("anybody may edit the rule");
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    assert!(has(&simulation, |fact| matches!(fact, Fact::Resumed)), "\n{}", simulation.story());
+}
+
+#[test]
+fn an_alarm_that_fires_already_blocks_the_start() {
+    let mut simulation = simulation(&scene());
+    // Half of what the stable side answers is wrong.
+    set_image(&simulation, 0, ImageBehaviour::failing(0.5));
+    simulation.run_for(30);
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Failed]);
+    let story = simulation.story();
+    assert!(has(&simulation, |fact| matches!(fact, Fact::Blocked { .. })), "\n{story}");
+    assert!(!has(&simulation, |fact| matches!(fact, Fact::TaskDefinitionReady { .. })), "\n{story}");
+
+    // The fix itself must get through: a person takes the alarm upon themselves.
+    let alarm = simulation.names().blue_alarm.clone();
+    simulation.ask_deploy(2, Overrides { firing_alarms: [alarm].into() });
+    ends(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
+}
+
+fn hook(name: &str, at: HookPoint, run: HookAction) -> Hook {
+    Hook { name: Name::new(name).expect("a name"), at, run, deadline: Seconds(120) }
+}
+
+fn asks(function: &str) -> HookAction {
+    HookAction::Lambda { function: function.to_owned() }
+}
+
+#[test]
+fn hooks_are_run_at_their_points() {
+    let migrate = HookAction::Task { container: "app".to_owned(), command: vec!["migrate".to_owned()] };
+    let hooks = vec![
+        hook("migrate", HookPoint::BeforeTraffic, migrate),
+        hook("smoke", HookPoint::TestTraffic, asks("smoke")),
+        hook("announce", HookPoint::AfterTraffic, asks("announce")),
+    ];
+    let mut simulation = with_policy(&scene(), |policy| policy.hooks = hooks);
+    simulation.world(|world| {
+        let then = serde_json::json!({"status": "succeeded"});
+        world.put_function("smoke", FunctionBehaviour::Reports { in_progress: 3, then });
+        world.put_function("announce", FunctionBehaviour::succeeds());
+    });
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    let done: Vec<String> = simulation
+        .journal()
+        .into_iter()
+        .filter_map(|entry| match entry.fact {
+            Fact::HookSucceeded { hook } => Some(hook),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(done, ["migrate", "smoke", "announce"], "\n{}", simulation.story());
+}
+
+#[test]
+fn a_hook_that_says_no_ends_it() {
+    let migrate = || HookAction::Task { container: "app".to_owned(), command: vec!["migrate".to_owned()] };
+    for (at, run, verdict) in [
+        (HookPoint::BeforeTraffic, migrate(), Verdict::Failed),
+        (HookPoint::TestTraffic, asks("hook"), Verdict::Failed),
+        (HookPoint::AfterTraffic, asks("hook"), Verdict::RolledBack),
+    ] {
+        let mut simulation = with_policy(&scene(), |policy| policy.hooks = vec![hook("judge", at, run)]);
+        let fails = Run::Exits { after: Seconds(5), exit_code: 1 };
+        set_image(&simulation, 1, ImageBehaviour::running(fails));
+        simulation.world(|world| world.put_function("hook", FunctionBehaviour::fails("the cart is empty")));
+        simulation.push(1, Started::Event);
+        ends(&mut simulation, HOUR, &[verdict]);
+        let story = simulation.story();
+        assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{story}");
+        assert_eq!(weights(&simulation), (100, 0), "\n{story}");
+        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+        assert_eq!(test_weights(&simulation), (100, 0), "the test rule is not as it was\n{story}");
+    }
+}
+
+fn test_weights(simulation: &Simulation) -> (i64, i64) {
+    let names = simulation.names().clone();
+    let rules = simulation.world(|world| world.describe_rules(None, &[names.test_rule.clone()])).expect("it is there");
+    let simulation::world::balancer::ActionKind::Forward(forward) = &rules[0].actions[0].what else {
+        panic!("the rule forwards")
+    };
+    (forward.target_groups[0].weight.unwrap_or(0), forward.target_groups[1].weight.unwrap_or(0))
+}
+
+#[test]
+fn a_hook_that_never_answers_runs_out_of_time() {
+    let task = HookAction::Task { container: "app".to_owned(), command: vec![] };
+    for (run, behaviour) in [
+        (asks("hook"), FunctionBehaviour::never_done()),
+        (asks("hook"), FunctionBehaviour::Silent),
+        (task, FunctionBehaviour::Silent),
+    ] {
+        let hooks = vec![hook("slow", HookPoint::BeforeTraffic, run.clone())];
+        let mut simulation = with_policy(&scene(), |policy| policy.hooks = hooks);
+        set_image(&simulation, 1, ImageBehaviour::running(Run::Endless));
+        simulation.world(|world| world.put_function("hook", behaviour.clone()));
+        simulation.push(1, Started::Event);
+        ends(&mut simulation, 600, &[Verdict::Failed]);
+        let story = simulation.story();
+        assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "{run:?} {behaviour:?}\n{story}");
+        // The hook's task does not go on behind everybody's back.
+        let cluster = simulation.names().cluster.clone();
+        simulation.run_for(60);
+        let hooks = simulation::world::ecs::ListTasks {
+            cluster,
+            family: Some("shop-api-dev".to_owned()),
+            ..Default::default()
+        };
+        let running = simulation.world(|world| world.list_tasks(hooks)).expect("tasks are listed");
+        assert_eq!(running.len(), 4, "a hook's task still runs\n{story}");
+    }
+}
+
+#[test]
+fn autoscaling_is_borrowed_and_given_back_on_every_exit() {
+    for (behaviour, verdict, ends_on) in [
+        (ImageBehaviour::default(), Verdict::Succeeded, [(0, 0), (4, 4)]),
+        (ImageBehaviour::failing(0.5), Verdict::RolledBack, [(4, 4), (0, 0)]),
+    ] {
+        let mut scene = scene();
+        scene.autoscaling = Some((2, 8));
+        let mut simulation = simulation(&scene);
+        let names = simulation.names().clone();
+        simulation.world(|world| {
+            for service in [&names.blue, &names.green] {
+                world.put_scaling_policy(&names.cluster, service, 5.0).expect("it is a scalable target");
+            }
+        });
+        set_image(&simulation, 1, behaviour);
+        simulation.push(1, Started::Event);
+        assert!(simulation.run_until_that(HOUR, |simulation| !simulation.verdicts().is_empty()));
+        ends(&mut simulation, HOUR, &[verdict]);
+        let story = simulation.story();
+        assert!(has(&simulation, |fact| matches!(fact, Fact::AutoscalingBorrowed { .. })), "\n{story}");
+        let limits = simulation.world(|world| {
+            world.describe_scalable_targets(simulation::world::scaling::DescribeScalableTargets {
+                service_namespace: "ecs".to_owned(),
+                ..Default::default()
+            })
+        });
+        for target in limits.expect("limits are described") {
+            let suspended = target.suspended_state.dynamic_scaling_in_suspended;
+            assert!(!suspended, "{} is still suspended\n{story}", target.resource_id);
+            assert_eq!(target.max_capacity, 8, "\n{story}");
+        }
+        assert_eq!(lost(&simulation), 0.0, "\n{story}");
+        assert_eq!(tasks(&simulation), ends_on, "\n{story}");
+    }
+}
+
+#[test]
+fn a_candidate_that_falls_ill_is_switched_back() {
+    let mut simulation = simulation(&scene());
+    let ill = ImageBehaviour { health: Health::LostAfter(Seconds(60)), ..ImageBehaviour::default() };
+    set_image(&simulation, 1, ill);
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
+}
+
+#[test]
+fn a_denied_effect_goes_back_and_says_why() {
+    let mut simulation = simulation(&scene());
+    simulation.world(|world| world.deny("ecs:RegisterTaskDefinition", true));
+    simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Failed]);
+}
