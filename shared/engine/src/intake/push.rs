@@ -319,3 +319,27 @@ impl fmt::Display for Ignored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_and_charts_are_no_images() {
+        let digest = "a".repeat(64);
+        assert!(is_image("v1", None));
+        assert!(is_image("v1", Some("")));
+        assert!(is_image("v1", Some("application/vnd.docker.container.image.v1+json")));
+        assert!(is_image("sha256-of-nothing", Some("application/vnd.oci.image.config.v1+json")));
+        assert!(!is_image("1.2.0", Some("application/vnd.cncf.helm.config.v1+json")));
+        for tag in [format!("sha256-{digest}.sig"), format!("sha256-{digest}.att"), format!("sha256-{digest}")] {
+            assert!(!is_image(&tag, Some("application/vnd.oci.image.config.v1+json")), "{tag}");
+        }
+    }
+
+    #[test]
+    fn china_has_a_domain_of_its_own() {
+        assert_eq!(repository_uri("1", "eu-west-1", "shop/api"), "1.dkr.ecr.eu-west-1.amazonaws.com/shop/api");
+        assert_eq!(repository_uri("1", "cn-north-1", "api"), "1.dkr.ecr.cn-north-1.amazonaws.com.cn/api");
+    }
+}
