@@ -122,6 +122,11 @@ async fn the_dynamodb_ledger_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn the_ledger_in_memory_keeps_the_contract() {
+    tests::ledger_contract::check(&simulation::ledger::MemoryLedger::new()).await;
+}
+
+#[tokio::test]
 async fn what_only_dynamodb_can_get_wrong() {
     let stage = stage().await;
     a_claim_whose_answer_was_lost_is_granted_again(&stage).await;
