@@ -7,6 +7,7 @@ BINARIES that becomes `bootstrap`. Prints one line of JSON: the outputs, the phy
 logical name of every function by its package's.
 """
 
+import concurrent.futures
 import datetime
 import io
 import json
@@ -77,10 +78,13 @@ def main(endpoint, template_file, stack, binaries, *assignments):
             continue
         name = pathlib.PurePosixPath(uri).name
         functions[name] = logical
-        s3.put_object(Bucket=BUCKET, Key=f"{stack}/{name}.zip", Body=package(pathlib.Path(binaries) / name))
         resource["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{stack}/{name}.zip"}
         # `sam build` reads it; what is deployed has none.
         resource.pop("Metadata", None)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        packages = {name: pool.submit(package, pathlib.Path(binaries) / name) for name in functions}
+        for name, packed in packages.items():
+            s3.put_object(Bucket=BUCKET, Key=f"{stack}/{name}.zip", Body=packed.result())
 
     day = lambda value: value.isoformat() if isinstance(value, datetime.date) else str(value)
     cloudformation.create_stack(

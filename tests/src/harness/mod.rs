@@ -8,18 +8,25 @@
 //! | [`lint`] | what others check of the template and the workflows |
 //! | [`aws`] | signed calls to an emulator, for what tests set up and ask |
 //! | [`packages`] | the functions' binaries |
-//! | `stack` | the product deployed from `template.yaml`, before the wire front |
+//! | `bus` | the template's rules, asked on behalf of what AWS sends by itself |
+//! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
+//! | [`Operations`] | the operators' door |
+//! | [`scenario`] | one application in the shared world |
 
 pub mod aws;
+mod bus;
 pub mod child;
 mod emulators;
 pub mod lint;
+mod operations;
 pub mod packages;
-// mod stack;
+pub mod scenario;
+mod stack;
 mod tools;
 
 pub use emulators::{REGION, ministack, moto};
-// pub use stack::{Stack, digest_of, eventually, stack};
+pub use operations::Operations;
+pub use stack::{Stack, digest_of, eventually, stack};
 pub use tools::{Tools, cache, tools, workspace};
 
 /// Why the harness could not do its part: for the person who runs the tests.

@@ -30,7 +30,9 @@ pub fn functions() -> Result<Vec<String>, Failure> {
 /// # Errors
 /// [`Failure`] with what the compiler said.
 pub fn build() -> Result<PathBuf, Failure> {
-    let folder = target();
+    // target/<profile>/deps/<test>
+    let exe = std::env::current_exe().map_err(|error| Failure(format!("the test's own executable: {error}")))?;
+    let folder = exe.ancestors().nth(2).unwrap_or(&exe).to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(workspace()).args(["build", "--quiet", "--locked"]);
@@ -43,9 +45,7 @@ pub fn build() -> Result<PathBuf, Failure> {
             command.args(["--profile", profile]);
         }
     }
-    if let Some(base) = folder.parent() {
-        command.arg("--target-dir").arg(base);
-    }
+    command.arg("--target-dir").arg(target());
     said(&mut command, "the functions do not build")?;
     Ok(folder)
 }

@@ -1,6 +1,7 @@
 //! The product, deployed: the real binaries of `functions/` from `template.yaml` in ministack, before the wire front.
 
 use super::aws::{Aws, Response};
+use super::bus::Bus;
 use super::child::Server;
 use super::emulators::{REGION, ministack};
 use super::tools::{said, tools, workspace};
@@ -8,26 +9,18 @@ use super::{Failure, packages};
 use crate::front::{Front, Options};
 use rollout::Timestamp;
 use serde_json::{Value, json};
-use simulation::{Settings, Timing, World};
+use simulation::world::{Settings, Timing, World};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Installs the deployment; its own words say how.
 const DEPLOY: &str = include_str!("deploy.py");
 
 /// Which clients of the functions call the front: what it speaks itself, and what it only notes down and passes on.
-const TO_THE_FRONT: [&str; 8] = [
-    "ECS",
-    "ELASTIC_LOAD_BALANCING_V2",
-    "CLOUDWATCH",
-    "APPLICATION_AUTO_SCALING",
-    "LAMBDA",
-    "DYNAMODB",
-    "SQS",
-    "ECR",
-];
+const TO_THE_FRONT: [&str; 8] =
+    ["ECS", "ELASTIC_LOAD_BALANCING_V2", "CLOUDWATCH", "APPLICATION_AUTO_SCALING", "LAMBDA", "DYNAMODB", "SQS", "ECR"];
 
 /// The deployed product and the world that it works on. One for a test process: see [`stack`].
 #[derive(Debug)]
@@ -35,6 +28,7 @@ pub struct Stack {
     runtime: tokio::runtime::Runtime,
     front: Front,
     ministack: Server,
+    bus: Bus,
     /// Physical names by logical ones.
     resources: BTreeMap<String, String>,
     /// Logical names of functions by their package's.
@@ -60,14 +54,11 @@ impl Stack {
         let binaries = packages::build()?;
         let built = began.elapsed();
         let trouble = |error: std::io::Error| Failure(format!("the wire front did not start: {error}"));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(trouble)?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(trouble)?;
         let settings = Settings {
             // The functions have the machine's clock, so the world has it, too, and runs as fast.
-            start: Timestamp::now(),
+            start: now(),
             region: REGION.to_owned(),
             account: ministack::ACCOUNT.to_owned(),
             timing: Timing::quick(),
@@ -90,7 +81,7 @@ impl Stack {
                 .arg(workspace().join("template.yaml"))
                 .arg("switchback")
                 .arg(&binaries)
-                .arg("Architecture=x86_64")
+                .args(["Architecture=x86_64", "RegistryEveryMinutes=1"])
                 .env_remove("AWS_PROFILE")
                 .env_remove("AWS_SESSION_TOKEN")
                 .env("AWS_ACCESS_KEY_ID", "test")
@@ -111,7 +102,23 @@ impl Stack {
             (started - built).as_secs(),
             (began.elapsed() - started).as_secs()
         );
-        Ok(Self { runtime, front, ministack, resources: map("resources"), functions: map("functions") })
+        let bus = Bus::new(Aws::at(ministack.address()))?;
+        let (relay, mut events) = (bus.clone(), front.events());
+        // What happens in the world is told as AWS tells it: by the template's rules. One at a time, in order.
+        runtime.spawn(async move {
+            while let Some(event) = events.next().await {
+                let Some(event) = event.eventbridge() else { continue };
+                let relay = relay.clone();
+                let sent = tokio::task::spawn_blocking(move || relay.send(&event)).await;
+                match sent {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(failure)) => eprintln!("an event of the world was not handed on: {failure}"),
+                    // The runtime ends, and the emulator with it.
+                    Err(_) => break,
+                }
+            }
+        });
+        Ok(Self { runtime, front, ministack, bus, resources: map("resources"), functions: map("functions") })
     }
 
     /// The wire front: the world, the log of calls, faults.
@@ -171,6 +178,19 @@ impl Stack {
         }
     }
 
+    /// Sends an event as AWS does: the template's rules decide which functions get it. Answers their logical names.
+    ///
+    /// # Errors
+    /// [`Failure`] where the emulator refuses.
+    pub fn send(&self, event: &Value) -> Result<Vec<String>, Failure> {
+        let arns = self.bus.send(event)?;
+        let logical = |arn: &String| {
+            let physical = arn.rsplit(':').next()?;
+            self.resources.iter().find(|(_, name)| name.as_str() == physical).map(|(logical, _)| logical.clone())
+        };
+        Ok(arns.iter().filter_map(logical).collect())
+    }
+
     /// Asks `operations`, as an IAM principal, through the HTTP API.
     ///
     /// # Errors
@@ -210,8 +230,7 @@ impl Stack {
             },
             "layers": [],
         });
-        let parameters =
-            json!({"repositoryName": repository, "imageManifest": manifest.to_string(), "imageTag": tag});
+        let parameters = json!({"repositoryName": repository, "imageManifest": manifest.to_string(), "imageTag": tag});
         let put = ecr("PutImage", &parameters)?;
         let digest = put.pointer("/image/imageId/imageDigest").and_then(Value::as_str);
         digest.map(str::to_owned).ok_or_else(|| Failure(format!("PutImage answered {put}")))
@@ -228,6 +247,17 @@ impl Stack {
         let lines = events["events"].as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(lines.iter().filter_map(|line| line["message"].as_str()).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// The machine's time, in whole milliseconds.
+///
+/// # Panics
+/// Where the clock stands before 1970.
+#[must_use]
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = i64::try_from(since.as_millis()).unwrap_or_default();
+    Timestamp::from_millisecond(milliseconds).expect("a clock of this century")
 }
 
 /// `sha256:…` of a text.

@@ -1,0 +1,74 @@
+//! The operators' door, as the CLI uses it: HTTP, signed with IAM, to `operations` behind the deployed API.
+
+use super::Failure;
+use super::stack::Stack;
+use engine::operate::{ApplyAnswer, CommandAnswer, HistoryAnswer, JournalAnswer, TargetStatus};
+use rollout::JournalEntry;
+use rollout::target::DeploymentRecord;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// What can be asked about one target.
+#[derive(Debug)]
+pub struct Operations<'a> {
+    stack: &'a Stack,
+    target: String,
+}
+
+impl<'a> Operations<'a> {
+    /// About `target` (`application/service/environment`).
+    pub(super) fn new(stack: &'a Stack, target: String) -> Self {
+        Self { stack, target }
+    }
+
+    /// Applies a `switchback.yaml`.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn apply(&self, text: &str) -> Result<ApplyAnswer, Failure> {
+        self.ask("POST", "/v1/apply", Some(&json!({"text": text})))
+    }
+
+    /// What is known of the target.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn status(&self) -> Result<TargetStatus, Failure> {
+        self.ask("GET", &format!("/v1/targets/{}", self.target), None)
+    }
+
+    /// Its newest deployments, newest first.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn history(&self) -> Result<Vec<DeploymentRecord>, Failure> {
+        let path = format!("/v1/targets/{}/history", self.target);
+        self.ask("GET", &path, None).map(|HistoryAnswer { deployments }| deployments)
+    }
+
+    /// Its newest journal entries, oldest first.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn journal(&self) -> Result<Vec<JournalEntry>, Failure> {
+        let path = format!("/v1/targets/{}/journal?limit=200", self.target);
+        self.ask("GET", &path, None).map(|JournalAnswer { entries }| entries)
+    }
+
+    /// Asks for an end of the running deployment.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn abort(&self, reason: &str) -> Result<CommandAnswer, Failure> {
+        self.ask("POST", &format!("/v1/targets/{}/abort", self.target), Some(&json!({"reason": reason})))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<T, Failure> {
+        let response = self.stack.operations(method, path, body)?;
+        let trouble = |reason: String| Failure(format!("{method} {path}: {reason}: {}", response.body));
+        if response.status != 200 {
+            return Err(trouble(response.status.to_string()));
+        }
+        serde_json::from_str(&response.body).map_err(|error| trouble(error.to_string()))
+    }
+}

@@ -1,0 +1,452 @@
+//! One application in the shared world: its services behind a balancer, its policy, and what a test does to it and
+//! asks of it.
+
+use super::emulators::{REGION, ministack};
+use super::operations::Operations;
+use super::stack::{Stack, eventually, now, stack};
+use crate::front::Call;
+use rollout::snapshot::Weights;
+use rollout::target::DeploymentRecord;
+use rollout::{Fact, JournalEntry, Seconds, Slot};
+use serde_json::{Value, json};
+use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::balancer::{ActionKind, Forward, GroupSettings, WeightedGroup};
+use simulation::world::scaling::{DescribeScalableTargets, SuspendedState};
+use simulation::world::scene::digest_of;
+use simulation::world::{Health, ImageBehaviour, PairNames, Run, Scene};
+use std::time::Duration;
+
+/// How long a deployment of these tests may take from its first event to its verdict.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How a scenario's policy differs from the usual one: YAML in flow style, as it stands in the file.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// `strategy`
+    pub strategy: &'static str,
+    /// `hooks`
+    pub hooks: &'static str,
+    /// `deadlines`
+    pub deadlines: &'static str,
+    /// Lowest and highest desired count of the stable side; none: no autoscaling.
+    pub autoscaling: Option<(u32, u32)>,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            strategy: "{steps: [{traffic: 50%, hold: 1s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
+            hooks: "{}",
+            deadlines: "{preflight: 30s, register: 30s, healthy: 30s, shift: 30s, retire: 30s, rollback: 30s}",
+            autoscaling: None,
+        }
+    }
+}
+
+/// An application of one service in one environment, with a name of its own in the shared world. Where a test fails,
+/// its journal, its calls and the world's weights are printed.
+#[derive(Debug)]
+pub struct Scenario {
+    stack: &'static Stack,
+    application: String,
+    names: PairNames,
+    policy: String,
+}
+
+impl Scenario {
+    /// Sets the scene in the world, waits until its stable side is up, and applies the policy. `application` is nobody
+    /// else's.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn new(application: &str, wishes: &Wishes) -> Self {
+        let stack = stack();
+        let scene = Scene {
+            tasks: 2,
+            autoscaling: wishes.autoscaling,
+            groups: GroupSettings {
+                health_check_interval_s: 5,
+                healthy_threshold: 2,
+                deregistration_delay_s: 1,
+                ..GroupSettings::default()
+            },
+            ..Scene::new(application, "api", "dev")
+        };
+        let names = {
+            let mut world = stack.front().world();
+            world.set_image(digest_of(0).as_str(), good());
+            world.by_hand(|world| {
+                world.put_metric_alarm(silent_alarm(&pager(application)))?;
+                world.set_alarm_state(&pager(application), AlarmState::Ok, "all is well")?;
+                scene.set(world)
+            })
+        };
+        let names = names.unwrap_or_else(|error| panic!("the scene of {application} is refused: {error}"));
+        let policy = policy_text(application, &names, wishes);
+        let scenario = Self { stack, application: application.to_owned(), names, policy };
+        scenario.expect("blue is up", Duration::from_secs(60), || {
+            let (running, healthy) = scenario.side(Slot::Blue);
+            if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
+        });
+        let applied = scenario.operations().apply(&scenario.policy);
+        applied.unwrap_or_else(|failure| panic!("{failure}"));
+        // Registries tell times in whole seconds: an image of the same second would look older than its policy.
+        let second = now().as_second();
+        scenario.expect("the next second", Duration::from_secs(2), || {
+            if now().as_second() > second { Ok(()) } else { Err("not yet".to_owned()) }
+        });
+        scenario
+    }
+
+    /// The deployed product.
+    #[must_use]
+    pub fn stack(&self) -> &'static Stack {
+        self.stack
+    }
+
+    /// What things are called in the world.
+    #[must_use]
+    pub fn names(&self) -> &PairNames {
+        &self.names
+    }
+
+    /// `application/api/dev`
+    #[must_use]
+    pub fn target(&self) -> String {
+        format!("{}/api/dev", self.application)
+    }
+
+    /// The operators' door.
+    #[must_use]
+    pub fn operations(&self) -> Operations<'_> {
+        Operations::new(self.stack, self.target())
+    }
+
+    // --- what is done ---
+
+    /// An image of this tag lies in the registry and behaves so once it is deployed; answers its digest. No event yet.
+    ///
+    /// # Panics
+    /// Where the registry refuses.
+    #[must_use]
+    pub fn image(&self, tag: &str, behaviour: ImageBehaviour) -> String {
+        let digest = self.stack.push_image(&self.names.repository, tag).unwrap_or_else(|failure| panic!("{failure}"));
+        self.stack.front().world().set_image(&digest, behaviour);
+        digest
+    }
+
+    /// The event of a push of this image, as ECR sends it.
+    #[must_use]
+    pub fn push_event(&self, tag: &str, digest: &str) -> Value {
+        let mut event = fixture(include_str!("../../../events/image-pushed.push.json"));
+        event["detail"]["repository-name"] = json!(self.names.repository);
+        event["detail"]["image-digest"] = json!(digest);
+        event["detail"]["image-tag"] = json!(tag);
+        event
+    }
+
+    /// Pushes an image of this tag and behaviour: it lies in the registry, and ECR's event is sent. Answers its digest.
+    ///
+    /// # Panics
+    /// Where no rule of the template takes the event.
+    #[must_use]
+    pub fn push(&self, tag: &str, behaviour: ImageBehaviour) -> String {
+        let digest = self.image(tag, behaviour);
+        self.send(&self.push_event(tag, &digest));
+        digest
+    }
+
+    /// Sends an event that one function is to take.
+    ///
+    /// # Panics
+    /// Where none does, or several do.
+    pub fn send(&self, event: &Value) {
+        let taken = self.stack.send(event).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(taken.len(), 1, "rules for {taken:?} match {event}");
+    }
+
+    /// Somebody at the console gives the rule these weights.
+    ///
+    /// # Panics
+    /// Where the balancer refuses.
+    pub fn edit_weights(&self, blue: u16, green: u16) {
+        let mut world = self.stack.front().world();
+        let edited = world.by_hand(|world| {
+            let rules = world.describe_rules(None, std::slice::from_ref(&self.names.rule))?;
+            let mut actions = rules.into_iter().next().map(|rule| rule.actions).unwrap_or_default();
+            for group in actions.iter_mut().filter_map(forward).flatten() {
+                group.weight = Some(if group.arn == self.names.blue_group { blue.into() } else { green.into() });
+            }
+            world.modify_rule(&self.names.rule, None, Some(actions))
+        });
+        drop(world);
+        edited.unwrap_or_else(|error| panic!("the edit is refused: {error}"));
+    }
+
+    /// The alarm that a person rings: it keeps the state that it is given.
+    ///
+    /// # Panics
+    /// Where CloudWatch refuses.
+    pub fn ring_pager(&self, state: AlarmState, reason: &str) {
+        let mut world = self.stack.front().world();
+        let set = world.by_hand(|world| world.set_alarm_state(&pager(&self.application), state, reason));
+        drop(world);
+        set.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// The name of the alarm that a person rings.
+    #[must_use]
+    pub fn pager(&self) -> String {
+        pager(&self.application)
+    }
+
+    // --- what is asked ---
+
+    /// The weights of the rule as they are in the world.
+    ///
+    /// # Panics
+    /// Where the rule is gone.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        let mut world = self.stack.front().world();
+        let rules = world.by_hand(|world| world.describe_rules(None, std::slice::from_ref(&self.names.rule)));
+        drop(world);
+        let mut rules = rules.unwrap_or_else(|error| panic!("{error}"));
+        let mut weights = Weights { blue: 0, green: 0 };
+        for group in rules.iter_mut().flat_map(|rule| &mut rule.actions).filter_map(forward).flatten() {
+            let weight = u16::try_from(group.weight.unwrap_or(1)).unwrap_or_default();
+            if group.arn == self.names.blue_group { weights.blue = weight } else { weights.green = weight }
+        }
+        weights
+    }
+
+    /// Running tasks and healthy targets of a side, as they are in the world.
+    #[must_use]
+    pub fn side(&self, slot: Slot) -> (u32, usize) {
+        let (service, group) = match slot {
+            Slot::Blue => (&self.names.blue, &self.names.blue_group),
+            Slot::Green => (&self.names.green, &self.names.green_group),
+        };
+        let mut world = self.stack.front().world();
+        world.by_hand(|world| {
+            let running = world
+                .describe_services(&self.names.cluster, std::slice::from_ref(service))
+                .map_or(0, |(services, _)| services.iter().map(|service| service.running_count).sum());
+            let healthy = world.describe_target_health(group).map_or(0, |targets| {
+                let healthy = simulation::world::balancer::HealthState::Healthy;
+                targets.iter().filter(|target| target.state == healthy).count()
+            });
+            (running, healthy)
+        })
+    }
+
+    /// The image that a side's service is to run.
+    #[must_use]
+    pub fn image_of(&self, slot: Slot) -> String {
+        let service = if slot == Slot::Blue { &self.names.blue } else { &self.names.green };
+        let mut world = self.stack.front().world();
+        world.by_hand(|world| {
+            let described = world.describe_services(&self.names.cluster, std::slice::from_ref(service));
+            let definition = described.ok().and_then(|(services, _)| Some(services.first()?.task_definition.clone()));
+            definition
+                .and_then(|arn| world.describe_task_definition(&arn).ok())
+                .and_then(|definition| definition.image("app").map(str::to_owned))
+                .unwrap_or_default()
+        })
+    }
+
+    /// Every call of the product so far that is about this application.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        // Names of the world's and keys of the ledger's both begin with the application's.
+        let log = self.stack.front().log();
+        let about = |call: &&Call| {
+            let text = call.parameters.to_string();
+            text.contains(&format!("{}/", self.application)) || text.contains(&format!("{}-", self.application))
+        };
+        log.calls().iter().filter(about).cloned().collect()
+    }
+
+    /// Waits until `question` has an answer.
+    ///
+    /// # Panics
+    /// When the limit has passed, with what the last refusal was and everything that is known.
+    pub fn expect<T>(&self, what: &str, limit: Duration, question: impl FnMut() -> Result<T, String>) -> T {
+        eventually(limit, question).unwrap_or_else(|failure| panic!("{what}: {failure}"))
+    }
+
+    /// Waits for the verdict of a deployment, and answers its record in the history.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    #[must_use]
+    pub fn verdict(&self, number: u64) -> DeploymentRecord {
+        self.expect(&format!("deployment {number} ends"), PATIENCE, || {
+            let history = self.operations().history().map_err(|failure| failure.0)?;
+            match history.into_iter().find(|record| record.number == number) {
+                Some(record) if record.verdict.is_some() => Ok(record),
+                Some(_) => Err("it runs".to_owned()),
+                None => Err("it has not begun".to_owned()),
+            }
+        })
+    }
+
+    /// Waits for a fact in the journal that `choose` takes, and answers what it makes of it.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub fn fact<T>(&self, what: &str, choose: impl Fn(&Fact) -> Option<T>) -> T {
+        self.expect(&format!("the journal tells {what}"), PATIENCE, || {
+            let found = self.journal().iter().find_map(|entry| choose(&entry.fact));
+            found.ok_or_else(|| "not yet".to_owned())
+        })
+    }
+
+    /// The journal so far, oldest first.
+    ///
+    /// # Panics
+    /// Where it is not to be had.
+    #[must_use]
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.operations().journal().unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// Waits until weights other than `from` are live, and answers them.
+    ///
+    /// # Panics
+    /// When there are none in time.
+    pub fn weights_leave(&self, from: Weights) -> Weights {
+        self.expect(&format!("the weights leave {from:?}"), PATIENCE, || {
+            let weights = self.weights();
+            if weights == from { Err("they have not".to_owned()) } else { Ok(weights) }
+        })
+    }
+
+    /// Lowest and highest desired count that Application Auto Scaling keeps of a side, and whether anything is suspended.
+    #[must_use]
+    pub fn autoscaling(&self, slot: Slot) -> Option<(u32, u32, bool)> {
+        let service = if slot == Slot::Blue { &self.names.blue } else { &self.names.green };
+        let request = DescribeScalableTargets {
+            service_namespace: "ecs".to_owned(),
+            resource_ids: vec![format!("service/{}/{service}", self.names.cluster)],
+            ..DescribeScalableTargets::default()
+        };
+        let mut world = self.stack.front().world();
+        let targets = world.by_hand(|world| world.describe_scalable_targets(request)).ok()?;
+        let target = targets.first()?;
+        Some((target.min_capacity, target.max_capacity, target.suspended_state != SuspendedState::default()))
+    }
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        eprintln!("--- the journal of {} ---", self.target());
+        match self.operations().journal() {
+            Ok(entries) => entries.iter().for_each(|entry| eprintln!("{} {:?}", entry.at, entry.fact)),
+            Err(failure) => eprintln!("{failure}"),
+        }
+        match self.operations().status() {
+            Ok(status) => eprintln!("--- its status ---\n{status:?}"),
+            Err(failure) => eprintln!("{failure}"),
+        }
+        eprintln!(
+            "--- its world ---\n{:?}, blue {:?}, green {:?}",
+            self.weights(),
+            self.side(Slot::Blue),
+            self.side(Slot::Green)
+        );
+        eprintln!("--- its last calls ---");
+        let calls = self.calls();
+        calls[calls.len().saturating_sub(60)..].iter().for_each(|call| eprintln!("{call}"));
+        for surprise in self.stack.front().surprises() {
+            eprintln!("surprise: {surprise}");
+        }
+        for function in ["image-pushed", "signal-received", "rollout-driver", "sweeper", "operations"] {
+            let log = self.stack.function_log(function).unwrap_or_else(|failure| failure.0);
+            let lines: Vec<&str> =
+                log.lines().filter(|line| line.contains(&self.application) || line.contains("ERROR")).collect();
+            eprintln!("--- {function} ---\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+    }
+}
+
+/// An image whose tasks are well as soon as they run.
+#[must_use]
+pub fn good() -> ImageBehaviour {
+    ImageBehaviour {
+        health: Health::After(Seconds(0)),
+        run: Run::Exits { after: Seconds(1), exit_code: 0 },
+        ..ImageBehaviour::default()
+    }
+}
+
+fn pager(application: &str) -> String {
+    format!("{application}-pager")
+}
+
+/// An alarm whose state changes only by hand.
+fn silent_alarm(name: &str) -> MetricAlarm {
+    MetricAlarm {
+        name: name.to_owned(),
+        metric: Metric::Nothing,
+        load_balancer: String::new(),
+        target_group: None,
+        period_s: 60,
+        evaluation_periods: 1,
+        datapoints_to_alarm: 1,
+        threshold: 1.0,
+        comparison: Comparison::Above,
+        treat_missing: TreatMissing::Ignore,
+    }
+}
+
+fn forward(action: &mut simulation::world::balancer::Action) -> Option<&mut Vec<WeightedGroup>> {
+    match &mut action.what {
+        ActionKind::Forward(Forward { target_groups, .. }) => Some(target_groups),
+        ActionKind::Other { .. } => None,
+    }
+}
+
+/// A payload as AWS sends it, of this account and Region, now.
+#[must_use]
+pub fn fixture(text: &str) -> Value {
+    let mut event: Value = serde_json::from_str(text).expect("the payloads of events/ are JSON");
+    event["account"] = json!(ministack::ACCOUNT);
+    event["region"] = json!(REGION);
+    event["time"] = json!(now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    event
+}
+
+fn policy_text(application: &str, names: &PairNames, wishes: &Wishes) -> String {
+    let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = names;
+    let PairNames { blue_alarm, green_alarm, repository, .. } = names;
+    let Wishes { strategy, hooks, deadlines, .. } = wishes;
+    let pager = pager(application);
+    format!(
+        "application: {application}
+services:
+  api:
+    repository: {repository}
+    tags: {{glob: \"v*\"}}
+environments:
+  dev:
+    trigger: push
+    targets:
+      api:
+        cluster: {cluster}
+        container: app
+        blue: {{service: {blue}, target_group: \"{blue_group}\"}}
+        green: {{service: {green}, target_group: \"{green_group}\"}}
+        rules: [\"{rule}\"]
+        test_rule: \"{test_rule}\"
+        strategy: {strategy}
+        alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: healthy}}, {pager}]
+        hooks: {hooks}
+        deadlines: {deadlines}
+"
+    )
+}

@@ -1,0 +1,299 @@
+//! From a push to a verdict with the real binaries: deployed from `template.yaml` into ministack, which runs them as
+//! processes and owns DynamoDB, SQS, EventBridge's rules, ECR and the HTTP API; ECS, the balancer, autoscaling, alarms
+//! and hooks are the wire front's world, whose events go back in by the template's own rules.
+//!
+//! One deployment of the template serves all tests, each with an application of its own. What a test asserts it asks of
+//! the operators' door and of the world, never of the functions.
+
+use rollout::snapshot::Weights;
+use rollout::{Actor, Fact, Slot, Verdict};
+use serde_json::json;
+use simulation::world::alarms::AlarmState;
+use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
+use std::time::Duration;
+use tests::front::Call;
+use tests::harness::scenario::{Scenario, Wishes, fixture, good};
+
+const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
+const HALF: Weights = Weights { blue: 50, green: 50 };
+const ALL_GREEN: Weights = Weights { blue: 0, green: 100 };
+
+/// A long hold at 50 %, for what happens in mid-shift.
+const LONG_HOLD: &str = "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}";
+
+/// The candidate is gone, the stable side carries everything.
+fn is_back_on_blue(scenario: &Scenario) {
+    assert_eq!(scenario.weights(), ALL_BLUE);
+    scenario.expect("green's tasks stop", Duration::from_secs(30), || match scenario.side(Slot::Green) {
+        (0, _) => Ok(()),
+        (running, _) => Err(format!("{running} run")),
+    });
+    assert_eq!(scenario.side(Slot::Blue), (2, 2), "blue was never touched");
+}
+
+#[test]
+fn a_good_release_takes_over_and_gives_back_what_it_borrowed() {
+    let scenario = Scenario::new("good", &Wishes { autoscaling: Some((2, 6)), ..Wishes::default() });
+    let blue_before = scenario.image_of(Slot::Blue);
+    let digest = scenario.push("v1", good());
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
+    assert_eq!(record.release.tag, "v1");
+    assert!(matches!(&record.actor, Actor::Push { repository } if repository == "good/api"), "{:?}", record.actor);
+
+    assert_eq!(scenario.weights(), ALL_GREEN);
+    assert!(scenario.image_of(Slot::Green).ends_with(&digest), "pinned by digest");
+    assert_eq!(scenario.image_of(Slot::Blue), blue_before, "the old side keeps its task definition");
+    assert_eq!(scenario.side(Slot::Green), (2, 2));
+    scenario.expect("blue's tasks stop", Duration::from_secs(30), || match scenario.side(Slot::Blue) {
+        (0, _) => Ok(()),
+        (running, _) => Err(format!("{running} run")),
+    });
+
+    let facts: Vec<Fact> = scenario.journal().into_iter().map(|entry| entry.fact).collect();
+    let verified: Vec<Weights> = facts
+        .iter()
+        .filter_map(|fact| if let Fact::WeightsVerified { weights } = fact { Some(*weights) } else { None })
+        .collect();
+    assert_eq!(verified, [HALF, ALL_GREEN], "each step was seen live");
+    let borrowed = facts.iter().filter(|fact| matches!(fact, Fact::AutoscalingBorrowed { .. })).count();
+    let returned = facts.iter().filter(|fact| matches!(fact, Fact::AutoscalingReturned { .. })).count();
+    assert_eq!((borrowed, returned), (2, 2), "{facts:#?}");
+    for slot in [Slot::Blue, Slot::Green] {
+        let (_, max, suspended) = scenario.autoscaling(slot).expect("both sides have limits");
+        assert_eq!((max, suspended), (6, false), "{slot:?}");
+    }
+    let surprises = scenario.stack().front().surprises();
+    assert!(surprises.is_empty(), "{surprises:#?}");
+}
+
+#[test]
+fn a_bad_release_is_switched_back_by_its_alarm_within_six_calls() {
+    let scenario = Scenario::new("bad", &Wishes { strategy: LONG_HOLD, ..Wishes::default() });
+    let _digest = scenario.push("v1", ImageBehaviour { error_rate: 1.0, ..good() });
+    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);
+    assert!(record.reason.contains(&scenario.names().green_alarm), "{}", record.reason);
+    is_back_on_blue(&scenario);
+
+    // From the alarm's event at the door of signal-received to the weights written back.
+    let calls = scenario.calls();
+    let back = calls
+        .iter()
+        .rfind(|call| call.operation == "ModifyRule" && call.succeeded())
+        .expect("the weights were written back");
+    let question = format!("WATCH#alarm#{}", scenario.names().green_alarm);
+    let first = calls
+        .iter()
+        .rfind(|call| call.started < back.started && call.parameters.to_string().contains(&question))
+        .expect("the alarm's event was taken in");
+    let until = back.ended.expect("it was answered");
+    let path = chain(calls.iter().filter(|call| call.started >= first.started && call.ended <= Some(until)));
+    let names: Vec<String> = path.iter().map(|call| call.name()).collect();
+    println!(
+        "from the alarm's event to the weights written back: {} ms, {} sequential calls: {}",
+        (until - first.started).as_millis(),
+        names.len(),
+        names.join(", ")
+    );
+    assert!(names.len() <= 6, "{} sequential calls: {names:#?}", names.len());
+}
+
+/// The longest chain of calls of which each began when the one before it was over.
+fn chain<'a>(calls: impl Iterator<Item = &'a Call>) -> Vec<&'a Call> {
+    let mut ended: Vec<&Call> = calls.filter(|call| call.ended.is_some()).collect();
+    ended.sort_by_key(|call| call.ended);
+    let mut chain: Vec<&Call> = Vec::new();
+    for call in ended {
+        if chain.last().is_none_or(|last| last.ended <= Some(call.started)) {
+            chain.push(call);
+        }
+    }
+    chain
+}
+
+#[test]
+fn tasks_that_never_become_healthy_end_it_at_the_deadline() {
+    let deadlines = "{preflight: 30s, register: 30s, healthy: 10s, shift: 30s, retire: 30s, rollback: 30s}";
+    let scenario = Scenario::new("unhealthy", &Wishes { deadlines, ..Wishes::default() });
+    let _digest = scenario.push("v1", ImageBehaviour::never_healthy());
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
+    assert!(record.reason.contains("healthy"), "{}", record.reason);
+    is_back_on_blue(&scenario);
+    let calls = scenario.calls();
+    assert!(calls.iter().all(|call| call.operation != "ModifyRule"), "traffic was never moved");
+}
+
+#[test]
+fn a_task_that_crashes_at_its_start_ends_it_early_with_its_reason() {
+    let deadlines = "{preflight: 30s, register: 30s, healthy: 10m, shift: 30s, retire: 30s, rollback: 30s}";
+    let scenario = Scenario::new("crash", &Wishes { deadlines, ..Wishes::default() });
+    let starts = Starts::CrashLoop { exit_code: 41, after: rollout::Seconds(1) };
+    let _digest = scenario.push("v1", ImageBehaviour { starts, ..good() });
+    // The verdict comes within the tests' patience, which is far less than the deadline.
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
+    assert!(record.reason.contains("Essential container in task exited"), "{}", record.reason);
+    assert!(record.reason.contains("41"), "the exit code: {}", record.reason);
+    is_back_on_blue(&scenario);
+}
+
+#[test]
+fn an_abort_in_mid_shift_puts_the_weights_back_first() {
+    let scenario = Scenario::new("abort", &Wishes { strategy: LONG_HOLD, ..Wishes::default() });
+    let _digest = scenario.push("v1", good());
+    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    let asked = scenario.operations().abort("the sales team called").unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(asked.new);
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Cancelled), "{}", record.reason);
+    assert!(record.reason.contains("the sales team called"), "{}", record.reason);
+    is_back_on_blue(&scenario);
+    let by = scenario.journal().into_iter().find_map(|entry| match entry.fact {
+        Fact::RollbackStarted { .. } => Some(entry.actor),
+        _ => None,
+    });
+    assert!(matches!(&by, Some(Actor::Person { name }) if name.contains("arn:aws:iam")), "{by:?}");
+
+    // Weights first, then tasks.
+    let calls = scenario.calls();
+    let at = |operation: &str| calls.iter().rposition(|call| call.operation == operation && call.succeeded());
+    assert!(at("ModifyRule") < at("UpdateService"), "{:#?}", calls.iter().map(Call::name).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_push_that_is_told_three_times_is_deployed_once() {
+    let scenario = Scenario::new("twice", &Wishes::default());
+    let digest = scenario.image("v1", good());
+    let event = scenario.push_event("v1", &digest);
+    for _ in 0..3 {
+        scenario.send(&event);
+    }
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    // Once more, and waited for: nothing is asked of the target that a wake would find.
+    let answer = scenario.stack().invoke("image-pushed", &event).unwrap_or_else(|failure| panic!("{failure}"));
+    let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(status.commands.is_empty(), "{:?}, {answer}", status.commands);
+    assert_eq!(status.state.last_deployment, 1, "{answer}");
+    assert_eq!(scenario.calls().iter().filter(|call| call.operation == "RegisterTaskDefinition").count(), 1);
+}
+
+#[test]
+fn a_push_whose_event_was_lost_is_found_by_the_sweep() {
+    let scenario = Scenario::new("lost", &Wishes::default());
+    let digest = scenario.image("v1", good());
+    let minute = fixture(include_str!("../../events/sweeper.schedule.json"));
+    let answer = scenario.stack().invoke("sweeper", &minute).unwrap_or_else(|failure| panic!("{failure}"));
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}; {answer}", record.reason);
+    assert!(scenario.image_of(Slot::Green).ends_with(&digest));
+    assert_eq!(scenario.weights(), ALL_GREEN);
+}
+
+#[test]
+fn a_second_push_waits_for_the_first_and_follows_it() {
+    let strategy = "{steps: [{traffic: 50%, hold: 5s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
+    let scenario = Scenario::new("second", &Wishes { strategy, ..Wishes::default() });
+    let first = scenario.push("v1", good());
+    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    let second = scenario.push("v2", good());
+    scenario.fact("that v2 waits", |fact| match fact {
+        Fact::Queued { tag, .. } if tag == "v2" => Some(()),
+        _ => None,
+    });
+    assert!(scenario.image_of(Slot::Green).ends_with(&first), "the candidate never changes under a rollout");
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    let record = scenario.verdict(2);
+    assert_eq!((record.verdict, record.release.tag.as_str()), (Some(Verdict::Succeeded), "v2"), "{}", record.reason);
+    assert_eq!(scenario.weights(), ALL_BLUE, "back on the first side, with the newest release");
+    assert!(scenario.image_of(Slot::Blue).ends_with(&second));
+}
+
+#[test]
+fn a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten() {
+    let strategy = "{steps: [{traffic: 50%, hold: 10s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
+    let scenario = Scenario::new("foreign", &Wishes { strategy, ..Wishes::default() });
+    let _digest = scenario.push("v1", good());
+    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    scenario.fact("that 50/50 was seen live", |fact| match fact {
+        Fact::WeightsVerified { weights } if *weights == HALF => Some(()),
+        _ => None,
+    });
+    scenario.edit_weights(80, 20);
+    let reason = scenario.fact("that it halted", |fact| match fact {
+        Fact::Halted { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(reason.contains("80") && reason.contains("50"), "what was seen and what should be: {reason}");
+    assert_eq!(scenario.weights(), Weights { blue: 80, green: 20 }, "somebody else's weights stand");
+    let writes = |calls: &[Call]| calls.iter().filter(|call| call.operation == "ModifyRule").count();
+    let before = writes(&scenario.calls());
+    scenario.edit_weights(50, 50);
+    scenario.fact("that it went on", |fact| matches!(fact, Fact::Resumed).then_some(()));
+    assert_eq!(before, 1, "the product wrote the first step, and nothing since");
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    assert_eq!(scenario.weights(), ALL_GREEN);
+}
+
+#[test]
+fn an_alarm_that_fires_already_keeps_it_from_starting() {
+    let deadlines = "{preflight: 60s, register: 30s, healthy: 30s, shift: 30s, retire: 30s, rollback: 30s}";
+    let scenario = Scenario::new("firing", &Wishes { deadlines, ..Wishes::default() });
+    scenario.ring_pager(AlarmState::Alarm, "the database is slow");
+    let _digest = scenario.push("v1", good());
+    let reason = scenario.fact("that it is kept from starting", |fact| match fact {
+        Fact::Blocked { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(reason.contains(&scenario.pager()), "{reason}");
+    assert_eq!(scenario.weights(), ALL_BLUE);
+    let changing = ["RegisterTaskDefinition", "UpdateService", "ModifyRule", "RegisterScalableTarget"];
+    let changes: Vec<String> =
+        scenario.calls().iter().filter(|call| changing.contains(&call.operation.as_str())).map(Call::name).collect();
+    assert_eq!(changes, Vec::<String>::new(), "nothing was touched");
+    scenario.ring_pager(AlarmState::Ok, "the database is well");
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded), "the alarm's own event woke it");
+}
+
+#[test]
+fn a_hook_that_says_no_ends_it_before_traffic() {
+    let hooks = "{test_traffic: [{name: smoke, lambda: switchback-hook-no, deadline: 30s}]}";
+    let scenario = Scenario::new("hook-no", &Wishes { hooks, ..Wishes::default() });
+    let function = FunctionBehaviour::fails("the basket is empty");
+    scenario.stack().front().world().put_function("switchback-hook-no", function);
+    let _digest = scenario.push("v1", good());
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
+    assert!(record.reason.contains("smoke") && record.reason.contains("the basket is empty"), "{}", record.reason);
+    is_back_on_blue(&scenario);
+}
+
+#[test]
+fn a_hook_that_never_answers_is_given_up_at_its_deadline() {
+    let hooks = "{test_traffic: [{name: smoke, lambda: switchback-hook-silent, deadline: 8s}]}";
+    let scenario = Scenario::new("hook-silent", &Wishes { hooks, ..Wishes::default() });
+    scenario.stack().front().world().put_function("switchback-hook-silent", FunctionBehaviour::Silent);
+    let _digest = scenario.push("v1", good());
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
+    assert!(record.reason.contains("smoke"), "{}", record.reason);
+    is_back_on_blue(&scenario);
+}
+
+#[test]
+fn a_migration_that_exits_with_an_error_ends_it_before_any_task_starts() {
+    let hooks = "{before_traffic: [{name: migrate, task: {command: [\"./migrate\"]}, deadline: 30s}]}";
+    let scenario = Scenario::new("migration", &Wishes { hooks, ..Wishes::default() });
+    let run = Run::Exits { after: rollout::Seconds(1), exit_code: 3 };
+    let _digest = scenario.push("v1", ImageBehaviour { run, ..good() });
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
+    assert!(record.reason.contains("migrate") && record.reason.contains('3'), "{}", record.reason);
+    is_back_on_blue(&scenario);
+    let ran: Vec<Call> = scenario.calls().into_iter().filter(|call| call.operation == "RunTask").collect();
+    assert_eq!(ran.len(), 1, "{ran:#?}");
+    let command = ran[0].parameter("/overrides/containerOverrides/0/command");
+    assert_eq!(command, Some(&json!(["./migrate"])));
+}
