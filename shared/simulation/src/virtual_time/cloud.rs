@@ -29,22 +29,7 @@ impl Cloud for SimCloud {
     async fn observe(&self, look: &Look) -> Snapshot {
         // The time of the whole look; its readings have faults of their own.
         self.stage.call(|| (), |_| ()).await;
-        let read = |slot| reading(self.side(look, slot));
-        let rule = |arn: &String| reading(self.stage.reading(|world| weights(world, &look.pair, arn)));
-        Snapshot {
-            blue: read(Slot::Blue),
-            green: read(Slot::Green),
-            rules: look.pair.rules.iter().map(rule).collect(),
-            test_rule: look.pair.test_rule.as_ref().map(rule),
-            alarms: reading(self.stage.reading(|world| alarms(world, &look.alarms))),
-            hook_tasks: look
-                .hook_tasks
-                .iter()
-                .map(|(hook, task)| {
-                    (hook.clone(), reading(self.stage.reading(|world| hook_task(world, &look.pair, task))))
-                })
-                .collect(),
-        }
+        see(&self.stage, look)
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
@@ -53,51 +38,79 @@ impl Cloud for SimCloud {
     }
 }
 
-impl SimCloud {
-    fn side(&self, look: &Look, slot: Slot) -> Result<SideReading, String> {
-        let pair = &look.pair;
-        let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
-        let side = pair.side(slot);
-        let service = self.stage.reading(|world| service(world, &pair.cluster, &side.service))?;
-        let primary = service.deployments.first().ok_or("the service has no primary deployment")?;
-        let image = if look.images {
-            self.stage.reading(|world| {
-                let definition = world.describe_task_definition(&primary.task_definition);
-                let definition = definition.map_err(|error| error.to_string())?;
-                Ok(definition.image(&pair.container).map(str::to_owned))
-            })?
-        } else {
-            None
-        };
-        let troubled = service.running_count < service.desired_count
-            || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
-        let failed_starts = match starts_of.filter(|_| troubled) {
-            Some(starts) => self.stage.reading(|world| failed_starts(world, &pair.cluster, starts))?,
-            None => Vec::new(),
-        };
-        let targets = self.stage.reading(|world| health(world, &side.target_group))?;
-        let autoscaling = self.stage.reading(|world| limits(world, &pair.cluster, &side.service))?;
-        Ok(SideReading {
-            task_definition: primary.task_definition.clone(),
-            image,
-            desired: service.desired_count,
-            running: service.running_count,
-            pending: service.pending_count,
-            steady: service.deployments.len() == 1
-                && primary.rollout_state == RolloutState::Completed
-                && service.running_count == service.desired_count
-                && service.pending_count == 0,
-            gave_up: gave_up(&service, starts_of),
-            failed_starts,
-            placement_failure: starts_of.and_then(|starts| {
-                let no_place =
-                    |words: &str| words.contains("unable to place a task") || words.contains("unable to consistently");
-                newest_event(&service, starts.since, no_place)
-            }),
-            targets,
-            autoscaling,
-        })
+/// Whatever a world can be read through, faults included.
+pub(crate) trait Reads {
+    /// One reading of many in a look.
+    fn reading<T>(&self, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String>;
+}
+
+impl Reads for Stage {
+    fn reading<T>(&self, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
+        Stage::reading(self, read)
     }
+}
+
+/// Reads what `look` names.
+pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
+    let read = |slot| reading(side(reads, look, slot));
+    let rule = |arn: &String| reading(reads.reading(|world| weights(world, &look.pair, arn)));
+    Snapshot {
+        blue: read(Slot::Blue),
+        green: read(Slot::Green),
+        rules: look.pair.rules.iter().map(rule).collect(),
+        test_rule: look.pair.test_rule.as_ref().map(rule),
+        alarms: reading(reads.reading(|world| alarms(world, &look.alarms))),
+        hook_tasks: look
+            .hook_tasks
+            .iter()
+            .map(|(hook, task)| (hook.clone(), reading(reads.reading(|world| hook_task(world, &look.pair, task)))))
+            .collect(),
+    }
+}
+
+fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, String> {
+    let pair = &look.pair;
+    let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
+    let side = pair.side(slot);
+    let service = reads.reading(|world| service(world, &pair.cluster, &side.service))?;
+    let primary = service.deployments.first().ok_or("the service has no primary deployment")?;
+    let image = if look.images {
+        reads.reading(|world| {
+            let definition = world.describe_task_definition(&primary.task_definition);
+            let definition = definition.map_err(|error| error.to_string())?;
+            Ok(definition.image(&pair.container).map(str::to_owned))
+        })?
+    } else {
+        None
+    };
+    let troubled = service.running_count < service.desired_count
+        || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
+    let failed_starts = match starts_of.filter(|_| troubled) {
+        Some(starts) => reads.reading(|world| failed_starts(world, &pair.cluster, starts))?,
+        None => Vec::new(),
+    };
+    let targets = reads.reading(|world| health(world, &side.target_group))?;
+    let autoscaling = reads.reading(|world| limits(world, &pair.cluster, &side.service))?;
+    Ok(SideReading {
+        task_definition: primary.task_definition.clone(),
+        image,
+        desired: service.desired_count,
+        running: service.running_count,
+        pending: service.pending_count,
+        steady: service.deployments.len() == 1
+            && primary.rollout_state == RolloutState::Completed
+            && service.running_count == service.desired_count
+            && service.pending_count == 0,
+        gave_up: gave_up(&service, starts_of),
+        failed_starts,
+        placement_failure: starts_of.and_then(|starts| {
+            let no_place =
+                |words: &str| words.contains("unable to place a task") || words.contains("unable to consistently");
+            newest_event(&service, starts.since, no_place)
+        }),
+        targets,
+        autoscaling,
+    })
 }
 
 fn reading<T>(read: Result<T, String>) -> Reading<T> {
@@ -258,9 +271,8 @@ fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<BTreeMap<String
 }
 
 fn hook_task(world: &mut World, pair: &EcsPair, asked: &HookTask) -> Result<TaskReading, String> {
-    let (tasks, failures) = world
-        .describe_tasks(&pair.cluster, std::slice::from_ref(&asked.task))
-        .map_err(|error| error.to_string())?;
+    let (tasks, failures) =
+        world.describe_tasks(&pair.cluster, std::slice::from_ref(&asked.task)).map_err(|error| error.to_string())?;
     let Some(task) = tasks.first() else { return Err(format!("ECS has no such task: {failures:?}")) };
     if task.last_status != LastStatus::Stopped {
         return Ok(TaskReading::Running);

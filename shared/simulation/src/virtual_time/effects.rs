@@ -10,7 +10,7 @@ use rollout::{EcsPair, Effect, HookReport, Outcome, Slot};
 use serde_json::{Value, json};
 
 /// Makes `effect` true.
-pub(super) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
+pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
     match effect {
         Effect::RegisterTaskDefinition { like, container, image } => register(world, like, container, image),
         Effect::UpdateService { slot, task_definition, desired } => {
@@ -85,7 +85,8 @@ fn register(world: &mut World, like: &str, container: &str, image: &str) -> Outc
     match world.list_task_definitions(Some(&model.family), true) {
         Ok(arns) => {
             for arn in arns {
-                let same = |found: crate::world::ecs::TaskDefinition| found.document == document && found.tags == model.tags;
+                let same =
+                    |found: crate::world::ecs::TaskDefinition| found.document == document && found.tags == model.tags;
                 if world.describe_task_definition(&arn).is_ok_and(same) {
                     return Outcome::Registered { task_definition: arn, reused: true };
                 }

@@ -19,6 +19,8 @@ mod simulation;
 mod stage;
 
 pub use cloud::SimCloud;
+pub(crate) use cloud::{Reads, see};
+pub(crate) use effects::perform;
 pub use faults::{CrashAt, Faults, Moment};
 pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 pub use simulation::{Simulation, Started};
