@@ -1,0 +1,210 @@
+//! What holds before every front. Each check is handed a place of its own, and asks somebody else than the product
+//! what came of an effect.
+
+use super::place::{Place, STICKY_FOR, STRANGERS_WEIGHT, autoscaling, known};
+use engine::Cloud as _;
+use rollout::snapshot::{Autoscaling, Weights};
+use rollout::{Effect, Outcome, Reading, Slot};
+use serde_json::{Value, json};
+
+const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
+const SHIFTED: Weights = Weights { blue: 90, green: 10 };
+const NEW_IMAGE: &str = "registry.example.com/shop/api@sha256:new";
+
+fn same_but_its_last_letter(arn: &str) -> String {
+    let (rest, last) = arn.split_at(arn.len() - 1);
+    format!("{rest}{}", if last == "0" { '1' } else { '0' })
+}
+
+pub(crate) async fn weights_change_and_nothing_else_does(place: &Place) {
+    let before = place.seen().await;
+    for rule in &before.rules {
+        let rule = known(rule);
+        assert_eq!((rule.weights, rule.has_both), (ALL_BLUE, true));
+    }
+    assert_eq!(known(&before.rules[0]).strangers, std::slice::from_ref(&place.stranger));
+    assert!(known(&before.rules[1]).strangers.is_empty());
+
+    let outcomes = place.twice(&Effect::SetWeights { weights: SHIFTED }).await;
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
+
+    let after = place.seen().await;
+    for (then, now) in before.rules.iter().zip(&after.rules) {
+        let (then, now) = (known(then), known(now));
+        assert_eq!((now.weights, now.has_both, &now.strangers), (SHIFTED, true, &then.strangers));
+    }
+    let rule = place.balancer(&format!("Action=DescribeRules&RuleArns.member.1={}", place.pair.rules[0]));
+    for kept in [
+        "https://login.example.com/authorize",
+        &format!("<DurationSeconds>{STICKY_FOR}</DurationSeconds>"),
+        &format!("<Weight>{STRANGERS_WEIGHT}</Weight>"),
+    ] {
+        assert!(rule.contains(kept), "{kept} is gone: {rule}");
+    }
+    assert!(rule.find("authenticate-oidc") < rule.find("<Type>forward</Type>"), "the order has changed: {rule}");
+}
+
+pub(crate) async fn a_rule_that_is_missing_is_the_only_one_unknown(place: &Place) {
+    let mut look = place.look();
+    let missing = same_but_its_last_letter(&place.pair.rules[0]);
+    look.pair.rules.insert(1, missing.clone());
+    let seen = place.cloud.observe(&look).await;
+    assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
+    assert!(
+        matches!(&seen.rules[1], Reading::Unknown(reason) if reason.contains("RuleNotFound")),
+        "{:?}",
+        seen.rules[1]
+    );
+    assert_eq!(known(&seen.rules[2]).weights, ALL_BLUE);
+
+    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED }).await;
+    assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(&missing)), "{outcome:?}");
+    let seen = place.seen().await;
+    assert!(seen.rules.iter().all(|rule| known(rule).weights == SHIFTED), "the others are written: {:?}", seen.rules);
+}
+
+pub(crate) async fn the_test_rule_moves_alone(place: &Place) {
+    let outcomes = place.twice(&Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } }).await;
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
+    let seen = place.seen().await;
+    assert_eq!(known(seen.test_rule.as_ref().expect("a test rule")).weights, Weights { blue: 0, green: 100 });
+    assert!(seen.rules.iter().all(|rule| known(rule).weights == ALL_BLUE), "{:?}", seen.rules);
+}
+
+pub(crate) async fn a_rule_without_both_groups_is_refused(place: &Place) {
+    let mut look = place.look();
+    look.pair.rules = vec![place.plain_rule.clone()];
+    let seen = place.cloud.observe(&look).await;
+    let rule = known(&seen.rules[0]);
+    assert_eq!((rule.weights, rule.has_both), (Weights { blue: 1, green: 0 }, false));
+    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED }).await;
+    let lacks = &place.pair.green.target_group;
+    assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(lacks)), "{outcome:?}");
+}
+
+pub(crate) async fn a_task_definition_is_copied_once(place: &Place) {
+    let register = |image: &str| Effect::RegisterTaskDefinition {
+        like: place.task_definition.clone(),
+        container: "api".to_owned(),
+        image: image.to_owned(),
+    };
+    let [first, second] = place.twice(&register(NEW_IMAGE)).await;
+    let Outcome::Registered { task_definition: new, reused: false } = first else { panic!("{first:?}") };
+    assert_eq!(second, Outcome::Registered { task_definition: new.clone(), reused: true });
+
+    let described =
+        |arn: &str| place.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
+    let (mut old, mut new) = (described(&place.task_definition), described(&new));
+    assert_eq!(old["tags"], new["tags"]);
+    assert_ne!(old["taskDefinition"]["revision"], new["taskDefinition"]["revision"]);
+    for described in [&mut old, &mut new] {
+        let fields = described["taskDefinition"].as_object_mut().expect("a task definition");
+        fields.retain(|name, _| !["taskDefinitionArn", "revision", "registeredAt"].contains(&name.as_str()));
+    }
+    old["taskDefinition"]["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
+    assert_eq!(old["taskDefinition"], new["taskDefinition"]);
+
+    let same = place.cloud.perform(&place.pair, &register("registry.example.com/shop/api@sha256:old")).await;
+    assert_eq!(same, Outcome::Registered { task_definition: place.task_definition.clone(), reused: true });
+}
+
+pub(crate) async fn an_unknown_container_is_refused(place: &Place) {
+    let effect = Effect::RegisterTaskDefinition {
+        like: place.task_definition.clone(),
+        container: "web".to_owned(),
+        image: NEW_IMAGE.to_owned(),
+    };
+    let outcome = place.cloud.perform(&place.pair, &effect).await;
+    let reason = "the task definition has no container web: it has api, proxy".to_owned();
+    assert_eq!(outcome, Outcome::Refused { reason });
+}
+
+pub(crate) async fn a_service_is_updated(place: &Place) {
+    let effect = Effect::RegisterTaskDefinition {
+        like: place.task_definition.clone(),
+        container: "api".to_owned(),
+        image: NEW_IMAGE.to_owned(),
+    };
+    let registered = place.cloud.perform(&place.pair, &effect).await;
+    let Outcome::Registered { task_definition, .. } = registered else { panic!("{registered:?}") };
+    let before = place.service(Slot::Green);
+    let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
+    assert_eq!(place.twice(&update).await, [Outcome::Done, Outcome::Done]);
+    assert_eq!(place.service(Slot::Green)["taskDefinition"], task_definition);
+    assert_eq!(known(&place.seen().await.green).desired, 3);
+
+    assert_eq!(
+        place.twice(&Effect::SetDesired { slot: Slot::Green, desired: 1 }).await,
+        [Outcome::Done, Outcome::Done]
+    );
+    assert_eq!(known(&place.seen().await.green).desired, 1);
+    let after = place.service(Slot::Green);
+    assert_eq!(after["taskDefinition"], task_definition, "a count alone leaves it");
+    for kept in ["networkConfiguration", "launchType", "loadBalancers", "deploymentConfiguration"] {
+        assert_eq!(before[kept], after[kept], "{kept}");
+    }
+}
+
+fn scalable_target(place: &Place) -> Value {
+    let side = format!("service/{}/{}", place.pair.cluster, place.pair.blue.service);
+    let asked = json!({"ServiceNamespace": "ecs", "ResourceIds": [side]});
+    autoscaling(&place.raw, "DescribeScalableTargets", &asked)["ScalableTargets"][0].clone()
+}
+
+pub(crate) async fn limits_are_borrowed_and_given_back(place: &Place) {
+    let found = Autoscaling { min: 1, max: 8, scale_in_suspended: false };
+    assert_eq!(known(&place.seen().await.blue).autoscaling, Some(found));
+
+    let borrowed = Autoscaling { min: 2, max: 8, scale_in_suspended: true };
+    for (limits, suspended) in [(borrowed, true), (found, false)] {
+        let effect = Effect::SetAutoscaling { slot: Slot::Blue, limits };
+        assert_eq!(place.twice(&effect).await, [Outcome::Done, Outcome::Done]);
+        assert_eq!(known(&place.seen().await.blue).autoscaling, Some(limits));
+        let state = &scalable_target(place)["SuspendedState"];
+        assert_eq!(state["DynamicScalingInSuspended"], json!(suspended), "{state}");
+        assert_eq!(state["ScheduledScalingSuspended"], json!(suspended), "{state}");
+        assert_eq!(state["DynamicScalingOutSuspended"], json!(true), "it was suspended before: {state}");
+    }
+}
+
+pub(crate) async fn a_side_without_a_scalable_target_is_refused_limits(place: &Place) {
+    assert_eq!(known(&place.seen().await.green).autoscaling, None);
+    let limits = Autoscaling { min: 2, max: 8, scale_in_suspended: true };
+    let outcome = place.cloud.perform(&place.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits }).await;
+    assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains("no scalable target")), "{outcome:?}");
+    assert_eq!(known(&place.seen().await.green).autoscaling, None, "none was made");
+}
+
+pub(crate) async fn a_service_that_is_missing_makes_its_side_unknown(place: &Place) {
+    let mut look = place.look();
+    look.pair.green.service = "nowhere".to_owned();
+    let seen = place.cloud.observe(&look).await;
+    assert_eq!(known(&seen.blue).task_definition, place.task_definition);
+    let expected = "service: ECS has no service nowhere in the cluster: MISSING";
+    assert_eq!(seen.green, Reading::Unknown(expected.to_owned()));
+    assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
+}
+
+pub(crate) async fn a_task_is_run_and_stopped(place: &Place) {
+    let start = Effect::StartTask {
+        hook: "migrate".to_owned(),
+        run: "shop-api-7-migrate".to_owned(),
+        task_definition: place.task_definition.clone(),
+        container: "api".to_owned(),
+        command: vec!["migrate".to_owned(), "--all".to_owned()],
+        like: Slot::Blue,
+    };
+    let outcome = place.cloud.perform(&place.pair, &start).await;
+    let Outcome::TaskStarted { task } = outcome else { panic!("{outcome:?}") };
+    let described =
+        || place.ecs("DescribeTasks", &json!({"cluster": place.pair.cluster, "tasks": [task]}))["tasks"][0].clone();
+    let running = described();
+    assert_eq!(running["startedBy"], "shop-api-7-migrate");
+    assert_eq!(running["taskDefinitionArn"], place.task_definition);
+    assert_eq!(running["launchType"], "FARGATE");
+    assert_eq!(running["overrides"]["containerOverrides"][0]["command"], json!(["migrate", "--all"]));
+
+    let stop = Effect::StopTask { task: task.clone() };
+    assert_eq!(place.twice(&stop).await, [Outcome::Done, Outcome::Done]);
+    assert_eq!(described()["desiredStatus"], "STOPPED");
+}

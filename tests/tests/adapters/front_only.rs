@@ -1,0 +1,389 @@
+//! What only the wire front can show: tasks that fail, alarms, functions, faults, and what a look costs.
+
+use super::place::{cloud_at, known};
+use super::with_front::{FrontPlace, TASKS, place};
+use engine::Cloud as _;
+use rollout::effect::HookPayload;
+use rollout::look::HookTask;
+use rollout::snapshot::{AlarmReading, TargetHealth, TaskReading, Weights};
+use rollout::{Effect, HookReport, Outcome, Reading, Seconds, Slot};
+use serde_json::json;
+use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run, Starts};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tests::front::{Fault, Harm};
+
+const SHIFTED: Weights = Weights { blue: 90, green: 10 };
+/// So that parallel calls overlap, and sequential ones do not.
+const LATENCY: Duration = Duration::from_millis(40);
+
+fn put_alarm(place: &FrontPlace, name: &str, state: AlarmState) {
+    let alarm = MetricAlarm {
+        name: name.to_owned(),
+        metric: Metric::Nothing,
+        load_balancer: place.load_balancer.clone(),
+        target_group: None,
+        period_s: 60,
+        evaluation_periods: 1,
+        datapoints_to_alarm: 1,
+        threshold: 1.0,
+        comparison: Comparison::Above,
+        treat_missing: TreatMissing::Ignore,
+    };
+    let mut world = place.front.world();
+    world.put_metric_alarm(alarm).expect("an alarm");
+    world.set_alarm_state(name, state, "because the test says so").expect("a state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_side_is_steady() {
+    let place = place().await;
+    let seen = place.place.seen().await;
+    let blue = known(&seen.blue);
+    assert!(blue.steady, "{blue:?}");
+    assert_eq!((blue.desired, blue.running, blue.pending), (TASKS, TASKS, 0));
+    assert_eq!(blue.targets, TargetHealth { healthy: TASKS, ..TargetHealth::default() });
+    assert_eq!((blue.image.as_ref(), &blue.gave_up), (None, &None), "nobody asked for the image");
+    assert_eq!(known(&seen.green).desired, 0);
+    assert_eq!(place.front.surprises(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_of_both_kinds_are_read_in_one_call() {
+    let place = place().await;
+    put_alarm(&place, "quiet", AlarmState::Ok);
+    put_alarm(&place, "loud", AlarmState::Alarm);
+    put_alarm(&place, "silent", AlarmState::InsufficientData);
+    place.front.world().put_composite_alarm("both", "ALARM(\"quiet\") OR ALARM(\"loud\")").expect("an alarm");
+    place.front.skip(Duration::from_secs(1));
+    let mut look = place.place.look();
+    look.alarms = ["quiet", "loud", "silent", "both", "nobody"].map(str::to_owned).into();
+    let seen = place.place.cloud.observe(&look).await;
+    let alarms = known(&seen.alarms);
+    assert_eq!(alarms["quiet"], AlarmReading::Ok);
+    assert_eq!(alarms["loud"], AlarmReading::Firing { reason: "because the test says so".to_owned() });
+    assert_eq!(alarms["silent"], AlarmReading::NoData);
+    assert!(matches!(alarms["both"], AlarmReading::Firing { .. }), "{:?}", alarms["both"]);
+    assert_eq!(alarms["nobody"], AlarmReading::Absent);
+    assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_is_one_round_trip_and_a_write_after_it_another() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::default(), TASKS).await;
+    place.front.skip(Duration::from_secs(120));
+    // The clients exist and their connections are open from here on.
+    place.place.seen().await;
+    place.front.set_latency(LATENCY);
+
+    let from = place.front.elapsed();
+    let mut look = place.look_for_starts_of(&task_definition);
+    look.alarms = (0..150).map(|number| format!("alarm-{number}")).collect();
+    let seen = place.place.cloud.observe(&look).await;
+    assert!(known(&seen.green).steady, "{:?}", seen.green);
+    assert_eq!(known(&seen.alarms).len(), 150);
+    assert_eq!(place.chain_since(from).len(), 1, "{}", place.front.log());
+    assert_eq!(place.calls("ecs", "ListTasks"), 0, "a healthy side costs no search");
+    assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), 2, "a hundred names a call");
+
+    let from = place.front.elapsed();
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(place.chain_since(from).len(), 1, "{}", place.front.log());
+
+    let reads = place.calls("elbv2", "DescribeRules");
+    assert_eq!(place.perform(&Effect::SetWeights { weights: Weights { blue: 50, green: 50 } }).await, Outcome::Done);
+    assert_eq!(place.calls("elbv2", "DescribeRules"), reads + 1, "what was written is read before it is written again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_read_only_where_it_is_asked_for() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::default(), 1).await;
+    let mut look = place.place.look();
+    look.images = true;
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(known(&seen.blue).image.as_deref(), Some("registry.example.com/shop/api@sha256:old"));
+    let green = known(&seen.green);
+    assert_eq!(
+        (green.image.as_deref(), &green.task_definition),
+        (Some("registry.example.com/shop/api@sha256:new"), &task_definition)
+    );
+
+    look.pair.container = "web".to_owned();
+    let seen = place.place.cloud.observe(&look).await;
+    assert!(matches!(&seen.blue, Reading::Unknown(reason) if reason.contains("it has api, proxy")), "{:?}", seen.blue);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_is_told_with_its_exit_code() {
+    let place = place().await;
+    let crash = Starts::CrashLoop { exit_code: 3, after: Seconds(1) };
+    let task_definition = place.to_green(ImageBehaviour::starting(crash), 1).await;
+    place.front.skip(Duration::from_secs(20));
+    let green = place.green_seen(&task_definition).await;
+    let newest = green.failed_starts.first().expect("a failed start");
+    assert!(newest.reason.contains("Essential container in task exited"), "{newest:?}");
+    assert!(newest.reason.contains("api: exit code 3"), "{newest:?}");
+    assert!(green.failed_starts.is_sorted_by(|one, other| one.at >= other.at), "{:?}", green.failed_starts);
+
+    let unasked = place.place.seen().await;
+    assert_eq!(known(&unasked.green).failed_starts, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_pulled_is_told() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::starting(Starts::PullError), 1).await;
+    place.front.skip(Duration::from_secs(20));
+    let green = place.green_seen(&task_definition).await;
+    let newest = green.failed_starts.first().expect("a failed start");
+    assert!(newest.reason.contains("CannotPullContainerError"), "{newest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breakers_verdict_is_told() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::starting(Starts::PullError), 1).await;
+    place.front.skip(Duration::from_secs(600));
+    let green = place.green_seen(&task_definition).await;
+    assert!(green.gave_up.is_some(), "{green:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_cannot_be_placed_is_told() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::starting(Starts::PlacementFailure), 1).await;
+    place.front.skip(Duration::from_secs(20));
+    let green = place.green_seen(&task_definition).await;
+    let event = green.placement_failure.expect("a placement failure");
+    assert!(event.message.contains("unable to place a task"), "{event:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_never_healthy_are_told() {
+    let place = place().await;
+    let behaviour = ImageBehaviour { health: Health::Never, ..ImageBehaviour::default() };
+    let task_definition = place.to_green(behaviour, 1).await;
+    place.front.skip(Duration::from_secs(10));
+    let green = place.green_seen(&task_definition).await;
+    assert_eq!(green.targets.healthy, 0, "{green:?}");
+    assert!(green.targets.registered() > 0, "{green:?}");
+}
+
+fn start_task() -> Effect {
+    Effect::StartTask {
+        hook: "migrate".to_owned(),
+        run: "shop-api-7-migrate".to_owned(),
+        task_definition: "api".to_owned(),
+        container: "api".to_owned(),
+        command: vec!["migrate".to_owned()],
+        like: Slot::Blue,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hooks_task_is_run_once_and_judged_by_its_exit_code() {
+    let place = place().await;
+    let run = Run::Exits { after: Seconds(5), exit_code: 4 };
+    place.front.world().set_image("registry.example.com/shop/api@sha256:old", ImageBehaviour::running(run));
+    let outcomes = place.place.twice(&start_task()).await;
+    let [Outcome::TaskStarted { task }, again] = outcomes else { panic!("{outcomes:?}") };
+    assert_eq!(again, Outcome::TaskStarted { task: task.clone() });
+
+    let hook_task = |task: &str| HookTask { task: task.to_owned(), container: "api".to_owned() };
+    let mut look = place.place.look();
+    let forgotten = format!("{}0", task.split_at(task.len() - 1).0);
+    look.hook_tasks =
+        BTreeMap::from([("migrate".to_owned(), hook_task(&task)), ("forgotten".to_owned(), hook_task(&forgotten))]);
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(seen.hook_tasks["migrate"], Reading::Known(TaskReading::Running));
+    let missing = &seen.hook_tasks["forgotten"];
+    assert!(matches!(missing, Reading::Unknown(reason) if reason.contains("MISSING")), "{missing:?}");
+    assert_eq!(place.calls("ecs", "DescribeTasks"), 1);
+
+    place.front.skip(Duration::from_secs(30));
+    let seen = place.place.cloud.observe(&look).await;
+    let TaskReading::Stopped { exit_code, reason } = known(&seen.hook_tasks["migrate"]) else {
+        panic!("{:?}", seen.hook_tasks)
+    };
+    assert_eq!(*exit_code, Some(4));
+    assert!(reason.contains("exit code 4"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hooks_task_without_a_place_is_asked_for_again() {
+    let place = place().await;
+    let image = "registry.example.com/shop/api@sha256:old";
+    place.front.world().set_image(image, ImageBehaviour::starting(Starts::PlacementFailure));
+    let outcome = place.perform(&start_task()).await;
+    assert!(matches!(&outcome, Outcome::Unsure { reason } if reason.contains("no task was started")), "{outcome:?}");
+}
+
+fn ask(function: &str) -> Effect {
+    let payload = HookPayload {
+        target: "shop/api/live".to_owned(),
+        deployment: 7,
+        hook: "smoke".to_owned(),
+        run: "shop-api-7-smoke".to_owned(),
+        digest: "sha256:new".to_owned(),
+        tag: "v7".to_owned(),
+        candidate_target_group: "green".to_owned(),
+    };
+    Effect::AskHook { hook: "smoke".to_owned(), function: function.to_owned(), run: payload.run.clone(), payload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_asked_and_its_answer_told() {
+    let place = place().await;
+    {
+        let mut world = place.front.world();
+        world.put_function("yes", FunctionBehaviour::succeeds());
+        world.put_function("no", FunctionBehaviour::fails("2 of 40 checks failed"));
+        world.put_function("later", FunctionBehaviour::never_done());
+        world.put_function("throws", FunctionBehaviour::Throws);
+        world.put_function("mute", FunctionBehaviour::Reports { in_progress: 0, then: json!("ok") });
+    }
+    let report = |report| Outcome::HookReported { report };
+    assert_eq!(place.perform(&ask("yes")).await, report(HookReport::Succeeded));
+    let reason = "2 of 40 checks failed".to_owned();
+    assert_eq!(place.perform(&ask("no")).await, report(HookReport::Failed { reason }));
+    assert_eq!(place.perform(&ask("later")).await, report(HookReport::InProgress));
+
+    let thrown = place.perform(&ask("throws")).await;
+    assert!(matches!(&thrown, Outcome::Unsure { reason } if reason.contains("the function threw")), "{thrown:?}");
+    let mute = place.perform(&ask("mute")).await;
+    let Outcome::HookReported { report: HookReport::Failed { reason } } = &mute else { panic!("{mute:?}") };
+    assert!(reason.contains("should answer {\"status\""), "{reason}");
+    let nobody = place.perform(&ask("nobody")).await;
+    assert!(matches!(&nobody, Outcome::Refused { reason } if reason.contains("Function not found")), "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_does_not_answer_is_asked_once_and_given_its_time() {
+    let place = place().await;
+    place.front.world().put_function("silent", FunctionBehaviour::Silent);
+    let outcome = place.perform(&ask("silent")).await;
+    assert_eq!(outcome, Outcome::Unsure { reason: "silent did not answer within 20 s".to_owned() });
+    assert_eq!(place.calls("lambda", "Invoke"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_throttled_once_is_done_and_what_always_is_unsure() {
+    let place = place().await;
+    let green_to = |desired| Effect::SetDesired { slot: Slot::Green, desired };
+    place.front.fault(Fault::on("ecs", "UpdateService", Harm::Throttle));
+    assert_eq!(place.perform(&green_to(1)).await, Outcome::Done);
+    place.front.fault(Fault::on("ecs", "UpdateService", Harm::Throttle).always());
+    let outcome = place.perform(&green_to(2)).await;
+    assert!(
+        matches!(&outcome, Outcome::Unsure { reason } if reason.contains("UpdateService: ThrottlingException")),
+        "{outcome:?}"
+    );
+    place.front.clear_faults();
+    assert_eq!(known(&place.place.seen().await.green).desired, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_denied_is_refused_in_awss_words() {
+    let place = place().await;
+    place.front.fault(Fault::on("elbv2", "ModifyListener", Harm::Deny).always());
+    let outcome = place.perform(&Effect::SetWeights { weights: SHIFTED }).await;
+    let listener = &place.place.pair.rules[1];
+    let Outcome::Refused { reason } = &outcome else { panic!("{outcome:?}") };
+    assert!(reason.starts_with(listener.as_str()) && reason.contains("not authorized"), "{reason}");
+    place.front.clear_faults();
+    let seen = place.place.seen().await;
+    assert_eq!(known(&seen.rules[0]).weights, SHIFTED, "the other rule is written");
+    assert_eq!(known(&seen.rules[1]).weights, Weights { blue: 100, green: 0 });
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(known(&place.place.seen().await.rules[1]).weights, SHIFTED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_done_once() {
+    let place = place().await;
+    place.front.fault(Fault::on("elbv2", "ModifyRule", Harm::ApplyThenCut));
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert!(place.place.seen().await.rules.iter().all(|rule| known(rule).weights == SHIFTED));
+
+    place.front.fault(Fault::on("ecs", "RunTask", Harm::ApplyThenCut));
+    let outcome = place.perform(&start_task()).await;
+    let Outcome::TaskStarted { .. } = outcome else { panic!("{outcome:?}") };
+    let listed =
+        place.place.ecs("ListTasks", &json!({"cluster": "shop", "family": "api", "startedBy": "shop-api-7-migrate"}));
+    assert_eq!(listed["taskArns"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_could_not_be_read_is_unknown() {
+    let place = place().await;
+    put_alarm(&place, "quiet", AlarmState::Ok);
+    let mut look = place.place.look();
+    look.alarms.insert("quiet".to_owned());
+    for (service, operation) in [
+        ("cloudwatch", "DescribeAlarms"),
+        ("autoscaling", "DescribeScalableTargets"),
+        ("elbv2", "DescribeListeners"),
+        ("elbv2", "DescribeTargetHealth"),
+        ("ecs", "DescribeServices"),
+    ] {
+        place.front.fault(Fault::on(service, operation, Harm::Deny).always());
+        let seen = place.place.cloud.observe(&look).await;
+        let unknown = |reading: Option<&String>| reading.is_some_and(|reason| reason.contains(operation));
+        let side = |slot| match seen.side(slot) {
+            Reading::Unknown(reason) => Some(reason),
+            Reading::Known(_) => None,
+        };
+        let sides = operation == "DescribeScalableTargets" || operation == "DescribeTargetHealth" || service == "ecs";
+        for slot in [Slot::Blue, Slot::Green] {
+            assert_eq!(unknown(side(slot)), sides, "{operation}: {:?}", seen.side(slot));
+        }
+        assert_eq!(seen.alarms.known().is_none(), service == "cloudwatch", "{operation}: {:?}", seen.alarms);
+        assert!(seen.rules[0].known().is_some(), "{operation}: {:?}", seen.rules[0]);
+        assert_eq!(
+            seen.rules[1].known().is_none(),
+            operation == "DescribeListeners",
+            "{operation}: {:?}",
+            seen.rules[1]
+        );
+        place.front.clear_faults();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_cloud_sees_the_same() {
+    let place = place().await;
+    let other = cloud_at(place.front.address()).await;
+    assert_eq!(other.observe(&place.place.look()).await, place.place.seen().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_the_sdk_does_not_know_survives_the_copy() {
+    let place = place().await;
+    let mut document = super::place::task_definition("tomorrow");
+    document["containerDefinitions"][0]["aFieldOfTomorrow"] = json!(7);
+    let registered = place.place.ecs("RegisterTaskDefinition", &document);
+    let like = registered["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned();
+    let image = "registry.example.com/shop/api@sha256:new".to_owned();
+    let effect = Effect::RegisterTaskDefinition { like, container: "api".to_owned(), image: image.clone() };
+    let outcome = place.perform(&effect).await;
+    let Outcome::Registered { task_definition, reused: false } = outcome else { panic!("{outcome:?}") };
+    let copied = place.place.ecs("DescribeTaskDefinition", &json!({"taskDefinition": task_definition}));
+    assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["aFieldOfTomorrow"], json!(7));
+    assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["image"], json!(image));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_keeps_the_secret_that_nobody_can_read() {
+    let place = place().await;
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    let log = place.front.log();
+    let call = log.of("elbv2", "ModifyRule").next().expect("a write");
+    let config = call.parameter("/Actions/0/AuthenticateOidcConfig").expect("a sign-in");
+    assert_eq!(config["UseExistingClientSecret"], "true", "{config}");
+    assert!(config.get("ClientSecret").is_none(), "{config}");
+    let forward = call.parameter("/Actions/1").expect("a forward action");
+    assert!(forward.get("TargetGroupArn").is_none(), "{forward}");
+}

@@ -1,0 +1,177 @@
+//! Places in the wire front: a world of its own for each.
+
+use super::place::{Place, STICKY_FOR, STRANGERS_WEIGHT, cloud_at, known, task_definition};
+use engine::Cloud as _;
+use rollout::look::{Look, StartsOf};
+use rollout::policy::Side;
+use rollout::snapshot::SideReading;
+use rollout::{EcsPair, Effect, Outcome, Slot, Timestamp};
+use serde_json::json;
+use simulation::world::balancer::{Action, ActionKind, Forward, GroupSettings, GroupStickiness, WeightedGroup};
+use simulation::world::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
+use simulation::world::scaling::{RegisterScalableTarget, SuspendedState};
+use simulation::world::{ImageBehaviour, Settings, Timing, World};
+use std::time::Duration;
+use tests::front::{Front, Options};
+use tests::harness::aws::Aws;
+
+/// A place, and the front that it is in.
+#[derive(Debug)]
+pub(crate) struct FrontPlace {
+    pub(crate) place: Place,
+    pub(crate) front: Front,
+    /// ARN of the load balancer, for alarms.
+    pub(crate) load_balancer: String,
+}
+
+/// Tasks of blue.
+pub(crate) const TASKS: u32 = 2;
+
+fn forward(groups: &[(&str, u16)], sticky: bool) -> ActionKind {
+    let weighted =
+        |(arn, weight): &(&str, u16)| WeightedGroup { arn: (*arn).to_owned(), weight: Some((*weight).into()) };
+    let stickiness = GroupStickiness { enabled: true, duration_seconds: Some(STICKY_FOR.into()) };
+    ActionKind::Forward(Forward {
+        target_groups: groups.iter().map(weighted).collect(),
+        stickiness: sticky.then_some(stickiness),
+    })
+}
+
+fn sign_in() -> Action {
+    let config = json!({
+        "Issuer": "https://login.example.com",
+        "AuthorizationEndpoint": "https://login.example.com/authorize",
+        "TokenEndpoint": "https://login.example.com/token",
+        "UserInfoEndpoint": "https://login.example.com/user",
+        "ClientId": "shop",
+    });
+    Action { order: Some(1), what: ActionKind::Other { kind: "authenticate-oidc".to_owned(), config } }
+}
+
+/// A front whose world stands still until it is skipped ahead; blue is up.
+pub(crate) async fn place() -> FrontPlace {
+    let settings = Settings { timing: Timing::quick(), ..Settings::default() };
+    let mut world = World::new(settings);
+    let built = world.by_hand(build);
+    let front = Front::start(world, Options { speed: 0.0, ..Options::default() }).await.expect("a port");
+    front.skip(Duration::from_secs(60));
+    let (pair, stranger, plain_rule, task_definition, load_balancer) = built;
+    let place = Place {
+        cloud: cloud_at(front.address()).await,
+        raw: Aws::at(front.address()),
+        pair,
+        stranger,
+        plain_rule,
+        task_definition,
+    };
+    FrontPlace { place, front, load_balancer }
+}
+
+fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
+    const NO: &str = "the world accepts its own preparation";
+    world.create_cluster("shop").expect(NO);
+    let mut group = |name: &str| world.create_target_group(name, GroupSettings::default()).expect(NO).arn;
+    let (blue, green, stranger) = (group("blue"), group("green"), group("stranger"));
+    let load_balancer = world.create_load_balancer("shop").expect(NO).arn;
+    let both = [(blue.as_str(), 100), (green.as_str(), 0)];
+    let mut listener = |port: u16| {
+        let actions = vec![Action { order: None, what: forward(&both, false) }];
+        world.create_listener(&load_balancer, port, "HTTPS", actions).expect(NO).arn
+    };
+    let (main, test) = (listener(443), listener(8443));
+    let mut rule = |priority: u32, actions: Vec<Action>| {
+        let condition = json!({"Field": "path-pattern", "Values": [format!("/{priority}/*")]});
+        world.create_rule(&main, priority, vec![condition], actions).expect(NO).arn
+    };
+    let three = [(blue.as_str(), 100), (green.as_str(), 0), (stranger.as_str(), STRANGERS_WEIGHT)];
+    let signed_in = rule(1, vec![sign_in(), Action { order: Some(2), what: forward(&three, true) }]);
+    let plain_rule = rule(2, vec![Action { order: None, what: forward(&[(&blue, 1)], false) }]);
+
+    let definition = world.register_task_definition(task_definition("api")).expect(NO).arn;
+    for (side, group, desired_count) in [("blue", &blue, TASKS), ("green", &green, 0)] {
+        let service = CreateService {
+            cluster: "shop".to_owned(),
+            service_name: format!("api-{side}"),
+            task_definition: definition.clone(),
+            desired_count,
+            load_balancers: vec![ServiceLoadBalancer {
+                target_group_arn: group.clone(),
+                container_name: "api".to_owned(),
+                container_port: 8080,
+            }],
+            deployment_configuration: Some(DeploymentConfiguration {
+                deployment_circuit_breaker: CircuitBreaker { enable: true, rollback: false },
+                ..DeploymentConfiguration::default()
+            }),
+            network_configuration: Some(
+                json!({"awsvpcConfiguration": {"subnets": ["subnet-0a"], "securityGroups": ["sg-0a"]}}),
+            ),
+            launch_type: Some("FARGATE".to_owned()),
+            ..CreateService::default()
+        };
+        world.create_service(service).expect(NO);
+    }
+    let limits = RegisterScalableTarget {
+        service_namespace: "ecs".to_owned(),
+        resource_id: "service/shop/api-blue".to_owned(),
+        scalable_dimension: "ecs:service:DesiredCount".to_owned(),
+        min_capacity: Some(1),
+        max_capacity: Some(8),
+        suspended_state: Some(SuspendedState { dynamic_scaling_out_suspended: true, ..SuspendedState::default() }),
+    };
+    world.register_scalable_target(limits).expect(NO);
+    let pair = EcsPair {
+        cluster: "shop".to_owned(),
+        container: "api".to_owned(),
+        blue: Side { service: "api-blue".to_owned(), target_group: blue },
+        green: Side { service: "api-green".to_owned(), target_group: green },
+        rules: vec![signed_in, main],
+        test_rule: Some(test),
+    };
+    (pair, stranger, plain_rule, definition, load_balancer)
+}
+
+impl FrontPlace {
+    /// Brings an image that behaves like this to green with this many tasks, and answers its task definition.
+    pub(crate) async fn to_green(&self, behaviour: ImageBehaviour, desired: u32) -> String {
+        const IMAGE: &str = "registry.example.com/shop/api@sha256:new";
+        self.front.world().set_image(IMAGE, behaviour);
+        let effect = Effect::RegisterTaskDefinition {
+            like: self.place.task_definition.clone(),
+            container: "api".to_owned(),
+            image: IMAGE.to_owned(),
+        };
+        let outcome = self.perform(&effect).await;
+        let Outcome::Registered { task_definition, .. } = outcome else { panic!("{outcome:?}") };
+        let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired };
+        assert_eq!(self.perform(&update).await, Outcome::Done);
+        task_definition
+    }
+
+    /// Performs an effect once.
+    pub(crate) async fn perform(&self, effect: &Effect) -> Outcome {
+        self.place.cloud.perform(&self.place.pair, effect).await
+    }
+
+    /// A look at the pair that looks for failed starts of green's `task_definition`.
+    pub(crate) fn look_for_starts_of(&self, task_definition: &str) -> Look {
+        let since = Timestamp::UNIX_EPOCH;
+        let starts = StartsOf { slot: Slot::Green, task_definition: task_definition.to_owned(), since };
+        Look { starts_of: Some(starts), ..self.place.look() }
+    }
+
+    /// Green, as a look for failed starts sees it.
+    pub(crate) async fn green_seen(&self, task_definition: &str) -> SideReading {
+        known(&self.place.cloud.observe(&self.look_for_starts_of(task_definition)).await.green).clone()
+    }
+
+    /// How often an operation was called so far.
+    pub(crate) fn calls(&self, service: &str, operation: &str) -> usize {
+        self.front.log().of(service, operation).count()
+    }
+
+    /// Names of the calls of the longest sequential chain since `from`.
+    pub(crate) fn chain_since(&self, from: Duration) -> Vec<String> {
+        self.front.log().sequential_depth(from..).into_iter().map(|call| call.name()).collect()
+    }
+}
