@@ -5,9 +5,7 @@ use super::answers::{
 };
 use super::{MOST_LISTED, Operations, Refusal, unknown_target};
 use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
-use futures::StreamExt as _;
-use futures::future::try_join;
-use futures::stream;
+use futures::future::{try_join, try_join_all};
 use rollout::policy::Trigger;
 use rollout::target::TargetState;
 use rollout::{Name, TargetId};
@@ -21,25 +19,27 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// # Errors
     /// [`Refusal`]: an unknown application, or a ledger that did not answer.
     pub async fn targets(&self, application: Option<&Name>) -> Result<TargetsAnswer, Refusal> {
-        let policies: Vec<Applied> = match application {
-            Some(application) => vec![self.applied(application).await?],
+        let mut policies: Vec<Applied> = Vec::new();
+        match application {
+            Some(application) => policies.push(self.applied(application).await?),
             None => {
                 let names = self.ledger.applications().await?;
-                let read = stream::iter(&names).map(|name| self.ledger.policy(name)).buffered(AT_A_TIME);
-                let read: Vec<_> = read.collect().await;
-                read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+                for some in names.chunks(AT_A_TIME) {
+                    policies.extend(
+                        try_join_all(some.iter().map(|name| self.ledger.policy(name))).await?.into_iter().flatten(),
+                    );
+                }
             }
-        };
-        let targets = policies.iter().flat_map(|applied| applied.policy.targets().map(move |(id, _)| (applied, id)));
-        let summaries: Vec<Result<TargetSummary, Refusal>> = stream::iter(targets)
-            .map(|(applied, target)| async move {
-                let state = self.ledger.state(&target).await?;
-                Ok(summary(applied, target, state))
-            })
-            .buffered(AT_A_TIME)
-            .collect()
-            .await;
-        Ok(TargetsAnswer { targets: summaries.into_iter().collect::<Result<_, _>>()?, at: self.clock.now() })
+        }
+        let named: Vec<(&Applied, TargetId)> =
+            policies.iter().flat_map(|applied| applied.policy.targets().map(move |(id, _)| (applied, id))).collect();
+        let mut targets = Vec::with_capacity(named.len());
+        for some in named.chunks(AT_A_TIME) {
+            let states = try_join_all(some.iter().map(|(_, target)| self.ledger.state(target))).await?;
+            let summaries = some.iter().zip(states);
+            targets.extend(summaries.map(|((applied, target), state)| summary(applied, target.clone(), state)));
+        }
+        Ok(TargetsAnswer { targets, at: self.clock.now() })
     }
 
     /// All that is known of one target: one that a policy names, or that something was ever deployed to.
