@@ -9,8 +9,11 @@ use engine::intake::{
 use engine::{Clock, Doorbell, LeaseId, Ledger as _, PushedImage, Registry, Ring, Watch};
 use rollout::{Command, ImageDigest, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::task::Poll;
 use tests::harness::aws::Aws;
 use tests::harness::child::Server;
 use tests::harness::{REGION, ministack};
@@ -311,6 +314,51 @@ async fn a_push_that_died_half_way_is_completed_by_its_repetition() {
     assert_eq!(stage.asked("shop/api/dev").await, ["v1"]);
     assert_eq!(stage.asked("shop/api/live").await, ["v1"]);
     assert_eq!(stage.releases("api").await, ["v1"]);
+}
+
+/// Polls at most `polls` times more after the first, and then drops it: a function that is killed, perhaps with a call
+/// on its way.
+async fn killed_after<F: Future>(polls: u32, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut left = polls;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn wherever_a_push_is_killed_its_repetition_asks_once() {
+    let stage = stage().await;
+    let mut tags = vec![];
+    let mut completed = false;
+    for polls in 0..200_u32 {
+        let push = ImagePushed {
+            digest: ImageDigest::new(format!("sha256:{polls:064x}")).expect("a digest"),
+            ..pushed("shop/api", 'a', &format!("v{polls}"), i64::from(polls))
+        };
+        completed = killed_after(polls, stage.push(&push)).await.is_some();
+        let taken = stage.take(&push).await;
+        assert!(matches!(taken, Taken::Asked { .. } | Taken::Known), "killed after {polls} polls: {taken:?}");
+        tags.push(push.tag);
+        if completed {
+            break;
+        }
+    }
+    assert!(completed, "a push takes more than 200 polls");
+    // An inbox is read 50 commands at a time.
+    let oldest = &tags[..tags.len().min(50)];
+    for to in ["shop/api/dev", "shop/api/live"] {
+        assert_eq!(stage.asked(to).await, oldest, "{to}");
+    }
+    tags.reverse();
+    let releases = stage.ledger.releases(&name("shop"), &name("api"), 200).await.expect("releases are read");
+    assert_eq!(releases.into_iter().map(|release| release.tag).collect::<Vec<_>>(), tags);
 }
 
 #[tokio::test]

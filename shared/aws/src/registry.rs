@@ -3,6 +3,7 @@
 use crate::config::Clients;
 use crate::error::Failure;
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
+use engine::intake::repository_uri;
 use engine::{PushedImage, Registry};
 use rollout::{ImageDigest, Timestamp};
 
@@ -71,13 +72,6 @@ fn pushed_since(
     }))
 }
 
-/// A repository's address, as DescribeRepositories would write it (Amazon ECR user guide, "Amazon ECR registries").
-#[must_use]
-pub fn repository_uri(registry_id: &str, region: &str, repository: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("{registry_id}.dkr.ecr.{region}.{suffix}/{repository}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,10 +111,5 @@ mod tests {
         image.image_digest = None;
         let answer = pushed_since(&image, "shop/api", "eu-central-1", Timestamp::UNIX_EPOCH);
         assert_eq!(answer, Err("DescribeImages: an image of shop/api has no digest".to_owned()));
-    }
-
-    #[test]
-    fn china_has_a_domain_of_its_own() {
-        assert_eq!(repository_uri("1", "cn-north-1", "api"), "1.dkr.ecr.cn-north-1.amazonaws.com.cn/api");
     }
 }
