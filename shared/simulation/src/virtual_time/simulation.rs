@@ -112,6 +112,15 @@ impl Simulation {
         &self.ledger
     }
 
+    /// The ports as one more invocation has them, for what is tried out beside passes. Their futures go on only while
+    /// time does: poll, let time pass ([`Simulation::run_for`]), poll again.
+    #[must_use]
+    pub fn ports(&self) -> (SimLedger, SimCloud, SimDoorbell, SimClock) {
+        let stage = self.stage.invocation(false);
+        let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
+        (ledger, SimCloud { stage: stage.clone() }, SimDoorbell { stage: stage.clone() }, SimClock { stage })
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
