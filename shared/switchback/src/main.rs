@@ -1,1 +1,35 @@
-fn main() {}
+//! The operator's binary. `demo` shows the whole product on one machine; the other commands ask a control plane.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[cfg(feature = "demo")]
+mod demo;
+
+/// Blue/green deployments that come back by themselves.
+#[derive(Debug, Parser)]
+#[command(name = "switchback", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch a good release go out and a bad one come back, in about a minute, on this machine alone.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArguments),
+    /// One task of the demo; started by `demo` only.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoTask(demo::TaskArguments),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(arguments),
+        #[cfg(feature = "demo")]
+        Command::DemoTask(arguments) => demo::run_task(&arguments),
+    }
+}
