@@ -206,11 +206,9 @@ fn a_plan_says_what_then_happens() {
     let mut took = Vec::new();
     for entry in stand.simulation.journal() {
         match &entry.fact {
-            Fact::StageEntered { stage, .. } => {
-                // Writing and holding of a step are one stage each, of one name.
-                if *stage != "shifting" || !took.contains(&entry.at) {
-                    happened.push(stage.clone());
-                }
+            // Writing and holding of a step are one stage each, of one name.
+            Fact::StageEntered { stage, .. } if *stage != "shifting" || !took.contains(&entry.at) => {
+                happened.push(stage.clone());
             }
             Fact::WeightsVerified { .. } => took.push(entry.at),
             _ => {}

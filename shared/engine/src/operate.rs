@@ -22,7 +22,7 @@ mod route;
 
 pub use answers::{
     AbortRequest, ApplyAnswer, ApplyRequest, CommandAnswer, DeployRequest, HistoryAnswer, JournalAnswer, PlanAnswer,
-    PlanRequest, ReleasesAnswer, RollbackRequest, TargetStatus, TargetSummary, TargetsAnswer,
+    PlanRequest, ReleasesAnswer, RollbackRequest, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
 };
 pub use refusal::{ErrorBody, Refusal};
 pub use route::{LARGEST_BODY, ROUTES};

@@ -5,7 +5,7 @@ use super::answers::{
 };
 use super::{MOST_LISTED, Operations, Refusal, unknown_target};
 use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join_all, try_join3};
 use rollout::policy::Trigger;
 use rollout::target::TargetState;
 use rollout::{Name, TargetId};
@@ -47,8 +47,9 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// # Errors
     /// [`Refusal`]: an unknown target, or a ledger that did not answer.
     pub async fn status(&self, target: &TargetId) -> Result<TargetStatus, Refusal> {
-        let (state, commands) = try_join(self.ledger.state(target), self.ledger.commands(target)).await?;
-        let applied = self.ledger.policy(&target.application).await?;
+        let (state, commands, applied) =
+            try_join3(self.ledger.state(target), self.ledger.commands(target), self.ledger.policy(&target.application))
+                .await?;
         let named = applied.as_ref().filter(|applied| applied.policy.target(target).is_some());
         let trigger = named.map(|applied| trigger(applied, target));
         let policy_version = named.map(|applied| applied.version);
