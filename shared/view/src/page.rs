@@ -204,13 +204,17 @@ pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -
             Stop { name: name.clone(), state }
         })
         .collect();
-    match (ended, &deployment.stage) {
-        (Some(Verdict::Succeeded), _) => {}
-        (Some(_), _) => stops.push(Stop { name: "Switched back".to_owned(), state: StopState::Done }),
+    // The way back branches off where the deployment turned.
+    let back = match (ended, &deployment.stage) {
+        (Some(Verdict::Succeeded), _) => None,
+        (Some(_), _) => Some(Stop { name: "Switched back".to_owned(), state: StopState::Done }),
         (None, stage @ (Stage::RollingBack { .. } | Stage::LettingGo { .. })) => {
-            stops.push(Stop { name: stage_words(stage.name()), state: StopState::Now });
+            Some(Stop { name: stage_words(stage.name()), state: StopState::Now })
         }
-        (None, _) => {}
+        (None, _) => None,
+    };
+    if let Some(back) = back {
+        stops.insert(stops.len().min(furthest + 1), back);
     }
     stops
 }

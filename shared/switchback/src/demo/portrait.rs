@@ -3,7 +3,7 @@
 use super::site::{AlarmCard, Site};
 use super::tally::{Second, Tally};
 use engine::{Ledger, LedgerError};
-use rollout::stage::Verdict;
+use rollout::stage::{Stage, Verdict};
 use rollout::target::Deployment;
 use rollout::{Slot, TargetId, Timestamp};
 use std::collections::BTreeMap;
@@ -92,7 +92,11 @@ impl Portrait {
 
         let seconds = self.tally.seconds();
         let last_second = seconds.last().cloned().unwrap_or_default();
-        let told = lock(&self.told).clone();
+        let mut told = lock(&self.told).clone();
+        if let Some(running) = running.filter(|running| matches!(running.stage, Stage::RollingBack { .. })) {
+            told.headline = format!("{} is being switched back", running.release.tag);
+            told.tone = Tone::Bad;
+        }
         let start_ms = self.started.as_millisecond();
         let page = PageData {
             target: self.target.to_string(),

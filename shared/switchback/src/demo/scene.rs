@@ -5,9 +5,10 @@ use anyhow::{Context as _, anyhow};
 use engine::intake::ImagePushed;
 use rollout::stage::Verdict;
 use rollout::{EcsPair, ImageDigest, Policy, TargetId, Timestamp};
+use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::GroupSettings;
 use simulation::world::scene::digest_of;
-use simulation::world::{self, Settings, TaskBackend, Timing, World};
+use simulation::world::{self, ApiError, Settings, TaskBackend, Timing, World};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +19,10 @@ const POLICY: &str = include_str!("switchback.yaml");
 const TASKS: u32 = 2;
 
 /// Seconds of an alarm's period; CloudWatch's shortest is 10.
-const ALARM_PERIOD_S: u32 = 2;
+const ALARM_PERIOD_S: u32 = 1;
+
+/// Periods in a row that must breach until an alarm fires.
+const ALARM_PERIODS: u32 = 2;
 
 /// Per cent of a side's answers in one period that may be 5xx.
 const MOST_ERRORS_PERCENT: f64 = 5.0;
@@ -91,11 +95,15 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
     wish.tasks = TASKS;
     wish.requests_per_second = 0.0;
     wish.groups = GroupSettings { deregistration_delay_s: 2, ..GroupSettings::default() };
-    wish.alarm_period_s = ALARM_PERIOD_S;
-    wish.alarm_threshold = MOST_ERRORS_PERCENT;
     let names = account
-        .by_hand(|account| wish.set(account))
-        .map_err(|error| anyhow!("the world refuses the demo's scene: {error:?}"))?;
+        .by_hand(|account| {
+            let names = wish.set(account)?;
+            for (alarm, group) in [(&names.blue_alarm, &names.blue_group), (&names.green_alarm, &names.green_group)] {
+                account.put_metric_alarm(errors_of(alarm, group, &names.load_balancer))?;
+            }
+            Ok::<_, ApiError>(names)
+        })
+        .map_err(|error| anyhow!("the world refuses the demo's scene: {error}"))?;
 
     let policy_text = POLICY
         .replace("CLUSTER", &names.cluster)
@@ -115,6 +123,22 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
         repository_uri: names.repository_uri,
         repository: names.repository,
     })
+}
+
+/// An alarm over the share of 5xx in a side's answers; silence is no error.
+fn errors_of(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
+    MetricAlarm {
+        name: alarm.to_owned(),
+        metric: Metric::Target5xxPercent,
+        load_balancer: load_balancer.to_owned(),
+        target_group: Some(group.to_owned()),
+        period_s: ALARM_PERIOD_S,
+        evaluation_periods: ALARM_PERIODS,
+        datapoints_to_alarm: ALARM_PERIODS,
+        threshold: MOST_ERRORS_PERCENT,
+        comparison: Comparison::Above,
+        treat_missing: TreatMissing::NotBreaching,
+    }
 }
 
 impl Scene {
