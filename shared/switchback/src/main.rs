@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "operator")]
+mod operator;
 
 /// Blue/green deployments that come back by themselves.
 #[derive(Debug, Parser)]
@@ -23,6 +25,9 @@ enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     DemoTask(demo::TaskArguments),
+    #[cfg(feature = "operator")]
+    #[command(flatten)]
+    Operator(operator::Command),
 }
 
 fn main() -> ExitCode {
@@ -31,5 +36,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         #[cfg(feature = "demo")]
         Command::DemoTask(arguments) => demo::run_task(&arguments),
+        #[cfg(feature = "operator")]
+        Command::Operator(command) => operator::run(command),
     }
 }

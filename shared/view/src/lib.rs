@@ -6,10 +6,29 @@
 //! |---|---|
 //! | [`journal`] | what happened, a sentence a fact |
 //! | [`waiting`](waiting()) | what a target waits for |
+//! | [`status`] | how targets are |
+//! | [`explain`] | why a target waits, until when, and what happens then |
+//! | [`history`] | deployments, journal lines, releases |
+//! | [`plan`] | what a deployment would do |
+//! | [`policy_file`] | what is wrong with a policy file, and what it changes |
+//! | [`outcome`] | what became of what was asked |
+//! | [`when`] | times as people say them |
+//! | [`layout`], [`paint`] | width and colours |
 //! | [`page`] | the live page, and the data that it polls |
 
+pub mod explain;
+pub mod history;
 pub mod journal;
+pub mod layout;
+pub mod outcome;
 pub mod page;
+pub mod paint;
+pub mod plan;
+pub mod policy_file;
+pub mod status;
 mod waiting;
+pub mod when;
 
-pub use waiting::{left, waiting};
+pub use paint::Paint;
+pub use waiting::waiting;
+pub use when::left;

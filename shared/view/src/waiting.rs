@@ -1,6 +1,7 @@
-//! What a target waits for, in words.
+//! What a target waits for, in words: each goes on from "waiting for".
 
 use crate::journal::split;
+use crate::when::left;
 use jiff::Timestamp;
 use rollout::target::WaitingOn;
 
@@ -9,10 +10,10 @@ use rollout::target::WaitingOn;
 pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
     match on {
         WaitingOn::Preflight { reason, deadline } => {
-            format!("preflight: {reason} (gives up in {})", left(*deadline, now))
+            format!("what speaks against starting to pass: {reason} (gives up in {})", left(*deadline, now))
         }
         WaitingOn::Reading { reason, deadline } => {
-            format!("something cannot be read: {reason} (decides without it in {})", left(*deadline, now))
+            format!("a reading that cannot be had: {reason} (decides without it in {})", left(*deadline, now))
         }
         WaitingOn::TaskDefinition { deadline } => {
             format!("the task definition (gives up in {})", left(*deadline, now))
@@ -26,17 +27,15 @@ pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
             format!("traffic to be {} live (gives up in {})", split(*weights), left(*deadline, now))
         }
         WaitingOn::Hold { traffic, until } => {
-            format!("{traffic} % on the candidate is watched for another {}", left(*until, now))
+            format!("the end of the hold at {traffic} % ({} left)", left(*until, now))
         }
-        WaitingOn::Bake { until } => {
-            format!("all traffic on the candidate is watched for another {}", left(*until, now))
-        }
+        WaitingOn::Bake { until } => format!("the end of the bake ({} left)", left(*until, now)),
         WaitingOn::Alarms { names, deadline } => {
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             format!("data for {} (switches back in {})", names.join(", "), left(*deadline, now))
         }
-        WaitingOn::Warm { until } => format!("the old side stays warm for another {}", left(*until, now)),
-        WaitingOn::Drain { slot, until } => format!("{slot} drains for another {}", left(*until, now)),
+        WaitingOn::Warm { until } => format!("the end of the old side's warm time ({} left)", left(*until, now)),
+        WaitingOn::Drain { slot, until } => format!("{slot} to drain ({} left)", left(*until, now)),
         WaitingOn::GivingBack { what, deadline } => {
             format!("{what} to be given back (ends without in {})", left(*deadline, now))
         }
@@ -44,21 +43,11 @@ pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
             format!("{running} tasks of {slot} to stop (goes on without in {})", left(*deadline, now))
         }
         WaitingOn::ForeignEdit { reason, deadline } => {
-            format!("somebody else edited the rule: {reason} (ends untouched in {})", left(*deadline, now))
+            format!("the rule to be as it was: {reason} (ends untouched in {})", left(*deadline, now))
         }
         WaitingOn::WayBack { reason, deadline } => {
-            format!("the stable side is not fit yet: {reason} (fails in {})", left(*deadline, now))
+            format!("the stable side to be fit: {reason} (fails in {})", left(*deadline, now))
         }
         WaitingOn::Retry { effect, reason } => format!("{effect} to work: {reason}"),
-    }
-}
-
-/// The time from `now` until `then` as people say it: `4s`, `3m 20s`, `2h 5m`.
-#[must_use]
-pub fn left(then: Timestamp, now: Timestamp) -> String {
-    match rollout::Seconds::between(now, then).0 {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        seconds => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
     }
 }

@@ -5,7 +5,7 @@ use rollout::journal::JournalEntry;
 use rollout::plan::Plan;
 use rollout::policy::Trigger;
 use rollout::target::{DeploymentRecord, TargetState};
-use rollout::{Command, CommandId, Release, TargetId, Timestamp};
+use rollout::{Actor, Command, CommandId, Release, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -101,6 +101,8 @@ pub struct CommandAnswer {
     pub target: TargetId,
     /// The command's identity.
     pub command: CommandId,
+    /// Who asked, as the gateway has proven it: entries that answer the command have this actor.
+    pub actor: Actor,
     /// False: a command with this key was given before, and nothing was added.
     pub new: bool,
     /// The target was woken; if not, the sweeper does it within a minute.
@@ -174,6 +176,8 @@ pub struct TargetStatus {
 pub struct HistoryAnswer {
     /// Newest first.
     pub deployments: Vec<DeploymentRecord>,
+    /// The time of the answer.
+    pub at: Timestamp,
 }
 
 /// Journal entries of a target.
@@ -188,4 +192,6 @@ pub struct JournalAnswer {
 pub struct ReleasesAnswer {
     /// Newest push first.
     pub releases: Vec<Release>,
+    /// The time of the answer.
+    pub at: Timestamp,
 }

@@ -140,6 +140,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         Ok(CommandAnswer {
             target: target.clone(),
             command: command.id,
+            actor: command.actor,
             new,
             woken: rung.is_ok(),
             release,

@@ -75,7 +75,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// [`Refusal`]: an unknown target, or a ledger that did not answer.
     pub async fn history(&self, target: &TargetId, limit: usize) -> Result<HistoryAnswer, Refusal> {
         self.known_state(target).await?;
-        Ok(HistoryAnswer { deployments: self.ledger.history(target, limit.min(MOST_LISTED)).await? })
+        let deployments = self.ledger.history(target, limit.min(MOST_LISTED)).await?;
+        Ok(HistoryAnswer { deployments, at: self.clock.now() })
     }
 
     /// Journal entries of a target above `after`, or the newest without it; at most [`MOST_LISTED`].
@@ -106,7 +107,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
                 "name one of those",
             ));
         }
-        Ok(ReleasesAnswer { releases: self.ledger.releases(application, service, limit.min(MOST_LISTED)).await? })
+        let releases = self.ledger.releases(application, service, limit.min(MOST_LISTED)).await?;
+        Ok(ReleasesAnswer { releases, at: self.clock.now() })
     }
 }
 

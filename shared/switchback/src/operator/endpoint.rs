@@ -1,0 +1,71 @@
+//! Where the control plane is.
+
+use super::failure::Failure;
+use std::net::IpAddr;
+
+/// Where the control plane is: `https://host[:port][/stage]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Scheme, host, port and stage, without a slash at the end.
+    pub(crate) url: String,
+    /// TLS.
+    pub(crate) secure: bool,
+    /// The Region, where the host's name has it.
+    pub(crate) region: Option<String>,
+}
+
+impl Endpoint {
+    /// Reads a URL. Without TLS only this machine is talked to.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::Usage(format!("the endpoint `{text}` {why}"));
+        let url = text.trim().trim_end_matches('/');
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("is no URL: write https://…"))?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        if authority.is_empty() || authority.contains('@') || rest.contains(['?', '#', ' ']) {
+            return Err(wrong("must be https://host[:port][/stage], without query and user"));
+        }
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let secure = match scheme {
+            "https" => true,
+            "http" if is_loopback(host) => false,
+            "http" => return Err(wrong("has no TLS: http:// is for this machine only, write https://")),
+            _ => return Err(wrong("is neither https:// nor http://")),
+        };
+        let mut labels = host.split('.').skip_while(|label| *label != "execute-api").skip(1);
+        let region = labels.next().filter(|label| label.contains('-')).map(str::to_owned);
+        Ok(Self { url: url.to_owned(), secure, region })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_says_its_region() {
+        let endpoint = Endpoint::parse("https://a1b2c3.execute-api.eu-central-1.amazonaws.com/").expect("an endpoint");
+        assert_eq!(endpoint.url, "https://a1b2c3.execute-api.eu-central-1.amazonaws.com");
+        assert_eq!((endpoint.secure, endpoint.region.as_deref()), (true, Some("eu-central-1")));
+        let endpoint = Endpoint::parse("https://deploy.example.com/prod").expect("an endpoint");
+        assert_eq!((endpoint.url.as_str(), endpoint.region), ("https://deploy.example.com/prod", None));
+    }
+
+    #[test]
+    fn without_tls_only_this_machine_is_talked_to() {
+        for local in ["http://127.0.0.1:4000", "http://[::1]:4000", "http://localhost/x"] {
+            assert!(!Endpoint::parse(local).expect("local").secure, "{local}");
+        }
+        for wrong in
+            ["http://example.com", "http://127.0.0.1.example.com", "example.com", "ftp://localhost", "https://", "https://a@b"]
+        {
+            assert_eq!(Endpoint::parse(wrong).expect_err(wrong).exit().code(), 2, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The operator's commands: what they ask a control plane, and what they say of its answers.
+//!
+//! Every word about targets and deployments is `view`'s; here are arguments, requests, waiting and exit codes.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`validate`] | the policy file, on this machine alone |
+//! | [`apply`] | `plan` and `apply` |
+//! | [`asking`] | `deploy`, `abort`, `rollback` |
+//! | [`follow`] | `--wait`: what becomes of what was asked |
+//! | [`status`] | `status` and `--watch` |
+//! | [`questions`] | `history`, `journal`, `releases`, `explain` |
+//! | [`exit`] | exit codes |
+//! | [`failure`] | what can go wrong |
+//! | [`output`] | words, JSON, colours |
+//! | [`client`], [`endpoint`], [`credentials`] | signed HTTP |
+
+mod apply;
+mod asking;
+mod client;
+mod credentials;
+mod endpoint;
+mod exit;
+mod failure;
+mod follow;
+mod output;
+mod questions;
+mod status;
+mod validate;
+
+pub(crate) use exit::Exit;
+
+use clap::Subcommand;
+use failure::Failure;
+use output::Output;
+use rollout::{Seconds, TargetId};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What an operator can ask.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a policy file, on this machine alone: every problem with its line.
+    Validate(validate::ValidateArguments),
+    /// Print the JSON Schema of the policy file, for editors.
+    Schema,
+    /// Say what applying a policy file would change, or what a deployment would do.
+    Plan(apply::PlanArguments),
+    /// Make a policy file the one that stands.
+    Apply(apply::ApplyArguments),
+    /// Bring a release to a target.
+    Deploy(asking::DeployArguments),
+    /// Say how targets are.
+    Status(status::StatusArguments),
+    /// Say why a target waits, until when, and what happens then.
+    Explain(questions::TargetArguments),
+    /// List a target's deployments.
+    History(questions::ListArguments),
+    /// List what happened on a target.
+    Journal(questions::ListArguments),
+    /// List a service's releases.
+    Releases(questions::ReleasesArguments),
+    /// End the running deployment: traffic back to the stable side.
+    Abort(asking::AbortArguments),
+    /// Bring back what was there before.
+    Rollback(asking::RollbackArguments),
+    /// Print the exit codes of all commands.
+    ExitCodes,
+}
+
+/// Does what is asked.
+pub(crate) fn run(command: Command) -> ExitCode {
+    let mut output = Output::new(wants_json(&command));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::Unexpected(format!("no runtime: {error}"));
+            return output.failed(&failure).into();
+        }
+    };
+    let done = runtime.block_on(dispatch(command, &mut output));
+    runtime.shutdown_background();
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => output.failed(&failure).into(),
+    }
+}
+
+async fn dispatch(command: Command, output: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Validate(arguments) => validate::validate(&arguments, output),
+        Command::Schema => {
+            output.json = true;
+            output.document(&policy::schema());
+            Ok(Exit::Done)
+        }
+        Command::ExitCodes => {
+            output.say(&Exit::table());
+            Ok(Exit::Done)
+        }
+        Command::Plan(arguments) => apply::plan(&arguments, output).await,
+        Command::Apply(arguments) => apply::apply(&arguments, output).await,
+        Command::Deploy(arguments) => asking::deploy(&arguments, output).await,
+        Command::Abort(arguments) => asking::abort(&arguments, output).await,
+        Command::Rollback(arguments) => asking::rollback(&arguments, output).await,
+        Command::Status(arguments) => status::status(&arguments, output).await,
+        Command::Explain(arguments) => questions::explain(&arguments, output).await,
+        Command::History(arguments) => questions::history(&arguments, output).await,
+        Command::Journal(arguments) => questions::journal(&arguments, output).await,
+        Command::Releases(arguments) => questions::releases(&arguments, output).await,
+    }
+}
+
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Validate(arguments) => arguments.json,
+        Command::Plan(arguments) => arguments.json,
+        Command::Apply(arguments) => arguments.json,
+        Command::Deploy(arguments) => arguments.json,
+        Command::Abort(arguments) => arguments.json,
+        Command::Rollback(arguments) => arguments.json,
+        Command::Status(arguments) => arguments.json,
+        Command::Explain(arguments) => arguments.json,
+        Command::History(arguments) | Command::Journal(arguments) => arguments.json,
+        Command::Releases(arguments) => arguments.json,
+        Command::Schema | Command::ExitCodes => false,
+    }
+}
+
+/// The path of a target, and of what is asked of it.
+fn target_path(target: &TargetId, what: &str) -> String {
+    let slash = if what.is_empty() { "" } else { "/" };
+    format!("/v1/targets/{target}{slash}{what}")
+}
+
+/// `30m`, for clap.
+fn duration(text: &str) -> Result<Seconds, String> {
+    Seconds::parse(text).map_err(|error| error.to_string())
+}
+
+/// `2s` or `500ms`, for clap: pauses between two questions.
+fn pause(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix("ms").map(str::parse) {
+        Some(Ok(milliseconds)) => Ok(Duration::from_millis(milliseconds)),
+        Some(Err(_)) => Err(format!("`{text}` is not a pause: write `2s` or `500ms`")),
+        None => Ok(Duration::from_secs(duration(text)?.0)),
+    }
+}

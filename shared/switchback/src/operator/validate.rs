@@ -1,0 +1,90 @@
+//! The policy file, on this machine alone.
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use rollout::Policy;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use view::policy_file::{Flaw, flaw};
+
+/// Check a policy file.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ValidateArguments {
+    /// The file; `-` is standard input.
+    #[arg(default_value = "switchback.yaml")]
+    file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A file that was read: its name for people, its bytes.
+pub(super) struct File {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    /// Reads a file, or standard input for `-`.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+        let bytes = if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+        } else {
+            std::fs::read(path)
+        };
+        match bytes {
+            Ok(bytes) => Ok(Self { name, bytes }),
+            Err(error) => Err(Failure::Usage(format!("{name} cannot be read: {error}"))),
+        }
+    }
+
+    /// The checked policy; problems are told, each with its line.
+    pub(super) fn policy(&self, output: &mut Output) -> Result<Policy, Failure> {
+        let problems = match policy::parse_bytes(&self.bytes) {
+            Ok(policy) => return Ok(policy),
+            Err(problems) => problems.0,
+        };
+        let text = String::from_utf8_lossy(&self.bytes);
+        for problem in &problems {
+            let policy::Problem { line, column, path, message } = problem;
+            let it = Flaw { line: *line, column: *column, path, message };
+            output.say(&flaw(&self.name, &text, it, output.paint));
+        }
+        output.document(&json!({"file": self.name, "sound": false, "problems": problems}));
+        let count = if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) };
+        Err(Failure::Policy(format!("{} has {count}", self.name)))
+    }
+
+    /// The text, for the control plane; it was parsed before, so it is text.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// What to call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// `switchback validate`
+pub(super) fn validate(arguments: &ValidateArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let file = File::read(&arguments.file)?;
+    let policy = match file.policy(output) {
+        Ok(policy) => policy,
+        // The problems are the answer: `--json` has told them already.
+        Err(Failure::Policy(sentence)) => {
+            super::output::warn(&format!("switchback: {sentence}"));
+            return Ok(Exit::Policy);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let targets: Vec<String> = policy.targets().map(|(target, _)| target.to_string()).collect();
+    output.document(&json!({"file": file.name, "sound": true, "application": policy.application, "targets": targets}));
+    let list: String = targets.iter().map(|target| format!("  {target}\n")).collect();
+    let count = if targets.len() == 1 { "1 target".to_owned() } else { format!("{} targets", targets.len()) };
+    output.say(&format!("{} is sound: application {}, {count}\n{list}", file.name(), policy.application));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,125 @@
+//! Why a target waits, until when, and what happens then.
+
+use crate::history::entries;
+use crate::journal::split;
+use crate::layout::{WIDTH, beside, wrap};
+use crate::paint::Paint;
+use crate::status::{headline, stage, weights};
+use crate::waiting::waiting;
+use crate::when::{ago, instant, lasts, until};
+use jiff::Timestamp;
+use rollout::stage::{RetirePhase, ShiftPhase, Stage};
+use rollout::target::{Deployment, TargetState};
+use rollout::{Command, JournalEntry, Seconds};
+
+/// The whole explanation; `last` is what happened last.
+#[must_use]
+pub fn explain(
+    state: &TargetState,
+    commands: &[Command],
+    last: &[JournalEntry],
+    now: Timestamp,
+    paint: Paint,
+) -> String {
+    let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
+    let mut say = |words: &str| text.push_str(&format!("{}\n", wrap(words, WIDTH, 0)));
+    match &state.running {
+        Some(running) => {
+            let here = lasts(Seconds::between(running.stage_entered_at, now));
+            say(&format!("It is here: {}, for {here}.", stage(running)));
+            match state.explanation.waiting_on.as_slice() {
+                [] => say("It waits for nothing: the next look goes on."),
+                [on] => say(&format!("It waits for {}.", waiting(on, now))),
+                several => {
+                    say("It waits for:");
+                    for on in several {
+                        say(&beside("  - ", 4, &waiting(on, now)).replace("\n    ", " "));
+                    }
+                }
+            }
+            let (deadline, then) = what_then(running);
+            say(&format!("At {} ({}) at the latest: {then}.", instant(deadline), until(deadline, now)));
+            if let Some(trouble) = &running.trouble {
+                let again = if trouble.refused { "AWS will say no again" } else { "it is tried again" };
+                let (effect, times, reason) = (&trouble.effect, trouble.times, &trouble.reason);
+                say(&format!("{effect} did not work {times} times in a row, {again}: {reason}"));
+            }
+            say(&way_back(state, running));
+        }
+        None if state.unsettled => {
+            say("The last deployment could not finish, and both sides may carry traffic. Nothing can start until a rollback \
+                 has put all of it back, or until the rules are put in order by hand.");
+        }
+        None if state.queued.is_none() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
+        None => {}
+    }
+    if let Some((weights, seen)) = weights(state) {
+        let seen = if seen { "seen live" } else { "written, not seen live yet" };
+        say(&format!("Traffic: {}, {seen}.", split(weights)));
+    }
+    if let Some(queued) = &state.queued {
+        let asked = ago(queued.at, now);
+        say(&format!("{} was asked for {asked}, and starts when this deployment has ended.", queued.release.tag));
+    }
+    if !commands.is_empty() {
+        let oldest = commands.iter().map(|command| command.at).min().unwrap_or(now);
+        say(&format!(
+            "{} not taken in yet, the oldest was asked {}: the next look takes it in.",
+            if commands.len() == 1 { "A command is".to_owned() } else { format!("{} commands are", commands.len()) },
+            ago(oldest, now)
+        ));
+    }
+    if let Some(again) = state.explanation.look_again_at.filter(|_| state.running.is_some()) {
+        say(&format!("The next look is {} at the latest, and every event brings one sooner.", until(again, now)));
+    }
+    if !last.is_empty() {
+        text.push_str(&format!("\n{}\n{}", paint.strong("What happened last"), entries(last, paint)));
+    }
+    text
+}
+
+/// The instant at which the present wait ends whatever is seen, and what happens then.
+fn what_then(running: &Deployment) -> (Timestamp, String) {
+    if let Some(halt) = &running.halted {
+        let then = "it ends without touching the rule that somebody else has edited";
+        return (halt.deadline, then.to_owned());
+    }
+    let back = || match &running.sides {
+        Some(sides) if running.traffic_moved => format!("traffic goes back to {}, verdict rolled back", sides.stable),
+        _ => "it is taken back before any traffic moved, verdict failed".to_owned(),
+    };
+    let then = match &running.stage {
+        Stage::Preflight { .. } => "it has failed, and nothing was touched".to_owned(),
+        Stage::Registering { .. } => "it has failed, and no traffic moved".to_owned(),
+        Stage::BeforeTraffic { .. }
+        | Stage::Scaling { .. }
+        | Stage::Testing { .. }
+        | Stage::AfterTraffic { .. }
+        | Stage::Shifting { phase: ShiftPhase::Writing { .. }, .. } => back(),
+        Stage::Shifting { phase: ShiftPhase::Holding { .. }, .. } | Stage::Baking { .. } => {
+            format!("if silence or ill health kept it from going on until then, {}", back())
+        }
+        Stage::KeepingWarm { .. } => "the old side is taken down".to_owned(),
+        Stage::Retiring { .. } => "it has succeeded, and the journal says what is left to do by hand".to_owned(),
+        Stage::RollingBack { .. } => "it has failed, and the journal says where the traffic is".to_owned(),
+        Stage::LettingGo { .. } => "it has failed, and the journal says what is left to do by hand".to_owned(),
+    };
+    (running.stage.deadline(), then)
+}
+
+fn way_back(state: &TargetState, running: &Deployment) -> String {
+    let retiring = matches!(running.stage, Stage::Retiring { phase: RetirePhase::ScalingDown, .. });
+    match running.way_back() {
+        Some(way_back) if !matches!(running.stage, Stage::RollingBack { .. }) => format!(
+            "The way back is open: {} is still up ({} tasks at the start). `switchback rollback {} --reason …` takes it.",
+            way_back.stable(),
+            way_back.count(),
+            state.target
+        ),
+        Some(way_back) => format!("It is on its way back to {}.", way_back.stable()),
+        None if retiring => "The way back is closed: the old side is going down. After the end, a rollback brings the \
+                             release before."
+            .to_owned(),
+        None => "There is no way back yet: nothing was touched.".to_owned(),
+    }
+}

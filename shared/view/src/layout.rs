@@ -1,0 +1,99 @@
+//! Text in a given width: tables, wrapped sentences.
+
+/// The width that all text fits, in characters: what a terminal has at least.
+pub const WIDTH: usize = 80;
+
+/// `text` broken into lines of at most `width` characters, all but the first begun with `indent` spaces. A word that is
+/// longer (an ARN) stands on a line of its own and is not cut: it is there to be copied.
+#[must_use]
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let used = line.chars().count();
+        let empty = line.trim().is_empty();
+        if !empty && used + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        } else if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
+/// `head` (already as wide as it looks: `head_width` characters), then `text` wrapped beside it.
+#[must_use]
+pub(crate) fn beside(head: &str, head_width: usize, text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrapped = wrap(&format!("{}{text}", "_".repeat(head_width)), WIDTH, head_width);
+    format!("{head}{}", wrapped.chars().skip(head_width).collect::<String>())
+}
+
+/// `text`, cut to `width` characters with an ellipsis.
+#[must_use]
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+/// Columns under headings, two spaces apart. The last column is cut so that a line fits [`WIDTH`]; the others are as
+/// wide as they must be.
+#[must_use]
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = headings
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.max().unwrap_or(0).max(heading.chars().count())
+        })
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = String::new();
+        for (column, cell) in cells.enumerate() {
+            let width = widths.get(column).copied().unwrap_or(0);
+            if column + 1 == widths.len() {
+                let room = WIDTH.saturating_sub(line.chars().count()).max(12);
+                line.push_str(&cut(cell, room));
+            } else {
+                line.push_str(cell);
+                line.push_str(&" ".repeat(width - cell.chars().count() + 2));
+            }
+        }
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = line(&mut headings.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(wrap("one two three four", 9, 2), "one two\n  three\n  four");
+        assert_eq!(wrap("a-word-that-is-too-long b", 9, 2), "a-word-that-is-too-long\n  b");
+        assert_eq!(beside("> ", 2, "one two three"), "> one two three");
+        let long = beside("> ", 2, &"word ".repeat(30));
+        assert!(long.lines().skip(1).all(|line| line.starts_with("  word")), "{long}");
+        assert!(long.lines().all(|line| line.chars().count() <= WIDTH), "{long}");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_it_must_be() {
+        let rows = vec![vec!["a".to_owned(), "x".repeat(200)], vec!["long".to_owned(), "y".to_owned()]];
+        let text = table(&["K", "V"], &rows);
+        assert!(text.starts_with("K     V\na     xxx"), "{text}");
+        assert!(text.ends_with("long  y\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+}
