@@ -128,14 +128,37 @@ impl TargetHealth {
 }
 
 /// What Application Auto Scaling may do with a service's desired count.
+///
+/// Whether it may scale out is not here: a side under load may always grow, so that switch is nobody's to borrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredAutoscaling")]
 pub struct Autoscaling {
     /// Lowest desired count.
     pub min: u32,
     /// Highest desired count.
     pub max: u32,
-    /// Scale-in by alarms and schedules is suspended.
+    /// Scale-in by alarms is suspended.
     pub scale_in_suspended: bool,
+    /// Scaling by schedules, which moves the limits themselves, is suspended.
+    pub scheduled_suspended: bool,
+}
+
+/// [`Autoscaling`] as this and older writers store it.
+#[derive(Deserialize)]
+struct StoredAutoscaling {
+    min: u32,
+    max: u32,
+    scale_in_suspended: bool,
+    /// Older writers had one flag, which was set where both were suspended.
+    #[serde(default)]
+    scheduled_suspended: Option<bool>,
+}
+
+impl From<StoredAutoscaling> for Autoscaling {
+    fn from(stored: StoredAutoscaling) -> Self {
+        let StoredAutoscaling { min, max, scale_in_suspended, scheduled_suspended } = stored;
+        Self { min, max, scale_in_suspended, scheduled_suspended: scheduled_suspended.unwrap_or(scale_in_suspended) }
+    }
 }
 
 /// The share of the candidate pair in one rule.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
 const SHIFTED: Weights = Weights { blue: 90, green: 10 };
+/// Limits as a deployment has them while it runs.
+const BORROWED: Autoscaling = Autoscaling { min: 2, max: 8, scale_in_suspended: true, scheduled_suspended: true };
 const NEW_IMAGE: &str = "registry.example.com/shop/api@sha256:new";
 
 fn same_but_its_last_letter(arn: &str) -> String {
@@ -152,11 +154,10 @@ fn scalable_target(place: &Place) -> Value {
 }
 
 pub(crate) async fn limits_are_borrowed_and_given_back(place: &Place) {
-    let found = Autoscaling { min: 1, max: 8, scale_in_suspended: false };
+    let found = Autoscaling { min: 1, max: 8, scale_in_suspended: false, scheduled_suspended: false };
     assert_eq!(known(&place.seen().await.blue).autoscaling, Some(found));
 
-    let borrowed = Autoscaling { min: 2, max: 8, scale_in_suspended: true };
-    for (limits, suspended) in [(borrowed, true), (found, false)] {
+    for (limits, suspended) in [(BORROWED, true), (found, false)] {
         let effect = Effect::SetAutoscaling { slot: Slot::Blue, limits };
         assert_eq!(place.twice(&effect).await, [Outcome::Done, Outcome::Done]);
         assert_eq!(known(&place.seen().await.blue).autoscaling, Some(limits));
@@ -167,10 +168,35 @@ pub(crate) async fn limits_are_borrowed_and_given_back(place: &Place) {
     }
 }
 
+pub(crate) async fn what_was_suspended_alone_comes_back_alone(place: &Place) {
+    for (scale_in_suspended, scheduled_suspended) in [(false, true), (true, false)] {
+        let switches = json!({
+            "DynamicScalingInSuspended": scale_in_suspended,
+            "DynamicScalingOutSuspended": false,
+            "ScheduledScalingSuspended": scheduled_suspended,
+        });
+        let by_hand = json!({
+            "ServiceNamespace": "ecs",
+            "ScalableDimension": "ecs:service:DesiredCount",
+            "ResourceId": format!("service/{}/{}", place.pair.cluster, place.pair.blue.service),
+            "SuspendedState": switches,
+        });
+        autoscaling(&place.raw, "RegisterScalableTarget", &by_hand);
+        let found = Autoscaling { min: 1, max: 8, scale_in_suspended, scheduled_suspended };
+        assert_eq!(known(&place.seen().await.blue).autoscaling, Some(found));
+        for limits in [BORROWED, found] {
+            let effect = Effect::SetAutoscaling { slot: Slot::Blue, limits };
+            assert_eq!(place.twice(&effect).await, [Outcome::Done, Outcome::Done]);
+            assert_eq!(known(&place.seen().await.blue).autoscaling, Some(limits));
+        }
+        assert_eq!(scalable_target(place)["SuspendedState"], switches);
+    }
+}
+
 pub(crate) async fn a_side_without_a_scalable_target_is_refused_limits(place: &Place) {
     assert_eq!(known(&place.seen().await.green).autoscaling, None);
-    let limits = Autoscaling { min: 2, max: 8, scale_in_suspended: true };
-    let outcome = place.cloud.perform(&place.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits }).await;
+    let outcome =
+        place.cloud.perform(&place.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits: BORROWED }).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains("no scalable target")), "{outcome:?}");
     assert_eq!(known(&place.seen().await.green).autoscaling, None, "none was made");
 }

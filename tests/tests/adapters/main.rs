@@ -22,6 +22,7 @@ macro_rules! checks {
             an_unknown_container_is_refused,
             a_service_is_updated,
             limits_are_borrowed_and_given_back,
+            what_was_suspended_alone_comes_back_alone,
             a_side_without_a_scalable_target_is_refused_limits,
             a_service_that_is_missing_makes_its_side_unknown,
             a_task_is_run_and_stopped,

@@ -1,10 +1,9 @@
 //! Limits of a service's scalable target: reading them, borrowing them, giving them back.
 //!
-//! [`Autoscaling::scale_in_suspended`] stands for two switches of AWS at once, since either could take tasks away from
-//! a side that is needed: dynamic scale-in (alarms) and scheduled scaling (which moves the limits themselves). It is
-//! read as true only where both are suspended, and written to both. Dynamic scale-out is nobody's to borrow: a side
-//! under load may always grow. It is sent back as it was found, whatever AWS takes a missing switch for.
-//! A target where somebody suspended just one of the two comes back with neither suspended.
+//! Two of AWS's three switches are read and written one by one: dynamic scale-in (alarms) and scheduled scaling (which
+//! moves the limits themselves), since either could take tasks away from a side that is needed. Dynamic scale-out is
+//! nobody's to borrow: a side under load may always grow. It is sent back as it was found, whatever AWS takes a missing
+//! switch for.
 
 use super::{AwsCloud, count, service_key};
 use crate::error::Failure;
@@ -20,18 +19,17 @@ fn limits(target: &ScalableTarget) -> Autoscaling {
     Autoscaling {
         min: count(target.min_capacity()),
         max: count(target.max_capacity()),
-        scale_in_suspended: suspended
-            .is_some_and(|state| is(state.dynamic_scaling_in_suspended()) && is(state.scheduled_scaling_suspended())),
+        scale_in_suspended: suspended.is_some_and(|state| is(state.dynamic_scaling_in_suspended())),
+        scheduled_suspended: suspended.is_some_and(|state| is(state.scheduled_scaling_suspended())),
     }
 }
 
 /// What shall be suspended, of which scale-out is as it is live.
-fn suspended(live: Option<&SuspendedState>, scale_in: bool) -> SuspendedState {
-    let scale_out = live.and_then(SuspendedState::dynamic_scaling_out_suspended).unwrap_or(false);
+fn suspended(live: &SuspendedState, limits: Autoscaling) -> SuspendedState {
     SuspendedState::builder()
-        .dynamic_scaling_in_suspended(scale_in)
-        .scheduled_scaling_suspended(scale_in)
-        .dynamic_scaling_out_suspended(scale_out)
+        .dynamic_scaling_in_suspended(limits.scale_in_suspended)
+        .scheduled_scaling_suspended(limits.scheduled_suspended)
+        .dynamic_scaling_out_suspended(live.dynamic_scaling_out_suspended().unwrap_or(false))
         .build()
 }
 
@@ -90,7 +88,7 @@ impl AwsCloud {
             .resource_id(key)
             .min_capacity(i32::try_from(limits.min).unwrap_or(i32::MAX))
             .max_capacity(i32::try_from(limits.max).unwrap_or(i32::MAX))
-            .suspended_state(suspended(Some(&live), limits.scale_in_suspended))
+            .suspended_state(suspended(&live, limits))
             .send()
             .await;
         match answer {
@@ -132,19 +130,26 @@ mod tests {
             .build()
     }
 
+    fn with(scale_in_suspended: bool, scheduled_suspended: bool) -> Autoscaling {
+        Autoscaling { min: 2, max: 8, scale_in_suspended, scheduled_suspended }
+    }
+
     #[test]
-    fn scale_in_is_suspended_where_alarms_and_schedules_both_are() {
-        let read = |state| limits(&target(state));
-        assert_eq!(read(None), Autoscaling { min: 2, max: 8, scale_in_suspended: false });
-        assert!(read(Some(switches(true, false, true))).scale_in_suspended);
-        assert!(!read(Some(switches(true, false, false))).scale_in_suspended);
-        assert!(!read(Some(switches(false, true, true))).scale_in_suspended);
+    fn alarms_and_schedules_are_read_one_by_one() {
+        assert_eq!(limits(&target(None)), with(false, false));
+        for (scale_in, scheduled) in [(false, false), (false, true), (true, false), (true, true)] {
+            for scale_out in [false, true] {
+                let read = limits(&target(Some(switches(scale_in, scale_out, scheduled))));
+                assert_eq!(read, with(scale_in, scheduled));
+            }
+        }
     }
 
     #[test]
     fn scale_out_stays_as_it_was() {
-        assert_eq!(suspended(Some(&switches(false, true, false)), true), switches(true, true, true));
-        assert_eq!(suspended(Some(&switches(true, true, true)), false), switches(false, true, false));
-        assert_eq!(suspended(None, true), switches(true, false, true));
+        assert_eq!(suspended(&switches(false, true, false), with(true, true)), switches(true, true, true));
+        assert_eq!(suspended(&switches(true, true, true), with(false, true)), switches(false, true, true));
+        assert_eq!(suspended(&switches(true, false, true), with(true, false)), switches(true, false, false));
+        assert_eq!(suspended(&suspended_state(&target(None)), with(true, true)), switches(true, false, true));
     }
 }

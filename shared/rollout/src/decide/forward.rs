@@ -253,10 +253,10 @@ fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want
         let Some(found) = deployment.borrowed.get(&side) else { continue };
         let now = snapshot.side(side).known().and_then(|reading| reading.autoscaling);
         let limits = if side == slot {
-            Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true }
+            Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true, scheduled_suspended: true }
         } else {
             // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
-            Autoscaling { scale_in_suspended: true, ..*found }
+            Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
         };
         if now.is_some_and(|now| now != limits) {
             pass.want(Effect::SetAutoscaling { slot: side, limits });

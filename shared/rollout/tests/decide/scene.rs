@@ -244,7 +244,8 @@ impl Scene {
     }
 
     pub fn autoscale(&mut self, slot: Slot, min: u32, max: u32) {
-        self.side(slot).autoscaling = Some(Autoscaling { min, max, scale_in_suspended: false });
+        let limits = Autoscaling { min, max, scale_in_suspended: false, scheduled_suspended: false };
+        self.side(slot).autoscaling = Some(limits);
     }
 
     fn perform(&mut self, effect: &Effect) -> Outcome {

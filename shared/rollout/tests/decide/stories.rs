@@ -238,15 +238,16 @@ fn an_abort_in_mid_shift_gives_everything_back() {
     scene.autoscale(Slot::Green, 0, 8);
     scene.decide(&[deploy("v2")]);
     scene.until(|scene| scene.weights().green == 50);
+    let lent = scene.side(Slot::Blue).autoscaling.unwrap();
     assert!(
-        scene.side(Slot::Blue).autoscaling.unwrap().scale_in_suspended,
-        "the stable side is not scaled in meanwhile"
+        lent.scale_in_suspended && lent.scheduled_suspended,
+        "the stable side is not scaled in meanwhile: {lent:?}"
     );
     scene.decide(&[ask(Instruction::Abort { deployment: Some(1) }, "a1")]);
     scene.until(|_| false);
     assert_eq!(scene.verdict(), Some(Verdict::Cancelled));
     assert_eq!(scene.weights(), Weights { blue: 100, green: 0 });
-    let limits = |min| Some(Autoscaling { min, max: 8, scale_in_suspended: false });
+    let limits = |min| Some(Autoscaling { min, max: 8, scale_in_suspended: false, scheduled_suspended: false });
     assert_eq!((scene.side(Slot::Blue).autoscaling, scene.side(Slot::Green).autoscaling), (limits(2), limits(0)));
 }
 
@@ -257,10 +258,55 @@ fn autoscaling_limits_go_with_the_role() {
     scene.autoscale(Slot::Green, 0, 6);
     scene.run("v2");
     assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
-    let limits = |min, max| Some(Autoscaling { min, max, scale_in_suspended: false });
+    let limits = |min, max| Some(Autoscaling { min, max, scale_in_suspended: false, scheduled_suspended: false });
     assert_eq!(scene.side(Slot::Green).autoscaling, limits(2, 8), "green serves now");
     assert_eq!(scene.side(Slot::Blue).autoscaling, limits(0, 6), "blue is idle now");
     assert_eq!(scene.side(Slot::Blue).running, 0);
+}
+
+#[test]
+fn autoscaling_comes_back_with_just_what_was_suspended() {
+    for (scale_in_suspended, scheduled_suspended) in [(false, true), (true, false), (true, true)] {
+        let found = |min| Some(Autoscaling { min, max: 8, scale_in_suspended, scheduled_suspended });
+        let mut scene = Scene::new();
+        scene.side(Slot::Blue).autoscaling = found(2);
+        scene.side(Slot::Green).autoscaling = found(0);
+        scene.decide(&[deploy("v2")]);
+        scene.until(|scene| scene.weights().green == 50);
+        for slot in [Slot::Blue, Slot::Green] {
+            let lent = scene.side(slot).autoscaling.unwrap();
+            assert!(lent.scale_in_suspended && lent.scheduled_suspended, "{slot}: {lent:?}");
+        }
+        scene.fire();
+        scene.until(|_| false);
+        assert_eq!(scene.verdict(), Some(Verdict::RolledBack), "{}", scene.ending());
+        assert_eq!((scene.side(Slot::Blue).autoscaling, scene.side(Slot::Green).autoscaling), (found(2), found(0)));
+
+        scene.alarm(AlarmReading::Ok);
+        scene.run("v3");
+        assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+        assert_eq!((scene.side(Slot::Blue).autoscaling, scene.side(Slot::Green).autoscaling), (found(0), found(2)));
+    }
+}
+
+#[test]
+fn what_an_older_writer_borrowed_is_given_back() {
+    // Its one flag stood for both switches.
+    for suspended in [false, true] {
+        let found = Autoscaling { min: 2, max: 8, scale_in_suspended: suspended, scheduled_suspended: suspended };
+        let mut scene = Scene::new();
+        scene.side(Slot::Blue).autoscaling = Some(found);
+        scene.decide(&[deploy("v2")]);
+        scene.until(|scene| scene.weights().green == 50);
+        let mut stored = serde_json::to_value(&scene.state).unwrap();
+        stored["running"]["borrowed"] =
+            serde_json::json!({"blue": {"min": 2, "max": 8, "scale_in_suspended": suspended}});
+        scene.state = serde_json::from_value(stored).unwrap();
+        scene.fire();
+        scene.until(|_| false);
+        assert_eq!(scene.verdict(), Some(Verdict::RolledBack), "{}", scene.ending());
+        assert_eq!(scene.side(Slot::Blue).autoscaling, Some(found));
+    }
 }
 
 #[test]

@@ -208,8 +208,8 @@ fn limits(world: &mut World, cluster: &str, service: &str) -> Result<Option<Auto
     Ok(found.first().map(|target| Autoscaling {
         min: target.min_capacity,
         max: target.max_capacity,
-        scale_in_suspended: target.suspended_state.dynamic_scaling_in_suspended
-            && target.suspended_state.scheduled_scaling_suspended,
+        scale_in_suspended: target.suspended_state.dynamic_scaling_in_suspended,
+        scheduled_suspended: target.suspended_state.scheduled_scaling_suspended,
     }))
 }
 

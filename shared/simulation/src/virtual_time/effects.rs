@@ -143,7 +143,7 @@ fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autosc
         max_capacity: Some(limits.max.into()),
         suspended_state: Some(SuspendedState {
             dynamic_scaling_in_suspended: limits.scale_in_suspended,
-            scheduled_scaling_suspended: limits.scale_in_suspended,
+            scheduled_scaling_suspended: limits.scheduled_suspended,
             ..live
         }),
     }))
