@@ -3,7 +3,7 @@
 use crate::names::Slot;
 use crate::policy::{EcsPair, HookAction};
 use crate::stage::Stage;
-use crate::target::TargetState;
+use crate::target::{Deployment, Purpose, TargetState};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,9 @@ pub struct Look {
     pub images: bool,
     /// Alarms to read.
     pub alarms: BTreeSet<String>,
-    /// Failed starts and placement failures are to be looked for.
+    /// Those of them that turn the deployment back if they fire: then its candidate's starts are not asked for.
+    pub decisive_alarms: BTreeSet<String>,
+    /// Failed starts and placement failures are to be looked for; failed starts only while no decisive alarm fires.
     pub starts_of: Option<StartsOf>,
     /// Tasks of hooks: the hook's name and the task's ARN, and the container whose exit code counts.
     pub hook_tasks: BTreeMap<String, HookTask>,
@@ -69,7 +71,19 @@ pub fn look(state: &TargetState) -> Option<Look> {
         pair: deployment.policy.pair.clone(),
         images: matches!(deployment.stage, Stage::Preflight { .. }),
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
+        decisive_alarms: decisive_alarms(deployment),
         starts_of,
         hook_tasks,
     })
+}
+
+/// The alarms that turn the deployment back as soon as they are seen to fire, whatever else is seen. One that was
+/// overridden is not among them, nor is any that finds the deployment on its way back or past it.
+fn decisive_alarms(deployment: &Deployment) -> BTreeSet<String> {
+    let turns_back = match &deployment.stage {
+        Stage::Preflight { .. } | Stage::RollingBack { .. } => false,
+        _ => deployment.purpose == Purpose::Deploy && deployment.way_back().is_some(),
+    };
+    let names = deployment.policy.alarms.iter().map(|alarm| &alarm.name).filter(|_| turns_back);
+    names.filter(|name| !deployment.overrides.firing_alarms.contains(*name)).cloned().collect()
 }

@@ -98,6 +98,45 @@ async fn a_look_is_one_round_trip_and_a_write_after_it_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_turns_back_costs_one_round_trip_however_short_of_tasks_the_candidate_is() {
+    let place = place().await;
+    put_alarm(&place, "loud", AlarmState::Alarm);
+    put_alarm(&place, "quiet", AlarmState::Ok);
+    let crash = Starts::CrashLoop { exit_code: 3, after: Seconds(1) };
+    let task_definition = place.to_green(ImageBehaviour::starting(crash), TASKS).await;
+    place.front.skip(Duration::from_secs(20));
+    let mut look = place.look_for_starts_of(&task_definition);
+    look.alarms = ["loud", "quiet"].map(str::to_owned).into();
+    // The clients exist and their connections are open from here on.
+    place.place.cloud.observe(&look).await;
+    let searches = place.calls("ecs", "ListTasks");
+    place.front.set_latency(LATENCY);
+
+    let from = place.front.elapsed();
+    look.decisive_alarms = look.alarms.clone();
+    let seen = place.place.cloud.observe(&look).await;
+    let green = known(&seen.green);
+    assert!(green.running < green.desired, "{green:?}");
+    assert_eq!(known(&seen.alarms)["loud"], AlarmReading::Firing { reason: "because the test says so".to_owned() });
+    assert_eq!(place.chain_since(from).len(), 1, "{}", place.front.log());
+    assert_eq!(place.calls("ecs", "ListTasks"), searches, "{}", place.front.log());
+
+    // An alarm that fires and decides nothing, and one that would decide and does not fire, spare no search.
+    let from = place.front.elapsed();
+    look.decisive_alarms = ["quiet"].map(str::to_owned).into();
+    let seen = place.place.cloud.observe(&look).await;
+    assert!(!known(&seen.green).failed_starts.is_empty(), "{:?}", seen.green);
+    assert_eq!(place.chain_since(from).len(), 3, "{}", place.front.log());
+
+    // Nor does one that cannot be read.
+    look.decisive_alarms = look.alarms.clone();
+    place.front.fault(Fault::on("cloudwatch", "DescribeAlarms", Harm::Deny).always());
+    let seen = place.place.cloud.observe(&look).await;
+    assert!(seen.alarms.known().is_none(), "{:?}", seen.alarms);
+    assert!(!known(&seen.green).failed_starts.is_empty(), "{:?}", seen.green);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_read_only_where_it_is_asked_for() {
     let place = place().await;
     let task_definition = place.to_green(ImageBehaviour::default(), 1).await;

@@ -82,6 +82,7 @@ impl Place {
             pair: self.pair.clone(),
             images: false,
             alarms: BTreeSet::new(),
+            decisive_alarms: BTreeSet::new(),
             starts_of: None,
             hook_tasks: BTreeMap::new(),
         }

@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::{DesiredStatus, Failure as NotFound, Service, Task};
 use futures::future::try_join_all;
 use futures::join;
 use rollout::look::{HookTask, Look, StartsOf};
-use rollout::snapshot::{Autoscaling, FailedStart, Reading, SideReading, TargetHealth, TaskReading};
+use rollout::snapshot::{AlarmReading, Autoscaling, FailedStart, Reading, SideReading, TargetHealth, TaskReading};
 use rollout::{EcsPair, Slot, Snapshot};
 use service::ServiceSeen;
 use std::collections::BTreeMap;
@@ -17,6 +17,11 @@ const A_CALL: usize = 100;
 const PAGES: usize = 3;
 /// Services, and what ECS says of those that it does not have.
 type Found = (Vec<Service>, Vec<NotFound>);
+
+/// What the alarms of a look say, by name.
+type Alarms = BTreeMap<String, AlarmReading>;
+/// Blue and green, each with what ECS alone says of it, or why that is unknown.
+type Sides = [Result<EcsSide, String>; 2];
 
 /// What ECS alone says of a side.
 struct EcsSide {
@@ -31,13 +36,12 @@ impl AwsCloud {
         let pair = &look.pair;
         let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
         // Boxed: together their futures would be larger than some threads' stacks.
-        let (sides, blue_health, green_health, autoscaling, actions, alarms, hook_tasks) = join!(
-            Box::pin(self.ecs_sides(look)),
+        let ((sides, alarms), blue_health, green_health, autoscaling, actions, hook_tasks) = join!(
+            Box::pin(self.ecs_sides_and_alarms(look)),
             Box::pin(self.target_health(&pair.blue.target_group)),
             Box::pin(self.target_health(&pair.green.target_group)),
             Box::pin(self.autoscaling(pair)),
             Box::pin(self.remembered_actions(&arns)),
-            Box::pin(self.alarms(&look.alarms)),
             Box::pin(self.hook_tasks(pair, &look.hook_tasks)),
         );
         let [blue, green] = sides;
@@ -77,22 +81,28 @@ impl AwsCloud {
         read
     }
 
-    /// Both sides' services in one call, and then only what they and the look give reason for.
-    async fn ecs_sides(&self, look: &Look) -> [Result<EcsSide, String>; 2] {
+    /// Both sides' services in one call and the alarms beside it, and then only what they and the look give reason for.
+    async fn ecs_sides_and_alarms(&self, look: &Look) -> (Sides, Result<Alarms, Failure>) {
         let slots = [Slot::Blue, Slot::Green];
         for slot in slots {
             self.memory.services.forget(&service_key(&look.pair, slot));
         }
-        match self.services(&look.pair, &slots).await {
+        let (found, alarms) = join!(Box::pin(self.services(&look.pair, &slots)), Box::pin(self.alarms(&look.alarms)));
+        // What is not known to fire does not spare the search.
+        let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.get(name));
+        let fires = |name: &String| matches!(reading(name), Some(AlarmReading::Firing { .. }));
+        let search = !look.decisive_alarms.iter().any(fires);
+        let sides = match found {
             Ok(found) => {
                 let (blue, green) = join!(
-                    Box::pin(self.ecs_side(look, Slot::Blue, &found)),
-                    Box::pin(self.ecs_side(look, Slot::Green, &found))
+                    Box::pin(self.ecs_side(look, Slot::Blue, &found, search)),
+                    Box::pin(self.ecs_side(look, Slot::Green, &found, search))
                 );
                 [blue, green]
             }
             Err(failure) => [Err(failure.reason().to_owned()), Err(failure.reason().to_owned())],
-        }
+        };
+        (sides, alarms)
     }
 
     /// The services of these sides, and what ECS says of those that it does not have.
@@ -103,9 +113,16 @@ impl AwsCloud {
         Ok((answer.services.unwrap_or_default(), answer.failures.unwrap_or_default()))
     }
 
-    /// One side. Stopped tasks are looked for only where the look asks for this side's starts and the service is short
-    /// of tasks: two more round trips, which a healthy side never costs.
-    async fn ecs_side(&self, look: &Look, slot: Slot, (services, failures): &Found) -> Result<EcsSide, String> {
+    /// One side. Stopped tasks are looked for only where the look asks for this side's starts, the service is short of
+    /// tasks, and no alarm has turned the deployment back already (`search`): two more round trips, which neither a
+    /// healthy side nor the way back from an alarm ever costs.
+    async fn ecs_side(
+        &self,
+        look: &Look,
+        slot: Slot,
+        (services, failures): &Found,
+        search: bool,
+    ) -> Result<EcsSide, String> {
         let pair = &look.pair;
         let service = service::find(&pair.side(slot).service, services, failures)?;
         self.memory.services.put(&service_key(pair, slot), service.clone());
@@ -118,7 +135,7 @@ impl AwsCloud {
             }
         };
         let failed_starts = async {
-            match starts_of.filter(|_| seen.troubled) {
+            match starts_of.filter(|_| search && seen.troubled) {
                 Some(starts) => self.failed_starts(pair, starts).await,
                 None => Ok(vec![]),
             }
