@@ -49,7 +49,8 @@ fn weights(simulation: &Simulation) -> (i64, i64) {
 fn tasks(simulation: &Simulation) -> [(u32, u32); 2] {
     let names = simulation.names().clone();
     let both = [names.blue.clone(), names.green.clone()];
-    let (services, _) = simulation.world(|world| world.describe_services(&names.cluster, &both)).expect("both are there");
+    let (services, _) =
+        simulation.world(|world| world.describe_services(&names.cluster, &both)).expect("both are there");
     [0, 1].map(|index| (services[index].desired_count, services[index].running_count))
 }
 
@@ -116,9 +117,7 @@ fn a_bad_release_is_switched_back_by_its_alarm() {
     assert_eq!(weights(&simulation), (100, 0), "\n{story}");
     assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
     assert_eq!(lost(&simulation), 0.0, "\n{story}");
-    let alarm = |fact: &Fact| {
-        matches!(fact, Fact::RollbackStarted { cause: rollout::Cause::Alarm { name, .. } } if *name == simulation.names().green_alarm)
-    };
+    let alarm = |fact: &Fact| matches!(fact, Fact::RollbackStarted { cause: rollout::Cause::Alarm { name, .. } } if *name == simulation.names().green_alarm);
     assert!(has(&simulation, alarm), "\n{story}");
 }
 
@@ -156,7 +155,10 @@ fn what_is_never_healthy_gets_no_traffic() {
     simulation.push(1, Started::Event);
     ends(&mut simulation, HOUR, &[Verdict::Failed]);
     let story = simulation.story();
-    assert!(!has(&simulation, |fact| matches!(fact, Fact::WeightsDecided { weights } if weights.green > 0)), "\n{story}");
+    assert!(
+        !has(&simulation, |fact| matches!(fact, Fact::WeightsDecided { weights } if weights.green > 0)),
+        "\n{story}"
+    );
     assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
     assert_eq!(weights(&simulation), (100, 0), "\n{story}");
 }

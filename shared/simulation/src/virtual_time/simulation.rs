@@ -288,12 +288,14 @@ impl Simulation {
             return true;
         }
         let next = self.stage.lock().next_at().unwrap_or(limit).min(limit);
-        let (now, events) = {
+        let (now, events, ended) = {
             let mut scenery = self.stage.lock();
             let now = scenery.world.advance_until_event(next);
-            scenery.timers.retain(|at| *at > now);
-            (now, scenery.world.drain_events())
+            (now, scenery.world.drain_events(), scenery.ended_calls())
         };
+        for waker in ended {
+            waker.wake();
+        }
         let happened = !events.is_empty();
         for event in events {
             self.deliver(event);
@@ -308,7 +310,7 @@ impl Simulation {
             let killed = self.running.remove(index);
             self.not_done(killed.job, now);
         }
-        happened || now < limit || !self.running.is_empty() && self.stage.lock().timers.iter().any(|at| *at <= limit)
+        happened || now < limit || self.stage.lock().calls_end_by(limit)
     }
 
     /// Polls every invocation once; true: one ended.

@@ -5,11 +5,11 @@ use crate::world::World;
 use engine::intake::ImagePushed;
 use engine::{PushedImage, Ring, Watch};
 use rollout::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Something that a function will be invoked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub(super) struct Scenery {
     pub(super) chance: Chance,
     pub(super) jobs: BTreeMap<(Timestamp, u64), Job>,
     entered: u64,
-    pub(super) timers: BTreeSet<Timestamp>,
+    /// Calls that go on, by when they end.
+    timers: BTreeMap<Timestamp, Vec<Waker>>,
     pub(super) leases: u64,
     /// Images that the registry holds, by repository.
     pub(super) images: BTreeMap<String, Vec<PushedImage>>,
@@ -46,11 +47,28 @@ impl Scenery {
     /// The next instant at which a job begins or a call ends.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         let job = self.jobs.keys().next().map(|(at, _)| *at);
-        let timer = self.timers.first().copied();
+        let timer = self.timers.keys().next().copied();
         match (job, timer) {
             (Some(job), Some(timer)) => Some(job.min(timer)),
             (job, timer) => job.or(timer),
         }
+    }
+}
+
+impl Scenery {
+    /// Whose calls have ended: to be woken once nothing is locked any more.
+    pub(super) fn ended_calls(&mut self) -> Vec<Waker> {
+        let now = self.world.now();
+        let mut ended = Vec::new();
+        while let Some(entry) = self.timers.first_entry().filter(|entry| *entry.key() <= now) {
+            ended.extend(entry.remove());
+        }
+        ended
+    }
+
+    /// Whether a call ends at `limit` or before.
+    pub(super) fn calls_end_by(&self, limit: Timestamp) -> bool {
+        self.timers.keys().next().is_some_and(|at| *at <= limit)
     }
 }
 
@@ -71,7 +89,7 @@ impl Stage {
             chance: Chance::new(faults),
             jobs: BTreeMap::new(),
             entered: 0,
-            timers: BTreeSet::new(),
+            timers: BTreeMap::new(),
             leases: 0,
             images: BTreeMap::new(),
         };
@@ -154,7 +172,7 @@ struct Until<'a> {
 impl Future for Until<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.stage.is_dead() {
             return Poll::Pending;
         }
@@ -162,8 +180,8 @@ impl Future for Until<'_> {
         if scenery.world.now() >= self.at {
             return Poll::Ready(());
         }
-        // The runner polls everybody when time has moved: no waker is needed.
-        scenery.timers.insert(self.at);
+        // The runner polls everybody anyway; what waits for several things at once polls only what was woken.
+        scenery.timers.entry(self.at).or_default().push(context.waker().clone());
         Poll::Pending
     }
 }

@@ -114,13 +114,14 @@ impl Scene {
                 green_capacity: Percent::ALL,
                 drain: Seconds(15),
             },
+            // What the policy file takes where it says nothing.
             deadlines: Deadlines {
-                preflight: Seconds(300),
-                register: Seconds(120),
-                healthy: Seconds(600),
-                shift: Seconds(300),
-                retire: Seconds(600),
-                rollback: Seconds(600),
+                preflight: Seconds(30 * 60),
+                register: Seconds(5 * 60),
+                healthy: Seconds(15 * 60),
+                shift: Seconds(10 * 60),
+                retire: Seconds(15 * 60),
+                rollback: Seconds(30 * 60),
             },
         }
     }
@@ -140,6 +141,7 @@ impl Scene {
                 break;
             }
         }
+        world.set_traffic(&names.rule, self.requests_per_second);
         world.drain_events();
         world.forget_calls();
         let policy = self.policy(&names);
@@ -147,7 +149,7 @@ impl Scene {
     }
 
     /// Sets the scene in a world that is there already; nothing of its names may be taken. With an external backend the
-    /// stable side comes up as the backend starts its tasks.
+    /// stable side comes up as the backend starts its tasks. No traffic arrives yet: see [`World::set_traffic`].
     ///
     /// # Errors
     /// What the world refuses.
@@ -225,7 +227,6 @@ impl Scene {
             })?;
             alarms.push(name);
         }
-        world.set_traffic(&rule, self.requests_per_second);
         let [blue, green] = <[String; 2]>::try_from(services).unwrap_or_default();
         let [blue_alarm, green_alarm] = <[String; 2]>::try_from(alarms).unwrap_or_default();
         Ok(PairNames {
