@@ -136,6 +136,9 @@ pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<Ending> {
         ending = demo.tell(&arguments, pictures) => ending,
         () = interrupted() => Ok(Ending::Interrupted),
     };
+    if let Ok(Ending::Interrupted) = ending {
+        demo.voice.say("interrupted: the tasks are being ended");
+    }
     // Tasks finish what they have in flight, and end.
     let _ = end.send(true);
     keeping.await.context("the tasks ended badly")?;
