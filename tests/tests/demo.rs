@@ -228,21 +228,22 @@ fn shares_of_candidate(entries: &[Value], deployment: u64) -> Vec<u64> {
     verified.map(|fact| fact["weights"][&candidate].as_u64().expect("weights are numbers")).collect()
 }
 
-/// The binary with all its features, as the other tests of this workspace use it: built once, then up to date.
+/// The binary with all its features, as every test of this workspace uses it, in the profile that the running test was
+/// built in: built once, then up to date.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let folder = target();
+        // target/<profile>/deps/<test>
+        let exe = std::env::current_exe().expect("the test knows its own executable");
+        let folder = exe.ancestors().nth(2).expect("a test executable lies in target/<profile>/deps");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.current_dir(workspace()).args(["build", "--quiet", "--locked", "--package", "switchback"]);
         if let Some(profile) = folder.file_name().and_then(|name| name.to_str()).filter(|name| *name != "debug") {
             command.args(["--profile", profile]);
         }
-        if let Some(base) = folder.parent() {
-            command.arg("--target-dir").arg(base);
-        }
-        assert!(command.status().expect("cargo can be started").success(), "the demo does not build");
+        command.arg("--target-dir").arg(target());
+        assert!(command.status().expect("cargo can be started").success(), "the binary does not build");
         folder.join("switchback")
     })
 }
