@@ -85,11 +85,7 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         return enter_scaling(pass, deployment);
     }
     let until = deployment.policy.deadlines.register.after(pass.now);
-    pass.enter(
-        deployment,
-        Stage::Registering { deadline: until },
-        format!("task definition with {}", deployment.release.tag),
-    )
+    pass.enter(deployment, Stage::Registering { deadline: until }, deployment.release.tag.clone())
 }
 
 /// What speaks against starting, or which side is which.
@@ -494,7 +490,8 @@ fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     let drained = deployment.policy.strategy.drain.after(pass.now);
     let deadline = deployment.policy.deadlines.retire.after(drained);
     let phase = RetirePhase::Draining { until: drained };
-    pass.enter(deployment, Stage::Retiring { phase, deadline }, "the old side")
+    let old = deployment.sides.as_ref().map(|sides| sides.stable.to_string()).unwrap_or_default();
+    pass.enter(deployment, Stage::Retiring { phase, deadline }, old)
 }
 
 // --- what several stages ask ---
