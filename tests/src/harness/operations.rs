@@ -43,7 +43,7 @@ impl<'a> Operations<'a> {
     /// [`Failure`] with the refusal.
     pub fn history(&self) -> Result<Vec<DeploymentRecord>, Failure> {
         let path = format!("/v1/targets/{}/history", self.target);
-        self.ask("GET", &path, None).map(|HistoryAnswer { deployments }| deployments)
+        self.ask("GET", &path, None).map(|HistoryAnswer { deployments, .. }| deployments)
     }
 
     /// Its newest journal entries, oldest first.
@@ -52,7 +52,7 @@ impl<'a> Operations<'a> {
     /// [`Failure`] with the refusal.
     pub fn journal(&self) -> Result<Vec<JournalEntry>, Failure> {
         let path = format!("/v1/targets/{}/journal?limit=200", self.target);
-        self.ask("GET", &path, None).map(|JournalAnswer { entries }| entries)
+        self.ask("GET", &path, None).map(|JournalAnswer { entries, .. }| entries)
     }
 
     /// Asks for an end of the running deployment.

@@ -66,8 +66,8 @@ impl Scenario {
             tasks: 2,
             autoscaling: wishes.autoscaling,
             groups: GroupSettings {
-                health_check_interval_s: 5,
-                healthy_threshold: 2,
+                // Quicker than AWS has it: nothing here waits for show.
+                health_check_interval_s: 1,
                 deregistration_delay_s: 1,
                 ..GroupSettings::default()
             },
@@ -89,6 +89,7 @@ impl Scenario {
             let (running, healthy) = scenario.side(Slot::Blue);
             if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
         });
+        stack.front().world().set_traffic(&scenario.names.rule, 20.0);
         let applied = scenario.operations().apply(&scenario.policy);
         applied.unwrap_or_else(|failure| panic!("{failure}"));
         // Registries tell times in whole seconds: an image of the same second would look older than its policy.
@@ -359,6 +360,15 @@ impl Drop for Scenario {
             self.side(Slot::Blue),
             self.side(Slot::Green)
         );
+        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone(), self.pager()];
+        let mut world = self.stack.front().world();
+        for alarm in world.by_hand(|world| world.describe_alarms(&names)).unwrap_or_default() {
+            eprintln!("{} is {} since {}: {}", alarm.name, alarm.state.as_str(), alarm.state_updated_at, alarm.reason);
+        }
+        for group in [&self.names.blue_group, &self.names.green_group] {
+            eprintln!("{group}: {:?}", world.traffic().groups.get(group));
+        }
+        drop(world);
         eprintln!("--- its last calls ---");
         let calls = self.calls();
         calls[calls.len().saturating_sub(60)..].iter().for_each(|call| eprintln!("{call}"));

@@ -64,7 +64,9 @@ impl Stack {
             timing: Timing::quick(),
             ..Settings::default()
         };
-        let front = runtime.block_on(Front::start(World::new(settings), Options::default())).map_err(trouble)?;
+        // A few milliseconds for every call tell what is done in parallel from what is done in sequence.
+        let options = Options { latency: Duration::from_millis(5), ..Options::default() };
+        let front = runtime.block_on(Front::start(World::new(settings), options)).map_err(trouble)?;
 
         let endpoint = front.endpoint();
         let names: Vec<String> = TO_THE_FRONT.iter().map(|service| format!("AWS_ENDPOINT_URL_{service}")).collect();
@@ -268,7 +270,7 @@ pub fn digest_of(text: &str) -> String {
     digest.iter().fold("sha256:".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// Asks `question` every 100 ms until it answers something, at most for `limit`.
+/// Asks `question` every 250 ms until it answers something, at most for `limit`.
 ///
 /// # Errors
 /// [`Failure`] with the last refusal when the limit has passed.
@@ -280,7 +282,7 @@ pub fn eventually<T>(limit: Duration, mut question: impl FnMut() -> Result<T, St
             Err(reason) if Instant::now() > deadline => {
                 return Err(Failure(format!("not within {} s: {reason}", limit.as_secs())));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            Err(_) => std::thread::sleep(Duration::from_millis(250)),
         }
     }
 }
