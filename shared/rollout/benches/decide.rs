@@ -1,6 +1,12 @@
 //! How long a decision takes: a ten-step deployment, driven from the push to its verdict, per decision.
 //! Run with `cargo bench -p rollout`.
-#![expect(clippy::unwrap_used, unreachable_pub, dead_code, reason = "a bench, which shares the tests' scene")]
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "a bench, which shares the tests' scene"
+)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rollout::policy::Step;
