@@ -54,6 +54,24 @@ fn killed_in_the_middle_it_leaves_no_task_behind() {
 }
 
 #[test]
+fn a_request_that_is_lost_is_counted_and_fails_the_demo() {
+    let mut demo = Demo::start(&["demo", "--json"]);
+    demo.wait_for_journal();
+    let (victim, ..) = processes()
+        .into_iter()
+        .find(|(_, parent, release)| *parent == demo.process.id() && release == "v1")
+        .expect("v1 runs while v2 is deployed");
+    let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
+    assert!(killed.expect("there is a kill").success());
+    let output = demo.finish(STORY);
+    let last = String::from_utf8_lossy(&output.stdout).lines().last().map(str::to_owned).unwrap_or_default();
+    let summary: Value = serde_json::from_str(&last).unwrap_or_else(|error| panic!("{error}: {last}"));
+    assert!(summary["summary"]["requests"]["lost"].as_u64() > Some(0), "a task was killed under load: {summary}");
+    assert_ne!(summary["summary"]["problems"], serde_json::json!([]));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn interrupted_it_ends_its_tasks_and_says_130() {
     let mut demo = Demo::start(&["demo", "--json"]);
     demo.wait_for_journal();
@@ -153,7 +171,7 @@ impl Demo {
     /// Its tasks that run now; all that were ever seen are remembered.
     fn see_tasks(&mut self) -> BTreeSet<u32> {
         let now: BTreeSet<u32> =
-            processes().into_iter().filter(|(_, parent)| *parent == self.process.id()).map(|(id, _)| id).collect();
+            processes().into_iter().filter(|(_, parent, _)| *parent == self.process.id()).map(|(id, ..)| id).collect();
         self.seen.extend(&now);
         now
     }
@@ -163,7 +181,7 @@ impl Demo {
         assert!(!self.seen.is_empty(), "no task was ever seen");
         let deadline = Instant::now() + patience;
         loop {
-            let running: BTreeSet<u32> = processes().into_iter().map(|(id, _)| id).collect();
+            let running: BTreeSet<u32> = processes().into_iter().map(|(id, ..)| id).collect();
             let left: BTreeSet<u32> = self.seen.intersection(&running).copied().collect();
             if left.is_empty() || Instant::now() > deadline {
                 return left;
@@ -181,20 +199,23 @@ impl Drop for Demo {
     }
 }
 
-/// Tasks of any demo that are alive: process and parent. Zombies have ended, whoever forgot to bury them.
-fn processes() -> Vec<(u32, u32)> {
+/// Tasks of any demo that are alive: process, parent, release. Zombies have ended, whoever forgot to bury them.
+fn processes() -> Vec<(u32, u32, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("this system has /proc").flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         let Ok(command) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let is_task = command.split(|byte| *byte == 0).nth(1) == Some(b"demo-task");
+        // switchback demo-task --release v1 …
+        let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let is_task = words.get(1).is_some_and(|word| word == "demo-task");
+        let release = words.get(3).map(ToString::to_string).unwrap_or_default();
         // The name in parentheses may hold anything; state and parent follow it.
         let Some((_, after)) = stat.rsplit_once(") ") else { continue };
         let mut fields = after.split(' ');
         let (state, parent) = (fields.next(), fields.next().and_then(|parent| parent.parse().ok()));
         if let (true, Some(parent)) = (is_task && state != Some("Z"), parent) {
-            found.push((id, parent));
+            found.push((id, parent, release));
         }
     }
     found

@@ -180,7 +180,10 @@ impl Balancer {
                 without_hop_by_hop(response.headers_mut());
                 response.map(|body| Counted { body, _flight: flight }.boxed_unsync())
             }
-            Ok(Err(error)) => self.own(StatusCode::BAD_GATEWAY, &format!("{slot} target {address}: {error}")),
+            Ok(Err(error)) => {
+                let error = anyhow::Error::new(error);
+                self.own(StatusCode::BAD_GATEWAY, &format!("{slot} target {address}: {error:#}"))
+            }
             Err(_) => self.own(StatusCode::GATEWAY_TIMEOUT, &format!("{slot} target {address} is silent")),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) async fn send(balancer: SocketAddr, rate: u32, tally: Arc<Tally>, mut
 
 async fn ask(client: &Client<HttpConnector, Empty<Bytes>>, uri: Uri) -> Seen {
     match tokio::time::timeout(PATIENCE, async {
-        let response = client.get(uri).await.map_err(|error| chain(&error))?;
+        let response = client.get(uri).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
         whole(response).await
     })
     .await
@@ -82,14 +82,4 @@ async fn whole(response: Response<Incoming>) -> Result<Seen, String> {
             Ok(Seen::Nothing(format!("the balancer answered {status}: {}", String::from_utf8_lossy(&body).trim_end())))
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
