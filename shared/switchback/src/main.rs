@@ -10,7 +10,8 @@ mod operator;
 
 /// Blue/green deployments that come back by themselves.
 #[derive(Debug, Parser)]
-#[command(name = "switchback", version, about)]
+#[command(name = "switchback", version, about = "Blue/green deployments that come back by themselves")]
+#[cfg_attr(feature = "operator", command(after_help = "The exit codes of all commands: switchback exit-codes"))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -27,7 +28,7 @@ enum Command {
     DemoTask(demo::TaskArguments),
     #[cfg(feature = "operator")]
     #[command(flatten)]
-    Operator(operator::Command),
+    Operator(Box<operator::Command>),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +38,6 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::DemoTask(arguments) => demo::run_task(&arguments),
         #[cfg(feature = "operator")]
-        Command::Operator(command) => operator::run(command),
+        Command::Operator(command) => operator::run(*command),
     }
 }

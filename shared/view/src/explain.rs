@@ -47,8 +47,10 @@ pub fn explain(
             say(&way_back(state, running));
         }
         None if state.unsettled => {
-            say("The last deployment could not finish, and both sides may carry traffic. Nothing can start until a rollback \
-                 has put all of it back, or until the rules are put in order by hand.");
+            say(
+                "The last deployment could not finish, and both sides may carry traffic. Nothing can start until a rollback \
+                 has put all of it back, or until the rules are put in order by hand.",
+            );
         }
         None if state.queued.is_none() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
         None => {}

@@ -71,9 +71,9 @@ pub fn note(text: &str, paint: Paint) -> String {
 pub fn ended(record: &DeploymentRecord, paint: Paint) -> String {
     let verdict = record.verdict.map_or("running", verdict_words);
     let tone = if record.verdict == Some(Verdict::Succeeded) { Tone::Good } else { Tone::Bad };
-    let took = record.ended_at.map_or_else(String::new, |ended| {
-        format!(" after {}", lasts(Seconds::between(record.started_at, ended)))
-    });
+    let took = record
+        .ended_at
+        .map_or_else(String::new, |ended| format!(" after {}", lasts(Seconds::between(record.started_at, ended))));
     let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
     let (number, tag, target) = (record.number, &record.release.tag, &record.target);
     let text = format!("Deployment #{number} of {tag} to {target} {verdict}{took}{reason}");

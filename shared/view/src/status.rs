@@ -41,7 +41,11 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
             let running = match (&row.running, row.trigger) {
                 (Some((number, tag, stage, since)), _) => {
                     let queued = row.queued.as_ref().map_or_else(String::new, |tag| format!("; then {tag}"));
-                    format!("#{number} {tag}: {} ({}){queued}", stage_words(stage), lasts(Seconds::between(*since, now)))
+                    format!(
+                        "#{number} {tag}: {} ({}){queued}",
+                        stage_words(stage),
+                        lasts(Seconds::between(*since, now))
+                    )
                 }
                 (None, Trigger::Push) => "at rest; every new release starts".to_owned(),
                 (None, Trigger::Manual) => "at rest; started by hand".to_owned(),
@@ -98,11 +102,17 @@ pub fn target(
             line("why", &running.reason);
         }
     } else if let Some(stable) = &state.stable {
-        let release = stable.release.as_ref().map_or("not deployed by Switchback", |release| &release.tag);
-        line("stable", &format!("{release} on {}, since {}", stable.slot, ago(stable.since, now)));
-        if let Some(previous) = &state.previous {
-            let release = previous.release.as_ref().map_or("not deployed by Switchback", |release| &release.tag);
-            line("before it", &format!("{release} on {}: where a rollback goes", previous.slot));
+        let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
+        let since = lasts(Seconds::between(stable.since, now));
+        line("stable", &format!("{release} on {}, for {since}", stable.slot));
+        match state.previous.as_ref().map(|previous| (previous.slot, &previous.release)) {
+            Some((slot, Some(release))) => {
+                line("before it", &format!("{} on {slot}: a rollback goes there", release.tag))
+            }
+            Some((slot, None)) => {
+                line("before it", &format!("{BEFORE_SWITCHBACK}, on {slot}: no rollback goes there, deploy by name"));
+            }
+            None => {}
         }
     }
     if let Some(queued) = &state.queued {
@@ -174,6 +184,9 @@ pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
     }
 }
 
+/// A side whose release is not known.
+const BEFORE_SWITCHBACK: &str = "what ran before Switchback";
+/// Width of the bar of weights, in characters.
 const BAR: usize = 24;
 
 /// The split as a bar, blue from the left.
@@ -199,7 +212,7 @@ fn side_release(state: &TargetState, slot: Slot, candidate: Option<Slot>) -> Str
         return state.running.as_ref().map_or_else(String::new, |running| running.release.tag.clone());
     }
     let known = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    known.map_or_else(|| "what ran before Switchback".to_owned(), |release| release.tag.clone())
+    known.map_or(BEFORE_SWITCHBACK, |release| &release.tag).to_owned()
 }
 
 fn instruction(command: &Command) -> String {

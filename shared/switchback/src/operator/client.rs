@@ -132,8 +132,7 @@ impl Client {
             why: Failure::Unreachable(format!("{} did not answer {method} {path}: {reason}", self.endpoint.url)),
         };
         let exchange = async {
-            let response =
-                self.connector.call(request).await.map_err(|error| lost(chain(&error)))?;
+            let response = self.connector.call(request).await.map_err(|error| lost(chain(&error)))?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
             let body = body.map_err(|error| lost(format!("the answer broke off: {error}")))?.to_bytes();
@@ -162,13 +161,9 @@ impl Client {
             .into();
         let json = ("content-type", "application/json");
         let content_type = (!body.is_empty()).then_some(json);
-        let signable = SignableRequest::new(
-            method,
-            url.as_str(),
-            content_type.into_iter(),
-            SignableBody::Bytes(body.as_bytes()),
-        )
-        .map_err(|error| broken(&error))?;
+        let signable =
+            SignableRequest::new(method, url.as_str(), content_type.into_iter(), SignableBody::Bytes(body.as_bytes()))
+                .map_err(|error| broken(&error))?;
         let (instructions, _) = sign(signable, &parameters).map_err(|error| broken(&error))?.into_parts();
         let mut request = HttpRequest::new(SdkBody::from(body.to_owned()));
         request.set_method(method).map_err(|error| broken(&error))?;
@@ -206,7 +201,9 @@ impl Client {
                 ))
             }
             404 => Failure::Forbidden(format!("{url} has no {path} ({message}): is that a Switchback control plane?")),
-            429 | 500.. => Failure::Unreachable(format!("{url} could not answer {method} {path} ({status}): {message}")),
+            429 | 500.. => {
+                Failure::Unreachable(format!("{url} could not answer {method} {path} ({status}): {message}"))
+            }
             _ => Failure::Forbidden(format!("{url} refused {method} {path} ({status}): {message}")),
         };
         Missed { again: matches!(status, 429 | 500 | 502..=504), why }

@@ -46,16 +46,20 @@ impl Identity {
 
     /// Credentials that last long enough for a request.
     pub(crate) async fn credentials(&mut self) -> Result<Credentials, Failure> {
-        let lasts = |credentials: &Credentials| {
-            credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + MARGIN)
-        };
+        let lasts =
+            |credentials: &Credentials| credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + MARGIN);
         if let Some(credentials) = self.at_hand.as_ref().filter(|credentials| lasts(credentials)) {
             return Ok(credentials.clone());
         }
         let first = match &self.provider {
             Some(provider) => match provider.provide_credentials().await {
                 Ok(credentials) => return Ok(self.at_hand.insert(credentials).clone()),
-                Err(error) => chain(&error),
+                // What follows the first line lists every source that was tried.
+                Err(error) => {
+                    let text = chain(&error);
+                    let first = text.lines().next().unwrap_or_default();
+                    first.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
+                }
             },
             None => "no source is configured".to_owned(),
         };

@@ -62,9 +62,14 @@ mod tests {
         for local in ["http://127.0.0.1:4000", "http://[::1]:4000", "http://localhost/x"] {
             assert!(!Endpoint::parse(local).expect("local").secure, "{local}");
         }
-        for wrong in
-            ["http://example.com", "http://127.0.0.1.example.com", "example.com", "ftp://localhost", "https://", "https://a@b"]
-        {
+        for wrong in [
+            "http://example.com",
+            "http://127.0.0.1.example.com",
+            "example.com",
+            "ftp://localhost",
+            "https://",
+            "https://a@b",
+        ] {
             assert_eq!(Endpoint::parse(wrong).expect_err(wrong).exit().code(), 2, "{wrong}");
         }
     }

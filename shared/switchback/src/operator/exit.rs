@@ -70,14 +70,14 @@ impl Exit {
 
     fn row(self) -> (&'static str, &'static str) {
         match self {
-            Self::Done => ("done", "done; with --wait: the deployment succeeded, or ended as it was asked to"),
+            Self::Done => ("done", "done; with --wait: succeeded, or ended as it was asked to"),
             Self::Unexpected => ("unexpected", "something that should not happen"),
             Self::Usage => ("usage", "arguments, a missing file, no endpoint, no credentials"),
             Self::Policy => ("policy", "the policy file has problems"),
             Self::Refused => ("refused", "Switchback, or IAM before it, said no"),
             Self::Unreachable => ("unreachable", "the control plane did not answer, or could not"),
             Self::RolledBack => ("rolled_back", "--wait: traffic had moved, and is back on the stable side"),
-            Self::Failed => ("failed", "--wait: ended before traffic moved, or the way back could not be finished"),
+            Self::Failed => ("failed", "--wait: over before traffic moved, or stuck on its way back"),
             Self::Superseded => ("superseded", "--wait: a newer release took its place"),
             Self::Cancelled => ("cancelled", "--wait: a person ended it"),
             Self::Rejected => ("rejected", "--wait: a person said no"),
@@ -101,7 +101,8 @@ impl Exit {
 
     /// The table, for people.
     pub(crate) fn table() -> String {
-        let lines = Self::ALL.iter().map(|exit| format!("{:>4}  {:<14} {}\n", exit.code(), exit.name(), exit.meaning()));
+        let lines =
+            Self::ALL.iter().map(|exit| format!("{:>4}  {:<14} {}\n", exit.code(), exit.name(), exit.meaning()));
         format!("Exit codes:\n{}", lines.collect::<String>())
     }
 }
@@ -122,6 +123,6 @@ mod tests {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
         assert_eq!(table.lines().count(), codes.len() + 1);
-        assert!(table.lines().all(|line| line.chars().count() <= 96), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     }
 }

@@ -75,14 +75,8 @@ pub(crate) async fn follow(
 ) -> Result<Exit, Failure> {
     let began = Instant::now();
     let mut silence = Silence::default();
-    let mut pursuit = Pursuit {
-        client,
-        wish,
-        asked,
-        ours: asked.deployment,
-        changes: Changes::since(asked.last_entry),
-        riddles: 0,
-    };
+    let mut pursuit =
+        Pursuit { client, wish, asked, ours: asked.deployment, changes: Changes::since(asked.last_entry), riddles: 0 };
     loop {
         let looked = pursuit.look(output).await;
         if let Some(Some(end)) = silence.hears(looked, output)? {
@@ -100,12 +94,9 @@ pub(crate) async fn follow(
 /// How it ended.
 enum End {
     /// There was a deployment, and it has a verdict.
-    Over(DeploymentRecord, Verdict),
+    Over(Box<DeploymentRecord>, Verdict),
     /// A newer release took the queue's place.
-    Superseded {
-        tag: String,
-        by_tag: String,
-    },
+    Superseded { tag: String, by_tag: String },
     /// It changed nothing.
     Refused(String),
 }
@@ -144,7 +135,7 @@ impl Pursuit<'_> {
             }
             let record = self.history().await?.into_iter().find(|record| record.number == number);
             return match record {
-                Some(record) => Ok(record.verdict.map(|verdict| End::Over(record, verdict))),
+                Some(record) => Ok(record.verdict.map(|verdict| End::Over(Box::new(record), verdict))),
                 None => Err(Failure::Unexpected(format!("deployment #{number} of {target} is in no history"))),
             };
         }
@@ -227,7 +218,7 @@ impl Pursuit<'_> {
         let target = &self.asked.target;
         match end {
             End::Over(record, verdict) => {
-                let exit = self.wish.judged(verdict, self.asked.deployment.is_some() && self.asked.new);
+                let exit = self.wish.judged(verdict, self.asked.deployment.is_some());
                 output.say(&view::outcome::ended(&record, output.paint));
                 output.event("ended", json!({"exit": exit.code(), "outcome": exit.name(), "deployment": record}));
                 Ok(exit)
@@ -285,9 +276,7 @@ impl Changes {
         let waiting = waiting.filter(|_| status.state.running.is_some());
         let note = match waiting {
             Some(on) => view::outcome::waits(on, status.at, output.paint),
-            None if !status.commands.is_empty() => {
-                view::outcome::note("waits to be taken in", output.paint)
-            }
+            None if !status.commands.is_empty() => view::outcome::note("waits to be taken in", output.paint),
             None => String::new(),
         };
         let taken_in = status.commands.is_empty();

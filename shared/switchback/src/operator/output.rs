@@ -42,7 +42,7 @@ impl Output {
     pub(crate) fn living(&mut self, text: &str) {
         if self.live {
             self.living = true;
-            let line = text.lines().next().unwrap_or_default();
+            let line = text.trim_end().replace('\n', "");
             // Wrapping is off for the line's time: what does not fit is cut off instead of scrolling the screen.
             write(&format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
         }
@@ -57,7 +57,8 @@ impl Output {
     /// The answer, where JSON is wanted.
     pub(crate) fn document(&self, answer: &impl Serialize) {
         if self.json {
-            let text = serde_json::to_string_pretty(answer).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
+            let text =
+                serde_json::to_string_pretty(answer).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
             write(&format!("{text}\n"));
         }
     }

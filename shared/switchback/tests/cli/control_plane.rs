@@ -1,0 +1,185 @@
+//! A control plane on loopback: HTTP as API Gateway's HTTP API with its IAM authorizer, in front of the real operations
+//! over a simulated world. Time is virtual, and passes only with requests: every look at a target takes some seconds.
+
+use crate::signature;
+use engine::operate::Operations;
+use futures::task::noop_waker_ref;
+use rollout::Seconds;
+use rollout::policy::Deadlines;
+use serde_json::{Value, json};
+use simulation::virtual_time::{Faults, Simulation};
+use simulation::world::{Scene, Settings};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The seconds that pass with each look at one target.
+const LOOK_S: u64 = 10;
+/// Who asks, as IAM has proven it.
+const CALLER: &str = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
+
+type Change = Box<dyn FnOnce(&mut Stage) + Send>;
+
+enum Message {
+    Request(TcpStream),
+    Change(Change),
+}
+
+/// The world, and how the gateway behaves.
+pub(crate) struct Stage {
+    pub(crate) simulation: Simulation,
+    /// So many of the next requests find nobody at home: answered with that status.
+    pub(crate) broken: (u32, u16),
+    /// Somebody else asks for that release, after so many looks.
+    pub(crate) rival: Option<(u64, u32)>,
+}
+
+/// A control plane that is up.
+pub(crate) struct ControlPlane {
+    /// `http://127.0.0.1:…`
+    pub(crate) url: String,
+    messages: Sender<Message>,
+}
+
+impl ControlPlane {
+    /// Sets the scene: blue carries everything, nothing was ever deployed, the policy is version 1.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let (messages, inbox) = channel();
+        let requests = messages.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if requests.send(Message::Request(stream)).is_err() {
+                    return;
+                }
+            }
+        });
+        std::thread::spawn(move || serve(&inbox));
+        Self { url, messages }
+    }
+
+    /// Changes the world, and waits until that is done.
+    pub(crate) fn change<T: Send + 'static>(&self, body: impl FnOnce(&mut Stage) -> T + Send + 'static) -> T {
+        let (done, result) = channel();
+        let change: Change = Box::new(move |stage| {
+            let _ = done.send(body(stage));
+        });
+        self.messages.send(Message::Change(change)).expect("the control plane is up");
+        result.recv_timeout(Duration::from_secs(60)).expect("the change is made")
+    }
+}
+
+fn serve(inbox: &Receiver<Message>) {
+    let mut scene = Scene::new("shop", "api", "prod");
+    // As the policy file of the sessions has them.
+    let deadlines = [300, 120, 600, 300, 600, 600].map(Seconds);
+    let [preflight, register, healthy, shift, retire, rollback] = deadlines;
+    scene.deadlines = Deadlines { preflight, register, healthy, shift, retire, rollback };
+    let built = scene.build(Settings::default());
+    let mut stage = Stage { simulation: Simulation::new(built, Faults::default()), broken: (0, 503), rival: None };
+    while let Ok(message) = inbox.recv() {
+        match message {
+            Message::Request(stream) => {
+                // Whoever went away in the middle has no answer.
+                let _ = exchange(stream, &mut stage);
+            }
+            Message::Change(change) => change(&mut stage),
+        }
+    }
+}
+
+/// One request of HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+fn exchange(mut stream: TcpStream, stage: &mut Stage) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let request = read(&mut stream)?;
+    let (status, body) = answer(stage, &request);
+    let body = body.to_string();
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+fn read(stream: &mut TcpStream) -> std::io::Result<Request> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 8192];
+    let head_ends = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..head_ends]).into_owned();
+    let mut lines = head.split("\r\n");
+    let mut first = lines.next().unwrap_or_default().split(' ');
+    let (method, target) = (first.next().unwrap_or_default().to_owned(), first.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = bytes.split_off(head_ends + 4);
+    while body.len() < length {
+        match stream.read(&mut buffer)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => body.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body })
+}
+
+fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
+    if let Err(why) = signature::check(request) {
+        return (403, json!({"message": why}));
+    }
+    if stage.broken.0 > 0 {
+        stage.broken.0 -= 1;
+        return (stage.broken.1, json!({"message": "Service Unavailable"}));
+    }
+    let simulation = &mut stage.simulation;
+    let is_a_look = request.method == "GET" && request.path.split('/').count() == 6;
+    if is_a_look {
+        match &mut stage.rival {
+            Some((release, 0)) => {
+                simulation.ask_deploy(*release, rollout::Overrides::default());
+                stage.rival = None;
+            }
+            Some((_, looks)) => *looks -= 1,
+            None => {}
+        }
+        simulation.run_for(LOOK_S);
+    }
+    let (_, cloud, doorbell, clock) = simulation.ports();
+    // Without its faults and waits: no more time passes than must.
+    let ledger = simulation.ledger().clone();
+    let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
+    let mut route = pin!(operations.route(&request.method, &request.path, &request.query, &request.body, CALLER));
+    let mut context = Context::from_waker(noop_waker_ref());
+    loop {
+        match route.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => simulation.run_for(1),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The operator's commands, as an operator types them, against a control plane in virtual time: the real binary, real
+//! signed HTTP, the real `Operations`, decision and drive loop over a simulated world.
+//!
+//! `tests/scenarios/*.txt` are the sessions, each with what must be printed and the exit code. After a change that is
+//! meant, `UPDATE_SESSIONS=1 cargo test -p switchback --test cli` writes them anew: read the difference.
+
+mod control_plane;
+mod session;
+mod signature;
+
+use control_plane::ControlPlane;
+use session::Session;
+use std::path::Path;
+
+fn play(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(format!("{name}.txt"));
+    let wanted = std::fs::read_to_string(&path).expect("the session is there");
+    let control_plane = ControlPlane::start();
+    let found = Session::new(name, &control_plane).play(&wanted);
+    if std::env::var_os("UPDATE_SESSIONS").is_some() {
+        std::fs::write(&path, found).expect("the session can be written");
+        return;
+    }
+    for (number, (wanted, found)) in wanted.lines().zip(found.lines()).enumerate() {
+        assert_eq!(
+            found,
+            wanted,
+            "{name}.txt, line {}; the whole session:\n{found_all}",
+            number + 1,
+            found_all = found
+        );
+    }
+    assert_eq!(found, wanted, "{name}.txt ends otherwise");
+}
+
+#[test]
+fn a_good_release_goes_out() {
+    play("good-release");
+}
+
+#[test]
+fn a_bad_release_comes_back() {
+    play("bad-release");
+}
+
+#[test]
+fn a_deployment_is_aborted_and_a_release_rolled_back() {
+    play("abort-and-rollback");
+}
+
+#[test]
+fn what_cannot_be_done_says_why() {
+    play("refusals");
+}
+
+#[test]
+fn scripts_read_json_and_exit_codes() {
+    play("scripts");
+}
+
+#[test]
+fn releases_queue_and_give_way() {
+    play("queue");
+}
+
+#[test]
+fn a_policy_file_is_checked_and_applied() {
+    play("policy-file");
+}

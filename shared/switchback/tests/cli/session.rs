@@ -1,0 +1,207 @@
+//! A session: a text of comments, of what happens in the world, and of commands with what they print.
+//!
+//! | a line that begins with | is |
+//! |---|---|
+//! | `#` | a comment |
+//! | `@` | something that happens in the world: see [`Session::happens`] |
+//! | `$ ` | a command; under it, what it prints on standard output, then `! ` and what it prints on standard error |
+//! | `= ` | the exit code of the command above |
+
+use crate::control_plane::{ControlPlane, Stage};
+use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY};
+use simulation::virtual_time::Started;
+use simulation::world::{ImageBehaviour, scene};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The policy file, names of the world left out.
+const POLICY: &str = include_str!("switchback.yaml");
+
+pub(crate) struct Session<'a> {
+    control_plane: &'a ControlPlane,
+    folder: PathBuf,
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl<'a> Session<'a> {
+    /// In a folder of its own, with a policy file in it.
+    pub(crate) fn new(name: &str, control_plane: &'a ControlPlane) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("session-{name}"));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let names = control_plane.change(|stage: &mut Stage| stage.simulation.names().clone());
+        let policy = POLICY
+            .replace("CLUSTER", &names.cluster)
+            .replace("BLUE_GROUP", &names.blue_group)
+            .replace("GREEN_GROUP", &names.green_group)
+            .replace("BLUE_ALARM", &names.blue_alarm)
+            .replace("GREEN_ALARM", &names.green_alarm)
+            .replace("TEST_RULE", &names.test_rule)
+            .replace("RULE", &names.rule);
+        std::fs::write(folder.join("switchback.yaml"), policy).expect("the policy can be written");
+        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let environment = vec![
+            set("SWITCHBACK_ENDPOINT", &control_plane.url),
+            set("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            set("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            set("AWS_REGION", REGION),
+            // Nothing of the machine that runs the test may be found.
+            set("AWS_EC2_METADATA_DISABLED", "true"),
+            set("HOME", &folder.display().to_string()),
+            set("PATH", "/nonexistent"),
+        ];
+        let binary = keep_binary(&folder);
+        Self { control_plane, folder, binary, environment }
+    }
+
+    /// Plays it; answers the session as it was this time.
+    pub(crate) fn play(mut self, session: &str) -> String {
+        let mut found = String::new();
+        let mut printed = false;
+        for line in session.lines() {
+            if let Some(command) = line.strip_prefix("$ ") {
+                found.push_str(&format!("{line}\n{}", self.run(command)));
+                printed = true;
+            } else if line.starts_with("= ") {
+                printed = false;
+            } else if printed {
+                // What was printed when the session was written.
+            } else if let Some(event) = line.strip_prefix("@ ") {
+                self.happens(event);
+                found.push_str(&format!("{line}\n"));
+            } else if line.starts_with('#') {
+                found.push_str(&format!("\n{line}\n"));
+            }
+        }
+        found.trim_start().to_owned()
+    }
+
+    /// Something happens in the world.
+    fn happens(&mut self, event: &str) {
+        let (what, rest) = event.split_once(' ').unwrap_or((event, ""));
+        let number = || rest.parse::<u64>().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
+        match what {
+            // `@ push 2`: the second release is pushed
+            "push" => {
+                let number = number();
+                self.control_plane.change(move |stage| {
+                    stage.simulation.push(number, Started::Event);
+                    stage.simulation.run_for(5);
+                });
+            }
+            // `@ bad 2`: half of the second release's answers are errors
+            "bad" => {
+                let digest = scene::digest_of(number());
+                self.control_plane.change(move |stage| {
+                    let image = ImageBehaviour::failing(0.5);
+                    stage.simulation.world(|world| world.set_image(digest.as_str(), image));
+                });
+            }
+            // `@ pass 60`: so many seconds pass
+            "pass" => {
+                let seconds = number();
+                self.control_plane.change(move |stage| stage.simulation.run_for(seconds));
+            }
+            // `@ broken 3 503`: the next requests are answered with that status, before anybody looks at them
+            "broken" => {
+                let mut numbers = rest.split(' ').map(|text| text.parse::<u16>().expect("a number"));
+                let broken = (numbers.next().unwrap_or(1).into(), numbers.next().unwrap_or(503));
+                self.control_plane.change(move |stage| stage.broken = broken);
+            }
+            // `@ rival 3 2`: somebody else asks for the third release, after two looks
+            "rival" => {
+                let mut numbers = rest.split(' ').map(|text| text.parse::<u32>().expect("a number"));
+                let rival = (u64::from(numbers.next().unwrap_or(1)), numbers.next().unwrap_or(0));
+                self.control_plane.change(move |stage| stage.rival = Some(rival));
+            }
+            // `@ edit OLD => NEW`: in the policy file
+            "edit" => {
+                let (old, new) = rest.split_once(" => ").expect("`@ edit OLD => NEW`");
+                let path = self.folder.join("switchback.yaml");
+                let text = std::fs::read_to_string(&path).expect("the policy is there");
+                assert!(text.contains(old), "`{old}` stands in the policy file");
+                std::fs::write(path, text.replace(old, new)).expect("the policy can be written");
+            }
+            // `@ set NAME VALUE`, `@ unset NAME`: in the environment of the commands that follow
+            "set" => {
+                let (name, value) = rest.split_once(' ').expect("`@ set NAME VALUE`");
+                self.environment.retain(|(found, _)| found != name);
+                self.environment.push((name.to_owned(), value.to_owned()));
+            }
+            "unset" => self.environment.retain(|(found, _)| found != rest),
+            _ => panic!("nothing is known that happens as `@ {event}`"),
+        }
+    }
+
+    fn run(&self, command: &str) -> String {
+        let mut words = words(command).into_iter();
+        assert_eq!(words.next().as_deref(), Some("switchback"), "only one program is known: {command}");
+        let output = Command::new(&self.binary)
+            .args(words)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary can be started");
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            text.push_str(&format!("! {line}\n"));
+        }
+        let code = output.status.code().map_or("killed".to_owned(), |code| code.to_string());
+        let text = text.replace(&self.control_plane.url, "https://control-plane");
+        format!("{}= {code}\n", keyless(&text))
+    }
+}
+
+/// The binary, under a name of this session's: whoever builds another one meanwhile (`cargo demo` leaves the operator's
+/// commands out) puts it where this one was.
+fn keep_binary(folder: &Path) -> PathBuf {
+    let (built, kept) = (Path::new(env!("CARGO_BIN_EXE_switchback")), folder.join("switchback"));
+    // There is one only from an earlier run.
+    let _ = std::fs::remove_file(&kept);
+    if std::fs::hard_link(built, &kept).is_err() {
+        std::fs::copy(built, &kept).expect("the binary can be copied");
+    }
+    let known = Command::new(&kept).arg("exit-codes").output().expect("the binary can be started");
+    assert!(known.status.success(), "a build without the operator's commands took the binary's place: run again");
+    kept
+}
+
+/// The command line as a shell splits it: blanks, and double quotes around them.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted, mut begun) = (String::new(), false, false);
+    for letter in line.chars() {
+        match letter {
+            '"' => (quoted, begun) = (!quoted, true),
+            ' ' if !quoted => {
+                if std::mem::take(&mut begun) {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            letter => {
+                word.push(letter);
+                begun = true;
+            }
+        }
+    }
+    if begun {
+        words.push(word);
+    }
+    words
+}
+
+/// The random key of an asking is another one each time.
+fn keyless(text: &str) -> String {
+    let mut found = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("cli-") {
+        let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
+        found.push_str(before);
+        found.push_str(if digits == 32 { "cli-KEY" } else { "cli-" });
+        rest = &after[if digits == 32 { 32 } else { 0 }..];
+    }
+    found.push_str(rest);
+    found
+}
