@@ -130,15 +130,18 @@ pub(super) fn service(world: &mut World, cluster: &str, name: &str) -> Result<ec
     }
 }
 
-/// The circuit breaker's verdict, also where the breaker went back by itself and the failed deployment is gone.
+/// The circuit breaker's verdict, also where the breaker went back by itself and the failed deployment is gone. What it
+/// said before the look's time was about an earlier try, and without such a time nobody can tell.
 fn gave_up(service: &ecs::Service, starts_of: Option<&StartsOf>) -> Option<String> {
+    let starts = starts_of?;
     let primary = service.deployments.first()?;
-    if primary.rollout_state == RolloutState::Failed {
+    let failed = |deployment: &&ecs::Deployment| {
+        deployment.rollout_state == RolloutState::Failed && deployment.updated_at >= starts.since
+    };
+    if failed(&primary) {
         return Some(primary.rollout_state_reason.clone());
     }
-    let starts = starts_of?;
     let theirs = |deployment: &&ecs::Deployment| deployment.task_definition == starts.task_definition;
-    let failed = |deployment: &&ecs::Deployment| deployment.rollout_state == RolloutState::Failed;
     if let Some(deployment) = service.deployments.iter().filter(theirs).find(failed) {
         return Some(deployment.rollout_state_reason.clone());
     }

@@ -2,7 +2,7 @@
 
 use super::cloud::{actions, resource_id, service};
 use crate::world::balancer::ActionKind;
-use crate::world::ecs::{RunTask, UpdateService};
+use crate::world::ecs::{RolloutState, RunTask, UpdateService};
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use crate::world::{ApiError, Invoked, World};
 use rollout::snapshot::{Autoscaling, Weights};
@@ -112,7 +112,16 @@ fn update_service(
     task_definition: Option<&String>,
     desired: u32,
 ) -> Outcome {
+    // A deployment that the circuit breaker gave up starts nothing more, however often it is named again: a new try
+    // takes a new deployment.
+    let failed = |service: crate::world::ecs::Service| {
+        service.deployments.first().is_some_and(|primary| {
+            primary.rollout_state == RolloutState::Failed && task_definition == Some(&primary.task_definition)
+        })
+    };
+    let again = desired > 0 && service(world, &pair.cluster, &pair.side(slot).service).is_ok_and(failed);
     done(world.update_service(UpdateService {
+        force_new_deployment: again,
         cluster: pair.cluster.clone(),
         service: pair.side(slot).service.clone(),
         desired_count: Some(desired),

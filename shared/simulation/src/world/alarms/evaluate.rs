@@ -265,19 +265,17 @@ fn judge(alarm: &MetricAlarm, points: &[Option<f64>], present: AlarmState) -> (A
         TreatMissing::NotBreaching => fine += missing,
         TreatMissing::Missing | TreatMissing::Ignore => {}
     }
-    let words = |was: &str| {
-        format!(
-            "Threshold Crossed: {breaching} out of the last {} datapoints [{told}] {was} the threshold ({}).",
-            points.len(),
-            alarm.threshold
-        )
-    };
+    let words = format!(
+        "Threshold Crossed: {breaching} out of the last {} datapoints [{told}] were beyond the threshold ({}).",
+        points.len(),
+        alarm.threshold
+    );
     let to_ok = alarm.evaluation_periods - alarm.datapoints_to_alarm;
     if breaching >= alarm.datapoints_to_alarm {
-        (AlarmState::Alarm, words("were beyond"))
+        (AlarmState::Alarm, words)
     } else if fine > to_ok || present == AlarmState::InsufficientData {
-        (AlarmState::Ok, words("were beyond"))
+        (AlarmState::Ok, words)
     } else {
-        (present, words("were beyond"))
+        (present, words)
     }
 }

@@ -172,7 +172,7 @@ impl World {
                 .filter(|task| request.started_by.is_none() || task.shape.started_by == request.started_by)
                 .filter(|task| request.family.as_deref().is_none_or(|family| of_family(task, family)))
                 .collect();
-            found.sort_by(|a, b| b.shape.created_at.cmp(&a.shape.created_at));
+            found.sort_by_key(|task| std::cmp::Reverse(task.shape.created_at));
             Ok(found.into_iter().map(|task| task.shape.task_arn.clone()).collect())
         })
     }
