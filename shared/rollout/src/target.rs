@@ -155,6 +155,9 @@ pub struct Deployment {
     pub hooks: BTreeMap<String, HookProgress>,
     /// Somebody else edited a rule.
     pub halted: Option<Halt>,
+    /// When a rule that somebody else had edited was last seen put back: the balancer's nodes learn of that, too.
+    #[serde(default)]
+    pub resumed_at: Option<Timestamp>,
     /// What preflight last found against starting, so that it is journalled once.
     pub blocked: Option<String>,
     /// The last effect that did not work, until it does.

@@ -98,6 +98,7 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
             _ => Live::NotYet,
         },
     };
+    deployment.traffic_moved |= gates::has_traffic(snapshot, stable.other());
     if let Live::AsDecided = live {
         if let Some(record) = &mut deployment.weights {
             if !record.verified || !decided {
@@ -169,7 +170,7 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
     {
         missing.push(wrong);
     }
-    if let Some(waiting) = take_down(pass, snapshot, candidate, floor, deadline) {
+    if let Some(waiting) = take_down(pass, deployment, snapshot, candidate, floor, deadline) {
         return waiting;
     }
     if !missing.is_empty() {
@@ -187,7 +188,14 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
 }
 
 /// Takes a side without traffic down to `floor` tasks. None: it is down.
-fn take_down(pass: &mut Pass, snapshot: &Snapshot, slot: Slot, floor: u32, deadline: Timestamp) -> Option<Flow> {
+fn take_down(
+    pass: &mut Pass,
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+    slot: Slot,
+    floor: u32,
+    deadline: Timestamp,
+) -> Option<Flow> {
     let side = match snapshot.side(slot) {
         Reading::Known(side) => side,
         Reading::Unknown(reason) => {
@@ -199,6 +207,12 @@ fn take_down(pass: &mut Pass, snapshot: &Snapshot, slot: Slot, floor: u32, deadl
         // Asked for again right before every scale-down: a side that may carry traffic is never taken down.
         let reason = format!("not every rule was seen without traffic for {slot}");
         return Some(pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline));
+    }
+    if let Some(resumed) = deployment.resumed_at {
+        let until = deployment.policy.strategy.drain.after(resumed);
+        if pass.now < until {
+            return Some(pass.wait(WaitingOn::Drain { slot, until }, STOPPING_POLL, until));
+        }
     }
     if side.desired > floor {
         pass.want(Effect::SetDesired { slot, desired: floor });
@@ -291,7 +305,7 @@ pub(super) fn retiring(
     let limits = swapped(deployment, old);
     let floor = limits.get(&old).map_or(0, |limits| limits.min);
     let missing = give_back(pass, deployment, snapshot, &limits);
-    if let Some(waiting) = take_down(pass, snapshot, old, floor, deadline) {
+    if let Some(waiting) = take_down(pass, deployment, snapshot, old, floor, deadline) {
         return waiting;
     }
     if !missing.is_empty() {

@@ -189,6 +189,7 @@ fn start(
         borrowed: BTreeMap::new(),
         hooks: BTreeMap::new(),
         halted: None,
+        resumed_at: None,
         blocked: None,
         trouble: None,
         pending: Vec::new(),

@@ -3,6 +3,7 @@
 use super::back;
 use super::pass::{Flow, Pass, live_side};
 use crate::journal::Fact;
+use crate::names::Slot;
 use crate::policy::MissingData;
 use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage};
@@ -70,11 +71,15 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     }
     let Some(reason) = strange else {
         if deployment.halted.take().is_some() {
+            deployment.resumed_at = Some(pass.now);
             pass.note(Some(deployment.number), Fact::Resumed);
         }
         return Flow::Onward;
     };
     let stable = deployment.sides.as_ref().map(|sides| sides.stable);
+    if let Some(stable) = stable {
+        deployment.traffic_moved |= has_traffic(snapshot, stable.other());
+    }
     let going_back = matches!(deployment.stage, Stage::RollingBack { .. });
     if !going_back && stable.is_some() && live_side(snapshot) == stable && deployment.way_back().is_some() {
         // Somebody switched back by hand, everywhere: that is plain enough to follow.
@@ -101,6 +106,11 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         return Flow::Onward;
     }
     pass.wait(WaitingOn::ForeignEdit { reason, deadline }, HALTED_POLL, deadline)
+}
+
+/// Some rule is seen to send this side traffic. Whoever gave it: a side that had traffic is not taken down at once.
+pub(super) fn has_traffic(snapshot: &Snapshot, slot: Slot) -> bool {
+    snapshot.rules.iter().any(|rule| rule.known().is_some_and(|rule| rule.weights.of(slot) > 0))
 }
 
 /// The last two parts of a rule's or listener's ARN: what people see in the console's address.

@@ -97,6 +97,7 @@ proptest! {
 }
 
 fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCaseError> {
+    scene.note_traffic();
     let seen = scene.seen();
     let before = scene.state.clone();
     let inbox = rollout::Inbox { commands, policy: Some(&scene.applied) };
@@ -147,6 +148,12 @@ fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCas
                     let free =
                         seen.rules.iter().all(|rule| rule.known().is_some_and(|rule| rule.weights.of(*slot) == 0));
                     prop_assert!(free, "{slot:?} is scaled down while it may carry traffic");
+                    let converged = scene
+                        .last_traffic
+                        .get(slot)
+                        .is_none_or(|last| scene.applied.policy.strategy.drain.after(*last) <= scene.now);
+                    let by_update = matches!(effect, Effect::UpdateService { .. });
+                    prop_assert!(converged || by_update, "{slot:?} is scaled down before the balancer's nodes know");
                 }
             }
             _ => {}

@@ -85,6 +85,8 @@ pub struct Scene {
     pub rules_are_stuck: bool,
     /// While set, the rules cannot be read.
     pub rules_are_hidden: bool,
+    /// When each side last had a share of the traffic.
+    pub last_traffic: BTreeMap<Slot, Timestamp>,
 }
 
 impl Scene {
@@ -127,11 +129,13 @@ impl Scene {
             sick_candidates: false,
             rules_are_stuck: false,
             rules_are_hidden: false,
+            last_traffic: BTreeMap::new(),
         }
     }
 
     /// One decision on what is seen now, carried out at once.
     pub fn decide(&mut self, commands: &[Command]) -> Next {
+        self.note_traffic();
         let inbox = rollout::Inbox { commands, policy: Some(&self.applied) };
         let seen = self.state.running.is_some().then(|| self.seen());
         let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
@@ -146,6 +150,21 @@ impl Scene {
         self.state = state;
         self.journal.extend(journal);
         decision.next
+    }
+
+    /// Remembers who is seen with traffic now. What was before the deployment, or could not be seen, it cannot know.
+    pub fn note_traffic(&mut self) {
+        if !self.state.running.as_ref().is_some_and(|running| running.sides.is_some()) {
+            self.last_traffic.clear();
+        }
+        if self.rules_are_hidden {
+            return;
+        }
+        for slot in [Slot::Blue, Slot::Green] {
+            if self.weights().of(slot) > 0 {
+                self.last_traffic.insert(slot, self.now);
+            }
+        }
     }
 
     /// What a look sees now.
