@@ -54,12 +54,7 @@ impl Identity {
         let first = match &self.provider {
             Some(provider) => match provider.provide_credentials().await {
                 Ok(credentials) => return Ok(self.at_hand.insert(credentials).clone()),
-                // What follows the first line lists every source that was tried.
-                Err(error) => {
-                    let text = chain(&error);
-                    let first = text.lines().next().unwrap_or_default();
-                    first.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
-                }
+                Err(error) => in_a_line(&chain(&error)),
             },
             None => "no source is configured".to_owned(),
         };
@@ -122,6 +117,16 @@ async fn export(profile: Option<&str>) -> Result<Credentials, String> {
         expiry.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
         "aws-cli",
     ))
+}
+
+/// What the credential chain says, without the list of every source that was tried, and without words that are meant for
+/// whoever builds this binary.
+fn in_a_line(text: &str) -> String {
+    if text.contains("cargo feature") {
+        return "only the AWS command line can read this profile".to_owned();
+    }
+    let first = text.lines().next().unwrap_or_default();
+    first.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
 }
 
 /// An error with its causes, each once.

@@ -5,7 +5,7 @@
 //! | `#` | a comment |
 //! | `@` | something that happens in the world: see [`Session::happens`] |
 //! | `$ ` | a command; under it, what it prints on standard output, then `! ` and what it prints on standard error |
-//! | `= ` | the exit code of the command above |
+//! | `= ` | the exit code of the command above; a session that is being written has a bare `= ` under each command |
 
 use crate::control_plane::{ControlPlane, Stage};
 use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY};
