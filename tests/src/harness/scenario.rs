@@ -196,6 +196,35 @@ impl Scenario {
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Waits until both sides' alarms have been evaluated and are OK: nothing but the candidate changes them from then on.
+    ///
+    /// # Panics
+    /// When they are not in time.
+    pub fn alarms_are_ok(&self) {
+        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone()];
+        self.expect("the alarms are OK", Duration::from_secs(30), || {
+            let mut world = self.stack.front().world();
+            let alarms = world.by_hand(|world| world.describe_alarms(&names)).map_err(|error| error.to_string())?;
+            drop(world);
+            match alarms.iter().find(|alarm| alarm.state != AlarmState::Ok) {
+                Some(alarm) => Err(format!("{} is {}", alarm.name, alarm.state.as_str())),
+                None => Ok(()),
+            }
+        });
+    }
+
+    /// Waits until the product has not called for this application for so long.
+    ///
+    /// # Panics
+    /// When it goes on and on.
+    pub fn is_quiet_for(&self, silence: Duration) {
+        self.expect("the product is quiet", Duration::from_secs(30), || {
+            let now = self.stack.front().elapsed();
+            let last = self.calls().iter().map(|call| call.ended.unwrap_or(now)).max().unwrap_or_default();
+            if now.saturating_sub(last) >= silence { Ok(()) } else { Err("it is busy".to_owned()) }
+        });
+    }
+
     /// The name of the alarm that a person rings.
     #[must_use]
     pub fn pager(&self) -> String {
