@@ -14,6 +14,7 @@ use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
 use std::time::Duration;
 use tests::front::Call;
 use tests::harness::scenario::{Scenario, Wishes, fixture, good};
+use tests::harness::stack;
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
 const HALF: Weights = Weights { blue: 50, green: 50 };
@@ -71,7 +72,14 @@ fn main() {
             Ok(())
         })
     });
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    // What no test asks for and all of them want.
+    let strange = if conclusion.num_passed == 0 { Vec::new() } else { stack().oddities() };
+    if strange.is_empty() {
+        conclusion.exit();
+    }
+    eprintln!("something was called that nobody here speaks, or was given up on:\n{}", strange.join("\n"));
+    std::process::exit(101);
 }
 
 /// The candidate is gone, the stable side carries everything.
@@ -111,12 +119,9 @@ fn a_good_release_takes_over_and_gives_back_what_it_borrowed() {
     let borrowed = facts.iter().filter(|fact| matches!(fact, Fact::AutoscalingBorrowed { .. })).count();
     let returned = facts.iter().filter(|fact| matches!(fact, Fact::AutoscalingReturned { .. })).count();
     assert_eq!((borrowed, returned), (2, 2), "{facts:#?}");
-    for slot in [Slot::Blue, Slot::Green] {
-        let (_, max, suspended) = scenario.autoscaling(slot).expect("both sides have limits");
-        assert_eq!((max, suspended), (6, false), "{slot:?}");
-    }
-    let surprises = scenario.stack().front().surprises();
-    assert!(surprises.is_empty(), "{surprises:#?}");
+    // The limits change sides with the traffic: lowest 2 where it is, 0 where it was.
+    assert_eq!(scenario.autoscaling(Slot::Green), Some((2, 6, false)));
+    assert_eq!(scenario.autoscaling(Slot::Blue), Some((0, 6, false)));
 }
 
 fn a_bad_release_is_switched_back_by_its_alarm() {
@@ -238,7 +243,8 @@ fn a_task_that_crashes_at_its_start_ends_it_early_with_its_reason() {
 }
 
 fn an_abort_in_mid_shift_puts_the_weights_back_first() {
-    let scenario = Scenario::new("abort", &Wishes { strategy: LONG_HOLD, ..Wishes::default() });
+    let wishes = Wishes { strategy: LONG_HOLD, autoscaling: Some((2, 6)), ..Wishes::default() };
+    let scenario = Scenario::new("abort", &wishes);
     let _digest = scenario.push("v1", good());
     assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
     let asked = scenario.operations().abort("the sales team called").unwrap_or_else(|failure| panic!("{failure}"));
@@ -252,6 +258,9 @@ fn an_abort_in_mid_shift_puts_the_weights_back_first() {
         _ => None,
     });
     assert!(matches!(&by, Some(Actor::Person { name }) if name.contains("arn:aws:iam")), "{by:?}");
+
+    assert_eq!(scenario.autoscaling(Slot::Blue), Some((2, 6, false)), "given back as it was found");
+    assert_eq!(scenario.autoscaling(Slot::Green), Some((0, 6, false)), "given back as it was found");
 
     // Weights first, then tasks.
     let calls = scenario.calls();

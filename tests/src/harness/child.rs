@@ -53,6 +53,7 @@ impl Server {
         let folder = target().join("tmp").join(format!("{name}-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).map_err(trouble)?;
         let log = folder.with_extension("log");
+        forget_old_logs(&target().join("tmp"));
         let output = File::create(&log).map_err(trouble)?;
         let inner = command(port, &folder)?;
         let mut outer = Command::new(tools()?.python());
@@ -125,6 +126,19 @@ pub fn target() -> PathBuf {
     // target/debug/deps/<test>: three up.
     let exe = std::env::current_exe().expect("the test knows its own executable");
     exe.ancestors().nth(3).expect("a test executable lies in target/<profile>/deps").to_owned()
+}
+
+/// Logs are for whoever looks at a failure; a day later nobody does.
+fn forget_old_logs(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed().unwrap_or_default());
+        let old = age.is_ok_and(|age| age > Duration::from_secs(24 * 60 * 60));
+        if old && entry.path().extension().is_some_and(|extension| extension == "log") {
+            // Another test may have been quicker.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn free_port() -> std::io::Result<u16> {

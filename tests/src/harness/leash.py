@@ -1,13 +1,23 @@
 """Runs a command for as long as standard input is open, and ends it and all its children after that.
 
-Standard input is a pipe from the test process: however that process ends, the pipe closes.
+Standard input is a pipe from the test process: however that process ends, the pipe closes. The working directory is the
+command's own, and goes with it.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+
+folder = os.getcwd()
+
+
+def end(code):
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(code)
+
 
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -24,7 +34,7 @@ def watch():
             child.wait(2)
         except subprocess.TimeoutExpired:
             pass
-    os._exit(0)
+    end(0)
 
 
 threading.Thread(target=watch, daemon=True).start()
@@ -34,4 +44,4 @@ try:
     os.killpg(child.pid, signal.SIGKILL)
 except ProcessLookupError:
     pass
-os._exit(code if code >= 0 else 128 - code)
+end(code if code >= 0 else 128 - code)

@@ -238,6 +238,24 @@ impl Stack {
         digest.map(str::to_owned).ok_or_else(|| Failure(format!("PutImage answered {put}")))
     }
 
+    /// Calls that the front did not understand, and messages that ended in the dead-letter queue: each a sentence.
+    #[must_use]
+    pub fn oddities(&self) -> Vec<String> {
+        let mut found = self.front.surprises();
+        match self.dead_letters() {
+            Ok(letters) => found.extend(letters),
+            Err(failure) => found.push(format!("the dead-letter queue cannot be read: {failure}")),
+        }
+        found
+    }
+
+    fn dead_letters(&self) -> Result<Vec<String>, Failure> {
+        let parameters = json!({"QueueUrl": self.resource("DeadLetterQueue")?, "MaxNumberOfMessages": 10});
+        let received = self.aws().json("sqs", "AmazonSQS.ReceiveMessage", &parameters)?;
+        let messages = received["Messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(messages.iter().map(|message| format!("a dead letter: {}", message["Body"])).collect())
+    }
+
     /// What a function has written to its log so far.
     ///
     /// # Errors
