@@ -6,7 +6,9 @@
 use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
 use rollout::decide::{Decision, Inbox, Next};
 use rollout::target::{AppliedTarget, TargetState};
-use rollout::{Command, Effect, JournalEntry, Outcome, Seconds, Snapshot, TargetId, Timestamp, absorb, decide, look};
+use rollout::{
+    Command, EcsPair, Effect, JournalEntry, Outcome, Seconds, Snapshot, TargetId, Timestamp, absorb, decide, look,
+};
 
 /// How long a holding may last at most, in seconds: longer than any invocation of the driver may run (its time-out in
 /// `template.yaml` is 60 s). Who finds a target held waits longer than this before taking it over.
@@ -69,6 +71,7 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
         revision: loaded.revision,
         state: loaded.state,
         unwritten: Vec::new(),
+        heir_is_called: false,
     };
     match pass.run().await {
         Ok(()) => Ok(Driven::Done),
@@ -97,6 +100,14 @@ async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, doorbell: &D) {
     }
 }
 
+/// Rings for whoever takes over from `lease`, if it is still the target's when it is over. Otherwise it is one more look.
+async fn call_heir<D: Doorbell>(doorbell: &D, target: &TargetId, lease: Option<LeaseId>) {
+    if let Some(lease) = lease {
+        let ring = Ring { target: target.clone(), steal: Some(lease), tries: 0 };
+        tell(doorbell, &ring, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+    }
+}
+
 async fn tell<D: Doorbell>(doorbell: &D, ring: &Ring, delay: Seconds) {
     if let Err(reason) = doorbell.ring(ring, delay).await {
         tracing::warn!(target_id = %ring.target, reason, "the doorbell was not rung; the sweeper will wake the target");
@@ -116,6 +127,8 @@ struct Pass<'a, L, C, D, K> {
     state: TargetState,
     /// Journal entries of outcomes, to be written with the next commit.
     unwritten: Vec<JournalEntry>,
+    /// A wake is rung for that may take the target over, should this pass die.
+    heir_is_called: bool,
 }
 
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
@@ -139,8 +152,15 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             }
             let next = decision.next;
             let effects = decision.effects.clone();
-            self.commit(&decision, false).await?;
-            let complete = self.perform(&effects).await;
+            // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
+            let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
+            let heir = call_heir(self.doorbell, self.target, self.heir(&effects));
+            let (committed, ()) = futures::future::join(self.commit(&decision, false), heir).await;
+            committed?;
+            let complete = match &pair {
+                Some(pair) => self.perform(pair, &effects).await,
+                None => true,
+            };
             if !complete || self.out_of_time() {
                 return self.hand_over(Seconds(1)).await;
             }
@@ -150,6 +170,16 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             }
         }
         self.hand_over(Seconds(2)).await
+    }
+
+    /// The lease that an heir may take, once in a pass that is about to act: should the pass be killed, the target is
+    /// taken over as soon as the lease is over, and not when a sweep finds it overdue.
+    fn heir(&mut self, effects: &[Effect]) -> Option<LeaseId> {
+        if effects.is_empty() || self.heir_is_called {
+            return None;
+        }
+        self.heir_is_called = true;
+        Some(self.lease.clone())
     }
 
     /// Commands and the world, at the same time where a deployment runs.
@@ -200,8 +230,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
     }
 
     /// Performs effects in order, as long as each works and time is left. False: some are left to do.
-    async fn perform(&mut self, effects: &[Effect]) -> bool {
-        let Some(pair) = self.state.running.as_ref().map(|running| running.policy.pair.clone()) else { return true };
+    async fn perform(&mut self, pair: &EcsPair, effects: &[Effect]) -> bool {
         let mut outcomes = Vec::new();
         let mut complete = true;
         for effect in effects {
@@ -209,7 +238,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 complete = false;
                 break;
             }
-            let outcome = self.cloud.perform(&pair, effect).await;
+            let outcome = self.cloud.perform(pair, effect).await;
             let worked = !matches!(outcome, Outcome::Unsure { .. } | Outcome::Refused { .. });
             if let Outcome::Unsure { reason } | Outcome::Refused { reason } = &outcome {
                 tracing::warn!(target_id = %self.target, effect = effect.name(), reason, "an effect did not work");

@@ -63,7 +63,7 @@ pub fn look(state: &TargetState) -> Option<Look> {
         .filter_map(|hook| {
             let HookAction::Task { container, .. } = &hook.run else { return None };
             let progress = deployment.hooks.get(hook.name.as_str())?;
-            let task = progress.task.clone().filter(|_| progress.result.is_none())?;
+            let task = progress.task.clone().filter(|_| progress.result.is_none() || progress.stopping)?;
             Some((hook.name.to_string(), HookTask { task, container: container.clone() }))
         })
         .collect();

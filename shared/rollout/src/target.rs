@@ -212,6 +212,17 @@ pub struct HookProgress {
     pub task: Option<String>,
     /// How it ended, once it has.
     pub result: Option<HookResult>,
+    /// Its time is over and its task may still run: it is stopped, and the deployment does not end before that is seen.
+    #[serde(default)]
+    pub stopping: bool,
+}
+
+impl HookProgress {
+    /// Ends it with `result`, its task too if it has one.
+    pub(crate) fn cut_off(&mut self, reason: String) {
+        self.result = Some(HookResult::Failed(reason));
+        self.stopping = self.task.is_some();
+    }
 }
 
 /// How a hook ended.

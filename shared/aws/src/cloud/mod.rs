@@ -55,10 +55,25 @@ impl AwsCloud {
     }
 
     /// The side has this task definition, where one is named, and this many tasks. No other attribute is sent, so
-    /// that ECS changes no other one; a call that names what is there already starts no deployment.
+    /// that ECS changes no other one; a call that names what is there already starts no deployment. The exception is a
+    /// primary deployment of this task definition that the circuit breaker gave up: it starts nothing more, however
+    /// often it is named, and a new try takes a new deployment.
     async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
         let side = pair.side(slot);
-        self.memory.services.forget(&service_key(pair, slot));
+        let remembered = self.memory.services.take(&service_key(pair, slot));
+        let anew = match task_definition.filter(|_| desired > 0) {
+            None => false,
+            Some(wanted) => {
+                let service = match remembered {
+                    Some(service) => Some(service),
+                    None => match self.services(pair, &[slot]).await {
+                        Ok((services, failures)) => service::find(&side.service, &services, &failures).ok().cloned(),
+                        Err(failure) => return failure.outcome(),
+                    },
+                };
+                service.is_some_and(|service| service::was_given_up(&service, wanted))
+            }
+        };
         let answer = self
             .clients
             .ecs()
@@ -68,6 +83,7 @@ impl AwsCloud {
             .service(&side.service)
             .set_task_definition(task_definition.map(str::to_owned))
             .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
+            .set_force_new_deployment(anew.then_some(true))
             .send()
             .await;
         match answer {

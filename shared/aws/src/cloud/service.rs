@@ -79,17 +79,30 @@ pub(super) fn see(service: &Service, starts_of: Option<&StartsOf>) -> Result<Ser
     })
 }
 
-/// The circuit breaker's verdict. A breaker that is told to roll back makes the failed deployment a lesser one, and
+/// The service's primary deployment runs this task definition, and the circuit breaker gave it up.
+pub(super) fn was_given_up(service: &Service, task_definition: &str) -> bool {
+    service.deployments().iter().any(|deployment| {
+        deployment.status() == Some("PRIMARY")
+            && deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)
+            && deployment.task_definition() == Some(task_definition)
+    })
+}
+
+/// The circuit breaker's verdict on what the look asks about, since it asks about it: an earlier attempt's verdict stays
+/// on a service until its next deployment, and says nothing about this one. A breaker that is told to roll back makes the failed deployment a lesser one, and
 /// once its last task is gone only the service's events tell of it.
 fn gave_up(service: &Service, primary: &Deployment, starts_of: Option<&StartsOf>) -> Option<String> {
-    let failed = |deployment: &&Deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed);
+    let starts = starts_of?;
+    let failed = |deployment: &&Deployment| {
+        deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)
+            && instant(deployment.updated_at()).is_none_or(|at| at >= starts.since)
+    };
     let words = |deployment: &Deployment| {
         deployment.rollout_state_reason().unwrap_or("ECS gave the deployment up, without a reason").to_owned()
     };
     if failed(&primary) {
         return Some(words(primary));
     }
-    let starts = starts_of?;
     let theirs = |deployment: &&Deployment| deployment.task_definition() == Some(starts.task_definition.as_str());
     if let Some(deployment) = service.deployments().iter().filter(theirs).find(failed) {
         return Some(words(deployment));
@@ -184,6 +197,15 @@ mod tests {
         let failed = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Failed)]);
         let seen = see(&failed, Some(&starts_of_new())).expect("a reading");
         assert_eq!(seen.gave_up.as_deref(), Some("ECS deployment circuit breaker: tasks failed to start."));
+        assert!(was_given_up(&failed, NEW) && !was_given_up(&failed, OLD));
+    }
+
+    #[test]
+    fn what_the_breaker_gave_up_before_does_not_count() {
+        let mut before = deployment("PRIMARY", NEW, DeploymentRolloutState::Failed);
+        before.updated_at = Some(DateTime::from_secs(900));
+        let seen = see(&service(vec![before]), Some(&starts_of_new())).expect("a reading");
+        assert_eq!(seen.gave_up, None, "it is the verdict on an earlier attempt");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The ways back and out: switching back, retiring the old side, and letting go of what somebody else holds.
 
 use super::gates::{self, Live, UNREAD_POLL};
+use super::hooks;
 use super::pass::{Flow, Pass, live_side};
 use crate::effect::Effect;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::snapshot::{Autoscaling, Reading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage, Verdict, WayBack};
-use crate::target::{Deployment, HookResult, Purpose, WaitingOn, WeightsRecord};
+use crate::target::{Deployment, Purpose, WaitingOn, WeightsRecord};
 use crate::time::{Percent, Seconds};
 use jiff::Timestamp;
 
@@ -42,10 +43,7 @@ pub(super) fn begin(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) 
     pass.want_nothing_more();
     let running_hooks = deployment.hooks.values_mut().filter(|hook| hook.result.is_none());
     for hook in running_hooks {
-        hook.result = Some(HookResult::Failed("the deployment turned back".to_owned()));
-        if let Some(task) = hook.task.clone() {
-            pass.want(Effect::StopTask { task });
-        }
+        hook.cut_off("the deployment turned back".to_owned());
     }
     deployment.halted = None;
     deployment.trouble = None;
@@ -70,6 +68,7 @@ pub(super) fn rolling_back(
         RollbackPhase::WeightsBack => weights_back(pass, deployment, snapshot, going),
         RollbackPhase::Draining { until } => {
             if pass.now < *until {
+                hooks::stop(pass, deployment, snapshot);
                 let slot = going.0.stable().other();
                 return pass.wait(WaitingOn::Drain { slot, until: *until }, Seconds(15), *until);
             }
@@ -165,6 +164,7 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
     let limits = deployment.borrowed.clone();
     let floor = limits.get(&candidate).map_or(0, |limits| limits.min);
     let mut missing = give_back(pass, deployment, snapshot, &limits);
+    missing.extend(hooks::stop(pass, deployment, snapshot));
     if let Some(before) = deployment.test_rule_before
         && let Some(wrong) = put_test_rule(pass, snapshot, before)
     {

@@ -259,16 +259,13 @@ fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want
         }
     }
     let Some(side) = snapshot.side(slot).known() else { return };
-    if side.task_definition != task_definition {
-        // Before it has been seen there once; after that gates::candidate judges it.
-        if !deployment.candidate_updated {
-            pass.want(Effect::UpdateService { slot, task_definition, desired: want });
-        }
-        return;
-    }
-    deployment.candidate_updated = true;
-    if side.desired < want {
-        pass.want(Effect::SetDesired { slot, desired: want });
+    let runs_it = side.task_definition == task_definition;
+    // Once it was seen there and is not any more, gates::candidate judges it: nothing is put back over another's hand.
+    let taken_away = deployment.candidate_updated && !runs_it;
+    deployment.candidate_updated |= runs_it;
+    if !taken_away && (!runs_it || side.desired < want) {
+        // With the task definition even where only tasks are lacking: what ECS gave up before has to be started anew.
+        pass.want(Effect::UpdateService { slot, task_definition, desired: want });
     }
 }
 

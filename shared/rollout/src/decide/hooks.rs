@@ -63,8 +63,13 @@ enum Step {
 fn progress(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, hook: &Hook) -> Step {
     let name = hook.name.to_string();
     if !deployment.hooks.contains_key(&name) {
-        let begun =
-            HookProgress { deadline: hook.deadline.after(pass.now), ask_at: pass.now, task: None, result: None };
+        let begun = HookProgress {
+            deadline: hook.deadline.after(pass.now),
+            ask_at: pass.now,
+            task: None,
+            result: None,
+            stopping: false,
+        };
         deployment.hooks.insert(name.clone(), begun);
         pass.note(Some(deployment.number), Fact::HookStarted { hook: name.clone() });
     }
@@ -80,12 +85,11 @@ fn progress(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, h
         return finished(pass, deployment, &name, *exit_code, reason);
     }
     if pass.now >= known.deadline {
-        if let Some(task) = known.task {
-            pass.want(Effect::StopTask { task });
-        }
         let last = deployment.trouble.as_ref().map(|trouble| format!(" (last try: {})", trouble.reason));
         let reason = format!("it did not answer within {}{}", hook.deadline, last.unwrap_or_default());
-        settle(deployment, &name, HookResult::Failed(reason.clone()));
+        if let Some(progress) = deployment.hooks.get_mut(&name) {
+            progress.cut_off(reason.clone());
+        }
         return Step::No(reason);
     }
     if let Some(trouble) = &deployment.trouble
@@ -123,6 +127,20 @@ fn progress(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, h
     };
     pass.wait(WaitingOn::Hook { hook: name, deadline: known.deadline }, poll, known.deadline);
     Step::Wait
+}
+
+/// Stops the tasks of hooks whose time is over, and says which were not seen stopped yet.
+pub(super) fn stop(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Vec<String> {
+    let mut running = Vec::new();
+    for (name, progress) in deployment.hooks.iter_mut().filter(|(_, progress)| progress.stopping) {
+        if let Some(Reading::Known(TaskReading::Stopped { .. })) = snapshot.hook_tasks.get(name) {
+            progress.stopping = false;
+        } else if let Some(task) = progress.task.clone() {
+            pass.want(Effect::StopTask { task });
+            running.push(format!("the task of hook {name}"));
+        }
+    }
+    running
 }
 
 fn finished(pass: &mut Pass, deployment: &mut Deployment, name: &str, exit_code: Option<i32>, reason: &str) -> Step {
