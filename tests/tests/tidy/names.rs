@@ -58,10 +58,8 @@ fn every_function_of_the_template_and_every_event_has_a_folder() {
 fn the_code_map_names_every_package_and_nothing_else() {
     let readme = read("README.md");
     let map = readme.split("## Code map").nth(1).expect("README.md has a code map").split("\n## ").next().unwrap();
-    let named: BTreeSet<String> = map
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned))
-        .collect();
+    let named: BTreeSet<String> =
+        map.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned)).collect();
     let package = |file: &String| file.strip_suffix("/Cargo.toml").map(str::to_owned);
     let mut there: BTreeSet<String> = files().iter().filter_map(package).collect();
     there.extend(["template.yaml", "events"].map(str::to_owned));

@@ -90,7 +90,8 @@ fn the_core_knows_no_clock_no_socket_and_no_thread() {
 
 #[test]
 fn only_one_crate_holds_the_sdks() {
-    for package in packages().iter().filter(|package| !["aws", "tests", "switchback"].contains(&package.name.as_str())) {
+    for package in packages().iter().filter(|package| !["aws", "tests", "switchback"].contains(&package.name.as_str()))
+    {
         for used in package.uses.keys() {
             assert!(!used.starts_with("aws-sdk-"), "{} uses {used}: SDKs belong into shared/aws", package.name);
         }
@@ -109,7 +110,16 @@ fn a_function_links_only_the_ports_that_it_uses() {
 #[test]
 fn the_demo_links_no_aws_sdk() {
     let arguments = [
-        "tree", "-p", "switchback", "--no-default-features", "--features", "demo", "-e", "normal,build", "--prefix", "none",
+        "tree",
+        "-p",
+        "switchback",
+        "--no-default-features",
+        "--features",
+        "demo",
+        "-e",
+        "normal,build",
+        "--prefix",
+        "none",
         "--offline",
     ];
     let tree = output(env!("CARGO"), &arguments);

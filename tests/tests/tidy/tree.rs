@@ -31,9 +31,11 @@ fn no_file_is_too_long_and_none_has_an_empty_name() {
 #[test]
 fn nothing_is_left_unfinished() {
     // Put together here, so that this file does not find itself.
-    let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["unimplement", "ed!("].concat(), ["tod", "o!("].concat()];
+    let marks =
+        [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["unimplement", "ed!("].concat(), ["tod", "o!("].concat()];
     for file in files() {
-        let text = [".rs", ".yaml", ".yml", ".sh", ".py", ".toml", ".md", ".html"].iter().any(|end| file.ends_with(end));
+        let text =
+            [".rs", ".yaml", ".yml", ".sh", ".py", ".toml", ".md", ".html"].iter().any(|end| file.ends_with(end));
         if !text && !file.starts_with(".ci/") {
             continue;
         }
