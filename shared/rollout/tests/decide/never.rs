@@ -2,6 +2,7 @@
 
 use super::scene::{Scene, ask, deploy};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rollout::snapshot::{AlarmReading, TargetHealth};
 use rollout::{Effect, Instruction, Next, Reading, SignedDuration, Stage};
 
@@ -40,7 +41,9 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { // One seed: the same worlds every time. More of them, and others, are found by changing these two numbers.
+        cases: 1500,
+        rng_seed: RngSeed::Fixed(20_261_122), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_decision_breaks_a_promise(events in proptest::collection::vec(event(), 1..80)) {

@@ -154,7 +154,7 @@ impl Scene {
 
     /// Remembers who is seen with traffic now. What was before the deployment, or could not be seen, it cannot know.
     pub fn note_traffic(&mut self) {
-        if !self.state.running.as_ref().is_some_and(|running| running.sides.is_some()) {
+        if self.state.running.as_ref().is_none_or(|running| running.sides.is_none()) {
             self.last_traffic.clear();
         }
         if self.rules_are_hidden {
