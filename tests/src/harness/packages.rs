@@ -35,9 +35,11 @@ pub fn build() -> Result<PathBuf, Failure> {
     let folder = exe.ancestors().nth(2).unwrap_or(&exe).to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(workspace()).args(["build", "--quiet", "--locked"]);
+    // The whole workspace with a test among it is what `cargo test --workspace` selects: features of dependencies are then
+    // the same, and no SDK is compiled a second time.
+    command.current_dir(workspace()).args(["build", "--quiet", "--locked", "--workspace", "--test", "decide"]);
     for name in functions()? {
-        command.args(["--package", &name]);
+        command.args(["--bin", &name]);
     }
     match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => {}
