@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The cold start of every function, in its release profile, against a hello-world of the same profile: init CPU time,
+# from exec to the first poll of the runtime interface, as a ratio of runs that take turns. Fails above the bars:
+# 1.5 for functions that translate and record, 2.5 for rollout-driver. From an empty target folder it builds for
+# 10 to 20 minutes on 2 cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+functions=(image-pushed signal-received sweeper operations rollout-driver)
+packages=()
+for function in "${functions[@]}"; do packages+=(--package "$function"); done
+cargo build --release --locked "${packages[@]}" --package lambda --bins --examples
+release="${CARGO_TARGET_DIR:-target}/release"
+# Events that are answered without a call to AWS.
+declare -A event=(
+    [image-pushed]=image-pushed.delete [signal-received]=signal-received.foreign [sweeper]=sweeper.foreign
+    [operations]=operations.no-caller [rollout-driver]=rollout-driver.unreadable-wake
+)
+declare -A bar=([rollout-driver]=2.5)
+failed=0
+for function in "${functions[@]}"; do
+    limit="${bar[$function]:-1.5}"
+    answer="$(python3 tests/lambda-cold-start.py --n 30 --warm 1 --allow-error --event "events/${event[$function]}.json" \
+        --env SWITCHBACK_TABLE=switchback --env SWITCHBACK_WAKES_URL=http://127.0.0.1:9/wakes \
+        --baseline "$release/examples/hello" --check "init_cpu_ms.ratio<=$limit" -- "$release/$function")" || failed=1
+    python3 - "$function" "$limit" "$answer" <<'PYTHON'
+import json, sys
+function, limit, answer = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+cpu, size = answer["init_cpu_ms"], answer["bytes"] / 1e6
+print(f"{function:16} init CPU {cpu['median']:.1f} ms, {cpu['ratio']:.2f} of hello-world's (bar {limit}); "
+      f"init {answer['init_ms']['median']:.1f} ms, {answer['rss_mb']['median']:.1f} MB, binary {size:.1f} MB")
+PYTHON
+done
+exit "$failed"
