@@ -29,16 +29,12 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 13] = [
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
         ),
         ("a_bad_release_is_switched_back_by_its_alarm", a_bad_release_is_switched_back_by_its_alarm),
-        (
-            "an_alarm_is_six_calls_away_from_the_weights_written_back",
-            an_alarm_is_six_calls_away_from_the_weights_written_back,
-        ),
         (
             "tasks_that_never_become_healthy_end_it_at_the_deadline",
             tasks_that_never_become_healthy_end_it_at_the_deadline,
@@ -132,89 +128,6 @@ fn a_bad_release_is_switched_back_by_its_alarm() {
     assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);
     assert!(record.reason.contains(&scenario.names().green_alarm), "{}", record.reason);
     is_back_on_blue(&scenario);
-}
-
-fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
-    let scenario = Scenario::new("six", &Wishes { strategy: LONG_HOLD, ..Wishes::default() });
-    // So that one event is all that there is to be told.
-    scenario.alarms_are_ok();
-    let _digest = scenario.push("v1", good());
-    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
-    // Between two of its passes: the next one is the event's.
-    scenario.is_quiet_for(Duration::from_millis(800));
-    scenario.ring_pager(AlarmState::Alarm, "the till is empty");
-    // Only the world is asked until then: a question to the operators' door would stand among the calls that count.
-    assert_eq!(scenario.weights_leave(HALF), ALL_BLUE);
-    let record = scenario.verdict(1);
-    assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);
-    assert!(
-        record.reason.contains(&scenario.pager()) && record.reason.contains("the till is empty"),
-        "{}",
-        record.reason
-    );
-
-    // From the alarm's event at the door of signal-received to the weights written back.
-    let calls = scenario.calls();
-    let rule = json!(scenario.names().rule);
-    let back = calls
-        .iter()
-        .rfind(|call| call.operation == "ModifyRule" && call.parameter("/RuleArn") == Some(&rule) && call.succeeded())
-        .expect("the weights were written back");
-    let question = format!("WATCH#alarm#{}", scenario.pager());
-    let first = calls
-        .iter()
-        .rfind(|call| call.started < back.started && call.parameters.to_string().contains(&question))
-        .expect("the alarm's event was taken in");
-    let until = back.ended.expect("it was answered");
-    let window: Vec<&Call> =
-        calls.iter().filter(|call| call.started >= first.started && call.ended <= Some(until)).collect();
-    let waited_for = chain(&window);
-    let names: Vec<String> = waited_for.iter().map(|call| call.name()).collect();
-    println!("from the alarm's event to the weights written back: {} ms", (until - first.started).as_millis());
-    assert!(names.len() <= THE_WAY_BACK.len(), "{} sequential calls: {names:#?}", names.len());
-
-    // Each is there for its reason, in this order.
-    let mut so_far = first.started;
-    for (index, (may_be, why)) in THE_WAY_BACK.iter().enumerate() {
-        let next = window.iter().find(|call| call.started >= so_far && may_be.contains(&call.name().as_str()));
-        let next = next.unwrap_or_else(|| panic!("no call is made to {why} after {so_far:?}: {window:#?}"));
-        println!("  {}. {}: {why}", index + 1, next.name());
-        so_far = next.ended.unwrap_or(so_far);
-    }
-}
-
-/// What lies between an alarm's event and the weights written back: of each round trip the calls that it may consist
-/// of, all in parallel, and what it is for.
-const THE_WAY_BACK: [(&[&str], &str); 6] = [
-    (&["dynamodb Query"], "find out which targets watch the alarm"),
-    (&["sqs SendMessage"], "wake them: the driver is the only writer, and has the lease to keep"),
-    (&["dynamodb UpdateItem"], "take the lease and read the state, in one"),
-    (
-        &[
-            "dynamodb Query",
-            "ecs DescribeServices",
-            "elbv2 DescribeRules",
-            "elbv2 DescribeTargetHealth",
-            "autoscaling DescribeScalableTargets",
-            "cloudwatch DescribeAlarms",
-        ],
-        "see commands, tasks, live weights, health, limits and all alarms: an event is no fact",
-    ),
-    (&["dynamodb TransactWriteItems"], "record the decision before it is acted upon"),
-    (&["elbv2 ModifyRule"], "write the weights"),
-];
-
-/// The longest chain of calls of which each began when the one before it was over.
-fn chain<'a>(calls: &[&'a Call]) -> Vec<&'a Call> {
-    let mut ended: Vec<&Call> = calls.iter().copied().filter(|call| call.ended.is_some()).collect();
-    ended.sort_by_key(|call| call.ended);
-    let mut chain: Vec<&Call> = Vec::new();
-    for call in ended {
-        if chain.last().is_none_or(|last| last.ended <= Some(call.started)) {
-            chain.push(call);
-        }
-    }
-    chain
 }
 
 fn tasks_that_never_become_healthy_end_it_at_the_deadline() {
