@@ -5,9 +5,7 @@
 
 mod event;
 
-use aws::doorbell::SqsDoorbell;
-use aws::ledger::DynamoLedger;
-use aws::{Clients, SystemClock};
+use aws::{Ports, SystemClock};
 use engine::Clock as _;
 use engine::intake::image_pushed;
 use event::Told;
@@ -15,25 +13,15 @@ use lambda::{Failure, Invocation};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-struct State {
-    ledger: DynamoLedger,
-    doorbell: SqsDoorbell,
-}
-
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<State, Failure> {
-    let clients = Clients::new();
-    let setting = |error| Failure::configuration(&error);
-    Ok(State {
-        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
-        doorbell: SqsDoorbell::from_environment(clients).map_err(setting)?,
-    })
+fn start() -> Result<Ports, Failure> {
+    Ports::from_environment().map_err(|error| Failure::configuration(&error))
 }
 
-async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let pushed = match event::read(event)? {
         Told::Pushed(pushed) => pushed,
         Told::Nothing(why) => {
@@ -41,7 +29,7 @@ async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Fa
             return Ok(json!({ "ignored": why.to_string() }));
         }
     };
-    let intake = image_pushed(&state.ledger, &state.doorbell, &pushed, SystemClock.now())
+    let intake = image_pushed(&ports.ledger, &ports.doorbell, &pushed, SystemClock.now())
         .await
         .map_err(|error| Failure::unavailable(&error))?;
     let services: Vec<Value> = intake

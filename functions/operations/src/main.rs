@@ -6,44 +6,30 @@
 mod request;
 
 use aws::cloud::AwsCloud;
-use aws::doorbell::SqsDoorbell;
-use aws::ledger::DynamoLedger;
-use aws::{Clients, SystemClock};
+use aws::{Ports, SystemClock};
 use engine::operate::{ErrorBody, Operations, Refusal};
 use lambda::{Failure, Invocation};
 use request::Request;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-struct State {
-    clients: Clients,
-    ledger: DynamoLedger,
-    doorbell: SqsDoorbell,
-}
-
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<State, Failure> {
-    let clients = Clients::new();
-    let setting = |error| Failure::configuration(&error);
-    Ok(State {
-        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
-        doorbell: SqsDoorbell::from_environment(clients.clone()).map_err(setting)?,
-        clients,
-    })
+fn start() -> Result<Ports, Failure> {
+    Ports::from_environment().map_err(|error| Failure::configuration(&error))
 }
 
-async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let Request { method, path, query, body, caller } = match request::read(event)? {
         Ok(request) => request,
         Err(refusal) => return Ok(refused(refusal)),
     };
     // One for each request: it remembers what the request has read.
-    let cloud = AwsCloud::new(state.clients.clone());
+    let cloud = AwsCloud::new(ports.clients.clone());
     let operations =
-        Operations { ledger: &state.ledger, cloud: &cloud, doorbell: &state.doorbell, clock: &SystemClock };
+        Operations { ledger: &ports.ledger, cloud: &cloud, doorbell: &ports.doorbell, clock: &SystemClock };
     let (status, body) = operations.route(&method, &path, &query, &body, &caller).await;
     Ok(response(status, &body))
 }

@@ -5,9 +5,7 @@
 mod wakes;
 
 use aws::cloud::AwsCloud;
-use aws::doorbell::SqsDoorbell;
-use aws::ledger::DynamoLedger;
-use aws::{Clients, SystemClock};
+use aws::{Ports, SystemClock};
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use engine::Driven;
 use futures::future::join_all;
@@ -18,31 +16,19 @@ use std::process::ExitCode;
 use tracing::Instrument as _;
 use wakes::Wake;
 
-struct State {
-    clients: Clients,
-    ledger: DynamoLedger,
-    doorbell: SqsDoorbell,
-}
-
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<State, Failure> {
-    let clients = Clients::new();
-    let setting = |error| Failure::configuration(&error);
-    Ok(State {
-        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
-        doorbell: SqsDoorbell::from_environment(clients.clone()).map_err(setting)?,
-        clients,
-    })
+fn start() -> Result<Ports, Failure> {
+    Ports::from_environment().map_err(|error| Failure::configuration(&error))
 }
 
-async fn handle(state: &State, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
+async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
     let batch = wakes::of(lambda::messages(event)?);
     let passes = batch.wakes.into_iter().map(|wake| {
         let span = tracing::info_span!("pass", target_id = %wake.ring.target);
-        async { if pass(state, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
+        async { if pass(ports, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
     });
     let mut failed = batch.unreadable;
     failed.extend(join_all(passes).await.into_iter().flatten());
@@ -50,10 +36,10 @@ async fn handle(state: &State, event: Value, invocation: &Invocation) -> Result<
 }
 
 /// Whether the wake is done with.
-async fn pass(state: &State, wake: &Wake, until: Timestamp) -> bool {
+async fn pass(ports: &Ports, wake: &Wake, until: Timestamp) -> bool {
     // One for each pass: it remembers what the pass has read.
-    let cloud = AwsCloud::new(state.clients.clone());
-    match engine::drive(&wake.ring, &state.ledger, &cloud, &state.doorbell, &SystemClock, until).await {
+    let cloud = AwsCloud::new(ports.clients.clone());
+    match engine::drive(&wake.ring, &ports.ledger, &cloud, &ports.doorbell, &SystemClock, until).await {
         Ok(Driven::Done) => true,
         Ok(driven @ (Driven::Busy | Driven::Superseded)) => {
             tracing::info!("left to whoever holds the target: {driven:?}");

@@ -4,33 +4,21 @@
 
 mod event;
 
-use aws::Clients;
-use aws::doorbell::SqsDoorbell;
-use aws::ledger::DynamoLedger;
+use aws::Ports;
 use event::Told;
 use lambda::{Failure, Invocation};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-struct State {
-    ledger: DynamoLedger,
-    doorbell: SqsDoorbell,
-}
-
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<State, Failure> {
-    let clients = Clients::new();
-    let setting = |error| Failure::configuration(&error);
-    Ok(State {
-        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
-        doorbell: SqsDoorbell::from_environment(clients).map_err(setting)?,
-    })
+fn start() -> Result<Ports, Failure> {
+    Ports::from_environment().map_err(|error| Failure::configuration(&error))
 }
 
-async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let watch = match event::read(event)? {
         Told::Changed(watch) => watch,
         Told::Nothing(why) => {
@@ -38,7 +26,7 @@ async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Fa
             return Ok(json!({ "ignored": why }));
         }
     };
-    let woken = engine::intake::signal(&state.ledger, &state.doorbell, &watch)
+    let woken = engine::intake::signal(&ports.ledger, &ports.doorbell, &watch)
         .await
         .map_err(|error| Failure::unavailable(&error))?;
     Ok(json!({ "watch": watch.to_string(), "woken": woken }))

@@ -2,10 +2,8 @@
 //!
 //! The backstop of everything that is best effort: events, wakes, and functions that died half way.
 
-use aws::doorbell::SqsDoorbell;
-use aws::ledger::DynamoLedger;
 use aws::registry::EcrRegistry;
-use aws::{Clients, SystemClock};
+use aws::{Ports, SystemClock};
 use engine::intake::{Sweep, sweep};
 use lambda::{Failure, Invocation};
 use serde_json::{Value, json};
@@ -15,8 +13,7 @@ use std::process::ExitCode;
 const EVERY: &str = "SWITCHBACK_REGISTRY_EVERY_MINUTES";
 
 struct State {
-    ledger: DynamoLedger,
-    doorbell: SqsDoorbell,
+    ports: Ports,
     registry: EcrRegistry,
     every: u64,
 }
@@ -26,19 +23,13 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<State, Failure> {
-    let clients = Clients::new();
-    let setting = |error| Failure::configuration(&error);
-    Ok(State {
-        ledger: DynamoLedger::from_environment(clients.clone()).map_err(setting)?,
-        doorbell: SqsDoorbell::from_environment(clients.clone()).map_err(setting)?,
-        registry: EcrRegistry::new(clients),
-        every: lambda::number(EVERY, 5)?,
-    })
+    let ports = Ports::from_environment().map_err(|error| Failure::configuration(&error))?;
+    Ok(State { registry: EcrRegistry::new(ports.clients.clone()), every: lambda::number(EVERY, 5)?, ports })
 }
 
 async fn handle(state: &State, event: Value, invocation: &Invocation) -> Result<Value, Failure> {
     let turn = turn(event, state.every, invocation)?;
-    let swept = sweep(&state.ledger, &state.doorbell, &state.registry, &SystemClock, &turn).await;
+    let swept = sweep(&state.ports.ledger, &state.ports.doorbell, &state.registry, &SystemClock, &turn).await;
     if swept.blind {
         return Err(Failure::unavailable(&Blind(swept.problems)));
     }

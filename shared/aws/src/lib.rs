@@ -22,9 +22,13 @@ pub mod doorbell;
 pub mod error;
 #[cfg(feature = "ledger")]
 pub mod ledger;
+#[cfg(all(feature = "ledger", feature = "doorbell"))]
+mod ports;
 #[cfg(feature = "registry")]
 pub mod registry;
 
 pub use clock::SystemClock;
 pub use config::{Clients, MissingSetting};
 pub use error::Failure;
+#[cfg(all(feature = "ledger", feature = "doorbell"))]
+pub use ports::Ports;

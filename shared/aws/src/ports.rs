@@ -1,0 +1,31 @@
+//! What every function of the control plane stands on: the ledger to write to and the doorbell to ring.
+
+use crate::doorbell::SqsDoorbell;
+use crate::ledger::DynamoLedger;
+use crate::{Clients, MissingSetting};
+
+/// The two ports that every function uses, and the clients for whatever else it does.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Clients that are made on first use, shared by all ports.
+    pub clients: Clients,
+    /// The ledger.
+    pub ledger: DynamoLedger,
+    /// The doorbell.
+    pub doorbell: SqsDoorbell,
+}
+
+impl Ports {
+    /// The ports that the function's environment names. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// [`MissingSetting`], which says what is missing and where it is set.
+    pub fn from_environment() -> Result<Self, MissingSetting> {
+        let clients = Clients::new();
+        Ok(Self {
+            ledger: DynamoLedger::from_environment(clients.clone())?,
+            doorbell: SqsDoorbell::from_environment(clients.clone())?,
+            clients,
+        })
+    }
+}
