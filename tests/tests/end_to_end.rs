@@ -8,13 +8,13 @@
 use libtest_mimic::{Arguments, Trial};
 use rollout::snapshot::Weights;
 use rollout::{Actor, Fact, Slot, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 use simulation::world::alarms::AlarmState;
 use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
 use std::time::Duration;
 use tests::front::Call;
 use tests::harness::scenario::{Scenario, Wishes, fixture, good};
-use tests::harness::stack;
+use tests::harness::{Receiver, stack, topic_arn};
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
 const HALF: Weights = Weights { blue: 50, green: 50 };
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
@@ -60,6 +60,10 @@ fn main() {
         (
             "a_migration_that_exits_with_an_error_ends_it_before_any_task_starts",
             a_migration_that_exits_with_an_error_ends_it_before_any_task_starts,
+        ),
+        (
+            "programs_are_told_of_every_entry_and_people_of_what_matters_once",
+            programs_are_told_of_every_entry_and_people_of_what_matters_once,
         ),
     ];
     let trials = tests.map(|(name, test)| {
@@ -317,4 +321,57 @@ fn a_migration_that_exits_with_an_error_ends_it_before_any_task_starts() {
     assert_eq!(ran.len(), 1, "{ran:#?}");
     let command = ran[0].parameter("/overrides/containerOverrides/0/command");
     assert_eq!(command, Some(&json!(["./migrate"])));
+}
+
+fn programs_are_told_of_every_entry_and_people_of_what_matters_once() {
+    let fails = |failure: tests::harness::Failure| -> ! { panic!("{failure}") };
+    let people = Receiver::of_topic(stack(), "switchback-told").unwrap_or_else(|failure| fails(failure));
+    let programs = Receiver::of_bus(stack(), "told").unwrap_or_else(|failure| fails(failure));
+    let notifications = "[{topic: \"arn:aws:sns:eu-central-1:000000000000:switchback-told\", environments: [dev]}]";
+    assert!(notifications.contains(&topic_arn("switchback-told")), "{notifications}");
+    let scenario = Scenario::new("told", &Wishes { notifications, ..Wishes::default() });
+    let _digest = scenario.push("v1", good());
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+
+    let journal = scenario.journal();
+    let all_told = || {
+        let told = programs.received().map_err(|failure| failure.0)?.len();
+        if told >= journal.len() { Ok(()) } else { Err(format!("{told} of {}", journal.len())) }
+    };
+    scenario.expect("every entry is told", Duration::from_secs(30), all_told);
+    let on_the_bus = |events: &[Value]| {
+        let mut sequences: Vec<u64> = events.iter().filter_map(|event| event["detail"]["sequence"].as_u64()).collect();
+        sequences.sort_unstable();
+        sequences
+    };
+    let every: Vec<u64> = journal.iter().map(|entry| entry.sequence).collect();
+    let in_words = || {
+        let received = people.received().map_err(|failure| failure.0)?;
+        let subjects = received.iter().filter_map(|notice| notice["Subject"].as_str().map(str::to_owned));
+        let subjects: Vec<String> = subjects.collect();
+        if subjects.len() >= 2 { Ok((subjects, received)) } else { Err(format!("{subjects:?}")) }
+    };
+    let (mut subjects, notices) = scenario.expect("people are told", Duration::from_secs(30), in_words);
+    subjects.sort();
+    assert_eq!(subjects, ["Deployment began: told/api/dev #1", "Succeeded: told/api/dev #1"]);
+    let end = notices.iter().find(|notice| notice["Subject"] == "Succeeded: told/api/dev #1");
+    assert_eq!(end.and_then(|it| it.pointer("/MessageAttributes/verdict/Value")), Some(&json!("succeeded")), "{end:?}");
+
+    // The stream hands everything over once more, with another identity.
+    let record = |entry: &rollout::JournalEntry| {
+        let text = json!(entry).to_string();
+        let (pk, sk) = (format!("TARGET#{}", entry.target), format!("JOURNAL#{:020}", entry.sequence));
+        let keys = json!({"pk": {"S": pk}, "sk": {"S": sk}});
+        let mut event = fixture(include_str!("../../events/notifier.entry.json"));
+        let mut record = event["Records"][0].take();
+        record["dynamodb"]["Keys"] = keys.clone();
+        record["dynamodb"]["NewImage"] = keys;
+        record["dynamodb"]["NewImage"]["entry"] = json!({"S": text});
+        record
+    };
+    let again = json!({"Records": journal.iter().map(record).collect::<Vec<_>>()});
+    let answer = stack().invoke("notifier", &again).unwrap_or_else(|failure| fails(failure));
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    assert_eq!(on_the_bus(&programs.received().unwrap_or_else(|failure| fails(failure))), every);
+    assert_eq!(people.received().unwrap_or_else(|failure| fails(failure)).len(), 2);
 }

@@ -7,7 +7,10 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use engine::{Begin, Claim, Commit, Doorbell as _, LeaseId, Ledger as _, LedgerError, Registry as _, Ring};
+use engine::{
+    Begin, Claim, Claimed, Commit, Deliveries as _, DeliveryId, Doorbell as _, Hold, LeaseId, Ledger as _, LedgerError,
+    Registry as _, Ring,
+};
 use rollout::command::Instruction;
 use rollout::policy::{Policy, ServicePolicy, TagRule};
 use rollout::target::TargetState;
@@ -136,6 +139,7 @@ async fn what_only_dynamodb_can_get_wrong() {
     only_what_may_go_has_a_time_to_live(&stage).await;
     more_than_a_transaction_holds_is_refused_whole(&stage).await;
     a_policy_that_is_too_big_is_refused_with_its_size(&stage).await;
+    a_delivery_is_claimed_once_and_taken_over_from_the_dead(&stage).await;
     a_policy_that_cannot_be_read_is_mended_by_applying_again(&stage).await;
     a_slow_application_leaves_a_newer_ones_watches_alone(&stage).await;
 }
@@ -218,7 +222,7 @@ async fn more_than_a_transaction_holds_is_refused_whole(stage: &Stage) {
 
 fn empty_policy(application: &str) -> Policy {
     let application = Name::new(application).expect("a name");
-    Policy { application, services: BTreeMap::new(), environments: BTreeMap::new() }
+    Policy { application, services: BTreeMap::new(), environments: BTreeMap::new(), notifications: Vec::new() }
 }
 
 async fn a_policy_that_is_too_big_is_refused_with_its_size(stage: &Stage) {
@@ -463,4 +467,28 @@ async fn the_registry_lists_tagged_images_with_their_address() {
     let error =
         registry.images_since("shop/none", Timestamp::UNIX_EPOCH).await.expect_err("there is no such repository");
     assert!(error.starts_with("DescribeImages: RepositoryNotFoundException: "), "{error}");
+}
+
+async fn a_delivery_is_claimed_once_and_taken_over_from_the_dead(stage: &Stage) {
+    let ledger = &stage.ledger;
+    let delivery = |channel: &str| DeliveryId { target: target("told/api/prod"), sequence: 7, channel: channel.into() };
+    let hold = |by: &str, now: i64| Hold { by: lease(by), now: at(now), until: at(now + 90) };
+    let claim = async |channel: &str, by: &str, now: i64| {
+        ledger.claim(&delivery(channel), &hold(by, now)).await.expect("answered")
+    };
+    assert_eq!(claim("bus", "one", 0).await, Claimed::Ours);
+    assert_eq!(claim("bus", "one", 0).await, Claimed::Ours, "its answer was lost");
+    assert_eq!(claim("bus", "two", 89).await, Claimed::Elsewhere);
+    assert_eq!(claim("topic:a", "two", 0).await, Claimed::Ours, "another channel");
+    assert_eq!(claim("bus", "two", 90).await, Claimed::Ours, "the first is dead");
+    ledger.give_back(&delivery("bus"), &lease("one")).await.expect("it is another's, and stays");
+    assert_eq!(claim("bus", "three", 91).await, Claimed::Elsewhere);
+    ledger.give_back(&delivery("bus"), &lease("two")).await.expect("given back");
+    assert_eq!(claim("bus", "three", 91).await, Claimed::Ours);
+    ledger.done(&delivery("bus"), at(92)).await.expect("noted");
+    assert_eq!(claim("bus", "four", 1000).await, Claimed::Done);
+    let item = stage.item("NOTIFIED#told/api/prod", "00000000000000000007#bus").await.expect("it is there");
+    let ends = item["expires_at"].as_n().expect("a number");
+    assert_eq!(ends, &(at(92).as_second() + 15 * 24 * 3600).to_string(), "and taken away some day");
+    assert_eq!(claim("bus", "five", 16 * 24 * 3600).await, Claimed::Ours, "forgotten, though not taken away yet");
 }

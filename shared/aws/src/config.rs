@@ -32,6 +32,11 @@ pub const TABLE: &str = "SWITCHBACK_TABLE";
 /// The environment variable that holds the URL of the queue of wakes.
 pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
 
+/// The environment variable that names the event bus that the journal is put on.
+pub const EVENT_BUS: &str = "SWITCHBACK_EVENT_BUS";
+/// The environment variable that holds the URL of the dead-letter queue.
+pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
+
 /// A setting that the environment does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {variable} is not set: template.yaml sets it in the function's Environment")]
@@ -71,7 +76,11 @@ struct Shared {
     elb: OnceCell<aws_sdk_elasticloadbalancingv2::Client>,
     #[cfg(feature = "cloud")]
     lambda: OnceCell<aws_sdk_lambda::Client>,
-    #[cfg(feature = "doorbell")]
+    #[cfg(feature = "channels")]
+    eventbridge: OnceCell<aws_sdk_eventbridge::Client>,
+    #[cfg(feature = "channels")]
+    sns: OnceCell<aws_sdk_sns::Client>,
+    #[cfg(any(feature = "channels", feature = "doorbell"))]
     sqs: OnceCell<aws_sdk_sqs::Client>,
 }
 
@@ -142,8 +151,22 @@ impl Clients {
         self.shared.lambda.get_or_init(make).await
     }
 
+    /// EventBridge.
+    #[cfg(feature = "channels")]
+    pub async fn eventbridge(&self) -> &aws_sdk_eventbridge::Client {
+        let make = async || aws_sdk_eventbridge::Client::new(self.config().await);
+        self.shared.eventbridge.get_or_init(make).await
+    }
+
+    /// SNS.
+    #[cfg(feature = "channels")]
+    pub async fn sns(&self) -> &aws_sdk_sns::Client {
+        let make = async || aws_sdk_sns::Client::new(self.config().await);
+        self.shared.sns.get_or_init(make).await
+    }
+
     /// SQS.
-    #[cfg(feature = "doorbell")]
+    #[cfg(any(feature = "channels", feature = "doorbell"))]
     pub async fn sqs(&self) -> &aws_sdk_sqs::Client {
         let make = async || aws_sdk_sqs::Client::new(self.config().await);
         self.shared.sqs.get_or_init(make).await

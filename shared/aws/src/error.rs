@@ -32,7 +32,7 @@ pub enum Failure {
 }
 
 /// Codes that say "not now". Some services, and all emulators, send a few of them with a status below 500.
-/// From the SDK's own `aws_runtime::retries::classifiers`, and what ECS, ELBv2, Lambda and DynamoDB document on top.
+/// From the SDK's own `aws_runtime::retries::classifiers`, and what ECS, ELBv2, Lambda, DynamoDB and SNS document on top.
 const NOT_NOW: &[&str] = &[
     "BandwidthLimitExceeded",
     "ConcurrentUpdateException",
@@ -40,6 +40,8 @@ const NOT_NOW: &[&str] = &[
     "InternalFailure",
     "InternalServerError",
     "InternalServerException",
+    "KMSThrottling",
+    "KMSThrottlingException",
     "PriorRequestNotComplete",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
@@ -52,6 +54,7 @@ const NOT_NOW: &[&str] = &[
     "ServiceUnavailable",
     "ServiceUnavailableException",
     "SlowDown",
+    "Throttled",
     "ThrottledException",
     "Throttling",
     "ThrottlingException",
@@ -88,16 +91,26 @@ impl Failure {
             SdkError::ServiceError(service) => {
                 let code = service.err().code().unwrap_or_default();
                 let status = service.raw().status().as_u16();
-                if CONFLICT.contains(&code) {
-                    Self::Conflict { reason }
-                } else if NOT_NOW.contains(&code) || status >= 500 || status == 429 {
+                if !CONFLICT.contains(&code) && (status >= 500 || status == 429) {
                     Self::Unsure { reason }
                 } else {
-                    Self::Refused { reason }
+                    Self::by_code(code, reason)
                 }
             }
             // Time-outs, connections that broke, answers that cannot be read, and whatever kinds of error come later.
             _ => Self::Unsure { reason },
+        }
+    }
+
+    /// Classifies AWS's code by itself, where a call says of each of its parts what became of it.
+    #[must_use]
+    pub fn by_code(code: &str, reason: String) -> Self {
+        if CONFLICT.contains(&code) {
+            Self::Conflict { reason }
+        } else if NOT_NOW.contains(&code) {
+            Self::Unsure { reason }
+        } else {
+            Self::Refused { reason }
         }
     }
 

@@ -7,12 +7,15 @@
 //! |---|---|---|
 //! | [`config`] | | clients made on first use, time-outs, retries, settings from the environment |
 //! | [`error`] | | what an SDK's error means: unsure, refused or a conflict |
-//! | `ledger` | [`engine::Ledger`] | DynamoDB, one table |
+//! | `ledger` | [`engine::Ledger`], [`engine::Deliveries`] | DynamoDB, one table |
 //! | `doorbell` | [`engine::Doorbell`] | SQS |
 //! | `registry` | [`engine::Registry`] | ECR, read only |
 //! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
+//! | `channels` | [`engine::Channels`] | EventBridge, SNS, SQS for dead letters |
 //! | [`clock`] | [`engine::Clock`] | the machine's clock and random numbers |
 
+#[cfg(feature = "channels")]
+pub mod channels;
 pub mod clock;
 #[cfg(feature = "cloud")]
 pub mod cloud;

@@ -277,6 +277,100 @@ pub trait Doorbell: Sync {
     fn ring(&self, ring: &Ring, delay: Seconds) -> impl Future<Output = Result<(), String>> + Send;
 }
 
+/// One thing to be told to one channel: what a redelivery is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    /// Whose journal.
+    pub target: TargetId,
+    /// Which entry of it.
+    pub sequence: u64,
+    /// Where it goes: `bus`, `topic:…`.
+    pub channel: String,
+}
+
+/// A wish to be the one who tells.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// Who: unique for each try.
+    pub by: LeaseId,
+    /// When it was asked.
+    pub now: Timestamp,
+    /// From then on somebody else may take over.
+    pub until: Timestamp,
+}
+
+/// The answer to a [`Hold`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody else tells it until the hold is over.
+    Ours,
+    /// It was told.
+    Done,
+    /// Somebody else is at it, or died at it a short while ago.
+    Elsewhere,
+}
+
+/// What was told already.
+pub trait Deliveries: Sync {
+    /// Takes the delivery if it was never taken, or was taken and not finished by whoever's hold is over.
+    fn claim(&self, delivery: &DeliveryId, hold: &Hold) -> impl Future<Output = Result<Claimed, LedgerError>> + Send;
+    /// Notes that it was told. It is remembered for longer than anything is delivered again.
+    fn done(&self, delivery: &DeliveryId, now: Timestamp) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// Gives a delivery back that could not be told, so that the next try need not wait for the hold to end.
+    fn give_back(&self, delivery: &DeliveryId, by: &LeaseId) -> impl Future<Output = Result<(), LedgerError>> + Send;
+}
+
+/// Why something was not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Throttled, unreachable, or no answer: perhaps it was told, perhaps not. Worth another try.
+    #[error("{reason}")]
+    Unsure {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Denied, or no such topic: another try will get the same answer.
+    #[error("{reason}")]
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A journal entry for programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// When it happened.
+    pub at: Timestamp,
+    /// The entry, as JSON of the documented shape.
+    pub detail: String,
+}
+
+/// A journal entry for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// One line of ASCII.
+    pub subject: String,
+    /// The words.
+    pub text: String,
+    /// What receivers may filter by.
+    pub attributes: Vec<(&'static str, String)>,
+    /// Messages of one group keep their order, where the channel keeps any: 32 digits, the same for each target.
+    pub group: String,
+    /// The same for each repetition of the message: 32 digits.
+    pub once: String,
+}
+
+/// Where the journal is told: programs on a bus, people through topics.
+pub trait Channels: Sync {
+    /// Puts it on the bus.
+    fn announce(&self, announcement: &Announcement) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Publishes it to a topic, by ARN.
+    fn publish(&self, topic: &str, message: &Message) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Lays something aside that cannot be told, with the reason, where a person looks. The error is for people.
+    fn set_aside(&self, letter: &str) -> impl Future<Output = Result<(), String>> + Send;
+}
+
 /// The time, and identities that nobody else has.
 pub trait Clock: Sync {
     /// Now.

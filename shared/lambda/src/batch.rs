@@ -28,6 +28,8 @@ pub fn messages(event: Value) -> Result<Vec<Message>, Failure> {
 
 /// The reply that makes SQS send `failed` again and forget the others. The event source must be mapped with
 /// `FunctionResponseTypes: [ReportBatchItemFailures]`, or SQS forgets all of them.
+///
+/// A stream takes the same form, with sequence numbers: it begins again at the lowest of them.
 #[must_use]
 pub fn reply(failed: Vec<String>) -> SqsBatchResponse {
     let mut reply = SqsBatchResponse::default();

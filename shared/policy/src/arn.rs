@@ -129,6 +129,16 @@ pub(crate) fn function(text: &str) -> Result<Option<Arn<'_>>, String> {
         .ok_or_else(|| "expected the name or the ARN of a Lambda function".to_owned())
 }
 
+/// An SNS topic's ARN.
+pub(crate) fn topic(text: &str) -> Result<(), String> {
+    Arn::parse(text, "sns")
+        .filter(|arn| word(arn.resource.strip_suffix(".fifo").unwrap_or(arn.resource), 256))
+        .map(|_| ())
+        .ok_or_else(|| {
+            "expected the ARN of an SNS topic, such as `arn:aws:sns:eu-central-1:123456789012:deployments`".to_owned()
+        })
+}
+
 /// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).
 pub(crate) fn repository(text: &str) -> Result<(), String> {
     if text.contains(".dkr.ecr.") {

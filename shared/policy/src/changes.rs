@@ -3,7 +3,10 @@
 //! Both policies are written out in the file's notation, defaults included, and compared key by key: a change of a
 //! default that a target takes over is a change of that target.
 
-use rollout::policy::{HookAction, HookPoint, MissingData, Policy, ServicePolicy, TagRule, TargetPolicy, Trigger};
+use rollout::policy::{
+    Facts, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, ServicePolicy, TagRule, TargetPolicy,
+    Trigger,
+};
 use rollout::{Name, TargetId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,7 +19,7 @@ const LONGEST_VALUE: usize = 200;
 pub struct Change {
     /// Where in the file: `environments.prod.targets.api.strategy.bake`.
     pub path: String,
-    /// The target that it is a change of; none: of a service or an environment.
+    /// The target that it is a change of; none: of a service, an environment or a notification.
     pub target: Option<TargetId>,
     /// What stood there, in the file's notation; none: nothing, it is new.
     pub before: Option<String>,
@@ -93,7 +96,27 @@ pub fn notation(policy: &Policy) -> Value {
         };
         json!({"trigger": trigger, "targets": map(&environment.targets, target)})
     });
-    json!({"application": policy.application, "services": services, "environments": environments})
+    let mut value = json!({"application": policy.application, "services": services, "environments": environments});
+    if let (false, Some(entries)) = (policy.notifications.is_empty(), value.as_object_mut()) {
+        entries.insert("notifications".to_owned(), policy.notifications.iter().map(notification).collect());
+    }
+    value
+}
+
+fn notification(route: &NotificationPolicy) -> Value {
+    let facts = match route.facts {
+        Facts::Attention => "attention",
+        Facts::Verdicts => "verdicts",
+        Facts::All => "all",
+    };
+    let mut value = json!({"topic": route.topic, "facts": facts});
+    // An empty list is written by leaving it out.
+    for (key, names) in [("environments", &route.environments), ("services", &route.services)] {
+        if let (false, Some(entries)) = (names.is_empty(), value.as_object_mut()) {
+            entries.insert(key.to_owned(), json!(names));
+        }
+    }
+    value
 }
 
 fn map<T>(entries: &std::collections::BTreeMap<Name, T>, value: impl Fn(&T) -> Value) -> Value {

@@ -55,6 +55,37 @@ pub struct File {
     /// Where it runs. At least one.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 20))]
     pub environments: BTreeMap<NameText, Environment>,
+    /// Who is told of what. Default: nobody.
+    #[schemars(length(max = 20))]
+    pub notifications: Option<Vec<Notification>>,
+}
+
+/// An SNS topic, and what it is told of.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Notification {
+    /// ARN of the SNS topic; its name begins with the stack's TopicPrefix.
+    pub topic: TopicArn,
+    /// Only of these environments. Default: of all.
+    #[schemars(length(min = 1, max = 50))]
+    pub environments: Option<Vec<NameText>>,
+    /// Only of these services. Default: of all.
+    #[schemars(length(min = 1, max = 50))]
+    pub services: Option<Vec<NameText>>,
+    /// Only of these facts of the journal. Default: attention.
+    pub facts: Option<Facts>,
+}
+
+/// Which facts of the journal are told of.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Facts {
+    /// What is worth a person's attention: beginning, trouble, way back, end.
+    Attention,
+    /// How deployments ended.
+    Verdicts,
+    /// Every one.
+    All,
 }
 
 /// A service: where its images come from.
@@ -318,6 +349,11 @@ text_type!(
     /// The ARN of a listener rule or listener of an Application Load Balancer.
     RouteArn,
     json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener(-rule)?/app/"})
+);
+text_type!(
+    /// The ARN of an SNS topic.
+    TopicArn,
+    json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}([.]fifo)?$"})
 );
 text_type!(
     /// The name of an alarm, not its ARN.

@@ -14,12 +14,14 @@
 //! | `read` | application, services, environments |
 //! | `target` | one target: pair, strategy, alarms, deadlines |
 //! | `hooks` | a target's hooks |
+//! | `notify` | who is told of what |
 //! | `changes` | what applying one policy after another changes |
 
 mod arn;
 mod changes;
 pub mod file;
 mod hooks;
+mod notify;
 mod problem;
 mod read;
 pub mod tags;
@@ -51,6 +53,7 @@ pub(crate) const SHAPES: &[&walk::Shape] = &[
     &hooks::HOOKS,
     &hooks::HOOK,
     &hooks::TASK,
+    &notify::NOTIFICATION,
 ];
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The file's top: application, services, environments. Goes on after a problem, so that all of them are told at once.
 
+use crate::notify::{Known, notifications};
 use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
@@ -18,7 +19,7 @@ const MOST_ENVIRONMENTS: usize = 20;
 
 pub(crate) const FILE: Shape = Shape {
     name: "File",
-    keys: &["application", "services", "environments"],
+    keys: &["application", "services", "environments", "notifications"],
     required: &["application", "services", "environments"],
 };
 pub(crate) const SERVICE: Shape =
@@ -105,7 +106,24 @@ fn file(at: At<'_>, found: &mut Found) -> Option<Policy> {
         check_targets(&places, found);
         Some(environments)
     });
-    Some(Policy { application: application?, services: services?, environments: environments? })
+    let notifications = match fields.get("notifications") {
+        Some((at, path)) => {
+            let names = |of: Option<Vec<&Name>>| of.unwrap_or_default().into_iter().cloned().collect::<Vec<_>>();
+            let environments_known = names(environments.as_ref().map(|all| all.keys().collect()));
+            let known = Known {
+                services: services.is_some().then_some(named.as_slice()),
+                environments: environments.is_some().then_some(environments_known.as_slice()),
+            };
+            notifications(at, &path, known, found)
+        }
+        None => Some(Vec::new()),
+    };
+    Some(Policy {
+        application: application?,
+        services: services?,
+        environments: environments?,
+        notifications: notifications?,
+    })
 }
 
 /// An entry of a mapping from names of ours.

@@ -23,6 +23,14 @@ pub struct JournalEntry {
     pub fact: Fact,
 }
 
+impl JournalEntry {
+    /// The entry's identity: the same however often it is told of.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}#{}", self.target, self.sequence)
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
@@ -179,4 +187,71 @@ pub enum Fact {
         /// What, and what to do about it.
         what: String,
     },
+}
+
+impl Fact {
+    /// Its name, in snake case, as it is stored.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::CommandRefused { .. } => "command_refused",
+            Self::Queued { .. } => "queued",
+            Self::Superseded { .. } => "superseded",
+            Self::SidesSettled { .. } => "sides_settled",
+            Self::StageEntered { .. } => "stage_entered",
+            Self::TaskDefinitionReady { .. } => "task_definition_ready",
+            Self::WeightsDecided { .. } => "weights_decided",
+            Self::WeightsVerified { .. } => "weights_verified",
+            Self::AutoscalingBorrowed { .. } => "autoscaling_borrowed",
+            Self::AutoscalingReturned { .. } => "autoscaling_returned",
+            Self::CandidateHealthy { .. } => "candidate_healthy",
+            Self::HookStarted { .. } => "hook_started",
+            Self::HookSucceeded { .. } => "hook_succeeded",
+            Self::HookFailed { .. } => "hook_failed",
+            Self::Blocked { .. } => "blocked",
+            Self::Halted { .. } => "halted",
+            Self::Resumed => "resumed",
+            Self::EffectFailed { .. } => "effect_failed",
+            Self::RollbackStarted { .. } => "rollback_started",
+            Self::WayBackUnfit { .. } => "way_back_unfit",
+            Self::Ended { .. } => "ended",
+            Self::LeftBehind { .. } => "left_behind",
+        }
+    }
+
+    /// Whether it is worth a person's attention, who is not looking: beginning, trouble, way back, end.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        matches!(
+            self,
+            Self::Started { .. }
+                | Self::Blocked { .. }
+                | Self::Halted { .. }
+                | Self::Resumed
+                | Self::RollbackStarted { .. }
+                | Self::WayBackUnfit { .. }
+                | Self::Ended { .. }
+                | Self::LeftBehind { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_called_what_it_is_stored_as() {
+        let facts = [
+            Fact::Resumed,
+            Fact::Blocked { reason: "an alarm".to_owned() },
+            Fact::HookStarted { hook: "smoke".to_owned() },
+            Fact::Ended { verdict: Verdict::RolledBack, reason: String::new(), live: None },
+        ];
+        for fact in facts {
+            let stored = serde_json::to_value(&fact).expect("plain data");
+            assert_eq!(stored["fact"], fact.name());
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Reading and checking the file is the `policy` crate's work; here everything is already sound.
 //! This form is what the ledger stores, one version an `apply`.
 
+use crate::journal::Fact;
 use crate::names::{Name, TargetId};
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Policy {
     pub services: BTreeMap<Name, ServicePolicy>,
     /// Where it runs, and what starts a deployment there.
     pub environments: BTreeMap<Name, EnvironmentPolicy>,
+    /// Who is told of what. Policies that were stored before there was such a thing tell nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<NotificationPolicy>,
 }
 
 impl Policy {
@@ -79,6 +83,45 @@ pub enum Trigger {
     Push,
     /// Only a person or CI that asks for it.
     Manual,
+}
+
+/// One receiver of notifications, and what it is told of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationPolicy {
+    /// ARN of an SNS topic.
+    pub topic: String,
+    /// Only of these environments; empty: of all.
+    pub environments: Vec<Name>,
+    /// Only of these services; empty: of all.
+    pub services: Vec<Name>,
+    /// Only of these facts.
+    pub facts: Facts,
+}
+
+impl NotificationPolicy {
+    /// Whether this receiver is told of `fact` on `target`.
+    #[must_use]
+    pub fn wants(&self, target: &TargetId, fact: &Fact) -> bool {
+        let among = |names: &[Name], name: &Name| names.is_empty() || names.contains(name);
+        let told = match self.facts {
+            Facts::Attention => fact.wants_attention(),
+            Facts::Verdicts => matches!(fact, Fact::Ended { .. }),
+            Facts::All => true,
+        };
+        told && among(&self.environments, &target.environment) && among(&self.services, &target.service)
+    }
+}
+
+/// Which facts of the journal a receiver of notifications is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Facts {
+    /// Those worth a person's attention: beginning, trouble, way back, end. The default.
+    Attention,
+    /// How deployments ended.
+    Verdicts,
+    /// Every one.
+    All,
 }
 
 /// Everything that a deployment to one target needs to know. A running deployment keeps the one it started with.
@@ -236,4 +279,49 @@ pub struct Deadlines {
     pub retire: Seconds,
     /// Going back. Then: failed, and the journal says where traffic is.
     pub rollback: Seconds,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Verdict;
+
+    #[test]
+    fn a_policy_of_before_notifications_tells_nobody() {
+        let stored = r#"{"application":"shop","services":{},"environments":{}}"#;
+        let policy: Policy = serde_json::from_str(stored).expect("an old writer's policy is read");
+        assert_eq!(policy.notifications, []);
+        assert_eq!(serde_json::to_string(&policy).expect("plain data"), stored);
+    }
+
+    #[test]
+    fn a_receiver_is_told_of_what_it_asked_for() {
+        let name = |text: &str| Name::new(text).expect("a name");
+        let target = TargetId::parse("shop/api/prod").expect("a target");
+        let everywhere = NotificationPolicy {
+            topic: "arn:aws:sns:eu-central-1:111122223333:deployments".to_owned(),
+            environments: vec![],
+            services: vec![],
+            facts: Facts::Attention,
+        };
+        let ended = Fact::Ended { verdict: Verdict::Succeeded, reason: String::new(), live: None };
+        let hook = Fact::HookStarted { hook: "smoke".to_owned() };
+        let told = |route: &NotificationPolicy| [&ended, &Fact::Resumed, &hook].map(|fact| route.wants(&target, fact));
+        assert_eq!(told(&everywhere), [true, true, false]);
+        assert_eq!(told(&NotificationPolicy { facts: Facts::Verdicts, ..everywhere.clone() }), [true, false, false]);
+        assert_eq!(told(&NotificationPolicy { facts: Facts::All, ..everywhere.clone() }), [true; 3]);
+        let elsewhere = [
+            NotificationPolicy { environments: vec![name("dev")], facts: Facts::All, ..everywhere.clone() },
+            NotificationPolicy { services: vec![name("site")], facts: Facts::All, ..everywhere.clone() },
+        ];
+        for route in elsewhere {
+            assert_eq!(told(&route), [false; 3], "{route:?}");
+        }
+        let here = NotificationPolicy {
+            environments: vec![name("dev"), name("prod")],
+            services: vec![name("api")],
+            ..everywhere
+        };
+        assert_eq!(told(&here), [true, true, false]);
+    }
 }

@@ -12,6 +12,7 @@
 //! | [`plan`] | what a deployment would do |
 //! | [`policy_file`] | what is wrong with a policy file, and what it changes |
 //! | [`outcome`] | what became of what was asked |
+//! | [`notice`](notice()) | one journal entry as a message of its own |
 //! | [`when`] | times as people say them |
 //! | [`layout`], [`paint`] | width and colours |
 //! | [`page`] | the live page, and the data that it polls |
@@ -20,6 +21,7 @@ pub mod explain;
 pub mod history;
 pub mod journal;
 pub mod layout;
+mod notice;
 pub mod outcome;
 pub mod page;
 pub mod paint;
@@ -29,6 +31,7 @@ pub mod status;
 mod waiting;
 pub mod when;
 
+pub use notice::{Notice, notice};
 pub use paint::Paint;
 pub use waiting::waiting;
 pub use when::left;

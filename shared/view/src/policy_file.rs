@@ -22,7 +22,7 @@ pub struct Flaw<'a> {
 pub struct Difference<'a> {
     /// Where in the file.
     pub path: &'a str,
-    /// The target that it is of; empty: a service or an environment.
+    /// The target that it is of; empty: a service, an environment or a notification.
     pub target: &'a str,
     /// What stood there.
     pub before: Option<&'a str>,

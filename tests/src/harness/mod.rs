@@ -11,6 +11,7 @@
 //! | `bus` | the template's rules, asked on behalf of what AWS sends by itself |
 //! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
 //! | [`Operations`] | the operators' door |
+//! | [`Receiver`] | whoever is told of deployments |
 //! | [`scenario`] | one application in the shared world |
 
 pub mod aws;
@@ -20,12 +21,14 @@ mod emulators;
 pub mod lint;
 mod operations;
 pub mod packages;
+mod receiver;
 pub mod scenario;
 mod stack;
 mod tools;
 
 pub use emulators::{REGION, ministack, moto};
 pub use operations::Operations;
+pub use receiver::{Receiver, topic_arn};
 pub use stack::{Stack, digest_of, eventually, stack};
 pub use tools::{Tools, cache, tools, workspace};
 

@@ -28,6 +28,8 @@ pub struct Wishes {
     pub hooks: &'static str,
     /// `deadlines`
     pub deadlines: &'static str,
+    /// `notifications`
+    pub notifications: &'static str,
     /// Lowest and highest desired count of the stable side; none: no autoscaling.
     pub autoscaling: Option<(u32, u32)>,
 }
@@ -38,6 +40,7 @@ impl Default for Wishes {
             strategy: "{steps: [{traffic: 50%, hold: 1s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
             hooks: "{}",
             deadlines: "{preflight: 30s, register: 30s, healthy: 30s, shift: 30s, retire: 30s, rollback: 30s}",
+            notifications: "[]",
             autoscaling: None,
         }
     }
@@ -463,7 +466,7 @@ pub fn fixture(text: &str) -> Value {
 fn policy_text(application: &str, names: &PairNames, wishes: &Wishes) -> String {
     let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = names;
     let PairNames { blue_alarm, green_alarm, repository, .. } = names;
-    let Wishes { strategy, hooks, deadlines, .. } = wishes;
+    let Wishes { strategy, hooks, deadlines, notifications, .. } = wishes;
     let pager = pager(application);
     format!(
         "application: {application}
@@ -486,6 +489,7 @@ environments:
         alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: healthy}}, {pager}]
         hooks: {hooks}
         deadlines: {deadlines}
+notifications: {notifications}
 "
     )
 }

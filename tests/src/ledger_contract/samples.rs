@@ -152,5 +152,6 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
         application: name(application),
         services: BTreeMap::from([(name("api"), source)]),
         environments: BTreeMap::from([(name("production"), production)]),
+        notifications: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rollout", &[]),
     ("policy", &["rollout"]),
     ("view", &["rollout"]),
-    ("engine", &["rollout", "policy"]),
+    ("engine", &["rollout", "policy", "view"]),
     ("simulation", &["rollout", "policy", "engine"]),
     ("aws", &["rollout", "policy", "engine"]),
     ("lambda", &["engine", "rollout"]),
@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signal-received", &["rollout", "engine", "aws", "lambda"]),
     ("rollout-driver", &["rollout", "engine", "aws", "lambda"]),
     ("operations", &["rollout", "engine", "aws", "lambda"]),
+    ("notifier", &["rollout", "engine", "aws", "lambda"]),
     ("sweeper", &["rollout", "engine", "aws", "lambda"]),
 ];
 
@@ -29,6 +30,7 @@ const PORTS: &[(&str, &[&str])] = &[
     ("signal-received", &["doorbell", "ledger"]),
     ("rollout-driver", &["cloud", "doorbell", "ledger"]),
     ("operations", &["cloud", "doorbell", "ledger"]),
+    ("notifier", &["channels", "ledger"]),
     ("sweeper", &["doorbell", "ledger", "registry"]),
 ];
 

@@ -51,6 +51,16 @@ pub(super) fn journal(sequence: u64) -> String {
     format!("JOURNAL#{sequence:020}")
 }
 
+/// Partition of what of a target's journal was told.
+pub(super) fn notified(target: &TargetId) -> String {
+    format!("NOTIFIED#{target}")
+}
+
+/// One entry told to one channel.
+pub(super) fn delivery(sequence: u64, channel: &str) -> String {
+    format!("{sequence:020}#{channel}")
+}
+
 /// Partition of a service's releases.
 pub(super) fn releases(application: &Name, service: &Name) -> String {
     format!("RELEASE#{application}/{service}")

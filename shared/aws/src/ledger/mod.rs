@@ -11,6 +11,7 @@
 //! | command that was seen | `TARGET#app/svc/env` | `COMMAND#`*id* | `expires_at`: 30 days after it was asked | `put_command` |
 //! | deployment | `TARGET#app/svc/env` | `DEPLOYMENT#`*number* | `deployment` | commit |
 //! | journal entry | `TARGET#app/svc/env` | `JOURNAL#`*sequence* | `entry` | commit; never written over |
+//! | entry that is told | `NOTIFIED#app/svc/env` | *sequence*`#`*channel* | `expires_at`; while it is under way: `claimed_by`, `claimed_until`; then `done_at` | deliveries |
 //! | release | `RELEASE#app/svc` | `DIGEST#sha256:…` | `release` | `put_release` |
 //! | release by age | `RELEASE#app/svc` | `PUSHED#`*pushed at*`#sha256:…` | `release` | `put_release` |
 //! | policy in force | `POLICY#app` | `CURRENT` | `applied`, `version` | apply |
@@ -29,6 +30,7 @@
 //! **Lost answers.** The SDK repeats a call whose answer was lost. A transaction is repeated under one token, so that
 //! it is never written, or refused, twice; [`begin`](engine::Ledger::begin) takes its own lease for free.
 
+mod deliveries;
 mod held;
 mod intake;
 mod item;
@@ -38,7 +40,9 @@ mod questions;
 mod table;
 
 use crate::config::{Clients, MissingSetting, TABLE, setting};
-use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Watch};
+use engine::{
+    Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Watch,
+};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
@@ -147,5 +151,19 @@ impl Ledger for DynamoLedger {
 
     async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
         questions::release_by_id(&self.table, id).await
+    }
+}
+
+impl Deliveries for DynamoLedger {
+    async fn claim(&self, delivery: &DeliveryId, hold: &Hold) -> Result<Claimed, LedgerError> {
+        deliveries::claim(&self.table, delivery, hold).await
+    }
+
+    async fn done(&self, delivery: &DeliveryId, now: Timestamp) -> Result<(), LedgerError> {
+        deliveries::done(&self.table, delivery, now).await
+    }
+
+    async fn give_back(&self, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
+        deliveries::give_back(&self.table, delivery, by).await
     }
 }

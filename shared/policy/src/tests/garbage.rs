@@ -13,7 +13,7 @@ fn what_is_no_file_of_ours_is_said_clearly() {
     assert_eq!(said(""), empty);
     assert_eq!(said("# nothing\n"), empty);
     assert!(said("- a\n- b\n").starts_with(
-        "1:1: expected a mapping with `application`, `services`, `environments` (`key: value`), found a list"
+        "1:1: expected a mapping with `application`, `services`, `environments`, `notifications` (`key: value`), found a list"
     ));
     assert!(said("PK\u{3}\u{4}").starts_with("1:3: there is a control character (U+0003) here"));
     assert!(said("application: shop\nservices: \u{0}").starts_with("2:11: there is a control character (U+0000)"));

@@ -312,6 +312,7 @@ pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPol
         application: target.application.clone(),
         services: BTreeMap::from([(target.service.clone(), service)]),
         environments: BTreeMap::from([(target.environment.clone(), environment)]),
+        notifications: Vec::new(),
     }
 }
 
