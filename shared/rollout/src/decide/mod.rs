@@ -3,7 +3,7 @@
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
 //! [`commands`] what was asked · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
 //! [`hooks`] what may say no on the way · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
-//! [`absorb`] what the effects' outcomes change.
+//! [`absorb()`] what the effects' outcomes change.
 
 mod absorb;
 mod back;
