@@ -491,8 +491,13 @@ fn baking(
     }
     let want = capacity(deployment, Percent::ALL);
     if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
-        return waiting;
+        // Its time is over and it is not verified: whoever takes its place need not wait for the deadline.
+        return match deployment.superseded_by.clone() {
+            Some(by_tag) => turn_back(pass, deployment, Cause::Superseded { by_tag }),
+            None => waiting,
+        };
     }
+    deployment.superseded_by = None;
     let until = deployment.policy.strategy.keep_warm.after(pass.now);
     pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
 }
@@ -501,7 +506,7 @@ fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     if let Some(cause) = collapsed(deployment, snapshot) {
         return turn_back(pass, deployment, cause);
     }
-    if pass.now < until && pass.state.queued.is_none() {
+    if pass.now < until && pass.state.queued.is_empty() {
         return pass.wait(WaitingOn::Warm { until }, WARM_POLL, until);
     }
     let drained = deployment.policy.strategy.drain.after(pass.now);
