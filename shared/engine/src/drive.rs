@@ -196,13 +196,12 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
 
     /// The policy as it stands, where something may start.
     async fn policy(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
-        let may_start = !commands.is_empty() || (self.state.running.is_none() && self.state.queued.is_some());
+        let may_start = !commands.is_empty() || (self.state.running.is_none() && !self.state.queued.is_empty());
         if !may_start {
             return Ok(None);
         }
         let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
-        let version = applied.version;
-        Ok(applied.policy.target(self.target).map(|policy| AppliedTarget { version, policy: policy.clone() }))
+        Ok(applied.policy.applied(self.target, applied.version))
     }
 
     /// Writes the decision. The state that stands after it is what effects are performed on.

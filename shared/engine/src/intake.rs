@@ -6,8 +6,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | `push` | [`image_pushed`]: an image becomes a release, and a release a command for every environment that wants it |
-//! | `signal` | [`signal`]: something outside changed; whoever watches it is woken, and told nothing |
-//! | `sweep` | [`sweep`]: overdue targets are woken, pushes whose event was lost are found |
+//! | `signal` | [`signal()`]: something outside changed; whoever watches it is woken, and told nothing |
+//! | `sweep` | [`sweep()`]: overdue targets are woken, pushes whose event was lost are found |
 
 mod push;
 mod signal;

@@ -72,10 +72,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// The policy of a target, or a refusal that names the targets there are.
     async fn applied_target(&self, target: &TargetId) -> Result<AppliedTarget, Refusal> {
         let applied = self.applied(&target.application).await?;
-        match applied.policy.target(target) {
-            Some(policy) => Ok(AppliedTarget { version: applied.version, policy: policy.clone() }),
-            None => Err(unknown_target(target, &applied)),
-        }
+        applied.policy.applied(target, applied.version).ok_or_else(|| unknown_target(target, &applied))
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `run` | [`run`]: the runtime's loop on one thread, each call in a span of its own |
+//! | `run` | [`run()`]: the runtime's loop on one thread, each call in a span of its own |
 //! | `logging` | one JSON object a line: time, level, message, dotted fields |
 //! | `failure` | [`Failure`]: an error whose type name is stable, for alarms, retries and people |
 //! | `event` | [`read`]: JSON into types, with the path of what does not fit |

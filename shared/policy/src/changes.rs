@@ -94,7 +94,8 @@ pub fn notation(policy: &Policy) -> Value {
             Trigger::Push => "push",
             Trigger::Manual => "manual",
         };
-        json!({"trigger": trigger, "targets": map(&environment.targets, target)})
+        // The file's words are the stored ones.
+        json!({"trigger": trigger, "concurrency": environment.concurrency, "targets": map(&environment.targets, target)})
     });
     let mut value = json!({"application": policy.application, "services": services, "environments": environments});
     if let (false, Some(entries)) = (policy.notifications.is_empty(), value.as_object_mut()) {

@@ -122,6 +122,8 @@ pub struct Tags {
 pub struct Environment {
     /// What starts a deployment here. Default: manual.
     pub trigger: Option<Trigger>,
+    /// What happens to a release that comes while another one is deployed to the same target. Default: queue-newest.
+    pub concurrency: Option<Concurrency>,
     /// What holds for every target here that does not say otherwise, key by key.
     pub defaults: Option<Defaults>,
     /// The services that run here, by their names under `services`. At least one.
@@ -137,6 +139,21 @@ pub enum Trigger {
     Push,
     /// Only a person or CI that asks for it.
     Manual,
+}
+
+/// What happens to a release that comes while another one is deployed to the same target. Whatever it says, a deployment whose
+/// bake is over is finished, and a rollback is.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Concurrency {
+    /// It waits; what waited before gives way to it.
+    QueueNewest,
+    /// It waits, behind all that wait already: at most 20, beyond that the oldest gives way.
+    QueueAll,
+    /// The running deployment turns back for it; what waited before gives way to it.
+    CancelRunning,
+    /// It is refused.
+    Reject,
 }
 
 /// What holds for every target of an environment that does not say otherwise. Inside `strategy`, `hooks` and `deadlines` each

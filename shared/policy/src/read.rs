@@ -5,7 +5,7 @@ use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
 use crate::{arn, tags, tree};
-use rollout::policy::{EnvironmentPolicy, Policy, ServicePolicy, TagRule, Trigger};
+use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, ServicePolicy, TagRule, Trigger};
 use rollout::{Name, TargetPolicy};
 use std::collections::BTreeMap;
 
@@ -26,9 +26,17 @@ pub(crate) const SERVICE: Shape =
     Shape { name: "Service", keys: &["repository", "tags", "paused"], required: &["repository"] };
 pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver"], required: &[] };
 pub(crate) const ENVIRONMENT: Shape =
-    Shape { name: "Environment", keys: &["trigger", "defaults", "targets"], required: &["targets"] };
+    Shape { name: "Environment", keys: &["trigger", "concurrency", "defaults", "targets"], required: &["targets"] };
 pub(crate) const DEFAULTS: Shape =
     Shape { name: "Defaults", keys: &["strategy", "alarms", "hooks", "deadlines"], required: &[] };
+
+/// The words for what happens to a release that comes while another one is deployed.
+pub(crate) const CONCURRENCY: [(&str, Concurrency); 4] = [
+    ("queue-newest", Concurrency::QueueNewest),
+    ("queue-all", Concurrency::QueueAll),
+    ("cancel-running", Concurrency::CancelRunning),
+    ("reject", Concurrency::Reject),
+];
 
 /// Reads the text of a `switchback.yaml`.
 ///
@@ -229,6 +237,10 @@ fn environment(
         Some((at, path)) => walk::choice(at, &path, &[("push", Trigger::Push), ("manual", Trigger::Manual)], found),
         None => Some(Trigger::Manual),
     };
+    let concurrency = match fields.get("concurrency") {
+        Some((at, path)) => walk::choice(at, &path, &CONCURRENCY, found),
+        None => Some(Concurrency::default()),
+    };
     let defaults = match fields.get("defaults") {
         Some((at, path)) => match Fields::new(at, &path, &DEFAULTS, found) {
             Some(fields) => wishes(&fields, found),
@@ -248,7 +260,7 @@ fn environment(
         }
         Some(targets)
     });
-    Some(EnvironmentPolicy { trigger: trigger?, targets: targets? })
+    Some(EnvironmentPolicy { trigger: trigger?, concurrency: concurrency?, targets: targets? })
 }
 
 fn known_service(name: &Name, services: &[Name], mark: Mark, path: &str, found: &mut Found) {

@@ -41,7 +41,7 @@ pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
 pub use look::{Look, look};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, TargetId};
-pub use policy::{EcsPair, Policy, TargetPolicy};
+pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
 pub use release::{Provenance, Release};
 pub use snapshot::{Reading, Snapshot};
 pub use stage::{Cause, Stage, Verdict, WayBack};

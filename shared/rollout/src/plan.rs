@@ -5,7 +5,7 @@
 //! it says.
 
 use crate::command::Command;
-use crate::decide::{Inbox, decide};
+use crate::decide::{Decision, Inbox, decide};
 use crate::journal::{Fact, JournalEntry};
 use crate::look::{Look, look};
 use crate::names::{Slot, TargetId};
@@ -122,13 +122,16 @@ pub fn rehearse<'a>(
     let (outlook, blockers) = if let Some(reason) = refusal(&decision.journal) {
         (Outlook::Refused, vec![reason])
     } else if let Some(running) = &state.running {
-        let reason = format!(
-            "deployment #{} ({}, {}) is running: this one would wait for its end",
-            running.number,
-            running.release.tag,
-            running.stage.name()
-        );
-        (Outlook::Queued, vec![reason])
+        let turns_back = decision.state.running.as_ref().is_some_and(|running| running.superseded_by.is_some());
+        let then = if turns_back {
+            "it would turn back, and this one start after it"
+        } else {
+            "this one would wait for its end"
+        };
+        let (number, tag, stage) = (running.number, &running.release.tag, running.stage.name());
+        let mut reasons = vec![format!("deployment #{number} ({tag}, {stage}) is running: {then}")];
+        reasons.extend(queue(&decision, &release));
+        (Outlook::Queued, reasons)
     } else {
         (Outlook::Starts, vec![])
     };
@@ -140,6 +143,21 @@ fn refusal(journal: &[JournalEntry]) -> Option<String> {
         Fact::CommandRefused { reason, .. } => Some(reason.clone()),
         _ => None,
     })
+}
+
+/// What becomes of the others that wait.
+fn queue(decision: &Decision, release: &ReleaseRef) -> Vec<String> {
+    let mut told: Vec<String> = decision
+        .journal
+        .iter()
+        .filter_map(|entry| match &entry.fact {
+            Fact::Superseded { tag, .. } => Some(format!("{tag} waits already, and would give way to this one")),
+            _ => None,
+        })
+        .collect();
+    let before = decision.state.queued.iter().filter(|queued| queued.release.id != release.id);
+    told.extend(before.map(|queued| format!("{} waits already, and would start before this one", queued.release.tag)));
+    told
 }
 
 impl Rehearsal<'_> {

@@ -5,6 +5,7 @@
 
 use crate::journal::Fact;
 use crate::names::{Name, TargetId};
+use crate::target::AppliedTarget;
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +42,14 @@ impl Policy {
         }
         self.environments.get(&id.environment)?.targets.get(&id.service)
     }
+
+    /// The same with what holds in its environment, as `version` of the policy; none: there is no such target.
+    #[must_use]
+    pub fn applied(&self, id: &TargetId, version: u64) -> Option<AppliedTarget> {
+        let policy = self.target(id)?.clone();
+        let concurrency = self.environments.get(&id.environment)?.concurrency;
+        Some(AppliedTarget { version, concurrency, policy })
+    }
 }
 
 /// Where a service's images come from.
@@ -71,6 +80,9 @@ pub enum TagRule {
 pub struct EnvironmentPolicy {
     /// What starts a deployment here.
     pub trigger: Trigger,
+    /// What happens to a release that comes while another one is deployed.
+    #[serde(default)]
+    pub concurrency: Concurrency,
     /// The services that run here.
     pub targets: BTreeMap<Name, TargetPolicy>,
 }
@@ -122,6 +134,22 @@ pub enum Facts {
     Verdicts,
     /// Every one.
     All,
+}
+
+/// What happens to a release that is asked for while another one is deployed to the same target. Whatever it says, a
+/// deployment whose bake is over is finished, and a rollback is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Concurrency {
+    /// It waits; what waited before gives way to it.
+    #[default]
+    QueueNewest,
+    /// It waits, behind all that wait already.
+    QueueAll,
+    /// The running deployment turns back for it; what waited before gives way to it.
+    CancelRunning,
+    /// It is refused.
+    Reject,
 }
 
 /// Everything that a deployment to one target needs to know. A running deployment keeps the one it started with.

@@ -56,7 +56,7 @@ pub enum Stage {
     },
     /// Verified; the old side stays up, and the alarms are still watched.
     KeepingWarm {
-        /// When the old side is retired; a newer release that waits ends it early.
+        /// When the old side is retired; a release that waits ends it early.
         until: Timestamp,
     },
     /// Taking the old side down.
@@ -209,6 +209,11 @@ pub enum Cause {
     },
     /// Somebody put all traffic back on the stable side by hand.
     ByHand,
+    /// A newer release takes its place, as its environment has it.
+    Superseded {
+        /// The tag of the newer one.
+        by_tag: String,
+    },
 }
 
 /// How a deployment ended.
@@ -221,7 +226,7 @@ pub enum Verdict {
     RolledBack,
     /// A person said no.
     Rejected,
-    /// A newer release took its place before it started.
+    /// A newer release took its place, before it was verified.
     Superseded,
     /// A person ended it.
     Cancelled,
@@ -246,6 +251,7 @@ impl Cause {
             Self::Aborted { actor, reason } => format!("aborted by {actor}{}", because(reason)),
             Self::Asked { actor, reason } => format!("rollback asked for by {actor}{}", because(reason)),
             Self::ByHand => "somebody put all traffic back on the stable side by hand".to_owned(),
+            Self::Superseded { by_tag } => format!("{by_tag} takes its place"),
         }
     }
 
@@ -254,6 +260,7 @@ impl Cause {
     pub fn verdict(&self, traffic_moved: bool) -> Verdict {
         match self {
             Self::Aborted { .. } => Verdict::Cancelled,
+            Self::Superseded { .. } => Verdict::Superseded,
             _ if traffic_moved => Verdict::RolledBack,
             Self::Asked { .. } | Self::ByHand => Verdict::Cancelled,
             _ => Verdict::Failed,

@@ -3,15 +3,21 @@
 use crate::command::{CommandId, Overrides};
 use crate::effect::Effect;
 use crate::names::{Actor, ReleaseId, Slot, TargetId};
-use crate::policy::TargetPolicy;
+use crate::policy::{Concurrency, TargetPolicy};
 use crate::snapshot::{Autoscaling, Weights};
 use crate::stage::{RetirePhase, RollbackPhase, ShiftPhase, Stage, Verdict, WayBack};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The format of a stored [`TargetState`]. A reader refuses a higher one instead of guessing.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
+
+/// The most releases that wait for one target. One more, and the oldest that was never stable here gives way.
+pub const MOST_QUEUED: usize = 20;
 
 /// All that is remembered of one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +39,9 @@ pub struct TargetState {
     pub unsettled: bool,
     /// The one deployment that runs.
     pub running: Option<Deployment>,
-    /// The release that waits for it to end.
-    pub queued: Option<Queued>,
+    /// The releases that wait for it to end, in the order in which they start; at most [`MOST_QUEUED`].
+    #[serde(default, deserialize_with = "queue")]
+    pub queued: Vec<Queued>,
     /// Why it waits, as of the last decision.
     pub explanation: Explanation,
     /// When a wake is due that has been rung for.
@@ -54,11 +61,43 @@ impl TargetState {
             previous: None,
             unsettled: false,
             running: None,
-            queued: None,
+            queued: Vec::new(),
             explanation: Explanation::default(),
             wake_at: None,
         }
     }
+
+    /// Whether this release was baked here, and carries the traffic or did so last.
+    #[must_use]
+    pub fn verified(&self, release: &ReleaseId) -> bool {
+        let sides = [&self.stable, &self.previous].into_iter().flatten();
+        sides.filter_map(|side| side.release.as_ref()).any(|known| &known.id == release)
+    }
+}
+
+/// Reads the queue; in format 1 it was one release or none.
+fn queue<'de, D: Deserializer<'de>>(stored: D) -> Result<Vec<Queued>, D::Error> {
+    struct Queue;
+    impl<'de> Visitor<'de> for Queue {
+        type Value = Vec<Queued>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("the releases that wait, one of them, or null")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, one: A) -> Result<Self::Value, A::Error> {
+            Ok(vec![Queued::deserialize(MapAccessDeserializer::new(one))?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, all: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(all))
+        }
+    }
+    stored.deserialize_any(Queue)
 }
 
 /// The side that carries all traffic while nothing runs.
@@ -107,6 +146,9 @@ pub struct Queued {
 pub struct AppliedTarget {
     /// Version of the application's policy, from 1.
     pub version: u64,
+    /// What happens to a release that comes while another one is deployed.
+    #[serde(default)]
+    pub concurrency: Concurrency,
     /// The target's part of it.
     pub policy: TargetPolicy,
 }
@@ -158,6 +200,10 @@ pub struct Deployment {
     /// When a rule that somebody else had edited was last seen put back: the balancer's nodes learn of that, too.
     #[serde(default)]
     pub resumed_at: Option<Timestamp>,
+    /// Tag of the newer release that takes its place: it turns back as soon as nothing speaks against that, unless it
+    /// is verified before.
+    #[serde(default)]
+    pub superseded_by: Option<String>,
     /// What preflight last found against starting, so that it is journalled once.
     pub blocked: Option<String>,
     /// The last effect that did not work, until it does.
@@ -470,6 +516,12 @@ impl Stage {
             | Self::LettingGo { deadline, .. } => *deadline,
             Self::KeepingWarm { until } => *until,
         }
+    }
+
+    /// Whether the candidate has been baked: it is finished, whatever is asked for meanwhile.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        matches!(self, Self::KeepingWarm { .. } | Self::Retiring { .. })
     }
 
     /// Whether going back is what it does, and its weights are back already.

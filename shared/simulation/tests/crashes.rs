@@ -35,7 +35,7 @@ fn simulation(seed: u64, behaviour: &ImageBehaviour, faults: Faults) -> Simulati
 fn in_order(simulation: &Simulation) -> Result<(), String> {
     let names = simulation.names().clone();
     let state = simulation.state().ok_or("nothing is remembered")?;
-    if state.running.is_some() || state.queued.is_some() {
+    if state.running.is_some() || !state.queued.is_empty() {
         return Err("something still runs or waits".to_owned());
     }
     for (index, entry) in simulation.journal().iter().enumerate() {

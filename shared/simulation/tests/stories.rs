@@ -1,7 +1,7 @@
 //! Deployments from push to verdict in virtual time: the real decision and drive loop over the world.
 
 use rollout::journal::Fact;
-use rollout::policy::{Hook, HookAction, HookPoint, TargetPolicy};
+use rollout::policy::{Concurrency, Hook, HookAction, HookPoint, TargetPolicy};
 use rollout::snapshot::Weights;
 use rollout::stage::Verdict;
 use rollout::{Instruction, Name, Overrides, Seconds, Slot};
@@ -278,6 +278,53 @@ fn a_second_push_waits_for_the_first_and_then_goes_on() {
     assert!(has(&simulation, superseded), "\n{story}");
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(3), "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+}
+
+/// The policy is applied once more, with this rule.
+fn with_concurrency(simulation: &Simulation, rule: Concurrency) {
+    let application = &simulation.target().application;
+    let mut store = simulation.ledger().store();
+    let mut policy = store.policy(application).expect("a policy is applied").policy;
+    for environment in policy.environments.values_mut() {
+        environment.concurrency = rule;
+    }
+    store.apply(&policy, "version 2", simulation.now(), "somebody");
+}
+
+#[test]
+fn a_second_push_takes_the_place_of_the_first_without_a_lost_request() {
+    let mut simulation = simulation(&scene());
+    with_concurrency(&simulation, Concurrency::CancelRunning);
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (50, 50)));
+    simulation.push(2, Started::Event);
+    ends(&mut simulation, 2 * HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
+    let story = simulation.story();
+    let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
+    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(2), "\n{story}");
+    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+}
+
+#[test]
+fn pushes_in_a_row_are_deployed_one_after_the_other_where_all_are_to_be() {
+    let mut simulation = simulation(&scene());
+    with_concurrency(&simulation, Concurrency::QueueAll);
+    for number in 1..=3 {
+        simulation.push(number, Started::Event);
+        simulation.run_for(20);
+    }
+    ends(&mut simulation, 3 * HOUR, &[Verdict::Succeeded; 3]);
+    let story = simulation.story();
+    let started: Vec<String> = simulation
+        .journal()
+        .into_iter()
+        .filter_map(|entry| match entry.fact {
+            Fact::Started { tag, .. } => Some(tag),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(started, ["v1", "v2", "v3"], "\n{story}");
     assert_eq!(lost(&simulation), 0.0, "\n{story}");
 }
 

@@ -45,6 +45,9 @@ pub fn explain(
                 say(&format!("{effect} did not work {times} times in a row, {again}: {reason}"));
             }
             say(&way_back(state, running));
+            if let Some(by_tag) = running.superseded_by.as_ref().filter(|_| running.halted.is_some()) {
+                say(&format!("{by_tag} takes its place: it turns back once the rule is as it was."));
+            }
         }
         None if state.unsettled => {
             say(
@@ -52,16 +55,18 @@ pub fn explain(
                  has put all of it back, or until the rules are put in order by hand.",
             );
         }
-        None if state.queued.is_none() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
+        None if state.queued.is_empty() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
         None => {}
     }
     if let Some((weights, seen)) = weights(state) {
         let seen = if seen { "seen live" } else { "written, not seen live yet" };
         say(&format!("Traffic: {}, {seen}.", split(weights)));
     }
-    if let Some(queued) = &state.queued {
-        let asked = ago(queued.at, now);
-        say(&format!("{} was asked for {asked}, and starts when this deployment has ended.", queued.release.tag));
+    let mut before = "this deployment".to_owned();
+    for queued in &state.queued {
+        let (tag, asked) = (&queued.release.tag, ago(queued.at, now));
+        say(&format!("{tag} was asked for {asked}, and starts when {before} has ended."));
+        before = format!("the one of {tag}");
     }
     if !commands.is_empty() {
         let oldest = commands.iter().map(|command| command.at).min().unwrap_or(now);

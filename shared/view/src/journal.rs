@@ -2,7 +2,7 @@
 
 use rollout::journal::Fact;
 use rollout::snapshot::Weights;
-use rollout::stage::Verdict;
+use rollout::stage::{Cause, Verdict};
 use serde::Serialize;
 
 /// How a line is meant to be taken; a colour or a mark where it is shown.
@@ -72,7 +72,10 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
         Fact::EffectFailed { effect, reason } => {
             (Tone::Warning, format!("{effect} did not work, and is tried again: {reason}"))
         }
-        Fact::RollbackStarted { cause } => (Tone::Bad, format!("Switching back: {}", cause.sentence())),
+        Fact::RollbackStarted { cause } => {
+            let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
+            (tone, format!("Switching back: {}", cause.sentence()))
+        }
         Fact::WayBackUnfit { reason } => (Tone::Bad, format!("The way back waits: {reason}")),
         Fact::Ended { verdict, reason, live } => {
             let tone = if *verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };

@@ -22,8 +22,8 @@ pub struct Row {
     pub stable: String,
     /// Number, tag and stage of the running deployment, and since when it is there.
     pub running: Option<(u64, String, String, Timestamp)>,
-    /// Tag of the release that waits for its end.
-    pub queued: Option<String>,
+    /// Tags of the releases that wait for its end, in the order in which they start.
+    pub queued: Vec<String>,
     /// What starts a deployment.
     pub trigger: Trigger,
 }
@@ -40,7 +40,11 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
             let stable = if row.stable.is_empty() { "-" } else { &row.stable };
             let running = match (&row.running, row.trigger) {
                 (Some((number, tag, stage, since)), _) => {
-                    let queued = row.queued.as_ref().map_or_else(String::new, |tag| format!("; then {tag}"));
+                    let queued = match row.queued.as_slice() {
+                        [] => String::new(),
+                        [next] => format!("; then {next}"),
+                        [next, rest @ ..] => format!("; then {next} and {} more", rest.len()),
+                    };
                     format!(
                         "#{number} {tag}: {} ({}){queued}",
                         stage_words(stage),
@@ -115,9 +119,10 @@ pub fn target(
             None => {}
         }
     }
-    if let Some(queued) = &state.queued {
+    for (place, queued) in state.queued.iter().enumerate() {
         let by = who(&queued.actor.to_string());
-        line("queued", &format!("{}, asked for {} by {by}", queued.release.tag, ago(queued.at, now)));
+        let name = if place == 0 { "queued" } else { "" };
+        line(name, &format!("{}, asked for {} by {by}", queued.release.tag, ago(queued.at, now)));
     }
     for command in commands {
         let by = who(&command.actor.to_string());

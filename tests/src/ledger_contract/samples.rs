@@ -3,8 +3,8 @@
 use engine::{Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Loaded};
 use rollout::command::Instruction;
 use rollout::policy::{
-    AlarmPolicy, Deadlines, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy, TagRule,
-    TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy,
+    TagRule, TargetPolicy, Trigger,
 };
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
@@ -147,7 +147,11 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
         tags: TagRule::Glob("v*".to_owned()),
         paused: false,
     };
-    let production = EnvironmentPolicy { trigger: Trigger::Push, targets: BTreeMap::from([(name("api"), rules)]) };
+    let production = EnvironmentPolicy {
+        trigger: Trigger::Push,
+        concurrency: Concurrency::QueueAll,
+        targets: BTreeMap::from([(name("api"), rules)]),
+    };
     Policy {
         application: name(application),
         services: BTreeMap::from([(name("api"), source)]),

@@ -147,14 +147,14 @@ mod tests {
         let mut state = TargetState::new(target());
         state.last_deployment = 7;
         state.last_entry = u64::MAX;
-        state.queued = Some(Queued {
+        state.queued = vec![Queued {
             release: rollout::target::ReleaseRef { id, image: "registry/api@sha256:…".into(), tag: "v2".into() },
             actor: Actor::Push { repository: "shop/api".into() },
             reason: "a \"quoted\" reason\nof two lines: ✓".into(),
             overrides: Overrides { firing_alarms: ["5xx".to_owned()].into() },
             command: rollout::CommandId("push:1".into()),
             at: at(5),
-        });
+        }];
         state.wake_at = Some(at(1_763_000_000));
         state
     }
@@ -198,7 +198,7 @@ mod tests {
         let reason = reason_of(loaded(&item, &target()));
         assert_eq!(
             reason,
-            "TARGET#shop/api/production STATE: it has format 2, written by a newer version; this one reads up to 1"
+            "TARGET#shop/api/production STATE: it has format 3, written by a newer version; this one reads up to 2"
         );
     }
 

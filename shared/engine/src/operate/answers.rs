@@ -139,8 +139,8 @@ pub struct TargetSummary {
     pub stable: Option<String>,
     /// The running deployment.
     pub running: Option<RunningSummary>,
-    /// Tag of the release that waits for its end.
-    pub queued: Option<String>,
+    /// Tags of the releases that wait for its end, in the order in which they start.
+    pub queued: Vec<String>,
 }
 
 /// A running deployment in a list.

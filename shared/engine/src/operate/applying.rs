@@ -118,13 +118,12 @@ fn at_hand(target: &TargetId, wanted: Option<&Policy>, applied: Option<&Applied>
         (None, Some(applied)) => (standing, &applied.policy),
         (None, None) => return Err(Refusal::new(404, "unknown_application", "no policy is applied")),
     };
-    match policy.target(target) {
-        Some(policy) => Ok(AppliedTarget { version, policy: policy.clone() }),
-        None => Err(Refusal::unknown(
+    policy.applied(target, version).ok_or_else(|| {
+        Refusal::unknown(
             "unknown_target",
             format!("the policy has no target `{target}`"),
             policy.targets().map(|(id, _)| id.to_string()),
             "name one of those, or add it to switchback.yaml",
-        )),
-    }
+        )
+    })
 }

@@ -72,7 +72,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
                 let message = format!("deployment #{wanted} of {target} is over: nothing was ended");
                 return Err(Refusal::new(409, "not_running", message));
             }
-            (None, _) if state.queued.is_none() && self.ledger.commands(target).await?.is_empty() => {
+            (None, _) if state.queued.is_empty() && self.ledger.commands(target).await?.is_empty() => {
                 let message = format!("nothing is running on {target}: nothing was ended");
                 return Err(Refusal::new(409, "not_running", message));
             }

@@ -130,6 +130,6 @@ fn summary(applied: &Applied, target: TargetId, state: Option<TargetState>) -> T
         policy_version: applied.version,
         stable: state.stable.and_then(|stable| stable.release).map(|release| release.tag),
         running,
-        queued: state.queued.map(|queued| queued.release.tag),
+        queued: state.queued.into_iter().map(|queued| queued.release.tag).collect(),
     }
 }

@@ -1,5 +1,5 @@
 use crate::parse;
-use rollout::policy::{HookAction, HookPoint, MissingData, TagRule, Trigger};
+use rollout::policy::{Concurrency, HookAction, HookPoint, MissingData, TagRule, Trigger};
 use rollout::{Percent, Seconds, TargetId};
 
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
@@ -48,6 +48,8 @@ fn the_example_says_everything_and_is_sound() {
     );
     let triggers: Vec<_> = policy.environments.values().map(|environment| environment.trigger).collect();
     assert_eq!(triggers, [Trigger::Push, Trigger::Manual]);
+    let concurrency: Vec<_> = policy.environments.values().map(|environment| environment.concurrency).collect();
+    assert_eq!(concurrency, [Concurrency::CancelRunning, Concurrency::QueueAll]);
 
     let prod = policy.target(&TargetId::parse("shop/api/prod").expect("a target")).expect("in the file");
     assert_eq!(prod.pair.rules.len(), 2);
@@ -100,6 +102,20 @@ fn what_is_not_named_has_a_default() {
     assert_eq!((target.strategy.bake.0, target.strategy.keep_warm.0, target.strategy.drain.0), (600, 600, 30));
     assert_eq!(target.strategy.green_capacity, Percent::ALL);
     assert_eq!(target.deadlines.healthy, Seconds(900));
+    assert_eq!(policy.applied(&id, 1).expect("in the file").concurrency, Concurrency::QueueNewest);
+}
+
+#[test]
+fn every_word_for_what_happens_to_a_newer_release_is_read_as_it_is_stored() {
+    for rule in ["queue-newest", "queue-all", "cancel-running", "reject"] {
+        let text = one_target("").replace("  dev:\n", &format!("  dev:\n    concurrency: {rule}\n"));
+        let policy = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        let environment = policy.environments.values().next().expect("one");
+        assert_eq!(serde_json::json!(environment.concurrency), serde_json::json!(rule));
+    }
+    let text = one_target("").replace("  dev:\n", "  dev:\n    concurrency: queue-oldest\n");
+    let told = said(&text);
+    assert!(told.starts_with("5:18: environments.dev.concurrency: expected one of `queue-newest`"), "{told}");
 }
 
 #[test]

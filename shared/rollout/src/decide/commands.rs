@@ -3,6 +3,7 @@
 use super::Inbox;
 use super::back;
 use super::pass::Pass;
+use super::queue;
 use crate::command::{Command, Instruction};
 use crate::journal::Fact;
 use crate::names::Actor;
@@ -25,7 +26,7 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
                     command: command.id.clone(),
                     at: command.at,
                 };
-                enqueue(pass, inbox, queued);
+                queue::enqueue(pass, inbox, queued);
             }
             Instruction::Abort { deployment } => abort(pass, command, *deployment),
             Instruction::Rollback => rollback(pass, inbox, command),
@@ -35,50 +36,8 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
     }
 }
 
-fn refuse(pass: &mut Pass, command: &str, reason: impl Into<String>) {
+pub(super) fn refuse(pass: &mut Pass, command: &str, reason: impl Into<String>) {
     pass.note(None, Fact::CommandRefused { command: command.to_owned(), reason: reason.into() });
-}
-
-/// The newest asked-for release waits; the one that waited before gives way. A running deployment's candidate is
-/// never changed.
-fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
-    let digest = &wanted.release.id.digest;
-    if inbox.policy.is_none() {
-        return refuse(pass, "deploy", "no applied policy names this target: apply a switchback.yaml that does");
-    }
-    if pass.state.queued.as_ref().is_some_and(|queued| &queued.release.id.digest == digest) {
-        return refuse(pass, "deploy", format!("{} is already waiting to be deployed", wanted.release.tag));
-    }
-    match &pass.state.running {
-        Some(running)
-            if &running.release.id.digest == digest
-                && !matches!(running.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. }) =>
-        {
-            let number = running.number;
-            return refuse(pass, "deploy", format!("deployment #{number} is already bringing {}", wanted.release.tag));
-        }
-        None => {
-            let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-            if !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
-                return refuse(pass, "deploy", format!("{} is the stable release already", wanted.release.tag));
-            }
-        }
-        Some(_) => {}
-    }
-    if let Some(older) = pass.state.queued.take() {
-        pass.note(
-            None,
-            Fact::Superseded {
-                digest: older.release.id.digest.to_string(),
-                tag: older.release.tag,
-                by_tag: wanted.release.tag.clone(),
-            },
-        );
-    }
-    if pass.state.running.is_some() {
-        pass.note(None, Fact::Queued { digest: digest.to_string(), tag: wanted.release.tag.clone() });
-    }
-    pass.state.queued = Some(wanted);
 }
 
 /// Ends the running deployment, if it can still be ended.
@@ -146,18 +105,9 @@ fn end_by_hand(pass: &mut Pass, running: &mut Deployment, command: &str, cause: 
 
 /// Starts what waits, if nothing runs.
 pub(super) fn start_queued(pass: &mut Pass, inbox: &Inbox<'_>) {
-    if pass.state.running.is_some() {
-        return;
+    if let Some((order, applied)) = queue::next(pass, inbox) {
+        start(pass, order, Purpose::Deploy, None, applied);
     }
-    let Some(order) = pass.state.queued.take() else { return };
-    let Some(applied) = inbox.policy else {
-        return refuse(pass, "deploy", "no applied policy names this target any more");
-    };
-    let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    if !pass.state.unsettled && stable.is_some_and(|stable| stable.id.digest == order.release.id.digest) {
-        return refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
-    }
-    start(pass, order, Purpose::Deploy, None, applied);
 }
 
 fn start(
@@ -190,6 +140,7 @@ fn start(
         hooks: BTreeMap::new(),
         halted: None,
         resumed_at: None,
+        superseded_by: None,
         blocked: None,
         trouble: None,
         pending: Vec::new(),

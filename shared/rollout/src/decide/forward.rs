@@ -54,7 +54,7 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
     }
     let (sides, stable_reading) = match blockers(deployment, snapshot) {
         Ok(found) => found,
-        Err(reason) => return blocked(pass, deployment, snapshot, reason, deadline),
+        Err(against) => return blocked(pass, deployment, snapshot, against, deadline),
     };
     let stable = sides.stable;
     let live = Weights::share(stable, Percent::ALL);
@@ -88,56 +88,72 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
     pass.enter(deployment, Stage::Registering { deadline: until }, deployment.release.tag.clone())
 }
 
+/// What stands in the record for all that preflight could not read.
+const UNREAD: &str = "something could not be read";
+
+/// What speaks against starting.
+enum Against {
+    /// Something that was seen.
+    Seen(String),
+    /// Something could not be read. Under throttling it is another thing at every look: the journal tells it once.
+    Unread(String),
+}
+
 /// What speaks against starting, or which side is which.
-fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Sides, &'a SideReading), String> {
+fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Sides, &'a SideReading), Against> {
     for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
         let arn = gates::short_rule(arn);
         match rule {
-            Reading::Unknown(reason) => return Err(format!("{arn} could not be read: {reason}")),
+            Reading::Unknown(reason) => return Err(Against::Unread(format!("{arn} could not be read: {reason}"))),
             Reading::Known(rule) if !rule_is_sound(rule) => {
-                return Err(format!(
+                return Err(Against::Seen(format!(
                     "{arn} does not forward to the two sides alone: it has them{}",
                     gates::strangers(rule)
-                ));
+                )));
             }
             Reading::Known(rule) if rule.weights.only().is_none() => {
-                return Err(format!(
+                return Err(Against::Seen(format!(
                     "{arn} has blue {} / green {}: which side is stable cannot be told; give one side all the weight, or \
                      ask for a rollback",
                     rule.weights.blue, rule.weights.green
-                ));
+                )));
             }
             Reading::Known(_) => {}
         }
     }
-    let stable = live_side(snapshot).ok_or("the rules do not agree on which side has the traffic")?;
+    let stable = live_side(snapshot)
+        .ok_or_else(|| Against::Seen("the rules do not agree on which side has the traffic".to_owned()))?;
     for slot in [stable, stable.other()] {
         if let Reading::Unknown(reason) = snapshot.side(slot) {
-            return Err(format!("{slot} could not be read: {reason}"));
+            return Err(Against::Unread(format!("{slot} could not be read: {reason}")));
         }
     }
-    let Reading::Known(side) = snapshot.side(stable) else { return Err(format!("{stable} could not be read")) };
+    let Reading::Known(side) = snapshot.side(stable) else {
+        return Err(Against::Unread(format!("{stable} could not be read")));
+    };
     if side.targets.healthy == 0 {
-        return Err(format!("{stable} is live and has no healthy target: there would be no way back"));
+        return Err(Against::Seen(format!("{stable} is live and has no healthy target: there would be no way back")));
     }
     if let Some(Reading::Unknown(reason)) = &snapshot.test_rule {
-        return Err(format!("the test rule could not be read: {reason}"));
+        return Err(Against::Unread(format!("the test rule could not be read: {reason}")));
     }
     match &snapshot.alarms {
         Reading::Unknown(reason) if !deployment.policy.alarms.is_empty() => {
-            return Err(format!("the alarms could not be read: {reason}"));
+            return Err(Against::Unread(format!("the alarms could not be read: {reason}")));
         }
         Reading::Known(readings) => {
             let absent = |name: &&str| matches!(readings.get(*name), None | Some(AlarmReading::Absent));
             let names = deployment.policy.alarms.iter().map(|alarm| alarm.name.as_str());
             if let Some(name) = names.clone().find(absent) {
-                return Err(format!("there is no alarm {name}: create it, or take it out of the policy"));
+                return Err(Against::Seen(format!(
+                    "there is no alarm {name}: create it, or take it out of the policy"
+                )));
             }
         }
         Reading::Unknown(_) => {}
     }
     if let Alarms::Firing { name, reason } = gates::alarms(deployment, snapshot) {
-        return Err(format!("alarm {name} is firing already: {reason}"));
+        return Err(Against::Seen(format!("alarm {name} is firing already: {reason}")));
     }
     let sides = Sides {
         stable,
@@ -151,16 +167,20 @@ fn blocked(
     pass: &mut Pass,
     deployment: &mut Deployment,
     snapshot: &Snapshot,
-    reason: String,
+    against: Against,
     deadline: Timestamp,
 ) -> Flow {
+    let (reason, told) = match against {
+        Against::Seen(reason) => (reason.clone(), reason),
+        Against::Unread(reason) => (reason, UNREAD.to_owned()),
+    };
     if pass.now >= deadline {
         let why = format!("it could not start within {}: {reason}", deployment.policy.deadlines.preflight);
         return pass.end(deployment, Verdict::Failed, why, Some(snapshot));
     }
-    if deployment.blocked.as_ref() != Some(&reason) {
+    if deployment.blocked.as_ref() != Some(&told) {
         pass.note(Some(deployment.number), Fact::Blocked { reason: reason.clone() });
-        deployment.blocked = Some(reason.clone());
+        deployment.blocked = Some(told);
     }
     pass.wait(WaitingOn::Preflight { reason, deadline }, PREFLIGHT_POLL, deadline)
 }
@@ -168,7 +188,7 @@ fn blocked(
 /// Both sides carry traffic because the last deployment could not finish: all of it goes to what the ledger knows.
 fn repair(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
     let Some(stable) = pass.state.stable.clone() else {
-        return blocked(pass, deployment, snapshot, "no stable side is on record".to_owned(), deadline);
+        return blocked(pass, deployment, snapshot, Against::Seen("no stable side is on record".to_owned()), deadline);
     };
     let count = match snapshot.side(stable.slot) {
         Reading::Known(side) => side.desired.max(side.running).max(1),
@@ -177,7 +197,7 @@ fn repair(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, dea
                 pass,
                 deployment,
                 snapshot,
-                format!("{} could not be read: {reason}", stable.slot),
+                Against::Unread(format!("{} could not be read: {reason}", stable.slot)),
                 deadline,
             );
         }
@@ -471,8 +491,13 @@ fn baking(
     }
     let want = capacity(deployment, Percent::ALL);
     if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
-        return waiting;
+        // Its time is over and it is not verified: whoever takes its place need not wait for the deadline.
+        return match deployment.superseded_by.clone() {
+            Some(by_tag) => turn_back(pass, deployment, Cause::Superseded { by_tag }),
+            None => waiting,
+        };
     }
+    deployment.superseded_by = None;
     let until = deployment.policy.strategy.keep_warm.after(pass.now);
     pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
 }
@@ -481,7 +506,7 @@ fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     if let Some(cause) = collapsed(deployment, snapshot) {
         return turn_back(pass, deployment, cause);
     }
-    if pass.now < until && pass.state.queued.is_none() {
+    if pass.now < until && pass.state.queued.is_empty() {
         return pass.wait(WaitingOn::Warm { until }, WARM_POLL, until);
     }
     let drained = deployment.policy.strategy.drain.after(pass.now);

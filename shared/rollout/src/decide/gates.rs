@@ -2,6 +2,7 @@
 
 use super::back;
 use super::pass::{Flow, Pass, live_side};
+use super::queue;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::MissingData;
@@ -21,16 +22,16 @@ const MOST_FAILED_STARTS: usize = 2;
 /// A task that cannot be placed for this long will not be; capacity providers add a host within it or not at all.
 const PLACEMENT_PATIENCE: Seconds = Seconds(60);
 
-/// What is checked whatever the stage is: a foreign edit halts, a firing alarm turns back.
+/// What is checked whatever the stage is: a foreign edit halts, a firing alarm turns back, and so does a newer release
+/// that takes the place of this one.
 pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
     if let Some(alarms) = snapshot.alarms.known() {
         // An override is for the alarm that fired at the start: once it was OK, it is judged like any other.
         deployment.overrides.firing_alarms.retain(|name| !matches!(alarms.get(name), Some(AlarmReading::Ok)));
     }
     match &deployment.stage {
-        Stage::Preflight { .. }
-        | Stage::LettingGo { .. }
-        | Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => return Flow::Onward,
+        Stage::Preflight { .. } => return queue::give_way(pass, deployment),
+        Stage::LettingGo { .. } | Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => return Flow::Onward,
         _ => {}
     }
     if let Flow::Wait = foreign_edit(pass, deployment, snapshot) {
@@ -43,8 +44,9 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
     }
     if let Alarms::Firing { name, reason } = alarms(deployment, snapshot) {
         back::begin(pass, deployment, Cause::Alarm { name, reason });
+        return Flow::Onward;
     }
-    Flow::Onward
+    queue::give_way(pass, deployment)
 }
 
 /// Halts while a rule is not as this deployment left it.

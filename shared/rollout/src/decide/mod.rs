@@ -1,9 +1,9 @@
 //! The next stage, effects, reasons and time to look again: one synchronous, total function.
 //!
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
-//! [`commands`] what was asked · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
+//! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
 //! [`hooks`] what may say no on the way · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
-//! [`absorb`] what the effects' outcomes change.
+//! [`absorb()`] what the effects' outcomes change.
 
 mod absorb;
 mod back;
@@ -12,6 +12,7 @@ mod forward;
 mod gates;
 mod hooks;
 mod pass;
+mod queue;
 
 pub use absorb::absorb;
 

@@ -7,7 +7,7 @@ use crate::journal::{Fact, JournalEntry};
 use crate::names::{Actor, Slot};
 use crate::snapshot::Snapshot;
 use crate::stage::{Stage, Verdict};
-use crate::target::{Deployment, DeploymentRecord, Explanation, StableSide, TargetState, WaitingOn};
+use crate::target::{Deployment, DeploymentRecord, Explanation, FORMAT, StableSide, TargetState, WaitingOn};
 use crate::time::Seconds;
 use jiff::Timestamp;
 
@@ -45,7 +45,7 @@ pub(super) struct Pass {
 impl Pass {
     pub(super) fn new(state: &TargetState, now: Timestamp) -> Self {
         Self {
-            state: state.clone(),
+            state: TargetState { format: FORMAT, ..state.clone() },
             now,
             actor: Actor::Switchback,
             journal: Vec::new(),
@@ -148,7 +148,7 @@ impl Pass {
         }
         self.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
         self.record(deployment.record(Some((verdict, reason, self.now)), &self.state.target));
-        if self.state.queued.is_some() {
+        if !self.state.queued.is_empty() {
             self.look_again();
         }
         Flow::Ended

@@ -4,7 +4,11 @@ use super::scene::{Scene, ask, deploy};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rollout::snapshot::{AlarmReading, TargetHealth};
-use rollout::{Effect, Instruction, Next, Reading, SignedDuration, Stage};
+use rollout::target::{MOST_QUEUED, Purpose, WeightsRecord};
+use rollout::{
+    AppliedTarget, Cause, Concurrency, Decision, Effect, Fact, Instruction, Next, Reading, SignedDuration, Snapshot,
+    Stage, TargetState, Verdict,
+};
 
 /// Something that happens between two decisions.
 #[derive(Debug, Clone)]
@@ -21,6 +25,16 @@ enum Event {
     Heal,
     Blind(u8),
     See,
+    Rule(Concurrency),
+}
+
+fn rule() -> impl Strategy<Value = Concurrency> {
+    prop::sample::select(vec![
+        Concurrency::QueueNewest,
+        Concurrency::QueueAll,
+        Concurrency::CancelRunning,
+        Concurrency::Reject,
+    ])
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -37,6 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Heal),
         1 => (0u8..4).prop_map(Event::Blind),
         2 => Just(Event::See),
+        1 => rule().prop_map(Event::Rule),
     ]
 }
 
@@ -46,8 +61,9 @@ proptest! {
         rng_seed: RngSeed::Fixed(20_261_122), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_decision_breaks_a_promise(events in proptest::collection::vec(event(), 1..80)) {
+    fn no_decision_breaks_a_promise(rule in rule(), events in proptest::collection::vec(event(), 1..80)) {
         let mut scene = Scene::new();
+        scene.applied.concurrency = rule;
         let mut request = 0;
         for event in events {
             let mut commands = vec![];
@@ -63,6 +79,7 @@ proptest! {
                     commands.push(ask(what, &request.to_string()));
                 }
                 Event::Edit(blue, green) => scene.edit_rule(blue, green),
+                Event::Rule(rule) => scene.applied.concurrency = rule,
                 Event::Sick(sick) => scene.sick_candidates = sick,
                 Event::Stuck(stuck) => scene.rules_are_stuck = stuck,
                 Event::Kill(green) => {
@@ -171,7 +188,52 @@ fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCas
         let is_back = matches!(new.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. });
         prop_assert!(!was_back || is_back, "a rollback was rolled back");
     }
+    superseding(&before, &decision, &seen, &scene.applied)?;
     scene.decide(commands);
+    Ok(())
+}
+
+/// Nothing verified is dropped, nothing that goes back is, and nothing disappears without a word.
+fn superseding(
+    before: &TargetState,
+    decision: &Decision,
+    seen: &Snapshot,
+    applied: &AppliedTarget,
+) -> Result<(), TestCaseError> {
+    let after = &decision.state;
+    prop_assert!(after.queued.len() <= MOST_QUEUED);
+    if before.running.is_none() && before.queued.is_empty() && applied.concurrency != Concurrency::QueueAll {
+        prop_assert!(after.queued.len() <= 1, "only one waits: {:?}", after.queued);
+    }
+    for queued in &before.queued {
+        let digest = queued.release.id.digest.to_string();
+        let waits = after.queued.contains(queued);
+        let told = decision.journal.iter().any(|entry| match &entry.fact {
+            Fact::Started { digest: told, .. } | Fact::Superseded { digest: told, .. } => told == &digest,
+            Fact::CommandRefused { reason, .. } => reason.contains(&queued.release.tag),
+            _ => false,
+        });
+        prop_assert!(waits || told, "{} disappeared from the queue", queued.release.tag);
+    }
+    let turned = decision.journal.iter().any(|entry| {
+        matches!(
+            &entry.fact,
+            Fact::RollbackStarted { cause: Cause::Superseded { .. } }
+                | Fact::Ended { verdict: Verdict::Superseded, .. }
+        )
+    });
+    let Some(old) = before.running.as_ref().filter(|_| turned) else { return Ok(()) };
+    prop_assert!(!old.stage.is_verified(), "what was verified was dropped");
+    prop_assert_eq!(old.purpose, Purpose::Deploy, "a way back was given up for a newer release");
+    if !matches!(old.stage, Stage::RollingBack { .. }) {
+        prop_assert!(!after.queued.is_empty() || after.last_deployment > before.last_deployment, "for nobody");
+        for rule in seen.rules.iter().filter_map(Reading::known) {
+            let left = |record: WeightsRecord| {
+                rule.weights.same_split(record.decided) || !record.verified && rule.weights.same_split(record.before)
+            };
+            prop_assert!(old.weights.is_none_or(left), "over another's hand");
+        }
+    }
     Ok(())
 }
 

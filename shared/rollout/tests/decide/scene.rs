@@ -3,9 +3,9 @@
 use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, Step, Strategy};
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
 use rollout::{
-    Actor, AppliedTarget, Command, EcsPair, Effect, Fact, ImageDigest, Instruction, JournalEntry, Name, Next, Outcome,
-    Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId, TargetPolicy, TargetState, Timestamp,
-    Verdict, absorb, decide,
+    Actor, AppliedTarget, Command, Concurrency, EcsPair, Effect, Fact, ImageDigest, Instruction, JournalEntry, Name,
+    Next, Outcome, Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId, TargetPolicy,
+    TargetState, Timestamp, Verdict, absorb, decide,
 };
 use std::collections::BTreeMap;
 
@@ -123,7 +123,7 @@ impl Scene {
                 alarms: Reading::Known(alarms),
                 hook_tasks: BTreeMap::new(),
             },
-            applied: AppliedTarget { version: 7, policy },
+            applied: AppliedTarget { version: 7, concurrency: Concurrency::default(), policy },
             journal: vec![],
             effects: vec![],
             sick_candidates: false,

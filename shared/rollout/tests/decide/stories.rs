@@ -185,6 +185,25 @@ fn after_letting_go_a_person_can_ask_for_everything_back_on_the_stable_side() {
 }
 
 #[test]
+fn what_cannot_be_read_blocks_the_start_and_is_told_once() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    for _ in 0..3 {
+        scene.rules_are_hidden = true;
+        scene.turn();
+        scene.rules_are_hidden = false;
+        let alarms = std::mem::replace(&mut scene.snapshot.alarms, Reading::Unknown("throttled".to_owned()));
+        scene.turn();
+        scene.snapshot.alarms = alarms;
+    }
+    let blocked = scene.journal.iter().filter(|entry| matches!(entry.fact, Fact::Blocked { .. }));
+    assert_eq!(blocked.count(), 1, "{:#?}", scene.journal);
+    assert!(scene.effects.is_empty(), "nothing was touched: {:?}", scene.effects);
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+}
+
+#[test]
 fn split_weights_block_the_start() {
     let mut scene = Scene::new();
     scene.edit_rule(50, 50);

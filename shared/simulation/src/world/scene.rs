@@ -7,8 +7,8 @@ use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, Service
 use super::scaling::RegisterScalableTarget;
 use super::{Answer, Settings, World};
 use rollout::policy::{
-    AlarmPolicy, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy,
-    TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
+    Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{ImageDigest, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use serde_json::json;
@@ -306,8 +306,11 @@ impl Built {
 pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPolicy) -> Policy {
     let service =
         ServicePolicy { repository: repository.to_owned(), tags: TagRule::Glob("v*".to_owned()), paused: false };
-    let environment =
-        EnvironmentPolicy { trigger: Trigger::Push, targets: BTreeMap::from([(target.service.clone(), policy)]) };
+    let environment = EnvironmentPolicy {
+        trigger: Trigger::Push,
+        concurrency: Concurrency::default(),
+        targets: BTreeMap::from([(target.service.clone(), policy)]),
+    };
     Policy {
         application: target.application.clone(),
         services: BTreeMap::from([(target.service.clone(), service)]),

@@ -139,7 +139,7 @@ impl Pursuit<'_> {
                 None => Err(Failure::Unexpected(format!("deployment #{number} of {target} is in no history"))),
             };
         }
-        if status.state.queued.as_ref().is_some_and(|queued| queued.command == self.asked.command) {
+        if status.state.queued.iter().any(|queued| queued.command == self.asked.command) {
             return Ok(None);
         }
         let end = self.superseded().or_else(|| self.refusal(true).map(End::Refused));

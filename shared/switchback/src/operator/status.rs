@@ -135,7 +135,7 @@ async fn watch_one(
                 }
             }
             let state = &answer.state;
-            let rests = state.running.is_none() && state.queued.is_none() && answer.commands.is_empty();
+            let rests = state.running.is_none() && state.queued.is_empty() && answer.commands.is_empty();
             if arguments.until_rest && rests {
                 return Ok(());
             }

@@ -64,6 +64,11 @@ fn releases_queue_and_give_way() {
 }
 
 #[test]
+fn an_environment_says_what_a_newer_release_does() {
+    play("concurrency");
+}
+
+#[test]
 fn a_policy_file_is_checked_and_applied() {
     play("policy-file");
 }

@@ -1,0 +1,137 @@
+//! Who waits for the running deployment to end, who gives way, and whom it turns back for: the environment's rule.
+//!
+//! What is verified is never dropped: a deployment whose bake is over is finished, and so is one that goes back.
+
+use super::Inbox;
+use super::back;
+use super::commands::refuse;
+use super::pass::{Flow, Pass};
+use crate::journal::Fact;
+use crate::policy::Concurrency;
+use crate::stage::{Cause, Stage};
+use crate::target::{AppliedTarget, Deployment, MOST_QUEUED, Purpose, Queued};
+
+/// Takes in a release that is asked for. A running deployment's candidate is never changed.
+pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
+    let digest = &wanted.release.id.digest;
+    let tag = &wanted.release.tag;
+    let Some(applied) = inbox.policy else {
+        return refuse(pass, "deploy", "no applied policy names this target: apply a switchback.yaml that does");
+    };
+    if pass.state.queued.iter().any(|queued| &queued.release.id.digest == digest) {
+        return refuse(pass, "deploy", format!("{tag} is already waiting to be deployed"));
+    }
+    match &mut pass.state.running {
+        Some(running) if &running.release.id.digest == digest && !goes_back(running) => {
+            let number = running.number;
+            if running.superseded_by.take().is_some() {
+                // It was to turn back for another one, and is the newest that is asked for again.
+                all_give_way(pass, tag);
+            }
+            return refuse(pass, "deploy", format!("deployment #{number} is already bringing {tag}"));
+        }
+        None if pass.state.queued.is_empty() => {
+            let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
+            if !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
+                return refuse(pass, "deploy", format!("{tag} is the stable release already"));
+            }
+        }
+        _ => {}
+    }
+    match applied.concurrency {
+        Concurrency::QueueNewest => all_give_way(pass, tag),
+        Concurrency::QueueAll => make_room(pass, tag),
+        Concurrency::CancelRunning => {
+            all_give_way(pass, tag);
+            if let Some(running) = &mut pass.state.running
+                && may_turn_back_for_another(running)
+            {
+                running.superseded_by = Some(tag.clone());
+            }
+        }
+        Concurrency::Reject => {
+            if let Some(reason) = taken(pass) {
+                return refuse(pass, "deploy", reason);
+            }
+        }
+    }
+    if pass.state.running.is_some() || !pass.state.queued.is_empty() {
+        pass.note(None, Fact::Queued { digest: digest.to_string(), tag: tag.clone() });
+    }
+    pass.state.queued.push(wanted);
+}
+
+fn goes_back(running: &Deployment) -> bool {
+    matches!(running.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. })
+}
+
+/// A rollback and a repair never do, nor does what is verified.
+fn may_turn_back_for_another(running: &Deployment) -> bool {
+    running.purpose == Purpose::Deploy && !running.stage.is_verified() && !goes_back(running)
+}
+
+/// Why the target takes no other release now, where it takes one at a time.
+fn taken(pass: &Pass) -> Option<String> {
+    let who = match (&pass.state.running, pass.state.queued.first()) {
+        (Some(running), _) => {
+            format!("deployment #{} ({}, {}) is running", running.number, running.release.tag, running.stage.name())
+        }
+        (None, Some(next)) => format!("{} is about to be deployed", next.release.tag),
+        (None, None) => return None,
+    };
+    let environment = &pass.state.target.environment;
+    Some(format!("{who}, and {environment} takes no other release until it is over (concurrency: reject)"))
+}
+
+fn all_give_way(pass: &mut Pass, by_tag: &str) {
+    for older in std::mem::take(&mut pass.state.queued) {
+        gave_way(pass, older, by_tag);
+    }
+}
+
+/// The queue is bounded: the oldest gives way, but not one that was stable here before.
+fn make_room(pass: &mut Pass, by_tag: &str) {
+    while pass.state.queued.len() >= MOST_QUEUED {
+        let unverified = |queued: &Queued| !pass.state.verified(&queued.release.id);
+        let oldest = pass.state.queued.iter().position(unverified).unwrap_or(0);
+        let older = pass.state.queued.remove(oldest);
+        gave_way(pass, older, by_tag);
+    }
+}
+
+fn gave_way(pass: &mut Pass, older: Queued, by_tag: &str) {
+    let digest = older.release.id.digest.to_string();
+    pass.note(None, Fact::Superseded { digest, tag: older.release.tag, by_tag: by_tag.to_owned() });
+}
+
+/// The deployment turns back if a newer release takes its place. Asked for where nobody else holds a rule and no alarm
+/// fires: those are told as what they are.
+pub(super) fn give_way(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
+    let Some(by_tag) = deployment.superseded_by.clone() else { return Flow::Onward };
+    // A bake that is over is judged first: what turns out to be verified stays.
+    let baked = matches!(deployment.stage, Stage::Baking { until, .. } if pass.now >= until);
+    if baked || !may_turn_back_for_another(deployment) {
+        return Flow::Onward;
+    }
+    match back::begin(pass, deployment, Cause::Superseded { by_tag }) {
+        back::Begun::Over => Flow::Ended,
+        back::Begun::Going | back::Begun::Impossible => Flow::Onward,
+    }
+}
+
+/// What starts next, if nothing runs.
+pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'a AppliedTarget)> {
+    while pass.state.running.is_none() && !pass.state.queued.is_empty() {
+        let order = pass.state.queued.remove(0);
+        let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
+        let is_stable = stable.is_some_and(|stable| stable.id.digest == order.release.id.digest);
+        match inbox.policy {
+            None => refuse(pass, "deploy", "no applied policy names this target any more"),
+            Some(_) if is_stable && !pass.state.unsettled => {
+                refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
+            }
+            Some(applied) => return Some((order, applied)),
+        }
+    }
+    None
+}
