@@ -90,10 +90,12 @@ impl AwsCloud {
             Ok(payload) => payload,
             Err(error) => return Outcome::Refused { reason: format!("the hook's payload is no JSON: {error}") },
         };
+        // One of the limits ends it, and always the same one: the others are out of its reach.
+        let out_of_reach = HOOK_CALL + Duration::from_secs(5);
         let patience = TimeoutConfig::builder()
             .connect_timeout(crate::config::CONNECT)
-            .read_timeout(HOOK_CALL)
-            .operation_attempt_timeout(HOOK_CALL)
+            .read_timeout(out_of_reach)
+            .operation_attempt_timeout(out_of_reach)
             .operation_timeout(HOOK_CALL)
             .build();
         // The SDK must not ask a second time within one question: a function that is slow would run side by side with itself.
