@@ -155,15 +155,17 @@ async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
 async fn a_newer_format_is_not_even_leased(stage: &Stage) {
     let pk = AttributeValue::S("TARGET#newer/api/production".into());
     let state = AttributeValue::S("{\"of\": \"another age\"}".into());
-    let (sk, format) = (AttributeValue::S("STATE".into()), AttributeValue::N("2".into()));
+    let newer = rollout::target::FORMAT + 1;
+    let (sk, format) = (AttributeValue::S("STATE".into()), AttributeValue::N(newer.to_string()));
     stage.put(&[("pk", pk), ("sk", sk), ("state", state), ("format", format)]).await;
     let answer = stage.ledger.begin(&target("newer/api/production"), &claim("one")).await;
     let error = answer.expect_err("not granted").to_string();
-    assert_eq!(
-        error,
-        "what the ledger holds of TARGET#newer/api/production STATE cannot be read: it has format 2, written by a \
-         newer version; this one reads up to 1"
+    let expected = format!(
+        "what the ledger holds of TARGET#newer/api/production STATE cannot be read: it has format {newer}, written by a \
+         newer version; this one reads up to {}",
+        rollout::target::FORMAT
     );
+    assert_eq!(error, expected);
     let item = stage.item("TARGET#newer/api/production", "STATE").await.expect("it is there");
     assert_eq!(item.get("lease_id"), None);
 }
