@@ -8,7 +8,7 @@ use std::process::Command;
 /// Account and Region that both emulators answer for, and that names in tests are made of.
 pub const REGION: &str = "eu-central-1";
 
-/// [ministack](https://pypi.org/project/ministack/): Lambda with `provided.al2023` binaries as plain processes,
+/// ministack: Lambda with `provided.al2023` binaries as plain processes,
 /// EventBridge, SQS, DynamoDB, S3, ECR, CloudFormation and HTTP APIs.
 pub mod ministack {
     use super::{Command, Failure, REGION, Server, tools};
@@ -66,7 +66,7 @@ pub mod ministack {
     }
 }
 
-/// [moto](https://pypi.org/project/moto/) in server mode.
+/// moto in server mode.
 pub mod moto {
     use super::{Command, Failure, Server, tools};
 
