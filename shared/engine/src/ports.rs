@@ -1,5 +1,6 @@
 //! What the engine needs of the world, owned here and implemented elsewhere: `aws` on AWS, `simulation` in memory.
 
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::look::Look;
 use rollout::policy::Policy;
@@ -176,6 +177,21 @@ pub trait Ledger: Sync {
     /// The names of all applications that have a policy.
     fn applications(&self) -> impl Future<Output = Result<Vec<Name>, LedgerError>> + Send;
 
+    // --- brakes ---
+
+    /// The brakes that are on, those whose time is over included.
+    fn brakes(&self) -> impl Future<Output = Result<Vec<Brake>, LedgerError>> + Send;
+    /// Sets a brake, in place of what its scope had, and notes that in the log.
+    fn put_brake(&self, brake: &Brake) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    /// Takes the brake of a scope away and notes who did it; answers the brake, none where there was none.
+    fn lift_brake(
+        &self,
+        scope: &Scope,
+        lifted: &Lifted,
+    ) -> impl Future<Output = Result<Option<Brake>, LedgerError>> + Send;
+    /// What was done about brakes, newest first.
+    fn brake_log(&self, limit: usize) -> impl Future<Output = Result<Vec<BrakeRecord>, LedgerError>> + Send;
+
     // --- questions ---
 
     /// What is remembered of a target, without holding it.
@@ -318,6 +334,49 @@ pub trait Deliveries: Sync {
     fn done(&self, delivery: &DeliveryId, now: Timestamp) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Gives a delivery back that could not be told, so that the next try need not wait for the hold to end.
     fn give_back(&self, delivery: &DeliveryId, by: &LeaseId) -> impl Future<Output = Result<(), LedgerError>> + Send;
+}
+
+/// Something that is posted once and edited after that: who it is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PostKey {
+    /// The thread of a release in a channel.
+    Thread {
+        /// What.
+        release: ReleaseId,
+        /// Where.
+        channel: String,
+    },
+    /// A deployment in a channel.
+    Deployment {
+        /// Of which target.
+        target: TargetId,
+        /// Its number.
+        number: u64,
+        /// Where.
+        channel: String,
+    },
+}
+
+/// Something that was posted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// The channel's own name for it, by which it is edited: Slack's `ts`.
+    pub id: String,
+    /// Digest of what it says: it is edited only where that changes.
+    pub says: String,
+}
+
+/// What was posted, to be edited later.
+pub trait Posts: Sync {
+    /// What was posted under a key.
+    fn post(&self, key: &PostKey) -> impl Future<Output = Result<Option<Post>, LedgerError>> + Send;
+    /// Remembers what was posted under a key, for 90 days from `now`.
+    fn put_post(
+        &self,
+        key: &PostKey,
+        post: &Post,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 }
 
 /// Why something was not told.

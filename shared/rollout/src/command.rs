@@ -1,9 +1,11 @@
 //! What people, CI and pushes ask for: kept in the ledger until a decision consumes it.
 
-use crate::names::{Actor, ReleaseId, TargetId};
+use crate::entry::Gate;
+use crate::names::{Actor, ImageDigest, Name, ReleaseId, TargetId};
+use crate::target::ReleaseRef;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A command's identity, made from its content: the same content twice is one command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub enum Instruction {
         tag: String,
         /// What the asker takes upon themselves.
         overrides: Overrides,
+        /// By which way, and what it is part of.
+        #[serde(default)]
+        terms: Terms,
     },
     /// End the running deployment: traffic back to the stable side, verdict `cancelled`.
     Abort {
@@ -49,7 +54,91 @@ pub enum Instruction {
     },
     /// Bring back the stable side of the running deployment, or, if none runs, the release before the present one.
     Rollback,
+    /// Say yes to a deployment that waits for approval.
+    Approve {
+        /// Which.
+        deployment: u64,
+        /// What was looked at: another plan is not said yes to.
+        plan: PlanId,
+    },
+    /// Say no to a deployment that waits for approval; the command's reason says why.
+    Reject {
+        /// Which.
+        deployment: u64,
+        /// What was looked at.
+        plan: PlanId,
+    },
+    /// Open gates of a deployment that waits, by hand; the command's reason says why.
+    Override {
+        /// Which.
+        deployment: u64,
+        /// The gates.
+        gates: BTreeSet<Gate>,
+    },
+    /// Go on after a forward-only release froze the target: its deployment, if it still runs, or the next one.
+    Resume,
+    /// Another service of a release train did not make it: this member stops, and goes back if the train does so together.
+    StopTrain {
+        /// Which train.
+        train: String,
+        /// The service that did not make it.
+        service: Name,
+    },
+    /// A door has refused something that was asked of this target; nothing changes, and the journal says so.
+    NoteRefusal {
+        /// What was asked, in a word: `promote`, `approve`.
+        what: String,
+    },
 }
+
+/// By which way a release comes, and what it is part of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// The way.
+    pub lane: Lane,
+    /// It cannot be switched back automatically (a migration ran): trouble freezes the target and calls a person.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forward_only: bool,
+    /// The set of services that it is deployed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<Train>,
+    /// When the release was pushed: what is older than the stable release is a pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed_at: Option<Timestamp>,
+}
+
+/// By which way a release comes to a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "lane", rename_all = "snake_case")]
+pub enum Lane {
+    /// A push, a person or CI asked for it.
+    #[default]
+    Asked,
+    /// An environment before this one has verified it, and the policy promotes by itself.
+    Automatic {
+        /// That environment.
+        from: Name,
+    },
+    /// Somebody with the right to do so asked for the short way: the gates that the policy names are not asked.
+    Hotfix,
+}
+
+/// Several services that are deployed as one set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Train {
+    /// Its identity: the request that asked for it.
+    pub id: String,
+    /// Its services, and what each is to run.
+    pub members: BTreeMap<Name, ImageDigest>,
+    /// The whole set goes back if one member does.
+    pub together: bool,
+}
+
+/// What somebody who approves has looked at: 16 hexadecimal digits over target, release, policy and what is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanId(pub String);
 
 /// Gates that a person opens by hand, with the command's reason on record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +160,48 @@ impl Command {
                 image: release.image.clone(),
                 tag: release.tag.clone(),
                 overrides: Overrides::default(),
+                terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
             },
             actor: Actor::Push { repository: repository.to_owned() },
             reason: String::new(),
+            at,
+        }
+    }
+
+    /// What an environment's verification asks of the next one. The same release is promoted once from each environment,
+    /// however often that is told. `actor` is who brought it there.
+    #[must_use]
+    pub fn promotion(target: TargetId, verified: &VerifiedElsewhere<'_>, at: Timestamp) -> Self {
+        let VerifiedElsewhere { release, from, deployment, actor } = verified;
+        Self {
+            id: CommandId(format!("promotion:{from}:{deployment}:{}", release.id.digest)),
+            target,
+            instruction: Instruction::Deploy {
+                release: release.id.clone(),
+                image: release.image.clone(),
+                tag: release.tag.clone(),
+                overrides: Overrides::default(),
+                terms: Terms {
+                    lane: Lane::Automatic { from: (*from).clone() },
+                    pushed_at: release.pushed_at,
+                    ..Terms::default()
+                },
+            },
+            actor: (*actor).clone(),
+            reason: format!("verified in {from} (#{deployment})"),
+            at,
+        }
+    }
+
+    /// What a member of a release train that did not make it asks of the others.
+    #[must_use]
+    pub fn stop_train(target: TargetId, train: &str, service: &Name, reason: &str, at: Timestamp) -> Self {
+        Self {
+            id: CommandId(format!("stop-train:{train}:{service}")),
+            target,
+            instruction: Instruction::StopTrain { train: train.to_owned(), service: service.clone() },
+            actor: Actor::Switchback,
+            reason: reason.to_owned(),
             at,
         }
     }
@@ -90,4 +218,17 @@ impl Command {
     ) -> Self {
         Self { id: CommandId(format!("asked:{request}")), target, instruction, actor, reason: reason.into(), at }
     }
+}
+
+/// A release that an environment has verified.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedElsewhere<'a> {
+    /// What.
+    pub release: &'a ReleaseRef,
+    /// Where.
+    pub from: &'a Name,
+    /// By which deployment there.
+    pub deployment: u64,
+    /// Who had asked for that one.
+    pub actor: &'a Actor,
 }

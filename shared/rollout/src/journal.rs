@@ -1,7 +1,9 @@
 //! What happened and why: facts in the past tense, never changed, read by people and by the notifier.
 
-use crate::names::{Actor, Slot, TargetId};
-use crate::snapshot::Weights;
+use crate::command::PlanId;
+use crate::entry::Gate;
+use crate::names::{Actor, Name, Slot, TargetId};
+use crate::snapshot::{Snapshot, Weights};
 use crate::stage::{Cause, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -182,6 +184,117 @@ pub enum Fact {
         /// The side that carries all traffic, if one does.
         live: Option<Slot>,
     },
+    /// A gate keeps the deployment waiting.
+    GateWaits {
+        /// Which.
+        gate: Gate,
+        /// What it waits for.
+        reason: String,
+        /// When it opens by itself, if it does.
+        until: Option<Timestamp>,
+    },
+    /// A gate that kept the deployment waiting has opened.
+    GateOpened {
+        /// Which.
+        gate: Gate,
+        /// How.
+        how: String,
+    },
+    /// Somebody opened a gate by hand.
+    GateOverridden {
+        /// Which.
+        gate: Gate,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// The deployment takes the short way, past these gates. The entry's actor asked for it.
+    Hotfixed {
+        /// The gates that it is not asked at.
+        skips: Vec<Gate>,
+        /// Why, in the asker's words.
+        reason: String,
+    },
+    /// People are asked to say yes.
+    ApprovalRequested {
+        /// What they are to look at.
+        plan: PlanId,
+        /// `sha256:…`
+        digest: String,
+        /// The release's tag.
+        tag: String,
+        /// How many are needed.
+        required: u8,
+        /// Who may, by the policy's names.
+        approvers: Vec<Name>,
+        /// Until when.
+        expires_at: Timestamp,
+    },
+    /// Somebody said yes.
+    Approved {
+        /// Who, by the policy's name.
+        person: Name,
+        /// To what.
+        plan: PlanId,
+        /// How many have by now.
+        approvals: u8,
+        /// How many are needed.
+        required: u8,
+        /// In their words.
+        reason: String,
+    },
+    /// What the deployment would do has changed: what was said to the former plan is void.
+    PlanChanged {
+        /// The new plan.
+        plan: PlanId,
+        /// Version of the policy that it follows now.
+        policy_version: u64,
+        /// How many had said yes to the former one.
+        voided: u8,
+    },
+    /// A release was deployed and baked here: it may be promoted.
+    Verified {
+        /// `sha256:…`
+        digest: String,
+        /// Its tag.
+        tag: String,
+    },
+    /// A release does not count as verified here any more.
+    Withdrawn {
+        /// `sha256:…`
+        digest: String,
+        /// Its tag.
+        tag: String,
+        /// Why.
+        reason: String,
+    },
+    /// From now on nothing is promoted here by itself.
+    PromotionHeld {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody promoted again: what follows is promoted by itself.
+    PromotionResumed,
+    /// A release would have been promoted by itself, and was not.
+    PromotionSkipped {
+        /// `sha256:…`
+        digest: String,
+        /// Its tag.
+        tag: String,
+        /// Why.
+        reason: String,
+    },
+    /// A forward-only release is in trouble: it stays as it is until a person decides.
+    Frozen {
+        /// What it would have gone back for.
+        cause: Cause,
+        /// What was seen then.
+        evidence: Box<Snapshot>,
+    },
+    /// Somebody let it go on.
+    Unfrozen {
+        /// Why, in their words.
+        reason: String,
+    },
     /// The deployment ended, and this was left undone.
     LeftBehind {
         /// What, and what to do about it.
@@ -216,6 +329,20 @@ impl Fact {
             Self::RollbackStarted { .. } => "rollback_started",
             Self::WayBackUnfit { .. } => "way_back_unfit",
             Self::Ended { .. } => "ended",
+            Self::GateWaits { .. } => "gate_waits",
+            Self::GateOpened { .. } => "gate_opened",
+            Self::GateOverridden { .. } => "gate_overridden",
+            Self::Hotfixed { .. } => "hotfixed",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::Approved { .. } => "approved",
+            Self::PlanChanged { .. } => "plan_changed",
+            Self::Verified { .. } => "verified",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::PromotionHeld { .. } => "promotion_held",
+            Self::PromotionSkipped { .. } => "promotion_skipped",
+            Self::Frozen { .. } => "frozen",
+            Self::Unfrozen { .. } => "unfrozen",
+            Self::PromotionResumed => "promotion_resumed",
             Self::LeftBehind { .. } => "left_behind",
         }
     }
@@ -232,6 +359,14 @@ impl Fact {
                 | Self::RollbackStarted { .. }
                 | Self::WayBackUnfit { .. }
                 | Self::Ended { .. }
+                | Self::ApprovalRequested { .. }
+                | Self::GateOverridden { .. }
+                | Self::Hotfixed { .. }
+                | Self::PlanChanged { .. }
+                | Self::PromotionHeld { .. }
+                | Self::PromotionSkipped { .. }
+                | Self::Frozen { .. }
+                | Self::Unfrozen { .. }
                 | Self::LeftBehind { .. }
         )
     }

@@ -8,6 +8,8 @@
 //! | [`names`] | what things are called: targets, releases, slots, actors |
 //! | [`time`] | seconds, percentages of traffic, and how people write them |
 //! | [`policy`] | what the owners of a service want (already checked) |
+//! | [`entry`] | what a release must pass before it may begin in an environment, and the people whom that names |
+//! | [`brake`] | freezes, and the stopped line |
 //! | [`release`] | what is to be deployed, and where it comes from |
 //! | [`command`] | what people, CI and pushes ask for |
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
@@ -15,28 +17,34 @@
 //! | [`stage`] | where a deployment is; every stage carries its deadline |
 //! | [`target`] | all that is remembered of one target |
 //! | [`journal`] | what happened and why, for people and for ever |
+//! | [`promotion`] | whether a release may begin here now: one rule a gate |
 //! | [`look`](look()) | what must be read before the next decision |
 //! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
 //! | [`plan`] | what a deployment would do: the same decision, rehearsed |
 
+pub mod brake;
 pub mod command;
 pub mod decide;
 pub mod effect;
+pub mod entry;
 pub mod journal;
 pub mod look;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod promotion;
 pub mod release;
 pub mod snapshot;
 pub mod stage;
 pub mod target;
 pub mod time;
 
-pub use command::{Command, CommandId, Instruction, Overrides};
+pub use brake::Brake;
+pub use command::{Command, CommandId, Instruction, Lane, Overrides, PlanId, Terms, Train};
 pub use decide::{Decision, Inbox, Next, absorb, decide};
 pub use effect::{Effect, HookReport, Outcome};
+pub use entry::Gate;
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
 pub use look::{Look, look};

@@ -44,10 +44,10 @@ pub struct HookTask {
     pub container: String,
 }
 
-/// What the running deployment's next decision needs to see; none where nothing runs.
+/// What the running deployment's next decision needs to see; none where nothing runs, or it waits at its gates.
 #[must_use]
 pub fn look(state: &TargetState) -> Option<Look> {
-    let deployment = state.running.as_ref()?;
+    let deployment = state.running.as_ref().filter(|running| !matches!(running.stage, Stage::Gated { .. }))?;
     let starts_of = match (&deployment.stage, deployment.candidate(), &deployment.task_definition) {
         (Stage::Preflight { .. } | Stage::Registering { .. } | Stage::Retiring { .. }, ..) => None,
         (Stage::RollingBack { .. } | Stage::KeepingWarm { .. } | Stage::LettingGo { .. }, ..) => None,

@@ -188,6 +188,9 @@ pub enum Actor {
     Workflow {
         /// The run, as its issuer names it.
         name: String,
+        /// Who started it, by the issuer's number for them, which no other account ever gets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor_id: Option<String>,
     },
     /// An image pushed to a registry.
     Push {
@@ -260,7 +263,7 @@ impl fmt::Display for Slot {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Person { name } | Self::Workflow { name } => f.write_str(name),
+            Self::Person { name } | Self::Workflow { name, .. } => f.write_str(name),
             Self::Push { repository } => write!(f, "push to {repository}"),
             Self::Switchback => f.write_str("switchback"),
         }

@@ -10,9 +10,10 @@ use crate::journal::{Fact, JournalEntry};
 use crate::look::{Look, look};
 use crate::names::{Slot, TargetId};
 use crate::policy::{HookPoint, TargetPolicy};
+use crate::promotion::Surroundings;
 use crate::snapshot::{AlarmReading, Snapshot};
 use crate::stage::{Stage, Verdict};
-use crate::target::{AppliedTarget, ReleaseRef, TargetState};
+use crate::target::{AppliedTarget, ReleaseRef, TargetState, WaitingOn};
 use crate::time::{Percent, Seconds};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ pub enum Outlook {
     Starts,
     /// Preflight would wait for something, and fail at its deadline.
     Blocked,
+    /// It would wait at gates first.
+    Gated,
     /// After the deployment that is running.
     Queued,
     /// Not at all: the command would be refused.
@@ -103,6 +106,7 @@ pub struct Rehearsal<'a> {
     release: ReleaseRef,
     applied: &'a AppliedTarget,
     state: TargetState,
+    around: &'a Surroundings,
     now: Timestamp,
     outlook: Outlook,
     blockers: Vec<String>,
@@ -115,10 +119,11 @@ pub fn rehearse<'a>(
     applied: &'a AppliedTarget,
     command: &Command,
     release: ReleaseRef,
+    around: &'a Surroundings,
     now: Timestamp,
 ) -> Rehearsal<'a> {
-    let inbox = Inbox { commands: std::slice::from_ref(command), policy: Some(applied) };
-    let decision = decide(state, &inbox, None, now);
+    let inbox = Inbox { commands: std::slice::from_ref(command), policy: Some(applied), around: Some(around) };
+    let mut decision = decide(state, &inbox, None, now);
     let (outlook, blockers) = if let Some(reason) = refusal(&decision.journal) {
         (Outlook::Refused, vec![reason])
     } else if let Some(running) = &state.running {
@@ -133,9 +138,17 @@ pub fn rehearse<'a>(
         reasons.extend(queue(&decision, &release));
         (Outlook::Queued, reasons)
     } else {
-        (Outlook::Starts, vec![])
+        match decision.state.running.as_mut().filter(|running| matches!(running.stage, Stage::Gated { .. })) {
+            Some(running) => {
+                // What comes after the gates is judged as if they were open.
+                running.stage = Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(now) };
+                (Outlook::Gated, decision.state.explanation.waiting_on.iter().map(at_a_gate).collect())
+            }
+            None => (Outlook::Starts, vec![]),
+        }
     };
-    Rehearsal { target: state.target.clone(), release, applied, state: decision.state, now, outlook, blockers }
+    let target = state.target.clone();
+    Rehearsal { target, release, applied, state: decision.state, around, now, outlook, blockers }
 }
 
 fn refusal(journal: &[JournalEntry]) -> Option<String> {
@@ -143,6 +156,19 @@ fn refusal(journal: &[JournalEntry]) -> Option<String> {
         Fact::CommandRefused { reason, .. } => Some(reason.clone()),
         _ => None,
     })
+}
+
+/// What it would wait for, in words.
+fn at_a_gate(on: &WaitingOn) -> String {
+    match on {
+        WaitingOn::Gate { gate, reason, until: None, .. } => format!("{gate}: {reason}"),
+        WaitingOn::Gate { gate, reason, until: Some(until), .. } => format!("{gate}: {reason} (until {until})"),
+        WaitingOn::Approval { required, may, .. } => {
+            let names: Vec<&str> = may.iter().map(crate::Name::as_str).collect();
+            format!("approval: {required} of {} have to say yes", names.join(", "))
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// What becomes of the others that wait.
@@ -164,13 +190,18 @@ impl Rehearsal<'_> {
     /// What has to be read for the judgement; none where there is nothing to judge.
     #[must_use]
     pub fn look(&self) -> Option<Look> {
-        (self.outlook == Outlook::Starts).then(|| look(&self.state)).flatten()
+        self.is_judged().then(|| look(&self.state)).flatten()
+    }
+
+    fn is_judged(&self) -> bool {
+        matches!(self.outlook, Outlook::Starts | Outlook::Gated)
     }
 
     /// The plan, judged by what was seen.
     #[must_use]
     pub fn plan(self, snapshot: Option<&Snapshot>) -> Plan {
         let policy = &self.applied.policy;
+        let is_judged = self.is_judged();
         let mut plan = Plan {
             target: self.target,
             release: self.release,
@@ -184,9 +215,9 @@ impl Rehearsal<'_> {
             takes: Seconds(0),
         };
         let mut stable_count = None;
-        if let Some(snapshot) = snapshot.filter(|_| plan.outlook == Outlook::Starts) {
-            let decision =
-                decide(&self.state, &Inbox { commands: &[], policy: Some(self.applied) }, Some(snapshot), self.now);
+        if let Some(snapshot) = snapshot.filter(|_| is_judged) {
+            let inbox = Inbox { commands: &[], policy: Some(self.applied), around: Some(self.around) };
+            let decision = decide(&self.state, &inbox, Some(snapshot), self.now);
             let mut stable = live(snapshot);
             match &decision.state.running {
                 Some(running) if matches!(running.stage, Stage::Preflight { .. }) => {

@@ -3,12 +3,13 @@
 //! Reading and checking the file is the `policy` crate's work; here everything is already sound.
 //! This form is what the ledger stores, one version an `apply`.
 
+use crate::entry::{Entry, EntryRules, Grant, Person};
 use crate::journal::Fact;
 use crate::names::{Name, TargetId};
 use crate::target::AppliedTarget;
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One application: its services, its environments, and a target for each pair of them that is named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,15 @@ pub struct Policy {
     pub services: BTreeMap<Name, ServicePolicy>,
     /// Where it runs, and what starts a deployment there.
     pub environments: BTreeMap<Name, EnvironmentPolicy>,
+    /// The people that rules name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<Name, Person>,
+    /// Groups of them, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<Name, BTreeSet<Name>>,
+    /// What workflows of GitHub Actions may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
     /// Who is told of what. Policies that were stored before there was such a thing tell nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<NotificationPolicy>,
@@ -47,8 +57,49 @@ impl Policy {
     #[must_use]
     pub fn applied(&self, id: &TargetId, version: u64) -> Option<AppliedTarget> {
         let policy = self.target(id)?.clone();
-        let concurrency = self.environments.get(&id.environment)?.concurrency;
-        Some(AppliedTarget { version, concurrency, policy })
+        let environment = self.environments.get(&id.environment)?;
+        let entry = Entry {
+            rules: environment.entry.clone(),
+            approvers: self.approvers(&environment.entry),
+            depends_on: self.dependencies(&id.service),
+            promotes_itself: environment.trigger == Trigger::Promotion,
+        };
+        Some(AppliedTarget { version, concurrency: environment.concurrency, policy, entry })
+    }
+
+    /// Everybody whom an environment's approval names, directly or by a group.
+    fn approvers(&self, rules: &EntryRules) -> BTreeMap<Name, Person> {
+        let named = rules.approval.iter().flat_map(|approval| &approval.from);
+        let people = named.flat_map(|name| match self.groups.get(name) {
+            Some(members) => members.iter().collect(),
+            None => vec![name],
+        });
+        people.filter_map(|name| Some((name.clone(), self.people.get(name)?.clone()))).collect()
+    }
+
+    /// The services that `service` depends on, directly or not.
+    fn dependencies(&self, service: &Name) -> BTreeSet<Name> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![service];
+        while let Some(next) = open.pop() {
+            for name in self.services.get(next).into_iter().flat_map(|service| &service.depends_on) {
+                if name != service && found.insert(name.clone()) {
+                    open.push(name);
+                }
+            }
+        }
+        found
+    }
+
+    /// The environments that promote by themselves what `environment` has verified of `service`.
+    pub fn automatic_after<'a>(&'a self, environment: &'a Name, service: &'a Name) -> impl Iterator<Item = &'a Name> {
+        self.environments.iter().filter_map(move |(name, rules)| {
+            let after = rules.entry.after.as_ref()?;
+            let follows = rules.trigger == Trigger::Promotion
+                && after.environments().contains(environment)
+                && rules.targets.contains_key(service);
+            follows.then_some(name)
+        })
     }
 }
 
@@ -61,6 +112,9 @@ pub struct ServicePolicy {
     pub tags: TagRule,
     /// While true, pushes become releases but ask for no deployment.
     pub paused: bool,
+    /// The services that go before this one in a release train.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Name>,
 }
 
 /// Which tags of a repository become releases.
@@ -83,6 +137,9 @@ pub struct EnvironmentPolicy {
     /// What happens to a release that comes while another one is deployed.
     #[serde(default)]
     pub concurrency: Concurrency,
+    /// What a release must pass before its deployment may begin here.
+    #[serde(default)]
+    pub entry: EntryRules,
     /// The services that run here.
     pub targets: BTreeMap<Name, TargetPolicy>,
 }
@@ -95,13 +152,16 @@ pub enum Trigger {
     Push,
     /// Only a person or CI that asks for it.
     Manual,
+    /// What the environments before have verified, by itself.
+    Promotion,
 }
 
 /// One receiver of notifications, and what it is told of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationPolicy {
-    /// ARN of an SNS topic.
-    pub topic: String,
+    /// Who.
+    #[serde(flatten)]
+    pub receiver: Receiver,
     /// Only of these environments; empty: of all.
     pub environments: Vec<Name>,
     /// Only of these services; empty: of all.
@@ -122,6 +182,16 @@ impl NotificationPolicy {
         };
         told && among(&self.environments, &target.environment) && among(&self.services, &target.service)
     }
+}
+
+/// Where notifications go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Receiver {
+    /// ARN of an SNS topic.
+    Topic(String),
+    /// ID of a Slack channel: `C012AB3CD`.
+    Slack(String),
 }
 
 /// Which facts of the journal a receiver of notifications is told of.
@@ -260,6 +330,9 @@ pub struct Hook {
     pub run: HookAction,
     /// How long it may take, retries included; after that it has failed.
     pub deadline: Seconds,
+    /// Once it has begun there is no automatic way back: it changes what the old release stands on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forward_only: bool,
 }
 
 /// When a hook runs.
@@ -327,7 +400,7 @@ mod tests {
         let name = |text: &str| Name::new(text).expect("a name");
         let target = TargetId::parse("shop/api/prod").expect("a target");
         let everywhere = NotificationPolicy {
-            topic: "arn:aws:sns:eu-central-1:111122223333:deployments".to_owned(),
+            receiver: Receiver::Topic("arn:aws:sns:eu-central-1:111122223333:deployments".to_owned()),
             environments: vec![],
             services: vec![],
             facts: Facts::Attention,

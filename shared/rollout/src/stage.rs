@@ -1,6 +1,6 @@
 //! Where a deployment is. Every stage that waits carries its deadline, and the way back is a type.
 
-use crate::names::{Actor, Slot};
+use crate::names::{Actor, Name, Slot};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
+    /// Waiting at the gates of its environment; nothing is read of what runs, and nothing touched.
+    Gated {
+        /// Then: expired.
+        deadline: Timestamp,
+    },
     /// Finding out which side is stable, and whether anything speaks against starting.
     Preflight {
         /// Then: failed, nothing touched.
@@ -209,6 +214,13 @@ pub enum Cause {
     },
     /// Somebody put all traffic back on the stable side by hand.
     ByHand,
+    /// Another service of its release train did not make it, and the train goes back as a whole.
+    Train {
+        /// The service.
+        service: Name,
+        /// What became of it.
+        reason: String,
+    },
     /// A newer release takes its place, as its environment has it.
     Superseded {
         /// The tag of the newer one.
@@ -252,7 +264,16 @@ impl Cause {
             Self::Asked { actor, reason } => format!("rollback asked for by {actor}{}", because(reason)),
             Self::ByHand => "somebody put all traffic back on the stable side by hand".to_owned(),
             Self::Superseded { by_tag } => format!("{by_tag} takes its place"),
+            Self::Train { service, reason } => {
+                format!("{service} of its release train did not make it{}", because(reason))
+            }
         }
+    }
+
+    /// Whether nobody asked for it: what a forward-only release does not go back for.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        !matches!(self, Self::Aborted { .. } | Self::Asked { .. } | Self::ByHand)
     }
 
     /// The verdict that going back for this cause ends in, once it is finished.

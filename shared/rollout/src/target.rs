@@ -1,11 +1,13 @@
 //! All that is remembered of one target: small enough for one item of the ledger.
 
-use crate::command::{CommandId, Overrides};
+use crate::command::{CommandId, Overrides, PlanId, Terms, Train};
 use crate::effect::Effect;
-use crate::names::{Actor, ReleaseId, Slot, TargetId};
+use crate::entry::{Entry, Gate};
+use crate::names::{Actor, ImageDigest, Name, ReleaseId, Slot, TargetId};
 use crate::policy::{Concurrency, TargetPolicy};
 use crate::snapshot::{Autoscaling, Weights};
-use crate::stage::{RetirePhase, RollbackPhase, ShiftPhase, Stage, Verdict, WayBack};
+use crate::stage::{Cause, RetirePhase, RollbackPhase, ShiftPhase, Stage, Verdict, WayBack};
+use crate::time::Seconds;
 use jiff::Timestamp;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -14,10 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The format of a stored [`TargetState`]. A reader refuses a higher one instead of guessing.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 /// The most releases that wait for one target. One more, and the oldest that was never stable here gives way.
 pub const MOST_QUEUED: usize = 20;
+
+/// The most releases whose verification a target remembers; the oldest is forgotten first, and has to be deployed there
+/// again before it can be promoted.
+pub const MOST_VERIFIED: usize = 50;
 
 /// All that is remembered of one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +48,19 @@ pub struct TargetState {
     /// The releases that wait for it to end, in the order in which they start; at most [`MOST_QUEUED`].
     #[serde(default, deserialize_with = "queue")]
     pub queued: Vec<Queued>,
+    /// The releases that were deployed and baked here, and not gone back from since; the newest last, at most
+    /// [`MOST_VERIFIED`].
+    #[serde(default)]
+    pub verified: Vec<Verified>,
+    /// While set, nothing is promoted here by itself.
+    #[serde(default)]
+    pub promotion_hold: Option<PromotionHold>,
+    /// While set, nothing begins here: a forward-only release left the target in need of a person.
+    #[serde(default)]
+    pub frozen: Option<TargetFreeze>,
+    /// What other targets are to be told; kept until they were.
+    #[serde(default)]
+    pub errands: Vec<Errand>,
     /// Why it waits, as of the last decision.
     pub explanation: Explanation,
     /// When a wake is due that has been rung for.
@@ -62,17 +81,84 @@ impl TargetState {
             unsettled: false,
             running: None,
             queued: Vec::new(),
+            verified: Vec::new(),
+            promotion_hold: None,
+            frozen: None,
+            errands: Vec::new(),
             explanation: Explanation::default(),
             wake_at: None,
         }
     }
 
+    /// Since when this release counts as verified here; none: it does not.
+    #[must_use]
+    pub fn verified_since(&self, digest: &ImageDigest) -> Option<Timestamp> {
+        self.verified.iter().find(|verified| &verified.release.id.digest == digest).map(|verified| verified.at)
+    }
+
     /// Whether this release was baked here, and carries the traffic or did so last.
     #[must_use]
-    pub fn verified(&self, release: &ReleaseId) -> bool {
+    pub fn was_stable(&self, release: &ReleaseId) -> bool {
         let sides = [&self.stable, &self.previous].into_iter().flatten();
         sides.filter_map(|side| side.release.as_ref()).any(|known| &known.id == release)
     }
+}
+
+/// A release that was deployed and baked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// What.
+    pub release: ReleaseRef,
+    /// By which deployment.
+    pub deployment: u64,
+    /// When its bake was over.
+    pub at: Timestamp,
+}
+
+/// Nothing is promoted by itself, until somebody promotes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotionHold {
+    /// Since when.
+    pub since: Timestamp,
+    /// By whose doing.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+}
+
+/// Nothing begins, until somebody says that it may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFreeze {
+    /// Since when.
+    pub since: Timestamp,
+    /// The deployment that it is about.
+    pub deployment: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that other targets are to be told. Telling it twice is telling it once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "errand", rename_all = "snake_case")]
+pub enum Errand {
+    /// A release was verified: environments that promote by themselves are asked to deploy it, and trains to go on.
+    Verified {
+        /// What.
+        release: ReleaseRef,
+        /// By which deployment.
+        deployment: u64,
+        /// Who had asked for it.
+        actor: Actor,
+        /// The set that it was deployed with.
+        train: Option<Train>,
+    },
+    /// A member of a train did not make it, or went back: the others are told.
+    TrainStopped {
+        /// The set.
+        train: Train,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Reads the queue; in format 1 it was one release or none.
@@ -111,6 +197,12 @@ pub struct StableSide {
     pub release: Option<ReleaseRef>,
     /// Since when.
     pub since: Timestamp,
+    /// It cannot be gone back from automatically.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forward_only: bool,
+    /// The set that it was deployed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<Train>,
 }
 
 /// A release as a deployment needs it.
@@ -122,6 +214,9 @@ pub struct ReleaseRef {
     pub image: String,
     /// The tag, for people.
     pub tag: String,
+    /// When it was pushed, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed_at: Option<Timestamp>,
 }
 
 /// A release that waits for the running deployment to end.
@@ -135,6 +230,9 @@ pub struct Queued {
     pub reason: String,
     /// What the asker took upon themselves.
     pub overrides: Overrides,
+    /// By which way it came, and what it is part of.
+    #[serde(default)]
+    pub terms: Terms,
     /// The command that asked.
     pub command: CommandId,
     /// When it was asked.
@@ -151,6 +249,9 @@ pub struct AppliedTarget {
     pub concurrency: Concurrency,
     /// The target's part of it.
     pub policy: TargetPolicy,
+    /// What a release must pass before its deployment may begin here.
+    #[serde(default)]
+    pub entry: Entry,
 }
 
 /// One attempt to bring a release to the target.
@@ -168,6 +269,18 @@ pub struct Deployment {
     pub reason: String,
     /// What the asker took upon themselves. An alarm leaves this set once it has been OK.
     pub overrides: Overrides,
+    /// By which way it came, and what it is part of.
+    #[serde(default)]
+    pub terms: Terms,
+    /// What was said at the gates before it began; none: it had none to wait at.
+    #[serde(default)]
+    pub gates: Option<Gates>,
+    /// Its environment promotes by itself: going back from it holds that.
+    #[serde(default)]
+    pub promotes_itself: bool,
+    /// Trouble came while there was no automatic way back: it stays as it is until a person decides.
+    #[serde(default)]
+    pub frozen: Option<Frozen>,
     /// Version of the policy that it started with.
     pub policy_version: u64,
     /// The policy that it started with, and keeps.
@@ -211,6 +324,59 @@ pub struct Deployment {
     /// Effects that were decided and whose outcome is not recorded yet. They are decided anew from what is seen,
     /// so a crash loses nothing; they stand here for whoever asks what was going on.
     pub pending: Vec<Effect>,
+}
+
+/// What was said at the gates that a deployment waits at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gates {
+    /// What people are asked to look at. It changes with whatever the deployment would do.
+    pub plan: PlanId,
+    /// When people were asked; none: not yet.
+    pub asked_at: Option<Timestamp>,
+    /// Who said yes to the present plan, once each.
+    pub votes: Vec<Vote>,
+    /// Gates that a hotfix is not asked at.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub skipped: BTreeSet<Gate>,
+    /// Gates that somebody opened by hand.
+    pub overridden: BTreeMap<Gate, Overridden>,
+    /// Gates that keep it waiting, and why, as it was last journalled.
+    pub told: BTreeMap<Gate, String>,
+}
+
+/// A yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Whose, by the policy's name.
+    pub person: Name,
+    /// As the door knows them.
+    pub actor: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A gate that was opened by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// By whom.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A deployment that stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// What it would have gone back for.
+    pub cause: Cause,
+    /// Since when.
+    pub since: Timestamp,
+    /// Then: an end without touching anything.
+    pub deadline: Timestamp,
+    /// The journal has it, with what was seen.
+    pub told: bool,
 }
 
 /// Forward, or back to what was.
@@ -319,6 +485,37 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "snake_case")]
 pub enum WaitingOn {
+    /// A gate that a deployment must pass before it begins.
+    Gate {
+        /// Which.
+        gate: Gate,
+        /// What it waits for.
+        reason: String,
+        /// When it opens by itself, if it does.
+        until: Option<Timestamp>,
+        /// Then: expired.
+        deadline: Timestamp,
+    },
+    /// People who say yes.
+    Approval {
+        /// What they are asked to look at.
+        plan: PlanId,
+        /// How many have said yes, by the policy's names.
+        approved: Vec<Name>,
+        /// How many are needed.
+        required: u8,
+        /// Who else may.
+        may: Vec<Name>,
+        /// Then silence is taken for the policy's default.
+        expires_at: Timestamp,
+    },
+    /// A person who decides about a forward-only release.
+    Frozen {
+        /// What happened.
+        reason: String,
+        /// Then: an end without touching anything.
+        deadline: Timestamp,
+    },
     /// Something against starting.
     Preflight {
         /// What.
@@ -444,6 +641,9 @@ pub struct DeploymentRecord {
     pub release: ReleaseRef,
     /// Who asked.
     pub actor: Actor,
+    /// It came by the hotfix lane.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hotfix: bool,
     /// Version of the policy that it kept.
     pub policy_version: u64,
     /// When it started.
@@ -482,6 +682,7 @@ impl Stage {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Gated { .. } => "gated",
             Self::Preflight { .. } => "preflight",
             Self::Registering { .. } => "registering",
             Self::BeforeTraffic { .. } => "before_traffic",
@@ -501,7 +702,8 @@ impl Stage {
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         match self {
-            Self::Preflight { deadline }
+            Self::Gated { deadline }
+            | Self::Preflight { deadline }
             | Self::Registering { deadline }
             | Self::BeforeTraffic { deadline }
             | Self::Scaling { deadline, .. }
@@ -522,6 +724,32 @@ impl Stage {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         matches!(self, Self::KeepingWarm { .. } | Self::Retiring { .. })
+    }
+
+    /// The same stage with all its times later by `by`: it was held where it was.
+    #[must_use]
+    pub(crate) fn later(mut self, by: Seconds) -> Self {
+        let later = |time: &mut Timestamp| *time = by.after(*time);
+        match &mut self {
+            Self::Gated { deadline }
+            | Self::Preflight { deadline }
+            | Self::Registering { deadline }
+            | Self::BeforeTraffic { deadline }
+            | Self::Scaling { deadline, .. }
+            | Self::Testing { deadline }
+            | Self::Shifting { phase: ShiftPhase::Writing { deadline }, .. }
+            | Self::AfterTraffic { deadline }
+            | Self::Retiring { deadline, .. }
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => later(deadline),
+            Self::Shifting { phase: ShiftPhase::Holding { until, deadline }, .. }
+            | Self::Baking { until, deadline } => {
+                later(until);
+                later(deadline);
+            }
+            Self::KeepingWarm { until } => later(until),
+        }
+        self
     }
 
     /// Whether going back is what it does, and its weights are back already.

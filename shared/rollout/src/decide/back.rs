@@ -1,8 +1,8 @@
 //! The ways back and out: switching back, retiring the old side, and letting go of what somebody else holds.
 
 use super::gates::{self, Live, UNREAD_POLL};
-use super::hooks;
 use super::pass::{Flow, Pass, live_side};
+use super::{frozen, hooks, promotion};
 use crate::effect::Effect;
 use crate::journal::Fact;
 use crate::names::Slot;
@@ -40,6 +40,12 @@ pub(super) fn begin(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) 
         return Begun::Over;
     }
     let Some(way_back) = deployment.way_back() else { return Begun::Impossible };
+    if frozen::holds(deployment, &cause) {
+        frozen::freeze(pass, deployment, cause);
+        return Begun::Going;
+    }
+    deployment.frozen = None;
+    promotion::gone_back(pass, deployment, &cause);
     pass.want_nothing_more();
     let running_hooks = deployment.hooks.values_mut().filter(|hook| hook.result.is_none());
     for hook in running_hooks {

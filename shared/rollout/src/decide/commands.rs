@@ -1,13 +1,11 @@
 //! What was asked: taken in order, each consumed once, each with an answer in the journal.
 
-use super::Inbox;
-use super::back;
 use super::pass::Pass;
-use super::queue;
-use crate::command::{Command, Instruction};
+use super::{Inbox, admission, back, frozen, promotion, queue};
+use crate::command::{Command, Instruction, Lane, Terms, Train};
 use crate::journal::Fact;
-use crate::names::Actor;
-use crate::stage::{Cause, Stage};
+use crate::names::{Actor, Name};
+use crate::stage::{Cause, Stage, Verdict};
 use crate::target::{Deployment, Purpose, Queued, ReleaseRef};
 use std::collections::BTreeMap;
 
@@ -16,13 +14,19 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
     for command in inbox.commands {
         pass.actor = command.actor.clone();
         match &command.instruction {
-            Instruction::Deploy { release, image, tag, overrides } => {
-                let release = ReleaseRef { id: release.clone(), image: image.clone(), tag: tag.clone() };
+            Instruction::Deploy { release, image, tag, overrides, terms } => {
+                let release = ReleaseRef {
+                    id: release.clone(),
+                    image: image.clone(),
+                    tag: tag.clone(),
+                    pushed_at: terms.pushed_at,
+                };
                 let queued = Queued {
                     release,
                     actor: command.actor.clone(),
                     reason: command.reason.clone(),
                     overrides: overrides.clone(),
+                    terms: terms.clone(),
                     command: command.id.clone(),
                     at: command.at,
                 };
@@ -30,6 +34,22 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
             }
             Instruction::Abort { deployment } => abort(pass, command, *deployment),
             Instruction::Rollback => rollback(pass, inbox, command),
+            Instruction::Approve { deployment, plan } => {
+                admission::answer(pass, inbox, command, *deployment, plan, true);
+            }
+            Instruction::Reject { deployment, plan } => {
+                admission::answer(pass, inbox, command, *deployment, plan, false);
+            }
+            Instruction::Override { deployment, gates } => admission::open_by_hand(pass, command, *deployment, gates),
+            Instruction::Resume => frozen::resume(pass, command),
+            Instruction::StopTrain { train, service } => {
+                if !stop_train(pass, inbox, command, train, service) {
+                    // Past its way back: asked again when the deployment is over.
+                    pass.actor = Actor::Switchback;
+                    continue;
+                }
+            }
+            Instruction::NoteRefusal { what } => refuse(pass, what, command.reason.clone()),
         }
         pass.consume(&command.id);
         pass.actor = Actor::Switchback;
@@ -57,8 +77,14 @@ fn abort(pass: &mut Pass, command: &Command, number: Option<u64>) {
 /// Goes back: of a running deployment to its stable side; otherwise to the release before.
 fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
     if let Some(mut running) = pass.state.running.take() {
-        let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
-        return end_by_hand(pass, &mut running, "rollback", cause);
+        if matches!(running.stage, Stage::Gated { .. }) {
+            // Nothing of it has begun: what is meant is what serves now.
+            let reason = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() }.sentence();
+            pass.end(&running, Verdict::Cancelled, reason, None);
+        } else {
+            let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
+            return end_by_hand(pass, &mut running, "rollback", cause);
+        }
     }
     let (purpose, goal) = if pass.state.unsettled {
         (Purpose::Repair, pass.state.stable.clone())
@@ -80,14 +106,64 @@ fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
         actor: command.actor.clone(),
         reason: command.reason.clone(),
         overrides: crate::Overrides::default(),
+        terms: Terms::default(),
         command: command.id.clone(),
         at: command.at,
     };
+    if purpose == Purpose::Rollback {
+        promotion::leave_stable(pass, command);
+    }
     start(pass, order, purpose, Some(goal.task_definition), applied);
 }
 
+/// Another member of a release train did not make it. False: to be asked again later.
+fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train: &str, service: &Name) -> bool {
+    let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train);
+    let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
+    pass.state.queued.retain(|queued| !of_it(queued.terms.train.as_ref()));
+    if let Some(mut running) = pass.state.running.take() {
+        let (ours, together) =
+            (of_it(running.terms.train.as_ref()), running.terms.train.as_ref().is_some_and(|train| train.together));
+        if !ours {
+            pass.state.running = Some(running);
+        } else if matches!(running.stage, Stage::Gated { .. }) {
+            running.terms.train = None;
+            pass.end(&running, Verdict::Failed, cause.sentence(), None);
+        } else if together {
+            let before = running.terms.train.take();
+            match back::begin(pass, &mut running, cause) {
+                back::Begun::Over => {}
+                back::Begun::Going => pass.state.running = Some(running),
+                back::Begun::Impossible => {
+                    running.terms.train = before;
+                    pass.state.running = Some(running);
+                    return false;
+                }
+            }
+        } else {
+            pass.state.running = Some(running);
+        }
+        return true;
+    }
+    let Some(stable) = pass.state.stable.as_mut().filter(|stable| of_it(stable.train.as_ref())) else { return true };
+    if stable.train.take().is_some_and(|train| train.together) {
+        if stable.forward_only {
+            refuse(pass, "rollback", format!("{}, and this release is forward-only", cause.sentence()));
+        } else {
+            let asked = Command { reason: cause.sentence(), ..command.clone() };
+            rollback(pass, inbox, &asked);
+        }
+    }
+    true
+}
+
 fn end_by_hand(pass: &mut Pass, running: &mut Deployment, command: &str, cause: Cause) {
-    if matches!(running.stage, Stage::RollingBack { .. }) {
+    if running.frozen.is_some() && matches!(cause, Cause::Aborted { .. }) {
+        // It stays as it is: whoever ends it fixes it with what comes next.
+        running.frozen = None;
+        back::let_go(pass, running, cause.sentence());
+        pass.look_again();
+    } else if matches!(running.stage, Stage::RollingBack { .. }) {
         refuse(pass, command, format!("deployment #{} is going back already", running.number));
     } else if back::begin(pass, running, cause) == back::Begun::Over {
         // Nothing had been touched: it ended at once.
@@ -118,17 +194,32 @@ fn start(
     applied: &crate::AppliedTarget,
 ) {
     pass.state.last_deployment += 1;
+    let number = pass.state.last_deployment;
+    let (gates, stage) = match purpose {
+        Purpose::Deploy => {
+            let deadline = applied.entry.rules.give_up_after.after(pass.now);
+            (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline })
+        }
+        Purpose::Rollback | Purpose::Repair => {
+            (None, Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(pass.now) })
+        }
+    };
+    let pin = order.clone();
     let deployment = Deployment {
-        number: pass.state.last_deployment,
+        number,
         release: order.release,
         purpose,
         actor: order.actor.clone(),
         reason: order.reason,
         overrides: order.overrides,
+        terms: order.terms,
+        gates,
+        promotes_itself: applied.entry.promotes_itself,
+        frozen: None,
         policy_version: applied.version,
         policy: applied.policy.clone(),
         started_at: pass.now,
-        stage: Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(pass.now) },
+        stage,
         stage_entered_at: pass.now,
         sides: None,
         task_definition,
@@ -156,6 +247,18 @@ fn start(
             despite_alarms: deployment.overrides.firing_alarms.iter().cloned().collect(),
         },
     );
+    if deployment.terms.lane == Lane::Hotfix {
+        let skips = applied.entry.rules.hotfix_skips.iter().copied().collect();
+        pass.note(Some(number), Fact::Hotfixed { skips, reason: deployment.reason.clone() });
+    }
+    match purpose {
+        Purpose::Deploy => admission::pin_or_resume(pass, &pin, number),
+        Purpose::Rollback | Purpose::Repair if applied.entry.promotes_itself => {
+            let reason = format!("{} went back to {}", pin.actor, pin.release.tag);
+            admission::hold(pass, Some(number), &pin.actor, reason);
+        }
+        Purpose::Rollback | Purpose::Repair => {}
+    }
     pass.actor = Actor::Switchback;
     pass.record(deployment.record(None, &pass.state.target));
     pass.state.running = Some(deployment);

@@ -3,8 +3,9 @@
 use super::gates::{self, Alarms, Fit, Live, UNREAD_POLL};
 use super::hooks::{self, Ran};
 use super::pass::{Flow, Pass, live_side};
-use super::{back, gates::rule_is_sound};
+use super::{back, gates::rule_is_sound, promotion};
 use crate::effect::Effect;
+use crate::entry::Gate;
 use crate::journal::Fact;
 use crate::policy::HookPoint;
 use crate::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, Snapshot, Weights};
@@ -24,6 +25,8 @@ const VERIFY_POLL: Seconds = Seconds(2);
 /// One step of the stage that the deployment is in.
 pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
     match deployment.stage.clone() {
+        // Whoever waits there looks at nothing.
+        Stage::Gated { .. } => Flow::Wait,
         Stage::Preflight { deadline } => preflight(pass, deployment, snapshot, deadline),
         Stage::Registering { deadline } => registering(pass, deployment, deadline),
         Stage::BeforeTraffic { deadline } => before_traffic(pass, deployment, snapshot, deadline),
@@ -78,6 +81,8 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
             task_definition: stable_reading.task_definition.clone(),
             release: Some(deployment.release.clone()),
             since: pass.now,
+            forward_only: deployment.terms.forward_only,
+            train: deployment.terms.train.clone(),
         });
         return pass.end(deployment, Verdict::Succeeded, "it was live already; nothing was changed", Some(snapshot));
     }
@@ -302,7 +307,10 @@ fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, wa
             if has_test || !hooks::at(deployment, HookPoint::TestTraffic).is_empty() {
                 return pass.enter(deployment, Stage::Testing { deadline: until }, "test rule and hooks");
             }
-            return enter_step(pass, deployment, first_step(deployment));
+            return match line_stopped(pass, deployment) {
+                Some(waiting) => waiting,
+                None => enter_step(pass, deployment, first_step(deployment)),
+            };
         }
         _ => {}
     }
@@ -341,7 +349,10 @@ fn testing(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, de
         }
     }
     match hooks::run(pass, deployment, snapshot, HookPoint::TestTraffic) {
-        Ran::AllSaidYes => enter_step(pass, deployment, first_step(deployment)),
+        Ran::AllSaidYes => match line_stopped(pass, deployment) {
+            Some(waiting) => waiting,
+            None => enter_step(pass, deployment, first_step(deployment)),
+        },
         Ran::TurnedBack => Flow::Onward,
         Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks on test traffic")),
         Ran::Waiting => Flow::Wait,
@@ -443,6 +454,9 @@ fn holding(
         return unread(pass, deployment, reason, deadline);
     }
     if step + 1 < deployment.policy.strategy.steps.len() {
+        if let Some(waiting) = line_stopped(pass, deployment) {
+            return waiting;
+        }
         return enter_step(pass, deployment, step + 1);
     }
     if hooks::at(deployment, HookPoint::AfterTraffic).is_empty() {
@@ -498,6 +512,7 @@ fn baking(
         };
     }
     deployment.superseded_by = None;
+    promotion::verified(pass, deployment);
     let until = deployment.policy.strategy.keep_warm.after(pass.now);
     pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
 }
@@ -517,6 +532,29 @@ fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
 }
 
 // --- what several stages ask ---
+
+/// Some: the line is stopped, and traffic stays as it is, watched. The stage's time stands still meanwhile.
+fn line_stopped(pass: &mut Pass, deployment: &mut Deployment) -> Option<Flow> {
+    let passes = |gate: &Gate| {
+        let gates = deployment.gates.as_ref();
+        gates.is_some_and(|gates| gates.overridden.contains_key(gate) || gates.skipped.contains(gate))
+    };
+    if deployment.purpose != Purpose::Deploy || passes(&Gate::StopTheLine) {
+        return None;
+    }
+    let (reason, poll) = match pass.line.clone()? {
+        Ok(reason) => (reason, WATCH_POLL),
+        Err(unread) => (unread, UNREAD_POLL),
+    };
+    let deadline = deployment.policy.deadlines.shift.after(pass.now);
+    match &mut deployment.stage {
+        Stage::Scaling { deadline: present, .. }
+        | Stage::Testing { deadline: present }
+        | Stage::Shifting { phase: ShiftPhase::Holding { deadline: present, .. }, .. } => *present = deadline,
+        _ => {}
+    }
+    Some(pass.wait(WaitingOn::Gate { gate: Gate::StopTheLine, reason, until: None, deadline }, poll, deadline))
+}
 
 /// The candidate carries traffic and cannot any more: no deadline is waited for.
 fn collapsed(deployment: &Deployment, snapshot: &Snapshot) -> Option<Cause> {

@@ -2,7 +2,7 @@
 
 use super::back;
 use super::pass::{Flow, Pass, live_side};
-use super::queue;
+use super::{frozen, queue};
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::MissingData;
@@ -29,6 +29,9 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
         // An override is for the alarm that fired at the start: once it was OK, it is judged like any other.
         deployment.overrides.firing_alarms.retain(|name| !matches!(alarms.get(name), Some(AlarmReading::Ok)));
     }
+    if deployment.frozen.is_some() {
+        return frozen::wait(pass, deployment, snapshot);
+    }
     match &deployment.stage {
         Stage::Preflight { .. } => return queue::give_way(pass, deployment),
         Stage::LettingGo { .. } | Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => return Flow::Onward,
@@ -44,7 +47,7 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
     }
     if let Alarms::Firing { name, reason } = alarms(deployment, snapshot) {
         back::begin(pass, deployment, Cause::Alarm { name, reason });
-        return Flow::Onward;
+        return frozen::wait(pass, deployment, snapshot);
     }
     queue::give_way(pass, deployment)
 }

@@ -1,25 +1,32 @@
 //! The next stage, effects, reasons and time to look again: one synchronous, total function.
 //!
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
-//! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
+//! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
+//! [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
 //! [`hooks`] what may say no on the way · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
 //! [`absorb()`] what the effects' outcomes change.
 
 mod absorb;
+mod admission;
 mod back;
 mod commands;
 mod forward;
+mod frozen;
 mod gates;
 mod hooks;
 mod pass;
+mod promotion;
 mod queue;
 
 pub use absorb::absorb;
+pub(crate) use admission::question;
 
 use crate::command::{Command, CommandId};
 use crate::effect::Effect;
 use crate::journal::JournalEntry;
+use crate::promotion::Surroundings;
 use crate::snapshot::Snapshot;
+use crate::stage::Stage;
 use crate::target::{AppliedTarget, DeploymentRecord, TargetState};
 use jiff::Timestamp;
 use pass::{Flow, Pass};
@@ -31,6 +38,8 @@ pub struct Inbox<'a> {
     pub commands: &'a [Command],
     /// The target's policy as it stands; none where no policy names the target any more.
     pub policy: Option<&'a AppliedTarget>,
+    /// What is known beyond the target; none: nothing was read. Needed to begin a deployment, and to widen one.
+    pub around: Option<&'a Surroundings>,
 }
 
 /// What shall be written, done, and when to look again.
@@ -71,11 +80,14 @@ const MOST_TRANSITIONS: usize = 16;
 /// start, and the answer is [`Next::Again`]. Total: every input has an answer, and none panics.
 pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
     let mut pass = Pass::new(state, now);
+    pass.read_brakes(inbox.around);
     let seen = state.running.as_ref().map(|running| running.number);
     commands::take_in(&mut pass, inbox);
     commands::start_queued(&mut pass, inbox);
     if let Some(mut deployment) = pass.state.running.take() {
+        let at_its_gates = matches!(deployment.stage, Stage::Gated { .. });
         let ended = match snapshot {
+            _ if at_its_gates => admission::gated(&mut pass, &mut deployment, inbox) == Flow::Ended,
             // What was seen was seen for the deployment that was running then.
             Some(snapshot) if seen == Some(deployment.number) => drive(&mut pass, &mut deployment, snapshot),
             _ => {
@@ -85,6 +97,8 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
         };
         if !ended {
             pass.state.running = Some(deployment);
+        } else if at_its_gates && !pass.state.queued.is_empty() {
+            pass.look_again();
         }
     }
     pass.finish()

@@ -1,13 +1,15 @@
 //! The paper that a decision is written on.
 
 use super::{Decision, Next};
-use crate::command::CommandId;
+use crate::brake::{Brake, Scope};
+use crate::command::{CommandId, Lane};
 use crate::effect::Effect;
 use crate::journal::{Fact, JournalEntry};
 use crate::names::{Actor, Slot};
-use crate::snapshot::Snapshot;
+use crate::promotion::Surroundings;
+use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
-use crate::target::{Deployment, DeploymentRecord, Explanation, FORMAT, StableSide, TargetState, WaitingOn};
+use crate::target::{Deployment, DeploymentRecord, Errand, Explanation, FORMAT, StableSide, TargetState, WaitingOn};
 use crate::time::Seconds;
 use jiff::Timestamp;
 
@@ -40,6 +42,8 @@ pub(super) struct Pass {
     waiting_on: Vec<WaitingOn>,
     again: bool,
     look_at: Option<Timestamp>,
+    /// Why the line is stopped here; an error: that could not be read. None where it is not.
+    pub(super) line: Option<Result<String, String>>,
 }
 
 impl Pass {
@@ -55,6 +59,28 @@ impl Pass {
             waiting_on: Vec::new(),
             again: false,
             look_at: None,
+            line: Some(Err("it was not read whether the line is stopped".to_owned())),
+        }
+    }
+
+    /// Takes in whether the line is stopped.
+    pub(super) fn read_brakes(&mut self, around: Option<&Surroundings>) {
+        let Some(around) = around else { return };
+        self.line = match &around.brakes {
+            Reading::Unknown(reason) => {
+                Some(Err(format!("it could not be read whether the line is stopped: {reason}")))
+            }
+            Reading::Known(brakes) => {
+                let on = |brake: &&Brake| brake.scope == Scope::Everything && brake.holds(&self.state.target, self.now);
+                brakes.iter().find(on).map(|brake| Ok(format!("the line is stopped by {}: {}", brake.by, brake.reason)))
+            }
+        };
+    }
+
+    /// Keeps something that other targets are to be told, until they were.
+    pub(super) fn tell_others(&mut self, errand: Errand) {
+        if !self.state.errands.contains(&errand) {
+            self.state.errands.push(errand);
         }
     }
 
@@ -142,10 +168,13 @@ impl Pass {
                     task_definition: sides.stable_task_definition.clone(),
                     release: None,
                     since: deployment.started_at,
+                    forward_only: false,
+                    train: None,
                 });
             }
             self.state.unsettled = snapshot.is_some() && live.is_none();
         }
+        super::promotion::ended(self, deployment, verdict, &reason);
         self.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
         self.record(deployment.record(Some((verdict, reason, self.now)), &self.state.target));
         if !self.state.queued.is_empty() {
@@ -161,6 +190,8 @@ impl Pass {
             task_definition: sides.stable_task_definition.clone(),
             release: None,
             since: deployment.started_at,
+            forward_only: false,
+            train: None,
         };
         // The release of the old side is known only if it still runs what the ledger last put there.
         let old = match self.state.stable.take() {
@@ -173,6 +204,8 @@ impl Pass {
             task_definition: deployment.task_definition.clone().unwrap_or_default(),
             release: Some(deployment.release.clone()),
             since: self.now,
+            forward_only: super::frozen::is_forward_only(deployment),
+            train: deployment.terms.train.clone(),
         });
     }
 
@@ -181,7 +214,8 @@ impl Pass {
     }
 
     pub(super) fn finish(mut self) -> Decision {
-        let mut next = match (self.again || !self.effects.is_empty(), self.look_at) {
+        let busy = self.again || !self.effects.is_empty() || !self.state.errands.is_empty();
+        let mut next = match (busy, self.look_at) {
             (true, _) => Next::Again,
             (false, Some(at)) => Next::At(at),
             (false, None) => Next::Rest,
@@ -251,6 +285,7 @@ impl Deployment {
             number: self.number,
             release: self.release.clone(),
             actor: self.actor.clone(),
+            hotfix: self.terms.lane == Lane::Hotfix,
             policy_version: self.policy_version,
             started_at: self.started_at,
             ended_at,

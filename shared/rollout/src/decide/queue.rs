@@ -2,14 +2,15 @@
 //!
 //! What is verified is never dropped: a deployment whose bake is over is finished, and so is one that goes back.
 
-use super::Inbox;
-use super::back;
+use super::admission::{self, Admission};
 use super::commands::refuse;
 use super::pass::{Flow, Pass};
+use super::{Inbox, back, frozen};
+use crate::command::Lane;
 use crate::journal::Fact;
 use crate::policy::Concurrency;
-use crate::stage::{Cause, Stage};
-use crate::target::{AppliedTarget, Deployment, MOST_QUEUED, Purpose, Queued};
+use crate::stage::{Cause, Stage, Verdict};
+use crate::target::{AppliedTarget, Deployment, Errand, MOST_QUEUED, Purpose, Queued};
 
 /// Takes in a release that is asked for. A running deployment's candidate is never changed.
 pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
@@ -18,25 +19,46 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     let Some(applied) = inbox.policy else {
         return refuse(pass, "deploy", "no applied policy names this target: apply a switchback.yaml that does");
     };
-    if pass.state.queued.iter().any(|queued| &queued.release.id.digest == digest) {
-        return refuse(pass, "deploy", format!("{tag} is already waiting to be deployed"));
+    let hotfix = wanted.terms.lane == Lane::Hotfix;
+    if pass.state.queued.iter().any(|queued| &queued.release.id.digest == digest) && !hotfix {
+        return decline(pass, &wanted, format!("{tag} is already waiting to be deployed"));
     }
+    let at_its_gates = pass.state.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Gated { .. }));
     match &mut pass.state.running {
+        // The short way for what waits at the long one's gates.
+        Some(_) if hotfix && at_its_gates => {}
         Some(running) if &running.release.id.digest == digest && !goes_back(running) => {
             let number = running.number;
             if running.superseded_by.take().is_some() {
                 // It was to turn back for another one, and is the newest that is asked for again.
                 all_give_way(pass, tag);
             }
-            return refuse(pass, "deploy", format!("deployment #{number} is already bringing {tag}"));
+            return decline(pass, &wanted, format!("deployment #{number} is already bringing {tag}"));
         }
         None if pass.state.queued.is_empty() => {
             let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
             if !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
-                return refuse(pass, "deploy", format!("{tag} is the stable release already"));
+                return decline(pass, &wanted, format!("{tag} is the stable release already"));
             }
         }
         _ => {}
+    }
+    match admission::admit(&pass.state, inbox, applied, &wanted, pass.now) {
+        Admission::Yes => {}
+        Admission::NotYet => return,
+        Admission::No(reason) => return not_admitted(pass, wanted, reason),
+        Admission::Skipped(reason) => {
+            let fact = Fact::PromotionSkipped { digest: digest.to_string(), tag: tag.clone(), reason };
+            return pass.note(None, fact);
+        }
+    }
+    let displaces = hotfix || matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
+    if at_its_gates
+        && displaces
+        && let Some(waiting) = pass.state.running.take()
+    {
+        // Nothing of it has begun, and what verified it has not forgotten it.
+        pass.end(&waiting, Verdict::Superseded, format!("{tag} takes its place"), None);
     }
     match applied.concurrency {
         Concurrency::QueueNewest => all_give_way(pass, tag),
@@ -58,7 +80,27 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     if pass.state.running.is_some() || !pass.state.queued.is_empty() {
         pass.note(None, Fact::Queued { digest: digest.to_string(), tag: tag.clone() });
     }
-    pass.state.queued.push(wanted);
+    if hotfix {
+        pass.state.queued.retain(|queued| queued.release.id != wanted.release.id);
+        pass.state.queued.insert(0, wanted);
+    } else {
+        pass.state.queued.push(wanted);
+    }
+}
+
+/// What is here or on its way already. Nobody asked for what comes by itself, so nobody is told.
+fn decline(pass: &mut Pass, wanted: &Queued, reason: String) {
+    if !matches!(wanted.terms.lane, Lane::Automatic { .. }) {
+        refuse(pass, "deploy", reason);
+    }
+}
+
+/// What may not come here. The rest of its train need not wait for it.
+fn not_admitted(pass: &mut Pass, wanted: Queued, reason: String) {
+    refuse(pass, "deploy", format!("{}: {reason}", wanted.release.tag));
+    if let Some(train) = wanted.terms.train {
+        pass.tell_others(Errand::TrainStopped { train, reason });
+    }
 }
 
 fn goes_back(running: &Deployment) -> bool {
@@ -67,7 +109,8 @@ fn goes_back(running: &Deployment) -> bool {
 
 /// A rollback and a repair never do, nor does what is verified.
 fn may_turn_back_for_another(running: &Deployment) -> bool {
-    running.purpose == Purpose::Deploy && !running.stage.is_verified() && !goes_back(running)
+    let stays = frozen::is_forward_only(running) && running.traffic_moved;
+    running.purpose == Purpose::Deploy && !running.stage.is_verified() && !goes_back(running) && !stays
 }
 
 /// Why the target takes no other release now, where it takes one at a time.
@@ -92,7 +135,7 @@ fn all_give_way(pass: &mut Pass, by_tag: &str) {
 /// The queue is bounded: the oldest gives way, but not one that was stable here before.
 fn make_room(pass: &mut Pass, by_tag: &str) {
     while pass.state.queued.len() >= MOST_QUEUED {
-        let unverified = |queued: &Queued| !pass.state.verified(&queued.release.id);
+        let unverified = |queued: &Queued| !pass.state.was_stable(&queued.release.id);
         let oldest = pass.state.queued.iter().position(unverified).unwrap_or(0);
         let older = pass.state.queued.remove(oldest);
         gave_way(pass, older, by_tag);

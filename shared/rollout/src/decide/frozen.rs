@@ -1,0 +1,89 @@
+//! What has no automatic way back: a forward-only release in trouble stays as it is, and a person is called.
+
+use super::commands::refuse;
+use super::pass::{Flow, Pass, live_side};
+use super::{admission, back};
+use crate::command::Command;
+use crate::journal::Fact;
+use crate::snapshot::Snapshot;
+use crate::stage::Cause;
+use crate::target::{Deployment, Frozen, TargetFreeze, WaitingOn};
+use crate::time::Seconds;
+
+/// How long a person has to decide. Then it ends untouched, and the target stays frozen.
+const PATIENCE: Seconds = Seconds(24 * 3600);
+/// How often it is looked at meanwhile: somebody may switch back by hand.
+const POLL: Seconds = Seconds(30);
+
+/// Whether trouble freezes this deployment instead of turning it back. Before any traffic has moved, ending the attempt
+/// takes nothing away from anybody.
+pub(super) fn holds(deployment: &Deployment, cause: &Cause) -> bool {
+    cause.is_automatic() && deployment.traffic_moved && is_forward_only(deployment)
+}
+
+/// Whoever asked for it said so, or a hook has begun that says so.
+pub(super) fn is_forward_only(deployment: &Deployment) -> bool {
+    let begun = |hook: &crate::policy::Hook| hook.forward_only && deployment.hooks.contains_key(hook.name.as_str());
+    deployment.terms.forward_only || deployment.policy.hooks.iter().any(begun)
+}
+
+pub(super) fn freeze(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) {
+    if deployment.frozen.is_none() {
+        pass.want_nothing_more();
+        let deadline = PATIENCE.after(pass.now);
+        deployment.frozen = Some(Frozen { cause, since: pass.now, deadline, told: false });
+    }
+    pass.look_again();
+}
+
+/// While it is frozen nothing else is judged.
+pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
+    let Some(mut frozen) = deployment.frozen.take() else { return Flow::Onward };
+    let number = deployment.number;
+    if !frozen.told {
+        frozen.told = true;
+        let fact = Fact::Frozen { cause: frozen.cause.clone(), evidence: Box::new(snapshot.clone()) };
+        pass.note(Some(number), fact);
+        if deployment.promotes_itself {
+            let reason = format!("deployment #{number} is frozen: {}", frozen.cause.sentence());
+            admission::hold(pass, Some(number), &crate::Actor::Switchback, reason);
+        }
+    }
+    let stable = deployment.sides.as_ref().map(|sides| sides.stable);
+    if stable.is_some() && live_side(snapshot) == stable {
+        // Somebody switched back by hand, everywhere: that is a decision.
+        back::begin(pass, deployment, Cause::ByHand);
+        return Flow::Onward;
+    }
+    let reason = frozen.cause.sentence();
+    if pass.now >= frozen.deadline {
+        pass.state.frozen = Some(TargetFreeze { since: frozen.since, deployment: number, reason: reason.clone() });
+        back::let_go(pass, deployment, format!("forward-only, and nobody decided within {PATIENCE}: {reason}"));
+        return Flow::Onward;
+    }
+    let deadline = frozen.deadline;
+    deployment.frozen = Some(frozen);
+    pass.wait(WaitingOn::Frozen { reason, deadline }, POLL, deadline)
+}
+
+/// A person lets it go on.
+pub(super) fn resume(pass: &mut Pass, command: &Command) {
+    if let Some(mut running) = pass.state.running.take() {
+        if let Some(frozen) = running.frozen.take() {
+            if let Cause::Alarm { name, .. } = frozen.cause {
+                // Until it has been OK: after that it is judged again.
+                running.overrides.firing_alarms.insert(name);
+            }
+            running.stage = running.stage.later(Seconds::between(frozen.since, pass.now));
+            running.trouble = None;
+            pass.note(Some(running.number), Fact::Unfrozen { reason: command.reason.clone() });
+            pass.state.running = Some(running);
+            return;
+        }
+        pass.state.running = Some(running);
+    }
+    match pass.state.frozen.take() {
+        Some(freeze) => pass.note(Some(freeze.deployment), Fact::Unfrozen { reason: command.reason.clone() }),
+        None => refuse(pass, "resume", "nothing is frozen here"),
+    }
+}
