@@ -1,26 +1,23 @@
 //! Why a target waits, until when, and what happens then.
 
+use crate::brake::brake;
 use crate::history::entries;
 use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
-use crate::status::{headline, stage, weights};
+use crate::people::names;
+use crate::status::{Known, headline, stage, weights};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
 use rollout::stage::{RetirePhase, ShiftPhase, Stage};
-use rollout::target::{Deployment, TargetState};
-use rollout::{Command, JournalEntry, Seconds};
+use rollout::target::{Deployment, TargetState, WaitingOn};
+use rollout::{JournalEntry, Seconds};
 
 /// The whole explanation; `last` is what happened last.
 #[must_use]
-pub fn explain(
-    state: &TargetState,
-    commands: &[Command],
-    last: &[JournalEntry],
-    now: Timestamp,
-    paint: Paint,
-) -> String {
+pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String {
+    let Known { state, commands, brakes, now, .. } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
     let mut say = |words: &str| text.push_str(&format!("{}\n", wrap(words, WIDTH, 0)));
     match &state.running {
@@ -45,6 +42,9 @@ pub fn explain(
                 say(&format!("{effect} did not work {times} times in a row, {again}: {reason}"));
             }
             say(&way_back(state, running));
+            for words in what_to_do(state, running) {
+                say(&words);
+            }
             if let Some(by_tag) = running.superseded_by.as_ref().filter(|_| running.halted.is_some()) {
                 say(&format!("{by_tag} takes its place: it turns back once the rule is as it was."));
             }
@@ -55,8 +55,28 @@ pub fn explain(
                  has put all of it back, or until the rules are put in order by hand.",
             );
         }
+        None if state.frozen.is_some() => {}
         None if state.queued.is_empty() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
         None => {}
+    }
+    if let Some(frozen) = &state.frozen {
+        let (number, reason, since) = (frozen.deployment, &frozen.reason, ago(frozen.since, now));
+        say(&format!(
+            "The target is frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {} \
+             --reason …`.",
+            state.target
+        ));
+    }
+    if let Some(hold) = &state.promotion_hold {
+        let (reason, since) = (&hold.reason, ago(hold.since, now));
+        say(&format!(
+            "Nothing is promoted here by itself ({since}): {reason}. That ends when somebody promotes or deploys a release \
+             that is not older: `switchback promote {}`.",
+            state.target
+        ));
+    }
+    for on in brakes {
+        say(&format!("A brake is on: {}. Rollbacks are not held.", brake(on, now)));
     }
     if let Some((weights, seen)) = weights(state) {
         let seen = if seen { "seen live" } else { "written, not seen live yet" };
@@ -91,11 +111,16 @@ fn what_then(running: &Deployment) -> (Timestamp, String) {
         let then = "it ends without touching the rule that somebody else has edited";
         return (halt.deadline, then.to_owned());
     }
+    if let Some(frozen) = &running.frozen {
+        let then = "it lets go and leaves everything as it is; the target stays frozen until somebody resumes it";
+        return (frozen.deadline, then.to_owned());
+    }
     let back = || match &running.sides {
         Some(sides) if running.traffic_moved => format!("traffic goes back to {}, verdict rolled back", sides.stable),
         _ => "it is taken back before any traffic moved, verdict failed".to_owned(),
     };
     let then = match &running.stage {
+        Stage::Gated { .. } => "it expires, and nothing was touched".to_owned(),
         Stage::Preflight { .. } => "it has failed, and nothing was touched".to_owned(),
         Stage::Registering { .. } => "it has failed, and no traffic moved".to_owned(),
         Stage::BeforeTraffic { .. }
@@ -129,4 +154,39 @@ fn way_back(state: &TargetState, running: &Deployment) -> String {
             .to_owned(),
         None => "There is no way back yet: nothing was touched.".to_owned(),
     }
+}
+
+/// What a person can do about it, where it waits for one.
+fn what_to_do(state: &TargetState, running: &Deployment) -> Vec<String> {
+    let (target, number) = (&state.target, running.number);
+    if running.frozen.is_some() {
+        return vec![format!(
+            "`switchback rollback {target} --reason …` goes back, `switchback resume {target} --reason …` goes on, \
+             `switchback abort {target} --reason …` lets go and leaves everything as it is."
+        )];
+    }
+    if !matches!(running.stage, Stage::Gated { .. }) {
+        return Vec::new();
+    }
+    let mut told = Vec::new();
+    let mut shut = Vec::new();
+    for on in &state.explanation.waiting_on {
+        match on {
+            WaitingOn::Approval { plan, .. } => told.push(format!(
+                "`switchback approve {target} --deployment {number} --plan {}` says yes, with `reject` and a reason it is a no.",
+                plan.0
+            )),
+            WaitingOn::Gate { gate, .. } => shut.push(*gate),
+            _ => {}
+        }
+    }
+    if !shut.is_empty() {
+        let flags: Vec<String> = shut.iter().map(|gate| format!("--gate {gate}")).collect();
+        told.push(format!(
+            "`switchback override {target} {} --reason …` opens {} by hand, for whoever may do that.",
+            flags.join(" "),
+            names(&shut)
+        ));
+    }
+    told
 }

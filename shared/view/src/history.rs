@@ -1,8 +1,9 @@
 //! Deployments, journal lines and releases, one under the other.
 
-use crate::journal::{sentence, verdict_words};
-use crate::layout::{beside, cut, table};
+use crate::journal::{told, verdict_words};
+use crate::layout::{beside, table};
 use crate::paint::Paint;
+use crate::people::who;
 use crate::when::{ago, clock, instant, lasts};
 use jiff::Timestamp;
 use rollout::target::DeploymentRecord;
@@ -25,7 +26,7 @@ pub fn deployments(records: &[DeploymentRecord], now: Timestamp) -> String {
                 ago(record.started_at, now),
                 lasts(Seconds::between(record.started_at, took)),
                 who(&record.actor.to_string()),
-                record.reason.clone(),
+                if record.hotfix { format!("hotfix; {}", record.reason) } else { record.reason.clone() },
             ]
         })
         .collect();
@@ -57,7 +58,7 @@ pub fn releases(releases: &[Release], now: Timestamp) -> String {
 /// One entry: the time of day, how it is meant, and a sentence.
 #[must_use]
 pub fn entry(entry: &JournalEntry, paint: Paint) -> String {
-    let (tone, text) = sentence(&entry.fact);
+    let (tone, text) = told(entry);
     let head = format!("{}  {} ", paint.faint(&clock(entry.at)), paint.mark(tone));
     format!("{}\n", beside(&head, 12, &text))
 }
@@ -76,11 +77,4 @@ pub fn entries(entries: &[JournalEntry], paint: Paint) -> String {
         text.push_str(&entry(one, paint));
     }
     text
-}
-
-/// A caller as people know each other: the last part of an ARN.
-#[must_use]
-pub fn who(actor: &str) -> String {
-    let short = if actor.starts_with("arn:") { actor.rsplit('/').next().unwrap_or(actor) } else { actor };
-    cut(short, 24)
 }

@@ -1,8 +1,12 @@
 //! The journal in words: one sentence a fact.
 
-use rollout::journal::Fact;
+use crate::evidence::evidence;
+use crate::people::{names, who};
+use crate::when::instant;
+use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::Weights;
 use rollout::stage::{Cause, Verdict};
+use rollout::{Actor, Gate};
 use serde::Serialize;
 
 /// How a line is meant to be taken; a colour or a mark where it is shown.
@@ -79,10 +83,7 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
         Fact::WayBackUnfit { reason } => (Tone::Bad, format!("The way back waits: {reason}")),
         Fact::Ended { verdict, reason, live } => {
             let tone = if *verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };
-            let mut text = verdict_words(*verdict).to_owned();
-            if let Some(first) = text.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
+            let mut text = capitalised(verdict_words(*verdict));
             if !reason.is_empty() {
                 text = format!("{text}: {reason}");
             }
@@ -92,7 +93,98 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
             (tone, text)
         }
         Fact::LeftBehind { what } => (Tone::Warning, format!("Left undone: {what}")),
+        Fact::GateWaits { gate, reason, until } => {
+            let until = until.map_or_else(String::new, |until| format!(" (opens by itself at {})", instant(until)));
+            (Tone::Plain, format!("Waits at the gate {gate}: {reason}{until}"))
+        }
+        Fact::GateOpened { gate, how } => (Tone::Good, format!("The gate {gate} is open{}", after_colon(how))),
+        Fact::GateOverridden { gate, reason } => {
+            (Tone::Warning, format!("The gate {gate} was opened by hand{}", after_colon(reason)))
+        }
+        Fact::Hotfixed { skips, reason } => {
+            (Tone::Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
+        }
+        Fact::ApprovalRequested { plan, tag, digest, required, approvers, expires_at } => {
+            let (release, from) = (release(tag, digest), names(approvers));
+            let until = instant(*expires_at);
+            (
+                Tone::Warning,
+                format!("Approval of {release} is asked for: {required} of {from}, until {until} (plan {})", plan.0),
+            )
+        }
+        Fact::Approved { person, approvals, required, reason, .. } => {
+            (Tone::Good, format!("{person} said yes ({approvals} of {required}){}", after_colon(reason)))
+        }
+        Fact::PlanChanged { plan, policy_version, voided } => {
+            let void = match voided {
+                0 => String::new(),
+                1 => "; the approval that was there is void".to_owned(),
+                several => format!("; the {several} approvals that were there are void"),
+            };
+            (
+                Tone::Warning,
+                format!("The plan has changed with policy version {policy_version} (plan {}){void}", plan.0),
+            )
+        }
+        Fact::Verified { digest, tag } => {
+            (Tone::Good, format!("{} is verified here: it may be promoted", release(tag, digest)))
+        }
+        Fact::Withdrawn { digest, tag, reason } => {
+            let text = format!("{} does not count as verified here any more", release(tag, digest));
+            (Tone::Warning, format!("{text}{}", after_colon(reason)))
+        }
+        Fact::PromotionHeld { reason } => {
+            (Tone::Warning, format!("From now on nothing is promoted here by itself{}", after_colon(reason)))
+        }
+        Fact::PromotionResumed => (Tone::Good, "From now on releases are promoted here by themselves again".to_owned()),
+        Fact::PromotionSkipped { digest, tag, reason } => {
+            (Tone::Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
+        }
+        Fact::Frozen { cause, evidence: seen } => {
+            let mut text = format!("Frozen, a person has to decide: {}", cause.sentence());
+            let seen = evidence(seen);
+            if !seen.is_empty() {
+                text = format!("{text}. Seen then: {}", seen.join("; "));
+            }
+            (Tone::Bad, text)
+        }
+        Fact::Unfrozen { reason } => (Tone::Good, format!("Let go on{}", after_colon(reason))),
     }
+}
+
+/// An entry as a person reads it, and how it is meant: the fact, and who did it where that is a person's or a workflow's
+/// doing and the fact does not say so.
+#[must_use]
+pub fn told(entry: &JournalEntry) -> (Tone, String) {
+    let (tone, text) = sentence(&entry.fact);
+    let somebodys = matches!(entry.actor, Actor::Person { .. } | Actor::Workflow { .. });
+    let asks = matches!(
+        entry.fact,
+        Fact::CommandRefused { .. }
+            | Fact::GateOverridden { .. }
+            | Fact::Hotfixed { .. }
+            | Fact::PromotionResumed
+            | Fact::Unfrozen { .. }
+    );
+    if somebodys && asks { (tone, format!("{text} (by {})", who(&entry.actor.to_string()))) } else { (tone, text) }
+}
+
+fn after_colon(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+/// `past soak and approval`.
+fn past_gates(skips: &[Gate]) -> String {
+    if skips.is_empty() { "past no gate".to_owned() } else { format!("past {}", names(skips)) }
+}
+
+/// Words as a sentence begins.
+pub(crate) fn capitalised(words: &str) -> String {
+    let mut words = words.to_owned();
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    words
 }
 
 /// A verdict in words, in lower case.
@@ -113,6 +205,7 @@ pub fn verdict_words(verdict: Verdict) -> &'static str {
 #[must_use]
 pub fn stage_words(stage: &str) -> String {
     match stage {
+        "gated" => "Waiting at its gates",
         "preflight" => "Preflight",
         "registering" => "Registering the task definition",
         "before_traffic" => "Hooks before traffic",

@@ -7,16 +7,21 @@
 //! | [`journal`] | what happened, a sentence a fact |
 //! | [`waiting`](waiting()) | what a target waits for |
 //! | [`status`] | how targets are |
+//! | [`brake`] | freezes, and the stopped line |
 //! | [`explain`] | why a target waits, until when, and what happens then |
+//! | [`evidence`] | what was seen when something went wrong |
 //! | [`history`] | deployments, journal lines, releases |
 //! | [`plan`] | what a deployment would do |
 //! | [`policy_file`] | what is wrong with a policy file, and what it changes |
 //! | [`outcome`] | what became of what was asked |
 //! | [`notice`](notice()) | one journal entry as a message of its own |
+//! | [`people`] | who did it, and lists of names |
 //! | [`when`] | times as people say them |
 //! | [`layout`], [`paint`] | width and colours |
 //! | [`page`] | the live page, and the data that it polls |
 
+pub mod brake;
+pub mod evidence;
 pub mod explain;
 pub mod history;
 pub mod journal;
@@ -25,6 +30,7 @@ mod notice;
 pub mod outcome;
 pub mod page;
 pub mod paint;
+pub mod people;
 pub mod plan;
 pub mod policy_file;
 pub mod status;

@@ -1,9 +1,9 @@
 //! What became of what was asked.
 
-use crate::history::who;
 use crate::journal::{Tone, verdict_words};
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
+use crate::people::who;
 use crate::waiting::waiting;
 use crate::when::lasts;
 use jiff::Timestamp;

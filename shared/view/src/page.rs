@@ -2,7 +2,7 @@
 //!
 //! All words are made here; the page's script only lays them out.
 
-use crate::journal::{Tone, sentence, stage_words};
+use crate::journal::{Tone, capitalised, sentence, stage_words, verdict_words};
 use rollout::journal::JournalEntry;
 use rollout::snapshot::Weights;
 use rollout::stage::{Stage, Verdict};
@@ -183,7 +183,7 @@ pub fn share_of_blue(weights: Weights) -> u8 {
 #[must_use]
 pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -> Vec<Stop> {
     let names = stop_names(deployment);
-    let here = position(&deployment.stage, names.len());
+    let here = position(deployment);
     let mut stops: Vec<_> = names
         .iter()
         .enumerate()
@@ -207,6 +207,9 @@ pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -
     // The way back branches off where the deployment turned.
     let back = match (ended, &deployment.stage) {
         (Some(Verdict::Succeeded), _) => None,
+        (Some(verdict), _) if !deployment.traffic_moved => {
+            Some(Stop { name: capitalised(verdict_words(verdict)), state: StopState::Done })
+        }
         (Some(_), _) => Some(Stop { name: "Switched back".to_owned(), state: StopState::Done }),
         (None, stage @ (Stage::RollingBack { .. } | Stage::LettingGo { .. })) => {
             Some(Stop { name: stage_words(stage.name()), state: StopState::Now })
@@ -219,14 +222,16 @@ pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -
     stops
 }
 
-/// The index of `stage` among a track's stops (`stops` of them); none while switching back.
+/// The index of the stop that a deployment is at among its track's stops; none while switching back.
 #[must_use]
-pub fn position(stage: &Stage, stops: usize) -> Option<usize> {
-    // From the front: Prepare, Start, the steps; from the back: Retire, Keep warm, Bake.
-    Some(match stage {
-        Stage::Preflight { .. } | Stage::Registering { .. } | Stage::BeforeTraffic { .. } => 0,
-        Stage::Scaling { .. } | Stage::Testing { .. } => 1,
-        Stage::Shifting { step, .. } => 2 + step,
+pub fn position(deployment: &Deployment) -> Option<usize> {
+    let (gates, stops) = (gate_stops(deployment), stop_count(deployment));
+    // From the front: Gates where there are any, Prepare, Start, the steps; from the back: Retire, Keep warm, Bake.
+    Some(match &deployment.stage {
+        Stage::Gated { .. } => 0,
+        Stage::Preflight { .. } | Stage::Registering { .. } | Stage::BeforeTraffic { .. } => gates,
+        Stage::Scaling { .. } | Stage::Testing { .. } => gates + 1,
+        Stage::Shifting { step, .. } => gates + 2 + step,
         Stage::AfterTraffic { .. } | Stage::Baking { .. } => stops.saturating_sub(3),
         Stage::KeepingWarm { .. } => stops.saturating_sub(2),
         Stage::Retiring { .. } => stops.saturating_sub(1),
@@ -235,15 +240,22 @@ pub fn position(stage: &Stage, stops: usize) -> Option<usize> {
 }
 
 /// How many stops a deployment's track has.
-#[must_use]
-pub fn stop_count(deployment: &Deployment) -> usize {
-    deployment.policy.strategy.steps.len() + 5
+fn stop_count(deployment: &Deployment) -> usize {
+    gate_stops(deployment) + deployment.policy.strategy.steps.len() + 5
+}
+
+/// How many of them stand for its gates: one, where there was anything to wait for.
+fn gate_stops(deployment: &Deployment) -> usize {
+    let said = deployment.gates.as_ref().is_some_and(|gates| gates.asked_at.is_some() || !gates.overridden.is_empty());
+    usize::from(said || matches!(deployment.stage, Stage::Gated { .. }))
 }
 
 fn stop_names(deployment: &Deployment) -> Vec<String> {
     let steps = deployment.policy.strategy.steps.iter().map(|step| format!("{} %", step.traffic.value()));
-    ["Prepare", "Start tasks"]
+    let gates = (gate_stops(deployment) > 0).then_some("Gates");
+    gates
         .into_iter()
+        .chain(["Prepare", "Start tasks"])
         .map(str::to_owned)
         .chain(steps)
         .chain(["Bake", "Keep warm", "Retire"].map(str::to_owned))

@@ -13,6 +13,7 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
     let mut text = String::new();
     let (tone, outlook) = match plan.outlook {
         Outlook::Starts => (Tone::Good, "would start at once"),
+        Outlook::Gated => (Tone::Warning, "would wait at its gates"),
         Outlook::Blocked => (Tone::Warning, "would not start yet"),
         Outlook::Queued => (Tone::Warning, "would wait"),
         Outlook::Refused => (Tone::Bad, "would be refused"),

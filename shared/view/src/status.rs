@@ -1,9 +1,10 @@
 //! How targets are: all of them as a table, or one of them in detail.
 
-use crate::history::who;
+use crate::brake::brake;
 use crate::journal::stage_words;
 use crate::layout::{beside, table};
 use crate::paint::Paint;
+use crate::people::{names, who};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use rollout::policy::Trigger;
 use rollout::snapshot::Weights;
 use rollout::stage::{ShiftPhase, Stage};
 use rollout::target::{Deployment, Purpose, TargetState};
-use rollout::{Command, Instruction, Seconds, Slot};
+use rollout::{Brake, Command, Instruction, Lane, Seconds, Slot};
 
 /// A target in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,23 @@ pub struct Row {
     pub queued: Vec<String>,
     /// What starts a deployment.
     pub trigger: Trigger,
+    /// What holds it, in a word or two each: `frozen`, `promotion held`.
+    pub held: Vec<String>,
+}
+
+/// All that is known of one target.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// What is remembered of it.
+    pub state: &'a TargetState,
+    /// Version of the policy that names it, and what starts a deployment; none: no policy names it any more.
+    pub policy: Option<(u64, Trigger)>,
+    /// Commands that no decision has taken in yet, oldest first.
+    pub commands: &'a [Command],
+    /// The brakes that hold it.
+    pub brakes: &'a [Brake],
+    /// The time of the telling.
+    pub now: Timestamp,
 }
 
 /// All targets as a table.
@@ -38,8 +56,8 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
         .iter()
         .map(|row| {
             let stable = if row.stable.is_empty() { "-" } else { &row.stable };
-            let running = match (&row.running, row.trigger) {
-                (Some((number, tag, stage, since)), _) => {
+            let running = match &row.running {
+                Some((number, tag, stage, since)) => {
                     let queued = match row.queued.as_slice() {
                         [] => String::new(),
                         [next] => format!("; then {next}"),
@@ -51,24 +69,28 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
                         lasts(Seconds::between(*since, now))
                     )
                 }
-                (None, Trigger::Push) => "at rest; every new release starts".to_owned(),
-                (None, Trigger::Manual) => "at rest; started by hand".to_owned(),
+                None => format!("at rest; {}", trigger_words(row.trigger)),
             };
-            vec![row.target.clone(), stable.to_owned(), running]
+            let held = if row.held.is_empty() { String::new() } else { format!("{}; ", row.held.join(", ")) };
+            vec![row.target.clone(), stable.to_owned(), format!("{held}{running}")]
         })
         .collect();
     table(&["TARGET", "STABLE", "DEPLOYMENT"], &rows)
 }
 
+/// What starts a deployment, in words.
+fn trigger_words(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Push => "every new release starts",
+        Trigger::Manual => "started by hand",
+        Trigger::Promotion => "what is verified before it starts",
+    }
+}
+
 /// One target in detail.
 #[must_use]
-pub fn target(
-    state: &TargetState,
-    policy: Option<(u64, Trigger)>,
-    commands: &[Command],
-    now: Timestamp,
-    paint: Paint,
-) -> String {
+pub fn target(known: Known<'_>, paint: Paint) -> String {
+    let Known { state, policy, commands, brakes, now } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
     let mut line = |name: &str, words: &str| {
         let head = format!("  {} ", paint.faint(&format!("{name:<10}")));
@@ -93,19 +115,28 @@ pub fn target(
         for (index, on) in state.explanation.waiting_on.iter().enumerate() {
             line(if index == 0 { "waits for" } else { "" }, &waiting(on, now));
         }
+        for (name, words) in at_gates(running, now) {
+            line(name, &words);
+        }
         if let Some(halt) = &running.halted {
             line("halted", &halt.reason);
         }
         if let Some(trouble) = &running.trouble {
             line("trouble", &format!("{} did not work ({} times): {}", trouble.effect, trouble.times, trouble.reason));
         }
-        let deadline = running.stage.deadline();
+        let deadline = running.frozen.as_ref().map_or(running.stage.deadline(), |frozen| frozen.deadline);
         line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
         line("started", &format!("{} by {}", ago(running.started_at, now), who(&running.actor.to_string())));
         if !running.reason.is_empty() {
             line("why", &running.reason);
         }
-    } else if let Some(stable) = &state.stable {
+        for words in terms(running) {
+            line("", &words);
+        }
+    }
+    if nothing_touched(state)
+        && let Some(stable) = &state.stable
+    {
         let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
         let since = lasts(Seconds::between(stable.since, now));
         line("stable", &format!("{release} on {}, for {since}", stable.slot));
@@ -128,26 +159,109 @@ pub fn target(
         let by = who(&command.actor.to_string());
         line("asked", &format!("{}, {} by {by}: not taken in yet", instruction(command), ago(command.at, now)));
     }
+    if let Some(verified) = verified(state, now) {
+        line("verified", &verified);
+    }
+    if let Some(frozen) = &state.frozen {
+        let (since, number, reason) = (ago(frozen.since, now), frozen.deployment, &frozen.reason);
+        line("frozen", &format!("by deployment #{number}, {since}: {reason}. `switchback resume` ends that"));
+    }
+    if let Some(hold) = &state.promotion_hold {
+        let (since, by, reason) = (ago(hold.since, now), who(&hold.actor.to_string()), &hold.reason);
+        let ends = "`switchback promote` or `deploy` of a release that is not older ends that";
+        line("held", &format!("nothing is promoted here by itself, {since} by {by}: {reason}. {ends}"));
+    }
+    for on in brakes {
+        line("brake", &brake(on, now));
+    }
     match policy {
-        Some((version, Trigger::Push)) => line("policy", &format!("version {version}; every new release starts")),
-        Some((version, Trigger::Manual)) => line("policy", &format!("version {version}; started by hand")),
+        Some((version, trigger)) => line("policy", &format!("version {version}; {}", trigger_words(trigger))),
         None => line("policy", "no applied policy names this target any more"),
     }
     text
+}
+
+/// Whether what is stable tells how the target is: nothing runs, or what runs waits and has touched nothing.
+fn nothing_touched(state: &TargetState) -> bool {
+    state.running.as_ref().is_none_or(|running| matches!(running.stage, Stage::Gated { .. }))
+}
+
+/// What was said at the gates that a deployment still waits at.
+fn at_gates(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let Some(gates) = running.gates.as_ref().filter(|_| matches!(running.stage, Stage::Gated { .. })) else {
+        return lines;
+    };
+    let asked =
+        gates.asked_at.map_or("nobody was asked yet".to_owned(), |at| format!("people were asked {}", ago(at, now)));
+    if gates.asked_at.is_some() {
+        lines.push(("plan", format!("{}; {asked}", gates.plan.0)));
+    }
+    for vote in &gates.votes {
+        let door = who(&vote.actor.to_string());
+        let door = if door == vote.person.as_str() { String::new() } else { format!(" ({door})") };
+        lines.push(("approved", format!("by {}{door}, {}", vote.person, ago(vote.at, now))));
+    }
+    for (gate, by) in &gates.overridden {
+        lines.push(("opened", format!("{gate}, {} by {}: {}", ago(by.at, now), who(&by.actor.to_string()), by.reason)));
+    }
+    lines
+}
+
+/// What is special about the way a deployment came, or goes.
+fn terms(running: &Deployment) -> Vec<String> {
+    let mut told = Vec::new();
+    match &running.terms.lane {
+        Lane::Asked => {}
+        Lane::Automatic { from } => told.push(format!("promoted by itself from {from}")),
+        Lane::Hotfix => told.push("a hotfix: it goes past the gates that the policy names".to_owned()),
+    }
+    if running.terms.forward_only {
+        told.push("forward-only: in trouble it freezes, and a person decides".to_owned());
+    }
+    if let Some(train) = &running.terms.train {
+        let members: Vec<_> = train.members.keys().collect();
+        let how = if train.together { "which goes back as a whole" } else { "each goes back alone" };
+        told.push(format!("in a train of {}, {how}", names(&members)));
+    }
+    told
+}
+
+/// How many verified releases are told of.
+const MOST_VERIFIED: usize = 3;
+
+/// The releases that may be promoted from here, the newest first.
+fn verified(state: &TargetState, now: Timestamp) -> Option<String> {
+    let newest: Vec<_> = state.verified.iter().rev().collect();
+    let told: Vec<String> = newest
+        .iter()
+        .take(MOST_VERIFIED)
+        .map(|verified| format!("{} ({})", verified.release.tag, ago(verified.at, now)))
+        .collect();
+    let more = match newest.len().saturating_sub(MOST_VERIFIED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!told.is_empty()).then(|| format!("{}{more}", told.join(", ")))
 }
 
 /// What goes on, in a few words.
 #[must_use]
 pub fn headline(state: &TargetState) -> String {
     match &state.running {
+        Some(running) if running.frozen.is_some() => {
+            format!("deployment #{}: {}, frozen: a person has to decide", running.number, purpose(running))
+        }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
         None if state.unsettled => "unsettled: both sides may carry traffic; ask for a rollback".to_owned(),
+        None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
         None => "at rest".to_owned(),
     }
 }
 
 fn purpose(running: &Deployment) -> String {
     match running.purpose {
+        Purpose::Deploy if running.terms.lane == Lane::Hotfix => format!("{} (hotfix)", running.release.tag),
         Purpose::Deploy => running.release.tag.clone(),
         Purpose::Rollback => format!("back to {}", running.release.tag),
         Purpose::Repair => format!("all traffic back to {}", running.release.tag),
@@ -179,13 +293,14 @@ pub fn stage(running: &Deployment) -> String {
 pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
     let all = |slot| Weights::share(slot, rollout::Percent::ALL);
     match &state.running {
-        Some(running) => match (&running.weights, &running.sides) {
+        // It has looked at nothing yet: what was stable is.
+        Some(running) if !matches!(running.stage, Stage::Gated { .. }) => match (&running.weights, &running.sides) {
             (Some(weights), _) => Some((weights.decided, weights.verified)),
             (None, Some(sides)) => Some((all(sides.stable), true)),
             (None, None) => None,
         },
-        None if state.unsettled => None,
-        None => state.stable.as_ref().map(|stable| (all(stable.slot), true)),
+        _ if state.unsettled => None,
+        _ => state.stable.as_ref().map(|stable| (all(stable.slot), true)),
     }
 }
 
@@ -222,8 +337,20 @@ fn side_release(state: &TargetState, slot: Slot, candidate: Option<Slot>) -> Str
 
 fn instruction(command: &Command) -> String {
     match &command.instruction {
-        Instruction::Deploy { tag, .. } => format!("deploy {tag}"),
+        Instruction::Deploy { tag, terms, .. } => match &terms.lane {
+            Lane::Asked => format!("deploy {tag}"),
+            Lane::Automatic { from } => format!("promote {tag} from {from}"),
+            Lane::Hotfix => format!("hotfix to {tag}"),
+        },
         Instruction::Abort { .. } => "abort".to_owned(),
         Instruction::Rollback => "rollback".to_owned(),
+        Instruction::Approve { deployment, .. } => format!("approve #{deployment}"),
+        Instruction::Reject { deployment, .. } => format!("reject #{deployment}"),
+        Instruction::Override { deployment, gates } => {
+            format!("open {} for #{deployment}", names(&gates.iter().collect::<Vec<_>>()))
+        }
+        Instruction::Resume => "resume".to_owned(),
+        Instruction::StopTrain { service, .. } => format!("stop its train, since {service} did not make it"),
+        Instruction::NoteRefusal { what } => format!("note that {what} was refused"),
     }
 }

@@ -1,6 +1,7 @@
 //! What a target waits for, in words: each goes on from "waiting for".
 
 use crate::journal::split;
+use crate::people::names;
 use crate::when::left;
 use jiff::Timestamp;
 use rollout::target::WaitingOn;
@@ -9,6 +10,18 @@ use rollout::target::WaitingOn;
 #[must_use]
 pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
     match on {
+        WaitingOn::Gate { gate, reason, until, deadline } => match until {
+            Some(until) => format!("the gate {gate}: {reason} (opens in {})", left(*until, now)),
+            None => format!("the gate {gate}: {reason} (gives up in {})", left(*deadline, now)),
+        },
+        WaitingOn::Approval { approved, required, may, expires_at, .. } => {
+            let said = if approved.is_empty() { String::new() } else { format!("{} said yes, ", names(approved)) };
+            let (has, left) = (approved.len(), left(*expires_at, now));
+            format!("approval, {has} of {required}: {said}{} may ({left} left)", names(may))
+        }
+        WaitingOn::Frozen { reason, deadline } => {
+            format!("a person to decide: {reason} (lets go of everything in {})", left(*deadline, now))
+        }
         WaitingOn::Preflight { reason, deadline } => {
             format!("what speaks against starting to pass: {reason} (gives up in {})", left(*deadline, now))
         }

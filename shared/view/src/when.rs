@@ -42,6 +42,12 @@ pub fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// `2026-01-01 00:05:12`, UTC.
+#[must_use]
+pub fn day_and_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// `00:05:12`, UTC.
 #[must_use]
 pub fn clock(at: Timestamp) -> String {

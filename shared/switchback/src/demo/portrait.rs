@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use view::journal::{Tone, stage_words, verdict_words};
 use view::page::{
-    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, position, share_of_blue, stop_count,
-    track,
+    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, position, share_of_blue, track,
 };
 use view::waiting;
 
@@ -122,7 +121,7 @@ impl Portrait {
             Some(running) => {
                 let before = shown.take().filter(|shown| shown.deployment.number == running.number);
                 let before = before.map_or(0, |shown| shown.furthest);
-                let furthest = position(&running.stage, stop_count(running)).unwrap_or(before);
+                let furthest = position(running).unwrap_or(before);
                 *shown = Some(Shown { deployment: running.clone(), furthest, ended: None });
             }
             None => {

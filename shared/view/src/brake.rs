@@ -1,0 +1,126 @@
+//! Freezes and the stopped line.
+
+use crate::layout::{WIDTH, beside, wrap};
+use crate::paint::Paint;
+use crate::people::who;
+use crate::when::{ago, day_and_time, instant, until};
+use jiff::Timestamp;
+use rollout::Brake;
+use rollout::brake::{BrakeRecord, Scope};
+
+/// What a brake holds, in a few words.
+#[must_use]
+pub fn scope(scope: &Scope) -> String {
+    match scope {
+        Scope::Everything => "the line".to_owned(),
+        Scope::Application { application } => application.to_string(),
+        Scope::Environment { application, environment } => format!("{environment} of {application}"),
+    }
+}
+
+/// A brake that is on: what it does, by whom, since when, until when, why.
+#[must_use]
+pub fn brake(on: &Brake, now: Timestamp) -> String {
+    let what = match &on.scope {
+        Scope::Everything => "the line is stopped".to_owned(),
+        other => format!("{} is frozen", scope(other)),
+    };
+    let end = match on.until {
+        Some(at) => format!("until {} ({})", instant(at), until(at, now)),
+        None => "until somebody lifts it".to_owned(),
+    };
+    format!("{what}, by {} {}, {end}: {}", who(&on.by.to_string()), ago(on.since, now), on.reason)
+}
+
+/// The brakes that are on, and what that means.
+#[must_use]
+pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
+    let mut text = String::new();
+    for on in on.iter().filter(|on| on.until.is_none_or(|until| now < until)) {
+        let mark = paint.mark(crate::journal::Tone::Warning);
+        text.push_str(&format!("{}\n", beside(&format!("{mark} "), 2, &brake(on, now))));
+    }
+    if text.is_empty() {
+        return "No freeze is on, and the line runs.\n".to_owned();
+    }
+    let means = "What is frozen starts nothing new; while the line is stopped, what runs widens no further either. \
+                 Rollbacks are never held.";
+    format!("{text}\n{}\n", wrap(means, WIDTH, 0))
+}
+
+/// What was done about brakes, newest first.
+#[must_use]
+pub fn log(records: &[BrakeRecord], paint: Paint) -> String {
+    if records.is_empty() {
+        return "Nothing was ever frozen or stopped.\n".to_owned();
+    }
+    let lines = records.iter().map(|record| {
+        let BrakeRecord { brake, lifted } = record;
+        let what = scope(&brake.scope);
+        let stopped = matches!(brake.scope, Scope::Everything);
+        let (at, by, reason, verb) = match lifted {
+            Some(lifted) if stopped => (lifted.at, &lifted.by, &lifted.reason, "let go on"),
+            Some(lifted) => (lifted.at, &lifted.by, &lifted.reason, "thawed"),
+            None if stopped => (brake.since, &brake.by, &brake.reason, "stopped"),
+            None => (brake.since, &brake.by, &brake.reason, "frozen"),
+        };
+        let end = brake.until.filter(|_| lifted.is_none());
+        let end = end.map_or_else(String::new, |until| format!(" until {}", instant(until)));
+        let head = format!("{}  ", paint.faint(&day_and_time(at)));
+        format!("{}\n", beside(&head, 21, &format!("{what} {verb} by {}{end}: {reason}", who(&by.to_string()))))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::brake::Lifted;
+    use rollout::{Actor, TargetId};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + second).expect("a time")
+    }
+
+    fn ada() -> Actor {
+        Actor::Person { name: "arn:aws:sts::111122223333:assumed-role/deployer/ada".to_owned() }
+    }
+
+    fn frozen() -> Brake {
+        let target = TargetId::parse("shop/api/prod").expect("a target");
+        Brake {
+            scope: Scope::Environment { application: target.application, environment: target.environment },
+            by: ada(),
+            reason: "the sale".to_owned(),
+            since: at(0),
+            until: Some(at(7200)),
+        }
+    }
+
+    #[test]
+    fn brakes_say_what_they_hold_and_until_when() {
+        let stopped = Brake { scope: Scope::Everything, until: None, ..frozen() };
+        assert_eq!(
+            brakes(&[stopped, frozen()], at(60), Paint::PLAIN),
+            "! the line is stopped, by ada 1m ago, until somebody lifts it: the sale\n\
+             ! prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00 UTC (in 1h\n  59m): the sale\n\n\
+             What is frozen starts nothing new; while the line is stopped, what runs widens\n\
+             no further either. Rollbacks are never held.\n"
+        );
+        // Its time is over: it holds nothing, and is no news.
+        assert_eq!(brakes(&[frozen()], at(7200), Paint::PLAIN), "No freeze is on, and the line runs.\n");
+    }
+
+    #[test]
+    fn the_log_says_who_set_and_who_lifted() {
+        let lifted = Lifted { by: ada(), reason: "over".to_owned(), at: at(90) };
+        let records =
+            [BrakeRecord { brake: frozen(), lifted: Some(lifted) }, BrakeRecord { brake: frozen(), lifted: None }];
+        assert_eq!(
+            log(&records, Paint::PLAIN),
+            "2026-01-01 00:01:30  prod of shop thawed by ada: over\n\
+             2026-01-01 00:00:00  prod of shop frozen by ada until 2026-01-01 02:00:00 UTC:\n                     the sale\n"
+        );
+        assert_eq!(log(&[], Paint::PLAIN), "Nothing was ever frozen or stopped.\n");
+    }
+}
