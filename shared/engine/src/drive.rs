@@ -3,11 +3,14 @@
 //! Level-triggered: a wake carries no facts, and every effect is decided from what is seen now. A crash anywhere
 //! leaves a state that was true when it was written; the next pass looks again and goes on.
 
+use crate::{errands, surroundings};
 use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
 use rollout::decide::{Decision, Inbox, Next};
+use rollout::promotion::Surroundings;
 use rollout::target::{AppliedTarget, TargetState};
 use rollout::{
-    Command, EcsPair, Effect, JournalEntry, Outcome, Seconds, Snapshot, TargetId, Timestamp, absorb, decide, look,
+    Brake, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage, TargetId,
+    Timestamp, absorb, decide, look,
 };
 
 /// How long a holding may last at most, in seconds: longer than any invocation of the driver may run (its time-out in
@@ -114,6 +117,14 @@ async fn tell<D: Doorbell>(doorbell: &D, ring: &Ring, delay: Seconds) {
     }
 }
 
+/// What one look of a pass saw.
+struct Seen {
+    commands: Vec<Command>,
+    snapshot: Option<Snapshot>,
+    policy: Option<AppliedTarget>,
+    around: Option<Surroundings>,
+}
+
 /// A target that is held.
 struct Pass<'a, L, C, D, K> {
     target: &'a TargetId,
@@ -134,9 +145,8 @@ struct Pass<'a, L, C, D, K> {
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
     async fn run(&mut self) -> Result<(), LedgerError> {
         for _ in 0..MOST_ROUNDS {
-            let (commands, snapshot) = self.observe().await?;
-            let policy = self.policy(&commands).await?;
-            let inbox = Inbox { commands: &commands, policy: policy.as_ref() };
+            let Seen { commands, snapshot, policy, around } = self.observe().await?;
+            let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let decision = decide(&self.state, &inbox, snapshot.as_ref(), self.clock.now());
             for entry in &decision.journal {
                 tracing::info!(
@@ -161,6 +171,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 Some(pair) => self.perform(pair, &effects).await,
                 None => true,
             };
+            self.run_errands().await?;
             if !complete || self.out_of_time() {
                 return self.hand_over(Seconds(1)).await;
             }
@@ -182,26 +193,62 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         Some(self.lease.clone())
     }
 
-    /// Commands and the world, at the same time where a deployment runs.
-    async fn observe(&self) -> Result<(Vec<Command>, Option<Snapshot>), LedgerError> {
-        match look(&self.state) {
+    /// Commands, brakes and the world, at the same time where a deployment runs; then what a beginning needs to know.
+    async fn observe(&self) -> Result<Seen, LedgerError> {
+        let (commands, snapshot, brakes) = match look(&self.state) {
             Some(look) => {
-                let (commands, snapshot) =
-                    futures::future::join(self.ledger.commands(self.target), self.cloud.observe(&look)).await;
-                Ok((commands?, Some(snapshot)))
+                let world = self.cloud.observe(&look);
+                let (commands, snapshot, brakes) =
+                    futures::future::join3(self.ledger.commands(self.target), world, self.brakes()).await;
+                (commands?, Some(snapshot), brakes)
             }
-            None => Ok((self.ledger.commands(self.target).await?, None)),
+            None => (self.ledger.commands(self.target).await?, None, None),
+        };
+        let policy = self.policy(&commands).await?;
+        let around = match (&policy, brakes) {
+            (Some(applied), _) if self.may_begin(&commands) => {
+                Some(surroundings::of_target(self.ledger, &self.state, &commands, applied).await)
+            }
+            (_, Some(brakes)) => Some(Surroundings { brakes, ..Surroundings::quiet() }),
+            _ => None,
+        };
+        Ok(Seen { commands, snapshot, policy, around })
+    }
+
+    /// The brakes, where the next decision may widen something.
+    async fn brakes(&self) -> Option<Reading<Vec<Brake>>> {
+        let stage = &self.state.running.as_ref()?.stage;
+        let widens = matches!(stage, Stage::Scaling { .. } | Stage::Testing { .. } | Stage::Shifting { .. });
+        if widens { Some(surroundings::brakes(self.ledger).await) } else { None }
+    }
+
+    /// Whether something may begin, or waits at its gates.
+    fn may_begin(&self, commands: &[Command]) -> bool {
+        match &self.state.running {
+            Some(running) if matches!(running.stage, Stage::Gated { .. }) => true,
+            Some(_) => commands.iter().any(|command| matches!(command.instruction, Instruction::Deploy { .. })),
+            None => !commands.is_empty() || !self.state.queued.is_empty(),
         }
     }
 
-    /// The policy as it stands, where something may start.
+    /// The policy as it stands, where something may begin.
     async fn policy(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
-        let may_start = !commands.is_empty() || (self.state.running.is_none() && !self.state.queued.is_empty());
-        if !may_start {
+        if commands.is_empty() && !self.may_begin(commands) {
             return Ok(None);
         }
         let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
         Ok(applied.policy.applied(self.target, applied.version))
+    }
+
+    /// Tells other targets what they are to be told. What was written down stays until that has worked.
+    async fn run_errands(&mut self) -> Result<(), LedgerError> {
+        if self.state.errands.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;
+        self.state.errands.clear();
+        Ok(())
     }
 
     /// Writes the decision. The state that stands after it is what effects are performed on.

@@ -6,19 +6,23 @@
 //! |---|---|
 //! | [`ports`] | what the loop needs of the world: ledger, cloud, registry, doorbell, clock |
 //! | [`drive`](drive()) | one pass over one target: begin, observe, decide, commit, perform, record |
+//! | [`surroundings`] | what a decision needs beyond its target: brakes, and what neighbours have verified |
+//! | `errands` | what a target tells others: promotions, and trains that stop |
 //! | [`intake`] | events to commands and wakes: image pushed, signal received, sweep |
 //! | [`notify`](notify()) | journal entries to a bus and to the topics that the policy names, each once |
 //! | [`operate`] | what people ask: apply, deploy, abort, rollback, status, history, plan |
 
 mod drive;
+mod errands;
 pub mod intake;
 mod notify;
 pub mod operate;
 pub mod ports;
+pub mod surroundings;
 
 pub use drive::{Driven, LEASE, drive};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, SOURCE, Told, notify};
 pub use ports::{
     Announcement, Applied, Begin, Channels, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId, Doorbell,
-    Hold, LeaseId, Ledger, LedgerError, Loaded, Message, PushedImage, Registry, Ring, SendError, Watch,
+    Hold, LeaseId, Ledger, LedgerError, Loaded, Message, Post, PostKey, Posts, PushedImage, Registry, Ring, SendError, Watch,
 };
