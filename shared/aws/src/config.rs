@@ -6,10 +6,10 @@
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_smithy_http_client::ConnectorBuilder;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Connector, ConnectorBuilder};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -24,6 +24,10 @@ pub const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long a call may take with all its attempts: a small part of [`engine::LEASE`], so that a driver whose calls
 /// hang still ends well inside of its lease.
 pub const CALL: Duration = Duration::from_secs(8);
+/// How long one attempt to read a secret may take.
+pub const SECRET_ATTEMPT: Duration = Duration::from_millis(1_200);
+/// How long reading a secret may take with all attempts: Slack waits 3 s for an answer that needs two of them.
+pub const SECRET_CALL: Duration = Duration::from_millis(2_000);
 /// How often a call is tried at most.
 pub const ATTEMPTS: u32 = 3;
 
@@ -34,6 +38,10 @@ pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
 
 /// The environment variable that names the event bus that the journal is put on.
 pub const EVENT_BUS: &str = "SWITCHBACK_EVENT_BUS";
+/// The environment variable that names the secret with Slack's bot token.
+pub const SLACK_TOKEN_SECRET: &str = "SWITCHBACK_SLACK_TOKEN_SECRET";
+/// The environment variable that holds the address of Slack's Web API, where it is not Slack's own.
+pub const SLACK_URL: &str = "SWITCHBACK_SLACK_URL";
 /// The environment variable that holds the URL of the dead-letter queue.
 pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 
@@ -61,6 +69,7 @@ pub struct Clients {
 
 #[derive(Debug, Default)]
 struct Shared {
+    http: OneHttpClient,
     config: OnceCell<SdkConfig>,
     #[cfg(feature = "cloud")]
     autoscaling: OnceCell<aws_sdk_applicationautoscaling::Client>,
@@ -78,6 +87,8 @@ struct Shared {
     lambda: OnceCell<aws_sdk_lambda::Client>,
     #[cfg(feature = "channels")]
     eventbridge: OnceCell<aws_sdk_eventbridge::Client>,
+    #[cfg(feature = "secrets")]
+    secrets: OnceCell<aws_sdk_secretsmanager::Client>,
     #[cfg(feature = "channels")]
     sns: OnceCell<aws_sdk_sns::Client>,
     #[cfg(any(feature = "channels", feature = "doorbell"))]
@@ -99,7 +110,14 @@ impl Clients {
 
     /// The configuration that all clients share.
     pub async fn config(&self) -> &SdkConfig {
-        self.shared.config.get_or_init(|| loader().load()).await
+        self.shared.config.get_or_init(|| loader().http_client(self.shared.http.clone()).load()).await
+    }
+
+    /// A connector for what no SDK speaks: the one that the SDKs have, or, `direct`, one that asks no proxy.
+    #[cfg(feature = "http")]
+    pub(crate) fn connector(&self, direct: bool) -> SharedHttpConnector {
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).build();
+        self.shared.http.connector(&settings, None, direct)
     }
 
     /// Application Auto Scaling.
@@ -158,6 +176,22 @@ impl Clients {
         self.shared.eventbridge.get_or_init(make).await
     }
 
+    /// Secrets Manager. Whoever waits for a secret is waited for by somebody with less patience than a driver: its
+    /// calls have [`SECRET_ATTEMPT`] and [`SECRET_CALL`].
+    #[cfg(feature = "secrets")]
+    pub async fn secrets(&self) -> &aws_sdk_secretsmanager::Client {
+        let make = async || {
+            let time_outs = TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(SECRET_ATTEMPT)
+                .operation_timeout(SECRET_CALL)
+                .build();
+            let config = aws_sdk_secretsmanager::config::Builder::from(self.config().await);
+            aws_sdk_secretsmanager::Client::from_conf(config.timeout_config(time_outs).build())
+        };
+        self.shared.secrets.get_or_init(make).await
+    }
+
     /// SNS.
     #[cfg(feature = "channels")]
     pub async fn sns(&self) -> &aws_sdk_sns::Client {
@@ -192,38 +226,45 @@ pub fn loader() -> ConfigLoader {
 
 /// One connector for each pair of time-outs that is asked for, and none for checking a client's configuration: the
 /// SDK's own HTTP client reads and parses all root certificates once more for every client that is made.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct OneHttpClient {
-    connectors: Mutex<Vec<(TimeOuts, SharedHttpConnector)>>,
+    connectors: Arc<Mutex<Vec<(Wanted, SharedHttpConnector)>>>,
 }
 
-/// Time to connect and time to the first byte.
-type TimeOuts = (Option<Duration>, Option<Duration>);
+/// Time to connect, time to the first byte, and whether no proxy is asked.
+type Wanted = (Option<Duration>, Option<Duration>, bool);
+
+impl OneHttpClient {
+    fn connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: Option<&RuntimeComponents>,
+        direct: bool,
+    ) -> SharedHttpConnector {
+        let wanted = (settings.connect_timeout(), settings.read_timeout(), direct);
+        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, connector)) = connectors.iter().find(|(there, _)| *there == wanted) {
+            return connector.clone();
+        }
+        let mut builder = ConnectorBuilder::default()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .connector_settings(settings.clone())
+            .proxy_config(if direct { ProxyConfig::disabled() } else { ProxyConfig::from_env() });
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        let connector = SharedHttpConnector::new(builder.build());
+        connectors.push((wanted, connector.clone()));
+        connector
+    }
+}
 
 impl HttpClient for OneHttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let wanted = (settings.connect_timeout(), settings.read_timeout());
-        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, connector)) = connectors.iter().find(|(time_outs, _)| *time_outs == wanted) {
-            return connector.clone();
-        }
-        let connector = SharedHttpConnector::new(connect_with(settings, components));
-        connectors.push((wanted, connector.clone()));
-        connector
+        self.connector(settings, Some(components), false)
     }
 
     fn connector_metadata(&self) -> Option<ConnectorMetadata> {
         Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
     }
-}
-
-fn connect_with(settings: &HttpConnectorSettings, components: &RuntimeComponents) -> Connector {
-    let mut builder = ConnectorBuilder::default()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .connector_settings(settings.clone())
-        .proxy_config(ProxyConfig::from_env());
-    builder.set_sleep_impl(components.sleep_impl());
-    builder.build()
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@
 //! | `registry` | [`engine::Registry`] | ECR, read only |
 //! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
 //! | `channels` | [`engine::Channels`] | EventBridge, SNS, SQS for dead letters |
+//! | `http` | | JSON over HTTPS to somebody else's API |
+//! | `secrets` | | Secrets Manager, remembered for a while |
+//! | `slack` | | Slack's Web API |
 //! | [`clock`] | [`engine::Clock`] | the machine's clock and random numbers |
 
 #[cfg(feature = "channels")]
@@ -23,12 +26,18 @@ pub mod config;
 #[cfg(feature = "doorbell")]
 pub mod doorbell;
 pub mod error;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "ledger")]
 pub mod ledger;
 #[cfg(all(feature = "ledger", feature = "doorbell"))]
 mod ports;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "secrets")]
+pub mod secrets;
+#[cfg(feature = "slack")]
+pub mod slack;
 
 pub use clock::SystemClock;
 pub use config::{Clients, MissingSetting};

@@ -1,6 +1,7 @@
 //! What items are called: the only place that writes a key, or reads one.
 
-use engine::Watch;
+use engine::{PostKey, Watch};
+use rollout::brake::Scope;
 use rollout::{ImageDigest, Name, TargetId, Timestamp};
 
 /// How many partitions of the index share the due items.
@@ -18,6 +19,12 @@ pub(super) const PUSHED: &str = "PUSHED#";
 pub(super) const CURRENT: &str = "CURRENT";
 /// The partition of all applications' names.
 pub(super) const APPLICATIONS: &str = "APPLICATIONS";
+/// The partition of the brakes and of their log.
+pub(super) const BRAKES: &str = "BRAKES";
+/// Begins the sort key of every brake that is on.
+pub(super) const ON: &str = "ON#";
+/// Begins the sort key of every entry of the brakes' log.
+pub(super) const LOG: &str = "LOG#";
 
 const TARGET: &str = "TARGET#";
 
@@ -59,6 +66,45 @@ pub(super) fn notified(target: &TargetId) -> String {
 /// One entry told to one channel.
 pub(super) fn delivery(sequence: u64, channel: &str) -> String {
     format!("{sequence:020}#{channel}")
+}
+
+/// The brake of a scope. An application may be called `everything`, too: the kind of the scope goes before its names.
+pub(super) fn brake(scope: &Scope) -> String {
+    match scope {
+        Scope::Everything => format!("{ON}everything"),
+        Scope::Application { application } => format!("{ON}application#{application}"),
+        Scope::Environment { application, environment } => format!("{ON}environment#{application}/{environment}"),
+    }
+}
+
+/// What was done about a brake, by time. `content` is a hash of the entry: what happened twice at once is there twice,
+/// and what was written twice is there once.
+pub(super) fn brake_log(at: Timestamp, lifted: bool, content: u64) -> String {
+    // In this order: who sets a brake and lifts it within a millisecond has done so in this order.
+    let deed = if lifted { "unset" } else { "set" };
+    format!("{LOG}{}#{deed}#{content:016x}", instant(at))
+}
+
+/// Partition of what was posted about a release, or about a target's deployments.
+pub(super) fn posted(post: &PostKey) -> String {
+    match post {
+        PostKey::Thread { release, .. } => format!("POSTED#{release}"),
+        PostKey::Deployment { target, .. } => format!("POSTED#{target}"),
+    }
+}
+
+/// A release's thread or a deployment's message, in a channel.
+pub(super) fn post(post: &PostKey) -> String {
+    match post {
+        PostKey::Thread { channel, .. } => format!("THREAD#{channel}"),
+        PostKey::Deployment { number, channel, .. } => format!("{}#{channel}", deployment(*number)),
+    }
+}
+
+/// FNV-1a of 64 bits, for keys that follow from their item's content. The same in every version.
+pub(super) fn hash(content: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    content.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Partition of a service's releases.
@@ -146,6 +192,37 @@ mod tests {
             assert!(instant(earlier) <= instant(later), "{pair:?}");
             assert!(pair[0] < 0 || instant(earlier) < instant(later), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn no_two_scopes_share_a_key() {
+        let name = |text: &str| Name::new(text).expect("a name");
+        let application = |text: &str| Scope::Application { application: name(text) };
+        let environment = |text: &str, of: &str| Scope::Environment { application: name(of), environment: name(text) };
+        assert_eq!(brake(&Scope::Everything), "ON#everything");
+        assert_eq!(brake(&application("everything")), "ON#application#everything");
+        assert_eq!(brake(&application("shop")), "ON#application#shop");
+        assert_eq!(brake(&environment("prod", "shop")), "ON#environment#shop/prod");
+    }
+
+    #[test]
+    fn the_log_of_brakes_sorts_by_time_and_tells_entries_of_one_moment_apart() {
+        let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
+        let keys = [(at(999), true, 9), (at(1000), false, 5), (at(1000), false, 6), (at(1000), true, 1), (at(1001), false, 0)];
+        let keys: Vec<String> = keys.into_iter().map(|(at, lifted, content)| brake_log(at, lifted, content)).collect();
+        assert!(keys.is_sorted() && keys.iter().collect::<BTreeSet<_>>().len() == keys.len(), "{keys:?}");
+        // Written by every version there ever was: an entry whose hash changed would be there twice.
+        assert_eq!(hash("{\"brake\":1}"), 0x4dd0_7ac5_9e40_d0c1);
+    }
+
+    #[test]
+    fn posts_of_a_release_and_of_a_target_lie_apart() {
+        let release = rollout::ReleaseId::parse(&format!("shop/api@sha256:{}", "5e".repeat(32))).expect("a release");
+        let thread = PostKey::Thread { release, channel: "C1".into() };
+        assert_eq!(posted(&thread), format!("POSTED#shop/api@sha256:{}", "5e".repeat(32)));
+        assert_eq!(post(&thread), "THREAD#C1");
+        let of = PostKey::Deployment { target: target_named("shop/api/prod"), number: 7, channel: "C1".into() };
+        assert_eq!((posted(&of), post(&of)), ("POSTED#shop/api/prod".into(), "DEPLOYMENT#00000000000000000007#C1".into()));
     }
 
     #[test]

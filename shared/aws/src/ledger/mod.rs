@@ -16,6 +16,10 @@
 //! | release by age | `RELEASE#app/svc` | `PUSHED#`*pushed at*`#sha256:…` | `release` | `put_release` |
 //! | policy in force | `POLICY#app` | `CURRENT` | `applied`, `version` | apply |
 //! | every policy | `POLICY#app` | `VERSION#`*number* | `applied`, `version` | apply; never written over |
+//! | brake that is on | `BRAKES` | `ON#everything`, `ON#application#`*app* or `ON#environment#`*app/env* | `brake` | `put_brake`; `lift_brake` takes it away |
+//! | what was done about a brake | `BRAKES` | `LOG#`*when*`#set#` or `#unset#`*hash* | `record` | with the brake, in one transaction |
+//! | thread of a release | `POSTED#app/svc@sha256:…` | `THREAD#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
+//! | message of a deployment | `POSTED#app/svc/env` | `DEPLOYMENT#`*number*`#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
 //! | application | `APPLICATIONS` | *app* | | apply |
 //! | watched alarm | `WATCH#alarm#`*name* | *app/svc/env* | `version` | apply |
 //! | watched service | `WATCH#ecs#`*cluster*`#`*service* | *app/svc/env* | `version` | apply |
@@ -30,19 +34,23 @@
 //! **Lost answers.** The SDK repeats a call whose answer was lost. A transaction is repeated under one token, so that
 //! it is never written, or refused, twice; [`begin`](engine::Ledger::begin) takes its own lease for free.
 
+mod brakes;
 mod deliveries;
 mod held;
 mod intake;
 mod item;
 mod keys;
 mod policies;
+mod posts;
 mod questions;
 mod table;
 
 use crate::config::{Clients, MissingSetting, TABLE, setting};
 use engine::{
-    Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Watch,
+    Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Post, PostKey,
+    Posts, Watch,
 };
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
@@ -129,6 +137,22 @@ impl Ledger for DynamoLedger {
         policies::applications(&self.table).await
     }
 
+    async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
+        brakes::on(&self.table).await
+    }
+
+    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
+        brakes::put(&self.table, brake).await
+    }
+
+    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
+        brakes::lift(&self.table, scope, lifted).await
+    }
+
+    async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
+        brakes::log(&self.table, limit).await
+    }
+
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
         questions::state(&self.table, target).await
     }
@@ -165,5 +189,15 @@ impl Deliveries for DynamoLedger {
 
     async fn give_back(&self, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
         deliveries::give_back(&self.table, delivery, by).await
+    }
+}
+
+impl Posts for DynamoLedger {
+    async fn post(&self, key: &PostKey) -> Result<Option<Post>, LedgerError> {
+        posts::get(&self.table, key).await
+    }
+
+    async fn put_post(&self, key: &PostKey, post: &Post, now: Timestamp) -> Result<(), LedgerError> {
+        posts::put(&self.table, key, post, now).await
     }
 }

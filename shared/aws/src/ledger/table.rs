@@ -156,6 +156,20 @@ impl Table {
         TransactWriteItem::builder().delete(delete.build().expect("table and key are set")).build()
     }
 
+    /// Takes an item away in a transaction if the condition holds.
+    pub(super) fn delete_if<const N: usize>(
+        &self,
+        key: Attributes,
+        condition: &str,
+        values: [(&str, AttributeValue); N],
+    ) -> TransactWriteItem {
+        let mut delete = Delete::builder().table_name(&self.name).set_key(Some(key)).condition_expression(condition);
+        for (name, value) in values {
+            delete = delete.expression_attribute_values(name, value);
+        }
+        TransactWriteItem::builder().delete(delete.build().expect("table and key are set")).build()
+    }
+
     /// Changes an item in a transaction.
     pub(super) fn update(
         &self,

@@ -1,0 +1,62 @@
+//! Brakes: those that are on, and the log of what was done about them. One partition, since there are few of them and
+//! every pass that may start something asks for all.
+
+use super::item::{self, Item, key};
+use super::keys;
+use super::table::{Range, Table, Written};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use engine::LedgerError;
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+
+/// How often the lifting of a brake starts over because somebody set another one in its place meanwhile.
+const TRIES: usize = 5;
+
+pub(super) async fn on(table: &Table) -> Result<Vec<Brake>, LedgerError> {
+    let items = table.query("reading brakes", keys::BRAKES, &Range::Prefix(keys::ON), false, usize::MAX).await?;
+    item::records(&items, "brake")
+}
+
+pub(super) async fn put(table: &Table, brake: &Brake) -> Result<(), LedgerError> {
+    let on = Item::new(keys::BRAKES, keys::brake(&brake.scope)).record("brake", brake);
+    let writes = vec![table.put(on.attributes()), noted(table, &BrakeRecord { brake: brake.clone(), lifted: None })];
+    // No condition: it can only be written.
+    table.transact("setting a brake", writes).await.map(|_| ())
+}
+
+/// One brake is lifted once, however many ask at the same time: the others are told that there is none.
+pub(super) async fn lift(table: &Table, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
+    const DOING: &str = "lifting a brake";
+    let sk = keys::brake(scope);
+    for _ in 0..TRIES {
+        let Some(found) = table.get(DOING, keys::BRAKES.to_owned(), sk.clone()).await? else { return Ok(None) };
+        let seen = AttributeValue::S(item::needed(&found, "brake")?.to_owned());
+        let brake: Brake = item::record(&found, "brake")?;
+        let record = BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) };
+        let writes = vec![
+            table.delete_if(key(keys::BRAKES, &sk), "brake = :seen", [(":seen", seen)]),
+            noted(table, &record),
+        ];
+        match table.transact(DOING, writes).await? {
+            Written::All => return Ok(Some(brake)),
+            // Lifted by somebody else, or set anew: it is looked at again.
+            Written::ConditionFailed => {}
+        }
+    }
+    Err(LedgerError::Conflict { target: format!("the brake of {scope}") })
+}
+
+fn noted(table: &Table, record: &BrakeRecord) -> TransactWriteItem {
+    let text = item::json(record);
+    let (at, lifted) = match &record.lifted {
+        Some(lifted) => (lifted.at, true),
+        None => (record.brake.since, false),
+    };
+    let sk = keys::brake_log(at, lifted, keys::hash(&text));
+    table.put(Item::new(keys::BRAKES, sk).text("record", text).attributes())
+}
+
+pub(super) async fn log(table: &Table, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
+    let range = Range::Prefix(keys::LOG);
+    let items = table.query("reading the log of brakes", keys::BRAKES, &range, true, limit).await?;
+    item::records(&items, "record")
+}
