@@ -126,7 +126,13 @@ fn the_running_one_turns_back_from_every_stage_before_it_is_verified() {
     let task = HookAction::Task { container: "api".to_owned(), command: vec![] };
     let lambda = HookAction::Lambda { function: "check".to_owned() };
     let hook = |at, run: &HookAction| {
-        vec![Hook { name: Name::new("check").unwrap(), at, run: run.clone(), deadline: Seconds(120) }]
+        vec![Hook {
+            name: Name::new("check").unwrap(),
+            at,
+            run: run.clone(),
+            deadline: Seconds(120),
+            forward_only: false,
+        }]
     };
     for (stage, hooks) in [
         ("preflight", vec![]),

@@ -13,7 +13,7 @@ fn decisive_where_it_turns_back(scene: &mut Scene) -> BTreeSet<(&'static str, bo
         let mut firing = scene.seen();
         let reading = AlarmReading::Firing { reason: "5 % of the answers are 5xx".to_owned() };
         firing.alarms = Reading::Known([("api-5xx".to_owned(), reading)].into_iter().collect());
-        let inbox = rollout::Inbox { commands: &[], policy: Some(&scene.applied) };
+        let inbox = rollout::Inbox { commands: &[], policy: Some(&scene.applied), around: Some(&scene.around) };
         let decision = rollout::decide(&scene.state, &inbox, Some(&firing), scene.now);
         let turned = decision.journal.iter().any(|entry| matches!(entry.fact, Fact::RollbackStarted { .. }));
         let stage = scene.stage();

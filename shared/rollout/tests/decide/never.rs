@@ -120,7 +120,7 @@ fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCas
     scene.note_traffic();
     let seen = scene.seen();
     let before = scene.state.clone();
-    let inbox = rollout::Inbox { commands, policy: Some(&scene.applied) };
+    let inbox = rollout::Inbox { commands, policy: Some(&scene.applied), around: Some(&scene.around) };
     let shown = scene.state.running.is_some().then_some(&seen);
     let decision = rollout::decide(&before, &inbox, shown, scene.now);
 

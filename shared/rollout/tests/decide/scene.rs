@@ -1,11 +1,14 @@
 //! A target, and a world of two sides that does at once what a decision asks for.
 
+use rollout::entry::Entry;
 use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, Step, Strategy};
+use rollout::promotion::Surroundings;
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
+use rollout::target::Errand;
 use rollout::{
     Actor, AppliedTarget, Command, Concurrency, EcsPair, Effect, Fact, ImageDigest, Instruction, JournalEntry, Name,
     Next, Outcome, Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId, TargetPolicy,
-    TargetState, Timestamp, Verdict, absorb, decide,
+    TargetState, Terms, Timestamp, Verdict, absorb, decide,
 };
 use std::collections::BTreeMap;
 
@@ -62,7 +65,13 @@ pub fn deploy_despite(tag: &str, alarms: &[&str]) -> Command {
         digest: digest.clone(),
     };
     let overrides = Overrides { firing_alarms: alarms.iter().map(|name| (*name).to_owned()).collect() };
-    let instruction = Instruction::Deploy { release, image: format!("r/api@{digest}"), tag: tag.to_owned(), overrides };
+    let instruction = Instruction::Deploy {
+        release,
+        image: format!("r/api@{digest}"),
+        tag: tag.to_owned(),
+        overrides,
+        terms: Terms::default(),
+    };
     ask(instruction, &format!("deploy-{tag}"))
 }
 
@@ -76,9 +85,13 @@ pub struct Scene {
     pub now: Timestamp,
     pub state: TargetState,
     pub applied: AppliedTarget,
+    /// Brakes, and what neighbours have verified.
+    pub around: Surroundings,
     pub snapshot: Snapshot,
     pub journal: Vec<JournalEntry>,
     pub effects: Vec<Effect>,
+    /// What other targets were to be told.
+    pub errands: Vec<Errand>,
     /// While set, new tasks never become healthy.
     pub sick_candidates: bool,
     /// While set, no weight is ever written.
@@ -123,9 +136,11 @@ impl Scene {
                 alarms: Reading::Known(alarms),
                 hook_tasks: BTreeMap::new(),
             },
-            applied: AppliedTarget { version: 7, concurrency: Concurrency::default(), policy },
+            applied: AppliedTarget { version: 7, concurrency: Concurrency::default(), policy, entry: Entry::default() },
+            around: Surroundings::quiet(),
             journal: vec![],
             effects: vec![],
+            errands: vec![],
             sick_candidates: false,
             rules_are_stuck: false,
             rules_are_hidden: false,
@@ -136,7 +151,7 @@ impl Scene {
     /// One decision on what is seen now, carried out at once.
     pub fn decide(&mut self, commands: &[Command]) -> Next {
         self.note_traffic();
-        let inbox = rollout::Inbox { commands, policy: Some(&self.applied) };
+        let inbox = rollout::Inbox { commands, policy: Some(&self.applied), around: Some(&self.around) };
         let seen = self.state.running.is_some().then(|| self.seen());
         let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
         self.state = decision.state.clone();
@@ -148,6 +163,7 @@ impl Scene {
         }
         let (state, journal) = absorb(&self.state, &outcomes, self.now);
         self.state = state;
+        self.errands.append(&mut self.state.errands);
         self.journal.extend(journal);
         decision.next
     }

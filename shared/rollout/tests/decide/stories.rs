@@ -397,7 +397,8 @@ fn past_its_way_back_an_abort_is_refused_with_the_reason() {
 
 fn hooked(at: HookPoint, run: HookAction) -> Scene {
     let mut rules = policy();
-    rules.hooks = vec![Hook { name: Name::new("check").unwrap(), at, run, deadline: Seconds(120) }];
+    rules.hooks =
+        vec![Hook { name: Name::new("check").unwrap(), at, run, deadline: Seconds(120), forward_only: false }];
     Scene::with(rules)
 }
 
