@@ -1,4 +1,4 @@
-//! The files that the compiler does not see are clean: `template.yaml`, and the workflows.
+//! The files that the compiler does not see are clean: `template.yaml`, and what GitHub reads.
 
 use tests::harness::{Failure, lint};
 
@@ -14,12 +14,18 @@ fn the_template_is_clean() {
 }
 
 #[test]
-fn there_are_workflows_and_they_are_of_the_schema() {
-    assert!(!lint::workflow_files().unwrap_or_else(|failure| panic!("{failure}")).is_empty());
+fn workflows_and_actions_are_found_and_of_the_schema() {
+    let found = lint::GithubFiles::find().unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(found.workflows.iter().any(|file| file.ends_with("ci.yaml")), "{found:?}");
     clean(lint::workflow_schema());
 }
 
 #[test]
-fn the_workflows_are_secure() {
+fn workflows_and_actions_make_sense() {
+    clean(lint::workflow_sense());
+}
+
+#[test]
+fn workflows_and_actions_are_secure() {
     clean(lint::workflow_security());
 }

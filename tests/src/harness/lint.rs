@@ -15,37 +15,90 @@ pub fn template() -> Result<(), Failure> {
     said(&mut command, "cfn-lint does not like template.yaml").map(drop)
 }
 
-/// The workflow files, sorted.
-///
-/// # Errors
-/// [`Failure`] where their folder cannot be read.
-pub fn workflow_files() -> Result<Vec<PathBuf>, Failure> {
-    let folder = workspace().join(".github/workflows");
-    let trouble = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(trouble)? {
-        files.push(entry.map_err(trouble)?.path());
-    }
-    files.sort();
-    Ok(files)
+/// The YAML files under `.github`, sorted.
+#[derive(Debug, Default)]
+pub struct GithubFiles {
+    /// Of this repository and examples for others.
+    pub workflows: Vec<PathBuf>,
+    /// `action.yml`.
+    pub actions: Vec<PathBuf>,
 }
 
-/// The published schema of workflow files, by check-jsonschema's own copy of it.
+impl GithubFiles {
+    /// Finds them.
+    ///
+    /// # Errors
+    /// [`Failure`] where a folder cannot be read.
+    pub fn find() -> Result<Self, Failure> {
+        let mut found = Self::default();
+        let mut folders = vec![workspace().join(".github")];
+        while let Some(folder) = folders.pop() {
+            let trouble = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+            for entry in std::fs::read_dir(&folder).map_err(trouble)? {
+                let path = entry.map_err(trouble)?.path();
+                let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+                let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                match (path.is_dir(), end, stem) {
+                    (true, _, _) => folders.push(path),
+                    // Settings of others.
+                    (_, "yml" | "yaml", "dependabot" | "jactionlint" | "zizmor") => {}
+                    (_, "yml" | "yaml", "action") => found.actions.push(path),
+                    (_, "yml" | "yaml", _) => found.workflows.push(path),
+                    _ => {}
+                }
+            }
+        }
+        found.workflows.sort();
+        found.actions.sort();
+        Ok(found)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.workflows.iter().chain(&self.actions)
+    }
+}
+
+/// The published schemas of workflows and actions, by check-jsonschema's own copy of them.
 ///
 /// # Errors
 /// [`Failure`] with its findings.
 pub fn workflow_schema() -> Result<(), Failure> {
-    let mut command = Command::new(tools()?.python());
-    command.args(["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]).args(workflow_files()?);
-    said(&mut command, "a workflow is not of GitHub's schema").map(drop)
+    let GithubFiles { workflows, actions } = GithubFiles::find()?;
+    for (schema, files) in [("vendor.github-workflows", workflows), ("vendor.github-actions", actions)] {
+        if files.is_empty() {
+            continue;
+        }
+        let mut command = Command::new(tools()?.python());
+        command.args(["-m", "check_jsonschema", "--builtin-schema", schema]).args(files);
+        said(&mut command, "a file under .github is not of GitHub's schema")?;
+    }
+    Ok(())
 }
 
-/// zizmor on the workflows: injections, unpinned actions, permissions that nobody asked for.
+/// actionlint on workflows and actions, with shellcheck on the scripts in them: expressions, inputs, outputs, runners,
+/// permissions. It is jactionlint, which has actionlint's checks and more, knows the steps of composite actions, and
+/// comes whole from PyPI; actionlint's own package there is a script that downloads it.
+///
+/// # Errors
+/// [`Failure`] with its findings.
+pub fn workflow_sense() -> Result<(), Failure> {
+    let tools = tools()?;
+    let mut command = Command::new(tools.program("jactionlint"));
+    command
+        .current_dir(workspace())
+        .env_remove("JACTIONLINT_ONLINE")
+        .args(["--no-online", "--no-color", "--strict-exit", "--pyflakes="])
+        .arg(format!("--shellcheck={}", tools.program("shellcheck").display()))
+        .args(GithubFiles::find()?.all());
+    said(&mut command, "actionlint does not like a file under .github").map(drop)
+}
+
+/// zizmor on workflows and actions: injections, unpinned actions, permissions that nobody asked for.
 ///
 /// # Errors
 /// [`Failure`] with its findings.
 pub fn workflow_security() -> Result<(), Failure> {
     let mut command = Command::new(tools()?.program("zizmor"));
-    command.args(["--offline", "--no-progress", "--persona", "pedantic"]).args(workflow_files()?);
-    said(&mut command, "zizmor does not like a workflow").map(drop)
+    command.args(["--offline", "--no-progress", "--persona", "pedantic"]).args(GithubFiles::find()?.all());
+    said(&mut command, "zizmor does not like a file under .github").map(drop)
 }

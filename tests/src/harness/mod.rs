@@ -12,17 +12,24 @@
 //! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
 //! | [`Operations`] | the operators' door |
 //! | [`Receiver`] | whoever is told of deployments |
+//! | [`issuer`] | GitHub's identity provider: keys, tokens, what a runner gives a job |
+//! | [`slack`] | Slack's Web API, and what it sends when somebody presses a button |
+//! | [`http`] | one request to a server on loopback |
 //! | [`scenario`] | one application in the shared world |
 
 pub mod aws;
 mod bus;
 pub mod child;
 mod emulators;
+pub mod http;
+pub mod issuer;
 pub mod lint;
+mod loopback;
 mod operations;
 pub mod packages;
 mod receiver;
 pub mod scenario;
+pub mod slack;
 mod stack;
 mod tools;
 

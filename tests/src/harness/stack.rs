@@ -1,9 +1,10 @@
 //! The product, deployed: the real binaries of `functions/` from `template.yaml` in ministack, before the wire front.
 
-use super::aws::{Aws, Response};
+use super::aws::Aws;
 use super::bus::Bus;
 use super::child::Server;
 use super::emulators::{REGION, ministack};
+use super::http::Response;
 use super::tools::{said, tools, workspace};
 use super::{Failure, packages};
 use crate::front::{Front, Options};

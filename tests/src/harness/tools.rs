@@ -22,7 +22,7 @@ pub fn tools() -> Result<&'static Tools, Failure> {
     TOOLS.get_or_init(Tools::make).as_ref().map_err(Clone::clone)
 }
 
-/// A virtual environment that holds ministack, moto, cfn-lint, check-jsonschema and zizmor.
+/// A virtual environment that holds ministack, moto, cfn-lint, check-jsonschema, zizmor, jactionlint and shellcheck.
 #[derive(Debug)]
 pub struct Tools {
     root: PathBuf,

@@ -1,0 +1,386 @@
+//! Slack, as far as an app sees it: the Web API that it calls, and the interactions that are sent to it.
+//!
+//! From Slack's documentation of `chat.postMessage`, `chat.update`, Block Kit, interaction payloads and request signing.
+//! Limits of blocks are checked as Slack checks them, so that a message that Slack would refuse is refused here.
+
+mod blocks;
+mod interaction;
+
+pub use interaction::{Interaction, Person, Press};
+
+use super::Failure;
+use super::loopback::{Asked, Loopback, Reply};
+use super::stack::now;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The app's bot token. A made-up one, in a form that no scanner takes for a real one.
+const BOT_TOKEN: &str = "xoxb-of-the-tests";
+
+/// The app's signing secret: the one that Slack publishes in its example of a signature.
+const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+
+/// A message, with everything that it ever said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The channel's id.
+    pub channel: String,
+    /// Its identity in the channel.
+    pub ts: String,
+    /// The message that it answers, if it lies in a thread.
+    pub thread_ts: Option<String>,
+    /// What it says, oldest first; the last is what is read now.
+    pub said: Vec<Said>,
+}
+
+/// What a message says at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The text, which notifications show.
+    pub text: String,
+    /// The blocks, an array; null where there are none.
+    pub blocks: Value,
+}
+
+impl Message {
+    /// What it says now.
+    ///
+    /// # Panics
+    /// Never: a message says something.
+    #[must_use]
+    pub fn now(&self) -> &Said {
+        self.said.last().expect("a message says something")
+    }
+
+    /// How often it was edited.
+    #[must_use]
+    pub fn edits(&self) -> usize {
+        self.said.len() - 1
+    }
+
+    /// All that a person reads of it now: its text and every text of its blocks, a line each.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Said { text, blocks } = self.now();
+        let mut words = vec![text.clone()];
+        blocks::texts(blocks, &mut words);
+        words.join("\n")
+    }
+
+    /// Its buttons now: `action_id` and `value`.
+    #[must_use]
+    pub fn buttons(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        blocks::buttons(&self.now().blocks)
+            .map(|(_, button)| (text(&button["action_id"]), text(&button["value"])))
+            .collect()
+    }
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is refused with status 429 and this many seconds in `Retry-After`.
+    TooMany(u32),
+    /// It is refused with this status, and no JSON.
+    Status(u16),
+    /// It is done, and the answer is lost.
+    AnswerLost,
+    /// It is lost on its way.
+    CallLost,
+    /// It is done, and the answer takes so long.
+    Slow(Duration),
+}
+
+/// A call that came in.
+#[derive(Debug, Clone)]
+pub struct SlackCall {
+    /// `chat.postMessage`
+    pub method: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// The `error` of the answer; none where it was done.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Names by ids.
+    channels: BTreeMap<String, String>,
+    messages: Vec<Message>,
+    troubles: VecDeque<Trouble>,
+    calls: Vec<SlackCall>,
+    /// What was sent to `response_url`s: only the person who pressed sees it, unless it says otherwise.
+    whispers: Vec<Value>,
+}
+
+/// The stand-in. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Slack {
+    server: Loopback,
+    state: Arc<Mutex<State>>,
+}
+
+impl Slack {
+    /// Listens. There are no channels yet.
+    ///
+    /// # Errors
+    /// [`Failure`] where no port is to be had.
+    pub fn start() -> Result<Self, Failure> {
+        let state = Arc::<Mutex<State>>::default();
+        let known = Arc::clone(&state);
+        let server = Loopback::start("slack", move |asked| answer(asked, &known))?;
+        Ok(Self { server, state })
+    }
+
+    /// Where the Web API is, without a slash at its end: `https://slack.com/api` on the real one.
+    #[must_use]
+    pub fn api(&self) -> String {
+        format!("{}/api", self.server.endpoint())
+    }
+
+    /// The app's bot token.
+    #[must_use]
+    pub fn bot_token(&self) -> &'static str {
+        BOT_TOKEN
+    }
+
+    /// What interactions are signed with.
+    #[must_use]
+    pub fn signing_secret(&self) -> &'static str {
+        SIGNING_SECRET
+    }
+
+    /// Makes a channel of which the app is a member; answers its id.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> String {
+        let mut state = lock(&self.state);
+        let id = format!("C{:010}", state.channels.len() + 1);
+        state.channels.insert(id.clone(), name.to_owned());
+        id
+    }
+
+    /// The next calls go wrong like this, one after the other.
+    pub fn trouble(&self, troubles: &[Trouble]) {
+        lock(&self.state).troubles.extend(troubles);
+    }
+
+    /// All messages of a channel, oldest first.
+    #[must_use]
+    pub fn messages(&self, channel: &str) -> Vec<Message> {
+        let state = lock(&self.state);
+        state.messages.iter().filter(|message| message.channel == channel).cloned().collect()
+    }
+
+    /// What was answered to a message in its thread, oldest first.
+    #[must_use]
+    pub fn thread(&self, channel: &str, ts: &str) -> Vec<Message> {
+        let mut messages = self.messages(channel);
+        messages.retain(|message| message.thread_ts.as_deref() == Some(ts));
+        messages
+    }
+
+    /// Every call so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<SlackCall> {
+        lock(&self.state).calls.clone()
+    }
+
+    /// What was said to those alone who pressed a button, oldest first.
+    #[must_use]
+    pub fn whispers(&self) -> Vec<Value> {
+        lock(&self.state).whispers.clone()
+    }
+
+    /// Somebody presses a button of a message as it stands now: what Slack sends for it.
+    ///
+    /// # Errors
+    /// [`Failure`] where the message has no such button.
+    pub fn press(&self, message: &Message, press: Press<'_>) -> Result<Interaction, Failure> {
+        let state = lock(&self.state);
+        let known = state.messages.iter().find(|known| known.channel == message.channel && known.ts == message.ts);
+        let now = known.ok_or_else(|| Failure(format!("there is no message {} any more", message.ts)))?;
+        let name = state.channels.get(&message.channel).map_or("unknown", String::as_str);
+        interaction::press(now, name, press, &self.server.endpoint(), SIGNING_SECRET)
+    }
+
+    /// The same with a button that was shown once and is gone by now: a page that was not loaded again.
+    ///
+    /// # Errors
+    /// [`Failure`] where the message, as handed in, has no such button.
+    pub fn press_as_shown(&self, shown: &Message, press: Press<'_>) -> Result<Interaction, Failure> {
+        let name = lock(&self.state).channels.get(&shown.channel).cloned().unwrap_or_default();
+        interaction::press(shown, &name, press, &self.server.endpoint(), SIGNING_SECRET)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn answer(asked: &Asked, state: &Mutex<State>) -> Reply {
+    let mut state = lock(state);
+    if asked.path.starts_with("/actions/") && asked.method == "POST" {
+        state.whispers.push(serde_json::from_slice(&asked.body).unwrap_or_default());
+        return Reply::Answer { status: 200, headers: Vec::new(), body: "ok".to_owned(), after: Duration::ZERO };
+    }
+    let Some(method) = asked.path.strip_prefix("/api/") else {
+        return Reply::json(404, &json!({"message": "not found"}));
+    };
+    let trouble = state.troubles.pop_front();
+    match trouble {
+        Some(Trouble::TooMany(after_s)) => {
+            note(&mut state, method, &Value::Null, Some("ratelimited"));
+            let headers = vec![("retry-after", after_s.to_string()), ("content-type", "application/json".to_owned())];
+            let body = json!({"ok": false, "error": "ratelimited"}).to_string();
+            return Reply::Answer { status: 429, headers, body, after: Duration::ZERO };
+        }
+        Some(Trouble::Status(status)) => {
+            note(&mut state, method, &Value::Null, Some("a bad status"));
+            let headers = vec![("content-type", "text/html".to_owned())];
+            let body = "<html>Server Error</html>".to_owned();
+            return Reply::Answer { status, headers, body, after: Duration::ZERO };
+        }
+        Some(Trouble::CallLost) => return Reply::Cut,
+        Some(Trouble::AnswerLost | Trouble::Slow(_)) | None => {}
+    }
+    let done = arguments(asked).and_then(|arguments| match perform(&mut state, asked, method, &arguments) {
+        Ok(answer) => {
+            note(&mut state, method, &arguments, None);
+            Ok(answer)
+        }
+        Err(error) => {
+            note(&mut state, method, &arguments, Some(&error));
+            Err(error)
+        }
+    });
+    let body = match done {
+        Ok(mut answer) => {
+            answer["ok"] = json!(true);
+            answer
+        }
+        // Every refusal has status 200.
+        Err(error) => match error.split_once(": ") {
+            Some((error, why)) => json!({"ok": false, "error": error, "response_metadata": {"messages": [why]}}),
+            None => json!({"ok": false, "error": error}),
+        },
+    };
+    match (trouble, Reply::json(200, &body)) {
+        (Some(Trouble::AnswerLost), _) => Reply::Cut,
+        (Some(Trouble::Slow(after)), Reply::Answer { status, headers, body, .. }) => {
+            Reply::Answer { status, headers, body, after }
+        }
+        (_, reply) => reply,
+    }
+}
+
+fn note(state: &mut State, method: &str, arguments: &Value, error: Option<&str>) {
+    let (method, error) = (method.to_owned(), error.map(str::to_owned));
+    state.calls.push(SlackCall { method, arguments: arguments.clone(), error });
+}
+
+/// The arguments: JSON, or a form whose `blocks` are JSON in a text.
+fn arguments(asked: &Asked) -> Result<Value, String> {
+    if asked.method != "POST" {
+        return Err("missing_post_type".to_owned());
+    }
+    let kind = asked.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    match kind.trim() {
+        "application/json" => match serde_json::from_slice(&asked.body) {
+            Ok(arguments @ Value::Object(_)) => Ok(arguments),
+            Ok(_) => Err("json_not_object".to_owned()),
+            Err(_) => Err("invalid_json".to_owned()),
+        },
+        "application/x-www-form-urlencoded" => {
+            let mut arguments = json!({});
+            for (name, value) in form_urlencoded::parse(&asked.body) {
+                let structured = name == "blocks" || name == "metadata";
+                arguments[name.as_ref()] = match serde_json::from_str(&value) {
+                    Ok(structure) if structured => structure,
+                    _ => json!(value),
+                };
+            }
+            Ok(arguments)
+        }
+        _ => Err("invalid_post_type".to_owned()),
+    }
+}
+
+/// Does what is asked; an error is the code, and after a colon what Slack says beside it.
+fn perform(state: &mut State, asked: &Asked, method: &str, arguments: &Value) -> Result<Value, String> {
+    match asked.bearer().or(arguments["token"].as_str()) {
+        None => return Err("not_authed".to_owned()),
+        Some(BOT_TOKEN) => {}
+        Some(_) => return Err("invalid_auth".to_owned()),
+    }
+    match method {
+        "auth.test" => Ok(json!({"team": "acme", "user": "switchback", "bot_id": interaction::BOT})),
+        "chat.postMessage" => {
+            let channel = channel(state, arguments)?;
+            let said = said(arguments)?;
+            let thread_ts = arguments["thread_ts"].as_str().map(str::to_owned);
+            if let Some(thread) = &thread_ts {
+                // Not documented: Slack's own answer for a thread that was never there.
+                find(state, &channel, thread).map_err(|_| "thread_not_found".to_owned())?;
+            }
+            let ts = next_ts(state);
+            let answer = json!({"channel": channel, "ts": ts, "message": shown(&said, &ts, thread_ts.as_deref())});
+            state.messages.push(Message { channel, ts, thread_ts, said: vec![said] });
+            Ok(answer)
+        }
+        "chat.update" => {
+            // An update needs the id; a new message may also name its channel.
+            let channel = arguments["channel"].as_str().unwrap_or_default().to_owned();
+            if !state.channels.contains_key(&channel) {
+                return Err("channel_not_found".to_owned());
+            }
+            let ts = arguments["ts"].as_str().unwrap_or_default().to_owned();
+            let said = said(arguments)?;
+            let message = find(state, &channel, &ts)?;
+            let answer = json!({"channel": channel, "ts": ts, "text": said.text, "message": shown(&said, &ts, None)});
+            message.said.push(said);
+            Ok(answer)
+        }
+        _ => Err("unknown_method".to_owned()),
+    }
+}
+
+/// The channel's id, from an id or a name.
+fn channel(state: &State, arguments: &Value) -> Result<String, String> {
+    let named = arguments["channel"].as_str().unwrap_or_default();
+    let name = named.strip_prefix('#').unwrap_or(named);
+    let found = state.channels.iter().find(|(id, known)| *id == named || *known == name);
+    found.map(|(id, _)| id.clone()).ok_or_else(|| "channel_not_found".to_owned())
+}
+
+fn find<'a>(state: &'a mut State, channel: &str, ts: &str) -> Result<&'a mut Message, String> {
+    let found = state.messages.iter_mut().find(|message| message.channel == channel && message.ts == ts);
+    found.ok_or_else(|| "message_not_found".to_owned())
+}
+
+fn said(arguments: &Value) -> Result<Said, String> {
+    let text = arguments["text"].as_str().unwrap_or_default().to_owned();
+    let mut blocks = arguments["blocks"].clone();
+    if text.is_empty() && blocks.as_array().is_none_or(Vec::is_empty) {
+        return Err("no_text".to_owned());
+    }
+    if text.chars().count() > 40_000 {
+        return Err("msg_too_long".to_owned());
+    }
+    blocks::check(&mut blocks).map_err(|why| format!("invalid_blocks: {why}"))?;
+    Ok(Said { text, blocks })
+}
+
+fn shown(said: &Said, ts: &str, thread_ts: Option<&str>) -> Value {
+    interaction::message(&said.text, &said.blocks, ts, thread_ts)
+}
+
+/// Seconds and microseconds, never the same twice in the workspace.
+fn next_ts(state: &State) -> String {
+    format!("{}.{:06}", now().as_second(), state.messages.len() + 1)
+}
+
+#[cfg(test)]
+mod tests;
