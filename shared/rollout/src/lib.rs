@@ -15,6 +15,7 @@
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
 //! | [`effect`] | what shall be true of the world: absolute, repeatable |
 //! | [`stage`] | where a deployment is; every stage carries its deadline |
+//! | [`explanation`] | why a target waits, until when, and what happens then |
 //! | [`target`] | all that is remembered of one target |
 //! | [`journal`] | what happened and why, for people and for ever |
 //! | [`promotion`] | whether a release may begin here now: one rule a gate |
@@ -28,6 +29,7 @@ pub mod command;
 pub mod decide;
 pub mod effect;
 pub mod entry;
+pub mod explanation;
 pub mod journal;
 pub mod look;
 pub mod names;
