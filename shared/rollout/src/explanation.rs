@@ -1,0 +1,168 @@
+//! Why a target waits, until when, and what happens then.
+
+use crate::command::PlanId;
+use crate::entry::Gate;
+use crate::names::{Name, Slot};
+use crate::snapshot::Weights;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Why a target waits, for `explain` and everything that shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Explanation {
+    /// What it waits for, the most telling first.
+    pub waiting_on: Vec<WaitingOn>,
+    /// When it looks again at the latest.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// One thing that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum WaitingOn {
+    /// A gate that a deployment must pass before it begins.
+    Gate {
+        /// Which.
+        gate: Gate,
+        /// What it waits for.
+        reason: String,
+        /// When it opens by itself, if it does.
+        until: Option<Timestamp>,
+        /// Then: expired.
+        deadline: Timestamp,
+    },
+    /// People who say yes.
+    Approval {
+        /// What they are asked to look at.
+        plan: PlanId,
+        /// How many have said yes, by the policy's names.
+        approved: Vec<Name>,
+        /// How many are needed.
+        required: u8,
+        /// Who else may.
+        may: Vec<Name>,
+        /// Then silence is taken for the policy's default.
+        expires_at: Timestamp,
+    },
+    /// A person who decides about a forward-only release.
+    Frozen {
+        /// What happened.
+        reason: String,
+        /// Then: an end without touching anything.
+        deadline: Timestamp,
+    },
+    /// Something against starting.
+    Preflight {
+        /// What.
+        reason: String,
+        /// Then: failed.
+        deadline: Timestamp,
+    },
+    /// A reading that could not be had.
+    Reading {
+        /// What could not be read, and why.
+        reason: String,
+        /// What happens without it happens then.
+        deadline: Timestamp,
+    },
+    /// A task definition.
+    TaskDefinition {
+        /// Then: failed.
+        deadline: Timestamp,
+    },
+    /// Tasks and targets.
+    Healthy {
+        /// Healthy targets.
+        healthy: u32,
+        /// Wanted.
+        want: u32,
+        /// What else was seen.
+        detail: String,
+        /// Then: switched back.
+        deadline: Timestamp,
+    },
+    /// A hook.
+    Hook {
+        /// Its name.
+        hook: String,
+        /// Then: it has failed.
+        deadline: Timestamp,
+    },
+    /// Weights to be seen live.
+    Weights {
+        /// As they shall be.
+        weights: Weights,
+        /// What happens without it happens then.
+        deadline: Timestamp,
+    },
+    /// The end of a hold.
+    Hold {
+        /// The candidate's share.
+        traffic: u8,
+        /// When.
+        until: Timestamp,
+    },
+    /// The end of the bake.
+    Bake {
+        /// When.
+        until: Timestamp,
+    },
+    /// Alarms without data.
+    Alarms {
+        /// Which.
+        names: BTreeSet<String>,
+        /// Then: switched back.
+        deadline: Timestamp,
+    },
+    /// The end of keeping the old side warm.
+    Warm {
+        /// When.
+        until: Timestamp,
+    },
+    /// The balancer's nodes.
+    Drain {
+        /// Whose traffic is gone.
+        slot: Slot,
+        /// When.
+        until: Timestamp,
+    },
+    /// What was borrowed to be seen given back.
+    GivingBack {
+        /// What is not as it was yet.
+        what: String,
+        /// What happens without it happens then.
+        deadline: Timestamp,
+    },
+    /// Tasks that stop.
+    Stopping {
+        /// Whose.
+        slot: Slot,
+        /// Still running.
+        running: u32,
+        /// What happens without it happens then.
+        deadline: Timestamp,
+    },
+    /// A rule that somebody else edited.
+    ForeignEdit {
+        /// What was seen, and what should have been.
+        reason: String,
+        /// Then: an end without touching the rule.
+        deadline: Timestamp,
+    },
+    /// A stable side that is not fit to go back to.
+    WayBack {
+        /// What was seen.
+        reason: String,
+        /// Then: failed.
+        deadline: Timestamp,
+    },
+    /// Something that did not work and is tried again.
+    Retry {
+        /// What.
+        effect: String,
+        /// Why.
+        reason: String,
+    },
+}
