@@ -10,11 +10,17 @@
 //! | `errands` | what a target tells others: promotions, and trains that stop |
 //! | [`intake`] | events to commands and wakes: image pushed, signal received, sweep |
 //! | [`notify`](notify()) | journal entries to a bus and to the topics that the policy names, each once |
-//! | [`operate`] | what people ask: apply, deploy, abort, rollback, status, history, plan |
+//! | [`desk`] | what every door to people and workflows shares: checked, a command, and a ring; answers to questions |
+//! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
+//! | [`links`] | signed links, for who is asked by mail |
+//! | [`operate`] | what operators ask: apply, plan, deploy, promote, approve, brakes, questions |
 
+pub mod approving;
+pub mod desk;
 mod drive;
 mod errands;
 pub mod intake;
+pub mod links;
 mod notify;
 pub mod operate;
 pub mod ports;

@@ -1,12 +1,14 @@
 //! Apply and plan.
 
-use super::answers::{ApplyAnswer, ApplyRequest, PlanAnswer, PlanRequest};
-use super::{LONGEST_CALLER, Operations, Refusal, person};
+use super::{ApplyAnswer, ApplyRequest, LONGEST_CALLER, Operations, PlanAnswer, PlanRequest, Refusal};
+use crate::desk::{AT_A_TIME, person};
 use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
+use crate::surroundings;
 use futures::future::try_join_all;
 use rollout::plan::{Plan, rehearse};
+use rollout::promotion::plan_id;
 use rollout::target::ReleaseRef;
-use rollout::{AppliedTarget, Command, Instruction, Overrides, Policy, TargetId};
+use rollout::{AppliedTarget, Command, Instruction, Overrides, Policy, Stage, TargetId, TargetState, Terms};
 
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// Makes a policy file the one that stands.
@@ -21,26 +23,26 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         let unchanged = before.as_ref().is_some_and(|before| before.version == version);
         let changes = policy::changes(before.as_ref().map(|before| &before.policy), &policy);
         let warnings = match &before {
-            Some(before) if !unchanged => self.left_behind(&before.policy, &policy).await?,
+            Some(before) if !unchanged => self.warnings(&before.policy, &policy).await?,
             _ => Vec::new(),
         };
         tracing::info!(application = %policy.application, policy.version = version, unchanged, caller, "a policy was applied");
         Ok(ApplyAnswer { application: policy.application.to_string(), version, unchanged, changes, warnings })
     }
 
-    /// What runs on targets that went away.
-    async fn left_behind(&self, before: &Policy, after: &Policy) -> Result<Vec<String>, Refusal> {
-        let gone: Vec<TargetId> =
-            before.targets().filter(|(target, _)| after.target(target).is_none()).map(|(target, _)| target).collect();
-        let states = try_join_all(gone.iter().map(|target| self.ledger.state(target))).await?;
-        let warnings = states.into_iter().flatten().filter_map(|state| {
-            let running = state.running?;
-            Some(format!(
-                "{} is no target any more, and deployment #{} ({}) still runs there: it goes on with the policy that it started with",
-                state.target, running.number, running.release.tag
-            ))
-        });
-        Ok(warnings.collect())
+    /// What runs or waits on targets that went away, and whose approvals are void.
+    async fn warnings(&self, before: &Policy, after: &Policy) -> Result<Vec<String>, Refusal> {
+        let changed: Vec<TargetId> = before
+            .targets()
+            .filter(|(target, policy)| after.target(target) != Some(*policy))
+            .map(|(target, _)| target)
+            .collect();
+        let mut warnings = Vec::new();
+        for some in changed.chunks(AT_A_TIME) {
+            let states = try_join_all(some.iter().map(|target| self.ledger.state(target))).await?;
+            warnings.extend(states.into_iter().flatten().filter_map(|state| warning(&state, after)));
+        }
+        Ok(warnings)
     }
 
     /// Looks ahead. Nothing is written, and nothing is changed.
@@ -67,7 +69,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         };
         let applied = match &wanted {
             Some(_) => self.ledger.policy(application).await?,
-            None => Some(self.applied(application).await?),
+            None => Some(self.desk().applied(application).await?),
         };
         let changes =
             wanted.as_ref().map(|policy| policy::changes(applied.as_ref().map(|applied| &applied.policy), policy));
@@ -89,24 +91,59 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         release: &str,
         caller: &str,
     ) -> Result<Plan, Refusal> {
-        let release = self.release(&target.application, &target.service, release).await?;
-        let state = self.state(target).await?;
+        let release = self.desk().release(&target.application, &target.service, release).await?;
+        let state = self.desk().state(target).await?;
         let now = self.clock.now();
         let instruction = Instruction::Deploy {
             release: release.id.clone(),
             image: release.image.clone(),
             tag: release.tag.clone(),
             overrides: Overrides::default(),
+            terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
         };
+        let around = surroundings::load(self.ledger, target, applied, &Terms::default()).await;
         let command = Command::asked(target.clone(), instruction, person(caller), "", "plan", now);
-        let release = ReleaseRef { id: release.id, image: release.image, tag: release.tag };
-        let rehearsal = rehearse(&state, applied, &command, release, now);
+        let release =
+            ReleaseRef { id: release.id, image: release.image, tag: release.tag, pushed_at: Some(release.pushed_at) };
+        let rehearsal = rehearse(&state, applied, &command, release, &around, now);
         let snapshot = match rehearsal.look() {
             Some(look) => Some(self.cloud.observe(&look).await),
             None => None,
         };
         Ok(rehearsal.plan(snapshot.as_ref()))
     }
+}
+
+/// What whoever has applied `after` should know of a target that it changes.
+fn warning(state: &TargetState, after: &Policy) -> Option<String> {
+    let running = state.running.as_ref()?;
+    let (target, number, tag) = (&state.target, running.number, &running.release.tag);
+    let waits = matches!(running.stage, Stage::Gated { .. });
+    let Some(applied) = after.applied(target, 0) else {
+        return Some(if waits {
+            format!(
+                "{target} is no target any more, and deployment #{number} ({tag}) waits at its gates there: it ends, and nothing of it begins"
+            )
+        } else {
+            format!(
+                "{target} is no target any more, and deployment #{number} ({tag}) still runs there: it goes on with the policy that it started with"
+            )
+        });
+    };
+    let gates = running.gates.as_ref().filter(|gates| waits && gates.asked_at.is_some())?;
+    let replaces = state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| &release.id.digest);
+    let (release, terms) = (&running.release.id, &running.terms);
+    if plan_id(target, release, terms, &running.overrides, &applied, replaces) == gates.plan {
+        return None;
+    }
+    let said = match gates.votes.len() {
+        0 => String::new(),
+        1 => ", and the approval that was given is void".to_owned(),
+        count => format!(", and the {count} approvals that were given are void"),
+    };
+    Some(format!(
+        "deployment #{number} ({tag}) waits for approval on {target}, and what it would do has changed: people are asked anew{said}"
+    ))
 }
 
 /// The target's policy in the file at hand, or in what is applied.

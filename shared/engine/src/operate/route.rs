@@ -1,8 +1,9 @@
 //! HTTP's method, path, query and body to operations, without an HTTP library: text in, a status and JSON out.
 
 use super::{ErrorBody, MOST_LISTED, Operations, Refusal};
+use crate::desk::person;
 use crate::ports::{Clock, Cloud, Doorbell, Ledger};
-use rollout::{Name, TargetId};
+use rollout::{Lane, Name, TargetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 pub const LARGEST_BODY: usize = 2 * 1024 * 1024;
 
 /// Everything that can be asked. `{a}/{s}/{e}` are application, service and environment.
-pub const ROUTES: [&str; 10] = [
+pub const ROUTES: [&str; 22] = [
     "POST /v1/apply",
     "POST /v1/plan",
     "GET /v1/targets?application=",
@@ -21,8 +22,24 @@ pub const ROUTES: [&str; 10] = [
     "POST /v1/targets/{a}/{s}/{e}/deploy",
     "POST /v1/targets/{a}/{s}/{e}/abort",
     "POST /v1/targets/{a}/{s}/{e}/rollback",
+    "POST /v1/targets/{a}/{s}/{e}/promote",
+    "POST /v1/targets/{a}/{s}/{e}/hotfix",
+    "POST /v1/targets/{a}/{s}/{e}/approve",
+    "POST /v1/targets/{a}/{s}/{e}/reject",
+    "POST /v1/targets/{a}/{s}/{e}/override",
+    "POST /v1/targets/{a}/{s}/{e}/resume",
+    "POST /v1/trains",
+    "GET /v1/brakes?limit=",
+    "POST /v1/freeze",
+    "POST /v1/unfreeze",
+    "POST /v1/stop-the-line",
+    "POST /v1/resume-the-line",
     "GET /v1/releases/{a}/{s}?limit=",
 ];
+
+/// What can be asked of a target: the last part of the path.
+const DEEDS: [&str; 9] =
+    ["deploy", "promote", "hotfix", "abort", "rollback", "approve", "reject", "override", "resume"];
 
 const USUAL_LIMIT: usize = 50;
 
@@ -55,33 +72,46 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let desk = self.desk();
+        let actor = person(caller);
         match (method, parts.as_slice()) {
             ("POST", ["v1", "apply"]) => to_json(self.apply(&read(body)?, caller).await?),
             ("POST", ["v1", "plan"]) => to_json(self.plan(&read(body)?, caller).await?),
             ("GET", ["v1", "targets"]) => {
                 let application = parameter(query, "application").map(|text| name(text, "application")).transpose()?;
-                to_json(self.targets(application.as_ref()).await?)
+                to_json(desk.targets(application.as_ref()).await?)
             }
-            ("GET", ["v1", "targets", a, s, e]) => to_json(self.status(&target(a, s, e)?).await?),
+            ("GET", ["v1", "targets", a, s, e]) => to_json(desk.status(&target(a, s, e)?).await?),
             ("GET", ["v1", "targets", a, s, e, "history"]) => {
-                to_json(self.history(&target(a, s, e)?, limit(query)?).await?)
+                to_json(desk.history(&target(a, s, e)?, limit(query)?).await?)
             }
             ("GET", ["v1", "targets", a, s, e, "journal"]) => {
                 let after = parameter(query, "after").map(|text| number(text, "after")).transpose()?;
-                to_json(self.journal(&target(a, s, e)?, after, limit(query)?).await?)
+                to_json(desk.journal(&target(a, s, e)?, after, limit(query)?).await?)
             }
-            ("POST", ["v1", "targets", a, s, e, "deploy"]) => {
-                to_json(self.deploy(&target(a, s, e)?, &read(body)?, caller).await?)
+            ("POST", ["v1", "targets", a, s, e, deed]) if DEEDS.contains(deed) => {
+                let target = target(a, s, e)?;
+                to_json(match *deed {
+                    "deploy" => desk.deploy(&target, &read(body)?, &actor).await?,
+                    "promote" => desk.promote(&target, &read(body)?, &actor).await?,
+                    "hotfix" => desk.hotfix(&target, &read(body)?, &actor).await?,
+                    "abort" => desk.abort(&target, &read(body)?, &actor).await?,
+                    "rollback" => desk.rollback(&target, &read(body)?, &actor).await?,
+                    "approve" => self.approve(&target, &read(body)?, &actor).await?,
+                    "reject" => self.reject(&target, &read(body)?, &actor).await?,
+                    "override" => desk.open_gates(&target, &read(body)?, &actor).await?,
+                    _ => desk.resume(&target, &read(body)?, &actor).await?,
+                })
             }
-            ("POST", ["v1", "targets", a, s, e, "abort"]) => {
-                to_json(self.abort(&target(a, s, e)?, &read(body)?, caller).await?)
-            }
-            ("POST", ["v1", "targets", a, s, e, "rollback"]) => {
-                to_json(self.rollback(&target(a, s, e)?, &read(body)?, caller).await?)
-            }
+            ("POST", ["v1", "trains"]) => to_json(desk.train(&read(body)?, &Lane::Asked, &actor).await?),
+            ("GET", ["v1", "brakes"]) => to_json(self.brakes(limit(query)?).await?),
+            ("POST", ["v1", "freeze"]) => to_json(self.freeze(&read(body)?, caller).await?),
+            ("POST", ["v1", "unfreeze"]) => to_json(self.unfreeze(&read(body)?, caller).await?),
+            ("POST", ["v1", "stop-the-line"]) => to_json(self.stop_the_line(&read(body)?, caller).await?),
+            ("POST", ["v1", "resume-the-line"]) => to_json(self.resume_the_line(&read(body)?, caller).await?),
             ("GET", ["v1", "releases", a, s]) => {
                 let (application, service) = (name(a, "application")?, name(s, "service")?);
-                to_json(self.releases(&application, &service, limit(query)?).await?)
+                to_json(desk.releases(&application, &service, limit(query)?).await?)
             }
             _ => Err(no_route(method, path, &parts)),
         }

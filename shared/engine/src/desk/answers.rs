@@ -1,13 +1,14 @@
 //! Requests and answers as they travel, JSON on both sides. Stable: scripts read them.
 
 use policy::Change;
+use rollout::brake::{Brake, BrakeRecord, Lifted};
 use rollout::journal::JournalEntry;
 use rollout::plan::Plan;
 use rollout::policy::Trigger;
 use rollout::target::{DeploymentRecord, TargetState};
-use rollout::{Actor, Command, CommandId, Release, TargetId, Timestamp};
+use rollout::{Actor, Command, CommandId, Gate, Name, PlanId, Release, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Apply a policy file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +29,8 @@ pub struct ApplyAnswer {
     pub unchanged: bool,
     /// What is different from the version before.
     pub changes: Vec<Change>,
-    /// What whoever applied it should know: a target went away while a deployment runs there.
+    /// What whoever applied it should know: a target went away while a deployment runs there,
+    /// or what people were asked to approve has changed.
     pub warnings: Vec<String>,
 }
 
@@ -65,8 +67,182 @@ pub struct DeployRequest {
     pub reason: String,
     /// Alarms that may fire at the start, taken upon themselves by the asker.
     pub despite_alarms: BTreeSet<String>,
+    /// It cannot be switched back automatically: trouble freezes the target and calls a person.
+    pub forward_only: bool,
     /// The asker's own key: asking twice with one key is asking once. None: every asking is a new one.
     pub request: Option<String>,
+}
+
+/// Bring what the environments before have verified to a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// As [`DeployRequest::release`]; none: the newest that the environments before have verified.
+    pub release: Option<String>,
+    /// Why, in the asker's words; may be empty.
+    pub reason: String,
+    /// As [`DeployRequest::forward_only`].
+    pub forward_only: bool,
+    /// As [`DeployRequest::request`].
+    pub request: Option<String>,
+}
+
+/// Bring a release to a target past the gates that its environment's hotfix lane skips.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HotfixRequest {
+    /// As [`DeployRequest::release`].
+    pub release: String,
+    /// Why, in the asker's words; never empty.
+    pub reason: String,
+    /// As [`DeployRequest::forward_only`].
+    pub forward_only: bool,
+    /// As [`DeployRequest::request`].
+    pub request: Option<String>,
+}
+
+/// Bring several services of an environment to it as one set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRequest {
+    /// Whose services.
+    pub application: Name,
+    /// Where.
+    pub environment: Name,
+    /// The services, and what each is to run, as [`DeployRequest::release`]; null: the newest that the environments before
+    /// have verified. Empty: all services that have a target there, each with that.
+    #[serde(default)]
+    pub releases: BTreeMap<Name, Option<String>>,
+    /// Why, in the asker's words; may be empty, but for a hotfix.
+    #[serde(default)]
+    pub reason: String,
+    /// As [`DeployRequest::forward_only`], for every member.
+    #[serde(default)]
+    pub forward_only: bool,
+    /// As [`DeployRequest::request`]; it is the train's identity, too.
+    #[serde(default)]
+    pub request: Option<String>,
+}
+
+/// A train was taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainAnswer {
+    /// Its identity.
+    pub train: String,
+    /// What was asked of each member, those first that others depend on.
+    pub commands: Vec<CommandAnswer>,
+    /// Members that run what they are to run already: nothing was asked of them.
+    pub already_there: Vec<TargetId>,
+}
+
+/// Say yes or no to a deployment that waits for approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRequest {
+    /// Which deployment.
+    pub deployment: u64,
+    /// What was looked at: another plan is not said yes to.
+    pub plan: PlanId,
+    /// Why, in their words; never empty for a no.
+    #[serde(default)]
+    pub reason: String,
+    /// As [`DeployRequest::request`].
+    #[serde(default)]
+    pub request: Option<String>,
+}
+
+/// Open gates of a deployment that waits, by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideRequest {
+    /// Which deployment.
+    pub deployment: u64,
+    /// The gates.
+    #[serde(default)]
+    pub gates: BTreeSet<Gate>,
+    /// Why, in the asker's words; never empty.
+    #[serde(default)]
+    pub reason: String,
+    /// As [`DeployRequest::request`].
+    #[serde(default)]
+    pub request: Option<String>,
+}
+
+/// Let a target go on that a forward-only release has frozen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// Why, in the asker's words; never empty.
+    pub reason: String,
+    /// As [`DeployRequest::request`].
+    pub request: Option<String>,
+}
+
+/// Let nothing begin in an application, or in one of its environments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRequest {
+    /// Which application.
+    pub application: Name,
+    /// Only in this environment; none: in all.
+    #[serde(default)]
+    pub environment: Option<Name>,
+    /// Until when: a time (RFC 3339) or for how long (`4h`); none: until somebody lifts it.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Why, in the asker's words; never empty.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Lift a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnfreezeRequest {
+    /// As it was frozen.
+    pub application: Name,
+    /// As it was frozen.
+    #[serde(default)]
+    pub environment: Option<Name>,
+    /// Why, in the asker's words; never empty.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Let nothing begin anywhere, and nothing that runs go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StopTheLineRequest {
+    /// As [`FreezeRequest::until`].
+    pub until: Option<String>,
+    /// Why, in the asker's words; never empty.
+    pub reason: String,
+}
+
+/// What became of a brake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrakeAnswer {
+    /// The brake that is on now, or was.
+    pub brake: Brake,
+    /// Its end; none: it was set.
+    pub lifted: Option<Lifted>,
+    /// What was on before in the same place, where it was set.
+    pub instead_of: Option<Brake>,
+    /// The targets that were woken because it held them.
+    pub woken: Vec<TargetId>,
+    /// The time of the answer.
+    pub at: Timestamp,
+}
+
+/// The brakes, and what was done about them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrakesAnswer {
+    /// Those that hold something now.
+    pub brakes: Vec<Brake>,
+    /// What was done, newest first.
+    pub log: Vec<BrakeRecord>,
+    /// The time of the answer.
+    pub at: Timestamp,
 }
 
 /// End the running deployment, traffic back to the stable side.
@@ -167,6 +343,9 @@ pub struct TargetStatus {
     pub trigger: Option<Trigger>,
     /// Commands that no decision has taken in yet, oldest first.
     pub commands: Vec<Command>,
+    /// The brakes that keep deployments from beginning there now.
+    #[serde(default)]
+    pub brakes: Vec<Brake>,
     /// The time of the answer.
     pub at: Timestamp,
 }

@@ -38,12 +38,20 @@ impl Refusal {
     }
 
     /// 400: the request itself is wrong.
-    pub(super) fn request(code: &str, message: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn request(code: &str, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
 
+    /// 409: it does not fit what is there now.
+    #[must_use]
+    pub fn conflict(code: &str, message: impl Into<String>) -> Self {
+        Self::new(409, code, message)
+    }
+
     /// 404, with the names that there are.
-    pub(super) fn unknown(code: &str, what: String, known: impl Iterator<Item = String>, what_to_do: &str) -> Self {
+    #[must_use]
+    pub fn unknown(code: &str, what: String, known: impl Iterator<Item = String>, what_to_do: &str) -> Self {
         let mut names: Vec<String> = known.take(MOST_NAMES + 1).collect();
         let more = names.len() > MOST_NAMES;
         names.truncate(MOST_NAMES);

@@ -3,17 +3,14 @@
 use super::answers::{
     HistoryAnswer, JournalAnswer, ReleasesAnswer, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
 };
-use super::{MOST_LISTED, Operations, Refusal, unknown_target};
-use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
-use futures::future::{try_join_all, try_join3};
+use super::{AT_A_TIME, Desk, MOST_LISTED, Refusal, unknown_target};
+use crate::ports::{Applied, Clock, Doorbell, Ledger};
+use futures::future::{try_join_all, try_join4};
 use rollout::policy::Trigger;
 use rollout::target::TargetState;
 use rollout::{Name, TargetId};
 
-/// How many items are read at a time.
-const AT_A_TIME: usize = 16;
-
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     /// The targets of one application, or of all.
     ///
     /// # Errors
@@ -47,9 +44,15 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// # Errors
     /// [`Refusal`]: an unknown target, or a ledger that did not answer.
     pub async fn status(&self, target: &TargetId) -> Result<TargetStatus, Refusal> {
-        let (state, commands, applied) =
-            try_join3(self.ledger.state(target), self.ledger.commands(target), self.ledger.policy(&target.application))
-                .await?;
+        let (state, commands, applied, mut brakes) = try_join4(
+            self.ledger.state(target),
+            self.ledger.commands(target),
+            self.ledger.policy(&target.application),
+            self.ledger.brakes(),
+        )
+        .await?;
+        let at = self.clock.now();
+        brakes.retain(|brake| brake.holds(target, at));
         let named = applied.as_ref().filter(|applied| applied.policy.target(target).is_some());
         let trigger = named.map(|applied| trigger(applied, target));
         let policy_version = named.map(|applied| applied.version);
@@ -59,7 +62,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
             (None, None, Some(applied)) => return Err(unknown_target(target, applied)),
             (None, None, None) => return Err(self.no_application(target).await),
         };
-        Ok(TargetStatus { state, policy_version, trigger, commands, at: self.clock.now() })
+        Ok(TargetStatus { state, policy_version, trigger, commands, brakes, at })
     }
 
     async fn no_application(&self, target: &TargetId) -> Refusal {
