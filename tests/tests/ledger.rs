@@ -9,12 +9,14 @@ use aws_sdk_dynamodb::types::{
 };
 use engine::{
     Begin, Claim, Claimed, Commit, Deliveries as _, DeliveryId, Doorbell as _, Hold, LeaseId, Ledger as _, LedgerError,
-    Registry as _, Ring,
+    Post, PostKey, Posts as _, Registry as _, Ring,
 };
+use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
+use rollout::entry::Entry;
 use rollout::policy::{Policy, ServicePolicy, TagRule};
 use rollout::target::TargetState;
-use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Timestamp};
+use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Terms, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -112,6 +114,13 @@ impl Stage {
         key.send().await.expect("the item is read").item
     }
 
+    async fn items_of(&self, pk: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let dynamodb = self.clients.dynamodb().await;
+        let request = dynamodb.query().table_name(TABLE).consistent_read(true).key_condition_expression("pk = :pk");
+        let answer = request.expression_attribute_values(":pk", AttributeValue::S(pk.into())).send().await;
+        answer.expect("the items are read").items.unwrap_or_default()
+    }
+
     async fn put(&self, attributes: &[(&str, AttributeValue)]) {
         let item = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let dynamodb = self.clients.dynamodb().await;
@@ -142,6 +151,9 @@ async fn what_only_dynamodb_can_get_wrong() {
     a_delivery_is_claimed_once_and_taken_over_from_the_dead(&stage).await;
     a_policy_that_cannot_be_read_is_mended_by_applying_again(&stage).await;
     a_slow_application_leaves_a_newer_ones_watches_alone(&stage).await;
+    what_was_posted_is_forgotten_after_90_days(&stage).await;
+    brakes_and_their_log_never_go_by_themselves(&stage).await;
+    what_older_versions_wrote_is_read(&stage).await;
 }
 
 async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
@@ -193,11 +205,11 @@ async fn a_command_is_forgotten_after_its_time_to_live(stage: &Stage) {
 async fn only_what_may_go_has_a_time_to_live(stage: &Stage) {
     let target = target("ttl/api/production");
     stage.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written");
-    let seen = stage.item("TARGET#ttl/api/production", "COMMAND#asked:1").await.expect("it is there");
+    let seen = stage.item("COMMANDS#ttl/api/production", "COMMAND#asked:1").await.expect("it is there");
     let expires_at = (at(0).as_second() + 30 * 24 * 3600).to_string();
     assert_eq!(seen.get("expires_at"), Some(&AttributeValue::N(expires_at)));
     let waits = format!("INBOX#{:015}#asked:1", at(0).as_millisecond());
-    let waits = stage.item("TARGET#ttl/api/production", &waits).await.expect("it is there");
+    let waits = stage.item("COMMANDS#ttl/api/production", &waits).await.expect("it is there");
     assert_eq!(waits.get("expires_at"), None, "what was not consumed never goes");
 }
 
@@ -224,7 +236,15 @@ async fn more_than_a_transaction_holds_is_refused_whole(stage: &Stage) {
 
 fn empty_policy(application: &str) -> Policy {
     let application = Name::new(application).expect("a name");
-    Policy { application, services: BTreeMap::new(), environments: BTreeMap::new(), notifications: Vec::new() }
+    Policy {
+        application,
+        services: BTreeMap::new(),
+        environments: BTreeMap::new(),
+        people: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        grants: Vec::new(),
+        notifications: Vec::new(),
+    }
 }
 
 async fn a_policy_that_is_too_big_is_refused_with_its_size(stage: &Stage) {
@@ -263,6 +283,7 @@ async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
         repository: repository.to_owned(),
         tags: TagRule::Glob("*".to_owned()),
         paused: false,
+        depends_on: Vec::new(),
     };
     policy.services.insert(name("api"), source("slow/before"));
     assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 1);
@@ -278,6 +299,85 @@ async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
         let item = stage.item(&format!("WATCH#repository#{repository}"), "slow/api").await.expect("it is still there");
         assert_eq!(item.get("version"), Some(&AttributeValue::N("9".into())), "{repository}");
     }
+}
+
+async fn what_was_posted_is_forgotten_after_90_days(stage: &Stage) {
+    let channel = "C012AB3CD".to_owned();
+    let key = PostKey::Deployment { target: target("posted/api/prod"), number: 7, channel };
+    for now in [0, 60] {
+        let post = Post { id: "1503435956.000247".into(), says: format!("{now}") };
+        stage.ledger.put_post(&key, &post, at(now)).await.expect("noted");
+        let sk = "DEPLOYMENT#00000000000000000007#C012AB3CD";
+        let item = stage.item("POSTED#posted/api/prod", sk).await.expect("it is there");
+        let expires_at = (at(now).as_second() + 90 * 24 * 3600).to_string();
+        assert_eq!(item.get("expires_at"), Some(&AttributeValue::N(expires_at)), "from its last edit on");
+    }
+}
+
+async fn brakes_and_their_log_never_go_by_themselves(stage: &Stage) {
+    let scope = Scope::Environment {
+        application: Name::new("braked").expect("a name"),
+        environment: Name::new("prod").expect("a name"),
+    };
+    let (by, reason) = (Actor::Person { name: "ada".into() }, "the audit".to_owned());
+    let brake = Brake { scope: scope.clone(), by, reason, since: at(0), until: Some(at(60)) };
+    stage.ledger.put_brake(&brake).await.expect("set");
+    let on = stage.item("BRAKES", "ON#environment#braked/prod").await.expect("it is there");
+    assert_eq!(on.get("expires_at"), None, "whose time is over is shown until somebody lifts it");
+    let log = stage.items_of("BRAKES").await;
+    let logged = |item: &HashMap<String, AttributeValue>| {
+        let sk = item["sk"].as_s().expect("a text");
+        sk.starts_with(&format!("LOG#{:015}#set#", at(0).as_millisecond()))
+    };
+    let entry = log.iter().find(|item| logged(item)).unwrap_or_else(|| panic!("nothing was logged: {log:?}"));
+    assert_eq!(entry.get("expires_at"), None, "what was done stays on record");
+    let lifted = Lifted { by: Actor::Person { name: "ada".into() }, reason: "it is over".into(), at: at(70) };
+    assert_eq!(stage.ledger.lift_brake(&scope, &lifted).await.expect("lifted"), Some(brake));
+    assert_eq!(stage.item("BRAKES", "ON#environment#braked/prod").await, None);
+}
+
+/// Items as versions before this one have written them, character by character.
+async fn what_older_versions_wrote_is_read(stage: &Stage) {
+    for (format, stored) in [
+        (1, include_str!("../src/ledger_contract/stored/state.format-1.json")),
+        (2, include_str!("../src/ledger_contract/stored/state.format-2.json")),
+    ] {
+        let id = target("shop/api/dev");
+        let attribute = |text: &str| AttributeValue::S(text.to_owned());
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let pk = ("pk", attribute("TARGET#shop/api/dev"));
+        let (sk, state) = (("sk", attribute("STATE")), ("state", attribute(stored)));
+        stage.put(&[pk, sk, state, ("format", number(format)), ("revision", number(41))]).await;
+
+        let answer = stage.ledger.begin(&id, &claim("one")).await.expect("an answer");
+        let Begin::Granted(loaded) = answer else { panic!("it is free: {answer:?}") };
+        let state = loaded.state;
+        assert_eq!((loaded.revision, u64::from(state.format)), (41, format));
+        let running = state.running.as_ref().expect("a deployment runs");
+        assert_eq!((running.number, running.stage.name()), (3, "shifting"));
+        assert_eq!(running.terms, Terms::default(), "it came by the usual way");
+        assert_eq!((&running.gates, &running.frozen), (&None, &None));
+        let waits: Vec<&str> = state.queued.iter().map(|queued| queued.release.tag.as_str()).collect();
+        assert_eq!(waits, ["v4"]);
+        assert_eq!((&state.promotion_hold, &state.frozen), (&None, &None));
+        assert!(state.verified.is_empty() && state.errands.is_empty(), "nobody knows what was verified then");
+        assert!(running.way_back().is_some(), "the way back is still open");
+
+        // And it is written in the present format.
+        let next = TargetState { format: rollout::target::FORMAT, ..state };
+        let decision = Commit { release_lease: true, ..commit(&next) };
+        assert_eq!(stage.ledger.commit(&id, &lease("one"), 41, &decision).await.expect("committed"), 42);
+        assert_eq!(stage.ledger.state(&id).await.expect("a state"), Some(next));
+    }
+    let stored = include_str!("../src/ledger_contract/stored/policy.before-promotion.json");
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let version = AttributeValue::N("1".into());
+    stage.put(&[("pk", text("POLICY#shop")), ("sk", text("CURRENT")), ("applied", text(stored)), ("version", version)]).await;
+    let applied = stage.ledger.policy(&Name::new("shop").expect("a name")).await.expect("an answer").expect("a policy");
+    let dev = applied.policy.applied(&target("shop/api/dev"), applied.version).expect("a target");
+    assert_eq!(dev.entry, Entry::default(), "nothing keeps a deployment waiting");
+    assert_eq!(dev.policy.hooks.iter().map(|hook| hook.forward_only).collect::<Vec<_>>(), [false]);
+    assert_eq!(applied.policy.notifications.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

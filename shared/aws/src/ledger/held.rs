@@ -95,7 +95,7 @@ pub(super) async fn release(table: &Table, target: &TargetId, lease: &LeaseId) -
 
 pub(super) async fn commands(table: &Table, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
     let range = Range::Prefix(keys::INBOX);
-    let items = table.query("reading commands", &keys::target(target), &range, false, MOST_COMMANDS).await?;
+    let items = table.query("reading commands", &keys::commands(target), &range, false, MOST_COMMANDS).await?;
     item::records(&items, "command")
 }
 
@@ -120,8 +120,9 @@ pub(super) async fn commit(
         let item = Item::new(&pk, keys::deployment(number)).record("deployment", record);
         writes.push(table.put(item.attributes()));
     }
-    for sk in inbox_keys(table, &pk, commit.consumed).await? {
-        writes.push(table.delete(key(&pk, sk)));
+    let asked = keys::commands(target);
+    for sk in inbox_keys(table, &asked, commit.consumed).await? {
+        writes.push(table.delete(key(&asked, sk)));
     }
     match table.transact("writing a decision", writes).await? {
         Written::All => Ok(next),

@@ -22,7 +22,7 @@ pub(super) async fn put_release(table: &Table, release: &Release) -> Result<bool
 }
 
 pub(super) async fn put_command(table: &Table, command: &Command) -> Result<bool, LedgerError> {
-    let pk = keys::target(&command.target);
+    let pk = keys::commands(&command.target);
     let asked_at_s = command.at.as_second();
     let seen = Item::new(&pk, keys::command(&command.id.0)).number("expires_at", asked_at_s + REMEMBERED_S);
     let waits = Item::new(&pk, keys::inbox(command.at, &command.id.0))

@@ -148,10 +148,16 @@ mod tests {
         state.last_deployment = 7;
         state.last_entry = u64::MAX;
         state.queued = vec![Queued {
-            release: rollout::target::ReleaseRef { id, image: "registry/api@sha256:…".into(), tag: "v2".into() },
+            release: rollout::target::ReleaseRef {
+                id,
+                image: "registry/api@sha256:…".into(),
+                tag: "v2".into(),
+                pushed_at: Some(at(4)),
+            },
             actor: Actor::Push { repository: "shop/api".into() },
             reason: "a \"quoted\" reason\nof two lines: ✓".into(),
             overrides: Overrides { firing_alarms: ["5xx".to_owned()].into() },
+            terms: rollout::Terms { forward_only: true, ..rollout::Terms::default() },
             command: rollout::CommandId("push:1".into()),
             at: at(5),
         }];
@@ -198,7 +204,7 @@ mod tests {
         let reason = reason_of(loaded(&item, &target()));
         assert_eq!(
             reason,
-            "TARGET#shop/api/production STATE: it has format 3, written by a newer version; this one reads up to 2"
+            "TARGET#shop/api/production STATE: it has format 4, written by a newer version; this one reads up to 3"
         );
     }
 

@@ -27,15 +27,21 @@ pub(super) const ON: &str = "ON#";
 pub(super) const LOG: &str = "LOG#";
 
 const TARGET: &str = "TARGET#";
+const COMMANDS: &str = "COMMANDS#";
 
 /// Partition of everything of one target.
 pub(super) fn target(target: &TargetId) -> String {
     format!("{TARGET}{target}")
 }
 
-/// The target whose partition this is.
+/// Partition of what is asked of one target, and of nothing else: whoever may write here may ask, and no more.
+pub(super) fn commands(target: &TargetId) -> String {
+    format!("{COMMANDS}{target}")
+}
+
+/// The target that a partition is of: its own, or that of its commands.
 pub(super) fn target_of(pk: &str) -> Option<TargetId> {
-    TargetId::parse(pk.strip_prefix(TARGET)?).ok()
+    TargetId::parse(pk.strip_prefix(TARGET).or_else(|| pk.strip_prefix(COMMANDS))?).ok()
 }
 
 /// A command that waits: in the order of asking.
@@ -171,10 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn a_targets_partition_names_the_target() {
+    fn a_targets_partitions_name_the_target() {
         let id = target_named("shop/api/production");
         assert_eq!(target(&id), "TARGET#shop/api/production");
-        assert_eq!(target_of(&target(&id)), Some(id));
+        assert_eq!(commands(&id), "COMMANDS#shop/api/production");
+        assert_eq!(target_of(&target(&id)), Some(id.clone()));
+        assert_eq!(target_of(&commands(&id)), Some(id));
         assert_eq!(target_of("POLICY#shop"), None);
         assert_eq!(target_of("TARGET#shop/api"), None);
     }

@@ -7,8 +7,8 @@
 //! | item | `pk` | `sk` | attributes | written by |
 //! |---|---|---|---|---|
 //! | state of a target | `TARGET#app/svc/env` | `STATE` | `state`, `format`, `revision`; while it is held: `lease_id`, `leased_at`; while a wake is due: `due_pk`, `due_sk` | begin, commit, release |
-//! | command that waits | `TARGET#app/svc/env` | `INBOX#`*asked at*`#`*id* | `command`, `command_id`, `due_pk`, `due_sk` | `put_command`; commit takes it away |
-//! | command that was seen | `TARGET#app/svc/env` | `COMMAND#`*id* | `expires_at`: 30 days after it was asked | `put_command` |
+//! | command that waits | `COMMANDS#app/svc/env` | `INBOX#`*asked at*`#`*id* | `command`, `command_id`, `due_pk`, `due_sk` | `put_command`; commit takes it away |
+//! | command that was seen | `COMMANDS#app/svc/env` | `COMMAND#`*id* | `expires_at`: 30 days after it was asked | `put_command` |
 //! | deployment | `TARGET#app/svc/env` | `DEPLOYMENT#`*number* | `deployment` | commit |
 //! | journal entry | `TARGET#app/svc/env` | `JOURNAL#`*sequence* | `entry` | commit; never written over |
 //! | entry that is told | `NOTIFIED#app/svc/env` | *sequence*`#`*channel* | `expires_at`; while it is under way: `claimed_by`, `claimed_until`; then `done_at` | deliveries |
@@ -27,6 +27,9 @@
 //!
 //! Numbers in keys are padded with zeros and times are milliseconds since 1970, so that the order of keys is theirs.
 //! `due_pk` is `DUE#0` to `DUE#7`, by a hash of the target: no single key takes all writes. `due_sk` is when.
+//!
+//! **Commands** lie in a partition of their own, so that a role can be given the right to ask and no other: permissions go
+//! by partition keys.
 //!
 //! **Exclusivity** is the state's `lease_id`. No clock takes it away: it is given back, or stolen by whoever names it.
 //! A commit carries the lease and the revision as conditions, in one transaction with everything it writes.
