@@ -1,12 +1,13 @@
 //! Freezes and the stopped line.
 
+use crate::journal::{Tone, capitalised};
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::who;
 use crate::when::{ago, day_and_time, instant, until};
 use jiff::Timestamp;
 use rollout::Brake;
-use rollout::brake::{BrakeRecord, Scope};
+use rollout::brake::{BrakeRecord, Lifted, Scope};
 
 /// What a brake holds, in a few words.
 #[must_use]
@@ -37,7 +38,7 @@ pub fn brake(on: &Brake, now: Timestamp) -> String {
 pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
     let mut text = String::new();
     for on in on.iter().filter(|on| on.until.is_none_or(|until| now < until)) {
-        let mark = paint.mark(crate::journal::Tone::Warning);
+        let mark = paint.mark(Tone::Warning);
         text.push_str(&format!("{}\n", beside(&format!("{mark} "), 2, &brake(on, now))));
     }
     if text.is_empty() {
@@ -46,6 +47,32 @@ pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
     let means = "What is frozen starts nothing new; while the line is stopped, what runs widens no further either. \
                  Rollbacks are never held.";
     format!("{text}\n{}\n", wrap(means, WIDTH, 0))
+}
+
+/// A brake was set.
+#[must_use]
+pub fn set(on: &Brake, instead_of: Option<&Brake>, now: Timestamp) -> String {
+    let before = instead_of.map_or_else(String::new, |old| {
+        format!(" It takes the place of the one that {} had set: {}.", who(&old.by.to_string()), old.reason)
+    });
+    let text = format!("{}.{before} Rollbacks are not held.", capitalised(&brake(on, now)));
+    format!("{}\n", wrap(&text, WIDTH, 0))
+}
+
+/// A brake was lifted, and so many targets that it held were woken.
+#[must_use]
+pub fn lifted(was: &Brake, lifted: &Lifted, woken: usize) -> String {
+    let what = match &was.scope {
+        Scope::Everything => "The line runs again".to_owned(),
+        other => capitalised(&format!("{} is no longer frozen", scope(other))),
+    };
+    let woken = match woken {
+        0 => "Nothing waited for it".to_owned(),
+        1 => "The target that waited for it was woken".to_owned(),
+        several => format!("The {several} targets that waited for it were woken"),
+    };
+    let text = format!("{what}, by {}: {}. {woken}.", who(&lifted.by.to_string()), lifted.reason);
+    format!("{}\n", wrap(&text, WIDTH, 0))
 }
 
 /// What was done about brakes, newest first.
@@ -75,7 +102,6 @@ pub fn log(records: &[BrakeRecord], paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::brake::Lifted;
     use rollout::{Actor, TargetId};
 
     fn at(second: i64) -> Timestamp {

@@ -6,7 +6,7 @@ use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::names;
-use crate::status::{Known, headline, stage, weights};
+use crate::status::{Known, headline, is_forward_only, stage, weights};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -142,6 +142,11 @@ fn what_then(running: &Deployment) -> (Timestamp, String) {
 fn way_back(state: &TargetState, running: &Deployment) -> String {
     let retiring = matches!(running.stage, Stage::Retiring { phase: RetirePhase::ScalingDown, .. });
     match running.way_back() {
+        Some(_) if is_forward_only(running) && running.traffic_moved && running.frozen.is_none() => format!(
+            "It is forward-only: trouble freezes it. Only `switchback rollback {} --reason …` goes back, by a person's hand.",
+            state.target
+        ),
+        Some(way_back) if running.frozen.is_some() => format!("The way back to {} is open.", way_back.stable()),
         Some(way_back) if !matches!(running.stage, Stage::RollingBack { .. }) => format!(
             "The way back is open: {} is still up ({} tasks at the start). `switchback rollback {} --reason …` takes it.",
             way_back.stable(),

@@ -7,6 +7,7 @@
 //! | [`journal`] | what happened, a sentence a fact |
 //! | [`waiting`](waiting()) | what a target waits for |
 //! | [`status`] | how targets are |
+//! | [`approval`] | what people are asked to say yes to |
 //! | [`brake`] | freezes, and the stopped line |
 //! | [`explain`] | why a target waits, until when, and what happens then |
 //! | [`evidence`] | what was seen when something went wrong |
@@ -18,8 +19,11 @@
 //! | [`people`] | who did it, and lists of names |
 //! | [`when`] | times as people say them |
 //! | [`layout`], [`paint`] | width and colours |
+//! | [`approval_page`] | the pages behind an approval's signed link |
 //! | [`page`] | the live page, and the data that it polls |
 
+pub mod approval;
+pub mod approval_page;
 pub mod brake;
 pub mod evidence;
 pub mod explain;

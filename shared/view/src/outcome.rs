@@ -14,7 +14,7 @@ use rollout::{Actor, Seconds, TargetId};
 /// What was asked, taken down.
 #[derive(Debug, Clone, Copy)]
 pub struct Taken<'a> {
-    /// `deploy`, `abort` or `rollback`.
+    /// What was asked, in a word: `deploy`, `hotfix`, `approve`.
     pub verb: &'a str,
     /// Of whom.
     pub target: &'a TargetId,
@@ -34,7 +34,13 @@ pub struct Taken<'a> {
 #[must_use]
 pub fn taken(taken: Taken<'_>, follows: bool) -> String {
     let Taken { verb, target, release, deployment, actor, new, woken } = taken;
+    let of = deployment.map_or_else(String::new, |number| format!(" of deployment #{number}"));
     let what = match (verb, release, deployment) {
+        ("approve", ..) => format!("The approval{of} is taken down on {target}"),
+        ("reject", ..) => format!("The rejection{of} is taken down on {target}"),
+        ("override", ..) => format!("Opening the gates{of} by hand is asked for on {target}"),
+        ("resume", ..) => format!("Going on{of} is asked for on {target}"),
+        ("hotfix", Some((tag, digest)), _) => format!("{tag} ({digest}) is asked for as a hotfix on {target}"),
         (_, Some((tag, digest)), _) => format!("{tag} ({digest}) is asked for on {target}"),
         ("abort", _, Some(number)) => format!("An end of deployment #{number} is asked for on {target}"),
         ("abort", ..) => format!("An end of what runs is asked for on {target}"),
@@ -52,6 +58,12 @@ pub fn taken(taken: Taken<'_>, follows: bool) -> String {
         text.push_str(&format!(" See what becomes of it: `switchback status {target} --watch`."));
     }
     format!("{}\n", wrap(&text, WIDTH, 0))
+}
+
+/// A member of a train runs what it is to run.
+#[must_use]
+pub fn there_already(target: &TargetId) -> String {
+    format!("{target} runs what it is to run already.\n")
 }
 
 /// What is waited for right now, as a line among journal lines.

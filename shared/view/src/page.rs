@@ -2,11 +2,18 @@
 //!
 //! All words are made here; the page's script only lays them out.
 
-use crate::journal::{Tone, capitalised, sentence, stage_words, verdict_words};
+use crate::brake::scope;
+use crate::journal::{Tone, capitalised, stage_words, told, verdict_words};
+use crate::people::who;
+use crate::waiting::waiting;
+use crate::when::{ago, left};
+use jiff::Timestamp;
+use rollout::brake::Scope;
 use rollout::journal::JournalEntry;
 use rollout::snapshot::Weights;
 use rollout::stage::{Stage, Verdict};
-use rollout::target::Deployment;
+use rollout::target::{Deployment, TargetState, WaitingOn};
+use rollout::{Brake, Gate};
 use serde::Serialize;
 
 /// The page. It polls [`DATA_PATH`] on the server that it came from, twice a second.
@@ -36,8 +43,12 @@ pub struct PageData {
     pub track: Vec<Stop>,
     /// What the track is of: `v2 · deployment 1`.
     pub track_title: String,
-    /// What is waited for, the most telling first.
+    /// What is waited for, the most telling first; gates have lines of their own.
     pub waiting: Vec<String>,
+    /// The gates that the deployment waits at, and those that were passed by on somebody's word.
+    pub gates: Vec<GateLine>,
+    /// What holds the target: freezes, the stopped line, held promotion.
+    pub holds: Vec<HoldLine>,
     /// The newest entries first.
     pub journal: Vec<JournalLine>,
     /// The alarms that are watched.
@@ -76,6 +87,53 @@ pub struct Stop {
     pub name: String,
     /// How far it is.
     pub state: StopState,
+}
+
+/// One gate of a deployment that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateLine {
+    /// Its name, as the policy has it.
+    pub gate: &'static str,
+    /// How it is.
+    pub state: GateLineState,
+    /// What it waits for, or who opened it and why.
+    pub text: String,
+    /// People who were asked, and whether they said yes.
+    pub people: Vec<Asked>,
+}
+
+/// How a gate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateLineState {
+    /// It keeps the deployment waiting.
+    Waits,
+    /// It waits for people.
+    Asks,
+    /// Somebody opened it by hand.
+    Opened,
+    /// A hotfix is not asked there.
+    Skipped,
+}
+
+/// Somebody who was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// By the policy's name.
+    pub name: String,
+    /// They said yes.
+    pub yes: bool,
+}
+
+/// Something that holds the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HoldLine {
+    /// In a word or two.
+    pub title: &'static str,
+    /// By whom, since when, why.
+    pub text: String,
+    /// How it is meant.
+    pub tone: Tone,
 }
 
 /// How far a stop is.
@@ -157,7 +215,7 @@ impl JournalLine {
     /// An entry in words, its time counted from `start_ms` (milliseconds since 1970).
     #[must_use]
     pub fn of(entry: &JournalEntry, start_ms: i64) -> Self {
-        let (tone, text) = sentence(&entry.fact);
+        let (tone, text) = told(entry);
         Self {
             sequence: entry.sequence,
             at_ms: entry.at.as_millisecond() - start_ms,
@@ -166,6 +224,92 @@ impl JournalLine {
             actor: entry.actor.to_string(),
         }
     }
+}
+
+/// The gates that a target's deployment waits at, then those that somebody opened, then those that it goes past.
+#[must_use]
+pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
+    let Some(running) = state.running.as_ref().filter(|running| matches!(running.stage, Stage::Gated { .. })) else {
+        return Vec::new();
+    };
+    let nobody = Vec::new;
+    let waits = state.explanation.waiting_on.iter().filter_map(|on| match on {
+        WaitingOn::Gate { gate, reason, until, .. } => {
+            let opens = until.map_or_else(String::new, |until| format!(" · opens in {}", left(until, now)));
+            let (gate, text) = (gate.name(), format!("{reason}{opens}"));
+            Some(GateLine { gate, state: GateLineState::Waits, text, people: nobody() })
+        }
+        WaitingOn::Approval { plan, approved, required, may, expires_at } => {
+            let (has, left) = (approved.len(), left(*expires_at, now));
+            let yes = approved.iter().map(|name| Asked { name: name.to_string(), yes: true });
+            let open = may.iter().map(|name| Asked { name: name.to_string(), yes: false });
+            Some(GateLine {
+                gate: Gate::Approval.name(),
+                state: GateLineState::Asks,
+                text: format!("{has} of {required} said yes · {left} left · plan {}", plan.0),
+                people: yes.chain(open).collect(),
+            })
+        }
+        _ => None,
+    });
+    let said = running.gates.iter();
+    let opened = said.clone().flat_map(|gates| &gates.overridden).map(|(gate, by)| GateLine {
+        gate: gate.name(),
+        state: GateLineState::Opened,
+        text: format!("opened by {}: {}", who(&by.actor.to_string()), by.reason),
+        people: nobody(),
+    });
+    let skipped = said.flat_map(|gates| &gates.skipped).map(|gate| GateLine {
+        gate: gate.name(),
+        state: GateLineState::Skipped,
+        text: "a hotfix is not asked here".to_owned(),
+        people: nobody(),
+    });
+    waits.chain(opened).chain(skipped).collect()
+}
+
+/// What holds a target.
+#[must_use]
+pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldLine> {
+    let on = brakes.iter().filter(|on| on.holds(&state.target, now)).map(|on| {
+        let title = if matches!(on.scope, Scope::Everything) { "The line is stopped" } else { "Frozen" };
+        let end =
+            on.until.map_or("until somebody lifts it".to_owned(), |until| format!("for {} more", left(until, now)));
+        let text = format!(
+            "{}: {} · by {} {}, {end}",
+            scope(&on.scope),
+            on.reason,
+            who(&on.by.to_string()),
+            ago(on.since, now)
+        );
+        HoldLine { title, text, tone: Tone::Warning }
+    });
+    let decide = state.running.as_ref().and_then(|running| running.frozen.as_ref()).map(|frozen| {
+        let text = format!(
+            "{} · {}, for {} more",
+            frozen.cause.sentence(),
+            ago(frozen.since, now),
+            left(frozen.deadline, now)
+        );
+        HoldLine { title: "A person has to decide", text, tone: Tone::Bad }
+    });
+    let frozen = state.frozen.as_ref().map(|frozen| {
+        let text = format!("{} · since deployment #{}, {}", frozen.reason, frozen.deployment, ago(frozen.since, now));
+        HoldLine { title: "Frozen until resumed", text, tone: Tone::Bad }
+    });
+    let held = state.promotion_hold.as_ref().map(|hold| {
+        let text = format!("{} · by {} {}", hold.reason, who(&hold.actor.to_string()), ago(hold.since, now));
+        HoldLine { title: "Nothing is promoted by itself", text, tone: Tone::Warning }
+    });
+    decide.into_iter().chain(frozen).chain(on).chain(held).collect()
+}
+
+/// What is waited for, in words, but for gates: they have lines of their own.
+#[must_use]
+pub fn waits(state: &TargetState, now: Timestamp) -> Vec<String> {
+    let running = state.running.iter().flat_map(|_| &state.explanation.waiting_on);
+    let others = running.filter(|on| !matches!(on, WaitingOn::Gate { .. } | WaitingOn::Approval { .. }));
+    others.map(|on| waiting(on, now)).collect()
 }
 
 /// The share of blue's weight, 0 to 100; 0 where there are no weights at all.

@@ -8,7 +8,7 @@ use crate::people::{names, who};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
-use rollout::policy::Trigger;
+use rollout::policy::{Hook, Trigger};
 use rollout::snapshot::Weights;
 use rollout::stage::{ShiftPhase, Stage};
 use rollout::target::{Deployment, Purpose, TargetState};
@@ -209,15 +209,21 @@ fn at_gates(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)>
 }
 
 /// What is special about the way a deployment came, or goes.
-fn terms(running: &Deployment) -> Vec<String> {
+pub(crate) fn terms(running: &Deployment) -> Vec<String> {
     let mut told = Vec::new();
     match &running.terms.lane {
         Lane::Asked => {}
         Lane::Automatic { from } => told.push(format!("promoted by itself from {from}")),
-        Lane::Hotfix => told.push("a hotfix: it goes past the gates that the policy names".to_owned()),
+        Lane::Hotfix => {
+            let skipped: Vec<_> = running.gates.iter().flat_map(|gates| &gates.skipped).collect();
+            told.push(format!(
+                "a hotfix: it goes past {}",
+                if skipped.is_empty() { "no gate".to_owned() } else { names(&skipped) }
+            ));
+        }
     }
-    if running.terms.forward_only {
-        told.push("forward-only: in trouble it freezes, and a person decides".to_owned());
+    if is_forward_only(running) {
+        told.push("forward-only: in trouble it freezes once traffic has moved, and a person decides".to_owned());
     }
     if let Some(train) = &running.terms.train {
         let members: Vec<_> = train.members.keys().collect();
@@ -225,6 +231,12 @@ fn terms(running: &Deployment) -> Vec<String> {
         told.push(format!("in a train of {}, {how}", names(&members)));
     }
     told
+}
+
+/// Whether whoever asked for it said so, or a hook has begun that says so.
+pub(crate) fn is_forward_only(running: &Deployment) -> bool {
+    let begun = |hook: &Hook| hook.forward_only && running.hooks.contains_key(hook.name.as_str());
+    running.terms.forward_only || running.policy.hooks.iter().any(begun)
 }
 
 /// How many verified releases are told of.

@@ -1,0 +1,141 @@
+use super::*;
+use base64::Engine as _;
+use rollout::{Gate, Terms};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_316_400 + second).expect("a time")
+}
+
+fn release(tag: &str) -> ReleaseRef {
+    let id = format!("shop/api@sha256:{}", "3fa90c1e".repeat(8));
+    serde_json::from_value(json!({"id": id, "image": "registry/shop/api", "tag": tag})).expect("a release")
+}
+
+/// A deployment at its gates, as it is stored.
+fn deployment() -> Deployment {
+    let side = |slot: &str| json!({"service": format!("api-{slot}"), "target_group": format!("arn:{slot}")});
+    let policy = json!({
+        "pair": {
+            "cluster": "shop-prod", "container": "api", "blue": side("blue"), "green": side("green"), "rules": ["arn:r"],
+            "test_rule": null,
+        },
+        "strategy": {
+            "steps": [{"traffic": 10, "hold": 60}, {"traffic": 50, "hold": 60}, {"traffic": 100, "hold": 0}],
+            "bake": 600, "keep_warm": 600, "green_capacity": 100, "drain": 15,
+        },
+        "alarms": [], "hooks": [],
+        "deadlines": {"preflight": 60, "register": 60, "healthy": 60, "shift": 60, "retire": 60, "rollback": 60},
+    });
+    serde_json::from_value(json!({
+        "number": 12, "release": release("v1.4.2"), "purpose": "deploy",
+        "actor": {"kind": "person", "name": "arn:aws:sts::111122223333:assumed-role/deployer/bob"},
+        "reason": "the fix for the basket", "overrides": {}, "policy_version": 3, "policy": policy,
+        "started_at": at(0), "stage": {"stage": "gated", "deadline": at(604_800)}, "stage_entered_at": at(0),
+        "sides": null, "task_definition": null, "candidate_updated": false, "traffic_moved": false, "weights": null,
+        "test_rule_before": null, "borrowed": {}, "hooks": {}, "halted": null, "blocked": null, "trouble": null,
+        "pending": [],
+    }))
+    .expect("a deployment as it is stored")
+}
+
+fn asked(deployment: &Deployment, change: impl FnOnce(&mut Ask<'_>)) -> String {
+    let (person, carol) = (Name::new("ada").expect("a name"), Name::new("carol").expect("a name"));
+    let target = TargetId::parse("shop/api/prod").expect("a target");
+    let stable = release("v1.4.1");
+    let window = WaitingOn::Gate {
+        gate: Gate::Window,
+        reason: "outside of the deploy windows".to_owned(),
+        until: Some(at(7200)),
+        deadline: at(604_800),
+    };
+    let plan = PlanId("3fa90c1e5d7b2a64".to_owned());
+    let mut what = Ask {
+        person: &person,
+        target: &target,
+        deployment,
+        plan: &plan,
+        replaces: Some(&stable),
+        has_said_yes: false,
+        approved: &[&carol],
+        required: 2,
+        expires: at(14_400),
+        also_waits_for: &[&window],
+        now: at(600),
+    };
+    change(&mut what);
+    ask(&what)
+}
+
+#[test]
+fn whoever_is_asked_sees_what_it_is_about() {
+    let page = asked(&deployment(), |_| {});
+    for shown in [
+        "<h1>Deploy v1.4.2 to shop/api/prod?</h1>",
+        "<dt>Deployment</dt><dd>#12 of shop/api/prod</dd>",
+        "<dt>Release</dt><dd>v1.4.2 (<code>3fa90c1e3fa9</code>)</dd>",
+        "<dt>Replaces</dt><dd>v1.4.1 (<code>3fa90c1e3fa9</code>)</dd>",
+        "<dt>Asked for by</dt><dd>bob</dd>",
+        "<dt>Reason</dt><dd>the fix for the basket</dd>",
+        "<dt>Traffic</dt><dd>10 % → 50 % → 100 %, then 10m of watching</dd>",
+        "<dt>Said yes</dt><dd>carol (1 of 2)</dd>",
+        "<dt>Also waits for</dt><dd>the gate window: outside of the deploy windows (opens in 1h 50m)</dd>",
+        "<dt>Answer until</dt><dd>2026-11-22 07:00:00 UTC (3h 50m left)</dd>",
+        "<dt>Plan</dt><dd><code>3fa90c1e5d7b2a64</code></dd>",
+        "You answer as <strong>ada</strong>",
+        "<button class=\"yes\" name=\"decision\" value=\"approve\">",
+        "<button class=\"no\" name=\"decision\" value=\"reject\">",
+    ] {
+        assert!(page.contains(shown), "{shown}\n{page}");
+    }
+    assert!(!page.contains("class=\"mark\""), "{page}");
+    assert!(!page.contains("{{"), "{page}");
+}
+
+#[test]
+fn what_is_out_of_the_ordinary_is_marked() {
+    let mut hotfix = deployment();
+    hotfix.terms = Terms { lane: Lane::Hotfix, forward_only: true, ..Terms::default() };
+    let page = asked(&hotfix, |ask| ask.replaces = None);
+    assert!(page.contains("This is a hotfix"), "{page}");
+    assert!(page.contains("It is forward-only"), "{page}");
+    assert!(page.contains("what was there before Switchback"), "{page}");
+}
+
+#[test]
+fn who_has_said_yes_can_only_say_no() {
+    let page = asked(&deployment(), |ask| ask.has_said_yes = true);
+    assert!(page.contains("You have said yes already, ada."), "{page}");
+    assert!(!page.contains("value=\"approve\"") && page.contains("value=\"reject\""), "{page}");
+}
+
+#[test]
+fn what_others_wrote_is_never_markup() {
+    let nasty = "\"><script>alert('1')</script>&{{body}}\u{202e}";
+    let mut written = deployment();
+    written.release.tag = nasty.to_owned();
+    written.reason = nasty.to_owned();
+    written.actor = rollout::Actor::Person { name: nasty.to_owned() };
+    for page in [asked(&written, |_| {}), message(nasty, nasty, true)] {
+        assert!(!page.contains("<script") && !page.contains('\u{202e}'), "{page}");
+        assert!(
+            page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;{{body}}\u{fffd}"),
+            "{page}"
+        );
+        assert_eq!(page.matches("<section>").count(), 1, "{page}");
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_that_its_policy_forbids() {
+    let style = PAGE.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("one style");
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    assert!(CSP.contains(&format!("style-src 'sha256-{hash}';")), "the page's style has the hash sha256-{hash}");
+    let page = asked(&deployment(), |_| {});
+    for foreign in ["<script", "<img", "<link", "<iframe", " style=", " onclick", "http://", "https://", "url("] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    // The form posts to where the page came from: the token stands nowhere in it.
+    assert!(page.contains("<form method=\"post\" autocomplete=\"off\">"), "{page}");
+}
