@@ -202,7 +202,8 @@ async fn a_token_that_does_not_fit_is_a_no_and_is_in_no_error() {
     let error = slack.post(message(&json!([]))).await.expect_err("no longer known");
     assert_eq!(error, SendError::Refused { reason: "chat.postMessage: invalid_auth".to_owned() });
     // It was read a moment ago: neither secret nor Slack is asked over and over.
-    assert_eq!((world.far().reads, world.far().asked.len()), (1, 1));
+    let far = world.far();
+    assert_eq!((far.reads, far.asked.len()), (1, 1));
     assert!(!format!("{slack:?} {error:?}").contains("geheim"));
 }
 
