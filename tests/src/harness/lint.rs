@@ -15,6 +15,19 @@ pub fn template() -> Result<(), Failure> {
     said(&mut command, "cfn-lint does not like template.yaml").map(drop)
 }
 
+/// `template.yaml` as JSON, with CloudFormation's short forms written out: `!Ref X` is `{"Ref": "X"}`.
+///
+/// # Errors
+/// [`Failure`] where it cannot be read.
+pub fn template_as_json() -> Result<serde_json::Value, Failure> {
+    let program =
+        "import json, sys; from cfnlint.decode import cfn_yaml; print(json.dumps(cfn_yaml.load(sys.argv[1])))";
+    let mut command = Command::new(tools()?.python());
+    command.current_dir(workspace()).args(["-c", program, "template.yaml"]);
+    let text = said(&mut command, "template.yaml is not to be read")?;
+    serde_json::from_str(&text).map_err(|error| Failure(format!("template.yaml as JSON: {error}")))
+}
+
 /// The YAML files under `.github`, sorted.
 #[derive(Debug, Default)]
 pub struct GithubFiles {

@@ -36,7 +36,7 @@ mod tools;
 pub use emulators::{REGION, ministack, moto};
 pub use operations::Operations;
 pub use receiver::{Receiver, topic_arn};
-pub use stack::{Stack, digest_of, eventually, stack};
+pub use stack::{AUDIENCE, Stack, digest_of, eventually, stack};
 pub use tools::{Tools, cache, tools, workspace};
 
 /// Why the harness could not do its part: for the person who runs the tests.

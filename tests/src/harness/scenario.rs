@@ -32,6 +32,8 @@ pub struct Wishes {
     pub notifications: &'static str,
     /// Lowest and highest desired count of the stable side; none: no autoscaling.
     pub autoscaling: Option<(u32, u32)>,
+    /// Requests a second; none arrive where a bad release is to pass unseen.
+    pub traffic: f64,
 }
 
 impl Default for Wishes {
@@ -42,28 +44,50 @@ impl Default for Wishes {
             deadlines: "{preflight: 30s, register: 30s, healthy: 30s, shift: 30s, retire: 30s, rollback: 30s}",
             notifications: "[]",
             autoscaling: None,
+            traffic: 20.0,
         }
     }
 }
 
-/// An application of one service in one environment, with a name of its own in the shared world. Where a test fails,
-/// its journal, its calls and the world's weights are printed.
+/// One service of an application in one environment, with names of its own in the shared world. Where a test fails, its
+/// journal, its calls and the world's weights are printed.
 #[derive(Debug)]
 pub struct Scenario {
     stack: &'static Stack,
     application: String,
+    environment: String,
     names: PairNames,
-    policy: String,
 }
 
 impl Scenario {
-    /// Sets the scene in the world, waits until its stable side is up, and applies the policy. `application` is nobody
-    /// else's.
+    /// An application of one service in one environment, `dev`, to which pushes are deployed: sets the scene in the
+    /// world, waits until its stable side is up, and applies the policy. `application` is nobody else's.
     ///
     /// # Panics
     /// Where anything of it fails.
     #[must_use]
     pub fn new(application: &str, wishes: &Wishes) -> Self {
+        let scenario = Self::set(application, "dev", wishes);
+        let target = scenario.target_policy(wishes);
+        let (repository, notifications) = (&scenario.names.repository, wishes.notifications);
+        scenario.apply(&format!(
+            "application: {application}
+services:
+  api: {{repository: {repository}, tags: {{glob: \"v*\"}}}}
+environments:
+  dev: {{trigger: push, targets: {{api: {target}}}}}
+notifications: {notifications}
+"
+        ));
+        scenario
+    }
+
+    /// Sets the scene in the world and waits until its stable side is up; no policy speaks of it yet.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn set(application: &str, environment: &str, wishes: &Wishes) -> Self {
         let stack = stack();
         let scene = Scene {
             tasks: 2,
@@ -74,33 +98,55 @@ impl Scenario {
                 deregistration_delay_s: 1,
                 ..GroupSettings::default()
             },
-            ..Scene::new(application, "api", "dev")
+            ..Scene::new(application, "api", environment)
         };
         let names = {
             let mut world = stack.front().world();
             world.set_image(digest_of(0).as_str(), good());
             world.by_hand(|world| {
-                world.put_metric_alarm(silent_alarm(&pager(application)))?;
-                world.set_alarm_state(&pager(application), AlarmState::Ok, "all is well")?;
+                world.put_metric_alarm(silent_alarm(&pager(application, environment)))?;
+                world.set_alarm_state(&pager(application, environment), AlarmState::Ok, "all is well")?;
                 scene.set(world)
             })
         };
         let names = names.unwrap_or_else(|error| panic!("the scene of {application} is refused: {error}"));
-        let policy = policy_text(application, &names, wishes);
-        let scenario = Self { stack, application: application.to_owned(), names, policy };
+        let (application, environment) = (application.to_owned(), environment.to_owned());
+        let scenario = Self { stack, application, environment, names };
         scenario.expect("blue is up", Duration::from_secs(60), || {
             let (running, healthy) = scenario.side(Slot::Blue);
             if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
         });
-        stack.front().world().set_traffic(&scenario.names.rule, 20.0);
-        let applied = scenario.operations().apply(&scenario.policy);
-        applied.unwrap_or_else(|failure| panic!("{failure}"));
+        stack.front().world().set_traffic(&scenario.names.rule, wishes.traffic);
+        scenario
+    }
+
+    /// Makes this text the policy of the application, and waits until nothing that is pushed can look older than it.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    pub fn apply(&self, policy: &str) {
+        let applied = self.operations().apply(policy);
+        applied.unwrap_or_else(|failure| panic!("{failure}\n{policy}"));
         // Registries tell times in whole seconds: an image of the same second would look older than its policy.
         let second = now().as_second();
-        scenario.expect("the next second", Duration::from_secs(2), || {
+        self.expect("the next second", Duration::from_secs(2), || {
             if now().as_second() > second { Ok(()) } else { Err("not yet".to_owned()) }
         });
-        scenario
+    }
+
+    /// What a policy says of the target: YAML in flow style.
+    #[must_use]
+    pub fn target_policy(&self, wishes: &Wishes) -> String {
+        let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = &self.names;
+        let PairNames { blue_alarm, green_alarm, .. } = &self.names;
+        let Wishes { strategy, hooks, deadlines, .. } = wishes;
+        let pager = self.pager();
+        format!(
+            "{{cluster: {cluster}, container: app, blue: {{service: {blue}, target_group: \"{blue_group}\"}}, green: \
+             {{service: {green}, target_group: \"{green_group}\"}}, rules: [\"{rule}\"], test_rule: \"{test_rule}\", \
+             strategy: {strategy}, alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: \
+             healthy}}, {pager}], hooks: {hooks}, deadlines: {deadlines}}}"
+        )
     }
 
     /// The deployed product.
@@ -115,10 +161,10 @@ impl Scenario {
         &self.names
     }
 
-    /// `application/api/dev`
+    /// `application/api/environment`
     #[must_use]
     pub fn target(&self) -> String {
-        format!("{}/api/dev", self.application)
+        format!("{}/api/{}", self.application, self.environment)
     }
 
     /// The operators' door.
@@ -194,7 +240,7 @@ impl Scenario {
     /// Where CloudWatch refuses.
     pub fn ring_pager(&self, state: AlarmState, reason: &str) {
         let mut world = self.stack.front().world();
-        let set = world.by_hand(|world| world.set_alarm_state(&pager(&self.application), state, reason));
+        let set = world.by_hand(|world| world.set_alarm_state(&self.pager(), state, reason));
         drop(world);
         set.unwrap_or_else(|error| panic!("{error}"));
     }
@@ -231,7 +277,7 @@ impl Scenario {
     /// The name of the alarm that a person rings.
     #[must_use]
     pub fn pager(&self) -> String {
-        pager(&self.application)
+        pager(&self.application, &self.environment)
     }
 
     // --- what is asked ---
@@ -407,8 +453,8 @@ impl Drop for Scenario {
         for surprise in self.stack.front().surprises() {
             eprintln!("surprise: {surprise}");
         }
-        for function in ["image-pushed", "signal-received", "rollout-driver", "sweeper", "operations"] {
-            let log = self.stack.function_log(function).unwrap_or_else(|failure| failure.0);
+        for function in super::packages::functions().unwrap_or_default() {
+            let log = self.stack.function_log(&function).unwrap_or_else(|failure| failure.0);
             let lines: Vec<&str> =
                 log.lines().filter(|line| line.contains(&self.application) || line.contains("ERROR")).collect();
             eprintln!("--- {function} ---\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
@@ -426,8 +472,8 @@ pub fn good() -> ImageBehaviour {
     }
 }
 
-fn pager(application: &str) -> String {
-    format!("{application}-pager")
+fn pager(application: &str, environment: &str) -> String {
+    format!("{application}-{environment}-pager")
 }
 
 /// An alarm whose state changes only by hand.
@@ -461,35 +507,4 @@ pub fn fixture(text: &str) -> Value {
     event["region"] = json!(REGION);
     event["time"] = json!(now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     event
-}
-
-fn policy_text(application: &str, names: &PairNames, wishes: &Wishes) -> String {
-    let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = names;
-    let PairNames { blue_alarm, green_alarm, repository, .. } = names;
-    let Wishes { strategy, hooks, deadlines, notifications, .. } = wishes;
-    let pager = pager(application);
-    format!(
-        "application: {application}
-services:
-  api:
-    repository: {repository}
-    tags: {{glob: \"v*\"}}
-environments:
-  dev:
-    trigger: push
-    targets:
-      api:
-        cluster: {cluster}
-        container: app
-        blue: {{service: {blue}, target_group: \"{blue_group}\"}}
-        green: {{service: {green}, target_group: \"{green_group}\"}}
-        rules: [\"{rule}\"]
-        test_rule: \"{test_rule}\"
-        strategy: {strategy}
-        alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: healthy}}, {pager}]
-        hooks: {hooks}
-        deadlines: {deadlines}
-notifications: {notifications}
-"
-    )
 }

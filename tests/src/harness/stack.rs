@@ -5,6 +5,8 @@ use super::bus::Bus;
 use super::child::Server;
 use super::emulators::{REGION, ministack};
 use super::http::Response;
+use super::issuer::Issuer;
+use super::slack::Slack;
 use super::tools::{said, tools, workspace};
 use super::{Failure, packages};
 use crate::front::{Front, Options};
@@ -19,6 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// Installs the deployment; its own words say how.
 const DEPLOY: &str = include_str!("deploy.py");
 
+/// Whom tokens of workflows are for; the template's default.
+pub const AUDIENCE: &str = "switchback";
+
 /// Which clients of the functions call the front: what it speaks itself, and what it only notes down and passes on.
 const TO_THE_FRONT: [&str; 8] =
     ["ECS", "ELASTIC_LOAD_BALANCING_V2", "CLOUDWATCH", "APPLICATION_AUTO_SCALING", "LAMBDA", "DYNAMODB", "SQS", "ECR"];
@@ -28,6 +33,8 @@ const TO_THE_FRONT: [&str; 8] =
 pub struct Stack {
     runtime: tokio::runtime::Runtime,
     front: Front,
+    issuer: Issuer,
+    slack: Slack,
     ministack: Server,
     bus: Bus,
     /// Physical names by logical ones.
@@ -77,6 +84,22 @@ impl Stack {
         let ministack = ministack::start(&environment)?;
         front.set_upstream(Some(ministack.address()));
         let started = began.elapsed();
+        let (issuer, slack) = (Issuer::start()?, Slack::start()?);
+        // The app's two secrets, as an operator stores them: they are there before the product is.
+        let aws = Aws::at(ministack.address());
+        let secret = |name: &str, text: &str| {
+            let parameters = json!({"Name": name, "SecretString": text});
+            let made = aws.json("secretsmanager", "secretsmanager.CreateSecret", &parameters)?;
+            Ok::<_, Failure>(made["ARN"].as_str().unwrap_or_default().to_owned())
+        };
+        let parameters = [
+            "Architecture=x86_64".to_owned(),
+            "RegistryEveryMinutes=1".to_owned(),
+            format!("GitHubIssuer={}", issuer.issuer()),
+            format!("SlackApiUrl={}", slack.api()),
+            format!("SlackTokenSecretArn={}", secret("slack-bot-token", slack.bot_token())?),
+            format!("SlackSigningSecretArn={}", secret("slack-signing-secret", slack.signing_secret())?),
+        ];
 
         let said = said(
             Command::new(tools()?.python())
@@ -84,7 +107,7 @@ impl Stack {
                 .arg(workspace().join("template.yaml"))
                 .arg("switchback")
                 .arg(&binaries)
-                .args(["Architecture=x86_64", "RegistryEveryMinutes=1"])
+                .args(parameters)
                 .env_remove("AWS_PROFILE")
                 .env_remove("AWS_SESSION_TOKEN")
                 .env("AWS_ACCESS_KEY_ID", "test")
@@ -121,13 +144,26 @@ impl Stack {
                 }
             }
         });
-        Ok(Self { runtime, front, ministack, bus, resources: map("resources"), functions: map("functions") })
+        let (resources, functions) = (map("resources"), map("functions"));
+        Ok(Self { runtime, front, issuer, slack, ministack, bus, resources, functions })
     }
 
     /// The wire front: the world, the log of calls, faults.
     #[must_use]
     pub fn front(&self) -> &Front {
         &self.front
+    }
+
+    /// GitHub's identity provider, as the deployed product knows it.
+    #[must_use]
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The Slack that the deployed product speaks to.
+    #[must_use]
+    pub fn slack(&self) -> &Slack {
+        &self.slack
     }
 
     /// The emulator that runs the functions.
@@ -199,15 +235,28 @@ impl Stack {
     /// # Errors
     /// [`Failure`] where no answer came; an answer of any status is one.
     pub fn operations(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
-        let api = self
-            .resources
-            .iter()
-            .find(|(logical, _)| logical.ends_with("Api"))
-            .map(|(_, physical)| physical)
-            .ok_or_else(|| Failure("template.yaml has no HTTP API".to_owned()))?;
+        let api = self.resource("OperationsApi")?;
         let body = body.map(Value::to_string).unwrap_or_default();
         let headers = [("content-type", "application/json")];
         self.aws().send("execute-api", method, &format!("/_aws/execute-api/{api}{path}"), &headers, &body)
+    }
+
+    /// Where an HTTP API of the template is: what follows is a path of one of its routes, with its slash.
+    ///
+    /// # Errors
+    /// [`Failure`] where the template has none of that logical name.
+    pub fn door(&self, api: &str) -> Result<String, Failure> {
+        Ok(format!("{}/_aws/execute-api/{}", self.ministack.endpoint(), self.resource(api)?))
+    }
+
+    /// The present text of a secret of the template.
+    ///
+    /// # Errors
+    /// [`Failure`] where it is not to be had.
+    pub fn secret(&self, logical: &str) -> Result<String, Failure> {
+        let parameters = json!({"SecretId": self.resource(logical)?});
+        let answer = self.aws().json("secretsmanager", "secretsmanager.GetSecretValue", &parameters)?;
+        Ok(answer["SecretString"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Pushes an image of its own content to the emulator's ECR; answers its digest. No event comes of it.

@@ -1,0 +1,160 @@
+//! What the functions behind the two public doors may do, read from `template.yaml`: look up what a request names and
+//! write commands. Whoever takes one of them over can ask for deployments, and do nothing to one.
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+use tests::harness::lint;
+
+fn template() -> &'static Value {
+    static TEMPLATE: OnceLock<Value> = OnceLock::new();
+    TEMPLATE.get_or_init(|| lint::template_as_json().unwrap_or_else(|failure| panic!("{failure}")))
+}
+
+fn properties(logical: &str) -> &'static Value {
+    let resource = &template()["Resources"][logical];
+    assert!(resource.is_object(), "template.yaml has no {logical}");
+    &resource["Properties"]
+}
+
+fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Null => Vec::new(),
+        single => vec![single],
+    }
+}
+
+fn texts(value: &Value) -> BTreeSet<&str> {
+    list(value).into_iter().filter_map(Value::as_str).collect()
+}
+
+/// Everything that a function's role allows: an action, on what, and under which condition.
+fn allowed(function: &str) -> BTreeSet<(String, String, String)> {
+    let role = format!("{function}Role");
+    assert_eq!(properties(function)["Role"], json!({"Fn::GetAtt": [role, "Arn"]}));
+    assert!(properties(function)["Policies"].is_null(), "{function}: its role is all that it has");
+    let role = properties(&role);
+    assert!(role["ManagedPolicyArns"].is_null(), "{function}: managed policies allow more than is needed");
+    let mut allowed = BTreeSet::new();
+    for policy in list(&role["Policies"]) {
+        for statement in list(&policy["PolicyDocument"]["Statement"]) {
+            // A statement that is there only with a secret: what it allows then counts.
+            let statement = statement.pointer("/Fn::If/1").unwrap_or(statement);
+            assert_eq!(statement["Effect"], "Allow", "{statement}");
+            assert!(statement["NotAction"].is_null() && statement["NotResource"].is_null(), "{statement}");
+            for action in texts(&statement["Action"]) {
+                assert!(!action.contains('*'), "{function}: {action}");
+                for resource in list(&statement["Resource"]) {
+                    let condition = statement["Condition"].to_string();
+                    allowed.insert((action.to_owned(), resource.to_string(), condition));
+                }
+            }
+        }
+    }
+    allowed
+}
+
+/// On the ledger, within partitions whose keys look like these.
+fn on_ledger(action: &str, partitions: &[&str]) -> (String, String, String) {
+    let condition = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": partitions}});
+    (action.to_owned(), json!({"Fn::GetAtt": ["LedgerTable", "Arn"]}).to_string(), condition.to_string())
+}
+
+fn on(action: &str, resource: &Value) -> (String, String, String) {
+    (action.to_owned(), resource.to_string(), Value::Null.to_string())
+}
+
+/// What both doors have: their log, what a request names, commands, the doorbell.
+fn common(logs: &str, reads: &[&str]) -> BTreeSet<(String, String, String)> {
+    let logs = json!({"Fn::GetAtt": [logs, "Arn"]});
+    BTreeSet::from([
+        on("logs:CreateLogStream", &logs),
+        on("logs:PutLogEvents", &logs),
+        on_ledger("dynamodb:GetItem", reads),
+        on_ledger("dynamodb:Query", reads),
+        // Partitions of commands hold nothing but commands: a state, a journal, a policy or a release is out of reach.
+        on_ledger("dynamodb:PutItem", &["COMMANDS#*"]),
+        on("sqs:SendMessage", &json!({"Fn::GetAtt": ["WakesQueue", "Arn"]})),
+    ])
+}
+
+#[test]
+fn the_door_for_workflows_may_read_what_is_named_and_write_commands_and_nothing_else() {
+    let reads = ["BRAKES", "COMMANDS#*", "POLICY#*", "RELEASE#*", "TARGET#*"];
+    assert_eq!(allowed("Promotions"), common("PromotionsLogs", &reads));
+}
+
+#[test]
+fn the_door_for_approvals_may_read_what_is_named_and_its_keys_and_write_commands_and_nothing_else() {
+    let mut expected = common("ApprovalsLogs", &["POLICY#*", "TARGET#*"]);
+    expected.insert(on("secretsmanager:GetSecretValue", &json!({"Fn::GetAtt": ["LinkKey", "Id"]})));
+    expected.insert(on("secretsmanager:GetSecretValue", &json!({"Ref": "SlackSigningSecretArn"})));
+    assert_eq!(allowed("Approvals"), expected);
+}
+
+#[test]
+fn only_the_notifier_may_speak_in_slack_and_only_it_and_the_door_for_approvals_have_the_key_of_links() {
+    let secret = |action_on: &(String, String, String)| action_on.0.starts_with("secretsmanager:");
+    let resources = template()["Resources"].as_object().expect("resources");
+    let mut holders = BTreeSet::new();
+    for (logical, resource) in resources {
+        if resource["Type"] == "AWS::Serverless::Function" {
+            for (action, on, _) in allowed(logical).iter().filter(|it| secret(it)) {
+                assert_eq!(action, "secretsmanager:GetSecretValue");
+                holders.insert((on.clone(), logical.as_str()));
+            }
+        }
+    }
+    let (key, token) = (json!({"Fn::GetAtt": ["LinkKey", "Id"]}).to_string(), json!({"Ref": "SlackTokenSecretArn"}));
+    let signing = json!({"Ref": "SlackSigningSecretArn"}).to_string();
+    let expected =
+        [(key.clone(), "Approvals"), (key, "Notifier"), (signing, "Approvals"), (token.to_string(), "Notifier")];
+    assert_eq!(holders, BTreeSet::from(expected));
+}
+
+/// The routes of a function: method, path, and the API that has them.
+fn routes(function: &str) -> BTreeSet<(String, String, String)> {
+    let events = properties(function)["Events"].as_object().expect("a door has events");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let route = |event: &Value| {
+        assert_eq!(event["Type"], "HttpApi", "{function} is reached by its API alone: {event}");
+        let it = &event["Properties"];
+        assert!(it["Auth"].is_null(), "who may come in is the API's to say, for all routes: {event}");
+        (text(&it["Method"]), text(&it["Path"]), text(&it["ApiId"]["Ref"]))
+    };
+    events.values().map(route).collect()
+}
+
+fn throttled(api: &str) {
+    let settings = &properties(api)["DefaultRouteSettings"];
+    let rate = |name: &str| settings[name].as_f64().unwrap_or(f64::MAX);
+    assert!(rate("ThrottlingRateLimit") <= 50.0 && rate("ThrottlingBurstLimit") <= 100.0, "{api}: {settings}");
+}
+
+#[test]
+fn workflows_come_in_with_a_token_of_the_issuer_for_this_audience_on_every_route() {
+    let route = |method: &str, path: &str| (method.to_owned(), path.to_owned(), "PromotionsApi".to_owned());
+    let expected = [route("POST", "/v1/promotions"), route("GET", "/v1/promotions/{proxy+}")];
+    assert_eq!(routes("Promotions"), BTreeSet::from(expected));
+    throttled("PromotionsApi");
+    let auth = &properties("PromotionsApi")["Auth"];
+    let default = auth["DefaultAuthorizer"].as_str().expect("a default authorizer, for routes that say nothing");
+    let jwt = &auth["Authorizers"][default];
+    assert_eq!(jwt["JwtConfiguration"]["issuer"], json!({"Ref": "GitHubIssuer"}));
+    assert_eq!(jwt["JwtConfiguration"]["audience"], json!([{"Ref": "GitHubAudience"}]));
+    assert_eq!(template()["Parameters"]["GitHubIssuer"]["Default"], "https://token.actions.githubusercontent.com");
+}
+
+#[test]
+fn approvals_come_in_by_three_routes_and_no_log_has_a_link() {
+    let route = |method: &str, path: &str| (method.to_owned(), path.to_owned(), "ApprovalsApi".to_owned());
+    let expected =
+        [route("POST", "/slack/interactions"), route("GET", "/approvals/{token}"), route("POST", "/approvals/{token}")];
+    assert_eq!(routes("Approvals"), BTreeSet::from(expected));
+    throttled("ApprovalsApi");
+    let format = properties("ApprovalsApi")["AccessLogSettings"]["Format"].as_str().expect("an access log");
+    for name in ["$context.path", "$context.authorizer", "$context.requestOverride"] {
+        assert!(!format.contains(name), "{name} would write links into the log: {format}");
+    }
+}
