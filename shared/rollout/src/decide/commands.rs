@@ -120,7 +120,13 @@ fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
 fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train: &str, service: &Name) -> bool {
     let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train);
     let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
-    pass.state.queued.retain(|queued| !of_it(queued.terms.train.as_ref()));
+    let (gone, stay) =
+        std::mem::take(&mut pass.state.queued).into_iter().partition(|queued| of_it(queued.terms.train.as_ref()));
+    pass.state.queued = stay;
+    let gone: Vec<Queued> = gone;
+    for queued in gone {
+        refuse(pass, "deploy", format!("{}: {}", queued.release.tag, cause.sentence()));
+    }
     if let Some(mut running) = pass.state.running.take() {
         let (ours, together) =
             (of_it(running.terms.train.as_ref()), running.terms.train.as_ref().is_some_and(|train| train.together));

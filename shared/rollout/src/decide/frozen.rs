@@ -13,7 +13,7 @@ use crate::time::Seconds;
 /// How long a person has to decide. Then it ends untouched, and the target stays frozen.
 const PATIENCE: Seconds = Seconds(24 * 3600);
 /// How often it is looked at meanwhile: somebody may switch back by hand.
-const POLL: Seconds = Seconds(30);
+const POLL: Seconds = Seconds(60);
 
 /// Whether trouble freezes this deployment instead of turning it back. Before any traffic has moved, ending the attempt
 /// takes nothing away from anybody.

@@ -35,13 +35,13 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
             }
             return decline(pass, &wanted, format!("deployment #{number} is already bringing {tag}"));
         }
-        None if pass.state.queued.is_empty() => {
-            let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-            if !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
-                return decline(pass, &wanted, format!("{tag} is the stable release already"));
-            }
-        }
         _ => {}
+    }
+    let displaces = hotfix || matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
+    let nothing_before = pass.state.queued.is_empty() && (pass.state.running.is_none() || (at_its_gates && displaces));
+    let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
+    if nothing_before && !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
+        return decline(pass, &wanted, format!("{tag} is the stable release already"));
     }
     match admission::admit(&pass.state, inbox, applied, &wanted, pass.now) {
         Admission::Yes => {}
@@ -52,7 +52,6 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
             return pass.note(None, fact);
         }
     }
-    let displaces = hotfix || matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
     if at_its_gates
         && displaces
         && let Some(waiting) = pass.state.running.take()

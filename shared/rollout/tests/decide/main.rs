@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
 mod concurrency;
+mod forward_only;
+mod gates;
 mod looks;
 mod never;
 mod scene;
 mod stories;
+mod trains;

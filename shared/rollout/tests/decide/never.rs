@@ -1,13 +1,15 @@
 //! What no decision ever does, over random worlds, commands and moments.
 
+use super::gates;
 use super::scene::{Scene, ask, deploy};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use rollout::brake::{Brake, Scope};
 use rollout::snapshot::{AlarmReading, TargetHealth};
 use rollout::target::{MOST_QUEUED, Purpose, WeightsRecord};
 use rollout::{
-    AppliedTarget, Cause, Concurrency, Decision, Effect, Fact, Instruction, Next, Reading, SignedDuration, Snapshot,
-    Stage, TargetState, Verdict,
+    AppliedTarget, Cause, Concurrency, Decision, Effect, Fact, Gate, ImageDigest, Instruction, Lane, Name, Next,
+    Reading, Seconds, SignedDuration, Snapshot, Stage, TargetState, Train, Verdict,
 };
 
 /// Something that happens between two decisions.
@@ -26,6 +28,24 @@ enum Event {
     Blind(u8),
     See,
     Rule(Concurrency),
+    /// One of three people says yes or no.
+    Answer(u8, bool),
+    /// 0: nothing is frozen, 1: the application is, 2: the line is stopped, 3: that cannot be read.
+    Brake(u8),
+    /// How many approvals the environment needs from now on.
+    Approvals(u8),
+    /// Staging has verified a version, or has gone back from it.
+    Staging(u8, bool),
+    /// Whether prod comes after staging.
+    Order(bool),
+    /// Staging's verification asks for it.
+    Promote(u8),
+    Hotfix(u8),
+    ForwardOnly(u8),
+    Resume,
+    Override,
+    Train(u8, bool),
+    StopTrain,
 }
 
 fn rule() -> impl Strategy<Value = Concurrency> {
@@ -52,6 +72,18 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0u8..4).prop_map(Event::Blind),
         2 => Just(Event::See),
         1 => rule().prop_map(Event::Rule),
+        3 => (0u8..3, prop::bool::weighted(0.9)).prop_map(|(person, yes)| Event::Answer(person, yes)),
+        1 => (0u8..4).prop_map(Event::Brake),
+        1 => (0u8..3).prop_map(Event::Approvals),
+        2 => (2u8..6, any::<bool>()).prop_map(|(version, verified)| Event::Staging(version, verified)),
+        1 => any::<bool>().prop_map(Event::Order),
+        1 => (2u8..6).prop_map(Event::Promote),
+        1 => (2u8..6).prop_map(Event::Hotfix),
+        1 => (2u8..6).prop_map(Event::ForwardOnly),
+        1 => Just(Event::Resume),
+        1 => Just(Event::Override),
+        1 => (2u8..6, any::<bool>()).prop_map(|(version, together)| Event::Train(version, together)),
+        1 => Just(Event::StopTrain),
     ]
 }
 
@@ -62,7 +94,11 @@ proptest! {
 
     #[test]
     fn no_decision_breaks_a_promise(rule in rule(), events in proptest::collection::vec(event(), 1..80)) {
-        let mut scene = Scene::new();
+        let mut scene = gates::prod();
+        scene.applied.entry.rules.after = None;
+        scene.applied.entry.rules.approval = None;
+        scene.applied.entry.rules.give_up_after = Seconds(7200);
+        scene.applied.entry.depends_on.insert(Name::new("users").expect("a name"));
         scene.applied.concurrency = rule;
         let mut request = 0;
         for event in events {
@@ -79,6 +115,12 @@ proptest! {
                     commands.push(ask(what, &request.to_string()));
                 }
                 Event::Edit(blue, green) => scene.edit_rule(blue, green),
+                Event::Answer(..) | Event::Promote(_) | Event::Hotfix(_) | Event::ForwardOnly(_) | Event::Resume
+                | Event::Override | Event::Train(..) | Event::StopTrain => {
+                    request += 1;
+                    commands.extend(asked(&scene, &event, request));
+                }
+                Event::Brake(_) | Event::Approvals(_) | Event::Staging(..) | Event::Order(_) => around(&mut scene, &event),
                 Event::Rule(rule) => scene.applied.concurrency = rule,
                 Event::Sick(sick) => scene.sick_candidates = sick,
                 Event::Stuck(stuck) => scene.rules_are_stuck = stuck,
@@ -105,6 +147,7 @@ proptest! {
         }
         // Whatever happened: once the world is in order, every deployment comes to its verdict.
         scene.alarm(AlarmReading::Ok);
+        scene.around.brakes = Reading::Known(vec![]);
         (scene.sick_candidates, scene.rules_are_stuck, scene.rules_are_hidden) = (false, false, false);
         let mut looks = 0;
         while scene.state.running.is_some() {
@@ -130,7 +173,12 @@ fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCas
     for (sequence, entry) in (before.last_entry + 1..).zip(&decision.journal) {
         prop_assert_eq!(entry.sequence, sequence, "the journal has a gap");
     }
-    prop_assert_eq!(decision.consumed.len(), commands.len(), "every command is answered once");
+    // The stop of a train waits for a deployment that is past its way back.
+    let may_wait = |command: &&rollout::Command| matches!(command.instruction, Instruction::StopTrain { .. });
+    let waiting = commands.iter().filter(may_wait).count();
+    prop_assert!(decision.consumed.len() + waiting >= commands.len(), "every command is answered");
+    prop_assert!(decision.consumed.len() <= commands.len(), "no command is answered twice");
+    gates_hold(scene, &before, &decision)?;
     if decision.state.running.is_some() {
         prop_assert!(decision.next != Next::Rest, "a running deployment is never forgotten");
         if let Next::At(at) = decision.next {
@@ -183,13 +231,135 @@ fn check(scene: &mut Scene, commands: &[rollout::Command]) -> Result<(), TestCas
         && old.number == new.number
     {
         prop_assert_eq!(&old.release, &new.release, "the candidate changed under the rollout");
-        prop_assert_eq!(&old.policy, &new.policy, "the policy changed under the rollout");
+        let at_its_gates = matches!(old.stage, Stage::Gated { .. });
+        prop_assert!(at_its_gates || old.policy == new.policy, "the policy changed under the rollout");
         let was_back = matches!(old.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. });
         let is_back = matches!(new.stage, Stage::RollingBack { .. } | Stage::LettingGo { .. });
         prop_assert!(!was_back || is_back, "a rollback was rolled back");
     }
     superseding(&before, &decision, &seen, &scene.applied)?;
     scene.decide(commands);
+    Ok(())
+}
+
+/// What people and programs ask in the world of this file.
+fn asked(scene: &Scene, event: &Event, request: u32) -> Option<rollout::Command> {
+    let running = scene.state.running.as_ref();
+    let number = running.map_or(0, |running| running.number);
+    let plan = running.and_then(|running| running.gates.as_ref()).map(|gates| gates.plan.clone());
+    let terms = |version: &u8, change: &dyn Fn(&mut rollout::Terms)| {
+        let mut command = deploy(&format!("v{version}"));
+        if let Instruction::Deploy { terms, .. } = &mut command.instruction {
+            change(terms);
+        }
+        command.instruction
+    };
+    let mut actor = rollout::Actor::Person { name: "dora".to_owned() };
+    let instruction = match event {
+        Event::Answer(person, yes) => {
+            let name = ["slack:ADA", "slack:BOB", "slack:CAROL"][usize::from(*person)];
+            actor = rollout::Actor::Person { name: name.to_owned() };
+            let plan = plan?;
+            if *yes {
+                Instruction::Approve { deployment: number, plan }
+            } else {
+                Instruction::Reject { deployment: number, plan }
+            }
+        }
+        Event::Promote(version) => {
+            actor = rollout::Actor::Push { repository: "shop/api".to_owned() };
+            let from = Name::new("staging").ok()?;
+            terms(version, &|terms| terms.lane = Lane::Automatic { from: from.clone() })
+        }
+        Event::Hotfix(version) => terms(version, &|terms| terms.lane = Lane::Hotfix),
+        Event::ForwardOnly(version) => terms(version, &|terms| terms.forward_only = true),
+        Event::Resume => Instruction::Resume,
+        Event::Override => Instruction::Override { deployment: number, gates: [Gate::Approval, Gate::Freeze].into() },
+        Event::Train(version, together) => terms(version, &|terms| {
+            let members = [("api", 1u8), ("users", 7)].map(|(name, of)| {
+                (Name::new(name).expect("a name"), ImageDigest::new(format!("sha256:{of:064x}")).expect("a digest"))
+            });
+            terms.train = Some(Train { id: "t1".to_owned(), members: members.into(), together: *together });
+        }),
+        Event::StopTrain => Instruction::StopTrain { train: "t1".to_owned(), service: Name::new("users").ok()? },
+        _ => return None,
+    };
+    Some(rollout::Command { actor, ..ask(instruction, &format!("asked-{request}")) })
+}
+
+/// What happens beyond the target.
+fn around(scene: &mut Scene, event: &Event) {
+    match event {
+        Event::Brake(3) => scene.around.brakes = Reading::Unknown("throttled".to_owned()),
+        Event::Brake(which) => {
+            let scope = match which {
+                0 => None,
+                1 => Some(Scope::Application { application: Name::new("shop").expect("a name") }),
+                _ => Some(Scope::Everything),
+            };
+            let by = rollout::Actor::Switchback;
+            let brake = |scope| Brake { scope, by, reason: "stop".to_owned(), since: scene.now, until: None };
+            scene.around.brakes = Reading::Known(scope.map(brake).into_iter().collect());
+        }
+        Event::Approvals(0) => scene.applied.entry.rules.approval = None,
+        Event::Approvals(required) => {
+            scene.applied.entry.rules.approval = gates::prod().applied.entry.rules.approval;
+            if let Some(approval) = &mut scene.applied.entry.rules.approval {
+                approval.required = *required;
+            }
+            scene.applied.entry.rules.hotfix_skips = [Gate::After, Gate::Approval].into();
+        }
+        Event::Staging(version, true) => gates::verify(scene, &format!("v{version}")),
+        Event::Staging(version, false) => {
+            let tag = format!("v{version}");
+            for neighbour in scene.around.neighbours.values_mut() {
+                neighbour.verified.retain(|known| known.release.tag != tag);
+            }
+        }
+        Event::Order(true) => scene.applied.entry.rules.after = gates::prod().applied.entry.rules.after,
+        Event::Order(false) => scene.applied.entry.rules.after = None,
+        _ => {}
+    }
+}
+
+/// Nothing begins past a gate that is not open, nothing is touched before, and what has no automatic way back takes none.
+fn gates_hold(scene: &Scene, before: &TargetState, decision: &Decision) -> Result<(), TestCaseError> {
+    let after = &decision.state;
+    for running in after.running.iter().filter(|running| matches!(running.stage, Stage::Gated { .. })) {
+        prop_assert!(decision.effects.is_empty(), "something is touched before the gates are open");
+        prop_assert!(running.sides.is_none() && !running.traffic_moved);
+    }
+    let was_waiting = before.running.as_ref().filter(|old| matches!(old.stage, Stage::Gated { .. }));
+    let number = was_waiting.map_or(before.last_deployment, |old| old.number - 1);
+    let begun = after.running.as_ref().filter(|running| {
+        running.purpose == Purpose::Deploy && running.number > number && !matches!(running.stage, Stage::Gated { .. })
+    });
+    if let Some(running) = begun {
+        let mut judged = running.clone();
+        judged.stage = Stage::Gated { deadline: scene.now };
+        let state = TargetState { running: Some(judged), ..after.clone() };
+        let question = rollout::promotion::waiting(&state, &scene.applied, Some(&scene.around), scene.now);
+        let ruling = question.map(|question| rollout::promotion::judge(&question));
+        prop_assert!(ruling.as_ref().is_some_and(rollout::promotion::Ruling::is_open), "it began past {ruling:?}");
+    }
+    if let (Some(old), Some(new)) = (&before.running, &after.running)
+        && old.number == new.number
+        && old.terms.forward_only
+        && old.traffic_moved
+        && !matches!(old.stage, Stage::RollingBack { .. })
+        && let Stage::RollingBack { cause, .. } = &new.stage
+    {
+        prop_assert!(!cause.is_automatic(), "a forward-only release went back by itself: {cause:?}");
+    }
+    for known in &after.verified {
+        let ever = before.verified.iter().any(|old| old.release.id == known.release.id);
+        let told = decision.journal.iter().any(
+            |entry| matches!(&entry.fact, Fact::Verified { digest, .. } if digest == known.release.id.digest.as_str()),
+        );
+        prop_assert!(ever || told, "{} is verified, and nothing says so", known.release.tag);
+        let baked = before.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Baking { .. }));
+        prop_assert!(ever || baked, "{} is verified without a bake", known.release.tag);
+    }
     Ok(())
 }
 
@@ -210,6 +380,8 @@ fn superseding(
         let waits = after.queued.contains(queued);
         let told = decision.journal.iter().any(|entry| match &entry.fact {
             Fact::Started { digest: told, .. } | Fact::Superseded { digest: told, .. } => told == &digest,
+            // The same release comes by a shorter way.
+            Fact::Queued { digest: told, .. } => told == &digest,
             Fact::CommandRefused { reason, .. } => reason.contains(&queued.release.tag),
             _ => false,
         });
