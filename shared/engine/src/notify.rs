@@ -20,7 +20,7 @@ use crate::ports::{
 };
 use futures::future::join_all;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::policy::NotificationPolicy;
+use rollout::policy::{NotificationPolicy, Receiver};
 use rollout::{Seconds, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -161,7 +161,10 @@ fn outlets(routes: &Result<Vec<NotificationPolicy>, String>, entry: &JournalEntr
     match routes {
         Ok(routes) => {
             let wanted = routes.iter().filter(|route| route.wants(&entry.target, &entry.fact));
-            outlets.extend(wanted.map(|route| Outlet::Topic(route.topic.clone())));
+            outlets.extend(wanted.filter_map(|route| match &route.receiver {
+                Receiver::Topic(arn) => Some(Outlet::Topic(arn.clone())),
+                Receiver::Slack(_) => None,
+            }));
         }
         Err(reason) if entry.fact.wants_attention() => {
             outlets.insert(Outlet::Unrouted(reason.clone()));

@@ -3,7 +3,7 @@
 //! All words are made here; the page's script only lays them out.
 
 use crate::brake::scope;
-use crate::journal::{Tone, capitalised, stage_words, told, verdict_words};
+use crate::journal::{Tone, capitalised, sentence, stage_words, verdict_words};
 use crate::people::who;
 use crate::waiting::waiting;
 use crate::when::{ago, left};
@@ -215,13 +215,13 @@ impl JournalLine {
     /// An entry in words, its time counted from `start_ms` (milliseconds since 1970).
     #[must_use]
     pub fn of(entry: &JournalEntry, start_ms: i64) -> Self {
-        let (tone, text) = told(entry);
+        let (tone, text) = sentence(&entry.fact);
         Self {
             sequence: entry.sequence,
             at_ms: entry.at.as_millisecond() - start_ms,
             tone,
             text,
-            actor: entry.actor.to_string(),
+            actor: who(&entry.actor.to_string()),
         }
     }
 }
@@ -272,30 +272,23 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
 #[must_use]
 pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldLine> {
     let on = brakes.iter().filter(|on| on.holds(&state.target, now)).map(|on| {
-        let title = if matches!(on.scope, Scope::Everything) { "The line is stopped" } else { "Frozen" };
-        let end =
-            on.until.map_or("until somebody lifts it".to_owned(), |until| format!("for {} more", left(until, now)));
-        let text = format!(
-            "{}: {} · by {} {}, {end}",
-            scope(&on.scope),
-            on.reason,
-            who(&on.by.to_string()),
-            ago(on.since, now)
-        );
+        let (title, what) = match &on.scope {
+            Scope::Everything => ("The line is stopped", on.reason.clone()),
+            other => ("Frozen", format!("{}: {}", scope(other), on.reason)),
+        };
+        let end = on.until.map_or("until somebody lifts it".to_owned(), |until| format!("{} left", left(until, now)));
+        let text = format!("{what} · by {} {}, {end}", who(&on.by.to_string()), ago(on.since, now));
         HoldLine { title, text, tone: Tone::Warning }
     });
     let decide = state.running.as_ref().and_then(|running| running.frozen.as_ref()).map(|frozen| {
-        let text = format!(
-            "{} · {}, for {} more",
-            frozen.cause.sentence(),
-            ago(frozen.since, now),
-            left(frozen.deadline, now)
-        );
+        let (why, since) = (frozen.cause.sentence(), ago(frozen.since, now));
+        let text = format!("{why} · {since}; it lets go in {}", left(frozen.deadline, now));
         HoldLine { title: "A person has to decide", text, tone: Tone::Bad }
     });
     let frozen = state.frozen.as_ref().map(|frozen| {
-        let text = format!("{} · since deployment #{}, {}", frozen.reason, frozen.deployment, ago(frozen.since, now));
-        HoldLine { title: "Frozen until resumed", text, tone: Tone::Bad }
+        let (why, number, since) = (&frozen.reason, frozen.deployment, ago(frozen.since, now));
+        let text = format!("{why} · by deployment #{number}, {since}");
+        HoldLine { title: "Frozen until somebody resumes it", text, tone: Tone::Bad }
     });
     let held = state.promotion_hold.as_ref().map(|hold| {
         let text = format!("{} · by {} {}", hold.reason, who(&hold.actor.to_string()), ago(hold.since, now));

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use view::journal::{Tone, stage_words, verdict_words};
 use view::page::{
-    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, position, share_of_blue, track,
+    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, gates, holds, position, share_of_blue, track, waits,
 };
-use view::waiting;
 
 /// Journal lines that the page keeps.
 const LINES: usize = 200;
@@ -81,13 +80,12 @@ impl Portrait {
         let state = ledger.state(&self.target).await?;
         let last = ledger.history(&self.target, 1).await?.into_iter().next();
         let entries = ledger.journal_tail(&self.target, LINES).await?;
+        let brakes = ledger.brakes().await?;
 
         let running = state.as_ref().and_then(|state| state.running.as_ref());
         let shown = self.remember(running, last.and_then(|last| last.verdict));
         let (stops, track_title) = shown.as_ref().map(stops).unwrap_or_default();
         let stage = running.map(|running| stage_words(running.stage.name())).unwrap_or_default();
-        let explanation = state.as_ref().filter(|state| state.running.is_some()).map(|state| &state.explanation);
-        let waits = explanation.map(|explanation| &explanation.waiting_on[..]).unwrap_or_default();
 
         let seconds = self.tally.seconds();
         let last_second = seconds.last().cloned().unwrap_or_default();
@@ -105,7 +103,9 @@ impl Portrait {
             sides: self.sides(running, &last_second),
             track: stops,
             track_title,
-            waiting: waits.iter().map(|on| waiting(on, now)).collect(),
+            waiting: state.as_ref().map_or_else(Vec::new, |state| waits(state, now)),
+            gates: state.as_ref().map_or_else(Vec::new, |state| gates(state, now)),
+            holds: state.as_ref().map_or_else(Vec::new, |state| holds(state, &brakes, now)),
             journal: entries.iter().rev().map(|entry| JournalLine::of(entry, start_ms)).collect(),
             alarms: self.alarms(),
             traffic: self.traffic(&seconds),

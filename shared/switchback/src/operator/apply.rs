@@ -3,11 +3,10 @@
 use super::client::{Client, Remote};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::{Output, warn};
+use super::output::{Output, agreed, warn};
 use super::validate::File;
 use engine::operate::{ApplyAnswer, ApplyRequest, PlanAnswer, PlanRequest};
 use rollout::TargetId;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use view::policy_file::{Difference, differences};
 
@@ -89,7 +88,7 @@ pub(super) async fn apply(arguments: &ApplyArguments, output: &mut Output) -> Re
         say_changes(&file, &answer, output);
         let nothing = answer.changes.as_ref().is_none_or(Vec::is_empty);
         // Where nothing is changed nothing is asked: only the file's text is kept anew.
-        if !arguments.yes && !nothing && !agreed()? {
+        if !arguments.yes && !nothing && !agreed("Apply?", "give --yes to apply without asking", output)? {
             output.say("Nothing was applied.\n");
             return Ok(Exit::Refused);
         }
@@ -133,16 +132,4 @@ fn say_changes(file: &File, answer: &PlanAnswer, output: &mut Output) {
     let count = if words.len() == 1 { "1 change".to_owned() } else { format!("{} changes", words.len()) };
     output.say(&format!("{}: {count} against {against}\n", file.name()));
     output.say(&differences(&words, output.paint));
-}
-
-fn agreed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage("nobody is there to be asked: give --yes to apply without asking".to_owned()));
-    }
-    let broken = |error: std::io::Error| Failure::Unexpected(format!("the answer cannot be read: {error}"));
-    let mut out = std::io::stdout();
-    write!(out, "Apply? [y/N] ").and_then(|()| out.flush()).map_err(broken)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(broken)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

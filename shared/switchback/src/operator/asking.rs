@@ -1,4 +1,5 @@
-//! `deploy`, `abort`, `rollback`: a command is taken down; with `--wait`, it is followed to its end.
+//! `deploy`, `promote`, `hotfix`, `abort`, `rollback`: a command is taken down; with `--wait`, it is followed to its end.
+//! `override` and `resume`: a command is taken down, for a deployment that is there already.
 
 use super::client::{Client, Remote};
 use super::exit::Exit;
@@ -6,8 +7,11 @@ use super::failure::Failure;
 use super::follow::{Patience, Wish, follow};
 use super::output::Output;
 use super::target_path;
-use engine::operate::{AbortRequest, CommandAnswer, DeployRequest, RollbackRequest};
-use rollout::TargetId;
+use engine::operate::{
+    AbortRequest, CommandAnswer, DeployRequest, HotfixRequest, OverrideRequest, PromoteRequest, Refusal, ResumeRequest,
+    RollbackRequest, TargetStatus,
+};
+use rollout::{Gate, Stage, TargetId};
 use serde::Serialize;
 use view::outcome::{Taken, taken};
 
@@ -25,9 +29,90 @@ pub(crate) struct DeployArguments {
     /// An alarm that may fire at the start, taken upon yourself; may be given several times.
     #[arg(long, value_name = "NAME")]
     despite_alarm: Vec<String>,
+    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    #[arg(long)]
+    forward_only: bool,
     #[command(flatten)]
     common: Common,
     /// Print JSON; with --wait, a line for each thing that happens.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Bring what the environments before have verified.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PromoteArguments {
+    /// application/service/environment
+    target: TargetId,
+    /// A tag, a digest or at least 7 of its first digits; without it, the newest that is verified.
+    #[arg(long)]
+    release: Option<String>,
+    /// Why, for the record.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    #[arg(long)]
+    forward_only: bool,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON; with --wait, a line for each thing that happens.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Bring a release past the gates that the policy names for hotfixes. It stays marked as one for ever.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HotfixArguments {
+    /// application/service/environment
+    target: TargetId,
+    /// A tag, a digest, at least 7 of its first digits, or `latest` (the newest push).
+    #[arg(long)]
+    release: String,
+    /// Why it cannot go the long way, for the record.
+    #[arg(long)]
+    reason: String,
+    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    #[arg(long)]
+    forward_only: bool,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON; with --wait, a line for each thing that happens.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Open gates by hand for the deployment that waits at them.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OverrideArguments {
+    /// application/service/environment
+    target: TargetId,
+    /// after, soak, approval, window, freeze or stop_the_line; may be given several times.
+    #[arg(long, value_name = "GATE", required = true, value_parser = gate)]
+    gate: Vec<Gate>,
+    /// Only if it is this deployment that waits.
+    #[arg(long, value_name = "N")]
+    deployment: Option<u64>,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    once: Once,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Let a target go on that a forward-only release has frozen: its deployment, or the next one.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ResumeArguments {
+    /// application/service/environment
+    target: TargetId,
+    /// Why that is right, for the record.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    once: Once,
+    /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -65,23 +150,41 @@ pub(crate) struct RollbackArguments {
     pub(super) json: bool,
 }
 
+/// `soak`, for clap.
+fn gate(text: &str) -> Result<Gate, String> {
+    let wanted = text.replace('-', "_");
+    let gates = rollout::promotion::rules::RULES.map(|(gate, _)| gate);
+    gates
+        .into_iter()
+        .find(|gate| gate.name() == wanted)
+        .ok_or_else(|| format!("`{text}` is not a gate: there are {}", gates.map(Gate::name).join(", ")))
+}
+
+/// What a command has whose end is waited for.
 #[derive(Debug, Clone, clap::Args)]
-struct Common {
+pub(super) struct Common {
     /// Stay until it is over, and let the exit code tell how it ended.
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     #[command(flatten)]
-    patience: Patience,
+    pub(super) patience: Patience,
+    #[command(flatten)]
+    pub(super) once: Once,
+}
+
+/// What every command has.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Once {
     /// Your own key, such as the id of a CI run: asking twice with one key is asking once.
     #[arg(long, value_name = "KEY")]
     request: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) remote: Remote,
 }
 
-impl Common {
+impl Once {
     /// The key of this asking. A new one is made once, so that asking again after a lost answer is no second asking.
-    fn key(&self) -> Result<String, Failure> {
+    pub(super) fn key(&self) -> Result<String, Failure> {
         match &self.request {
             Some(key) => Ok(key.clone()),
             None => {
@@ -100,9 +203,90 @@ pub(super) async fn deploy(arguments: &DeployArguments, output: &mut Output) -> 
         release: arguments.release.clone(),
         reason: arguments.reason.clone(),
         despite_alarms: arguments.despite_alarm.iter().cloned().collect(),
-        request: Some(arguments.common.key()?),
+        forward_only: arguments.forward_only,
+        request: Some(arguments.common.once.key()?),
     };
     ask(Wish::Deploy, &arguments.target, &request, &arguments.common, output).await
+}
+
+/// `switchback promote`
+pub(super) async fn promote(arguments: &PromoteArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let request = PromoteRequest {
+        release: arguments.release.clone(),
+        reason: arguments.reason.clone(),
+        forward_only: arguments.forward_only,
+        request: Some(arguments.common.once.key()?),
+    };
+    ask(Wish::Promote, &arguments.target, &request, &arguments.common, output).await
+}
+
+/// `switchback hotfix`
+pub(super) async fn hotfix(arguments: &HotfixArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let request = HotfixRequest {
+        release: arguments.release.clone(),
+        reason: arguments.reason.clone(),
+        forward_only: arguments.forward_only,
+        request: Some(arguments.common.once.key()?),
+    };
+    ask(Wish::Hotfix, &arguments.target, &request, &arguments.common, output).await
+}
+
+/// `switchback override`
+pub(super) async fn open_gates(arguments: &OverrideArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let client = Client::new(&arguments.once.remote).await?;
+    let deployment = match arguments.deployment {
+        Some(number) => number,
+        None => {
+            let status: TargetStatus = client.get(&target_path(&arguments.target, "")).await?;
+            let waits = status.state.running.filter(|running| matches!(running.stage, Stage::Gated { .. }));
+            waits.map(|running| running.number).ok_or_else(|| {
+                let message = format!("no deployment waits at its gates on {}: nothing was opened", arguments.target);
+                Failure::Refused(Refusal::new(409, "not_waiting", message))
+            })?
+        }
+    };
+    let request = OverrideRequest {
+        deployment,
+        gates: arguments.gate.iter().copied().collect(),
+        reason: arguments.reason.clone(),
+        request: Some(arguments.once.key()?),
+    };
+    tell_once("override", &client, &arguments.target, &request, output).await
+}
+
+/// `switchback resume`
+pub(super) async fn resume(arguments: &ResumeArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let client = Client::new(&arguments.once.remote).await?;
+    let request = ResumeRequest { reason: arguments.reason.clone(), request: Some(arguments.once.key()?) };
+    tell_once("resume", &client, &arguments.target, &request, output).await
+}
+
+/// Asks for something whose end is not waited for.
+pub(super) async fn tell_once(
+    verb: &str,
+    client: &Client,
+    target: &TargetId,
+    request: &impl Serialize,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let answer: CommandAnswer = client.post(&target_path(target, verb), request).await?;
+    output.document(&answer);
+    say_taken(verb, &answer, false, output);
+    Ok(Exit::Done)
+}
+
+/// Says that a command was taken down.
+pub(super) fn say_taken(verb: &str, answer: &CommandAnswer, follows: bool, output: &mut Output) {
+    let words = Taken {
+        verb,
+        target: &answer.target,
+        release: answer.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
+        deployment: answer.deployment,
+        actor: &answer.actor,
+        new: answer.new,
+        woken: answer.woken,
+    };
+    output.say(&taken(words, follows));
 }
 
 /// `switchback abort`
@@ -110,14 +294,14 @@ pub(super) async fn abort(arguments: &AbortArguments, output: &mut Output) -> Re
     let request = AbortRequest {
         deployment: arguments.deployment,
         reason: arguments.reason.clone(),
-        request: Some(arguments.common.key()?),
+        request: Some(arguments.common.once.key()?),
     };
     ask(Wish::Abort, &arguments.target, &request, &arguments.common, output).await
 }
 
 /// `switchback rollback`
 pub(super) async fn rollback(arguments: &RollbackArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let request = RollbackRequest { reason: arguments.reason.clone(), request: Some(arguments.common.key()?) };
+    let request = RollbackRequest { reason: arguments.reason.clone(), request: Some(arguments.common.once.key()?) };
     ask(Wish::Rollback, &arguments.target, &request, &arguments.common, output).await
 }
 
@@ -128,22 +312,13 @@ async fn ask(
     common: &Common,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let client = Client::new(&common.remote).await?;
+    let client = Client::new(&common.once.remote).await?;
     let answer: CommandAnswer = client.post(&target_path(target, wish.verb()), request).await?;
     if common.wait {
         output.event("asked", &answer);
     } else {
         output.document(&answer);
     }
-    let words = Taken {
-        verb: wish.verb(),
-        target: &answer.target,
-        release: answer.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
-        deployment: answer.deployment,
-        actor: &answer.actor,
-        new: answer.new,
-        woken: answer.woken,
-    };
-    output.say(&taken(words, common.wait));
-    if common.wait { follow(&client, wish, &answer, &common.patience, output).await } else { Ok(Exit::Done) }
+    say_taken(wish.verb(), &answer, common.wait, output);
+    if common.wait { follow(&client, wish, &[answer], &common.patience, output).await } else { Ok(Exit::Done) }
 }

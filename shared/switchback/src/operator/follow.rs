@@ -33,6 +33,10 @@ pub(crate) struct Patience {
 pub(crate) enum Wish {
     /// A release to be live.
     Deploy,
+    /// The same, of what the environments before have verified.
+    Promote,
+    /// The same, by the short way.
+    Hotfix,
     /// What runs to be ended.
     Abort,
     /// What was there before.
@@ -40,22 +44,38 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    /// As routes and journal have it.
+    /// As routes have it.
     pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Promote => "promote",
+            Self::Hotfix => "hotfix",
             Self::Abort => "abort",
             Self::Rollback => "rollback",
         }
+    }
+
+    /// As the journal has it.
+    fn journalled(self) -> &'static str {
+        match self {
+            Self::Deploy | Self::Promote | Self::Hotfix => "deploy",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// Whether a release is to be live.
+    fn brings(self) -> bool {
+        matches!(self, Self::Deploy | Self::Promote | Self::Hotfix)
     }
 
     /// What the end of a deployment means to whoever wished this. `ended_here`: the deployment ran when it was asked, and
     /// was to be ended; not one that the command began.
     fn judged(self, verdict: Verdict, ended_here: bool) -> Exit {
         match verdict {
-            Verdict::RolledBack | Verdict::Cancelled if self != Self::Deploy && ended_here => Exit::Done,
+            Verdict::RolledBack | Verdict::Cancelled if !self.brings() && ended_here => Exit::Done,
             // It was over before it could be ended: what was asked for did not come.
-            Verdict::Succeeded if self != Self::Deploy && ended_here => Exit::Failed,
+            Verdict::Succeeded if !self.brings() && ended_here => Exit::Failed,
             verdict => Exit::of(verdict),
         }
     }
@@ -65,27 +85,51 @@ impl Wish {
 /// a moment behind its items.
 const MOST_RIDDLES: u32 = 10;
 
-/// Tells what happens from the command's taking down to its end.
+/// Tells what happens from the commands' taking down to their ends. Of several the first that did not do what was wished
+/// says how it ended: the others did not make it because of that one, or would not have been touched.
 pub(crate) async fn follow(
     client: &Client,
     wish: Wish,
-    asked: &CommandAnswer,
+    asked: &[CommandAnswer],
     patience: &Patience,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let began = Instant::now();
     let mut silence = Silence::default();
-    let mut pursuit =
-        Pursuit { client, wish, asked, ours: asked.deployment, changes: Changes::since(asked.last_entry), riddles: 0 };
+    let mut pursuits: Vec<Pursuit<'_>> = asked.iter().map(|asked| Pursuit::of(client, wish, asked)).collect();
+    let several = pursuits.len() > 1;
+    let mut first_bad = None;
     loop {
-        let looked = pursuit.look(output).await;
-        if let Some(Some(end)) = silence.hears(looked, output)? {
-            return pursuit.tell_end(end, output);
+        let mut open = Vec::new();
+        for mut pursuit in pursuits {
+            let target = &pursuit.asked.target;
+            output.about(several.then(|| target.to_string()));
+            let looked = pursuit.look(output).await;
+            match silence.hears(looked, output)? {
+                Some(Some(end)) => {
+                    let exit = match pursuit.tell_end(end, output) {
+                        // One of several that was refused does not end the telling of the others.
+                        Err(failure) if several => output.failed(&failure),
+                        told => told?,
+                    };
+                    first_bad = first_bad.or((exit != Exit::Done).then_some(exit));
+                }
+                _ => open.push(pursuit),
+            }
         }
+        output.about(None);
+        if open.is_empty() {
+            return Ok(first_bad.unwrap_or(Exit::Done));
+        }
+        pursuits = open;
         if began.elapsed() >= Duration::from_secs(patience.timeout.0) {
-            output.say(&view::outcome::still_running(&asked.target, patience.timeout, output.paint));
-            output.event("ended", json!({"exit": Exit::StillRunning.code(), "outcome": Exit::StillRunning.name()}));
-            return Ok(Exit::StillRunning);
+            for pursuit in &pursuits {
+                let target = &pursuit.asked.target;
+                output.say(&view::outcome::still_running(target, patience.timeout, output.paint));
+                let exit = Exit::StillRunning;
+                output.event("ended", json!({"target": target, "exit": exit.code(), "outcome": exit.name()}));
+            }
+            return Ok(first_bad.unwrap_or(Exit::StillRunning));
         }
         tokio::time::sleep(patience.every).await;
     }
@@ -111,7 +155,12 @@ struct Pursuit<'a> {
     riddles: u32,
 }
 
-impl Pursuit<'_> {
+impl<'a> Pursuit<'a> {
+    fn of(client: &'a Client, wish: Wish, asked: &'a CommandAnswer) -> Self {
+        let changes = Changes::since(asked.last_entry);
+        Self { client, wish, asked, ours: asked.deployment, changes, riddles: 0 }
+    }
+
     /// One look: what happened is told; the end, if it is there.
     async fn look(&mut self, output: &mut Output) -> Result<Option<End>, Failure> {
         let target = &self.asked.target;
@@ -121,7 +170,7 @@ impl Pursuit<'_> {
         if waits {
             return Ok(None);
         }
-        if self.wish != Wish::Deploy
+        if !self.wish.brings()
             && let Some(reason) = self.refusal(false)
         {
             return Ok(Some(End::Refused(reason)));
@@ -164,7 +213,9 @@ impl Pursuit<'_> {
         let release = self.asked.release.as_ref().map(|release| &release.id);
         if let Some(running) = status.state.running.as_ref().filter(|running| running.number > newest) {
             let fits = match self.wish {
-                Wish::Deploy => running.purpose == Purpose::Deploy && Some(&running.release.id) == release,
+                Wish::Deploy | Wish::Promote | Wish::Hotfix => {
+                    running.purpose == Purpose::Deploy && Some(&running.release.id) == release
+                }
                 Wish::Rollback => running.purpose != Purpose::Deploy,
                 Wish::Abort => true,
             };
@@ -174,7 +225,7 @@ impl Pursuit<'_> {
         }
         let fits = |record: &&DeploymentRecord| {
             let ours = match self.wish {
-                Wish::Deploy => Some(&record.release.id) == release,
+                Wish::Deploy | Wish::Promote | Wish::Hotfix => Some(&record.release.id) == release,
                 Wish::Rollback => record.actor == self.asked.actor,
                 Wish::Abort => true,
             };
@@ -195,7 +246,7 @@ impl Pursuit<'_> {
     fn refusal(&self, once_queued: bool) -> Option<String> {
         self.changes.entries.iter().find_map(|entry| match &entry.fact {
             Fact::CommandRefused { command, reason }
-                if command == self.wish.verb()
+                if command == self.wish.journalled()
                     && (entry.actor == self.asked.actor || once_queued && entry.actor == Actor::Switchback) =>
             {
                 Some(reason.clone())
@@ -220,13 +271,15 @@ impl Pursuit<'_> {
             End::Over(record, verdict) => {
                 let exit = self.wish.judged(verdict, self.asked.deployment.is_some());
                 output.say(&view::outcome::ended(&record, output.paint));
-                output.event("ended", json!({"exit": exit.code(), "outcome": exit.name(), "deployment": record}));
+                let end = json!({"target": target, "exit": exit.code(), "outcome": exit.name(), "deployment": record});
+                output.event("ended", end);
                 Ok(exit)
             }
             End::Superseded { tag, by_tag } => {
                 let exit = Exit::Superseded;
                 output.say(&view::outcome::superseded(&tag, &by_tag, target, output.paint));
-                output.event("ended", json!({"exit": exit.code(), "outcome": exit.name(), "by": by_tag}));
+                let end = json!({"target": target, "exit": exit.code(), "outcome": exit.name(), "by": by_tag});
+                output.event("ended", end);
                 Ok(exit)
             }
             End::Refused(reason) => {
@@ -290,7 +343,7 @@ impl Changes {
             output.say(&note);
         }
         if changed && let Some(on) = waiting {
-            output.event("waiting", json!({"on": on, "at": status.at}));
+            output.event("waiting", json!({"target": target, "on": on, "at": status.at}));
         }
         self.waiting = waiting.cloned();
         self.taken_in = taken_in;
@@ -303,6 +356,8 @@ fn same_wait(before: &WaitingOn, now: &WaitingOn) -> bool {
     match (before, now) {
         (WaitingOn::Healthy { deadline: before, .. }, WaitingOn::Healthy { deadline: now, .. })
         | (WaitingOn::Stopping { deadline: before, .. }, WaitingOn::Stopping { deadline: now, .. }) => before == now,
+        // The journal tells of it.
+        (WaitingOn::Approval { plan: before, .. }, WaitingOn::Approval { plan: now, .. }) => before == now,
         (before, now) => before == now,
     }
 }

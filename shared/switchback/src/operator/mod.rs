@@ -6,26 +6,35 @@
 //! |---|---|
 //! | [`validate`] | the policy file, on this machine alone |
 //! | [`apply`] | `plan` and `apply` |
-//! | [`asking`] | `deploy`, `abort`, `rollback` |
+//! | [`asking`] | `deploy`, `promote`, `hotfix`, `abort`, `rollback`, `override`, `resume` |
+//! | [`deciding`] | `approve`, `reject` |
+//! | [`train`] | `train` |
+//! | [`braking`] | `freeze`, `unfreeze`, `stop-the-line`, `resume-the-line`, `brakes` |
+//! | [`ci`] | what a job of GitHub Actions asks, with GitHub's token |
 //! | [`follow`] | `--wait`: what becomes of what was asked |
 //! | [`status`] | `status` and `--watch` |
 //! | [`questions`] | `history`, `journal`, `releases`, `explain` |
 //! | [`exit`] | exit codes |
 //! | [`failure`] | what can go wrong |
 //! | [`output`] | words, JSON, colours |
-//! | [`client`], [`endpoint`], [`credentials`] | signed HTTP |
+//! | [`client`], [`endpoint`], [`credentials`], [`http`] | signed HTTP |
 
 mod apply;
 mod asking;
+mod braking;
+mod ci;
 mod client;
 mod credentials;
+mod deciding;
 mod endpoint;
 mod exit;
 mod failure;
 mod follow;
+mod http;
 mod output;
 mod questions;
 mod status;
+mod train;
 mod validate;
 
 pub(crate) use exit::Exit;
@@ -50,6 +59,20 @@ pub(crate) enum Command {
     Apply(apply::ApplyArguments),
     /// Bring a release to a target.
     Deploy(asking::DeployArguments),
+    /// Bring what the environments before have verified.
+    Promote(asking::PromoteArguments),
+    /// Bring a release past the gates that the policy names for hotfixes.
+    Hotfix(asking::HotfixArguments),
+    /// Bring several services to an environment as one set.
+    Train(train::TrainArguments),
+    /// Say yes to a deployment that waits for approval.
+    Approve(deciding::ApproveArguments),
+    /// Say no to a deployment that waits for approval.
+    Reject(deciding::RejectArguments),
+    /// Open gates by hand for the deployment that waits at them.
+    Override(asking::OverrideArguments),
+    /// Let a target go on that a forward-only release has frozen.
+    Resume(asking::ResumeArguments),
     /// Say how targets are.
     Status(status::StatusArguments),
     /// Say why a target waits, until when, and what happens then.
@@ -64,6 +87,19 @@ pub(crate) enum Command {
     Abort(asking::AbortArguments),
     /// Bring back what was there before.
     Rollback(asking::RollbackArguments),
+    /// Ask from within a job of GitHub Actions, with GitHub's token instead of a stored key.
+    #[command(subcommand)]
+    Ci(ci::CiCommand),
+    /// Let nothing begin in an application, or in one of its environments.
+    Freeze(braking::FreezeArguments),
+    /// Lift a freeze.
+    Unfreeze(braking::UnfreezeArguments),
+    /// Let nothing begin anywhere, and let what runs widen no further.
+    StopTheLine(braking::StopTheLineArguments),
+    /// Let the stopped line go on.
+    ResumeTheLine(braking::ResumeTheLineArguments),
+    /// Say which freezes are on, and whether the line runs.
+    Brakes(braking::BrakesArguments),
     /// Print the exit codes of all commands.
     ExitCodes,
 }
@@ -98,9 +134,22 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<Exit, Failure
             output.say(&Exit::table());
             Ok(Exit::Done)
         }
+        Command::Ci(command) => ci::run(&command).await,
         Command::Plan(arguments) => apply::plan(&arguments, output).await,
         Command::Apply(arguments) => apply::apply(&arguments, output).await,
         Command::Deploy(arguments) => asking::deploy(&arguments, output).await,
+        Command::Promote(arguments) => asking::promote(&arguments, output).await,
+        Command::Hotfix(arguments) => asking::hotfix(&arguments, output).await,
+        Command::Train(arguments) => train::train(&arguments, output).await,
+        Command::Approve(arguments) => deciding::approve(&arguments, output).await,
+        Command::Reject(arguments) => deciding::reject(&arguments, output).await,
+        Command::Override(arguments) => asking::open_gates(&arguments, output).await,
+        Command::Resume(arguments) => asking::resume(&arguments, output).await,
+        Command::Freeze(arguments) => braking::freeze(&arguments, output).await,
+        Command::Unfreeze(arguments) => braking::unfreeze(&arguments, output).await,
+        Command::StopTheLine(arguments) => braking::stop_the_line(&arguments, output).await,
+        Command::ResumeTheLine(arguments) => braking::resume_the_line(&arguments, output).await,
+        Command::Brakes(arguments) => braking::brakes(&arguments, output).await,
         Command::Abort(arguments) => asking::abort(&arguments, output).await,
         Command::Rollback(arguments) => asking::rollback(&arguments, output).await,
         Command::Status(arguments) => status::status(&arguments, output).await,
@@ -117,13 +166,25 @@ fn wants_json(command: &Command) -> bool {
         Command::Plan(arguments) => arguments.json,
         Command::Apply(arguments) => arguments.json,
         Command::Deploy(arguments) => arguments.json,
+        Command::Promote(arguments) => arguments.json,
+        Command::Hotfix(arguments) => arguments.json,
+        Command::Train(arguments) => arguments.json,
+        Command::Approve(arguments) => arguments.json,
+        Command::Reject(arguments) => arguments.json,
+        Command::Override(arguments) => arguments.json,
+        Command::Resume(arguments) => arguments.json,
+        Command::Freeze(arguments) => arguments.json,
+        Command::Unfreeze(arguments) => arguments.json,
+        Command::StopTheLine(arguments) => arguments.json,
+        Command::ResumeTheLine(arguments) => arguments.json,
+        Command::Brakes(arguments) => arguments.json,
         Command::Abort(arguments) => arguments.json,
         Command::Rollback(arguments) => arguments.json,
         Command::Status(arguments) => arguments.json,
         Command::Explain(arguments) => arguments.json,
         Command::History(arguments) | Command::Journal(arguments) => arguments.json,
         Command::Releases(arguments) => arguments.json,
-        Command::Schema | Command::ExitCodes => false,
+        Command::Ci(_) | Command::Schema | Command::ExitCodes => false,
     }
 }
 

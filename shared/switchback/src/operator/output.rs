@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use serde::Serialize;
 use serde_json::json;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use view::Paint;
 
 /// How a command speaks.
@@ -18,6 +18,10 @@ pub(crate) struct Output {
     pub(crate) live: bool,
     /// A living line stands there.
     living: bool,
+    /// What the words are about where there are several; said before the first of them.
+    subject: Option<String>,
+    /// What was said to be the subject last.
+    said: Option<String>,
 }
 
 impl Output {
@@ -27,14 +31,24 @@ impl Output {
         let live = std::io::stdout().is_terminal() && !dumb && !json;
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = if live && !no_colour { Paint::COLOURED } else { Paint::PLAIN };
-        Self { json, paint, live, living: false }
+        Self { json, paint, live, living: false, subject: None, said: None }
+    }
+
+    /// The words that follow are about this one of several.
+    pub(crate) fn about(&mut self, subject: Option<String>) {
+        self.subject = subject;
     }
 
     /// Words that stay; nothing where JSON is wanted.
     pub(crate) fn say(&mut self, text: &str) {
         if !self.json {
             let erase = if std::mem::take(&mut self.living) { "\r\x1b[2K" } else { "" };
-            write(&format!("{erase}{text}"));
+            let mut heading = String::new();
+            if !text.is_empty() && self.subject != self.said {
+                self.said.clone_from(&self.subject);
+                heading = self.subject.as_ref().map_or_else(String::new, |it| format!("{}\n", self.paint.strong(it)));
+            }
+            write(&format!("{erase}{heading}{text}"));
         }
     }
 
@@ -43,6 +57,7 @@ impl Output {
         if self.live {
             self.living = true;
             let line = text.trim_end().replace('\n', "");
+            let line = self.subject.as_ref().map_or(line.clone(), |subject| format!("{line}  [{subject}]"));
             // Wrapping is off for the line's time: what does not fit is cut off instead of scrolling the screen.
             write(&format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
         }
@@ -96,6 +111,19 @@ impl Output {
         }
         exit
     }
+}
+
+/// Asks a yes-or-no question on the terminal; `without` says what to do where there is none.
+pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || output.json {
+        return Err(Failure::Usage(format!("nobody is there to be asked: {without}")));
+    }
+    let broken = |error: std::io::Error| Failure::Unexpected(format!("the answer cannot be read: {error}"));
+    let mut out = std::io::stdout();
+    write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(broken)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(broken)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 /// A line on standard error.

@@ -4,6 +4,7 @@ use super::client::{Client, Remote};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
+use super::status::known;
 use super::target_path;
 use engine::operate::{HistoryAnswer, JournalAnswer, ReleasesAnswer, TargetStatus};
 use rollout::{Name, TargetId};
@@ -98,12 +99,15 @@ pub(super) async fn explain(arguments: &TargetArguments, output: &mut Output) ->
     let status: TargetStatus = client.get(&target_path(&arguments.target, "")).await?;
     let path = target_path(&arguments.target, &format!("journal?limit={LAST_ENTRIES}"));
     let JournalAnswer { entries } = client.get(&path).await?;
-    let words = view::explain::explain(&status.state, &status.commands, &entries, status.at, output.paint);
+    let words = view::explain::explain(known(&status), &entries, output.paint);
     output.document(&json!({
         "target": status.state.target,
         "stage": status.state.running.as_ref().map(|running| running.stage.name()),
         "deadline": status.state.running.as_ref().map(|running| running.stage.deadline()),
         "explanation": status.state.explanation,
+        "promotion_hold": status.state.promotion_hold,
+        "frozen": status.state.frozen,
+        "brakes": status.brakes,
         "words": words,
         "last_entries": entries,
         "at": status.at,

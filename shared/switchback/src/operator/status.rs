@@ -9,7 +9,7 @@ use super::{pause, target_path};
 use engine::operate::{TargetStatus, TargetSummary, TargetsAnswer};
 use rollout::{Name, TargetId};
 use std::time::{Duration, Instant};
-use view::status::Row;
+use view::status::{Known, Row};
 
 /// Say how targets are.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,6 +70,7 @@ fn row(summary: &TargetSummary) -> Row {
             .map(|running| (running.number, running.tag.clone(), running.stage.clone(), running.since)),
         queued: summary.queued.clone(),
         trigger: summary.trigger,
+        held: Vec::new(),
     }
 }
 
@@ -79,8 +80,18 @@ fn list(answer: &TargetsAnswer) -> String {
 }
 
 fn detail(answer: &TargetStatus, output: &Output) -> String {
-    let policy = answer.policy_version.zip(answer.trigger);
-    view::status::target(&answer.state, policy, &answer.commands, answer.at, output.paint)
+    view::status::target(known(answer), output.paint)
+}
+
+/// An answer as the words want it.
+pub(super) fn known(answer: &TargetStatus) -> Known<'_> {
+    Known {
+        state: &answer.state,
+        policy: answer.policy_version.zip(answer.trigger),
+        commands: &answer.commands,
+        brakes: &answer.brakes,
+        now: answer.at,
+    }
 }
 
 /// All targets: the table again and again, or a line of it when its target has changed.

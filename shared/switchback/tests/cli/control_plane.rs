@@ -8,7 +8,8 @@ use rollout::Seconds;
 use rollout::policy::Deadlines;
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation};
-use simulation::world::{Scene, Settings};
+use simulation::world::Settings;
+use simulation::world::scene::{Scene, build_application};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -19,8 +20,25 @@ use std::time::Duration;
 
 /// The seconds that pass with each look at one target.
 const LOOK_S: u64 = 10;
-/// Who asks, as IAM has proven it.
-const CALLER: &str = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
+/// What there is to be deployed to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shop {
+    /// One service in one environment.
+    One,
+    /// Two services, in three environments.
+    Three,
+}
+
+impl Shop {
+    /// Services and their environments.
+    pub(crate) fn targets(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let (environments, services): (&[&str], &[&str]) = match self {
+            Self::One => (&["prod"], &["api"]),
+            Self::Three => (&["dev", "staging", "prod"], &["api", "web"]),
+        };
+        environments.iter().flat_map(|environment| services.iter().map(|service| (*service, *environment)))
+    }
+}
 
 type Change = Box<dyn FnOnce(&mut Stage) + Send>;
 
@@ -47,7 +65,7 @@ pub(crate) struct ControlPlane {
 
 impl ControlPlane {
     /// Sets the scene: blue carries everything, nothing was ever deployed, the policy is version 1.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(shop: Shop) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (messages, inbox) = channel();
@@ -59,7 +77,7 @@ impl ControlPlane {
                 }
             }
         });
-        std::thread::spawn(move || serve(&inbox));
+        std::thread::spawn(move || serve(&inbox, shop));
         Self { url, messages }
     }
 
@@ -74,14 +92,18 @@ impl ControlPlane {
     }
 }
 
-fn serve(inbox: &Receiver<Message>) {
-    let mut scene = Scene::new("shop", "api", "prod");
-    // As the policy file of the sessions has them.
-    let deadlines = [300, 120, 600, 300, 600, 600].map(Seconds);
-    let [preflight, register, healthy, shift, retire, rollback] = deadlines;
-    scene.deadlines = Deadlines { preflight, register, healthy, shift, retire, rollback };
-    let built = scene.build(Settings::default());
-    let mut stage = Stage { simulation: Simulation::new(built, Faults::default()), broken: (0, 503), rival: None };
+fn serve(inbox: &Receiver<Message>, shop: Shop) {
+    let scenes = shop.targets().map(|(service, environment)| {
+        let mut scene = Scene::new("shop", service, environment);
+        // As the policy file of the sessions has them.
+        let deadlines = [300, 120, 600, 300, 600, 600].map(Seconds);
+        let [preflight, register, healthy, shift, retire, rollback] = deadlines;
+        scene.deadlines = Deadlines { preflight, register, healthy, shift, retire, rollback };
+        scene
+    });
+    let built = build_application(&scenes.collect::<Vec<_>>(), Settings::default());
+    let simulation = Simulation::of_application(built, Faults::default());
+    let mut stage = Stage { simulation, broken: (0, 503), rival: None };
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Request(stream) => {
@@ -150,9 +172,11 @@ fn read(stream: &mut TcpStream) -> std::io::Result<Request> {
 }
 
 fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
-    if let Err(why) = signature::check(request) {
-        return (403, json!({"message": why}));
-    }
+    let caller = match signature::check(request) {
+        // As IAM has proven it.
+        Ok(caller) => format!("arn:aws:sts::111122223333:assumed-role/deployer/{}", caller.name),
+        Err(why) => return (403, json!({"message": why})),
+    };
     if stage.broken.0 > 0 {
         stage.broken.0 -= 1;
         return (stage.broken.1, json!({"message": "Service Unavailable"}));
@@ -174,7 +198,7 @@ fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
     // Without its faults and waits: no more time passes than must.
     let ledger = simulation.ledger().clone();
     let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
-    let mut route = pin!(operations.route(&request.method, &request.path, &request.query, &request.body, CALLER));
+    let mut route = pin!(operations.route(&request.method, &request.path, &request.query, &request.body, &caller));
     let mut context = Context::from_waker(noop_waker_ref());
     loop {
         match route.as_mut().poll(&mut context) {

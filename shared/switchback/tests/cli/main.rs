@@ -8,15 +8,19 @@ mod control_plane;
 mod session;
 mod signature;
 
-use control_plane::ControlPlane;
+use control_plane::{ControlPlane, Shop};
 use session::Session;
 use std::path::Path;
 
 fn play(name: &str) {
+    play_in(Shop::One, name);
+}
+
+fn play_in(shop: Shop, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios").join(format!("{name}.txt"));
     let wanted = std::fs::read_to_string(&path).expect("the session is there");
-    let control_plane = ControlPlane::start();
-    let found = Session::new(name, &control_plane).play(&wanted);
+    let control_plane = ControlPlane::start(shop);
+    let found = Session::new(name, shop, &control_plane).play(&wanted);
     if std::env::var_os("UPDATE_SESSIONS").is_some() {
         std::fs::write(&path, found).expect("the session can be written");
         return;
@@ -71,4 +75,39 @@ fn an_environment_says_what_a_newer_release_does() {
 #[test]
 fn a_policy_file_is_checked_and_applied() {
     play("policy-file");
+}
+
+#[test]
+fn a_release_climbs_to_production_and_people_say_yes() {
+    play_in(Shop::Three, "promotion");
+}
+
+#[test]
+fn people_say_no_or_nothing_or_to_another_plan() {
+    play_in(Shop::Three, "approvals");
+}
+
+#[test]
+fn a_release_that_went_back_holds_promotion() {
+    play_in(Shop::Three, "held");
+}
+
+#[test]
+fn deployments_are_frozen_and_the_line_is_stopped() {
+    play_in(Shop::Three, "brakes");
+}
+
+#[test]
+fn a_hotfix_goes_past_gates_and_stays_marked() {
+    play_in(Shop::Three, "hotfix");
+}
+
+#[test]
+fn a_forward_only_release_freezes_and_a_person_decides() {
+    play_in(Shop::Three, "forward-only");
+}
+
+#[test]
+fn services_go_as_one_set() {
+    play_in(Shop::Three, "train");
 }

@@ -7,15 +7,20 @@
 //! | `$ ` | a command; under it, what it prints on standard output, then `! ` and what it prints on standard error |
 //! | `= ` | the exit code of the command above; a session that is being written has a bare `= ` under each command |
 
-use crate::control_plane::{ControlPlane, Stage};
-use crate::signature::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::control_plane::{ControlPlane, Shop, Stage};
+use crate::signature::{CALLERS, REGION};
+use rollout::{Name, TargetId};
 use simulation::virtual_time::Started;
 use simulation::world::{ImageBehaviour, scene};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The policy file, names of the world left out.
-const POLICY: &str = include_str!("switchback.yaml");
+/// The policy file of one service in one environment, names of the world left out.
+const ONE: &str = include_str!("switchback.yaml");
+/// The policy file of two services in three environments, with a `TARGET` for what [`TARGET`] says.
+const THREE: &str = include_str!("promotion.yaml");
+/// What each of its targets is.
+const TARGET: &str = include_str!("target.yaml");
 
 pub(crate) struct Session<'a> {
     control_plane: &'a ControlPlane,
@@ -26,24 +31,22 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// In a folder of its own, with a policy file in it.
-    pub(crate) fn new(name: &str, control_plane: &'a ControlPlane) -> Self {
+    pub(crate) fn new(name: &str, shop: Shop, control_plane: &'a ControlPlane) -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("session-{name}"));
         std::fs::create_dir_all(&folder).expect("a folder can be made");
-        let names = control_plane.change(|stage: &mut Stage| stage.simulation.names().clone());
-        let policy = POLICY
-            .replace("CLUSTER", &names.cluster)
-            .replace("BLUE_GROUP", &names.blue_group)
-            .replace("GREEN_GROUP", &names.green_group)
-            .replace("BLUE_ALARM", &names.blue_alarm)
-            .replace("GREEN_ALARM", &names.green_alarm)
-            .replace("TEST_RULE", &names.test_rule)
-            .replace("RULE", &names.rule);
+        let policy = match shop {
+            Shop::One => filled(ONE, control_plane, "shop/api/prod"),
+            Shop::Three => shop.targets().fold(THREE.to_owned(), |policy, (service, environment)| {
+                let target = filled(TARGET, control_plane, &format!("shop/{service}/{environment}"));
+                policy.replacen("TARGET", target.trim(), 1)
+            }),
+        };
         std::fs::write(folder.join("switchback.yaml"), policy).expect("the policy can be written");
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let environment = vec![
             set("SWITCHBACK_ENDPOINT", &control_plane.url),
-            set("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            set("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            set("AWS_ACCESS_KEY_ID", CALLERS[0].access_key),
+            set("AWS_SECRET_ACCESS_KEY", CALLERS[0].secret_key),
             set("AWS_REGION", REGION),
             // Nothing of the machine that runs the test may be found.
             set("AWS_EC2_METADATA_DISABLED", "true"),
@@ -81,13 +84,21 @@ impl<'a> Session<'a> {
         let (what, rest) = event.split_once(' ').unwrap_or((event, ""));
         let number = || rest.parse::<u64>().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
         match what {
-            // `@ push 2`: the second release is pushed
+            // `@ push 2`: the second release is pushed; `@ push web 2`: of that service
             "push" => {
-                let number = number();
+                let (service, number) = rest.split_once(' ').unwrap_or(("api", rest));
+                let service = Name::new(service).expect("a service");
+                let number = number.parse().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
                 self.control_plane.change(move |stage| {
-                    stage.simulation.push(number, Started::Event);
+                    stage.simulation.push_of(&service, number, Started::Event);
                     stage.simulation.run_for(5);
                 });
+            }
+            // `@ as bob`: from here on it is bob who types
+            "as" => {
+                let caller = CALLERS.iter().find(|caller| caller.name == rest).expect("a caller that there is");
+                self.set("AWS_ACCESS_KEY_ID", caller.access_key);
+                self.set("AWS_SECRET_ACCESS_KEY", caller.secret_key);
             }
             // `@ bad 2`: half of the second release's answers are errors
             "bad" => {
@@ -125,12 +136,16 @@ impl<'a> Session<'a> {
             // `@ set NAME VALUE`, `@ unset NAME`: in the environment of the commands that follow
             "set" => {
                 let (name, value) = rest.split_once(' ').expect("`@ set NAME VALUE`");
-                self.environment.retain(|(found, _)| found != name);
-                self.environment.push((name.to_owned(), value.to_owned()));
+                self.set(name, value);
             }
             "unset" => self.environment.retain(|(found, _)| found != rest),
             _ => panic!("nothing is known that happens as `@ {event}`"),
         }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(found, _)| found != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     fn run(&self, command: &str) -> String {
@@ -152,6 +167,21 @@ impl<'a> Session<'a> {
         let text = text.replace(&self.control_plane.url, "https://control-plane");
         format!("{}= {code}\n", keyless(&text))
     }
+}
+
+/// A part of a policy file with the names of a target's things.
+fn filled(text: &str, control_plane: &ControlPlane, target: &str) -> String {
+    let target = TargetId::parse(target).expect("a target");
+    let names = control_plane.change(move |stage: &mut Stage| stage.simulation.at(&target).names().clone());
+    text.replace("CLUSTER", &names.cluster)
+        .replace("BLUE_SERVICE", &names.blue)
+        .replace("GREEN_SERVICE", &names.green)
+        .replace("BLUE_GROUP", &names.blue_group)
+        .replace("GREEN_GROUP", &names.green_group)
+        .replace("BLUE_ALARM", &names.blue_alarm)
+        .replace("GREEN_ALARM", &names.green_alarm)
+        .replace("TEST_RULE", &names.test_rule)
+        .replace("RULE", &names.rule)
 }
 
 /// The binary, under a name of this session's: whoever builds another one meanwhile (`cargo demo` leaves the operator's

@@ -4,15 +4,42 @@
 use crate::control_plane::Request;
 use sha2::{Digest as _, Sha256};
 
-/// The key of the one caller there is.
-pub(crate) const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
-/// And its secret, from AWS's own examples.
-pub(crate) const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+/// Whoever has a key to this control plane.
+pub(crate) struct Caller {
+    /// Their name; IAM knows them as a session of the role `deployer` of that name.
+    pub(crate) name: &'static str,
+    pub(crate) access_key: &'static str,
+    pub(crate) secret_key: &'static str,
+}
+
+/// The callers there are, with keys of AWS's own examples; the first is whoever types where nobody is named.
+pub(crate) const CALLERS: [Caller; 4] = [
+    Caller {
+        name: "alice",
+        access_key: "AKIAIOSFODNN7EXAMPLE",
+        secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    },
+    Caller {
+        name: "bob",
+        access_key: "AKIAI44QH8DHBEXAMPLE",
+        secret_key: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+    },
+    Caller {
+        name: "carol",
+        access_key: "AKIAJ55QH8DHBEXAMPLE",
+        secret_key: "cArOlGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+    },
+    Caller {
+        name: "mallory",
+        access_key: "AKIAM66QH8DHBEXAMPLE",
+        secret_key: "mAlLoRyClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+    },
+];
 /// The Region of the control plane.
 pub(crate) const REGION: &str = "eu-central-1";
 
-/// Says what API Gateway says where a signature is missing or wrong.
-pub(crate) fn check(request: &Request) -> Result<(), String> {
+/// Who asks; or what API Gateway says where a signature is missing or wrong.
+pub(crate) fn check(request: &Request) -> Result<&'static Caller, String> {
     let header = |name: &str| request.headers.get(name).map(String::as_str);
     let Some(authorization) = header("authorization") else { return Err("Missing Authentication Token".to_owned()) };
     let part = |name: &str| {
@@ -26,7 +53,11 @@ pub(crate) fn check(request: &Request) -> Result<(), String> {
     };
     let day = date.get(..8).unwrap_or_default();
     let scope = format!("{day}/{REGION}/execute-api/aws4_request");
-    if credential != format!("{ACCESS_KEY}/{scope}") {
+    let key = credential.split('/').next().unwrap_or_default();
+    let Some(caller) = CALLERS.iter().find(|caller| caller.access_key == key) else {
+        return Err("The security token included in the request is invalid.".to_owned());
+    };
+    if credential != format!("{key}/{scope}") {
         return Err(format!("Credential should be scoped to {scope}, it is {credential}"));
     }
     for needed in ["host", "x-amz-date"] {
@@ -48,9 +79,9 @@ pub(crate) fn check(request: &Request) -> Result<(), String> {
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
     let key = [day, REGION, "execute-api", "aws4_request"]
         .iter()
-        .fold(format!("AWS4{SECRET_KEY}").into_bytes(), |key, text| hmac(&key, text.as_bytes()).to_vec());
+        .fold(format!("AWS4{}", caller.secret_key).into_bytes(), |key, text| hmac(&key, text.as_bytes()).to_vec());
     if hex(&hmac(&key, to_sign.as_bytes())) == signature {
-        Ok(())
+        Ok(caller)
     } else {
         Err("The request signature we calculated does not match the signature you provided.".to_owned())
     }

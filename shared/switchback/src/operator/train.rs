@@ -1,0 +1,86 @@
+//! `train`: several services of an environment as one set, those first that others depend on.
+
+use super::asking::{Common, say_taken};
+use super::client::Client;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::follow::{Wish, follow};
+use super::output::Output;
+use engine::operate::{TrainAnswer, TrainRequest};
+use rollout::Name;
+
+/// Bring several services to an environment as one set: in the order of `depends_on`, all of them checked before any
+/// is asked for. Whether the set goes back as a whole is the policy's to say.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TrainArguments {
+    /// The application.
+    application: Name,
+    /// The environment.
+    environment: Name,
+    /// The services and their releases, as `service=release`; a service alone: the newest that the environments before
+    /// have verified; none at all: every service of the environment with that.
+    #[arg(value_name = "SERVICE=RELEASE", value_parser = member)]
+    members: Vec<(Name, Option<String>)>,
+    /// Why, for the record.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// There is no automatic way back from any of them: trouble freezes the target, and a person decides.
+    #[arg(long)]
+    forward_only: bool,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON; with --wait, a line for each thing that happens.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `api=v1` or `api`, for clap.
+fn member(text: &str) -> Result<(Name, Option<String>), String> {
+    let (service, release) = match text.split_once('=') {
+        Some((_, "")) => return Err(format!("`{text}` names no release: write service=release, or the service alone")),
+        Some((service, release)) => (service, Some(release.to_owned())),
+        None => (text, None),
+    };
+    let service = Name::new(service).map_err(|error| error.to_string())?;
+    Ok((service, release))
+}
+
+/// `switchback train`
+pub(super) async fn train(arguments: &TrainArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let mut request = TrainRequest {
+        application: arguments.application.clone(),
+        environment: arguments.environment.clone(),
+        releases: arguments.members.iter().cloned().collect(),
+        reason: arguments.reason.clone(),
+        forward_only: arguments.forward_only,
+        request: None,
+    };
+    if request.releases.len() < arguments.members.len() {
+        return Err(Failure::Usage("a service is named twice: name each once".to_owned()));
+    }
+    request.request = Some(arguments.common.once.key()?);
+    let client = Client::new(&arguments.common.once.remote).await?;
+    let answer: TrainAnswer = client.post("/v1/trains", &request).await?;
+    let follows = arguments.common.wait;
+    if follows {
+        output.event("asked", &answer);
+    } else {
+        output.document(&answer);
+    }
+    for target in &answer.already_there {
+        output.say(&view::outcome::there_already(target));
+    }
+    for command in &answer.commands {
+        say_taken("deploy", command, true, output);
+    }
+    if answer.commands.is_empty() {
+        output.say("Every service runs what it is to run already: nothing was asked for.\n");
+        return Ok(Exit::Done);
+    }
+    if follows {
+        return follow(&client, Wish::Deploy, &answer.commands, &arguments.common.patience, output).await;
+    }
+    let application = &arguments.application;
+    output.say(&format!("See what becomes of them: `switchback status --application {application} --watch`.\n"));
+    Ok(Exit::Done)
+}
