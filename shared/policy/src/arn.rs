@@ -139,6 +139,35 @@ pub(crate) fn topic(text: &str) -> Result<(), String> {
         })
 }
 
+/// The ARN of whoever calls AWS, as `aws sts get-caller-identity` shows it (IAM User Guide, "IAM identifiers").
+pub(crate) fn caller(text: &str) -> Result<(), String> {
+    let wrong = || {
+        "expected the ARN of an IAM user or of a role's session, as `aws sts get-caller-identity` shows it, such as \
+         `arn:aws:sts::123456789012:assumed-role/deployer/ada`"
+            .to_owned()
+    };
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, service, "", account, resource] = parts.as_slice() else { return Err(wrong()) };
+    let named =
+        |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-:".contains(&b));
+    let resource: Vec<&str> = resource.split('/').collect();
+    if (*service, resource.first()) == ("iam", Some(&"role")) {
+        return Err("this is a role, and whoever assumes it would be the same person: write the ARN of the session, as \
+                    `aws sts get-caller-identity` shows it, such as `arn:aws:sts::123456789012:assumed-role/deployer/ada`"
+            .to_owned());
+    }
+    let somebody = match (*service, resource.as_slice()) {
+        ("iam", ["root"]) => true,
+        ("iam", ["user", names @ ..]) | ("sts", ["federated-user", names @ ..]) => {
+            !names.is_empty() && names.iter().all(named)
+        }
+        ("sts", ["assumed-role", role, session]) => named(role) && named(session),
+        _ => false,
+    };
+    let account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    if somebody && account && partition.starts_with("aws") && text.len() <= 512 { Ok(()) } else { Err(wrong()) }
+}
+
 /// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).
 pub(crate) fn repository(text: &str) -> Result<(), String> {
     if text.contains(".dkr.ecr.") {

@@ -3,13 +3,10 @@
 //! Both policies are written out in the file's notation, defaults included, and compared key by key: a change of a
 //! default that a target takes over is a change of that target.
 
-use rollout::policy::{
-    Facts, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, ServicePolicy, TagRule, TargetPolicy,
-    Trigger,
-};
-use rollout::{Name, TargetId};
+use crate::notation::notation;
+use rollout::{Name, Policy, TargetId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The longest value that is written out, in characters.
 const LONGEST_VALUE: usize = 200;
@@ -19,7 +16,7 @@ const LONGEST_VALUE: usize = 200;
 pub struct Change {
     /// Where in the file: `environments.prod.targets.api.strategy.bake`.
     pub path: String,
-    /// The target that it is a change of; none: of a service, an environment or a notification.
+    /// The target that it is a change of; none: of anything else.
     pub target: Option<TargetId>,
     /// What stood there, in the file's notation; none: nothing, it is new.
     pub before: Option<String>,
@@ -30,9 +27,18 @@ pub struct Change {
 /// The differences from `before` to `after`, in the file's order; all of it where there was nothing before.
 #[must_use]
 pub fn changes(before: Option<&Policy>, after: &Policy) -> Vec<Change> {
-    let old = before.map_or_else(|| json!({"services": {}, "environments": {}}), notation);
+    const NAMED: [&str; 4] = ["services", "people", "groups", "environments"];
+    let (mut old, mut new) = (before.map_or_else(|| json!({}), notation), notation(after));
+    for policy in [&mut old, &mut new] {
+        // A section that is not there has no entries: what comes or goes is told by its name.
+        for key in NAMED {
+            if policy.get(key).is_none() {
+                policy[key] = json!({});
+            }
+        }
+    }
     let mut changes = Vec::new();
-    compare(&after.application, &mut Vec::new(), &old, &notation(after), &mut changes);
+    compare(&after.application, &mut Vec::new(), &old, &new, &mut changes);
     changes
 }
 
@@ -82,120 +88,6 @@ fn words(value: &Value) -> String {
     match text.char_indices().nth(LONGEST_VALUE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-/// The policy in the file's notation, every default written out: reading it again gives the same policy.
-#[must_use]
-pub fn notation(policy: &Policy) -> Value {
-    let services = map(&policy.services, service);
-    let environments = map(&policy.environments, |environment| {
-        let trigger = match environment.trigger {
-            Trigger::Push => "push",
-            Trigger::Manual => "manual",
-        };
-        // The file's words are the stored ones.
-        json!({"trigger": trigger, "concurrency": environment.concurrency, "targets": map(&environment.targets, target)})
-    });
-    let mut value = json!({"application": policy.application, "services": services, "environments": environments});
-    if let (false, Some(entries)) = (policy.notifications.is_empty(), value.as_object_mut()) {
-        entries.insert("notifications".to_owned(), policy.notifications.iter().map(notification).collect());
-    }
-    value
-}
-
-fn notification(route: &NotificationPolicy) -> Value {
-    let facts = match route.facts {
-        Facts::Attention => "attention",
-        Facts::Verdicts => "verdicts",
-        Facts::All => "all",
-    };
-    let mut value = json!({"topic": route.topic, "facts": facts});
-    // An empty list is written by leaving it out.
-    for (key, names) in [("environments", &route.environments), ("services", &route.services)] {
-        if let (false, Some(entries)) = (names.is_empty(), value.as_object_mut()) {
-            entries.insert(key.to_owned(), json!(names));
-        }
-    }
-    value
-}
-
-fn map<T>(entries: &std::collections::BTreeMap<Name, T>, value: impl Fn(&T) -> Value) -> Value {
-    Value::Object(entries.iter().map(|(name, entry)| (name.to_string(), value(entry))).collect::<Map<_, _>>())
-}
-
-fn service(service: &ServicePolicy) -> Value {
-    let tags = match &service.tags {
-        TagRule::Glob(pattern) => json!({"glob": pattern}),
-        TagRule::Regex(pattern) => json!({"regex": pattern}),
-        TagRule::Semver(range) => json!({"semver": range}),
-    };
-    json!({"repository": service.repository, "tags": tags, "paused": service.paused})
-}
-
-fn target(target: &TargetPolicy) -> Value {
-    let (pair, strategy, deadlines) = (&target.pair, &target.strategy, &target.deadlines);
-    let side = |side: &rollout::policy::Side| json!({"service": side.service, "target_group": side.target_group});
-    let steps: Vec<Value> = strategy
-        .steps
-        .iter()
-        .map(|step| json!({"traffic": step.traffic.to_string(), "hold": step.hold.to_string()}))
-        .collect();
-    let alarms: Vec<Value> = target
-        .alarms
-        .iter()
-        .map(|alarm| {
-            let missing = match alarm.missing {
-                MissingData::Wait => "wait",
-                MissingData::Healthy => "healthy",
-                MissingData::Unhealthy => "unhealthy",
-            };
-            json!({"name": alarm.name, "missing": missing})
-        })
-        .collect();
-    let hooks =
-        |point: HookPoint| -> Vec<Value> { target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect() };
-    let mut value = json!({
-        "cluster": pair.cluster,
-        "container": pair.container,
-        "blue": side(&pair.blue),
-        "green": side(&pair.green),
-        "rules": pair.rules,
-        "strategy": {
-            "steps": steps,
-            "bake": strategy.bake.to_string(),
-            "keep_warm": strategy.keep_warm.to_string(),
-            "green_capacity": strategy.green_capacity.to_string(),
-            "drain": strategy.drain.to_string(),
-        },
-        "alarms": alarms,
-        "hooks": {
-            "before_traffic": hooks(HookPoint::BeforeTraffic),
-            "test_traffic": hooks(HookPoint::TestTraffic),
-            "after_traffic": hooks(HookPoint::AfterTraffic),
-        },
-        "deadlines": {
-            "preflight": deadlines.preflight.to_string(),
-            "register": deadlines.register.to_string(),
-            "healthy": deadlines.healthy.to_string(),
-            "shift": deadlines.shift.to_string(),
-            "retire": deadlines.retire.to_string(),
-            "rollback": deadlines.rollback.to_string(),
-        },
-    });
-    if let (Some(rule), Some(entries)) = (&pair.test_rule, value.as_object_mut()) {
-        entries.insert("test_rule".to_owned(), json!(rule));
-    }
-    value
-}
-
-fn hook(hook: &rollout::policy::Hook) -> Value {
-    let deadline = hook.deadline.to_string();
-    match &hook.run {
-        HookAction::Lambda { function } => json!({"name": hook.name, "lambda": function, "deadline": deadline}),
-        HookAction::Task { container, command } => {
-            json!({"name": hook.name, "task": {"container": container, "command": command}, "deadline": deadline})
-        }
     }
 }
 
@@ -253,7 +145,7 @@ mod tests {
         let told = changes(None, &policy);
         let targets: Vec<_> =
             told.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
-        assert_eq!(targets, ["shop/api/dev", "shop/api/prod"]);
+        assert_eq!(targets, ["shop/api/dev", "shop/api/prod", "shop/api/qa", "shop/api/staging"]);
         assert!(told.iter().all(|change| change.before.is_none()));
         assert!(told.iter().all(|change| change.after.as_ref().is_some_and(|after| after.chars().count() <= 201)));
     }

@@ -1,10 +1,16 @@
 //! The file's format as types: what the JSON Schema is generated from. The reader walks the tree by itself (it must go
 //! on after a problem, and know lines); a test holds the two together.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+mod texts;
+
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+pub use texts::{
+    AlarmName, CallerArn, DigitsText, DurationText, EventName, MailTopicArn, Members, MomentText, NameText, OthersText,
+    PercentText, RefPattern, RouteArn, SlackChannel, SlackMember, TopicArn, WindowText, WorkflowPattern,
+};
 
 /// The JSON Schema of `switchback.yaml` (draft 2020-12), as it lies beside this crate's manifest for editors.
 #[must_use]
@@ -52,6 +58,15 @@ pub struct File {
     /// What is built. At least one.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 50))]
     pub services: BTreeMap<NameText, Service>,
+    /// The people whom rules name. Default: nobody.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 200))]
+    pub people: Option<BTreeMap<NameText, Person>>,
+    /// Groups of them, by names that no person has. Default: none.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 50))]
+    pub groups: Option<BTreeMap<NameText, Members>>,
+    /// What workflows of GitHub Actions may do. Default: nothing.
+    #[schemars(length(max = 50))]
+    pub github: Option<Vec<Grant>>,
     /// Where it runs. At least one.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 20))]
     pub environments: BTreeMap<NameText, Environment>,
@@ -60,12 +75,75 @@ pub struct File {
     pub notifications: Option<Vec<Notification>>,
 }
 
-/// An SNS topic, and what it is told of.
+/// A person, by what proves them at each door. What proves one person proves no other.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
+pub struct Person {
+    /// Slack's member ID: the profile has it under "Copy member ID".
+    pub slack: Option<SlackMember>,
+    /// ARNs of IAM users or of sessions of a role, as `aws sts get-caller-identity` shows them. Whoever may assume the role may
+    /// choose the session's name, unless its trust policy fixes `sts:RoleSessionName`; IAM Identity Center fixes it.
+    #[schemars(length(max = 10))]
+    pub iam: Option<Vec<CallerArn>>,
+    /// GitHub's number of their account: deployments that their workflows ask for, they do not approve themselves.
+    pub github: Option<DigitsText>,
+    /// ARN of an SNS topic that only they are subscribed to: approvals are asked for there, by signed link. Its name begins with the
+    /// stack's TopicPrefix.
+    pub mail: Option<MailTopicArn>,
+}
+
+/// What workflows of a repository of GitHub may do. Every key that is there must fit the token of the job, and a pull request is
+/// never granted anything.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Grant {
+    /// GitHub's number of the repository, as `gh api repos/OWNER/NAME --jq .id` shows it: no other one ever gets it.
+    pub repository_id: DigitsText,
+    /// GitHub's number of its owner, as `gh api repos/OWNER/NAME --jq .owner.id` shows it.
+    pub repository_owner_id: DigitsText,
+    /// Branches and tags that it must run on; `*` ends at a slash, `**` does not. Default: any.
+    #[schemars(length(min = 1, max = 50))]
+    pub refs: Option<Vec<RefPattern>>,
+    /// The GitHub environment that the job must have, with the protection that it has there. Default: any, or none.
+    #[schemars(length(min = 1, max = 255))]
+    pub environment: Option<String>,
+    /// The workflows that it must be, by their paths in the repository. Default: any.
+    #[schemars(length(min = 1, max = 50))]
+    pub workflows: Option<Vec<WorkflowPattern>>,
+    /// What must have set it off. Default: push, workflow_dispatch, schedule, release, repository_dispatch or deployment.
+    #[schemars(length(min = 1, max = 50))]
+    pub events: Option<Vec<EventName>>,
+    /// What it may do. Default: promote.
+    #[schemars(length(min = 1, max = 3))]
+    pub may: Option<Vec<Deed>>,
+    /// With which services. Default: with all.
+    #[schemars(length(min = 1, max = 50))]
+    pub services: Option<Vec<NameText>>,
+    /// In which environments of this file. At least one.
+    #[schemars(length(min = 1, max = 50))]
+    pub environments: Vec<NameText>,
+}
+
+/// What a workflow can be allowed to do.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Deed {
+    /// Bring what the environments before have verified.
+    Promote,
+    /// Bring a release by its name, where the environment's rules let it in.
+    Deploy,
+    /// Use the hotfix lane.
+    Hotfix,
+}
+
+/// An SNS topic or a channel of Slack, exactly one of them, and what it is told of.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("oneOf" = [{"required": ["topic"]}, {"required": ["slack"]}]))]
 pub struct Notification {
     /// ARN of the SNS topic; its name begins with the stack's TopicPrefix.
-    pub topic: TopicArn,
+    pub topic: Option<TopicArn>,
+    /// ID of the channel of Slack, which the app has been invited to: one thread a release, and the buttons to approve with.
+    pub slack: Option<SlackChannel>,
     /// Only of these environments. Default: of all.
     #[schemars(length(min = 1, max = 50))]
     pub environments: Option<Vec<NameText>>,
@@ -99,6 +177,9 @@ pub struct Service {
     pub tags: Option<Tags>,
     /// While true, pushes become releases but start no deployment. Default: false.
     pub paused: Option<bool>,
+    /// The services that go first in a release train. Default: none.
+    #[schemars(length(min = 1, max = 50))]
+    pub depends_on: Option<Vec<NameText>>,
 }
 
 /// Which tags become releases: exactly one kind of pattern.
@@ -116,12 +197,35 @@ pub struct Tags {
     pub semver: Option<String>,
 }
 
-/// An environment: the targets in it, and what starts a deployment there.
+/// An environment: the targets in it, what starts a deployment there, and what a release must pass before that begins.
+/// Rollbacks pass everything.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Environment {
     /// What starts a deployment here. Default: manual.
     pub trigger: Option<Trigger>,
+    /// The environments that must have verified a release (deployed, baked, and not gone back from) before it comes here: a name, or
+    /// a list of which every one must, or `all` or `any` of a list. Default: none.
+    pub after: Option<After>,
+    /// For how long they must have. Default: 0.
+    pub soak: Option<DurationText>,
+    /// Who has to say yes. Default: nobody.
+    pub approval: Option<Approval>,
+    /// IANA name of the time zone of `windows` and `freezes`, which need it.
+    #[schemars(length(min = 1, max = 64), example = "Europe/Berlin")]
+    pub time_zone: Option<String>,
+    /// When deployments may begin; what has begun goes on. Default: at any time.
+    #[schemars(length(min = 1, max = 50))]
+    pub windows: Option<Vec<WindowText>>,
+    /// When none may begin. Default: never.
+    #[schemars(length(max = 50))]
+    pub freezes: Option<Vec<Freeze>>,
+    /// The hotfix lane. Default: there is none.
+    pub hotfix: Option<Hotfix>,
+    /// How release trains go here.
+    pub trains: Option<Trains>,
+    /// How long a deployment may wait to begin, for all that is asked of it together. Then: expired. Default: 7d, at least 5s.
+    pub give_up_after: Option<DurationText>,
     /// What happens to a release that comes while another one is deployed to the same target. Default: queue-newest.
     pub concurrency: Option<Concurrency>,
     /// What holds for every target here that does not say otherwise, key by key.
@@ -135,10 +239,118 @@ pub struct Environment {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Trigger {
-    /// Every new release.
+    /// Every new release. Not with `after`.
     Push,
     /// Only a person or CI that asks for it.
     Manual,
+    /// What the environments in `after` have verified, by itself.
+    Promotion,
+}
+
+/// The environments that come before one.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum After {
+    /// This one.
+    One(NameText),
+    /// Every one of these.
+    Every(OthersText),
+    /// Every one, or one, of these.
+    Some(AfterSome),
+}
+
+/// Every one, or one, of several environments: exactly one of the keys.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct AfterSome {
+    /// Every one of these.
+    pub all: Option<OthersText>,
+    /// One of these.
+    pub any: Option<OthersText>,
+}
+
+/// Who has to say yes: to the digest and to what the deployment would do. If that changes, they are asked again.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Approval {
+    /// How many different people. Whoever asked for the deployment is not among them. Default: 1.
+    #[schemars(range(min = 1, max = 20))]
+    pub required: Option<u8>,
+    /// The people and groups that are asked. At least one.
+    #[schemars(length(min = 1, max = 50))]
+    pub from: Vec<NameText>,
+    /// How long they have. Default: 1d, at least 5s.
+    pub expires: Option<DurationText>,
+    /// What it is taken for if they do not answer. Default: reject.
+    pub default: Option<DefaultAnswer>,
+}
+
+/// What silence is taken for.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum DefaultAnswer {
+    /// A no: the deployment ends as `expired`.
+    Reject,
+    /// A yes.
+    Approve,
+}
+
+/// A time at which no deployment begins, on the clock of `time_zone`. Rollbacks do.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Freeze {
+    /// Its first minute.
+    pub from: MomentText,
+    /// The first minute after it.
+    pub until: MomentText,
+    /// Why, for those who wait.
+    #[schemars(length(min = 1, max = 200))]
+    pub reason: String,
+}
+
+/// The hotfix lane: for those with the permission to use it, a reason, and the journal's mark for ever.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Hotfix {
+    /// What a hotfix is not asked. At least one.
+    #[schemars(length(min = 1, max = 6))]
+    pub skips: Vec<Gate>,
+}
+
+/// Something that can keep a deployment from beginning, and that a hotfix may pass by.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Gate {
+    /// The environments before have verified the release.
+    After,
+    /// It has been verified there for long enough.
+    Soak,
+    /// People have said yes.
+    Approval,
+    /// A window is open.
+    Window,
+    /// No freeze is on, of the policy or set by hand.
+    Freeze,
+    /// The line is not stopped.
+    StopTheLine,
+}
+
+/// How several services that are deployed as one set go.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Trains {
+    /// What happens to the others of a train when one of them goes back. Default: alone.
+    pub rollback: TrainRollback,
+}
+
+/// What happens to the others of a train when one of them goes back.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum TrainRollback {
+    /// Nothing: each service for itself. What has not begun does not begin.
+    Alone,
+    /// They go back too.
+    Together,
 }
 
 /// What happens to a release that comes while another one is deployed to the same target. Whatever it says, a deployment whose
@@ -297,6 +509,9 @@ pub struct Hook {
     pub task: Option<Task>,
     /// How long it may take, retries included; after that it has failed. Default: 10m, at least 5s.
     pub deadline: Option<DurationText>,
+    /// It changes what the old release stands on (a migration): once it has begun, trouble does not switch traffic back but freezes
+    /// the target and calls a person. Default: false.
+    pub forward_only: Option<bool>,
 }
 
 /// What a hook's task runs.
@@ -327,53 +542,3 @@ pub struct Deadlines {
     /// Going back; longer than the strategy's drain. Then: failed, and the journal says where traffic is. Default: 30m.
     pub rollback: Option<DurationText>,
 }
-
-macro_rules! text_type {
-    ($(#[$doc:meta])* $type:ident, $schema:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $type(pub String);
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                $schema
-            }
-        }
-    };
-}
-text_type!(
-    /// A name of Switchback's own: lower-case words joined by single hyphens.
-    NameText,
-    json_schema!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"})
-);
-text_type!(
-    /// A duration: `90s`, `5m`, `4h`, `1d`, or 0.
-    DurationText,
-    json_schema!({"anyOf": [{"type": "string", "pattern": "^(0|[0-9]+[smhd])$"}, {"const": 0}], "examples": ["90s", "5m", "4h", "1d"]})
-);
-text_type!(
-    /// A share: `1%` to `100%`.
-    PercentText,
-    json_schema!({"type": "string", "pattern": "^0{0,2}[1-9][0-9]?%$|^100%$|^0[1-9][0-9]%$", "examples": ["10%", "100%"]})
-);
-text_type!(
-    /// The ARN of a listener rule or listener of an Application Load Balancer.
-    RouteArn,
-    json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener(-rule)?/app/"})
-);
-text_type!(
-    /// The ARN of an SNS topic.
-    TopicArn,
-    json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}([.]fifo)?$"})
-);
-text_type!(
-    /// The name of an alarm, not its ARN.
-    AlarmName,
-    json_schema!({"type": "string", "minLength": 1, "maxLength": 255})
-);

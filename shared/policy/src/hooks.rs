@@ -17,7 +17,7 @@ const LONGEST_COMMAND: usize = 4096;
 pub(crate) const HOOKS: Shape =
     Shape { name: "Hooks", keys: &["before_traffic", "test_traffic", "after_traffic"], required: &[] };
 pub(crate) const HOOK: Shape =
-    Shape { name: "Hook", keys: &["name", "lambda", "task", "deadline"], required: &["name"] };
+    Shape { name: "Hook", keys: &["name", "lambda", "task", "deadline", "forward_only"], required: &["name"] };
 pub(crate) const TASK: Shape = Shape { name: "Task", keys: &["container", "command"], required: &[] };
 
 /// The hooks that are named for each point; a point that is not there is not spoken of.
@@ -36,6 +36,7 @@ pub(crate) struct HookWish {
     container: Option<String>,
     command: Vec<String>,
     deadline: Seconds,
+    forward_only: bool,
 }
 
 impl HookWish {
@@ -44,7 +45,7 @@ impl HookWish {
             Some(function) => HookAction::Lambda { function },
             None => HookAction::Task { container: self.container.unwrap_or_default(), command: self.command },
         };
-        Hook { name: self.name, at: self.at, run, deadline: self.deadline }
+        Hook { name: self.name, at: self.at, run, deadline: self.deadline, forward_only: self.forward_only }
     }
 }
 
@@ -72,6 +73,10 @@ fn hook(at: At<'_>, path: &str, point: HookPoint, found: &mut Found) -> Option<H
     let deadline = match fields.get("deadline") {
         Some((at, path)) => walk::duration(at, &path, SHORTEST_DEADLINE, found),
         None => Some(Seconds(600)),
+    };
+    let forward_only = match fields.get("forward_only") {
+        Some((at, path)) => walk::boolean(at, &path, found),
+        None => Some(false),
     };
     let lambda = fields.get("lambda");
     let task = fields.get("task");
@@ -104,6 +109,7 @@ fn hook(at: At<'_>, path: &str, point: HookPoint, found: &mut Found) -> Option<H
         container,
         command,
         deadline: deadline?,
+        forward_only: forward_only?,
     })
 }
 

@@ -1,24 +1,19 @@
 //! Who is told of what.
 
 use crate::arn;
+use crate::names::{Kind, Known, Named, known_names};
+use crate::people::slack_channel;
 use crate::problem::Found;
 use crate::walk::{self, At, Fields, Shape};
 use rollout::Name;
-use rollout::policy::{Facts, NotificationPolicy};
+use rollout::policy::{Facts, NotificationPolicy, Receiver};
 
 const MOST_NOTIFICATIONS: usize = 20;
 /// How many names one receiver may be narrowed down to.
 const MOST_NAMES: usize = 50;
 
 pub(crate) const NOTIFICATION: Shape =
-    Shape { name: "Notification", keys: &["topic", "environments", "services", "facts"], required: &["topic"] };
-
-/// The names that the file has; none where its own part of the file is wrong, and no name is called unknown for that.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Known<'a> {
-    pub(crate) services: Option<&'a [Name]>,
-    pub(crate) environments: Option<&'a [Name]>,
-}
+    Shape { name: "Notification", keys: &["topic", "slack", "environments", "services", "facts"], required: &[] };
 
 /// Reads the list of receivers.
 pub(crate) fn notifications(
@@ -34,18 +29,9 @@ pub(crate) fn notifications(
 
 fn notification(at: At<'_>, path: &str, known: Known<'_>, found: &mut Found) -> Option<NotificationPolicy> {
     let fields = Fields::new(at, path, &NOTIFICATION, found)?;
-    let topic = fields.read("topic", found, |at, path, found| {
-        let written = walk::text(at, path, "the ARN of an SNS topic", found)?;
-        match arn::topic(written) {
-            Ok(()) => Some(written.to_owned()),
-            Err(message) => {
-                found.add(at.mark, path, message);
-                None
-            }
-        }
-    });
-    let environments = names(&fields, "environments", "environment", known.environments, found);
-    let services = names(&fields, "services", "service", known.services, found);
+    let receiver = receiver(at, path, &fields, found);
+    let environments = names(&fields, "environments", known.environments(), found);
+    let services = names(&fields, "services", known.services(), found);
     let facts = match fields.get("facts") {
         Some((at, path)) => {
             let choices = [("attention", Facts::Attention), ("verdicts", Facts::Verdicts), ("all", Facts::All)];
@@ -53,45 +39,43 @@ fn notification(at: At<'_>, path: &str, known: Known<'_>, found: &mut Found) -> 
         }
         None => Some(Facts::Attention),
     };
-    Some(NotificationPolicy { topic: topic?, environments: environments?, services: services?, facts: facts? })
+    Some(NotificationPolicy { receiver: receiver?, environments: environments?, services: services?, facts: facts? })
 }
 
-/// Names of one kind, each of which the file has. An empty list would tell of nothing, and is a slip.
-fn names(fields: &Fields<'_>, key: &str, kind: &str, known: Option<&[Name]>, found: &mut Found) -> Option<Vec<Name>> {
-    let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let nodes = walk::list(at, &path, key, MOST_NAMES, found)?;
-    if nodes.is_empty() {
-        found.add(at.mark, &path, format!("the list is empty: name {key}, or take the key away to be told of all"));
-        return None;
+fn receiver(at: At<'_>, path: &str, fields: &Fields<'_>, found: &mut Found) -> Option<Receiver> {
+    type Check = fn(&str) -> Result<(), String>;
+    let kinds: [(&str, &str, Check, fn(String) -> Receiver); 2] = [
+        ("topic", "the ARN of an SNS topic", arn::topic, Receiver::Topic),
+        ("slack", "the ID of a channel of Slack", slack_channel, Receiver::Slack),
+    ];
+    let given: Vec<_> = kinds.iter().filter_map(|kind| Some((kind, fields.get(kind.0)?))).collect();
+    if given.len() != 1 {
+        let found_so = if given.is_empty() { "neither" } else { "both" };
+        found.add(at.mark, path, format!("there is {found_so}: write exactly one of `topic` and `slack`"));
     }
-    let mut names = Vec::new();
-    let mut sound = true;
-    for (at, path) in nodes {
-        match walk::name(at, &path, &format!("the name of {} {kind}", article(kind)), found) {
-            Some(name) => {
-                if let Some(known) = known.filter(|known| !known.contains(&name)) {
-                    let known: Vec<&str> = known.iter().map(Name::as_str).collect();
-                    let hint = walk::nearest(name.as_str(), &known)
-                        .map_or_else(|| format!("`{key}` has no such name"), |near| format!("did you mean `{near}`?"));
-                    found.add(at.mark, &path, format!("there is no {kind} `{name}`: {hint}"));
-                    sound = false;
-                }
-                names.push(name);
-            }
-            None => sound = false,
+    let mut receiver = None;
+    for ((_, what, check, make), (at, path)) in given {
+        let Some(written) = walk::text(at, &path, what, found) else { continue };
+        match check(written) {
+            Ok(()) => receiver = Some(make(written.to_owned())),
+            Err(message) => found.add(at.mark, &path, message),
         }
     }
-    sound.then_some(names)
+    receiver
 }
 
-fn article(kind: &str) -> &'static str {
-    if kind.starts_with('e') { "an" } else { "a" }
+/// Names that it is narrowed down to. An empty list would tell of nothing, and is a slip.
+fn names(fields: &Fields<'_>, key: &str, kind: Kind<'_>, found: &mut Found) -> Option<Vec<Name>> {
+    let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
+    let otherwise = format!("name {key}, or take the key away to be told of all");
+    let names = known_names(at, &path, kind, MOST_NAMES, &otherwise, found)?;
+    Some(names.into_iter().map(Named::into_name).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{changes, parse};
-    use rollout::policy::Facts;
+    use rollout::policy::{Facts, Receiver};
 
     const EXAMPLE: &str = include_str!("../examples/switchback.yaml");
     const TOPIC: &str = "arn:aws:sns:eu-central-1:111122223333:deployments";
@@ -112,8 +96,22 @@ mod tests {
     fn a_topic_alone_is_told_of_what_is_worth_attention_everywhere() {
         let policy = parse(&with(&format!("[{{topic: \"{TOPIC}\"}}]"))).unwrap_or_else(|it| panic!("{it}"));
         let [route] = policy.notifications.as_slice() else { panic!("{:?}", policy.notifications) };
-        assert_eq!((route.topic.as_str(), route.facts), (TOPIC, Facts::Attention));
+        assert_eq!((&route.receiver, route.facts), (&Receiver::Topic(TOPIC.to_owned()), Facts::Attention));
         assert!(route.environments.is_empty() && route.services.is_empty());
+    }
+
+    #[test]
+    fn a_channel_of_slack_is_named_by_its_id() {
+        let policy = parse(&with("[{slack: C012AB3CD, environments: [prod]}]")).unwrap_or_else(|it| panic!("{it}"));
+        assert_eq!(policy.notifications[0].receiver, Receiver::Slack("C012AB3CD".to_owned()));
+        for wrong in ["'#deployments'", "c012ab3cd", "U012AB3CD", "C"] {
+            let told = problems(&format!("[{{slack: {wrong}}}]"));
+            assert!(told[0].starts_with("notifications[0].slack: expected the ID of a channel of Slack"), "{told:?}");
+        }
+        assert_eq!(
+            problems(&format!("[{{slack: C012AB3CD, topic: \"{TOPIC}\"}}]")),
+            ["notifications[0]: there is both: write exactly one of `topic` and `slack`"]
+        );
     }
 
     #[test]
@@ -123,7 +121,10 @@ mod tests {
             ["notifications[0].topic: expected the ARN of an SNS topic, such as \
               `arn:aws:sns:eu-central-1:123456789012:deployments`"]
         );
-        assert_eq!(problems("[{facts: all}]"), ["notifications[0]: `topic` is missing: add it"]);
+        assert_eq!(
+            problems("[{facts: all}]"),
+            ["notifications[0]: there is neither: write exactly one of `topic` and `slack`"]
+        );
         let wrong = format!("[{{topic: \"{TOPIC}\", environments: [prd], services: [shop-front], facts: some}}]");
         assert_eq!(
             problems(&wrong),

@@ -1,11 +1,16 @@
 //! The file's top: application, services, environments. Goes on after a problem, so that all of them are told at once.
 
-use crate::notify::{Known, notifications};
+use crate::entry::{Before, depends_on, entry_rules, trigger};
+use crate::github::grants;
+use crate::names::{Known, Named};
+use crate::notify::notifications;
+use crate::order::{Station, check_environments, check_services};
+use crate::people::{People, people};
 use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
 use crate::{arn, tags, tree};
-use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, ServicePolicy, TagRule, Trigger};
+use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, Receiver, ServicePolicy, TagRule};
 use rollout::{Name, TargetPolicy};
 use std::collections::BTreeMap;
 
@@ -19,14 +24,31 @@ const MOST_ENVIRONMENTS: usize = 20;
 
 pub(crate) const FILE: Shape = Shape {
     name: "File",
-    keys: &["application", "services", "environments", "notifications"],
+    keys: &["application", "services", "people", "groups", "github", "environments", "notifications"],
     required: &["application", "services", "environments"],
 };
 pub(crate) const SERVICE: Shape =
-    Shape { name: "Service", keys: &["repository", "tags", "paused"], required: &["repository"] };
+    Shape { name: "Service", keys: &["repository", "tags", "paused", "depends_on"], required: &["repository"] };
 pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver"], required: &[] };
-pub(crate) const ENVIRONMENT: Shape =
-    Shape { name: "Environment", keys: &["trigger", "concurrency", "defaults", "targets"], required: &["targets"] };
+pub(crate) const ENVIRONMENT: Shape = Shape {
+    name: "Environment",
+    keys: &[
+        "trigger",
+        "after",
+        "soak",
+        "approval",
+        "time_zone",
+        "windows",
+        "freezes",
+        "hotfix",
+        "trains",
+        "give_up_after",
+        "concurrency",
+        "defaults",
+        "targets",
+    ],
+    required: &["targets"],
+};
 pub(crate) const DEFAULTS: Shape =
     Shape { name: "Defaults", keys: &["strategy", "alarms", "hooks", "deadlines"], required: &[] };
 
@@ -82,68 +104,118 @@ fn file(at: At<'_>, found: &mut Found) -> Option<Policy> {
     let fields = Fields::new(at, "", &FILE, found)?;
     let application =
         fields.read("application", found, |at, path, found| walk::name(at, path, "the application's name", found));
-    // The names of services count even where a service itself is wrong: its targets are then not called unknown.
-    let mut named = Vec::new();
+    // The names of services and environments count even where one itself is wrong: what refers to it is then not called
+    // unknown.
+    let mut services_named = None;
     let services = fields.read("services", found, |at, path, found| {
-        let mut services = BTreeMap::new();
-        for Entry { name, at, path, .. } in section(at, path, "services by name", MOST_SERVICES, found)? {
-            named.push(name.clone());
-            if let Some(service) = service(at, &path, found) {
-                services.insert(name, service);
-            }
-        }
-        Some(services)
+        let entries = section(at, path, "services by name", MOST_SERVICES, found)?;
+        services_named = Some(names_of(&entries));
+        services(entries, services_named.as_deref(), found)
     });
-    let environments = fields.read("environments", found, |at, path, found| {
-        let mut environments = BTreeMap::new();
-        let mut places = Vec::new();
-        let known = services.is_some().then_some(named.as_slice());
-        for Entry { name, at, path, .. } in section(at, path, "environments by name", MOST_ENVIRONMENTS, found)? {
-            if let Some(environment) = environment(at, &path, known, &mut places, found) {
-                environments.insert(name, environment);
-            }
-        }
-        let count: usize = environments.values().map(|environment: &EnvironmentPolicy| environment.targets.len()).sum();
-        if count > MOST_TARGETS {
-            found.add(
-                at.mark,
-                path,
-                format!("there are {count} targets, at most {MOST_TARGETS} are allowed: split the application"),
-            );
-        }
-        check_targets(&places, found);
-        Some(environments)
+    let people = people(&fields, found);
+    let environment_entries = fields.read("environments", found, |at, path, found| {
+        Some((at, path.to_owned(), section(at, path, "environments by name", MOST_ENVIRONMENTS, found)?))
     });
-    let notifications = match fields.get("notifications") {
-        Some((at, path)) => {
-            let names = |of: Option<Vec<&Name>>| of.unwrap_or_default().into_iter().cloned().collect::<Vec<_>>();
-            let environments_known = names(environments.as_ref().map(|all| all.keys().collect()));
-            let known = Known {
-                services: services.is_some().then_some(named.as_slice()),
-                environments: environments.is_some().then_some(environments_known.as_slice()),
-            };
-            notifications(at, &path, known, found)
-        }
+    let environments_named = environment_entries.as_ref().map(|(_, _, entries)| names_of(entries));
+    let known = Known { services: services_named.as_deref(), environments: environments_named.as_deref() };
+    let grants = match fields.get("github") {
+        Some((at, path)) => grants(at, &path, known, found),
         None => Some(Vec::new()),
     };
+    let environments =
+        environment_entries.map(|(at, path, entries)| environments(at, &path, entries, known, &people, found));
+    let notifications = match fields.get("notifications") {
+        Some((at, path)) => notifications(at, &path, known, found),
+        None => Some(Vec::new()),
+    };
+    let topics = notifications.iter().flatten().filter_map(|route| match &route.receiver {
+        Receiver::Topic(topic) => Some(topic.as_str()),
+        Receiver::Slack(_) => None,
+    });
+    people.check_topics(topics, found);
+    if !people.sound() {
+        return None;
+    }
     Some(Policy {
         application: application?,
         services: services?,
         environments: environments?,
+        people: people.people,
+        groups: people.groups,
+        grants: grants?,
         notifications: notifications?,
     })
 }
 
+fn names_of(entries: &[Entry<'_>]) -> Vec<Name> {
+    entries.iter().map(|entry| entry.name.clone()).collect()
+}
+
+fn services(
+    entries: Vec<Entry<'_>>,
+    named: Option<&[Name]>,
+    found: &mut Found,
+) -> Option<BTreeMap<Name, ServicePolicy>> {
+    let mut services = BTreeMap::new();
+    let mut order = BTreeMap::new();
+    for Entry { name, at, path, .. } in entries {
+        let mut before = Vec::new();
+        if let Some(service) = service(at, &path, &name, named, &mut before, found) {
+            services.insert(name.clone(), service);
+        }
+        order.insert(name, before);
+    }
+    check_services(&order, found);
+    Some(services)
+}
+
+fn environments(
+    at: At<'_>,
+    path: &str,
+    entries: Vec<Entry<'_>>,
+    known: Known<'_>,
+    people: &People,
+    found: &mut Found,
+) -> BTreeMap<Name, EnvironmentPolicy> {
+    let mut environments = BTreeMap::new();
+    let (mut places, mut stations) = (Vec::new(), Vec::new());
+    for Entry { name, at, path, .. } in entries {
+        let mut station = Station { name: name.clone(), targets: None, before: None };
+        if let Some(environment) = environment(at, &path, known, people, &mut places, &mut station, found) {
+            environments.insert(name, environment);
+        }
+        stations.push(station);
+    }
+    let count: usize = environments.values().map(|environment: &EnvironmentPolicy| environment.targets.len()).sum();
+    if count > MOST_TARGETS {
+        found.add(
+            at.mark,
+            path,
+            format!("there are {count} targets, at most {MOST_TARGETS} are allowed: split the application"),
+        );
+    }
+    check_targets(&places, found);
+    check_environments(&stations, found);
+    environments
+}
+
 /// An entry of a mapping from names of ours.
-struct Entry<'n> {
-    name: Name,
-    key: Mark,
-    at: At<'n>,
-    path: String,
+#[derive(Debug)]
+pub(crate) struct Entry<'n> {
+    pub(crate) name: Name,
+    pub(crate) key: Mark,
+    pub(crate) at: At<'n>,
+    pub(crate) path: String,
 }
 
 /// The entries of a mapping from names of ours.
-fn section<'n>(at: At<'n>, path: &str, what: &str, most: usize, found: &mut Found) -> Option<Vec<Entry<'n>>> {
+pub(crate) fn section<'n>(
+    at: At<'n>,
+    path: &str,
+    what: &str,
+    most: usize,
+    found: &mut Found,
+) -> Option<Vec<Entry<'n>>> {
     let entries = walk::entries(at, path, &format!("a mapping of {what}"), found)?;
     if entries.is_empty() || entries.len() > most {
         let message = format!("there are {} {what}: expected 1 to {most}", entries.len());
@@ -160,7 +232,15 @@ fn section<'n>(at: At<'n>, path: &str, what: &str, most: usize, found: &mut Foun
     Some(named)
 }
 
-fn service(at: At<'_>, path: &str, found: &mut Found) -> Option<ServicePolicy> {
+/// Reads a service; what it depends on is put into `before`, with its places.
+fn service(
+    at: At<'_>,
+    path: &str,
+    own: &Name,
+    named: Option<&[Name]>,
+    before: &mut Vec<Named>,
+    found: &mut Found,
+) -> Option<ServicePolicy> {
     let fields = Fields::new(at, path, &SERVICE, found)?;
     let repository = fields.read("repository", found, |at, path, found| {
         let written = walk::text(at, path, "the name of an ECR repository", found)?;
@@ -180,7 +260,15 @@ fn service(at: At<'_>, path: &str, found: &mut Found) -> Option<ServicePolicy> {
         Some((at, path)) => walk::boolean(at, &path, found),
         None => Some(false),
     };
-    Some(ServicePolicy { repository: repository?, tags: tags?, paused: paused? })
+    let depends_on = match fields.get("depends_on") {
+        Some((at, path)) => depends_on(at, &path, own, named, MOST_SERVICES, found),
+        None => Some(Vec::new()),
+    };
+    if let Some(names) = &depends_on {
+        before.clone_from(names);
+    }
+    let depends_on = depends_on.map(|names| names.into_iter().map(Named::into_name).collect());
+    Some(ServicePolicy { repository: repository?, tags: tags?, paused: paused?, depends_on: depends_on? })
 }
 
 fn tag_rule(at: At<'_>, path: &str, found: &mut Found) -> Option<TagRule> {
@@ -225,18 +313,20 @@ fn describe(error: &tags::TagRuleError) -> String {
     }
 }
 
+/// Reads an environment; what others depend on is put into `station`.
 fn environment(
     at: At<'_>,
     path: &str,
-    services: Option<&[Name]>,
+    known: Known<'_>,
+    people: &People,
     places: &mut Vec<crate::target::Place>,
+    station: &mut Station,
     found: &mut Found,
 ) -> Option<EnvironmentPolicy> {
     let fields = Fields::new(at, path, &ENVIRONMENT, found)?;
-    let trigger = match fields.get("trigger") {
-        Some((at, path)) => walk::choice(at, &path, &[("push", Trigger::Push), ("manual", Trigger::Manual)], found),
-        None => Some(Trigger::Manual),
-    };
+    let trigger = trigger(&fields, found);
+    let (entry, before): (_, Option<Before>) = entry_rules(&fields, &station.name, known, people, found);
+    station.before = before;
     let concurrency = match fields.get("concurrency") {
         Some((at, path)) => walk::choice(at, &path, &CONCURRENCY, found),
         None => Some(Concurrency::default()),
@@ -250,8 +340,11 @@ fn environment(
     };
     let targets = fields.read("targets", found, |at, path, found| {
         let mut targets: BTreeMap<Name, TargetPolicy> = BTreeMap::new();
-        for Entry { name, key, at, path } in section(at, path, "targets by service", MOST_SERVICES, found)? {
-            if let Some(services) = services {
+        let entries = section(at, path, "targets by service", MOST_SERVICES, found)?;
+        let there = entries.iter().map(|entry| (entry.name.clone(), entry.key, entry.path.clone()));
+        station.targets = Some(there.collect());
+        for Entry { name, key, at, path } in entries {
+            if let Some(services) = known.services {
                 known_service(&name, services, key, &path, found);
             }
             if let Some(target) = read_target(at, &path, &defaults, places, found) {
@@ -260,7 +353,7 @@ fn environment(
         }
         Some(targets)
     });
-    Some(EnvironmentPolicy { trigger: trigger?, concurrency: concurrency?, targets: targets? })
+    Some(EnvironmentPolicy { trigger: trigger?, concurrency: concurrency?, entry: entry?, targets: targets? })
 }
 
 fn known_service(name: &Name, services: &[Name], mark: Mark, path: &str, found: &mut Found) {

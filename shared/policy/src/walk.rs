@@ -317,6 +317,59 @@ pub(crate) fn duration(at: At<'_>, path: &str, least: Seconds, found: &mut Found
     }
 }
 
+/// A whole number within `range`.
+pub(crate) fn count(
+    at: At<'_>,
+    path: &str,
+    what: &str,
+    range: std::ops::RangeInclusive<u8>,
+    found: &mut Found,
+) -> Option<u8> {
+    let written = match &at.node.value {
+        Value::Broken => return None,
+        Value::Scalar { text, plain: true } => text.as_str(),
+        _ => "",
+    };
+    let digits = !written.is_empty() && written.bytes().all(|b| b.is_ascii_digit());
+    let number = written.parse::<u8>().ok().filter(|number| digits && range.contains(number));
+    if number.is_none() {
+        let (least, most) = range.into_inner();
+        found.add(
+            at.mark,
+            path,
+            format!("expected {what}, a whole number from {least} to {most}, found {}", kind(at.node)),
+        );
+    }
+    number
+}
+
+/// A number that is a name: of digits only, in quotes or not, never shortened or counted with.
+pub(crate) fn digits(at: At<'_>, path: &str, what: &str, found: &mut Found) -> Option<String> {
+    let written = match &at.node.value {
+        Value::Broken => return None,
+        Value::Scalar { text, .. } => text.as_str(),
+        _ => "",
+    };
+    let sound =
+        (1..=20).contains(&written.len()) && written.bytes().all(|b| b.is_ascii_digit()) && !written.starts_with('0');
+    if !sound {
+        let message =
+            format!("expected {what}: digits only, such as `123456789`, and no name; found {}", kind(at.node));
+        found.add(at.mark, path, message);
+    }
+    sound.then(|| written.to_owned())
+}
+
+/// Text of one line, at most `most` characters.
+pub(crate) fn line(at: At<'_>, path: &str, what: &str, most: usize, found: &mut Found) -> Option<String> {
+    let written = text(at, path, what, found)?;
+    if written.chars().count() > most || written.chars().any(char::is_control) {
+        found.add(at.mark, path, format!("expected {what}: at most {most} characters, in one line"));
+        return None;
+    }
+    Some(written.to_owned())
+}
+
 /// A share above nothing, as `10%`.
 pub(crate) fn percent(at: At<'_>, path: &str, what: &str, found: &mut Found) -> Option<Percent> {
     let written = match &at.node.value {

@@ -5,7 +5,7 @@ use rollout::{Percent, Seconds, TargetId};
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
 
 /// What is said of `text`, a line each.
-fn said(text: &str) -> String {
+pub(super) fn said(text: &str) -> String {
     match parse(text) {
         Ok(policy) => format!("accepted: {policy:?}"),
         Err(problems) => problems.to_string(),
@@ -13,7 +13,7 @@ fn said(text: &str) -> String {
 }
 
 /// A file of one target; `rest` are further lines of it.
-fn one_target(rest: &str) -> String {
+pub(super) fn one_target(rest: &str) -> String {
     const BALANCING: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
     let mut text = format!(
         "application: shop
@@ -47,9 +47,9 @@ fn the_example_says_everything_and_is_sound() {
         [TagRule::Semver(">=1.0".into()), TagRule::Regex("main-[0-9a-f]{7,40}".into()), TagRule::Glob("v*".into()),]
     );
     let triggers: Vec<_> = policy.environments.values().map(|environment| environment.trigger).collect();
-    assert_eq!(triggers, [Trigger::Push, Trigger::Manual]);
+    assert_eq!(triggers, [Trigger::Push, Trigger::Manual, Trigger::Push, Trigger::Promotion]);
     let concurrency: Vec<_> = policy.environments.values().map(|environment| environment.concurrency).collect();
-    assert_eq!(concurrency, [Concurrency::CancelRunning, Concurrency::QueueAll]);
+    assert_eq!(concurrency[..2], [Concurrency::CancelRunning, Concurrency::QueueAll]);
 
     let prod = policy.target(&TargetId::parse("shop/api/prod").expect("a target")).expect("in the file");
     assert_eq!(prod.pair.rules.len(), 2);
@@ -60,6 +60,8 @@ fn the_example_says_everything_and_is_sound() {
     let missing: Vec<_> = prod.alarms.iter().map(|alarm| alarm.missing).collect();
     assert_eq!(missing, [MissingData::Healthy, MissingData::Wait, MissingData::Unhealthy]);
     let points: Vec<_> = prod.hooks.iter().map(|hook| (hook.name.as_str(), hook.at, hook.deadline.0)).collect();
+    let forward_only: Vec<_> = prod.hooks.iter().map(|hook| hook.forward_only).collect();
+    assert_eq!(forward_only, [true, false, false]);
     assert_eq!(
         points,
         [
@@ -84,7 +86,7 @@ fn a_target_takes_its_environments_defaults_key_by_key() {
     assert_eq!(dev.alarms[0].name, "dev-5xx");
     assert_eq!(dev.hooks[0].name.as_str(), "smoke");
 
-    let text = EXAMPLE.replace("        container: api\n        blue: {", "        container: api\n        strategy: {bake: 9m}\n        alarms: []\n        hooks: {after_traffic: []}\n        blue: {");
+    let text = EXAMPLE.replace("        cluster: shop-dev\n        container: api\n        blue: {", "        cluster: shop-dev\n        container: api\n        strategy: {bake: 9m}\n        alarms: []\n        hooks: {after_traffic: []}\n        blue: {");
     let policy = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     let dev = policy.target(&TargetId::parse("shop/api/dev").expect("a target")).expect("in the file");
     assert_eq!((dev.strategy.bake, dev.strategy.keep_warm), (Seconds(540), Seconds(0)));

@@ -13,7 +13,7 @@ fn what_is_no_file_of_ours_is_said_clearly() {
     assert_eq!(said(""), empty);
     assert_eq!(said("# nothing\n"), empty);
     assert!(said("- a\n- b\n").starts_with(
-        "1:1: expected a mapping with `application`, `services`, `environments`, `notifications` (`key: value`), found a list"
+        "1:1: expected a mapping with `application`, `services`, `people`, `groups`, `github`, `environments`, `notifications` (`key: value`), found a list"
     ));
     assert!(said("PK\u{3}\u{4}").starts_with("1:3: there is a control character (U+0003) here"));
     assert!(said("application: shop\nservices: \u{0}").starts_with("2:11: there is a control character (U+0000)"));
@@ -77,6 +77,7 @@ proptest! {
             Just("application"), Just("services"), Just("environments"), Just(": "), Just(":\n"), Just("\n"), Just("  "),
             Just("- "), Just("["), Just("]"), Just("{"), Just("}"), Just(", "), Just("\""), Just("'"), Just("&a "), Just("*a"),
             Just("!x "), Just("|\n"), Just(">\n"), Just("? "), Just("---\n"), Just("...\n"), Just("#"), Just("\t"), Just("%"),
+            Just("people"), Just("groups"), Just("github"), Just("after"), Just("windows"), Just("mon-fri 09:00-16:00"),
             Just("targets"), Just("strategy"), Just("steps"), Just("traffic"), Just("10%"), Just("\u{85}"), Just("\r"), Just("é"),
         ],
         0..60,

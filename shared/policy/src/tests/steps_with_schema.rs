@@ -59,6 +59,9 @@ fn every_key_has_a_description() {
 fn to_json(node: &Node) -> Json {
     match &node.value {
         Value::Scalar { text, plain: true } if text == "true" || text == "false" => json!(text == "true"),
+        Value::Scalar { text, plain: true } if text.parse::<u64>().is_ok() => {
+            json!(text.parse::<u64>().expect("a number"))
+        }
         Value::Scalar { text, .. } => json!(text),
         Value::List(nodes) => nodes.iter().map(to_json).collect(),
         Value::Map(entries) => {
@@ -95,6 +98,7 @@ fn validate(schema: &Json, root: &Json, value: &Json, path: &str, met: &mut BTre
         "array" => value.is_array(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
+        "integer" => value.is_u64(),
         other => panic!("the schema uses the type {other}: teach this test"),
     };
     if !types.is_empty() && !types.iter().any(fits) {
@@ -107,6 +111,17 @@ fn validate(schema: &Json, root: &Json, value: &Json, path: &str, met: &mut BTre
     }
     if let Some(expected) = schema.get("const").filter(|expected| *expected != value) {
         return Err(format!("{path}: {value} is not {expected}"));
+    }
+    if let Some(unwanted) = schema.get("not")
+        && validate(unwanted, root, value, path, &mut BTreeSet::new()).is_ok()
+    {
+        return Err(format!("{path}: {value} is {unwanted}"));
+    }
+    let number = |keyword: &str| schema[keyword].as_u64();
+    if let Some(value) = value.as_u64()
+        && (number("minimum").is_some_and(|least| value < least) || number("maximum").is_some_and(|most| value > most))
+    {
+        return Err(format!("{path}: {value} is out of bounds"));
     }
     if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
         return Err(format!("{path}: {value} is not among {words:?}"));

@@ -1,0 +1,400 @@
+//! The order of environments, and what they ask of a release.
+
+use super::files::said;
+use crate::{changes, parse};
+use rollout::entry::{After, ApprovalDefault, EntryRules, Gate};
+use rollout::policy::Trigger;
+use rollout::{Name, Policy, Seconds, TargetId};
+
+const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
+const PEOPLE: &str = "people: {ada: {slack: U012AB3CD}, bob: {mail: 'arn:aws:sns:eu-central-1:111122223333:bob'}, carol: {github: 5}}\n\
+                      groups: {on-call: [ada, bob]}\n";
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+/// A target that shares nothing with others.
+fn target(environment: &str, service: &str) -> String {
+    const BALANCING: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
+    let side = |side: &str| {
+        format!(
+            "{{service: {service}-{side}, target_group: '{BALANCING}:targetgroup/{environment}-{service}-{side}/a1'}}"
+        )
+    };
+    format!(
+        "{{cluster: {environment}, container: {service}, blue: {}, green: {}, rules: ['{BALANCING}:listener/app/{environment}-{service}/b1/c1']}}",
+        side("blue"),
+        side("green")
+    )
+}
+
+/// A file of these environments: each its name, its keys and its services.
+fn file(services: &str, environments: &[(&str, &str, &[&str])]) -> String {
+    let mut text = format!("application: shop\nservices: {services}\n{PEOPLE}environments:\n");
+    for (environment, keys, services) in environments {
+        text.push_str(&format!("  {environment}:\n"));
+        for line in keys.lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+        text.push_str("    targets:\n");
+        for service in *services {
+            text.push_str(&format!("      {service}: {}\n", target(environment, service)));
+        }
+    }
+    text
+}
+
+/// Of `dev`, and `prod` with these keys.
+fn prod(keys: &str) -> String {
+    file("{api: {repository: shop/api}}", &[("dev", "trigger: push", &["api"]), ("prod", keys, &["api"])])
+}
+
+fn rules(keys: &str) -> EntryRules {
+    let policy: Policy = parse(&prod(keys)).unwrap_or_else(|problems| panic!("{keys}: {problems}"));
+    policy.environments[&name("prod")].entry.clone()
+}
+
+/// What is said of it, without places.
+fn told_of(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => vec![],
+        Err(problems) => problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect(),
+    }
+}
+
+fn told(keys: &str) -> Vec<String> {
+    told_of(&prod(keys))
+}
+
+/// One problem of `prod`'s, that begins so.
+fn one(keys: &str, problem: &str) {
+    let told = told(keys);
+    assert!(told.len() == 1 && told[0].starts_with(&format!("environments.prod.{problem}")), "{keys}: {told:?}");
+}
+
+#[test]
+fn the_example_says_every_rule() {
+    let policy = parse(EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
+    let prod = policy.applied(&TargetId::parse("shop/api/prod").expect("a target"), 3).expect("there").entry.rules;
+    assert_eq!(prod.after, Some(After::All(vec![name("staging")])));
+    assert_eq!((prod.soak, prod.give_up_after), (Seconds(3600), Seconds(3 * 86400)));
+    let approval = prod.approval.expect("asked for");
+    assert_eq!(
+        (approval.required, approval.expires, approval.default),
+        (2, Seconds(4 * 3600), ApprovalDefault::Reject)
+    );
+    assert_eq!(approval.from, [name("on-call"), name("carol")]);
+    assert_eq!(prod.time_zone.as_deref(), Some("Europe/Berlin"));
+    let windows: Vec<_> = prod
+        .windows
+        .iter()
+        .map(|window| (window.days.iter().copied().collect::<Vec<_>>(), window.from_minute, window.until_minute))
+        .collect();
+    assert_eq!(
+        windows,
+        [(vec![1, 2, 3, 4], 540, 960), (vec![5], 540, 720), (vec![1, 3], 1320, 1440), (vec![2, 4], 0, 120)]
+    );
+    assert_eq!(prod.freezes[0].reason, "year's end");
+    assert_eq!(prod.freezes[0].until.to_string(), "2027-01-04T08:00:00");
+    let skips: Vec<Gate> = prod.hotfix_skips.into_iter().collect();
+    assert_eq!(skips, [Gate::Soak, Gate::Approval, Gate::Window, Gate::Freeze]);
+    assert!(prod.train_goes_back_together);
+
+    let staging = &policy.environments[&name("staging")];
+    assert_eq!(staging.trigger, Trigger::Promotion);
+    assert_eq!(staging.entry.after, Some(After::Any(vec![name("dev"), name("qa")])));
+    let (qa, api) = (name("qa"), name("api"));
+    let automatic: Vec<_> = policy.automatic_after(&qa, &api).map(Name::as_str).collect();
+    assert_eq!(automatic, ["staging"]);
+    assert_eq!(policy.environments[&name("dev")].entry, EntryRules::default());
+}
+
+#[test]
+fn an_environment_that_asks_nothing_lets_in_everything() {
+    assert_eq!(rules(""), EntryRules::default());
+    let approval = rules("approval: {from: [ada]}").approval.expect("asked for");
+    assert_eq!((approval.required, approval.expires), (1, Seconds(86400)));
+    assert_eq!(approval.default, ApprovalDefault::Reject);
+}
+
+#[test]
+fn before_is_one_environment_or_several() {
+    let dev = || vec![name("dev")];
+    for (written, read) in [
+        ("after: dev", After::All(dev())),
+        ("after: [dev]", After::All(dev())),
+        ("after: {all: [dev]}", After::All(dev())),
+        ("after: {any: [dev]}", After::Any(dev())),
+    ] {
+        assert_eq!(rules(written).after, Some(read), "{written}");
+        assert_eq!(rules(&format!("trigger: promotion\n{written}")).soak, Seconds(0));
+    }
+    one("after: def", "after: there is no environment `def`: did you mean `dev`?");
+    one("after: [dev, dev]", "after[1]: `dev` is there already: take one away");
+    one("after: prod", "after: `prod` cannot come after itself: take it away");
+    one("after: []", "after: the list is empty: name environments, or take the key away to let in every release");
+    one("after: {any: []}", "after.any: the list is empty");
+    one("after: {}", "after: there is neither: write exactly one of `all` and `any`");
+    one("after: {any: [dev], all: [dev]}", "after: there is both: write exactly one of `all` and `any`");
+    assert_eq!(told("after: {one: [dev]}").len(), 2, "an unknown key, and neither of the known ones");
+    one("after:", "after: expected the name of an environment, found nothing");
+}
+
+#[test]
+fn what_starts_a_deployment_fits_what_comes_before() {
+    one(
+        "trigger: push\nafter: dev",
+        "trigger: `push` brings every new release at once, and `after` lets in what other environments have verified: write `promotion`",
+    );
+    one(
+        "trigger: promotion",
+        "trigger: `promotion` brings what the environments in `after` have verified: add `after`",
+    );
+    one("soak: 5m", "soak: `soak` counts from when the environments in `after` have verified a release: add `after`");
+}
+
+#[test]
+fn environments_do_not_wait_for_each_other() {
+    let services = "{api: {repository: shop/api}}";
+    let circle = file(
+        services,
+        &[
+            ("a", "after: [c]", &["api"]),
+            ("b", "after: [a, dev]", &["api"]),
+            ("c", "after: [dev, b]", &["api"]),
+            ("dev", "", &["api"]),
+        ],
+    );
+    assert_eq!(
+        said(&circle),
+        "11:13: environments.b.after[0]: a circle: a after c after b after a: each of them waits for another one, and no \
+         release ever gets there; take one away"
+    );
+    let two = file(services, &[("a", "after: b", &["api"]), ("b", "after: a", &["api"])]);
+    assert_eq!(said(&two).lines().count(), 1);
+    // Two ways to the same place are none.
+    let diamond = file(
+        services,
+        &[
+            ("d", "after: [b, c]", &["api"]),
+            ("b", "after: a", &["api"]),
+            ("c", "after: a", &["api"]),
+            ("a", "", &["api"]),
+        ],
+    );
+    assert_eq!(told_of(&diamond), [""; 0]);
+}
+
+#[test]
+fn a_service_can_get_everywhere_where_it_runs() {
+    let services = "{api: {repository: shop/api}, site: {repository: shop/site}}";
+    let way = |after: &str| {
+        let two: &[&str] = &["api", "site"];
+        told_of(&file(services, &[("dev", "", two), ("qa", "", &["api"]), ("lab", "", &["api"]), ("prod", after, two)]))
+    };
+    let problem = |environments: &str| {
+        format!(
+            "environments.prod.targets.site: `site` has no target in {environments}, which `after` of `prod` names: nothing of \
+             it would ever be verified there; add a target there, or move this one to an environment without that `after`"
+        )
+    };
+    assert_eq!(way("after: [dev, qa]"), [problem("qa")]);
+    assert_eq!(way("after: [qa, lab]"), [problem("qa and in lab")]);
+    assert_eq!(way("after: {any: [dev, qa]}"), [""; 0]);
+    assert_eq!(way("after: {any: [qa, lab]}"), [problem("qa and in lab")]);
+    assert_eq!(way("after: dev"), [""; 0]);
+}
+
+#[test]
+fn services_of_a_train_have_an_order() {
+    let of = |services: &str| told_of(&file(services, &[("dev", "", &["api"])]));
+    let depends = |api: &str, site: &str| {
+        of(&format!("{{api: {{repository: shop/api, {api}}}, site: {{repository: shop/site, {site}}}}}"))
+    };
+    assert_eq!(depends("depends_on: [site]", ""), [""; 0]);
+    assert_eq!(
+        depends("depends_on: [site]", "depends_on: [api]"),
+        ["services.site.depends_on[0]: a circle: api after site after api: none of them could go first; take one away"]
+    );
+    assert_eq!(
+        depends("depends_on: [api]", ""),
+        ["services.api.depends_on[0]: `api` cannot depend on itself: take it away"]
+    );
+    assert_eq!(
+        depends("depends_on: [web]", ""),
+        ["services.api.depends_on[0]: there is no service `web`: `services` has no such name"]
+    );
+    assert_eq!(
+        depends("depends_on: [site, site]", ""),
+        ["services.api.depends_on[1]: `site` is there already: take one away"]
+    );
+    assert_eq!(
+        depends("depends_on: []", ""),
+        ["services.api.depends_on: the list is empty: name services, or take the key away"]
+    );
+    let policy = parse(EXAMPLE).expect("sound");
+    assert_eq!(policy.services[&name("site")].depends_on, [name("api")]);
+}
+
+#[test]
+fn approvals_are_asked_of_people_who_can_give_them() {
+    assert_eq!(told("approval: {required: 2, from: [on-call]}"), [""; 0]);
+    assert_eq!(told("approval: {required: 2, from: [ada, on-call]}"), [""; 0]);
+    one(
+        "approval: {required: 3, from: [ada, on-call]}",
+        "approval: 3 have to say yes, and there are 2 people in `from`: name more, or require less (whoever asks for a deployment does not approve it)",
+    );
+    one("approval: {required: 2, from: [bob]}", "approval: 2 have to say yes, and there is 1 person in `from`");
+    for required in ["0", "21", "two", "1.5", "'1'", "-1", "[]", ""] {
+        one(
+            &format!("approval: {{from: [ada], required: {required}}}"),
+            "approval.required: expected how many people have to say yes, a whole number from 1 to 20",
+        );
+    }
+    one("approval: {from: [bop]}", "approval.from[0]: there is no person or group `bop`: did you mean `bob`?");
+    one(
+        "approval: {from: [dave]}",
+        "approval.from[0]: there is no person or group `dave`: `people` and `groups` have no such name",
+    );
+    one("approval: {from: []}", "approval.from: the list is empty: name people or groups, or take `approval` away");
+    one("approval: {required: 1}", "approval: `from` is missing: add it");
+    one("approval: {from: [ada], default: yes}", "approval.default: expected one of `reject`, `approve`, found `yes`");
+    one("approval: {from: [ada], expires: 1s}", "approval.expires: 1s is too short: write `5s` or more");
+    assert_eq!(
+        told("approval: {from: [ada, carol]}"),
+        [
+            "people.carol: `carol` is to approve, and has no way to do so: add `slack`, `iam` or `mail`, or do not name them as an approver"
+        ]
+    );
+}
+
+#[test]
+fn what_always_runs_out_is_a_slip() {
+    one(
+        "after: dev\nsoak: 3h\ngive_up_after: 2h",
+        "give_up_after: `soak` takes 3h, but a deployment is given up after 2h: write a longer `give_up_after`",
+    );
+    one("approval: {from: [ada], expires: 8d}", "approval: approvers have 8d, but a deployment is given up after 7d");
+    one(
+        "after: dev\nsoak: 1d\napproval: {from: [ada], expires: 7d}",
+        "approval: `soak` takes 1d, and approvers have 7d after that, but a deployment is given up after 7d",
+    );
+    one("give_up_after: 0", "give_up_after: 0s is too short");
+    one("give_up_after: 31d", "give_up_after: `31d` is not a duration");
+    assert_eq!(rules("after: dev\nsoak: 20d\ngive_up_after: 30d").soak, Seconds(20 * 86400));
+}
+
+#[test]
+fn times_are_on_a_clock_that_there_is() {
+    one("windows: [mon 09:00-10:00]", "windows: `windows` without `time_zone`: say on which clock these times are");
+    one(
+        "freezes: [{from: 2026-12-20 00:00, until: 2026-12-21 00:00, reason: x}]",
+        "freezes: `freezes` without `time_zone`",
+    );
+    one(
+        "time_zone: Europe/Berln\nwindows: [mon 09:00-10:00]",
+        "time_zone: there is no time zone `Europe/Berln`: write a name of the IANA database",
+    );
+    for zone in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
+        assert_eq!(rules(&format!("time_zone: {zone}")).time_zone.as_deref(), Some(zone));
+    }
+    one("time_zone: UTC\nwindows: []", "windows: the list is empty: name a window, or take the key away");
+    one("time_zone: UTC\nwindows: [mon]", "windows[0]: `mon` is not a window: write days and a time of day");
+    one("time_zone: UTC\nwindows: [tue 10:00-10:00]", "windows[0]: `tue 10:00-10:00` is empty");
+    one("time_zone: UTC\nwindows: mon 09:00-10:00", "windows: expected a list of windows");
+    let many = vec!["mon 09:00-10:00"; 51].join(", ");
+    one(&format!("time_zone: UTC\nwindows: [{many}]"), "windows: there are 51 windows, at most 50 are allowed");
+    let freeze = |keys: &str, problem: &str| one(&format!("time_zone: UTC\nfreezes: [{{{keys}}}]"), problem);
+    freeze(
+        "from: 2026-12-20 00:00, until: 2026-12-20 00:00, reason: x",
+        "freezes[0]: the freeze ends at 2026-12-20 00:00, which is not after its begin at 2026-12-20 00:00",
+    );
+    freeze(
+        "from: 2026-12-20, until: 2026-12-21 00:00, reason: x",
+        "freezes[0].from: expected a date and a time of day, such as `2026-12-20 18:00`, on the clock of `time_zone`; found `2026-12-20`",
+    );
+    freeze("from: 2026-12-20 00:00, until: 2026-12-21 00:00", "freezes[0]: `reason` is missing: add it");
+    freeze(
+        &format!("from: 2026-12-20 00:00, until: 2026-12-21 00:00, reason: {}", "x".repeat(201)),
+        "freezes[0].reason: expected why nothing is deployed then: at most 200 characters, in one line",
+    );
+    let many = vec!["{from: 2026-12-20 00:00, until: 2026-12-21 00:00, reason: x}"; 51].join(", ");
+    one(&format!("time_zone: UTC\nfreezes: [{many}]"), "freezes: there are 51 freezes, at most 50 are allowed");
+}
+
+#[test]
+fn a_hotfix_passes_by_named_gates_but_not_by_its_trains() {
+    assert_eq!(rules("hotfix: {skips: [stop_the_line, after]}").hotfix_skips.len(), 2);
+    one("hotfix: {skips: [soak, train]}", "hotfix.skips[1]: no hotfix passes by `train`");
+    one(
+        "hotfix: {skips: []}",
+        "hotfix.skips: the list is empty: name the gates that a hotfix is not asked at, or take `hotfix` away",
+    );
+    one(
+        "hotfix: {skips: [windows]}",
+        "hotfix.skips[0]: expected one of `after`, `soak`, `approval`, `window`, `freeze`, `stop_the_line`, found `windows`; did you mean `window`?",
+    );
+    one("hotfix: {skips: [soak, soak]}", "hotfix.skips[1]: `soak` is there already: take one away");
+    one("hotfix: {}", "hotfix: `skips` is missing: add it");
+    one("hotfix: true", "hotfix: expected a mapping with `skips`");
+    assert!(!rules("trains: {rollback: alone}").train_goes_back_together);
+    one("trains: {rollback: all}", "trains.rollback: expected one of `alone`, `together`, found `all`");
+    one("trains: {}", "trains: `rollback` is missing: add it");
+}
+
+#[test]
+fn every_change_of_a_rule_is_told() {
+    let before = parse(EXAMPLE).expect("sound");
+    let after = EXAMPLE
+        .replace("depends_on: [api]", "depends_on: [api, worker-api]")
+        .replace("{slack: U045EF6GH}", "{slack: U045EF6GZ}")
+        .replace("on-call: [ada, bob]", "on-call: [ada, bob, carol]")
+        .replace("  carol: {iam", "  dave: {github: 7}\n  carol: {iam")
+        .replace("after: {any: [dev, qa]}", "after: [dev, qa]")
+        .replace("soak: 10m", "soak: 20m")
+        .replace("required: 2 ", "required: 3 ")
+        .replace("default: reject", "default: approve")
+        .replace("Europe/Berlin", "Europe/Paris")
+        .replace("      - fri 09:00-12:00\n", "")
+        .replace("reason: year's end", "reason: holidays")
+        .replace("skips: [soak, approval, window, freeze]", "skips: [soak]")
+        .replace("rollback: together", "rollback: alone")
+        .replace("give_up_after: 3d", "give_up_after: 4d")
+        .replace("forward_only: true", "forward_only: false")
+        .replace("may: [promote, hotfix]", "may: [promote]")
+        .replace("slack: C012AB3CD", "slack: C012AB3CZ");
+    let after = parse(&after).unwrap_or_else(|problems| panic!("{problems}"));
+    let told: Vec<String> = changes(Some(&before), &after)
+        .into_iter()
+        .map(|change| {
+            let short =
+                |text: Option<String>| text.map_or_else(|| "-".to_owned(), |text| text.chars().take(60).collect());
+            format!("{}: {} -> {}", change.path, short(change.before), short(change.after))
+        })
+        .collect();
+    let expected = r#"
+environments.prod.approval.default: reject -> approve
+environments.prod.approval.required: 2 -> 3
+environments.prod.freezes: [{"from":"2026-12-20 00:00","reason":"year's end","until":"2 -> [{"from":"2026-12-20 00:00","reason":"holidays","until":"202
+environments.prod.give_up_after: 3d -> 4d
+environments.prod.hotfix.skips: ["soak","approval","window","freeze"] -> ["soak"]
+environments.prod.targets.api.hooks.before_traffic: [{"deadline":"20m","forward_only":true,"name":"migrate","tas -> [{"deadline":"20m","forward_only":false,"name":"migrate","ta
+environments.prod.time_zone: Europe/Berlin -> Europe/Paris
+environments.prod.trains.rollback: together -> alone
+environments.prod.windows: ["mon-thu 09:00-16:00","fri 09:00-12:00","mon,wed 22:00-24:0 -> ["mon-thu 09:00-16:00","mon,wed 22:00-24:00","tue,thu 00:00-
+environments.staging.after: {"any":["dev","qa"]} -> ["dev","qa"]
+environments.staging.soak: 10m -> 20m
+github: [{"environment":"production","environments":["staging","prod -> [{"environment":"production","environments":["staging","prod
+groups.on-call: ["ada","bob"] -> ["ada","bob","carol"]
+notifications: [{"facts":"attention","topic":"arn:aws:sns:eu-central-1:1111 -> [{"facts":"attention","topic":"arn:aws:sns:eu-central-1:1111
+people.bob.slack: U045EF6GH -> U045EF6GZ
+people.dave: - -> {"github":"7"}
+services.site.depends_on: ["api"] -> ["api","worker-api"]"#;
+    assert_eq!(told, expected.trim().lines().collect::<Vec<_>>());
+    // The first people that a file names are told one by one.
+    let nobody = parse(&prod("").replace(PEOPLE, "")).expect("sound");
+    let some = parse(&prod("")).expect("sound");
+    let paths: Vec<String> = changes(Some(&nobody), &some).into_iter().map(|change| change.path).collect();
+    assert_eq!(paths, ["groups.on-call", "people.ada", "people.bob", "people.carol"]);
+}
