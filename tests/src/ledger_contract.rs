@@ -1,21 +1,26 @@
-//! What every ledger must do, whatever it is made of: [`engine::Ledger`] as cases that can fail.
+//! What every ledger must do, whatever it is made of: [`engine::Ledger`] and [`engine::Posts`] as cases that can fail.
 //!
-//! Each case works on an application of its own, so that all of them can run on one ledger, in any order.
+//! Each case works on an application of its own, so that all of them can run on one ledger, in any order. Brakes alone
+//! reach over all: their cases leave none on.
 
+mod brakes;
 mod commands;
 mod held;
 mod policies;
+mod posts;
 mod questions;
 mod samples;
 
-use engine::Ledger;
+use engine::{Ledger, Posts};
 
 /// Runs every case; a case that fails panics after its name was printed.
-pub async fn check<L: Ledger>(ledger: &L) {
+pub async fn check<L: Ledger + Posts>(ledger: &L) {
     held::check(ledger).await;
     commands::check(ledger).await;
     policies::check(ledger).await;
     questions::check(ledger).await;
+    brakes::check(ledger).await;
+    posts::check(ledger).await;
 }
 
 /// Runs one case under its own name: the last name printed is the one that failed.

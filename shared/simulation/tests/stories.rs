@@ -386,7 +386,7 @@ fn an_alarm_that_fires_already_blocks_the_start() {
 }
 
 fn hook(name: &str, at: HookPoint, run: HookAction) -> Hook {
-    Hook { name: Name::new(name).expect("a name"), at, run, deadline: Seconds(120) }
+    Hook { name: Name::new(name).expect("a name"), at, run, deadline: Seconds(120), forward_only: false }
 }
 
 fn asks(function: &str) -> HookAction {

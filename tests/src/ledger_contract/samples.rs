@@ -2,9 +2,12 @@
 
 use engine::{Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Loaded};
 use rollout::command::Instruction;
+use rollout::entry::{
+    After, ApprovalDefault, ApprovalPolicy, Deed, EntryRules, FreezePeriod, Gate, Grant, Person, Window,
+};
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step, Strategy,
-    TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy, Receiver,
+    ServicePolicy, Side, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
@@ -93,8 +96,14 @@ pub(super) fn record(target: &TargetId, number: u64) -> DeploymentRecord {
     DeploymentRecord {
         target: target.clone(),
         number,
-        release: ReleaseRef { image: format!("registry/api@{}", id.digest), id, tag: "va".to_owned() },
+        release: ReleaseRef {
+            image: format!("registry/api@{}", id.digest),
+            id,
+            tag: "va".to_owned(),
+            pushed_at: Some(at(-5)),
+        },
         actor: Actor::Switchback,
+        hotfix: number.is_multiple_of(2),
         policy_version: 1,
         started_at: at(0),
         ended_at: None,
@@ -146,16 +155,58 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
         repository: format!("{application}/images"),
         tags: TagRule::Glob("v*".to_owned()),
         paused: false,
+        depends_on: vec![name("worker")],
     };
     let production = EnvironmentPolicy {
         trigger: Trigger::Push,
         concurrency: Concurrency::QueueAll,
+        entry: EntryRules {
+            after: Some(After::Any(vec![name("staging"), name("qa")])),
+            soak: Seconds(600),
+            approval: Some(ApprovalPolicy {
+                required: 2,
+                from: vec![name("on-call")],
+                expires: Seconds(3600),
+                default: ApprovalDefault::Reject,
+            }),
+            time_zone: Some("Europe/Berlin".to_owned()),
+            windows: vec![Window { days: [1, 5].into(), from_minute: 540, until_minute: 1440 }],
+            freezes: vec![FreezePeriod {
+                from: "2026-12-20T00:00".parse().expect("a time of the day"),
+                until: "2027-01-04T08:00".parse().expect("a time of the day"),
+                reason: "year's end".to_owned(),
+            }],
+            hotfix_skips: [Gate::Soak, Gate::Window].into(),
+            train_goes_back_together: true,
+            give_up_after: Seconds(7200),
+        },
         targets: BTreeMap::from([(name("api"), rules)]),
     };
     Policy {
         application: name(application),
         services: BTreeMap::from([(name("api"), source)]),
         environments: BTreeMap::from([(name("production"), production)]),
-        notifications: Vec::new(),
+        people: BTreeMap::from([(
+            name("ada"),
+            Person { slack: Some("U012AB3CD".to_owned()), github: Some("1234567".to_owned()), ..Person::default() },
+        )]),
+        groups: BTreeMap::from([(name("on-call"), [name("ada")].into())]),
+        grants: vec![Grant {
+            repository_id: "123456789".to_owned(),
+            repository_owner_id: "987654".to_owned(),
+            refs: vec!["refs/heads/main".to_owned()],
+            github_environment: Some("production".to_owned()),
+            workflows: vec![],
+            events: vec!["push".to_owned()],
+            may: [Deed::Promote, Deed::Hotfix].into(),
+            services: vec![],
+            environments: vec![name("production")],
+        }],
+        notifications: vec![NotificationPolicy {
+            receiver: Receiver::Slack("C012AB3CD".to_owned()),
+            environments: vec![],
+            services: vec![],
+            facts: Facts::Attention,
+        }],
     }
 }

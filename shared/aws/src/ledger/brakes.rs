@@ -32,10 +32,8 @@ pub(super) async fn lift(table: &Table, scope: &Scope, lifted: &Lifted) -> Resul
         let seen = AttributeValue::S(item::needed(&found, "brake")?.to_owned());
         let brake: Brake = item::record(&found, "brake")?;
         let record = BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) };
-        let writes = vec![
-            table.delete_if(key(keys::BRAKES, &sk), "brake = :seen", [(":seen", seen)]),
-            noted(table, &record),
-        ];
+        let writes =
+            vec![table.delete_if(key(keys::BRAKES, &sk), "brake = :seen", [(":seen", seen)]), noted(table, &record)];
         match table.transact(DOING, writes).await? {
             Written::All => return Ok(Some(brake)),
             // Lifted by somebody else, or set anew: it is looked at again.

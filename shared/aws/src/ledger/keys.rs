@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn the_log_of_brakes_sorts_by_time_and_tells_entries_of_one_moment_apart() {
         let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
-        let keys = [(at(999), true, 9), (at(1000), false, 5), (at(1000), false, 6), (at(1000), true, 1), (at(1001), false, 0)];
+        let keys =
+            [(at(999), true, 9), (at(1000), false, 5), (at(1000), false, 6), (at(1000), true, 1), (at(1001), false, 0)];
         let keys: Vec<String> = keys.into_iter().map(|(at, lifted, content)| brake_log(at, lifted, content)).collect();
         assert!(keys.is_sorted() && keys.iter().collect::<BTreeSet<_>>().len() == keys.len(), "{keys:?}");
         // Written by every version there ever was: an entry whose hash changed would be there twice.
@@ -230,7 +231,10 @@ mod tests {
         assert_eq!(posted(&thread), format!("POSTED#shop/api@sha256:{}", "5e".repeat(32)));
         assert_eq!(post(&thread), "THREAD#C1");
         let of = PostKey::Deployment { target: target_named("shop/api/prod"), number: 7, channel: "C1".into() };
-        assert_eq!((posted(&of), post(&of)), ("POSTED#shop/api/prod".into(), "DEPLOYMENT#00000000000000000007#C1".into()));
+        assert_eq!(
+            (posted(&of), post(&of)),
+            ("POSTED#shop/api/prod".into(), "DEPLOYMENT#00000000000000000007#C1".into())
+        );
     }
 
     #[test]

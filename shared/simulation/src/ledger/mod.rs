@@ -1,4 +1,4 @@
-//! [`engine::Ledger`] in memory: the same conditions as the one on DynamoDB, in one process, behind one lock.
+//! [`engine::Ledger`] and [`engine::Posts`] in memory: the same conditions as the one on DynamoDB, in one process, behind one lock.
 //!
 //! Clones share what is written. Nothing is written half: each call is one change of the store or none.
 
@@ -6,7 +6,8 @@ mod store;
 
 pub use store::Store;
 
-use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Watch};
+use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Post, PostKey, Posts, Watch};
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
@@ -89,6 +90,23 @@ impl Ledger for MemoryLedger {
         Ok(self.store().applications())
     }
 
+    async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
+        Ok(self.store().brakes())
+    }
+
+    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
+        self.store().put_brake(brake);
+        Ok(())
+    }
+
+    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
+        Ok(self.store().lift_brake(scope, lifted))
+    }
+
+    async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
+        Ok(self.store().brake_log(limit))
+    }
+
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
         self.store().state(target)
     }
@@ -111,5 +129,17 @@ impl Ledger for MemoryLedger {
 
     async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
         Ok(self.store().release_by_id(id))
+    }
+}
+
+impl Posts for MemoryLedger {
+    async fn post(&self, key: &PostKey) -> Result<Option<Post>, LedgerError> {
+        Ok(self.store().post(key))
+    }
+
+    async fn put_post(&self, key: &PostKey, post: &Post, _now: Timestamp) -> Result<(), LedgerError> {
+        // Nothing in memory lives for 90 days.
+        self.store().put_post(key, post);
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What a ledger holds, and the conditions under which it is written.
 
-use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Watch};
+use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Post, PostKey, Watch};
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, FORMAT, TargetState};
@@ -21,6 +22,10 @@ pub struct Store {
     releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
     policies: BTreeMap<Name, Applied>,
     watches: BTreeMap<Watch, BTreeSet<TargetId>>,
+    brakes: BTreeMap<Scope, Brake>,
+    /// What was done about brakes, by time; of one moment, as it was done.
+    brake_log: BTreeMap<Timestamp, Vec<BrakeRecord>>,
+    posts: BTreeMap<PostKey, Post>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -203,6 +208,50 @@ impl Store {
     #[must_use]
     pub fn applications(&self) -> Vec<Name> {
         self.policies.keys().cloned().collect()
+    }
+
+    /// See [`Ledger::brakes`](engine::Ledger::brakes).
+    #[must_use]
+    pub fn brakes(&self) -> Vec<Brake> {
+        self.brakes.values().cloned().collect()
+    }
+
+    /// See [`Ledger::put_brake`](engine::Ledger::put_brake).
+    pub fn put_brake(&mut self, brake: &Brake) {
+        self.brakes.insert(brake.scope.clone(), brake.clone());
+        self.note(brake.since, BrakeRecord { brake: brake.clone(), lifted: None });
+    }
+
+    /// See [`Ledger::lift_brake`](engine::Ledger::lift_brake).
+    pub fn lift_brake(&mut self, scope: &Scope, lifted: &Lifted) -> Option<Brake> {
+        let brake = self.brakes.remove(scope)?;
+        self.note(lifted.at, BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) });
+        Some(brake)
+    }
+
+    /// Doing the same once more at the same moment is a repetition, not a second deed.
+    fn note(&mut self, at: Timestamp, record: BrakeRecord) {
+        let log = self.brake_log.entry(at).or_default();
+        if !log.contains(&record) {
+            log.push(record);
+        }
+    }
+
+    /// See [`Ledger::brake_log`](engine::Ledger::brake_log).
+    #[must_use]
+    pub fn brake_log(&self, limit: usize) -> Vec<BrakeRecord> {
+        self.brake_log.values().rev().flat_map(|log| log.iter().rev()).take(limit).cloned().collect()
+    }
+
+    /// See [`Posts::post`](engine::Posts::post).
+    #[must_use]
+    pub fn post(&self, key: &PostKey) -> Option<Post> {
+        self.posts.get(key).cloned()
+    }
+
+    /// See [`Posts::put_post`](engine::Posts::put_post).
+    pub fn put_post(&mut self, key: &PostKey, post: &Post) {
+        self.posts.insert(key.clone(), post.clone());
     }
 
     /// See [`Ledger::state`](engine::Ledger::state).

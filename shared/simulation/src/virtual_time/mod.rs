@@ -9,7 +9,8 @@
 //! | `faults` | lost answers, throttling, outages, delays, crashes: by chance or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
 //! | `ports` | ledger, doorbell, registry and clock, each with faults |
-//! | `simulation` | the runner |
+//! | `simulation` | the runner, over all targets of an application |
+//! | `target` | one of them, looked at |
 
 mod cloud;
 mod effects;
@@ -17,6 +18,7 @@ mod faults;
 mod ports;
 mod simulation;
 mod stage;
+mod target;
 
 pub use cloud::SimCloud;
 pub(crate) use cloud::{Reads, see};
@@ -24,3 +26,4 @@ pub(crate) use effects::perform;
 pub use faults::{CrashAt, Faults, Moment};
 pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 pub use simulation::{Simulation, Started};
+pub use target::Target;

@@ -5,6 +5,7 @@ use crate::ledger::MemoryLedger;
 use engine::{
     Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, PushedImage, Registry, Ring, Watch,
 };
+use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
@@ -86,6 +87,27 @@ impl Ledger for SimLedger {
 
     async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
         self.stage.call(|| Ok(self.ledger.store().applications()), unavailable("listing applications")).await
+    }
+
+    async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().brakes()), unavailable("reading brakes")).await
+    }
+
+    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
+        let write = || {
+            self.ledger.store().put_brake(brake);
+            Ok(())
+        };
+        self.stage.call(write, unavailable("setting a brake")).await
+    }
+
+    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
+        self.stage.call(|| Ok(self.ledger.store().lift_brake(scope, lifted)), unavailable("lifting a brake")).await
+    }
+
+    async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
+        let read = || Ok(self.ledger.store().brake_log(limit));
+        self.stage.call(read, unavailable("reading the log of brakes")).await
     }
 
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {

@@ -4,17 +4,19 @@ use super::cloud::SimCloud;
 use super::faults::Faults;
 use super::ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 use super::stage::{Job, Stage};
+use super::target::Target;
 use crate::ledger::MemoryLedger;
-use crate::world::scene::{application_policy, release_of};
+use crate::world::scene::{BuiltApplication, application_policy, release_of};
 use crate::world::{Built, PairNames, What, World, WorldEvent};
 use engine::intake::{ImagePushed, Sweep, image_pushed, signal, sweep};
 use engine::{Driven, PushedImage, Ring, Watch, drive};
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use futures::task::noop_waker;
-use rollout::journal::{Fact, JournalEntry};
+use rollout::journal::JournalEntry;
+use rollout::policy::Policy;
 use rollout::stage::Verdict;
 use rollout::target::TargetState;
-use rollout::{Actor, Command, Instruction, Overrides, Release, Seconds, TargetId, Timestamp};
+use rollout::{Actor, Command, Instruction, Name, Overrides, Release, Seconds, TargetId, Terms, Timestamp};
 use std::task::{Context, Poll};
 
 /// How long an invocation may last, in seconds: as the driver's time-out in `template.yaml`.
@@ -49,12 +51,14 @@ pub enum Started {
     Silent,
 }
 
-/// One target's world with everything that drives it.
+/// The targets of one application in one world, with everything that drives them.
+///
+/// Where a method names no target, the first scene's is meant; [`Simulation::at`] looks at any.
 pub struct Simulation {
     stage: Stage,
     ledger: MemoryLedger,
-    target: TargetId,
-    names: PairNames,
+    /// What things are called, target by target; never empty.
+    pairs: Vec<(TargetId, PairNames)>,
     running: Vec<Running>,
     asked: u64,
     dice: crate::world::Dice,
@@ -65,7 +69,8 @@ pub struct Simulation {
 
 impl std::fmt::Debug for Simulation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Simulation").field("target", &self.target).field("running", &self.running.len()).finish()
+        let targets: Vec<String> = self.pairs.iter().map(|(target, _)| target.to_string()).collect();
+        f.debug_struct("Simulation").field("targets", &targets).field("running", &self.running.len()).finish()
     }
 }
 
@@ -73,10 +78,21 @@ impl Simulation {
     /// Over a scene; its policy is applied.
     #[must_use]
     pub fn new(built: Built, faults: Faults) -> Self {
+        let policy = built.application();
+        let pairs = vec![(built.target, built.names)];
+        Self::of_application(BuiltApplication { world: built.world, pairs, policy }, faults)
+    }
+
+    /// Over all scenes of an application; its policy is applied.
+    ///
+    /// # Panics
+    /// Where there is no scene.
+    #[must_use]
+    pub fn of_application(built: BuiltApplication, faults: Faults) -> Self {
+        assert!(!built.pairs.is_empty(), "there is a scene");
         let ledger = MemoryLedger::new();
-        let policy = application_policy(&built.target, &built.names.repository, built.policy);
         let now = built.world.now();
-        ledger.store().apply(&policy, "version 1", now, "somebody");
+        ledger.store().apply(&built.policy, "version 1", now, "somebody");
         let dice = crate::world::Dice::new(faults.seed ^ 0x5157_4954_4348);
         let stage = Stage::new(built.world, faults);
         let first_minute = now.as_second().div_euclid(60) * 60 + 60;
@@ -84,8 +100,7 @@ impl Simulation {
         Self {
             stage,
             ledger,
-            target: built.target,
-            names: built.names,
+            pairs: built.pairs,
             running: Vec::new(),
             asked: 0,
             dice,
@@ -97,13 +112,29 @@ impl Simulation {
     /// What things are called.
     #[must_use]
     pub fn names(&self) -> &PairNames {
-        &self.names
+        &self.pairs[0].1
     }
 
     /// Whose it is.
     #[must_use]
     pub fn target(&self) -> &TargetId {
-        &self.target
+        &self.pairs[0].0
+    }
+
+    /// One of the targets, to be looked at.
+    ///
+    /// # Panics
+    /// Where the application has no such target.
+    #[must_use]
+    pub fn at(&self, target: &TargetId) -> Target<'_> {
+        let found = self.pairs.iter().find(|(known, _)| known == target);
+        let (target, names) = found.unwrap_or_else(|| panic!("{target} has no scene"));
+        Target { ledger: &self.ledger, target, names }
+    }
+
+    /// The target that is meant where none is named.
+    fn first(&self) -> Target<'_> {
+        self.at(self.target())
     }
 
     /// The ledger, without faults.
@@ -152,17 +183,32 @@ impl Simulation {
 
     /// Applies another policy for the target.
     pub fn apply(&self, policy: rollout::TargetPolicy, text: &str) {
-        let policy = application_policy(&self.target, &self.names.repository, policy);
-        self.ledger.store().apply(&policy, text, self.now(), "somebody");
+        self.apply_policy(&application_policy(self.target(), &self.names().repository, policy), text);
+    }
+
+    /// Applies another policy for the application. `text` is what it is known by: a new one is a new version.
+    pub fn apply_policy(&self, policy: &Policy, text: &str) {
+        self.ledger.store().apply(policy, text, self.now(), "somebody");
     }
 
     /// Pushes the `number`th release, now.
     pub fn push(&mut self, number: u64, how: Started) -> Release {
+        let service = self.target().service.clone();
+        self.push_of(&service, number, how)
+    }
+
+    /// Pushes the `number`th release of a service, now.
+    ///
+    /// # Panics
+    /// Where the application has no such service.
+    pub fn push_of(&mut self, service: &Name, number: u64, how: Started) -> Release {
         let now = self.now();
-        let release = release_of(&self.target, &self.names.repository_uri, number, now);
+        let release = self.release_of(service, number, now);
+        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
+        let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
         let pushed = ImagePushed {
-            repository: self.names.repository.clone(),
-            repository_uri: self.names.repository_uri.clone(),
+            repository: names.repository.clone(),
+            repository_uri: names.repository_uri.clone(),
             digest: release.id.digest.clone(),
             tag: release.tag.clone(),
             pushed_at: now,
@@ -185,23 +231,54 @@ impl Simulation {
         release
     }
 
+    /// The `number`th release of a service, as it would be pushed then.
+    ///
+    /// # Panics
+    /// Where the application has no such service.
+    #[must_use]
+    pub fn release_of(&self, service: &Name, number: u64, pushed_at: Timestamp) -> Release {
+        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
+        let (target, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
+        release_of(target, &names.repository_uri, number, pushed_at)
+    }
+
     /// Asks something of the target, as a person.
     pub fn ask(&mut self, instruction: Instruction, reason: &str) {
+        let target = self.target().clone();
+        self.ask_of(&target, instruction, Actor::Person { name: "operator".to_owned() }, reason);
+    }
+
+    /// Asks something of a target, as somebody.
+    pub fn ask_of(&mut self, target: &TargetId, instruction: Instruction, actor: Actor, reason: &str) {
         self.asked += 1;
-        let actor = Actor::Person { name: "operator".to_owned() };
         let request = format!("request-{}", self.asked);
         let now = self.now();
-        let command = Command::asked(self.target.clone(), instruction, actor, reason, &request, now);
+        let command = Command::asked(target.clone(), instruction, actor, reason, &request, now);
         self.ledger.store().put_command(&command);
-        self.stage.lock().enter(now, Job::Drive(Ring::wake(self.target.clone()), 1));
+        self.wake(target);
+    }
+
+    /// Wakes a target, now.
+    pub fn wake(&mut self, target: &TargetId) {
+        let now = self.now();
+        self.stage.lock().enter(now, Job::Drive(Ring::wake(target.clone()), 1));
     }
 
     /// Asks for the `number`th release, as a person.
     pub fn ask_deploy(&mut self, number: u64, overrides: Overrides) {
-        let release = release_of(&self.target, &self.names.repository_uri, number, self.now());
-        self.ledger.store().put_release(&release);
-        let deploy = Instruction::Deploy { release: release.id, image: release.image, tag: release.tag, overrides };
+        let deploy = self.deploy(&self.target().service.clone(), number, overrides, Terms::default());
         self.ask(deploy, "");
+    }
+
+    /// What asks for the `number`th release of a service. One that was never pushed is pushed now, unnoticed.
+    #[must_use]
+    pub fn deploy(&self, service: &Name, number: u64, overrides: Overrides, terms: Terms) -> Instruction {
+        let pushed_now = self.release_of(service, number, self.now());
+        let mut store = self.ledger.store();
+        store.put_release(&pushed_now);
+        let release = store.release_by_id(&pushed_now.id).unwrap_or(pushed_now);
+        let terms = Terms { pushed_at: Some(release.pushed_at), ..terms };
+        Instruction::Deploy { release: release.id, image: release.image, tag: release.tag, overrides, terms }
     }
 
     /// Lets everything happen until `limit`.
@@ -243,43 +320,37 @@ impl Simulation {
     /// What is remembered of the target.
     #[must_use]
     pub fn state(&self) -> Option<TargetState> {
-        self.ledger.store().state(&self.target).ok().flatten()
+        self.first().state()
     }
 
     /// The name of the stage of the deployment that runs.
     #[must_use]
     pub fn stage_name(&self) -> Option<&'static str> {
-        self.state()?.running.map(|running| running.stage.name())
+        self.first().stage_name()
     }
 
     /// The target's journal, whole.
     #[must_use]
     pub fn journal(&self) -> Vec<JournalEntry> {
-        self.ledger.store().journal(&self.target, 0, usize::MAX)
+        self.first().journal()
     }
 
     /// How deployments ended, in their order, with the reasons.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(u64, Verdict, String)> {
-        let ended = |entry: JournalEntry| match entry.fact {
-            Fact::Ended { verdict, reason, .. } => Some((entry.deployment.unwrap_or(0), verdict, reason)),
-            _ => None,
-        };
-        self.journal().into_iter().filter_map(ended).collect()
+        self.first().verdicts()
     }
 
     /// The journal as lines for people: seconds since the first entry, deployment, fact.
     #[must_use]
     pub fn story(&self) -> String {
-        let journal = self.journal();
-        let Some(first) = journal.first().map(|entry| entry.at) else { return String::new() };
-        let mut story = String::new();
-        for entry in journal {
-            let fact = serde_json::to_string(&entry.fact).unwrap_or_default();
-            let number = entry.deployment.unwrap_or(0);
-            story.push_str(&format!("{:>6} #{number} {fact}\n", Seconds::between(first, entry.at).0));
-        }
-        story
+        self.first().story()
+    }
+
+    /// The stories of all targets.
+    #[must_use]
+    pub fn stories(&self) -> String {
+        self.pairs.iter().map(|(target, _)| format!("{target}\n{}", self.at(target).story())).collect()
     }
 
     /// One thing happens, not later than `limit`. False: the limit is reached.

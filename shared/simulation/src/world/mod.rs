@@ -37,7 +37,7 @@ pub use event::{What, WorldEvent};
 pub use external::{ResponseKind, WantedTask};
 pub use function::{FunctionBehaviour, Invoked};
 pub use image::{Health, ImageBehaviour, Run, Starts};
-pub use scene::{Built, PairNames, Scene};
+pub use scene::{Built, BuiltApplication, PairNames, Scene};
 pub use traffic::{GroupTraffic, Route, Traffic};
 
 use agenda::Due;

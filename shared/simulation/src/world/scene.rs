@@ -6,6 +6,7 @@ use super::balancer::{Action, GroupSettings};
 use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
 use super::scaling::RegisterScalableTarget;
 use super::{Answer, Settings, World};
+use rollout::entry::EntryRules;
 use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
     Strategy, TagRule, TargetPolicy, Trigger,
@@ -51,6 +52,18 @@ pub struct Built {
     pub policy: TargetPolicy,
     /// What things are called.
     pub names: PairNames,
+}
+
+/// Several scenes of one application, set in one world.
+#[derive(Debug)]
+pub struct BuiltApplication {
+    /// The world; every blue is steady and healthy, no event is left, no call is logged.
+    pub world: World,
+    /// What things are called, target by target, in the order of the scenes.
+    pub pairs: Vec<(TargetId, PairNames)>,
+    /// The policy of all of them: pushes of tags like `v*` start deployments everywhere, and nothing keeps them waiting.
+    /// Whoever wants an order of environments changes it.
+    pub policy: Policy,
 }
 
 /// What the things of a scene are called.
@@ -134,16 +147,7 @@ impl Scene {
     pub fn build(&self, settings: Settings) -> Built {
         let mut world = World::new(settings);
         let names = world.by_hand(|world| self.set(world)).expect("the world accepts a scene of its own");
-        for _ in 0..600 {
-            let at = Seconds(1).after(world.now());
-            world.advance_to(at);
-            if self.is_set(&mut world, &names) {
-                break;
-            }
-        }
-        world.set_traffic(&names.rule, self.requests_per_second);
-        world.drain_events();
-        world.forget_calls();
+        begin(&mut world, &[(self, &names)]);
         let policy = self.policy(&names);
         Built { world, target: self.target.clone(), policy, names }
     }
@@ -162,7 +166,10 @@ impl Scene {
         let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
 
         world.create_cluster(&cluster)?;
-        let balancer = world.create_load_balancer(&format!("{application}-{environment}"))?;
+        // The first service of an environment has the balancer that bears its name; the next ones have their own.
+        let shared = format!("{application}-{environment}");
+        let taken = world.balancers.values().any(|balancer| balancer.name == shared);
+        let balancer = world.create_load_balancer(if taken { &stem } else { &shared })?;
         let blue_group = world.create_target_group(&format!("{stem}-blue"), self.groups)?.arn;
         let green_group = world.create_target_group(&format!("{stem}-green"), self.groups)?.arn;
         let both = || vec![Action::forward([(blue_group.as_str(), 100), (green_group.as_str(), 0)])];
@@ -301,22 +308,75 @@ impl Built {
     }
 }
 
+/// Sets scenes of one application in one new world, and lets it come to rest.
+///
+/// # Panics
+/// Where there is no scene, two are of one target, or the world refuses one.
+#[must_use]
+pub fn build_application(scenes: &[Scene], settings: Settings) -> BuiltApplication {
+    let mut world = World::new(settings);
+    let set = |world: &mut World| scenes.iter().map(|scene| scene.set(world)).collect::<Answer<Vec<_>>>();
+    let names = world.by_hand(set).expect("the world accepts scenes of its own");
+    begin(&mut world, &scenes.iter().zip(&names).collect::<Vec<_>>());
+    let application = scenes.first().expect("there is a scene").target.application.clone();
+    let mut policy = empty_policy(application);
+    for (scene, names) in scenes.iter().zip(&names) {
+        add_target(&mut policy, &scene.target, &names.repository, scene.policy(names));
+    }
+    BuiltApplication { world, pairs: scenes.iter().map(|scene| scene.target.clone()).zip(names).collect(), policy }
+}
+
+/// Lets what was set come up, and traffic begin.
+fn begin(world: &mut World, scenes: &[(&Scene, &PairNames)]) {
+    for _ in 0..600 {
+        let at = Seconds(1).after(world.now());
+        world.advance_to(at);
+        if scenes.iter().all(|(scene, names)| scene.is_set(world, names)) {
+            break;
+        }
+    }
+    for (scene, names) in scenes {
+        world.set_traffic(&names.rule, scene.requests_per_second);
+    }
+    world.drain_events();
+    world.forget_calls();
+}
+
 /// An application of one target, started by pushes of tags like `v*`.
 #[must_use]
 pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPolicy) -> Policy {
-    let service =
-        ServicePolicy { repository: repository.to_owned(), tags: TagRule::Glob("v*".to_owned()), paused: false };
-    let environment = EnvironmentPolicy {
-        trigger: Trigger::Push,
-        concurrency: Concurrency::default(),
-        targets: BTreeMap::from([(target.service.clone(), policy)]),
-    };
+    let mut application = empty_policy(target.application.clone());
+    add_target(&mut application, target, repository, policy);
+    application
+}
+
+fn empty_policy(application: Name) -> Policy {
     Policy {
-        application: target.application.clone(),
-        services: BTreeMap::from([(target.service.clone(), service)]),
-        environments: BTreeMap::from([(target.environment.clone(), environment)]),
+        application,
+        services: BTreeMap::new(),
+        environments: BTreeMap::new(),
+        people: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        grants: Vec::new(),
         notifications: Vec::new(),
     }
+}
+
+fn add_target(application: &mut Policy, target: &TargetId, repository: &str, policy: TargetPolicy) {
+    application.services.entry(target.service.clone()).or_insert_with(|| ServicePolicy {
+        repository: repository.to_owned(),
+        tags: TagRule::Glob("v*".to_owned()),
+        paused: false,
+        depends_on: Vec::new(),
+    });
+    let environment = application.environments.entry(target.environment.clone());
+    let environment = environment.or_insert_with(|| EnvironmentPolicy {
+        trigger: Trigger::Push,
+        concurrency: Concurrency::default(),
+        entry: EntryRules::default(),
+        targets: BTreeMap::new(),
+    });
+    environment.targets.insert(target.service.clone(), policy);
 }
 
 /// The `number`th release of a service: digest and tag follow from the number.

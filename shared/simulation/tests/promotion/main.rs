@@ -1,0 +1,9 @@
+//! From environment to environment in virtual time: promotion, approvals, brakes, trains and forward-only releases, with
+//! the real decision and drive loop over one world of several targets.
+
+mod brakes;
+mod crashes;
+mod forward_only;
+mod order;
+mod street;
+mod trains;

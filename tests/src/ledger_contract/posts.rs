@@ -1,0 +1,54 @@
+//! What was posted, by release or deployment and channel.
+
+use super::cases;
+use super::samples::{at, release_id, target};
+use engine::{Post, PostKey, Posts};
+
+pub(super) async fn check<L: Posts>(ledger: &L) {
+    cases!(ledger, what_was_posted_is_found_again_under_its_key_alone, an_edit_takes_the_place_of_what_was_said);
+}
+
+fn post(id: &str, says: &str) -> Post {
+    Post { id: id.to_owned(), says: says.to_owned() }
+}
+
+async fn what_was_posted_is_found_again_under_its_key_alone<L: Posts>(ledger: &L) {
+    let thread = |digit, channel: &str| PostKey::Thread {
+        release: release_id("posts-keys", digit),
+        channel: channel.to_owned(),
+    };
+    let deployment = |application: &str, number, channel: &str| PostKey::Deployment {
+        target: target(application),
+        number,
+        channel: channel.to_owned(),
+    };
+    let keys = [
+        thread('a', "C012AB3CD"),
+        thread('a', "C045EF6GH"),
+        thread('b', "C012AB3CD"),
+        deployment("posts-keys", 1, "C012AB3CD"),
+        deployment("posts-keys", 1, "C045EF6GH"),
+        deployment("posts-keys", 11, "C012AB3CD"),
+        deployment("posts-keys-too", 1, "C012AB3CD"),
+    ];
+    for key in &keys {
+        assert_eq!(ledger.post(key).await.expect("an answer"), None, "{key:?}");
+    }
+    for (number, key) in keys.iter().enumerate() {
+        ledger.put_post(key, &post(&format!("1503435956.{number:06}"), "one"), at(0)).await.expect("noted");
+    }
+    for (number, key) in keys.iter().enumerate() {
+        let found = ledger.post(key).await.expect("an answer");
+        assert_eq!(found, Some(post(&format!("1503435956.{number:06}"), "one")), "{key:?}");
+    }
+}
+
+async fn an_edit_takes_the_place_of_what_was_said<L: Posts>(ledger: &L) {
+    let key = PostKey::Deployment { target: target("posts-edit"), number: 4, channel: "C012AB3CD".to_owned() };
+    ledger.put_post(&key, &post("1503435956.000247", "one"), at(0)).await.expect("noted");
+    let edited = post("1503435956.000247", "two");
+    for again in [1, 2] {
+        ledger.put_post(&key, &edited, at(again)).await.expect("noted");
+        assert_eq!(ledger.post(&key).await.expect("an answer").as_ref(), Some(&edited));
+    }
+}
