@@ -13,6 +13,7 @@
 //! | [`desk`] | what every door to people and workflows shares: checked, a command, and a ring; answers to questions |
 //! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
 //! | [`links`] | signed links, for who is asked by mail |
+//! | [`workflows`] | what workflows of GitHub Actions ask, as far as the policy's grants let them |
 //! | [`operate`] | what operators ask: apply, plan, deploy, promote, approve, brakes, questions |
 
 pub mod approving;
@@ -25,6 +26,7 @@ mod notify;
 pub mod operate;
 pub mod ports;
 pub mod surroundings;
+pub mod workflows;
 
 pub use drive::{Driven, LEASE, drive};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, SOURCE, Told, notify};

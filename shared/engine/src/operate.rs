@@ -15,7 +15,7 @@
 mod applying;
 mod braking;
 mod deciding;
-mod route;
+pub(crate) mod route;
 
 pub use crate::desk::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,

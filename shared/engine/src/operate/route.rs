@@ -136,13 +136,13 @@ fn no_route(method: &str, path: &str, parts: &[&str]) -> Refusal {
     Refusal::new(405, "wrong_method", format!("`{shown}` does not take {method}: use {}", allowed.join(" or ")))
 }
 
-fn to_json(answer: impl Serialize) -> Result<Value, Refusal> {
+pub(crate) fn to_json(answer: impl Serialize) -> Result<Value, Refusal> {
     serde_json::to_value(answer)
         .map_err(|error| Refusal::new(500, "unwritable", format!("the answer is no JSON: {error}")))
 }
 
 /// The body as a request.
-fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
+pub(crate) fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
     let body = if body.trim().is_empty() { "{}" } else { body };
     serde_json::from_str(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
@@ -152,7 +152,7 @@ fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
     })
 }
 
-fn target(application: &str, service: &str, environment: &str) -> Result<TargetId, Refusal> {
+pub(crate) fn target(application: &str, service: &str, environment: &str) -> Result<TargetId, Refusal> {
     Ok(TargetId::new(name(application, "application")?, name(service, "service")?, name(environment, "environment")?))
 }
 
@@ -166,7 +166,7 @@ fn name(text: &str, what: &str) -> Result<Name, Refusal> {
 }
 
 /// The value of a query parameter. Values here are names and numbers: nothing in them is ever percent-encoded.
-fn parameter<'q>(query: &'q str, key: &str) -> Option<&'q str> {
+pub(crate) fn parameter<'q>(query: &'q str, key: &str) -> Option<&'q str> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))
@@ -174,14 +174,14 @@ fn parameter<'q>(query: &'q str, key: &str) -> Option<&'q str> {
         .map(|(_, value)| value)
 }
 
-fn number(text: &str, key: &str) -> Result<u64, Refusal> {
+pub(crate) fn number(text: &str, key: &str) -> Result<u64, Refusal> {
     text.parse().map_err(|_| {
         let shown: String = text.chars().take(40).collect();
         Refusal::request("invalid_number", format!("`{key}` is `{shown}`: write a whole number"))
     })
 }
 
-fn limit(query: &str) -> Result<usize, Refusal> {
+pub(crate) fn limit(query: &str) -> Result<usize, Refusal> {
     match parameter(query, "limit") {
         None => Ok(USUAL_LIMIT),
         Some(text) => match usize::try_from(number(text, "limit")?) {
