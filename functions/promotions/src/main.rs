@@ -1,0 +1,64 @@
+//! `promotions`: what workflows of GitHub Actions ask over HTTP, with GitHub's own token instead of a stored key.
+//!
+//! The gateway's JWT authorizer has proven that the token is GitHub's, for this audience and not over; any repository in
+//! the world can have such a token, so that alone lets nobody do anything: the policy's grants do (`engine::workflows`).
+//! Reads what a request names and writes commands to the ledger, and rings the doorbell; nothing else.
+
+mod request;
+
+use aws::{Ports, SystemClock};
+use engine::desk::{ErrorBody, Refusal};
+use engine::workflows::Workflows;
+use lambda::{Failure, Invocation};
+use request::Request;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lambda::run(start, handle)
+}
+
+fn start() -> Result<Ports, Failure> {
+    Ports::from_environment().map_err(|error| Failure::configuration(&error))
+}
+
+async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
+    let Request { method, path, query, body, claims } = match request::read(event)? {
+        Ok(request) => request,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
+    let workflows = Workflows { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock };
+    let (status, body) = workflows.route(&method, &path, &query, &body, &claims).await;
+    Ok(response(status, &body))
+}
+
+/// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).
+fn response(status: u16, body: &Value) -> Value {
+    json!({
+        "statusCode": status,
+        "headers": {"content-type": "application/json", "cache-control": "no-store"},
+        "body": body.to_string(),
+        "isBase64Encoded": false,
+    })
+}
+
+fn refused(error: Refusal) -> Value {
+    tracing::info!(http.status = error.status, error.code = error.code, "refused: {error}");
+    response(error.status, &json!(ErrorBody { error }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_json_that_nobody_keeps() {
+        let answer = refused(engine::workflows::not_allowed());
+        assert_eq!(answer["statusCode"], 403);
+        assert_eq!(answer["headers"]["content-type"], "application/json");
+        assert_eq!(answer["headers"]["cache-control"], "no-store");
+        let body: Value = serde_json::from_str(answer["body"].as_str().expect("text")).expect("JSON");
+        let message = "this workflow may not do that; the operators' log says why";
+        assert_eq!(body, json!({"error": {"code": "not_allowed", "message": message}}));
+    }
+}
