@@ -6,32 +6,22 @@
 use super::credentials::{Identity, chain};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::http::{self, TRIES};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_smithy_http_client::{Connector, proxy::ProxyConfig, tls};
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorSettings};
+use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use engine::operate::ErrorBody;
-use http_body_util::{BodyExt as _, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::sync::Mutex;
 
 /// The service that signatures are for: API Gateway's name in IAM.
 const SERVICE: &str = "execute-api";
-/// How long one try may take; the gateway itself gives up after 30 s.
-const PATIENCE: Duration = Duration::from_secs(35);
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often something is asked, and the pause after the first try; it doubles.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
-/// The largest answer that is read, in bytes; the gateway's own limit is 10 MB.
-const LARGEST_ANSWER: usize = 10 * 1024 * 1024;
 
 /// How the control plane is reached.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,12 +71,7 @@ impl Client {
                 endpoint.url
             )));
         };
-        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).build();
-        let builder = Connector::builder().connector_settings(settings);
-        let builder = builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
-        // This machine is never behind a proxy.
-        let proxy = if endpoint.secure { ProxyConfig::from_env() } else { ProxyConfig::disabled() };
-        let connector = builder.proxy_config(proxy).build();
+        let connector = http::connector(endpoint.secure);
         Ok(Self { endpoint, region, identity: Mutex::new(identity), connector })
     }
 
@@ -109,7 +94,7 @@ impl Client {
             match self.once(method, path, &body).await {
                 Ok(text) => break text,
                 Err(missed) if missed.again && tries < TRIES => {
-                    tokio::time::sleep(jittered(PAUSE * 2_u32.pow(tries - 1))).await;
+                    http::pause(tries).await;
                 }
                 Err(missed) => return Err(missed.why),
             }
@@ -131,16 +116,7 @@ impl Client {
             again: true,
             why: Failure::Unreachable(format!("{} did not answer {method} {path}: {reason}", self.endpoint.url)),
         };
-        let exchange = async {
-            let response = self.connector.call(request).await.map_err(|error| lost(chain(&error)))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            let body = body.map_err(|error| lost(format!("the answer broke off: {error}")))?.to_bytes();
-            Ok((status, String::from_utf8_lossy(&body).into_owned()))
-        };
-        let (status, text) = tokio::time::timeout(PATIENCE, exchange)
-            .await
-            .map_err(|_| lost(format!("nothing came within {} s", PATIENCE.as_secs())))??;
+        let (status, text) = http::exchange(&self.connector, request).await.map_err(lost)?;
         if (200..300).contains(&status) { Ok(text) } else { Err(self.said_no(method, path, status, &text)) }
     }
 
@@ -206,14 +182,6 @@ impl Client {
             }
             _ => Failure::Forbidden(format!("{url} refused {method} {path} ({status}): {message}")),
         };
-        Missed { again: matches!(status, 429 | 500 | 502..=504), why }
+        Missed { again: http::may_pass(status), why }
     }
-}
-
-/// Half of `pause` up to all of it, so that many that failed together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0_u8];
-    // Without chance the pause is whole.
-    let share = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
-    pause / 2 + pause * share / 510
 }

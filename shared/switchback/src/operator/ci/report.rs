@@ -1,0 +1,357 @@
+//! What a job's log, its summary and its outputs say (GitHub Actions, "Workflow commands").
+//!
+//! Much of it was written by others: reasons, tags, what AWS said. GitHub's runner takes lines of the log for commands, so
+//! nothing goes there as it came.
+
+use super::super::exit::Exit;
+use super::super::failure::Failure;
+use super::super::output::warn;
+use super::watch::{End, Watched};
+use engine::operate::CommandAnswer;
+use rollout::entry::Deed;
+use rollout::target::WaitingOn;
+use rollout::{Fact, JournalEntry, Seconds, TargetId, Timestamp};
+use serde_json::{Value, json};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use view::Paint;
+use view::outcome::{Taken, taken};
+
+/// The files that GitHub names for a step's summary and outputs.
+const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+const OUTPUT: &str = "GITHUB_OUTPUT";
+
+/// What is said of one command.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// `promote`
+    title: &'static str,
+    targets: Vec<String>,
+    group_is_open: bool,
+    rows: Vec<Row>,
+}
+
+/// A target in the summary.
+#[derive(Debug)]
+struct Row {
+    target: String,
+    tag: String,
+    deployment: Option<u64>,
+    stage: String,
+    verdict: &'static str,
+    why: String,
+}
+
+impl Report {
+    pub(super) fn new(title: &'static str, targets: Vec<String>) -> Self {
+        Self { title, targets, group_is_open: false, rows: Vec::new() }
+    }
+
+    /// What was asked has been taken down.
+    pub(super) fn taken(&mut self, deed: Deed, asked: &CommandAnswer, follows: bool) {
+        let verb = match deed {
+            Deed::Promote => "promote",
+            Deed::Deploy => "deploy",
+            Deed::Hotfix => "hotfix",
+        };
+        let words = Taken {
+            verb,
+            target: &asked.target,
+            release: asked.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
+            deployment: asked.deployment,
+            actor: &asked.actor,
+            new: asked.new,
+            woken: asked.woken,
+        };
+        self.note(&taken(words, follows));
+    }
+
+    /// A target that runs its release already.
+    pub(super) fn already_there(&mut self, target: &TargetId) {
+        self.note(&format!("{target} runs its release already: nothing was asked of it."));
+        self.rows.push(Row {
+            target: target.to_string(),
+            tag: String::new(),
+            deployment: None,
+            stage: String::new(),
+            verdict: SUCCEEDED,
+            why: "it was there already".to_owned(),
+        });
+    }
+
+    /// Words outside of every group.
+    pub(super) fn note(&mut self, text: &str) {
+        self.close();
+        print(&harmless(text));
+    }
+
+    /// Something that happened. A stage begins a group, which is what GitHub shows unopened.
+    pub(super) fn entry(&mut self, entry: &JournalEntry) {
+        let line = view::history::entry(entry, Paint::PLAIN);
+        if matches!(entry.fact, Fact::StageEntered { .. } | Fact::Started { .. }) {
+            self.close();
+            let number = entry.deployment.map_or_else(String::new, |number| format!("#{number}"));
+            let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+            print(&format!("::group::{}{number}  {}", entry.target, escaped(&line)));
+            self.group_is_open = true;
+        } else {
+            print(&harmless(&line));
+        }
+    }
+
+    /// What it waits for. People are told where they see it without opening the log.
+    pub(super) fn waits(&mut self, target: &TargetId, on: &WaitingOn, now: Timestamp) {
+        let line = view::outcome::waits(on, now, Paint::PLAIN);
+        if matches!(on, WaitingOn::Approval { .. } | WaitingOn::Frozen { .. }) {
+            let words = view::waiting(on, now);
+            print(&format!("::notice title={}::waits for {}", property(&target.to_string()), escaped(&words)));
+        } else {
+            print(&harmless(&line));
+        }
+    }
+
+    /// How one target's deployment ended.
+    pub(super) fn ended(&mut self, one: &Watched) {
+        let words = match &one.end {
+            Some(End::Over(record, _)) => view::outcome::ended(record, Paint::PLAIN),
+            Some(End::Superseded { by_tag }) => view::outcome::superseded(&one.tag, by_tag, &one.target, Paint::PLAIN),
+            Some(End::Refused(reason)) => format!("{} refused {}: {reason}", one.target, one.tag),
+            Some(End::StillRunning) | None => return,
+        };
+        self.note(&words);
+        if one.end.as_ref().is_some_and(|end| end.exit() != Exit::Done) {
+            annotate("error", &one.target.to_string(), &words);
+        }
+    }
+
+    /// The time is over.
+    pub(super) fn still_running(&mut self, one: &Watched, patience: Seconds) {
+        let words = view::outcome::still_running(&one.target, patience, Paint::PLAIN);
+        self.note(&words);
+        annotate("warning", &one.target.to_string(), &words);
+    }
+
+    /// What is known of each target at the end: for the summary.
+    pub(super) fn left(&mut self, watched: &[Watched]) {
+        for one in watched {
+            let (verdict, why) = match &one.end {
+                Some(end @ End::Over(record, _)) => (verdict_name(end.exit()), record.reason.clone()),
+                Some(End::Superseded { by_tag }) => ("superseded", format!("by {by_tag}, before it started")),
+                Some(End::Refused(reason)) => ("refused", reason.clone()),
+                Some(End::StillRunning) => (Exit::StillRunning.name(), "it goes on without being watched".to_owned()),
+                None => ("asked", String::new()),
+            };
+            self.rows.push(Row {
+                target: one.target.to_string(),
+                tag: one.tag.clone(),
+                deployment: one.number,
+                stage: one.stage.clone(),
+                verdict,
+                why,
+            });
+        }
+    }
+
+    /// Writes summary and outputs.
+    pub(super) fn finish(&mut self, exit: Exit) {
+        self.close();
+        let asked = !self.rows.is_empty() && self.rows.iter().all(|row| row.verdict == "asked");
+        self.write(if asked { "asked" } else { verdict_name(exit) });
+    }
+
+    /// The same where it came to nothing.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        self.close();
+        annotate("error", &format!("switchback ci {}", self.title), &failure.to_string());
+        let verdict = failure.exit().name();
+        if self.rows.is_empty() {
+            self.rows = self
+                .targets
+                .iter()
+                .map(|target| Row {
+                    target: target.clone(),
+                    tag: String::new(),
+                    deployment: None,
+                    stage: String::new(),
+                    verdict,
+                    why: failure.to_string(),
+                })
+                .collect();
+        }
+        self.write(verdict);
+    }
+
+    fn close(&mut self) {
+        if std::mem::take(&mut self.group_is_open) {
+            print("::endgroup::");
+        }
+    }
+
+    fn write(&self, verdict: &str) {
+        append(SUMMARY, &self.summary());
+        append(OUTPUT, &self.outputs(verdict));
+    }
+
+    fn summary(&self) -> String {
+        let mut text = format!("### switchback ci {}\n\n", self.title);
+        text.push_str("| target | release | deployment | verdict | why |\n|---|---|---|---|---|\n");
+        for row in &self.rows {
+            let deployment = row.deployment.map_or_else(String::new, |number| format!("#{number}"));
+            let mark = match row.verdict {
+                SUCCEEDED => "✅ ",
+                "asked" | "still_running" => "⏳ ",
+                _ => "❌ ",
+            };
+            text.push_str(&format!(
+                "| {} | {} | {deployment} | {mark}{} | {} |\n",
+                cell(&row.target),
+                cell(&row.tag),
+                cell(&row.verdict.replace('_', " ")),
+                cell(&row.why)
+            ));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn outputs(&self, verdict: &str) -> String {
+        let one = match self.rows.as_slice() {
+            [row] => Some(row),
+            _ => None,
+        };
+        let deployment = one.and_then(|row| row.deployment).map_or_else(String::new, |number| number.to_string());
+        let targets: Value = self
+            .rows
+            .iter()
+            .map(|row| {
+                let facts = json!({
+                    "deployment": row.deployment, "release": row.tag, "stage": row.stage, "verdict": row.verdict,
+                });
+                (row.target.clone(), facts)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let release = one.map_or("", |row| row.tag.as_str());
+        let lines = [
+            ("verdict", verdict.to_owned()),
+            ("deployment", deployment),
+            ("release", release.to_owned()),
+            ("targets", targets.to_string()),
+        ];
+        lines.iter().map(|(name, value)| format!("{name}={}\n", value.replace(['\r', '\n'], " "))).collect()
+    }
+}
+
+const SUCCEEDED: &str = "succeeded";
+
+/// What an exit code is called where it is a verdict.
+fn verdict_name(exit: Exit) -> &'static str {
+    if exit == Exit::Done { SUCCEEDED } else { exit.name() }
+}
+
+fn annotate(level: &str, title: &str, text: &str) {
+    print(&format!("::{level} title={}::{}", property(title), escaped(text.trim())));
+}
+
+/// Text of a command (`@actions/core`, `escapeData`).
+fn escaped(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property of a command (`@actions/core`, `escapeProperty`).
+fn property(text: &str) -> String {
+    escaped(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Text as lines of the log that the runner takes for no command: neither `::name::` at a line's beginning nor the older
+/// `##[name]` anywhere in it.
+fn harmless(text: &str) -> String {
+    let line = |line: &str| {
+        let line = line.replace("##[", "# #[");
+        let start = line.len() - line.trim_start().len();
+        if line[start..].starts_with("::") { format!("{}: {}", &line[..=start], &line[start + 1..]) } else { line }
+    };
+    // Whatever a terminal or the runner takes for the end of a line is one.
+    text.trim_end().split(['\n', '\r']).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Text as a cell of a Markdown table: no mark-up, no HTML, one line.
+fn cell(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => cell.push_str("&amp;"),
+            '<' => cell.push_str("&lt;"),
+            '>' => cell.push_str("&gt;"),
+            '\r' | '\n' => cell.push(' '),
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '!' | '#' | '~' | '@' => {
+                cell.push('\\');
+                cell.push(character);
+            }
+            other => cell.push(other),
+        }
+    }
+    cell
+}
+
+fn print(text: &str) {
+    let mut out = std::io::stdout();
+    // A log that nobody reads changes nothing.
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+fn append(variable: &str, text: &str) {
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else { return };
+    let written =
+        OpenOptions::new().create(true).append(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    if let Err(error) = written {
+        warn(&format!("switchback: {variable} could not be written: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_no_command() {
+        for (text, line) in [
+            ("::set-output name=verdict::succeeded", ": :set-output name=verdict::succeeded"),
+            ("  ::stop-commands::x", "  : :stop-commands::x"),
+            ("03:00  ##[set-output name=verdict]succeeded", "03:00  # #[set-output name=verdict]succeeded"),
+            ("fine\r::error::x", "fine\n: :error::x"),
+            ("a::b", "a::b"),
+        ] {
+            assert_eq!(harmless(text), line);
+        }
+        assert_eq!(escaped("100%\n::error::x"), "100%25%0A::error::x");
+        assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
+    }
+
+    #[test]
+    fn what_others_wrote_is_no_mark_up() {
+        assert_eq!(cell("a|b\n<img> [x](y) `c` @you"), "a\\|b &lt;img&gt; \\[x\\](y) \\`c\\` \\@you");
+    }
+
+    #[test]
+    fn outputs_are_a_line_each() {
+        let row = |target: &str| Row {
+            target: target.to_owned(),
+            tag: "v3\nverdict=x".to_owned(),
+            deployment: Some(12),
+            stage: "baking".to_owned(),
+            verdict: "still_running",
+            why: String::new(),
+        };
+        let mut report = Report { rows: vec![row("shop/api/prod")], ..Report::new("promote", Vec::new()) };
+        let outputs = report.outputs("still_running");
+        assert_eq!(outputs.lines().count(), 4, "{outputs}");
+        assert!(
+            outputs.starts_with("verdict=still_running\ndeployment=12\nrelease=v3 verdict=x\ntargets={"),
+            "{outputs}"
+        );
+        report.rows.push(row("shop/web/prod"));
+        assert!(report.outputs("failed").contains("\ndeployment=\n"));
+    }
+}
