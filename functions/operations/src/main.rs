@@ -1,7 +1,8 @@
-//! `operations`: what people ask over HTTP, signed with IAM: apply, plan, deploy, abort, rollback, and questions.
+//! `operations`: what people ask over HTTP, signed with IAM: apply, plan, deploy, promote, approve, brakes, and questions.
 //!
-//! The gateway has proven who asks; a request without a proven caller is refused whatever it asks. Writes policies and
-//! commands to the ledger and rings the doorbell; of what runs it only looks at what a plan needs.
+//! The gateway has proven who asks; a request without a proven caller is refused whatever it asks. Each thing that can be
+//! asked has a path of its own, so that IAM can allow it alone; who may approve is the policy's to say. Writes policies,
+//! brakes and commands to the ledger and rings the doorbell; of what runs it only looks at what a plan needs.
 
 mod request;
 

@@ -73,6 +73,9 @@ fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::operate::{
+        DecisionRequest, FreezeRequest, HotfixRequest, OverrideRequest, PromoteRequest, TrainRequest,
+    };
 
     fn asked(event: &str) -> Result<Request, Refusal> {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
@@ -85,6 +88,37 @@ mod tests {
         assert_eq!(request.caller, "arn:aws:sts::111122223333:assumed-role/deployer/alice");
         let body: Value = serde_json::from_str(&request.body).expect("JSON");
         assert_eq!(body["release"], "v1.4.2");
+    }
+
+    /// The body of a fixture of this path.
+    fn body(event: &str, path: &str) -> Value {
+        let request = asked(event).expect("a request");
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", path));
+        serde_json::from_str(&request.body).expect("JSON")
+    }
+
+    #[test]
+    fn what_can_be_asked_has_a_path_and_a_body_of_its_own() {
+        let target = |deed: &str| format!("/v1/targets/shop/api/prod/{deed}");
+        let promote = body(include_str!("../../../events/operations.promote.json"), &target("promote"));
+        let promote: PromoteRequest = serde_json::from_value(promote).expect("what it takes");
+        assert_eq!(promote.release, None, "the newest that is verified");
+        let hotfix = body(include_str!("../../../events/operations.hotfix.json"), &target("hotfix"));
+        let hotfix: HotfixRequest = serde_json::from_value(hotfix).expect("what it takes");
+        assert_eq!((hotfix.release.as_str(), hotfix.reason.as_str()), ("v1.4.3", "orders are lost"));
+        let approve = body(include_str!("../../../events/operations.approve.json"), &target("approve"));
+        let approve: DecisionRequest = serde_json::from_value(approve).expect("what it takes");
+        assert_eq!((approve.deployment, approve.plan.0.as_str()), (12, "3fa90c1e2b44d070"));
+        let open = body(include_str!("../../../events/operations.override.json"), &target("override"));
+        let open: OverrideRequest = serde_json::from_value(open).expect("what it takes");
+        assert_eq!((open.deployment, open.gates.len()), (12, 2));
+        let train = body(include_str!("../../../events/operations.train.json"), "/v1/trains");
+        let train: TrainRequest = serde_json::from_value(train).expect("what it takes");
+        let named: Vec<_> = train.releases.values().map(Option::as_deref).collect();
+        assert_eq!(named, [Some("v1.4.2"), None]);
+        let freeze = body(include_str!("../../../events/operations.freeze.json"), "/v1/freeze");
+        let freeze: FreezeRequest = serde_json::from_value(freeze).expect("what it takes");
+        assert_eq!(freeze.until.as_deref(), Some("2027-01-04T08:00:00+01:00"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod train;
 
 pub use answers::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,
-    FreezeRequest, HistoryAnswer, HotfixRequest, JournalAnswer, OverrideRequest, PlanAnswer, PlanRequest,
+    FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer, OverrideRequest, PlanAnswer, PlanRequest,
     PromoteRequest, ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary, StopTheLineRequest, TargetStatus,
     TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
 };

@@ -317,6 +317,23 @@ pub struct TargetSummary {
     pub running: Option<RunningSummary>,
     /// Tags of the releases that wait for its end, in the order in which they start.
     pub queued: Vec<String>,
+    /// What holds it; empty where nothing does.
+    #[serde(default)]
+    pub held: BTreeSet<Held>,
+}
+
+/// What holds a target, in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// The line is stopped.
+    LineStopped,
+    /// A freeze that somebody has put on.
+    Freeze,
+    /// A forward-only release is in trouble, or was: a person has to decide.
+    Undecided,
+    /// Nothing is promoted there by itself.
+    Promotion,
 }
 
 /// A running deployment in a list.

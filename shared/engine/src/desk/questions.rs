@@ -1,14 +1,16 @@
 //! Targets, status, history, journal, releases.
 
 use super::answers::{
-    HistoryAnswer, JournalAnswer, ReleasesAnswer, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
+    Held, HistoryAnswer, JournalAnswer, ReleasesAnswer, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
 };
 use super::{AT_A_TIME, Desk, MOST_LISTED, Refusal, unknown_target};
 use crate::ports::{Applied, Clock, Doorbell, Ledger};
 use futures::future::{try_join_all, try_join4};
+use rollout::brake::{Brake, Scope};
 use rollout::policy::Trigger;
 use rollout::target::TargetState;
 use rollout::{Name, TargetId};
+use std::collections::BTreeSet;
 
 impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     /// The targets of one application, or of all.
@@ -30,13 +32,15 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         }
         let named: Vec<(&Applied, TargetId)> =
             policies.iter().flat_map(|applied| applied.policy.targets().map(move |(id, _)| (applied, id))).collect();
+        let (mut brakes, at) = (self.ledger.brakes().await?, self.clock.now());
+        brakes.retain(|brake| brake.until.is_none_or(|until| at < until));
         let mut targets = Vec::with_capacity(named.len());
         for some in named.chunks(AT_A_TIME) {
             let states = try_join_all(some.iter().map(|(_, target)| self.ledger.state(target))).await?;
             let summaries = some.iter().zip(states);
-            targets.extend(summaries.map(|((applied, target), state)| summary(applied, target.clone(), state)));
+            targets.extend(summaries.map(|((applied, target), state)| summary(applied, target.clone(), state, &brakes)));
         }
-        Ok(TargetsAnswer { targets, at: self.clock.now() })
+        Ok(TargetsAnswer { targets, at })
     }
 
     /// All that is known of one target: one that a policy names, or that something was ever deployed to.
@@ -119,8 +123,9 @@ fn trigger(applied: &Applied, target: &TargetId) -> Trigger {
     applied.policy.environments.get(&target.environment).map_or(Trigger::Manual, |environment| environment.trigger)
 }
 
-fn summary(applied: &Applied, target: TargetId, state: Option<TargetState>) -> TargetSummary {
+fn summary(applied: &Applied, target: TargetId, state: Option<TargetState>, brakes: &[Brake]) -> TargetSummary {
     let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
+    let held = held(&state, brakes);
     let running = state.running.map(|running| RunningSummary {
         number: running.number,
         tag: running.release.tag,
@@ -134,5 +139,17 @@ fn summary(applied: &Applied, target: TargetId, state: Option<TargetState>) -> T
         stable: state.stable.and_then(|stable| stable.release).map(|release| release.tag),
         running,
         queued: state.queued.into_iter().map(|queued| queued.release.tag).collect(),
+        held,
     }
+}
+
+/// What holds a target; `brakes` are those that are on.
+fn held(state: &TargetState, brakes: &[Brake]) -> BTreeSet<Held> {
+    let on = brakes.iter().filter(|brake| brake.scope.covers(&state.target)).map(|brake| match brake.scope {
+        Scope::Everything => Held::LineStopped,
+        Scope::Application { .. } | Scope::Environment { .. } => Held::Freeze,
+    });
+    let undecided = state.frozen.is_some() || state.running.as_ref().is_some_and(|running| running.frozen.is_some());
+    let undecided = undecided.then_some(Held::Undecided);
+    on.chain(undecided).chain(state.promotion_hold.as_ref().map(|_| Held::Promotion)).collect()
 }

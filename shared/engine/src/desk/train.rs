@@ -45,7 +45,8 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         }
         // Those go first that others depend on: what a service depends on has fewer dependencies than itself.
         candidates.sort_by_key(|(candidate, _)| candidate.applied.entry.depends_on.len());
-        let (there, missing): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(candidate, _)| is_there(candidate));
+        let (there, missing): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|(candidate, _)| is_there(candidate) && !is_ours(candidate, &id));
         if missing.is_empty() {
             let message = format!(
                 "every service of this train runs its release in {} of {} already: there is nothing to do",
@@ -54,7 +55,8 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
             return Err(Refusal::conflict("nothing_to_deploy", message));
         }
         let judged = missing.iter().map(|(candidate, around)| {
-            let admitted = self.would_be_taken_in(candidate, around, reason, actor);
+            let ours = is_ours(candidate, &id);
+            let admitted = if ours { Ok(()) } else { self.would_be_taken_in(candidate, around, reason, actor) };
             (&candidate.target.service, admitted)
         });
         all_or_none(judged)?;
@@ -168,6 +170,15 @@ fn all_or_none<'s, T>(results: impl Iterator<Item = (&'s Name, Result<T, Refusal
     let each: Vec<String> =
         refused.iter().map(|(service, refusal)| format!("{service}: {}", refusal.message)).collect();
     Err(Refusal::new(status, &code, format!("nothing was asked of any service: {}", each.join("; "))))
+}
+
+/// This very train was taken in before, and its answer was lost, or it is asked for again: its commands are known.
+fn is_ours(candidate: &Candidate, id: &str) -> bool {
+    let state = &candidate.state;
+    let running = state.running.iter().filter_map(|running| running.terms.train.as_ref());
+    let waiting = state.queued.iter().filter_map(|queued| queued.terms.train.as_ref());
+    let stable = state.stable.iter().filter_map(|stable| stable.train.as_ref());
+    running.chain(waiting).chain(stable).any(|train| train.id == id)
 }
 
 /// The release is what the target runs and is to run.

@@ -85,7 +85,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     async fn lift(&self, scope: Scope, reason: &str, caller: &str) -> Result<BrakeAnswer, Refusal> {
         let now = self.clock.now();
         let lifted = Lifted { by: person(caller), reason: reason.to_owned(), at: now };
-        let (brake, lifted) = match self.ledger.lift_brake(&scope, &lifted).await? {
+        let is_on = |brake: &Brake| brake.scope == scope && !is_over(brake, now);
+        let known = self.ledger.brakes().await?.iter().any(is_on);
+        let brake = if known { self.ledger.lift_brake(&scope, &lifted).await? } else { None };
+        let (brake, lifted) = match brake {
             Some(brake) => (brake, lifted),
             None => match self.lifted_before(&scope, &lifted).await? {
                 Some(record) => record,

@@ -1,83 +1,19 @@
 //! What people ask, over the whole loop in virtual time: requests as the HTTP API has them, answers, and what becomes of
 //! them in the world.
 
-use engine::operate::{LARGEST_BODY, Operations, ROUTES};
-use futures::task::noop_waker;
+mod approval;
+mod brakes;
+mod promotion;
+mod stand;
+mod train;
+
+use engine::operate::{LARGEST_BODY, ROUTES};
 use rollout::{Fact, Seconds};
 use serde_json::{Value, json};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, Simulation};
 use simulation::world::scene::{Scene, digest_of, release_of};
 use simulation::world::{ImageBehaviour, Settings};
-use std::task::{Context, Poll};
-
-const ALICE: &str = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
-const TARGET: &str = "/v1/targets/shop/api/prod";
-
-/// A scene whose policy was applied through the front door: `manual`, so that nothing starts by itself.
-struct Stand {
-    simulation: Simulation,
-    text: String,
-}
-
-impl Stand {
-    fn new() -> Self {
-        let built = Scene::new("shop", "api", "prod").build(Settings::default());
-        let mut policy = policy::notation(&built.application());
-        policy["environments"]["prod"]["trigger"] = json!("manual");
-        let text = policy.to_string();
-        let mut stand = Self { simulation: Simulation::new(built, Faults::default()), text };
-        let (status, answer) = stand.ask("POST", "/v1/apply", json!({"text": stand.text}));
-        assert_eq!(status, 200, "{answer}");
-        stand
-    }
-
-    fn raw(&mut self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {
-        let (ledger, cloud, doorbell, clock) = self.simulation.ports();
-        let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
-        let mut answer = Box::pin(operations.route(method, path, query, body, caller));
-        for _ in 0..1000 {
-            if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(&noop_waker())) {
-                return answer;
-            }
-            self.simulation.run_for(1);
-        }
-        panic!("{method} {path} never answered");
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.raw(method, path, "", &body, ALICE)
-    }
-
-    /// What is refused, and how.
-    fn refused(&mut self, method: &str, path: &str, body: Value) -> (u16, String, String) {
-        let (status, answer) = self.ask(method, path, body);
-        assert!(status >= 400, "{answer}");
-        let text = |key: &str| answer["error"][key].as_str().expect("every error has it").to_owned();
-        (status, text("code"), text("message"))
-    }
-
-    fn status(&mut self) -> Value {
-        let (status, answer) = self.ask("GET", TARGET, Value::Null);
-        assert_eq!(status, 200, "{answer}");
-        answer
-    }
-
-    fn release(&mut self, number: u64) {
-        self.simulation.push(number, Started::Event);
-        self.simulation.run_for(10);
-    }
-
-    /// Brings release `number` to the target, to its end.
-    fn deployed(&mut self, number: u64) {
-        self.release(number);
-        let (status, answer) = self.ask("POST", &format!("{TARGET}/deploy"), json!({"release": format!("v{number}")}));
-        assert_eq!(status, 200, "{answer}");
-        assert!(self.simulation.run_until_rest(7200), "{}", self.simulation.story());
-        let verdict = self.simulation.verdicts().pop().expect("one ended");
-        assert_eq!(verdict.1, rollout::stage::Verdict::Succeeded, "{}", self.simulation.story());
-    }
-}
+use stand::{ALICE, Stand, TARGET};
 
 #[test]
 fn a_file_is_applied_once_and_its_changes_are_told() {
