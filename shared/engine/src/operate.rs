@@ -19,7 +19,7 @@ pub(crate) mod route;
 
 pub use crate::desk::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,
-    ErrorBody, FreezeRequest, HistoryAnswer, HotfixRequest, JournalAnswer, LONGEST_CALLER, LONGEST_REASON,
+    ErrorBody, FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer, LONGEST_CALLER, LONGEST_REASON,
     LONGEST_REQUEST, MOST_LISTED, MOST_MEMBERS, OverrideRequest, PlanAnswer, PlanRequest, PromoteRequest, Refusal,
     ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary, StopTheLineRequest, TargetStatus, TargetSummary,
     TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
