@@ -40,8 +40,18 @@ pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
 pub const EVENT_BUS: &str = "SWITCHBACK_EVENT_BUS";
 /// The environment variable that names the secret with Slack's bot token.
 pub const SLACK_TOKEN_SECRET: &str = "SWITCHBACK_SLACK_TOKEN_SECRET";
+/// The environment variable that names the secret with which Slack signs what it sends.
+pub const SLACK_SIGNING_SECRET: &str = "SWITCHBACK_SLACK_SIGNING_SECRET";
+/// The environment variable that names the secret with which links for approvals are signed.
+pub const LINK_KEY_SECRET: &str = "SWITCHBACK_LINK_KEY_SECRET";
+/// The field of that secret that holds the key, where the secret is a JSON object.
+pub const LINK_KEY_FIELD: &str = "link_key";
+/// The field of the secret that holds Slack's signing secret, where the secret is a JSON object.
+pub const SLACK_SIGNING_FIELD: &str = "signing_secret";
 /// The environment variable that holds the address of Slack's Web API, where it is not Slack's own.
 pub const SLACK_URL: &str = "SWITCHBACK_SLACK_URL";
+/// The environment variable that holds the address under which people answer signed links.
+pub const APPROVALS_URL: &str = "SWITCHBACK_APPROVALS_URL";
 /// The environment variable that holds the URL of the dead-letter queue.
 pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 

@@ -13,6 +13,7 @@
 //! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
 //! | `channels` | [`engine::Channels`] | EventBridge, SNS, SQS for dead letters |
 //! | `http` | | JSON over HTTPS to somebody else's API |
+//! | `response_url` | | where Slack takes answers to what was pressed |
 //! | `secrets` | | Secrets Manager, remembered for a while |
 //! | `slack` | | Slack's Web API |
 //! | [`clock`] | [`engine::Clock`] | the machine's clock and random numbers |
@@ -34,6 +35,8 @@ pub mod ledger;
 mod ports;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "http")]
+pub mod response_url;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 #[cfg(feature = "slack")]

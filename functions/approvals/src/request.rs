@@ -1,0 +1,117 @@
+//! The HTTP API's event, format 2.0, without an authorizer
+//! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
+
+use aws_lambda_events::encodings::Base64Data;
+use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
+use lambda::Failure;
+use serde_json::Value;
+
+/// What came in. Nothing of it is proven.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// As it came: `POST`.
+    pub(crate) method: String,
+    /// Without the stage's name.
+    pub(crate) path: String,
+    /// Value of `X-Slack-Request-Timestamp`; empty where there is none.
+    pub(crate) timestamp: String,
+    /// Value of `X-Slack-Signature`; empty where there is none.
+    pub(crate) signature: String,
+    /// The body's bytes, as they were sent to the gateway.
+    pub(crate) body: Vec<u8>,
+    /// Who was on the other side of the gateway, for the log.
+    pub(crate) source_ip: String,
+}
+
+/// Reads an event. A body that says that it is base64 and is not is empty: nothing is signed there.
+///
+/// # Errors
+/// `InvalidEvent` where it is no event of an HTTP API.
+pub(crate) fn read(event: Value) -> Result<Request, Failure> {
+    let event: ApiGatewayV2httpRequest = lambda::read(event, "")?;
+    let Some(path) = event.raw_path else {
+        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
+    };
+    let header = |name: &str| {
+        let value = event.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (timestamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
+    let body = match (event.body, event.is_base64_encoded) {
+        (None, _) => Vec::new(),
+        (Some(body), false) => body.into_bytes(),
+        // The gateway encodes whatever is not declared as text, forms too.
+        (Some(body), true) => {
+            serde_json::from_value::<Base64Data>(Value::String(body)).map(|bytes| bytes.0).unwrap_or_default()
+        }
+    };
+    let context = event.request_context;
+    Ok(Request {
+        method: context.http.method.to_string(),
+        path: without_stage(&path, context.stage.as_deref()).to_owned(),
+        timestamp,
+        signature,
+        body,
+        source_ip: context.http.source_ip.unwrap_or_default(),
+    })
+}
+
+/// A stage other than `$default` stands in front of the path.
+fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
+    match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(event: &str) -> Request {
+        read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
+    }
+
+    #[test]
+    fn slacks_headers_and_body_come_as_they_were_sent() {
+        let request = asked(include_str!("../../../events/approvals.slack-approve.json"));
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/slack/interactions"));
+        assert_eq!(request.timestamp, "1795317300");
+        assert!(request.signature.starts_with("v0="), "{}", request.signature);
+        assert!(request.body.starts_with(b"payload=%7B"), "{:?}", String::from_utf8_lossy(&request.body));
+        assert_eq!(request.source_ip, "198.51.100.7");
+    }
+
+    #[test]
+    fn a_body_that_the_gateway_has_encoded_is_the_body_that_was_sent() {
+        let encoded = asked(include_str!("../../../events/approvals.slack-approve-encoded.json"));
+        let plain = asked(include_str!("../../../events/approvals.slack-approve.json"));
+        assert_eq!(encoded.body, plain.body);
+        assert_eq!(encoded.signature, plain.signature);
+        let damaged =
+            include_str!("../../../events/approvals.slack-approve-encoded.json").replace("\"body\": \"", "\"body\": \"*");
+        assert_eq!(asked(&damaged).body, b"");
+    }
+
+    #[test]
+    fn a_link_is_read_on_every_stage() {
+        let request = asked(include_str!("../../../events/approvals.link-show.json"));
+        assert_eq!(request.method, "GET");
+        assert!(request.path.starts_with("/approvals/ey"), "{}", request.path);
+        assert_eq!((request.body.len(), request.timestamp.as_str(), request.signature.as_str()), (0, "", ""));
+        assert_eq!(without_stage("/live/approvals/x", Some("live")), "/approvals/x");
+        assert_eq!(without_stage("/approvals/x", Some("$default")), "/approvals/x");
+        assert_eq!(without_stage("/approvals/x", Some("approvals")), "/x");
+    }
+
+    #[test]
+    fn what_is_no_event_of_an_http_api_is_an_error() {
+        for other in [
+            include_str!("../../../events/operations.rest-api.json"),
+            include_str!("../../../events/image-pushed.push.json"),
+        ] {
+            let failure = read(serde_json::from_str(other).expect("JSON")).expect_err("another event");
+            assert_eq!(failure.kind(), "InvalidEvent");
+        }
+    }
+}
