@@ -1,7 +1,7 @@
 //! Who is told of what.
 
 use crate::arn;
-use crate::names::{Kind, Known, Named, known_names};
+use crate::names::{self, Known, Named, known_names};
 use crate::people::slack_channel;
 use crate::problem::Found;
 use crate::walk::{self, At, Fields, Shape};
@@ -43,21 +43,25 @@ fn notification(at: At<'_>, path: &str, known: Known<'_>, found: &mut Found) -> 
 }
 
 fn receiver(at: At<'_>, path: &str, fields: &Fields<'_>, found: &mut Found) -> Option<Receiver> {
-    type Check = fn(&str) -> Result<(), String>;
-    let kinds: [(&str, &str, Check, fn(String) -> Receiver); 2] = [
-        ("topic", "the ARN of an SNS topic", arn::topic, Receiver::Topic),
-        ("slack", "the ID of a channel of Slack", slack_channel, Receiver::Slack),
-    ];
-    let given: Vec<_> = kinds.iter().filter_map(|kind| Some((kind, fields.get(kind.0)?))).collect();
+    struct Kind {
+        key: &'static str,
+        what: &'static str,
+        check: fn(&str) -> Result<(), String>,
+        make: fn(String) -> Receiver,
+    }
+    let topic = Kind { key: "topic", what: "the ARN of an SNS topic", check: arn::topic, make: Receiver::Topic };
+    let slack =
+        Kind { key: "slack", what: "the ID of a channel of Slack", check: slack_channel, make: Receiver::Slack };
+    let given: Vec<_> = [topic, slack].into_iter().filter_map(|kind| Some((fields.get(kind.key)?, kind))).collect();
     if given.len() != 1 {
         let found_so = if given.is_empty() { "neither" } else { "both" };
         found.add(at.mark, path, format!("there is {found_so}: write exactly one of `topic` and `slack`"));
     }
     let mut receiver = None;
-    for ((_, what, check, make), (at, path)) in given {
-        let Some(written) = walk::text(at, &path, what, found) else { continue };
-        match check(written) {
-            Ok(()) => receiver = Some(make(written.to_owned())),
+    for ((at, path), kind) in given {
+        let Some(written) = walk::text(at, &path, kind.what, found) else { continue };
+        match (kind.check)(written) {
+            Ok(()) => receiver = Some((kind.make)(written.to_owned())),
             Err(message) => found.add(at.mark, &path, message),
         }
     }
@@ -65,7 +69,7 @@ fn receiver(at: At<'_>, path: &str, fields: &Fields<'_>, found: &mut Found) -> O
 }
 
 /// Names that it is narrowed down to. An empty list would tell of nothing, and is a slip.
-fn names(fields: &Fields<'_>, key: &str, kind: Kind<'_>, found: &mut Found) -> Option<Vec<Name>> {
+fn names(fields: &Fields<'_>, key: &str, kind: names::Kind<'_>, found: &mut Found) -> Option<Vec<Name>> {
     let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
     let otherwise = format!("name {key}, or take the key away to be told of all");
     let names = known_names(at, &path, kind, MOST_NAMES, &otherwise, found)?;

@@ -111,6 +111,13 @@ fn the_example_says_every_rule() {
 }
 
 #[test]
+fn what_the_ledger_stores_is_the_policy_that_was_read() {
+    let policy = parse(EXAMPLE).expect("sound");
+    let stored = serde_json::to_string(&policy).expect("plain data");
+    assert_eq!(serde_json::from_str::<Policy>(&stored).expect("read again"), policy);
+}
+
+#[test]
 fn an_environment_that_asks_nothing_lets_in_everything() {
     assert_eq!(rules(""), EntryRules::default());
     let approval = rules("approval: {from: [ada]}").approval.expect("asked for");

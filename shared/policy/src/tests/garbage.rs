@@ -1,7 +1,13 @@
-use crate::{LARGEST_FILE, MOST_PROBLEMS, parse, parse_bytes};
+use super::files::one_target;
+use crate::grants::{Claims, allowed};
+use crate::{LARGEST_FILE, MOST_PROBLEMS, notation, parse, parse_bytes};
 use proptest::prelude::*;
+use rollout::entry::Deed;
+use rollout::{Name, Policy};
+use std::sync::LazyLock;
 
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
+static POLICY: LazyLock<Policy> = LazyLock::new(|| parse(EXAMPLE).expect("sound"));
 
 fn said(text: &str) -> String {
     parse(text).map(|policy| format!("accepted: {policy:?}")).unwrap_or_else(|problems| problems.to_string())
@@ -85,7 +91,8 @@ proptest! {
         let _ = parse(&parts.concat());
     }
 
-    /// One character of a sound file changed, put in or taken away: read, or refused at a place that is in the file.
+    /// One character of a sound file changed, put in or taken away: read, and written out again as what it was, or refused at a
+    /// place that is in the file.
     #[test]
     fn a_damaged_file_is_read_or_refused_in_place(at in 0..EXAMPLE.len(), what in 0..3u8, with in "[ -~\\n\\t]") {
         prop_assume!(EXAMPLE.is_char_boundary(at) && EXAMPLE.is_char_boundary(at + 1));
@@ -95,12 +102,69 @@ proptest! {
             1 => format!("{before}{with}{after}"),
             _ => format!("{before}{}", &after[1..]),
         };
-        if let Err(problems) = parse(&text) {
-            prop_assert!(!problems.0.is_empty());
-            let lines = text.lines().count() + 1;
-            for problem in problems.0 {
-                prop_assert!((1..=lines).contains(&problem.line), "{problem}");
-                prop_assert!(!problem.message.is_empty());
+        match parse(&text) {
+            Ok(policy) => {
+                let again = parse(&notation(&policy).to_string());
+                prop_assert_eq!(again.map_err(|problems| problems.to_string()), Ok(policy));
+            }
+            Err(problems) => {
+                prop_assert!(!problems.0.is_empty());
+                let lines = text.lines().count() + 1;
+                for problem in problems.0 {
+                    prop_assert!((1..=lines).contains(&problem.line), "{problem}");
+                    prop_assert!(!problem.message.is_empty());
+                }
+            }
+        }
+    }
+
+    /// Whatever a window is called, it is open for as long as it says, on as many days, and in the file's words again.
+    #[test]
+    fn a_window_is_open_for_as_long_as_it_says(days in 1u8..128, from in 0u16..1440, length in 1u16..=1440) {
+        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let names: Vec<&str> = (0..7).filter(|day| days & (1 << day) != 0).map(|day| DAYS[day]).collect();
+        let until = (from + length) % 1440;
+        // A whole day that does not begin at midnight has no words: its end would be its begin.
+        prop_assume!(length < 1440 || from == 0);
+        let until = if length == 1440 { 1440 } else { until };
+        let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let text = format!("{} {}-{}", names.join(","), time(from), time(until));
+        let keys = format!("  dev:\n    time_zone: UTC\n    windows: [\"{text}\"]\n");
+        let policy = parse(&one_target("").replace("  dev:\n", &keys))
+            .map_err(|problems| TestCaseError::fail(problems.to_string()))?;
+        let read = &policy.environments[&Name::new("dev").expect("a name")].entry.windows;
+        let minutes: usize =
+            read.iter().map(|window| window.days.len() * usize::from(window.until_minute - window.from_minute)).sum();
+        prop_assert_eq!(minutes, names.len() * usize::from(length), "{}", text);
+        prop_assert!(read.iter().all(|window| window.from_minute < window.until_minute && window.until_minute <= 1440));
+        let again = parse(&notation(&policy).to_string());
+        prop_assert_eq!(again.map_err(|problems| problems.to_string()), Ok(policy));
+    }
+
+    /// No claims of another repository are let in, whatever they say beside.
+    #[test]
+    fn another_repository_is_never_let_in(
+        id in "[0-9]{1,12}|\\PC{0,20}", owner in "[0-9]{1,12}|\\PC{0,20}",
+        git_ref in "refs/(heads|tags|pull)/\\PC{0,20}|\\PC{0,20}", workflow in "\\PC{0,40}", event in "[a-z_]{0,20}|\\PC{0,20}",
+    ) {
+        prop_assume!(id != "123456789" || owner != "987654");
+        let policy = LazyLock::force(&POLICY);
+        let claims = Claims {
+            repository_id: Some(id),
+            repository_owner_id: Some(owner),
+            repository: Some("shop/shop".to_owned()),
+            git_ref: Some(git_ref),
+            environment: Some("production".to_owned()),
+            workflow_ref: Some(workflow),
+            event_name: Some(event),
+            ..Claims::default()
+        };
+        for (environment, rules) in &policy.environments {
+            for service in rules.targets.keys() {
+                for deed in [Deed::Promote, Deed::Deploy, Deed::Hotfix] {
+                    let denied = allowed(policy, &claims, deed, service, environment).expect_err("another repository");
+                    prop_assert!(!denied.to_string().contains('\n'));
+                }
             }
         }
     }
