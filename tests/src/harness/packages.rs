@@ -24,8 +24,11 @@ pub fn functions() -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Builds every function in one cargo call, in the profile that the running test was built in, and answers the folder
-/// of the binaries. What is up to date costs under a second; cargo's own lock keeps two callers apart.
+/// The operator's binary.
+pub const OPERATOR: &str = "switchback";
+
+/// Builds every function and the operator's binary in one cargo call, in the profile that the running test was built in,
+/// and answers the folder of the binaries. What is up to date costs under a second; cargo's own lock keeps two callers apart.
 ///
 /// # Errors
 /// [`Failure`] with what the compiler said.
@@ -38,8 +41,8 @@ pub fn build() -> Result<PathBuf, Failure> {
     // The whole workspace with a test among it is what `cargo test --workspace` selects: features of dependencies are then
     // the same, and no SDK is compiled a second time.
     command.current_dir(workspace()).args(["build", "--quiet", "--locked", "--workspace", "--test", "decide"]);
-    for name in functions()? {
-        command.args(["--bin", &name]);
+    for name in functions()?.iter().map(String::as_str).chain([OPERATOR]) {
+        command.args(["--bin", name]);
     }
     match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => {}

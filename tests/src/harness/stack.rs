@@ -14,6 +14,7 @@ use rollout::Timestamp;
 use serde_json::{Value, json};
 use simulation::world::{Settings, Timing, World};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +38,8 @@ pub struct Stack {
     slack: Slack,
     ministack: Server,
     bus: Bus,
+    /// Where the binaries are.
+    binaries: PathBuf,
     /// Physical names by logical ones.
     resources: BTreeMap<String, String>,
     /// Logical names of functions by their package's.
@@ -145,7 +148,7 @@ impl Stack {
             }
         });
         let (resources, functions) = (map("resources"), map("functions"));
-        Ok(Self { runtime, front, issuer, slack, ministack, bus, resources, functions })
+        Ok(Self { runtime, front, issuer, slack, ministack, bus, binaries, resources, functions })
     }
 
     /// The wire front: the world, the log of calls, faults.
@@ -239,6 +242,14 @@ impl Stack {
         let body = body.map(Value::to_string).unwrap_or_default();
         let headers = [("content-type", "application/json")];
         self.aws().send("execute-api", method, &format!("/_aws/execute-api/{api}{path}"), &headers, &body)
+    }
+
+    /// The operator's binary, as a shell would start it, with nothing of the environment of whoever runs the tests.
+    #[must_use]
+    pub fn operator(&self) -> Command {
+        let mut command = Command::new(self.binaries.join(packages::OPERATOR));
+        command.env_clear().env("NO_PROXY", "127.0.0.1");
+        command
     }
 
     /// Where an HTTP API of the template is: what follows is a path of one of its routes, with its slash.
