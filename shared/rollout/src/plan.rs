@@ -162,7 +162,9 @@ fn refusal(journal: &[JournalEntry]) -> Option<String> {
 fn at_a_gate(on: &WaitingOn) -> String {
     match on {
         WaitingOn::Gate { gate, reason, until: None, .. } => format!("{gate}: {reason}"),
-        WaitingOn::Gate { gate, reason, until: Some(until), .. } => format!("{gate}: {reason} (until {until})"),
+        WaitingOn::Gate { gate, reason, until: Some(until), .. } => {
+            format!("{gate}: {reason} (until {})", until.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        }
         WaitingOn::Approval { required, may, .. } => {
             let names: Vec<&str> = may.iter().map(crate::Name::as_str).collect();
             format!("approval: {required} of {} have to say yes", names.join(", "))

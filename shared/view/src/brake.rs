@@ -14,8 +14,8 @@ use rollout::brake::{BrakeRecord, Lifted, Scope};
 pub fn scope(scope: &Scope) -> String {
     match scope {
         Scope::Everything => "the line".to_owned(),
-        Scope::Application { application } => application.to_string(),
-        Scope::Environment { application, environment } => format!("{environment} of {application}"),
+        Scope::Application { application } => format!("application {application}"),
+        Scope::Environment { application, environment } => format!("environment {environment} of {application}"),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(
             brakes(&[stopped, frozen()], at(60), Paint::PLAIN),
             "! the line is stopped, by ada 1m ago, until somebody lifts it: the sale\n\
-             ! prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00 UTC (in 1h\n  59m): the sale\n\n\
+             ! environment prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00\n  UTC (in 1h 59m): the sale\n\n\
              What is frozen starts nothing new; while the line is stopped, what runs widens\n\
              no further either. Rollbacks are never held.\n"
         );
@@ -144,8 +144,8 @@ mod tests {
             [BrakeRecord { brake: frozen(), lifted: Some(lifted) }, BrakeRecord { brake: frozen(), lifted: None }];
         assert_eq!(
             log(&records, Paint::PLAIN),
-            "2026-01-01 00:01:30  prod of shop thawed by ada: over\n\
-             2026-01-01 00:00:00  prod of shop frozen by ada until 2026-01-01 02:00:00 UTC:\n                     the sale\n"
+            "2026-01-01 00:01:30  environment prod of shop thawed by ada: over\n\
+             2026-01-01 00:00:00  environment prod of shop frozen by ada until 2026-01-01\n                     02:00:00 UTC: the sale\n"
         );
         assert_eq!(log(&[], Paint::PLAIN), "Nothing was ever frozen or stopped.\n");
     }

@@ -5,7 +5,7 @@ use crate::history::entries;
 use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
-use crate::people::names;
+use crate::people::{names, with_short_names};
 use crate::status::{Known, headline, is_forward_only, stage, weights};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
@@ -19,90 +19,115 @@ use rollout::{JournalEntry, Seconds};
 pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String {
     let Known { state, commands, brakes, now, .. } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
-    let mut say = |words: &str| text.push_str(&format!("{}\n", wrap(words, WIDTH, 0)));
+    let say =
+        |text: &mut String, words: &str| text.push_str(&format!("{}\n", wrap(&with_short_names(words), WIDTH, 0)));
     match &state.running {
         Some(running) => {
             let here = lasts(Seconds::between(running.stage_entered_at, now));
-            say(&format!("It is here: {}, for {here}.", stage(running)));
+            say(&mut text, &format!("It is here: {}, for {here}.", stage(running)));
             match state.explanation.waiting_on.as_slice() {
-                [] => say("It waits for nothing: the next look goes on."),
-                [on] => say(&format!("It waits for {}.", waiting(on, now))),
+                [] => say(&mut text, "It waits for nothing: the next look goes on."),
+                [on] => say(&mut text, &format!("It waits for {}.", waiting(on, now))),
                 several => {
-                    say("It waits for:");
+                    say(&mut text, "It waits for:");
                     for on in several {
-                        say(&beside("  - ", 4, &waiting(on, now)).replace("\n    ", " "));
+                        item(&mut text, &waiting(on, now));
                     }
                 }
             }
             let (deadline, then) = what_then(running);
-            say(&format!("At {} ({}) at the latest: {then}.", instant(deadline), until(deadline, now)));
+            say(&mut text, &format!("At {} ({}) at the latest: {then}.", instant(deadline), until(deadline, now)));
             if let Some(trouble) = &running.trouble {
                 let again = if trouble.refused { "AWS will say no again" } else { "it is tried again" };
                 let (effect, times, reason) = (&trouble.effect, trouble.times, &trouble.reason);
-                say(&format!("{effect} did not work {times} times in a row, {again}: {reason}"));
+                say(&mut text, &format!("{effect} did not work {times} times in a row, {again}: {reason}"));
             }
-            say(&way_back(state, running));
+            say(&mut text, &way_back(state, running));
             for words in what_to_do(state, running) {
-                say(&words);
+                say(&mut text, &words);
             }
             if let Some(by_tag) = running.superseded_by.as_ref().filter(|_| running.halted.is_some()) {
-                say(&format!("{by_tag} takes its place: it turns back once the rule is as it was."));
+                say(&mut text, &format!("{by_tag} takes its place: it turns back once the rule is as it was."));
             }
         }
         None if state.unsettled => {
             say(
+                &mut text,
                 "The last deployment could not finish, and both sides may carry traffic. Nothing can start until a rollback \
                  has put all of it back, or until the rules are put in order by hand.",
             );
         }
         None if state.frozen.is_some() => {}
-        None if state.queued.is_empty() && commands.is_empty() => say("Nothing is asked for, so it waits for nothing."),
+        None if state.queued.is_empty() && commands.is_empty() => {
+            say(&mut text, "Nothing is asked for, so it waits for nothing.")
+        }
         None => {}
     }
     if let Some(frozen) = &state.frozen {
         let (number, reason, since) = (frozen.deployment, &frozen.reason, ago(frozen.since, now));
-        say(&format!(
-            "The target is frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {} \
+        say(
+            &mut text,
+            &format!(
+                "The target is frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {} \
              --reason …`.",
-            state.target
-        ));
+                state.target
+            ),
+        );
     }
     if let Some(hold) = &state.promotion_hold {
         let (reason, since) = (&hold.reason, ago(hold.since, now));
-        say(&format!(
-            "Nothing is promoted here by itself ({since}): {reason}. That ends when somebody promotes or deploys a release \
+        say(
+            &mut text,
+            &format!(
+                "Nothing is promoted here by itself ({since}): {reason}. That ends when somebody promotes or deploys a release \
              that is not older: `switchback promote {}`.",
-            state.target
-        ));
+                state.target
+            ),
+        );
     }
     for on in brakes {
-        say(&format!("A brake is on: {}. Rollbacks are not held.", brake(on, now)));
+        say(&mut text, &format!("A brake is on: {}. Rollbacks are not held.", brake(on, now)));
     }
     if let Some((weights, seen)) = weights(state) {
         let seen = if seen { "seen live" } else { "written, not seen live yet" };
-        say(&format!("Traffic: {}, {seen}.", split(weights)));
+        say(&mut text, &format!("Traffic: {}, {seen}.", split(weights)));
     }
     let mut before = "this deployment".to_owned();
     for queued in &state.queued {
         let (tag, asked) = (&queued.release.tag, ago(queued.at, now));
-        say(&format!("{tag} was asked for {asked}, and starts when {before} has ended."));
+        say(&mut text, &format!("{tag} was asked for {asked}, and starts when {before} has ended."));
         before = format!("the one of {tag}");
     }
     if !commands.is_empty() {
         let oldest = commands.iter().map(|command| command.at).min().unwrap_or(now);
-        say(&format!(
-            "{} not taken in yet, the oldest was asked {}: the next look takes it in.",
-            if commands.len() == 1 { "A command is".to_owned() } else { format!("{} commands are", commands.len()) },
-            ago(oldest, now)
-        ));
+        say(
+            &mut text,
+            &format!(
+                "{} not taken in yet, the oldest was asked {}: the next look takes it in.",
+                if commands.len() == 1 {
+                    "A command is".to_owned()
+                } else {
+                    format!("{} commands are", commands.len())
+                },
+                ago(oldest, now)
+            ),
+        );
     }
     if let Some(again) = state.explanation.look_again_at.filter(|_| state.running.is_some()) {
-        say(&format!("The next look is {} at the latest, and every event brings one sooner.", until(again, now)));
+        say(
+            &mut text,
+            &format!("The next look is {} at the latest, and every event brings one sooner.", until(again, now)),
+        );
     }
     if !last.is_empty() {
         text.push_str(&format!("\n{}\n{}", paint.strong("What happened last"), entries(last, paint)));
     }
     text
+}
+
+/// One of several.
+fn item(text: &mut String, words: &str) {
+    text.push_str(&format!("{}\n", beside("  - ", 4, words)));
 }
 
 /// The instant at which the present wait ends whatever is seen, and what happens then.
@@ -116,6 +141,9 @@ fn what_then(running: &Deployment) -> (Timestamp, String) {
         return (frozen.deadline, then.to_owned());
     }
     let back = || match &running.sides {
+        Some(_) if running.traffic_moved && is_forward_only(running) => {
+            "it freezes as it is, and a person decides".to_owned()
+        }
         Some(sides) if running.traffic_moved => format!("traffic goes back to {}, verdict rolled back", sides.stable),
         _ => "it is taken back before any traffic moved, verdict failed".to_owned(),
     };
@@ -157,6 +185,9 @@ fn way_back(state: &TargetState, running: &Deployment) -> String {
         None if retiring => "The way back is closed: the old side is going down. After the end, a rollback brings the \
                              release before."
             .to_owned(),
+        None if matches!(running.stage, Stage::Gated { .. }) => {
+            "There is nothing to go back from: nothing of it has begun.".to_owned()
+        }
         None => "There is no way back yet: nothing was touched.".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::journal::{told, verdict_words};
 use crate::layout::{beside, table};
 use crate::paint::Paint;
-use crate::people::who;
+use crate::people::{who, with_short_names};
 use crate::when::{ago, clock, instant, lasts};
 use jiff::Timestamp;
 use rollout::target::DeploymentRecord;
@@ -26,7 +26,11 @@ pub fn deployments(records: &[DeploymentRecord], now: Timestamp) -> String {
                 ago(record.started_at, now),
                 lasts(Seconds::between(record.started_at, took)),
                 who(&record.actor.to_string()),
-                if record.hotfix { format!("hotfix; {}", record.reason) } else { record.reason.clone() },
+                with_short_names(&if record.hotfix {
+                    format!("hotfix; {}", record.reason)
+                } else {
+                    record.reason.clone()
+                }),
             ]
         })
         .collect();

@@ -1,7 +1,7 @@
 //! The journal in words: one sentence a fact.
 
 use crate::evidence::evidence;
-use crate::people::{names, who};
+use crate::people::{names, who, with_short_names};
 use crate::when::instant;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::Weights;
@@ -26,6 +26,11 @@ pub enum Tone {
 /// A fact of the journal as a person reads it, and how it is meant.
 #[must_use]
 pub fn sentence(fact: &Fact) -> (Tone, String) {
+    let (tone, text) = whole_sentence(fact);
+    (tone, with_short_names(&text))
+}
+
+fn whole_sentence(fact: &Fact) -> (Tone, String) {
     match fact {
         Fact::Started { digest, tag, reason, despite_alarms, .. } => {
             let mut text = format!("Deployment of {} began", release(tag, digest));
@@ -141,8 +146,13 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
             (Tone::Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
         }
         Fact::Frozen { cause, evidence: seen } => {
-            let mut text = format!("Frozen, a person has to decide: {}", cause.sentence());
-            let seen = evidence(seen);
+            let cause_words = cause.sentence();
+            let mut text = format!("Frozen, a person has to decide: {}", cause_words.trim_end_matches('.'));
+            let mut seen = evidence(seen);
+            if let Cause::Alarm { name, .. } = cause {
+                // It has been said.
+                seen.retain(|line| !line.starts_with(&format!("alarm {name} fires")));
+            }
             if !seen.is_empty() {
                 text = format!("{text}. Seen then: {}", seen.join("; "));
             }
@@ -158,13 +168,15 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
 pub fn told(entry: &JournalEntry) -> (Tone, String) {
     let (tone, text) = sentence(&entry.fact);
     let somebodys = matches!(entry.actor, Actor::Person { .. } | Actor::Workflow { .. });
+    if let Fact::CommandRefused { command, reason } = &entry.fact
+        && somebodys
+    {
+        let by = who(&entry.actor.to_string());
+        return (tone, with_short_names(&format!("Refused to let {by} {command}: {reason}")));
+    }
     let asks = matches!(
         entry.fact,
-        Fact::CommandRefused { .. }
-            | Fact::GateOverridden { .. }
-            | Fact::Hotfixed { .. }
-            | Fact::PromotionResumed
-            | Fact::Unfrozen { .. }
+        Fact::GateOverridden { .. } | Fact::Hotfixed { .. } | Fact::PromotionResumed | Fact::Unfrozen { .. }
     );
     if somebodys && asks { (tone, format!("{text} (by {})", who(&entry.actor.to_string()))) } else { (tone, text) }
 }
@@ -241,4 +253,76 @@ fn count(number: u32, what: &str) -> String {
 
 fn last_part(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::{Name, PlanId, TargetId, Timestamp};
+
+    fn said(actor: Actor, fact: Fact) -> (Tone, String) {
+        told(&JournalEntry {
+            target: TargetId::parse("shop/api/prod").expect("a target"),
+            sequence: 1,
+            deployment: Some(12),
+            at: Timestamp::UNIX_EPOCH,
+            actor,
+            fact,
+        })
+    }
+
+    fn alice() -> Actor {
+        Actor::Person { name: "arn:aws:sts::111122223333:assumed-role/deployer/alice".to_owned() }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    #[test]
+    fn people_and_gates_are_told_of() {
+        let at = Timestamp::from_second(1_795_316_400).expect("a time");
+        let (digest, tag) = ("sha256:0".to_owned(), "v2".to_owned());
+        let plan = PlanId("0123456789abcdef".to_owned());
+        let reason = || "the sale".to_owned();
+        let facts = [
+            Fact::GateWaits { gate: Gate::Soak, reason: "verified for less than 5m".to_owned(), until: Some(at) },
+            Fact::GateOverridden { gate: Gate::Freeze, reason: reason() },
+            Fact::Hotfixed { skips: vec![Gate::Soak, Gate::Window], reason: reason() },
+            Fact::ApprovalRequested {
+                plan: plan.clone(),
+                digest: digest.clone(),
+                tag: tag.clone(),
+                required: 2,
+                approvers: vec![name("ada"), name("bob"), name("carol")],
+                expires_at: at,
+            },
+            Fact::Approved { person: name("bob"), plan: plan.clone(), approvals: 1, required: 2, reason: String::new() },
+            Fact::PlanChanged { plan, policy_version: 4, voided: 2 },
+            Fact::Withdrawn { digest: digest.clone(), tag: tag.clone(), reason: format!("aborted by {}: no", alice()) },
+            Fact::PromotionSkipped { digest, tag, reason: "automatic promotion is held".to_owned() },
+            Fact::CommandRefused { command: "approve".to_owned(), reason: "the time for it (4h) is over".to_owned() },
+        ];
+        let told: Vec<String> = facts.into_iter().map(|fact| said(alice(), fact).1).collect();
+        assert_eq!(
+            told,
+            [
+                "Waits at the gate soak: verified for less than 5m (opens by itself at 2026-11-22 03:00:00 UTC)",
+                "The gate freeze was opened by hand: the sale (by alice)",
+                "Hotfix, past soak and window: the sale (by alice)",
+                "Approval of v2 is asked for: 2 of ada, bob and carol, until 2026-11-22 03:00:00 UTC (plan 0123456789abcdef)",
+                "bob said yes (1 of 2)",
+                "The plan has changed with policy version 4 (plan 0123456789abcdef); the 2 approvals that were there are void",
+                "v2 does not count as verified here any more: aborted by alice: no",
+                "v2 was not promoted: automatic promotion is held",
+                "Refused to let alice approve: the time for it (4h) is over",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_switchback_does_by_itself_is_nobodys_doing() {
+        let refused = Fact::CommandRefused { command: "deploy".to_owned(), reason: "no policy".to_owned() };
+        assert_eq!(said(Actor::Switchback, refused), (Tone::Warning, "Refused to deploy: no policy".to_owned()));
+    }
 }

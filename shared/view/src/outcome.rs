@@ -3,7 +3,7 @@
 use crate::journal::{Tone, verdict_words};
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
-use crate::people::who;
+use crate::people::{who, with_short_names};
 use crate::waiting::waiting;
 use crate::when::lasts;
 use jiff::Timestamp;
@@ -88,7 +88,7 @@ pub fn ended(record: &DeploymentRecord, paint: Paint) -> String {
         .map_or_else(String::new, |ended| format!(" after {}", lasts(Seconds::between(record.started_at, ended))));
     let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
     let (number, tag, target) = (record.number, &record.release.tag, &record.target);
-    let text = format!("Deployment #{number} of {tag} to {target} {verdict}{took}{reason}");
+    let text = with_short_names(&format!("Deployment #{number} of {tag} to {target} {verdict}{took}{reason}"));
     format!("{}\n", paint.tone(tone, &wrap(&text, WIDTH, 0)))
 }
 

@@ -4,7 +4,7 @@
 
 use crate::brake::scope;
 use crate::journal::{Tone, capitalised, sentence, stage_words, verdict_words};
-use crate::people::who;
+use crate::people::{who, with_short_names};
 use crate::waiting::waiting;
 use crate::when::{ago, left};
 use jiff::Timestamp;
@@ -236,7 +236,7 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
     let waits = state.explanation.waiting_on.iter().filter_map(|on| match on {
         WaitingOn::Gate { gate, reason, until, .. } => {
             let opens = until.map_or_else(String::new, |until| format!(" · opens in {}", left(until, now)));
-            let (gate, text) = (gate.name(), format!("{reason}{opens}"));
+            let (gate, text) = (gate.name(), with_short_names(&format!("{reason}{opens}")));
             Some(GateLine { gate, state: GateLineState::Waits, text, people: nobody() })
         }
         WaitingOn::Approval { plan, approved, required, may, expires_at } => {
@@ -282,7 +282,7 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
     });
     let decide = state.running.as_ref().and_then(|running| running.frozen.as_ref()).map(|frozen| {
         let (why, since) = (frozen.cause.sentence(), ago(frozen.since, now));
-        let text = format!("{why} · {since}; it lets go in {}", left(frozen.deadline, now));
+        let text = format!("{} · {since}; it lets go in {}", why.trim_end_matches('.'), left(frozen.deadline, now));
         HoldLine { title: "A person has to decide", text, tone: Tone::Bad }
     });
     let frozen = state.frozen.as_ref().map(|frozen| {
@@ -294,7 +294,8 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
         let text = format!("{} · by {} {}", hold.reason, who(&hold.actor.to_string()), ago(hold.since, now));
         HoldLine { title: "Nothing is promoted by itself", text, tone: Tone::Warning }
     });
-    decide.into_iter().chain(frozen).chain(on).chain(held).collect()
+    let all = decide.into_iter().chain(frozen).chain(on).chain(held);
+    all.map(|line| HoldLine { text: with_short_names(&line.text), ..line }).collect()
 }
 
 /// What is waited for, in words, but for gates: they have lines of their own.

@@ -10,6 +10,21 @@ pub fn who(actor: &str) -> String {
     cut(short, 24)
 }
 
+/// The same within a sentence: who assumed a role, or an IAM user, by their name instead of the whole ARN.
+#[must_use]
+pub fn with_short_names(text: &str) -> String {
+    let short = |word: &str| -> Option<String> {
+        let start = word.find("arn:aws")?;
+        let (before, arn) = word.split_at(start);
+        let fields: Vec<&str> = arn.splitn(6, ':').collect();
+        let [_, _, "sts" | "iam", _, _, resource] = fields.as_slice() else { return None };
+        let (kind, path) = resource.split_once('/')?;
+        let name = path.rsplit('/').next().filter(|_| matches!(kind, "assumed-role" | "user"))?;
+        Some(format!("{before}{name}"))
+    };
+    text.split(' ').map(|word| short(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
+}
+
 /// `ada`, `ada and bob`, `ada, bob and carol`; `nobody` where there is none.
 #[must_use]
 pub fn names<T: Display>(names: &[T]) -> String {
@@ -33,6 +48,16 @@ mod tests {
         assert_eq!(names(&["ada"]), "ada");
         assert_eq!(names(&["ada", "bob"]), "ada and bob");
         assert_eq!(names(&["ada", "bob", "carol"]), "ada, bob and carol");
+    }
+
+    #[test]
+    fn callers_are_named_shortly_in_a_sentence_and_things_are_not() {
+        let alice = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
+        assert_eq!(with_short_names(&format!("aborted by {alice}: wrong day")), "aborted by alice: wrong day");
+        assert_eq!(with_short_names("by (arn:aws:iam::111122223333:user/ops/bob)."), "by (bob).");
+        for thing in ["arn:aws:iam::111122223333:role/x", "arn:aws:sns:eu-central-1:111122223333:a/b", "arn:aws", ""] {
+            assert_eq!(with_short_names(thing), thing);
+        }
     }
 
     #[test]

@@ -56,7 +56,13 @@ pub fn flaw(file: &str, text: &str, flaw: Flaw<'_>, paint: Paint) -> String {
 pub fn differences(differences: &[Difference<'_>], paint: Paint) -> String {
     let mut text = String::new();
     let mut group = None;
-    for difference in differences {
+    // What is the whole application's first; the rest as it comes, which is target by target.
+    let mut targets: Vec<&str> = vec![""];
+    targets.extend(differences.iter().map(|difference| difference.target).filter(|target| !target.is_empty()));
+    let mut seen = std::collections::BTreeSet::new();
+    targets.retain(|target| seen.insert(*target));
+    let grouped = targets.iter().flat_map(|target| differences.iter().filter(move |other| other.target == *target));
+    for difference in grouped {
         if group != Some(difference.target) {
             group = Some(difference.target);
             let heading = if difference.target.is_empty() { "services and environments" } else { difference.target };

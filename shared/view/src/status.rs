@@ -4,7 +4,7 @@ use crate::brake::brake;
 use crate::journal::stage_words;
 use crate::layout::{beside, table};
 use crate::paint::Paint;
-use crate::people::{names, who};
+use crate::people::{names, who, with_short_names};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ fn trigger_words(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Push => "every new release starts",
         Trigger::Manual => "started by hand",
-        Trigger::Promotion => "what is verified before it starts",
+        Trigger::Promotion => "promoted by itself",
     }
 }
 
@@ -94,7 +94,7 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
     let mut line = |name: &str, words: &str| {
         let head = format!("  {} ", paint.faint(&format!("{name:<10}")));
-        text.push_str(&format!("{}\n", beside(&head, 13, words)));
+        text.push_str(&format!("{}\n", beside(&head, 13, &with_short_names(words))));
     };
     match (weights(state), &state.running) {
         (Some((weights, true)), _) => line("traffic", &bar(weights, paint)),
@@ -294,7 +294,7 @@ pub fn stage(running: &Deployment) -> String {
             };
             format!("{words}, step {} of {} ({share} %), {phase}", step + 1, steps.len())
         }
-        Stage::RollingBack { cause, .. } => format!("{words}: {}", cause.sentence()),
+        Stage::RollingBack { cause, .. } => format!("{words}: {}", with_short_names(&cause.sentence())),
         Stage::LettingGo { reason, .. } => format!("{words}: {reason}"),
         _ => words,
     }

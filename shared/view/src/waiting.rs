@@ -1,7 +1,7 @@
 //! What a target waits for, in words: each goes on from "waiting for".
 
 use crate::journal::split;
-use crate::people::names;
+use crate::people::{names, with_short_names};
 use crate::when::left;
 use jiff::Timestamp;
 use rollout::target::WaitingOn;
@@ -9,6 +9,10 @@ use rollout::target::WaitingOn;
 /// One thing that is waited for, with the time left at `now`.
 #[must_use]
 pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
+    with_short_names(&whole(on, now))
+}
+
+fn whole(on: &WaitingOn, now: Timestamp) -> String {
     match on {
         WaitingOn::Gate { gate, reason, until, deadline } => match until {
             Some(until) => format!("the gate {gate}: {reason} (opens in {})", left(*until, now)),
@@ -20,6 +24,7 @@ pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
             format!("approval, {has} of {required}: {said}{} may ({left} left)", names(may))
         }
         WaitingOn::Frozen { reason, deadline } => {
+            let reason = reason.trim_end_matches('.');
             format!("a person to decide: {reason} (lets go of everything in {})", left(*deadline, now))
         }
         WaitingOn::Preflight { reason, deadline } => {

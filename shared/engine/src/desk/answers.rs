@@ -42,7 +42,8 @@ pub struct PlanRequest {
     pub text: Option<String>,
     /// The target of a deployment to be looked at.
     pub target: Option<TargetId>,
-    /// Its release, as [`DeployRequest::release`]; none: the latest.
+    /// Its release, as [`DeployRequest::release`]; none: as with [`PromoteRequest::release`] where something can be promoted
+    /// there, else the latest.
     pub release: Option<String>,
 }
 

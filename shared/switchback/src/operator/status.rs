@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::follow::Changes;
 use super::output::{Output, warn};
 use super::{pause, target_path};
-use engine::operate::{TargetStatus, TargetSummary, TargetsAnswer};
+use engine::operate::{Held, TargetStatus, TargetSummary, TargetsAnswer};
 use rollout::{Name, TargetId};
 use std::time::{Duration, Instant};
 use view::status::{Known, Row};
@@ -70,7 +70,16 @@ fn row(summary: &TargetSummary) -> Row {
             .map(|running| (running.number, running.tag.clone(), running.stage.clone(), running.since)),
         queued: summary.queued.clone(),
         trigger: summary.trigger,
-        held: Vec::new(),
+        held: summary.held.iter().map(|held| held_words(*held).to_owned()).collect(),
+    }
+}
+
+fn held_words(held: Held) -> &'static str {
+    match held {
+        Held::LineStopped => "line stopped",
+        Held::Freeze => "frozen",
+        Held::Undecided => "needs a decision",
+        Held::Promotion => "promotion held",
     }
 }
 

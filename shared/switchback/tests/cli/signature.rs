@@ -19,11 +19,7 @@ pub(crate) const CALLERS: [Caller; 4] = [
         access_key: "AKIAIOSFODNN7EXAMPLE",
         secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     },
-    Caller {
-        name: "bob",
-        access_key: "AKIAI44QH8DHBEXAMPLE",
-        secret_key: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
-    },
+    Caller { name: "bob", access_key: "AKIAI44QH8DHBEXAMPLE", secret_key: "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY" },
     Caller {
         name: "carol",
         access_key: "AKIAJ55QH8DHBEXAMPLE",
