@@ -336,7 +336,7 @@ async fn brakes_and_their_log_never_go_by_themselves(stage: &Stage) {
     assert_eq!(stage.item("BRAKES", "ON#environment#braked/prod").await, None);
 }
 
-/// Items as versions before this one have written them, character by character.
+/// Items as versions before this one have written them.
 async fn what_older_versions_wrote_is_read(stage: &Stage) {
     for (format, stored) in [
         (1, include_str!("../src/ledger_contract/stored/state.format-1.json")),
@@ -372,7 +372,9 @@ async fn what_older_versions_wrote_is_read(stage: &Stage) {
     let stored = include_str!("../src/ledger_contract/stored/policy.before-promotion.json");
     let text = |value: &str| AttributeValue::S(value.to_owned());
     let version = AttributeValue::N("1".into());
-    stage.put(&[("pk", text("POLICY#shop")), ("sk", text("CURRENT")), ("applied", text(stored)), ("version", version)]).await;
+    stage
+        .put(&[("pk", text("POLICY#shop")), ("sk", text("CURRENT")), ("applied", text(stored)), ("version", version)])
+        .await;
     let applied = stage.ledger.policy(&Name::new("shop").expect("a name")).await.expect("an answer").expect("a policy");
     let dev = applied.policy.applied(&target("shop/api/dev"), applied.version).expect("a target");
     assert_eq!(dev.entry, Entry::default(), "nothing keeps a deployment waiting");
