@@ -165,7 +165,7 @@ pub(crate) fn caller(text: &str) -> Result<(), String> {
         _ => false,
     };
     let account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    if somebody && account && partition.starts_with("aws") && text.len() <= 512 { Ok(()) } else { Err(wrong()) }
+    if somebody && account && partition.starts_with("aws") && text.len() <= 256 { Ok(()) } else { Err(wrong()) }
 }
 
 /// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).

@@ -12,8 +12,9 @@ use rollout::policy::Trigger;
 use rollout::{Name, Seconds};
 use std::collections::BTreeSet;
 
-/// How many environments may come before one, and how many names an approval may have.
+/// How many environments may come before one.
 const MOST_BEFORE: usize = 20;
+/// How many names an approval may have, and how many people these may mean: every target's state has them all.
 const MOST_APPROVERS: usize = 50;
 /// More than this nobody gathers.
 const MOST_APPROVALS: u8 = 20;
@@ -164,6 +165,10 @@ fn approval(at: At<'_>, path: &str, people: &People, found: &mut Found) -> Optio
     };
     let from: Vec<Name> = from?.into_iter().map(Named::into_name).collect();
     if let Some(approvers) = people.resolved(from.iter()) {
+        if approvers.len() > MOST_APPROVERS {
+            let message = format!("there are {} people in `from`, at most {MOST_APPROVERS} are asked", approvers.len());
+            found.add(at.mark, path, message);
+        }
         for (name, person) in &approvers {
             people.check_door(name, person, found);
         }

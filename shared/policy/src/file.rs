@@ -83,7 +83,7 @@ pub struct Person {
     pub slack: Option<SlackMember>,
     /// ARNs of IAM users or of sessions of a role, as `aws sts get-caller-identity` shows them. Whoever may assume the role may
     /// choose the session's name, unless its trust policy fixes `sts:RoleSessionName`; IAM Identity Center fixes it.
-    #[schemars(length(max = 10))]
+    #[schemars(length(max = 5))]
     pub iam: Option<Vec<CallerArn>>,
     /// GitHub's number of their account: deployments that their workflows ask for, they do not approve themselves.
     pub github: Option<DigitsText>,
@@ -102,16 +102,16 @@ pub struct Grant {
     /// GitHub's number of its owner, as `gh api repos/OWNER/NAME --jq .owner.id` shows it.
     pub repository_owner_id: DigitsText,
     /// Branches and tags that it must run on; `*` ends at a slash, `**` does not. Default: any.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 20))]
     pub refs: Option<Vec<RefPattern>>,
     /// The GitHub environment that the job must have, with the protection that it has there. Default: any, or none.
     #[schemars(length(min = 1, max = 255))]
     pub environment: Option<String>,
     /// The workflows that it must be, by their paths in the repository. Default: any.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 20))]
     pub workflows: Option<Vec<WorkflowPattern>>,
     /// What must have set it off. Default: push, workflow_dispatch, schedule, release, repository_dispatch or deployment.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 20))]
     pub events: Option<Vec<EventName>>,
     /// What it may do. Default: promote.
     #[schemars(length(min = 1, max = 3))]
@@ -276,7 +276,7 @@ pub struct Approval {
     /// How many different people. Whoever asked for the deployment is not among them. Default: 1.
     #[schemars(range(min = 1, max = 20))]
     pub required: Option<u8>,
-    /// The people and groups that are asked. At least one.
+    /// The people and groups that are asked. At least one; together at most 50 people.
     #[schemars(length(min = 1, max = 50))]
     pub from: Vec<NameText>,
     /// How long they have. Default: 1d, at least 5s.

@@ -9,8 +9,10 @@ use rollout::entry::{Deed, Grant};
 use std::collections::BTreeSet;
 
 const MOST_GRANTS: usize = 50;
-/// How many patterns, events or names one key of a grant may have.
-const MOST_OF_ONE: usize = 50;
+/// How many patterns or events one key of a grant may have: each is compiled whenever a workflow asks.
+const MOST_PATTERNS: usize = 20;
+/// How many names.
+const MOST_NAMES: usize = 50;
 
 pub(crate) const GRANT: Shape = Shape {
     name: "Grant",
@@ -82,7 +84,7 @@ fn texts(
     found: &mut Found,
 ) -> Option<Vec<String>> {
     let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let nodes = walk::list(at, &path, key, MOST_OF_ONE, found)?;
+    let nodes = walk::list(at, &path, key, MOST_PATTERNS, found)?;
     if nodes.is_empty() {
         found.add(at.mark, &path, format!("the list is empty: name {key}, or take the key away"));
         return None;
@@ -170,7 +172,7 @@ fn may(at: At<'_>, path: &str, found: &mut Found) -> Option<BTreeSet<Deed>> {
 
 fn names(fields: &Fields<'_>, key: &str, kind: Kind<'_>, otherwise: &str, found: &mut Found) -> Option<Vec<Name>> {
     let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let names = known_names(at, &path, kind, MOST_OF_ONE, otherwise, found)?;
+    let names = known_names(at, &path, kind, MOST_NAMES, otherwise, found)?;
     Some(names.into_iter().map(Named::into_name).collect())
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_PEOPLE: usize = 200;
 const MOST_GROUPS: usize = 50;
 /// How many ARNs one person may have.
-const MOST_ARNS: usize = 10;
+const MOST_ARNS: usize = 5;
 
 pub(crate) const PERSON: Shape = Shape { name: "Person", keys: &["slack", "iam", "github", "mail"], required: &[] };
 

@@ -72,7 +72,7 @@ text_type!(
     CallerArn,
     json_schema!({
         "type": "string",
-        "maxLength": 512,
+        "maxLength": 256,
         "pattern": "^arn:aws[a-z-]*:(iam::[0-9]{12}:(root|user/.+)|sts::[0-9]{12}:(assumed-role/[^/]+/[^/]+|federated-user/.+))$"
     })
 );

@@ -265,6 +265,12 @@ fn approvals_are_asked_of_people_who_can_give_them() {
         "approval.from[0]: there is no person or group `dave`: `people` and `groups` have no such name",
     );
     one("approval: {from: []}", "approval.from: the list is empty: name people or groups, or take `approval` away");
+    let many: String = (0..51).map(|n| format!("p{n}: {{slack: U{n:08}}}, ")).collect();
+    let names: Vec<String> = (0..51).map(|n| format!("p{n}")).collect();
+    let text = prod("approval: {from: [all]}")
+        .replace("people: {", &format!("people: {{{many}"))
+        .replace("groups: {", &format!("groups: {{all: [{}], ", names.join(", ")));
+    assert_eq!(told_of(&text), ["environments.prod.approval: there are 51 people in `from`, at most 50 are asked"]);
     one("approval: {required: 1}", "approval: `from` is missing: add it");
     one("approval: {from: [ada], default: yes}", "approval.default: expected one of `reject`, `approve`, found `yes`");
     one("approval: {from: [ada], expires: 1s}", "approval.expires: 1s is too short: write `5s` or more");

@@ -141,10 +141,10 @@ fn there_are_limits() {
     let groups: String = (0..51).map(|n| format!("  g{n}: [ada]\n")).collect();
     let ada = "people: {ada: {slack: U012AB3CD}}\n";
     assert_eq!(told(&format!("{ada}groups:\n{groups}")), ["groups: there are 51 groups by name: expected 1 to 50"]);
-    let arns: String = (0..11).map(|n| format!("'arn:aws:iam::111122223333:user/u{n}',")).collect();
+    let arns: String = (0..6).map(|n| format!("'arn:aws:iam::111122223333:user/u{n}',")).collect();
     assert_eq!(
         told(&format!("people: {{ada: {{iam: [{arns}]}}}}")),
-        ["people.ada.iam: there are 11 ARNs, at most 10 are allowed"]
+        ["people.ada.iam: there are 6 ARNs, at most 5 are allowed"]
     );
     let grant = "{repository_id: 1, repository_owner_id: 2, environments: [dev]}";
     let grants = vec![grant; 51].join(", ");
