@@ -166,6 +166,43 @@ fn a_gate_is_opened_by_hand_with_a_reason() {
 }
 
 #[test]
+fn a_plan_says_what_the_gates_would_say() {
+    let mut stand = Stand::ladder();
+    stand.release(1);
+    let plan = |stand: &mut Stand| {
+        let (status, answer) = stand.ask("POST", "/v1/plan", json!({"target": "shop/api/prod"}));
+        assert_eq!(status, 200, "{answer:#}");
+        answer["deployment"].clone()
+    };
+    let refused = plan(&mut stand);
+    assert_eq!(refused["outlook"], "refused", "{refused:#}");
+    assert!(refused["blockers"][0].as_str().is_some_and(|why| why.contains("not verified in staging")), "{refused:#}");
+
+    stand.staged("api", 1);
+    stand.release(2);
+    let gated = plan(&mut stand);
+    assert_eq!(gated["release"]["tag"], "v1", "what would be promoted, not what was pushed last");
+    assert_eq!(gated["outlook"], "gated", "{gated:#}");
+    let blockers: Vec<&str> = gated["blockers"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert!(blockers.iter().any(|why| why.starts_with("soak: ")), "{blockers:?}");
+    assert_eq!(stand.stage("api", "prod"), None, "nothing was asked for");
+}
+
+#[test]
+fn the_list_of_targets_says_what_holds_them() {
+    let mut stand = Stand::new();
+    let held = |stand: &mut Stand| {
+        let (status, answer) = stand.ask("GET", "/v1/targets", Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        answer["targets"][0]["held"].clone()
+    };
+    assert_eq!(held(&mut stand), json!([]));
+    stand.done(ALICE, "/v1/freeze", json!({"application": "shop", "reason": "the fair"}));
+    stand.done(ALICE, "/v1/stop-the-line", json!({"reason": "stop"}));
+    assert_eq!(held(&mut stand), json!(["line_stopped", "freeze"]));
+}
+
+#[test]
 fn a_forward_only_release_in_trouble_freezes_and_goes_on_when_somebody_says_so() {
     let mut stand = Stand::new();
     let resume = path("api", "prod", "/resume");

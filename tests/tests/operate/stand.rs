@@ -7,7 +7,7 @@ use rollout::{Fact, JournalEntry, TargetId};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation, Started};
 use simulation::world::Settings;
-use simulation::world::scene::{Scene, build_application};
+use simulation::world::scene::{BuiltApplication, Scene, build_application};
 use std::task::{Context, Poll};
 
 /// Who asks where it does not matter who.
@@ -44,6 +44,14 @@ impl Stand {
 
     /// The same with a policy that is changed.
     pub(crate) fn ladder_with(change: impl FnOnce(&mut Value)) -> Self {
+        let mut stand = Self::ladder_of(|_| Faults::default(), change);
+        let policy = serde_json::from_str(&stand.text).expect("JSON");
+        stand.applied(&policy);
+        stand
+    }
+
+    /// The same, its policy applied by the back door, where calls go wrong.
+    pub(crate) fn ladder_of(faults: impl FnOnce(&BuiltApplication) -> Faults, change: impl FnOnce(&mut Value)) -> Self {
         let scenes = [("api", "prod"), ("api", "staging"), ("web", "staging"), ("web", "prod")];
         let scenes = scenes.map(|(service, environment)| Scene::new("shop", service, environment));
         let built = build_application(&scenes, Settings::default());
@@ -59,10 +67,11 @@ impl Stand {
         prod["approval"] = json!({"required": 2, "from": ["on-call", "carol"], "expires": "4h"});
         prod["hotfix"] = json!({"skips": ["soak", "approval"]});
         change(&mut policy);
-        let simulation = Simulation::of_application(built, Faults::default());
-        let mut stand = Self { simulation, text: policy.to_string() };
-        stand.applied(&policy);
-        stand
+        let faults = faults(&built);
+        let simulation = Simulation::of_application(built, faults);
+        let text = policy.to_string();
+        simulation.apply_policy(&policy::parse(&text).expect("it is sound"), &text);
+        Self { simulation, text }
     }
 
     /// Applies a policy through the front door; answers what that says.

@@ -1,8 +1,11 @@
 //! Release trains: several services as one set, asked for together or not at all.
 
 use crate::stand::{ADA, ALICE, BOB, Stand, path, target};
+use rollout::Seconds;
 use rollout::stage::Verdict;
 use serde_json::{Value, json};
+use simulation::virtual_time::Faults;
+use simulation::world::scene::BuiltApplication;
 
 /// A policy whose prod asks nobody and soaks nothing.
 fn open(policy: &mut Value) {
@@ -82,6 +85,53 @@ fn asking_twice_with_one_key_is_one_train() {
     assert_eq!(numbers, [json!(1), json!(1)], "they are running by now, and the same asking finds them");
     assert_eq!(stand.refusals("api", "prod"), []);
     assert_eq!(stand.simulation.at(&target("web", "prod")).state().map(|state| state.last_deployment), Some(1));
+}
+
+#[test]
+fn a_train_keeps_its_releases_when_it_is_asked_for_again() {
+    let mut stand = Stand::ladder();
+    stand.staged("api", 2);
+    stand.staged("web", 5);
+    stand.done(ALICE, "/v1/trains", train(json!({})));
+    stand.gets_to("api", "prod", "gated");
+    stand.staged("api", 3);
+    let again = stand.done(ALICE, "/v1/trains", train(json!({})));
+    let tags: Vec<_> =
+        again["commands"].as_array().expect("a list").iter().map(|command| command["release"]["tag"].clone()).collect();
+    assert_eq!(tags, [json!("v2"), json!("v5")], "not the newest by now");
+}
+
+#[test]
+fn a_ledger_that_does_not_answer_is_asked_again_and_it_is_one_train() {
+    let until = |built: &BuiltApplication| Some(Seconds(900).after(built.world.now()));
+    let faults = |built: &BuiltApplication| Faults {
+        seed: 11,
+        unavailable: 0.3,
+        lost_answer: 0.2,
+        until: until(built),
+        ..Faults::default()
+    };
+    let mut stand = Stand::ladder_of(faults, |_| {});
+    for service in ["api", "web"] {
+        let service = service.parse().expect("a name");
+        let release = stand.simulation.release_of(&service, 1, stand.simulation.now());
+        stand.simulation.ledger().store().put_release(&release);
+    }
+    let releases = json!({"api": "v1", "web": "v1"});
+    let wanted = json!({"application": "shop", "environment": "staging", "releases": releases, "request": "t-1"});
+    let mut refused = 0;
+    while stand.ask("POST", "/v1/trains", wanted.clone()).0 != 200 {
+        refused += 1;
+        assert!(refused < 200, "it never got through");
+    }
+    assert!(refused > 0, "the faults did not bite");
+    for service in ["api", "web"] {
+        if stand.verdicts(service, "staging").is_empty() {
+            stand.ends(service, "staging", Verdict::Succeeded);
+        }
+        assert_eq!(stand.verdicts(service, "staging").len(), 1, "{}", stand.story(service, "staging"));
+        assert_eq!(stand.refusals(service, "staging"), [], "one key was one command");
+    }
 }
 
 #[test]

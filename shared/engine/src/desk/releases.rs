@@ -63,7 +63,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     ///
     /// # Errors
     /// [`Refusal`]: no environment comes before (`nothing_before`), nothing is verified there (`nothing_verified`), or a
-    /// ledger that did not answer.
+    /// ledger that did not answer for one of them.
     pub async fn newest_verified(
         &self,
         target: &TargetId,
@@ -71,6 +71,11 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         around: &Surroundings,
     ) -> Result<Release, Refusal> {
         let Some(after) = &applied.entry.rules.after else { return Err(nothing_before(target)) };
+        let unread = after.environments().iter().find(|environment| verified_in(target, environment, around).is_none());
+        if let Some(environment) = unread {
+            let message = format!("what {environment} has verified could not be read; ask again in a moment");
+            return Err(Refusal::new(503, "ledger_unavailable", message));
+        }
         let Some(newest) = newest(target, after, around) else {
             let message = format!(
                 "nothing can be promoted to {target} now; {}: deploy there first, and wait until the bake is over",

@@ -7,7 +7,7 @@ use crate::surroundings;
 use futures::future::join_all;
 use rollout::plan::{Outlook, rehearse};
 use rollout::promotion::Surroundings;
-use rollout::target::ReleaseRef;
+use rollout::target::{ReleaseRef, TargetState};
 use rollout::{Actor, Command, ImageDigest, Lane, Name, Overrides, Release, TargetId, Terms, Train};
 use std::collections::BTreeMap;
 
@@ -31,8 +31,9 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         };
         let applied = self.applied(&request.application).await?;
         let wanted = members(request, &applied)?;
-        let looked =
-            join_all(wanted.iter().map(|(service, wanted)| self.member(request, &applied, service, *wanted, lane)));
+        let looked = join_all(
+            wanted.iter().map(|(service, wanted)| self.member(request, &applied, service, *wanted, lane, &id)),
+        );
         let mut candidates = all_or_none(wanted.keys().copied().zip(looked.await))?;
         let digests: BTreeMap<Name, ImageDigest> = candidates
             .iter()
@@ -45,8 +46,9 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         }
         // Those go first that others depend on: what a service depends on has fewer dependencies than itself.
         candidates.sort_by_key(|(candidate, _)| candidate.applied.entry.depends_on.len());
-        let (there, missing): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|(candidate, _)| is_there(candidate) && !is_ours(candidate, &id));
+        let (there, missing): (Vec<_>, Vec<_>) = candidates
+            .into_iter()
+            .partition(|(candidate, _)| is_there(candidate) && taken_in(&candidate.state, &id).is_none());
         if missing.is_empty() {
             let message = format!(
                 "every service of this train runs its release in {} of {} already: there is nothing to do",
@@ -55,7 +57,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
             return Err(Refusal::conflict("nothing_to_deploy", message));
         }
         let judged = missing.iter().map(|(candidate, around)| {
-            let ours = is_ours(candidate, &id);
+            let ours = taken_in(&candidate.state, &id).is_some();
             let admitted = if ours { Ok(()) } else { self.would_be_taken_in(candidate, around, reason, actor) };
             (&candidate.target.service, admitted)
         });
@@ -103,6 +105,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         service: &Name,
         wanted: Option<&str>,
         lane: &Lane,
+        id: &str,
     ) -> Result<(Candidate, Surroundings), Refusal> {
         let target = TargetId::new(request.application.clone(), service.clone(), request.environment.clone());
         let of_target =
@@ -111,11 +114,13 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
             has_hotfix_lane(&target, &of_target)?;
         }
         let around = surroundings::load(self.ledger, &target, &of_target, &Terms::default()).await;
-        let release: Release = match wanted {
+        let state = self.state(&target).await?;
+        // What was asked for by this key before is what is asked for, whatever is the newest by now.
+        let known = taken_in(&state, id).and_then(|train| train.members.get(service)).map(ImageDigest::as_str);
+        let release: Release = match known.or(wanted) {
             Some(wanted) => self.release(&target.application, service, wanted).await?,
             None => self.newest_verified(&target, &of_target, &around).await?,
         };
-        let state = self.state(&target).await?;
         let terms = terms(lane.clone(), request.forward_only, &release);
         let candidate =
             Candidate { target, applied: of_target, state, release, overrides: Overrides::default(), terms };
@@ -172,13 +177,12 @@ fn all_or_none<'s, T>(results: impl Iterator<Item = (&'s Name, Result<T, Refusal
     Err(Refusal::new(status, &code, format!("nothing was asked of any service: {}", each.join("; "))))
 }
 
-/// This very train was taken in before, and its answer was lost, or it is asked for again: its commands are known.
-fn is_ours(candidate: &Candidate, id: &str) -> bool {
-    let state = &candidate.state;
+/// This very train, if the target has taken it in before: its answer was lost, or it is asked for again.
+fn taken_in<'s>(state: &'s TargetState, id: &str) -> Option<&'s Train> {
     let running = state.running.iter().filter_map(|running| running.terms.train.as_ref());
     let waiting = state.queued.iter().filter_map(|queued| queued.terms.train.as_ref());
     let stable = state.stable.iter().filter_map(|stable| stable.train.as_ref());
-    running.chain(waiting).chain(stable).any(|train| train.id == id)
+    running.chain(waiting).chain(stable).find(|train| train.id == id)
 }
 
 /// The release is what the target runs and is to run.

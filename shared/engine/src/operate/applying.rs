@@ -77,8 +77,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
             None => None,
             Some(target) => {
                 let at_hand = at_hand(target, wanted.as_ref(), applied.as_ref())?;
-                let release = request.release.as_deref().unwrap_or("latest");
-                Some(self.rehearse(target, &at_hand, release, caller).await?)
+                Some(self.rehearse(target, &at_hand, request.release.as_deref(), caller).await?)
             }
         };
         Ok(PlanAnswer { version: applied.map(|applied| applied.version), changes, deployment })
@@ -88,11 +87,23 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         &self,
         target: &TargetId,
         applied: &AppliedTarget,
-        release: &str,
+        release: Option<&str>,
         caller: &str,
     ) -> Result<Plan, Refusal> {
-        let release = self.desk().release(&target.application, &target.service, release).await?;
-        let state = self.desk().state(target).await?;
+        let desk = self.desk();
+        let around = surroundings::load(self.ledger, target, applied, &Terms::default()).await;
+        let release = match release {
+            Some(wanted) => desk.release(&target.application, &target.service, wanted).await?,
+            None => match desk.newest_verified(target, applied, &around).await {
+                Ok(release) => release,
+                // Nothing that could be promoted: what would become of the latest is the plan then.
+                Err(refusal) if refusal.status == 409 => {
+                    desk.release(&target.application, &target.service, "latest").await?
+                }
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        let state = desk.state(target).await?;
         let now = self.clock.now();
         let instruction = Instruction::Deploy {
             release: release.id.clone(),
@@ -101,7 +112,6 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
             overrides: Overrides::default(),
             terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
         };
-        let around = surroundings::load(self.ledger, target, applied, &Terms::default()).await;
         let command = Command::asked(target.clone(), instruction, person(caller), "", "plan", now);
         let release =
             ReleaseRef { id: release.id, image: release.image, tag: release.tag, pushed_at: Some(release.pushed_at) };
