@@ -378,8 +378,9 @@ async fn who_may_not_approve_is_told_so_and_the_journal_has_it_once_an_hour() {
     stand.pass().await;
     let refusals = stand.refusals();
     assert_eq!(refusals.len(), 2, "{refusals:?}");
-    assert!(refusals[0].starts_with("slack:U0MALLORY approve: "), "{refusals:?}");
-    assert!(refusals[1].starts_with("slack:U012AB3CD approve: "), "{refusals:?}");
+    for actor in ["slack:U0MALLORY", "slack:U012AB3CD"] {
+        assert!(refusals.iter().any(|line| line.starts_with(&format!("{actor} approve: "))), "{refusals:?}");
+    }
     assert_eq!(stand.votes(), Vec::<String>::new());
     stand.clock.0.fetch_add(3600, Ordering::Relaxed);
     stand.press("U0MALLORY", true, 1, &plan).await;

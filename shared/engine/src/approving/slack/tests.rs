@@ -1,0 +1,193 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Slack's published example (Slack API, "Verifying requests from Slack").
+const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+const TIMESTAMP: &str = "1531420618";
+const BODY: &str = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V\
+    &channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=\
+    &response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN\
+    &trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+const SIGNATURE: &str = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_531_420_618 + second).expect("a time")
+}
+
+#[test]
+fn slacks_published_example_is_slacks() {
+    assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(0)), Ok(()));
+}
+
+#[test]
+fn a_request_is_fresh_for_five_minutes_either_way() {
+    for near in [-300, -1, 1, 300] {
+        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(near)), Ok(()), "{near}");
+    }
+    for far in [-301, 301, 86_400, 250_000_000] {
+        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(far)), Err(NotSlack::Stale), "{far}");
+    }
+}
+
+#[test]
+fn a_time_that_is_altered_to_look_fresh_does_not_fit_the_signature() {
+    let refreshed = verify(SECRET, "1531420918", SIGNATURE, BODY.as_bytes(), at(300));
+    assert_eq!(refreshed, Err(NotSlack::Forged));
+    for other in ["", " 1531420618", "+1531420618", "-1531420618", "1531420618.0", "0x5b4", "9999999999999999999999"] {
+        let header = verify(SECRET, other, SIGNATURE, BODY.as_bytes(), at(0));
+        assert_eq!(header, Err(NotSlack::Malformed("X-Slack-Request-Timestamp")), "{other}");
+    }
+    // The same number written otherwise is another text to sign.
+    assert_eq!(verify(SECRET, "01531420618", SIGNATURE, BODY.as_bytes(), at(0)), Err(NotSlack::Forged));
+}
+
+#[test]
+fn a_changed_body_and_another_secret_do_not_fit() {
+    for position in 0..BODY.len() {
+        let mut body = BODY.as_bytes().to_vec();
+        body[position] ^= 1;
+        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, &body, at(0)), Err(NotSlack::Forged), "byte {position}");
+    }
+    for body in ["", &BODY[1..], &format!("{BODY} "), &BODY.replace("%2F", "%2f")] {
+        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, body.as_bytes(), at(0)), Err(NotSlack::Forged));
+    }
+    let other = SECRET.replace('8', "9");
+    assert_eq!(verify(&other, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(0)), Err(NotSlack::Forged));
+}
+
+#[test]
+fn every_digit_of_a_signature_counts() {
+    for position in 0..SIGNATURE.len() {
+        let mut altered = SIGNATURE.as_bytes().to_vec();
+        altered[position] = if altered[position] == b'0' { b'1' } else { b'0' };
+        let altered = String::from_utf8(altered).expect("ASCII");
+        assert!(verify(SECRET, TIMESTAMP, &altered, BODY.as_bytes(), at(0)).is_err(), "{altered}");
+    }
+    let upper = SIGNATURE.to_uppercase();
+    let rest = &SIGNATURE[3..];
+    let odd = &SIGNATURE[..SIGNATURE.len() - 1];
+    for malformed in ["", "v0=", upper.as_str(), rest, odd, &format!("{SIGNATURE}00"), &format!("v1={rest}")] {
+        let header = verify(SECRET, TIMESTAMP, malformed, BODY.as_bytes(), at(0));
+        assert_eq!(header, Err(NotSlack::Malformed("X-Slack-Signature")), "{malformed}");
+    }
+}
+
+#[test]
+fn without_a_secret_nothing_is_slacks() {
+    let sign = |secret: &str| {
+        let mut mac = keyed(secret.as_bytes());
+        mac.update(format!("v0:{TIMESTAMP}:{BODY}").as_bytes());
+        mac.finalize().into_bytes().iter().fold("v0=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+    };
+    assert_eq!(sign(SECRET), SIGNATURE);
+    for weak in ["", "short", "15 characters.."] {
+        let theirs = verify(weak, TIMESTAMP, &sign(weak), BODY.as_bytes(), at(0));
+        assert_eq!(theirs, Err(NotSlack::Forged), "{weak}");
+    }
+}
+
+fn form(payload: &Value) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish()
+}
+
+fn block_actions() -> Value {
+    json!({
+        "type": "block_actions",
+        "user": {"id": "U012AB3CD", "username": "ada", "team_id": "T1DC2JH3J"},
+        "actions": [{
+            "type": "button", "action_id": "switchback_approve", "block_id": "decide", "action_ts": "1795317300.1",
+            "value": "{\"t\":\"shop/api/prod\",\"d\":12,\"p\":\"3fa90c1e5d7b2a64\"}",
+        }],
+        "response_url": "https://hooks.slack.com/actions/T1DC2JH3J/397700885554/96rGlfmibIGlgcZRskXaIFfN",
+        "state": {"values": {"why": {"switchback_reason": {"type": "plain_text_input", "value": " looks good "}}}},
+    })
+}
+
+#[test]
+fn a_press_says_who_what_and_why() {
+    let Ok(Interaction::Pressed(press)) = read(form(&block_actions()).as_bytes()) else { panic!("a press") };
+    assert_eq!((press.user.as_str(), press.word, press.reason.as_str()), ("U012AB3CD", Word::Yes, "looks good"));
+    assert_eq!((press.on.target.to_string().as_str(), press.on.deployment), ("shop/api/prod", 12));
+    assert_eq!(press.on.plan.0, "3fa90c1e5d7b2a64");
+    assert!(press.response_url.is_some_and(|url| url.starts_with("https://hooks.slack.com/")));
+
+    let mut no = block_actions();
+    no["actions"][0]["action_id"] = json!("switchback_reject");
+    no["state"]["values"]["why"]["switchback_reason"]["value"] = Value::Null;
+    let Ok(Interaction::Pressed(press)) = read(form(&no).as_bytes()) else { panic!("a press") };
+    assert_eq!((press.word, press.reason.as_str()), (Word::No, ""));
+}
+
+#[test]
+fn what_decides_nothing_is_told_apart_from_what_cannot_be_read() {
+    let other = |change: fn(&mut Value)| {
+        let mut payload = block_actions();
+        change(&mut payload);
+        read(form(&payload).as_bytes())
+    };
+    for change in [
+        (|payload| payload["type"] = json!("view_submission")) as fn(&mut Value),
+        |payload| payload["actions"][0]["action_id"] = json!("switchback_reason"),
+        |payload| payload["actions"] = json!([]),
+    ] {
+        assert!(matches!(other(change), Ok(Interaction::Other(_))), "{:?}", other(change));
+    }
+    for change in [
+        (|payload| payload["user"] = json!(null)) as fn(&mut Value),
+        |payload| payload["user"]["id"] = json!("U1:../x"),
+        |payload| payload["user"]["id"] = json!(""),
+        |payload| payload["actions"][0]["value"] = json!("shop/api/prod"),
+        |payload| payload["actions"][0]["value"] = json!(null),
+        |payload| payload["actions"][0]["value"] = json!("{\"t\":\"shop\",\"d\":12,\"p\":\"x\"}"),
+        |payload| payload["actions"] = json!("none"),
+    ] {
+        assert!(other(change).is_err(), "{:?}", other(change));
+    }
+    for body in ["", "payload=", "payload=%7B", "token=x", "\u{0}"] {
+        assert!(read(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn an_answer_is_for_the_persons_eyes_and_leaves_the_message_alone() {
+    let refusal = Refusal::conflict("expired", "the time to answer <!channel> & all is over");
+    let reply = reply(&Err(refusal));
+    assert_eq!(reply["text"], "Not taken: the time to answer &lt;!channel&gt; &amp; all is over.");
+    assert_eq!((reply["response_type"].clone(), reply["replace_original"].clone()), (json!("ephemeral"), json!(false)));
+    let again = super::reply(&Err(Refusal::conflict(SAID_ALREADY, "ada has said yes already")));
+    assert_eq!(again["text"], "ada has said yes already");
+    let down = super::reply(&Err(Refusal::new(503, "ledger_unavailable", "table switchback-x in 111122223333")));
+    let text = down["text"].as_str().expect("text");
+    assert!(text.contains("was *not* taken") && !text.contains("111122223333"), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_passes_for_slack(
+        timestamp in "[0-9]{0,12}|.{0,20}",
+        signature in "v0=[0-9a-f]{64}|.{0,80}",
+        body in proptest::collection::vec(any::<u8>(), 0..300),
+        second in -400i64..400,
+    ) {
+        prop_assert!(verify(SECRET, &timestamp, &signature, &body, at(second)).is_err());
+        let fresh = verify(SECRET, TIMESTAMP, &signature, &body, at(0));
+        prop_assert!(fresh.is_err());
+    }
+
+    #[test]
+    fn garbage_is_read_without_harm(body in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(!matches!(read(&body), Ok(Interaction::Pressed(_))));
+    }
+
+    #[test]
+    fn a_press_is_read_or_not_whatever_its_fields_hold(user in ".{0,40}", value in ".{0,80}", reason in ".{0,900}") {
+        let mut payload = block_actions();
+        payload["user"]["id"] = json!(user);
+        payload["actions"][0]["value"] = json!(value);
+        payload["state"]["values"]["why"]["switchback_reason"]["value"] = json!(reason);
+        if let Ok(Interaction::Pressed(press)) = read(form(&payload).as_bytes()) {
+            prop_assert!(press.reason.chars().count() <= crate::desk::LONGEST_REASON);
+        }
+    }
+}
