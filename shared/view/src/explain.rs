@@ -6,7 +6,7 @@ use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
-use crate::status::{Known, headline, is_forward_only, stage, weights};
+use crate::status::{Known, headline, is_forward_only, stage, stands_still, weights};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -35,8 +35,16 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
                     }
                 }
             }
-            let (deadline, then) = what_then(running);
-            say(&mut text, &format!("At {} ({}) at the latest: {then}.", instant(deadline), until(deadline, now)));
+            if stands_still(state) {
+                say(
+                    &mut text,
+                    "Traffic stays as it is while the line is stopped, and its times stand still; alarms still switch back.",
+                );
+            } else {
+                let (deadline, then) = what_then(running);
+                let at = format!("At {} ({}) at the latest", instant(deadline), until(deadline, now));
+                say(&mut text, &format!("{at}: {then}."));
+            }
             if let Some(trouble) = &running.trouble {
                 let again = if trouble.refused { "AWS will say no again" } else { "it is tried again" };
                 let (effect, times, reason) = (&trouble.effect, trouble.times, &trouble.reason);

@@ -2,6 +2,9 @@
 //!
 //! All words are made here; the page's script only lays them out.
 
+#[cfg(test)]
+mod tests;
+
 use crate::brake::scope;
 use crate::journal::{Tone, capitalised, sentence, stage_words, verdict_words};
 use crate::people::{who, with_short_names};

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rollout::policy::{Hook, Trigger};
 use rollout::snapshot::Weights;
 use rollout::stage::{ShiftPhase, Stage};
-use rollout::target::{Deployment, Purpose, TargetState};
-use rollout::{Brake, Command, Instruction, Lane, Seconds, Slot};
+use rollout::target::{Deployment, Purpose, TargetState, WaitingOn};
+use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
 /// A target in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,11 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             line("trouble", &format!("{} did not work ({} times): {}", trouble.effect, trouble.times, trouble.reason));
         }
         let deadline = running.frozen.as_ref().map_or(running.stage.deadline(), |frozen| frozen.deadline);
-        line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
+        if stands_still(state) {
+            line("deadline", "none while the line is stopped: its times stand still");
+        } else {
+            line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
+        }
         line("started", &format!("{} by {}", ago(running.started_at, now), who(&running.actor.to_string())));
         if !running.reason.is_empty() {
             line("why", &running.reason);
@@ -179,6 +183,12 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         None => line("policy", "no applied policy names this target any more"),
     }
     text
+}
+
+/// Whether what runs widens no further, because the line is stopped.
+pub(crate) fn stands_still(state: &TargetState) -> bool {
+    let stopped = |on: &WaitingOn| matches!(on, WaitingOn::Gate { gate: Gate::StopTheLine, .. });
+    !nothing_touched(state) && state.explanation.waiting_on.iter().any(stopped)
 }
 
 /// Whether what is stable tells how the target is: nothing runs, or what runs waits and has touched nothing.

@@ -4,6 +4,7 @@ use crate::journal::split;
 use crate::people::{names, with_short_names};
 use crate::when::left;
 use jiff::Timestamp;
+use rollout::Gate;
 use rollout::target::WaitingOn;
 
 /// One thing that is waited for, with the time left at `now`.
@@ -16,6 +17,8 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
     match on {
         WaitingOn::Gate { gate, reason, until, deadline } => match until {
             Some(until) => format!("the gate {gate}: {reason} (opens in {})", left(*until, now)),
+            // What a person has stopped goes on when a person says so.
+            None if *gate == Gate::StopTheLine => format!("the gate {gate}: {reason} (until somebody lets it go on)"),
             None => format!("the gate {gate}: {reason} (gives up in {})", left(*deadline, now)),
         },
         WaitingOn::Approval { approved, required, may, expires_at, .. } => {
