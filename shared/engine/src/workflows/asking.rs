@@ -81,7 +81,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
     ) -> Result<CommandAnswer, Refusal> {
         let (desk, actor, target) = (self.desk(), caller.actor(), &member.target);
         let (release, forward_only) = (member.digest.to_string(), request.forward_only);
-        let key = Some(caller.key(request.kind, &member.digest));
+        let key = Some(caller.key(request.kind, &request.environment, [(&target.service, &member.digest)]));
         match request.kind {
             Deed::Promote => {
                 let asked = PromoteRequest { release: Some(release), reason, forward_only, request: key };
@@ -111,7 +111,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
         let asked = TrainRequest {
             application: request.application.clone(),
             environment: request.environment.clone(),
-            request: Some(caller.train_key(request.kind, &request.environment, &digests)),
+            request: Some(caller.key(request.kind, &request.environment, &digests)),
             releases: digests.into_iter().map(|(service, digest)| (service, Some(digest.to_string()))).collect(),
             reason,
             forward_only: request.forward_only,

@@ -5,7 +5,6 @@ use policy::grants::{self, Claims, Denied};
 use rollout::entry::Deed;
 use rollout::{Actor, ImageDigest, Name, Policy, Timestamp};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How old a token may be that something is asked with, in seconds. Tokens live about five minutes, and can be had anew at
@@ -147,25 +146,20 @@ impl VerifiedCaller<'_> {
         Actor::Workflow { name, actor_id: self.claims.actor_id.clone() }
     }
 
-    /// The run's key for asking this of a target: the same at each re-run of it.
+    /// The run's key for asking for these releases in an environment: the same at each re-run of it.
     #[must_use]
-    pub fn key(&self, deed: Deed, digest: &ImageDigest) -> String {
-        self.keyed(deed, digest.short())
-    }
-
-    /// The same for several services.
-    #[must_use]
-    pub fn train_key(&self, deed: Deed, environment: &Name, releases: &BTreeMap<Name, ImageDigest>) -> String {
+    pub fn key<'r>(
+        &self,
+        deed: Deed,
+        environment: &Name,
+        releases: impl IntoIterator<Item = (&'r Name, &'r ImageDigest)>,
+    ) -> String {
         let mut hash = Sha256::new();
         hash.update(environment.as_str());
         for (service, digest) in releases {
             hash.update(format!("\n{service}@{digest}"));
         }
         let digits = hash.finalize().iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        self.keyed(deed, &digits)
-    }
-
-    fn keyed(&self, deed: Deed, digits: &str) -> String {
         format!("github:{}:{}:{}:{digits}", self.repository_id, self.run_id, word(deed))
     }
 
@@ -216,6 +210,8 @@ fn cut(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::LONGEST_REQUEST;
+    use std::collections::BTreeMap;
 
     fn claims(changed: &[(&str, &str)]) -> UnverifiedClaims {
         let mut all: BTreeMap<&str, &str> = BTreeMap::from([
@@ -265,8 +261,22 @@ mod tests {
             caller.actor(),
             Actor::Workflow { name: "github:octo/shop@9001".to_owned(), actor_id: Some("1815".to_owned()) }
         );
-        let digest = ImageDigest::new(format!("sha256:{}", "3fa90c1e".repeat(8))).expect("a digest");
-        assert_eq!(caller.key(Deed::Promote, &digest), "github:123456789:9001:promote:3fa90c1e3fa9");
+        let digest = |digits: &str| ImageDigest::new(format!("sha256:{}", digits.repeat(8))).expect("a digest");
+        let name = |text: &str| Name::new(text).expect("a name");
+        let key = |deed, environment: &str, service: &str, digits: &str| {
+            caller.key(deed, &name(environment), [(&name(service), &digest(digits))])
+        };
+        let first = key(Deed::Promote, "prod", "api", "3fa90c1e");
+        assert!(first.starts_with("github:123456789:9001:promote:") && first.len() <= LONGEST_REQUEST, "{first}");
+        assert_eq!(key(Deed::Promote, "prod", "api", "3fa90c1e"), first);
+        for other in [
+            key(Deed::Deploy, "prod", "api", "3fa90c1e"),
+            key(Deed::Promote, "staging", "api", "3fa90c1e"),
+            key(Deed::Promote, "prod", "web", "3fa90c1e"),
+            key(Deed::Promote, "prod", "api", "3fa90c1f"),
+        ] {
+            assert_ne!(other, first);
+        }
         assert_eq!(caller.making(), "main at 4f1c2a9, .github/workflows/promote.yml");
     }
 
