@@ -134,6 +134,19 @@ fn another_plan_or_another_deployment_is_not_approved() {
 }
 
 #[test]
+fn who_comes_too_late_is_told_how_it_ended() {
+    let (mut stand, number, plan) = waiting(ALICE);
+    stand.done(ADA, &path("api", "prod", "/approve"), json!({"deployment": number, "plan": plan}));
+    stand.simulation.run_for(4 * 3600 + 120);
+    let (_, verdict, _) = stand.verdicts("api", "prod").pop().expect("it ended");
+    assert_eq!(verdict, Verdict::Expired, "{}", stand.story("api", "prod"));
+    let body = json!({"deployment": number, "plan": plan});
+    let (status, code, message) = stand.refused_to(BOB, "POST", &path("api", "prod", "/approve"), body);
+    assert_eq!((status, code.as_str()), (409, "not_waiting"));
+    assert!(message.contains("is over (expired: approval: 1 of 2 approvals within 4h"), "{message}");
+}
+
+#[test]
 fn a_policy_that_changes_what_waits_voids_what_was_said_and_apply_warns_of_it() {
     let (mut stand, number, plan) = waiting(ALICE);
     stand.done(ADA, &path("api", "prod", "/approve"), json!({"deployment": number, "plan": plan}));

@@ -145,3 +145,70 @@ fn unknown_release(application: &Name, service: &Name, wanted: &str, newest: &[R
         "push an image whose tag the policy takes, or name one of those; an older one by its whole digest",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::Reading;
+    use rollout::promotion::Neighbour;
+    use rollout::target::ReleaseRef;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    fn digest(number: u64) -> ImageDigest {
+        ImageDigest::new(format!("sha256:{number:064x}")).expect("a digest")
+    }
+
+    /// A release that was pushed and verified at these minutes.
+    fn verified(number: u64, pushed: Option<i64>, at: i64) -> Verified {
+        let minute = |minute: i64| Timestamp::from_second(minute * 60).expect("a time");
+        let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest(number) };
+        let (image, tag) = (format!("shop/api@{}", id.digest), format!("v{number}"));
+        let release = ReleaseRef { id, image, tag, pushed_at: pushed.map(minute) };
+        Verified { release, deployment: number, at: minute(at) }
+    }
+
+    fn around(seen: &[(&str, Vec<Verified>)]) -> Surroundings {
+        let neighbours = seen.iter().map(|(environment, verified)| {
+            let target = TargetId::new(name("shop"), name("api"), name(environment));
+            (target, Neighbour { verified: verified.clone(), stable: None })
+        });
+        Surroundings { brakes: Reading::Known(Vec::new()), neighbours: neighbours.collect() }
+    }
+
+    fn prod() -> TargetId {
+        TargetId::new(name("shop"), name("api"), name("prod"))
+    }
+
+    #[test]
+    fn where_all_environments_come_before_only_what_all_have_verified_counts() {
+        let dev = vec![verified(1, Some(1), 10), verified(2, Some(2), 20), verified(3, Some(3), 30)];
+        let qa = vec![verified(1, Some(1), 15), verified(2, Some(2), 25)];
+        let seen = around(&[("dev", dev), ("qa", qa)]);
+        let both = vec![name("dev"), name("qa")];
+        assert_eq!(newest(&prod(), &After::All(both.clone()), &seen), Some(digest(2)));
+        assert_eq!(newest(&prod(), &After::Any(both.clone()), &seen), Some(digest(3)));
+        assert_eq!(newest(&prod(), &After::All(both), &around(&[("dev", vec![]), ("qa", vec![])])), None);
+    }
+
+    #[test]
+    fn the_newest_is_what_was_pushed_last_and_not_what_was_deployed_last() {
+        let pinned = vec![verified(2, Some(2), 20), verified(1, Some(1), 30)];
+        let after = After::All(vec![name("dev")]);
+        assert_eq!(newest(&prod(), &after, &around(&[("dev", pinned)])), Some(digest(2)));
+        let unknown = vec![verified(2, None, 20), verified(1, None, 30)];
+        assert_eq!(newest(&prod(), &after, &around(&[("dev", unknown)])), Some(digest(1)));
+    }
+
+    #[test]
+    fn what_is_verified_where_is_said_newest_first() {
+        let dev = vec![verified(1, None, 1), verified(2, None, 2), verified(3, None, 3), verified(4, None, 4)];
+        let after = After::All(vec![name("dev"), name("qa"), name("perf")]);
+        let said = verified_where(&prod(), &after, &around(&[("dev", dev), ("qa", vec![])]));
+        let wanted = "dev has verified v4 (000000000000), v3 (000000000000), v2 (000000000000); qa has verified nothing; \
+                      what perf has verified could not be read";
+        assert_eq!(said, wanted);
+    }
+}
