@@ -46,8 +46,7 @@ async fn handle(shared: &Shared, event: Value, _: &Invocation) -> Result<Value, 
     let began = Instant::now();
     let request = request::read(event)?;
     let Shared { ports, keys, response_urls } = shared;
-    let door =
-        Door { desk: Desk { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock }, keys };
+    let door = Door { desk: Desk { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock }, keys };
     let answered = door.answer(&request).await;
     if let Some((url, message)) = &answered.reply {
         let left = ANSWER_WITHIN.saturating_sub(began.elapsed()).min(REPLY);
@@ -77,4 +76,32 @@ fn response(answered: &Answered) -> Value {
         "x-robots-tag": "noindex, nofollow",
     });
     json!({"statusCode": answered.status, "headers": headers, "body": answered.body, "isBase64Encoded": false})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::approving::mail::Page;
+
+    #[test]
+    fn a_page_is_kept_by_nobody_framed_by_nobody_and_runs_nothing() {
+        let Page { status, html } = Page::stranger();
+        let answered = Answered { status, content_type: "text/html; charset=utf-8", body: html, reply: None };
+        let answer = response(&answered);
+        assert_eq!((answer["statusCode"].clone(), answer["isBase64Encoded"].clone()), (json!(403), json!(false)));
+        let header = |name: &str| answer["headers"][name].as_str().expect("it has one").to_owned();
+        assert_eq!(header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("x-frame-options"), "DENY");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
+    }
+
+    #[test]
+    fn slack_has_its_answer_before_it_gives_up() {
+        assert!(ANSWER_WITHIN < Duration::from_secs(3) && REPLY < ANSWER_WITHIN);
+    }
 }

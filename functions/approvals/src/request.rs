@@ -88,8 +88,8 @@ mod tests {
         let plain = asked(include_str!("../../../events/approvals.slack-approve.json"));
         assert_eq!(encoded.body, plain.body);
         assert_eq!(encoded.signature, plain.signature);
-        let damaged =
-            include_str!("../../../events/approvals.slack-approve-encoded.json").replace("\"body\": \"", "\"body\": \"*");
+        let damaged = include_str!("../../../events/approvals.slack-approve-encoded.json")
+            .replace("\"body\": \"", "\"body\": \"*");
         assert_eq!(asked(&damaged).body, b"");
     }
 
@@ -108,7 +108,7 @@ mod tests {
     fn what_is_no_event_of_an_http_api_is_an_error() {
         for other in [
             include_str!("../../../events/operations.rest-api.json"),
-            include_str!("../../../events/image-pushed.push.json"),
+            include_str!("../../../events/approvals.foreign.json"),
         ] {
             let failure = read(serde_json::from_str(other).expect("JSON")).expect_err("another event");
             assert_eq!(failure.kind(), "InvalidEvent");

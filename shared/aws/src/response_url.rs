@@ -80,6 +80,10 @@ impl ResponseUrls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     #[test]
     fn only_slacks_own_response_urls_are_spoken_to() {
@@ -117,8 +121,55 @@ mod tests {
     #[tokio::test]
     async fn what_is_none_is_not_sent_and_not_quoted() {
         let slacks = ResponseUrls::slacks();
-        let post = slacks.post(&Clients::new(), "https://example.com/geheim", &Value::Null, Duration::from_secs(1));
-        let error = post.await.expect_err("not Slack's");
+        let (clients, url) = (Clients::new(), "https://example.com/geheim");
+        let error = slacks.post(&clients, url, &Value::Null, Duration::from_secs(1)).await.expect_err("not Slack's");
         assert!(matches!(error, HttpError::NotSent { .. }) && !format!("{error:?}").contains("geheim"), "{error:?}");
+    }
+
+    /// A server that answers one request with `answer`, or never; what it was sent.
+    async fn far_side(answer: Option<&'static str>) -> (ResponseUrls, String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let server = format!("http://{}/", listener.local_addr().expect("an address"));
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut sent = String::new();
+            while !sent.ends_with('}') {
+                let mut bytes = [0; 1024];
+                let read = stream.read(&mut bytes).await.expect("a request");
+                sent.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+            match answer {
+                Some(answer) => stream.write_all(answer.as_bytes()).await.expect("it is still there"),
+                None => std::future::pending().await,
+            }
+            sent
+        });
+        (ResponseUrls::beside(&server), format!("{server}actions/T1/2/geheim"), sent)
+    }
+
+    #[tokio::test]
+    async fn a_message_is_posted_as_json_and_no_redirect_is_followed() {
+        for (answer, status) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200),
+            ("HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", 307),
+        ] {
+            let (urls, url, sent) = far_side(Some(answer)).await;
+            let message = json!({"text": "You said yes."});
+            let posted = urls.post(&Clients::new(), &url, &message, Duration::from_secs(10)).await;
+            assert_eq!(posted, Ok(status));
+            let sent = sent.await.expect("it was asked");
+            assert!(sent.starts_with("POST /actions/T1/2/geheim HTTP/1.1\r\n"), "{sent}");
+            assert!(sent.contains("application/json") && sent.ends_with(r#"{"text":"You said yes."}"#), "{sent}");
+            assert!(!sent.to_lowercase().contains("authorization"), "{sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_not_waited_for() {
+        let (urls, url, sent) = far_side(None).await;
+        let posted = urls.post(&Clients::new(), &url, &json!({}), Duration::from_millis(100)).await;
+        let error = posted.expect_err("no answer");
+        assert!(matches!(error, HttpError::NoAnswer { .. }) && !format!("{error:?}").contains("geheim"), "{error:?}");
+        sent.abort();
     }
 }

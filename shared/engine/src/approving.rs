@@ -17,7 +17,9 @@ use crate::ports::{Clock, Doorbell, Ledger};
 use futures::future::try_join;
 use rollout::promotion::{Question, plan_id, rules, waiting};
 use rollout::target::AppliedTarget;
-use rollout::{Actor, Command, CommandId, DeploymentRecord, Instruction, Name, PlanId, TargetId, TargetState, Timestamp, Verdict};
+use rollout::{
+    Actor, Command, CommandId, DeploymentRecord, Instruction, Name, PlanId, TargetId, TargetState, Timestamp, Verdict,
+};
 
 /// How many deployments are looked through for how the one in question has ended.
 const LOOKED_BACK: usize = 50;
@@ -184,12 +186,14 @@ fn over(state: &TargetState, number: u64, ended: Option<&DeploymentRecord>) -> R
     match (&state.running, ended.and_then(|record| Some((record, record.verdict?)))) {
         (Some(running), _) if running.number == number => {
             let stage = view::journal::stage_words(running.stage.name()).to_lowercase();
-            let message = format!("deployment #{number} of {target} is past its gates ({stage}): nobody is asked any more");
+            let message =
+                format!("deployment #{number} of {target} is past its gates ({stage}): nobody is asked any more");
             Refusal::conflict("not_waiting", message)
         }
         (_, Some((record, Verdict::Superseded))) => {
             let tag = &record.release.tag;
-            let message = format!("deployment #{number} of {target} ({tag}) has given way to a newer release: look at that one");
+            let message =
+                format!("deployment #{number} of {target} ({tag}) has given way to a newer release: look at that one");
             Refusal::conflict("superseded", message)
         }
         (_, Some((record, verdict))) => {
@@ -234,10 +238,8 @@ fn judge(state: &TargetState, question: &Question<'_>, answer: &Answer<'_>) -> R
         let message = format!("{person} has said yes to deployment #{number} of {target} already: it counts once");
         return Err(Refusal::conflict(SAID_ALREADY, message));
     }
-    let (person, required) =
-        rules::answerable(question, answer.plan, answer.actor, answer.word == Word::Yes).map_err(|reason| {
-            Refusal::conflict("not_now", format!("{reason} (deployment #{number} of {target})"))
-        })?;
+    let (person, required) = rules::answerable(question, answer.plan, answer.actor, answer.word == Word::Yes)
+        .map_err(|reason| Refusal::conflict("not_now", format!("{reason} (deployment #{number} of {target})")))?;
     let said = rules::counted(question).len();
     let approvals = said + usize::from(answer.word == Word::Yes);
     let tag = state.running.as_ref().map(|running| running.release.tag.clone()).unwrap_or_default();

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signal-received", &["rollout", "engine", "aws", "lambda"]),
     ("rollout-driver", &["rollout", "engine", "aws", "lambda"]),
     ("operations", &["rollout", "engine", "aws", "lambda"]),
+    ("approvals", &["rollout", "engine", "aws", "lambda"]),
     ("notifier", &["rollout", "engine", "aws", "lambda"]),
     ("sweeper", &["rollout", "engine", "aws", "lambda"]),
 ];
@@ -30,6 +31,7 @@ const PORTS: &[(&str, &[&str])] = &[
     ("signal-received", &["doorbell", "ledger"]),
     ("rollout-driver", &["cloud", "doorbell", "ledger"]),
     ("operations", &["cloud", "doorbell", "ledger"]),
+    ("approvals", &["doorbell", "http", "ledger", "secrets"]),
     ("notifier", &["channels", "ledger"]),
     ("sweeper", &["doorbell", "ledger", "registry"]),
 ];

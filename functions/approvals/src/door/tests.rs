@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use rollout::entry::{ApprovalDefault, ApprovalPolicy, Person};
 use rollout::journal::Fact;
 use rollout::{
-    Actor, Command, Effect, EcsPair, Instruction, Look, Name, Outcome, Overrides, PlanId, Policy, Seconds, Snapshot, TargetId,
-    TargetState, Terms, Timestamp,
+    Actor, Command, EcsPair, Effect, Instruction, Look, Name, Outcome, Overrides, PlanId, Policy, Seconds, Snapshot,
+    TargetId, TargetState, Terms, Timestamp,
 };
 use serde_json::json;
 use sha2::Sha256;
@@ -68,7 +68,12 @@ impl Cloud for NothingRuns {
 struct Held(Mutex<[Result<Option<&'static str>, NoKey>; 4]>);
 
 impl Held {
-    fn set(&self, which: Which, remembered: Result<Option<&'static str>, NoKey>, fresh: Result<Option<&'static str>, NoKey>) {
+    fn set(
+        &self,
+        which: Which,
+        remembered: Result<Option<&'static str>, NoKey>,
+        fresh: Result<Option<&'static str>, NoKey>,
+    ) {
         let mut held = self.0.lock().expect("nobody panicked");
         let at = if which == Which::Slack { 0 } else { 2 };
         (held[at], held[at + 1]) = (remembered, fresh);

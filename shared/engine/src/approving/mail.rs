@@ -30,7 +30,8 @@ impl Page {
     /// What everybody is told who has no link of ours, whatever they have instead.
     #[must_use]
     pub fn stranger() -> Self {
-        let text = "This link is not valid. If you were asked for an approval, use the whole link from the newest mail.";
+        let text =
+            "This link is not valid. If you were asked for an approval, use the whole link from the newest mail.";
         Self { status: 403, html: approval_page::message("Nothing to see here", text, false) }
     }
 
@@ -172,7 +173,8 @@ mod tests {
         assert_eq!(read("decision=approve&reason="), Some((Word::Yes, String::new())));
         let why = "decision=reject&reason=not+on+a+Friday%21%0D%0A%C3%A4";
         assert_eq!(read(why), Some((Word::No, "not on a Friday! \nä".to_owned())));
-        for other in ["", "decision=", "decision=Approve", "reason=approve", "approve", "decision=yes", "%ff=%ff&&=&="] {
+        for other in ["", "decision=", "decision=Approve", "reason=approve", "approve", "decision=yes", "%ff=%ff&&=&="]
+        {
             assert_eq!(read(other), None, "{other}");
         }
         assert_eq!(read(&format!("decision=approve&reason={}", "x".repeat(LARGEST_FORM))), None);
