@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use view::journal::{Tone, stage_words, verdict_words};
 use view::page::{
-    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, gates, holds, position, share_of_blue, track, waits,
+    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, Stop, Traffic, gates, holds, position, share_of_blue,
+    track, waits,
 };
 
 /// Journal lines that the page keeps.
