@@ -1,4 +1,4 @@
-//! `notifier`: what the journal says is told, to programs on a bus and to people through topics.
+//! `notifier`: what the journal says is told, to programs on a bus and to people through topics and in Slack.
 //!
 //! Its work is `engine::notify`. Records that could not be told are reported back and come again; Lambda begins at the
 //! first of them, so that others come again with them, and are known by what was noted of them.
@@ -13,8 +13,9 @@ use engine::Channels as _;
 use futures::future::join_all;
 use lambda::{Failure, Invocation};
 use records::{Batch, Journal, Unreadable};
-use rollout::Timestamp;
+use rollout::{Name, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use tracing::Instrument as _;
 
@@ -30,13 +31,9 @@ fn main() -> ExitCode {
 
 fn start() -> Result<Ports, Failure> {
     let clients = Clients::new();
-    let ports = || {
-        Ok(Ports {
-            ledger: DynamoLedger::from_environment(clients.clone())?,
-            channels: AwsChannels::from_environment(clients)?,
-        })
-    };
-    ports().map_err(|error: aws::MissingSetting| Failure::configuration(&error))
+    let ledger = DynamoLedger::from_environment(clients.clone()).map_err(|error| Failure::configuration(&error))?;
+    let channels = AwsChannels::from_environment(clients).map_err(|error| Failure::configuration(&error))?;
+    Ok(Ports { ledger, channels })
 }
 
 async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
@@ -44,16 +41,30 @@ async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<
     if ignored > 0 {
         tracing::debug!(ignored, "records that are no new journal entries");
     }
-    // Targets do not wait for each other.
-    let told = join_all(journals.into_iter().map(|journal| {
-        let span = tracing::info_span!("journal", target_id = %journal.target);
-        tell(ports, journal, invocation.until).instrument(span)
+    let told = join_all(by_service(journals).into_values().map(|journals| async {
+        let mut failed = Vec::new();
+        for journal in journals {
+            let span = tracing::info_span!("journal", target_id = %journal.target);
+            failed.extend(tell(ports, journal, invocation.until).instrument(span).await);
+        }
+        failed
     }));
     let mut failed: Vec<String> = told.await.into_iter().flatten().collect();
     for record in unreadable {
         failed.extend(set_aside(ports, record).await);
     }
     Ok(lambda::reply(failed))
+}
+
+/// Services do not wait for each other. The targets of one have a release's thread together: side by side they would meet
+/// at it, and one of them would have to come again.
+fn by_service(journals: Vec<Journal>) -> BTreeMap<(Name, Name), Vec<Journal>> {
+    let mut services: BTreeMap<(Name, Name), Vec<Journal>> = BTreeMap::new();
+    for journal in journals {
+        let service = (journal.target.application.clone(), journal.target.service.clone());
+        services.entry(service).or_default().push(journal);
+    }
+    services
 }
 
 /// Answers the records that must come again.

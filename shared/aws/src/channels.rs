@@ -1,33 +1,95 @@
-//! Where the journal is told: EventBridge for programs, SNS for people, a queue for what neither takes.
+//! Where the journal is told: EventBridge for programs, SNS and Slack for people, a queue for what none of them takes.
 
-use crate::config::{Clients, DEAD_LETTERS_URL, EVENT_BUS, MissingSetting, setting};
+use crate::config::{
+    APPROVALS_URL, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, MissingSetting, setting,
+};
 use crate::error::Failure;
+use crate::secrets::{SecretError, Secrets};
+use crate::slack::{Post, Slack, SlackSetting};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::MessageAttributeValue;
 use aws_smithy_types::DateTime;
-use engine::{Announcement, Channels, DETAIL_TYPE, Message, SOURCE, SendError};
+use engine::links::{self, LinkKey};
+use engine::{Announcement, Asking, Channels, Chat, DETAIL_TYPE, Edited, Message, SOURCE, SendError};
 
-/// One bus, any topic, and the dead-letter queue.
+/// One bus, any topic, one workspace of Slack, the links by which people answer, and the dead-letter queue.
 #[derive(Debug, Clone)]
 pub struct AwsChannels {
     clients: Clients,
     bus: String,
     dead_letters_url: String,
+    slack: Option<Slack>,
+    links: Option<Links>,
+}
+
+/// Where people answer by signed link, and what links are signed with.
+#[derive(Debug, Clone)]
+pub struct Links {
+    secrets: Secrets,
+    key_secret: String,
+    url: String,
+}
+
+impl Links {
+    /// Links to `url` (`https://host[/stage]`), signed with the key of this secret.
+    #[must_use]
+    pub fn new(secrets: Secrets, key_secret: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { secrets, key_secret: key_secret.into(), url: url.into() }
+    }
+}
+
+/// Why there is no way to the channels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelSetting {
+    /// A variable is missing.
+    #[error(transparent)]
+    Missing(#[from] MissingSetting),
+    /// Slack's settings make no sense.
+    #[error(transparent)]
+    Slack(#[from] SlackSetting),
 }
 
 impl AwsChannels {
     /// The channels of this bus (name or ARN) and this queue. Nothing is asked of AWS yet.
     #[must_use]
     pub fn new(clients: Clients, bus: impl Into<String>, dead_letters_url: impl Into<String>) -> Self {
-        Self { clients, bus: bus.into(), dead_letters_url: dead_letters_url.into() }
+        Self { clients, bus: bus.into(), dead_letters_url: dead_letters_url.into(), slack: None, links: None }
     }
 
-    /// The channels that the environment names.
+    /// The same with a workspace of Slack.
+    #[must_use]
+    pub fn with_slack(self, slack: Slack) -> Self {
+        Self { slack: Some(slack), ..self }
+    }
+
+    /// The same with links by which people answer.
+    #[must_use]
+    pub fn with_links(self, links: Links) -> Self {
+        Self { links: Some(links), ..self }
+    }
+
+    /// The channels that the environment names. Without the secret with Slack's token there is no Slack.
     ///
     /// # Errors
-    /// [`MissingSetting`] where it lacks one.
-    pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
-        Ok(Self::new(clients, setting(EVENT_BUS)?, setting(DEAD_LETTERS_URL)?))
+    /// [`ChannelSetting`] where it lacks one of the others, or one makes no sense.
+    pub fn from_environment(clients: Clients) -> Result<Self, ChannelSetting> {
+        let mut channels = Self::new(clients.clone(), setting(EVENT_BUS)?, setting(DEAD_LETTERS_URL)?);
+        let secrets = Secrets::new(clients.clone());
+        match Slack::from_environment(clients, secrets.clone()) {
+            Ok(slack) => channels = channels.with_slack(slack),
+            Err(SlackSetting::Missing(_)) => {}
+            Err(wrong) => return Err(wrong.into()),
+        }
+        if let (Ok(key_secret), Ok(url)) = (setting(LINK_KEY_SECRET), setting(APPROVALS_URL)) {
+            channels = channels.with_links(Links::new(secrets, key_secret, url));
+        }
+        Ok(channels)
+    }
+
+    fn slack(&self) -> Result<&Slack, SendError> {
+        self.slack.as_ref().ok_or_else(|| SendError::Refused {
+            reason: "no workspace of Slack is set up: give the stack the parameter SlackTokenSecretArn".to_owned(),
+        })
     }
 }
 
@@ -63,6 +125,30 @@ impl Channels for AwsChannels {
             request = request.message_group_id(&message.group).message_deduplication_id(&message.once);
         }
         request.send().await.map(|_| ()).map_err(|error| why(Failure::of("Publish", &error)))
+    }
+
+    async fn say(&self, channel: &str, thread: Option<&str>, chat: &Chat) -> Result<String, SendError> {
+        let post = Post { channel, text: &chat.text, blocks: &chat.blocks, thread };
+        self.slack()?.post(post).await.map(|posted| posted.ts)
+    }
+
+    async fn edit(&self, channel: &str, id: &str, chat: &Chat) -> Result<Edited, SendError> {
+        self.slack()?.update(channel, id, &chat.text, &chat.blocks).await
+    }
+
+    async fn link(&self, asking: &Asking<'_>) -> Result<String, SendError> {
+        let refused = |reason: String| SendError::Refused { reason };
+        let Some(Links { secrets, key_secret, url }) = &self.links else {
+            return Err(refused(format!("nothing signs links: set {LINK_KEY_SECRET} and {APPROVALS_URL}")));
+        };
+        let secret = secrets.field(key_secret, LINK_KEY_FIELD).await.map_err(|error| match error {
+            SecretError::Unavailable { .. } => SendError::Unsure { reason: error.to_string() },
+            SecretError::Refused { .. } => refused(error.to_string()),
+        })?;
+        let key = LinkKey::new(secret.expose()).map_err(|weak| refused(weak.to_string()))?;
+        let Asking { target, deployment, plan, person, expires } = *asking;
+        let token = links::mint(&key, target, deployment, plan, person, expires);
+        Ok(format!("{}/approvals/{token}", url.trim_end_matches('/')))
     }
 
     async fn set_aside(&self, letter: &str) -> Result<(), String> {

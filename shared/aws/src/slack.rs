@@ -5,7 +5,7 @@
 use crate::config::{Clients, MissingSetting, SLACK_TOKEN_SECRET, SLACK_URL, setting};
 use crate::http::{Address, Answer, BadAddress, Http, HttpError};
 use crate::secrets::{Secret, SecretError, Secrets};
-use engine::SendError;
+use engine::{Edited, SendError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,6 +31,9 @@ const NOT_NOW: &[&str] = &[
 
 /// Errors that speak of the token: it may have been rotated since it was read.
 const TOKEN_UNFIT: &[&str] = &["account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"];
+
+/// Errors that speak of a message that was there: it was taken away, or is not to be edited any more.
+const GONE: &[&str] = &["cant_update_message", "edit_window_closed", "message_not_found"];
 
 /// A message that is on its way to a channel.
 #[derive(Debug, Clone, Copy)]
@@ -108,27 +111,34 @@ impl Slack {
         if let Some(thread) = message.thread {
             body["thread_ts"] = json!(thread);
         }
-        self.call("chat.postMessage", &body).await
+        match self.call("chat.postMessage", &body).await? {
+            Said::Done(posted) => Ok(posted),
+            other => Err(other.into_error()),
+        }
     }
 
     /// Puts another text and other blocks in the place of a message's. Asked twice, it is as if it were asked once.
+    /// The channel is an id: `chat.update` takes no name.
     ///
     /// # Errors
-    /// As [`Slack::post`]; a message that was taken away is [`SendError::Refused`].
-    pub async fn update(&self, message: &Posted, text: &str, blocks: &Value) -> Result<Posted, SendError> {
-        let body = json!({"channel": message.channel, "ts": message.ts, "text": text, "blocks": blocks});
-        self.call("chat.update", &body).await
+    /// As [`Slack::post`]. A message that was taken away is none.
+    pub async fn update(&self, channel: &str, ts: &str, text: &str, blocks: &Value) -> Result<Edited, SendError> {
+        let body = json!({"channel": channel, "ts": ts, "text": text, "blocks": blocks});
+        match self.call("chat.update", &body).await? {
+            Said::Done(_) => Ok(Edited::Done),
+            Said::No { code, .. } if GONE.contains(&code.as_str()) => Ok(Edited::Gone),
+            other => Err(other.into_error()),
+        }
     }
 
-    async fn call(&self, method: &str, body: &Value) -> Result<Posted, SendError> {
+    async fn call(&self, method: &str, body: &Value) -> Result<Said, SendError> {
         let read = self.secrets.get(&self.token_secret).await.map_err(no_token)?;
         let first = self.once(method, &read, body).await?;
-        let Said::TokenUnfit(reason) = first else { return first.into_result() };
-        let fresh = self.secrets.get_fresh(&self.token_secret).await.map_err(no_token)?;
-        if fresh.same_reading(&read) {
-            return Err(SendError::Refused { reason });
+        if !matches!(first, Said::TokenUnfit(_)) {
+            return Ok(first);
         }
-        self.once(method, &fresh, body).await?.into_result()
+        let fresh = self.secrets.get_fresh(&self.token_secret).await.map_err(no_token)?;
+        if fresh.same_reading(&read) { Ok(first) } else { self.once(method, &fresh, body).await }
     }
 
     async fn once(&self, method: &str, secret: &Secret, body: &Value) -> Result<Said, SendError> {
@@ -144,16 +154,21 @@ impl Slack {
 enum Said {
     Done(Posted),
     NotNow(String),
-    No(String),
+    No {
+        /// Slack's word for it.
+        code: String,
+        /// The same for people.
+        reason: String,
+    },
     TokenUnfit(String),
 }
 
 impl Said {
-    fn into_result(self) -> Result<Posted, SendError> {
+    fn into_error(self) -> SendError {
         match self {
-            Self::Done(posted) => Ok(posted),
-            Self::NotNow(reason) => Err(SendError::Unsure { reason }),
-            Self::No(reason) | Self::TokenUnfit(reason) => Err(SendError::Refused { reason }),
+            Self::Done(_) => SendError::Unsure { reason: "Slack has done something else than was asked".to_owned() },
+            Self::NotNow(reason) => SendError::Unsure { reason },
+            Self::No { reason, .. } | Self::TokenUnfit(reason) => SendError::Refused { reason },
         }
     }
 }
@@ -205,7 +220,10 @@ fn said(method: &str, answer: &Answer) -> Said {
             return Said::NotNow(format!("{method}: status {status}{wait}"));
         }
         Err(error) if status == 200 => return Said::NotNow(format!("{method}: the answer cannot be read: {error}")),
-        Err(_) => return Said::No(format!("{method}: status {status}: is that Slack's Web API?")),
+        Err(_) => {
+            let reason = format!("{method}: status {status}: is that Slack's Web API?");
+            return Said::No { code: String::new(), reason };
+        }
     };
     if let Body { ok: true, channel: Some(channel), ts: Some(ts), .. } = body {
         return Said::Done(Posted { channel, ts });
@@ -226,7 +244,7 @@ fn said(method: &str, answer: &Answer) -> Said {
     } else if TOKEN_UNFIT.contains(&body.error.as_str()) {
         Said::TokenUnfit(reason)
     } else {
-        Said::No(reason)
+        Said::No { code: body.error, reason }
     }
 }
 
@@ -261,7 +279,7 @@ mod tests {
             assert!(matches!(answer(200, &error(code)), Said::NotNow(_)), "{code}");
         }
         for code in ["channel_not_found", "not_in_channel", "is_archived", "message_not_found", "invalid_blocks", ""] {
-            assert!(matches!(answer(200, &error(code)), Said::No(_)), "{code}");
+            assert!(matches!(answer(200, &error(code)), Said::No { .. }), "{code}");
             assert!(matches!(answer(503, &error(code)), Said::NotNow(_)), "{code}");
         }
         for code in TOKEN_UNFIT {
@@ -275,7 +293,7 @@ mod tests {
             assert!(matches!(answer(status, "<html>"), Said::NotNow(_)), "{status}");
         }
         for status in [301, 400, 403, 404] {
-            assert!(matches!(answer(status, "<html>"), Said::No(_)), "{status}");
+            assert!(matches!(answer(status, "<html>"), Said::No { .. }), "{status}");
         }
         assert!(matches!(answer(200, "<html>"), Said::NotNow(_)));
         assert!(matches!(answer(200, r#"{"ok": true}"#), Said::NotNow(_)));
@@ -284,10 +302,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_to_do() {
         let lacks = r#"{"ok": false, "error": "missing_scope", "needed": "chat:write", "provided": "identify"}"#;
-        let Said::No(reason) = answer(200, lacks) else { panic!("{lacks}") };
+        let Said::No { reason, .. } = answer(200, lacks) else { panic!("{lacks}") };
         assert_eq!(reason, "chat.postMessage: missing_scope, the app needs the scope chat:write");
         let blocks = r#"{"ok": false, "error": "invalid_blocks", "response_metadata": {"messages": ["[ERROR] must be\nshorter"]}}"#;
-        let Said::No(reason) = answer(200, blocks) else { panic!("{blocks}") };
+        let Said::No { reason, .. } = answer(200, blocks) else { panic!("{blocks}") };
         assert_eq!(reason, "chat.postMessage: invalid_blocks: [ERROR] must be shorter");
         let busy = Answer { status: 429, retry_after: Some(7), body: error("ratelimited").into_bytes() };
         assert_eq!(said("chat.update", &busy), Said::NotNow("chat.update: ratelimited, in 7 s again".to_owned()));

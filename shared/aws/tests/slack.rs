@@ -7,7 +7,7 @@ use aws::secrets::{SecretError, Secrets};
 use aws::slack::{Post, Posted, Slack};
 use aws::{Clients, config};
 use aws_credential_types::Credentials;
-use engine::SendError;
+use engine::{Edited, SendError};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -146,7 +146,8 @@ async fn a_message_is_posted_into_a_thread_and_edited_in_place() {
     let thread = Post { thread: Some("1795316000.000001"), ..message(&blocks) };
     let posted = slack.post(thread).await.expect("posted");
     assert_eq!(posted, Posted { channel: "C0DEPLOY".to_owned(), ts: "1795316400.000100".to_owned() });
-    slack.update(&posted, "Succeeded", &json!([])).await.expect("edited");
+    let edited = slack.update(&posted.channel, &posted.ts, "Succeeded", &json!([])).await;
+    assert_eq!(edited, Ok(Edited::Done));
 
     let far = world.far();
     let [(first, post), (second, update)] = far.asked.as_slice() else { panic!("{:?}", far.asked) };
@@ -170,6 +171,8 @@ async fn slack_says_no_in_a_two_hundred_and_not_now_in_many_ways() {
         let reason = format!("chat.postMessage: {code}");
         assert_eq!(told(200, None, refused(code)).await, SendError::Refused { reason });
     }
+    world.far().answers = vec![(200, None, refused("message_not_found"))];
+    assert_eq!(slack.update("C0DEPLOY", "1795316400.000100", "…", &json!([])).await, Ok(Edited::Gone));
     let reason = "chat.postMessage: ratelimited, in 30 s again".to_owned();
     assert_eq!(told(429, Some("30"), refused("ratelimited")).await, SendError::Unsure { reason });
     let reason = "chat.postMessage: status 503".to_owned();

@@ -9,7 +9,7 @@
 //! | [`surroundings`] | what a decision needs beyond its target: brakes, and what neighbours have verified |
 //! | `errands` | what a target tells others: promotions, and trains that stop |
 //! | [`intake`] | events to commands and wakes: image pushed, signal received, sweep |
-//! | [`notify`](notify()) | journal entries to a bus and to the topics that the policy names, each once |
+//! | [`notify`](notify()) | journal entries to a bus, and to the topics and chats that the policy names, each once |
 //! | [`desk`] | what every door to people and workflows shares: checked, a command, and a ring; answers to questions |
 //! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
 //! | [`links`] | signed links, for who is asked by mail |
@@ -29,8 +29,8 @@ pub mod surroundings;
 pub mod workflows;
 
 pub use drive::{Driven, LEASE, drive};
-pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, SOURCE, Told, notify};
+pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
-    Announcement, Applied, Begin, Channels, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId, Doorbell,
+    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId, Doorbell, Edited,
     Hold, LeaseId, Ledger, LedgerError, Loaded, Message, Post, PostKey, Posts, PushedImage, Registry, Ring, SendError, Watch,
 };

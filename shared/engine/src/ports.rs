@@ -6,7 +6,8 @@ use rollout::look::Look;
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{
-    Command, CommandId, EcsPair, Effect, Name, Outcome, Release, ReleaseId, Seconds, Snapshot, TargetId, Timestamp,
+    Command, CommandId, EcsPair, Effect, Name, Outcome, PlanId, Release, ReleaseId, Seconds, Snapshot, TargetId,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -420,12 +421,50 @@ pub struct Message {
     pub once: String,
 }
 
-/// Where the journal is told: programs on a bus, people through topics.
+pub use view::slack::Chat;
+
+/// What became of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// It says the new thing.
+    Done,
+    /// Somebody took it away, or it cannot be edited any more.
+    Gone,
+}
+
+/// What a person is to answer by a link.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Where.
+    pub target: &'a TargetId,
+    /// Which deployment.
+    pub deployment: u64,
+    /// What they are to look at.
+    pub plan: &'a PlanId,
+    /// Who, by the policy's name.
+    pub person: &'a Name,
+    /// Until when.
+    pub expires: Timestamp,
+}
+
+/// Where the journal is told: programs on a bus, people through topics and in chats.
 pub trait Channels: Sync {
     /// Puts it on the bus.
     fn announce(&self, announcement: &Announcement) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Publishes it to a topic, by ARN.
     fn publish(&self, topic: &str, message: &Message) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Posts to a chat's channel, into the thread of a message where one is named; answers what it is edited by. Asked
+    /// twice, it stands there twice.
+    fn say(
+        &self,
+        channel: &str,
+        thread: Option<&str>,
+        chat: &Chat,
+    ) -> impl Future<Output = Result<String, SendError>> + Send;
+    /// Puts something else in the place of what was posted to a chat's channel.
+    fn edit(&self, channel: &str, id: &str, chat: &Chat) -> impl Future<Output = Result<Edited, SendError>> + Send;
+    /// The address of the page on which one person answers; signed, and theirs alone. The same asking has the same one.
+    fn link(&self, asking: &Asking<'_>) -> impl Future<Output = Result<String, SendError>> + Send;
     /// Lays something aside that cannot be told, with the reason, where a person looks. The error is for people.
     fn set_aside(&self, letter: &str) -> impl Future<Output = Result<(), String>> + Send;
 }

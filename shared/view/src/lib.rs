@@ -16,6 +16,7 @@
 //! | [`policy_file`] | what is wrong with a policy file, and what it changes |
 //! | [`outcome`] | what became of what was asked |
 //! | [`notice`](notice()) | one journal entry as a message of its own |
+//! | [`slack`] | what stands in Slack: a release's thread, a deployment, what people are asked there |
 //! | [`people`] | who did it, and lists of names |
 //! | [`when`] | times as people say them |
 //! | [`layout`], [`paint`] | width and colours |
@@ -37,11 +38,12 @@ pub mod paint;
 pub mod people;
 pub mod plan;
 pub mod policy_file;
+pub mod slack;
 pub mod status;
 mod waiting;
 pub mod when;
 
-pub use notice::{Notice, notice};
+pub use notice::{Notice, ask, notice};
 pub use paint::Paint;
 pub use waiting::waiting;
 pub use when::left;

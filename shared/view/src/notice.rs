@@ -1,6 +1,9 @@
 //! What a person is told who is not looking: a subject and a text, for mail and its like.
 
 use crate::journal::{sentence, verdict_words};
+use crate::people::names;
+use crate::when::instant;
+use rollout::Name;
 use rollout::journal::{Fact, JournalEntry};
 
 /// The longest subject that SNS takes, in characters.
@@ -20,8 +23,7 @@ pub struct Notice {
 pub fn notice(entry: &JournalEntry) -> Notice {
     let JournalEntry { target, deployment, at, actor, fact, .. } = entry;
     let number = deployment.map(|number| format!(" #{number}")).unwrap_or_default();
-    let subject = format!("{}: {target}{number}", heading(fact));
-    let subject = subject.chars().map(|it| if it == ' ' || it.is_ascii_graphic() { it } else { '?' });
+    let subject = subject(&format!("{}: {target}{number}", heading(fact)));
     let (_, what) = sentence(fact);
     let mut text = format!("{what}\n\n");
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
@@ -32,7 +34,35 @@ pub fn notice(entry: &JournalEntry) -> Notice {
     line("by", &actor.to_string());
     line("at", &at.to_string());
     text.push_str(&format!("\nswitchback explain {target}\n"));
-    Notice { subject: subject.take(LONGEST_SUBJECT).collect(), text }
+    Notice { subject, text }
+}
+
+/// Asks one person to answer by their own link. The fact is the asking; another one makes no message.
+#[must_use]
+pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
+    let Fact::ApprovalRequested { plan, digest, tag, required, approvers, expires_at } = &entry.fact else {
+        return None;
+    };
+    let target = &entry.target;
+    let number = entry.deployment.map(|number| format!(" #{number}")).unwrap_or_default();
+    let mut text = format!("{person}, may {tag} go to {target}?\n\n");
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
+    line("target", &format!("{target}{number}"));
+    line("release", &format!("{tag} {digest}"));
+    line("needed", &format!("{required} of {}", names(approvers)));
+    line("until", &instant(*expires_at));
+    line("plan", &plan.0);
+    text.push_str(&format!(
+        "\nLook at it, and answer there:\n\n{link}\n\n\
+         The link is yours alone, and good for one answer: do not pass this mail on. Opening it decides nothing.\n\
+         By command line: switchback approve {target}\n"
+    ));
+    Some(Notice { subject: subject(&format!("Approval is asked for: {target}{number}")), text })
+}
+
+fn subject(words: &str) -> String {
+    let ascii = words.chars().map(|it| if it == ' ' || it.is_ascii_graphic() { it } else { '?' });
+    ascii.take(LONGEST_SUBJECT).collect()
 }
 
 /// A fact in a few words of ours: what others wrote is in the text.
@@ -45,6 +75,14 @@ fn heading(fact: &Fact) -> String {
         Fact::RollbackStarted { .. } => "Switching back",
         Fact::WayBackUnfit { .. } => "The way back waits",
         Fact::LeftBehind { .. } => "Left undone",
+        Fact::ApprovalRequested { .. } => "Approval is asked for",
+        Fact::GateOverridden { .. } => "A gate was opened by hand",
+        Fact::Hotfixed { .. } => "Hotfix",
+        Fact::PlanChanged { .. } => "The plan has changed",
+        Fact::PromotionHeld { .. } => "Promotion is held",
+        Fact::PromotionSkipped { .. } => "Not promoted",
+        Fact::Frozen { .. } => "Frozen, a person has to decide",
+        Fact::Unfrozen { .. } => "Let go on",
         Fact::Ended { verdict, .. } => verdict_words(*verdict),
         other => other.name(),
     };
@@ -59,7 +97,7 @@ fn heading(fact: &Fact) -> String {
 mod tests {
     use super::*;
     use rollout::stage::Verdict;
-    use rollout::{Actor, Slot, TargetId, Timestamp};
+    use rollout::{Actor, PlanId, Slot, TargetId, Timestamp};
 
     fn entry(target: &str, fact: Fact) -> JournalEntry {
         JournalEntry {
@@ -87,6 +125,33 @@ mod tests {
              target      shop/api/prod\ndeployment  #12\nby          switchback\nat          2026-11-22T03:00:00Z\n\n\
              switchback explain shop/api/prod\n"
         );
+    }
+
+    #[test]
+    fn whoever_is_asked_is_told_what_by_when_and_where_to_answer() {
+        let fact = Fact::ApprovalRequested {
+            plan: PlanId("3fa90c1e5d7b2a64".to_owned()),
+            digest: format!("sha256:{}", "0".repeat(64)),
+            tag: "v1.4.2".to_owned(),
+            required: 2,
+            approvers: ["ada", "bob"].map(|name| Name::new(name).expect("a name")).to_vec(),
+            expires_at: Timestamp::from_second(1_795_330_800).expect("a time"),
+        };
+        let asked = entry("shop/api/prod", fact);
+        let ada = Name::new("ada").expect("a name");
+        let Notice { subject, text } = ask(&asked, &ada, "https://approve.example.com/approvals/x.y").expect("asked");
+        assert_eq!(subject, "Approval is asked for: shop/api/prod #12");
+        for words in [
+            "ada, may v1.4.2 go to shop/api/prod?",
+            "2 of ada and bob",
+            "2026-11-22 07:00:00 UTC",
+            "3fa90c1e5d7b2a64",
+            "\nhttps://approve.example.com/approvals/x.y\n",
+            "do not pass this mail on",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert_eq!(ask(&entry("shop/api/prod", Fact::Resumed), &ada, "https://x"), None);
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! What stands in Slack, word for word where it counts.
+
+use super::*;
+use rollout::target::{Queued, StableSide, Verified};
+use rollout::{CommandId, ImageDigest, Overrides, ReleaseId, Slot, Terms};
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_316_400 + second).expect("a time")
+}
+
+fn reference(number: u64) -> ReleaseRef {
+    let digest = ImageDigest::new(format!("sha256:{number:064x}")).expect("a digest");
+    let id = ReleaseId { application: name("shop"), service: name("api"), digest };
+    ReleaseRef { id, image: "x".to_owned(), tag: format!("v{number}"), pushed_at: None }
+}
+
+fn state(environment: &str) -> TargetState {
+    TargetState::new(TargetId::new(name("shop"), name("api"), name(environment)))
+}
+
+fn stable(number: u64) -> StableSide {
+    StableSide {
+        slot: Slot::Blue,
+        task_definition: "api:1".to_owned(),
+        release: Some(reference(number)),
+        since: at(60),
+        forward_only: false,
+        train: None,
+    }
+}
+
+fn record(number: u64, verdict: Verdict) -> DeploymentRecord {
+    DeploymentRecord {
+        target: state("prod").target,
+        number: 7,
+        release: reference(number),
+        actor: Actor::Switchback,
+        hotfix: false,
+        policy_version: 1,
+        started_at: at(0),
+        ended_at: Some(at(120)),
+        verdict: Some(verdict),
+        reason: String::new(),
+    }
+}
+
+fn entry(fact: Fact, actor: Actor) -> JournalEntry {
+    JournalEntry { target: state("prod").target, sequence: 9, deployment: None, at: at(0), actor, fact }
+}
+
+/// All texts of a message, a line each.
+fn texts(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        Value::Object(object) => {
+            into.extend(object.get("text").and_then(Value::as_str).map(str::to_owned));
+            object.values().for_each(|item| texts(item, into));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_release_says_where_it_is_in_each_environment() {
+    let live = Place {
+        state: Some(TargetState {
+            stable: Some(stable(2)),
+            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30) }],
+            ..state("dev")
+        }),
+        last: None,
+    };
+    let once = Place {
+        state: Some(TargetState {
+            stable: Some(stable(3)),
+            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30) }],
+            ..state("qa")
+        }),
+        last: Some(record(2, Verdict::Succeeded)),
+    };
+    let queued = Queued {
+        release: reference(2),
+        actor: Actor::Switchback,
+        reason: String::new(),
+        overrides: Overrides::default(),
+        terms: Terms::default(),
+        command: CommandId("1".to_owned()),
+        at: at(0),
+    };
+    let waits = Place { state: Some(TargetState { queued: vec![queued], ..state("staging") }), last: None };
+    let back = Place { state: Some(state("prod")), last: Some(record(2, Verdict::RolledBack)) };
+    let never = Place { state: Some(state("demo")), last: Some(record(1, Verdict::Succeeded)) };
+    let provenance = Provenance { commit: Some("0123456789abcdef".to_owned()), ..Provenance::default() };
+    let about = reference(2);
+    let places = [live, once, waits, back, never, Place::default()];
+    let chat = release(&Whereabouts { release: &about, provenance: Some(&provenance), places: &places });
+    assert_eq!(
+        chat.text,
+        "shop/api v2: dev live, verified · qa verified · staging waits for the running deployment to end · \
+         prod rolled back (#7)"
+    );
+    let mut words = Vec::new();
+    texts(&chat.blocks, &mut words);
+    assert_eq!(
+        words,
+        [
+            "*shop/api v2*\n\
+             *dev*  live, verified since <!date^1795316460^{date_short_pretty} {time}|2026-11-22 03:01:00 UTC>\n\
+             *qa*  verified since <!date^1795316430^{date_short_pretty} {time}|2026-11-22 03:00:30 UTC>\n\
+             *staging*  waits for the running deployment to end\n\
+             *prod*  rolled back (#7), <!date^1795316520^{date_short_pretty} {time}|2026-11-22 03:02:00 UTC>",
+            "`000000000000` · 0123456789ab",
+        ]
+    );
+}
+
+#[test]
+fn a_release_that_went_nowhere_says_so() {
+    let about = reference(2);
+    let chat = release(&Whereabouts { release: &about, provenance: None, places: &[] });
+    assert_eq!(chat.text, "shop/api v2");
+    assert!(chat.blocks.to_string().contains("not deployed anywhere yet"), "{}", chat.blocks);
+}
+
+#[test]
+fn a_deployment_that_is_over_says_how_it_ended() {
+    let (target, about) = (state("prod").target, reference(2));
+    let people = BTreeMap::new();
+    let workflow = Actor::Person { name: format!("{SLACK}U012AB3CD") };
+    let fact = Fact::Ended { verdict: Verdict::RolledBack, reason: "alarm api-5xx fires".to_owned(), live: None };
+    let entries = [entry(fact, Actor::Switchback)];
+    let chat = deployment(&Progress {
+        target: &target,
+        number: 12,
+        release: &about,
+        actor: &workflow,
+        state: None,
+        ended: Some((Verdict::RolledBack, "alarm api-5xx fires")),
+        entries: &entries,
+        people: &people,
+    });
+    assert_eq!(chat.text, "shop/api/prod #12, v2: Rolled back: alarm api-5xx fires");
+    let mut words = Vec::new();
+    texts(&chat.blocks, &mut words);
+    assert_eq!(
+        words,
+        [
+            ":rewind: *shop/api/prod #12*  v2\nRolled back: alarm api-5xx fires",
+            "asked for by <@U012AB3CD>",
+            "<!date^1795316400^{time_secs}|03:00:00> ■ Rolled back: alarm api-5xx fires",
+            "`switchback explain shop/api/prod`",
+        ]
+    );
+}
+
+#[test]
+fn nobodys_words_call_the_channel_or_make_a_link() {
+    let reason = "<!channel> <https://evil.example|click> & more\n*bold*";
+    let fact = Fact::PromotionHeld { reason: reason.to_owned() };
+    let Chat { text, blocks } = super::entry(&entry(fact, Actor::Person { name: "<@U1>".to_owned() }));
+    assert!(text.contains("&lt;!channel&gt; &lt;https://evil.example|click&gt; &amp; more *bold*"), "{text}");
+    let mut words = vec![text];
+    texts(&blocks, &mut words);
+    for words in words {
+        let dates = words.matches("<!date^").count();
+        assert_eq!(words.matches('<').count(), dates, "{words}");
+    }
+}
+
+#[test]
+fn a_text_is_never_longer_than_slack_takes_and_never_ends_in_half_an_escape() {
+    let long = "&<>é".repeat(3_000);
+    let fact = Fact::PromotionHeld { reason: long.clone() };
+    let Chat { text, blocks } = super::entry(&entry(fact, Actor::Switchback));
+    let mut words = vec![text];
+    texts(&blocks, &mut words);
+    assert!(words.iter().all(|words| words.chars().count() <= 3_000), "{words:?}");
+    for most in 1..60 {
+        let cut = short(&format!("{} {}", escaped("a<b>&c"), date(at(0))), most);
+        assert!(cut.chars().count() <= most, "{most}: {cut}");
+        let (opens, closes) = (cut.matches('<').count(), cut.matches('>').count());
+        assert_eq!(opens, closes, "{most}: {cut}");
+        assert_eq!(cut.matches('&').count(), cut.matches(';').count(), "{most}: {cut}");
+    }
+}
+
+#[test]
+fn a_person_is_shown_as_slack_knows_them() {
+    let people = BTreeMap::from([
+        (name("ada"), Person { slack: Some("UADA".to_owned()), ..Person::default() }),
+        (name("bob"), Person::default()),
+    ]);
+    assert_eq!(mention(&name("ada"), &people), "<@UADA>");
+    assert_eq!(mention(&name("bob"), &people), "bob");
+    assert_eq!(mention(&name("eve"), &people), "eve");
+}
