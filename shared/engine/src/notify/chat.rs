@@ -145,11 +145,25 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
         Ok(())
     }
 
-    /// The thread of the release that an entry names, if there is one.
+    /// The thread in which an entry of no deployment is told: of the release that it names, or else of the one that
+    /// runs or is stable there. None of them has one: it is told outside of threads.
     async fn thread_of(&self, channel: &str, entry: &JournalEntry) -> Result<Option<String>, SendError> {
-        let Some(release) = named(entry) else { return Ok(None) };
-        let key = PostKey::Thread { release, channel: channel.to_owned() };
-        Ok(self.ledger.post(&key).await.map_err(unread)?.map(|post| post.id))
+        let releases = match named(entry) {
+            Some(release) => vec![release],
+            None => {
+                let state = self.ledger.state(&entry.target).await.map_err(unread)?;
+                let (running, stable) = state.map_or((None, None), |state| (state.running, state.stable));
+                let known = [running.map(|running| running.release), stable.and_then(|stable| stable.release)];
+                known.into_iter().flatten().map(|release| release.id).collect()
+            }
+        };
+        for release in releases {
+            let key = PostKey::Thread { release, channel: channel.to_owned() };
+            if let Some(post) = self.ledger.post(&key).await.map_err(unread)? {
+                return Ok(Some(post.id));
+            }
+        }
+        Ok(None)
     }
 
     /// Begins a release's thread, unless somebody else does: several targets of a service may want it at a time.

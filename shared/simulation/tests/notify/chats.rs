@@ -424,4 +424,6 @@ fn what_belongs_to_no_deployment_is_told_by_itself_once() {
     let chats = listener.chats();
     let alone = news.iter().flatten().filter(|entry| entry.deployment.is_none()).count();
     assert_eq!(chats.len() - before, alone, "{chats:#?}");
+    let (_, answers) = listener.thread();
+    assert!(answers.iter().any(|it| it.words().contains("nothing is frozen here")), "{answers:#?}");
 }
