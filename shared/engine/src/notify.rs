@@ -115,7 +115,7 @@ pub async fn notify(
             return Told { entries: 0, stopped: Some(stopped) };
         }
     };
-    let teller = Teller { ledger, channels, clock, policy: &policy };
+    let teller = Teller { ledger, channels, clock, policy: &policy, until };
     for (index, entry) in entries.iter().enumerate() {
         let told = if FOR_AN_ENTRY.after(clock.now()) > until {
             Err(NotifyError::OutOfTime)
@@ -224,6 +224,8 @@ struct Teller<'a, L, C, K> {
     clock: &'a K,
     /// In force; none: there is none. Else why it cannot be read.
     policy: &'a Result<Option<Policy>, String>,
+    /// When the invocation is over.
+    until: Timestamp,
 }
 
 impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> {

@@ -18,7 +18,7 @@ use futures::future::{join, join_all};
 use rollout::journal::{Fact, JournalEntry};
 use rollout::stage::Verdict;
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
-use rollout::{Actor, ImageDigest, Name, Policy, ReleaseId, TargetId};
+use rollout::{Actor, ImageDigest, Name, Policy, ReleaseId, Seconds, TargetId};
 use std::collections::{BTreeMap, BTreeSet};
 use view::slack::{Place, Progress, Whereabouts};
 
@@ -26,6 +26,8 @@ use view::slack::{Place, Progress, Whereabouts};
 const LOOKED_BACK: usize = 60;
 /// How many deployments are looked through for one that is over.
 const DEPLOYMENTS_BACK: usize = 50;
+/// What must be left of an invocation for a call of a chat and the note of it.
+const FOR_A_CALL: Seconds = Seconds(8);
 /// How often a message is said anew because it has changed while it was being said.
 const MOST_EDITS: usize = 3;
 
@@ -77,11 +79,11 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
         let target = &entry.target;
         let Some(number) = entry.deployment else {
             let thread = self.thread_of(channel, entry).await?;
-            return self.channels.say(channel, thread.as_deref(), &view::slack::entry(entry)).await.map(|_| ());
+            return self.say(channel, thread.as_deref(), &view::slack::entry(entry)).await.map(|_| ());
         };
         let Some(scene) = self.scene(target, number).await? else {
             // Older than what history is looked through for: it is told by itself.
-            return self.channels.say(channel, None, &view::slack::entry(entry)).await.map(|_| ());
+            return self.say(channel, None, &view::slack::entry(entry)).await.map(|_| ());
         };
         let thread = match self.show(channel, &Subject::Release(&scene.release), None).await? {
             Some(post) => post,
@@ -98,7 +100,7 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
         if was_there && calls_people(entry, &post) {
             let people = self.people();
             let chat = view::slack::call(&scene.progress(target, number, people), entry);
-            self.channels.say(channel, Some(&thread.id), &chat).await?;
+            self.say(channel, Some(&thread.id), &chat).await?;
         }
         Ok(())
     }
@@ -194,7 +196,7 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
         let Some(chat) = self.words(about).await? else {
             return Err(SendError::Refused { reason: "the ledger has nothing to say of it any more".to_owned() });
         };
-        let id = self.channels.say(channel, thread, &chat).await?;
+        let id = self.say(channel, thread, &chat).await?;
         let post = Post { id, says: says(&chat) };
         self.note(channel, about, &post).await?;
         Ok(self.show(channel, about, thread).await?.unwrap_or(post))
@@ -209,10 +211,10 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
             if post.says == now_says {
                 break;
             }
-            match self.channels.edit(channel, &post.id, &chat).await {
+            match self.edit(channel, &post.id, &chat).await {
                 Ok(Edited::Done) => {}
                 // Somebody took it away.
-                Ok(Edited::Gone) => post.id = self.channels.say(channel, thread, &chat).await?,
+                Ok(Edited::Gone) => post.id = self.say(channel, thread, &chat).await?,
                 Err(error) => {
                     if matches!(error, SendError::Unsure { .. }) {
                         // Nobody knows what it says now: whoever comes next edits it, whatever it should say.
@@ -228,6 +230,25 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
             self.note(channel, about, &post).await?;
         }
         Ok(Some(post))
+    }
+
+    async fn say(&self, channel: &str, thread: Option<&str>, chat: &Chat) -> Result<String, SendError> {
+        self.has_time()?;
+        self.channels.say(channel, thread, chat).await
+    }
+
+    async fn edit(&self, channel: &str, id: &str, chat: &Chat) -> Result<Edited, SendError> {
+        self.has_time()?;
+        self.channels.edit(channel, id, chat).await
+    }
+
+    /// A call that is cut off by the invocation's end would leave its delivery claimed until the claim's time is over.
+    fn has_time(&self) -> Result<(), SendError> {
+        if FOR_A_CALL.after(self.clock.now()) <= self.until {
+            Ok(())
+        } else {
+            Err(SendError::Unsure { reason: "no time is left for it".to_owned() })
+        }
     }
 
     async fn posted(&self, channel: &str, about: &Subject<'_>) -> Result<Option<Post>, SendError> {
