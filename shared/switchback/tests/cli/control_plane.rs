@@ -1,11 +1,12 @@
 //! A control plane on loopback: HTTP as API Gateway's HTTP API with its IAM authorizer, in front of the real operations
 //! over a simulated world. Time is virtual, and passes only with requests: every look at a target takes some seconds.
 
+use crate::ci::{self, Gateway};
 use crate::signature;
 use engine::operate::Operations;
 use futures::task::noop_waker_ref;
-use rollout::Seconds;
 use rollout::policy::Deadlines;
+use rollout::{Actor, Instruction, Seconds, TargetId};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation};
 use simulation::world::Settings;
@@ -19,7 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The seconds that pass with each look at one target.
-const LOOK_S: u64 = 10;
+pub(crate) const LOOK_S: u64 = 10;
 /// What there is to be deployed to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shop {
@@ -54,6 +55,11 @@ pub(crate) struct Stage {
     pub(crate) broken: (u32, u16),
     /// Somebody else asks for that release, after so many looks.
     pub(crate) rival: Option<(u64, u32)>,
+    /// Somebody answers whatever waits for approval on shop/api/prod: who, whether they say yes, and after how
+    /// many looks.
+    pub(crate) reply: Option<(&'static str, bool, u32)>,
+    /// What stands between GitHub's jobs and the world.
+    pub(crate) gateway: Gateway,
 }
 
 /// A control plane that is up.
@@ -103,7 +109,7 @@ fn serve(inbox: &Receiver<Message>, shop: Shop) {
     });
     let built = build_application(&scenes.collect::<Vec<_>>(), Settings::default());
     let simulation = Simulation::of_application(built, Faults::default());
-    let mut stage = Stage { simulation, broken: (0, 503), rival: None };
+    let mut stage = Stage { simulation, broken: (0, 503), rival: None, reply: None, gateway: Gateway::default() };
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Request(stream) => {
@@ -172,6 +178,9 @@ fn read(stream: &mut TcpStream) -> std::io::Result<Request> {
 }
 
 fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
+    if let Some(answer) = ci::answer(stage, request) {
+        return answer;
+    }
     let caller = match signature::check(request) {
         // As IAM has proven it.
         Ok(caller) => format!("arn:aws:sts::111122223333:assumed-role/deployer/{}", caller.name),
@@ -192,16 +201,44 @@ fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
             Some((_, looks)) => *looks -= 1,
             None => {}
         }
+        match &mut stage.reply {
+            Some((person, yes, 0)) => {
+                reply(simulation, person, *yes);
+                stage.reply = None;
+            }
+            Some((.., looks)) => *looks -= 1,
+            None => {}
+        }
         simulation.run_for(LOOK_S);
     }
     let (_, cloud, doorbell, clock) = simulation.ports();
     // Without its faults and waits: no more time passes than must.
     let ledger = simulation.ledger().clone();
     let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
-    let mut route = pin!(operations.route(&request.method, &request.path, &request.query, &request.body, &caller));
+    let route = operations.route(&request.method, &request.path, &request.query, &request.body, &caller);
+    in_virtual_time(simulation, route)
+}
+
+/// An answer by another door, to the plan that stands.
+fn reply(simulation: &mut Simulation, person: &str, yes: bool) {
+    let target = TargetId::parse("shop/api/prod").expect("a target");
+    let state = simulation.at(&target).state().expect("something was asked for");
+    let running = state.running.expect("a deployment waits");
+    let (deployment, plan) = (running.number, running.gates.expect("at its gates").plan);
+    let actor = Actor::Person { name: format!("arn:aws:sts::111122223333:assumed-role/deployer/{person}") };
+    let (instruction, reason) = match yes {
+        true => (Instruction::Approve { deployment, plan }, "looked at it"),
+        false => (Instruction::Reject { deployment, plan }, "not today"),
+    };
+    simulation.ask_of(&target, instruction, actor, reason);
+}
+
+/// What is awaited, while time passes.
+pub(crate) fn in_virtual_time<T>(simulation: &mut Simulation, awaited: impl Future<Output = T>) -> T {
+    let mut awaited = pin!(awaited);
     let mut context = Context::from_waker(noop_waker_ref());
     loop {
-        match route.as_mut().poll(&mut context) {
+        match awaited.as_mut().poll(&mut context) {
             Poll::Ready(answer) => return answer,
             Poll::Pending => simulation.run_for(1),
         }

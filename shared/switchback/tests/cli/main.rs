@@ -4,6 +4,7 @@
 //! `tests/scenarios/*.txt` are the sessions, each with what must be printed and the exit code. After a change that is
 //! meant, `UPDATE_SESSIONS=1 cargo test -p switchback --test cli` writes them anew: read the difference.
 
+mod ci;
 mod control_plane;
 mod session;
 mod signature;

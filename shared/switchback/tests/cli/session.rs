@@ -125,6 +125,14 @@ impl<'a> Session<'a> {
                 let rival = (u64::from(numbers.next().unwrap_or(1)), numbers.next().unwrap_or(0));
                 self.control_plane.change(move |stage| stage.rival = Some(rival));
             }
+            // `@ reply bob no 2`: bob says no to what waits on shop/api/prod, after two looks
+            "reply" => {
+                let words: Vec<&str> = rest.split(' ').collect();
+                let [person, answer, looks] = words[..] else { panic!("`@ reply NAME yes|no LOOKS`, not `@ {event}`") };
+                let caller = CALLERS.iter().find(|caller| caller.name == person).expect("a caller that there is");
+                let (yes, looks) = (answer == "yes", looks.parse().expect("a number"));
+                self.control_plane.change(move |stage| stage.reply = Some((caller.name, yes, looks)));
+            }
             // `@ edit OLD => NEW`: in the policy file
             "edit" => {
                 let (old, new) = rest.split_once(" => ").expect("`@ edit OLD => NEW`");
@@ -186,7 +194,7 @@ fn filled(text: &str, control_plane: &ControlPlane, target: &str) -> String {
 
 /// The binary, under a name of this session's: whoever builds another one meanwhile (`cargo demo` leaves the operator's
 /// commands out) puts it where this one was.
-fn keep_binary(folder: &Path) -> PathBuf {
+pub(crate) fn keep_binary(folder: &Path) -> PathBuf {
     let (built, kept) = (Path::new(env!("CARGO_BIN_EXE_switchback")), folder.join("switchback"));
     // There is one only from an earlier run.
     let _ = std::fs::remove_file(&kept);

@@ -139,7 +139,7 @@ impl Report {
                 Some(End::Superseded { by_tag }) => ("superseded", format!("by {by_tag}, before it started")),
                 Some(End::Refused(reason)) => ("refused", reason.clone()),
                 Some(End::StillRunning) => (Exit::StillRunning.name(), "it goes on without being watched".to_owned()),
-                None => ("asked", String::new()),
+                None => (ASKED, String::new()),
             };
             self.rows.push(Row {
                 target: one.target.to_string(),
@@ -155,8 +155,8 @@ impl Report {
     /// Writes summary and outputs.
     pub(super) fn finish(&mut self, exit: Exit) {
         self.close();
-        let asked = !self.rows.is_empty() && self.rows.iter().all(|row| row.verdict == "asked");
-        self.write(if asked { "asked" } else { verdict_name(exit) });
+        let asked = !self.rows.is_empty() && self.rows.iter().all(|row| row.verdict == ASKED);
+        self.write(if asked { ASKED } else { verdict_name(exit) });
     }
 
     /// The same where it came to nothing.
@@ -164,6 +164,9 @@ impl Report {
         self.close();
         annotate("error", &format!("switchback ci {}", self.title), &failure.to_string());
         let verdict = failure.exit().name();
+        for row in self.rows.iter_mut().filter(|row| row.verdict == ASKED) {
+            (row.verdict, row.why) = (verdict, failure.to_string());
+        }
         if self.rows.is_empty() {
             self.rows = self
                 .targets
@@ -199,7 +202,7 @@ impl Report {
             let deployment = row.deployment.map_or_else(String::new, |number| format!("#{number}"));
             let mark = match row.verdict {
                 SUCCEEDED => "✅ ",
-                "asked" | "still_running" => "⏳ ",
+                ASKED | "still_running" => "⏳ ",
                 _ => "❌ ",
             };
             text.push_str(&format!(
@@ -243,6 +246,8 @@ impl Report {
 }
 
 const SUCCEEDED: &str = "succeeded";
+/// It was asked, and nobody stays to see what becomes of it.
+const ASKED: &str = "asked";
 
 /// What an exit code is called where it is a verdict.
 fn verdict_name(exit: Exit) -> &'static str {
@@ -253,9 +258,9 @@ fn annotate(level: &str, title: &str, text: &str) {
     print(&format!("::{level} title={}::{}", property(title), escaped(text.trim())));
 }
 
-/// Text of a command (`@actions/core`, `escapeData`).
+/// Text of a command (`@actions/core`, `escapeData`), without what begins one of the older form.
 fn escaped(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    text.replace("##[", "# #[").replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// A property of a command (`@actions/core`, `escapeProperty`).

@@ -324,43 +324,65 @@ pub(super) async fn watch(
     patience: &Patience,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let mut silent_since: Option<Instant> = None;
+    let watching = until_over(client, watched, patience, report).await;
+    report.left(watched);
+    watching?;
+    Ok(together(watched.iter().filter_map(|one| one.end.as_ref()).map(End::exit)))
+}
+
+async fn until_over(
+    client: &mut Client,
+    watched: &mut [Watched],
+    patience: &Patience,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    // What was asked for has been heard by the control plane; what is only waited for shows it with the first answer.
+    let mut silence = Silence { heard: watched.iter().any(|one| one.asked.is_some()), since: None };
     loop {
         for one in watched.iter_mut().filter(|one| one.end.is_none()) {
-            match one.look(client, report).await {
-                Ok(()) => silent_since = None,
-                Err(Failure::Unreachable(why)) => {
-                    let since = *silent_since.get_or_insert_with(|| {
-                        warn(&format!("switchback: {why}; asking again"));
-                        Instant::now()
-                    });
-                    if since.elapsed() > LONGEST_SILENCE {
-                        return Err(Failure::Unreachable(why));
-                    }
-                }
-                Err(failure) => {
-                    report.left(watched);
-                    return Err(failure);
-                }
-            }
+            silence.hears(one.look(client, report).await)?;
             if one.end.is_some() {
                 report.ended(one);
             }
         }
         if watched.iter().all(|one| one.end.is_some()) {
-            break;
+            return Ok(());
         }
-        if Instant::now() >= patience.until {
+        let left = patience.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             for one in watched.iter_mut().filter(|one| one.end.is_none()) {
                 one.end = Some(End::StillRunning);
                 report.still_running(one, patience.whole);
             }
-            break;
+            return Ok(());
         }
-        tokio::time::sleep(patience.every.min(patience.until.saturating_duration_since(Instant::now()))).await;
+        tokio::time::sleep(patience.every.min(left)).await;
     }
-    report.left(watched);
-    Ok(together(watched.iter().filter_map(|one| one.end.as_ref()).map(End::exit)))
+}
+
+/// A control plane that does not answer for a while ends no watch that has begun.
+struct Silence {
+    heard: bool,
+    since: Option<Instant>,
+}
+
+impl Silence {
+    fn hears(&mut self, looked: Result<(), Failure>) -> Result<(), Failure> {
+        match looked {
+            Ok(()) => {
+                (self.heard, self.since) = (true, None);
+                Ok(())
+            }
+            Err(Failure::Unreachable(why)) if self.heard => {
+                let since = *self.since.get_or_insert_with(|| {
+                    warn(&format!("switchback: {why}; asking again"));
+                    Instant::now()
+                });
+                if since.elapsed() > LONGEST_SILENCE { Err(Failure::Unreachable(why)) } else { Ok(()) }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
 }
 
 /// What several ends are together: the one that most needs somebody to look.
