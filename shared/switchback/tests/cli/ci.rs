@@ -256,7 +256,14 @@ fn a_bad_release_comes_back_and_the_job_fails() {
     });
     let step = job.step("deploy shop/api/prod=v2 --every 1ms");
     step.ends(10, "rolled_back");
-    step.says("::error title=shop/api/prod::");
+    step.says("::error title=shop/api/prod::Deployment #2 of v2 to shop/api/prod rolled back");
+    // Why stands where it is read without opening anything.
+    let mut open = false;
+    let outside = step.log.lines().filter(|line| {
+        open = line.starts_with("::group::") || open && !line.starts_with("::endgroup::");
+        !open
+    });
+    assert!(outside.into_iter().any(|line| line.contains("Switching back: alarm")), "{}", step.log);
     // The same job again is told the same, and begins nothing.
     let again = job.step("deploy shop/api/prod=v2 --every 1ms");
     again.ends(10, "rolled_back");

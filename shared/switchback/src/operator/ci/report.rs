@@ -85,7 +85,8 @@ impl Report {
         print(&harmless(text));
     }
 
-    /// Something that happened. A stage begins a group, which is what GitHub shows unopened.
+    /// Something that happened. A stage begins a group, whose first line is all that GitHub shows unopened; what is worth
+    /// attention stands outside.
     pub(super) fn entry(&mut self, entry: &JournalEntry) {
         let line = view::history::entry(entry, Paint::PLAIN);
         if matches!(entry.fact, Fact::StageEntered { .. } | Fact::Started { .. }) {
@@ -94,6 +95,8 @@ impl Report {
             let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
             print(&format!("::group::{}{number}  {}", entry.target, escaped(&line)));
             self.group_is_open = true;
+        } else if entry.fact.wants_attention() && !matches!(entry.fact, Fact::Ended { .. }) {
+            self.note(&line);
         } else {
             print(&harmless(&line));
         }
@@ -255,7 +258,9 @@ fn verdict_name(exit: Exit) -> &'static str {
 }
 
 fn annotate(level: &str, title: &str, text: &str) {
-    print(&format!("::{level} title={}::{}", property(title), escaped(text.trim())));
+    // It is shown on one line, whatever it was wrapped for.
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    print(&format!("::{level} title={}::{}", property(title), escaped(&line)));
 }
 
 /// Text of a command (`@actions/core`, `escapeData`), without what begins one of the older form.
@@ -274,7 +279,7 @@ fn harmless(text: &str) -> String {
     let line = |line: &str| {
         let line = line.replace("##[", "# #[");
         let start = line.len() - line.trim_start().len();
-        if line[start..].starts_with("::") { format!("{}: {}", &line[..=start], &line[start + 1..]) } else { line }
+        if line[start..].starts_with("::") { format!("{}: {}", &line[..start], &line[start + 1..]) } else { line }
     };
     // Whatever a terminal or the runner takes for the end of a line is one.
     text.trim_end().split(['\n', '\r']).map(line).collect::<Vec<_>>().join("\n")
