@@ -4,6 +4,7 @@ use crate::layout::beside;
 use crate::paint::Paint;
 use crate::people::{names, who};
 use crate::status::terms;
+use crate::waiting::waiting;
 use crate::when::{ago, instant, until};
 use jiff::Timestamp;
 use rollout::target::{Deployment, TargetState, WaitingOn};
@@ -46,6 +47,9 @@ pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint
         }
     }
     for on in &state.explanation.waiting_on {
+        if matches!(on, WaitingOn::Gate { .. }) {
+            line("also waits", &format!("for {}", waiting(on, now)));
+        }
         if let WaitingOn::Approval { approved, required, may, expires_at, .. } = on {
             let has = approved.len();
             line("needs", &format!("{required} of {}, has {has}", names(&[approved.as_slice(), may].concat())));
