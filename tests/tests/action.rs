@@ -1,0 +1,136 @@
+//! The composite action, as GitHub's runner runs it: its two scripts in bash, with the inputs in their environment, and
+//! a stand-in for the binary that writes down how it is called.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ACTION: &str = include_str!("../../.github/actions/switchback/action.yml");
+
+/// The scripts of its steps, without their indentation.
+fn scripts() -> Vec<String> {
+    let mut scripts: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in ACTION.lines() {
+        if line.trim() == "run: |" {
+            scripts.push(String::new());
+            inside = true;
+        } else if inside && (line.is_empty() || line.starts_with("        ")) {
+            let script = scripts.last_mut().expect("it has begun");
+            script.push_str(line.strip_prefix("        ").unwrap_or_default());
+            script.push('\n');
+        } else {
+            inside = false;
+        }
+    }
+    scripts
+}
+
+/// A runner's folder with a stand-in for the binary, which ends with 14.
+fn runner(name: &str) -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("action-{name}"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let binary = folder.join("stand-in");
+    let script = "#!/bin/bash\nprintf '%s\\n' \"$@\" > \"$RUNNER_TEMP/called\"\n[ \"$1\" = --version ] || exit 14\n";
+    std::fs::write(&binary, script).expect("it can be written");
+    std::fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).expect("it can be run");
+    (folder, binary)
+}
+
+/// Runs one of the scripts as a runner does; its exit code, and what it printed.
+fn run(folder: &Path, script: &str, inputs: &[(&str, &str)]) -> (Option<i32>, String) {
+    // An input that is not given is empty, and not missing.
+    let all = [
+        "GIVEN",
+        "URL",
+        "SHA256",
+        "GIT",
+        "REVISION",
+        "RELEASE",
+        "REASON",
+        "COMMIT",
+        "FORWARD_ONLY",
+        "HOTFIX",
+        "NO_WAIT",
+    ];
+    let mut environment: BTreeMap<&str, &str> = all.into_iter().map(|name| (name, "")).collect();
+    environment.extend(inputs.iter().copied());
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]).env_clear().envs(environment);
+    bash.env("PATH", "/usr/bin:/bin").env("RUNNER_TEMP", folder).env("GITHUB_OUTPUT", folder.join("outputs"));
+    let output = bash.current_dir(folder).output().expect("bash can be started");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn called(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("called")).expect("it was called");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_given_is_handed_on_as_it_is_and_the_exit_code_comes_back() {
+    let (folder, binary) = runner("hands-on");
+    let binary = binary.display().to_string();
+    let run_it = &scripts()[1];
+    let asked = [
+        ("SWITCHBACK", binary.as_str()),
+        ("COMMAND", "promote"),
+        ("TARGETS", "shop/api/prod\nshop/web/prod=v1\n"),
+        ("REASON", "it's \"late\"; $(touch owned) `id` *"),
+        ("RELEASE", "v2"),
+        ("FORWARD_ONLY", "true"),
+        ("HOTFIX", "false"),
+        ("FOR", "5h"),
+    ];
+    let (exit, _) = run(&folder, run_it, &asked);
+    assert_eq!(exit, Some(14), "the verdict of the binary is the step's");
+    let wanted = [
+        "ci",
+        "promote",
+        "--for",
+        "5h",
+        "--release",
+        "v2",
+        "--reason",
+        "it's \"late\"; $(touch owned) `id` *",
+        "--forward-only",
+        "--",
+        "shop/api/prod",
+        "shop/web/prod=v1",
+    ];
+    assert_eq!(called(&folder), wanted);
+    assert!(!folder.join("owned").exists(), "an input was run");
+
+    let (exit, _) = run(&folder, run_it, &[asked[0], ("COMMAND", "wait"), ("TARGETS", "a/b/c=v1"), ("FOR", "1m")]);
+    assert_eq!(
+        (exit, called(&folder)),
+        (Some(14), ["ci", "wait", "--for", "1m", "--", "a/b/c=v1"].map(str::to_owned).into())
+    );
+    let (exit, log) = run(&folder, run_it, &[asked[0], ("COMMAND", "--version"), ("TARGETS", "x"), ("FOR", "1m")]);
+    assert_eq!(exit, Some(2));
+    assert!(log.contains("promote, deploy or wait"), "{log}");
+}
+
+#[test]
+fn the_binary_is_what_was_named_and_nothing_unchecked() {
+    let (folder, binary) = runner("binary");
+    let binary = binary.display().to_string();
+    let find_it = &scripts()[0];
+    let (exit, _) = run(&folder, find_it, &[("GIVEN", &binary)]);
+    assert_eq!((exit, called(&folder)), (Some(0), vec!["--version".to_owned()]));
+    let outputs = std::fs::read_to_string(folder.join("outputs")).expect("outputs");
+    assert_eq!(outputs, format!("path={binary}\n"));
+    for (inputs, part) in [
+        (vec![("GIVEN", "/nonexistent")], "no program"),
+        (vec![("URL", "http://127.0.0.1/switchback"), ("SHA256", "0")], "https://"),
+        (vec![("URL", "https://127.0.0.1/switchback")], "sha256"),
+        (vec![("GIT", "https://127.0.0.1/switchback"), ("REVISION", "main")], "revision"),
+        (vec![], "not on the PATH"),
+    ] {
+        let (exit, log) = run(&folder, find_it, &inputs);
+        assert_eq!(exit, Some(2), "{inputs:?}: {log}");
+        assert!(log.contains("::error") && log.contains(part), "{inputs:?}: {log}");
+    }
+}
