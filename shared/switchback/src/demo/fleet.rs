@@ -47,7 +47,7 @@ pub(crate) struct Task {
 impl Task {
     /// Starts a task and waits until it listens.
     pub(crate) async fn start(image: &Image) -> Result<Self, StartError> {
-        let binary = std::env::current_exe().map_err(StartError::Spawn)?;
+        let binary = own_binary().map_err(StartError::Spawn)?;
         let mut process = Command::new(binary)
             .arg("demo-task")
             .args(["--release", &image.release, "--fail-percent", &image.fail_percent.to_string()])
@@ -94,4 +94,10 @@ impl Task {
             let _ = self.process.kill().await;
         }
     }
+}
+
+/// This program, as it is running: on Linux it stays the same one when a build replaces the file meanwhile.
+fn own_binary() -> std::io::Result<std::path::PathBuf> {
+    let running = std::path::Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
