@@ -4,7 +4,7 @@ use crate::street::{HOUR, Plan, Street, carol, environment_of, name, target};
 use rollout::brake::{Brake, Scope};
 use rollout::entry::{FreezePeriod, Window};
 use rollout::journal::Fact;
-use rollout::policy::Trigger;
+use rollout::policy::{Hook, HookAction, HookPoint, Trigger};
 use rollout::stage::{Cause, Verdict};
 use rollout::{Gate, Instruction, Seconds, TargetId, Timestamp};
 use simulation::world::{ImageBehaviour, Settings};
@@ -213,4 +213,62 @@ fn a_gate_is_opened_by_hand_with_a_reason_on_record() {
     let opened = street.journal(&dev()).into_iter().find(|entry| matches!(entry.fact, Fact::GateOverridden { .. }));
     let opened = opened.expect("it is on record");
     assert_eq!(opened.actor, carol());
+}
+
+/// Wherever a deployment is when the line is stopped: it gets no more traffic while it is, and goes through after that.
+#[test]
+fn the_line_can_be_stopped_at_any_stage() {
+    let stages = [
+        "preflight",
+        "registering",
+        "before_traffic",
+        "scaling",
+        "testing",
+        "shifting",
+        "after_traffic",
+        "baking",
+        "keeping_warm",
+        "retiring",
+    ];
+    for stage in stages {
+        let mut street = hooked();
+        street.push("api", 1);
+        let entered = |fact: &Fact| matches!(fact, Fact::StageEntered { stage: entered, .. } if entered == stage);
+        let reached = street.simulation.run_until_that(HOUR, |simulation| {
+            let dev = simulation.at(&dev());
+            dev.stage_name() == Some(stage) || dev.journal().iter().any(|entry| entered(&entry.fact))
+        });
+        assert!(reached, "{stage} is never seen{}", street.stories());
+        street.brake(Scope::Everything, "the database is down");
+        street.simulation.run_for(5);
+        let share = street.weights(&dev()).1;
+        street.simulation.run_for(2 * HOUR);
+        assert_eq!(street.weights(&dev()).1, share, "{stage}: it widened{}", street.stories());
+        let ended = street.verdicts(&dev());
+        assert!(ended.is_empty() || ended == [Verdict::Succeeded], "{stage}: {ended:?}{}", street.stories());
+        street.lift(&Scope::Everything);
+        street.ends(&dev(), HOUR, &[Verdict::Succeeded]);
+        street.rests(HOUR);
+        assert_eq!(street.lost(), 0.0, "{stage}{}", street.stories());
+    }
+}
+
+fn hooked() -> Street {
+    let hook = |text: &str, at| Hook {
+        name: name(text),
+        at,
+        run: HookAction::Task { container: "app".to_owned(), command: vec![text.to_owned()] },
+        deadline: Seconds(120),
+        forward_only: false,
+    };
+    Plan::of(&["api/dev"])
+        .policy(move |policy| {
+            let rules = environment_of(policy, "dev").targets.get_mut(&name("api")).expect("a target");
+            rules.hooks = vec![
+                hook("migrate", HookPoint::BeforeTraffic),
+                hook("smoke", HookPoint::TestTraffic),
+                hook("announce", HookPoint::AfterTraffic),
+            ];
+        })
+        .build()
 }

@@ -1,27 +1,19 @@
 //! An automatic promotion whose passes are killed at any call, and one in a world where everything fails now and then:
 //! nothing is lost, and nothing is brought twice.
 
-use crate::street::{HOUR, Plan, Street, target};
-use rollout::Seconds;
-use rollout::TargetId;
+use crate::street::{HOUR, Plan, Street, name, target};
 use rollout::journal::Fact;
 use rollout::stage::Verdict;
+use rollout::{Seconds, TargetId, Terms, Train};
 use simulation::virtual_time::{CrashAt, Faults, Moment};
-use simulation::world::{Dice, ImageBehaviour, Settings};
+use simulation::world::{Dice, ImageBehaviour, Settings, scene};
 
 fn targets() -> [TargetId; 2] {
     [target("shop/api/dev"), target("shop/api/prod")]
 }
 
 fn street(seed: u64, soak: u64, faults: Faults) -> Street {
-    let plan = Plan::of(&["api/dev", "api/prod"]).promoted("prod", "dev", soak).scenes(|scene| {
-        scene.tasks = 2;
-        scene.strategy.steps.remove(1);
-        for step in &mut scene.strategy.steps {
-            step.hold = Seconds(step.hold.0.min(10));
-        }
-        scene.strategy.keep_warm = Seconds(10);
-    });
+    let plan = small(Plan::of(&["api/dev", "api/prod"]).promoted("prod", "dev", soak));
     let mut street = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
     street.push("api", 1);
     street
@@ -103,6 +95,93 @@ fn an_automatic_promotion_survives_a_crash_at_every_call() {
 #[test]
 fn a_promotion_that_is_switched_back_survives_a_crash_at_every_call() {
     at_every_call(&ImageBehaviour::failing(0.6), [&[Verdict::Succeeded], &[Verdict::RolledBack]]);
+}
+
+/// A train of two services whose second one is bad: the first goes back with it, whatever call a pass is killed at.
+#[test]
+fn a_train_goes_back_as_a_whole_despite_a_crash_at_every_call() {
+    let run = |faults: Faults, what: &str| {
+        let mut street = bad_train(faults);
+        let [api, web] = [target("shop/api/prod"), target("shop/web/prod")];
+        let back = |street: &Street| {
+            let stable =
+                |target| street.stable(target).as_deref() == Some("v1") && street.state(target).running.is_none();
+            street.verdicts(&web).len() == 2 && stable(&api) && stable(&web)
+        };
+        street.until(3 * HOUR, what, back);
+        assert!(street.simulation.run_until_rest(3 * HOUR), "{what}: no rest{}", street.stories());
+        assert!(back(&street), "{what}{}", street.stories());
+        let begun = |target| street.count(target, |fact| matches!(fact, Fact::Started { .. }));
+        // Back out of the warm state, or by a rollback of its own where it was over already: never twice.
+        let of_api = street.verdicts(&api);
+        let warm = [Verdict::Succeeded, Verdict::RolledBack];
+        let cold = [Verdict::Succeeded; 3];
+        assert!(of_api == warm || of_api == cold, "{what}: {of_api:?}{}", street.stories());
+        assert_eq!((begun(&api), begun(&web)), (of_api.len(), 2), "{what}{}", street.stories());
+        assert_eq!(street.verdicts(&web), [Verdict::Succeeded, Verdict::RolledBack], "{what}{}", street.stories());
+        for target in [&api, &web] {
+            let (state, lost) = (street.state(target), street.lost());
+            assert!(state.errands.is_empty() && lost == 0.0, "{what}: {lost} {state:?}{}", street.stories());
+        }
+        street.simulation.calls()
+    };
+    let calls = run(Faults::default(), "without faults");
+    let before = bad_train_begins();
+    // Every third one: what lies between is the same calls of the other target.
+    for call in (before..calls).step_by(3) {
+        for moment in [Moment::Before, Moment::After] {
+            let crash_at = Some(CrashAt { call, moment });
+            run(Faults { crash_at, ..Faults::default() }, &format!("crash at call {call} of {calls}, {moment:?}"));
+        }
+    }
+}
+
+fn small(plan: Plan) -> Plan {
+    plan.scenes(|scene| {
+        scene.tasks = 2;
+        scene.strategy.steps.remove(1);
+        for step in &mut scene.strategy.steps {
+            step.hold = Seconds(step.hold.0.min(10));
+        }
+        scene.strategy.keep_warm = Seconds(10);
+    })
+}
+
+/// v1 of both is stable.
+fn two_services(faults: Faults) -> Street {
+    let mut street = small(Plan::of(&["api/prod", "web/prod"]))
+        .policy(|policy| {
+            policy.services.get_mut(&name("web")).expect("a service").depends_on = vec![name("api")];
+        })
+        .build_with(Settings { log_calls: false, ..Settings::default() }, faults);
+    for service in ["api", "web"] {
+        street.push(service, 1);
+        street.ends(&target(&format!("shop/{service}/prod")), 3 * HOUR, &[Verdict::Succeeded]);
+    }
+    assert!(street.simulation.run_until_rest(3 * HOUR));
+    street
+}
+
+/// Calls before the train is asked for.
+fn bad_train_begins() -> u64 {
+    two_services(Faults::default()).simulation.calls()
+}
+
+/// The train of api v101 and web v201, which is bad.
+fn bad_train(faults: Faults) -> Street {
+    let mut street = two_services(faults);
+    street.set_image(201, ImageBehaviour::failing(0.6));
+    let members = [("api", 101), ("web", 201)];
+    let train = Train {
+        id: "train-1".to_owned(),
+        members: members.into_iter().map(|(service, number)| (name(service), scene::digest_of(number))).collect(),
+        together: true,
+    };
+    for (service, number) in members {
+        let terms = Terms { train: Some(train.clone()), ..Terms::default() };
+        street.deploy(&target(&format!("shop/{service}/prod")), number, terms);
+    }
+    street
 }
 
 /// How many worlds are tried; `SIMULATION_SEEDS` asks for more.

@@ -5,5 +5,7 @@ mod brakes;
 mod crashes;
 mod forward_only;
 mod order;
+mod queues;
+mod random;
 mod street;
 mod trains;

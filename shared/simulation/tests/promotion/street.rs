@@ -39,10 +39,12 @@ pub(crate) struct Street {
     versions: u32,
 }
 
+type Change = Box<dyn FnOnce(&mut Policy)>;
+
 /// Environments and services of a street.
 pub(crate) struct Plan {
     scenes: Vec<Scene>,
-    change: Vec<Box<dyn FnOnce(&mut Policy)>>,
+    change: Vec<Change>,
 }
 
 impl Plan {
