@@ -1,6 +1,12 @@
 //! The composite action, as GitHub's runner runs it: its two scripts in bash, with the inputs in their environment, and
-//! a stand-in for the binary that writes down how it is called.
+//! a stand-in for the binary that writes down how it is called. And the grants that the example workflows tell of, as the
+//! policy reads them.
 
+use policy::grants::{Claims, allowed};
+use rollout::Name;
+use rollout::entry::Deed;
+use simulation::world::Settings;
+use simulation::world::scene::{Scene, build_application};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -132,5 +138,65 @@ fn the_binary_is_what_was_named_and_nothing_unchecked() {
         let (exit, log) = run(&folder, find_it, &inputs);
         assert_eq!(exit, Some(2), "{inputs:?}: {log}");
         assert!(log.contains("::error") && log.contains(part), "{inputs:?}: {log}");
+    }
+}
+
+/// A policy of `dev`, `staging` and `prod`, with the grants that an example's comment shows.
+fn policy_with_grants_of(example: &str) -> rollout::Policy {
+    let scenes = ["dev", "staging", "prod"].map(|environment| Scene::new("shop", "api", environment));
+    let built = policy::notation(&build_application(&scenes, Settings::default()).policy);
+    let (_, comment) = example.split_once("#   github:\n").expect("the example shows its grants");
+    let grants: Vec<&str> = comment.lines().map_while(|line| line.strip_prefix("#   ")).collect();
+    let text = format!(
+        "application: shop\nservices: {}\nenvironments: {}\ngithub:\n{}\n",
+        built["services"],
+        built["environments"],
+        grants.join("\n")
+    );
+    policy::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
+}
+
+#[test]
+fn the_grants_that_the_examples_show_are_what_their_jobs_need() {
+    for (example, file, event, git_ref, needed) in [
+        (
+            include_str!("../../.github/examples/promote.yml"),
+            "promote.yml",
+            "workflow_dispatch",
+            "refs/heads/main",
+            vec![(Deed::Promote, "staging"), (Deed::Promote, "prod")],
+        ),
+        (
+            include_str!("../../.github/examples/build-push-deploy.yml"),
+            "build-push-deploy.yml",
+            "push",
+            "refs/tags/v1.4.2",
+            vec![(Deed::Deploy, "dev"), (Deed::Promote, "staging")],
+        ),
+    ] {
+        let policy = policy_with_grants_of(example);
+        let claims = |git_ref: &str, event: &str| {
+            let workflow_ref = format!("octo/shop/.github/workflows/{file}@{git_ref}");
+            Claims::of(|claim| match claim {
+                "repository_id" => Some("123456789"),
+                "repository_owner_id" => Some("987654"),
+                "ref" => Some(git_ref),
+                "event_name" => Some(event),
+                "workflow_ref" => Some(workflow_ref.as_str()),
+                _ => None,
+            })
+        };
+        let name = |text: &str| Name::new(text).expect("a name");
+        for (deed, environment) in needed {
+            let fits = allowed(&policy, &claims(git_ref, event), deed, &name("api"), &name(environment));
+            assert_eq!(fits, Ok(()), "{file}: {environment}");
+            for other in
+                [claims("refs/heads/mine", event), claims(git_ref, "schedule"), claims(git_ref, "pull_request")]
+            {
+                assert!(allowed(&policy, &other, deed, &name("api"), &name(environment)).is_err(), "{file}: {other:?}");
+            }
+            let hotfix = allowed(&policy, &claims(git_ref, event), Deed::Hotfix, &name("api"), &name(environment));
+            assert!(hotfix.is_err(), "{file}");
+        }
     }
 }
