@@ -414,7 +414,17 @@ async fn a_write_whose_answer_is_lost_is_neither_doubled_nor_refused() {
     losing.lose_next("UpdateItem");
     ledger.release(&target, &lease("one")).await.expect("given back");
 
-    assert_eq!(losing.lost(), ["UpdateItem", "TransactWriteItems", "TransactWriteItems", "UpdateItem"]);
+    losing.lose_next("TransactWriteItems");
+    let (by, reason) = (Actor::Person { name: "ada".into() }, "the audit".to_owned());
+    let brake = Brake { scope: Scope::Everything, by: by.clone(), reason, since: at(0), until: None };
+    ledger.put_brake(&brake).await.expect("set");
+    losing.lose_next("TransactWriteItems");
+    let lifted = Lifted { by, reason: "it is over".into(), at: at(1) };
+    assert_eq!(ledger.lift_brake(&Scope::Everything, &lifted).await.expect("lifted"), Some(brake), "it was on");
+    assert_eq!(ledger.brake_log(10).await.expect("a log").len(), 2, "set once, lifted once");
+
+    let (transaction, update) = ("TransactWriteItems", "UpdateItem");
+    assert_eq!(losing.lost(), [update, transaction, transaction, update, transaction, transaction]);
     assert_eq!(ledger.commands(&target).await.expect("commands"), []);
     assert_eq!(ledger.journal(&target, 0, 10).await.expect("a journal"), journal);
     match ledger.begin(&target, &claim("two")).await.expect("an answer") {
