@@ -9,9 +9,16 @@ use crate::stage::{Cause, Stage, Verdict};
 use crate::target::{Deployment, Purpose, Queued, ReleaseRef};
 use std::collections::BTreeMap;
 
-/// Takes in every command.
+/// What may have to be written before another command is taken in. A decision is one transaction, and those are bounded
+/// (DynamoDB's take 100 items): one that does not fit would be decided for ever, and never written.
+const MOST_WRITES: usize = 40;
+
+/// Takes in every command; those that are too many for one decision, with the next one.
 pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
     for command in inbox.commands {
+        if pass.writes() >= MOST_WRITES {
+            return pass.look_again();
+        }
         pass.actor = command.actor.clone();
         match &command.instruction {
             Instruction::Deploy { release, image, tag, overrides, terms } => {

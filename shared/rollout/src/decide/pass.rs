@@ -101,6 +101,11 @@ impl Pass {
         self.consumed.push(command.clone());
     }
 
+    /// How much there is to be written so far: journal entries, lines of history, and commands that are done with.
+    pub(super) fn writes(&self) -> usize {
+        self.journal.len() + self.history.len() + self.consumed.len()
+    }
+
     /// Asks for an effect; what it did is looked at right after.
     pub(super) fn want(&mut self, effect: Effect) {
         self.effects.push(effect);

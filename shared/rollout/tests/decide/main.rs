@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
 mod concurrency;
+mod floods;
 mod forward_only;
 mod gates;
 mod looks;

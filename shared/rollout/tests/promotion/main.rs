@@ -166,7 +166,7 @@ impl Case {
     }
 
     fn vote(mut self, of: &str) -> Self {
-        self.gates.votes.push(Vote { person: name(of), actor: person("U"), at: self.now });
+        self.gates.votes.push(Vote { person: name(of), actor: person(&format!("U{}", of.to_uppercase())), at: self.now });
         self
     }
 
@@ -448,6 +448,30 @@ fn an_answer_is_taken_of_whoever_may_give_it_and_of_nobody_else() {
     assert_eq!(answer(&late, &person("UCAROL"), true), no("the time for it (1h) is over"));
     let open = Case::new();
     assert_eq!(answer(&open, &person("UCAROL"), true), no("no approval is needed here"));
+}
+
+#[test]
+fn a_yes_counts_as_long_as_whoever_said_it_is_still_that_person() {
+    let (target, release, plan) = (prod(), release(), PlanId("p".to_owned()));
+    let moved = |case: &mut Case| {
+        // Bob's account was taken over, and he has a new one.
+        case.applied.entry.approvers.get_mut(&name("bob")).expect("bob").slack = Some("UBOBAGAIN".to_owned());
+    };
+    let case = Case::new().approval(2).vote("bob").with(moved);
+    let question = case.question(&target, &release);
+    assert_eq!(rules::counted(&question), Vec::<&Vote>::new(), "who said it is nobody any more");
+    assert!(rules::may_approve(&question).contains(&&name("bob")), "he is asked again");
+    let again = rules::answerable(&question, &plan, &person("UBOBAGAIN"), true);
+    assert_eq!(again.map(|(name, _)| name), Ok(name("bob")));
+    assert!(rules::answerable(&question, &plan, &person("UBOB"), true).is_err(), "the former account says nothing");
+    // Two names change their owners: one person's two voices are one.
+    let swapped = Case::new().approval(2).vote("bob").with(|case| {
+        let approvers = &mut case.applied.entry.approvers;
+        let (bob, carol) = (approvers[&name("bob")].clone(), approvers[&name("carol")].clone());
+        approvers.insert(name("bob"), carol);
+        approvers.insert(name("carol"), bob);
+    });
+    assert_eq!(rules::counted(&swapped.question(&target, &release)).len(), 0);
 }
 
 #[test]
