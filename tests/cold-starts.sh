@@ -5,7 +5,7 @@
 # 10 to 20 minutes on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-functions=(image-pushed signal-received sweeper operations notifier rollout-driver)
+functions=(image-pushed signal-received sweeper operations promotions approvals notifier rollout-driver)
 packages=()
 for function in "${functions[@]}"; do packages+=(--package "$function"); done
 cargo build --release --locked "${packages[@]}" --package lambda --bins --examples
@@ -13,7 +13,8 @@ release="${CARGO_TARGET_DIR:-target}/release"
 # Events that are answered without a call to AWS.
 declare -A event=(
     [image-pushed]=image-pushed.delete [signal-received]=signal-received.foreign [sweeper]=sweeper.foreign
-    [operations]=operations.no-caller [notifier]=notifier.other-items [rollout-driver]=rollout-driver.unreadable-wake
+    [operations]=operations.no-caller [promotions]=promotions.no-token [approvals]=approvals.slack-unsigned
+    [notifier]=notifier.other-items [rollout-driver]=rollout-driver.unreadable-wake
 )
 declare -A bar=([rollout-driver]=2.5)
 failed=0
@@ -21,6 +22,8 @@ for function in "${functions[@]}"; do
     limit="${bar[$function]:-1.5}"
     answer="$(python3 tests/lambda-cold-start.py --n 30 --warm 1 --allow-error --event "events/${event[$function]}.json" \
         --env SWITCHBACK_TABLE=switchback --env SWITCHBACK_WAKES_URL=http://127.0.0.1:9/wakes \
+        --env SWITCHBACK_LINK_KEY_SECRET=link-key --env SWITCHBACK_SLACK_SIGNING_SECRET= \
+        --env SWITCHBACK_SLACK_TOKEN_SECRET= --env SWITCHBACK_APPROVALS_URL=http://127.0.0.1:9 \
         --env SWITCHBACK_EVENT_BUS=default --env SWITCHBACK_DEAD_LETTERS_URL=http://127.0.0.1:9/dead-letters \
         --baseline "$release/examples/hello" --check "init_cpu_ms.ratio<=$limit" -- "$release/$function")" || failed=1
     python3 - "$function" "$limit" "$answer" <<'PYTHON'
