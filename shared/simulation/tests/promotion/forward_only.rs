@@ -6,7 +6,7 @@ use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::stage::{Cause, Verdict};
 use rollout::{Instruction, Reading, Seconds, TargetId, Terms};
 use simulation::virtual_time::Started;
-use simulation::world::{ImageBehaviour, Run};
+use simulation::world::{Health, ImageBehaviour, Run};
 
 fn dev() -> TargetId {
     target("shop/api/dev")
@@ -155,4 +155,34 @@ fn before_any_traffic_has_moved_it_just_ends() {
     street.ends(&dev(), HOUR, &[Verdict::Failed, Verdict::Failed]);
     assert!(!street.has(&dev(), frozen), "{}", street.stories());
     street.rests(HOUR);
+}
+
+/// Trouble of every kind is frozen, and when it is over and somebody says so, the deployment goes through.
+#[test]
+fn whatever_froze_it_it_goes_on_when_that_is_over() {
+    type Change = fn(&Street);
+    let ill =
+        |street: &Street| street.set_image(1, ImageBehaviour { health: Health::Never, ..ImageBehaviour::default() });
+    let well = |street: &Street| street.set_image(1, ImageBehaviour::default());
+    let deny = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", true));
+    let allow = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", false));
+    let troubles: [(&str, Change, Change); 2] = [("no healthy target", ill, well), ("denied", deny, allow)];
+    for (what, begins, ends) in troubles {
+        let mut street = Plan::of(&["api/dev"]).build();
+        street.simulation.push_of(&name("api"), 1, Started::Silent);
+        street.deploy(&dev(), 1, Terms { forward_only: true, ..Terms::default() });
+        street.until(HOUR, "traffic moves", |street| street.weights(&dev()) == (90, 10));
+        begins(&street);
+        street.until(2 * HOUR, what, |street| street.has(&dev(), frozen));
+        let there = street.weights(&dev());
+        assert_ne!(there, (100, 0), "{what}{}", street.stories());
+        street.simulation.run_for(HOUR);
+        assert_eq!(street.weights(&dev()), there, "{what}: it moved{}", street.stories());
+        ends(&street);
+        street.simulation.run_for(120);
+        street.ask(&dev(), Instruction::Resume, carol(), "it is put right");
+        street.ends(&dev(), HOUR, &[Verdict::Succeeded]);
+        assert_eq!(street.count(&dev(), frozen), 1, "{what}{}", street.stories());
+        street.rests(HOUR);
+    }
 }

@@ -165,3 +165,33 @@ fn a_member_that_was_replaced_meanwhile_is_left_alone() {
     street.rests(HOUR);
     assert_eq!(street.stable(&api).as_deref(), Some("v102"), "{}", street.stories());
 }
+
+#[test]
+fn a_member_that_runs_its_release_already_keeps_nobody_waiting() {
+    let mut street = street(20, true);
+    let [api, web] = targets();
+    street.deploy(&api, 101, Terms::default());
+    street.ends(&api, HOUR, &[Verdict::Succeeded; 2]);
+    street.rests(HOUR);
+    asks_for_the_train(&mut street, true);
+    street.ends(&web, HOUR, &[Verdict::Succeeded; 2]);
+    street.rests(HOUR);
+    assert_eq!((street.stable(&api).as_deref(), street.stable(&web).as_deref()), (Some("v101"), Some("v201")));
+}
+
+#[test]
+fn a_member_that_gives_way_at_its_gates_stops_the_train() {
+    let mut street = street(20, true);
+    let [api, web] = targets();
+    let shop = rollout::brake::Scope::Application { application: name("shop") };
+    street.brake(shop.clone(), "the audit");
+    asks_for_the_train(&mut street, true);
+    street.until(120, "api waits", |street| street.waits_at(&api) == ["freeze"]);
+    street.push("api", 102);
+    street.ends(&api, 300, &[Verdict::Succeeded, Verdict::Superseded]);
+    street.ends(&web, 300, &[Verdict::Succeeded, Verdict::Failed]);
+    street.lift(&shop);
+    street.ends(&api, HOUR, &[Verdict::Succeeded, Verdict::Superseded, Verdict::Succeeded]);
+    street.rests(HOUR);
+    assert_eq!((street.stable(&api).as_deref(), street.stable(&web).as_deref()), (Some("v102"), Some("v1")));
+}
