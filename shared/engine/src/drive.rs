@@ -215,10 +215,13 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         Ok(Seen { commands, snapshot, policy, around })
     }
 
-    /// The brakes, where the next decision may widen something.
+    /// The brakes, where the next decision may begin or widen something.
     async fn brakes(&self) -> Option<Reading<Vec<Brake>>> {
         let stage = &self.state.running.as_ref()?.stage;
-        let widens = matches!(stage, Stage::Scaling { .. } | Stage::Testing { .. } | Stage::Shifting { .. });
+        let widens = matches!(
+            stage,
+            Stage::Preflight { .. } | Stage::Scaling { .. } | Stage::Testing { .. } | Stage::Shifting { .. }
+        );
         if widens { Some(surroundings::brakes(self.ledger).await) } else { None }
     }
 

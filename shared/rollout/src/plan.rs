@@ -106,7 +106,6 @@ pub struct Rehearsal<'a> {
     release: ReleaseRef,
     applied: &'a AppliedTarget,
     state: TargetState,
-    around: &'a Surroundings,
     now: Timestamp,
     outlook: Outlook,
     blockers: Vec<String>,
@@ -119,14 +118,17 @@ pub fn rehearse<'a>(
     applied: &'a AppliedTarget,
     command: &Command,
     release: ReleaseRef,
-    around: &'a Surroundings,
+    around: &Surroundings,
     now: Timestamp,
 ) -> Rehearsal<'a> {
     let inbox = Inbox { commands: std::slice::from_ref(command), policy: Some(applied), around: Some(around) };
     let mut decision = decide(state, &inbox, None, now);
+    let number = decision.state.running.as_ref().map(|running| running.number);
+    // One that waits at its gates may give way at once; what runs stays, and this one waits for it.
+    let given_way = state.running.as_ref().filter(|running| number.is_some_and(|number| number != running.number));
     let (outlook, blockers) = if let Some(reason) = refusal(&decision.journal) {
         (Outlook::Refused, vec![reason])
-    } else if let Some(running) = &state.running {
+    } else if let Some(running) = state.running.as_ref().filter(|_| given_way.is_none()) {
         let turns_back = decision.state.running.as_ref().is_some_and(|running| running.superseded_by.is_some());
         let then = if turns_back {
             "it would turn back, and this one start after it"
@@ -138,17 +140,23 @@ pub fn rehearse<'a>(
         reasons.extend(queue(&decision, &release));
         (Outlook::Queued, reasons)
     } else {
+        let displaced = given_way.map(|running| {
+            let (number, tag) = (running.number, &running.release.tag);
+            format!("deployment #{number} ({tag}) waits at its gates, and would give way to this one")
+        });
+        let mut told: Vec<String> = displaced.into_iter().collect();
         match decision.state.running.as_mut().filter(|running| matches!(running.stage, Stage::Gated { .. })) {
             Some(running) => {
                 // What comes after the gates is judged as if they were open.
                 running.stage = Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(now) };
-                (Outlook::Gated, decision.state.explanation.waiting_on.iter().map(at_a_gate).collect())
+                told.extend(decision.state.explanation.waiting_on.iter().map(at_a_gate));
+                (Outlook::Gated, told)
             }
-            None => (Outlook::Starts, vec![]),
+            None => (Outlook::Starts, told),
         }
     };
     let target = state.target.clone();
-    Rehearsal { target, release, applied, state: decision.state, around, now, outlook, blockers }
+    Rehearsal { target, release, applied, state: decision.state, now, outlook, blockers }
 }
 
 fn refusal(journal: &[JournalEntry]) -> Option<String> {
@@ -218,7 +226,9 @@ impl Rehearsal<'_> {
         };
         let mut stable_count = None;
         if let Some(snapshot) = snapshot.filter(|_| is_judged) {
-            let inbox = Inbox { commands: &[], policy: Some(self.applied), around: Some(self.around) };
+            // What keeps it at its gates has been said: the stopped line is not to be taken for something in the world.
+            let around = Surroundings::quiet();
+            let inbox = Inbox { commands: &[], policy: Some(self.applied), around: Some(&around) };
             let decision = decide(&self.state, &inbox, Some(snapshot), self.now);
             let mut stable = live(snapshot);
             match &decision.state.running {

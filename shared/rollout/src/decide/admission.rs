@@ -311,6 +311,8 @@ pub(super) fn answer(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, numb
         }
         Ok((person, required)) => {
             let Some(gates) = &mut running.gates else { return };
+            // What they said as somebody whom they are no more does not count beside it.
+            gates.votes.retain(|vote| vote.person != person);
             gates.votes.push(Vote { person: person.clone(), actor: command.actor.clone(), at: pass.now });
             let approvals = u8::try_from(gates.votes.len()).unwrap_or(u8::MAX);
             let reason = command.reason.clone();

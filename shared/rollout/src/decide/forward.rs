@@ -59,6 +59,10 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         Ok(found) => found,
         Err(against) => return blocked(pass, deployment, snapshot, against, deadline),
     };
+    if let Some(waiting) = line_stopped(pass, deployment) {
+        // It has passed its gates, and nothing of it has begun yet.
+        return waiting;
+    }
     let stable = sides.stable;
     let live = Weights::share(stable, Percent::ALL);
     deployment.weights = Some(WeightsRecord { before: live, decided: live, verified: true });
@@ -395,6 +399,10 @@ fn writing(
     if decided && let Live::AsDecided = gates::live(deployment, snapshot) {
         return verified(pass, deployment, step, wanted);
     }
+    if !decided && let Some(waiting) = line_stopped(pass, deployment) {
+        // The candidate may have taken minutes to grow for this step.
+        return waiting;
+    }
     // The stable side may have been scaled out since the start; what takes its traffic has to be as large.
     let grown = snapshot.side(slot.other()).known().map_or(0, |side| share.of(side.running));
     let want = capacity(deployment, share).max(grown);
@@ -548,9 +556,13 @@ fn line_stopped(pass: &mut Pass, deployment: &mut Deployment) -> Option<Flow> {
     };
     let deadline = deployment.policy.deadlines.shift.after(pass.now);
     match &mut deployment.stage {
-        Stage::Scaling { deadline: present, .. }
+        Stage::Preflight { deadline: present }
+        | Stage::Scaling { deadline: present, .. }
         | Stage::Testing { deadline: present }
-        | Stage::Shifting { phase: ShiftPhase::Holding { deadline: present, .. }, .. } => *present = deadline,
+        | Stage::Shifting {
+            phase: ShiftPhase::Writing { deadline: present } | ShiftPhase::Holding { deadline: present, .. },
+            ..
+        } => *present = deadline.max(*present),
         _ => {}
     }
     Some(pass.wait(WaitingOn::Gate { gate: Gate::StopTheLine, reason, until: None, deadline }, poll, deadline))

@@ -149,15 +149,18 @@ pub fn may_approve<'q>(question: &Question<'q>) -> Vec<&'q Name> {
     approvers
         .filter(|(name, person)| !asked_for_it(question.requester, name, person))
         .map(|(name, _)| name)
-        .filter(|name| !question.gates.votes.iter().any(|vote| &vote.person == *name))
+        .filter(|name| !has_said_yes(question, name))
         .collect()
 }
 
-/// The votes that count: of people who may approve now.
+/// The votes that count: of people who may approve now, and are still whom the door has proven when they said it. A name
+/// that was given to somebody else, or an account that was taken from somebody, does not speak for them.
 pub fn counted<'q>(question: &Question<'q>) -> Vec<&'q Vote> {
     let counts = |vote: &&Vote| {
         let person = question.applied.entry.approvers.get(&vote.person);
-        person.is_some_and(|person| !asked_for_it(question.requester, &vote.person, person))
+        person.is_some_and(|person| {
+            person.is(&vote.person, &vote.actor) && !asked_for_it(question.requester, &vote.person, person)
+        })
     };
     question.gates.votes.iter().filter(counts).collect()
 }
@@ -195,10 +198,16 @@ pub fn answerable(question: &Question<'_>, plan: &PlanId, actor: &Actor, yes: bo
     if question.now >= policy.expires.after(asked_at) {
         return Err(format!("the time for it ({}) is over", policy.expires));
     }
-    if yes && question.gates.votes.iter().any(|vote| &vote.person == name) {
+    if yes && has_said_yes(question, name) {
         return Err(format!("{name} has said yes already"));
     }
     Ok((name.clone(), policy.required))
+}
+
+/// Whether a yes of theirs counts already.
+#[must_use]
+pub fn has_said_yes(question: &Question<'_>, name: &Name) -> bool {
+    counted(question).iter().any(|vote| &vote.person == name)
 }
 
 fn asked_for_it(requester: &Actor, name: &Name, person: &Person) -> bool {

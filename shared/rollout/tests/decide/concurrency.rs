@@ -362,29 +362,3 @@ fn a_policy_of_an_older_writer_queues_the_newest() {
     let environment: EnvironmentPolicy = serde_json::from_str(r#"{"trigger": "push", "targets": {}}"#).unwrap();
     assert_eq!((environment.trigger, environment.concurrency), (Trigger::Push, Concurrency::QueueNewest));
 }
-
-/// A decision is one transaction of a hundred items at most; fifty commands are what a pass is given.
-#[test]
-fn however_much_is_asked_at_once_it_fits_one_transaction_and_all_of_it_is_answered() {
-    let noted = |number: u64| ask(Instruction::NoteRefusal { what: "promote".to_owned() }, &format!("noted-{number}"));
-    let asked = |number: u64| deploy(&format!("v{number}"));
-    let commands: [Box<dyn Fn(u64) -> rollout::Command>; 2] = [Box::new(noted), Box::new(asked)];
-    for command in commands {
-        for rule in [Concurrency::QueueNewest, Concurrency::QueueAll, Concurrency::Reject] {
-            let mut scene = Scene::new();
-            scene.applied.concurrency = rule;
-            let mut left: Vec<_> = (100..150).map(&command).collect();
-            for _ in 0..10 {
-                let inbox =
-                    rollout::Inbox { commands: &left, policy: Some(&scene.applied), around: Some(&scene.around) };
-                let seen = scene.state.running.is_some().then(|| scene.seen());
-                let decision = rollout::decide(&scene.state, &inbox, seen.as_ref(), scene.now);
-                let written = 1 + decision.journal.len() + decision.history.len() + decision.consumed.len();
-                assert!(written <= 90, "{written} items at once");
-                left.retain(|command| !decision.consumed.contains(&command.id));
-                scene.state = decision.state;
-            }
-            assert!(left.is_empty(), "{} were never answered", left.len());
-        }
-    }
-}

@@ -5,6 +5,7 @@ mod concurrency;
 mod floods;
 mod forward_only;
 mod gates;
+mod line;
 mod looks;
 mod never;
 mod scene;
