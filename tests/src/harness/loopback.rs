@@ -29,9 +29,10 @@ impl Asked {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// What follows `Bearer ` in the header `Authorization`.
+    /// What follows `Bearer` in the header `Authorization`, in whatever case (RFC 9110, 11.1).
     pub(super) fn bearer(&self) -> Option<&str> {
-        self.header("authorization")?.strip_prefix("Bearer ")
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
     }
 
     /// The first value of a query parameter.

@@ -135,11 +135,11 @@ fn thread_tells_the_end(shop: &Shop, scene: &Scenario, number: u64) {
     scene.expect("Slack tells the end", PATIENCE.min(Duration::from_secs(60)), || {
         let messages = stack().slack().messages(&shop.channel);
         let roots: Vec<_> = messages.iter().filter(|message| message.thread_ts.is_none()).collect();
-        let [root] = roots.as_slice() else { return Err(format!("{} threads", roots.len())) };
-        let about = |words: &str| words.contains("prod") && words.contains(&format!("#{number}"));
+        let [root] = roots.as_slice() else { return Err(format!("no single thread: {roots:#?}")) };
+        let begins = format!("{} #{number}, ", scene.target());
         let thread = stack().slack().thread(&shop.channel, &root.ts);
-        let told: Vec<_> = thread.iter().filter(|message| about(&message.words())).collect();
-        let [message] = told.as_slice() else { return Err(format!("{} messages of the deployment", told.len())) };
+        let told: Vec<_> = thread.iter().filter(|message| message.now().text.starts_with(&begins)).collect();
+        let [message] = told.as_slice() else { return Err(format!("no single message of the deployment: {told:#?}")) };
         if !message.buttons().is_empty() {
             return Err("there are buttons still".to_owned());
         }

@@ -1,20 +1,19 @@
 //! Links in mail: shown as often as somebody likes, and used once.
 
-use super::shop::{Shop, door, gates, mail_topic, now_s, ok, refused, status, votes};
+use super::shop::{Shop, door, gates, now_s, ok, refused, status, votes};
 use engine::links::{LinkKey, mint};
 use rollout::{Fact, Name, TargetId, Timestamp};
 use std::time::Duration;
 use tests::harness::http::{Response, ask};
 use tests::harness::scenario::{Scenario, good};
-use tests::harness::{Receiver, stack};
+use tests::harness::stack;
 
 /// A shop whose first push waits, and the token of the link that Dave was sent.
 fn mailed(application: &str) -> (Shop, String) {
-    let mail = ok(Receiver::of_topic(stack(), &mail_topic(application)));
     let shop = Shop::asking(application);
     let _digest = shop.first().push("v1", good());
     let token = shop.first().expect("Dave has mail", Duration::from_secs(60), || {
-        let received = mail.received().map_err(|failure| failure.0)?;
+        let received = shop.mail.received().map_err(|failure| failure.0)?;
         let texts = received.iter().filter_map(|notice| notice["Message"].as_str());
         let found = texts.filter_map(token_in).next();
         found.ok_or_else(|| format!("{} messages without a link", received.len()))
@@ -63,7 +62,8 @@ pub(crate) fn a_link_shows_first_and_decides_once() {
         let again = decide(&token, decision, "again");
         assert!((400..500).contains(&again.status), "{decision}: {} {}", again.status, again.body);
     }
-    assert!(refused(scene, 1).iter().any(|(_, reason)| reason.contains("used already")), "{:?}", refused(scene, 1));
+    let told = refused(scene, 2);
+    assert!(told.iter().any(|(asked, reason)| asked == "reject" && reason.contains("used already")), "{told:?}");
     assert!(status(scene).state.running.is_some(), "the no of a used link is none");
     votes(scene, 1);
     let by = scene.journal().into_iter().find_map(|entry| match entry.fact {

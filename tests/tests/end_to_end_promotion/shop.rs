@@ -9,7 +9,7 @@ use tests::harness::http::{Response, ask};
 use tests::harness::issuer::Job;
 use tests::harness::scenario::{PATIENCE, Scenario, Wishes};
 use tests::harness::slack::{Interaction, Message, Person, Press};
-use tests::harness::{AUDIENCE, Stack, stack, topic_arn};
+use tests::harness::{AUDIENCE, Receiver, Stack, stack, topic_arn};
 
 /// Button and input of a message that asks for approval.
 pub(crate) const APPROVE: &str = "switchback_approve";
@@ -34,6 +34,8 @@ pub(crate) struct Shop {
     pub(crate) application: String,
     pub(crate) channel: String,
     pub(crate) environments: Vec<Scenario>,
+    /// What Dave is sent.
+    pub(crate) mail: Receiver,
 }
 
 /// An environment: its name, its rules as they stand in the file, and what its target is like.
@@ -51,6 +53,8 @@ impl Shop {
     /// Sets the scenes and applies the policy. Dave's mail goes to a topic named after the application.
     pub(crate) fn new(application: &str, environments: Vec<Environment>) -> Self {
         let channel = stack().slack().channel(application);
+        let mail_topic = format!("switchback-approve-dave-{application}");
+        let mail = ok(Receiver::of_topic(stack(), &mail_topic));
         let mut policy = vec![
             format!("application: {application}"),
             format!("services: {{api: {{repository: {application}/api, tags: {{glob: \"v*\"}}}}}}"),
@@ -59,23 +63,25 @@ impl Shop {
             "  ada: {slack: U0ADA, github: 1815}".to_owned(),
             "  bob: {slack: U0BOB}".to_owned(),
             "  carol: {slack: U0CAROL}".to_owned(),
-            format!("  dave: {{mail: \"{}\"}}", topic_arn(&mail_topic(application))),
+            format!("  dave: {{mail: \"{}\"}}", topic_arn(&mail_topic)),
             "groups: {on-call: [ada, bob, dave]}".to_owned(),
-            format!(
+            format!("notifications: [{{slack: {channel}, facts: all}}]"),
+        ];
+        if environments.iter().any(|environment| environment.name == "staging") {
+            policy.push(format!(
                 "github: [{{repository_id: {REPOSITORY_ID}, repository_owner_id: {OWNER_ID}, refs: [refs/heads/main], \
                  workflows: [.github/workflows/promote.yaml], environment: promotion, events: [push, \
                  workflow_dispatch], may: [promote], environments: [staging]}}]"
-            ),
-            format!("notifications: [{{slack: {channel}, facts: all}}]"),
-            "environments:".to_owned(),
-        ];
+            ));
+        }
+        policy.push("environments:".to_owned());
         let mut scenes = Vec::new();
         for Environment { name, rules, wishes } in &environments {
             let scene = Scenario::set(application, name, wishes);
             policy.push(format!("  {name}: {{{rules}, targets: {{api: {}}}}}", scene.target_policy(wishes)));
             scenes.push(scene);
         }
-        let shop = Self { application: application.to_owned(), channel, environments: scenes };
+        let shop = Self { application: application.to_owned(), channel, environments: scenes, mail };
         shop.environments[0].apply(&policy.join("\n"));
         shop
     }
@@ -172,11 +178,6 @@ impl Shop {
         let texts = said.iter().filter_map(|whisper| whisper["text"].as_str().map(str::to_owned));
         texts.filter(|text| text.contains(&format!("{}/", self.application))).collect()
     }
-}
-
-/// Where Dave's mail comes from.
-pub(crate) fn mail_topic(application: &str) -> String {
-    format!("switchback-approve-dave-{application}")
 }
 
 /// Where an HTTP API of the deployed product is.
