@@ -97,7 +97,7 @@ pub(crate) fn a_link_that_was_altered_made_up_or_is_over_opens_nothing() {
         format!("{payload}.{}", flip(mac)),
         format!("{payload}."),
         payload.to_owned(),
-        mint(&guessed, &target, 1, &waiting.plan, &carol, later),
+        mint(&guessed, &target, 1, &waiting.plan, &carol, &shop.topic, later),
     ];
     let strangers: Vec<(u16, String)> = bad
         .iter()
@@ -112,12 +112,12 @@ pub(crate) fn a_link_that_was_altered_made_up_or_is_over_opens_nothing() {
     // Dave's own, from last week.
     let key = ok(LinkKey::new(&ok(stack().secret("LinkKey"))));
     let past = ok(Timestamp::from_second(hour - 7 * 24 * 3600));
-    let expired = mint(&key, &target, 1, &waiting.plan, &dave, past);
+    let expired = mint(&key, &target, 1, &waiting.plan, &dave, &shop.topic, past);
     let answer = decide(&expired, "approve", "");
     assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.body);
     assert!(refused(scene, 1).iter().any(|(what, _)| what == "approve"), "{:?}", refused(scene, 1));
     // One of ours, for a plan that is none.
-    let other_plan = mint(&key, &target, 1, &rollout::PlanId("0123456789abcdef".to_owned()), &dave, later);
+    let other_plan = mint(&key, &target, 1, &rollout::PlanId("0123456789abcdef".to_owned()), &dave, &shop.topic, later);
     assert!((400..500).contains(&decide(&other_plan, "approve", "").status));
     not_decided(scene);
 }

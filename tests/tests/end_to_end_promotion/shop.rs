@@ -34,7 +34,9 @@ pub(crate) struct Shop {
     pub(crate) application: String,
     pub(crate) channel: String,
     pub(crate) environments: Vec<Scenario>,
-    /// What Dave is sent.
+    /// The ARN of Dave's topic.
+    pub(crate) topic: String,
+    /// What he is sent.
     pub(crate) mail: Receiver,
 }
 
@@ -53,8 +55,9 @@ impl Shop {
     /// Sets the scenes and applies the policy. Dave's mail goes to a topic named after the application.
     pub(crate) fn new(application: &str, environments: Vec<Environment>) -> Self {
         let channel = stack().slack().channel(application);
-        let mail_topic = format!("switchback-approve-dave-{application}");
-        let mail = ok(Receiver::of_topic(stack(), &mail_topic));
+        let topic = format!("switchback-approve-dave-{application}");
+        let mail = ok(Receiver::of_topic(stack(), &topic));
+        let topic = topic_arn(&topic);
         let mut policy = vec![
             format!("application: {application}"),
             format!("services: {{api: {{repository: {application}/api, tags: {{glob: \"v*\"}}}}}}"),
@@ -63,7 +66,7 @@ impl Shop {
             "  ada: {slack: U0ADA, github: 1815}".to_owned(),
             "  bob: {slack: U0BOB}".to_owned(),
             "  carol: {slack: U0CAROL}".to_owned(),
-            format!("  dave: {{mail: \"{}\"}}", topic_arn(&mail_topic)),
+            format!("  dave: {{mail: \"{topic}\"}}"),
             "groups: {on-call: [ada, bob, dave]}".to_owned(),
             format!("notifications: [{{slack: {channel}, facts: all}}]"),
         ];
@@ -81,7 +84,7 @@ impl Shop {
             policy.push(format!("  {name}: {{{rules}, targets: {{api: {}}}}}", scene.target_policy(wishes)));
             scenes.push(scene);
         }
-        let shop = Self { application: application.to_owned(), channel, environments: scenes, mail };
+        let shop = Self { application: application.to_owned(), channel, environments: scenes, topic, mail };
         shop.environments[0].apply(&policy.join("\n"));
         shop
     }
