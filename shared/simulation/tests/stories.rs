@@ -497,7 +497,8 @@ fn autoscaling_is_borrowed_and_given_back_on_every_exit() {
         let names = simulation.names().clone();
         simulation.world(|world| {
             for service in [&names.blue, &names.green] {
-                world.put_scaling_policy(&names.cluster, service, 5.0).expect("it is a scalable target");
+                // 20 requests a second: 4 tasks are enough, and not only just.
+                world.put_scaling_policy(&names.cluster, service, 6.0).expect("it is a scalable target");
             }
         });
         set_image(&simulation, 1, behaviour);

@@ -272,3 +272,22 @@ fn hooked() -> Street {
         })
         .build()
 }
+/// It has passed its gates, and waits for an alarm to be OK: nothing of it has begun when the line is stopped.
+#[test]
+fn what_waits_in_preflight_does_not_begin_while_the_line_is_stopped() {
+    let mut street = hooked();
+    // The stable side is ill for a while.
+    street.set_image(0, ImageBehaviour::failing(0.5));
+    street.simulation.run_for(60);
+    street.push("api", 1);
+    street.until(120, "an alarm keeps it from starting", |street| {
+        street.has(&dev(), |fact| matches!(fact, Fact::Blocked { .. }))
+    });
+    street.brake(Scope::Everything, "the database is down");
+    street.set_image(0, ImageBehaviour::default());
+    street.simulation.run_for(600);
+    let migrated = street.has(&dev(), |fact| matches!(fact, Fact::HookStarted { .. }));
+    assert!(!migrated, "a migration ran while the line was stopped{}", street.stories());
+    street.lift(&Scope::Everything);
+    street.ends(&dev(), HOUR, &[Verdict::Succeeded]);
+}

@@ -6,7 +6,7 @@ use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::stage::{Cause, Verdict};
 use rollout::{Instruction, Reading, Seconds, TargetId, Terms};
 use simulation::virtual_time::Started;
-use simulation::world::{Health, ImageBehaviour, Run};
+use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run};
 
 fn dev() -> TargetId {
     target("shop/api/dev")
@@ -160,15 +160,33 @@ fn before_any_traffic_has_moved_it_just_ends() {
 /// Trouble of every kind is frozen, and when it is over and somebody says so, the deployment goes through.
 #[test]
 fn whatever_froze_it_it_goes_on_when_that_is_over() {
+    let announce = |policy: &mut rollout::policy::Policy| {
+        let rules = crate::street::environment_of(policy, "dev");
+        rules.targets.get_mut(&name("api")).expect("a target").hooks = vec![Hook {
+            name: name("announce"),
+            at: HookPoint::AfterTraffic,
+            run: HookAction::Lambda { function: "announce".to_owned() },
+            deadline: Seconds(60),
+            forward_only: false,
+        }];
+    };
     type Change = fn(&Street);
     let ill =
         |street: &Street| street.set_image(1, ImageBehaviour { health: Health::Never, ..ImageBehaviour::default() });
     let well = |street: &Street| street.set_image(1, ImageBehaviour::default());
     let deny = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", true));
     let allow = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", false));
-    let troubles: [(&str, Change, Change); 2] = [("no healthy target", ill, well), ("denied", deny, allow)];
+    let no = |street: &Street| {
+        street.simulation.world(|world| world.put_function("announce", FunctionBehaviour::fails("the cart is empty")));
+    };
+    let yes = |street: &Street| {
+        street.simulation.world(|world| world.put_function("announce", FunctionBehaviour::succeeds()));
+    };
+    let troubles: [(&str, Change, Change); 3] =
+        [("no healthy target", ill, well), ("denied", deny, allow), ("a hook says no", no, yes)];
     for (what, begins, ends) in troubles {
-        let mut street = Plan::of(&["api/dev"]).build();
+        let mut street = Plan::of(&["api/dev"]).policy(announce).build();
+        yes(&street);
         street.simulation.push_of(&name("api"), 1, Started::Silent);
         street.deploy(&dev(), 1, Terms { forward_only: true, ..Terms::default() });
         street.until(HOUR, "traffic moves", |street| street.weights(&dev()) == (90, 10));

@@ -195,3 +195,38 @@ fn a_member_that_gives_way_at_its_gates_stops_the_train() {
     street.rests(HOUR);
     assert_eq!((street.stable(&api).as_deref(), street.stable(&web).as_deref()), (Some("v102"), Some("v1")));
 }
+
+#[test]
+fn a_member_that_is_refused_stops_the_train() {
+    let mut street = street(20, true);
+    let [api, web] = targets();
+    street.apply(|policy| {
+        crate::street::environment_of(policy, "prod").concurrency = rollout::policy::Concurrency::Reject;
+    });
+    street.push("api", 2);
+    street.until(HOUR, "v2 is on its way", |street| street.weights(&api) != (0, 100));
+    asks_for_the_train(&mut street, true);
+    street.until(300, "api has refused it", |street| !street.refused(&api).is_empty());
+    street.ends(&web, 300, &[Verdict::Succeeded, Verdict::Failed]);
+    assert_eq!(street.stable(&web).as_deref(), Some("v1"));
+}
+
+#[test]
+fn a_member_that_gives_way_in_the_queue_stops_the_train() {
+    let mut street = street(20, true);
+    let [api, web] = targets();
+    street.push("api", 2);
+    street.until(HOUR, "v2 is on its way", |street| street.state(&api).running.is_some());
+    street.until(HOUR, "v2 has traffic", |street| street.weights(&api).0 > 0);
+    asks_for_the_train(&mut street, true);
+    street.until(120, "api's member is queued", |street| {
+        street.state(&api).queued.iter().any(|queued| queued.release.tag == "v101")
+    });
+    street.push("api", 102);
+    street.until(120, "it gives way", |street| {
+        street.state(&api).queued.iter().all(|queued| queued.release.tag == "v102")
+    });
+    street.ends(&web, 300, &[Verdict::Succeeded, Verdict::Failed]);
+    street.until(HOUR, "api is at v102", |street| street.stable(&api).as_deref() == Some("v102"));
+    street.rests(HOUR);
+}
