@@ -51,7 +51,8 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
             Instruction::Resume => frozen::resume(pass, command),
             Instruction::StopTrain { train, service } => {
                 if !stop_train(pass, inbox, command, train, service) {
-                    // Past its way back: asked again when the deployment is over.
+                    // Asked again when the deployment is over.
+                    pass.left_over = true;
                     pass.actor = Actor::Switchback;
                     continue;
                 }
@@ -124,8 +125,8 @@ fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
 }
 
 /// Another member of a release train did not make it. False: to be asked again later.
-fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train: &str, service: &Name) -> bool {
-    let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train);
+fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train_id: &str, service: &Name) -> bool {
+    let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train_id);
     let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
     let (gone, stay) =
         std::mem::take(&mut pass.state.queued).into_iter().partition(|queued| of_it(queued.terms.train.as_ref()));
@@ -138,7 +139,18 @@ fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train: &str
         let (ours, together) =
             (of_it(running.terms.train.as_ref()), running.terms.train.as_ref().is_some_and(|train| train.together));
         if !ours {
+            let at_its_gates = matches!(running.stage, Stage::Gated { .. });
             pass.state.running = Some(running);
+            let stable = pass.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
+            if !stable.is_some_and(|train| train.id == train_id && train.together) {
+                return true;
+            }
+            if !at_its_gates {
+                // Something newer is about to take the place of what the train has brought. If that does not make it
+                // either, the train's release is to go back after all.
+                return false;
+            }
+            return leave_with_train(pass, inbox, command, &cause);
         } else if matches!(running.stage, Stage::Gated { .. }) {
             running.terms.train = None;
             pass.end(&running, Verdict::Failed, cause.sentence(), None);
@@ -158,7 +170,15 @@ fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train: &str
         }
         return true;
     }
-    let Some(stable) = pass.state.stable.as_mut().filter(|stable| of_it(stable.train.as_ref())) else { return true };
+    if pass.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
+        leave_with_train(pass, inbox, command, &cause);
+    }
+    true
+}
+
+/// What the train has brought is stable here: it goes back if the train does so together.
+fn leave_with_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, cause: &Cause) -> bool {
+    let Some(stable) = pass.state.stable.as_mut() else { return true };
     if stable.train.take().is_some_and(|train| train.together) {
         if stable.forward_only {
             refuse(pass, "rollback", format!("{}, and this release is forward-only", cause.sentence()));
@@ -217,7 +237,6 @@ fn start(
             (None, Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(pass.now) })
         }
     };
-    let pin = order.clone();
     let deployment = Deployment {
         number,
         release: order.release,
@@ -265,10 +284,10 @@ fn start(
         pass.note(Some(number), Fact::Hotfixed { skips, reason: deployment.reason.clone() });
     }
     match purpose {
-        Purpose::Deploy => admission::pin_or_resume(pass, &pin, number),
+        Purpose::Deploy => admission::pin(pass, &deployment),
         Purpose::Rollback | Purpose::Repair if applied.entry.promotes_itself => {
-            let reason = format!("{} went back to {}", pin.actor, pin.release.tag);
-            admission::hold(pass, Some(number), &pin.actor, reason);
+            let reason = format!("{} went back to {}", deployment.actor, deployment.release.tag);
+            admission::hold(pass, Some(number), &deployment.actor, reason);
         }
         Purpose::Rollback | Purpose::Repair => {}
     }

@@ -41,6 +41,8 @@ pub(super) struct Pass {
     effects: Vec<Effect>,
     waiting_on: Vec<WaitingOn>,
     again: bool,
+    /// A command is left in the inbox until the running deployment is over.
+    pub(super) left_over: bool,
     look_at: Option<Timestamp>,
     /// Why the line is stopped here; an error: that could not be read. None where it is not.
     pub(super) line: Option<Result<String, String>>,
@@ -58,6 +60,7 @@ impl Pass {
             effects: Vec::new(),
             waiting_on: Vec::new(),
             again: false,
+            left_over: false,
             look_at: None,
             line: Some(Err("it was not read whether the line is stopped".to_owned())),
         }
@@ -182,7 +185,7 @@ impl Pass {
         super::promotion::ended(self, deployment, verdict, &reason);
         self.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
         self.record(deployment.record(Some((verdict, reason, self.now)), &self.state.target));
-        if !self.state.queued.is_empty() {
+        if !self.state.queued.is_empty() || self.left_over {
             self.look_again();
         }
         Flow::Ended

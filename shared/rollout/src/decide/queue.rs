@@ -6,7 +6,7 @@ use super::admission::{self, Admission};
 use super::commands::refuse;
 use super::pass::{Flow, Pass};
 use super::{Inbox, back, frozen};
-use crate::command::Lane;
+use crate::command::{Lane, Terms};
 use crate::journal::Fact;
 use crate::policy::Concurrency;
 use crate::stage::{Cause, Stage, Verdict};
@@ -17,18 +17,21 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     let digest = &wanted.release.id.digest;
     let tag = &wanted.release.tag;
     let Some(applied) = inbox.policy else {
-        return refuse(pass, "deploy", "no applied policy names this target: apply a switchback.yaml that does");
+        return turn_away(pass, &wanted, "no applied policy names this target: apply a switchback.yaml that does");
     };
     let hotfix = wanted.terms.lane == Lane::Hotfix;
-    if pass.state.queued.iter().any(|queued| &queued.release.id.digest == digest) && !hotfix {
+    let waiting = pass.state.queued.iter_mut().find(|queued| &queued.release.id.digest == digest && !hotfix);
+    if let Some(waiting) = waiting {
+        board(&mut waiting.terms, &wanted);
         return decline(pass, &wanted, format!("{tag} is already waiting to be deployed"));
     }
     let at_its_gates = pass.state.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Gated { .. }));
     match &mut pass.state.running {
         // The short way for what waits at the long one's gates.
-        Some(_) if hotfix && at_its_gates => {}
+        Some(running) if hotfix && at_its_gates && running.terms.lane != Lane::Hotfix => {}
         Some(running) if &running.release.id.digest == digest && !goes_back(running) => {
             let number = running.number;
+            board(&mut running.terms, &wanted);
             if running.superseded_by.take().is_some() {
                 // It was to turn back for another one, and is the newest that is asked for again.
                 all_give_way(pass, tag);
@@ -46,11 +49,17 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     match admission::admit(&pass.state, inbox, applied, &wanted, pass.now) {
         Admission::Yes => {}
         Admission::NotYet => return,
-        Admission::No(reason) => return not_admitted(pass, wanted, reason),
+        Admission::No(reason) => return turn_away(pass, &wanted, &format!("{tag}: {reason}")),
         Admission::Skipped(reason) => {
             let fact = Fact::PromotionSkipped { digest: digest.to_string(), tag: tag.clone(), reason };
             return pass.note(None, fact);
         }
+    }
+    if applied.concurrency == Concurrency::Reject
+        && !(at_its_gates && displaces && pass.state.queued.is_empty())
+        && let Some(reason) = taken(pass)
+    {
+        return turn_away(pass, &wanted, &reason);
     }
     if at_its_gates
         && displaces
@@ -60,7 +69,7 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         pass.end(&waiting, Verdict::Superseded, format!("{tag} takes its place"), None);
     }
     match applied.concurrency {
-        Concurrency::QueueNewest => all_give_way(pass, tag),
+        Concurrency::QueueNewest | Concurrency::Reject => all_give_way(pass, tag),
         Concurrency::QueueAll => make_room(pass, tag),
         Concurrency::CancelRunning => {
             all_give_way(pass, tag);
@@ -68,11 +77,6 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
                 && may_turn_back_for_another(running)
             {
                 running.superseded_by = Some(tag.clone());
-            }
-        }
-        Concurrency::Reject => {
-            if let Some(reason) = taken(pass) {
-                return refuse(pass, "deploy", reason);
             }
         }
     }
@@ -94,11 +98,22 @@ fn decline(pass: &mut Pass, wanted: &Queued, reason: String) {
     }
 }
 
-/// What may not come here. The rest of its train need not wait for it.
-fn not_admitted(pass: &mut Pass, wanted: Queued, reason: String) {
-    refuse(pass, "deploy", format!("{}: {reason}", wanted.release.tag));
-    if let Some(train) = wanted.terms.train {
-        pass.tell_others(Errand::TrainStopped { train, reason });
+/// What is on its way already travels with the train that asks for it: it tells the others if it does not make it.
+fn board(terms: &mut Terms, wanted: &Queued) {
+    if terms.train.is_none() {
+        terms.train.clone_from(&wanted.terms.train);
+    }
+}
+
+/// What does not come here. The rest of its train need not wait for it.
+fn turn_away(pass: &mut Pass, wanted: &Queued, reason: &str) {
+    refuse(pass, "deploy", reason);
+    leave_train(pass, wanted, reason);
+}
+
+fn leave_train(pass: &mut Pass, order: &Queued, reason: &str) {
+    if let Some(train) = order.terms.train.clone() {
+        pass.tell_others(Errand::TrainStopped { train, reason: reason.to_owned() });
     }
 }
 
@@ -142,6 +157,7 @@ fn make_room(pass: &mut Pass, by_tag: &str) {
 }
 
 fn gave_way(pass: &mut Pass, older: Queued, by_tag: &str) {
+    leave_train(pass, &older, &format!("{by_tag} takes its place"));
     let digest = older.release.id.digest.to_string();
     pass.note(None, Fact::Superseded { digest, tag: older.release.tag, by_tag: by_tag.to_owned() });
 }
@@ -168,9 +184,9 @@ pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'
         let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
         let is_stable = stable.is_some_and(|stable| stable.id.digest == order.release.id.digest);
         match inbox.policy {
-            None => refuse(pass, "deploy", "no applied policy names this target any more"),
+            None => turn_away(pass, &order, "no applied policy names this target any more"),
             Some(_) if is_stable && !pass.state.unsettled => {
-                refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
+                decline(pass, &order, format!("{} is the stable release already", order.release.tag));
             }
             Some(applied) => return Some((order, applied)),
         }

@@ -4,7 +4,7 @@ use super::gates::settle;
 use super::scene::{Scene, ask, deploy, target};
 use rollout::promotion::Neighbour;
 use rollout::target::Errand;
-use rollout::{Command, Fact, ImageDigest, Instruction, Name, Slot, TargetId, Train, Verdict};
+use rollout::{Command, Concurrency, Fact, ImageDigest, Instruction, Name, Next, Slot, TargetId, Train, Verdict};
 use std::collections::BTreeMap;
 
 fn name(text: &str) -> Name {
@@ -168,4 +168,107 @@ fn a_rollback_of_one_takes_the_others_along() {
         assert_eq!(stopped(&scene), together);
         assert!(scene.wrote(|fact| matches!(fact, Fact::Withdrawn { tag, .. } if tag == "v2")));
     }
+}
+
+#[test]
+fn who_gives_way_to_another_release_before_it_begins_tells_the_others() {
+    let mut scene = scene();
+    scene.decide(&[deploy("v1")]);
+    scene.decide(&[aboard("v2", true)]);
+    assert!(!stopped(&scene), "it waits for v1 to end");
+    scene.decide(&[deploy("v3")]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::Superseded { tag, .. } if tag == "v2")));
+    assert!(stopped(&scene), "the others would wait for it");
+}
+
+#[test]
+fn who_is_turned_away_where_one_release_is_taken_at_a_time_tells_the_others() {
+    let mut scene = scene();
+    scene.applied.concurrency = Concurrency::Reject;
+    scene.decide(&[deploy("v1")]);
+    scene.decide(&[aboard("v2", true)]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::CommandRefused { .. })));
+    assert!(stopped(&scene));
+}
+
+#[test]
+fn a_release_that_is_on_its_way_already_travels_with_the_train_that_asks_for_it() {
+    let mut scene = scene();
+    users_is_there(&mut scene);
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.weights().of(Slot::Green) > 0);
+    let again = Command { id: rollout::CommandId("train".to_owned()), ..aboard("v2", true) };
+    scene.decide(&[again]);
+    scene.fire();
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
+    assert!(stopped(&scene), "the others wait for it");
+}
+
+/// v3 is on its way over what the train has brought when the train stops.
+fn overtaken() -> Scene {
+    let mut scene = scene();
+    scene.run("v1");
+    users_is_there(&mut scene);
+    scene.decide(&[aboard("v2", true)]);
+    scene.until(|_| false);
+    scene.decide(&[deploy("v3")]);
+    scene.until(|scene| scene.weights().of(Slot::Blue) > 0 && scene.weights().of(Slot::Green) > 0);
+    scene
+}
+
+fn stable(scene: &Scene) -> Option<String> {
+    scene.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone())
+}
+
+/// The command stays in the inbox until it is done with.
+fn until_stopped(scene: &mut Scene) {
+    for _ in 0..400 {
+        let inbox = rollout::Inbox { commands: &[stop()], policy: Some(&scene.applied), around: Some(&scene.around) };
+        let seen = scene.state.running.is_some().then(|| scene.seen());
+        let decision = rollout::decide(&scene.state, &inbox, seen.as_ref(), scene.now);
+        let ends = scene.state.running.is_some() && decision.state.running.is_none();
+        let next = scene.decide(&[stop()]);
+        if !decision.consumed.is_empty() {
+            return;
+        }
+        assert!(!ends || next == Next::Again, "it rests, and the train's stop is still to be answered");
+        if let Next::At(at) = next {
+            scene.now = at;
+        }
+    }
+    panic!("the train's stop is never answered: {:?}", scene.state.explanation);
+}
+
+#[test]
+fn what_overtakes_a_train_that_stops_is_waited_for_and_if_it_fails_the_trains_release_goes_back_too() {
+    let mut scene = overtaken();
+    scene.decide(&[stop()]);
+    scene.fire();
+    until_stopped(&mut scene);
+    scene.alarm(rollout::snapshot::AlarmReading::Ok);
+    scene.until(|_| false);
+    assert_eq!(stable(&scene).as_deref(), Some("v1"), "v3 did not make it, and v2 is of the train");
+
+    let mut scene = overtaken();
+    until_stopped(&mut scene);
+    scene.until(|_| false);
+    assert_eq!(stable(&scene).as_deref(), Some("v3"), "v3 has taken its place");
+}
+
+#[test]
+fn what_waits_at_its_gates_does_not_keep_a_train_from_going_back() {
+    let mut scene = scene();
+    scene.run("v1");
+    users_is_there(&mut scene);
+    scene.decide(&[aboard("v2", true)]);
+    scene.until(|_| false);
+    scene.applied.entry.rules.windows =
+        vec![rollout::entry::Window { days: [5].into(), from_minute: 0, until_minute: 60 }];
+    settle(&mut scene, &[deploy("v3")]);
+    assert_eq!(scene.stage(), "gated");
+    settle(&mut scene, &[stop()]);
+    assert_eq!(scene.verdict(), Some(Verdict::Cancelled));
+    scene.until(|_| false);
+    assert_eq!(stable(&scene).as_deref(), Some("v1"));
 }
