@@ -568,6 +568,18 @@ impl Stage {
         matches!(self, Self::KeepingWarm { .. } | Self::Retiring { .. })
     }
 
+    /// Gives what it waits for time until then at least; how long it watches stays as it is.
+    pub(crate) fn has_until(&mut self, until: Timestamp) {
+        match self {
+            Self::Shifting {
+                phase: ShiftPhase::Writing { deadline } | ShiftPhase::Holding { deadline, .. }, ..
+            }
+            | Self::AfterTraffic { deadline }
+            | Self::Baking { deadline, .. } => *deadline = until.max(*deadline),
+            _ => {}
+        }
+    }
+
     /// The same stage with all its times later by `by`: it was held where it was.
     #[must_use]
     pub(crate) fn later(mut self, by: Seconds) -> Self {

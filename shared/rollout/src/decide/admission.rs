@@ -146,13 +146,13 @@ pub(super) fn gated(pass: &mut Pass, deployment: &mut Deployment, inbox: &Inbox<
         let why = "no applied policy names this target any more";
         return pass.end(deployment, Verdict::Failed, why, None);
     };
+    let waited = deployment.gates.as_ref().is_some_and(|gates| gates.asked_at.is_some() || !gates.told.is_empty());
     adopt(pass, deployment, applied);
     let ruling = match ruling(pass, deployment, applied, inbox) {
         Some(ruling) => ruling,
         // Not at its gates: nothing to wait for.
         None => return to_preflight(pass, deployment, false),
     };
-    let waited = deployment.gates.as_ref().is_some_and(|gates| gates.asked_at.is_some() || !gates.told.is_empty());
     if let Some((gate, reason, verdict)) = ruling.never() {
         let reason = format!("{gate}: {reason}");
         return pass.end(deployment, verdict, reason, None);
@@ -187,6 +187,11 @@ fn adopt(pass: &mut Pass, deployment: &mut Deployment, applied: &AppliedTarget) 
     deployment.policy.clone_from(&applied.policy);
     deployment.policy_version = applied.version;
     deployment.promotes_itself = applied.entry.promotes_itself;
+    if let (None, Some(gates)) = (&applied.entry.rules.approval, &mut deployment.gates) {
+        // Nobody is asked any more. If somebody is to be asked again, it is a new question, with its own time.
+        gates.asked_at = None;
+        gates.votes.clear();
+    }
     let Deployment { release, terms, overrides, .. } = &*deployment;
     let replaces = stable_digest(&pass.state);
     let plan = plan_id(&pass.state.target, &release.id, terms, overrides, applied, replaces);
@@ -208,6 +213,7 @@ fn to_preflight(pass: &mut Pass, deployment: &mut Deployment, waited: bool) -> F
         deployment.stage = Stage::Preflight { deadline };
         deployment.stage_entered_at = pass.now;
     }
+    let_promotion_go_on(pass, deployment);
     pass.look_again();
     Flow::Onward
 }
@@ -379,22 +385,34 @@ pub(super) fn open_by_hand(pass: &mut Pass, command: &Command, number: u64, want
     pass.state.running = Some(running);
 }
 
-/// What the beginning of a deployment says about automatic promotion: a person who brings an older release pins it, and
-/// one who brings another lets promotion go on.
-pub(super) fn pin_or_resume(pass: &mut Pass, order: &Queued, number: u64) {
-    let by_person = matches!(order.actor, Actor::Person { .. } | Actor::Workflow { .. });
-    if matches!(order.terms.lane, Lane::Automatic { .. }) || !by_person {
-        return;
+/// A person who asks for an older release pins it: nothing is promoted over it by itself.
+pub(super) fn pin(pass: &mut Pass, deployment: &Deployment) {
+    if deployment.promotes_itself && asked_by_somebody(deployment) && is_older(pass, deployment) {
+        let reason = format!("{} was pinned by {}", deployment.release.tag, deployment.actor);
+        hold(pass, Some(deployment.number), &deployment.actor, reason);
     }
+}
+
+/// A person who brings another lets promotion go on: when it has passed its gates, since nothing came of it before.
+fn let_promotion_go_on(pass: &mut Pass, deployment: &Deployment) {
+    if asked_by_somebody(deployment) && !is_older(pass, deployment) && pass.state.promotion_hold.take().is_some() {
+        let before = std::mem::replace(&mut pass.actor, deployment.actor.clone());
+        pass.note(Some(deployment.number), Fact::PromotionResumed);
+        pass.actor = before;
+    }
+}
+
+fn asked_by_somebody(deployment: &Deployment) -> bool {
+    let by_person = matches!(deployment.actor, Actor::Person { .. } | Actor::Workflow { .. });
+    by_person && !matches!(deployment.terms.lane, Lane::Automatic { .. })
+}
+
+/// Whether it was pushed before what is stable.
+pub(super) fn is_older(pass: &Pass, deployment: &Deployment) -> bool {
     let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    let older = match (order.release.pushed_at, stable.and_then(|stable| stable.pushed_at)) {
+    match (deployment.release.pushed_at, stable.and_then(|stable| stable.pushed_at)) {
         (Some(wanted), Some(stable)) => wanted < stable,
         _ => false,
-    };
-    if older {
-        hold(pass, Some(number), &order.actor, format!("{} was pinned by {}", order.release.tag, order.actor));
-    } else if pass.state.promotion_hold.take().is_some() {
-        pass.note(Some(number), Fact::PromotionResumed);
     }
 }
 

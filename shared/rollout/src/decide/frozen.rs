@@ -2,12 +2,12 @@
 
 use super::commands::refuse;
 use super::pass::{Flow, Pass, live_side};
-use super::{admission, back};
+use super::{admission, back, promotion};
 use crate::command::Command;
 use crate::journal::Fact;
 use crate::snapshot::Snapshot;
 use crate::stage::Cause;
-use crate::target::{Deployment, Frozen, TargetFreeze, WaitingOn};
+use crate::target::{Deployment, Frozen, HookResult, TargetFreeze, WaitingOn};
 use crate::time::Seconds;
 
 /// How long a person has to decide. Then it ends untouched, and the target stays frozen.
@@ -44,6 +44,10 @@ pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
         frozen.told = true;
         let fact = Fact::Frozen { cause: frozen.cause.clone(), evidence: Box::new(snapshot.clone()) };
         pass.note(Some(number), fact);
+        if deployment.stage.is_verified() {
+            // Nothing follows what a person has to decide about. If they let it go on, it is verified after all.
+            promotion::withdraw(pass, Some(number), &deployment.release.id.digest, &frozen.cause.sentence());
+        }
         if deployment.promotes_itself {
             let reason = format!("deployment #{number} is frozen: {}", frozen.cause.sentence());
             admission::hold(pass, Some(number), &crate::Actor::Switchback, reason);
@@ -70,13 +74,19 @@ pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
 pub(super) fn resume(pass: &mut Pass, command: &Command) {
     if let Some(mut running) = pass.state.running.take() {
         if let Some(frozen) = running.frozen.take() {
-            if let Cause::Alarm { name, .. } = frozen.cause {
-                // Until it has been OK: after that it is judged again.
-                running.overrides.firing_alarms.insert(name);
-            }
             running.stage = running.stage.later(Seconds::between(frozen.since, pass.now));
             running.trouble = None;
             pass.note(Some(running.number), Fact::Unfrozen { reason: command.reason.clone() });
+            put_up_with(pass, &mut running, &frozen.cause);
+            if running.stage.is_verified() {
+                promotion::verified(pass, &running);
+            }
+            // It was held for this trouble; a pin stays one.
+            let for_this = pass.state.promotion_hold.as_ref().is_some_and(|hold| hold.since == frozen.since);
+            if for_this && !admission::is_older(pass, &running) {
+                pass.state.promotion_hold = None;
+                pass.note(Some(running.number), Fact::PromotionResumed);
+            }
             pass.state.running = Some(running);
             return;
         }
@@ -85,5 +95,31 @@ pub(super) fn resume(pass: &mut Pass, command: &Command) {
     match pass.state.frozen.take() {
         Some(freeze) => pass.note(Some(freeze.deployment), Fact::Unfrozen { reason: command.reason.clone() }),
         None => refuse(pass, "resume", "nothing is frozen here"),
+    }
+}
+
+/// Whoever lets it go on has taken upon themselves what it froze for: the same thing does not freeze it again at once.
+fn put_up_with(pass: &Pass, running: &mut Deployment, cause: &Cause) {
+    match cause {
+        Cause::Alarm { name, .. } => {
+            // Until it has been OK: after that it is judged again.
+            running.overrides.firing_alarms.insert(name.clone());
+        }
+        Cause::Hook { name, .. } => {
+            let allowed = running.policy.hooks.iter().find(|hook| hook.name.as_str() == name).map(|hook| hook.deadline);
+            let Some(progress) = running.hooks.get_mut(name) else { return };
+            if progress.stopping {
+                // Its task was out of time, and is still at work: it has its time once more.
+                progress.stopping = false;
+                progress.result = None;
+                let deadline = allowed.unwrap_or_default().after(pass.now);
+                progress.deadline = deadline;
+                running.stage.has_until(running.policy.deadlines.shift.after(deadline));
+            } else {
+                progress.result = Some(HookResult::Succeeded);
+            }
+        }
+        Cause::Deadline { .. } => running.stage.has_until(running.policy.deadlines.shift.after(pass.now)),
+        _ => {}
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn verified(pass: &mut Pass, deployment: &Deployment) {
 }
 
 /// A release does not count as verified here any more, if it did.
-fn withdraw(pass: &mut Pass, number: Option<u64>, digest: &ImageDigest, reason: &str) {
+pub(super) fn withdraw(pass: &mut Pass, number: Option<u64>, digest: &ImageDigest, reason: &str) {
     let Some(index) = pass.state.verified.iter().position(|known| &known.release.id.digest == digest) else { return };
     let known = pass.state.verified.remove(index);
     let fact = Fact::Withdrawn {
@@ -74,8 +74,13 @@ pub(super) fn leave_stable(pass: &mut Pass, command: &Command) {
     }
 }
 
-/// A deployment ended: its train is told if it did not make it.
+/// A deployment ended: if it did not make it, its train is told, and what it had verified is not.
 pub(super) fn ended(pass: &mut Pass, deployment: &Deployment, verdict: Verdict, reason: &str) {
+    let digest = &deployment.release.id.digest;
+    let by_it = |known: &Verified| &known.release.id.digest == digest && known.deployment == deployment.number;
+    if verdict != Verdict::Succeeded && pass.state.verified.iter().any(by_it) {
+        withdraw(pass, Some(deployment.number), digest, reason);
+    }
     if let Some(train) = deployment.terms.train.clone().filter(|_| verdict != Verdict::Succeeded) {
         pass.tell_others(Errand::TrainStopped { train, reason: reason.to_owned() });
     }

@@ -47,9 +47,7 @@ fn a_hundred_refusals_at_once_are_written_down_and_a_rollback_behind_them_is_don
 
 #[test]
 fn many_releases_at_once_fit_whatever_the_environments_rule_is() {
-    for rule in
-        [Concurrency::QueueNewest, Concurrency::QueueAll, Concurrency::CancelRunning, Concurrency::Reject]
-    {
+    for rule in [Concurrency::QueueNewest, Concurrency::QueueAll, Concurrency::CancelRunning, Concurrency::Reject] {
         let mut scene = Scene::new();
         scene.applied.concurrency = rule;
         scene.run("v1");
@@ -65,7 +63,8 @@ fn a_queue_that_gives_way_at_once_fits() {
     scene.decide(&[deploy("v2")]);
     swallow(&mut scene, (10..30).map(|number| deploy(&format!("v{number}"))).collect());
     scene.applied.concurrency = Concurrency::QueueNewest;
-    let aborts = (0..49).map(|number| ask(Instruction::Abort { deployment: Some(900 + number) }, &format!("a{number}")));
+    let aborts =
+        (0..49).map(|number| ask(Instruction::Abort { deployment: Some(900 + number) }, &format!("a{number}")));
     swallow(&mut scene, aborts.chain([deploy("v50")]).collect());
 }
 

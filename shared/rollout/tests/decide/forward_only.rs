@@ -167,3 +167,88 @@ fn a_migration_that_has_begun_makes_it_so() {
     assert!(scene.wrote(|fact| matches!(fact, Fact::Frozen { .. })));
     assert!(!scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. })));
 }
+
+#[test]
+fn what_is_verified_and_then_freezes_is_not_promoted_until_somebody_lets_it_go_on() {
+    let mut scene = Scene::new();
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.stage() == "keeping_warm");
+    assert_eq!(scene.state.verified.len(), 1);
+    scene.fire();
+    settle(&mut scene, &[]);
+    assert!(scene.state.running.as_ref().unwrap().frozen.is_some());
+    assert_eq!(scene.state.verified, [], "nothing follows it");
+    settle(&mut scene, &[resume()]);
+    assert_eq!(scene.state.verified.len(), 1, "somebody has decided");
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
+    assert_eq!(scene.state.verified.len(), 1);
+}
+
+#[test]
+fn a_freeze_that_is_lifted_holds_promotion_no_longer() {
+    let mut scene = Scene::new();
+    scene.applied.entry.promotes_itself = true;
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.weights().of(Slot::Green) == 50);
+    scene.fire();
+    settle(&mut scene, &[]);
+    assert!(scene.state.promotion_hold.is_some());
+    settle(&mut scene, &[resume()]);
+    assert_eq!(scene.state.promotion_hold, None);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::PromotionResumed)));
+}
+
+/// After the traffic, a check says no, or nothing.
+fn checked(done: Option<TaskReading>) -> Scene {
+    let mut rules = policy();
+    let run = HookAction::Task { container: "api".to_owned(), command: vec!["check".to_owned()] };
+    let name = Name::new("check").unwrap();
+    rules.hooks = vec![Hook { name, at: HookPoint::AfterTraffic, run, deadline: Seconds(120), forward_only: false }];
+    let mut scene = Scene::with(rules);
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.stage() == "after_traffic");
+    settle(&mut scene, &[]);
+    if let Some(done) = done {
+        scene.snapshot.hook_tasks.insert("check".to_owned(), Reading::Known(done));
+    }
+    scene.until(|scene| scene.state.running.as_ref().is_some_and(|running| running.frozen.is_some()));
+    scene
+}
+
+#[test]
+fn a_hook_that_said_no_does_not_freeze_it_again_once_a_person_lets_it_go_on() {
+    let no = TaskReading::Stopped { exit_code: Some(1), reason: "the cart is empty".to_owned() };
+    let mut scene = checked(Some(no));
+    settle(&mut scene, &[resume()]);
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+    assert_eq!(scene.journal.iter().filter(|entry| matches!(entry.fact, Fact::Frozen { .. })).count(), 1);
+}
+
+#[test]
+fn a_hook_that_is_still_at_work_has_its_time_once_more() {
+    let mut scene = checked(None);
+    settle(&mut scene, &[resume()]);
+    assert_eq!(scene.stage(), "after_traffic");
+    scene.turn();
+    let done = TaskReading::Stopped { exit_code: Some(0), reason: String::new() };
+    scene.snapshot.hook_tasks.insert("check".to_owned(), Reading::Known(done));
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+}
+
+#[test]
+fn what_ran_out_of_time_has_time_again_once_a_person_lets_it_go_on() {
+    let mut scene = Scene::new();
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.weights().of(Slot::Green) == 50);
+    scene.alarm(AlarmReading::NoData);
+    scene.until(|scene| scene.state.running.as_ref().is_some_and(|running| running.frozen.is_some()));
+    settle(&mut scene, &[resume()]);
+    assert!(scene.state.running.as_ref().unwrap().frozen.is_none(), "frozen again at once");
+    scene.turn();
+    scene.alarm(AlarmReading::Ok);
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
+}

@@ -49,7 +49,7 @@ pub(super) fn verify(scene: &mut Scene, tag: &str) {
 }
 
 /// What staging's verification asks of prod; pushed as many seconds after the start as the tag's number says.
-fn promoted(scene: &Scene, tag: &str) -> Command {
+pub(super) fn promoted(scene: &Scene, tag: &str) -> Command {
     let Instruction::Deploy { release, image, overrides, mut terms, .. } = deploy(tag).instruction else {
         unreachable!()
     };
@@ -104,7 +104,7 @@ pub(super) fn settle(scene: &mut Scene, commands: &[Command]) {
     panic!("it never waits: {:?}", scene.state.explanation);
 }
 
-fn refusal(scene: &Scene) -> String {
+pub(super) fn refusal(scene: &Scene) -> String {
     let newest = scene.journal.iter().rev().find_map(|entry| match &entry.fact {
         Fact::CommandRefused { command, reason } => Some(format!("{command}: {reason}")),
         _ => None,
@@ -122,7 +122,7 @@ fn waits_at(scene: &Scene) -> Vec<Gate> {
 }
 
 /// A release that waits for its approval.
-fn waiting_for_people() -> Scene {
+pub(super) fn waiting_for_people() -> Scene {
     let mut scene = prod();
     verify(&mut scene, "v2");
     settle(&mut scene, &[deploy("v2")]);
@@ -403,7 +403,7 @@ fn a_gate_is_opened_by_hand_with_a_reason_on_record() {
     assert_eq!(refusal(&scene), "override: no deployment waits at its gates here");
 }
 
-fn hotfix(tag: &str) -> Command {
+pub(super) fn hotfix(tag: &str) -> Command {
     let mut command = deploy(tag);
     command.id = CommandId(format!("hotfix-{tag}"));
     if let Instruction::Deploy { terms, .. } = &mut command.instruction {
@@ -465,13 +465,13 @@ fn a_rollback_by_hand_withdraws_what_it_leaves_and_keeps_what_it_returns_to() {
 }
 
 /// Prod without people: what staging verifies comes by itself.
-fn automatic() -> Scene {
+pub(super) fn automatic() -> Scene {
     let mut scene = prod();
     scene.applied.entry.rules.approval = None;
     scene
 }
 
-fn promote(scene: &mut Scene, tag: &str) {
+pub(super) fn promote(scene: &mut Scene, tag: &str) {
     verify(scene, tag);
     let command = promoted(scene, tag);
     settle(scene, &[command]);
@@ -532,8 +532,10 @@ fn a_switch_back_holds_automatic_promotion_until_somebody_promotes_again() {
     assert!(told.starts_with("v3: automatic promotion is held: v2 went back: alarm api-5xx fired"), "{told}");
 
     settle(&mut scene, &[deploy("v3")]);
-    assert!(scene.wrote(|fact| matches!(fact, Fact::PromotionResumed)));
+    assert_eq!(waits_at(&scene), [Gate::Soak]);
+    assert!(scene.state.promotion_hold.is_some(), "nothing came of it yet");
     scene.until(|_| false);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::PromotionResumed)));
     promote(&mut scene, "v4");
     scene.until(|_| false);
     assert_eq!(stable(&scene), "v4", "it goes on by itself");

@@ -8,8 +8,7 @@ use rollout::{Actor, Gate, Instruction, Percent, Reading, SignedDuration, Slot, 
 
 fn stop(scene: &mut Scene) {
     let by = Actor::Person { name: "ada".to_owned() };
-    let brake =
-        Brake { scope: Scope::Everything, by, reason: "an incident".to_owned(), since: scene.now, until: None };
+    let brake = Brake { scope: Scope::Everything, by, reason: "an incident".to_owned(), since: scene.now, until: None };
     scene.around.brakes = Reading::Known(vec![brake]);
 }
 

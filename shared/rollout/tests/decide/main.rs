@@ -11,3 +11,4 @@ mod never;
 mod scene;
 mod stories;
 mod trains;
+mod verified;
