@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 
 const ADA: &str = "U012AB3CD";
 const BOB: &str = "U045EF6GH";
+const TOPIC: &str = "arn:aws:sns:eu-central-1:111122223333:switchback-approve";
 const ALICE: &str = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
 
 fn name(text: &str) -> Name {
@@ -45,7 +46,7 @@ impl Stand {
         let person = |slack: &str, iam: &[&str]| Person {
             slack: Some(slack.to_owned()),
             iam: iam.iter().map(|arn| (*arn).to_owned()).collect(),
-            mail: Some("arn:aws:sns:eu-central-1:111122223333:switchback-approve".to_owned()),
+            mail: Some(TOPIC.to_owned()),
             ..Person::default()
         };
         policy.people = [
@@ -121,7 +122,7 @@ impl Stand {
         let key = LinkKey::new("k7Gq2mX9vB4nT1sLwE8yRzC5uH0jD3pA").expect("a key");
         let (number, plan) = self.waits();
         let expires = Seconds(3600).after(self.simulation.now());
-        let token = links::mint(&key, &self.target, number, &plan, &name(person), expires);
+        let token = links::mint(&key, &self.target, number, &plan, &name(person), TOPIC, expires);
         let link = links::verify(&key, &token, self.simulation.now()).expect("ours");
         let page = self.at_the_desk(async |desk| match form {
             Some(form) => mail::decide(desk, &link, form.as_bytes()).await,

@@ -66,6 +66,10 @@ fn promotion(kind: &str, environment: &str, services: Value) -> Value {
 
 impl Stand {
     fn new() -> Self {
+        Self::with(Faults::default())
+    }
+
+    fn with(faults: Faults) -> Self {
         let mut scenes = Vec::new();
         for environment in ["dev", "staging", "prod"] {
             for service in ["api", "web"] {
@@ -105,7 +109,7 @@ impl Stand {
             ),
             grant(json!({"may": ["hotfix"], "environments": ["prod"], "services": ["api"], "environment": "hotfix"})),
         ]);
-        let simulation = Simulation::of_application(built, Faults::default());
+        let simulation = Simulation::of_application(built, faults);
         let mut stand = Self { simulation, policy, versions: 1 };
         stand.apply(|_| {});
         stand
@@ -339,6 +343,56 @@ fn a_refusal_is_journalled_once_an_hour_and_strangers_together_are_one() {
     stand.refused(&branch, &body);
     stand.simulation.run_for(60);
     assert_eq!(stand.refusals(&staging).len(), 3);
+}
+
+#[test]
+fn a_journal_cannot_be_filled_with_branches_and_environments_of_ones_own() {
+    let mut stand = Stand::new();
+    let prod = target("shop/api/prod");
+    let body = promotion("promote", "prod", json!({"api": "v1"}));
+    for own in 0..60 {
+        let (branch, environment) = (format!("refs/heads/mine-{own}"), format!("mine-{own}"));
+        stand.refused(&with(production(), &[("ref", &branch)]), &body);
+        stand.refused(&with(production(), &[("environment", &environment)]), &body);
+    }
+    stand.simulation.run_for(60);
+    let told = stand.refusals(&prod);
+    assert_eq!(told.len(), 2, "one for refs and one for environments: {told:#?}");
+}
+
+#[test]
+fn a_ledger_that_does_not_answer_is_not_quoted_to_a_stranger() {
+    let mut stand = Stand::with(Faults { unavailable: 1.0, ..Faults::default() });
+    let stranger = with(job(), &[("repository_id", "1"), ("repository", "evil/twin")]);
+    for (method, path, body) in [
+        ("POST", "/v1/promotions", promotion("promote", "prod", json!({"api": "v1"})).to_string()),
+        ("GET", "/v1/promotions/shop/api/prod", String::new()),
+    ] {
+        let (status, answer) = stand.raw(&stranger, 1, method, path, "", &body);
+        assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("ledger_unavailable")), "{answer}");
+        let message = answer["error"]["message"].as_str().expect("every error has one");
+        assert!(message.starts_with("the control plane could not answer"), "{message}");
+    }
+}
+
+#[test]
+fn a_path_has_one_spelling() {
+    let mut stand = Stand::new();
+    for path in [
+        "/v1/promotions/",
+        "//v1/promotions",
+        "/v1//promotions",
+        "/v1/promotions/shop/api/prod/",
+        "/v1/promotions/shop%2Fapi%2Fprod",
+        "/v1/promotions/shop/api/prod/../dev",
+        "/V1/promotions",
+        "v1/promotions",
+    ] {
+        for method in ["GET", "POST"] {
+            let (status, answer) = stand.raw(&job(), 1, method, path, "", "");
+            assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("unknown_route")), "{method} {path}");
+        }
+    }
 }
 
 #[test]

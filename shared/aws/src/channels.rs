@@ -146,8 +146,8 @@ impl Channels for AwsChannels {
             SecretError::Refused { .. } => refused(error.to_string()),
         })?;
         let key = LinkKey::new(secret.expose()).map_err(|weak| refused(weak.to_string()))?;
-        let Asking { target, deployment, plan, person, expires } = *asking;
-        let token = links::mint(&key, target, deployment, plan, person, expires);
+        let Asking { target, deployment, plan, person, topic, expires } = *asking;
+        let token = links::mint(&key, target, deployment, plan, person, topic, expires);
         Ok(format!("{}/approvals/{token}", url.trim_end_matches('/')))
     }
 

@@ -12,7 +12,7 @@
 pub mod mail;
 pub mod slack;
 
-use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, request_key};
+use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, is_plain, own_key};
 use crate::ports::{Clock, Doorbell, Ledger};
 use futures::future::try_join;
 use rollout::promotion::{Question, plan_id, rules, waiting};
@@ -234,7 +234,7 @@ fn judge(state: &TargetState, question: &Question<'_>, answer: &Answer<'_>) -> R
         let message = format!("the time to answer deployment #{number} of {target} is over");
         return Err(Refusal::conflict("expired", message));
     }
-    if answer.word == Word::Yes && question.gates.votes.iter().any(|vote| &vote.person == person) {
+    if answer.word == Word::Yes && rules::has_said_yes(question, person) {
         let message = format!("{person} has said yes to deployment #{number} of {target} already: it counts once");
         return Err(Refusal::conflict(SAID_ALREADY, message));
     }
@@ -266,7 +266,8 @@ async fn take<L: Ledger, D: Doorbell, K: Clock>(
         Word::No => Instruction::Reject { deployment, plan: plan.clone() },
     };
     let id = match once {
-        Once::Key(Some(key)) => format!("asked:{}", request_key(key)?),
+        // The word belongs to it: a no with the key of a former yes is no repetition of that.
+        Once::Key(Some(key)) => format!("{}:{}", word.name(), own_key(key, actor)?),
         Once::Key(None) => format!("asked:{}", desk.clock.lease_id().0),
         Once::Link(nonce) => format!("link:{nonce}"),
         // When people were asked belongs to it: a plan that comes back is asked anew, and answered anew.
@@ -298,7 +299,7 @@ async fn take<L: Ledger, D: Doorbell, K: Clock>(
 /// Words that a person wrote, as a command keeps them: plain text, cut to [`LONGEST_REASON`].
 #[must_use]
 pub fn kept(words: &str) -> String {
-    let plain = words.trim().chars().map(|it| if it.is_control() && it != '\n' { ' ' } else { it });
+    let plain = words.trim().chars().map(|it| if is_plain(it) || it == '\n' { it } else { ' ' });
     plain.take(LONGEST_REASON).collect::<String>().trim_end().to_owned()
 }
 
@@ -311,5 +312,6 @@ mod tests {
         assert_eq!(kept("  looks good\r\nto me\u{7} \n"), "looks good \nto me");
         assert_eq!(kept(&"ä".repeat(600)).chars().count(), LONGEST_REASON);
         assert_eq!(kept(" \n\t"), "");
+        assert_eq!(kept("v1\u{202e}2v\u{2066}\u{2028}"), "v1 2v", "nothing that turns what follows");
     }
 }

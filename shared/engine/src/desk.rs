@@ -151,10 +151,20 @@ pub fn reason(text: &str) -> Result<&str, Refusal> {
         let message = format!("`reason` has {count} characters, at most {LONGEST_REASON} are kept: shorten it");
         return Err(Refusal::request("reason_too_long", message));
     }
-    if reason.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')) {
+    if reason.chars().any(|character| !is_plain(character) && !matches!(character, '\n' | '\t')) {
         return Err(Refusal::request("invalid_reason", "`reason` has control characters: write plain text"));
     }
     Ok(reason)
+}
+
+/// Whether a character stays where it stands in a text: neither a control character nor one that turns the direction of
+/// what follows or breaks its line (Unicode, UAX 9), by which a text could look like another one.
+pub(crate) fn is_plain(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    );
+    !character.is_control() && !turns
 }
 
 /// The same where there must be one; `what` begins the sentence that says so: `a rollback`.
@@ -168,6 +178,22 @@ pub fn needed_reason<'t>(text: &'t str, what: &str) -> Result<&'t str, Refusal> 
         return Err(Refusal::request("reason_missing", message));
     }
     Ok(reason)
+}
+
+/// What a key of a workflow's run begins with; nobody else's does.
+pub(crate) const RUN_KEY: &str = "github:";
+
+/// The asker's own key, if it is one that can be kept and theirs to choose: a workflow's is made of its run, which
+/// everybody can know, and whoever used it first would have asked in its place.
+///
+/// # Errors
+/// [`Refusal`]: too long, other characters, or a run's.
+pub(crate) fn own_key<'k>(key: &'k str, actor: &Actor) -> Result<&'k str, Refusal> {
+    if key.starts_with(RUN_KEY) && !matches!(actor, Actor::Workflow { .. }) {
+        let message = format!("`request` must not begin with `{RUN_KEY}`: those are the keys of workflows' runs");
+        return Err(Refusal::request("invalid_request_key", message));
+    }
+    request_key(key)
 }
 
 /// The asker's own key, if it is one that can be kept.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rollout::{Name, PlanId, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// The version of the payload that is written and read.
@@ -77,6 +77,8 @@ pub struct Link {
     pub plan: PlanId,
     /// Who holds it, by the policy's name.
     pub person: Name,
+    /// Where it was sent: [`sent_to`] of the topic's ARN. A person who gets another topic does not answer by the former.
+    pub sent_to: String,
     /// 32 hexadecimal digits: which link it is. What it decides is one command of this identity.
     pub nonce: String,
     /// It is good until then.
@@ -97,7 +99,13 @@ pub enum BadLink {
     Expired(Box<Link>),
 }
 
-/// A link for one person, to one deployment with one plan. The same asking makes the same link however often it is
+/// A topic in a link: the first 16 hexadecimal digits of its ARN's SHA-256.
+#[must_use]
+pub fn sent_to(topic: &str) -> String {
+    Sha256::digest(topic).iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+/// A link for one person, sent to their `topic` (an ARN), to one deployment with one plan. The same asking makes the same link however often it is
 /// minted: a mail that is sent twice is one link.
 #[must_use]
 pub fn mint(
@@ -106,6 +114,7 @@ pub fn mint(
     deployment: u64,
     plan: &PlanId,
     person: &Name,
+    topic: &str,
     expires: Timestamp,
 ) -> String {
     let mut link = Link {
@@ -114,6 +123,7 @@ pub fn mint(
         deployment,
         plan: plan.clone(),
         person: person.clone(),
+        sent_to: sent_to(topic),
         nonce: String::new(),
         expires,
     };
@@ -152,6 +162,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const TOPIC: &str = "arn:aws:sns:eu-central-1:111122223333:switchback-approve-ada";
     const KEY: &str = "k7Gq2mX9vB4nT1sLwE8yRzC5uH0jD3pA";
 
     fn key() -> LinkKey {
@@ -165,7 +176,7 @@ mod tests {
     fn token() -> String {
         let target = "shop/api/prod".parse().expect("a target");
         let person = Name::new("ada").expect("a name");
-        mint(&key(), &target, 12, &PlanId("3fa90c1e5d7b2a64".to_owned()), &person, at(14_400))
+        mint(&key(), &target, 12, &PlanId("3fa90c1e5d7b2a64".to_owned()), &person, TOPIC, at(14_400))
     }
 
     #[test]
@@ -183,7 +194,7 @@ mod tests {
         assert!(token().bytes().all(plain), "{}", token());
         let name = Name::new("a".repeat(63)).expect("a name");
         let target = TargetId::new(name.clone(), name.clone(), name.clone());
-        let longest = mint(&key(), &target, u64::MAX, &PlanId("0".repeat(16)), &name, Timestamp::MAX);
+        let longest = mint(&key(), &target, u64::MAX, &PlanId("0".repeat(16)), &name, TOPIC, Timestamp::MAX);
         assert!(longest.len() < LONGEST_TOKEN / 2, "{} bytes", longest.len());
         assert!(verify(&key(), &longest, at(0)).is_ok());
     }
@@ -191,18 +202,20 @@ mod tests {
     #[test]
     fn one_asking_is_one_link_and_another_asking_is_another() {
         assert_eq!(token(), token());
-        let nonce = |deployment, plan: &str, person: &str, expires| {
+        let nonce_to = |topic: &str, deployment, plan: &str, person: &str, expires| {
             let target = "shop/api/prod".parse().expect("a target");
             let person = Name::new(person).expect("a name");
-            let token = mint(&key(), &target, deployment, &PlanId(plan.to_owned()), &person, expires);
+            let token = mint(&key(), &target, deployment, &PlanId(plan.to_owned()), &person, topic, expires);
             verify(&key(), &token, at(0)).expect("a link").nonce
         };
+        let nonce = |deployment, plan: &str, person: &str, expires| nonce_to(TOPIC, deployment, plan, person, expires);
         let first = nonce(12, "p", "ada", at(100));
         for other in [
             nonce(13, "p", "ada", at(100)),
             nonce(12, "q", "ada", at(100)),
             nonce(12, "p", "bob", at(100)),
             nonce(12, "p", "ada", at(101)),
+            nonce_to("arn:aws:sns:eu-central-1:111122223333:switchback-approve-ada-2", 12, "p", "ada", at(100)),
         ] {
             assert_ne!(first, other);
         }

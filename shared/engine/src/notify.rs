@@ -299,7 +299,7 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
         if *expires_at <= self.clock.now() {
             return Ok(());
         }
-        let asking = Asking { target: &entry.target, deployment, plan, person, expires: *expires_at };
+        let asking = Asking { target: &entry.target, deployment, plan, person, topic, expires: *expires_at };
         let link = self.channels.link(&asking).await?;
         let Some(notice) = view::ask(entry, person, &link) else { return Ok(()) };
         let once = digits(&format!("{} {person}", entry.id()));

@@ -443,6 +443,8 @@ pub struct Asking<'a> {
     pub plan: &'a PlanId,
     /// Who, by the policy's name.
     pub person: &'a Name,
+    /// ARN of their topic: where the link is sent.
+    pub topic: &'a str,
     /// Until when.
     pub expires: Timestamp,
 }

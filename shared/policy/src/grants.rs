@@ -108,11 +108,28 @@ pub enum Denied {
         name: String,
     },
     /// Grants are for its repository, and none of them for this.
-    #[error("{}", .0.join("; "))]
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NotGranted(
-        /// What the first thing is in each of them that does not fit: `github[0]: …`.
-        Vec<String>,
+        /// What the first thing is in each of them that does not fit.
+        Vec<Misfit>,
     ),
+}
+
+/// Why a grant for the repository is not one for this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which grant: its place in the file's list, from 0.
+    pub grant: usize,
+    /// The grant's key that does not fit.
+    pub key: &'static str,
+    /// Why not, with what the token or the request says.
+    pub words: String,
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "github[{}]: {}", self.grant, self.words)
+    }
 }
 
 /// Whether the workflow with these claims may do this with a service in an environment.
@@ -157,7 +174,7 @@ fn granted(
         let fit = whose(grant, claims, &git_ref, &event).and_then(|()| what(grant, deed, service, environment));
         match fit {
             Ok(()) => return Ok(()),
-            Err(misfit) => misfits.push(format!("github[{index}]: {misfit}")),
+            Err((key, words)) => misfits.push(Misfit { grant: index, key, words }),
         }
     }
     if misfits.is_empty() {
@@ -168,46 +185,50 @@ fn granted(
 }
 
 /// Whether the job is one that the grant is for.
-fn whose(grant: &Grant, claims: &Claims, git_ref: &str, event: &str) -> Result<(), String> {
+fn whose(grant: &Grant, claims: &Claims, git_ref: &str, event: &str) -> Result<(), (&'static str, String)> {
     let usual = grant.events.is_empty();
     if !(usual && USUAL_EVENTS.contains(&event) || grant.events.iter().any(|known| known == event)) {
         let named = if usual { "one that has to be named" } else { "none of its `events`" };
-        return Err(format!("the event {} is {named}", shown(event)));
+        return Err(("events", format!("the event {} is {named}", shown(event))));
     }
     if !fits(&grant.refs, git_ref) {
-        return Err(format!("{} fits none of its `refs`", shown(git_ref)));
+        return Err(("refs", format!("{} fits none of its `refs`", shown(git_ref))));
     }
     if let Some(environment) = &grant.github_environment
         && claims.environment.as_ref() != Some(environment)
     {
-        return Err(match &claims.environment {
+        let words = match &claims.environment {
             Some(other) => format!("the job's GitHub environment is {}, not {}", shown(other), shown(environment)),
             None => format!("the job has no GitHub environment, and {} is needed", shown(environment)),
-        });
+        };
+        return Err(("environment", words));
     }
     if !grant.workflows.is_empty() {
         let workflow = claims.workflow_ref.as_deref().unwrap_or_default();
-        let path = workflow_path(workflow).ok_or_else(|| match workflow {
-            "" => "the token has no claim `workflow_ref`, and `workflows` are named".to_owned(),
-            other => format!("`{}` names no workflow", shown(other)),
+        let path = workflow_path(workflow).ok_or_else(|| {
+            let words = match workflow {
+                "" => "the token has no claim `workflow_ref`, and `workflows` are named".to_owned(),
+                other => format!("`{}` names no workflow", shown(other)),
+            };
+            ("workflows", words)
         })?;
         if !fits(&grant.workflows, path) {
-            return Err(format!("the workflow {} fits none of its `workflows`", shown(path)));
+            return Err(("workflows", format!("the workflow {} fits none of its `workflows`", shown(path))));
         }
     }
     Ok(())
 }
 
 /// Whether the grant reaches as far as this.
-fn what(grant: &Grant, deed: Option<Deed>, service: &Name, environment: &Name) -> Result<(), String> {
+fn what(grant: &Grant, deed: Option<Deed>, service: &Name, environment: &Name) -> Result<(), (&'static str, String)> {
     if !grant.environments.contains(environment) {
-        return Err(format!("{environment} is none of its `environments`"));
+        return Err(("environments", format!("{environment} is none of its `environments`")));
     }
     if !grant.services.is_empty() && !grant.services.contains(service) {
-        return Err(format!("{service} is none of its `services`"));
+        return Err(("services", format!("{service} is none of its `services`")));
     }
     match deed.filter(|deed| !grant.may.contains(deed)) {
-        Some(deed) => Err(format!("{} is nothing that it `may`", deed_word(deed))),
+        Some(deed) => Err(("may", format!("{} is nothing that it `may`", deed_word(deed)))),
         None => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! The pages behind an approval's signed link, whole: no script, no image, nothing from elsewhere.
 
-use crate::people::{names, who};
+use crate::people::{in_full, names};
 use crate::waiting::waiting;
 use crate::when::{instant, left};
 use jiff::Timestamp;
@@ -67,7 +67,7 @@ pub fn ask(ask: &Ask<'_>) -> String {
                 None => "what was there before Switchback".to_owned(),
             },
         ),
-        ("Asked for by", text(&who(&actor.to_string()))),
+        ("Asked for by", text(&in_full(&actor.to_string()))),
     ];
     if !reason.is_empty() {
         rows.push(("Reason", text(reason)));

@@ -10,6 +10,17 @@ pub fn who(actor: &str) -> String {
     cut(short, 24)
 }
 
+/// A caller as whoever has to decide about what they ask needs to know them: a role's session bears a name that whoever
+/// assumes the role may have chosen, so the role and the account are said with it.
+#[must_use]
+pub fn in_full(actor: &str) -> String {
+    let fields: Vec<&str> = actor.splitn(6, ':').collect();
+    match fields.as_slice() {
+        ["arn", _, "sts" | "iam", _, account, resource] => format!("{} ({resource} of {account})", who(actor)),
+        _ => cut(actor, 120),
+    }
+}
+
 /// The same within a sentence: who assumed a role, or an IAM user, by their name instead of the whole ARN.
 #[must_use]
 pub fn with_short_names(text: &str) -> String {
@@ -64,5 +75,13 @@ mod tests {
     fn a_caller_is_the_last_part_of_an_arn() {
         assert_eq!(who("arn:aws:sts::111122223333:assumed-role/deployer/alice"), "alice");
         assert_eq!(who("slack:U012AB3CD"), "slack:U012AB3CD");
+    }
+
+    #[test]
+    fn whoever_decides_reads_which_role_it_is_that_calls_itself_so() {
+        let alice = in_full("arn:aws:sts::111122223333:assumed-role/deployer/alice");
+        assert_eq!(alice, "alice (assumed-role/deployer/alice of 111122223333)");
+        assert_eq!(in_full("github:octo-org/shop@9876543210123"), "github:octo-org/shop@9876543210123");
+        assert_eq!(in_full("bob"), "bob");
     }
 }

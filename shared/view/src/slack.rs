@@ -4,7 +4,7 @@
 //! are handed to Slack, which shows each reader their own.
 
 use crate::journal::{capitalised, stage_words, told, verdict_words};
-use crate::people::{names, who};
+use crate::people::{in_full, names, who};
 use crate::status::{stage, terms};
 use crate::when::instant;
 use jiff::Timestamp;
@@ -164,7 +164,7 @@ pub fn deployment(about: &Progress<'_>) -> Chat {
     let mut blocks = vec![section(&format!("{mark} *{target} #{number}*  {}\n{}", plain(&what), plain(&now)))];
 
     let reason = running.map(|running| running.reason.as_str()).filter(|reason| !reason.is_empty());
-    let mut facts = vec![format!("asked for by {}", person(actor))];
+    let mut facts = vec![format!("asked for by {}", requester(actor))];
     facts.extend(reason.map(plain));
     facts.extend(running.map(terms).unwrap_or_default().iter().map(|words| plain(words)));
     blocks.push(context(&facts.join(" · ")));
@@ -340,6 +340,14 @@ fn person(actor: &Actor) -> String {
             None => plain(&who(name)),
         },
         other => plain(&clipped(&other.to_string())),
+    }
+}
+
+/// Whoever asked for what people are to agree to.
+fn requester(actor: &Actor) -> String {
+    match actor {
+        Actor::Person { name } if !name.starts_with(SLACK) => plain(&in_full(name)),
+        other => person(other),
     }
 }
 

@@ -66,6 +66,18 @@ fn one_no_with_a_reason_ends_it() {
 }
 
 #[test]
+fn a_no_with_the_key_of_a_former_yes_is_a_no() {
+    let (mut stand, number, plan) = waiting(ALICE);
+    let body = json!({"deployment": number, "plan": plan, "reason": "second thoughts", "request": "mine"});
+    assert_eq!(stand.done(ADA, &path("api", "prod", "/approve"), body.clone())["new"], true);
+    stand.simulation.run_for(60);
+    assert_eq!(stand.done(ADA, &path("api", "prod", "/reject"), body)["new"], true);
+    stand.simulation.run_for(60);
+    let ended = stand.verdicts("api", "prod").pop();
+    assert_eq!(ended, Some((number, Verdict::Rejected, "ada said no: second thoughts".to_owned())));
+}
+
+#[test]
 fn who_may_not_say_it_is_told_so_and_the_journal_has_it_once_an_hour() {
     let (mut stand, number, plan) = waiting(ALICE);
     let body = json!({"deployment": number, "plan": plan, "reason": "because"});

@@ -323,6 +323,15 @@ fn every_refusal_says_what_is_wrong_and_what_to_do() {
         ("POST", "/v1/plan", json!({"target": "shop/api"}), 400, "invalid_request", "application/service/environment"),
         ("GET", "/v1/nothing", Value::Null, 404, "unknown_route", ROUTES[3]),
         ("GET", "/", Value::Null, 404, "unknown_route", ROUTES[0]),
+        ("POST", &deploy, json!({"release": "v1", "reason": "a\u{202e}b"}), 400, "invalid_reason", "plain text"),
+        (
+            "POST",
+            &deploy,
+            json!({"release": "v1", "request": "github:123:9001:promote:0011"}),
+            400,
+            "invalid_request_key",
+            "keys of workflows' runs",
+        ),
         ("GET", &deploy, Value::Null, 405, "wrong_method", "use POST"),
         ("DELETE", TARGET, Value::Null, 405, "wrong_method", "use GET"),
     ];
@@ -330,6 +339,18 @@ fn every_refusal_says_what_is_wrong_and_what_to_do() {
         let refused = stand.refused(method, path, body.clone());
         assert_eq!((refused.0, refused.1.as_str()), (status, code), "{method} {path} {body}: {}", refused.2);
         assert!(refused.2.contains(words), "{method} {path} {body}: {}", refused.2);
+    }
+    // IAM has judged whoever asks by the path as it stands: what denies `…/deploy` says nothing of these.
+    for path in [
+        format!("{deploy}/"),
+        format!("/{deploy}"),
+        deploy.replace("/prod/", "/prod%2F"),
+        deploy.replace("/prod/", "/prod//"),
+        deploy.replace("/prod/", "/dev/../prod/"),
+        deploy.replace("/deploy", "/Deploy"),
+    ] {
+        let refused = stand.refused("POST", &path, json!({"release": "v1"}));
+        assert!(["unknown_route", "wrong_method", "invalid_name"].contains(&refused.1.as_str()), "{path}: {refused:?}");
     }
     for (query, words) in [("limit=0", "1 to 200"), ("limit=many", "a whole number"), ("after=-1", "`after` is `-1`")] {
         let (status, answer) = stand.raw("GET", &format!("{TARGET}/journal"), query, "", ALICE);

@@ -21,6 +21,7 @@ use std::sync::{LazyLock, Mutex};
 /// The secret and the time of the payloads in `events/`.
 const SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 const KEY: &str = "k7Gq2mX9vB4nT1sLwE8yRzC5uH0jD3pA";
+const TOPIC: &str = "arn:aws:sns:eu-central-1:111122223333:switchback-approve";
 const NOW: i64 = 1_795_317_300;
 
 macro_rules! payload {
@@ -102,11 +103,8 @@ impl Stand {
             LazyLock::new(|| Scene::new("shop", "api", "prod").build(Settings::default()).application());
         let mut policy = POLICY.clone();
         let name = |text: &str| Name::new(text).expect("a name");
-        let person = |slack: &str| Person {
-            slack: Some(slack.to_owned()),
-            mail: Some("arn:aws:sns:eu-central-1:111122223333:switchback-approve".to_owned()),
-            ..Person::default()
-        };
+        let person =
+            |slack: &str| Person { slack: Some(slack.to_owned()), mail: Some(TOPIC.to_owned()), ..Person::default() };
         policy.people = [("ada", "U012AB3CD"), ("bob", "U045EF6GH"), ("carol", "U078IJ9KL")]
             .map(|(who, slack)| (name(who), person(slack)))
             .into();
@@ -205,7 +203,7 @@ impl Stand {
     fn token(&self, person: &str) -> String {
         let person = Name::new(person).expect("a name");
         let expires = Timestamp::from_second(NOW + 4 * 3600).expect("a time");
-        links::mint(&LinkKey::new(KEY).expect("a key"), &self.target, 1, &self.plan(), &person, expires)
+        links::mint(&LinkKey::new(KEY).expect("a key"), &self.target, 1, &self.plan(), &person, TOPIC, expires)
     }
 }
 
@@ -477,12 +475,31 @@ async fn a_link_is_its_persons_and_no_longer_than_they_may_approve() {
 }
 
 #[tokio::test]
+async fn a_link_that_was_sent_to_a_former_mailbox_is_good_for_nothing() {
+    let stand = Stand::waiting("alice").await;
+    let (ada, expires) = (Name::new("ada").expect("a name"), Timestamp::from_second(NOW + 4 * 3600).expect("a time"));
+    let key = LinkKey::new(KEY).expect("a key");
+    let former = links::mint(&key, &stand.target, 1, &stand.plan(), &ada, &format!("{TOPIC}-former"), expires);
+    for (method, form) in [("GET", ""), ("POST", "decision=approve"), ("POST", "decision=reject")] {
+        let answered = stand.ask(&link(method, &former, form)).await;
+        assert_eq!(answered.status, 403, "{method} {form}");
+        assert!(answered.body.contains("This link was sent to where ada has mail no more"), "{}", answered.body);
+    }
+    stand.pass().await;
+    assert_eq!(stand.votes(), Vec::<String>::new());
+    let refusals = stand.refusals();
+    assert!(refusals.len() == 2 && refusals.iter().all(|line| line.starts_with("mail:ada ")), "{refusals:?}");
+    // What the former one has tried is not held against the newest.
+    assert_eq!(stand.ask(&link("POST", &stand.token("ada"), "decision=approve")).await.status, 200);
+}
+
+#[tokio::test]
 async fn the_payload_of_a_link_is_the_link_that_is_minted() {
     let stand = Stand::new();
     let plan = PlanId("3fa90c1e5d7b2a64".to_owned());
     let expires = Timestamp::from_second(1_795_330_800).expect("a time");
     let ada = Name::new("ada").expect("a name");
-    let token = links::mint(&LinkKey::new(KEY).expect("a key"), &stand.target, 12, &plan, &ada, expires);
+    let token = links::mint(&LinkKey::new(KEY).expect("a key"), &stand.target, 12, &plan, &ada, TOPIC, expires);
     let payload: Value = serde_json::from_str(payload!("link-show")).expect("JSON");
     assert_eq!(payload["rawPath"], format!("/approvals/{token}"));
     // Read, its form decoded, and answered: no such deployment waits here.

@@ -3,12 +3,12 @@
 
 use super::{Answer, Once, Word, answer, kept, read};
 use crate::desk::{Desk, Refusal};
-use crate::links::Link;
+use crate::links::{self, Link};
 use crate::ports::{Clock, Doorbell, Ledger};
 use rollout::entry::MAIL;
 use rollout::promotion::rules;
 use rollout::promotion::waiting;
-use rollout::target::WaitingOn;
+use rollout::target::{AppliedTarget, WaitingOn};
 use rollout::{Actor, Name};
 use view::approval_page::{self, Ask};
 
@@ -82,6 +82,9 @@ pub async fn show<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, li
         Ok(read) => read,
         Err(refusal) => return Page::refused(&refusal),
     };
+    if let Some(refusal) = sent_elsewhere(&applied, link) {
+        return Page::refused(&refusal);
+    }
     let now = desk.clock.now();
     let actor = holder(&link.person);
     // A no is what can be said for longest: who has said yes can still take it back.
@@ -119,6 +122,14 @@ pub async fn decide<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, 
         return Page { status: 400, html: approval_page::message("Nothing was decided", text, false) };
     };
     let actor = holder(&link.person);
+    match read(desk, &link.target).await.map(|(applied, _)| sent_elsewhere(&applied, link)) {
+        Ok(None) => {}
+        Ok(Some(refusal)) => {
+            desk.note_refusal("link", &link.target, word.name(), &actor, &refusal.message).await;
+            return Page::refused(&refusal);
+        }
+        Err(refusal) => return Page::refused(&refusal),
+    }
     match answer(desk, &asked(link, &actor, word, &reason)).await {
         Ok(taken) => {
             let title = if word == Word::Yes { "You said yes" } else { "You said no" };
@@ -135,6 +146,19 @@ pub async fn note_expired<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D
         let reason = format!("the link to deployment #{} was good until {}", link.deployment, link.expires);
         desk.note_refusal("link", &link.target, "approve", &holder(&link.person), &reason).await;
     }
+}
+
+/// Whoever reads what is sent to a topic that was a person's once is not that person.
+fn sent_elsewhere(applied: &AppliedTarget, link: &Link) -> Option<Refusal> {
+    let topic = applied.entry.approvers.get(&link.person)?.mail.as_deref()?;
+    let moved = links::sent_to(topic) != link.sent_to;
+    moved.then(|| {
+        let message = format!(
+            "this link was sent to where {} has mail no more: the newest mail has the one that is good",
+            link.person
+        );
+        Refusal::new(403, "not_an_approver", message)
+    })
 }
 
 fn asked<'a>(link: &'a Link, actor: &'a Actor, word: Word, reason: &'a str) -> Answer<'a> {

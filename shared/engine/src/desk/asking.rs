@@ -5,7 +5,7 @@ use super::answers::{
     RollbackRequest,
 };
 use super::releases::{nothing_before, verified_where};
-use super::{Desk, LONGEST_REASON, Refusal, needed_reason, reason, request_key};
+use super::{Desk, LONGEST_REASON, Refusal, needed_reason, own_key, reason};
 use crate::ports::{Clock, Doorbell, Ledger};
 use crate::surroundings;
 use rollout::promotion::{Question, Surroundings, judge};
@@ -311,7 +311,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     pub async fn ask(&self, state: &TargetState, asked: Asked<'_>) -> Result<CommandAnswer, Refusal> {
         let Asked { instruction, actor, reason, request, release } = asked;
         let request = match request {
-            Some(key) => request_key(key)?.to_owned(),
+            Some(key) => own_key(key, actor)?.to_owned(),
             None => self.clock.lease_id().0,
         };
         let (target, now) = (state.target.clone(), self.clock.now());
@@ -362,13 +362,27 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     }
 
     /// Has the target's journal say that a door refused something: the same of the same actor at most once an hour. `what`
-    /// is what was asked, in a word; `reason` is for the operators. Where the ledger does not answer, only the log has it.
+    /// is what was asked, in a word; `reason` is for the operators. The log has all of them; where the ledger does not
+    /// answer, only the log.
     pub async fn note_refusal(&self, door: &str, target: &TargetId, what: &str, actor: &Actor, reason: &str) {
+        self.note_refusal_once(door, target, what, actor, reason, reason).await;
+    }
+
+    /// The same where the reason quotes what the asker chooses: what counts as the same is what `about` says.
+    pub(crate) async fn note_refusal_once(
+        &self,
+        door: &str,
+        target: &TargetId,
+        what: &str,
+        actor: &Actor,
+        reason: &str,
+        about: &str,
+    ) {
         tracing::warn!(%target, door, asked = what, %actor, "refused: {reason}");
         let now = self.clock.now();
         let hour = now.as_second().div_euclid(3600);
         let reason: String = reason.chars().take(LONGEST_REASON).collect();
-        let digits = Sha256::digest(format!("{actor:?}\n{what}\n{reason}"));
+        let digits = Sha256::digest(format!("{actor:?}\n{what}\n{about}"));
         let digits = digits.iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         let command = Command {
             id: CommandId(format!("refused:{door}:{digits}:{hour}")),

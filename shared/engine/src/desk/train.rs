@@ -1,7 +1,7 @@
 //! Several services as one set: looked at together, asked for together.
 
 use super::asking::{Candidate, has_hotfix_lane, terms};
-use super::{Asked, Desk, Refusal, TrainAnswer, TrainRequest, needed_reason, reason, request_key, unknown_target};
+use super::{Asked, Desk, Refusal, TrainAnswer, TrainRequest, needed_reason, own_key, reason, unknown_target};
 use crate::ports::{Applied, Clock, Doorbell, Ledger};
 use crate::surroundings;
 use futures::future::join_all;
@@ -26,7 +26,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
             _ => reason(&request.reason)?,
         };
         let id = match &request.request {
-            Some(key) => request_key(key)?.to_owned(),
+            Some(key) => own_key(key, actor)?.to_owned(),
             None => self.clock.lease_id().0,
         };
         let applied = self.applied(&request.application).await?;

@@ -226,7 +226,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
         );
         if let Some(target) = target {
             let (actor, reason) = claims.refused_as(why);
-            self.desk().note_refusal("promotions", target, word(deed), &actor, &reason).await;
+            self.desk().note_refusal_once("promotions", target, word(deed), &actor, &reason, &why.about()).await;
         }
         not_allowed()
     }

@@ -1,10 +1,11 @@
 //! Claims, and what the policy's grants make of them.
 
-use crate::desk::LONGEST_CALLER;
+use crate::desk::{LONGEST_CALLER, RUN_KEY, is_plain};
 use policy::grants::{self, Claims, Denied};
 use rollout::entry::Deed;
 use rollout::{Actor, ImageDigest, Name, Policy, Timestamp};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How old a token may be that something is asked with, in seconds. Tokens live about five minutes, and can be had anew at
@@ -38,6 +39,23 @@ pub enum NotAllowed {
     /// No policy of the application, or no such target in it.
     #[error("the policy has no such target")]
     NoTarget,
+}
+
+impl NotAllowed {
+    /// The same without what the workflow has chosen itself: refs, environments and file names there are without end, and
+    /// a journal that has an entry for each could be filled with them.
+    #[must_use]
+    pub fn about(&self) -> String {
+        match self {
+            Self::Denied(Denied::NotGranted(misfits)) => {
+                let keys: BTreeSet<&str> = misfits.iter().map(|misfit| misfit.key).collect();
+                keys.into_iter().collect::<Vec<_>>().join(" ")
+            }
+            // Whoever is known by no grant is one with all others.
+            Self::Denied(_) | Self::NoTarget => String::new(),
+            Self::Claim(_) | Self::Kept => self.to_string(),
+        }
+    }
 }
 
 impl UnverifiedClaims {
@@ -160,7 +178,7 @@ impl VerifiedCaller<'_> {
             hash.update(format!("\n{service}@{digest}"));
         }
         let digits = hash.finalize().iter().take(6).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        format!("github:{}:{}:{}:{digits}", self.repository_id, self.run_id, word(deed))
+        format!("{RUN_KEY}{}:{}:{}:{digits}", self.repository_id, self.run_id, word(deed))
     }
 
     /// What GitHub's token says of the run, for the record: `main at 4f1c2a9, .github/workflows/promote.yml`.
@@ -200,7 +218,7 @@ fn instant(text: &str) -> Option<Timestamp> {
 
 /// Text of others without what would not stay on its line, and not too much of it.
 fn plain(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(200).collect()
+    text.chars().filter(|character| is_plain(*character)).take(200).collect()
 }
 
 fn cut(name: &str) -> String {

@@ -36,6 +36,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
                 let caller = claims.told();
                 tracing::info!(http.status = error.status, error.code = %error.code, method, path, caller, "refused: {error}");
                 let status = error.status;
+                let error = if status >= 500 { nothing_of_ours(error) } else { error };
                 (status, serde_json::to_value(ErrorBody { error }).unwrap_or_default())
             }
         }
@@ -53,7 +54,6 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
             let message = format!("the body has {} bytes, at most {LARGEST_REQUEST} are read", body.len());
             return Err(Refusal::new(413, "too_large", message));
         }
-        let path = path.strip_suffix('/').unwrap_or(path);
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match (method, parts.as_slice()) {
             ("POST", ["v1", "promotions"]) => to_json(self.ask(&read(body)?, claims).await?),
@@ -91,4 +91,11 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
         tracing::warn!(asked = "status", caller = claims.told(), %target, "not allowed: {why}");
         Err(not_allowed())
     }
+}
+
+/// What went wrong on our side, without its words: AWS names accounts, roles and tables in them, and it may have gone wrong
+/// before it was known whether the caller may ask at all.
+fn nothing_of_ours(error: Refusal) -> Refusal {
+    let message = "the control plane could not answer; ask again in a moment, and if that does not help, the operators' log says why";
+    Refusal::new(error.status, &error.code, message)
 }

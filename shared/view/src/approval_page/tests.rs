@@ -76,7 +76,7 @@ fn whoever_is_asked_sees_what_it_is_about() {
         "<dt>Deployment</dt><dd>#12 of shop/api/prod</dd>",
         "<dt>Release</dt><dd>v1.4.2 (<code>3fa90c1e3fa9</code>)</dd>",
         "<dt>Replaces</dt><dd>v1.4.1 (<code>3fa90c1e3fa9</code>)</dd>",
-        "<dt>Asked for by</dt><dd>bob</dd>",
+        "<dt>Asked for by</dt><dd>bob (assumed-role/deployer/bob of 111122223333)</dd>",
         "<dt>Reason</dt><dd>the fix for the basket</dd>",
         "<dt>Traffic</dt><dd>10 % → 50 % → 100 %, then 10m of watching</dd>",
         "<dt>Said yes</dt><dd>carol (1 of 2)</dd>",
