@@ -166,7 +166,11 @@ impl Case {
     }
 
     fn vote(mut self, of: &str) -> Self {
-        self.gates.votes.push(Vote { person: name(of), actor: person(&format!("U{}", of.to_uppercase())), at: self.now });
+        self.gates.votes.push(Vote {
+            person: name(of),
+            actor: person(&format!("U{}", of.to_uppercase())),
+            at: self.now,
+        });
         self
     }
 
