@@ -91,10 +91,12 @@ fn a_push_reaches_production_and_a_bad_one_is_switched_back_and_holds_what_follo
     // A person promotes again: through the same gates, and what follows goes by itself.
     street.deploy(&prod, 3, Terms::default());
     street.asks(&prod, 3, 120);
-    assert!(street.has(&prod, |fact| matches!(fact, Fact::PromotionResumed)), "{}", street.stories());
+    let resumed = |fact: &Fact| matches!(fact, Fact::PromotionResumed);
+    assert!(!street.has(&prod, resumed), "nothing has come of it yet{}", street.stories());
     street.approve(&prod, "UADA");
     street.approve(&prod, "UBOB");
     street.ends(&prod, HOUR, &[Verdict::Succeeded, Verdict::RolledBack, Verdict::Succeeded]);
+    assert_eq!(street.count(&prod, resumed), 1, "{}", street.stories());
     assert_eq!(street.state(&prod).promotion_hold, None);
     street.push("api", 4);
     street.asks(&prod, 4, 2 * HOUR);
