@@ -165,6 +165,7 @@ impl Report {
     /// The same where it came to nothing.
     pub(super) fn failed(&mut self, failure: &Failure) {
         self.close();
+        warn(&harmless(&format!("switchback: {failure}")));
         annotate("error", &format!("switchback ci {}", self.title), &failure.to_string());
         let verdict = failure.exit().name();
         for row in self.rows.iter_mut().filter(|row| row.verdict == ASKED) {
@@ -275,7 +276,7 @@ fn property(text: &str) -> String {
 
 /// Text as lines of the log that the runner takes for no command: neither `::name::` at a line's beginning nor the older
 /// `##[name]` anywhere in it.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let line = |line: &str| {
         let line = line.replace("##[", "# #[");
         let start = line.len() - line.trim_start().len();

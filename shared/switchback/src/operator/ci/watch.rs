@@ -5,7 +5,7 @@ use super::super::exit::Exit;
 use super::super::failure::Failure;
 use super::super::output::warn;
 use super::client::Client;
-use super::report::Report;
+use super::report::{Report, harmless};
 use engine::operate::{CommandAnswer, HistoryAnswer, JournalAnswer, MOST_LISTED, TargetStatus};
 use rollout::stage::Verdict;
 use rollout::target::{DeploymentRecord, Purpose, ReleaseRef, WaitingOn};
@@ -375,7 +375,7 @@ impl Silence {
             }
             Err(Failure::Unreachable(why)) if self.heard => {
                 let since = *self.since.get_or_insert_with(|| {
-                    warn(&format!("switchback: {why}; asking again"));
+                    warn(&harmless(&format!("switchback: {why}; asking again")));
                     Instant::now()
                 });
                 if since.elapsed() > LONGEST_SILENCE { Err(Failure::Unreachable(why)) } else { Ok(()) }
