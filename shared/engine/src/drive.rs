@@ -3,8 +3,8 @@
 //! Level-triggered: a wake carries no facts, and every effect is decided from what is seen now. A crash anywhere
 //! leaves a state that was true when it was written; the next pass looks again and goes on.
 
-use crate::{errands, surroundings};
 use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
+use crate::{errands, surroundings};
 use rollout::decide::{Decision, Inbox, Next};
 use rollout::promotion::Surroundings;
 use rollout::target::{AppliedTarget, TargetState};

@@ -24,8 +24,7 @@ pub(crate) async fn run<L: Ledger, D: Doorbell>(
     for errand in errands {
         let commands = match errand {
             Errand::Verified { release, deployment, actor, train } => {
-                let verified =
-                    VerifiedElsewhere { release, from: &target.environment, deployment: *deployment, actor };
+                let verified = VerifiedElsewhere { release, from: &target.environment, deployment: *deployment, actor };
                 woken.extend(train.iter().flat_map(|train| others(target, train)));
                 promotions(ledger, target, &verified, now).await?
             }
