@@ -124,7 +124,10 @@ pub async fn answer<L: Ledger, D: Doorbell, K: Clock>(
             // Saying the same twice is no attempt at anything; a link that is used twice may be in other hands by now.
             if refusal.code != SAID_ALREADY || matches!(answer.once, Once::Link(_)) {
                 let Answer { door, target, word, actor, .. } = answer;
-                desk.note_refusal(door, target, word.name(), actor, &refusal.message).await;
+                // Numbers of deployments that there are not are without end: those are all one.
+                let number = Some(answer.deployment).filter(|number| *number <= state.last_deployment);
+                let about = format!("{} {number:?}", refusal.code);
+                desk.note_refusal_once(door, target, word.name(), actor, &refusal.message, &about).await;
             }
             Err(refusal)
         }

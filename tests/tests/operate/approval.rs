@@ -100,6 +100,23 @@ fn who_may_not_say_it_is_told_so_and_the_journal_has_it_once_an_hour() {
 }
 
 #[test]
+fn a_journal_cannot_be_filled_with_deployments_that_there_are_not() {
+    let (mut stand, number, _) = waiting(ALICE);
+    for other in 0..60 {
+        let plan = format!("{other:016x}");
+        let body = json!({"deployment": number + 1 + other, "plan": plan, "reason": format!("because {other}")});
+        for who in [MALLORY, ADA] {
+            stand.refused_to(who, "POST", &path("api", "prod", "/approve"), body.clone());
+        }
+        let body = json!({"deployment": number, "plan": plan, "reason": ""});
+        stand.refused_to(ADA, "POST", &path("api", "prod", "/approve"), body);
+    }
+    stand.simulation.run_for(60);
+    let refusals = stand.refusals("api", "prod");
+    assert_eq!(refusals.len(), 3, "none of them is there, for each; and another plan: {refusals:#?}");
+}
+
+#[test]
 fn whoever_asks_for_a_deployment_does_not_approve_it() {
     let (mut stand, number, plan) = waiting(ADA);
     let approve = path("api", "prod", "/approve");
