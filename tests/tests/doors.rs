@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use tests::harness::lint;
+use tests::harness::permissions::{self, Allowed};
 
 fn template() -> &'static Value {
     static TEMPLATE: OnceLock<Value> = OnceLock::new();
@@ -17,56 +18,22 @@ fn properties(logical: &str) -> &'static Value {
     &resource["Properties"]
 }
 
-fn list(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(items) => items.iter().collect(),
-        Value::Null => Vec::new(),
-        single => vec![single],
-    }
-}
-
-fn texts(value: &Value) -> BTreeSet<&str> {
-    list(value).into_iter().filter_map(Value::as_str).collect()
-}
-
-/// Everything that a function's role allows: an action, on what, and under which condition.
-fn allowed(function: &str) -> BTreeSet<(String, String, String)> {
-    let role = format!("{function}Role");
-    assert_eq!(properties(function)["Role"], json!({"Fn::GetAtt": [role, "Arn"]}));
-    assert!(properties(function)["Policies"].is_null(), "{function}: its role is all that it has");
-    let role = properties(&role);
-    assert!(role["ManagedPolicyArns"].is_null(), "{function}: managed policies allow more than is needed");
-    let mut allowed = BTreeSet::new();
-    for policy in list(&role["Policies"]) {
-        for statement in list(&policy["PolicyDocument"]["Statement"]) {
-            // A statement that is there only with a secret: what it allows then counts.
-            let statement = statement.pointer("/Fn::If/1").unwrap_or(statement);
-            assert_eq!(statement["Effect"], "Allow", "{statement}");
-            assert!(statement["NotAction"].is_null() && statement["NotResource"].is_null(), "{statement}");
-            for action in texts(&statement["Action"]) {
-                assert!(!action.contains('*'), "{function}: {action}");
-                for resource in list(&statement["Resource"]) {
-                    let condition = statement["Condition"].to_string();
-                    allowed.insert((action.to_owned(), resource.to_string(), condition));
-                }
-            }
-        }
-    }
-    allowed
+fn allowed(function: &str) -> BTreeSet<Allowed> {
+    permissions::allowed(template(), function).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 /// On the ledger, within partitions whose keys look like these.
-fn on_ledger(action: &str, partitions: &[&str]) -> (String, String, String) {
+fn on_ledger(action: &str, partitions: &[&str]) -> Allowed {
     let condition = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": partitions}});
-    (action.to_owned(), json!({"Fn::GetAtt": ["LedgerTable", "Arn"]}).to_string(), condition.to_string())
+    Allowed { condition: condition.to_string(), ..on(action, &json!({"Fn::GetAtt": ["LedgerTable", "Arn"]})) }
 }
 
-fn on(action: &str, resource: &Value) -> (String, String, String) {
-    (action.to_owned(), resource.to_string(), Value::Null.to_string())
+fn on(action: &str, resource: &Value) -> Allowed {
+    Allowed { action: action.to_owned(), resource: resource.to_string(), condition: Value::Null.to_string() }
 }
 
 /// What both doors have: their log, what a request names, commands, the doorbell.
-fn common(logs: &str, reads: &[&str]) -> BTreeSet<(String, String, String)> {
+fn common(logs: &str, reads: &[&str]) -> BTreeSet<Allowed> {
     let logs = json!({"Fn::GetAtt": [logs, "Arn"]});
     BTreeSet::from([
         on("logs:CreateLogStream", &logs),
@@ -95,15 +62,11 @@ fn the_door_for_approvals_may_read_what_is_named_and_its_keys_and_write_commands
 
 #[test]
 fn only_the_notifier_may_speak_in_slack_and_only_it_and_the_door_for_approvals_have_the_key_of_links() {
-    let secret = |action_on: &(String, String, String)| action_on.0.starts_with("secretsmanager:");
-    let resources = template()["Resources"].as_object().expect("resources");
     let mut holders = BTreeSet::new();
-    for (logical, resource) in resources {
-        if resource["Type"] == "AWS::Serverless::Function" {
-            for (action, on, _) in allowed(logical).iter().filter(|it| secret(it)) {
-                assert_eq!(action, "secretsmanager:GetSecretValue");
-                holders.insert((on.clone(), logical.as_str()));
-            }
+    for function in permissions::functions(template()) {
+        for it in allowed(function).into_iter().filter(|it| it.action.starts_with("secretsmanager:")) {
+            assert_eq!(it.action, "secretsmanager:GetSecretValue");
+            holders.insert((it.resource, function));
         }
     }
     let (key, token) = (json!({"Fn::GetAtt": ["LinkKey", "Id"]}).to_string(), json!({"Ref": "SlackTokenSecretArn"}));
@@ -144,6 +107,9 @@ fn workflows_come_in_with_a_token_of_the_issuer_for_this_audience_on_every_route
     assert_eq!(jwt["JwtConfiguration"]["issuer"], json!({"Ref": "GitHubIssuer"}));
     assert_eq!(jwt["JwtConfiguration"]["audience"], json!([{"Ref": "GitHubAudience"}]));
     assert_eq!(template()["Parameters"]["GitHubIssuer"]["Default"], "https://token.actions.githubusercontent.com");
+    // The gateway puts values into the line as they are, and a path is the asker's own words.
+    let format = properties("PromotionsApi")["AccessLogSettings"]["Format"].as_str().expect("an access log");
+    assert!(!format.contains("$context.path"), "{format}");
 }
 
 #[test]

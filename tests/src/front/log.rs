@@ -16,6 +16,8 @@ pub struct Call {
     pub service: String,
     /// As AWS names it.
     pub operation: String,
+    /// Whose call it was: the access key of its signature; empty where it has none.
+    pub access_key: String,
     /// What was asked: the body as a tree. For Lambda the function's name and the payload.
     pub parameters: Value,
     /// Which try of the client this was, from 1 (`amz-sdk-request: attempt=2`).
@@ -177,6 +179,7 @@ mod tests {
                 number: 0,
                 service: "ecs".to_owned(),
                 operation: (*operation).to_owned(),
+                access_key: String::new(),
                 parameters: Value::Null,
                 attempt: 1,
                 started: Duration::from_millis(*started),

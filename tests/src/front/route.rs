@@ -120,10 +120,20 @@ pub fn admit(route: &Route, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The service in the credential's scope: `Credential=AKID/20261122/eu-central-1/ecs/aws4_request`.
+/// The service in the credential's scope.
 fn credential_service(headers: &HeaderMap) -> Option<String> {
+    credential(headers, 3)
+}
+
+/// Who has signed.
+pub(super) fn access_key(headers: &HeaderMap) -> Option<String> {
+    credential(headers, 0)
+}
+
+/// A part of the credential: `Credential=AKID/20261122/eu-central-1/ecs/aws4_request`.
+fn credential(headers: &HeaderMap, part: usize) -> Option<String> {
     let (_, credential) = header(headers, "authorization")?.split_once("Credential=")?;
-    credential.split([',', ' ']).next()?.split('/').nth(3).map(str::to_owned)
+    credential.split([',', ' ']).next()?.split('/').nth(part).map(str::to_owned)
 }
 
 fn form_action(body: &[u8]) -> String {

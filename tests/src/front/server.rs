@@ -220,6 +220,7 @@ fn begin(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, harm: Optio
         number: 0,
         service: route.service.clone(),
         operation: route.operation.clone(),
+        access_key: route::access_key(&head.headers).unwrap_or_default(),
         parameters,
         attempt,
         started,

@@ -7,6 +7,7 @@
 //! | [`ministack`], [`moto`] | the emulators |
 //! | [`lint`] | what others check of the template and the workflows |
 //! | [`aws`] | signed calls to an emulator, for what tests set up and ask |
+//! | [`permissions`] | what the roles allow, and whether the functions keep to it |
 //! | [`packages`] | the functions' binaries |
 //! | `bus` | the template's rules, asked on behalf of what AWS sends by itself |
 //! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
@@ -27,6 +28,7 @@ pub mod lint;
 mod loopback;
 mod operations;
 pub mod packages;
+pub mod permissions;
 mod receiver;
 pub mod scenario;
 pub mod slack;

@@ -8,7 +8,7 @@ use super::http::Response;
 use super::issuer::Issuer;
 use super::slack::Slack;
 use super::tools::{said, tools, workspace};
-use super::{Failure, packages};
+use super::{Failure, packages, permissions};
 use crate::front::{Front, Options};
 use rollout::Timestamp;
 use serde_json::{Value, json};
@@ -299,10 +299,15 @@ impl Stack {
         digest.map(str::to_owned).ok_or_else(|| Failure(format!("PutImage answered {put}")))
     }
 
-    /// Calls that the front did not understand, and messages that ended in the dead-letter queue: each a sentence.
+    /// Calls that the front did not understand, calls that a function's role does not allow, and messages that ended in the
+    /// dead-letter queue: each a sentence.
     #[must_use]
     pub fn oddities(&self) -> Vec<String> {
         let mut found = self.front.surprises();
+        match permissions::oversteps(self.front.log().calls(), &self.resources) {
+            Ok(oversteps) => found.extend(oversteps),
+            Err(failure) => found.push(failure.0),
+        }
         match self.dead_letters() {
             Ok(letters) => found.extend(letters),
             Err(failure) => found.push(format!("the dead-letter queue cannot be read: {failure}")),

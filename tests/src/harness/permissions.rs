@@ -1,0 +1,239 @@
+//! What the roles of `template.yaml` allow, and whether the deployed functions keep to it.
+//!
+//! The emulator holds calls against the roles' actions and resources. It knows nothing of partition keys
+//! (`dynamodb:LeadingKeys`) and nothing of what the wire front answers itself: both are held against the roles here,
+//! after the fact, from the front's log.
+
+use super::Failure;
+use super::emulators::{REGION, ministack};
+use super::lint;
+use crate::front::Call;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One thing that a role allows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Allowed {
+    /// `dynamodb:GetItem`
+    pub action: String,
+    /// On what: JSON, as the template has it.
+    pub resource: String,
+    /// Under which condition: JSON; `null` for none.
+    pub condition: String,
+}
+
+/// Everything that the role of a function allows, by the function's logical name.
+///
+/// # Errors
+/// [`Failure`] where the function has another role than its own, or more than that, or the role is not of the form that
+/// all of them have.
+pub fn allowed(template: &Value, function: &str) -> Result<BTreeSet<Allowed>, Failure> {
+    let wrong = |what: &dyn std::fmt::Display| Failure(format!("template.yaml: {function}: {what}"));
+    let role_name = format!("{function}Role");
+    let properties = |logical: &str| &template["Resources"][logical]["Properties"];
+    if properties(function)["Role"] != json!({"Fn::GetAtt": [role_name, "Arn"]}) {
+        return Err(wrong(&format!("its role is not {role_name}")));
+    }
+    let role = properties(&role_name);
+    if !properties(function)["Policies"].is_null() || !role["ManagedPolicyArns"].is_null() {
+        return Err(wrong(&"its role's own policy is not all that it has"));
+    }
+    let mut allowed = BTreeSet::new();
+    let statements = list(&role["Policies"]).flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]));
+    for statement in statements {
+        // A statement that is there only with a parameter: what it allows then counts.
+        let statement = statement.pointer("/Fn::If/1").unwrap_or(statement);
+        let plain = ["NotAction", "NotResource", "Principal"].iter().all(|key| statement[key].is_null());
+        if statement["Effect"] != "Allow" || !plain {
+            return Err(wrong(statement));
+        }
+        for action in list(&statement["Action"]).filter_map(Value::as_str) {
+            if action.contains('*') {
+                return Err(wrong(&format!("{action} is more than one action")));
+            }
+            for resource in list(&statement["Resource"]) {
+                let (resource, condition) = (resource.to_string(), statement["Condition"].to_string());
+                allowed.insert(Allowed { action: action.to_owned(), resource, condition });
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// The logical names of all functions.
+#[must_use]
+pub fn functions(template: &Value) -> Vec<&str> {
+    let resources = template["Resources"].as_object().into_iter().flatten();
+    let functions = resources.filter(|(_, resource)| resource["Type"] == "AWS::Serverless::Function");
+    functions.map(|(logical, _)| logical.as_str()).collect()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    let (many, one) = match value {
+        Value::Array(items) => (Some(items), None),
+        Value::Null => (None, None),
+        single => (None, Some(single)),
+    };
+    many.into_iter().flatten().chain(one)
+}
+
+/// Calls that a function made and its role does not allow, each as a sentence. `resources` are physical names by logical
+/// ones.
+///
+/// # Errors
+/// [`Failure`] where the template cannot be read.
+pub(super) fn oversteps(calls: &[Call], resources: &BTreeMap<String, String>) -> Result<BTreeSet<String>, Failure> {
+    let template = lint::template_as_json()?;
+    let mut roles = BTreeMap::new();
+    for function in functions(&template) {
+        let physical = |logical: &str| resources.get(logical).map_or("", String::as_str);
+        let key = access_key(physical(function), physical(&format!("{function}Role")));
+        roles.insert(key, (function, allowed(&template, function)?));
+    }
+    let mut found = BTreeSet::new();
+    let mut known = false;
+    for call in calls {
+        let Some((function, role)) = roles.get(&call.access_key) else { continue };
+        known = true;
+        for (action, partition) in asked(call) {
+            let of_action = || role.iter().filter(|allowed| allowed.action == action);
+            let fits = match &partition {
+                Some(partition) => of_action().any(|allowed| within(allowed, partition)),
+                None => of_action().next().is_some(),
+            };
+            if !fits {
+                let on = partition.map(|partition| format!(" in the partition {partition}")).unwrap_or_default();
+                found.insert(format!("{function} called {action}{on}, which its role does not allow"));
+            }
+        }
+    }
+    if !known && !calls.is_empty() {
+        found.insert("of no call it could be told which function made it: nothing was checked".to_owned());
+    }
+    Ok(found)
+}
+
+/// The access key under which ministack runs a function: made of both ARNs (`execution_credentials` in its
+/// `core/lambda_runtime.py`).
+fn access_key(function: &str, role: &str) -> String {
+    let account = ministack::ACCOUNT;
+    let text = format!("arn:aws:lambda:{REGION}:{account}:function:{function}:arn:aws:iam::{account}:role/{role}");
+    let digest = Sha256::digest(text);
+    digest.iter().take(8).fold("ASIA".to_owned(), |hex, byte| format!("{hex}{byte:02X}"))
+}
+
+/// The actions that a call needs, on DynamoDB each with the partition that it is for.
+fn asked(call: &Call) -> Vec<(String, Option<String>)> {
+    let prefix = match call.service.as_str() {
+        "elbv2" => "elasticloadbalancing",
+        "autoscaling" => "application-autoscaling",
+        other => other,
+    };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let parameters = &call.parameters;
+    match (prefix, call.operation.as_str()) {
+        ("lambda", "Invoke") => vec![("lambda:InvokeFunction".to_owned(), None)],
+        ("dynamodb", "TransactWriteItems") => {
+            let writes = parameters["TransactItems"].as_array().into_iter().flatten();
+            let write = |item: &Value| {
+                let (kind, write) = item.as_object()?.iter().next()?;
+                let action =
+                    if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") };
+                let key = if kind == "Put" { &write["Item"] } else { &write["Key"] };
+                Some((format!("dynamodb:{action}"), text(&key["pk"]["S"])))
+            };
+            writes.filter_map(write).collect()
+        }
+        ("dynamodb", "Query") => {
+            // The partition's key stands first: `pk = :pk AND …`.
+            let condition = parameters["KeyConditionExpression"].as_str().unwrap_or_default();
+            let name = condition.split(" AND ").next().and_then(|first| first.split('=').nth(1)).unwrap_or_default();
+            let value = &parameters["ExpressionAttributeValues"][name.trim()]["S"];
+            vec![("dynamodb:Query".to_owned(), text(value))]
+        }
+        ("dynamodb", operation) => {
+            let key = if operation == "PutItem" { &parameters["Item"] } else { &parameters["Key"] };
+            vec![(format!("dynamodb:{operation}"), text(&key["pk"]["S"]))]
+        }
+        (prefix, operation) => vec![(format!("{prefix}:{operation}"), None)],
+    }
+}
+
+/// Whether the partition is one of the condition's: `TARGET#*`, `BRAKES`.
+fn within(allowed: &Allowed, partition: &str) -> bool {
+    let condition: Value = serde_json::from_str(&allowed.condition).unwrap_or_default();
+    let patterns = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+    list(patterns).filter_map(Value::as_str).any(|pattern| match pattern.strip_suffix('*') {
+        Some(beginning) => partition.starts_with(beginning),
+        None => partition == pattern,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::Answer;
+    use std::time::Duration;
+
+    /// A call on DynamoDB of the function behind the door for workflows.
+    fn call(operation: &str, parameters: Value) -> Call {
+        Call {
+            number: 1,
+            service: "dynamodb".to_owned(),
+            operation: operation.to_owned(),
+            access_key: access_key("promotions", "promotions-role"),
+            parameters,
+            attempt: 1,
+            started: Duration::ZERO,
+            ended: None,
+            at: rollout::Timestamp::UNIX_EPOCH,
+            answer: Answer::Pending,
+            harm: None,
+        }
+    }
+
+    #[test]
+    fn a_function_that_leaves_its_partitions_is_found() {
+        let names = [("Promotions", "promotions"), ("PromotionsRole", "promotions-role")];
+        let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
+        let found = |call| oversteps(&[call], &resources).expect("the template is to be read");
+        let put = |pk: &str| json!({"TransactItems": [{"Put": {"Item": {"pk": {"S": pk}}}}]});
+        let query = |pk: &str| {
+            json!({
+                "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+                "ExpressionAttributeValues": {":pk": {"S": pk}, ":prefix": {"S": "INBOX#"}},
+            })
+        };
+        assert_eq!(found(call("TransactWriteItems", put("COMMANDS#shop/api/prod"))), BTreeSet::new());
+        assert_eq!(found(call("Query", query("TARGET#shop/api/prod"))), BTreeSet::new());
+        for (operation, parameters, told) in [
+            (
+                "TransactWriteItems",
+                put("TARGET#shop/api/prod"),
+                "dynamodb:PutItem in the partition TARGET#shop/api/prod",
+            ),
+            ("PutItem", json!({"Item": {"pk": {"S": "POLICY#shop"}}}), "dynamodb:PutItem in the partition POLICY#shop"),
+            ("DeleteItem", json!({"Key": {"pk": {"S": "BRAKES"}}}), "dynamodb:DeleteItem in the partition BRAKES"),
+            ("Query", query("NOTIFIED#shop/api/prod"), "dynamodb:Query in the partition NOTIFIED#shop/api/prod"),
+        ] {
+            let told = format!("Promotions called {told}, which its role does not allow");
+            assert_eq!(found(call(operation, parameters)), BTreeSet::from([told]));
+        }
+        let stranger = Call { access_key: String::new(), ..call("Scan", json!({})) };
+        assert!(found(stranger).first().is_some_and(|told| told.contains("nothing was checked")));
+    }
+
+    #[test]
+    fn a_partition_is_within_its_pattern_and_no_other() {
+        let condition = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["BRAKES", "TARGET#*"]}});
+        let allowed = Allowed { action: String::new(), resource: String::new(), condition: condition.to_string() };
+        for (partition, fits) in
+            [("BRAKES", true), ("BRAKES#1", false), ("TARGET#shop/api/prod", true), ("POLICY#shop", false), ("", false)]
+        {
+            assert_eq!(within(&allowed, partition), fits, "{partition}");
+        }
+        let without = Allowed { condition: "null".to_owned(), ..allowed };
+        assert!(!within(&without, "BRAKES"), "no condition is no partition of anybody's");
+    }
+}
