@@ -30,6 +30,9 @@ pub(super) struct Start<'a> {
     pub(super) command: &'a [String],
 }
 
+/// The most of a function's words that is kept, in characters.
+const MOST_WORDS: usize = 500;
+
 /// What a function answered. What cannot be understood is a no, with the shape that was expected: asking again would
 /// bring the same answer until the deadline, and nobody would know why.
 fn report(answer: &[u8]) -> HookReport {
@@ -38,7 +41,7 @@ fn report(answer: &[u8]) -> HookReport {
     match field("status") {
         Some("succeeded") => HookReport::Succeeded,
         Some("in_progress") => HookReport::InProgress,
-        Some("failed") => HookReport::Failed { reason: field("reason").unwrap_or_default().to_owned() },
+        Some("failed") => HookReport::Failed { reason: kept(field("reason").unwrap_or_default()) },
         _ => HookReport::Failed {
             reason: format!("the function answered {}, and should answer {SHAPE}", shortened(answer)),
         },
@@ -50,10 +53,17 @@ fn thrown(answer: &[u8]) -> String {
     let value: Option<Value> = serde_json::from_slice(answer).ok();
     let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
     match (field("errorType"), field("errorMessage")) {
-        (Some(kind), Some(message)) => format!("{kind}: {message}"),
-        (None, Some(message)) => message.to_owned(),
+        (Some(kind), Some(message)) => kept(&format!("{kind}: {message}")),
+        (None, Some(message)) => kept(message),
         _ => shortened(answer),
     }
+}
+
+/// A function's words as they are kept: on one line, and no more than an item of the ledger holds with all else. An answer
+/// may have megabytes, and one that cannot be written down would be asked for again and again.
+fn kept(words: &str) -> String {
+    let plain = words.trim().chars().map(|it| if it.is_control() { ' ' } else { it });
+    plain.take(MOST_WORDS).collect::<String>().trim_end().to_owned()
 }
 
 /// At most 200 characters of an answer: enough to know it again.
@@ -218,6 +228,11 @@ mod tests {
         let failed = HookReport::Failed { reason: "2 of 40 checks failed".to_owned() };
         assert_eq!(report(br#"{"status": "failed", "reason": "2 of 40 checks failed"}"#), failed);
         assert_eq!(report(br#"{"status": "failed"}"#), HookReport::Failed { reason: String::new() });
+        let odd = serde_json::json!({"status": "failed", "reason": format!("a\u{1b}[2J\nb{}", "x".repeat(1_000_000))});
+        let HookReport::Failed { reason } = report(odd.to_string().as_bytes()) else { panic!("it is no yes") };
+        assert!(reason.starts_with("a [2J bx") && reason.chars().count() == MOST_WORDS, "{}", reason.len());
+        let thrown = thrown(serde_json::json!({"errorMessage": "x".repeat(1_000_000)}).to_string().as_bytes());
+        assert_eq!(thrown.len(), MOST_WORDS);
     }
 
     #[test]
