@@ -122,7 +122,8 @@ pub fn rehearse<'a>(
     now: Timestamp,
 ) -> Rehearsal<'a> {
     let inbox = Inbox { commands: std::slice::from_ref(command), policy: Some(applied), around: Some(around) };
-    let mut decision = decide(state, &inbox, None, now);
+    // Whatever others are still to be told is told before the command would be taken in.
+    let mut decision = decide(&TargetState { errands: Vec::new(), ..state.clone() }, &inbox, None, now);
     let number = decision.state.running.as_ref().map(|running| running.number);
     // One that waits at its gates may give way at once; what runs stays, and this one waits for it.
     let given_way = state.running.as_ref().filter(|running| number.is_some_and(|number| number != running.number));

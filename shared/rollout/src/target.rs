@@ -22,6 +22,9 @@ pub const FORMAT: u16 = 3;
 /// The most releases that wait for one target. One more, and the oldest that was never stable here gives way.
 pub const MOST_QUEUED: usize = 20;
 
+/// The most that they take in the ledger, where the whole target is one item of 400 KiB. Usual ones take a twentieth of it.
+pub const MOST_QUEUED_BYTES: usize = 128 * 1024;
+
 /// The most releases whose verification a target remembers; the oldest is forgotten first, and has to be deployed there
 /// again before it can be promoted.
 pub const MOST_VERIFIED: usize = 50;
@@ -114,6 +117,9 @@ pub struct Verified {
     pub deployment: u64,
     /// When its bake was over.
     pub at: Timestamp,
+    /// Whoever asked for it there marked it as forward-only: so it is wherever it goes from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forward_only: bool,
 }
 
 /// Nothing is promoted by itself, until somebody promotes again.

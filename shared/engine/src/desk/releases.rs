@@ -167,7 +167,7 @@ mod tests {
         let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest(number) };
         let (image, tag) = (format!("shop/api@{}", id.digest), format!("v{number}"));
         let release = ReleaseRef { id, image, tag, pushed_at: pushed.map(minute) };
-        Verified { release, deployment: number, at: minute(at) }
+        Verified { release, deployment: number, at: minute(at), forward_only: false }
     }
 
     fn around(seen: &[(&str, Vec<Verified>)]) -> Surroundings {

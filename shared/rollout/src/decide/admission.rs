@@ -7,7 +7,7 @@ use crate::command::{Command, Lane, PlanId};
 use crate::entry::Gate;
 use crate::journal::Fact;
 use crate::names::Actor;
-use crate::promotion::{Opinion, Question, Ruling, judge, plan_id, rules};
+use crate::promotion::{Opinion, Question, Ruling, Surroundings, judge, plan_id, rules};
 use crate::snapshot::Reading;
 use crate::stage::{Stage, Verdict};
 use crate::target::{
@@ -120,7 +120,7 @@ pub(crate) fn question<'q>(
     frozen: Option<&'q crate::target::TargetFreeze>,
     deployment: &'q Deployment,
     applied: &'q AppliedTarget,
-    around: Option<&'q crate::promotion::Surroundings>,
+    around: Option<&'q Surroundings>,
     now: jiff::Timestamp,
 ) -> Option<Question<'q>> {
     if !matches!(deployment.stage, Stage::Gated { .. }) {
@@ -147,7 +147,7 @@ pub(super) fn gated(pass: &mut Pass, deployment: &mut Deployment, inbox: &Inbox<
         return pass.end(deployment, Verdict::Failed, why, None);
     };
     let waited = deployment.gates.as_ref().is_some_and(|gates| gates.asked_at.is_some() || !gates.told.is_empty());
-    adopt(pass, deployment, applied);
+    adopt(pass, deployment, applied, inbox.around);
     let ruling = match ruling(pass, deployment, applied, inbox) {
         Some(ruling) => ruling,
         // Not at its gates: nothing to wait for.
@@ -183,10 +183,12 @@ fn ruling(pass: &Pass, deployment: &Deployment, applied: &AppliedTarget, inbox: 
 
 /// Takes over a policy that was applied meanwhile: nothing has begun that would have to be kept to. What was said to
 /// another plan is void.
-fn adopt(pass: &mut Pass, deployment: &mut Deployment, applied: &AppliedTarget) {
+fn adopt(pass: &mut Pass, deployment: &mut Deployment, applied: &AppliedTarget, around: Option<&Surroundings>) {
     deployment.policy.clone_from(&applied.policy);
     deployment.policy_version = applied.version;
     deployment.promotes_itself = applied.entry.promotes_itself;
+    // A release that was forward-only where it comes from has no way back by itself here, however it comes.
+    deployment.terms.forward_only |= marked_forward_only(&pass.state.target, &deployment.release.id, applied, around);
     if let (None, Some(gates)) = (&applied.entry.rules.approval, &mut deployment.gates) {
         // Nobody is asked any more. If somebody is to be asked again, it is a new question, with its own time.
         gates.asked_at = None;
@@ -203,6 +205,22 @@ fn adopt(pass: &mut Pass, deployment: &mut Deployment, applied: &AppliedTarget) 
         let fact = Fact::PlanChanged { plan, policy_version: applied.version, voided };
         pass.note(Some(deployment.number), fact);
     }
+}
+
+/// Whether one of the environments before has verified the release as forward-only.
+fn marked_forward_only(
+    target: &crate::TargetId,
+    release: &crate::ReleaseId,
+    applied: &AppliedTarget,
+    around: Option<&Surroundings>,
+) -> bool {
+    let before = applied.entry.rules.after.iter().flat_map(|after| after.environments());
+    before
+        .filter_map(|environment| {
+            around?.neighbours.get(&crate::TargetId { environment: environment.clone(), ..target.clone() })
+        })
+        .flat_map(|neighbour| &neighbour.verified)
+        .any(|known| known.release.id.digest == release.digest && known.forward_only)
 }
 
 fn to_preflight(pass: &mut Pass, deployment: &mut Deployment, waited: bool) -> Flow {

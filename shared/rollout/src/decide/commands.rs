@@ -13,10 +13,13 @@ use std::collections::BTreeMap;
 /// (DynamoDB's take 100 items): one that does not fit would be decided for ever, and never written.
 const MOST_WRITES: usize = 40;
 
+/// What other targets may have to be told before another command is taken in: it stands in the state until they were.
+const MOST_ERRANDS: usize = 4;
+
 /// Takes in every command; those that are too many for one decision, with the next one.
 pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
     for command in inbox.commands {
-        if pass.writes() >= MOST_WRITES {
+        if pass.writes() >= MOST_WRITES || pass.state.errands.len() >= MOST_ERRANDS {
             return pass.look_again();
         }
         pass.actor = command.actor.clone();

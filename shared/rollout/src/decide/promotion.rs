@@ -20,7 +20,12 @@ pub(super) fn verified(pass: &mut Pass, deployment: &Deployment) {
     }
     let fact = Fact::Verified { digest: release.id.digest.to_string(), tag: release.tag.clone() };
     pass.note(Some(deployment.number), fact);
-    pass.state.verified.push(Verified { release: release.clone(), deployment: deployment.number, at: pass.now });
+    pass.state.verified.push(Verified {
+        release: release.clone(),
+        deployment: deployment.number,
+        at: pass.now,
+        forward_only: deployment.terms.forward_only,
+    });
     pass.tell_others(Errand::Verified {
         release,
         deployment: deployment.number,

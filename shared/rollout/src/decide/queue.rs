@@ -10,7 +10,7 @@ use crate::command::{Lane, Terms};
 use crate::journal::Fact;
 use crate::policy::Concurrency;
 use crate::stage::{Cause, Stage, Verdict};
-use crate::target::{AppliedTarget, Deployment, Errand, MOST_QUEUED, Purpose, Queued};
+use crate::target::{AppliedTarget, Deployment, Errand, MOST_QUEUED, MOST_QUEUED_BYTES, Purpose, Queued};
 
 /// Takes in a release that is asked for. A running deployment's candidate is never changed.
 pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
@@ -70,7 +70,7 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     }
     match applied.concurrency {
         Concurrency::QueueNewest | Concurrency::Reject => all_give_way(pass, tag),
-        Concurrency::QueueAll => make_room(pass, tag),
+        Concurrency::QueueAll => make_room(pass, &wanted),
         Concurrency::CancelRunning => {
             all_give_way(pass, tag);
             if let Some(running) = &mut pass.state.running
@@ -146,9 +146,14 @@ fn all_give_way(pass: &mut Pass, by_tag: &str) {
     }
 }
 
-/// The queue is bounded: the oldest gives way, but not one that was stable here before.
-fn make_room(pass: &mut Pass, by_tag: &str) {
-    while pass.state.queued.len() >= MOST_QUEUED {
+/// The queue is bounded, in what waits and in what that takes in the ledger: the oldest gives way, but not one that was
+/// stable here before.
+fn make_room(pass: &mut Pass, wanted: &Queued) {
+    let by_tag = &wanted.release.tag;
+    while pass.state.queued.len() >= MOST_QUEUED || !fits(&pass.state.queued, wanted) {
+        if pass.state.queued.is_empty() {
+            return;
+        }
         let unverified = |queued: &Queued| !pass.state.was_stable(&queued.release.id);
         let oldest = pass.state.queued.iter().position(unverified).unwrap_or(0);
         let older = pass.state.queued.remove(oldest);
@@ -160,6 +165,11 @@ fn gave_way(pass: &mut Pass, older: Queued, by_tag: &str) {
     leave_train(pass, &older, &format!("{by_tag} takes its place"));
     let digest = older.release.id.digest.to_string();
     pass.note(None, Fact::Superseded { digest, tag: older.release.tag, by_tag: by_tag.to_owned() });
+}
+
+fn fits(queued: &[Queued], wanted: &Queued) -> bool {
+    let size = |order: &Queued| serde_json::to_vec(order).map_or(0, |text| text.len());
+    queued.iter().chain([wanted]).map(size).sum::<usize>() <= MOST_QUEUED_BYTES
 }
 
 /// The deployment turns back if a newer release takes its place. Asked for where nobody else holds a rule and no alarm

@@ -252,3 +252,19 @@ fn what_ran_out_of_time_has_time_again_once_a_person_lets_it_go_on() {
     scene.until(|_| false);
     assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
 }
+
+#[test]
+fn what_was_forward_only_where_it_comes_from_is_so_here_too() {
+    let mut scene = super::gates::automatic();
+    super::gates::verify(&mut scene, "v2");
+    for neighbour in scene.around.neighbours.values_mut() {
+        neighbour.verified.iter_mut().for_each(|known| known.forward_only = true);
+    }
+    let command = super::gates::promoted(&scene, "v2");
+    settle(&mut scene, &[command]);
+    scene.until(|scene| scene.weights().of(Slot::Green) == 50);
+    scene.fire();
+    settle(&mut scene, &[]);
+    assert!(scene.state.running.as_ref().unwrap().frozen.is_some());
+    assert!(!scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. } | Fact::PlanChanged { .. })));
+}

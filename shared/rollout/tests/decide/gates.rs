@@ -44,7 +44,7 @@ fn staging() -> TargetId {
 pub(super) fn verify(scene: &mut Scene, tag: &str) {
     let Instruction::Deploy { release, image, .. } = deploy(tag).instruction else { unreachable!() };
     let release = rollout::target::ReleaseRef { id: release, image, tag: tag.to_owned(), pushed_at: None };
-    let verified = Verified { release, deployment: 9, at: scene.now };
+    let verified = Verified { release, deployment: 9, at: scene.now, forward_only: false };
     scene.around.neighbours.entry(staging()).or_default().verified.push(verified);
 }
 

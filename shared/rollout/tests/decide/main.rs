@@ -3,12 +3,14 @@
 
 mod concurrency;
 mod floods;
+mod formats;
 mod forward_only;
 mod gates;
 mod line;
 mod looks;
 mod never;
 mod scene;
+mod size;
 mod stories;
 mod trains;
 mod verified;

@@ -124,6 +124,7 @@ impl Case {
             release: ReleaseRef { id: release(), image: "i".to_owned(), tag: "v2".to_owned(), pushed_at: None },
             deployment: 1,
             at: at(since),
+            forward_only: false,
         });
         let id = TargetId { environment: name(environment), ..prod() };
         self.around().neighbours.insert(id, Neighbour { verified: verified.into_iter().collect(), stable: None });

@@ -69,7 +69,7 @@ fn a_release_says_where_it_is_in_each_environment() {
     let live = Place {
         state: Some(TargetState {
             stable: Some(stable(2)),
-            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30) }],
+            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30), forward_only: false }],
             ..state("dev")
         }),
         last: None,
@@ -77,7 +77,7 @@ fn a_release_says_where_it_is_in_each_environment() {
     let once = Place {
         state: Some(TargetState {
             stable: Some(stable(3)),
-            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30) }],
+            verified: vec![Verified { release: reference(2), deployment: 3, at: at(30), forward_only: false }],
             ..state("qa")
         }),
         last: Some(record(2, Verdict::Succeeded)),

@@ -1,0 +1,152 @@
+//! All that is remembered of a target is one item of the ledger, whatever policies and people write into it.
+
+use super::scene::{Scene, deploy};
+use rollout::entry::Gate;
+use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, Step};
+use rollout::snapshot::Weights;
+use rollout::target::{
+    Errand, Gates, HookProgress, HookResult, MOST_QUEUED, MOST_QUEUED_BYTES, MOST_VERIFIED, Overridden, Queued,
+    ReleaseRef, Verified, Vote, WaitingOn,
+};
+use rollout::{
+    Actor, CommandId, Concurrency, Effect, ImageDigest, Instruction, Lane, Name, Overrides, Percent, PlanId, ReleaseId,
+    Seconds, Slot, Terms, Train,
+};
+
+/// DynamoDB's limit of an item, less what the ledger keeps beside the state.
+const ITEM: usize = 400 * 1024 - 4096;
+
+/// The longest of each, as the doors and the policy file let them be: a caller of 512 bytes, a reason of 500 characters
+/// of 4 bytes, 20 alarms with names of 255 characters, trains of 25 services, and so on.
+fn name(of: u8) -> Name {
+    Name::new(format!("n{of:062}")).expect("a name")
+}
+
+fn text(length: usize) -> String {
+    "x".repeat(length)
+}
+
+fn digest() -> ImageDigest {
+    ImageDigest::new(format!("sha256:{:064x}", 7)).expect("a digest")
+}
+
+fn actor() -> Actor {
+    Actor::Workflow { name: text(512), actor_id: Some(text(20)) }
+}
+
+fn reason() -> String {
+    "\u{1f680}".repeat(500)
+}
+
+fn release() -> ReleaseRef {
+    let id = ReleaseId { application: name(1), service: name(2), digest: digest() };
+    ReleaseRef { id, image: text(60 + 256 + 72), tag: text(128), pushed_at: Some(super::scene::start()) }
+}
+
+fn train() -> Train {
+    Train { id: text(64), members: (0..25).map(|of| (name(of), digest())).collect(), together: true }
+}
+
+fn terms() -> Terms {
+    Terms {
+        lane: Lane::Automatic { from: name(1) },
+        forward_only: true,
+        train: Some(train()),
+        pushed_at: Some(super::scene::start()),
+    }
+}
+
+fn overrides() -> Overrides {
+    Overrides { firing_alarms: (0..20).map(|number| format!("{number:0255}")).collect() }
+}
+
+/// What waits after more than enough was asked for.
+fn full_queue() -> Vec<Queued> {
+    let mut scene = Scene::new();
+    scene.applied.concurrency = Concurrency::QueueAll;
+    scene.decide(&[deploy("v2")]);
+    for number in 0..2 * MOST_QUEUED {
+        let mut command = deploy(&format!("v{}", 3 + number));
+        command.id = CommandId(format!("{number:0200}"));
+        (command.actor, command.reason) = (actor(), reason());
+        if let Instruction::Deploy { image, tag, overrides: despite, terms: by, .. } = &mut command.instruction {
+            (*image, *tag, *despite, *by) = (text(388), format!("{number:0128}"), overrides(), terms());
+            by.lane = Lane::Asked;
+        }
+        let waiting = scene.state.queued.len();
+        scene.decide(&[command]);
+        assert!(scene.state.queued.len() > waiting || waiting > 5, "the new one always waits");
+    }
+    let size = serde_json::to_vec(&scene.state.queued).expect("plain data").len();
+    assert!(size < MOST_QUEUED_BYTES + 1024, "{size} bytes wait");
+    scene.state.queued
+}
+
+#[test]
+fn a_target_fits_its_item_however_much_is_asked_and_named() {
+    let mut scene = Scene::new();
+    let policy = &mut scene.applied.policy;
+    policy.pair.cluster = text(255);
+    policy.pair.rules = vec![text(300); 5];
+    policy.strategy.steps = vec![Step { traffic: Percent::ALL, hold: Seconds(2_592_000) }; 50];
+    policy.alarms =
+        (0..20).map(|number| AlarmPolicy { name: format!("{number:0255}"), missing: MissingData::Wait }).collect();
+    let hook = |of| Hook {
+        name: name(of),
+        at: HookPoint::BeforeTraffic,
+        run: HookAction::Task { container: text(255), command: vec![text(80); 50] },
+        deadline: Seconds(600),
+        forward_only: true,
+    };
+    policy.hooks = (0..10).map(hook).collect();
+    scene.decide(&[deploy("v2")]);
+
+    let mut state = scene.state;
+    let now = super::scene::start();
+    let side = rollout::target::StableSide {
+        slot: Slot::Blue,
+        task_definition: text(300),
+        release: Some(release()),
+        since: now,
+        forward_only: true,
+        train: Some(train()),
+    };
+    (state.stable, state.previous) = (Some(side.clone()), Some(side));
+    let verified = Verified { release: release(), deployment: u64::MAX, at: now, forward_only: true };
+    state.verified = vec![verified; MOST_VERIFIED];
+    state.queued = full_queue();
+    state.errands = vec![Errand::TrainStopped { train: train(), reason: reason() }; 5];
+    let running = state.running.as_mut().expect("it runs");
+    running.release = release();
+    (running.actor, running.reason, running.overrides, running.terms) = (actor(), reason(), overrides(), terms());
+    let vote = Vote { person: name(3), actor: actor(), at: now };
+    let opened = Overridden { actor: actor(), reason: reason(), at: now };
+    let gates = [Gate::After, Gate::Soak, Gate::Approval, Gate::Window, Gate::Freeze, Gate::StopTheLine];
+    running.gates = Some(Gates {
+        plan: PlanId(text(16)),
+        asked_at: Some(now),
+        votes: vec![vote; 50],
+        skipped: gates.into(),
+        overridden: gates.map(|gate| (gate, opened.clone())).into(),
+        told: gates.map(|gate| (gate, text(3000))).into(),
+    });
+    let progress = HookProgress {
+        deadline: now,
+        ask_at: now,
+        task: Some(text(300)),
+        result: Some(HookResult::Failed(text(1024))),
+        stopping: true,
+    };
+    running.hooks = (0..10).map(|of| (name(of).to_string(), progress.clone())).collect();
+    running.pending = vec![Effect::SetWeights { weights: Weights { blue: 1, green: 0 } }; 10];
+    let approval = WaitingOn::Approval {
+        plan: PlanId(text(16)),
+        approved: (0..50).map(name).collect(),
+        required: 20,
+        may: (0..50).map(name).collect(),
+        expires_at: now,
+    };
+    state.explanation.waiting_on = vec![approval];
+    let size = serde_json::to_vec(&state).expect("plain data").len();
+    assert!(size < ITEM, "{size} bytes");
+}
