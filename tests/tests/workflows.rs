@@ -376,6 +376,25 @@ fn a_ledger_that_does_not_answer_is_not_quoted_to_a_stranger() {
 }
 
 #[test]
+fn what_a_token_proves_is_kept_however_much_the_asker_says() {
+    let mut stand = Stand::new();
+    stand.pushed("api", 1);
+    let mut body = promotion("promote", "staging", json!({"api": "v1"}));
+    body["reason"] = json!("x".repeat(500));
+    body["provenance"] = json!({"commit": "feedbeef", "ref": "refs/heads/safe"});
+    stand.asked(&with(job(), &[("run_attempt", "2")]), &body);
+    stand.simulation.run_for(5);
+    let staging = target("shop/api/staging");
+    let reason = stand.journal(&staging).into_iter().find_map(|entry| match entry.fact {
+        Fact::Started { reason, .. } => Some(reason),
+        _ => None,
+    });
+    let reason = reason.expect("it began");
+    assert!(reason.starts_with("xxx") && reason.chars().count() <= 500, "{reason}");
+    assert!(reason.contains(".github/workflows/promote.yml, attempt 2)"), "{reason}");
+}
+
+#[test]
 fn a_path_has_one_spelling() {
     let mut stand = Stand::new();
     for path in [

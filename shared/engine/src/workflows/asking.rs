@@ -252,8 +252,10 @@ fn in_words(request: &PromotionRequest, caller: &VerifiedCaller<'_>) -> Result<S
         Some(built) if !built.is_empty() => format!("; built from {built}"),
         _ => String::new(),
     };
-    let making = format!("{}{built}", caller.making());
-    let words = if said.is_empty() { making } else { format!("{said} ({making})") };
-    // Rather less of the circumstances than of the words.
-    Ok(words.chars().take(LONGEST_REASON).collect())
+    // What is proven is kept whole: whoever is to agree reads it beside what the asker says, however much that is.
+    let making = caller.making();
+    let room = LONGEST_REASON.saturating_sub(making.chars().count() + " ()".len());
+    let said: String = said.chars().take(room).collect();
+    let built: String = built.chars().take(room - said.chars().count()).collect();
+    Ok(if said.is_empty() { format!("{making}{built}") } else { format!("{said} ({making}{built})") })
 }

@@ -184,14 +184,17 @@ impl VerifiedCaller<'_> {
     /// What GitHub's token says of the run, for the record: `main at 4f1c2a9, .github/workflows/promote.yml`.
     #[must_use]
     pub fn making(&self) -> String {
-        let Claims { git_ref, sha, workflow_ref, .. } = self.claims;
+        let Claims { git_ref, sha, workflow_ref, run_attempt, .. } = self.claims;
         let git_ref = git_ref.as_deref().unwrap_or("-");
         let git_ref =
             git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/")).unwrap_or(git_ref);
         let sha: String = sha.as_deref().unwrap_or("-").chars().take(7).collect();
         let workflow = workflow_ref.as_deref().and_then(|known| known.split('@').next()?.splitn(3, '/').nth(2));
         let workflow = workflow.map_or_else(String::new, |path| format!(", {}", plain(path)));
-        format!("{} at {}{workflow}", plain(git_ref), plain(&sha))
+        // The account that the token names has initiated the run; who has started it again may be somebody else.
+        let again = run_attempt.as_deref().filter(|attempt| *attempt != "1");
+        let again = again.map_or_else(String::new, |attempt| format!(", attempt {}", plain(attempt)));
+        format!("{} at {}{workflow}{again}", plain(git_ref), plain(&sha))
     }
 }
 
@@ -296,6 +299,9 @@ mod tests {
             assert_ne!(other, first);
         }
         assert_eq!(caller.making(), "main at 4f1c2a9, .github/workflows/promote.yml");
+        let again = self::claims(&[("run_attempt", "2")]);
+        let again = again.asks(at(1_795_317_300)).expect("a caller").making();
+        assert_eq!(again, "main at 4f1c2a9, .github/workflows/promote.yml, attempt 2");
     }
 
     #[test]
