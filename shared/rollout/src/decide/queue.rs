@@ -32,15 +32,20 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         Some(running) if &running.release.id.digest == digest && !goes_back(running) => {
             let number = running.number;
             board(&mut running.terms, &wanted);
-            if running.superseded_by.take().is_some() {
+            let for_a_hotfix = pass.state.queued.iter().any(is_hotfix);
+            if !for_a_hotfix && running.superseded_by.take().is_some() {
                 // It was to turn back for another one, and is the newest that is asked for again.
-                all_give_way(pass, tag);
+                all_give_way(pass, &wanted);
             }
             return decline(pass, &wanted, format!("deployment #{number} is already bringing {tag}"));
         }
         _ => {}
     }
-    let displaces = hotfix || matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
+    // A hotfix gives way to a hotfix, and to nothing else.
+    let gives_way = |lane: &Lane| hotfix || *lane != Lane::Hotfix;
+    let newest = matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
+    let displaces =
+        hotfix || (newest && pass.state.running.as_ref().is_none_or(|running| gives_way(&running.terms.lane)));
     let nothing_before = pass.state.queued.is_empty() && (pass.state.running.is_none() || (at_its_gates && displaces));
     let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
     if nothing_before && !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
@@ -69,11 +74,12 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         pass.end(&waiting, Verdict::Superseded, format!("{tag} takes its place"), None);
     }
     match applied.concurrency {
-        Concurrency::QueueNewest | Concurrency::Reject => all_give_way(pass, tag),
+        Concurrency::QueueNewest | Concurrency::Reject => all_give_way(pass, &wanted),
         Concurrency::QueueAll => make_room(pass, &wanted),
         Concurrency::CancelRunning => {
-            all_give_way(pass, tag);
+            all_give_way(pass, &wanted);
             if let Some(running) = &mut pass.state.running
+                && gives_way(&running.terms.lane)
                 && may_turn_back_for_another(running)
             {
                 running.superseded_by = Some(tag.clone());
@@ -140,9 +146,18 @@ fn taken(pass: &Pass) -> Option<String> {
     Some(format!("{who}, and {environment} takes no other release until it is over (concurrency: reject)"))
 }
 
-fn all_give_way(pass: &mut Pass, by_tag: &str) {
-    for older in std::mem::take(&mut pass.state.queued) {
-        gave_way(pass, older, by_tag);
+fn is_hotfix(order: &Queued) -> bool {
+    order.terms.lane == Lane::Hotfix
+}
+
+/// Whoever waits gives way; a hotfix to a hotfix only.
+fn all_give_way(pass: &mut Pass, wanted: &Queued) {
+    let (stay, gone) =
+        std::mem::take(&mut pass.state.queued).into_iter().partition(|order| is_hotfix(order) && !is_hotfix(wanted));
+    pass.state.queued = stay;
+    let gone: Vec<Queued> = gone;
+    for older in gone {
+        gave_way(pass, older, &wanted.release.tag);
     }
 }
 
@@ -196,7 +211,7 @@ pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'
         match inbox.policy {
             None => turn_away(pass, &order, "no applied policy names this target any more"),
             Some(_) if is_stable && !pass.state.unsettled => {
-                decline(pass, &order, format!("{} is the stable release already", order.release.tag));
+                refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
             }
             Some(applied) => return Some((order, applied)),
         }

@@ -160,3 +160,39 @@ fn a_plan_tells_who_would_give_way_at_the_gates() {
         ]
     );
 }
+
+#[test]
+fn a_hotfix_gives_way_to_nothing_but_a_hotfix() {
+    for rule in [Concurrency::QueueNewest, Concurrency::CancelRunning] {
+        // At its gates.
+        let mut scene = waiting_for_people();
+        scene.applied.concurrency = rule;
+        scene.applied.entry.rules.hotfix_skips = [Gate::After, Gate::Soak].into();
+        settle(&mut scene, &[hotfix("v3")]);
+        verify(&mut scene, "v4");
+        settle(&mut scene, &[deploy("v4")]);
+        let tag = |scene: &Scene| scene.state.running.as_ref().map(|running| running.release.tag.clone());
+        assert_eq!(tag(&scene).as_deref(), Some("v3"), "{rule:?}");
+        settle(&mut scene, &[hotfix("v5")]);
+        assert_eq!(tag(&scene).as_deref(), Some("v5"), "{rule:?}");
+
+        // In the queue, and on its way.
+        let mut scene = Scene::new();
+        scene.applied.concurrency = rule;
+        scene.applied.entry.rules.hotfix_skips = [Gate::Soak].into();
+        scene.decide(&[deploy("v2")]);
+        scene.until(|scene| scene.weights().of(Slot::Green) > 0);
+        scene.decide(&[hotfix("v3")]);
+        scene.decide(&[deploy("v4")]);
+        let waits: Vec<_> = scene.state.queued.iter().map(|queued| queued.release.tag.as_str()).collect();
+        assert_eq!(waits, ["v3", "v4"], "{rule:?}");
+        scene.until(|scene| tag(scene).as_deref() == Some("v3"));
+        scene.decide(&[deploy("v5")]);
+        scene.until(|_| false);
+        let succeeded = scene.journal.iter().filter_map(|entry| match &entry.fact {
+            Fact::Verified { tag, .. } => Some(tag.as_str()),
+            _ => None,
+        });
+        assert!(succeeded.clone().any(|tag| tag == "v3"), "{rule:?}: {:?}", succeeded.collect::<Vec<_>>());
+    }
+}
