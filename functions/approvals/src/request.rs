@@ -1,9 +1,7 @@
 //! The HTTP API's event, format 2.0, without an authorizer
 //! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
 
-use aws_lambda_events::encodings::Base64Data;
-use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
-use lambda::Failure;
+use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 
 /// What came in. Nothing of it is proven.
@@ -28,40 +26,11 @@ pub(crate) struct Request {
 /// # Errors
 /// `InvalidEvent` where it is no event of an HTTP API.
 pub(crate) fn read(event: Value) -> Result<Request, Failure> {
-    let event: ApiGatewayV2httpRequest = lambda::read(event, "")?;
-    let Some(path) = event.raw_path else {
-        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
-    };
-    let header = |name: &str| {
-        let value = event.headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_owned()
-    };
-    let (timestamp, signature) = (header("x-slack-request-timestamp"), header("x-slack-signature"));
-    let body = match (event.body, event.is_base64_encoded) {
-        (None, _) => Vec::new(),
-        (Some(body), false) => body.into_bytes(),
-        // The gateway encodes whatever is not declared as text, forms too.
-        (Some(body), true) => {
-            serde_json::from_value::<Base64Data>(Value::String(body)).map(|bytes| bytes.0).unwrap_or_default()
-        }
-    };
-    let context = event.request_context;
-    Ok(Request {
-        method: context.http.method.to_string(),
-        path: without_stage(&path, context.stage.as_deref()).to_owned(),
-        timestamp,
-        signature,
-        body,
-        source_ip: context.http.source_ip.unwrap_or_default(),
-    })
-}
-
-/// A stage other than `$default` stands in front of the path.
-fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
-    match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
-    }
+    let request = lambda::http_request(event)?;
+    let timestamp = request.header("x-slack-request-timestamp").to_owned();
+    let signature = request.header("x-slack-signature").to_owned();
+    let HttpRequest { method, path, body, source_ip, .. } = request;
+    Ok(Request { method, path, timestamp, signature, body: body.unwrap_or_default(), source_ip })
 }
 
 #[cfg(test)]
@@ -99,9 +68,6 @@ mod tests {
         assert_eq!(request.method, "GET");
         assert!(request.path.starts_with("/approvals/ey"), "{}", request.path);
         assert_eq!((request.body.len(), request.timestamp.as_str(), request.signature.as_str()), (0, "", ""));
-        assert_eq!(without_stage("/live/approvals/x", Some("live")), "/approvals/x");
-        assert_eq!(without_stage("/approvals/x", Some("$default")), "/approvals/x");
-        assert_eq!(without_stage("/approvals/x", Some("approvals")), "/x");
     }
 
     #[test]

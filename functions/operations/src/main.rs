@@ -32,23 +32,13 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
     let operations =
         Operations { ledger: &ports.ledger, cloud: &cloud, doorbell: &ports.doorbell, clock: &SystemClock };
     let (status, body) = operations.route(&method, &path, &query, &body, &caller).await;
-    Ok(response(status, &body))
-}
-
-/// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).
-fn response(status: u16, body: &Value) -> Value {
-    json!({
-        "statusCode": status,
-        "headers": {"content-type": "application/json", "cache-control": "no-store"},
-        "body": body.to_string(),
-        "isBase64Encoded": false,
-    })
+    Ok(lambda::json_response(status, &body))
 }
 
 fn refused(error: Refusal) -> Value {
     let status = error.status;
     tracing::info!(http.status = status, error.code = error.code, "refused: {error}");
-    response(status, &json!(ErrorBody { error }))
+    lambda::json_response(status, &json!(ErrorBody { error }))
 }
 
 #[cfg(test)]

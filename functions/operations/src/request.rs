@@ -1,10 +1,8 @@
 //! The HTTP API's event, format 2.0, with its IAM authorizer's word for who asks
 //! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
 
-use aws_lambda_events::encodings::Base64Data;
-use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
 use engine::operate::Refusal;
-use lambda::Failure;
+use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 
 /// What is asked, and by whom.
@@ -27,47 +25,19 @@ pub(crate) struct Request {
 /// # Errors
 /// `InvalidEvent` where it is no event of an HTTP API.
 pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
-    let event: ApiGatewayV2httpRequest = lambda::read(event, "")?;
-    let Some(path) = event.raw_path else {
-        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
-    };
-    let context = event.request_context;
-    let caller = context.authorizer.and_then(|authorizer| authorizer.iam).and_then(|iam| iam.user_arn);
-    let Some(caller) = caller.filter(|caller| !caller.is_empty()) else {
+    let request = lambda::http_request(event)?;
+    let caller = request.authorizer.pointer("/iam/userArn").and_then(Value::as_str);
+    let Some(caller) = caller.filter(|caller| !caller.is_empty()).map(str::to_owned) else {
         let message = "nobody has proven who is asking: sign the request with IAM credentials, and see that the route has \
                        the IAM authorizer";
         return Ok(Err(Refusal::new(403, "no_caller", message)));
     };
-    let body = match (event.body, event.is_base64_encoded) {
-        (None, _) => String::new(),
-        (Some(body), false) => body,
-        // The gateway encodes whatever is not declared as text.
-        (Some(body), true) => {
-            let bytes = serde_json::from_value::<Base64Data>(Value::String(body)).map(|bytes| bytes.0).ok();
-            match bytes.map(String::from_utf8) {
-                Some(Ok(body)) => body,
-                _ => {
-                    let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
-                    return Ok(Err(Refusal::new(400, "invalid_json", message)));
-                }
-            }
-        }
+    let Some(body) = request.text() else {
+        let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
+        return Ok(Err(Refusal::new(400, "invalid_json", message)));
     };
-    Ok(Ok(Request {
-        method: context.http.method.to_string(),
-        path: without_stage(&path, context.stage.as_deref()).to_owned(),
-        query: event.raw_query_string.unwrap_or_default(),
-        body,
-        caller,
-    }))
-}
-
-/// A stage other than `$default` stands in front of the path.
-fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
-    match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
-    }
+    let HttpRequest { method, path, query, .. } = request;
+    Ok(Ok(Request { method, path, query, body, caller }))
 }
 
 #[cfg(test)]
@@ -127,9 +97,6 @@ mod tests {
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/targets/shop/api/prod/journal"));
         assert_eq!(request.query, "after=41&limit=20");
         assert_eq!(request.body, "");
-        assert_eq!(without_stage("/v1/targets", Some("v1")), "/targets");
-        assert_eq!(without_stage("/v1/targets", Some("$default")), "/v1/targets");
-        assert_eq!(without_stage("/v12/targets", Some("v1")), "/v12/targets");
     }
 
     #[test]

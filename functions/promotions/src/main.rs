@@ -29,22 +29,12 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
     };
     let workflows = Workflows { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock };
     let (status, body) = workflows.route(&method, &path, &query, &body, &claims).await;
-    Ok(response(status, &body))
-}
-
-/// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).
-fn response(status: u16, body: &Value) -> Value {
-    json!({
-        "statusCode": status,
-        "headers": {"content-type": "application/json", "cache-control": "no-store"},
-        "body": body.to_string(),
-        "isBase64Encoded": false,
-    })
+    Ok(lambda::json_response(status, &body))
 }
 
 fn refused(error: Refusal) -> Value {
     tracing::info!(http.status = error.status, error.code = error.code, "refused: {error}");
-    response(error.status, &json!(ErrorBody { error }))
+    lambda::json_response(error.status, &json!(ErrorBody { error }))
 }
 
 #[cfg(test)]

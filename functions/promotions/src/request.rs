@@ -2,11 +2,9 @@
 //! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs", "Control access to HTTP APIs with
 //! JWT authorizers").
 
-use aws_lambda_events::encodings::Base64Data;
-use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
 use engine::desk::Refusal;
 use engine::workflows::{UnverifiedClaims, not_allowed};
-use lambda::Failure;
+use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -29,43 +27,22 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// `InvalidEvent` where it is no event of an HTTP API.
-pub(crate) fn read(mut event: Value) -> Result<Result<Request, Refusal>, Failure> {
-    // Taken out before: whatever the token has in it, its other parts are not read by it.
-    let authorizer = event.pointer_mut("/requestContext/authorizer").map(Value::take).unwrap_or_default();
-    let event: ApiGatewayV2httpRequest = lambda::read(event, "")?;
-    let Some(path) = event.raw_path else {
-        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
-    };
-    let claims = match authorizer.pointer("/jwt/claims") {
+pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
+    let request = lambda::http_request(event)?;
+    let claims = match request.authorizer.pointer("/jwt/claims") {
         Some(Value::Object(claims)) if !claims.is_empty() => as_text(claims),
         _ => {
             tracing::error!("an event without a proven token: see that the route has the JWT authorizer");
             return Ok(Err(not_allowed()));
         }
     };
-    let body = match (event.body, event.is_base64_encoded) {
-        (None, _) => String::new(),
-        (Some(body), false) => body,
-        // The gateway encodes whatever is not declared as text.
-        (Some(body), true) => {
-            let bytes = serde_json::from_value::<Base64Data>(Value::String(body)).map(|bytes| bytes.0).ok();
-            match bytes.map(String::from_utf8) {
-                Some(Ok(body)) => body,
-                _ => {
-                    let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
-                    return Ok(Err(Refusal::new(400, "invalid_json", message)));
-                }
-            }
-        }
+    let claims = UnverifiedClaims::of(|name| claims.get(name).map(String::as_str));
+    let Some(body) = request.text() else {
+        let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
+        return Ok(Err(Refusal::new(400, "invalid_json", message)));
     };
-    let context = event.request_context;
-    Ok(Ok(Request {
-        method: context.http.method.to_string(),
-        path: without_stage(&path, context.stage.as_deref()).to_owned(),
-        query: event.raw_query_string.unwrap_or_default(),
-        body,
-        claims: UnverifiedClaims::of(|name| claims.get(name).map(String::as_str)),
-    }))
+    let HttpRequest { method, path, query, .. } = request;
+    Ok(Ok(Request { method, path, query, body, claims }))
 }
 
 /// Claims as the gateway hands them on: texts. A number is one, too, wherever it comes as one; nothing else is.
@@ -76,14 +53,6 @@ fn as_text(claims: &serde_json::Map<String, Value>) -> BTreeMap<&str, String> {
         _ => None,
     };
     claims.iter().filter_map(|(name, value)| Some((name.as_str(), text(value)?))).collect()
-}
-
-/// A stage other than `$default` stands in front of the path.
-fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
-    match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
-    }
 }
 
 #[cfg(test)]
@@ -113,7 +82,6 @@ mod tests {
         let request = asked(include_str!("../../../events/promotions.journal.json")).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/promotions/shop/api/prod/journal"));
         assert_eq!((request.query.as_str(), request.body.as_str()), ("after=41&limit=20", ""));
-        assert_eq!(without_stage("/v12/promotions", Some("v1")), "/v12/promotions");
     }
 
     #[test]

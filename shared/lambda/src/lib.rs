@@ -9,12 +9,14 @@
 //! | `logging` | one JSON object a line: time, level, message, dotted fields |
 //! | `failure` | [`Failure`]: an error whose type name is stable, for alarms, retries and people |
 //! | `event` | [`read`]: JSON into types, with the path of what does not fit |
+//! | `http` | [`http_request`], [`json_response`]: events of an HTTP API and its answers |
 //! | `batch` | [`messages`], [`reply`]: SQS batches and which of their messages must come again |
 //! | `setting` | [`number`]: numbers from the environment, with errors that name the variable |
 
 mod batch;
 mod event;
 mod failure;
+mod http;
 mod logging;
 mod run;
 mod setting;
@@ -22,5 +24,6 @@ mod setting;
 pub use batch::{Message, messages, reply};
 pub use event::{EventBridgeEvent, Scheduled, eventbridge, foreign, read, scheduled, time_of};
 pub use failure::Failure;
+pub use http::{HttpRequest, http_request, json_response};
 pub use run::{Invocation, run};
 pub use setting::number;
