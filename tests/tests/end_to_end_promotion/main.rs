@@ -5,6 +5,7 @@
 
 mod approving;
 mod climb;
+mod commands;
 mod links;
 mod shop;
 mod workflows;
@@ -33,6 +34,9 @@ fn main() {
         approving::what_slack_has_not_signed_decides_nothing,
         approving::a_stranger_and_an_asker_may_not_approve,
         approving::a_deployment_that_has_given_way_is_not_approved_any_more,
+        commands::a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_once_it_is_lifted,
+        commands::a_release_without_a_way_back_stays_where_it_is_until_a_person_decides,
+        commands::an_operator_says_yes_on_the_command_line_and_not_to_what_they_asked_for,
         links::a_link_shows_first_and_decides_once,
         links::a_link_that_was_altered_made_up_or_is_over_opens_nothing,
     ];

@@ -4,12 +4,13 @@ use engine::operate::TargetStatus;
 use rollout::target::Gates;
 use rollout::{Fact, JournalEntry};
 use serde_json::{Value, json};
+use std::process::Output;
 use std::time::{Duration, SystemTime};
 use tests::harness::http::{Response, ask};
 use tests::harness::issuer::Job;
 use tests::harness::scenario::{PATIENCE, Scenario, Wishes};
 use tests::harness::slack::{Interaction, Message, Person, Press};
-use tests::harness::{AUDIENCE, Receiver, Stack, stack, topic_arn};
+use tests::harness::{AUDIENCE, REGION, Receiver, Stack, ministack, stack, topic_arn};
 
 /// Button and input of a message that asks for approval.
 pub(crate) const APPROVE: &str = "switchback_approve";
@@ -67,6 +68,8 @@ impl Shop {
             "  bob: {slack: U0BOB}".to_owned(),
             "  carol: {slack: U0CAROL}".to_owned(),
             format!("  dave: {{mail: \"{topic}\"}}"),
+            // Whose credentials the operator's binary has in these tests.
+            format!("  erin: {{iam: [\"arn:aws:iam::{}:root\"]}}", ministack::ACCOUNT),
             "groups: {on-call: [ada, bob, dave]}".to_owned(),
             format!("notifications: [{{slack: {channel}, facts: all}}]"),
         ];
@@ -141,6 +144,26 @@ impl Shop {
     }
 
     // --- people ---
+
+    /// The operator's binary with these arguments, signed as the account's root: what it said, and how it ended.
+    pub(crate) fn operator(&self, arguments: &[&str]) -> Output {
+        let mut command = stack().operator();
+        command
+            .args(arguments)
+            .env("SWITCHBACK_ENDPOINT", door("OperationsApi"))
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", REGION);
+        ok(command.output())
+    }
+
+    /// The same, where it is to end well; answers what it printed.
+    pub(crate) fn operated(&self, arguments: &[&str]) -> String {
+        let output = self.operator(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {output:?}\n{said}");
+        said
+    }
 
     /// Waits for the message that asks for approval of a deployment of this target.
     pub(crate) fn asked(&self, scene: &Scenario, number: u64) -> Message {
