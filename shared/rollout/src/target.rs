@@ -94,6 +94,20 @@ impl TargetState {
         }
     }
 
+    /// The same state in the present format. Up to format 2 nothing was said of verification: what was stable had been
+    /// baked, since every deployment that succeeded had.
+    #[must_use]
+    pub fn present(mut self) -> Self {
+        let stable = self.stable.as_ref().filter(|_| self.format < 3 && self.verified.is_empty());
+        let baked = stable.and_then(|stable| Some((stable.release.clone()?, stable.since)));
+        if let Some((release, at)) = baked {
+            let deployment = self.last_deployment;
+            self.verified.push(Verified { release, deployment, at, forward_only: false });
+        }
+        self.format = FORMAT;
+        self
+    }
+
     /// Since when this release counts as verified here; none: it does not.
     #[must_use]
     pub fn verified_since(&self, digest: &ImageDigest) -> Option<Timestamp> {

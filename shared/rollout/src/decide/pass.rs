@@ -9,7 +9,7 @@ use crate::names::{Actor, Slot};
 use crate::promotion::Surroundings;
 use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
-use crate::target::{Deployment, DeploymentRecord, Errand, Explanation, FORMAT, StableSide, TargetState, WaitingOn};
+use crate::target::{Deployment, DeploymentRecord, Errand, Explanation, StableSide, TargetState, WaitingOn};
 use crate::time::Seconds;
 use jiff::Timestamp;
 
@@ -51,7 +51,7 @@ pub(super) struct Pass {
 impl Pass {
     pub(super) fn new(state: &TargetState, now: Timestamp) -> Self {
         Self {
-            state: TargetState { format: FORMAT, ..state.clone() },
+            state: state.clone().present(),
             now,
             actor: Actor::Switchback,
             journal: Vec::new(),

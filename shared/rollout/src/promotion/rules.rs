@@ -138,7 +138,7 @@ fn train(question: &Question<'_>) -> Opinion {
             missing.push(service.as_str());
         }
     }
-    if missing.is_empty() { OPEN } else { waits(format!("{} of its train go first", missing.join(", ")), None) }
+    if missing.is_empty() { OPEN } else { waits(format!("its train brings {} first", missing.join(", ")), None) }
 }
 
 // --- people ---

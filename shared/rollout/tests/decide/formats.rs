@@ -118,3 +118,17 @@ fn a_way_back_of_the_version_before_goes_on_and_so_does_what_waits() {
     let stable = scene.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
     assert_eq!(stable.map(|release| release.tag.as_str()), Some("v3"));
 }
+
+#[test]
+fn what_the_version_before_made_stable_may_be_promoted() {
+    let mut scene = Scene::new();
+    scene.run("v2");
+    let stored = TargetState { format: 2, verified: vec![], ..scene.state.clone() };
+    let seen = rollout::promotion::Neighbour::from(&stored);
+    let tags: Vec<&str> = seen.verified.iter().map(|known| known.release.tag.as_str()).collect();
+    assert_eq!(tags, ["v2"]);
+    // And the target itself remembers it from its next decision on.
+    scene.state = stored;
+    scene.decide(&[]);
+    assert_eq!(scene.state.verified, seen.verified);
+}

@@ -376,7 +376,7 @@ fn every_row_has_its_answer() {
                 let members = members.into_iter().map(|(service, of)| (name(service), digest(of))).collect();
                 case.terms.train = Some(Train { id: "t".to_owned(), members, together: true });
             }),
-            "train waits: users of its train go first",
+            "train waits: its train brings users first",
         ),
         (
             "what it depends on is there already",
