@@ -31,6 +31,7 @@ pub mod workflows;
 pub use drive::{Driven, LEASE, drive};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
-    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId, Doorbell, Edited,
-    Hold, LeaseId, Ledger, LedgerError, Loaded, Message, Post, PostKey, Posts, PushedImage, Registry, Ring, SendError, Watch,
+    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId,
+    Doorbell, Edited, Hold, LeaseId, Ledger, LedgerError, Loaded, Message, Post, PostKey, Posts, PushedImage, Registry,
+    Ring, SendError, Watch,
 };

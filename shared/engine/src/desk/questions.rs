@@ -38,7 +38,8 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         for some in named.chunks(AT_A_TIME) {
             let states = try_join_all(some.iter().map(|(_, target)| self.ledger.state(target))).await?;
             let summaries = some.iter().zip(states);
-            targets.extend(summaries.map(|((applied, target), state)| summary(applied, target.clone(), state, &brakes)));
+            targets
+                .extend(summaries.map(|((applied, target), state)| summary(applied, target.clone(), state, &brakes)));
         }
         Ok(TargetsAnswer { targets, at })
     }
