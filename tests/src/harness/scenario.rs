@@ -55,6 +55,7 @@ impl Default for Wishes {
 pub struct Scenario {
     stack: &'static Stack,
     application: String,
+    service: String,
     environment: String,
     names: PairNames,
 }
@@ -67,7 +68,7 @@ impl Scenario {
     /// Where anything of it fails.
     #[must_use]
     pub fn new(application: &str, wishes: &Wishes) -> Self {
-        let scenario = Self::set(application, "dev", wishes);
+        let scenario = Self::set(application, "api", "dev", wishes);
         let target = scenario.target_policy(wishes);
         let (repository, notifications) = (&scenario.names.repository, wishes.notifications);
         scenario.apply(&format!(
@@ -87,7 +88,7 @@ notifications: {notifications}
     /// # Panics
     /// Where anything of it fails.
     #[must_use]
-    pub fn set(application: &str, environment: &str, wishes: &Wishes) -> Self {
+    pub fn set(application: &str, service: &str, environment: &str, wishes: &Wishes) -> Self {
         let stack = stack();
         let scene = Scene {
             tasks: 2,
@@ -98,20 +99,20 @@ notifications: {notifications}
                 deregistration_delay_s: 1,
                 ..GroupSettings::default()
             },
-            ..Scene::new(application, "api", environment)
+            ..Scene::new(application, service, environment)
         };
         let names = {
             let mut world = stack.front().world();
             world.set_image(digest_of(0).as_str(), good());
             world.by_hand(|world| {
-                world.put_metric_alarm(silent_alarm(&pager(application, environment)))?;
-                world.set_alarm_state(&pager(application, environment), AlarmState::Ok, "all is well")?;
+                world.put_metric_alarm(silent_alarm(&pager(application, service, environment)))?;
+                world.set_alarm_state(&pager(application, service, environment), AlarmState::Ok, "all is well")?;
                 scene.set(world)
             })
         };
         let names = names.unwrap_or_else(|error| panic!("the scene of {application} is refused: {error}"));
-        let (application, environment) = (application.to_owned(), environment.to_owned());
-        let scenario = Self { stack, application, environment, names };
+        let [application, service, environment] = [application, service, environment].map(str::to_owned);
+        let scenario = Self { stack, application, service, environment, names };
         scenario.expect("blue is up", Duration::from_secs(60), || {
             let (running, healthy) = scenario.side(Slot::Blue);
             if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
@@ -161,10 +162,10 @@ notifications: {notifications}
         &self.names
     }
 
-    /// `application/api/environment`
+    /// `application/service/environment`
     #[must_use]
     pub fn target(&self) -> String {
-        format!("{}/api/{}", self.application, self.environment)
+        format!("{}/{}/{}", self.application, self.service, self.environment)
     }
 
     /// The operators' door.
@@ -277,7 +278,7 @@ notifications: {notifications}
     /// The name of the alarm that a person rings.
     #[must_use]
     pub fn pager(&self) -> String {
-        pager(&self.application, &self.environment)
+        pager(&self.application, &self.service, &self.environment)
     }
 
     // --- what is asked ---
@@ -472,8 +473,8 @@ pub fn good() -> ImageBehaviour {
     }
 }
 
-fn pager(application: &str, environment: &str) -> String {
-    format!("{application}-{environment}-pager")
+fn pager(application: &str, service: &str, environment: &str) -> String {
+    format!("{application}-{service}-{environment}-pager")
 }
 
 /// An alarm whose state changes only by hand.

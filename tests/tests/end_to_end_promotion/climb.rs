@@ -12,7 +12,8 @@ use tests::harness::scenario::{PATIENCE, Scenario, Wishes, good};
 use tests::harness::stack;
 
 /// Long enough for the alarm to fire under a bad release.
-const WATCHED: &str = "{steps: [{traffic: 50%, hold: 1s}, {traffic: 100%}], bake: 25s, keep_warm: 0, drain: 1s}";
+pub(crate) const WATCHED: &str =
+    "{steps: [{traffic: 50%, hold: 1s}, {traffic: 100%}], bake: 25s, keep_warm: 0, drain: 1s}";
 
 /// What prod has: a release comes by itself once staging has verified it, and two people must agree.
 const PROD: &str = "after: staging, trigger: promotion, approval: {required: 2, from: [on-call, carol], expires: 1h}";

@@ -1,6 +1,6 @@
 //! Operators and the real command line: brakes, the short way, no way back, and a yes.
 
-use super::shop::{Environment, QUICK, Shop, gates, status};
+use super::shop::{Environment, QUICK, Shop, gates, known, operated, operator, status};
 use rollout::snapshot::Weights;
 use rollout::{Fact, Gate, Slot, Verdict};
 use simulation::world::ImageBehaviour;
@@ -19,8 +19,8 @@ fn shop(application: &str, rules: &'static str, strategy: &'static str) -> Shop 
 pub(crate) fn a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_once_it_is_lifted() {
     let shop = shop("freeze", "trigger: push, hotfix: {skips: [freeze]}", QUICK);
     let scene = shop.first();
-    shop.operated(&["freeze", "--app", "freeze", "--env", "dev", "--reason", "the year ends"]);
-    let said = shop.operated(&["brakes"]);
+    operated(&["freeze", "--app", "freeze", "--env", "dev", "--reason", "the year ends"]);
+    let said = operated(&["brakes"]);
     assert!(said.contains("the year ends"), "{said}");
     let _digest = scene.push("v1", good());
     let reason = scene.fact("that v1 waits", |fact| match fact {
@@ -28,19 +28,16 @@ pub(crate) fn a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_on
         _ => None,
     });
     assert!(reason.contains("the year ends"), "{reason}");
-    assert!(shop.operated(&["explain", &scene.target()]).contains("the year ends"));
+    assert!(operated(&["explain", &scene.target()]).contains("the year ends"));
 
     let digest = scene.image("v2", good());
     scene.send(&scene.push_event("v2", &digest));
-    let refused = shop.operator(&["hotfix", &scene.target(), "--release", "v2"]);
+    let refused = operator(&["hotfix", &scene.target(), "--release", "v2"]);
     assert_eq!(refused.status.code(), Some(2), "a hotfix needs a reason: {refused:?}");
-    scene.expect("v2 is known", Duration::from_secs(20), || {
-        let known = shop.operator(&["releases", "freeze/api"]);
-        if String::from_utf8_lossy(&known.stdout).contains("v2") { Ok(()) } else { Err("not yet".to_owned()) }
-    });
+    known(scene, "freeze/api", "v2");
     let target = scene.target();
     let hotfix = ["hotfix", &target, "--release", "v2", "--reason", "people cannot pay", "--wait", "--timeout", "2m"];
-    shop.operated(&hotfix);
+    operated(&hotfix);
     assert!(scene.image_of(Slot::Green).ends_with(&digest));
     let history = scene.operations().history().unwrap_or_else(|failure| panic!("{failure}"));
     assert!(history[0].hotfix && history[0].release.tag == "v2", "marked for ever: {history:?}");
@@ -55,9 +52,9 @@ pub(crate) fn a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_on
         let running = status(scene).state.running.filter(|running| running.release.tag == "v3");
         running.map(|running| running.number).ok_or_else(|| "not yet".to_owned())
     });
-    shop.operated(&["unfreeze", "--app", "freeze", "--env", "dev", "--reason", "it is January"]);
+    operated(&["unfreeze", "--app", "freeze", "--env", "dev", "--reason", "it is January"]);
     assert_eq!(scene.verdict(number).verdict, Some(Verdict::Succeeded));
-    let log = shop.operated(&["brakes", "--log"]);
+    let log = operated(&["brakes", "--log"]);
     assert!(log.contains("the year ends") && log.contains("it is January"), "{log}");
 }
 
@@ -66,11 +63,8 @@ pub(crate) fn a_release_without_a_way_back_stays_where_it_is_until_a_person_deci
     let shop = shop("forward", "trigger: manual", strategy);
     let scene = shop.first();
     let _digest = scene.push("v1", ImageBehaviour { error_rate: 1.0, ..good() });
-    scene.expect("v1 is known", Duration::from_secs(20), || {
-        let known = shop.operator(&["releases", "forward/api"]);
-        if String::from_utf8_lossy(&known.stdout).contains("v1") { Ok(()) } else { Err("not yet".to_owned()) }
-    });
-    shop.operated(&["deploy", &scene.target(), "--release", "v1", "--forward-only", "--reason", "with a migration"]);
+    known(scene, "forward/api", "v1");
+    operated(&["deploy", &scene.target(), "--release", "v1", "--forward-only", "--reason", "with a migration"]);
     assert_eq!(scene.weights_leave(ALL_BLUE), HALF);
     let evidence = scene.fact("that it froze", |fact| match fact {
         Fact::Frozen { cause, evidence } => Some(format!("{cause:?} {evidence:?}")),
@@ -79,9 +73,9 @@ pub(crate) fn a_release_without_a_way_back_stays_where_it_is_until_a_person_deci
     assert!(evidence.contains(&scene.names().green_alarm), "the alarm is in evidence: {evidence}");
     scene.is_quiet_for(Duration::from_secs(2));
     assert_eq!(scene.weights(), HALF, "nothing is switched back by itself");
-    let said = shop.operated(&["explain", &scene.target()]);
+    let said = operated(&["explain", &scene.target()]);
     assert!(said.contains("rollback") && said.contains("resume"), "it says what a person can do: {said}");
-    shop.operated(&["rollback", &scene.target(), "--reason", "the migration can be undone"]);
+    operated(&["rollback", &scene.target(), "--reason", "the migration can be undone"]);
     let record = scene.verdict(1);
     assert_ne!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
     assert_eq!(scene.weights(), ALL_BLUE);
@@ -94,18 +88,18 @@ pub(crate) fn an_operator_says_yes_on_the_command_line_and_not_to_what_they_aske
     let _digest = scene.push("v1", good());
     let plan = gates(scene).plan.0;
     let target = scene.target();
-    let other = shop.operator(&["approve", &target, "--plan", "0123456789abcdef"]);
+    let other = operator(&["approve", &target, "--plan", "0123456789abcdef"]);
     assert_eq!(other.status.code(), Some(4), "another plan: {other:?}");
-    shop.operated(&["approve", &target, "--deployment", "1", "--plan", &plan, "--reason", "seen"]);
+    operated(&["approve", &target, "--deployment", "1", "--plan", &plan, "--reason", "seen"]);
     assert_eq!(scene.verdict(1).verdict, Some(Verdict::Succeeded));
 
     let _digest = scene.push("v2", good());
     let asked = gates(scene);
-    shop.operated(&["reject", &target, "--deployment", "2", "--plan", &asked.plan.0, "--reason", "not today"]);
+    operated(&["reject", &target, "--deployment", "2", "--plan", &asked.plan.0, "--reason", "not today"]);
     assert_eq!(scene.verdict(2).verdict, Some(Verdict::Rejected));
-    shop.operated(&["deploy", &target, "--release", "v2"]);
+    operated(&["deploy", &target, "--release", "v2"]);
     let plan = gates(scene).plan.0;
-    let own = shop.operator(&["approve", &target, "--plan", &plan]);
+    let own = operator(&["approve", &target, "--plan", &plan]);
     assert_eq!(own.status.code(), Some(4), "whoever asks does not approve: {own:?}");
     assert!(status(scene).state.running.is_some_and(|running| running.number == 3), "it waits for somebody else");
 }

@@ -8,6 +8,7 @@ mod climb;
 mod commands;
 mod links;
 mod shop;
+mod train;
 mod workflows;
 
 use libtest_mimic::{Arguments, Trial};
@@ -37,6 +38,7 @@ fn main() {
         commands::a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_once_it_is_lifted,
         commands::a_release_without_a_way_back_stays_where_it_is_until_a_person_decides,
         commands::an_operator_says_yes_on_the_command_line_and_not_to_what_they_asked_for,
+        train::a_train_goes_in_order_and_comes_back_together,
         links::a_link_shows_first_and_decides_once,
         links::a_link_that_was_altered_made_up_or_is_over_opens_nothing,
     ];

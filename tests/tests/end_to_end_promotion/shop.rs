@@ -83,7 +83,7 @@ impl Shop {
         policy.push("environments:".to_owned());
         let mut scenes = Vec::new();
         for Environment { name, rules, wishes } in &environments {
-            let scene = Scenario::set(application, name, wishes);
+            let scene = Scenario::set(application, "api", name, wishes);
             policy.push(format!("  {name}: {{{rules}, targets: {{api: {}}}}}", scene.target_policy(wishes)));
             scenes.push(scene);
         }
@@ -145,26 +145,6 @@ impl Shop {
 
     // --- people ---
 
-    /// The operator's binary with these arguments, signed as the account's root: what it said, and how it ended.
-    pub(crate) fn operator(&self, arguments: &[&str]) -> Output {
-        let mut command = stack().operator();
-        command
-            .args(arguments)
-            .env("SWITCHBACK_ENDPOINT", door("OperationsApi"))
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_REGION", REGION);
-        ok(command.output())
-    }
-
-    /// The same, where it is to end well; answers what it printed.
-    pub(crate) fn operated(&self, arguments: &[&str]) -> String {
-        let output = self.operator(arguments);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {output:?}\n{said}");
-        said
-    }
-
     /// Waits for the message that asks for approval of a deployment of this target.
     pub(crate) fn asked(&self, scene: &Scenario, number: u64) -> Message {
         let found = || {
@@ -204,6 +184,34 @@ impl Shop {
         let texts = said.iter().filter_map(|whisper| whisper["text"].as_str().map(str::to_owned));
         texts.filter(|text| text.contains(&format!("{}/", self.application))).collect()
     }
+}
+
+/// The operator's binary with these arguments, signed as the account's root: what it said, and how it ended.
+pub(crate) fn operator(arguments: &[&str]) -> Output {
+    let mut command = stack().operator();
+    command
+        .args(arguments)
+        .env("SWITCHBACK_ENDPOINT", door("OperationsApi"))
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", REGION);
+    ok(command.output())
+}
+
+/// The same, where it is to end well; answers what it printed.
+pub(crate) fn operated(arguments: &[&str]) -> String {
+    let output = operator(arguments);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {output:?}\n{said}");
+    said
+}
+
+/// Waits until a push has become a release of a service (`application/service`).
+pub(crate) fn known(scene: &Scenario, service: &str, tag: &str) {
+    scene.expect(&format!("{tag} is known"), Duration::from_secs(20), || {
+        let listed = operated(&["releases", service]);
+        if listed.contains(tag) { Ok(()) } else { Err(listed) }
+    });
 }
 
 /// Where an HTTP API of the deployed product is.
