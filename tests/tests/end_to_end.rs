@@ -357,21 +357,7 @@ fn programs_are_told_of_every_entry_and_people_of_what_matters_once() {
     let end = notices.iter().find(|notice| notice["Subject"] == "Succeeded: told/api/dev #1");
     assert_eq!(end.and_then(|it| it.pointer("/MessageAttributes/verdict/Value")), Some(&json!("succeeded")), "{end:?}");
 
-    // The stream hands everything over once more, with another identity.
-    let record = |entry: &rollout::JournalEntry| {
-        let text = json!(entry).to_string();
-        let (pk, sk) = (format!("TARGET#{}", entry.target), format!("JOURNAL#{:020}", entry.sequence));
-        let keys = json!({"pk": {"S": pk}, "sk": {"S": sk}});
-        let mut event = fixture(include_str!("../../events/notifier.entry.json"));
-        let mut record = event["Records"][0].take();
-        record["dynamodb"]["Keys"] = keys.clone();
-        record["dynamodb"]["NewImage"] = keys;
-        record["dynamodb"]["NewImage"]["entry"] = json!({"S": text});
-        record
-    };
-    let again = json!({"Records": journal.iter().map(record).collect::<Vec<_>>()});
-    let answer = stack().invoke("notifier", &again).unwrap_or_else(|failure| fails(failure));
-    assert_eq!(answer, json!({"batchItemFailures": []}));
+    scenario.tell_again();
     assert_eq!(on_the_bus(&programs.received().unwrap_or_else(|failure| fails(failure))), every);
     assert_eq!(people.received().unwrap_or_else(|failure| fails(failure)).len(), 2);
 }

@@ -110,7 +110,8 @@ struct State {
     /// Names by ids.
     channels: BTreeMap<String, String>,
     messages: Vec<Message>,
-    troubles: VecDeque<Trouble>,
+    /// By channel.
+    troubles: BTreeMap<String, VecDeque<Trouble>>,
     calls: Vec<SlackCall>,
     /// What was sent to `response_url`s: only the person who pressed sees it, unless it says otherwise.
     whispers: Vec<Value>,
@@ -162,9 +163,15 @@ impl Slack {
         id
     }
 
-    /// The next calls go wrong like this, one after the other.
-    pub fn trouble(&self, troubles: &[Trouble]) {
-        lock(&self.state).troubles.extend(troubles);
+    /// The next calls about a channel go wrong like this, one after the other.
+    pub fn trouble(&self, channel: &str, troubles: &[Trouble]) {
+        lock(&self.state).troubles.entry(channel.to_owned()).or_default().extend(troubles);
+    }
+
+    /// How many calls about a channel are still to go wrong.
+    #[must_use]
+    pub fn troubles_left(&self, channel: &str) -> usize {
+        lock(&self.state).troubles.get(channel).map_or(0, VecDeque::len)
     }
 
     /// All messages of a channel, oldest first.
@@ -229,7 +236,9 @@ fn answer(asked: &Asked, state: &Mutex<State>) -> Reply {
     let Some(method) = asked.path.strip_prefix("/api/") else {
         return Reply::json(404, &json!({"message": "not found"}));
     };
-    let trouble = state.troubles.pop_front();
+    let read = arguments(asked);
+    let about = read.as_ref().ok().and_then(|arguments| arguments["channel"].as_str()).unwrap_or_default();
+    let trouble = state.troubles.get_mut(about).and_then(VecDeque::pop_front);
     match trouble {
         Some(Trouble::TooMany(after_s)) => {
             note(&mut state, method, &Value::Null, Some("ratelimited"));
@@ -246,7 +255,7 @@ fn answer(asked: &Asked, state: &Mutex<State>) -> Reply {
         Some(Trouble::CallLost) => return Reply::Cut,
         Some(Trouble::AnswerLost | Trouble::Slow(_)) | None => {}
     }
-    let done = arguments(asked).and_then(|arguments| match perform(&mut state, asked, method, &arguments) {
+    let done = read.and_then(|arguments| match perform(&mut state, asked, method, &arguments) {
         Ok(answer) => {
             note(&mut state, method, &arguments, None);
             Ok(answer)

@@ -6,6 +6,7 @@ use rollout::{Fact, Verdict};
 use serde_json::json;
 use std::time::Duration;
 use tests::harness::scenario::good;
+use tests::harness::slack::{Message, Trouble};
 use tests::harness::stack;
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
@@ -32,6 +33,38 @@ pub(crate) fn two_people_say_yes_in_slack_however_often_slack_repeats_them() {
     let approved = scene.journal().into_iter().filter(|entry| matches!(entry.fact, Fact::Approved { .. })).count();
     assert_eq!(approved, 2);
     assert!(shop.whispers().iter().any(|text| text.contains("1 of 2")), "{:?}", shop.whispers());
+}
+
+pub(crate) fn what_slack_did_not_take_is_posted_later_and_once_and_a_stream_that_repeats_itself_adds_nothing() {
+    let shop = Shop::asking("slack-away");
+    let scene = shop.first();
+    let slack = stack().slack();
+    slack.trouble(&shop.channel, &[Trouble::Status(503), Trouble::TooMany(1), Trouble::CallLost, Trouble::Status(500)]);
+    let _digest = scene.push("v1", good());
+    let plan = gates(scene).plan;
+    scene.tell_again();
+    let asked = shop.asked(scene, 1);
+    assert!(asked.words().contains(&plan.0), "{}", asked.words());
+    // An edit whose answer is lost is made again, and is the same edit.
+    slack.trouble(&shop.channel, &[Trouble::AnswerLost]);
+    shop.pressed(&asked, REJECT, "carol", "not now");
+    assert_eq!(scene.verdict(1).verdict, Some(Verdict::Rejected));
+    scene.tell_again();
+    let told = scene.expect("Slack tells the end", Duration::from_secs(60), || {
+        let messages = slack.messages(&shop.channel);
+        let deployments: Vec<_> = messages.iter().filter(|message| message.thread_ts.is_some()).collect();
+        match deployments.as_slice() {
+            [one] if one.buttons().is_empty() && one.words().contains("not now") => Ok(messages),
+            others => Err(format!("{others:#?}")),
+        }
+    });
+    assert_eq!(slack.troubles_left(&shop.channel), 0, "all of it has gone wrong");
+    assert_eq!(told.len(), 2, "the release's thread, and the deployment in it: {told:#?}");
+    scene.is_quiet_for(Duration::from_secs(1));
+    let before: Vec<String> = slack.messages(&shop.channel).iter().map(Message::words).collect();
+    scene.tell_again();
+    let after: Vec<String> = slack.messages(&shop.channel).iter().map(Message::words).collect();
+    assert_eq!(after, before);
 }
 
 pub(crate) fn a_no_in_slack_ends_it_with_the_reason() {

@@ -31,6 +31,7 @@ fn main() {
         workflows::what_no_grant_names_is_refused_with_one_answer_and_told_to_the_operators_alone,
         workflows::asking_twice_is_one_promotion_and_a_token_that_was_kept_is_none,
         approving::two_people_say_yes_in_slack_however_often_slack_repeats_them,
+        approving::what_slack_did_not_take_is_posted_later_and_once_and_a_stream_that_repeats_itself_adds_nothing,
         approving::a_no_in_slack_ends_it_with_the_reason,
         approving::what_slack_has_not_signed_decides_nothing,
         approving::a_stranger_and_an_asker_may_not_approve,

@@ -71,7 +71,7 @@ fn calls_go_wrong_as_they_are_told() {
     let slack = slack();
     let channel = slack.channel("deployments");
     let post = || call(&slack, "chat.postMessage", BOT_TOKEN, &json!({"channel": channel, "text": "x"}));
-    slack.trouble(&[Trouble::TooMany(7), Trouble::Status(503), Trouble::CallLost, Trouble::AnswerLost]);
+    slack.trouble(&channel, &[Trouble::TooMany(7), Trouble::Status(503), Trouble::CallLost, Trouble::AnswerLost]);
     let limited = post().expect("an answer");
     assert_eq!((limited.status, limited.header("retry-after")), (429, Some("7")));
     assert_eq!(post().expect("an answer").status, 503);
