@@ -1,4 +1,4 @@
-//! What workflows of GitHub Actions may do, as the file says it. [`grants`](crate::grants) holds it against tokens.
+//! What workflows of GitHub Actions may do, as the file says it. [`grants`](mod@crate::grants) holds it against tokens.
 
 use crate::grants::{self, NEVER};
 use crate::names::{Kind, Known, Named, known_names};

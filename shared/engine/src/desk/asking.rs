@@ -27,7 +27,7 @@ pub struct Asked<'r> {
     pub instruction: Instruction,
     /// Who asks, as their door has proven it.
     pub actor: &'r Actor,
-    /// Why; see [`reason`](super::reason).
+    /// Why; see [`reason`].
     pub reason: &'r str,
     /// The asker's own key: asking twice with one key is asking once. None: every asking is a new one.
     pub request: Option<&'r str>,
