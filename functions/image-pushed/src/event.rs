@@ -7,6 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
 
+/// The longest tag, in characters (OCI distribution specification, "Pulling manifests").
+pub(crate) const LONGEST_TAG: usize = 128;
+/// The longest name of a repository, in characters (Amazon ECR API reference, `CreateRepository`).
+pub(crate) const LONGEST_REPOSITORY: usize = 256;
+
 /// What an event tells.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -67,6 +72,13 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
     if !is_image(&tag, detail.artifact_media_type.as_deref()) {
         let media_type = detail.artifact_media_type.unwrap_or_default();
         return Ok(Told::Nothing(Reason::NoImage { tag, media_type }));
+    }
+    for (part, text, longest) in
+        [("image-tag", &tag, LONGEST_TAG), ("repository-name", &detail.repository_name, LONGEST_REPOSITORY)]
+    {
+        if text.len() > longest {
+            return Err(Failure::event(format!("detail.{part}: longer than ECR lets it be ({longest}): `{text}`")));
+        }
     }
     let missing = |what: &str| Failure::event(format!("{what}: missing"));
     let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;

@@ -4,6 +4,8 @@
 //! sends the event again and in the end to the dead-letter queue.
 
 mod event;
+#[cfg(test)]
+mod garbage;
 
 use aws::{Ports, SystemClock};
 use engine::Clock as _;
@@ -25,8 +27,9 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
     let pushed = match event::read(event)? {
         Told::Pushed(pushed) => pushed,
         Told::Nothing(why) => {
+            let why = lambda::brief(&why.to_string());
             tracing::info!("ignored: {why}");
-            return Ok(json!({ "ignored": why.to_string() }));
+            return Ok(json!({ "ignored": why }));
         }
     };
     let intake = image_pushed(&ports.ledger, &ports.doorbell, &pushed, SystemClock.now())

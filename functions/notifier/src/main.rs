@@ -3,6 +3,8 @@
 //! Its work is `engine::notify`. Records that could not be told are reported back and come again; Lambda begins at the
 //! first of them, so that others come again with them, and are known by what was noted of them.
 
+#[cfg(test)]
+mod garbage;
 mod records;
 
 use aws::channels::AwsChannels;
@@ -14,7 +16,7 @@ use futures::future::join_all;
 use lambda::{Failure, Invocation};
 use records::{Batch, Journal, Unreadable};
 use rollout::{Name, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use tracing::Instrument as _;
@@ -80,9 +82,9 @@ async fn tell(ports: &Ports, journal: Journal, until: Timestamp) -> Vec<String> 
 
 /// What cannot be read now cannot be read later either, and would hold up all that is behind it.
 async fn set_aside(ports: &Ports, record: Unreadable) -> Option<String> {
-    let Unreadable { sequence_number, reason, image } = record;
+    let letter = record.letter();
+    let Unreadable { sequence_number, reason, .. } = record;
     tracing::error!(record = sequence_number, "a journal entry cannot be read, and is set aside: {reason}");
-    let letter = json!({"notifier": "not readable", "reason": reason, "record": image}).to_string();
     match ports.channels.set_aside(&letter).await {
         Ok(()) => None,
         Err(trouble) => {

@@ -5,7 +5,7 @@
 use lambda::Failure;
 use rollout::{JournalEntry, TargetId};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What a batch tells.
@@ -39,6 +39,23 @@ pub(crate) struct Unreadable {
     pub(crate) reason: String,
     /// What stood there.
     pub(crate) image: Value,
+}
+
+/// The largest letter, in bytes: what a queue of SQS takes at least.
+pub(crate) const LARGEST_LETTER: usize = 256 * 1024;
+
+impl Unreadable {
+    /// What is set aside for people. What is too large for the queue is left out: a letter that cannot be sent would hold
+    /// up all that is behind it, and the item is in the table.
+    pub(crate) fn letter(&self) -> String {
+        let letter = json!({"notifier": "not readable", "reason": self.reason, "record": self.image}).to_string();
+        if letter.len() <= LARGEST_LETTER {
+            return letter;
+        }
+        let left_out =
+            format!("the record has {} bytes and is left out: look for {}", letter.len(), self.sequence_number);
+        json!({"notifier": "not readable", "reason": self.reason, "record": null, "note": left_out}).to_string()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,7 +119,10 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
         let image = new_image.unwrap_or_default();
         match entry(&keys, &image) {
             Ok(entry) => journals.entry(entry.target.clone()).or_default().push((entry, sequence_number)),
-            Err(reason) => batch.unreadable.push(Unreadable { sequence_number, reason, image }),
+            Err(reason) => {
+                let reason = lambda::brief(&reason);
+                batch.unreadable.push(Unreadable { sequence_number, reason, image });
+            }
         }
     }
     batch.journals = journals

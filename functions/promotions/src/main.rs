@@ -4,6 +4,8 @@
 //! the world can have such a token, so that alone lets nobody do anything: the policy's grants do (`engine::workflows`).
 //! Reads what a request names and writes commands to the ledger, and rings the doorbell; nothing else.
 
+#[cfg(test)]
+mod garbage;
 mod request;
 
 use aws::{Ports, SystemClock};

@@ -2,6 +2,8 @@
 //!
 //! A pass that the ledger could not serve is reported back, and its wake comes again; of a batch only such wakes do.
 
+#[cfg(test)]
+mod garbage;
 mod wakes;
 
 use aws::cloud::AwsCloud;

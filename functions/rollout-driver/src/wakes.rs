@@ -29,7 +29,8 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
         let ring: Ring = match serde_json::from_str(&body) {
             Ok(ring) => ring,
             Err(error) => {
-                tracing::error!(message.id = id, %error, "a message is no wake");
+                let error = lambda::brief(&error.to_string());
+                tracing::error!(message.id = id, error, "a message is no wake");
                 batch.unreadable.push(id);
                 continue;
             }

@@ -37,11 +37,28 @@ struct ServiceDetail {
     cluster_arn: Option<String>,
 }
 
+/// The longest name of an alarm, a cluster or a service, in characters (their API references: `AlarmName`, `clusterName`,
+/// `serviceName`).
+pub(crate) const LONGEST_NAME: usize = 255;
+
 /// Reads an event as EventBridge hands it over.
 ///
 /// # Errors
 /// `InvalidEvent`, with what was wrong: a foreign event, a field that is missing or is not what it should be.
 pub(crate) fn read(event: Value) -> Result<Told, Failure> {
+    let told = told(event)?;
+    let names = match &told {
+        Told::Changed(Watch::Alarm(name)) => vec![name],
+        Told::Changed(Watch::EcsService(cluster, service)) => vec![cluster, service],
+        Told::Changed(_) | Told::Nothing(_) => vec![],
+    };
+    match names.into_iter().find(|name| !(1..=LONGEST_NAME).contains(&name.chars().count())) {
+        Some(name) => Err(Failure::event(format!("a name has 1 to {LONGEST_NAME} characters, and not `{name}`"))),
+        None => Ok(told),
+    }
+}
+
+fn told(event: Value) -> Result<Told, Failure> {
     let event = lambda::eventbridge(event)?;
     match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.cloudwatch", "CloudWatch Alarm State Change" | "CloudWatch Alarm Contributor State Change") => {

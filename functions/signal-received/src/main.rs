@@ -3,6 +3,8 @@
 //! Carries no facts on: a lost or doubled signal changes nothing but how soon somebody looks.
 
 mod event;
+#[cfg(test)]
+mod garbage;
 
 use aws::Ports;
 use event::Told;

@@ -88,6 +88,19 @@ mod tests {
     }
 
     #[test]
+    fn no_event_makes_it_panic_and_what_is_no_schedule_is_refused_clearly() {
+        use garbage::proptest::prelude::*;
+        let event = prop_oneof![5 => garbage::damaged(garbage::events("sweeper")), 1 => garbage::json()];
+        garbage::hold(400, &event, |event| {
+            if let Err(failure) = turn_of(event) {
+                prop_assert_eq!(failure.kind(), "InvalidEvent");
+                prop_assert!((1..=lambda::LONGEST_MESSAGE + 1).contains(&failure.to_string().chars().count()));
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
     fn what_is_no_schedule_is_refused() {
         let failure = turn_of(event!("foreign")).expect_err("a push");
         assert_eq!(

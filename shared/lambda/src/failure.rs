@@ -4,6 +4,20 @@ use lambda_runtime::Diagnostic;
 use std::error::Error;
 use std::fmt;
 
+/// The most that a failure says, in characters. What is refused is quoted in it, and may be a megabyte.
+pub const LONGEST_MESSAGE: usize = 2_000;
+
+/// Words for a log, an answer or a dead letter: on one line, and no more of them than [`LONGEST_MESSAGE`].
+#[must_use]
+pub fn brief(words: &str) -> String {
+    let mut plain = words.chars().map(|it| if it.is_control() { ' ' } else { it });
+    let mut text: String = plain.by_ref().take(LONGEST_MESSAGE).collect();
+    if plain.next().is_some() {
+        text.push('…');
+    }
+    text
+}
+
 /// Why an invocation failed: `errorType` and `errorMessage` of the answer, of the dead letter and of the log line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -15,19 +29,19 @@ impl Failure {
     /// The event is none that this function takes: repeating it is of no use.
     #[must_use]
     pub fn event(reason: impl Into<String>) -> Self {
-        Self { kind: "InvalidEvent", message: reason.into() }
+        Self { kind: "InvalidEvent", message: brief(&reason.into()) }
     }
 
     /// A setting is missing or makes no sense: the deployment of the function is at fault.
     #[must_use]
     pub fn configuration(error: &dyn Error) -> Self {
-        Self { kind: "Configuration", message: chain(error) }
+        Self { kind: "Configuration", message: brief(&chain(error)) }
     }
 
     /// Something that this function stands on did not do its part: repeating the event may help.
     #[must_use]
     pub fn unavailable(error: &dyn Error) -> Self {
-        Self { kind: "Unavailable", message: chain(error) }
+        Self { kind: "Unavailable", message: brief(&chain(error)) }
     }
 
     /// `InvalidEvent`, `Configuration` or `Unavailable`; stable, for alarms and retries.
@@ -85,6 +99,14 @@ mod tests {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
             Some(&self.0)
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_not_quoted_without_end() {
+        let whole = "ä".repeat(LONGEST_MESSAGE);
+        assert_eq!(Failure::event(whole.clone()).to_string(), whole);
+        assert_eq!(Failure::event(whole.clone() + "ä").to_string(), whole + "…");
+        assert_eq!(brief("a\r\nb\u{0}"), "a  b ");
     }
 
     #[test]

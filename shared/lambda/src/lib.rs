@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `run` | [`run()`]: the runtime's loop on one thread, each call in a span of its own |
 //! | `logging` | one JSON object a line: time, level, message, dotted fields |
-//! | `failure` | [`Failure`]: an error whose type name is stable, for alarms, retries and people |
+//! | `failure` | [`Failure`]: an error whose type name is stable, for alarms, retries and people; [`brief`]: words with an end |
 //! | `event` | [`read`]: JSON into types, with the path of what does not fit |
 //! | `http` | [`http_request`], [`json_response`]: events of an HTTP API and its answers |
 //! | `batch` | [`messages`], [`reply`]: SQS batches and which of their messages must come again |
@@ -23,7 +23,7 @@ mod setting;
 
 pub use batch::{Message, messages, reply};
 pub use event::{EventBridgeEvent, Scheduled, eventbridge, foreign, read, scheduled, time_of};
-pub use failure::Failure;
+pub use failure::{Failure, LONGEST_MESSAGE, brief};
 pub use http::{HttpRequest, http_request, json_response};
 pub use run::{Invocation, run};
 pub use setting::number;

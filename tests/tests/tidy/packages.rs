@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("simulation", &["rollout", "policy", "engine"]),
     ("aws", &["rollout", "policy", "engine"]),
     ("lambda", &["engine", "rollout"]),
+    ("garbage", &[]),
     ("switchback", &["rollout", "policy", "view", "engine", "simulation"]),
     ("image-pushed", &["rollout", "engine", "aws", "lambda"]),
     ("signal-received", &["rollout", "engine", "aws", "lambda"]),

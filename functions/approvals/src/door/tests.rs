@@ -535,3 +535,49 @@ proptest! {
         prop_assert_eq!(stand.left(), (0, 0));
     }
 }
+
+#[test]
+fn no_event_that_is_damaged_makes_the_door_panic_or_decide() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let event = prop_oneof![5 => garbage::damaged(garbage::events("approvals")), 1 => garbage::json()];
+    garbage::hold(200, &event, |event| {
+        let request = match request::read(event) {
+            Ok(request) => request,
+            Err(failure) => {
+                prop_assert_eq!(failure.kind(), "InvalidEvent");
+                prop_assert!(failure.to_string().chars().count() <= lambda::LONGEST_MESSAGE + 1);
+                return Ok(());
+            }
+        };
+        let stand = Stand::new();
+        let desk = Desk { ledger: &stand.ledger, doorbell: &stand.bell, clock: &stand.clock };
+        let answered = runtime.block_on(Door { desk, keys: &stand.keys }.answer(&request));
+        prop_assert!(answered.status < 500, "{answered:?}");
+        prop_assert!(answered.body.len() < 64 * 1024, "{} bytes", answered.body.len());
+        // Nothing waits here: whoever has proven to be somebody is told so, and that they tried is all that is written.
+        let asked = stand.ledger.store().commands(&stand.target);
+        prop_assert!(asked.len() <= 1, "{asked:?}");
+        prop_assert!(asked.iter().all(|it| matches!(it.instruction, Instruction::NoteRefusal { .. })), "{asked:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_slack_has_signed_and_nobody_understands_decides_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let stand = runtime.block_on(Stand::waiting("alice"));
+    let payloads = garbage::damaged(vec![
+        stand.press_payload("U099ZZ9ZZ", true, 1, &stand.plan()),
+        stand.press_payload("U099ZZ9ZZ", false, 1, &stand.plan()),
+    ]);
+    garbage::hold(200, &payloads, |payload| {
+        let answered = runtime.block_on(stand.ask(&signed(payload, NOW)));
+        prop_assert!(matches!(answered.status, 200 | 400 | 403), "{answered:?}");
+        if let Some((_, message)) = &answered.reply {
+            prop_assert!(message.to_string().len() < 16 * 1024, "{} bytes", message.to_string().len());
+        }
+        Ok(())
+    });
+    runtime.block_on(stand.pass());
+    assert_eq!(stand.votes(), Vec::<String>::new(), "a stranger in the workspace has no vote, however it is said");
+}

@@ -1,0 +1,41 @@
+//! Whatever lies in the queue: a wake, or a message that comes again alone.
+
+use crate::wakes;
+use garbage::proptest;
+use garbage::proptest::prelude::*;
+use garbage::{body, damaged, events, hold, json};
+use lambda::LONGEST_MESSAGE;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Batches whose messages are damaged outside and inside.
+fn batches() -> impl Strategy<Value = Value> {
+    let wakes =
+        vec![json!({"target": "shop/api/live"}), json!({"target": "shop/api/live", "steal": "0f8e", "tries": 3})];
+    let inside = proptest::collection::vec(body(wakes), 0..6).prop_map(|bodies| {
+        let message = |(index, body)| json!({"messageId": format!("m-{index}"), "body": body});
+        json!({"Records": bodies.into_iter().enumerate().map(message).collect::<Vec<_>>()})
+    });
+    prop_oneof![3 => damaged(events("rollout-driver")), 3 => inside, 1 => json()]
+}
+
+#[test]
+fn no_message_makes_it_panic_and_every_one_is_answered_for_once() {
+    hold(400, &batches(), |event| {
+        match lambda::messages(event) {
+            Ok(messages) => {
+                let sent = messages.len();
+                let batch = wakes::of(messages);
+                let answered = batch.wakes.iter().map(|wake| wake.messages.len()).sum::<usize>();
+                prop_assert_eq!(answered + batch.unreadable.len(), sent);
+                let targets: BTreeSet<_> = batch.wakes.iter().map(|wake| &wake.ring.target).collect();
+                prop_assert_eq!(targets.len(), batch.wakes.len(), "one pass for each target");
+            }
+            Err(failure) => {
+                prop_assert_eq!(failure.kind(), "InvalidEvent");
+                prop_assert!((1..=LONGEST_MESSAGE + 1).contains(&failure.to_string().chars().count()));
+            }
+        }
+        Ok(())
+    });
+}
