@@ -4,6 +4,8 @@
 //! asked has a path of its own, so that IAM can allow it alone; who may approve is the policy's to say. Writes policies,
 //! brakes and commands to the ledger and rings the doorbell; of what runs it only looks at what a plan needs.
 
+#[cfg(test)]
+mod garbage;
 mod request;
 
 use aws::cloud::AwsCloud;

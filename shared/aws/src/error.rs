@@ -6,6 +6,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rollout::Outcome;
 use std::error::Error;
 
+/// The most of a reason that is kept, in characters.
+pub const LONGEST_REASON: usize = 1_000;
+
 /// What became of a call that did not succeed. Each reason is one line for people, with the operation, AWS's code and
 /// message, and the request's id where AWS gave one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,8 +171,14 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// On one line, and no more of it than a target's item holds with all else: an answer may have megabytes.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(LONGEST_REASON) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]
@@ -197,6 +206,15 @@ mod tests {
         let denied = answered(400, "AccessDeniedException", "User: x is not\n  authorized");
         let expected = "DescribeServices: AccessDeniedException: User: x is not authorized (status 400, request 4b1d)";
         assert_eq!(Failure::of("DescribeServices", &denied), Failure::Refused { reason: expected.to_owned() });
+    }
+
+    #[test]
+    fn an_answer_without_end_is_a_reason_with_one() {
+        let Failure::Refused { reason } = Failure::of("Call", &answered(400, "No", &"ä ".repeat(2_000_000))) else {
+            panic!("it is refused")
+        };
+        assert_eq!(reason.chars().count(), LONGEST_REASON + 1);
+        assert!(reason.starts_with("Call: No: ä ä ") && reason.ends_with('…'), "{reason}");
     }
 
     #[test]

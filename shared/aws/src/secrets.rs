@@ -309,4 +309,19 @@ mod tests {
         assert_eq!(format!("{secret:?} {:?}", Some(secret.clone())), "Secret(…) Some(Secret(…))");
         assert!(secret.same_reading(&secret.clone()) && !secret.same_reading(&Secret::new("8f742231b10e")));
     }
+
+    #[test]
+    fn whatever_a_secret_holds_nothing_of_it_is_printed_and_a_field_is_never_blank() {
+        use garbage::proptest::prelude::*;
+        let sound = vec![serde_json::json!({"bot_token": "xoxb-1"}), serde_json::json!({"signing_secret": "8f74"})];
+        garbage::hold(300, &garbage::body(sound), |text| {
+            let secret = Secret::new(text.as_str());
+            let field = secret.field("bot_token");
+            prop_assert_eq!(format!("{secret:?} {field:?}").contains("xoxb"), false);
+            if let Some(field) = field {
+                prop_assert!(!field.expose().trim().is_empty() && field.expose() == field.expose().trim());
+            }
+            Ok(())
+        });
+    }
 }

@@ -27,7 +27,7 @@ pub use answers::{
     TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
 };
 pub use asking::Asked;
-pub use refusal::{ErrorBody, Refusal};
+pub use refusal::{ErrorBody, LONGEST_MESSAGE, Refusal};
 pub use train::MOST_MEMBERS;
 pub(crate) use train::unknown_environment;
 

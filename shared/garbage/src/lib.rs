@@ -73,6 +73,23 @@ where
     }
 }
 
+/// Tests whose arguments are made by strategies, as in `proptest!`, each run by [`hold`]:
+/// `held! { 256; #[test] fn no_text_is_a_link(text in ".{0,400}") { … } }`.
+#[macro_export]
+macro_rules! held {
+    ($cases:expr; $($(#[$attribute:meta])* fn $name:ident($($argument:ident in $strategy:expr),+ $(,)?) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            fn $name() {
+                $crate::hold($cases, &($($strategy,)+), |($($argument,)+)| {
+                    $body;
+                    Ok(())
+                });
+            }
+        )*
+    };
+}
+
 /// Values of a strategy, with the seed that makes them again: for what is tried on many of them side by side.
 ///
 /// # Panics
@@ -306,6 +323,16 @@ mod tests {
         let alike = made.iter().filter(|(_, value)| value.get("a").is_some() || value.get("e").is_some()).count();
         assert!(alike > made.len() / 2, "{alike} of {}", made.len());
         assert!(made.iter().any(|(_, value)| *value == sound), "and sometimes nothing is changed");
+    }
+
+    held! {
+        64;
+
+        #[test]
+        fn several_arguments_are_made_by_several_strategies(short in "[a-z]{1,3}", number in 0u8..10) {
+            prop_assume!(short != "abc");
+            prop_assert!(short.len() <= 3 && number < 10);
+        }
     }
 
     #[test]

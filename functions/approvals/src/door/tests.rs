@@ -509,8 +509,8 @@ async fn the_payload_of_a_link_is_the_link_that_is_minted() {
 
 // --- whatever comes ---
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+garbage::held! {
+    64;
 
     #[test]
     fn whatever_comes_without_a_proof_is_a_strangers(

@@ -1,7 +1,7 @@
 //! Alarms, metric and composite, by name.
 
 use super::AwsCloud;
-use crate::error::Failure;
+use crate::error::{Failure, one_line};
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 use futures::future::try_join_all;
 use rollout::snapshot::AlarmReading;
@@ -14,7 +14,7 @@ const A_CALL: usize = 100;
 fn reading(state: Option<&StateValue>, reason: Option<&str>) -> AlarmReading {
     match state {
         Some(StateValue::Ok) => AlarmReading::Ok,
-        Some(StateValue::Alarm) => AlarmReading::Firing { reason: reason.unwrap_or("no reason given").to_owned() },
+        Some(StateValue::Alarm) => AlarmReading::Firing { reason: one_line(reason.unwrap_or("no reason given")) },
         _ => AlarmReading::NoData,
     }
 }

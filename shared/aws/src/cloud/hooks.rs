@@ -1,7 +1,7 @@
 //! Hooks: functions that are asked until they know, and tasks that are run once.
 
 use super::{AwsCloud, service_key};
-use crate::error::Failure;
+use crate::error::{Failure, one_line};
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use aws_sdk_ecs::types::{ContainerOverride, Failure as NotPlaced, Service, TaskOverride};
 use aws_sdk_lambda::error::SdkError;
@@ -86,10 +86,8 @@ fn not_placed(failures: &[NotPlaced]) -> String {
         format!("{}{detail}", failure.reason().unwrap_or("no reason given"))
     };
     let all: Vec<_> = failures.iter().map(words).collect();
-    format!(
-        "RunTask: no task was started ({})",
-        if all.is_empty() { "no reason given".to_owned() } else { all.join("; ") }
-    )
+    let all = if all.is_empty() { "no reason given".to_owned() } else { all.join("; ") };
+    one_line(&format!("RunTask: no task was started ({all})"))
 }
 
 impl AwsCloud {
@@ -262,5 +260,30 @@ mod tests {
     fn a_task_that_was_not_placed_says_why() {
         let failure = NotPlaced::builder().arn("arn:aws:ecs:…").reason("RESOURCE:MEMORY").build();
         assert_eq!(not_placed(&[failure]), "RunTask: no task was started (RESOURCE:MEMORY)");
+    }
+
+    #[test]
+    fn whatever_a_function_answers_it_says_yes_only_in_our_words_and_never_too_many() {
+        use garbage::proptest::prelude::*;
+        let sound =
+            ["succeeded", "failed", "in_progress"].map(|status| serde_json::json!({"status": status, "reason": "r"}));
+        hold_for(&garbage::body(sound.to_vec()).prop_map(String::into_bytes).boxed());
+        hold_for(&garbage::proptest::collection::vec(any::<u8>(), 0..3_000).boxed());
+    }
+
+    fn hold_for(answers: &garbage::proptest::prelude::BoxedStrategy<Vec<u8>>) {
+        use garbage::proptest::prelude::*;
+        garbage::hold(300, answers, |answer| {
+            let status = serde_json::from_slice::<Value>(&answer).ok().map(|value| value["status"].clone());
+            match report(&answer) {
+                HookReport::Succeeded => prop_assert_eq!(status, Some("succeeded".into())),
+                HookReport::InProgress => prop_assert_eq!(status, Some("in_progress".into())),
+                HookReport::Failed { reason } => {
+                    prop_assert!(reason.chars().count() <= MOST_WORDS, "{} characters", reason.chars().count());
+                }
+            }
+            prop_assert!(thrown(&answer).chars().count() <= MOST_WORDS);
+            Ok(())
+        });
     }
 }

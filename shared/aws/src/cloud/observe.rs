@@ -1,7 +1,7 @@
 //! A look: everything that it names, side by side; what could not be read is `Unknown`, and the rest is not.
 
 use super::{AwsCloud, service, service_key, tasks, traffic};
-use crate::error::Failure;
+use crate::error::{Failure, one_line};
 use aws_sdk_ecs::types::{DesiredStatus, Failure as NotFound, Service, Task};
 use futures::future::try_join_all;
 use futures::join;
@@ -207,7 +207,7 @@ impl AwsCloud {
             }
             let failure = failures.iter().find(|failure| failure.arn() == Some(hook.task.as_str()));
             let reason = failure.and_then(NotFound::reason).unwrap_or("not in the answer");
-            Reading::Unknown(format!("ECS has no task {}: {reason}", hook.task))
+            Reading::Unknown(one_line(&format!("ECS has no task {}: {reason}", hook.task)))
         };
         asked.iter().map(|(name, hook)| (name.clone(), reading(hook))).collect()
     }

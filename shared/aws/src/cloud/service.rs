@@ -1,6 +1,7 @@
 //! What `DescribeServices` says of one service.
 
 use super::{count, instant, short_name};
+use crate::error::one_line;
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Failure as NotFound, Service};
 use rollout::look::StartsOf;
 use rollout::snapshot::ServiceEvent;
@@ -98,7 +99,7 @@ fn gave_up(service: &Service, primary: &Deployment, starts_of: Option<&StartsOf>
             && instant(deployment.updated_at()).is_none_or(|at| at >= starts.since)
     };
     let words = |deployment: &Deployment| {
-        deployment.rollout_state_reason().unwrap_or("ECS gave the deployment up, without a reason").to_owned()
+        one_line(deployment.rollout_state_reason().unwrap_or("ECS gave the deployment up, without a reason"))
     };
     if failed(&primary) {
         return Some(words(primary));
@@ -123,7 +124,7 @@ fn newest_event(service: &Service, starts: &StartsOf, is_meant: impl Fn(&str) ->
         .iter()
         .filter_map(|event| {
             let (message, at) = (event.message()?, instant(event.created_at())?);
-            (at >= starts.since && is_meant(message)).then(|| ServiceEvent { message: message.to_owned(), at })
+            (at >= starts.since && is_meant(message)).then(|| ServiceEvent { message: one_line(message), at })
         })
         .max_by_key(|event| event.at)
 }

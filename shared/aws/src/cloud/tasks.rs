@@ -1,6 +1,7 @@
 //! Tasks that stopped: which of them failed to start, and with which words; and the task of a hook.
 
 use super::instant;
+use crate::error::one_line;
 use aws_sdk_ecs::types::{Container, Task, TaskStopCode};
 use rollout::look::{HookTask, StartsOf};
 use rollout::snapshot::{FailedStart, TaskReading};
@@ -49,7 +50,7 @@ fn reason(task: &Task) -> String {
         let ended = |container: &Container| container.exit_code().map(|code| said(container, code));
         details = task.containers().iter().filter_map(ended).collect();
     }
-    if details.is_empty() { words.to_owned() } else { format!("{words} ({})", details.join("; ")) }
+    one_line(&if details.is_empty() { words.to_owned() } else { format!("{words} ({})", details.join("; ")) })
 }
 
 fn said(container: &Container, code: i32) -> String {

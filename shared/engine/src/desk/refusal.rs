@@ -27,6 +27,8 @@ pub struct ErrorBody {
     pub error: Refusal,
 }
 
+/// The most that a refusal says, in characters: it quotes what was asked, and that may be a megabyte.
+pub const LONGEST_MESSAGE: usize = 4_000;
 /// The most names that a refusal lists.
 const MOST_NAMES: usize = 20;
 
@@ -34,7 +36,12 @@ impl Refusal {
     /// A refusal without problems of a file.
     #[must_use]
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), problems: Vec::new() }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { status, code: code.to_owned(), message, problems: Vec::new() }
     }
 
     /// 400: the request itself is wrong.
