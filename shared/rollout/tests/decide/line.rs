@@ -1,10 +1,10 @@
 //! The stopped line: nothing begins, and nothing widens, wherever a deployment is.
 
-use super::scene::{Scene, deploy, policy, start, target};
+use super::scene::{Scene, ask, deploy, policy, start, target};
 use rollout::brake::{Brake, Scope};
 use rollout::plan::{Outlook, rehearse};
 use rollout::target::{ReleaseRef, WaitingOn};
-use rollout::{Actor, Gate, Instruction, Percent, Reading, SignedDuration, Slot, Verdict};
+use rollout::{Actor, Gate, Instruction, Percent, Reading, Seconds, SignedDuration, Slot, Verdict};
 
 fn stop(scene: &mut Scene) {
     let by = Actor::Person { name: "ada".to_owned() };
@@ -77,4 +77,22 @@ fn a_plan_says_that_the_line_is_stopped_and_nothing_else() {
     assert_eq!(plan.outlook, Outlook::Gated, "{:?}", plan.blockers);
     assert_eq!(plan.blockers, ["stop_the_line: the line is stopped by ada: an incident"]);
     assert_eq!((plan.target, scene.now), (target(), start() + SignedDuration::ZERO));
+}
+
+#[test]
+fn a_rollback_that_somebody_asks_for_waits_neither_for_the_line_nor_for_a_freeze() {
+    for scope in [Scope::Everything, Scope::Application { application: target().application }] {
+        let mut scene = Scene::new();
+        scene.run("v2");
+        scene.run("v3");
+        let by = Actor::Person { name: "ada".to_owned() };
+        let brake = Brake { scope, by, reason: "an incident".to_owned(), since: scene.now, until: None };
+        scene.around.brakes = Reading::Known(vec![brake]);
+        scene.decide(&[ask(Instruction::Rollback, "r1")]);
+        let asked_at = scene.now;
+        scene.until(|scene| scene.weights().of(Slot::Blue) == 0);
+        assert!(Seconds::between(asked_at, scene.now) < Seconds(300), "{:?}", scene.state.explanation);
+        scene.until(|_| false);
+        assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+    }
 }

@@ -1,6 +1,7 @@
 use super::scene::{Scene, ask, deploy, deploy_despite, policy};
 use rollout::policy::{Hook, HookAction, HookPoint, MissingData};
 use rollout::snapshot::{AlarmReading, Autoscaling, FailedStart, TaskReading, Weights};
+use rollout::stage::{RollbackPhase, Stage};
 use rollout::{Effect, Fact, Instruction, Name, Next, Percent, Reading, Seconds, Slot, Verdict};
 
 fn weights_written(scene: &Scene) -> Vec<(u16, u16)> {
@@ -133,6 +134,20 @@ fn a_crash_at_start_ends_the_attempt_early_with_the_reason_of_ecs() {
     scene.until(|_| false);
     assert!(scene.ending().contains("exit code 1"), "{}", scene.ending());
     assert!(Seconds::between(at, scene.now) < Seconds(60), "ended at {} although it began at {at}", scene.now);
+}
+
+#[test]
+fn what_ecs_has_given_up_is_not_waited_for() {
+    let mut scene = Scene::new();
+    scene.sick_candidates = true;
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.stage() == "scaling");
+    let began = scene.now;
+    scene.side(Slot::Green).gave_up = Some("tasks failed to start.".to_owned());
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Failed));
+    assert!(scene.ending().contains("ECS gave up: tasks failed to start."), "{}", scene.ending());
+    assert!(Seconds::between(began, scene.now) < policy().deadlines.healthy, "not until the deadline");
 }
 
 #[test]
@@ -345,6 +360,39 @@ fn a_rollback_waits_for_a_stable_side_that_can_serve() {
     scene.until(|_| false);
     assert_eq!(scene.weights(), Weights { blue: 100, green: 0 });
     assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
+}
+
+#[test]
+fn nothing_is_taken_down_while_it_cannot_be_read_who_has_the_traffic() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.weights().green == 50);
+    scene.fire();
+    let drained = |scene: &Scene| match scene.state.running.as_ref().map(|running| &running.stage) {
+        Some(Stage::RollingBack { phase: RollbackPhase::Draining { until }, .. }) => Some(*until),
+        _ => None,
+    };
+    scene.until(|scene| drained(scene).is_some());
+    let until = drained(&scene).expect("it drains");
+    scene.rules_are_hidden = true;
+    while scene.now < Seconds(30).after(until) {
+        scene.turn();
+    }
+    assert_eq!(scene.side(Slot::Green).running, 4, "who has the traffic now is not known");
+    scene.rules_are_hidden = false;
+    scene.until(|_| false);
+    assert_eq!((scene.verdict(), scene.side(Slot::Green).running), (Some(Verdict::RolledBack), 0));
+}
+
+#[test]
+fn a_step_counts_when_it_was_seen_live_and_not_when_it_was_written() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    scene.rules_are_stuck = true;
+    scene.until(|_| false);
+    assert_ne!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+    let claimed = |fact: &Fact| matches!(fact, Fact::WeightsVerified { weights } if weights.green > 0);
+    assert!(!scene.wrote(claimed), "no rule ever had it: {:#?}", scene.journal);
 }
 
 #[test]
