@@ -240,6 +240,37 @@ impl Chaos {
     }
 }
 
+/// What came of a day.
+pub(crate) struct Day {
+    /// Deployments that began, on any target.
+    pub(crate) deployments: usize,
+    /// Those that were verified in production.
+    pub(crate) reached: usize,
+}
+
+/// One day of people, pushes and faults. Panics, with the seed and the whole history, where a promise is broken.
+pub(crate) fn day(seed: u64) -> Day {
+    let what = format!("seed {seed}");
+    let mut chaos = chaos(seed);
+    for _ in 0..80 {
+        chaos.something();
+        let seconds = chaos.dice.between(5, 240);
+        // In small steps while the line is stopped: a share that went up and down again would not be seen.
+        for _ in 0..seconds.div_ceil(20) {
+            chaos.street.simulation.run_for(20);
+            chaos.nothing_widens(&what);
+        }
+    }
+    chaos.comes_to_rest(&what);
+    chaos.all_of_production_was_allowed(&what);
+    let [_, _, prod] = targets();
+    let began = |target: &TargetId| chaos.street.count(target, |fact| matches!(fact, Fact::Started { .. }));
+    Day {
+        deployments: targets().iter().map(began).sum(),
+        reached: chaos.street.count(&prod, |fact| matches!(fact, Fact::Verified { .. })),
+    }
+}
+
 /// How many days are lived through; `SIMULATION_SEEDS` asks for more.
 fn seeds() -> u64 {
     std::env::var("SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
@@ -247,23 +278,6 @@ fn seeds() -> u64 {
 
 #[test]
 fn whatever_people_do_only_what_was_verified_and_approved_gets_to_production() {
-    let mut reached = 0;
-    for seed in 0..seeds() {
-        let what = format!("seed {seed}");
-        let mut chaos = chaos(seed);
-        for _ in 0..80 {
-            chaos.something();
-            let seconds = chaos.dice.between(5, 240);
-            // In small steps while the line is stopped: a share that went up and down again would not be seen.
-            for _ in 0..seconds.div_ceil(20) {
-                chaos.street.simulation.run_for(20);
-                chaos.nothing_widens(&what);
-            }
-        }
-        chaos.comes_to_rest(&what);
-        chaos.all_of_production_was_allowed(&what);
-        let [_, _, prod] = targets();
-        reached += chaos.street.count(&prod, |fact| matches!(fact, Fact::Verified { .. }));
-    }
+    let reached: usize = (0..seeds()).map(|seed| day(seed).reached).sum();
     assert!(reached > 10, "{reached} deployments in prod prove little");
 }
