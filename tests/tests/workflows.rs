@@ -612,3 +612,36 @@ fn what_is_no_request_says_what_one_is() {
         assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("unknown_route")), "{method} {path}");
     }
 }
+
+#[test]
+fn no_request_and_no_claims_are_too_much_for_the_door_of_the_workflows() {
+    use garbage::proptest::prelude::*;
+    let sound: Vec<Value> = vec![
+        promotion("promote", "staging", json!({"api": null, "web": "v1"})),
+        json!({"kind": "deploy", "application": "shop", "environment": "dev", "services": {"api": "v1"}, "reason": "r",
+            "provenance": {"commit": "4f1c", "ref": "refs/heads/main", "run": "9", "actor": "octocat"}}),
+    ];
+    let name = || prop_oneof![5 => Just("shop".to_owned()), 1 => garbage::text()];
+    let path = prop_oneof![
+        4 => Just("/v1/promotions".to_owned()),
+        2 => (name(), name()).prop_map(|(one, other)| format!("/v1/promotions/{one}/api/{other}/journal")),
+        1 => garbage::text(),
+    ];
+    let claims = garbage::damaged(vec![json!(job()), json!(production())]);
+    let request =
+        (prop_oneof![Just("POST"), Just("GET"), Just("PUT")], path, garbage::text(), garbage::body(sound), claims);
+    let stand = std::cell::RefCell::new(Stand::new());
+    let ours = |claims: &Claims| claims.get("repository_id").is_some_and(|id| id == "123456789");
+    garbage::hold(300, &request, |(method, path, query, body, claims)| {
+        let known = job().into_keys().chain(["environment"]);
+        let claims: Claims = known.filter_map(|name| Some((name, claims.get(name)?.as_str()?.to_owned()))).collect();
+        let (status, answer) = stand.borrow_mut().raw(&claims, 1, method, &path, &query, &body);
+        prop_assert!(status < 500 && answer.to_string().len() < 1024 * 1024, "{status}");
+        prop_assert!(status >= 400 || ours(&claims), "a stranger has an answer: {answer}");
+        if status >= 400 {
+            let words = answer["error"]["message"].as_str().unwrap_or_default().chars().count();
+            prop_assert!((1..=engine::desk::LONGEST_MESSAGE + 1).contains(&words), "{answer}");
+        }
+        Ok(())
+    });
+}

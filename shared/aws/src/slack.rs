@@ -219,7 +219,10 @@ fn said(method: &str, answer: &Answer) -> Said {
         Err(_) if matches!(status, 408 | 429 | 500..) => {
             return Said::NotNow(format!("{method}: status {status}{wait}"));
         }
-        Err(error) if status == 200 => return Said::NotNow(format!("{method}: the answer cannot be read: {error}")),
+        Err(error) if status == 200 => {
+            let error = clipped(&error.to_string());
+            return Said::NotNow(format!("{method}: the answer cannot be read: {error}"));
+        }
         Err(_) => {
             let reason = format!("{method}: status {status}: is that Slack's Web API?");
             return Said::No { code: String::new(), reason };

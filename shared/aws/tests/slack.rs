@@ -182,6 +182,25 @@ async fn slack_says_no_in_a_two_hundred_and_not_now_in_many_ways() {
 }
 
 #[tokio::test]
+async fn whatever_slack_answers_is_a_message_or_a_reason_that_has_an_end_and_no_token() {
+    let (world, address) = World::start().await;
+    let slack = slack(address).await;
+    let sound = vec![
+        json!({"ok": true, "channel": "C0DEPLOY", "ts": "1795316400.000100"}),
+        json!({"ok": false, "error": "ratelimited", "response_metadata": {"messages": ["[ERROR] x"]}}),
+    ];
+    let statuses = garbage::proptest::sample::select([200u16, 200, 200, 400, 429, 500].as_slice());
+    for (seed, (status, body)) in garbage::samples(60, &(statuses, garbage::body(sound))) {
+        world.far().answers = vec![(status, None, body.clone())];
+        if let Err(error) = slack.post(message(&json!([]))).await {
+            let (words, about) = (error.to_string(), format!("SWITCHBACK_SEED={seed}: {status} {body:.300}"));
+            assert!((1..=2_000).contains(&words.chars().count()), "{} characters, {about}", words.chars().count());
+            assert!(!words.contains(TOKEN) && !words.contains('\n'), "{words}, {about}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn whoever_does_not_answer_is_not_waited_for() {
     let (world, address) = World::start().await;
     let slack = slack(address).await;

@@ -6,6 +6,7 @@
 
 mod checks;
 mod front_only;
+mod garbage;
 mod place;
 mod with_front;
 mod with_moto;

@@ -3,6 +3,8 @@
 
 mod approval;
 mod brakes;
+mod garbage;
+mod limits;
 mod promotion;
 mod stand;
 mod train;
