@@ -267,8 +267,11 @@ fn a_changed_plan_voids_what_was_said_to_the_old_one() {
     assert_eq!(asked, 2, "people are asked again");
     settle(&mut scene, &[old]);
     assert_eq!(refusal(&scene), "approve: the plan has changed since that was asked: look at the present one");
-    let both = [yes(&scene, "bob"), Command { id: CommandId("2".to_owned()), ..yes(&scene, "carol") }];
-    settle(&mut scene, &both);
+    let carols = Command { id: CommandId("2".to_owned()), ..yes(&scene, "carol") };
+    settle(&mut scene, &[carols]);
+    assert_eq!((scene.stage(), waits_at(&scene)), ("gated", vec![Gate::Approval]), "bob said yes to another plan");
+    let bobs = Command { id: CommandId("3".to_owned()), ..yes(&scene, "bob") };
+    settle(&mut scene, &[bobs]);
     scene.until(|_| false);
     assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
 }

@@ -96,3 +96,19 @@ fn a_rollback_that_somebody_asks_for_waits_neither_for_the_line_nor_for_a_freeze
         assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
     }
 }
+
+#[test]
+fn a_shift_does_not_widen_while_it_cannot_be_read_whether_the_line_is_stopped() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.weights().of(Slot::Green) == 10);
+    scene.around.brakes = Reading::Unknown("throttled".to_owned());
+    for _ in 0..200 {
+        scene.turn();
+    }
+    assert_eq!(scene.weights().of(Slot::Green), 10);
+    assert!(is_held(&scene), "{:?}", scene.state.explanation);
+    go_on(&mut scene);
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
+}

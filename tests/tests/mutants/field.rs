@@ -1,0 +1,211 @@
+//! What users of other tools have met, or feared: shifting, switching back, and telling the truth of it.
+
+use super::Mutant;
+use super::Suite::Decisions;
+
+pub(crate) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "rollback-to-the-bad-side",
+        defect: "a rollback puts all traffic on the side that is in trouble",
+        met: "flagger#1931",
+        file: "shared/rollout/src/decide/back.rs",
+        text: r"    let wanted = Weights::share(stable, Percent::ALL);
+    let decided",
+        instead: r"    let wanted = Weights::share(stable.other(), Percent::ALL);
+    let decided",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "rollback-to-a-dead-side",
+        defect: "a rollback puts traffic on a stable side without one healthy target",
+        met: "flagger#1931",
+        file: "shared/rollout/src/decide/back.rs",
+        text: "(there.targets.healthy == 0 && candidate_serves).then(",
+        instead: "(there.targets.healthy == u32::MAX && candidate_serves).then(",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "old-side-down-at-once",
+        defect: "the old side is taken down before the balancer's nodes know that it has no traffic",
+        met: "argo-rollouts#3333",
+        file: "shared/rollout/src/decide/forward.rs",
+        text: "    let drained = deployment.policy.strategy.drain.after(pass.now);",
+        instead: "    let drained = pass.now;",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "side-with-traffic-taken-down",
+        defect: "a side is taken down while a rule still sends it traffic",
+        met: "argo-rollouts#3333",
+        file: "shared/rollout/src/decide/back.rs",
+        text: r"    if live_side(snapshot) != Some(slot.other()) {
+        // Asked",
+        instead: r"    if live_side(snapshot) == Some(slot) {
+        // Asked",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "abort-takes-the-stable-side-down",
+        defect: "an abort scales the stable side to none",
+        met: "argo-rollouts#1292",
+        file: "shared/rollout/src/decide/back.rs",
+        text: "        pass.want(Effect::SetDesired { slot, desired: floor });",
+        instead: "        pass.want(Effect::SetDesired { slot: slot.other(), desired: floor });",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "verdict-green-although-rolled-back",
+        defect: "the record says succeeded though the release was switched back",
+        met: "ecs-deploy-action#191",
+        file: "shared/rollout/src/stage.rs",
+        text: "            _ if traffic_moved => Verdict::RolledBack,",
+        instead: "            _ if traffic_moved => Verdict::Succeeded,",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "rollback-leaves-weights",
+        defect: "a rollback is over while the bad side still has a share of the traffic",
+        met: "pipecd#5280",
+        file: "shared/rollout/src/decide/back.rs",
+        text: "        _ if live_side(snapshot) == Some(stable) => Live::AsDecided,",
+        instead: "        _ if live_side(snapshot) != Some(stable.other()) => Live::AsDecided,",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "rollback-leaves-the-test-rule",
+        defect: "after a rollback the test rule still shows the bad side",
+        met: "pipecd#5280",
+        file: "shared/rollout/src/decide/forward.rs",
+        text: "                deployment.test_rule_before.get_or_insert(rule.weights);",
+        instead: "",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "stuck-for-ever",
+        defect: "a wait whose deadline has passed goes on",
+        met: "kargo#2795, flagger#1152",
+        file: "shared/rollout/src/decide/forward.rs",
+        text: "    (pass.now >= deadline).then(|| Cause::Deadline { reason: waited_for.to_owned() })",
+        instead: "    (pass.now == Timestamp::MAX).then(|| Cause::Deadline { reason: waited_for.to_owned() })",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "candidate-changes-under-way",
+        defect: "a newer push takes the place of the candidate that is being judged",
+        met: "flagger#30",
+        file: "shared/rollout/src/decide/queue.rs",
+        text: r"    } else {
+        pass.state.queued.push(wanted);
+    }",
+        instead: r"    } else {
+        match &mut pass.state.running {
+            Some(running) => running.release = wanted.release,
+            None => pass.state.queued.push(wanted),
+        }
+    }",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "breaker-never-trips",
+        defect: "tasks that crash at every start are waited for until the deadline",
+        met: "copilot-cli#1879",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "const MOST_FAILED_STARTS: usize = 2;",
+        instead: "const MOST_FAILED_STARTS: usize = usize::MAX;",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "breaker-is-not-heard",
+        defect: "ECS's own breaker has given up, and nobody takes notice",
+        met: "copilot-cli#1879",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "    if let Some(reason) = &side.gave_up {",
+        instead: "    if let Some(reason) = side.gave_up.as_ref().filter(|reason| reason.is_empty()) {",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "silence-is-health",
+        defect: "an alarm without any data counts as good",
+        met: "kayenta#377",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => {}",
+        instead: "            (Some(AlarmReading::Ok | AlarmReading::NoData), _) => {}",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "superseding-drops-what-is-verified",
+        defect: "a newer push turns back what has just been verified",
+        met: "kargo#7032",
+        file: "shared/rollout/src/decide/queue.rs",
+        text: "running.purpose == Purpose::Deploy && !running.stage.is_verified() && !goes_back(running)",
+        instead: "running.purpose == Purpose::Deploy && !goes_back(running)",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "unhealthy-side-gets-traffic",
+        defect: "traffic goes to a side whose targets were not seen healthy",
+        met: "argo-rollouts#3333",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "    if side.running < want || healthy < want || healthy < targets.registered() {",
+        instead: "    if side.running < want {",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "alarm-is-not-heard",
+        defect: "an alarm that fires in the middle of a shift switches nothing back",
+        met: "",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: r"        back::begin(pass, deployment, Cause::Alarm { name, reason });
+        return frozen::wait(pass, deployment, snapshot);",
+        instead: r#"        pass.note(Some(deployment.number), Fact::Blocked { reason: format!("{name}: {reason}") });"#,
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "starts-despite-an-alarm",
+        defect: "a deployment starts while an alarm fires already",
+        met: "Amazon's own pipelines block it",
+        file: "shared/rollout/src/decide/forward.rs",
+        text: r"    if let Alarms::Firing { name, reason } = gates::alarms(deployment, snapshot) {
+        return Err(",
+        instead: r"    if let (Alarms::Firing { name, reason }, true) = (gates::alarms(deployment, snapshot), snapshot.rules.is_empty()) {
+        return Err(",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "foreign-edit-overwritten",
+        defect: "a rule that somebody else has edited is written over",
+        met: "containers-roadmap#2853",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "        if !rule_is_sound(rule) || !as_left {",
+        instead: "        if !rule_is_sound(rule) && !as_left {",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "shift-is-not-looked-at",
+        defect: "a shift counts as done before the weights were seen live",
+        met: "containers-roadmap#2853",
+        file: "shared/rollout/src/decide/forward.rs",
+        text: "    if decided && let Live::AsDecided = gates::live(deployment, snapshot) {",
+        instead: "    if decided {",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "autoscaling-is-kept",
+        defect: "a deployment ends with its own autoscaling limits still on",
+        met: "containers-roadmap#794",
+        file: "shared/rollout/src/decide/back.rs",
+        text: r#"                pass.want(Effect::SetAutoscaling { slot: *slot, limits: *limits });
+                missing.push(format!("autoscaling limits of {service}"));"#,
+        instead: "                let _ = service;",
+        caught_by: Decisions,
+    },
+    Mutant {
+        name: "rollback-of-a-rollback",
+        defect: "a rollback that somebody asked for is judged by alarms, and turned back",
+        met: "kargo: never roll back a rollback",
+        file: "shared/rollout/src/decide/gates.rs",
+        text: "    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {",
+        instead: "    if deployment.policy.alarms.is_empty() {",
+        caught_by: Decisions,
+    },
+];

@@ -1,0 +1,146 @@
+//! Is the suite worth its time? Defects are planted one by one, and each must be caught.
+//!
+//! `cargo mutation-check` plants each of [`MUTANTS`] in a copy of the tree, runs the test command that has to catch it,
+//! and writes `tests/mutants.md`. It fails where one survives, can no longer be planted, or does not compile.
+//! `MUTANT=part-of-a-name,another` plants only those, and the other rows stay as they are. The usual run of the suite
+//! only looks whether the table still fits the tree.
+#![expect(clippy::unwrap_used, reason = "tests: what is missing here is what the test is about")]
+
+mod field;
+mod plant;
+mod promotion;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A defect, and how it is planted.
+pub(crate) struct Mutant {
+    /// Short, for the table and for `MUTANT`.
+    name: &'static str,
+    /// What somebody would see of it.
+    defect: &'static str,
+    /// Where it has been met; empty: it is feared, not met.
+    met: &'static str,
+    /// The file that it is planted in.
+    file: &'static str,
+    /// What stands there once.
+    text: &'static str,
+    /// What stands there instead.
+    instead: &'static str,
+    /// What must catch it.
+    caught_by: Suite,
+}
+
+/// What is run to catch a mutant: without the random histories, which would catch many of them, too, but not by name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Suite {
+    /// Decisions, told as stories.
+    Decisions,
+    /// A crash at every call, over several targets in virtual time.
+    Crashes,
+}
+
+impl Suite {
+    const ALL: [Self; 2] = [Self::Decisions, Self::Crashes];
+
+    /// What cargo is told.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Decisions => {
+                &["test", "-p", "rollout", "--test", "decide", "--test", "promotion", "--", "--skip", "never::"]
+            }
+            Self::Crashes => &["test", "-p", "simulation", "--test", "promotion", "crashes::an_automatic_promotion"],
+        }
+    }
+
+    /// Its name in the table of results.
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Decisions => "decisions",
+            Self::Crashes => "crashes",
+        }
+    }
+
+    /// The command, as people type it.
+    fn command(self) -> String {
+        format!("cargo {}", self.arguments().join(" "))
+    }
+}
+
+/// All of them: what users of others have met, then what promotion and its gates could do.
+fn mutants() -> impl Iterator<Item = &'static Mutant> {
+    field::MUTANTS.iter().chain(promotion::MUTANTS)
+}
+
+/// The project's root folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Where the results are kept.
+const RESULTS: &str = "tests/mutants.md";
+
+#[test]
+fn every_defect_can_still_be_planted() {
+    let mut names = BTreeSet::new();
+    for mutant in mutants() {
+        assert!(names.insert(mutant.name), "two mutants are called {}", mutant.name);
+        let text = std::fs::read_to_string(root().join(mutant.file));
+        let text = text.unwrap_or_else(|error| panic!("{}: {}: {error}", mutant.name, mutant.file));
+        let found = text.matches(mutant.text).count();
+        assert_eq!(found, 1, "{}: its text is to stand in {} once, and does {found} times", mutant.name, mutant.file);
+        assert_ne!(mutant.text, mutant.instead, "{} changes nothing", mutant.name);
+    }
+}
+
+#[test]
+fn the_results_that_are_kept_are_of_these_defects() {
+    let kept = std::fs::read_to_string(root().join(RESULTS)).unwrap();
+    let kept: Vec<&str> = kept.lines().filter(|line| line.starts_with("| `")).collect();
+    for mutant in mutants() {
+        let fits = |line: &&str| line.starts_with(&plant::row_begins(mutant));
+        assert!(
+            kept.iter().any(|line| fits(&line)),
+            "{RESULTS} knows nothing of {}: cargo mutation-check",
+            mutant.name
+        );
+    }
+    assert_eq!(kept.len(), mutants().count(), "{RESULTS} tells of what is no more: cargo mutation-check");
+}
+
+#[test]
+#[ignore = "plants every defect and runs the suite on each: many minutes; `cargo mutation-check`"]
+fn the_suite_catches_every_defect() {
+    let wanted = std::env::var("MUTANT").ok();
+    let is_wanted = |name: &str| wanted.as_ref().is_none_or(|parts| parts.split(',').any(|part| name.contains(part)));
+    let chosen: Vec<&Mutant> = mutants().filter(|mutant| is_wanted(mutant.name)).collect();
+    assert!(!chosen.is_empty(), "no mutant is called like {wanted:?}");
+    let field = plant::Field::prepare();
+    let mut escaped = Vec::new();
+    let suites: BTreeSet<Suite> = chosen.iter().map(|mutant| mutant.caught_by).collect();
+    for suite in suites {
+        field.must_pass(suite);
+        for mutant in chosen.iter().filter(|mutant| mutant.caught_by == suite) {
+            let fate = field.try_out(mutant);
+            keep(mutant, &fate);
+            escaped.extend(fate.complaint(mutant));
+        }
+    }
+    println!("\n{}", std::fs::read_to_string(root().join(RESULTS)).unwrap());
+    assert!(escaped.is_empty(), "{}", escaped.join("\n"));
+}
+
+/// Writes the results anew with another row; rows of defects that are no more, or are others now, go.
+fn keep(mutant: &Mutant, fate: &plant::Fate) {
+    let kept = std::fs::read_to_string(root().join(RESULTS)).unwrap_or_default();
+    let mut rows = Vec::new();
+    for known in mutants() {
+        let begins = plant::row_begins(known);
+        if known.name == mutant.name {
+            rows.push(format!("{begins}{} |", fate.told(known.caught_by)));
+        } else {
+            rows.extend(kept.lines().find(|line| line.starts_with(&begins)).map(str::to_owned));
+        }
+    }
+    std::fs::write(root().join(RESULTS), plant::table(&rows)).unwrap();
+}

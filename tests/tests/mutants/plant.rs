@@ -1,0 +1,182 @@
+//! A copy of the tree, a defect in it, and what the suite says.
+
+use super::{Mutant, Suite, root};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+/// The copy of the tree that defects are planted in. It keeps its place and its target folder, so that the next run
+/// compiles only what has changed.
+pub(crate) struct Field {
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+/// What became of a mutant.
+pub(crate) enum Fate {
+    /// These tests failed.
+    Caught(Vec<String>),
+    /// The suite was content.
+    Survived,
+    /// The compiler refused it, with these words: it proves nothing.
+    DoesNotCompile(String),
+    /// Its text is not found, or more than once.
+    DoesNotApply,
+}
+
+impl Fate {
+    /// The last column of its row.
+    pub(crate) fn told(&self, suite: Suite) -> String {
+        match self {
+            Self::Caught(tests) => {
+                let first = tests.first().map(String::as_str).unwrap_or_default();
+                let more = tests.len().saturating_sub(1);
+                let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!("{}: `{first}`{rest}", suite.letter())
+            }
+            Self::Survived => "**survived**".to_owned(),
+            Self::DoesNotCompile(_) => "**does not compile**".to_owned(),
+            Self::DoesNotApply => "**cannot be planted**".to_owned(),
+        }
+    }
+
+    /// What is wrong with it; none: it was caught.
+    pub(crate) fn complaint(&self, mutant: &Mutant) -> Option<String> {
+        let name = mutant.name;
+        match self {
+            Self::Caught(_) => None,
+            Self::Survived => Some(format!("{name} survived: {}", mutant.caught_by.command())),
+            Self::DoesNotCompile(words) => Some(format!("{name} does not compile:\n{words}")),
+            Self::DoesNotApply => Some(format!("{name} cannot be planted in {} any more", mutant.file)),
+        }
+    }
+}
+
+impl Field {
+    /// Brings the copy into line with the tree as it is, uncommitted changes included.
+    pub(crate) fn prepare() -> Self {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+        let field = Self { tree: place.join("tree"), target: place.join("target") };
+        let listed = Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let files: BTreeSet<&str> = listed.split('\0').filter(|file| root().join(file).is_file()).collect();
+        for file in &files {
+            field.put(file, &std::fs::read(root().join(file)).unwrap());
+        }
+        field.clear(&field.tree, &files);
+        field
+    }
+
+    /// Writes a file where it is not so already: what is untouched is not compiled again.
+    fn put(&self, file: &str, bytes: &[u8]) {
+        let path = self.tree.join(file);
+        if std::fs::read(&path).is_ok_and(|there| there == bytes) {
+            return;
+        }
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Takes away what the tree does not have any more.
+    fn clear(&self, folder: &Path, files: &BTreeSet<&str>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.clear(&path, files);
+            } else if !files.contains(path.strip_prefix(&self.tree).unwrap().to_str().unwrap()) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO"))
+            .args(arguments)
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_TERM_COLOR", "never")
+            // Not what somebody else wants of warnings: a defect may well leave something unused.
+            .env_remove("RUSTFLAGS")
+            .output()
+            .unwrap()
+    }
+
+    /// A suite that fails without any defect would catch everything.
+    pub(crate) fn must_pass(&self, suite: Suite) {
+        let (began, output) = (Instant::now(), self.cargo(suite.arguments()));
+        let words = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "without any defect, {} fails:\n{words}\n{errors}", suite.command());
+        println!("{:>4} s  passes without any defect: {}", began.elapsed().as_secs(), suite.command());
+    }
+
+    /// Plants it, runs what has to catch it, and takes it out again.
+    pub(crate) fn try_out(&self, mutant: &Mutant) -> Fate {
+        let began = Instant::now();
+        let sound = std::fs::read_to_string(root().join(mutant.file)).unwrap();
+        if sound.matches(mutant.text).count() != 1 {
+            return Fate::DoesNotApply;
+        }
+        self.put(mutant.file, sound.replacen(mutant.text, mutant.instead, 1).as_bytes());
+        let fate = self.judge(mutant.caught_by);
+        self.put(mutant.file, sound.as_bytes());
+        let seconds = began.elapsed().as_secs();
+        match &fate {
+            Fate::Caught(tests) => println!("{seconds:>4} s  caught by {} tests: {}", tests.len(), mutant.name),
+            escaped => println!("{seconds:>4} s  {}", escaped.complaint(mutant).unwrap_or_default()),
+        }
+        fate
+    }
+
+    fn judge(&self, suite: Suite) -> Fate {
+        let arguments = suite.arguments();
+        let own = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let compiled = self.cargo(&[&arguments[..own], &["--no-run"]].concat());
+        if !compiled.status.success() {
+            return Fate::DoesNotCompile(String::from_utf8_lossy(&compiled.stderr).into_owned());
+        }
+        let output = self.cargo(&[&arguments[..1], &["--no-fail-fast"], &arguments[1..]].concat());
+        if output.status.success() {
+            return Fate::Survived;
+        }
+        let words = String::from_utf8_lossy(&output.stdout);
+        let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
+        let mut failed: Vec<String> = words.lines().filter_map(failed).collect();
+        failed.sort();
+        if failed.is_empty() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            panic!("{} fails, and no test does:\n{words}\n{errors}", suite.command());
+        }
+        Fate::Caught(failed)
+    }
+}
+
+/// How the row of a mutant begins: what of it does not depend on the run.
+pub(crate) fn row_begins(mutant: &Mutant) -> String {
+    format!("| `{}` | {} | {} | `{}` | ", mutant.name, mutant.defect, mutant.met, mutant.file)
+}
+
+/// The results, as `tests/mutants.md` keeps them.
+pub(crate) fn table(rows: &[String]) -> String {
+    let caught = rows.iter().filter(|row| !row.contains("| **")).count();
+    let mut text = format!(
+        "# Planted defects\n\nWritten by `cargo mutation-check`: each of these defects was planted alone in a copy of the \
+         tree, and the command that has to catch it was run. {caught} of {} were caught.\n\n",
+        rows.len()
+    );
+    for suite in Suite::ALL {
+        text.push_str(&format!("- {}: `{}`\n", suite.letter(), suite.command()));
+    }
+    text.push_str("\n| name | what one would see | met in | planted in | caught by |\n|---|---|---|---|---|\n");
+    for row in rows {
+        text.push_str(row);
+        text.push('\n');
+    }
+    text
+}
