@@ -79,6 +79,9 @@ def main(endpoint, template_file, stack, binaries, *assignments):
         name = pathlib.PurePosixPath(uri).name
         functions[name] = logical
         resource["Properties"]["CodeUri"] = {"Bucket": BUCKET, "Key": f"{stack}/{name}.zip"}
+        # Lambda tells a function its log level, and this emulator does not. Everything that could be written is.
+        variables = resource["Properties"].setdefault("Environment", {}).setdefault("Variables", {})
+        variables["AWS_LAMBDA_LOG_LEVEL"] = "TRACE"
         # `sam build` reads it; what is deployed has none.
         resource.pop("Metadata", None)
     with concurrent.futures.ThreadPoolExecutor() as pool:

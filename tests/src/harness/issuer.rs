@@ -160,6 +160,8 @@ struct Runner {
     troubles: Vec<u16>,
     /// Audiences asked for, in order.
     asked: Vec<String>,
+    /// Tokens that were signed.
+    signed: Vec<String>,
 }
 
 /// What a runner puts into a job's environment so that it can ask for its token.
@@ -275,8 +277,19 @@ impl Issuer {
         lock(&self.runner).asked.clone()
     }
 
+    /// Every token that was given to somebody: what it is, and its text.
+    #[must_use]
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let runner = lock(&self.runner);
+        let requests = runner.jobs.iter().map(|(token, _)| ("a runner's request token", token.clone()));
+        let signed = runner.signed.iter().map(|token| ("a workflow's token", token.clone()));
+        requests.chain(signed).collect()
+    }
+
     fn sign(&self, claims: &Map<String, Value>) -> String {
-        sign(&self.key, &key_id(&self.key), claims)
+        let token = sign(&self.key, &key_id(&self.key), claims);
+        lock(&self.runner).signed.push(token.clone());
+        token
     }
 }
 
@@ -337,6 +350,7 @@ fn give_token(asked: &Asked, key: &KeyPair, issuer: &str, runner: &mut Runner) -
     };
     runner.asked.push(audience.clone());
     let token = sign(key, &key_id(key), &whole(&job, issuer, &audience));
+    runner.signed.push(token.clone());
     Reply::json(200, &json!({"count": token.len(), "value": token}))
 }
 

@@ -14,6 +14,7 @@
 //! | [`Operations`] | the operators' door |
 //! | [`Receiver`] | whoever is told of deployments |
 //! | [`issuer`] | GitHub's identity provider: keys, tokens, what a runner gives a job |
+//! | [`leaks`] | secrets and tokens, looked for in every log |
 //! | [`slack`] | Slack's Web API, and what it sends when somebody presses a button |
 //! | [`http`] | one request to a server on loopback |
 //! | [`scenario`] | one application in the shared world |
@@ -24,6 +25,7 @@ pub mod child;
 mod emulators;
 pub mod http;
 pub mod issuer;
+pub mod leaks;
 pub mod lint;
 mod loopback;
 mod operations;

@@ -8,7 +8,7 @@ use super::http::Response;
 use super::issuer::Issuer;
 use super::slack::Slack;
 use super::tools::{said, tools, workspace};
-use super::{Failure, packages, permissions};
+use super::{Failure, leaks, packages, permissions};
 use crate::front::{Front, Options};
 use rollout::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +24,9 @@ const DEPLOY: &str = include_str!("deploy.py");
 
 /// Whom tokens of workflows are for; the template's default.
 pub const AUDIENCE: &str = "switchback";
+
+/// How many lines of a log are read at a time: the most that CloudWatch Logs gives.
+const LOG_PAGE: usize = 10_000;
 
 /// Which clients of the functions call the front: what it speaks itself, and what it only notes down and passes on.
 const TO_THE_FRONT: [&str; 8] =
@@ -299,8 +302,8 @@ impl Stack {
         digest.map(str::to_owned).ok_or_else(|| Failure(format!("PutImage answered {put}")))
     }
 
-    /// Calls that the front did not understand, calls that a function's role does not allow, and messages that ended in the
-    /// dead-letter queue: each a sentence.
+    /// Calls that the front did not understand, calls that a function's role does not allow, messages that ended in the
+    /// dead-letter queue, and secrets in a log: each a sentence.
     #[must_use]
     pub fn oddities(&self) -> Vec<String> {
         let mut found = self.front.surprises();
@@ -312,6 +315,7 @@ impl Stack {
             Ok(letters) => found.extend(letters),
             Err(failure) => found.push(format!("the dead-letter queue cannot be read: {failure}")),
         }
+        found.extend(leaks::in_logs(self));
         found
     }
 
@@ -328,10 +332,19 @@ impl Stack {
     /// [`Failure`] where there is no such function.
     pub fn function_log(&self, package: &str) -> Result<String, Failure> {
         let group = format!("/aws/lambda/{}", self.function(package)?);
-        let parameters = json!({"logGroupName": group, "limit": 10_000});
-        let events = self.aws().json("logs", "Logs_20140328.FilterLogEvents", &parameters)?;
-        let lines = events["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(lines.iter().filter_map(|line| line["message"].as_str()).collect::<Vec<_>>().join("\n"))
+        let mut messages: Vec<String> = Vec::new();
+        let mut from = 0;
+        loop {
+            let parameters = json!({"logGroupName": group, "limit": LOG_PAGE, "startTime": from});
+            let events = self.aws().json("logs", "Logs_20140328.FilterLogEvents", &parameters)?;
+            let lines = events["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+            messages.extend(lines.iter().filter_map(|line| line["message"].as_str()).map(str::to_owned));
+            // Lines of the last page's last millisecond come twice: they are looked at twice, and none is missed.
+            match lines.last().and_then(|line| line["timestamp"].as_i64()) {
+                Some(last) if lines.len() == LOG_PAGE && last > from => from = last,
+                _ => return Ok(messages.join("\n")),
+            }
+        }
     }
 }
 

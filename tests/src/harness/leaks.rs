@@ -1,0 +1,102 @@
+//! What may stand in no log: secrets, and whatever else lets whoever reads it do something.
+//!
+//! Two ways of looking: for the very texts that were planted (the secrets that the product was given, every token that the
+//! issuer has signed or a runner was given), and for everything of the shape of one.
+
+use super::{Failure, Stack, packages};
+
+/// A text that nobody may see, and what it is.
+#[derive(Debug, Clone)]
+pub struct Planted {
+    what: &'static str,
+    text: String,
+}
+
+/// How texts begin that let their holder do something, each with what it is and how many characters more it has at least.
+const SHAPES: [(&str, &str, usize); 5] = [
+    // Base64url of `{"`: what a JSON web token and a link's token begin with.
+    ("eyJ", "a token or a link", 20),
+    ("xoxb-", "a bot token of Slack", 1),
+    ("xapp-", "an app token of Slack", 1),
+    ("AWS4-HMAC-SHA256 Credential=", "a signature", 1),
+    ("/actions/T", "a response URL of Slack", 4),
+];
+
+/// Everything that was planted in this stack so far.
+///
+/// # Errors
+/// [`Failure`] where the emulator does not say what it made up itself.
+pub fn planted(stack: &Stack) -> Result<Vec<Planted>, Failure> {
+    let mut planted = vec![
+        Planted { what: "the bot token", text: stack.slack().bot_token().to_owned() },
+        Planted { what: "the signing secret", text: stack.slack().signing_secret().to_owned() },
+        Planted { what: "the key for links", text: stack.secret("LinkKey")? },
+    ];
+    for (what, text) in stack.issuer().given() {
+        // Whoever has the signature has the token: the rest of it is no secret.
+        let secret = text.rsplit_once('.').map_or(text.as_str(), |(_, signature)| signature);
+        if !secret.is_empty() {
+            planted.push(Planted { what, text: secret.to_owned() });
+        }
+    }
+    Ok(planted)
+}
+
+/// What of it stands in a text: a sentence for each line that has some, without the text itself.
+#[must_use]
+pub fn found(whose: &str, text: &str, planted: &[Planted]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let exact = planted.iter().find(|planted| line.contains(&planted.text)).map(|planted| planted.what);
+        if let Some(what) = exact.or_else(|| shape_in(line)) {
+            let around: String = line.chars().take(60).collect();
+            found.push(format!("{whose}, line {}: {what} is in it ({around}…)", number + 1));
+        }
+    }
+    found
+}
+
+fn shape_in(line: &str) -> Option<&'static str> {
+    let token = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.' | '/');
+    let has = |(begins, _, more): &&(&str, &str, usize)| {
+        line.match_indices(begins).any(|(at, _)| line[at + begins.len()..].chars().take_while(token).count() >= *more)
+    };
+    SHAPES.iter().find(has).map(|(_, what, _)| *what)
+}
+
+/// What stands in the log of any function that may not: a sentence for each line. The functions write at their lowest
+/// level here, so that what is not found is written at none.
+#[must_use]
+pub fn in_logs(stack: &Stack) -> Vec<String> {
+    let look = || -> Result<Vec<String>, Failure> {
+        let planted = planted(stack)?;
+        let (mut leaks, mut lines) = (Vec::new(), 0);
+        for function in packages::functions()? {
+            let log = stack.function_log(&function)?;
+            lines += log.lines().count();
+            leaks.extend(found(&format!("the log of {function}"), &log, &planted));
+        }
+        eprintln!("{lines} log lines were looked through for {} secrets and tokens", planted.len());
+        if lines == 0 {
+            leaks.push("no function has written a line: nothing was looked through".to_owned());
+        }
+        Ok(leaks)
+    };
+    look().unwrap_or_else(|failure| vec![format!("the logs cannot be looked through: {failure}")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_planted_is_found_and_what_only_looks_like_it_too() {
+        let planted = [Planted { what: "the key", text: "k7Gq2mX9".to_owned() }];
+        let log = "well\nkey is k7Gq2mX9.\neyJhbGciOiJSUzI1NiIsInR5cCI6Ikp\nat /approvals/eyJ2IjoxLCJ0YXJnZXQiOiJzaG9w.x\nxoxb-1\n\
+                   eyJ\nhttps://hooks.slack.com/actions/T1DC2JH3J/3/x\n";
+        let found = found("a log", log, &planted);
+        let lines: Vec<_> = found.iter().filter_map(|told| told.split([',', ':']).nth(1)).collect();
+        assert_eq!(lines, [" line 2", " line 3", " line 4", " line 5", " line 7"]);
+        assert!(found[0].starts_with("a log, line 2: the key is in it"), "{found:?}");
+    }
+}
