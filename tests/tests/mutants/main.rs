@@ -98,7 +98,7 @@ fn the_results_that_are_kept_are_of_these_defects() {
     let kept = std::fs::read_to_string(root().join(RESULTS)).unwrap();
     let kept: Vec<&str> = kept.lines().filter(|line| line.starts_with("| `")).collect();
     for mutant in mutants() {
-        let fits = |line: &&str| line.starts_with(&plant::row_begins(mutant));
+        let fits = |line: &str| line.starts_with(&plant::row_begins(mutant));
         assert!(
             kept.iter().any(|line| fits(&line)),
             "{RESULTS} knows nothing of {}: cargo mutation-check",
