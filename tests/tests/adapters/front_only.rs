@@ -16,7 +16,7 @@ use tests::front::{Fault, Harm};
 
 const SHIFTED: Weights = Weights { blue: 90, green: 10 };
 /// So that parallel calls overlap, and sequential ones do not.
-const LATENCY: Duration = Duration::from_millis(40);
+const LATENCY: Duration = Duration::from_millis(250);
 
 fn put_alarm(place: &FrontPlace, name: &str, state: AlarmState) {
     let alarm = MetricAlarm {
