@@ -98,6 +98,10 @@ struct Text {
 /// `InvalidEvent` where it is no batch of a table's stream, or where a record has no sequence number or no key: no reply
 /// could name it, so all come again.
 pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
+    if !event.is_object() {
+        // serde takes a list for the fields in their order.
+        return Err(Failure::event("it is no JSON object: only batches of a table's stream are taken"));
+    }
     let event: Event = lambda::read(event, "")?;
     let mut batch = Batch::default();
     let mut journals: BTreeMap<TargetId, Vec<(JournalEntry, String)>> = BTreeMap::new();
