@@ -28,6 +28,8 @@ const MOST_KNOCKS: u8 = 25;
 const LONGEST_DELAY: Seconds = Seconds(900);
 /// How much later than its wake a target counts as overdue, for the sweeper.
 const GRACE: Seconds = Seconds(60);
+/// How soon a pass comes again whose errands did not work.
+const ERRANDS_AGAIN: Seconds = Seconds(5);
 /// Rounds of observe, decide, perform in one pass: a bound against a world that changes with every look.
 const MOST_ROUNDS: usize = 24;
 
@@ -171,7 +173,11 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 Some(pair) => self.perform(pair, &effects).await,
                 None => true,
             };
-            self.run_errands().await?;
+            if let Err(error) = self.run_errands().await {
+                // Other targets can wait, this one may be on its way back: what was done is written down, and it goes on.
+                tracing::warn!(target_id = %self.target, "other targets could not be told, and will be: {error}");
+                return self.hand_over(ERRANDS_AGAIN).await;
+            }
             if !complete || self.out_of_time() {
                 return self.hand_over(Seconds(1)).await;
             }
