@@ -23,10 +23,12 @@
 //! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
 //! | [`plan`] | what a deployment would do: the same decision, rehearsed |
+//! | [`doctor`] | whether an account is fit for what a policy wants of it |
 
 pub mod brake;
 pub mod command;
 pub mod decide;
+pub mod doctor;
 pub mod effect;
 pub mod entry;
 pub mod explanation;

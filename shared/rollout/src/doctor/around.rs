@@ -1,0 +1,126 @@
+//! What stands around the pair: where images come from, what the account allows, how far the control plane reaches.
+
+use super::seen::{Inspected, Reach};
+use super::{Findings, SLOTS, balancer_of_rule, called, place_of_rule, place_of_service};
+use crate::names::TargetId;
+use crate::policy::{HookAction, Policy, Receiver, TargetPolicy};
+use crate::snapshot::Reading;
+
+/// New accounts may have 10 (Lambda quotas); each running deployment takes one now and then, and events take others.
+const FEW_FUNCTIONS: u32 = 50;
+
+pub(super) fn judge(
+    policy: &Policy,
+    target: &TargetId,
+    wanted: &TargetPolicy,
+    seen: &Inspected,
+    findings: &mut Findings,
+) {
+    if let Some(service) = policy.services.get(&target.service) {
+        repository(&service.repository, wanted, seen, findings);
+    }
+    if let Some(functions) = findings.known("quota of concurrent functions", &seen.concurrency)
+        && *functions < FEW_FUNCTIONS
+    {
+        let what =
+            format!("{functions} functions may run at once in this account: a rollback waits for all the others");
+        let remedy = "ask for a higher quota: Service Quotas, AWS Lambda, Concurrent executions";
+        findings.risky("quota_of_functions", "account", what, remedy);
+    }
+    if let Some(reach) = &seen.reach {
+        reaches(reach, policy, target, wanted, seen, findings);
+    }
+}
+
+fn repository(name: &str, wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+    let place = format!("repository {name}");
+    match findings.known(&place, &seen.repository) {
+        Some(None) => {
+            let what = "there is no such repository in this account and Region: no push ever becomes a release";
+            findings.broken("repository_missing", &place, what, "create it, or name the right one under `services`");
+        }
+        Some(Some(repository)) if !repository.immutable => {
+            let what =
+                "its tags can be moved: what is deployed is the digest, but a tag may name another image tomorrow";
+            findings.advice("repository_mutable", &place, what, "set image_tag_mutability = \"IMMUTABLE\"");
+        }
+        _ => {}
+    }
+    for slot in SLOTS {
+        let Reading::Known(Some(definition)) = &seen.side(slot).definition else { continue };
+        let Some(image) = definition.images.get(&wanted.pair.container) else { continue };
+        if repository_of(image) != Some(name) {
+            let what = format!(
+                "its container {} runs {image}, which is not of {name}: the first deployment replaces it",
+                wanted.pair.container
+            );
+            let remedy = "see that `container` and `repository` are what you mean";
+            findings.risky("image_of_other_repository", &place_of_service(wanted, slot), what, remedy);
+        }
+    }
+}
+
+/// `shop/api` of `111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:…`
+fn repository_of(image: &str) -> Option<&str> {
+    let (_, path) = image.split_once('/')?;
+    path.split('@').next()?.split(':').next()
+}
+
+/// Whether the stack's own roles may do what a deployment needs.
+fn reaches(
+    reach: &Reach,
+    policy: &Policy,
+    target: &TargetId,
+    wanted: &TargetPolicy,
+    seen: &Inspected,
+    findings: &mut Findings,
+) {
+    let mut beyond = |place: &str, name: &str, prefix: &str, parameter: &str, comes: &str| {
+        if !name.starts_with(prefix) {
+            let what =
+                format!("its name does not begin with `{prefix}`, which is all that the stack may touch: {comes}");
+            let remedy = format!("change the stack's parameter {parameter}, or the name");
+            findings.broken("out_of_reach", place, what, remedy);
+        }
+    };
+    let pair = &wanted.pair;
+    let cluster = called(&pair.cluster);
+    beyond(&format!("cluster {cluster}"), cluster, &reach.clusters, "ClusterPrefix", "its services cannot be changed");
+    for arn in pair.rules.iter().chain(&pair.test_rule) {
+        let balancer = balancer_of_rule(arn).unwrap_or_default();
+        let comes = format!("weights on the load balancer {balancer} cannot be moved");
+        beyond(&place_of_rule(arn), balancer, &reach.load_balancers, "LoadBalancerPrefix", &comes);
+    }
+    if let Some(service) = policy.services.get(&target.service) {
+        let place = format!("repository {}", service.repository);
+        let comes = "pushes whose event is lost are not found";
+        beyond(&place, &service.repository, &reach.repositories, "RepositoryPrefix", comes);
+    }
+    let mut roles = std::collections::BTreeSet::new();
+    for slot in SLOTS {
+        if let Reading::Known(Some(definition)) = &seen.side(slot).definition {
+            roles.extend(definition.roles.iter().map(String::as_str));
+        }
+    }
+    for role in roles {
+        let name = role.split_once(":role/").map_or(role, |(_, name)| name);
+        let comes = "it cannot be handed to tasks, and registering a task definition fails";
+        beyond(&format!("role {name}"), name, &reach.task_roles, "TaskRolePrefix", comes);
+    }
+    for hook in &wanted.hooks {
+        if let HookAction::Lambda { function } = &hook.run {
+            let name = function.split_once(":function:").map_or(function.as_str(), |(_, name)| name);
+            beyond(&format!("hook {}", hook.name), name, &reach.hooks, "HookPrefix", "it cannot be called");
+        }
+    }
+    let told = policy.notifications.iter().filter(|route| {
+        let among = |names: &[crate::Name], name| names.is_empty() || names.contains(name);
+        among(&route.environments, &target.environment) && among(&route.services, &target.service)
+    });
+    for route in told {
+        if let Receiver::Topic(arn) = &route.receiver {
+            let name = arn.rsplit(':').next().unwrap_or(arn);
+            beyond(&format!("topic {name}"), name, &reach.topics, "TopicPrefix", "nobody is told there");
+        }
+    }
+}

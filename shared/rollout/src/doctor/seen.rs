@@ -1,0 +1,208 @@
+//! What was read of an account, in the words of AWS's own APIs. Kept by nobody: it is judged and forgotten.
+
+use crate::names::Slot;
+use crate::snapshot::Reading;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// All that was read for one target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// The blue side.
+    pub blue: SideSeen,
+    /// The green side.
+    pub green: SideSeen,
+    /// The rules and listeners of the policy, its test rule included, by ARN.
+    pub rules: BTreeMap<String, Reading<RuleSeen>>,
+    /// Every other rule and listener of the pair's balancers that forwards to a target group of the pair, by ARN.
+    pub others: Reading<BTreeMap<String, RuleSeen>>,
+    /// Alarms by name, and those that composite ones are made of; one that CloudWatch does not know is not there.
+    pub alarms: Reading<BTreeMap<String, AlarmSeen>>,
+    /// The service's repository; none: there is no such repository.
+    pub repository: Reading<Option<RepositorySeen>>,
+    /// Functions that may run at once in the account, beside those that have concurrency of their own.
+    pub concurrency: Reading<u32>,
+    /// What the control plane's own roles are narrowed to; none: that is not known here.
+    pub reach: Option<Reach>,
+}
+
+impl Inspected {
+    /// The side in `slot`.
+    #[must_use]
+    pub fn side(&self, slot: Slot) -> &SideSeen {
+        match slot {
+            Slot::Blue => &self.blue,
+            Slot::Green => &self.green,
+        }
+    }
+}
+
+/// One side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SideSeen {
+    /// The ECS service; none: there is none.
+    pub service: Reading<Option<ServiceSeen>>,
+    /// The task definition that it runs; none: there is no service to have one.
+    pub definition: Reading<Option<DefinitionSeen>>,
+    /// The target group; none: there is none.
+    pub group: Reading<Option<GroupSeen>>,
+    /// The scalable target; none: nobody scales the service.
+    pub scaling: Reading<Option<ScalingSeen>>,
+}
+
+/// An ECS service (`DescribeServices`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSeen {
+    /// `ACTIVE`, `DRAINING`, `INACTIVE`
+    pub status: String,
+    /// `ECS`, `CODE_DEPLOY`, `EXTERNAL`
+    pub controller: String,
+    /// `ROLLING`, `BLUE_GREEN`, `LINEAR`, `CANARY`
+    pub strategy: String,
+    /// `REPLICA`, `DAEMON`
+    pub scheduling: String,
+    /// The deployment circuit breaker is on.
+    pub breaker: bool,
+    /// ECS goes back by itself: its breaker, or alarms of its own.
+    pub rolls_back: bool,
+    /// Tasks that stay healthy during an update, in per cent of the desired count.
+    pub minimum_percent: u32,
+    /// Tasks that may run during an update, in per cent of the desired count.
+    pub maximum_percent: u32,
+    /// Target groups that its tasks register in, by ARN.
+    pub groups: Vec<String>,
+    /// Tasks wanted.
+    pub desired: u32,
+}
+
+/// A task definition (`DescribeTaskDefinition`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DefinitionSeen {
+    /// Images by the names of their containers.
+    pub images: BTreeMap<String, String>,
+    /// ARNs of the task's own role and of the one that starts it, where it has them.
+    pub roles: Vec<String>,
+}
+
+/// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupSeen {
+    /// ARNs of the balancers whose rules it is in.
+    pub balancers: Vec<String>,
+    /// Seconds that a target that goes keeps its open requests.
+    pub deregistration_delay_s: u32,
+    /// Clients stay with one target.
+    pub sticky: bool,
+    /// Seconds between two health checks.
+    pub check_interval_s: u32,
+    /// Checks in a row until a target is healthy.
+    pub healthy_threshold: u32,
+    /// Failed checks in a row until a target is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// What is asked for: `/healthz`; empty where the check is no request.
+    pub check_path: String,
+}
+
+/// A scalable target (`DescribeScalableTargets`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScalingSeen {
+    /// Lowest desired count.
+    pub min: u32,
+    /// Highest desired count.
+    pub max: u32,
+}
+
+/// A rule, or a listener's default action (`DescribeRules`, `DescribeListeners`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSeen {
+    /// Target groups that it forwards to, by ARN, and their weights; empty where it forwards to none.
+    pub groups: Vec<(String, u32)>,
+    /// Clients stay with a target group for so many seconds; none: that is off.
+    pub sticky_s: Option<u32>,
+}
+
+impl RuleSeen {
+    /// The weight of a target group, if the rule forwards to it.
+    #[must_use]
+    pub fn weight(&self, group: &str) -> Option<u32> {
+        self.groups.iter().find(|(arn, _)| arn == group).map(|(_, weight)| *weight)
+    }
+}
+
+/// An alarm (`DescribeAlarms`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmSeen {
+    /// `OK`, `ALARM`, `INSUFFICIENT_DATA`
+    pub state: String,
+    /// CloudWatch's words for the state.
+    pub reason: String,
+    /// What it looks at.
+    pub kind: AlarmKind,
+}
+
+/// What an alarm looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlarmKind {
+    /// One metric, or a formula over several.
+    Metric(MetricSeen),
+    /// Other alarms: `ALARM("a") OR ALARM("b")`.
+    Composite {
+        /// The rule.
+        rule: String,
+    },
+}
+
+/// A metric alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricSeen {
+    /// The metrics; several where there is a formula, none where it is over something else (a query).
+    pub metrics: Vec<Metric>,
+    /// The formulas over them, as written.
+    pub expressions: Vec<String>,
+    /// Seconds of a data point.
+    pub period_s: u32,
+    /// Data points that must breach.
+    pub datapoints: u32,
+    /// In the metric's unit; none: a band that is computed.
+    pub threshold: Option<f64>,
+    /// `GreaterThanThreshold`, …
+    pub comparison: String,
+    /// `missing`, `notBreaching`, `breaching`, `ignore`
+    pub treat_missing: String,
+}
+
+/// A metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// `AWS/ApplicationELB`
+    pub namespace: String,
+    /// `HTTPCode_Target_5XX_Count`
+    pub name: String,
+    /// By name.
+    pub dimensions: BTreeMap<String, String>,
+}
+
+/// An ECR repository (`DescribeRepositories`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositorySeen {
+    /// A tag, once pushed, names the same image for ever.
+    pub immutable: bool,
+}
+
+/// What the roles of the control plane are narrowed to: beginnings of names, empty for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reach {
+    /// Of ECS clusters.
+    pub clusters: String,
+    /// Of load balancers.
+    pub load_balancers: String,
+    /// Of ECR repositories.
+    pub repositories: String,
+    /// Of roles that tasks have: path, without the first slash, and name.
+    pub task_roles: String,
+    /// Of functions that are hooks.
+    pub hooks: String,
+    /// Of SNS topics.
+    pub topics: String,
+}
