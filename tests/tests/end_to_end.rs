@@ -5,14 +5,18 @@
 //! One deployment of the template serves all tests, each with an application of its own. What a test asserts it asks of
 //! the operators' door and of the world, never of the functions.
 
+use engine::operate::DoctorAnswer;
 use libtest_mimic::{Arguments, Trial};
+use rollout::doctor::Severity;
 use rollout::snapshot::Weights;
 use rollout::{Actor, Fact, Slot, Verdict};
 use serde_json::{Value, json};
 use simulation::world::alarms::AlarmState;
+use simulation::world::balancer::Action;
 use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
 use std::time::Duration;
 use tests::front::Call;
+use tests::harness::permissions::Suite;
 use tests::harness::scenario::{Scenario, Wishes, fixture, good};
 use tests::harness::{Receiver, stack, topic_arn};
 
@@ -29,7 +33,7 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 15] = [
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
@@ -62,6 +66,10 @@ fn main() {
             a_migration_that_exits_with_an_error_ends_it_before_any_task_starts,
         ),
         (
+            "the_doctor_reads_the_account_and_finds_what_was_broken_in_it",
+            the_doctor_reads_the_account_and_finds_what_was_broken_in_it,
+        ),
+        (
             "programs_are_told_of_every_entry_and_people_of_what_matters_once",
             programs_are_told_of_every_entry_and_people_of_what_matters_once,
         ),
@@ -74,11 +82,18 @@ fn main() {
     });
     let conclusion = libtest_mimic::run(&arguments, trials.into());
     // What no test asks for and all of them want.
-    let strange = if conclusion.num_passed == 0 { Vec::new() } else { stack().oddities() };
+    let mut strange = if conclusion.num_passed == 0 { Vec::new() } else { stack().oddities() };
+    // What the roles are for is told only by all tests together.
+    if conclusion.num_filtered_out + conclusion.num_ignored + conclusion.num_failed == 0 && conclusion.num_passed > 0 {
+        strange.extend(stack().idle_permissions(Suite::Rollouts));
+    }
     if strange.is_empty() {
         conclusion.exit();
     }
-    eprintln!("something was called that nobody here speaks, or was given up on:\n{}", strange.join("\n"));
+    eprintln!(
+        "something was called that nobody here speaks, was given up on, or is allowed for nothing:\n{}",
+        strange.join("\n")
+    );
     std::process::exit(101);
 }
 
@@ -157,6 +172,36 @@ fn a_task_that_crashes_at_its_start_ends_it_early_with_its_reason() {
     assert!(record.reason.contains("Essential container in task exited"), "{}", record.reason);
     assert!(record.reason.contains("41"), "the exit code: {}", record.reason);
     is_back_on_blue(&scenario);
+}
+
+fn the_doctor_reads_the_account_and_finds_what_was_broken_in_it() {
+    let scenario = Scenario::new("doctor", &Wishes::default());
+    let _digest = scenario.image("v1", good());
+    let ask = || scenario.operations().doctor().unwrap_or_else(|failure| panic!("{failure}"));
+    let wrong = |severity: Severity, answer: &DoctorAnswer| -> Vec<(String, String, String)> {
+        let found = answer.findings.iter().filter(|finding| finding.severity == severity);
+        found.map(|it| (it.check.clone(), it.place.clone(), it.what.clone())).collect()
+    };
+    let healthy = ask();
+    // Everything could be read, within the role. But the repository: the emulator holds `DescribeRepositories` against `*`
+    // (its `core/iam_actions.py` knows one `repositoryName`, and the call has a list), where AWS looks at each name.
+    let unread = wrong(Severity::Unread, &healthy);
+    assert!(unread.iter().all(|(_, place, _)| place == "repository doctor/api"), "{unread:?}");
+    assert_eq!(wrong(Severity::Broken, &healthy), []);
+    assert!(healthy.terraform.iter().any(|it| it.resource == "aws_lb_listener_rule"), "{:?}", healthy.terraform);
+
+    // Somebody takes the idle side out of the rule.
+    let names = scenario.names().clone();
+    let actions = vec![Action::forward([(names.blue_group.as_str(), 100)])];
+    scenario
+        .stack()
+        .front()
+        .world()
+        .by_hand(|world| world.modify_rule(&names.rule, None, Some(actions)))
+        .expect("the world takes it");
+    let broken = wrong(Severity::Broken, &ask());
+    let checks: Vec<&str> = broken.iter().map(|(check, ..)| check.as_str()).collect();
+    assert!(checks.contains(&"rule_lacks_group"), "{broken:?}");
 }
 
 fn an_abort_in_mid_shift_puts_the_weights_back_first() {

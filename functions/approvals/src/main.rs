@@ -12,11 +12,14 @@ use aws::response_url::ResponseUrls;
 use aws::{Ports, SystemClock};
 use door::{Answered, Door};
 use engine::desk::Desk;
+use engine::story;
 use keys::SecretKeys;
 use lambda::{Failure, Invocation};
+use request::Request;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// When Slack has its answer at the latest, counted from the function's first look: it waits 3 s, the way here included.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
@@ -43,11 +46,16 @@ fn start() -> Result<Shared, Failure> {
 }
 
 async fn handle(shared: &Shared, event: Value, _: &Invocation) -> Result<Value, Failure> {
-    let began = Instant::now();
     let request = request::read(event)?;
+    let answered = answer(shared, &request).instrument(story::untold()).await;
+    Ok(response(&answered))
+}
+
+async fn answer(shared: &Shared, request: &Request) -> Answered {
+    let began = Instant::now();
     let Shared { ports, keys, response_urls } = shared;
     let door = Door { desk: Desk { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock }, keys };
-    let answered = door.answer(&request).await;
+    let answered = door.answer(request).await;
     if let Some((url, message)) = &answered.reply {
         let left = ANSWER_WITHIN.saturating_sub(began.elapsed()).min(REPLY);
         if left < SHORTEST_REPLY {
@@ -60,7 +68,7 @@ async fn handle(shared: &Shared, event: Value, _: &Invocation) -> Result<Value, 
             }
         }
     }
-    Ok(response(&answered))
+    answered
 }
 
 /// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).

@@ -46,7 +46,7 @@ async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<
     let told = join_all(by_service(journals).into_values().map(|journals| async {
         let mut failed = Vec::new();
         for journal in journals {
-            let span = tracing::info_span!("journal", target_id = %journal.target);
+            let span = engine::story::of(&journal.target);
             failed.extend(tell(ports, journal, invocation.until).instrument(span).await);
         }
         failed

@@ -9,12 +9,16 @@ mod garbage;
 mod request;
 
 use aws::cloud::AwsCloud;
+use aws::config::{REACH, setting};
 use aws::{Ports, SystemClock};
 use engine::operate::{ErrorBody, Operations, Refusal};
+use engine::story;
 use lambda::{Failure, Invocation};
 use request::Request;
+use rollout::doctor::seen::Reach;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use tracing::Instrument as _;
 
 fn main() -> ExitCode {
     lambda::run(start, handle)
@@ -30,11 +34,23 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
         Err(refusal) => return Ok(refused(refusal)),
     };
     // One for each request: it remembers what the request has read.
-    let cloud = AwsCloud::new(ports.clients.clone());
+    let cloud = AwsCloud::new(ports.clients.clone()).reaching(reach());
     let operations =
         Operations { ledger: &ports.ledger, cloud: &cloud, doorbell: &ports.doorbell, clock: &SystemClock };
-    let (status, body) = operations.route(&method, &path, &query, &body, &caller).await;
+    let (status, body) = operations.route(&method, &path, &query, &body, &caller).instrument(story::untold()).await;
     Ok(lambda::json_response(status, &body))
+}
+
+/// What the roles are narrowed to; a stack of before there was a doctor does not say.
+fn reach() -> Option<Reach> {
+    let text = setting(REACH).ok()?;
+    match serde_json::from_str(&text) {
+        Ok(reach) => Some(reach),
+        Err(error) => {
+            tracing::warn!("{REACH} is not what template.yaml sets: {error}");
+            None
+        }
+    }
 }
 
 fn refused(error: Refusal) -> Value {

@@ -29,7 +29,7 @@ fn start() -> Result<Ports, Failure> {
 async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
     let batch = wakes::of(lambda::messages(event)?);
     let passes = batch.wakes.into_iter().map(|wake| {
-        let span = tracing::info_span!("pass", target_id = %wake.ring.target);
+        let span = engine::story::of(&wake.ring.target);
         async { if pass(ports, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
     });
     let mut failed = batch.unreadable;

@@ -55,6 +55,9 @@ pub const APPROVALS_URL: &str = "SWITCHBACK_APPROVALS_URL";
 /// The environment variable that holds the URL of the dead-letter queue.
 pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 
+/// The environment variable that says, as JSON, what the control plane's roles are narrowed to.
+pub const REACH: &str = "SWITCHBACK_REACH";
+
 /// A setting that the environment does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {variable} is not set: template.yaml sets it in the function's Environment")]

@@ -14,6 +14,7 @@ pub mod slack;
 
 use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, is_plain, own_key};
 use crate::ports::{Clock, Doorbell, Ledger};
+use crate::story;
 use futures::future::try_join;
 use rollout::promotion::{Question, plan_id, rules, waiting};
 use rollout::target::AppliedTarget;
@@ -117,7 +118,12 @@ pub async fn answer<L: Ledger, D: Doorbell, K: Clock>(
     answer: &Answer<'_>,
 ) -> Result<Taken, Refusal> {
     let now = desk.clock.now();
+    story::of_target(answer.target);
+    story::about(Some(answer.deployment), None);
     let (applied, state) = read(desk, answer.target).await?;
+    if let Some(running) = state.running.as_ref().filter(|running| running.number == answer.deployment) {
+        story::about(None, Some(&running.release.id.digest));
+    }
     match admit(desk, &state, &applied, answer, now).await? {
         Ok(admitted) => take(desk, &state, answer, admitted, now).await,
         Err(refusal) => {

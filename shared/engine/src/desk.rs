@@ -22,9 +22,9 @@ mod train;
 
 pub use answers::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,
-    FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer, OverrideRequest, PlanAnswer, PlanRequest,
-    PromoteRequest, ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary, StopTheLineRequest, TargetStatus,
-    TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
+    DoctorAnswer, DoctorRequest, FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer, OverrideRequest,
+    PlanAnswer, PlanRequest, PromoteRequest, ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary,
+    StopTheLineRequest, TargetStatus, TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
 };
 pub use asking::Asked;
 pub use refusal::{ErrorBody, LONGEST_MESSAGE, Refusal};
@@ -113,7 +113,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     pub async fn wake(&self, target: &TargetId) -> bool {
         let rung = self.doorbell.ring(&Ring::wake(target.clone()), Seconds(0)).await;
         if let Err(reason) = &rung {
-            tracing::warn!(%target, "the target could not be woken, the sweeper will: {reason}");
+            tracing::warn!(target_id = %target, "the target could not be woken, the sweeper will: {reason}");
         }
         rung.is_ok()
     }

@@ -4,13 +4,13 @@
 //! leaves a state that was true when it was written; the next pass looks again and goes on.
 
 use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
-use crate::{errands, surroundings};
+use crate::{errands, measure, story, surroundings};
 use rollout::decide::{Decision, Inbox, Next};
 use rollout::promotion::Surroundings;
 use rollout::target::{AppliedTarget, TargetState};
 use rollout::{
-    Brake, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage, TargetId,
-    Timestamp, absorb, decide, look,
+    Brake, Cause, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
+    TargetId, Timestamp, absorb, decide, look,
 };
 
 /// How long a holding may last at most, in seconds: longer than any invocation of the driver may run (its time-out in
@@ -57,6 +57,7 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
     until: Timestamp,
 ) -> Result<Driven, LedgerError> {
     let started = clock.now();
+    measure::PASSES.count(1);
     let claim = Claim { lease: clock.lease_id(), now: started, steal: ring.steal.clone() };
     let loaded = match ledger.begin(&ring.target, &claim).await? {
         Begin::Granted(loaded) => loaded,
@@ -65,6 +66,11 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
             return Ok(Driven::Busy);
         }
     };
+    if loaded.stolen {
+        measure::LEASE_STEALS.count(1);
+        tracing::warn!(target_id = %ring.target, "taken from a pass that has died");
+    }
+    story::about_running(&loaded.state);
     let mut pass = Pass {
         target: &ring.target,
         ledger,
@@ -80,7 +86,10 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
     };
     match pass.run().await {
         Ok(()) => Ok(Driven::Done),
-        Err(LedgerError::Conflict { .. }) => Ok(Driven::Superseded),
+        Err(LedgerError::Conflict { .. }) => {
+            measure::LEDGER_CONFLICTS.count(1);
+            Ok(Driven::Superseded)
+        }
         Err(error) => {
             // The lease is given back so that the wake, which comes again, need not wait for it. If this does not work
             // either, it is stolen later.
@@ -150,15 +159,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let decision = decide(&self.state, &inbox, snapshot.as_ref(), self.clock.now());
-            for entry in &decision.journal {
-                tracing::info!(
-                    target_id = %self.target,
-                    deployment = entry.deployment,
-                    sequence = entry.sequence,
-                    fact = serde_json::to_string(&entry.fact).unwrap_or_default(),
-                    "journal"
-                );
-            }
+            self.log(&commands, &decision);
             if decision.effects.is_empty() && decision.next != Next::Again {
                 return self.leave(decision).await;
             }
@@ -187,6 +188,35 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             }
         }
         self.hand_over(Seconds(2)).await
+    }
+
+    /// What was decided, for the log: each command with the deployment that it is about, and the journal.
+    fn log(&self, commands: &[Command], decision: &Decision) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        for command in commands.iter().filter(|command| decision.consumed.contains(&command.id)) {
+            let told = story::of(self.target);
+            let asked = command.instruction.name();
+            told.in_scope(|| {
+                story::asks(command, &decision.state);
+                tracing::info!(asked, actor = %command.actor, "a command was taken up");
+            });
+        }
+        // One decision may end a deployment and begin the next one.
+        let known = [&self.state, &decision.state].into_iter().filter_map(|state| state.running.as_ref());
+        let known = known.map(|running| (running.number, &running.release.id.digest));
+        let known: Vec<_> =
+            known.chain(decision.history.iter().map(|record| (record.number, &record.release.id.digest))).collect();
+        for entry in &decision.journal {
+            let release = known.iter().find(|(number, _)| Some(*number) == entry.deployment);
+            let told = story::of(self.target);
+            told.in_scope(|| {
+                story::about(entry.deployment, release.map(|(_, digest)| *digest));
+                let fact = serde_json::to_string(&entry.fact).unwrap_or_default();
+                tracing::info!(sequence = entry.sequence, fact, "journal");
+            });
+        }
     }
 
     /// The lease that an heir may take, once in a pass that is about to act: should the pass be killed, the target is
@@ -281,6 +311,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.state = decision.state.clone();
+        story::about_running(&self.state);
         Ok(())
     }
 
@@ -295,9 +326,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             }
             let outcome = self.cloud.perform(pair, effect).await;
             let worked = !matches!(outcome, Outcome::Unsure { .. } | Outcome::Refused { .. });
-            if let Outcome::Unsure { reason } | Outcome::Refused { reason } = &outcome {
-                tracing::warn!(target_id = %self.target, effect = effect.name(), reason, "an effect did not work");
-            }
+            self.measure(effect, &outcome);
             outcomes.push((effect.clone(), outcome));
             if !worked {
                 break;
@@ -307,6 +336,29 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         self.state = state;
         self.unwritten.extend(journal);
         complete
+    }
+
+    fn measure(&self, effect: &Effect, outcome: &Outcome) {
+        let kind = effect.name();
+        match outcome {
+            Outcome::Unsure { reason } => {
+                measure::EFFECTS_UNSURE.one_of(kind);
+                tracing::warn!(target_id = %self.target, effect = kind, reason, "an effect may not have worked");
+            }
+            Outcome::Refused { reason } => {
+                measure::EFFECTS_REFUSED.one_of(kind);
+                tracing::warn!(target_id = %self.target, effect = kind, reason, "an effect was refused");
+            }
+            Outcome::Done if matches!(effect, Effect::SetWeights { .. }) => {
+                let stage = self.state.running.as_ref().map(|running| &running.stage);
+                let Some(Stage::RollingBack { cause: Cause::Alarm { name, .. }, .. }) = stage else { return };
+                if let Some(since) = self.cloud.firing_since(name) {
+                    let took = self.clock.now().duration_since(since).as_secs_f64();
+                    measure::ALARM_TO_WEIGHTS.is(took.max(0.0));
+                }
+            }
+            _ => {}
+        }
     }
 
     fn out_of_time(&self) -> bool {

@@ -14,6 +14,8 @@
 //! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
 //! | [`links`] | signed links, for who is asked by mail |
 //! | [`workflows`] | what workflows of GitHub Actions ask, as far as the policy's grants let them |
+//! | [`story`] | what every log line about one deployment carries |
+//! | [`measure`] | what is counted, for the alarms on the control plane |
 //! | [`operate`] | what operators ask: apply, plan, deploy, promote, approve, brakes, questions |
 
 pub mod approving;
@@ -22,9 +24,11 @@ mod drive;
 mod errands;
 pub mod intake;
 pub mod links;
+pub mod measure;
 mod notify;
 pub mod operate;
 pub mod ports;
+pub mod story;
 pub mod surroundings;
 pub mod workflows;
 
@@ -32,6 +36,6 @@ pub use drive::{Driven, LEASE, drive};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId,
-    Doorbell, Edited, Hold, LeaseId, Ledger, LedgerError, Loaded, Message, Post, PostKey, Posts, PushedImage, Registry,
-    Ring, SendError, Watch,
+    Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue, Post, PostKey, Posts,
+    PushedImage, Registry, Ring, SendError, Watch,
 };

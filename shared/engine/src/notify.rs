@@ -22,6 +22,7 @@ use crate::ports::{
     Announcement, Asking, Channels, Claimed, Clock, Deliveries, DeliveryId, Hold, Ledger, LedgerError, Message, Posts,
     SendError,
 };
+use crate::{measure, story};
 use futures::future::join_all;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::policy::{NotificationPolicy, Receiver};
@@ -29,6 +30,7 @@ use rollout::{Name, Policy, Seconds, TargetId, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use tracing::Instrument as _;
 
 /// The `source` of what is put on the bus.
 pub const SOURCE: &str = "switchback";
@@ -117,14 +119,21 @@ pub async fn notify(
     };
     let teller = Teller { ledger, channels, clock, policy: &policy, until };
     for (index, entry) in entries.iter().enumerate() {
+        let span = story::of(&entry.target);
+        span.in_scope(|| story::about(entry.deployment, None));
         let told = if FOR_AN_ENTRY.after(clock.now()) > until {
             Err(NotifyError::OutOfTime)
         } else {
             // Channels do not wait for each other. All of them are tried, whichever fails.
             let outlets = outlets(&policy, entry);
-            let tried = join_all(outlets.iter().map(|outlet| teller.tell(outlet, entry))).await;
+            let tried =
+                join_all(outlets.iter().map(|outlet| teller.tell(outlet, entry))).instrument(span.clone()).await;
             tried.into_iter().collect::<Result<Vec<()>, _>>().map(|_| ())
         };
+        if told.is_ok() {
+            measure::TOLD.count(1);
+            span.in_scope(|| tracing::info!(entry = entry.id(), fact = entry.fact.name(), "told"));
+        }
         if let Err(error) = told {
             return Told { entries: index, stopped: Some(error) };
         }
@@ -256,6 +265,7 @@ impl<L: Ledger + Deliveries + Posts, C: Channels, K: Clock> Teller<'_, L, C, K> 
             // To try again would hold up everything behind it, for nothing.
             Err(SendError::Refused { reason } | SendError::Unsure { reason }) => {
                 tracing::error!(channel, entry = entry.id(), "refused, and set aside: {reason}");
+                measure::SET_ASIDE.count(1);
                 match self.channels.set_aside(&letter(entry, &channel, &reason)).await {
                     Ok(()) => None,
                     Err(why) => Some(NotifyError::NotSetAside { refused: reason, reason: why }),

@@ -10,19 +10,21 @@
 //! | `applying` | apply and plan |
 //! | `braking` | freezes, and the stopped line |
 //! | `deciding` | approve and reject |
+//! | `examining` | whether an account is fit for a target |
 //! | `route` | [`Operations::route`]: HTTP's method, path, query and body to all of these |
 
 mod applying;
 mod braking;
 mod deciding;
+mod examining;
 pub(crate) mod route;
 
 pub use crate::desk::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,
-    ErrorBody, FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer, LONGEST_CALLER, LONGEST_REASON,
-    LONGEST_REQUEST, MOST_LISTED, MOST_MEMBERS, OverrideRequest, PlanAnswer, PlanRequest, PromoteRequest, Refusal,
-    ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary, StopTheLineRequest, TargetStatus, TargetSummary,
-    TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
+    DoctorAnswer, DoctorRequest, ErrorBody, FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer,
+    LONGEST_CALLER, LONGEST_REASON, LONGEST_REQUEST, MOST_LISTED, MOST_MEMBERS, OverrideRequest, PlanAnswer,
+    PlanRequest, PromoteRequest, Refusal, ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary,
+    StopTheLineRequest, TargetStatus, TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
 };
 pub use route::{LARGEST_BODY, ROUTES};
 

@@ -1,6 +1,8 @@
 //! What the engine needs of the world, owned here and implemented elsewhere: `aws` on AWS, `simulation` in memory.
 
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+use rollout::doctor::Inspection;
+use rollout::doctor::seen::Inspected;
 use rollout::journal::JournalEntry;
 use rollout::look::Look;
 use rollout::policy::Policy;
@@ -82,6 +84,17 @@ pub struct Loaded {
     pub state: TargetState,
     /// Counts every commit; a commit names the one that it was decided on.
     pub revision: u64,
+    /// It was taken from a holder that died. Counted, and nothing is decided by it.
+    pub stolen: bool,
+}
+
+/// A target that somebody should have looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Overdue {
+    /// Since when its earliest wake or command is due.
+    pub since: Timestamp,
+    /// Which.
+    pub target: TargetId,
 }
 
 /// What a decision wants written, all of it or nothing.
@@ -160,7 +173,7 @@ pub trait Ledger: Sync {
     /// The services (application, service) whose images come from `repository`.
     fn services(&self, repository: &str) -> impl Future<Output = Result<Vec<(Name, Name)>, LedgerError>> + Send;
     /// Targets whose wake, or whose command's, is due at `now` or before: the most overdue first, at most `limit`.
-    fn overdue(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<TargetId>, LedgerError>> + Send;
+    fn overdue(&self, now: Timestamp, limit: usize) -> impl Future<Output = Result<Vec<Overdue>, LedgerError>> + Send;
 
     // --- policy ---
 
@@ -234,6 +247,18 @@ pub trait Cloud: Sync {
     /// Makes `effect` true. Whatever happens is an outcome; calls that take longer than the lease allows are cut off
     /// by time-outs of the implementation's own.
     fn perform(&self, pair: &EcsPair, effect: &Effect) -> impl Future<Output = Outcome> + Send;
+    /// Since when an alarm fires, as the last look has seen it: to measure how long the way back took, and for nothing
+    /// else. None where that is not known.
+    fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
+        let _ = alarm;
+        None
+    }
+}
+
+/// Reads an account for the doctor: far more than a look does, and only when somebody asks.
+pub trait Inspector: Sync {
+    /// Reads everything that the inspection names, and changes nothing. Never fails: what could not be read is `Unknown`.
+    fn inspect(&self, inspection: &Inspection) -> impl Future<Output = Inspected> + Send;
 }
 
 /// An image that a registry holds.

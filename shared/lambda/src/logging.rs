@@ -1,7 +1,12 @@
 //! One JSON object a line: `timestamp`, `level`, `message`, then the fields of the event and of the spans round it, by
 //! their dotted names. CloudWatch reads a line's level and time from it (Lambda developer guide, "JSON log format").
+//!
+//! Measurements (`engine::measure`) are lines in the embedded metric format, which CloudWatch Logs makes metrics of by
+//! itself ("Specification: Embedded metric format"), in the namespace [`NAMESPACE`]. Whatever the level is, they are
+//! written: Lambda leaves out lines below the function's level, so that they are given that one.
 
-use serde_json::{Map, Value};
+use engine::measure;
+use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -18,11 +23,17 @@ const FOREIGN: [&str; 9] = ["aws_", "hyper", "h2", "rustls", "tower", "tokio", "
 
 /// The variable that Lambda sets to the level that the function's configuration asks for.
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+/// The variable that Lambda sets to the function's name.
+const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
+
+/// Where all metrics are. The one dimension that each has is `FunctionName`, which tells stacks apart, too.
+const NAMESPACE: &str = "Switchback";
 
 /// Writes all log lines of this process to its standard output from now on. A second call changes nothing.
 pub(crate) fn start() {
     let level = std::env::var(LEVEL).ok().and_then(|level| parse(&level)).unwrap_or(LevelFilter::INFO);
-    let lines = JsonLines { level, write: to_standard_output };
+    let function = std::env::var(FUNCTION).unwrap_or_else(|_| "local".to_owned());
+    let lines = JsonLines { level, function, write: to_standard_output };
     // The only error is that there is a subscriber already.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
@@ -38,11 +49,15 @@ fn parse(level: &str) -> Option<LevelFilter> {
 
 struct JsonLines<W> {
     level: LevelFilter,
+    function: String,
     write: W,
 }
 
 impl<W: 'static> JsonLines<W> {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == measure::TARGET {
+            return true;
+        }
         let foreign = FOREIGN.iter().any(|prefix| metadata.target().starts_with(prefix));
         let most = if foreign { self.level.min(LevelFilter::WARN) } else { self.level };
         *metadata.level() <= most
@@ -59,7 +74,8 @@ where
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        // Measurements are told as INFO.
+        Some(self.level.max(LevelFilter::INFO))
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -89,8 +105,14 @@ where
                 }
             }
         }
+        let now = SystemTime::now();
+        let mut level = *event.metadata().level();
+        if event.metadata().target() == measure::TARGET {
+            fields.embed_metric(&self.function, now);
+            level = self.level.into_level().unwrap_or(Level::ERROR).min(Level::INFO);
+        }
         let message = fields.0.remove("message").unwrap_or_default();
-        let (time, level) = (timestamp(SystemTime::now()), level_name(*event.metadata().level()));
+        let (time, level) = (timestamp(now), level_name(level));
         let mut line = format!(r#"{{"timestamp":"{time}","level":"{level}","message":{message}"#);
         for (name, value) in fields.0 {
             line.push_str(&format!(",{}:{value}", Value::String(name)));
@@ -112,9 +134,13 @@ fn level_name(level: Level) -> &'static str {
 
 /// RFC 3339 in UTC, always with milliseconds.
 fn timestamp(time: SystemTime) -> String {
+    format!("{:.3}", jiff::Timestamp::from_millisecond(milliseconds(time)).unwrap_or_default())
+}
+
+/// Since 1970.
+fn milliseconds(time: SystemTime) -> i64 {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let milliseconds = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
-    format!("{:.3}", jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default())
+    i64::try_from(since_epoch.as_millis()).unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -123,6 +149,28 @@ struct Fields(Map<String, Value>);
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         self.0.insert(field.name().to_owned(), value);
+    }
+
+    /// Makes a metric of a measurement's own fields. Counted by a kind, it is counted over all kinds, too.
+    fn embed_metric(&mut self, function: &str, now: SystemTime) {
+        let mut take = |field: &str| self.0.remove(field).unwrap_or_default();
+        let [metric, unit, value, by, kind] = ["metric", "unit", "value", "by", "kind"].map(&mut take);
+        let mut dimensions = vec![vec!["FunctionName"]];
+        if let (Some(by), Value::String(_)) = (by.as_str(), &kind) {
+            dimensions.push(vec!["FunctionName", by]);
+            self.0.insert(by.to_owned(), kind);
+        }
+        let directive = json!({
+            "Timestamp": milliseconds(now),
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": dimensions,
+                "Metrics": [{"Name": metric, "Unit": unit}],
+            }],
+        });
+        self.0.insert("_aws".to_owned(), directive);
+        self.0.insert("FunctionName".to_owned(), function.into());
+        self.0.insert(metric.as_str().unwrap_or_default().to_owned(), value);
     }
 }
 
@@ -165,8 +213,11 @@ mod tests {
     fn lines_of(level: LevelFilter, work: impl FnOnce()) -> Vec<Value> {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&written);
-        let lines =
-            JsonLines { level, write: move |line: &[u8]| sink.lock().expect("not poisoned").extend_from_slice(line) };
+        let lines = JsonLines {
+            level,
+            function: "switchback-sweeper".to_owned(),
+            write: move |line: &[u8]| sink.lock().expect("not poisoned").extend_from_slice(line),
+        };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
         let written = written.lock().expect("not poisoned");
         let text = std::str::from_utf8(&written).expect("UTF-8");
@@ -204,6 +255,61 @@ mod tests {
         });
         let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().expect("text")).collect();
         assert_eq!(messages, ["connection closed", "ours"]);
+    }
+
+    /// Whether a line is of the embedded metric format, as its specification has it; answers name, value and dimensions.
+    fn metric(line: &Value) -> (String, f64, Vec<Vec<String>>) {
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert!(line["_aws"]["Timestamp"].as_i64().is_some_and(|ms| ms > 1_700_000_000_000), "{line}");
+        assert_eq!(directive["Namespace"], NAMESPACE);
+        let definition = &directive["Metrics"][0];
+        assert!(["Count", "Seconds"].contains(&definition["Unit"].as_str().expect("a unit")), "{line}");
+        let name = definition["Name"].as_str().expect("a name").to_owned();
+        let value = line[&name].as_f64().expect("a metric's value is a number beside `_aws`");
+        let dimensions: Vec<Vec<String>> = serde_json::from_value(directive["Dimensions"].clone()).expect("texts");
+        for dimension in dimensions.iter().flatten() {
+            assert!(line[dimension].as_str().is_some_and(|text| !text.is_empty()), "{dimension}: {line}");
+        }
+        (name, value, dimensions)
+    }
+
+    #[test]
+    fn a_measurement_is_a_metric_with_the_fields_of_its_spans() {
+        let lines = lines_of(LevelFilter::INFO, || {
+            let _pass = tracing::error_span!("pass", target_id = "shop/api/prod").entered();
+            measure::OLDEST_OVERDUE.is(61.5);
+            measure::EFFECTS_REFUSED.one_of("set_weights");
+        });
+        let all = vec!["FunctionName".to_owned()];
+        let by_kind = vec!["FunctionName".to_owned(), "Effect".to_owned()];
+        assert_eq!(metric(&lines[0]), ("OldestOverdueSeconds".to_owned(), 61.5, vec![all.clone()]));
+        assert_eq!(metric(&lines[1]), ("EffectsRefused".to_owned(), 1.0, vec![all, by_kind]));
+        assert_eq!(lines[1]["Effect"], "set_weights");
+        assert!(lines.iter().all(|line| line["FunctionName"] == "switchback-sweeper"));
+        assert!(lines.iter().all(|line| line["target_id"] == "shop/api/prod"), "{lines:?}");
+    }
+
+    #[test]
+    fn whatever_the_level_is_every_metric_is_written_and_the_spans_fields_are_there() {
+        let levels = [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN"), (LevelFilter::ERROR, "ERROR")];
+        for (level, written) in levels {
+            let lines = lines_of(level, || {
+                let _story = engine::story::untold().entered();
+                engine::story::about(Some(7), None);
+                measure::METRICS.iter().for_each(|metric| match metric.by {
+                    Some(_) => metric.one_of("set_weights"),
+                    None => metric.count(3),
+                });
+                tracing::error!("trouble");
+            });
+            let names: Vec<String> = lines[..lines.len() - 1].iter().map(|line| metric(line).0).collect();
+            assert_eq!(names, measure::METRICS.map(|metric| metric.name));
+            assert!(
+                lines[..names.len()].iter().all(|line| line["level"] == written),
+                "as Lambda lets it pass: {lines:?}"
+            );
+            assert!(lines.iter().all(|line| line["deployment"] == 7), "{lines:?}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for InSpan<S> {
     }
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
-        let span = tracing::info_span!("invocation", request_id = invocation.context.request_id);
+        let span = tracing::error_span!("invocation", request_id = invocation.context.request_id);
         let entered = span.enter();
         let future = self.0.call(invocation);
         drop(entered);

@@ -92,6 +92,24 @@ pub enum Instruction {
     },
 }
 
+impl Instruction {
+    /// What is asked, in a word, in snake case.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Abort { .. } => "abort",
+            Self::Rollback => "rollback",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
+            Self::Override { .. } => "override",
+            Self::Resume => "resume",
+            Self::StopTrain { .. } => "stop_train",
+            Self::NoteRefusal { .. } => "note_refusal",
+        }
+    }
+}
+
 /// By which way a release comes, and what it is part of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -13,6 +13,7 @@
 //! | [`evidence`] | what was seen when something went wrong |
 //! | [`history`] | deployments, journal lines, releases |
 //! | [`plan`] | what a deployment would do |
+//! | [`doctor`] | what is wrong with an account, and what to do |
 //! | [`policy_file`] | what is wrong with a policy file, and what it changes |
 //! | [`outcome`] | what became of what was asked |
 //! | [`notice`](notice()) | one journal entry as a message of its own |
@@ -26,6 +27,7 @@
 pub mod approval;
 pub mod approval_page;
 pub mod brake;
+pub mod doctor;
 pub mod evidence;
 pub mod explain;
 pub mod history;

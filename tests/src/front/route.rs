@@ -13,7 +13,7 @@ pub const ELBV2: &str = "elbv2";
 pub const CLOUDWATCH: &str = "cloudwatch";
 /// Application Auto Scaling.
 pub const AUTOSCALING: &str = "autoscaling";
-/// Lambda, `Invoke` alone.
+/// Lambda: `Invoke`, and what the account allows.
 pub const LAMBDA: &str = "lambda";
 
 /// Where a request goes.
@@ -51,6 +51,9 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
     {
         let function = percent_encoding::percent_decode_str(function).decode_utf8_lossy().into_owned();
         return Route { function: Some(function), ..own(LAMBDA, "Invoke", Protocol::RestJson) };
+    }
+    if path.trim_end_matches('/') == "/2016-08-19/account-settings" {
+        return own(LAMBDA, "GetAccountSettings", Protocol::RestJson);
     }
     if let Some((prefix, operation)) = header(&head.headers, "x-amz-target").and_then(|target| target.split_once('.')) {
         return match prefix {

@@ -90,9 +90,11 @@ def main(endpoint, template_file, stack, binaries, *assignments):
             s3.put_object(Bucket=BUCKET, Key=f"{stack}/{name}.zip", Body=packed.result())
 
     day = lambda value: value.isoformat() if isinstance(value, datetime.date) else str(value)
+    # By its address, as sam deploys it: in a request CloudFormation takes 51,200 bytes at most.
+    s3.put_object(Bucket=BUCKET, Key=f"{stack}/template.json", Body=json.dumps(template, default=day).encode())
     cloudformation.create_stack(
         StackName=stack,
-        TemplateBody=json.dumps(template, default=day),
+        TemplateURL=f"{endpoint}/{BUCKET}/{stack}/template.json",
         Parameters=[
             {"ParameterKey": key, "ParameterValue": value} for key, value in (a.split("=", 1) for a in assignments)
         ],

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::stack::Stack;
-use engine::operate::{ApplyAnswer, CommandAnswer, HistoryAnswer, JournalAnswer, TargetStatus};
+use engine::operate::{ApplyAnswer, CommandAnswer, DoctorAnswer, HistoryAnswer, JournalAnswer, TargetStatus};
 use rollout::JournalEntry;
 use rollout::target::DeploymentRecord;
 use serde::de::DeserializeOwned;
@@ -53,6 +53,14 @@ impl<'a> Operations<'a> {
     pub fn journal(&self) -> Result<Vec<JournalEntry>, Failure> {
         let path = format!("/v1/targets/{}/journal?limit=200", self.target);
         self.ask("GET", &path, None).map(|JournalAnswer { entries, .. }| entries)
+    }
+
+    /// Whether the account is fit for the target.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn doctor(&self) -> Result<DoctorAnswer, Failure> {
+        self.ask("POST", "/v1/doctor", Some(&json!({"target": self.target})))
     }
 
     /// Asks for an end of the running deployment.

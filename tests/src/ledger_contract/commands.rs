@@ -122,9 +122,12 @@ async fn the_most_overdue_come_first<L: Ledger>(ledger: &L) {
     let mut expected: Vec<TargetId> = targets.iter().rev().cloned().collect();
     expected.retain(|target| *target != targets[3]);
     expected.insert(0, targets[3].clone());
-    assert_eq!(ledger.overdue(moment(40), 1000).await.expect("targets"), expected);
-    assert_eq!(ledger.overdue(moment(40), 5).await.expect("targets"), expected[..5]);
-    assert_eq!(ledger.overdue(moment(30), 1000).await.expect("targets"), expected[..11]);
+    assert_eq!(names(ledger, moment(40), 1000).await, expected);
+    assert_eq!(names(ledger, moment(40), 5).await, expected[..5]);
+    assert_eq!(names(ledger, moment(30), 1000).await, expected[..11]);
+    let since: Vec<Timestamp> =
+        ledger.overdue(moment(40), 3).await.expect("targets").into_iter().map(|due| due.since).collect();
+    assert_eq!(since, [moment(0), moment(21), moment(22)], "since when is told, too");
     assert_eq!(ledger.overdue(moment(-1), 1000).await.expect("targets"), []);
     assert_eq!(ledger.overdue(moment(40), 0).await.expect("targets"), []);
     // Leave nothing due behind for other cases.
@@ -139,5 +142,9 @@ async fn the_most_overdue_come_first<L: Ledger>(ledger: &L) {
 }
 
 async fn overdue<L: Ledger>(ledger: &L, now: Timestamp) -> Vec<TargetId> {
-    ledger.overdue(now, 1000).await.expect("targets")
+    names(ledger, now, 1000).await
+}
+
+async fn names<L: Ledger>(ledger: &L, now: Timestamp, limit: usize) -> Vec<TargetId> {
+    ledger.overdue(now, limit).await.expect("targets").into_iter().map(|due| due.target).collect()
 }

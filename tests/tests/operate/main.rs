@@ -3,6 +3,7 @@
 
 mod approval;
 mod brakes;
+mod doctor;
 mod garbage;
 mod limits;
 mod promotion;

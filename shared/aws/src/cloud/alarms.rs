@@ -1,8 +1,9 @@
 //! Alarms, metric and composite, by name.
 
-use super::AwsCloud;
+use super::{AwsCloud, instant};
 use crate::error::{Failure, one_line};
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
+use aws_smithy_types::DateTime;
 use futures::future::try_join_all;
 use rollout::snapshot::AlarmReading;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,17 @@ impl AwsCloud {
         if answer.next_token().is_some_and(|token| !token.is_empty()) {
             // Names are unique, so this cannot be; if it is, an alarm that fires may be on the page not seen.
             return Err(Failure::Unsure { reason: "DescribeAlarms: more alarms than names were found".to_owned() });
+        }
+        let since = |name: Option<&str>, state: Option<&StateValue>, at: Option<&DateTime>| match (name, instant(at)) {
+            (Some(name), Some(at)) if state == Some(&StateValue::Alarm) => self.memory.firing.put(name, at),
+            (Some(name), _) => self.memory.firing.forget(name),
+            (None, _) => {}
+        };
+        for alarm in answer.metric_alarms() {
+            since(alarm.alarm_name(), alarm.state_value(), alarm.state_updated_timestamp());
+        }
+        for alarm in answer.composite_alarms() {
+            since(alarm.alarm_name(), alarm.state_value(), alarm.state_updated_timestamp());
         }
         let metric = answer.metric_alarms().iter().filter_map(|alarm| {
             Some((alarm.alarm_name()?.to_owned(), reading(alarm.state_value(), alarm.state_reason())))

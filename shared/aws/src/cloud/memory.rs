@@ -22,6 +22,8 @@ pub(super) struct Memory {
     pub(super) services: Remembered<Service>,
     /// What of a scalable target is suspended, by [`service_key`](super::service_key).
     pub(super) suspended: Remembered<SuspendedState>,
+    /// Since when an alarm fires that does, by its name.
+    pub(super) firing: Remembered<rollout::Timestamp>,
 }
 
 /// Readings by key, each with the instant that it was made.

@@ -15,6 +15,7 @@
 //! | `alarms` | alarms, metric and composite |
 //! | `task_definition` | a copy that differs in one image |
 //! | `hooks` | functions that are asked, tasks that are run |
+//! | `inspect` | an account, read for the doctor (feature `inspect`) |
 //! | `memory` | what was read in this pass and is needed again to write |
 //!
 //! Sequential calls: a look is one round trip; two where it asks for images; three where a service is short of tasks
@@ -24,6 +25,8 @@ mod alarms;
 mod autoscaling;
 mod health;
 mod hooks;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod memory;
 mod observe;
 mod service;
@@ -45,13 +48,22 @@ pub use hooks::HOOK_CALL;
 pub struct AwsCloud {
     clients: Clients,
     memory: Memory,
+    #[cfg(feature = "inspect")]
+    reach: Option<rollout::doctor::seen::Reach>,
 }
 
 impl AwsCloud {
     /// Over these clients; nothing is connected to before the first look or effect.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
-        Self { clients, memory: Memory::default() }
+        Self { clients, ..Self::default() }
+    }
+
+    /// The same, where it is known what the control plane's roles are narrowed to.
+    #[cfg(feature = "inspect")]
+    #[must_use]
+    pub fn reaching(self, reach: Option<rollout::doctor::seen::Reach>) -> Self {
+        Self { reach, ..self }
     }
 
     /// The side has this task definition, where one is named, and this many tasks. No other attribute is sent, so
@@ -122,6 +134,10 @@ impl engine::Cloud for AwsCloud {
             Effect::StopTask { task } => Box::pin(self.stop_task(pair, task)),
         };
         performed.await
+    }
+
+    fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
+        self.memory.firing.take(alarm)
     }
 }
 

@@ -32,7 +32,7 @@ fn kind(arn: &str) -> Result<Kind, Failure> {
 }
 
 /// The target groups of an action and their weights; empty where it forwards to none.
-fn groups(action: &Action) -> Vec<(&str, i32)> {
+pub(super) fn groups(action: &Action) -> Vec<(&str, i32)> {
     let listed = action.forward_config().map(ForwardActionConfig::target_groups).unwrap_or_default();
     if listed.is_empty() {
         return action.target_group_arn().map(|group| vec![(group, UNSAID)]).unwrap_or_default();
@@ -41,7 +41,7 @@ fn groups(action: &Action) -> Vec<(&str, i32)> {
     listed.iter().filter_map(|tuple| Some((tuple.target_group_arn()?, pair(tuple)))).collect()
 }
 
-fn forwards(action: &Action) -> bool {
+pub(super) fn forwards(action: &Action) -> bool {
     action.r#type() == Some(&ActionTypeEnum::Forward)
 }
 

@@ -6,7 +6,7 @@ use super::table::{Range, Table, Written, failed};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use engine::{Begin, Claim, Commit, LeaseId, LedgerError};
+use engine::{Begin, Claim, Commit, LeaseId, LedgerError, Loaded};
 use rollout::target::FORMAT;
 use rollout::{Command, CommandId, TargetId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,16 +36,20 @@ pub(super) async fn begin(table: &Table, target: &TargetId, claim: &Claim) -> Re
         .expression_attribute_values(":lease", AttributeValue::S(claim.lease.0.clone()))
         .expression_attribute_values(":now", AttributeValue::S(claim.now.to_string()))
         .expression_attribute_values(":format", number(FORMAT))
-        .return_values(ReturnValue::AllNew)
+        .return_values(ReturnValue::AllOld)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     if let Some(steal) = &claim.steal {
         request = request.expression_attribute_values(":steal", AttributeValue::S(steal.0.clone()));
     }
     match table.change(request).await {
         Ok(answer) => {
+            // As it was: all that a holder reads is as it was, and whose lease it had been is told only so.
             let attributes = answer.attributes.unwrap_or_default();
             match item::loaded(&attributes, target) {
-                Ok(loaded) => Ok(Begin::Granted(Box::new(loaded))),
+                Ok(loaded) => {
+                    let stolen = item::holder(&attributes).is_some_and(|by| by != claim.lease);
+                    Ok(Begin::Granted(Box::new(Loaded { stolen, ..loaded })))
+                }
                 Err(unreadable) => {
                     // Who cannot read it does not keep it. If this fails too, the lease is stolen as a dead holder's is.
                     let _ = release(table, target, &claim.lease).await;

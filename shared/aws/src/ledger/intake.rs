@@ -5,7 +5,7 @@ use super::item::{Attributes, Item, needed, number, unreadable};
 use super::keys;
 use super::table::{Range, Table, Written, failed, page};
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LedgerError, Watch};
+use engine::{LedgerError, Overdue, Watch};
 use futures::future::try_join_all;
 use rollout::{Command, Name, Release, TargetId, Timestamp};
 use std::collections::HashMap;
@@ -64,22 +64,21 @@ async fn watching(table: &Table, watch: &Watch) -> Result<Vec<Attributes>, Ledge
 }
 
 /// All shards at once; each gives its most overdue, which the most overdue of all are among.
-pub(super) async fn overdue(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+pub(super) async fn overdue(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
     let shards = try_join_all((0..keys::SHARDS).map(|number| overdue_in(table, number, now, limit))).await?;
-    let mut due: Vec<(String, TargetId)> =
-        shards.into_iter().flatten().map(|(target, since)| (since, target)).collect();
+    let mut due: Vec<Overdue> = shards.into_iter().flatten().map(|(target, since)| Overdue { since, target }).collect();
     due.sort();
     due.truncate(limit);
-    Ok(due.into_iter().map(|(_, target)| target).collect())
+    Ok(due)
 }
 
-/// The `limit` most overdue targets of a shard, each with the key of the instant since when it is.
+/// The `limit` most overdue targets of a shard, each with the instant since when it is.
 async fn overdue_in(
     table: &Table,
     shard: u32,
     now: Timestamp,
     limit: usize,
-) -> Result<HashMap<TargetId, String>, LedgerError> {
+) -> Result<HashMap<TargetId, Timestamp>, LedgerError> {
     let mut due = HashMap::new();
     let mut next: Option<Attributes> = None;
     // One target may be due many times over, with many commands: pages are read until there are enough targets.
@@ -101,7 +100,8 @@ async fn overdue_in(
         for item in answer.items.unwrap_or_default() {
             let target = keys::target_of(needed(&item, "pk")?)
                 .ok_or_else(|| unreadable(&item, "it is due, and in no target's partition"))?;
-            let since = needed(&item, "due_sk")?.to_owned();
+            let since = keys::instant_of(needed(&item, "due_sk")?)
+                .ok_or_else(|| unreadable(&item, "the instant since when it is due is none"))?;
             due.entry(target).or_insert(since);
         }
         match answer.last_evaluated_key {

@@ -118,7 +118,7 @@ pub(super) fn state(item: &Attributes) -> Result<Option<TargetState>, LedgerErro
 /// What a holder gets to see of a target's item.
 pub(super) fn loaded(item: &Attributes, target: &TargetId) -> Result<Loaded, LedgerError> {
     let state = state(item)?.unwrap_or_else(|| TargetState::new(target.clone()));
-    Ok(Loaded { state, revision: count(item, "revision")?.unwrap_or(0) })
+    Ok(Loaded { state, revision: count(item, "revision")?.unwrap_or(0), stolen: false })
 }
 
 /// Who holds a target, by its item.

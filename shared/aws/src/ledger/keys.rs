@@ -167,6 +167,11 @@ pub(super) fn instant(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond().max(0))
 }
 
+/// The instant that [`instant`] has made a part of a key of.
+pub(super) fn instant_of(part: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(part.parse().ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +204,7 @@ mod tests {
             let [earlier, later] = [pair[0], pair[1]].map(|ms| Timestamp::from_millisecond(ms).expect("a time"));
             assert!(instant(earlier) <= instant(later), "{pair:?}");
             assert!(pair[0] < 0 || instant(earlier) < instant(later), "{pair:?}");
+            assert_eq!(instant_of(&instant(later)), Some(later));
         }
     }
 

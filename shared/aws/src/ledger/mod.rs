@@ -50,8 +50,8 @@ mod table;
 
 use crate::config::{Clients, MissingSetting, TABLE, setting};
 use engine::{
-    Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Post, PostKey,
-    Posts, Watch,
+    Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Overdue, Post,
+    PostKey, Posts, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -124,7 +124,7 @@ impl Ledger for DynamoLedger {
         intake::services(&self.table, repository).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
         intake::overdue(&self.table, now, limit).await
     }
 

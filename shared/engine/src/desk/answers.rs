@@ -2,6 +2,8 @@
 
 use policy::Change;
 use rollout::brake::{Brake, BrakeRecord, Lifted};
+use rollout::doctor::Finding;
+use rollout::doctor::terraform::Ignored;
 use rollout::journal::JournalEntry;
 use rollout::plan::Plan;
 use rollout::policy::Trigger;
@@ -56,6 +58,30 @@ pub struct PlanAnswer {
     pub changes: Option<Vec<Change>>,
     /// What the deployment would do; none: no target was given.
     pub deployment: Option<Plan>,
+}
+
+/// Whether the account is fit for a target, judged by what is applied, or by a file before it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoctorRequest {
+    /// The target.
+    pub target: TargetId,
+    /// The text of a `switchback.yaml`; none: what is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// What is wrong with an account, for one target. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorAnswer {
+    /// Whose.
+    pub target: TargetId,
+    /// Version of the policy that it was judged by; none: the request's text.
+    pub version: Option<u64>,
+    /// What is not as it should be, the worst first.
+    pub findings: Vec<Finding>,
+    /// What Terraform must leave alone.
+    pub terraform: Vec<Ignored>,
 }
 
 /// Bring a release to a target.

@@ -7,7 +7,7 @@ use super::answers::{
 use super::releases::{nothing_before, verified_where};
 use super::{Desk, LONGEST_REASON, Refusal, needed_reason, own_key, reason};
 use crate::ports::{Clock, Doorbell, Ledger};
-use crate::surroundings;
+use crate::{story, surroundings};
 use rollout::promotion::{Question, Surroundings, judge};
 use rollout::target::{Gates, TargetState};
 use rollout::{
@@ -16,6 +16,7 @@ use rollout::{
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use tracing::Instrument as _;
 
 /// How many deployments are looked through for the one that a repeated asking has become.
 const LOOKED_BACK: usize = 20;
@@ -329,11 +330,23 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         command: Command,
         release: Option<Release>,
     ) -> Result<CommandAnswer, Refusal> {
+        let told = story::of(&state.target);
+        told.in_scope(|| story::asks(&command, state));
+        self.take_down(state, command, release).instrument(told).await
+    }
+
+    async fn take_down(
+        &self,
+        state: &TargetState,
+        command: Command,
+        release: Option<Release>,
+    ) -> Result<CommandAnswer, Refusal> {
         let target = &state.target;
         let new = self.ledger.put_command(&command).await?;
         // Rung even where it is not new: the first ring may have been lost with the first answer.
         let woken = self.wake(target).await;
-        tracing::info!(%target, command.id = %command.id.0, command.new = new, actor = %command.actor, "a command was taken down");
+        let asked = command.instruction.name();
+        tracing::info!(asked, command.new = new, actor = %command.actor, "a command was taken down");
         let running = state.running.as_ref().map(|running| running.number);
         let deployment = match (&command.instruction, &release) {
             (Instruction::Deploy { .. }, Some(release)) if !new => self.became(target, &command, release).await?,
@@ -378,7 +391,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         reason: &str,
         about: &str,
     ) {
-        tracing::warn!(%target, door, asked = what, %actor, "refused: {reason}");
+        tracing::warn!(target_id = %target, door, asked = what, %actor, "refused: {reason}");
         let now = self.clock.now();
         let hour = now.as_second().div_euclid(3600);
         let reason: String = reason.chars().take(LONGEST_REASON).collect();
@@ -397,7 +410,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
                 self.wake(target).await;
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(%target, "that it was refused could not be written: {error}"),
+            Err(error) => tracing::error!(target_id = %target, "that it was refused could not be written: {error}"),
         }
     }
 }

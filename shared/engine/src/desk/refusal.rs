@@ -71,6 +71,16 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Every problem of a file that nobody wanted to apply.
+    #[must_use]
+    pub(crate) fn of_a_file_only_read(problems: Problems) -> Self {
+        let mut refusal = Self::from(problems);
+        refusal.message = refusal.message.replace("; nothing was applied", "");
+        refusal
+    }
+}
+
 impl From<Problems> for Refusal {
     fn from(problems: Problems) -> Self {
         let message = match problems.0.len() {

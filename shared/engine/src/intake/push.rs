@@ -199,7 +199,7 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
     let targets = wanting(applied, service);
     if known.is_some() {
         // Without its commands: they are in the ledger, or were not wanted when it was pushed.
-        ring_all(doorbell, &targets).await;
+        ring_all(doorbell, &targets, &pushed.digest).await;
         return Ok(Taken::Known);
     }
     let newer = newest.into_iter().find(|newest| newest.pushed_at > pushed.pushed_at);
@@ -229,12 +229,16 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
         try_join_all(commands.iter().map(|command| ledger.put_command(command)))
             .await
             .map_err(IntakeError::ledger(format!("asking for the deployment of {}", release.id)))?;
+        for command in &commands {
+            let (release, id) = (&release.id.digest, &command.id.0);
+            tracing::info!(target_id = %command.target, %release, command_id = id, "its deployment is asked for");
+        }
     }
     ledger.put_release(&release).await.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
     match unasked {
         Some(why) => Ok(Taken::Recorded(why)),
         None => {
-            let unrung = ring_all(doorbell, &targets).await;
+            let unrung = ring_all(doorbell, &targets, &pushed.digest).await;
             Ok(Taken::Asked { targets, unrung })
         }
     }
@@ -252,13 +256,13 @@ fn wanting(applied: &Applied, service: &Name) -> Vec<TargetId> {
 }
 
 /// Wakes all; answers how many could not be: their commands are due, and the sweep looks for what is due.
-async fn ring_all<D: Doorbell>(doorbell: &D, targets: &[TargetId]) -> usize {
+async fn ring_all<D: Doorbell>(doorbell: &D, targets: &[TargetId], release: &ImageDigest) -> usize {
     let rings = targets.iter().map(|target| async move {
         let ring = Ring::wake(target.clone());
         match doorbell.ring(&ring, Seconds(0)).await {
             Ok(()) => 0,
             Err(reason) => {
-                tracing::warn!(target_id = %target, reason, "could not be woken: left to the sweep");
+                tracing::warn!(target_id = %target, %release, reason, "could not be woken: left to the sweep");
                 1
             }
         }
@@ -272,12 +276,12 @@ pub(super) fn tell(application: &Name, service: &Name, pushed: &ImagePushed, tak
     match taken {
         Taken::Recorded(why @ Unasked::BeforePolicy { .. }) => tracing::warn!(
             application = %application, service = %service,
-            image.repository = %repository, image.digest = %digest, image.tag = %tag,
+            image.repository = %repository, release = %digest, image.tag = %tag,
             "{taken}; deploy it by hand if it is wanted ({why})"
         ),
         _ => tracing::info!(
             application = %application, service = %service,
-            image.repository = %repository, image.digest = %digest, image.tag = %tag,
+            image.repository = %repository, release = %digest, image.tag = %tag,
             "{taken}"
         ),
     }

@@ -5,7 +5,8 @@
 //! every few minutes, by its name; which minute a sweep is comes from its schedule, so that no turn is left out.
 
 use super::push::{ImagePushed, Taken, Unasked, is_image, record, tell};
-use crate::ports::{Applied, Clock, Doorbell, Ledger, PushedImage, Registry, Ring};
+use crate::measure;
+use crate::ports::{Applied, Clock, Doorbell, Ledger, Overdue, PushedImage, Registry, Ring};
 use futures::stream::{self, StreamExt as _};
 use rollout::policy::ServicePolicy;
 use rollout::{ImageDigest, Name, Seconds, TargetId, Timestamp};
@@ -57,6 +58,10 @@ impl Sweep {
 pub struct Swept {
     /// Overdue targets that were woken.
     pub woken: Vec<TargetId>,
+    /// How many were overdue, as far as they were counted: one more than [`MOST_WOKEN`] at most.
+    pub overdue: usize,
+    /// Since when the most overdue of them is.
+    pub oldest: Option<Timestamp>,
     /// There were more than [`MOST_WOKEN`]: the rest is for the next sweep.
     pub cut: bool,
     /// Images without a release, and what became of them: application, service, digest.
@@ -85,6 +90,10 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
     let now = clock.now();
     let mut swept = Swept::default();
     wake_overdue(ledger, doorbell, now, &mut swept).await;
+    if !swept.blind {
+        measure::OVERDUE_TARGETS.count(swept.overdue);
+        measure::OLDEST_OVERDUE.is(swept.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64()));
+    }
 
     let applications = match ledger.applications().await {
         Ok(applications) => applications,
@@ -112,6 +121,8 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
         swept.left.extend(part.left);
         swept.problems.extend(part.problems);
     }
+    let is_deployed = |(_, _, _, taken): &&(_, _, _, Taken)| matches!(taken, Taken::Asked { .. });
+    measure::MISSED_PUSHES.count(swept.missed.iter().filter(is_deployed).count());
     for problem in &swept.problems {
         tracing::warn!(problem, "the sweep had trouble");
     }
@@ -128,23 +139,25 @@ async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Tim
             return;
         }
     };
+    swept.overdue = overdue.len();
+    swept.oldest = overdue.first().map(|due| due.since);
     if overdue.len() > MOST_WOKEN {
         swept.cut = true;
         tracing::warn!(woken = MOST_WOKEN, "more targets are overdue than one sweep wakes: the rest waits a minute");
         overdue.truncate(MOST_WOKEN);
     }
     let rings: Vec<_> = stream::iter(overdue)
-        .map(|target| async move {
+        .map(|Overdue { since, target }| async move {
             let rung = doorbell.ring(&Ring::wake(target.clone()), Seconds(0)).await;
-            (target, rung)
+            (target, since, rung)
         })
         .buffered(RINGS_AT_ONCE)
         .collect()
         .await;
-    for (target, rung) in rings {
+    for (target, since, rung) in rings {
         match rung {
             Ok(()) => {
-                tracing::info!(target_id = %target, "was overdue, and is woken");
+                tracing::info!(target_id = %target, %since, "was overdue, and is woken");
                 swept.woken.push(target);
             }
             Err(reason) => swept.problems.push(format!("{target} is overdue and could not be woken: {reason}")),

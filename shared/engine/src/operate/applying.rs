@@ -50,11 +50,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// # Errors
     /// [`Refusal`]: every problem of the file, an unknown target or release, or a ledger that did not answer.
     pub async fn plan(&self, request: &PlanRequest, caller: &str) -> Result<PlanAnswer, Refusal> {
-        let wanted = request.text.as_deref().map(policy::parse).transpose().map_err(|problems| {
-            let mut refusal = Refusal::from(problems);
-            refusal.message = refusal.message.replace("; nothing was applied", "");
-            refusal
-        })?;
+        let wanted = request.text.as_deref().map(policy::parse).transpose().map_err(Refusal::of_a_file_only_read)?;
         let application = match (&wanted, &request.target) {
             (Some(policy), Some(target)) if policy.application != target.application => {
                 let message =

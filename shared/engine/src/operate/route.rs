@@ -2,7 +2,7 @@
 
 use super::{ErrorBody, MOST_LISTED, Operations, Refusal};
 use crate::desk::person;
-use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use crate::ports::{Clock, Cloud, Doorbell, Inspector, Ledger};
 use rollout::{Lane, Name, TargetId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,9 +12,10 @@ use serde_json::Value;
 pub const LARGEST_BODY: usize = 2 * 1024 * 1024;
 
 /// Everything that can be asked. `{a}/{s}/{e}` are application, service and environment.
-pub const ROUTES: [&str; 22] = [
+pub const ROUTES: [&str; 23] = [
     "POST /v1/apply",
     "POST /v1/plan",
+    "POST /v1/doctor",
     "GET /v1/targets?application=",
     "GET /v1/targets/{a}/{s}/{e}",
     "GET /v1/targets/{a}/{s}/{e}/history?limit=",
@@ -43,7 +44,7 @@ const DEEDS: [&str; 9] =
 
 const USUAL_LIMIT: usize = 50;
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `caller` is the
     /// caller's proven identity. Errors all have the shape of [`ErrorBody`].
     pub async fn route(&self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {
@@ -78,6 +79,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         match (method, parts.as_slice()) {
             ("POST", ["v1", "apply"]) => to_json(self.apply(&read(body)?, caller).await?),
             ("POST", ["v1", "plan"]) => to_json(self.plan(&read(body)?, caller).await?),
+            ("POST", ["v1", "doctor"]) => to_json(self.doctor(&read(body)?).await?),
             ("GET", ["v1", "targets"]) => {
                 let application = parameter(query, "application").map(|text| name(text, "application")).transpose()?;
                 to_json(desk.targets(application.as_ref()).await?)

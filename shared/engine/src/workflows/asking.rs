@@ -221,7 +221,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
         tracing::warn!(
             asked = word(deed),
             caller = claims.told(),
-            target = target.map(ToString::to_string),
+            target_id = target.map(ToString::to_string),
             "not allowed: {why}"
         );
         if let Some(target) = target {

@@ -88,7 +88,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
                 Err(why) => why,
             },
         };
-        tracing::warn!(asked = "status", caller = claims.told(), %target, "not allowed: {why}");
+        tracing::warn!(asked = "status", caller = claims.told(), target_id = %target, "not allowed: {why}");
         Err(not_allowed())
     }
 }

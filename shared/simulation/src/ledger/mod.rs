@@ -6,7 +6,7 @@ mod store;
 
 pub use store::Store;
 
-use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Post, PostKey, Posts, Watch};
+use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
@@ -74,7 +74,7 @@ impl Ledger for MemoryLedger {
         Ok(self.store().services(repository))
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
         Ok(self.store().overdue(now, limit))
     }
 

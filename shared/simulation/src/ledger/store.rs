@@ -1,6 +1,6 @@
 //! What a ledger holds, and the conditions under which it is written.
 
-use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Post, PostKey, Watch};
+use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
@@ -53,9 +53,10 @@ impl Store {
         match &entry.lease {
             Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => Ok(Begin::Held { by: by.clone() }),
             _ => {
+                let stolen = entry.lease.as_ref().is_some_and(|by| *by != claim.lease);
                 entry.lease = Some(claim.lease.clone());
                 let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
-                Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision })))
+                Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision, stolen })))
             }
         }
     }
@@ -154,15 +155,16 @@ impl Store {
 
     /// See [`Ledger::overdue`](engine::Ledger::overdue).
     #[must_use]
-    pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<TargetId> {
-        let mut due: Vec<(Timestamp, &TargetId)> = self
+    pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<Overdue> {
+        let mut due: Vec<Overdue> = self
             .targets
             .iter()
-            .filter_map(|(target, entry)| Some((due_at(entry)?, target)))
-            .filter(|(at, _)| *at <= now)
+            .filter_map(|(target, entry)| Some(Overdue { since: due_at(entry)?, target: target.clone() }))
+            .filter(|due| due.since <= now)
             .collect();
         due.sort();
-        due.into_iter().take(limit).map(|(_, target)| target.clone()).collect()
+        due.truncate(limit);
+        due
     }
 
     /// Whether nothing is due any more, now or later, and no command waits.

@@ -113,7 +113,7 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, Str
     })
 }
 
-fn reading<T>(read: Result<T, String>) -> Reading<T> {
+pub(super) fn reading<T>(read: Result<T, String>) -> Reading<T> {
     match read {
         Ok(value) => Reading::Known(value),
         Err(reason) => Reading::Unknown(reason),

@@ -8,6 +8,7 @@
 //! | `stage` | what all ports share: the world, the jobs that wait, timers |
 //! | `faults` | lost answers, throttling, outages, delays, crashes: by chance or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
+//! | `inspect` | [`engine::Inspector`] over the world |
 //! | `ports` | ledger, doorbell, registry and clock, each with faults |
 //! | `simulation` | the runner, over all targets of an application |
 //! | `target` | one of them, looked at |
@@ -15,6 +16,7 @@
 mod cloud;
 mod effects;
 mod faults;
+mod inspect;
 mod ports;
 mod simulation;
 mod stage;

@@ -3,7 +3,8 @@
 use super::stage::{Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
-    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, PushedImage, Registry, Ring, Watch,
+    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, PushedImage, Registry, Ring,
+    Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -71,7 +72,7 @@ impl Ledger for SimLedger {
         self.stage.call(read, unavailable("looking up who is concerned")).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
         let read = || Ok(self.ledger.store().overdue(now, limit));
         self.stage.call(read, unavailable("looking for what is overdue")).await
     }

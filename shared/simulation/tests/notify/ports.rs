@@ -2,7 +2,7 @@
 
 use engine::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Commit, Deliveries, DeliveryId,
-    Edited, Hold, LeaseId, Ledger, LedgerError, Message, Post, PostKey, Posts, SendError, Told, Watch, notify,
+    Edited, Hold, LeaseId, Ledger, LedgerError, Message, Overdue, Post, PostKey, Posts, SendError, Told, Watch, notify,
 };
 use futures::FutureExt as _;
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
@@ -330,7 +330,7 @@ impl Ledger for Ports {
         self.ledger.services(repository).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<TargetId>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
         self.ledger.overdue(now, limit).await
     }
 

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Refused = 4,
     /// The control plane did not answer, or could not.
     Unreachable = 5,
+    /// `doctor`: the account is not fit for what the policy wants.
+    Unfit = 6,
     /// `--wait`: traffic had moved, and is back on the stable side.
     RolledBack = 10,
     /// `--wait`: it ended before traffic moved, or the way back could not be finished.
@@ -37,13 +39,14 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Done,
         Self::Unexpected,
         Self::Usage,
         Self::Policy,
         Self::Refused,
         Self::Unreachable,
+        Self::Unfit,
         Self::RolledBack,
         Self::Failed,
         Self::Superseded,
@@ -76,6 +79,7 @@ impl Exit {
             Self::Policy => ("policy", "the policy file has problems"),
             Self::Refused => ("refused", "Switchback, or IAM before it, said no"),
             Self::Unreachable => ("unreachable", "the control plane did not answer, or could not"),
+            Self::Unfit => ("unfit", "doctor: a deployment could not go well"),
             Self::RolledBack => ("rolled_back", "--wait: traffic had moved, and is back on the stable side"),
             Self::Failed => ("failed", "--wait: over before traffic moved, or stuck on its way back"),
             Self::Superseded => ("superseded", "--wait: a newer release took its place"),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`validate`] | the policy file, on this machine alone |
 //! | [`apply`] | `plan` and `apply` |
+//! | [`doctor`] | `doctor` |
 //! | [`asking`] | `deploy`, `promote`, `hotfix`, `abort`, `rollback`, `override`, `resume` |
 //! | [`deciding`] | `approve`, `reject` |
 //! | [`train`] | `train` |
@@ -26,6 +27,7 @@ mod ci;
 mod client;
 mod credentials;
 mod deciding;
+mod doctor;
 mod endpoint;
 mod exit;
 mod failure;
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Plan(apply::PlanArguments),
     /// Make a policy file the one that stands.
     Apply(apply::ApplyArguments),
+    /// Look through the account for what would keep deployments from going well.
+    Doctor(doctor::DoctorArguments),
     /// Bring a release to a target.
     Deploy(asking::DeployArguments),
     /// Bring what the environments before have verified.
@@ -137,6 +141,7 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Ci(command) => ci::run(&command).await,
         Command::Plan(arguments) => apply::plan(&arguments, output).await,
         Command::Apply(arguments) => apply::apply(&arguments, output).await,
+        Command::Doctor(arguments) => doctor::doctor(&arguments, output).await,
         Command::Deploy(arguments) => asking::deploy(&arguments, output).await,
         Command::Promote(arguments) => asking::promote(&arguments, output).await,
         Command::Hotfix(arguments) => asking::hotfix(&arguments, output).await,
@@ -165,6 +170,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Validate(arguments) => arguments.json,
         Command::Plan(arguments) => arguments.json,
         Command::Apply(arguments) => arguments.json,
+        Command::Doctor(arguments) => arguments.json,
         Command::Deploy(arguments) => arguments.json,
         Command::Promote(arguments) => arguments.json,
         Command::Hotfix(arguments) => arguments.json,

@@ -79,6 +79,11 @@ fn a_policy_file_is_checked_and_applied() {
 }
 
 #[test]
+fn the_doctor_looks_through_an_account() {
+    play("doctor");
+}
+
+#[test]
 fn a_release_climbs_to_production_and_people_say_yes() {
     play_in(Shop::Three, "promotion");
 }

@@ -11,8 +11,8 @@ mod ecs;
 mod input;
 
 use super::protocol::{Protocol, Refusal};
-use super::route::{AUTOSCALING, CLOUDWATCH, ECS, ELBV2, Route};
-use serde_json::Value;
+use super::route::{AUTOSCALING, CLOUDWATCH, ECS, ELBV2, LAMBDA, Route};
+use serde_json::{Value, json};
 use simulation::world::{ApiError, World};
 
 /// What an operation answers.
@@ -28,8 +28,14 @@ pub(super) fn perform(world: &mut World, route: &Route, input: &Value) -> Option
         ELBV2 => balancer::perform(world, &route.operation, input),
         CLOUDWATCH => alarms::perform(world, &route.operation, input),
         AUTOSCALING => autoscaling::perform(world, &route.operation, input),
+        LAMBDA if route.operation == "GetAccountSettings" => Some(Ok(account_settings())),
         _ => None,
     }
+}
+
+/// What an account has that nobody ever asked for more (Lambda quotas).
+fn account_settings() -> Value {
+    json!({"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}})
 }
 
 /// The answer to an operation that is not spoken here.

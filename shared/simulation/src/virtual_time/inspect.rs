@@ -1,0 +1,205 @@
+//! [`engine::Inspector`] over the world.
+
+use super::cloud::{SimCloud, actions, reading, resource_id, service};
+use super::stage::Stage;
+use crate::world::World;
+use crate::world::alarms::{self, Metric as WorldMetric};
+use crate::world::balancer::{Action, ActionKind};
+use crate::world::scaling::DescribeScalableTargets;
+use engine::Inspector;
+use rollout::doctor::Inspection;
+use rollout::doctor::alarms::children;
+use rollout::doctor::seen::{
+    AlarmKind, AlarmSeen, DefinitionSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen, RuleSeen,
+    ScalingSeen, ServiceSeen, SideSeen,
+};
+use rollout::{EcsPair, Reading, Slot};
+use std::collections::BTreeMap;
+
+/// What an account has that nobody ever asked for more (Lambda quotas).
+const USUAL_CONCURRENCY: u32 = 1000;
+
+impl Inspector for SimCloud {
+    async fn inspect(&self, inspection: &Inspection) -> Inspected {
+        // The time of all of it; its readings have faults of their own.
+        self.stage.call(|| (), |_| ()).await;
+        let (stage, pair) = (&self.stage, &inspection.pair);
+        let rule = |arn: &String| {
+            let seen = stage.reading(|world| actions(world, arn).map(|actions| rule(&actions)));
+            (arn.clone(), reading(seen))
+        };
+        Inspected {
+            blue: side(stage, pair, Slot::Blue),
+            green: side(stage, pair, Slot::Green),
+            rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
+            others: reading(stage.reading(|world| others(world, pair))),
+            alarms: reading(stage.reading(|world| alarms(world, inspection))),
+            // The world has no registry: whatever is named is there, and as it should be.
+            repository: Reading::Known(Some(RepositorySeen { immutable: true })),
+            concurrency: Reading::Known(USUAL_CONCURRENCY),
+            reach: None,
+        }
+    }
+}
+
+fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
+    let side = pair.side(slot);
+    let found = stage.reading(|world| match service(world, &pair.cluster, &side.service) {
+        Ok(service) => Ok(Some(service)),
+        Err(reason) if reason.starts_with("ECS has no service") => Ok(None),
+        Err(reason) => Err(reason),
+    });
+    let definition = match &found {
+        Ok(Some(service)) => stage.reading(|world| definition(world, &service.task_definition).map(Some)),
+        Ok(None) => Ok(None),
+        Err(reason) => Err(reason.clone()),
+    };
+    SideSeen {
+        service: reading(found.map(|service| {
+            service.map(|service| ServiceSeen {
+                status: service.status.to_owned(),
+                controller: "ECS".to_owned(),
+                strategy: "ROLLING".to_owned(),
+                scheduling: service.scheduling_strategy.to_owned(),
+                breaker: service.deployment_configuration.deployment_circuit_breaker.enable,
+                rolls_back: service.deployment_configuration.deployment_circuit_breaker.rollback,
+                minimum_percent: service.deployment_configuration.minimum_healthy_percent,
+                maximum_percent: service.deployment_configuration.maximum_percent,
+                groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
+                desired: service.desired_count,
+            })
+        })),
+        definition: reading(definition),
+        group: reading(stage.reading(|world| group(world, &side.target_group))),
+        scaling: reading(stage.reading(|world| scaling(world, &pair.cluster, &side.service))),
+    }
+}
+
+fn definition(world: &mut World, arn: &str) -> Result<DefinitionSeen, String> {
+    let definition = world.describe_task_definition(arn).map_err(|error| error.to_string())?;
+    let document = &definition.document;
+    let text = |value: &serde_json::Value, key: &str| value[key].as_str().map(str::to_owned);
+    let containers = document["containerDefinitions"].as_array().into_iter().flatten();
+    Ok(DefinitionSeen {
+        images: containers
+            .filter_map(|container| Some((text(container, "name")?, text(container, "image")?)))
+            .collect(),
+        roles: ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(|key| text(document, key)).collect(),
+    })
+}
+
+fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {
+    let groups = match world.describe_target_groups(None, &[arn.to_owned()], &[]) {
+        Err(error) if error.code == "TargetGroupNotFound" => return Ok(None),
+        groups => groups.map_err(|error| error.to_string())?,
+    };
+    Ok(groups.into_iter().next().map(|group| GroupSeen {
+        balancers: group.load_balancers,
+        deregistration_delay_s: group.settings.deregistration_delay_s,
+        sticky: group.settings.stickiness,
+        check_interval_s: group.settings.health_check_interval_s,
+        healthy_threshold: group.settings.healthy_threshold,
+        unhealthy_threshold: group.settings.unhealthy_threshold,
+        check_path: "/".to_owned(),
+    }))
+}
+
+fn scaling(world: &mut World, cluster: &str, service: &str) -> Result<Option<ScalingSeen>, String> {
+    let request = DescribeScalableTargets {
+        service_namespace: "ecs".to_owned(),
+        resource_ids: vec![resource_id(cluster, service)],
+        scalable_dimension: None,
+    };
+    let found = world.describe_scalable_targets(request).map_err(|error| error.to_string())?;
+    Ok(found.first().map(|target| ScalingSeen { min: target.min_capacity, max: target.max_capacity }))
+}
+
+fn rule(actions: &[Action]) -> RuleSeen {
+    let forward = actions.iter().find_map(|action| match &action.what {
+        ActionKind::Forward(forward) => Some(forward),
+        ActionKind::Other { .. } => None,
+    });
+    let Some(forward) = forward else { return RuleSeen::default() };
+    let weight = |weight: Option<i64>| u32::try_from(weight.unwrap_or(1)).unwrap_or(0);
+    let sticky = forward.stickiness.filter(|stickiness| stickiness.enabled);
+    RuleSeen {
+        groups: forward.target_groups.iter().map(|group| (group.arn.clone(), weight(group.weight))).collect(),
+        sticky_s: sticky.map(|sticky| u32::try_from(sticky.duration_seconds.unwrap_or(0)).unwrap_or(u32::MAX)),
+    }
+}
+
+/// The other rules and listeners of the pair's balancers that forward to it.
+fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, RuleSeen>, String> {
+    let groups = [pair.blue.target_group.clone(), pair.green.target_group.clone()];
+    let known = world.describe_target_groups(None, &[], &[]).map_err(|error| error.to_string())?;
+    let balancers: std::collections::BTreeSet<String> =
+        known.into_iter().filter(|group| groups.contains(&group.arn)).flat_map(|group| group.load_balancers).collect();
+    let mut seen = BTreeMap::new();
+    for balancer in balancers {
+        for listener in world.describe_listeners(Some(&balancer), &[]).map_err(|error| error.to_string())? {
+            let rules = world.describe_rules(Some(&listener.arn), &[]).map_err(|error| error.to_string())?;
+            seen.insert(listener.arn, rule(&listener.default_actions));
+            // The default rule is the listener's default action once more.
+            let rules = rules.into_iter().filter(|it| it.priority.is_some());
+            seen.extend(rules.map(|it| (it.arn, rule(&it.actions))));
+        }
+    }
+    let named = |arn: &String| pair.rules.contains(arn) || pair.test_rule.as_ref() == Some(arn);
+    seen.retain(|arn, rule| !named(arn) && groups.iter().any(|group| rule.weight(group).is_some()));
+    Ok(seen)
+}
+
+fn alarms(world: &mut World, inspection: &Inspection) -> Result<BTreeMap<String, AlarmSeen>, String> {
+    let mut known = BTreeMap::new();
+    let mut wanted: Vec<String> = inspection.alarms.iter().cloned().collect();
+    while !wanted.is_empty() {
+        let found = world.describe_alarms(&wanted).map_err(|error| error.to_string())?;
+        let found: BTreeMap<_, _> = found.into_iter().map(|it| (it.name.clone(), alarm(it))).collect();
+        let named = found.values().flat_map(|alarm: &AlarmSeen| match &alarm.kind {
+            AlarmKind::Composite { rule } => children(rule).map(str::to_owned).collect(),
+            AlarmKind::Metric(_) => Vec::new(),
+        });
+        let named: Vec<String> = named.collect();
+        known.extend(found);
+        wanted = named.into_iter().filter(|name| !known.contains_key(name)).collect();
+    }
+    Ok(known)
+}
+
+fn alarm(alarm: alarms::Alarm) -> AlarmSeen {
+    let kind = match alarm.kind {
+        alarms::AlarmKind::Composite { rule } => AlarmKind::Composite { rule },
+        alarms::AlarmKind::Metric(metric) => AlarmKind::Metric(metric_alarm(&metric)),
+    };
+    AlarmSeen { state: alarm.state.as_str().to_owned(), reason: alarm.reason, kind }
+}
+
+fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricSeen {
+    let last = |arn: &str, mark: &str| arn.split_once(mark).map_or(arn, |(_, rest)| rest).to_owned();
+    let mut dimensions = BTreeMap::from([("LoadBalancer".to_owned(), last(&alarm.load_balancer, ":loadbalancer/"))]);
+    if let Some(group) = &alarm.target_group {
+        dimensions.insert("TargetGroup".to_owned(), format!("targetgroup/{}", last(group, ":targetgroup/")));
+    }
+    let metric = |name: &str| Metric {
+        namespace: "AWS/ApplicationELB".to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions.clone(),
+    };
+    let (metrics, expressions) = match alarm.metric {
+        WorldMetric::Target5xxPercent => (
+            vec![metric(alarm.metric.name()), metric("RequestCount")],
+            // As somebody writes it who knows that no errors are no data.
+            vec!["100 * FILL(errors, 0) / requests".to_owned()],
+        ),
+        one => (vec![metric(one.name())], Vec::new()),
+    };
+    MetricSeen {
+        metrics,
+        expressions,
+        period_s: alarm.period_s,
+        datapoints: alarm.datapoints_to_alarm,
+        threshold: Some(alarm.threshold),
+        comparison: alarm.comparison.as_str().to_owned(),
+        treat_missing: alarm.treat_missing.as_str().to_owned(),
+    }
+}

@@ -1,0 +1,80 @@
+//! `doctor`: whether an account is fit for its targets, before something is deployed to them.
+
+use super::client::{Client, Remote};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+use super::validate::File;
+use engine::operate::{DoctorAnswer, DoctorRequest, TargetsAnswer};
+use rollout::TargetId;
+use rollout::doctor::Severity;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Look through an account: what would keep a deployment from going well. Nothing is changed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DoctorArguments {
+    /// The target: application/service/environment; without it, all of them.
+    target: Option<TargetId>,
+    /// Judge by this policy file, before it is applied, instead of by what is; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// What is risky fails, too, and what could not be read.
+    #[arg(long)]
+    strict: bool,
+    /// Leave out what Terraform must leave alone.
+    #[arg(long)]
+    no_terraform: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// `switchback doctor`
+pub(super) async fn doctor(arguments: &DoctorArguments, output: &mut Output) -> Result<Exit, Failure> {
+    let file = arguments.file.as_deref().map(File::read).transpose()?;
+    let policy = file.as_ref().map(|file| file.policy(output)).transpose()?;
+    let client = Client::new(&arguments.remote).await?;
+    let targets: Vec<TargetId> = match (&arguments.target, &policy) {
+        (Some(target), _) => vec![target.clone()],
+        (None, Some(policy)) => policy.targets().map(|(target, _)| target).collect(),
+        (None, None) => {
+            let answer: TargetsAnswer = client.get("/v1/targets").await?;
+            answer.targets.into_iter().map(|summary| summary.target).collect()
+        }
+    };
+    let mut answers: Vec<DoctorAnswer> = Vec::new();
+    // One after another: AWS's budgets are for deployments first.
+    for target in targets {
+        let request = DoctorRequest { target, text: file.as_ref().map(File::text) };
+        let answer: DoctorAnswer = client.post("/v1/doctor", &request).await?;
+        let judged_by = match (answer.version, &file) {
+            (Some(version), _) => format!("policy version {version}"),
+            (None, Some(file)) => file.name().to_owned(),
+            (None, None) => "a policy file".to_owned(),
+        };
+        output.say(&view::doctor::findings(&answer.target, &judged_by, &answer.findings, output.paint));
+        answers.push(answer);
+    }
+    if !arguments.no_terraform {
+        let mut seen = std::collections::BTreeSet::new();
+        let all = answers.iter().flat_map(|answer| answer.terraform.clone());
+        // Targets may share a rule's listener.
+        let all: Vec<_> = all.filter(|it| seen.insert((it.resource.clone(), it.name.clone()))).collect();
+        if !all.is_empty() {
+            output.say("\n");
+            output.say(&view::doctor::terraform(&all, output.paint));
+        }
+    }
+    let fails = |severity: Severity| match severity {
+        Severity::Broken => true,
+        Severity::Risky | Severity::Unread => arguments.strict,
+        Severity::Advice => false,
+    };
+    let unfit = answers.iter().flat_map(|answer| &answer.findings).any(|finding| fails(finding.severity));
+    let exit = if unfit { Exit::Unfit } else { Exit::Done };
+    output.document(&json!({"fit": !unfit, "targets": answers}));
+    Ok(exit)
+}
