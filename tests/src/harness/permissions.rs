@@ -114,6 +114,135 @@ pub(super) fn oversteps(calls: &[Call], resources: &BTreeMap<String, String>) ->
     Ok(found)
 }
 
+/// Which of the two suites with the deployed product has run as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// `end_to_end`: from a push to a verdict.
+    Rollouts,
+    /// `end_to_end_promotion`: from environment to environment.
+    Climb,
+}
+
+/// One action that one function has, on what it has it: a pattern of partition keys, a queue, or nothing that tells two
+/// statements apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant {
+    function: String,
+    action: String,
+    on: String,
+}
+
+impl std::fmt::Display for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { function, action, on } = self;
+        write!(f, "{function} may {action}{}{on}", if on.is_empty() { "" } else { " on " })
+    }
+}
+
+/// What is allowed and no call in the front's log shows, with the reason. `*`: every function.
+#[rustfmt::skip]
+const NOT_SEEN: &[(&str, &[&str], &str, &str)] = &[
+    ("*", &["logs:CreateLogStream", "logs:PutLogEvents"], "", "Lambda writes a function's log, in the role's name"),
+    ("*", &["iam:PassRole", "ecs:TagResource"], "",
+        "ECS asks for it itself while it registers a task definition with roles and tags, or runs a task"),
+    ("*", &["secretsmanager:GetSecretValue", "sns:Publish", "events:PutEvents"], "",
+        "goes to the emulator past the front; without it no link, no message in Slack, no mail and no event would come, \
+         which tests of both suites wait for"),
+    ("*", &["cognito-idp:DescribeUserPoolClient"], "",
+        "the balancer asks for it itself when a rule that signs people in is written back"),
+    ("RolloutDriver", &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "WakesQueue",
+        "the event source mapping takes messages, in the role's name"),
+    ("Notifier", &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
+        "", "the event source mapping reads the stream, in the role's name"),
+    ("ImagePushed", &["sqs:SendMessage"], "DeadLetterQueue", "Lambda lays down events that failed, in the role's name"),
+    ("SignalReceived", &["sqs:SendMessage"], "DeadLetterQueue", "Lambda lays down events that failed, in the role's name"),
+    ("Notifier", &["sqs:SendMessage"], "DeadLetterQueue",
+        "for what a channel refuses, and records that failed for half a day: both suites want the queue empty at their end"),
+];
+
+/// What only the second suite shows: the first one knows one environment and nobody who is asked.
+#[rustfmt::skip]
+const SHOWN_BY_THE_CLIMB: &[(&str, &[&str], &str)] = &[
+];
+
+fn is_named(grant: &Grant, (function, actions, on): (&str, &[&str], &str)) -> bool {
+    (function == "*" || function == grant.function) && actions.contains(&grant.action.as_str()) && on == grant.on
+}
+
+/// Everything that the roles allow, one by one.
+fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
+    let mut grants = BTreeSet::new();
+    for function in functions(template) {
+        for it in allowed(template, function)? {
+            let condition: Value = serde_json::from_str(&it.condition).unwrap_or_default();
+            let resource: Value = serde_json::from_str(&it.resource).unwrap_or_default();
+            let partitions: Vec<&str> =
+                list(&condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]).filter_map(Value::as_str).collect();
+            let queue = resource["Fn::GetAtt"][0].as_str().filter(|_| it.action.starts_with("sqs:"));
+            let grant =
+                |on: &str| Grant { function: function.to_owned(), action: it.action.clone(), on: on.to_owned() };
+            if partitions.is_empty() {
+                grants.insert(grant(queue.unwrap_or_default()));
+            }
+            grants.extend(partitions.into_iter().map(grant));
+        }
+    }
+    Ok(grants)
+}
+
+/// Grants that no call of a whole suite has made use of and nobody gives a reason for, and reasons that do not hold:
+/// each a sentence.
+///
+/// # Errors
+/// [`Failure`] where the template cannot be read.
+pub(super) fn unused(
+    suite: Suite,
+    calls: &[Call],
+    resources: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>, Failure> {
+    let template = lint::template_as_json()?;
+    let physical = |logical: &str| resources.get(logical).map_or("", String::as_str);
+    let keys: BTreeMap<String, &str> = functions(&template)
+        .into_iter()
+        .map(|function| (access_key(physical(function), physical(&format!("{function}Role"))), function))
+        .collect();
+    let mut made = BTreeSet::new();
+    for call in calls {
+        let Some(function) = keys.get(&call.access_key) else { continue };
+        for (action, partition) in asked(call) {
+            let queue = || {
+                let url = call.parameters["QueueUrl"].as_str().unwrap_or_default();
+                let name = |text: &str| text.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
+                let queues = ["WakesQueue", "DeadLetterQueue"].into_iter();
+                queues.filter(|queue| name(physical(queue)) == name(url)).collect::<String>()
+            };
+            let on = partition.unwrap_or_else(|| if action.starts_with("sqs:") { queue() } else { String::new() });
+            made.insert(Grant { function: (*function).to_owned(), action, on });
+        }
+    }
+    let mut found = BTreeSet::new();
+    for grant in grants(&template)? {
+        let used = made.iter().any(|made| {
+            made.function == grant.function && made.action == grant.action && is_within(&grant.on, &made.on)
+        });
+        let exempt = NOT_SEEN.iter().find(|(function, actions, on, _)| is_named(&grant, (function, actions, on)));
+        let later = SHOWN_BY_THE_CLIMB.iter().any(|named| is_named(&grant, *named));
+        match (used, exempt, suite) {
+            (true, Some((.., reason)), _) => {
+                found.insert(format!("{grant}: used after all, though it is said that {reason}"));
+            }
+            (false, None, Suite::Rollouts) if !later => {
+                found.insert(format!("{grant}, and never did: take it away, or show it"));
+            }
+            (false, None, Suite::Climb) if later => {
+                found.insert(format!("{grant}, which this suite is said to show, and never did"));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 /// The access key under which ministack runs a function: made of both ARNs (`execution_credentials` in its
 /// `core/lambda_runtime.py`).
 fn access_key(function: &str, role: &str) -> String {
@@ -164,10 +293,14 @@ fn asked(call: &Call) -> Vec<(String, Option<String>)> {
 fn within(allowed: &Allowed, partition: &str) -> bool {
     let condition: Value = serde_json::from_str(&allowed.condition).unwrap_or_default();
     let patterns = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-    list(patterns).filter_map(Value::as_str).any(|pattern| match pattern.strip_suffix('*') {
+    list(patterns).filter_map(Value::as_str).any(|pattern| is_within(pattern, partition))
+}
+
+fn is_within(pattern: &str, partition: &str) -> bool {
+    match pattern.strip_suffix('*') {
         Some(beginning) => partition.starts_with(beginning),
         None => partition == pattern,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +355,36 @@ mod tests {
         }
         let stranger = Call { access_key: String::new(), ..call("Scan", json!({})) };
         assert!(found(stranger).first().is_some_and(|told| told.contains("nothing was checked")));
+    }
+
+    #[test]
+    fn what_a_role_allows_and_nothing_uses_is_found() {
+        let names = [("Promotions", "promotions"), ("PromotionsRole", "promotions-role")];
+        let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
+        let put = json!({"Item": {"pk": {"S": "COMMANDS#shop/api/prod"}}});
+        let told = unused(Suite::Rollouts, &[call("PutItem", put)], &resources).expect("the template is to be read");
+        let about =
+            |action: &str, on: &str| told.iter().any(|it| it.contains(&format!("may {action} on {on}, and never")));
+        assert!(about("dynamodb:PutItem", "RELEASE#*"), "{told:#?}");
+        assert!(!told.iter().any(|it| it.starts_with("Promotions may dynamodb:PutItem on COMMANDS")), "{told:#?}");
+        assert!(!told.iter().any(|it| it.contains("logs:")), "there is a reason: {told:#?}");
+    }
+
+    #[test]
+    fn every_reason_is_about_something_that_is_allowed() {
+        let grants = grants(&lint::template_as_json().expect("a template")).expect("roles");
+        for (function, actions, on, reason) in NOT_SEEN {
+            for action in *actions {
+                let of = |grant: &&Grant| is_named(grant, (function, &[action], on));
+                assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}: {reason}");
+            }
+        }
+        for (function, actions, on) in SHOWN_BY_THE_CLIMB {
+            for action in *actions {
+                let of = |grant: &&Grant| is_named(grant, (function, &[action], on));
+                assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}");
+            }
+        }
     }
 
     #[test]

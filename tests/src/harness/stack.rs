@@ -6,6 +6,7 @@ use super::child::Server;
 use super::emulators::{REGION, ministack};
 use super::http::Response;
 use super::issuer::Issuer;
+use super::permissions::Suite;
 use super::slack::Slack;
 use super::tools::{said, tools, workspace};
 use super::{Failure, leaks, packages, permissions};
@@ -317,6 +318,15 @@ impl Stack {
         }
         found.extend(leaks::in_logs(self));
         found
+    }
+
+    /// What roles allow and no call of the suite, which has run as a whole, has made use of: each a sentence.
+    #[must_use]
+    pub fn idle_permissions(&self, suite: Suite) -> Vec<String> {
+        match permissions::unused(suite, self.front.log().calls(), &self.resources) {
+            Ok(unused) => unused.into_iter().collect(),
+            Err(failure) => vec![failure.0],
+        }
     }
 
     fn dead_letters(&self) -> Result<Vec<String>, Failure> {

@@ -1,6 +1,7 @@
 //! The whole way: dev by a push, staging by a workflow, prod after two people, and down again.
 
 use super::shop::{APPROVE, Environment, QUICK, Shop, gates, ok, refused, status, votes};
+use super::story;
 use rollout::snapshot::Weights;
 use rollout::{Actor, Fact, Verdict};
 use serde_json::json;
@@ -97,6 +98,7 @@ pub(crate) fn a_release_climbs_from_dev_to_prod_and_a_bad_one_comes_down_again()
         .collect();
     assert_eq!(people, ["bob", "carol"]);
     thread_tells_the_end(&shop, prod, 1);
+    story::is_told_by_its_lines(&shop, "v1");
 
     // A bad one, which only prod's traffic shows.
     up_to_staging(&shop, "v2", 2, ImageBehaviour { error_rate: 1.0, ..good() });
