@@ -19,6 +19,7 @@ mod questions;
 mod refusal;
 mod releases;
 mod train;
+pub(crate) mod wire;
 
 pub use answers::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,

@@ -17,7 +17,7 @@ mod applying;
 mod braking;
 mod deciding;
 mod examining;
-pub(crate) mod route;
+mod route;
 
 pub use crate::desk::{
     AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,

@@ -1,11 +1,10 @@
 //! HTTP's method, path, query and body to operations, without an HTTP library: text in, a status and JSON out.
 
-use super::{ErrorBody, MOST_LISTED, Operations, Refusal};
+use super::{ErrorBody, Operations, Refusal};
 use crate::desk::person;
+use crate::desk::wire::{limit, name, number, parameter, read, target, to_json};
 use crate::ports::{Clock, Cloud, Doorbell, Inspector, Ledger};
-use rollout::{Lane, Name, TargetId};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rollout::Lane;
 use serde_json::Value;
 
 /// The largest body, in bytes: the largest policy file, written as JSON text with every character escaped, fits.
@@ -41,8 +40,6 @@ pub const ROUTES: [&str; 23] = [
 /// What can be asked of a target: the last part of the path.
 const DEEDS: [&str; 9] =
     ["deploy", "promote", "hotfix", "abort", "rollback", "approve", "reject", "override", "resume"];
-
-const USUAL_LIMIT: usize = 50;
 
 impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `caller` is the
@@ -137,59 +134,4 @@ fn no_route(method: &str, path: &str, parts: &[&str]) -> Refusal {
     }
     let method: String = method.chars().take(20).collect();
     Refusal::new(405, "wrong_method", format!("`{shown}` does not take {method}: use {}", allowed.join(" or ")))
-}
-
-pub(crate) fn to_json(answer: impl Serialize) -> Result<Value, Refusal> {
-    serde_json::to_value(answer)
-        .map_err(|error| Refusal::new(500, "unwritable", format!("the answer is no JSON: {error}")))
-}
-
-/// The body as a request.
-pub(crate) fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
-    let body = if body.trim().is_empty() { "{}" } else { body };
-    serde_json::from_str(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            Refusal::request("invalid_request", format!("the body is not what is expected here: {error}"))
-        }
-        _ => Refusal::request("invalid_json", format!("the body is not JSON: {error}")),
-    })
-}
-
-pub(crate) fn target(application: &str, service: &str, environment: &str) -> Result<TargetId, Refusal> {
-    Ok(TargetId::new(name(application, "application")?, name(service, "service")?, name(environment, "environment")?))
-}
-
-fn name(text: &str, what: &str) -> Result<Name, Refusal> {
-    Name::new(text).map_err(|_| {
-        let shown: String = text.chars().take(80).collect();
-        let message =
-            format!("`{shown}` is not the name of an {what}: names are lower-case letters, digits and single hyphens");
-        Refusal::request("invalid_name", message.replace("an service", "a service"))
-    })
-}
-
-/// The value of a query parameter. Values here are names and numbers: nothing in them is ever percent-encoded.
-pub(crate) fn parameter<'q>(query: &'q str, key: &str) -> Option<&'q str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(found, value)| *found == key && !value.is_empty())
-        .map(|(_, value)| value)
-}
-
-pub(crate) fn number(text: &str, key: &str) -> Result<u64, Refusal> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        Refusal::request("invalid_number", format!("`{key}` is `{shown}`: write a whole number"))
-    })
-}
-
-pub(crate) fn limit(query: &str) -> Result<usize, Refusal> {
-    match parameter(query, "limit") {
-        None => Ok(USUAL_LIMIT),
-        Some(text) => match usize::try_from(number(text, "limit")?) {
-            Ok(limit) if (1..=MOST_LISTED).contains(&limit) => Ok(limit),
-            _ => Err(Refusal::request("invalid_number", format!("`limit` must be 1 to {MOST_LISTED}"))),
-        },
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::caller::{NotAllowed, UnverifiedClaims};
 use super::{Workflows, not_allowed};
+use crate::desk::wire::{limit, number, parameter, read, target, to_json};
 use crate::desk::{ErrorBody, Refusal};
-use crate::operate::route::{limit, number, parameter, read, target, to_json};
 use crate::ports::{Clock, Doorbell, Ledger};
 use rollout::TargetId;
 use serde_json::Value;
