@@ -1,6 +1,6 @@
 //! Services, task definitions, target groups and autoscaling of the two sides.
 
-use super::seen::{DefinitionSeen, GroupSeen, Inspected, ServiceSeen};
+use super::seen::{DefinitionSeen, GroupSeen, Inspected, ServiceSeen, SideSeen};
 use super::{Findings, SLOTS, called, place_of_group, place_of_service};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
@@ -11,21 +11,20 @@ use crate::time::Seconds;
 const LONG_DRAIN_S: u32 = 120;
 
 pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+    let without_cluster = |slot| {
+        let side = seen.side(slot);
+        is_without_cluster(&side.service) || is_without_cluster(&side.definition)
+    };
+    let no_cluster = SLOTS.into_iter().any(without_cluster);
+    if no_cluster {
+        let cluster = called(&policy.pair.cluster);
+        let remedy = "create it, or give the name or ARN of the right one as `cluster`";
+        findings.broken("cluster_missing", &format!("cluster {cluster}"), "there is no such ECS cluster", remedy);
+    }
     for slot in SLOTS {
         let side = seen.side(slot);
-        let place = place_of_service(policy, slot);
-        match findings.known(&place, &side.service) {
-            Some(Some(service)) => judge_service(policy, slot, service, findings),
-            Some(None) => {
-                let what = format!("the cluster {} has no such service", called(&policy.pair.cluster));
-                let remedy =
-                    format!("create it, with 0 tasks if it is the idle side, or name the right one as `{slot}`");
-                findings.broken("service_missing", &place, what, remedy);
-            }
-            None => {}
-        }
-        if let Some(Some(definition)) = findings.known(&format!("task definition of {place}"), &side.definition) {
-            judge_definition(policy, &place, definition, findings);
+        if !no_cluster {
+            judge_side(policy, slot, side, findings);
         }
         let place = place_of_group(policy, slot);
         match findings.known(&place, &side.group) {
@@ -39,6 +38,28 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Find
     }
     alike(policy, seen, findings);
     scaled(policy, seen, findings);
+}
+
+/// The service of a side, and the task definition that it runs.
+fn judge_side(policy: &TargetPolicy, slot: Slot, side: &SideSeen, findings: &mut Findings) {
+    let place = place_of_service(policy, slot);
+    match findings.known(&place, &side.service) {
+        Some(Some(service)) => judge_service(policy, slot, service, findings),
+        Some(None) => {
+            let what = format!("the cluster {} has no such service", called(&policy.pair.cluster));
+            let remedy = format!("create it, with 0 tasks if it is the idle side, or name the right one as `{slot}`");
+            findings.broken("service_missing", &place, what, remedy);
+        }
+        None => {}
+    }
+    if let Some(Some(definition)) = findings.known(&format!("task definition of {place}"), &side.definition) {
+        judge_definition(policy, &place, definition, findings);
+    }
+}
+
+/// Whether ECS says that it has no such cluster (API reference, errors of `DescribeServices`).
+fn is_without_cluster<T>(reading: &Reading<T>) -> bool {
+    matches!(reading, Reading::Unknown(reason) if reason.contains("ClusterNotFound"))
 }
 
 fn judge_service(policy: &TargetPolicy, slot: Slot, service: &ServiceSeen, findings: &mut Findings) {

@@ -1,0 +1,211 @@
+//! A sound account, and the policy that it is fit for.
+
+use rollout::doctor::seen::{
+    AlarmKind, AlarmSeen, DefinitionSeen, GroupSeen, Inspected, Metric, MetricSeen, Reach, RepositorySeen, RuleSeen,
+    ScalingSeen, ServiceSeen, SideSeen,
+};
+use rollout::entry::EntryRules;
+use rollout::policy::{
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
+    Strategy, TagRule, TargetPolicy, Trigger,
+};
+use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
+use std::collections::BTreeMap;
+
+pub(crate) const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/shop/50dc/f2f7";
+pub(crate) const RULE: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/shop/50dc/f2f7/9683";
+pub(crate) const OTHER: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/shop/50dc/f2f7/1111";
+pub(crate) const BALANCER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/shop/50dc";
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+pub(crate) fn target() -> TargetId {
+    TargetId::parse("shop/api/prod").expect("a target")
+}
+
+pub(crate) fn group(slot: Slot) -> String {
+    format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/api-{slot}/73e2")
+}
+
+pub(crate) fn policy() -> Policy {
+    let side = |slot: Slot| Side { service: format!("api-{slot}"), target_group: group(slot) };
+    let alarm = |name: &str| AlarmPolicy { name: name.to_owned(), missing: MissingData::Wait };
+    let minutes = |minutes: u64| Seconds(60 * minutes);
+    let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
+    let wanted = TargetPolicy {
+        pair: EcsPair {
+            cluster: "shop-prod".to_owned(),
+            container: "api".to_owned(),
+            blue: side(Slot::Blue),
+            green: side(Slot::Green),
+            rules: vec![RULE.to_owned()],
+            test_rule: None,
+        },
+        strategy: Strategy {
+            steps: vec![step(10, minutes(5)), step(100, Seconds(0))],
+            bake: minutes(10),
+            keep_warm: minutes(5),
+            green_capacity: Percent::ALL,
+            drain: minutes(1),
+        },
+        alarms: vec![alarm("blue-5xx"), alarm("green-5xx")],
+        hooks: Vec::new(),
+        deadlines: Deadlines {
+            preflight: minutes(30),
+            register: minutes(5),
+            healthy: minutes(15),
+            shift: minutes(10),
+            retire: minutes(15),
+            rollback: minutes(30),
+        },
+    };
+    let service = ServicePolicy {
+        repository: "shop/api".to_owned(),
+        tags: TagRule::Glob("v*".to_owned()),
+        paused: false,
+        depends_on: Vec::new(),
+    };
+    let environment = EnvironmentPolicy {
+        trigger: Trigger::Push,
+        concurrency: Concurrency::default(),
+        entry: EntryRules::default(),
+        targets: BTreeMap::from([(name("api"), wanted)]),
+    };
+    Policy {
+        application: name("shop"),
+        services: BTreeMap::from([(name("api"), service)]),
+        environments: BTreeMap::from([(name("prod"), environment)]),
+        people: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        grants: Vec::new(),
+        notifications: Vec::new(),
+    }
+}
+
+pub(crate) fn wanted(policy: &mut Policy) -> &mut TargetPolicy {
+    let environment = policy.environments.get_mut(&name("prod")).expect("it is there");
+    environment.targets.get_mut(&name("api")).expect("it is there")
+}
+
+pub(crate) fn metric(name: &str, slot: Slot) -> Metric {
+    let dimensions =
+        [("TargetGroup", format!("targetgroup/api-{slot}/73e2")), ("LoadBalancer", "app/shop/50dc".to_owned())];
+    Metric {
+        namespace: "AWS/ApplicationELB".to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions.map(|(name, value)| (name.to_owned(), value)).into(),
+    }
+}
+
+pub(crate) fn alarm(slot: Slot) -> AlarmSeen {
+    AlarmSeen {
+        state: "OK".to_owned(),
+        reason: String::new(),
+        kind: AlarmKind::Metric(MetricSeen {
+            metrics: vec![metric("HTTPCode_Target_5XX_Count", slot)],
+            expressions: Vec::new(),
+            period_s: 60,
+            datapoints: 2,
+            threshold: Some(5.0),
+            comparison: "GreaterThanThreshold".to_owned(),
+            treat_missing: "notBreaching".to_owned(),
+        }),
+    }
+}
+
+pub(crate) fn side(slot: Slot) -> SideSeen {
+    SideSeen {
+        service: Reading::Known(Some(ServiceSeen {
+            status: "ACTIVE".to_owned(),
+            controller: "ECS".to_owned(),
+            strategy: "ROLLING".to_owned(),
+            scheduling: "REPLICA".to_owned(),
+            breaker: true,
+            rolls_back: false,
+            minimum_percent: 100,
+            maximum_percent: 200,
+            groups: vec![group(slot)],
+            desired: 2,
+        })),
+        definition: Reading::Known(Some(DefinitionSeen {
+            images: BTreeMap::from([(
+                "api".to_owned(),
+                "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:00".to_owned(),
+            )]),
+            roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
+        })),
+        group: Reading::Known(Some(GroupSeen {
+            balancers: vec![BALANCER.to_owned()],
+            deregistration_delay_s: 30,
+            sticky: false,
+            check_interval_s: 10,
+            healthy_threshold: 2,
+            unhealthy_threshold: 2,
+            check_path: "/healthz".to_owned(),
+        })),
+        scaling: Reading::Known(Some(ScalingSeen { min: 2, max: 10 })),
+    }
+}
+
+pub(crate) fn weights(groups: &[(Slot, u32)]) -> RuleSeen {
+    RuleSeen { groups: groups.iter().map(|(slot, weight)| (group(*slot), *weight)).collect(), sticky_s: None }
+}
+
+pub(crate) fn seen() -> Inspected {
+    let rule = weights(&[(Slot::Blue, 100), (Slot::Green, 0)]);
+    let alarms = [("blue-5xx", alarm(Slot::Blue)), ("green-5xx", alarm(Slot::Green))];
+    Inspected {
+        blue: side(Slot::Blue),
+        green: side(Slot::Green),
+        rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
+        others: Reading::Known(BTreeMap::new()),
+        alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
+        repository: Reading::Known(Some(RepositorySeen { immutable: true })),
+        concurrency: Reading::Known(1000),
+        reach: Some(Reach {
+            hooks: "switchback-hook-".to_owned(),
+            topics: "switchback-".to_owned(),
+            ..Reach::default()
+        }),
+    }
+}
+
+pub(crate) fn known<T>(reading: &mut Reading<T>) -> &mut T {
+    match reading {
+        Reading::Known(value) => value,
+        Reading::Unknown(reason) => panic!("{reason}"),
+    }
+}
+
+pub(crate) fn service(seen: &mut Inspected) -> &mut ServiceSeen {
+    known(&mut seen.green.service).as_mut().expect("it is there")
+}
+
+pub(crate) fn green_group(seen: &mut Inspected) -> &mut GroupSeen {
+    known(&mut seen.green.group).as_mut().expect("it is there")
+}
+
+pub(crate) fn both_groups(seen: &mut Inspected, change: impl Fn(&mut GroupSeen)) {
+    for side in [&mut seen.blue, &mut seen.green] {
+        change(known(&mut side.group).as_mut().expect("it is there"));
+    }
+}
+
+pub(crate) fn rule(seen: &mut Inspected) -> &mut RuleSeen {
+    known(seen.rules.get_mut(RULE).expect("it is there"))
+}
+
+pub(crate) fn green_alarm(seen: &mut Inspected) -> &mut AlarmSeen {
+    known(&mut seen.alarms).get_mut("green-5xx").expect("it is there")
+}
+
+pub(crate) fn green_metric(seen: &mut Inspected) -> &mut MetricSeen {
+    match &mut green_alarm(seen).kind {
+        AlarmKind::Metric(metric) => metric,
+        AlarmKind::Composite { .. } => panic!("it is a metric alarm"),
+    }
+}
