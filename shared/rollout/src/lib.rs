@@ -22,6 +22,7 @@
 //! | [`look`](look()) | what must be read before the next decision |
 //! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
+//! | [`recording`] | decisions as they were recorded, and the same decisions made again |
 //! | [`plan`] | what a deployment would do: the same decision, rehearsed |
 //! | [`doctor`] | whether an account is fit for what a policy wants of it |
 
@@ -38,6 +39,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod promotion;
+pub mod recording;
 pub mod release;
 pub mod snapshot;
 pub mod stage;

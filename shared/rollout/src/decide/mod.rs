@@ -30,6 +30,7 @@ use crate::stage::Stage;
 use crate::target::{AppliedTarget, DeploymentRecord, TargetState};
 use jiff::Timestamp;
 use pass::{Flow, Pass};
+use serde::{Deserialize, Serialize};
 
 /// What was asked of the target, and the policy that a new deployment would keep.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +62,8 @@ pub struct Decision {
 }
 
 /// When a target is to be looked at again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Next {
     /// At once, in the same pass if there is time.
     Again,

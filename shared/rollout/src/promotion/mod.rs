@@ -15,12 +15,12 @@ use crate::snapshot::Reading;
 use crate::stage::Verdict;
 use crate::target::{AppliedTarget, Gates, TargetFreeze, TargetState, Verified};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known beyond the target itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Surroundings {
     /// The brakes that are on, everywhere.
     pub brakes: Reading<Vec<Brake>>,
@@ -43,7 +43,7 @@ impl Surroundings {
 }
 
 /// What rules need of another target.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbour {
     /// What was verified there.
     pub verified: Vec<Verified>,
