@@ -4,9 +4,11 @@
 //! leaves a state that was true when it was written; the next pass looks again and goes on.
 
 use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
+use crate::recorder::{Recorder, Unrecorded, Wanted};
 use crate::{errands, measure, story, surroundings};
 use rollout::decide::{Decision, Inbox, Next};
 use rollout::promotion::Surroundings;
+use rollout::recording::{self, Given, Place};
 use rollout::target::{AppliedTarget, Deployment, DeploymentRecord, TargetState};
 use rollout::{
     Brake, Cause, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
@@ -56,6 +58,22 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
     clock: &K,
     until: Timestamp,
 ) -> Result<Driven, LedgerError> {
+    drive_recorded(ring, ledger, cloud, doorbell, clock, &Unrecorded, until).await
+}
+
+/// The same, with somebody who takes down what is decided.
+///
+/// # Errors
+/// As [`drive`]'s.
+pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder>(
+    ring: &Ring,
+    ledger: &L,
+    cloud: &C,
+    doorbell: &D,
+    clock: &K,
+    recorder: &R,
+    until: Timestamp,
+) -> Result<Driven, LedgerError> {
     let started = clock.now();
     measure::PASSES.count(1);
     let claim = Claim { lease: clock.lease_id(), now: started, steal: ring.steal.clone() };
@@ -77,6 +95,7 @@ pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
         cloud,
         doorbell,
         clock,
+        recorder,
         until: until.min(LEASE.after(started)),
         lease: claim.lease,
         revision: loaded.revision,
@@ -137,12 +156,13 @@ struct Seen {
 }
 
 /// A target that is held.
-struct Pass<'a, L, C, D, K> {
+struct Pass<'a, L, C, D, K, R> {
     target: &'a TargetId,
     ledger: &'a L,
     cloud: &'a C,
     doorbell: &'a D,
     clock: &'a K,
+    recorder: &'a R,
     until: Timestamp,
     lease: LeaseId,
     revision: u64,
@@ -153,12 +173,14 @@ struct Pass<'a, L, C, D, K> {
     heir_is_called: bool,
 }
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
     async fn run(&mut self) -> Result<(), LedgerError> {
         for _ in 0..MOST_ROUNDS {
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
-            let decision = decide(&self.state, &inbox, snapshot.as_ref(), self.clock.now());
+            let given = Given { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
+            let decision = decide(given.state, &given.inbox, given.snapshot, given.now);
+            self.record(&given, &decision);
             self.log_commands(&commands, &decision);
             if decision.effects.is_empty() && decision.next != Next::Again {
                 return self.leave(decision).await;
@@ -221,6 +243,37 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 tracing::info!(sequence = entry.sequence, fact, "journal");
             });
         }
+    }
+
+    /// Takes down a decision, before it is written: whatever becomes of the pass, there is a record. One that somebody
+    /// else was faster than is told by its revision.
+    fn record(&self, given: &Given<'_>, decision: &Decision) {
+        let wanted = match self.recorder.wanted() {
+            Wanted::Nothing => false,
+            Wanted::Doings => recording::did_something(given.state, decision),
+            Wanted::Everything => true,
+        };
+        if wanted {
+            let runs = decision.state.running.as_ref().or(given.state.running.as_ref());
+            let deployment = runs.map(|running| running.number);
+            let lines = recording::decided(self.place(), given, decision);
+            lines.into_iter().for_each(|line| self.recorder.record(self.target, deployment, line));
+        }
+    }
+
+    /// Takes down what became of effects.
+    fn record_outcomes(&self, outcomes: &[(Effect, Outcome)], at: Timestamp, absorbed: &(TargetState, Vec<JournalEntry>)) {
+        if self.recorder.wanted() == Wanted::Nothing || outcomes.is_empty() {
+            return;
+        }
+        let (after, journal) = absorbed;
+        let lines = recording::performed(self.place(), &self.state, outcomes, at, after, journal);
+        let deployment = self.state.running.as_ref().map(|running| running.number);
+        lines.into_iter().for_each(|line| self.recorder.record(self.target, deployment, line));
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { pass: &self.lease.0, revision: self.revision }
     }
 
     /// The lease that an heir may take, once in a pass that is about to act: should the pass be killed, the target is
@@ -356,7 +409,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 break;
             }
         }
-        let (state, journal) = absorb(&self.state, &outcomes, self.clock.now());
+        let now = self.clock.now();
+        let absorbed = absorb(&self.state, &outcomes, now);
+        self.record_outcomes(&outcomes, now, &absorbed);
+        let (state, journal) = absorbed;
         self.state = state;
         self.unwritten.extend(journal);
         complete

@@ -15,6 +15,7 @@
 //! | [`links`] | signed links, for who is asked by mail |
 //! | [`workflows`] | what workflows of GitHub Actions ask, as far as the policy's grants let them |
 //! | [`story`] | what every log line about one deployment carries |
+//! | [`recorder`] | who takes down what is decided, to be decided again elsewhere |
 //! | [`measure`] | what is counted, for the alarms on the control plane |
 //! | [`operate`] | what operators ask: apply, plan, deploy, promote, approve, brakes, questions |
 
@@ -28,11 +29,12 @@ pub mod measure;
 mod notify;
 pub mod operate;
 pub mod ports;
+pub mod recorder;
 pub mod story;
 pub mod surroundings;
 pub mod workflows;
 
-pub use drive::{Driven, LEASE, drive};
+pub use drive::{Driven, LEASE, drive, drive_recorded};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId,
