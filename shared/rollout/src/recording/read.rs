@@ -19,8 +19,22 @@ pub struct Unreadable {
     pub why: String,
 }
 
-/// What a line with a record has in it.
-const MARK: &str = "\"recording\":";
+/// The most characters of what is said to be wrong: it may quote what it found.
+const LONGEST_WHY: usize = 500;
+
+impl Unreadable {
+    fn at(line: usize, why: impl Into<String>) -> Self {
+        let mut why = why.into();
+        if let Some((end, _)) = why.char_indices().nth(LONGEST_WHY) {
+            why.truncate(end);
+            why.push('…');
+        }
+        Self { line, why }
+    }
+}
+
+/// What a line with a record has in it; or, where a tool has put the line into a text of its own, the other.
+const MARKS: [&str; 2] = ["\"recording\":", "recording\\\":"];
 /// The message of a log line that has a record.
 const MESSAGE: &str = "decided";
 /// Under which keys tools hand on what was logged: `filter-log-events` and `tail`, and Logs Insights.
@@ -37,7 +51,7 @@ pub fn read(text: &str) -> Result<Recording, Unreadable> {
     if is_one_document(text) {
         let mut values = Deserializer::from_str(text).into_iter::<Value>();
         while let Some(value) = values.next() {
-            let value = value.map_err(|error| Unreadable { line: error.line(), why: format!("no JSON: {error}") })?;
+            let value = value.map_err(|error| Unreadable::at(error.line(), format!("no JSON: {error}")))?;
             // A document has one place for all: the messages in it have no lines of their own.
             let line = text[..values.byte_offset()].lines().count().max(1);
             finding.look_through(&value, line, 0)?;
@@ -77,7 +91,7 @@ struct Finding {
 impl Finding {
     /// One line of a log, or one message: values in it, whatever is before, between and behind them.
     fn line(&mut self, text: &str, number: usize, level: u8) -> Result<(), Unreadable> {
-        let marked = text.contains(MARK);
+        let marked = MARKS.iter().any(|mark| text.contains(mark));
         let mut rest = text;
         let mut values_seen = 0;
         while let Some(start) = rest.find('{').filter(|_| marked) {
@@ -90,7 +104,7 @@ impl Finding {
                 }
                 Some(Err(error)) if error.is_eof() || values_seen > 0 => {
                     let why = format!("a record that is cut off, or is no JSON: {error}");
-                    return Err(Unreadable { line: number, why });
+                    return Err(Unreadable::at(number, why));
                 }
                 // A brace in what a tool puts before the line.
                 _ => rest = &rest[start + 1..],
@@ -141,16 +155,15 @@ impl Finding {
     }
 
     fn record(&mut self, value: &Value, line: usize) -> Result<(), Unreadable> {
-        let unreadable = |why: String| Unreadable { line, why };
+        let unreadable = |why: String| Unreadable::at(line, why);
         check_format(value).map_err(unreadable)?;
-        let stored: Stored = serde_path_to_error::deserialize(value)
-            .map_err(|error| unreadable(format!("`{}` of the record cannot be read: {}", error.path(), error.inner())))?;
+        let stored: Stored = serde_path_to_error::deserialize(value).map_err(|error| {
+            unreadable(format!("`{}` of the record cannot be read: {}", error.path(), error.inner()))
+        })?;
         let Stored { version, target, deployment, pass, revision, at, decided, performed, too_long, part } = stored;
         let head = |what| Record { version, target, deployment, pass, revision, at, what };
         let record = match (decided, performed, too_long, part) {
-            (Some(decided), None, None, None) => {
-                head(What::Decided(Box::new(whole(*decided).map_err(unreadable)?)))
-            }
+            (Some(decided), None, None, None) => head(What::Decided(Box::new(whole(*decided).map_err(unreadable)?))),
             (None, Some(StoredPerformed { outcomes, journal, state: changes }), None, None) => {
                 head(What::Performed(Performed { outcomes, journal, changes }))
             }
@@ -176,20 +189,22 @@ impl Finding {
         }
         let Some(Parts { texts, line, .. }) = self.parts.remove(&key) else { return Ok(()) };
         let whole: String = texts.into_values().collect();
-        let value: Value = serde_json::from_str(&whole)
-            .map_err(|error| Unreadable { line, why: format!("the parts of the record that begins here do not fit: {error}") })?;
+        let value: Value = serde_json::from_str(&whole).map_err(|error| {
+            Unreadable::at(line, format!("the parts of the record that begins here do not fit: {error}"))
+        })?;
         if value.get("part").is_some() {
-            return Err(Unreadable { line, why: "the parts of a record have parts themselves".to_owned() });
+            return Err(Unreadable::at(line, "the parts of a record have parts themselves"));
         }
         self.record(&value, line)
     }
 
     fn end(self) -> Recording {
         let Self { mut found, parts } = self;
-        found.records.extend(parts.into_values().map(|Parts { head, all, texts, .. }| Record {
-            what: What::Torn { found: texts.len(), all },
-            ..head
-        }));
+        found.records.extend(
+            parts
+                .into_values()
+                .map(|Parts { head, all, texts, .. }| Record { what: What::Torn { found: texts.len(), all }, ..head }),
+        );
         found
     }
 }
@@ -219,8 +234,9 @@ fn check_format(value: &Value) -> Result<(), String> {
 fn whole(stored: StoredDecided) -> Result<Decided, String> {
     let StoredDecided { state, commands, policy, around, snapshot, decision } = stored;
     let read = |what: &str, value: &Value| -> Result<TargetState, String> {
-        serde_path_to_error::deserialize(value)
-            .map_err(|error: serde_path_to_error::Error<_>| format!("`{}` of {what} cannot be read: {}", error.path(), error.inner()))
+        serde_path_to_error::deserialize(value).map_err(|error: serde_path_to_error::Error<_>| {
+            format!("`{}` of {what} cannot be read: {}", error.path(), error.inner())
+        })
     };
     let after = apply(&state, &decision.state).map_err(|why| format!("the state that was decided: {why}"))?;
     // As every decision leaves it: what was decided by an older version may not be.

@@ -112,7 +112,8 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
             }
             What::Performed(performed) => match decision_of(&redone, &record) {
                 Some(decided) => absorbed(performed, &decided.decision.state, &record),
-                None => (None, Vec::new(), Some(Gap::TheirDecision)),
+                // Where the recording begins, nothing is missing that was asked for.
+                None => (None, Vec::new(), journal.begun.then_some(Gap::TheirDecision)),
             },
             What::TooLong(bytes) => (None, Vec::new(), Some(Gap::TooLong { bytes: *bytes })),
             What::Torn { found, all } => (None, Vec::new(), Some(Gap::Torn { found: *found, all: *all })),
@@ -126,7 +127,8 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
                 None
             }
         };
-        if gap == Some(Gap::TheirDecision) && redone.last().is_some_and(|last| last.gap.is_some() && last.now.is_none()) {
+        if gap == Some(Gap::TheirDecision) && redone.last().is_some_and(|last| last.gap.is_some() && last.now.is_none())
+        {
             // It has been told of.
             gap = None;
         }
@@ -140,6 +142,7 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
 /// How far a target's journal has come.
 #[derive(Default)]
 struct Journal {
+    begun: bool,
     revision: u64,
     reached: Option<u64>,
 }
@@ -153,9 +156,10 @@ impl Journal {
 
     /// Of two decisions on one revision only one was written down, and it may be either.
     fn told(&mut self, revision: u64, last_entry: Option<u64>) {
+        self.begun = true;
         let Some(last_entry) = last_entry else { return };
         let same = self.reached.filter(|_| self.revision == revision).unwrap_or(0);
-        *self = Self { revision, reached: Some(last_entry.max(same)) };
+        *self = Self { begun: true, revision, reached: Some(last_entry.max(same)) };
     }
 }
 

@@ -9,6 +9,7 @@ mod gates;
 mod line;
 mod looks;
 mod never;
+mod recording;
 mod scene;
 mod size;
 mod stories;

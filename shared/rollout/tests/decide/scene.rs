@@ -3,6 +3,7 @@
 use rollout::entry::Entry;
 use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, Step, Strategy};
 use rollout::promotion::Surroundings;
+use rollout::recording::{self, Given, Place};
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
 use rollout::target::Errand;
 use rollout::{
@@ -100,6 +101,10 @@ pub struct Scene {
     pub rules_are_hidden: bool,
     /// When each side last had a share of the traffic.
     pub last_traffic: BTreeMap<Slot, Timestamp>,
+    /// What was decided, as lines of a log; none: nobody records.
+    pub recorded: Option<Vec<String>>,
+    /// How often the state was written down.
+    pub revision: u64,
 }
 
 impl Scene {
@@ -145,6 +150,8 @@ impl Scene {
             rules_are_stuck: false,
             rules_are_hidden: false,
             last_traffic: BTreeMap::new(),
+            recorded: None,
+            revision: 0,
         }
     }
 
@@ -153,7 +160,13 @@ impl Scene {
         self.note_traffic();
         let inbox = rollout::Inbox { commands, policy: Some(&self.applied), around: Some(&self.around) };
         let seen = self.state.running.is_some().then(|| self.seen());
-        let decision = decide(&self.state, &inbox, seen.as_ref(), self.now);
+        let given = Given { state: &self.state, inbox, snapshot: seen.as_ref(), now: self.now };
+        let decision = decide(given.state, &given.inbox, given.snapshot, given.now);
+        let place = |revision| Place { pass: "pass-1", revision };
+        if let Some(recorded) = &mut self.recorded {
+            recorded.extend(recording::decided(place(self.revision), &given, &decision));
+        }
+        self.revision += 1;
         self.state = decision.state.clone();
         self.journal.extend(decision.journal.clone());
         let mut outcomes = vec![];
@@ -162,6 +175,10 @@ impl Scene {
             outcomes.push((effect.clone(), self.perform(effect)));
         }
         let (state, journal) = absorb(&self.state, &outcomes, self.now);
+        if let Some(recorded) = self.recorded.as_mut().filter(|_| !outcomes.is_empty()) {
+            let place = place(self.revision);
+            recorded.extend(recording::performed(place, &self.state, &outcomes, self.now, &state, &journal));
+        }
         self.state = state;
         self.errands.append(&mut self.state.errands);
         self.journal.extend(journal);
