@@ -1,10 +1,10 @@
 //! [`engine::Cloud`] over a world whose time is somebody else's to step: no virtual time, no faults, every call at once.
 
-use crate::virtual_time::{Reads, perform, see};
+use crate::virtual_time::{Past, Reads, perform, see};
 use crate::world::World;
 use engine::Cloud;
 use rollout::look::Look;
-use rollout::{EcsPair, Effect, Outcome, Snapshot};
+use rollout::{EcsPair, Effect, Outcome, Snapshot, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What runs, in a world that is shared with whoever makes it real.
@@ -22,7 +22,12 @@ impl LiveCloud {
 }
 
 impl Reads for Mutex<World> {
-    fn reading<T>(&self, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
+    fn lagging<T>(
+        &self,
+        _: &'static str,
+        _: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        read: impl FnOnce(&mut World) -> Result<T, String>,
+    ) -> Result<T, String> {
         read(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

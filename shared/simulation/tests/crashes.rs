@@ -154,18 +154,7 @@ fn whatever_goes_wrong_by_chance_it_ends_in_order() {
         };
         let rate = 0.02 + 0.1 * dice.unit();
         let built_at = Settings::default().start;
-        let faults = Faults {
-            seed,
-            lost_answer: rate,
-            unavailable: rate,
-            throttled: rate,
-            delayed: rate,
-            crash: rate / 2.0,
-            doubled_wake: rate,
-            lost_wake: rate,
-            until: Some(Seconds(HOUR / 2 + 600).after(built_at)),
-            crash_at: None,
-        };
+        let faults = Faults { until: Some(Seconds(HOUR / 2 + 600).after(built_at)), ..Faults::everywhere(seed, rate) };
         let mut simulation = simulation(seed, &behaviour, faults);
         ends(&mut simulation, 6, verdicts, &format!("seed {seed}, rate {rate:.3}"));
     }

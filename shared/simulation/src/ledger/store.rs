@@ -52,12 +52,13 @@ impl Store {
     /// [`LedgerError::Unreadable`] for a state of a newer format.
     pub fn begin(&mut self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
         let entry = self.targets.entry(target.clone()).or_default();
-        let state = readable(target, entry.state.as_ref())?;
+        readable(target, entry.state.as_ref())?;
         match &entry.lease {
             Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => Ok(Begin::Held { by: by.clone() }),
             _ => {
                 let stolen = entry.lease.as_ref().is_some_and(|by| *by != claim.lease);
                 entry.lease = Some(claim.lease.clone());
+                let state = entry.state.clone();
                 let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
                 Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision, stolen })))
             }
@@ -147,7 +148,11 @@ impl Store {
         entry.seen.insert(command.id.clone(), asked_at_s.saturating_add(REMEMBERED_S));
         entry.inbox.insert((command.at, command.id.clone()), command.clone());
         if let Some(written) = &mut self.written {
-            written.push(Written::Asked { target: command.target.clone(), command: command.id.clone(), at: command.at });
+            written.push(Written::Asked {
+                target: command.target.clone(),
+                command: command.id.clone(),
+                at: command.at,
+            });
         }
         true
     }
@@ -277,7 +282,9 @@ impl Store {
     /// # Errors
     /// [`LedgerError::Unreadable`] for a state of a newer format.
     pub fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
-        readable(target, self.targets.get(target).and_then(|entry| entry.state.as_ref()))
+        let state = self.targets.get(target).and_then(|entry| entry.state.as_ref());
+        readable(target, state)?;
+        Ok(state.cloned())
     }
 
     /// See [`Ledger::history`](engine::Ledger::history).
@@ -328,12 +335,12 @@ fn due_at(entry: &Target) -> Option<Timestamp> {
     }
 }
 
-fn readable(target: &TargetId, state: Option<&TargetState>) -> Result<Option<TargetState>, LedgerError> {
+fn readable(target: &TargetId, state: Option<&TargetState>) -> Result<(), LedgerError> {
     match state {
         Some(state) if state.format > FORMAT => Err(LedgerError::Unreadable {
             what: target.to_string(),
             reason: format!("its format is {}, and this reader knows {FORMAT}", state.format),
         }),
-        state => Ok(state.cloned()),
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! [`engine::Cloud`] over the world: a look reads what the AWS one reads, each reading with its own faults.
 
 use super::effects::perform;
-use super::stage::Stage;
+use super::past::{Past, SLOTS};
+use super::stage::{Deed, Stage};
 use crate::world::World;
 use crate::world::alarms::AlarmState;
 use crate::world::balancer::{ActionKind, HealthState};
@@ -28,42 +29,92 @@ pub struct SimCloud {
 impl Cloud for SimCloud {
     async fn observe(&self, look: &Look) -> Snapshot {
         // The time of the whole look; its readings have faults of their own.
-        self.stage.call(|| (), |_| ()).await;
-        see(&self.stage, look)
+        self.stage.call("observe", || (), |_| ()).await;
+        let seen = see(&self.stage, look);
+        self.note_look(look, &seen);
+        seen
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
-        let apply = || perform(&mut self.stage.lock().world, pair, effect);
-        self.stage.call(apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
+        let apply = || {
+            let scenery = &mut *self.stage.lock();
+            if scenery.chance.faults.stale > 0.0 {
+                scenery.past.remember(&mut scenery.world, pair, effect);
+            }
+            if let (Some(deeds), Some(rule)) = (&mut scenery.deeds, pair.rules.first()) {
+                let lease = self.stage.lease().cloned();
+                deeds.push(Deed::Performed { rule: rule.clone(), lease, effect: effect.clone() });
+            }
+            perform(&mut scenery.world, pair, effect)
+        };
+        self.stage.call(effect.name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
+    }
+}
+
+impl SimCloud {
+    /// Tells whoever watches what was seen.
+    fn note_look(&self, look: &Look, seen: &Snapshot) {
+        let mut scenery = self.stage.lock();
+        let (Some(deeds), Some(rule)) = (&mut scenery.deeds, look.pair.rules.first()) else { return };
+        let sides = SLOTS.map(|slot| seen.side(slot).known());
+        let firing = |(name, reading): (&String, &AlarmReading)| {
+            matches!(reading, AlarmReading::Firing { .. }).then(|| name.clone())
+        };
+        deeds.push(Deed::Looked {
+            rule: rule.clone(),
+            lease: self.stage.lease().cloned(),
+            running: sides.map(|side| side.map(|side| side.running)),
+            healthy: sides.map(|side| side.map(|side| side.targets.healthy)),
+            rules: seen.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)).collect(),
+            firing: seen.alarms.known().into_iter().flatten().filter_map(firing).collect(),
+        });
     }
 }
 
 /// Whatever a world can be read through, faults included.
 pub(crate) trait Reads {
     /// One reading of many in a look.
-    fn reading<T>(&self, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String>;
+    fn reading<T>(&self, name: &'static str, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
+        self.lagging(name, |_| None, read)
+    }
+
+    /// The same for what may be told as it was a moment ago: `before` finds that, and until when it was so.
+    fn lagging<T>(
+        &self,
+        name: &'static str,
+        before: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        read: impl FnOnce(&mut World) -> Result<T, String>,
+    ) -> Result<T, String>;
 }
 
 impl Reads for Stage {
-    fn reading<T>(&self, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
-        Stage::reading(self, read)
+    fn lagging<T>(
+        &self,
+        name: &'static str,
+        before: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        read: impl FnOnce(&mut World) -> Result<T, String>,
+    ) -> Result<T, String> {
+        Stage::reading(self, name, before, read)
     }
 }
 
 /// Reads what `look` names.
 pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     let read = |slot| reading(side(reads, look, slot));
-    let rule = |arn: &String| reading(reads.reading(|world| weights(world, &look.pair, arn)));
+    let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
+    let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
     Snapshot {
         blue: read(Slot::Blue),
         green: read(Slot::Green),
         rules: look.pair.rules.iter().map(rule).collect(),
         test_rule: look.pair.test_rule.as_ref().map(rule),
-        alarms: reading(reads.reading(|world| alarms(world, &look.alarms))),
+        alarms: reading(reads.reading("alarms", |world| alarms(world, &look.alarms))),
         hook_tasks: look
             .hook_tasks
             .iter()
-            .map(|(hook, task)| (hook.clone(), reading(reads.reading(|world| hook_task(world, &look.pair, task)))))
+            .map(|(hook, task)| {
+                (hook.clone(), reading(reads.reading("hook task", |world| hook_task(world, &look.pair, task))))
+            })
             .collect(),
     }
 }
@@ -72,10 +123,11 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, Str
     let pair = &look.pair;
     let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
     let side = pair.side(slot);
-    let service = reads.reading(|world| service(world, &pair.cluster, &side.service))?;
+    let before = |past: &Past| past.service(&pair.cluster, &side.service);
+    let service = reads.lagging("service", before, |world| service(world, &pair.cluster, &side.service))?;
     let primary = service.deployments.first().ok_or("the service has no primary deployment")?;
     let image = if look.images {
-        reads.reading(|world| {
+        reads.reading("image", |world| {
             let definition = world.describe_task_definition(&primary.task_definition);
             let definition = definition.map_err(|error| error.to_string())?;
             Ok(definition.image(&pair.container).map(str::to_owned))
@@ -86,11 +138,12 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, Str
     let troubled = service.running_count < service.desired_count
         || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
     let failed_starts = match starts_of.filter(|_| troubled) {
-        Some(starts) => reads.reading(|world| failed_starts(world, &pair.cluster, starts))?,
+        Some(starts) => reads.reading("failed starts", |world| failed_starts(world, &pair.cluster, starts))?,
         None => Vec::new(),
     };
-    let targets = reads.reading(|world| health(world, &side.target_group))?;
-    let autoscaling = reads.reading(|world| limits(world, &pair.cluster, &side.service))?;
+    let targets = reads.reading("target health", |world| health(world, &side.target_group))?;
+    let before = |past: &Past| past.limits(&pair.cluster, &side.service);
+    let autoscaling = reads.lagging("limits", before, |world| limits(world, &pair.cluster, &side.service))?;
     Ok(SideReading {
         task_definition: primary.task_definition.clone(),
         image,
@@ -201,7 +254,7 @@ fn health(world: &mut World, group: &str) -> Result<TargetHealth, String> {
     Ok(counts)
 }
 
-fn limits(world: &mut World, cluster: &str, service: &str) -> Result<Option<Autoscaling>, String> {
+pub(super) fn limits(world: &mut World, cluster: &str, service: &str) -> Result<Option<Autoscaling>, String> {
     let request = DescribeScalableTargets {
         service_namespace: "ecs".to_owned(),
         resource_ids: vec![resource_id(cluster, service)],
@@ -222,7 +275,7 @@ pub(super) fn resource_id(cluster: &str, service: &str) -> String {
     format!("service/{}/{}", last(cluster), last(service))
 }
 
-fn weights(world: &mut World, pair: &EcsPair, arn: &str) -> Result<RuleReading, String> {
+pub(super) fn weights(world: &mut World, pair: &EcsPair, arn: &str) -> Result<RuleReading, String> {
     let actions = actions(world, arn)?;
     let forward = actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),

@@ -22,18 +22,18 @@ const USUAL_CONCURRENCY: u32 = 1000;
 impl Inspector for SimCloud {
     async fn inspect(&self, inspection: &Inspection) -> Inspected {
         // The time of all of it; its readings have faults of their own.
-        self.stage.call(|| (), |_| ()).await;
+        self.stage.call("inspect", || (), |_| ()).await;
         let (stage, pair) = (&self.stage, &inspection.pair);
         let rule = |arn: &String| {
-            let seen = stage.reading(|world| actions(world, arn).map(|actions| rule(&actions)));
+            let seen = stage.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
             (arn.clone(), reading(seen))
         };
         Inspected {
             blue: side(stage, pair, Slot::Blue),
             green: side(stage, pair, Slot::Green),
             rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
-            others: reading(stage.reading(|world| others(world, pair))),
-            alarms: reading(stage.reading(|world| alarms(world, inspection))),
+            others: reading(stage.reading("account", |_| None, |world| others(world, pair))),
+            alarms: reading(stage.reading("account", |_| None, |world| alarms(world, inspection))),
             // The world has no registry: whatever is named is there, and as it should be.
             repository: Reading::Known(Some(RepositorySeen { immutable: true })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
@@ -44,13 +44,19 @@ impl Inspector for SimCloud {
 
 fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
     let side = pair.side(slot);
-    let found = stage.reading(|world| match service(world, &pair.cluster, &side.service) {
-        Ok(service) => Ok(Some(service)),
-        Err(reason) if reason.starts_with("ECS has no service") => Ok(None),
-        Err(reason) => Err(reason),
-    });
+    let found = stage.reading(
+        "account",
+        |_| None,
+        |world| match service(world, &pair.cluster, &side.service) {
+            Ok(service) => Ok(Some(service)),
+            Err(reason) if reason.starts_with("ECS has no service") => Ok(None),
+            Err(reason) => Err(reason),
+        },
+    );
     let definition = match &found {
-        Ok(Some(service)) => stage.reading(|world| definition(world, &service.task_definition).map(Some)),
+        Ok(Some(service)) => {
+            stage.reading("account", |_| None, |world| definition(world, &service.task_definition).map(Some))
+        }
         Ok(None) => Ok(None),
         Err(reason) => Err(reason.clone()),
     };
@@ -70,8 +76,8 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
             })
         })),
         definition: reading(definition),
-        group: reading(stage.reading(|world| group(world, &side.target_group))),
-        scaling: reading(stage.reading(|world| scaling(world, &pair.cluster, &side.service))),
+        group: reading(stage.reading("account", |_| None, |world| group(world, &side.target_group))),
+        scaling: reading(stage.reading("account", |_| None, |world| scaling(world, &pair.cluster, &side.service))),
     }
 }
 

@@ -8,8 +8,10 @@
 //! | `stage` | what all ports share: the world, the jobs that wait, timers |
 //! | `faults` | lost answers, throttling, outages, delays, crashes: by chance or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
+//! | `past` | what was so before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
 //! | `ports` | ledger, doorbell, registry and clock, each with faults |
+//! | `recorder` | what passes decided, in memory |
 //! | `simulation` | the runner, over all targets of an application |
 //! | `target` | one of them, looked at |
 
@@ -17,7 +19,9 @@ mod cloud;
 mod effects;
 mod faults;
 mod inspect;
+mod past;
 mod ports;
+mod recorder;
 mod simulation;
 mod stage;
 mod target;
@@ -25,7 +29,9 @@ mod target;
 pub use cloud::SimCloud;
 pub(crate) use cloud::{Reads, see};
 pub(crate) use effects::perform;
-pub use faults::{CrashAt, Faults, Moment};
+pub use faults::{CrashAt, Faults, Moment, Struck};
+pub(crate) use past::Past;
 pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 pub use simulation::{Simulation, Started};
+pub(crate) use stage::Deed;
 pub use target::Target;

@@ -1,5 +1,6 @@
 //! Ledger, doorbell, registry and clock, each call with its time and its faults.
 
+use super::past::Past;
 use super::stage::{Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
@@ -28,11 +29,11 @@ fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T,
 
 impl Ledger for SimLedger {
     async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
-        self.stage.call(|| self.ledger.store().begin(target, claim), unavailable("taking the target")).await
+        self.stage.call("begin", || self.ledger.store().begin(target, claim), unavailable("taking the target")).await
     }
 
     async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().commands(target)), unavailable("reading commands")).await
+        self.stage.call("commands", || Ok(self.ledger.store().commands(target)), unavailable("reading commands")).await
     }
 
     async fn commit(
@@ -43,7 +44,7 @@ impl Ledger for SimLedger {
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
         let write = || self.ledger.store().commit(target, lease, revision, commit);
-        self.stage.call(write, unavailable("writing a decision")).await
+        self.stage.call("commit", write, unavailable("writing a decision")).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
@@ -51,35 +52,48 @@ impl Ledger for SimLedger {
             self.ledger.store().release(target, lease);
             Ok(())
         };
-        self.stage.call(write, unavailable("giving the target back")).await
+        self.stage.call("release", write, unavailable("giving the target back")).await
     }
 
     async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().put_release(release)), unavailable("writing a release")).await
+        self.stage
+            .call("put_release", || Ok(self.ledger.store().put_release(release)), unavailable("writing a release"))
+            .await
     }
 
     async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().put_command(command)), unavailable("writing a command")).await
+        self.stage
+            .call("put_command", || Ok(self.ledger.store().put_command(command)), unavailable("writing a command"))
+            .await
     }
 
     async fn targets_watching(&self, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
         let read = || Ok(self.ledger.store().targets_watching(watch));
-        self.stage.call(read, unavailable("looking up who is concerned")).await
+        self.stage.call("targets_watching", read, unavailable("looking up who is concerned")).await
     }
 
     async fn services(&self, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
         let read = || Ok(self.ledger.store().services(repository));
-        self.stage.call(read, unavailable("looking up who is concerned")).await
+        self.stage.call("services", read, unavailable("looking up who is concerned")).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
-        let read = || Ok(self.ledger.store().overdue(now, limit));
-        self.stage.call(read, unavailable("looking for what is overdue")).await
+        let read = || {
+            let found: Vec<Overdue> = self.ledger.store().overdue(now, limit);
+            let mut scenery = self.stage.lock();
+            if scenery.chance.faults.stale > 0.0 {
+                scenery.past.overdue = Some(found.clone());
+            }
+            Ok(found)
+        };
+        // An index lags behind its table: it may answer what it answered the last time.
+        let before = |past: &Past| past.overdue.clone().map(Ok);
+        self.stage.call_or_stale("overdue", read, before, unavailable("looking for what is overdue")).await
     }
 
     async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
         let write = || Ok(self.ledger.store().apply(policy, text, at, by));
-        self.stage.call(write, unavailable("applying a policy")).await
+        self.stage.call("apply", write, unavailable("applying a policy")).await
     }
 
     async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
@@ -89,15 +103,17 @@ impl Ledger for SimLedger {
             }
             Ok(self.ledger.store().policy(application))
         };
-        self.stage.call(read, unavailable("reading a policy")).await
+        self.stage.call("policy", read, unavailable("reading a policy")).await
     }
 
     async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().applications()), unavailable("listing applications")).await
+        self.stage
+            .call("applications", || Ok(self.ledger.store().applications()), unavailable("listing applications"))
+            .await
     }
 
     async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().brakes()), unavailable("reading brakes")).await
+        self.stage.call("brakes", || Ok(self.ledger.store().brakes()), unavailable("reading brakes")).await
     }
 
     async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
@@ -105,44 +121,48 @@ impl Ledger for SimLedger {
             self.ledger.store().put_brake(brake);
             Ok(())
         };
-        self.stage.call(write, unavailable("setting a brake")).await
+        self.stage.call("put_brake", write, unavailable("setting a brake")).await
     }
 
     async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().lift_brake(scope, lifted)), unavailable("lifting a brake")).await
+        self.stage
+            .call("lift_brake", || Ok(self.ledger.store().lift_brake(scope, lifted)), unavailable("lifting a brake"))
+            .await
     }
 
     async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
         let read = || Ok(self.ledger.store().brake_log(limit));
-        self.stage.call(read, unavailable("reading the log of brakes")).await
+        self.stage.call("brake_log", read, unavailable("reading the log of brakes")).await
     }
 
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
-        self.stage.call(|| self.ledger.store().state(target), unavailable("reading a state")).await
+        self.stage.call("state", || self.ledger.store().state(target), unavailable("reading a state")).await
     }
 
     async fn history(&self, target: &TargetId, limit: usize) -> Result<Vec<DeploymentRecord>, LedgerError> {
         let read = || Ok(self.ledger.store().history(target, limit));
-        self.stage.call(read, unavailable("reading the history")).await
+        self.stage.call("history", read, unavailable("reading the history")).await
     }
 
     async fn journal(&self, target: &TargetId, after: u64, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
         let read = || Ok(self.ledger.store().journal(target, after, limit));
-        self.stage.call(read, unavailable("reading the journal")).await
+        self.stage.call("journal", read, unavailable("reading the journal")).await
     }
 
     async fn journal_tail(&self, target: &TargetId, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
         let read = || Ok(self.ledger.store().journal_tail(target, limit));
-        self.stage.call(read, unavailable("reading the journal")).await
+        self.stage.call("journal_tail", read, unavailable("reading the journal")).await
     }
 
     async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
         let read = || Ok(self.ledger.store().releases(application, service, limit));
-        self.stage.call(read, unavailable("reading releases")).await
+        self.stage.call("releases", read, unavailable("reading releases")).await
     }
 
     async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().release_by_id(id)), unavailable("reading a release")).await
+        self.stage
+            .call("release_by_id", || Ok(self.ledger.store().release_by_id(id)), unavailable("reading a release"))
+            .await
     }
 }
 
@@ -154,20 +174,16 @@ pub struct SimDoorbell {
 
 impl Doorbell for SimDoorbell {
     async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+        let key = self.stage.next_key();
         let send = || {
             let mut scenery = self.stage.lock();
             let now = scenery.world.now();
             let at = Seconds(delay.0.min(LONGEST_DELAY_S)).after(now);
-            if scenery.chance.loses_wake(now) {
-                return Ok(());
-            }
-            scenery.enter(at, Job::Drive(ring.clone(), 1));
-            if scenery.chance.doubles_wake(now) {
-                scenery.enter(Seconds(1).after(at), Job::Drive(ring.clone(), 1));
-            }
+            let way = scenery.chance.way(key, now, || format!("wake of {}", ring.target));
+            scenery.send(way, at, &Job::Drive(ring.clone(), 1));
             Ok(())
         };
-        self.stage.call(send, |reason| Err(reason.to_owned())).await
+        self.stage.call("ring", send, |reason| Err(reason.to_owned())).await
     }
 }
 
@@ -184,7 +200,7 @@ impl Registry for SimRegistry {
             let images = scenery.images.get(repository).into_iter().flatten();
             Ok(images.filter(|image| image.pushed_at >= since).cloned().collect())
         };
-        self.stage.call(read, |reason| Err(reason.to_owned())).await
+        self.stage.call("images_since", read, |reason| Err(reason.to_owned())).await
     }
 }
 
@@ -196,12 +212,14 @@ pub struct SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        self.stage.now()
+        self.stage.clock()
     }
 
     fn lease_id(&self) -> LeaseId {
         let mut scenery = self.stage.lock();
         scenery.leases += 1;
-        LeaseId(format!("lease-{}", scenery.leases))
+        let lease = LeaseId(format!("lease-{}", scenery.leases));
+        self.stage.takes(&lease);
+        lease
     }
 }

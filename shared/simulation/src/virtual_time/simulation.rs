@@ -1,22 +1,26 @@
 //! The runner: everything that functions are invoked for, in order of virtual time, over one world.
 
 use super::cloud::SimCloud;
-use super::faults::Faults;
+use super::faults::{Faults, Struck, mix, number_of};
 use super::ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
-use super::stage::{Job, Stage};
+use super::recorder::Memory;
+use super::stage::{Job, PASS, Stage};
 use super::target::Target;
 use crate::ledger::MemoryLedger;
 use crate::world::scene::{BuiltApplication, application_policy, release_of};
-use crate::world::{Built, PairNames, What, World, WorldEvent};
+use crate::world::{Built, Dice, PairNames, What, World, WorldEvent};
 use engine::intake::{ImagePushed, Sweep, image_pushed, signal, sweep};
-use engine::{Driven, PushedImage, Ring, Watch, drive};
+use engine::recorder::Wanted;
+use engine::{Driven, PushedImage, Ring, Watch, drive_recorded};
 use futures::future::{FutureExt as _, LocalBoxFuture};
-use futures::task::noop_waker;
+use futures::task::{ArcWake, waker_ref};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::stage::Verdict;
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Instruction, Name, Overrides, Release, Seconds, TargetId, Terms, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// How long an invocation may last, in seconds: as the driver's time-out in `template.yaml`.
@@ -38,6 +42,17 @@ struct Running {
     stage: Stage,
     until: Timestamp,
     future: LocalBoxFuture<'static, bool>,
+    /// What it waited for has happened.
+    woken: Arc<Woken>,
+}
+
+/// Whether an invocation is to be polled.
+struct Woken(AtomicBool);
+
+impl ArcWake for Woken {
+    fn wake_by_ref(woken: &Arc<Self>) {
+        woken.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How a push was made known.
@@ -61,10 +76,10 @@ pub struct Simulation {
     pairs: Vec<(TargetId, PairNames)>,
     running: Vec<Running>,
     asked: u64,
-    dice: crate::world::Dice,
     delivered: Vec<WorldEvent>,
     /// Wakes that failed too often.
     dead_letters: Vec<Ring>,
+    recorder: Memory,
 }
 
 impl std::fmt::Debug for Simulation {
@@ -93,7 +108,6 @@ impl Simulation {
         let ledger = MemoryLedger::new();
         let now = built.world.now();
         ledger.store().apply(&built.policy, "version 1", now, "somebody");
-        let dice = crate::world::Dice::new(faults.seed ^ 0x5157_4954_4348);
         let stage = Stage::new(built.world, faults);
         let first_minute = now.as_second().div_euclid(60) * 60 + 60;
         stage.lock().enter(Timestamp::from_second(first_minute).unwrap_or(now), Job::Sweep);
@@ -103,9 +117,9 @@ impl Simulation {
             pairs: built.pairs,
             running: Vec::new(),
             asked: 0,
-            dice,
             delivered: Vec::new(),
             dead_letters: Vec::new(),
+            recorder: Memory::default(),
         }
     }
 
@@ -147,7 +161,7 @@ impl Simulation {
     /// time does: poll, let time pass ([`Simulation::run_for`]), poll again.
     #[must_use]
     pub fn ports(&self) -> (SimLedger, SimCloud, SimDoorbell, SimClock) {
-        let stage = self.stage.invocation(false);
+        let stage = self.stage.invocation("beside", String::new());
         let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
         (ledger, SimCloud { stage: stage.clone() }, SimDoorbell { stage: stage.clone() }, SimClock { stage })
     }
@@ -169,6 +183,12 @@ impl Simulation {
         self.stage.lock().chance.calls
     }
 
+    /// What went wrong so far, by chance or as asked for.
+    #[must_use]
+    pub fn struck(&self) -> Vec<Struck> {
+        self.stage.lock().chance.struck.clone()
+    }
+
     /// All that the world has told the outside.
     #[must_use]
     pub fn events(&self) -> &[WorldEvent] {
@@ -179,6 +199,17 @@ impl Simulation {
     #[must_use]
     pub fn dead_letters(&self) -> &[Ring] {
         &self.dead_letters
+    }
+
+    /// From now on passes take down what they decide.
+    pub fn record(&mut self, wanted: Wanted) {
+        self.recorder.wanted = wanted;
+    }
+
+    /// What passes have taken down so far: lines of a log, as `switchback replay` reads them.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<String> {
+        self.recorder.lines()
     }
 
     /// Applies another policy for the target.
@@ -318,8 +349,8 @@ impl Simulation {
     /// Nothing is due, no command waits, no function runs, and no message is on its way.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
-        let quiet = self.stage.lock().jobs.values().all(|job| matches!(job, Job::Sweep));
-        quiet && self.running.is_empty() && self.ledger.store().is_at_rest()
+        let quiet = || self.stage.lock().jobs.values().all(|job| matches!(job, Job::Sweep));
+        self.running.is_empty() && quiet() && self.ledger.store().is_at_rest()
     }
 
     /// What is remembered of the target.
@@ -380,24 +411,29 @@ impl Simulation {
             self.begin_jobs(now);
         }
         // A pass that is over its function's time-out is killed where it is.
-        let over: Vec<usize> =
-            (0..self.running.len()).rev().filter(|index| self.running[*index].until <= now).collect();
-        for index in over {
-            let killed = self.running.remove(index);
-            self.not_done(killed.job, now);
+        for index in (0..self.running.len()).rev() {
+            // Who stood still is taken for dead, and may come back: its time-out has not found it.
+            if self.running[index].until <= now && !self.running[index].stage.is_forgotten() {
+                let killed = self.running.remove(index);
+                self.not_done(killed.job, now);
+            }
         }
         happened || now < limit || self.stage.lock().calls_end_by(limit)
     }
 
-    /// Polls every invocation once; true: one ended.
+    /// Polls every invocation that was woken, once; true: one ended.
     fn poll_all(&mut self) -> bool {
-        let waker = noop_waker();
-        let mut context = Context::from_waker(&waker);
         let mut ended = false;
         let mut index = 0;
         while index < self.running.len() {
-            let polled = self.running[index].future.as_mut().poll(&mut context);
-            let dead = self.running[index].stage.is_dead();
+            let running = &mut self.running[index];
+            if !running.woken.0.swap(false, Ordering::Relaxed) {
+                index += 1;
+                continue;
+            }
+            let waker = waker_ref(&running.woken);
+            let polled = running.future.as_mut().poll(&mut Context::from_waker(&waker));
+            let dead = running.stage.is_dead();
             match polled {
                 Poll::Pending if !dead => index += 1,
                 outcome => {
@@ -445,13 +481,20 @@ impl Simulation {
             What::TaskWanted(_) | What::TaskUnwanted { .. } => None,
         };
         if let Some(watch) = watch {
-            let delay = self.dice.between(EVENT_DELAY_MS.0, EVENT_DELAY_MS.1);
             let mut scenery = self.stage.lock();
             let now = scenery.world.now();
-            if !scenery.chance.loses_wake(now) {
-                let span = rollout::SignedDuration::from_millis(i64::try_from(delay).unwrap_or(0));
-                scenery.enter(now.checked_add(span).unwrap_or(now), Job::Signal(watch, 1));
-            }
+            let (whom, told) = match &watch {
+                Watch::Alarm(name) => (number_of(name), format!("event of alarm {name}")),
+                Watch::EcsService(cluster, service) => {
+                    (mix(number_of(cluster), number_of(service)), format!("event of service {service} in {cluster}"))
+                }
+                Watch::Repository(name) => (number_of(name), format!("event of repository {name}")),
+            };
+            let key = scenery.next_arrival(whom);
+            let way = scenery.chance.way(key, now, || told);
+            let delay = Dice::new(mix(scenery.chance.faults.seed, key ^ 1)).between(EVENT_DELAY_MS.0, EVENT_DELAY_MS.1);
+            let span = rollout::SignedDuration::from_millis(i64::try_from(delay).unwrap_or(0));
+            scenery.send(way, now.checked_add(span).unwrap_or(now), &Job::Signal(watch, 1));
         }
         self.delivered.push(event);
     }
@@ -471,7 +514,14 @@ impl Simulation {
     }
 
     fn begin(&mut self, job: Job, now: Timestamp) {
-        let stage = self.stage.invocation(matches!(job, Job::Drive(..)));
+        let stage = match &job {
+            Job::Drive(ring, _) => self.stage.invocation(PASS, ring.target.to_string()),
+            Job::Signal(Watch::EcsService(_, name) | Watch::Alarm(name) | Watch::Repository(name), _) => {
+                self.stage.invocation("signal", name.clone())
+            }
+            Job::Push(pushed, _) => self.stage.invocation("push", pushed.tag.clone()),
+            Job::Sweep => self.stage.invocation("sweep", String::new()),
+        };
         let until = TIME_OUT.after(now);
         let leave = Seconds(TIME_OUT.0 - MARGIN.0).after(now);
         let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
@@ -479,9 +529,10 @@ impl Simulation {
         let doorbell = SimDoorbell { stage: stage.clone() };
         let registry = SimRegistry { stage: stage.clone() };
         let clock = SimClock { stage: stage.clone() };
+        let recorder = self.recorder.clone();
         let future = match job.clone() {
             Job::Drive(ring, _) => async move {
-                let driven = drive(&ring, &ledger, &cloud, &doorbell, &clock, leave).await;
+                let driven = drive_recorded(&ring, &ledger, &cloud, &doorbell, &clock, &recorder, leave).await;
                 matches!(driven, Ok(Driven::Done | Driven::Busy | Driven::Superseded))
             }
             .boxed_local(),
@@ -501,7 +552,8 @@ impl Simulation {
                 .boxed_local()
             }
         };
-        self.running.push(Running { job, stage, until, future });
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        self.running.push(Running { job, stage, until, future, woken });
     }
 }
 

@@ -61,7 +61,7 @@ impl World {
     /// # Errors
     /// `ResourceNotFoundException`
     pub fn invoke(&mut self, function: &str, payload: &Value) -> Answer<Invoked> {
-        let detail = json!({"FunctionName": function, "Payload": payload});
+        let detail = self.detail(|| json!({"FunctionName": function, "Payload": payload}));
         self.call("lambda:Invoke", detail, |world| {
             let name = match function.split(":function:").nth(1) {
                 Some(rest) => rest.split(':').next().unwrap_or(rest),

@@ -330,6 +330,11 @@ impl World {
         self.images.get(image).or_else(|| self.images.get(image.split_once('@')?.1)).cloned().unwrap_or_default()
     }
 
+    /// The telling parameters of a call, made only where calls are kept.
+    fn detail(&self, detail: impl FnOnce() -> Value) -> Value {
+        if self.settings.log_calls { detail() } else { Value::Null }
+    }
+
     /// One call: throttled, denied or answered, and logged.
     fn call<T>(
         &mut self,

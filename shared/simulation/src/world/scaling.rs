@@ -88,9 +88,11 @@ impl World {
     /// # Errors
     /// `ValidationException`, `ObjectNotFoundException` never.
     pub fn register_scalable_target(&mut self, request: RegisterScalableTarget) -> Answer<()> {
-        let detail = json!({
-            "ResourceId": request.resource_id, "MinCapacity": request.min_capacity,
-            "MaxCapacity": request.max_capacity, "SuspendedState": request.suspended_state,
+        let detail = self.detail(|| {
+            json!({
+                "ResourceId": request.resource_id, "MinCapacity": request.min_capacity,
+                "MaxCapacity": request.max_capacity, "SuspendedState": request.suspended_state,
+            })
         });
         self.call("application-autoscaling:RegisterScalableTarget", detail, |world| {
             let key = resource(&request.service_namespace, &request.resource_id)?;
@@ -142,7 +144,7 @@ impl World {
     /// # Errors
     /// `ValidationException`
     pub fn describe_scalable_targets(&mut self, request: DescribeScalableTargets) -> Answer<Vec<ScalableTarget>> {
-        let detail = json!({"ResourceIds": request.resource_ids});
+        let detail = self.detail(|| json!({"ResourceIds": request.resource_ids}));
         self.call("application-autoscaling:DescribeScalableTargets", detail, |world| {
             if request.service_namespace != "ecs" {
                 return Err(invalid("ServiceNamespace is not one that is known here"));

@@ -195,18 +195,8 @@ fn whatever_goes_wrong_by_chance_a_release_is_promoted_once_or_not_at_all() {
     for seed in 0..seeds() {
         let mut dice = Dice::new(seed);
         let rate = 0.02 + 0.08 * dice.unit();
-        let faults = Faults {
-            seed,
-            lost_answer: rate,
-            unavailable: rate,
-            throttled: rate,
-            delayed: rate,
-            crash: rate / 2.0,
-            doubled_wake: rate,
-            lost_wake: rate,
-            until: Some(Seconds(HOUR).after(Settings::default().start)),
-            crash_at: None,
-        };
+        let faults =
+            Faults { until: Some(Seconds(HOUR).after(Settings::default().start)), ..Faults::everywhere(seed, rate) };
         let mut street = street(seed, 45, faults);
         let [dev, prod] = targets();
         let what = format!("seed {seed}, rate {rate:.3}");

@@ -34,18 +34,7 @@ struct Chaos {
 fn chaos(seed: u64) -> Chaos {
     let mut dice = Dice::new(seed ^ 0x000c_4a05);
     let rate = if seed.is_multiple_of(2) { 0.0 } else { 0.03 * dice.unit() };
-    let faults = Faults {
-        seed,
-        lost_answer: rate,
-        unavailable: rate,
-        throttled: rate,
-        delayed: rate,
-        crash: rate / 2.0,
-        doubled_wake: rate,
-        lost_wake: rate,
-        until: None,
-        crash_at: None,
-    };
+    let faults = Faults { until: None, ..Faults::everywhere(seed, rate) };
     let plan = Plan::of(&["api/dev", "api/staging", "api/prod"])
         .promoted("staging", "dev", 60)
         .promoted("prod", "staging", 0)

@@ -26,7 +26,7 @@ impl World {
     /// # Errors
     /// `ValidationError`, `LimitExceeded` never.
     pub fn put_metric_alarm(&mut self, alarm: MetricAlarm) -> Answer<()> {
-        self.call("cloudwatch:PutMetricAlarm", json!({"AlarmName": alarm.name}), |world| {
+        self.call("cloudwatch:PutMetricAlarm", self.detail(|| json!({"AlarmName": alarm.name})), |world| {
             if alarm.period_s == 0 || alarm.evaluation_periods == 0 || alarm.datapoints_to_alarm == 0 {
                 return Err(validation_error("Period, EvaluationPeriods and DatapointsToAlarm must be positive"));
             }
@@ -45,15 +45,19 @@ impl World {
     /// # Errors
     /// `ValidationError` where the rule cannot be read, or names an alarm that is not there.
     pub fn put_composite_alarm(&mut self, name: &str, rule: &str) -> Answer<()> {
-        self.call("cloudwatch:PutCompositeAlarm", json!({"AlarmName": name, "AlarmRule": rule}), |world| {
-            let read = Rule::parse(rule).map_err(|words| validation_error(format!("AlarmRule: {words}")))?;
-            if let Some(missing) = read.names().into_iter().find(|child| !world.alarms.contains_key(*child)) {
-                return Err(validation_error(format!("AlarmRule names '{missing}', which does not exist")));
-            }
-            world.put_alarm(name, AlarmKind::Composite { rule: rule.to_owned() }, Some(read));
-            world.evaluate_composites();
-            Ok(())
-        })
+        self.call(
+            "cloudwatch:PutCompositeAlarm",
+            self.detail(|| json!({"AlarmName": name, "AlarmRule": rule})),
+            |world| {
+                let read = Rule::parse(rule).map_err(|words| validation_error(format!("AlarmRule: {words}")))?;
+                if let Some(missing) = read.names().into_iter().find(|child| !world.alarms.contains_key(*child)) {
+                    return Err(validation_error(format!("AlarmRule names '{missing}', which does not exist")));
+                }
+                world.put_alarm(name, AlarmKind::Composite { rule: rule.to_owned() }, Some(read));
+                world.evaluate_composites();
+                Ok(())
+            },
+        )
     }
 
     /// `DescribeAlarms` of these names, metric and composite; no names: all. What is not there is left out.
@@ -61,7 +65,7 @@ impl World {
     /// # Errors
     /// `ValidationError` for more than 100 names.
     pub fn describe_alarms(&mut self, names: &[String]) -> Answer<Vec<Alarm>> {
-        self.call("cloudwatch:DescribeAlarms", json!({"AlarmNames": names}), |world| {
+        self.call("cloudwatch:DescribeAlarms", self.detail(|| json!({"AlarmNames": names})), |world| {
             if names.len() > NAMES_A_CALL {
                 return Err(validation_error("AlarmNames must have at most 100 members"));
             }
@@ -75,7 +79,7 @@ impl World {
     /// # Errors
     /// `ResourceNotFound`
     pub fn set_alarm_state(&mut self, name: &str, state: AlarmState, reason: &str) -> Answer<()> {
-        let detail = json!({"AlarmName": name, "StateValue": state.as_str(), "StateReason": reason});
+        let detail = self.detail(|| json!({"AlarmName": name, "StateValue": state.as_str(), "StateReason": reason}));
         self.call("cloudwatch:SetAlarmState", detail, |world| {
             if !world.alarms.contains_key(name) {
                 return Err(ApiError::new("ResourceNotFound", format!("Alarm '{name}' does not exist")));
@@ -90,7 +94,7 @@ impl World {
     /// # Errors
     /// `ResourceNotFound`: then none is deleted.
     pub fn delete_alarms(&mut self, names: &[String]) -> Answer<()> {
-        self.call("cloudwatch:DeleteAlarms", json!({"AlarmNames": names}), |world| {
+        self.call("cloudwatch:DeleteAlarms", self.detail(|| json!({"AlarmNames": names})), |world| {
             if let Some(missing) = names.iter().find(|name| !world.alarms.contains_key(*name)) {
                 return Err(ApiError::new("ResourceNotFound", format!("Alarm '{missing}' does not exist")));
             }

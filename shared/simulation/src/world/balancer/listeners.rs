@@ -19,7 +19,7 @@ impl World {
     /// # Errors
     /// `DuplicateLoadBalancerName`
     pub fn create_load_balancer(&mut self, name: &str) -> Answer<LoadBalancer> {
-        self.call("elasticloadbalancing:CreateLoadBalancer", json!({"Name": name}), |world| {
+        self.call("elasticloadbalancing:CreateLoadBalancer", self.detail(|| json!({"Name": name})), |world| {
             if world.balancers.values().any(|balancer| balancer.name == name) {
                 return Err(ApiError::new("DuplicateLoadBalancerName", format!("A load balancer '{name}' exists")));
             }
@@ -42,7 +42,9 @@ impl World {
         protocol: &str,
         default_actions: Vec<Action>,
     ) -> Answer<Listener> {
-        let detail = json!({"LoadBalancerArn": load_balancer, "Port": port, "DefaultActions": told(&default_actions)});
+        let detail = self.detail(
+            || json!({"LoadBalancerArn": load_balancer, "Port": port, "DefaultActions": told(&default_actions)}),
+        );
         self.call("elasticloadbalancing:CreateListener", detail, |world| {
             let Some(balancer) = world.balancers.get(load_balancer) else {
                 return Err(load_balancer_not_found(load_balancer));
@@ -84,7 +86,7 @@ impl World {
         conditions: Vec<Value>,
         actions: Vec<Action>,
     ) -> Answer<Rule> {
-        let detail = json!({"ListenerArn": listener, "Priority": priority, "Actions": told(&actions)});
+        let detail = self.detail(|| json!({"ListenerArn": listener, "Priority": priority, "Actions": told(&actions)}));
         self.call("elasticloadbalancing:CreateRule", detail, |world| {
             let Some(parent) = world.listeners.get(listener) else { return Err(listener_not_found(listener)) };
             let load_balancer = parent.load_balancer.clone();
@@ -122,7 +124,7 @@ impl World {
         conditions: Option<Vec<Value>>,
         actions: Option<Vec<Action>>,
     ) -> Answer<Rule> {
-        let detail = json!({"RuleArn": arn, "Actions": actions.as_deref().map(told)});
+        let detail = self.detail(|| json!({"RuleArn": arn, "Actions": actions.as_deref().map(told)}));
         self.call("elasticloadbalancing:ModifyRule", detail, |world| {
             let Some(rule) = world.rules.get(arn) else {
                 if world.listeners.keys().any(|listener| default_rule_arn(listener) == arn) {
@@ -159,7 +161,8 @@ impl World {
     /// # Errors
     /// `ListenerNotFound`, and what is wrong with the actions.
     pub fn modify_listener(&mut self, arn: &str, default_actions: Option<Vec<Action>>) -> Answer<Listener> {
-        let detail = json!({"ListenerArn": arn, "DefaultActions": default_actions.as_deref().map(told)});
+        let detail =
+            self.detail(|| json!({"ListenerArn": arn, "DefaultActions": default_actions.as_deref().map(told)}));
         self.call("elasticloadbalancing:ModifyListener", detail, |world| {
             let Some(listener) = world.listeners.get(arn) else { return Err(listener_not_found(arn)) };
             if let Some(actions) = default_actions {
@@ -181,7 +184,7 @@ impl World {
     /// # Errors
     /// `RuleNotFound`
     pub fn delete_rule(&mut self, arn: &str) -> Answer<()> {
-        self.call("elasticloadbalancing:DeleteRule", json!({"RuleArn": arn}), |world| {
+        self.call("elasticloadbalancing:DeleteRule", self.detail(|| json!({"RuleArn": arn})), |world| {
             world.rules.remove(arn).ok_or_else(|| rule_not_found(arn))?;
             world.followed.remove(arn);
             world.attachments_changed();
@@ -194,14 +197,18 @@ impl World {
     /// # Errors
     /// `LoadBalancerNotFound`
     pub fn describe_load_balancers(&mut self, arns: &[String]) -> Answer<Vec<LoadBalancer>> {
-        self.call("elasticloadbalancing:DescribeLoadBalancers", json!({"LoadBalancerArns": arns}), |world| {
-            if arns.is_empty() {
-                return Ok(world.balancers.values().cloned().collect());
-            }
-            arns.iter()
-                .map(|arn| world.balancers.get(arn).cloned().ok_or_else(|| load_balancer_not_found(arn)))
-                .collect()
-        })
+        self.call(
+            "elasticloadbalancing:DescribeLoadBalancers",
+            self.detail(|| json!({"LoadBalancerArns": arns})),
+            |world| {
+                if arns.is_empty() {
+                    return Ok(world.balancers.values().cloned().collect());
+                }
+                arns.iter()
+                    .map(|arn| world.balancers.get(arn).cloned().ok_or_else(|| load_balancer_not_found(arn)))
+                    .collect()
+            },
+        )
     }
 
     /// `DescribeListeners` of a balancer, or of these ARNs.
@@ -209,7 +216,7 @@ impl World {
     /// # Errors
     /// `ListenerNotFound`, `LoadBalancerNotFound`
     pub fn describe_listeners(&mut self, load_balancer: Option<&str>, arns: &[String]) -> Answer<Vec<Listener>> {
-        let detail = json!({"LoadBalancerArn": load_balancer, "ListenerArns": arns});
+        let detail = self.detail(|| json!({"LoadBalancerArn": load_balancer, "ListenerArns": arns}));
         self.call("elasticloadbalancing:DescribeListeners", detail, |world| match load_balancer {
             Some(balancer) if !world.balancers.contains_key(balancer) => Err(load_balancer_not_found(balancer)),
             Some(balancer) => {
@@ -227,7 +234,7 @@ impl World {
     /// # Errors
     /// `RuleNotFound`, `ListenerNotFound`
     pub fn describe_rules(&mut self, listener: Option<&str>, arns: &[String]) -> Answer<Vec<Rule>> {
-        let detail = json!({"ListenerArn": listener, "RuleArns": arns});
+        let detail = self.detail(|| json!({"ListenerArn": listener, "RuleArns": arns}));
         self.call("elasticloadbalancing:DescribeRules", detail, |world| match listener {
             Some(arn) => {
                 let parent = world.listeners.get(arn).ok_or_else(|| listener_not_found(arn))?;

@@ -37,7 +37,7 @@ impl World {
     /// # Errors
     /// `DuplicateTargetGroupName`
     pub fn create_target_group(&mut self, name: &str, settings: GroupSettings) -> Answer<TargetGroup> {
-        self.call("elasticloadbalancing:CreateTargetGroup", json!({"Name": name}), |world| {
+        self.call("elasticloadbalancing:CreateTargetGroup", self.detail(|| json!({"Name": name})), |world| {
             if world.groups.values().any(|group| group.name == name) {
                 return Err(ApiError::new("DuplicateTargetGroupName", format!("A target group '{name}' exists")));
             }
@@ -62,7 +62,7 @@ impl World {
     /// # Errors
     /// `TargetGroupNotFound`
     pub fn modify_target_group(&mut self, arn: &str, settings: GroupSettings) -> Answer<TargetGroup> {
-        self.call("elasticloadbalancing:ModifyTargetGroup", json!({"TargetGroupArn": arn}), |world| {
+        self.call("elasticloadbalancing:ModifyTargetGroup", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             let group = world.groups.get_mut(arn).ok_or_else(|| group_not_found(arn))?;
             group.settings = settings;
             let group = group.clone();
@@ -75,7 +75,7 @@ impl World {
     /// # Errors
     /// `TargetGroupNotFound`
     pub fn register_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
-        self.call("elasticloadbalancing:RegisterTargets", json!({"TargetGroupArn": arn}), |world| {
+        self.call("elasticloadbalancing:RegisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
             }
@@ -91,7 +91,7 @@ impl World {
     /// # Errors
     /// `TargetGroupNotFound`
     pub fn deregister_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
-        self.call("elasticloadbalancing:DeregisterTargets", json!({"TargetGroupArn": arn}), |world| {
+        self.call("elasticloadbalancing:DeregisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
             }
@@ -112,7 +112,7 @@ impl World {
         arns: &[String],
         names: &[String],
     ) -> Answer<Vec<TargetGroup>> {
-        let detail = json!({"LoadBalancerArn": load_balancer, "TargetGroupArns": arns, "Names": names});
+        let detail = self.detail(|| json!({"LoadBalancerArn": load_balancer, "TargetGroupArns": arns, "Names": names}));
         self.call("elasticloadbalancing:DescribeTargetGroups", detail, |world| {
             let kinds = usize::from(load_balancer.is_some()) + usize::from(!arns.is_empty() || !names.is_empty());
             if kinds > 1 {
@@ -141,10 +141,14 @@ impl World {
     /// # Errors
     /// `TargetGroupNotFound`
     pub fn describe_target_health(&mut self, arn: &str) -> Answer<Vec<TargetHealth>> {
-        self.call("elasticloadbalancing:DescribeTargetHealth", json!({"TargetGroupArn": arn}), |world| {
-            let group = world.groups.get(arn).ok_or_else(|| group_not_found(arn))?;
-            Ok(group.targets.iter().map(|(target, state)| described(target, state.state)).collect())
-        })
+        self.call(
+            "elasticloadbalancing:DescribeTargetHealth",
+            self.detail(|| json!({"TargetGroupArn": arn})),
+            |world| {
+                let group = world.groups.get(arn).ok_or_else(|| group_not_found(arn))?;
+                Ok(group.targets.iter().map(|(target, state)| described(target, state.state)).collect())
+            },
+        )
     }
 
     fn group_shape(&self, group: &GroupState) -> TargetGroup {

@@ -33,7 +33,7 @@ impl World {
     /// # Errors
     /// None that this model knows.
     pub fn create_cluster(&mut self, name: &str) -> Answer<Cluster> {
-        self.call("ecs:CreateCluster", json!({"clusterName": name}), |world| {
+        self.call("ecs:CreateCluster", self.detail(|| json!({"clusterName": name})), |world| {
             let cluster = Cluster {
                 cluster_arn: world.arn("ecs", &format!("cluster/{name}")),
                 cluster_name: name.to_owned(),
@@ -48,7 +48,7 @@ impl World {
     /// # Errors
     /// None that this model knows; what is missing is a failure in the answer.
     pub fn describe_clusters(&mut self, clusters: &[String]) -> Answer<(Vec<Cluster>, Vec<Failure>)> {
-        self.call("ecs:DescribeClusters", json!({"clusters": clusters}), |world| {
+        self.call("ecs:DescribeClusters", self.detail(|| json!({"clusters": clusters})), |world| {
             let (mut found, mut failures) = (Vec::new(), Vec::new());
             for cluster in clusters {
                 match world.clusters.get(last_part(cluster)) {
@@ -70,7 +70,7 @@ impl World {
             .and_then(Value::as_array)
             .map(|containers| containers.iter().filter_map(|container| container.get("image")).collect())
             .unwrap_or_default();
-        let detail = json!({"family": document.get("family"), "images": images});
+        let detail = self.detail(|| json!({"family": document.get("family"), "images": images}));
         self.call("ecs:RegisterTaskDefinition", detail, |world| {
             let Value::Object(mut fields) = document else {
                 return Err(ApiError::new("SerializationException", "The request is not an object"));
@@ -106,7 +106,7 @@ impl World {
     /// # Errors
     /// `ClientException`: "Unable to describe task definition."
     pub fn describe_task_definition(&mut self, reference: &str) -> Answer<TaskDefinition> {
-        self.call("ecs:DescribeTaskDefinition", json!({"taskDefinition": reference}), |world| {
+        self.call("ecs:DescribeTaskDefinition", self.detail(|| json!({"taskDefinition": reference})), |world| {
             world.definition(reference).cloned().ok_or_else(|| client_exception("Unable to describe task definition."))
         })
     }
@@ -116,7 +116,7 @@ impl World {
     /// # Errors
     /// None that this model knows.
     pub fn list_task_definitions(&mut self, family: Option<&str>, newest_first: bool) -> Answer<Vec<String>> {
-        self.call("ecs:ListTaskDefinitions", json!({"familyPrefix": family}), |world| {
+        self.call("ecs:ListTaskDefinitions", self.detail(|| json!({"familyPrefix": family})), |world| {
             let wanted = |name: &&String| family.is_none_or(|family| family == name.as_str());
             let families = world.families.keys().filter(wanted);
             let mut arns: Vec<String> = families
@@ -136,7 +136,7 @@ impl World {
     /// # Errors
     /// `ClientException`
     pub fn deregister_task_definition(&mut self, reference: &str) -> Answer<TaskDefinition> {
-        self.call("ecs:DeregisterTaskDefinition", json!({"taskDefinition": reference}), |world| {
+        self.call("ecs:DeregisterTaskDefinition", self.detail(|| json!({"taskDefinition": reference})), |world| {
             let missing = || client_exception("The specified task definition does not exist.");
             let (family, revision) =
                 world.definition(reference).map(|found| (found.family.clone(), found.revision)).ok_or_else(missing)?;

@@ -69,9 +69,11 @@ impl World {
     /// `ClusterNotFoundException`, `ClientException` (task definition), and `InvalidParameterException` for a name that is
     /// taken, a container that is not there, or a target group that no load balancer forwards to.
     pub fn create_service(&mut self, request: CreateService) -> Answer<Service> {
-        let detail = json!({
-            "cluster": request.cluster, "serviceName": request.service_name,
-            "taskDefinition": request.task_definition, "desiredCount": request.desired_count,
+        let detail = self.detail(|| {
+            json!({
+                "cluster": request.cluster, "serviceName": request.service_name,
+                "taskDefinition": request.task_definition, "desiredCount": request.desired_count,
+            })
         });
         self.call("ecs:CreateService", detail, |world| {
             let cluster = world.cluster_name(&request.cluster)?;
@@ -123,9 +125,11 @@ impl World {
     /// definition), `InvalidParameterException` where tasks would be registered in a target group that no load balancer
     /// forwards to.
     pub fn update_service(&mut self, request: UpdateService) -> Answer<Service> {
-        let detail = json!({
-            "cluster": request.cluster, "service": request.service, "taskDefinition": request.task_definition,
-            "desiredCount": request.desired_count, "forceNewDeployment": request.force_new_deployment,
+        let detail = self.detail(|| {
+            json!({
+                "cluster": request.cluster, "service": request.service, "taskDefinition": request.task_definition,
+                "desiredCount": request.desired_count, "forceNewDeployment": request.force_new_deployment,
+            })
         });
         self.call("ecs:UpdateService", detail, |world| {
             let key = (world.cluster_name(&request.cluster)?, last_part(&request.service).to_owned());
@@ -179,7 +183,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`
     pub fn delete_service(&mut self, cluster: &str, service: &str) -> Answer<Service> {
-        self.call("ecs:DeleteService", json!({"cluster": cluster, "service": service}), |world| {
+        self.call("ecs:DeleteService", self.detail(|| json!({"cluster": cluster, "service": service})), |world| {
             let key = (world.cluster_name(cluster)?, last_part(service).to_owned());
             let state = world.services.get_mut(&key).ok_or_else(service_not_found)?;
             state.status = "INACTIVE";
@@ -194,7 +198,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`; a service that is missing is a failure in the answer.
     pub fn describe_services(&mut self, cluster: &str, services: &[String]) -> Answer<(Vec<Service>, Vec<Failure>)> {
-        self.call("ecs:DescribeServices", json!({"cluster": cluster, "services": services}), |world| {
+        self.call("ecs:DescribeServices", self.detail(|| json!({"cluster": cluster, "services": services})), |world| {
             let cluster = world.cluster_name(cluster)?;
             if services.is_empty() {
                 return Err(invalid_parameter("Services cannot be empty."));
@@ -222,7 +226,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`
     pub fn list_services(&mut self, cluster: &str) -> Answer<Vec<String>> {
-        self.call("ecs:ListServices", json!({"cluster": cluster}), |world| {
+        self.call("ecs:ListServices", self.detail(|| json!({"cluster": cluster})), |world| {
             let cluster = world.cluster_name(cluster)?;
             let of_cluster =
                 world.services.iter().filter(|(key, service)| key.0 == cluster && service.status == "ACTIVE");

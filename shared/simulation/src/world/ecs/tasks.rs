@@ -53,9 +53,11 @@ impl World {
     /// `ConflictException` where the token was used for another request. A task that cannot be placed is a failure in
     /// the answer.
     pub fn run_task(&mut self, request: RunTask) -> Answer<RanTask> {
-        let detail = json!({
-            "cluster": request.cluster, "taskDefinition": request.task_definition, "startedBy": request.started_by,
-            "clientToken": request.client_token, "overrides": request.overrides,
+        let detail = self.detail(|| {
+            json!({
+                "cluster": request.cluster, "taskDefinition": request.task_definition, "startedBy": request.started_by,
+                "clientToken": request.client_token, "overrides": request.overrides,
+            })
         });
         self.call("ecs:RunTask", detail, |world| {
             let cluster = world.cluster_name(&request.cluster)?;
@@ -125,7 +127,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`
     pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> Answer<Task> {
-        let detail = json!({"cluster": cluster, "task": task, "reason": reason});
+        let detail = self.detail(|| json!({"cluster": cluster, "task": task, "reason": reason}));
         self.call("ecs:StopTask", detail, |world| {
             world.cluster_name(cluster)?;
             let missing = || invalid_parameter("The referenced task was not found.");
@@ -144,9 +146,11 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`, `InvalidParameterException`
     pub fn list_tasks(&mut self, request: ListTasks) -> Answer<Vec<String>> {
-        let detail = json!({
-            "cluster": request.cluster, "family": request.family, "serviceName": request.service_name,
-            "startedBy": request.started_by, "desiredStatus": request.desired_status,
+        let detail = self.detail(|| {
+            json!({
+                "cluster": request.cluster, "family": request.family, "serviceName": request.service_name,
+                "startedBy": request.started_by, "desiredStatus": request.desired_status,
+            })
         });
         self.call("ecs:ListTasks", detail, |world| {
             let cluster = world.cluster_name(&request.cluster)?;
@@ -182,7 +186,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`; a task that is missing is a failure in the answer.
     pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> Answer<(Vec<Task>, Vec<Failure>)> {
-        self.call("ecs:DescribeTasks", json!({"cluster": cluster, "tasks": tasks}), |world| {
+        self.call("ecs:DescribeTasks", self.detail(|| json!({"cluster": cluster, "tasks": tasks})), |world| {
             world.cluster_name(cluster)?;
             if tasks.is_empty() || tasks.len() > TASKS_A_CALL {
                 return Err(invalid_parameter("Tasks must have from 1 to 100 elements."));
