@@ -10,6 +10,7 @@ use aws::cloud::AwsCloud;
 use aws::{Ports, SystemClock};
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use engine::Driven;
+use engine::recorder::InTheLog;
 use futures::future::join_all;
 use lambda::{Failure, Invocation};
 use rollout::Timestamp;
@@ -18,19 +19,28 @@ use std::process::ExitCode;
 use tracing::Instrument as _;
 use wakes::Wake;
 
+/// Whether decisions are recorded in the log, to be decided again by `switchback replay`: `on`, the default, or `off`.
+const RECORD: &str = "SWITCHBACK_RECORD_DECISIONS";
+
+struct Driver {
+    ports: Ports,
+    recorder: InTheLog,
+}
+
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<Ports, Failure> {
-    Ports::from_environment().map_err(|error| Failure::configuration(&error))
+fn start() -> Result<Driver, Failure> {
+    let ports = Ports::from_environment().map_err(|error| Failure::configuration(&error))?;
+    Ok(Driver { ports, recorder: InTheLog(lambda::switch(RECORD, true)?) })
 }
 
-async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
+async fn handle(driver: &Driver, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
     let batch = wakes::of(lambda::messages(event)?);
     let passes = batch.wakes.into_iter().map(|wake| {
         let span = engine::story::of(&wake.ring.target);
-        async { if pass(ports, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
+        async { if pass(driver, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
     });
     let mut failed = batch.unreadable;
     failed.extend(join_all(passes).await.into_iter().flatten());
@@ -38,10 +48,12 @@ async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<
 }
 
 /// Whether the wake is done with.
-async fn pass(ports: &Ports, wake: &Wake, until: Timestamp) -> bool {
+async fn pass(driver: &Driver, wake: &Wake, until: Timestamp) -> bool {
+    let Driver { ports, recorder } = driver;
     // One for each pass: it remembers what the pass has read.
     let cloud = AwsCloud::new(ports.clients.clone());
-    match engine::drive(&wake.ring, &ports.ledger, &cloud, &ports.doorbell, &SystemClock, until).await {
+    let (ledger, doorbell) = (&ports.ledger, &ports.doorbell);
+    match engine::drive_recorded(&wake.ring, ledger, &cloud, doorbell, &SystemClock, recorder, until).await {
         Ok(Driven::Done) => true,
         Ok(driven @ (Driven::Busy | Driven::Superseded)) => {
             tracing::info!("left to whoever holds the target: {driven:?}");

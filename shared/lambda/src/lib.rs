@@ -11,7 +11,7 @@
 //! | `event` | [`read`]: JSON into types, with the path of what does not fit |
 //! | `http` | [`http_request`], [`json_response`]: events of an HTTP API and its answers |
 //! | `batch` | [`messages`], [`reply`]: SQS batches and which of their messages must come again |
-//! | `setting` | [`number`]: numbers from the environment, with errors that name the variable |
+//! | `setting` | [`number`], [`switch`]: from the environment, with errors that name the variable |
 
 mod batch;
 mod event;
@@ -26,4 +26,4 @@ pub use event::{EventBridgeEvent, Scheduled, eventbridge, foreign, read, schedul
 pub use failure::{Failure, LONGEST_MESSAGE, brief};
 pub use http::{HttpRequest, http_request, json_response};
 pub use run::{Invocation, run};
-pub use setting::number;
+pub use setting::{number, switch};

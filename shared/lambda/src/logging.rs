@@ -3,9 +3,10 @@
 //!
 //! Measurements (`engine::measure`) are lines in the embedded metric format, which CloudWatch Logs makes metrics of by
 //! itself ("Specification: Embedded metric format"), in the namespace [`NAMESPACE`]. Whatever the level is, they are
-//! written: Lambda leaves out lines below the function's level, so that they are given that one.
+//! written: Lambda leaves out lines below the function's level, so that they are given that one. So are records of
+//! decisions (`engine::recorder`), which are switched off by a setting of their own.
 
-use engine::measure;
+use engine::{measure, recorder};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::Write as _;
@@ -55,7 +56,7 @@ struct JsonLines<W> {
 
 impl<W: 'static> JsonLines<W> {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        if metadata.target() == measure::TARGET {
+        if is_wanted_at_any_level(metadata) {
             return true;
         }
         let foreign = FOREIGN.iter().any(|prefix| metadata.target().starts_with(prefix));
@@ -74,7 +75,7 @@ where
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Measurements are told as INFO.
+        // Measurements and records are told as INFO.
         Some(self.level.max(LevelFilter::INFO))
     }
 
@@ -109,17 +110,31 @@ where
         let mut level = *event.metadata().level();
         if event.metadata().target() == measure::TARGET {
             fields.embed_metric(&self.function, now);
+        }
+        if is_wanted_at_any_level(event.metadata()) {
             level = self.level.into_level().unwrap_or(Level::ERROR).min(Level::INFO);
         }
+        // It is JSON already, and stands in the line as what it is.
+        let is_record = event.metadata().target() == recorder::TARGET;
+        let record = if is_record { fields.0.remove("record") } else { None };
         let message = fields.0.remove("message").unwrap_or_default();
         let (time, level) = (timestamp(now), level_name(level));
         let mut line = format!(r#"{{"timestamp":"{time}","level":"{level}","message":{message}"#);
         for (name, value) in fields.0 {
             line.push_str(&format!(",{}:{value}", Value::String(name)));
         }
+        if let Some(Value::String(record)) = record {
+            line.push_str(",\"record\":");
+            line.push_str(&record);
+        }
         line.push_str("}\n");
         (self.write)(line.as_bytes());
     }
+}
+
+/// What is written whatever the level is: numbers, and what is switched off by a setting of its own.
+fn is_wanted_at_any_level(metadata: &Metadata<'_>) -> bool {
+    [measure::TARGET, recorder::TARGET].contains(&metadata.target())
 }
 
 fn level_name(level: Level) -> &'static str {
@@ -310,6 +325,24 @@ mod tests {
             );
             assert!(lines.iter().all(|line| line["deployment"] == 7), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_record_stands_in_its_line_as_the_json_that_it_is_at_whatever_level() {
+        use engine::recorder::{InTheLog, Recorder as _, Wanted};
+        let target = rollout::TargetId::parse("shop/api/prod").expect("a target");
+        for (level, written) in [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN")] {
+            let lines = lines_of(level, || {
+                let _story = engine::story::of(&target).entered();
+                engine::story::about(Some(7), None);
+                InTheLog(true).record(&target, Some(8), r#"{"recording":1,"at":"2026-11-22T03:00:00Z"}"#.to_owned());
+            });
+            let [line] = lines.as_slice() else { panic!("one line, not {lines:?}") };
+            assert_eq!(line["record"], json!({"recording": 1, "at": "2026-11-22T03:00:00Z"}));
+            assert_eq!((&line["message"], &line["level"]), (&json!("decided"), &json!(written)));
+            assert_eq!((&line["target_id"], &line["deployment"]), (&json!("shop/api/prod"), &json!(8)));
+        }
+        assert_eq!((InTheLog(true).wanted(), InTheLog(false).wanted()), (Wanted::Doings, Wanted::Nothing));
     }
 
     #[test]
