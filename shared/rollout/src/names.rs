@@ -1,7 +1,8 @@
 //! What things are called. Every name is checked where it enters; after that it is trusted.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a text is not the name that it was taken for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +23,11 @@ pub enum NameError {
 
 /// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens,
 /// at most 63 bytes, so that it fits DNS labels and every AWS name that is built from it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+///
+/// Names are copied with every state, command and journal entry: a copy shares the text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Checks `text`.
@@ -39,7 +42,7 @@ impl Name {
             && !text.starts_with('-')
             && !text.ends_with('-')
             && !text.contains("--");
-        if well_formed { Ok(Self(text)) } else { Err(NameError::Name(text)) }
+        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Name(text)) }
     }
 
     /// The name as text.
@@ -50,9 +53,9 @@ impl Name {
 }
 
 /// The content address of an image: never a tag, which may move.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ImageDigest(String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ImageDigest(Arc<str>);
 
 impl ImageDigest {
     /// Checks `text`: `sha256:` and 64 lower-case hexadecimal digits (OCI image spec, "Digests").
@@ -63,7 +66,7 @@ impl ImageDigest {
         let text = text.into();
         let hex = text.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         } else {
             Err(NameError::Digest(text))
         }
@@ -83,8 +86,8 @@ impl ImageDigest {
 }
 
 /// A service in an environment: the unit of order and of locking. Written `application/service/environment`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct TargetId {
     /// The application that the policy file names.
     pub application: Name,
@@ -117,8 +120,8 @@ impl TargetId {
 }
 
 /// A release by content: the service and the digest of its image. Written `application/service@sha256:…`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ReleaseId {
     /// The application that the policy file names.
     pub application: Name,
@@ -212,6 +215,11 @@ macro_rules! text_form {
         impl From<$type> for String {
             fn from(value: $type) -> Self {
                 value.to_string()
+            }
+        }
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
         impl std::str::FromStr for $type {
