@@ -5,8 +5,10 @@
 //! | [`world`] | the model: ECS, balancers, autoscaling, alarms, traffic; pure and deterministic |
 //! | [`ledger`] | [`engine::Ledger`] in memory, with the conditions of the one on DynamoDB |
 //! | [`LiveCloud`] | [`engine::Cloud`] over a world that somebody else steps, without faults |
+//! | [`invariants`] | what must be so after every step, whatever goes wrong |
 //! | [`virtual_time`] | all ports over the world in virtual time, with faults, and the runner |
 
+pub mod invariants;
 pub mod ledger;
 mod live;
 pub mod virtual_time;

@@ -6,6 +6,7 @@ use super::ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 use super::recorder::Memory;
 use super::stage::{Job, PASS, Stage};
 use super::target::Target;
+use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
 use crate::world::scene::{BuiltApplication, application_policy, release_of};
 use crate::world::{Built, Dice, PairNames, What, World, WorldEvent};
@@ -80,6 +81,8 @@ pub struct Simulation {
     /// Wakes that failed too often.
     dead_letters: Vec<Ring>,
     recorder: Memory,
+    watch: Option<Watcher>,
+    violation: Option<Violation>,
 }
 
 impl std::fmt::Debug for Simulation {
@@ -120,7 +123,46 @@ impl Simulation {
             delivered: Vec::new(),
             dead_letters: Vec::new(),
             recorder: Memory::default(),
+            watch: None,
+            violation: None,
         }
+    }
+
+    /// From now on every [`invariants`] is looked at after every step. Time stands still where one is broken.
+    ///
+    /// [`invariants`]: crate::invariants
+    pub fn watch(&mut self) {
+        let scenery = &mut *self.stage.lock();
+        let mut store = self.ledger.store();
+        let applied = store.policy(&self.pairs[0].0.application);
+        let targets = applied.as_ref().map(|applied| applied.policy.targets()).into_iter().flatten();
+        let pairs: Vec<_> = targets.map(|(target, policy)| (target, policy.pair.clone())).collect();
+        let pairs = pairs.iter().map(|(target, pair)| (target, pair));
+        self.watch = Some(Watcher::over(&mut scenery.world, &mut store, pairs));
+        scenery.deeds = Some(Vec::new());
+    }
+
+    /// The promise that was broken, if one was.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Looks at what must be so where everything has come to rest, besides.
+    pub fn check_rest(&mut self) {
+        self.check();
+        let now = self.now();
+        if self.violation.is_none() {
+            self.violation = self.watch.as_ref().and_then(|watch| watch.rest(now));
+        }
+    }
+
+    /// Looks at what has changed.
+    fn check(&mut self) {
+        let Some(watch) = self.watch.as_mut().filter(|_| self.violation.is_none()) else { return };
+        let scenery = &mut *self.stage.lock();
+        let deeds = scenery.deeds.as_mut().map(std::mem::take).unwrap_or_default();
+        self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds);
     }
 
     /// What things are called.
@@ -391,8 +433,9 @@ impl Simulation {
 
     /// One thing happens, not later than `limit`. False: the limit is reached.
     fn step(&mut self, limit: Timestamp) -> bool {
+        self.check();
         if self.poll_all() {
-            return true;
+            return self.violation.is_none();
         }
         let next = self.stage.lock().next_at().unwrap_or(limit).min(limit);
         let (now, events, ended) = {
@@ -402,6 +445,10 @@ impl Simulation {
         };
         for waker in ended {
             waker.wake();
+        }
+        self.check();
+        if self.violation.is_some() {
+            return false;
         }
         let happened = !events.is_empty();
         for event in events {
@@ -434,6 +481,7 @@ impl Simulation {
             let waker = waker_ref(&running.woken);
             let polled = running.future.as_mut().poll(&mut Context::from_waker(&waker));
             let dead = running.stage.is_dead();
+            self.check();
             match polled {
                 Poll::Pending if !dead => index += 1,
                 outcome => {

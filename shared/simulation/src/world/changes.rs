@@ -129,15 +129,8 @@ impl World {
 
     pub(super) fn targets_changed(&mut self, group: &str) {
         self.changed(|world| {
-            let targets = || world.groups.get(group).into_iter().flat_map(|group| group.targets.values());
-            let count = |wanted: fn(HealthState) -> bool| {
-                u32::try_from(targets().filter(|target| wanted(target.state)).count()).unwrap_or(u32::MAX)
-            };
-            Some(Change::Targets {
-                group: group.to_owned(),
-                healthy: count(|state| state == HealthState::Healthy),
-                registered: count(|state| state != HealthState::Draining),
-            })
+            let (healthy, registered) = world.targets_of(group);
+            Some(Change::Targets { group: group.to_owned(), healthy, registered })
         });
     }
 }
@@ -158,4 +151,61 @@ fn same_but_for_weights(before: &[Action], after: &[Action]) -> bool {
             }
     };
     before.len() == after.len() && before.iter().zip(after).all(same)
+}
+
+/// What is so before anything changes: for whoever begins to watch.
+impl World {
+    /// What each node of the balancer forwards to by a rule (or listener's default action).
+    #[must_use]
+    pub fn nodes_of(&self, rule: &str) -> &[Vec<WeightedGroup>] {
+        self.followed.get(rule).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What a rule (or listener's default action) says: where its nodes will forward to.
+    #[must_use]
+    pub fn forwards_of(&self, rule: &str) -> Vec<WeightedGroup> {
+        self.forwarded(rule)
+    }
+
+    /// Healthy targets of a group, and all that are there to stay.
+    #[must_use]
+    pub fn targets_of(&self, group: &str) -> (u32, u32) {
+        let targets = || self.groups.get(group).into_iter().flat_map(|group| group.targets.values());
+        let count = |wanted: fn(HealthState) -> bool| {
+            u32::try_from(targets().filter(|target| wanted(target.state)).count()).unwrap_or(u32::MAX)
+        };
+        (count(|state| state == HealthState::Healthy), count(|state| state != HealthState::Draining))
+    }
+
+    /// Tasks that a service shall have.
+    #[must_use]
+    pub fn desired_of(&self, service: &ServiceKey) -> u32 {
+        self.services.get(service).map_or(0, |service| service.desired)
+    }
+
+    /// The image that a service's primary deployment runs in `container`.
+    #[must_use]
+    pub fn image_run_by(&self, service: &ServiceKey, container: &str) -> Option<String> {
+        let definition = self.services.get(service)?.task_definition();
+        self.image_in(definition, container)
+    }
+
+    /// The image of `container` in a task definition.
+    #[must_use]
+    pub fn image_in(&self, definition: &str, container: &str) -> Option<String> {
+        let found = self.families.values().flatten().find(|found| found.arn == definition)?;
+        found.image(container).map(str::to_owned)
+    }
+
+    /// Requests that found no target since the world began, up to the last change.
+    #[must_use]
+    pub fn lost_so_far(&self) -> f64 {
+        self.totals.lost
+    }
+
+    /// The same of one target group.
+    #[must_use]
+    pub fn lost_by(&self, group: &str) -> f64 {
+        self.totals.groups.get(group).map_or(0.0, |sums| sums.lost)
+    }
 }

@@ -113,7 +113,9 @@ impl Plan {
             change(&mut built.policy);
         }
         let policy = built.policy.clone();
-        Street { simulation: Simulation::of_application(built, faults), policy, versions: 1 }
+        let mut simulation = Simulation::of_application(built, faults);
+        simulation.watch();
+        Street { simulation, policy, versions: 1 }
     }
 }
 

@@ -352,7 +352,7 @@ impl World {
 
 impl ServiceState {
     /// ARN of the primary deployment's task definition.
-    pub(super) fn task_definition(&self) -> &str {
+    pub(in crate::world) fn task_definition(&self) -> &str {
         self.deployments.first().map_or("", |deployment| deployment.task_definition.as_str())
     }
 }

@@ -1,0 +1,160 @@
+//! Writes to the world: whose they are, and whether what they need was seen before.
+
+use super::pair::{Pair, Split, index};
+use super::{Found, HANDS_OFF, HEALTHY_FIRST, NEVER_UNDER_TRAFFIC, NOTHING_LOST, ONE_WRITER, STABLE_STAYS, WEIGHTS_WHOLE};
+use crate::ledger::Store;
+use crate::virtual_time::Deed;
+use crate::world::{Hand, ServiceKey, World};
+use engine::LeaseId;
+use rollout::{Effect, SignedDuration, Slot, Stage, Timestamp};
+
+/// How old a look may be that a write is made on, in seconds: longer than a holding lasts.
+const SEEN_WITHIN_S: i64 = 80;
+/// For so long a death, or somebody's meddling, may be what requests are lost of, in seconds.
+const HURTS_FOR_S: i64 = 1_800;
+
+impl Pair {
+    /// A pass saw or did something.
+    pub(super) fn deed(&mut self, deed: &Deed, store: &Store, now: Timestamp) -> Option<Found> {
+        if let Some(truth) = self.truth(deed, now) {
+            self.remember(truth);
+        }
+        let Deed::Performed { lease, effect, .. } = deed else { return None };
+        let holder = store.holder(&self.target);
+        if lease.is_none() || holder != lease.as_ref() {
+            let name = |lease: Option<&LeaseId>| lease.map_or("nobody".to_owned(), |lease| lease.0.clone());
+            let (writer, holder) = (name(lease.as_ref()), name(holder));
+            return Some((&ONE_WRITER, format!("{writer} did {} while {holder} holds the target", effect.name())));
+        }
+        let running = store.peek(&self.target)?.running.as_ref();
+        match effect {
+            Effect::SetWeights { weights } => {
+                let decided = running.and_then(|running| running.weights).map(|record| record.decided);
+                if decided != Some(*weights) {
+                    return Some((&ONE_WRITER, format!("{weights:?} are written, and {decided:?} were decided")));
+                }
+                let running = running?;
+                let going_back = matches!(running.stage, Stage::RollingBack { .. });
+                let seen = self.look_of(lease.as_ref())?.at;
+                let edited = |rule: &&super::pair::Rule| rule.by_hand && rule.by_hand_at.is_some_and(|at| at <= seen);
+                let by_hand = self.rules.iter().find(edited).filter(|_| !going_back)?;
+                let [blue, green] = by_hand.live;
+                let same = blue * u64::from(weights.green) == green * u64::from(weights.blue);
+                (!same).then(|| {
+                    let words = format!("{weights:?} are written over {blue}/{green}, which was seen to be another's");
+                    (&HANDS_OFF, words)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The product has written a rule.
+    pub(super) fn rule_written(
+        &self,
+        arn: &str,
+        new: Split,
+        odd: bool,
+        beside_weights: bool,
+        deeds: &[Deed],
+        now: Timestamp,
+    ) -> Option<Found> {
+        let writer = deeds.iter().find_map(|deed| match deed {
+            Deed::Performed { lease, effect, .. } => Some((lease.as_ref(), effect)),
+            Deed::Looked { .. } => None,
+        });
+        let Some((lease, _)) = writer else {
+            return Some((&ONE_WRITER, format!("{arn} was written by no pass")));
+        };
+        if beside_weights {
+            return Some((&WEIGHTS_WHOLE, format!("{arn} was changed in more than its weights")));
+        }
+        let of_traffic = self.rules.iter().find(|rule| rule.arn == arn);
+        if odd || new[0] + new[1] != 100 {
+            let found = of_traffic.is_none() && new[0] + new[1] > 0;
+            // A test rule is put back as it was found, whatever that was.
+            if !found {
+                return Some((&WEIGHTS_WHOLE, format!("{arn} was given {}/{}", new[0], new[1])));
+            }
+        }
+        let old = of_traffic?.live;
+        let total = (old[0] + old[1]).max(1);
+        for slot in [Slot::Blue, Slot::Green] {
+            let side = index(slot);
+            if new[side] * total <= old[side] * 100 || self.sides[side].was_well(SEEN_WITHIN_S, now) {
+                continue;
+            }
+            let look = self.look_of(lease);
+            let could_not_be_read = look.is_some_and(|look| look.read_healthy[side].is_none());
+            let other = &self.sides[1 - side];
+            let going_back = self.open.as_ref().and_then(|open| open.stable) == Some(slot);
+            // On the way back the stable side may be unread, or no worse than the other one.
+            if going_back && (could_not_be_read || !other.was_well(0, now)) {
+                continue;
+            }
+            let words = format!("{slot} goes from {} to {} with no healthy target", old[side], new[side]);
+            return Some((&HEALTHY_FIRST, words));
+        }
+        None
+    }
+
+    /// A service shall have another number of tasks.
+    pub(super) fn desired_changed(
+        &self,
+        service: &ServiceKey,
+        from: u32,
+        to: u32,
+        by: Hand,
+        deeds: &[Deed],
+        now: Timestamp,
+    ) -> Option<Found> {
+        let side = self.sides.iter().position(|side| &side.service == service)?;
+        if to >= from || by == Hand::Somebody {
+            return None;
+        }
+        let lease = deeds.iter().find_map(|deed| match deed {
+            Deed::Performed { lease, .. } => lease.as_ref(),
+            Deed::Looked { .. } => None,
+        });
+        if by == Hand::Autoscaler {
+            let stable = self.open.as_ref().filter(|open| open.moved).and_then(|open| open.stable.map(index));
+            let meddled = self.sides[side].limits_by_hand_at.is_some();
+            return (stable == Some(side) && !meddled)
+                .then(|| (&STABLE_STAYS, format!("{} goes from {from} to {to}", service.1)));
+        }
+        // What somebody edited since the pass looked, it could not know.
+        let seen = self.look_of(lease).map_or(now, |look| look.at);
+        let unknown = |at: Option<Timestamp>| at.is_some_and(|at| at >= seen);
+        let carries = |rule: &&super::pair::Rule| {
+            !unknown(rule.by_hand_at) && (rule.live[side] > 0 || rule.nodes.iter().any(|node| node[side] > 0))
+        };
+        let rule = self.rules.iter().find(carries)?;
+        let nodes: Vec<String> = rule.nodes.iter().map(|[blue, green]| format!("{blue}/{green}")).collect();
+        let words = format!(
+            "{} goes from {from} to {to} tasks; its rule has {}/{}, its nodes follow {}",
+            service.1,
+            rule.live[0],
+            rule.live[1],
+            nodes.join(" and ")
+        );
+        Some((&NEVER_UNDER_TRAFFIC, words))
+    }
+
+    /// Requests were lost somewhere.
+    pub(super) fn lost(&mut self, world: &World, now: Timestamp) -> Option<Found> {
+        let recent = |at: Option<Timestamp>| {
+            at.is_some_and(|at| now.duration_since(at) <= SignedDuration::from_secs(HURTS_FOR_S))
+        };
+        let meddled = self.rules.iter().any(|rule| recent(rule.by_hand_at));
+        for side in &mut self.sides {
+            let lost = world.lost_by(&side.group);
+            if lost > side.lost {
+                side.lost = lost;
+                if !meddled && !recent(side.hurt_at) {
+                    return Some((&NOTHING_LOST, format!("{} has no target for its requests", side.service.1)));
+                }
+            }
+        }
+        None
+    }
+}
