@@ -198,6 +198,34 @@ fn words_of_people_are_no_records() {
     }
 }
 
+/// What the first version with a format 1 has written: a bad release that came back.
+const FIRST: &str = include_str!("recorded-1.log");
+
+#[test]
+fn what_the_first_version_recorded_is_read_and_decided_as_it_was() {
+    if std::env::var_os("UPDATE_RECORDED").is_some() {
+        let mut rules = policy();
+        rules.strategy.steps.truncate(1);
+        rules.strategy.steps[0].traffic = rollout::Percent::ALL;
+        let mut scene = Scene { recorded: Some(vec![]), ..Scene::with(rules) };
+        scene.decide(&[deploy("v2")]);
+        scene.until(|scene| scene.weights().blue == 0);
+        scene.fire();
+        scene.until(|_| false);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/decide/recorded-1.log");
+        std::fs::write(path, scene.recorded.take().unwrap().join("\n") + "\n").unwrap();
+        return;
+    }
+    let replay = replay(read(FIRST).unwrap().records);
+    if let Some(first) = replay.different().next() {
+        let fields = &first.differences;
+        panic!("what is decided has changed; if that is meant, UPDATE_RECORDED=1 records it anew: {fields:#?}");
+    }
+    same(&replay, FIRST.lines().count());
+    let ended = |line: &&str| line.contains("\"verdict\":\"rolled_back\"");
+    assert!(FIRST.lines().any(|line| ended(&line)));
+}
+
 fn why(text: &str) -> String {
     read(text).expect_err(text).to_string()
 }
@@ -212,7 +240,7 @@ fn a_file_that_cannot_be_read_says_where_and_why() {
     assert_eq!(
         told,
         format!(
-            "line 2: a record in format 2 of Switchback 9.0.0; this one ({}) reads up to format {FORMAT}: take that one",
+            "line 2: a record in format 2 of Switchback 9.0.0; this one ({}) reads up to format {FORMAT}: replay it with that one",
             env!("CARGO_PKG_VERSION")
         )
     );
@@ -237,7 +265,8 @@ fn a_file_that_cannot_be_read_says_where_and_why() {
     assert!(
         why("{\n\"recording\": \"one\"\n}").starts_with("line 3: `recording`, the format of a record, is no number")
     );
-    assert!(why("{\"events\": [\n").starts_with("line 2: no JSON: EOF"));
+    assert!(why("{\n\"events\": [\n").starts_with("line 3: no JSON: EOF"));
+    assert!(why(cut).starts_with("line 1: a record that is cut off"));
     assert_eq!(read("").map(|found| found.records), Ok(vec![]));
     assert_eq!(read("START\n{not json\n").map(|found| (found.records, found.others)), Ok((vec![], 2)));
 }
