@@ -102,8 +102,8 @@ fn words(replay: &Replay, quiet: bool) {
     if !quiet {
         write(&format!("{}\n", view::replay::decisions(replay, paint)));
     }
-    if let Some(first) = replay.different().next() {
-        write(&format!("{}\n", view::replay::difference(first, paint)));
+    if replay.different().next().is_some() {
+        write(&format!("{}\n", view::replay::first_difference(replay, paint)));
     }
     write(&view::replay::verdict(replay, VERSION, paint));
 }
@@ -125,8 +125,10 @@ fn document(replay: &Replay, same: bool) -> Value {
     let count = |wanted: fn(&What) -> bool| {
         replay.redone.iter().filter(|it| it.now.is_some() && wanted(&it.record.what)).count()
     };
-    let different: Vec<Value> =
-        replay.different().map(|it| with(place(it), json!({"differences": it.differences}))).collect();
+    let different: Vec<Value> = replay
+        .different()
+        .map(|it| with(place(it), json!({"acts_otherwise": it.acts_otherwise(), "differences": it.differences})))
+        .collect();
     let gaps: Vec<Value> = replay.gaps().map(|(it, gap)| with(place(it), json!(gap))).collect();
     json!({
         "same": same,
@@ -134,6 +136,7 @@ fn document(replay: &Replay, same: bool) -> Value {
         "decisions": count(|what| matches!(what, What::Decided(_))),
         "outcomes": count(|what| matches!(what, What::Performed(_))),
         "different": different,
+        "remembered": replay.remembered(),
         "gaps": gaps,
     })
 }

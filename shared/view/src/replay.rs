@@ -5,7 +5,7 @@ use crate::history::entry;
 use crate::journal::{Tone, capitalised, split, stage_words};
 use crate::layout::{beside, cut, wrap};
 use crate::paint::Paint;
-use crate::people::with_short_names;
+use crate::people::{names, with_short_names};
 use crate::waiting::waiting;
 use crate::when::{clock, instant};
 use jiff::Timestamp;
@@ -166,12 +166,23 @@ pub fn effect_words(effect: &Effect) -> String {
     }
 }
 
-/// The first difference, whole: what was seen and asked, what was decided then and now, and the fields that differ.
+/// The first difference; and, where it is one of words alone, the first one with which something else is done.
 #[must_use]
-pub fn difference(redone: &Redone, paint: Paint) -> String {
+pub fn first_difference(replay: &Replay, paint: Paint) -> String {
+    let mut all = replay.different();
+    let Some(first) = all.next() else { return String::new() };
+    let text = difference("The first difference", first, paint);
+    match all.find(|it| it.acts_otherwise()).filter(|_| !first.acts_otherwise()) {
+        Some(acts) => format!("{text}\n{}", difference("The first with which something else is done", acts, paint)),
+        None => text,
+    }
+}
+
+/// A difference, whole: what was seen and asked, what was decided then and now, and the fields that differ.
+fn difference(first: &str, redone: &Redone, paint: Paint) -> String {
     let record = &redone.record;
     let number = record.deployment.map_or_else(String::new, |number| format!(" #{number}"));
-    let title = format!("The first difference: {}{number} at {}", record.target, instant(record.at));
+    let title = format!("{first}: {}{number} at {}", record.target, instant(record.at));
     let place = format!("revision {}, pass {}", record.revision, record.pass);
     let mut text = format!("{}\n{}\n\n", paint.strong(&title), paint.faint(&place));
     let mut say = |name: &str, sentences: Vec<String>| {
@@ -310,10 +321,26 @@ pub fn verdict(replay: &Replay, version: &str, paint: Paint) -> String {
         0 => format!("{} {}\n", paint.mark(Tone::Good), wrap(&format!("{what}: no difference."), 78, 2)),
         _ => {
             let count = plural(different, "difference");
-            let told = format!("{what}: {count}, each judged on what was recorded before it.");
+            let acts = replay.different().filter(|it| it.acts_otherwise()).count();
+            let how = match (different, acts) {
+                (1, 1) => "something else is done",
+                (1, _) => "it is only said otherwise",
+                (_, 0) => "all of them only say it otherwise",
+                (all, acts) if all == acts => "something else is done in each",
+                _ => "something else is done in some",
+            };
+            let told = format!("{what}: {count}; {how}.");
             format!("{} {}\n", paint.mark(Tone::Bad), wrap(&told, 78, 2))
         }
     };
+    let remembered: Vec<&str> = replay.remembered().into_iter().collect();
+    if !remembered.is_empty() {
+        let told = format!(
+            "this version also remembers {}, which the recorded one did not know of: what it would make of that cannot be said.",
+            names(&remembered)
+        );
+        text.push_str(&format!("{} {}\n", paint.mark(Tone::Warning), wrap(&capitalised(&told), 78, 2)));
+    }
     if gaps > 0 {
         let told = format!("{} in what was recorded: nothing can be said of what is missing.", plural(gaps, "gap"));
         text.push_str(&format!("{} {}\n", paint.mark(Tone::Warning), wrap(&capitalised(&told), 78, 2)));
