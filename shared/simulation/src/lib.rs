@@ -6,11 +6,13 @@
 //! | [`ledger`] | [`engine::Ledger`] in memory, with the conditions of the one on DynamoDB |
 //! | [`LiveCloud`] | [`engine::Cloud`] over a world that somebody else steps, without faults |
 //! | [`invariants`] | what must be so after every step, whatever goes wrong |
+//! | [`minimal`] | the smallest part of what happened that still ends badly |
 //! | [`virtual_time`] | all ports over the world in virtual time, with faults, and the runner |
 
 pub mod invariants;
 pub mod ledger;
 mod live;
+pub mod minimal;
 pub mod virtual_time;
 pub mod world;
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 mod demo;
 #[cfg(feature = "operator")]
 mod operator;
+#[cfg(any(feature = "demo", feature = "operator"))]
+mod replay;
 
 /// Blue/green deployments that come back by themselves.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     DemoTask(demo::TaskArguments),
+    #[cfg(any(feature = "demo", feature = "operator"))]
+    Replay(replay::ReplayArguments),
     #[cfg(feature = "operator")]
     #[command(flatten)]
     Operator(Box<operator::Command>),
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         #[cfg(feature = "demo")]
         Command::DemoTask(arguments) => demo::run_task(&arguments),
+        #[cfg(any(feature = "demo", feature = "operator"))]
+        Command::Replay(arguments) => replay::run(&arguments),
         #[cfg(feature = "operator")]
         Command::Operator(command) => operator::run(*command),
     }

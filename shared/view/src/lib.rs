@@ -13,6 +13,7 @@
 //! | [`evidence`] | what was seen when something went wrong |
 //! | [`history`] | deployments, journal lines, releases |
 //! | [`plan`] | what a deployment would do |
+//! | [`replay`] | what was recorded and decided again, and the first difference |
 //! | [`doctor`] | what is wrong with an account, and what to do |
 //! | [`policy_file`] | what is wrong with a policy file, and what it changes |
 //! | [`outcome`] | what became of what was asked |
@@ -40,6 +41,7 @@ pub mod paint;
 pub mod people;
 pub mod plan;
 pub mod policy_file;
+pub mod replay;
 pub mod slack;
 pub mod status;
 mod waiting;

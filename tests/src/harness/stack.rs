@@ -9,7 +9,7 @@ use super::issuer::Issuer;
 use super::permissions::Suite;
 use super::slack::Slack;
 use super::tools::{said, tools, workspace};
-use super::{Failure, leaks, packages, permissions};
+use super::{Failure, leaks, packages, permissions, recorded};
 use crate::front::{Front, Options};
 use rollout::Timestamp;
 use serde_json::{Value, json};
@@ -304,7 +304,7 @@ impl Stack {
     }
 
     /// Calls that the front did not understand, calls that a function's role does not allow, messages that ended in the
-    /// dead-letter queue, and secrets in a log: each a sentence.
+    /// dead-letter queue, secrets in a log, and decisions that are made otherwise from their record: each a sentence.
     #[must_use]
     pub fn oddities(&self) -> Vec<String> {
         let mut found = self.front.surprises();
@@ -317,6 +317,7 @@ impl Stack {
             Err(failure) => found.push(format!("the dead-letter queue cannot be read: {failure}")),
         }
         found.extend(leaks::in_logs(self));
+        found.extend(recorded::otherwise(self));
         found
     }
 

@@ -114,8 +114,8 @@ mod tests {
         let found = changes(&before, &after);
         let paths: Vec<&str> = found.iter().map(|change| change.path.as_str()).collect();
         assert_eq!(paths, ["/gone", "/b/c", "/b/d", "/new", "/x~1y~0z/k"]);
-        let stored = serde_json::to_string(&found).unwrap();
-        let found: Vec<Change> = serde_json::from_str(&stored).unwrap();
+        let stored = serde_json::to_string(&found).expect("plain data");
+        let found: Vec<Change> = serde_json::from_str(&stored).expect("as written");
         assert_eq!(apply(&before, &found), Ok(after));
         assert_eq!(changes(&before, &before), []);
         assert_eq!(apply(&before, &changes(&before, &json!(3))), Ok(json!(3)));

@@ -64,11 +64,10 @@ pub fn read(text: &str) -> Result<Recording, Unreadable> {
     Ok(finding.end())
 }
 
-/// Whether it is JSON over several lines, and not a value on each.
+/// Whether it is JSON over several lines, and not a value on each: whoever prints it so breaks after the first bracket.
 fn is_one_document(text: &str) -> bool {
-    let Some(first) = text.lines().find(|line| !line.trim().is_empty()) else { return false };
-    let opens = first.trim_start().starts_with(['{', '[']);
-    opens && Deserializer::from_str(first).into_iter::<Value>().any(|value| value.is_err_and(|error| error.is_eof()))
+    let Some(first) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return false };
+    first.chars().all(|letter| matches!(letter, '{' | '[' | ' '))
 }
 
 /// Whose parts: target, pass, revision, and what they are parts of.
@@ -217,14 +216,14 @@ fn check_format(value: &Value) -> Result<(), String> {
     };
     if format == 0 || format > u64::from(FORMAT) {
         return Err(format!(
-            "a record in format {format} of Switchback {by}; this one ({VERSION}) reads up to format {FORMAT}: take that one"
+            "a record in format {format} of Switchback {by}; this one ({VERSION}) reads up to format {FORMAT}: replay it with that one"
         ));
     }
     let state = value.pointer("/decided/state/format").and_then(Value::as_u64);
     if let Some(format) = state.filter(|format| *format > u64::from(target::FORMAT)) {
         let known = target::FORMAT;
         return Err(format!(
-            "a state in format {format} of Switchback {by}; this one ({VERSION}) reads up to format {known}: take that one"
+            "a state in format {format} of Switchback {by}; this one ({VERSION}) reads up to format {known}: replay it with that one"
         ));
     }
     Ok(())

@@ -8,6 +8,7 @@ use crate::journal::JournalEntry;
 use crate::target::TargetState;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// All records, decided again: target by target, in the order in which they were decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Redone {
     /// Where that is not what was recorded. Each record is decided again from what was recorded: one that differs makes
     /// no other one differ.
     pub differences: Vec<Difference>,
+    /// Where nothing differs, but that this version remembers something which the recorded one did not know of.
+    pub remembered: Vec<Difference>,
     /// Effects were decided, and it is not recorded what became of them: the pass ended there.
     pub cut_short: bool,
 }
@@ -73,10 +76,43 @@ pub enum Gap {
     },
 }
 
+impl Redone {
+    /// Whether something else is done, and not only said otherwise: other effects, another stage, another time to look
+    /// again, another end, or something else taken up.
+    #[must_use]
+    pub fn acts_otherwise(&self) -> bool {
+        self.differences.iter().any(|difference| {
+            let field = difference.field.as_str();
+            let under =
+                |root: &str| field.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            ACTS.iter().any(|root| under(root)) || field.starts_with("history/") && field.ends_with("/verdict")
+        })
+    }
+}
+
+/// What differs where something else is done.
+const ACTS: [&str; 8] = [
+    "effects",
+    "next",
+    "consumed",
+    "state/running/number",
+    "state/running/stage/stage",
+    "state/running/stage/step",
+    "state/running/weights",
+    "state/errands",
+];
+
 impl Replay {
     /// Records that are decided otherwise now, the first one first.
     pub fn different(&self) -> impl Iterator<Item = &Redone> {
         self.redone.iter().filter(|redone| !redone.differences.is_empty())
+    }
+
+    /// What this version remembers and the recorded one did not know of. Later decisions were recorded without it: what
+    /// this version would have made of it cannot be told.
+    #[must_use]
+    pub fn remembered(&self) -> BTreeSet<&str> {
+        self.redone.iter().flat_map(|redone| &redone.remembered).map(|it| it.field.as_str()).collect()
     }
 
     /// Records that something is missing before, or instead of.
@@ -133,7 +169,10 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
             gap = None;
         }
         journal.told(record.revision, told);
-        redone.push(Redone { record, gap, now, differences, cut_short: false });
+        let new = |difference: &Difference| difference.recorded.is_none() && difference.field.starts_with("state/");
+        let only_new = differences.iter().all(new);
+        let (differences, remembered) = if only_new { (vec![], differences) } else { (differences, vec![]) };
+        redone.push(Redone { record, gap, now, differences, remembered, cut_short: false });
     }
     mark_what_was_cut_short(&mut redone);
     Replay { redone }

@@ -4,7 +4,7 @@ use super::scene::{Scene, ask, deploy, policy, start};
 use garbage::proptest::prelude::*;
 use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::promotion::Neighbour;
-use rollout::recording::{FORMAT, Gap, LONGEST_LINE, Recording, Replay, What, read, replay};
+use rollout::recording::{FORMAT, Gap, LONGEST_LINE, Recording, Redone, Replay, What, read, replay};
 use rollout::snapshot::TaskReading;
 use rollout::target::{MOST_VERIFIED, ReleaseRef, Verified};
 use rollout::{ImageDigest, Instruction, Name, Reading, ReleaseId, Seconds, TargetId, Verdict};
@@ -111,6 +111,14 @@ fn what_is_decided_otherwise_is_named_field_by_field_and_only_there() {
     assert!(fields.iter().any(|field| field.starts_with("effects/0")), "{fields:?}");
     assert!(fields.iter().any(|field| field.starts_with("journal/0")), "{fields:?}");
     assert!(fields.iter().any(|field| field.starts_with("state/running/stage")), "{fields:?}");
+    assert!(one.acts_otherwise());
+    // What is only said otherwise.
+    let replay = again(&tampered(place, |record| {
+        record["decided"]["decision"]["journal"][1]["fact"]["detail"] = json!("to the left");
+    }));
+    let fields: Vec<_> = replay.different().flat_map(|it| &it.differences).map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["journal/1/fact/detail"]);
+    assert!(!replay.different().any(Redone::acts_otherwise));
     // What became of an effect.
     let place = first_with("registered");
     let replay = again(&tampered(place, |record| record["performed"]["outcomes"][0][1]["reused"] = json!(true)));
@@ -198,6 +206,23 @@ fn words_of_people_are_no_records() {
     }
 }
 
+/// What the first version with a format 1 has written: a bad release that came back.
+const FIRST: &str = include_str!("recorded-1.log");
+
+#[test]
+fn what_the_first_version_recorded_is_read_whatever_is_decided_now() {
+    let replay = replay(read(FIRST).unwrap().records);
+    assert_eq!((replay.redone.len(), replay.gaps().count()), (FIRST.lines().count(), 0));
+    assert!(replay.redone.iter().all(|redone| redone.now.is_some() && !redone.cut_short));
+    let ended = |redone: &Redone| match &redone.record.what {
+        What::Decided(decided) => decided.decision.history.iter().any(|it| it.verdict == Some(Verdict::RolledBack)),
+        _ => false,
+    };
+    assert!(replay.redone.iter().any(ended));
+    // Which this one would not have begun otherwise.
+    assert!(!replay.redone[0].acts_otherwise(), "{:#?}", replay.redone[0].differences);
+}
+
 fn why(text: &str) -> String {
     read(text).expect_err(text).to_string()
 }
@@ -212,7 +237,7 @@ fn a_file_that_cannot_be_read_says_where_and_why() {
     assert_eq!(
         told,
         format!(
-            "line 2: a record in format 2 of Switchback 9.0.0; this one ({}) reads up to format {FORMAT}: take that one",
+            "line 2: a record in format 2 of Switchback 9.0.0; this one ({}) reads up to format {FORMAT}: replay it with that one",
             env!("CARGO_PKG_VERSION")
         )
     );
@@ -237,7 +262,8 @@ fn a_file_that_cannot_be_read_says_where_and_why() {
     assert!(
         why("{\n\"recording\": \"one\"\n}").starts_with("line 3: `recording`, the format of a record, is no number")
     );
-    assert!(why("{\"events\": [\n").starts_with("line 2: no JSON: EOF"));
+    assert!(why("{\n\"events\": [\n").starts_with("line 3: no JSON: EOF"));
+    assert!(why(cut).starts_with("line 1: a record that is cut off"));
     assert_eq!(read("").map(|found| found.records), Ok(vec![]));
     assert_eq!(read("START\n{not json\n").map(|found| (found.records, found.others)), Ok((vec![], 2)));
 }

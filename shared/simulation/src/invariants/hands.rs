@@ -1,7 +1,9 @@
 //! Writes to the world: whose they are, and whether what they need was seen before.
 
 use super::pair::{Pair, Split, index};
-use super::{Found, HANDS_OFF, HEALTHY_FIRST, NEVER_UNDER_TRAFFIC, NOTHING_LOST, ONE_WRITER, STABLE_STAYS, WEIGHTS_WHOLE};
+use super::{
+    Found, HANDS_OFF, HEALTHY_FIRST, NEVER_UNDER_TRAFFIC, NOTHING_LOST, ONE_WRITER, STABLE_STAYS, WEIGHTS_WHOLE,
+};
 use crate::ledger::Store;
 use crate::virtual_time::Deed;
 use crate::world::{Hand, ServiceKey, World};

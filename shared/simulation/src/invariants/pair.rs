@@ -69,7 +69,6 @@ pub(super) struct Truth {
     pub(super) rules: Vec<(Split, Option<Split>)>,
     pub(super) test: Option<Split>,
     pub(super) healthy: [u32; 2],
-    pub(super) desired: [u32; 2],
     pub(super) limits: [Option<Limits>; 2],
     /// What the pass itself read.
     pub(super) read_running: [Option<u32>; 2],
@@ -269,7 +268,6 @@ impl Pair {
             rules: self.rules.iter().map(rule).collect(),
             test: self.test.as_ref().map(|rule| rule.live),
             healthy: [self.sides[0].healthy, self.sides[1].healthy],
-            desired: [self.sides[0].desired, self.sides[1].desired],
             limits: [self.sides[0].limits, self.sides[1].limits],
             read_running: *running,
             read_healthy: *healthy,

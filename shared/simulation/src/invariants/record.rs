@@ -1,9 +1,7 @@
 //! The journal and the state: whole, in order, and true.
 
 use super::pair::{Limits, Open, Pair, Split, Truth, index};
-use super::{
-    Found, JOURNAL_WHOLE, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, VERDICT_IN_TIME, WAY_BACK_WHOLE,
-};
+use super::{Found, JOURNAL_WHOLE, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, VERDICT_IN_TIME, WAY_BACK_WHOLE};
 use crate::ledger::Store;
 use crate::world::World;
 use engine::LeaseId;
@@ -163,14 +161,20 @@ impl Pair {
         let open = self.open.as_mut()?;
         open.stable = Some(stable);
         open.decided = Some(if stable == Slot::Blue { [100, 0] } else { [0, 100] });
-        let Some(look) = look else { return Some((&NOTHING_UNTRUE, "sides were settled, and nobody looked".to_owned())) };
+        let Some(look) = look else {
+            return Some((&NOTHING_UNTRUE, "sides were settled, and nobody looked".to_owned()));
+        };
         open.found = Some((look.limits, look.test));
         let read = look.read_running[index(stable)];
         unless(every_rule(look, |split| only(split, stable)), || {
             format!("{stable} is said to carry everything, and the rules have {}", rules_of(look))
         })
-        .or(unless(look.healthy[index(stable)] > 0, || format!("{stable} is said to serve, and nothing of it is healthy")))
-        .or(unless(read.is_none_or(|read| running >= read), || format!("{running} tasks of {stable}, and {read:?} ran")))
+        .or(unless(look.healthy[index(stable)] > 0, || {
+            format!("{stable} is said to serve, and nothing of it is healthy")
+        }))
+        .or(unless(read.is_none_or(|read| running >= read), || {
+            format!("{running} tasks of {stable}, and {read:?} ran")
+        }))
     }
 
     /// Compares what is told with what was so when the one who tells it looked.
@@ -187,14 +191,20 @@ impl Pair {
                 })
             }
             Fact::CandidateHealthy { healthy } => {
-                let (Some(look), Some(candidate)) = (look, candidate) else { return Some(need("a candidate's health")) };
+                let (Some(look), Some(candidate)) = (look, candidate) else {
+                    return Some(need("a candidate's health"));
+                };
                 let seen = look.healthy[index(candidate)];
-                unless(seen == *healthy && seen > 0, || format!("{healthy} targets are said to be healthy, and {seen} were"))
+                unless(seen == *healthy && seen > 0, || {
+                    format!("{healthy} targets are said to be healthy, and {seen} were")
+                })
             }
             Fact::TaskDefinitionReady { task_definition, .. } => {
                 let image = world.image_in(task_definition, &self.container).unwrap_or_default();
                 let digest = open.map(|open| open.digest.as_str()).unwrap_or_default();
-                unless(image.ends_with(digest), || format!("{task_definition} is said to run {digest}, and runs {image}"))
+                unless(image.ends_with(digest), || {
+                    format!("{task_definition} is said to run {digest}, and runs {image}")
+                })
             }
             Fact::AutoscalingBorrowed { slot, min, max } => {
                 let found = open.and_then(|open| open.found).and_then(|(limits, _)| limits[index(*slot)]);
@@ -223,13 +233,18 @@ impl Pair {
             Fact::WayBackUnfit { .. } => {
                 let (Some(look), Some(stable)) = (look, stable) else { return Some(need("an unfit way back")) };
                 let healthy = look.healthy[index(stable)];
-                unless(healthy == 0, || format!("{stable} is said to be unfit, and {healthy} targets of it are healthy"))
+                unless(healthy == 0, || {
+                    format!("{stable} is said to be unfit, and {healthy} targets of it are healthy")
+                })
             }
             Fact::Verified { digest, .. } => {
                 let look = look?;
-                let live = [Slot::Blue, Slot::Green].into_iter().find(|slot| every_rule(look, |split| only(split, *slot)));
+                let live =
+                    [Slot::Blue, Slot::Green].into_iter().find(|slot| every_rule(look, |split| only(split, *slot)));
                 let Some(live) = live else {
-                    return unless(false, || format!("{digest} is said to be verified, and the rules had {}", rules_of(look)));
+                    return unless(false, || {
+                        format!("{digest} is said to be verified, and the rules had {}", rules_of(look))
+                    });
                 };
                 let image = world.image_run_by(&self.sides[index(live)].service, &self.container).unwrap_or_default();
                 unless(image.ends_with(digest), || format!("{digest} is said to be verified, and {live} runs {image}"))
@@ -273,7 +288,9 @@ impl Pair {
         if let (Some(live), Some(look)) = (live, look)
             && !every_rule(look, |split| only(split, live))
         {
-            return unless(false, || format!("{live} is said to carry everything, and the rules have {}", rules_of(look)));
+            return unless(false, || {
+                format!("{live} is said to carry everything, and the rules have {}", rules_of(look))
+            });
         }
         let stable = open.stable?;
         if open.left {
@@ -286,24 +303,31 @@ impl Pair {
             let words = format!("#{} has ended as {verdict:?}, and {live:?} is live; {carries} should be", open.number);
             return Some((&WAY_BACK_WHOLE, words));
         }
-        let whole = |rule: &super::pair::Rule| {
-            only(rule.live, carries) && rule.nodes.iter().all(|node| only(*node, carries))
-        };
+        let whole =
+            |rule: &super::pair::Rule| only(rule.live, carries) && rule.nodes.iter().all(|node| only(*node, carries));
         if !meddled && !self.rules.iter().all(whole) {
-            let words = format!("#{} has ended as {verdict:?}, and not every rule and node sends all to {carries}", open.number);
+            let words = format!(
+                "#{} has ended as {verdict:?}, and not every rule and node sends all to {carries}",
+                open.number
+            );
             return Some((&WAY_BACK_WHOLE, words));
         }
         let state = store.peek(&self.target)?;
         let kept = state.stable.as_ref();
         if kept.is_some_and(|kept| kept.slot != carries) {
-            return unless(false, || format!("{carries} is live, and the ledger has {:?} as stable", kept.map(|kept| kept.slot)));
+            return unless(false, || {
+                format!("{carries} is live, and the ledger has {:?} as stable", kept.map(|kept| kept.slot))
+            });
         }
         let release = kept.and_then(|kept| kept.release.as_ref());
         let image = world.image_run_by(&self.sides[index(carries)].service, &self.container);
         if let (Some(release), Some(image)) = (release, image)
             && !image.ends_with(release.id.digest.as_str())
         {
-            let words = format!("#{} has ended as {verdict:?}, {} is stable, and {carries} runs {image}", open.number, release.tag);
+            let words = format!(
+                "#{} has ended as {verdict:?}, {} is stable, and {carries} runs {image}",
+                open.number, release.tag
+            );
             return Some((&WAY_BACK_WHOLE, words));
         }
         self.given_back(&open, went_on)
@@ -319,7 +343,10 @@ impl Pair {
         };
         for (side, expected) in self.sides.iter().zip(expected) {
             if side.limits != expected && !by_hand(side.limits_by_hand_at) {
-                let words = format!("#{} has ended, and {} has {:?}, not {expected:?}", open.number, side.service.1, side.limits);
+                let words = format!(
+                    "#{} has ended, and {} has {:?}, not {expected:?}",
+                    open.number, side.service.1, side.limits
+                );
                 return Some((&NOTHING_BORROWED, words));
             }
         }

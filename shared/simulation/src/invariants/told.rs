@@ -37,7 +37,9 @@ impl Telling {
         if let Some(before) = heard.words.get(&sequence) {
             heard.again += 1;
             if before != words {
-                return found(format!("{channel} was told entry {sequence} again, in other words: {words}, not {before}"));
+                return found(format!(
+                    "{channel} was told entry {sequence} again, in other words: {words}, not {before}"
+                ));
             }
             return None;
         }

@@ -177,6 +177,12 @@ impl World {
         (count(|state| state == HealthState::Healthy), count(|state| state != HealthState::Draining))
     }
 
+    /// Whether a service is a scalable target.
+    #[must_use]
+    pub fn limits_are_set(&self, cluster: &str, service: &str) -> bool {
+        self.scalable.contains_key(&(cluster.to_owned(), service.to_owned()))
+    }
+
     /// Tasks that a service shall have.
     #[must_use]
     pub fn desired_of(&self, service: &ServiceKey) -> u32 {

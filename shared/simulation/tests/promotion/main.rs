@@ -3,6 +3,7 @@
 
 mod brakes;
 mod crashes;
+mod day;
 mod endless;
 mod forward_only;
 mod order;

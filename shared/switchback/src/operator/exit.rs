@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Unreachable = 5,
     /// `doctor`: the account is not fit for what the policy wants.
     Unfit = 6,
+    /// `replay`: this version decides otherwise than what was recorded.
+    Different = crate::replay::DIFFERENT,
     /// `--wait`: traffic had moved, and is back on the stable side.
     RolledBack = 10,
     /// `--wait`: it ended before traffic moved, or the way back could not be finished.
@@ -39,7 +41,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Done,
         Self::Unexpected,
         Self::Usage,
@@ -47,6 +49,7 @@ impl Exit {
         Self::Refused,
         Self::Unreachable,
         Self::Unfit,
+        Self::Different,
         Self::RolledBack,
         Self::Failed,
         Self::Superseded,
@@ -80,6 +83,7 @@ impl Exit {
             Self::Refused => ("refused", "Switchback, or IAM before it, said no"),
             Self::Unreachable => ("unreachable", "the control plane did not answer, or could not"),
             Self::Unfit => ("unfit", "doctor: a deployment could not go well"),
+            Self::Different => ("different", "replay: decided otherwise than it was recorded"),
             Self::RolledBack => ("rolled_back", "--wait: traffic had moved, and is back on the stable side"),
             Self::Failed => ("failed", "--wait: over before traffic moved, or stuck on its way back"),
             Self::Superseded => ("superseded", "--wait: a newer release took its place"),

@@ -4,6 +4,7 @@
 use crate::ci::{self, Gateway};
 use crate::signature;
 use engine::operate::Operations;
+use engine::recorder::Wanted;
 use futures::task::noop_waker_ref;
 use rollout::policy::Deadlines;
 use rollout::{Actor, Instruction, Seconds, TargetId};
@@ -108,7 +109,8 @@ fn serve(inbox: &Receiver<Message>, shop: Shop) {
         scene
     });
     let built = build_application(&scenes.collect::<Vec<_>>(), Settings::default());
-    let simulation = Simulation::of_application(built, Faults::default());
+    let mut simulation = Simulation::of_application(built, Faults::default());
+    simulation.record(Wanted::Doings);
     let mut stage = Stage { simulation, broken: (0, 503), rival: None, reply: None, gateway: Gateway::default() };
     while let Ok(message) = inbox.recv() {
         match message {

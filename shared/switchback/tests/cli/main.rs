@@ -114,6 +114,11 @@ fn a_forward_only_release_freezes_and_a_person_decides() {
 }
 
 #[test]
+fn what_was_recorded_is_decided_again() {
+    play("replay");
+}
+
+#[test]
 fn services_go_as_one_set() {
     play_in(Shop::Three, "train");
 }

@@ -10,6 +10,7 @@
 use crate::control_plane::{ControlPlane, Shop, Stage};
 use crate::signature::{CALLERS, REGION};
 use rollout::{Name, TargetId};
+use serde_json::json;
 use simulation::virtual_time::Started;
 use simulation::world::{ImageBehaviour, scene};
 use std::path::{Path, PathBuf};
@@ -141,6 +142,37 @@ impl<'a> Session<'a> {
                 assert!(text.contains(old), "`{old}` stands in the policy file");
                 std::fs::write(path, text.replace(old, new)).expect("the policy can be written");
             }
+            // `@ log NAME lines|events`: what the driver has logged so far is fetched into a file of that name
+            "log" => {
+                let (name, form) = rest.split_once(' ').expect("`@ log NAME lines|events`");
+                let lines = self.control_plane.change(|stage| stage.simulation.recorded());
+                std::fs::write(self.folder.join(name), log(&lines, form)).expect("the log can be written");
+            }
+            // `@ first PATTERN in NAME: OLD => NEW`: in the first line of a file that has the pattern
+            "first" => {
+                let (pattern, rest) = rest.split_once(" in ").expect("`@ first PATTERN in NAME: OLD => NEW`");
+                let (name, change) = rest.split_once(": ").expect("`@ first PATTERN in NAME: OLD => NEW`");
+                let (old, new) = change.split_once(" => ").expect("`@ first PATTERN in NAME: OLD => NEW`");
+                let path = self.folder.join(name);
+                let text = std::fs::read_to_string(&path).expect("the file is there");
+                let line = text.lines().find(|line| line.contains(pattern)).expect("a line has the pattern");
+                assert!(line.contains(old), "`{old}` stands in the line: {line}");
+                let changed = line.replacen(old, new, 1);
+                std::fs::write(path, text.replacen(line, &changed, 1)).expect("the file can be written");
+            }
+            // `@ drop PATTERN in NAME`: the first line of a file that has the pattern is gone
+            "drop" => {
+                let (pattern, name) = rest.split_once(" in ").expect("`@ drop PATTERN in NAME`");
+                let path = self.folder.join(name);
+                let text = std::fs::read_to_string(&path).expect("the file is there");
+                let line = text.lines().find(|line| line.contains(pattern)).expect("a line has the pattern");
+                std::fs::write(path, text.replacen(&format!("{line}\n"), "", 1)).expect("the file can be written");
+            }
+            // `@ write NAME TEXT`: a file of one line
+            "write" => {
+                let (name, text) = rest.split_once(' ').expect("`@ write NAME TEXT`");
+                std::fs::write(self.folder.join(name), format!("{text}\n")).expect("the file can be written");
+            }
             // `@ set NAME VALUE`, `@ unset NAME`: in the environment of the commands that follow
             "set" => {
                 let (name, value) = rest.split_once(' ').expect("`@ set NAME VALUE`");
@@ -174,6 +206,28 @@ impl<'a> Session<'a> {
         let code = output.status.code().map_or("killed".to_owned(), |code| code.to_string());
         let text = text.replace(&self.control_plane.url, "https://control-plane");
         format!("{}= {code}\n", keyless(&text))
+    }
+}
+
+/// What a function's log holds, among other lines: as it is written, or as `aws logs filter-log-events` prints it.
+fn log(records: &[String], form: &str) -> String {
+    let other = r#"{"timestamp":"2026-01-01T00:00:00.000Z","level":"INFO","message":"a command was taken up"}"#;
+    let lines: Vec<String> = records
+        .iter()
+        .flat_map(|record| {
+            let head = r#"{"timestamp":"2026-01-01T00:00:00.000Z","level":"INFO","message":"decided""#;
+            [other.to_owned(), format!(r#"{head},"request_id":"r-1","record":{record}}}"#)]
+        })
+        .collect();
+    match form {
+        "lines" => lines.iter().map(|line| format!("{line}\n")).collect(),
+        "events" => {
+            let event =
+                |line: &String| json!({"logStreamName": "2026/01/01/[$LATEST]1", "message": format!("{line}\n")});
+            let events: Vec<_> = lines.iter().map(event).collect();
+            serde_json::to_string_pretty(&json!({"events": events, "searchedLogStreams": []})).expect("plain data")
+        }
+        _ => panic!("a log is fetched as lines or as events, not as {form}"),
     }
 }
 

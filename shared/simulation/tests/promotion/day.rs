@@ -1,0 +1,188 @@
+//! One day of people, pushes and meddling, written down before it is lived through: each happening is drawn with dice of
+//! its own, so that leaving one out moves no other.
+
+use crate::street::name;
+use rollout::brake::Scope;
+use rollout::{Seconds, Slot, TargetId};
+use simulation::world::{Dice, Health, ImageBehaviour, Starts};
+use std::fmt;
+
+/// How many things happen in a day.
+const HAPPENINGS: u64 = 80;
+
+/// Something happens, so many seconds after the day's beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Happening {
+    pub(crate) after: Seconds,
+    pub(crate) what: What,
+}
+
+/// What.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum What {
+    Push { number: u64, behaviour: ImageBehaviour },
+    Answer { user: &'static str, about: About, no: bool },
+    Rollback { target: TargetId },
+    Abort { target: TargetId },
+    Deploy { target: TargetId, number: u64, hotfix: bool },
+    Brake { scope: Scope },
+    Lift,
+    Policy { bake: Seconds },
+    // --- what is nobody's business while Switchback is at work ---
+    EditWeights { target: TargetId, blue: i64 },
+    EditDesired { target: TargetId, slot: Slot, desired: u32 },
+    EditLimits { target: TargetId, slot: Slot, min: u32, max: u32 },
+    Kill { target: TargetId, slot: Slot, tasks: usize },
+    Requests { target: TargetId, per_second: f64 },
+    Nothing,
+}
+
+/// What somebody's answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    What,
+    TheOneBefore,
+    AnotherPlan,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Push { number, behaviour } => write!(f, "v{number} is pushed ({})", nature(behaviour)),
+            Self::Answer { user, about, no } => {
+                let about = match about {
+                    About::What => "what waits",
+                    About::TheOneBefore => "what waited before",
+                    About::AnotherPlan => "another plan",
+                };
+                write!(f, "{user} says {} to {about}", if *no { "no" } else { "yes" })
+            }
+            Self::Rollback { target } => write!(f, "carol asks for a rollback of {target}"),
+            Self::Abort { target } => write!(f, "carol aborts on {target}"),
+            Self::Deploy { target, number, hotfix } => {
+                write!(f, "carol asks for v{number} on {target}{}", if *hotfix { ", as a hotfix" } else { "" })
+            }
+            Self::Brake { scope } => write!(f, "carol brakes {scope}"),
+            Self::Lift => f.write_str("the first brake is lifted"),
+            Self::Policy { bake } => write!(f, "the policy is applied with a bake of {bake} in prod"),
+            Self::EditWeights { target, blue } => {
+                write!(f, "somebody gives {target}'s rule {blue}/{}", 100 - blue)
+            }
+            Self::EditDesired { target, slot, desired } => {
+                write!(f, "somebody gives {slot} of {target} {desired} tasks")
+            }
+            Self::EditLimits { target, slot, min, max } => {
+                write!(f, "somebody gives {slot} of {target} the limits {min} to {max}")
+            }
+            Self::Kill { target, slot, tasks } => write!(f, "{tasks} tasks of {slot} of {target} die"),
+            Self::Requests { target, per_second } => write!(f, "{target} gets {per_second} requests a second"),
+            Self::Nothing => f.write_str("nothing happens"),
+        }
+    }
+}
+
+fn nature(behaviour: &ImageBehaviour) -> &'static str {
+    match behaviour {
+        ImageBehaviour { starts: Starts::CrashLoop { .. }, .. } => "its tasks exit soon",
+        ImageBehaviour { health: Health::Never, .. } => "never healthy",
+        ImageBehaviour { health: Health::LostAfter(_), .. } => "loses its health",
+        ImageBehaviour { later: Some(_), .. } => "goes bad",
+        ImageBehaviour { error_rate, .. } if *error_rate > 0.0 => "bad",
+        _ => "good",
+    }
+}
+
+/// What happens on the `seed`th day, in its order. On every third nobody meddles, nothing dies, and the load stays.
+pub(crate) fn happenings(seed: u64, targets: &[TargetId; 3]) -> Vec<Happening> {
+    let calm = seed.is_multiple_of(3);
+    let (mut after, mut pushed) = (0, 0);
+    let mut all = Vec::new();
+    for index in 0..HAPPENINGS {
+        let mut dice = Dice::new(seed.rotate_left(17) ^ (index + 1).wrapping_mul(0xA24B_AED4_963E_E407));
+        let meddling = !calm && dice.happens(0.12);
+        let what = if meddling { meddle(&mut dice, targets) } else { something(&mut dice, targets, &mut pushed) };
+        all.push(Happening { after: Seconds(after), what });
+        after += dice.between(5, 240);
+    }
+    all
+}
+
+fn some<'a>(dice: &mut Dice, targets: &'a [TargetId; 3]) -> &'a TargetId {
+    &targets[usize::try_from(dice.between(0, 2)).unwrap_or(0)]
+}
+
+fn something(dice: &mut Dice, targets: &[TargetId; 3], pushed: &mut u64) -> What {
+    let prod = &targets[2];
+    match dice.between(0, 19) {
+        0..=3 => {
+            *pushed += 1;
+            What::Push { number: *pushed, behaviour: behaviour(dice) }
+        }
+        4..=9 => {
+            let about = match dice.between(0, 9) {
+                0 => About::TheOneBefore,
+                1 => About::AnotherPlan,
+                _ => About::What,
+            };
+            let users = ["UADA", "UBOB", "UEVE", "UMALLORY"];
+            let user = users[usize::try_from(dice.between(0, 3)).unwrap_or(0)];
+            What::Answer { user, about, no: dice.happens(0.08) }
+        }
+        10 => What::Rollback { target: some(dice, targets).clone() },
+        11 => What::Abort { target: some(dice, targets).clone() },
+        12 | 13 if *pushed > 0 => {
+            let target = some(dice, targets).clone();
+            let number = dice.between(1, *pushed);
+            let hotfix = target == *prod && dice.happens(0.3);
+            What::Deploy { target, number, hotfix }
+        }
+        14 => {
+            let shop = name("shop");
+            let scope = match dice.between(0, 2) {
+                0 => Scope::Everything,
+                1 => Scope::Application { application: shop },
+                _ => Scope::Environment { application: shop, environment: name("prod") },
+            };
+            What::Brake { scope }
+        }
+        15..=17 => What::Lift,
+        18 => What::Policy { bake: Seconds(dice.between(20, 120)) },
+        _ => What::Nothing,
+    }
+}
+
+fn behaviour(dice: &mut Dice) -> ImageBehaviour {
+    match dice.between(0, 19) {
+        0..=3 => ImageBehaviour::failing(0.5),
+        4 => {
+            let after = Seconds(dice.between(2, 90));
+            ImageBehaviour::starting(Starts::CrashLoop { exit_code: 1, after })
+        }
+        5 => ImageBehaviour::never_healthy(),
+        6 => ImageBehaviour { later: Some((Seconds(dice.between(40, 300)), 0.5)), ..ImageBehaviour::default() },
+        7 => {
+            let lost = Health::LostAfter(Seconds(dice.between(40, 300)));
+            ImageBehaviour { health: lost, ..ImageBehaviour::default() }
+        }
+        _ => ImageBehaviour::default(),
+    }
+}
+
+fn meddle(dice: &mut Dice, targets: &[TargetId; 3]) -> What {
+    let target = some(dice, targets).clone();
+    let slot = if dice.happens(0.5) { Slot::Blue } else { Slot::Green };
+    match dice.between(0, 9) {
+        0 | 1 => {
+            let blue = [0, 1, 10, 37, 50, 90, 100][usize::try_from(dice.between(0, 6)).unwrap_or(0)];
+            What::EditWeights { target, blue }
+        }
+        2 => What::EditDesired { target, slot, desired: u32::try_from(dice.between(1, 6)).unwrap_or(1) },
+        3 => {
+            let min = u32::try_from(dice.between(1, 3)).unwrap_or(1);
+            let max = u32::try_from(dice.between(4, 9)).unwrap_or(4);
+            What::EditLimits { target, slot, min, max }
+        }
+        4..=6 => What::Kill { target, slot, tasks: usize::try_from(dice.between(1, 4)).unwrap_or(1) },
+        _ => What::Requests { target, per_second: f64::from(u32::try_from(dice.between(1, 18)).unwrap_or(1)) },
+    }
+}

@@ -1,0 +1,158 @@
+//! `replay`: what a driver recorded is decided again, on this machine alone: no account, no network.
+
+use clap::Args;
+use rollout::TargetId;
+use rollout::recording::{Redone, Replay, VERSION, What, read, replay};
+use serde_json::{Value, json};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use view::Paint;
+
+/// Exit codes, as `switchback exit-codes` lists them.
+const USAGE: u8 = 2;
+/// Something is decided otherwise now; with `--strict`, or something is missing.
+pub(crate) const DIFFERENT: u8 = 7;
+
+/// Where the file comes from.
+const FETCH: &str = "\
+The file is what the stack's rollout-driver has logged, for example:
+  aws logs filter-log-events --log-group-name /aws/lambda/STACK-rollout-driver \\
+    --start-time $(date -d 'yesterday 03:00' +%s000) --end-time $(date -d 'yesterday 04:00' +%s000) \\
+    --filter-pattern '{ $.message = \"decided\" && $.target_id = \"shop/api/prod\" }' > FILE
+  switchback replay FILE
+
+Exit codes: 0 decided again as it was recorded, 2 the file cannot be read, 7 decided otherwise";
+
+/// Decide again what a driver recorded, and show the first difference; needs nothing but the file.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = FETCH)]
+pub(crate) struct ReplayArguments {
+    /// What the driver's log holds, as lines or as JSON of `aws logs`; `-` is standard input.
+    file: PathBuf,
+    /// Only this target: application/service/environment.
+    #[arg(long, value_name = "TARGET")]
+    target: Option<TargetId>,
+    /// Only this deployment's number.
+    #[arg(long, value_name = "NUMBER")]
+    deployment: Option<u64>,
+    /// Only say whether there is a difference, and the first one.
+    #[arg(long)]
+    quiet: bool,
+    /// Something that is missing in the file is a difference, too.
+    #[arg(long)]
+    strict: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `switchback replay`
+pub(crate) fn run(arguments: &ReplayArguments) -> ExitCode {
+    match replayed(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(wrong) => {
+            if arguments.json {
+                let error = json!({"code": "usage", "message": wrong, "exit": USAGE});
+                write(&format!("{}\n", json!({ "error": error })));
+            }
+            let _ = writeln!(std::io::stderr(), "switchback: {wrong}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn replayed(arguments: &ReplayArguments) -> Result<u8, String> {
+    let ReplayArguments { file, target, deployment, .. } = arguments;
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    let bytes = bytes(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let found = read(&String::from_utf8_lossy(&bytes)).map_err(|wrong| format!("{name}, {wrong}"))?;
+    if found.records.is_empty() {
+        return Err(format!(
+            "no recorded decision is in {name}: they stand in the log of the rollout-driver, in lines with the message \
+             `decided`, while the stack's RecordDecisions is on"
+        ));
+    }
+    let mut records = found.records;
+    let all = records.len();
+    records.retain(|record| {
+        target.as_ref().is_none_or(|target| *target == record.target)
+            && deployment.is_none_or(|number| Some(number) == record.deployment)
+    });
+    if records.is_empty() {
+        return Err(format!("none of the {all} records in {name} is about what --target and --deployment name"));
+    }
+    let replay = replay(records);
+    let (different, gaps) = (replay.different().count(), replay.gaps().count());
+    let same = different == 0 && (gaps == 0 || !arguments.strict);
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&document(&replay, same)).unwrap_or_default();
+        write(&format!("{text}\n"));
+    } else {
+        words(&replay, arguments.quiet);
+    }
+    Ok(if same { 0 } else { DIFFERENT })
+}
+
+fn words(replay: &Replay, quiet: bool) {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let plain = dumb || colourless || !std::io::stdout().is_terminal();
+    let paint = if plain { Paint::PLAIN } else { Paint::COLOURED };
+    if !quiet {
+        write(&format!("{}\n", view::replay::decisions(replay, paint)));
+    }
+    if replay.different().next().is_some() {
+        write(&format!("{}\n", view::replay::first_difference(replay, paint)));
+    }
+    write(&view::replay::verdict(replay, VERSION, paint));
+}
+
+fn document(replay: &Replay, same: bool) -> Value {
+    let place = |redone: &Redone| {
+        let record = &redone.record;
+        json!({
+            "target": record.target, "deployment": record.deployment, "revision": record.revision, "pass": record.pass,
+            "at": record.at, "version": record.version,
+        })
+    };
+    let with = |mut value: Value, more: Value| {
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more);
+        }
+        value
+    };
+    let count = |wanted: fn(&What) -> bool| {
+        replay.redone.iter().filter(|it| it.now.is_some() && wanted(&it.record.what)).count()
+    };
+    let different: Vec<Value> = replay
+        .different()
+        .map(|it| with(place(it), json!({"acts_otherwise": it.acts_otherwise(), "differences": it.differences})))
+        .collect();
+    let gaps: Vec<Value> = replay.gaps().map(|(it, gap)| with(place(it), json!(gap))).collect();
+    json!({
+        "same": same,
+        "version": VERSION,
+        "decisions": count(|what| matches!(what, What::Decided(_))),
+        "outcomes": count(|what| matches!(what, What::Performed(_))),
+        "different": different,
+        "remembered": replay.remembered(),
+        "gaps": gaps,
+    })
+}
+
+fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(text: &str) {
+    // A reader that went away (`| head`) changes nothing of the exit code.
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
