@@ -12,5 +12,6 @@ mod never;
 mod scene;
 mod size;
 mod stories;
+mod throttled;
 mod trains;
 mod verified;

@@ -52,7 +52,10 @@ impl Reads for Stage {
 
 /// Reads what `look` names.
 pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
-    let read = |slot| reading(side(reads, look, slot));
+    let read = |slot| match look.sides {
+        true => reading(side(reads, look, slot)),
+        false => Reading::Unknown("it was not asked for".to_owned()),
+    };
     let rule = |arn: &String| reading(reads.reading(|world| weights(world, &look.pair, arn)));
     Snapshot {
         blue: read(Slot::Blue),
@@ -65,6 +68,7 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
             .iter()
             .map(|(hook, task)| (hook.clone(), reading(reads.reading(|world| hook_task(world, &look.pair, task)))))
             .collect(),
+        throttled: false,
     }
 }
 

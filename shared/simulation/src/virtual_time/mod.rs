@@ -28,4 +28,5 @@ pub(crate) use effects::perform;
 pub use faults::{CrashAt, Faults, Moment};
 pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 pub use simulation::{Simulation, Started};
+pub(crate) use stage::Calls;
 pub use target::Target;

@@ -1,6 +1,6 @@
 //! Ledger, doorbell, registry and clock, each call with its time and its faults.
 
-use super::stage::{Job, Stage};
+use super::stage::{Calls, Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
     Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, PushedImage, Registry, Ring,
@@ -8,6 +8,7 @@ use engine::{
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
@@ -17,16 +18,16 @@ const LONGEST_DELAY_S: u64 = 900;
 
 /// [`MemoryLedger`], whose calls take time and can fail.
 #[derive(Debug, Clone)]
-pub struct SimLedger {
-    pub(super) stage: Stage,
-    pub(super) ledger: MemoryLedger,
+pub struct SimLedger<S = Stage> {
+    pub(crate) stage: S,
+    pub(crate) ledger: MemoryLedger,
 }
 
 fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T, LedgerError> {
     move |reason| Err(LedgerError::Unavailable { doing, reason: reason.to_owned() })
 }
 
-impl Ledger for SimLedger {
+impl<S: Calls> Ledger for SimLedger<S> {
     async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
         self.stage.call(|| self.ledger.store().begin(target, claim), unavailable("taking the target")).await
     }
@@ -44,6 +45,11 @@ impl Ledger for SimLedger {
     ) -> Result<u64, LedgerError> {
         let write = || self.ledger.store().commit(target, lease, revision, commit);
         self.stage.call(write, unavailable("writing a decision")).await
+    }
+
+    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
+        let write = || Ok(self.ledger.store().take_place(price, now));
+        self.stage.call(write, unavailable("joining the row")).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

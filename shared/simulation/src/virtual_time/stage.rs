@@ -72,9 +72,29 @@ impl Scenery {
     }
 }
 
+/// Where calls of ports take their time and meet their fate.
+pub(crate) trait Calls: Sync {
+    /// One call: `apply`, or what `failed` makes of the reason why not.
+    fn call<T: Send>(
+        &self,
+        apply: impl FnOnce() -> T + Send,
+        failed: impl FnOnce(&'static str) -> T + Send,
+    ) -> impl Future<Output = T> + Send;
+}
+
+impl Calls for Stage {
+    async fn call<T: Send>(
+        &self,
+        apply: impl FnOnce() -> T + Send,
+        failed: impl FnOnce(&'static str) -> T + Send,
+    ) -> T {
+        Self::call(self, apply, failed).await
+    }
+}
+
 /// A handle on what is shared, as one invocation has it.
 #[derive(Debug, Clone)]
-pub(super) struct Stage {
+pub struct Stage {
     scenery: Arc<Mutex<Scenery>>,
     /// This invocation was killed: nothing of it goes on.
     dead: Arc<AtomicBool>,

@@ -26,7 +26,6 @@ pub mod event;
 pub mod external;
 pub mod function;
 pub mod image;
-mod limits;
 pub mod scaling;
 pub mod scene;
 pub mod traffic;
@@ -40,9 +39,9 @@ pub use image::{Health, ImageBehaviour, Run, Starts};
 pub use scene::{Built, BuiltApplication, PairNames, Scene};
 pub use traffic::{GroupTraffic, Route, Traffic};
 
+use crate::budgets::Budgets;
 use agenda::Due;
 use jiff::Timestamp;
-use limits::Limits;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -187,7 +186,7 @@ pub struct World {
     events_so_far: u64,
     calls: Vec<Call>,
     caller: Caller,
-    limits: Limits,
+    budgets: Budgets,
     denied: BTreeSet<String>,
 
     clusters: BTreeMap<String, ecs::Cluster>,
@@ -234,7 +233,7 @@ impl World {
             events_so_far: 0,
             calls: Vec::new(),
             caller: Caller::Product,
-            limits: Limits::default(),
+            budgets: Budgets::default(),
             denied: BTreeSet::new(),
             clusters: BTreeMap::new(),
             families: BTreeMap::new(),
@@ -339,7 +338,7 @@ impl World {
                 "AccessDeniedException"
             };
             Err(ApiError::new(code, format!("User is not authorized to perform: {operation}")))
-        } else if product && self.settings.api_limits && !self.limits.admits(operation, self.now) {
+        } else if product && self.settings.api_limits && !self.budgets.admits(operation, self.now) {
             let code =
                 if operation.starts_with("elasticloadbalancing:") { "Throttling" } else { "ThrottlingException" };
             Err(ApiError::new(code, "Rate exceeded"))
