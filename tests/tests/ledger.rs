@@ -14,6 +14,7 @@ use engine::{
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
 use rollout::entry::Entry;
+use rollout::pace::{Place, Price, READS_A_SECOND};
 use rollout::policy::{Policy, ServicePolicy, TagRule};
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Terms, Timestamp};
@@ -94,7 +95,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn claim(by: &str) -> Claim {
-    Claim { lease: lease(by), now: at(0), steal: None }
+    Claim { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
 }
 
 fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Command {
@@ -535,14 +536,38 @@ async fn a_ledger_that_does_not_answer_is_told_from_one_that_says_no() {
 }
 
 #[tokio::test]
+async fn everybody_gets_a_place_before_the_budgets_and_nobody_that_of_another_however_many_come_at_once() {
+    let stage = stage().await;
+    let price = Price { often: 75.0, sparing: 15.0, slack_ms: 40_000 };
+    let now = at(1_000);
+    let joined = futures::future::join_all((0..40).map(|_| stage.ledger.take_place(&price, now))).await;
+    let mut places: Vec<Place> = joined.into_iter().map(|place| place.expect("a place")).collect();
+    places.sort_by_key(|place| (place.at, place.sparing));
+    // As if they had come one after the other.
+    let mut until = Timestamp::UNIX_EPOCH;
+    let one_by_one = (0..40).map(|_| {
+        let (place, then) = price.place(now, until, READS_A_SECOND);
+        until = then;
+        place
+    });
+    assert_eq!(places, one_by_one.collect::<Vec<_>>());
+    assert_eq!(places[39].at, at(1_000 + 62), "each pays for what it will ask");
+
+    let later = at(10_000);
+    let place = stage.ledger.take_place(&price, later).await.expect("a place");
+    assert_eq!(place, Place { at: later, sparing: false }, "nobody waits any more");
+}
+
+#[tokio::test]
 async fn a_ring_is_a_message_with_a_delay() {
     let stage = stage().await;
     let sqs = stage.clients.sqs().await;
     let queue = sqs.create_queue().queue_name("wakes").send().await.expect("the queue is made");
     let url = queue.queue_url().expect("an address").to_owned();
     let doorbell = SqsDoorbell::new(stage.clients.clone(), &url);
-    let now = Ring { target: target("shop/api/production"), steal: Some(lease("held-before")), tries: 0 };
-    let later = Ring { target: target("shop/api/staging"), steal: None, tries: 0 };
+    let now =
+        Ring { target: target("shop/api/production"), steal: Some(lease("held-before")), tries: 0, urgent: false };
+    let later = Ring { target: target("shop/api/staging"), steal: None, tries: 0, urgent: false };
     // Longer than SQS takes: it is cut, not refused.
     doorbell.ring(&later, Seconds(100_000)).await.expect("rung");
     doorbell.ring(&now, Seconds(0)).await.expect("rung");

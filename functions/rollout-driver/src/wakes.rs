@@ -68,6 +68,7 @@ mod tests {
                 target: TargetId::parse(target).expect("a target"),
                 steal: steal.map(|lease| LeaseId(lease.to_owned())),
                 tries,
+                urgent: false,
             },
             messages: messages.iter().map(|&id| id.to_owned()).collect(),
         }

@@ -36,6 +36,12 @@ pub const TABLE: &str = "SWITCHBACK_TABLE";
 /// The environment variable that holds the URL of the queue of wakes.
 pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
 
+/// The environment variable that holds the URL of the queue of urgent wakes; without it they take the other one.
+pub const URGENT_WAKES_URL: &str = "SWITCHBACK_URGENT_WAKES_URL";
+/// The environment variable that says how many reads of load balancers a second deployments share, where an account's
+/// budgets are not the usual ones.
+pub const BALANCER_READS: &str = "SWITCHBACK_BALANCER_READS";
+
 /// The environment variable that names the event bus that the journal is put on.
 pub const EVENT_BUS: &str = "SWITCHBACK_EVENT_BUS";
 /// The environment variable that names the secret with Slack's bot token.

@@ -1,6 +1,6 @@
 //! The doorbell on SQS: a wake is a message, its delay is the queue's.
 
-use crate::config::{Clients, MissingSetting, WAKES_URL, setting};
+use crate::config::{Clients, MissingSetting, URGENT_WAKES_URL, WAKES_URL, setting};
 use crate::error::Failure;
 use engine::{Doorbell, Ring};
 use rollout::Seconds;
@@ -8,26 +8,33 @@ use rollout::Seconds;
 /// The longest delay that SQS takes for one message.
 const LONGEST: Seconds = Seconds(900);
 
-/// A standard queue: at least once, in no order, which is all that a wake needs.
+/// Standard queues: at least once, in no order, which is all that a wake needs. What is urgent has a queue of its own, in
+/// which it does not wait behind thousands of others.
 #[derive(Debug, Clone)]
 pub struct SqsDoorbell {
     clients: Clients,
     queue_url: String,
+    urgent_url: String,
 }
 
 impl SqsDoorbell {
-    /// The doorbell that is this queue. Nothing is asked of AWS yet.
+    /// The doorbell that is this queue, for urgent wakes, too. Nothing is asked of AWS yet.
     #[must_use]
     pub fn new(clients: Clients, queue_url: impl Into<String>) -> Self {
-        Self { clients, queue_url: queue_url.into() }
+        let queue_url = queue_url.into();
+        Self { clients, urgent_url: queue_url.clone(), queue_url }
     }
 
-    /// The doorbell whose queue the environment names.
+    /// The doorbell whose queues the environment names.
     ///
     /// # Errors
     /// [`MissingSetting`] where it names none.
     pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
-        Ok(Self::new(clients, setting(WAKES_URL)?))
+        let doorbell = Self::new(clients, setting(WAKES_URL)?);
+        Ok(match setting(URGENT_WAKES_URL) {
+            Ok(urgent_url) => Self { urgent_url, ..doorbell },
+            Err(_) => doorbell,
+        })
     }
 }
 
@@ -39,7 +46,7 @@ impl Doorbell for SqsDoorbell {
             .sqs()
             .await
             .send_message()
-            .queue_url(&self.queue_url)
+            .queue_url(if ring.urgent { &self.urgent_url } else { &self.queue_url })
             .message_body(body)
             .delay_seconds(i32::try_from(delay.min(LONGEST).0).expect("900 at most"))
             .send()

@@ -13,7 +13,13 @@ pub const LONGEST_REASON: usize = 1_000;
 /// message, and the request's id where AWS gave one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Throttled, timed out, unreachable, broken on the other side, or no answer that can be read: perhaps it was
+    /// Too many requests: it was not done. Worth trying again, and later rather than at once.
+    #[error("{reason}")]
+    Throttled {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Timed out, unreachable, broken on the other side, or no answer that can be read: perhaps it was
     /// done, perhaps not. Worth trying again.
     #[error("{reason}")]
     Unsure {
@@ -37,37 +43,42 @@ pub enum Failure {
 /// Codes that say "not now". Some services, and all emulators, send a few of them with a status below 500.
 /// From the SDK's own `aws_runtime::retries::classifiers`, and what ECS, ELBv2, Lambda, DynamoDB and SNS document on top.
 const NOT_NOW: &[&str] = &[
-    "BandwidthLimitExceeded",
     "ConcurrentUpdateException",
-    "EC2ThrottledException",
     "InternalFailure",
     "InternalServerError",
     "InternalServerException",
     "KMSThrottling",
     "KMSThrottlingException",
     "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
     "RequestTimeout",
     "RequestTimeoutException",
     "ServerException",
     "ServiceException",
     "ServiceUnavailable",
     "ServiceUnavailableException",
-    "SlowDown",
-    "Throttled",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
     "TransactionInProgressException",
     // Credentials that are renewed, and a clock that is set, between two attempts.
     "ExpiredToken",
     "ExpiredTokenException",
     "RequestExpired",
     "RequestTimeTooSkewed",
+];
+
+/// Codes that say "too many requests": what the SDK itself takes for throttling
+/// (`aws_runtime::retries::classifiers::THROTTLING_ERRORS`), less what is said of a key or of a transaction.
+const TOO_MANY: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "Throttled",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
 ];
 
 /// Codes that say "somebody else wrote first".
@@ -94,7 +105,10 @@ impl Failure {
             SdkError::ServiceError(service) => {
                 let code = service.err().code().unwrap_or_default();
                 let status = service.raw().status().as_u16();
-                if !CONFLICT.contains(&code) && (status >= 500 || status == 429) {
+                let told = CONFLICT.contains(&code) || TOO_MANY.contains(&code);
+                if !told && status == 429 {
+                    Self::Throttled { reason }
+                } else if !told && status >= 500 {
                     Self::Unsure { reason }
                 } else {
                     Self::by_code(code, reason)
@@ -110,6 +124,8 @@ impl Failure {
     pub fn by_code(code: &str, reason: String) -> Self {
         if CONFLICT.contains(&code) {
             Self::Conflict { reason }
+        } else if TOO_MANY.contains(&code) {
+            Self::Throttled { reason }
         } else if NOT_NOW.contains(&code) {
             Self::Unsure { reason }
         } else {
@@ -121,8 +137,17 @@ impl Failure {
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
-            Self::Unsure { reason } | Self::Refused { reason } | Self::Conflict { reason } => reason,
+            Self::Throttled { reason }
+            | Self::Unsure { reason }
+            | Self::Refused { reason }
+            | Self::Conflict { reason } => reason,
         }
+    }
+
+    /// Whether there were too many requests.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Throttled { .. })
     }
 
     /// What an effect came to that failed like this. A conflict is somebody else's write in between: it is asked for
@@ -130,6 +155,7 @@ impl Failure {
     #[must_use]
     pub fn outcome(self) -> Outcome {
         match self {
+            Self::Throttled { reason } => Outcome::Throttled { reason },
             Self::Unsure { reason } | Self::Conflict { reason } => Outcome::Unsure { reason },
             Self::Refused { reason } => Outcome::Refused { reason },
         }
@@ -220,12 +246,16 @@ mod tests {
     #[test]
     fn not_now_is_told_from_no_and_from_somebody_was_first() {
         let kind = |status, code| match Failure::of("Call", &answered(status, code, "…")) {
+            Failure::Throttled { .. } => "throttled",
             Failure::Unsure { .. } => "unsure",
             Failure::Refused { .. } => "refused",
             Failure::Conflict { .. } => "conflict",
         };
         for code in NOT_NOW {
             assert_eq!(kind(400, code), "unsure", "{code}");
+        }
+        for code in TOO_MANY {
+            assert_eq!((kind(400, code), kind(503, code)), ("throttled", "throttled"), "{code}");
         }
         for code in CONFLICT {
             assert_eq!(kind(400, code), "conflict", "{code}");
@@ -234,7 +264,7 @@ mod tests {
             assert_eq!(kind(400, code), "refused", "{code}");
             assert_eq!(kind(503, code), "unsure", "{code}");
         }
-        assert_eq!(kind(429, "SomethingNew"), "unsure");
+        assert_eq!(kind(429, "SomethingNew"), "throttled");
         assert_eq!(kind(500, ""), "unsure");
         assert_eq!(kind(403, ""), "refused");
     }

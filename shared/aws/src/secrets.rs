@@ -142,7 +142,7 @@ impl Secrets {
                 .map(Secret::new)
                 .ok_or_else(|| SecretError::Refused { id, reason: "it holds bytes: store it as text".to_owned() }),
             Err(Failure::Refused { reason }) => Err(SecretError::Refused { id, reason }),
-            Err(Failure::Unsure { reason } | Failure::Conflict { reason }) => {
+            Err(Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason }) => {
                 Err(SecretError::Unavailable { id, reason })
             }
         }

@@ -112,7 +112,13 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
 
     /// Wakes a target; answers whether that worked. If not, the sweeper does it.
     pub async fn wake(&self, target: &TargetId) -> bool {
-        let rung = self.doorbell.ring(&Ring::wake(target.clone()), Seconds(0)).await;
+        self.ring(&Ring::wake(target.clone())).await
+    }
+
+    /// Rings; answers whether that worked. If not, the sweeper wakes the target.
+    pub(crate) async fn ring(&self, ring: &Ring) -> bool {
+        let target = &ring.target;
+        let rung = self.doorbell.ring(ring, Seconds(0)).await;
         if let Err(reason) = &rung {
             tracing::warn!(target_id = %target, "the target could not be woken, the sweeper will: {reason}");
         }

@@ -12,14 +12,17 @@ use rollout::recording::{self, Given, Place};
 use rollout::target::{AppliedTarget, Deployment, DeploymentRecord, TargetState};
 use rollout::{
     Brake, Cause, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
-    TargetId, Timestamp, absorb, decide, look,
+    TargetId, Timestamp, absorb, decide, look, look_after, pace,
 };
 
-/// How long a holding may last at most, in seconds: longer than any invocation of the driver may run (its time-out in
-/// `template.yaml` is 60 s). Who finds a target held waits longer than this before taking it over.
+/// How long a holding may last at most: longer than any invocation of the driver may run (its time-out in
+/// `template.yaml` is 60 s). A holding lasts no longer than what is left of its invocation when it is taken, since Lambda
+/// ends whoever is not done by then; this is for an invocation that claims to have longer.
 pub const LEASE: Seconds = Seconds(75);
 
-/// How much later than the longest lease a stolen-from holder is given.
+/// How much longer than its lease a holder is given before it is stolen from: the second that Lambda leaves for the
+/// answer after the end of a pass, and some for whatever is slow. Nothing is decided by two clocks: the holder stops by
+/// the clock by which its lease was measured, and who comes after it waits for a length of time.
 const STEAL_MARGIN: Seconds = Seconds(5);
 /// How much of a pass must be left for one more effect: SDK time-outs included.
 const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
@@ -32,6 +35,8 @@ const LONGEST_DELAY: Seconds = Seconds(900);
 const GRACE: Seconds = Seconds(60);
 /// How soon a pass comes again whose errands did not work.
 const ERRANDS_AGAIN: Seconds = Seconds(5);
+/// When tasks that were asked for are looked for, where the budgets are spared.
+const SETTLE: Seconds = Seconds(20);
 /// Rounds of observe, decide, perform in one pass: a bound against a world that changes with every look.
 const MOST_ROUNDS: usize = 24;
 
@@ -76,11 +81,13 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
 ) -> Result<Driven, LedgerError> {
     let started = clock.now();
     measure::PASSES.count(1);
-    let claim = Claim { lease: clock.lease_id(), now: started, steal: ring.steal.clone() };
+    let until = until.min(LEASE.after(started));
+    let lasts = Seconds::between(started, until);
+    let claim = Claim { lease: clock.lease_id(), now: started, lasts, steal: ring.steal.clone() };
     let loaded = match ledger.begin(&ring.target, &claim).await? {
         Begin::Granted(loaded) => loaded,
-        Begin::Held { by } => {
-            knock_again(ring, by, doorbell).await;
+        Begin::Held { by, lasts } => {
+            knock_again(ring, by, lasts, doorbell).await;
             return Ok(Driven::Busy);
         }
     };
@@ -96,14 +103,15 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
         doorbell,
         clock,
         recorder,
-        until: until.min(LEASE.after(started)),
+        until,
         lease: claim.lease,
         revision: loaded.revision,
         state: loaded.state,
         unwritten: Vec::new(),
         heir_is_called: false,
+        performed: Vec::new(),
     };
-    match pass.run().await {
+    match pass.run(ring).await {
         Ok(()) => Ok(Driven::Done),
         Err(LedgerError::Conflict { .. }) => {
             measure::LEDGER_CONFLICTS.count(1);
@@ -122,22 +130,22 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
 
 /// A wake that found its target held comes back twice: shortly, since the holder may have looked before what the wake
 /// is about; and after longer than a lease, with the right to take the target from a holder that died.
-async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, doorbell: &D) {
+async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, lasts: Seconds, doorbell: &D) {
     if ring.tries == 0 {
-        let after_the_lease = Ring { target: ring.target.clone(), steal: Some(holder), tries: 0 };
-        tell(doorbell, &after_the_lease, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+        let after_the_lease = Ring { steal: Some(holder), tries: 0, ..ring.clone() };
+        tell(doorbell, &after_the_lease, Seconds(lasts.min(LEASE).0 + STEAL_MARGIN.0)).await;
     }
     if ring.steal.is_none() && ring.tries < MOST_KNOCKS {
-        let shortly = Ring { target: ring.target.clone(), steal: None, tries: ring.tries + 1 };
+        let shortly = Ring { tries: ring.tries + 1, ..ring.clone() };
         tell(doorbell, &shortly, KNOCK_AGAIN).await;
     }
 }
 
 /// Rings for whoever takes over from `lease`, if it is still the target's when it is over. Otherwise it is one more look.
-async fn call_heir<D: Doorbell>(doorbell: &D, target: &TargetId, lease: Option<LeaseId>) {
+async fn call_heir<D: Doorbell>(doorbell: &D, target: &TargetId, lease: Option<LeaseId>, left: Seconds) {
     if let Some(lease) = lease {
-        let ring = Ring { target: target.clone(), steal: Some(lease), tries: 0 };
-        tell(doorbell, &ring, Seconds(LEASE.0 + STEAL_MARGIN.0)).await;
+        let ring = Ring { steal: Some(lease), ..Ring::wake(target.clone()) };
+        tell(doorbell, &ring, Seconds(left.0 + STEAL_MARGIN.0)).await;
     }
 }
 
@@ -171,11 +179,19 @@ struct Pass<'a, L, C, D, K, R> {
     unwritten: Vec<JournalEntry>,
     /// A wake is rung for that may take the target over, should this pass die.
     heir_is_called: bool,
+    /// What this pass has done last: it says what the next look needs to see.
+    performed: Vec<Effect>,
 }
 
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
-    async fn run(&mut self) -> Result<(), LedgerError> {
+    async fn run(&mut self, ring: &Ring) -> Result<(), LedgerError> {
+        let early = !ring.urgent && ring.steal.is_none() && pace::keeps_to_its_time(&self.state, self.clock.now());
+        if early && self.ledger.commands(self.target).await?.is_empty() {
+            // Nothing is due, nobody asks, and AWS has no calls to spare: the wake that is rung for will look.
+            return self.ledger.release(self.target, &self.lease).await;
+        }
         for _ in 0..MOST_ROUNDS {
+            self.take_place().await?;
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let given = Given { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
@@ -189,13 +205,15 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             let effects = decision.effects.clone();
             // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
             let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
-            let heir = call_heir(self.doorbell, self.target, self.heir(&effects));
+            let left = Seconds::between(self.clock.now(), self.until);
+            let heir = call_heir(self.doorbell, self.target, self.heir(&effects), left);
             let (committed, ()) = futures::future::join(self.commit(&decision, false), heir).await;
             committed?;
             let complete = match &pair {
                 Some(pair) => self.perform(pair, &effects).await,
                 None => true,
             };
+            self.performed = effects;
             if let Err(error) = self.run_errands().await {
                 // Other targets can wait, this one may be on its way back: what was done is written down, and it goes on.
                 tracing::warn!(target_id = %self.target, "other targets could not be told, and will be: {error}");
@@ -204,12 +222,26 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             if !complete || self.out_of_time() {
                 return self.hand_over(Seconds(1)).await;
             }
+            if !self.performed.is_empty() && self.state.errands.is_empty() && self.is_early_to_look() {
+                return self.hand_over(SETTLE).await;
+            }
             if let Next::At(at) = next {
                 // Something did not work before and was tried once more: look again after its pause.
                 return self.hand_over(Seconds::between(self.clock.now(), at)).await;
             }
         }
         self.hand_over(Seconds(2)).await
+    }
+
+    /// Joins the row before the first look of a deployment. It is written down with the next commit; a place that a crash
+    /// loses stays empty, which costs those behind it some seconds.
+    async fn take_place(&mut self) -> Result<(), LedgerError> {
+        let Some(price) = pace::due_place(&self.state) else { return Ok(()) };
+        let place = self.ledger.take_place(&price, self.clock.now()).await?;
+        if let Some(running) = &mut self.state.running {
+            running.place = Some(place);
+        }
+        Ok(())
     }
 
     /// The commands that were taken up, for the log: each with the deployment that it is about.
@@ -262,7 +294,12 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     }
 
     /// Takes down what became of effects.
-    fn record_outcomes(&self, outcomes: &[(Effect, Outcome)], at: Timestamp, absorbed: &(TargetState, Vec<JournalEntry>)) {
+    fn record_outcomes(
+        &self,
+        outcomes: &[(Effect, Outcome)],
+        at: Timestamp,
+        absorbed: &(TargetState, Vec<JournalEntry>),
+    ) {
         if self.recorder.wanted() == Wanted::Nothing || outcomes.is_empty() {
             return;
         }
@@ -288,7 +325,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
 
     /// Commands, brakes and the world, at the same time where a deployment runs; then what a beginning needs to know.
     async fn observe(&self) -> Result<Seen, LedgerError> {
-        let (commands, snapshot, brakes) = match look(&self.state) {
+        let now = self.clock.now();
+        let waits = self.state.running.as_ref().is_some_and(|running| pace::turn(running, now).is_some());
+        let look = if self.performed.is_empty() { look(&self.state) } else { look_after(&self.state, &self.performed) };
+        let (commands, snapshot, brakes) = match look.filter(|_| !waits) {
             Some(look) => {
                 let world = self.cloud.observe(&look);
                 let (commands, snapshot, brakes) =
@@ -402,7 +442,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
                 break;
             }
             let outcome = self.cloud.perform(pair, effect).await;
-            let worked = !matches!(outcome, Outcome::Unsure { .. } | Outcome::Refused { .. });
+            let worked =
+                !matches!(outcome, Outcome::Unsure { .. } | Outcome::Throttled { .. } | Outcome::Refused { .. });
             self.measure(effect, &outcome);
             outcomes.push((effect.clone(), outcome));
             if !worked {
@@ -421,7 +462,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     fn measure(&self, effect: &Effect, outcome: &Outcome) {
         let kind = effect.name();
         match outcome {
-            Outcome::Unsure { reason } => {
+            Outcome::Unsure { reason } | Outcome::Throttled { reason } => {
                 measure::EFFECTS_UNSURE.one_of(kind);
                 tracing::warn!(target_id = %self.target, effect = kind, reason, "an effect may not have worked");
             }
@@ -439,6 +480,17 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             }
             _ => {}
         }
+    }
+
+    /// What was done last shows only later, and somebody else has a better use for the calls.
+    fn is_early_to_look(&self) -> bool {
+        look(&self.state).is_some() && look_after(&self.state, &self.performed).is_none()
+    }
+
+    /// A wake for this target, urgent while its traffic is to go back.
+    fn next_wake(&self) -> Ring {
+        let urgent = self.state.running.as_ref().is_some_and(pace::is_urgent);
+        Ring { urgent, ..Ring::wake(self.target.clone()) }
     }
 
     fn out_of_time(&self) -> bool {
@@ -461,7 +513,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         decision.state.wake_at = ring_at.or(underway);
         self.commit(&decision, true).await?;
         if let Some(at) = ring_at {
-            let ring = Ring::wake(self.target.clone());
+            let ring = self.next_wake();
             tell(self.doorbell, &ring, Seconds::between(now, at)).await;
         }
         Ok(())
@@ -483,7 +535,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.log_journal(&self.state, &[], &journal);
-        let ring = Ring::wake(self.target.clone());
+        let ring = self.next_wake();
         tell(self.doorbell, &ring, delay).await;
         Ok(())
     }

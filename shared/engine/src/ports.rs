@@ -5,6 +5,7 @@ use rollout::doctor::Inspection;
 use rollout::doctor::seen::Inspected;
 use rollout::journal::JournalEntry;
 use rollout::look::Look;
+use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{
@@ -61,6 +62,8 @@ pub struct Claim {
     pub lease: LeaseId,
     /// When it was asked.
     pub now: Timestamp,
+    /// How long it is held at most, from now on: the invocation is over then.
+    pub lasts: Seconds,
     /// Take the target from this holding if it is still the one: its holder was given longer than its lease.
     pub steal: Option<LeaseId>,
 }
@@ -74,6 +77,9 @@ pub enum Begin {
     Held {
         /// Who.
         by: LeaseId,
+        /// How long it was taken for at most. A length and no instant: whoever waits for so long, from whenever they have
+        /// met the holder, has waited long enough, whatever two clocks say.
+        lasts: Seconds,
     },
 }
 
@@ -158,6 +164,9 @@ pub trait Ledger: Sync {
         revision: u64,
         commit: &Commit<'_>,
     ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+    /// Joins the row before AWS's API budgets, of which there is one for all targets: answers the place, which is the
+    /// caller's whether it is used or not.
+    fn take_place(&self, price: &Price, now: Timestamp) -> impl Future<Output = Result<Place, LedgerError>> + Send;
     /// Gives the lease back without writing anything else. No error if it is another's by now.
     fn release(&self, target: &TargetId, lease: &LeaseId) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
@@ -298,6 +307,9 @@ pub struct Ring {
     /// How often this wake found the target held: a wake is not lost on a busy target, it knocks again shortly.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u8,
+    /// Traffic may have to go back: it overtakes all that is not urgent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 fn is_zero(tries: &u8) -> bool {
@@ -308,7 +320,13 @@ impl Ring {
     /// A first wake.
     #[must_use]
     pub fn wake(target: TargetId) -> Self {
-        Self { target, steal: None, tries: 0 }
+        Self { target, steal: None, tries: 0, urgent: false }
+    }
+
+    /// The same, where traffic may have to go back.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self { urgent: true, ..self }
     }
 }
 

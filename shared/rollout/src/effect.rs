@@ -142,7 +142,12 @@ pub enum Outcome {
         /// ARN of the task.
         task: String,
     },
-    /// Perhaps it is so, perhaps not: throttled, timed out, unreachable. It will be asked for again.
+    /// It was not done: there were too many requests. It will be asked for again.
+    Throttled {
+        /// AWS's words.
+        reason: String,
+    },
+    /// Perhaps it is so, perhaps not: timed out, unreachable. It will be asked for again.
     Unsure {
         /// What went wrong, for people.
         reason: String,

@@ -158,6 +158,16 @@ pub enum WaitingOn {
         /// Then: failed.
         deadline: Timestamp,
     },
+    /// Its turn: others have asked before it, and AWS lets an account ask only so much.
+    Turn {
+        /// When it comes.
+        at: Timestamp,
+    },
+    /// AWS, which throttles: too many requests in this account and Region.
+    Budget {
+        /// When it looks again. No deadline of the stage passes because of it.
+        until: Timestamp,
+    },
     /// Something that did not work and is tried again.
     Retry {
         /// What.

@@ -19,6 +19,7 @@
 //! | [`target`] | all that is remembered of one target |
 //! | [`journal`] | what happened and why, for people and for ever |
 //! | [`promotion`] | whether a release may begin here now: one rule a gate |
+//! | [`pace`] | whose turn it is before AWS's API budgets, and the pauses after calls that were throttled |
 //! | [`look`](look()) | what must be read before the next decision |
 //! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
 //! | [`absorb`](absorb()) | what the effects' outcomes change |
@@ -36,6 +37,7 @@ pub mod explanation;
 pub mod journal;
 pub mod look;
 pub mod names;
+pub mod pace;
 pub mod plan;
 pub mod policy;
 pub mod promotion;
@@ -53,7 +55,7 @@ pub use effect::{Effect, HookReport, Outcome};
 pub use entry::Gate;
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
-pub use look::{Look, look};
+pub use look::{Look, look, look_after};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, TargetId};
 pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
 pub use release::{Provenance, Release};

@@ -1,17 +1,21 @@
 //! What must be read of the world before the next decision: as little as the stage needs, all of it at once.
 
+use crate::effect::Effect;
 use crate::names::Slot;
 use crate::policy::{EcsPair, HookAction};
-use crate::stage::Stage;
+use crate::stage::{RollbackPhase, ShiftPhase, Stage};
 use crate::target::{Deployment, Purpose, TargetState};
+use crate::time::Seconds;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What to read. Rules, both sides, their target groups and autoscaling are always read.
+/// What to read. Rules are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     /// Where.
     pub pair: EcsPair,
+    /// Both sides, their target groups and their autoscaling; otherwise they are unknown.
+    pub sides: bool,
     /// Also the image of the policy's container in each side's task definition.
     pub images: bool,
     /// Alarms to read.
@@ -69,12 +73,47 @@ pub fn look(state: &TargetState) -> Option<Look> {
         .collect();
     Some(Look {
         pair: deployment.policy.pair.clone(),
+        sides: true,
         images: matches!(deployment.stage, Stage::Preflight { .. }),
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         decisive_alarms: decisive_alarms(deployment),
         starts_of,
         hook_tasks,
     })
+}
+
+/// What the look right after these effects needs to see; none: it can see nothing yet, and takes place when it is due.
+///
+/// Weights that were written are verified by the rules and the alarms alone, as long as nothing is due right after. Where the
+/// budgets are spared, nobody looks for tasks an instant after they were asked for.
+#[must_use]
+pub fn look_after(state: &TargetState, effects: &[Effect]) -> Option<Look> {
+    let look = look(state)?;
+    let Some(deployment) = &state.running else { return Some(look) };
+    let only = |meant: fn(&Effect) -> bool| !effects.is_empty() && effects.iter().all(meant);
+    if only(|effect| matches!(effect, Effect::SetWeights { .. })) && watches_next(deployment) {
+        return Some(Look { sides: false, starts_of: None, ..look });
+    }
+    let takes_its_time = |effect: &Effect| {
+        matches!(effect, Effect::UpdateService { .. } | Effect::SetDesired { .. } | Effect::SetAutoscaling { .. })
+    };
+    let sparing = deployment.place.is_some_and(|place| place.sparing);
+    (!sparing || !only(takes_its_time)).then_some(look)
+}
+
+/// Whether weights that are seen live are only watched after that.
+fn watches_next(deployment: &Deployment) -> bool {
+    let strategy = &deployment.policy.strategy;
+    match &deployment.stage {
+        Stage::Shifting { step, phase: ShiftPhase::Writing { .. } } => {
+            deployment.purpose == Purpose::Deploy
+                && strategy.steps.get(*step).is_some_and(|step| step.hold > Seconds(0))
+        }
+        Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => {
+            deployment.traffic_moved && strategy.drain > Seconds(0)
+        }
+        _ => false,
+    }
 }
 
 /// The alarms that turn the deployment back as soon as they are seen to fire, whatever else is seen. One that was

@@ -42,6 +42,9 @@ pub struct Snapshot {
     pub alarms: Reading<BTreeMap<String, AlarmReading>>,
     /// Task hooks that were asked for, by the hook's name.
     pub hook_tasks: BTreeMap<String, Reading<TaskReading>>,
+    /// Something could not be read because there were too many requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throttled: bool,
 }
 
 impl Snapshot {

@@ -5,6 +5,7 @@ use crate::effect::Effect;
 use crate::entry::{Entry, Gate};
 pub use crate::explanation::{Explanation, WaitingOn};
 use crate::names::{Actor, ImageDigest, Name, ReleaseId, Slot, TargetId};
+use crate::pace::Place;
 use crate::policy::{Concurrency, TargetPolicy};
 use crate::snapshot::{Autoscaling, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, ShiftPhase, Stage, Verdict, WayBack};
@@ -69,6 +70,9 @@ pub struct TargetState {
     pub explanation: Explanation,
     /// When a wake is due that has been rung for.
     pub wake_at: Option<Timestamp>,
+    /// How often lately AWS has throttled looks of this target: one more for each that was, one less for each that was not.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub strain: u8,
 }
 
 impl TargetState {
@@ -91,6 +95,7 @@ impl TargetState {
             errands: Vec::new(),
             explanation: Explanation::default(),
             wake_at: None,
+            strain: 0,
         }
     }
 
@@ -180,6 +185,10 @@ pub enum Errand {
         /// Why.
         reason: String,
     },
+}
+
+fn is_none(strain: &u8) -> bool {
+    *strain == 0
 }
 
 /// Reads the queue; in format 1 it was one release or none.
@@ -312,6 +321,9 @@ pub struct Deployment {
     pub stage: Stage,
     /// When it got there.
     pub stage_entered_at: Timestamp,
+    /// Its place in the row before AWS's API budgets, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Which side is which; settled by preflight.
     pub sides: Option<Sides>,
     /// ARN of the candidate's task definition, once it is there.
@@ -490,6 +502,9 @@ pub struct Trouble {
     pub refused: bool,
     /// How often in a row.
     pub times: u32,
+    /// It was not done because there were too many requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throttled: bool,
 }
 
 /// A deployment as history lists it.
@@ -586,6 +601,26 @@ impl Stage {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         matches!(self, Self::KeepingWarm { .. } | Self::Retiring { .. })
+    }
+
+    /// Moves the deadline of what it waits for to then at least. How long it watches stays as it is, and so does what
+    /// people were promised at the gates.
+    pub(crate) fn has_time_until(&mut self, until: Timestamp) {
+        match self {
+            Self::Preflight { deadline }
+            | Self::Registering { deadline }
+            | Self::Scaling { deadline, .. }
+            | Self::Testing { deadline }
+            | Self::Shifting {
+                phase: ShiftPhase::Writing { deadline } | ShiftPhase::Holding { deadline, .. }, ..
+            }
+            | Self::Baking { deadline, .. }
+            | Self::Retiring { deadline, .. }
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => *deadline = until.max(*deadline),
+            // Hooks have deadlines of their own, and nothing of them is a reading.
+            Self::Gated { .. } | Self::BeforeTraffic { .. } | Self::AfterTraffic { .. } | Self::KeepingWarm { .. } => {}
+        }
     }
 
     /// Gives what it waits for time until then at least; how long it watches stays as it is.

@@ -69,6 +69,15 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
         WaitingOn::WayBack { reason, deadline } => {
             format!("the stable side to be fit: {reason} (fails in {})", left(*deadline, now))
         }
+        WaitingOn::Turn { at } => {
+            format!(
+                "its turn: AWS lets an account ask only so much, and others have asked before (begins in {})",
+                left(*at, now)
+            )
+        }
+        WaitingOn::Budget { until } => {
+            format!("AWS, which throttles: too many requests in this account (looks again in {})", left(*until, now))
+        }
         WaitingOn::Retry { effect, reason } => format!("{effect} to work: {reason}"),
     }
 }

@@ -154,6 +154,8 @@ const NOT_SEEN: &[(&str, &[&str], &str, &str)] = &[
         "the balancer asks for it itself when a rule that signs people in is written back"),
     ("RolloutDriver", &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "WakesQueue",
         "the event source mapping takes messages, in the role's name"),
+    ("RolloutDriver", &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "UrgentWakesQueue",
+        "the event source mapping takes messages, in the role's name"),
     ("Notifier", &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
         "", "the event source mapping reads the stream, in the role's name"),
     ("ImagePushed", &["sqs:SendMessage"], "DeadLetterQueue", "Lambda lays down events that failed, in the role's name"),
@@ -250,7 +252,7 @@ fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) 
             let queue = || {
                 let url = call.parameters["QueueUrl"].as_str().unwrap_or_default();
                 let name = |text: &str| text.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
-                let queues = ["WakesQueue", "DeadLetterQueue"].into_iter();
+                let queues = ["WakesQueue", "UrgentWakesQueue", "DeadLetterQueue"].into_iter();
                 queues.filter(|queue| name(physical(queue)) == name(url)).collect::<String>()
             };
             let on = partition.unwrap_or_else(|| if action.starts_with("sqs:") { queue() } else { String::new() });

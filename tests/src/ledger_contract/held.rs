@@ -4,10 +4,10 @@ use super::cases;
 use super::samples::{
     abort, at, claim, commit, conflicts, entry, granted, holder, lease, record, stealing, take, target,
 };
-use engine::{Begin, Commit, Ledger, LedgerError};
+use engine::{Begin, Claim, Commit, Ledger, LedgerError};
 use futures::future::join_all;
 use rollout::target::{FORMAT, TargetState};
-use rollout::{CommandId, Fact};
+use rollout::{CommandId, Fact, Seconds};
 
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
@@ -16,6 +16,7 @@ pub(super) async fn check<L: Ledger>(ledger: &L) {
         of_many_claims_at_once_one_is_granted,
         a_target_that_is_given_back_can_be_taken,
         only_who_names_the_holding_can_steal_it,
+        whoever_meets_a_holder_learns_how_long_it_may_hold_on,
         a_holder_that_was_robbed_changes_nothing,
         a_commit_writes_all_of_it,
         a_stale_commit_writes_nothing_of_it,
@@ -45,7 +46,7 @@ async fn of_many_claims_at_once_one_is_granted<L: Ledger>(ledger: &L) {
         for (claim, answer) in claims.iter().zip(answers) {
             match answer.expect("an answer") {
                 Begin::Granted(_) => winners.push(claim.lease.clone()),
-                Begin::Held { by } => others.push(by),
+                Begin::Held { by, .. } => others.push(by),
             }
         }
         assert_eq!(winners.len(), 1, "granted to {winners:?}");
@@ -75,6 +76,18 @@ async fn only_who_names_the_holding_can_steal_it<L: Ledger>(ledger: &L) {
     ledger.release(&target, &lease("two")).await.expect("given back");
     let stolen = granted(ledger.begin(&target, &stealing("three", "one")).await).stolen;
     assert!(!stolen, "what was given back is not stolen");
+}
+
+async fn whoever_meets_a_holder_learns_how_long_it_may_hold_on<L: Ledger>(ledger: &L) {
+    let target = target("held-how-long");
+    let told = async || match ledger.begin(&target, &claim("another")).await {
+        Ok(Begin::Held { by, lasts }) => (by, lasts),
+        other => panic!("the target should have been held: {other:?}"),
+    };
+    granted(ledger.begin(&target, &Claim { lasts: Seconds(19), ..claim("one") }).await);
+    assert_eq!(told().await, (lease("one"), Seconds(19)));
+    granted(ledger.begin(&target, &Claim { lasts: Seconds(59), ..stealing("two", "one") }).await);
+    assert_eq!(told().await, (lease("two"), Seconds(59)), "of the present holder");
 }
 
 async fn a_holder_that_was_robbed_changes_nothing<L: Ledger>(ledger: &L) {

@@ -35,11 +35,11 @@ pub(super) fn lease(text: &str) -> LeaseId {
 }
 
 pub(super) fn claim(by: &str) -> Claim {
-    Claim { lease: lease(by), now: at(0), steal: None }
+    Claim { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
 }
 
 pub(super) fn stealing(by: &str, from: &str) -> Claim {
-    Claim { lease: lease(by), now: at(100), steal: Some(lease(from)) }
+    Claim { lease: lease(by), now: at(100), lasts: Seconds(60), steal: Some(lease(from)) }
 }
 
 /// A decision that writes nothing but a state.
@@ -65,7 +65,7 @@ pub(super) fn granted(answer: Result<Begin, LedgerError>) -> Loaded {
 #[track_caller]
 pub(super) fn holder(answer: Result<Begin, LedgerError>) -> LeaseId {
     match answer {
-        Ok(Begin::Held { by }) => by,
+        Ok(Begin::Held { by, .. }) => by,
         other => panic!("the target should have been held: {other:?}"),
     }
 }

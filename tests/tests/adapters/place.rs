@@ -80,6 +80,7 @@ impl Place {
     pub(crate) fn look(&self) -> Look {
         Look {
             pair: self.pair.clone(),
+            sides: true,
             images: false,
             alarms: BTreeSet::new(),
             decisive_alarms: BTreeSet::new(),

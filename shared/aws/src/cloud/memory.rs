@@ -3,10 +3,12 @@
 //! Nothing here is believed for long. A look replaces what it reads, a write forgets what it writes, and whatever is
 //! older than [`FRESH`] counts as never read: a rule that somebody edits in between is read again, not written over.
 
+use crate::error::Failure;
 use aws_sdk_applicationautoscaling::types::SuspendedState;
 use aws_sdk_ecs::types::Service;
 use aws_sdk_elasticloadbalancingv2::types::Action;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +24,25 @@ pub(super) struct Memory {
     pub(super) services: Remembered<Service>,
     /// What of a scalable target is suspended, by [`service_key`](super::service_key).
     pub(super) suspended: Remembered<SuspendedState>,
+    /// Something of the present look could not be read for too many requests.
+    pub(super) throttled: AtomicBool,
     /// Since when an alarm fires that does, by its name.
     pub(super) firing: Remembered<rollout::Timestamp>,
+}
+
+impl Memory {
+    /// Takes note of whether a reading was throttled.
+    pub(super) fn noting<T>(&self, read: Result<T, Failure>) -> Result<T, Failure> {
+        if read.as_ref().is_err_and(Failure::is_throttled) {
+            self.throttled.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
+    /// Whether something was throttled since the last asking.
+    pub(super) fn was_throttled(&self) -> bool {
+        self.throttled.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// Readings by key, each with the instant that it was made.

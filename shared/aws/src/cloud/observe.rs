@@ -35,15 +35,18 @@ impl AwsCloud {
     pub(super) async fn look(&self, look: &Look) -> Snapshot {
         let pair = &look.pair;
         let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
+        self.memory.was_throttled();
         // Boxed: together their futures would be larger than some threads' stacks.
         let ((sides, alarms), blue_health, green_health, autoscaling, actions, hook_tasks) = join!(
             Box::pin(self.ecs_sides_and_alarms(look)),
-            Box::pin(self.target_health(&pair.blue.target_group)),
-            Box::pin(self.target_health(&pair.green.target_group)),
-            Box::pin(self.autoscaling(pair)),
+            Box::pin(if_wanted(look, self.target_health(&pair.blue.target_group))),
+            Box::pin(if_wanted(look, self.target_health(&pair.green.target_group))),
+            Box::pin(if_wanted(look, self.autoscaling(pair))),
             Box::pin(self.remembered_actions(&arns)),
             Box::pin(self.hook_tasks(pair, &look.hook_tasks)),
         );
+        let (blue_health, green_health) = (self.memory.noting(blue_health), self.memory.noting(green_health));
+        let autoscaling = self.memory.noting(autoscaling);
         let [blue, green] = sides;
         let rule = |arn: &String| match actions.get(arn) {
             Some(Ok(actions)) => Reading::Known(traffic::reading(actions, pair)),
@@ -64,6 +67,7 @@ impl AwsCloud {
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             },
             hook_tasks,
+            throttled: self.memory.was_throttled(),
         }
     }
 
@@ -74,8 +78,9 @@ impl AwsCloud {
         }
         let read = self.read_actions(arns).await;
         for (arn, actions) in &read {
-            if let Ok(actions) = actions {
-                self.memory.rules.put(arn, actions.clone());
+            match actions {
+                Ok(actions) => self.memory.rules.put(arn, actions.clone()),
+                Err(failure) => drop(self.memory.noting::<()>(Err(failure.clone()))),
             }
         }
         read
@@ -87,7 +92,9 @@ impl AwsCloud {
         for slot in slots {
             self.memory.services.forget(&service_key(&look.pair, slot));
         }
-        let (found, alarms) = join!(Box::pin(self.services(&look.pair, &slots)), Box::pin(self.alarms(&look.alarms)));
+        let (found, alarms) =
+            join!(Box::pin(if_wanted(look, self.services(&look.pair, &slots))), Box::pin(self.alarms(&look.alarms)));
+        let (found, alarms) = (self.memory.noting(found), self.memory.noting(alarms));
         // What is not known to fire does not spare the search.
         let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.get(name));
         let fires = |name: &String| matches!(reading(name), Some(AlarmReading::Firing { .. }));
@@ -141,6 +148,7 @@ impl AwsCloud {
             }
         };
         let (image, failed_starts) = join!(Box::pin(image), Box::pin(failed_starts));
+        let (image, failed_starts) = (self.memory.noting(image), self.memory.noting(failed_starts));
         Ok(EcsSide {
             image: image.map_err(|failure| failure.reason().to_owned())?,
             failed_starts: failed_starts.map_err(|failure| failure.reason().to_owned())?,
@@ -196,7 +204,7 @@ impl AwsCloud {
         asked: &BTreeMap<String, HookTask>,
     ) -> BTreeMap<String, Reading<TaskReading>> {
         let arns: Vec<_> = asked.values().map(|hook| hook.task.clone()).collect();
-        let found = self.tasks(pair, &arns).await;
+        let found = self.memory.noting(self.tasks(pair, &arns).await);
         let reading = |hook: &HookTask| {
             let (tasks, failures) = match &found {
                 Ok(found) => found,
@@ -211,6 +219,11 @@ impl AwsCloud {
         };
         asked.iter().map(|(name, hook)| (name.clone(), reading(hook))).collect()
     }
+}
+
+/// What is said of a side, where the look asks for sides.
+async fn if_wanted<T>(look: &Look, reading: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    if look.sides { reading.await } else { Err(Failure::Unsure { reason: "it was not asked for".to_owned() }) }
 }
 
 /// One side out of its three parts. A side is known or not as a whole, since every part of it can say "wait"; the

@@ -222,6 +222,8 @@ fn together(failures: &[(String, Failure)]) -> Outcome {
     let reason = lines.join("; ");
     if failures.iter().any(|(_, failure)| matches!(failure, Failure::Refused { .. })) {
         Outcome::Refused { reason }
+    } else if failures.iter().all(|(_, failure)| failure.is_throttled()) {
+        Outcome::Throttled { reason }
     } else {
         Outcome::Unsure { reason }
     }

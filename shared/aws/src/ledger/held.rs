@@ -30,11 +30,12 @@ pub(super) async fn begin(table: &Table, target: &TargetId, claim: &Claim) -> Re
         .update_item()
         .table_name(table.name())
         .set_key(Some(key(keys::target(target), keys::STATE)))
-        .update_expression("SET lease_id = :lease, leased_at = :now")
+        .update_expression("SET lease_id = :lease, leased_at = :now, lease_s = :lasts")
         .condition_expression(condition)
         .expression_attribute_names("#format", "format")
         .expression_attribute_values(":lease", AttributeValue::S(claim.lease.0.clone()))
         .expression_attribute_values(":now", AttributeValue::S(claim.now.to_string()))
+        .expression_attribute_values(":lasts", number(claim.lasts.0))
         .expression_attribute_values(":format", number(FORMAT))
         .return_values(ReturnValue::AllOld)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -63,7 +64,7 @@ pub(super) async fn begin(table: &Table, target: &TargetId, claim: &Claim) -> Re
                 let by = item::holder(present).ok_or_else(|| {
                     item::unreadable(present, "it is neither free nor held: the condition of taking it did not hold")
                 })?;
-                Ok(Begin::Held { by })
+                Ok(Begin::Held { by, lasts: item::lasts(present)? })
             }
             None => Err(failed(DOING, "UpdateItem", &error)),
         },
@@ -85,7 +86,7 @@ pub(super) async fn release(table: &Table, target: &TargetId, lease: &LeaseId) -
         .update_item()
         .table_name(table.name())
         .set_key(Some(key(keys::target(target), keys::STATE)))
-        .update_expression("REMOVE lease_id, leased_at")
+        .update_expression("REMOVE lease_id, leased_at, lease_s")
         .condition_expression("lease_id = :lease")
         .expression_attribute_values(":lease", AttributeValue::S(lease.0.clone()));
     match table.change(request).await {
@@ -158,7 +159,7 @@ fn state_update(
         None => remove.extend(["due_pk", "due_sk"]),
     }
     if commit.release_lease {
-        remove.extend(["lease_id", "leased_at"]);
+        remove.extend(["lease_id", "leased_at", "lease_s"]);
     }
     if !remove.is_empty() {
         set.push_str(" REMOVE ");

@@ -1,9 +1,9 @@
 //! Items as attributes: what is written into them and read out of them, and what is said where that cannot be.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LeaseId, LedgerError, Loaded};
+use engine::{LEASE, LeaseId, LedgerError, Loaded};
 use rollout::target::{FORMAT, TargetState};
-use rollout::{TargetId, Timestamp};
+use rollout::{Seconds, TargetId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -126,6 +126,11 @@ pub(super) fn holder(item: &Attributes) -> Option<LeaseId> {
     text(item, "lease_id").map(|id| LeaseId(id.to_owned()))
 }
 
+/// How long its holder was given. A holder of a version that did not write it down had the longest time there is.
+pub(super) fn lasts(item: &Attributes) -> Result<Seconds, LedgerError> {
+    Ok(count(item, "lease_s")?.map_or(LEASE, Seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +198,9 @@ mod tests {
         let new = loaded(&item, &target()).expect("readable");
         assert_eq!((new.state, new.revision), (TargetState::new(target()), 0));
         assert_eq!(holder(&item), Some(LeaseId("abc".into())));
+        assert_eq!(lasts(&item).expect("readable"), LEASE, "of a version that did not write it down");
+        let item = Item(item).number("lease_s", 59).attributes();
+        assert_eq!(lasts(&item).expect("readable"), Seconds(59));
         assert_eq!(state(&item).expect("readable"), None);
     }
 

@@ -26,6 +26,9 @@ pub(super) const ON: &str = "ON#";
 /// Begins the sort key of every entry of the brakes' log.
 pub(super) const LOG: &str = "LOG#";
 
+/// The partition of the row before AWS's API budgets, and the one item in it.
+pub(super) const ROW: &str = "ROW";
+
 const TARGET: &str = "TARGET#";
 const COMMANDS: &str = "COMMANDS#";
 

@@ -6,7 +6,7 @@
 //!
 //! | item | `pk` | `sk` | attributes | written by |
 //! |---|---|---|---|---|
-//! | state of a target | `TARGET#app/svc/env` | `STATE` | `state`, `format`, `revision`; while it is held: `lease_id`, `leased_at`; while a wake is due: `due_pk`, `due_sk` | begin, commit, release |
+//! | state of a target | `TARGET#app/svc/env` | `STATE` | `state`, `format`, `revision`; while it is held: `lease_id`, `leased_at`, `lease_s`; while a wake is due: `due_pk`, `due_sk` | begin, commit, release |
 //! | command that waits | `COMMANDS#app/svc/env` | `INBOX#`*asked at*`#`*id* | `command`, `command_id`, `due_pk`, `due_sk` | `put_command`; commit takes it away |
 //! | command that was seen | `COMMANDS#app/svc/env` | `COMMAND#`*id* | `expires_at`: 30 days after it was asked | `put_command` |
 //! | deployment | `TARGET#app/svc/env` | `DEPLOYMENT#`*number* | `deployment` | commit |
@@ -17,6 +17,7 @@
 //! | policy in force | `POLICY#app` | `CURRENT` | `applied`, `version` | apply |
 //! | every policy | `POLICY#app` | `VERSION#`*number* | `applied`, `version` | apply; never written over |
 //! | brake that is on | `BRAKES` | `ON#everything`, `ON#application#`*app* or `ON#environment#`*app/env* | `brake` | `put_brake`; `lift_brake` takes it away |
+//! | the row before AWS's API budgets | `ROW` | `ROW` | `until_ms` | `take_place` |
 //! | what was done about a brake | `BRAKES` | `LOG#`*when*`#set#` or `#unset#`*hash* | `record` | with the brake, in one transaction |
 //! | thread of a release | `POSTED#app/svc@sha256:…` | `THREAD#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
 //! | message of a deployment | `POSTED#app/svc/env` | `DEPLOYMENT#`*number*`#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
@@ -31,7 +32,8 @@
 //! **Commands** lie in a partition of their own, so that a role can be given the right to ask and no other: permissions go
 //! by partition keys.
 //!
-//! **Exclusivity** is the state's `lease_id`. No clock takes it away: it is given back, or stolen by whoever names it.
+//! **Exclusivity** is the state's `lease_id`. No clock takes it away: it is given back, or stolen by whoever names it,
+//! having waited for longer than `lease_s` seconds since they met it.
 //! A commit carries the lease and the revision as conditions, in one transaction with everything it writes.
 //!
 //! **Lost answers.** The SDK repeats a call whose answer was lost. A transaction is repeated under one token, so that
@@ -46,15 +48,17 @@ mod keys;
 mod policies;
 mod posts;
 mod questions;
+mod row;
 mod table;
 
-use crate::config::{Clients, MissingSetting, TABLE, setting};
+use crate::config::{BALANCER_READS, Clients, MissingSetting, TABLE, setting};
 use engine::{
     Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Overdue, Post,
     PostKey, Posts, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price, READS_A_SECOND};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, TargetId, Timestamp};
@@ -67,13 +71,15 @@ pub const DUE_INDEX: &str = "due";
 #[derive(Debug, Clone)]
 pub struct DynamoLedger {
     table: Table,
+    /// Reads of load balancers that are there for those in the row, a second.
+    reads_a_second: f64,
 }
 
 impl DynamoLedger {
     /// The ledger in the table of this name. Nothing is asked of AWS yet.
     #[must_use]
     pub fn new(clients: Clients, table: impl Into<String>) -> Self {
-        Self { table: Table::new(clients, table.into()) }
+        Self { table: Table::new(clients, table.into()), reads_a_second: READS_A_SECOND }
     }
 
     /// The ledger in the table that the environment names.
@@ -81,7 +87,10 @@ impl DynamoLedger {
     /// # Errors
     /// [`MissingSetting`] where it names none.
     pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
-        Ok(Self::new(clients, setting(TABLE)?))
+        let ledger = Self::new(clients, setting(TABLE)?);
+        let said = std::env::var(BALANCER_READS).ok().and_then(|reads| reads.parse().ok());
+        let reads_a_second = said.filter(|reads| *reads > 0.0).unwrap_or(ledger.reads_a_second);
+        Ok(Self { reads_a_second, ..ledger })
     }
 }
 
@@ -102,6 +111,10 @@ impl Ledger for DynamoLedger {
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
         held::commit(&self.table, target, lease, revision, commit).await
+    }
+
+    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
+        row::take_place(&self.table, price, now, self.reads_a_second).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

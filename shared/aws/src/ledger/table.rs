@@ -289,7 +289,9 @@ where
     match Failure::of(operation, error) {
         Failure::Refused { reason } => LedgerError::Refused { doing, reason },
         // A conflict that was looked for is handled where it can happen; this one passes.
-        Failure::Unsure { reason } | Failure::Conflict { reason } => LedgerError::Unavailable { doing, reason },
+        Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {
+            LedgerError::Unavailable { doing, reason }
+        }
     }
 }
 

@@ -20,8 +20,10 @@ pub async fn signal<L: Ledger, D: Doorbell>(
         .targets_watching(watch)
         .await
         .map_err(IntakeError::ledger(format!("looking for the targets that watch {watch}")))?;
+    // What an alarm says may turn a deployment back; tasks that come and go are waited for anyway.
+    let urgent = matches!(watch, Watch::Alarm(_));
     let rings = join_all(targets.iter().map(|target| async move {
-        let ring = Ring::wake(target.clone());
+        let ring = Ring { urgent, ..Ring::wake(target.clone()) };
         doorbell.ring(&ring, Seconds(0)).await.inspect_err(|reason| {
             tracing::warn!(target_id = %target, reason, "could not be woken");
         })

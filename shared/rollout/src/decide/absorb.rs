@@ -29,8 +29,9 @@ pub fn absorb(state: &TargetState, outcomes: &[(Effect, Outcome)], now: Timestam
 fn take_in(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, outcome: &Outcome) {
     let number = Some(deployment.number);
     match outcome {
-        Outcome::Unsure { reason } => return trouble(pass, deployment, effect, reason, false),
-        Outcome::Refused { reason } => return trouble(pass, deployment, effect, reason, true),
+        Outcome::Unsure { reason } => return trouble(pass, deployment, effect, (reason, false, false)),
+        Outcome::Throttled { reason } => return trouble(pass, deployment, effect, (reason, false, true)),
+        Outcome::Refused { reason } => return trouble(pass, deployment, effect, (reason, true, false)),
         Outcome::Done => {}
         Outcome::Registered { task_definition, reused } => {
             deployment.task_definition = Some(task_definition.clone());
@@ -68,7 +69,9 @@ fn reported(pass: &mut Pass, deployment: &mut Deployment, hook: &str, report: &H
     }
 }
 
-fn trouble(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, reason: &str, refused: bool) {
+/// `why`: AWS's words, whether it will say no again, and whether there were too many requests.
+fn trouble(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, why: (&str, bool, bool)) {
+    let (reason, refused, throttled) = why;
     let name = effect.name();
     if let Effect::AskHook { hook, .. } = effect
         && let Some(progress) = deployment.hooks.get_mut(hook)
@@ -82,7 +85,8 @@ fn trouble(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, reason
         let fact = Fact::EffectFailed { effect: name.to_owned(), reason: reason.to_owned() };
         pass.note(Some(deployment.number), fact);
     }
-    deployment.trouble = Some(Trouble { effect: name.to_owned(), reason: reason.to_owned(), refused, times });
+    deployment.trouble =
+        Some(Trouble { effect: name.to_owned(), reason: reason.to_owned(), refused, times, throttled });
 }
 
 impl Effect {

@@ -256,6 +256,7 @@ fn start(
         started_at: pass.now,
         stage,
         stage_entered_at: pass.now,
+        place: None,
         sides: None,
         task_definition,
         candidate_updated: false,

@@ -3,7 +3,7 @@
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
 //! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
 //! [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
-//! [`hooks`] what may say no on the way · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
+//! [`hooks`] what may say no on the way · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
 //! [`absorb()`] what the effects' outcomes change.
 
 mod absorb;
@@ -17,6 +17,7 @@ mod hooks;
 mod pass;
 mod promotion;
 mod queue;
+mod turn;
 
 pub use absorb::absorb;
 pub(crate) use admission::question;
@@ -24,6 +25,7 @@ pub(crate) use admission::question;
 use crate::command::{Command, CommandId};
 use crate::effect::Effect;
 use crate::journal::JournalEntry;
+use crate::pace;
 use crate::promotion::Surroundings;
 use crate::snapshot::Snapshot;
 use crate::stage::Stage;
@@ -90,8 +92,12 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
         let at_its_gates = matches!(deployment.stage, Stage::Gated { .. });
         let ended = match snapshot {
             _ if at_its_gates => admission::gated(&mut pass, &mut deployment, inbox) == Flow::Ended,
+            _ if pace::turn(&deployment, now).is_some() => turn::wait(&mut pass, &mut deployment) == Flow::Ended,
             // What was seen was seen for the deployment that was running then.
-            Some(snapshot) if seen == Some(deployment.number) => drive(&mut pass, &mut deployment, snapshot),
+            Some(snapshot) if seen == Some(deployment.number) => {
+                turn::give_time(&pass, &mut deployment, snapshot);
+                drive(&mut pass, &mut deployment, snapshot)
+            }
             _ => {
                 pass.look_again();
                 false
@@ -103,7 +109,7 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
             pass.look_again();
         }
     }
-    pass.finish()
+    pass.finish(snapshot.filter(|_| seen.is_some()).map(|snapshot| snapshot.throttled))
 }
 
 /// Goes through stages until one waits, acts or ends. True: it ended.

@@ -6,6 +6,7 @@ use crate::command::{CommandId, Lane};
 use crate::effect::Effect;
 use crate::journal::{Fact, JournalEntry};
 use crate::names::{Actor, Slot};
+use crate::pace;
 use crate::promotion::Surroundings;
 use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
@@ -44,6 +45,8 @@ pub(super) struct Pass {
     /// A command is left in the inbox until the running deployment is over.
     pub(super) left_over: bool,
     look_at: Option<Timestamp>,
+    /// It spares AWS's API budgets: others wait for their turn.
+    sparing: bool,
     /// Why the line is stopped here; an error: that could not be read. None where it is not.
     pub(super) line: Option<Result<String, String>>,
 }
@@ -62,6 +65,7 @@ impl Pass {
             again: false,
             left_over: false,
             look_at: None,
+            sparing: state.running.as_ref().is_some_and(|running| running.place.is_some_and(|place| place.sparing)),
             line: Some(Err("it was not read whether the line is stopped".to_owned())),
         }
     }
@@ -120,9 +124,16 @@ impl Pass {
         self.waiting_on.clear();
     }
 
-    /// Waits, and says for what; looks again after `poll` at the latest, or when the wait is over.
+    /// Says what it waits for.
+    pub(super) fn explain(&mut self, on: WaitingOn) {
+        self.waiting_on.push(on);
+    }
+
+    /// Waits, and says for what; looks again after `poll` at the latest, or when the wait is over. Where others wait for
+    /// their turn, what only watches does so less often.
     pub(super) fn wait(&mut self, on: WaitingOn, poll: Seconds, over: Timestamp) -> Flow {
         self.waiting_on.push(on);
+        let poll = if self.sparing { pace::drawn_out(poll, Seconds::between(self.now, over)) } else { poll };
         self.look_by(poll.after(self.now).min(over));
         Flow::Wait
     }
@@ -221,7 +232,8 @@ impl Pass {
         (self.state, self.journal)
     }
 
-    pub(super) fn finish(mut self) -> Decision {
+    /// `throttled`: whether the look was, where there was one.
+    pub(super) fn finish(mut self, throttled: Option<bool>) -> Decision {
         let busy = self.again || !self.effects.is_empty() || !self.state.errands.is_empty();
         let mut next = match (busy, self.look_at) {
             (true, _) => Next::Again,
@@ -244,12 +256,33 @@ impl Pass {
                 if !self.effects.is_empty() {
                     next = Next::At(pause.after(self.now));
                 }
+                if trouble.throttled
+                    && !going_back
+                    && let Next::At(at) = next
+                {
+                    let known = u8::try_from(trouble.times).unwrap_or(u8::MAX).max(self.state.strain);
+                    let strained = TargetState { strain: known, ..TargetState::new(self.state.target.clone()) };
+                    next = Next::At(at.max(pace::again_at(&strained, self.now)));
+                }
                 self.waiting_on
                     .push(WaitingOn::Retry { effect: trouble.effect.clone(), reason: trouble.reason.clone() });
             }
             if next == Next::Rest {
                 // Every wait has an end: a stage that named no time is looked at when its deadline passes.
                 next = Next::At(deployment.stage.deadline().max(Seconds(1).after(self.now)));
+            }
+        }
+        if let Some(throttled) = throttled {
+            self.state.strain = pace::strain(self.state.strain, throttled);
+            // Whoever goes back tries again at once: those who do not make room.
+            let may_wait = self.state.running.as_ref().is_some_and(|running| !pace::is_urgent(running));
+            if throttled
+                && may_wait
+                && let Next::At(at) = next
+            {
+                let until = pace::again_at(&self.state, self.now).max(at);
+                next = Next::At(until);
+                self.waiting_on.push(WaitingOn::Budget { until });
             }
         }
         self.state.explanation = Explanation {

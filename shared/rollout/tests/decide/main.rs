@@ -13,5 +13,6 @@ mod recording;
 mod scene;
 mod size;
 mod stories;
+mod throttled;
 mod trains;
 mod verified;

@@ -140,6 +140,7 @@ impl Scene {
                 test_rule: policy.pair.test_rule.as_ref().map(|_| Reading::Known(rule.clone())),
                 alarms: Reading::Known(alarms),
                 hook_tasks: BTreeMap::new(),
+                throttled: false,
             },
             applied: AppliedTarget { version: 7, concurrency: Concurrency::default(), policy, entry: Entry::default() },
             around: Surroundings::quiet(),

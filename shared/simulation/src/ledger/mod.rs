@@ -11,6 +11,7 @@ pub use written::Written;
 use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, TargetId, Timestamp};
@@ -53,6 +54,10 @@ impl Ledger for MemoryLedger {
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
         self.store().commit(target, lease, revision, commit)
+    }
+
+    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
+        Ok(self.store().take_place(price, now))
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

@@ -4,9 +4,10 @@ use super::Written;
 use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, FORMAT, TargetState};
-use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Slot, TargetId, Timestamp};
+use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, Slot, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a command is remembered after it was asked.
@@ -29,11 +30,17 @@ pub struct Store {
     posts: BTreeMap<PostKey, Post>,
     /// Kept while somebody watches.
     pub(super) written: Option<Vec<Written>>,
+    /// Where the row before AWS's API budgets reaches.
+    row_until: Timestamp,
+    /// Reads of load balancers that are there for those in the row, a second; none: no end of them.
+    reads_a_second: Option<f64>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Target {
     pub(super) lease: Option<LeaseId>,
+    /// How long whoever holds it was given.
+    lasts: Seconds,
     revision: u64,
     pub(super) state: Option<TargetState>,
     due_at: Option<Timestamp>,
@@ -54,10 +61,13 @@ impl Store {
         let entry = self.targets.entry(target.clone()).or_default();
         readable(target, entry.state.as_ref())?;
         match &entry.lease {
-            Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => Ok(Begin::Held { by: by.clone() }),
+            Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => {
+                Ok(Begin::Held { by: by.clone(), lasts: entry.lasts })
+            }
             _ => {
                 let stolen = entry.lease.as_ref().is_some_and(|by| *by != claim.lease);
                 entry.lease = Some(claim.lease.clone());
+                entry.lasts = claim.lasts;
                 let state = entry.state.clone();
                 let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
                 Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision, stolen })))
@@ -116,6 +126,18 @@ impl Store {
             entry.lease = None;
         }
         Ok(entry.revision)
+    }
+
+    /// From now on there is an end of what AWS lets an account ask.
+    pub fn set_reads_a_second(&mut self, reads: f64) {
+        self.reads_a_second = Some(reads);
+    }
+
+    /// See [`Ledger::take_place`](engine::Ledger::take_place).
+    pub fn take_place(&mut self, price: &Price, now: Timestamp) -> Place {
+        let (place, until) = price.place(now, self.row_until, self.reads_a_second.unwrap_or(f64::INFINITY));
+        self.row_until = until;
+        place
     }
 
     /// See [`Ledger::release`](engine::Ledger::release).
@@ -285,6 +307,16 @@ impl Store {
         let state = self.targets.get(target).and_then(|entry| entry.state.as_ref());
         readable(target, state)?;
         Ok(state.cloned())
+    }
+
+    /// Whether the target had a deployment, has none now, and nothing is asked of it.
+    #[must_use]
+    pub fn is_settled(&self, target: &TargetId) -> bool {
+        let Some(entry) = self.targets.get(target).filter(|entry| entry.inbox.is_empty()) else { return false };
+        entry
+            .state
+            .as_ref()
+            .is_some_and(|state| state.running.is_none() && state.queued.is_empty() && state.last_deployment > 0)
     }
 
     /// See [`Ledger::history`](engine::Ledger::history).

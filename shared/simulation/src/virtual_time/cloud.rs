@@ -100,7 +100,10 @@ impl Reads for Stage {
 
 /// Reads what `look` names.
 pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
-    let read = |slot| reading(side(reads, look, slot));
+    let read = |slot| match look.sides {
+        true => reading(side(reads, look, slot)),
+        false => Reading::Unknown("it was not asked for".to_owned()),
+    };
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
     Snapshot {
@@ -116,6 +119,7 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
                 (hook.clone(), reading(reads.reading("hook task", |world| hook_task(world, &look.pair, task))))
             })
             .collect(),
+        throttled: false,
     }
 }
 

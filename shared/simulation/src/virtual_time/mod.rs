@@ -33,5 +33,5 @@ pub use faults::{CrashAt, Faults, Moment, Struck};
 pub(crate) use past::Past;
 pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 pub use simulation::{Simulation, Started};
-pub(crate) use stage::Deed;
+pub(crate) use stage::{Calls, Deed};
 pub use target::Target;

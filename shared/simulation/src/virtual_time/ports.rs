@@ -1,7 +1,6 @@
 //! Ledger, doorbell, registry and clock, each call with its time and its faults.
 
-use super::past::Past;
-use super::stage::{Job, Stage};
+use super::stage::{Calls, Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
     Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, PushedImage, Registry, Ring,
@@ -9,6 +8,7 @@ use engine::{
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
@@ -18,16 +18,16 @@ const LONGEST_DELAY_S: u64 = 900;
 
 /// [`MemoryLedger`], whose calls take time and can fail.
 #[derive(Debug, Clone)]
-pub struct SimLedger {
-    pub(super) stage: Stage,
-    pub(super) ledger: MemoryLedger,
+pub struct SimLedger<S = Stage> {
+    pub(crate) stage: S,
+    pub(crate) ledger: MemoryLedger,
 }
 
 fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T, LedgerError> {
     move |reason| Err(LedgerError::Unavailable { doing, reason: reason.to_owned() })
 }
 
-impl Ledger for SimLedger {
+impl<S: Calls> Ledger for SimLedger<S> {
     async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
         self.stage.call("begin", || self.ledger.store().begin(target, claim), unavailable("taking the target")).await
     }
@@ -45,6 +45,11 @@ impl Ledger for SimLedger {
     ) -> Result<u64, LedgerError> {
         let write = || self.ledger.store().commit(target, lease, revision, commit);
         self.stage.call("commit", write, unavailable("writing a decision")).await
+    }
+
+    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
+        let write = || Ok(self.ledger.store().take_place(price, now));
+        self.stage.call("take_place", write, unavailable("joining the row")).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
@@ -78,17 +83,8 @@ impl Ledger for SimLedger {
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
-        let read = || {
-            let found: Vec<Overdue> = self.ledger.store().overdue(now, limit);
-            let mut scenery = self.stage.lock();
-            if scenery.chance.faults.stale > 0.0 {
-                scenery.past.overdue = Some(found.clone());
-            }
-            Ok(found)
-        };
-        // An index lags behind its table: it may answer what it answered the last time.
-        let before = |past: &Past| past.overdue.clone().map(Ok);
-        self.stage.call_or_stale("overdue", read, before, unavailable("looking for what is overdue")).await
+        let read = || self.ledger.store().overdue(now, limit);
+        self.stage.overdue(read, unavailable("looking for what is overdue")).await
     }
 
     async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
@@ -98,7 +94,7 @@ impl Ledger for SimLedger {
 
     async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
         let read = || {
-            if self.stage.lock().policies_unreadable {
+            if !self.stage.policies_are_readable() {
                 return unavailable("reading a policy")("its record is damaged");
             }
             Ok(self.ledger.store().policy(application))

@@ -4,7 +4,7 @@ use super::faults::{Chance, Fate, Faults, Kind, Moment, STALE_MS, Way, mix, numb
 use super::past::Past;
 use crate::world::World;
 use engine::intake::ImagePushed;
-use engine::{LeaseId, PushedImage, Ring, Watch};
+use engine::{LeaseId, LedgerError, Overdue, PushedImage, Ring, Watch};
 use rollout::snapshot::Weights;
 use rollout::{Effect, SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -133,9 +133,67 @@ impl Scenery {
     }
 }
 
+/// Where calls of ports take their time and meet their fate.
+pub(crate) trait Calls: Sync {
+    /// One call: `apply`, or what `failed` makes of the reason why not.
+    fn call<T: Send>(
+        &self,
+        name: &'static str,
+        apply: impl FnOnce() -> T + Send,
+        failed: impl FnOnce(&'static str) -> T + Send,
+    ) -> impl Future<Output = T> + Send;
+
+    /// The answer of the index of what is overdue, which may lag behind its table.
+    fn overdue(
+        &self,
+        read: impl FnOnce() -> Vec<Overdue> + Send,
+        failed: impl FnOnce(&'static str) -> Result<Vec<Overdue>, LedgerError> + Send,
+    ) -> impl Future<Output = Result<Vec<Overdue>, LedgerError>> + Send {
+        self.call("overdue", || Ok(read()), failed)
+    }
+
+    /// Whether policies can be read.
+    fn policies_are_readable(&self) -> bool {
+        true
+    }
+}
+
+impl Calls for Stage {
+    async fn call<T: Send>(
+        &self,
+        name: &'static str,
+        apply: impl FnOnce() -> T + Send,
+        failed: impl FnOnce(&'static str) -> T + Send,
+    ) -> T {
+        Self::call(self, name, apply, failed).await
+    }
+
+    async fn overdue(
+        &self,
+        read: impl FnOnce() -> Vec<Overdue> + Send,
+        failed: impl FnOnce(&'static str) -> Result<Vec<Overdue>, LedgerError> + Send,
+    ) -> Result<Vec<Overdue>, LedgerError> {
+        let read = || {
+            let found = read();
+            let mut scenery = self.lock();
+            if scenery.chance.faults.stale > 0.0 {
+                scenery.past.overdue = Some(found.clone());
+            }
+            Ok(found)
+        };
+        // It may answer what it answered the last time.
+        let before = |past: &Past| past.overdue.clone().map(Ok);
+        self.call_or_stale("overdue", read, before, failed).await
+    }
+
+    fn policies_are_readable(&self) -> bool {
+        !self.lock().policies_unreadable
+    }
+}
+
 /// A handle on what is shared, as one invocation has it.
 #[derive(Debug, Clone)]
-pub(super) struct Stage {
+pub struct Stage {
     scenery: Arc<Mutex<Scenery>>,
     who: Arc<Who>,
 }

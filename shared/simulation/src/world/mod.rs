@@ -28,7 +28,6 @@ pub mod event;
 pub mod external;
 pub mod function;
 pub mod image;
-mod limits;
 pub mod scaling;
 pub mod scene;
 pub mod traffic;
@@ -43,9 +42,9 @@ pub use image::{Health, ImageBehaviour, Run, Starts};
 pub use scene::{Built, BuiltApplication, PairNames, Scene};
 pub use traffic::{GroupTraffic, Route, Traffic};
 
+use crate::budgets::Budgets;
 use agenda::Due;
 use jiff::Timestamp;
-use limits::Limits;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -192,7 +191,7 @@ pub struct World {
     changes: Option<Vec<Change>>,
     calls: Vec<Call>,
     caller: Caller,
-    limits: Limits,
+    budgets: Budgets,
     denied: BTreeSet<String>,
 
     clusters: BTreeMap<String, ecs::Cluster>,
@@ -240,7 +239,7 @@ impl World {
             changes: None,
             calls: Vec::new(),
             caller: Caller::Product,
-            limits: Limits::default(),
+            budgets: Budgets::default(),
             denied: BTreeSet::new(),
             clusters: BTreeMap::new(),
             families: BTreeMap::new(),
@@ -350,7 +349,7 @@ impl World {
                 "AccessDeniedException"
             };
             Err(ApiError::new(code, format!("User is not authorized to perform: {operation}")))
-        } else if product && self.settings.api_limits && !self.limits.admits(operation, self.now) {
+        } else if product && self.settings.api_limits && !self.budgets.admits(operation, self.now) {
             let code =
                 if operation.starts_with("elasticloadbalancing:") { "Throttling" } else { "ThrottlingException" };
             Err(ApiError::new(code, "Rate exceeded"))

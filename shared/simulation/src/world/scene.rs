@@ -350,7 +350,7 @@ pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPol
     application
 }
 
-fn empty_policy(application: Name) -> Policy {
+pub(crate) fn empty_policy(application: Name) -> Policy {
     Policy {
         application,
         services: BTreeMap::new(),
@@ -362,7 +362,7 @@ fn empty_policy(application: Name) -> Policy {
     }
 }
 
-fn add_target(application: &mut Policy, target: &TargetId, repository: &str, policy: TargetPolicy) {
+pub(crate) fn add_target(application: &mut Policy, target: &TargetId, repository: &str, policy: TargetPolicy) {
     application.services.entry(target.service.clone()).or_insert_with(|| ServicePolicy {
         repository: repository.to_owned(),
         tags: TagRule::Glob("v*".to_owned()),

@@ -7,6 +7,7 @@ use engine::{
 use futures::FutureExt as _;
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
+use rollout::pace::{Place, Price};
 use rollout::target::DeploymentRecord;
 use rollout::{Command, Name, Policy, Release, ReleaseId, Seconds, TargetId, TargetState, Timestamp};
 use serde_json::Value;
@@ -308,6 +309,10 @@ impl Ledger for Ports {
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
         self.ledger.commit(target, lease, revision, commit).await
+    }
+
+    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
+        self.ledger.take_place(price, now).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

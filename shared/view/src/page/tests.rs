@@ -78,6 +78,7 @@ fn waiting_deployment() -> Deployment {
         started_at: at(0),
         stage: Stage::Gated { deadline: at(604_800) },
         stage_entered_at: at(0),
+        place: None,
         sides: None,
         task_definition: None,
         candidate_updated: false,
