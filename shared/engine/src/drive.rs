@@ -195,19 +195,19 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let given = Given { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
-            let decision = decide(given.state, &given.inbox, given.snapshot, given.now);
+            let mut decision = decide(given.state, &given.inbox, given.snapshot, given.now);
             self.record(&given, &decision);
             self.log_commands(&commands, &decision);
             if decision.effects.is_empty() && decision.next != Next::Again {
                 return self.leave(decision).await;
             }
             let next = decision.next;
-            let effects = decision.effects.clone();
+            let effects = std::mem::take(&mut decision.effects);
             // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
             let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
             let left = Seconds::between(self.clock.now(), self.until);
             let heir = call_heir(self.doorbell, self.target, self.heir(&effects), left);
-            let (committed, ()) = futures::future::join(self.commit(&decision, false), heir).await;
+            let (committed, ()) = futures::future::join(self.commit(decision, false), heir).await;
             committed?;
             let complete = match &pair {
                 Some(pair) => self.perform(pair, &effects).await,
@@ -407,9 +407,9 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     }
 
     /// Writes the decision. The state that stands after it is what effects are performed on.
-    async fn commit(&mut self, decision: &Decision, release_lease: bool) -> Result<(), LedgerError> {
+    async fn commit(&mut self, decision: Decision, release_lease: bool) -> Result<(), LedgerError> {
         let mut journal = std::mem::take(&mut self.unwritten);
-        journal.extend(decision.journal.iter().cloned());
+        journal.extend(decision.journal);
         let now = self.clock.now();
         let due_at = match decision.next {
             _ if !release_lease => Some(GRACE.after(self.until)),
@@ -426,7 +426,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             release_lease,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
-        let before = std::mem::replace(&mut self.state, decision.state.clone());
+        let before = std::mem::replace(&mut self.state, decision.state);
         self.log_journal(&before, &decision.history, &journal);
         story::about_running(&self.state);
         Ok(())
@@ -511,7 +511,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             _ => None,
         };
         decision.state.wake_at = ring_at.or(underway);
-        self.commit(&decision, true).await?;
+        self.commit(decision, true).await?;
         if let Some(at) = ring_at {
             let ring = self.next_wake();
             tell(self.doorbell, &ring, Seconds::between(now, at)).await;

@@ -30,6 +30,10 @@ pub const MOST_QUEUED_BYTES: usize = 128 * 1024;
 /// again before it can be promoted.
 pub const MOST_VERIFIED: usize = 50;
 
+/// How long what was changed may still be read as it was. AWS's reads are consistent in the end and name no time; it is
+/// a second where people have measured it. The clocks of two invocations are off by less than the rest.
+const SETTLES: Seconds = Seconds(8);
+
 /// All that is remembered of one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetState {
@@ -346,6 +350,9 @@ pub struct Deployment {
     /// When a rule that somebody else had edited was last seen put back: the balancer's nodes learn of that, too.
     #[serde(default)]
     pub resumed_at: Option<Timestamp>,
+    /// When it last changed something outside, or may have: what is read shortly after may still tell of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
     /// Tag of the newer release that takes its place: it turns back as soon as nothing speaks against that, unless it
     /// is verified before.
     #[serde(default)]
@@ -545,6 +552,12 @@ impl Deployment {
                 Some(WayBack { stable: sides.stable, count: sides.stable_count })
             }
         }
+    }
+
+    /// Until when what is read of what it changed is not believed yet; none: all of it is.
+    pub(crate) fn settles_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let settled = SETTLES.after(self.acted_at?);
+        (now < settled).then_some(settled)
     }
 
     /// The candidate's side, once settled.

@@ -219,22 +219,8 @@ async fn missed<L: Ledger, D: Doorbell>(
     now: Timestamp,
 ) -> Result<Vec<(Name, Name, ImageDigest, Taken)>, super::IntakeError> {
     let application = &applied.policy.application;
-    let mut candidates: Vec<ImagePushed> = images
-        .iter()
-        .filter_map(|image| {
-            let tag = image.tags.iter().find(|tag| {
-                is_image(tag, image.artifact_media_type.as_deref()) && policy::tags::matches(&rules.tags, tag)
-            })?;
-            Some(ImagePushed {
-                repository: rules.repository.clone(),
-                repository_uri: image.repository_uri.clone(),
-                digest: image.digest.clone(),
-                tag: tag.clone(),
-                pushed_at: image.pushed_at.min(now),
-            })
-        })
-        .collect();
-    if candidates.is_empty() {
+    let is_one = |image: &PushedImage, tag: &String| is_image(tag, image.artifact_media_type.as_deref());
+    if !images.iter().any(|image| image.tags.iter().any(|tag| is_one(image, tag))) {
         return Ok(vec![]);
     }
     let known: BTreeSet<ImageDigest> = ledger
@@ -244,7 +230,23 @@ async fn missed<L: Ledger, D: Doorbell>(
         .into_iter()
         .map(|release| release.id.digest)
         .collect();
-    candidates.retain(|image| !known.contains(&image.digest));
+    let unknown: Vec<&PushedImage> = images.iter().filter(|image| !known.contains(&image.digest)).collect();
+    // Mostly every image is known, and then there is nothing to match the service's rule with.
+    let rule = if unknown.is_empty() { None } else { policy::tags::Matcher::new(&rules.tags).ok() };
+    let Some(rule) = rule else { return Ok(vec![]) };
+    let mut candidates: Vec<ImagePushed> = unknown
+        .into_iter()
+        .filter_map(|image| {
+            let tag = image.tags.iter().find(|tag| is_one(image, tag) && rule.matches(tag))?;
+            Some(ImagePushed {
+                repository: rules.repository.clone(),
+                repository_uri: image.repository_uri.clone(),
+                digest: image.digest.clone(),
+                tag: tag.clone(),
+                pushed_at: image.pushed_at.min(now),
+            })
+        })
+        .collect();
     candidates.sort_by(|a, b| (b.pushed_at, &b.digest).cmp(&(a.pushed_at, &a.digest)));
     candidates.truncate(MOST_MISSED);
 

@@ -28,6 +28,9 @@ pub fn absorb(state: &TargetState, outcomes: &[(Effect, Outcome)], now: Timestam
 
 fn take_in(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, outcome: &Outcome) {
     let number = Some(deployment.number);
+    if !matches!(effect, Effect::AskHook { .. }) {
+        deployment.acted_at = Some(pass.now);
+    }
     match outcome {
         Outcome::Unsure { reason } => return trouble(pass, deployment, effect, (reason, false, false)),
         Outcome::Throttled { reason } => return trouble(pass, deployment, effect, (reason, false, true)),

@@ -95,13 +95,14 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     let stable = way_back.stable();
     let wanted = Weights::share(stable, Percent::ALL);
     let decided = deployment.weights.is_some_and(|record| record.decided == wanted);
-    let live = match deployment.weights {
+    let is_back = live_side(snapshot) == Some(stable);
+    // A rule that was written a moment ago may still be read as it was: the way back is only believed once it was
+    // written, with a yes, and then seen.
+    let live = match gates::live(deployment, snapshot) {
         // Compared with what is wanted, not with what was decided last.
-        _ if live_side(snapshot) == Some(stable) => Live::AsDecided,
-        _ => match gates::live(deployment, snapshot) {
-            Live::Unknown(reason) => Live::Unknown(reason),
-            _ => Live::NotYet,
-        },
+        _ if is_back && ((decided && !was_unheard(deployment)) || pass.now >= deadline) => Live::AsDecided,
+        Live::Unknown(reason) => Live::Unknown(reason),
+        _ => Live::NotYet,
     };
     deployment.traffic_moved |= gates::has_traffic(snapshot, stable.other());
     if let Live::AsDecided = live {
@@ -109,7 +110,8 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
             if !record.verified || !decided {
                 pass.note(Some(deployment.number), Fact::WeightsVerified { weights: wanted });
             }
-            *record = WeightsRecord { before: record.decided, decided: wanted, verified: true };
+            let before = if decided { record.before } else { record.decided };
+            *record = WeightsRecord { before, decided: wanted, verified: true };
         }
         let phase = if deployment.traffic_moved {
             RollbackPhase::Draining { until: deployment.policy.strategy.drain.after(pass.now) }
@@ -147,6 +149,12 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     pass.wait(WaitingOn::Weights { weights: wanted, deadline }, WEIGHTS_POLL, deadline)
 }
 
+/// Whether nobody knows what became of the last writing of weights: its answer was lost, or whoever wrote it has died.
+fn was_unheard(deployment: &Deployment) -> bool {
+    let pending = deployment.pending.iter().any(|effect| matches!(effect, Effect::SetWeights { .. }));
+    pending || deployment.trouble.as_ref().is_some_and(|trouble| trouble.effect == "set_weights")
+}
+
 /// Why the stable side is not fit to carry everything, while the candidate is.
 fn unfit(snapshot: &Snapshot, stable: Slot) -> Option<String> {
     // What cannot be read was healthy when the deployment started, and the candidate is what is complained of.
@@ -182,6 +190,9 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
     if !missing.is_empty() {
         return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
     }
+    if let Some(waiting) = unsettled(pass, deployment) {
+        return waiting;
+    }
     returned(pass, deployment, &limits);
     if live_side(snapshot) != Some(way_back.stable()) {
         return pass.wait(
@@ -191,6 +202,13 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
         );
     }
     pass.end(deployment, cause.verdict(deployment.traffic_moved), cause.sentence(), Some(snapshot))
+}
+
+/// Some: what was done a moment ago may still be read as it was before, and what is read last is what is recorded.
+fn unsettled(pass: &mut Pass, deployment: &Deployment) -> Option<Flow> {
+    let until = deployment.settles_at(pass.now)?;
+    let reason = "what was changed a moment ago is read once more".to_owned();
+    Some(pass.wait(WaitingOn::Reading { reason, deadline: until }, UNREAD_POLL, until))
 }
 
 /// Takes a side without traffic down to `floor` tasks. None: it is down.
@@ -317,6 +335,9 @@ pub(super) fn retiring(
     if !missing.is_empty() {
         return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
     }
+    if let Some(waiting) = unsettled(pass, deployment) {
+        return waiting;
+    }
     returned(pass, deployment, &limits);
     let reason = match deployment.purpose {
         Purpose::Deploy => format!("all traffic is on {new}"),
@@ -356,6 +377,9 @@ pub(super) fn letting_go(
     }
     if !missing.is_empty() && pass.now < deadline {
         return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
+    }
+    if let Some(waiting) = unsettled(pass, deployment) {
+        return waiting;
     }
     if missing.is_empty() {
         returned(pass, deployment, &limits);

@@ -267,6 +267,7 @@ fn start(
         hooks: BTreeMap::new(),
         halted: None,
         resumed_at: None,
+        acted_at: None,
         superseded_by: None,
         blocked: None,
         trouble: None,

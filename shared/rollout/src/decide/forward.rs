@@ -7,6 +7,7 @@ use super::{back, gates::rule_is_sound, promotion};
 use crate::effect::Effect;
 use crate::entry::Gate;
 use crate::journal::Fact;
+use crate::names::Slot;
 use crate::policy::HookPoint;
 use crate::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage, Verdict};
@@ -269,20 +270,38 @@ fn capacity(deployment: &Deployment, share: Percent) -> u32 {
     share.max(deployment.policy.strategy.green_capacity).of(stable).max(1)
 }
 
+/// The autoscaling limits of a side while traffic moves to the candidate in `slot`; none: it has none to borrow.
+fn borrowed_limits(deployment: &Deployment, side: Slot, slot: Slot, want: u32) -> Option<Autoscaling> {
+    let found = deployment.borrowed.get(&side)?;
+    Some(if side == slot {
+        Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true, scheduled_suspended: true }
+    } else {
+        // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
+        Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
+    })
+}
+
+/// Whether the limits of both sides were seen to be what they have to be while traffic moves. A scalable target that
+/// somebody took away meanwhile needs none.
+fn limits_are_held(deployment: &Deployment, snapshot: &Snapshot, want: u32) -> bool {
+    let Some(slot) = deployment.candidate() else { return false };
+    [slot.other(), slot].into_iter().all(|side| {
+        match (borrowed_limits(deployment, side, slot, want), snapshot.side(side)) {
+            (None, _) => true,
+            (Some(_), Reading::Unknown(_)) => false,
+            (Some(limits), Reading::Known(seen)) => seen.autoscaling.is_none_or(|now| now == limits),
+        }
+    })
+}
+
 /// Asks for what the candidate lacks: limits that let it have its tasks, its task definition, its tasks.
 fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want: u32) {
     let (Some(slot), Some(task_definition)) = (deployment.candidate(), deployment.task_definition.clone()) else {
         return;
     };
     for side in [slot.other(), slot] {
-        let Some(found) = deployment.borrowed.get(&side) else { continue };
+        let Some(limits) = borrowed_limits(deployment, side, slot, want) else { continue };
         let now = snapshot.side(side).known().and_then(|reading| reading.autoscaling);
-        let limits = if side == slot {
-            Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true, scheduled_suspended: true }
-        } else {
-            // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
-            Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
-        };
         if now.is_some_and(|now| now != limits) {
             pass.want(Effect::SetAutoscaling { slot: side, limits });
         }
@@ -303,7 +322,8 @@ fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, wa
     let steady = deployment.candidate().and_then(|slot| snapshot.side(slot).known()).is_some_and(|side| side.steady);
     match fit {
         Fit::Never { reason } => return turn_back(pass, deployment, Cause::Tasks { reason }),
-        Fit::Yes { healthy } if steady => {
+        // What the autoscaler may not do while traffic moves has to be seen first.
+        Fit::Yes { healthy } if steady && limits_are_held(deployment, snapshot, want) => {
             deployment.candidate_updated = true;
             pass.note(Some(deployment.number), Fact::CandidateHealthy { healthy });
             let until = hooks::deadline(deployment, HookPoint::TestTraffic, pass.now);
@@ -320,6 +340,9 @@ fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, wa
     }
     raise(pass, deployment, snapshot, want);
     let (healthy, detail, poll) = match fit {
+        Fit::Yes { healthy } if steady => {
+            (healthy, "the autoscaling limits were not seen as asked for yet".to_owned(), UNREAD_POLL)
+        }
         Fit::Yes { healthy } => (healthy, "ECS has not called the deployment complete yet".to_owned(), SCALING_POLL),
         Fit::NotYet { healthy, detail } => (healthy, detail, SCALING_POLL),
         Fit::Unknown(reason) | Fit::Never { reason } => (0, reason, UNREAD_POLL),

@@ -55,12 +55,16 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
 /// Halts while a rule is not as this deployment left it.
 fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
     let Some(record) = deployment.weights else { return Flow::Onward };
-    let mut strange = None;
+    // What it wrote itself a moment ago may still be read as it was.
+    let may_lag = !record.verified || deployment.settles_at(pass.now).is_some();
+    let (mut strange, mut unread) = (None, false);
     for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
         // What could not be read is not foreign; the stages wait for it where they need it.
-        let Reading::Known(rule) = rule else { continue };
-        let as_left =
-            rule.weights.same_split(record.decided) || (!record.verified && rule.weights.same_split(record.before));
+        let Reading::Known(rule) = rule else {
+            unread = true;
+            continue;
+        };
+        let as_left = rule.weights.same_split(record.decided) || (may_lag && rule.weights.same_split(record.before));
         if !rule_is_sound(rule) || !as_left {
             strange = Some(format!(
                 "{} has blue {} / green {}{}, and Switchback left it at blue {} / green {}",
@@ -74,7 +78,9 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
             break;
         }
     }
-    let Some(reason) = strange else {
+    // While a rule cannot be read nobody knows whether it was put back.
+    let known = || deployment.halted.as_ref().filter(|_| unread).map(|halt| halt.reason.clone());
+    let Some(reason) = strange.or_else(known) else {
         if deployment.halted.take().is_some() {
             deployment.resumed_at = Some(pass.now);
             pass.note(Some(deployment.number), Fact::Resumed);

@@ -89,6 +89,10 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
     commands::take_in(&mut pass, inbox);
     commands::start_queued(&mut pass, inbox);
     if let Some(mut deployment) = pass.state.running.take() {
+        if !deployment.pending.is_empty() {
+            // Whoever decided them has died, perhaps right after doing them.
+            deployment.acted_at = Some(now);
+        }
         let at_its_gates = matches!(deployment.stage, Stage::Gated { .. });
         let ended = match snapshot {
             _ if at_its_gates => admission::gated(&mut pass, &mut deployment, inbox) == Flow::Ended,

@@ -6,6 +6,7 @@ mod floods;
 mod formats;
 mod forward_only;
 mod gates;
+mod lag;
 mod line;
 mod looks;
 mod never;

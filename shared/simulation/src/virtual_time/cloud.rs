@@ -222,26 +222,29 @@ fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<
     let arns = world.list_tasks(stopped).map_err(|error| error.to_string())?;
     let mut failed = Vec::new();
     for arns in arns.chunks(100) {
-        let (tasks, _) = world.describe_tasks(cluster, arns).map_err(|error| error.to_string())?;
-        for task in tasks {
-            let words = task.stopped_reason.clone().unwrap_or_default();
-            let by_itself = matches!(task.stop_code, Some("EssentialContainerExited" | "TaskFailedToStart"))
-                || words.contains("failed ELB health checks");
-            let Some(at) = task.stopped_at.or(task.stopping_at) else { continue };
-            if task.task_definition_arn != starts.task_definition || !by_itself || at < starts.since {
-                continue;
-            }
-            let code = task.containers.iter().find_map(|container| container.exit_code.filter(|code| *code != 0));
-            let reason = match code {
-                Some(code) => format!("{words} (exit code {code})"),
-                None => words,
-            };
-            failed.push(FailedStart { task: task.task_arn.clone(), reason, at });
-        }
+        world
+            .look_at_tasks(cluster, arns, |task| failed.extend(failed_start(task, starts)))
+            .map_err(|error| error.to_string())?;
     }
     failed.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.task.cmp(&b.task)));
     failed.truncate(MOST_FAILED_STARTS);
     Ok(failed)
+}
+
+fn failed_start(task: &ecs::Task, starts: &StartsOf) -> Option<FailedStart> {
+    let words = task.stopped_reason.as_deref().unwrap_or_default();
+    let by_itself = matches!(task.stop_code, Some("EssentialContainerExited" | "TaskFailedToStart"))
+        || words.contains("failed ELB health checks");
+    let at = task.stopped_at.or(task.stopping_at)?;
+    if task.task_definition_arn != starts.task_definition || !by_itself || at < starts.since {
+        return None;
+    }
+    let code = task.containers.iter().find_map(|container| container.exit_code.filter(|code| *code != 0));
+    let reason = match code {
+        Some(code) => format!("{words} (exit code {code})"),
+        None => words.to_owned(),
+    };
+    Some(FailedStart { task: task.task_arn.clone(), reason, at })
 }
 
 fn health(world: &mut World, group: &str) -> Result<TargetHealth, String> {

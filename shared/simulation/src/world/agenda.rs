@@ -99,7 +99,11 @@ impl World {
     fn step(&mut self) {
         let Some(((at, _), due)) = self.agenda.pop_first() else { return };
         self.now = self.now.max(at);
-        self.settle_traffic();
+        match due {
+            // They look, and change nothing that requests depend on.
+            Due::Evaluate { .. } | Due::Forget(_) => self.count_traffic(),
+            _ => self.settle_traffic(),
+        }
         match due {
             Due::Schedule(key) => self.schedule(&key),
             Due::TaskStep { id, to } => self.task_steps(&id, to),

@@ -219,6 +219,8 @@ pub struct World {
 
     sources: BTreeMap<String, f64>,
     settled_at: Timestamp,
+    /// What becomes of requests since then, as long as nothing has changed.
+    stream: Option<traffic::Stream>,
     flows: BTreeMap<String, traffic::Flow>,
     totals: Traffic,
 }
@@ -230,6 +232,7 @@ impl World {
         Self {
             now: settings.start,
             settled_at: settings.start,
+            stream: None,
             dice: Dice::new(settings.seed),
             settings,
             agenda: BTreeMap::new(),
@@ -354,7 +357,11 @@ impl World {
                 if operation.starts_with("elasticloadbalancing:") { "Throttling" } else { "ThrottlingException" };
             Err(ApiError::new(code, "Rate exceeded"))
         } else {
-            self.settle_traffic();
+            if is_reading(operation) {
+                self.count_traffic();
+            } else {
+                self.settle_traffic();
+            }
             body(self)
         };
         if self.settings.log_calls {
@@ -378,4 +385,9 @@ impl World {
     fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:aws:{service}:{}:{}:{resource}", self.settings.region, self.settings.account)
     }
+}
+
+/// Whether an operation changes nothing: `ecs:DescribeServices`, `ecs:ListTasks`.
+fn is_reading(operation: &str) -> bool {
+    operation.split_once(':').is_some_and(|(_, name)| name.starts_with("Describe") || name.starts_with("List"))
 }

@@ -1,7 +1,7 @@
 //! Requests that arrive, where they go and what becomes of them, counted as expected values: a share of 10 % of 5
 //! requests a second is half a request a second. Nothing is drawn by chance, so nothing has to be averaged in tests.
 
-use super::balancer::{HealthState, TargetId, WeightedGroup};
+use super::balancer::{GroupState, HealthState, TargetId, WeightedGroup};
 use super::external::ResponseKind;
 use super::{World, image::Health};
 use jiff::Timestamp;
@@ -118,6 +118,25 @@ impl Flow {
     }
 }
 
+/// What becomes of requests each second while nothing changes.
+#[derive(Debug)]
+pub(super) struct Stream {
+    requests: f64,
+    /// Those that no group is forwarded to.
+    lost: f64,
+    /// By ARN of the target group.
+    groups: Vec<(String, GroupStream)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct GroupStream {
+    served: f64,
+    errors: f64,
+    lost: f64,
+    /// Seconds of all answers together.
+    latency_s: f64,
+}
+
 impl World {
     /// From now on, so many requests a second arrive that this rule (or listener's default action) matches.
     pub fn set_traffic(&mut self, rule_or_listener: &str, requests_per_second: f64) {
@@ -127,7 +146,7 @@ impl World {
 
     /// What became of all requests up to now.
     pub fn traffic(&mut self) -> &Traffic {
-        self.settle_traffic();
+        self.count_traffic();
         &self.totals
     }
 
@@ -161,24 +180,22 @@ impl World {
         Route::NoForward
     }
 
-    /// The targets that requests go to: the healthy ones; if there are none, every one that is not draining
-    /// (the balancer fails open).
+    /// The targets that requests go to.
     fn targets_in_service(&self, group: &str) -> Vec<&TargetId> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
-        let of = |wanted: fn(HealthState) -> bool| -> Vec<&TargetId> {
-            group.targets.iter().filter(|(_, target)| wanted(target.state)).map(|(id, _)| id).collect()
-        };
-        let healthy = of(|state| state == HealthState::Healthy);
-        if healthy.is_empty() {
-            of(|state| matches!(state, HealthState::Unhealthy | HealthState::Initial))
-        } else {
-            healthy
-        }
+        let (in_service, _) = in_service(group);
+        group.targets.iter().filter(|(_, target)| in_service(target.state)).map(|(id, _)| id).collect()
     }
 
-    /// Counts the requests since the last settling, with everything as it was since then. Called before anything
-    /// changes.
+    /// Counts the requests up to now, with everything as it was since the last settling. Called before anything changes
+    /// that they depend on.
     pub(super) fn settle_traffic(&mut self) {
+        self.count_traffic();
+        self.stream = None;
+    }
+
+    /// Counts the requests up to now, where nothing changes.
+    pub(super) fn count_traffic(&mut self) {
         let (from, to) = (self.settled_at, self.now);
         if to <= from {
             return;
@@ -187,50 +204,62 @@ impl World {
         if self.sources.values().all(|rate| *rate == 0.0) {
             return;
         }
-        let seconds = (to.as_millisecond() - from.as_millisecond()) as f64 / 1000.0;
-        let mut rates: BTreeMap<String, f64> = BTreeMap::new();
+        let (from_ms, to_ms) = (from.as_millisecond(), to.as_millisecond());
+        let seconds = (to_ms - from_ms) as f64 / 1000.0;
+        let stream = self.stream.take().unwrap_or_else(|| self.stream_at(from));
+        self.totals.requests += stream.requests * seconds;
+        self.totals.lost += stream.lost * seconds;
+        for (group, rate) in &stream.groups {
+            let piece = Piece {
+                from_ms,
+                to_ms,
+                requests: rate.served * seconds,
+                errors: rate.errors * seconds,
+                lost: rate.lost * seconds,
+                latency_s: rate.latency_s * seconds,
+            };
+            self.count(group, piece);
+        }
+        self.stream = Some(stream);
+    }
+
+    fn stream_at(&self, at: Timestamp) -> Stream {
+        let (mut requests, mut lost) = (0.0, 0.0);
+        let mut rates: BTreeMap<&str, f64> = BTreeMap::new();
         for (source, rate) in &self.sources {
-            self.totals.requests += rate * seconds;
+            requests += rate;
             let Some(nodes) = self.followed.get(source).filter(|nodes| !nodes.is_empty()) else {
-                self.totals.lost += rate * seconds;
+                lost += rate;
                 continue;
             };
             for node in nodes {
                 let rate = rate / nodes.len() as f64;
                 let total: u64 = node.iter().map(weight).sum();
                 if total == 0 {
-                    self.totals.lost += rate * seconds;
+                    lost += rate;
                 }
                 for group in node.iter().filter(|group| weight(group) > 0) {
-                    *rates.entry(group.arn.clone()).or_default() += rate * weight(group) as f64 / total as f64;
+                    *rates.entry(group.arn.as_str()).or_default() += rate * weight(group) as f64 / total as f64;
                 }
             }
         }
-        for (group, rate) in rates {
-            let (errors, lost, latency_s) = self.outcome(&group, rate, from);
-            let piece = Piece {
-                from_ms: from.as_millisecond(),
-                to_ms: to.as_millisecond(),
-                requests: (rate - lost) * seconds,
-                errors: errors * seconds,
-                lost: lost * seconds,
-                latency_s: latency_s * seconds,
-            };
-            self.count(&group, piece);
-        }
+        let of_group = |(group, rate): (&str, f64)| {
+            let (errors, lost, latency_s) = self.outcome(group, rate, at);
+            (group.to_owned(), GroupStream { served: rate - lost, errors, lost, latency_s })
+        };
+        Stream { requests, lost, groups: rates.into_iter().map(of_group).collect() }
     }
 
     /// Of a rate of requests to a group: errors, losses, and seconds of latency, each per second.
     fn outcome(&self, group: &str, rate: f64, at: Timestamp) -> (f64, f64, f64) {
-        let targets = self.targets_in_service(group);
-        if targets.is_empty() {
+        let Some(state) = self.groups.get(group) else { return (0.0, rate, 0.0) };
+        let (in_service, count) = in_service(state);
+        if count == 0 {
             return (0.0, rate, 0.0);
         }
-        let each = rate / targets.len() as f64;
+        let each = rate / count as f64;
         let (mut errors, mut latency_s) = (0.0, 0.0);
-        let Some(state) = self.groups.get(group) else { return (0.0, rate, 0.0) };
-        for target in targets {
-            let Some(found) = state.targets.get(target) else { continue };
+        for found in state.targets.values().filter(|target| in_service(target.state)) {
             let Some(task) = found.task.as_ref().and_then(|id| self.tasks.get(id)) else { continue };
             let behaviour = &task.behaviour;
             let age = |seconds: rollout::Seconds| task.shape.started_at.is_some_and(|at_| seconds.after(at_) <= at);
@@ -282,6 +311,18 @@ impl World {
         let group = self.groups.get(group).filter(|group| group.attached && !group.targets.is_empty())?;
         let count = |state: HealthState| group.targets.values().filter(|target| target.state == state).count() as f64;
         Some((count(HealthState::Healthy), count(HealthState::Unhealthy)))
+    }
+}
+
+/// Which targets of a group requests go to, by their state, and how many these are: the healthy ones; if there are none,
+/// every one that is not draining (the balancer fails open).
+fn in_service(group: &GroupState) -> (fn(HealthState) -> bool, usize) {
+    let count = |wanted: fn(HealthState) -> bool| group.targets.values().filter(|target| wanted(target.state)).count();
+    let healthy: fn(HealthState) -> bool = |state| state == HealthState::Healthy;
+    let open: fn(HealthState) -> bool = |state| matches!(state, HealthState::Unhealthy | HealthState::Initial);
+    match count(healthy) {
+        0 => (open, count(open)),
+        count => (healthy, count),
     }
 }
 

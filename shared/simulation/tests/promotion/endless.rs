@@ -1,16 +1,24 @@
 //! As many days of people, pushes and faults as are asked for, each time from another seed: `cargo simulate`.
 //!
-//! `SIMULATION_DEPLOYMENTS` and `SIMULATION_SECONDS` say when it is enough, whichever comes first; `SIMULATION_SEED`
-//! lives through that one day again.
+//! | variable | what it says | without it |
+//! |---|---|---|
+//! | `SIMULATION_DEPLOYMENTS` | how many deployments there shall be, at least | 20,000 |
+//! | `SIMULATION_SECONDS` | how long that may take: fewer deployments by then are a failure | two minutes |
+//! | `SIMULATION_FROM` | the seed of the first day; each day after it has the next one | a fresh one |
+//! | `SIMULATION_SEED` | lives through that one day again, and no other | |
 
 use super::random::{Day, day};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 const DEPLOYMENTS: u64 = 20_000;
-const SECONDS: u64 = 110;
+const SECONDS: u64 = 120;
+/// Where so many days end badly, more of them say nothing new.
+const ENOUGH_VIOLATIONS: usize = 50;
+/// How often a long run says how far it is.
+const SAYS_EVERY: Duration = Duration::from_secs(30);
 
 fn asked(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
@@ -23,29 +31,65 @@ fn fresh_seed() -> u64 {
 }
 
 /// What is known of all days so far.
-#[derive(Default)]
 struct Tally {
+    began: Instant,
     days: AtomicU64,
     deployments: AtomicU64,
     reached: AtomicU64,
+    /// How many things went wrong with calls, wakes and events, as they were to.
+    faults: AtomicU64,
     /// Seeds, and the first words of what is wrong.
     violations: Mutex<Vec<(u64, String)>>,
+    /// When it was last said how far it is.
+    said: Mutex<Instant>,
 }
 
 impl Tally {
+    fn new() -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            days: AtomicU64::new(0),
+            deployments: AtomicU64::new(0),
+            reached: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            violations: Mutex::default(),
+            said: Mutex::new(began),
+        }
+    }
+
+    fn deployments(&self) -> u64 {
+        self.deployments.load(Ordering::Relaxed)
+    }
+
+    fn violations(&self) -> MutexGuard<'_, Vec<(u64, String)>> {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn live(&self, seed: u64) {
         match catch_unwind(AssertUnwindSafe(|| day(seed))) {
-            Ok(Day { deployments, reached }) => {
+            Ok(Day { deployments, reached, faults }) => {
                 self.deployments.fetch_add(deployments as u64, Ordering::Relaxed);
                 self.reached.fetch_add(reached as u64, Ordering::Relaxed);
+                self.faults.fetch_add(faults as u64, Ordering::Relaxed);
             }
             Err(panic) => {
                 let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 let first = words.lines().next().unwrap_or_default().to_owned();
-                self.violations.lock().expect("nobody panics with it").push((seed, first));
+                self.violations().push((seed, first));
             }
         }
         self.days.fetch_add(1, Ordering::Relaxed);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= SAYS_EVERY {
+            *said = Instant::now();
+            println!("{}, {} violations", self.rate(), self.violations().len());
+        }
+    }
+
+    fn rate(&self) -> String {
+        let (deployments, seconds) = (self.deployments(), self.began.elapsed().as_secs_f64());
+        format!("{deployments} deployments in {seconds:.1} s: {:.0} a second", deployments as f64 / seconds)
     }
 }
 
@@ -53,11 +97,13 @@ impl Tally {
 #[ignore = "takes as long as it is told to: `cargo simulate`"]
 fn whatever_happens_every_deployment_ends_in_order() {
     let once_more = asked("SIMULATION_SEED");
-    let first = once_more.unwrap_or_else(fresh_seed);
+    let first = once_more.or_else(|| asked("SIMULATION_FROM")).unwrap_or_else(fresh_seed);
     let wanted = asked("SIMULATION_DEPLOYMENTS").unwrap_or(DEPLOYMENTS);
     let most = Duration::from_secs(asked("SIMULATION_SECONDS").unwrap_or(SECONDS));
-    let (tally, next, began) = (Tally::default(), AtomicU64::new(first), Instant::now());
-    let enough = || tally.deployments.load(Ordering::Relaxed) >= wanted || began.elapsed() >= most;
+    let (tally, next) = (Tally::new(), AtomicU64::new(first));
+    let enough = || {
+        tally.deployments() >= wanted || tally.began.elapsed() >= most || tally.violations().len() >= ENOUGH_VIOLATIONS
+    };
     let threads = if once_more.is_some() { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -71,16 +117,24 @@ fn whatever_happens_every_deployment_ends_in_order() {
             });
         }
     });
-    let seconds = began.elapsed().as_secs_f64();
-    let (days, deployments) = (tally.days.into_inner(), tally.deployments.into_inner());
-    let violations = tally.violations.into_inner().expect("nobody panics with it");
-    println!("{deployments} deployments in {days} worlds of three targets, from seed {first} on");
-    println!("{} of them were verified in production", tally.reached.into_inner());
-    println!("{seconds:.1} s on {threads} threads: {:.0} deployments a second", deployments as f64 / seconds);
+    let deployments = tally.deployments();
+    println!("{} on {threads} threads, from seed {first} on", tally.rate());
+    println!(
+        "{} worlds of three targets, {} faults",
+        tally.days.load(Ordering::Relaxed),
+        tally.faults.load(Ordering::Relaxed)
+    );
+    println!("{} deployments were verified in production", tally.reached.load(Ordering::Relaxed));
+    let violations = tally.violations();
     println!("{} violations", violations.len());
-    for (seed, words) in &violations {
+    for (seed, words) in &*violations {
         println!("  {words}\n  once more: SIMULATION_SEED={seed} cargo simulate");
     }
     assert!(violations.is_empty(), "a promise was broken");
     assert!(deployments > 0, "nothing was deployed: this proves nothing");
+    assert!(
+        once_more.is_some() || deployments >= wanted,
+        "only {deployments} of {wanted} deployments in {} s: SIMULATION_SECONDS allows more time",
+        most.as_secs()
+    );
 }

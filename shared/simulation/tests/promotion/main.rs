@@ -1,6 +1,10 @@
 //! From environment to environment in virtual time: promotion, approvals, brakes, trains and forward-only releases, with
 //! the real decision and drive loop over one world of several targets.
 
+/// Days are lived through by the thousand.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod brakes;
 mod crashes;
 mod day;

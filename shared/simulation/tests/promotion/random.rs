@@ -357,6 +357,8 @@ pub(crate) struct Day {
     pub(crate) deployments: usize,
     /// Those that were verified in production.
     pub(crate) reached: usize,
+    /// What went wrong with calls, wakes and events.
+    pub(crate) faults: usize,
 }
 
 /// A day that ended badly.
@@ -409,6 +411,7 @@ fn lived(chaos: &mut Chaos, begun: Timestamp, happenings: &[Happening]) -> Resul
     Ok(Day {
         deployments: targets().iter().map(began).sum(),
         reached: chaos.street.count(&prod, |fact| matches!(fact, Fact::Verified { .. })),
+        faults: chaos.street.simulation.struck().len(),
     })
 }
 

@@ -89,6 +89,7 @@ fn waiting_deployment() -> Deployment {
         hooks: BTreeMap::new(),
         halted: None,
         resumed_at: None,
+        acted_at: None,
         superseded_by: None,
         blocked: None,
         trouble: None,

@@ -84,7 +84,7 @@ impl World {
             if !world.alarms.contains_key(name) {
                 return Err(ApiError::new("ResourceNotFound", format!("Alarm '{name}' does not exist")));
             }
-            world.set_state(name, state, reason.to_owned());
+            world.set_state(name, state, || reason.to_owned());
             Ok(())
         })
     }
@@ -140,16 +140,19 @@ impl World {
 
     pub(in crate::world) fn evaluate(&mut self, name: &str, put: u32) {
         let Some(entry) = self.alarms.get(name).filter(|entry| entry.put == put) else { return };
-        let AlarmKind::Metric(alarm) = entry.shape.kind.clone() else { return };
+        let AlarmKind::Metric(alarm) = &entry.shape.kind else { return };
         let present = entry.shape.state;
         let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
         let period = i64::from(alarm.period_s) * 1000;
         let end = (self.now.as_millisecond() - delay).div_euclid(period) * period;
         let points: Vec<Option<f64>> = (0..i64::from(alarm.evaluation_periods))
-            .map(|back| self.point(&alarm, end - (back + 1) * period, end - back * period))
+            .map(|back| self.point(alarm, end - (back + 1) * period, end - back * period))
             .collect();
-        let (state, reason) = judge(&alarm, &points, present);
-        self.set_state(name, state, reason);
+        let state = judge(alarm, &points, present);
+        if state != present {
+            let reason = words(alarm, &points);
+            self.set_state(name, state, || reason);
+        }
         self.evaluate_next(name, put);
     }
 
@@ -186,19 +189,20 @@ impl World {
         }
     }
 
-    fn set_state(&mut self, name: &str, state: AlarmState, reason: String) {
+    fn set_state(&mut self, name: &str, state: AlarmState, reason: impl FnOnce() -> String) {
         if self.change_state(name, state, reason) {
             self.evaluate_composites();
         }
     }
 
-    fn change_state(&mut self, name: &str, state: AlarmState, reason: String) -> bool {
+    fn change_state(&mut self, name: &str, state: AlarmState, reason: impl FnOnce() -> String) -> bool {
         let now = self.now;
         let Some(entry) = self.alarms.get_mut(name) else { return false };
         let before = entry.shape.state;
         if before == state {
             return false;
         }
+        let reason = reason();
         entry.shape.state = state;
         entry.shape.reason = reason.clone();
         entry.shape.state_updated_at = now;
@@ -226,60 +230,75 @@ impl World {
                 return;
             }
             for (name, state, reason) in changes {
-                self.change_state(&name, state, reason);
+                self.change_state(&name, state, || reason);
             }
         }
     }
 }
 
-/// The state that the points (newest first) give, and the reason. CloudWatch guide, "Configuring how CloudWatch alarms
-/// treat missing data": missing points count as the setting says; where too few are left to tell, the state stays.
-fn judge(alarm: &MetricAlarm, points: &[Option<f64>], present: AlarmState) -> (AlarmState, String) {
-    let breaches = |value: f64| match alarm.comparison {
+fn breaches(alarm: &MetricAlarm, value: f64) -> bool {
+    match alarm.comparison {
         Comparison::Above => value > alarm.threshold,
         Comparison::AtLeast => value >= alarm.threshold,
         Comparison::Below => value < alarm.threshold,
         Comparison::AtMost => value <= alarm.threshold,
-    };
-    let mut told = String::new();
+    }
+}
+
+/// Of the points: how many breach, are fine, and are missing; missing ones counted as the alarm's setting says, unless
+/// all of them are.
+fn counts(alarm: &MetricAlarm, points: &[Option<f64>]) -> (u32, u32, u32) {
     let (mut breaching, mut fine, mut missing) = (0u32, 0u32, 0u32);
     for point in points {
         match point {
-            Some(value) => {
-                if !told.is_empty() {
-                    told.push_str(", ");
-                }
-                told.push_str(&format!("{value:.2}"));
-                if breaches(*value) { breaching += 1 } else { fine += 1 }
-            }
+            Some(value) if breaches(alarm, *value) => breaching += 1,
+            Some(_) => fine += 1,
             None => missing += 1,
         }
     }
+    if breaching + fine > 0 {
+        match alarm.treat_missing {
+            TreatMissing::Breaching => breaching += missing,
+            TreatMissing::NotBreaching => fine += missing,
+            TreatMissing::Missing | TreatMissing::Ignore => {}
+        }
+    }
+    (breaching, fine, missing)
+}
+
+/// The state that the points (newest first) give. CloudWatch guide, "Configuring how CloudWatch alarms treat missing
+/// data": missing points count as the setting says; where too few are left to tell, the state stays.
+fn judge(alarm: &MetricAlarm, points: &[Option<f64>], present: AlarmState) -> AlarmState {
+    let (breaching, fine, _) = counts(alarm, points);
     if breaching + fine == 0 {
-        let state = match alarm.treat_missing {
+        return match alarm.treat_missing {
             TreatMissing::Missing => AlarmState::InsufficientData,
             TreatMissing::NotBreaching => AlarmState::Ok,
             TreatMissing::Breaching => AlarmState::Alarm,
             TreatMissing::Ignore => present,
         };
-        return (state, format!("Insufficient Data: {missing} datapoints were unknown."));
     }
-    match alarm.treat_missing {
-        TreatMissing::Breaching => breaching += missing,
-        TreatMissing::NotBreaching => fine += missing,
-        TreatMissing::Missing | TreatMissing::Ignore => {}
-    }
-    let words = format!(
-        "Threshold Crossed: {breaching} out of the last {} datapoints [{told}] were beyond the threshold ({}).",
-        points.len(),
-        alarm.threshold
-    );
     let to_ok = alarm.evaluation_periods - alarm.datapoints_to_alarm;
     if breaching >= alarm.datapoints_to_alarm {
-        (AlarmState::Alarm, words)
+        AlarmState::Alarm
     } else if fine > to_ok || present == AlarmState::InsufficientData {
-        (AlarmState::Ok, words)
+        AlarmState::Ok
     } else {
-        (present, words)
+        present
     }
+}
+
+/// Why the points give what they give.
+fn words(alarm: &MetricAlarm, points: &[Option<f64>]) -> String {
+    let (breaching, fine, missing) = counts(alarm, points);
+    if breaching + fine == 0 {
+        return format!("Insufficient Data: {missing} datapoints were unknown.");
+    }
+    let told: Vec<String> = points.iter().flatten().map(|value| format!("{value:.2}")).collect();
+    format!(
+        "Threshold Crossed: {breaching} out of the last {} datapoints [{}] were beyond the threshold ({}).",
+        points.len(),
+        told.join(", "),
+        alarm.threshold
+    )
 }

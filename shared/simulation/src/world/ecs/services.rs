@@ -12,6 +12,7 @@ use crate::world::{Answer, ApiError, Change, ServiceKey, What, World};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// `DescribeServices` takes that many.
 const SERVICES_A_CALL: usize = 10;
@@ -26,7 +27,8 @@ pub(in crate::world) struct ServiceState {
     pub(in crate::world) desired: u32,
     /// The primary one first.
     pub(super) deployments: Vec<DeploymentState>,
-    events: VecDeque<ServiceEvent>,
+    /// Shared with whoever has them described.
+    events: Arc<VecDeque<ServiceEvent>>,
     pub(super) load_balancers: Vec<ServiceLoadBalancer>,
     pub(super) configuration: DeploymentConfiguration,
     pub(super) network_configuration: Option<Value>,
@@ -94,7 +96,7 @@ impl World {
                 status: "ACTIVE",
                 desired: request.desired_count,
                 deployments: Vec::new(),
-                events: VecDeque::new(),
+                events: Arc::default(),
                 load_balancers: request.load_balancers,
                 configuration: request.deployment_configuration.unwrap_or_default(),
                 network_configuration: request.network_configuration,
@@ -287,22 +289,23 @@ impl World {
         let id = self.dice.hex(32);
         if let Some(service) = self.services.get_mut(key) {
             let message = format!("(service {}) {words}", key.1);
-            service.events.push_front(ServiceEvent { id, created_at: now, message });
-            service.events.truncate(EVENTS_KEPT);
+            let events = Arc::make_mut(&mut service.events);
+            events.push_front(ServiceEvent { id, created_at: now, message });
+            events.truncate(EVENTS_KEPT);
         }
     }
 
     /// The service as it would be described.
     pub(in crate::world) fn service_shape(&self, key: &ServiceKey) -> Option<Service> {
         let state = self.services.get(key)?;
+        let live = state.live.iter().filter_map(|id| self.tasks.get(id));
+        let live: Vec<(Option<&str>, Standing)> =
+            live.map(|task| (task.deployment.as_deref(), self.standing(task))).collect();
         let count = |deployment: Option<&str>, wanted: fn(Standing) -> bool| {
-            let of_it = |id: &&String| {
-                self.tasks.get(*id).is_some_and(|task| {
-                    deployment.is_none_or(|deployment| task.deployment.as_deref() == Some(deployment))
-                        && wanted(self.standing(task))
-                })
+            let of_it = |(of, standing): &&(Option<&str>, Standing)| {
+                deployment.is_none_or(|deployment| *of == Some(deployment)) && wanted(*standing)
             };
-            u32::try_from(state.live.iter().filter(of_it).count()).unwrap_or(u32::MAX)
+            u32::try_from(live.iter().filter(of_it).count()).unwrap_or(u32::MAX)
         };
         let running: fn(Standing) -> bool = |standing| matches!(standing, Standing::Well | Standing::Up);
         let pending: fn(Standing) -> bool = |standing| standing == Standing::Starting;
@@ -337,7 +340,7 @@ impl World {
             running_count: count(None, running),
             pending_count: count(None, pending),
             deployments,
-            events: state.events.iter().cloned().collect(),
+            events: Arc::clone(&state.events),
             load_balancers: state.load_balancers.clone(),
             deployment_configuration: state.configuration.clone(),
             network_configuration: state.network_configuration.clone(),

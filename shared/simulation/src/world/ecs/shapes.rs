@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Writes a time as awsJson does: seconds since 1970, with a fraction.
 pub(crate) fn epoch<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -15,6 +17,10 @@ fn epoch_option<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<
         Some(at) => epoch(at, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+fn each<S: Serializer>(events: &Arc<VecDeque<ServiceEvent>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(events.iter())
 }
 
 /// A cluster.
@@ -200,7 +206,8 @@ pub struct Service {
     /// The primary one first.
     pub deployments: Vec<Deployment>,
     /// Newest first, at most 100.
-    pub events: Vec<ServiceEvent>,
+    #[serde(serialize_with = "each")]
+    pub events: Arc<VecDeque<ServiceEvent>>,
     /// Target groups.
     pub load_balancers: Vec<ServiceLoadBalancer>,
     /// Rolling update and breaker.

@@ -186,19 +186,34 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`; a task that is missing is a failure in the answer.
     pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> Answer<(Vec<Task>, Vec<Failure>)> {
+        let mut found = Vec::new();
+        let failures = self.look_at_tasks(cluster, tasks, |task| found.push(task.clone()))?;
+        Ok((found, failures))
+    }
+
+    /// `DescribeTasks`, for whoever needs no copy of them.
+    ///
+    /// # Errors
+    /// As [`World::describe_tasks`].
+    pub fn look_at_tasks(
+        &mut self,
+        cluster: &str,
+        tasks: &[String],
+        mut look: impl FnMut(&Task),
+    ) -> Answer<Vec<Failure>> {
         self.call("ecs:DescribeTasks", self.detail(|| json!({"cluster": cluster, "tasks": tasks})), |world| {
             world.cluster_name(cluster)?;
             if tasks.is_empty() || tasks.len() > TASKS_A_CALL {
                 return Err(invalid_parameter("Tasks must have from 1 to 100 elements."));
             }
-            let (mut found, mut failures) = (Vec::new(), Vec::new());
+            let mut failures = Vec::new();
             for task in tasks {
                 match world.tasks.get(last_part(task)) {
-                    Some(task) => found.push(task.shape.clone()),
+                    Some(task) => look(&task.shape),
                     None => failures.push(Failure { arn: task.clone(), reason: "MISSING".to_owned() }),
                 }
             }
-            Ok((found, failures))
+            Ok(failures)
         })
     }
 
