@@ -298,6 +298,7 @@ fn outcome_words(outcome: &Outcome) -> String {
         Outcome::TaskStarted { task } => format!("{task} was started"),
         Outcome::Unsure { reason } => format!("it may not have worked: {reason}"),
         Outcome::Refused { reason } => format!("refused: {reason}"),
+        Outcome::Throttled { reason } => format!("throttled: {reason}"),
     }
 }
 
