@@ -72,7 +72,10 @@ fn lines(redone: &Redone, paint: Paint) -> String {
         What::Performed(performed) => outcome_lines(performed, paint, &say),
         What::TooLong(_) | What::Torn { .. } => String::new(),
     });
-    if redone.cut_short {
+    if redone.contested {
+        let words = "another pass decided on the same state: only one of the two decisions was written down";
+        text.push_str(&say(Tone::Warning, words));
+    } else if redone.cut_short {
         text.push_str(&say(Tone::Warning, "what became of that is not recorded: the pass ended there"));
     }
     if !redone.differences.is_empty() {
