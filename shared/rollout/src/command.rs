@@ -30,7 +30,6 @@ pub struct Command {
 }
 
 /// What can be asked of a target.
-#[expect(clippy::large_enum_variant, reason = "most of what is asked is a deployment, and commands are few")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Instruction {

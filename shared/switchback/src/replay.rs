@@ -36,6 +36,9 @@ pub(crate) struct ReplayArguments {
     /// Only this deployment's number.
     #[arg(long, value_name = "NUMBER")]
     deployment: Option<u64>,
+    /// Say with each decision what was seen before it, too.
+    #[arg(long)]
+    seen: bool,
     /// Only say whether there is a difference, and the first one.
     #[arg(long)]
     quiet: bool,
@@ -89,18 +92,18 @@ fn replayed(arguments: &ReplayArguments) -> Result<u8, String> {
         let text = serde_json::to_string_pretty(&document(&replay, same)).unwrap_or_default();
         write(&format!("{text}\n"));
     } else {
-        words(&replay, arguments.quiet);
+        words(&replay, arguments);
     }
     Ok(if same { 0 } else { DIFFERENT })
 }
 
-fn words(replay: &Replay, quiet: bool) {
+fn words(replay: &Replay, arguments: &ReplayArguments) {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let plain = dumb || colourless || !std::io::stdout().is_terminal();
     let paint = if plain { Paint::PLAIN } else { Paint::COLOURED };
-    if !quiet {
-        write(&format!("{}\n", view::replay::decisions(replay, paint)));
+    if !arguments.quiet {
+        write(&format!("{}\n", view::replay::decisions(replay, arguments.seen, paint)));
     }
     if replay.different().next().is_some() {
         write(&format!("{}\n", view::replay::first_difference(replay, paint)));

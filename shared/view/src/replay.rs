@@ -23,9 +23,10 @@ const MOST_GAPS: usize = 12;
 /// The most characters of one value that is shown.
 const LONGEST_VALUE: usize = 160;
 
-/// Each record, target by target and deployment by deployment: when, what happened and what it waits for.
+/// Each record, target by target and deployment by deployment: when, what happened and what it waits for; with
+/// `with_seen`, what was seen before that, too.
 #[must_use]
-pub fn decisions(replay: &Replay, paint: Paint) -> String {
+pub fn decisions(replay: &Replay, with_seen: bool, paint: Paint) -> String {
     let mut text = String::new();
     let (mut about, mut day) = (None, String::new());
     for redone in &replay.redone {
@@ -41,7 +42,7 @@ pub fn decisions(replay: &Replay, paint: Paint) -> String {
             text.push_str(&format!("{}\n", paint.faint(&format!("{today} (UTC)"))));
             day = today;
         }
-        text.push_str(&lines(redone, paint));
+        text.push_str(&lines(redone, with_seen, paint));
     }
     text
 }
@@ -62,17 +63,25 @@ fn heading(redone: &Redone, paint: Paint) -> String {
 }
 
 /// One record: its time, and a sentence each for what happened, or what was done, or what it waits for.
-fn lines(redone: &Redone, paint: Paint) -> String {
+fn lines(redone: &Redone, with_seen: bool, paint: Paint) -> String {
     let at = redone.record.at;
     let head = |mark: String| format!("{}  {mark} ", paint.faint(&clock(at)));
     let say = |tone: Tone, words: &str| format!("{}\n", beside(&head(paint.mark(tone)), 12, &with_short_names(words)));
     let mut text = redone.gap.as_ref().map_or_else(String::new, |gap| say(Tone::Warning, &missing(gap)));
+    if let What::Decided(decided) = &redone.record.what
+        && let Some(snapshot) = decided.snapshot.as_ref().filter(|_| with_seen)
+    {
+        text.push_str(&say(Tone::Plain, &format!("seen: {}", seen(snapshot).join("; "))));
+    }
     text.push_str(&match &redone.record.what {
         What::Decided(decided) => decision_lines(decided, at, paint, &say),
         What::Performed(performed) => outcome_lines(performed, paint, &say),
         What::TooLong(_) | What::Torn { .. } => String::new(),
     });
-    if redone.cut_short {
+    if redone.contested {
+        let words = "another pass decided on the same state: only one of the two decisions was written down";
+        text.push_str(&say(Tone::Warning, words));
+    } else if redone.cut_short {
         text.push_str(&say(Tone::Warning, "what became of that is not recorded: the pass ended there"));
     }
     if !redone.differences.is_empty() {
@@ -137,7 +146,7 @@ pub fn missing(gap: &Gap) -> String {
             "what became of effects is there, and the decision that they were of is missing".to_owned()
         }
         Gap::TooLong { bytes } => format!("a decision was too long to be recorded ({bytes} bytes)"),
-        Gap::Torn { found, all } => format!("of a decision that took {all} lines, only {found} are there"),
+        Gap::Torn { found, all } => format!("of the {all} lines that a decision took, {found} are there"),
         Gap::Unfit { why } => format!("what was recorded here does not fit what was recorded before: {why}"),
     }
 }
@@ -356,4 +365,32 @@ pub fn verdict(replay: &Replay, version: &str, paint: Paint) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_in_a_sentence() {
+        let gaps = [
+            Gap::Decisions { from: 4, to: 4 },
+            Gap::Decisions { from: 4, to: 6 },
+            Gap::TheirDecision,
+            Gap::TooLong { bytes: 2_000_000 },
+            Gap::Torn { found: 1, all: 3 },
+            Gap::Unfit { why: "`/x` is changed, and is not there".to_owned() },
+        ];
+        assert_eq!(
+            gaps.map(|gap| missing(&gap)),
+            [
+                "before it is missing what decided entry 4 of the journal",
+                "before it is missing what decided entries 4 to 6 of the journal",
+                "what became of effects is there, and the decision that they were of is missing",
+                "a decision was too long to be recorded (2000000 bytes)",
+                "of the 3 lines that a decision took, 1 are there",
+                "what was recorded here does not fit what was recorded before: `/x` is changed, and is not there",
+            ]
+        );
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What is decided otherwise than the driver's log has it, or is missing there: a sentence each. Everything that a suite
 /// has done is looked at, with all that went wrong in it.
 #[must_use]
-pub fn otherwise(stack: &Stack) -> Vec<String> {
+pub(super) fn otherwise(stack: &Stack) -> Vec<String> {
     let look = || -> Result<Vec<String>, Failure> {
         let file = std::env::temp_dir().join(format!("switchback-recorded-{}.log", std::process::id()));
         let trouble = |error: std::io::Error| Failure(format!("{}: {error}", file.display()));

@@ -37,6 +37,11 @@ impl Unreadable {
 const MARKS: [&str; 2] = ["\"recording\":", "recording\\\":"];
 /// The message of a log line that has a record.
 const MESSAGE: &str = "decided";
+/// Whether there may be a record in it.
+fn is_marked(text: &str) -> bool {
+    MARKS.iter().any(|mark| text.contains(mark))
+}
+
 /// Under which keys tools hand on what was logged: `filter-log-events` and `tail`, and Logs Insights.
 const MESSAGE_KEYS: [&str; 3] = ["message", "@message", "value"];
 /// The most levels of what tools put around a line.
@@ -90,27 +95,30 @@ struct Finding {
 impl Finding {
     /// One line of a log, or one message: values in it, whatever is before, between and behind them.
     fn line(&mut self, text: &str, number: usize, level: u8) -> Result<(), Unreadable> {
-        let marked = MARKS.iter().any(|mark| text.contains(mark));
+        if !is_marked(text) {
+            self.found.others += usize::from(!text.trim().is_empty());
+            return Ok(());
+        }
         let mut rest = text;
-        let mut values_seen = 0;
-        while let Some(start) = rest.find('{').filter(|_| marked) {
-            let mut values = Deserializer::from_str(&rest[start..]).into_iter::<Value>();
+        while let Some(start) = rest.find(['{', '[']) {
+            rest = &rest[start..];
+            let mut values = Deserializer::from_str(rest).into_iter::<Value>();
             match values.next() {
                 Some(Ok(value)) => {
-                    rest = &rest[start + values.byte_offset()..];
-                    values_seen += 1;
+                    rest = &rest[values.byte_offset()..];
                     self.look_through(&value, number, level)?;
                 }
-                Some(Err(error)) if error.is_eof() || values_seen > 0 => {
-                    let why = format!("a record that is cut off, or is no JSON: {error}");
-                    return Err(Unreadable::at(number, why));
+                Some(Err(error)) => {
+                    let end = if error.is_eof() { rest.len() } else { error.column() };
+                    if rest.get(..end).is_none_or(is_marked) {
+                        let why = format!("a record that is cut off, or is no JSON: {error}");
+                        return Err(Unreadable::at(number, why));
+                    }
+                    // A bracket in what a tool puts before the line.
+                    rest = &rest[1..];
                 }
-                // A brace in what a tool puts before the line.
-                _ => rest = &rest[start + 1..],
+                None => return Ok(()),
             }
-        }
-        if !marked && !text.trim().is_empty() {
-            self.found.others += 1;
         }
         Ok(())
     }

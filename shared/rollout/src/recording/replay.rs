@@ -33,6 +33,8 @@ pub struct Redone {
     pub remembered: Vec<Difference>,
     /// Effects were decided, and it is not recorded what became of them: the pass ended there.
     pub cut_short: bool,
+    /// Another pass has decided on the same state: only one of the two decisions was written down.
+    pub contested: bool,
 }
 
 /// What is decided now.
@@ -172,9 +174,10 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
         let new = |difference: &Difference| difference.recorded.is_none() && difference.field.starts_with("state/");
         let only_new = differences.iter().all(new);
         let (differences, remembered) = if only_new { (vec![], differences) } else { (differences, vec![]) };
-        redone.push(Redone { record, gap, now, differences, remembered, cut_short: false });
+        redone.push(Redone { record, gap, now, differences, remembered, cut_short: false, contested: false });
     }
     mark_what_was_cut_short(&mut redone);
+    mark_what_was_contested(&mut redone);
     Replay { redone }
 }
 
@@ -224,6 +227,18 @@ fn mark_what_was_cut_short(redone: &mut [Redone]) {
                 && !matches!(later.record.what, What::Decided(_))
         };
         redone[place].cut_short = acts && !redone[place + 1..].iter().take(64).any(follows);
+    }
+}
+
+fn mark_what_was_contested(redone: &mut [Redone]) {
+    for place in 1..redone.len() {
+        let [before, after] = [place - 1, place].map(|place| &redone[place].record);
+        let decides = |record: &Record| matches!(record.what, What::Decided(_));
+        let one_state = before.target == after.target && before.revision == after.revision;
+        if one_state && before.pass != after.pass && decides(before) && decides(after) {
+            redone[place - 1].contested = true;
+            redone[place].contested = true;
+        }
     }
 }
 

@@ -141,6 +141,13 @@ fn what_is_missing_is_said() {
     lines.remove(first_with("registered"));
     let replay = again(&lines);
     assert_eq!(replay.redone.iter().filter(|redone| redone.cut_short).count(), 1);
+    // One that was taken over in the middle, and decided all the same.
+    let mut lines = TWO.clone();
+    let place = first_with("weights_decided");
+    lines.insert(place + 1, lines[place].replace("pass-1", "pass-2"));
+    let replay = again(&lines);
+    assert_eq!(replay.gaps().count(), 0);
+    assert_eq!(replay.redone.iter().filter(|redone| redone.contested).count(), 2);
     // The beginning and the end are nobody's gap: fewer hours were fetched.
     let registered = first_with("registered");
     for begin in [registered, registered + 1] {
@@ -172,6 +179,7 @@ fn records_are_found_in_whatever_a_log_is_fetched_with() {
         ("filter-log-events, printed", serde_json::to_string_pretty(&events).unwrap()),
         ("two pages", format!("{}\n{}\n", serde_json::to_string_pretty(&events).unwrap(), events)),
         ("messages", serde_json::to_string_pretty(&log).unwrap()),
+        ("messages in one line", serde_json::to_string(&log).unwrap()),
         ("Logs Insights", serde_json::to_string_pretty(&json!({"results": insights})).unwrap()),
         ("tail", log.iter().map(tail).collect::<Vec<_>>().join("\n")),
         ("text", log.iter().map(text).collect::<Vec<_>>().join("\n")),
@@ -264,6 +272,10 @@ fn a_file_that_cannot_be_read_says_where_and_why() {
     );
     assert!(why("{\n\"events\": [\n").starts_with("line 3: no JSON: EOF"));
     assert!(why(cut).starts_with("line 1: a record that is cut off"));
+    assert!(
+        why(&format!("{cut}{sound}")).starts_with("line 1: a record that is cut off"),
+        "torn, and the next one behind it"
+    );
     assert_eq!(read("").map(|found| found.records), Ok(vec![]));
     assert_eq!(read("START\n{not json\n").map(|found| (found.records, found.others)), Ok((vec![], 2)));
 }
