@@ -317,7 +317,7 @@ async fn what_is_throttled_once_is_done_and_what_always_is_unsure() {
     place.front.fault(Fault::on("ecs", "UpdateService", Harm::Throttle).always());
     let outcome = place.perform(&green_to(2)).await;
     assert!(
-        matches!(&outcome, Outcome::Unsure { reason } if reason.contains("UpdateService: ThrottlingException")),
+        matches!(&outcome, Outcome::Throttled { reason } if reason.contains("UpdateService: ThrottlingException")),
         "{outcome:?}"
     );
     place.front.clear_faults();
