@@ -161,6 +161,8 @@ impl Channels for AwsChannels {
 fn why(failure: Failure) -> SendError {
     match failure {
         Failure::Refused { reason } => SendError::Refused { reason },
-        Failure::Unsure { reason } | Failure::Conflict { reason } => SendError::Unsure { reason },
+        Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {
+            SendError::Unsure { reason }
+        }
     }
 }

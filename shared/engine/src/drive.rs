@@ -142,11 +142,16 @@ async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, lasts: Seconds, 
 }
 
 /// Rings for whoever takes over from `lease`, if it is still the target's when it is over. Otherwise it is one more look.
-async fn call_heir<D: Doorbell>(doorbell: &D, target: &TargetId, lease: Option<LeaseId>, left: Seconds) {
+async fn call_heir<D: Doorbell>(doorbell: &D, wake: Ring, lease: Option<LeaseId>, left: Seconds) {
     if let Some(lease) = lease {
-        let ring = Ring { steal: Some(lease), ..Ring::wake(target.clone()) };
+        let ring = Ring { steal: Some(lease), ..wake };
         tell(doorbell, &ring, Seconds(left.0 + STEAL_MARGIN.0)).await;
     }
+}
+
+/// A wake for this target, urgent while its traffic is to go back.
+fn next_wake(state: &TargetState) -> Ring {
+    Ring { urgent: state.running.as_ref().is_some_and(pace::is_urgent), ..Ring::wake(state.target.clone()) }
 }
 
 async fn tell<D: Doorbell>(doorbell: &D, ring: &Ring, delay: Seconds) {
@@ -206,7 +211,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
             let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
             let left = Seconds::between(self.clock.now(), self.until);
-            let heir = call_heir(self.doorbell, self.target, self.heir(&effects), left);
+            let heir = call_heir(self.doorbell, next_wake(&decision.state), self.heir(&effects), left);
             let (committed, ()) = futures::future::join(self.commit(decision, false), heir).await;
             committed?;
             let complete = match &pair {
@@ -487,12 +492,6 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         look(&self.state).is_some() && look_after(&self.state, &self.performed).is_none()
     }
 
-    /// A wake for this target, urgent while its traffic is to go back.
-    fn next_wake(&self) -> Ring {
-        let urgent = self.state.running.as_ref().is_some_and(pace::is_urgent);
-        Ring { urgent, ..Ring::wake(self.target.clone()) }
-    }
-
     fn out_of_time(&self) -> bool {
         TIME_FOR_AN_EFFECT.after(self.clock.now()) >= self.until
     }
@@ -513,7 +512,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         decision.state.wake_at = ring_at.or(underway);
         self.commit(decision, true).await?;
         if let Some(at) = ring_at {
-            let ring = self.next_wake();
+            let ring = next_wake(&self.state);
             tell(self.doorbell, &ring, Seconds::between(now, at)).await;
         }
         Ok(())
@@ -535,7 +534,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.log_journal(&self.state, &[], &journal);
-        let ring = self.next_wake();
+        let ring = next_wake(&self.state);
         tell(self.doorbell, &ring, delay).await;
         Ok(())
     }

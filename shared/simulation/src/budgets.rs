@@ -97,6 +97,12 @@ impl Budgets {
         true
     }
 
+    /// Times the real sizes.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// How calls have fared so far, bucket by bucket.
     #[must_use]
     pub fn drawn(&self) -> &BTreeMap<&'static str, Drawn> {

@@ -145,18 +145,24 @@ impl Log {
         chain
     }
 
+    /// Of the call that comes next.
+    pub(super) fn next_number(&self) -> u64 {
+        self.0.len() as u64 + 1
+    }
+
     pub(super) fn begin(&mut self, call: Call) -> u64 {
-        let number = self.0.len() as u64 + 1;
+        let number = self.next_number();
         self.0.push(Call { number, ..call });
         number
     }
 
-    pub(super) fn end(&mut self, number: u64, ended: Duration, answer: Answer) {
+    /// Answers the call as it is then.
+    pub(super) fn end(&mut self, number: u64, ended: Duration, answer: Answer) -> Option<Call> {
         let index = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        if let Some(call) = self.0.get_mut(index) {
-            call.ended = Some(ended);
-            call.answer = answer;
-        }
+        let call = self.0.get_mut(index)?;
+        call.ended = Some(ended);
+        call.answer = answer;
+        Some(call.clone())
     }
 }
 

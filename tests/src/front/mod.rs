@@ -13,12 +13,14 @@
 //! | [`protocol`] | awsJson, awsQuery, RPC v2 CBOR: bodies read and written, errors in each one's shape |
 //! | `services` | the operations, each a function from a tree to a tree over the world |
 //! | [`faults`] | what shall go wrong, and when |
+//! | [`guard`] | whoever has to be in the middle of a call |
 //! | [`log`] | what was called, and the longest chain of sequential calls |
 //! | `proxy` | what is passed on |
 
 mod clock;
 pub mod faults;
 mod functions;
+pub mod guard;
 pub mod log;
 pub mod protocol;
 mod proxy;
@@ -28,6 +30,7 @@ mod services;
 
 pub use faults::{Fault, Harm};
 pub use functions::Function;
+pub use guard::Guard;
 pub use log::{Answer, Call, Log};
 pub use protocol::Refusal;
 
@@ -134,6 +137,11 @@ impl Front {
     /// Puts a function there as a closure; it goes before a function of the world of the same name.
     pub fn put_function(&self, name: &str, function: impl Fn(&Value) -> Invoked + Send + Sync + 'static) {
         self.shared.settings().functions.insert(name, Arc::new(function));
+    }
+
+    /// From here on `guard` stands at the door.
+    pub fn set_guard(&self, guard: Arc<dyn Guard>) {
+        self.shared.settings().guard = Some(guard);
     }
 
     /// Adds a fault.

@@ -3,6 +3,7 @@
 use super::clock::DrivenClock;
 use super::faults::{self, Faults, Harm};
 use super::functions::{self, Closures};
+use super::guard::Guard;
 use super::log::{Answer, Call, Log};
 use super::protocol::Refusal;
 use super::route::{self, Route, header};
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) upstream: Option<SocketAddr>,
     pub(super) faults: Faults,
     pub(super) functions: Closures,
+    pub(super) guard: Option<Arc<dyn Guard>>,
     pub(super) surprises: Vec<String>,
 }
 
@@ -67,6 +69,7 @@ impl Shared {
                 upstream: options.upstream,
                 faults: Faults::default(),
                 functions: Closures::default(),
+                guard: None,
                 surprises: Vec::new(),
             }),
             log: Mutex::new(Log::default()),
@@ -196,16 +199,28 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     let route = route::route(&head, &body);
     let harm = shared.settings().faults.next(&route.service, &route.operation);
-    let number = begin(&shared, &route, &head, &body, harm.clone());
+    let guard = shared.settings().guard.clone();
+    let (number, harm) = begin(&shared, &route, &head, &body, harm, guard.as_deref());
     let (response, answer) = tokio::select! {
         () = shared.stopped() => (Err(Cut), Answer::Cut),
         served = serve(&shared, &route, head, body, harm, number) => served,
     };
-    shared.log().end(number, shared.elapsed(), answer);
+    let ended = shared.log().end(number, shared.elapsed(), answer);
+    if let (Some(guard), Some(call)) = (guard, ended) {
+        guard.after(&call);
+    }
     response
 }
 
-fn begin(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, harm: Option<Harm>) -> u64 {
+/// Notes the call down: its number, and what befalls it.
+fn begin(
+    shared: &Shared,
+    route: &Route,
+    head: &Parts,
+    body: &Bytes,
+    harm: Option<Harm>,
+    guard: Option<&dyn Guard>,
+) -> (u64, Option<Harm>) {
     let parameters = match &route.function {
         Some(name) => functions::parameters(name, &functions::payload(body).unwrap_or_default()),
         None => route.protocol.decode(body).unwrap_or_default(),
@@ -216,7 +231,7 @@ fn begin(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, harm: Optio
         .unwrap_or(1);
     let at = shared.now();
     let started = shared.elapsed();
-    shared.log().begin(Call {
+    let call = Call {
         number: 0,
         service: route.service.clone(),
         operation: route.operation.clone(),
@@ -228,7 +243,12 @@ fn begin(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, harm: Optio
         at,
         answer: Answer::Pending,
         harm,
-    })
+    };
+    // The guard hears of calls in the order of their numbers.
+    let mut log = shared.log();
+    let call = Call { number: log.next_number(), ..call };
+    let harm = guard.and_then(|guard| guard.before(&call)).or_else(|| call.harm.clone());
+    (log.begin(Call { harm: harm.clone(), ..call }), harm)
 }
 
 type Served = (Result<Response<Full<Bytes>>, Cut>, Answer);
@@ -282,6 +302,17 @@ enum Own {
 
 async fn own(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, request_id: &str) -> Own {
     let upstream = shared.settings().upstream;
+    let guard = shared.settings().guard.clone();
+    if let (false, Some(guard)) = (route.own, guard) {
+        let parameters = route.protocol.decode(body).unwrap_or_default();
+        match guard.serve(&route.service, &route.operation, &parameters) {
+            Some(Ok(result)) => {
+                return Own::Answered(route.protocol.success(&route.operation, &result, request_id));
+            }
+            Some(Err(refusal)) => return Own::Refused(refusal),
+            None => {}
+        }
+    }
     if let (false, Some(upstream)) = (route.own, upstream) {
         return Own::Foreign(upstream);
     }

@@ -9,6 +9,8 @@
 //! | [`aws`] | signed calls to an emulator, for what tests set up and ask |
 //! | [`permissions`] | what the roles allow, and whether the functions keep to it |
 //! | [`packages`] | the functions' binaries |
+//! | [`lambda`] | one function's process as Lambda runs it, to be killed at will |
+//! | [`wakes`] | the queue before the driver |
 //! | `bus` | the template's rules, asked on behalf of what AWS sends by itself |
 //! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
 //! | [`Operations`] | the operators' door |
@@ -26,6 +28,7 @@ pub mod child;
 mod emulators;
 pub mod http;
 pub mod issuer;
+pub mod lambda;
 pub mod leaks;
 pub mod lint;
 mod loopback;
@@ -38,11 +41,12 @@ pub mod scenario;
 pub mod slack;
 mod stack;
 mod tools;
+pub mod wakes;
 
 pub use emulators::{REGION, ministack, moto};
 pub use operations::Operations;
 pub use receiver::{Receiver, topic_arn};
-pub use stack::{AUDIENCE, Stack, digest_of, eventually, stack};
+pub use stack::{AUDIENCE, Stack, digest_of, eventually, now, stack};
 pub use tools::{Tools, cache, tools, workspace};
 
 /// Why the harness could not do its part: for the person who runs the tests.

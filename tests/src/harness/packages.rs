@@ -33,6 +33,15 @@ pub const OPERATOR: &str = "switchback";
 /// # Errors
 /// [`Failure`] with what the compiler said.
 pub fn build() -> Result<PathBuf, Failure> {
+    let functions = functions()?;
+    build_only(functions.iter().map(String::as_str).chain([OPERATOR]))
+}
+
+/// The same for some of them.
+///
+/// # Errors
+/// [`Failure`] with what the compiler said.
+pub fn build_only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<PathBuf, Failure> {
     // target/<profile>/deps/<test>
     let exe = std::env::current_exe().map_err(|error| Failure(format!("the test's own executable: {error}")))?;
     let folder = exe.ancestors().nth(2).unwrap_or(&exe).to_owned();
@@ -41,7 +50,7 @@ pub fn build() -> Result<PathBuf, Failure> {
     // The whole workspace with a test among it is what `cargo test --workspace` selects: features of dependencies are then
     // the same, and no SDK is compiled a second time.
     command.current_dir(workspace()).args(["build", "--quiet", "--locked", "--workspace", "--test", "decide"]);
-    for name in functions()?.iter().map(String::as_str).chain([OPERATOR]) {
+    for name in names {
         command.args(["--bin", name]);
     }
     match folder.file_name().and_then(|name| name.to_str()) {

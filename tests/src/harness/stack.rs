@@ -364,7 +364,7 @@ impl Stack {
 /// # Panics
 /// Where the clock stands before 1970.
 #[must_use]
-pub(super) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let milliseconds = i64::try_from(since.as_millis()).unwrap_or_default();
     Timestamp::from_millisecond(milliseconds).expect("a clock of this century")

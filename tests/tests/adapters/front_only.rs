@@ -317,7 +317,7 @@ async fn what_is_throttled_once_is_done_and_what_always_is_unsure() {
     place.front.fault(Fault::on("ecs", "UpdateService", Harm::Throttle).always());
     let outcome = place.perform(&green_to(2)).await;
     assert!(
-        matches!(&outcome, Outcome::Unsure { reason } if reason.contains("UpdateService: ThrottlingException")),
+        matches!(&outcome, Outcome::Throttled { reason } if reason.contains("UpdateService: ThrottlingException")),
         "{outcome:?}"
     );
     place.front.clear_faults();
@@ -353,6 +353,33 @@ async fn a_write_whose_answer_is_lost_is_done_once() {
     let listed =
         place.place.ecs("ListTasks", &json!({"cluster": "shop", "family": "api", "startedBy": "shop-api-7-migrate"}));
     assert_eq!(listed["taskArns"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_whose_answer_is_lost_leaves_one_revision() {
+    let place = place().await;
+    let effect = Effect::RegisterTaskDefinition {
+        like: place.place.task_definition.clone(),
+        container: "api".to_owned(),
+        image: "registry.example.com/shop/api@sha256:new".to_owned(),
+    };
+    let revisions = || {
+        let listed = place.place.ecs("ListTaskDefinitions", &json!({"familyPrefix": "api"}));
+        listed["taskDefinitionArns"].as_array().map(Vec::len)
+    };
+    let before = revisions();
+    place.front.fault(Fault::on("ecs", "RegisterTaskDefinition", Harm::ApplyThenCut));
+    let outcome = place.perform(&effect).await;
+    assert!(matches!(outcome, Outcome::Registered { .. }), "{outcome:?}");
+    assert_eq!(revisions(), before.map(|before| before + 1));
+
+    // One that is refused for now is asked for again; one that always is, is left to the next pass.
+    let Effect::RegisterTaskDefinition { like, container, .. } = effect else { return };
+    let effect = Effect::RegisterTaskDefinition { like, container, image: "shop/api@sha256:newer".to_owned() };
+    place.front.fault(Fault::on("ecs", "RegisterTaskDefinition", Harm::Throttle));
+    let outcome = place.perform(&effect).await;
+    assert!(matches!(outcome, Outcome::Registered { reused: false, .. }), "{outcome:?}");
+    assert_eq!(revisions(), before.map(|before| before + 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

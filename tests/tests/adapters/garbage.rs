@@ -229,7 +229,7 @@ async fn tried(front: SocketAddr, pair: EcsPair, look: Look, task_definition: St
         let longest = longest_unknown(&seen);
         assert!(longest <= most, "{longest} characters say what could not be read");
         let outcome = cloud.perform(&pair, &effect).await;
-        if let Outcome::Unsure { reason } | Outcome::Refused { reason } = &outcome {
+        if let Outcome::Unsure { reason } | Outcome::Throttled { reason } | Outcome::Refused { reason } = &outcome {
             let words = reason.chars().count();
             assert!((1..=most).contains(&words), "{words} characters say why not: {effect:?}");
         }

@@ -14,13 +14,20 @@ use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ecs::error::BoxError;
 use aws_sdk_ecs::types::{SortOrder, TaskDefinition, TaskDefinitionField, TaskDefinitionStatus};
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
 use futures::future::join_all;
 use rollout::Outcome;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How many of a family's newest revisions are looked at for an identical one.
 const LOOKED_AT: i32 = 10;
+
+/// How often a registration is asked for at most, in one effect.
+const REGISTRATIONS: u32 = 2;
+/// How long is waited in between: an account may register about one a second.
+const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(1_200);
 
 /// What AWS works out by itself, and refuses to be told.
 const READ_ONLY: &[&str] = &[
@@ -173,18 +180,28 @@ impl AwsCloud {
             return Ok((like.arn, true));
         }
         let family = wanted.get("family").and_then(Value::as_str).unwrap_or_default().to_owned();
-        // A revision that could not be read costs a new one, nothing worse.
-        let newest = self.newest(&family).await.unwrap_or_default();
-        let found = join_all(newest.iter().map(|arn| self.described(arn))).await;
-        match found.into_iter().filter_map(Result::ok).find(is_wanted) {
-            Some(identical) => Ok((identical.arn, true)),
-            None => Ok((self.register(&family, &wanted).await?, false)),
+        let mut tried = 0;
+        loop {
+            // A revision that could not be read costs a new one, nothing worse.
+            let newest = self.newest(&family).await.unwrap_or_default();
+            let found = join_all(newest.iter().map(|arn| self.described(arn))).await;
+            if let Some(identical) = found.into_iter().filter_map(Result::ok).find(is_wanted) {
+                return Ok((identical.arn, true));
+            }
+            tried += 1;
+            match self.register(&family, &wanted).await {
+                // Perhaps it was done and only the answer was lost: who asks again looks first.
+                Err(Failure::Unsure { .. }) if tried < REGISTRATIONS => tokio::time::sleep(BETWEEN_REGISTRATIONS).await,
+                registered => return Ok((registered?, false)),
+            }
         }
     }
 
-    /// Registers `document` as it is, and answers its ARN.
+    /// Registers `document` as it is, and answers its ARN. AWS keeps no token of a registration: the SDK, which would
+    /// repeat one whose answer was lost and so leave a revision behind that nobody uses, does not repeat it.
     async fn register(&self, family: &str, document: &Value) -> Result<String, Failure> {
         let body = document.to_string();
+        let once = RetryConfig::standard().with_max_attempts(1);
         let answer = self
             .clients
             .ecs()
@@ -192,6 +209,7 @@ impl AwsCloud {
             .register_task_definition()
             .family(family)
             .customize()
+            .config_override(aws_sdk_ecs::config::Builder::new().retry_config(once))
             .mutate_request(move |request| {
                 request.headers_mut().insert("content-length", body.len().to_string());
                 *request.body_mut() = SdkBody::from(body.as_str());

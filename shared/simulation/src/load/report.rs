@@ -61,6 +61,8 @@ pub struct Report {
     pub never_back: usize,
     /// How calls fared at each bucket.
     pub drawn: BTreeMap<&'static str, Drawn>,
+    /// Times the real sizes of the buckets.
+    pub budgets: f64,
     /// How long all of it took, in seconds of virtual time.
     pub took_s: f64,
     /// For each lane, ordinary and urgent: passes, the most wakes that waited for a free function, and for how long, in seconds.
@@ -119,6 +121,7 @@ impl Report {
         self.standstill = Spread::of(still);
         self.alarm_to_back = Spread::of(back);
         self.drawn.clone_from(town.budgets.drawn());
+        self.budgets = town.budgets.scale();
         self.took_s = (town.now_ms - began) as f64 / 1_000.0;
         self.lanes = [0, 1].map(|lane| {
             let lane = &town.lanes[lane];
@@ -162,7 +165,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "events                   {}; the longest pass took {} ms", self.signals, self.longest_pass_ms)?;
         for (name, Drawn { admitted, throttled }) in &self.drawn {
-            let most = bucket_rate(name) * self.took_s;
+            let most = bucket_rate(name) * self.budgets * self.took_s;
             let share = if most > 0.0 { *admitted as f64 / most * 100.0 } else { 0.0 };
             writeln!(f, "{name:<28} {admitted:>9} calls ({share:>3.0} % of what there is), {throttled:>9} throttled")?;
         }

@@ -59,8 +59,10 @@ fn ten_thousand_targets_at_once() {
     let crowd = Crowd { budgets, believed, seed: number("LOAD_SEED", 1), ..usual };
     let report = timed(&crowd);
     all_is_well(&crowd, &report);
-    nobody_starves(&crowd, &report);
-    ways_back_overtake(&report);
+    if budgets >= believed {
+        nobody_starves(&crowd, &report);
+        ways_back_overtake(&report);
+    }
 }
 
 #[test]

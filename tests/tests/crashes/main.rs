@@ -1,0 +1,182 @@
+//! A crash at every AWS call, on the wire.
+//!
+//! `cargo crash-table` kills the real `rollout-driver` before and after every AWS call of a whole rollout and of a whole
+//! rollback, loses answers, throttles, and writes `tests/crashes.md`. It fails where a run does not end as the undisturbed
+//! one does. `CRASH=part-of-a-row,another` runs only those rows, and the others stay as they are; `CRASHES_AT_ONCE` says how
+//! many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
+//! few of its rows again.
+
+mod end;
+mod place;
+mod run;
+mod scene;
+mod table;
+mod watch;
+
+use end::End;
+use futures::StreamExt as _;
+use place::Place;
+use run::{Lab, Report};
+use scene::Story;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use table::{Cell, RESULTS, Row};
+use tests::harness::Failure;
+use watch::{Fault, Strike};
+
+/// How many runs are made side by side: they wait for leases, not for the machine.
+const AT_ONCE: usize = 32;
+/// How often a run is made whose call did not come: a wait may be shorter than a look, once in a while.
+const TRIES: usize = 3;
+
+/// The rows that the usual run of the suite runs again, by how they begin, and their faults.
+const SAMPLE: [(&str, Fault); 6] = [
+    ("| preflight | `dynamodb:TransactWriteItems` |", Fault::KilledAfter),
+    ("| registering | `ecs:RegisterTaskDefinition` |", Fault::KilledAfter),
+    ("| before traffic | `ecs:RunTask` |", Fault::KilledAfter),
+    ("| shifting 1, writing | `elbv2:ModifyRule` |", Fault::KilledAfter),
+    ("| shifting 1, holding | `dynamodb:UpdateItem` |", Fault::AnswerLost),
+    ("| rolling back, weights back | `elbv2:ModifyRule` |", Fault::KilledBefore),
+];
+
+fn said<T>(outcome: Result<T, Failure>) -> T {
+    outcome.unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn in_lab<T>(body: impl AsyncFnOnce(Arc<Lab>) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let lab = Arc::new(said(Lab::open().await));
+        body(lab).await
+    })
+}
+
+/// Each story told without any fault.
+type Undisturbed = BTreeMap<Story, Report>;
+
+async fn undisturbed(lab: &Arc<Lab>) -> Undisturbed {
+    let runs = Story::ALL.map(|story| async move { (story, said(lab.run(story, None).await)) });
+    futures::future::join_all(runs).await.into_iter().collect()
+}
+
+/// The rows of the table, without cells: what the stories call, and what the rollout has is not repeated.
+fn rows(undisturbed: &Undisturbed) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (&story, report) in undisturbed {
+        for (place, times) in &report.rows {
+            if !rows.iter().any(|row| row.place == *place) {
+                let cells = [const { None }; Fault::ALL.len()];
+                rows.push(Row { story, place: place.clone(), times: *times, cells });
+            }
+        }
+    }
+    rows
+}
+
+/// Makes the run of a cell.
+async fn cell(lab: &Lab, story: Story, at: &Place, fault: Fault, undisturbed: &End) -> Cell {
+    for _ in 0..TRIES {
+        match lab.run(story, Some(Strike { at: at.clone(), fault })).await {
+            Ok(report) if !report.struck => {}
+            Ok(report) => {
+                let differences = report.end.differs_from(undisturbed);
+                return match (differences.is_empty(), report.healed) {
+                    (true, Some(after)) => Cell::Healed(after),
+                    (true, None) => Cell::WasOver,
+                    (false, _) => Cell::Wrong(differences.join("; ")),
+                };
+            }
+            Err(failure) => return Cell::Wrong(failure.0),
+        }
+    }
+    Cell::Wrong("the call was not made".to_owned())
+}
+
+#[test]
+fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
+    let kept = table::kept();
+    in_lab(async |lab| {
+        let first = undisturbed(&lab).await;
+        let known = rows(&first);
+        let mut sample = Vec::new();
+        for (begins, fault) in SAMPLE {
+            let row = known.iter().find(|row| row.place.row_begins().starts_with(begins));
+            let row = row.unwrap_or_else(|| panic!("no call is made like {begins}"));
+            sample.push((row.story, row.place.clone(), fault));
+        }
+        let sampled = sample.iter().map(|(story, place, fault)| {
+            let (lab, end) = (Arc::clone(&lab), &first[story].end);
+            async move { (place, fault, cell(&lab, *story, place, *fault, end).await) }
+        });
+        // Twice more meanwhile: what depends on how busy the machine is, is not so in all of them.
+        let (sampled, second, third) =
+            futures::join!(futures::future::join_all(sampled), undisturbed(&lab), undisturbed(&lab));
+        for (place, fault, cell) in sampled {
+            println!("{} {}: {cell:?}", place.row_begins(), fault.name());
+            assert!(matches!(cell, Cell::Healed(_)), "{} {}: {cell:?}", place.row_begins(), fault.name());
+        }
+        let runs = [known, rows(&second), rows(&third)];
+        let lines: Vec<&str> = kept.lines().filter(|line| line.contains(" | `")).collect();
+        for row in &runs[0] {
+            let is_made = runs.iter().all(|run| run.iter().any(|it| it.place == row.place));
+            let line = lines.iter().find(|line| line.starts_with(&row.place.row_begins()));
+            let Some(line) = line else {
+                assert!(!is_made, "{RESULTS} has no row for {}: cargo crash-table", row.place);
+                continue;
+            };
+            let mut row = row.clone();
+            assert!(row.fill(line) && row.is_good(), "it does not end well, or was not run: {line}");
+        }
+        for line in lines {
+            let is_made = runs.iter().flatten().any(|row| line.starts_with(&row.place.row_begins()));
+            assert!(is_made, "{RESULTS} tells of a call that is made no more: cargo crash-table\n{line}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "hundreds of deployments, many minutes; `cargo crash-table`"]
+fn every_crash_heals() {
+    let wanted = std::env::var("CRASH").ok();
+    let is_wanted = |row: &Row| {
+        let begins = row.place.row_begins();
+        wanted.as_ref().is_none_or(|parts| parts.split(',').any(|part| begins.contains(part)))
+    };
+    let at_once = std::env::var("CRASHES_AT_ONCE").ok().and_then(|text| text.parse().ok()).unwrap_or(AT_ONCE);
+    let kept = table::kept();
+    in_lab(async |lab| {
+        let first = Arc::new(undisturbed(&lab).await);
+        let mut rows = rows(&first);
+        for row in &mut rows {
+            kept.lines().any(|line| row.fill(line));
+        }
+        let mut jobs = Vec::new();
+        for (index, row) in rows.iter().enumerate().filter(|(_, row)| is_wanted(row)) {
+            for (column, fault) in Fault::ALL.into_iter().enumerate() {
+                jobs.push((index, column, row.story, row.place.clone(), fault));
+            }
+        }
+        assert!(!jobs.is_empty(), "no row is like {wanted:?}");
+        let all = jobs.len();
+        let runs = jobs.into_iter().map(|(index, column, story, place, fault)| {
+            let (lab, first) = (Arc::clone(&lab), Arc::clone(&first));
+            async move {
+                let cell = tokio::spawn(async move { cell(&lab, story, &place, fault, &first[&story].end).await });
+                (index, column, cell.await.unwrap_or_else(|error| Cell::Wrong(error.to_string())))
+            }
+        });
+        let mut runs = futures::stream::iter(runs).buffer_unordered(at_once);
+        let mut done = 0;
+        while let Some((index, column, cell)) = runs.next().await {
+            done += 1;
+            println!("{done}/{all} {} {}: {cell:?}", rows[index].place.row_begins(), Fault::ALL[column].name());
+            rows[index].cells[column] = Some(cell);
+            if let Err(error) = std::fs::write(table::path(), table::text(&rows)) {
+                panic!("{RESULTS}: {error}");
+            }
+        }
+        println!("\n{}", table::summary(&rows));
+        let bad: Vec<String> = rows.iter().filter(|row| !row.is_good()).map(|row| row.place.row_begins()).collect();
+        assert!(bad.is_empty(), "these do not end well:\n{}", bad.join("\n"));
+    });
+}

@@ -1,0 +1,262 @@
+//! One deployment from its push to its end with the real driver, and what is done to it on the way.
+
+use super::end::End;
+use super::place::Place;
+use super::scene::{HOOK, PAGER, Story};
+use super::watch::{Strike, Watch};
+use aws::Clients;
+use aws::ledger::{DUE_INDEX, DynamoLedger};
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+use engine::{Ledger as _, Ring};
+use rollout::{Command, TargetId};
+use serde_json::json;
+use simulation::world::Invoked as Answered;
+use simulation::world::alarms::AlarmState;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tests::front::{Front, Options};
+use tests::harness::child::{Server, target};
+use tests::harness::lambda::{Invoked, Sandbox};
+use tests::harness::wakes::{Queue, QueueSettings};
+use tests::harness::{Failure, REGION, ministack, now, packages};
+
+/// How long the driver may run; `template.yaml` has 60 s. Its lease follows from it.
+pub(crate) const TIME_OUT: Duration = Duration::from_secs(20);
+/// How long a message that is looked at is nobody else's; `template.yaml` has 360 s.
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(22);
+/// As `template.yaml` has it.
+const MAX_RECEIVES: u32 = 5;
+/// How long a run may take, whatever happens.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How soon an event of the world wakes the driver.
+const EVENT: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(25);
+
+/// What all runs share: the binary, and the DynamoDB that ledgers are in, each in a table of its own.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    driver: PathBuf,
+    ministack: Server,
+    clients: Clients,
+    log: File,
+    runs: AtomicU64,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Whoever looks for it finds the one that it is a copy of.
+        let _ = std::fs::remove_file(&self.driver);
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    /// The rows up to the fault, in the order of their first calls, with how often each was called.
+    pub(crate) rows: Vec<(Place, usize)>,
+    /// Where everything stands.
+    pub(crate) end: End,
+    /// The fault has happened.
+    pub(crate) struck: bool,
+    /// From the fault until the deployment went on.
+    pub(crate) healed: Option<Duration>,
+}
+
+impl Lab {
+    pub(crate) async fn open() -> Result<Self, Failure> {
+        let built = packages::build_only(["rollout-driver"])?.join("rollout-driver");
+        // A copy: all runs are of one binary, whatever is built meanwhile.
+        let driver = target().join("tmp").join(format!("rollout-driver-{}", std::process::id()));
+        std::fs::copy(&built, &driver).map_err(|error| Failure(format!("{}: {error}", built.display())))?;
+        let ministack = ministack::start(&[])?;
+        let config = aws::config::loader()
+            .endpoint_url(ministack.endpoint())
+            .region(aws_config::Region::new(REGION))
+            .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+            .load()
+            .await;
+        let log_path = target().join("tmp").join(format!("crashes-{}.log", std::process::id()));
+        let log = File::create(&log_path).map_err(|error| Failure(format!("{}: {error}", log_path.display())))?;
+        Ok(Self { driver, ministack, clients: Clients::of(config), log, runs: AtomicU64::new(1) })
+    }
+
+    /// Runs a story, with one thing that goes wrong in it, or none.
+    ///
+    /// # Errors
+    /// [`Failure`] where it did not come to an end in time, or the run itself could not be made.
+    pub(crate) async fn run(&self, story: Story, strike: Option<Strike>) -> Result<Report, Failure> {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let table = format!("run-{number}");
+        create_table(&self.clients, &table).await?;
+        let set = story.set();
+        let (names, target, release) = (set.names, set.target, set.release);
+        let options = Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
+        let trouble = |error: &dyn std::fmt::Display| Failure(format!("run {number}: {error}"));
+        let front = Front::start(set.world, options).await.map_err(|error| trouble(&error))?;
+        let hooked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let asked = Arc::clone(&hooked);
+        front.put_function(HOOK, move |payload| {
+            let run = payload["run"].as_str().unwrap_or_default().to_owned();
+            asked.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
+            Answered::Answered(json!({"status": "succeeded"}))
+        });
+
+        let ledger = DynamoLedger::new(self.clients.clone(), &table);
+        let at = now();
+        ledger.apply(&set.policy, "", at, "the tests").await.map_err(|error| trouble(&error))?;
+        ledger.put_release(&release).await.map_err(|error| trouble(&error))?;
+        let push = Command::push(target.clone(), &release, &names.repository, at);
+        ledger.put_command(&push).await.map_err(|error| trouble(&error))?;
+
+        let queue = Arc::new(Queue::new(QueueSettings { visibility: VISIBILITY, max_receives: MAX_RECEIVES }));
+        let watch = Arc::new(Watch::new(Arc::clone(&queue), names.clone(), story, strike));
+        front.set_guard(Arc::clone(&watch) as Arc<dyn tests::front::Guard>);
+        let mut function = Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch };
+        function.tell(&queue, &target);
+        function.until_over(&queue, &target, Instant::now() + PATIENCE).await.map_err(|failure| trouble(&failure))?;
+        let rows = function.watch.rows();
+        let healed = function.watch.healed();
+        function.watch.close();
+        function.rest(&queue).await.map_err(|failure| trouble(&failure))?;
+        let hooks = hooked.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let end = End::of(&front, &names, &ledger, &target, &queue, hooks).await.map_err(|failure| trouble(&failure))?;
+        // An error: the emulator keeps one table more.
+        let _ = self.clients.dynamodb().await.delete_table().table_name(&table).send().await;
+        Ok(Report { rows, end, struck: healed.is_some(), healed: healed.flatten() })
+    }
+}
+
+/// The driver as Lambda runs it: one process that stays warm, and another one when that has died.
+#[derive(Debug)]
+struct Function<'a> {
+    lab: &'a Lab,
+    front: &'a Front,
+    table: &'a str,
+    run: u64,
+    started: u64,
+    warm: Option<Arc<Sandbox>>,
+    watch: Arc<Watch>,
+}
+
+impl Function<'_> {
+    /// A wake without any delay, as `image-pushed` and `signal-received` ring it.
+    fn tell(&self, queue: &Queue, target: &TargetId) {
+        let ring = serde_json::to_string(&Ring::wake(target.clone())).unwrap_or_default();
+        queue.send(&ring, Duration::ZERO);
+    }
+
+    /// Delivers wakes until the deployment is over. Events of the world wake the driver while nothing is wrong; from the
+    /// fault until the deployment goes on, every event is lost.
+    async fn until_over(&mut self, queue: &Queue, target: &TargetId, deadline: Instant) -> Result<(), Failure> {
+        let mut events = self.front.events();
+        let mut happened: Option<Instant> = None;
+        while !self.watch.is_over() {
+            if Instant::now() > deadline {
+                let stage = self.watch.stage();
+                return Err(Failure(format!("after {} s it is still in `{stage}`", PATIENCE.as_secs())));
+            }
+            while events.try_next().is_some_and(|event| event.eventbridge().is_some() || happened.is_some()) {
+                happened = Some(Instant::now());
+            }
+            if self.watch.alarm_is_due() {
+                let mut world = self.front.world();
+                world
+                    .by_hand(|world| world.set_alarm_state(PAGER, AlarmState::Alarm, "the till is empty"))
+                    .map_err(|error| Failure(error.to_string()))?;
+            }
+            if happened.is_some_and(|at| at.elapsed() > EVENT) {
+                happened = None;
+                if !self.watch.is_wounded() {
+                    self.tell(queue, target);
+                }
+            }
+            if !self.deliver(queue).await? {
+                tokio::time::sleep(TICK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what is left, heirs of old passes for the most part, without waiting for its time; then the world comes
+    /// to rest.
+    async fn rest(&mut self, queue: &Queue) -> Result<(), Failure> {
+        for _ in 0..40 {
+            queue.hurry();
+            if !self.deliver(queue).await? {
+                break;
+            }
+        }
+        self.warm = None;
+        Ok(())
+    }
+
+    /// Delivers one message, if one is visible.
+    async fn deliver(&mut self, queue: &Queue) -> Result<bool, Failure> {
+        let Some(received) = queue.receive() else { return Ok(false) };
+        let sandbox = match self.warm.take().filter(|sandbox| sandbox.is_alive()) {
+            Some(sandbox) => sandbox,
+            None => self.start().await?,
+        };
+        match sandbox.invoke(&received.event(), TIME_OUT).await {
+            Invoked::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
+            Invoked::Answered(_) | Invoked::Failed(_) | Invoked::Died => {}
+        }
+        self.warm = Some(sandbox);
+        Ok(true)
+    }
+
+    async fn start(&mut self) -> Result<Arc<Sandbox>, Failure> {
+        self.started += 1;
+        let access_key = format!("RUN{}SANDBOX{}", self.run, self.started);
+        let settings = [
+            ("AWS_ACCESS_KEY_ID", access_key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_ENDPOINT_URL", &self.front.endpoint()),
+            ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
+            ("SWITCHBACK_TABLE", self.table),
+            ("SWITCHBACK_WAKES_URL", "http://127.0.0.1/000000000000/wakes"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let sandbox = Arc::new(Sandbox::start(&self.lab.driver, &settings, &self.lab.log).await?);
+        self.watch.set_sandbox(&access_key, &sandbox);
+        Ok(sandbox)
+    }
+}
+
+async fn create_table(clients: &Clients, table: &str) -> Result<(), Failure> {
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("name and kind are set")
+    };
+    let text = |name: &str| {
+        let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+        attribute.build().expect("name and type are set")
+    };
+    let due = GlobalSecondaryIndex::builder()
+        .index_name(DUE_INDEX)
+        .key_schema(key("due_pk", KeyType::Hash))
+        .key_schema(key("due_sk", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .expect("name and keys are set");
+    let made = clients
+        .dynamodb()
+        .await
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(["pk", "sk", "due_pk", "due_sk"].map(text).to_vec()))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(due)
+        .send()
+        .await;
+    made.map(drop).map_err(|error| Failure(format!("the table {table} is not made: {error:?}")))
+}
