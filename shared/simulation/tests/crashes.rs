@@ -25,6 +25,7 @@ fn short() -> Scene {
 fn simulation(seed: u64, behaviour: &ImageBehaviour, faults: Faults) -> Simulation {
     let built = short().build(Settings { seed, log_calls: false, ..Settings::default() });
     let mut simulation = Simulation::new(built, faults);
+    simulation.watch();
     let digest = scene::digest_of(1);
     simulation.world(|world| world.set_image(digest.as_str(), behaviour.clone()));
     simulation.push(1, Started::Event);
@@ -95,7 +96,11 @@ fn ends(simulation: &mut Simulation, hours: u64, verdict: &[Verdict], what: &str
     let rested = simulation.run_until_rest(hours * HOUR);
     // Tasks that drain are given the time to stop.
     simulation.run_for(300);
+    simulation.check_rest();
     let story = simulation.story();
+    if let Some(violation) = simulation.violation() {
+        panic!("{what}: {violation}\n{story}");
+    }
     assert!(rested, "{what}: it does not come to rest: {:?}\n{story}", simulation.state());
     if let Err(reason) = in_order(simulation) {
         panic!("{what}: {reason}\n{story}");

@@ -67,8 +67,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a rollback is over while the bad side still has a share of the traffic",
         met: "pipecd#5280",
         file: "shared/rollout/src/decide/back.rs",
-        text: "        _ if live_side(snapshot) == Some(stable) => Live::AsDecided,",
-        instead: "        _ if live_side(snapshot) != Some(stable.other()) => Live::AsDecided,",
+        text: "    let is_back = live_side(snapshot) == Some(stable);",
+        instead: "    let is_back = live_side(snapshot) != Some(stable.other());",
         caught_by: Decisions,
     },
     Mutant {

@@ -19,10 +19,10 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    pub(super) fn asked(&mut self, written: &Written) -> Option<Found> {
-        let Written::Asked { target, command, at } = written else { return None };
-        self.waiting.insert((*at, command.0.clone(), target.clone()));
-        self.asked_at.insert((target.clone(), command.0.clone()), *at);
+    pub(super) fn asked(&mut self, written: &Written, now: Timestamp) -> Option<Found> {
+        let Written::Asked { target, command } = written else { return None };
+        self.waiting.insert((now, command.0.clone(), target.clone()));
+        self.asked_at.insert((target.clone(), command.0.clone()), now);
         None
     }
 
@@ -42,7 +42,7 @@ impl Commands {
             now.duration_since(*at) > HORIZON && !id.starts_with("stop-train:")
         };
         let (at, id, target) = self.waiting.first().filter(late)?;
-        Some(Violation::of(&COMMANDS_KEPT, now, Some(target), format!("{id} was asked at {at}, and still waits")))
+        Some(Violation::of(&COMMANDS_KEPT, now, Some(target), format!("{id} was written at {at}, and still waits")))
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = (&TargetId, &str)> {

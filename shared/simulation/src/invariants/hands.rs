@@ -38,7 +38,10 @@ impl Pair {
                 let running = running?;
                 let going_back = matches!(running.stage, Stage::RollingBack { .. });
                 let seen = self.look_of(lease.as_ref())?.at;
-                let edited = |rule: &&super::pair::Rule| rule.by_hand && rule.by_hand_at.is_some_and(|at| at <= seen);
+                let settled = self.open.as_ref()?.settled_at?;
+                let edited = |rule: &&super::pair::Rule| {
+                    rule.by_hand && rule.by_hand_at.is_some_and(|at| settled < at && at <= seen)
+                };
                 let by_hand = self.rules.iter().find(edited).filter(|_| !going_back)?;
                 let [blue, green] = by_hand.live;
                 let same = blue * u64::from(weights.green) == green * u64::from(weights.blue);
@@ -119,9 +122,11 @@ impl Pair {
             Deed::Looked { .. } => None,
         });
         if by == Hand::Autoscaler {
-            let stable = self.open.as_ref().filter(|open| open.moved).and_then(|open| open.stable.map(index));
+            let open = self.open.as_ref().filter(|open| !open.may_go);
+            let stable = open.and_then(|open| open.stable.map(index));
+            let moved = stable.is_some_and(|stable| self.rules.iter().any(|rule| rule.live[1 - stable] > 0));
             let meddled = self.sides[side].limits_by_hand_at.is_some();
-            return (stable == Some(side) && !meddled)
+            return (stable == Some(side) && moved && !meddled)
                 .then(|| (&STABLE_STAYS, format!("{} goes from {from} to {to}", service.1)));
         }
         // What somebody edited since the pass looked, it could not know.
@@ -147,7 +152,7 @@ impl Pair {
         let recent = |at: Option<Timestamp>| {
             at.is_some_and(|at| now.duration_since(at) <= SignedDuration::from_secs(HURTS_FOR_S))
         };
-        let meddled = self.rules.iter().any(|rule| recent(rule.by_hand_at));
+        let meddled = self.rules.iter().any(|rule| rule.by_hand || recent(rule.by_hand_at));
         for side in &mut self.sides {
             let lost = world.lost_by(&side.group);
             if lost > side.lost {

@@ -47,7 +47,7 @@ macro_rules! invariants {
 invariants! {
     HEALTHY_FIRST = "healthy first": "traffic goes only to a side whose targets were seen healthy";
     NEVER_UNDER_TRAFFIC = "never under traffic": "no side is scaled down while the balancer sends it traffic";
-    STABLE_STAYS = "stable stays": "while traffic moves, the autoscaler takes nothing from the stable side";
+    STABLE_STAYS = "stable stays": "as long as it is the way back, the autoscaler takes nothing from the stable side";
     NOTHING_LOST = "nothing lost": "no request is lost, unless tasks died or somebody meddled";
     WEIGHTS_WHOLE = "weights whole": "weights sum to one whole over both sides, and nothing else of a rule is changed";
     ONE_WRITER = "one writer": "only the holder of a target writes, and only what the ledger says was decided";
@@ -103,6 +103,8 @@ pub struct Watcher {
     pairs: Vec<Pair>,
     commands: Commands,
     lost: f64,
+    /// Whose journal has grown since somebody asked.
+    grown: Vec<TargetId>,
     /// Taken out of the world and the ledger, and not looked at yet.
     changes: Vec<Change>,
     written: Vec<Written>,
@@ -120,7 +122,7 @@ impl Watcher {
         store.keep_written();
         let pairs = targets.into_iter().map(|(target, pair)| Pair::of(world, target, pair)).collect();
         let lost = world.lost_so_far();
-        Self { pairs, commands: Commands::default(), lost, changes: Vec::new(), written: Vec::new() }
+        Self { pairs, commands: Commands::default(), lost, grown: Vec::new(), changes: Vec::new(), written: Vec::new() }
     }
 
     /// Looks at what has changed since the last look; `deeds` is what passes saw and did meanwhile.
@@ -146,7 +148,7 @@ impl Watcher {
         }
         for entry in written.drain(..) {
             let (target, asked) = match &entry {
-                Written::Asked { target, .. } => (target, self.commands.asked(&entry)),
+                Written::Asked { target, .. } => (target, self.commands.asked(&entry, now)),
                 Written::Decided { target, .. } => (target, self.commands.decided(&entry)),
             };
             found = found.or(asked.map(|(what, words)| Violation::of(what, now, Some(target), words)));
@@ -154,6 +156,9 @@ impl Watcher {
                 && let Some(pair) = self.pairs.iter_mut().find(|pair| &pair.target == target)
             {
                 found = found.or(tell(pair.decided(lease, *after, world, store, now), pair, now));
+                if pair.last_entry > *after {
+                    self.grown.push(target.clone());
+                }
             }
         }
         if world.lost_so_far() > self.lost {
@@ -168,6 +173,11 @@ impl Watcher {
         self.changes = changes;
         self.written = written;
         found.or(self.commands.overdue(now))
+    }
+
+    /// Whose journals have grown since the last asking.
+    pub(crate) fn grown(&mut self) -> Vec<TargetId> {
+        std::mem::take(&mut self.grown)
     }
 
     /// What must be so where everything has come to rest.

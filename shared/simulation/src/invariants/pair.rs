@@ -83,12 +83,14 @@ pub(super) struct Open {
     pub(super) digest: String,
     pub(super) since: Timestamp,
     pub(super) stable: Option<Slot>,
+    /// When its sides were read off the rules: what somebody wrote before that is what it goes by.
+    pub(super) settled_at: Option<Timestamp>,
     /// The limits of both sides, and the test rule, before anything of it was done.
     pub(super) found: Option<([Option<Limits>; 2], Option<Split>)>,
     /// The weights that were decided last.
     pub(super) decided: Option<Split>,
-    /// Weights were written that give the candidate traffic.
-    pub(super) moved: bool,
+    /// The stable side may go: it is being retired, or let go of.
+    pub(super) may_go: bool,
     /// The journal says that something was left.
     pub(super) left: bool,
 }
@@ -200,8 +202,6 @@ impl Pair {
                     Hand::Somebody | Hand::Autoscaler => None,
                     Hand::Product => self.rule_written(&rule, new, odd, beside_weights, deeds, now),
                 };
-                let moved = self.open.as_ref().and_then(|open| open.stable).map(|stable| index(stable.other()));
-                let of_traffic = self.rules.iter().any(|known| known.arn == rule);
                 let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
                 known.before = std::mem::replace(&mut known.live, new);
                 known.changed_at = Some(now);
@@ -209,9 +209,6 @@ impl Pair {
                 known.by_hand = by != Hand::Product;
                 if known.by_hand {
                     known.by_hand_at = Some(now);
-                }
-                if of_traffic && let (Some(open), Some(candidate)) = (&mut self.open, moved) {
-                    open.moved |= new[candidate] > 0;
                 }
                 wrong
             }

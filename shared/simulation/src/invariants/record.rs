@@ -97,9 +97,10 @@ impl Pair {
                     digest: digest.clone(),
                     since: now,
                     stable: None,
+                    settled_at: None,
                     found: None,
                     decided: None,
-                    moved: false,
+                    may_go: false,
                     left: false,
                 });
                 self.last_deployment = number;
@@ -109,6 +110,12 @@ impl Pair {
             Fact::WeightsDecided { weights } => {
                 if let Some(open) = &mut self.open {
                     open.decided = Some(share(*weights));
+                }
+                None
+            }
+            Fact::StageEntered { stage, .. } if stage == "retiring" || stage == "letting_go" => {
+                if let Some(open) = &mut self.open {
+                    open.may_go = true;
                 }
                 None
             }
@@ -164,6 +171,7 @@ impl Pair {
         let Some(look) = look else {
             return Some((&NOTHING_UNTRUE, "sides were settled, and nobody looked".to_owned()));
         };
+        open.settled_at = Some(look.at);
         open.found = Some((look.limits, look.test));
         let read = look.read_running[index(stable)];
         unless(every_rule(look, |split| only(split, stable)), || {
@@ -220,7 +228,8 @@ impl Pair {
             Fact::Halted { reason } => {
                 let (Some(look), Some(decided)) = (look, open.and_then(|open| open.decided)) else { return None };
                 let edited = self.rules.iter().any(|rule| rule.by_hand || rule.odd);
-                let differs = !every_rule(look, |split| same_split(split, decided));
+                let other = |split: Split| !same_split(split, decided);
+                let differs = look.rules.iter().any(|(live, before)| other(*live) || before.is_some_and(other));
                 unless(edited && differs, || format!("it is halted ({reason}), and nobody had edited anything"))
             }
             Fact::Resumed => {

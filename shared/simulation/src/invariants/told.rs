@@ -17,8 +17,6 @@ struct Heard {
 #[derive(Debug, Default)]
 pub struct Telling {
     heard: BTreeMap<(String, TargetId), Heard>,
-    /// Calls whose answer was lost, or that nobody noted: each may be made once more.
-    pub gaps: u64,
 }
 
 impl Telling {

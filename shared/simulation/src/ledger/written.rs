@@ -4,7 +4,7 @@ use super::Store;
 use engine::LeaseId;
 use rollout::journal::JournalEntry;
 use rollout::target::TargetState;
-use rollout::{CommandId, TargetId, Timestamp};
+use rollout::{CommandId, TargetId};
 
 /// Something was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,6 @@ pub enum Written {
         target: TargetId,
         /// Its identity.
         command: CommandId,
-        /// When it was asked.
-        at: Timestamp,
     },
     /// A decision.
     Decided {

@@ -13,6 +13,7 @@
 //! | `ports` | ledger, doorbell, registry and clock, each with faults |
 //! | `recorder` | what passes decided, in memory |
 //! | `simulation` | the runner, over all targets of an application |
+//! | `telling` | the journal's stream, and channels that hear of it |
 //! | `target` | one of them, looked at |
 
 mod cloud;
@@ -25,6 +26,7 @@ mod recorder;
 mod simulation;
 mod stage;
 mod target;
+mod telling;
 
 pub use cloud::SimCloud;
 pub(crate) use cloud::{Reads, see};

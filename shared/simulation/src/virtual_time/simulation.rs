@@ -4,8 +4,9 @@ use super::cloud::SimCloud;
 use super::faults::{Faults, Struck, mix, number_of};
 use super::ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
 use super::recorder::Memory;
-use super::stage::{Job, PASS, Stage};
+use super::stage::{Job, PASS, Stage, TELLER};
 use super::target::Target;
+use super::telling::{SimChannels, tell};
 use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
 use crate::world::scene::{BuiltApplication, application_policy, release_of};
@@ -152,9 +153,22 @@ impl Simulation {
     pub fn check_rest(&mut self) {
         self.check();
         let now = self.now();
-        if self.violation.is_none() {
-            self.violation = self.watch.as_ref().and_then(|watch| watch.rest(now));
+        if self.violation.is_some() {
+            return;
         }
+        self.violation = self.watch.as_ref().and_then(|watch| watch.rest(now));
+        let scenery = self.stage.lock();
+        let store = self.ledger.store();
+        for (target, _) in self.pairs.iter().filter(|_| scenery.tells) {
+            let last = store.peek(target).map_or(0, |state| state.last_entry);
+            let untold = || scenery.told.untold(target, last, now, &scenery.chance.struck);
+            self.violation = self.violation.take().or_else(untold);
+        }
+    }
+
+    /// From now on somebody tells the journals to a bus and to topics. Only for a simulation that is watched.
+    pub fn tell_journals(&mut self) {
+        self.stage.lock().tells = true;
     }
 
     /// Looks at what has changed.
@@ -163,6 +177,13 @@ impl Simulation {
         let scenery = &mut *self.stage.lock();
         let deeds = scenery.deeds.as_mut().map(std::mem::take).unwrap_or_default();
         self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds);
+        let grown = watch.grown();
+        if scenery.tells {
+            self.violation = self.violation.take().or(scenery.told.wrong.take());
+            for target in grown {
+                scenery.streams(&target);
+            }
+        }
     }
 
     /// What things are called.
@@ -513,6 +534,8 @@ impl Simulation {
             Job::Push(pushed, tries) if tries < MOST_TRIES => {
                 scenery.enter(Seconds(60).after(now), Job::Push(pushed, tries + 1));
             }
+            // A stream tries until it is done.
+            Job::Tell(target) => scenery.enter(Seconds(5).after(now), Job::Tell(target)),
             Job::Signal(..) | Job::Push(..) | Job::Sweep => {}
         }
     }
@@ -569,6 +592,7 @@ impl Simulation {
             }
             Job::Push(pushed, _) => self.stage.invocation("push", pushed.tag.clone()),
             Job::Sweep => self.stage.invocation("sweep", String::new()),
+            Job::Tell(target) => self.stage.invocation(TELLER, target.to_string()),
         };
         let until = TIME_OUT.after(now);
         let leave = Seconds(TIME_OUT.0 - MARGIN.0).after(now);
@@ -587,6 +611,10 @@ impl Simulation {
             Job::Signal(watch, _) => async move { signal(&ledger, &doorbell, &watch).await.is_ok() }.boxed_local(),
             Job::Push(pushed, _) => {
                 async move { image_pushed(&ledger, &doorbell, &pushed, now).await.is_ok() }.boxed_local()
+            }
+            Job::Tell(target) => {
+                let channels = SimChannels { stage: stage.clone() };
+                tell(ledger, channels, clock, target, leave).boxed_local()
             }
             Job::Sweep => {
                 let minute = u64::try_from(now.as_second() / 60).unwrap_or(0);

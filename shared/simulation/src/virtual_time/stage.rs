@@ -2,11 +2,12 @@
 
 use super::faults::{Chance, Fate, Faults, Kind, Moment, STALE_MS, Way, mix, number_of};
 use super::past::Past;
+use super::telling::Told;
 use crate::world::World;
 use engine::intake::ImagePushed;
 use engine::{LeaseId, LedgerError, Overdue, PushedImage, Ring, Watch};
 use rollout::snapshot::Weights;
-use rollout::{Effect, SignedDuration, Timestamp};
+use rollout::{Effect, SignedDuration, TargetId, Timestamp};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,10 +25,14 @@ pub(super) enum Job {
     Push(ImagePushed, u32),
     /// The minute's sweep.
     Sweep,
+    /// A target's journal has grown, and is told.
+    Tell(TargetId),
 }
 
 /// What an invocation of the driver is called.
 pub(super) const PASS: &str = "drive";
+/// What an invocation of the notifier is called.
+pub(super) const TELLER: &str = "tell";
 
 /// What a pass saw or did.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +79,10 @@ pub(super) struct Scenery {
     pub(super) past: Past,
     /// How often somebody was invoked, by whom.
     turns: BTreeMap<u64, u64>,
+    /// What was told of the journals.
+    pub(super) told: Told,
+    /// Whether somebody tells the journals.
+    pub(super) tells: bool,
     /// What passes saw and did, kept while somebody watches.
     pub(super) deeds: Option<Vec<Deed>>,
     /// No policy can be read.
@@ -209,7 +218,7 @@ struct Who {
     turn: u64,
     /// All of that as one number, for dice.
     key: u64,
-    /// It is a drive pass.
+    /// It can be killed, and can stand still.
     of_a_pass: bool,
     /// Its calls so far.
     calls: AtomicU64,
@@ -241,6 +250,8 @@ impl Stage {
             images: BTreeMap::new(),
             past: Past::default(),
             turns: BTreeMap::new(),
+            told: Told::default(),
+            tells: false,
             deeds: None,
             policies_unreadable: false,
         };
@@ -425,7 +436,7 @@ impl Who {
             whom,
             turn,
             key,
-            of_a_pass: what == PASS,
+            of_a_pass: what == PASS || what == TELLER,
             calls: AtomicU64::new(0),
             skew,
             dead: AtomicBool::new(false),

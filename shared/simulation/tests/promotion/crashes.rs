@@ -58,6 +58,8 @@ fn comes_into_order(street: &mut Street, hours: u64, verdicts: [&[Verdict]; 2], 
     street.simulation.run_until_that(hours * HOUR, |simulation| simulation.at(&dev).state().is_some());
     let rested = street.simulation.run_until_rest(hours * HOUR);
     street.simulation.run_for(300);
+    street.simulation.check_rest();
+    street.keeps_its_promises(what);
     assert!(rested, "{what}: it does not come to rest{}", street.stories());
     if let Err(reason) = in_order(street, verdicts) {
         panic!("{what}: {reason}{}", street.stories());
@@ -201,7 +203,9 @@ fn whatever_goes_wrong_by_chance_a_release_is_promoted_once_or_not_at_all() {
         let [dev, prod] = targets();
         let what = format!("seed {seed}, rate {rate:.3}");
         street.simulation.run_until_that(2 * HOUR, |simulation| simulation.at(&dev).state().is_some());
-        assert!(street.simulation.run_until_rest(6 * HOUR), "{what}: it does not come to rest{}", street.stories());
+        let rested = street.simulation.run_until_rest(6 * HOUR);
+        street.keeps_its_promises(&what);
+        assert!(rested, "{what}: it does not come to rest{}", street.stories());
         street.simulation.run_for(300);
         // What goes wrong may outlast a deadline: then a good release goes back, and goes no further.
         let first = street.verdicts(&dev);

@@ -20,21 +20,63 @@ pub(crate) struct Happening {
 /// What.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum What {
-    Push { number: u64, behaviour: ImageBehaviour },
-    Answer { user: &'static str, about: About, no: bool },
-    Rollback { target: TargetId },
-    Abort { target: TargetId },
-    Deploy { target: TargetId, number: u64, hotfix: bool },
-    Brake { scope: Scope },
+    Push {
+        number: u64,
+        behaviour: ImageBehaviour,
+    },
+    Answer {
+        user: &'static str,
+        about: About,
+        no: bool,
+    },
+    Rollback {
+        target: TargetId,
+    },
+    Abort {
+        target: TargetId,
+    },
+    Deploy {
+        target: TargetId,
+        number: u64,
+        hotfix: bool,
+    },
+    Brake {
+        scope: Scope,
+    },
     Lift,
-    Policy { bake: Seconds },
+    Policy {
+        bake: Seconds,
+    },
     // --- what is nobody's business while Switchback is at work ---
-    EditWeights { target: TargetId, blue: i64 },
-    EditDesired { target: TargetId, slot: Slot, desired: u32 },
-    EditLimits { target: TargetId, slot: Slot, min: u32, max: u32 },
-    Kill { target: TargetId, slot: Slot, tasks: usize },
-    Requests { target: TargetId, per_second: f64 },
+    EditWeights {
+        target: TargetId,
+        blue: i64,
+    },
+    EditDesired {
+        target: TargetId,
+        slot: Slot,
+        desired: u32,
+    },
+    EditLimits {
+        target: TargetId,
+        slot: Slot,
+        min: u32,
+        max: u32,
+    },
+    Kill {
+        target: TargetId,
+        slot: Slot,
+        tasks: usize,
+    },
+    Requests {
+        target: TargetId,
+        per_second: f64,
+    },
     Nothing,
+    /// Only where a test wants a promise broken: somebody without the lease writes weights once something was deployed.
+    Ghost {
+        target: TargetId,
+    },
 }
 
 /// What somebody's answer is about.
@@ -77,6 +119,7 @@ impl fmt::Display for What {
             Self::Kill { target, slot, tasks } => write!(f, "{tasks} tasks of {slot} of {target} die"),
             Self::Requests { target, per_second } => write!(f, "{target} gets {per_second} requests a second"),
             Self::Nothing => f.write_str("nothing happens"),
+            Self::Ghost { target } => write!(f, "a ghost writes the weights of {target}"),
         }
     }
 }

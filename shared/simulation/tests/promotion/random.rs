@@ -4,12 +4,15 @@
 
 use crate::day::{About, Happening, What, happenings};
 use crate::street::{HOUR, Plan, Street, carol, environment_of, name, slack, target};
+use engine::Cloud as _;
 use engine::recorder::Wanted;
+use futures::task::noop_waker;
 use rollout::brake::Scope;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::recording::{read, replay};
+use rollout::snapshot::Weights;
 use rollout::target::Purpose;
-use rollout::{Gate, Instruction, Lane, PlanId, Seconds, Slot, TargetId, Terms, Timestamp};
+use rollout::{Effect, Gate, Instruction, Lane, PlanId, Seconds, Slot, TargetId, Terms, Timestamp};
 use simulation::invariants::{Invariant, Violation};
 use simulation::minimal::smallest;
 use simulation::virtual_time::{Faults, Struck};
@@ -19,8 +22,10 @@ use simulation::world::scaling::RegisterScalableTarget;
 use simulation::world::{Dice, Settings, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
 
 const ROLLBACK: &str = "the cart is empty";
 /// What a pass that was under way may still do after something was changed: it has read it before.
@@ -71,7 +76,11 @@ fn chaos(seed: u64, faults: Faults) -> Chaos {
             prod.entry.approval.as_mut().expect("it has one").expires = Seconds(HOUR);
             prod.entry.hotfix_skips = [Gate::After, Gate::Soak, Gate::Approval].into();
         });
-    let street = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
+    let mut street = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
+    if seed % 8 > 5 {
+        // To tell everything takes a third of the time again: on some days is often enough.
+        street.simulation.tell_journals();
+    }
     if scaled && !seed.is_multiple_of(3) {
         for target in targets() {
             let names = street.simulation.at(&target).names().clone();
@@ -150,6 +159,24 @@ impl Chaos {
                 self.street.simulation.world(|world: &mut World| world.set_traffic(&rule, *per_second));
             }
             What::Nothing => {}
+            What::Ghost { target } => self.haunt(target),
+        }
+    }
+
+    /// Writes weights without holding the target, if anything was ever deployed there.
+    fn haunt(&mut self, target: &TargetId) {
+        if self.street.state(target).last_deployment == 0 {
+            return;
+        }
+        let policy = self.street.policy.target(target).expect("it is in the policy");
+        let (pair, effect) = (policy.pair.clone(), Effect::SetWeights { weights: Weights { blue: 100, green: 0 } });
+        let (_, cloud, ..) = self.street.simulation.ports();
+        let mut written = pin!(cloud.perform(&pair, &effect));
+        for _ in 0..10 {
+            if written.as_mut().poll(&mut Context::from_waker(&noop_waker())).is_ready() {
+                return;
+            }
+            self.street.simulation.run_for(1);
         }
     }
 
@@ -516,6 +543,28 @@ fn every_decision_of_such_days_is_made_again_from_its_record() {
         decided += replay.redone.len();
     }
     assert!(decided > 500, "{decided} decisions prove little");
+}
+
+#[test]
+fn a_day_that_ends_badly_is_told_with_nothing_but_what_it_takes() {
+    let (seed, ghost) = (7, What::Ghost { target: targets()[0].clone() });
+    let mut all = happenings(seed, &targets());
+    let middle = all[50].after;
+    all.insert(50, Happening { after: middle, what: ghost });
+    let failed = live(seed, &all, faults(seed), false).err().expect("the ghost is seen");
+    assert_eq!(failed.violation.invariant, simulation::invariants::ONE_WRITER.name, "{}", failed.violation);
+    let told = told(seed, &all, &faults(seed), *failed, TRIES);
+    let lines: Vec<&str> = told.lines().collect();
+    let sentence = simulation::invariants::ONE_WRITER.sentence;
+    assert!(lines[0].starts_with(&format!("seed 7: {sentence}, but shop/api/dev: nobody did set_weights")), "{told}");
+    assert_eq!(lines[1], "once more: SIMULATION_SEED=7 cargo simulate");
+    assert!(lines[2].starts_with("what it takes: 2 of 52 happenings and 0 of "), "{told}");
+    assert!(lines[3].contains(" is pushed"), "{told}");
+    assert!(lines[4].ends_with(" a ghost writes the weights of shop/api/dev"), "{told}");
+    assert!(lines[5].ends_with(" one writer"), "{told}");
+    assert!(lines[6].starts_with("what was decided: switchback replay "), "{told}");
+    assert_eq!(lines[7], "shop/api/dev");
+    assert!(lines[8].contains("\"fact\":\"started\""), "{told}");
 }
 
 /// How many days are lived through; `SIMULATION_SEEDS` asks for more.

@@ -276,9 +276,18 @@ impl Street {
     pub(crate) fn until(&mut self, seconds: u64, what: &str, reached: impl Fn(&Street) -> bool) {
         let limit = Seconds(seconds).after(self.simulation.now());
         while !reached(self) {
+            self.keeps_its_promises(what);
             let left = Seconds::between(self.simulation.now(), limit);
             assert!(left.0 > 0, "{what}: not within {seconds} s{}", self.stories());
             self.simulation.run_for(1);
+        }
+    }
+
+    /// Panics where a promise was broken: time stands still then.
+    #[track_caller]
+    pub(crate) fn keeps_its_promises(&self, what: &str) {
+        if let Some(violation) = self.simulation.violation() {
+            panic!("{what}: {violation}{}", self.stories());
         }
     }
 
@@ -312,6 +321,7 @@ impl Street {
     #[track_caller]
     pub(crate) fn rests(&mut self, seconds: u64) {
         let rested = self.simulation.run_until_rest(seconds);
+        self.keeps_its_promises("until it rests");
         assert!(rested, "it does not come to rest{}", self.stories());
         assert!(self.simulation.dead_letters().is_empty(), "wakes were given up{}", self.stories());
     }

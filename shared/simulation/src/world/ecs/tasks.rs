@@ -495,6 +495,7 @@ impl World {
             );
             self.service_says(key, &event);
             let words = format!("Task failed ELB health checks in (target-group {group})");
+            self.changed(|_| Some(Change::Died { service: key.clone() }));
             self.begin_stop(&id, "ServiceSchedulerInitiated", &words);
             self.count_failure(&id);
         }
