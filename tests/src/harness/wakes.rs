@@ -100,6 +100,14 @@ impl Queue {
         self.inner().messages.len()
     }
 
+    /// How many messages could be received now, and how long the oldest of them has been waiting for that.
+    #[must_use]
+    pub fn backlog(&self) -> (usize, Duration) {
+        let (inner, now) = (self.inner(), Instant::now());
+        let visible = || inner.messages.iter().map(|message| message.visible_at).filter(|at| *at <= now);
+        (visible().count(), visible().min().map_or(Duration::ZERO, |at| now - at))
+    }
+
     /// There is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -87,7 +87,9 @@ fn purpose(call: &Call, names: &PairNames) -> String {
                 None => "take the target".to_owned(),
             }
         }
-        ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("REMOVE") => "give the target back".to_owned(),
+        ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("REMOVE") => {
+            "give the target back".to_owned()
+        }
         ("dynamodb", "UpdateItem") => "join the row before AWS's API budgets".to_owned(),
         ("dynamodb", "TransactWriteItems") => decision(call),
         ("dynamodb", _) => {

@@ -98,7 +98,8 @@ impl Lab {
         create_table(&self.clients, &table).await?;
         let set = story.set();
         let (names, target, release) = (set.names, set.target, set.release);
-        let options = Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
+        let options =
+            Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
         let trouble = |error: &dyn std::fmt::Display| Failure(format!("run {number}: {error}"));
         let front = Front::start(set.world, options).await.map_err(|error| trouble(&error))?;
         let hooked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
@@ -119,7 +120,8 @@ impl Lab {
         let queue = Arc::new(Queue::new(QueueSettings { visibility: VISIBILITY, max_receives: MAX_RECEIVES }));
         let watch = Arc::new(Watch::new(Arc::clone(&queue), names.clone(), story, strike));
         front.set_guard(Arc::clone(&watch) as Arc<dyn tests::front::Guard>);
-        let mut function = Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch };
+        let mut function =
+            Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch };
         function.tell(&queue, &target);
         function.until_over(&queue, &target, Instant::now() + PATIENCE).await.map_err(|failure| trouble(&failure))?;
         let rows = function.watch.rows();
@@ -127,7 +129,8 @@ impl Lab {
         function.watch.close();
         function.rest(&queue).await.map_err(|failure| trouble(&failure))?;
         let hooks = hooked.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let end = End::of(&front, &names, &ledger, &target, &queue, hooks).await.map_err(|failure| trouble(&failure))?;
+        let end =
+            End::of(&front, &names, &ledger, &target, &queue, hooks).await.map_err(|failure| trouble(&failure))?;
         // An error: the emulator keeps one table more.
         let _ = self.clients.dynamodb().await.delete_table().table_name(&table).send().await;
         Ok(Report { rows, end, struck: healed.is_some(), healed: healed.flatten() })

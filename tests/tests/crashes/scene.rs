@@ -84,11 +84,7 @@ impl Story {
         let scene = Scene {
             tasks: 2,
             autoscaling: Some((2, 6)),
-            groups: GroupSettings {
-                health_check_interval_s: 1,
-                deregistration_delay_s: 1,
-                ..GroupSettings::default()
-            },
+            groups: GroupSettings { health_check_interval_s: 1, deregistration_delay_s: 1, ..GroupSettings::default() },
             strategy: Strategy {
                 steps: vec![step(50, self.hold()), step(100, Seconds(0))],
                 bake: WAIT,

@@ -123,10 +123,8 @@ fault itself), hooks run once, people told once, no request lost, nothing held, 
 
 /// How long healing took, fault by fault.
 pub(crate) fn summary(rows: &[Row]) -> String {
-    let mut lines = vec![
-        "| fault | runs | ended well | median | worst |".to_owned(),
-        "|---|---|---|---|---|".to_owned(),
-    ];
+    let mut lines =
+        vec!["| fault | runs | ended well | median | worst |".to_owned(), "|---|---|---|---|---|".to_owned()];
     for (column, fault) in Fault::ALL.iter().enumerate() {
         let cells: Vec<&Cell> = rows.iter().filter_map(|row| row.cells[column].as_ref()).collect();
         let well = cells.iter().filter(|cell| !matches!(cell, Cell::Wrong(_))).count();
