@@ -227,6 +227,9 @@ fn what_the_first_version_recorded_is_read_whatever_is_decided_now() {
         _ => false,
     };
     assert!(replay.redone.iter().any(ended));
+    // What it did not know of is no difference, and is told.
+    let told: Vec<&str> = replay.remembered().into_iter().collect();
+    assert!(told.contains(&"state/running/acted_at"), "{told:?}");
     // Which this one would not have begun otherwise.
     assert!(!replay.redone[0].acts_otherwise(), "{:#?}", replay.redone[0].differences);
 }
