@@ -44,7 +44,12 @@ impl Pair {
                 };
                 let by_hand = self.rules.iter().find(edited).filter(|_| !going_back)?;
                 let [blue, green] = by_hand.live;
-                let same = blue * u64::from(weights.green) == green * u64::from(weights.blue);
+                // Nobody can tell what it left itself a moment ago from the same thing by another's hand.
+                let before = running.weights.map_or(*weights, |record| record.before);
+                let like = |weights: &rollout::snapshot::Weights| {
+                    blue * u64::from(weights.green) == green * u64::from(weights.blue)
+                };
+                let same = like(weights) || like(&before);
                 (!same).then(|| {
                     let words = format!("{weights:?} are written over {blue}/{green}, which was seen to be another's");
                     (&HANDS_OFF, words)
@@ -117,10 +122,16 @@ impl Pair {
         if to >= from || by == Hand::Somebody {
             return None;
         }
-        let lease = deeds.iter().find_map(|deed| match deed {
-            Deed::Performed { lease, .. } => lease.as_ref(),
+        let writer = deeds.iter().find_map(|deed| match deed {
+            Deed::Performed { lease, effect, .. } => Some((lease.as_ref(), effect)),
             Deed::Looked { .. } => None,
         });
+        let lease = writer.and_then(|(lease, _)| lease);
+        // Who lowered a limit wanted no more tasks than that: the limit moves them inside as soon as it is given back.
+        let lowered = self.sides.iter().any(|side| side.limits_by_hand_at.is_some());
+        if lowered && matches!(writer, Some((_, Effect::SetAutoscaling { .. }))) {
+            return None;
+        }
         if by == Hand::Autoscaler {
             let open = self.open.as_ref().filter(|open| !open.may_go);
             let stable = open.and_then(|open| open.stable.map(index));

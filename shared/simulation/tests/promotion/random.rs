@@ -31,7 +31,7 @@ const ROLLBACK: &str = "the cart is empty";
 /// What a pass that was under way may still do after something was changed: it has read it before.
 const UNDER_WAY: Seconds = Seconds(75);
 /// How often a day that ends badly is lived through again at most, to find out what it takes.
-const TRIES: usize = 600;
+const TRIES: usize = 300;
 /// Of so many days that end badly it is found out; the others only say so.
 const SHRUNK: usize = 3;
 
@@ -352,10 +352,19 @@ impl Chaos {
     }
 
     fn rests(&mut self) -> Result<(), Violation> {
-        let rests = self.street.simulation.run_until_rest(48 * HOUR);
+        let rests = self.street.simulation.run_until_rest(30 * HOUR);
         self.so_far()?;
+        if rests {
+            return Ok(());
+        }
         let [_, _, prod] = targets();
-        if rests { Ok(()) } else { Err(self.broken(&RESTS, &prod, "after two days something still goes on")) }
+        let told = |target: &TargetId| {
+            let state = self.street.state(target);
+            let running = state.running.as_ref().map(|running| (running.number, running.stage.name()));
+            format!("{target}: {running:?}, waits on {:?}, wakes at {:?}", state.explanation.waiting_on, state.wake_at)
+        };
+        let all = targets().each_ref().map(told).join("; ");
+        Err(self.broken(&RESTS, &prod, format!("a day later something still goes on: {all}")))
     }
 
     /// Whoever meddled with the weights leaves it to a rollback to put all traffic on one side again, or does so by hand
