@@ -53,7 +53,7 @@ struct Ghost {
 impl Ghost {
     fn takes(simulation: &Simulation) -> Self {
         let (_, cloud, _, clock) = simulation.ports();
-        let claim = Claim { lease: clock.lease_id(), now: simulation.now(), steal: None };
+        let claim = Claim { lease: clock.lease_id(), now: simulation.now(), lasts: engine::LEASE, steal: None };
         let begun = simulation.ledger().store().begin(simulation.target(), &claim).expect("it can be read");
         let engine::Begin::Granted(loaded) = begun else { panic!("somebody holds it") };
         Self { cloud, lease: claim.lease, revision: loaded.revision, state: loaded.state }
