@@ -191,7 +191,9 @@ impl AwsCloud {
             tried += 1;
             match self.register(&family, &wanted).await {
                 // Perhaps it was done and only the answer was lost: who asks again looks first.
-                Err(Failure::Unsure { .. }) if tried < REGISTRATIONS => tokio::time::sleep(BETWEEN_REGISTRATIONS).await,
+                Err(Failure::Unsure { .. } | Failure::Throttled { .. }) if tried < REGISTRATIONS => {
+                    tokio::time::sleep(BETWEEN_REGISTRATIONS).await;
+                }
                 registered => return Ok((registered?, false)),
             }
         }
