@@ -129,13 +129,18 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
 }
 
 /// A wake that found its target held comes back twice: shortly, since the holder may have looked before what the wake
-/// is about; and after longer than a lease, with the right to take the target from a holder that died.
+/// is about; and after longer than a lease, with the right to take the target from a holder that died. One that had that
+/// right and found another holder ends here: whoever took the target since then has looked later than the wake came, and
+/// wakes that only ever follow each other's holders would never get fewer.
 async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, lasts: Seconds, doorbell: &D) {
+    if ring.steal.is_some() {
+        return;
+    }
     if ring.tries == 0 {
         let after_the_lease = Ring { steal: Some(holder), tries: 0, ..ring.clone() };
         tell(doorbell, &after_the_lease, Seconds(lasts.min(LEASE).0 + STEAL_MARGIN.0)).await;
     }
-    if ring.steal.is_none() && ring.tries < MOST_KNOCKS {
+    if ring.tries < MOST_KNOCKS {
         let shortly = Ring { tries: ring.tries + 1, ..ring.clone() };
         tell(doorbell, &shortly, KNOCK_AGAIN).await;
     }
@@ -537,5 +542,44 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         let ring = next_wake(&self.state);
         tell(self.doorbell, &ring, delay).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::FutureExt as _;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Bell(Mutex<Vec<(Ring, Seconds)>>);
+
+    impl Doorbell for Bell {
+        async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+            self.0.lock().expect("nobody panics with it").push((ring.clone(), delay));
+            Ok(())
+        }
+    }
+
+    fn rings_of(ring: &Ring) -> Vec<(Ring, Seconds)> {
+        let bell = Bell::default();
+        knock_again(ring, LeaseId("holder".to_owned()), Seconds(60), &bell).now_or_never().expect("nothing waits");
+        bell.0.into_inner().expect("nobody panics with it")
+    }
+
+    #[test]
+    fn a_wake_that_finds_its_target_held_knocks_and_may_take_it_once_the_holding_is_over() {
+        let first = Ring::wake(TargetId::parse("shop/api/prod").expect("a target"));
+        let again = Ring { tries: 1, ..first.clone() };
+        let heir = Ring { steal: Some(LeaseId("holder".to_owned())), ..first.clone() };
+        assert_eq!(rings_of(&first), [(heir, Seconds(65)), (again.clone(), KNOCK_AGAIN)]);
+        assert_eq!(rings_of(&again), [(Ring { tries: 2, ..again.clone() }, KNOCK_AGAIN)], "one heir is enough");
+        assert_eq!(rings_of(&Ring { tries: MOST_KNOCKS, ..again }), [], "the heir comes now");
+    }
+
+    #[test]
+    fn one_that_may_take_it_from_another_holder_breeds_no_others() {
+        let wake = Ring::wake(TargetId::parse("shop/api/prod").expect("a target"));
+        assert_eq!(rings_of(&Ring { steal: Some(LeaseId("the one before".to_owned())), ..wake }), []);
     }
 }
