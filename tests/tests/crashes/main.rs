@@ -2,8 +2,8 @@
 //!
 //! `cargo crash-table` kills the real `rollout-driver` before and after every AWS call of a whole rollout and of a whole
 //! rollback, loses answers, throttles, and writes `tests/crashes.md`. It fails where a run does not end as the undisturbed
-//! one does. `CRASH=part-of-a-row,another` runs only those rows, and the others stay as they are; `CRASHES_AT_ONCE` says how
-//! many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
+//! one does. `CRASH=part-of-a-row,another` runs only those rows, and `CRASH=open` what has no run yet or did not end well; all
+//! else stays as it is. `CRASHES_AT_ONCE` says how many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
 //! few of its rows again.
 
 mod end;
@@ -138,9 +138,10 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
 #[ignore = "hundreds of deployments, many minutes; `cargo crash-table`"]
 fn every_crash_heals() {
     let wanted = std::env::var("CRASH").ok();
-    let is_wanted = |row: &Row| {
-        let begins = row.place.row_begins();
-        wanted.as_ref().is_none_or(|parts| parts.split(',').any(|part| begins.contains(part)))
+    let is_wanted = |row: &Row, column: usize| match wanted.as_deref() {
+        None => true,
+        Some("open") => !matches!(row.cells[column], Some(Cell::Healed(_) | Cell::WasOver)),
+        Some(parts) => parts.split(',').any(|part| row.place.row_begins().contains(part)),
     };
     let at_once = std::env::var("CRASHES_AT_ONCE").ok().and_then(|text| text.parse().ok()).unwrap_or(AT_ONCE);
     let kept = table::kept();
@@ -151,8 +152,8 @@ fn every_crash_heals() {
             kept.lines().any(|line| row.fill(line));
         }
         let mut jobs = Vec::new();
-        for (index, row) in rows.iter().enumerate().filter(|(_, row)| is_wanted(row)) {
-            for (column, fault) in Fault::ALL.into_iter().enumerate() {
+        for (index, row) in rows.iter().enumerate() {
+            for (column, fault) in Fault::ALL.into_iter().enumerate().filter(|(column, _)| is_wanted(row, *column)) {
                 jobs.push((index, column, row.story, row.place.clone(), fault));
             }
         }
