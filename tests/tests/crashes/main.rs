@@ -149,6 +149,12 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
     });
 }
 
+fn write(rows: &[Row]) {
+    if let Err(error) = std::fs::write(table::path(), table::text(rows)) {
+        panic!("{RESULTS}: {error}");
+    }
+}
+
 #[test]
 #[ignore = "hundreds of deployments, many minutes; `cargo crash-table`"]
 fn every_crash_heals() {
@@ -172,7 +178,8 @@ fn every_crash_heals() {
                 jobs.push((index, column, row.story, row.place.clone(), fault));
             }
         }
-        assert!(!jobs.is_empty(), "no row is like {wanted:?}");
+        assert!(!jobs.is_empty() || wanted.as_deref() == Some("open"), "no row is like {wanted:?}");
+        write(&rows);
         let all = jobs.len();
         let runs = jobs.into_iter().map(|(index, column, story, place, fault)| {
             let (lab, first) = (Arc::clone(&lab), Arc::clone(&first));
@@ -188,9 +195,7 @@ fn every_crash_heals() {
             done += 1;
             println!("{done}/{all} {} {}: {cell:?}", rows[index].place.row_begins(), Fault::ALL[column].name());
             rows[index].cells[column] = Some(cell);
-            if let Err(error) = std::fs::write(table::path(), table::text(&rows)) {
-                panic!("{RESULTS}: {error}");
-            }
+            write(&rows);
         }
         println!("\n{}", table::summary(&rows));
         let bad: Vec<String> = rows.iter().filter(|row| !row.is_good()).map(|row| row.place.row_begins()).collect();
