@@ -82,10 +82,8 @@ fn purpose(call: &Call, names: &PairNames) -> String {
     let number = |pointer: &str| call.parameter(pointer).map(Value::to_string).unwrap_or_default();
     match (call.service.as_str(), call.operation.as_str()) {
         ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("SET lease_id") => {
-            match call.parameter("/ExpressionAttributeValues/:steal") {
-                Some(_) => "take the target from a dead pass".to_owned(),
-                None => "take the target".to_owned(),
-            }
+            // Whether it comes as an heir, too, who finds nobody dead, is a matter of how long the run takes.
+            "take the target".to_owned()
         }
         ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("REMOVE") => {
             "give the target back".to_owned()

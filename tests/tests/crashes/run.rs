@@ -210,7 +210,9 @@ impl Function<'_> {
         };
         match sandbox.invoke(&received.event(), TIME_OUT).await {
             Invoked::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
-            Invoked::Answered(_) | Invoked::Failed(_) | Invoked::Died => {}
+            Invoked::Answered(_) | Invoked::Failed(_) => {}
+            // Its message comes again, to another one.
+            Invoked::Died => return Ok(true),
         }
         self.warm = Some(sandbox);
         Ok(true)

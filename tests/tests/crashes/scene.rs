@@ -112,7 +112,7 @@ impl Story {
                 scheduler_ms: (100, 150),
                 provisioning_ms: (200, 300),
                 pending_ms: (400, 500),
-                stopping_ms: (300, 400),
+                stopping_ms: (3_000, 3_200),
                 autoscaling_ms: 3_600_000,
                 ..Timing::quick()
             },

@@ -143,6 +143,17 @@ pub(crate) fn summary(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
+/// The first row that begins like this, and the story that it is of.
+pub(crate) fn find(kept: &str, begins: &str) -> Option<(Story, Place)> {
+    let line = kept.lines().find(|line| line.starts_with(begins))?;
+    let before = &kept[..kept.find(line)?];
+    let heads = Story::ALL.map(|story| (before.rfind(&format!("## A {}\n", story.name())), story));
+    let (_, story) = heads.into_iter().max_by_key(|(at, _)| *at)?;
+    let mut parts = line.trim_matches('|').split(" | ");
+    let mut next = || parts.next().map(|part| part.trim().trim_matches('`').to_owned());
+    Some((story, Place { stage: next()?, call: next()?, purpose: next()? }))
+}
+
 pub(crate) fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crashes.md")
 }
