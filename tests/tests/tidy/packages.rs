@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The core may stand on these, and on nothing that has a clock, a socket or a thread.
-const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "sha2", "thiserror"];
+const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_error", "sha2", "thiserror"];
 
 /// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
 const PORTS: &[(&str, &[&str])] = &[
