@@ -26,9 +26,11 @@ pub const LEASE: Seconds = Seconds(75);
 const STEAL_MARGIN: Seconds = Seconds(5);
 /// How much of a pass must be left for one more effect: SDK time-outs included.
 const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
-/// How soon a wake that found its target held knocks again, and how often: together as long as a lease.
-const KNOCK_AGAIN: Seconds = Seconds(3);
-const MOST_KNOCKS: u8 = 25;
+/// How long after each try a wake that found its target held knocks again: together as long as a lease. Most passes are
+/// over in seconds. One that is not is waited for in longer and longer pauses: a message that SQS delivers twice knocks
+/// twice from then on, and many that knock often would keep each other out.
+const KNOCKS: [Seconds; 8] =
+    [Seconds(3), Seconds(3), Seconds(3), Seconds(5), Seconds(8), Seconds(13), Seconds(20), Seconds(20)];
 /// The longest delay of a wake that SQS knows.
 const LONGEST_DELAY: Seconds = Seconds(900);
 /// How much later than its wake a target counts as overdue, for the sweeper.
@@ -140,9 +142,9 @@ async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, lasts: Seconds, 
         let after_the_lease = Ring { steal: Some(holder), tries: 0, ..ring.clone() };
         tell(doorbell, &after_the_lease, Seconds(lasts.min(LEASE).0 + STEAL_MARGIN.0)).await;
     }
-    if ring.tries < MOST_KNOCKS {
+    if let Some(pause) = KNOCKS.get(usize::from(ring.tries)) {
         let shortly = Ring { tries: ring.tries + 1, ..ring.clone() };
-        tell(doorbell, &shortly, KNOCK_AGAIN).await;
+        tell(doorbell, &shortly, *pause).await;
     }
 }
 
@@ -572,9 +574,10 @@ mod tests {
         let first = Ring::wake(TargetId::parse("shop/api/prod").expect("a target"));
         let again = Ring { tries: 1, ..first.clone() };
         let heir = Ring { steal: Some(LeaseId("holder".to_owned())), ..first.clone() };
-        assert_eq!(rings_of(&first), [(heir, Seconds(65)), (again.clone(), KNOCK_AGAIN)]);
-        assert_eq!(rings_of(&again), [(Ring { tries: 2, ..again.clone() }, KNOCK_AGAIN)], "one heir is enough");
-        assert_eq!(rings_of(&Ring { tries: MOST_KNOCKS, ..again }), [], "the heir comes now");
+        assert_eq!(rings_of(&first), [(heir, Seconds(65)), (again.clone(), Seconds(3))]);
+        assert_eq!(rings_of(&again), [(Ring { tries: 2, ..again.clone() }, Seconds(3))], "one heir is enough");
+        assert_eq!(rings_of(&Ring { tries: 8, ..again }), [], "the heir comes now");
+        assert_eq!(KNOCKS.iter().map(|pause| pause.0).sum::<u64>(), LEASE.0);
     }
 
     #[test]
