@@ -136,7 +136,9 @@ impl Pair {
             let open = self.open.as_ref().filter(|open| !open.may_go);
             let stable = open.and_then(|open| open.stable.map(index));
             let moved = stable.is_some_and(|stable| self.rules.iter().any(|rule| rule.live[1 - stable] > 0));
-            let meddled = self.sides[side].limits_by_hand_at.is_some();
+            // Traffic that somebody else moved was moved before anything was borrowed, perhaps.
+            let by_hand = open.is_some_and(|open| self.meddled_since(open.since));
+            let meddled = by_hand || self.sides[side].limits_by_hand_at.is_some();
             return (stable == Some(side) && moved && !meddled)
                 .then(|| (&STABLE_STAYS, format!("{} goes from {from} to {to}", service.1)));
         }
@@ -163,7 +165,8 @@ impl Pair {
         let recent = |at: Option<Timestamp>| {
             at.is_some_and(|at| now.duration_since(at) <= SignedDuration::from_secs(HURTS_FOR_S))
         };
-        let meddled = self.rules.iter().any(|rule| rule.by_hand || recent(rule.by_hand_at));
+        let by_hand = |rule: &super::pair::Rule| rule.by_hand || recent(rule.by_hand_at) || recent(rule.hand_left_at);
+        let meddled = self.rules.iter().any(by_hand);
         for side in &mut self.sides {
             let lost = world.lost_by(&side.group);
             if lost > side.lost {

@@ -55,6 +55,8 @@ pub(super) struct Rule {
     pub(super) odd: bool,
     /// What it says is somebody else's doing.
     pub(super) by_hand: bool,
+    /// When what somebody else had written was last written over.
+    pub(super) hand_left_at: Option<Timestamp>,
     /// When somebody else last wrote it.
     pub(super) by_hand_at: Option<Timestamp>,
     pub(super) nodes: Vec<Split>,
@@ -156,6 +158,7 @@ impl Pair {
                 changed_at: None,
                 odd,
                 by_hand: false,
+                hand_left_at: None,
                 by_hand_at: None,
                 nodes: world.nodes_of(arn).iter().map(|node| split(node, &sides).0).collect(),
             }
@@ -206,6 +209,9 @@ impl Pair {
                 known.before = std::mem::replace(&mut known.live, new);
                 known.changed_at = Some(now);
                 known.odd = odd;
+                if known.by_hand && by == Hand::Product {
+                    known.hand_left_at = Some(now);
+                }
                 known.by_hand = by != Hand::Product;
                 if known.by_hand {
                     known.by_hand_at = Some(now);

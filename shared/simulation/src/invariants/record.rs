@@ -240,7 +240,9 @@ impl Pair {
             }
             Fact::RollbackStarted { cause } => self.is_cause(cause, look),
             Fact::WayBackUnfit { .. } => {
-                let (Some(look), Some(stable)) = (look, stable) else { return Some(need("an unfit way back")) };
+                let Some(look) = look else { return Some(need("an unfit way back")) };
+                // A repair goes to the side that the ledger knows, and reads nothing off the rules.
+                let stable = stable?;
                 let healthy = look.healthy[index(stable)];
                 unless(healthy == 0, || {
                     format!("{stable} is said to be unfit, and {healthy} targets of it are healthy")

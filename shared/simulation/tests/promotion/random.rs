@@ -61,7 +61,10 @@ struct Chaos {
 
 fn faults(seed: u64) -> Faults {
     let rate = if seed.is_multiple_of(2) { 0.0 } else { 0.03 * Dice::new(seed ^ 0x000c_4a05).unit() };
-    Faults::everywhere(seed, rate)
+    // A world in which nothing ever works cannot come to an end: what is left of the day is undisturbed.
+    let day = happenings(seed, &targets()).last().map_or(Seconds(0), |last| last.after);
+    let until = Some(Seconds(day.0 + 600).after(Settings::default().start));
+    Faults { until, ..Faults::everywhere(seed, rate) }
 }
 
 fn chaos(seed: u64, faults: Faults) -> Chaos {
