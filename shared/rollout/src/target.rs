@@ -32,7 +32,7 @@ pub const MOST_VERIFIED: usize = 50;
 
 /// How long what was changed may still be read as it was. AWS's reads are consistent in the end and name no time; it is
 /// a second where people have measured it. The clocks of two invocations are off by less than the rest.
-const SETTLES: Seconds = Seconds(8);
+const SETTLES: Seconds = Seconds(10);
 
 /// All that is remembered of one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

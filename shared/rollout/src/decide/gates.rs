@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 
 /// How soon a reading that could not be had is tried again.
 pub(super) const UNREAD_POLL: Seconds = Seconds(5);
+/// How soon a rule is read again that may have been read as it was before the last writes.
+const LAG_POLL: Seconds = Seconds(2);
 /// How often a halted rule is looked at; a person works on it.
 const HALTED_POLL: Seconds = Seconds(20);
 /// A candidate whose tasks stopped by themselves this often will not come up. One may be an accident of its host.
@@ -87,6 +89,11 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         }
         return Flow::Onward;
     };
+    if let Some(settled) = deployment.settles_at(pass.now).filter(|_| deployment.halted.is_none()) {
+        // It may be what was so before several writes, some of which came to nothing: nobody is blamed for that yet.
+        let reason = format!("a rule may be read as it was a moment ago: {reason}");
+        return pass.wait(WaitingOn::Reading { reason, deadline: settled }, LAG_POLL, settled);
+    }
     let stable = deployment.sides.as_ref().map(|sides| sides.stable);
     if let Some(stable) = stable {
         deployment.traffic_moved |= has_traffic(snapshot, stable.other());

@@ -449,7 +449,7 @@ fn superseding(
         prop_assert!(!after.queued.is_empty() || after.last_deployment > before.last_deployment, "for nobody");
         for rule in seen.rules.iter().filter_map(Reading::known) {
             // What was written a moment ago may still be read as it was.
-            let lags = old.acted_at.is_some_and(|at| Seconds(8).after(at) > now);
+            let lags = old.acted_at.is_some_and(|at| Seconds(10).after(at) > now);
             let left = |record: WeightsRecord| {
                 let before = (lags || !record.verified) && rule.weights.same_split(record.before);
                 rule.weights.same_split(record.decided) || before
