@@ -12,6 +12,8 @@ use rollout::{Effect, SignedDuration, Slot, Stage, Timestamp};
 
 /// How old a look may be that a write is made on, in seconds: longer than a holding lasts.
 const SEEN_WITHIN_S: i64 = 80;
+/// For so long nodes of the balancer may follow what somebody else has edited since, in seconds.
+const HANDS_ARE_LEARNED_OF_S: i64 = 15;
 /// For so long a death, or somebody's meddling, may be what requests are lost of, in seconds.
 const HURTS_FOR_S: i64 = 1_800;
 
@@ -142,9 +144,11 @@ impl Pair {
             return (stable == Some(side) && moved && !meddled)
                 .then(|| (&STABLE_STAYS, format!("{} goes from {from} to {to}", service.1)));
         }
-        // What somebody edited since the pass looked, it could not know.
+        // What somebody edited since the pass looked, it could not know, and when somebody edited what it saw, neither:
+        // nodes of the balancer may still learn of that.
         let seen = self.look_of(lease).map_or(now, |look| look.at);
-        let unknown = |at: Option<Timestamp>| at.is_some_and(|at| at >= seen);
+        let learns = |at: Timestamp| now.duration_since(at) <= SignedDuration::from_secs(HANDS_ARE_LEARNED_OF_S);
+        let unknown = |at: Option<Timestamp>| at.is_some_and(|at| at >= seen || learns(at));
         let carries = |rule: &&super::pair::Rule| {
             !unknown(rule.by_hand_at) && (rule.live[side] > 0 || rule.nodes.iter().any(|node| node[side] > 0))
         };
