@@ -3,8 +3,10 @@
 //! Clones share what is written. Nothing is written half: each call is one change of the store or none.
 
 mod store;
+mod written;
 
 pub use store::Store;
+pub use written::Written;
 
 use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};

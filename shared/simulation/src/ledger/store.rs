@@ -1,5 +1,6 @@
 //! What a ledger holds, and the conditions under which it is written.
 
+use super::Written;
 use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -18,7 +19,7 @@ const ITEMS_A_COMMIT: usize = 100;
 /// Everything that a ledger knows.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    targets: BTreeMap<TargetId, Target>,
+    pub(super) targets: BTreeMap<TargetId, Target>,
     releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
     policies: BTreeMap<Name, Applied>,
     watches: BTreeMap<Watch, BTreeSet<TargetId>>,
@@ -26,19 +27,21 @@ pub struct Store {
     /// What was done about brakes, by time; of one moment, as it was done.
     brake_log: BTreeMap<Timestamp, Vec<BrakeRecord>>,
     posts: BTreeMap<PostKey, Post>,
+    /// Kept while somebody watches.
+    pub(super) written: Option<Vec<Written>>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Target {
-    lease: Option<LeaseId>,
+pub(super) struct Target {
+    pub(super) lease: Option<LeaseId>,
     revision: u64,
-    state: Option<TargetState>,
+    pub(super) state: Option<TargetState>,
     due_at: Option<Timestamp>,
     /// Commands that wait, oldest first.
     inbox: BTreeMap<(Timestamp, CommandId), Command>,
     /// Commands that were ever written, and until when (seconds since 1970) that is remembered.
     seen: BTreeMap<CommandId, i64>,
-    journal: BTreeMap<u64, JournalEntry>,
+    pub(super) journal: BTreeMap<u64, JournalEntry>,
     history: BTreeMap<u64, DeploymentRecord>,
 }
 
@@ -92,6 +95,16 @@ impl Store {
         if entry.lease.as_ref() != Some(lease) || entry.revision != revision || written {
             return Err(LedgerError::Conflict { target: target.to_string() });
         }
+        if let Some(written) = &mut self.written {
+            let waits = |id: &&CommandId| !entry.inbox.keys().any(|(_, known)| known == *id);
+            written.push(Written::Decided {
+                target: target.clone(),
+                lease: lease.clone(),
+                after: entry.journal.keys().next_back().copied().unwrap_or(0),
+                consumed: commit.consumed.to_vec(),
+                twice: commit.consumed.iter().filter(waits).cloned().collect(),
+            });
+        }
         entry.revision += 1;
         entry.state = Some(commit.state.clone());
         entry.due_at = commit.due_at;
@@ -133,6 +146,9 @@ impl Store {
         }
         entry.seen.insert(command.id.clone(), asked_at_s.saturating_add(REMEMBERED_S));
         entry.inbox.insert((command.at, command.id.clone()), command.clone());
+        if let Some(written) = &mut self.written {
+            written.push(Written::Asked { target: command.target.clone(), command: command.id.clone(), at: command.at });
+        }
         true
     }
 

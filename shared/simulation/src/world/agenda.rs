@@ -75,9 +75,10 @@ impl World {
         self.now = self.now.max(now);
     }
 
-    /// Lets time pass until `now`, or until something happens that the outside is told; answers the time then.
+    /// Lets time pass until `now`, or until something happens that the outside is told or somebody watches; answers the
+    /// time then.
     pub fn advance_until_event(&mut self, now: Timestamp) -> Timestamp {
-        while self.events.is_empty() {
+        while self.events.is_empty() && !self.has_changes() {
             match self.next_event_at() {
                 Some(at) if at <= now => self.step(),
                 _ => {

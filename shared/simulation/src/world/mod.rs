@@ -14,11 +14,13 @@
 //! | [`image`], [`function`] | how what is deployed and what hooks call behaves |
 //! | [`external`] | tasks that really run somewhere else |
 //! | [`event`] | what the outside is told |
+//! | [`changes`] | what has changed, for whoever watches |
 //! | [`scene`] | a ready-made pair behind a balancer |
 
 mod agenda;
 pub mod alarms;
 pub mod balancer;
+pub mod changes;
 mod dice;
 pub mod ecs;
 mod error;
@@ -31,6 +33,7 @@ pub mod scaling;
 pub mod scene;
 pub mod traffic;
 
+pub use changes::{Change, Hand};
 pub use dice::Dice;
 pub use error::{Answer, ApiError};
 pub use event::{What, WorldEvent};
@@ -173,7 +176,7 @@ pub struct Call {
 }
 
 /// Name of the cluster, name of the service.
-type ServiceKey = (String, String);
+pub type ServiceKey = (String, String);
 
 /// The model. See the module's words.
 #[derive(Debug)]
@@ -185,6 +188,8 @@ pub struct World {
     entries: u64,
     events: VecDeque<WorldEvent>,
     events_so_far: u64,
+    /// Kept while somebody watches.
+    changes: Option<Vec<Change>>,
     calls: Vec<Call>,
     caller: Caller,
     limits: Limits,
@@ -232,6 +237,7 @@ impl World {
             entries: 0,
             events: VecDeque::new(),
             events_so_far: 0,
+            changes: None,
             calls: Vec::new(),
             caller: Caller::Product,
             limits: Limits::default(),

@@ -3,7 +3,7 @@
 use super::agenda::Due;
 use super::ecs::epoch;
 use super::error::validation_error;
-use super::{Answer, ApiError, ServiceKey, World};
+use super::{Answer, ApiError, Change, Hand, ServiceKey, World};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -127,8 +127,12 @@ impl World {
             if let Some(suspended) = request.suspended_state {
                 entry.shape.suspended_state = suspended;
             }
+            let suspended = entry.shape.suspended_state;
+            world.changed(|world| {
+                Some(Change::Limits { service: key.clone(), min, max, suspended, by: world.caller.into() })
+            });
             let desired = world.services.get(&key).map_or(0, |service| service.desired);
-            world.scale(&key, desired.clamp(min, max));
+            world.scale(&key, desired.clamp(min, max), world.caller.into());
             Ok(())
         })
     }
@@ -191,18 +195,19 @@ impl World {
             let wanted = wanted.clamp(shape.min_capacity, shape.max_capacity);
             let suspended = shape.suspended_state;
             if wanted > desired && !suspended.dynamic_scaling_out_suspended {
-                self.scale(&key, wanted);
+                self.scale(&key, wanted, Hand::Autoscaler);
             } else if wanted < desired && !suspended.dynamic_scaling_in_suspended {
-                self.scale(&key, desired - 1);
+                self.scale(&key, desired - 1, Hand::Autoscaler);
             }
         }
         self.after_ms(self.settings.timing.autoscaling_ms, Due::Autoscale);
     }
 
-    fn scale(&mut self, key: &ServiceKey, desired: u32) {
+    fn scale(&mut self, key: &ServiceKey, desired: u32, by: Hand) {
         let Some(service) = self.services.get_mut(key) else { return };
         if service.desired != desired {
-            service.desired = desired;
+            let from = std::mem::replace(&mut service.desired, desired);
+            self.changed(|_| Some(Change::Desired { service: key.clone(), from, to: desired, by }));
             self.wake_scheduler(key);
         }
     }

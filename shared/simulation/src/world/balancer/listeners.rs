@@ -3,7 +3,7 @@
 use super::shapes::{Action, ActionKind, Forward, Listener, LoadBalancer, Rule, WeightedGroup};
 use crate::world::agenda::Due;
 use crate::world::error::validation_error;
-use crate::world::{Answer, ApiError, World};
+use crate::world::{Answer, ApiError, Change, World};
 use serde_json::{Value, json};
 
 /// Target groups in one forward action (ELB quota "Target groups per action").
@@ -140,11 +140,13 @@ impl World {
             if let Some(conditions) = conditions {
                 rule.conditions = conditions;
             }
+            let before = rule.actions.clone();
             if let Some(actions) = actions {
                 rule.actions = actions;
             }
             let rule = rule.clone();
             if changed {
+                world.rule_changed(arn, &before, &rule.actions);
                 world.nodes_will_follow(arn);
                 world.attachments_changed();
             }
@@ -164,7 +166,8 @@ impl World {
                 let load_balancer = listener.load_balancer.clone();
                 let actions = world.checked(&load_balancer, actions)?;
                 if let Some(listener) = world.listeners.get_mut(arn) {
-                    listener.default_actions = actions;
+                    let before = std::mem::replace(&mut listener.default_actions, actions.clone());
+                    world.rule_changed(arn, &before, &actions);
                 }
                 world.nodes_will_follow(arn);
                 world.attachments_changed();
@@ -350,6 +353,9 @@ impl World {
         if let Some(followed) = self.followed.get_mut(arn).and_then(|nodes| nodes.get_mut(node)) {
             *followed = forwarded;
         }
+        self.changed(|world| {
+            Some(Change::Follows { rule: arn.to_owned(), node, groups: world.followed.get(arn)?.get(node)?.clone() })
+        });
     }
 
     /// The balancer whose rules or listeners forward to the group, at whatever weight.

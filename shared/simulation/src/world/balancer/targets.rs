@@ -192,6 +192,7 @@ impl World {
         if group.attached {
             self.begin_checks(arn, &target);
         }
+        self.targets_changed(arn);
     }
 
     /// A target enters `initial`; how its checks will end follows from its task's image.
@@ -252,7 +253,9 @@ impl World {
             return;
         }
         found.state = state;
-        if let Some(task) = found.task.clone() {
+        let task = found.task.clone();
+        self.targets_changed(arn);
+        if let Some(task) = task {
             self.target_health_changed(&task, state);
         }
     }
@@ -268,6 +271,7 @@ impl World {
         }
         state.state = HealthState::Draining;
         state.draining_since = Some(now);
+        self.targets_changed(arn);
         self.after_ms(delay, Due::Drained { group: arn.to_owned(), target: target.clone(), since: now });
     }
 

@@ -8,7 +8,7 @@ use super::shapes::{
 };
 use crate::world::agenda::Due;
 use crate::world::error::invalid_parameter;
-use crate::world::{Answer, ApiError, ServiceKey, What, World};
+use crate::world::{Answer, ApiError, Change, ServiceKey, What, World};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -145,9 +145,11 @@ impl World {
                 world.refuse_unattached(&bindings)?;
             }
             let Some(service) = world.services.get_mut(&key) else { return Err(service_not_found()) };
+            let before = service.desired;
             if let Some(desired) = request.desired_count {
                 service.desired = desired;
             }
+            let to = service.desired;
             if let Some(configuration) = request.deployment_configuration {
                 service.configuration = configuration;
             }
@@ -158,6 +160,11 @@ impl World {
                 service.grace_s = grace_s;
             }
             service.steady = false;
+            if to != before {
+                world.changed(|world| {
+                    Some(Change::Desired { service: key.clone(), from: before, to, by: world.caller.into() })
+                });
+            }
             if deploys {
                 world.begin_deployment(&key, definition);
             } else {

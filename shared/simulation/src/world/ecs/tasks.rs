@@ -7,7 +7,7 @@ use crate::world::agenda::{Due, later};
 use crate::world::balancer::{HealthState, TargetId};
 use crate::world::error::{client_exception, invalid_parameter};
 use crate::world::image::{Health, ImageBehaviour, Run, Starts};
-use crate::world::{Answer, ApiError, ServiceKey, TaskBackend, What, World};
+use crate::world::{Answer, ApiError, Change, ServiceKey, TaskBackend, What, World};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -425,6 +425,7 @@ impl World {
                 service.steady = false;
             }
             if by_itself {
+                self.changed(|_| Some(Change::Died { service: key.clone() }));
                 self.count_failure(id);
             }
             self.wake_scheduler(&key);
