@@ -7,7 +7,7 @@ use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger
 use crate::{errands, measure, story, surroundings};
 use rollout::decide::{Decision, Inbox, Next};
 use rollout::promotion::Surroundings;
-use rollout::target::{AppliedTarget, TargetState};
+use rollout::target::{AppliedTarget, Deployment, DeploymentRecord, TargetState};
 use rollout::{
     Brake, Cause, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
     TargetId, Timestamp, absorb, decide, look,
@@ -159,7 +159,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let decision = decide(&self.state, &inbox, snapshot.as_ref(), self.clock.now());
-            self.log(&commands, &decision);
+            self.log_commands(&commands, &decision);
             if decision.effects.is_empty() && decision.next != Next::Again {
                 return self.leave(decision).await;
             }
@@ -190,11 +190,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
         self.hand_over(Seconds(2)).await
     }
 
-    /// What was decided, for the log: each command with the deployment that it is about, and the journal.
-    fn log(&self, commands: &[Command], decision: &Decision) {
-        if !tracing::enabled!(tracing::Level::INFO) {
-            return;
-        }
+    /// The commands that were taken up, for the log: each with the deployment that it is about.
+    fn log_commands(&self, commands: &[Command], decision: &Decision) {
         for command in commands.iter().filter(|command| decision.consumed.contains(&command.id)) {
             let told = story::of(self.target);
             let asked = command.instruction.name();
@@ -203,12 +200,19 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
                 tracing::info!(asked, actor = %command.actor, "a command was taken up");
             });
         }
+    }
+
+    /// What stands in the journal since the state was `before`, for the log; `history`: whose deployments ended with it.
+    fn log_journal(&self, before: &TargetState, history: &[DeploymentRecord], journal: &[JournalEntry]) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
         // One decision may end a deployment and begin the next one.
-        let known = [&self.state, &decision.state].into_iter().filter_map(|state| state.running.as_ref());
+        let known = [before, &self.state].into_iter().filter_map(|state| state.running.as_ref());
         let known = known.map(|running| (running.number, &running.release.id.digest));
         let known: Vec<_> =
-            known.chain(decision.history.iter().map(|record| (record.number, &record.release.id.digest))).collect();
-        for entry in &decision.journal {
+            known.chain(history.iter().map(|record| (record.number, &record.release.id.digest))).collect();
+        for entry in journal {
             let release = known.iter().find(|(number, _)| Some(*number) == entry.deployment);
             let told = story::of(self.target);
             told.in_scope(|| {
@@ -240,7 +244,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             }
             None => (self.ledger.commands(self.target).await?, None, None),
         };
-        let policy = self.policy(&commands).await?;
+        let (commands, policy) = self.with_policy(commands).await?;
         let around = match (&policy, brakes) {
             (Some(applied), _) if self.may_begin(&commands) => {
                 Some(surroundings::of_target(self.ledger, &self.state, &commands, applied).await)
@@ -267,6 +271,25 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             Some(running) if matches!(running.stage, Stage::Gated { .. }) => true,
             Some(_) => commands.iter().any(|command| matches!(command.instruction, Instruction::Deploy { .. })),
             None => !commands.is_empty() || !self.state.queued.is_empty(),
+        }
+    }
+
+    /// The commands that can be decided on, with the policy as it stands where they may need it.
+    async fn with_policy(
+        &self,
+        mut commands: Vec<Command>,
+    ) -> Result<(Vec<Command>, Option<AppliedTarget>), LedgerError> {
+        let gated = |running: &Deployment| matches!(running.stage, Stage::Gated { .. });
+        match self.policy(&commands).await {
+            Ok(policy) => Ok((commands, policy)),
+            // A deployment keeps the rules that it began with: who ends it or turns it back need not wait until those of
+            // the next one can be read.
+            Err(error) if self.state.running.as_ref().is_some_and(|running| !gated(running)) => {
+                tracing::warn!(target_id = %self.target, "what asks for a deployment is left for later: {error}");
+                commands.retain(|command| !matches!(command.instruction, Instruction::Deploy { .. }));
+                Ok((commands, None))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -310,7 +333,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             release_lease,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
-        self.state = decision.state.clone();
+        let before = std::mem::replace(&mut self.state, decision.state.clone());
+        self.log_journal(&before, &decision.history, &journal);
         story::about_running(&self.state);
         Ok(())
     }
@@ -402,6 +426,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Pass<'_, L, C, D, K> {
             release_lease: true,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
+        self.log_journal(&self.state, &[], &journal);
         let ring = Ring::wake(self.target.clone());
         tell(self.doorbell, &ring, delay).await;
         Ok(())

@@ -32,7 +32,7 @@ const PORTS: &[(&str, &[&str])] = &[
     ("image-pushed", &["doorbell", "ledger"]),
     ("signal-received", &["doorbell", "ledger"]),
     ("rollout-driver", &["cloud", "doorbell", "ledger"]),
-    ("operations", &["cloud", "doorbell", "ledger"]),
+    ("operations", &["cloud", "doorbell", "inspect", "ledger"]),
     ("promotions", &["doorbell", "ledger"]),
     ("approvals", &["doorbell", "http", "ledger", "secrets"]),
     ("notifier", &["channels", "ledger"]),

@@ -83,7 +83,13 @@ impl Ledger for SimLedger {
     }
 
     async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
-        self.stage.call(|| Ok(self.ledger.store().policy(application)), unavailable("reading a policy")).await
+        let read = || {
+            if self.stage.lock().policies_unreadable {
+                return unavailable("reading a policy")("its record is damaged");
+            }
+            Ok(self.ledger.store().policy(application))
+        };
+        self.stage.call(read, unavailable("reading a policy")).await
     }
 
     async fn applications(&self) -> Result<Vec<Name>, LedgerError> {

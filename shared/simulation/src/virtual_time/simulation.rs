@@ -186,6 +186,11 @@ impl Simulation {
         self.apply_policy(&application_policy(self.target(), &self.names().repository, policy), text);
     }
 
+    /// From now on policies can be read, or cannot. A pass reads its target's own rules elsewhere.
+    pub fn set_policies_readable(&self, readable: bool) {
+        self.stage.lock().policies_unreadable = !readable;
+    }
+
     /// Applies another policy for the application. `text` is what it is known by: a new one is a new version.
     pub fn apply_policy(&self, policy: &Policy, text: &str) {
         self.ledger.store().apply(policy, text, self.now(), "somebody");

@@ -36,6 +36,8 @@ pub(super) struct Scenery {
     pub(super) leases: u64,
     /// Images that the registry holds, by repository.
     pub(super) images: BTreeMap<String, Vec<PushedImage>>,
+    /// No policy can be read.
+    pub(super) policies_unreadable: bool,
 }
 
 impl Scenery {
@@ -92,6 +94,7 @@ impl Stage {
             timers: BTreeMap::new(),
             leases: 0,
             images: BTreeMap::new(),
+            policies_unreadable: false,
         };
         Self { scenery: Arc::new(Mutex::new(scenery)), dead: Arc::default(), of_a_pass: false }
     }

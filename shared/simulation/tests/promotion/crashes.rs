@@ -1,10 +1,10 @@
 //! An automatic promotion whose passes are killed at any call, and one in a world where everything fails now and then:
 //! nothing is lost, and nothing is brought twice.
 
-use crate::street::{HOUR, Plan, Street, name, target};
+use crate::street::{HOUR, Plan, Street, carol, name, target};
 use rollout::journal::Fact;
 use rollout::stage::Verdict;
-use rollout::{Seconds, TargetId, Terms, Train};
+use rollout::{Instruction, Seconds, TargetId, Terms, Train};
 use simulation::virtual_time::{CrashAt, Faults, Moment};
 use simulation::world::{Dice, ImageBehaviour, Settings, scene};
 
@@ -226,4 +226,44 @@ fn whatever_goes_wrong_by_chance_a_release_is_promoted_once_or_not_at_all() {
             panic!("{what}: {reason}{}", street.stories());
         }
     }
+}
+
+fn baked(unreadable_from: &str) -> Street {
+    let [dev, _] = targets();
+    let mut street = street(1, 0, Faults::default());
+    let reached = |street: &Street| {
+        street.has(&dev, |fact| matches!(fact, Fact::StageEntered { stage, .. } if stage == unreadable_from))
+    };
+    street.until(HOUR, unreadable_from, reached);
+    street.simulation.set_policies_readable(false);
+    street.until(HOUR, "dev verifies it", |street| street.has(&dev, |fact| matches!(fact, Fact::Verified { .. })));
+    street
+}
+
+#[test]
+fn what_cannot_be_told_to_the_next_environment_is_told_once_it_can() {
+    let [dev, prod] = targets();
+    let mut street = baked("baking");
+    street.simulation.run_for(120);
+    assert_eq!(street.state(&dev).errands.len(), 1, "it is still to be told{}", street.stories());
+    assert_eq!(street.state(&prod).last_deployment, 0, "prod has not heard of it{}", street.stories());
+
+    street.simulation.set_policies_readable(true);
+    comes_into_order(&mut street, 2, [&[Verdict::Succeeded], &[Verdict::Succeeded]], "policies can be read again");
+}
+
+#[test]
+fn a_way_back_does_not_wait_for_what_other_targets_cannot_be_told() {
+    let [dev, prod] = targets();
+    let mut street = baked("baking");
+    let asked = street.simulation.now();
+    street.ask(&dev, Instruction::Rollback, carol(), "the cart is empty");
+    street.until(60, "its traffic is back", |street| street.weights(&dev) == (100, 0));
+    street.ends(&dev, 600, &[Verdict::RolledBack]);
+    let took = Seconds::between(asked, street.when(&dev, |fact| matches!(fact, Fact::Ended { .. })));
+    assert!(took.0 < 120, "the way back took {took}{}", street.stories());
+
+    street.simulation.set_policies_readable(true);
+    street.rests(HOUR);
+    assert_eq!(street.verdicts(&prod), [], "nothing that went back is promoted{}", street.stories());
 }
