@@ -32,29 +32,35 @@ fn on(action: &str, resource: &Value) -> Allowed {
     Allowed { action: action.to_owned(), resource: resource.to_string(), condition: Value::Null.to_string() }
 }
 
-/// What both doors have: their log, what a request names, commands, the doorbell.
-fn common(logs: &str, reads: &[&str]) -> BTreeSet<Allowed> {
+/// What both doors have: their log, policies, commands, the doorbell; and what a request names.
+fn common(logs: &str, reads: &[(&str, &[&str])]) -> BTreeSet<Allowed> {
     let logs = json!({"Fn::GetAtt": [logs, "Arn"]});
-    BTreeSet::from([
+    let mut common = BTreeSet::from([
         on("logs:CreateLogStream", &logs),
         on("logs:PutLogEvents", &logs),
-        on_ledger("dynamodb:GetItem", reads),
-        on_ledger("dynamodb:Query", reads),
+        on_ledger("dynamodb:GetItem", &["POLICY#*"]),
         // Partitions of commands hold nothing but commands: a state, a journal, a policy or a release is out of reach.
         on_ledger("dynamodb:PutItem", &["COMMANDS#*"]),
         on("sqs:SendMessage", &json!({"Fn::GetAtt": ["WakesQueue", "Arn"]})),
-    ])
+    ]);
+    common.extend(reads.iter().map(|(action, partitions)| on_ledger(action, partitions)));
+    common
 }
 
 #[test]
 fn the_door_for_workflows_may_read_what_is_named_and_write_commands_and_nothing_else() {
-    let reads = ["BRAKES", "COMMANDS#*", "POLICY#*", "RELEASE#*", "TARGET#*"];
+    let reads: [(&str, &[&str]); 3] = [
+        ("dynamodb:Query", &["BRAKES", "COMMANDS#*"]),
+        ("dynamodb:GetItem", &["RELEASE#*", "TARGET#*"]),
+        ("dynamodb:Query", &["RELEASE#*", "TARGET#*"]),
+    ];
     assert_eq!(allowed("Promotions"), common("PromotionsLogs", &reads));
 }
 
 #[test]
 fn the_door_for_approvals_may_read_what_is_named_and_its_keys_and_write_commands_and_nothing_else() {
-    let mut expected = common("ApprovalsLogs", &["POLICY#*", "TARGET#*"]);
+    let mut expected =
+        common("ApprovalsLogs", &[("dynamodb:GetItem", &["TARGET#*"]), ("dynamodb:Query", &["TARGET#*"])]);
     expected.insert(on("secretsmanager:GetSecretValue", &json!({"Fn::GetAtt": ["LinkKey", "Id"]})));
     expected.insert(on("secretsmanager:GetSecretValue", &json!({"Ref": "SlackSigningSecretArn"})));
     assert_eq!(allowed("Approvals"), expected);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::Action;
 use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tests::front::Call;
 use tests::harness::permissions::Suite;
@@ -33,7 +34,7 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 15] = [
+    let tests: [(&str, fn()); 17] = [
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
@@ -54,6 +55,11 @@ fn main() {
         (
             "a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten",
             a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten,
+        ),
+        ("an_abort_stops_a_migration_that_runs", an_abort_stops_a_migration_that_runs),
+        (
+            "what_waits_for_an_operator_is_planned_and_deployed_by_its_digest",
+            what_waits_for_an_operator_is_planned_and_deployed_by_its_digest,
         ),
         ("an_alarm_that_fires_already_keeps_it_from_starting", an_alarm_that_fires_already_keeps_it_from_starting),
         ("a_hook_that_says_no_ends_it_before_traffic", a_hook_that_says_no_ends_it_before_traffic),
@@ -366,6 +372,50 @@ fn a_migration_that_exits_with_an_error_ends_it_before_any_task_starts() {
     assert_eq!(ran.len(), 1, "{ran:#?}");
     let command = ran[0].parameter("/overrides/containerOverrides/0/command");
     assert_eq!(command, Some(&json!(["./migrate"])));
+}
+
+fn an_abort_stops_a_migration_that_runs() {
+    let hooks = "{before_traffic: [{name: migrate, task: {command: [\"./migrate\"]}, deadline: 10m}]}";
+    let scenario = Scenario::new("aborted-hook", &Wishes { hooks, ..Wishes::default() });
+    let run = Run::Exits { after: rollout::Seconds(600), exit_code: 0 };
+    let _digest = scenario.push("v1", ImageBehaviour { run, ..good() });
+    scenario.fact("the migration runs", |fact| matches!(fact, Fact::HookStarted { .. }).then_some(()));
+    scenario.operations().abort("it locks the orders").unwrap_or_else(|failure| panic!("{failure}"));
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Cancelled), "{}", record.reason);
+    let stopped: Vec<Call> = scenario.calls().into_iter().filter(|call| call.operation == "StopTask").collect();
+    let tasks: BTreeSet<String> =
+        stopped.iter().filter_map(|call| Some(call.parameters["task"].as_str()?.to_owned())).collect();
+    assert_eq!(tasks.len(), 1, "the task of the migration was stopped: {stopped:#?}");
+    is_back_on_blue(&scenario);
+}
+
+fn what_waits_for_an_operator_is_planned_and_deployed_by_its_digest() {
+    let fails = |failure: tests::harness::Failure| -> ! { panic!("{failure}") };
+    let wishes = Wishes { trigger: "manual", listener: true, ..Wishes::default() };
+    let scenario = Scenario::new("operator", &wishes);
+    let operations = scenario.operations();
+    let digest = scenario.push("v1", good());
+    let plan = scenario
+        .expect("the release is known", Duration::from_secs(60), || operations.plan("v1").map_err(|failure| failure.0));
+    let plan = plan.deployment.expect("a target was named");
+    assert_eq!(plan.blockers, [] as [String; 0], "{plan:#?}");
+    let listed = operations.targets().unwrap_or_else(|failure| fails(failure)).targets;
+    let here = listed.iter().find(|listed| listed.target.to_string() == scenario.target());
+    assert!(here.is_some_and(|here| here.stable.is_none() && here.running.is_none()), "{here:#?}");
+
+    operations.deploy(&digest, "the first one").unwrap_or_else(|failure| fails(failure));
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
+    assert_eq!(scenario.weights(), ALL_GREEN);
+    let moved = scenario.calls().into_iter().filter(|call| call.operation == "ModifyListener").count();
+    assert_eq!(moved, 2, "the listener goes to one half, and to the whole");
+
+    // An alarm that the policy no longer names wakes nobody any more.
+    let named = format!(", {}]", scenario.pager());
+    let without = scenario.policy(&wishes).replace(&named, "]");
+    assert_ne!(without, scenario.policy(&wishes));
+    scenario.apply(&without);
 }
 
 fn programs_are_told_of_every_entry_and_people_of_what_matters_once() {

@@ -2,7 +2,9 @@
 
 use super::Failure;
 use super::stack::Stack;
-use engine::operate::{ApplyAnswer, CommandAnswer, DoctorAnswer, HistoryAnswer, JournalAnswer, TargetStatus};
+use engine::operate::{
+    ApplyAnswer, CommandAnswer, DoctorAnswer, HistoryAnswer, JournalAnswer, PlanAnswer, TargetStatus, TargetsAnswer,
+};
 use rollout::JournalEntry;
 use rollout::target::DeploymentRecord;
 use serde::de::DeserializeOwned;
@@ -61,6 +63,31 @@ impl<'a> Operations<'a> {
     /// [`Failure`] with the refusal.
     pub fn doctor(&self) -> Result<DoctorAnswer, Failure> {
         self.ask("POST", "/v1/doctor", Some(&json!({"target": self.target})))
+    }
+
+    /// What a deployment of this release would do to the target.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn plan(&self, release: &str) -> Result<PlanAnswer, Failure> {
+        self.ask("POST", "/v1/plan", Some(&json!({"target": self.target, "release": release})))
+    }
+
+    /// All targets of all applications.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn targets(&self) -> Result<TargetsAnswer, Failure> {
+        self.ask("GET", "/v1/targets", None)
+    }
+
+    /// Asks for a deployment of this release.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn deploy(&self, release: &str, reason: &str) -> Result<CommandAnswer, Failure> {
+        let wanted = json!({"release": release, "reason": reason});
+        self.ask("POST", &format!("/v1/targets/{}/deploy", self.target), Some(&wanted))
     }
 
     /// Asks for an end of the running deployment.

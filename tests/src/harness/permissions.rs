@@ -8,9 +8,11 @@ use super::Failure;
 use super::emulators::{REGION, ministack};
 use super::lint;
 use crate::front::Call;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 /// One thing that a role allows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +127,7 @@ pub enum Suite {
 
 /// One action that one function has, on what it has it: a pattern of partition keys, a queue, or nothing that tells two
 /// statements apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Grant {
     function: String,
     action: String,
@@ -160,11 +162,6 @@ const NOT_SEEN: &[(&str, &[&str], &str, &str)] = &[
         "for what a channel refuses, and records that failed for half a day: both suites want the queue empty at their end"),
 ];
 
-/// What only the second suite shows: the first one knows one environment and nobody who is asked.
-#[rustfmt::skip]
-const SHOWN_BY_THE_CLIMB: &[(&str, &[&str], &str)] = &[
-];
-
 fn is_named(grant: &Grant, (function, actions, on): (&str, &[&str], &str)) -> bool {
     (function == "*" || function == grant.function) && actions.contains(&grant.action.as_str()) && on == grant.on
 }
@@ -190,23 +187,63 @@ fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
     Ok(grants)
 }
 
-/// Grants that no call of a whole suite has made use of and nobody gives a reason for, and reasons that do not hold:
-/// each a sentence.
+/// What the suites made use of, as the first one leaves it for the second.
+#[derive(Debug, Serialize, Deserialize)]
+struct Used {
+    /// SHA-256 of the template that it was of.
+    template: String,
+    grants: BTreeSet<Grant>,
+}
+
+/// Where the first suite leaves what it made use of: beside the suites themselves.
+fn left_by_rollouts() -> Result<PathBuf, Failure> {
+    let suite = std::env::current_exe().map_err(|error| Failure(format!("where this suite lies: {error}")))?;
+    Ok(suite.with_file_name("permissions-used.json"))
+}
+
+/// Grants that no call of both suites, run as a whole, has made use of and nobody gives a reason for, and reasons that do
+/// not hold: each a sentence. The first suite leaves what it knows; the second one judges. Where the first has not run on
+/// this template, nothing is judged, and that is said.
 ///
 /// # Errors
-/// [`Failure`] where the template cannot be read.
+/// [`Failure`] where the template cannot be read, or what was used cannot be kept.
 pub(super) fn unused(
     suite: Suite,
     calls: &[Call],
     resources: &BTreeMap<String, String>,
 ) -> Result<BTreeSet<String>, Failure> {
     let template = lint::template_as_json()?;
+    let hash: String = Sha256::digest(template.to_string()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut used = used(&template, calls, resources);
+    let place = left_by_rollouts()?;
+    match suite {
+        Suite::Rollouts => {
+            let text = serde_json::to_string(&Used { template: hash, grants: used })
+                .map_err(|error| Failure(format!("what was used: {error}")))?;
+            std::fs::write(&place, text).map_err(|error| Failure(format!("{}: {error}", place.display())))?;
+            Ok(BTreeSet::new())
+        }
+        Suite::Climb => {
+            let left = std::fs::read_to_string(&place).ok();
+            let left = left.and_then(|text| serde_json::from_str::<Used>(&text).ok());
+            let Some(left) = left.filter(|left| left.template == hash) else {
+                eprintln!("whether every permission is used is not judged: run end_to_end as a whole before");
+                return Ok(BTreeSet::new());
+            };
+            used.extend(left.grants);
+            Ok(idle(&grants(&template)?, &used))
+        }
+    }
+}
+
+/// The grants that these calls made use of.
+fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) -> BTreeSet<Grant> {
     let physical = |logical: &str| resources.get(logical).map_or("", String::as_str);
-    let keys: BTreeMap<String, &str> = functions(&template)
+    let keys: BTreeMap<String, &str> = functions(template)
         .into_iter()
         .map(|function| (access_key(physical(function), physical(&format!("{function}Role"))), function))
         .collect();
-    let mut made = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for call in calls {
         let Some(function) = keys.get(&call.access_key) else { continue };
         for (action, partition) in asked(call) {
@@ -217,30 +254,31 @@ pub(super) fn unused(
                 queues.filter(|queue| name(physical(queue)) == name(url)).collect::<String>()
             };
             let on = partition.unwrap_or_else(|| if action.starts_with("sqs:") { queue() } else { String::new() });
-            made.insert(Grant { function: (*function).to_owned(), action, on });
+            used.insert(Grant { function: (*function).to_owned(), action, on });
         }
     }
+    used
+}
+
+/// What is granted and was not used without a reason, and what was used though there is a reason why it is not seen.
+fn idle(granted: &BTreeSet<Grant>, used: &BTreeSet<Grant>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for grant in grants(&template)? {
-        let used = made.iter().any(|made| {
-            made.function == grant.function && made.action == grant.action && is_within(&grant.on, &made.on)
-        });
-        let exempt = NOT_SEEN.iter().find(|(function, actions, on, _)| is_named(&grant, (function, actions, on)));
-        let later = SHOWN_BY_THE_CLIMB.iter().any(|named| is_named(&grant, *named));
-        match (used, exempt, suite) {
-            (true, Some((.., reason)), _) => {
+    for grant in granted {
+        let used = used
+            .iter()
+            .any(|it| it.function == grant.function && it.action == grant.action && is_within(&grant.on, &it.on));
+        let exempt = NOT_SEEN.iter().find(|(function, actions, on, _)| is_named(grant, (function, actions, on)));
+        match (used, exempt) {
+            (true, Some((.., reason))) => {
                 found.insert(format!("{grant}: used after all, though it is said that {reason}"));
             }
-            (false, None, Suite::Rollouts) if !later => {
+            (false, None) => {
                 found.insert(format!("{grant}, and never did: take it away, or show it"));
-            }
-            (false, None, Suite::Climb) if later => {
-                found.insert(format!("{grant}, which this suite is said to show, and never did"));
             }
             _ => {}
         }
     }
-    Ok(found)
+    found
 }
 
 /// The access key under which ministack runs a function: made of both ARNs (`execution_credentials` in its
@@ -362,7 +400,8 @@ mod tests {
         let names = [("Promotions", "promotions"), ("PromotionsRole", "promotions-role")];
         let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
         let put = json!({"Item": {"pk": {"S": "COMMANDS#shop/api/prod"}}});
-        let told = unused(Suite::Rollouts, &[call("PutItem", put)], &resources).expect("the template is to be read");
+        let template = lint::template_as_json().expect("a template");
+        let told = idle(&grants(&template).expect("roles"), &used(&template, &[call("PutItem", put)], &resources));
         let about =
             |action: &str, on: &str| told.iter().any(|it| it.contains(&format!("may {action} on {on}, and never")));
         assert!(about("dynamodb:PutItem", "RELEASE#*"), "{told:#?}");
@@ -377,12 +416,6 @@ mod tests {
             for action in *actions {
                 let of = |grant: &&Grant| is_named(grant, (function, &[action], on));
                 assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}: {reason}");
-            }
-        }
-        for (function, actions, on) in SHOWN_BY_THE_CLIMB {
-            for action in *actions {
-                let of = |grant: &&Grant| is_named(grant, (function, &[action], on));
-                assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}");
             }
         }
     }

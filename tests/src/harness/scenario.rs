@@ -34,6 +34,10 @@ pub struct Wishes {
     pub autoscaling: Option<(u32, u32)>,
     /// Requests a second; none arrive where a bad release is to pass unseen.
     pub traffic: f64,
+    /// `trigger`
+    pub trigger: &'static str,
+    /// The listener's default action is moved beside the rule.
+    pub listener: bool,
 }
 
 impl Default for Wishes {
@@ -45,6 +49,8 @@ impl Default for Wishes {
             notifications: "[]",
             autoscaling: None,
             traffic: 20.0,
+            trigger: "push",
+            listener: false,
         }
     }
 }
@@ -69,18 +75,25 @@ impl Scenario {
     #[must_use]
     pub fn new(application: &str, wishes: &Wishes) -> Self {
         let scenario = Self::set(application, "api", "dev", wishes);
-        let target = scenario.target_policy(wishes);
-        let (repository, notifications) = (&scenario.names.repository, wishes.notifications);
-        scenario.apply(&format!(
+        scenario.apply(&scenario.policy(wishes));
+        scenario
+    }
+
+    /// The policy of an application of one service in one environment.
+    #[must_use]
+    pub fn policy(&self, wishes: &Wishes) -> String {
+        let target = self.target_policy(wishes);
+        let Wishes { notifications, trigger, .. } = wishes;
+        let (application, repository) = (&self.application, &self.names.repository);
+        format!(
             "application: {application}
 services:
   api: {{repository: {repository}, tags: {{glob: \"v*\"}}}}
 environments:
-  dev: {{trigger: push, targets: {{api: {target}}}}}
+  dev: {{trigger: {trigger}, targets: {{api: {target}}}}}
 notifications: {notifications}
 "
-        ));
-        scenario
+        )
     }
 
     /// Sets the scene in the world and waits until its stable side is up; no policy speaks of it yet.
@@ -142,9 +155,10 @@ notifications: {notifications}
         let PairNames { blue_alarm, green_alarm, .. } = &self.names;
         let Wishes { strategy, hooks, deadlines, .. } = wishes;
         let pager = self.pager();
+        let listener = if wishes.listener { format!(", \"{}\"", self.names.listener) } else { String::new() };
         format!(
             "{{cluster: {cluster}, container: app, blue: {{service: {blue}, target_group: \"{blue_group}\"}}, green: \
-             {{service: {green}, target_group: \"{green_group}\"}}, rules: [\"{rule}\"], test_rule: \"{test_rule}\", \
+             {{service: {green}, target_group: \"{green_group}\"}}, rules: [\"{rule}\"{listener}], test_rule: \"{test_rule}\", \
              strategy: {strategy}, alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: \
              healthy}}, {pager}], hooks: {hooks}, deadlines: {deadlines}}}"
         )

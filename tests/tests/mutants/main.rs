@@ -36,12 +36,14 @@ pub(crate) struct Mutant {
 pub(crate) enum Suite {
     /// Decisions, told as stories.
     Decisions,
-    /// A crash at every call, over several targets in virtual time.
+    /// A crash at every call, and calls that fail, over several targets in virtual time.
     Crashes,
+    /// What the command line tells whoever started it.
+    Commands,
 }
 
 impl Suite {
-    const ALL: [Self; 2] = [Self::Decisions, Self::Crashes];
+    const ALL: [Self; 3] = [Self::Decisions, Self::Crashes, Self::Commands];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -49,7 +51,17 @@ impl Suite {
             Self::Decisions => {
                 &["test", "-p", "rollout", "--test", "decide", "--test", "promotion", "--", "--skip", "never::"]
             }
-            Self::Crashes => &["test", "-p", "simulation", "--test", "promotion", "crashes::an_automatic_promotion"],
+            Self::Crashes => &[
+                "test",
+                "-p",
+                "simulation",
+                "--test",
+                "promotion",
+                "--",
+                "crashes::an_automatic_promotion",
+                "crashes::what_cannot_be_told",
+            ],
+            Self::Commands => &["test", "-p", "switchback", "--test", "cli"],
         }
     }
 
@@ -58,6 +70,7 @@ impl Suite {
         match self {
             Self::Decisions => "decisions",
             Self::Crashes => "crashes",
+            Self::Commands => "commands",
         }
     }
 

@@ -2,9 +2,15 @@
 
 use super::{Mutant, Suite, root};
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::Instant;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long a suite may take with a defect in it, which takes a minute or two without: one that goes round and round is
+/// noticed, too.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The copy of the tree that defects are planted in. It keeps its place and its target folder, so that the next run
 /// compiles only what has changed.
@@ -17,6 +23,8 @@ pub(crate) struct Field {
 pub(crate) enum Fate {
     /// These tests failed.
     Caught(Vec<String>),
+    /// The suite went on and on.
+    NeverEnded,
     /// The suite was content.
     Survived,
     /// The compiler refused it, with these words: it proves nothing.
@@ -35,6 +43,7 @@ impl Fate {
                 let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
                 format!("{}: `{first}`{rest}", suite.letter())
             }
+            Self::NeverEnded => format!("{}: not over after {} s", suite.letter(), PATIENCE.as_secs()),
             Self::Survived => "**survived**".to_owned(),
             Self::DoesNotCompile(_) => "**does not compile**".to_owned(),
             Self::DoesNotApply => "**cannot be planted**".to_owned(),
@@ -45,7 +54,7 @@ impl Fate {
     pub(crate) fn complaint(&self, mutant: &Mutant) -> Option<String> {
         let name = mutant.name;
         match self {
-            Self::Caught(_) => None,
+            Self::Caught(_) | Self::NeverEnded => None,
             Self::Survived => Some(format!("{name} survived: {}", mutant.caught_by.command())),
             Self::DoesNotCompile(words) => Some(format!("{name} does not compile:\n{words}")),
             Self::DoesNotApply => Some(format!("{name} cannot be planted in {} any more", mutant.file)),
@@ -95,21 +104,21 @@ impl Field {
         }
     }
 
-    fn cargo(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO"))
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO"));
+        command
             .args(arguments)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_TERM_COLOR", "never")
             // Not what somebody else wants of warnings: a defect may well leave something unused.
-            .env_remove("RUSTFLAGS")
-            .output()
-            .unwrap()
+            .env_remove("RUSTFLAGS");
+        command
     }
 
     /// A suite that fails without any defect would catch everything.
     pub(crate) fn must_pass(&self, suite: Suite) {
-        let (began, output) = (Instant::now(), self.cargo(suite.arguments()));
+        let (began, output) = (Instant::now(), self.cargo(suite.arguments()).output().unwrap());
         let words = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "without any defect, {} fails:\n{words}\n{errors}", suite.command());
@@ -129,6 +138,7 @@ impl Field {
         let seconds = began.elapsed().as_secs();
         match &fate {
             Fate::Caught(tests) => println!("{seconds:>4} s  caught by {} tests: {}", tests.len(), mutant.name),
+            Fate::NeverEnded => println!("{seconds:>4} s  never ends, which is noticed: {}", mutant.name),
             escaped => println!("{seconds:>4} s  {}", escaped.complaint(mutant).unwrap_or_default()),
         }
         fate
@@ -137,11 +147,12 @@ impl Field {
     fn judge(&self, suite: Suite) -> Fate {
         let arguments = suite.arguments();
         let own = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
-        let compiled = self.cargo(&[&arguments[..own], &["--no-run"]].concat());
+        let compiled = self.cargo(&[&arguments[..own], &["--no-run"]].concat()).output().unwrap();
         if !compiled.status.success() {
             return Fate::DoesNotCompile(String::from_utf8_lossy(&compiled.stderr).into_owned());
         }
-        let output = self.cargo(&[&arguments[..1], &["--no-fail-fast"], &arguments[1..]].concat());
+        let suite_run = self.cargo(&[&arguments[..1], &["--no-fail-fast"], &arguments[1..]].concat());
+        let Some(output) = within(suite_run, PATIENCE) else { return Fate::NeverEnded };
         if output.status.success() {
             return Fate::Survived;
         }
@@ -155,6 +166,21 @@ impl Field {
         }
         Fate::Caught(failed)
     }
+}
+
+/// What a command says, or none where it is not over by then: it is killed, with all that it has started.
+fn within(mut command: Command, patience: Duration) -> Option<Output> {
+    let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let group = format!("-{}", child.id());
+    let (over, waits) = mpsc::channel();
+    let waiting = std::thread::spawn(move || over.send(child.wait_with_output().unwrap()));
+    let output = waits.recv_timeout(patience).ok();
+    if output.is_none() {
+        Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+    }
+    // Its own answer comes too late then.
+    let _late = waiting.join().unwrap();
+    output
 }
 
 /// How the row of a mutant begins: what of it does not depend on the run.

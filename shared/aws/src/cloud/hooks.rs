@@ -202,7 +202,7 @@ impl AwsCloud {
 
     /// Stops a hook's task; one that has stopped already stays as it is.
     pub(super) async fn stop_task(&self, pair: &EcsPair, task: &str) -> Outcome {
-        let reason = "Switchback: the hook's time is over";
+        let reason = "Switchback: nobody waits for this hook any more";
         let answer = self.clients.ecs().await.stop_task().cluster(&pair.cluster).task(task).reason(reason).send().await;
         match answer {
             Ok(_) => Outcome::Done,
