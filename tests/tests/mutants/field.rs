@@ -1,7 +1,7 @@
 //! What users of other tools have met, or feared: shifting, switching back, and telling the truth of it.
 
 use super::Mutant;
-use super::Suite::{Commands, Crashes, Decisions};
+use super::Suite::Decisions;
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -207,23 +207,5 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         text: "    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {",
         instead: "    if deployment.policy.alarms.is_empty() {",
         caught_by: Decisions,
-    },
-    Mutant {
-        name: "exit-code-green-although-rolled-back",
-        defect: "a pipeline that waits is told that all is well though the release was switched back",
-        met: "ecs-deploy-action#191",
-        file: "shared/switchback/src/operator/exit.rs",
-        text: "            Verdict::RolledBack => Self::RolledBack,",
-        instead: "            Verdict::RolledBack => Self::Done,",
-        caught_by: Commands,
-    },
-    Mutant {
-        name: "tag-instead-of-digest",
-        defect: "what is deployed is named by its tag, which may name another image tomorrow",
-        met: "",
-        file: "shared/engine/src/intake/push.rs",
-        text: "        image: format!(\"{}@{}\", pushed.repository_uri, id.digest),",
-        instead: "        image: format!(\"{}:{}\", pushed.repository_uri, pushed.tag),",
-        caught_by: Crashes,
     },
 ];

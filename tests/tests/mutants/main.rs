@@ -36,14 +36,12 @@ pub(crate) struct Mutant {
 pub(crate) enum Suite {
     /// Decisions, told as stories.
     Decisions,
-    /// A crash at every call, and calls that fail, over several targets in virtual time.
+    /// A crash at every call, over several targets in virtual time.
     Crashes,
-    /// What the command line tells whoever started it.
-    Commands,
 }
 
 impl Suite {
-    const ALL: [Self; 3] = [Self::Decisions, Self::Crashes, Self::Commands];
+    const ALL: [Self; 2] = [Self::Decisions, Self::Crashes];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -51,17 +49,7 @@ impl Suite {
             Self::Decisions => {
                 &["test", "-p", "rollout", "--test", "decide", "--test", "promotion", "--", "--skip", "never::"]
             }
-            Self::Crashes => &[
-                "test",
-                "-p",
-                "simulation",
-                "--test",
-                "promotion",
-                "--",
-                "crashes::an_automatic_promotion",
-                "crashes::what_cannot_be_told",
-            ],
-            Self::Commands => &["test", "-p", "switchback", "--test", "cli"],
+            Self::Crashes => &["test", "-p", "simulation", "--test", "promotion", "crashes::an_automatic_promotion"],
         }
     }
 
@@ -70,7 +58,6 @@ impl Suite {
         match self {
             Self::Decisions => "decisions",
             Self::Crashes => "crashes",
-            Self::Commands => "commands",
         }
     }
 

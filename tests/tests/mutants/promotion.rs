@@ -238,15 +238,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         caught_by: Crashes,
     },
     Mutant {
-        name: "errand-failed-is-done",
-        defect: "the next environment could not be told of a release, and never is",
-        met: "",
-        file: "shared/engine/src/drive.rs",
-        text: "errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;",
-        instead: "let _ = errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await;",
-        caught_by: Crashes,
-    },
-    Mutant {
         name: "neighbour-unread-is-fresh",
         defect: "staging cannot be read, and a release is turned away as never verified there",
         met: "",
