@@ -147,7 +147,11 @@ impl Store {
         entry.seen.insert(command.id.clone(), asked_at_s.saturating_add(REMEMBERED_S));
         entry.inbox.insert((command.at, command.id.clone()), command.clone());
         if let Some(written) = &mut self.written {
-            written.push(Written::Asked { target: command.target.clone(), command: command.id.clone(), at: command.at });
+            written.push(Written::Asked {
+                target: command.target.clone(),
+                command: command.id.clone(),
+                at: command.at,
+            });
         }
         true
     }
