@@ -71,6 +71,7 @@ def main(endpoint, template_file, stack, binaries, *assignments):
     s3.create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name}
     )
+    assigned = dict(assignment.split("=", 1) for assignment in assignments)
     functions = {}
     for logical, resource in template["Resources"].items():
         uri = resource.get("Properties", {}).get("CodeUri")
@@ -82,6 +83,13 @@ def main(endpoint, template_file, stack, binaries, *assignments):
         # Lambda tells a function its log level, and this emulator does not. Everything that could be written is.
         variables = resource["Properties"].setdefault("Environment", {}).setdefault("Variables", {})
         variables["AWS_LAMBDA_LOG_LEVEL"] = "TRACE"
+        # CloudFormation makes a number of a parameter where a number belongs. This emulator leaves it text, and then reads
+        # the queue never.
+        for event in resource["Properties"].get("Events", {}).values():
+            scaling = event["Properties"].get("ScalingConfig", {})
+            if "Ref" in (limit := scaling.get("MaximumConcurrency", {})):
+                default = template["Parameters"][limit["Ref"]]["Default"]
+                scaling["MaximumConcurrency"] = int(assigned.get(limit["Ref"], default))
         # `sam build` reads it; what is deployed has none.
         resource.pop("Metadata", None)
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -96,7 +104,7 @@ def main(endpoint, template_file, stack, binaries, *assignments):
         StackName=stack,
         TemplateURL=f"{endpoint}/{BUCKET}/{stack}/template.json",
         Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in (a.split("=", 1) for a in assignments)
+            {"ParameterKey": key, "ParameterValue": value} for key, value in assigned.items()
         ],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
