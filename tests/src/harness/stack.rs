@@ -102,6 +102,8 @@ impl Stack {
         let parameters = [
             "Architecture=x86_64".to_owned(),
             "RegistryEveryMinutes=1".to_owned(),
+            // The front has no budget to take turns before; `cargo load` is about that.
+            "BalancerReads=100000".to_owned(),
             format!("GitHubIssuer={}", issuer.issuer()),
             format!("SlackApiUrl={}", slack.api()),
             format!("SlackTokenSecretArn={}", secret("slack-bot-token", slack.bot_token())?),
