@@ -305,11 +305,9 @@ fn a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten() {
     };
     let (looks, writes) = (counted("DescribeRules"), counted("ModifyRule"));
     assert_eq!(writes, 1, "the first step");
-    scenario.expect("it looks at the rule again", Duration::from_secs(60), || {
-        match counted("DescribeRules") {
-            now if now > looks => Ok(()),
-            now => Err(format!("{now} looks, {looks} before")),
-        }
+    scenario.expect("it looks at the rule again", Duration::from_secs(60), || match counted("DescribeRules") {
+        now if now > looks => Ok(()),
+        now => Err(format!("{now} looks, {looks} before")),
     });
     assert_eq!(counted("ModifyRule"), writes, "and writes nothing");
     scenario.edit_weights(50, 50);
