@@ -67,6 +67,13 @@ pub enum WaitingOn {
         /// What happens without it happens then.
         deadline: Timestamp,
     },
+    /// What was changed a moment ago: it may still be read as it was before.
+    Settling {
+        /// What is read meanwhile, or what comes next.
+        reason: String,
+        /// What is read then is believed.
+        until: Timestamp,
+    },
     /// A task definition.
     TaskDefinition {
         /// Then: failed.

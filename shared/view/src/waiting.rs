@@ -36,6 +36,9 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
         WaitingOn::Reading { reason, deadline } => {
             format!("a reading that cannot be had: {reason} (decides without it in {})", left(*deadline, now))
         }
+        WaitingOn::Settling { reason, until } => {
+            format!("what was changed a moment ago to settle: {reason} ({} left)", left(*until, now))
+        }
         WaitingOn::TaskDefinition { deadline } => {
             format!("the task definition (gives up in {})", left(*deadline, now))
         }

@@ -207,8 +207,8 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
 /// Some: what was done a moment ago may still be read as it was before, and what is read last is what is recorded.
 fn unsettled(pass: &mut Pass, deployment: &Deployment) -> Option<Flow> {
     let until = deployment.settles_at(pass.now)?;
-    let reason = "what was changed a moment ago is read once more".to_owned();
-    Some(pass.wait(WaitingOn::Reading { reason, deadline: until }, UNREAD_POLL, until))
+    let reason = "it is read once more before this ends".to_owned();
+    Some(pass.wait(WaitingOn::Settling { reason, until }, UNREAD_POLL, until))
 }
 
 /// Takes a side without traffic down to `floor` tasks. None: it is down.

@@ -91,8 +91,7 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     };
     if let Some(settled) = deployment.settles_at(pass.now).filter(|_| deployment.halted.is_none()) {
         // It may be what was so before several writes, some of which came to nothing: nobody is blamed for that yet.
-        let reason = format!("a rule may be read as it was a moment ago: {reason}");
-        return pass.wait(WaitingOn::Reading { reason, deadline: settled }, LAG_POLL, settled);
+        return pass.wait(WaitingOn::Settling { reason, until: settled }, LAG_POLL, settled);
     }
     let stable = deployment.sides.as_ref().map(|sides| sides.stable);
     if let Some(stable) = stable {
