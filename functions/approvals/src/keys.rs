@@ -2,7 +2,7 @@
 
 use aws::config::{LINK_KEY_FIELD, LINK_KEY_SECRET, SLACK_SIGNING_FIELD, SLACK_SIGNING_SECRET, setting};
 use aws::secrets::{Secret, SecretError, Secrets};
-use aws::{Clients, MissingSetting};
+use aws::{BadSetting, Clients};
 use std::future::Future;
 
 /// One of the two.
@@ -40,8 +40,8 @@ impl SecretKeys {
     /// The keys whose secrets the environment names. Without Slack there may be no signing secret.
     ///
     /// # Errors
-    /// [`MissingSetting`] where the key for links is not named.
-    pub(crate) fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
+    /// [`BadSetting`] where the key for links is not named.
+    pub(crate) fn from_environment(clients: Clients) -> Result<Self, BadSetting> {
         let slack = setting(SLACK_SIGNING_SECRET).ok();
         Ok(Self { secrets: Secrets::new(clients), slack, links: setting(LINK_KEY_SECRET)? })
     }

@@ -1,7 +1,7 @@
 //! Where the journal is told: EventBridge for programs, SNS and Slack for people, a queue for what none of them takes.
 
 use crate::config::{
-    APPROVALS_URL, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, MissingSetting, setting,
+    APPROVALS_URL, BadSetting, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, setting,
 };
 use crate::error::Failure;
 use crate::secrets::{SecretError, Secrets};
@@ -43,7 +43,7 @@ impl Links {
 pub enum ChannelSetting {
     /// A variable is missing.
     #[error(transparent)]
-    Missing(#[from] MissingSetting),
+    Missing(#[from] BadSetting),
     /// Slack's settings make no sense.
     #[error(transparent)]
     Slack(#[from] SlackSetting),

@@ -64,20 +64,32 @@ pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 /// The environment variable that says, as JSON, what the control plane's roles are narrowed to.
 pub const REACH: &str = "SWITCHBACK_REACH";
 
-/// A setting that the environment does not have.
+/// A setting that the environment does not have, or not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment variable {variable} is not set: template.yaml sets it in the function's Environment")]
-pub struct MissingSetting {
+#[error("the environment variable {variable} {problem}: template.yaml sets it in the function's Environment")]
+pub struct BadSetting {
     /// The variable's name.
     pub variable: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
 }
 
 /// Reads a setting from the environment.
 ///
 /// # Errors
-/// [`MissingSetting`] where the variable is not there, is empty, or is no Unicode.
-pub fn setting(variable: &'static str) -> Result<String, MissingSetting> {
-    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(MissingSetting { variable })
+/// [`BadSetting`] where the variable is not there, is empty, or is no Unicode.
+pub fn setting(variable: &'static str) -> Result<String, BadSetting> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(BadSetting { variable, problem: "is not set" })
+}
+
+/// Reads a rate, a second, from the environment; none where the variable is not there.
+///
+/// # Errors
+/// [`BadSetting`] where it is there and no number above 0.
+pub fn rate(variable: &'static str) -> Result<Option<f64>, BadSetting> {
+    let Ok(said) = std::env::var(variable) else { return Ok(None) };
+    let rate = said.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.map(Some).ok_or(BadSetting { variable, problem: "is no number above 0" })
 }
 
 /// One client for each SDK, made on first use; cheap to make and to clone.

@@ -1,6 +1,6 @@
 //! The doorbell on SQS: a wake is a message, its delay is the queue's.
 
-use crate::config::{Clients, MissingSetting, URGENT_WAKES_URL, WAKES_URL, setting};
+use crate::config::{BadSetting, Clients, URGENT_WAKES_URL, WAKES_URL, setting};
 use crate::error::Failure;
 use engine::{Doorbell, Ring};
 use rollout::Seconds;
@@ -28,8 +28,8 @@ impl SqsDoorbell {
     /// The doorbell whose queues the environment names.
     ///
     /// # Errors
-    /// [`MissingSetting`] where it names none.
-    pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
+    /// [`BadSetting`] where it names none.
+    pub fn from_environment(clients: Clients) -> Result<Self, BadSetting> {
         let doorbell = Self::new(clients, setting(WAKES_URL)?);
         Ok(match setting(URGENT_WAKES_URL) {
             Ok(urgent_url) => Self { urgent_url, ..doorbell },

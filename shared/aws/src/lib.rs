@@ -43,7 +43,7 @@ pub mod secrets;
 pub mod slack;
 
 pub use clock::SystemClock;
-pub use config::{Clients, MissingSetting};
+pub use config::{BadSetting, Clients};
 pub use error::Failure;
 #[cfg(all(feature = "ledger", feature = "doorbell"))]
 pub use ports::Ports;

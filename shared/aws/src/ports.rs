@@ -2,7 +2,7 @@
 
 use crate::doorbell::SqsDoorbell;
 use crate::ledger::DynamoLedger;
-use crate::{Clients, MissingSetting};
+use crate::{BadSetting, Clients};
 
 /// The two ports that every function uses, and the clients for whatever else it does.
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ impl Ports {
     /// The ports that the function's environment names. Nothing is connected to yet.
     ///
     /// # Errors
-    /// [`MissingSetting`], which says what is missing and where it is set.
-    pub fn from_environment() -> Result<Self, MissingSetting> {
+    /// [`BadSetting`], which says what is missing and where it is set.
+    pub fn from_environment() -> Result<Self, BadSetting> {
         let clients = Clients::new();
         Ok(Self {
             ledger: DynamoLedger::from_environment(clients.clone())?,

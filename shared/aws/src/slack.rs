@@ -2,7 +2,7 @@
 //!
 //! Slack answers `200` whatever happened, and says in the body what did. What it says is sorted here: not now, or no.
 
-use crate::config::{Clients, MissingSetting, SLACK_TOKEN_SECRET, SLACK_URL, setting};
+use crate::config::{BadSetting, Clients, SLACK_TOKEN_SECRET, SLACK_URL, setting};
 use crate::http::{Address, Answer, BadAddress, Http, HttpError};
 use crate::secrets::{Secret, SecretError, Secrets};
 use engine::{Edited, SendError};
@@ -62,7 +62,7 @@ pub struct Posted {
 pub enum SlackSetting {
     /// A variable is missing.
     #[error(transparent)]
-    Missing(#[from] MissingSetting),
+    Missing(#[from] BadSetting),
     /// The address is none.
     #[error("{SLACK_URL}")]
     Address(#[source] BadAddress),

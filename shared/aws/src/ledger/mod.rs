@@ -51,7 +51,7 @@ mod questions;
 mod row;
 mod table;
 
-use crate::config::{BALANCER_READS, Clients, MissingSetting, TABLE, setting};
+use crate::config::{BALANCER_READS, BadSetting, Clients, TABLE, rate, setting};
 use engine::{
     Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Overdue, Post,
     PostKey, Posts, Watch,
@@ -85,11 +85,10 @@ impl DynamoLedger {
     /// The ledger in the table that the environment names.
     ///
     /// # Errors
-    /// [`MissingSetting`] where it names none.
-    pub fn from_environment(clients: Clients) -> Result<Self, MissingSetting> {
+    /// [`BadSetting`] where it names none, or where `BalancerReads` is no rate.
+    pub fn from_environment(clients: Clients) -> Result<Self, BadSetting> {
         let ledger = Self::new(clients, setting(TABLE)?);
-        let said = std::env::var(BALANCER_READS).ok().and_then(|reads| reads.parse().ok());
-        let reads_a_second = said.filter(|reads| *reads > 0.0).unwrap_or(ledger.reads_a_second);
+        let reads_a_second = rate(BALANCER_READS)?.unwrap_or(ledger.reads_a_second);
         Ok(Self { reads_a_second, ..ledger })
     }
 }
