@@ -98,6 +98,19 @@ fn a_good_release_goes_through_without_a_lost_request() {
 }
 
 #[test]
+fn what_runs_is_the_digest_that_was_pushed_whatever_its_tag_names_later() {
+    let mut simulation = simulation(&scene());
+    let release = simulation.push(1, Started::Event);
+    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
+    let definition = simulation.world(|world| world.describe_task_definition(&stable.task_definition));
+    let document = definition.expect("it was registered").document;
+    let image = document["containerDefinitions"][0]["image"].as_str().expect("the container has an image");
+    let repository = &simulation.names().repository_uri;
+    assert_eq!(image, format!("{repository}@{}", release.id.digest), "\n{}", simulation.story());
+}
+
+#[test]
 fn the_next_release_goes_back_to_the_first_side() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);

@@ -1,7 +1,7 @@
 //! What users of other tools have met, or feared: shifting, switching back, and telling the truth of it.
 
 use super::Mutant;
-use super::Suite::Decisions;
+use super::Suite::{Decisions, Jobs, Stories};
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -207,5 +207,23 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         text: "    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {",
         instead: "    if deployment.policy.alarms.is_empty() {",
         caught_by: Decisions,
+    },
+    Mutant {
+        name: "green-although-rolled-back",
+        defect: "the job that waits is green, and the release was switched back",
+        met: "ecs-deploy-action#191",
+        file: "shared/switchback/src/operator/exit.rs",
+        text: "            Verdict::RolledBack => Self::RolledBack,",
+        instead: "            Verdict::RolledBack => Self::Done,",
+        caught_by: Jobs,
+    },
+    Mutant {
+        name: "tag-instead-of-digest",
+        defect: "somebody moves the tag, and the next task that starts is another release",
+        met: "containers-roadmap#2393",
+        file: "shared/engine/src/intake/push.rs",
+        text: "        image: format!(\"{}@{}\", pushed.repository_uri, id.digest),",
+        instead: "        image: format!(\"{}:{}\", pushed.repository_uri, pushed.tag),",
+        caught_by: Stories,
     },
 ];

@@ -36,12 +36,16 @@ pub(crate) struct Mutant {
 pub(crate) enum Suite {
     /// Decisions, told as stories.
     Decisions,
-    /// A crash at every call, over several targets in virtual time.
+    /// A crash at every call, and ledgers that cannot be read, over several targets in virtual time.
     Crashes,
+    /// What runs in the end, in virtual time.
+    Stories,
+    /// The command line as a CI job calls it.
+    Jobs,
 }
 
 impl Suite {
-    const ALL: [Self; 2] = [Self::Decisions, Self::Crashes];
+    const ALL: [Self; 4] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -49,7 +53,18 @@ impl Suite {
             Self::Decisions => {
                 &["test", "-p", "rollout", "--test", "decide", "--test", "promotion", "--", "--skip", "never::"]
             }
-            Self::Crashes => &["test", "-p", "simulation", "--test", "promotion", "crashes::an_automatic_promotion"],
+            Self::Crashes => &[
+                "test",
+                "-p",
+                "simulation",
+                "--test",
+                "promotion",
+                "--",
+                "crashes::an_automatic_promotion",
+                "crashes::what_cannot_be_told",
+            ],
+            Self::Stories => &["test", "-p", "simulation", "--test", "stories", "what_runs_is_the_digest"],
+            Self::Jobs => &["test", "-p", "switchback", "--test", "cli", "ci::"],
         }
     }
 
@@ -58,6 +73,8 @@ impl Suite {
         match self {
             Self::Decisions => "decisions",
             Self::Crashes => "crashes",
+            Self::Stories => "stories",
+            Self::Jobs => "jobs",
         }
     }
 

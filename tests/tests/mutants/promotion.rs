@@ -246,4 +246,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         instead: "        _ if unread.len() == usize::MAX => waits(",
         caught_by: Decisions,
     },
+    Mutant {
+        name: "errand-failed-is-done",
+        defect: "the ledger does not answer for a moment, and the next environment never hears of the release",
+        met: "",
+        file: "shared/engine/src/drive.rs",
+        text: "        errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;",
+        instead: "        let _told = errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await;",
+        caught_by: Crashes,
+    },
 ];
