@@ -3,31 +3,41 @@
 
 use super::{AwsCloud, count, service_key, short_name, traffic};
 use crate::error::Failure;
-use aws_sdk_cloudwatch::types::{AlarmType, CompositeAlarm, MetricAlarm};
+use aws_sdk_cloudwatch::types::{
+    AlarmType, CompositeAlarm, Dimension, Metric as CloudWatchMetric, MetricAlarm, MetricDataQuery, MetricStat,
+};
 use aws_sdk_ecr::types::ImageTagMutability;
-use aws_sdk_ecs::types::{Service, TaskDefinition};
+use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::try_join_all;
 use futures::join;
 use rollout::doctor::Inspection;
 use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen, RuleSeen,
-    ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen,
+    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
 /// `DescribeAlarms` takes and gives at most this many a call.
 const A_CALL: usize = 100;
 /// Composite alarms within composite alarms are followed so far.
 const DEEPEST: usize = 4;
+/// Dimensions of Fargate's On-Demand vCPUs (ECS developer guide, "AWS Fargate usage metrics").
+const ON_DEMAND_VCPUS: [(&str, &str); 4] =
+    [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", "Standard/OnDemand")];
+/// Seconds of a data point of usage.
+const USAGE_PERIOD_S: i32 = 300;
+/// How far back usage is looked for: metrics of usage are some minutes late.
+const USAGE_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 impl engine::Inspector for AwsCloud {
     async fn inspect(&self, inspection: &Inspection) -> Inspected {
         let pair = &inspection.pair;
         // Boxed: together their futures would be larger than some threads' stacks.
-        let (services, blue_group, green_group, scaling, rules, alarms, repository, concurrency) = join!(
+        let (services, blue_group, green_group, scaling, rules, alarms, repository, concurrency, fargate) = join!(
             Box::pin(self.services_and_definitions(pair)),
             Box::pin(self.group_seen(&pair.blue.target_group)),
             Box::pin(self.group_seen(&pair.green.target_group)),
@@ -36,6 +46,7 @@ impl engine::Inspector for AwsCloud {
             Box::pin(self.alarms_seen(&inspection.alarms)),
             Box::pin(self.repository_seen(&inspection.repository)),
             Box::pin(self.concurrency()),
+            Box::pin(self.fargate()),
         );
         let groups: Vec<&GroupSeen> = [&blue_group, &green_group].into_iter().flatten().flatten().collect();
         let balancers: BTreeSet<&str> = groups.iter().flat_map(|group| &group.balancers).map(String::as_str).collect();
@@ -64,6 +75,7 @@ impl engine::Inspector for AwsCloud {
             alarms: reading(alarms),
             repository: reading(repository),
             concurrency: reading(concurrency),
+            fargate: reading(fargate),
             reach: self.reach.clone(),
         }
     }
@@ -215,6 +227,31 @@ impl AwsCloud {
             .map(count)
             .ok_or_else(|| Failure::Unsure { reason: "GetAccountSettings: no limit in the answer".to_owned() })
     }
+
+    /// The usage metric and, by metric math, the quota that belongs to it (CloudWatch user guide, "Using metric math",
+    /// `SERVICE_QUOTA`).
+    async fn fargate(&self) -> Result<Option<FargateSeen>, Failure> {
+        let dimension = |(name, value): (&str, &str)| Dimension::builder().name(name).value(value).build();
+        let metric = CloudWatchMetric::builder()
+            .namespace("AWS/Usage")
+            .metric_name("ResourceCount")
+            .set_dimensions(Some(ON_DEMAND_VCPUS.map(dimension).to_vec()))
+            .build();
+        let used = MetricStat::builder().metric(metric).period(USAGE_PERIOD_S).stat("Maximum").build();
+        let used = MetricDataQuery::builder().id("used").metric_stat(used).build();
+        let quota = MetricDataQuery::builder().id("quota").expression("SERVICE_QUOTA(used)").build();
+        let now = SystemTime::now();
+        let call =
+            self.clients.cloudwatch().await.get_metric_data().metric_data_queries(used).metric_data_queries(quota);
+        let call = call.start_time((now - USAGE_WINDOW).into()).end_time(now.into());
+        let answer = call.send().await.map_err(|error| Failure::of("GetMetricData", &error))?;
+        // Newest first, where nothing else is asked for (API reference, `ScanBy`).
+        let newest = |id: &str| {
+            let found = answer.metric_data_results().iter().find(|result| result.id() == Some(id));
+            found.and_then(|result| result.values().first().copied())
+        };
+        Ok(newest("quota").zip(newest("used")).map(|(quota, used)| FargateSeen { quota, used }))
+    }
 }
 
 fn service_seen(service: &Service) -> ServiceSeen {
@@ -234,6 +271,8 @@ fn service_seen(service: &Service) -> ServiceSeen {
         maximum_percent: deployment.and_then(|it| it.maximum_percent()).map_or(200, count),
         groups: service.load_balancers().iter().filter_map(|it| it.target_group_arn()).map(str::to_owned).collect(),
         desired: count(service.desired_count()),
+        on_fargate: service.launch_type() == Some(&LaunchType::Fargate)
+            || service.capacity_provider_strategy().iter().any(|item| item.capacity_provider() == "FARGATE"),
     }
 }
 
@@ -247,6 +286,7 @@ fn definition_seen(definition: &TaskDefinition) -> DefinitionSeen {
             .filter(|role| !role.is_empty())
             .map(str::to_owned)
             .collect(),
+        cpu_units: definition.cpu().and_then(|units| units.parse().ok()),
     }
 }
 

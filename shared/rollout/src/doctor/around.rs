@@ -9,6 +9,9 @@ use crate::snapshot::Reading;
 /// New accounts may have 10 (Lambda quotas); each running deployment takes one now and then, and events take others.
 const FEW_FUNCTIONS: u32 = 50;
 
+/// What `cpu` of a task definition is counted in (ECS developer guide, "Task size").
+const CPU_UNITS_A_VCPU: f64 = 1024.0;
+
 pub(super) fn judge(
     policy: &Policy,
     target: &TargetId,
@@ -27,8 +30,36 @@ pub(super) fn judge(
         let remedy = "ask for a higher quota: Service Quotas, AWS Lambda, Concurrent executions";
         findings.risky("quota_of_functions", "account", what, remedy);
     }
+    fargate(wanted, seen, findings);
     if let Some(reach) = &seen.reach {
         reaches(reach, policy, target, wanted, seen, findings);
+    }
+}
+
+/// Whether a second side fits in beside the first: as many tasks again as the larger side has, less what runs already.
+fn fargate(wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+    let sides = SLOTS.map(|slot| match &seen.side(slot).service {
+        Reading::Known(Some(service)) if service.on_fargate => Some((slot, service.desired)),
+        _ => None,
+    });
+    let [Some(blue), Some(green)] = sides else { return };
+    let (larger, smaller) = if blue.1 >= green.1 { (blue, green) } else { (green, blue) };
+    let definition = match &seen.side(larger.0).definition {
+        Reading::Known(Some(definition)) => definition,
+        _ => return,
+    };
+    let Some(cpu_units) = definition.cpu_units else { return };
+    let Some(Some(account)) = findings.known("quota of Fargate", &seen.fargate) else { return };
+    let needed = f64::from(larger.1 - smaller.1) * f64::from(cpu_units) / CPU_UNITS_A_VCPU;
+    let free = (account.quota - account.used).max(0.0);
+    if needed > free {
+        let what = format!(
+            "a deployment starts {needed} vCPUs beside those that run, and {free} of the account's {} are free: \
+             not all of its tasks would start",
+            account.quota
+        );
+        let remedy = "ask for a higher quota: Service Quotas, AWS Fargate, Fargate On-Demand vCPU resource count";
+        findings.broken("quota_of_fargate", &place_of_service(wanted, smaller.0), what, remedy);
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Inspected {
     pub repository: Reading<Option<RepositorySeen>>,
     /// Functions that may run at once in the account, beside those that have concurrency of their own.
     pub concurrency: Reading<u32>,
+    /// What Fargate has for the account in this Region; none: CloudWatch counts none, since nothing runs there.
+    pub fargate: Reading<Option<FargateSeen>>,
     /// What the control plane's own roles are narrowed to; none: that is not known here.
     pub reach: Option<Reach>,
 }
@@ -73,6 +75,8 @@ pub struct ServiceSeen {
     pub groups: Vec<String>,
     /// Tasks wanted.
     pub desired: u32,
+    /// Its tasks count against what the account may have of Fargate (On-Demand).
+    pub on_fargate: bool,
 }
 
 /// A task definition (`DescribeTaskDefinition`).
@@ -82,6 +86,8 @@ pub struct DefinitionSeen {
     pub images: BTreeMap<String, String>,
     /// ARNs of the task's own role and of the one that starts it, where it has them.
     pub roles: Vec<String>,
+    /// CPU units of a task, 1024 to a vCPU; none: only its containers have some.
+    pub cpu_units: Option<u32>,
 }
 
 /// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).
@@ -187,6 +193,15 @@ pub struct Metric {
 pub struct RepositorySeen {
     /// A tag, once pushed, names the same image for ever.
     pub immutable: bool,
+}
+
+/// On-Demand vCPUs of Fargate in the account and Region (ECS developer guide, "AWS Fargate usage metrics").
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FargateSeen {
+    /// So many may run at once.
+    pub quota: f64,
+    /// So many ran in the last minutes, at most.
+    pub used: f64,
 }
 
 /// What the roles of the control plane are narrowed to: beginnings of names, empty for all.

@@ -1,8 +1,8 @@
 //! A sound account, and the policy that it is fit for.
 
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, GroupSeen, Inspected, Metric, MetricSeen, Reach, RepositorySeen, RuleSeen,
-    ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, Reach, RepositorySeen,
+    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
@@ -129,7 +129,8 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             minimum_percent: 100,
             maximum_percent: 200,
             groups: vec![group(slot)],
-            desired: 2,
+            desired: if slot == Slot::Blue { 2 } else { 0 },
+            on_fargate: true,
         })),
         definition: Reading::Known(Some(DefinitionSeen {
             images: BTreeMap::from([(
@@ -137,6 +138,7 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
                 "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:00".to_owned(),
             )]),
             roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
+            cpu_units: Some(512),
         })),
         group: Reading::Known(Some(GroupSeen {
             balancers: vec![BALANCER.to_owned()],
@@ -166,6 +168,8 @@ pub(crate) fn seen() -> Inspected {
         alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
         repository: Reading::Known(Some(RepositorySeen { immutable: true })),
         concurrency: Reading::Known(1000),
+        // Just enough for the other side.
+        fargate: Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.0 })),
         reach: Some(Reach {
             hooks: "switchback-hook-".to_owned(),
             topics: "switchback-".to_owned(),

@@ -4,7 +4,7 @@ mod account;
 
 use account::*;
 use rollout::doctor::alarms::children;
-use rollout::doctor::seen::{AlarmKind, AlarmSeen, Inspected, Reach, RepositorySeen, RuleSeen};
+use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Reach, RepositorySeen, RuleSeen};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::policy::{Facts, Hook, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver};
 use rollout::{Reading, Seconds, Slot, TargetId};
@@ -388,6 +388,32 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
         "a new account",
         |_, seen| seen.concurrency = Reading::Known(10),
         &[(Severity::Risky, "quota_of_functions", "account")],
+    ),
+    (
+        "a Fargate that is full",
+        |_, seen| seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.5 })),
+        &[(Severity::Broken, "quota_of_fargate", "service api-green")],
+    ),
+    (
+        "a Fargate that is full of the other side already",
+        |_, seen| {
+            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            service(seen).desired = 2;
+        },
+        &[],
+    ),
+    (
+        "a Fargate that is full, and instances of one's own",
+        |_, seen| {
+            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            service(seen).on_fargate = false;
+        },
+        &[],
+    ),
+    (
+        "a Fargate that nobody may ask about",
+        |_, seen| seen.fargate = Reading::Unknown("AccessDenied".to_owned()),
+        &[(Severity::Unread, "unread", "quota of Fargate")],
     ),
     (
         "a cluster out of reach",

@@ -10,8 +10,8 @@ use engine::Inspector;
 use rollout::doctor::Inspection;
 use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen, RuleSeen,
-    ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen,
+    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::BTreeMap;
@@ -37,6 +37,7 @@ impl Inspector for SimCloud {
             // The world has no registry: whatever is named is there, and as it should be.
             repository: Reading::Known(Some(RepositorySeen { immutable: true })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
+            fargate: reading(stage.reading("account", |_| None, fargate)),
             reach: None,
         }
     }
@@ -73,6 +74,7 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
                 maximum_percent: service.deployment_configuration.maximum_percent,
                 groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
                 desired: service.desired_count,
+                on_fargate: service.launch_type.as_deref() == Some("FARGATE"),
             })
         })),
         definition: reading(definition),
@@ -91,7 +93,13 @@ fn definition(world: &mut World, arn: &str) -> Result<DefinitionSeen, String> {
             .filter_map(|container| Some((text(container, "name")?, text(container, "image")?)))
             .collect(),
         roles: ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(|key| text(document, key)).collect(),
+        cpu_units: text(document, "cpu").and_then(|units| units.parse().ok()),
     })
+}
+
+fn fargate(world: &mut World) -> Result<Option<FargateSeen>, String> {
+    let usage = world.fargate_usage().map_err(|error| error.to_string())?;
+    Ok(Some(FargateSeen { quota: usage.quota, used: usage.used }))
 }
 
 fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {

@@ -1,7 +1,7 @@
 //! CloudWatch (Smithy RPC v2 CBOR, `GraniteServiceVersion20100801`): alarms, metric and composite.
 
 use super::Performed;
-use super::input::{number, page, text, texts};
+use super::input::{list, number, page, text, texts};
 use crate::front::protocol::Refusal;
 use serde_json::{Map, Value, json};
 use simulation::world::alarms::{Alarm, AlarmKind, AlarmState, Metric, MetricAlarm};
@@ -19,9 +19,28 @@ const USUAL_PAGE: usize = 50;
 pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
     Some(match operation {
         "DescribeAlarms" => describe_alarms(world, input),
+        "GetMetricData" => usage_of_fargate(world, input),
         "SetAlarmState" => set_alarm_state(world, input),
         _ => return None,
     })
+}
+
+/// The world has one metric that can be read: what Fargate counts, and its quota.
+fn usage_of_fargate(world: &mut World, input: &Value) -> Performed {
+    let usage = world.fargate_usage().map_err(refused)?;
+    let results: Result<Vec<Value>, Refusal> = list(input, "MetricDataQueries")
+        .iter()
+        .map(|query| {
+            let metric = &query["MetricStat"]["Metric"];
+            let value = match (query["Expression"].as_str(), metric["Namespace"].as_str(), metric["MetricName"].as_str()) {
+                (Some("SERVICE_QUOTA(used)"), _, _) => usage.quota,
+                (None, Some("AWS/Usage"), Some("ResourceCount")) => usage.used,
+                _ => return Err(Refusal::new(501, "NotModelled", format!("the world has no metric {query}"))),
+            };
+            Ok(json!({"Id": query["Id"], "Label": query["Id"], "StatusCode": "Complete", "Timestamps": [], "Values": [value]}))
+        })
+        .collect();
+    Ok(json!({"MetricDataResults": results?}))
 }
 
 fn describe_alarms(world: &mut World, input: &Value) -> Performed {

@@ -1,11 +1,13 @@
 //! ECS: clusters, task definitions, services with rolling deployments and circuit breaker, tasks.
 
 mod definitions;
+mod fargate;
 mod scheduler;
 mod services;
 mod shapes;
 mod tasks;
 
+pub use fargate::FargateUsage;
 pub(super) use services::ServiceState;
 pub(super) use shapes::epoch;
 pub use shapes::{
