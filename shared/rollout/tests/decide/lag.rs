@@ -63,6 +63,27 @@ fn what_was_so_a_moment_ago_is_nobodys_hand_and_a_moment_later_it_is() {
 }
 
 #[test]
+fn what_has_no_way_back_does_not_go_back_for_what_was_so_a_moment_ago() {
+    let mut scene = Scene::new();
+    let mut asked = deploy("v2");
+    if let Instruction::Deploy { terms, .. } = &mut asked.instruction {
+        terms.forward_only = true;
+    }
+    scene.decide(&[asked]);
+    scene.until(|scene| scene.wrote(|fact| matches!(fact, Fact::WeightsVerified { .. })));
+    scene.fire();
+    scene.edit_rule(100, 0);
+    scene.now = Seconds(2).after(acted_at(&scene));
+    scene.decide(&[]);
+    scene.decide(&[]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::Frozen { .. })));
+    assert!(!scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. })), "{:?}", scene.state.explanation);
+    scene.now = Seconds(60).after(scene.now);
+    scene.decide(&[]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. })), "it stays so: somebody did it");
+}
+
+#[test]
 fn a_rule_that_cannot_be_read_was_not_put_back() {
     let mut scene = a_tenth();
     scene.now = Seconds(20).after(scene.now);
