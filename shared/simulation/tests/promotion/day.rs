@@ -4,11 +4,14 @@
 use crate::street::name;
 use rollout::brake::Scope;
 use rollout::{Seconds, Slot, TargetId};
-use simulation::world::{Dice, Health, ImageBehaviour, Starts};
+use serde_json::json;
+use simulation::world::{Dice, FunctionBehaviour, Health, ImageBehaviour, Run, Starts};
 use std::fmt;
 
 /// How many things happen in a day.
 const HAPPENINGS: u64 = 80;
+/// The functions that hooks ask, on days that have hooks: at the test rule, and after the traffic.
+pub(crate) const FUNCTIONS: [&str; 2] = ["smoke", "announce"];
 
 /// Something happens, so many seconds after the day's beginning.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,16 @@ pub(crate) enum What {
         target: TargetId,
         number: u64,
         hotfix: bool,
+        forward_only: bool,
+    },
+    /// A person lets go on what froze, or was halted.
+    Resume {
+        target: TargetId,
+    },
+    /// From now on a hook's function answers like this.
+    Function {
+        name: &'static str,
+        behaviour: FunctionBehaviour,
     },
     Brake {
         scope: Scope,
@@ -101,9 +114,13 @@ impl fmt::Display for What {
             }
             Self::Rollback { target } => write!(f, "carol asks for a rollback of {target}"),
             Self::Abort { target } => write!(f, "carol aborts on {target}"),
-            Self::Deploy { target, number, hotfix } => {
-                write!(f, "carol asks for v{number} on {target}{}", if *hotfix { ", as a hotfix" } else { "" })
+            Self::Deploy { target, number, hotfix, forward_only } => {
+                let lane = if *hotfix { ", as a hotfix" } else { "" };
+                let only = if *forward_only { ", without a way back" } else { "" };
+                write!(f, "carol asks for v{number} on {target}{lane}{only}")
             }
+            Self::Resume { target } => write!(f, "carol lets {target} go on"),
+            Self::Function { name, behaviour } => write!(f, "the function {name} {}", answers(behaviour)),
             Self::Brake { scope } => write!(f, "carol brakes {scope}"),
             Self::Lift => f.write_str("the first brake is lifted"),
             Self::Policy { bake } => write!(f, "the policy is applied with a bake of {bake} in prod"),
@@ -124,12 +141,24 @@ impl fmt::Display for What {
     }
 }
 
+fn answers(behaviour: &FunctionBehaviour) -> &'static str {
+    match behaviour {
+        FunctionBehaviour::Reports { then, .. } if then["status"] == "failed" => "says no",
+        FunctionBehaviour::Reports { in_progress: 0, .. } => "says yes",
+        FunctionBehaviour::Reports { in_progress: u32::MAX, .. } => "is never done",
+        FunctionBehaviour::Reports { .. } => "takes its time, and says yes",
+        FunctionBehaviour::Throws => "throws",
+        FunctionBehaviour::Silent => "does not answer",
+    }
+}
+
 fn nature(behaviour: &ImageBehaviour) -> &'static str {
     match behaviour {
         ImageBehaviour { starts: Starts::CrashLoop { .. }, .. } => "its tasks exit soon",
         ImageBehaviour { health: Health::Never, .. } => "never healthy",
         ImageBehaviour { health: Health::LostAfter(_), .. } => "loses its health",
         ImageBehaviour { later: Some(_), .. } => "goes bad",
+        ImageBehaviour { run: Run::Exits { exit_code: 1, .. }, .. } => "its migration fails",
         ImageBehaviour { error_rate, .. } if *error_rate > 0.0 => "bad",
         _ => "good",
     }
@@ -156,7 +185,7 @@ fn some<'a>(dice: &mut Dice, targets: &'a [TargetId; 3]) -> &'a TargetId {
 
 fn something(dice: &mut Dice, targets: &[TargetId; 3], pushed: &mut u64) -> What {
     let prod = &targets[2];
-    match dice.between(0, 19) {
+    match dice.between(0, 21) {
         0..=3 => {
             *pushed += 1;
             What::Push { number: *pushed, behaviour: behaviour(dice) }
@@ -177,7 +206,7 @@ fn something(dice: &mut Dice, targets: &[TargetId; 3], pushed: &mut u64) -> What
             let target = some(dice, targets).clone();
             let number = dice.between(1, *pushed);
             let hotfix = target == *prod && dice.happens(0.3);
-            What::Deploy { target, number, hotfix }
+            What::Deploy { target, number, hotfix, forward_only: dice.happens(0.2) }
         }
         14 => {
             let shop = name("shop");
@@ -190,7 +219,31 @@ fn something(dice: &mut Dice, targets: &[TargetId; 3], pushed: &mut u64) -> What
         }
         15..=17 => What::Lift,
         18 => What::Policy { bake: Seconds(dice.between(20, 120)) },
+        19 => What::Resume { target: some(dice, targets).clone() },
+        20 => {
+            let name = FUNCTIONS[usize::try_from(dice.between(0, 1)).unwrap_or(0)];
+            What::Function { name, behaviour: function(dice) }
+        }
         _ => What::Nothing,
+    }
+}
+
+fn function(dice: &mut Dice) -> FunctionBehaviour {
+    match dice.between(0, 9) {
+        0..=3 => FunctionBehaviour::succeeds(),
+        4..=6 => {
+            let in_progress = u32::try_from(dice.between(1, 6)).unwrap_or(1);
+            FunctionBehaviour::Reports { in_progress, then: json!({"status": "succeeded"}) }
+        }
+        7 => FunctionBehaviour::fails("the cart is empty"),
+        8 => FunctionBehaviour::Throws,
+        _ => {
+            if dice.happens(0.5) {
+                FunctionBehaviour::Silent
+            } else {
+                FunctionBehaviour::never_done()
+            }
+        }
     }
 }
 
@@ -207,6 +260,7 @@ fn behaviour(dice: &mut Dice) -> ImageBehaviour {
             let lost = Health::LostAfter(Seconds(dice.between(40, 300)));
             ImageBehaviour { health: lost, ..ImageBehaviour::default() }
         }
+        8 => ImageBehaviour::running(Run::Exits { after: Seconds(dice.between(1, 60)), exit_code: 1 }),
         _ => ImageBehaviour::default(),
     }
 }

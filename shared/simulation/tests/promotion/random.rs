@@ -2,13 +2,14 @@
 //! [`simulation::invariants`] holds after every step, nothing gets to production that was not verified before and that two
 //! people have not said yes to, and nothing widens while the line is stopped.
 
-use crate::day::{About, Happening, What, happenings};
+use crate::day::{About, FUNCTIONS, Happening, What, happenings};
 use crate::street::{HOUR, Plan, Street, carol, environment_of, name, slack, target};
 use engine::Cloud as _;
 use engine::recorder::Wanted;
 use futures::task::noop_waker;
 use rollout::brake::Scope;
 use rollout::journal::{Fact, JournalEntry};
+use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::recording::{read, replay};
 use rollout::snapshot::Weights;
 use rollout::target::Purpose;
@@ -19,7 +20,7 @@ use simulation::virtual_time::{Faults, Struck};
 use simulation::world::balancer::ActionKind;
 use simulation::world::ecs::UpdateService;
 use simulation::world::scaling::RegisterScalableTarget;
-use simulation::world::{Dice, Settings, World};
+use simulation::world::{Dice, FunctionBehaviour, Settings, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -67,19 +68,40 @@ fn faults(seed: u64) -> Faults {
     Faults { until, ..Faults::everywhere(seed, rate) }
 }
 
+/// A migration, a test of the candidate, and somebody who hears of it.
+fn hooks() -> Vec<Hook> {
+    let hook = |text: &str, at, run| Hook { name: name(text), at, run, deadline: Seconds(120), forward_only: false };
+    let [smoke, announce] = FUNCTIONS.map(|function| HookAction::Lambda { function: function.to_owned() });
+    let migrate = HookAction::Task { container: "app".to_owned(), command: vec!["migrate".to_owned()] };
+    vec![
+        hook("migrate", HookPoint::BeforeTraffic, migrate),
+        hook("smoke", HookPoint::TestTraffic, smoke),
+        hook("announce", HookPoint::AfterTraffic, announce),
+    ]
+}
+
 fn chaos(seed: u64, faults: Faults) -> Chaos {
-    let scaled = seed % 4 < 2;
+    let (scaled, hooked) = (seed % 4 < 2, seed % 5 < 2);
     let plan = Plan::of(&["api/dev", "api/staging", "api/prod"])
         .scenes(|scene| scene.autoscaling = scaled.then_some((2, 8)))
         .promoted("staging", "dev", 60)
         .promoted("prod", "staging", 0)
         .approved("prod")
-        .policy(|policy| {
+        .policy(move |policy| {
             let prod = environment_of(policy, "prod");
             prod.entry.approval.as_mut().expect("it has one").expires = Seconds(HOUR);
             prod.entry.hotfix_skips = [Gate::After, Gate::Soak, Gate::Approval].into();
+            if hooked {
+                for environment in ["dev", "staging", "prod"] {
+                    let api = environment_of(policy, environment).targets.get_mut(&name("api")).expect("a target");
+                    api.hooks = hooks();
+                }
+            }
         });
     let mut street = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
+    for function in FUNCTIONS {
+        street.simulation.world(|world| world.put_function(function, FunctionBehaviour::succeeds()));
+    }
     if seed % 8 > 5 {
         // To tell everything takes a third of the time again: on some days is often enough.
         street.simulation.tell_journals();
@@ -110,9 +132,13 @@ impl Chaos {
             What::Abort { target } => {
                 self.street.ask(target, Instruction::Abort { deployment: None }, carol(), "let us go home");
             }
-            What::Deploy { target, number, hotfix } => {
+            What::Deploy { target, number, hotfix, forward_only } => {
                 let lane = if *hotfix { Lane::Hotfix } else { Lane::Asked };
-                self.street.deploy(target, *number, Terms { lane, ..Terms::default() });
+                self.street.deploy(target, *number, Terms { lane, forward_only: *forward_only, ..Terms::default() });
+            }
+            What::Resume { target } => self.street.ask(target, Instruction::Resume, carol(), "it is well again"),
+            What::Function { name, behaviour } => {
+                self.street.simulation.world(|world| world.put_function(name, behaviour.clone()));
             }
             What::Brake { scope } => {
                 if !self.on.contains_key(scope) {
@@ -334,6 +360,7 @@ impl Chaos {
         while !self.on.is_empty() {
             self.lift_one();
         }
+        self.decides_what_is_frozen();
         self.rests()?;
         for target in targets() {
             self.tidies_up(&target)?;
@@ -352,6 +379,20 @@ impl Chaos {
             }
         }
         Ok(())
+    }
+
+    /// Nothing that has no way back ends by itself, and nothing begins where one was let go of: somebody decides.
+    fn decides_what_is_frozen(&mut self) {
+        self.street.simulation.run_for(HOUR);
+        for target in targets() {
+            let state = self.street.state(&target);
+            if state.running.is_some_and(|running| running.frozen.is_some()) {
+                self.street.ask(&target, Instruction::Rollback, carol(), ROLLBACK);
+            }
+            if state.frozen.is_some() {
+                self.street.ask(&target, Instruction::Resume, carol(), "it is put right");
+            }
+        }
     }
 
     fn rests(&mut self) -> Result<(), Violation> {
@@ -375,7 +416,12 @@ impl Chaos {
     fn tidies_up(&mut self, target: &TargetId) -> Result<(), Violation> {
         for by_hand in [false, true] {
             let (blue, green) = self.street.weights(target);
-            if (blue == 0) != (green == 0) || !self.meddled.contains(target) {
+            // Whoever aborts what froze, or decides nothing for a day, leaves everything as it is.
+            let let_go = |fact: &Fact| matches!(fact, Fact::LeftBehind { .. });
+            let was_frozen = |fact: &Fact| matches!(fact, Fact::Frozen { .. });
+            let left = self.street.has(target, was_frozen) && self.street.has(target, let_go);
+            let may_be_split = left || self.meddled.contains(target);
+            if (blue == 0) != (green == 0) || !may_be_split {
                 return Ok(());
             }
             if by_hand {
