@@ -345,7 +345,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
                 let world = self.cloud.observe(&look);
                 let (commands, snapshot, brakes) =
                     futures::future::join3(self.ledger.commands(self.target), world, self.brakes()).await;
-                (commands?, Some(snapshot), brakes)
+                (commands?, Some(Snapshot { begun_at: Some(now), ..snapshot }), brakes)
             }
             None => (self.ledger.commands(self.target).await?, None, None),
         };

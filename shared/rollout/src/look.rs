@@ -110,7 +110,7 @@ fn watches_next(deployment: &Deployment) -> bool {
                 && strategy.steps.get(*step).is_some_and(|step| step.hold > Seconds(0))
         }
         Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => {
-            deployment.traffic_moved && strategy.drain > Seconds(0)
+            deployment.may_drain() && strategy.drain > Seconds(0)
         }
         _ => false,
     }

@@ -45,6 +45,9 @@ pub struct Snapshot {
     /// Something could not be read because there were too many requests.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
+    /// When the reading of it began; none: at the time of the decision. Whoever reads may stand still in the middle of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Timestamp>,
 }
 
 impl Snapshot {

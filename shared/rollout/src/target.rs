@@ -343,6 +343,9 @@ pub struct Deployment {
     pub test_rule_before: Option<Weights>,
     /// Autoscaling limits as they were found, once they have been taken over.
     pub borrowed: BTreeMap<Slot, Autoscaling>,
+    /// The way back was written while a rule could not be read: the candidate may have had traffic that nobody saw.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written_blind: bool,
     /// Hooks that have begun.
     pub hooks: BTreeMap<String, HookProgress>,
     /// Somebody else edited a rule.
@@ -555,9 +558,15 @@ impl Deployment {
     }
 
     /// Until when what is read of what it changed is not believed yet; none: all of it is.
-    pub(crate) fn settles_at(&self, now: Timestamp) -> Option<Timestamp> {
+    /// `seen_at`: when the reading began.
+    pub(crate) fn settles_at(&self, seen_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let settled = SETTLES.after(self.acted_at?);
-        (now < settled).then_some(settled)
+        (seen_at < settled).then_some(settled.max(now))
+    }
+
+    /// The candidate had traffic, or may have had some: it drains before it is taken down.
+    pub(crate) fn may_drain(&self) -> bool {
+        self.traffic_moved || self.written_blind
     }
 
     /// The candidate's side, once settled.

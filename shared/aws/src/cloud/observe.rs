@@ -58,6 +58,7 @@ impl AwsCloud {
             Err(failure) => Err(failure),
         };
         Snapshot {
+            begun_at: None,
             blue: side(blue, blue_health, scaling(Slot::Blue)),
             green: side(green, green_health, scaling(Slot::Green)),
             rules: pair.rules.iter().map(rule).collect(),

@@ -15,7 +15,7 @@ const ASK_AGAIN: Seconds = Seconds(10);
 /// `outcomes` may be shorter than what was decided: after one that did not work the rest is not performed.
 #[must_use]
 pub fn absorb(state: &TargetState, outcomes: &[(Effect, Outcome)], now: Timestamp) -> (TargetState, Vec<JournalEntry>) {
-    let mut pass = Pass::new(state, now);
+    let mut pass = Pass::new(state, None, now);
     if let Some(mut deployment) = pass.state.running.take() {
         deployment.pending.clear();
         for (effect, outcome) in outcomes {

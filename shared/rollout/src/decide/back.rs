@@ -113,7 +113,7 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
             let before = if decided { record.before } else { record.decided };
             *record = WeightsRecord { before, decided: wanted, verified: true };
         }
-        let phase = if deployment.traffic_moved {
+        let phase = if deployment.may_drain() {
             RollbackPhase::Draining { until: deployment.policy.strategy.drain.after(pass.now) }
         } else {
             RollbackPhase::CandidateDown
@@ -143,6 +143,7 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
     }
     if let Live::Unknown(reason) = live {
+        deployment.written_blind = true;
         pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline);
     }
     pass.want(Effect::SetWeights { weights: wanted });
@@ -206,7 +207,7 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
 
 /// Some: what was done a moment ago may still be read as it was before, and what is read last is what is recorded.
 fn unsettled(pass: &mut Pass, deployment: &Deployment) -> Option<Flow> {
-    let until = deployment.settles_at(pass.now)?;
+    let until = deployment.settles_at(pass.seen_at, pass.now)?;
     let reason = "it is read once more before this ends".to_owned();
     Some(pass.wait(WaitingOn::Settling { reason, until }, UNREAD_POLL, until))
 }

@@ -54,7 +54,7 @@ pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
         }
     }
     let stable = deployment.sides.as_ref().map(|sides| sides.stable);
-    let settled = deployment.settles_at(pass.now).is_none();
+    let settled = deployment.settles_at(pass.seen_at, pass.now).is_none();
     if settled && stable.is_some() && live_side(snapshot) == stable {
         // Somebody switched back by hand, everywhere: that is a decision. What was so before its own last write is none.
         back::begin(pass, deployment, Cause::ByHand);

@@ -58,7 +58,7 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
 fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
     let Some(record) = deployment.weights else { return Flow::Onward };
     // What it wrote itself a moment ago may still be read as it was.
-    let may_lag = !record.verified || deployment.settles_at(pass.now).is_some();
+    let may_lag = !record.verified || deployment.settles_at(pass.seen_at, pass.now).is_some();
     let (mut strange, mut unread) = (None, false);
     for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
         // What could not be read is not foreign; the stages wait for it where they need it.
@@ -89,7 +89,7 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         }
         return Flow::Onward;
     };
-    if let Some(settled) = deployment.settles_at(pass.now).filter(|_| deployment.halted.is_none()) {
+    if let Some(settled) = deployment.settles_at(pass.seen_at, pass.now).filter(|_| deployment.halted.is_none()) {
         // It may be what was so before several writes, some of which came to nothing: nobody is blamed for that yet.
         return pass.wait(WaitingOn::Settling { reason, until: settled }, LAG_POLL, settled);
     }

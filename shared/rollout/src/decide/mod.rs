@@ -83,7 +83,7 @@ const MOST_TRANSITIONS: usize = 16;
 /// `snapshot` is what [`look`](crate::look()) asked for; without one, commands are taken in and a deployment may
 /// start, and the answer is [`Next::Again`]. Total: every input has an answer, and none panics.
 pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
-    let mut pass = Pass::new(state, now);
+    let mut pass = Pass::new(state, snapshot, now);
     pass.read_brakes(inbox.around);
     let seen = state.running.as_ref().map(|running| running.number);
     commands::take_in(&mut pass, inbox);

@@ -34,6 +34,8 @@ const MOST_BACKOFF_GOING_BACK: u64 = 4;
 pub(super) struct Pass {
     pub(super) state: TargetState,
     pub(super) now: Timestamp,
+    /// When what was seen began to be read: not after `now`.
+    pub(super) seen_at: Timestamp,
     /// Commands that change the running deployment act as somebody; everything else is Switchback's own doing.
     pub(super) actor: Actor,
     journal: Vec<JournalEntry>,
@@ -52,10 +54,11 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    pub(super) fn new(state: &TargetState, now: Timestamp) -> Self {
+    pub(super) fn new(state: &TargetState, snapshot: Option<&Snapshot>, now: Timestamp) -> Self {
         Self {
             state: state.clone().present(),
             now,
+            seen_at: snapshot.and_then(|snapshot| snapshot.begun_at).map_or(now, |begun| begun.min(now)),
             actor: Actor::Switchback,
             journal: Vec::new(),
             history: Vec::new(),

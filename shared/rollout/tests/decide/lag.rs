@@ -63,6 +63,45 @@ fn what_was_so_a_moment_ago_is_nobodys_hand_and_a_moment_later_it_is() {
 }
 
 #[test]
+fn who_stood_still_since_the_rules_were_read_blames_nobody_for_what_was_so_then() {
+    let mut scene = a_tenth();
+    scene.edit_rule(100, 0);
+    scene.snapshot.begun_at = Some(Seconds(1).after(acted_at(&scene)));
+    scene.now = Seconds(40).after(acted_at(&scene));
+    scene.decide(&[]);
+    assert!(!scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. } | Fact::Halted { .. })));
+    scene.snapshot.begun_at = Some(scene.now);
+    scene.decide(&[]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::RollbackStarted { .. })), "it is so still: somebody did it");
+}
+
+#[test]
+fn what_may_have_had_traffic_while_nobody_could_read_the_rules_drains_first() {
+    let mut scene = Scene::new();
+    scene.sick_candidates = true;
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.effects.iter().any(|effect| matches!(effect, Effect::UpdateService { .. })));
+    assert_eq!(scene.stage(), "scaling");
+    scene.edit_rule(1, 99);
+    scene.rules_are_hidden = true;
+    scene.fire();
+    scene.decide(&[]);
+    scene.decide(&[]);
+    assert!(writes(&scene) > 0, "nobody knows where the traffic is: it goes back");
+    scene.rules_are_hidden = false;
+    let taken_down = |scene: &Scene| {
+        scene.effects.iter().any(|effect| matches!(effect, Effect::SetDesired { slot: Slot::Green, desired: 0 }))
+    };
+    let back = scene.now;
+    scene.until(taken_down);
+    assert!(taken_down(&scene), "{}", scene.ending());
+    let drain = scene.state.running.as_ref().expect("it runs").policy.strategy.drain;
+    assert!(scene.now >= drain.after(back), "{} after {back}", scene.now);
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Failed), "no traffic of its own has moved: {}", scene.ending());
+}
+
+#[test]
 fn what_has_no_way_back_does_not_go_back_for_what_was_so_a_moment_ago() {
     let mut scene = Scene::new();
     let mut asked = deploy("v2");

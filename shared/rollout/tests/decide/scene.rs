@@ -134,6 +134,7 @@ impl Scene {
             now: start(),
             state: TargetState::new(target()),
             snapshot: Snapshot {
+                begun_at: None,
                 blue: side(4, "old"),
                 green: side(0, "older"),
                 rules: policy.pair.rules.iter().map(|_| Reading::Known(rule.clone())).collect(),
