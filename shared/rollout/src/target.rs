@@ -343,6 +343,9 @@ pub struct Deployment {
     pub test_rule_before: Option<Weights>,
     /// Autoscaling limits as they were found, once they have been taken over.
     pub borrowed: BTreeMap<Slot, Autoscaling>,
+    /// A person has let it go on after its bake: it is verified again once all traffic is seen to go to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verifies_again: bool,
     /// The way back was written while a rule could not be read: the candidate may have had traffic that nobody saw.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub written_blind: bool,

@@ -261,6 +261,7 @@ fn start(
         task_definition,
         candidate_updated: false,
         traffic_moved: false,
+        verifies_again: false,
         written_blind: false,
         weights: None,
         test_rule_before: None,

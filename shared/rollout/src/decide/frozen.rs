@@ -79,9 +79,7 @@ pub(super) fn resume(pass: &mut Pass, command: &Command) {
             running.trouble = None;
             pass.note(Some(running.number), Fact::Unfrozen { reason: command.reason.clone() });
             put_up_with(pass, &mut running, &frozen.cause);
-            if running.stage.is_verified() {
-                promotion::verified(pass, &running);
-            }
+            running.verifies_again = running.stage.is_verified();
             // It was held for this trouble; a pin stays one.
             let for_this = pass.state.promotion_hold.as_ref().is_some_and(|hold| hold.since == frozen.since);
             if for_this && !admission::is_older(pass, &running) {

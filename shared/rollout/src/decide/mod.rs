@@ -120,7 +120,10 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
 fn drive(pass: &mut Pass, deployment: &mut crate::Deployment, snapshot: &Snapshot) -> bool {
     for _ in 0..MOST_TRANSITIONS {
         let flow = match gates::before_any_stage(pass, deployment, snapshot) {
-            Flow::Onward => forward::step(pass, deployment, snapshot),
+            Flow::Onward => {
+                promotion::verified_again(pass, deployment, snapshot);
+                forward::step(pass, deployment, snapshot)
+            }
             stopped => stopped,
         };
         match flow {

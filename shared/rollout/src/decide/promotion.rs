@@ -1,10 +1,11 @@
 //! What is verified here, what is not any more, and what other targets are told of it.
 
 use super::admission;
-use super::pass::Pass;
+use super::pass::{Pass, live_side};
 use crate::command::Command;
 use crate::journal::Fact;
 use crate::names::{Actor, ImageDigest};
+use crate::snapshot::Snapshot;
 use crate::stage::{Cause, Verdict};
 use crate::target::{Deployment, Errand, MOST_VERIFIED, Purpose, Verified};
 
@@ -32,6 +33,15 @@ pub(super) fn verified(pass: &mut Pass, deployment: &Deployment) {
         actor: deployment.actor.clone(),
         train: deployment.terms.train.clone(),
     });
+}
+
+/// What a person let go on after its bake counts as verified again, as soon as everything is seen to go to it: somebody
+/// may have edited the rules meanwhile.
+pub(super) fn verified_again(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) {
+    if deployment.verifies_again && deployment.stage.is_verified() && live_side(snapshot) == deployment.candidate() {
+        deployment.verifies_again = false;
+        verified(pass, deployment);
+    }
 }
 
 /// A release does not count as verified here any more, if it did.

@@ -169,6 +169,22 @@ fn a_migration_that_has_begun_makes_it_so() {
 }
 
 #[test]
+fn what_is_let_go_on_is_not_verified_while_the_rules_are_somebody_elses() {
+    let mut scene = Scene::new();
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.stage() == "keeping_warm");
+    scene.fire();
+    settle(&mut scene, &[]);
+    scene.edit_rule(37, 63);
+    scene.now = Seconds(60).after(scene.now);
+    settle(&mut scene, &[resume()]);
+    assert_eq!(scene.state.verified, [], "a third of the traffic is elsewhere");
+    scene.edit_rule(0, 100);
+    settle(&mut scene, &[]);
+    assert_eq!(scene.state.verified.len(), 1, "somebody has decided, and everything is here again");
+}
+
+#[test]
 fn what_is_verified_and_then_freezes_is_not_promoted_until_somebody_lets_it_go_on() {
     let mut scene = Scene::new();
     scene.decide(&[forward_only("v2")]);

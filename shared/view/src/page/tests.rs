@@ -83,6 +83,7 @@ fn waiting_deployment() -> Deployment {
         task_definition: None,
         candidate_updated: false,
         traffic_moved: false,
+        verifies_again: false,
         written_blind: false,
         weights: None,
         test_rule_before: None,
