@@ -535,7 +535,13 @@ fn baking(
         return pass.wait(WaitingOn::Bake { until }, WATCH_POLL, until);
     }
     let want = capacity(deployment, Percent::ALL);
-    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
+    let unfit = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false);
+    let waiting = unfit.or_else(|| match gates::live(deployment, snapshot) {
+        // Somebody may have edited it since it was read last: what is verified is seen to have all traffic.
+        Live::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
+        _ => None,
+    });
+    if let Some(waiting) = waiting {
         // Its time is over and it is not verified: whoever takes its place need not wait for the deadline.
         return match deployment.superseded_by.clone() {
             Some(by_tag) => turn_back(pass, deployment, Cause::Superseded { by_tag }),

@@ -2,6 +2,7 @@
 
 use super::scene::{Scene, ask, deploy};
 use rollout::snapshot::Weights;
+use rollout::stage::Stage;
 use rollout::{Effect, Fact, Instruction, Reading, Seconds, Slot, Timestamp, Verdict};
 
 /// v2 has a tenth of the traffic, which was seen.
@@ -136,6 +137,24 @@ fn a_rule_that_cannot_be_read_was_not_put_back() {
     scene.edit_rule(90, 10);
     scene.decide(&[]);
     assert!(scene.wrote(|fact| matches!(fact, Fact::Resumed)));
+}
+
+#[test]
+fn nothing_is_verified_while_nobody_can_read_where_the_traffic_goes() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.stage() == "baking");
+    scene.rules_are_hidden = true;
+    scene.now = Seconds(1).after(match &scene.state.running.as_ref().expect("it runs").stage {
+        Stage::Baking { until, .. } => *until,
+        stage => panic!("{stage:?}"),
+    });
+    scene.decide(&[]);
+    assert_eq!(scene.stage(), "baking");
+    assert_eq!(scene.state.verified, []);
+    scene.rules_are_hidden = false;
+    scene.decide(&[]);
+    assert_eq!(scene.state.verified.len(), 1);
 }
 
 #[test]
