@@ -56,8 +56,16 @@ pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
     let stable = deployment.sides.as_ref().map(|sides| sides.stable);
     let settled = deployment.settles_at(pass.seen_at, pass.now).is_none();
     if settled && stable.is_some() && live_side(snapshot) == stable {
-        // Somebody switched back by hand, everywhere: that is a decision. What was so before its own last write is none.
-        back::begin(pass, deployment, Cause::ByHand);
+        // What was so before its own last write is nobody's decision.
+        let cause = if was_live(deployment) {
+            // Somebody switched back by hand, everywhere.
+            Cause::ByHand
+        } else {
+            // The first share was decided, and never came to be: nothing has moved that could not go back.
+            deployment.traffic_moved = false;
+            frozen.cause
+        };
+        back::begin(pass, deployment, cause);
         return Flow::Onward;
     }
     let reason = frozen.cause.sentence();
@@ -69,6 +77,12 @@ pub(super) fn wait(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
     let deadline = frozen.deadline;
     deployment.frozen = Some(frozen);
     pass.wait(WaitingOn::Frozen { reason, deadline }, POLL, deadline)
+}
+
+/// Whether the candidate was seen to have a share of the traffic.
+fn was_live(deployment: &Deployment) -> bool {
+    let (Some(record), Some(candidate)) = (deployment.weights, deployment.candidate()) else { return false };
+    record.before.of(candidate) > 0 || (record.verified && record.decided.of(candidate) > 0)
 }
 
 /// A person lets it go on.

@@ -90,6 +90,21 @@ fn who_switches_back_by_hand_has_decided() {
 }
 
 #[test]
+fn what_never_got_its_first_share_goes_back_for_its_own_trouble() {
+    let mut scene = Scene::new();
+    scene.rules_are_stuck = true;
+    scene.decide(&[forward_only("v2")]);
+    scene.until(|scene| scene.wrote(|fact| matches!(fact, Fact::WeightsDecided { .. })));
+    scene.fire();
+    scene.now = Seconds(60).after(scene.now);
+    scene.decide(&[]);
+    scene.rules_are_stuck = false;
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::Failed), "{}", scene.ending());
+    assert!(scene.ending().contains("alarm"), "nobody's hand: {}", scene.ending());
+}
+
+#[test]
 fn an_abort_leaves_everything_as_it_is_for_what_comes_next() {
     let mut scene = Scene::new();
     scene.decide(&[forward_only("v2")]);

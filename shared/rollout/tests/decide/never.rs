@@ -5,8 +5,8 @@ use super::scene::{Scene, ask, deploy};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use rollout::brake::{Brake, Scope};
-use rollout::snapshot::{AlarmReading, TargetHealth};
-use rollout::target::{MOST_QUEUED, Purpose, WeightsRecord};
+use rollout::snapshot::{AlarmReading, TargetHealth, Weights};
+use rollout::target::{Deployment, MOST_QUEUED, Purpose, WeightsRecord};
 use rollout::{
     AppliedTarget, Cause, Concurrency, Decision, Effect, Fact, Gate, ImageDigest, Instruction, Lane, Name, Next,
     Reading, Seconds, SignedDuration, Snapshot, Stage, TargetState, Train, Verdict,
@@ -359,6 +359,12 @@ fn around(scene: &mut Scene, event: &Event) {
     }
 }
 
+/// The candidate was seen to have a share of the traffic.
+fn was_live(deployment: &Deployment) -> bool {
+    let share = |weights: Weights| deployment.candidate().map_or(0, |candidate| weights.of(candidate));
+    deployment.weights.is_some_and(|record| share(record.before) > 0 || (record.verified && share(record.decided) > 0))
+}
+
 /// Nothing begins past a gate that is not open, nothing is touched before, and what has no automatic way back takes none.
 fn gates_hold(scene: &Scene, before: &TargetState, decision: &Decision) -> Result<(), TestCaseError> {
     let after = &decision.state;
@@ -382,7 +388,7 @@ fn gates_hold(scene: &Scene, before: &TargetState, decision: &Decision) -> Resul
     if let (Some(old), Some(new)) = (&before.running, &after.running)
         && old.number == new.number
         && old.terms.forward_only
-        && old.traffic_moved
+        && was_live(old)
         && !matches!(old.stage, Stage::RollingBack { .. })
         && let Stage::RollingBack { cause, .. } = &new.stage
     {

@@ -91,6 +91,8 @@ pub(super) struct Open {
     pub(super) found: Option<([Option<Limits>; 2], Option<Split>)>,
     /// The weights that were decided last.
     pub(super) decided: Option<Split>,
+    /// Those that were decided before.
+    pub(super) decided_before: Option<Split>,
     /// The stable side may go: it is being retired, or let go of.
     pub(super) may_go: bool,
     /// The journal says that something was left.

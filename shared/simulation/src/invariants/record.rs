@@ -100,6 +100,7 @@ impl Pair {
                     settled_at: None,
                     found: None,
                     decided: None,
+                    decided_before: None,
                     may_go: false,
                     left: false,
                 });
@@ -109,7 +110,7 @@ impl Pair {
             Fact::SidesSettled { stable, stable_running, .. } => self.sides_settled(*stable, *stable_running, look),
             Fact::WeightsDecided { weights } => {
                 if let Some(open) = &mut self.open {
-                    open.decided = Some(share(*weights));
+                    open.decided_before = open.decided.replace(share(*weights));
                 }
                 None
             }
@@ -234,7 +235,11 @@ impl Pair {
             }
             Fact::Resumed => {
                 let (Some(look), Some(decided)) = (look, open.and_then(|open| open.decided)) else { return None };
-                unless(every_rule(look, |split| same_split(split, decided)), || {
+                // What was decided last may never have been written: as it was before that is as it was, too.
+                let before = open.and_then(|open| open.decided_before);
+                let as_left =
+                    |split| same_split(split, decided) || before.is_some_and(|before| same_split(split, before));
+                unless(every_rule(look, as_left), || {
                     format!("the rules are said to be as they were, and have {}", rules_of(look))
                 })
             }
