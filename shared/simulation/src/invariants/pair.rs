@@ -6,7 +6,7 @@ use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{Change, Hand, ServiceKey, World};
 use engine::LeaseId;
-use rollout::{EcsPair, SignedDuration, Slot, TargetId, Timestamp};
+use rollout::{Cause, EcsPair, SignedDuration, Slot, TargetId, Timestamp};
 use std::collections::VecDeque;
 
 /// So many looks are remembered: those of passes that overlap.
@@ -93,6 +93,8 @@ pub(super) struct Open {
     pub(super) decided: Option<Split>,
     /// Those that were decided before.
     pub(super) decided_before: Option<Split>,
+    /// What froze it last, where it has no way back.
+    pub(super) froze_for: Option<Cause>,
     /// The stable side may go: it is being retired, or let go of.
     pub(super) may_go: bool,
     /// The journal says that something was left.

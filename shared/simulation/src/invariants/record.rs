@@ -101,6 +101,7 @@ impl Pair {
                     found: None,
                     decided: None,
                     decided_before: None,
+                    froze_for: None,
                     may_go: false,
                     left: false,
                 });
@@ -243,6 +244,15 @@ impl Pair {
                     format!("the rules are said to be as they were, and have {}", rules_of(look))
                 })
             }
+            Fact::Frozen { cause, .. } => {
+                let found = self.is_cause(cause, look);
+                if let Some(open) = &mut self.open {
+                    open.froze_for = Some(cause.clone());
+                }
+                found
+            }
+            // What it froze for may be over when it goes back for that.
+            Fact::RollbackStarted { cause } if open.is_some_and(|open| open.froze_for.as_ref() == Some(cause)) => None,
             Fact::RollbackStarted { cause } => self.is_cause(cause, look),
             Fact::WayBackUnfit { .. } => {
                 let Some(look) = look else { return Some(need("an unfit way back")) };
