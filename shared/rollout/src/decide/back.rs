@@ -53,6 +53,7 @@ pub(super) fn begin(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) 
     }
     deployment.halted = None;
     deployment.trouble = None;
+    deployment.blocked = None;
     pass.note(Some(deployment.number), Fact::RollbackStarted { cause: cause.clone() });
     let deadline = deployment.policy.deadlines.rollback.after(pass.now);
     let detail = format!("to {}", way_back.stable());
@@ -126,16 +127,20 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         let_go(pass, deployment, format!("the weights could not be put back within the rollback's deadline{tried}"));
         return Flow::Onward;
     }
-    if let Some(reason) = unfit(snapshot, stable) {
+    match fitness(deployment, snapshot, stable) {
+        Fitness::Fit => deployment.blocked = None,
+        Fitness::Unread(reason) => return pass.wait(WaitingOn::Reading { reason, deadline }, UNFIT_POLL, deadline),
         // Never from a side that serves to one that cannot. It is raised, and looked at until the deadline.
-        if deployment.blocked.as_ref() != Some(&reason) {
-            pass.note(Some(deployment.number), Fact::WayBackUnfit { reason: reason.clone() });
-            deployment.blocked = Some(reason.clone());
+        Fitness::Unfit(reason) => {
+            if deployment.blocked.as_ref() != Some(&reason) {
+                pass.note(Some(deployment.number), Fact::WayBackUnfit { reason: reason.clone() });
+                deployment.blocked = Some(reason.clone());
+            }
+            if snapshot.side(stable).known().is_some_and(|side| side.desired < way_back.count()) {
+                pass.want(Effect::SetDesired { slot: stable, desired: way_back.count() });
+            }
+            return pass.wait(WaitingOn::WayBack { reason, deadline }, UNFIT_POLL, deadline);
         }
-        if snapshot.side(stable).known().is_some_and(|side| side.desired < way_back.count()) {
-            pass.want(Effect::SetDesired { slot: stable, desired: way_back.count() });
-        }
-        return pass.wait(WaitingOn::WayBack { reason, deadline }, UNFIT_POLL, deadline);
     }
     if !decided {
         let before = deployment.weights.map_or(wanted, |record| record.decided);
@@ -156,14 +161,33 @@ fn was_unheard(deployment: &Deployment) -> bool {
     pending || deployment.trouble.as_ref().is_some_and(|trouble| trouble.effect == "set_weights")
 }
 
-/// Why the stable side is not fit to carry everything, while the candidate is.
-fn unfit(snapshot: &Snapshot, stable: Slot) -> Option<String> {
-    // What cannot be read was healthy when the deployment started, and the candidate is what is complained of.
-    let there = snapshot.side(stable).known()?;
-    let candidate_serves = snapshot.side(stable.other()).known().is_some_and(|side| side.targets.healthy > 0);
-    (there.targets.healthy == 0 && candidate_serves).then(|| {
-        format!("{stable} has no healthy target ({} tasks running of {} wanted)", there.running, there.desired)
-    })
+/// Whether the stable side can carry everything.
+enum Fitness {
+    Fit,
+    /// Nothing of it serves, and the candidate may.
+    Unfit(String),
+    /// It was not well when it was read last, and cannot be read now.
+    Unread(String),
+}
+
+fn fitness(deployment: &Deployment, snapshot: &Snapshot, stable: Slot) -> Fitness {
+    let there = match snapshot.side(stable) {
+        Reading::Known(there) => there,
+        // It was seen unfit, or a repair brings it up: until it is seen well it is not.
+        Reading::Unknown(reason) if deployment.blocked.is_some() || deployment.purpose == Purpose::Repair => {
+            return Fitness::Unread(format!("{stable} could not be read: {reason}"));
+        }
+        // It was healthy when the deployment started, and the candidate is what is complained of.
+        Reading::Unknown(_) => return Fitness::Fit,
+    };
+    let candidate_may_serve = snapshot.side(stable.other()).known().is_none_or(|side| side.targets.healthy > 0);
+    if there.targets.healthy > 0 || !candidate_may_serve {
+        return Fitness::Fit;
+    }
+    Fitness::Unfit(format!(
+        "{stable} has no healthy target ({} tasks running of {} wanted)",
+        there.running, there.desired
+    ))
 }
 
 fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, going: Going<'_>) -> Flow {

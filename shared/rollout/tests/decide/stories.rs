@@ -344,6 +344,31 @@ fn what_an_older_writer_borrowed_is_given_back() {
 }
 
 #[test]
+fn a_stable_side_that_was_seen_ill_is_not_taken_for_well_because_it_cannot_be_read() {
+    let mut scene = Scene::new();
+    scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.weights().green == 50);
+    scene.side(Slot::Blue).targets.healthy = 0;
+    scene.fire();
+    scene.turn();
+    assert!(scene.wrote(|fact| matches!(fact, Fact::WayBackUnfit { .. })));
+    let written = weights_written(&scene).len();
+    let (blue, green) = (scene.snapshot.blue.clone(), scene.snapshot.green.clone());
+    let unread = || Reading::Unknown("throttled".to_owned());
+    scene.snapshot.blue = unread();
+    scene.turn();
+    assert_eq!(weights_written(&scene).len(), written, "nobody has seen it well since");
+    // Nor while the other side cannot be read, which may be the one that serves.
+    (scene.snapshot.blue, scene.snapshot.green) = (blue, unread());
+    scene.turn();
+    assert_eq!(weights_written(&scene).len(), written, "nothing of it is healthy");
+    scene.snapshot.green = green;
+    scene.side(Slot::Blue).targets.healthy = 4;
+    scene.until(|_| false);
+    assert_eq!(scene.verdict(), Some(Verdict::RolledBack), "{}", scene.ending());
+}
+
+#[test]
 fn a_rollback_waits_for_a_stable_side_that_can_serve() {
     let mut scene = Scene::new();
     scene.decide(&[deploy("v2")]);
