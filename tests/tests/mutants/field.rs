@@ -20,8 +20,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a rollback puts traffic on a stable side without one healthy target",
         met: "flagger#1931",
         file: "shared/rollout/src/decide/back.rs",
-        text: "(there.targets.healthy == 0 && candidate_serves).then(",
-        instead: "(there.targets.healthy == u32::MAX && candidate_serves).then(",
+        text: "    if there.targets.healthy > 0 || !candidate_may_serve {",
+        instead: "    if there.targets.healthy < u32::MAX || !candidate_may_serve {",
         caught_by: Decisions,
     },
     Mutant {
