@@ -205,6 +205,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         for _ in 0..MOST_ROUNDS {
             self.take_place().await?;
             let Seen { commands, snapshot, policy, around } = self.observe().await?;
+            if self.clock.now() >= self.until {
+                // It stood still for longer than its time: what it has seen is over, brakes that were off included.
+                return self.hand_over(Seconds(1)).await;
+            }
             let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
             let given = Given { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
             let mut decision = decide(given.state, &given.inbox, given.snapshot, given.now);

@@ -488,7 +488,11 @@ fn lived(chaos: &mut Chaos, begun: Timestamp, happenings: &[Happening]) -> Resul
         }
         chaos.happens(&happening.what);
     }
-    chaos.street.simulation.run_for(120);
+    for _ in 0..12 {
+        chaos.street.simulation.run_for(10);
+        chaos.so_far()?;
+        chaos.nothing_widens()?;
+    }
     chaos.comes_to_rest()?;
     chaos.all_of_production_was_allowed()?;
     let [_, _, prod] = targets();
