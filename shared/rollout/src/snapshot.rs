@@ -40,6 +40,10 @@ pub struct Snapshot {
     pub test_rule: Option<Reading<RuleReading>>,
     /// Every alarm that was asked for; one that CloudWatch does not know is [`AlarmReading::Absent`].
     pub alarms: Reading<BTreeMap<String, AlarmReading>>,
+    /// The side that an alarm looks at, for those of [`Self::alarms`] whose every metric belongs to one side alone (its
+    /// target group, its service). An alarm that looks at both sides, at neither, or at something unknown is not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alarm_sides: BTreeMap<String, Slot>,
     /// Task hooks that were asked for, by the hook's name.
     pub hook_tasks: BTreeMap<String, Reading<TaskReading>>,
     /// Something could not be read because there were too many requests.

@@ -67,6 +67,7 @@ impl AwsCloud {
                 Ok(alarms) => Reading::Known(alarms),
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             },
+            alarm_sides: BTreeMap::new(),
             hook_tasks,
             throttled: self.memory.was_throttled(),
         }

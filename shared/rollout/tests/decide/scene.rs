@@ -140,6 +140,7 @@ impl Scene {
                 rules: policy.pair.rules.iter().map(|_| Reading::Known(rule.clone())).collect(),
                 test_rule: policy.pair.test_rule.as_ref().map(|_| Reading::Known(rule.clone())),
                 alarms: Reading::Known(alarms),
+                alarm_sides: BTreeMap::new(),
                 hook_tasks: BTreeMap::new(),
                 throttled: false,
             },

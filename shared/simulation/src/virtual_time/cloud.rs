@@ -113,6 +113,7 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
         rules: look.pair.rules.iter().map(rule).collect(),
         test_rule: look.pair.test_rule.as_ref().map(rule),
         alarms: reading(reads.reading("alarms", |world| alarms(world, &look.alarms))),
+        alarm_sides: BTreeMap::new(),
         hook_tasks: look
             .hook_tasks
             .iter()
