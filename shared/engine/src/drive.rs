@@ -20,12 +20,19 @@ use rollout::{
 /// ends whoever is not done by then; this is for an invocation that claims to have longer.
 pub const LEASE: Seconds = Seconds(75);
 
+/// How long a pass lasts at most that an urgent wake has begun, or that has come to take traffic back: users are on a bad
+/// release meanwhile, and should it be killed another one has taken over within 30 s. It has time for a look and a write of
+/// weights whose calls take as long as they may (8 s each, `aws::config::CALL`); what is left over is done by the next pass.
+const URGENT_LEASE: Seconds = Seconds(22);
+
 /// How much longer than its lease a holder is given before it is stolen from: the second that Lambda leaves for the
 /// answer after the end of a pass, and some for whatever is slow. Nothing is decided by two clocks: the holder stops by
 /// the clock by which its lease was measured, and who comes after it waits for a length of time.
 const STEAL_MARGIN: Seconds = Seconds(5);
 /// How much of a pass must be left for one more effect: SDK time-outs included.
 const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
+/// The same in a pass that lasts no longer than [`URGENT_LEASE`]: one call with all its attempts.
+const TIME_FOR_AN_URGENT_EFFECT: Seconds = Seconds(9);
 /// How long after each try a wake that found its target held knocks again: together as long as a lease. Most passes are
 /// over in seconds. One that is not is waited for in longer and longer pauses: a message that SQS delivers twice knocks
 /// twice from then on, and many that knock often would keep each other out.
@@ -83,10 +90,17 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
 ) -> Result<Driven, LedgerError> {
     let started = clock.now();
     measure::PASSES.count(1);
-    let until = until.min(LEASE.after(started));
+    let until = until.min(if ring.urgent { URGENT_LEASE } else { LEASE }.after(started));
     let lasts = Seconds::between(started, until);
     let claim = Claim { lease: clock.lease_id(), now: started, lasts, steal: ring.steal.clone() };
-    let loaded = match ledger.begin(&ring.target, &claim).await? {
+    // Beside the first call: a pass that is killed before it has looked is taken over as soon as one that has acted. A wake
+    // that may take over itself calls nobody before it acts, or such wakes would follow each other for ever.
+    let takeover_scheduled = ring.urgent && ring.steal.is_none();
+    let lease = takeover_scheduled.then(|| claim.lease.clone());
+    let wake = Ring { tries: 0, ..ring.clone() };
+    let takeover = call_heir(doorbell, wake, lease, lasts);
+    let (begun, ()) = futures::future::join(ledger.begin(&ring.target, &claim), takeover).await;
+    let loaded = match begun? {
         Begin::Granted(loaded) => loaded,
         Begin::Held { by, lasts } => {
             knock_again(ring, by, lasts, doorbell).await;
@@ -110,10 +124,11 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
         revision: loaded.revision,
         state: loaded.state,
         unwritten: Vec::new(),
-        heir_is_called: false,
+        heir_is_called: takeover_scheduled,
+        hurries: ring.urgent,
         performed: Vec::new(),
     };
-    match pass.run(ring).await {
+    match pass.run(ring, loaded.stolen).await {
         Ok(()) => Ok(Driven::Done),
         Err(LedgerError::Conflict { .. }) => {
             measure::LEDGER_CONFLICTS.count(1);
@@ -191,13 +206,21 @@ struct Pass<'a, L, C, D, K, R> {
     unwritten: Vec<JournalEntry>,
     /// A wake is rung for that may take the target over, should this pass die.
     heir_is_called: bool,
+    /// It lasts no longer than [`URGENT_LEASE`].
+    hurries: bool,
     /// What this pass has done last: it says what the next look needs to see.
     performed: Vec<Effect>,
 }
 
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
-    async fn run(&mut self, ring: &Ring) -> Result<(), LedgerError> {
-        let early = !ring.urgent && ring.steal.is_none() && pace::keeps_to_its_time(&self.state, self.clock.now());
+    /// `stolen`: the target was taken from a pass that has died.
+    async fn run(&mut self, ring: &Ring, stolen: bool) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let early = match ring.steal {
+            None => !ring.urgent && pace::keeps_to_its_time(&self.state, now),
+            // Nobody has died: whoever held the target has left it with a wake of its own, or at rest.
+            Some(_) => !stolen && (self.state.running.is_none() || self.state.wake_at.is_some_and(|at| now < at)),
+        };
         if early && self.ledger.commands(self.target).await?.is_empty() {
             // Nothing is due, nobody asks, and AWS has no calls to spare: the wake that is rung for will look.
             return self.ledger.release(self.target, &self.lease).await;
@@ -221,6 +244,11 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             let effects = std::mem::take(&mut decision.effects);
             // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
             let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
+            if !self.hurries && decision.state.running.as_ref().is_some_and(pace::is_urgent) {
+                self.hurries = true;
+                self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
+                self.heir_is_called = false;
+            }
             let left = Seconds::between(self.clock.now(), self.until);
             let heir = call_heir(self.doorbell, next_wake(&decision.state), self.heir(&effects), left);
             let (committed, ()) = futures::future::join(self.commit(decision, false), heir).await;
@@ -458,8 +486,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
                 break;
             }
             let outcome = self.cloud.perform(pair, effect).await;
-            let worked =
-                !matches!(outcome, Outcome::Unsure { .. } | Outcome::Throttled { .. } | Outcome::Refused { .. });
+            let worked = !matches!(
+                outcome,
+                Outcome::Unsure { .. } | Outcome::Throttled { .. } | Outcome::Refused { .. } | Outcome::Changed { .. }
+            );
             self.measure(effect, &outcome);
             outcomes.push((effect.clone(), outcome));
             if !worked {
@@ -486,6 +516,9 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
                 measure::EFFECTS_REFUSED.one_of(kind);
                 tracing::warn!(target_id = %self.target, effect = kind, reason, "an effect was refused");
             }
+            Outcome::Changed { reason } => {
+                tracing::warn!(target_id = %self.target, effect = kind, reason, "what an effect was decided on has changed");
+            }
             Outcome::Done if matches!(effect, Effect::SetWeights { .. }) => {
                 let stage = self.state.running.as_ref().map(|running| &running.stage);
                 let Some(Stage::RollingBack { cause: Cause::Alarm { name, .. }, .. }) = stage else { return };
@@ -504,7 +537,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     }
 
     fn out_of_time(&self) -> bool {
-        TIME_FOR_AN_EFFECT.after(self.clock.now()) >= self.until
+        let needs = if self.hurries { TIME_FOR_AN_URGENT_EFFECT } else { TIME_FOR_AN_EFFECT };
+        needs.after(self.clock.now()) >= self.until
     }
 
     /// Ends the pass on a decision that does nothing more.

@@ -468,6 +468,19 @@ pub struct AlarmEntry {
     pub name: AlarmName,
     /// What INSUFFICIENT_DATA means. Default: wait.
     pub missing: Option<Missing>,
+    /// What happens where it looks at the stable side alone (by its dimensions), and fires. Traffic never goes back to the
+    /// side that it is about. Default: hold.
+    pub stable_firing: Option<StableFiring>,
+}
+
+/// What happens where an alarm that looks at the stable side alone fires.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum StableFiring {
+    /// Traffic stays as it is, and people are called; `switchback resume` goes on, `switchback rollback` goes back.
+    Hold,
+    /// Traffic goes on to the candidate.
+    GoOn,
 }
 
 /// What an alarm without data means.

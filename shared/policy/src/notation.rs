@@ -7,7 +7,7 @@ use rollout::Name;
 use rollout::entry::{After, ApprovalPolicy, EntryRules, Grant};
 use rollout::policy::{
     EnvironmentPolicy, Facts, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver, ServicePolicy,
-    TagRule, TargetPolicy, Trigger,
+    StableFiring, TagRule, TargetPolicy, Trigger,
 };
 use serde_json::{Map, Value, json};
 
@@ -148,7 +148,11 @@ fn target(target: &TargetPolicy) -> Value {
                 MissingData::Healthy => "healthy",
                 MissingData::Unhealthy => "unhealthy",
             };
-            json!({"name": alarm.name, "missing": missing})
+            let stable_firing = match alarm.stable_firing {
+                StableFiring::Hold => "hold",
+                StableFiring::GoOn => "go_on",
+            };
+            json!({"name": alarm.name, "missing": missing, "stable_firing": stable_firing})
         })
         .collect();
     let hooks =

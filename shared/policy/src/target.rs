@@ -4,7 +4,7 @@ use crate::arn::{self, Home};
 use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
 use crate::problem::{Found, Mark};
 use crate::walk::{self, At, Fields, Shape};
-use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy};
 use rollout::{Percent, Seconds, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,8 @@ pub(crate) const SIDE: Shape =
 pub(crate) const STRATEGY: Shape =
     Shape { name: "Strategy", keys: &["steps", "bake", "keep_warm", "green_capacity", "drain"], required: &[] };
 pub(crate) const STEP: Shape = Shape { name: "Step", keys: &["traffic", "hold"], required: &["traffic"] };
-pub(crate) const ALARM: Shape = Shape { name: "AlarmEntry", keys: &["name", "missing"], required: &["name"] };
+pub(crate) const ALARM: Shape =
+    Shape { name: "AlarmEntry", keys: &["name", "missing", "stable_firing"], required: &["name"] };
 pub(crate) const DEADLINES: Shape = Shape {
     name: "Deadlines",
     keys: &["preflight", "register", "healthy", "shift", "retire", "rollback"],
@@ -161,7 +162,8 @@ fn alarms(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<AlarmPolicy>>
 
 fn alarm(at: At<'_>, path: &str, found: &mut Found) -> Option<AlarmPolicy> {
     if matches!(at.node.value, crate::tree::Value::Scalar { .. }) {
-        return Some(AlarmPolicy { name: alarm_name(at, path, found)?, missing: MissingData::Wait });
+        let (missing, stable_firing) = (MissingData::Wait, StableFiring::Hold);
+        return Some(AlarmPolicy { name: alarm_name(at, path, found)?, missing, stable_firing });
     }
     let fields = Fields::new(at, path, &ALARM, found)?;
     let name = fields.read("name", found, alarm_name);
@@ -173,7 +175,13 @@ fn alarm(at: At<'_>, path: &str, found: &mut Found) -> Option<AlarmPolicy> {
         }
         None => Some(MissingData::Wait),
     };
-    Some(AlarmPolicy { name: name?, missing: missing? })
+    let stable_firing = match fields.get("stable_firing") {
+        Some((at, path)) => {
+            walk::choice(at, &path, &[("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)], found)
+        }
+        None => Some(StableFiring::Hold),
+    };
+    Some(AlarmPolicy { name: name?, missing: missing?, stable_firing: stable_firing? })
 }
 
 /// 1 to 255 characters (CloudWatch API, `PutMetricAlarm`, `AlarmName`).

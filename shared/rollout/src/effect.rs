@@ -45,6 +45,12 @@ pub enum Effect {
     SetWeights {
         /// The weights.
         weights: Weights,
+        /// The weights of each rule that the decision was made on, in the policy's order. They are read once more right
+        /// before the write, and where they are others by then nothing is written ([`Outcome::Changed`]). Empty on
+        /// the way back: whatever somebody else has set is replaced, and a side that a rule lacks is put into it.
+        /// ELB has no conditional write, so an edit between that reading and the write is still lost.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seen: Vec<Weights>,
     },
     /// The test rule has these weights.
     SetTestRule {
@@ -150,6 +156,11 @@ pub enum Outcome {
     /// Perhaps it is so, perhaps not: timed out, unreachable. It will be asked for again.
     Unsure {
         /// What went wrong, for people.
+        reason: String,
+    },
+    /// It was not done: what the decision was made on has changed since. It is decided anew.
+    Changed {
+        /// What was found, and what had been seen.
         reason: String,
     },
     /// AWS said no, and will say no again: denied, not found, invalid.

@@ -123,6 +123,13 @@ pub enum WaitingOn {
         /// Then: switched back.
         deadline: Timestamp,
     },
+    /// The stable side's own alarm to be over, or a person.
+    StableAlarm {
+        /// Its name.
+        name: String,
+        /// CloudWatch's reason.
+        reason: String,
+    },
     /// The end of keeping the old side warm.
     Warm {
         /// When.

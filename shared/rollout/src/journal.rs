@@ -175,6 +175,25 @@ pub enum Fact {
         /// What was seen.
         reason: String,
     },
+    /// The way back replaces weights that somebody else has set.
+    ForeignWeightsReplaced {
+        /// Which rules, what they had, and what Switchback had left there.
+        found: String,
+        /// Why they are replaced.
+        cause: String,
+    },
+    /// An alarm that looks at the stable side alone fires: the deployment goes neither on nor back because of it.
+    StableAlarm {
+        /// Its name.
+        alarm: String,
+        /// CloudWatch's reason.
+        reason: String,
+    },
+    /// The stable side's alarm does not hold the deployment any more.
+    StableAlarmOver {
+        /// Its name.
+        alarm: String,
+    },
     /// A deployment ended.
     Ended {
         /// How.
@@ -328,6 +347,9 @@ impl Fact {
             Self::EffectFailed { .. } => "effect_failed",
             Self::RollbackStarted { .. } => "rollback_started",
             Self::WayBackUnfit { .. } => "way_back_unfit",
+            Self::ForeignWeightsReplaced { .. } => "foreign_weights_replaced",
+            Self::StableAlarm { .. } => "stable_alarm",
+            Self::StableAlarmOver { .. } => "stable_alarm_over",
             Self::Ended { .. } => "ended",
             Self::GateWaits { .. } => "gate_waits",
             Self::GateOpened { .. } => "gate_opened",
@@ -358,6 +380,8 @@ impl Fact {
                 | Self::Resumed
                 | Self::RollbackStarted { .. }
                 | Self::WayBackUnfit { .. }
+                | Self::ForeignWeightsReplaced { .. }
+                | Self::StableAlarm { .. }
                 | Self::Ended { .. }
                 | Self::ApprovalRequested { .. }
                 | Self::GateOverridden { .. }

@@ -109,7 +109,7 @@ fn watches_next(deployment: &Deployment) -> bool {
             deployment.purpose == Purpose::Deploy
                 && strategy.steps.get(*step).is_some_and(|step| step.hold > Seconds(0))
         }
-        Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => {
+        Stage::RollingBack { phase: RollbackPhase::WeightsBack { .. }, .. } => {
             deployment.may_drain() && strategy.drain > Seconds(0)
         }
         _ => false,

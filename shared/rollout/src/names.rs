@@ -72,6 +72,13 @@ impl ImageDigest {
         }
     }
 
+    /// Stands for the image of what ran before Switchback, where its task definition names no digest: all zeros, which is
+    /// the digest of nothing.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self(format!("sha256:{}", "0".repeat(64)).into())
+    }
+
     /// `sha256:` and the digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -22,8 +22,9 @@ pub const READS_A_SECOND: f64 = 7.5;
 const READS_A_LOOK: f64 = 3.0;
 /// Looks of a deployment beside those that watch: to begin, to come up, and to retire the old side.
 const LOOKS: f64 = 9.0;
-/// Looks that each step of traffic takes beside those: one decides, a cheap one verifies.
-const LOOKS_A_STEP: f64 = 1.5;
+/// Looks that each step of traffic takes beside those: one decides, the rules are read once more right before they are
+/// written, and a cheap one verifies.
+const LOOKS_A_STEP: f64 = 1.9;
 /// Looks more of one that looks often: events wake it, too.
 const LOOKS_MORE: f64 = 12.0;
 /// Seconds between two looks of one that watches often, and how much longer that is for one that spares the budgets.
@@ -140,7 +141,7 @@ pub fn keeps_to_its_time(state: &TargetState, now: Timestamp) -> bool {
 /// Traffic is to go back and is not back yet: nothing is more urgent.
 #[must_use]
 pub fn is_urgent(running: &Deployment) -> bool {
-    matches!(running.stage, Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. })
+    matches!(running.stage, Stage::RollingBack { phase: RollbackPhase::WeightsBack { .. }, .. })
 }
 
 /// How long until a look that is only there to watch, of one that spares the budgets and whose wait is over in `left`.

@@ -149,7 +149,7 @@ pub fn rehearse<'a>(
         match decision.state.running.as_mut().filter(|running| matches!(running.stage, Stage::Gated { .. })) {
             Some(running) => {
                 // What comes after the gates is judged as if they were open.
-                running.stage = Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(now) };
+                running.stage = Stage::preflight(applied.policy.deadlines.preflight.after(now));
                 told.extend(decision.state.explanation.waiting_on.iter().map(at_a_gate));
                 (Outlook::Gated, told)
             }

@@ -305,6 +305,25 @@ pub struct AlarmPolicy {
     pub name: String,
     /// What INSUFFICIENT_DATA means.
     pub missing: MissingData,
+    /// What happens where it looks at the stable side alone, and fires.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stable_firing: StableFiring,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What happens where an alarm that looks at the stable side alone fires. Traffic never goes back because of it: that
+/// would put all of it onto the side that the alarm is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StableFiring {
+    /// Traffic stays as it is, and people are called. The default.
+    #[default]
+    Hold,
+    /// Traffic goes on to the candidate.
+    GoOn,
 }
 
 /// What an alarm without data means.

@@ -17,6 +17,10 @@ pub enum Stage {
     Preflight {
         /// Then: failed, nothing touched.
         deadline: Timestamp,
+        /// The rules are in a state that only a person can put right; it waits for that, and a newer release takes
+        /// its place.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        awaiting_operator: bool,
     },
     /// Getting the candidate's task definition.
     Registering {
@@ -128,7 +132,14 @@ pub enum RetirePhase {
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum RollbackPhase {
     /// The weights go back, until they are seen live.
-    WeightsBack,
+    WeightsBack {
+        /// How often writing them was tried, whatever came of it.
+        #[serde(default)]
+        tries: u32,
+        /// Weights that somebody else had set and that are replaced, as the journal last has them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced: Option<String>,
+    },
     /// The balancer's nodes learn that the candidate has no traffic.
     Draining {
         /// When that is long enough.
@@ -246,6 +257,14 @@ pub enum Verdict {
     Expired,
     /// It ended before traffic moved, or the way back could not be finished: the reason says which.
     Failed,
+}
+
+impl RollbackPhase {
+    /// The first phase, before anything was tried.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::WeightsBack { tries: 0, replaced: None }
+    }
 }
 
 impl Cause {

@@ -49,9 +49,9 @@ pub struct TargetState {
     pub stable: Option<StableSide>,
     /// What was stable before that: where a rollback goes when nothing runs.
     pub previous: Option<StableSide>,
-    /// The last deployment could not finish and both sides may carry traffic: the next rollback puts all of it
-    /// back on `stable`, and nothing else can start until then or until the rules are put in order by hand.
-    pub unsettled: bool,
+    /// Where the rules were seen to send traffic, when that was last read; none: it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<LiveTraffic>,
     /// The one deployment that runs.
     pub running: Option<Deployment>,
     /// The releases that wait for it to end, in the order in which they start; at most [`MOST_QUEUED`].
@@ -90,7 +90,7 @@ impl TargetState {
             last_entry: 0,
             stable: None,
             previous: None,
-            unsettled: false,
+            traffic: None,
             running: None,
             queued: Vec::new(),
             verified: Vec::new(),
@@ -123,11 +123,37 @@ impl TargetState {
         self.verified.iter().find(|verified| &verified.release.id.digest == digest).map(|verified| verified.at)
     }
 
+    /// What was last seen of the rules, where that is not all traffic on the stable side. A repair puts it there.
+    #[must_use]
+    pub fn drift(&self) -> Option<&LiveTraffic> {
+        let stable = self.stable.as_ref()?;
+        self.traffic.as_ref().filter(|traffic| traffic.live() != Some(stable.slot))
+    }
+
     /// Whether this release was baked here, and carries the traffic or did so last.
     #[must_use]
     pub fn was_stable(&self, release: &ReleaseId) -> bool {
         let sides = [&self.stable, &self.previous].into_iter().flatten();
         sides.filter_map(|side| side.release.as_ref()).any(|known| &known.id == release)
+    }
+}
+
+/// Where the rules send traffic, as they were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveTraffic {
+    /// The weights of each rule of the policy, in its order; none: that rule could not be read.
+    pub rules: Vec<Option<Weights>>,
+    /// When they were first read like this.
+    pub seen_at: Timestamp,
+}
+
+impl LiveTraffic {
+    /// The one side that every rule sends everything to; none: they do not agree, or one could not be read.
+    #[must_use]
+    pub fn live(&self) -> Option<Slot> {
+        let mut sides = self.rules.iter().map(|weights| weights.and_then(Weights::only));
+        let first = sides.next()??;
+        sides.all(|side| side == Some(first)).then_some(first)
     }
 }
 
@@ -239,6 +265,30 @@ pub struct StableSide {
     pub train: Option<Train>,
 }
 
+impl StableSide {
+    /// Whether it runs this release.
+    #[must_use]
+    pub fn runs(&self, release: &ReleaseRef) -> bool {
+        self.release.as_ref().is_some_and(|known| known.id.digest == release.id.digest)
+    }
+
+    /// Its release; where that was there before Switchback, a stand-in that names its task definition.
+    #[must_use]
+    pub fn release_or_what_ran(&self, target: &TargetId) -> ReleaseRef {
+        let named = self.task_definition.rsplit('/').next().unwrap_or_default();
+        self.release.clone().unwrap_or_else(|| ReleaseRef {
+            id: ReleaseId {
+                application: target.application.clone(),
+                service: target.service.clone(),
+                digest: ImageDigest::unknown(),
+            },
+            image: String::new(),
+            tag: named.to_owned(),
+            pushed_at: None,
+        })
+    }
+}
+
 /// A release as a deployment needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseRef {
@@ -346,6 +396,12 @@ pub struct Deployment {
     /// A person has let it go on after its bake: it is verified again once all traffic is seen to go to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verifies_again: bool,
+    /// When weights were decided that gave the candidate its first share of the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_since: Option<Timestamp>,
+    /// The stable side's own alarm fires, and holds the deployment; the alarm's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_alarm: Option<String>,
     /// The way back was written while a rule could not be read: the candidate may have had traffic that nobody saw.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub written_blind: bool,
@@ -359,6 +415,9 @@ pub struct Deployment {
     /// When it last changed something outside, or may have: what is read shortly after may still tell of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Timestamp>,
+    /// When an outcome of an effect was last recorded, whatever it was. An effect whose driver died has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Timestamp>,
     /// Tag of the newer release that takes its place: it turns back as soon as nothing speaks against that, unless it
     /// is verified before.
     #[serde(default)]
@@ -580,6 +639,18 @@ impl Deployment {
 }
 
 impl Stage {
+    /// The start of a deployment whose gates are open.
+    #[must_use]
+    pub fn preflight(deadline: Timestamp) -> Self {
+        Self::Preflight { deadline, awaiting_operator: false }
+    }
+
+    /// Whether it waits for people before anything of it has begun: a newer release takes its place.
+    #[must_use]
+    pub fn has_not_begun(&self) -> bool {
+        matches!(self, Self::Gated { .. } | Self::Preflight { awaiting_operator: true, .. })
+    }
+
     /// The stage's name, in snake case, as the journal and `--json` have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -605,7 +676,7 @@ impl Stage {
     pub fn deadline(&self) -> Timestamp {
         match self {
             Self::Gated { deadline }
-            | Self::Preflight { deadline }
+            | Self::Preflight { deadline, .. }
             | Self::Registering { deadline }
             | Self::BeforeTraffic { deadline }
             | Self::Scaling { deadline, .. }
@@ -632,7 +703,7 @@ impl Stage {
     /// people were promised at the gates.
     pub(crate) fn has_time_until(&mut self, until: Timestamp) {
         match self {
-            Self::Preflight { deadline }
+            Self::Preflight { deadline, .. }
             | Self::Registering { deadline }
             | Self::Scaling { deadline, .. }
             | Self::Testing { deadline }
@@ -666,7 +737,7 @@ impl Stage {
         let later = |time: &mut Timestamp| *time = by.after(*time);
         match &mut self {
             Self::Gated { deadline }
-            | Self::Preflight { deadline }
+            | Self::Preflight { deadline, .. }
             | Self::Registering { deadline }
             | Self::BeforeTraffic { deadline }
             | Self::Scaling { deadline, .. }

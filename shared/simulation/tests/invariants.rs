@@ -125,7 +125,7 @@ fn traffic_to_a_side_without_healthy_targets_is_noticed() {
     let mut ghost = Ghost::takes(&simulation);
     ghost.decides(weights(90, 10));
     ghost.commits(&mut simulation, &[], &[]);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(90, 10) });
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(90, 10), seen: vec![] });
     says(&simulation, &invariants::HEALTHY_FIRST, "green goes from 0 to 10 with no healthy target");
 }
 
@@ -168,7 +168,7 @@ fn weights_that_are_not_whole_are_noticed() {
     let mut ghost = Ghost::takes(&simulation);
     ghost.decides(weights(60, 60));
     ghost.commits(&mut simulation, &[], &[]);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(60, 60) });
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(60, 60), seen: vec![] });
     says(&simulation, &invariants::WEIGHTS_WHOLE, "was given 60/60");
 }
 
@@ -178,7 +178,7 @@ fn a_writer_who_does_not_hold_the_target_is_noticed() {
     let ghost = Ghost::takes(&simulation);
     let target = simulation.target().clone();
     simulation.ledger().store().release(&target, &ghost.lease);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100) });
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100), seen: vec![] });
     says(&simulation, &invariants::ONE_WRITER, "did set_weights while");
 }
 
@@ -186,7 +186,7 @@ fn a_writer_who_does_not_hold_the_target_is_noticed() {
 fn weights_that_nobody_decided_are_noticed() {
     let mut simulation = at_stage("baking");
     let ghost = Ghost::takes(&simulation);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(100, 0) });
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(100, 0), seen: vec![] });
     says(&simulation, &invariants::ONE_WRITER, "are written, and Some(Weights { blue: 0, green: 100 }) were decided");
 }
 
@@ -203,7 +203,7 @@ fn another_hand_that_is_written_over_is_noticed() {
         world.modify_rule(&rule, None, Some(actions)).expect("it is there");
     });
     ghost.looks(&mut simulation);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100) });
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100), seen: vec![] });
     says(&simulation, &invariants::HANDS_OFF, "written over 30/100, which was seen to be another's");
 }
 

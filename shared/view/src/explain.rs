@@ -2,11 +2,10 @@
 
 use crate::brake::brake;
 use crate::history::entries;
-use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
-use crate::status::{Known, headline, is_forward_only, stage, stands_still, weights};
+use crate::status::{Known, headline, is_forward_only, stage, stands_still, traffic};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -54,16 +53,14 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
             for words in what_to_do(state, running) {
                 say(&mut text, &words);
             }
-            if let Some(by_tag) = running.superseded_by.as_ref().filter(|_| running.halted.is_some()) {
-                say(&mut text, &format!("{by_tag} takes its place: it turns back once the rule is as it was."));
-            }
         }
-        None if state.unsettled => {
-            say(
-                &mut text,
-                "The last deployment could not finish, and both sides may carry traffic. Nothing can start until a rollback \
-                 has put all of it back, or until the rules are put in order by hand.",
+        None if state.drift().is_some() => {
+            let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
+            let words = format!(
+                "Not all traffic is on {stable}, the stable side. `switchback rollback {} --reason …` puts all of it there.",
+                state.target
             );
+            say(&mut text, &words);
         }
         None if state.frozen.is_some() => {}
         None if state.queued.is_empty() && commands.is_empty() => {
@@ -96,9 +93,8 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
     for on in brakes {
         say(&mut text, &format!("A brake is on: {}. Rollbacks are not held.", brake(on, now)));
     }
-    if let Some((weights, seen)) = weights(state) {
-        let seen = if seen { "seen live" } else { "written, not seen live yet" };
-        say(&mut text, &format!("Traffic: {}, {seen}.", split(weights)));
+    if let Some(words) = traffic(state, now) {
+        say(&mut text, &format!("Traffic: {words}."));
     }
     let mut before = "this deployment".to_owned();
     for queued in &state.queued {
@@ -169,7 +165,10 @@ fn what_then(running: &Deployment) -> (Timestamp, String) {
         }
         Stage::KeepingWarm { .. } => "the old side is taken down".to_owned(),
         Stage::Retiring { .. } => "it has succeeded, and the journal says what is left to do by hand".to_owned(),
-        Stage::RollingBack { .. } => "it has failed, and the journal says where the traffic is".to_owned(),
+        Stage::RollingBack { .. } => {
+            "it fails if AWS refuses the weights or the stable side is not healthy; otherwise it goes on trying"
+                .to_owned()
+        }
         Stage::LettingGo { .. } => "it has failed, and the journal says what is left to do by hand".to_owned(),
     };
     (running.stage.deadline(), then)
@@ -207,6 +206,12 @@ fn what_to_do(state: &TargetState, running: &Deployment) -> Vec<String> {
         return vec![format!(
             "`switchback rollback {target} --reason …` goes back, `switchback resume {target} --reason …` goes on, \
              `switchback abort {target} --reason …` lets go and leaves everything as it is."
+        )];
+    }
+    if running.stable_alarm.is_some() {
+        return vec![format!(
+            "`switchback resume {target} --reason …` goes on in spite of the stable side's alarm, `switchback rollback {target} \
+             --reason …` goes back to it."
         )];
     }
     if !matches!(running.stage, Stage::Gated { .. }) {

@@ -85,7 +85,16 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
             (tone, format!("Switching back: {}", cause.sentence()))
         }
-        Fact::WayBackUnfit { reason } => (Tone::Bad, format!("The way back waits: {reason}")),
+        Fact::WayBackUnfit { reason } => {
+            (Tone::Bad, format!("Rollback is waiting, the stable side cannot take the traffic: {reason}"))
+        }
+        Fact::ForeignWeightsReplaced { found, cause } => {
+            (Tone::Warning, format!("Replacing weights that were set outside Switchback: {found}; because {cause}"))
+        }
+        Fact::StableAlarm { alarm, reason } => {
+            (Tone::Bad, format!("Holding: alarm {alarm} of the stable side fires{}", after_colon(reason)))
+        }
+        Fact::StableAlarmOver { alarm } => (Tone::Good, format!("Alarm {alarm} of the stable side is over; resuming")),
         Fact::Ended { verdict, reason, live } => {
             let tone = if *verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };
             let mut text = capitalised(verdict_words(*verdict));

@@ -122,6 +122,7 @@ fn outcome_lines(performed: &Performed, paint: Paint, say: &dyn Fn(Tone, &str) -
         let words = match outcome {
             Outcome::Unsure { reason } => format!("{} may not have worked: {reason}", effect.name()),
             Outcome::Refused { reason } => format!("{} was refused: {reason}", effect.name()),
+            Outcome::Changed { reason } => format!("{} was not done: {reason}", effect.name()),
             _ => continue,
         };
         // The first of a row stands in the journal.
@@ -167,7 +168,7 @@ pub fn effect_words(effect: &Effect) -> String {
             let held = if limits.scale_in_suspended { ", not scaling in" } else { "" };
             format!("the autoscaling of {slot} is {} to {} tasks{held}", limits.min, limits.max)
         }
-        Effect::SetWeights { weights } => format!("traffic is {}", split(*weights)),
+        Effect::SetWeights { weights, .. } => format!("traffic is {}", split(*weights)),
         Effect::SetTestRule { weights } => format!("test traffic is {}", split(*weights)),
         Effect::AskHook { hook, .. } => format!("hook {hook} is asked"),
         Effect::StartTask { hook, .. } => format!("the task of hook {hook} is started"),
@@ -307,6 +308,7 @@ fn outcome_words(outcome: &Outcome) -> String {
         Outcome::TaskStarted { task } => format!("{task} was started"),
         Outcome::Unsure { reason } => format!("it may not have worked: {reason}"),
         Outcome::Refused { reason } => format!("refused: {reason}"),
+        Outcome::Changed { reason } => format!("not done: {reason}"),
         Outcome::Throttled { reason } => format!("throttled: {reason}"),
     }
 }

@@ -1,7 +1,7 @@
 //! How targets are: all of them as a table, or one of them in detail.
 
 use crate::brake::brake;
-use crate::journal::stage_words;
+use crate::journal::{split, stage_words};
 use crate::layout::{beside, table};
 use crate::paint::Paint;
 use crate::people::{names, who, with_short_names};
@@ -97,10 +97,17 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         text.push_str(&format!("{}\n", beside(&head, 13, &with_short_names(words))));
     };
     match (weights(state), &state.running) {
-        (Some((weights, true)), _) => line("traffic", &bar(weights, paint)),
+        (Some((weights, true)), _) => {
+            let seen = state.running.is_none().then(|| state.traffic.as_ref()).flatten();
+            let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
+            line("traffic", &format!("{}{seen}", bar(weights, paint)));
+        }
         (Some((weights, false)), _) => line("traffic", &format!("{}  not seen live yet", bar(weights, paint))),
-        (None, Some(_)) => line("traffic", "not read yet"),
-        (None, None) => {}
+        (None, running) => match traffic(state, now) {
+            Some(words) => line("traffic", &words),
+            None if running.is_some() => line("traffic", "not read yet"),
+            None => {}
+        },
     }
     if let Some(running) = &state.running {
         let candidate = running.candidate();
@@ -275,7 +282,10 @@ pub fn headline(state: &TargetState) -> String {
             format!("deployment #{}: {}, frozen: a person has to decide", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
-        None if state.unsettled => "unsettled: both sides may carry traffic; ask for a rollback".to_owned(),
+        None if state.drift().is_some() => {
+            let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
+            format!("not all traffic is on {stable}, the stable side: `switchback rollback` puts it there")
+        }
         None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
         None => "at rest".to_owned(),
     }
@@ -310,20 +320,44 @@ pub fn stage(running: &Deployment) -> String {
     }
 }
 
-/// The weights as far as they are known, and whether they were seen live.
+/// The weights that all rules were last seen to have, and `true`; or those that were written and are not seen yet, and
+/// `false`. None: nothing was read yet, or the rules do not agree.
 #[must_use]
 pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
-    let all = |slot| Weights::share(slot, rollout::Percent::ALL);
-    match &state.running {
-        // It has looked at nothing yet: what was stable is.
-        Some(running) if !matches!(running.stage, Stage::Gated { .. }) => match (&running.weights, &running.sides) {
-            (Some(weights), _) => Some((weights.decided, weights.verified)),
-            (None, Some(sides)) => Some((all(sides.stable), true)),
-            (None, None) => None,
-        },
-        _ if state.unsettled => None,
-        _ => state.stable.as_ref().map(|stable| (all(stable.slot), true)),
+    let seen = state.traffic.as_ref().and_then(|traffic| {
+        let first = traffic.rules.first().copied().flatten()?;
+        traffic.rules.iter().all(|weights| weights.is_some_and(|it| it.same_split(first))).then_some(first)
+    });
+    let written = state.running.as_ref().and_then(|running| running.weights);
+    match (seen, written) {
+        (Some(seen), Some(written)) if !written.verified && seen.same_split(written.before) => {
+            Some((written.decided, false))
+        }
+        (None, Some(written)) if !written.verified => Some((written.decided, false)),
+        (Some(seen), _) => Some((seen, true)),
+        (None, _) => None,
     }
+}
+
+/// Where traffic goes, in words, with the time at which that was seen; none where it never was.
+pub(crate) fn traffic(state: &TargetState, now: Timestamp) -> Option<String> {
+    let known = weights(state);
+    if let Some((weights, false)) = known {
+        return Some(format!("{}, written, not seen live yet", split(weights)));
+    }
+    let seen = state.traffic.as_ref()?;
+    let words = match known {
+        Some((weights, _)) => split(weights),
+        None => {
+            let rule = |(index, weights): (usize, &Option<Weights>)| {
+                let words = weights.map_or_else(|| "could not be read".to_owned(), split);
+                format!("rule {}: {words}", index + 1)
+            };
+            seen.rules.iter().enumerate().map(rule).collect::<Vec<_>>().join("; ")
+        }
+    };
+    let nothing_runs = state.running.is_none();
+    Some(if nothing_runs { format!("{words}, seen {}", ago(seen.seen_at, now)) } else { format!("{words}, seen live") })
 }
 
 /// A side whose release is not known.

@@ -70,7 +70,10 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
             format!("the rule to be as it was: {reason} (ends untouched in {})", left(*deadline, now))
         }
         WaitingOn::WayBack { reason, deadline } => {
-            format!("the stable side to be fit: {reason} (fails in {})", left(*deadline, now))
+            format!("a healthy stable side to go back to: {reason} (gives up in {})", left(*deadline, now))
+        }
+        WaitingOn::StableAlarm { name, reason } => {
+            format!("alarm {name} of the stable side to be over, or a person to resume or roll back: {reason}")
         }
         WaitingOn::Turn { at } => {
             format!(

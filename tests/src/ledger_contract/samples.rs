@@ -7,7 +7,7 @@ use rollout::entry::{
 };
 use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy, Receiver,
-    ServicePolicy, Side, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
@@ -139,7 +139,11 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
         },
         alarms: alarms
             .iter()
-            .map(|alarm| AlarmPolicy { name: (*alarm).to_owned(), missing: MissingData::Wait })
+            .map(|alarm| AlarmPolicy {
+                name: (*alarm).to_owned(),
+                missing: MissingData::Wait,
+                stable_firing: StableFiring::Hold,
+            })
             .collect(),
         hooks: vec![],
         deadlines: Deadlines {

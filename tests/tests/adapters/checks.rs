@@ -27,7 +27,7 @@ pub(crate) async fn weights_change_and_nothing_else_does(place: &Place) {
     assert_eq!(known(&before.rules[0]).strangers, std::slice::from_ref(&place.stranger));
     assert!(known(&before.rules[1]).strangers.is_empty());
 
-    let outcomes = place.twice(&Effect::SetWeights { weights: SHIFTED }).await;
+    let outcomes = place.twice(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
 
     let after = place.seen().await;
@@ -59,7 +59,7 @@ pub(crate) async fn a_rule_that_is_missing_is_the_only_one_unknown(place: &Place
     );
     assert_eq!(known(&seen.rules[2]).weights, ALL_BLUE);
 
-    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED }).await;
+    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(&missing)), "{outcome:?}");
     let seen = place.seen().await;
     assert!(seen.rules.iter().all(|rule| known(rule).weights == SHIFTED), "the others are written: {:?}", seen.rules);
@@ -79,7 +79,7 @@ pub(crate) async fn a_rule_without_both_groups_is_refused(place: &Place) {
     let seen = place.cloud.observe(&look).await;
     let rule = known(&seen.rules[0]);
     assert_eq!((rule.weights, rule.has_both), (Weights { blue: 1, green: 0 }, false));
-    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED }).await;
+    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     let lacks = &place.pair.green.target_group;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(lacks)), "{outcome:?}");
 }

@@ -89,11 +89,14 @@ async fn a_look_is_one_round_trip_and_a_write_after_it_another() {
     assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), 2, "a hundred names a call");
 
     let from = place.front.elapsed();
-    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await, Outcome::Done);
     assert_eq!(place.chain_since(from).len(), 1, "{}", place.front.log());
 
     let reads = place.calls("elbv2", "DescribeRules");
-    assert_eq!(place.perform(&Effect::SetWeights { weights: Weights { blue: 50, green: 50 } }).await, Outcome::Done);
+    assert_eq!(
+        place.perform(&Effect::SetWeights { weights: Weights { blue: 50, green: 50 }, seen: vec![] }).await,
+        Outcome::Done
+    );
     assert_eq!(place.calls("elbv2", "DescribeRules"), reads + 1, "what was written is read before it is written again");
 }
 
@@ -328,7 +331,7 @@ async fn what_is_throttled_once_is_done_and_what_always_is_unsure() {
 async fn what_is_denied_is_refused_in_awss_words() {
     let place = place().await;
     place.front.fault(Fault::on("elbv2", "ModifyListener", Harm::Deny).always());
-    let outcome = place.perform(&Effect::SetWeights { weights: SHIFTED }).await;
+    let outcome = place.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     let listener = &place.place.pair.rules[1];
     let Outcome::Refused { reason } = &outcome else { panic!("{outcome:?}") };
     assert!(reason.starts_with(listener.as_str()) && reason.contains("not authorized"), "{reason}");
@@ -336,7 +339,7 @@ async fn what_is_denied_is_refused_in_awss_words() {
     let seen = place.place.seen().await;
     assert_eq!(known(&seen.rules[0]).weights, SHIFTED, "the other rule is written");
     assert_eq!(known(&seen.rules[1]).weights, Weights { blue: 100, green: 0 });
-    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await, Outcome::Done);
     assert_eq!(known(&place.place.seen().await.rules[1]).weights, SHIFTED);
 }
 
@@ -344,7 +347,7 @@ async fn what_is_denied_is_refused_in_awss_words() {
 async fn a_write_whose_answer_is_lost_is_done_once() {
     let place = place().await;
     place.front.fault(Fault::on("elbv2", "ModifyRule", Harm::ApplyThenCut));
-    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await, Outcome::Done);
     assert!(place.place.seen().await.rules.iter().all(|rule| known(rule).weights == SHIFTED));
 
     place.front.fault(Fault::on("ecs", "RunTask", Harm::ApplyThenCut));
@@ -444,7 +447,7 @@ async fn a_field_that_the_sdk_does_not_know_survives_the_copy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_keeps_the_secret_that_nobody_can_read() {
     let place = place().await;
-    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED }).await, Outcome::Done);
+    assert_eq!(place.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await, Outcome::Done);
     let log = place.front.log();
     let call = log.of("elbv2", "ModifyRule").next().expect("a write");
     let config = call.parameter("/Actions/0/AuthenticateOidcConfig").expect("a sign-in");

@@ -186,7 +186,7 @@ fn effects(task_definition: &str) -> Vec<Effect> {
     };
     let (hook, run) = ("smoke".to_owned(), "r-1".to_owned());
     vec![
-        Effect::SetWeights { weights: Weights { blue: 90, green: 10 } },
+        Effect::SetWeights { weights: Weights { blue: 90, green: 10 }, seen: vec![] },
         Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } },
         Effect::SetDesired { slot: Slot::Green, desired: 2 },
         Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.to_owned(), desired: 2 },

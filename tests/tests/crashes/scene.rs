@@ -1,6 +1,8 @@
 //! What is told in every run: one service behind a balancer, and a release that goes through, or is switched back.
 
-use rollout::policy::{AlarmPolicy, Deadlines, Hook, HookAction, HookPoint, MissingData, Policy, Step, Strategy};
+use rollout::policy::{
+    AlarmPolicy, Deadlines, Hook, HookAction, HookPoint, MissingData, Policy, StableFiring, Step, Strategy,
+};
 use rollout::{Name, Percent, Release, Seconds, SignedDuration, TargetId, Timestamp};
 use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::GroupSettings;
@@ -143,7 +145,11 @@ impl Story {
         };
         built.world.set_image(digest_of(1).as_str(), behaviour);
         built.world.drain_events();
-        built.policy.alarms.push(AlarmPolicy { name: PAGER.to_owned(), missing: MissingData::Wait });
+        built.policy.alarms.push(AlarmPolicy {
+            name: PAGER.to_owned(),
+            missing: MissingData::Wait,
+            stable_firing: StableFiring::Hold,
+        });
         built.policy.hooks = self.hooks();
         let release = built.release(1, built.world.now().checked_sub(SignedDuration::from_secs(1)).unwrap_or_default());
         let policy = built.application();

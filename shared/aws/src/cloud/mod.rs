@@ -40,6 +40,7 @@ use memory::Memory;
 use rollout::look::Look;
 use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
 use std::pin::Pin;
+use traffic::Over;
 
 pub use hooks::HOOK_CALL;
 
@@ -121,9 +122,14 @@ impl engine::Cloud for AwsCloud {
             }
             Effect::SetDesired { slot, desired } => Box::pin(self.update_service(pair, *slot, None, *desired)),
             Effect::SetAutoscaling { slot, limits } => Box::pin(self.set_autoscaling(pair, *slot, *limits)),
-            Effect::SetWeights { weights } => Box::pin(self.set_weights(pair, &pair.rules, *weights)),
+            Effect::SetWeights { weights, seen } if seen.is_empty() => {
+                Box::pin(self.set_weights(pair, &pair.rules, *weights, Over::Anything))
+            }
+            Effect::SetWeights { weights, seen } => {
+                Box::pin(self.set_weights(pair, &pair.rules, *weights, Over::Seen(seen)))
+            }
             Effect::SetTestRule { weights } => match &pair.test_rule {
-                Some(rule) => Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights)),
+                Some(rule) => Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights, Over::TestRule)),
                 None => return Outcome::Refused { reason: "the policy names no test rule".to_owned() },
             },
             Effect::AskHook { function, payload, .. } => Box::pin(self.ask_hook(function, payload)),

@@ -61,14 +61,27 @@ pub(super) fn reading(actions: &[Action], pair: &EcsPair) -> RuleReading {
     }
 }
 
+/// What weights are written over.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Over<'a> {
+    /// On the way forward: these alone, a rule each. Each rule is read once more right before.
+    Seen(&'a [Weights]),
+    /// On the way back: whatever is there, without reading it again.
+    Anything,
+    /// A rule that only testers reach: whatever is there, as long as both sides are in it.
+    TestRule,
+}
+
 /// The same actions with these weights, ready to be written.
 ///
 /// Order, stickiness, other target groups and all other actions stay. A sign-in action is read without its client
 /// secret: it is told to keep the one it has. A group named beside the list of groups would contradict it, and goes.
 ///
+/// On the way back (`adds`) a side that the rule lacks is put into it: somebody has taken it out, and users are on the other.
+///
 /// # Errors
-/// A reason, where the rule does not forward to both groups: adding one is not ours to do.
-fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights) -> Result<Vec<Action>, String> {
+/// A reason, where the rule does not forward, or, on the way forward, lacks one of the groups: adding one is not ours to do.
+fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights, adds: bool) -> Result<Vec<Action>, String> {
     let Some(forward) = actions.iter_mut().find(|action| forwards(action)) else {
         return Err("it has no forward action".to_owned());
     };
@@ -78,10 +91,12 @@ fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights) -> Resu
         .collect();
     for slot in [Slot::Blue, Slot::Green] {
         let group = &pair.side(slot).target_group;
-        let Some(tuple) = tuples.iter_mut().find(|tuple| tuple.target_group_arn() == Some(group)) else {
-            return Err(format!("its forward action lacks {slot}'s target group {group}"));
-        };
-        tuple.weight = Some(i32::from(weights.of(slot)));
+        let weight = i32::from(weights.of(slot));
+        match tuples.iter_mut().find(|tuple| tuple.target_group_arn() == Some(group)) {
+            Some(tuple) => tuple.weight = Some(weight),
+            None if adds => tuples.push(TargetGroupTuple::builder().target_group_arn(group).weight(weight).build()),
+            None => return Err(format!("its forward action lacks {slot}'s target group {group}")),
+        }
     }
     let stickiness = forward.forward_config().and_then(|config| config.target_group_stickiness_config().cloned());
     let config = ForwardActionConfig::builder().set_target_groups(Some(tuples));
@@ -161,21 +176,37 @@ impl AwsCloud {
         }
     }
 
-    /// Writes these weights into all of these rules, side by side. What the look of this pass read is written back
-    /// without reading again, and a rule that it saw to have these weights is not written.
-    pub(super) async fn set_weights(&self, pair: &EcsPair, arns: &[String], weights: Weights) -> Outcome {
+    /// Writes these weights into all of these rules, side by side; a rule that was seen to have them is not written.
+    ///
+    /// On the way forward all rules are read once more right before, and none is written where one of them is not as the
+    /// decision has seen it. Otherwise what the look of this pass read is written back without reading again.
+    pub(super) async fn set_weights(
+        &self,
+        pair: &EcsPair,
+        arns: &[String],
+        weights: Weights,
+        over: Over<'_>,
+    ) -> Outcome {
         let mut live: Read = HashMap::new();
         for arn in arns {
-            if let Some(actions) = self.memory.rules.take(arn) {
+            if let Some(actions) = self.memory.rules.take(arn)
+                && !matches!(over, Over::Seen(_))
+            {
                 live.insert(arn.clone(), Ok(actions));
             }
         }
         let unread: Vec<_> = arns.iter().map(String::as_str).filter(|arn| !live.contains_key(*arn)).collect();
         live.extend(self.read_actions(&unread).await);
+        if let Over::Seen(seen) = over
+            && let Some(reason) = changed(pair, arns, &live, seen)
+        {
+            return Outcome::Changed { reason };
+        }
 
+        let adds = matches!(over, Over::Anything);
         let writes = live.into_iter().map(async |(arn, actions)| {
             let written = match actions {
-                Ok(actions) => self.write(&arn, actions, pair, weights).await,
+                Ok(actions) => self.write(&arn, actions, pair, weights, adds).await,
                 Err(failure) => Err(failure),
             };
             written.map_err(|failure| (arn, failure))
@@ -185,12 +216,19 @@ impl AwsCloud {
         together(&failures)
     }
 
-    async fn write(&self, arn: &str, live: Vec<Action>, pair: &EcsPair, weights: Weights) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        arn: &str,
+        live: Vec<Action>,
+        pair: &EcsPair,
+        weights: Weights,
+        adds: bool,
+    ) -> Result<(), Failure> {
         let before = reading(&live, pair);
         if before.has_both && before.weights == weights {
             return Ok(());
         }
-        let actions = Some(reweighed(live, pair, weights).map_err(|reason| Failure::Refused { reason })?);
+        let actions = Some(reweighed(live, pair, weights, adds).map_err(|reason| Failure::Refused { reason })?);
         let elb = self.clients.elb().await;
         match kind(arn)? {
             Kind::Rule => {
@@ -203,6 +241,26 @@ impl AwsCloud {
             }
         }
     }
+}
+
+/// The rules that are not as they were seen when the decision was made; what could not be read is no change.
+fn changed(pair: &EcsPair, arns: &[String], live: &Read, seen: &[Weights]) -> Option<String> {
+    let found: Vec<String> = arns
+        .iter()
+        .zip(seen)
+        .filter_map(|(arn, seen)| {
+            let now = reading(live.get(arn)?.as_ref().ok()?, pair);
+            let same = now.has_both && now.strangers.is_empty() && now.weights.same_split(*seen);
+            let Weights { blue, green } = now.weights;
+            (!same).then(|| {
+                format!(
+                    "{arn} has blue {blue} / green {green} now, and had blue {} / green {} a moment before",
+                    seen.blue, seen.green
+                )
+            })
+        })
+        .collect();
+    (!found.is_empty()).then(|| format!("{}; nothing was written", found.join("; ")))
 }
 
 fn answered(arns: &[&str], mut found: HashMap<String, Vec<Action>>) -> Read {
@@ -304,14 +362,16 @@ mod tests {
     #[test]
     fn only_the_two_weights_change() {
         let before = vec![sign_in(), forward(&[("blue", Some(100)), ("canary", Some(3)), ("green", Some(0))])];
-        let after = reweighed(before.clone(), &pair(), Weights { blue: 90, green: 10 }).expect("both groups are there");
+        let after =
+            reweighed(before.clone(), &pair(), Weights { blue: 90, green: 10 }, false).expect("both groups are there");
 
         let mut signed_in = sign_in();
         let oidc = signed_in.authenticate_oidc_config.as_mut().expect("an OIDC action");
         oidc.use_existing_client_secret = Some(true);
         assert_eq!(after, [signed_in, forward(&[("blue", Some(90)), ("canary", Some(3)), ("green", Some(10))])]);
 
-        let again = reweighed(after.clone(), &pair(), Weights { blue: 90, green: 10 }).expect("both groups are there");
+        let again =
+            reweighed(after.clone(), &pair(), Weights { blue: 90, green: 10 }, false).expect("both groups are there");
         assert_eq!(again, after, "twice is once");
     }
 
@@ -319,7 +379,8 @@ mod tests {
     fn the_group_named_beside_the_list_is_not_sent_with_it() {
         let mut action = forward(&[("blue", Some(1)), ("green", Some(0))]);
         action.target_group_arn = Some("arn:group/blue".to_owned());
-        let after = reweighed(vec![action], &pair(), Weights { blue: 0, green: 100 }).expect("both groups are there");
+        let after =
+            reweighed(vec![action], &pair(), Weights { blue: 0, green: 100 }, false).expect("both groups are there");
         assert_eq!(after[0].target_group_arn(), None);
     }
 
@@ -329,9 +390,35 @@ mod tests {
         let reason = lacking.expect_err("green is missing");
         assert_eq!(reason, "its forward action lacks green's target group arn:group/green");
         assert_eq!(
-            reweighed(vec![sign_in()], &pair(), Weights { blue: 1, green: 0 }).expect_err("nothing is forwarded"),
+            reweighed(vec![sign_in()], &pair(), Weights { blue: 1, green: 0 }, false)
+                .expect_err("nothing is forwarded"),
             "it has no forward action"
         );
+    }
+
+    #[test]
+    fn on_the_way_back_a_side_that_somebody_took_out_is_put_in_again() {
+        let only_green = vec![sign_in(), forward(&[("green", Some(1))])];
+        let after = reweighed(only_green, &pair(), Weights { blue: 100, green: 0 }, true).expect("it forwards");
+        assert_eq!(after[1], forward(&[("green", Some(0)), ("blue", Some(100))]));
+        assert!(
+            reweighed(vec![sign_in()], &pair(), Weights { blue: 100, green: 0 }, true).is_err(),
+            "a redirect stays"
+        );
+    }
+
+    #[test]
+    fn what_somebody_else_has_set_since_it_was_seen_is_not_written_over() {
+        let arns = ["rule-a".to_owned(), "rule-b".to_owned()];
+        let seen = [Weights { blue: 90, green: 10 }; 2];
+        let with = |split: [i32; 2]| Ok(vec![forward(&[("blue", Some(split[0])), ("green", Some(split[1]))])]);
+        let unread = || Err(Failure::Unsure { reason: "DescribeRules: timed out".to_owned() });
+        let of =
+            |b| changed(&pair(), &arns, &Read::from([(arns[0].clone(), with([9, 1])), (arns[1].clone(), b)]), &seen);
+        assert_eq!(of(with([90, 10])), None);
+        assert_eq!(of(unread()), None);
+        assert!(of(with([10, 90])).is_some_and(|reason| reason.contains("rule-b") && !reason.contains("rule-a")));
+        assert!(of(Ok(vec![forward(&[("blue", Some(90)), ("green", Some(10)), ("canary", Some(1))])])).is_some());
     }
 
     #[test]

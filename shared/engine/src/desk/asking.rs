@@ -236,7 +236,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     ) -> Result<CommandAnswer, Refusal> {
         let reason = needed_reason(&request.reason, "a rollback")?;
         let state = self.known_state(target).await?;
-        let nowhere = state.running.is_none() && state.previous.is_none() && !state.unsettled;
+        let nowhere = state.running.is_none() && state.previous.is_none() && state.drift().is_none();
         if nowhere && self.ledger.commands(target).await?.is_empty() {
             let message = format!(
                 "no earlier release of {target} is known: deploy the one that is wanted by its tag or digest instead"

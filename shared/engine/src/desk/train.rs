@@ -189,6 +189,6 @@ fn taken_in<'s>(state: &'s TargetState, id: &str) -> Option<&'s Train> {
 fn is_there(candidate: &Candidate) -> bool {
     let state = &candidate.state;
     let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    let at_rest = state.running.is_none() && state.queued.is_empty() && !state.unsettled;
+    let at_rest = state.running.is_none() && state.queued.is_empty() && state.drift().is_none();
     at_rest && stable.is_some_and(|stable| stable.id == candidate.release.id)
 }

@@ -166,7 +166,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
         let is_there = state.running.is_none()
             && state.queued.is_empty()
-            && !state.unsettled
+            && state.drift().is_none()
             && stable.is_some_and(|stable| stable.id.digest == digest)
             && self.ledger.commands(&target).await?.is_empty();
         Ok(Member { target, digest, is_there })

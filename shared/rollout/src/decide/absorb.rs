@@ -3,6 +3,7 @@
 use super::pass::Pass;
 use crate::effect::{Effect, HookReport, Outcome};
 use crate::journal::{Fact, JournalEntry};
+use crate::stage::{RollbackPhase, Stage};
 use crate::target::{Deployment, HookResult, TargetState, Trouble};
 use crate::time::Seconds;
 use jiff::Timestamp;
@@ -28,10 +29,17 @@ pub fn absorb(state: &TargetState, outcomes: &[(Effect, Outcome)], now: Timestam
 
 fn take_in(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, outcome: &Outcome) {
     let number = Some(deployment.number);
-    if !matches!(effect, Effect::AskHook { .. }) {
+    deployment.tried_at = Some(pass.now);
+    if !matches!(effect, Effect::AskHook { .. }) && !matches!(outcome, Outcome::Changed { .. }) {
         deployment.acted_at = Some(pass.now);
     }
+    if let (Effect::SetWeights { .. }, Stage::RollingBack { phase: RollbackPhase::WeightsBack { tries, .. }, .. }) =
+        (effect, &mut deployment.stage)
+    {
+        *tries = tries.saturating_add(1);
+    }
     match outcome {
+        Outcome::Changed { reason } => return trouble(pass, deployment, effect, (reason, false, false)),
         Outcome::Unsure { reason } => return trouble(pass, deployment, effect, (reason, false, false)),
         Outcome::Throttled { reason } => return trouble(pass, deployment, effect, (reason, false, true)),
         Outcome::Refused { reason } => return trouble(pass, deployment, effect, (reason, true, false)),

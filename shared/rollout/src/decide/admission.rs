@@ -226,9 +226,9 @@ fn marked_forward_only(
 fn to_preflight(pass: &mut Pass, deployment: &mut Deployment, waited: bool) -> Flow {
     let deadline = deployment.policy.deadlines.preflight.after(pass.now);
     if waited {
-        pass.enter(deployment, Stage::Preflight { deadline }, "every gate is open");
+        pass.enter(deployment, Stage::preflight(deadline), "every gate is open");
     } else {
-        deployment.stage = Stage::Preflight { deadline };
+        deployment.stage = Stage::preflight(deadline);
         deployment.stage_entered_at = pass.now;
     }
     let_promotion_go_on(pass, deployment);

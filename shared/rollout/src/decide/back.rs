@@ -6,7 +6,7 @@ use super::{frozen, hooks, promotion};
 use crate::effect::Effect;
 use crate::journal::Fact;
 use crate::names::Slot;
-use crate::snapshot::{Autoscaling, Reading, Snapshot, Weights};
+use crate::snapshot::{Autoscaling, Reading, RuleReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage, Verdict, WayBack};
 use crate::target::{Deployment, Purpose, WaitingOn, WeightsRecord};
 use crate::time::{Percent, Seconds};
@@ -17,6 +17,9 @@ const WEIGHTS_POLL: Seconds = Seconds(1);
 const UNFIT_POLL: Seconds = Seconds(5);
 /// How long giving back is tried when everything else is over already.
 const LETTING_GO: Seconds = Seconds(300);
+/// How long beyond its deadline something is still tried that has not worked and may. As long as throttling may move a
+/// deadline (`pace`): everything ends some time.
+const LONGEST_TRYING: Seconds = Seconds(6 * 3600);
 
 /// What became of the wish to go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub(super) fn begin(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) 
     pass.note(Some(deployment.number), Fact::RollbackStarted { cause: cause.clone() });
     let deadline = deployment.policy.deadlines.rollback.after(pass.now);
     let detail = format!("to {}", way_back.stable());
-    pass.enter(deployment, Stage::RollingBack { way_back, cause, phase: RollbackPhase::WeightsBack, deadline }, detail);
+    pass.enter(deployment, Stage::RollingBack { way_back, cause, phase: RollbackPhase::start(), deadline }, detail);
     pass.look_again();
     Begun::Going
 }
@@ -72,7 +75,7 @@ pub(super) fn rolling_back(
     going: Going<'_>,
 ) -> Flow {
     match going.2 {
-        RollbackPhase::WeightsBack => weights_back(pass, deployment, snapshot, going),
+        RollbackPhase::WeightsBack { .. } => weights_back(pass, deployment, snapshot, going),
         RollbackPhase::Draining { until } => {
             if pass.now < *until {
                 hooks::stop(pass, deployment, snapshot);
@@ -88,6 +91,65 @@ pub(super) fn rolling_back(
 
 fn to_phase(deployment: &mut Deployment, (way_back, cause, _, deadline): Going<'_>, phase: RollbackPhase) {
     deployment.stage = Stage::RollingBack { way_back: way_back.clone(), cause: cause.clone(), phase, deadline };
+}
+
+/// A way back is followed to its end: where a rule is seen to send the candidate traffic again, the weights are put back
+/// again, whoever has set them.
+pub(super) fn put_back_again(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) {
+    let Stage::RollingBack { way_back, cause, phase, deadline } = &deployment.stage else { return };
+    let stable = way_back.stable();
+    let astray = |rule: &Reading<RuleReading>| rule.known().is_some_and(|rule| rule.weights.only() != Some(stable));
+    if matches!(phase, RollbackPhase::WeightsBack { .. }) || !snapshot.rules.iter().any(astray) {
+        return;
+    }
+    if let Some(settled) = deployment.settles_at(pass.seen_at, pass.now) {
+        // It may be what was so before the weights were put back; nothing is taken down while it is read.
+        return pass.look_by(settled);
+    }
+    // It has its time again: what was undone has to be done once more.
+    let deadline = (*deadline).max(deployment.policy.deadlines.rollback.after(pass.now));
+    let (way_back, cause) = (way_back.clone(), cause.clone());
+    deployment.stage = Stage::RollingBack { way_back, cause, phase: RollbackPhase::start(), deadline };
+    pass.look_again();
+}
+
+/// Writes down which weights the way back replaces that are somebody else's, once for each.
+fn note_replaced(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) {
+    let Some(candidate) = deployment.candidate() else { return };
+    let Some(found) = foreign(pass, deployment, snapshot, candidate) else { return };
+    let number = deployment.number;
+    let Stage::RollingBack { cause, phase: RollbackPhase::WeightsBack { replaced, .. }, .. } = &mut deployment.stage
+    else {
+        return;
+    };
+    if replaced.as_ref() != Some(&found) {
+        *replaced = Some(found.clone());
+        let cause = cause.sentence();
+        pass.note(Some(number), Fact::ForeignWeightsReplaced { found, cause });
+    }
+}
+
+/// The rules whose weights are not Switchback's own. A reading may be as old as the last writes: what it had set itself at
+/// any time in this deployment is nobody else's.
+fn foreign(pass: &Pass, deployment: &Deployment, snapshot: &Snapshot, candidate: Slot) -> Option<String> {
+    let settled = deployment.settles_at(pass.seen_at, pass.now).is_none();
+    let stable = Weights::share(candidate.other(), Percent::ALL);
+    // A repair has written nothing yet: all that is not as it should be is what it replaces.
+    let record = deployment.weights.unwrap_or(WeightsRecord { before: stable, decided: stable, verified: true });
+    let highest = [record.before, record.decided].map(|weights| weights.of(candidate)).into_iter().max().unwrap_or(0);
+    let steps = deployment.policy.strategy.steps.iter().map(|step| Weights::share(candidate, step.traffic));
+    let own: Vec<Weights> = [record.before, record.decided, stable]
+        .into_iter()
+        .chain(steps.filter(|weights| !settled && weights.of(candidate) <= highest))
+        .collect();
+    let left = if record.verified { record.decided } else { record.before };
+    let rules = deployment.policy.pair.rules.iter().zip(&snapshot.rules);
+    let found: Vec<String> = rules
+        .filter_map(|(arn, rule)| Some((arn, rule.known()?)))
+        .filter(|(_, rule)| !own.iter().any(|weights| rule.weights.same_split(*weights)))
+        .map(|(arn, rule)| gates::described(arn, rule, left))
+        .collect();
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 /// The weights first: nothing of the candidate is touched before they were seen live on the stable side.
@@ -122,15 +184,23 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         to_phase(deployment, going, phase);
         return Flow::Onward;
     }
-    if pass.now >= deadline {
-        let tried = deployment.trouble.as_ref().map(|trouble| format!(": {}", trouble.reason)).unwrap_or_default();
-        let_go(pass, deployment, format!("the weights could not be put back within the rollback's deadline{tried}"));
+    let fitness = fitness(deployment, snapshot, stable);
+    if pass.now >= deadline && gives_up(pass, deployment, going, &fitness) {
+        let reason = match &fitness {
+            Fitness::Unfit(reason) | Fitness::Unread(reason) => format!(": {reason}"),
+            Fitness::Fit => {
+                deployment.trouble.as_ref().map(|trouble| format!(": {}", trouble.reason)).unwrap_or_default()
+            }
+        };
+        let_go(pass, deployment, format!("the weights could not be put back within the rollback's deadline{reason}"));
         return Flow::Onward;
     }
-    match fitness(deployment, snapshot, stable) {
+    // Past its deadline it goes on at the pace of its polls.
+    let deadline = deadline.max(UNREAD_POLL.after(pass.now));
+    match fitness {
         Fitness::Fit => deployment.blocked = None,
         Fitness::Unread(reason) => return pass.wait(WaitingOn::Reading { reason, deadline }, UNFIT_POLL, deadline),
-        // Never from a side that serves to one that cannot. It is raised, and looked at until the deadline.
+        // Never from one side to another that cannot serve either. It is raised, and looked at until the deadline.
         Fitness::Unfit(reason) => {
             if deployment.blocked.as_ref() != Some(&reason) {
                 pass.note(Some(deployment.number), Fact::WayBackUnfit { reason: reason.clone() });
@@ -142,6 +212,7 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
             return pass.wait(WaitingOn::WayBack { reason, deadline }, UNFIT_POLL, deadline);
         }
     }
+    note_replaced(pass, deployment, snapshot);
     if !decided {
         let before = deployment.weights.map_or(wanted, |record| record.decided);
         deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
@@ -151,8 +222,25 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         deployment.written_blind = true;
         pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline);
     }
-    pass.want(Effect::SetWeights { weights: wanted });
+    pass.want(Effect::SetWeights { weights: wanted, seen: Vec::new() });
     pass.wait(WaitingOn::Weights { weights: wanted, deadline }, WEIGHTS_POLL, deadline)
+}
+
+/// Whether a way back whose deadline has passed is over. One that could be taken is not before it was tried; after that it
+/// is tried on, since users are on a bad release, until AWS says no for good.
+fn gives_up(pass: &Pass, deployment: &Deployment, going: Going<'_>, fitness: &Fitness) -> bool {
+    let tried = matches!(going.2, RollbackPhase::WeightsBack { tries, .. } if *tries > 0);
+    let refused = deployment.trouble.as_ref().is_some_and(|trouble| trouble.refused);
+    !matches!(fitness, Fitness::Fit) || (tried && refused) || pass.now >= LONGEST_TRYING.after(going.3)
+}
+
+/// Whether what was borrowed is still to be given back though the time for it has passed: before it was tried, and, as
+/// long as nothing waits for the target, until AWS says no for good.
+fn keeps_trying(pass: &Pass, deployment: &Deployment, deadline: Timestamp) -> bool {
+    let tried = deployment.tried_at.is_some_and(|at| at >= deployment.stage_entered_at);
+    let refused = deployment.trouble.as_ref().is_some_and(|trouble| trouble.refused);
+    let alone = pass.state.queued.is_empty() && !pass.left_over;
+    (!tried || (!refused && alone)) && pass.now < LONGEST_TRYING.after(deadline)
 }
 
 /// Whether nobody knows what became of the last writing of weights: its answer was lost, or whoever wrote it has died.
@@ -180,28 +268,37 @@ fn fitness(deployment: &Deployment, snapshot: &Snapshot, stable: Slot) -> Fitnes
         // It was healthy when the deployment started, and the candidate is what is complained of.
         Reading::Unknown(_) => return Fitness::Fit,
     };
-    let candidate_may_serve = snapshot.side(stable.other()).known().is_none_or(|side| side.targets.healthy > 0);
-    if there.targets.healthy > 0 || !candidate_may_serve {
+    if there.targets.healthy > 0 {
         return Fitness::Fit;
     }
-    Fitness::Unfit(format!(
-        "{stable} has no healthy target ({} tasks running of {} wanted)",
-        there.running, there.desired
-    ))
+    let evidence = |slot: Slot| match snapshot.side(slot) {
+        Reading::Known(side) => format!(
+            "{slot} has {} healthy of {} targets, {} of {} tasks running",
+            side.targets.healthy,
+            side.targets.registered(),
+            side.running,
+            side.desired
+        ),
+        Reading::Unknown(reason) => format!("{slot} could not be read: {reason}"),
+    };
+    Fitness::Unfit(format!("{}; {}", evidence(stable), evidence(stable.other())))
 }
 
 fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, going: Going<'_>) -> Flow {
     let (way_back, cause, _, deadline) = going;
     let candidate = way_back.stable().other();
-    if pass.now >= deadline {
+    let floor = deployment.borrowed.get(&candidate).map_or(0, |limits| limits.min);
+    let still_up = snapshot.side(candidate).known().is_none_or(|side| side.desired > floor);
+    let owes = still_up || !deployment.borrowed.is_empty();
+    if pass.now >= deadline && !(owes && keeps_trying(pass, deployment, deadline)) {
         let what = format!(
             "{candidate} or what was borrowed could not be put back in time; look at {candidate} and at the autoscaling limits"
         );
         pass.note(Some(deployment.number), Fact::LeftBehind { what });
         return pass.end(deployment, cause.verdict(deployment.traffic_moved), cause.sentence(), Some(snapshot));
     }
+    let deadline = deadline.max(UNREAD_POLL.after(pass.now));
     let limits = deployment.borrowed.clone();
-    let floor = limits.get(&candidate).map_or(0, |limits| limits.min);
     let mut missing = give_back(pass, deployment, snapshot, &limits);
     missing.extend(hooks::stop(pass, deployment, snapshot));
     if let Some(before) = deployment.test_rule_before
@@ -332,13 +429,6 @@ pub(super) fn retiring(
         return pass.end(deployment, Verdict::Succeeded, "all traffic is on the new release", Some(snapshot));
     }
     if let RetirePhase::Draining { until } = phase {
-        if let Some(reason) = gates::candidate_is_dead(deployment, snapshot) {
-            return match begin(pass, deployment, Cause::Unhealthy { reason }) {
-                Begun::Going => Flow::Onward,
-                Begun::Over => Flow::Ended,
-                Begun::Impossible => Flow::Wait,
-            };
-        }
         if pass.now < *until {
             return pass.wait(WaitingOn::Drain { slot: old, until: *until }, Seconds(15), *until);
         }
@@ -400,7 +490,8 @@ pub(super) fn letting_go(
     {
         missing.push(wrong);
     }
-    if !missing.is_empty() && pass.now < deadline {
+    if !missing.is_empty() && (pass.now < deadline || keeps_trying(pass, deployment, deadline)) {
+        let deadline = deadline.max(UNREAD_POLL.after(pass.now));
         return pass.wait(WaitingOn::GivingBack { what: missing.join(", "), deadline }, UNREAD_POLL, deadline);
     }
     if let Some(waiting) = unsettled(pass, deployment) {

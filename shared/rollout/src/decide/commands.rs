@@ -88,7 +88,7 @@ fn abort(pass: &mut Pass, command: &Command, number: Option<u64>) {
 /// Goes back: of a running deployment to its stable side; otherwise to the release before.
 fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
     if let Some(mut running) = pass.state.running.take() {
-        if matches!(running.stage, Stage::Gated { .. }) {
+        if running.stage.has_not_begun() {
             // Nothing of it has begun: what is meant is what serves now.
             let reason = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() }.sentence();
             pass.end(&running, Verdict::Cancelled, reason, None);
@@ -97,7 +97,7 @@ fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
             return end_by_hand(pass, &mut running, "rollback", cause);
         }
     }
-    let (purpose, goal) = if pass.state.unsettled {
+    let (purpose, goal) = if pass.state.drift().is_some() {
         (Purpose::Repair, pass.state.stable.clone())
     } else {
         (Purpose::Rollback, pass.state.previous.clone())
@@ -105,9 +105,14 @@ fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
     let Some(goal) = goal else {
         return refuse(pass, "rollback", "no earlier release of this target is known");
     };
-    let Some(release) = goal.release else {
-        let what = "what ran before was not deployed by Switchback: deploy a release by name instead";
-        return refuse(pass, "rollback", what);
+    let release = match (&goal.release, purpose) {
+        (Some(release), _) => release.clone(),
+        // It is up, and only its traffic has to come back: its name is not needed for that.
+        (None, Purpose::Repair) => goal.release_or_what_ran(&pass.state.target),
+        (None, _) => {
+            let what = "what ran before was not deployed by Switchback: deploy a release by name instead";
+            return refuse(pass, "rollback", what);
+        }
     };
     let Some(applied) = inbox.policy else {
         return refuse(pass, "rollback", "no applied policy names this target: apply a switchback.yaml that does");
@@ -218,7 +223,12 @@ fn end_by_hand(pass: &mut Pass, running: &mut Deployment, command: &str, cause: 
 /// Starts what waits, if nothing runs.
 pub(super) fn start_queued(pass: &mut Pass, inbox: &Inbox<'_>) {
     if let Some((order, applied)) = queue::next(pass, inbox) {
-        start(pass, order, Purpose::Deploy, None, applied);
+        let stable = pass.state.stable.as_ref().filter(|stable| stable.runs(&order.release));
+        match stable.map(|stable| stable.task_definition.clone()) {
+            // Its traffic went astray: it is put back, and nothing is rolled out.
+            Some(task_definition) => start(pass, order, Purpose::Repair, Some(task_definition), applied),
+            None => start(pass, order, Purpose::Deploy, None, applied),
+        }
     }
 }
 
@@ -237,7 +247,7 @@ fn start(
             (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline })
         }
         Purpose::Rollback | Purpose::Repair => {
-            (None, Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(pass.now) })
+            (None, Stage::preflight(applied.policy.deadlines.preflight.after(pass.now)))
         }
     };
     let deployment = Deployment {
@@ -263,6 +273,8 @@ fn start(
         traffic_moved: false,
         verifies_again: false,
         written_blind: false,
+        traffic_since: None,
+        stable_alarm: None,
         weights: None,
         test_rule_before: None,
         borrowed: BTreeMap::new(),
@@ -270,6 +282,7 @@ fn start(
         halted: None,
         resumed_at: None,
         acted_at: None,
+        tried_at: None,
         superseded_by: None,
         blocked: None,
         trouble: None,

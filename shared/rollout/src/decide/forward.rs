@@ -17,6 +17,9 @@ use jiff::Timestamp;
 
 /// How often something is looked at that an event will announce, in case the event is lost.
 const PREFLIGHT_POLL: Seconds = Seconds(15);
+/// How long a deployment that cannot start before a person has put the rules right waits for that, and how often it looks.
+const OPERATOR_HAS: Seconds = Seconds(24 * 3600);
+const OPERATOR_POLL: Seconds = Seconds(60);
 const SCALING_POLL: Seconds = Seconds(10);
 const WATCH_POLL: Seconds = Seconds(15);
 const WARM_POLL: Seconds = Seconds(30);
@@ -28,7 +31,7 @@ pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
     match deployment.stage.clone() {
         // Whoever waits there looks at nothing.
         Stage::Gated { .. } => Flow::Wait,
-        Stage::Preflight { deadline } => preflight(pass, deployment, snapshot, deadline),
+        Stage::Preflight { deadline, .. } => preflight(pass, deployment, snapshot, deadline),
         Stage::Registering { deadline } => registering(pass, deployment, deadline),
         Stage::BeforeTraffic { deadline } => before_traffic(pass, deployment, snapshot, deadline),
         Stage::Scaling { want, deadline } => scaling(pass, deployment, snapshot, want, deadline),
@@ -41,7 +44,7 @@ pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
         }
         Stage::AfterTraffic { deadline } => after_traffic(pass, deployment, snapshot, deadline),
         Stage::Baking { until, deadline } => baking(pass, deployment, snapshot, until, deadline),
-        Stage::KeepingWarm { until } => keeping_warm(pass, deployment, snapshot, until),
+        Stage::KeepingWarm { until } => keeping_warm(pass, deployment, until),
         Stage::Retiring { phase, deadline } => back::retiring(pass, deployment, snapshot, &phase, deadline),
         Stage::RollingBack { way_back, cause, phase, deadline } => {
             back::rolling_back(pass, deployment, snapshot, (&way_back, &cause, &phase, deadline))
@@ -53,10 +56,16 @@ pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
 // --- preflight ---
 
 fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    if deployment.purpose == Purpose::Repair && live_side(snapshot).is_none() {
+    if needs_repair(pass, deployment, snapshot) {
         return repair(pass, deployment, snapshot, deadline);
     }
-    let (sides, stable_reading) = match blockers(deployment, snapshot) {
+    if deployment.purpose == Purpose::Repair
+        && let Some(stable) = live_side(snapshot)
+    {
+        let reason = format!("all traffic is on {stable} already; nothing was changed");
+        return pass.end(deployment, Verdict::Succeeded, reason, Some(snapshot));
+    }
+    let (sides, stable_reading) = match blockers(deployment, snapshot, pass.now) {
         Ok(found) => found,
         Err(against) => return blocked(pass, deployment, snapshot, against, deadline),
     };
@@ -103,6 +112,8 @@ const UNREAD: &str = "something could not be read";
 
 /// What speaks against starting.
 enum Against {
+    /// Something that was seen, and that a person has to put right: a newer release need not wait for this one meanwhile.
+    Person(String),
     /// Something that was seen.
     Seen(String),
     /// Something could not be read. Under throttling it is another thing at every look: the journal tells it once.
@@ -110,7 +121,11 @@ enum Against {
 }
 
 /// What speaks against starting, or which side is which.
-fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Sides, &'a SideReading), Against> {
+fn blockers<'a>(
+    deployment: &Deployment,
+    snapshot: &'a Snapshot,
+    now: Timestamp,
+) -> Result<(Sides, &'a SideReading), Against> {
     for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
         let arn = gates::short_rule(arn);
         match rule {
@@ -122,9 +137,9 @@ fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Side
                 )));
             }
             Reading::Known(rule) if rule.weights.only().is_none() => {
-                return Err(Against::Seen(format!(
-                    "{arn} has blue {} / green {}: which side is stable cannot be told; give one side all the weight, or \
-                     ask for a rollback",
+                return Err(Against::Person(format!(
+                    "{arn} has blue {} / green {}, so no side is the stable one: `switchback rollback` puts all traffic on \
+                     the last stable side, or give one side all the weight by hand",
                     rule.weights.blue, rule.weights.green
                 )));
             }
@@ -132,7 +147,11 @@ fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Side
         }
     }
     let stable = live_side(snapshot)
-        .ok_or_else(|| Against::Seen("the rules do not agree on which side has the traffic".to_owned()))?;
+        .ok_or_else(|| {
+            let reason = "the rules do not agree on which side has the traffic: `switchback rollback` puts all of it on the \
+                          last stable side";
+            Against::Person(reason.to_owned())
+        })?;
     for slot in [stable, stable.other()] {
         if let Reading::Unknown(reason) = snapshot.side(slot) {
             return Err(Against::Unread(format!("{slot} could not be read: {reason}")));
@@ -142,7 +161,11 @@ fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Side
         return Err(Against::Unread(format!("{stable} could not be read")));
     };
     if side.targets.healthy == 0 {
-        return Err(Against::Seen(format!("{stable} is live and has no healthy target: there would be no way back")));
+        let reason = format!(
+            "{stable} has all traffic and no healthy target: there would be no way back. `switchback rollback` puts it on \
+             the last stable side, if that is another one"
+        );
+        return Err(Against::Seen(reason));
     }
     if let Some(Reading::Unknown(reason)) = &snapshot.test_rule {
         return Err(Against::Unread(format!("the test rule could not be read: {reason}")));
@@ -162,7 +185,7 @@ fn blockers<'a>(deployment: &Deployment, snapshot: &'a Snapshot) -> Result<(Side
         }
         Reading::Unknown(_) => {}
     }
-    if let Alarms::Firing { name, reason } = gates::alarms(deployment, snapshot) {
+    if let Alarms::Firing { name, reason } = gates::alarms(deployment, snapshot, now) {
         return Err(Against::Seen(format!("alarm {name} is firing already: {reason}")));
     }
     let sides = Sides {
@@ -180,26 +203,59 @@ fn blocked(
     against: Against,
     deadline: Timestamp,
 ) -> Flow {
-    let (reason, told) = match against {
-        Against::Seen(reason) => (reason.clone(), reason),
-        Against::Unread(reason) => (reason, UNREAD.to_owned()),
+    let (reason, told, person) = match against {
+        Against::Person(reason) => (reason.clone(), reason, deployment.purpose == Purpose::Deploy),
+        Against::Seen(reason) => (reason.clone(), reason, false),
+        Against::Unread(reason) => (reason, UNREAD.to_owned(), false),
     };
+    if person {
+        // Each that starts meanwhile would find the same thing and fail: one waits, and says what has to be done.
+        let deadline = OPERATOR_HAS.after(deployment.started_at).max(deadline);
+        deployment.stage = Stage::Preflight { deadline, awaiting_operator: true };
+    } else if deployment.stage.has_not_begun() {
+        // A person has put that right, and something else is found: it has the usual time for it.
+        deployment.stage = Stage::preflight(deployment.policy.deadlines.preflight.after(pass.now));
+    }
+    let deadline = deployment.stage.deadline();
     if pass.now >= deadline {
-        let why = format!("it could not start within {}: {reason}", deployment.policy.deadlines.preflight);
+        let why =
+            format!("it could not start within {}: {reason}", Seconds::between(deployment.stage_entered_at, pass.now));
         return pass.end(deployment, Verdict::Failed, why, Some(snapshot));
     }
     if deployment.blocked.as_ref() != Some(&told) {
         pass.note(Some(deployment.number), Fact::Blocked { reason: reason.clone() });
         deployment.blocked = Some(told);
     }
-    pass.wait(WaitingOn::Preflight { reason, deadline }, PREFLIGHT_POLL, deadline)
+    let poll = if person { OPERATOR_POLL } else { PREFLIGHT_POLL };
+    pass.wait(WaitingOn::Preflight { reason, deadline }, poll, deadline)
 }
 
-/// Both sides carry traffic because the last deployment could not finish: all of it goes to what the ledger knows.
+/// Whether traffic goes to the side that the ledger knows as stable, before anything else: a repair's always does, and a
+/// rollback's where the rules have come to send it where nothing can serve it.
+fn needs_repair(pass: &Pass, deployment: &Deployment, snapshot: &Snapshot) -> bool {
+    let Some(stable) = &pass.state.stable else { return deployment.purpose == Purpose::Repair };
+    let live = live_side(snapshot);
+    if live == Some(stable.slot) {
+        return false;
+    }
+    let all_read = snapshot.rules.iter().all(|rule| rule.known().is_some());
+    let cannot_serve = |slot| snapshot.side(slot).known().is_some_and(|side| side.targets.healthy == 0);
+    match deployment.purpose {
+        Purpose::Deploy => false,
+        Purpose::Repair => true,
+        Purpose::Rollback => all_read && live.is_none_or(cannot_serve),
+    }
+}
+
+/// Not all traffic goes to the side that the ledger knows as stable: all of it does now.
 fn repair(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
     let Some(stable) = pass.state.stable.clone() else {
         return blocked(pass, deployment, snapshot, Against::Seen("no stable side is on record".to_owned()), deadline);
     };
+    if deployment.purpose == Purpose::Rollback {
+        deployment.purpose = Purpose::Repair;
+        deployment.release = stable.release_or_what_ran(&pass.state.target);
+    }
     let count = match snapshot.side(stable.slot) {
         Reading::Known(side) => side.desired.max(side.running).max(1),
         Reading::Unknown(reason) => {
@@ -442,9 +498,11 @@ fn writing(
         let before = deployment.weights.map_or(wanted, |record| record.decided);
         deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
         deployment.traffic_moved = true;
+        deployment.traffic_since.get_or_insert(pass.now);
         pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
     }
-    pass.want(Effect::SetWeights { weights: wanted });
+    let seen = snapshot.rules.iter().filter_map(|rule| rule.known()).map(|rule| rule.weights).collect();
+    pass.want(Effect::SetWeights { weights: wanted, seen });
     pass.wait(WaitingOn::Weights { weights: wanted, deadline }, VERIFY_POLL, deadline)
 }
 
@@ -471,9 +529,6 @@ fn holding(
     deadline: Timestamp,
 ) -> Flow {
     let share = share_of(deployment, step);
-    if let Some(cause) = collapsed(deployment, snapshot) {
-        return turn_back(pass, deployment, cause);
-    }
     if pass.now < until {
         return pass.wait(WaitingOn::Hold { traffic: share.value(), until }, WATCH_POLL, until);
     }
@@ -498,9 +553,6 @@ fn holding(
 }
 
 fn after_traffic(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    if let Some(cause) = collapsed(deployment, snapshot) {
-        return turn_back(pass, deployment, cause);
-    }
     match hooks::run(pass, deployment, snapshot, HookPoint::AfterTraffic) {
         Ran::AllSaidYes => enter_baking(pass, deployment),
         Ran::TurnedBack => Flow::Onward,
@@ -528,9 +580,6 @@ fn baking(
     until: Timestamp,
     deadline: Timestamp,
 ) -> Flow {
-    if let Some(cause) = collapsed(deployment, snapshot) {
-        return turn_back(pass, deployment, cause);
-    }
     if pass.now < until {
         return pass.wait(WaitingOn::Bake { until }, WATCH_POLL, until);
     }
@@ -554,10 +603,7 @@ fn baking(
     pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
 }
 
-fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, until: Timestamp) -> Flow {
-    if let Some(cause) = collapsed(deployment, snapshot) {
-        return turn_back(pass, deployment, cause);
-    }
+fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, until: Timestamp) -> Flow {
     if pass.now < until && pass.state.queued.is_empty() {
         return pass.wait(WaitingOn::Warm { until }, WARM_POLL, until);
     }
@@ -585,7 +631,7 @@ fn line_stopped(pass: &mut Pass, deployment: &mut Deployment) -> Option<Flow> {
     };
     let deadline = deployment.policy.deadlines.shift.after(pass.now);
     match &mut deployment.stage {
-        Stage::Preflight { deadline: present }
+        Stage::Preflight { deadline: present, .. }
         | Stage::Scaling { deadline: present, .. }
         | Stage::Testing { deadline: present }
         | Stage::Shifting {
@@ -595,17 +641,6 @@ fn line_stopped(pass: &mut Pass, deployment: &mut Deployment) -> Option<Flow> {
         _ => {}
     }
     Some(pass.wait(WaitingOn::Gate { gate: Gate::StopTheLine, reason, until: None, deadline }, poll, deadline))
-}
-
-/// The candidate carries traffic and cannot any more: no deadline is waited for.
-fn collapsed(deployment: &Deployment, snapshot: &Snapshot) -> Option<Cause> {
-    if let Some(reason) = gates::candidate_is_dead(deployment, snapshot) {
-        return Some(Cause::Unhealthy { reason });
-    }
-    match gates::candidate(deployment, snapshot, 0, Timestamp::MIN) {
-        Fit::Never { reason } => Some(Cause::Tasks { reason }),
-        _ => None,
-    }
 }
 
 /// Some: why traffic may not widen now (or that it turned back). With `grow`, lacking tasks are asked for.
@@ -632,9 +667,15 @@ fn not_fit_to_widen(
             return Some(pass.wait(WaitingOn::Healthy { healthy, want, detail, deadline }, SCALING_POLL, deadline));
         }
     }
-    match gates::alarms(deployment, snapshot) {
+    match gates::alarms(deployment, snapshot, pass.now) {
         // Firing has turned back before any stage was asked.
         Alarms::Clear | Alarms::Firing { .. } => None,
+        Alarms::StableFiring { name, reason } => {
+            // It is nothing of the candidate's, and going back would put all traffic onto what it is about: a person decides.
+            deployment.stage.has_until(deployment.policy.deadlines.shift.after(pass.now));
+            let over = deployment.stage.deadline();
+            Some(pass.wait(WaitingOn::StableAlarm { name, reason }, WATCH_POLL, over))
+        }
         Alarms::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
         Alarms::Silent(names) => {
             let list = names.iter().cloned().collect::<Vec<_>>().join(", ");

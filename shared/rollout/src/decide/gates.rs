@@ -5,9 +5,9 @@ use super::pass::{Flow, Pass, live_side};
 use super::{frozen, queue};
 use crate::journal::Fact;
 use crate::names::Slot;
-use crate::policy::MissingData;
-use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot};
-use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage};
+use crate::policy::{MissingData, StableFiring};
+use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot, Weights};
+use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage};
 use crate::target::{Deployment, Halt, Purpose, WaitingOn};
 use crate::time::Seconds;
 use jiff::Timestamp;
@@ -19,13 +19,16 @@ pub(super) const UNREAD_POLL: Seconds = Seconds(5);
 const LAG_POLL: Seconds = Seconds(2);
 /// How often a halted rule is looked at; a person works on it.
 const HALTED_POLL: Seconds = Seconds(20);
+/// How long after its first traffic an alarm of one side may still have no data: CloudWatch has metrics of a balancer one
+/// to three minutes late, and the shortest period is one minute.
+const FIRST_NEWS: Seconds = Seconds(300);
 /// A candidate whose tasks stopped by themselves this often will not come up. One may be an accident of its host.
 const MOST_FAILED_STARTS: usize = 2;
 /// A task that cannot be placed for this long will not be; capacity providers add a host within it or not at all.
 const PLACEMENT_PATIENCE: Seconds = Seconds(60);
 
-/// What is checked whatever the stage is: a foreign edit halts, a firing alarm turns back, and so does a newer release
-/// that takes the place of this one.
+/// What is checked whatever the stage is. A reason to go back (a firing alarm, a dead candidate, a newer release that takes
+/// the place of this one) comes before what only holds: a rule that somebody else edited.
 pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
     if let Some(alarms) = snapshot.alarms.known() {
         // An override is for the alarm that fired at the start: once it was OK, it is judged like any other.
@@ -36,22 +39,75 @@ pub(super) fn before_any_stage(pass: &mut Pass, deployment: &mut Deployment, sna
     }
     match &deployment.stage {
         Stage::Preflight { .. } => return queue::give_way(pass, deployment),
-        Stage::LettingGo { .. } | Stage::RollingBack { phase: RollbackPhase::WeightsBack, .. } => return Flow::Onward,
+        Stage::LettingGo { .. } => return Flow::Onward,
+        Stage::RollingBack { .. } => {
+            back::put_back_again(pass, deployment, snapshot);
+            return Flow::Onward;
+        }
+        Stage::Retiring { phase: RetirePhase::ScalingDown, .. } => return foreign_edit(pass, deployment, snapshot),
         _ => {}
     }
-    if let Flow::Wait = foreign_edit(pass, deployment, snapshot) {
-        return Flow::Wait;
-    }
-    match &deployment.stage {
-        Stage::RollingBack { .. } | Stage::LettingGo { .. } => return Flow::Onward,
-        Stage::Retiring { phase: RetirePhase::ScalingDown, .. } => return Flow::Onward,
-        _ => {}
-    }
-    if let Alarms::Firing { name, reason } = alarms(deployment, snapshot) {
+    let seen = alarms(deployment, snapshot, pass.now);
+    note_stable_alarm(pass, deployment, &seen);
+    if let Alarms::Firing { name, reason } = seen {
         back::begin(pass, deployment, Cause::Alarm { name, reason });
         return frozen::wait(pass, deployment, snapshot);
     }
-    queue::give_way(pass, deployment)
+    if let Some(cause) = fallen(deployment, snapshot) {
+        back::begin(pass, deployment, cause);
+        return frozen::wait(pass, deployment, snapshot);
+    }
+    match queue::give_way(pass, deployment) {
+        Flow::Onward if matches!(deployment.stage, Stage::RollingBack { .. }) => Flow::Onward,
+        Flow::Onward => foreign_edit(pass, deployment, snapshot),
+        stopped => stopped,
+    }
+}
+
+/// People are called once when the stable side's own alarm begins to fire, and told when that is over.
+fn note_stable_alarm(pass: &mut Pass, deployment: &mut Deployment, seen: &Alarms) {
+    let number = Some(deployment.number);
+    match seen {
+        // What the old side does after the bake is over keeps nothing back.
+        Alarms::StableFiring { name, reason } if !deployment.stage.is_verified() => {
+            if deployment.stable_alarm.as_ref() != Some(name) {
+                deployment.stable_alarm = Some(name.clone());
+                pass.note(number, Fact::StableAlarm { alarm: name.clone(), reason: reason.clone() });
+            }
+        }
+        Alarms::Unknown(_) => {}
+        _ => {
+            if let Some(alarm) = deployment.stable_alarm.take() {
+                pass.note(number, Fact::StableAlarmOver { alarm });
+            }
+        }
+    }
+}
+
+/// The candidate carries traffic and cannot any more: no deadline is waited for, and nobody's edit.
+fn fallen(deployment: &Deployment, snapshot: &Snapshot) -> Option<Cause> {
+    let slot = deployment.candidate()?;
+    let left_to_it = matches!(
+        deployment.stage,
+        Stage::Shifting { phase: ShiftPhase::Holding { .. }, .. }
+            | Stage::AfterTraffic { .. }
+            | Stage::Baking { .. }
+            | Stage::KeepingWarm { .. }
+            | Stage::Retiring { .. }
+    );
+    if !left_to_it && !has_traffic(snapshot, slot) {
+        return None;
+    }
+    if let Some(reason) = candidate_is_dead(deployment, snapshot) {
+        return Some(Cause::Unhealthy { reason });
+    }
+    if matches!(deployment.stage, Stage::Retiring { .. }) {
+        return None;
+    }
+    match candidate(deployment, snapshot, 0, Timestamp::MIN) {
+        Fit::Never { reason } => Some(Cause::Tasks { reason }),
+        _ => None,
+    }
 }
 
 /// Halts while a rule is not as this deployment left it.
@@ -68,15 +124,7 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         };
         let as_left = rule.weights.same_split(record.decided) || (may_lag && rule.weights.same_split(record.before));
         if !rule_is_sound(rule) || !as_left {
-            strange = Some(format!(
-                "{} has blue {} / green {}{}, and Switchback left it at blue {} / green {}",
-                short_rule(arn),
-                rule.weights.blue,
-                rule.weights.green,
-                strangers(rule),
-                record.decided.blue,
-                record.decided.green,
-            ));
+            strange = Some(described(arn, rule, if record.verified { record.decided } else { record.before }));
             break;
         }
     }
@@ -97,8 +145,7 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     if let Some(stable) = stable {
         deployment.traffic_moved |= has_traffic(snapshot, stable.other());
     }
-    let going_back = matches!(deployment.stage, Stage::RollingBack { .. });
-    if !going_back && stable.is_some() && live_side(snapshot) == stable && deployment.way_back().is_some() {
+    if stable.is_some() && live_side(snapshot) == stable && deployment.way_back().is_some() {
         // Somebody switched back by hand, everywhere: that is plain enough to follow.
         deployment.halted = None;
         back::begin(pass, deployment, Cause::ByHand);
@@ -123,6 +170,18 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         return Flow::Onward;
     }
     pass.wait(WaitingOn::ForeignEdit { reason, deadline }, HALTED_POLL, deadline)
+}
+
+/// What a rule has, and what is expected of it.
+pub(super) fn described(arn: &str, rule: &RuleReading, expected: Weights) -> String {
+    let Weights { blue, green } = rule.weights;
+    format!(
+        "{} has blue {blue} / green {green}{}, expected blue {} / green {}",
+        short_rule(arn),
+        strangers(rule),
+        expected.blue,
+        expected.green,
+    )
 }
 
 /// Some rule is seen to send this side traffic. Whoever gave it: a side that had traffic is not taken down at once.
@@ -180,7 +239,15 @@ pub(super) fn live(deployment: &Deployment, snapshot: &Snapshot) -> Live {
 /// What the alarms say, taken together.
 pub(super) enum Alarms {
     Clear,
-    Firing { name: String, reason: String },
+    Firing {
+        name: String,
+        reason: String,
+    },
+    /// One that looks at the stable side alone fires. Nothing goes back to the side that it is about.
+    StableFiring {
+        name: String,
+        reason: String,
+    },
     Silent(BTreeSet<String>),
     Unknown(String),
 }
@@ -188,7 +255,11 @@ pub(super) enum Alarms {
 /// Judges the policy's alarms; one that fired at the start and was overridden does not count. A deployment that goes
 /// back to an older release is not judged by alarms: they fire for what it takes away, and a rollback is never
 /// rolled back.
-pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot) -> Alarms {
+///
+/// The silence of an alarm that looks at one side alone means nothing while that side has no traffic: the balancer
+/// publishes no data point for a target group without requests (ELB User Guide, "CloudWatch metrics for your Application
+/// Load Balancer"). Shortly after the side got some it is no failure yet, and no health either: it is waited for.
+pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot, now: Timestamp) -> Alarms {
     if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {
         return Alarms::Clear;
     }
@@ -197,25 +268,53 @@ pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot) -> Alarms {
         Reading::Unknown(reason) => return Alarms::Unknown(format!("the alarms could not be read: {reason}")),
     };
     let mut silent = BTreeSet::new();
+    let mut stable_firing = None;
     for alarm in &deployment.policy.alarms {
         if deployment.overrides.firing_alarms.contains(&alarm.name) {
             continue;
         }
-        match (readings.get(&alarm.name), alarm.missing) {
-            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => {}
-            (Some(AlarmReading::Firing { reason }), _) => {
-                return Alarms::Firing { name: alarm.name.clone(), reason: reason.clone() };
+        let side = snapshot.alarm_sides.get(&alarm.name).copied();
+        let firing = match (readings.get(&alarm.name), alarm.missing) {
+            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,
+            (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !carries(deployment, snapshot, side)) => {
+                continue;
             }
-            (Some(AlarmReading::NoData), MissingData::Unhealthy) => {
-                let reason = "it has no data, and the policy takes silence for failure".to_owned();
-                return Alarms::Firing { name: alarm.name.clone(), reason };
+            (Some(AlarmReading::Firing { reason }), _) => reason.clone(),
+            (Some(AlarmReading::NoData), MissingData::Unhealthy) if !is_young(deployment, side, now) => {
+                "it has no data, and the policy takes silence for failure".to_owned()
             }
-            (Some(AlarmReading::NoData), MissingData::Wait) | (Some(AlarmReading::Absent) | None, _) => {
+            (Some(AlarmReading::NoData | AlarmReading::Absent) | None, _) => {
                 silent.insert(alarm.name.clone());
+                continue;
             }
+        };
+        let stable = deployment.sides.as_ref().map(|sides| sides.stable);
+        if side.is_none() || side != stable {
+            return Alarms::Firing { name: alarm.name.clone(), reason: firing };
+        }
+        if alarm.stable_firing == StableFiring::Hold {
+            stable_firing.get_or_insert((alarm.name.clone(), firing));
         }
     }
-    if silent.is_empty() { Alarms::Clear } else { Alarms::Silent(silent) }
+    match stable_firing {
+        Some((name, reason)) => Alarms::StableFiring { name, reason },
+        None if silent.is_empty() => Alarms::Clear,
+        None => Alarms::Silent(silent),
+    }
+}
+
+/// Whether the side has traffic, as far as can be told.
+fn carries(deployment: &Deployment, snapshot: &Snapshot, side: Slot) -> bool {
+    let unread = snapshot.rules.iter().any(|rule| rule.known().is_none());
+    let left = deployment.weights.is_some_and(|record| record.decided.of(side) > 0);
+    has_traffic(snapshot, side) || (unread && left)
+}
+
+/// Whether an alarm that looks at the candidate's side alone cannot be expected to have data yet.
+fn is_young(deployment: &Deployment, side: Option<Slot>, now: Timestamp) -> bool {
+    side.is_some()
+        && side == deployment.candidate()
+        && deployment.traffic_since.is_none_or(|since| now < FIRST_NEWS.after(since))
 }
 
 /// Whether the candidate may carry (more) traffic.

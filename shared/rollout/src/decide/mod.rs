@@ -99,6 +99,7 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
             _ if pace::turn(&deployment, now).is_some() => turn::wait(&mut pass, &mut deployment) == Flow::Ended,
             // What was seen was seen for the deployment that was running then.
             Some(snapshot) if seen == Some(deployment.number) => {
+                pass.saw_traffic(snapshot, false);
                 turn::give_time(&pass, &mut deployment, snapshot);
                 drive(&mut pass, &mut deployment, snapshot)
             }

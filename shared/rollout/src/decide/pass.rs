@@ -10,7 +10,9 @@ use crate::pace;
 use crate::promotion::Surroundings;
 use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
-use crate::target::{Deployment, DeploymentRecord, Errand, Explanation, StableSide, TargetState, WaitingOn};
+use crate::target::{
+    Deployment, DeploymentRecord, Errand, Explanation, LiveTraffic, StableSide, TargetState, WaitingOn,
+};
 use crate::time::Seconds;
 use jiff::Timestamp;
 
@@ -149,6 +151,18 @@ impl Pass {
         self.again = true;
     }
 
+    /// Remembers what the rules were seen to be. While a deployment runs, what could not be read is not taken for a change;
+    /// `all`: nothing looks after this, so it is remembered that it could not be read.
+    pub(super) fn saw_traffic(&mut self, snapshot: &Snapshot, all: bool) {
+        let rules: Vec<_> = snapshot.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)).collect();
+        if rules.is_empty() || (!all && rules.iter().any(Option::is_none)) {
+            return;
+        }
+        if all || self.state.traffic.as_ref().is_none_or(|known| known.rules != rules) {
+            self.state.traffic = Some(LiveTraffic { rules, seen_at: self.seen_at });
+        }
+    }
+
     /// Goes to the next stage.
     pub(super) fn enter(&mut self, deployment: &mut Deployment, stage: Stage, detail: impl Into<String>) -> Flow {
         let (name, moved) = (stage.name(), stage.name() != deployment.stage.name());
@@ -194,7 +208,9 @@ impl Pass {
                     train: None,
                 });
             }
-            self.state.unsettled = snapshot.is_some() && live.is_none();
+            if let Some(snapshot) = snapshot {
+                self.saw_traffic(snapshot, true);
+            }
         }
         super::promotion::ended(self, deployment, verdict, &reason);
         self.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
@@ -252,8 +268,9 @@ impl Pass {
             };
             deployment.trouble = deployment.trouble.take().filter(still_wanted);
             if let Some(trouble) = &deployment.trouble {
-                // What just failed is not hammered: 1, 2, 4 … seconds.
-                let going_back = matches!(deployment.stage, Stage::RollingBack { .. });
+                // What just failed is not hammered: 1, 2, 4 … seconds. Past its deadline a way back goes on, less often.
+                let going_back =
+                    matches!(deployment.stage, Stage::RollingBack { .. }) && self.now < deployment.stage.deadline();
                 let most = if going_back { MOST_BACKOFF_GOING_BACK } else { MOST_BACKOFF };
                 let pause = Seconds(2u64.saturating_pow(trouble.times.saturating_sub(1)).min(most));
                 if !self.effects.is_empty() {

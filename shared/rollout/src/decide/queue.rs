@@ -25,7 +25,7 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         board(&mut waiting.terms, &wanted);
         return decline(pass, &wanted, format!("{tag} is already waiting to be deployed"));
     }
-    let at_its_gates = pass.state.running.as_ref().is_some_and(|running| matches!(running.stage, Stage::Gated { .. }));
+    let at_its_gates = pass.state.running.as_ref().is_some_and(|running| running.stage.has_not_begun());
     match &mut pass.state.running {
         // The short way for what waits at the long one's gates.
         Some(running) if hotfix && at_its_gates && running.terms.lane != Lane::Hotfix => {}
@@ -48,7 +48,7 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         hotfix || (newest && pass.state.running.as_ref().is_none_or(|running| gives_way(&running.terms.lane)));
     let nothing_before = pass.state.queued.is_empty() && (pass.state.running.is_none() || (at_its_gates && displaces));
     let stable = pass.state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-    if nothing_before && !pass.state.unsettled && stable.is_some_and(|stable| &stable.id.digest == digest) {
+    if nothing_before && pass.state.drift().is_none() && stable.is_some_and(|stable| &stable.id.digest == digest) {
         return decline(pass, &wanted, format!("{tag} is the stable release already"));
     }
     match admission::admit(&pass.state, inbox, applied, &wanted, pass.now) {
@@ -210,7 +210,7 @@ pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'
         let is_stable = stable.is_some_and(|stable| stable.id.digest == order.release.id.digest);
         match inbox.policy {
             None => turn_away(pass, &order, "no applied policy names this target any more"),
-            Some(_) if is_stable && !pass.state.unsettled => {
+            Some(_) if is_stable && pass.state.drift().is_none() => {
                 refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
             }
             Some(applied) => return Some((order, applied)),

@@ -2,9 +2,9 @@
 
 use super::scene::{Scene, ask, deploy, policy};
 use rollout::policy::{EnvironmentPolicy, Hook, HookAction, HookPoint, Trigger};
-use rollout::snapshot::{AlarmReading, Weights};
+use rollout::snapshot::AlarmReading;
 use rollout::target::{FORMAT, MOST_QUEUED};
-use rollout::{Cause, Concurrency, Effect, Fact, Instruction, Name, Next, Seconds, Slot, Stage, TargetState, Verdict};
+use rollout::{Cause, Concurrency, Fact, Instruction, Name, Next, Seconds, Slot, Stage, TargetState, Verdict};
 
 fn scene(rule: Concurrency) -> Scene {
     let mut scene = Scene::new();
@@ -274,41 +274,28 @@ fn an_alarm_that_fires_is_told_as_what_it_is() {
     assert!(scene.ending().contains("api-5xx"), "{}", scene.ending());
 }
 
-/// At 10 % with v3 asked for, while somebody else holds the rule.
-fn held_by_another() -> Scene {
+#[test]
+fn a_rule_that_somebody_else_edited_does_not_keep_it_from_turning_back() {
     let mut scene = scene(Concurrency::CancelRunning);
     scene.decide(&[deploy("v2")]);
     scene.until(|scene| scene.weights().green == 10);
     scene.turn();
     scene.edit_rule(70, 30);
-    scene.effects.clear();
     scene.decide(&[deploy("v3")]);
-    scene.turn();
-    assert!(scene.effects.iter().all(|effect| !matches!(effect, Effect::SetWeights { .. })), "not over another's hand");
-    assert!(!turned_back_for(&scene, "v3"));
-    scene
-}
-
-#[test]
-fn a_rule_that_somebody_else_holds_is_waited_for_before_it_turns_back() {
-    let mut scene = held_by_another();
-    scene.edit_rule(90, 10);
-    scene.until(|_| false);
+    scene.until(|scene| scene.state.last_deployment == 2);
     assert!(turned_back_for(&scene, "v3"));
-    assert_eq!(verdicts(&scene), [(1, Verdict::Superseded), (2, Verdict::Succeeded)]);
-
-    let mut scene = held_by_another();
-    scene.until(|scene| !verdicts(scene).is_empty());
-    assert_eq!(verdicts(&scene), [(1, Verdict::Failed)]);
-    assert_eq!(scene.weights(), Weights { blue: 70, green: 30 });
+    assert_eq!(verdicts(&scene), [(1, Verdict::Superseded)]);
+    let replaced = |fact: &Fact| matches!(fact, Fact::ForeignWeightsReplaced { found, .. } if found.contains("70"));
+    assert!(scene.wrote(replaced), "{:#?}", scene.journal);
 }
 
 #[test]
 fn who_asks_for_the_running_one_again_keeps_it() {
-    let mut scene = held_by_another();
+    let mut scene = scene(Concurrency::CancelRunning);
     scene.decide(&[deploy("v2")]);
+    scene.until(|scene| scene.weights().green == 10);
+    scene.decide(&[deploy("v3"), deploy("v2")]);
     assert_eq!(gave_way(&scene), [("v3".to_owned(), "v2".to_owned())]);
-    scene.edit_rule(90, 10);
     scene.until(|_| false);
     assert_eq!(verdicts(&scene), [(1, Verdict::Succeeded)]);
     assert_eq!(stable(&scene), "v2");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
 mod concurrency;
+mod edits;
 mod floods;
 mod formats;
 mod forward_only;
@@ -10,7 +11,9 @@ mod lag;
 mod line;
 mod looks;
 mod never;
+mod one_side;
 mod recording;
+mod repair;
 mod scene;
 mod size;
 mod stories;

@@ -1,7 +1,7 @@
 //! A target, and a world of two sides that does at once what a decision asks for.
 
 use rollout::entry::Entry;
-use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, StableFiring, Step, Strategy};
 use rollout::promotion::Surroundings;
 use rollout::recording::{self, Given, Place};
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
@@ -40,7 +40,11 @@ pub fn policy() -> TargetPolicy {
             green_capacity: Percent::ALL,
             drain: Seconds(30),
         },
-        alarms: vec![AlarmPolicy { name: "api-5xx".to_owned(), missing: MissingData::Wait }],
+        alarms: vec![AlarmPolicy {
+            name: "api-5xx".to_owned(),
+            missing: MissingData::Wait,
+            stable_firing: StableFiring::Hold,
+        }],
         hooks: Vec::<Hook>::new(),
         deadlines: Deadlines {
             preflight: Seconds(600),
@@ -308,7 +312,8 @@ impl Scene {
         let tasks = |side: &mut SideReading, count: u32| {
             side.desired = count;
             side.running = count;
-            let healthy = if sick { 0 } else { count };
+            // Those that are there stay as they are.
+            let healthy = if sick { side.targets.healthy.min(count) } else { count };
             side.targets = TargetHealth { healthy, unhealthy: count - healthy, ..TargetHealth::default() };
         };
         match effect {
@@ -327,7 +332,10 @@ impl Scene {
                 tasks(side, *desired);
             }
             Effect::SetAutoscaling { slot, limits } => self.side(*slot).autoscaling = Some(*limits),
-            Effect::SetWeights { weights } if !self.rules_are_stuck => self.edit_rule(weights.blue, weights.green),
+            Effect::SetWeights { seen, .. } if seen.iter().any(|seen| !self.weights().same_split(*seen)) => {
+                return Outcome::Changed { reason: "somebody else was faster".to_owned() };
+            }
+            Effect::SetWeights { weights, .. } if !self.rules_are_stuck => self.edit_rule(weights.blue, weights.green),
             Effect::SetWeights { .. } => return Outcome::Unsure { reason: "Throttling: rate exceeded".to_owned() },
             Effect::SetTestRule { weights } => {
                 let rule = RuleReading { weights: *weights, has_both: true, strangers: vec![] };

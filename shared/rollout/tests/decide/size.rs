@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, deploy};
 use rollout::entry::Gate;
-use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, Step};
+use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, StableFiring, Step};
 use rollout::snapshot::Weights;
 use rollout::target::{
     Errand, Gates, HookProgress, HookResult, MOST_QUEUED, MOST_QUEUED_BYTES, MOST_VERIFIED, Overridden, Queued,
@@ -89,8 +89,13 @@ fn a_target_fits_its_item_however_much_is_asked_and_named() {
     policy.pair.cluster = text(255);
     policy.pair.rules = vec![text(300); 5];
     policy.strategy.steps = vec![Step { traffic: Percent::ALL, hold: Seconds(2_592_000) }; 50];
-    policy.alarms =
-        (0..20).map(|number| AlarmPolicy { name: format!("{number:0255}"), missing: MissingData::Wait }).collect();
+    policy.alarms = (0..20)
+        .map(|number| AlarmPolicy {
+            name: format!("{number:0255}"),
+            missing: MissingData::Wait,
+            stable_firing: StableFiring::Hold,
+        })
+        .collect();
     let hook = |of| Hook {
         name: name(of),
         at: HookPoint::BeforeTraffic,
@@ -138,7 +143,7 @@ fn a_target_fits_its_item_however_much_is_asked_and_named() {
         stopping: true,
     };
     running.hooks = (0..10).map(|of| (name(of).to_string(), progress.clone())).collect();
-    running.pending = vec![Effect::SetWeights { weights: Weights { blue: 1, green: 0 } }; 10];
+    running.pending = vec![Effect::SetWeights { weights: Weights { blue: 1, green: 0 }, seen: vec![] }; 10];
     let approval = WaitingOn::Approval {
         plan: PlanId(text(16)),
         approved: (0..50).map(name).collect(),

@@ -6,8 +6,8 @@ use rollout::doctor::seen::{
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
-    Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side,
+    StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
 use std::collections::BTreeMap;
@@ -33,7 +33,11 @@ pub(crate) fn group(slot: Slot) -> String {
 
 pub(crate) fn policy() -> Policy {
     let side = |slot: Slot| Side { service: format!("api-{slot}"), target_group: group(slot) };
-    let alarm = |name: &str| AlarmPolicy { name: name.to_owned(), missing: MissingData::Wait };
+    let alarm = |name: &str| AlarmPolicy {
+        name: name.to_owned(),
+        missing: MissingData::Wait,
+        stable_firing: StableFiring::Hold,
+    };
     let minutes = |minutes: u64| Seconds(60 * minutes);
     let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
     let wanted = TargetPolicy {

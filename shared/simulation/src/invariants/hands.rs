@@ -32,7 +32,7 @@ impl Pair {
         }
         let running = store.peek(&self.target)?.running.as_ref();
         match effect {
-            Effect::SetWeights { weights } => {
+            Effect::SetWeights { weights, .. } => {
                 let decided = running.and_then(|running| running.weights).map(|record| record.decided);
                 if decided != Some(*weights) {
                     return Some((&ONE_WRITER, format!("{weights:?} are written, and {decided:?} were decided")));

@@ -207,6 +207,11 @@ impl Cloud for LoadCloud {
             Effect::RegisterTaskDefinition { .. } => self.register().await,
             Effect::UpdateService { .. } | Effect::SetDesired { .. } => self.hall.ask("ecs:UpdateService").await,
             Effect::SetAutoscaling { .. } => self.hall.ask("application-autoscaling:RegisterScalableTarget").await,
+            Effect::SetWeights { seen, .. } if !seen.is_empty() => {
+                // On the way forward the rules are read once more, whatever the look has read.
+                self.rules_read.store(false, Ordering::Relaxed);
+                self.write_rules().await
+            }
             Effect::SetWeights { .. } | Effect::SetTestRule { .. } => self.write_rules().await,
             Effect::AskHook { .. } | Effect::StartTask { .. } | Effect::StopTask { .. } => Ok(()),
         };
@@ -214,7 +219,7 @@ impl Cloud for LoadCloud {
             return Outcome::Throttled { reason };
         }
         let outcome = self.visit(|world| perform(world, pair, effect));
-        if let Effect::SetWeights { weights } = effect
+        if let Effect::SetWeights { weights, .. } = effect
             && outcome == Outcome::Done
             && weights.green == 0
         {

@@ -1,7 +1,7 @@
 //! Effects on the world: each makes something true, however often it is asked for.
 
 use super::cloud::{actions, resource_id, service};
-use crate::world::balancer::ActionKind;
+use crate::world::balancer::{ActionKind, WeightedGroup};
 use crate::world::ecs::{RolloutState, RunTask, UpdateService};
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use crate::world::{ApiError, Invoked, World};
@@ -18,17 +18,25 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
         }
         Effect::SetDesired { slot, desired } => update_service(world, pair, *slot, None, *desired),
         Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair, *slot, *limits),
-        Effect::SetWeights { weights } => {
+        Effect::SetWeights { weights, seen } => {
+            // On the way forward the rules are read once more, and nothing is written where one is not as it was seen.
+            let changed = pair.rules.iter().zip(seen).find(|(rule, seen)| {
+                let now = super::cloud::weights(world, pair, rule);
+                now.is_ok_and(|now| !(now.has_both && now.strangers.is_empty() && now.weights.same_split(**seen)))
+            });
+            if let Some((rule, _)) = changed {
+                return Outcome::Changed { reason: format!("{rule} is not as it was seen; nothing was written") };
+            }
             // As with several calls to AWS: those before the one that fails are done.
             for rule in &pair.rules {
-                if let Err(outcome) = set_weights(world, pair, rule, *weights) {
+                if let Err(outcome) = set_weights(world, pair, rule, *weights, seen.is_empty()) {
                     return outcome;
                 }
             }
             Outcome::Done
         }
         Effect::SetTestRule { weights } => match &pair.test_rule {
-            Some(rule) => set_weights(world, pair, rule, *weights).err().unwrap_or(Outcome::Done),
+            Some(rule) => set_weights(world, pair, rule, *weights, false).err().unwrap_or(Outcome::Done),
             None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
         },
         Effect::AskHook { function, payload, .. } => {
@@ -158,7 +166,8 @@ fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autosc
     }))
 }
 
-fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights) -> Result<(), Outcome> {
+/// `adds`: on the way back, a side that the rule lacks is put into it.
+fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights, adds: bool) -> Result<(), Outcome> {
     let mut actions = actions(world, rule).map_err(|reason| Outcome::Unsure { reason })?;
     let forward = actions.iter_mut().find_map(|action| match &mut action.what {
         ActionKind::Forward(forward) => Some(forward),
@@ -169,10 +178,12 @@ fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights) 
     };
     for slot in [Slot::Blue, Slot::Green] {
         let group = &pair.side(slot).target_group;
-        let Some(found) = forward.target_groups.iter_mut().find(|found| found.arn == *group) else {
-            return Err(Outcome::Refused { reason: format!("{rule} lacks {slot}'s target group {group}") });
-        };
-        found.weight = Some(weights.of(slot).into());
+        let weight = Some(weights.of(slot).into());
+        match forward.target_groups.iter_mut().find(|found| found.arn == *group) {
+            Some(found) => found.weight = weight,
+            None if adds => forward.target_groups.push(WeightedGroup { arn: group.clone(), weight }),
+            None => return Err(Outcome::Refused { reason: format!("{rule} lacks {slot}'s target group {group}") }),
+        }
     }
     let answer = if rule.contains(":listener-rule/") {
         world.modify_rule(rule, None, Some(actions)).map(|_| ())

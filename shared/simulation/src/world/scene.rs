@@ -8,8 +8,8 @@ use super::scaling::RegisterScalableTarget;
 use super::{Answer, Settings, World};
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
-    Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side,
+    StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{ImageDigest, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use serde_json::json;
@@ -258,7 +258,11 @@ impl Scene {
     #[must_use]
     pub fn policy(&self, names: &PairNames) -> TargetPolicy {
         let side = |service: &str, group: &str| Side { service: service.to_owned(), target_group: group.to_owned() };
-        let alarm = |name: &str| AlarmPolicy { name: name.to_owned(), missing: MissingData::Wait };
+        let alarm = |name: &str| AlarmPolicy {
+            name: name.to_owned(),
+            missing: MissingData::Wait,
+            stable_firing: StableFiring::Hold,
+        };
         TargetPolicy {
             pair: EcsPair {
                 cluster: names.cluster.clone(),

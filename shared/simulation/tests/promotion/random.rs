@@ -198,7 +198,8 @@ impl Chaos {
             return;
         }
         let policy = self.street.policy.target(target).expect("it is in the policy");
-        let (pair, effect) = (policy.pair.clone(), Effect::SetWeights { weights: Weights { blue: 100, green: 0 } });
+        let (pair, effect) =
+            (policy.pair.clone(), Effect::SetWeights { weights: Weights { blue: 100, green: 0 }, seen: vec![] });
         let (_, cloud, ..) = self.street.simulation.ports();
         let mut written = pin!(cloud.perform(&pair, &effect));
         for _ in 0..10 {

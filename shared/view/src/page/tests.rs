@@ -92,6 +92,9 @@ fn waiting_deployment() -> Deployment {
         halted: None,
         resumed_at: None,
         acted_at: None,
+        tried_at: None,
+        traffic_since: None,
+        stable_alarm: None,
         superseded_by: None,
         blocked: None,
         trouble: None,
@@ -165,7 +168,7 @@ fn the_track_of_a_deployment_that_waits_begins_at_its_gates() {
 #[test]
 fn a_track_without_gates_is_as_it_was() {
     let mut deployment = waiting_deployment();
-    deployment.stage = Stage::Preflight { deadline: at(300) };
+    deployment.stage = Stage::preflight(at(300));
     assert_eq!(track(&deployment, None, 0)[0].name, "Gates", "people were asked there");
     assert_eq!(position(&deployment), Some(1));
     deployment.gates = None;
