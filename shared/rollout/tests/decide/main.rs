@@ -1,6 +1,7 @@
 //! What a target does next, told as stories, and what it never does, whatever it is shown.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
+mod asleep;
 mod concurrency;
 mod floods;
 mod formats;
@@ -12,8 +13,10 @@ mod looks;
 mod never;
 mod recording;
 mod scene;
+mod scheduled;
 mod size;
 mod stories;
+mod tasks;
 mod throttled;
 mod trains;
 mod verified;
