@@ -438,6 +438,23 @@ pub struct Strategy {
     pub green_capacity: Option<PercentText>,
     /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it. Default: 30s.
     pub drain: Option<DurationText>,
+    /// How many of the candidate's tasks may stop by themselves once it was up, whatever their exit code.
+    pub task_failures: Option<TaskFailures>,
+}
+
+/// Once the candidate was up it is switched back where more of its tasks stopped by themselves than each of these allows, as far
+/// back as ECS remembers stopped tasks (about an hour). Before that, two tasks that stop end the attempt.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct TaskFailures {
+    /// So many tasks. Default: 2.
+    #[schemars(range(min = 0, max = 5000))]
+    pub count: Option<u32>,
+    /// This share of its tasks. Default: 5%.
+    pub share: Option<PercentText>,
+    /// So many times the stable side's rate over the same time. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub times_stable: Option<u32>,
 }
 
 /// One step of traffic.

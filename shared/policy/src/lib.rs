@@ -71,6 +71,7 @@ pub(crate) const SHAPES: &[&walk::Shape] = &[
     &target::TARGET,
     &target::SIDE,
     &target::STRATEGY,
+    &target::TASK_FAILURES,
     &target::STEP,
     &target::ALARM,
     &target::DEADLINES,

@@ -4,13 +4,16 @@ use crate::arn::{self, Home};
 use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
 use crate::problem::{Found, Mark};
 use crate::walk::{self, At, Fields, Shape};
-use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures};
 use rollout::{Percent, Seconds, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MOST_STEPS: usize = 50;
 const MOST_ALARMS: usize = 20;
 const MOST_RULES: usize = 5;
+/// A service has 5,000 tasks at most (ECS quotas).
+const MOST_FAILED: u32 = 5_000;
+const MOST_TIMES_STABLE: u32 = 100;
 
 /// The shortest deadline: below that a single slow answer of AWS would decide.
 pub const SHORTEST_DEADLINE: Seconds = Seconds(5);
@@ -22,8 +25,13 @@ pub(crate) const TARGET: Shape = Shape {
 };
 pub(crate) const SIDE: Shape =
     Shape { name: "Side", keys: &["service", "target_group"], required: &["service", "target_group"] };
-pub(crate) const STRATEGY: Shape =
-    Shape { name: "Strategy", keys: &["steps", "bake", "keep_warm", "green_capacity", "drain"], required: &[] };
+pub(crate) const STRATEGY: Shape = Shape {
+    name: "Strategy",
+    keys: &["steps", "bake", "keep_warm", "green_capacity", "drain", "task_failures"],
+    required: &[],
+};
+pub(crate) const TASK_FAILURES: Shape =
+    Shape { name: "TaskFailures", keys: &["count", "share", "times_stable"], required: &[] };
 pub(crate) const STEP: Shape = Shape { name: "Step", keys: &["traffic", "hold"], required: &["traffic"] };
 pub(crate) const ALARM: Shape =
     Shape { name: "AlarmEntry", keys: &["name", "missing", "stable_firing"], required: &["name"] };
@@ -41,6 +49,9 @@ pub(crate) struct Wishes {
     keep_warm: Option<Seconds>,
     green_capacity: Option<Percent>,
     drain: Option<Seconds>,
+    failed_tasks: Option<u32>,
+    failed_share: Option<Percent>,
+    failed_times_stable: Option<u32>,
     alarms: Option<Vec<AlarmPolicy>>,
     hooks: HookWishes,
     preflight: Option<Seconds>,
@@ -98,6 +109,17 @@ fn strategy(at: At<'_>, path: &str, wishes: &mut Wishes, found: &mut Found) {
     wishes.green_capacity = fields.read("green_capacity", found, |at, path, found| {
         walk::percent(at, path, "a share of the stable side's tasks", found)
     });
+    if let Some((at, path)) = fields.get("task_failures")
+        && let Some(fields) = Fields::new(at, &path, &TASK_FAILURES, found)
+    {
+        wishes.failed_tasks = fields
+            .read("count", found, |at, path, found| walk::count(at, path, "how many tasks", 0..=MOST_FAILED, found));
+        wishes.failed_share =
+            fields.read("share", found, |at, path, found| walk::percent(at, path, "a share of the tasks", found));
+        wishes.failed_times_stable = fields.read("times_stable", found, |at, path, found| {
+            walk::count(at, path, "how many times the stable side's rate", 1..=MOST_TIMES_STABLE, found)
+        });
+    }
 }
 
 fn steps(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<Step>> {
@@ -222,12 +244,18 @@ pub(crate) fn read_target(
     }
     let pick =
         |own: Option<Seconds>, default: Option<Seconds>, otherwise: u64| own.or(default).unwrap_or(Seconds(otherwise));
+    let usual = TaskFailures::default();
     let strategy = Strategy {
         steps: own.steps.or_else(|| defaults.steps.clone()).unwrap_or_else(usual_steps),
         bake: pick(own.bake, defaults.bake, 600),
         keep_warm: pick(own.keep_warm, defaults.keep_warm, 600),
         green_capacity: own.green_capacity.or(defaults.green_capacity).unwrap_or(Percent::ALL),
         drain: pick(own.drain, defaults.drain, 30),
+        task_failures: TaskFailures {
+            count: own.failed_tasks.or(defaults.failed_tasks).unwrap_or(usual.count),
+            share: own.failed_share.or(defaults.failed_share).unwrap_or(usual.share),
+            times_stable: own.failed_times_stable.or(defaults.failed_times_stable).unwrap_or(usual.times_stable),
+        },
     };
     let deadlines = Deadlines {
         preflight: pick(own.preflight, defaults.preflight, 30 * 60),

@@ -318,20 +318,20 @@ pub(crate) fn duration(at: At<'_>, path: &str, least: Seconds, found: &mut Found
 }
 
 /// A whole number within `range`.
-pub(crate) fn count(
+pub(crate) fn count<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
     at: At<'_>,
     path: &str,
     what: &str,
-    range: std::ops::RangeInclusive<u8>,
+    range: std::ops::RangeInclusive<T>,
     found: &mut Found,
-) -> Option<u8> {
+) -> Option<T> {
     let written = match &at.node.value {
         Value::Broken => return None,
         Value::Scalar { text, plain: true } => text.as_str(),
         _ => "",
     };
     let digits = !written.is_empty() && written.bytes().all(|b| b.is_ascii_digit());
-    let number = written.parse::<u8>().ok().filter(|number| digits && range.contains(number));
+    let number = written.parse::<T>().ok().filter(|number| digits && range.contains(number));
     if number.is_none() {
         let (least, most) = range.into_inner();
         found.add(

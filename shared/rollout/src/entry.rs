@@ -26,6 +26,8 @@ pub enum Gate {
     Freeze,
     /// The line is not stopped.
     StopTheLine,
+    /// The service runs: not both sides are at 0 tasks. Found by looking, not by a rule of the policy, and opened by nobody.
+    Asleep,
 }
 
 impl Gate {
@@ -40,6 +42,7 @@ impl Gate {
             Self::Window => "window",
             Self::Freeze => "freeze",
             Self::StopTheLine => "stop_the_line",
+            Self::Asleep => "asleep",
         }
     }
 }

@@ -123,6 +123,9 @@ pub enum Fact {
         min: u32,
         /// Highest desired count.
         max: u32,
+        /// Scheduled actions that did not run while scheduled scaling was suspended, and whose limits these are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scheduled: Vec<String>,
     },
     /// Every target of the candidate is healthy.
     CandidateHealthy {

@@ -13,6 +13,7 @@
 //! | [`release`] | what is to be deployed, and where it comes from |
 //! | [`command`] | what people, CI and pushes ask for |
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
+//! | [`schedule`] | scheduled actions of autoscaling, and when they run |
 //! | [`effect`] | what shall be true of the world: absolute, repeatable |
 //! | [`stage`] | where a deployment is; every stage carries its deadline |
 //! | [`explanation`] | why a target waits, until when, and what happens then |
@@ -43,6 +44,7 @@ pub mod policy;
 pub mod promotion;
 pub mod recording;
 pub mod release;
+pub mod schedule;
 pub mod snapshot;
 pub mod stage;
 pub mod target;

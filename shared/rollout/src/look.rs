@@ -3,7 +3,7 @@
 use crate::effect::Effect;
 use crate::names::Slot;
 use crate::policy::{EcsPair, HookAction};
-use crate::stage::{RollbackPhase, ShiftPhase, Stage};
+use crate::stage::{RetirePhase, RollbackPhase, ShiftPhase, Stage};
 use crate::target::{Deployment, Purpose, TargetState};
 use crate::time::Seconds;
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub struct Look {
     pub decisive_alarms: BTreeSet<String>,
     /// Failed starts and placement failures are to be looked for; failed starts only while no decisive alarm fires.
     pub starts_of: Option<StartsOf>,
+    /// Sides whose scheduled actions to read.
+    pub schedules_of: BTreeSet<Slot>,
     /// Tasks of hooks: the hook's name and the task's ARN, and the container whose exit code counts.
     pub hook_tasks: BTreeMap<String, HookTask>,
 }
@@ -37,6 +39,9 @@ pub struct StartsOf {
     pub task_definition: String,
     /// Only what stopped or was written since then counts.
     pub since: Timestamp,
+    /// The other side's task definition, whose tasks that stopped since then are counted as well, to compare with; none:
+    /// they are not.
+    pub beside: Option<String>,
 }
 
 /// The task of a hook.
@@ -48,15 +53,25 @@ pub struct HookTask {
     pub container: String,
 }
 
-/// What the running deployment's next decision needs to see; none where nothing runs, or it waits at its gates.
+/// What the running deployment's next decision needs to see; none where nothing runs, or it waits at its gates for anything
+/// but the service to wake.
 #[must_use]
 pub fn look(state: &TargetState) -> Option<Look> {
-    let deployment = state.running.as_ref().filter(|running| !matches!(running.stage, Stage::Gated { .. }))?;
+    let looks = |running: &&Deployment| running.asleep || !matches!(running.stage, Stage::Gated { .. });
+    let deployment = state.running.as_ref().filter(looks)?;
     let starts_of = match (&deployment.stage, deployment.candidate(), &deployment.task_definition) {
-        (Stage::Preflight { .. } | Stage::Registering { .. } | Stage::Retiring { .. }, ..) => None,
+        (Stage::Gated { .. } | Stage::Preflight { .. } | Stage::Registering { .. } | Stage::Retiring { .. }, ..) => {
+            None
+        }
         (Stage::RollingBack { .. } | Stage::KeepingWarm { .. } | Stage::LettingGo { .. }, ..) => None,
         (_, Some(slot), Some(task_definition)) => {
-            Some(StartsOf { slot, task_definition: task_definition.clone(), since: deployment.started_at })
+            let beside = deployment.sides.as_ref().filter(|_| deployment.up_since.is_some());
+            Some(StartsOf {
+                slot,
+                task_definition: task_definition.clone(),
+                since: deployment.up_since.unwrap_or(deployment.started_at),
+                beside: beside.map(|sides| sides.stable_task_definition.clone()),
+            })
         }
         _ => None,
     };
@@ -78,8 +93,20 @@ pub fn look(state: &TargetState) -> Option<Look> {
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         decisive_alarms: decisive_alarms(deployment),
         starts_of,
+        schedules_of: schedules_of(deployment),
         hook_tasks,
     })
+}
+
+/// The sides whose autoscaling limits are given back next: what their scheduled actions would have set belongs to them.
+fn schedules_of(deployment: &Deployment) -> BTreeSet<Slot> {
+    let gives_back = matches!(
+        deployment.stage,
+        Stage::RollingBack { phase: RollbackPhase::CandidateDown, .. }
+            | Stage::Retiring { phase: RetirePhase::ScalingDown, .. }
+            | Stage::LettingGo { .. }
+    );
+    if gives_back { deployment.borrowed.keys().copied().collect() } else { BTreeSet::new() }
 }
 
 /// What the look right after these effects needs to see; none: it can see nothing yet, and takes place when it is due.
@@ -120,7 +147,7 @@ fn watches_next(deployment: &Deployment) -> bool {
 /// overridden is not among them, nor is any that finds the deployment on its way back or past it.
 fn decisive_alarms(deployment: &Deployment) -> BTreeSet<String> {
     let turns_back = match &deployment.stage {
-        Stage::Preflight { .. } | Stage::RollingBack { .. } => false,
+        Stage::Gated { .. } | Stage::Preflight { .. } | Stage::RollingBack { .. } => false,
         _ => deployment.purpose == Purpose::Deploy && deployment.way_back().is_some(),
     };
     let names = deployment.policy.alarms.iter().map(|alarm| &alarm.name).filter(|_| turns_back);

@@ -237,6 +237,10 @@ impl Rehearsal<'_> {
                     plan.outlook = Outlook::Blocked;
                     plan.blockers.extend(running.blocked.clone());
                 }
+                Some(running) if running.asleep => {
+                    plan.outlook = Outlook::Gated;
+                    plan.blockers.push(format!("{}: {}", crate::entry::Gate::Asleep, crate::promotion::rules::ASLEEP));
+                }
                 Some(running) => {
                     stable_count = running.sides.as_ref().map(|sides| sides.stable_count);
                     stable = running.sides.as_ref().map(|sides| sides.stable);

@@ -287,6 +287,34 @@ pub struct Strategy {
     pub green_capacity: Percent,
     /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it.
     pub drain: Seconds,
+    /// How many tasks of the candidate may stop by themselves once it was up.
+    #[serde(default, skip_serializing_if = "TaskFailures::is_default")]
+    pub task_failures: TaskFailures,
+}
+
+/// Which losses of tasks are no reason to go back, once the candidate was up: it is ill where more of its tasks stopped by
+/// themselves than each of these allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFailures {
+    /// So many tasks.
+    pub count: u32,
+    /// This share of its tasks.
+    pub share: Percent,
+    /// So many times the stable side's rate over the same time.
+    pub times_stable: u32,
+}
+
+impl TaskFailures {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for TaskFailures {
+    /// Two tasks, 5 %, twice the stable side's rate.
+    fn default() -> Self {
+        Self { count: 2, share: Percent::FIVE, times_stable: 2 }
+    }
 }
 
 /// One step of traffic.

@@ -1,6 +1,7 @@
 //! What was seen of the world just now. Nothing here is remembered, and nothing unknown is taken for good news.
 
 use crate::names::Slot;
+use crate::schedule::ScheduledAction;
 use crate::time::Percent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct Snapshot {
     /// target group, its service). An alarm that looks at both sides, at neither, or at something unknown is not here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alarm_sides: BTreeMap<String, Slot>,
+    /// Scheduled actions of each side's scalable target, where the look asked for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<Slot, Reading<Vec<ScheduledAction>>>,
     /// Task hooks that were asked for, by the hook's name.
     pub hook_tasks: BTreeMap<String, Reading<TaskReading>>,
     /// Something could not be read because there were too many requests.
@@ -82,15 +86,37 @@ pub struct SideReading {
     pub steady: bool,
     /// ECS's circuit breaker gave the primary deployment up, with its reason.
     pub gave_up: Option<String>,
+    /// The primary deployment failed, whenever that was: no task of it is started until there is a new deployment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stalled: bool,
     /// Tasks of the task definition that the look named, which stopped by themselves since the time it named:
     /// newest first, at most 10.
     pub failed_starts: Vec<FailedStart>,
+    /// How many these are in all, as far back as ECS remembers stopped tasks (about an hour).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_tasks: u32,
+    /// What tasks are placed by: the capacity providers of the service's strategy that have a weight or a base, or its
+    /// launch type. Empty: unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placed_by: Vec<String>,
     /// The service's newest event that a task could not be placed, since the time that the look named.
     pub placement_failure: Option<ServiceEvent>,
     /// Targets in the side's target group.
     pub targets: TargetHealth,
     /// The scalable target, if Application Auto Scaling has one for the service.
     pub autoscaling: Option<Autoscaling>,
+}
+
+impl SideReading {
+    /// Tasks that stopped by themselves, the listed ones included.
+    #[must_use]
+    pub fn failed(&self) -> u32 {
+        self.failed_tasks.max(u32::try_from(self.failed_starts.len()).unwrap_or(u32::MAX))
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A task that stopped by itself.

@@ -382,6 +382,19 @@ pub struct Deployment {
     pub sides: Option<Sides>,
     /// ARN of the candidate's task definition, once it is there.
     pub task_definition: Option<String>,
+    /// ARN of the task definition that the candidate's is made like; none: the stable side's. A rollback is made like what it
+    /// goes back to, where no side has that any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_like: Option<String>,
+    /// Since when every target of the candidate has been seen healthy once: from then on failed tasks are judged by their share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_since: Option<Timestamp>,
+    /// Both sides are at 0 tasks: it waits at its gates until the service wakes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asleep: bool,
+    /// Until when it may wait at gates. Then: expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates_until: Option<Timestamp>,
     /// The candidate's service has been seen with that task definition. If it is seen with another one after that,
     /// ECS's circuit breaker or somebody else took it away.
     pub candidate_updated: bool,
@@ -393,6 +406,9 @@ pub struct Deployment {
     pub test_rule_before: Option<Weights>,
     /// Autoscaling limits as they were found, once they have been taken over.
     pub borrowed: BTreeMap<Slot, Autoscaling>,
+    /// When those limits were read: scheduled actions that ran before are in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub borrowed_at: Option<Timestamp>,
     /// A person has let it go on after its bake: it is verified again once all traffic is seen to go to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verifies_again: bool,

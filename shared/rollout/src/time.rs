@@ -84,6 +84,8 @@ impl Percent {
     pub const ALL: Self = Self(100);
     /// Nothing.
     pub const NONE: Self = Self(0);
+    /// One in twenty.
+    pub(crate) const FIVE: Self = Self(5);
 
     /// Checks that `value` is at most 100.
     #[must_use]

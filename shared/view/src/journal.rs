@@ -66,8 +66,12 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::AutoscalingBorrowed { slot, min, max } => {
             (Tone::Plain, format!("Took over the autoscaling of {slot} ({min} to {max} tasks)"))
         }
-        Fact::AutoscalingReturned { slot, min, max } => {
-            (Tone::Plain, format!("Gave the autoscaling of {slot} back ({min} to {max} tasks)"))
+        Fact::AutoscalingReturned { slot, min, max, scheduled } => {
+            let scheduled = match scheduled.as_slice() {
+                [] => String::new(),
+                names => format!(": what was scheduled meanwhile would have set these ({})", names.join(", ")),
+            };
+            (Tone::Plain, format!("Gave the autoscaling of {slot} back ({min} to {max} tasks){scheduled}"))
         }
         Fact::CandidateHealthy { healthy } => {
             (Tone::Good, format!("All targets of the candidate are healthy ({healthy})"))

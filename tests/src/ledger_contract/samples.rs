@@ -136,6 +136,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             keep_warm: Seconds(60),
             green_capacity: Percent::ALL,
             drain: Seconds(30),
+            task_failures: rollout::policy::TaskFailures::default(),
         },
         alarms: alarms
             .iter()

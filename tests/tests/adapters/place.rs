@@ -85,6 +85,7 @@ impl Place {
             alarms: BTreeSet::new(),
             decisive_alarms: BTreeSet::new(),
             starts_of: None,
+            schedules_of: BTreeSet::new(),
             hook_tasks: BTreeMap::new(),
         }
     }

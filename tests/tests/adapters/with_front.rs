@@ -156,7 +156,7 @@ impl FrontPlace {
     /// A look at the pair that looks for failed starts of green's `task_definition`.
     pub(crate) fn look_for_starts_of(&self, task_definition: &str) -> Look {
         let since = Timestamp::UNIX_EPOCH;
-        let starts = StartsOf { slot: Slot::Green, task_definition: task_definition.to_owned(), since };
+        let starts = StartsOf { slot: Slot::Green, task_definition: task_definition.to_owned(), since, beside: None };
         Look { starts_of: Some(starts), ..self.place.look() }
     }
 

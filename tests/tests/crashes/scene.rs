@@ -93,6 +93,7 @@ impl Story {
                 keep_warm: WAIT,
                 green_capacity: Percent::ALL,
                 drain: WAIT,
+                task_failures: rollout::policy::TaskFailures::default(),
             },
             deadlines: Deadlines {
                 preflight: patience,

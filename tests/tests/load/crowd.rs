@@ -342,6 +342,7 @@ fn set(crowd: &Crowd) -> (World, Vec<Member>, Vec<Policy>) {
                     keep_warm: Seconds(1),
                     green_capacity: Percent::ALL,
                     drain: Seconds(1),
+                    task_failures: rollout::policy::TaskFailures::default(),
                 },
                 ..usual
             }

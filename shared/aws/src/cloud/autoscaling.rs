@@ -5,12 +5,20 @@
 //! nobody's to borrow: a side under load may always grow. It is sent back as it was found, whatever AWS takes a missing
 //! switch for.
 
-use super::{AwsCloud, count, service_key};
+use super::{AwsCloud, count, instant, service_key};
 use crate::error::Failure;
-use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace, SuspendedState};
-use rollout::snapshot::Autoscaling;
+use aws_sdk_applicationautoscaling::types::{
+    ScalableDimension, ScalableTarget, ScheduledAction as AwsAction, ServiceNamespace, SuspendedState,
+};
+use futures::future::join_all;
+use rollout::schedule::ScheduledAction;
+use rollout::snapshot::{Autoscaling, Reading};
 use rollout::{EcsPair, Outcome, Slot};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Pages of scheduled actions that are read at most; a scalable target has 200 of them, and a page 50 (Application Auto Scaling
+/// quotas).
+const PAGES: usize = 5;
 
 /// The limits of a scalable target.
 fn limits(target: &ScalableTarget) -> Autoscaling {
@@ -21,6 +29,20 @@ fn limits(target: &ScalableTarget) -> Autoscaling {
         max: count(target.max_capacity()),
         scale_in_suspended: suspended.is_some_and(|state| is(state.dynamic_scaling_in_suspended())),
         scheduled_suspended: suspended.is_some_and(|state| is(state.scheduled_scaling_suspended())),
+    }
+}
+
+fn scheduled_action(action: &AwsAction) -> ScheduledAction {
+    let sets = action.scalable_target_action();
+    ScheduledAction {
+        name: action.scheduled_action_name().to_owned(),
+        schedule: action.schedule().to_owned(),
+        time_zone: action.timezone().filter(|zone| !zone.is_empty()).map(str::to_owned),
+        start: instant(action.start_time()),
+        end: instant(action.end_time()),
+        created: instant(Some(action.creation_time())).unwrap_or_default(),
+        min: sets.and_then(|sets| sets.min_capacity()).map(count),
+        max: sets.and_then(|sets| sets.max_capacity()).map(count),
     }
 }
 
@@ -63,6 +85,44 @@ impl AwsCloud {
         let mut targets = answer.scalable_targets.unwrap_or_default();
         targets.retain(|target| keys.iter().any(|key| key == target.resource_id()));
         Ok(targets)
+    }
+
+    /// The scheduled actions of these sides' scalable targets, side by side: the call takes one resource.
+    pub(super) async fn schedules(
+        &self,
+        pair: &EcsPair,
+        slots: &BTreeSet<Slot>,
+    ) -> BTreeMap<Slot, Reading<Vec<ScheduledAction>>> {
+        let reads = slots.iter().map(async |slot| {
+            let reading = match self.memory.noting(self.scheduled_actions(service_key(pair, *slot)).await) {
+                Ok(actions) => Reading::Known(actions),
+                Err(failure) => Reading::Unknown(failure.reason().to_owned()),
+            };
+            (*slot, reading)
+        });
+        join_all(reads).await.into_iter().collect()
+    }
+
+    async fn scheduled_actions(&self, key: String) -> Result<Vec<ScheduledAction>, Failure> {
+        let autoscaling = self.clients.autoscaling().await;
+        let (mut actions, mut next) = (vec![], None);
+        for _ in 0..PAGES {
+            let page = autoscaling
+                .describe_scheduled_actions()
+                .service_namespace(ServiceNamespace::Ecs)
+                .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                .resource_id(&key)
+                .set_next_token(next.take())
+                .send()
+                .await
+                .map_err(|error| Failure::of("DescribeScheduledActions", &error))?;
+            actions.extend(page.scheduled_actions().iter().map(scheduled_action));
+            next = page.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(actions)
     }
 
     /// Writes limits into a side's scalable target, which must be there: the call would make one.

@@ -3,7 +3,10 @@
 use super::{AwsCloud, service_key};
 use crate::error::{Failure, one_line};
 use aws_sdk_ecs::operation::run_task::RunTaskError;
-use aws_sdk_ecs::types::{ContainerOverride, Failure as NotPlaced, Service, TaskOverride};
+use aws_sdk_ecs::types::{
+    ContainerOverride, Failure as NotPlaced, Service, TaskManagedEbsVolumeConfiguration, TaskOverride,
+    TaskVolumeConfiguration,
+};
 use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
@@ -90,6 +93,35 @@ fn not_placed(failures: &[NotPlaced]) -> String {
     one_line(&format!("RunTask: no task was started ({all})"))
 }
 
+/// The service's settings for volumes that its task definition leaves to the launch: `RunTask` of such a definition is
+/// refused without (ECS developer guide, "Specify Amazon EBS volume configuration at Amazon ECS deployment"). The volume of
+/// a single task is deleted with it, where nothing else is said (API reference, `TaskManagedEBSVolumeTerminationPolicy`).
+fn volumes(service: &Service) -> Option<Vec<TaskVolumeConfiguration>> {
+    let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))?;
+    let volumes = primary.volume_configurations().iter().filter_map(|volume| {
+        let of_service = volume.managed_ebs_volume();
+        let of_task = of_service.map(|it| {
+            TaskManagedEbsVolumeConfiguration::builder()
+                .set_encrypted(it.encrypted())
+                .set_kms_key_id(it.kms_key_id().map(str::to_owned))
+                .set_volume_type(it.volume_type().map(str::to_owned))
+                .set_size_in_gib(it.size_in_gib())
+                .set_snapshot_id(it.snapshot_id().map(str::to_owned))
+                .set_volume_initialization_rate(it.volume_initialization_rate())
+                .set_iops(it.iops())
+                .set_throughput(it.throughput())
+                .set_tag_specifications(it.tag_specifications.clone())
+                .role_arn(it.role_arn())
+                .set_filesystem_type(it.filesystem_type().cloned())
+                .build()
+        });
+        // The builders fail only for a name or a role that is missing, and neither is.
+        let of_task = of_task.transpose().ok()?;
+        TaskVolumeConfiguration::builder().name(volume.name()).set_managed_ebs_volume(of_task).build().ok()
+    });
+    Some(volumes.collect::<Vec<_>>()).filter(|volumes| !volumes.is_empty())
+}
+
 impl AwsCloud {
     /// Asks a hook's function once, and waits for [`HOOK_CALL`] at most. A function that throws or does not answer is
     /// asked again; the hook's deadline says how often.
@@ -153,6 +185,7 @@ impl AwsCloud {
                 Err(failure) => return failure.outcome(),
             },
         };
+        let volumes = volumes(&service);
         let command = Some(start.command.to_vec()).filter(|command| !command.is_empty());
         let container = ContainerOverride::builder().name(start.container).set_command(command).build();
         let strategy = service.capacity_provider_strategy.filter(|strategy| !strategy.is_empty());
@@ -172,6 +205,7 @@ impl AwsCloud {
             .set_network_configuration(service.network_configuration)
             .set_capacity_provider_strategy(strategy)
             .set_launch_type(launch_type)
+            .set_volume_configurations(volumes)
             .set_platform_version(service.platform_version.filter(|version| !version.is_empty()))
             .send()
             .await;

@@ -14,8 +14,8 @@ use futures::join;
 use rollout::doctor::Inspection;
 use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen,
-    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen,
+    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +25,9 @@ use std::time::{Duration, SystemTime};
 const A_CALL: usize = 100;
 /// Composite alarms within composite alarms are followed so far.
 const DEEPEST: usize = 4;
-/// Dimensions of Fargate's On-Demand vCPUs (ECS developer guide, "AWS Fargate usage metrics").
-const ON_DEMAND_VCPUS: [(&str, &str); 4] =
-    [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", "Standard/OnDemand")];
+/// Classes of Fargate's vCPUs, with a quota each, and the queries for each (ECS developer guide, "AWS Fargate usage metrics").
+const VCPU_CLASSES: [(&str, &str, &str); 2] =
+    [("Standard/OnDemand", "used", "quota"), ("Standard/Spot", "used_spot", "quota_spot")];
 /// Seconds of a data point of usage.
 const USAGE_PERIOD_S: i32 = 300;
 /// How far back usage is looked for: metrics of usage are some minutes late.
@@ -75,7 +75,8 @@ impl engine::Inspector for AwsCloud {
             alarms: reading(alarms),
             repository: reading(repository),
             concurrency: reading(concurrency),
-            fargate: reading(fargate),
+            fargate: reading(fargate.clone().map(|[on_demand, _]| on_demand)),
+            fargate_spot: reading(fargate.map(|[_, spot]| spot)),
             reach: self.reach.clone(),
         }
     }
@@ -228,21 +229,26 @@ impl AwsCloud {
             .ok_or_else(|| Failure::Unsure { reason: "GetAccountSettings: no limit in the answer".to_owned() })
     }
 
-    /// The usage metric and, by metric math, the quota that belongs to it (CloudWatch user guide, "Using metric math",
-    /// `SERVICE_QUOTA`).
-    async fn fargate(&self) -> Result<Option<FargateSeen>, Failure> {
+    /// The usage metrics, On-Demand and Spot, and, by metric math, the quota that belongs to each (CloudWatch user guide,
+    /// "Using metric math", `SERVICE_QUOTA`).
+    async fn fargate(&self) -> Result<[Option<FargateSeen>; 2], Failure> {
         let dimension = |(name, value): (&str, &str)| Dimension::builder().name(name).value(value).build();
-        let metric = CloudWatchMetric::builder()
-            .namespace("AWS/Usage")
-            .metric_name("ResourceCount")
-            .set_dimensions(Some(ON_DEMAND_VCPUS.map(dimension).to_vec()))
-            .build();
-        let used = MetricStat::builder().metric(metric).period(USAGE_PERIOD_S).stat("Maximum").build();
-        let used = MetricDataQuery::builder().id("used").metric_stat(used).build();
-        let quota = MetricDataQuery::builder().id("quota").expression("SERVICE_QUOTA(used)").build();
+        let queries = VCPU_CLASSES.iter().flat_map(|(class, used, quota)| {
+            let dimensions = [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", class)];
+            let metric = CloudWatchMetric::builder()
+                .namespace("AWS/Usage")
+                .metric_name("ResourceCount")
+                .set_dimensions(Some(dimensions.map(dimension).to_vec()))
+                .build();
+            let stat = MetricStat::builder().metric(metric).period(USAGE_PERIOD_S).stat("Maximum").build();
+            let expression = format!("SERVICE_QUOTA({used})");
+            [
+                MetricDataQuery::builder().id(*used).metric_stat(stat).build(),
+                MetricDataQuery::builder().id(*quota).expression(expression).build(),
+            ]
+        });
         let now = SystemTime::now();
-        let call =
-            self.clients.cloudwatch().await.get_metric_data().metric_data_queries(used).metric_data_queries(quota);
+        let call = self.clients.cloudwatch().await.get_metric_data().set_metric_data_queries(Some(queries.collect()));
         let call = call.start_time((now - USAGE_WINDOW).into()).end_time(now.into());
         let answer = call.send().await.map_err(|error| Failure::of("GetMetricData", &error))?;
         // Newest first, where nothing else is asked for (API reference, `ScanBy`).
@@ -250,7 +256,8 @@ impl AwsCloud {
             let found = answer.metric_data_results().iter().find(|result| result.id() == Some(id));
             found.and_then(|result| result.values().first().copied())
         };
-        Ok(newest("quota").zip(newest("used")).map(|(quota, used)| FargateSeen { quota, used }))
+        Ok(VCPU_CLASSES
+            .map(|(_, used, quota)| newest(quota).zip(newest(used)).map(|(quota, used)| FargateSeen { quota, used })))
     }
 }
 
@@ -272,7 +279,16 @@ fn service_seen(service: &Service) -> ServiceSeen {
         groups: service.load_balancers().iter().filter_map(|it| it.target_group_arn()).map(str::to_owned).collect(),
         desired: count(service.desired_count()),
         on_fargate: service.launch_type() == Some(&LaunchType::Fargate)
-            || service.capacity_provider_strategy().iter().any(|item| item.capacity_provider() == "FARGATE"),
+            || service.capacity_provider_strategy().iter().any(|item| item.capacity_provider().starts_with("FARGATE")),
+        providers: service
+            .capacity_provider_strategy()
+            .iter()
+            .map(|item| ProviderSeen {
+                name: item.capacity_provider().to_owned(),
+                base: count(item.base()),
+                weight: count(item.weight()),
+            })
+            .collect(),
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `tasks` | stopped tasks → failed starts; a hook's task → its exit code |
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
 //! | `health` | a target group → counts |
-//! | `autoscaling` | a scalable target ↔ limits |
+//! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
 //! | `alarms` | alarms, metric and composite |
 //! | `task_definition` | a copy that differs in one image |
 //! | `hooks` | functions that are asked, tasks that are run |

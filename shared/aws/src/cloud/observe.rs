@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 
 /// `DescribeTasks` takes at most this many a call, and `ListTasks` gives as many a page.
 const A_CALL: usize = 100;
-/// Pages of stopped tasks that are read at most: ECS keeps them for about an hour, and a crash loop fills one slowly.
-const PAGES: usize = 3;
+/// Pages of stopped tasks that are read at most: ECS keeps them for about an hour, and a crash loop fills one slowly. What a
+/// larger service has lost beyond that is not counted, and its share is more than enough by then.
+const PAGES: usize = 10;
 /// Services, and what ECS says of those that it does not have.
 type Found = (Vec<Service>, Vec<NotFound>);
 
@@ -28,6 +29,7 @@ struct EcsSide {
     seen: ServiceSeen,
     image: Option<String>,
     failed_starts: Vec<FailedStart>,
+    failed_tasks: u32,
 }
 
 impl AwsCloud {
@@ -37,11 +39,12 @@ impl AwsCloud {
         let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
         self.memory.was_throttled();
         // Boxed: together their futures would be larger than some threads' stacks.
-        let ((sides, alarms), blue_health, green_health, autoscaling, actions, hook_tasks) = join!(
+        let ((sides, alarms), blue_health, green_health, autoscaling, schedules, actions, hook_tasks) = join!(
             Box::pin(self.ecs_sides_and_alarms(look)),
             Box::pin(if_wanted(look, self.target_health(&pair.blue.target_group))),
             Box::pin(if_wanted(look, self.target_health(&pair.green.target_group))),
             Box::pin(if_wanted(look, self.autoscaling(pair))),
+            Box::pin(self.schedules(pair, &look.schedules_of)),
             Box::pin(self.remembered_actions(&arns)),
             Box::pin(self.hook_tasks(pair, &look.hook_tasks)),
         );
@@ -68,6 +71,7 @@ impl AwsCloud {
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             },
             alarm_sides: BTreeMap::new(),
+            schedules,
             hook_tasks,
             throttled: self.memory.was_throttled(),
         }
@@ -101,6 +105,12 @@ impl AwsCloud {
         let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.get(name));
         let fires = |name: &String| matches!(reading(name), Some(AlarmReading::Firing { .. }));
         let search = !look.decisive_alarms.iter().any(fires);
+        // The stable side's stopped tasks are only there to compare with: both sides are searched, or none.
+        let candidate = look.starts_of.as_ref().and_then(|starts| {
+            let (services, failures) = found.as_ref().ok()?;
+            service::find(&look.pair.side(starts.slot).service, services, failures).ok()
+        });
+        let search = search && candidate.is_some_and(service::is_troubled);
         let sides = match found {
             Ok(found) => {
                 let (blue, green) = join!(
@@ -122,9 +132,9 @@ impl AwsCloud {
         Ok((answer.services.unwrap_or_default(), answer.failures.unwrap_or_default()))
     }
 
-    /// One side. Stopped tasks are looked for only where the look asks for this side's starts, the service is short of
-    /// tasks, and no alarm has turned the deployment back already (`search`): two more round trips, which neither a
-    /// healthy side nor the way back from an alarm ever costs.
+    /// One side. Stopped tasks are looked for only where the look asks for this side's starts or compares with them, the
+    /// candidate is short of tasks, and no alarm has turned the deployment back already (`search`): two more round trips,
+    /// which neither a healthy candidate nor the way back from an alarm ever costs.
     async fn ecs_side(
         &self,
         look: &Look,
@@ -143,22 +153,24 @@ impl AwsCloud {
                 false => Ok(None),
             }
         };
+        let beside = |starts: &StartsOf| {
+            let task_definition = starts.beside.clone().filter(|_| starts.slot != slot)?;
+            Some(StartsOf { slot, task_definition, since: starts.since, beside: None })
+        };
+        let searched = starts_of.cloned().or_else(|| look.starts_of.as_ref().and_then(beside)).filter(|_| search);
         let failed_starts = async {
-            match starts_of.filter(|_| search && seen.troubled) {
+            match &searched {
                 Some(starts) => self.failed_starts(pair, starts).await,
-                None => Ok(vec![]),
+                None => Ok((0, vec![])),
             }
         };
         let (image, failed_starts) = join!(Box::pin(image), Box::pin(failed_starts));
         let (image, failed_starts) = (self.memory.noting(image), self.memory.noting(failed_starts));
-        Ok(EcsSide {
-            image: image.map_err(|failure| failure.reason().to_owned())?,
-            failed_starts: failed_starts.map_err(|failure| failure.reason().to_owned())?,
-            seen,
-        })
+        let (failed_tasks, failed_starts) = failed_starts.map_err(|failure| failure.reason().to_owned())?;
+        Ok(EcsSide { image: image.map_err(|failure| failure.reason().to_owned())?, failed_starts, failed_tasks, seen })
     }
 
-    async fn failed_starts(&self, pair: &EcsPair, starts: &StartsOf) -> Result<Vec<FailedStart>, Failure> {
+    async fn failed_starts(&self, pair: &EcsPair, starts: &StartsOf) -> Result<(u32, Vec<FailedStart>), Failure> {
         let mut arns = vec![];
         let mut next = None;
         for _ in 0..PAGES {
@@ -237,7 +249,7 @@ fn side(
 ) -> Reading<SideReading> {
     match (ecs, targets, autoscaling) {
         (Ok(ecs), Ok(targets), Ok(autoscaling)) => {
-            let EcsSide { seen, image, failed_starts } = ecs;
+            let EcsSide { seen, image, failed_starts, failed_tasks } = ecs;
             Reading::Known(SideReading {
                 task_definition: seen.task_definition,
                 image,
@@ -246,7 +258,10 @@ fn side(
                 pending: seen.pending,
                 steady: seen.steady,
                 gave_up: seen.gave_up,
+                stalled: seen.stalled,
                 failed_starts,
+                failed_tasks,
+                placed_by: seen.placed_by,
                 placement_failure: seen.placement_failure,
                 targets,
                 autoscaling,

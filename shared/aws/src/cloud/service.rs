@@ -25,9 +25,10 @@ pub(super) struct ServiceSeen {
     pub(super) pending: u32,
     pub(super) steady: bool,
     pub(super) gave_up: Option<String>,
+    /// The circuit breaker gave the primary deployment up, whenever that was.
+    pub(super) stalled: bool,
+    pub(super) placed_by: Vec<String>,
     pub(super) placement_failure: Option<ServiceEvent>,
-    /// Tasks are missing, or ECS counts failed ones: it is worth asking for stopped tasks.
-    pub(super) troubled: bool,
 }
 
 /// The service `name` out of an answer that was asked for it.
@@ -75,9 +76,27 @@ pub(super) fn see(service: &Service, starts_of: Option<&StartsOf>) -> Result<Ser
         pending,
         steady: deployments.len() == 1 && complete && running == desired && pending == 0,
         gave_up: gave_up(service, primary, starts_of),
+        stalled: primary.rollout_state() == Some(&DeploymentRolloutState::Failed),
+        placed_by: placed_by(service),
         placement_failure: starts_of.and_then(|starts| placement_failure(service, starts)),
-        troubled: running < desired || deployments.iter().any(|deployment| deployment.failed_tasks() > 0),
     })
+}
+
+/// Tasks are missing, or ECS counts failed ones: it is worth asking for stopped tasks.
+pub(super) fn is_troubled(service: &Service) -> bool {
+    let failed = service.deployments().iter().any(|deployment| deployment.failed_tasks() > 0);
+    service.running_count() < service.desired_count() || failed
+}
+
+/// The capacity providers that place the service's tasks, or its launch type. One without weight and base places none (API
+/// reference, `CapacityProviderStrategyItem`).
+fn placed_by(service: &Service) -> Vec<String> {
+    let places = service.capacity_provider_strategy().iter().filter(|item| item.weight() > 0 || item.base() > 0);
+    let providers: Vec<_> = places.map(|item| item.capacity_provider().to_owned()).collect();
+    if providers.is_empty() {
+        return service.launch_type().map(|launch_type| launch_type.as_str().to_owned()).into_iter().collect();
+    }
+    providers
 }
 
 /// The service's primary deployment runs this task definition, and the circuit breaker gave it up.
@@ -132,7 +151,9 @@ fn newest_event(service: &Service, starts: &StartsOf, is_meant: impl Fn(&str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ecs::types::{DeploymentController, DeploymentControllerType, ServiceEvent as Event};
+    use aws_sdk_ecs::types::{
+        CapacityProviderStrategyItem, DeploymentController, DeploymentControllerType, LaunchType, ServiceEvent as Event,
+    };
     use aws_smithy_types::DateTime;
     use rollout::{Slot, Timestamp};
 
@@ -163,6 +184,7 @@ mod tests {
             slot: Slot::Green,
             task_definition: NEW.to_owned(),
             since: Timestamp::from_second(1000).expect("an instant"),
+            beside: None,
         }
     }
 
@@ -174,7 +196,7 @@ mod tests {
     fn steady_is_one_complete_deployment_with_all_its_tasks() {
         let complete = || deployment("PRIMARY", NEW, DeploymentRolloutState::Completed);
         let seen = see(&service(vec![complete()]), None).expect("a reading");
-        assert!(seen.steady && !seen.troubled);
+        assert!(seen.steady && !seen.stalled && !is_troubled(&service(vec![complete()])));
         assert_eq!((seen.task_definition.as_str(), seen.desired, seen.running), (NEW, 2, 2));
 
         let draining = deployment("ACTIVE", OLD, DeploymentRolloutState::Completed);
@@ -186,7 +208,7 @@ mod tests {
         let mut short = service(vec![complete()]);
         short.running_count = 1;
         let seen = see(&short, None).expect("a reading");
-        assert!(!seen.steady && seen.troubled);
+        assert!(!seen.steady && is_troubled(&short));
 
         let mut starting = service(vec![complete()]);
         starting.pending_count = 1;
@@ -207,6 +229,7 @@ mod tests {
         before.updated_at = Some(DateTime::from_secs(900));
         let seen = see(&service(vec![before]), Some(&starts_of_new())).expect("a reading");
         assert_eq!(seen.gave_up, None, "it is the verdict on an earlier attempt");
+        assert!(seen.stalled, "and it takes a new deployment to start a task");
     }
 
     #[test]
@@ -225,6 +248,20 @@ mod tests {
 
         finished.events = Some(vec![event(900, words)]);
         assert_eq!(see(&finished, Some(&starts_of_new())).expect("a reading").gave_up, None, "before this deployment");
+    }
+
+    #[test]
+    fn what_places_tasks_is_the_strategy_or_the_launch_type() {
+        let item = |name: &str, weight, base| {
+            let item = CapacityProviderStrategyItem::builder().capacity_provider(name).weight(weight).base(base);
+            item.build().expect("a name")
+        };
+        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Completed)]);
+        service.launch_type = Some(LaunchType::Fargate);
+        assert_eq!(see(&service, None).expect("a reading").placed_by, ["FARGATE"]);
+        let strategy = vec![item("FARGATE_SPOT", 3, 0), item("FARGATE", 0, 1), item("hosts", 0, 0)];
+        service.capacity_provider_strategy = Some(strategy);
+        assert_eq!(see(&service, None).expect("a reading").placed_by, ["FARGATE_SPOT", "FARGATE"]);
     }
 
     #[test]

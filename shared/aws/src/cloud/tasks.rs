@@ -9,8 +9,8 @@ use rollout::snapshot::{FailedStart, TaskReading};
 /// At most this many failed starts are told of.
 const MOST: usize = 10;
 
-/// Tasks of the look's task definition that stopped by themselves since then: newest first.
-pub(super) fn failed_starts(tasks: &[Task], starts: &StartsOf) -> Vec<FailedStart> {
+/// Tasks of the look's task definition that stopped by themselves since then: how many, and the newest of them first.
+pub(super) fn failed_starts(tasks: &[Task], starts: &StartsOf) -> (u32, Vec<FailedStart>) {
     let mut failed: Vec<_> = tasks
         .iter()
         .filter(|task| task.task_definition_arn() == Some(starts.task_definition.as_str()))
@@ -22,8 +22,9 @@ pub(super) fn failed_starts(tasks: &[Task], starts: &StartsOf) -> Vec<FailedStar
         })
         .collect();
     failed.sort_by(|one, other| other.at.cmp(&one.at).then_with(|| one.task.cmp(&other.task)));
+    let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
     failed.truncate(MOST);
-    failed
+    (count, failed)
 }
 
 /// Whether the task's own doing stopped it. Somebody's or the scheduler's wish is not (a scale-in, a stop by hand), nor
@@ -89,7 +90,7 @@ mod tests {
 
     fn starts() -> StartsOf {
         let since = Timestamp::from_second(1000).expect("an instant");
-        StartsOf { slot: Slot::Green, task_definition: NEW.to_owned(), since }
+        StartsOf { slot: Slot::Green, task_definition: NEW.to_owned(), since, beside: None }
     }
 
     fn stopped(id: &str, at: i64, code: TaskStopCode, reason: &str, containers: Vec<Container>) -> Task {
@@ -145,7 +146,7 @@ mod tests {
             ),
         ];
         let told: Vec<_> =
-            failed_starts(&tasks, &starts()).into_iter().map(|start| (start.task, start.reason)).collect();
+            failed_starts(&tasks, &starts()).1.into_iter().map(|start| (start.task, start.reason)).collect();
         let expected = [
             ("no-image", "CannotPullContainerError: pull image manifest has been retried 7 time(s): not found"),
             (
@@ -168,7 +169,7 @@ mod tests {
             stopped("spot", 1100, TaskStopCode::SpotInterruption, "Your Spot Task was interrupted.", vec![]),
             stopped("unhealthy", 1100, TaskStopCode::ServiceSchedulerInitiated, unhealthy, vec![]),
         ];
-        let told: Vec<_> = failed_starts(&tasks, &starts()).into_iter().map(|start| start.task).collect();
+        let told: Vec<_> = failed_starts(&tasks, &starts()).1.into_iter().map(|start| start.task).collect();
         assert_eq!(told, ["unhealthy"]);
     }
 
@@ -179,11 +180,11 @@ mod tests {
         };
         let mut other = crash("other", 1100);
         other.task_definition_arn = Some("arn:aws:ecs:eu-west-1:123456789012:task-definition/api:7".to_owned());
-        assert_eq!(failed_starts(&[other, crash("before", 999)], &starts()), []);
+        assert_eq!(failed_starts(&[other, crash("before", 999)], &starts()), (0, vec![]));
 
         let many: Vec<_> = (0..15).map(|n| crash(&format!("task-{n}"), 1000 + n)).collect();
-        let told = failed_starts(&many, &starts());
-        assert_eq!(told.len(), 10);
+        let (count, told) = failed_starts(&many, &starts());
+        assert_eq!((count, told.len()), (15, 10), "all are counted");
         assert_eq!(told[0].task, "task-14");
     }
 

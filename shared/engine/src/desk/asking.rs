@@ -76,6 +76,7 @@ impl Candidate {
             applied: &self.applied,
             gates: &gates,
             frozen: self.state.frozen.as_ref(),
+            asleep: false,
             around: Some(around),
             now,
         });

@@ -1,14 +1,14 @@
 //! From being asked for to beginning: what is taken in at all, the gates that are waited at, and what people say there.
 
-use super::Inbox;
 use super::commands::refuse;
 use super::pass::{Flow, Pass};
+use super::{Inbox, asleep};
 use crate::command::{Command, Lane, PlanId};
 use crate::entry::Gate;
 use crate::journal::Fact;
 use crate::names::Actor;
 use crate::promotion::{Opinion, Question, Ruling, Surroundings, judge, plan_id, rules};
-use crate::snapshot::Reading;
+use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
 use crate::target::{
     AppliedTarget, Deployment, Gates, Overridden, PromotionHold, Queued, TargetState, Vote, WaitingOn,
@@ -60,6 +60,7 @@ pub(super) fn admit(
         applied,
         gates: &gates,
         frozen: state.frozen.as_ref(),
+        asleep: false,
         around: inbox.around,
         now,
     });
@@ -134,14 +135,21 @@ pub(crate) fn question<'q>(
         applied,
         gates: deployment.gates.as_ref()?,
         frozen,
+        asleep: deployment.asleep,
         around,
         now,
     })
 }
 
 /// A deployment at its gates: ended, waiting, or on its way to preflight.
-pub(super) fn gated(pass: &mut Pass, deployment: &mut Deployment, inbox: &Inbox<'_>) -> Flow {
+pub(super) fn gated(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    inbox: &Inbox<'_>,
+    snapshot: Option<&Snapshot>,
+) -> Flow {
     let deadline = deployment.stage.deadline();
+    let woke = asleep::has_woken(pass, deployment, snapshot);
     let Some(applied) = inbox.policy else {
         let why = "no applied policy names this target any more";
         return pass.end(deployment, Verdict::Failed, why, None);
@@ -150,8 +158,10 @@ pub(super) fn gated(pass: &mut Pass, deployment: &mut Deployment, inbox: &Inbox<
     adopt(pass, deployment, applied, inbox.around);
     let ruling = match ruling(pass, deployment, applied, inbox) {
         Some(ruling) => ruling,
+        // A rollback waits at no gate but this one.
+        None if deployment.asleep => return asleep::wait(pass, deployment, deadline),
         // Not at its gates: nothing to wait for.
-        None => return to_preflight(pass, deployment, false),
+        None => return to_preflight(pass, deployment, woke),
     };
     if let Some((gate, reason, verdict)) = ruling.never() {
         let reason = format!("{gate}: {reason}");
@@ -299,6 +309,8 @@ fn wait(pass: &mut Pass, deployment: &Deployment, applied: &AppliedTarget, inbox
     let Some(question) = asked else { return Flow::Wait };
     let unread = !matches!(inbox.around.map(|around| &around.brakes), Some(Reading::Known(_)));
     let poll = if unread { UNREAD_POLL } else { GATE_POLL };
+    // While the service sleeps every look is one at AWS. Whoever opens another gate wakes the target.
+    let poll = if deployment.asleep { asleep::POLL } else { poll };
     for (gate, reason, until) in judge(&question).waits() {
         let over = until.unwrap_or(deadline).min(deadline);
         let on = match (&applied.entry.rules.approval, question.gates.asked_at) {
@@ -385,6 +397,8 @@ pub(super) fn open_by_hand(pass: &mut Pass, command: &Command, number: u64, want
         Some(gates) if waits => {
             if command.reason.trim().is_empty() {
                 refuse(pass, "override", "opening a gate by hand needs a reason");
+            } else if wanted.contains(&Gate::Asleep) {
+                refuse(pass, "override", "nothing can be deployed while both sides are at 0 tasks: wake the service");
             } else if wanted.contains(&Gate::Train) {
                 refuse(pass, "override", "the order of a release train cannot be overridden: deploy the service alone");
             } else {

@@ -2,11 +2,12 @@
 
 use super::gates::{self, Live, UNREAD_POLL};
 use super::pass::{Flow, Pass, live_side};
+use super::schedules::{self, LimitsDue};
 use super::{frozen, hooks, promotion};
 use crate::effect::Effect;
 use crate::journal::Fact;
 use crate::names::Slot;
-use crate::snapshot::{Autoscaling, Reading, RuleReading, Snapshot, Weights};
+use crate::snapshot::{Reading, RuleReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage, Verdict, WayBack};
 use crate::target::{Deployment, Purpose, WaitingOn, WeightsRecord};
 use crate::time::{Percent, Seconds};
@@ -268,7 +269,9 @@ fn fitness(deployment: &Deployment, snapshot: &Snapshot, stable: Slot) -> Fitnes
         // It was healthy when the deployment started, and the candidate is what is complained of.
         Reading::Unknown(_) => return Fitness::Fit,
     };
-    if there.targets.healthy > 0 {
+    let asleep = [stable, stable.other()].map(|slot| snapshot.side(slot).known().is_some_and(|side| side.desired == 0));
+    if there.targets.healthy > 0 || asleep == [true, true] {
+        // Where no task is wanted of either side, nothing is taken from anybody.
         return Fitness::Fit;
     }
     let evidence = |slot: Slot| match snapshot.side(slot) {
@@ -298,8 +301,12 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
         return pass.end(deployment, cause.verdict(deployment.traffic_moved), cause.sentence(), Some(snapshot));
     }
     let deadline = deadline.max(UNREAD_POLL.after(pass.now));
-    let limits = deployment.borrowed.clone();
-    let mut missing = give_back(pass, deployment, snapshot, &limits);
+    let Some(due) = schedules::limits_due(deployment, snapshot, pass.now) else {
+        pass.look_again();
+        return Flow::Wait;
+    };
+    let floor = due.limits.get(&candidate).map_or(0, |limits| limits.min);
+    let mut missing = give_back(pass, deployment, snapshot, &due);
     missing.extend(hooks::stop(pass, deployment, snapshot));
     if let Some(before) = deployment.test_rule_before
         && let Some(wrong) = put_test_rule(pass, snapshot, before)
@@ -315,7 +322,7 @@ fn candidate_down(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snaps
     if let Some(waiting) = unsettled(pass, deployment) {
         return waiting;
     }
-    returned(pass, deployment, &limits);
+    returned(pass, deployment, due);
     if live_side(snapshot) != Some(way_back.stable()) {
         return pass.wait(
             WaitingOn::Reading { reason: "the rules could not be read once more".to_owned(), deadline },
@@ -369,14 +376,9 @@ fn take_down(
 }
 
 /// Asks for autoscaling limits that are not as `wanted`; answers whose are not.
-fn give_back(
-    pass: &mut Pass,
-    deployment: &Deployment,
-    snapshot: &Snapshot,
-    wanted: &std::collections::BTreeMap<Slot, Autoscaling>,
-) -> Vec<String> {
-    let mut missing = Vec::new();
-    for (slot, limits) in wanted {
+fn give_back(pass: &mut Pass, deployment: &Deployment, snapshot: &Snapshot, due: &LimitsDue) -> Vec<String> {
+    let mut missing = due.unread.clone();
+    for (slot, limits) in &due.limits {
         let service = &deployment.policy.pair.side(*slot).service;
         match snapshot.side(*slot) {
             Reading::Known(side) if side.autoscaling.is_none() || side.autoscaling == Some(*limits) => {}
@@ -390,10 +392,14 @@ fn give_back(
     missing
 }
 
-fn returned(pass: &mut Pass, deployment: &mut Deployment, limits: &std::collections::BTreeMap<Slot, Autoscaling>) {
-    for (slot, limits) in limits {
-        let fact = Fact::AutoscalingReturned { slot: *slot, min: limits.min, max: limits.max };
+fn returned(pass: &mut Pass, deployment: &mut Deployment, mut due: LimitsDue) {
+    for (slot, limits) in due.limits {
+        let scheduled = due.ran.remove(&slot).unwrap_or_default();
+        let fact = Fact::AutoscalingReturned { slot, min: limits.min, max: limits.max, scheduled };
         pass.note(Some(deployment.number), fact);
+    }
+    for what in due.unclear {
+        pass.note(Some(deployment.number), Fact::LeftBehind { what });
     }
     deployment.borrowed.clear();
 }
@@ -441,9 +447,13 @@ pub(super) fn retiring(
         }
         deployment.stage = Stage::Retiring { phase: RetirePhase::ScalingDown, deadline };
     }
-    let limits = swapped(deployment, old);
-    let floor = limits.get(&old).map_or(0, |limits| limits.min);
-    let missing = give_back(pass, deployment, snapshot, &limits);
+    let Some(due) = schedules::limits_due(deployment, snapshot, pass.now) else {
+        pass.look_again();
+        return Flow::Wait;
+    };
+    let due = due.swapped();
+    let floor = due.limits.get(&old).map_or(0, |limits| limits.min);
+    let missing = give_back(pass, deployment, snapshot, &due);
     if let Some(waiting) = take_down(pass, deployment, snapshot, old, floor, deadline) {
         return waiting;
     }
@@ -453,21 +463,12 @@ pub(super) fn retiring(
     if let Some(waiting) = unsettled(pass, deployment) {
         return waiting;
     }
-    returned(pass, deployment, &limits);
+    returned(pass, deployment, due);
     let reason = match deployment.purpose {
         Purpose::Deploy => format!("all traffic is on {new}"),
         Purpose::Rollback | Purpose::Repair => format!("all traffic is back on {}", deployment.release.tag),
     };
     pass.end(deployment, Verdict::Succeeded, reason, Some(snapshot))
-}
-
-/// Limits go with the role, not with the name: the side that serves now has those of the side that served before.
-fn swapped(deployment: &Deployment, old: Slot) -> std::collections::BTreeMap<Slot, Autoscaling> {
-    let found = &deployment.borrowed;
-    match (found.get(&old), found.get(&old.other())) {
-        (Some(served), Some(idle)) => [(old, *idle), (old.other(), *served)].into_iter().collect(),
-        _ => found.clone(),
-    }
 }
 
 /// Gives up on the rules: somebody else holds them, or they cannot be written. Both sides stay up.
@@ -483,8 +484,11 @@ pub(super) fn letting_go(
     reason: &str,
     deadline: Timestamp,
 ) -> Flow {
-    let limits = deployment.borrowed.clone();
-    let mut missing = give_back(pass, deployment, snapshot, &limits);
+    let Some(due) = schedules::limits_due(deployment, snapshot, pass.now) else {
+        pass.look_again();
+        return Flow::Wait;
+    };
+    let mut missing = give_back(pass, deployment, snapshot, &due);
     if let Some(before) = deployment.test_rule_before
         && let Some(wrong) = put_test_rule(pass, snapshot, before)
     {
@@ -498,7 +502,7 @@ pub(super) fn letting_go(
         return waiting;
     }
     if missing.is_empty() {
-        returned(pass, deployment, &limits);
+        returned(pass, deployment, due);
     } else {
         pass.note(Some(deployment.number), Fact::LeftBehind { what: missing.join(", ") });
     }

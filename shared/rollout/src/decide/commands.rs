@@ -241,11 +241,9 @@ fn start(
 ) {
     pass.state.last_deployment += 1;
     let number = pass.state.last_deployment;
+    let deadline = applied.entry.rules.give_up_after.after(pass.now);
     let (gates, stage) = match purpose {
-        Purpose::Deploy => {
-            let deadline = applied.entry.rules.give_up_after.after(pass.now);
-            (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline })
-        }
+        Purpose::Deploy => (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline }),
         Purpose::Rollback | Purpose::Repair => {
             (None, Stage::preflight(applied.policy.deadlines.preflight.after(pass.now)))
         }
@@ -269,6 +267,10 @@ fn start(
         place: None,
         sides: None,
         task_definition,
+        made_like: None,
+        up_since: None,
+        asleep: false,
+        gates_until: Some(deadline),
         candidate_updated: false,
         traffic_moved: false,
         verifies_again: false,
@@ -278,6 +280,7 @@ fn start(
         weights: None,
         test_rule_before: None,
         borrowed: BTreeMap::new(),
+        borrowed_at: None,
         hooks: BTreeMap::new(),
         halted: None,
         resumed_at: None,

@@ -3,7 +3,7 @@
 use super::gates::{self, Alarms, Fit, Live, UNREAD_POLL};
 use super::hooks::{self, Ran};
 use super::pass::{Flow, Pass, live_side};
-use super::{back, gates::rule_is_sound, promotion};
+use super::{asleep, back, gates::rule_is_sound, promotion};
 use crate::effect::Effect;
 use crate::entry::Gate;
 use crate::journal::Fact;
@@ -65,6 +65,9 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         let reason = format!("all traffic is on {stable} already; nothing was changed");
         return pass.end(deployment, Verdict::Succeeded, reason, Some(snapshot));
     }
+    if asleep::is_asleep(pass, snapshot) {
+        return asleep::back_to_gates(pass, deployment);
+    }
     let (sides, stable_reading) = match blockers(deployment, snapshot, pass.now) {
         Ok(found) => found,
         Err(against) => return blocked(pass, deployment, snapshot, against, deadline),
@@ -81,6 +84,7 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
             deployment.borrowed.insert(slot, limits);
         }
     }
+    deployment.borrowed_at = Some(pass.seen_at);
     deployment.blocked = None;
     pass.note(
         Some(deployment.number),
@@ -100,8 +104,14 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         });
         return pass.end(deployment, Verdict::Succeeded, "it was live already; nothing was changed", Some(snapshot));
     }
-    if deployment.task_definition.is_some() {
-        return enter_scaling(pass, deployment);
+    if let Some(wanted) = deployment.task_definition.take() {
+        let there = snapshot.side(stable.other()).known();
+        if there.is_some_and(|side| side.task_definition == wanted && !side.stalled) {
+            deployment.task_definition = Some(wanted);
+            return enter_scaling(pass, deployment);
+        }
+        // It may have been deregistered since, and ECS refuses to be told of such a revision: one like it is found or made.
+        deployment.made_like = Some(wanted);
     }
     let until = deployment.policy.deadlines.register.after(pass.now);
     pass.enter(deployment, Stage::Registering { deadline: until }, deployment.release.tag.clone())
@@ -291,7 +301,7 @@ fn registering(pass: &mut Pass, deployment: &mut Deployment, deadline: Timestamp
         return turn_back(pass, deployment, cause);
     }
     pass.want(Effect::RegisterTaskDefinition {
-        like: sides.stable_task_definition,
+        like: deployment.made_like.clone().unwrap_or(sides.stable_task_definition),
         container: deployment.policy.pair.container.clone(),
         image: deployment.release.image.clone(),
     });
@@ -330,7 +340,10 @@ fn capacity(deployment: &Deployment, share: Percent) -> u32 {
 fn borrowed_limits(deployment: &Deployment, side: Slot, slot: Slot, want: u32) -> Option<Autoscaling> {
     let found = deployment.borrowed.get(&side)?;
     Some(if side == slot {
-        Autoscaling { min: want, max: found.max.max(want), scale_in_suspended: true, scheduled_suspended: true }
+        // The idle side may be parked at a highest count of 0 or 1: with the traffic it may grow as far as the live one.
+        let live = deployment.borrowed.get(&slot.other()).map_or(0, |live| live.max);
+        let max = found.max.max(live).max(want);
+        Autoscaling { min: want, max, scale_in_suspended: true, scheduled_suspended: true }
     } else {
         // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
         Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
@@ -367,9 +380,16 @@ fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want
     // Once it was seen there and is not any more, gates::candidate judges it: nothing is put back over another's hand.
     let taken_away = deployment.candidate_updated && !runs_it;
     deployment.candidate_updated |= runs_it;
-    if !taken_away && (!runs_it || side.desired < want) {
-        // With the task definition even where only tasks are lacking: what ECS gave up before has to be started anew.
+    if taken_away {
+        return;
+    }
+    if !runs_it || (side.stalled && side.desired < want) {
+        // With the task definition where ECS gave it up before: it has to be started anew.
         pass.want(Effect::UpdateService { slot, task_definition, desired: want });
+    } else if side.desired < want {
+        // By the count alone: a revision that was deregistered meanwhile is kept by the service that has it, and refused to
+        // whoever names it.
+        pass.want(Effect::SetDesired { slot, desired: want });
     }
 }
 
@@ -381,6 +401,7 @@ fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, wa
         // What the autoscaler may not do while traffic moves has to be seen first.
         Fit::Yes { healthy } if steady && limits_are_held(deployment, snapshot, want) => {
             deployment.candidate_updated = true;
+            deployment.up_since = Some(pass.now);
             pass.note(Some(deployment.number), Fact::CandidateHealthy { healthy });
             let until = hooks::deadline(deployment, HookPoint::TestTraffic, pass.now);
             let has_test = deployment.policy.pair.test_rule.is_some() && deployment.purpose == Purpose::Deploy;

@@ -2,7 +2,7 @@
 
 use super::back;
 use super::pass::{Flow, Pass, live_side};
-use super::{frozen, queue};
+use super::{frozen, queue, tasks};
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::{MissingData, StableFiring};
@@ -22,10 +22,6 @@ const HALTED_POLL: Seconds = Seconds(20);
 /// How long after its first traffic an alarm of one side may still have no data: CloudWatch has metrics of a balancer one
 /// to three minutes late, and the shortest period is one minute.
 const FIRST_NEWS: Seconds = Seconds(300);
-/// A candidate whose tasks stopped by themselves this often will not come up. One may be an accident of its host.
-const MOST_FAILED_STARTS: usize = 2;
-/// A task that cannot be placed for this long will not be; capacity providers add a host within it or not at all.
-const PLACEMENT_PATIENCE: Seconds = Seconds(60);
 
 /// What is checked whatever the stage is. A reason to go back (a firing alarm, a dead candidate, a newer release that takes
 /// the place of this one) comes before what only holds: a rule that somebody else edited.
@@ -346,19 +342,11 @@ pub(super) fn candidate(deployment: &Deployment, snapshot: &Snapshot, want: u32,
     if let Some(reason) = &side.gave_up {
         return Fit::Never { reason: format!("ECS gave up: {reason}") };
     }
-    if let Some(newest) = side.failed_starts.first()
-        && side.failed_starts.len() >= MOST_FAILED_STARTS
-    {
-        return Fit::Never {
-            reason: format!("{} tasks stopped, the last one: {}", side.failed_starts.len(), newest.reason),
-        };
+    if let Some(reason) = tasks::too_many_failed(deployment, side, snapshot.side(slot.other()).known()) {
+        return Fit::Never { reason };
     }
-    // Counted from the stage's start: the newest event alone would move its own beginning every time it is written.
-    if let Some(event) = &side.placement_failure
-        && side.running < want
-        && now >= PLACEMENT_PATIENCE.after(deployment.stage_entered_at)
-    {
-        return Fit::Never { reason: event.message.clone() };
+    if let Some(reason) = tasks::never_started(deployment, side, want, now) {
+        return Fit::Never { reason };
     }
     if &side.task_definition != task_definition {
         if deployment.candidate_updated {
@@ -386,7 +374,7 @@ pub(super) fn candidate(deployment: &Deployment, snapshot: &Snapshot, want: u32,
         if let Some(event) = &side.placement_failure
             && side.running < want
         {
-            parts.push(event.message.clone());
+            parts.push(tasks::not_placed(side, event));
         }
         parts.join(", ")
     };

@@ -3,11 +3,13 @@
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
 //! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
 //! [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
-//! [`hooks`] what may say no on the way · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
+//! [`hooks`] what may say no on the way · [`tasks`] how many tasks may fail · [`schedules`] what scheduled actions would have set ·
+//! [`asleep`] a service at 0 tasks · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
 //! [`absorb()`] what the effects' outcomes change.
 
 mod absorb;
 mod admission;
+mod asleep;
 mod back;
 mod commands;
 mod forward;
@@ -17,6 +19,8 @@ mod hooks;
 mod pass;
 mod promotion;
 mod queue;
+mod schedules;
+mod tasks;
 mod turn;
 
 pub use absorb::absorb;
@@ -95,7 +99,10 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
         }
         let at_its_gates = matches!(deployment.stage, Stage::Gated { .. });
         let ended = match snapshot {
-            _ if at_its_gates => admission::gated(&mut pass, &mut deployment, inbox) == Flow::Ended,
+            _ if at_its_gates => {
+                let seen = snapshot.filter(|_| seen == Some(deployment.number));
+                admission::gated(&mut pass, &mut deployment, inbox, seen) == Flow::Ended
+            }
             _ if pace::turn(&deployment, now).is_some() => turn::wait(&mut pass, &mut deployment) == Flow::Ended,
             // What was seen was seen for the deployment that was running then.
             Some(snapshot) if seen == Some(deployment.number) => {

@@ -25,7 +25,9 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         board(&mut waiting.terms, &wanted);
         return decline(pass, &wanted, format!("{tag} is already waiting to be deployed"));
     }
-    let at_its_gates = pass.state.running.as_ref().is_some_and(|running| running.stage.has_not_begun());
+    // A rollback that waits for the service to wake gives way to nothing.
+    let waits_at_gates = |running: &Deployment| running.purpose == Purpose::Deploy && running.stage.has_not_begun();
+    let at_its_gates = pass.state.running.as_ref().is_some_and(waits_at_gates);
     match &mut pass.state.running {
         // The short way for what waits at the long one's gates.
         Some(running) if hotfix && at_its_gates && running.terms.lane != Lane::Hotfix => {}

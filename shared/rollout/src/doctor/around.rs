@@ -37,29 +37,43 @@ pub(super) fn judge(
 }
 
 /// Whether a second side fits in beside the first: as many tasks again as the larger side has, less what runs already.
+/// On-Demand and Spot have a quota each (AWS General Reference, "AWS Fargate quotas").
 fn fargate(wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
     let sides = SLOTS.map(|slot| match &seen.side(slot).service {
-        Reading::Known(Some(service)) if service.on_fargate => Some((slot, service.desired)),
+        Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
         _ => None,
     });
     let [Some(blue), Some(green)] = sides else { return };
-    let (larger, smaller) = if blue.1 >= green.1 { (blue, green) } else { (green, blue) };
+    let (larger, smaller) = if blue.1.desired >= green.1.desired { (blue, green) } else { (green, blue) };
     let definition = match &seen.side(larger.0).definition {
         Reading::Known(Some(definition)) => definition,
         _ => return,
     };
     let Some(cpu_units) = definition.cpu_units else { return };
-    let Some(Some(account)) = findings.known("quota of Fargate", &seen.fargate) else { return };
-    let needed = f64::from(larger.1 - smaller.1) * f64::from(cpu_units) / CPU_UNITS_A_VCPU;
-    let free = (account.quota - account.used).max(0.0);
-    if needed > free {
-        let what = format!(
-            "a deployment starts {needed} vCPUs beside those that run, and {free} of the account's {} are free: \
-             not all of its tasks would start",
-            account.quota
-        );
-        let remedy = "ask for a higher quota: Service Quotas, AWS Fargate, Fargate On-Demand vCPU resource count";
-        findings.broken("quota_of_fargate", &place_of_service(wanted, smaller.0), what, remedy);
+    // What starts is placed by the smaller side's strategy.
+    let [wanted_tasks, there] = [larger.1.desired, smaller.1.desired].map(|tasks| smaller.1.tasks_on_fargate(tasks));
+    for (index, (class, account)) in
+        [("On-Demand", &seen.fargate), ("Spot", &seen.fargate_spot)].into_iter().enumerate()
+    {
+        let more = wanted_tasks[index].saturating_sub(there[index]);
+        // Where nothing is placed by it, nobody needs to know what is left of it.
+        if more == 0 && index == 1 {
+            continue;
+        }
+        let place = if index == 0 { "quota of Fargate" } else { "quota of Fargate Spot" };
+        let Some(Some(account)) = findings.known(place, account) else { continue };
+        let needed = f64::from(more) * f64::from(cpu_units) / CPU_UNITS_A_VCPU;
+        let free = (account.quota - account.used).max(0.0);
+        if needed > free {
+            let what = format!(
+                "a deployment starts {needed} vCPUs of Fargate {class} beside those that run, and {free} of the account's {} \
+                 are free: not all of its tasks would start",
+                account.quota
+            );
+            let remedy =
+                format!("ask for a higher quota: Service Quotas, AWS Fargate, Fargate {class} vCPU resource count");
+            findings.broken("quota_of_fargate", &place_of_service(wanted, smaller.0), what, &remedy);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Inspected {
     pub concurrency: Reading<u32>,
     /// What Fargate has for the account in this Region; none: CloudWatch counts none, since nothing runs there.
     pub fargate: Reading<Option<FargateSeen>>,
+    /// The same of Fargate Spot, which has a quota of its own.
+    pub fargate_spot: Reading<Option<FargateSeen>>,
     /// What the control plane's own roles are narrowed to; none: that is not known here.
     pub reach: Option<Reach>,
 }
@@ -75,8 +77,39 @@ pub struct ServiceSeen {
     pub groups: Vec<String>,
     /// Tasks wanted.
     pub desired: u32,
-    /// Its tasks count against what the account may have of Fargate (On-Demand).
+    /// Its tasks count against what the account may have of Fargate, On-Demand or Spot.
     pub on_fargate: bool,
+    /// Its capacity provider strategy; empty: it has a launch type.
+    pub providers: Vec<ProviderSeen>,
+}
+
+/// One capacity provider of a service's strategy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSeen {
+    /// `FARGATE`, `FARGATE_SPOT`, or a name of one's own.
+    pub name: String,
+    /// So many tasks are placed by it first.
+    pub base: u32,
+    /// Its share of the rest.
+    pub weight: u32,
+}
+
+impl ServiceSeen {
+    /// How many of so many tasks are placed by Fargate: On-Demand, and Spot.
+    #[must_use]
+    pub fn tasks_on_fargate(&self, tasks: u32) -> [u32; 2] {
+        if self.providers.is_empty() {
+            return [if self.on_fargate { tasks } else { 0 }, 0];
+        }
+        let based: u32 = self.providers.iter().map(|provider| provider.base.min(tasks)).sum();
+        let rest = tasks.saturating_sub(based);
+        let weights: u32 = self.providers.iter().map(|provider| provider.weight).sum();
+        ["FARGATE", "FARGATE_SPOT"].map(|name| {
+            let of_it = self.providers.iter().filter(|provider| provider.name == name);
+            let placed = of_it.map(|it| it.base.min(tasks) + (rest * it.weight).div_ceil(weights.max(1)));
+            placed.sum()
+        })
+    }
 }
 
 /// A task definition (`DescribeTaskDefinition`).
@@ -195,7 +228,7 @@ pub struct RepositorySeen {
     pub immutable: bool,
 }
 
-/// On-Demand vCPUs of Fargate in the account and Region (ECS developer guide, "AWS Fargate usage metrics").
+/// vCPUs of Fargate, On-Demand or Spot, in the account and Region (ECS developer guide, "AWS Fargate usage metrics").
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FargateSeen {
     /// So many may run at once.

@@ -84,6 +84,8 @@ pub struct Question<'a> {
     pub gates: &'a Gates,
     /// The target waits for a person to decide about a forward-only release.
     pub frozen: Option<&'a TargetFreeze>,
+    /// Both sides were last seen at 0 tasks.
+    pub asleep: bool,
     /// What is known beyond the target; none: nothing was read.
     pub around: Option<&'a Surroundings>,
     /// The time.

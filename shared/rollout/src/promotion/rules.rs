@@ -16,7 +16,7 @@ pub type Rule = fn(&Question<'_>) -> Opinion;
 
 /// Every gate and its rule, in the order in which people want to read them. Which gates a hotfix or a person may pass by
 /// is not the rules' concern.
-pub const RULES: [(Gate, Rule); 7] = [
+pub const RULES: [(Gate, Rule); 8] = [
     (Gate::StopTheLine, stop_the_line),
     (Gate::Freeze, freeze),
     (Gate::After, after),
@@ -24,9 +24,13 @@ pub const RULES: [(Gate, Rule); 7] = [
     (Gate::Train, train),
     (Gate::Approval, approval),
     (Gate::Window, window),
+    (Gate::Asleep, asleep),
 ];
 
 const OPEN: Opinion = Opinion::Open(None);
+
+/// Why a deployment waits while both sides of its service are at 0 tasks.
+pub(crate) const ASLEEP: &str = "the service is asleep, both sides are at 0 tasks: the release goes out when it wakes";
 
 fn waits(reason: impl Into<String>, until: Option<Timestamp>) -> Opinion {
     Opinion::Waits { reason: reason.into(), until }
@@ -252,4 +256,10 @@ fn window(question: &Question<'_>) -> Opinion {
         calendar::Opens::At(at) => waits("outside of the deploy windows", Some(at)),
         calendar::Opens::Never(reason) => waits(reason, None),
     }
+}
+
+// --- the service itself ---
+
+fn asleep(question: &Question<'_>) -> Opinion {
+    if question.asleep { waits(ASLEEP, None) } else { OPEN }
 }

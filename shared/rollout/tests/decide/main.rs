@@ -1,6 +1,7 @@
 //! What a target does next, told as stories, and what it never does, whatever it is shown.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
+mod asleep;
 mod concurrency;
 mod edits;
 mod floods;
@@ -15,8 +16,10 @@ mod one_side;
 mod recording;
 mod repair;
 mod scene;
+mod scheduled;
 mod size;
 mod stories;
+mod tasks;
 mod throttled;
 mod trains;
 mod verified;

@@ -1,8 +1,8 @@
 //! A sound account, and the policy that it is fit for.
 
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, Reach, RepositorySeen,
-    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen, Reach,
+    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
@@ -55,6 +55,7 @@ pub(crate) fn policy() -> Policy {
             keep_warm: minutes(5),
             green_capacity: Percent::ALL,
             drain: minutes(1),
+            task_failures: rollout::policy::TaskFailures::default(),
         },
         alarms: vec![alarm("blue-5xx"), alarm("green-5xx")],
         hooks: Vec::new(),
@@ -135,6 +136,7 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             groups: vec![group(slot)],
             desired: if slot == Slot::Blue { 2 } else { 0 },
             on_fargate: true,
+            providers: vec![],
         })),
         definition: Reading::Known(Some(DefinitionSeen {
             images: BTreeMap::from([(
@@ -174,6 +176,7 @@ pub(crate) fn seen() -> Inspected {
         concurrency: Reading::Known(1000),
         // Just enough for the other side.
         fargate: Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.0 })),
+        fargate_spot: Reading::Known(Some(FargateSeen { quota: 6.0, used: 0.0 })),
         reach: Some(Reach {
             hooks: "switchback-hook-".to_owned(),
             topics: "switchback-".to_owned(),
@@ -191,6 +194,19 @@ pub(crate) fn known<T>(reading: &mut Reading<T>) -> &mut T {
 
 pub(crate) fn service(seen: &mut Inspected) -> &mut ServiceSeen {
     known(&mut seen.green.service).as_mut().expect("it is there")
+}
+
+/// Both sides' tasks are placed by these capacity providers, each with its base and weight.
+pub(crate) fn placed_by(seen: &mut Inspected, strategy: &[(&str, u32, u32)]) {
+    let provider = |(name, base, weight): &(&str, u32, u32)| ProviderSeen {
+        name: (*name).to_owned(),
+        base: *base,
+        weight: *weight,
+    };
+    for side in [&mut seen.blue, &mut seen.green] {
+        let service = known(&mut side.service).as_mut().expect("it is there");
+        service.providers = strategy.iter().map(provider).collect();
+    }
 }
 
 pub(crate) fn green_group(seen: &mut Inspected) -> &mut GroupSeen {

@@ -411,6 +411,30 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
         &[],
     ),
     (
+        "a Fargate Spot that is full",
+        |_, seen| {
+            seen.fargate_spot = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            placed_by(seen, &[("FARGATE_SPOT", 0, 1)]);
+        },
+        &[(Severity::Broken, "quota_of_fargate", "service api-green")],
+    ),
+    (
+        "a Fargate that is full, and Spot that is not",
+        |_, seen| {
+            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            placed_by(seen, &[("FARGATE", 0, 0), ("FARGATE_SPOT", 0, 1)]);
+        },
+        &[],
+    ),
+    (
+        "a Fargate that is full, and of which a base is needed beside Spot",
+        |_, seen| {
+            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            placed_by(seen, &[("FARGATE", 1, 0), ("FARGATE_SPOT", 0, 1)]);
+        },
+        &[(Severity::Broken, "quota_of_fargate", "service api-green")],
+    ),
+    (
         "a Fargate that nobody may ask about",
         |_, seen| seen.fargate = Reading::Unknown("AccessDenied".to_owned()),
         &[(Severity::Unread, "unread", "quota of Fargate")],

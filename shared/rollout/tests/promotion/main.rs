@@ -55,6 +55,7 @@ fn policy() -> TargetPolicy {
             keep_warm: seconds,
             green_capacity: Percent::ALL,
             drain: seconds,
+            task_failures: rollout::policy::TaskFailures::default(),
         },
         alarms: vec![],
         hooks: vec![],
@@ -189,6 +190,7 @@ impl Case {
             applied: &self.applied,
             gates: &self.gates,
             frozen: self.frozen.as_ref(),
+            asleep: false,
             around: self.around.as_ref(),
             now: self.now,
         }

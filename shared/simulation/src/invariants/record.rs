@@ -221,7 +221,7 @@ impl Pair {
                 let so = found.is_some_and(|(low, high, _)| (low, high) == (*min, *max));
                 unless(so, || format!("{slot}'s limits are said to have been {min} to {max}, and were {found:?}"))
             }
-            Fact::AutoscalingReturned { slot, min, max } => {
+            Fact::AutoscalingReturned { slot, min, max, .. } => {
                 let Some(look) = look else { return Some(need("that limits were given back")) };
                 let seen = look.limits[index(*slot)];
                 let so = seen.is_some_and(|(low, high, _)| (low, high) == (*min, *max));

@@ -100,20 +100,42 @@ impl Reads for Stage {
 
 /// Reads what `look` names.
 pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
-    let read = |slot| match look.sides {
-        true => reading(side(reads, look, slot)),
+    let read = |slot, beside| match look.sides {
+        true => reading(side(reads, look, slot, beside)),
         false => Reading::Unknown("it was not asked for".to_owned()),
+    };
+    // The stable side's failed tasks are there to compare with: they are asked for where the candidate has some.
+    let beside = |seen: &Reading<SideReading>| seen.known().is_some_and(|candidate| candidate.failed() > 0);
+    let (blue, green) = match &look.starts_of {
+        Some(starts) if starts.slot == Slot::Green => {
+            let green = read(Slot::Green, false);
+            (read(Slot::Blue, beside(&green)), green)
+        }
+        _ => {
+            let blue = read(Slot::Blue, false);
+            let of_stable = beside(&blue);
+            (blue, read(Slot::Green, of_stable))
+        }
     };
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
     Snapshot {
         begun_at: None,
-        blue: read(Slot::Blue),
-        green: read(Slot::Green),
+        blue,
+        green,
         rules: look.pair.rules.iter().map(rule).collect(),
         test_rule: look.pair.test_rule.as_ref().map(rule),
         alarms: reading(reads.reading("alarms", |world| alarms(world, &look.alarms))),
         alarm_sides: BTreeMap::new(),
+        schedules: look
+            .schedules_of
+            .iter()
+            .map(|slot| {
+                let id = resource_id(&look.pair.cluster, &look.pair.side(*slot).service);
+                let read = |world: &mut World| world.describe_scheduled_actions(&id).map_err(|error| error.to_string());
+                (*slot, reading(reads.reading("schedules", read)))
+            })
+            .collect(),
         hook_tasks: look
             .hook_tasks
             .iter()
@@ -125,9 +147,13 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     }
 }
 
-fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, String> {
+fn side<R: Reads>(reads: &R, look: &Look, slot: Slot, beside: bool) -> Result<SideReading, String> {
     let pair = &look.pair;
     let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
+    let beside = look.starts_of.as_ref().filter(|starts| beside && starts.slot != slot).and_then(|starts| {
+        let task_definition = starts.beside.clone()?;
+        Some(StartsOf { slot, task_definition, since: starts.since, beside: None })
+    });
     let side = pair.side(slot);
     let before = |past: &Past| past.service(&pair.cluster, &side.service);
     let service = reads.lagging("service", before, |world| service(world, &pair.cluster, &side.service))?;
@@ -143,9 +169,9 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, Str
     };
     let troubled = service.running_count < service.desired_count
         || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
-    let failed_starts = match starts_of.filter(|_| troubled) {
+    let (failed_tasks, failed_starts) = match starts_of.filter(|_| troubled).or(beside.as_ref()) {
         Some(starts) => reads.reading("failed starts", |world| failed_starts(world, &pair.cluster, starts))?,
-        None => Vec::new(),
+        None => (0, Vec::new()),
     };
     let targets = reads.reading("target health", |world| health(world, &side.target_group))?;
     let before = |past: &Past| past.limits(&pair.cluster, &side.service);
@@ -161,7 +187,10 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot) -> Result<SideReading, Str
             && service.running_count == service.desired_count
             && service.pending_count == 0,
         gave_up: gave_up(&service, starts_of),
+        stalled: primary.rollout_state == RolloutState::Failed,
         failed_starts,
+        failed_tasks,
+        placed_by: placed_by(&service),
         placement_failure: starts_of.and_then(|starts| {
             let no_place =
                 |words: &str| words.contains("unable to place a task") || words.contains("unable to consistently");
@@ -215,7 +244,15 @@ fn newest_event(service: &ecs::Service, since: Timestamp, meant: impl Fn(&str) -
     Some(ServiceEvent { message: event.message.clone(), at: event.created_at })
 }
 
-fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<Vec<FailedStart>, String> {
+/// The capacity providers of its strategy, or its launch type.
+fn placed_by(service: &ecs::Service) -> Vec<String> {
+    let strategy = service.capacity_provider_strategy.as_ref().and_then(serde_json::Value::as_array);
+    let providers = strategy.into_iter().flatten().filter_map(|item| item.get("capacityProvider")?.as_str());
+    let providers: Vec<String> = providers.map(str::to_owned).collect();
+    if providers.is_empty() { service.launch_type.iter().cloned().collect() } else { providers }
+}
+
+fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<(u32, Vec<FailedStart>), String> {
     let stopped = ecs::ListTasks {
         cluster: cluster.to_owned(),
         desired_status: Some("STOPPED".to_owned()),
@@ -229,8 +266,9 @@ fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<
             .map_err(|error| error.to_string())?;
     }
     failed.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.task.cmp(&b.task)));
+    let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
     failed.truncate(MOST_FAILED_STARTS);
-    Ok(failed)
+    Ok((count, failed))
 }
 
 fn failed_start(task: &ecs::Task, starts: &StartsOf) -> Option<FailedStart> {

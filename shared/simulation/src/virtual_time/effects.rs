@@ -227,6 +227,7 @@ fn start_task(
         overrides: Some(json!({"containerOverrides": [named]})),
         started_by: Some(run.to_owned()),
         client_token: Some(run.to_owned()),
+        volume_configurations: service.deployments.first().and_then(|primary| primary.volume_configurations.clone()),
         network_configuration: service.network_configuration,
         launch_type: service.launch_type,
         capacity_provider_strategy: service.capacity_provider_strategy,

@@ -10,8 +10,8 @@ use engine::Inspector;
 use rollout::doctor::Inspection;
 use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, RepositorySeen,
-    RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen,
+    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
 };
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::BTreeMap;
@@ -37,7 +37,8 @@ impl Inspector for SimCloud {
             // The world has no registry: whatever is named is there, and as it should be.
             repository: Reading::Known(Some(RepositorySeen { immutable: true })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
-            fargate: reading(stage.reading("account", |_| None, fargate)),
+            fargate: reading(stage.reading("account", |_| None, |world| fargate(world, 0))),
+            fargate_spot: reading(stage.reading("account", |_| None, |world| fargate(world, 1))),
             reach: None,
         }
     }
@@ -74,7 +75,11 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
                 maximum_percent: service.deployment_configuration.maximum_percent,
                 groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
                 desired: service.desired_count,
-                on_fargate: service.launch_type.as_deref() == Some("FARGATE"),
+                on_fargate: service.launch_type.as_deref() == Some("FARGATE")
+                    || providers(service.capacity_provider_strategy.as_ref())
+                        .iter()
+                        .any(|it| it.name.starts_with("FARGATE")),
+                providers: providers(service.capacity_provider_strategy.as_ref()),
             })
         })),
         definition: reading(definition),
@@ -97,8 +102,22 @@ fn definition(world: &mut World, arn: &str) -> Result<DefinitionSeen, String> {
     })
 }
 
-fn fargate(world: &mut World) -> Result<Option<FargateSeen>, String> {
-    let usage = world.fargate_usage().map_err(|error| error.to_string())?;
+fn providers(strategy: Option<&serde_json::Value>) -> Vec<ProviderSeen> {
+    let number = |item: &serde_json::Value, field: &str| {
+        item[field].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    };
+    let items = strategy.and_then(serde_json::Value::as_array).into_iter().flatten();
+    let seen = items.map(|item| ProviderSeen {
+        name: item["capacityProvider"].as_str().unwrap_or_default().to_owned(),
+        base: number(item, "base"),
+        weight: number(item, "weight"),
+    });
+    seen.collect()
+}
+
+/// On-Demand is 0, Spot is 1.
+fn fargate(world: &mut World, class: usize) -> Result<Option<FargateSeen>, String> {
+    let usage = world.fargate_usage().map_err(|error| error.to_string())?[class];
     Ok(Some(FargateSeen { quota: usage.quota, used: usage.used }))
 }
 

@@ -60,6 +60,15 @@ pub(super) enum Due {
     },
     /// The autoscaler looks.
     Autoscale,
+    /// A scheduled action of autoscaling is due.
+    Scheduled {
+        /// Whose.
+        service: ServiceKey,
+        /// Its name.
+        action: String,
+        /// Only if its schedule still says so.
+        at: Timestamp,
+    },
     /// A stopped task can no longer be described.
     Forget(String),
     /// A behaviour changes with time: traffic up to here is counted as it was.
@@ -115,6 +124,7 @@ impl World {
             Due::NodeLearns { rule, node } => self.node_learns(&rule, node),
             Due::Evaluate { alarm, put } => self.evaluate(&alarm, put),
             Due::Autoscale => self.autoscale(),
+            Due::Scheduled { service, action, at } => self.scheduled(&service, &action, at),
             Due::Forget(id) => {
                 self.tasks.remove(&id);
             }

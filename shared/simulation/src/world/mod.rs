@@ -193,6 +193,8 @@ pub struct World {
     caller: Caller,
     budgets: Budgets,
     denied: BTreeSet<String>,
+    /// Capacity providers and launch types that have no capacity.
+    exhausted: BTreeSet<String>,
 
     clusters: BTreeMap<String, ecs::Cluster>,
     families: BTreeMap<String, Vec<ecs::TaskDefinition>>,
@@ -244,6 +246,7 @@ impl World {
             caller: Caller::Product,
             budgets: Budgets::default(),
             denied: BTreeSet::new(),
+            exhausted: BTreeSet::new(),
             clusters: BTreeMap::new(),
             families: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -308,6 +311,15 @@ impl World {
             self.denied.insert(operation.to_owned());
         } else {
             self.denied.remove(operation);
+        }
+    }
+
+    /// From now on a capacity provider (`FARGATE_SPOT`, a name), or a launch type, has room for new tasks, or has none.
+    pub fn set_capacity(&mut self, provider: &str, available: bool) {
+        if available {
+            self.exhausted.remove(provider);
+        } else {
+            self.exhausted.insert(provider.to_owned());
         }
     }
 

@@ -1,12 +1,15 @@
-//! Application Auto Scaling: limits of desired counts, and a policy that follows the traffic.
+//! Application Auto Scaling: limits of desired counts, actions that move them on a schedule, and a policy that follows the
+//! traffic.
 
 use super::agenda::Due;
 use super::ecs::epoch;
 use super::error::validation_error;
 use super::{Answer, ApiError, Change, Hand, ServiceKey, World};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rollout::schedule::ScheduledAction;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// `SuspendedState`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,10 +77,32 @@ pub struct ScalableTarget {
     pub role_arn: String,
 }
 
-/// A scalable target, and its policy.
+/// `PutScheduledAction`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PutScheduledAction {
+    /// `service/CLUSTER/SERVICE`
+    pub resource_id: String,
+    /// `ScheduledActionName`: one of that name is replaced.
+    pub name: String,
+    /// `at(…)`, `rate(…)` or `cron(…)`.
+    pub schedule: String,
+    /// IANA name; none: UTC.
+    pub timezone: Option<String>,
+    /// It does not run before.
+    pub start_time: Option<Timestamp>,
+    /// It does not run after.
+    pub end_time: Option<Timestamp>,
+    /// `MinCapacity`
+    pub min: Option<u32>,
+    /// `MaxCapacity`
+    pub max: Option<u32>,
+}
+
+/// A scalable target, its policy, and its scheduled actions by name.
 #[derive(Debug, Clone)]
 pub(super) struct Scalable {
     shape: ScalableTarget,
+    actions: BTreeMap<String, ScheduledAction>,
     /// Requests per second that one task is to have; none: there is no policy.
     requests_a_task: Option<f64>,
 }
@@ -122,6 +147,7 @@ impl World {
                     creation_time: now,
                     role_arn: format!("arn:aws:iam::{account}:role/autoscaling"),
                 },
+                actions: BTreeMap::new(),
                 requests_a_task: None,
             });
             entry.shape.min_capacity = min;
@@ -153,6 +179,84 @@ impl World {
             let shapes = world.scalable.values().map(|scalable| &scalable.shape);
             Ok(shapes.filter(|shape| wanted(&shape.resource_id)).cloned().collect())
         })
+    }
+
+    /// `PutScheduledAction`
+    ///
+    /// # Errors
+    /// `ObjectNotFoundException` where the service is no scalable target; `ValidationException` for a schedule that is not
+    /// understood, or an action that sets nothing.
+    pub fn put_scheduled_action(&mut self, request: PutScheduledAction) -> Answer<()> {
+        let detail = self.detail(|| {
+            json!({
+                "ResourceId": request.resource_id, "ScheduledActionName": request.name, "Schedule": request.schedule,
+                "MinCapacity": request.min, "MaxCapacity": request.max,
+            })
+        });
+        self.call("application-autoscaling:PutScheduledAction", detail, |world| {
+            let key = resource("ecs", &request.resource_id)?;
+            let action = ScheduledAction {
+                name: request.name,
+                schedule: request.schedule,
+                time_zone: request.timezone,
+                start: request.start_time,
+                end: request.end_time,
+                created: world.now,
+                min: request.min,
+                max: request.max,
+            };
+            if action.min.is_none() && action.max.is_none() {
+                return Err(invalid("Either MinCapacity or MaxCapacity must be specified"));
+            }
+            action.next_run(world.now).map_err(|error| invalid(error.to_string()))?;
+            let Some(scalable) = world.scalable.get_mut(&key) else {
+                return Err(ApiError::new("ObjectNotFoundException", "No scalable target registered"));
+            };
+            scalable.actions.insert(action.name.clone(), action.clone());
+            world.arm(&key, &action);
+            Ok(())
+        })
+    }
+
+    /// `DescribeScheduledActions` of one resource.
+    ///
+    /// # Errors
+    /// `ValidationException`
+    pub fn describe_scheduled_actions(&mut self, resource_id: &str) -> Answer<Vec<ScheduledAction>> {
+        let detail = self.detail(|| json!({"ResourceId": resource_id}));
+        self.call("application-autoscaling:DescribeScheduledActions", detail, |world| {
+            let key = resource("ecs", resource_id)?;
+            let found = world.scalable.get(&key).into_iter().flat_map(|scalable| scalable.actions.values());
+            Ok(found.cloned().collect())
+        })
+    }
+
+    /// The action's next run, if there is one.
+    fn arm(&mut self, key: &ServiceKey, action: &ScheduledAction) {
+        if let Ok(Some(at)) = action.next_run(self.now) {
+            self.at(at, Due::Scheduled { service: key.clone(), action: action.name.clone(), at });
+        }
+    }
+
+    /// A scheduled action runs, unless it was replaced or scheduled scaling is suspended: then it does nothing, and is not
+    /// made up for.
+    pub(super) fn scheduled(&mut self, key: &ServiceKey, name: &str, at: Timestamp) {
+        let Some(scalable) = self.scalable.get_mut(key) else { return };
+        let Some(action) = scalable.actions.get(name).cloned() else { return };
+        let before = at.checked_sub(SignedDuration::from_millis(1)).unwrap_or(at);
+        if action.next_run(before) != Ok(Some(at)) {
+            return;
+        }
+        let shape = &mut scalable.shape;
+        let (min, max) = (action.min.unwrap_or(shape.min_capacity), action.max.unwrap_or(shape.max_capacity));
+        if !shape.suspended_state.scheduled_scaling_suspended && min <= max {
+            (shape.min_capacity, shape.max_capacity) = (min, max);
+            let suspended = shape.suspended_state;
+            self.changed(|_| Some(Change::Limits { service: key.clone(), min, max, suspended, by: Hand::Autoscaler }));
+            let desired = self.services.get(key).map_or(0, |service| service.desired);
+            self.scale(key, desired.clamp(min, max), Hand::Autoscaler);
+        }
+        self.arm(key, &action);
     }
 
     /// Gives a scalable target a policy: one task for so many requests a second to its service's target group.

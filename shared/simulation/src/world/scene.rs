@@ -126,6 +126,7 @@ impl Scene {
                 keep_warm: Seconds(60),
                 green_capacity: Percent::ALL,
                 drain: Seconds(15),
+                task_failures: rollout::policy::TaskFailures::default(),
             },
             // What the policy file takes where it says nothing.
             deadlines: Deadlines {
@@ -203,6 +204,7 @@ impl Scene {
                 }})),
                 launch_type: Some("FARGATE".to_owned()),
                 capacity_provider_strategy: None,
+                volume_configurations: None,
                 health_check_grace_period_seconds: Some(0),
             })?;
             if let Some((min, max)) = self.autoscaling {

@@ -25,16 +25,21 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     })
 }
 
-/// The world has one metric that can be read: what Fargate counts, and its quota.
+/// The world has one metric that can be read: what Fargate counts, On-Demand or Spot, and its quota.
 fn usage_of_fargate(world: &mut World, input: &Value) -> Performed {
-    let usage = world.fargate_usage().map_err(refused)?;
+    let [on_demand, spot] = world.fargate_usage().map_err(refused)?;
     let results: Result<Vec<Value>, Refusal> = list(input, "MetricDataQueries")
         .iter()
         .map(|query| {
             let metric = &query["MetricStat"]["Metric"];
             let value = match (query["Expression"].as_str(), metric["Namespace"].as_str(), metric["MetricName"].as_str()) {
-                (Some("SERVICE_QUOTA(used)"), _, _) => usage.quota,
-                (None, Some("AWS/Usage"), Some("ResourceCount")) => usage.used,
+                (Some("SERVICE_QUOTA(used)"), _, _) => on_demand.quota,
+                (Some("SERVICE_QUOTA(used_spot)"), _, _) => spot.quota,
+                (None, Some("AWS/Usage"), Some("ResourceCount")) => {
+                    let dimensions = list(metric, "Dimensions");
+                    let is_spot = dimensions.iter().any(|it| it["Value"].as_str() == Some("Standard/Spot"));
+                    if is_spot { spot.used } else { on_demand.used }
+                }
                 _ => return Err(Refusal::new(501, "NotModelled", format!("the world has no metric {query}"))),
             };
             Ok(json!({"Id": query["Id"], "Label": query["Id"], "StatusCode": "Complete", "Timestamps": [], "Values": [value]}))

@@ -16,6 +16,7 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     Some(match operation {
         "DescribeScalableTargets" => describe_scalable_targets(world, input),
         "RegisterScalableTarget" => register_scalable_target(world, input),
+        "DescribeScheduledActions" => describe_scheduled_actions(world, input),
         _ => return None,
     })
 }
@@ -51,6 +52,52 @@ fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
         answer["NextToken"] = next.into();
     }
     Ok(answer)
+}
+
+/// Of one resource: of all of them nobody here asks.
+fn describe_scheduled_actions(world: &mut World, input: &Value) -> Performed {
+    required(input, "ServiceNamespace")?;
+    let dimension = dimension(input)?.unwrap_or_else(|| DESIRED_COUNT.to_owned());
+    let resource_id = required(input, "ResourceId")?;
+    let size = match number(input, "MaxResults").map(usize::try_from) {
+        None => LARGEST_PAGE,
+        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        Some(_) => return Err(invalid("MaxResults must be between 1 and 50")),
+    };
+    let actions = world.describe_scheduled_actions(&resource_id).map_err(refused)?;
+    let (actions, next) = page(actions, text(input, "NextToken"), size)
+        .ok_or_else(|| Refusal::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
+    let described = actions.iter().map(|action| {
+        let mut described = json!({
+            "ScheduledActionName": action.name, "ScheduledActionARN": arn(world, &action.name), "ServiceNamespace": "ecs",
+            "Schedule": action.schedule, "ResourceId": resource_id, "ScalableDimension": dimension,
+            "CreationTime": seconds(action.created), "ScalableTargetAction": {},
+        });
+        if let Some(zone) = &action.time_zone {
+            described["Timezone"] = zone.clone().into();
+        }
+        for (name, at) in [("StartTime", action.start), ("EndTime", action.end)] {
+            if let Some(at) = at {
+                described[name] = seconds(at).into();
+            }
+        }
+        for (name, count) in [("MinCapacity", action.min), ("MaxCapacity", action.max)] {
+            if let Some(count) = count {
+                described["ScalableTargetAction"][name] = count.into();
+            }
+        }
+        described
+    });
+    let mut answer = json!({"ScheduledActions": described.collect::<Vec<_>>()});
+    if let Some(next) = next {
+        answer["NextToken"] = next.into();
+    }
+    Ok(answer)
+}
+
+/// As awsJson writes a time.
+fn seconds(at: rollout::Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
 }
 
 fn register_scalable_target(world: &mut World, input: &Value) -> Performed {

@@ -12,7 +12,7 @@ use simulation::world::ecs::{ListTasks, RunTask, UpdateService};
 const LARGEST_PAGE: usize = 100;
 
 /// What the world makes something of in `UpdateService`.
-const UPDATE_FIELDS: [&str; 8] = [
+const UPDATE_FIELDS: [&str; 9] = [
     "cluster",
     "service",
     "desiredCount",
@@ -20,6 +20,7 @@ const UPDATE_FIELDS: [&str; 8] = [
     "forceNewDeployment",
     "deploymentConfiguration",
     "networkConfiguration",
+    "volumeConfigurations",
     "healthCheckGracePeriodSeconds",
 ];
 
@@ -28,7 +29,7 @@ const LIST_FIELDS: [&str; 7] =
     ["cluster", "family", "serviceName", "startedBy", "desiredStatus", "maxResults", "nextToken"];
 
 /// What the world makes something of in `RunTask`, and what is accepted without a difference that anybody could see.
-const RUN_FIELDS: [&str; 16] = [
+const RUN_FIELDS: [&str; 17] = [
     "cluster",
     "taskDefinition",
     "count",
@@ -38,6 +39,7 @@ const RUN_FIELDS: [&str; 16] = [
     "networkConfiguration",
     "launchType",
     "capacityProviderStrategy",
+    "volumeConfigurations",
     "platformVersion",
     "group",
     "tags",

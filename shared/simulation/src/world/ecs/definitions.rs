@@ -168,6 +168,23 @@ impl World {
         }
     }
 
+    /// Whether what is given fits the volumes that a revision leaves to the launch: each is configured, and no other.
+    pub(super) fn refuse_volumes(definition: &TaskDefinition, given: Option<&Value>) -> Answer<()> {
+        let given = given.and_then(Value::as_array).into_iter().flatten();
+        let given: Vec<&str> = given.filter_map(|volume| volume.get("name")?.as_str()).collect();
+        if let Some(missing) = definition.launch_volumes().find(|name| !given.contains(name)) {
+            return Err(invalid_parameter(format!(
+                "The volume {missing} is configured at launch: it has no configuration"
+            )));
+        }
+        match given.iter().find(|name| !definition.launch_volumes().any(|known| known == **name)) {
+            Some(unknown) => Err(invalid_parameter(format!(
+                "The volume {unknown} is not configured at launch in the task definition"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The name of a cluster that is there.
     pub(super) fn cluster_name(&self, cluster: &str) -> Answer<String> {
         let name = if cluster.is_empty() { "default" } else { last_part(cluster) };

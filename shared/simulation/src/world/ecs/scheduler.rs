@@ -118,10 +118,19 @@ impl World {
         let definition = service.task_definition().to_owned();
         let deployment = service.deployments[0].id.clone();
         let container = service.load_balancers.first().map(|binding| binding.container_name.clone());
-        let launch_type = service.launch_type.clone();
+        let placed_by = service.placed_by();
+        let provider = placed_by.clone().filter(|_| service.capacity_provider_strategy.is_some());
+        // Tasks of Fargate's providers have its launch type, those of others run on instances.
+        let launch_type = match provider.as_deref() {
+            Some("FARGATE" | "FARGATE_SPOT") => Some("FARGATE".to_owned()),
+            Some(_) => Some("EC2".to_owned()),
+            None => service.launch_type.clone(),
+        };
+        let has_capacity = placed_by.is_none_or(|placed_by| !self.exhausted.contains(&placed_by));
         let image = self.image_of(&definition, container.as_deref());
-        let placeable = self.settings.backend == TaskBackend::External
-            || self.image_behaviour(&image).starts != Starts::PlacementFailure;
+        let placeable = has_capacity
+            && (self.settings.backend == TaskBackend::External
+                || self.image_behaviour(&image).starts != Starts::PlacementFailure);
         if !placeable {
             let words = "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again \
                          later or in a different availability zone.";
@@ -145,6 +154,7 @@ impl World {
                 group: format!("service:{}", key.1),
                 started_by: Some(deployment.clone()),
                 launch_type: launch_type.clone(),
+                capacity_provider: provider.clone(),
                 overrides: None,
             });
             names.push(format!("(task {id})"));

@@ -33,7 +33,8 @@ pub(in crate::world) struct ServiceState {
     pub(super) configuration: DeploymentConfiguration,
     pub(super) network_configuration: Option<Value>,
     pub(super) launch_type: Option<String>,
-    capacity_provider_strategy: Option<Value>,
+    pub(super) capacity_provider_strategy: Option<Value>,
+    volume_configurations: Option<Value>,
     pub(super) grace_s: u32,
     created_at: Timestamp,
     /// Tasks that have not stopped.
@@ -91,6 +92,7 @@ impl World {
                 }
             }
             world.refuse_unattached(&request.load_balancers)?;
+            Self::refuse_volumes(&definition, request.volume_configurations.as_ref())?;
             let service = ServiceState {
                 arn: world.arn("ecs", &format!("service/{}/{}", key.0, key.1)),
                 status: "ACTIVE",
@@ -104,6 +106,7 @@ impl World {
                     .launch_type
                     .or_else(|| request.capacity_provider_strategy.is_none().then(|| "FARGATE".to_owned())),
                 capacity_provider_strategy: request.capacity_provider_strategy,
+                volume_configurations: request.volume_configurations,
                 grace_s: request.health_check_grace_period_seconds.unwrap_or(0),
                 created_at: world.now,
                 live: Vec::new(),
@@ -144,7 +147,14 @@ impl World {
                 Some(reference) => world.usable_definition(reference)?.arn,
                 None => present.clone(),
             };
-            let deploys = request.force_new_deployment || definition != present;
+            let volumes = request.volume_configurations.clone().or_else(|| service.volume_configurations.clone());
+            if request.task_definition.is_some()
+                && let Some(wanted) = world.definition(&definition)
+            {
+                Self::refuse_volumes(wanted, volumes.as_ref())?;
+            }
+            let reconfigured = volumes != service.volume_configurations;
+            let deploys = request.force_new_deployment || definition != present || reconfigured;
             let more = request.desired_count.is_some_and(|desired| desired > service.desired);
             if deploys || more {
                 let bindings = service.load_balancers.clone();
@@ -159,6 +169,7 @@ impl World {
             if let Some(configuration) = request.deployment_configuration {
                 service.configuration = configuration;
             }
+            service.volume_configurations = volumes;
             if request.network_configuration.is_some() {
                 service.network_configuration = request.network_configuration;
             }
@@ -325,6 +336,7 @@ impl World {
                     failed_tasks: deployment.failed_tasks,
                     rollout_state: deployment.rollout_state,
                     rollout_state_reason: deployment.reason.clone(),
+                    volume_configurations: state.volume_configurations.clone(),
                     created_at: deployment.created_at,
                     updated_at: deployment.updated_at,
                 }
@@ -354,6 +366,15 @@ impl World {
 }
 
 impl ServiceState {
+    /// What places its next task: the first capacity provider of its strategy with a weight or a base, else its launch type.
+    pub(super) fn placed_by(&self) -> Option<String> {
+        let strategy = self.capacity_provider_strategy.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let number = |item: &Value, field: &str| item.get(field).and_then(Value::as_u64).unwrap_or(0);
+        let places = |item: &&Value| number(item, "weight") > 0 || number(item, "base") > 0;
+        let provider = strategy.filter(places).find_map(|item| item.get("capacityProvider")?.as_str());
+        provider.map(str::to_owned).or_else(|| self.launch_type.clone())
+    }
+
     /// ARN of the primary deployment's task definition.
     pub(in crate::world) fn task_definition(&self) -> &str {
         self.deployments.first().map_or("", |deployment| deployment.task_definition.as_str())

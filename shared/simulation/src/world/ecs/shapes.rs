@@ -78,6 +78,13 @@ impl TaskDefinition {
         wire
     }
 
+    /// Names of the volumes that are configured at launch.
+    pub(in crate::world) fn launch_volumes(&self) -> impl Iterator<Item = &str> {
+        let volumes = self.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
+        let left = |volume: &&Value| volume.get("configuredAtLaunch").and_then(Value::as_bool) == Some(true);
+        volumes.filter(left).filter_map(|volume| volume.get("name")?.as_str())
+    }
+
     /// The image of a container, if there is a container of that name.
     #[must_use]
     pub fn image(&self, container: &str) -> Option<&str> {
@@ -157,6 +164,8 @@ pub struct CreateService {
     pub launch_type: Option<String>,
     /// Kept as they are; excludes `launch_type`.
     pub capacity_provider_strategy: Option<Value>,
+    /// Of volumes that the task definition leaves to the launch: `[{"name": …, "managedEBSVolume": {…}}]`.
+    pub volume_configurations: Option<Value>,
     /// For how long after the start the balancer's health checks are not looked at, in seconds.
     pub health_check_grace_period_seconds: Option<u32>,
 }
@@ -179,6 +188,8 @@ pub struct UpdateService {
     pub deployment_configuration: Option<DeploymentConfiguration>,
     /// Kept as it is.
     pub network_configuration: Option<Value>,
+    /// As at the creation; a new deployment.
+    pub volume_configurations: Option<Value>,
     /// In seconds.
     pub health_check_grace_period_seconds: Option<u32>,
 }
@@ -252,6 +263,9 @@ pub struct Deployment {
     pub rollout_state: RolloutState,
     /// ECS's words.
     pub rollout_state_reason: String,
+    /// Of volumes that the task definition leaves to the launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_configurations: Option<Value>,
     /// When it began.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
@@ -307,6 +321,8 @@ pub struct RunTask {
     pub launch_type: Option<String>,
     /// Kept as it is; excludes `launch_type`.
     pub capacity_provider_strategy: Option<Value>,
+    /// Of volumes that the task definition leaves to the launch.
+    pub volume_configurations: Option<Value>,
 }
 
 /// `RunTask`'s answer.
@@ -365,6 +381,9 @@ pub struct Task {
     /// `FARGATE`, `EC2`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_type: Option<String>,
+    /// The capacity provider that placed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_name: Option<String>,
     /// One for each container definition.
     pub containers: Vec<Container>,
     /// As `RunTask` was told.

@@ -42,6 +42,7 @@ pub(super) struct NewTask {
     pub(super) group: String,
     pub(super) started_by: Option<String>,
     pub(super) launch_type: Option<String>,
+    pub(super) capacity_provider: Option<String>,
     pub(super) overrides: Option<Value>,
 }
 
@@ -57,6 +58,7 @@ impl World {
             json!({
                 "cluster": request.cluster, "taskDefinition": request.task_definition, "startedBy": request.started_by,
                 "clientToken": request.client_token, "overrides": request.overrides,
+                "volumeConfigurations": request.volume_configurations,
             })
         });
         self.call("ecs:RunTask", detail, |world| {
@@ -92,6 +94,7 @@ impl World {
                                                       TaskDefinition."
                 )));
             }
+            Self::refuse_volumes(&definition, request.volume_configurations.as_ref())?;
             let image = world.image_of(&definition.arn, container.as_deref());
             if world.settings.backend == TaskBackend::Modelled
                 && world.image_behaviour(&image).starts == Starts::PlacementFailure
@@ -111,6 +114,7 @@ impl World {
                     group: format!("family:{}", definition.family),
                     started_by: request.started_by.clone(),
                     launch_type: request.launch_type.clone(),
+                    capacity_provider: None,
                     overrides: request.overrides.clone(),
                 }));
             }
@@ -242,6 +246,7 @@ impl World {
             group: new.group,
             started_by: new.started_by,
             launch_type: new.launch_type,
+            capacity_provider_name: new.capacity_provider,
             containers,
             overrides: new.overrides,
             created_at: self.now,
