@@ -13,6 +13,7 @@ use rollout::{Actor, Fact, Slot, Verdict};
 use serde_json::{Value, json};
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::Action;
+use simulation::world::scaling::PutScheduledAction;
 use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,7 +35,7 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 17] = [
+    let tests: [(&str, fn()); 19] = [
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
@@ -74,6 +75,14 @@ fn main() {
         (
             "the_doctor_reads_the_account_and_finds_what_was_broken_in_it",
             the_doctor_reads_the_account_and_finds_what_was_broken_in_it,
+        ),
+        (
+            "a_rollback_works_after_the_old_revision_was_deregistered",
+            a_rollback_works_after_the_old_revision_was_deregistered,
+        ),
+        (
+            "a_scheduled_action_that_falls_into_a_deployment_is_given_back",
+            a_scheduled_action_that_falls_into_a_deployment_is_given_back,
         ),
         (
             "programs_are_told_of_every_entry_and_people_of_what_matters_once",
@@ -208,6 +217,63 @@ fn the_doctor_reads_the_account_and_finds_what_was_broken_in_it() {
     let broken = wrong(Severity::Broken, &ask());
     let checks: Vec<&str> = broken.iter().map(|(check, ..)| check.as_str()).collect();
     assert!(checks.contains(&"rule_lacks_group"), "{broken:?}");
+}
+
+fn a_rollback_works_after_the_old_revision_was_deregistered() {
+    let scenario = Scenario::new("deregistered", &Wishes::default());
+    for (number, tag) in [(1, "v1"), (2, "v2")] {
+        let _digest = scenario.push(tag, good());
+        let record = scenario.verdict(number);
+        assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
+    }
+    // CloudFormation does so at every update: the revision of v1 stays with green's service, and is refused to whoever
+    // names it.
+    let names = scenario.names().clone();
+    let deregistered = scenario.stack().front().world().by_hand(|world| {
+        let (services, _) = world.describe_services(&names.cluster, std::slice::from_ref(&names.green))?;
+        let revision = services.first().map(|service| service.task_definition.clone()).unwrap_or_default();
+        world.deregister_task_definition(&revision)
+    });
+    let revision = deregistered.expect("it is there").arn;
+    let from = scenario.calls().len();
+    scenario.operations().rollback("v2 is slow").unwrap_or_else(|failure| panic!("{failure}"));
+    let record = scenario.verdict(3);
+    assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
+    assert_eq!((record.release.tag.as_str(), scenario.weights()), ("v1", ALL_GREEN));
+    let calls = scenario.calls().split_off(from);
+    let updates: Vec<&Call> = calls.iter().filter(|call| call.operation == "UpdateService").collect();
+    assert!(!updates.is_empty() && updates.iter().all(|call| call.succeeded()), "{updates:#?}");
+    let names_it = |call: &&Call| call.parameters["taskDefinition"] == json!(revision);
+    assert!(!calls.iter().any(|call| call.operation == "UpdateService" && names_it(&call)), "{updates:#?}");
+}
+
+fn a_scheduled_action_that_falls_into_a_deployment_is_given_back() {
+    let strategy = "{steps: [{traffic: 50%, hold: 20s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}";
+    let scenario = Scenario::new("scheduled", &Wishes { strategy, autoscaling: Some((2, 6)), ..Wishes::default() });
+    let _digest = scenario.push("v1", good());
+    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    // It is due a few seconds from now, while scheduled scaling is suspended.
+    let names = scenario.names().clone();
+    let due = rollout::Seconds(5).after(scenario.stack().front().now());
+    let morning = PutScheduledAction {
+        resource_id: format!("service/{}/{}", names.cluster, names.blue),
+        name: "morning".to_owned(),
+        schedule: format!("at({})", due.strftime("%Y-%m-%dT%H:%M:%S")),
+        min: Some(3),
+        max: Some(9),
+        ..PutScheduledAction::default()
+    };
+    let put = scenario.stack().front().world().by_hand(|world| world.put_scheduled_action(morning));
+    put.expect("it is sound");
+    let record = scenario.verdict(1);
+    assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
+    assert_eq!(scenario.autoscaling(Slot::Green), Some((3, 9, false)), "what it would have set, and with the traffic");
+    assert_eq!(scenario.autoscaling(Slot::Blue), Some((0, 6, false)));
+    let scheduled = scenario.fact("which action it was", |fact| match fact {
+        Fact::AutoscalingReturned { slot: Slot::Green, scheduled, .. } => Some(scheduled.clone()),
+        _ => None,
+    });
+    assert_eq!(scheduled, ["morning"]);
 }
 
 fn an_abort_in_mid_shift_puts_the_weights_back_first() {

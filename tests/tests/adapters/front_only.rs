@@ -9,6 +9,8 @@ use rollout::snapshot::{AlarmReading, TargetHealth, TaskReading, Weights};
 use rollout::{Effect, HookReport, Outcome, Reading, Seconds, Slot};
 use serde_json::json;
 use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::ecs::UpdateService;
+use simulation::world::scaling::PutScheduledAction;
 use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run, Starts};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -212,6 +214,146 @@ async fn tasks_that_are_never_healthy_are_told() {
     let green = place.green_seen(&task_definition).await;
     assert_eq!(green.targets.healthy, 0, "{green:?}");
     assert!(green.targets.registered() > 0, "{green:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scheduled_actions_are_read_beside_all_else_and_only_of_the_sides_that_are_asked_for() {
+    let place = place().await;
+    let action = |name: &str, schedule: &str, timezone: Option<&str>| PutScheduledAction {
+        resource_id: "service/shop/api-blue".to_owned(),
+        name: name.to_owned(),
+        schedule: schedule.to_owned(),
+        timezone: timezone.map(str::to_owned),
+        min: Some(6),
+        ..PutScheduledAction::default()
+    };
+    let morning = action("morning", "cron(0 8 ? * MON-FRI *)", Some("Europe/Berlin"));
+    // More than a page.
+    let mut all: Vec<_> = (0..60).map(|number| action(&format!("at-{number:02}"), "rate(1 day)", None)).collect();
+    all.push(PutScheduledAction { max: Some(20), ..morning });
+    for action in all {
+        place.front.world().put_scheduled_action(action).expect("it is sound");
+    }
+    let mut look = place.place.look();
+    assert_eq!(place.place.cloud.observe(&look).await.schedules, BTreeMap::new());
+    assert_eq!(place.calls("autoscaling", "DescribeScheduledActions"), 0);
+
+    look.schedules_of = [Slot::Blue].into();
+    let seen = place.place.cloud.observe(&look).await.schedules;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let actions = known(&seen[&Slot::Blue]);
+    assert_eq!(actions.len(), 61);
+    let morning = actions.iter().find(|action| action.name == "morning").expect("it is there");
+    assert_eq!((morning.min, morning.max), (Some(6), Some(20)));
+    assert_eq!(
+        (morning.schedule.as_str(), morning.time_zone.as_deref()),
+        ("cron(0 8 ? * MON-FRI *)", Some("Europe/Berlin"))
+    );
+    assert_eq!(place.calls("autoscaling", "DescribeScheduledActions"), 2, "a page each");
+
+    place.front.fault(Fault::on("autoscaling", "DescribeScheduledActions", Harm::Deny).always());
+    let seen = place.place.cloud.observe(&look).await;
+    assert!(
+        matches!(&seen.schedules[&Slot::Blue], Reading::Unknown(reason) if reason.contains("AccessDenied")),
+        "{seen:?}"
+    );
+    assert!(seen.blue.known().is_some(), "all else is read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_tasks_of_both_sides_are_counted_where_the_candidate_is_short_of_some() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::default(), TASKS).await;
+    place.front.skip(Duration::from_secs(120));
+    let kill = |service: &str, count: usize| {
+        let mut world = place.front.world();
+        for task in world.running_tasks("shop", service).into_iter().take(count) {
+            world.kill_task(&task, 0).expect("it runs");
+        }
+    };
+    kill("api-green", 2);
+    kill("api-blue", 1);
+    let mut look = place.look_for_starts_of(&task_definition);
+    let failed = |seen: &rollout::Snapshot| [known(&seen.blue).failed(), known(&seen.green).failed()];
+    assert_eq!(failed(&place.place.cloud.observe(&look).await), [0, 2]);
+    if let Some(starts) = &mut look.starts_of {
+        starts.beside = Some(place.place.task_definition.clone());
+    }
+    assert_eq!(failed(&place.place.cloud.observe(&look).await), [1, 2]);
+    let searched = place.calls("ecs", "ListTasks");
+    place.front.skip(Duration::from_secs(120));
+    assert_eq!(failed(&place.place.cloud.observe(&look).await), [0, 0]);
+    assert_eq!(place.calls("ecs", "ListTasks"), searched, "a candidate with all its tasks costs no search");
+}
+
+/// A task definition that leaves a volume to the launch, and what the service says of it.
+fn with_a_volume(place: &FrontPlace) -> (String, serde_json::Value) {
+    let volume = json!({
+        "name": "data",
+        "managedEBSVolume": {
+            "roleArn": "arn:aws:iam::111122223333:role/volumes", "sizeInGiB": 20, "volumeType": "gp3", "encrypted": true,
+            "filesystemType": "ext4",
+            "tagSpecifications": [{"resourceType": "volume", "tags": [{"key": "team", "value": "shop"}]}],
+        },
+    });
+    let mut world = place.front.world();
+    let mut document = world.describe_task_definition(&place.place.task_definition).expect("it is there").document;
+    document["volumes"] = json!([{"name": "data", "configuredAtLaunch": true}]);
+    let definition = world.register_task_definition(document).expect("it is sound").arn;
+    let update = |volumes| UpdateService {
+        cluster: "shop".to_owned(),
+        service: "api-blue".to_owned(),
+        task_definition: Some(definition.clone()),
+        volume_configurations: volumes,
+        ..UpdateService::default()
+    };
+    assert!(world.update_service(update(None)).is_err(), "a service needs it, too");
+    world.update_service(update(Some(json!([volume])))).expect("it is complete");
+    (definition, volume)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hooks_task_takes_the_volumes_of_its_service() {
+    let place = place().await;
+    let (definition, volume) = with_a_volume(&place);
+    let Effect::StartTask { hook, run, container, command, .. } = start_task() else { unreachable!() };
+    let start = |like| Effect::StartTask {
+        hook: hook.clone(),
+        run: format!("{run}-{like}"),
+        task_definition: definition.clone(),
+        container: container.clone(),
+        command: command.clone(),
+        like,
+    };
+    let started = place.perform(&start(Slot::Blue)).await;
+    assert!(matches!(started, Outcome::TaskStarted { .. }), "{started:?}");
+    let log = place.front.log();
+    let call = log.of("ecs", "RunTask").last().expect("it is logged");
+    assert_eq!(call.parameters["volumeConfigurations"], json!([volume]));
+    let without = place.perform(&start(Slot::Green)).await;
+    assert!(matches!(&without, Outcome::Refused { reason } if reason.contains("data")), "{without:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deregistered_revision_is_counted_up_and_made_anew_and_never_named() {
+    let place = place().await;
+    let task_definition = place.to_green(ImageBehaviour::default(), 1).await;
+    place.front.skip(Duration::from_secs(60));
+    place.front.world().deregister_task_definition(&task_definition).expect("it is there");
+    assert_eq!(place.perform(&Effect::SetDesired { slot: Slot::Green, desired: 2 }).await, Outcome::Done);
+    let name = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
+    let named = place.perform(&name).await;
+    assert!(matches!(&named, Outcome::Refused { reason } if reason.contains("inactive")), "{named:?}");
+    let anew = Effect::RegisterTaskDefinition {
+        like: task_definition.clone(),
+        container: "api".to_owned(),
+        image: "registry.example.com/shop/api@sha256:new".to_owned(),
+    };
+    let Outcome::Registered { task_definition: made, reused: false } = place.perform(&anew).await else {
+        panic!("a revision that is retired is no use")
+    };
+    assert_ne!(made, task_definition);
+    assert!(matches!(place.perform(&anew).await, Outcome::Registered { reused: true, .. }), "made once");
 }
 
 fn start_task() -> Effect {

@@ -242,3 +242,24 @@ fn a_policy_that_does_not_fit_the_ledger_is_a_problem() {
     let said = said(&text);
     assert!(said.contains("written out, the targets take") && said.contains("split the application"), "{said}");
 }
+
+#[test]
+fn how_many_tasks_may_fail_has_figures_of_its_own() {
+    let failures = |text: &str| {
+        let policy = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+        let target = TargetId::parse("shop/api/dev").expect("a target");
+        policy.target(&target).expect("it is there").strategy.task_failures
+    };
+    let usual = failures(&one_target(""));
+    assert_eq!((usual.count, usual.share, usual.times_stable), (2, Percent::new(5).expect("a share"), 2));
+    let own = failures(&one_target("strategy: {task_failures: {count: 10, share: 20%}}"));
+    assert_eq!((own.count, own.share, own.times_stable), (10, Percent::new(20).expect("a share"), 2));
+    for (wrong, words) in [
+        ("strategy: {task_failures: {count: 5001}}", "from 0 to 5000"),
+        ("strategy: {task_failures: {times_stable: 0}}", "from 1 to 100"),
+        ("strategy: {task_failures: {counts: 1}}", "counts"),
+    ] {
+        let said = said(&one_target(wrong));
+        assert!(said.contains(words), "{said}");
+    }
+}
