@@ -7,6 +7,7 @@ use engine::intake::{
     Ignored, ImagePushed, Intake, IntakeError, Sweep, Swept, Taken, Unasked, image_pushed, signal, sweep,
 };
 use engine::{Clock, Doorbell, LeaseId, Ledger as _, PushedImage, Registry, Ring, Watch};
+use rollout::policy::RegistryPolicy;
 use rollout::{Command, ImageDigest, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -82,10 +83,15 @@ fn digest(digit: char) -> ImageDigest {
     ImageDigest::new(format!("sha256:{}", digit.to_string().repeat(64))).expect("a digest")
 }
 
+/// The control plane's own registry.
+fn own() -> rollout::Registry {
+    rollout::Registry { account: "111122223333".to_owned(), region: "eu-central-1".to_owned() }
+}
+
 fn pushed(repository: &str, digit: char, tag: &str, second: i64) -> ImagePushed {
     ImagePushed {
+        registry: own(),
         repository: repository.to_owned(),
-        repository_uri: format!("111122223333.dkr.ecr.eu-central-1.amazonaws.com/{repository}"),
         digest: digest(digit),
         tag: tag.to_owned(),
         pushed_at: at(second),
@@ -178,7 +184,8 @@ impl Doorbell for Bell {
     }
 }
 
-/// A registry with these images; a repository that is none of its own is refused.
+/// A registry with these images; a repository that is none of its own is refused. One that is another account's has its
+/// account before its name.
 #[derive(Default)]
 struct Shelf(BTreeMap<String, Vec<PushedImage>>);
 
@@ -202,9 +209,10 @@ impl Shelf {
 }
 
 impl Registry for Shelf {
-    async fn images_since(&self, repository: &str, since: Timestamp) -> Result<Vec<PushedImage>, String> {
-        let images = self.0.get(repository).ok_or_else(|| format!("there is no repository {repository}"))?;
-        Ok(images.iter().filter(|image| image.pushed_at >= since).cloned().collect())
+    async fn images(&self, registry: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
+        let account = registry.account.iter().map(|account| format!("{account}/")).collect::<String>();
+        let named = self.0.get(&format!("{account}{repository}"));
+        named.cloned().ok_or_else(|| format!("there is no repository {account}{repository}"))
     }
 }
 
@@ -221,7 +229,7 @@ impl Clock for At {
 
 impl Stage {
     async fn push(&self, pushed: &ImagePushed) -> Result<Intake, IntakeError> {
-        image_pushed(&self.ledger, &self.bell, pushed, at(100_000)).await
+        image_pushed(&self.ledger, &self.bell, pushed, &own(), at(100_000)).await
     }
 
     /// What became of a push that one service is concerned with.
@@ -243,10 +251,11 @@ impl Stage {
     /// The tags that the target is asked to deploy, oldest first.
     async fn asked(&self, to: &str) -> Vec<String> {
         let tag = |command: Command| match command.instruction {
-            rollout::Instruction::Deploy { tag, .. } => tag,
-            other => panic!("a push asks for deployments only: {other:?}"),
+            rollout::Instruction::Deploy { tag, .. } => Some(tag),
+            rollout::Instruction::NameRelease { .. } => None,
+            other => panic!("a push asks for deployments and names only: {other:?}"),
         };
-        self.commands(to).await.into_iter().map(tag).collect()
+        self.commands(to).await.into_iter().filter_map(tag).collect()
     }
 
     /// The tags of a service's releases, newest first.
@@ -288,11 +297,9 @@ async fn the_same_push_twice_is_one_release_and_one_command() {
     let push = pushed("shop/api", 'a', "v1", 10);
     assert!(matches!(stage.take(&push).await, Taken::Asked { .. }));
     assert_eq!(stage.take(&push).await, Taken::Known);
-    // Under another tag, and hours later: the content is the same.
-    assert_eq!(stage.take(&pushed("shop/api", 'a', "v1-again", 9_000)).await, Taken::Known);
     assert_eq!(stage.asked("shop/api/live").await, ["v1"]);
     assert_eq!(stage.releases("api").await, ["v1"]);
-    assert_eq!(stage.bell.rung().len(), 6, "both targets are woken each time: perhaps that was what was left undone");
+    assert_eq!(stage.bell.rung(), ["shop/api/dev", "shop/api/live"], "nobody is woken for nothing");
 }
 
 #[tokio::test]
@@ -300,13 +307,9 @@ async fn a_push_that_died_half_way_is_completed_by_its_repetition() {
     let stage = stage().await;
     let push = pushed("shop/api", 'a', "v1", 10);
     // As far as a function came that was killed after its first write: one command of two, and no release.
-    let release = Release {
-        id: ReleaseId { application: name("shop"), service: name("api"), digest: digest('a') },
-        image: format!("{}@{}", push.repository_uri, digest('a')),
-        tag: "v1".to_owned(),
-        pushed_at: at(10),
-        provenance: rollout::Provenance::default(),
-    };
+    let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest('a') };
+    let image = format!("111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@{}", digest('a'));
+    let release = Release::new(id, image, "v1", at(10));
     let command = Command::push(target("shop/api/dev"), &release, "shop/api", at(10));
     assert!(stage.ledger.put_command(&command).await.expect("it is written"));
 
@@ -384,7 +387,8 @@ async fn two_pushes_wait_in_the_order_of_their_times() {
 async fn a_push_from_the_future_does_not_hide_the_ones_to_come() {
     let stage = stage().await;
     assert!(matches!(stage.take(&pushed("shop/api", 'a', "v1", 900_000)).await, Taken::Asked { .. }));
-    let next = image_pushed(&stage.ledger, &stage.bell, &pushed("shop/api", 'b', "v2", 100_060), at(100_060)).await;
+    let next =
+        image_pushed(&stage.ledger, &stage.bell, &pushed("shop/api", 'b', "v2", 100_060), &own(), at(100_060)).await;
     let taken = next.expect("it is taken in").services.remove(0).taken;
     assert!(matches!(taken, Taken::Asked { .. }), "{taken:?}");
 }
@@ -564,4 +568,188 @@ async fn a_sweep_without_time_says_what_it_left() {
     let turn = Sweep { minute: 0, every: 1, until: at(99) };
     let swept = sweep(&stage.ledger, &stage.bell, &stage.shelf, &At(at(100)), &turn).await;
     assert_eq!((swept.left, swept.missed.len()), (vec![name("shop")], 0));
+}
+
+/// The names that a target is told of: release's first digit and tag.
+async fn named(stage: &Stage, to: &str) -> Vec<String> {
+    let name = |command: Command| match command.instruction {
+        rollout::Instruction::NameRelease { release, tag } => Some(format!("{} {tag}", &release.digest.short()[..1])),
+        _ => None,
+    };
+    stage.commands(to).await.into_iter().filter_map(name).collect()
+}
+
+async fn release_named(stage: &Stage, tag: &str) -> Option<char> {
+    let releases = stage.ledger.releases(&name("shop"), &name("api"), 100).await.expect("releases are read");
+    rollout::release::tagged(&releases, tag).and_then(|release| release.id.digest.short().chars().next())
+}
+
+/// Issue 10, case 9: `v1.0.2` is pushed onto the digest of `v1.0.1`, then `v1.0.3` is moved back onto it.
+#[tokio::test]
+async fn a_second_tag_is_another_name_and_one_that_is_moved_back_is_the_rollback() {
+    let stage = stage().await;
+    assert!(matches!(stage.take(&pushed("shop/api", 'a', "v1.0.1", 10)).await, Taken::Asked { .. }));
+    let second = stage.take(&pushed("shop/api", 'a', "v1.0.2", 5_000)).await;
+    assert_eq!(second, Taken::Tagged { tags: vec!["v1.0.2".to_owned()], unasked: None });
+    assert_eq!(release_named(&stage, "v1.0.2").await, Some('a'), "`deploy --release v1.0.2` knows it");
+    assert_eq!(stage.asked("shop/api/live").await, ["v1.0.1"], "it is asked for already");
+    for to in ["shop/api/dev", "shop/api/live", "shop/api/late"] {
+        assert_eq!(named(&stage, to).await, ["a v1.0.2"], "{to}");
+    }
+
+    assert!(matches!(stage.take(&pushed("shop/api", 'b', "v1.0.3", 6_000)).await, Taken::Asked { .. }));
+    let back = pushed("shop/api", 'a', "v1.0.3", 7_000);
+    let taken = stage.take(&back).await;
+    assert!(
+        matches!(&taken, Taken::AskedAnew { tags, targets, .. } if tags == &["v1.0.3"] && targets.len() == 2),
+        "{taken:?}"
+    );
+    assert_eq!(stage.asked("shop/api/live").await, ["v1.0.1", "v1.0.3", "v1.0.3"]);
+    let last = stage.commands("shop/api/live").await.pop().expect("there are some");
+    assert!(last.reason.contains("v1.0.3"), "the journal will say why: {last:?}");
+    assert_eq!(release_named(&stage, "v1.0.3").await, Some('a'));
+
+    // Once each, however often it is told, and however late.
+    assert_eq!(stage.take(&back).await, Taken::Known);
+    assert_eq!(stage.take(&pushed("shop/api", 'b', "v1.0.3", 6_000)).await, Taken::Known);
+    assert_eq!(stage.asked("shop/api/live").await.len(), 3);
+    // Forward again, shortly after: on purpose, too.
+    let forward = stage.take(&pushed("shop/api", 'b', "v1.0.3", 7_060)).await;
+    assert!(matches!(forward, Taken::AskedAnew { .. }), "{forward:?}");
+    let back_again = stage.take(&pushed("shop/api", 'a', "v1.0.3", 7_120)).await;
+    assert!(matches!(back_again, Taken::AskedAnew { .. }), "{back_again:?}");
+    assert_eq!(stage.asked("shop/api/live").await.len(), 5);
+}
+
+/// Issue 10, case 10: one build pushes `v1`, `v1.4`, `v1.4.0`, in any order; the build before had `v1` and `v1.4`, too.
+#[tokio::test]
+async fn the_tags_of_one_build_ask_once_in_whatever_order_they_come() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let stage = stage().await;
+        for tag in ["v1", "v1.3.9", "v1.4"] {
+            let _ = stage.take(&pushed("shop/api", 'a', tag, 10)).await;
+        }
+        let tags = [("v1", 1_000), ("v1.4", 1_001), ("v1.4.0", 1_002)];
+        for (index, which) in order.into_iter().enumerate() {
+            let (tag, second) = tags[which];
+            let taken = stage.take(&pushed("shop/api", 'b', tag, second)).await;
+            let first = matches!(taken, Taken::Asked { .. });
+            let name = matches!(taken, Taken::Tagged { unasked: None, .. });
+            assert!(if index == 0 { first } else { name }, "{order:?}: {tag}: {taken:?}");
+        }
+        assert_eq!(stage.asked("shop/api/live").await.len(), 2, "{order:?}");
+        assert_eq!(stage.releases("api").await, ["v1.4.0", "v1.3.9"], "{order:?}");
+        for (tag, digit) in [("v1", 'b'), ("v1.4", 'b'), ("v1.4.0", 'b'), ("v1.3.9", 'a')] {
+            assert_eq!(release_named(&stage, tag).await, Some(digit), "{order:?}: {tag}");
+        }
+        let names = named(&stage, "shop/api/late").await;
+        let last = if order[0] == 2 { None } else { Some("b v1.4.0") };
+        assert_eq!(names.iter().rfind(|name| name.starts_with('b')).map(String::as_str), last, "{order:?}: {names:?}");
+    }
+}
+
+/// Two tags of one build at the same moment, each in a function of its own.
+#[tokio::test]
+async fn two_tags_at_once_are_one_release_and_one_deployment() {
+    let stage = stage().await;
+    let pushes = ["v1", "v1.4", "v1.4.0"].map(|tag| pushed("shop/api", 'a', tag, 10));
+    let intakes = futures::future::join_all(pushes.iter().map(|push| stage.push(push))).await;
+    assert!(intakes.iter().all(Result::is_ok), "{intakes:?}");
+    assert_eq!(stage.asked("shop/api/live").await.len(), 1);
+    assert_eq!(stage.releases("api").await, ["v1.4.0"]);
+}
+
+/// A late tag of an older build is no reason to deploy that one over the newer.
+#[tokio::test]
+async fn a_late_tag_of_an_older_build_asks_for_nothing() {
+    let stage = stage().await;
+    let _ = stage.take(&pushed("shop/api", 'a', "v1.4.0", 10)).await;
+    let _ = stage.take(&pushed("shop/api", 'b', "v1.5.0", 20)).await;
+    let late = stage.take(&pushed("shop/api", 'a', "v1.4", 40)).await;
+    assert!(matches!(late, Taken::Tagged { .. }), "{late:?}");
+    assert_eq!(stage.asked("shop/api/live").await, ["v1.4.0", "v1.5.0"]);
+    // Hours later it is a version that somebody gives on purpose.
+    let anew = stage.take(&pushed("shop/api", 'a', "v1.5.1", 9_000)).await;
+    assert!(matches!(anew, Taken::AskedAnew { .. }), "{anew:?}");
+}
+
+/// Issue 10, case 11: an image that was built on Monday, under a tag that no rule takes, gets `v2.0.0` on Thursday, and the
+/// event is lost.
+#[tokio::test]
+async fn an_old_image_that_gets_a_new_tag_is_found_by_the_sweep() {
+    const DAY: i64 = 24 * 3600;
+    let mut stage = stage().await;
+    for repository in ["shop/web", "shop/worker"] {
+        stage.shelf.repository(repository);
+    }
+    stage.shelf.put("shop/api", 'a', &["main-3f2a1bc"], 10);
+    stage.shelf.put("shop/api", 'c', &["v0.9.0"], -30 * DAY);
+    stage.shelf.put("shop/api", 'b', &["v1.9.0"], 2 * DAY);
+    assert!(matches!(stage.take(&pushed("shop/api", 'b', "v1.9.0", 100)).await, Taken::Asked { .. }));
+    assert_eq!(missed(&stage.sweep_at(3 * DAY - 300).await), [], "what was there before is none that is missed");
+
+    stage.shelf.repository("shop/api")[0].tags.push("v2.0.0".to_owned());
+    let swept = stage.sweep_at(3 * DAY).await;
+    let asked = "a new release; asked for its deployment to shop/api/dev, shop/api/live".to_owned();
+    assert_eq!(missed(&swept), [("api a".to_owned(), asked)]);
+    assert_eq!(stage.asked("shop/api/live").await, ["v1.9.0", "v2.0.0"]);
+    assert_eq!(stage.releases("api").await, ["v2.0.0", "v1.9.0"], "the newest, as its event would have made it");
+    // The event was only late; and another comparison finds nothing.
+    assert_eq!(stage.take(&pushed("shop/api", 'a', "v2.0.0", 3 * DAY - 60)).await, Taken::Known);
+    assert_eq!(missed(&stage.sweep_at(3 * DAY + 300).await), []);
+}
+
+/// Cases 9 and 11 together: the tag is moved back, and the event is lost.
+#[tokio::test]
+async fn a_tag_that_was_moved_back_is_found_by_the_sweep() {
+    const DAY: i64 = 24 * 3600;
+    let mut stage = stage().await;
+    for repository in ["shop/web", "shop/worker"] {
+        stage.shelf.repository(repository);
+    }
+    for (digit, tag, second) in [('a', "v1.0.1", 10), ('b', "v1.0.3", 20)] {
+        stage.shelf.put("shop/api", digit, &[tag], second);
+        assert!(matches!(stage.take(&pushed("shop/api", digit, tag, second)).await, Taken::Asked { .. }));
+    }
+    assert_eq!(missed(&stage.sweep_at(4 * DAY).await), []);
+    stage.shelf.repository("shop/api")[1].tags.clear();
+    stage.shelf.repository("shop/api")[0].tags.push("v1.0.3".to_owned());
+    let found = missed(&stage.sweep_at(4 * DAY + 300).await);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.contains("v1.0.3") && found[0].1.contains("anew"), "{found:?}");
+    assert_eq!(stage.asked("shop/api/live").await, ["v1.0.1", "v1.0.3", "v1.0.3"]);
+    assert_eq!(missed(&stage.sweep_at(4 * DAY + 600).await), []);
+}
+
+/// Issue 10, case 15: an event of account 999999999999, Region us-west-2, on a bus that several accounts send to.
+#[tokio::test]
+async fn only_registries_that_the_policy_names_are_believed() {
+    let stage = stage().await;
+    let elsewhere = rollout::Registry { account: "999999999999".to_owned(), region: "us-west-2".to_owned() };
+    let foreign = ImagePushed { registry: elsewhere.clone(), ..pushed("shop/api", 'a', "v1", 10) };
+    let ignored = stage.take(&foreign).await;
+    assert_eq!(ignored, Taken::Ignored(Ignored::Registry { pushed_to: elsewhere, wanted: own() }));
+    assert!(stage.releases("api").await.is_empty() && stage.commands("shop/api/live").await.is_empty());
+
+    let named = "api: {repository: shop/api, registry: {account: \"999999999999\", region: us-west-2}, ";
+    apply(&stage.ledger, &POLICY.replace("api: {repository: shop/api, ", named), 50).await;
+    assert!(matches!(stage.take(&foreign).await, Taken::Asked { .. }));
+    assert!(matches!(stage.take(&pushed("shop/api", 'b', "v2", 60)).await, Taken::Ignored(Ignored::Registry { .. })));
+    let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest('a') };
+    let release = stage.ledger.release_by_id(&id).await.expect("it is read").expect("it is there");
+    assert_eq!(release.image, format!("999999999999.dkr.ecr.us-west-2.amazonaws.com/shop/api@{}", digest('a')));
+}
+
+/// Issue 10, case 15: the sweep asks the registry that the policy names.
+#[tokio::test]
+async fn the_sweep_looks_into_the_registry_that_the_policy_names() {
+    let mut stage = stage().await;
+    let named = "api: {repository: shop/api, registry: {account: \"999999999999\"}, ";
+    apply(&stage.ledger, &POLICY.replace("api: {repository: shop/api, ", named), 5).await;
+    for repository in ["shop/web", "shop/worker"] {
+        stage.shelf.repository(repository);
+    }
+    stage.shelf.put("999999999999/shop/api", 'a', &["v1"], 10);
+    let swept = stage.sweep_at(100).await;
+    assert_eq!((swept.problems, swept.missed.len()), (vec![], 1));
 }

@@ -306,14 +306,14 @@ impl Simulation {
         let found = self.pairs.iter().find(|(target, _)| &target.service == service);
         let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
         let pushed = ImagePushed {
+            registry: names.registry(),
             repository: names.repository.clone(),
-            repository_uri: names.repository_uri.clone(),
             digest: release.id.digest.clone(),
             tag: release.tag.clone(),
             pushed_at: now,
         };
         let image = PushedImage {
-            repository_uri: pushed.repository_uri.clone(),
+            repository_uri: names.repository_uri.clone(),
             digest: pushed.digest.clone(),
             tags: vec![pushed.tag.clone()],
             pushed_at: now,
@@ -610,7 +610,8 @@ impl Simulation {
             .boxed_local(),
             Job::Signal(watch, _) => async move { signal(&ledger, &doorbell, &watch).await.is_ok() }.boxed_local(),
             Job::Push(pushed, _) => {
-                async move { image_pushed(&ledger, &doorbell, &pushed, now).await.is_ok() }.boxed_local()
+                let own = self.pairs[0].1.registry();
+                async move { image_pushed(&ledger, &doorbell, &pushed, &own, now).await.is_ok() }.boxed_local()
             }
             Job::Tell(target) => {
                 let channels = SimChannels { stage: stage.clone() };
