@@ -279,7 +279,8 @@ fn moved(release: &Release, others: &[&Release], sighting: &Sighting) -> Vec<Mov
 /// The release that another push has asked for after `since`, or that was pushed after it: what is older never goes over it.
 fn superseding(others: &[&Release], since: Timestamp) -> Option<Unasked> {
     let latest = |release: &Release| release.asked_at.map_or(release.pushed_at, |at| at.max(release.pushed_at));
-    let newest = others.iter().max_by_key(|other| latest(other)).filter(|other| latest(other) > since)?;
+    let newest =
+        others.iter().max_by_key(|other| (latest(other), other.asked_at)).filter(|other| latest(other) > since)?;
     Some(Unasked::Superseded { by: newest.tag.clone(), pushed_at: latest(newest) })
 }
 

@@ -330,6 +330,38 @@ impl Simulation {
         release
     }
 
+    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
+    /// the time of the image's push stays as it was.
+    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
+        let now = self.now();
+        let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
+        let names = self.names().clone();
+        let mut scenery = self.stage.lock();
+        for image in scenery.images.entry(names.repository.clone()).or_default() {
+            image.tags.retain(|other| other != tag);
+            if image.digest == digest {
+                image.tags.push(tag.to_owned());
+            }
+        }
+        drop(scenery);
+        if how != Started::Silent {
+            let pushed = ImagePushed {
+                registry: names.registry(),
+                repository: names.repository,
+                digest,
+                tag: tag.to_owned(),
+                pushed_at: now,
+            };
+            self.push_event(pushed);
+        }
+    }
+
+    /// An event of a push, whoever sent it.
+    pub fn push_event(&mut self, pushed: ImagePushed) {
+        let soon = Seconds(1).after(self.now());
+        self.stage.lock().enter(soon, Job::Push(pushed, 1));
+    }
+
     /// The `number`th release of a service, as it would be pushed then.
     ///
     /// # Panics
