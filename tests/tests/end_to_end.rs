@@ -35,7 +35,7 @@ const AT_ONCE: usize = 8;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let tests: [(&str, fn()); 19] = [
+    let tests: &[(&str, fn())] = &[
         (
             "a_good_release_takes_over_and_gives_back_what_it_borrowed",
             a_good_release_takes_over_and_gives_back_what_it_borrowed,
@@ -52,6 +52,16 @@ fn main() {
         ("an_abort_in_mid_shift_puts_the_weights_back_first", an_abort_in_mid_shift_puts_the_weights_back_first),
         ("a_push_that_is_told_three_times_is_deployed_once", a_push_that_is_told_three_times_is_deployed_once),
         ("a_push_whose_event_was_lost_is_found_by_the_sweep", a_push_whose_event_was_lost_is_found_by_the_sweep),
+        (
+            "a_tag_that_is_moved_back_onto_the_release_before_is_the_rollback",
+            a_tag_that_is_moved_back_onto_the_release_before_is_the_rollback,
+        ),
+        ("several_tags_of_one_build_are_one_deployment", several_tags_of_one_build_are_one_deployment),
+        ("a_replica_is_deployed_by_its_own_event", a_replica_is_deployed_by_its_own_event),
+        (
+            "a_push_to_a_registry_of_another_account_is_not_believed",
+            a_push_to_a_registry_of_another_account_is_not_believed,
+        ),
         ("a_second_push_waits_for_the_first_and_follows_it", a_second_push_waits_for_the_first_and_follows_it),
         (
             "a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten",
@@ -89,13 +99,13 @@ fn main() {
             programs_are_told_of_every_entry_and_people_of_what_matters_once,
         ),
     ];
-    let trials = tests.map(|(name, test)| {
+    let trials = tests.iter().map(|&(name, test)| {
         Trial::test(name, move || {
             test();
             Ok(())
         })
     });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     // What no test asks for and all of them want.
     let mut strange = if conclusion.num_passed == 0 { Vec::new() } else { stack().oddities() };
     // What the roles are for is told only by all tests together.
@@ -327,6 +337,98 @@ fn a_push_whose_event_was_lost_is_found_by_the_sweep() {
     assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}; {answer}", record.reason);
     assert!(scenario.image_of(Slot::Green).ends_with(&digest));
     assert_eq!(scenario.weights(), ALL_GREEN);
+}
+
+/// Issue 10, case 9.
+fn a_tag_that_is_moved_back_onto_the_release_before_is_the_rollback() {
+    let scenario = Scenario::new("movedtag", &Wishes::default());
+    let first = scenario.push("v1.0.1", good());
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    scenario.send(&scenario.push_event("v1.0.2", &first));
+    scenario.fact("the second tag", |fact| match fact {
+        Fact::ReleaseNamed { tag, before, .. } if (tag.as_str(), before.as_str()) == ("v1.0.2", "v1.0.1") => Some(()),
+        _ => None,
+    });
+    let plan = scenario.operations().plan("v1.0.2").unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(format!("{plan:?}").contains(&first), "`--release v1.0.2` is known: {plan:?}");
+
+    let second = scenario.push("v1.0.3", good());
+    assert_eq!(scenario.verdict(2).verdict, Some(Verdict::Succeeded));
+    assert!(scenario.image_of(Slot::Blue).ends_with(&second));
+    scenario.send(&scenario.push_event("v1.0.3", &first));
+    let record = scenario.verdict(3);
+    assert_eq!(
+        (record.verdict, record.release.tag.as_str()),
+        (Some(Verdict::Succeeded), "v1.0.3"),
+        "{}",
+        record.reason
+    );
+    assert!(scenario.image_of(Slot::Green).ends_with(&first));
+    assert_eq!(scenario.weights(), ALL_GREEN);
+    let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(status.state.last_deployment, 3, "the second tag of what was live asked for nothing");
+}
+
+/// Issue 10, case 10.
+fn several_tags_of_one_build_are_one_deployment() {
+    let scenario = Scenario::new("tags", &Wishes::default());
+    let digest = scenario.image("v1", good());
+    for tag in ["v1", "v1.4"] {
+        scenario.send(&scenario.push_event(tag, &digest));
+    }
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    scenario.send(&scenario.push_event("v1.4.0", &digest));
+    scenario.fact("the most specific tag", |fact| match fact {
+        Fact::ReleaseNamed { tag, .. } if tag == "v1.4.0" => Some(()),
+        _ => None,
+    });
+    let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(status.commands.is_empty(), "{:?}", status.commands);
+    assert_eq!(status.state.last_deployment, 1);
+    let stable = status.state.stable.and_then(|stable| stable.release).expect("it is deployed");
+    assert_eq!(stable.tag, "v1.4.0");
+    let refused = scenario.journal().into_iter().filter(|entry| matches!(entry.fact, Fact::CommandRefused { .. }));
+    assert_eq!(refused.count(), 0);
+}
+
+/// Issue 10, case 13.
+fn a_replica_is_deployed_by_its_own_event() {
+    let scenario = Scenario::new("replica", &Wishes::default());
+    let digest = scenario.image("v1", good());
+    let pushed = scenario.push_event("v1", &digest);
+    let mut event = fixture(include_str!("../../events/image-pushed.replicate.json"));
+    for part in ["repository-name", "image-digest", "image-tag"] {
+        event["detail"][part] = pushed["detail"][part].clone();
+    }
+    scenario.send(&event);
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    assert!(scenario.image_of(Slot::Green).ends_with(&digest));
+}
+
+/// Issue 10, case 15.
+fn a_push_to_a_registry_of_another_account_is_not_believed() {
+    let scenario = Scenario::new("elsewhere", &Wishes::default());
+    let digest = scenario.image("v1", good());
+    let own = scenario.push_event("v1", &digest);
+    let mut foreign = own.clone();
+    foreign["account"] = json!("999999999999");
+    foreign["region"] = json!("us-west-2");
+    scenario.send(&foreign);
+    // Once more, and waited for.
+    let answer = scenario.stack().invoke("image-pushed", &foreign).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(answer.to_string().contains("999999999999"), "the log says why: {answer}");
+    let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(status.commands.is_empty(), "{:?}, {answer}", status.commands);
+    assert_eq!(status.state.last_deployment, 0, "{answer}");
+
+    scenario.send(&own);
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    let account = own["account"].as_str().expect("an account");
+    assert!(
+        scenario.image_of(Slot::Green).starts_with(&format!("{account}.dkr")),
+        "{}",
+        scenario.image_of(Slot::Green)
+    );
 }
 
 fn a_second_push_waits_for_the_first_and_follows_it() {

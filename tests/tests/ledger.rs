@@ -15,7 +15,7 @@ use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
 use rollout::entry::Entry;
 use rollout::pace::{Place, Price, READS_A_SECOND};
-use rollout::policy::{Policy, ServicePolicy, TagRule};
+use rollout::policy::{Policy, RegistryPolicy, ServicePolicy, TagRule};
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Terms, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -281,6 +281,7 @@ async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
     let mut policy = empty_policy("slow");
     let name = |text: &str| Name::new(text).expect("a name");
     let source = |repository: &str| ServicePolicy {
+        registry: RegistryPolicy::default(),
         repository: repository.to_owned(),
         tags: TagRule::Glob("*".to_owned()),
         paused: false,
@@ -593,19 +594,45 @@ async fn the_registry_lists_tagged_images_with_their_address() {
         put.send().await.expect("the image is pushed");
     }
     let registry = EcrRegistry::new(stage.clients.clone());
-    let mut images = registry.images_since("shop/api", Timestamp::UNIX_EPOCH).await.expect("images");
+    let mut images = registry.images(&RegistryPolicy::default(), "shop/api").await.expect("images");
     images.sort_by(|a, b| a.tags.cmp(&b.tags));
     let tags: Vec<&[String]> = images.iter().map(|image| image.tags.as_slice()).collect();
     assert_eq!(tags, [["v1"], ["v2"]]);
     let repositories = ecr.describe_repositories().repository_names("shop/api").send().await.expect("an answer");
     assert_eq!(Some(images[0].repository_uri.as_str()), repositories.repositories()[0].repository_uri());
 
-    let later = Seconds(60).after(images.iter().map(|image| image.pushed_at).max().expect("two images"));
-    assert_eq!(registry.images_since("shop/api", later).await, Ok(vec![]));
-
     let error =
-        registry.images_since("shop/none", Timestamp::UNIX_EPOCH).await.expect_err("there is no such repository");
+        registry.images(&RegistryPolicy::default(), "shop/none").await.expect_err("there is no such repository");
     assert!(error.starts_with("DescribeImages: RepositoryNotFoundException: "), "{error}");
+}
+
+/// Issue 10, case 15: the registry lives in another account, and in another Region.
+#[tokio::test]
+async fn the_registry_that_a_policy_names_is_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let request = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.expect("a request");
+        let request = message(&mut client).await.expect("a whole request");
+        let answer = serde_json::json!({"imageDetails": [{
+            "registryId": "999999999999",
+            "repositoryName": "shop/api",
+            "imageDigest": format!("sha256:{}", "a".repeat(64)),
+            "imageTags": ["v1"],
+            "imagePushedAt": 1_790_000_000,
+        }]})
+        .to_string();
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\nconnection: close\r\ncontent-length:";
+        client.write_all(format!("{head} {}\r\n\r\n{answer}", answer.len()).as_bytes()).await.expect("answered");
+        String::from_utf8_lossy(&request).into_owned()
+    });
+    let registry = EcrRegistry::new(clients(&endpoint).await);
+    let elsewhere = RegistryPolicy { account: Some("999999999999".to_owned()), region: Some("us-west-2".to_owned()) };
+    let images = registry.images(&elsewhere, "shop/api").await.expect("images");
+    assert_eq!(images[0].repository_uri, "999999999999.dkr.ecr.us-west-2.amazonaws.com/shop/api");
+    let request = request.await.expect("nobody panicked");
+    assert!(request.contains("\"registryId\":\"999999999999\"") && request.contains("/us-west-2/ecr/"), "{request}");
 }
 
 async fn a_delivery_is_claimed_once_and_taken_over_from_the_dead(stage: &Stage) {

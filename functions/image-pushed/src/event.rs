@@ -1,8 +1,9 @@
-//! The "ECR Image Action" event (Amazon ECR user guide, "Amazon ECR events and EventBridge") into what was pushed.
+//! The events "ECR Image Action" and "ECR Replication Action" (Amazon ECR user guide, "Amazon ECR events and EventBridge")
+//! into what was pushed. A replica comes with the second one alone, at the registry that it arrived in.
 
-use engine::intake::{ImagePushed, is_image, repository_uri};
+use engine::intake::{ImagePushed, is_image};
 use lambda::Failure;
-use rollout::ImageDigest;
+use rollout::{ImageDigest, Registry};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -28,6 +29,15 @@ pub(crate) enum Reason {
     Action(String),
     /// The action did not succeed.
     Result(String),
+    /// A replica did not arrive: it is not deployed, and whoever waits for it should know.
+    NotReplicated {
+        /// Of this repository.
+        repository: String,
+        /// Under this tag; empty where the event has none.
+        tag: String,
+        /// From this account and Region, as far as the event says.
+        source: String,
+    },
     /// Without a tag: a part of a multi-architecture image, whose index comes with the tag.
     Untagged,
     /// A signature, an SBOM, a chart.
@@ -47,6 +57,8 @@ struct Detail {
     repository_name: String,
     image_digest: Option<String>,
     image_tag: Option<String>,
+    source_account: Option<String>,
+    source_region: Option<String>,
     artifact_media_type: Option<String>,
 }
 
@@ -56,12 +68,19 @@ struct Detail {
 /// `InvalidEvent`, with what was wrong: a foreign event, a field that is missing or is not what it should be.
 pub(crate) fn read(event: Value) -> Result<Told, Failure> {
     let event = lambda::eventbridge(event)?;
-    if (event.source.as_str(), event.detail_type.as_str()) != ("aws.ecr", "ECR Image Action") {
-        return Err(lambda::foreign(&event, "`ECR Image Action` events of `aws.ecr`"));
+    let replication = event.detail_type == "ECR Replication Action";
+    if event.source != "aws.ecr" || !(replication || event.detail_type == "ECR Image Action") {
+        return Err(lambda::foreign(&event, "`ECR Image Action` and `ECR Replication Action` events of `aws.ecr`"));
     }
     let detail: Detail = lambda::read(event.detail.clone(), "detail")?;
     if !matches!(detail.action_type.as_str(), "PUSH" | "REPLICATE") {
         return Ok(Told::Nothing(Reason::Action(detail.action_type)));
+    }
+    if replication && detail.result == "FAILED" {
+        let source: Vec<&str> =
+            [&detail.source_account, &detail.source_region].into_iter().flatten().map(String::as_str).collect();
+        let (source, tag) = (source.join(" in "), detail.image_tag.unwrap_or_default());
+        return Ok(Told::Nothing(Reason::NotReplicated { repository: detail.repository_name, tag, source }));
     }
     if detail.result != "SUCCESS" {
         return Ok(Told::Nothing(Reason::Result(detail.result)));
@@ -87,7 +106,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
     let account = event.account.filter(|account| !account.is_empty()).ok_or_else(|| missing("account"))?;
     let region = event.region.filter(|region| !region.is_empty()).ok_or_else(|| missing("region"))?;
     Ok(Told::Pushed(ImagePushed {
-        repository_uri: repository_uri(&account, &region, &detail.repository_name),
+        registry: Registry { account, region },
         repository: detail.repository_name,
         digest,
         tag,
@@ -100,6 +119,9 @@ impl fmt::Display for Reason {
         match self {
             Self::Action(action) => write!(f, "the action is {action}, not PUSH or REPLICATE"),
             Self::Result(result) => write!(f, "the action's result is {result}"),
+            Self::NotReplicated { repository, tag, source } => {
+                write!(f, "the replica of {repository}:{tag} from account {source} did not arrive: it is not deployed")
+            }
             Self::Untagged => f.write_str("it has no tag"),
             Self::NoImage { tag, media_type } => {
                 write!(f, "{tag} is no container image")?;
@@ -120,10 +142,10 @@ mod tests {
         };
     }
 
-    fn pushed(tag: &str, repository_uri: &str) -> Told {
+    fn pushed(tag: &str, region: &str) -> Told {
         Told::Pushed(ImagePushed {
+            registry: Registry { account: "123456789012".to_owned(), region: region.to_owned() },
             repository: "shop/api".to_owned(),
-            repository_uri: repository_uri.to_owned(),
             digest: ImageDigest::new("sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12345678")
                 .expect("a digest"),
             tag: tag.to_owned(),
@@ -134,19 +156,31 @@ mod tests {
     #[test]
     fn a_push_is_an_image_by_digest() {
         let told = read(event!("push")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.us-west-2.amazonaws.com/shop/api"));
+        assert_eq!(told, pushed("v1.4.0", "us-west-2"));
     }
 
+    /// Issue 10, case 13. The payload is that of the Amazon ECR user guide, "Sample events: Event for a completed image
+    /// replication": `account` and `region` are the registry's that the replica arrived in.
     #[test]
     fn a_replica_is_pulled_from_where_it_arrived() {
         let told = read(event!("replicate")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/shop/api"));
+        assert_eq!(told, pushed("v1.4.0", "eu-central-1"));
+    }
+
+    /// Issue 10, case 13: failures are `FAILED`, where those of image actions are `FAILURE`.
+    #[test]
+    fn a_replica_that_did_not_arrive_is_told_apart() {
+        let Told::Nothing(reason) = read(event!("replicate-failed")).expect("an event of ours") else {
+            panic!("nothing was pushed");
+        };
+        assert!(matches!(&reason, Reason::NotReplicated { tag, .. } if tag == "v1.4.0"), "{reason:?}");
+        assert!(reason.to_string().contains("210987654321 in us-west-2"), "{reason}");
     }
 
     #[test]
     fn an_index_of_several_architectures_is_an_image() {
         let told = read(event!("push-index")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "123456789012.dkr.ecr.us-west-2.amazonaws.com/shop/api"));
+        assert_eq!(told, pushed("v1.4.0", "us-west-2"));
     }
 
     #[test]
@@ -189,8 +223,8 @@ mod tests {
         assert_eq!(
             wrongs,
             [
-                "an event `ECR Image Scan` of `aws.ecr` was sent here, where only `ECR Image Action` events of `aws.ecr` \
-                 are taken",
+                "an event `ECR Image Scan` of `aws.ecr` was sent here, where only `ECR Image Action` and \
+                 `ECR Replication Action` events of `aws.ecr` are taken",
                 "detail.image-digest: missing",
                 "detail.image-digest: `latest` is not an image digest: `sha256:` and 64 hexadecimal digits",
                 "detail: missing field `repository-name`",

@@ -7,32 +7,47 @@ mod event;
 #[cfg(test)]
 mod garbage;
 
+use aws::config::own_registry;
 use aws::{Ports, SystemClock};
 use engine::Clock as _;
 use engine::intake::image_pushed;
-use event::Told;
+use event::{Reason, Told};
 use lambda::{Failure, Invocation};
+use rollout::Registry;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+
+struct State {
+    ports: Ports,
+    /// The registry that policies mean which name none.
+    own: Registry,
+}
 
 fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<Ports, Failure> {
-    Ports::from_environment().map_err(|error| Failure::configuration(&error))
+fn start() -> Result<State, Failure> {
+    let ports = Ports::from_environment().map_err(|error| Failure::configuration(&error))?;
+    Ok(State { ports, own: own_registry().map_err(|error| Failure::configuration(&error))? })
 }
 
-async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
+async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
+    let State { ports, own } = state;
     let pushed = match event::read(event)? {
         Told::Pushed(pushed) => pushed,
+        Told::Nothing(why @ Reason::NotReplicated { .. }) => {
+            let why = lambda::brief(&why.to_string());
+            tracing::warn!("ignored: {why}");
+            return Ok(json!({ "ignored": why }));
+        }
         Told::Nothing(why) => {
             let why = lambda::brief(&why.to_string());
             tracing::info!("ignored: {why}");
             return Ok(json!({ "ignored": why }));
         }
     };
-    let intake = image_pushed(&ports.ledger, &ports.doorbell, &pushed, SystemClock.now())
+    let intake = image_pushed(&ports.ledger, &ports.doorbell, &pushed, own, SystemClock.now())
         .await
         .map_err(|error| Failure::unavailable(&error))?;
     let services: Vec<Value> = intake

@@ -61,6 +61,11 @@ pub const APPROVALS_URL: &str = "SWITCHBACK_APPROVALS_URL";
 /// The environment variable that holds the URL of the dead-letter queue.
 pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 
+/// The environment variable that holds the number of the account that the control plane is in.
+pub const ACCOUNT: &str = "SWITCHBACK_ACCOUNT";
+/// The environment variable that names the Region that it is in: Lambda sets it.
+pub const REGION: &str = "AWS_REGION";
+
 /// The environment variable that says, as JSON, what the control plane's roles are narrowed to.
 pub const REACH: &str = "SWITCHBACK_REACH";
 
@@ -80,6 +85,18 @@ pub struct BadSetting {
 /// [`BadSetting`] where the variable is not there, is empty, or is no Unicode.
 pub fn setting(variable: &'static str) -> Result<String, BadSetting> {
     std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(BadSetting { variable, problem: "is not set" })
+}
+
+/// The control plane's own registry: its account's, in its Region.
+///
+/// # Errors
+/// [`BadSetting`] where the environment does not say which, or names none.
+pub fn own_registry() -> Result<rollout::Registry, BadSetting> {
+    let (account, region) = (setting(ACCOUNT)?, setting(REGION)?);
+    if !rollout::registry::is_account(&account) {
+        return Err(BadSetting { variable: ACCOUNT, problem: "is no account's 12 digits" });
+    }
+    Ok(rollout::Registry { account, region })
 }
 
 /// Reads a rate, a second, from the environment; none where the variable is not there.
@@ -177,6 +194,20 @@ impl Clients {
     pub async fn ecr(&self) -> &aws_sdk_ecr::Client {
         let make = async || aws_sdk_ecr::Client::new(self.config().await);
         self.shared.ecr.get_or_init(make).await
+    }
+
+    /// ECR in a Region; none: in the clients' own.
+    #[cfg(feature = "registry")]
+    pub async fn ecr_in(&self, region: Option<&str>) -> aws_sdk_ecr::Client {
+        let own = self.config().await.region().map(AsRef::as_ref);
+        match region.filter(|region| Some(*region) != own) {
+            None => self.ecr().await.clone(),
+            Some(region) => {
+                let config = aws_sdk_ecr::config::Builder::from(self.config().await);
+                let region = aws_sdk_ecr::config::Region::new(region.to_owned());
+                aws_sdk_ecr::Client::from_conf(config.region(region).build())
+            }
+        }
     }
 
     /// ECS.

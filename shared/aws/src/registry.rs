@@ -3,21 +3,23 @@
 use crate::config::Clients;
 use crate::error::Failure;
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
-use engine::intake::repository_uri;
 use engine::{PushedImage, Registry};
+use rollout::policy::RegistryPolicy;
+use rollout::registry::repository_uri;
 use rollout::{ImageDigest, Timestamp};
 
-/// Images a call: the most that DescribeImages gives.
+/// Images a call: the most that DescribeImages gives (API reference, `maxResults`). ECR publishes no rate for it (user guide,
+/// "Amazon ECR service quotas"); a repository has at most 100,000 images unless somebody had that raised.
 const PAGE: i32 = 1000;
 
-/// The account's own registry in the clients' Region.
+/// Registries of accounts and Regions, the clients' own by default.
 #[derive(Debug, Clone)]
 pub struct EcrRegistry {
     clients: Clients,
 }
 
 impl EcrRegistry {
-    /// The registry. Nothing is asked of AWS yet.
+    /// The registries. Nothing is asked of AWS yet.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self { clients }
@@ -25,12 +27,13 @@ impl EcrRegistry {
 }
 
 impl Registry for EcrRegistry {
-    async fn images_since(&self, repository: &str, since: Timestamp) -> Result<Vec<PushedImage>, String> {
-        let region = self.clients.config().await.region().map(ToString::to_string);
-        let region = region.ok_or("no Region is set: AWS_REGION names it")?;
-        let ecr = self.clients.ecr().await;
+    async fn images(&self, registry: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
+        let own = self.clients.config().await.region().map(ToString::to_string);
+        let region = registry.region.clone().or(own).ok_or("no Region is set: AWS_REGION names it")?;
+        let ecr = self.clients.ecr_in(registry.region.as_deref()).await;
         let mut pages = ecr
             .describe_images()
+            .set_registry_id(registry.account.clone())
             .repository_name(repository)
             .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
             .max_results(PAGE)
@@ -40,36 +43,27 @@ impl Registry for EcrRegistry {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| Failure::of("DescribeImages", &error).reason().to_owned())?;
             for detail in page.image_details.unwrap_or_default() {
-                images.extend(pushed_since(&detail, repository, &region, since)?);
+                images.push(pushed_image(&detail, repository, &region)?);
             }
         }
         Ok(images)
     }
 }
 
-/// The image, if it was pushed at `since` or later. The API has no such filter, and promises no order.
-fn pushed_since(
-    detail: &ImageDetail,
-    repository: &str,
-    region: &str,
-    since: Timestamp,
-) -> Result<Option<PushedImage>, String> {
+fn pushed_image(detail: &ImageDetail, repository: &str, region: &str) -> Result<PushedImage, String> {
     let missing = |what: &str| format!("DescribeImages: an image of {repository} has no {what}");
     let pushed_at = detail.image_pushed_at().ok_or_else(|| missing("time of push"))?;
     let nanoseconds = i32::try_from(pushed_at.subsec_nanos()).unwrap_or(0);
     let pushed_at = Timestamp::new(pushed_at.secs(), nanoseconds).map_err(|error| error.to_string())?;
-    if pushed_at < since {
-        return Ok(None);
-    }
-    let registry = detail.registry_id().ok_or_else(|| missing("registry"))?;
+    let account = detail.registry_id().ok_or_else(|| missing("registry"))?.to_owned();
     let digest = ImageDigest::new(detail.image_digest().ok_or_else(|| missing("digest"))?);
-    Ok(Some(PushedImage {
-        repository_uri: repository_uri(registry, region, repository),
+    Ok(PushedImage {
+        repository_uri: repository_uri(&rollout::Registry { account, region: region.to_owned() }, repository),
         digest: digest.map_err(|error| error.to_string())?,
         tags: detail.image_tags().to_vec(),
         pushed_at,
         artifact_media_type: detail.artifact_media_type().map(ToOwned::to_owned),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -91,8 +85,7 @@ mod tests {
 
     #[test]
     fn an_image_is_read_with_all_its_tags_and_its_address() {
-        let since = Timestamp::from_second(1000).expect("a time");
-        let image = pushed_since(&detail(1000), "shop/api", "eu-central-1", since).expect("readable").expect("new");
+        let image = pushed_image(&detail(1000), "shop/api", "eu-central-1").expect("readable");
         assert_eq!(image.repository_uri, "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/api");
         assert_eq!(image.tags, ["v1", "latest"]);
         assert_eq!(image.pushed_at.as_millisecond(), 1_000_500);
@@ -100,16 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_before_is_left_out() {
-        let since = Timestamp::from_second(1001).expect("a time");
-        assert_eq!(pushed_since(&detail(1000), "shop/api", "eu-central-1", since), Ok(None));
-    }
-
-    #[test]
     fn an_image_without_a_digest_is_an_error_that_says_so() {
         let mut image = detail(1000);
         image.image_digest = None;
-        let answer = pushed_since(&image, "shop/api", "eu-central-1", Timestamp::UNIX_EPOCH);
+        let answer = pushed_image(&image, "shop/api", "eu-central-1");
         assert_eq!(answer, Err("DescribeImages: an image of shop/api has no digest".to_owned()));
     }
 }

@@ -220,7 +220,11 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             None => !ring.urgent && pace::keeps_to_its_time(&self.state, now),
             // Every urgent pass has scheduled one. Nobody has died: whoever held the target has left it with a wake of its own,
             // or at rest.
-            Some(_) => ring.urgent && !stolen && (self.state.running.is_none() || self.state.wake_at.is_some_and(|at| now < at)),
+            Some(_) => {
+                ring.urgent
+                    && !stolen
+                    && (self.state.running.is_none() || self.state.wake_at.is_some_and(|at| now < at))
+            }
         };
         if early && self.ledger.commands(self.target).await?.is_empty() {
             // Nothing is due, nobody asks, and AWS has no calls to spare: the wake that is rung for will look.

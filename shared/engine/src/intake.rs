@@ -13,9 +13,9 @@ mod push;
 mod signal;
 mod sweep;
 
-pub use push::{Ignored, ImagePushed, Intake, ServiceIntake, Taken, Unasked, image_pushed, is_image, repository_uri};
+pub use push::{Ignored, ImagePushed, Intake, SAME_BUILD, ServiceIntake, Taken, Unasked, image_pushed, is_image};
 pub use signal::signal;
-pub use sweep::{LOOK_BACK, MOST_MISSED, MOST_WOKEN, Sweep, Swept, sweep};
+pub use sweep::{LOOK_BACK, MOST_MISSED, MOST_TAGS, MOST_WOKEN, Sweep, Swept, sweep};
 
 use crate::ports::LedgerError;
 

@@ -6,13 +6,14 @@ use rollout::doctor::seen::Inspected;
 use rollout::journal::JournalEntry;
 use rollout::look::Look;
 use rollout::pace::{Place, Price};
-use rollout::policy::Policy;
+use rollout::policy::{Policy, RegistryPolicy};
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{
     Command, CommandId, EcsPair, Effect, Name, Outcome, PlanId, Release, ReleaseId, Seconds, Snapshot, TargetId,
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::future::Future;
 
 /// Identity of one holding of a target: unique for each pass.
@@ -135,6 +136,20 @@ pub struct Applied {
     pub by: String,
 }
 
+/// The tags that a repository had when it was last compared with the ledger: a tag that is not among them was put there
+/// since, whatever the age of its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagsSeen {
+    /// What was compared: registry and repository.
+    pub source: String,
+    /// When the comparison began.
+    pub at: Timestamp,
+    /// Images that were pushed before this are not among them; none: all are.
+    pub since: Option<Timestamp>,
+    /// A hash of 64 bits for each tag together with its image's digest.
+    pub tags: BTreeSet<u64>,
+}
+
 /// Something outside that targets or services are concerned with: what an event names, to be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Watch {
@@ -172,8 +187,22 @@ pub trait Ledger: Sync {
 
     // --- intake ---
 
-    /// Writes a release if it is new; answers whether it was.
-    fn put_release(&self, release: &Release) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+    /// Writes a release if it is new; else adds what the record knows beyond the one that is there ([`Release::merge`]):
+    /// tags, and that it was asked for. Answers what was there before; none: it was new.
+    fn put_release(&self, release: &Release) -> impl Future<Output = Result<Option<Release>, LedgerError>> + Send;
+    /// The tags that the registry had for a service when it was last compared with the ledger; none: it never was.
+    fn tags_seen(
+        &self,
+        application: &Name,
+        service: &Name,
+    ) -> impl Future<Output = Result<Option<TagsSeen>, LedgerError>> + Send;
+    /// Writes them, in place of those of the comparison before.
+    fn put_tags_seen(
+        &self,
+        application: &Name,
+        service: &Name,
+        seen: &TagsSeen,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Writes a command if one of its id was never written to this target (within 30 days of it); answers whether it was new.
     /// The command is due at once: the sweeper wakes its target if the doorbell's ring is lost.
     fn put_command(&self, command: &Command) -> impl Future<Output = Result<bool, LedgerError>> + Send;
@@ -287,12 +316,12 @@ pub struct PushedImage {
 
 /// The image registry, read only.
 pub trait Registry: Sync {
-    /// Tagged images of a repository that were pushed at `since` or later, all pages of them.
+    /// The tagged images of a repository, all pages of them, in no order.
     /// The error is for people; the sweep goes on with the next repository.
-    fn images_since(
+    fn images(
         &self,
+        registry: &RegistryPolicy,
         repository: &str,
-        since: Timestamp,
     ) -> impl Future<Output = Result<Vec<PushedImage>, String>> + Send;
 }
 

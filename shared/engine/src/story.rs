@@ -64,6 +64,7 @@ pub(crate) fn asks(command: &Command, state: &TargetState) {
         | Instruction::Rollback
         | Instruction::Resume
         | Instruction::StopTrain { .. }
+        | Instruction::NameRelease { .. }
         | Instruction::NoteRefusal { .. } => about_running(state),
     }
 }

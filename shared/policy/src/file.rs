@@ -8,8 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub use texts::{
-    AlarmName, CallerArn, DigitsText, DurationText, EventName, MailTopicArn, Members, MomentText, NameText, OthersText,
-    PercentText, RefPattern, RouteArn, SlackChannel, SlackMember, TopicArn, WindowText, WorkflowPattern,
+    AccountText, AlarmName, CallerArn, DigitsText, DurationText, EventName, MailTopicArn, Members, MomentText,
+    NameText, OthersText, PercentText, RefPattern, RegionText, RouteArn, SlackChannel, SlackMember, TopicArn,
+    WindowText, WorkflowPattern,
 };
 
 /// The JSON Schema of `switchback.yaml` (draft 2020-12), as it lies beside this crate's manifest for editors.
@@ -170,6 +171,8 @@ pub enum Facts {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Service {
+    /// The registry that the repository is in, where that is not the control plane's own. Only pushes to it are believed.
+    pub registry: Option<Registry>,
     /// The ECR repository's name, without the registry's host.
     #[schemars(length(min = 2, max = 256))]
     pub repository: String,
@@ -182,10 +185,37 @@ pub struct Service {
     pub depends_on: Option<Vec<NameText>>,
 }
 
-/// Which tags become releases: exactly one kind of pattern.
+/// A registry: an account's, in a Region. One of the keys may be left out: then it is the control plane's own.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+pub struct Registry {
+    /// The account, 12 digits.
+    pub account: Option<AccountText>,
+    /// The Region: `eu-central-1`.
+    pub region: Option<RegionText>,
+}
+
+/// Which tags become releases: exactly one kind of pattern, and another one for what it shall not take.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("oneOf" = [{"required": ["glob"]}, {"required": ["regex"]}, {"required": ["semver"]}]))]
+pub struct Tags {
+    /// A shell pattern: `v*`, `release-??`, `{main,release}-*`.
+    #[schemars(length(min = 1, max = 256))]
+    pub glob: Option<String>,
+    /// A regular expression that the whole tag must match: `v[0-9]+`.
+    #[schemars(length(min = 1, max = 256))]
+    pub regex: Option<String>,
+    /// A range of semantic versions: `>=1.2, <2`. A tag's leading `v` is not looked at.
+    #[schemars(length(min = 1, max = 256))]
+    pub semver: Option<String>,
+    /// Tags that are taken by the pattern, and shall not be: `{glob: "*-{amd64,arm64}"}`. Default: none.
+    pub not: Option<NotTags>,
+}
+
+/// Which tags do not become releases: exactly one kind of pattern.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct Tags {
+pub struct NotTags {
     /// A shell pattern: `v*`, `release-??`, `{main,release}-*`.
     #[schemars(length(min = 1, max = 256))]
     pub glob: Option<String>,

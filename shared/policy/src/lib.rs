@@ -58,7 +58,9 @@ pub use tree::LARGEST_FILE;
 pub(crate) const SHAPES: &[&walk::Shape] = &[
     &read::FILE,
     &read::SERVICE,
+    &read::REGISTRY,
     &read::TAGS,
+    &read::NOT_TAGS,
     &read::ENVIRONMENT,
     &read::DEFAULTS,
     &people::PERSON,

@@ -41,14 +41,24 @@ fn map<T>(entries: &std::collections::BTreeMap<Name, T>, value: impl Fn(&T) -> V
 }
 
 fn service(service: &ServicePolicy) -> Value {
-    let tags = match &service.tags {
+    let tags = tag_rule(&service.tags);
+    let mut value = json!({"repository": service.repository, "tags": tags, "paused": service.paused});
+    with(&mut value, "registry", service.registry.is_own(), || json!(service.registry));
+    with(&mut value, "depends_on", service.depends_on.is_empty(), || json!(service.depends_on));
+    value
+}
+
+fn tag_rule(rule: &TagRule) -> Value {
+    match rule {
         TagRule::Glob(pattern) => json!({"glob": pattern}),
         TagRule::Regex(pattern) => json!({"regex": pattern}),
         TagRule::Semver(range) => json!({"semver": range}),
-    };
-    let mut value = json!({"repository": service.repository, "tags": tags, "paused": service.paused});
-    with(&mut value, "depends_on", service.depends_on.is_empty(), || json!(service.depends_on));
-    value
+        TagRule::Except { take, not } => {
+            let mut rule = tag_rule(take);
+            with(&mut rule, "not", false, || tag_rule(not));
+            rule
+        }
+    }
 }
 
 fn environment(environment: &EnvironmentPolicy) -> Value {

@@ -10,7 +10,8 @@ use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
 use crate::{arn, tags, tree};
-use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, Receiver, ServicePolicy, TagRule};
+use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, Receiver, RegistryPolicy, ServicePolicy, TagRule};
+use rollout::registry::{is_account, is_region};
 use rollout::{Name, TargetPolicy};
 use std::collections::BTreeMap;
 
@@ -27,9 +28,14 @@ pub(crate) const FILE: Shape = Shape {
     keys: &["application", "services", "people", "groups", "github", "environments", "notifications"],
     required: &["application", "services", "environments"],
 };
-pub(crate) const SERVICE: Shape =
-    Shape { name: "Service", keys: &["repository", "tags", "paused", "depends_on"], required: &["repository"] };
-pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver"], required: &[] };
+pub(crate) const SERVICE: Shape = Shape {
+    name: "Service",
+    keys: &["registry", "repository", "tags", "paused", "depends_on"],
+    required: &["repository"],
+};
+pub(crate) const REGISTRY: Shape = Shape { name: "Registry", keys: &["account", "region"], required: &[] };
+pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver", "not"], required: &[] };
+pub(crate) const NOT_TAGS: Shape = Shape { name: "NotTags", keys: &["glob", "regex", "semver"], required: &[] };
 pub(crate) const ENVIRONMENT: Shape = Shape {
     name: "Environment",
     keys: &[
@@ -242,6 +248,10 @@ fn service(
     found: &mut Found,
 ) -> Option<ServicePolicy> {
     let fields = Fields::new(at, path, &SERVICE, found)?;
+    let registry = match fields.get("registry") {
+        Some((at, path)) => registry(at, &path, found),
+        None => Some(RegistryPolicy::default()),
+    };
     let repository = fields.read("repository", found, |at, path, found| {
         let written = walk::text(at, path, "the name of an ECR repository", found)?;
         match arn::repository(written) {
@@ -253,7 +263,7 @@ fn service(
         }
     });
     let tags = match fields.get("tags") {
-        Some((at, path)) => tag_rule(at, &path, found),
+        Some((at, path)) => tags(at, &path, found),
         None => Some(TagRule::Glob("*".to_owned())),
     };
     let paused = match fields.get("paused") {
@@ -268,17 +278,68 @@ fn service(
         before.clone_from(names);
     }
     let depends_on = depends_on.map(|names| names.into_iter().map(Named::into_name).collect());
-    Some(ServicePolicy { repository: repository?, tags: tags?, paused: paused?, depends_on: depends_on? })
+    Some(ServicePolicy {
+        registry: registry?,
+        repository: repository?,
+        tags: tags?,
+        paused: paused?,
+        depends_on: depends_on?,
+    })
 }
 
-fn tag_rule(at: At<'_>, path: &str, found: &mut Found) -> Option<TagRule> {
+/// Reads a registry: an account, a Region, or both. What is left out is the control plane's own.
+fn registry(at: At<'_>, path: &str, found: &mut Found) -> Option<RegistryPolicy> {
+    let fields = Fields::new(at, path, &REGISTRY, found)?;
+    let account = fields.get("account").map(|(at, path)| {
+        let written = match &at.node.value {
+            tree::Value::Scalar { text, .. } => text.as_str(),
+            _ => "",
+        };
+        let sound = is_account(written);
+        if !sound {
+            let what = walk::kind(at.node);
+            found.add(at.mark, &path, format!("expected the 12 digits of an AWS account, found {what}"));
+        }
+        sound.then(|| written.to_owned())
+    });
+    let region = fields.get("region").map(|(at, path)| {
+        let written = walk::text(at, &path, "a Region such as `eu-central-1`", found)?;
+        let sound = is_region(written);
+        if !sound {
+            let message = format!("expected a Region such as `eu-central-1`, found `{}`", walk::shown(written));
+            found.add(at.mark, &path, message);
+        }
+        sound.then(|| written.to_owned())
+    });
+    if account.is_none() && region.is_none() {
+        let message = "names neither `account` nor `region`: write one of them, or take the key away".to_owned();
+        found.add(at.mark, path, message);
+        return None;
+    }
+    let sound = account.as_ref().is_none_or(Option::is_some) && region.as_ref().is_none_or(Option::is_some);
+    sound.then(|| RegistryPolicy { account: account.flatten(), region: region.flatten() })
+}
+
+/// Reads which tags are taken: one pattern, and one that excludes some of them.
+fn tags(at: At<'_>, path: &str, found: &mut Found) -> Option<TagRule> {
+    let fields = Fields::new(at, path, &TAGS, found)?;
+    let take = tag_rule(&fields, at, path, found);
+    match fields.get("not") {
+        Some((at, path)) => {
+            let not = Fields::new(at, &path, &NOT_TAGS, found).and_then(|fields| tag_rule(&fields, at, &path, found));
+            Some(tags::except(take?, not?))
+        }
+        None => take,
+    }
+}
+
+fn tag_rule(fields: &Fields<'_>, at: At<'_>, path: &str, found: &mut Found) -> Option<TagRule> {
     type Check = fn(&str) -> Result<TagRule, tags::TagRuleError>;
     let kinds: [(&str, &str, Check); 3] = [
         ("glob", "a glob such as `v*`", tags::glob),
         ("regex", "a regular expression such as `v[0-9]+`", tags::regex),
         ("semver", "a range of versions such as `>=1.2, <2`", tags::semver),
     ];
-    let fields = Fields::new(at, path, &TAGS, found)?;
     let mut rules = Vec::new();
     let mut given = 0;
     for (key, what, check) in kinds {

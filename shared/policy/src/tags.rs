@@ -71,6 +71,12 @@ pub fn semver(range: &str) -> Result<TagRule, TagRuleError> {
     checked(TagRule::Semver(range.to_owned()))
 }
 
+/// A rule for what `take` takes, but for what `not` takes: `v*`, but not `*-arm64`. Both are checked already.
+#[must_use]
+pub fn except(take: TagRule, not: TagRule) -> TagRule {
+    TagRule::Except { take: Box::new(take), not: Box::new(not) }
+}
+
 fn checked(rule: TagRule) -> Result<TagRule, TagRuleError> {
     Matcher::new(&rule).map(|_| rule)
 }
@@ -90,6 +96,7 @@ enum Compiled {
     Glob(globset::GlobMatcher),
     Regex(Regex),
     Semver(semver::VersionReq),
+    Except(Box<(Matcher, Matcher)>),
 }
 
 impl Matcher {
@@ -98,26 +105,20 @@ impl Matcher {
     /// # Errors
     /// [`TagRuleError`] where it is not well formed.
     pub fn new(rule: &TagRule) -> Result<Self, TagRuleError> {
-        let (TagRule::Glob(pattern) | TagRule::Regex(pattern) | TagRule::Semver(pattern)) = rule;
-        if pattern.is_empty() {
-            return Err(TagRuleError::Empty);
-        }
-        if pattern.len() > LONGEST_PATTERN {
-            return Err(TagRuleError::TooLong(pattern.len()));
-        }
         let compiled = match rule {
-            TagRule::Glob(pattern) => globset::Glob::new(pattern)
+            TagRule::Glob(pattern) => globset::Glob::new(sized(pattern)?)
                 .map(|glob| Compiled::Glob(glob.compile_matcher()))
                 .map_err(|source| TagRuleError::Glob { pattern: pattern.clone(), source })?,
             TagRule::Regex(pattern) => {
                 let wrong = |source| TagRuleError::Regex { pattern: pattern.clone(), source };
                 // Alone first: `a)|(b` is none, and would be one between the anchors' brackets.
-                compile(pattern).map_err(wrong)?;
+                compile(sized(pattern)?).map_err(wrong)?;
                 Compiled::Regex(compile(&format!(r"\A(?:{pattern})\z")).map_err(wrong)?)
             }
-            TagRule::Semver(pattern) => semver::VersionReq::parse(pattern)
+            TagRule::Semver(pattern) => semver::VersionReq::parse(sized(pattern)?)
                 .map(Compiled::Semver)
                 .map_err(|source| TagRuleError::Semver { pattern: pattern.clone(), source })?,
+            TagRule::Except { take, not } => Compiled::Except(Box::new((Self::new(take)?, Self::new(not)?))),
         };
         Ok(Self(compiled))
     }
@@ -128,11 +129,21 @@ impl Matcher {
         match &self.0 {
             Compiled::Glob(glob) => glob.is_match(tag),
             Compiled::Regex(regex) => regex.is_match(tag.as_bytes()),
+            Compiled::Except(rules) => rules.0.matches(tag) && !rules.1.matches(tag),
             Compiled::Semver(range) => {
                 let version = tag.strip_prefix('v').unwrap_or(tag);
                 semver::Version::parse(version).is_ok_and(|version| range.matches(&version))
             }
         }
+    }
+}
+
+/// The pattern, if it is one to be compiled.
+fn sized(pattern: &str) -> Result<&str, TagRuleError> {
+    match pattern.len() {
+        0 => Err(TagRuleError::Empty),
+        1..=LONGEST_PATTERN => Ok(pattern),
+        longer => Err(TagRuleError::TooLong(longer)),
     }
 }
 
@@ -169,6 +180,17 @@ mod tests {
         assert!(matches(&rule, "v1.2.0") && matches(&rule, "1.9.3"));
         for tag in ["v2.0.0", "1.1.9", "vv1.2.0", "1.2", "latest", "v1.3.0-rc.1"] {
             assert!(!matches(&rule, tag), "{tag:?}");
+        }
+    }
+
+    /// Issue 10, case 12: `v1.2.3-amd64`, `v1.2.3-arm64`, then the index `v1.2.3`.
+    #[test]
+    fn what_is_excluded_is_not_taken() {
+        let arches = glob("*-{amd64,arm64}").expect("a glob");
+        let rule = except(glob("v*").expect("a glob"), arches);
+        assert!(matches(&rule, "v1.2.3") && matches(&rule, "v1.2.3-rc.1"));
+        for tag in ["v1.2.3-amd64", "v1.2.3-arm64", "main"] {
+            assert!(!matches(&rule, tag), "{tag}");
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Command {
     pub instruction: Instruction,
     /// Who asks.
     pub actor: Actor,
-    /// Why, in the asker's words; empty for a push.
+    /// Why, in the asker's words; empty for a push of a new image.
     pub reason: String,
     /// When it was asked.
     pub at: Timestamp,
@@ -84,6 +84,13 @@ pub enum Instruction {
         /// The service that did not make it.
         service: Name,
     },
+    /// A release that this target may know has got another tag, which says more: from now on people see that one.
+    NameRelease {
+        /// Which.
+        release: ReleaseId,
+        /// Its most specific tag.
+        tag: String,
+    },
     /// A door has refused something that was asked of this target; nothing changes, and the journal says so.
     NoteRefusal {
         /// What was asked, in a word: `promote`, `approve`.
@@ -104,6 +111,7 @@ impl Instruction {
             Self::Override { .. } => "override",
             Self::Resume => "resume",
             Self::StopTrain { .. } => "stop_train",
+            Self::NameRelease { .. } => "name_release",
             Self::NoteRefusal { .. } => "note_refusal",
         }
     }
@@ -180,6 +188,36 @@ impl Command {
                 overrides: Overrides::default(),
                 terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
             },
+            actor: Actor::Push { repository: repository.to_owned() },
+            reason: String::new(),
+            at,
+        }
+    }
+
+    /// What a tag asks of a target that was moved onto an image which is known already: the deployment of that image, anew.
+    /// `moved_from` is when the tag was put where it was before, none where it is new; so each move asks once, however
+    /// often it is told and by whichever way.
+    #[must_use]
+    pub fn moved_tag(
+        target: TargetId,
+        release: &crate::Release,
+        tag: &str,
+        moved_from: Option<Timestamp>,
+        repository: &str,
+        at: Timestamp,
+    ) -> Self {
+        let before = moved_from.map_or_else(String::new, |at| format!(":{}", at.as_millisecond()));
+        let id = CommandId(format!("push:{}:{tag}{before}", release.id.digest));
+        Self { id, reason: format!("tag {tag} was put on it"), ..Self::push(target, release, repository, at) }
+    }
+
+    /// What another tag of a known release asks of a target: to call it by that one.
+    #[must_use]
+    pub fn name_release(target: TargetId, release: &crate::Release, repository: &str, at: Timestamp) -> Self {
+        Self {
+            id: CommandId(format!("name:{}:{}", release.id.digest, release.tag)),
+            target,
+            instruction: Instruction::NameRelease { release: release.id.clone(), tag: release.tag.clone() },
             actor: Actor::Push { repository: repository.to_owned() },
             reason: String::new(),
             at,

@@ -73,6 +73,15 @@ pub enum Fact {
         /// The tag of the newer one.
         by_tag: String,
     },
+    /// A release that is known here has got another tag, which says more about it.
+    ReleaseNamed {
+        /// `sha256:…`
+        digest: String,
+        /// The tag that it is shown by from now on.
+        tag: String,
+        /// The tag that it was shown by before.
+        before: String,
+    },
     /// The sides are known: which is stable is read off the live weights.
     SidesSettled {
         /// The side that carries all traffic.
@@ -333,6 +342,7 @@ impl Fact {
             Self::CommandRefused { .. } => "command_refused",
             Self::Queued { .. } => "queued",
             Self::Superseded { .. } => "superseded",
+            Self::ReleaseNamed { .. } => "release_named",
             Self::SidesSettled { .. } => "sides_settled",
             Self::StageEntered { .. } => "stage_entered",
             Self::TaskDefinitionReady { .. } => "task_definition_ready",

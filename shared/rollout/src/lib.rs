@@ -10,7 +10,8 @@
 //! | [`policy`] | what the owners of a service want (already checked) |
 //! | [`entry`] | what a release must pass before it may begin in an environment, and the people whom that names |
 //! | [`brake`] | freezes, and the stopped line |
-//! | [`release`] | what is to be deployed, and where it comes from |
+//! | [`release`] | what is to be deployed, under which tags, and where it comes from |
+//! | [`registry`] | ECR's registries, and the host names that images have there |
 //! | [`command`] | what people, CI and pushes ask for |
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
 //! | [`schedule`] | scheduled actions of autoscaling, and when they run |
@@ -43,6 +44,7 @@ pub mod plan;
 pub mod policy;
 pub mod promotion;
 pub mod recording;
+pub mod registry;
 pub mod release;
 pub mod schedule;
 pub mod snapshot;
@@ -60,6 +62,7 @@ pub use journal::{Fact, JournalEntry};
 pub use look::{Look, look, look_after};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, TargetId};
 pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
+pub use registry::Registry;
 pub use release::{Provenance, Release};
 pub use snapshot::{Reading, Snapshot};
 pub use stage::{Cause, Stage, Verdict, WayBack};

@@ -6,6 +6,7 @@
 use crate::entry::{Entry, EntryRules, Grant, Person};
 use crate::journal::Fact;
 use crate::names::{Name, TargetId};
+use crate::registry::Registry;
 use crate::target::AppliedTarget;
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,9 @@ impl Policy {
 /// Where a service's images come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePolicy {
+    /// The registry that the repository is in. Only pushes to this one are believed.
+    #[serde(default, skip_serializing_if = "RegistryPolicy::is_own")]
+    pub registry: RegistryPolicy,
     /// The ECR repository's name, without registry host: `shop/api`.
     pub repository: String,
     /// Which tags become releases.
@@ -115,6 +119,35 @@ pub struct ServicePolicy {
     /// The services that go before this one in a release train.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Name>,
+}
+
+/// A registry, as a policy names it: what it leaves out is the control plane's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryPolicy {
+    /// The account, 12 digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The Region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+impl RegistryPolicy {
+    /// Whether it is the control plane's own account and Region.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.account.is_none() && self.region.is_none()
+    }
+
+    /// The registry that is meant, for a control plane whose own is `own`.
+    #[must_use]
+    pub fn of(&self, own: &Registry) -> Registry {
+        Registry {
+            account: self.account.clone().unwrap_or_else(|| own.account.clone()),
+            region: self.region.clone().unwrap_or_else(|| own.region.clone()),
+        }
+    }
 }
 
 /// Which tags of a repository become releases.
@@ -127,6 +160,13 @@ pub enum TagRule {
     Regex(String),
     /// A range of semantic versions: `>=1.2, <2`; a leading `v` of the tag is not looked at.
     Semver(String),
+    /// What one rule takes and another one does not.
+    Except {
+        /// The tags that are taken,
+        take: Box<TagRule>,
+        /// but for these.
+        not: Box<TagRule>,
+    },
 }
 
 /// One environment of an application.

@@ -6,6 +6,7 @@ use crate::paint::Paint;
 use crate::people::{who, with_short_names};
 use crate::when::{ago, clock, instant, lasts};
 use jiff::Timestamp;
+use rollout::release::tagged;
 use rollout::target::DeploymentRecord;
 use rollout::{JournalEntry, Release, Seconds};
 
@@ -43,20 +44,34 @@ pub fn releases(releases: &[Release], now: Timestamp) -> String {
     if releases.is_empty() {
         return "No release is known yet: push an image whose tag the policy takes.\n".to_owned();
     }
+    // A tag names the image that it was put on last.
+    let has = |release: &Release, tag: &str| tagged(releases, tag).is_some_and(|named| named.id == release.id);
     let rows: Vec<_> = releases
         .iter()
         .map(|release| {
             let from = &release.provenance;
             let from = [&from.commit, &from.git_ref, &from.run, &from.actor];
             vec![
-                release.tag.clone(),
+                if has(release, &release.tag) { release.tag.clone() } else { format!("{} (moved)", release.tag) },
                 release.id.digest.short().to_owned(),
                 ago(release.pushed_at, now),
+                others(release, &has),
                 from.into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
             ]
         })
         .collect();
-    table(&["RELEASE", "DIGEST", "PUSHED", "FROM"], &rows)
+    table(&["RELEASE", "DIGEST", "PUSHED", "ALSO", "FROM"], &rows)
+}
+
+/// The other tags that a release has, as many as there is room for.
+fn others(release: &Release, has: &impl Fn(&Release, &str) -> bool) -> String {
+    const SHOWN: usize = 3;
+    let tags: Vec<&str> = release.tags.keys().map(String::as_str).collect();
+    let tags: Vec<&str> = tags.into_iter().filter(|tag| *tag != release.tag && has(release, tag)).collect();
+    match tags.len().saturating_sub(SHOWN) {
+        0 => tags.join(", "),
+        more => format!("{} and {more} more", tags[..SHOWN].join(", ")),
+    }
 }
 
 /// One entry: the time of day, how it is meant, and a sentence.
@@ -81,4 +96,26 @@ pub fn entries(entries: &[JournalEntry], paint: Paint) -> String {
         text.push_str(&entry(one, paint));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::ReleaseId;
+
+    /// Issue 10, case 9: `v1.0.3` is moved back onto the image of `v1.0.1`.
+    #[test]
+    fn a_release_is_shown_with_all_its_tags_and_one_that_lost_its_tag_says_so() {
+        let at = |second: i64| Timestamp::from_second(1_790_000_000 + second).expect("a time");
+        let release = |digit: &str, tag: &str, second: i64| {
+            let id = ReleaseId::parse(&format!("shop/api@sha256:{}", digit.repeat(64))).expect("a release");
+            Release::new(id, "registry/shop/api", tag, at(second))
+        };
+        let (mut older, newer) = (release("a", "v1.0.1", 10), release("b", "v1.0.3", 20));
+        older.add_tag("v1.0.3", at(30));
+        let table = releases(&[newer, older], at(40));
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1][..3], ["v1.0.3", "(moved)", "bbbbbbbbbbbb"]);
+        assert_eq!((lines[2][0], lines[2][1], lines[2].last()), ("v1.0.3", "aaaaaaaaaaaa", Some(&"v1.0.1")));
+    }
 }

@@ -49,6 +49,9 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::Superseded { digest, tag, by_tag } => {
             (Tone::Plain, format!("{} gave way to {by_tag}", release(tag, digest)))
         }
+        Fact::ReleaseNamed { digest, tag, before } => {
+            (Tone::Plain, format!("{} is another tag of {before}", release(tag, digest)))
+        }
         Fact::SidesSettled { stable, stable_running, candidate } => (
             Tone::Plain,
             format!("{stable} is stable with {}; the release goes to {candidate}", count(*stable_running, "task")),

@@ -407,6 +407,7 @@ fn instruction(command: &Command) -> String {
         }
         Instruction::Resume => "resume".to_owned(),
         Instruction::StopTrain { service, .. } => format!("stop its train, since {service} did not make it"),
+        Instruction::NameRelease { tag, .. } => format!("show its release as {tag}"),
         Instruction::NoteRefusal { what } => format!("note that {what} was refused"),
     }
 }

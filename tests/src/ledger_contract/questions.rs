@@ -2,11 +2,19 @@
 
 use super::cases;
 use super::samples::{at, commit, entry, lease, name, record, release, release_id, take, target};
-use engine::{Commit, Ledger};
+use engine::{Commit, Ledger, TagsSeen};
+use futures::future::join_all;
 use rollout::{Fact, JournalEntry};
 
 pub(super) async fn check<L: Ledger>(ledger: &L) {
-    cases!(ledger, a_journal_is_read_from_either_end, a_history_comes_newest_first, a_release_is_written_once);
+    cases!(
+        ledger,
+        a_journal_is_read_from_either_end,
+        a_history_comes_newest_first,
+        a_release_is_written_once,
+        a_release_keeps_every_tag,
+        the_tags_of_the_last_comparison_are_remembered
+    );
 }
 
 async fn a_journal_is_read_from_either_end<L: Ledger>(ledger: &L) {
@@ -55,12 +63,52 @@ async fn a_release_is_written_once<L: Ledger>(ledger: &L) {
 
     let [a, b, c] = [('a', 20), ('b', 30), ('c', 10)].map(|(digit, second)| release("release-once", digit, at(second)));
     for release in [&a, &b, &c] {
-        assert!(ledger.put_release(release).await.expect("written"));
+        assert_eq!(ledger.put_release(release).await.expect("written"), None, "it is new");
     }
-    let again = release("release-once", 'a', at(99));
-    assert!(!ledger.put_release(&again).await.expect("an answer"), "the same content is the same release");
+    let before = ledger.put_release(&a).await.expect("an answer");
+    assert_eq!(before, Some(a.clone()), "the same content is the same release");
     assert_eq!(by_id('a').await, Some(a.clone()));
     assert_eq!(releases(10).await, [b.clone(), a.clone(), c]);
     assert_eq!(releases(2).await, [b, a]);
     assert_eq!(ledger.releases(&application, &name("worker"), 10).await.expect("releases"), []);
+}
+
+/// Issue 10, case 10: `v1`, `v1.4` and `v1.4.0` come at the same time, and none is lost.
+async fn a_release_keeps_every_tag<L: Ledger>(ledger: &L) {
+    let (application, service) = (name("release-tags"), name("api"));
+    let tags = ["v1", "v1.4", "v1.4.0", "latest", "main"];
+    let sightings = tags.map(|tag| {
+        let mut seen = release("release-tags", 'a', at(20));
+        (seen.tag, seen.tags) = (tag.to_owned(), [(tag.to_owned(), at(20))].into());
+        seen
+    });
+    let answers = join_all(sightings.iter().map(|seen| ledger.put_release(seen))).await;
+    let new = answers.into_iter().filter(|before| matches!(before, Ok(None))).count();
+    assert_eq!(new, 1, "one of them has made it");
+    let later = {
+        let mut later = sightings[0].clone();
+        later.add_tag("v1", at(50));
+        later.asked_at = Some(at(50));
+        later
+    };
+    ledger.put_release(&later).await.expect("written");
+    ledger.put_release(&sightings[0]).await.expect("what was told before, once more");
+    let known = ledger.release_by_id(&release_id("release-tags", 'a')).await.expect("an answer").expect("it is there");
+    assert_eq!(known.tag, "v1.4.0");
+    assert_eq!(known.tags.len(), tags.len(), "{known:?}");
+    assert_eq!((known.tags["v1"], known.pushed_at, known.asked_at), (at(50), at(20), Some(at(50))));
+    assert_eq!(ledger.releases(&application, &service, 10).await.expect("releases"), [known], "by age, too");
+}
+
+async fn the_tags_of_the_last_comparison_are_remembered<L: Ledger>(ledger: &L) {
+    let (application, service) = (name("tags-seen"), name("api"));
+    assert_eq!(ledger.tags_seen(&application, &service).await.expect("an answer"), None);
+    let mut seen = TagsSeen { source: "shop/api".to_owned(), at: at(1), since: None, tags: [0, 7, u64::MAX].into() };
+    for second in [1, 2] {
+        seen.at = at(second);
+        ledger.put_tags_seen(&application, &service, &seen).await.expect("written");
+        assert_eq!(ledger.tags_seen(&application, &service).await.expect("an answer"), Some(seen.clone()));
+    }
+    assert_eq!(ledger.tags_seen(&application, &name("worker")).await.expect("an answer"), None);
+    assert_eq!(ledger.releases(&application, &service, 10).await.expect("releases"), [], "it is no release");
 }

@@ -7,12 +7,11 @@ use rollout::entry::{
 };
 use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy, Receiver,
-    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    RegistryPolicy, ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
-    Actor, Command, EcsPair, Fact, JournalEntry, Name, Percent, Provenance, Release, ReleaseId, Seconds, TargetId,
-    Timestamp,
+    Actor, Command, EcsPair, Fact, JournalEntry, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -88,7 +87,7 @@ pub(super) fn release_id(application: &str, digit: char) -> ReleaseId {
 pub(super) fn release(application: &str, digit: char, pushed_at: Timestamp) -> Release {
     let id = release_id(application, digit);
     let image = format!("registry/{application}/api@{}", id.digest);
-    Release { id, image, tag: format!("v{digit}"), pushed_at, provenance: Provenance::default() }
+    Release::new(id, image, format!("v{digit}"), pushed_at)
 }
 
 pub(super) fn record(target: &TargetId, number: u64) -> DeploymentRecord {
@@ -157,6 +156,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
         },
     };
     let source = ServicePolicy {
+        registry: RegistryPolicy::default(),
         repository: format!("{application}/images"),
         tags: TagRule::Glob("v*".to_owned()),
         paused: false,

@@ -42,10 +42,12 @@ pub(crate) enum Suite {
     Stories,
     /// The command line as a CI job calls it.
     Jobs,
+    /// Tags and registries of what is pushed, in virtual time.
+    Pushes,
 }
 
 impl Suite {
-    const ALL: [Self; 4] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs];
+    const ALL: [Self; 5] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs, Self::Pushes];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -65,6 +67,7 @@ impl Suite {
             ],
             Self::Stories => &["test", "-p", "simulation", "--test", "stories", "what_runs_is_the_digest"],
             Self::Jobs => &["test", "-p", "switchback", "--test", "cli", "ci::"],
+            Self::Pushes => &["test", "-p", "simulation", "--test", "pushes"],
         }
     }
 
@@ -75,6 +78,7 @@ impl Suite {
             Self::Crashes => "crashes",
             Self::Stories => "stories",
             Self::Jobs => "jobs",
+            Self::Pushes => "pushes",
         }
     }
 

@@ -6,7 +6,7 @@ use crate::error::Failure;
 use aws_sdk_cloudwatch::types::{
     AlarmType, CompositeAlarm, Dimension, Metric as CloudWatchMetric, MetricAlarm, MetricDataQuery, MetricStat,
 };
-use aws_sdk_ecr::types::ImageTagMutability;
+use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
 use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::try_join_all;
@@ -15,12 +15,19 @@ use rollout::doctor::Inspection;
 use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
     AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen,
-    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen, TagSeen,
 };
+use rollout::policy::RegistryPolicy;
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+/// Images that `DescribeImages` gives at most a call.
+const IMAGES_A_CALL: i32 = 1000;
+/// Pages of images that are read for one question, whose asker waits 30 s at most.
+const MOST_PAGES: u32 = 20;
+/// How many of the newest images' tags are held against the service's rule.
+const NEWEST_IMAGES: usize = 20;
 /// `DescribeAlarms` takes and gives at most this many a call.
 const A_CALL: usize = 100;
 /// Composite alarms within composite alarms are followed so far.
@@ -44,7 +51,7 @@ impl engine::Inspector for AwsCloud {
             Box::pin(self.autoscaling(pair)),
             Box::pin(self.rules_seen(pair)),
             Box::pin(self.alarms_seen(&inspection.alarms)),
-            Box::pin(self.repository_seen(&inspection.repository)),
+            Box::pin(self.repository_seen(&inspection.registry, &inspection.repository)),
             Box::pin(self.concurrency()),
             Box::pin(self.fargate()),
         );
@@ -205,8 +212,10 @@ impl AwsCloud {
         Ok(metric.chain(answer.composite_alarms().iter().filter_map(composite_alarm)).collect())
     }
 
-    async fn repository_seen(&self, name: &str) -> Result<Option<RepositorySeen>, Failure> {
-        let answer = self.clients.ecr().await.describe_repositories().repository_names(name).send().await;
+    async fn repository_seen(&self, registry: &RegistryPolicy, name: &str) -> Result<Option<RepositorySeen>, Failure> {
+        let ecr = self.clients.ecr_in(registry.region.as_deref()).await;
+        let call = ecr.describe_repositories().set_registry_id(registry.account.clone()).repository_names(name);
+        let (answer, newest) = join!(Box::pin(call.send()), Box::pin(self.newest_tags(&ecr, registry, name)));
         let answer = match answer {
             Err(error) if error.as_service_error().is_some_and(|it| it.is_repository_not_found_exception()) => {
                 return Ok(None);
@@ -216,8 +225,41 @@ impl AwsCloud {
         let seen = answer.repositories().first().map(|repository| RepositorySeen {
             // With exclusions, some tags can be moved.
             immutable: repository.image_tag_mutability() == Some(&ImageTagMutability::Immutable),
+            newest: reading(newest),
         });
         Ok(seen)
+    }
+
+    /// The tags of the images that were pushed last. The API promises no order: all tagged images are read, as long as there
+    /// are not too many of them for one question.
+    async fn newest_tags(
+        &self,
+        ecr: &aws_sdk_ecr::Client,
+        registry: &RegistryPolicy,
+        repository: &str,
+    ) -> Result<Vec<TagSeen>, Failure> {
+        let mut pages = ecr
+            .describe_images()
+            .set_registry_id(registry.account.clone())
+            .repository_name(repository)
+            .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
+            .max_results(IMAGES_A_CALL)
+            .into_paginator()
+            .send();
+        let mut images = Vec::new();
+        let mut read = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| Failure::of("DescribeImages", &error))?;
+            images.extend(page.image_details.unwrap_or_default());
+            read += 1;
+            if read >= MOST_PAGES && page.next_token.is_some() {
+                let reason = format!("it has more than {} tagged images", images.len());
+                return Err(Failure::Refused { reason });
+            }
+        }
+        images.sort_by_key(|image| std::cmp::Reverse(image.image_pushed_at().map(|at| (at.secs(), at.subsec_nanos()))));
+        let tags = images.iter().take(NEWEST_IMAGES).flat_map(ImageDetail::image_tags);
+        Ok(tags.map(|tag| TagSeen { tag: tag.clone(), taken: false }).collect())
     }
 
     async fn concurrency(&self) -> Result<u32, Failure> {

@@ -17,6 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use futures::future::join_all;
 use rollout::Outcome;
+use rollout::registry::by_the_host_of;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -96,13 +97,16 @@ fn no_container(name: &str, document: &Value) -> String {
     format!("the task definition has no container {name}: it has {}", names.join(", "))
 }
 
-/// Puts `image` into `container`.
+/// Puts `image` into `container`, by the host that the same repository has there.
 ///
 /// # Errors
 /// A reason that names the containers there are, where that one is not among them.
 fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value, String> {
     let found = containers_mut(&mut document).find(|definition| is_named(definition, container));
-    let replaced = found.map(|definition| definition["image"] = image.into());
+    let replaced = found.map(|definition| {
+        let live = definition.get("image").and_then(Value::as_str).unwrap_or_default();
+        definition["image"] = by_the_host_of(live, image).into();
+    });
     replaced.ok_or_else(|| no_container(container, &document))?;
     Ok(document)
 }
@@ -308,6 +312,17 @@ mod tests {
         ($shape:ty) => {
             <$shape>::SCHEMA.members().iter().filter_map(|member| member.member_name()).map(str::to_owned)
         };
+    }
+
+    /// Issue 10, case 14: a service in subnets that have only IPv6 pulls from the dual-stack host, and from no other one.
+    #[test]
+    fn the_live_images_host_is_kept_so_that_only_the_digest_differs() {
+        let with = |image: &str| json!({"containerDefinitions": [{"name": "api", "image": image}]});
+        let live = with("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:old");
+        let release = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:new";
+        let wanted = with("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:new");
+        assert_eq!(with_image(live, "api", release), Ok(wanted));
+        assert_eq!(with_image(with("ghcr.io/shop/api:v1"), "api", release), Ok(with(release)));
     }
 
     #[test]

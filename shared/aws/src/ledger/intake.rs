@@ -1,11 +1,11 @@
 //! What comes in: releases, commands, whom an event concerns, and what is overdue.
 
 use super::DUE_INDEX;
-use super::item::{Attributes, Item, needed, number, unreadable};
+use super::item::{Attributes, Item, needed, number, record, unreadable};
 use super::keys;
 use super::table::{Range, Table, Written, failed, page};
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LedgerError, Overdue, Watch};
+use engine::{LedgerError, Overdue, TagsSeen, Watch};
 use futures::future::try_join_all;
 use rollout::{Command, Name, Release, TargetId, Timestamp};
 use std::collections::HashMap;
@@ -13,12 +13,63 @@ use std::collections::HashMap;
 /// How long a command is remembered after it was asked.
 const REMEMBERED_S: i64 = 30 * 24 * 3600;
 
-pub(super) async fn put_release(table: &Table, release: &Release) -> Result<bool, LedgerError> {
+/// How often a release is read and merged anew where others write to it at the same time: each tag of a build is an event.
+const MOST_MERGES: u32 = 8;
+
+/// Both items of a release are written together, on condition that it is still what was read: two tags of one build come
+/// at the same time, and neither may be lost.
+pub(super) async fn put_release(table: &Table, release: &Release) -> Result<Option<Release>, LedgerError> {
+    let doing = "writing a release";
     let pk = keys::releases(&release.id.application, &release.id.service);
-    let by_content = Item::new(&pk, keys::digest(&release.id.digest)).record("release", release);
-    let by_age = Item::new(&pk, keys::pushed(release.pushed_at, &release.id.digest)).record("release", release);
-    let writes = vec![table.put_new(by_content.attributes()), table.put(by_age.attributes())];
-    Ok(table.transact("writing a release", writes).await? == Written::All)
+    let sk = keys::digest(&release.id.digest);
+    let items = |release: &Release| {
+        let by_content = Item::new(&pk, &sk).record("release", release);
+        let by_age = Item::new(&pk, keys::pushed(release.pushed_at, &release.id.digest)).record("release", release);
+        (by_content.attributes(), by_age.attributes())
+    };
+    let (by_content, by_age) = items(release);
+    if table.transact(doing, vec![table.put_new(by_content), table.put(by_age)]).await? == Written::All {
+        return Ok(None);
+    }
+    for _ in 0..MOST_MERGES {
+        let found = table.get("reading a release", pk.clone(), sk.clone()).await?;
+        let Some(found) = found else { break };
+        let before: Release = record(&found, "release")?;
+        let mut merged = before.clone();
+        merged.merge(release);
+        if merged == before {
+            return Ok(Some(before));
+        }
+        let (by_content, by_age) = items(&merged);
+        let writes = vec![table.put_over(by_content, "release", needed(&found, "release")?), table.put(by_age)];
+        if table.transact(doing, writes).await? == Written::All {
+            return Ok(Some(before));
+        }
+    }
+    let reason = format!("others wrote to {} at every one of {MOST_MERGES} tries", release.id);
+    Err(LedgerError::Unavailable { doing, reason })
+}
+
+pub(super) async fn tags_seen(
+    table: &Table,
+    application: &Name,
+    service: &Name,
+) -> Result<Option<TagsSeen>, LedgerError> {
+    let pk = keys::releases(application, service);
+    let found = table.get("reading the tags of before", pk, keys::REGISTRY.to_owned()).await?;
+    found.map(|found| record(&found, "seen")).transpose()
+}
+
+pub(super) async fn put_tags_seen(
+    table: &Table,
+    application: &Name,
+    service: &Name,
+    seen: &TagsSeen,
+) -> Result<(), LedgerError> {
+    let item = Item::new(keys::releases(application, service), keys::REGISTRY).record("seen", seen);
+    let request = table.client().await.put_item().table_name(table.name()).set_item(Some(item.attributes()));
+    let answer = request.send().await;
+    answer.map(|_| ()).map_err(|error| failed("writing the tags", "PutItem", &error))
 }
 
 pub(super) async fn put_command(table: &Table, command: &Command) -> Result<bool, LedgerError> {

@@ -15,6 +15,8 @@ pub(super) const INBOX: &str = "INBOX#";
 pub(super) const DEPLOYMENT: &str = "DEPLOYMENT#";
 /// Begins the sort key of every release by age.
 pub(super) const PUSHED: &str = "PUSHED#";
+/// The tags of a service's repository as they were last compared, in the partition of its releases.
+pub(super) const REGISTRY: &str = "REGISTRY";
 /// The policy in force, in the policy's partition.
 pub(super) const CURRENT: &str = "CURRENT";
 /// The partition of all applications' names.

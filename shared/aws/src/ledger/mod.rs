@@ -14,6 +14,7 @@
 //! | entry that is told | `NOTIFIED#app/svc/env` | *sequence*`#`*channel* | `expires_at`; while it is under way: `claimed_by`, `claimed_until`; then `done_at` | deliveries |
 //! | release | `RELEASE#app/svc` | `DIGEST#sha256:…` | `release` | `put_release` |
 //! | release by age | `RELEASE#app/svc` | `PUSHED#`*pushed at*`#sha256:…` | `release` | `put_release` |
+//! | tags of a service's repository, as they were last compared | `RELEASE#app/svc` | `REGISTRY` | `seen` | `put_tags_seen` |
 //! | policy in force | `POLICY#app` | `CURRENT` | `applied`, `version` | apply |
 //! | every policy | `POLICY#app` | `VERSION#`*number* | `applied`, `version` | apply; never written over |
 //! | brake that is on | `BRAKES` | `ON#everything`, `ON#application#`*app* or `ON#environment#`*app/env* | `brake` | `put_brake`; `lift_brake` takes it away |
@@ -54,7 +55,7 @@ mod table;
 use crate::config::{BALANCER_READS, BadSetting, Clients, TABLE, rate, setting};
 use engine::{
     Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Overdue, Post,
-    PostKey, Posts, Watch,
+    PostKey, Posts, TagsSeen, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -120,8 +121,16 @@ impl Ledger for DynamoLedger {
         held::release(&self.table, target, lease).await
     }
 
-    async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
+    async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
         intake::put_release(&self.table, release).await
+    }
+
+    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
+        intake::tags_seen(&self.table, application, service).await
+    }
+
+    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
+        intake::put_tags_seen(&self.table, application, service, seen).await
     }
 
     async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {

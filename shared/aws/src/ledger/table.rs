@@ -150,6 +150,15 @@ impl Table {
         TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
     }
 
+    /// Writes an item into a transaction if a text of the one that is there is still `as_read`. By a name that stands for the
+    /// attribute's: many words are reserved, `release` among them.
+    pub(super) fn put_over(&self, item: Attributes, attribute: &str, as_read: &str) -> TransactWriteItem {
+        let put = Put::builder().table_name(&self.name).set_item(Some(item)).condition_expression("#read = :read");
+        let put = put.expression_attribute_names("#read", attribute);
+        let put = put.expression_attribute_values(":read", AttributeValue::S(as_read.to_owned()));
+        TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
+    }
+
     /// Takes an item away in a transaction; no matter if there is none.
     pub(super) fn delete(&self, key: Attributes) -> TransactWriteItem {
         let delete = Delete::builder().table_name(&self.name).set_key(Some(key));

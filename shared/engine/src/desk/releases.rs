@@ -4,6 +4,7 @@ use super::{Desk, Refusal};
 use crate::ports::{Clock, Doorbell, Ledger};
 use rollout::entry::After;
 use rollout::promotion::Surroundings;
+use rollout::release::tagged;
 use rollout::target::Verified;
 use rollout::{AppliedTarget, ImageDigest, Name, Release, ReleaseId, TargetId, Timestamp};
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ const FEWEST_DIGITS: usize = 7;
 const NAMED: usize = 3;
 
 impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
-    /// The release that `wanted` names: a tag, a digest, at least 7 of its first hexadecimal digits, or `latest`.
+    /// The release that `wanted` names: a tag (any that it has; one that has moved names the release that has it now), a digest, at least 7 of its first hexadecimal digits, or `latest`.
     ///
     /// # Errors
     /// [`Refusal`]: no such release (`unknown_release`), several of it, or a ledger that did not answer.
@@ -34,7 +35,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         let releases = self.ledger.releases(application, service, most).await?;
         let named = match wanted {
             "latest" => releases.first(),
-            tag => releases.iter().find(|release| release.tag == tag),
+            tag => tagged(&releases, tag),
         };
         if let Some(release) = named {
             return Ok(release.clone());

@@ -4,26 +4,27 @@
 //! comparison with the registry costs a policy and a listing for each repository, so each application has its turn only
 //! every few minutes, by its name; which minute a sweep is comes from its schedule, so that no turn is left out.
 
-use super::push::{ImagePushed, Taken, Unasked, is_image, record, tell};
+use super::push::{RELEASES_READ, Sighting, Taken, Unasked, is_image, record, tell};
 use crate::measure;
-use crate::ports::{Applied, Clock, Doorbell, Ledger, Overdue, PushedImage, Registry, Ring};
+use crate::ports::{Applied, Clock, Doorbell, Ledger, Overdue, PushedImage, Registry, Ring, TagsSeen};
 use futures::stream::{self, StreamExt as _};
-use rollout::policy::ServicePolicy;
-use rollout::{ImageDigest, Name, Seconds, TargetId, Timestamp};
+use rollout::policy::{RegistryPolicy, ServicePolicy};
+use rollout::{ImageDigest, Name, Release, Seconds, TargetId, Timestamp};
 use std::collections::BTreeSet;
 
-/// How far back the registry is compared with the ledger: long enough for a weekend's outage to be found, short
-/// enough that a listing stays small. What is older was seen by nobody for two days, and is deployed by hand.
+/// How far back images are looked for by the time of their push: long enough for a weekend's outage to be found. What is
+/// older counts only if its tag was not there at the comparison before.
 pub const LOOK_BACK: Seconds = Seconds(2 * 24 * 3600);
+
+/// Tags that are remembered from one comparison to the next, at most, those of the images that were pushed last: 20 bytes
+/// each, in an item of 400 KB. A tag that is put on an older image is found by its event alone.
+pub const MOST_TAGS: usize = 10_000;
 
 /// Targets woken by one sweep, at most. The most overdue come first, the others in the next minute.
 pub const MOST_WOKEN: usize = 500;
 
 /// Missed images of one service that one sweep makes releases of, at most; the newest ones come first.
 pub const MOST_MISSED: usize = 50;
-
-/// Releases of a service that are read at once, before each unknown image is asked for by its digest.
-const RELEASES_READ: usize = 200;
 
 /// Rings at the same time.
 const RINGS_AT_ONCE: usize = 16;
@@ -77,6 +78,9 @@ pub struct Swept {
 /// Wakes what is overdue, and takes in what was pushed without anybody telling. Never fails as a whole:
 /// what one repository refuses is a problem on record, and the others have their turn.
 ///
+/// Tags are compared, and not only times of push: see `missed`. The registry is read whole, since `DescribeImages` filters by
+/// no time and promises no order: a call for each 1,000 images, for each repository of an application, at its turn.
+///
 /// An image older than the service's newest release becomes a release and asks for nothing, so a late find never goes
 /// over what is newer; of several finds only the newest asks. What was pushed before the policy that stands was applied
 /// asks for nothing either: its tag may have meant nothing, or the service may have been paused.
@@ -121,7 +125,8 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
         swept.left.extend(part.left);
         swept.problems.extend(part.problems);
     }
-    let is_deployed = |(_, _, _, taken): &&(_, _, _, Taken)| matches!(taken, Taken::Asked { .. });
+    let is_deployed =
+        |(_, _, _, taken): &&(_, _, _, Taken)| matches!(taken, Taken::Asked { .. } | Taken::AskedAnew { .. });
     measure::MISSED_PUSHES.count(swept.missed.iter().filter(is_deployed).count());
     for problem in &swept.problems {
         tracing::warn!(problem, "the sweep had trouble");
@@ -182,19 +187,18 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
             return swept;
         }
     };
-    let since = now.saturating_sub(rollout::SignedDuration::from_secs(LOOK_BACK.0.cast_signed()));
-    let Ok(since) = since else { return swept };
-    let repositories: BTreeSet<&str> =
-        applied.policy.services.values().map(|service| service.repository.as_str()).collect();
-    for repository in repositories {
-        let images = match registry.images_since(repository, since).await {
+    let repositories: BTreeSet<(&RegistryPolicy, &str)> =
+        applied.policy.services.values().map(|service| (&service.registry, service.repository.as_str())).collect();
+    for (from, repository) in repositories {
+        let images = match registry.images(from, repository).await {
             Ok(images) => images,
             Err(reason) => {
                 swept.problems.push(format!("repository {repository} of {application} could not be listed: {reason}"));
                 continue;
             }
         };
-        for (service, rules) in applied.policy.services.iter().filter(|(_, rules)| rules.repository == repository) {
+        let of_it = |rules: &ServicePolicy| rules.repository == repository && &rules.registry == from;
+        for (service, rules) in applied.policy.services.iter().filter(|(_, rules)| of_it(rules)) {
             let found = missed(ledger, doorbell, &applied, service, rules, &images, now).await;
             match found {
                 Ok(found) => swept.missed.extend(found),
@@ -207,8 +211,12 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
     swept
 }
 
-/// Takes in what of `images` should be a release of `service` and is none, the newest first: if the sweep dies half
-/// way, what is left over is older than what is recorded, and asks for nothing.
+/// Takes in what of `images` has a tag that should be a release's of `service` and is none's, the newest first: if the sweep
+/// dies half way, what is left over is older than what is recorded, and asks for nothing.
+///
+/// A tag is looked at if its image was pushed within [`LOOK_BACK`], or if it was not there at the comparison before: an image
+/// that was built on Monday and got its version on Thursday has Monday's time of push (`imagePushedAt` is the image's, not
+/// the tag's).
 async fn missed<L: Ledger, D: Doorbell>(
     ledger: &L,
     doorbell: &D,
@@ -219,54 +227,113 @@ async fn missed<L: Ledger, D: Doorbell>(
     now: Timestamp,
 ) -> Result<Vec<(Name, Name, ImageDigest, Taken)>, super::IntakeError> {
     let application = &applied.policy.application;
-    let is_one = |image: &PushedImage, tag: &String| is_image(tag, image.artifact_media_type.as_deref());
-    if !images.iter().any(|image| image.tags.iter().any(|tag| is_one(image, tag))) {
-        return Ok(vec![]);
-    }
-    let known: BTreeSet<ImageDigest> = ledger
-        .releases(application, service, RELEASES_READ)
-        .await
-        .map_err(super::IntakeError::ledger(format!("reading the releases of {application}/{service}")))?
-        .into_iter()
-        .map(|release| release.id.digest)
-        .collect();
-    let unknown: Vec<&PushedImage> = images.iter().filter(|image| !known.contains(&image.digest)).collect();
-    // Mostly every image is known, and then there is nothing to match the service's rule with.
-    let rule = if unknown.is_empty() { None } else { policy::tags::Matcher::new(&rules.tags).ok() };
-    let Some(rule) = rule else { return Ok(vec![]) };
-    let mut candidates: Vec<ImagePushed> = unknown
-        .into_iter()
-        .filter_map(|image| {
-            let tag = image.tags.iter().find(|tag| is_one(image, tag) && rule.matches(tag))?;
-            Some(ImagePushed {
-                repository: rules.repository.clone(),
-                repository_uri: image.repository_uri.clone(),
-                digest: image.digest.clone(),
-                tag: tag.clone(),
-                pushed_at: image.pushed_at.min(now),
-            })
-        })
-        .collect();
-    candidates.sort_by(|a, b| (b.pushed_at, &b.digest).cmp(&(a.pushed_at, &a.digest)));
-    candidates.truncate(MOST_MISSED);
+    let reading = || super::IntakeError::ledger(format!("reading the releases of {application}/{service}"));
+    let source = format!("{}/{}", serde_json::json!(rules.registry), rules.repository);
+    let before = ledger.tags_seen(application, service).await.map_err(reading())?;
+    let before = before.filter(|before| before.source == source);
+    let inventory = inventory(source, images, now);
 
-    let mut found = Vec::with_capacity(candidates.len());
-    let newest = candidates.first().map(|image| (image.tag.clone(), image.pushed_at));
-    for (index, image) in candidates.into_iter().enumerate() {
+    let mut found = Vec::new();
+    let mut sightings = sightings(rules, images, before.as_ref(), now);
+    if !sightings.is_empty() {
+        let releases = ledger.releases(application, service, RELEASES_READ).await.map_err(reading())?;
+        // Mostly every tag is known.
+        sightings.retain(|sighting| !knows(&releases, sighting));
+        sightings.sort_by(|a, b| (b.not_before, b.at, &b.digest).cmp(&(a.not_before, a.at, &a.digest)));
+        sightings.truncate(MOST_MISSED);
+    }
+    let mut newest: Option<(String, Timestamp)> = None;
+    for sighting in &sightings {
         let unasked = match &newest {
             // Said here too, for images of one and the same second.
-            Some((by, pushed_at)) if index > 0 => Some(Unasked::Superseded { by: by.clone(), pushed_at: *pushed_at }),
+            Some((by, pushed_at)) => Some(Unasked::Superseded { by: by.clone(), pushed_at: *pushed_at }),
             // Registries tell whole seconds: an image of the second in which the policy was applied came after it.
-            _ => (image.pushed_at.as_second() < applied.at.as_second())
+            None => (sighting.not_before.as_second() < applied.at.as_second())
                 .then_some(Unasked::BeforePolicy { applied_at: applied.at }),
         };
-        let taken = record(ledger, doorbell, applied, service, rules, &image, unasked).await?;
-        if taken != Taken::Known {
-            tell(application, service, &image, &taken);
-            found.push((application.clone(), service.clone(), image.digest, taken));
+        let taken = record(ledger, doorbell, applied, service, rules, sighting, unasked).await?;
+        if taken == Taken::Known {
+            continue;
         }
+        let tag = sighting.tags.first().map_or("", String::as_str);
+        tell(application, service, (&rules.repository, &sighting.digest, tag), &taken);
+        if !matches!(taken, Taken::Tagged { unasked: None, .. }) && newest.is_none() {
+            newest = Some((tag.to_owned(), sighting.at));
+        }
+        found.push((application.clone(), service.clone(), sighting.digest.clone(), taken));
+    }
+    // Last: what could not be recorded is not there at the next comparison either.
+    let same = |before: &TagsSeen| before.tags == inventory.tags && before.since == inventory.since;
+    if !before.as_ref().is_some_and(|before| same(before) && before.at >= applied.at) {
+        let writing = super::IntakeError::ledger(format!("writing the tags of {application}/{service}"));
+        ledger.put_tags_seen(application, service, &inventory).await.map_err(writing)?;
     }
     Ok(found)
+}
+
+/// Whether the releases that were read have all of this already, and nobody has a tag of it that was put there later.
+fn knows(releases: &[Release], sighting: &Sighting) -> bool {
+    sighting
+        .tags
+        .iter()
+        .all(|tag| rollout::release::tagged(releases, tag).is_some_and(|release| release.id.digest == sighting.digest))
+}
+
+/// The images with tags that the service's rule takes and that are worth a look.
+fn sightings(
+    rules: &ServicePolicy,
+    images: &[PushedImage],
+    before: Option<&TagsSeen>,
+    now: Timestamp,
+) -> Vec<Sighting> {
+    let look_back = now.saturating_sub(rollout::SignedDuration::from_secs(LOOK_BACK.0.cast_signed()));
+    let Ok(recent) = look_back else { return Vec::new() };
+    let Ok(rule) = policy::tags::Matcher::new(&rules.tags) else { return Vec::new() };
+    // A whole second, as ECR's events have it: what is seen here is not to look later than an event of the same second.
+    let seen_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let one = |image: &PushedImage| {
+        let pushed_at = image.pushed_at.min(now);
+        // What the comparison before has not seen was put there since, if it looked at images of that age at all.
+        let compared = before.filter(|before| before.since.is_none_or(|since| pushed_at >= since));
+        let is_new = |tag: &String| compared.is_some_and(|before| !before.tags.contains(&mark(&image.digest, tag)));
+        let counts = |tag: &&String| {
+            let looked_at = pushed_at >= recent || is_new(tag);
+            looked_at && is_image(tag, image.artifact_media_type.as_deref()) && rule.matches(tag)
+        };
+        let tags: Vec<String> = image.tags.iter().filter(counts).cloned().collect();
+        let since = compared.map(|before| before.at).filter(|_| tags.iter().any(is_new));
+        // An image that is older than the comparison before got the tag later than it was pushed.
+        let (at, not_before) = match since.filter(|since| *since > pushed_at) {
+            Some(since) => (seen_at, since),
+            None => (pushed_at, pushed_at),
+        };
+        let (repository_uri, digest) = (image.repository_uri.clone(), image.digest.clone());
+        (!tags.is_empty()).then_some(Sighting { repository_uri, digest, tags, at, not_before })
+    };
+    images.iter().filter_map(one).collect()
+}
+
+/// What is to be remembered until the next comparison.
+fn inventory(source: String, images: &[PushedImage], now: Timestamp) -> TagsSeen {
+    let mut newest: Vec<&PushedImage> = images.iter().collect();
+    newest.sort_by(|a, b| (b.pushed_at, &b.digest).cmp(&(a.pushed_at, &a.digest)));
+    let mut seen = TagsSeen { source, at: now, since: None, tags: BTreeSet::new() };
+    for (index, image) in newest.iter().enumerate() {
+        if seen.tags.len() + image.tags.len() > MOST_TAGS {
+            // Of images of one second all or none: the next comparison looks at the time alone.
+            seen.since = index.checked_sub(1).and_then(|last| newest.get(last)).map(|last| last.pushed_at);
+            seen.since = seen.since.max(Timestamp::from_second(image.pushed_at.as_second() + 1).ok());
+            break;
+        }
+        seen.tags.extend(image.tags.iter().map(|tag| mark(&image.digest, tag)));
+    }
+    seen
+}
+
+/// FNV-1a of 64 bits over digest and tag. The same in every version: another one would take every tag for a new one.
+fn mark(digest: &ImageDigest, tag: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    digest.as_str().bytes().chain([b' ']).chain(tag.bytes()).fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// An error and its sources, in one line.

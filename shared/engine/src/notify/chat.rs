@@ -349,6 +349,7 @@ fn named(entry: &JournalEntry) -> Option<ReleaseId> {
     let digest = match &entry.fact {
         Fact::Queued { digest, .. }
         | Fact::Superseded { digest, .. }
+        | Fact::ReleaseNamed { digest, .. }
         | Fact::Verified { digest, .. }
         | Fact::Withdrawn { digest, .. }
         | Fact::PromotionSkipped { digest, .. } => ImageDigest::new(digest.clone()).ok()?,

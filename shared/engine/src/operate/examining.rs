@@ -3,7 +3,9 @@
 use super::{DoctorAnswer, DoctorRequest, Operations, Refusal};
 use crate::ports::{Clock, Cloud, Doorbell, Inspector, Ledger};
 use rollout::Policy;
+use rollout::doctor::seen::Inspected;
 use rollout::doctor::{inspection, judge, terraform};
+use rollout::{Reading, TargetId};
 
 impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
     /// Judges what is there against what the policy wants of one target.
@@ -30,12 +32,25 @@ impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C
                 "name one of those, or add it to switchback.yaml",
             ));
         };
-        let seen = self.cloud.inspect(&inspection).await;
+        let mut seen = self.cloud.inspect(&inspection).await;
+        mark_taken(&policy, target, &mut seen);
         Ok(DoctorAnswer {
             target: target.clone(),
             version,
             findings: judge(&policy, target, &seen),
             terraform: terraform::ignored(wanted, &seen),
         })
+    }
+}
+
+/// Says of the repository's newest tags which of them the service's rule takes.
+fn mark_taken(policy: &Policy, target: &TargetId, seen: &mut Inspected) {
+    let rule = policy.services.get(&target.service).and_then(|rules| policy::tags::Matcher::new(&rules.tags).ok());
+    if let (Some(rule), Reading::Known(Some(repository))) = (rule, &mut seen.repository)
+        && let Reading::Known(newest) = &mut repository.newest
+    {
+        for seen in newest {
+            seen.taken = rule.matches(&seen.tag);
+        }
     }
 }

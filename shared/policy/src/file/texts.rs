@@ -85,6 +85,23 @@ text_type!(
     })
 );
 text_type!(
+    /// The number of an AWS account: 12 digits, in quotes or not.
+    AccountText,
+    json_schema!({
+        "anyOf": [{"type": "string", "pattern": "^[0-9]{12}$"}, {"type": "integer", "minimum": 1, "maximum": 999_999_999_999_u64}],
+        "examples": ["111122223333"]
+    })
+);
+text_type!(
+    /// The name of a Region.
+    RegionText,
+    json_schema!({
+        "type": "string",
+        "pattern": "^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$",
+        "examples": ["eu-central-1"]
+    })
+);
+text_type!(
     /// People of a group, each once.
     Members,
     json_schema!({

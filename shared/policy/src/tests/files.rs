@@ -1,5 +1,5 @@
 use crate::parse;
-use rollout::policy::{Concurrency, HookAction, HookPoint, MissingData, TagRule, Trigger};
+use rollout::policy::{Concurrency, HookAction, HookPoint, MissingData, RegistryPolicy, TagRule, Trigger};
 use rollout::{Percent, Seconds, TargetId};
 
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
@@ -44,8 +44,18 @@ fn the_example_says_everything_and_is_sound() {
     let rules: Vec<_> = policy.services.values().map(|service| service.tags.clone()).collect();
     assert_eq!(
         rules,
-        [TagRule::Semver(">=1.0".into()), TagRule::Regex("main-[0-9a-f]{7,40}".into()), TagRule::Glob("v*".into()),]
+        [
+            TagRule::Semver(">=1.0".into()),
+            TagRule::Regex("main-[0-9a-f]{7,40}".into()),
+            TagRule::Except {
+                take: Box::new(TagRule::Glob("v*".into())),
+                not: Box::new(TagRule::Glob("*-{amd64,arm64}".into())),
+            },
+        ]
     );
+    let registries: Vec<_> = policy.services.values().map(|service| service.registry.clone()).collect();
+    let elsewhere = RegistryPolicy { account: Some("111122223333".into()), region: Some("eu-west-1".into()) };
+    assert_eq!(registries, [RegistryPolicy::default(), RegistryPolicy::default(), elsewhere]);
     let triggers: Vec<_> = policy.environments.values().map(|environment| environment.trigger).collect();
     assert_eq!(triggers, [Trigger::Push, Trigger::Manual, Trigger::Push, Trigger::Promotion]);
     let concurrency: Vec<_> = policy.environments.values().map(|environment| environment.concurrency).collect();
@@ -91,6 +101,48 @@ fn a_target_takes_its_environments_defaults_key_by_key() {
     let dev = policy.target(&TargetId::parse("shop/api/dev").expect("a target")).expect("in the file");
     assert_eq!((dev.strategy.bake, dev.strategy.keep_warm), (Seconds(540), Seconds(0)));
     assert!(dev.alarms.is_empty() && dev.hooks.is_empty(), "an empty list is an answer");
+}
+
+/// Issue 10, case 15: only registries that the policy names are believed, so what it names is checked.
+#[test]
+fn a_registry_is_an_account_and_a_region() {
+    let with = |registry: &str| EXAMPLE.replace("{account: \"111122223333\", region: eu-west-1}", registry);
+    for sound in
+        ["{account: 999988887777}", "{region: eusc-de-east-1}", "{account: \"012345678901\", region: us-gov-west-1}"]
+    {
+        parse(&with(sound)).unwrap_or_else(|problems| panic!("{sound}: {problems}"));
+    }
+    let wrong = [
+        "{}",
+        "{account: shop}",
+        "{account: 11112222333}",
+        "{region: evil.example.com}",
+        "{region: us-west-2a}",
+        "shop",
+    ];
+    for wrong in wrong {
+        let problems = parse(&with(wrong)).err().unwrap_or_else(|| panic!("{wrong} is taken"));
+        assert!(
+            problems.0.iter().all(|problem| problem.path.starts_with("services.worker-api.registry")),
+            "{problems}"
+        );
+    }
+}
+
+/// Issue 10, case 12.
+#[test]
+fn an_exclusion_is_one_pattern_beside_one_that_takes() {
+    let with = |tags: &str| EXAMPLE.replace("{glob: \"v*\", not: {glob: \"*-{amd64,arm64}\"}}", tags);
+    parse(&with("{semver: \">=1\", not: {regex: \".*-(amd64|arm64)\"}}"))
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    for wrong in [
+        "{not: {glob: x}}",
+        "{glob: v*, not: {}}",
+        "{glob: v*, not: {glob: x, regex: y}}",
+        "{glob: v*, not: {not: {glob: x}}}",
+    ] {
+        assert!(parse(&with(wrong)).is_err(), "{wrong} is taken");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What was asked: taken in order, each consumed once, each with an answer in the journal.
 
 use super::pass::Pass;
-use super::{Inbox, admission, back, frozen, promotion, queue};
+use super::{Inbox, admission, back, frozen, naming, promotion, queue};
 use crate::command::{Command, Instruction, Lane, Terms, Train};
 use crate::journal::Fact;
 use crate::names::{Actor, Name};
@@ -60,6 +60,7 @@ pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
                     continue;
                 }
             }
+            Instruction::NameRelease { release, tag } => naming::name(pass, release, tag),
             Instruction::NoteRefusal { what } => refuse(pass, what, command.reason.clone()),
         }
         pass.consume(&command.id);

@@ -91,7 +91,8 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         Fact::SidesSettled { stable, stable_running: sides.stable_count, candidate: stable.other() },
     );
     deployment.sides = Some(sides);
-    if stable_reading.image.as_deref() == Some(deployment.release.image.as_str()) {
+    let runs_it = |live: &str| crate::registry::is_same_image(live, &deployment.release.image);
+    if stable_reading.image.as_deref().is_some_and(runs_it) {
         // Nothing to move: the ledger learns what is live, and the record says so.
         deployment.task_definition = Some(stable_reading.task_definition.clone());
         pass.state.stable = Some(crate::target::StableSide {

@@ -8,6 +8,7 @@ use super::pass::{Flow, Pass};
 use super::{Inbox, back, frozen};
 use crate::command::{Lane, Terms};
 use crate::journal::Fact;
+use crate::names::Actor;
 use crate::policy::Concurrency;
 use crate::stage::{Cause, Stage, Verdict};
 use crate::target::{AppliedTarget, Deployment, Errand, MOST_QUEUED, MOST_QUEUED_BYTES, Purpose, Queued};
@@ -99,11 +100,16 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
     }
 }
 
-/// What is here or on its way already. Nobody asked for what comes by itself, so nobody is told.
+/// What is here or on its way already. Nobody asked for what comes by itself, and a push has what it asks for: one build
+/// has several tags, and each comes with an event of its own.
 fn decline(pass: &mut Pass, wanted: &Queued, reason: String) {
-    if !matches!(wanted.terms.lane, Lane::Automatic { .. }) {
+    if !comes_by_itself(wanted) {
         refuse(pass, "deploy", reason);
     }
+}
+
+fn comes_by_itself(wanted: &Queued) -> bool {
+    matches!(wanted.terms.lane, Lane::Automatic { .. }) || matches!(wanted.actor, Actor::Push { .. })
 }
 
 /// What is on its way already travels with the train that asks for it: it tells the others if it does not make it.
@@ -213,7 +219,8 @@ pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'
         match inbox.policy {
             None => turn_away(pass, &order, "no applied policy names this target any more"),
             Some(_) if is_stable && pass.state.drift().is_none() => {
-                refuse(pass, "deploy", format!("{} is the stable release already", order.release.tag));
+                let reason = format!("{} is the stable release already", order.release.tag);
+                decline(pass, &order, reason);
             }
             Some(applied) => return Some((order, applied)),
         }

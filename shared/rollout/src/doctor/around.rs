@@ -1,9 +1,9 @@
 //! What stands around the pair: where images come from, what the account allows, how far the control plane reaches.
 
-use super::seen::{Inspected, Reach};
+use super::seen::{Inspected, Reach, TagSeen};
 use super::{Findings, SLOTS, balancer_of_rule, called, place_of_rule, place_of_service};
 use crate::names::TargetId;
-use crate::policy::{HookAction, Policy, Receiver, TargetPolicy};
+use crate::policy::{HookAction, Policy, Receiver, ServicePolicy, TagRule, TargetPolicy};
 use crate::snapshot::Reading;
 
 /// New accounts may have 10 (Lambda quotas); each running deployment takes one now and then, and events take others.
@@ -20,7 +20,7 @@ pub(super) fn judge(
     findings: &mut Findings,
 ) {
     if let Some(service) = policy.services.get(&target.service) {
-        repository(&service.repository, wanted, seen, findings);
+        repository(service, wanted, seen, findings);
     }
     if let Some(functions) = findings.known("quota of concurrent functions", &seen.concurrency)
         && *functions < FEW_FUNCTIONS
@@ -77,19 +77,27 @@ fn fargate(wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
     }
 }
 
-fn repository(name: &str, wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+fn repository(service: &ServicePolicy, wanted: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+    let name = service.repository.as_str();
     let place = format!("repository {name}");
     match findings.known(&place, &seen.repository) {
         Some(None) => {
-            let what = "there is no such repository in this account and Region: no push ever becomes a release";
-            findings.broken("repository_missing", &place, what, "create it, or name the right one under `services`");
+            let what = format!("there is no such repository {}: no push ever becomes a release", where_it_is(service));
+            let remedy = "create it, or name the right one under `services`, with its `registry` where that is not the \
+                          control plane's own";
+            findings.broken("repository_missing", &place, what, remedy);
         }
-        Some(Some(repository)) if !repository.immutable => {
-            let what =
-                "its tags can be moved: what is deployed is the digest, but a tag may name another image tomorrow";
-            findings.advice("repository_mutable", &place, what, "set image_tag_mutability = \"IMMUTABLE\"");
+        Some(Some(repository)) => {
+            if !repository.immutable {
+                let what =
+                    "its tags can be moved: what is deployed is the digest, but a tag may name another image tomorrow";
+                findings.advice("repository_mutable", &place, what, "set image_tag_mutability = \"IMMUTABLE\"");
+            }
+            if let Some(newest) = findings.known(&format!("tags of {place}"), &repository.newest) {
+                tags(&service.tags, &place, newest, findings);
+            }
         }
-        _ => {}
+        None => {}
     }
     for slot in SLOTS {
         let Reading::Known(Some(definition)) = &seen.side(slot).definition else { continue };
@@ -102,6 +110,63 @@ fn repository(name: &str, wanted: &TargetPolicy, seen: &Inspected, findings: &mu
             let remedy = "see that `container` and `repository` are what you mean";
             findings.risky("image_of_other_repository", &place_of_service(wanted, slot), what, remedy);
         }
+    }
+}
+
+fn where_it_is(service: &ServicePolicy) -> String {
+    match (&service.registry.account, &service.registry.region) {
+        (None, None) => "in this account and Region".to_owned(),
+        (Some(account), None) => format!("in account {account} and this Region"),
+        (None, Some(region)) => format!("in this account in {region}"),
+        (Some(account), Some(region)) => format!("in account {account} in {region}"),
+    }
+}
+
+/// What builders add to a tag for the image of one architecture, whose index has the tag itself: Docker's and Go's names of
+/// architectures, and those of the kernel.
+const ARCHITECTURES: [&str; 13] = [
+    "amd64", "arm64", "arm64v8", "arm64-v8", "x86_64", "x86-64", "x64", "aarch64", "arm", "armv7", "arm32v7", "armhf",
+    "386",
+];
+
+/// Whether the rule takes what it should, judged by what was pushed last.
+fn tags(rule: &TagRule, place: &str, newest: &[TagSeen], findings: &mut Findings) {
+    let taken: Vec<&str> = newest.iter().filter(|seen| seen.taken).map(|seen| seen.tag.as_str()).collect();
+    let of_one = taken.iter().find_map(|tag| {
+        let (of, suffix) = ARCHITECTURES.iter().find_map(|name| {
+            let of = tag.strip_suffix(name)?.strip_suffix(['-', '_', '.'])?;
+            Some((of, *name))
+        })?;
+        newest.iter().any(|other| other.tag == of).then_some((*tag, of, suffix))
+    });
+    if let Some((tag, of, suffix)) = of_one {
+        let what = format!(
+            "the service's rule takes {tag}, which is {of} for {suffix} alone: whichever is pushed first is deployed, also onto \
+             tasks of another architecture"
+        );
+        let remedy = "exclude the parts: `tags: {glob: \"v*\", not: {glob: \"*-{amd64,arm64}\"}}`";
+        findings.risky("tags_of_architectures", place, what, remedy);
+    }
+    if let (Some(example), true) = (newest.first(), taken.is_empty()) {
+        let semver = if is_semver(rule) {
+            "; a semantic version has three numbers without leading zeros, which `1.4` and `2026.01.05` have not"
+        } else {
+            ""
+        };
+        let what = format!(
+            "the service's rule takes none of the {} newest tags (such as {}): no push becomes a release{semver}",
+            newest.len(),
+            example.tag
+        );
+        findings.risky("tags_never_taken", place, what, "write a rule under `tags` that takes what is pushed");
+    }
+}
+
+fn is_semver(rule: &TagRule) -> bool {
+    match rule {
+        TagRule::Semver(_) => true,
+        TagRule::Except { take, .. } => is_semver(take),
+        TagRule::Glob(_) | TagRule::Regex(_) => false,
     }
 }
 

@@ -20,7 +20,7 @@ mod sides;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
-use crate::policy::{EcsPair, Policy, TargetPolicy};
+use crate::policy::{EcsPair, Policy, RegistryPolicy, TargetPolicy};
 use crate::snapshot::Reading;
 use seen::Inspected;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ pub struct Inspection {
     pub pair: EcsPair,
     /// Names of the alarms.
     pub alarms: BTreeSet<String>,
+    /// The registry of that repository.
+    pub registry: RegistryPolicy,
     /// Name of the ECR repository that the service's images come from.
     pub repository: String,
 }
@@ -70,8 +72,10 @@ pub struct Inspection {
 #[must_use]
 pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     let wanted = policy.target(target)?;
-    let repository = policy.services.get(&target.service).map(|service| service.repository.clone());
+    let service = policy.services.get(&target.service);
+    let repository = service.map(|service| service.repository.clone());
     Some(Inspection {
+        registry: service.map(|service| service.registry.clone()).unwrap_or_default(),
         pair: wanted.pair.clone(),
         alarms: wanted.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         repository: repository.unwrap_or_default(),

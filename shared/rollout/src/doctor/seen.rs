@@ -222,10 +222,21 @@ pub struct Metric {
 }
 
 /// An ECR repository (`DescribeRepositories`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RepositorySeen {
     /// A tag, once pushed, names the same image for ever.
     pub immutable: bool,
+    /// The tags of the images that were pushed last, the newest first.
+    pub newest: Reading<Vec<TagSeen>>,
+}
+
+/// A tag of a repository (`DescribeImages`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagSeen {
+    /// The tag.
+    pub tag: String,
+    /// The service's rule takes it. Patterns are nothing for this crate: the engine says so once all is read.
+    pub taken: bool,
 }
 
 /// vCPUs of Fargate, On-Demand or Spot, in the account and Region (ECS developer guide, "AWS Fargate usage metrics").

@@ -2,12 +2,12 @@
 
 use rollout::doctor::seen::{
     AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen, Reach,
-    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen, TagSeen,
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side,
-    StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
+    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
 use std::collections::BTreeMap;
@@ -69,6 +69,7 @@ pub(crate) fn policy() -> Policy {
         },
     };
     let service = ServicePolicy {
+        registry: RegistryPolicy::default(),
         repository: "shop/api".to_owned(),
         tags: TagRule::Glob("v*".to_owned()),
         paused: false,
@@ -172,7 +173,10 @@ pub(crate) fn seen() -> Inspected {
         rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
         others: Reading::Known(BTreeMap::new()),
         alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
-        repository: Reading::Known(Some(RepositorySeen { immutable: true })),
+        repository: Reading::Known(Some(RepositorySeen {
+            immutable: true,
+            newest: Reading::Known(tags(&[("v2", true), ("main-7", false), ("v1", true)])),
+        })),
         concurrency: Reading::Known(1000),
         // Just enough for the other side.
         fargate: Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.0 })),
@@ -183,6 +187,14 @@ pub(crate) fn seen() -> Inspected {
             ..Reach::default()
         }),
     }
+}
+
+pub(crate) fn tags(tags: &[(&str, bool)]) -> Vec<TagSeen> {
+    tags.iter().map(|&(tag, taken)| TagSeen { tag: tag.to_owned(), taken }).collect()
+}
+
+pub(crate) fn repository(seen: &mut Inspected) -> &mut RepositorySeen {
+    known(&mut seen.repository).as_mut().expect("it is there")
 }
 
 pub(crate) fn known<T>(reading: &mut Reading<T>) -> &mut T {

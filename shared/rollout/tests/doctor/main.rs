@@ -4,7 +4,7 @@ mod account;
 
 use account::*;
 use rollout::doctor::alarms::children;
-use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Reach, RepositorySeen, RuleSeen};
+use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Reach, RuleSeen};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::policy::{Facts, Hook, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver};
 use rollout::{Reading, Seconds, Slot, TargetId};
@@ -381,8 +381,42 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
     ),
     (
         "tags that move",
-        |_, seen| seen.repository = Reading::Known(Some(RepositorySeen { immutable: false })),
+        |_, seen| repository(seen).immutable = false,
         &[(Severity::Advice, "repository_mutable", "repository shop/api")],
+    ),
+    // Issue 10, case 12: `v1.2.3-amd64`, `v1.2.3-arm64`, then the index `v1.2.3`, all taken by `glob: "v*"`.
+    (
+        "a rule that takes the parts of an index",
+        |_, seen| {
+            let pushed = [("v1.2.3", true), ("v1.2.3-arm64", true), ("v1.2.3-amd64", true)];
+            repository(seen).newest = Reading::Known(tags(&pushed));
+        },
+        &[(Severity::Risky, "tags_of_architectures", "repository shop/api")],
+    ),
+    (
+        "a rule that takes a version for developers",
+        |_, seen| repository(seen).newest = Reading::Known(tags(&[("v1.2.3", true), ("v1.2.3-rc.1", true)])),
+        &[],
+    ),
+    (
+        "a rule that excludes the parts",
+        |_, seen| {
+            let pushed = [("v1.2.3", true), ("v1.2.3-arm64", false), ("v1.2.3-amd64", false)];
+            repository(seen).newest = Reading::Known(tags(&pushed));
+        },
+        &[],
+    ),
+    // Issue 10, case 12: a `semver` rule and CalVer `2026.01.05`; `1.4` of two parts.
+    (
+        "a rule that takes nothing of what is pushed",
+        |_, seen| repository(seen).newest = Reading::Known(tags(&[("2026.01.05", false), ("1.4", false)])),
+        &[(Severity::Risky, "tags_never_taken", "repository shop/api")],
+    ),
+    ("a repository that is new", |_, seen| repository(seen).newest = Reading::Known(Vec::new()), &[]),
+    (
+        "tags that cannot be read",
+        |_, seen| repository(seen).newest = Reading::Unknown("AccessDeniedException".to_owned()),
+        &[(Severity::Unread, "unread", "tags of repository shop/api")],
     ),
     (
         "a new account",

@@ -8,7 +8,9 @@ mod written;
 pub use store::Store;
 pub use written::Written;
 
-use engine::{Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Watch};
+use engine::{
+    Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, TagsSeen, Watch,
+};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::pace::{Place, Price};
@@ -65,8 +67,17 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
+    async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
         Ok(self.store().put_release(release))
+    }
+
+    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
+        Ok(self.store().tags_seen(application, service))
+    }
+
+    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
+        self.store().put_tags_seen(application, service, seen);
+        Ok(())
     }
 
     async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {

@@ -1,7 +1,7 @@
 //! What a ledger holds, and the conditions under which it is written.
 
 use super::Written;
-use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Watch};
+use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, TagsSeen, Watch};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::pace::{Place, Price};
@@ -22,6 +22,7 @@ const ITEMS_A_COMMIT: usize = 100;
 pub struct Store {
     pub(super) targets: BTreeMap<TargetId, Target>,
     releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
+    tags_seen: BTreeMap<(Name, Name), TagsSeen>,
     policies: BTreeMap<Name, Applied>,
     watches: BTreeMap<Watch, BTreeSet<TargetId>>,
     brakes: BTreeMap<Scope, Brake>,
@@ -150,14 +151,31 @@ impl Store {
     }
 
     /// See [`Ledger::put_release`](engine::Ledger::put_release).
-    pub fn put_release(&mut self, release: &Release) -> bool {
+    pub fn put_release(&mut self, release: &Release) -> Option<Release> {
         let service = (release.id.application.clone(), release.id.service.clone());
         let known = self.releases.entry(service).or_default();
-        if known.contains_key(&release.id.digest) {
-            return false;
+        match known.get_mut(&release.id.digest) {
+            Some(there) => {
+                let before = there.clone();
+                there.merge(release);
+                Some(before)
+            }
+            None => {
+                known.insert(release.id.digest.clone(), release.clone());
+                None
+            }
         }
-        known.insert(release.id.digest.clone(), release.clone());
-        true
+    }
+
+    /// See [`Ledger::tags_seen`](engine::Ledger::tags_seen).
+    #[must_use]
+    pub fn tags_seen(&self, application: &Name, service: &Name) -> Option<TagsSeen> {
+        self.tags_seen.get(&(application.clone(), service.clone())).cloned()
+    }
+
+    /// See [`Ledger::put_tags_seen`](engine::Ledger::put_tags_seen).
+    pub fn put_tags_seen(&mut self, application: &Name, service: &Name, seen: &TagsSeen) {
+        self.tags_seen.insert((application.clone(), service.clone()), seen.clone());
     }
 
     /// See [`Ledger::put_command`](engine::Ledger::put_command).

@@ -8,6 +8,7 @@ use crate::world::ecs::ListTasks;
 use engine::{Clock, Cloud, Doorbell, LeaseId, PushedImage, Registry, Ring};
 use futures::join;
 use rollout::look::Look;
+use rollout::policy::RegistryPolicy;
 use rollout::snapshot::{AlarmReading, Reading, SideReading};
 use rollout::{EcsPair, Effect, Outcome, Seconds, Slot, Snapshot, Timestamp};
 use std::pin::Pin;
@@ -272,7 +273,7 @@ impl Doorbell for LoadDoorbell {
 pub(super) struct LoadRegistry;
 
 impl Registry for LoadRegistry {
-    async fn images_since(&self, _: &str, _: Timestamp) -> Result<Vec<PushedImage>, String> {
+    async fn images(&self, _: &RegistryPolicy, _: &str) -> Result<Vec<PushedImage>, String> {
         Ok(Vec::new())
     }
 }

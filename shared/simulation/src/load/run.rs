@@ -83,8 +83,8 @@ pub fn push_to_all(crowd: &Crowd) -> Report {
         add_target(policy, &target, &names.repository, rules);
         let release = release_of(&target, &names.repository_uri, 1, began);
         let pushed = ImagePushed {
+            registry: names.registry(),
             repository: names.repository,
-            repository_uri: names.repository_uri,
             digest: release.id.digest,
             tag: release.tag,
             pushed_at: began,
@@ -192,7 +192,9 @@ impl Run<'_> {
                     .boxed_local()
             }
             Job::Push(pushed) => async move {
-                image_pushed(&ledger, &doorbell, &pushed, now).await.map_or(Ended::Failed, |_| Ended::Done)
+                image_pushed(&ledger, &doorbell, &pushed, &pushed.registry, now)
+                    .await
+                    .map_or(Ended::Failed, |_| Ended::Done)
             }
             .boxed_local(),
             Job::Sweep => {

@@ -5,6 +5,7 @@ use crate::world::balancer::{ActionKind, WeightedGroup};
 use crate::world::ecs::{RolloutState, RunTask, UpdateService};
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use crate::world::{ApiError, Invoked, World};
+use rollout::registry::by_the_host_of;
 use rollout::snapshot::{Autoscaling, Weights};
 use rollout::{EcsPair, Effect, HookReport, Outcome, Slot};
 use serde_json::{Value, json};
@@ -87,7 +88,10 @@ fn register(world: &mut World, like: &str, container: &str, image: &str) -> Outc
         .flatten()
         .find(|definition| definition.get("name").and_then(Value::as_str) == Some(container));
     match named {
-        Some(definition) => definition["image"] = image.into(),
+        Some(definition) => {
+            let live = definition["image"].as_str().unwrap_or_default();
+            definition["image"] = by_the_host_of(live, image).into();
+        }
         None => return Outcome::Refused { reason: format!("{like} has no container {container}") },
     }
     match world.list_task_definitions(Some(&model.family), true) {

@@ -35,7 +35,7 @@ impl Inspector for SimCloud {
             others: reading(stage.reading("account", |_| None, |world| others(world, pair))),
             alarms: reading(stage.reading("account", |_| None, |world| alarms(world, inspection))),
             // The world has no registry: whatever is named is there, and as it should be.
-            repository: Reading::Known(Some(RepositorySeen { immutable: true })),
+            repository: Reading::Known(Some(RepositorySeen { immutable: true, newest: Reading::Known(Vec::new()) })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
             fargate: reading(stage.reading("account", |_| None, |world| fargate(world, 0))),
             fargate_spot: reading(stage.reading("account", |_| None, |world| fargate(world, 1))),

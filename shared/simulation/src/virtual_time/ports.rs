@@ -4,12 +4,12 @@ use super::stage::{Calls, Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
     Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, PushedImage, Registry, Ring,
-    Watch,
+    TagsSeen, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::pace::{Place, Price};
-use rollout::policy::Policy;
+use rollout::policy::{Policy, RegistryPolicy};
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 
@@ -60,7 +60,20 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("release", write, unavailable("giving the target back")).await
     }
 
-    async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
+    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
+        let read = || Ok(self.ledger.store().tags_seen(application, service));
+        self.stage.call("tags_seen", read, unavailable("reading the tags of before")).await
+    }
+
+    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
+        let write = || {
+            self.ledger.store().put_tags_seen(application, service, seen);
+            Ok(())
+        };
+        self.stage.call("put_tags_seen", write, unavailable("writing the tags")).await
+    }
+
+    async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
         self.stage
             .call("put_release", || Ok(self.ledger.store().put_release(release)), unavailable("writing a release"))
             .await
@@ -190,13 +203,9 @@ pub struct SimRegistry {
 }
 
 impl Registry for SimRegistry {
-    async fn images_since(&self, repository: &str, since: Timestamp) -> Result<Vec<PushedImage>, String> {
-        let read = || {
-            let scenery = self.stage.lock();
-            let images = scenery.images.get(repository).into_iter().flatten();
-            Ok(images.filter(|image| image.pushed_at >= since).cloned().collect())
-        };
-        self.stage.call("images_since", read, |reason| Err(reason.to_owned())).await
+    async fn images(&self, _: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
+        let read = || Ok(self.stage.lock().images.get(repository).into_iter().flatten().cloned().collect());
+        self.stage.call("images", read, |reason| Err(reason.to_owned())).await
     }
 }
 

@@ -306,14 +306,14 @@ impl Simulation {
         let found = self.pairs.iter().find(|(target, _)| &target.service == service);
         let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
         let pushed = ImagePushed {
+            registry: names.registry(),
             repository: names.repository.clone(),
-            repository_uri: names.repository_uri.clone(),
             digest: release.id.digest.clone(),
             tag: release.tag.clone(),
             pushed_at: now,
         };
         let image = PushedImage {
-            repository_uri: pushed.repository_uri.clone(),
+            repository_uri: names.repository_uri.clone(),
             digest: pushed.digest.clone(),
             tags: vec![pushed.tag.clone()],
             pushed_at: now,
@@ -328,6 +328,38 @@ impl Simulation {
             scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
         }
         release
+    }
+
+    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
+    /// the time of the image's push stays as it was.
+    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
+        let now = self.now();
+        let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
+        let names = self.names().clone();
+        let mut scenery = self.stage.lock();
+        for image in scenery.images.entry(names.repository.clone()).or_default() {
+            image.tags.retain(|other| other != tag);
+            if image.digest == digest {
+                image.tags.push(tag.to_owned());
+            }
+        }
+        drop(scenery);
+        if how != Started::Silent {
+            let pushed = ImagePushed {
+                registry: names.registry(),
+                repository: names.repository,
+                digest,
+                tag: tag.to_owned(),
+                pushed_at: now,
+            };
+            self.push_event(pushed);
+        }
+    }
+
+    /// An event of a push, whoever sent it.
+    pub fn push_event(&mut self, pushed: ImagePushed) {
+        let soon = Seconds(1).after(self.now());
+        self.stage.lock().enter(soon, Job::Push(pushed, 1));
     }
 
     /// The `number`th release of a service, as it would be pushed then.
@@ -610,7 +642,8 @@ impl Simulation {
             .boxed_local(),
             Job::Signal(watch, _) => async move { signal(&ledger, &doorbell, &watch).await.is_ok() }.boxed_local(),
             Job::Push(pushed, _) => {
-                async move { image_pushed(&ledger, &doorbell, &pushed, now).await.is_ok() }.boxed_local()
+                let own = self.pairs[0].1.registry();
+                async move { image_pushed(&ledger, &doorbell, &pushed, &own, now).await.is_ok() }.boxed_local()
             }
             Job::Tell(target) => {
                 let channels = SimChannels { stage: stage.clone() };

@@ -8,10 +8,10 @@ use super::scaling::RegisterScalableTarget;
 use super::{Answer, Settings, World};
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side,
-    StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
+    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
-use rollout::{ImageDigest, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp};
+use rollout::{ImageDigest, Name, Percent, Registry, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -97,6 +97,18 @@ pub struct PairNames {
     pub repository_uri: String,
     /// Name of the repository.
     pub repository: String,
+}
+
+impl PairNames {
+    /// The registry that the repository is in.
+    ///
+    /// # Panics
+    /// Where the scene's account is none.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        let host = self.repository_uri.split('/').next().unwrap_or_default();
+        rollout::registry::registry_of(host).expect("the scene's repository is in a registry of ECR")
+    }
 }
 
 impl Scene {
@@ -370,6 +382,7 @@ pub(crate) fn empty_policy(application: Name) -> Policy {
 
 pub(crate) fn add_target(application: &mut Policy, target: &TargetId, repository: &str, policy: TargetPolicy) {
     application.services.entry(target.service.clone()).or_insert_with(|| ServicePolicy {
+        registry: RegistryPolicy::default(),
         repository: repository.to_owned(),
         tags: TagRule::Glob("v*".to_owned()),
         paused: false,
@@ -389,13 +402,9 @@ pub(crate) fn add_target(application: &mut Policy, target: &TargetId, repository
 #[must_use]
 pub fn release_of(target: &TargetId, repository_uri: &str, number: u64, pushed_at: Timestamp) -> Release {
     let digest = digest_of(number);
-    Release {
-        image: format!("{repository_uri}@{digest}"),
-        id: ReleaseId { application: target.application.clone(), service: target.service.clone(), digest },
-        tag: format!("v{number}"),
-        pushed_at,
-        provenance: rollout::release::Provenance::default(),
-    }
+    let image = format!("{repository_uri}@{digest}");
+    let id = ReleaseId { application: target.application.clone(), service: target.service.clone(), digest };
+    Release::new(id, image, format!("v{number}"), pushed_at)
 }
 
 /// The digest of the `number`th release.

@@ -2,7 +2,8 @@
 
 use engine::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Commit, Deliveries, DeliveryId,
-    Edited, Hold, LeaseId, Ledger, LedgerError, Message, Overdue, Post, PostKey, Posts, SendError, Told, Watch, notify,
+    Edited, Hold, LeaseId, Ledger, LedgerError, Message, Overdue, Post, PostKey, Posts, SendError, TagsSeen, Told,
+    Watch, notify,
 };
 use futures::FutureExt as _;
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
@@ -319,8 +320,16 @@ impl Ledger for Ports {
         self.ledger.release(target, lease).await
     }
 
-    async fn put_release(&self, release: &Release) -> Result<bool, LedgerError> {
+    async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
         self.ledger.put_release(release).await
+    }
+
+    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
+        self.ledger.tags_seen(application, service).await
+    }
+
+    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
+        self.ledger.put_tags_seen(application, service, seen).await
     }
 
     async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {

@@ -4,7 +4,7 @@ use super::fleet::Image;
 use anyhow::{Context as _, anyhow};
 use engine::intake::ImagePushed;
 use rollout::stage::Verdict;
-use rollout::{EcsPair, ImageDigest, Policy, TargetId, Timestamp};
+use rollout::{EcsPair, ImageDigest, Policy, Registry, TargetId, Timestamp};
 use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::GroupSettings;
 use simulation::world::scene::digest_of;
@@ -65,7 +65,7 @@ pub(crate) struct Scene {
     pub(crate) policy_text: String,
     /// What runs where.
     pub(crate) pair: EcsPair,
-    repository_uri: String,
+    registry: Registry,
     repository: String,
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
         policy,
         policy_text,
         pair,
-        repository_uri: names.repository_uri,
+        registry: names.registry(),
         repository: names.repository,
     })
 }
@@ -145,8 +145,8 @@ impl Scene {
     /// The push of a release, as ECR's event tells it.
     pub(crate) fn push(&self, part: &Part, now: Timestamp) -> ImagePushed {
         ImagePushed {
+            registry: self.registry.clone(),
             repository: self.repository.clone(),
-            repository_uri: self.repository_uri.clone(),
             digest: part.digest(),
             tag: part.tag.to_owned(),
             pushed_at: now,

@@ -245,7 +245,8 @@ impl Demo {
         self.begin(index, &words);
         let now = self.clock.now();
         let pushed = self.scene.push(part, now);
-        let intake = image_pushed(&*self.ledger, &self.doorbell, &pushed, now).await.context("the push got lost")?;
+        let intake = image_pushed(&*self.ledger, &self.doorbell, &pushed, &pushed.registry, now).await;
+        let intake = intake.context("the push got lost")?;
         if intake.services.is_empty() {
             bail!("the policy has no service for the repository that {} was pushed to", part.tag);
         }

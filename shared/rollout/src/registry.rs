@@ -1,0 +1,234 @@
+//! Amazon ECR's private registries: who has one, and what task definitions call it.
+//!
+//! A registry is an account's in a Region, and has up to four host names (Amazon ECR user guide, "Amazon ECR registries"
+//! and "Making requests over IPv6"; General Reference, "Amazon ECR endpoints"): `ACCOUNT.dkr.ecr.REGION.` and the
+//! partition's domain, the same with `ecr-fips`, and `ACCOUNT.dkr-ecr.REGION.` (with FIPS: `dkr-ecr-fips`) and the
+//! partition's domain for IPv4 and IPv6 together.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A registry: an account's, in a Region.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Registry {
+    /// The account, 12 digits.
+    pub account: String,
+    /// The Region.
+    pub region: String,
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "account {} in {}", self.account, self.region)
+    }
+}
+
+/// A partition of AWS: how its Regions are called, and its domains.
+struct Partition {
+    /// What the names of its Regions begin with.
+    regions: &'static [&'static str],
+    /// The domain of hosts that are reached over IPv4.
+    domain: &'static str,
+    /// The domain of hosts that are reached over IPv4 and IPv6.
+    dual_stack: &'static str,
+}
+
+/// The partitions, those with longer names of Regions first: `us-iso-` is none of `us-`.
+///
+/// Domains and Regions: `partitions.json` of the AWS SDKs (dnsSuffix, regionRegex), as of `aws-sdk-ecr` 1.138. The domains
+/// of registries' dual-stack hosts are not in there: `on.aws`, `on.amazonwebservices.com.cn` and `.eu` are those that
+/// Amazon's credential helper for ECR and Renovate know; those of the isolated partitions, that Renovate knows.
+const PARTITIONS: [Partition; 8] = [
+    Partition { regions: &["cn-"], domain: "amazonaws.com.cn", dual_stack: "on.amazonwebservices.com.cn" },
+    Partition { regions: &["eusc-"], domain: "amazonaws.eu", dual_stack: "on.amazonwebservices.eu" },
+    Partition { regions: &["us-gov-"], domain: "amazonaws.com", dual_stack: "on.aws" },
+    Partition { regions: &["us-iso-"], domain: "c2s.ic.gov", dual_stack: "on.aws.ic.gov" },
+    Partition { regions: &["us-isob-"], domain: "sc2s.sgov.gov", dual_stack: "on.aws.scloud" },
+    Partition { regions: &["eu-isoe-"], domain: "cloud.adc-e.uk", dual_stack: "on.cloud-aws.adc-e.uk" },
+    Partition { regions: &["us-isof-"], domain: "csp.hci.ic.gov", dual_stack: "on.aws.hci.ic.gov" },
+    Partition {
+        regions: &["us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-"],
+        domain: "amazonaws.com",
+        dual_stack: "on.aws",
+    },
+];
+
+/// Whether a text has the form of a Region of any partition: `eu-central-1`, `us-isob-east-1`.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
+    let sound = (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.contains("--");
+    let numbered = text
+        .rsplit_once('-')
+        .is_some_and(|(_, number)| (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()));
+    sound && numbered && text.matches('-').count() >= 2 && partition(text).is_some()
+}
+
+/// Whether a text has the form of an account's number.
+#[must_use]
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn partition(region: &str) -> Option<&'static Partition> {
+    PARTITIONS.iter().find(|partition| partition.regions.iter().any(|begin| region.starts_with(begin)))
+}
+
+/// A repository as task definitions name it, `host/repository`, without tag or digest. In a Region of no known partition:
+/// the host that most partitions have.
+#[must_use]
+pub fn repository_uri(registry: &Registry, repository: &str) -> String {
+    let Registry { account, region } = registry;
+    let domain = partition(region).map_or("amazonaws.com", |partition| partition.domain);
+    format!("{account}.dkr.ecr.{region}.{domain}/{repository}")
+}
+
+/// The registry that a host is of, by whichever of its names; none: it is no private registry of ECR.
+#[must_use]
+pub fn registry_of(host: &str) -> Option<Registry> {
+    let (account, rest) = host.split_once('.')?;
+    let (rest, dual_stack) = match rest.strip_prefix("dkr.ecr") {
+        Some(rest) => (rest, false),
+        None => (rest.strip_prefix("dkr-ecr")?, true),
+    };
+    let rest = rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?;
+    let (region, domain) = rest.split_once('.')?;
+    let partition = partition(region).filter(|_| is_region(region) && is_account(account))?;
+    let wanted = if dual_stack { partition.dual_stack } else { partition.domain };
+    (domain == wanted).then(|| Registry { account: account.to_owned(), region: region.to_owned() })
+}
+
+/// An image's parts: `host/repository`, with its host and its path, and the digest where it has one.
+struct Parts<'a> {
+    host: &'a str,
+    path: &'a str,
+    digest: Option<&'a str>,
+}
+
+fn parts(image: &str) -> Option<Parts<'_>> {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let (host, path) = name.split_once('/')?;
+    let path = path.split(':').next().unwrap_or(path);
+    Some(Parts { host, path, digest })
+}
+
+/// `wanted`, by the host that `live` names the same repository of the same registry with: a service in subnets that have
+/// only IPv6 can pull from nothing but the dual-stack host, and one that has to use FIPS from nothing but that one. So two
+/// versions of a task definition differ in the digest alone. Any other image stays as it is.
+#[must_use]
+pub fn by_the_host_of(live: &str, wanted: &str) -> String {
+    let kept = || {
+        let (live, wanted) = (parts(live)?, parts(wanted)?);
+        let same = live.path == wanted.path && registry_of(live.host)? == registry_of(wanted.host)?;
+        Some(format!("{}/{}@{}", live.host, live.path, wanted.digest.filter(|_| same)?))
+    };
+    kept().unwrap_or_else(|| wanted.to_owned())
+}
+
+/// Whether two images are one and the same content of the same repository, by whichever host.
+#[must_use]
+pub fn is_same_image(one: &str, other: &str) -> bool {
+    let pinned = || {
+        let (one, other) = (parts(one)?, parts(other)?);
+        let same_host = one.host == other.host || registry_of(one.host)? == registry_of(other.host)?;
+        Some(one.path == other.path && one.digest? == other.digest? && same_host)
+    };
+    one == other || pinned() == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(region: &str) -> String {
+        repository_uri(&Registry { account: "111122223333".to_owned(), region: region.to_owned() }, "shop/api")
+    }
+
+    /// Issue 10, case 14. Domains: `partitions.json` of the AWS SDKs.
+    #[test]
+    fn every_partition_has_a_domain_of_its_own() {
+        let domains = [
+            ("eu-west-1", "amazonaws.com"),
+            ("us-gov-west-1", "amazonaws.com"),
+            ("cn-north-1", "amazonaws.com.cn"),
+            ("eusc-de-east-1", "amazonaws.eu"),
+            ("us-iso-east-1", "c2s.ic.gov"),
+            ("us-isob-east-1", "sc2s.sgov.gov"),
+            ("eu-isoe-west-1", "cloud.adc-e.uk"),
+            ("us-isof-south-1", "csp.hci.ic.gov"),
+        ];
+        for (region, domain) in domains {
+            assert_eq!(uri(region), format!("111122223333.dkr.ecr.{region}.{domain}/shop/api"));
+            assert!(is_region(region), "{region}");
+        }
+    }
+
+    #[test]
+    fn every_host_of_a_registry_is_told_by_its_form() {
+        let registry = |region: &str| Some(Registry { account: "111122223333".into(), region: region.into() });
+        let hosts = [
+            ("111122223333.dkr.ecr.eu-central-1.amazonaws.com", registry("eu-central-1")),
+            ("111122223333.dkr.ecr-fips.us-east-1.amazonaws.com", registry("us-east-1")),
+            ("111122223333.dkr-ecr.eu-central-1.on.aws", registry("eu-central-1")),
+            ("111122223333.dkr-ecr-fips.us-gov-west-1.on.aws", registry("us-gov-west-1")),
+            ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu", registry("eusc-de-east-1")),
+            ("111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", registry("cn-north-1")),
+            ("111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", registry("us-isob-east-1")),
+            // Not of that partition, no Region, no account, somebody else's.
+            ("111122223333.dkr.ecr.cn-north-1.amazonaws.com", None),
+            ("111122223333.dkr.ecr.evil.example.com", None),
+            ("shop.dkr.ecr.eu-central-1.amazonaws.com", None),
+            ("public.ecr.aws", None),
+            ("ghcr.io", None),
+        ];
+        for (host, wanted) in hosts {
+            assert_eq!(registry_of(host), wanted, "{host}");
+        }
+    }
+
+    /// Issue 10, case 14: a service in IPv6-only subnets.
+    #[test]
+    fn the_host_of_the_live_image_is_kept_where_it_is_the_same_repository() {
+        let wanted = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:bb";
+        let kept = [
+            ("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:aa", "111122223333.dkr-ecr.eu-central-1.on.aws"),
+            ("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api:v1", "111122223333.dkr-ecr.eu-central-1.on.aws"),
+            (
+                "111122223333.dkr.ecr-fips.eu-central-1.amazonaws.com/shop/api:v1@sha256:aa",
+                "111122223333.dkr.ecr-fips.eu-central-1.amazonaws.com",
+            ),
+        ];
+        for (live, host) in kept {
+            assert_eq!(by_the_host_of(live, wanted), format!("{host}/shop/api@sha256:bb"), "{live}");
+        }
+        let others = [
+            "111122223333.dkr-ecr.eu-central-1.on.aws/shop/web:v1",
+            "444455556666.dkr-ecr.eu-central-1.on.aws/shop/api:v1",
+            "111122223333.dkr-ecr.eu-west-1.on.aws/shop/api:v1",
+            "ghcr.io/shop/api:v1",
+            "nginx",
+        ];
+        for live in others {
+            assert_eq!(by_the_host_of(live, wanted), wanted, "{live}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_the_same_by_whichever_host() {
+        let plain = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:aa";
+        let dual = "111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:aa";
+        assert!(is_same_image(plain, dual) && is_same_image("nginx", "nginx"));
+        assert!(!is_same_image(plain, "111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:bb"));
+        assert!(!is_same_image(plain, "111122223333.dkr-ecr.eu-central-1.on.aws/shop/api:v1"));
+    }
+
+    #[test]
+    fn what_is_no_region_is_no_part_of_a_host() {
+        for text in
+            ["", "us", "us-west", "eu-central-1.evil.com/", "moon-east-1", "us-west-2a", "US-EAST-1", "us--west-2"]
+        {
+            assert!(!is_region(text), "{text}");
+        }
+    }
+}
