@@ -12,6 +12,7 @@
 //! | [`brake`] | freezes, and the stopped line |
 //! | [`release`] | what is to be deployed, and where it comes from |
 //! | [`command`] | what people, CI and pushes ask for |
+//! | [`alarm`] | alarms: what they are made of, what they say, which side they see |
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
 //! | [`effect`] | what shall be true of the world: absolute, repeatable |
 //! | [`stage`] | where a deployment is; every stage carries its deadline |
@@ -27,6 +28,7 @@
 //! | [`plan`] | what a deployment would do: the same decision, rehearsed |
 //! | [`doctor`] | whether an account is fit for what a policy wants of it |
 
+pub mod alarm;
 pub mod brake;
 pub mod command;
 pub mod decide;
