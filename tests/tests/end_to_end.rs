@@ -9,9 +9,9 @@ use engine::operate::DoctorAnswer;
 use libtest_mimic::{Arguments, Trial};
 use rollout::doctor::Severity;
 use rollout::snapshot::Weights;
-use rollout::{Actor, Fact, Slot, Verdict};
+use rollout::{Actor, Fact, Slot, Verdict, WaitingOn};
 use serde_json::{Value, json};
-use simulation::world::alarms::AlarmState;
+use simulation::world::alarms::{AlarmState, Evaluation};
 use simulation::world::balancer::Action;
 use simulation::world::scaling::PutScheduledAction;
 use simulation::world::{FunctionBehaviour, ImageBehaviour, Run, Starts};
@@ -73,6 +73,10 @@ fn main() {
             what_waits_for_an_operator_is_planned_and_deployed_by_its_digest,
         ),
         ("an_alarm_that_fires_already_keeps_it_from_starting", an_alarm_that_fires_already_keeps_it_from_starting),
+        (
+            "an_alarm_that_is_not_evaluated_keeps_traffic_from_moving_though_it_is_ok",
+            an_alarm_that_is_not_evaluated_keeps_traffic_from_moving_though_it_is_ok,
+        ),
         ("a_hook_that_says_no_ends_it_before_traffic", a_hook_that_says_no_ends_it_before_traffic),
         (
             "a_hook_that_never_answers_is_given_up_at_its_deadline",
@@ -501,6 +505,31 @@ fn an_alarm_that_fires_already_keeps_it_from_starting() {
     assert_eq!(changes, Vec::<String>::new(), "nothing was touched");
     scenario.ring_pager(AlarmState::Ok, "the database is well");
     assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded), "the alarm's own event woke it");
+}
+
+/// `EvaluationState` beside `StateValue` OK (CloudWatch user guide, "Alarm evaluation"): OK is what it was when it was last
+/// evaluated.
+fn an_alarm_that_is_not_evaluated_keeps_traffic_from_moving_though_it_is_ok() {
+    let deadlines = "{preflight: 60s, register: 60s, healthy: 60s, shift: 60s, retire: 30s, rollback: 30s}";
+    let scenario = Scenario::new("unevaluated", &Wishes { deadlines, ..Wishes::default() });
+    scenario.evaluate_pager(Some(Evaluation::Error), "the role may not read the metrics");
+    let _digest = scenario.push("v1", good());
+    let words = scenario.expect("it waits for the alarm", Duration::from_secs(60), || {
+        let status = scenario.operations().status().map_err(|failure| failure.0)?;
+        let waiting = status.state.explanation.waiting_on.into_iter().find_map(|on| match on {
+            WaitingOn::Alarms { not_evaluated, .. } => not_evaluated.get(&scenario.pager()).cloned(),
+            _ => None,
+        });
+        waiting.ok_or_else(|| "it does not".to_owned())
+    });
+    assert!(words.contains("EVALUATION_ERROR") && words.contains("may not read the metrics"), "{words}");
+    assert_eq!(scenario.weights(), ALL_BLUE);
+    let doctor = scenario.operations().doctor().unwrap_or_else(|failure| panic!("{failure}"));
+    let found = doctor.findings.iter().find(|finding| finding.check == "alarm_not_evaluated");
+    assert_eq!(found.map(|finding| finding.severity), Some(Severity::Broken), "{:#?}", doctor.findings);
+    scenario.evaluate_pager(None, "all is well");
+    assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
+    assert_eq!(scenario.weights(), ALL_GREEN);
 }
 
 fn a_hook_that_says_no_ends_it_before_traffic() {

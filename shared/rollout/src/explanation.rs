@@ -6,7 +6,7 @@ use crate::names::{Name, Slot};
 use crate::snapshot::Weights;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a target waits, for `explain` and everything that shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,10 +116,16 @@ pub enum WaitingOn {
         /// When.
         until: Timestamp,
     },
-    /// Alarms without data.
+    /// Alarms that say nothing.
     Alarms {
-        /// Which.
+        /// Those without data.
         names: BTreeSet<String>,
+        /// Those that CloudWatch does not have: deleted, or renamed.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        absent: BTreeSet<String>,
+        /// Those that CloudWatch does not evaluate, with its words.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        not_evaluated: BTreeMap<String, String>,
         /// Then: switched back.
         deadline: Timestamp,
     },

@@ -13,6 +13,7 @@
 //! | [`release`] | what is to be deployed, under which tags, and where it comes from |
 //! | [`registry`] | ECR's registries, and the host names that images have there |
 //! | [`command`] | what people, CI and pushes ask for |
+//! | [`alarm`] | alarms: what they are made of, what they say, which side they see |
 //! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
 //! | [`schedule`] | scheduled actions of autoscaling, and when they run |
 //! | [`effect`] | what shall be true of the world: absolute, repeatable |
@@ -29,6 +30,7 @@
 //! | [`plan`] | what a deployment would do: the same decision, rehearsed |
 //! | [`doctor`] | whether an account is fit for what a policy wants of it |
 
+pub mod alarm;
 pub mod brake;
 pub mod command;
 pub mod decide;

@@ -38,6 +38,9 @@ pub struct Plan {
     pub candidate: Option<PlannedSide>,
     /// The policy's alarms as they are now; none where they could not be read, or were not.
     pub alarms: Option<BTreeMap<String, AlarmReading>>,
+    /// The side that an alarm sees, for those of [`Self::alarms`] that see one alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alarm_sides: BTreeMap<String, Slot>,
     /// The way to success, in order. Empty where nothing would be done.
     pub steps: Vec<PlannedStep>,
     /// How long all of it takes if nothing has to be waited for but the policy's own times.
@@ -222,6 +225,7 @@ impl Rehearsal<'_> {
             stable: None,
             candidate: None,
             alarms: snapshot.and_then(|snapshot| snapshot.alarms.known().cloned()),
+            alarm_sides: snapshot.map(|snapshot| snapshot.alarm_sides.clone()).unwrap_or_default(),
             steps: Vec::new(),
             takes: Seconds(0),
         };

@@ -257,7 +257,7 @@ impl Weights {
     }
 }
 
-/// An alarm, metric or composite.
+/// An alarm: metric, composite or log alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum AlarmReading {
@@ -270,6 +270,12 @@ pub enum AlarmReading {
     },
     /// `INSUFFICIENT_DATA`
     NoData,
+    /// Another state than `ALARM`, which CloudWatch did not arrive at by an evaluation of all the data (`EvaluationState`). It
+    /// is no data, whatever the state says; and unlike an idle side's silence it is never without meaning.
+    NotEvaluated {
+        /// `EvaluationState` and `StateReason`: `EVALUATION_ERROR: …`.
+        reason: String,
+    },
     /// There is no alarm of that name.
     Absent,
 }

@@ -14,6 +14,7 @@ pub fn evidence(seen: &Snapshot) -> Vec<String> {
             AlarmReading::Firing { reason } if reason.is_empty() => Some(format!("alarm {name} fires")),
             AlarmReading::Firing { reason } => Some(format!("alarm {name} fires: {reason}")),
             AlarmReading::NoData => Some(format!("alarm {name} has no data")),
+            AlarmReading::NotEvaluated { reason } => Some(format!("alarm {name} is not evaluated: {reason}")),
             AlarmReading::Absent => Some(format!("there is no alarm {name}")),
         })),
         Reading::Unknown(reason) => told.push(format!("alarms could not be read: {reason}")),

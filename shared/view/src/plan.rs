@@ -39,10 +39,12 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
             AlarmReading::Ok => (Tone::Good, "OK".to_owned()),
             AlarmReading::Firing { reason } => (Tone::Bad, format!("fires: {reason}")),
             AlarmReading::NoData => (Tone::Warning, "has no data".to_owned()),
+            AlarmReading::NotEvaluated { reason } => (Tone::Warning, format!("is not evaluated: {reason}")),
             AlarmReading::Absent => (Tone::Bad, "there is no such alarm".to_owned()),
         };
         let head = format!("  {:<10} ", "alarm");
-        text.push_str(&format!("{}\n", paint.tone(tone, &beside(&head, 13, &format!("{name}: {words}")))));
+        let sees = plan.alarm_sides.get(name).map(|slot| format!(" (sees {slot} alone)")).unwrap_or_default();
+        text.push_str(&format!("{}\n", paint.tone(tone, &beside(&head, 13, &format!("{name}{sees}: {words}")))));
     }
     if !plan.steps.is_empty() {
         let rows: Vec<_> = plan

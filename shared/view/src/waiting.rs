@@ -6,6 +6,7 @@ use crate::when::left;
 use jiff::Timestamp;
 use rollout::Gate;
 use rollout::target::WaitingOn;
+use std::collections::BTreeSet;
 
 /// One thing that is waited for, with the time left at `now`.
 #[must_use]
@@ -54,9 +55,18 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
             format!("the end of the hold at {traffic} % ({} left)", left(*until, now))
         }
         WaitingOn::Bake { until } => format!("the end of the bake ({} left)", left(*until, now)),
-        WaitingOn::Alarms { names, deadline } => {
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            format!("data for {} (switches back in {})", names.join(", "), left(*deadline, now))
+        WaitingOn::Alarms { names, absent, not_evaluated, deadline } => {
+            let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let mut wanted = Vec::new();
+            if !absent.is_empty() {
+                let them = list(absent);
+                wanted.push(format!("{them} to be created again: CloudWatch has no alarm of that name"));
+            }
+            wanted.extend(not_evaluated.iter().map(|(name, reason)| format!("{name} to be evaluated again: {reason}")));
+            if !names.is_empty() {
+                wanted.push(format!("data for {}", list(names)));
+            }
+            format!("{} (switches back in {})", wanted.join("; "), left(*deadline, now))
         }
         WaitingOn::Warm { until } => format!("the end of the old side's warm time ({} left)", left(*until, now)),
         WaitingOn::Drain { slot, until } => format!("{slot} to drain ({} left)", left(*until, now)),

@@ -9,7 +9,7 @@ use rollout::snapshot::Weights;
 use rollout::target::DeploymentRecord;
 use rollout::{Fact, JournalEntry, Seconds, Slot};
 use serde_json::{Value, json};
-use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::{ActionKind, Forward, GroupSettings, WeightedGroup};
 use simulation::world::scaling::{DescribeScalableTargets, SuspendedState};
 use simulation::world::scene::digest_of;
@@ -283,6 +283,16 @@ notifications: {notifications}
         let mut world = self.stack.front().world();
         let set = world.by_hand(|world| world.set_alarm_state(&self.pager(), state, reason));
         drop(world);
+        set.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// From now on CloudWatch does not evaluate the alarm that a person rings, for this reason; none: it does again. The alarm
+    /// keeps its state.
+    ///
+    /// # Panics
+    /// Where there is no such alarm.
+    pub fn evaluate_pager(&self, evaluation: Option<Evaluation>, reason: &str) {
+        let set = self.stack.front().world().set_evaluation(&self.pager(), evaluation, reason);
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 

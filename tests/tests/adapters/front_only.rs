@@ -8,7 +8,7 @@ use rollout::look::HookTask;
 use rollout::snapshot::{AlarmReading, TargetHealth, TaskReading, Weights};
 use rollout::{Effect, HookReport, Outcome, Reading, Seconds, Slot};
 use serde_json::json;
-use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
 use simulation::world::ecs::UpdateService;
 use simulation::world::scaling::PutScheduledAction;
 use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run, Starts};
@@ -52,23 +52,118 @@ async fn a_healthy_side_is_steady() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn alarms_of_both_kinds_are_read_in_one_call() {
+async fn alarms_of_every_type_are_read_in_one_call() {
     let place = place().await;
     put_alarm(&place, "quiet", AlarmState::Ok);
     put_alarm(&place, "loud", AlarmState::Alarm);
     put_alarm(&place, "silent", AlarmState::InsufficientData);
-    place.front.world().put_composite_alarm("both", "ALARM(\"quiet\") OR ALARM(\"loud\")").expect("an alarm");
+    {
+        let mut world = place.front.world();
+        world.put_composite_alarm("both", "ALARM(\"quiet\") OR ALARM(\"loud\")").expect("an alarm");
+        world.put_log_alarm("log", "filter level = 'ERROR'").expect("an alarm");
+        world.put_log_alarm("loud-log", "filter level = 'FATAL'").expect("an alarm");
+        world.set_alarm_state("log", AlarmState::Ok, "0 lines").expect("a state");
+        world.set_alarm_state("loud-log", AlarmState::Alarm, "3 lines").expect("a state");
+    }
     place.front.skip(Duration::from_secs(1));
     let mut look = place.place.look();
-    look.alarms = ["quiet", "loud", "silent", "both", "nobody"].map(str::to_owned).into();
+    look.alarms = ["quiet", "loud", "silent", "both", "log", "loud-log", "nobody"].map(str::to_owned).into();
     let seen = place.place.cloud.observe(&look).await;
     let alarms = known(&seen.alarms);
     assert_eq!(alarms["quiet"], AlarmReading::Ok);
     assert_eq!(alarms["loud"], AlarmReading::Firing { reason: "because the test says so".to_owned() });
     assert_eq!(alarms["silent"], AlarmReading::NoData);
     assert!(matches!(alarms["both"], AlarmReading::Firing { .. }), "{:?}", alarms["both"]);
+    assert_eq!(alarms["log"], AlarmReading::Ok);
+    assert_eq!(alarms["loud-log"], AlarmReading::Firing { reason: "3 lines".to_owned() });
     assert_eq!(alarms["nobody"], AlarmReading::Absent);
+    assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), 1, "its parts were asked for by name, too");
+}
+
+/// CloudWatch user guide, "Alarm evaluation": an alarm has an evaluation state beside its state.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_is_not_evaluated_is_not_ok_whatever_its_state_is() {
+    let place = place().await;
+    let evaluations = [
+        ("error", Evaluation::Error, "EVALUATION_ERROR"),
+        ("failure", Evaluation::Failure, "EVALUATION_FAILURE"),
+        ("partial", Evaluation::PartialData, "PARTIAL_DATA"),
+    ];
+    for (name, evaluation, _) in evaluations {
+        put_alarm(&place, name, AlarmState::Ok);
+        place.front.world().set_evaluation(name, Some(evaluation), "the query has no metrics").expect("an alarm");
+    }
+    put_alarm(&place, "loud", AlarmState::Alarm);
+    {
+        let mut world = place.front.world();
+        world.set_evaluation("loud", Some(Evaluation::PartialData), "7 errors").expect("an alarm");
+        world.put_log_alarm("log", "filter level = 'ERROR'").expect("an alarm");
+        world.set_alarm_state("log", AlarmState::Ok, "0 lines").expect("a state");
+        world.set_evaluation("log", Some(Evaluation::Error), "no such log group").expect("an alarm");
+        world.put_composite_alarm("any", "ALARM(error) OR ALARM(failure)").expect("an alarm");
+    }
+    let mut look = place.place.look();
+    look.alarms = ["error", "failure", "partial", "loud", "log", "any"].map(str::to_owned).into();
+    let seen = place.place.cloud.observe(&look).await;
+    let alarms = known(&seen.alarms);
+    for (name, _, word) in evaluations {
+        let reason = format!("{word}: the query has no metrics");
+        assert_eq!(alarms[name], AlarmReading::NotEvaluated { reason });
+    }
+    assert_eq!(alarms["loud"], AlarmReading::Firing { reason: "7 errors".to_owned() });
+    assert!(matches!(&alarms["log"], AlarmReading::NotEvaluated { reason } if reason.contains("no such log group")));
+    assert!(matches!(&alarms["any"], AlarmReading::NotEvaluated { reason } if reason.contains("error")), "{alarms:?}");
+
+    place.front.world().set_evaluation("error", None, "well again").expect("an alarm");
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(known(&seen.alarms)["error"], AlarmReading::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_side_that_an_alarm_sees_is_known_and_costs_a_composite_alarm_one_call_once() {
+    let place = place().await;
+    let groups = place.place.pair.clone();
+    let alarm = |name: &str, group: Option<&str>| MetricAlarm {
+        name: name.to_owned(),
+        metric: Metric::TargetResponseTime,
+        load_balancer: place.load_balancer.clone(),
+        target_group: group.map(str::to_owned),
+        period_s: 60,
+        evaluation_periods: 1,
+        datapoints_to_alarm: 1,
+        threshold: 1.0,
+        comparison: Comparison::Above,
+        treat_missing: TreatMissing::Missing,
+    };
+    {
+        let mut world = place.front.world();
+        world.put_metric_alarm(alarm("blue-slow", Some(&groups.blue.target_group))).expect("an alarm");
+        world.put_metric_alarm(alarm("green-slow", Some(&groups.green.target_group))).expect("an alarm");
+        world.put_metric_alarm(alarm("slow", None)).expect("an alarm");
+        world.put_composite_alarm("green-any", "ALARM(\"green-slow\") AND NOT ALARM(slow)").expect("an alarm");
+        world.put_composite_alarm("any", "AT_LEAST(1, ALARM, (green-slow, \"blue-slow\"))").expect("an alarm");
+        world.put_composite_alarm("deep", "ALARM(green-any)").expect("an alarm");
+    }
+    let mut look = place.place.look();
+    look.alarms = ["blue-slow", "slow"].map(str::to_owned).into();
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(seen.alarm_sides, BTreeMap::from([("blue-slow".to_owned(), Slot::Blue)]));
     assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), 1);
+
+    look.alarms = ["blue-slow", "deep", "any"].map(str::to_owned).into();
+    let expected = BTreeMap::from([("blue-slow".to_owned(), Slot::Blue), ("deep".to_owned(), Slot::Green)]);
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(seen.alarm_sides, expected);
+    let cold = place.calls("cloudwatch", "DescribeAlarms");
+    assert_eq!(cold, 4, "one for the alarms, one for what they are made of, one for what that is made of");
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(seen.alarm_sides, expected);
+    assert_eq!(place.calls("cloudwatch", "DescribeAlarms"), cold + 1, "what they are made of is known");
+
+    // The rule is another one now: what was remembered is only what to ask for.
+    place.front.world().put_composite_alarm("deep", "ALARM(blue-slow)").expect("an alarm");
+    let seen = place.place.cloud.observe(&look).await;
+    assert_eq!(seen.alarm_sides["deep"], Slot::Blue);
 }
 
 #[tokio::test(flavor = "multi_thread")]

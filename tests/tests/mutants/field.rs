@@ -169,6 +169,15 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         caught_by: Decisions,
     },
     Mutant {
+        name: "not-evaluated-is-health",
+        defect: "an alarm that CloudWatch does not evaluate counts by the state that it had before",
+        met: "EvaluationState, CloudWatch user guide",
+        file: "shared/rollout/src/alarm/mod.rs",
+        text: "        match (self.state.as_str(), &self.evaluation) {",
+        instead: "        match (self.state.as_str(), &self.evaluation.clone().filter(String::is_empty)) {",
+        caught_by: Decisions,
+    },
+    Mutant {
         name: "superseding-drops-what-is-verified",
         defect: "a newer push turns back what has just been verified",
         met: "kargo#7032",

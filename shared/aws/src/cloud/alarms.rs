@@ -1,40 +1,91 @@
-//! Alarms, metric and composite, by name.
+//! Alarms by name: metric, composite and log alarms, what they say, and which side of a pair they see.
 
-use super::{AwsCloud, instant};
+use super::{AwsCloud, count, instant};
 use crate::error::{Failure, one_line};
-use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
+use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
+use aws_sdk_cloudwatch::types::{
+    AlarmType, CompositeAlarm, EvaluationState, LogAlarm, MetricAlarm, ScheduledQueryConfiguration, StateValue,
+};
 use aws_smithy_types::DateTime;
 use futures::future::try_join_all;
+use rollout::alarm::{self, AlarmKind, AlarmSeen, Alarms, DEEPEST, Metric, MetricSeen};
 use rollout::snapshot::AlarmReading;
+use rollout::{EcsPair, Slot, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `DescribeAlarms` takes and gives at most this many a call (its default is 50).
 const A_CALL: usize = 100;
+/// Alarms that composite ones are made of are read up to this number; a composite alarm over more sees what is not known.
+const MOST_CHILDREN: usize = 300;
 
-/// A state as CloudWatch writes it; one that is not known here is no news.
-fn reading(state: Option<&StateValue>, reason: Option<&str>) -> AlarmReading {
-    match state {
-        Some(StateValue::Ok) => AlarmReading::Ok,
-        Some(StateValue::Alarm) => AlarmReading::Firing { reason: one_line(reason.unwrap_or("no reason given")) },
-        _ => AlarmReading::NoData,
-    }
+/// What the alarms of a look say.
+#[derive(Debug, Default)]
+pub(super) struct AlarmsRead {
+    /// By name; one that CloudWatch does not have is [`AlarmReading::Absent`].
+    pub(super) readings: BTreeMap<String, AlarmReading>,
+    /// The side that an alarm sees, for those that see one alone.
+    pub(super) sides: BTreeMap<String, Slot>,
+}
+
+/// One alarm of an answer.
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) seen: AlarmSeen,
+    /// When its state was last updated.
+    updated_at: Option<Timestamp>,
 }
 
 impl AwsCloud {
-    /// All alarms of these names: one call for each hundred of them, side by side.
-    pub(super) async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, AlarmReading>, Failure> {
-        let mut all: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), AlarmReading::Absent)).collect();
+    /// What the alarms of these names say, and which side of the pair they see: one call for each hundred of them, side by
+    /// side. What a composite alarm is made of is read by the same calls, once it is known; a process that has not seen the
+    /// alarm before makes one more call (one more for each composite alarm within composite ones).
+    pub(super) async fn alarms(&self, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, Failure> {
         if names.is_empty() {
-            return Ok(all);
+            return Ok(AlarmsRead::default());
         }
-        let names: Vec<_> = names.iter().cloned().collect();
-        let found = try_join_all(names.chunks(A_CALL).map(|chunk| self.alarms_of(chunk))).await?;
-        all.extend(found.into_iter().flatten());
-        Ok(all)
+        let mut asked = names.clone();
+        asked.extend(self.memory.children_of(names));
+        let mut known = self.alarms_known(&asked).await?;
+        for _ in 0..DEEPEST {
+            let further: BTreeSet<String> = alarm::children(known.values()).difference(&asked).cloned().collect();
+            if further.is_empty() || asked.len() + further.len() > names.len() + MOST_CHILDREN {
+                break;
+            }
+            match self.memory.noting(self.alarms_known(&further).await) {
+                Ok(found) => known.extend(found),
+                // What the alarms themselves say is known, and nothing waits for what they are made of.
+                Err(_) => break,
+            }
+            asked.extend(further);
+        }
+        for name in names {
+            self.memory.put_children(name, parts(name, &known));
+        }
+        let side = |name: &String| Some((name.clone(), alarm::side(pair, name, &known)?));
+        Ok(AlarmsRead {
+            readings: names.iter().map(|name| (name.clone(), alarm::reading(name, &known))).collect(),
+            sides: names.iter().filter_map(side).collect(),
+        })
     }
 
-    async fn alarms_of(&self, names: &[String]) -> Result<Vec<(String, AlarmReading)>, Failure> {
-        // Composite alarms are left out of the answer unless they are asked for.
+    /// Those of these alarms that there are.
+    async fn alarms_known(&self, names: &BTreeSet<String>) -> Result<Alarms, Failure> {
+        let names: Vec<_> = names.iter().cloned().collect();
+        let found = try_join_all(names.chunks(A_CALL).map(|chunk| Box::pin(self.alarms_described(chunk)))).await?;
+        let mut known = Alarms::new();
+        for Described { name, seen, updated_at } in found.into_iter().flatten() {
+            match updated_at.filter(|_| seen.state == StateValue::Alarm.as_str()) {
+                Some(at) => self.memory.firing.put(&name, at),
+                None => self.memory.firing.forget(&name),
+            }
+            known.insert(name, seen);
+        }
+        Ok(known)
+    }
+
+    /// The alarms of these names, at most [`A_CALL`], of every type.
+    pub(super) async fn alarms_described(&self, names: &[String]) -> Result<Vec<Described>, Failure> {
+        // Only metric alarms are in the answer unless the others are asked for (API reference, DescribeAlarms, `AlarmTypes`).
         let answer = self
             .clients
             .cloudwatch()
@@ -43,6 +94,7 @@ impl AwsCloud {
             .set_alarm_names(Some(names.to_vec()))
             .alarm_types(AlarmType::MetricAlarm)
             .alarm_types(AlarmType::CompositeAlarm)
+            .alarm_types(AlarmType::LogAlarm)
             .max_records(i32::try_from(A_CALL).unwrap_or(i32::MAX))
             .send()
             .await
@@ -51,24 +103,111 @@ impl AwsCloud {
             // Names are unique, so this cannot be; if it is, an alarm that fires may be on the page not seen.
             return Err(Failure::Unsure { reason: "DescribeAlarms: more alarms than names were found".to_owned() });
         }
-        let since = |name: Option<&str>, state: Option<&StateValue>, at: Option<&DateTime>| match (name, instant(at)) {
-            (Some(name), Some(at)) if state == Some(&StateValue::Alarm) => self.memory.firing.put(name, at),
-            (Some(name), _) => self.memory.firing.forget(name),
-            (None, _) => {}
-        };
-        for alarm in answer.metric_alarms() {
-            since(alarm.alarm_name(), alarm.state_value(), alarm.state_updated_timestamp());
+        Ok(described(&answer))
+    }
+}
+
+/// All that the rule of a composite alarm names, and the rules of those.
+fn parts(name: &str, known: &Alarms) -> BTreeSet<String> {
+    let mut parts = alarm::children(known.get(name));
+    for _ in 0..DEEPEST {
+        let further = alarm::children(parts.iter().filter_map(|name| known.get(name)));
+        if further.is_subset(&parts) {
+            break;
         }
-        for alarm in answer.composite_alarms() {
-            since(alarm.alarm_name(), alarm.state_value(), alarm.state_updated_timestamp());
+        parts.extend(further);
+    }
+    parts
+}
+
+fn described(answer: &DescribeAlarmsOutput) -> Vec<Described> {
+    let metric = answer.metric_alarms().iter().filter_map(metric_alarm);
+    let composite = answer.composite_alarms().iter().filter_map(composite_alarm);
+    let log = answer.log_alarms().iter().filter_map(log_alarm);
+    metric.chain(composite).chain(log).collect()
+}
+
+/// What alarms of every type have, and what is not in the answer.
+fn alarm(
+    name: Option<&str>,
+    (state, reason): (Option<&StateValue>, Option<&str>),
+    evaluation: Option<&EvaluationState>,
+    updated_at: Option<&DateTime>,
+    kind: AlarmKind,
+) -> Option<Described> {
+    let seen = AlarmSeen {
+        state: state.map_or_else(String::new, |it| it.as_str().to_owned()),
+        reason: one_line(reason.unwrap_or_default()),
+        evaluation: evaluation.map(|it| it.as_str().to_owned()).filter(|it| !it.is_empty()),
+        kind,
+    };
+    Some(Described { name: name?.to_owned(), seen, updated_at: instant(updated_at) })
+}
+
+fn metric_alarm(it: &MetricAlarm) -> Option<Described> {
+    let said = (it.state_value(), it.state_reason());
+    let kind = AlarmKind::Metric(metric_seen(it));
+    alarm(it.alarm_name(), said, it.evaluation_state(), it.state_updated_timestamp(), kind)
+}
+
+fn composite_alarm(it: &CompositeAlarm) -> Option<Described> {
+    let said = (it.state_value(), it.state_reason());
+    let kind = AlarmKind::Composite { rule: it.alarm_rule().unwrap_or_default().to_owned() };
+    alarm(it.alarm_name(), said, None, it.state_updated_timestamp(), kind)
+}
+
+fn log_alarm(it: &LogAlarm) -> Option<Described> {
+    let said = (it.state_value(), it.state_reason());
+    let schedule = it.scheduled_query_configuration().and_then(ScheduledQueryConfiguration::schedule_configuration);
+    let kind = AlarmKind::Log {
+        period_s: schedule.and_then(|it| it.schedule_expression()).map_or(0, rate_s),
+        results: it.query_results_to_alarm().or(it.query_results_to_evaluate()).map_or(1, count),
+    };
+    alarm(it.alarm_name(), said, it.evaluation_state(), it.state_updated_timestamp(), kind)
+}
+
+/// Seconds of `rate(5 minutes)`; 0 for what is no rate.
+fn rate_s(expression: &str) -> u32 {
+    let inside = expression.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(')'));
+    let (number, unit) = inside.and_then(|rest| rest.trim().split_once(' ')).unwrap_or_default();
+    let unit_s = match unit.trim() {
+        "minute" | "minutes" => 60,
+        "hour" | "hours" => 3600,
+        "day" | "days" => 86_400,
+        _ => 0,
+    };
+    number.parse::<u32>().map_or(0, |number| number.saturating_mul(unit_s))
+}
+
+fn metric_seen(alarm: &MetricAlarm) -> MetricSeen {
+    type Named<'a> = &'a [aws_sdk_cloudwatch::types::Dimension];
+    let dimensions = |named: Named<'_>| -> BTreeMap<String, String> {
+        named.iter().filter_map(|it| Some((it.name()?.to_owned(), it.value()?.to_owned()))).collect()
+    };
+    let metric = |namespace: Option<&str>, name: Option<&str>, named: Named<'_>| {
+        Some(Metric { namespace: namespace?.to_owned(), name: name?.to_owned(), dimensions: dimensions(named) })
+    };
+    let mut metrics: Vec<Metric> =
+        metric(alarm.namespace(), alarm.metric_name(), alarm.dimensions()).into_iter().collect();
+    let mut period = alarm.period();
+    let mut expressions = Vec::new();
+    for query in alarm.metrics() {
+        if let Some(stat) = query.metric_stat() {
+            period = period.max(stat.period());
+            let it = stat.metric();
+            metrics.extend(it.and_then(|it| metric(it.namespace(), it.metric_name(), it.dimensions())));
         }
-        let metric = answer.metric_alarms().iter().filter_map(|alarm| {
-            Some((alarm.alarm_name()?.to_owned(), reading(alarm.state_value(), alarm.state_reason())))
-        });
-        let composite = answer.composite_alarms().iter().filter_map(|alarm| {
-            Some((alarm.alarm_name()?.to_owned(), reading(alarm.state_value(), alarm.state_reason())))
-        });
-        Ok(metric.chain(composite).collect())
+        period = period.max(query.period());
+        expressions.extend(query.expression().map(str::to_owned));
+    }
+    MetricSeen {
+        metrics,
+        expressions,
+        period_s: period.map_or(0, count),
+        datapoints: alarm.datapoints_to_alarm().or(alarm.evaluation_periods()).map_or(1, count),
+        threshold: alarm.threshold(),
+        comparison: alarm.comparison_operator().map_or_else(String::new, |it| it.as_str().to_owned()),
+        treat_missing: alarm.treat_missing_data().unwrap_or("missing").to_owned(),
     }
 }
 
@@ -76,13 +215,48 @@ impl AwsCloud {
 mod tests {
     use super::*;
 
+    fn reading(alarm: MetricAlarm) -> AlarmReading {
+        metric_alarm(&alarm).expect("it has a name").seen.reading()
+    }
+
     #[test]
     fn only_ok_is_ok() {
-        assert_eq!(reading(Some(&StateValue::Ok), None), AlarmReading::Ok);
+        let alarm = || MetricAlarm::builder().alarm_name("api-5xx");
+        assert_eq!(reading(alarm().state_value(StateValue::Ok).build()), AlarmReading::Ok);
         let reason = "Threshold Crossed: 1 datapoint [7.0] was greater than 1.0";
         let firing = AlarmReading::Firing { reason: reason.to_owned() };
-        assert_eq!(reading(Some(&StateValue::Alarm), Some(reason)), firing);
-        assert_eq!(reading(Some(&StateValue::InsufficientData), None), AlarmReading::NoData);
-        assert_eq!(reading(None, None), AlarmReading::NoData);
+        assert_eq!(reading(alarm().state_value(StateValue::Alarm).state_reason(reason).build()), firing);
+        assert_eq!(reading(alarm().state_value(StateValue::InsufficientData).build()), AlarmReading::NoData);
+        assert_eq!(reading(alarm().build()), AlarmReading::NoData);
+    }
+
+    /// CloudWatch user guide, "Alarm evaluation", and API reference, `MetricAlarm`: `EvaluationState` is not part of the state,
+    /// and an alarm may have any state beside it. `IN_WARM_UP` and what comes after it is unknown to the SDK, and no news.
+    #[test]
+    fn what_is_not_evaluated_is_not_ok() {
+        let states = ["EVALUATION_ERROR", "EVALUATION_FAILURE", "PARTIAL_DATA", "IN_WARM_UP"];
+        for evaluation in states.map(EvaluationState::from) {
+            let alarm = |state: StateValue| {
+                let alarm = MetricAlarm::builder().alarm_name("api-5xx").evaluation_state(evaluation.clone());
+                reading(alarm.state_value(state).state_reason("the role may not read").build())
+            };
+            let words = format!("{}: the role may not read", evaluation.as_str());
+            assert_eq!(alarm(StateValue::Ok), AlarmReading::NotEvaluated { reason: words });
+            assert!(matches!(alarm(StateValue::Alarm), AlarmReading::Firing { .. }), "{evaluation:?}");
+        }
+    }
+
+    #[test]
+    fn log_alarms_are_alarms() {
+        let schedule =
+            aws_sdk_cloudwatch::types::ScheduleConfiguration::builder().schedule_expression("rate(5 minutes)");
+        let query = ScheduledQueryConfiguration::builder().schedule_configuration(schedule.build()).build();
+        let alarm = LogAlarm::builder().alarm_name("log").state_value(StateValue::Ok).query_results_to_alarm(2);
+        let answer = DescribeAlarmsOutput::builder().log_alarms(alarm.scheduled_query_configuration(query).build());
+        let found = described(&answer.build());
+        let [Described { name, seen, .. }] = found.as_slice() else { panic!("one alarm") };
+        assert_eq!((name.as_str(), seen.reading()), ("log", AlarmReading::Ok));
+        assert_eq!(seen.kind, AlarmKind::Log { period_s: 300, results: 2 });
+        assert_eq!(rate_s("cron(0/5 * * * ? *)"), 0);
     }
 }

@@ -3,19 +3,17 @@
 
 use super::{AwsCloud, count, service_key, short_name, traffic};
 use crate::error::Failure;
-use aws_sdk_cloudwatch::types::{
-    AlarmType, CompositeAlarm, Dimension, Metric as CloudWatchMetric, MetricAlarm, MetricDataQuery, MetricStat,
-};
+use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDataQuery, MetricStat};
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
 use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::try_join_all;
 use futures::join;
+use rollout::alarm::{Alarms, DEEPEST, children};
 use rollout::doctor::Inspection;
-use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen,
-    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen, TagSeen,
+    DefinitionSeen, FargateSeen, GroupSeen, Inspected, ProviderSeen, RepositorySeen, RuleSeen, ScalingSeen,
+    ServiceSeen, SideSeen, TagSeen,
 };
 use rollout::policy::RegistryPolicy;
 use rollout::{EcsPair, Reading, Slot};
@@ -30,8 +28,6 @@ const MOST_PAGES: u32 = 20;
 const NEWEST_IMAGES: usize = 20;
 /// `DescribeAlarms` takes and gives at most this many a call.
 const A_CALL: usize = 100;
-/// Composite alarms within composite alarms are followed so far.
-const DEEPEST: usize = 4;
 /// Classes of Fargate's vCPUs, with a quota each, and the queries for each (ECS developer guide, "AWS Fargate usage metrics").
 const VCPU_CLASSES: [(&str, &str, &str); 2] =
     [("Standard/OnDemand", "used", "quota"), ("Standard/Spot", "used_spot", "quota_spot")];
@@ -180,36 +176,21 @@ impl AwsCloud {
     }
 
     /// These alarms, and those that composite ones among them are made of.
-    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, AlarmSeen>, Failure> {
-        let mut known = BTreeMap::new();
-        let mut wanted: Vec<String> = names.iter().cloned().collect();
-        for _ in 0..DEEPEST {
-            let calls = wanted.chunks(A_CALL).map(|names| Box::pin(self.alarms_named(names)));
-            let found: Vec<(String, AlarmSeen)> = try_join_all(calls).await?.into_iter().flatten().collect();
-            let named: BTreeSet<String> = found
-                .iter()
-                .flat_map(|(_, alarm)| match &alarm.kind {
-                    AlarmKind::Composite { rule } => children(rule).map(str::to_owned).collect(),
-                    AlarmKind::Metric(_) => Vec::new(),
-                })
-                .collect();
-            known.extend(found);
-            wanted = named.into_iter().filter(|name| !known.contains_key(name)).collect();
+    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<Alarms, Failure> {
+        let mut known = Alarms::new();
+        let mut asked = BTreeSet::new();
+        let mut wanted = names.clone();
+        for _ in 0..=DEEPEST {
+            let names: Vec<String> = wanted.iter().cloned().collect();
+            let calls = names.chunks(A_CALL).map(|names| Box::pin(self.alarms_described(names)));
+            known.extend(try_join_all(calls).await?.into_iter().flatten().map(|it| (it.name, it.seen)));
+            asked.extend(wanted);
+            wanted = children(known.values()).difference(&asked).cloned().collect();
             if wanted.is_empty() {
                 break;
             }
         }
         Ok(known)
-    }
-
-    async fn alarms_named(&self, names: &[String]) -> Result<Vec<(String, AlarmSeen)>, Failure> {
-        let cloudwatch = self.clients.cloudwatch().await;
-        let call = cloudwatch.describe_alarms().set_alarm_names(Some(names.to_vec()));
-        let call = call.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
-        let call = call.max_records(i32::try_from(A_CALL).unwrap_or(i32::MAX));
-        let answer = call.send().await.map_err(|error| Failure::of("DescribeAlarms", &error))?;
-        let metric = answer.metric_alarms().iter().filter_map(metric_alarm);
-        Ok(metric.chain(answer.composite_alarms().iter().filter_map(composite_alarm)).collect())
     }
 
     async fn repository_seen(&self, registry: &RegistryPolicy, name: &str) -> Result<Option<RepositorySeen>, Failure> {
@@ -331,7 +312,33 @@ fn service_seen(service: &Service) -> ServiceSeen {
                 weight: count(item.weight()),
             })
             .collect(),
+        also_reached_by: also_reached_by(service),
     }
+}
+
+/// Service Connect, Cloud Map and VPC Lattice send callers to the tasks of a service whatever the balancer's weights are (ECS
+/// developer guide, "Interconnect Amazon ECS services"). The configuration of the first two stands at the primary deployment.
+fn also_reached_by(service: &Service) -> BTreeSet<String> {
+    let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
+    let mut names = BTreeSet::new();
+    if let Some(connect) = primary.and_then(|it| it.service_connect_configuration()).filter(|it| it.enabled()) {
+        let namespace = connect.namespace().map(short_name).unwrap_or("the cluster's namespace");
+        for served in connect.services() {
+            // Without a discovery name the port's is taken (API reference, `ServiceConnectService`).
+            let discovery = served.discovery_name().unwrap_or(served.port_name());
+            names.insert(format!("the Service Connect name {discovery} in {namespace}"));
+            for alias in served.client_aliases() {
+                let name = alias.dns_name().map_or_else(|| format!("{discovery}.{namespace}"), str::to_owned);
+                names.insert(format!("the Service Connect alias {name}:{}", alias.port()));
+            }
+        }
+    }
+    let registries = service.service_registries().iter().filter_map(|it| it.registry_arn());
+    names.extend(registries.map(|arn| format!("the Cloud Map registry {}", short_name(arn))));
+    let lattice = primary.map(|it| it.vpc_lattice_configurations()).unwrap_or_default();
+    names
+        .extend(lattice.iter().map(|it| format!("the VPC Lattice target group {}", short_name(it.target_group_arn()))));
+    names
 }
 
 fn definition_seen(definition: &TaskDefinition) -> DefinitionSeen {
@@ -361,7 +368,36 @@ fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> Group
         healthy_threshold: group.healthy_threshold_count().map_or(5, count),
         unhealthy_threshold: group.unhealthy_threshold_count().map_or(2, count),
         check_path: group.health_check_path().unwrap_or_default().to_owned(),
+        slow_start_s: attribute("slow_start.duration_seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+        others: other_attributes(group, attributes),
     }
+}
+
+/// Attributes that [`GroupSeen`] has a field of its own for.
+const TOLD_APART: [&str; 3] =
+    ["deregistration_delay.timeout_seconds", "stickiness.enabled", "slow_start.duration_seconds"];
+
+/// All else in which two groups may differ. The port is not among it: each service registers its tasks with their own.
+fn other_attributes(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> BTreeMap<String, String> {
+    let mut others: BTreeMap<String, String> =
+        attributes.iter().filter_map(|it| Some((it.key()?.to_owned(), it.value()?.to_owned()))).collect();
+    others.retain(|key, _| !TOLD_APART.contains(&key.as_str()));
+    let number = |number: i32| number.to_string();
+    let matcher = group.matcher();
+    let properties = [
+        ("protocol", group.protocol().map(|it| it.as_str().to_owned())),
+        ("protocol version", group.protocol_version().map(str::to_owned)),
+        ("target type", group.target_type().map(|it| it.as_str().to_owned())),
+        ("IP address type", group.ip_address_type().map(|it| it.as_str().to_owned())),
+        ("VPC", group.vpc_id().map(str::to_owned)),
+        ("health check's protocol", group.health_check_protocol().map(|it| it.as_str().to_owned())),
+        ("health check's port", group.health_check_port().map(str::to_owned)),
+        ("health check's timeout", group.health_check_timeout_seconds().map(number)),
+        ("health check's success codes", matcher.and_then(|it| it.http_code()).map(str::to_owned)),
+        ("health check's gRPC codes", matcher.and_then(|it| it.grpc_code()).map(str::to_owned)),
+    ];
+    others.extend(properties.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    others
 }
 
 fn rule_seen(actions: &[Action]) -> RuleSeen {
@@ -372,50 +408,4 @@ fn rule_seen(actions: &[Action]) -> RuleSeen {
         groups: traffic::groups(forward).into_iter().map(|(arn, weight)| (arn.to_owned(), count(weight))).collect(),
         sticky_s: sticky.map(|it| it.duration_seconds().map_or(0, count)),
     }
-}
-
-fn metric_alarm(alarm: &MetricAlarm) -> Option<(String, AlarmSeen)> {
-    type Named<'a> = &'a [aws_sdk_cloudwatch::types::Dimension];
-    let dimensions = |named: Named<'_>| -> BTreeMap<String, String> {
-        named.iter().filter_map(|it| Some((it.name()?.to_owned(), it.value()?.to_owned()))).collect()
-    };
-    let metric = |namespace: Option<&str>, name: Option<&str>, named: Named<'_>| {
-        Some(Metric { namespace: namespace?.to_owned(), name: name?.to_owned(), dimensions: dimensions(named) })
-    };
-    let mut metrics: Vec<Metric> =
-        metric(alarm.namespace(), alarm.metric_name(), alarm.dimensions()).into_iter().collect();
-    let mut period = alarm.period();
-    let mut expressions = Vec::new();
-    for query in alarm.metrics() {
-        if let Some(stat) = query.metric_stat() {
-            period = period.max(stat.period());
-            let it = stat.metric();
-            metrics.extend(it.and_then(|it| metric(it.namespace(), it.metric_name(), it.dimensions())));
-        }
-        period = period.max(query.period());
-        expressions.extend(query.expression().map(str::to_owned));
-    }
-    let kind = AlarmKind::Metric(MetricSeen {
-        metrics,
-        expressions,
-        period_s: period.map_or(0, count),
-        datapoints: alarm.datapoints_to_alarm().or(alarm.evaluation_periods()).map_or(1, count),
-        threshold: alarm.threshold(),
-        comparison: alarm.comparison_operator().map_or_else(String::new, |it| it.as_str().to_owned()),
-        treat_missing: alarm.treat_missing_data().unwrap_or("missing").to_owned(),
-    });
-    let state = alarm.state_value().map_or_else(String::new, |it| it.as_str().to_owned());
-    Some((
-        alarm.alarm_name()?.to_owned(),
-        AlarmSeen { state, reason: alarm.state_reason().unwrap_or_default().to_owned(), kind },
-    ))
-}
-
-fn composite_alarm(alarm: &CompositeAlarm) -> Option<(String, AlarmSeen)> {
-    let kind = AlarmKind::Composite { rule: alarm.alarm_rule().unwrap_or_default().to_owned() };
-    let state = alarm.state_value().map_or_else(String::new, |it| it.as_str().to_owned());
-    Some((
-        alarm.alarm_name()?.to_owned(),
-        AlarmSeen { state, reason: alarm.state_reason().unwrap_or_default().to_owned(), kind },
-    ))
 }

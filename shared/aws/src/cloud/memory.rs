@@ -7,7 +7,7 @@ use crate::error::Failure;
 use aws_sdk_applicationautoscaling::types::SuspendedState;
 use aws_sdk_ecs::types::Service;
 use aws_sdk_elasticloadbalancingv2::types::Action;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,7 +28,12 @@ pub(super) struct Memory {
     pub(super) throttled: AtomicBool,
     /// Since when an alarm fires that does, by its name.
     pub(super) firing: Remembered<rollout::Timestamp>,
+    /// What composite alarms are made of, by their names: only what to ask for beside them, never what those said.
+    children: Mutex<HashMap<String, BTreeSet<String>>>,
 }
+
+/// Composite alarms whose parts are remembered at most; then all are forgotten, which costs each of them one call.
+const MOST_COMPOSITES: usize = 1000;
 
 impl Memory {
     /// Takes note of whether a reading was throttled.
@@ -37,6 +42,25 @@ impl Memory {
             self.throttled.store(true, Ordering::Relaxed);
         }
         read
+    }
+
+    /// What these alarms are made of, as far as it was seen before.
+    pub(super) fn children_of(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
+        let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().filter_map(|name| children.get(name)).flatten().cloned().collect()
+    }
+
+    /// Remembers what an alarm is made of; nothing, where it is not composite.
+    pub(super) fn put_children(&self, name: &str, parts: BTreeSet<String>) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.is_empty() {
+            children.remove(name);
+            return;
+        }
+        if children.len() >= MOST_COMPOSITES && !children.contains_key(name) {
+            children.clear();
+        }
+        children.insert(name.to_owned(), parts);
     }
 
     /// Whether something was throttled since the last asking.

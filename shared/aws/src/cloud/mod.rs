@@ -12,14 +12,14 @@
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
 //! | `health` | a target group → counts |
 //! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
-//! | `alarms` | alarms, metric and composite |
+//! | `alarms` | alarms: what they say, and which side they see |
 //! | `task_definition` | a copy that differs in one image |
 //! | `hooks` | functions that are asked, tasks that are run |
 //! | `inspect` | an account, read for the doctor (feature `inspect`) |
 //! | `memory` | what was read in this pass and is needed again to write |
 //!
-//! Sequential calls: a look is one round trip; two where it asks for images; three where a service is short of tasks
-//! and failed starts are looked for. Writing weights right after a look is one.
+//! Sequential calls: a look is one round trip; two where it asks for images, or for composite alarms that the process has not
+//! seen before; three where a service is short of tasks and failed starts are looked for. Writing weights right after a look is one.
 
 mod alarms;
 mod autoscaling;

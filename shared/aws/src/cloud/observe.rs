@@ -1,5 +1,6 @@
 //! A look: everything that it names, side by side; what could not be read is `Unknown`, and the rest is not.
 
+use super::alarms::AlarmsRead;
 use super::{AwsCloud, service, service_key, tasks, traffic};
 use crate::error::{Failure, one_line};
 use aws_sdk_ecs::types::{DesiredStatus, Failure as NotFound, Service, Task};
@@ -19,8 +20,6 @@ const PAGES: usize = 10;
 /// Services, and what ECS says of those that it does not have.
 type Found = (Vec<Service>, Vec<NotFound>);
 
-/// What the alarms of a look say, by name.
-type Alarms = BTreeMap<String, AlarmReading>;
 /// Blue and green, each with what ECS alone says of it, or why that is unknown.
 type Sides = [Result<EcsSide, String>; 2];
 
@@ -51,6 +50,10 @@ impl AwsCloud {
         let (blue_health, green_health) = (self.memory.noting(blue_health), self.memory.noting(green_health));
         let autoscaling = self.memory.noting(autoscaling);
         let [blue, green] = sides;
+        let (alarms, alarm_sides) = match alarms {
+            Ok(alarms) => (Reading::Known(alarms.readings), alarms.sides),
+            Err(failure) => (Reading::Unknown(failure.reason().to_owned()), BTreeMap::new()),
+        };
         let rule = |arn: &String| match actions.get(arn) {
             Some(Ok(actions)) => Reading::Known(traffic::reading(actions, pair)),
             Some(Err(failure)) => Reading::Unknown(failure.reason().to_owned()),
@@ -66,11 +69,8 @@ impl AwsCloud {
             green: side(green, green_health, scaling(Slot::Green)),
             rules: pair.rules.iter().map(rule).collect(),
             test_rule: pair.test_rule.as_ref().map(rule),
-            alarms: match alarms {
-                Ok(alarms) => Reading::Known(alarms),
-                Err(failure) => Reading::Unknown(failure.reason().to_owned()),
-            },
-            alarm_sides: BTreeMap::new(),
+            alarms,
+            alarm_sides,
             schedules,
             hook_tasks,
             throttled: self.memory.was_throttled(),
@@ -93,16 +93,18 @@ impl AwsCloud {
     }
 
     /// Both sides' services in one call and the alarms beside it, and then only what they and the look give reason for.
-    async fn ecs_sides_and_alarms(&self, look: &Look) -> (Sides, Result<Alarms, Failure>) {
+    async fn ecs_sides_and_alarms(&self, look: &Look) -> (Sides, Result<AlarmsRead, Failure>) {
         let slots = [Slot::Blue, Slot::Green];
         for slot in slots {
             self.memory.services.forget(&service_key(&look.pair, slot));
         }
-        let (found, alarms) =
-            join!(Box::pin(if_wanted(look, self.services(&look.pair, &slots))), Box::pin(self.alarms(&look.alarms)));
+        let (found, alarms) = join!(
+            Box::pin(if_wanted(look, self.services(&look.pair, &slots))),
+            Box::pin(self.alarms(&look.pair, &look.alarms))
+        );
         let (found, alarms) = (self.memory.noting(found), self.memory.noting(alarms));
         // What is not known to fire does not spare the search.
-        let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.get(name));
+        let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.readings.get(name));
         let fires = |name: &String| matches!(reading(name), Some(AlarmReading::Firing { .. }));
         let search = !look.decisive_alarms.iter().any(fires);
         // The stable side's stopped tasks are only there to compare with: both sides are searched, or none.

@@ -1,6 +1,6 @@
 //! The way to success, stage by stage.
 
-use super::gates::{self, Alarms, Fit, Live, UNREAD_POLL};
+use super::gates::{self, Alarms, Fit, Live, Silence, UNREAD_POLL};
 use super::hooks::{self, Ran};
 use super::pass::{Flow, Pass, live_side};
 use super::{asleep, back, gates::rule_is_sound, promotion};
@@ -699,13 +699,13 @@ fn not_fit_to_widen(
             Some(pass.wait(WaitingOn::StableAlarm { name, reason }, WATCH_POLL, over))
         }
         Alarms::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
-        Alarms::Silent(names) => {
-            let list = names.iter().cloned().collect::<Vec<_>>().join(", ");
+        Alarms::Silent(silence) => {
             if pass.now >= deadline {
-                let reason = format!("no data from {list}: silence is not health");
+                let reason = format!("{silence}: silence is not health");
                 return Some(turn_back(pass, deployment, Cause::Deadline { reason }));
             }
-            Some(pass.wait(WaitingOn::Alarms { names, deadline }, WATCH_POLL, deadline))
+            let Silence { without_data: names, absent, not_evaluated } = silence;
+            Some(pass.wait(WaitingOn::Alarms { names, absent, not_evaluated, deadline }, WATCH_POLL, deadline))
         }
     }
 }

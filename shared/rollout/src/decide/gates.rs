@@ -11,7 +11,8 @@ use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage};
 use crate::target::{Deployment, Halt, Purpose, WaitingOn};
 use crate::time::Seconds;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// How soon a reading that could not be had is tried again.
 pub(super) const UNREAD_POLL: Seconds = Seconds(5);
@@ -244,8 +245,41 @@ pub(super) enum Alarms {
         name: String,
         reason: String,
     },
-    Silent(BTreeSet<String>),
+    Silent(Silence),
     Unknown(String),
+}
+
+/// Alarms that say nothing, by why they do not.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Those that have no data.
+    pub(super) without_data: BTreeSet<String>,
+    /// Those that CloudWatch does not have.
+    pub(super) absent: BTreeSet<String>,
+    /// Those that CloudWatch does not evaluate, with its words.
+    pub(super) not_evaluated: BTreeMap<String, String>,
+}
+
+impl Silence {
+    fn is_empty(&self) -> bool {
+        self.without_data.is_empty() && self.absent.is_empty() && self.not_evaluated.is_empty()
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let mut parts = Vec::new();
+        if !self.absent.is_empty() {
+            parts.push(format!("CloudWatch has no alarm {}", list(&self.absent)));
+        }
+        let not_evaluated = self.not_evaluated.iter();
+        parts.extend(not_evaluated.map(|(name, reason)| format!("alarm {name} is not evaluated ({reason})")));
+        if !self.without_data.is_empty() {
+            parts.push(format!("no data from {}", list(&self.without_data)));
+        }
+        formatter.write_str(&parts.join("; "))
+    }
 }
 
 /// Judges the policy's alarms; one that fired at the start and was overridden does not count. A deployment that goes
@@ -263,7 +297,7 @@ pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot, now: Timestam
         Reading::Known(readings) => readings,
         Reading::Unknown(reason) => return Alarms::Unknown(format!("the alarms could not be read: {reason}")),
     };
-    let mut silent = BTreeSet::new();
+    let mut silent = Silence::default();
     let mut stable_firing = None;
     for alarm in &deployment.policy.alarms {
         if deployment.overrides.firing_alarms.contains(&alarm.name) {
@@ -272,6 +306,7 @@ pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot, now: Timestam
         let side = snapshot.alarm_sides.get(&alarm.name).copied();
         let firing = match (readings.get(&alarm.name), alarm.missing) {
             (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,
+            (Some(AlarmReading::NotEvaluated { .. }), MissingData::Healthy) => continue,
             (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !carries(deployment, snapshot, side)) => {
                 continue;
             }
@@ -279,8 +314,19 @@ pub(super) fn alarms(deployment: &Deployment, snapshot: &Snapshot, now: Timestam
             (Some(AlarmReading::NoData), MissingData::Unhealthy) if !is_young(deployment, side, now) => {
                 "it has no data, and the policy takes silence for failure".to_owned()
             }
-            (Some(AlarmReading::NoData | AlarmReading::Absent) | None, _) => {
-                silent.insert(alarm.name.clone());
+            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Unhealthy) => {
+                format!("it is not evaluated ({reason}), and the policy takes silence for failure")
+            }
+            (Some(AlarmReading::NoData), _) => {
+                silent.without_data.insert(alarm.name.clone());
+                continue;
+            }
+            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Wait) => {
+                silent.not_evaluated.insert(alarm.name.clone(), reason.clone());
+                continue;
+            }
+            (Some(AlarmReading::Absent) | None, _) => {
+                silent.absent.insert(alarm.name.clone());
                 continue;
             }
         };

@@ -1,24 +1,23 @@
-//! Alarms: whether they are there, can fire, in time, for the right side, and say nothing of a side that is idle.
+//! Alarms: whether they are there, can fire, are evaluated, in time, for the right side, and say nothing of a side that is idle.
 //!
 //! What is said of single metrics is from the list of ALB's metrics and their dimensions ("CloudWatch metrics for your
-//! Application Load Balancer"): counts of errors have no data point where they would be zero, and metrics of a target group
-//! carry both dimensions.
+//! Application Load Balancer"): counts of errors have no data point where they would be zero, no metric of a target group has
+//! data while the group has no requests, and metrics of a target group carry both dimensions.
 
 use super::seen::{AlarmKind, AlarmSeen, Inspected, Metric, MetricSeen};
-use super::{Findings, SLOTS, called};
+use super::{Findings, SLOTS, Severity};
+use crate::alarm::{Alarms, Sees, dimension, rule::Rule, sees, sees_all, side_of_group, watched};
 use crate::names::Slot;
 use crate::policy::{AlarmPolicy, MissingData, TargetPolicy};
 use crate::time::Seconds;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const BALANCER: &str = "AWS/ApplicationELB";
 /// CloudWatch has a data point at the earliest a minute after what it counts.
 const LAG: Seconds = Seconds(60);
-/// Composite alarms within composite alarms are followed so far.
-const DEEPEST: usize = 4;
 
 /// Metrics that are published for each target group, and whether they have no data where nothing went wrong.
-const OF_GROUPS: [(&str, bool); 16] = [
+const OF_GROUPS: [(&str, bool); 21] = [
     ("AnomalousHostCount", false),
     ("HTTPCode_Target_2XX_Count", false),
     ("HTTPCode_Target_3XX_Count", true),
@@ -27,6 +26,8 @@ const OF_GROUPS: [(&str, bool); 16] = [
     ("HealthyHostCount", false),
     ("HealthyStateDNS", false),
     ("HealthyStateRouting", false),
+    ("LambdaInternalError", true),
+    ("LambdaUserError", true),
     ("MitigatedHostCount", false),
     ("RequestCount", false),
     ("RequestCountPerTarget", false),
@@ -35,18 +36,41 @@ const OF_GROUPS: [(&str, bool); 16] = [
     ("TargetTLSNegotiationErrorCount", true),
     ("UnHealthyHostCount", false),
     ("UnhealthyRoutingRequestCount", true),
+    ("UnhealthyStateDNS", false),
+    ("UnhealthyStateRouting", false),
+    ("ZonalShiftedHostCount", false),
 ];
 
-/// What an alarm sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sees {
-    /// One side.
-    Side(Slot),
-    /// Both together, and perhaps other services, too.
-    Balancer,
-    /// A metric of the owners' own, of which nothing is known here.
-    Own,
-}
+/// Metrics that are published for a balancer alone, never for one of its target groups. What is in neither list is new or
+/// misspelt, and nothing is concluded from it.
+const OF_BALANCERS: [&str; 26] = [
+    "ActiveConnectionCount",
+    "ClientTLSNegotiationErrorCount",
+    "ConsumedLCUs",
+    "DesyncMitigationMode_NonCompliant_Request_Count",
+    "DroppedInvalidHeaderRequestCount",
+    "ELBAuthError",
+    "ELBAuthFailure",
+    "ELBAuthLatency",
+    "ELBAuthSuccess",
+    "ForwardedInvalidHeaderRequestCount",
+    "GrpcRequestCount",
+    "HTTPCode_ELB_3XX_Count",
+    "HTTPCode_ELB_4XX_Count",
+    "HTTPCode_ELB_500_Count",
+    "HTTPCode_ELB_502_Count",
+    "HTTPCode_ELB_503_Count",
+    "HTTPCode_ELB_504_Count",
+    "HTTPCode_ELB_5XX_Count",
+    "HTTP_Fixed_Response_Count",
+    "HTTP_Redirect_Count",
+    "IPv6ProcessedBytes",
+    "IPv6RequestCount",
+    "NewConnectionCount",
+    "ProcessedBytes",
+    "RejectedConnectionCount",
+    "RuleEvaluations",
+];
 
 pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
     if policy.alarms.is_empty() {
@@ -56,7 +80,8 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Find
         return;
     }
     let Some(known) = findings.known("alarms", &seen.alarms) else { return };
-    let mut sees = BTreeSet::new();
+    let mut all_see = BTreeSet::new();
+    let mut is_any_known = false;
     for wanted in &policy.alarms {
         let place = format!("alarm {}", wanted.name);
         let Some(alarm) = known.get(&wanted.name) else {
@@ -69,32 +94,60 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Find
             );
             continue;
         };
+        is_any_known = true;
         if alarm.state == "ALARM" {
             let what = format!("it fires now, so that nothing starts: {}", alarm.reason);
             findings.risky("alarm_fires", &place, what, "mend what it shows, or mend the alarm");
         }
-        let metrics = metrics_of(alarm, known, DEEPEST);
-        if let AlarmKind::Composite { rule } = &alarm.kind {
-            for child in children(rule).filter(|child| !known.contains_key(*child)) {
-                let what = format!("its rule names {child}, which is no alarm");
-                findings.risky("alarm_child_missing", &place, what, "mend the composite alarm's rule");
+        rules(&wanted.name, known, &place, findings);
+        let watched = watched(&wanted.name, known);
+        let is_composite = matches!(alarm.kind, AlarmKind::Composite { .. });
+        for name in &watched {
+            if let Some(alarm) = known.get(*name) {
+                evaluated(name, alarm, &place, is_composite, findings);
             }
         }
-        for metric in &metrics {
-            judge_metric(policy, seen, wanted, &place, metric, findings);
+        let kinds: Vec<&AlarmKind> =
+            watched.iter().filter_map(|name| known.get(*name)).map(|alarm| &alarm.kind).collect();
+        let mut sides = BTreeSet::new();
+        for kind in &kinds {
+            let AlarmKind::Metric(metric) = kind else {
+                all_see.insert(Sees::Own);
+                continue;
+            };
+            judge_metric(policy, seen, wanted, &place, metric, is_composite, findings);
+            let everything = sees_all(&policy.pair, metric);
+            sides.extend(everything.iter().filter(|it| matches!(it, Sees::Side(_))).copied());
+            all_see.insert(as_one(&everything));
         }
-        sees.extend(metrics.iter().flat_map(|metric| &metric.metrics).map(|metric| sees_what(policy, metric)));
-        if metrics.is_empty() {
-            sees.insert(Sees::Own);
+        if sides.len() > 1 {
+            let what = "it looks at both sides: when it fires nobody can tell which of them is in trouble, and traffic goes back \
+                        even where the old release is";
+            let remedy =
+                "name an alarm for each side instead, so that the old side's trouble is told from the new one's";
+            findings.advice("alarm_of_both_sides", &place, what, remedy);
         }
-        in_time(policy, &place, &metrics, findings);
+        in_time(policy, &place, &kinds, findings);
     }
-    coverage(&sees, findings);
+    if is_any_known {
+        coverage(&all_see, findings);
+    }
+}
+
+/// What a formula sees, as one: over one side's metrics that side, over both sides' neither of them.
+fn as_one(everything: &BTreeSet<Sees>) -> Sees {
+    let mut sides = everything.iter().filter(|it| matches!(it, Sees::Side(_)));
+    match (sides.next(), sides.next()) {
+        (Some(side), None) => *side,
+        (Some(_), Some(_)) => Sees::Balancer,
+        _ if everything.contains(&Sees::Own) => Sees::Own,
+        _ => Sees::Balancer,
+    }
 }
 
 /// Whether each side has an alarm that sees it, and it alone.
 fn coverage(sees: &BTreeSet<Sees>, findings: &mut Findings) {
-    if sees.is_empty() || sees.contains(&Sees::Own) {
+    if sees.contains(&Sees::Own) {
         return;
     }
     let blind: Vec<Slot> = SLOTS.into_iter().filter(|slot| !sees.contains(&Sees::Side(*slot))).collect();
@@ -115,35 +168,54 @@ fn coverage(sees: &BTreeSet<Sees>, findings: &mut Findings) {
     }
 }
 
-/// The metric alarms that an alarm is made of: itself, or what its rule names.
-fn metrics_of<'a>(alarm: &'a AlarmSeen, known: &'a BTreeMap<String, AlarmSeen>, depth: usize) -> Vec<&'a MetricSeen> {
-    match &alarm.kind {
-        AlarmKind::Metric(metric) => vec![metric],
-        AlarmKind::Composite { .. } if depth == 0 => Vec::new(),
-        AlarmKind::Composite { rule } => {
-            let children = children(rule).filter_map(|name| known.get(name));
-            children.flat_map(|child| metrics_of(child, known, depth - 1)).collect()
+/// The rule of a composite alarm, and those of composite alarms in it.
+fn rules(name: &str, known: &Alarms, place: &str, findings: &mut Findings) {
+    let (mut todo, mut done) = (vec![name.to_owned()], BTreeSet::new());
+    while let Some(name) = todo.pop() {
+        let Some(AlarmSeen { kind: AlarmKind::Composite { rule }, .. }) = known.get(&name) else { continue };
+        if !done.insert(name.clone()) {
+            continue;
+        }
+        match Rule::parse(rule) {
+            Ok(rule) => {
+                for child in rule.names() {
+                    if !known.contains_key(child) {
+                        let what = format!("its rule names {child}, which is no alarm");
+                        findings.risky("alarm_child_missing", place, what, "mend the composite alarm's rule");
+                    }
+                    todo.push(child.to_owned());
+                }
+            }
+            Err(error) => {
+                let what = format!("the rule of {name} could not be read, so that its alarms went unchecked: {error}");
+                let remedy = "see that CloudWatch takes the rule as it stands, and report it if it does";
+                findings.add(Severity::Unread, "alarm_rule_unread", place, what, remedy);
+            }
         }
     }
 }
 
-/// The names of the alarms in a composite alarm's rule: `ALARM("a") AND NOT OK(b)`.
-pub fn children(rule: &str) -> impl Iterator<Item = &str> {
-    let states = ["ALARM", "OK", "INSUFFICIENT_DATA"];
-    rule.match_indices('(').filter_map(move |(at, _)| {
-        let before = rule[..at].trim_end();
-        let word = before.rsplit(|letter: char| letter.is_whitespace() || letter == '(').next()?;
-        if !states.contains(&word) {
-            return None;
+/// Whether CloudWatch evaluates it (CloudWatch user guide, "Alarm evaluation").
+fn evaluated(name: &str, alarm: &AlarmSeen, place: &str, is_child: bool, findings: &mut Findings) {
+    let Some(evaluation) = &alarm.evaluation else { return };
+    let (state, reason) = (&alarm.state, &alarm.reason);
+    let who = if is_child { format!("{name}, of which it is made,") } else { "it".to_owned() };
+    let what = format!("{who} is {state}, and {evaluation}: {reason}; what is not evaluated counts as without data");
+    match evaluation.as_str() {
+        "PARTIAL_DATA" => {
+            let remedy = "narrow its query down: CloudWatch judges a part of the metrics only";
+            findings.risky("alarm_not_evaluated", place, what, remedy);
         }
-        let inside = rule[at + 1..].trim_start();
-        let name = match inside.strip_prefix('"') {
-            Some(quoted) => quoted.split('"').next()?,
-            None => inside.split(')').next()?.trim(),
-        };
-        // An ARN names its alarm last.
-        Some(name.rsplit_once(":alarm:").map_or(name, |(_, name)| name))
-    })
+        "EVALUATION_FAILURE" => {
+            let remedy =
+                "wait until CloudWatch is well again: this is trouble of its own, and nothing starts meanwhile";
+            findings.risky("alarm_not_evaluated", place, what, remedy);
+        }
+        "IN_WARM_UP" => {
+            findings.advice("alarm_not_evaluated", place, what, "wait for the end of its warm-up period");
+        }
+        _ => findings.broken("alarm_not_evaluated", place, what, "mend the alarm as the reason says"),
+    }
 }
 
 fn judge_metric(
@@ -152,6 +224,7 @@ fn judge_metric(
     wanted: &AlarmPolicy,
     place: &str,
     alarm: &MetricSeen,
+    is_child: bool,
     findings: &mut Findings,
 ) {
     for metric in alarm.metrics.iter().filter(|metric| metric.namespace == BALANCER) {
@@ -174,7 +247,12 @@ fn judge_metric(
             findings.broken("alarm_always_fires", place, what, "mend its threshold or comparison");
         }
     }
-    silence(policy, wanted, place, alarm, findings);
+    // A composite alarm is OK or ALARM, however silent its children are; INSUFFICIENT_DATA only when just created
+    // (CloudFormation reference, AWS::CloudWatch::CompositeAlarm).
+    if !is_child {
+        silence(policy, wanted, place, alarm, findings);
+    }
+    idleness(policy, place, alarm, findings);
 }
 
 fn names(alarm: &MetricSeen) -> String {
@@ -186,19 +264,37 @@ fn names(alarm: &MetricSeen) -> String {
 fn judge_dimensions(policy: &TargetPolicy, seen: &Inspected, place: &str, metric: &Metric, findings: &mut Findings) {
     let Some(group) = metric.dimensions.get("TargetGroup") else { return };
     let name = &metric.name;
-    if !OF_GROUPS.iter().any(|(known, _)| known == name) {
+    if OF_BALANCERS.contains(&name.as_str()) {
         let what = format!("it can never fire: there is no metric {name} of a target group");
         findings.broken("alarm_never_fires", place, what, "watch HTTPCode_Target_5XX_Count, or take TargetGroup away");
         return;
     }
+    if !OF_GROUPS.iter().any(|(known, _)| known == name) {
+        match OF_GROUPS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((known, _)) => {
+                let what = format!("it can never fire: the metric is called {known}, not {name}");
+                findings.broken("alarm_never_fires", place, what, format!("watch {known}"));
+                return;
+            }
+            None => {
+                let what = format!("{name} is no metric of target groups that is known here");
+                let remedy = "see that CloudWatch has data of it, and that it is spelt like that";
+                findings.advice("alarm_metric_unknown", place, what, remedy);
+            }
+        }
+    }
     let Some(balancer) = metric.dimensions.get("LoadBalancer") else {
+        // The one metric that is published without the balancer, too.
+        if name == "RequestCountPerTarget" {
+            return;
+        }
         let what = format!(
             "it can never fire: {name} of a target group is published with TargetGroup and LoadBalancer, and it has TargetGroup alone"
         );
         findings.broken("alarm_never_fires", place, what, "add the dimension LoadBalancer: app/NAME/ID");
         return;
     };
-    let Some(slot) = side_of(policy, group) else {
+    let Some(slot) = side_of_group(&policy.pair, group) else {
         let what = format!("it watches {group}, which is neither side's target group");
         findings.risky(
             "alarm_elsewhere",
@@ -226,39 +322,71 @@ fn judge_dimensions(policy: &TargetPolicy, seen: &Inspected, place: &str, metric
     }
 }
 
+/// Whether a formula has a value where a metric has no data: `FILL` names one, sums and the like take it for nothing.
+fn is_filled(alarm: &MetricSeen) -> bool {
+    alarm.expressions.iter().any(|formula| {
+        let formula = formula.to_ascii_uppercase();
+        ["FILL(", "SUM(", "MAX(", "MIN(", "AVG("].iter().any(|function| formula.contains(function))
+    })
+}
+
 /// What missing data means to the alarm, and what that means to the policy.
+///
+/// Not every silence is trouble: what one side alone is looked at by is not asked for data while that side has no traffic.
 fn silence(policy: &TargetPolicy, wanted: &AlarmPolicy, place: &str, alarm: &MetricSeen, findings: &mut Findings) {
-    let filled = alarm.expressions.iter().any(|formula| formula.contains("FILL("));
-    let quiet_when_good = !filled
-        && alarm.metrics.iter().any(|metric| {
-            metric.namespace == BALANCER && OF_GROUPS.iter().any(|(name, sparse)| *sparse && *name == metric.name)
-        });
-    let of_a_side = alarm.metrics.iter().any(|metric| matches!(sees_what(policy, metric), Sees::Side(_)));
+    if alarm.treat_missing != "missing" || is_filled(alarm) {
+        return;
+    }
+    let means = match wanted.missing {
+        MissingData::Healthy => return,
+        MissingData::Wait => {
+            "the alarm is then INSUFFICIENT_DATA, and the policy waits for data: a good release never gets on, and is switched \
+             back at the deadline"
+        }
+        MissingData::Unhealthy => "and the policy takes silence for failure",
+    };
+    let quiet_when_good = alarm.metrics.iter().any(|metric| {
+        metric.namespace == BALANCER && OF_GROUPS.iter().any(|(name, sparse)| *sparse && *name == metric.name)
+    });
+    if quiet_when_good {
+        let what = format!("{} has no data where nothing goes wrong; {means}", names(alarm));
+        let remedy = match wanted.missing {
+            MissingData::Unhealthy => {
+                "set treat_missing_data = \"notBreaching\" on the alarm, and `missing: wait` in the policy"
+            }
+            _ => "set treat_missing_data = \"notBreaching\" on the alarm, or `missing: healthy` in the policy",
+        };
+        findings.broken("alarm_silent_when_good", place, what, remedy);
+        return;
+    }
+    let everything = sees_all(&policy.pair, alarm);
+    let of_a_side = everything.iter().any(|it| matches!(it, Sees::Side(_)));
+    if of_a_side && everything.len() > 1 {
+        let what = format!(
+            "its formula has no data while one of {} has none, as those of the idle side; it looks at more than that side, so \
+             that its silence is not put down to it; {means}",
+            names(alarm)
+        );
+        let remedy = "fill what is missing in the formula, FILL(m, 0), or watch each side by an alarm of its own";
+        findings.broken("alarm_silent_when_idle", place, what, remedy);
+    }
+}
+
+/// What the alarm says of a side that has no traffic. An alarm that fires there lets nothing start, whatever side it sees.
+fn idleness(policy: &TargetPolicy, place: &str, alarm: &MetricSeen, findings: &mut Findings) {
+    let is_of_a_side = |metric: &Metric| matches!(sees(&policy.pair, metric), Sees::Side(_));
+    if !alarm.metrics.iter().any(is_of_a_side) {
+        return;
+    }
+    let (plain, filled) = (alarm.expressions.is_empty(), is_filled(alarm));
     match alarm.treat_missing.as_str() {
-        "missing" if wanted.missing == MissingData::Wait && quiet_when_good => {
-            let what = format!(
-                "{} has no data where nothing goes wrong; the alarm is then INSUFFICIENT_DATA, and the policy waits for data: \
-                 a good release never gets on, and is switched back at the deadline",
-                names(alarm)
-            );
-            let remedy = "set treat_missing_data = \"notBreaching\" on the alarm, or `missing: healthy` in the policy";
-            findings.broken("alarm_silent_when_good", place, what, remedy);
-        }
-        "missing" if wanted.missing == MissingData::Unhealthy && quiet_when_good => {
-            let what = format!(
-                "{} has no data where nothing goes wrong, and the policy takes silence for failure",
-                names(alarm)
-            );
-            let remedy = "set treat_missing_data = \"notBreaching\" on the alarm, and `missing: wait` in the policy";
-            findings.broken("alarm_silent_when_good", place, what, remedy);
-        }
-        "breaching" if of_a_side && !filled => {
+        "breaching" if !filled => {
             let what = "it fires without data, and the idle side has none: an alarm that fires lets nothing start";
             let remedy =
                 "set treat_missing_data = \"notBreaching\"; silence of a side that should have data is for `missing`";
             findings.broken("alarm_fires_when_idle", place, what, remedy);
         }
-        "ignore" if of_a_side => {
+        "ignore" => {
             let what = "without data it stays as it was: once fired, it fires on when its side has lost its traffic, and nothing starts";
             findings.risky("alarm_stays", place, what, "set treat_missing_data = \"notBreaching\"");
         }
@@ -268,18 +396,37 @@ fn silence(policy: &TargetPolicy, wanted: &AlarmPolicy, place: &str, alarm: &Met
     let reached_by_none = alarm.threshold.is_some_and(|threshold| {
         threshold > 0.0 || (threshold >= 0.0 && alarm.comparison == "LessThanOrEqualToThreshold")
     });
-    let hosts =
-        |metric: &Metric| metric.name == "HealthyHostCount" && matches!(sees_what(policy, metric), Sees::Side(_));
-    if low && reached_by_none && alarm.expressions.is_empty() && alarm.metrics.iter().any(hosts) {
+    let looks_at_both =
+        SLOTS.into_iter().all(|slot| alarm.metrics.iter().any(|it| sees(&policy.pair, it) == Sees::Side(slot)));
+    if !low || !reached_by_none || looks_at_both || !(plain || filled) {
+        return;
+    }
+    let hosts = |metric: &&Metric| matches!(metric.name.as_str(), "HealthyHostCount" | "RunningTaskCount");
+    // Response times are about single requests: few of them are not quick ones.
+    let by_load = |metric: &&Metric| metric.name != "TargetResponseTime";
+    let mut of_a_side = alarm.metrics.iter().filter(|metric| is_of_a_side(metric));
+    if of_a_side.clone().any(|metric| hosts(&metric)) {
         let what = "it fires while its side has no healthy target, as the idle side has none: nothing starts then";
         let remedy = "take it out of `alarms`: target health is looked at anyway, before and after every step";
+        findings.broken("alarm_fires_when_idle", place, what, remedy);
+    } else if of_a_side.any(|metric| by_load(&metric)) {
+        let what = format!(
+            "it fires while its side has little to do ({} is low), as a side has before it gets traffic and when it loses it: \
+             nothing starts, or every release is switched back",
+            names(alarm)
+        );
+        let remedy = "take it out of `alarms`, or let it look at both sides together: FILL(blue, 0) + FILL(green, 0)";
         findings.broken("alarm_fires_when_idle", place, what, remedy);
     }
 }
 
 /// Whether it can fire before it is too late.
-fn in_time(policy: &TargetPolicy, place: &str, metrics: &[&MetricSeen], findings: &mut Findings) {
-    let needs = metrics.iter().map(|metric| u64::from(metric.period_s) * u64::from(metric.datapoints));
+fn in_time(policy: &TargetPolicy, place: &str, kinds: &[&AlarmKind], findings: &mut Findings) {
+    let needs = kinds.iter().map(|kind| match kind {
+        AlarmKind::Metric(metric) => u64::from(metric.period_s) * u64::from(metric.datapoints),
+        AlarmKind::Log { period_s, results } => u64::from(*period_s) * u64::from(*results),
+        AlarmKind::Composite { .. } => 0,
+    });
     let Some(needs) = needs.max().filter(|needs| *needs > 0) else { return };
     let needs = Seconds(needs + LAG.0);
     let strategy = &policy.strategy;
@@ -299,34 +446,5 @@ fn in_time(policy: &TargetPolicy, place: &str, metrics: &[&MetricSeen], findings
             first.traffic, first.hold
         );
         findings.advice("alarm_slower_than_step", place, what, format!("hold the first step for {needs} or more"));
-    }
-}
-
-fn sees_what(policy: &TargetPolicy, metric: &Metric) -> Sees {
-    let dimension = |name: &str| metric.dimensions.get(name).map(String::as_str);
-    match metric.namespace.as_str() {
-        BALANCER => match dimension("TargetGroup") {
-            Some(group) => side_of(policy, group).map_or(Sees::Own, Sees::Side),
-            None => Sees::Balancer,
-        },
-        "AWS/ECS" | "ECS/ContainerInsights" => {
-            let service = dimension("ServiceName");
-            let of = |slot: &Slot| service == Some(called(&policy.pair.side(*slot).service));
-            SLOTS.into_iter().find(of).map_or(Sees::Own, Sees::Side)
-        }
-        _ => Sees::Own,
-    }
-}
-
-/// The side whose target group has this dimension: `targetgroup/NAME/ID`.
-fn side_of(policy: &TargetPolicy, group: &str) -> Option<Slot> {
-    SLOTS.into_iter().find(|slot| dimension(&policy.pair.side(*slot).target_group) == group)
-}
-
-/// The value of the dimension for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
-fn dimension(arn: &str) -> &str {
-    match arn.split_once(":loadbalancer/") {
-        Some((_, name)) => name,
-        None => arn.rsplit_once(':').map_or(arn, |(_, name)| name),
     }
 }

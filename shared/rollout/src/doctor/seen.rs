@@ -1,9 +1,10 @@
 //! What was read of an account, in the words of AWS's own APIs. Kept by nobody: it is judged and forgotten.
 
+pub use crate::alarm::{AlarmKind, AlarmSeen, Metric, MetricSeen};
 use crate::names::Slot;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All that was read for one target.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +80,9 @@ pub struct ServiceSeen {
     pub desired: u32,
     /// Its tasks count against what the account may have of Fargate, On-Demand or Spot.
     pub on_fargate: bool,
+    /// Ways to its tasks that no listener rule has a say in, as people call them: names in Service Connect, registries of Cloud
+    /// Map, target groups of VPC Lattice.
+    pub also_reached_by: BTreeSet<String>,
     /// Its capacity provider strategy; empty: it has a launch type.
     pub providers: Vec<ProviderSeen>,
 }
@@ -140,6 +144,11 @@ pub struct GroupSeen {
     pub unhealthy_threshold: u32,
     /// What is asked for: `/healthz`; empty where the check is no request.
     pub check_path: String,
+    /// Seconds in which the share of a new target grows to its full size (`slow_start.duration_seconds`); 0: at once.
+    pub slow_start_s: u32,
+    /// Every other attribute and property that both groups of a pair should agree on, by name: `load_balancing.algorithm.type`,
+    /// `health check timeout`.
+    pub others: BTreeMap<String, String>,
 }
 
 /// A scalable target (`DescribeScalableTargets`).
@@ -166,59 +175,6 @@ impl RuleSeen {
     pub fn weight(&self, group: &str) -> Option<u32> {
         self.groups.iter().find(|(arn, _)| arn == group).map(|(_, weight)| *weight)
     }
-}
-
-/// An alarm (`DescribeAlarms`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct AlarmSeen {
-    /// `OK`, `ALARM`, `INSUFFICIENT_DATA`
-    pub state: String,
-    /// CloudWatch's words for the state.
-    pub reason: String,
-    /// What it looks at.
-    pub kind: AlarmKind,
-}
-
-/// What an alarm looks at.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AlarmKind {
-    /// One metric, or a formula over several.
-    Metric(MetricSeen),
-    /// Other alarms: `ALARM("a") OR ALARM("b")`.
-    Composite {
-        /// The rule.
-        rule: String,
-    },
-}
-
-/// A metric alarm.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetricSeen {
-    /// The metrics; several where there is a formula, none where it is over something else (a query).
-    pub metrics: Vec<Metric>,
-    /// The formulas over them, as written.
-    pub expressions: Vec<String>,
-    /// Seconds of a data point.
-    pub period_s: u32,
-    /// Data points that must breach.
-    pub datapoints: u32,
-    /// In the metric's unit; none: a band that is computed.
-    pub threshold: Option<f64>,
-    /// `GreaterThanThreshold`, …
-    pub comparison: String,
-    /// `missing`, `notBreaching`, `breaching`, `ignore`
-    pub treat_missing: String,
-}
-
-/// A metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metric {
-    /// `AWS/ApplicationELB`
-    pub namespace: String,
-    /// `HTTPCode_Target_5XX_Count`
-    pub name: String,
-    /// By name.
-    pub dimensions: BTreeMap<String, String>,
 }
 
 /// An ECR repository (`DescribeRepositories`).

@@ -6,6 +6,7 @@ use crate::names::Slot;
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
 use crate::time::Seconds;
+use std::collections::BTreeSet;
 
 /// A side that takes longer than this to let a task go makes retiring and rolling back slow (ELB's default is 300 s).
 const LONG_DRAIN_S: u32 = 120;
@@ -37,6 +38,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Find
         }
     }
     alike(policy, seen, findings);
+    reached_alike(policy, seen, findings);
     scaled(policy, seen, findings);
 }
 
@@ -172,6 +174,7 @@ fn judge_group(policy: &TargetPolicy, slot: Slot, group: &GroupSeen, findings: &
         );
     }
     let unhealthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.unhealthy_threshold));
+    slow_start(policy, &place, group, findings);
     let holds = policy.strategy.steps.iter().map(|step| step.hold).chain([policy.strategy.bake]);
     if let Some(longest) = holds.max().filter(|longest| unhealthy > *longest) {
         let what = format!(
@@ -187,20 +190,44 @@ fn judge_group(policy: &TargetPolicy, slot: Slot, group: &GroupSeen, findings: &
     }
 }
 
+/// Whether the tasks of a new side have their full share before it is judged.
+fn slow_start(policy: &TargetPolicy, place: &str, group: &GroupSeen, findings: &mut Findings) {
+    let takes = Seconds(u64::from(group.slow_start_s));
+    let strategy = &policy.strategy;
+    // The last step is judged by the bake, which follows it.
+    let last = strategy.steps.len().saturating_sub(1);
+    let watched =
+        strategy.steps.iter().enumerate().map(|(at, step)| {
+            (step.traffic, if at == last { Seconds(step.hold.0 + strategy.bake.0) } else { step.hold })
+        });
+    if let Some((traffic, hold)) = watched.min_by_key(|(_, hold)| *hold).filter(|(_, hold)| takes > *hold) {
+        let what = format!(
+            "its slow start takes {takes}, and the step of {traffic} is watched for {hold}: new tasks are judged before they have \
+             their full share of the requests"
+        );
+        let remedy = "turn slow start off (slow_start.duration_seconds = 0; the steps do its work), or hold longer";
+        findings.risky("slow_start_outlasts_hold", place, what, remedy);
+    }
+}
+
 /// What is judged on one side is to hold on the other, since they change places.
 fn alike(policy: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
     if let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.group, &seen.green.group) {
-        let differs: Vec<&str> = [
+        let mut differs: Vec<&str> = [
             ("deregistration delay", blue.deregistration_delay_s != green.deregistration_delay_s),
             ("stickiness", blue.sticky != green.sticky),
             ("health check's interval", blue.check_interval_s != green.check_interval_s),
             ("healthy threshold", blue.healthy_threshold != green.healthy_threshold),
             ("unhealthy threshold", blue.unhealthy_threshold != green.unhealthy_threshold),
             ("health check's path", blue.check_path != green.check_path),
+            ("slow start", blue.slow_start_s != green.slow_start_s),
         ]
         .into_iter()
         .filter_map(|(what, differs)| differs.then_some(what))
         .collect();
+        let others: BTreeSet<&String> = blue.others.keys().chain(green.others.keys()).collect();
+        differs
+            .extend(others.into_iter().filter(|it| blue.others.get(*it) != green.others.get(*it)).map(String::as_str));
         if !differs.is_empty() {
             let place =
                 format!("{} and {}", place_of_group(policy, Slot::Blue), called(&policy.pair.green.target_group));
@@ -212,6 +239,22 @@ fn alike(policy: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
         let place = place_of_group(policy, Slot::Blue);
         let remedy = "give each side a target group of its own";
         findings.broken("target_group_shared", &place, "both sides have it: there is nothing to shift between", remedy);
+    }
+}
+
+/// Names that both sides answer to: who calls them is sent to either side's tasks, whatever the weights are.
+fn reached_alike(policy: &TargetPolicy, seen: &Inspected, findings: &mut Findings) {
+    let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.service, &seen.green.service) else {
+        return;
+    };
+    let place = format!("{} and {}", place_of_service(policy, Slot::Blue), called(&policy.pair.green.service));
+    for name in blue.also_reached_by.intersection(&green.also_reached_by) {
+        let what = format!(
+            "both are reached by {name}: its callers are sent to the new release as soon as its tasks run, at 0 % of the traffic, \
+             and stay with it until they stop, whatever the weights are"
+        );
+        let remedy = "give each side a name of its own, and let callers inside use the load balancer";
+        findings.broken("sides_share_a_name", &place, what, remedy);
     }
 }
 

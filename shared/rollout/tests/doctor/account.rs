@@ -10,7 +10,7 @@ use rollout::policy::{
     ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/shop/50dc/f2f7";
 pub(crate) const RULE: &str =
@@ -111,6 +111,7 @@ pub(crate) fn alarm(slot: Slot) -> AlarmSeen {
     AlarmSeen {
         state: "OK".to_owned(),
         reason: String::new(),
+        evaluation: None,
         kind: AlarmKind::Metric(MetricSeen {
             metrics: vec![metric("HTTPCode_Target_5XX_Count", slot)],
             expressions: Vec::new(),
@@ -138,6 +139,7 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             desired: if slot == Slot::Blue { 2 } else { 0 },
             on_fargate: true,
             providers: vec![],
+            also_reached_by: BTreeSet::new(),
         })),
         definition: Reading::Known(Some(DefinitionSeen {
             images: BTreeMap::from([(
@@ -155,6 +157,8 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             healthy_threshold: 2,
             unhealthy_threshold: 2,
             check_path: "/healthz".to_owned(),
+            slow_start_s: 0,
+            others: BTreeMap::from([("load_balancing.algorithm.type".to_owned(), "round_robin".to_owned())]),
         })),
         scaling: Reading::Known(Some(ScalingSeen { min: 2, max: 10 })),
     }
@@ -242,6 +246,6 @@ pub(crate) fn green_alarm(seen: &mut Inspected) -> &mut AlarmSeen {
 pub(crate) fn green_metric(seen: &mut Inspected) -> &mut MetricSeen {
     match &mut green_alarm(seen).kind {
         AlarmKind::Metric(metric) => metric,
-        AlarmKind::Composite { .. } => panic!("it is a metric alarm"),
+        _ => panic!("it is a metric alarm"),
     }
 }

@@ -3,8 +3,7 @@
 mod account;
 
 use account::*;
-use rollout::doctor::alarms::children;
-use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Reach, RuleSeen};
+use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Metric, Reach, RepositorySeen, RuleSeen};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::policy::{Facts, Hook, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver};
 use rollout::{Reading, Seconds, Slot, TargetId};
@@ -18,6 +17,25 @@ fn findings(change: impl FnOnce(&mut Policy, &mut Inspected)) -> Vec<Finding> {
 #[test]
 fn a_sound_account_has_no_findings() {
     assert_eq!(findings(|_, _| {}), []);
+}
+
+/// The policy's alarms are a composite one, and this many of its own.
+fn composite(policy: &mut Policy, seen: &mut Inspected, rule: &str, kept: usize) {
+    let mut either = wanted(policy).alarms[0].clone();
+    either.name = "either".to_owned();
+    wanted(policy).alarms = vec![either].into_iter().chain(wanted(policy).alarms[..kept].iter().cloned()).collect();
+    let kind = AlarmKind::Composite { rule: rule.to_owned() };
+    known(&mut seen.alarms).insert("either".to_owned(), AlarmSeen { kind, ..alarm(Slot::Blue) });
+}
+
+/// A metric of green's service.
+fn of_service(name: &str) -> Metric {
+    let dimensions = [("ClusterName", "shop-prod"), ("ServiceName", "api-green")];
+    Metric {
+        namespace: "AWS/ECS".to_owned(),
+        name: name.to_owned(),
+        dimensions: dimensions.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    }
 }
 
 type Change = fn(&mut Policy, &mut Inspected);
@@ -162,6 +180,43 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
         "sides that differ",
         |_, seen| green_group(seen).check_path = "/".to_owned(),
         &[(Severity::Risky, "sides_differ", "target group api-blue and api-green")],
+    ),
+    (
+        "sides that differ in what nobody here has a name for",
+        |_, seen| {
+            let others = &mut green_group(seen).others;
+            others.insert("load_balancing.algorithm.type".to_owned(), "least_outstanding_requests".to_owned());
+            others.insert("target_group_health.dns_failover.minimum_healthy_targets.count".to_owned(), "2".to_owned());
+        },
+        &[(Severity::Risky, "sides_differ", "target group api-blue and api-green")],
+    ),
+    (
+        "a slow start that outlasts the first step",
+        |_, seen| both_groups(seen, |group| group.slow_start_s = 301),
+        &[
+            (Severity::Risky, "slow_start_outlasts_hold", "target group api-blue"),
+            (Severity::Risky, "slow_start_outlasts_hold", "target group api-green"),
+        ],
+    ),
+    (
+        "a slow start that is over before the first step is",
+        |_, seen| both_groups(seen, |group| group.slow_start_s = 300),
+        &[],
+    ),
+    (
+        "both sides under one name of Service Connect",
+        |_, seen| {
+            for side in [&mut seen.blue, &mut seen.green] {
+                let service = known(&mut side.service).as_mut().expect("it is there");
+                service.also_reached_by.insert("the Service Connect name api in shop".to_owned());
+            }
+        },
+        &[(Severity::Broken, "sides_share_a_name", "service api-blue and api-green")],
+    ),
+    (
+        "one side with a name of its own in Service Connect",
+        |_, seen| _ = service(seen).also_reached_by.insert("the Service Connect name green in shop".to_owned()),
+        &[],
     ),
     (
         "one side is scaled",
@@ -360,6 +415,196 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
         &[(Severity::Risky, "alarm_elsewhere", "alarm green-5xx")],
     ),
     (
+        "an alarm that is set up wrong, and says OK",
+        |_, seen| green_alarm(seen).evaluation = Some("EVALUATION_ERROR".to_owned()),
+        &[(Severity::Broken, "alarm_not_evaluated", "alarm green-5xx")],
+    ),
+    (
+        "an alarm that CloudWatch cannot evaluate",
+        |_, seen| green_alarm(seen).evaluation = Some("EVALUATION_FAILURE".to_owned()),
+        &[(Severity::Risky, "alarm_not_evaluated", "alarm green-5xx")],
+    ),
+    (
+        "an alarm over a part of the data",
+        |_, seen| green_alarm(seen).evaluation = Some("PARTIAL_DATA".to_owned()),
+        &[(Severity::Risky, "alarm_not_evaluated", "alarm green-5xx")],
+    ),
+    (
+        "a composite alarm over one that is set up wrong",
+        |policy, seen| {
+            composite(policy, seen, "ALARM(blue-5xx) OR ALARM(green-5xx)", 0);
+            known(&mut seen.alarms).get_mut("blue-5xx").expect("it is there").evaluation =
+                Some("EVALUATION_ERROR".to_owned());
+        },
+        &[
+            (Severity::Broken, "alarm_not_evaluated", "alarm either"),
+            (Severity::Advice, "alarm_of_both_sides", "alarm either"),
+        ],
+    ),
+    (
+        "a query of metrics",
+        |policy, seen| {
+            wanted(policy).alarms.remove(0);
+            green_metric(seen).metrics.clear();
+            green_metric(seen).expressions = vec!["SELECT SUM(Errors) FROM SCHEMA(Shop, Side)".to_owned()];
+        },
+        &[],
+    ),
+    (
+        "a query of logs",
+        |policy, seen| {
+            wanted(policy).alarms.remove(0);
+            green_alarm(seen).kind = AlarmKind::Log { period_s: 60, results: 1 };
+        },
+        &[],
+    ),
+    (
+        "a query of logs that is run too rarely",
+        |policy, seen| {
+            wanted(policy).alarms.remove(0);
+            green_alarm(seen).kind = AlarmKind::Log { period_s: 600, results: 2 };
+        },
+        &[
+            (Severity::Risky, "alarm_slower_than_bake", "alarm green-5xx"),
+            (Severity::Advice, "alarm_slower_than_step", "alarm green-5xx"),
+        ],
+    ),
+    (
+        "a metric of target groups that is new",
+        |_, seen| green_metric(seen).metrics[0].name = "TargetQueueLength".to_owned(),
+        &[(Severity::Advice, "alarm_metric_unknown", "alarm green-5xx")],
+    ),
+    (
+        "a metric of target groups, misspelt",
+        |_, seen| green_metric(seen).metrics[0].name = "HTTPCode_Target_5xx_Count".to_owned(),
+        &[(Severity::Broken, "alarm_never_fires", "alarm green-5xx")],
+    ),
+    (
+        "one expression over both groups",
+        |policy, seen| {
+            wanted(policy).alarms.remove(0);
+            green_metric(seen).metrics =
+                [Slot::Blue, Slot::Green].map(|slot| metric("HTTPCode_Target_5XX_Count", slot)).to_vec();
+            green_metric(seen).expressions = vec!["FILL(m1, 0) + FILL(m2, 0)".to_owned()];
+        },
+        &[
+            (Severity::Risky, "alarms_cannot_tell", "alarms"),
+            (Severity::Advice, "alarm_of_both_sides", "alarm green-5xx"),
+        ],
+    ),
+    (
+        "an expression that has no data while one side is idle",
+        |_, seen| {
+            green_metric(seen).metrics =
+                [Slot::Blue, Slot::Green].map(|slot| metric("TargetResponseTime", slot)).to_vec();
+            green_metric(seen).expressions = vec!["m2 - m1".to_owned()];
+            green_metric(seen).treat_missing = "missing".to_owned();
+        },
+        &[
+            (Severity::Broken, "alarm_silent_when_idle", "alarm green-5xx"),
+            (Severity::Risky, "alarms_cannot_tell", "alarms"),
+            (Severity::Advice, "alarm_of_both_sides", "alarm green-5xx"),
+        ],
+    ),
+    (
+        "a child under NOT does not see",
+        |policy, seen| composite(policy, seen, "ALARM(blue-5xx) AND NOT ALARM(green-5xx)", 0),
+        &[(Severity::Broken, "alarms_blind", "alarms")],
+    ),
+    (
+        "nothing but a child under NOT",
+        |policy, seen| composite(policy, seen, "NOT ALARM(green-5xx)", 0),
+        &[(Severity::Risky, "alarms_cannot_tell", "alarms")],
+    ),
+    (
+        "children in an AT_LEAST",
+        |policy, seen| {
+            let rule =
+                "AT_LEAST(2, ALARM, (blue-5xx, \"b c\", arn:aws:cloudwatch:eu-central-1:111122223333:alarm:green-5xx))";
+            composite(policy, seen, rule, 0);
+        },
+        &[
+            (Severity::Risky, "alarm_child_missing", "alarm either"),
+            (Severity::Advice, "alarm_of_both_sides", "alarm either"),
+        ],
+    ),
+    (
+        "a rule that cannot be read",
+        |policy, seen| composite(policy, seen, "MOST(blue-5xx)", 0),
+        &[(Severity::Unread, "alarm_rule_unread", "alarm either")],
+    ),
+    (
+        "silent children of a composite alarm",
+        |policy, seen| {
+            composite(policy, seen, "ALARM(green-5xx)", 1);
+            green_metric(seen).treat_missing = "missing".to_owned();
+        },
+        &[],
+    ),
+    (
+        "response times of one side, and silence by default",
+        |_, seen| {
+            green_metric(seen).metrics = vec![metric("TargetResponseTime", Slot::Green)];
+            green_metric(seen).treat_missing = "missing".to_owned();
+        },
+        &[],
+    ),
+    (
+        "CPU of one side, and silence by default",
+        |_, seen| {
+            green_metric(seen).metrics = vec![of_service("CPUUtilization")];
+            green_metric(seen).treat_missing = "missing".to_owned();
+        },
+        &[],
+    ),
+    (
+        "CPU of one side, and silence is trouble",
+        |_, seen| {
+            green_metric(seen).metrics = vec![of_service("CPUUtilization")];
+            green_metric(seen).treat_missing = "breaching".to_owned();
+        },
+        &[(Severity::Broken, "alarm_fires_when_idle", "alarm green-5xx")],
+    ),
+    (
+        "memory of one side that is low",
+        |_, seen| {
+            green_metric(seen).metrics = vec![of_service("MemoryUtilization")];
+            green_metric(seen).comparison = "LessThanThreshold".to_owned();
+        },
+        &[(Severity::Broken, "alarm_fires_when_idle", "alarm green-5xx")],
+    ),
+    (
+        "requests of one side that are few",
+        |_, seen| {
+            green_metric(seen).metrics = vec![metric("RequestCount", Slot::Green)];
+            green_metric(seen).comparison = "LessThanOrEqualToThreshold".to_owned();
+        },
+        &[(Severity::Broken, "alarm_fires_when_idle", "alarm green-5xx")],
+    ),
+    (
+        "requests of both sides that are few",
+        |_, seen| {
+            let both = [Slot::Blue, Slot::Green].map(|slot| metric("RequestCount", slot));
+            let mut few = alarm(Slot::Green);
+            let AlarmKind::Metric(it) = &mut few.kind else { panic!("a metric alarm") };
+            (it.metrics, it.expressions) = (both.to_vec(), vec!["FILL(m1, 0) + FILL(m2, 0)".to_owned()]);
+            (it.comparison, it.treat_missing) = ("LessThanThreshold".to_owned(), "breaching".to_owned());
+            *green_alarm(seen) = few;
+        },
+        &[
+            (Severity::Risky, "alarms_cannot_tell", "alarms"),
+            (Severity::Advice, "alarm_of_both_sides", "alarm green-5xx"),
+        ],
+    ),
+    (
+        "requests for each target, without the balancer",
+        |_, seen| {
+            green_metric(seen).metrics = vec![metric("RequestCountPerTarget", Slot::Green)];
+            green_metric(seen).metrics[0].dimensions.remove("LoadBalancer");
+        },
+        &[],
+    ),
+    (
         "a composite alarm",
         |policy, seen| {
             wanted(policy).alarms.truncate(1);
@@ -367,7 +612,7 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
             let kind = AlarmKind::Composite { rule: "ALARM(\"blue-5xx\") OR ALARM(green-5xx)".to_owned() };
             known(&mut seen.alarms).insert("either".to_owned(), AlarmSeen { kind, ..alarm(Slot::Blue) });
         },
-        &[],
+        &[(Severity::Advice, "alarm_of_both_sides", "alarm either")],
     ),
     (
         "a composite alarm over one that is gone",
@@ -580,11 +825,4 @@ fn terraform_leaves_alone_what_a_deployment_changes_and_nothing_else() {
         ("aws_lb_listener", LISTENER, "default_action"),
     ];
     assert_eq!(told, expected.map(|(resource, name, attributes)| (resource, name, attributes.to_owned())));
-}
-
-#[test]
-fn a_composite_alarm_names_its_parts() {
-    let rule = "(ALARM(\"a b\") OR NOT OK(arn:aws:cloudwatch:eu-central-1:111122223333:alarm:c)) AND INSUFFICIENT_DATA( d ) AND TRUE";
-    assert_eq!(children(rule).collect::<Vec<_>>(), ["a b", "c", "d"]);
-    assert_eq!(children("").count(), 0);
 }

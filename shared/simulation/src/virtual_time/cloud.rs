@@ -4,11 +4,11 @@ use super::effects::perform;
 use super::past::{Past, SLOTS};
 use super::stage::{Deed, Stage};
 use crate::world::World;
-use crate::world::alarms::AlarmState;
 use crate::world::balancer::{ActionKind, HealthState};
 use crate::world::ecs::{self, LastStatus, RolloutState};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Cloud;
+use rollout::alarm;
 use rollout::look::{HookTask, Look, StartsOf};
 use rollout::snapshot::{
     AlarmReading, Autoscaling, FailedStart, Reading, RuleReading, ServiceEvent, SideReading, TargetHealth, TaskReading,
@@ -119,14 +119,21 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     };
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
+    let (blue, green) = (read(Slot::Blue), read(Slot::Green));
+    let rules = look.pair.rules.iter().map(rule).collect();
+    let test_rule = look.pair.test_rule.as_ref().map(rule);
+    let (alarms, alarm_sides) = match reads.reading("alarms", |world| alarms(world, &look.pair, &look.alarms)) {
+        Ok((alarms, sides)) => (Reading::Known(alarms), sides),
+        Err(reason) => (Reading::Unknown(reason), BTreeMap::new()),
+    };
     Snapshot {
         begun_at: None,
         blue,
         green,
-        rules: look.pair.rules.iter().map(rule).collect(),
-        test_rule: look.pair.test_rule.as_ref().map(rule),
-        alarms: reading(reads.reading("alarms", |world| alarms(world, &look.alarms))),
-        alarm_sides: BTreeMap::new(),
+        rules,
+        test_rule,
+        alarms,
+        alarm_sides,
         schedules: look
             .schedules_of
             .iter()
@@ -355,22 +362,17 @@ pub(super) fn actions(world: &mut World, arn: &str) -> Result<Vec<crate::world::
     found.map_err(|error| error.to_string())?.ok_or_else(|| format!("{arn} is not in the answer"))
 }
 
-fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<BTreeMap<String, AlarmReading>, String> {
-    let mut all: BTreeMap<String, AlarmReading> =
-        names.iter().map(|name| (name.clone(), AlarmReading::Absent)).collect();
+/// What alarms say, by name, and the side that those see that see one alone.
+type AlarmsRead = (BTreeMap<String, AlarmReading>, BTreeMap<String, Slot>);
+
+fn alarms(world: &mut World, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, String> {
     if names.is_empty() {
-        return Ok(all);
+        return Ok(AlarmsRead::default());
     }
-    let asked: Vec<String> = names.iter().cloned().collect();
-    for alarm in world.describe_alarms(&asked).map_err(|error| error.to_string())? {
-        let reading = match alarm.state {
-            AlarmState::Ok => AlarmReading::Ok,
-            AlarmState::Alarm => AlarmReading::Firing { reason: alarm.reason },
-            AlarmState::InsufficientData => AlarmReading::NoData,
-        };
-        all.insert(alarm.name, reading);
-    }
-    Ok(all)
+    let known = super::inspect::alarms(world, names)?;
+    let side = |name: &String| Some((name.clone(), alarm::side(pair, name, &known)?));
+    let readings = names.iter().map(|name| (name.clone(), alarm::reading(name, &known))).collect();
+    Ok((readings, names.iter().filter_map(side).collect()))
 }
 
 fn hook_task(world: &mut World, pair: &EcsPair, asked: &HookTask) -> Result<TaskReading, String> {

@@ -7,14 +7,14 @@ use crate::world::alarms::{self, Metric as WorldMetric};
 use crate::world::balancer::{Action, ActionKind};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Inspector;
+use rollout::alarm::{AlarmKind, AlarmSeen, Alarms, DEEPEST, Metric, MetricSeen, children};
 use rollout::doctor::Inspection;
-use rollout::doctor::alarms::children;
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen,
-    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen,
+    DefinitionSeen, FargateSeen, GroupSeen, Inspected, ProviderSeen, RepositorySeen, RuleSeen, ScalingSeen,
+    ServiceSeen, SideSeen,
 };
 use rollout::{EcsPair, Reading, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an account has that nobody ever asked for more (Lambda quotas).
 const USUAL_CONCURRENCY: u32 = 1000;
@@ -33,7 +33,7 @@ impl Inspector for SimCloud {
             green: side(stage, pair, Slot::Green),
             rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
             others: reading(stage.reading("account", |_| None, |world| others(world, pair))),
-            alarms: reading(stage.reading("account", |_| None, |world| alarms(world, inspection))),
+            alarms: reading(stage.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
             // The world has no registry: whatever is named is there, and as it should be.
             repository: Reading::Known(Some(RepositorySeen { immutable: true, newest: Reading::Known(Vec::new()) })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
@@ -80,6 +80,7 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
                         .iter()
                         .any(|it| it.name.starts_with("FARGATE")),
                 providers: providers(service.capacity_provider_strategy.as_ref()),
+                also_reached_by: BTreeSet::new(),
             })
         })),
         definition: reading(definition),
@@ -134,6 +135,8 @@ fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {
         healthy_threshold: group.settings.healthy_threshold,
         unhealthy_threshold: group.settings.unhealthy_threshold,
         check_path: "/".to_owned(),
+        slow_start_s: 0,
+        others: BTreeMap::new(),
     }))
 }
 
@@ -182,19 +185,20 @@ fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, RuleSeen
     Ok(seen)
 }
 
-fn alarms(world: &mut World, inspection: &Inspection) -> Result<BTreeMap<String, AlarmSeen>, String> {
-    let mut known = BTreeMap::new();
-    let mut wanted: Vec<String> = inspection.alarms.iter().cloned().collect();
-    while !wanted.is_empty() {
-        let found = world.describe_alarms(&wanted).map_err(|error| error.to_string())?;
-        let found: BTreeMap<_, _> = found.into_iter().map(|it| (it.name.clone(), alarm(it))).collect();
-        let named = found.values().flat_map(|alarm: &AlarmSeen| match &alarm.kind {
-            AlarmKind::Composite { rule } => children(rule).map(str::to_owned).collect(),
-            AlarmKind::Metric(_) => Vec::new(),
-        });
-        let named: Vec<String> = named.collect();
-        known.extend(found);
-        wanted = named.into_iter().filter(|name| !known.contains_key(name)).collect();
+/// These alarms, and those that composite ones among them are made of.
+pub(super) fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<Alarms, String> {
+    let mut known = Alarms::new();
+    let mut asked = BTreeSet::new();
+    let mut wanted = names.clone();
+    for _ in 0..=DEEPEST {
+        if wanted.is_empty() {
+            break;
+        }
+        let names: Vec<String> = wanted.iter().cloned().collect();
+        let found = world.describe_alarms(&names).map_err(|error| error.to_string())?;
+        known.extend(found.into_iter().map(|it| (it.name.clone(), alarm(it))));
+        asked.extend(wanted);
+        wanted = children(known.values()).difference(&asked).cloned().collect();
     }
     Ok(known)
 }
@@ -203,8 +207,10 @@ fn alarm(alarm: alarms::Alarm) -> AlarmSeen {
     let kind = match alarm.kind {
         alarms::AlarmKind::Composite { rule } => AlarmKind::Composite { rule },
         alarms::AlarmKind::Metric(metric) => AlarmKind::Metric(metric_alarm(&metric)),
+        alarms::AlarmKind::Log { .. } => AlarmKind::Log { period_s: 300, results: 1 },
     };
-    AlarmSeen { state: alarm.state.as_str().to_owned(), reason: alarm.reason, kind }
+    let evaluation = alarm.evaluation.map(|evaluation| evaluation.as_str().to_owned());
+    AlarmSeen { state: alarm.state.as_str().to_owned(), reason: alarm.reason, evaluation, kind }
 }
 
 fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricSeen {

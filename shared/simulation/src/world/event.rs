@@ -80,6 +80,7 @@ impl WorldEvent {
             What::Alarm { arn, name, before, now, reason, kind } => {
                 let configuration = match kind {
                     AlarmKind::Composite { rule } => json!({"alarmRule": rule, "actionsEnabled": true}),
+                    AlarmKind::Log { query } => json!({"queryString": query}),
                     AlarmKind::Metric(alarm) => json!({"metrics": [{
                         "id": "m1",
                         "metricStat": {

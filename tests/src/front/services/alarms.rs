@@ -1,4 +1,4 @@
-//! CloudWatch (Smithy RPC v2 CBOR, `GraniteServiceVersion20100801`): alarms, metric and composite.
+//! CloudWatch (Smithy RPC v2 CBOR, `GraniteServiceVersion20100801`): alarms: metric, composite and log.
 
 use super::Performed;
 use super::input::{list, number, page, text, texts};
@@ -92,6 +92,7 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
     Ok(json!({
         "MetricAlarms": of(Kind::Metric),
         "CompositeAlarms": of(Kind::Composite),
+        "LogAlarms": of(Kind::Log),
         "NextToken": next,
     }))
 }
@@ -100,12 +101,14 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
 enum Kind {
     Metric,
     Composite,
+    Log,
 }
 
 fn kind(alarm: &Alarm) -> Kind {
     match alarm.kind {
         AlarmKind::Metric(_) => Kind::Metric,
         AlarmKind::Composite { .. } => Kind::Composite,
+        AlarmKind::Log { .. } => Kind::Log,
     }
 }
 
@@ -120,8 +123,7 @@ fn alarm_types(input: &Value) -> Result<Vec<Kind>, Refusal> {
         match name.as_str() {
             "MetricAlarm" => kinds.push(Kind::Metric),
             "CompositeAlarm" => kinds.push(Kind::Composite),
-            // There are none in the world.
-            "LogAlarm" => {}
+            "LogAlarm" => kinds.push(Kind::Log),
             other => return Err(invalid_value(&format!("'{other}' at 'alarmTypes' is no alarm type"))),
         }
     }
@@ -160,8 +162,28 @@ fn described(alarm: &Alarm) -> Value {
     put("StateReason", alarm.reason.clone().into());
     put("StateUpdatedTimestamp", updated.into());
     put("StateTransitionedTimestamp", updated.into());
+    // Composite alarms have none (API reference, `CompositeAlarm`).
+    if let Some(evaluation) = alarm.evaluation.filter(|_| kind(alarm) != Kind::Composite) {
+        put("EvaluationState", evaluation.as_str().into());
+    }
     match &alarm.kind {
         AlarmKind::Composite { rule } => put("AlarmRule", rule.clone().into()),
+        AlarmKind::Log { query } => {
+            put(
+                "ScheduledQueryConfiguration",
+                json!({
+                    "QueryString": query,
+                    "LogGroupIdentifiers": ["/shop/api"],
+                    "AggregationExpression": "count(*)",
+                    "ScheduleConfiguration": {"ScheduleExpression": "rate(5 minutes)"},
+                }),
+            );
+            put("QueryResultsToEvaluate", 1.into());
+            put("QueryResultsToAlarm", 1.into());
+            put("Threshold", 1.0.into());
+            put("ComparisonOperator", "GreaterThanThreshold".into());
+            put("TreatMissingData", "missing".into());
+        }
         AlarmKind::Metric(metric) => {
             let data = points(metric);
             match metric.metric {

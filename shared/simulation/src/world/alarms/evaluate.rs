@@ -1,12 +1,12 @@
 //! What alarms are asked and how they come to their state.
 
-use super::rule::Rule;
-use super::shapes::{Alarm, AlarmKind, AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use super::shapes::{Alarm, AlarmKind, AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
 use crate::world::agenda::Due;
 use crate::world::error::validation_error;
 use crate::world::traffic::Sums;
 use crate::world::{Answer, ApiError, What, World};
 use jiff::Timestamp;
+use rollout::alarm::rule::Rule;
 use serde_json::json;
 
 /// `DescribeAlarms` takes that many names.
@@ -60,7 +60,33 @@ impl World {
         )
     }
 
-    /// `DescribeAlarms` of these names, metric and composite; no names: all. What is not there is left out.
+    /// `PutLogAlarm`. It has INSUFFICIENT_DATA until its state is set.
+    ///
+    /// # Errors
+    /// `LimitExceeded` never.
+    pub fn put_log_alarm(&mut self, name: &str, query: &str) -> Answer<()> {
+        self.call("cloudwatch:PutLogAlarm", self.detail(|| json!({"AlarmName": name, "QueryString": query})), |world| {
+            world.put_alarm(name, AlarmKind::Log { query: query.to_owned() }, None);
+            Ok(())
+        })
+    }
+
+    /// From now on the alarm is not evaluated, or only in part, for this reason; none: it is again, from its next evaluation on.
+    /// CloudWatch does so by itself: nobody calls for it.
+    ///
+    /// # Errors
+    /// `ResourceNotFound`
+    pub fn set_evaluation(&mut self, name: &str, evaluation: Option<Evaluation>, reason: &str) -> Answer<()> {
+        let now = self.now;
+        let entry = self.alarms.get_mut(name);
+        let entry = entry.ok_or_else(|| ApiError::new("ResourceNotFound", format!("Alarm '{name}' does not exist")))?;
+        entry.shape.evaluation = evaluation;
+        entry.shape.reason = reason.to_owned();
+        entry.shape.state_updated_at = now;
+        Ok(())
+    }
+
+    /// `DescribeAlarms` of these names, of every type; no names: all. What is not there is left out.
     ///
     /// # Errors
     /// `ValidationError` for more than 100 names.
@@ -115,6 +141,7 @@ impl World {
                 kind: kind.clone(),
                 state: AlarmState::InsufficientData,
                 reason: "Unchecked: Initial alarm creation".to_owned(),
+                evaluation: None,
                 state_updated_at: now,
             },
             rule: None,
@@ -141,6 +168,9 @@ impl World {
     pub(in crate::world) fn evaluate(&mut self, name: &str, put: u32) {
         let Some(entry) = self.alarms.get(name).filter(|entry| entry.put == put) else { return };
         let AlarmKind::Metric(alarm) = &entry.shape.kind else { return };
+        if matches!(entry.shape.evaluation, Some(Evaluation::Error | Evaluation::Failure)) {
+            return self.evaluate_next(name, put);
+        }
         let present = entry.shape.state;
         let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
         let period = i64::from(alarm.period_s) * 1000;
@@ -214,7 +244,7 @@ impl World {
     /// Composites may name composites: a change goes on until nothing changes any more, at most once for each.
     fn evaluate_composites(&mut self) {
         for _ in 0..=self.alarms.len() {
-            let state = |name: &str| self.alarms.get(name).map(|entry| entry.shape.state);
+            let state = |name: &str| self.alarms.get(name).map(|entry| entry.shape.state.in_rules());
             let changes: Vec<(String, AlarmState, String)> = self
                 .alarms
                 .iter()

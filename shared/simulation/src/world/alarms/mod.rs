@@ -1,8 +1,7 @@
-//! CloudWatch alarms: metric alarms over the traffic, and composite ones over other alarms.
+//! CloudWatch alarms: metric alarms over the traffic, composite ones over other alarms, and log alarms that are set by hand.
 
 mod evaluate;
-mod rule;
 mod shapes;
 
 pub(super) use evaluate::AlarmEntry;
-pub use shapes::{Alarm, AlarmKind, AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+pub use shapes::{Alarm, AlarmKind, AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};

@@ -1,6 +1,7 @@
 //! The shapes of CloudWatch's alarms.
 
 use jiff::Timestamp;
+use rollout::alarm::rule::State;
 
 /// `StateValue`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,11 +28,43 @@ impl AlarmState {
     /// As the API writes it, read back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "OK" => Some(Self::Ok),
-            "ALARM" => Some(Self::Alarm),
-            "INSUFFICIENT_DATA" => Some(Self::InsufficientData),
-            _ => None,
+        State::parse(text).map(|state| match state {
+            State::Ok => Self::Ok,
+            State::Alarm => Self::Alarm,
+            State::InsufficientData => Self::InsufficientData,
+        })
+    }
+
+    /// The state as the rules of composite alarms name it.
+    #[must_use]
+    pub fn in_rules(self) -> State {
+        match self {
+            Self::Ok => State::Ok,
+            Self::Alarm => State::Alarm,
+            Self::InsufficientData => State::InsufficientData,
+        }
+    }
+}
+
+/// `EvaluationState`: why the state of an alarm is not what an evaluation of all its data came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Evaluation {
+    /// `PARTIAL_DATA`: it is evaluated, on a part of the metrics.
+    PartialData,
+    /// `EVALUATION_ERROR`: it is set up wrong, and keeps the state that it has.
+    Error,
+    /// `EVALUATION_FAILURE`: CloudWatch has trouble of its own, and the alarm keeps the state that it has.
+    Failure,
+}
+
+impl Evaluation {
+    /// As the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PartialData => "PARTIAL_DATA",
+            Self::Error => "EVALUATION_ERROR",
+            Self::Failure => "EVALUATION_FAILURE",
         }
     }
 }
@@ -163,11 +196,13 @@ pub struct Alarm {
     pub state: AlarmState,
     /// `StateReason`
     pub reason: String,
+    /// `EvaluationState`; none: it is evaluated.
+    pub evaluation: Option<Evaluation>,
     /// `StateUpdatedTimestamp`
     pub state_updated_at: Timestamp,
 }
 
-/// Metric or composite.
+/// Metric, composite or log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlarmKind {
     /// Over a metric.
@@ -176,5 +211,10 @@ pub enum AlarmKind {
     Composite {
         /// `AlarmRule`
         rule: String,
+    },
+    /// Over a query of logs, run every five minutes. Nothing here is logged: its state is set by hand.
+    Log {
+        /// `QueryString`
+        query: String,
     },
 }

@@ -1,0 +1,361 @@
+//! CloudWatch alarms: what they are made of, what they say, and which side of a pair they see.
+//!
+//! One meaning for whoever reads alarms: the driver's look, the doctor, the simulated world.
+
+pub mod rule;
+
+use crate::names::Slot;
+use crate::policy::EcsPair;
+use crate::snapshot::AlarmReading;
+use rule::Rule;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Composite alarms within composite alarms are followed to this depth.
+pub const DEEPEST: usize = 4;
+
+/// Alarms by name.
+pub type Alarms = BTreeMap<String, AlarmSeen>;
+
+/// An alarm (`DescribeAlarms`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlarmSeen {
+    /// `OK`, `ALARM`, `INSUFFICIENT_DATA`
+    pub state: String,
+    /// CloudWatch's words for the state (`StateReason`).
+    pub reason: String,
+    /// `EvaluationState`; none: the state is what the last evaluation came to. `PARTIAL_DATA`: a query over its quota;
+    /// `EVALUATION_ERROR`: set up wrong; `EVALUATION_FAILURE`: trouble of CloudWatch's own (CloudWatch user guide, "Alarm
+    /// evaluation"). The state beside it may be old, or of a part of the data.
+    pub evaluation: Option<String>,
+    /// What it looks at.
+    pub kind: AlarmKind,
+}
+
+/// What an alarm looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlarmKind {
+    /// One metric, or a formula over several.
+    Metric(MetricSeen),
+    /// Other alarms: `ALARM("a") OR ALARM("b")`.
+    Composite {
+        /// `AlarmRule`
+        rule: String,
+    },
+    /// A query of CloudWatch Logs, run on a schedule. Which side it sees is not known: that is up to the query.
+    Log {
+        /// Seconds between two runs; 0 where the schedule is not a rate.
+        period_s: u32,
+        /// Results that must breach.
+        results: u32,
+    },
+}
+
+/// A metric alarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricSeen {
+    /// The metrics; several where there is a formula, none where it is over something else (a query).
+    pub metrics: Vec<Metric>,
+    /// The formulas over them, as written.
+    pub expressions: Vec<String>,
+    /// Seconds of a data point.
+    pub period_s: u32,
+    /// Data points that must breach.
+    pub datapoints: u32,
+    /// In the metric's unit; none: a band that is computed.
+    pub threshold: Option<f64>,
+    /// `GreaterThanThreshold`, …
+    pub comparison: String,
+    /// `missing`, `notBreaching`, `breaching`, `ignore`
+    pub treat_missing: String,
+}
+
+/// A metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// `AWS/ApplicationELB`
+    pub namespace: String,
+    /// `HTTPCode_Target_5XX_Count`
+    pub name: String,
+    /// By name.
+    pub dimensions: BTreeMap<String, String>,
+}
+
+impl AlarmSeen {
+    /// What the alarm itself says, whatever it is made of.
+    #[must_use]
+    pub fn reading(&self) -> AlarmReading {
+        let said = |text: &str| if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() };
+        // A state that is not of an evaluation is no news, unless it is bad news.
+        match (self.state.as_str(), &self.evaluation) {
+            ("ALARM", _) => AlarmReading::Firing { reason: said(&self.reason) },
+            (_, Some(evaluation)) => {
+                AlarmReading::NotEvaluated { reason: format!("{evaluation}: {}", said(&self.reason)) }
+            }
+            ("OK", None) => AlarmReading::Ok,
+            // A state that is not known here is no news, either.
+            (_, None) => AlarmReading::NoData,
+        }
+    }
+
+    /// The parsed rule, where it is a composite alarm whose rule can be parsed.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        match &self.kind {
+            AlarmKind::Composite { rule } => Rule::parse(rule).ok(),
+            AlarmKind::Metric(_) | AlarmKind::Log { .. } => None,
+        }
+    }
+}
+
+/// What the alarm of this name says. A composite alarm has no `EvaluationState` of its own and is OK where one that it watches
+/// is not evaluated: then it is not evaluated, either.
+#[must_use]
+pub fn reading(name: &str, known: &Alarms) -> AlarmReading {
+    let Some(alarm) = known.get(name) else { return AlarmReading::Absent };
+    let own = alarm.reading();
+    if own != AlarmReading::Ok {
+        return own;
+    }
+    let not_evaluated = watched(name, known).into_iter().find_map(|child| match known.get(child)?.reading() {
+        AlarmReading::NotEvaluated { reason } => Some(format!("alarm {child} of its rule is not evaluated: {reason}")),
+        _ => None,
+    });
+    not_evaluated.map_or(own, |reason| AlarmReading::NotEvaluated { reason })
+}
+
+/// The alarms whose firing makes this one fire: itself, or what the rule of a composite alarm watches. Where a rule cannot be
+/// followed (not parsed, nested too deep, naming an alarm that is not among `known`), the composite alarm stands for it.
+#[must_use]
+pub fn watched<'a>(name: &'a str, known: &'a Alarms) -> BTreeSet<&'a str> {
+    let (mut found, mut visited) = (BTreeSet::new(), BTreeSet::new());
+    watch(name, known, DEEPEST, &mut visited, &mut found);
+    found
+}
+
+fn watch<'a>(
+    name: &'a str,
+    known: &'a Alarms,
+    depth: usize,
+    visited: &mut BTreeSet<&'a str>,
+    found: &mut BTreeSet<&'a str>,
+) {
+    let Some(AlarmSeen { kind: AlarmKind::Composite { rule }, .. }) = known.get(name) else {
+        found.insert(name);
+        return;
+    };
+    if !visited.insert(name) {
+        return;
+    }
+    let Some(rule) = Rule::parse(rule).ok().filter(|_| depth > 0) else {
+        found.insert(name);
+        return;
+    };
+    for child in rule.watched() {
+        // The map's own key outlives the parsed rule.
+        match known.get_key_value(child) {
+            Some((child, _)) => watch(child, known, depth - 1, visited, found),
+            None => _ = found.insert(name),
+        }
+    }
+}
+
+/// The alarms that the rules of these composite alarms name, whether they are among `known` or not.
+#[must_use]
+pub fn children<'a>(alarms: impl IntoIterator<Item = &'a AlarmSeen>) -> BTreeSet<String> {
+    let rules = alarms.into_iter().filter_map(AlarmSeen::rule);
+    rules.flat_map(|rule| rule.names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// What a metric belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sees {
+    /// One side: its target group, its service.
+    Side(Slot),
+    /// A load balancer as a whole: both sides together, and perhaps other services, too.
+    Balancer,
+    /// Something else, of which nothing is known here.
+    Own,
+}
+
+/// What this metric belongs to.
+#[must_use]
+pub fn sees(pair: &EcsPair, metric: &Metric) -> Sees {
+    let dimension = |name: &str| metric.dimensions.get(name).map(String::as_str);
+    match metric.namespace.as_str() {
+        "AWS/ApplicationELB" | "AWS/NetworkELB" => match dimension("TargetGroup") {
+            Some(group) => side_of_group(pair, group).map_or(Sees::Own, Sees::Side),
+            None => Sees::Balancer,
+        },
+        "AWS/ECS" | "ECS/ContainerInsights" if dimension("ClusterName") == Some(last_part(&pair.cluster)) => {
+            let service = dimension("ServiceName");
+            let of = |slot: &Slot| service == Some(last_part(&pair.side(*slot).service));
+            [Slot::Blue, Slot::Green].into_iter().find(of).map_or(Sees::Own, Sees::Side)
+        }
+        _ => Sees::Own,
+    }
+}
+
+/// What a metric alarm looks at: all that its metrics belong to, and [`Sees::Own`] where it also draws on metrics that it does
+/// not name (a Metrics Insights query, a search).
+#[must_use]
+pub fn sees_all(pair: &EcsPair, alarm: &MetricSeen) -> BTreeSet<Sees> {
+    let mut seen: BTreeSet<Sees> = alarm.metrics.iter().map(|metric| sees(pair, metric)).collect();
+    let draws = |formula: &String| {
+        let formula = formula.to_ascii_uppercase();
+        formula.contains("SEARCH(") || formula.trim_start().starts_with("SELECT ")
+    };
+    if seen.is_empty() || alarm.expressions.iter().any(draws) {
+        seen.insert(Sees::Own);
+    }
+    seen
+}
+
+/// The side that this alarm sees alone: all that it is made of belongs to it. None where it sees both, neither, or something
+/// that is not known.
+#[must_use]
+pub fn side(pair: &EcsPair, name: &str, known: &Alarms) -> Option<Slot> {
+    let mut seen = BTreeSet::new();
+    for alarm in watched(name, known) {
+        match known.get(alarm).map(|alarm| &alarm.kind) {
+            Some(AlarmKind::Metric(metric)) => seen.extend(sees_all(pair, metric)),
+            Some(AlarmKind::Composite { .. } | AlarmKind::Log { .. }) | None => _ = seen.insert(Sees::Own),
+        }
+    }
+    let mut seen = seen.into_iter();
+    match (seen.next(), seen.next()) {
+        (Some(Sees::Side(slot)), None) => Some(slot),
+        _ => None,
+    }
+}
+
+/// The side whose target group has this dimension: `targetgroup/NAME/ID`.
+#[must_use]
+pub fn side_of_group(pair: &EcsPair, group: &str) -> Option<Slot> {
+    [Slot::Blue, Slot::Green].into_iter().find(|slot| dimension(&pair.side(*slot).target_group) == group)
+}
+
+/// The value of the dimension for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
+#[must_use]
+pub fn dimension(arn: &str) -> &str {
+    match arn.split_once(":loadbalancer/") {
+        Some((_, name)) => name,
+        None => arn.rsplit_once(':').map_or(arn, |(_, name)| name),
+    }
+}
+
+/// The name at the end of an ARN, or the name itself.
+fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Side;
+
+    fn pair() -> EcsPair {
+        let side = |name: &str| Side {
+            service: format!("api-{name}"),
+            target_group: format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/api-{name}/73e2"),
+        };
+        EcsPair {
+            cluster: "arn:aws:ecs:eu-central-1:111122223333:cluster/shop".to_owned(),
+            container: "api".to_owned(),
+            blue: side("blue"),
+            green: side("green"),
+            rules: Vec::new(),
+            test_rule: None,
+        }
+    }
+
+    fn metric(namespace: &str, dimensions: &[(&str, &str)]) -> Metric {
+        let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Metric { namespace: namespace.to_owned(), name: "Any".to_owned(), dimensions }
+    }
+
+    fn of_group(name: &str) -> Metric {
+        let group = format!("targetgroup/api-{name}/73e2");
+        metric("AWS/ApplicationELB", &[("LoadBalancer", "app/shop/50dc"), ("TargetGroup", &group)])
+    }
+
+    fn over(metrics: Vec<Metric>, expressions: &[&str]) -> AlarmSeen {
+        let kind = AlarmKind::Metric(MetricSeen {
+            metrics,
+            expressions: expressions.iter().map(|formula| (*formula).to_owned()).collect(),
+            period_s: 60,
+            datapoints: 1,
+            threshold: Some(1.0),
+            comparison: "GreaterThanThreshold".to_owned(),
+            treat_missing: "missing".to_owned(),
+        });
+        AlarmSeen { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind }
+    }
+
+    fn composite(rule: &str) -> AlarmSeen {
+        AlarmSeen { kind: AlarmKind::Composite { rule: rule.to_owned() }, ..over(Vec::new(), &[]) }
+    }
+
+    fn alarms() -> Alarms {
+        let service = |cluster: &str, name: &str| metric("AWS/ECS", &[("ClusterName", cluster), ("ServiceName", name)]);
+        let balancer = metric("AWS/ApplicationELB", &[("LoadBalancer", "app/shop/50dc")]);
+        let alarms = [
+            ("blue", over(vec![of_group("blue")], &[])),
+            ("green", over(vec![of_group("green")], &[])),
+            ("green-rate", over(vec![of_group("green"), of_group("green")], &["100 * errors / requests"])),
+            ("green-cpu", over(vec![service("shop", "api-green")], &[])),
+            ("other-cluster", over(vec![service("shop-dev", "api-green")], &[])),
+            ("difference", over(vec![of_group("green"), of_group("blue")], &["green - blue"])),
+            ("share", over(vec![of_group("green"), balancer.clone()], &["green / all"])),
+            ("balancer", over(vec![balancer], &[])),
+            ("query", over(Vec::new(), &["SELECT MAX(Errors) FROM SCHEMA(Shop, Side)"])),
+            ("search", over(vec![of_group("green")], &["SUM(SEARCH('{Shop} errors', 'Sum', 60)) + green"])),
+            ("orders", over(vec![metric("Shop", &[])], &[])),
+            ("green-all", composite("AT_LEAST(1, ALARM, (green, \"green-cpu\", green-rate)) AND NOT ALARM(blue)")),
+            ("green-deep", composite("ALARM(green-all)")),
+            ("either", composite("ALARM(green) OR ALARM(blue)")),
+            ("gone", composite("ALARM(green) OR ALARM(deleted)")),
+            ("unread", composite("SOME(green)")),
+            ("circle", composite("ALARM(circle) OR ALARM(green)")),
+            ("suppressor", composite("NOT ALARM(green)")),
+        ];
+        alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()
+    }
+
+    #[test]
+    fn an_alarm_sees_a_side_where_all_that_it_is_made_of_belongs_to_it() {
+        let (pair, alarms) = (pair(), alarms());
+        let seen: Vec<_> =
+            alarms.keys().filter_map(|name| Some((name.as_str(), side(&pair, name, &alarms)?))).collect();
+        let expected = [
+            ("blue", Slot::Blue),
+            ("circle", Slot::Green),
+            ("green", Slot::Green),
+            ("green-all", Slot::Green),
+            ("green-cpu", Slot::Green),
+            ("green-deep", Slot::Green),
+            ("green-rate", Slot::Green),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(side(&pair, "nobody", &alarms), None);
+    }
+
+    #[test]
+    fn a_composite_alarm_is_evaluated_where_all_that_it_watches_is() {
+        let mut alarms = alarms();
+        assert_eq!(reading("green-deep", &alarms), AlarmReading::Ok);
+        let cpu = alarms.get_mut("green-cpu").expect("it is there");
+        cpu.evaluation = Some("EVALUATION_FAILURE".to_owned());
+        let AlarmReading::NotEvaluated { reason } = reading("green-deep", &alarms) else {
+            panic!("it counts as evaluated")
+        };
+        assert!(reason.contains("green-cpu") && reason.contains("EVALUATION_FAILURE"), "{reason}");
+        let deep = alarms.get_mut("green-deep").expect("it is there");
+        deep.state = "ALARM".to_owned();
+        assert!(matches!(reading("green-deep", &alarms), AlarmReading::Firing { .. }));
+        // One that only suppresses changes nothing.
+        let blue = alarms.get_mut("blue").expect("it is there");
+        blue.evaluation = Some("EVALUATION_FAILURE".to_owned());
+        assert_eq!(reading("green", &alarms), AlarmReading::Ok);
+        assert_eq!(reading("suppressor", &alarms), AlarmReading::Ok);
+    }
+}
