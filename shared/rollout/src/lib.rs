@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`names`] | what things are called: targets, releases, slots, actors |
 //! | [`text`] | text that others wrote, made safe to show |
+//! | [`regions`] | AWS's partitions and Regions |
 //! | [`time`] | seconds, percentages of traffic, and how people write them |
 //! | [`policy`] | what the owners of a service want (already checked) |
 //! | [`entry`] | what a release must pass before it may begin in an environment, and the people whom that names |
@@ -43,6 +44,7 @@ pub mod plan;
 pub mod policy;
 pub mod promotion;
 pub mod recording;
+pub mod regions;
 pub mod release;
 pub mod snapshot;
 pub mod stage;

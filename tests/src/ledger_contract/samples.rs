@@ -204,6 +204,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             refs: vec!["refs/heads/main".to_owned()],
             github_environment: Some("production".to_owned()),
             workflows: vec![],
+            reusable_workflows: vec!["shop/workflows/.github/workflows/deploy.yml@refs/heads/main".to_owned()],
             events: vec!["push".to_owned()],
             may: [Deed::Promote, Deed::Hotfix].into(),
             services: vec![],

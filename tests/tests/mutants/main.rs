@@ -42,10 +42,12 @@ pub(crate) enum Suite {
     Stories,
     /// The command line as a CI job calls it.
     Jobs,
+    /// What a workflow of GitHub Actions is granted.
+    Grants,
 }
 
 impl Suite {
-    const ALL: [Self; 4] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs];
+    const ALL: [Self; 5] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs, Self::Grants];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -65,6 +67,7 @@ impl Suite {
             ],
             Self::Stories => &["test", "-p", "simulation", "--test", "stories", "what_runs_is_the_digest"],
             Self::Jobs => &["test", "-p", "switchback", "--test", "cli", "ci::"],
+            Self::Grants => &["test", "-p", "policy", "--lib", "grants::"],
         }
     }
 
@@ -75,6 +78,7 @@ impl Suite {
             Self::Crashes => "crashes",
             Self::Stories => "stories",
             Self::Jobs => "jobs",
+            Self::Grants => "grants",
         }
     }
 
