@@ -2,7 +2,7 @@
 
 use engine::intake::{ImagePushed, is_image, repository_uri};
 use lambda::Failure;
-use rollout::ImageDigest;
+use rollout::{ImageDigest, Tag};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -80,6 +80,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
             return Err(Failure::event(format!("detail.{part}: longer than ECR lets it be ({longest}): `{text}`")));
         }
     }
+    let tag = Tag::new(tag).map_err(|error| Failure::event(format!("detail.image-tag: {error}")))?;
     let missing = |what: &str| Failure::event(format!("{what}: missing"));
     let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;
     let digest = ImageDigest::new(digest).map_err(|error| Failure::event(format!("detail.image-digest: {error}")))?;
@@ -90,7 +91,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
         repository_uri: repository_uri(&account, &region, &detail.repository_name),
         repository: detail.repository_name,
         digest,
-        tag,
+        tag: tag.to_string(),
         pushed_at,
     }))
 }

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
 use engine::intake::repository_uri;
 use engine::{PushedImage, Registry};
-use rollout::{ImageDigest, Timestamp};
+use rollout::{ImageDigest, Tag, Timestamp};
 
 /// Images a call: the most that DescribeImages gives.
 const PAGE: i32 = 1000;
@@ -66,7 +66,8 @@ fn pushed_since(
     Ok(Some(PushedImage {
         repository_uri: repository_uri(registry, region, repository),
         digest: digest.map_err(|error| error.to_string())?,
-        tags: detail.image_tags().to_vec(),
+        // ECR takes no others; what is none is named nowhere, and is not worth losing the whole listing for.
+        tags: detail.image_tags().iter().filter(|tag| Tag::new(tag.as_str()).is_ok()).cloned().collect(),
         pushed_at,
         artifact_media_type: detail.artifact_media_type().map(ToOwned::to_owned),
     }))
@@ -103,6 +104,16 @@ mod tests {
     fn an_image_of_before_is_left_out() {
         let since = Timestamp::from_second(1001).expect("a time");
         assert_eq!(pushed_since(&detail(1000), "shop/api", "eu-central-1", since), Ok(None));
+    }
+
+    #[test]
+    fn what_cannot_be_a_tag_is_none() {
+        let mut image = detail(1000);
+        let tags = ["--help", ".hidden", "v1\nv2", "v1\u{202e}2v", "v1\u{200b}", "v2"];
+        image.image_tags = Some(tags.map(str::to_owned).to_vec());
+        let image =
+            pushed_since(&image, "shop/api", "eu-central-1", Timestamp::UNIX_EPOCH).expect("readable").expect("new");
+        assert_eq!(image.tags, ["v2"]);
     }
 
     #[test]
