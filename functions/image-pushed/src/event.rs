@@ -3,7 +3,7 @@
 
 use engine::intake::{ImagePushed, is_image};
 use lambda::Failure;
-use rollout::{ImageDigest, Registry};
+use rollout::{ImageDigest, Registry, Tag};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
@@ -99,6 +99,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
             return Err(Failure::event(format!("detail.{part}: longer than ECR lets it be ({longest}): `{text}`")));
         }
     }
+    let tag = Tag::new(tag).map_err(|error| Failure::event(format!("detail.image-tag: {error}")))?;
     let missing = |what: &str| Failure::event(format!("{what}: missing"));
     let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;
     let digest = ImageDigest::new(digest).map_err(|error| Failure::event(format!("detail.image-digest: {error}")))?;
@@ -109,7 +110,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
         registry: Registry { account, region },
         repository: detail.repository_name,
         digest,
-        tag,
+        tag: tag.to_string(),
         pushed_at,
     }))
 }

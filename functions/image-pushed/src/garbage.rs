@@ -10,6 +10,7 @@ fn no_event_makes_it_panic_and_only_a_whole_push_is_one() {
     hold(400, &event, |event| {
         match read(event) {
             Ok(Told::Pushed(pushed)) => {
+                prop_assert!(rollout::Tag::new(pushed.tag.clone()).is_ok());
                 prop_assert!((1..=LONGEST_TAG).contains(&pushed.tag.len()));
                 prop_assert!(pushed.repository.len() <= LONGEST_REPOSITORY);
                 prop_assert!(pushed.digest.to_string().starts_with("sha256:"));
@@ -23,6 +24,20 @@ fn no_event_makes_it_panic_and_only_a_whole_push_is_one() {
         }
         Ok(())
     });
+}
+
+/// No registry has such a tag (OCI distribution specification, "Pulling manifests"): whoever sends it is not ECR.
+#[test]
+fn a_tag_that_no_registry_has_is_no_push() {
+    for tag in ["--help", ".hidden", "v1\nv2", "v1\u{1b}[2K", "v1\u{202e}2v", "v1\u{200b}", "\u{feff}v1", "a b", "a/b"]
+    {
+        let mut event: serde_json::Value =
+            serde_json::from_str(include_str!("../../../events/image-pushed.push.json")).expect("JSON");
+        event["detail"]["image-tag"] = tag.into();
+        let failure = read(event).expect_err(tag);
+        assert_eq!(failure.kind(), "InvalidEvent", "{tag:?}");
+        assert!(failure.to_string().chars().all(rollout::text::is_visible), "{failure}");
+    }
 }
 
 #[test]

@@ -199,12 +199,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// On one line, and no more of it than a target's item holds with all else: an answer may have megabytes.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(LONGEST_REASON) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
+    rollout::text::line(text, LONGEST_REASON)
 }
 
 #[cfg(test)]

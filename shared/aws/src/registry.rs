@@ -6,7 +6,7 @@ use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
 use engine::{PushedImage, Registry};
 use rollout::policy::RegistryPolicy;
 use rollout::registry::repository_uri;
-use rollout::{ImageDigest, Timestamp};
+use rollout::{ImageDigest, Tag, Timestamp};
 
 /// Images a call: the most that DescribeImages gives (API reference, `maxResults`). ECR publishes no rate for it (user guide,
 /// "Amazon ECR service quotas"); a repository has at most 100,000 images unless somebody had that raised.
@@ -60,7 +60,8 @@ fn pushed_image(detail: &ImageDetail, repository: &str, region: &str) -> Result<
     Ok(PushedImage {
         repository_uri: repository_uri(&rollout::Registry { account, region: region.to_owned() }, repository),
         digest: digest.map_err(|error| error.to_string())?,
-        tags: detail.image_tags().to_vec(),
+        // ECR takes no others; what is none is named nowhere, and is not worth losing the whole listing for.
+        tags: detail.image_tags().iter().filter(|tag| Tag::new(tag.as_str()).is_ok()).cloned().collect(),
         pushed_at,
         artifact_media_type: detail.artifact_media_type().map(ToOwned::to_owned),
     })
@@ -90,6 +91,15 @@ mod tests {
         assert_eq!(image.tags, ["v1", "latest"]);
         assert_eq!(image.pushed_at.as_millisecond(), 1_000_500);
         assert_eq!(image.artifact_media_type.as_deref(), Some("application/vnd.docker.container.image.v1+json"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_tag_is_none() {
+        let mut image = detail(1000);
+        let tags = ["--help", ".hidden", "v1\nv2", "v1\u{202e}2v", "v1\u{200b}", "v2"];
+        image.image_tags = Some(tags.map(str::to_owned).to_vec());
+        let image = pushed_image(&image, "shop/api", "eu-central-1").expect("readable");
+        assert_eq!(image.tags, ["v2"]);
     }
 
     #[test]

@@ -253,8 +253,7 @@ fn said(method: &str, answer: &Answer) -> Said {
 
 /// Somebody else's words, on one line and not too many.
 fn clipped(words: &str) -> String {
-    let words: String = words.chars().map(|it| if it.is_control() { ' ' } else { it }).take(200).collect();
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    rollout::text::line(words, 200)
 }
 
 #[cfg(test)]

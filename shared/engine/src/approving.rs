@@ -12,12 +12,13 @@
 pub mod mail;
 pub mod slack;
 
-use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, is_plain, own_key};
+use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, own_key};
 use crate::ports::{Clock, Doorbell, Ledger};
 use crate::story;
 use futures::future::try_join;
 use rollout::promotion::{Question, plan_id, rules, waiting};
 use rollout::target::AppliedTarget;
+use rollout::text::visible_lines;
 use rollout::{
     Actor, Command, CommandId, DeploymentRecord, Instruction, Name, PlanId, TargetId, TargetState, Timestamp, Verdict,
 };
@@ -308,8 +309,7 @@ async fn take<L: Ledger, D: Doorbell, K: Clock>(
 /// Words that a person wrote, as a command keeps them: plain text, cut to [`LONGEST_REASON`].
 #[must_use]
 pub fn kept(words: &str) -> String {
-    let plain = words.trim().chars().map(|it| if is_plain(it) || it == '\n' { it } else { ' ' });
-    plain.take(LONGEST_REASON).collect::<String>().trim_end().to_owned()
+    visible_lines(words.trim()).chars().take(LONGEST_REASON).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -318,9 +318,9 @@ mod tests {
 
     #[test]
     fn what_a_person_wrote_is_kept_as_plain_text() {
-        assert_eq!(kept("  looks good\r\nto me\u{7} \n"), "looks good \nto me");
+        assert_eq!(kept("  looks good\r\nto me\u{7} \n"), "looks good \nto me\u{fffd}");
         assert_eq!(kept(&"ä".repeat(600)).chars().count(), LONGEST_REASON);
         assert_eq!(kept(" \n\t"), "");
-        assert_eq!(kept("v1\u{202e}2v\u{2066}\u{2028}"), "v1 2v", "nothing that turns what follows");
+        assert_eq!(kept("v1\u{202e}2v\u{2028}"), "v1\u{fffd}2v", "nothing that turns what follows");
     }
 }

@@ -35,6 +35,7 @@ pub(crate) use train::unknown_environment;
 use crate::ports::{Applied, Clock, Doorbell, Ledger, Ring};
 use futures::future::join_all;
 use rollout::target::TargetState;
+use rollout::text::is_visible;
 use rollout::{Actor, AppliedTarget, Name, Seconds, TargetId};
 
 /// The longest reason, in characters: a deployment keeps it in the one item of its target.
@@ -158,20 +159,11 @@ pub fn reason(text: &str) -> Result<&str, Refusal> {
         let message = format!("`reason` has {count} characters, at most {LONGEST_REASON} are kept: shorten it");
         return Err(Refusal::request("reason_too_long", message));
     }
-    if reason.chars().any(|character| !is_plain(character) && !matches!(character, '\n' | '\t')) {
-        return Err(Refusal::request("invalid_reason", "`reason` has control characters: write plain text"));
+    if reason.chars().any(|character| !is_visible(character) && !matches!(character, '\n' | '\t')) {
+        let message = "`reason` has control characters, or others that are not shown: write plain text";
+        return Err(Refusal::request("invalid_reason", message));
     }
     Ok(reason)
-}
-
-/// Whether a character stays where it stands in a text: neither a control character nor one that turns the direction of
-/// what follows or breaks its line (Unicode, UAX 9), by which a text could look like another one.
-pub(crate) fn is_plain(character: char) -> bool {
-    let turns = matches!(
-        character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-    );
-    !character.is_control() && !turns
 }
 
 /// The same where there must be one; `what` begins the sentence that says so: `a rollback`.

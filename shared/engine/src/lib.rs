@@ -37,7 +37,7 @@ pub mod workflows;
 pub use drive::{Driven, LEASE, drive, drive_recorded};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
-    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId,
-    Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue, Post, PostKey, Posts,
-    PushedImage, Registry, Ring, SendError, TagsSeen, Watch,
+    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, ClaimedResource, Clock, Cloud, Commit,
+    Deliveries, DeliveryId, Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue,
+    Post, PostKey, Posts, PushedImage, Registry, Ring, SendError, TagsSeen, Watch,
 };

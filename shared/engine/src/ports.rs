@@ -6,7 +6,7 @@ use rollout::doctor::seen::Inspected;
 use rollout::journal::JournalEntry;
 use rollout::look::Look;
 use rollout::pace::{Place, Price};
-use rollout::policy::{Policy, RegistryPolicy};
+use rollout::policy::{Policy, RegistryPolicy, Resource};
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{
     Command, CommandId, EcsPair, Effect, Name, Outcome, PlanId, Release, ReleaseId, Seconds, Snapshot, TargetId,
@@ -46,6 +46,9 @@ pub enum LedgerError {
         /// Why, for people.
         reason: String,
     },
+    /// Policies of other applications name the same resources. Nothing was applied, and nothing will be while they do.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Claimed(Vec<ClaimedResource>),
     /// What is stored cannot be read: a newer format, or damage. Nothing is guessed.
     #[error("what the ledger holds of {what} cannot be read: {reason}")]
     Unreadable {
@@ -54,6 +57,24 @@ pub enum LedgerError {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// A resource that a policy may not name because another application's does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimedResource {
+    /// What both name.
+    pub resource: Resource,
+    /// The target of the policy that is to be applied.
+    pub wanted_by: TargetId,
+    /// The target that has it.
+    pub claimed_by: TargetId,
+}
+
+impl std::fmt::Display for ClaimedResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { resource, wanted_by, claimed_by } = self;
+        write!(f, "{resource}, which {wanted_by} names, belongs to {claimed_by} already")
+    }
 }
 
 /// A wish to hold a target.
@@ -217,6 +238,9 @@ pub trait Ledger: Sync {
 
     /// Writes a policy as the next version, with its watches, and takes away the watches of what it no longer names;
     /// answers the version. A text equal to the present one's is not written again.
+    ///
+    /// [`LedgerError::Claimed`] where another application's policy names a resource of this one, however many are applied
+    /// at once: of two that name the same, one is refused.
     fn apply(
         &self,
         policy: &Policy,

@@ -10,12 +10,12 @@ pub const LONGEST_MESSAGE: usize = 2_000;
 /// Words for a log, an answer or a dead letter: on one line, and no more of them than [`LONGEST_MESSAGE`].
 #[must_use]
 pub fn brief(words: &str) -> String {
-    let mut plain = words.chars().map(|it| if it.is_control() { ' ' } else { it });
-    let mut text: String = plain.by_ref().take(LONGEST_MESSAGE).collect();
-    if plain.next().is_some() {
+    let mut text: String = words.chars().take(LONGEST_MESSAGE + 1).collect();
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(end);
         text.push('…');
     }
-    text
+    rollout::text::visible(&text)
 }
 
 /// Why an invocation failed: `errorType` and `errorMessage` of the answer, of the dead letter and of the log line.
@@ -106,7 +106,7 @@ mod tests {
         let whole = "ä".repeat(LONGEST_MESSAGE);
         assert_eq!(Failure::event(whole.clone()).to_string(), whole);
         assert_eq!(Failure::event(whole.clone() + "ä").to_string(), whole + "…");
-        assert_eq!(brief("a\r\nb\u{0}"), "a  b ");
+        assert_eq!(brief("a\r\nb\u{0}\u{202e}"), "a  b\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! The shapes of the AWS names in the file. Whether they exist is seen when a target is first looked at.
+//! The shapes of the AWS names in the file, and the Regions that there are. Whether what they name exists is seen when a
+//! target is first looked at.
+
+use crate::walk;
+use rollout::regions::{PARTITIONS, partition_of, regions};
 
 /// An ARN, split (AWS General Reference, "Amazon Resource Names").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +27,41 @@ impl std::fmt::Display for Home<'_> {
     }
 }
 
+impl<'a> Home<'a> {
+    /// The partition, for people, where that is all in which two places differ.
+    pub(crate) fn partition(&self) -> &'a str {
+        self.partition
+    }
+}
+
 impl<'a> Arn<'a> {
+    /// The same, if there is such a partition and such a Region in it.
+    fn known(self) -> Result<Self, String> {
+        let names = || PARTITIONS.iter().map(|partition| partition.name).collect::<Vec<_>>();
+        let Some(partition) = PARTITIONS.iter().find(|partition| partition.name == self.partition) else {
+            return Err(format!(
+                "there is no partition `{}`: an ARN begins with `arn:aws:`, or with one of {} in place of `aws`",
+                walk::shown(self.partition),
+                names()[1..].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ));
+        };
+        match partition_of(self.region) {
+            Some(actual) if actual.name == partition.name => Ok(self),
+            Some(actual) => Err(format!(
+                "the Region `{}` is of the partition `{}`, and this ARN says `{}`: it begins with `arn:{}:` there",
+                self.region, actual.name, partition.name, actual.name
+            )),
+            None => {
+                let all: Vec<&str> = regions().collect();
+                let hint = match walk::nearest_word(self.region, &all) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "write a Region such as `eu-central-1`".to_owned(),
+                };
+                Err(format!("there is no Region `{}`: {hint}", walk::shown(self.region)))
+            }
+        }
+    }
+
     fn parse(text: &'a str, service: &str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
         let arn = parts.next()?;
@@ -61,6 +99,7 @@ pub(crate) fn target_group(text: &str) -> Result<Arn<'_>, String> {
         .ok_or_else(|| {
             "expected the ARN of a target group, such as `arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/api-blue/0123456789abcdef`".to_owned()
         })
+        .and_then(Arn::known)
 }
 
 /// What a rule's or a listener's ARN says.
@@ -78,8 +117,9 @@ pub(crate) fn route(text: &str) -> Result<Route<'_>, String> {
          `arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/0123456789abcdef`"
             .to_owned()
     };
-    let arn = Arn::parse(text, "elasticloadbalancing").ok_or_else(wrong)?;
-    let parts: Vec<&str> = arn.resource.split('/').collect();
+    let shape = Arn::parse(text, "elasticloadbalancing").ok_or_else(wrong)?;
+    let arn = || shape.known();
+    let parts: Vec<&str> = shape.resource.split('/').collect();
     match parts.as_slice() {
         ["listener" | "listener-rule", "net" | "gwy", ..] => {
             Err("this is not an Application Load Balancer's: only those have weights for two target groups".to_owned())
@@ -87,12 +127,12 @@ pub(crate) fn route(text: &str) -> Result<Route<'_>, String> {
         ["listener", "app", name, ids @ ..]
             if ids.len() == 2 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
         {
-            Ok(Route { arn, balancer: (name, ids[0]) })
+            Ok(Route { arn: arn()?, balancer: (name, ids[0]) })
         }
         ["listener-rule", "app", name, ids @ ..]
             if ids.len() == 3 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
         {
-            Ok(Route { arn, balancer: (name, ids[0]) })
+            Ok(Route { arn: arn()?, balancer: (name, ids[0]) })
         }
         _ => Err(wrong()),
     }
@@ -105,8 +145,9 @@ pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
     }
     Arn::parse(text, "ecs")
         .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| word(name, 255)))
-        .map(Some)
         .ok_or_else(|| "expected the name or the ARN of an ECS cluster".to_owned())
+        .and_then(Arn::known)
+        .map(Some)
 }
 
 /// The name of an ECS service or of a container.
@@ -125,18 +166,20 @@ pub(crate) fn function(text: &str) -> Result<Option<Arn<'_>>, String> {
     }
     Arn::parse(text, "lambda")
         .filter(|arn| arn.resource.strip_prefix("function:").is_some_and(named))
-        .map(Some)
         .ok_or_else(|| "expected the name or the ARN of a Lambda function".to_owned())
+        .and_then(Arn::known)
+        .map(Some)
 }
 
 /// An SNS topic's ARN.
 pub(crate) fn topic(text: &str) -> Result<(), String> {
     Arn::parse(text, "sns")
         .filter(|arn| word(arn.resource.strip_suffix(".fifo").unwrap_or(arn.resource), 256))
-        .map(|_| ())
         .ok_or_else(|| {
             "expected the ARN of an SNS topic, such as `arn:aws:sns:eu-central-1:123456789012:deployments`".to_owned()
         })
+        .and_then(Arn::known)
+        .map(|_| ())
 }
 
 /// The ARN of whoever calls AWS, as `aws sts get-caller-identity` shows it (IAM User Guide, "IAM identifiers").
@@ -165,7 +208,8 @@ pub(crate) fn caller(text: &str) -> Result<(), String> {
         _ => false,
     };
     let account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
-    if somebody && account && partition.starts_with("aws") && text.len() <= 256 { Ok(()) } else { Err(wrong()) }
+    let partition = PARTITIONS.iter().any(|known| known.name == *partition);
+    if somebody && account && partition && text.len() <= 256 { Ok(()) } else { Err(wrong()) }
 }
 
 /// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).

@@ -32,11 +32,13 @@ pub(crate) fn calendar(environment: &Fields<'_>, found: &mut Found) -> Option<Ca
     let time_zone = environment.read("time_zone", found, |at, path, found| {
         let written = walk::line(at, path, "the name of a time zone", 64, found)?;
         if zone(&written).is_none() {
-            let message = format!(
-                "there is no time zone `{}`: write a name of the IANA database, such as `Europe/Berlin` or `UTC`",
-                walk::shown(&written)
-            );
-            found.add(at.mark, path, message);
+            let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            let hint = match walk::nearest_word(&written, &all) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write a name of the IANA database, such as `Europe/Berlin` or `UTC`".to_owned(),
+            };
+            found.add(at.mark, path, format!("there is no time zone `{}`: {hint}", walk::shown(&written)));
         }
         Some(written)
     });

@@ -8,9 +8,6 @@ use rollout::{Name, Policy, TargetId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The longest value that is written out, in characters.
-const LONGEST_VALUE: usize = 200;
-
 /// One difference between two policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -81,13 +78,9 @@ fn change(application: &Name, path: &[String], before: Option<&Value>, after: Op
 }
 
 fn words(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    };
-    match text.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
 
@@ -147,6 +140,11 @@ mod tests {
             told.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
         assert_eq!(targets, ["shop/api/dev", "shop/api/prod", "shop/api/qa", "shop/api/staging"]);
         assert!(told.iter().all(|change| change.before.is_none()));
-        assert!(told.iter().all(|change| change.after.as_ref().is_some_and(|after| after.chars().count() <= 201)));
+        let whole =
+            |name: &str| told.iter().any(|change| change.after.as_ref().is_some_and(|after| after.contains(name)));
+        for name in ["targetgroup/api-blue/0123456789abcde1", "listener/app/shop-dev/0123456789abcdef/1123456789abcdef"]
+        {
+            assert!(whole(name), "{name}");
+        }
     }
 }

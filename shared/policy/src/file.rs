@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 pub use texts::{
     AccountText, AlarmName, CallerArn, DigitsText, DurationText, EventName, MailTopicArn, Members, MomentText,
-    NameText, OthersText, PercentText, RefPattern, RegionText, RouteArn, SlackChannel, SlackMember, TopicArn,
-    WindowText, WorkflowPattern,
+    NameText, OthersText, PercentText, RefPattern, RegionText, ReusableWorkflowPattern, RouteArn, SlackChannel,
+    SlackMember, TopicArn, WindowText, WorkflowPattern,
 };
 
 /// The JSON Schema of `switchback.yaml` (draft 2020-12), as it lies beside this crate's manifest for editors.
@@ -102,15 +102,21 @@ pub struct Grant {
     pub repository_id: DigitsText,
     /// GitHub's number of its owner, as `gh api repos/OWNER/NAME --jq .owner.id` shows it.
     pub repository_owner_id: DigitsText,
-    /// Branches and tags that it must run on; `*` ends at a slash, `**` does not. Default: any.
+    /// Branches and tags that it must run on; `*` ends at a slash, `**` does not. A merge queue's branches are meant only by
+    /// patterns that begin with `refs/heads/gh-readonly-queue/`. Default: any other.
     #[schemars(length(min = 1, max = 20))]
     pub refs: Option<Vec<RefPattern>>,
-    /// The GitHub environment that the job must have, with the protection that it has there. Default: any, or none.
+    /// The GitHub environment that the job must have, with the protection that it has there, in upper or lower case. Default:
+    /// any, or none.
     #[schemars(length(min = 1, max = 255))]
     pub environment: Option<String>,
-    /// The workflows that it must be, by their paths in the repository. Default: any.
+    /// The workflows that it must be, by their paths in the repository, on one of `refs`. Default: any.
     #[schemars(length(min = 1, max = 20))]
     pub workflows: Option<Vec<WorkflowPattern>>,
+    /// The reusable workflows one of which the job must come through, in full: owner, repository, path and ref. Default: any, or
+    /// none.
+    #[schemars(length(min = 1, max = 20))]
+    pub reusable_workflows: Option<Vec<ReusableWorkflowPattern>>,
     /// What must have set it off. Default: push, workflow_dispatch, schedule, release, repository_dispatch or deployment.
     #[schemars(length(min = 1, max = 20))]
     pub events: Option<Vec<EventName>>,

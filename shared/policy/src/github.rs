@@ -22,6 +22,7 @@ pub(crate) const GRANT: Shape = Shape {
         "refs",
         "environment",
         "workflows",
+        "reusable_workflows",
         "events",
         "may",
         "services",
@@ -52,6 +53,13 @@ fn grant(at: At<'_>, path: &str, known: Known<'_>, found: &mut Found) -> Option<
     let refs = texts(&fields, "refs", "a ref such as `refs/heads/main` or `refs/tags/v*`", check_ref, found);
     let workflows =
         texts(&fields, "workflows", "a workflow's path such as `.github/workflows/promote.yml`", check_workflow, found);
+    let reusable_workflows = texts(
+        &fields,
+        "reusable_workflows",
+        "a reusable workflow such as `octo-org/workflows/.github/workflows/deploy.yml@refs/heads/main`",
+        check_reusable,
+        found,
+    );
     let events = texts(&fields, "events", "an event such as `push`", check_event, found);
     let may = match fields.get("may") {
         Some((at, path)) => may(at, &path, found),
@@ -68,6 +76,7 @@ fn grant(at: At<'_>, path: &str, known: Known<'_>, found: &mut Found) -> Option<
         refs: refs?,
         github_environment,
         workflows: workflows?,
+        reusable_workflows: reusable_workflows?,
         events: events?,
         may: may?,
         services: services?,
@@ -129,6 +138,29 @@ fn check_workflow(written: &str) -> Result<(), String> {
         ));
     }
     pattern(written)
+}
+
+/// Whole, as claim `job_workflow_ref` has it: a path alone would be any repository's, and a name without a ref any branch's.
+fn check_reusable(written: &str) -> Result<(), String> {
+    let wrong = || {
+        format!(
+            "`{}` is not a reusable workflow in full: write owner, repository, path and ref, such as \
+             `octo-org/workflows/.github/workflows/deploy.yml@refs/heads/main`",
+            walk::shown(written)
+        )
+    };
+    let (repository, rest) = grants::after_repository(written).ok_or_else(wrong)?;
+    let (path, git_ref) = rest.split_once('@').ok_or_else(wrong)?;
+    let named = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let commit = git_ref.len() == 40 && git_ref.bytes().all(|b| b.is_ascii_hexdigit());
+    let on_ref = commit || git_ref.starts_with("refs/heads/") || git_ref.starts_with("refs/tags/");
+    let file = path.strip_prefix(grants::WORKFLOWS).filter(|file| !file.is_empty());
+    if !repository.split('/').all(named) || file.is_none() || !on_ref {
+        return Err(wrong());
+    }
+    pattern(rest)
 }
 
 fn pattern(written: &str) -> Result<(), String> {

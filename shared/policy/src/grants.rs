@@ -20,6 +20,11 @@ pub const NEVER: [&str; 2] = ["pull_request", "pull_request_target"];
 pub const USUAL_EVENTS: [&str; 6] =
     ["push", "workflow_dispatch", "schedule", "release", "repository_dispatch", "deployment"];
 
+/// What the branches of a merge queue begin with (GitHub Docs, "Managing a merge queue"): each holds pull requests that are not
+/// merged, together with the branch that they would go to. Whoever may push can put code of theirs there, so that only a
+/// pattern that begins with this means them; `refs/heads/**` does not.
+pub(crate) const MERGE_QUEUE: &str = "refs/heads/gh-readonly-queue/";
+
 /// Where a repository has its workflows.
 pub(crate) const WORKFLOWS: &str = ".github/workflows/";
 
@@ -191,11 +196,12 @@ fn whose(grant: &Grant, claims: &Claims, git_ref: &str, event: &str) -> Result<(
         let named = if usual { "one that has to be named" } else { "none of its `events`" };
         return Err(("events", format!("the event {} is {named}", shown(event))));
     }
-    if !fits(&grant.refs, git_ref) {
-        return Err(("refs", format!("{} fits none of its `refs`", shown(git_ref))));
-    }
+    on_ref(grant, git_ref, "refs", "")?;
+    // GitHub Docs, "Managing environments for deployment": environment names are not case sensitive. The token has the name as
+    // the workflow writes it.
+    let same = |other: &String, environment: &str| other.to_lowercase() == environment.to_lowercase();
     if let Some(environment) = &grant.github_environment
-        && claims.environment.as_ref() != Some(environment)
+        && !claims.environment.as_ref().is_some_and(|other| same(other, environment))
     {
         let words = match &claims.environment {
             Some(other) => format!("the job's GitHub environment is {}, not {}", shown(other), shown(environment)),
@@ -205,7 +211,7 @@ fn whose(grant: &Grant, claims: &Claims, git_ref: &str, event: &str) -> Result<(
     }
     if !grant.workflows.is_empty() {
         let workflow = claims.workflow_ref.as_deref().unwrap_or_default();
-        let path = workflow_path(workflow).ok_or_else(|| {
+        let Workflow { repository, path, git_ref } = Workflow::of(workflow).ok_or_else(|| {
             let words = match workflow {
                 "" => "the token has no claim `workflow_ref`, and `workflows` are named".to_owned(),
                 other => format!("`{}` names no workflow", shown(other)),
@@ -215,6 +221,41 @@ fn whose(grant: &Grant, claims: &Claims, git_ref: &str, event: &str) -> Result<(
         if !fits(&grant.workflows, path) {
             return Err(("workflows", format!("the workflow {} fits none of its `workflows`", shown(path))));
         }
+        // An organisation can have workflows of other repositories run in this one (GitHub Docs, "Available rules for
+        // rulesets", required workflows): the same path there is another file.
+        let own = claims.repository.as_deref().unwrap_or_default();
+        if !repository.eq_ignore_ascii_case(own) {
+            let (repository, own) = (shown(repository), shown(own));
+            return Err(("workflows", format!("the workflow {} is of {repository}, not of {own}", shown(path))));
+        }
+        on_ref(grant, git_ref, "workflows", "the workflow's ref ")?;
+    }
+    if !grant.reusable_workflows.is_empty() {
+        let workflow = claims.job_workflow_ref.as_deref().unwrap_or_default();
+        if !grant.reusable_workflows.iter().any(|pattern| is_reusable(pattern, workflow)) {
+            let words = match workflow {
+                "" => "the token has no claim `job_workflow_ref`, and `reusable_workflows` are named".to_owned(),
+                other => format!("the job's workflow {} fits none of its `reusable_workflows`", shown(other)),
+            };
+            return Err(("reusable_workflows", words));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the grant is for a ref: that of the job, or of its workflow's file. `key` and `what` are for people.
+fn on_ref(grant: &Grant, git_ref: &str, key: &'static str, what: &str) -> Result<(), (&'static str, String)> {
+    if git_ref.starts_with(MERGE_QUEUE) {
+        let named = grant.refs.iter().filter(|pattern| pattern.starts_with(MERGE_QUEUE));
+        if !any_fits(named, git_ref) {
+            let words = format!(
+                "{what}{} is of a merge queue, whose code is not merged yet: `refs` must name it",
+                shown(git_ref)
+            );
+            return Err((key, words));
+        }
+    } else if !fits(&grant.refs, git_ref) {
+        return Err((key, format!("{what}{} fits none of its `refs`", shown(git_ref))));
     }
     Ok(())
 }
@@ -235,7 +276,26 @@ fn what(grant: &Grant, deed: Option<Deed>, service: &Name, environment: &Name) -
 
 /// Whether a text fits one of the patterns, or there are none.
 fn fits(patterns: &[String], text: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| glob(pattern).is_ok_and(|glob| glob.is_match(text)))
+    patterns.is_empty() || any_fits(patterns, text)
+}
+
+fn any_fits<'p>(patterns: impl IntoIterator<Item = &'p String>, text: &str) -> bool {
+    patterns.into_iter().any(|pattern| glob(pattern).is_ok_and(|glob| glob.is_match(text)))
+}
+
+/// Whether claim `job_workflow_ref` fits a pattern. Owner and name are compared whole, without case, as GitHub does; the rest
+/// is a pattern.
+fn is_reusable(pattern: &str, workflow: &str) -> bool {
+    let (Some((repository, rest)), Some((own, path))) = (after_repository(pattern), after_repository(workflow)) else {
+        return false;
+    };
+    repository.eq_ignore_ascii_case(own) && glob(rest).is_ok_and(|glob| glob.is_match(path))
+}
+
+/// `owner/name`, and what comes after it.
+pub(crate) fn after_repository(text: &str) -> Option<(&str, &str)> {
+    let (name_at, _) = text.match_indices('/').nth(1)?;
+    Some((&text[..name_at], &text[name_at + 1..]))
 }
 
 /// A pattern of refs or paths, as GitHub's own filters have them: `*` ends at a slash, `**` does not.
@@ -244,13 +304,24 @@ pub(crate) fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
     Ok(glob.compile_matcher())
 }
 
-/// The workflow's path out of `owner/name/.github/workflows/file@refs/…`. GitHub runs no files of folders below, so
-/// nothing before the ref's begin can look like one: a file may have an `@` in its name, but no slash.
-fn workflow_path(workflow_ref: &str) -> Option<&str> {
-    let (before, _) = workflow_ref.split_once("@refs/")?;
-    let path = before.splitn(3, '/').nth(2)?;
-    let file = path.strip_prefix(WORKFLOWS)?;
-    (!file.is_empty() && !file.contains('/')).then_some(path)
+/// Claim `workflow_ref`, taken apart: `owner/name/.github/workflows/file@refs/…`.
+#[derive(Debug)]
+struct Workflow<'c> {
+    repository: &'c str,
+    path: &'c str,
+    git_ref: &'c str,
+}
+
+impl<'c> Workflow<'c> {
+    /// GitHub runs no files of folders below `.github/workflows`, so nothing before the ref's begin can look like one: a file
+    /// may have an `@` in its name, but no slash.
+    fn of(workflow_ref: &'c str) -> Option<Self> {
+        let at = workflow_ref.find("@refs/")?;
+        let (before, git_ref) = (&workflow_ref[..at], &workflow_ref[at + 1..]);
+        let (repository, path) = after_repository(before)?;
+        let file = path.strip_prefix(WORKFLOWS)?;
+        (!file.is_empty() && !file.contains('/')).then_some(Self { repository, path, git_ref })
+    }
 }
 
 #[cfg(test)]

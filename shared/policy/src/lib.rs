@@ -24,6 +24,7 @@
 //! | `notify` | who is told of what |
 //! | `notation` | a policy written out again |
 //! | `changes` | what applying one policy after another changes |
+//! | `warnings` | what is sound and still most likely not meant |
 
 mod arn;
 mod calendar;
@@ -44,6 +45,7 @@ pub mod tags;
 mod target;
 mod tree;
 mod walk;
+mod warnings;
 
 pub use changes::{Change, changes};
 pub use file::schema;
@@ -52,6 +54,7 @@ pub use problem::{MOST_PROBLEMS, Problem, Problems};
 pub use read::{LARGEST_POLICY, MOST_TARGETS, parse, parse_bytes};
 pub use target::SHORTEST_DEADLINE;
 pub use tree::LARGEST_FILE;
+pub use warnings::warnings;
 
 /// Every kind of mapping that the reader knows, for the test that holds reader and schema together.
 #[cfg(test)]

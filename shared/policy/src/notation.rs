@@ -121,6 +121,7 @@ fn grant(grant: &Grant) -> Value {
     with(&mut value, "refs", grant.refs.is_empty(), || json!(grant.refs));
     with(&mut value, "environment", grant.github_environment.is_none(), || json!(grant.github_environment));
     with(&mut value, "workflows", grant.workflows.is_empty(), || json!(grant.workflows));
+    with(&mut value, "reusable_workflows", grant.reusable_workflows.is_empty(), || json!(grant.reusable_workflows));
     with(&mut value, "events", grant.events.is_empty(), || json!(grant.events));
     with(&mut value, "services", grant.services.is_empty(), || json!(grant.services));
     value

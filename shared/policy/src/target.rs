@@ -4,7 +4,10 @@ use crate::arn::{self, Home};
 use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
 use crate::problem::{Found, Mark};
 use crate::walk::{self, At, Fields, Shape};
-use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures};
+use rollout::policy::{
+    AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
+};
+use rollout::text::is_visible;
 use rollout::{Percent, Seconds, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -213,8 +216,9 @@ fn alarm_name(at: At<'_>, path: &str, found: &mut Found) -> Option<String> {
         found.add(at.mark, path, "expected the name of an alarm, found an ARN: write what comes after `:alarm:`");
         return None;
     }
-    if name.chars().count() > 255 || name.chars().any(char::is_control) {
-        found.add(at.mark, path, "expected the name of an alarm: at most 255 characters, in one line");
+    if name.chars().count() > 255 || !name.chars().all(is_visible) {
+        let message = "expected the name of an alarm: at most 255 characters, in one line, all of which are shown";
+        found.add(at.mark, path, message);
         return None;
     }
     Some(name.to_owned())
@@ -305,9 +309,18 @@ impl<'a> Homes<'a> {
         match self.first {
             None => self.first = Some((home, what)),
             Some((first, first_what)) if first != home => {
+                let partition = |home: &Home<'_>, other: &Home<'_>| {
+                    if home.partition() == other.partition() {
+                        String::new()
+                    } else {
+                        format!(", partition {}", home.partition())
+                    }
+                };
                 let message = format!(
-                    "{what} is in {home}, {first_what} of `{}` in {first}: everything of a target is in one account and Region",
-                    self.path
+                    "{what} is in {home}{}, {first_what} of `{}` in {first}{}: everything of a target is in one account and Region",
+                    partition(&home, &first),
+                    self.path,
+                    partition(&first, &home)
                 );
                 found.add(mark, path, message);
             }
@@ -373,7 +386,7 @@ fn pair<'n>(fields: &Fields<'n>, homes: &mut Homes<'n>, places: &mut Vec<Place>,
             target: target.to_owned(),
         };
         places.push(place(
-            format!("the ECS service `{}` of cluster `{cluster}`", side.service),
+            format!("the ECS service `{}` of cluster `{}`", side.service, cluster_name(&cluster)),
             &format!("{key}.service"),
         ));
         places.push(place(format!("the target group `{}`", side.target_group), &format!("{key}.target_group")));

@@ -5,6 +5,7 @@
 
 use crate::problem::{Found, Mark};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use std::borrow::Cow;
 
 /// The largest file, in bytes: with its checked form it fits one item of the ledger (400 KB).
 pub const LARGEST_FILE: usize = 256 * 1024;
@@ -49,12 +50,68 @@ fn mark(marker: Marker) -> Mark {
     Mark { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
+/// A file with the pairs of surrogates in its escapes (`\ud83d\udd25`) written as YAML has them (`\U0001f525`): JSON (RFC 8259,
+/// section 7), and what Python's `json` writes by default, has no other form for characters beyond U+FFFF; YAML's `\u` is a
+/// character by itself (YAML 1.2.2, 5.7), which a half is not.
+struct Json<'t> {
+    text: Cow<'t, str>,
+    /// Where pairs were: the line, and the column behind them in `text`. Each is shorter there by [`SHORTER`].
+    pairs: Vec<Mark>,
+}
+
+/// `\ud83d\udd25` has 12 characters, `\U0001f525` has 10.
+const SHORTER: usize = 2;
+
+impl<'t> Json<'t> {
+    /// Only JSON is touched: there, every backslash begins an escape.
+    fn of(text: &'t str) -> Self {
+        let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        if !text.trim_start().starts_with('{') || !text.contains("\\u") || !is_json() {
+            return Self { text: text.into(), pairs: Vec::new() };
+        }
+        let half = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+        let (mut out, mut pairs) = (String::with_capacity(text.len()), Vec::new());
+        let (mut line, mut column) = (1, 1);
+        let mut rest = text;
+        while let Some(next) = rest.chars().next() {
+            let pair = half(rest).zip(rest.get(6..).and_then(half));
+            let character = pair.and_then(|(high, low)| char::decode_utf16([high, low]).next()?.ok());
+            let (written, read) = match character.filter(|character| u32::from(*character) > 0xffff) {
+                Some(character) => (format!("\\U{:08x}", u32::from(character)), 12),
+                // An escape is one: the backslash that it may consist of begins no other.
+                None if next == '\\' => {
+                    (rest.chars().take(2).collect(), rest.chars().take(2).map(char::len_utf8).sum())
+                }
+                None => (next.to_string(), next.len_utf8()),
+            };
+            out.push_str(&written);
+            rest = &rest[read..];
+            column += written.chars().count();
+            if read == 12 {
+                pairs.push(Mark { line, column });
+            } else if next == '\n' {
+                (line, column) = (line + 1, 1);
+            }
+        }
+        Self { text: out.into(), pairs }
+    }
+}
+
+/// A place in the text that was parsed as a place in the file.
+fn in_file(pairs: &[Mark], at: Mark) -> Mark {
+    let before = pairs.iter().filter(|pair| pair.line == at.line && pair.column <= at.column).count();
+    Mark { column: at.column + SHORTER * before, ..at }
+}
+
 /// Reads one document; none where it cannot be read to its end, or there is none: `found` says why.
 pub(crate) fn read(text: &str, found: &mut Found) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !is_text(text, found) {
         return None;
     }
+    let Json { text, pairs } = Json::of(text);
+    let mark = |marker: Marker| in_file(&pairs, mark(marker));
+    let text = text.as_ref();
     let mut open: Vec<Open> = Vec::new();
     let mut root: Option<Node> = None;
     let mut parser = Parser::new_from_str(text);

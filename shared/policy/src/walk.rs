@@ -2,6 +2,7 @@
 
 use crate::problem::{Found, Mark};
 use crate::tree::{Key, Node, Value};
+use rollout::text::is_visible;
 use rollout::{Name, Percent, Seconds};
 
 /// The keys of one kind of mapping. The JSON Schema's definition of the same name has the same keys (a test holds them together).
@@ -49,7 +50,8 @@ pub(crate) fn kind(node: &Node) -> String {
 
 /// `text`, short enough to be quoted in a message.
 pub(crate) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = text.chars().take(60).collect();
+    short = rollout::text::visible(&short);
     if text.chars().nth(60).is_some() {
         short.push('…');
     }
@@ -175,12 +177,24 @@ pub(crate) fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
         return None;
     }
     let plain = text.to_lowercase().replace(['-', ' '], "_");
+    closest(&plain, known.iter().map(|key| (*key, (*key).to_owned())))
+}
+
+/// The same for what is no key: hyphens and slashes are a part of it, upper and lower case are not told apart.
+pub(crate) fn nearest_word<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    if text.len() > 40 {
+        return None;
+    }
+    closest(&text.to_lowercase(), known.iter().map(|word| (*word, word.to_lowercase())))
+}
+
+/// The first of the nearest, if it is near; each comes with the form that is compared.
+fn closest<'k>(text: &str, known: impl Iterator<Item = (&'k str, String)>) -> Option<&'k str> {
     known
-        .iter()
-        .map(|key| (distance(&plain, key), *key))
-        .filter(|(far, key)| *far <= (key.len() / 3).max(1))
+        .map(|(word, form)| (distance(text, &form), word))
+        .filter(|(far, word)| *far <= (word.len() / 3).max(1))
         .min()
-        .map(|(_, key)| key)
+        .map(|(_, word)| word)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours from one to the other.
@@ -363,8 +377,9 @@ pub(crate) fn digits(at: At<'_>, path: &str, what: &str, found: &mut Found) -> O
 /// Text of one line, at most `most` characters.
 pub(crate) fn line(at: At<'_>, path: &str, what: &str, most: usize, found: &mut Found) -> Option<String> {
     let written = text(at, path, what, found)?;
-    if written.chars().count() > most || written.chars().any(char::is_control) {
-        found.add(at.mark, path, format!("expected {what}: at most {most} characters, in one line"));
+    if written.chars().count() > most || !written.chars().all(is_visible) {
+        let message = format!("expected {what}: at most {most} characters, in one line, all of which are shown");
+        found.add(at.mark, path, message);
         return None;
     }
     Some(written.to_owned())

@@ -214,12 +214,16 @@ pub struct Grant {
     pub repository_id: String,
     /// Claim `repository_owner_id`, the same of its owner.
     pub repository_owner_id: String,
-    /// Patterns of claim `ref`; empty: any.
+    /// Patterns of claim `ref`; empty: any but those of a merge queue.
     pub refs: Vec<String>,
-    /// Claim `environment`: the job's GitHub environment, with the protection that it has there.
+    /// Claim `environment`: the job's GitHub environment, with the protection that it has there. Compared without case.
     pub github_environment: Option<String>,
-    /// Patterns of the workflow's path in claim `workflow_ref`, without repository and ref; empty: any.
+    /// Patterns of the workflow's path in claim `workflow_ref`, whose repository is the job's own and whose ref fits `refs`;
+    /// empty: any.
     pub workflows: Vec<String>,
+    /// Patterns of claim `job_workflow_ref`, `owner/name/path@ref`: the reusable workflow that the job is written in; empty:
+    /// any, or none.
+    pub reusable_workflows: Vec<String>,
     /// Values of claim `event_name`; empty: any but those that run a stranger's code (see `policy::grants`).
     pub events: Vec<String>,
     /// What it may do.

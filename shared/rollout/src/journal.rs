@@ -170,12 +170,16 @@ pub enum Fact {
     },
     /// The rule is as it was.
     Resumed,
-    /// Something that the deployment needs did not work; it is tried again.
+    /// Something that the deployment needs did not work.
     EffectFailed {
         /// What.
         effect: String,
         /// Why.
         reason: String,
+        /// AWS said no, and will say no again: the deployment goes on without it or ends, and only a way back asks again.
+        /// Otherwise it is tried again.
+        #[serde(default)]
+        refused: bool,
     },
     /// Going back began.
     RollbackStarted {

@@ -6,6 +6,8 @@
 //! | module | answers |
 //! |---|---|
 //! | [`names`] | what things are called: targets, releases, slots, actors |
+//! | [`text`] | text that others wrote, made safe to show |
+//! | [`regions`] | AWS's partitions and Regions |
 //! | [`time`] | seconds, percentages of traffic, and how people write them |
 //! | [`policy`] | what the owners of a service want (already checked) |
 //! | [`entry`] | what a release must pass before it may begin in an environment, and the people whom that names |
@@ -46,12 +48,14 @@ pub mod plan;
 pub mod policy;
 pub mod promotion;
 pub mod recording;
+pub mod regions;
 pub mod registry;
 pub mod release;
 pub mod schedule;
 pub mod snapshot;
 pub mod stage;
 pub mod target;
+pub mod text;
 pub mod time;
 
 pub use brake::Brake;
@@ -62,7 +66,7 @@ pub use entry::Gate;
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
 pub use look::{Look, look, look_after};
-pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, TargetId};
+pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
 pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
 pub use registry::Registry;
 pub use release::{Provenance, Release};

@@ -13,6 +13,11 @@ pub enum NameError {
     /// Not `sha256:` and 64 hexadecimal digits.
     #[error("`{0}` is not an image digest: `sha256:` and 64 hexadecimal digits")]
     Digest(String),
+    /// Not a tag of an image.
+    #[error(
+        "`{0}` is not a tag: use letters, digits, `_`, `.` and `-`, at most 128 characters, neither `.` nor `-` first"
+    )]
+    Tag(String),
     /// Not `application/service/environment`.
     #[error("`{0}` is not a target: write application/service/environment")]
     Target(String),
@@ -42,7 +47,7 @@ impl Name {
             && !text.starts_with('-')
             && !text.ends_with('-')
             && !text.contains("--");
-        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Name(text)) }
+        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Name(quoted(&text))) }
     }
 
     /// The name as text.
@@ -68,7 +73,7 @@ impl ImageDigest {
         if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
             Ok(Self(text.into()))
         } else {
-            Err(NameError::Digest(text))
+            Err(NameError::Digest(quoted(&text)))
         }
     }
 
@@ -90,6 +95,41 @@ impl ImageDigest {
     pub fn short(&self) -> &str {
         &self.0["sha256:".len()..][..12]
     }
+}
+
+/// A tag of an image: one word, safe as an argument of a command and in a line of text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Tag(Arc<str>);
+
+impl Tag {
+    /// The longest tag, in characters.
+    pub const LONGEST: usize = 128;
+
+    /// Checks `text`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution specification 1.1, "Pulling manifests"; ECR
+    /// takes no other, Amazon ECR API reference, `PutImage`).
+    ///
+    /// # Errors
+    /// [`NameError::Tag`] for anything else: no registry has such a tag, so whoever sent it is none.
+    pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let well_formed = text.len() <= Self::LONGEST
+            && text.bytes().next().is_some_and(word)
+            && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-');
+        if well_formed { Ok(Self(text.into())) } else { Err(NameError::Tag(quoted(&text))) }
+    }
+
+    /// The tag as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What was refused, as an error quotes it.
+fn quoted(text: &str) -> String {
+    crate::text::line(text, 160)
 }
 
 /// A service in an environment: the unit of order and of locking. Written `application/service/environment`.
@@ -121,7 +161,7 @@ impl TargetId {
             (Some(Ok(application)), Some(Ok(service)), Some(Ok(environment)), None) => {
                 Ok(Self { application, service, environment })
             }
-            _ => Err(NameError::Target(text.to_owned())),
+            _ => Err(NameError::Target(quoted(text))),
         }
     }
 }
@@ -144,7 +184,7 @@ impl ReleaseId {
     /// # Errors
     /// [`NameError::Release`] where it is not of that form.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let wrong = || NameError::Release(text.to_owned());
+        let wrong = || NameError::Release(quoted(text));
         let (path, digest) = text.split_once('@').ok_or_else(wrong)?;
         let (application, service) = path.split_once('/').ok_or_else(wrong)?;
         Ok(Self {
@@ -238,11 +278,17 @@ macro_rules! text_form {
     };
 }
 text_form!(Name, Name::new, NameError);
+text_form!(Tag, Tag::new, NameError);
 text_form!(ImageDigest, ImageDigest::new, NameError);
 text_form!(TargetId, |text: String| TargetId::parse(&text), NameError);
 text_form!(ReleaseId, |text: String| ReleaseId::parse(&text), NameError);
 
 impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -281,6 +327,41 @@ impl fmt::Display for Actor {
             Self::Person { name } | Self::Workflow { name, .. } => f.write_str(name),
             Self::Push { repository } => write!(f, "push to {repository}"),
             Self::Switchback => f.write_str("switchback"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_what_a_registry_has_and_nothing_else() {
+        for text in ["v1", "v1.2.3-rc.1", "_", "1.2.3-amd64", "2026.01.05", &"a".repeat(128)] {
+            assert_eq!(Tag::new(text).map(|tag| tag.to_string()), Ok(text.to_owned()));
+        }
+        for text in [
+            "",
+            "--help",
+            "-v",
+            ".hidden",
+            "..",
+            "v1\nv2",
+            "v1\r",
+            "v1\u{1b}[31m",
+            "v1\u{202e}2v",
+            "v1\u{200b}",
+            "\u{feff}v1",
+            "v1 v2",
+            "v1@sha256",
+            "a/b",
+            "ä",
+            "v1\0",
+            "$(id)",
+            &"a".repeat(129),
+        ] {
+            let refused = Tag::new(text).expect_err(text).to_string();
+            assert!(refused.chars().all(crate::text::is_visible), "{refused:?}");
         }
     }
 }

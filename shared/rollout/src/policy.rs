@@ -68,6 +68,13 @@ impl Policy {
         Some(AppliedTarget { version, concurrency: environment.concurrency, policy, entry })
     }
 
+    /// What the targets of this policy change in AWS, each with the target that names it. No other target, of this or of any
+    /// other application, may name the same: two deployments would undo each other's work.
+    #[must_use]
+    pub fn resources(&self) -> BTreeMap<Resource, TargetId> {
+        self.targets().flat_map(|(target, rules)| rules.pair.resources().map(move |it| (it, target.clone()))).collect()
+    }
+
     /// Everybody whom an environment's approval names, directly or by a group.
     fn approvers(&self, rules: &EntryRules) -> BTreeMap<Name, Person> {
         let named = rules.approval.iter().flat_map(|approval| &approval.from);
@@ -294,7 +301,77 @@ pub struct EcsPair {
     pub test_rule: Option<String>,
 }
 
+/// Something in AWS that deployments of one target change, and of no other one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// An ECS service.
+    Service {
+        /// `REGION:ACCOUNT`: names of clusters are unique in these. Empty where the policy names no ARN that says so.
+        home: String,
+        /// The cluster's name, also where the policy has its ARN.
+        cluster: String,
+        /// The service's name.
+        name: String,
+    },
+    /// A target group, by ARN.
+    TargetGroup(String),
+    /// A listener rule, or a listener with its default action, by ARN.
+    Rule(String),
+}
+
+impl Resource {
+    /// The same text for the same resource, and another one for each other.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            // None of these can hold a `/`: ECS allows letters, digits, hyphens and underscores.
+            Self::Service { home, cluster, name } => format!("ecs-service#{home}/{cluster}/{name}"),
+            Self::TargetGroup(arn) => format!("target-group#{arn}"),
+            Self::Rule(arn) => format!("rule#{arn}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service { cluster, name, .. } => write!(f, "the ECS service `{name}` of cluster `{cluster}`"),
+            Self::TargetGroup(arn) => write!(f, "the target group `{arn}`"),
+            Self::Rule(arn) => write!(f, "the rule `{arn}`"),
+        }
+    }
+}
+
+/// The name in `arn:aws:ecs:region:account:cluster/name`, or the name itself.
+#[must_use]
+pub fn cluster_name(name_or_arn: &str) -> &str {
+    name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
+}
+
+/// `region:account` of an ARN; empty for what is none.
+fn home(arn: &str) -> String {
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    match fields.as_slice() {
+        ["arn", _, _, region, account, _] => format!("{region}:{account}"),
+        _ => String::new(),
+    }
+}
+
 impl EcsPair {
+    /// What deployments to this pair change.
+    pub fn resources(&self) -> impl Iterator<Item = Resource> {
+        let sides = [&self.blue, &self.green].into_iter().flat_map(|side| {
+            let service = Resource::Service {
+                // A target is in one account and Region, and a cluster by name is where its target groups are.
+                home: home(&side.target_group),
+                cluster: cluster_name(&self.cluster).to_owned(),
+                name: side.service.clone(),
+            };
+            [service, Resource::TargetGroup(side.target_group.clone())]
+        });
+        sides.chain(self.rules.iter().chain(&self.test_rule).cloned().map(Resource::Rule))
+    }
+
     /// The side in `slot`.
     #[must_use]
     pub fn side(&self, slot: crate::Slot) -> &Side {
@@ -480,6 +557,28 @@ mod tests {
         let policy: Policy = serde_json::from_str(stored).expect("an old writer's policy is read");
         assert_eq!(policy.notifications, []);
         assert_eq!(serde_json::to_string(&policy).expect("plain data"), stored);
+    }
+
+    #[test]
+    fn a_resource_is_the_same_however_the_policy_writes_its_cluster() {
+        let side = |colour: &str| Side {
+            service: format!("api-{colour}"),
+            target_group: format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/{colour}/1"),
+        };
+        let pair = |cluster: &str| EcsPair {
+            cluster: cluster.to_owned(),
+            container: "api".to_owned(),
+            blue: side("blue"),
+            green: side("green"),
+            rules: vec!["rule/1".to_owned()],
+            test_rule: Some("rule/2".to_owned()),
+        };
+        let keys = |pair: &EcsPair| pair.resources().map(|resource| resource.key()).collect::<Vec<_>>();
+        let by_name = keys(&pair("main"));
+        assert_eq!(by_name, keys(&pair("arn:aws:ecs:eu-west-1:111122223333:cluster/main")));
+        assert_eq!(by_name.len(), 6);
+        assert_eq!(by_name[0], "ecs-service#eu-west-1:111122223333/main/api-blue");
+        assert_ne!(by_name[0], keys(&pair("other"))[0]);
     }
 
     #[test]

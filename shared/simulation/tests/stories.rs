@@ -307,7 +307,7 @@ fn with_concurrency(simulation: &Simulation, rule: Concurrency) {
     for environment in policy.environments.values_mut() {
         environment.concurrency = rule;
     }
-    store.apply(&policy, "version 2", simulation.now(), "somebody");
+    store.apply(&policy, "version 2", simulation.now(), "somebody").expect("no other policy is there");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::waiting::waiting;
 use crate::when::{instant, left};
 use jiff::Timestamp;
 use rollout::target::{Deployment, Purpose, ReleaseRef, WaitingOn};
+use rollout::text::{REPLACEMENT, is_visible};
 use rollout::{Lane, Name, PlanId, TargetId};
 
 const PAGE: &str = include_str!("approval_page.html");
@@ -142,9 +143,8 @@ fn text(words: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            // Turns the direction of what follows: a tag could look like another one.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push('\u{fffd}'),
-            letter => safe.push(letter),
+            letter if letter == '\n' || is_visible(letter) => safe.push(letter),
+            _ => safe.push(REPLACEMENT),
         }
     }
     safe

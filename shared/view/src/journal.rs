@@ -6,6 +6,7 @@ use crate::when::instant;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::Weights;
 use rollout::stage::{Cause, Verdict};
+use rollout::text::visible;
 use rollout::{Actor, Gate};
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ pub enum Tone {
 #[must_use]
 pub fn sentence(fact: &Fact) -> (Tone, String) {
     let (tone, text) = whole_sentence(fact);
-    (tone, with_short_names(&text))
+    (tone, visible(&with_short_names(&text)))
 }
 
 fn whole_sentence(fact: &Fact) -> (Tone, String) {
@@ -85,7 +86,10 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::Blocked { reason } => (Tone::Warning, format!("Not started yet: {reason}")),
         Fact::Halted { reason } => (Tone::Bad, format!("Halted, somebody else edited the rule: {reason}")),
         Fact::Resumed => (Tone::Good, "The rule is as it was; going on".to_owned()),
-        Fact::EffectFailed { effect, reason } => {
+        Fact::EffectFailed { effect, reason, refused: true } => {
+            (Tone::Warning, format!("{effect} was refused: {reason}"))
+        }
+        Fact::EffectFailed { effect, reason, refused: false } => {
             (Tone::Warning, format!("{effect} did not work, and is tried again: {reason}"))
         }
         Fact::RollbackStarted { cause } => {
@@ -188,7 +192,7 @@ pub fn told(entry: &JournalEntry) -> (Tone, String) {
         && somebodys
     {
         let by = who(&entry.actor.to_string());
-        return (tone, with_short_names(&format!("Refused to let {by} {command}: {reason}")));
+        return (tone, visible(&with_short_names(&format!("Refused to let {by} {command}: {reason}"))));
     }
     let asks = matches!(
         entry.fact,

@@ -5,6 +5,7 @@ use crate::people::names;
 use crate::when::instant;
 use rollout::Name;
 use rollout::journal::{Fact, JournalEntry};
+use rollout::text::{visible, visible_lines};
 
 /// The longest subject that SNS takes, in characters.
 const LONGEST_SUBJECT: usize = 100;
@@ -31,10 +32,10 @@ pub fn notice(entry: &JournalEntry) -> Notice {
     if let Some(number) = deployment {
         line("deployment", &format!("#{number}"));
     }
-    line("by", &actor.to_string());
+    line("by", &visible(&actor.to_string()));
     line("at", &at.to_string());
     text.push_str(&format!("\nswitchback explain {target}\n"));
-    Notice { subject, text }
+    Notice { subject, text: visible_lines(&text) }
 }
 
 /// Asks one person to answer by their own link. The fact is the asking; another one makes no message.
@@ -45,10 +46,10 @@ pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
     };
     let target = &entry.target;
     let number = entry.deployment.map(|number| format!(" #{number}")).unwrap_or_default();
-    let mut text = format!("{person}, may {tag} go to {target}?\n\n");
+    let mut text = format!("{person}, may {} go to {target}?\n\n", visible(tag));
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
     line("target", &format!("{target}{number}"));
-    line("release", &format!("{tag} {digest}"));
+    line("release", &visible(&format!("{tag} {digest}")));
     line("needed", &format!("{required} of {}", names(approvers)));
     line("until", &instant(*expires_at));
     line("plan", &plan.0);
@@ -57,7 +58,8 @@ pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
          The link is yours alone, and good for one answer: do not pass this mail on. Opening it decides nothing.\n\
          By command line: switchback approve {target}\n"
     ));
-    Some(Notice { subject: subject(&format!("Approval is asked for: {target}{number}")), text })
+    let subject = subject(&format!("Approval is asked for: {target}{number}"));
+    Some(Notice { subject, text: visible_lines(&text) })
 }
 
 fn subject(words: &str) -> String {

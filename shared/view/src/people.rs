@@ -1,13 +1,22 @@
 //! People and lists of names, as people say them.
 
 use crate::layout::cut;
+use rollout::text::visible;
 use std::fmt::Display;
 
-/// A caller as people know each other: the last part of an ARN.
+/// The longest name of a caller that is shown whole, in characters: a run of GitHub Actions fits, with its repository.
+const LONGEST_NAME: usize = 160;
+
+/// A caller as people know each other: the last part of an ARN, or the account whose root user it is.
 #[must_use]
 pub fn who(actor: &str) -> String {
-    let short = if actor.starts_with("arn:") { actor.rsplit('/').next().unwrap_or(actor) } else { actor };
-    cut(short, 24)
+    let fields: Vec<&str> = actor.splitn(6, ':').collect();
+    let name = match fields.as_slice() {
+        ["arn", _, _, _, account, "root"] => format!("root of {account}"),
+        ["arn", _, _, _, _, resource] => resource.rsplit('/').next().unwrap_or(resource).to_owned(),
+        _ => actor.to_owned(),
+    };
+    cut(&visible(&name), LONGEST_NAME)
 }
 
 /// A caller as whoever has to decide about what they ask needs to know them: a role's session bears a name that whoever
@@ -17,7 +26,7 @@ pub fn in_full(actor: &str) -> String {
     let fields: Vec<&str> = actor.splitn(6, ':').collect();
     match fields.as_slice() {
         ["arn", _, "sts" | "iam", _, account, resource] => format!("{} ({resource} of {account})", who(actor)),
-        _ => cut(actor, 120),
+        _ => cut(&visible(actor), LONGEST_NAME),
     }
 }
 
@@ -75,6 +84,9 @@ mod tests {
     fn a_caller_is_the_last_part_of_an_arn() {
         assert_eq!(who("arn:aws:sts::111122223333:assumed-role/deployer/alice"), "alice");
         assert_eq!(who("slack:U012AB3CD"), "slack:U012AB3CD");
+        assert_eq!(who("arn:aws:iam::000000000000:root"), "root of 000000000000");
+        assert_eq!(who("arn:aws:sts::000000000000:federated-user/carol"), "carol");
+        assert_eq!(who("github:octo-org/shop-checkout@9876543210123"), "github:octo-org/shop-checkout@9876543210123");
     }
 
     #[test]

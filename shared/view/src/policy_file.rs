@@ -39,7 +39,7 @@ pub fn flaw(file: &str, text: &str, flaw: Flaw<'_>, paint: Paint) -> String {
     let mut said = format!("{place}{path} {message}\n");
     let Some(shown) = text.lines().nth(line.saturating_sub(1)) else { return said };
     // A tab is one character of the file and one cell here: the mark stays under its place.
-    let shown: String = shown.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    let shown = rollout::text::visible(shown);
     let gutter = format!("{line:>5} | ");
     let room = WIDTH - gutter.len();
     // A place far to the right is shown with what stands around it.
@@ -84,7 +84,7 @@ fn one_difference(difference: &Difference<'_>, paint: Paint) -> String {
         None => difference.path,
     };
     let name = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    let (tone, mark, words) = match (difference.before, difference.after) {
+    let (tone, mark, words) = match (difference.before.map(spaced), difference.after.map(spaced)) {
         (None, Some(after)) => (Tone::Good, "+", format!("{name}{after}")),
         (Some(before), None) => (Tone::Bad, "-", format!("{name}{before}")),
         (before, after) => {
@@ -92,6 +92,23 @@ fn one_difference(difference: &Difference<'_>, paint: Paint) -> String {
         }
     };
     format!("{}\n", beside(&format!("  {} ", paint.tone(tone, mark)), 4, &words))
+}
+
+/// JSON with spaces after its commas and colons, so that lines can be broken there; other text as it is.
+fn spaced(value: &str) -> String {
+    if !value.starts_with(['{', '[']) {
+        return value.to_owned();
+    }
+    let (mut spaced, mut quoted, mut escaped) = (String::with_capacity(value.len()), false, false);
+    for character in value.chars() {
+        spaced.push(character);
+        quoted ^= character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        if !quoted && matches!(character, ',' | ':') {
+            spaced.push(' ');
+        }
+    }
+    spaced
 }
 
 #[cfg(test)]
@@ -122,6 +139,21 @@ mod tests {
     fn a_problem_past_the_end_is_said_without_a_line() {
         let said = flaw("f", "a\n", Flaw { line: 9, column: 1, path: "", message: "m" }, Paint::PLAIN);
         assert_eq!(said, "f:9:1: m\n");
+    }
+
+    #[test]
+    fn a_value_of_several_parts_is_broken_between_them_and_never_cut() {
+        let group = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{}/1", "a".repeat(32));
+        let after = format!(r#"{{"blue":{{"service":"a \"b\", c","target_group":"{group}"}},"container":"api"}}"#);
+        let new = Difference {
+            path: "environments.dev.targets.api",
+            target: "shop/api/dev",
+            before: None,
+            after: Some(&after),
+        };
+        let said = differences(&[new], Paint::PLAIN);
+        assert!(said.contains(&format!("\"{group}\"}},\n")) && said.contains(r#""service": "a \"b\", c","#), "{said}");
+        assert!(said.lines().count() >= 4, "{said}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rollout::entry::{Person, SLACK};
 use rollout::journal::{Fact, JournalEntry};
 use rollout::stage::Verdict;
 use rollout::target::{Deployment, DeploymentRecord, Purpose, ReleaseRef, TargetState, WaitingOn};
+use rollout::text::visible_lines;
 use rollout::{Actor, Name, PlanId, Provenance, Stage, TargetId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -365,11 +366,11 @@ fn line(entry: &JournalEntry) -> String {
 }
 
 fn section(text: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": short(text, LONGEST_TEXT)}})
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": short(&visible_lines(text), LONGEST_TEXT)}})
 }
 
 fn context(text: &str) -> Value {
-    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": short(text, LONGEST_TEXT)}]})
+    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": short(&visible_lines(text), LONGEST_TEXT)}]})
 }
 
 /// A moment, shown in the reader's own zone (Slack, "Formatting text for app surfaces", dates).
@@ -393,7 +394,7 @@ fn escaped(text: &str) -> String {
 }
 
 fn clipped(words: &str) -> String {
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = visible_lines(words).split_whitespace().collect::<Vec<_>>().join(" ");
     short(&words, LONGEST_WORDS)
 }
 

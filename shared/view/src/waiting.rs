@@ -6,12 +6,13 @@ use crate::when::left;
 use jiff::Timestamp;
 use rollout::Gate;
 use rollout::target::WaitingOn;
+use rollout::text::visible;
 use std::collections::BTreeSet;
 
 /// One thing that is waited for, with the time left at `now`.
 #[must_use]
 pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
-    with_short_names(&whole(on, now))
+    visible(&with_short_names(&whole(on, now)))
 }
 
 fn whole(on: &WaitingOn, now: Timestamp) -> String {

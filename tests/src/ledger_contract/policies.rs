@@ -2,9 +2,10 @@
 
 use super::cases;
 use super::samples::{at, name, policy, target};
-use engine::{Applied, Ledger, Watch};
+use engine::{Applied, Ledger, LedgerError, Watch};
 use futures::future::join_all;
-use rollout::{Name, TargetId};
+use rollout::policy::EcsPair;
+use rollout::{Name, Policy, TargetId};
 
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
@@ -15,6 +16,8 @@ pub(super) async fn check<L: Ledger>(ledger: &L) {
         applications_that_watch_the_same_do_not_disturb_each_other,
         many_watches_are_all_written_and_all_removed,
         of_applications_at_once_the_last_one_is_whole,
+        what_one_application_names_no_other_one_gets,
+        of_two_that_name_the_same_at_once_one_is_refused,
     );
 }
 
@@ -140,5 +143,85 @@ async fn of_applications_at_once_the_last_one_is_whole<L: Ledger>(ledger: &L) {
         assert_eq!(present.version, before + 2);
         assert_eq!(watching(ledger, alarm(&present.text)).await, std::slice::from_ref(&here));
         assert_eq!(watching(ledger, alarm("watch-race always")).await, std::slice::from_ref(&here));
+    }
+}
+
+/// A policy with one thing changed in its only pair.
+fn with_pair(application: &str, change: impl FnOnce(&mut EcsPair)) -> Policy {
+    let mut policy = policy(application, &[]);
+    let production = policy.environments.get_mut(&name("production")).expect("an environment");
+    change(&mut production.targets.get_mut(&name("api")).expect("a target").pair);
+    policy
+}
+
+/// What is refused, as `resource: who has it`.
+fn claimed(answer: Result<u64, LedgerError>) -> Vec<(String, TargetId)> {
+    match answer {
+        Err(LedgerError::Claimed(all)) => {
+            all.into_iter().map(|one| (one.resource.to_string(), one.claimed_by)).collect()
+        }
+        other => panic!("this should have been refused: {other:?}"),
+    }
+}
+
+async fn what_one_application_names_no_other_one_gets<L: Ledger>(ledger: &L) {
+    let first = policy("claim-first", &[]);
+    ledger.apply(&first, "one", at(1), "ada").await.expect("applied");
+    let owner = target("claim-first");
+    // The same service, where the cluster is written as a name instead of an ARN; a group; a rule, here as the test rule.
+    type Change = fn(&mut EcsPair);
+    let same: [(Change, &str); 3] = [
+        (
+            |pair| {
+                pair.cluster = "main".to_owned();
+                pair.green.service = "claim-first-blue".to_owned();
+            },
+            "the ECS service `claim-first-blue` of cluster `main`",
+        ),
+        (|pair| pair.blue.target_group = "tg/claim-first-green".to_owned(), "the target group `tg/claim-first-green`"),
+        (|pair| pair.test_rule = Some("rule/claim-first".to_owned()), "the rule `rule/claim-first`"),
+    ];
+    for (change, resource) in same {
+        let second = with_pair("claim-second", change);
+        let refused = claimed(ledger.apply(&second, "one", at(2), "bob").await);
+        assert_eq!(refused, [(resource.to_owned(), owner.clone())]);
+        assert_eq!(ledger.policy(&name("claim-second")).await.expect("an answer"), None, "nothing was applied");
+    }
+    // Its own, once more, and with other rules: nobody else's.
+    ledger
+        .apply(&with_pair("claim-first", |pair| pair.container = "web".to_owned()), "two", at(3), "ada")
+        .await
+        .expect("applied");
+
+    // What the policy no longer names is free; what was only asked for, and refused, was never taken.
+    let second = with_pair("claim-second", |pair| pair.rules = vec!["rule/claim-first".to_owned()]);
+    claimed(ledger.apply(&second, "two", at(4), "bob").await);
+    let moved = with_pair("claim-first", |pair| pair.rules = vec!["rule/claim-other".to_owned()]);
+    ledger.apply(&moved, "three", at(5), "ada").await.expect("applied");
+    assert_eq!(ledger.apply(&second, "two", at(6), "bob").await.expect("it is free"), 1);
+    let back = claimed(ledger.apply(&first, "four", at(7), "ada").await);
+    assert_eq!(back, [("the rule `rule/claim-first`".to_owned(), target("claim-second"))]);
+    let third = with_pair("claim-third", |pair| pair.green.target_group = "tg/claim-second-blue".to_owned());
+    claimed(ledger.apply(&third, "one", at(8), "carol").await);
+    let third = policy("claim-third", &[]);
+    ledger.apply(&third, "two", at(9), "carol").await.expect("applied");
+}
+
+async fn of_two_that_name_the_same_at_once_one_is_refused<L: Ledger>(ledger: &L) {
+    for round in 0..5 {
+        let rule = format!("rule/claim-race-{round}");
+        let names = [format!("claim-race-{round}-a"), format!("claim-race-{round}-b")];
+        let policies = names.clone().map(|application| with_pair(&application, |pair| pair.rules = vec![rule.clone()]));
+        let applying = policies.iter().map(|policy| ledger.apply(policy, "one", at(round), "ada"));
+        let (applied, refused): (Vec<_>, Vec<_>) = join_all(applying).await.into_iter().partition(Result::is_ok);
+        assert_eq!((applied.len(), refused.len()), (1, 1), "{refused:?}");
+        for refused in refused {
+            claimed(refused);
+        }
+        let mut named = 0;
+        for name in &names {
+            named += usize::from(ledger.policy(&Name::new(name).expect("a name")).await.expect("an answer").is_some());
+        }
+        assert_eq!(named, 1);
     }
 }

@@ -119,14 +119,17 @@ pub(super) fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Co
 
 /// A policy of the service `api` in `production`, with these alarms.
 pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
-    let side = |colour: &str| Side { service: format!("{application}-{colour}"), target_group: format!("tg/{colour}") };
+    let side = |colour: &str| Side {
+        service: format!("{application}-{colour}"),
+        target_group: format!("tg/{application}-{colour}"),
+    };
     let rules = TargetPolicy {
         pair: EcsPair {
             cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
             container: "api".to_owned(),
             blue: side("blue"),
             green: side("green"),
-            rules: vec!["rule/1".to_owned()],
+            rules: vec![format!("rule/{application}")],
             test_rule: None,
         },
         strategy: Strategy {
@@ -202,6 +205,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             refs: vec!["refs/heads/main".to_owned()],
             github_environment: Some("production".to_owned()),
             workflows: vec![],
+            reusable_workflows: vec!["shop/workflows/.github/workflows/deploy.yml@refs/heads/main".to_owned()],
             events: vec!["push".to_owned()],
             may: [Deed::Promote, Deed::Hotfix].into(),
             services: vec![],

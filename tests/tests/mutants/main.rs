@@ -44,10 +44,12 @@ pub(crate) enum Suite {
     Jobs,
     /// Tags and registries of what is pushed, in virtual time.
     Pushes,
+    /// What a workflow of GitHub Actions is granted.
+    Grants,
 }
 
 impl Suite {
-    const ALL: [Self; 5] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs, Self::Pushes];
+    const ALL: [Self; 6] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs, Self::Pushes, Self::Grants];
 
     /// What cargo is told.
     fn arguments(self) -> &'static [&'static str] {
@@ -68,6 +70,7 @@ impl Suite {
             Self::Stories => &["test", "-p", "simulation", "--test", "stories", "what_runs_is_the_digest"],
             Self::Jobs => &["test", "-p", "switchback", "--test", "cli", "ci::"],
             Self::Pushes => &["test", "-p", "simulation", "--test", "pushes"],
+            Self::Grants => &["test", "-p", "policy", "--lib", "grants::"],
         }
     }
 
@@ -79,6 +82,7 @@ impl Suite {
             Self::Stories => "stories",
             Self::Jobs => "jobs",
             Self::Pushes => "pushes",
+            Self::Grants => "grants",
         }
     }
 

@@ -117,7 +117,8 @@ impl Stand {
         });
         let ledger = MemoryLedger::new();
         let clock = Clock(AtomicI64::new(NOW), AtomicUsize::new(0));
-        ledger.store().apply(&policy, "application: shop", engine::Clock::now(&clock), "alice");
+        let applied = ledger.store().apply(&policy, "application: shop", engine::Clock::now(&clock), "alice");
+        applied.expect("no other policy is there");
         let keys = Held(Mutex::new([Ok(Some(SECRET)), Ok(None), Ok(Some(KEY)), Ok(None)]));
         let target = TargetId::parse("shop/api/prod").expect("a target");
         Self { ledger, bell: Bell::default(), clock, keys, target }

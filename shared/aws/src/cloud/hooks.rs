@@ -65,8 +65,7 @@ fn thrown(answer: &[u8]) -> String {
 /// A function's words as they are kept: on one line, and no more than an item of the ledger holds with all else. An answer
 /// may have megabytes, and one that cannot be written down would be asked for again and again.
 fn kept(words: &str) -> String {
-    let plain = words.trim().chars().map(|it| if it.is_control() { ' ' } else { it });
-    plain.take(MOST_WORDS).collect::<String>().trim_end().to_owned()
+    rollout::text::visible(words.trim()).chars().take(MOST_WORDS).collect::<String>().trim_end().to_owned()
 }
 
 /// At most 200 characters of an answer: enough to know it again.
@@ -75,11 +74,7 @@ fn shortened(answer: &[u8]) -> String {
     if text.is_empty() {
         return "nothing".to_owned();
     }
-    let mut short: String = text.chars().take(200).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
+    rollout::text::line(&text, 200)
 }
 
 /// Why tasks were not placed, in ECS's words. All of them may pass: capacity comes back, instances register.

@@ -89,14 +89,18 @@ fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights, adds: b
         .into_iter()
         .map(|(group, weight)| TargetGroupTuple::builder().target_group_arn(group).weight(weight).build())
         .collect();
+    let mut lacking = Vec::new();
     for slot in [Slot::Blue, Slot::Green] {
         let group = &pair.side(slot).target_group;
         let weight = i32::from(weights.of(slot));
         match tuples.iter_mut().find(|tuple| tuple.target_group_arn() == Some(group)) {
             Some(tuple) => tuple.weight = Some(weight),
             None if adds => tuples.push(TargetGroupTuple::builder().target_group_arn(group).weight(weight).build()),
-            None => return Err(format!("its forward action lacks {slot}'s target group {group}")),
+            None => lacking.push(format!("{slot}'s target group {group}")),
         }
+    }
+    if !lacking.is_empty() {
+        return Err(format!("its forward action lacks {}", lacking.join(" and ")));
     }
     let stickiness = forward.forward_config().and_then(|config| config.target_group_stickiness_config().cloned());
     let config = ForwardActionConfig::builder().set_target_groups(Some(tuples));

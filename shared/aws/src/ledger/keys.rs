@@ -2,6 +2,7 @@
 
 use engine::{PostKey, Watch};
 use rollout::brake::Scope;
+use rollout::policy::Resource;
 use rollout::{ImageDigest, Name, TargetId, Timestamp};
 
 /// How many partitions of the index share the due items.
@@ -19,6 +20,8 @@ pub(super) const PUSHED: &str = "PUSHED#";
 pub(super) const REGISTRY: &str = "REGISTRY";
 /// The policy in force, in the policy's partition.
 pub(super) const CURRENT: &str = "CURRENT";
+/// The generation of an application's policy, in the policy's partition: see `policies`.
+pub(super) const GENERATION: &str = "GENERATION";
 /// The partition of all applications' names.
 pub(super) const APPLICATIONS: &str = "APPLICATIONS";
 /// The partition of the brakes and of their log.
@@ -151,6 +154,11 @@ pub(super) fn watch(watch: &Watch) -> String {
         Watch::EcsService(cluster, service) => format!("WATCH#ecs#{cluster}#{service}"),
         Watch::Repository(name) => format!("WATCH#repository#{name}"),
     }
+}
+
+/// Partition of the targets that claim a resource for themselves.
+pub(super) fn claim(resource: &Resource) -> String {
+    format!("CLAIM#{}", resource.key())
 }
 
 /// Partition of the index that a target's due items are in. The hash is FNV-1a: it must be the same in every version.

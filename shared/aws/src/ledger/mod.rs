@@ -23,6 +23,8 @@
 //! | thread of a release | `POSTED#app/svc@sha256:…` | `THREAD#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
 //! | message of a deployment | `POSTED#app/svc/env` | `DEPLOYMENT#`*number*`#`*channel* | `post`, `expires_at`: 90 days | `put_post` |
 //! | application | `APPLICATIONS` | *app* | | apply |
+//! | generation of a policy | `POLICY#`*app* | `GENERATION` | `generation` | apply |
+//! | claim on a resource | `CLAIM#`*kind*`#`*resource* | *app/svc/env* | `version` | apply |
 //! | watched alarm | `WATCH#alarm#`*name* | *app/svc/env* | `version` | apply |
 //! | watched service | `WATCH#ecs#`*cluster*`#`*service* | *app/svc/env* | `version` | apply |
 //! | watched repository | `WATCH#repository#`*name* | *app/svc* | `version` | apply |

@@ -9,6 +9,7 @@ use crate::links::keyed;
 use crate::ports::{Clock, Doorbell, Ledger};
 use hmac::Mac as _;
 use rollout::entry::SLACK;
+use rollout::text::line;
 use rollout::{Actor, PlanId, Seconds, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -181,7 +182,7 @@ pub fn read(body: &[u8]) -> Result<Interaction, Unreadable> {
     let payload = payload.ok_or_else(|| Unreadable::Payload("there is none in the form".to_owned()))?;
     let payload: Payload = serde_json::from_str(&payload).map_err(|error| Unreadable::Payload(error.to_string()))?;
     if payload.kind != "block_actions" {
-        return Ok(Interaction::Other(clipped(&payload.kind, 40)));
+        return Ok(Interaction::Other(line(&payload.kind, 40)));
     }
     let pressed = payload.actions.iter().find_map(|action| match action.action_id.as_str() {
         APPROVE => Some((Word::Yes, action)),
@@ -190,7 +191,7 @@ pub fn read(body: &[u8]) -> Result<Interaction, Unreadable> {
     });
     let Some((word, action)) = pressed else {
         let action = payload.actions.first().map(|action| action.action_id.as_str()).unwrap_or_default();
-        return Ok(Interaction::Other(format!("block_actions {}", clipped(action, 40))));
+        return Ok(Interaction::Other(format!("block_actions {}", line(action, 40))));
     };
     let user = payload.user.map(|user| user.id).unwrap_or_default();
     let member = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
@@ -243,11 +244,6 @@ pub fn reply(outcome: &Result<Taken, Refusal>) -> Value {
 
 fn told(text: &str) -> Value {
     json!({"response_type": "ephemeral", "replace_original": false, "text": text})
-}
-
-/// Somebody else's words on one line, and not too many.
-fn clipped(words: &str, most: usize) -> String {
-    words.chars().map(|it| if it.is_control() { ' ' } else { it }).take(most).collect()
 }
 
 /// Text as Slack's `mrkdwn` has it: nothing in it is markup (Slack API, "Escaping text").

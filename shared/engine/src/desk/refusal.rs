@@ -36,7 +36,8 @@ impl Refusal {
     /// A refusal without problems of a file.
     #[must_use]
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        let mut message = message.into();
+        // It quotes what was asked, and is shown on terminals and pages.
+        let mut message = rollout::text::visible_lines(&message.into());
         if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
             message.truncate(end);
             message.push('…');
@@ -101,9 +102,19 @@ impl From<LedgerError> for Refusal {
             LedgerError::Refused { .. } => {
                 (500, "ledger_refused", "look at the permissions and the table of this installation")
             }
+            LedgerError::Claimed(_) => (
+                409,
+                "claimed",
+                "two targets must not change the same thing: nothing was applied; name another one, or take it out of the other \
+                 application's policy first",
+            ),
             LedgerError::Unreadable { .. } => (500, "ledger_unreadable", "was it written by a newer version?"),
         };
-        tracing::error!(error.code = code, "{error}");
+        if status >= 500 {
+            tracing::error!(error.code = code, "{error}");
+        } else {
+            tracing::info!(error.code = code, "{error}");
+        }
         Self::new(status, code, format!("{error}; {what_to_do}"))
     }
 }

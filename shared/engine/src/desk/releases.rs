@@ -6,7 +6,7 @@ use rollout::entry::After;
 use rollout::promotion::Surroundings;
 use rollout::release::tagged;
 use rollout::target::Verified;
-use rollout::{AppliedTarget, ImageDigest, Name, Release, ReleaseId, TargetId, Timestamp};
+use rollout::{AppliedTarget, ImageDigest, Name, Release, ReleaseId, Tag, TargetId, Timestamp};
 use std::collections::BTreeMap;
 
 /// How many releases are looked through for a tag or a short digest; an older one is named by its whole digest.
@@ -22,7 +22,8 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
     /// # Errors
     /// [`Refusal`]: no such release (`unknown_release`), several of it, or a ledger that did not answer.
     pub async fn release(&self, application: &Name, service: &Name, wanted: &str) -> Result<Release, Refusal> {
-        if wanted.is_empty() || wanted.chars().count() > 128 {
+        // A digest has its colon; its first digits and `latest` have the form of a tag.
+        if Tag::new(wanted.strip_prefix("sha256:").unwrap_or(wanted)).is_err() {
             let message = "`release` must be a tag, a digest, at least 7 of its first digits, or `latest`";
             return Err(Refusal::request("invalid_release", message));
         }

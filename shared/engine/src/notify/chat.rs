@@ -69,7 +69,9 @@ fn unread(error: LedgerError) -> SendError {
     let reason = error.to_string();
     match error {
         LedgerError::Conflict { .. } | LedgerError::Unavailable { .. } => SendError::Unsure { reason },
-        LedgerError::Refused { .. } | LedgerError::Unreadable { .. } => SendError::Refused { reason },
+        LedgerError::Refused { .. } | LedgerError::Claimed(_) | LedgerError::Unreadable { .. } => {
+            SendError::Refused { reason }
+        }
     }
 }
 

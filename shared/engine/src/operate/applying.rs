@@ -22,10 +22,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
         let version = self.ledger.apply(&policy, &request.text, self.clock.now(), &caller).await?;
         let unchanged = before.as_ref().is_some_and(|before| before.version == version);
         let changes = policy::changes(before.as_ref().map(|before| &before.policy), &policy);
-        let warnings = match &before {
-            Some(before) if !unchanged => self.warnings(&before.policy, &policy).await?,
-            _ => Vec::new(),
-        };
+        let mut warnings = policy::warnings(&policy);
+        if let Some(before) = before.as_ref().filter(|_| !unchanged) {
+            warnings.extend(self.warnings(&before.policy, &policy).await?);
+        }
         tracing::info!(application = %policy.application, policy.version = version, unchanged, caller, "a policy was applied");
         Ok(ApplyAnswer { application: policy.application.to_string(), version, unchanged, changes, warnings })
     }

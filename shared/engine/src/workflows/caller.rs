@@ -1,6 +1,6 @@
 //! Claims, and what the policy's grants make of them.
 
-use crate::desk::{LONGEST_CALLER, RUN_KEY, is_plain};
+use crate::desk::{LONGEST_CALLER, RUN_KEY};
 use policy::grants::{self, Claims, Denied};
 use rollout::entry::Deed;
 use rollout::{Actor, ImageDigest, Name, Policy, Timestamp};
@@ -221,7 +221,7 @@ fn instant(text: &str) -> Option<Timestamp> {
 
 /// Text of others without what would not stay on its line, and not too much of it.
 fn plain(text: &str) -> String {
-    text.chars().filter(|character| is_plain(*character)).take(200).collect()
+    rollout::text::line(text, 200)
 }
 
 fn cut(name: &str) -> String {

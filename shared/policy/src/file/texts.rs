@@ -157,6 +157,16 @@ text_type!(
     })
 );
 text_type!(
+    /// A pattern of reusable workflows, as claim `job_workflow_ref` has them.
+    ReusableWorkflowPattern,
+    json_schema!({
+        "type": "string",
+        "maxLength": 256,
+        "pattern": "^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[.]github/workflows/[^@]+@(refs/(heads|tags)/.*|[0-9A-Fa-f]{40})$",
+        "examples": ["octo-org/workflows/.github/workflows/deploy.yml@refs/heads/main"]
+    })
+);
+text_type!(
     /// An event of GitHub Actions.
     EventName,
     json_schema!({

@@ -307,7 +307,7 @@ fn times_are_on_a_clock_that_there_is() {
     );
     one(
         "time_zone: Europe/Berln\nwindows: [mon 09:00-10:00]",
-        "time_zone: there is no time zone `Europe/Berln`: write a name of the IANA database",
+        "time_zone: there is no time zone `Europe/Berln`: did you mean `Europe/Berlin`?",
     );
     for zone in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
         assert_eq!(rules(&format!("time_zone: {zone}")).time_zone.as_deref(), Some(zone));

@@ -222,6 +222,60 @@ fn everything_of_a_target_is_in_one_account_region_and_balancer() {
 }
 
 #[test]
+fn a_region_is_one_that_exists_in_the_partition_of_its_arn() {
+    let group = "eu-central-1:111122223333:targetgroup/api-green";
+    let at = |region: &str| said(&one_target("").replace(group, &group.replace("eu-central-1", region)));
+    for (region, hint) in [
+        ("us-west-9", "there is no Region `us-west-9`: did you mean `us-west-1`?"),
+        ("us-west-2a", "there is no Region `us-west-2a`: did you mean `us-west-2`?"),
+        ("mars", "there is no Region `mars`: write a Region such as `eu-central-1`"),
+        ("cn-north-1", "the Region `cn-north-1` is of the partition `aws-cn`, and this ARN says `aws`"),
+    ] {
+        let said = at(region);
+        assert!(said.contains(hint), "{region}: {said}");
+    }
+    let partition = |partition: &str| {
+        let arn = format!("arn:aws:elasticloadbalancing:{group}");
+        said(&one_target("").replace(&arn, &arn.replace("arn:aws:", &format!("arn:{partition}:"))))
+    };
+    assert!(
+        partition("aws-cn").contains("the Region `eu-central-1` is of the partition `aws`, and this ARN says `aws-cn`")
+    );
+    assert!(partition("aws-mars").contains("there is no partition `aws-mars`"));
+    for (key, value) in [
+        ("cluster: shop-dev", "cluster: arn:aws:ecs:us-west-9:111122223333:cluster/shop-dev"),
+        ("listener/app/shop/b1/c1", "listener/app/shop/b1/c1"),
+    ] {
+        let text = one_target("")
+            .replace(key, value)
+            .replace("eu-central-1:111122223333:listener", "us-west-2a:111122223333:listener");
+        assert!(said(&text).contains("there is no Region `us-west-"), "{key}");
+    }
+}
+
+/// Python's `json.dumps` writes ASCII by default, and characters beyond U+FFFF as pairs of surrogates.
+#[test]
+fn json_is_read_as_python_writes_it() {
+    let policy = parse(EXAMPLE).expect("sound");
+    let json = crate::notation(&policy).to_string();
+    let written = json.replace("year's end", r"\\ud83d \ud83d\udd25\ud83d\ude80");
+    let expected = r"\ud83d 🔥🚀";
+    let again = parse(&written).unwrap_or_else(|problems| panic!("{problems}"));
+    let reasons: Vec<&str> = again
+        .environments
+        .values()
+        .flat_map(|environment| &environment.entry.freezes)
+        .map(|freeze| freeze.reason.as_str())
+        .collect();
+    assert!(reasons.contains(&expected), "{reasons:?}");
+    // Places are those of the file, behind a pair too.
+    let told = said(r#"{"application": "shop", "\ud83d\udd25": 1, "servics": {}}"#);
+    assert!(told.contains("1:44: servics: unknown key `servics`"), "{told}");
+    // Half a pair is no character.
+    assert!(said(r#"{"application": "\ud83d"}"#).contains("this is not YAML"));
+}
+
+#[test]
 fn two_targets_never_move_the_same_thing() {
     let text = one_target("");
     let target = text.split_once("    targets:\n").expect("there").1;
@@ -239,6 +293,11 @@ fn two_targets_never_move_the_same_thing() {
         "{said}"
     );
     assert!(said.contains("belongs to `environments.dev.targets.api` already"), "{said}");
+
+    // A cluster is the same one by its name and by its ARN.
+    let by_arn = target.replace("cluster: shop-dev", "cluster: arn:aws:ecs:eu-central-1:111122223333:cluster/shop-dev");
+    let said = self::said(&format!("{text}  prod:\n    targets:\n{by_arn}"));
+    assert!(said.contains("the ECS service `api-blue` of cluster `shop-dev` belongs to"), "{said}");
 }
 
 #[test]

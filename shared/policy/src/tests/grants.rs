@@ -37,6 +37,7 @@ fn set(claim: &str, text: &str) -> Claims {
         "ref" => claims.git_ref = text,
         "environment" => claims.environment = text,
         "workflow_ref" => claims.workflow_ref = text,
+        "job_workflow_ref" => claims.job_workflow_ref = text,
         "event_name" => claims.event_name = text,
         other => panic!("no test sets {other}"),
     }
@@ -157,6 +158,17 @@ fn claims_that_do_not_fit_are_denied_and_operators_learn_why() {
         ("event_name", "schedule", "github[0]: the event schedule is none of its `events`"),
         ("event_name", "Push", "github[0]: the event Push is none of its `events`"),
         ("environment", "", "github[0]: the job has no GitHub environment, and production is needed"),
+        // Another repository's file of the same path, and the same file as another branch has it.
+        (
+            "workflow_ref",
+            "shop/rules/.github/workflows/promote.yml@refs/heads/main",
+            "github[0]: the workflow .github/workflows/promote.yml is of shop/rules, not of shop/shop",
+        ),
+        (
+            "workflow_ref",
+            "shop/shop/.github/workflows/promote.yml@refs/heads/mine",
+            "github[0]: the workflow's ref refs/heads/mine fits none of its `refs`",
+        ),
         ("environment", "staging", "github[0]: the job's GitHub environment is staging, not production"),
         ("environment", "production2", "github[0]: the job's GitHub environment is production2, not production"),
         ("workflow_ref", "", "github[0]: the token has no claim `workflow_ref`, and `workflows` are named"),
@@ -258,6 +270,67 @@ fn a_grant_of_a_repository_alone_is_for_what_only_its_writers_set_off() {
     stored.grants[0].refs = vec!["**".to_owned()];
     assert!(asked(&stored, &set("event_name", "pull_request")).is_err());
     assert!(asked(&stored, &set("ref", "refs/pull/7/merge")).is_err());
+}
+
+/// GitHub Docs, "Managing environments for deployment": "Environment names are not case sensitive."
+#[test]
+fn an_environment_of_github_is_the_same_in_upper_and_lower_case() {
+    for (granted, claimed) in [("Production", "production"), ("production", "PRODUCTION"), ("Größe", "größe")] {
+        let fits = asked(&one_grant(&format!("environment: {granted}")), &set("environment", claimed));
+        assert_eq!(fits, Ok(()), "{granted} and {claimed}");
+    }
+}
+
+/// GitHub Docs, "Managing a merge queue": the queue tests pull requests, which are not merged, on branches
+/// `gh-readonly-queue/BASE/…`. A push there is an event `push`, like one on any branch.
+#[test]
+fn a_merge_queue_is_granted_nothing_that_does_not_name_it() {
+    let queue = "refs/heads/gh-readonly-queue/main/pr-7-4f1c2a9be0d3a76f5c8e1b2d3f405162738495a6";
+    let mut claims = set("ref", queue);
+    claims.event_name = Some("push".to_owned());
+    claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{queue}"));
+    for keys in
+        ["", "refs: ['refs/heads/**']", "refs: [refs/heads/main, 'refs/heads/gh-*/**']", "environment: production"]
+    {
+        let told = asked(&one_grant(keys), &claims).expect_err(keys);
+        assert!(told.contains("is of a merge queue") || told.contains("environment"), "{keys}: {told}");
+    }
+    assert_eq!(asked(&one_grant("refs: ['refs/heads/gh-readonly-queue/main/*']"), &claims), Ok(()));
+    assert!(asked(&one_grant("refs: ['refs/heads/gh-readonly-queue/release/*']"), &claims).is_err());
+    // Nor is the workflow's file taken from there.
+    let mut claims = promote();
+    claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{queue}"));
+    assert!(asked(&one_grant("workflows: [.github/workflows/promote.yml]"), &claims).is_err());
+}
+
+/// GitHub Docs, "OpenID Connect reference": `job_workflow_ref` is the ref path to the reusable workflow of the job. A job that
+/// uses none has its own workflow there.
+#[test]
+fn a_grant_can_demand_the_reusable_workflow_of_the_job() {
+    let deploy = "shop/ci/.github/workflows/deploy.yml";
+    let policy = one_grant(&format!("reusable_workflows: ['{deploy}@refs/tags/v*', '{deploy}@{}']", "4f".repeat(20)));
+    for workflow in [
+        format!("{deploy}@refs/tags/v2"),
+        format!("{deploy}@{}", "4f".repeat(20)),
+        "Shop/CI/.github/workflows/deploy.yml@refs/tags/v2".to_owned(),
+    ] {
+        assert_eq!(asked(&policy, &set("job_workflow_ref", &workflow)), Ok(()), "{workflow}");
+    }
+    for workflow in [
+        String::new(),
+        "shop/shop/.github/workflows/promote.yml@refs/heads/main".to_owned(),
+        format!("{deploy}@refs/heads/v2"),
+        format!("{deploy}@refs/tags/v2/mine"),
+        format!("{deploy}@{}", "5f".repeat(20)),
+        deploy.to_owned(),
+        "evil/ci/.github/workflows/deploy.yml@refs/tags/v2".to_owned(),
+        "evil/shop/ci/.github/workflows/deploy.yml@refs/tags/v2".to_owned(),
+        "shop/ci/.github/workflows/DEPLOY.yml@refs/tags/v2".to_owned(),
+        format!("shop/ci/.github/workflows/evil.yml@refs/heads/{deploy}@refs/tags/v2"),
+    ] {
+        let told = asked(&policy, &set("job_workflow_ref", &workflow)).expect_err(&workflow);
+        assert!(told.contains("`reusable_workflows`"), "{workflow}: {told}");
+    }
 }
 
 #[test]

@@ -164,6 +164,29 @@ fn a_grant_of_ids_and_environments_is_to_promote_everything_there() {
 }
 
 #[test]
+fn a_grant_that_any_branch_can_use_is_warned_of() {
+    let warned = |keys: &str| {
+        let text = with(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev]{keys}}}]"));
+        crate::warnings(&parse(&text).unwrap_or_else(|problems| panic!("{problems}")))
+    };
+    for keys in ["", ", workflows: [.github/workflows/promote.yml]", ", events: [push]"] {
+        let warnings = warned(keys);
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with("github[0] has neither `refs` nor `environment`"),
+            "{warnings:?}"
+        );
+    }
+    for keys in [
+        ", refs: [refs/heads/main]",
+        ", environment: production",
+        ", reusable_workflows: [shop/ci/.github/workflows/deploy.yml@refs/heads/main]",
+    ] {
+        assert_eq!(warned(keys), Vec::<String>::new(), "{keys}");
+    }
+    assert_eq!(crate::warnings(&parse(EXAMPLE).expect("sound")), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_wrong_with_a_grant_is_said_where_it_stands() {
     let grant = |keys: &str| {
         told(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev], {keys}}}]"))
@@ -184,6 +207,19 @@ fn what_is_wrong_with_a_grant_is_said_where_it_stands() {
             "workflows: ['.github/workflows/a.yml@refs/heads/main']",
             "github[0].workflows[0]: write the workflow's path alone",
         ),
+        (
+            "reusable_workflows: [.github/workflows/deploy.yml@refs/heads/main]",
+            "github[0].reusable_workflows[0]: `.github/workflows/deploy.yml@refs/heads/main` is not a reusable workflow in full",
+        ),
+        (
+            "reusable_workflows: [shop/ci/.github/workflows/deploy.yml]",
+            "github[0].reusable_workflows[0]: `shop/ci/.github/workflows/deploy.yml` is not a reusable workflow in full",
+        ),
+        (
+            "reusable_workflows: ['shop/*/.github/workflows/deploy.yml@refs/heads/main']",
+            "github[0].reusable_workflows[0]: `shop/*/.github/workflows/deploy.yml@refs/heads/main` is not a reusable",
+        ),
+        ("reusable_workflows: [shop/ci/.github/workflows/deploy.yml@v1]", "github[0].reusable_workflows[0]: `shop/ci"),
         ("events: [pull_request]", "github[0].events[0]: `pull_request` is never granted anything"),
         ("events: [pull_request_target]", "github[0].events[0]: `pull_request_target` is never granted anything"),
         ("events: ['*']", "github[0].events[0]: `*` is not an event of GitHub Actions, such as `push`"),

@@ -93,7 +93,7 @@ fn trouble(pass: &mut Pass, deployment: &mut Deployment, effect: &Effect, why: (
     let times = before.as_ref().map_or(0, |trouble| trouble.times).saturating_add(1);
     if before.is_none_or(|trouble| trouble.refused != refused) {
         // The first of a row; the rest would only fill the journal.
-        let fact = Fact::EffectFailed { effect: name.to_owned(), reason: reason.to_owned() };
+        let fact = Fact::EffectFailed { effect: name.to_owned(), reason: reason.to_owned(), refused };
         pass.note(Some(deployment.number), fact);
     }
     deployment.trouble =

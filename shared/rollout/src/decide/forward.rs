@@ -143,7 +143,9 @@ fn blockers<'a>(
             Reading::Unknown(reason) => return Err(Against::Unread(format!("{arn} could not be read: {reason}"))),
             Reading::Known(rule) if !rule_is_sound(rule) => {
                 return Err(Against::Seen(format!(
-                    "{arn} does not forward to the two sides alone: it has them{}",
+                    "{arn} does not forward to exactly the two sides: it has blue {} / green {}{}",
+                    rule.weights.blue,
+                    rule.weights.green,
                     gates::strangers(rule)
                 )));
             }

@@ -198,11 +198,20 @@ pub(super) fn rule_is_sound(rule: &RuleReading) -> bool {
     rule.has_both && rule.strangers.is_empty()
 }
 
+/// What a rule has beside both sides, and what it lacks of them; goes on after its weights.
 pub(super) fn strangers(rule: &RuleReading) -> String {
-    match (rule.has_both, rule.strangers.is_empty()) {
-        (true, true) => String::new(),
-        (false, _) => " and lacks one of the two target groups".to_owned(),
-        (true, false) => format!(" and also forwards to {}", rule.strangers.join(", ")),
+    let others = rule.strangers.join(", ");
+    match (rule.has_both, rule.weights.blue, rule.weights.green) {
+        (true, ..) if others.is_empty() => String::new(),
+        (true, ..) => format!(" and also forwards to {others}"),
+        // Neither has a weight: whether one of the two is there all the same cannot be told from that.
+        (false, 0, 0) if others.is_empty() => " and forwards to neither side".to_owned(),
+        (false, 0, 0) => format!(" and forwards to neither side, but to {others}"),
+        (false, blue, _) => {
+            let lacking = if blue == 0 { Slot::Blue } else { Slot::Green };
+            let others = if others.is_empty() { String::new() } else { format!(", and also forwards to {others}") };
+            format!(" and lacks {lacking}'s target group{others}")
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
-        Ok(self.store().apply(policy, text, at, by))
+        self.store().apply(policy, text, at, by)
     }
 
     async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {

@@ -1,7 +1,10 @@
 //! What a ledger holds, and the conditions under which it is written.
 
 use super::Written;
-use engine::{Applied, Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, TagsSeen, Watch};
+use engine::{
+    Applied, Begin, Claim, ClaimedResource, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, TagsSeen,
+    Watch,
+};
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::pace::{Place, Price};
@@ -231,10 +234,26 @@ impl Store {
     }
 
     /// See [`Ledger::apply`](engine::Ledger::apply).
-    pub fn apply(&mut self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> u64 {
+    ///
+    /// # Errors
+    /// [`LedgerError::Claimed`] where another application's policy names a resource of this one.
+    pub fn apply(&mut self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
         let present = self.policies.get(&policy.application);
         if let Some(present) = present.filter(|present| present.text == text) {
-            return present.version;
+            return Ok(present.version);
+        }
+        let wanted = policy.resources();
+        let others = self.policies.iter().filter(|(application, _)| **application != policy.application);
+        let theirs = others.flat_map(|(_, applied)| applied.policy.resources());
+        let mut claimed: Vec<ClaimedResource> = theirs
+            .filter_map(|(resource, claimed_by)| {
+                let wanted_by = wanted.get(&resource)?.clone();
+                Some(ClaimedResource { resource, wanted_by, claimed_by })
+            })
+            .collect();
+        if !claimed.is_empty() {
+            claimed.sort();
+            return Err(LedgerError::Claimed(claimed));
         }
         let version = present.map_or(0, |present| present.version) + 1;
         let applied = Applied { version, policy: policy.clone(), text: text.to_owned(), at, by: by.to_owned() };
@@ -254,7 +273,7 @@ impl Store {
             }
         }
         self.watches.retain(|_, targets| !targets.is_empty());
-        version
+        Ok(version)
     }
 
     /// See [`Ledger::policy`](engine::Ledger::policy).

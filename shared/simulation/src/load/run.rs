@@ -93,7 +93,8 @@ pub fn push_to_all(crowd: &Crowd) -> Report {
     }
     ledger.store().set_reads_a_second(READS_A_SECOND * crowd.believed);
     for policy in policies.values() {
-        ledger.store().apply(policy, "the load's", began, "somebody");
+        let applied = ledger.store().apply(policy, "the load's", began, "somebody");
+        applied.expect("each scene has resources of its own");
     }
     town.after(MINUTE_MS, Job::Sweep);
     let until_ms = crowd.patience.after(began).as_millisecond();

@@ -101,7 +101,7 @@ impl<S: Calls> Ledger for SimLedger<S> {
     }
 
     async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
-        let write = || Ok(self.ledger.store().apply(policy, text, at, by));
+        let write = || self.ledger.store().apply(policy, text, at, by);
         self.stage.call("apply", write, unavailable("applying a policy")).await
     }
 

@@ -111,7 +111,8 @@ impl Simulation {
         assert!(!built.pairs.is_empty(), "there is a scene");
         let ledger = MemoryLedger::new();
         let now = built.world.now();
-        ledger.store().apply(&built.policy, "version 1", now, "somebody");
+        let applied = ledger.store().apply(&built.policy, "version 1", now, "somebody");
+        applied.expect("no other policy is there");
         let stage = Stage::new(built.world, faults);
         let first_minute = now.as_second().div_euclid(60) * 60 + 60;
         stage.lock().enter(Timestamp::from_second(first_minute).unwrap_or(now), Job::Sweep);
@@ -287,7 +288,8 @@ impl Simulation {
 
     /// Applies another policy for the application. `text` is what it is known by: a new one is a new version.
     pub fn apply_policy(&self, policy: &Policy, text: &str) {
-        self.ledger.store().apply(policy, text, self.now(), "somebody");
+        let applied = self.ledger.store().apply(policy, text, self.now(), "somebody");
+        applied.expect("no other policy is there");
     }
 
     /// Pushes the `number`th release, now.

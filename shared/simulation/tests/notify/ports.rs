@@ -98,7 +98,7 @@ impl Ports {
 
     pub(crate) fn applying(policy: &Policy) -> Self {
         let ports = Self::default();
-        ports.ledger.store().apply(policy, "version 1", at(0), "somebody");
+        ports.ledger.store().apply(policy, "version 1", at(0), "somebody").expect("no other policy is there");
         ports
     }
 

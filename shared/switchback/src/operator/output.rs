@@ -2,6 +2,7 @@
 
 use super::exit::Exit;
 use super::failure::Failure;
+use rollout::text::{visible_json, visible_lines};
 use serde::Serialize;
 use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -48,7 +49,7 @@ impl Output {
                 self.said.clone_from(&self.subject);
                 heading = self.subject.as_ref().map_or_else(String::new, |it| format!("{}\n", self.paint.strong(it)));
             }
-            write(&format!("{erase}{heading}{text}"));
+            write(&format!("{erase}{}", self.paint.visible(&format!("{heading}{text}"))));
         }
     }
 
@@ -56,7 +57,7 @@ impl Output {
     pub(crate) fn living(&mut self, text: &str) {
         if self.live {
             self.living = true;
-            let line = text.trim_end().replace('\n', "");
+            let line = self.paint.visible(text.trim_end()).replace('\n', "");
             let line = self.subject.as_ref().map_or(line.clone(), |subject| format!("{line}  [{subject}]"));
             // Wrapping is off for the line's time: what does not fit is cut off instead of scrolling the screen.
             write(&format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
@@ -65,7 +66,7 @@ impl Output {
 
     /// The whole screen anew; only on a terminal.
     pub(crate) fn screen(&mut self, text: &str) {
-        let lines = text.replace('\n', "\x1b[K\n");
+        let lines = self.paint.visible(text).replace('\n', "\x1b[K\n");
         write(&format!("\x1b[H{lines}\x1b[J"));
     }
 
@@ -74,14 +75,14 @@ impl Output {
         if self.json {
             let text =
                 serde_json::to_string_pretty(answer).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
-            write(&format!("{text}\n"));
+            write(&format!("{}\n", visible_json(&text)));
         }
     }
 
     /// One event of something that goes on, where JSON is wanted: a line each.
     pub(crate) fn event(&self, name: &str, event: impl Serialize) {
         if self.json {
-            write(&format!("{}\n", json!({name: event})));
+            write(&format!("{}\n", visible_json(&json!({name: event}).to_string())));
         }
     }
 
@@ -99,7 +100,7 @@ impl Output {
             {
                 error["problems"] = json!(refusal.problems);
             }
-            write(&format!("{}\n", json!({"error": error})));
+            write(&format!("{}\n", visible_json(&json!({"error": error}).to_string())));
         } else {
             self.say("");
         }
@@ -120,7 +121,7 @@ pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<b
     }
     let broken = |error: std::io::Error| Failure::Unexpected(format!("the answer cannot be read: {error}"));
     let mut out = std::io::stdout();
-    write!(out, "{question} [y/N] ").and_then(|()| out.flush()).map_err(broken)?;
+    write!(out, "{} [y/N] ", visible_lines(question)).and_then(|()| out.flush()).map_err(broken)?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(broken)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
@@ -128,7 +129,7 @@ pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<b
 
 /// A line on standard error.
 pub(crate) fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", visible_lines(text));
 }
 
 fn write(text: &str) {

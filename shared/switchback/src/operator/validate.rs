@@ -82,9 +82,15 @@ pub(super) fn validate(arguments: &ValidateArguments, output: &mut Output) -> Re
         Err(failure) => return Err(failure),
     };
     let targets: Vec<String> = policy.targets().map(|(target, _)| target.to_string()).collect();
-    output.document(&json!({"file": file.name, "sound": true, "application": policy.application, "targets": targets}));
+    let warnings = policy::warnings(&policy);
+    output.document(&json!({
+        "file": file.name, "sound": true, "application": policy.application, "targets": targets, "warnings": warnings,
+    }));
     let list: String = targets.iter().map(|target| format!("  {target}\n")).collect();
     let count = if targets.len() == 1 { "1 target".to_owned() } else { format!("{} targets", targets.len()) };
     output.say(&format!("{} is sound: application {}, {count}\n{list}", file.name(), policy.application));
+    for warning in &warnings {
+        super::output::warn(&format!("switchback: {warning}"));
+    }
     Ok(Exit::Done)
 }

@@ -122,3 +122,24 @@ fn what_was_recorded_is_decided_again() {
 fn services_go_as_one_set() {
     play_in(Shop::Three, "train");
 }
+
+/// What a file quotes reaches the terminal, and nothing of it acts there.
+#[test]
+fn what_validate_quotes_acts_on_nothing() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.yaml");
+    let name = "v1\\e[2K\\u202e2v\\u200b\\r\\n::error::forged";
+    std::fs::write(&file, format!("application: \"{name}\"\n\"{name}\": \"{name}\"\nservices: [\"{name}\"]\n"))
+        .expect("written");
+    for arguments in [["validate"].as_slice(), &["validate", "--json"]] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_switchback"))
+            .args(arguments)
+            .arg(&file)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(3));
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text")).concat();
+        assert!(said.contains("v1"), "it is quoted: {said:?}");
+        let visible = |it| it == '\n' || rollout::text::is_visible(it);
+        assert!(said.chars().all(visible) && !said.lines().any(|line| line.starts_with("::")), "{said:?}");
+    }
+}

@@ -308,14 +308,17 @@ fn cell(text: &str) -> String {
 fn print(text: &str) {
     let mut out = std::io::stdout();
     // A log that nobody reads changes nothing.
-    let _ = writeln!(out, "{text}");
+    let _ = writeln!(out, "{}", rollout::text::visible_lines(text));
     let _ = out.flush();
 }
 
 fn append(variable: &str, text: &str) {
     let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else { return };
-    let written =
-        OpenOptions::new().create(true).append(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(rollout::text::visible_lines(text).as_bytes()));
     if let Err(error) = written {
         warn(&format!("switchback: {variable} could not be written: {error}"));
     }

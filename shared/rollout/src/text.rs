@@ -1,0 +1,159 @@
+//! Text that others wrote, made safe to show: registries, AWS, GitHub, hooks, policy files and people.
+//!
+//! A terminal, a mail client, a chat and a browser each act on characters that a reader does not see: escape sequences,
+//! changes of direction, zero-width characters. Every text from outside passes [`visible`] or [`line`] before a person
+//! sees it; there is no second list of such characters.
+
+/// Stands for a character that is not shown (U+FFFD, the replacement character).
+pub const REPLACEMENT: char = '\u{fffd}';
+
+/// Whether a character is shown as itself and changes nothing around it.
+///
+/// Not so are control characters (C0, C1, DEL), line and paragraph separators, characters that set the direction of text
+/// (Unicode Standard Annex 9), and characters without a width of their own: the default-ignorable code points of Unicode,
+/// "Derived Core Properties", `Default_Ignorable_Code_Point`, but for variation selectors 1 to 16 (emoji carry U+FE0F).
+#[must_use]
+pub fn is_visible(character: char) -> bool {
+    let ignorable = matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    !character.is_control() && !ignorable
+}
+
+/// The text with every character replaced that [`is_visible`] refuses: by a space where it ends a line or a column, by
+/// [`REPLACEMENT`] otherwise, so that a text that hid something does not look like one that did not.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// The same, with line feeds left where they are: for text of several lines.
+#[must_use]
+pub fn visible_lines(text: &str) -> String {
+    text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
+}
+
+/// The same on one line: runs of white space are one space, and of more than `most` characters the first `most` are kept,
+/// with an ellipsis behind them.
+#[must_use]
+pub fn line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    let mut count = 0;
+    let mut space = false;
+    // Longer text may have megabytes: it is not copied first.
+    for character in text.chars().map(shown) {
+        if character.is_whitespace() {
+            space = count > 0;
+            continue;
+        }
+        let needed = if space { 2 } else { 1 };
+        if count + needed > most {
+            line.push('…');
+            break;
+        }
+        if std::mem::take(&mut space) {
+            line.push(' ');
+        }
+        line.push(character);
+        count += needed;
+    }
+    line
+}
+
+/// JSON text in which every character that [`is_visible`] refuses is written as `\uXXXX`: the same values for programs, and
+/// nothing that a terminal acts on. `json` must be JSON; line feeds between its tokens stay.
+#[must_use]
+pub fn visible_json(json: &str) -> String {
+    if json.chars().all(|character| is_visible(character) || character == '\n') {
+        return json.to_owned();
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_visible(character) || character == '\n' {
+            escaped.push(character);
+        } else {
+            // Outside of strings JSON has no such characters, and inside of them these escapes mean the same.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
+}
+
+fn shown(character: char) -> char {
+    match character {
+        '\n' | '\r' | '\t' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
+        other if is_visible(other) => other,
+        _ => REPLACEMENT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that a terminal, a mail client or a browser would act on.
+    const UNSAFE: [&str; 10] = [
+        "v1\u{1b}[2K\u{1b}[1Gv2",
+        "\u{1b}]8;;https://evil.example\u{7}v1\u{1b}]8;;\u{7}",
+        "v1\r\nv2",
+        "v1\u{2028}v2",
+        "v1\u{202e}2v",
+        "v1\u{2066}v2\u{2069}",
+        "v1\u{200b}",
+        "\u{feff}v1",
+        "v\u{ad}1",
+        "v1\u{e0041}\u{9b}31m",
+    ];
+
+    #[test]
+    fn what_is_hidden_is_replaced_and_the_rest_stays() {
+        for text in UNSAFE {
+            for shown in [visible(text), line(text, 80)] {
+                assert!(shown.chars().all(is_visible), "{text:?}: {shown:?}");
+            }
+        }
+        assert_eq!(visible("v1\u{202e}2v"), "v1\u{fffd}2v");
+        assert_eq!(visible("a\r\nb"), "a  b");
+        assert_eq!(visible_lines("a\n\u{1b}[1mb"), "a\n\u{fffd}[1mb");
+        for plain in ["api-5xx", "Größe 10 %", "東京", "🔥\u{fe0f}", "עברית", "e\u{301}"] {
+            assert_eq!(visible(plain), plain);
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_no_longer_than_asked_for() {
+        assert_eq!(line("  looks\tgood\r\n to me ", 80), "looks good to me");
+        assert_eq!(line(&"ä".repeat(100), 5), "äääää…");
+        assert_eq!(line("abcde", 5), "abcde");
+        assert_eq!(line("abcd ef", 5), "abcd…");
+        assert_eq!(line(" \n\t", 5), "");
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        for text in UNSAFE {
+            let json = format!("{{\n  \"reason\": \"{}\"\n}}", text.replace(['\r', '\n', '\u{1b}', '\u{7}'], "\u{9b}"));
+            let shown = visible_json(&json);
+            assert!(shown.chars().all(|it| is_visible(it) || it == '\n'), "{shown:?}");
+        }
+        assert_eq!(visible_json("{\"a\":\"v1\u{202e}\u{e0041}\"}"), "{\"a\":\"v1\\u202e\\udb40\\udc41\"}");
+    }
+}
