@@ -4,7 +4,7 @@ use super::effects::perform;
 use super::past::{Past, SLOTS};
 use super::stage::{Deed, Stage};
 use crate::world::World;
-use crate::world::alarms::AlarmState;
+use crate::world::alarms::{AlarmKind, AlarmState};
 use crate::world::balancer::{ActionKind, HealthState};
 use crate::world::ecs::{self, LastStatus, RolloutState};
 use crate::world::scaling::DescribeScalableTargets;
@@ -106,14 +106,19 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     };
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
+    let mut alarm_sides = BTreeMap::new();
     Snapshot {
         begun_at: None,
         blue: read(Slot::Blue),
         green: read(Slot::Green),
         rules: look.pair.rules.iter().map(rule).collect(),
         test_rule: look.pair.test_rule.as_ref().map(rule),
-        alarms: reading(reads.reading("alarms", |world| alarms(world, &look.alarms))),
-        alarm_sides: BTreeMap::new(),
+        alarms: reading(reads.reading("alarms", |world| {
+            let (read, sides) = alarms(world, &look.pair, &look.alarms)?;
+            alarm_sides = sides;
+            Ok(read)
+        })),
+        alarm_sides,
         hook_tasks: look
             .hook_tasks
             .iter()
@@ -317,11 +322,15 @@ pub(super) fn actions(world: &mut World, arn: &str) -> Result<Vec<crate::world::
     found.map_err(|error| error.to_string())?.ok_or_else(|| format!("{arn} is not in the answer"))
 }
 
-fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<BTreeMap<String, AlarmReading>, String> {
+/// Alarms by name, and the side that each looks at, if it looks at one side alone.
+type Alarms = (BTreeMap<String, AlarmReading>, BTreeMap<String, Slot>);
+
+fn alarms(world: &mut World, pair: &EcsPair, names: &BTreeSet<String>) -> Result<Alarms, String> {
     let mut all: BTreeMap<String, AlarmReading> =
         names.iter().map(|name| (name.clone(), AlarmReading::Absent)).collect();
+    let mut sides = BTreeMap::new();
     if names.is_empty() {
-        return Ok(all);
+        return Ok((all, sides));
     }
     let asked: Vec<String> = names.iter().cloned().collect();
     for alarm in world.describe_alarms(&asked).map_err(|error| error.to_string())? {
@@ -330,9 +339,16 @@ fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<BTreeMap<String
             AlarmState::Alarm => AlarmReading::Firing { reason: alarm.reason },
             AlarmState::InsufficientData => AlarmReading::NoData,
         };
+        let group = match &alarm.kind {
+            AlarmKind::Metric(metric) => metric.target_group.as_ref(),
+            AlarmKind::Composite { .. } => None,
+        };
+        if let Some(slot) = SLOTS.into_iter().find(|slot| Some(&pair.side(*slot).target_group) == group) {
+            sides.insert(alarm.name.clone(), slot);
+        }
         all.insert(alarm.name, reading);
     }
-    Ok(all)
+    Ok((all, sides))
 }
 
 fn hook_task(world: &mut World, pair: &EcsPair, asked: &HookTask) -> Result<TaskReading, String> {

@@ -176,7 +176,7 @@ impl Simulation {
         let Some(watch) = self.watch.as_mut().filter(|_| self.violation.is_none()) else { return };
         let scenery = &mut *self.stage.lock();
         let deeds = scenery.deeds.as_mut().map(std::mem::take).unwrap_or_default();
-        self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds);
+        self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds, &scenery.chance.struck);
         let grown = watch.grown();
         if scenery.tells {
             self.violation = self.violation.take().or(scenery.told.wrong.take());
@@ -328,6 +328,43 @@ impl Simulation {
             scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
         }
         release
+    }
+
+    /// Puts the tag of the `tag`th release onto the image of the `number`th, which keeps the time of its push (as ECR's
+    /// `imagePushedAt` does). Whoever had the tag before has it no more.
+    ///
+    /// # Panics
+    /// Where the application has no such service.
+    pub fn tag(&mut self, service: &Name, tag: u64, number: u64, how: Started) {
+        let now = self.now();
+        let release = self.release_of(service, number, now);
+        let tag = self.release_of(service, tag, now).tag;
+        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
+        let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
+        let mut scenery = self.stage.lock();
+        let images = scenery.images.entry(names.repository.clone()).or_default();
+        if !images.iter().any(|image| image.digest == release.id.digest) {
+            return;
+        }
+        for image in images.iter_mut() {
+            image.tags.retain(|known| *known != tag);
+            if image.digest == release.id.digest {
+                image.tags.push(tag.clone());
+            }
+        }
+        let pushed = ImagePushed {
+            repository: names.repository.clone(),
+            repository_uri: names.repository_uri.clone(),
+            digest: release.id.digest,
+            tag,
+            pushed_at: now,
+        };
+        if how != Started::Silent {
+            scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
+        }
+        if how == Started::EventTwice {
+            scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
+        }
     }
 
     /// The `number`th release of a service, as it would be pushed then.
