@@ -2,7 +2,8 @@
 
 use super::pair::{Limits, Open, Pair, Split, Truth, index};
 use super::{
-    Found, JOURNAL_WHOLE, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, SHOWN_SEEN, VERDICT_IN_TIME, WAY_BACK_WHOLE,
+    Found, JOURNAL_WHOLE, NOT_ONTO_THE_ACCUSED, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, SHOWN_SEEN,
+    VERDICT_IN_TIME, WAY_BACK_WHOLE,
 };
 use crate::ledger::Store;
 use crate::world::World;

@@ -330,40 +330,28 @@ impl Simulation {
         release
     }
 
-    /// Puts the tag of the `tag`th release onto the image of the `number`th, which keeps the time of its push (as ECR's
-    /// `imagePushedAt` does). Whoever had the tag before has it no more.
-    ///
-    /// # Panics
-    /// Where the application has no such service.
-    pub fn tag(&mut self, service: &Name, tag: u64, number: u64, how: Started) {
+    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
+    /// the time of the image's push stays as it was.
+    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
         let now = self.now();
-        let release = self.release_of(service, number, now);
-        let tag = self.release_of(service, tag, now).tag;
-        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
-        let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
+        let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
+        let names = self.names().clone();
         let mut scenery = self.stage.lock();
-        let images = scenery.images.entry(names.repository.clone()).or_default();
-        if !images.iter().any(|image| image.digest == release.id.digest) {
-            return;
-        }
-        for image in images.iter_mut() {
-            image.tags.retain(|known| *known != tag);
-            if image.digest == release.id.digest {
-                image.tags.push(tag.clone());
+        for image in scenery.images.entry(names.repository.clone()).or_default() {
+            image.tags.retain(|other| other != tag);
+            if image.digest == digest {
+                image.tags.push(tag.to_owned());
             }
         }
-        let pushed = ImagePushed {
-            repository: names.repository.clone(),
-            repository_uri: names.repository_uri.clone(),
-            digest: release.id.digest,
-            tag,
-            pushed_at: now,
-        };
         if how != Started::Silent {
-            scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
-        }
-        if how == Started::EventTwice {
-            scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
+            let pushed = ImagePushed {
+                repository: names.repository,
+                repository_uri: names.repository_uri,
+                digest,
+                tag: tag.to_owned(),
+                pushed_at: now,
+            };
+            scenery.enter(Seconds(1).after(now), Job::Push(pushed, 1));
         }
     }
 

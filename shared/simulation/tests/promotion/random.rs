@@ -286,7 +286,9 @@ impl Chaos {
             What::WakeUp { target } => self.wake_up(target),
             What::Retag { tag, number, silent } => {
                 let how = if *silent { Started::Silent } else { Started::Event };
-                self.street.simulation.tag(&name("api"), *tag, *number, how);
+                if self.images.contains_key(number) {
+                    self.street.simulation.tag(*number, &format!("v{tag}"), how);
+                }
             }
             What::Nothing => {}
             What::Ghost { target } => self.haunt(target),
