@@ -7,11 +7,12 @@ use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::{Autoscaling, Weights};
 use rollout::stage::Verdict;
 use rollout::target::{TargetState, WeightsRecord};
-use rollout::{Actor, Command, CommandId, Effect, Instruction, Outcome, Seconds, Slot, Stage, look};
+use rollout::{Actor, Cause, Command, CommandId, Effect, Instruction, Outcome, Seconds, Slot, Stage, look};
 use simulation::invariants::{self, Invariant, Telling};
 use simulation::virtual_time::{Faults, SimCloud, Simulation, Started};
 use simulation::world::balancer::{ActionKind, TargetId as Address};
-use simulation::world::{Scene, Settings};
+use simulation::world::scene::digest_of;
+use simulation::world::{ImageBehaviour, Scene, Settings};
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -194,17 +195,54 @@ fn weights_that_nobody_decided_are_noticed() {
 fn another_hand_that_is_written_over_is_noticed() {
     let mut simulation = at_stage("baking");
     let ghost = Ghost::takes(&simulation);
+    edits(&simulation, 30);
+    ghost.looks(&mut simulation);
+    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100), seen: vec![] });
+    says(&simulation, &invariants::HANDS_OFF, "written over 30/100, which was seen to be another's");
+}
+
+/// Somebody gives the first group of the rule another weight.
+fn edits(simulation: &Simulation, blue: i64) {
     let rule = simulation.names().rule.clone();
     simulation.world(|world| {
         let mut actions =
             world.describe_rules(None, std::slice::from_ref(&rule)).expect("it is there")[0].actions.clone();
         let ActionKind::Forward(forward) = &mut actions[0].what else { panic!("it forwards") };
-        forward.target_groups[0].weight = Some(30);
+        forward.target_groups[0].weight = Some(blue);
         world.modify_rule(&rule, None, Some(actions)).expect("it is there");
     });
+}
+
+#[test]
+fn a_firing_alarm_that_nobody_answers_is_noticed() {
+    let mut simulation = at_stage("shifting");
+    let alarm = simulation.names().green_alarm.clone();
+    simulation.world(|world| world.set_image(digest_of(1).as_str(), ImageBehaviour::failing(1.0)));
+    let ghost = Ghost::takes(&simulation);
+    assert!(simulation.run_until_that(15, |simulation| simulation.world(|world| world.alarm_fires(&alarm))));
     ghost.looks(&mut simulation);
-    ghost.performs(&mut simulation, &Effect::SetWeights { weights: weights(0, 100), seen: vec![] });
-    says(&simulation, &invariants::HANDS_OFF, "written over 30/100, which was seen to be another's");
+    simulation.run_for(62);
+    says(&simulation, &invariants::ALARM_ANSWERED, "green-5xx fires since");
+}
+
+#[test]
+fn traffic_that_goes_onto_the_side_that_an_alarm_accuses_is_noticed() {
+    let mut simulation = at_stage("shifting");
+    let mut ghost = Ghost::takes(&simulation);
+    let cause = Cause::Alarm { name: simulation.names().blue_alarm.clone(), reason: "no data".to_owned() };
+    ghost.tells(&mut simulation, Some(1), Fact::RollbackStarted { cause });
+    says(&simulation, &invariants::NOT_ONTO_THE_ACCUSED, "blue-5xx sees the stable side alone");
+}
+
+#[test]
+fn traffic_that_is_shown_as_seen_and_was_not_so_is_noticed() {
+    let mut simulation = at_stage("shifting");
+    let mut ghost = Ghost::takes(&simulation);
+    edits(&simulation, 30);
+    simulation.run_for(6);
+    ghost.looks(&mut simulation);
+    ghost.commits(&mut simulation, &[], &[]);
+    says(&simulation, &invariants::SHOWN_SEEN, "are shown as seen live, and the rules had 30/10");
 }
 
 #[test]

@@ -9,7 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["rollout"]),
     ("view", &["rollout"]),
     ("engine", &["rollout", "policy", "view"]),
-    ("simulation", &["rollout", "policy", "engine"]),
+    ("simulation", &["rollout", "policy", "view", "engine"]),
     ("aws", &["rollout", "policy", "engine"]),
     ("lambda", &["engine", "rollout"]),
     ("garbage", &[]),

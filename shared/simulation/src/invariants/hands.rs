@@ -98,10 +98,9 @@ impl Pair {
             }
             let look = self.look_of(lease);
             let could_not_be_read = look.is_some_and(|look| look.read_healthy[side].is_none());
-            let other = &self.sides[1 - side];
             let going_back = self.open.as_ref().and_then(|open| open.stable) == Some(slot);
-            // On the way back the stable side may be unread, or no worse than the other one.
-            if going_back && (could_not_be_read || !other.was_well(0, now)) {
+            // On the way back the stable side may be unread: it was well when the deployment began.
+            if going_back && could_not_be_read {
                 continue;
             }
             let words = format!("{slot} goes from {} to {} with no healthy target", old[side], new[side]);

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `pair` | the picture: sides, rules, limits, and what passes saw of them |
 //! | `hands` | writes to the world: whose, and what for |
+//! | `answered` | reasons to go back, and how long they wait for their answer |
 //! | `record` | the journal and the state: whether they are true |
 //! | `commands` | what was asked, and whether somebody took it up |
 //! | `told` | what channels were told |
 //!
 //! [`ALL`] is the table of what is promised. A test for each lets somebody break it by hand.
 
+mod answered;
 mod commands;
 mod hands;
 mod pair;
@@ -20,7 +22,7 @@ mod told;
 pub use told::Telling;
 
 use crate::ledger::{Store, Written};
-use crate::virtual_time::Deed;
+use crate::virtual_time::{Deed, Struck};
 use crate::world::{Change, World};
 use commands::Commands;
 use pair::Pair;
@@ -52,6 +54,9 @@ invariants! {
     WEIGHTS_WHOLE = "weights whole": "weights sum to one whole over both sides, and nothing else of a rule is changed";
     ONE_WRITER = "one writer": "only the holder of a target writes, and only what the ledger says was decided";
     HANDS_OFF = "hands off": "what somebody else has edited is written over by a way back alone";
+    ALARM_ANSWERED = "a firing alarm is answered": "while a candidate carries traffic and an alarm that sees it fires, weights go back within a minute of AWS answering, whatever else holds";
+    NOT_ONTO_THE_ACCUSED = "not onto the accused": "no alarm moves traffic onto the one side that it sees";
+    SHOWN_SEEN = "what is shown as seen was seen": "no traffic is shown as seen live that the rules did not have when they were looked at";
     ONE_RUNS = "one runs": "at most one deployment runs on a target";
     VERDICT_IN_TIME = "verdict in time": "every deployment gets on, and comes to a verdict, within its deadlines";
     WAY_BACK_WHOLE = "way back whole": "after a way back the stable release carries everything";
@@ -125,8 +130,15 @@ impl Watcher {
         Self { pairs, commands: Commands::default(), lost, grown: Vec::new(), changes: Vec::new(), written: Vec::new() }
     }
 
-    /// Looks at what has changed since the last look; `deeds` is what passes saw and did meanwhile.
-    pub(crate) fn look(&mut self, world: &mut World, store: &mut Store, deeds: Vec<Deed>) -> Option<Violation> {
+    /// Looks at what has changed since the last look; `deeds` is what passes saw and did meanwhile, and `struck` what has gone
+    /// wrong since the beginning.
+    pub(crate) fn look(
+        &mut self,
+        world: &mut World,
+        store: &mut Store,
+        deeds: Vec<Deed>,
+        struck: &[Struck],
+    ) -> Option<Violation> {
         let now = world.now();
         let mut changes = std::mem::take(&mut self.changes);
         let mut written = std::mem::take(&mut self.written);
@@ -167,8 +179,9 @@ impl Watcher {
                 found = found.or(tell(pair.lost(world, now), pair, now));
             }
         }
-        for pair in &self.pairs {
+        for pair in &mut self.pairs {
             found = found.or(tell(pair.in_time(now), pair, now));
+            found = found.or(tell(pair.answered(&deeds, world, struck, now), pair, now));
         }
         self.changes = changes;
         self.written = written;

@@ -1,6 +1,7 @@
 //! The picture of one target's pair, made of changes alone.
 
 use super::Found;
+use super::answered::Answer;
 use crate::virtual_time::Deed;
 use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
@@ -75,6 +76,8 @@ pub(super) struct Truth {
     /// What the pass itself read.
     pub(super) read_running: [Option<u32>; 2],
     pub(super) read_healthy: [Option<u32>; 2],
+    /// It could read every rule.
+    pub(super) read_rules: bool,
     pub(super) firing: Vec<String>,
 }
 
@@ -115,6 +118,8 @@ pub(super) struct Pair {
     pub(super) last_entry: u64,
     /// Until when the stage must have been left, and its name.
     pub(super) due: Option<(Timestamp, &'static str)>,
+    /// How long a reason to go back has been there.
+    pub(super) answer: Answer,
 }
 
 /// Blue or green, as an index.
@@ -179,6 +184,7 @@ impl Pair {
             last_deployment: 0,
             last_entry: 0,
             due: None,
+            answer: Answer::default(),
         }
     }
 
@@ -266,7 +272,7 @@ impl Pair {
 
     /// What is really so, as a pass looks at it.
     pub(super) fn truth(&self, deed: &Deed, now: Timestamp) -> Option<Truth> {
-        let Deed::Looked { lease, running, healthy, firing, .. } = deed else { return None };
+        let Deed::Looked { lease, running, healthy, rules, firing, .. } = deed else { return None };
         let lags = |at: Timestamp| now.duration_since(at) <= SignedDuration::from_secs(LAG_S);
         let rule = |rule: &Rule| (rule.live, rule.changed_at.is_some_and(lags).then_some(rule.before));
         Some(Truth {
@@ -278,6 +284,7 @@ impl Pair {
             limits: [self.sides[0].limits, self.sides[1].limits],
             read_running: *running,
             read_healthy: *healthy,
+            read_rules: rules.iter().all(Option::is_some),
             firing: firing.clone(),
         })
     }

@@ -1,7 +1,10 @@
 //! The journal and the state: whole, in order, and true.
 
 use super::pair::{Limits, Open, Pair, Split, Truth, index};
-use super::{Found, JOURNAL_WHOLE, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, VERDICT_IN_TIME, WAY_BACK_WHOLE};
+use super::{
+    Found, JOURNAL_WHOLE, NOT_ONTO_THE_ACCUSED, NOTHING_BORROWED, NOTHING_UNTRUE, ONE_RUNS, SHOWN_SEEN,
+    VERDICT_IN_TIME, WAY_BACK_WHOLE,
+};
 use crate::ledger::Store;
 use crate::world::World;
 use engine::LeaseId;
@@ -62,9 +65,20 @@ impl Pair {
         }
         let running = store.peek(&self.target).and_then(|state| state.running.as_ref());
         self.due = running.map(|running| (GRACE.after(last_moment(running)), running.stage.name()));
+        self.judge(running, world);
+        found = found.or_else(|| self.shown(lease, store));
         let (told, kept) = (self.open.as_ref().map(|open| open.number), running.map(|running| running.number));
         let agree = told == kept;
         found.or((!agree).then(|| (&ONE_RUNS, format!("the journal has {told:?} running, and the state {kept:?}"))))
+    }
+
+    /// Whether the traffic that people are shown as seen live is what the pass saw that wrote it down.
+    fn shown(&self, lease: &LeaseId, store: &Store) -> Option<Found> {
+        let (weights, seen) = view::status::weights(store.peek(&self.target)?)?;
+        let look = self.look_of(Some(lease)).filter(|look| seen && look.read_rules)?;
+        let so = every_rule(look, |split| same_split(split, share(weights)));
+        (!so)
+            .then(|| (&SHOWN_SEEN, format!("{weights:?} are shown as seen live, and the rules had {}", rules_of(look))))
     }
 
     /// Whether the stage that it is in is still in time.
@@ -234,6 +248,17 @@ impl Pair {
                 let differs = look.rules.iter().any(|(live, before)| other(*live) || before.is_some_and(other));
                 unless(edited && differs, || format!("it is halted ({reason}), and nobody had edited anything"))
             }
+            Fact::StableAlarm { alarm, .. } => {
+                let look = look?;
+                let so = look.firing.contains(alarm) && (stable.is_none() || self.seen_by(alarm, world) == stable);
+                unless(so, || format!("{alarm} is said to fire for the stable side alone, and does not"))
+            }
+            Fact::ForeignWeightsReplaced { found, .. } => {
+                let somebody = self.rules.iter().any(|rule| rule.by_hand_at.is_some());
+                unless(somebody, || {
+                    format!("somebody's weights are said to be replaced ({found}), and nobody wrote any")
+                })
+            }
             Fact::Resumed => {
                 let (Some(look), Some(decided)) = (look, open.and_then(|open| open.decided)) else { return None };
                 // What was decided last may never have been written: as it was before that is as it was, too.
@@ -253,6 +278,14 @@ impl Pair {
             }
             // What it froze for may be over when it goes back for that.
             Fact::RollbackStarted { cause } if open.is_some_and(|open| open.froze_for.as_ref() == Some(cause)) => None,
+            Fact::RollbackStarted { cause: Cause::Alarm { name, .. } }
+                if stable.is_some() && self.seen_by(name, world) == stable =>
+            {
+                Some((
+                    &NOT_ONTO_THE_ACCUSED,
+                    format!("{name} sees the stable side alone, and traffic goes back to that"),
+                ))
+            }
             Fact::RollbackStarted { cause } => self.is_cause(cause, look),
             Fact::WayBackUnfit { .. } => {
                 let Some(look) = look else { return Some(need("an unfit way back")) };

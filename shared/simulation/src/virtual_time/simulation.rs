@@ -177,7 +177,7 @@ impl Simulation {
         let Some(watch) = self.watch.as_mut().filter(|_| self.violation.is_none()) else { return };
         let scenery = &mut *self.stage.lock();
         let deeds = scenery.deeds.as_mut().map(std::mem::take).unwrap_or_default();
-        self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds);
+        self.violation = watch.look(&mut scenery.world, &mut self.ledger.store(), deeds, &scenery.chance.struck);
         let grown = watch.grown();
         if scenery.tells {
             self.violation = self.violation.take().or(scenery.told.wrong.take());

@@ -10,6 +10,8 @@ use std::fmt;
 
 /// How many things happen in a day.
 const HAPPENINGS: u64 = 80;
+/// How many more of the kind that only happens now and then, on days on which somebody meddles.
+const INCIDENTS: u64 = 10;
 /// The functions that hooks ask, on days that have hooks: at the test rule, and after the traffic.
 pub(crate) const FUNCTIONS: [&str; 2] = ["smoke", "announce"];
 
@@ -85,11 +87,73 @@ pub(crate) enum What {
         target: TargetId,
         per_second: f64,
     },
+    /// As soon as `moment` has come, somebody's tool gives the side that is not to have it so much of the traffic.
+    Favour {
+        target: TargetId,
+        moment: Moment,
+        share: u8,
+    },
+    /// What runs on a side goes bad.
+    Sicken {
+        target: TargetId,
+        whom: Whom,
+        how: Ill,
+    },
+    /// Everything of the target that was ill is well again.
+    Recover {
+        target: TargetId,
+    },
+    /// Both sides go to sleep: nobody needs them at night.
+    Sleep {
+        target: TargetId,
+    },
+    /// They wake up.
+    WakeUp {
+        target: TargetId,
+    },
+    /// A tag is put onto an image that was pushed before.
+    Retag {
+        tag: u64,
+        number: u64,
+        silent: bool,
+    },
     Nothing,
     /// Only where a test wants a promise broken: somebody without the lease writes weights once something was deployed.
     Ghost {
         target: TargetId,
     },
+}
+
+/// When somebody's tool writes a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A candidate has some of the traffic.
+    Carrying,
+    /// A candidate has some of the traffic, and its alarm fires.
+    Firing,
+    /// Traffic goes back.
+    GoingBack,
+    /// Nothing is going on.
+    AtRest,
+}
+
+/// Which sides go bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// The one that has more of the traffic.
+    Live,
+    /// The other one.
+    Idle,
+    Both,
+}
+
+/// What is wrong with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ill {
+    /// Half of the requests fail.
+    Failing,
+    /// No task is healthy, nor are those that replace them.
+    Unhealthy,
 }
 
 /// What somebody's answer is about.
@@ -135,6 +199,31 @@ impl fmt::Display for What {
             }
             Self::Kill { target, slot, tasks } => write!(f, "{tasks} tasks of {slot} of {target} die"),
             Self::Requests { target, per_second } => write!(f, "{target} gets {per_second} requests a second"),
+            Self::Favour { target, moment, share } => {
+                let moment = match moment {
+                    Moment::Carrying => "once the candidate has traffic",
+                    Moment::Firing => "once the candidate's alarm fires",
+                    Moment::GoingBack => "once traffic goes back",
+                    Moment::AtRest => "once nothing is going on",
+                };
+                write!(f, "somebody's tool gives {share} % of {target} to the wrong side, {moment}")
+            }
+            Self::Sicken { target, whom, how } => {
+                let whom = match whom {
+                    Whom::Live => "the side with the traffic",
+                    Whom::Idle => "the side with less traffic",
+                    Whom::Both => "both sides",
+                };
+                let how = if *how == Ill::Failing { "answers errors" } else { "is not healthy any more" };
+                write!(f, "{whom} of {target} {how}")
+            }
+            Self::Recover { target } => write!(f, "{target} is well again"),
+            Self::Sleep { target } => write!(f, "both sides of {target} go to sleep, if nothing is going on"),
+            Self::WakeUp { target } => write!(f, "{target} wakes up"),
+            Self::Retag { tag, number, silent } => {
+                let silent = if *silent { ", and the event is lost" } else { "" };
+                write!(f, "the tag v{tag} is put onto the image of v{number}{silent}")
+            }
             Self::Nothing => f.write_str("nothing happens"),
             Self::Ghost { target } => write!(f, "a ghost writes the weights of {target}"),
         }
@@ -176,7 +265,51 @@ pub(crate) fn happenings(seed: u64, targets: &[TargetId; 3]) -> Vec<Happening> {
         all.push(Happening { after: Seconds(after), what });
         after += dice.between(5, 240);
     }
+    for index in 0..INCIDENTS {
+        let mut dice = Dice::new(seed.rotate_left(41) ^ (index + 1).wrapping_mul(0x9FB2_1C65_1E98_DF25));
+        let at = Seconds(dice.between(30, after));
+        all.extend(incident(&mut dice, targets, at, calm, pushed.max(1)));
+    }
+    all.sort_by_key(|happening| happening.after);
     all
+}
+
+/// What only happens now and then, and what ends it. On a calm day only tags move.
+fn incident(dice: &mut Dice, targets: &[TargetId; 3], after: Seconds, calm: bool, pushed: u64) -> Vec<Happening> {
+    let target = some(dice, targets).clone();
+    let kind = dice.between(0, 11);
+    let lasts = dice.between(30, 900);
+    let at = |after: u64, what: What| Happening { after: Seconds(after), what };
+    let during = |from: What, to: What| vec![at(after.0, from), at(after.0 + lasts, to)];
+    match kind {
+        10 | 11 => {
+            let number = dice.between(1, pushed);
+            // A tag of its own, or one that another image had.
+            let tag = if dice.happens(0.5) { 1_000 + dice.between(0, 99) } else { dice.between(1, pushed) };
+            vec![at(after.0, What::Retag { tag, number, silent: dice.happens(0.3) })]
+        }
+        _ if calm => Vec::new(),
+        0..=5 => {
+            let moment = match dice.between(0, 6) {
+                0 | 1 => Moment::Carrying,
+                2 | 3 => Moment::Firing,
+                4 | 5 => Moment::GoingBack,
+                _ => Moment::AtRest,
+            };
+            let share = [60, 90, 100][usize::try_from(dice.between(0, 2)).unwrap_or(0)];
+            vec![at(after.0, What::Favour { target, moment, share })]
+        }
+        6 | 7 => {
+            let whom = if dice.happens(0.6) { Whom::Live } else { Whom::Idle };
+            let how = if dice.happens(0.7) { Ill::Failing } else { Ill::Unhealthy };
+            during(What::Sicken { target: target.clone(), whom, how }, What::Recover { target })
+        }
+        8 => during(
+            What::Sicken { target: target.clone(), whom: Whom::Both, how: Ill::Unhealthy },
+            What::Recover { target },
+        ),
+        _ => during(What::Sleep { target: target.clone() }, What::WakeUp { target }),
+    }
 }
 
 fn some<'a>(dice: &mut Dice, targets: &'a [TargetId; 3]) -> &'a TargetId {

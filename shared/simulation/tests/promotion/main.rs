@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod brakes;
 mod crashes;
 mod day;
+mod edits;
 mod endless;
 mod forward_only;
 mod order;

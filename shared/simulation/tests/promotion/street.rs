@@ -185,6 +185,22 @@ impl Street {
         }
     }
 
+    /// Somebody, or somebody's tool, gives blue this share of a target's traffic, and green the rest.
+    pub(crate) fn edit_weights(&self, target: &TargetId, blue: i64) {
+        let names = self.simulation.at(target).names().clone();
+        self.simulation.world(|world| {
+            let rules = world.describe_rules(None, std::slice::from_ref(&names.rule)).expect("it is there");
+            let mut actions = rules[0].actions.clone();
+            for action in &mut actions {
+                let ActionKind::Forward(forward) = &mut action.what else { continue };
+                for group in &mut forward.target_groups {
+                    group.weight = Some(if group.arn == names.blue_group { blue } else { 100 - blue });
+                }
+            }
+            world.modify_rule(&names.rule, None, Some(actions)).expect("it is there");
+        });
+    }
+
     fn targets(&self) -> Vec<(Name, Name)> {
         let of = |(environment, rules): (&Name, &EnvironmentPolicy)| {
             rules.targets.keys().map(|service| (service.clone(), environment.clone())).collect::<Vec<_>>()

@@ -100,6 +100,21 @@ impl World {
         })
     }
 
+    /// Whether an alarm fires, for whoever watches.
+    #[must_use]
+    pub fn alarm_fires(&self, name: &str) -> bool {
+        self.alarms.get(name).is_some_and(|entry| entry.shape.state == AlarmState::Alarm)
+    }
+
+    /// ARN of the one target group that a metric alarm looks at; none: it looks at several, or at other alarms.
+    #[must_use]
+    pub fn group_of_alarm(&self, name: &str) -> Option<&str> {
+        match &self.alarms.get(name)?.shape.kind {
+            AlarmKind::Metric(alarm) => alarm.target_group.as_deref(),
+            AlarmKind::Composite { .. } => None,
+        }
+    }
+
     /// `SetAlarmState`: until the alarm's next evaluation, as on AWS.
     ///
     /// # Errors
