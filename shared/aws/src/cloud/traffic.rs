@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_rule_without_one_of_the_groups_is_refused() {
-        let lacking = reweighed(vec![forward(&[("blue", Some(1))])], &pair(), Weights { blue: 90, green: 10 });
+        let lacking = reweighed(vec![forward(&[("blue", Some(1))])], &pair(), Weights { blue: 90, green: 10 }, false);
         let reason = lacking.expect_err("green is missing");
         assert_eq!(reason, "its forward action lacks green's target group arn:group/green");
         assert_eq!(

@@ -3,7 +3,7 @@
 mod account;
 
 use account::*;
-use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Metric, Reach, RepositorySeen, RuleSeen};
+use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Metric, Reach, RuleSeen};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::policy::{Facts, Hook, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver};
 use rollout::{Reading, Seconds, Slot, TargetId};

@@ -119,7 +119,6 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     };
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
-    let (blue, green) = (read(Slot::Blue), read(Slot::Green));
     let rules = look.pair.rules.iter().map(rule).collect();
     let test_rule = look.pair.test_rule.as_ref().map(rule);
     let (alarms, alarm_sides) = match reads.reading("alarms", |world| alarms(world, &look.pair, &look.alarms)) {

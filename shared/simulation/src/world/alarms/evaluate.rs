@@ -111,7 +111,7 @@ impl World {
     pub fn group_of_alarm(&self, name: &str) -> Option<&str> {
         match &self.alarms.get(name)?.shape.kind {
             AlarmKind::Metric(alarm) => alarm.target_group.as_deref(),
-            AlarmKind::Composite { .. } => None,
+            AlarmKind::Composite { .. } | AlarmKind::Log { .. } => None,
         }
     }
 
