@@ -507,7 +507,7 @@ pub struct Step {
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
 pub enum Alarm {
-    /// Name of a metric or composite alarm in the target's account and Region; silence waits.
+    /// Name of a metric, composite or log alarm in the target's account and Region; silence waits.
     Name(AlarmName),
     /// Name, and what INSUFFICIENT_DATA means.
     Full(AlarmEntry),
@@ -517,7 +517,7 @@ pub enum Alarm {
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct AlarmEntry {
-    /// Name of a metric or composite alarm in the target's account and Region.
+    /// Name of a metric, composite or log alarm in the target's account and Region.
     pub name: AlarmName,
     /// What INSUFFICIENT_DATA means. Default: wait.
     pub missing: Option<Missing>,

@@ -1,6 +1,7 @@
 //! What people ask, over the whole loop in virtual time: requests as the HTTP API has them, answers, and what becomes of
 //! them in the world.
 
+mod advice;
 mod approval;
 mod brakes;
 mod doctor;

@@ -68,7 +68,8 @@ fn the_example_says_everything_and_is_sound() {
     assert_eq!(steps, [(10, 300), (50, 600), (100, 0)]);
     assert_eq!(prod.strategy.green_capacity, Percent::new(50).expect("a share"));
     let missing: Vec<_> = prod.alarms.iter().map(|alarm| alarm.missing).collect();
-    assert_eq!(missing, [MissingData::Healthy, MissingData::Wait, MissingData::Unhealthy]);
+    assert_eq!(missing[..4], [MissingData::Wait; 4]);
+    assert_eq!(missing[4..], [MissingData::Healthy, MissingData::Unhealthy]);
     let points: Vec<_> = prod.hooks.iter().map(|hook| (hook.name.as_str(), hook.at, hook.deadline.0)).collect();
     let forward_only: Vec<_> = prod.hooks.iter().map(|hook| hook.forward_only).collect();
     assert_eq!(forward_only, [true, false, false]);
@@ -93,7 +94,7 @@ fn a_target_takes_its_environments_defaults_key_by_key() {
     assert_eq!(dev.strategy.drain, Seconds(30), "not spoken of: the default's default");
     assert_eq!(dev.deadlines.preflight, Seconds(600));
     assert_eq!(dev.deadlines.rollback, Seconds(1800));
-    assert_eq!(dev.alarms[0].name, "dev-5xx");
+    assert_eq!(dev.alarms[0].name, "dev-blue-5xx");
     assert_eq!(dev.hooks[0].name.as_str(), "smoke");
 
     let text = EXAMPLE.replace("        cluster: shop-dev\n        container: api\n        blue: {", "        cluster: shop-dev\n        container: api\n        strategy: {bake: 9m}\n        alarms: []\n        hooks: {after_traffic: []}\n        blue: {");
