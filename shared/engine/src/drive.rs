@@ -249,13 +249,16 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             let effects = std::mem::take(&mut decision.effects);
             // Of the deployment that was seen: the decision may have ended it, and its last effects are still its own.
             let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
+            let mut turns_urgent = false;
             if !self.hurries && decision.state.running.as_ref().is_some_and(pace::is_urgent) {
                 self.hurries = true;
                 self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
                 self.heir_is_called = false;
+                turns_urgent = true;
             }
             let left = Seconds::between(self.clock.now(), self.until);
-            let heir = call_heir(self.doorbell, next_wake(&decision.state), self.heir(&effects), left);
+            let lease = self.heir(turns_urgent || !effects.is_empty());
+            let heir = call_heir(self.doorbell, next_wake(&decision.state), lease, left);
             let (committed, ()) = futures::future::join(self.commit(decision, false), heir).await;
             committed?;
             let complete = match &pair {
@@ -362,10 +365,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         Place { pass: &self.lease.0, revision: self.revision }
     }
 
-    /// The lease that an heir may take, once in a pass that is about to act: should the pass be killed, the target is
+    /// The lease that an heir may take, once in a pass that is about to act, or to take traffic back: should the pass be killed, the target is
     /// taken over as soon as the lease is over, and not when a sweep finds it overdue.
-    fn heir(&mut self, effects: &[Effect]) -> Option<LeaseId> {
-        if effects.is_empty() || self.heir_is_called {
+    fn heir(&mut self, is_due: bool) -> Option<LeaseId> {
+        if !is_due || self.heir_is_called {
             return None;
         }
         self.heir_is_called = true;
@@ -410,7 +413,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     /// Whether something may begin, or waits at its gates.
     fn may_begin(&self, commands: &[Command]) -> bool {
         match &self.state.running {
-            Some(running) if matches!(running.stage, Stage::Gated { .. }) => true,
+            Some(running) if running.stage.has_not_begun() => true,
             Some(_) => commands.iter().any(|command| matches!(command.instruction, Instruction::Deploy { .. })),
             None => !commands.is_empty() || !self.state.queued.is_empty(),
         }

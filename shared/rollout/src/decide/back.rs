@@ -135,8 +135,8 @@ fn note_replaced(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsh
 fn foreign(pass: &Pass, deployment: &Deployment, snapshot: &Snapshot, candidate: Slot) -> Option<String> {
     let settled = deployment.settles_at(pass.seen_at, pass.now).is_none();
     let stable = Weights::share(candidate.other(), Percent::ALL);
-    // A repair has written nothing yet: all that is not as it should be is what it replaces.
-    let record = deployment.weights.unwrap_or(WeightsRecord { before: stable, decided: stable, verified: true });
+    // A repair has written nothing yet: what it replaces may be what a deployment before it has left.
+    let record = deployment.weights?;
     let highest = [record.before, record.decided].map(|weights| weights.of(candidate)).into_iter().max().unwrap_or(0);
     let steps = deployment.policy.strategy.steps.iter().map(|step| Weights::share(candidate, step.traffic));
     let own: Vec<Weights> = [record.before, record.decided, stable]

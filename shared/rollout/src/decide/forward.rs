@@ -231,8 +231,8 @@ fn blocked(
     }
     let deadline = deployment.stage.deadline();
     if pass.now >= deadline {
-        let why =
-            format!("it could not start within {}: {reason}", Seconds::between(deployment.stage_entered_at, pass.now));
+        let had = if person { OPERATOR_HAS } else { deployment.policy.deadlines.preflight };
+        let why = format!("it could not start within {had}: {reason}");
         return pass.end(deployment, Verdict::Failed, why, Some(snapshot));
     }
     if deployment.blocked.as_ref() != Some(&told) {

@@ -116,6 +116,7 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
                 false
             }
         };
+        let ended = ended || queue::replaced(&mut pass, &deployment, inbox) == Flow::Ended;
         if !ended {
             pass.state.running = Some(deployment);
         } else if at_its_gates && !pass.state.queued.is_empty() {

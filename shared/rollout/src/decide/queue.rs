@@ -210,6 +210,21 @@ pub(super) fn give_way(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
     }
 }
 
+/// What waits for a person before anything of it has begun gives way to a newer release that came meanwhile, as at the
+/// gates.
+pub(super) fn replaced(pass: &mut Pass, deployment: &Deployment, inbox: &Inbox<'_>) -> Flow {
+    let newest =
+        |applied: &AppliedTarget| matches!(applied.concurrency, Concurrency::QueueNewest | Concurrency::CancelRunning);
+    let waits = matches!(deployment.stage, Stage::Preflight { awaiting_operator: true, .. });
+    let gives_way = deployment.terms.lane != Lane::Hotfix || pass.state.queued.iter().any(is_hotfix);
+    match pass.state.queued.last().map(|newer| newer.release.tag.clone()) {
+        Some(tag) if waits && gives_way && inbox.policy.is_some_and(newest) => {
+            pass.end(deployment, Verdict::Superseded, format!("{tag} takes its place"), None)
+        }
+        _ => Flow::Wait,
+    }
+}
+
 /// What starts next, if nothing runs.
 pub(super) fn next<'a>(pass: &mut Pass, inbox: &Inbox<'a>) -> Option<(Queued, &'a AppliedTarget)> {
     while pass.state.running.is_none() && !pass.state.queued.is_empty() {
