@@ -259,7 +259,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             let left = Seconds::between(self.clock.now(), self.until);
             let lease = self.heir(turns_urgent || !effects.is_empty());
             let heir = call_heir(self.doorbell, next_wake(&decision.state), lease, left);
-            let (committed, ()) = futures::future::join(self.commit(decision, false), heir).await;
+            // The takeover first: one that is scheduled for nothing costs a look, one that is missing a minute.
+            let ((), committed) = futures::future::join(heir, self.commit(decision, false)).await;
             committed?;
             let complete = match &pair {
                 Some(pair) => self.perform(pair, &effects).await,
