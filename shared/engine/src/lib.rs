@@ -39,5 +39,5 @@ pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, T
 pub use ports::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Cloud, Commit, Deliveries, DeliveryId,
     Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue, Post, PostKey, Posts,
-    PushedImage, Registry, Ring, SendError, Watch,
+    PushedImage, Registry, Retries, Retry, RetryNoted, Ring, SendError, WakeKind, Watch,
 };

@@ -10,7 +10,7 @@ use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
 use crate::{arn, tags, tree};
-use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, Receiver, ServicePolicy, TagRule};
+use rollout::policy::{Concurrency, Drift, EnvironmentPolicy, Policy, Receiver, ServicePolicy, TagRule};
 use rollout::{Name, TargetPolicy};
 use std::collections::BTreeMap;
 
@@ -44,6 +44,7 @@ pub(crate) const ENVIRONMENT: Shape = Shape {
         "trains",
         "give_up_after",
         "concurrency",
+        "drift",
         "defaults",
         "targets",
     ],
@@ -59,6 +60,9 @@ pub(crate) const CONCURRENCY: [(&str, Concurrency); 4] = [
     ("cancel-running", Concurrency::CancelRunning),
     ("reject", Concurrency::Reject),
 ];
+
+/// The words for what is done about edits while nothing is deployed.
+pub(crate) const DRIFT: [(&str, Drift); 2] = [("tell", Drift::Tell), ("revert", Drift::Revert)];
 
 /// Reads the text of a `switchback.yaml`.
 ///
@@ -331,6 +335,10 @@ fn environment(
         Some((at, path)) => walk::choice(at, &path, &CONCURRENCY, found),
         None => Some(Concurrency::default()),
     };
+    let drift = match fields.get("drift") {
+        Some((at, path)) => walk::choice(at, &path, &DRIFT, found),
+        None => Some(Drift::default()),
+    };
     let defaults = match fields.get("defaults") {
         Some((at, path)) => match Fields::new(at, &path, &DEFAULTS, found) {
             Some(fields) => wishes(&fields, found),
@@ -348,7 +356,7 @@ fn environment(
                 known_service(&name, services, key, &path, found);
             }
             if let Some(target) = read_target(at, &path, &defaults, places, found) {
-                targets.insert(name, target);
+                targets.insert(name, TargetPolicy { drift: drift.unwrap_or_default(), ..target });
             }
         }
         Some(targets)

@@ -4,7 +4,7 @@ use crate::arn::{self, Home};
 use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
 use crate::problem::{Found, Mark};
 use crate::walk::{self, At, Fields, Shape};
-use rollout::policy::{AlarmPolicy, Deadlines, EcsPair, MissingData, Side, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, Drift, EcsPair, MissingData, Side, Step, Strategy};
 use rollout::{Percent, Seconds, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -246,6 +246,8 @@ pub(crate) fn read_target(
         alarms: own.alarms.or_else(|| defaults.alarms.clone()).unwrap_or_default(),
         hooks: hooks?.into_iter().map(HookWish::into_hook).collect(),
         deadlines,
+        // The environment's, which is read beside its targets.
+        drift: Drift::Tell,
     })
 }
 

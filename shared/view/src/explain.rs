@@ -6,7 +6,7 @@ use crate::journal::split;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
-use crate::status::{Known, headline, is_forward_only, stage, stands_still, weights};
+use crate::status::{Known, changed, drifted, headline, is_forward_only, stage, stands_still, weights};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -58,6 +58,22 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
                 say(&mut text, &format!("{by_tag} takes its place: it turns back once the rule is as it was."));
             }
         }
+        None if drifted(state).is_some() => {
+            if let Some(drift) = drifted(state) {
+                say(&mut text, &format!("Changed {}.", changed(drift, now)));
+                let target = &state.target;
+                let words = if drift.moves_traffic {
+                    format!(
+                        "`switchback rollback {target} --reason …` puts all traffic back on the stable side. It also ends when the \
+                         rule is put in order by hand. With `drift: revert` in the environment the weights go back by themselves."
+                    )
+                } else {
+                    "Traffic is where it was left. The next deployment replaces what was changed on the side that it goes to."
+                        .to_owned()
+                };
+                say(&mut text, &words);
+            }
+        }
         None if state.unsettled => {
             say(
                 &mut text,
@@ -97,7 +113,11 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
         say(&mut text, &format!("A brake is on: {}. Rollbacks are not held.", brake(on, now)));
     }
     if let Some((weights, seen)) = weights(state) {
-        let seen = if seen { "seen live" } else { "written, not seen live yet" };
+        let seen = match (&state.at_rest, seen) {
+            (Some(at_rest), _) => format!("seen live {}", ago(at_rest.seen_at, now)),
+            (None, true) => "seen live".to_owned(),
+            (None, false) => "written, not seen live yet".to_owned(),
+        };
         say(&mut text, &format!("Traffic: {}, {seen}.", split(weights)));
     }
     let mut before = "this deployment".to_owned();

@@ -1,7 +1,7 @@
 //! How targets are: all of them as a table, or one of them in detail.
 
 use crate::brake::brake;
-use crate::journal::stage_words;
+use crate::journal::{caller, stage_words};
 use crate::layout::{beside, table};
 use crate::paint::Paint;
 use crate::people::{names, who, with_short_names};
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rollout::policy::{Hook, Trigger};
 use rollout::snapshot::Weights;
 use rollout::stage::{ShiftPhase, Stage};
-use rollout::target::{Deployment, Purpose, TargetState, WaitingOn};
+use rollout::target::{Deployment, DriftSeen, Purpose, TargetState, WaitingOn};
 use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
 /// A target in a list.
@@ -154,6 +154,12 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             None => {}
         }
     }
+    if let Some(seen) = state.at_rest.as_ref().filter(|_| state.running.is_none()) {
+        line("seen", &ago(seen.seen_at, now));
+        if let Some(drift) = &seen.drift {
+            line("changed", &changed(drift, now));
+        }
+    }
     for (place, queued) in state.queued.iter().enumerate() {
         let by = who(&queued.actor.to_string());
         let name = if place == 0 { "queued" } else { "" };
@@ -183,6 +189,12 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         None => line("policy", "no applied policy names this target any more"),
     }
     text
+}
+
+/// What somebody changed while nothing was deployed, and who, in words.
+pub(crate) fn changed(drift: &DriftSeen, now: Timestamp) -> String {
+    let by = drift.by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
+    format!("{}{by}: {}", ago(drift.since, now), drift.reason)
 }
 
 /// Whether what runs widens no further, because the line is stopped.
@@ -275,10 +287,19 @@ pub fn headline(state: &TargetState) -> String {
             format!("deployment #{}: {}, frozen: a person has to decide", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
+        None if drifted(state).is_some_and(|drift| drift.moves_traffic) => {
+            "changed by somebody else: traffic is not where it was left; ask for a rollback".to_owned()
+        }
+        None if drifted(state).is_some() => "at rest, and changed by somebody else".to_owned(),
         None if state.unsettled => "unsettled: both sides may carry traffic; ask for a rollback".to_owned(),
         None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
         None => "at rest".to_owned(),
     }
+}
+
+/// What somebody changed while nothing is deployed.
+pub(crate) fn drifted(state: &TargetState) -> Option<&DriftSeen> {
+    state.at_rest.as_ref().filter(|_| state.running.is_none())?.drift.as_ref()
 }
 
 fn purpose(running: &Deployment) -> String {
@@ -321,6 +342,8 @@ pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
             (None, Some(sides)) => Some((all(sides.stable), true)),
             (None, None) => None,
         },
+        // Seen since the last deployment ended: that is what is shown, whatever the deployment left.
+        _ if state.at_rest.is_some() => state.at_rest.as_ref().and_then(|seen| seen.weights).map(|seen| (seen, true)),
         _ if state.unsettled => None,
         _ => state.stable.as_ref().map(|stable| (all(stable.slot), true)),
     }

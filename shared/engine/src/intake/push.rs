@@ -58,7 +58,7 @@ pub enum Taken {
     },
     /// It is a new release, and nobody is asked to deploy it.
     Recorded(Unasked),
-    /// It was a release already. Its targets are woken, in case that was what a crash has left undone.
+    /// It was a release already: nothing changes, and nobody is woken.
     Known,
     /// It is no release.
     Ignored(Ignored),
@@ -198,8 +198,8 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
 
     let targets = wanting(applied, service);
     if known.is_some() {
-        // Without its commands: they are in the ledger, or were not wanted when it was pushed.
-        ring_all(doorbell, &targets, &pushed.digest).await;
+        // Its commands are in the ledger, or were not wanted when it was pushed. Nobody is woken: a command that nobody was
+        // woken for is due, and the sweep wakes its target within a minute.
         return Ok(Taken::Known);
     }
     let newer = newest.into_iter().find(|newest| newest.pushed_at > pushed.pushed_at);
@@ -220,13 +220,14 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
         pushed_at: pushed.pushed_at,
         provenance: Provenance::default(),
     };
+    let mut asked = vec![false; targets.len()];
     if unasked.is_none() {
         // `at` is the push's own time: whoever finds several in a target's inbox sees them in the order of the pushes.
         let commands: Vec<Command> = targets
             .iter()
             .map(|target| Command::push(target.clone(), &release, &pushed.repository, release.pushed_at))
             .collect();
-        try_join_all(commands.iter().map(|command| ledger.put_command(command)))
+        asked = try_join_all(commands.iter().map(|command| ledger.put_command(command)))
             .await
             .map_err(IntakeError::ledger(format!("asking for the deployment of {}", release.id)))?;
         for command in &commands {
@@ -234,11 +235,14 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
             tracing::info!(target_id = %command.target, %release, command_id = id, "its deployment is asked for");
         }
     }
-    ledger.put_release(&release).await.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
+    let recorded = ledger.put_release(&release).await;
+    let new = recorded.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
     match unasked {
         Some(why) => Ok(Taken::Recorded(why)),
         None => {
-            let unrung = ring_all(doorbell, &targets, &pushed.digest).await;
+            // Of many events of one push that are taken in at once, those that changed nothing wake nobody.
+            let woken = targets.iter().zip(asked).filter(|(_, asked)| *asked || new).map(|(target, _)| target.clone());
+            let unrung = ring_all(doorbell, &woken.collect::<Vec<_>>(), &pushed.digest).await;
             Ok(Taken::Asked { targets, unrung })
         }
     }

@@ -26,7 +26,7 @@ pub const MOST_MISSED: usize = 50;
 const RELEASES_READ: usize = 200;
 
 /// Rings at the same time.
-const RINGS_AT_ONCE: usize = 16;
+pub(super) const RINGS_AT_ONCE: usize = 16;
 
 /// Applications compared with their registry at the same time.
 const APPLICATIONS_AT_ONCE: usize = 4;
@@ -64,6 +64,8 @@ pub struct Swept {
     pub oldest: Option<Timestamp>,
     /// There were more than [`MOST_WOKEN`]: the rest is for the next sweep.
     pub cut: bool,
+    /// How many targets were woken to be looked at although nothing is deployed to them.
+    pub at_rest: usize,
     /// Images without a release, and what became of them: application, service, digest.
     pub missed: Vec<(Name, Name, ImageDigest, Taken)>,
     /// Applications whose turn it was, and for which the time did not suffice.
@@ -107,7 +109,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
     let parts: Vec<Swept> = stream::iter(turns)
         .map(|application| async move {
             if clock.now() < sweep.until {
-                compare(ledger, doorbell, registry, &application, now).await
+                compare(ledger, doorbell, registry, &application, now, sweep).await
             } else {
                 tracing::warn!(application = %application, "not compared with its registry: no time was left");
                 Swept { left: vec![application], ..Swept::default() }
@@ -117,6 +119,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
         .collect()
         .await;
     for part in parts {
+        swept.at_rest += part.at_rest;
         swept.missed.extend(part.missed);
         swept.left.extend(part.left);
         swept.problems.extend(part.problems);
@@ -172,6 +175,7 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
     registry: &R,
     application: &Name,
     now: Timestamp,
+    sweep: &Sweep,
 ) -> Swept {
     let mut swept = Swept::default();
     let applied = match ledger.policy(application).await {
@@ -182,6 +186,9 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
             return swept;
         }
     };
+    let (at_rest, problems) = super::rest::wake_at_rest(doorbell, &applied, sweep).await;
+    swept.at_rest = at_rest;
+    swept.problems.extend(problems);
     let since = now.saturating_sub(rollout::SignedDuration::from_secs(LOOK_BACK.0.cast_signed()));
     let Ok(since) = since else { return swept };
     let repositories: BTreeSet<&str> =

@@ -9,6 +9,7 @@ use crate::entry::Gate;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::HookPoint;
+use crate::promotion::ImageState;
 use crate::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage, Verdict};
 use crate::target::{Deployment, Purpose, Sides, WaitingOn, WeightsRecord};
@@ -53,7 +54,8 @@ pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snap
 // --- preflight ---
 
 fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    if deployment.purpose == Purpose::Repair && live_side(snapshot).is_none() {
+    let stable = pass.state.stable.as_ref().map(|stable| stable.slot);
+    if deployment.purpose == Purpose::Repair && (stable.is_none() || live_side(snapshot) != stable) {
         return repair(pass, deployment, snapshot, deadline);
     }
     let (sides, stable_reading) = match blockers(deployment, snapshot) {
@@ -63,6 +65,10 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
     if let Some(waiting) = line_stopped(pass, deployment) {
         // It has passed its gates, and nothing of it has begun yet.
         return waiting;
+    }
+    let is_live = stable_reading.image.as_deref() == Some(deployment.release.image.as_str());
+    if let Some(ended) = without_image(pass, deployment, snapshot, is_live, deadline) {
+        return ended;
     }
     let stable = sides.stable;
     let live = Weights::share(stable, Percent::ALL);
@@ -78,7 +84,7 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         Fact::SidesSettled { stable, stable_running: sides.stable_count, candidate: stable.other() },
     );
     deployment.sides = Some(sides);
-    if stable_reading.image.as_deref() == Some(deployment.release.image.as_str()) {
+    if is_live {
         // Nothing to move: the ledger learns what is live, and the record says so.
         deployment.task_definition = Some(stable_reading.task_definition.clone());
         pass.state.stable = Some(crate::target::StableSide {
@@ -96,6 +102,26 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
     }
     let until = deployment.policy.deadlines.register.after(pass.now);
     pass.enter(deployment, Stage::Registering { deadline: until }, deployment.release.tag.clone())
+}
+
+/// Some: no task can be started with the release's image, and none is tried. What could not be read is tried.
+fn without_image(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    is_live: bool,
+    deadline: Timestamp,
+) -> Option<Flow> {
+    let Some(Reading::Known(state)) = pass.images.get(&deployment.release.id.digest) else { return None };
+    let state = *state;
+    let reason = state.against_starting().filter(|_| !is_live)?;
+    let reason = format!("{} cannot be started: {reason}", deployment.release.tag);
+    Some(match state {
+        ImageState::Gone => pass.end(deployment, Verdict::Failed, reason, Some(snapshot)),
+        ImageState::Archived | ImageState::Present => {
+            blocked(pass, deployment, snapshot, Against::Seen(reason), deadline)
+        }
+    })
 }
 
 /// What stands in the record for all that preflight could not read.
@@ -195,7 +221,8 @@ fn blocked(
     pass.wait(WaitingOn::Preflight { reason, deadline }, PREFLIGHT_POLL, deadline)
 }
 
-/// Both sides carry traffic because the last deployment could not finish: all of it goes to what the ledger knows.
+/// Traffic is not where it should be, because the last deployment could not finish or because somebody edited a rule: all of it
+/// goes to what the ledger knows.
 fn repair(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
     let Some(stable) = pass.state.stable.clone() else {
         return blocked(pass, deployment, snapshot, Against::Seen("no stable side is on record".to_owned()), deadline);

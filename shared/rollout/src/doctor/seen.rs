@@ -107,6 +107,8 @@ pub struct GroupSeen {
     pub unhealthy_threshold: u32,
     /// What is asked for: `/healthz`; empty where the check is no request.
     pub check_path: String,
+    /// Targets that are healthy now (`DescribeTargetHealth`).
+    pub healthy: u32,
 }
 
 /// A scalable target (`DescribeScalableTargets`).

@@ -6,8 +6,8 @@ use rollout::doctor::seen::{
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side, Step,
-    Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, ServicePolicy, Side,
+    Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
 use std::collections::BTreeMap;
@@ -62,6 +62,7 @@ pub(crate) fn policy() -> Policy {
             retire: minutes(15),
             rollback: minutes(30),
         },
+        drift: Drift::Tell,
     };
     let service = ServicePolicy {
         repository: "shop/api".to_owned(),
@@ -148,6 +149,7 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             healthy_threshold: 2,
             unhealthy_threshold: 2,
             check_path: "/healthz".to_owned(),
+            healthy: if slot == Slot::Blue { 2 } else { 0 },
         })),
         scaling: Reading::Known(Some(ScalingSeen { min: 2, max: 10 })),
     }

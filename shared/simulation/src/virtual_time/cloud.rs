@@ -107,6 +107,7 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
     let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
     let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
     Snapshot {
+        api_call: None,
         begun_at: None,
         blue: read(Slot::Blue),
         green: read(Slot::Green),
