@@ -566,9 +566,8 @@ async fn a_ring_is_a_message_with_a_delay() {
     let queue = sqs.create_queue().queue_name("wakes").send().await.expect("the queue is made");
     let url = queue.queue_url().expect("an address").to_owned();
     let doorbell = SqsDoorbell::new(stage.clients.clone(), &url);
-    let now =
-        Ring { target: target("shop/api/production"), steal: Some(lease("held-before")), tries: 0, urgent: false };
-    let later = Ring { target: target("shop/api/staging"), steal: None, tries: 0, urgent: false };
+    let now = Ring { steal: Some(lease("held-before")), ..Ring::wake(target("shop/api/production")) };
+    let later = Ring::wake(target("shop/api/staging"));
     // Longer than SQS takes: it is cut, not refused.
     doorbell.ring(&later, Seconds(100_000)).await.expect("rung");
     doorbell.ring(&now, Seconds(0)).await.expect("rung");

@@ -38,9 +38,13 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
         match batch.wakes.iter_mut().find(|wake| wake.ring.target == ring.target) {
             Some(wake) => {
                 wake.messages.push(id);
+                // A look at rest is asked for if one of them asks for it.
+                let at_rest = ring.at_rest || wake.ring.at_rest;
+                let api_call = wake.ring.api_call.take().or_else(|| ring.api_call.clone());
                 if (ring.steal.is_none(), ring.tries) < (wake.ring.steal.is_none(), wake.ring.tries) {
                     wake.ring = ring;
                 }
+                (wake.ring.at_rest, wake.ring.api_call) = (at_rest, api_call);
             }
             None => batch.wakes.push(Wake { ring, messages: vec![id] }),
         }
@@ -65,10 +69,9 @@ mod tests {
     fn wake(target: &str, steal: Option<&str>, tries: u8, messages: &[&str]) -> Wake {
         Wake {
             ring: Ring {
-                target: TargetId::parse(target).expect("a target"),
                 steal: steal.map(|lease| LeaseId(lease.to_owned())),
                 tries,
-                urgent: false,
+                ..Ring::wake(TargetId::parse(target).expect("a target"))
             },
             messages: messages.iter().map(|&id| id.to_owned()).collect(),
         }

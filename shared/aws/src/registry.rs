@@ -2,11 +2,16 @@
 
 use crate::config::Clients;
 use crate::error::Failure;
+#[cfg(feature = "cloud")]
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
+#[cfg(feature = "cloud")]
+use aws_sdk_ecr::types::{ImageIdentifier, ImageStatus, ImageStatusFilter};
 use engine::{PushedImage, Registry};
 use rollout::policy::RegistryPolicy;
 use rollout::registry::repository_uri;
 use rollout::{ImageDigest, Tag, Timestamp};
+#[cfg(feature = "cloud")]
+use rollout::{Reading, promotion::ImageState};
 
 /// Images a call: the most that DescribeImages gives (API reference, `maxResults`). ECR publishes no rate for it (user guide,
 /// "Amazon ECR service quotas"); a repository has at most 100,000 images unless somebody had that raised.
@@ -47,6 +52,70 @@ impl Registry for EcrRegistry {
             }
         }
         Ok(images)
+    }
+}
+
+/// Whether the registry that an image's reference names still has it. Archived images cannot be pulled, and are described only
+/// where they are asked for (Amazon ECR user guide, "Archiving an image"; API reference, `DescribeImagesFilter`).
+#[cfg(feature = "cloud")]
+pub(crate) async fn image_state(clients: &Clients, image: &str) -> Reading<ImageState> {
+    let Some(named) = Reference::read(image) else {
+        return Reading::Unknown(format!("{image} names no image of ECR by its digest"));
+    };
+    let any = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+    let ecr = clients.ecr_in(Some(named.region)).await;
+    let request = ecr
+        .describe_images()
+        .registry_id(named.account)
+        .repository_name(named.repository)
+        .image_ids(ImageIdentifier::builder().image_digest(named.digest).build())
+        .filter(any);
+    match request.send().await {
+        Ok(answer) => state_of(answer.image_details()),
+        Err(error) => match error.as_service_error() {
+            Some(error) if error.is_image_not_found_exception() || error.is_repository_not_found_exception() => {
+                Reading::Known(ImageState::Gone)
+            }
+            _ => Reading::Unknown(Failure::of("DescribeImages", &error).reason().to_owned()),
+        },
+    }
+}
+
+/// What the description of one image says. One that is being restored cannot be pulled yet.
+#[cfg(feature = "cloud")]
+fn state_of(details: &[ImageDetail]) -> Reading<ImageState> {
+    match details.first().map(|detail| detail.image_status()) {
+        None => Reading::Known(ImageState::Gone),
+        // Registries that know no archive say nothing.
+        Some(None | Some(ImageStatus::Active)) => Reading::Known(ImageState::Present),
+        Some(Some(ImageStatus::Archived | ImageStatus::Activating)) => Reading::Known(ImageState::Archived),
+        Some(Some(other)) => Reading::Unknown(format!("DescribeImages: the image is {}", other.as_str())),
+    }
+}
+
+/// What an image's reference names: `ACCOUNT.dkr.ecr.REGION.DOMAIN/REPOSITORY@DIGEST`.
+#[cfg(feature = "cloud")]
+#[derive(Debug, PartialEq, Eq)]
+struct Reference<'i> {
+    account: &'i str,
+    region: &'i str,
+    repository: &'i str,
+    digest: &'i str,
+}
+
+#[cfg(feature = "cloud")]
+impl<'i> Reference<'i> {
+    fn read(image: &'i str) -> Option<Self> {
+        let (name, digest) = image.split_once('@')?;
+        let (host, repository) = name.split_once('/')?;
+        // `.dkr.ecr.`, `.dkr.ecr-fips.`, and `.dkr-ecr.` of dual-stack hosts (Amazon ECR endpoints and quotas).
+        let (account, rest) = host
+            .split_once(".dkr.ecr.")
+            .or_else(|| host.split_once(".dkr-ecr."))
+            .or_else(|| host.split_once(".dkr.ecr-fips.").or_else(|| host.split_once(".dkr-ecr-fips.")))?;
+        let region = rest.split('.').next()?;
+        let sound = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        (sound && !region.is_empty()).then_some(Self { account, region, repository, digest })
     }
 }
 
@@ -108,5 +177,37 @@ mod tests {
         image.image_digest = None;
         let answer = pushed_image(&image, "shop/api", "eu-central-1");
         assert_eq!(answer, Err("DescribeImages: an image of shop/api has no digest".to_owned()));
+    }
+
+    #[cfg(feature = "cloud")]
+    #[test]
+    fn an_image_is_named_by_its_reference_whatever_host_it_has() {
+        let digest = format!("sha256:{}", "a1".repeat(32));
+        for host in
+            ["dkr.ecr.eu-west-1.amazonaws.com", "dkr-ecr.eu-west-1.on.aws", "dkr.ecr-fips.eu-west-1.amazonaws.com"]
+        {
+            let image = format!("123456789012.{host}/shop/api@{digest}");
+            let expected =
+                Reference { account: "123456789012", region: "eu-west-1", repository: "shop/api", digest: &digest };
+            assert_eq!(Reference::read(&image), Some(expected), "{image}");
+        }
+        for other in [
+            "r/api@sha256:1",
+            "public.ecr.aws/nginx/nginx@sha256:1",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:v1",
+        ] {
+            assert_eq!(Reference::read(other), None, "{other}");
+        }
+    }
+
+    #[cfg(feature = "cloud")]
+    #[test]
+    fn an_archived_image_cannot_be_started_and_one_that_is_not_described_is_gone() {
+        let with = |status: Option<ImageStatus>| state_of(&[ImageDetail::builder().set_image_status(status).build()]);
+        assert_eq!(state_of(&[]), Reading::Known(ImageState::Gone));
+        assert_eq!(with(None), Reading::Known(ImageState::Present));
+        assert_eq!(with(Some(ImageStatus::Active)), Reading::Known(ImageState::Present));
+        assert_eq!(with(Some(ImageStatus::Archived)), Reading::Known(ImageState::Archived));
+        assert_eq!(with(Some(ImageStatus::Activating)), Reading::Known(ImageState::Archived));
     }
 }

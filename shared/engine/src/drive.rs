@@ -3,17 +3,20 @@
 //! Level-triggered: a wake carries no facts, and every effect is decided from what is seen now. A crash anywhere
 //! leaves a state that was true when it was written; the next pass looks again and goes on.
 
-use crate::ports::{Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Ring};
+use crate::ports::{
+    Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Retries, Retry, RetryNoted, Ring,
+};
 use crate::recorder::{Recorder, Unrecorded, Wanted};
 use crate::{errands, measure, story, surroundings};
 use rollout::decide::{Decision, Inbox, Next};
-use rollout::promotion::Surroundings;
+use rollout::promotion::{ImageState, Surroundings};
 use rollout::recording::{self, Given, Place};
-use rollout::target::{AppliedTarget, Deployment, DeploymentRecord, TargetState};
+use rollout::target::{AppliedTarget, Deployment, DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
-    Brake, Cause, Command, EcsPair, Effect, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
-    TargetId, Timestamp, absorb, decide, look, look_after, pace,
+    Cause, Command, EcsPair, Effect, ImageDigest, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot,
+    Stage, TargetId, Timestamp, absorb, decide, look, look_after, look_at_rest, pace, rest_look_is_due,
 };
+use std::collections::BTreeMap;
 
 /// How long a holding may last at most: longer than any invocation of the driver may run (its time-out in
 /// `template.yaml` is 60 s). A holding lasts no longer than what is left of its invocation when it is taken, since Lambda
@@ -102,8 +105,8 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
     let (begun, ()) = futures::future::join(ledger.begin(&ring.target, &claim), takeover).await;
     let loaded = match begun? {
         Begin::Granted(loaded) => loaded,
-        Begin::Held { by, lasts } => {
-            knock_again(ring, by, lasts, doorbell).await;
+        Begin::Held { by, lasts, retries } => {
+            knock_again(ring, by, lasts, retries, ledger, doorbell).await;
             return Ok(Driven::Busy);
         }
     };
@@ -127,6 +130,7 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
         heir_is_called: takeover_scheduled,
         hurries: ring.urgent,
         performed: Vec::new(),
+        rested: false,
     };
     match pass.run(ring, loaded.stolen).await {
         Ok(()) => Ok(Driven::Done),
@@ -146,21 +150,52 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
 }
 
 /// A wake that found its target held comes back twice: shortly, since the holder may have looked before what the wake
-/// is about; and after longer than a lease, with the right to take the target from a holder that died. One that had that
-/// right and found another holder ends here: whoever took the target since then has looked later than the wake came, and
-/// wakes that only ever follow each other's holders would never get fewer.
-async fn knock_again<D: Doorbell>(ring: &Ring, holder: LeaseId, lasts: Seconds, doorbell: &D) {
-    if ring.steal.is_some() {
-        return;
+/// is about; and after longer than a lease, with the right to take the target from a holder that died. Of all wakes that find
+/// one holder only one of each kind does so: it looks later than all of them came. One that had the right to take the target and
+/// found another holder ends here: whoever took the target since then has looked later than the wake came, and wakes that only
+/// ever follow each other's holders would never get fewer.
+async fn knock_again<L: Ledger, D: Doorbell>(
+    ring: &Ring,
+    holder: LeaseId,
+    lasts: Seconds,
+    retries: Retries,
+    ledger: &L,
+    doorbell: &D,
+) {
+    let Some(tries) = retries_now(ring, &holder, retries) else { return };
+    let retry = Retry { holder: &holder, kind: ring.kind(), tries };
+    match ledger.note_retry(&ring.target, &retry).await {
+        Ok(RetryNoted::Another) => return,
+        Ok(RetryNoted::Free) => {
+            return tell(doorbell, &Ring { tries: 0, found: None, ..ring.clone() }, Seconds(1)).await;
+        }
+        Ok(RetryNoted::Yes) => {}
+        // One look too many is better than none.
+        Err(error) => tracing::warn!(target_id = %ring.target, "that a wake comes again was not noted: {error}"),
     }
-    if ring.tries == 0 {
-        let after_the_lease = Ring { steal: Some(holder), tries: 0, ..ring.clone() };
-        tell(doorbell, &after_the_lease, Seconds(lasts.min(LEASE).0 + STEAL_MARGIN.0)).await;
+    for (ring, delay) in comes_again(ring, &holder, lasts, tries) {
+        tell(doorbell, &ring, delay).await;
     }
-    if let Some(pause) = KNOCKS.get(usize::from(ring.tries)) {
-        let shortly = Ring { tries: ring.tries + 1, ..ring.clone() };
-        tell(doorbell, &shortly, *pause).await;
+}
+
+/// How often this wake has come again for this holder, if it is to come once more; none: another one of its kind does.
+fn retries_now(ring: &Ring, holder: &LeaseId, retries: Retries) -> Option<u8> {
+    let tries = if ring.found.as_ref() == Some(holder) { ring.tries } else { 0 };
+    let another = retries.of(ring.kind()).is_some_and(|others| others >= tries);
+    (ring.steal.is_none() && !another).then_some(tries)
+}
+
+/// The wakes that follow one that found its target held, and how long after it.
+fn comes_again(ring: &Ring, holder: &LeaseId, lasts: Seconds, tries: u8) -> Vec<(Ring, Seconds)> {
+    let mut wakes = Vec::new();
+    if tries == 0 {
+        let after_the_lease = Ring { steal: Some(holder.clone()), tries: 0, found: None, ..ring.clone() };
+        wakes.push((after_the_lease, Seconds(lasts.min(LEASE).0 + STEAL_MARGIN.0)));
     }
+    if let Some(pause) = KNOCKS.get(usize::from(tries)) {
+        wakes.push((Ring { tries: tries + 1, found: Some(holder.clone()), ..ring.clone() }, *pause));
+    }
+    wakes
 }
 
 /// Rings for whoever takes over from `lease`, if it is still the target's when it is over. Otherwise it is one more look.
@@ -210,6 +245,8 @@ struct Pass<'a, L, C, D, K, R> {
     hurries: bool,
     /// What this pass has done last: it says what the next look needs to see.
     performed: Vec<Effect>,
+    /// The look at rest that the wake asked for has been taken, or left out.
+    rested: bool,
 }
 
 impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
@@ -217,6 +254,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     async fn run(&mut self, ring: &Ring, stolen: bool) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let early = match ring.steal {
+            // A usual look at rest is none of a deployment that has its own times.
+            None if ring.at_rest && ring.api_call.is_none() && self.state.running.is_some() => {
+                self.state.wake_at.is_some_and(|at| now < at)
+            }
             None => !ring.urgent && pace::keeps_to_its_time(&self.state, now),
             // Every urgent pass has scheduled one. Nobody has died: whoever held the target has left it with a wake of its own,
             // or at rest.
@@ -232,7 +273,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         }
         for _ in 0..MOST_ROUNDS {
             self.take_place().await?;
-            let Seen { commands, snapshot, policy, around } = self.observe().await?;
+            let Seen { commands, snapshot, policy, around } = self.observe(ring).await?;
             if self.clock.now() >= self.until {
                 // It stood still for longer than its time: what it has seen is over, brakes that were off included.
                 return self.hand_over(Seconds(1)).await;
@@ -377,38 +418,111 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     }
 
     /// Commands, brakes and the world, at the same time where a deployment runs; then what a beginning needs to know.
-    async fn observe(&self) -> Result<Seen, LedgerError> {
+    async fn observe(&mut self, ring: &Ring) -> Result<Seen, LedgerError> {
         let now = self.clock.now();
+        if self.state.running.is_none() {
+            return self.observe_at_rest(ring, now).await;
+        }
         let waits = self.state.running.as_ref().is_some_and(|running| pace::turn(running, now).is_some());
         let look = if self.performed.is_empty() { look(&self.state) } else { look_after(&self.state, &self.performed) };
-        let (commands, snapshot, brakes) = match look.filter(|_| !waits) {
+        let (commands, snapshot, known) = match look.filter(|_| !waits) {
             Some(look) => {
                 let world = self.cloud.observe(&look);
-                let (commands, snapshot, brakes) =
-                    futures::future::join3(self.ledger.commands(self.target), world, self.brakes()).await;
-                (commands?, Some(Snapshot { begun_at: Some(now), ..snapshot }), brakes)
+                let (commands, snapshot, around) =
+                    futures::future::join3(self.ledger.commands(self.target), world, self.brakes_and_image()).await;
+                (commands?, Some(Snapshot { begun_at: Some(now), ..snapshot }), around)
             }
             None => (self.ledger.commands(self.target).await?, None, None),
         };
         let (commands, policy) = self.with_policy(commands).await?;
-        let around = match (&policy, brakes) {
-            (Some(applied), _) if self.may_begin(&commands) => {
-                Some(surroundings::of_target(self.ledger, &self.state, &commands, applied).await)
+        let around = match (&policy, known) {
+            (Some(applied), known) if self.may_begin(&commands) => {
+                let mut around = self.surroundings(&commands, applied).await;
+                around.images.extend(known.into_iter().flat_map(|known| known.images));
+                Some(around)
             }
-            (_, Some(brakes)) => Some(Surroundings { brakes, ..Surroundings::quiet() }),
+            (_, known) => known,
+        };
+        Ok(Seen { commands, snapshot, policy, around })
+    }
+
+    /// What is asked, and, where the wake or a command gives reason for it, what runs: nothing is deployed.
+    async fn observe_at_rest(&mut self, ring: &Ring, now: Timestamp) -> Result<Seen, LedgerError> {
+        let commands = self.ledger.commands(self.target).await?;
+        let asked = ring.at_rest && !std::mem::replace(&mut self.rested, true);
+        let due = rest_look_is_due(&self.state, &commands, now);
+        let (commands, policy) = if asked || due {
+            // Without a policy nobody knows what to look at, and a command that needs one says so.
+            (commands, self.applied().await?)
+        } else {
+            self.with_policy(commands).await?
+        };
+        let look = policy
+            .as_ref()
+            .filter(|_| asked || due)
+            .and_then(|applied| look_at_rest(&self.state, &applied.policy, due || ring.api_call.is_some(), now));
+        let look = match look {
+            // Nobody has given a reason for it: it gives way to those who have.
+            Some(look) if !due && ring.api_call.is_none() => {
+                let place = self.ledger.take_place(&pace::rest_price(&look), now).await?;
+                (!place.sparing && place.at <= now).then_some(look)
+            }
+            look => look,
+        };
+        let snapshot = match look {
+            Some(look) => {
+                let seen = self.cloud.observe(&look).await;
+                Some(Snapshot { begun_at: Some(now), api_call: ring.api_call.clone().filter(|_| asked), ..seen })
+            }
+            None => None,
+        };
+        let around = match &policy {
+            Some(applied) if self.may_begin(&commands) => Some(self.surroundings(&commands, applied).await),
             _ => None,
         };
         Ok(Seen { commands, snapshot, policy, around })
     }
 
-    /// The brakes, where the next decision may begin or widen something.
-    async fn brakes(&self) -> Option<Reading<Vec<Brake>>> {
-        let stage = &self.state.running.as_ref()?.stage;
-        let widens = matches!(
-            stage,
-            Stage::Preflight { .. } | Stage::Scaling { .. } | Stage::Testing { .. } | Stage::Shifting { .. }
-        );
-        if widens { Some(surroundings::brakes(self.ledger).await) } else { None }
+    /// The policy of the target as it stands.
+    async fn applied(&self) -> Result<Option<AppliedTarget>, LedgerError> {
+        let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
+        Ok(applied.policy.applied(self.target, applied.version))
+    }
+
+    /// The brakes, where the next decision may begin or widen something; and, before it begins, whether its image is there.
+    async fn brakes_and_image(&self) -> Option<Surroundings> {
+        let running = self.state.running.as_ref()?;
+        let begins = matches!(running.stage, Stage::Preflight { .. });
+        let widens =
+            begins || matches!(running.stage, Stage::Scaling { .. } | Stage::Testing { .. } | Stage::Shifting { .. });
+        if !widens {
+            return None;
+        }
+        let images = self.images(Some(&running.release).filter(|_| begins));
+        let (brakes, images) = futures::future::join(surroundings::brakes(self.ledger), images).await;
+        Some(Surroundings { brakes, images, ..Surroundings::quiet() })
+    }
+
+    /// What the gates look at. Where people are asked, also whether the images are still there that they are asked about.
+    async fn surroundings(&self, commands: &[Command], applied: &AppliedTarget) -> Surroundings {
+        let gated = self.state.running.as_ref().filter(|running| matches!(running.stage, Stage::Gated { .. }));
+        let waits = gated.map(|running| &running.release);
+        let waits = waits.into_iter().chain(self.state.queued.iter().map(|queued| &queued.release));
+        let asked = commands.iter().filter_map(|command| match &command.instruction {
+            Instruction::Deploy { release, image, .. } => Some((&release.digest, image.as_str())),
+            _ => None,
+        });
+        let releases = waits.map(|release| (&release.id.digest, release.image.as_str())).chain(asked);
+        let asks_people = applied.entry.rules.approval.is_some();
+        let images = surroundings::images(self.cloud, releases.filter(|_| asks_people).collect());
+        let around = surroundings::of_target(self.ledger, &self.state, commands, applied);
+        let (around, images) = futures::future::join(around, images).await;
+        Surroundings { images, ..around }
+    }
+
+    async fn images(&self, release: Option<&ReleaseRef>) -> BTreeMap<ImageDigest, Reading<ImageState>> {
+        let release = release.map(|release| (&release.id.digest, release.image.as_str()));
+        surroundings::images(self.cloud, release.into_iter().collect()).await
     }
 
     /// Whether something may begin, or waits at its gates.
@@ -444,8 +558,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         if commands.is_empty() && !self.may_begin(commands) {
             return Ok(None);
         }
-        let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
-        Ok(applied.policy.applied(self.target, applied.version))
+        self.applied().await
     }
 
     /// Tells other targets what they are to be told. What was written down stays until that has worked.
@@ -597,39 +710,58 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::future::FutureExt as _;
-    use std::sync::Mutex;
+    use crate::ports::WakeKind;
 
-    #[derive(Default)]
-    struct Bell(Mutex<Vec<(Ring, Seconds)>>);
-
-    impl Doorbell for Bell {
-        async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
-            self.0.lock().expect("nobody panics with it").push((ring.clone(), delay));
-            Ok(())
-        }
+    fn lease(id: &str) -> LeaseId {
+        LeaseId(id.to_owned())
     }
 
-    fn rings_of(ring: &Ring) -> Vec<(Ring, Seconds)> {
-        let bell = Bell::default();
-        knock_again(ring, LeaseId("holder".to_owned()), Seconds(60), &bell).now_or_never().expect("nothing waits");
-        bell.0.into_inner().expect("nobody panics with it")
+    fn wake() -> Ring {
+        Ring::wake(TargetId::parse("shop/api/prod").expect("a target"))
+    }
+
+    /// What follows where `others` is how often another wake of the kind has come again for the holder.
+    fn rings_of(ring: &Ring, others: Option<u8>) -> Vec<(Ring, Seconds)> {
+        let retries = Retries { usual: others, ..Retries::default() };
+        let holder = lease("holder");
+        let tries = retries_now(ring, &holder, retries);
+        tries.map(|tries| comes_again(ring, &holder, Seconds(60), tries)).unwrap_or_default()
     }
 
     #[test]
     fn a_wake_that_finds_its_target_held_knocks_and_may_take_it_once_the_holding_is_over() {
-        let first = Ring::wake(TargetId::parse("shop/api/prod").expect("a target"));
-        let again = Ring { tries: 1, ..first.clone() };
-        let heir = Ring { steal: Some(LeaseId("holder".to_owned())), ..first.clone() };
-        assert_eq!(rings_of(&first), [(heir, Seconds(65)), (again.clone(), Seconds(3))]);
-        assert_eq!(rings_of(&again), [(Ring { tries: 2, ..again.clone() }, Seconds(3))], "one heir is enough");
-        assert_eq!(rings_of(&Ring { tries: 8, ..again }), [], "the heir comes now");
+        let first = wake();
+        let again = Ring { tries: 1, found: Some(lease("holder")), ..first.clone() };
+        let heir = Ring { steal: Some(lease("holder")), ..first.clone() };
+        assert_eq!(rings_of(&first, None), [(heir, Seconds(65)), (again.clone(), Seconds(3))]);
+        assert_eq!(rings_of(&again, Some(0)), [(Ring { tries: 2, ..again.clone() }, Seconds(3))], "one heir is enough");
+        assert_eq!(rings_of(&Ring { tries: 8, ..again }, Some(7)), [], "the heir comes now");
         assert_eq!(KNOCKS.iter().map(|pause| pause.0).sum::<u64>(), LEASE.0);
     }
 
     #[test]
+    fn of_many_wakes_that_find_one_holder_one_of_each_kind_comes_again() {
+        let again = Ring { tries: 1, found: Some(lease("holder")), ..wake() };
+        assert_eq!(rings_of(&wake(), Some(0)), [], "another one looks later than this one came");
+        assert_eq!(rings_of(&wake(), Some(5)), []);
+        assert_eq!(rings_of(&again, Some(1)), [], "it was delivered twice");
+        let urgent = wake().urgent();
+        assert_eq!(
+            (urgent.kind(), rings_of(&urgent, Some(0)).len()),
+            (WakeKind::Urgent, 2),
+            "it does not wait for less"
+        );
+        let at_rest = wake().at_rest(None);
+        assert_eq!((at_rest.kind(), rings_of(&at_rest, Some(0)).len()), (WakeKind::AtRest, 2));
+        // The next holder is met anew.
+        let met = Ring { found: Some(lease("the one before")), tries: 4, ..wake() };
+        let followed = rings_of(&met, None);
+        assert_eq!(followed.iter().map(|(ring, _)| ring.tries).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(rings_of(&met, Some(0)), []);
+    }
+
+    #[test]
     fn one_that_may_take_it_from_another_holder_breeds_no_others() {
-        let wake = Ring::wake(TargetId::parse("shop/api/prod").expect("a target"));
-        assert_eq!(rings_of(&Ring { steal: Some(LeaseId("the one before".to_owned())), ..wake }), []);
+        assert_eq!(rings_of(&Ring { steal: Some(lease("the one before")), ..wake() }, None), []);
     }
 }

@@ -6,15 +6,18 @@
 //! | module | what it does |
 //! |---|---|
 //! | `push` | [`image_pushed`]: an image becomes a release, and a release a command for every environment that wants it |
-//! | `signal` | [`signal()`]: something outside changed; whoever watches it is woken, and told nothing |
+//! | `signal` | [`signal()`]: something outside changed; whoever watches it is woken, and told nothing. [`edited`]: somebody changed it by an API call |
+//! | `rest` | [`wake_at_rest`]: targets to which nothing is deployed are looked at, each at its own minute of the hour |
 //! | `sweep` | [`sweep()`]: overdue targets are woken, pushes whose event was lost are found |
 
 mod push;
+mod rest;
 mod signal;
 mod sweep;
 
 pub use push::{Ignored, ImagePushed, Intake, SAME_BUILD, ServiceIntake, Taken, Unasked, image_pushed, is_image};
-pub use signal::signal;
+pub use rest::{is_turn_at_rest, wake_at_rest};
+pub use signal::{edited, signal};
 pub use sweep::{LOOK_BACK, MOST_MISSED, MOST_TAGS, MOST_WOKEN, Sweep, Swept, sweep};
 
 use crate::ports::LedgerError;

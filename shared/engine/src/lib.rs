@@ -39,5 +39,6 @@ pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, T
 pub use ports::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, ClaimedResource, Clock, Cloud, Commit,
     Deliveries, DeliveryId, Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue,
-    Post, PostKey, Posts, PushedImage, Registry, Ring, SendError, TagsSeen, Watch,
+    Post, PostKey, Posts, PushedImage, Registry, Retries, Retry, RetryNoted, Ring, SendError, TagsSeen, WakeKind,
+    Watch,
 };

@@ -30,6 +30,7 @@ pub use route::{LARGEST_BODY, ROUTES};
 
 use crate::desk::Desk;
 use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use rollout::{Actor, Reading, Stage, TargetId};
 
 /// What people ask, over the ports.
 #[derive(Debug)]
@@ -49,5 +50,29 @@ impl<'a, L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'a, L, C, D, K> 
     #[must_use]
     pub fn desk(&self) -> Desk<'a, L, D, K> {
         Desk { ledger: self.ledger, doorbell: self.doorbell, clock: self.clock }
+    }
+
+    /// Asks for what was there before, unless nothing can be started with its image.
+    ///
+    /// # Errors
+    /// [`Refusal`]: as [`Desk::rollback`]'s, and an image that the registry does not have any more, or has archived.
+    pub async fn rollback(
+        &self,
+        target: &TargetId,
+        request: &RollbackRequest,
+        actor: &Actor,
+    ) -> Result<CommandAnswer, Refusal> {
+        let state = self.desk().known_state(target).await?;
+        let begun = state.running.as_ref().is_some_and(|running| !matches!(running.stage, Stage::Gated { .. }));
+        // A deployment that has begun goes back to a side that is up, and so does a repair.
+        let goal = state.previous.as_ref().filter(|_| !begun && state.drift().is_none());
+        if let Some(release) = goal.and_then(|goal| goal.release.as_ref())
+            && let Reading::Known(image) = self.cloud.image(&release.image).await
+            && let Some(reason) = image.against_starting()
+        {
+            let message = format!("a rollback of {target} would go to {}, and cannot start it: {reason}", release.tag);
+            return Err(Refusal::conflict("image_missing", message));
+        }
+        self.desk().rollback(target, request, actor).await
     }
 }

@@ -7,10 +7,12 @@ use rollout::journal::JournalEntry;
 use rollout::look::Look;
 use rollout::pace::{Place, Price};
 use rollout::policy::{Policy, RegistryPolicy, Resource};
+use rollout::promotion::ImageState;
+use rollout::snapshot::ApiCall;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{
-    Command, CommandId, EcsPair, Effect, Name, Outcome, PlanId, Release, ReleaseId, Seconds, Snapshot, TargetId,
-    Timestamp,
+    Command, CommandId, EcsPair, Effect, Name, Outcome, PlanId, Reading, Release, ReleaseId, Seconds, Snapshot,
+    TargetId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -102,7 +104,81 @@ pub enum Begin {
         /// How long it was taken for at most. A length and no instant: whoever waits for so long, from whenever they have
         /// met the holder, has waited long enough, whatever two clocks say.
         lasts: Seconds,
+        /// The wakes that come again for all that have found this holder.
+        retries: Retries,
     },
+}
+
+/// How often the wake of each kind has come again that retries for all others of its kind while one holder has the target;
+/// none: there is no such wake yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// Of [`WakeKind::Usual`].
+    pub usual: Option<u8>,
+    /// Of [`WakeKind::Urgent`].
+    pub urgent: Option<u8>,
+    /// Of [`WakeKind::AtRest`].
+    pub at_rest: Option<u8>,
+}
+
+impl Retries {
+    /// Of one kind.
+    #[must_use]
+    pub fn of(self, kind: WakeKind) -> Option<u8> {
+        match kind {
+            WakeKind::Usual => self.usual,
+            WakeKind::Urgent => self.urgent,
+            WakeKind::AtRest => self.at_rest,
+        }
+    }
+}
+
+/// What a wake asks for: one that asks for less does not retry for one that asks for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WakeKind {
+    /// A look at what is deployed.
+    Usual,
+    /// The same, at once.
+    Urgent,
+    /// A look also where nothing is deployed.
+    AtRest,
+}
+
+impl WakeKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Urgent, Self::AtRest];
+
+    /// Its name, in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::Urgent => "urgent",
+            Self::AtRest => "at_rest",
+        }
+    }
+}
+
+/// A wake that found its target held, and would come again.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry<'a> {
+    /// Who holds the target.
+    pub holder: &'a LeaseId,
+    /// What the wake asks for.
+    pub kind: WakeKind,
+    /// How often it has come again already, while this holder had the target.
+    pub tries: u8,
+}
+
+/// The answer to a [`Retry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryNoted {
+    /// It is the one that comes again.
+    Yes,
+    /// Another one of its kind does.
+    Another,
+    /// The target is not held by that holder any more.
+    Free,
 }
 
 /// A target that is held.
@@ -180,6 +256,8 @@ pub enum Watch {
     EcsService(String, String),
     /// An ECR repository, by name.
     Repository(String),
+    /// A listener rule, or a listener whose default action is meant, by ARN.
+    Rule(String),
 }
 
 /// All deployment state. No implementation may scan: every question is answered by key.
@@ -203,6 +281,13 @@ pub trait Ledger: Sync {
     /// Joins the row before AWS's API budgets, of which there is one for all targets: answers the place, which is the
     /// caller's whether it is used or not.
     fn take_place(&self, price: &Price, now: Timestamp) -> impl Future<Output = Result<Place, LedgerError>> + Send;
+    /// Notes that a wake comes again that found the target held, if none of its kind does so already, or if it is that one: of all
+    /// wakes that find one holder, one of each kind is retried, and each of its tries once.
+    fn note_retry(
+        &self,
+        target: &TargetId,
+        retry: &Retry<'_>,
+    ) -> impl Future<Output = Result<RetryNoted, LedgerError>> + Send;
     /// Gives the lease back without writing anything else. No error if it is another's by now.
     fn release(&self, target: &TargetId, lease: &LeaseId) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
@@ -309,6 +394,12 @@ pub trait Cloud: Sync {
     /// Makes `effect` true. Whatever happens is an outcome; calls that take longer than the lease allows are cut off
     /// by time-outs of the implementation's own.
     fn perform(&self, pair: &EcsPair, effect: &Effect) -> impl Future<Output = Outcome> + Send;
+    /// Whether the registry still has an image, by its reference: `registry/repository@sha256:…`. Read before a deployment begins,
+    /// and never on the way back.
+    fn image(&self, image: &str) -> impl Future<Output = Reading<ImageState>> + Send {
+        let _ = image;
+        async { Reading::Unknown("no registry is read here".to_owned()) }
+    }
     /// Since when an alarm fires, as the last look has seen it: to measure how long the way back took, and for nothing
     /// else. None where that is not known.
     fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
@@ -360,9 +451,18 @@ pub struct Ring {
     /// How often this wake found the target held: a wake is not lost on a busy target, it knocks again shortly.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u8,
+    /// The holder that this wake has found before, and comes again for: its [`tries`](Self::tries) are counted for that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<LeaseId>,
     /// Traffic may have to go back: it overtakes all that is not urgent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+    /// The rules are to be looked at even if nothing is deployed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_rest: bool,
+    /// The API call that was seen, for the journal to name who made it. It decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_call: Option<ApiCall>,
 }
 
 fn is_zero(tries: &u8) -> bool {
@@ -373,7 +473,23 @@ impl Ring {
     /// A first wake.
     #[must_use]
     pub fn wake(target: TargetId) -> Self {
-        Self { target, steal: None, tries: 0, urgent: false }
+        Self { target, steal: None, tries: 0, found: None, urgent: false, at_rest: false, api_call: None }
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn kind(&self) -> WakeKind {
+        match self {
+            Self { at_rest: true, .. } => WakeKind::AtRest,
+            Self { urgent: true, .. } => WakeKind::Urgent,
+            _ => WakeKind::Usual,
+        }
+    }
+
+    /// The same, for a look even if nothing is deployed; `api_call` is what gave reason for it, if something did.
+    #[must_use]
+    pub fn at_rest(self, api_call: Option<ApiCall>) -> Self {
+        Self { at_rest: true, api_call, ..self }
     }
 
     /// The same, where traffic may have to go back.

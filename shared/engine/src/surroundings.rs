@@ -1,11 +1,11 @@
 //! What a decision needs beyond its target: the brakes, and what neighbours have verified. Read, never held.
 
-use crate::ports::{Ledger, LedgerError};
+use crate::ports::{Cloud, Ledger, LedgerError};
 use futures::future::{join, join_all};
-use rollout::promotion::{Neighbour, Surroundings, neighbours};
+use rollout::promotion::{ImageState, Neighbour, Surroundings, neighbours};
 use rollout::target::AppliedTarget;
-use rollout::{Brake, Instruction, Reading, TargetId, TargetState, Terms};
-use std::collections::BTreeSet;
+use rollout::{Brake, ImageDigest, Instruction, Reading, TargetId, TargetState, Terms};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The brakes that are on; what could not be read is no good news, and no error either: a rollback does not wait for it.
 pub async fn brakes<L: Ledger>(ledger: &L) -> Reading<Vec<Brake>> {
@@ -39,6 +39,21 @@ pub(crate) async fn of_target<L: Ledger>(
     read(ledger, wanted).await
 }
 
+/// Whether the registry still has these images, read side by side.
+pub async fn images<C: Cloud>(
+    cloud: &C,
+    releases: BTreeMap<&ImageDigest, &str>,
+) -> BTreeMap<ImageDigest, Reading<ImageState>> {
+    let reads = releases.into_iter().map(async |(digest, image)| {
+        let state = cloud.image(image).await;
+        if let Reading::Unknown(reason) = &state {
+            tracing::warn!(image, "whether the registry has the image could not be read: {reason}");
+        }
+        (digest.clone(), state)
+    });
+    join_all(reads).await.into_iter().collect()
+}
+
 /// A target that cannot be read is left out: whoever needs it waits.
 async fn read<L: Ledger>(ledger: &L, wanted: BTreeSet<TargetId>) -> Surroundings {
     let reads = wanted.into_iter().map(|target| async {
@@ -55,5 +70,5 @@ async fn read<L: Ledger>(ledger: &L, wanted: BTreeSet<TargetId>) -> Surroundings
             None
         }
     });
-    Surroundings { brakes, neighbours: known.collect() }
+    Surroundings { brakes, neighbours: known.collect(), images: BTreeMap::new() }
 }

@@ -264,6 +264,9 @@ pub struct Environment {
     pub give_up_after: Option<DurationText>,
     /// What happens to a release that comes while another one is deployed to the same target. Default: queue-newest.
     pub concurrency: Option<Concurrency>,
+    /// What is done about an edit of a rule, a listener or a service that somebody else makes while nothing is deployed, or while
+    /// the old side is being stopped. Default: tell.
+    pub drift: Option<Drift>,
     /// What holds for every target here that does not say otherwise, key by key.
     pub defaults: Option<Defaults>,
     /// The services that run here, by their names under `services`. At least one.
@@ -402,6 +405,16 @@ pub enum Concurrency {
     CancelRunning,
     /// It is refused.
     Reject,
+}
+
+/// What is done about an edit that somebody else makes.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Drift {
+    /// It is told, with who made it where CloudTrail says so. Nothing is written.
+    Tell,
+    /// The weights also go back to the stable side, if it has a healthy target; at most once in ten minutes.
+    Revert,
 }
 
 /// What holds for every target of an environment that does not say otherwise. Inside `strategy`, `hooks` and `deadlines` each

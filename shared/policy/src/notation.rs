@@ -73,6 +73,8 @@ fn environment(environment: &EnvironmentPolicy) -> Value {
         "trigger": trigger,
         // The file's words are the stored ones.
         "concurrency": environment.concurrency,
+        // Every target has its environment's.
+        "drift": environment.targets.values().next().map(|target| target.drift).unwrap_or_default(),
         "trains": {"rollback": rollback},
         "give_up_after": environment.entry.give_up_after.to_string(),
         "targets": map(&environment.targets, target),

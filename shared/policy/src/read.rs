@@ -10,7 +10,9 @@ use crate::problem::{Found, Mark, Problem, Problems};
 use crate::target::{Wishes, check_targets, read_target, wishes};
 use crate::walk::{self, At, Fields, Shape};
 use crate::{arn, tags, tree};
-use rollout::policy::{Concurrency, EnvironmentPolicy, Policy, Receiver, RegistryPolicy, ServicePolicy, TagRule};
+use rollout::policy::{
+    Concurrency, Drift, EnvironmentPolicy, Policy, Receiver, RegistryPolicy, ServicePolicy, TagRule,
+};
 use rollout::registry::{is_account, is_region};
 use rollout::{Name, TargetPolicy};
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ pub(crate) const ENVIRONMENT: Shape = Shape {
         "trains",
         "give_up_after",
         "concurrency",
+        "drift",
         "defaults",
         "targets",
     ],
@@ -65,6 +68,9 @@ pub(crate) const CONCURRENCY: [(&str, Concurrency); 4] = [
     ("cancel-running", Concurrency::CancelRunning),
     ("reject", Concurrency::Reject),
 ];
+
+/// The words for what is done about edits while nothing is deployed.
+pub(crate) const DRIFT: [(&str, Drift); 2] = [("tell", Drift::Tell), ("revert", Drift::Revert)];
 
 /// Reads the text of a `switchback.yaml`.
 ///
@@ -392,6 +398,10 @@ fn environment(
         Some((at, path)) => walk::choice(at, &path, &CONCURRENCY, found),
         None => Some(Concurrency::default()),
     };
+    let drift = match fields.get("drift") {
+        Some((at, path)) => walk::choice(at, &path, &DRIFT, found),
+        None => Some(Drift::default()),
+    };
     let defaults = match fields.get("defaults") {
         Some((at, path)) => match Fields::new(at, &path, &DEFAULTS, found) {
             Some(fields) => wishes(&fields, found),
@@ -409,7 +419,7 @@ fn environment(
                 known_service(&name, services, key, &path, found);
             }
             if let Some(target) = read_target(at, &path, &defaults, places, found) {
-                targets.insert(name, target);
+                targets.insert(name, TargetPolicy { drift: drift.unwrap_or_default(), ..target });
             }
         }
         Some(targets)

@@ -5,7 +5,7 @@ use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
 use crate::problem::{Found, Mark};
 use crate::walk::{self, At, Fields, Shape};
 use rollout::policy::{
-    AlarmPolicy, Deadlines, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
+    AlarmPolicy, Deadlines, Drift, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
 };
 use rollout::text::is_visible;
 use rollout::{Percent, Seconds, TargetPolicy};
@@ -286,6 +286,8 @@ pub(crate) fn read_target(
         alarms: own.alarms.or_else(|| defaults.alarms.clone()).unwrap_or_default(),
         hooks: hooks?.into_iter().map(HookWish::into_hook).collect(),
         deadlines,
+        // The environment's, which is read beside its targets.
+        drift: Drift::Tell,
     })
 }
 

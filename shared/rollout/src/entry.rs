@@ -12,6 +12,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
+    /// The registry still has the release's image.
+    Image,
     /// The environments before this one have verified the release.
     After,
     /// It has been verified there for long enough.
@@ -35,6 +37,7 @@ impl Gate {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Image => "image",
             Self::After => "after",
             Self::Soak => "soak",
             Self::Train => "train",

@@ -3,7 +3,7 @@
 use crate::command::PlanId;
 use crate::entry::Gate;
 use crate::names::{Actor, Name, Slot, TargetId};
-use crate::snapshot::{Snapshot, Weights};
+use crate::snapshot::{ApiCall, Snapshot, Weights};
 use crate::stage::{Cause, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -330,6 +330,17 @@ pub enum Fact {
         /// Why, in their words.
         reason: String,
     },
+    /// While nothing was deployed, a rule, a listener or a service was seen otherwise than the last deployment left it.
+    DriftFound {
+        /// What was seen, and what was left.
+        reason: String,
+        /// Who did it, where CloudTrail has told.
+        by: Option<ApiCall>,
+        /// Why the weights are not put back although the policy says so; none: they are, or the policy does not say so.
+        kept: Option<String>,
+    },
+    /// What had been seen otherwise is as the last deployment left it again.
+    DriftGone,
     /// The deployment ended, and this was left undone.
     LeftBehind {
         /// What, and what to do about it.
@@ -382,6 +393,8 @@ impl Fact {
             Self::Frozen { .. } => "frozen",
             Self::Unfrozen { .. } => "unfrozen",
             Self::PromotionResumed => "promotion_resumed",
+            Self::DriftFound { .. } => "drift_found",
+            Self::DriftGone => "drift_gone",
             Self::LeftBehind { .. } => "left_behind",
         }
     }
@@ -408,6 +421,8 @@ impl Fact {
                 | Self::PromotionSkipped { .. }
                 | Self::Frozen { .. }
                 | Self::Unfrozen { .. }
+                | Self::DriftFound { .. }
+                | Self::DriftGone
                 | Self::LeftBehind { .. }
         )
     }

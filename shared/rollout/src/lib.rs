@@ -65,7 +65,7 @@ pub use effect::{Effect, HookReport, Outcome};
 pub use entry::Gate;
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
-pub use look::{Look, look, look_after};
+pub use look::{Look, look, look_after, look_at_rest, rest_look_is_due};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
 pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
 pub use registry::Registry;

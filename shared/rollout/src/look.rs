@@ -1,8 +1,10 @@
 //! What must be read of the world before the next decision: as little as the stage needs, all of it at once.
 
+use crate::command::{Command, Instruction};
 use crate::effect::Effect;
 use crate::names::Slot;
-use crate::policy::{EcsPair, HookAction};
+use crate::pace;
+use crate::policy::{EcsPair, HookAction, TargetPolicy};
 use crate::stage::{RetirePhase, RollbackPhase, ShiftPhase, Stage};
 use crate::target::{Deployment, Purpose, TargetState};
 use crate::time::Seconds;
@@ -107,6 +109,43 @@ fn schedules_of(deployment: &Deployment) -> BTreeSet<Slot> {
             | Stage::LettingGo { .. }
     );
     if gives_back { deployment.borrowed.keys().copied().collect() } else { BTreeSet::new() }
+}
+
+/// Whether a target to which nothing is deployed has to be looked at now: because something was seen that has to be read again,
+/// or because what is asked of it depends on where traffic goes.
+#[must_use]
+pub fn rest_look_is_due(state: &TargetState, commands: &[Command], now: Timestamp) -> bool {
+    let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
+    let depends = |command: &Command| match &command.instruction {
+        Instruction::Rollback => true,
+        // The stable release is asked for again: that is a repair where something was edited, and nothing to do otherwise.
+        Instruction::Deploy { release, .. } => stable.is_some_and(|stable| stable.id.digest == release.digest),
+        _ => false,
+    };
+    let again = state.at_rest.as_ref().and_then(|seen| seen.look_at).is_some_and(|at| at <= now);
+    state.running.is_none() && state.stable.is_some() && (again || commands.iter().any(depends))
+}
+
+/// What a look at a target needs to see to which nothing is deployed. `whole`: services and targets, too, and not the rules
+/// alone; they are seen in any case where something differs, or where they were not seen for a day.
+#[must_use]
+pub fn look_at_rest(state: &TargetState, policy: &TargetPolicy, whole: bool, now: Timestamp) -> Option<Look> {
+    if state.running.is_some() || state.stable.is_none() {
+        return None;
+    }
+    let seen = state.at_rest.as_ref();
+    let lately = seen.and_then(|seen| seen.services_seen_at).is_some_and(|at| now < pace::REST_SERVICES.after(at));
+    let differs = seen.is_some_and(|seen| seen.drift.is_some() || seen.look_at.is_some());
+    Some(Look {
+        pair: policy.pair.clone(),
+        sides: whole || differs || !lately,
+        images: false,
+        alarms: BTreeSet::new(),
+        decisive_alarms: BTreeSet::new(),
+        starts_of: None,
+        hook_tasks: BTreeMap::new(),
+        schedules_of: BTreeSet::new(),
+    })
 }
 
 /// What the look right after these effects needs to see; none: it can see nothing yet, and takes place when it is due.

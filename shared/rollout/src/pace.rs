@@ -8,6 +8,7 @@
 //! no place, and what the row leaves over is for it.
 
 use crate::command::Lane;
+use crate::look::Look;
 use crate::policy::TargetPolicy;
 use crate::stage::{RollbackPhase, Stage};
 use crate::target::{Deployment, Purpose, TargetState};
@@ -108,6 +109,23 @@ fn later(at: Timestamp, milliseconds: u64) -> Timestamp {
 fn earlier(at: Timestamp, milliseconds: u64) -> Timestamp {
     let span = SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
     at.checked_sub(span).unwrap_or(Timestamp::MIN)
+}
+
+/// Between two looks at one target while nothing is deployed to it, in minutes.
+///
+/// Such a look reads the rules, one call, and once a day the services and their targets, too: three calls. 10,000 targets make
+/// 10,000 · (1 + 2/24) / 3,600 s = 3.0 of the [`READS_A_SECOND`], which leaves 4.5 to deployments; and where those stand in a
+/// row, looks at rest give way.
+pub const REST_MINUTES: u64 = 60;
+/// How long after its services were looked at a look at rest reads them again.
+pub(crate) const REST_SERVICES: Seconds = Seconds(24 * 3600);
+/// Looks at rest give way where the row is longer than half of this, in milliseconds.
+const REST_SLACK_MS: u64 = 30_000;
+
+/// What a look at rest costs: nothing where others stand in the row, since it gives way to them ([`Place::sparing`]).
+#[must_use]
+pub fn rest_price(look: &Look) -> Price {
+    Price { often: if look.sides { READS_A_LOOK } else { 1.0 }, sparing: 0.0, slack_ms: REST_SLACK_MS }
 }
 
 /// What the deployment that is about to look for the first time has to pay for its place; none: it has one, or takes none.

@@ -8,10 +8,10 @@ use crate::command::Command;
 use crate::decide::{Decision, Inbox, decide};
 use crate::journal::{Fact, JournalEntry};
 use crate::look::{Look, look};
-use crate::names::{Slot, TargetId};
+use crate::names::{ImageDigest, Slot, TargetId};
 use crate::policy::{HookPoint, TargetPolicy};
-use crate::promotion::Surroundings;
-use crate::snapshot::{AlarmReading, Snapshot};
+use crate::promotion::{ImageState, Surroundings};
+use crate::snapshot::{AlarmReading, Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
 use crate::target::{AppliedTarget, ReleaseRef, TargetState, WaitingOn};
 use crate::time::{Percent, Seconds};
@@ -112,6 +112,7 @@ pub struct Rehearsal<'a> {
     now: Timestamp,
     outlook: Outlook,
     blockers: Vec<String>,
+    images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
 /// Begins a rehearsal of what `command` asks for; `release` is what it names.
@@ -160,7 +161,8 @@ pub fn rehearse<'a>(
         }
     };
     let target = state.target.clone();
-    Rehearsal { target, release, applied, state: decision.state, now, outlook, blockers }
+    let images = around.images.clone();
+    Rehearsal { target, release, applied, state: decision.state, now, outlook, blockers, images }
 }
 
 fn refusal(journal: &[JournalEntry]) -> Option<String> {
@@ -232,7 +234,7 @@ impl Rehearsal<'_> {
         let mut stable_count = None;
         if let Some(snapshot) = snapshot.filter(|_| is_judged) {
             // What keeps it at its gates has been said: the stopped line is not to be taken for something in the world.
-            let around = Surroundings::quiet();
+            let around = Surroundings { images: self.images, ..Surroundings::quiet() };
             let inbox = Inbox { commands: &[], policy: Some(self.applied), around: Some(&around) };
             let decision = decide(&self.state, &inbox, Some(snapshot), self.now);
             let mut stable = live(snapshot);

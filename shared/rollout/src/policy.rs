@@ -282,6 +282,26 @@ pub struct TargetPolicy {
     pub hooks: Vec<Hook>,
     /// How long each wait may take.
     pub deadlines: Deadlines,
+    /// What is done about an edit that somebody else makes while nothing is deployed here.
+    #[serde(default, skip_serializing_if = "Drift::is_tell")]
+    pub drift: Drift,
+}
+
+/// What is done where rules or services are seen otherwise than the last deployment left them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// The journal says so, and people are notified. Nothing is written. The default.
+    #[default]
+    Tell,
+    /// The weights also go back to the stable side, if it has a healthy target.
+    Revert,
+}
+
+impl Drift {
+    fn is_tell(&self) -> bool {
+        *self == Self::Tell
+    }
 }
 
 /// A pair of ECS services, each on its own target group, behind the same rules.

@@ -56,6 +56,21 @@ pub struct Snapshot {
     /// When the reading of it began; none: at the time of the decision. Whoever reads may stand still in the middle of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<Timestamp>,
+    /// The API call that this look was asked for, as CloudTrail names it. It decides nothing: it says who made an edit that
+    /// the look itself has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_call: Option<ApiCall>,
+}
+
+/// An API call that changed a rule, a listener or a service, and who made it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ApiCall {
+    /// The operation: `ModifyRule`.
+    pub operation: String,
+    /// ARN of the caller, or the AWS service that called for somebody.
+    pub by: String,
+    /// When, as CloudTrail has it.
+    pub at: Timestamp,
 }
 
 impl Snapshot {

@@ -7,7 +7,7 @@ pub use crate::explanation::{Explanation, WaitingOn};
 use crate::names::{Actor, ImageDigest, Name, ReleaseId, Slot, TargetId};
 use crate::pace::Place;
 use crate::policy::{Concurrency, TargetPolicy};
-use crate::snapshot::{Autoscaling, Weights};
+use crate::snapshot::{ApiCall, Autoscaling, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, ShiftPhase, Stage, Verdict, WayBack};
 use crate::time::Seconds;
 use jiff::Timestamp;
@@ -70,6 +70,12 @@ pub struct TargetState {
     /// What other targets are to be told; kept until they were.
     #[serde(default)]
     pub errands: Vec<Errand>,
+    /// What was seen since the last deployment ended; none: nothing was looked at, or a deployment runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_rest: Option<AtRest>,
+    /// When weights were last put back because of [`Drift::Revert`](crate::policy::Drift::Revert).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted_at: Option<Timestamp>,
     /// Why it waits, as of the last decision.
     pub explanation: Explanation,
     /// When a wake is due that has been rung for.
@@ -97,6 +103,8 @@ impl TargetState {
             promotion_hold: None,
             frozen: None,
             errands: Vec::new(),
+            at_rest: None,
+            reverted_at: None,
             explanation: Explanation::default(),
             wake_at: None,
             strain: 0,
@@ -191,6 +199,37 @@ pub struct TargetFreeze {
     pub deployment: u64,
     /// Why.
     pub reason: String,
+}
+
+/// What the looks at a target saw while nothing was deployed to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtRest {
+    /// When it was looked at last.
+    pub seen_at: Timestamp,
+    /// The weights that every rule was seen to have then; none: the rules differ, or not all of them could be read.
+    pub weights: Option<Weights>,
+    /// When the services were looked at last, which is rarer.
+    pub services_seen_at: Option<Timestamp>,
+    /// How it is otherwise than the last deployment left it; none: it is not.
+    pub drift: Option<DriftSeen>,
+    /// Looks in a row that could not read something.
+    #[serde(default)]
+    pub unread: u8,
+    /// When it has to be looked at again; none: at its usual time.
+    pub look_at: Option<Timestamp>,
+}
+
+/// Something that is otherwise than the last deployment left it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftSeen {
+    /// What was seen, and what was left.
+    pub reason: String,
+    /// Since when it was seen so.
+    pub since: Timestamp,
+    /// Who did it, where CloudTrail has told.
+    pub by: Option<ApiCall>,
+    /// Some rule sends traffic to the side that is not stable.
+    pub moves_traffic: bool,
 }
 
 /// Something that other targets are to be told. Telling it twice is telling it once.

@@ -5,7 +5,7 @@ use crate::history::entries;
 use crate::layout::{WIDTH, beside, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
-use crate::status::{Known, headline, is_forward_only, stage, stands_still, traffic};
+use crate::status::{Known, changed, drifted, headline, is_forward_only, stage, stands_still, traffic};
 use crate::waiting::waiting;
 use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
@@ -51,6 +51,22 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
             }
             say(&mut text, &way_back(state, running));
             for words in what_to_do(state, running) {
+                say(&mut text, &words);
+            }
+        }
+        None if drifted(state).is_some() => {
+            if let Some(drift) = drifted(state) {
+                say(&mut text, &format!("Changed {}.", changed(drift, now)));
+                let target = &state.target;
+                let words = if drift.moves_traffic {
+                    format!(
+                        "`switchback rollback {target} --reason …` puts all traffic back on the stable side. It also ends when the \
+                         rule is put in order by hand. With `drift: revert` in the environment the weights go back by themselves."
+                    )
+                } else {
+                    "Traffic is where it was left. The next deployment replaces what was changed on the side that it goes to."
+                        .to_owned()
+                };
                 say(&mut text, &words);
             }
         }

@@ -4,7 +4,7 @@ use crate::evidence::evidence;
 use crate::people::{names, who, with_short_names};
 use crate::when::instant;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::snapshot::Weights;
+use rollout::snapshot::{ApiCall, Weights};
 use rollout::stage::{Cause, Verdict};
 use rollout::text::visible;
 use rollout::{Actor, Gate};
@@ -178,6 +178,12 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             }
             (Tone::Bad, text)
         }
+        Fact::DriftFound { reason, by, kept } => {
+            let by = by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
+            let kept = kept.as_ref().map(|why| format!(". Not put back: {why}")).unwrap_or_default();
+            (Tone::Bad, format!("Changed{by} while nothing was deployed: {reason}{kept}"))
+        }
+        Fact::DriftGone => (Tone::Good, "What was changed is as the last deployment left it again".to_owned()),
         Fact::Unfrozen { reason } => (Tone::Good, format!("Let go on{}", after_colon(reason))),
     }
 }
@@ -199,6 +205,11 @@ pub fn told(entry: &JournalEntry) -> (Tone, String) {
         Fact::GateOverridden { .. } | Fact::Hotfixed { .. } | Fact::PromotionResumed | Fact::Unfrozen { .. }
     );
     if somebodys && asks { (tone, format!("{text} (by {})", who(&entry.actor.to_string()))) } else { (tone, text) }
+}
+
+/// Who made an API call, and which one: `ci (ModifyRule)`.
+pub(crate) fn caller(call: &ApiCall) -> String {
+    format!("{} ({})", who(&call.by), call.operation)
 }
 
 fn after_colon(words: &str) -> String {

@@ -1,7 +1,7 @@
 //! How targets are: all of them as a table, or one of them in detail.
 
 use crate::brake::brake;
-use crate::journal::{split, stage_words};
+use crate::journal::{caller, split, stage_words};
 use crate::layout::{beside, table};
 use crate::paint::Paint;
 use crate::people::{names, who, with_short_names};
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rollout::policy::{Hook, Trigger};
 use rollout::snapshot::Weights;
 use rollout::stage::{ShiftPhase, Stage};
-use rollout::target::{Deployment, Purpose, TargetState, WaitingOn};
+use rollout::target::{Deployment, DriftSeen, Purpose, TargetState, WaitingOn};
 use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
 /// A target in a list.
@@ -98,7 +98,7 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
     };
     match (weights(state), &state.running) {
         (Some((weights, true)), _) => {
-            let seen = state.running.is_none().then(|| state.traffic.as_ref()).flatten();
+            let seen = state.traffic.as_ref().filter(|_| state.running.is_none() && state.at_rest.is_none());
             let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
             line("traffic", &format!("{}{seen}", bar(weights, paint)));
         }
@@ -161,6 +161,12 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             None => {}
         }
     }
+    if let Some(seen) = state.at_rest.as_ref().filter(|_| state.running.is_none()) {
+        line("seen", &ago(seen.seen_at, now));
+        if let Some(drift) = &seen.drift {
+            line("changed", &changed(drift, now));
+        }
+    }
     for (place, queued) in state.queued.iter().enumerate() {
         let by = who(&queued.actor.to_string());
         let name = if place == 0 { "queued" } else { "" };
@@ -190,6 +196,12 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         None => line("policy", "no applied policy names this target any more"),
     }
     text
+}
+
+/// What somebody changed while nothing was deployed, and who, in words.
+pub(crate) fn changed(drift: &DriftSeen, now: Timestamp) -> String {
+    let by = drift.by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
+    format!("{}{by}: {}", ago(drift.since, now), drift.reason)
 }
 
 /// Whether what runs widens no further, because the line is stopped.
@@ -282,6 +294,10 @@ pub fn headline(state: &TargetState) -> String {
             format!("deployment #{}: {}, frozen: a person has to decide", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
+        None if drifted(state).is_some_and(|drift| drift.moves_traffic) => {
+            "changed by somebody else: traffic is not where it was left; ask for a rollback".to_owned()
+        }
+        None if drifted(state).is_some() => "at rest, and changed by somebody else".to_owned(),
         None if state.drift().is_some() => {
             let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
             format!("not all traffic is on {stable}, the stable side: `switchback rollback` puts it there")
@@ -289,6 +305,11 @@ pub fn headline(state: &TargetState) -> String {
         None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
         None => "at rest".to_owned(),
     }
+}
+
+/// What somebody changed while nothing is deployed.
+pub(crate) fn drifted(state: &TargetState) -> Option<&DriftSeen> {
+    state.at_rest.as_ref().filter(|_| state.running.is_none())?.drift.as_ref()
 }
 
 fn purpose(running: &Deployment) -> String {
@@ -357,7 +378,8 @@ pub(crate) fn traffic(state: &TargetState, now: Timestamp) -> Option<String> {
         }
     };
     let nothing_runs = state.running.is_none();
-    Some(if nothing_runs { format!("{words}, seen {}", ago(seen.seen_at, now)) } else { format!("{words}, seen live") })
+    let at = state.at_rest.as_ref().map_or(seen.seen_at, |at_rest| at_rest.seen_at);
+    Some(if nothing_runs { format!("{words}, seen {}", ago(at, now)) } else { format!("{words}, seen live") })
 }
 
 /// A side whose release is not known.

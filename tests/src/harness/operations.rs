@@ -98,7 +98,7 @@ impl<'a> Operations<'a> {
         self.ask("POST", &format!("/v1/targets/{}/abort", self.target), Some(&json!({"reason": reason})))
     }
 
-    /// Asks to go back: to the stable side while a deployment runs, else to the release before.
+    /// Asks for the release before, or for all traffic back on the stable side.
     ///
     /// # Errors
     /// [`Failure`] with the refusal.

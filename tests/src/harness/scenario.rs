@@ -5,6 +5,7 @@ use super::emulators::{REGION, ministack};
 use super::operations::Operations;
 use super::stack::{Stack, eventually, now, stack};
 use crate::front::Call;
+use engine::intake::{Sweep, is_turn_at_rest};
 use rollout::snapshot::Weights;
 use rollout::target::DeploymentRecord;
 use rollout::{Fact, JournalEntry, Seconds, Slot};
@@ -38,6 +39,8 @@ pub struct Wishes {
     pub trigger: &'static str,
     /// The listener's default action is moved beside the rule.
     pub listener: bool,
+    /// `drift`
+    pub drift: &'static str,
 }
 
 impl Default for Wishes {
@@ -51,6 +54,7 @@ impl Default for Wishes {
             traffic: 20.0,
             trigger: "push",
             listener: false,
+            drift: "tell",
         }
     }
 }
@@ -83,14 +87,14 @@ impl Scenario {
     #[must_use]
     pub fn policy(&self, wishes: &Wishes) -> String {
         let target = self.target_policy(wishes);
-        let Wishes { notifications, trigger, .. } = wishes;
+        let Wishes { notifications, trigger, drift, .. } = wishes;
         let (application, repository) = (&self.application, &self.names.repository);
         format!(
             "application: {application}
 services:
   api: {{repository: {repository}, tags: {{glob: \"v*\"}}}}
 environments:
-  dev: {{trigger: {trigger}, targets: {{api: {target}}}}}
+  dev: {{trigger: {trigger}, drift: {drift}, targets: {{api: {target}}}}}
 notifications: {notifications}
 "
         )
@@ -273,6 +277,34 @@ notifications: {notifications}
         });
         drop(world);
         edited.unwrap_or_else(|error| panic!("the edit is refused: {error}"));
+    }
+
+    /// The event by which CloudTrail tells of an edit of the rule, as somebody else's API call.
+    #[must_use]
+    pub fn edit_event(&self) -> Value {
+        let mut event = fixture(include_str!("../../../events/signal-received.api-modify-rule.json"));
+        event["detail"]["requestParameters"] = json!({"ruleArn": self.names.rule});
+        event["detail"]["eventTime"] = event["time"].clone();
+        event
+    }
+
+    /// The minute at which this target is looked at although nothing is deployed to it, as the sweeper's schedule tells it.
+    ///
+    /// # Panics
+    /// Where there is none within the hour.
+    #[must_use]
+    pub fn minute_at_rest(&self) -> Value {
+        let target = rollout::TargetId::parse(&self.target()).expect("a target");
+        let minute = u64::try_from(now().as_second() / 60).unwrap_or_default();
+        let is_turn = |minute: &u64| {
+            let sweep = Sweep { minute: *minute, every: 1, until: now() };
+            is_turn_at_rest(&target, &sweep)
+        };
+        let minute = (minute..minute + 60).find(is_turn).expect("one of sixty");
+        let at = rollout::Timestamp::from_second(i64::try_from(minute * 60).unwrap_or_default()).expect("a time");
+        let mut event = fixture(include_str!("../../../events/sweeper.schedule.json"));
+        event["time"] = json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        event
     }
 
     /// The alarm that a person rings: it keeps the state that it is given.

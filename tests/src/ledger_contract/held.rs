@@ -4,7 +4,7 @@ use super::cases;
 use super::samples::{
     abort, at, claim, commit, conflicts, entry, granted, holder, lease, record, stealing, take, target,
 };
-use engine::{Begin, Claim, Commit, Ledger, LedgerError};
+use engine::{Begin, Claim, Commit, Ledger, LedgerError, Retries, Retry, RetryNoted, WakeKind};
 use futures::future::join_all;
 use rollout::target::{FORMAT, TargetState};
 use rollout::{CommandId, Fact, Seconds};
@@ -18,6 +18,7 @@ pub(super) async fn check<L: Ledger>(ledger: &L) {
         only_who_names_the_holding_can_steal_it,
         whoever_meets_a_holder_learns_how_long_it_may_hold_on,
         a_holder_that_was_robbed_changes_nothing,
+        of_many_wakes_that_find_one_holder_one_of_each_kind_comes_again,
         a_commit_writes_all_of_it,
         a_stale_commit_writes_nothing_of_it,
         a_commit_without_the_lease_is_refused,
@@ -81,7 +82,7 @@ async fn only_who_names_the_holding_can_steal_it<L: Ledger>(ledger: &L) {
 async fn whoever_meets_a_holder_learns_how_long_it_may_hold_on<L: Ledger>(ledger: &L) {
     let target = target("held-how-long");
     let told = async || match ledger.begin(&target, &claim("another")).await {
-        Ok(Begin::Held { by, lasts }) => (by, lasts),
+        Ok(Begin::Held { by, lasts, .. }) => (by, lasts),
         other => panic!("the target should have been held: {other:?}"),
     };
     granted(ledger.begin(&target, &Claim { lasts: Seconds(19), ..claim("one") }).await);
@@ -98,6 +99,38 @@ async fn a_holder_that_was_robbed_changes_nothing<L: Ledger>(ledger: &L) {
     ledger.release(&target, &lease("one")).await.expect("no error");
     assert_eq!(holder(ledger.begin(&target, &claim("three")).await), lease("two"));
     assert_eq!(ledger.state(&target).await.expect("a state"), None);
+}
+
+async fn of_many_wakes_that_find_one_holder_one_of_each_kind_comes_again<L: Ledger>(ledger: &L) {
+    let target = target("held-retried");
+    let retries = async || match ledger.begin(&target, &claim("another")).await {
+        Ok(Begin::Held { retries, .. }) => retries,
+        other => panic!("the target should have been held: {other:?}"),
+    };
+    let note = async |holder: &str, kind, tries| {
+        let holder = lease(holder);
+        ledger.note_retry(&target, &Retry { holder: &holder, kind, tries }).await.expect("an answer")
+    };
+    assert_eq!(note("one", WakeKind::Usual, 0).await, RetryNoted::Free, "nobody holds it yet");
+    take(ledger, &target, "one").await;
+    assert_eq!(retries().await, Retries::default());
+    let answers = join_all((0..8).map(|_| note("one", WakeKind::Usual, 0))).await;
+    assert_eq!(answers.iter().filter(|answer| **answer == RetryNoted::Yes).count(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| **answer == RetryNoted::Another).count(), 7, "{answers:?}");
+    assert_eq!(note("one", WakeKind::Urgent, 0).await, RetryNoted::Yes, "it asks for more");
+    assert_eq!(retries().await, Retries { usual: Some(0), urgent: Some(0), at_rest: None });
+    assert_eq!(note("one", WakeKind::Usual, 1).await, RetryNoted::Yes, "the one that comes again");
+    assert_eq!(note("one", WakeKind::Usual, 1).await, RetryNoted::Another, "and was delivered twice");
+    assert_eq!(retries().await.usual, Some(1));
+
+    // It changes nothing of what the holder writes, and is over with it.
+    let state = TargetState::new(target.clone());
+    let decision = Commit { release_lease: true, ..commit(&state) };
+    assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
+    assert_eq!(note("one", WakeKind::Usual, 2).await, RetryNoted::Free);
+    take(ledger, &target, "two").await;
+    assert_eq!(retries().await, Retries::default(), "of the present holder");
+    assert_eq!(note("two", WakeKind::Usual, 0).await, RetryNoted::Yes);
 }
 
 async fn a_commit_writes_all_of_it<L: Ledger>(ledger: &L) {

@@ -6,8 +6,8 @@ use rollout::entry::{
     After, ApprovalDefault, ApprovalPolicy, Deed, EntryRules, FreezePeriod, Gate, Grant, Person, Window,
 };
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy, Receiver,
-    RegistryPolicy, ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy,
+    Receiver, RegistryPolicy, ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
 use rollout::{
@@ -157,6 +157,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             retire: Seconds(600),
             rollback: Seconds(600),
         },
+        drift: Drift::Tell,
     };
     let source = ServicePolicy {
         registry: RegistryPolicy::default(),

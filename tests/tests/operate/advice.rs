@@ -91,6 +91,7 @@ fn wrong(policy: &Policy, target: &str, alarms: Alarms) -> Vec<Finding> {
         repository: unread(),
         concurrency: unread(),
         fargate: unread(),
+        fargate_spot: unread(),
         reach: None,
     };
     let target = TargetId::parse(target).expect("a target");

@@ -126,8 +126,11 @@ impl AwsCloud {
     async fn group_seen(&self, arn: &str) -> Result<Option<GroupSeen>, Failure> {
         let elb = self.clients.elb().await;
         let attributes = elb.describe_target_group_attributes().target_group_arn(arn);
-        let (groups, attributes) =
-            join!(Box::pin(elb.describe_target_groups().target_group_arns(arn).send()), Box::pin(attributes.send()));
+        let (groups, attributes, health) = join!(
+            Box::pin(elb.describe_target_groups().target_group_arns(arn).send()),
+            Box::pin(attributes.send()),
+            Box::pin(self.target_health(arn)),
+        );
         let groups = match groups {
             Err(error) if error.as_service_error().is_some_and(|it| it.is_target_group_not_found_exception()) => {
                 return Ok(None);
@@ -135,7 +138,9 @@ impl AwsCloud {
             groups => groups.map_err(|error| Failure::of("DescribeTargetGroups", &error))?,
         };
         let attributes = attributes.map_err(|error| Failure::of("DescribeTargetGroupAttributes", &error))?;
-        Ok(groups.target_groups().first().map(|group| group_seen(group, attributes.attributes())))
+        let healthy = health?.healthy;
+        let group = groups.target_groups().first().map(|group| group_seen(group, attributes.attributes()));
+        Ok(group.map(|group| GroupSeen { healthy, ..group }))
     }
 
     async fn rules_seen(&self, pair: &EcsPair) -> BTreeMap<String, Reading<RuleSeen>> {
@@ -370,6 +375,7 @@ fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> Group
         check_path: group.health_check_path().unwrap_or_default().to_owned(),
         slow_start_s: attribute("slow_start.duration_seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
         others: other_attributes(group, attributes),
+        healthy: 0,
     }
 }
 

@@ -38,7 +38,8 @@ use crate::config::Clients;
 use crate::error::Failure;
 use memory::Memory;
 use rollout::look::Look;
-use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
+use rollout::promotion::ImageState;
+use rollout::{EcsPair, Effect, Outcome, Reading, Slot, Snapshot, Timestamp};
 use std::pin::Pin;
 use traffic::Over;
 
@@ -140,6 +141,10 @@ impl engine::Cloud for AwsCloud {
             Effect::StopTask { task } => Box::pin(self.stop_task(pair, task)),
         };
         performed.await
+    }
+
+    async fn image(&self, image: &str) -> Reading<ImageState> {
+        crate::registry::image_state(&self.clients, image).await
     }
 
     fn firing_since(&self, alarm: &str) -> Option<Timestamp> {

@@ -65,6 +65,7 @@ impl AwsCloud {
         };
         Snapshot {
             begun_at: None,
+            api_call: None,
             blue: side(blue, blue_health, scaling(Slot::Blue)),
             green: side(green, green_health, scaling(Slot::Green)),
             rules: pair.rules.iter().map(rule).collect(),

@@ -6,7 +6,7 @@ use super::table::{Range, Table, Written, failed};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use engine::{Begin, Claim, Commit, LeaseId, LedgerError, Loaded};
+use engine::{Begin, Claim, Commit, LeaseId, LedgerError, Loaded, Retries, Retry, RetryNoted, WakeKind};
 use rollout::target::FORMAT;
 use rollout::{Command, CommandId, TargetId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +64,54 @@ pub(super) async fn begin(table: &Table, target: &TargetId, claim: &Claim) -> Re
                 let by = item::holder(present).ok_or_else(|| {
                     item::unreadable(present, "it is neither free nor held: the condition of taking it did not hold")
                 })?;
-                Ok(Begin::Held { by, lasts: item::lasts(present)? })
+                let retries = retries(present, &by)?;
+                Ok(Begin::Held { by, lasts: item::lasts(present)?, retries })
             }
             None => Err(failed(DOING, "UpdateItem", &error)),
+        },
+    }
+}
+
+/// How often the wakes came again that retry for others while this one holds the target.
+fn retries(item: &Attributes, holder: &LeaseId) -> Result<Retries, LedgerError> {
+    let of = |kind: WakeKind| {
+        let (holds, tries) = retry_attributes(kind);
+        let ours = item::text(item, &holds) == Some(holder.0.as_str());
+        let tries = if ours { item::count(item, &tries)? } else { None };
+        Ok(tries.map(|tries| u8::try_from(tries).unwrap_or(u8::MAX)))
+    };
+    Ok(Retries { usual: of(WakeKind::Usual)?, urgent: of(WakeKind::Urgent)?, at_rest: of(WakeKind::AtRest)? })
+}
+
+/// The attributes that say for which holder a wake comes again, and how often it has.
+fn retry_attributes(kind: WakeKind) -> (String, String) {
+    (format!("retry_{}_for", kind.name()), format!("retry_{}_tries", kind.name()))
+}
+
+/// One call. What was noted for a holder of before is no more than a word of it: leases have names that never come again.
+pub(super) async fn note_retry(table: &Table, target: &TargetId, retry: &Retry<'_>) -> Result<RetryNoted, LedgerError> {
+    let (holds, tries) = retry_attributes(retry.kind);
+    let request = table
+        .client()
+        .await
+        .update_item()
+        .table_name(table.name())
+        .set_key(Some(key(keys::target(target), keys::STATE)))
+        .update_expression("SET #for = :holder, #tries = :tries")
+        .condition_expression(
+            "lease_id = :holder AND (attribute_not_exists(#for) OR #for <> :holder OR #tries < :tries)",
+        )
+        .expression_attribute_names("#for", holds)
+        .expression_attribute_names("#tries", tries)
+        .expression_attribute_values(":holder", AttributeValue::S(retry.holder.0.clone()))
+        .expression_attribute_values(":tries", number(retry.tries))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match table.change(request).await {
+        Ok(_) => Ok(RetryNoted::Yes),
+        Err(error) => match condition_failed(&error) {
+            Some(present) if item::holder(present).as_ref() == Some(retry.holder) => Ok(RetryNoted::Another),
+            Some(_) => Ok(RetryNoted::Free),
+            None => Err(failed("noting that a wake comes again", "UpdateItem", &error)),
         },
     }
 }

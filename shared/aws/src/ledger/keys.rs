@@ -152,6 +152,7 @@ pub(super) fn watch(watch: &Watch) -> String {
         Watch::Alarm(name) => format!("WATCH#alarm#{name}"),
         // Neither name can hold a `#`: ECS allows letters, digits, hyphens and underscores.
         Watch::EcsService(cluster, service) => format!("WATCH#ecs#{cluster}#{service}"),
+        Watch::Rule(arn) => format!("WATCH#rule#{arn}"),
         Watch::Repository(name) => format!("WATCH#repository#{name}"),
     }
 }

@@ -57,7 +57,7 @@ mod table;
 use crate::config::{BALANCER_READS, BadSetting, Clients, TABLE, rate, setting};
 use engine::{
     Applied, Begin, Claim, Claimed, Commit, Deliveries, DeliveryId, Hold, LeaseId, Ledger, LedgerError, Overdue, Post,
-    PostKey, Posts, TagsSeen, Watch,
+    PostKey, Posts, Retry, RetryNoted, TagsSeen, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -117,6 +117,10 @@ impl Ledger for DynamoLedger {
 
     async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
         row::take_place(&self.table, price, now, self.reads_a_second).await
+    }
+
+    async fn note_retry(&self, target: &TargetId, retry: &Retry<'_>) -> Result<RetryNoted, LedgerError> {
+        held::note_retry(&self.table, target, retry).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

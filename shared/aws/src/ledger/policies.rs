@@ -217,6 +217,9 @@ fn watches(policy: &Policy) -> BTreeSet<WatchKey> {
         for alarm in &rules.alarms {
             watches.insert((keys::watch(&Watch::Alarm(alarm.name.clone())), target.clone()));
         }
+        for arn in &rules.pair.rules {
+            watches.insert((keys::watch(&Watch::Rule(arn.clone())), target.clone()));
+        }
         let cluster = cluster_name(&rules.pair.cluster);
         for slot in [Slot::Blue, Slot::Green] {
             let service = &rules.pair.side(slot).service;

@@ -361,6 +361,8 @@ pub enum Held {
     Undecided,
     /// Nothing is promoted there by itself.
     Promotion,
+    /// Somebody else has changed something while nothing was deployed.
+    Changed,
 }
 
 /// A running deployment in a list.

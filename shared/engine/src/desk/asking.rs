@@ -266,6 +266,10 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
             let message = "the order of a release train cannot be overridden: end it, and deploy the service alone";
             return Err(Refusal::conflict("not_overridable", message));
         }
+        if request.gates.contains(&Gate::Image) {
+            let message = "an image that the registry does not have cannot be deployed, whoever says so: push it again";
+            return Err(Refusal::conflict("not_overridable", message));
+        }
         let state = self.known_state(target).await?;
         at_its_gates(&state, request.deployment)?;
         let instruction = Instruction::Override { deployment: request.deployment, gates: request.gates.clone() };

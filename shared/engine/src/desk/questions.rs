@@ -152,5 +152,9 @@ fn held(state: &TargetState, brakes: &[Brake]) -> BTreeSet<Held> {
     });
     let undecided = state.frozen.is_some() || state.running.as_ref().is_some_and(|running| running.frozen.is_some());
     let undecided = undecided.then_some(Held::Undecided);
-    on.chain(undecided).chain(state.promotion_hold.as_ref().map(|_| Held::Promotion)).collect()
+    let changed = state.running.is_none() && state.at_rest.as_ref().is_some_and(|seen| seen.drift.is_some());
+    on.chain(changed.then_some(Held::Changed))
+        .chain(undecided)
+        .chain(state.promotion_hold.as_ref().map(|_| Held::Promotion))
+        .collect()
 }

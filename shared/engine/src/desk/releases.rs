@@ -177,7 +177,7 @@ mod tests {
             let target = TargetId::new(name("shop"), name("api"), name(environment));
             (target, Neighbour { verified: verified.clone(), stable: None })
         });
-        Surroundings { brakes: Reading::Known(Vec::new()), neighbours: neighbours.collect() }
+        Surroundings { brakes: Reading::Known(Vec::new()), neighbours: neighbours.collect(), ..Surroundings::quiet() }
     }
 
     fn prod() -> TargetId {

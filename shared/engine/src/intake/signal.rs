@@ -3,6 +3,7 @@
 use super::IntakeError;
 use crate::ports::{Doorbell, Ledger, Ring, Watch};
 use futures::future::join_all;
+use rollout::snapshot::ApiCall;
 use rollout::{Seconds, TargetId};
 
 /// Wakes the targets that are concerned with `watch`; answers which. One question to the ledger, then all rings at once:
@@ -16,14 +17,38 @@ pub async fn signal<L: Ledger, D: Doorbell>(
     doorbell: &D,
     watch: &Watch,
 ) -> Result<Vec<TargetId>, IntakeError> {
+    wake(ledger, doorbell, watch, |target| {
+        // What an alarm says may turn a deployment back; tasks that come and go are waited for anyway.
+        Ring { urgent: matches!(watch, Watch::Alarm(_)), ..Ring::wake(target) }
+    })
+    .await
+}
+
+/// Somebody edited what is watched: whoever it belongs to looks, whether something is deployed there or not. `call` names who,
+/// for the journal.
+///
+/// # Errors
+/// As [`signal`]'s.
+pub async fn edited<L: Ledger, D: Doorbell>(
+    ledger: &L,
+    doorbell: &D,
+    watch: &Watch,
+    call: &ApiCall,
+) -> Result<Vec<TargetId>, IntakeError> {
+    wake(ledger, doorbell, watch, |target| Ring::wake(target).at_rest(Some(call.clone()))).await
+}
+
+async fn wake<L: Ledger, D: Doorbell>(
+    ledger: &L,
+    doorbell: &D,
+    watch: &Watch,
+    ring: impl Fn(TargetId) -> Ring,
+) -> Result<Vec<TargetId>, IntakeError> {
     let targets = ledger
         .targets_watching(watch)
         .await
         .map_err(IntakeError::ledger(format!("looking for the targets that watch {watch}")))?;
-    // What an alarm says may turn a deployment back; tasks that come and go are waited for anyway.
-    let urgent = matches!(watch, Watch::Alarm(_));
-    let rings = join_all(targets.iter().map(|target| async move {
-        let ring = Ring { urgent, ..Ring::wake(target.clone()) };
+    let rings = join_all(targets.iter().map(|target| (target, ring(target.clone()))).map(async |(target, ring)| {
         doorbell.ring(&ring, Seconds(0)).await.inspect_err(|reason| {
             tracing::warn!(target_id = %target, reason, "could not be woken");
         })
@@ -44,6 +69,7 @@ impl std::fmt::Display for Watch {
         match self {
             Self::Alarm(name) => write!(f, "alarm {name}"),
             Self::EcsService(cluster, service) => write!(f, "ECS service {cluster}/{service}"),
+            Self::Rule(arn) => write!(f, "rule or listener {arn}"),
             Self::Repository(name) => write!(f, "repository {name}"),
         }
     }

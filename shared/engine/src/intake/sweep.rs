@@ -27,7 +27,7 @@ pub const MOST_WOKEN: usize = 500;
 pub const MOST_MISSED: usize = 50;
 
 /// Rings at the same time.
-const RINGS_AT_ONCE: usize = 16;
+pub(super) const RINGS_AT_ONCE: usize = 16;
 
 /// Applications compared with their registry at the same time.
 const APPLICATIONS_AT_ONCE: usize = 4;
@@ -65,6 +65,8 @@ pub struct Swept {
     pub oldest: Option<Timestamp>,
     /// There were more than [`MOST_WOKEN`]: the rest is for the next sweep.
     pub cut: bool,
+    /// How many targets were woken to be looked at although nothing is deployed to them.
+    pub at_rest: usize,
     /// Images without a release, and what became of them: application, service, digest.
     pub missed: Vec<(Name, Name, ImageDigest, Taken)>,
     /// Applications whose turn it was, and for which the time did not suffice.
@@ -111,7 +113,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
     let parts: Vec<Swept> = stream::iter(turns)
         .map(|application| async move {
             if clock.now() < sweep.until {
-                compare(ledger, doorbell, registry, &application, now).await
+                compare(ledger, doorbell, registry, &application, now, sweep).await
             } else {
                 tracing::warn!(application = %application, "not compared with its registry: no time was left");
                 Swept { left: vec![application], ..Swept::default() }
@@ -121,6 +123,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
         .collect()
         .await;
     for part in parts {
+        swept.at_rest += part.at_rest;
         swept.missed.extend(part.missed);
         swept.left.extend(part.left);
         swept.problems.extend(part.problems);
@@ -177,6 +180,7 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
     registry: &R,
     application: &Name,
     now: Timestamp,
+    sweep: &Sweep,
 ) -> Swept {
     let mut swept = Swept::default();
     let applied = match ledger.policy(application).await {
@@ -187,6 +191,9 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
             return swept;
         }
     };
+    let (at_rest, problems) = super::rest::wake_at_rest(doorbell, &applied, sweep).await;
+    swept.at_rest = at_rest;
+    swept.problems.extend(problems);
     let repositories: BTreeSet<(&RegistryPolicy, &str)> =
         applied.policy.services.values().map(|service| (&service.registry, service.repository.as_str())).collect();
     for (from, repository) in repositories {

@@ -6,7 +6,7 @@ use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
 use crate::surroundings;
 use futures::future::try_join_all;
 use rollout::plan::{Plan, rehearse};
-use rollout::promotion::plan_id;
+use rollout::promotion::{Surroundings, plan_id};
 use rollout::target::ReleaseRef;
 use rollout::{AppliedTarget, Command, Instruction, Overrides, Policy, Stage, TargetId, TargetState, Terms};
 
@@ -99,6 +99,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
                 Err(refusal) => return Err(refusal),
             },
         };
+        let images = surroundings::images(self.cloud, [(&release.id.digest, release.image.as_str())].into()).await;
+        let around = Surroundings { images, ..around };
         let state = desk.state(target).await?;
         let now = self.clock.now();
         let instruction = Instruction::Deploy {

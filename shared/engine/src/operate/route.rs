@@ -96,7 +96,7 @@ impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C
                     "promote" => desk.promote(&target, &read(body)?, &actor).await?,
                     "hotfix" => desk.hotfix(&target, &read(body)?, &actor).await?,
                     "abort" => desk.abort(&target, &read(body)?, &actor).await?,
-                    "rollback" => desk.rollback(&target, &read(body)?, &actor).await?,
+                    "rollback" => self.rollback(&target, &read(body)?, &actor).await?,
                     "approve" => self.approve(&target, &read(body)?, &actor).await?,
                     "reject" => self.reject(&target, &read(body)?, &actor).await?,
                     "override" => desk.open_gates(&target, &read(body)?, &actor).await?,

@@ -64,7 +64,10 @@ pub(super) fn admit(
         around: inbox.around,
         now,
     });
-    if let Some((_, reason, _)) = ruling.never() {
+    if let Some((gate, reason, _)) = ruling.never() {
+        if automatic && gate == Gate::Image {
+            return Admission::Skipped(reason.to_owned());
+        }
         return if automatic { Admission::NotYet } else { Admission::No(reason.to_owned()) };
     }
     if !automatic {
@@ -401,6 +404,8 @@ pub(super) fn open_by_hand(pass: &mut Pass, command: &Command, number: u64, want
                 refuse(pass, "override", "nothing can be deployed while both sides are at 0 tasks: wake the service");
             } else if wanted.contains(&Gate::Train) {
                 refuse(pass, "override", "the order of a release train cannot be overridden: deploy the service alone");
+            } else if wanted.contains(&Gate::Image) {
+                refuse(pass, "override", "an image that the registry does not have cannot be deployed: push it again");
             } else {
                 for gate in wanted {
                     let opened =

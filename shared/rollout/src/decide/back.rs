@@ -7,6 +7,7 @@ use super::{frozen, hooks, promotion};
 use crate::effect::Effect;
 use crate::journal::Fact;
 use crate::names::Slot;
+use crate::policy::Drift;
 use crate::snapshot::{Reading, RuleReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, RollbackPhase, Stage, Verdict, WayBack};
 use crate::target::{Deployment, Purpose, WaitingOn, WeightsRecord};
@@ -469,6 +470,30 @@ pub(super) fn retiring(
         Purpose::Rollback | Purpose::Repair => format!("all traffic is back on {}", deployment.release.tag),
     };
     pass.end(deployment, Verdict::Succeeded, reason, Some(snapshot))
+}
+
+/// Somebody edited a rule while the old side stops, and that side is seen with traffic: its tasks are started again, so that it
+/// can serve what it is given. Where the policy says so, the weights also go back to the side that was verified. Nothing is
+/// scaled down before the rule is as it was.
+pub(super) fn keep_up(pass: &mut Pass, deployment: &Deployment, snapshot: &Snapshot) {
+    let (Stage::Retiring { phase: RetirePhase::ScalingDown, .. }, Some(sides)) = (&deployment.stage, &deployment.sides)
+    else {
+        return;
+    };
+    let old = sides.stable;
+    if !gates::has_traffic(snapshot, old) {
+        return;
+    }
+    if snapshot.side(old).known().is_some_and(|side| side.desired < sides.stable_count) {
+        pass.want(Effect::SetDesired { slot: old, desired: sides.stable_count });
+    }
+    let serves = snapshot.side(old.other()).known().is_some_and(|side| side.targets.healthy > 0);
+    if serves
+        && deployment.policy.drift == Drift::Revert
+        && let Some(record) = &deployment.weights
+    {
+        pass.want(Effect::SetWeights { weights: record.decided, seen: Vec::new() });
+    }
 }
 
 /// Gives up on the rules: somebody else holds them, or they cannot be written. Both sides stay up.

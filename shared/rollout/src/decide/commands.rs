@@ -233,7 +233,8 @@ pub(super) fn start_queued(pass: &mut Pass, inbox: &Inbox<'_>) {
     }
 }
 
-fn start(
+/// Begins a deployment.
+pub(super) fn start(
     pass: &mut Pass,
     order: Queued,
     purpose: Purpose,
@@ -309,7 +310,10 @@ fn start(
     }
     match purpose {
         Purpose::Deploy => admission::pin(pass, &deployment),
-        Purpose::Rollback | Purpose::Repair if applied.entry.promotes_itself => {
+        // Weights that are put back where they were change nothing of what is promoted.
+        Purpose::Rollback | Purpose::Repair
+            if applied.entry.promotes_itself && deployment.actor != Actor::Switchback =>
+        {
             let reason = format!("{} went back to {}", deployment.actor, deployment.release.tag);
             admission::hold(pass, Some(number), &deployment.actor, reason);
         }

@@ -9,6 +9,7 @@ use crate::entry::Gate;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::HookPoint;
+use crate::promotion::ImageState;
 use crate::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, Snapshot, Weights};
 use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage, Verdict};
 use crate::target::{Deployment, Purpose, Sides, WaitingOn, WeightsRecord};
@@ -76,6 +77,10 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         // It has passed its gates, and nothing of it has begun yet.
         return waiting;
     }
+    let is_live = stable_reading.image.as_deref() == Some(deployment.release.image.as_str());
+    if let Some(ended) = without_image(pass, deployment, snapshot, is_live, deadline) {
+        return ended;
+    }
     let stable = sides.stable;
     let live = Weights::share(stable, Percent::ALL);
     deployment.weights = Some(WeightsRecord { before: live, decided: live, verified: true });
@@ -91,8 +96,7 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
         Fact::SidesSettled { stable, stable_running: sides.stable_count, candidate: stable.other() },
     );
     deployment.sides = Some(sides);
-    let runs_it = |live: &str| crate::registry::is_same_image(live, &deployment.release.image);
-    if stable_reading.image.as_deref().is_some_and(runs_it) {
+    if is_live {
         // Nothing to move: the ledger learns what is live, and the record says so.
         deployment.task_definition = Some(stable_reading.task_definition.clone());
         pass.state.stable = Some(crate::target::StableSide {
@@ -116,6 +120,26 @@ fn preflight(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, 
     }
     let until = deployment.policy.deadlines.register.after(pass.now);
     pass.enter(deployment, Stage::Registering { deadline: until }, deployment.release.tag.clone())
+}
+
+/// Some: no task can be started with the release's image, and none is tried. What could not be read is tried.
+fn without_image(
+    pass: &mut Pass,
+    deployment: &mut Deployment,
+    snapshot: &Snapshot,
+    is_live: bool,
+    deadline: Timestamp,
+) -> Option<Flow> {
+    let Some(Reading::Known(state)) = pass.images.get(&deployment.release.id.digest) else { return None };
+    let state = *state;
+    let reason = state.against_starting().filter(|_| !is_live)?;
+    let reason = format!("{} cannot be started: {reason}", deployment.release.tag);
+    Some(match state {
+        ImageState::Gone => pass.end(deployment, Verdict::Failed, reason, Some(snapshot)),
+        ImageState::Archived | ImageState::Present => {
+            blocked(pass, deployment, snapshot, Against::Seen(reason), deadline)
+        }
+    })
 }
 
 /// What stands in the record for all that preflight could not read.

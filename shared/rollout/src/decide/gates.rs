@@ -166,6 +166,7 @@ fn foreign_edit(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         back::let_go(pass, deployment, format!("somebody else edited a rule: {reason}"));
         return Flow::Onward;
     }
+    back::keep_up(pass, deployment, snapshot);
     pass.wait(WaitingOn::ForeignEdit { reason, deadline }, HALTED_POLL, deadline)
 }
 

@@ -3,7 +3,7 @@
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
 //! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
 //! [`naming`] other tags of known releases · [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
-//! [`hooks`] what may say no on the way · [`tasks`] how many tasks may fail · [`schedules`] what scheduled actions would have set ·
+//! [`rest`] what is seen while nothing runs · [`hooks`] what may say no on the way · [`tasks`] how many tasks may fail · [`schedules`] what scheduled actions would have set ·
 //! [`asleep`] a service at 0 tasks · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
 //! [`absorb()`] what the effects' outcomes change.
 
@@ -20,6 +20,7 @@ mod naming;
 mod pass;
 mod promotion;
 mod queue;
+mod rest;
 mod schedules;
 mod tasks;
 mod turn;
@@ -85,14 +86,24 @@ const MOST_TRANSITIONS: usize = 16;
 
 /// Decides.
 ///
-/// `snapshot` is what [`look`](crate::look()) asked for; without one, commands are taken in and a deployment may
+/// `snapshot` is what [`look`](crate::look()) asked for, or, where nothing runs, [`look_at_rest`](crate::look_at_rest);
+/// without one, commands are taken in and a deployment may
 /// start, and the answer is [`Next::Again`]. Total: every input has an answer, and none panics.
 pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
     let mut pass = Pass::new(state, snapshot, now);
     pass.read_brakes(inbox.around);
+    let at_rest = snapshot.filter(|_| state.running.is_none());
+    if let Some(snapshot) = at_rest {
+        rest::compare(&mut pass, inbox, snapshot);
+    } else if let Some(at) = state.at_rest.as_ref().and_then(|seen| seen.look_at).filter(|at| *at > now) {
+        pass.look_by(at);
+    }
     let seen = state.running.as_ref().map(|running| running.number);
     commands::take_in(&mut pass, inbox);
     commands::start_queued(&mut pass, inbox);
+    if let Some(snapshot) = at_rest {
+        rest::revert(&mut pass, inbox, snapshot);
+    }
     if let Some(mut deployment) = pass.state.running.take() {
         if !deployment.pending.is_empty() {
             // Whoever decided them has died, perhaps right after doing them.

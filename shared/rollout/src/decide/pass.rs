@@ -5,9 +5,9 @@ use crate::brake::{Brake, Scope};
 use crate::command::{CommandId, Lane};
 use crate::effect::Effect;
 use crate::journal::{Fact, JournalEntry};
-use crate::names::{Actor, Slot};
+use crate::names::{Actor, ImageDigest, Slot};
 use crate::pace;
-use crate::promotion::Surroundings;
+use crate::promotion::{ImageState, Surroundings};
 use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
 use crate::target::{
@@ -15,6 +15,7 @@ use crate::target::{
 };
 use crate::time::Seconds;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(super) struct Pass {
     sparing: bool,
     /// Why the line is stopped here; an error: that could not be read. None where it is not.
     pub(super) line: Option<Result<String, String>>,
+    /// What the registry says of images, as far as it was read.
+    pub(super) images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
 impl Pass {
@@ -72,12 +75,14 @@ impl Pass {
             look_at: None,
             sparing: state.running.as_ref().is_some_and(|running| running.place.is_some_and(|place| place.sparing)),
             line: Some(Err("it was not read whether the line is stopped".to_owned())),
+            images: BTreeMap::new(),
         }
     }
 
-    /// Takes in whether the line is stopped.
+    /// Takes in whether the line is stopped, and what the registry says of images.
     pub(super) fn read_brakes(&mut self, around: Option<&Surroundings>) {
         let Some(around) = around else { return };
+        self.images.clone_from(&around.images);
         self.line = match &around.brakes {
             Reading::Unknown(reason) => {
                 Some(Err(format!("it could not be read whether the line is stopped: {reason}")))
@@ -259,6 +264,10 @@ impl Pass {
             (false, Some(at)) => Next::At(at),
             (false, None) => Next::Rest,
         };
+        if self.state.running.is_some() {
+            // What it changes from now on was not seen by a look at rest.
+            self.state.at_rest = None;
+        }
         if let Some(deployment) = &mut self.state.running {
             deployment.pending.clone_from(&self.effects);
             // What did not work and is not wanted any more is no trouble (its answer was lost, and it had worked). A hook

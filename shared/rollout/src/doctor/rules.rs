@@ -2,6 +2,7 @@
 
 use super::seen::{Inspected, RuleSeen};
 use super::{Findings, SLOTS, called, place_of_group, place_of_rule};
+use crate::names::Slot;
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
 use crate::time::Seconds;
@@ -16,6 +17,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &Inspected, findings: &mut Find
     for arn in &pair.rules {
         if let Some(rule) = look_up(arn, seen, findings) {
             judge_rule(policy, seen, arn, rule, findings);
+            without_health(policy, seen, arn, rule, findings);
             let weights = SLOTS.map(|slot| rule.weight(&pair.side(slot).target_group));
             if let [Some(blue), Some(green)] = weights {
                 let place = place_of_rule(arn);
@@ -111,6 +113,24 @@ fn judge_rule(policy: &TargetPolicy, seen: &Inspected, arn: &str, rule: &RuleSee
             );
             let remedy = "turn off the stickiness of the target group, or turn on that of the rule";
             findings.broken("rule_refuses_weights", &place, what, remedy);
+        }
+    }
+}
+
+/// Traffic that nobody serves. Where both sides want no tasks the service is asleep, and that is somebody's wish.
+fn without_health(policy: &TargetPolicy, seen: &Inspected, arn: &str, rule: &RuleSeen, findings: &mut Findings) {
+    let wants = |slot: Slot| matches!(&seen.side(slot).service, Reading::Known(Some(service)) if service.desired > 0);
+    if !SLOTS.into_iter().any(wants) {
+        return;
+    }
+    for slot in SLOTS {
+        let weight = rule.weight(&policy.pair.side(slot).target_group).unwrap_or(0);
+        let Reading::Known(Some(group)) = &seen.side(slot).group else { continue };
+        if weight > 0 && group.healthy == 0 {
+            let name = called(&policy.pair.side(slot).target_group);
+            let what = format!("it gives {slot} a weight of {weight}, and {name} has no healthy target: requests fail");
+            let remedy = "put all weight back on the side that serves: `switchback rollback` does so, if that is the stable side";
+            findings.broken("weight_without_health", &place_of_rule(arn), what, remedy);
         }
     }
 }

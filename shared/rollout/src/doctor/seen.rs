@@ -149,6 +149,8 @@ pub struct GroupSeen {
     /// Every other attribute and property that both groups of a pair should agree on, by name: `load_balancing.algorithm.type`,
     /// `health check timeout`.
     pub others: BTreeMap<String, String>,
+    /// Targets that are healthy now (`DescribeTargetHealth`).
+    pub healthy: u32,
 }
 
 /// A scalable target (`DescribeScalableTargets`).

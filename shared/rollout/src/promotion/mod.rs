@@ -26,19 +26,48 @@ pub struct Surroundings {
     pub brakes: Reading<Vec<Brake>>,
     /// The targets that [`neighbours`] names; one that is missing was not read.
     pub neighbours: BTreeMap<TargetId, Neighbour>,
+    /// Whether the registry still has the images of what waits or begins, by digest; one that is missing was not read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ImageDigest, Reading<ImageState>>,
+}
+
+/// What a registry says of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageState {
+    /// It can be pulled.
+    Present,
+    /// A lifecycle rule or a person has archived it: it cannot be pulled before somebody restores it.
+    Archived,
+    /// It is not there any more: a lifecycle rule or a person has deleted it.
+    Gone,
+}
+
+impl ImageState {
+    /// What keeps tasks from being started with it, for people; none: nothing.
+    #[must_use]
+    pub fn against_starting(self) -> Option<&'static str> {
+        match self {
+            Self::Present => None,
+            Self::Archived => Some("its image is archived: restore it in the registry, or push it again"),
+            Self::Gone => {
+                Some("its image is gone from the registry (a lifecycle rule, or somebody's hand): push it again")
+            }
+        }
+    }
 }
 
 impl Surroundings {
     /// No brakes, and no neighbours.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { brakes: Reading::Known(Vec::new()), neighbours: BTreeMap::new() }
+        Self { brakes: Reading::Known(Vec::new()), neighbours: BTreeMap::new(), images: BTreeMap::new() }
     }
 
     /// Nothing was read, for this reason.
     #[must_use]
     pub fn unread(reason: &str) -> Self {
-        Self { brakes: Reading::Unknown(reason.to_owned()), neighbours: BTreeMap::new() }
+        Self { brakes: Reading::Unknown(reason.to_owned()), neighbours: BTreeMap::new(), images: BTreeMap::new() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules: one function a gate. A new one is a line of [`RULES`] and a function here.
 
 use super::calendar;
-use super::{Opinion, Question};
+use super::{ImageState, Opinion, Question};
 use crate::brake::Scope;
 use crate::command::PlanId;
 use crate::entry::{After, ApprovalDefault, Gate, Person};
@@ -16,7 +16,8 @@ pub type Rule = fn(&Question<'_>) -> Opinion;
 
 /// Every gate and its rule, in the order in which people want to read them. Which gates a hotfix or a person may pass by
 /// is not the rules' concern.
-pub const RULES: [(Gate, Rule); 8] = [
+pub const RULES: [(Gate, Rule); 9] = [
+    (Gate::Image, image),
     (Gate::StopTheLine, stop_the_line),
     (Gate::Freeze, freeze),
     (Gate::After, after),
@@ -34,6 +35,19 @@ pub(crate) const ASLEEP: &str = "the service is asleep, both sides are at 0 task
 
 fn waits(reason: impl Into<String>, until: Option<Timestamp>) -> Opinion {
     Opinion::Waits { reason: reason.into(), until }
+}
+
+// --- the image ---
+
+/// What could not be read is not held against it: the deployment says so where its tasks cannot start.
+fn image(question: &Question<'_>) -> Opinion {
+    let read = question.around.and_then(|around| around.images.get(&question.release.digest));
+    let Some(Reading::Known(state)) = read else { return OPEN };
+    match (state, state.against_starting()) {
+        (ImageState::Gone, Some(reason)) => Opinion::Never { reason: reason.to_owned(), verdict: Verdict::Failed },
+        (_, Some(reason)) => waits(reason, None),
+        (_, None) => OPEN,
+    }
 }
 
 // --- brakes and freezes ---
@@ -221,7 +235,7 @@ fn asked_for_it(requester: &Actor, name: &Name, person: &Person) -> bool {
 /// Whether people are asked now: not before the release may come here at all.
 #[must_use]
 pub fn asks_people(ruling: &super::Ruling) -> bool {
-    [Gate::After, Gate::Soak].iter().all(|gate| matches!(ruling.of(*gate), Some(Opinion::Open(_)) | None))
+    [Gate::Image, Gate::After, Gate::Soak].iter().all(|gate| matches!(ruling.of(*gate), Some(Opinion::Open(_)) | None))
 }
 
 fn approval(question: &Question<'_>) -> Opinion {

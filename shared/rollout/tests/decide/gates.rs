@@ -3,7 +3,7 @@
 use super::scene::{Scene, ask, deploy, start, target};
 use rollout::brake::{Brake, Scope};
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, Gate, Person};
-use rollout::promotion::Neighbour;
+use rollout::promotion::{ImageState, Neighbour};
 use rollout::target::{Errand, Verified, WaitingOn};
 use rollout::{
     Actor, Command, CommandId, Concurrency, Fact, Instruction, Lane, Name, Next, PlanId, Reading, Seconds,
@@ -622,4 +622,52 @@ fn a_refusal_at_a_door_is_on_record_and_changes_nothing() {
     assert_eq!(scene.stage(), "gated");
     let stage = scene.state.running.as_ref().map(|running| running.stage.clone());
     assert!(matches!(stage, Some(Stage::Gated { .. })));
+}
+
+// --- the image ---
+
+fn image(scene: &mut Scene, tag: &str, state: ImageState) {
+    let Instruction::Deploy { release, .. } = deploy(tag).instruction else { unreachable!() };
+    scene.around.images.insert(release.digest, Reading::Known(state));
+}
+
+/// The input of the issue: a lifecycle rule deletes the image while people are asked.
+#[test]
+fn what_waits_for_approval_ends_when_its_image_is_gone() {
+    let mut scene = prod();
+    verify(&mut scene, "v2");
+    settle(&mut scene, &[deploy("v2")]);
+    pass_time(&mut scene, 60);
+    settle(&mut scene, &[]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::ApprovalRequested { .. })));
+    let said = yes(&scene, "bob");
+    image(&mut scene, "v2", ImageState::Gone);
+    settle(&mut scene, &[said]);
+    assert_eq!(scene.verdict(), Some(Verdict::Failed));
+    assert!(scene.ending().contains("image") && scene.ending().contains("gone"), "{}", scene.ending());
+    assert!(scene.state.running.is_none() && scene.effects.is_empty());
+}
+
+#[test]
+fn nobody_is_asked_about_an_image_that_cannot_be_pulled() {
+    let mut scene = prod();
+    verify(&mut scene, "v2");
+    image(&mut scene, "v2", ImageState::Archived);
+    settle(&mut scene, &[deploy("v2")]);
+    pass_time(&mut scene, 60);
+    settle(&mut scene, &[]);
+    assert!(!scene.wrote(|fact| matches!(fact, Fact::ApprovalRequested { .. })));
+    assert!(scene.wrote(|fact| matches!(fact, Fact::GateWaits { gate: Gate::Image, .. })));
+    let by_hand = Instruction::Override { deployment: number(&scene), gates: [Gate::Image].into() };
+    settle(&mut scene, &[by("ada", by_hand)]);
+    assert!(refusal(&scene).contains("push it again"), "{}", refusal(&scene));
+    // Somebody restores it.
+    image(&mut scene, "v2", ImageState::Present);
+    settle(&mut scene, &[]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::ApprovalRequested { .. })));
+
+    image(&mut scene, "v3", ImageState::Gone);
+    let command = promoted(&scene, "v3");
+    settle(&mut scene, &[command]);
+    assert!(scene.wrote(|fact| matches!(fact, Fact::PromotionSkipped { tag, .. } if tag == "v3")));
 }

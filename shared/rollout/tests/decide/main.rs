@@ -3,6 +3,7 @@
 
 mod alarms;
 mod asleep;
+mod at_rest;
 mod concurrency;
 mod edits;
 mod floods;

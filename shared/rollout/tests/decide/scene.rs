@@ -1,7 +1,7 @@
 //! A target, and a world of two sides that does at once what a decision asks for.
 
 use rollout::entry::Entry;
-use rollout::policy::{AlarmPolicy, Deadlines, Hook, MissingData, Side, StableFiring, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, Drift, Hook, MissingData, Side, StableFiring, Step, Strategy};
 use rollout::promotion::Surroundings;
 use rollout::recording::{self, Given, Place};
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
@@ -55,6 +55,7 @@ pub fn policy() -> TargetPolicy {
             retire: Seconds(600),
             rollback: Seconds(900),
         },
+        drift: Drift::Tell,
     }
 }
 
@@ -143,6 +144,7 @@ impl Scene {
             state: TargetState::new(target()),
             snapshot: Snapshot {
                 begun_at: None,
+                api_call: None,
                 blue: side(4, "old"),
                 green: side(0, "older"),
                 rules: policy.pair.rules.iter().map(|_| Reading::Known(rule.clone())).collect(),
@@ -169,9 +171,14 @@ impl Scene {
 
     /// One decision on what is seen now, carried out at once.
     pub fn decide(&mut self, commands: &[Command]) -> Next {
+        let seen = self.state.running.is_some().then(|| self.seen());
+        self.decide_on(commands, seen)
+    }
+
+    /// One decision on what was seen, carried out at once.
+    pub fn decide_on(&mut self, commands: &[Command], seen: Option<Snapshot>) -> Next {
         self.note_traffic();
         let inbox = rollout::Inbox { commands, policy: Some(&self.applied), around: Some(&self.around) };
-        let seen = self.state.running.is_some().then(|| self.seen());
         let given = Given { state: &self.state, inbox, snapshot: seen.as_ref(), now: self.now };
         let decision = decide(given.state, &given.inbox, given.snapshot, given.now);
         let place = |revision| Place { pass: "pass-1", revision };

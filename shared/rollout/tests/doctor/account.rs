@@ -6,7 +6,7 @@ use rollout::doctor::seen::{
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
     ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
@@ -67,6 +67,7 @@ pub(crate) fn policy() -> Policy {
             retire: minutes(15),
             rollback: minutes(30),
         },
+        drift: Drift::Tell,
     };
     let service = ServicePolicy {
         registry: RegistryPolicy::default(),
@@ -159,6 +160,7 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             check_path: "/healthz".to_owned(),
             slow_start_s: 0,
             others: BTreeMap::from([("load_balancing.algorithm.type".to_owned(), "round_robin".to_owned())]),
+            healthy: if slot == Slot::Blue { 2 } else { 0 },
         })),
         scaling: Reading::Known(Some(ScalingSeen { min: 2, max: 10 })),
     }

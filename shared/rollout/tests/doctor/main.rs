@@ -61,6 +61,11 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
         &[(Severity::Broken, "cluster_missing", "cluster shop-prod")],
     ),
     (
+        "all weight on the side without tasks",
+        |_, seen| *rule(seen) = weights(&[(Slot::Blue, 0), (Slot::Green, 100)]),
+        &[(Severity::Broken, "weight_without_health", "rule 9683 of shop")],
+    ),
+    (
         "a service on its way out",
         |_, seen| service(seen).status = "DRAINING".to_owned(),
         &[(Severity::Broken, "service_inactive", "service api-green")],
@@ -270,7 +275,10 @@ const TABLE: &[(&str, Change, &[Expected])] = &[
             wanted(policy).pair.rules.push(OTHER.to_owned());
             seen.rules.insert(OTHER.to_owned(), Reading::Known(weights(&[(Slot::Blue, 0), (Slot::Green, 100)])));
         },
-        &[(Severity::Broken, "rules_disagree", "rule 9683 of shop, rule 1111 of shop")],
+        &[
+            (Severity::Broken, "weight_without_health", "rule 1111 of shop"),
+            (Severity::Broken, "rules_disagree", "rule 9683 of shop, rule 1111 of shop"),
+        ],
     ),
     (
         "a rule that nobody moves",

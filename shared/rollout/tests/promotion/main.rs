@@ -4,7 +4,7 @@ mod clock;
 
 use rollout::brake::{Brake, Scope};
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, Entry, EntryRules, FreezePeriod, Gate, Person};
-use rollout::policy::{Deadlines, Side, Strategy};
+use rollout::policy::{Deadlines, Drift, Side, Strategy};
 use rollout::promotion::{Neighbour, Opinion, Question, Surroundings, judge, plan_id, rules};
 use rollout::target::{Gates, Overridden, ReleaseRef, TargetFreeze, Verified, Vote};
 use rollout::{
@@ -67,6 +67,7 @@ fn policy() -> TargetPolicy {
             retire: seconds,
             rollback: seconds,
         },
+        drift: Drift::Tell,
     }
 }
 

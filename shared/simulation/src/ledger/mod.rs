@@ -9,7 +9,8 @@ pub use store::Store;
 pub use written::Written;
 
 use engine::{
-    Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, TagsSeen, Watch,
+    Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Retry, RetryNoted,
+    TagsSeen, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -60,6 +61,10 @@ impl Ledger for MemoryLedger {
 
     async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
         Ok(self.store().take_place(price, now))
+    }
+
+    async fn note_retry(&self, target: &TargetId, retry: &Retry<'_>) -> Result<RetryNoted, LedgerError> {
+        Ok(self.store().note_retry(target, retry))
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {

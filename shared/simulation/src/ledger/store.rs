@@ -2,8 +2,8 @@
 
 use super::Written;
 use engine::{
-    Applied, Begin, Claim, ClaimedResource, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, TagsSeen,
-    Watch,
+    Applied, Begin, Claim, ClaimedResource, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Retries,
+    Retry, RetryNoted, TagsSeen, WakeKind, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -45,6 +45,8 @@ pub(super) struct Target {
     pub(super) lease: Option<LeaseId>,
     /// How long whoever holds it was given.
     lasts: Seconds,
+    /// For which holder the wake of a kind comes again, and how often it has.
+    retries: BTreeMap<WakeKind, (LeaseId, u8)>,
     revision: u64,
     pub(super) state: Option<TargetState>,
     due_at: Option<Timestamp>,
@@ -66,7 +68,10 @@ impl Store {
         readable(target, entry.state.as_ref())?;
         match &entry.lease {
             Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => {
-                Ok(Begin::Held { by: by.clone(), lasts: entry.lasts })
+                let of = |kind| entry.retries.get(&kind).filter(|(holder, _)| holder == by).map(|(_, tries)| *tries);
+                let retries =
+                    Retries { usual: of(WakeKind::Usual), urgent: of(WakeKind::Urgent), at_rest: of(WakeKind::AtRest) };
+                Ok(Begin::Held { by: by.clone(), lasts: entry.lasts, retries })
             }
             _ => {
                 let stolen = entry.lease.as_ref().is_some_and(|by| *by != claim.lease);
@@ -77,6 +82,20 @@ impl Store {
                 Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision, stolen })))
             }
         }
+    }
+
+    /// See [`Ledger::note_retry`](engine::Ledger::note_retry).
+    pub fn note_retry(&mut self, target: &TargetId, retry: &Retry<'_>) -> RetryNoted {
+        let entry = self.targets.entry(target.clone()).or_default();
+        if entry.lease.as_ref() != Some(retry.holder) {
+            return RetryNoted::Free;
+        }
+        let known = entry.retries.get(&retry.kind).filter(|(holder, _)| holder == retry.holder);
+        if known.is_some_and(|(_, tries)| *tries >= retry.tries) {
+            return RetryNoted::Another;
+        }
+        entry.retries.insert(retry.kind, (retry.holder.clone(), retry.tries));
+        RetryNoted::Yes
     }
 
     /// See [`Ledger::commands`](engine::Ledger::commands).
@@ -268,7 +287,8 @@ impl Store {
             let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster);
             let services = [Slot::Blue, Slot::Green]
                 .map(|slot| Watch::EcsService(cluster.to_owned(), pair.side(slot).service.clone()));
-            for watch in alarms.chain(services) {
+            let edited = pair.rules.iter().map(|arn| Watch::Rule(arn.clone()));
+            for watch in alarms.chain(services).chain(edited) {
                 self.watches.entry(watch).or_default().insert(target.clone());
             }
         }

@@ -126,6 +126,7 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
         Err(reason) => (Reading::Unknown(reason), BTreeMap::new()),
     };
     Snapshot {
+        api_call: None,
         begun_at: None,
         blue,
         green,

@@ -4,7 +4,7 @@ use super::cloud::{SimCloud, actions, reading, resource_id, service};
 use super::stage::Stage;
 use crate::world::World;
 use crate::world::alarms::{self, Metric as WorldMetric};
-use crate::world::balancer::{Action, ActionKind};
+use crate::world::balancer::{Action, ActionKind, HealthState};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Inspector;
 use rollout::alarm::{AlarmKind, AlarmSeen, Alarms, DEEPEST, Metric, MetricSeen, children};
@@ -127,7 +127,10 @@ fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {
         Err(error) if error.code == "TargetGroupNotFound" => return Ok(None),
         groups => groups.map_err(|error| error.to_string())?,
     };
+    let targets = world.describe_target_health(arn).map_err(|error| error.to_string())?;
+    let healthy = targets.iter().filter(|target| target.state == HealthState::Healthy).count();
     Ok(groups.into_iter().next().map(|group| GroupSeen {
+        healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         balancers: group.load_balancers,
         deregistration_delay_s: group.settings.deregistration_delay_s,
         sticky: group.settings.stickiness,

@@ -32,6 +32,15 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("begin", || self.ledger.store().begin(target, claim), unavailable("taking the target")).await
     }
 
+    async fn note_retry(
+        &self,
+        target: &TargetId,
+        retry: &engine::Retry<'_>,
+    ) -> Result<engine::RetryNoted, LedgerError> {
+        let note = || Ok(self.ledger.store().note_retry(target, retry));
+        self.stage.call("note_retry", note, unavailable("noting that a wake comes again")).await
+    }
+
     async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
         self.stage.call("commands", || Ok(self.ledger.store().commands(target)), unavailable("reading commands")).await
     }

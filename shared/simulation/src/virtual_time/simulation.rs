@@ -11,13 +11,14 @@ use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
 use crate::world::scene::{BuiltApplication, application_policy, release_of};
 use crate::world::{Built, Dice, PairNames, What, World, WorldEvent};
-use engine::intake::{ImagePushed, Sweep, image_pushed, signal, sweep};
+use engine::intake::{ImagePushed, Sweep, edited, image_pushed, signal, sweep};
 use engine::recorder::Wanted;
 use engine::{Driven, PushedImage, Ring, Watch, drive_recorded};
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use futures::task::{ArcWake, waker_ref};
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
+use rollout::snapshot::ApiCall;
 use rollout::stage::Verdict;
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Instruction, Name, Overrides, Release, Seconds, TargetId, Terms, Timestamp};
@@ -594,6 +595,7 @@ impl Simulation {
                     (mix(number_of(cluster), number_of(service)), format!("event of service {service} in {cluster}"))
                 }
                 Watch::Repository(name) => (number_of(name), format!("event of repository {name}")),
+                Watch::Rule(arn) => (number_of(arn), format!("API call that changed {arn}")),
             };
             let key = scenery.next_arrival(whom);
             let way = scenery.chance.way(key, now, || told);
@@ -621,9 +623,10 @@ impl Simulation {
     fn begin(&mut self, job: Job, now: Timestamp) {
         let stage = match &job {
             Job::Drive(ring, _) => self.stage.invocation(PASS, ring.target.to_string()),
-            Job::Signal(Watch::EcsService(_, name) | Watch::Alarm(name) | Watch::Repository(name), _) => {
-                self.stage.invocation("signal", name.clone())
-            }
+            Job::Signal(
+                Watch::EcsService(_, name) | Watch::Alarm(name) | Watch::Repository(name) | Watch::Rule(name),
+                _,
+            ) => self.stage.invocation("signal", name.clone()),
             Job::Push(pushed, _) => self.stage.invocation("push", pushed.tag.clone()),
             Job::Sweep => self.stage.invocation("sweep", String::new()),
             Job::Tell(target) => self.stage.invocation(TELLER, target.to_string()),
@@ -642,6 +645,12 @@ impl Simulation {
                 matches!(driven, Ok(Driven::Done | Driven::Busy | Driven::Superseded))
             }
             .boxed_local(),
+            // Rules change by API calls only, and CloudTrail tells of those.
+            Job::Signal(watch @ Watch::Rule(_), _) => {
+                let by = "arn:aws:iam::111122223333:user/somebody-else".to_owned();
+                let call = ApiCall { operation: "ModifyRule".to_owned(), by, at: now };
+                async move { edited(&ledger, &doorbell, &watch, &call).await.is_ok() }.boxed_local()
+            }
             Job::Signal(watch, _) => async move { signal(&ledger, &doorbell, &watch).await.is_ok() }.boxed_local(),
             Job::Push(pushed, _) => {
                 let own = self.pairs[0].1.registry();

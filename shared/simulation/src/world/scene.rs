@@ -8,7 +8,7 @@ use super::scaling::RegisterScalableTarget;
 use super::{Answer, Settings, World};
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
     ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::{ImageDigest, Name, Percent, Registry, Release, ReleaseId, Seconds, TargetId, Timestamp};
@@ -39,6 +39,8 @@ pub struct Scene {
     pub strategy: Strategy,
     /// How long waits may take.
     pub deadlines: Deadlines,
+    /// What is done about edits while nothing is deployed.
+    pub drift: Drift,
 }
 
 /// A scene that has been set.
@@ -149,6 +151,7 @@ impl Scene {
                 retire: Seconds(15 * 60),
                 rollback: Seconds(30 * 60),
             },
+            drift: Drift::Tell,
         }
     }
 
@@ -290,6 +293,7 @@ impl Scene {
             alarms: vec![alarm(&names.blue_alarm), alarm(&names.green_alarm)],
             hooks: Vec::new(),
             deadlines: self.deadlines,
+            drift: self.drift,
         }
     }
 

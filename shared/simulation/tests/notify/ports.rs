@@ -316,6 +316,14 @@ impl Ledger for Ports {
         self.ledger.take_place(price, now).await
     }
 
+    async fn note_retry(
+        &self,
+        target: &TargetId,
+        retry: &engine::Retry<'_>,
+    ) -> Result<engine::RetryNoted, LedgerError> {
+        self.ledger.note_retry(target, retry).await
+    }
+
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
         self.ledger.release(target, lease).await
     }

@@ -80,6 +80,7 @@ fn held_words(held: Held) -> &'static str {
         Held::Freeze => "frozen",
         Held::Undecided => "needs a decision",
         Held::Promotion => "promotion held",
+        Held::Changed => "changed by somebody else",
     }
 }
 

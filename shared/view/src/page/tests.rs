@@ -1,7 +1,7 @@
 //! What the page says of a deployment that waits, and of what holds a target.
 
 use super::*;
-use rollout::policy::{Deadlines, EcsPair, Side, Step, Strategy, TargetPolicy};
+use rollout::policy::{Deadlines, Drift, EcsPair, Side, Step, Strategy, TargetPolicy};
 use rollout::stage::Cause;
 use rollout::target::{Explanation, Frozen, Gates, Overridden, PromotionHold, Purpose, ReleaseRef, TargetFreeze};
 use rollout::{Actor, ImageDigest, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, TargetId, Terms};
@@ -42,6 +42,7 @@ fn policy() -> TargetPolicy {
         alarms: Vec::new(),
         hooks: Vec::new(),
         deadlines: Deadlines { preflight, register, healthy, shift, retire, rollback },
+        drift: Drift::Tell,
     }
 }
 

@@ -1,0 +1,78 @@
+//! Targets to which nothing is deployed, looked at from time to time: an edit whose event never came, or an account without a
+//! trail.
+//!
+//! Each target has its own minute of [`REST_MINUTES`], by its name, among those at which its application's turn comes in the
+//! sweep, so that ten thousand of them are spread evenly and no state is kept. The wake is dropped where a deployment runs, or
+//! where others stand in the row before AWS's API budgets.
+
+use super::sweep::{RINGS_AT_ONCE, Sweep};
+use crate::ports::{Applied, Doorbell, Ring};
+use futures::stream::{self, StreamExt as _};
+use rollout::pace::REST_MINUTES;
+use rollout::{Seconds, TargetId};
+
+/// Whether this sweep, which is the turn of the target's application, is the one that has the target looked at.
+#[must_use]
+pub fn is_turn_at_rest(target: &TargetId, sweep: &Sweep) -> bool {
+    let every = sweep.every.max(1);
+    // Turns of the application within the hour: of all that it has, this is one of the target.
+    let turns = (REST_MINUTES / every).max(1);
+    let hash = target
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    (hash >> 20) % turns == (sweep.minute / every) % turns
+}
+
+/// Wakes the targets of an application whose minute it is; answers how many, and what did not work, for people.
+pub async fn wake_at_rest<D: Doorbell>(doorbell: &D, applied: &Applied, sweep: &Sweep) -> (usize, Vec<String>) {
+    let targets = applied.policy.targets().map(|(target, _)| target).filter(|target| is_turn_at_rest(target, sweep));
+    let rung: Vec<Result<(), String>> = stream::iter(targets)
+        .map(|target| async move {
+            let ring = Ring::wake(target.clone()).at_rest(None);
+            let rung = doorbell.ring(&ring, Seconds(0)).await;
+            rung.map_err(|reason| format!("{target} could not be woken to be looked at: {reason}"))
+        })
+        .buffered(RINGS_AT_ONCE)
+        .collect()
+        .await;
+    let woken = rung.iter().filter(|rung| rung.is_ok()).count();
+    (woken, rung.into_iter().filter_map(Result::err).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::Timestamp;
+    use std::collections::BTreeMap;
+
+    fn sweep(minute: u64, every: u64) -> Sweep {
+        Sweep { minute, every, until: Timestamp::MAX }
+    }
+
+    /// Ten thousand targets, two hundred applications, each service in one environment.
+    fn targets() -> Vec<TargetId> {
+        let id = |number: usize| format!("shop-{}/svc-{}/prod", number / 50, number % 50);
+        (0..10_000).map(|number| TargetId::parse(&id(number)).expect("a target")).collect()
+    }
+
+    #[test]
+    fn every_target_is_looked_at_once_an_hour_and_ten_thousand_are_spread_over_it() {
+        for every in [1, 5, 60] {
+            let mut looks: BTreeMap<&TargetId, usize> = BTreeMap::new();
+            let mut busiest = 0;
+            let targets = targets();
+            for minute in 29_000_040..29_000_100 {
+                let sweep = sweep(minute, every);
+                let now = targets.iter().filter(|target| sweep.is_turn_of(&target.application));
+                let now: Vec<_> = now.filter(|target| is_turn_at_rest(target, &sweep)).collect();
+                busiest = busiest.max(now.len());
+                now.into_iter().for_each(|target| *looks.entry(target).or_default() += 1);
+            }
+            assert_eq!(looks.len(), 10_000, "every {every} minutes");
+            assert!(looks.values().all(|looks| *looks == 1), "every {every} minutes");
+            // 10,000 in 60 minutes are 167 a minute: 2.8 calls a second, of 7.5 that there are.
+            assert!(busiest <= 450, "{busiest} in one minute, every {every} minutes");
+        }
+    }
+}

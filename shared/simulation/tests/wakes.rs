@@ -1,0 +1,159 @@
+//! Wakes that change nothing, and wakes of one target that come together: ten thousand events of one push are one wake of each
+//! target, and a hundred wakes of one target are a few looks.
+
+use engine::intake::{ImagePushed, image_pushed};
+use engine::{Clock, Cloud, Doorbell, Driven, LeaseId, Ring, drive};
+use futures::future::{join_all, poll_fn};
+use rollout::look::Look;
+use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, TargetId, Timestamp};
+use simulation::ledger::MemoryLedger;
+use simulation::world::scene::{application_policy, digest_of};
+use simulation::world::{Scene, Settings};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+/// Nothing here waits for anybody outside: it is polled until it is done.
+fn block_on<F: Future>(work: F) -> F::Output {
+    let mut work = pin!(work);
+    loop {
+        if let Poll::Ready(output) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-22T03:00:00Z".parse().expect("a time")
+}
+
+/// A ledger with a policy by which every push to `shop/api` is deployed to one target.
+fn ledger() -> (MemoryLedger, TargetId) {
+    let built = Scene::new("shop", "api", "prod").build(Settings::default());
+    let policy = application_policy(&built.target, &built.names.repository, built.policy);
+    let ledger = MemoryLedger::new();
+    ledger.store().apply(&policy, "the text", now(), "ada");
+    (ledger, built.target)
+}
+
+fn pushed() -> ImagePushed {
+    ImagePushed {
+        repository: "shop/api".to_owned(),
+        repository_uri: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api".to_owned(),
+        digest: digest_of(1),
+        tag: "v1".to_owned(),
+        pushed_at: now(),
+    }
+}
+
+#[derive(Default)]
+struct Queue(Mutex<Vec<(Ring, Seconds)>>);
+
+impl Queue {
+    fn taken(&self) -> Vec<(Ring, Seconds)> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics with it"))
+    }
+}
+
+impl Doorbell for Queue {
+    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+        self.0.lock().expect("nobody panics with it").push((ring.clone(), delay));
+        Ok(())
+    }
+}
+
+#[test]
+fn ten_thousand_events_of_one_push_are_one_wake() {
+    let (ledger, target) = ledger();
+    let queue = Queue::default();
+    for _ in 0..10_000 {
+        let taken = block_on(image_pushed(&ledger, &queue, &pushed(), now()));
+        assert!(taken.is_ok());
+    }
+    assert_eq!(queue.taken(), [(Ring::wake(target.clone()), Seconds(0))]);
+    assert_eq!(ledger.store().commands(&target).len(), 1);
+}
+
+/// Time stands still, and leases have numbers.
+#[derive(Default)]
+struct Still(AtomicU64);
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn lease_id(&self) -> LeaseId {
+        LeaseId(format!("lease-{}", self.0.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// A cloud that takes its time, and of which nothing can be read.
+#[derive(Default)]
+struct Slow {
+    looks: AtomicUsize,
+}
+
+impl Cloud for Slow {
+    async fn observe(&self, look: &Look) -> Snapshot {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let mut left = 1_000;
+        poll_fn(|context| {
+            left -= 1;
+            context.waker().wake_by_ref();
+            if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let unknown = || "timed out".to_owned();
+        Snapshot {
+            blue: Reading::Unknown(unknown()),
+            green: Reading::Unknown(unknown()),
+            rules: look.pair.rules.iter().map(|_| Reading::Unknown(unknown())).collect(),
+            test_rule: None,
+            alarms: Reading::Unknown(unknown()),
+            alarm_sides: BTreeMap::new(),
+            hook_tasks: BTreeMap::new(),
+            throttled: false,
+            begun_at: None,
+            api_call: None,
+        }
+    }
+
+    async fn perform(&self, _: &EcsPair, effect: &Effect) -> Outcome {
+        Outcome::Refused { reason: format!("{} is nothing to do here", effect.name()) }
+    }
+}
+
+#[test]
+fn a_hundred_wakes_of_one_target_are_a_few_looks_and_one_of_them_comes_again() {
+    let (ledger, target) = ledger();
+    let (queue, cloud, clock) = (Queue::default(), Slow::default(), Still::default());
+    let taken = block_on(image_pushed(&ledger, &queue, &pushed(), now()));
+    assert!(taken.is_ok());
+    queue.taken();
+    let until = Seconds(60).after(now());
+    let drive_all = |rings: &[Ring]| {
+        let passes = rings.iter().map(|ring| drive(ring, &ledger, &cloud, &queue, &clock, until));
+        block_on(join_all(passes)).into_iter().map(|driven| driven.expect("the ledger answers")).collect::<Vec<_>>()
+    };
+
+    let wakes = vec![Ring::wake(target.clone()); 100];
+    let driven = drive_all(&wakes);
+    let busy = driven.iter().filter(|driven| **driven == Driven::Busy).count();
+    assert_eq!(busy, 99);
+    assert_eq!(cloud.looks.load(Ordering::Relaxed), 1, "one pass looks for all");
+    let (again, rest): (Vec<_>, Vec<_>) = queue.taken().into_iter().partition(|(ring, _)| ring.found.is_some());
+    let delays: Vec<_> = again.iter().map(|(ring, delay)| (ring.tries, *delay)).collect();
+    assert_eq!(delays, [(1, Seconds(3))], "one of the 99 comes again, in case the holder had looked too early");
+    // For whoever takes over from a holder that died, and the deployment's own next look.
+    let takeovers = rest.iter().filter(|(ring, _)| ring.steal.is_some()).count();
+    assert_eq!((takeovers, rest.len()), (1, 2), "{rest:?}");
+
+    // The one that comes again looks for the 98 that did not: nothing that they were about is lost.
+    let again: Vec<Ring> = again.into_iter().map(|(ring, _)| ring).collect();
+    assert_eq!(drive_all(&again), [Driven::Done]);
+    assert_eq!(cloud.looks.load(Ordering::Relaxed), 2);
+    assert!(queue.taken().iter().all(|(ring, _)| ring.found.is_none()));
+}
