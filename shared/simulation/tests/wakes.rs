@@ -38,10 +38,14 @@ fn ledger() -> (MemoryLedger, TargetId) {
     (ledger, built.target)
 }
 
+fn registry() -> rollout::Registry {
+    rollout::Registry { account: "111122223333".to_owned(), region: "eu-central-1".to_owned() }
+}
+
 fn pushed() -> ImagePushed {
     ImagePushed {
         repository: "shop/api".to_owned(),
-        repository_uri: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api".to_owned(),
+        registry: registry(),
         digest: digest_of(1),
         tag: "v1".to_owned(),
         pushed_at: now(),
@@ -69,7 +73,7 @@ fn ten_thousand_events_of_one_push_are_one_wake() {
     let (ledger, target) = ledger();
     let queue = Queue::default();
     for _ in 0..10_000 {
-        let taken = block_on(image_pushed(&ledger, &queue, &pushed(), now()));
+        let taken = block_on(image_pushed(&ledger, &queue, &pushed(), &registry(), now()));
         assert!(taken.is_ok());
     }
     assert_eq!(queue.taken(), [(Ring::wake(target.clone()), Seconds(0))]);
@@ -114,6 +118,7 @@ impl Cloud for Slow {
             test_rule: None,
             alarms: Reading::Unknown(unknown()),
             alarm_sides: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             hook_tasks: BTreeMap::new(),
             throttled: false,
             begun_at: None,
@@ -130,7 +135,7 @@ impl Cloud for Slow {
 fn a_hundred_wakes_of_one_target_are_a_few_looks_and_one_of_them_comes_again() {
     let (ledger, target) = ledger();
     let (queue, cloud, clock) = (Queue::default(), Slow::default(), Still::default());
-    let taken = block_on(image_pushed(&ledger, &queue, &pushed(), now()));
+    let taken = block_on(image_pushed(&ledger, &queue, &pushed(), &registry(), now()));
     assert!(taken.is_ok());
     queue.taken();
     let until = Seconds(60).after(now());

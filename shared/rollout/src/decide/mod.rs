@@ -2,7 +2,7 @@
 //!
 //! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
 //! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
-//! [`naming`] other tags of known releases · [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`forward`] the way to success ·
+//! [`naming`] other tags of known releases · [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`preflight`] what speaks against starting · [`forward`] the way to success ·
 //! [`rest`] what is seen while nothing runs · [`hooks`] what may say no on the way · [`tasks`] how many tasks may fail · [`schedules`] what scheduled actions would have set ·
 //! [`asleep`] a service at 0 tasks · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
 //! [`absorb()`] what the effects' outcomes change.
@@ -18,6 +18,7 @@ mod gates;
 mod hooks;
 mod naming;
 mod pass;
+mod preflight;
 mod promotion;
 mod queue;
 mod rest;
