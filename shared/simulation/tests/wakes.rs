@@ -34,7 +34,7 @@ fn ledger() -> (MemoryLedger, TargetId) {
     let built = Scene::new("shop", "api", "prod").build(Settings::default());
     let policy = application_policy(&built.target, &built.names.repository, built.policy);
     let ledger = MemoryLedger::new();
-    ledger.store().apply(&policy, "the text", now(), "ada");
+    let _version = ledger.store().apply(&policy, "the text", now(), "ada");
     (ledger, built.target)
 }
 

@@ -72,8 +72,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a deployment begins without asking any gate",
         met: "",
         file: "shared/rollout/src/decide/commands.rs",
-        text: "            (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline })",
-        instead: "            (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Preflight { deadline })",
+        text: "        Purpose::Deploy => (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline }),",
+        instead: "        Purpose::Deploy => (Some(admission::gates_of(&pass.state, &order, applied)), Stage::preflight(deadline)),",
         caught_by: Decisions,
     },
     Mutant {
@@ -192,7 +192,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "an environment is frozen, and the rollback that somebody asks for waits",
         met: "kargo#1422",
         file: "shared/rollout/src/decide/commands.rs",
-        text: "            (None, Stage::Preflight { deadline: applied.policy.deadlines.preflight.after(pass.now) })",
+        text: "            (None, Stage::preflight(applied.policy.deadlines.preflight.after(pass.now)))",
         instead: r"            let deadline = applied.entry.rules.give_up_after.after(pass.now);
             (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline })",
         caught_by: Decisions,
