@@ -40,11 +40,12 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
                 wake.messages.push(id);
                 // A look at rest is asked for if one of them asks for it.
                 let at_rest = ring.at_rest || wake.ring.at_rest;
+                let overdue = ring.overdue || wake.ring.overdue;
                 let api_call = wake.ring.api_call.take().or_else(|| ring.api_call.clone());
                 if (ring.steal.is_none(), ring.tries) < (wake.ring.steal.is_none(), wake.ring.tries) {
                     wake.ring = ring;
                 }
-                (wake.ring.at_rest, wake.ring.api_call) = (at_rest, api_call);
+                (wake.ring.at_rest, wake.ring.overdue, wake.ring.api_call) = (at_rest, overdue, api_call);
             }
             None => batch.wakes.push(Wake { ring, messages: vec![id] }),
         }

@@ -457,6 +457,9 @@ pub struct Ring {
     /// Traffic may have to go back: it overtakes all that is not urgent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+    /// The sweep has found the target overdue: whoever noted that a wake comes again for its holder, that wake is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
     /// The rules are to be looked at even if nothing is deployed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_rest: bool,
@@ -473,7 +476,22 @@ impl Ring {
     /// A first wake.
     #[must_use]
     pub fn wake(target: TargetId) -> Self {
-        Self { target, steal: None, tries: 0, found: None, urgent: false, at_rest: false, api_call: None }
+        Self {
+            target,
+            steal: None,
+            tries: 0,
+            found: None,
+            urgent: false,
+            overdue: false,
+            at_rest: false,
+            api_call: None,
+        }
+    }
+
+    /// The same, for a target that is overdue.
+    #[must_use]
+    pub fn overdue(self) -> Self {
+        Self { overdue: true, ..self }
     }
 
     /// What it asks for.

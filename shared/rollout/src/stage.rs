@@ -1,6 +1,7 @@
 //! Where a deployment is. Every stage that waits carries its deadline, and the way back is a type.
 
 use crate::names::{Actor, Name, Slot};
+use crate::time::Seconds;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -305,5 +306,131 @@ impl Cause {
             Self::Asked { .. } | Self::ByHand => Verdict::Cancelled,
             _ => Verdict::Failed,
         }
+    }
+}
+
+impl Stage {
+    /// The start of a deployment whose gates are open.
+    #[must_use]
+    pub fn preflight(deadline: Timestamp) -> Self {
+        Self::Preflight { deadline, awaiting_operator: false }
+    }
+
+    /// Whether it waits for people before anything of it has begun: a newer release takes its place.
+    #[must_use]
+    pub fn has_not_begun(&self) -> bool {
+        matches!(self, Self::Gated { .. } | Self::Preflight { awaiting_operator: true, .. })
+    }
+
+    /// The stage's name, in snake case, as the journal and `--json` have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gated { .. } => "gated",
+            Self::Preflight { .. } => "preflight",
+            Self::Registering { .. } => "registering",
+            Self::BeforeTraffic { .. } => "before_traffic",
+            Self::Scaling { .. } => "scaling",
+            Self::Testing { .. } => "testing",
+            Self::Shifting { .. } => "shifting",
+            Self::AfterTraffic { .. } => "after_traffic",
+            Self::Baking { .. } => "baking",
+            Self::KeepingWarm { .. } => "keeping_warm",
+            Self::Retiring { .. } => "retiring",
+            Self::RollingBack { .. } => "rolling_back",
+            Self::LettingGo { .. } => "letting_go",
+        }
+    }
+
+    /// When the present wait is over, whatever is seen until then.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        match self {
+            Self::Gated { deadline }
+            | Self::Preflight { deadline, .. }
+            | Self::Registering { deadline }
+            | Self::BeforeTraffic { deadline }
+            | Self::Scaling { deadline, .. }
+            | Self::Testing { deadline }
+            | Self::Shifting {
+                phase: ShiftPhase::Writing { deadline } | ShiftPhase::Holding { deadline, .. }, ..
+            }
+            | Self::AfterTraffic { deadline }
+            | Self::Baking { deadline, .. }
+            | Self::Retiring { deadline, .. }
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => *deadline,
+            Self::KeepingWarm { until } => *until,
+        }
+    }
+
+    /// Whether the candidate has been baked: it is finished, whatever is asked for meanwhile.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        matches!(self, Self::KeepingWarm { .. } | Self::Retiring { .. })
+    }
+
+    /// Moves the deadline of what it waits for to then at least. How long it watches stays as it is, and so does what
+    /// people were promised at the gates.
+    pub(crate) fn has_time_until(&mut self, until: Timestamp) {
+        match self {
+            Self::Preflight { deadline, .. }
+            | Self::Registering { deadline }
+            | Self::Scaling { deadline, .. }
+            | Self::Testing { deadline }
+            | Self::Shifting {
+                phase: ShiftPhase::Writing { deadline } | ShiftPhase::Holding { deadline, .. }, ..
+            }
+            | Self::Baking { deadline, .. }
+            | Self::Retiring { deadline, .. }
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => *deadline = until.max(*deadline),
+            // Hooks have deadlines of their own, and nothing of them is a reading.
+            Self::Gated { .. } | Self::BeforeTraffic { .. } | Self::AfterTraffic { .. } | Self::KeepingWarm { .. } => {}
+        }
+    }
+
+    /// Gives what it waits for time until then at least; how long it watches stays as it is.
+    pub(crate) fn has_until(&mut self, until: Timestamp) {
+        match self {
+            Self::Shifting {
+                phase: ShiftPhase::Writing { deadline } | ShiftPhase::Holding { deadline, .. }, ..
+            }
+            | Self::AfterTraffic { deadline }
+            | Self::Baking { deadline, .. } => *deadline = until.max(*deadline),
+            _ => {}
+        }
+    }
+
+    /// The same stage with all its times later by `by`: it was held where it was.
+    #[must_use]
+    pub(crate) fn later(mut self, by: Seconds) -> Self {
+        let later = |time: &mut Timestamp| *time = by.after(*time);
+        match &mut self {
+            Self::Gated { deadline }
+            | Self::Preflight { deadline, .. }
+            | Self::Registering { deadline }
+            | Self::BeforeTraffic { deadline }
+            | Self::Scaling { deadline, .. }
+            | Self::Testing { deadline }
+            | Self::Shifting { phase: ShiftPhase::Writing { deadline }, .. }
+            | Self::AfterTraffic { deadline }
+            | Self::Retiring { deadline, .. }
+            | Self::RollingBack { deadline, .. }
+            | Self::LettingGo { deadline, .. } => later(deadline),
+            Self::Shifting { phase: ShiftPhase::Holding { until, deadline }, .. }
+            | Self::Baking { until, deadline } => {
+                later(until);
+                later(deadline);
+            }
+            Self::KeepingWarm { until } => later(until),
+        }
+        self
+    }
+
+    /// Whether going back is what it does, and its weights are back already.
+    #[must_use]
+    pub fn weights_are_back(&self) -> bool {
+        matches!(self, Self::RollingBack { phase: RollbackPhase::Draining { .. } | RollbackPhase::CandidateDown, .. })
     }
 }

@@ -156,7 +156,7 @@ async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Tim
     }
     let rings: Vec<_> = stream::iter(overdue)
         .map(|Overdue { since, target }| async move {
-            let rung = doorbell.ring(&Ring::wake(target.clone()), Seconds(0)).await;
+            let rung = doorbell.ring(&Ring::wake(target.clone()).overdue(), Seconds(0)).await;
             (target, since, rung)
         })
         .buffered(RINGS_AT_ONCE)
