@@ -185,6 +185,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         let now = self.clock.now();
         let early = match ring.steal {
             // A usual look at rest is none of a deployment that has its own times.
+            // To one that nothing was ever deployed to there is nothing to compare with.
+            None if ring.at_rest && self.state.running.is_none() && self.state.stable.is_none() => true,
             None if ring.at_rest && ring.api_call.is_none() && self.state.running.is_some() => {
                 self.state.wake_at.is_some_and(|at| now < at)
             }

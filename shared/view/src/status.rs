@@ -345,6 +345,9 @@ pub fn stage(running: &Deployment) -> String {
 /// `false`. None: nothing was read yet, or the rules do not agree.
 #[must_use]
 pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
+    if let Some(at_rest) = &state.at_rest {
+        return at_rest.weights.map(|weights| (weights, true));
+    }
     let seen = state.traffic.as_ref().and_then(|traffic| {
         let first = traffic.rules.first().copied().flatten()?;
         traffic.rules.iter().all(|weights| weights.is_some_and(|it| it.same_split(first))).then_some(first)
@@ -365,6 +368,9 @@ pub(crate) fn traffic(state: &TargetState, now: Timestamp) -> Option<String> {
     let known = weights(state);
     if let Some((weights, false)) = known {
         return Some(format!("{}, written, not seen live yet", split(weights)));
+    }
+    if let (None, Some(at_rest)) = (known, &state.at_rest) {
+        return Some(format!("the rules differ or could not be read, {}", ago(at_rest.seen_at, now)));
     }
     let seen = state.traffic.as_ref()?;
     let words = match known {
