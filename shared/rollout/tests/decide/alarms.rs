@@ -24,8 +24,8 @@ fn an_alarm_that_is_not_evaluated_is_no_data_whatever_its_state_says() {
         scene.alarm(described("OK", evaluation));
         scene.decide(&[deploy("v2")]);
         let waits = |scene: &Scene| {
-            let waiting = scene.state.explanation.waiting_on.iter();
-            waiting.cloned().find(|on| matches!(on, WaitingOn::Alarms { .. }))
+            let mut waiting = scene.state.explanation.waiting_on.iter();
+            waiting.find(|on| matches!(on, WaitingOn::Alarms { .. })).cloned()
         };
         scene.until(|scene| waits(scene).is_some());
         let waiting = waits(&scene).expect("it waits for the alarm");

@@ -100,7 +100,7 @@ fn an_edit_at_rest_is_told_once_with_who_did_it_and_one_command_leads_out() {
     scene.until(|_| false);
     assert_eq!(scene.weights().only(), Some(Slot::Green));
     assert_eq!(scene.verdict(), Some(Verdict::RolledBack), "{}", scene.ending());
-    assert!(!scene.state.drift().is_some());
+    assert!(scene.state.drift().is_none());
     assert_eq!(scene.state.stable.as_ref().map(|stable| stable.slot), Some(Slot::Green));
     assert_eq!(scene.look(&[], None), Next::Rest);
     assert_eq!(scene.drift(), None);
@@ -129,7 +129,7 @@ fn an_edit_at_rest_is_put_back_where_the_policy_says_so() {
     scene.until(|_| false);
     assert_eq!(scene.weights().only(), Some(Slot::Green));
     assert_eq!(scene.found().len(), 1);
-    assert!(!scene.state.drift().is_some());
+    assert!(scene.state.drift().is_none());
     assert!(scene.state.promotion_hold.is_none(), "nothing was gone back from");
 
     // A tool that puts it there again is told of, and not fought with.
@@ -191,7 +191,7 @@ fn an_edit_that_is_undone_is_told_of_as_well() {
     scene.look(&[], None);
     let facts: Vec<&str> = scene.journal.iter().map(|entry| entry.fact.name()).collect();
     assert_eq!(facts, ["drift_found", "drift_gone"]);
-    assert!(!scene.state.drift().is_some() && scene.drift().is_none());
+    assert!(scene.state.drift().is_none() && scene.drift().is_none());
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn what_a_deployment_could_not_finish_is_nobodys_edit() {
     assert_eq!((scene.found().len(), scene.stage(), scene.state.drift().is_some()), (0, "none", true));
     scene.edit_rule(0, 100);
     scene.look(&[], None);
-    assert!(!scene.state.drift().is_some(), "somebody put the rules in order");
+    assert!(scene.state.drift().is_none(), "somebody put the rules in order");
 }
 
 // --- while the old side stops ---

@@ -70,7 +70,8 @@ fn a_dead_candidate_an_abort_and_a_newer_release_go_back_over_an_edit() {
         scene.applied.concurrency = rollout::Concurrency::CancelRunning;
         scene.decide(&[deploy("v3")]);
     };
-    let reasons: [(&str, &dyn Fn(&mut Scene)); 3] = [("dead", &dead), ("abort", &abort), ("newer", &newer)];
+    type Reason = fn(&mut Scene);
+    let reasons: [(&str, Reason); 3] = [("dead", dead), ("abort", abort), ("newer", newer)];
     for (name, reason) in reasons {
         let mut scene = in_mid_shift();
         scene.now = Seconds(30).after(scene.now);

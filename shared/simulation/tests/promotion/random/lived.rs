@@ -152,3 +152,45 @@ pub(super) fn written(seed: u64, recorded: &[String]) -> Option<String> {
     std::fs::write(&file, recorded.join("\n") + "\n").ok()?;
     (!recorded.is_empty()).then(|| file.display().to_string())
 }
+
+#[test]
+fn every_decision_of_such_days_is_made_again_from_its_record() {
+    let mut decided = 0;
+    for seed in 0..4 {
+        let mut chaos = chaos(seed, faults(seed));
+        chaos.street.simulation.record(Wanted::Everything);
+        let (begun, day) = (chaos.street.simulation.now(), happenings(seed, &targets()));
+        lived(&mut chaos, begun, &day[..40]).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        let lines = chaos.street.simulation.recorded();
+        let found = read(&lines.join("\n")).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        let replay = replay(found.records);
+        if let Some(first) = replay.different().next() {
+            panic!("seed {seed}: {} at {} {:#?}", first.record.target, first.record.at, first.differences);
+        }
+        assert_eq!(replay.gaps().map(|(_, gap)| gap).next(), None, "seed {seed}");
+        decided += replay.redone.len();
+    }
+    assert!(decided > 500, "{decided} decisions prove little");
+}
+
+#[test]
+fn a_day_that_ends_badly_is_told_with_nothing_but_what_it_takes() {
+    let (seed, ghost) = (7, What::Ghost { target: targets()[0].clone() });
+    let mut all = happenings(seed, &targets());
+    let middle = all[50].after;
+    all.insert(50, Happening { after: middle, what: ghost });
+    let failed = live(seed, &all, faults(seed), false).err().expect("the ghost is seen");
+    assert_eq!(failed.violation.invariant, simulation::invariants::ONE_WRITER.name, "{}", failed.violation);
+    let told = told(seed, &all, &faults(seed), *failed, TRIES);
+    let lines: Vec<&str> = told.lines().collect();
+    let sentence = simulation::invariants::ONE_WRITER.sentence;
+    assert!(lines[0].starts_with(&format!("seed 7: {sentence}, but shop/api/dev: nobody did set_weights")), "{told}");
+    assert_eq!(lines[1], "once more: SIMULATION_SEED=7 cargo simulate");
+    assert!(lines[2].starts_with("what it takes: 2 of ") && lines[2].contains(" happenings and 0 of "), "{told}");
+    assert!(lines[3].contains(" is pushed"), "{told}");
+    assert!(lines[4].ends_with(" a ghost writes the weights of shop/api/dev"), "{told}");
+    assert!(lines[5].ends_with(" one writer"), "{told}");
+    assert!(lines[6].starts_with("what was decided: switchback replay "), "{told}");
+    assert_eq!(lines[7], "shop/api/dev");
+    assert!(lines[8].contains("\"fact\":\"started\""), "{told}");
+}
