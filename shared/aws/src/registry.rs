@@ -73,9 +73,8 @@ pub(crate) async fn image_state(clients: &Clients, image: &str) -> Reading<Image
     match request.send().await {
         Ok(answer) => state_of(answer.image_details()),
         Err(error) => match error.as_service_error() {
-            Some(error) if error.is_image_not_found_exception() || error.is_repository_not_found_exception() => {
-                Reading::Known(ImageState::Gone)
-            }
+            // A repository that is not there may be one that this role was not told of: that is no word on the image.
+            Some(error) if error.is_image_not_found_exception() => Reading::Known(ImageState::Gone),
             _ => Reading::Unknown(Failure::of("DescribeImages", &error).reason().to_owned()),
         },
     }
