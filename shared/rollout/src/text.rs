@@ -1,7 +1,7 @@
 //! Text that others wrote, made safe to show: registries, AWS, GitHub, hooks, policy files and people.
 //!
 //! A terminal, a mail client, a chat and a browser each act on characters that a reader does not see: escape sequences,
-//! changes of direction, zero-width characters. Every text from outside passes [`visible`] or [`line`] before a person
+//! changes of direction, zero-width characters. Every text from outside passes [`visible`] or [`line()`] before a person
 //! sees it; there is no second list of such characters.
 
 /// Stands for a character that is not shown (U+FFFD, the replacement character).
