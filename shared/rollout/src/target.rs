@@ -454,9 +454,9 @@ pub struct Deployment {
     /// When weights were decided that gave the candidate its first share of the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_since: Option<Timestamp>,
-    /// The stable side's own alarm fires, and holds the deployment; the alarm's name.
+    /// The stable side's own alarm fires, and holds the deployment: its name, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_alarm: Option<String>,
+    pub stable_alarm: Option<(String, Timestamp)>,
     /// The way back was written while a rule could not be read: the candidate may have had traffic that nobody saw.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub written_blind: bool,

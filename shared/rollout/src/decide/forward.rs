@@ -19,6 +19,8 @@ use jiff::Timestamp;
 const SCALING_POLL: Seconds = Seconds(10);
 const WATCH_POLL: Seconds = Seconds(15);
 const WARM_POLL: Seconds = Seconds(30);
+/// How long the stable side's own alarm holds a deployment. Then it ends with traffic as it is: every wait has an end.
+const STABLE_ALARM_HOLDS: Seconds = Seconds(4 * 3600);
 /// How soon weights that were written are looked at again when they were not seen yet.
 const VERIFY_POLL: Seconds = Seconds(2);
 
@@ -456,8 +458,15 @@ fn not_fit_to_widen(
         Alarms::Clear | Alarms::Firing { .. } => None,
         Alarms::StableFiring { name, reason } => {
             // It is nothing of the candidate's, and going back would put all traffic onto what it is about: a person decides.
+            let since = deployment.stable_alarm.as_ref().map_or(pass.now, |(_, since)| *since);
+            let over = STABLE_ALARM_HOLDS.after(since);
+            if pass.now >= over {
+                let what =
+                    format!("alarm {name} of the stable side fires, and nobody decided within {STABLE_ALARM_HOLDS}");
+                back::let_go(pass, deployment, what);
+                return Some(Flow::Onward);
+            }
             deployment.stage.has_until(deployment.policy.deadlines.shift.after(pass.now));
-            let over = deployment.stage.deadline();
             Some(pass.wait(WaitingOn::StableAlarm { name, reason }, WATCH_POLL, over))
         }
         Alarms::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),

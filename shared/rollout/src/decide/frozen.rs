@@ -103,7 +103,7 @@ pub(super) fn resume(pass: &mut Pass, command: &Command) {
             pass.state.running = Some(running);
             return;
         }
-        if let Some(alarm) = running.stable_alarm.take() {
+        if let Some((alarm, _)) = running.stable_alarm.take() {
             // Until it has been OK: after that it is judged again.
             running.overrides.firing_alarms.insert(alarm);
             pass.note(Some(running.number), Fact::Unfrozen { reason: command.reason.clone() });

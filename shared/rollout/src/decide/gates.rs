@@ -67,14 +67,14 @@ fn note_stable_alarm(pass: &mut Pass, deployment: &mut Deployment, seen: &Alarms
     match seen {
         // What the old side does after the bake is over keeps nothing back.
         Alarms::StableFiring { name, reason } if !deployment.stage.is_verified() => {
-            if deployment.stable_alarm.as_ref() != Some(name) {
-                deployment.stable_alarm = Some(name.clone());
+            if deployment.stable_alarm.as_ref().is_none_or(|(known, _)| known != name) {
+                deployment.stable_alarm = Some((name.clone(), pass.now));
                 pass.note(number, Fact::StableAlarm { alarm: name.clone(), reason: reason.clone() });
             }
         }
         Alarms::Unknown(_) => {}
         _ => {
-            if let Some(alarm) = deployment.stable_alarm.take() {
+            if let Some((alarm, _)) = deployment.stable_alarm.take() {
                 pass.note(number, Fact::StableAlarmOver { alarm });
             }
         }

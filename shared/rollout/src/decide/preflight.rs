@@ -15,7 +15,7 @@ use jiff::Timestamp;
 /// How often what speaks against starting is looked at, in case the event that ends it is lost.
 const PREFLIGHT_POLL: Seconds = Seconds(15);
 /// How long a deployment that cannot start before a person has put the rules right waits for that, and how often it looks.
-const OPERATOR_HAS: Seconds = Seconds(24 * 3600);
+const OPERATOR_HAS: Seconds = Seconds(12 * 3600);
 const OPERATOR_POLL: Seconds = Seconds(60);
 
 pub(super) fn preflight(

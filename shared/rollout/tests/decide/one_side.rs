@@ -24,7 +24,7 @@ fn the_stable_sides_own_alarm_holds_and_calls_people_and_moves_nothing_onto_that
         scene.turn();
     }
     assert_eq!(scene.weights(), Weights { blue: 50, green: 50 }, "neither on nor back");
-    assert_eq!(scene.verdict(), None, "a person decides, however long that takes");
+    assert_eq!(scene.verdict(), None, "a person decides, and has hours for it");
     let called = scene.journal.iter().filter(|entry| {
         matches!(&entry.fact, Fact::StableAlarm { alarm, .. } if alarm == "api-5xx") && entry.fact.wants_attention()
     });

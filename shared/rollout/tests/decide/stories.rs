@@ -219,14 +219,14 @@ fn what_cannot_be_read_blocks_the_start_and_is_told_once() {
 }
 
 #[test]
-fn split_weights_block_the_start_for_a_day() {
+fn split_weights_block_the_start_for_half_a_day() {
     let mut scene = Scene::new();
     scene.edit_rule(50, 50);
     let began = scene.now;
     scene.run("v2");
     assert_eq!(scene.verdict(), Some(Verdict::Failed));
     assert!(scene.ending().contains("no side is the stable one"), "{}", scene.ending());
-    assert!(scene.now >= Seconds(24 * 3600).after(began), "a person has time to put the rule right");
+    assert!(scene.now >= Seconds(12 * 3600).after(began), "a person has time to put the rule right");
 }
 
 #[test]
