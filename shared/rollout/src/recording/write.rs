@@ -92,6 +92,10 @@ pub fn did_something(before: &TargetState, decision: &Decision) -> bool {
     let mut unchanged = before.clone().present();
     unchanged.explanation.look_again_at = state.explanation.look_again_at;
     unchanged.wake_at = state.wake_at;
+    if let (Some(before), Some(after)) = (&mut unchanged.at_rest, &state.at_rest) {
+        // A look at rest that has seen what the one before saw.
+        (before.seen_at, before.services_seen_at) = (after.seen_at, after.services_seen_at);
+    }
     unchanged != *state
 }
 
