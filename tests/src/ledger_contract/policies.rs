@@ -76,7 +76,7 @@ async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
         let watch = Watch::EcsService("main".to_owned(), side.to_owned());
         assert_eq!(watching(ledger, watch).await, std::slice::from_ref(&here), "{side}");
     }
-    assert!(watching(ledger, Watch::Rule("rule/1".to_owned())).await.contains(&here));
+    assert!(watching(ledger, Watch::Rule("rule/watch-follow".to_owned())).await.contains(&here));
     assert_eq!(services(ledger, "watch-follow/images").await, [(name("watch-follow"), name("api"))]);
     assert_eq!(watching(ledger, Watch::Repository("watch-follow/images".to_owned())).await, []);
 

@@ -73,15 +73,22 @@ pub(crate) async fn the_test_rule_moves_alone(place: &Place) {
     assert!(seen.rules.iter().all(|rule| known(rule).weights == ALL_BLUE), "{:?}", seen.rules);
 }
 
-pub(crate) async fn a_rule_without_both_groups_is_refused(place: &Place) {
+pub(crate) async fn a_rule_without_both_groups_is_put_right_on_the_way_back_alone(place: &Place) {
     let mut look = place.look();
     look.pair.rules = vec![place.plain_rule.clone()];
     let seen = place.cloud.observe(&look).await;
     let rule = known(&seen.rules[0]);
     assert_eq!((rule.weights, rule.has_both), (Weights { blue: 1, green: 0 }, false));
-    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
-    let lacks = &place.pair.green.target_group;
-    assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(lacks)), "{outcome:?}");
+    let forward = Effect::SetWeights { weights: SHIFTED, seen: vec![rule.weights] };
+    let outcome = place.cloud.perform(&look.pair, &forward).await;
+    assert!(matches!(&outcome, Outcome::Changed { .. }), "adding a group is not ours to do: {outcome:?}");
+    assert!(!known(&place.cloud.observe(&look).await.rules[0]).has_both, "nothing was written");
+    // On the way back somebody has taken it out, and users are on the other side.
+    let back = Effect::SetWeights { weights: ALL_BLUE, seen: vec![] };
+    assert_eq!(place.cloud.perform(&look.pair, &back).await, Outcome::Done);
+    let seen = place.cloud.observe(&look).await;
+    let rule = known(&seen.rules[0]);
+    assert_eq!((rule.weights, rule.has_both), (ALL_BLUE, true));
 }
 
 pub(crate) async fn a_task_definition_is_copied_once(place: &Place) {

@@ -18,7 +18,7 @@ macro_rules! checks {
             weights_change_and_nothing_else_does,
             a_rule_that_is_missing_is_the_only_one_unknown,
             the_test_rule_moves_alone,
-            a_rule_without_both_groups_is_refused,
+            a_rule_without_both_groups_is_put_right_on_the_way_back_alone,
             a_task_definition_is_copied_once,
             an_unknown_container_is_refused,
             a_service_is_updated,

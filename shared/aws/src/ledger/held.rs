@@ -111,9 +111,16 @@ pub(super) async fn note_retry(table: &Table, target: &TargetId, retry: &Retry<'
         Err(error) => match condition_failed(&error) {
             Some(present) if item::holder(present).as_ref() == Some(retry.holder) => Ok(RetryNoted::Another),
             Some(_) => Ok(RetryNoted::Free),
+            // There is no item: nobody has ever held it.
+            None if is_condition(&error) => Ok(RetryNoted::Free),
             None => Err(failed("noting that a wake comes again", "UpdateItem", &error)),
         },
     }
+}
+
+/// Whether the update's condition did not hold, item or none.
+fn is_condition<R>(error: &SdkError<UpdateItemError, R>) -> bool {
+    matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_)))
 }
 
 /// The item as it was where the update's condition did not hold.
