@@ -178,6 +178,7 @@ fn the_grants_that_the_examples_show_are_what_their_jobs_need() {
         let claims = |git_ref: &str, event: &str| {
             let workflow_ref = format!("octo/shop/.github/workflows/{file}@{git_ref}");
             Claims::of(|claim| match claim {
+                "repository" => Some("octo/shop"),
                 "repository_id" => Some("123456789"),
                 "repository_owner_id" => Some("987654"),
                 "ref" => Some(git_ref),

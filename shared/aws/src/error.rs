@@ -234,7 +234,7 @@ mod tests {
         let Failure::Refused { reason } = Failure::of("Call", &answered(400, "No", &"ä ".repeat(2_000_000))) else {
             panic!("it is refused")
         };
-        assert_eq!(reason.chars().count(), LONGEST_REASON + 1);
+        assert!((LONGEST_REASON..=LONGEST_REASON + 1).contains(&reason.chars().count()), "{reason}");
         assert!(reason.starts_with("Call: No: ä ä ") && reason.ends_with('…'), "{reason}");
     }
 

@@ -106,6 +106,14 @@ impl<'a> Operations<'a> {
         self.ask("POST", &format!("/v1/targets/{}/rollback", self.target), Some(&json!({"reason": reason})))
     }
 
+    /// Asks a deployment that waits for a person to go on.
+    ///
+    /// # Errors
+    /// [`Failure`] with the refusal.
+    pub fn resume(&self, reason: &str) -> Result<CommandAnswer, Failure> {
+        self.ask("POST", &format!("/v1/targets/{}/resume", self.target), Some(&json!({"reason": reason})))
+    }
+
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<T, Failure> {
         let response = self.stack.operations(method, path, body)?;
         let trouble = |reason: String| Failure(format!("{method} {path}: {reason}: {}", response.body));

@@ -12,6 +12,7 @@ use rollout::{Fact, JournalEntry, Seconds, Slot};
 use serde_json::{Value, json};
 use simulation::world::alarms::{AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::{ActionKind, Forward, GroupSettings, WeightedGroup};
+use simulation::world::ecs::ListTasks;
 use simulation::world::scaling::{DescribeScalableTargets, SuspendedState};
 use simulation::world::scene::digest_of;
 use simulation::world::{Health, ImageBehaviour, PairNames, Run, Scene};
@@ -401,6 +402,28 @@ notifications: {notifications}
             });
             (running, healthy)
         })
+    }
+
+    /// Somebody at the console stops so many of a side's running tasks; ECS starts others in their place.
+    ///
+    /// # Panics
+    /// Where ECS refuses.
+    pub fn stop_tasks(&self, slot: Slot, most: usize) {
+        let service = if slot == Slot::Blue { &self.names.blue } else { &self.names.green };
+        let mut world = self.stack.front().world();
+        let stopped = world.by_hand(|world| {
+            let running = ListTasks {
+                cluster: self.names.cluster.clone(),
+                service_name: Some(service.clone()),
+                ..ListTasks::default()
+            };
+            for task in world.list_tasks(running)?.iter().take(most) {
+                world.stop_task(&self.names.cluster, task, None)?;
+            }
+            Ok::<(), simulation::world::ApiError>(())
+        });
+        drop(world);
+        stopped.unwrap_or_else(|error| panic!("the tasks of {service} are not stopped: {error}"));
     }
 
     /// The image that a side's service is to run.

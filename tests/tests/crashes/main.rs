@@ -16,7 +16,7 @@ mod watch;
 use end::End;
 use futures::{FutureExt as _, StreamExt as _};
 use place::Place;
-use run::{Lab, Report, TIME_OUT};
+use run::{DEPLOYED, Lab, Limits, Report, SHORT};
 use scene::Story;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ fn in_lab<T>(body: impl AsyncFnOnce(Arc<Lab>) -> T) -> T {
 type Undisturbed = BTreeMap<Story, Report>;
 
 async fn undisturbed(lab: &Arc<Lab>) -> Undisturbed {
-    let runs = Story::ALL.map(|story| async move { (story, said(lab.run(story, None).await)) });
+    let runs = Story::ALL.map(|story| async move { (story, said(lab.run(story, None, SHORT).await)) });
     futures::future::join_all(runs).await.into_iter().collect()
 }
 
@@ -81,9 +81,9 @@ fn rows(undisturbed: &Undisturbed) -> Vec<Row> {
 ///
 /// # Errors
 /// [`Failure`] where the call was never made, or the deployment did not come to an end.
-async fn struck(lab: &Lab, story: Story, at: &Place, fault: Fault) -> Result<Report, Failure> {
+async fn struck(lab: &Lab, story: Story, at: &Place, fault: Fault, limits: Limits) -> Result<Report, Failure> {
     for _ in 0..TRIES {
-        let report = lab.run(story, Some(Strike { at: at.clone(), fault })).await?;
+        let report = lab.run(story, Some(Strike { at: at.clone(), fault }), limits).await?;
         if report.struck {
             return Ok(report);
         }
@@ -114,7 +114,7 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
             let (story, place) = table::find(&kept, begins)
                 .unwrap_or_else(|| panic!("{RESULTS} has no row that begins with {begins}: cargo crash-table"));
             let lab = Arc::clone(&lab);
-            async move { (story, begins, fault, struck(&lab, story, &place, fault).await) }
+            async move { (story, begins, fault, struck(&lab, story, &place, fault, SHORT).await) }
         });
         // Three times: what depends on how busy the machine is, is not so in all of them.
         let (sampled, [first, second, third]) = futures::join!(
@@ -128,7 +128,7 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
             println!("{begins} {}: {cell:?}", fault.name());
             let Cell::Healed(after) = cell else { panic!("{begins} {}: {cell:?}", fault.name()) };
             // A lease is as long as the rest of the invocation that holds it, and not as long as leases may be.
-            assert!(after < TIME_OUT + HEIRS_MARGIN, "{begins} {}: {after:?}", fault.name());
+            assert!(after < SHORT.time_out + HEIRS_MARGIN, "{begins} {}: {after:?}", fault.name());
         }
         let runs = [first, second, third].map(|run| rows(&run));
         let lines: Vec<&str> = kept.lines().filter(|line| line.contains(" | `")).collect();
@@ -145,6 +145,27 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
         for line in lines {
             let is_made = runs.iter().flatten().any(|row| line.starts_with(&row.place.row_begins()));
             assert!(is_made, "{RESULTS} tells of a call that is made no more: cargo crash-table\n{line}");
+        }
+    });
+}
+
+/// The driver dies right before it puts the weights back, with the template's time-outs, and the rollback's deadline is
+/// over before its message is visible again.
+#[test]
+fn a_killed_way_back_is_taken_over_within_thirty_seconds() {
+    let kept = table::kept();
+    let begins = "| rolling back, weights back | `elbv2:ModifyRule` |";
+    let (story, place) = table::find(&kept, begins).unwrap_or_else(|| panic!("{RESULTS} has no row {begins}"));
+    in_lab(async |lab| {
+        let kills = [Fault::KilledBefore, Fault::KilledAfter].map(|fault| struck(&lab, story, &place, fault, DEPLOYED));
+        let (reports, undisturbed) = futures::join!(futures::future::join_all(kills), lab.run(story, None, DEPLOYED));
+        let undisturbed = said(undisturbed).end;
+        for (report, fault) in reports.into_iter().zip([Fault::KilledBefore, Fault::KilledAfter]) {
+            let cell = judged(report, &undisturbed);
+            println!("{}: {cell:?}", fault.name());
+            // The end is that of an undisturbed run: weights, tasks, what was borrowed, and the verdict.
+            let Cell::Healed(after) = cell else { panic!("{}: {cell:?}", fault.name()) };
+            assert!(after < Duration::from_secs(30), "{}: {after:?}", fault.name());
         }
     });
 }
@@ -184,7 +205,7 @@ fn every_crash_heals() {
         let runs = jobs.into_iter().map(|(index, column, story, place, fault)| {
             let (lab, first) = (Arc::clone(&lab), Arc::clone(&first));
             async move {
-                let run = async move { judged(struck(&lab, story, &place, fault).await, &first[&story].end) };
+                let run = async move { judged(struck(&lab, story, &place, fault, SHORT).await, &first[&story].end) };
                 let cell = tokio::spawn(run);
                 (index, column, cell.await.unwrap_or_else(|error| Cell::Wrong(error.to_string())))
             }

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType,
 };
 use engine::{Ledger as _, Ring};
-use rollout::{Command, TargetId};
+use rollout::{Command, Seconds, TargetId};
 use serde_json::json;
 use simulation::world::Invoked as Answered;
 use simulation::world::alarms::AlarmState;
@@ -28,10 +28,23 @@ use tests::harness::lambda::{Invoked, Sandbox};
 use tests::harness::wakes::{Queue, QueueSettings};
 use tests::harness::{Failure, REGION, ministack, now, packages};
 
-/// How long the driver may run; `template.yaml` has 60 s. Its lease follows from it.
-pub(crate) const TIME_OUT: Duration = Duration::from_secs(20);
-/// How long a message that is looked at is nobody else's; `template.yaml` has 360 s.
-pub(crate) const VISIBILITY: Duration = Duration::from_secs(22);
+/// What bounds a driver's invocation, and the way back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How long the driver may run. Its lease follows from it.
+    pub(crate) time_out: Duration,
+    /// How long a message that was received is nobody else's.
+    pub(crate) visibility: Duration,
+    /// `deadlines.rollback`
+    pub(crate) rollback: Seconds,
+}
+
+/// Shorter than the template's, so that hundreds of runs take minutes; a way back has time for any healing.
+pub(crate) const SHORT: Limits =
+    Limits { time_out: Duration::from_secs(20), visibility: Duration::from_secs(22), rollback: Seconds(1200) };
+/// As `template.yaml` has them, and a way back that may take one minute.
+pub(crate) const DEPLOYED: Limits =
+    Limits { time_out: Duration::from_secs(60), visibility: Duration::from_secs(360), rollback: Seconds(60) };
 /// As `template.yaml` has it.
 const MAX_RECEIVES: u32 = 5;
 /// How long a run may take, whatever happens.
@@ -92,11 +105,11 @@ impl Lab {
     ///
     /// # Errors
     /// [`Failure`] where it did not come to an end in time, or the run itself could not be made.
-    pub(crate) async fn run(&self, story: Story, strike: Option<Strike>) -> Result<Report, Failure> {
+    pub(crate) async fn run(&self, story: Story, strike: Option<Strike>, limits: Limits) -> Result<Report, Failure> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let table = format!("run-{number}");
         create_table(&self.clients, &table).await?;
-        let set = story.set();
+        let set = story.set(limits.rollback);
         let (names, target, release) = (set.names, set.target, set.release);
         let options =
             Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
@@ -117,11 +130,11 @@ impl Lab {
         let push = Command::push(target.clone(), &release, &names.repository, at);
         ledger.put_command(&push).await.map_err(|error| trouble(&error))?;
 
-        let queue = Arc::new(Queue::new(QueueSettings { visibility: VISIBILITY, max_receives: MAX_RECEIVES }));
+        let queue = Arc::new(Queue::new(QueueSettings { visibility: limits.visibility, max_receives: MAX_RECEIVES }));
         let watch = Arc::new(Watch::new(Arc::clone(&queue), names.clone(), story, strike));
         front.set_guard(Arc::clone(&watch) as Arc<dyn tests::front::Guard>);
         let mut function =
-            Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch };
+            Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch, limits };
         function.tell(&queue, &target);
         function.until_over(&queue, &target, Instant::now() + PATIENCE).await.map_err(|failure| trouble(&failure))?;
         let rows = function.watch.rows();
@@ -147,6 +160,7 @@ struct Function<'a> {
     started: u64,
     warm: Option<Arc<Sandbox>>,
     watch: Arc<Watch>,
+    limits: Limits,
 }
 
 impl Function<'_> {
@@ -208,7 +222,7 @@ impl Function<'_> {
             Some(sandbox) => sandbox,
             None => self.start().await?,
         };
-        match sandbox.invoke(&received.event(), TIME_OUT).await {
+        match sandbox.invoke(&received.event(), self.limits.time_out).await {
             Invoked::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
             Invoked::Answered(_) | Invoked::Failed(_) => {}
             // Its message comes again, to another one.

@@ -70,16 +70,16 @@ impl Story {
         }
     }
 
-    /// The scene, at rest, now.
-    pub(crate) fn set(self) -> Set {
+    /// The scene, at rest, now; a way back may take `rollback`.
+    pub(crate) fn set(self, rollback: Seconds) -> Set {
         // A world is some seconds older when it has come to rest: it begins so much earlier.
-        let first = self.build(now());
+        let first = self.build(now(), rollback);
         let age = first.world.now().duration_since(first.began);
         let began = now().checked_sub(age).unwrap_or_default();
-        self.build(began)
+        self.build(began, rollback)
     }
 
-    fn build(self, began: Timestamp) -> Set {
+    fn build(self, began: Timestamp, rollback: Seconds) -> Set {
         let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
         // Long against any healing: nothing ends here because its time is over.
         let patience = Seconds(1200);
@@ -101,7 +101,7 @@ impl Story {
                 healthy: patience,
                 shift: patience,
                 retire: patience,
-                rollback: patience,
+                rollback,
             },
             ..Scene::new("shop", "api", "live")
         };

@@ -1,7 +1,7 @@
 //! The table of results: a row for every call, a column for every fault, and in each cell what came of a run.
 
 use super::place::Place;
-use super::run::{TIME_OUT, VISIBILITY};
+use super::run::SHORT;
 use super::scene::Story;
 use super::watch::Fault;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl Row {
 pub(crate) fn text(rows: &[Row]) -> String {
     let runs = rows.iter().flat_map(|row| &row.cells).flatten().count();
     let good = rows.iter().flat_map(|row| &row.cells).flatten().filter(|cell| !matches!(cell, Cell::Wrong(_))).count();
-    let (time_out, visibility) = (TIME_OUT.as_secs(), VISIBILITY.as_secs());
+    let (time_out, visibility) = (SHORT.time_out.as_secs(), SHORT.visibility.as_secs());
     let mut text = format!(
         "# A crash at every AWS call
 

@@ -6,9 +6,11 @@
 //! the operators' door and of the world, never of the functions.
 
 mod edits;
+mod going_back;
 
 use edits::*;
 use engine::operate::DoctorAnswer;
+use going_back::*;
 use libtest_mimic::{Arguments, Trial};
 use rollout::doctor::Severity;
 use rollout::snapshot::Weights;
@@ -72,6 +74,26 @@ fn main() {
         ),
         ("an_edit_at_rest_is_told_with_who_did_it_and_repaired", an_edit_at_rest_is_told_with_who_did_it_and_repaired),
         ("an_edit_at_rest_is_put_back_where_the_policy_says_so", an_edit_at_rest_is_put_back_where_the_policy_says_so),
+        (
+            "a_firing_alarm_goes_back_over_edits_that_favour_the_candidate",
+            a_firing_alarm_goes_back_over_edits_that_favour_the_candidate,
+        ),
+        (
+            "after_a_first_deployment_left_the_rules_split_one_command_leads_out",
+            after_a_first_deployment_left_the_rules_split_one_command_leads_out,
+        ),
+        (
+            "a_stable_release_whose_traffic_somebody_took_is_deployed_again",
+            a_stable_release_whose_traffic_somebody_took_is_deployed_again,
+        ),
+        (
+            "where_neither_side_can_serve_nothing_is_moved_and_nothing_taken_down",
+            where_neither_side_can_serve_nothing_is_moved_and_nothing_taken_down,
+        ),
+        (
+            "the_stable_sides_own_alarm_moves_nothing_onto_it_until_a_person_decides",
+            the_stable_sides_own_alarm_moves_nothing_onto_it_until_a_person_decides,
+        ),
         ("an_abort_stops_a_migration_that_runs", an_abort_stops_a_migration_that_runs),
         (
             "what_waits_for_an_operator_is_planned_and_deployed_by_its_digest",

@@ -33,7 +33,7 @@ const AN_APPLICATION: usize = 100;
 /// How often an empty queue is looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How long all of it may take, for each target and driver.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Who gets a push.
 #[derive(Debug)]
@@ -306,6 +306,7 @@ fn settings(front: &Front, table: &str) -> Vec<(String, String)> {
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
         ("SWITCHBACK_TABLE", table),
+        ("SWITCHBACK_ACCOUNT", ministack::ACCOUNT),
         ("SWITCHBACK_WAKES_URL", "http://127.0.0.1/000000000000/wakes"),
         ("SWITCHBACK_URGENT_WAKES_URL", "http://127.0.0.1/000000000000/urgent-wakes"),
         // All at once is what is tried here; the turns before AWS's budgets are tried in virtual time.

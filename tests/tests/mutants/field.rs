@@ -1,7 +1,7 @@
 //! What users of other tools have met, or feared: shifting, switching back, and telling the truth of it.
 
 use super::Mutant;
-use super::Suite::{Decisions, Jobs, Stories};
+use super::Suite::{Decisions, Jobs, Pushes, Stories};
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -270,6 +270,24 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         text: "        let image = format!(\"{}@{}\", sighting.repository_uri, id.digest);",
         instead: "        let image = format!(\"{}:{}\", sighting.repository_uri, sighting.tags.concat());",
         caught_by: Stories,
+    },
+    Mutant {
+        name: "second-tag-unheard",
+        defect: "a tag is moved back onto the release before, and nothing is deployed",
+        met: "issue 10, case 9",
+        file: "shared/engine/src/intake/push.rs",
+        text: "        let asks = !asked_for && (goes_back || !same_build);",
+        instead: "        let asks = !asked_for && !goes_back && !same_build;",
+        caught_by: Pushes,
+    },
+    Mutant {
+        name: "foreign-account-believed",
+        defect: "an event of any account on the bus deploys that account's image",
+        met: "issue 10, case 15",
+        file: "shared/engine/src/intake/push.rs",
+        text: "    if wanted != pushed.registry {",
+        instead: "    if wanted != pushed.registry && pushed.registry.account.is_empty() {",
+        caught_by: Pushes,
     },
     Mutant {
         name: "edit-before-a-firing-alarm",

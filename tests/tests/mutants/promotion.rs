@@ -1,7 +1,7 @@
 //! Order of environments, approvals, brakes, forward-only releases, trains: what a gate is worth.
 
 use super::Mutant;
-use super::Suite::{Crashes, Decisions};
+use super::Suite::{Crashes, Decisions, Grants};
 
 pub(crate) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -272,5 +272,14 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         text: "        errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;",
         instead: "        let _told = errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await;",
         caught_by: Crashes,
+    },
+    Mutant {
+        name: "merge-queue-granted",
+        defect: "code that waits in a merge queue, and that nobody has merged, deploys",
+        met: "issue 10, case 33",
+        file: "shared/policy/src/grants.rs",
+        text: "    if git_ref.starts_with(MERGE_QUEUE) {",
+        instead: "    if git_ref.is_empty() {",
+        caught_by: Grants,
     },
 ];

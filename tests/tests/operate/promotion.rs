@@ -208,7 +208,7 @@ fn a_forward_only_release_in_trouble_freezes_and_goes_on_when_somebody_says_so()
     let resume = path("api", "prod", "/resume");
     let nothing = stand.refused("POST", &resume, json!({"reason": "go"}));
     assert_eq!((nothing.0, nothing.1.as_str()), (409, "not_frozen"));
-    assert!(nothing.2.contains("is not frozen by a forward-only release"), "{}", nothing.2);
+    assert!(nothing.2.contains("nothing to resume"), "{}", nothing.2);
 
     stand.release(1);
     let image = format!("{}@{}", stand.simulation.names().repository_uri, digest_of(1));

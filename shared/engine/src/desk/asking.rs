@@ -9,7 +9,7 @@ use super::{Desk, LONGEST_REASON, Refusal, needed_reason, own_key, reason};
 use crate::ports::{Clock, Doorbell, Ledger, Ring};
 use crate::{story, surroundings};
 use rollout::promotion::{Question, Surroundings, judge};
-use rollout::target::{Gates, TargetState};
+use rollout::target::{Deployment, Gates, TargetState};
 use rollout::{
     Actor, AppliedTarget, Command, CommandId, Gate, Instruction, Lane, Overrides, PlanId, Release, Stage, TargetId,
     Terms, Timestamp,
@@ -276,23 +276,23 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         self.ask_people(&state, instruction, actor, reason, request.request.as_deref()).await
     }
 
-    /// Asks a target to go on that a forward-only release has frozen.
+    /// Asks a target to go on that a forward-only release has frozen, or that the stable side's own alarm holds.
     ///
     /// # Errors
-    /// [`Refusal`]: no reason, a target that is not frozen, or a ledger that did not answer.
+    /// [`Refusal`]: no reason, a target that neither holds, or a ledger that did not answer.
     pub async fn resume(
         &self,
         target: &TargetId,
         request: &ResumeRequest,
         actor: &Actor,
     ) -> Result<CommandAnswer, Refusal> {
-        let reason = needed_reason(&request.reason, "letting a frozen target go on")?;
+        let reason = needed_reason(&request.reason, "letting a held target go on")?;
         let state = self.known_state(target).await?;
-        let frozen = state.running.as_ref().is_some_and(|running| running.frozen.is_some());
-        if !frozen && state.frozen.is_none() {
+        let held = |running: &Deployment| running.frozen.is_some() || running.stable_alarm.is_some();
+        if !state.running.as_ref().is_some_and(held) && state.frozen.is_none() {
             let message = format!(
-                "{target} is not frozen by a forward-only release, there is nothing to go on with; a freeze that somebody has \
-                 put on is lifted with unfreeze"
+                "{target} is neither frozen by a forward-only release nor held by an alarm of its stable side: there is \
+                 nothing to resume. A freeze that somebody has set is lifted with `switchback unfreeze`"
             );
             return Err(Refusal::conflict("not_frozen", message));
         }

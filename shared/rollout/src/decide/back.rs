@@ -17,6 +17,9 @@ use jiff::Timestamp;
 const STOPPING_POLL: Seconds = Seconds(10);
 const WEIGHTS_POLL: Seconds = Seconds(1);
 const UNFIT_POLL: Seconds = Seconds(5);
+/// What stands in the record while the way back leads to a side that cannot serve: the counts of both sides change at every
+/// look, and people are called once.
+const UNFIT: &str = "the stable side has no healthy target";
 /// How long giving back is tried when everything else is over already.
 const LETTING_GO: Seconds = Seconds(300);
 /// How long beyond its deadline something is still tried that has not worked and may. As long as throttling may move a
@@ -204,9 +207,9 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
         Fitness::Unread(reason) => return pass.wait(WaitingOn::Reading { reason, deadline }, UNFIT_POLL, deadline),
         // Never from one side to another that cannot serve either. It is raised, and looked at until the deadline.
         Fitness::Unfit(reason) => {
-            if deployment.blocked.as_ref() != Some(&reason) {
+            if deployment.blocked.as_deref() != Some(UNFIT) {
                 pass.note(Some(deployment.number), Fact::WayBackUnfit { reason: reason.clone() });
-                deployment.blocked = Some(reason.clone());
+                deployment.blocked = Some(UNFIT.to_owned());
             }
             if snapshot.side(stable).known().is_some_and(|side| side.desired < way_back.count()) {
                 pass.want(Effect::SetDesired { slot: stable, desired: way_back.count() });

@@ -102,7 +102,7 @@ pub(crate) struct OverrideArguments {
     pub(super) json: bool,
 }
 
-/// Let a target go on that a forward-only release has frozen: its deployment, or the next one.
+/// Let a target go on that a forward-only release has frozen, or that its stable side's own alarm holds.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ResumeArguments {
     /// application/service/environment

@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Reject(deciding::RejectArguments),
     /// Open gates by hand for the deployment that waits at them.
     Override(asking::OverrideArguments),
-    /// Let a target go on that a forward-only release has frozen.
+    /// Let a target go on that a forward-only release has frozen, or that its stable side's own alarm holds.
     Resume(asking::ResumeArguments),
     /// Say how targets are.
     Status(status::StatusArguments),
