@@ -32,8 +32,9 @@ const QUEUE: QueueSettings = QueueSettings { visibility: Duration::from_secs(360
 const AN_APPLICATION: usize = 100;
 /// How often an empty queue is looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// How long all of it may take, for each target and driver.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// How long all of it may take, and so much more for each target.
+const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE_EACH: Duration = Duration::from_secs(8);
 
 /// Who gets a push.
 #[derive(Debug)]
@@ -282,9 +283,10 @@ async fn watch(
     began: Instant,
     over: &AtomicBool,
 ) -> (Vec<Option<Duration>>, Vec<[(usize, Duration); 2]>) {
+    let patience = PATIENCE + PATIENCE_EACH * u32::try_from(members.len()).unwrap_or(u32::MAX);
     let mut ended: Vec<Option<Duration>> = vec![None; members.len()];
     let mut backlog = Vec::new();
-    while ended.iter().any(Option::is_none) && began.elapsed() < PATIENCE {
+    while ended.iter().any(Option::is_none) && began.elapsed() < patience {
         tokio::time::sleep(Duration::from_secs(1)).await;
         backlog.push([0, 1].map(|lane| queues[lane].backlog()));
         for (member, end) in members.iter().zip(&mut ended).filter(|(_, end)| end.is_none()) {

@@ -99,6 +99,10 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
     } else if let Some(at) = state.at_rest.as_ref().and_then(|seen| seen.look_at).filter(|at| *at > now) {
         pass.look_by(at);
     }
+    if let (Some(_), Some(snapshot)) = (&state.running, snapshot) {
+        // Before anything is asked: what takes the deployment's place does not look any more.
+        pass.saw_traffic(snapshot, false);
+    }
     let seen = state.running.as_ref().map(|running| running.number);
     commands::take_in(&mut pass, inbox);
     commands::start_queued(&mut pass, inbox);
@@ -119,7 +123,6 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
             _ if pace::turn(&deployment, now).is_some() => turn::wait(&mut pass, &mut deployment) == Flow::Ended,
             // What was seen was seen for the deployment that was running then.
             Some(snapshot) if seen == Some(deployment.number) => {
-                pass.saw_traffic(snapshot, false);
                 turn::give_time(&pass, &mut deployment, snapshot);
                 drive(&mut pass, &mut deployment, snapshot)
             }

@@ -11,7 +11,7 @@ use crate::promotion::{ImageState, Surroundings};
 use crate::snapshot::{Reading, Snapshot};
 use crate::stage::{Stage, Verdict};
 use crate::target::{
-    Deployment, DeploymentRecord, Errand, Explanation, LiveTraffic, StableSide, TargetState, WaitingOn,
+    AtRest, Deployment, DeploymentRecord, Errand, Explanation, LiveTraffic, StableSide, TargetState, WaitingOn,
 };
 use crate::time::Seconds;
 use jiff::Timestamp;
@@ -265,8 +265,13 @@ impl Pass {
             (false, None) => Next::Rest,
         };
         if self.state.running.is_some() {
-            // What it changes from now on was not seen by a look at rest.
-            self.state.at_rest = None;
+            // What it changes from now on was not seen by a look at rest. What that saw last is what is known until the next.
+            if let Some(AtRest { seen_at, weights: Some(weights), .. }) = self.state.at_rest.take()
+                && let Some(traffic) = self.state.traffic.as_mut().filter(|known| known.seen_at < seen_at)
+            {
+                traffic.rules.fill(Some(weights));
+                traffic.seen_at = seen_at;
+            }
         }
         if let Some(deployment) = &mut self.state.running {
             deployment.pending.clone_from(&self.effects);

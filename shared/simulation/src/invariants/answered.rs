@@ -16,6 +16,8 @@ use rollout::{Slot, Stage, TargetId, Timestamp};
 const ANSWERED_WITHIN_S: i64 = 60;
 /// A wake that was lost before a pass was killed may have been the one that was to take over from it, in seconds.
 const TAKEOVER_SENT_WITHIN_S: i64 = 120;
+/// The calls of one look are answered within this, in seconds.
+const ONE_LOOK_S: i64 = 5;
 /// Nothing has failed for so long: nobody waits for what failed before, in seconds.
 const UNDISTURBED_FOR_S: i64 = 900;
 
@@ -141,13 +143,14 @@ fn restarted(target: &TargetId, since: Timestamp, going_back: bool, struck: &[St
     let (mut since, mut lost) = (since, false);
     for struck in recent.filter(|struck| struck.what != "slow" && concerns(struck, target)) {
         lost |= struck.whom.starts_with("wake of ") && struck.what != "twice";
-        if struck.at < since {
+        // The calls of one look run side by side: what failed a moment before this one was read is of the same pass.
+        if seconds(struck.at, since) > ONE_LOOK_S {
             continue;
         }
         if !killed(struck) || !going_back {
             return None;
         }
-        since = struck.at;
+        since = since.max(struck.at);
     }
     (!lost).then_some(since)
 }

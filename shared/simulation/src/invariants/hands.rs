@@ -1,6 +1,6 @@
 //! Writes to the world: whose they are, and whether what they need was seen before.
 
-use super::pair::{Pair, Split, index};
+use super::pair::{LAG_S, Pair, Side, Split, index};
 use super::{
     Found, HANDS_OFF, HEALTHY_FIRST, NEVER_UNDER_TRAFFIC, NOTHING_LOST, ONE_WRITER, STABLE_STAYS, WEIGHTS_WHOLE,
 };
@@ -8,6 +8,7 @@ use crate::ledger::Store;
 use crate::virtual_time::Deed;
 use crate::world::{Hand, ServiceKey, World};
 use engine::LeaseId;
+use rollout::policy::Drift;
 use rollout::{Effect, SignedDuration, Slot, Stage, Timestamp};
 
 /// How old a look may be that a write is made on, in seconds: longer than a holding lasts.
@@ -38,11 +39,16 @@ impl Pair {
                     return Some((&ONE_WRITER, format!("{weights:?} are written, and {decided:?} were decided")));
                 }
                 let running = running?;
-                let going_back = matches!(running.stage, Stage::RollingBack { .. });
+                // Where the policy says so, what is live is put back while the old side goes, too.
+                let reverts = running.policy.drift == Drift::Revert
+                    && matches!(running.stage, Stage::KeepingWarm { .. } | Stage::Retiring { .. });
+                let going_back = matches!(running.stage, Stage::RollingBack { .. }) || reverts;
                 let seen = self.look_of(lease.as_ref())?.at;
                 let settled = self.open.as_ref()?.settled_at?;
                 let edited = |rule: &&super::pair::Rule| {
-                    rule.by_hand && rule.by_hand_at.is_some_and(|at| settled < at && at <= seen)
+                    // For a moment AWS may tell what the rule was before, to the look and to the reading before the write.
+                    let told = |at: Timestamp| seen.duration_since(at) > SignedDuration::from_secs(LAG_S);
+                    rule.by_hand && rule.by_hand_at.is_some_and(|at| settled < at && told(at))
                 };
                 let by_hand = self.rules.iter().find(edited).filter(|_| !going_back)?;
                 let [blue, green] = by_hand.live;
@@ -99,6 +105,10 @@ impl Pair {
             let look = self.look_of(lease);
             let could_not_be_read = look.is_some_and(|look| look.read_healthy[side].is_none());
             let going_back = self.open.as_ref().and_then(|open| open.stable) == Some(slot);
+            // While both sides sleep nothing is taken from anybody.
+            if self.sides.iter().all(|side| side.desired == 0) {
+                continue;
+            }
             // On the way back the stable side may be unread: it was well when the deployment began.
             if going_back && could_not_be_read {
                 continue;
@@ -113,10 +123,10 @@ impl Pair {
     pub(super) fn desired_changed(
         &self,
         service: &ServiceKey,
-        from: u32,
-        to: u32,
+        [from, to]: [u32; 2],
         by: Hand,
         deeds: &[Deed],
+        world: &World,
         now: Timestamp,
     ) -> Option<Found> {
         let side = self.sides.iter().position(|side| &side.service == service)?;
@@ -129,7 +139,9 @@ impl Pair {
         });
         let lease = writer.and_then(|(lease, _)| lease);
         // Who lowered a limit wanted no more tasks than that: the limit moves them inside as soon as it is given back.
-        let lowered = self.sides.iter().any(|side| side.limits_by_hand_at.is_some());
+        // So does a scheduled action that came due while scheduled scaling was suspended.
+        let lowers = |side: &Side| side.limits_by_hand_at.is_some() || world.has_scheduled_actions(&side.service);
+        let lowered = self.sides.iter().any(lowers);
         if lowered && matches!(writer, Some((_, Effect::SetAutoscaling { .. }))) {
             return None;
         }

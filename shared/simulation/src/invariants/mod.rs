@@ -155,7 +155,7 @@ impl Watcher {
         }
         for change in changes.drain(..) {
             if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.has(&change)) {
-                found = found.or(tell(pair.change(change, &deeds, now), pair, now));
+                found = found.or(tell(pair.change(change, &deeds, world, now), pair, now));
             }
         }
         for entry in written.drain(..) {

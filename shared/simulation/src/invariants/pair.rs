@@ -207,7 +207,7 @@ impl Pair {
     }
 
     /// Takes a change into the picture, and says what is wrong with it.
-    pub(super) fn change(&mut self, change: Change, deeds: &[Deed], now: Timestamp) -> Option<Found> {
+    pub(super) fn change(&mut self, change: Change, deeds: &[Deed], world: &World, now: Timestamp) -> Option<Found> {
         match change {
             Change::Forwards { rule, groups, beside_weights, by } => {
                 let (new, odd) = split(&groups, &self.sides);
@@ -245,7 +245,7 @@ impl Pair {
                 None
             }
             Change::Desired { service, from, to, by } => {
-                let wrong = self.desired_changed(&service, from, to, by, deeds, now);
+                let wrong = self.desired_changed(&service, [from, to], by, deeds, world, now);
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.desired = to;
                 if by == Hand::Somebody {
@@ -256,7 +256,8 @@ impl Pair {
             Change::Limits { service, min, max, suspended, by } => {
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.limits = Some((min, max, suspended));
-                if by == Hand::Somebody {
+                // A scheduled action is somebody's, too, who has written it down before.
+                if by != Hand::Product {
                     side.limits_by_hand_at = Some(now);
                     side.hurt_at = Some(now);
                 }
@@ -308,7 +309,7 @@ impl Pair {
 }
 
 /// How long what was written a moment ago may be told as it was before, in seconds.
-const LAG_S: i64 = 5;
+pub(super) const LAG_S: i64 = 5;
 
 fn limits_of(world: &mut World, service: &ServiceKey) -> Option<Limits> {
     let asked = DescribeScalableTargets {

@@ -389,10 +389,10 @@ impl Pair {
             );
             return Some((&WAY_BACK_WHOLE, words));
         }
-        self.given_back(&open, went_on)
+        self.given_back(&open, went_on, world)
     }
 
-    fn given_back(&self, open: &Open, went_on: bool) -> Option<Found> {
+    fn given_back(&self, open: &Open, went_on: bool, world: &World) -> Option<Found> {
         let (found, test) = open.found?;
         let by_hand = |at: Option<Timestamp>| at.is_some_and(|at| at >= open.since);
         // Limits go with the role: the side that serves now has those of the side that served before.
@@ -401,7 +401,12 @@ impl Pair {
             found => found,
         };
         for (side, expected) in self.sides.iter().zip(expected) {
-            if side.limits != expected && !by_hand(side.limits_by_hand_at) {
+            // A scheduled action that came due while scheduled scaling was suspended: what it would have set is given back.
+            let scheduled = self.sides.iter().any(|side| world.has_scheduled_actions(&side.service));
+            let as_found = |limits: Option<Limits>| {
+                limits.map(|(min, max, suspended)| (if scheduled { (0, 0) } else { (min, max) }, suspended))
+            };
+            if as_found(side.limits) != as_found(expected) && !by_hand(side.limits_by_hand_at) {
                 let words = format!(
                     "#{} has ended, and {} has {:?}, not {expected:?}",
                     open.number, side.service.1, side.limits

@@ -183,6 +183,12 @@ impl World {
         self.scalable.contains_key(&(cluster.to_owned(), service.to_owned()))
     }
 
+    /// Whether a service's limits are changed by scheduled actions.
+    #[must_use]
+    pub fn has_scheduled_actions(&self, service: &ServiceKey) -> bool {
+        self.scalable.get(service).is_some_and(super::scaling::Scalable::is_scheduled)
+    }
+
     /// Tasks that a service shall have.
     #[must_use]
     pub fn desired_of(&self, service: &ServiceKey) -> u32 {

@@ -107,6 +107,12 @@ pub(super) struct Scalable {
     requests_a_task: Option<f64>,
 }
 
+impl Scalable {
+    pub(super) fn is_scheduled(&self) -> bool {
+        !self.actions.is_empty()
+    }
+}
+
 impl World {
     /// `RegisterScalableTarget`: what is none stays. A desired count outside of the limits is moved inside at once.
     ///

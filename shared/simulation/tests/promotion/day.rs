@@ -5,6 +5,7 @@ use crate::street::name;
 use rollout::brake::Scope;
 use rollout::{Seconds, Slot, TargetId};
 use serde_json::json;
+use simulation::world::alarms::Evaluation;
 use simulation::world::{Dice, FunctionBehaviour, Health, ImageBehaviour, Run, Starts};
 use std::fmt;
 
@@ -117,6 +118,24 @@ pub(crate) enum What {
         number: u64,
         silent: bool,
     },
+    /// CloudWatch does not evaluate the alarm of a side.
+    Unevaluated {
+        target: TargetId,
+        slot: Slot,
+        how: Evaluation,
+    },
+    /// It does again.
+    Evaluated {
+        target: TargetId,
+        slot: Slot,
+    },
+    /// Somebody schedules limits for a side, a minute from now.
+    Schedule {
+        target: TargetId,
+        slot: Slot,
+        min: u32,
+        max: u32,
+    },
     Nothing,
     /// Only where a test wants a promise broken: somebody without the lease writes weights once something was deployed.
     Ghost {
@@ -224,6 +243,13 @@ impl fmt::Display for What {
                 let silent = if *silent { ", and the event is lost" } else { "" };
                 write!(f, "the tag v{tag} is put onto the image of v{number}{silent}")
             }
+            Self::Unevaluated { target, slot, how } => {
+                write!(f, "the alarm of {slot} of {target} is not evaluated ({how:?})")
+            }
+            Self::Evaluated { target, slot } => write!(f, "the alarm of {slot} of {target} is evaluated again"),
+            Self::Schedule { target, slot, min, max } => {
+                write!(f, "in a minute the limits {min} to {max} are scheduled for {slot} of {target}")
+            }
             Self::Nothing => f.write_str("nothing happens"),
             Self::Ghost { target } => write!(f, "a ghost writes the weights of {target}"),
         }
@@ -277,7 +303,8 @@ pub(crate) fn happenings(seed: u64, targets: &[TargetId; 3]) -> Vec<Happening> {
 /// What only happens now and then, and what ends it. On a calm day only tags move.
 fn incident(dice: &mut Dice, targets: &[TargetId; 3], after: Seconds, calm: bool, pushed: u64) -> Vec<Happening> {
     let target = some(dice, targets).clone();
-    let kind = dice.between(0, 11);
+    let kind = dice.between(0, 14);
+    let slot = if dice.happens(0.5) { Slot::Blue } else { Slot::Green };
     let lasts = dice.between(30, 900);
     let at = |after: u64, what: What| Happening { after: Seconds(after), what };
     let during = |from: What, to: What| vec![at(after.0, from), at(after.0 + lasts, to)];
@@ -308,7 +335,17 @@ fn incident(dice: &mut Dice, targets: &[TargetId; 3], after: Seconds, calm: bool
             What::Sicken { target: target.clone(), whom: Whom::Both, how: Ill::Unhealthy },
             What::Recover { target },
         ),
-        _ => during(What::Sleep { target: target.clone() }, What::WakeUp { target }),
+        9 => during(What::Sleep { target: target.clone() }, What::WakeUp { target }),
+        12 | 13 => {
+            let kinds = [Evaluation::PartialData, Evaluation::Error, Evaluation::Failure];
+            let how = kinds[usize::try_from(dice.between(0, 2)).unwrap_or(0)];
+            during(What::Unevaluated { target: target.clone(), slot, how }, What::Evaluated { target, slot })
+        }
+        _ => {
+            let min = u32::try_from(dice.between(1, 3)).unwrap_or(1);
+            let max = u32::try_from(dice.between(4, 9)).unwrap_or(4);
+            vec![at(after.0, What::Schedule { target, slot, min, max })]
+        }
     }
 }
 

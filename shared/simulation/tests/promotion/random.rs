@@ -2,6 +2,7 @@
 //! [`simulation::invariants`] holds after every step, nothing gets to production that was not verified before and that two
 //! people have not said yes to, and nothing widens while the line is stopped.
 
+mod conditions;
 mod lived;
 
 use crate::day::{About, FUNCTIONS, Happening, Ill, Moment, What, Whom, happenings};
@@ -12,7 +13,7 @@ use futures::task::noop_waker;
 pub(crate) use lived::{Day, day};
 use rollout::brake::Scope;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint};
+use rollout::policy::{AlarmPolicy, Drift, Hook, HookAction, HookPoint};
 use rollout::recording::{read, replay};
 use rollout::snapshot::Weights;
 use rollout::target::Purpose;
@@ -67,8 +68,8 @@ struct Chaos {
     images: BTreeMap<u64, ImageBehaviour>,
     /// Images that are ill, and of which target somebody said so.
     ill: BTreeSet<(TargetId, u64)>,
-    /// Whose sides are asleep, and which of them had the traffic.
-    asleep: BTreeMap<TargetId, Slot>,
+    /// Whose sides are asleep.
+    asleep: BTreeSet<TargetId>,
 }
 
 /// Requests a second that a target gets where nobody changes that.
@@ -166,7 +167,12 @@ fn chaos(seed: u64, faults: Faults) -> Chaos {
         _ => Alarms::OfEachSide,
     };
     let plan = Plan::of(&["api/dev", "api/staging", "api/prod"])
-        .scenes(|scene| scene.autoscaling = scaled.then_some((2, 8)))
+        .scenes(|scene| {
+            scene.autoscaling = scaled.then_some((2, 8));
+            if seed % 9 == 2 {
+                scene.drift = Drift::Revert;
+            }
+        })
         .promoted("staging", "dev", 60)
         .promoted("prod", "staging", 0)
         .approved("prod")
@@ -213,7 +219,7 @@ fn chaos(seed: u64, faults: Faults) -> Chaos {
         tools: Vec::new(),
         images: BTreeMap::new(),
         ill: BTreeSet::new(),
-        asleep: BTreeMap::new(),
+        asleep: BTreeSet::new(),
     }
 }
 
@@ -293,6 +299,9 @@ impl Chaos {
                     self.street.simulation.tag(*number, &format!("v{tag}"), how);
                 }
             }
+            What::Unevaluated { target, slot, how } => self.set_evaluation(target, *slot, Some(*how)),
+            What::Evaluated { target, slot } => self.set_evaluation(target, *slot, None),
+            What::Schedule { target, slot, min, max } => self.schedule(target, *slot, *min, *max),
             What::Nothing => {}
             What::Ghost { target } => self.haunt(target),
         }
@@ -349,97 +358,6 @@ impl Chaos {
             }
         }
         self.street.simulation.run_until(limit);
-    }
-
-    /// The number of the image that a side runs.
-    fn image_of(&self, target: &TargetId, slot: Slot) -> Option<u64> {
-        let key = self.service(target, slot);
-        let image = self.street.simulation.world(|world| world.image_run_by(&key, "app"))?;
-        u64::from_str_radix(image.rsplit_once(":")?.1, 16).ok()
-    }
-
-    fn sicken(&mut self, target: &TargetId, whom: Whom, how: Ill) {
-        let (blue, green) = self.street.weights(target);
-        let live = if blue >= green { Slot::Blue } else { Slot::Green };
-        let sides = match whom {
-            Whom::Live => vec![live],
-            Whom::Idle => vec![live.other()],
-            Whom::Both => vec![live, live.other()],
-        };
-        for slot in sides {
-            let Some(number) = self.image_of(target, slot) else { continue };
-            self.ill.insert((target.clone(), number));
-            match how {
-                Ill::Failing => self.street.set_image(number, ImageBehaviour::failing(0.5)),
-                Ill::Unhealthy => {
-                    self.street.set_image(number, ImageBehaviour::never_healthy());
-                    self.kill_all(target, slot);
-                }
-            }
-        }
-    }
-
-    fn recover(&mut self, target: &TargetId) {
-        let well: Vec<(TargetId, u64)> = self.ill.iter().filter(|(whose, _)| whose == target).cloned().collect();
-        for of in well {
-            self.ill.remove(&of);
-            let number = of.1;
-            if !self.ill.iter().any(|(_, other)| *other == number) {
-                self.street.set_image(number, self.images.get(&number).cloned().unwrap_or_default());
-            }
-            // Tasks that came up ill are never looked at again: others take their place.
-            let sides = targets().into_iter().flat_map(|target| [(target.clone(), Slot::Blue), (target, Slot::Green)]);
-            for (target, slot) in sides {
-                let group = self.group(&target, slot);
-                let unwell = self.street.simulation.world(|world| world.targets_of(&group).0 == 0);
-                if unwell && self.image_of(&target, slot) == Some(number) {
-                    self.kill_all(&target, slot);
-                }
-            }
-        }
-    }
-
-    fn kill_all(&mut self, target: &TargetId, slot: Slot) {
-        let (cluster, service) = self.service(target, slot);
-        self.street.simulation.world(|world| {
-            for task in world.running_tasks(&cluster, &service) {
-                world.kill_task(&task, 137).expect("it runs");
-            }
-        });
-    }
-
-    /// Target group of a side.
-    fn group(&self, target: &TargetId, slot: Slot) -> String {
-        let names = self.street.simulation.at(target).names();
-        if slot == Slot::Blue { names.blue_group.clone() } else { names.green_group.clone() }
-    }
-
-    fn sleep(&mut self, target: &TargetId) {
-        let busy = |running: &rollout::Deployment| !matches!(running.stage, rollout::Stage::Gated { .. });
-        if self.asleep.contains_key(target) || self.street.state(target).running.as_ref().is_some_and(busy) {
-            return;
-        }
-        let (blue, green) = self.street.weights(target);
-        let live = if blue >= green { Slot::Blue } else { Slot::Green };
-        let rule = self.street.simulation.at(target).names().rule.clone();
-        self.street.simulation.world(|world| world.set_traffic(&rule, 0.0));
-        for slot in [Slot::Blue, Slot::Green] {
-            self.set_desired(target, slot, 0);
-        }
-        self.asleep.insert(target.clone(), live);
-    }
-
-    fn wake_up(&mut self, target: &TargetId) {
-        let Some(live) = self.asleep.remove(target) else { return };
-        self.set_desired(target, live, USUAL_TASKS);
-        let rule = self.street.simulation.at(target).names().rule.clone();
-        self.street.simulation.world(|world| world.set_traffic(&rule, USUAL_REQUESTS));
-    }
-
-    fn set_desired(&mut self, target: &TargetId, slot: Slot, desired: u32) {
-        let (cluster, service) = self.service(target, slot);
-        let edit = UpdateService { cluster, service, desired_count: Some(desired), ..Default::default() };
-        self.street.simulation.world(|world| world.update_service(edit)).expect("it is there");
     }
 
     /// Somebody, who may or may not, says yes or no to what waits, or to what waited.
@@ -505,14 +423,16 @@ impl Chaos {
         for (number, entries) in &deployments {
             let Some(Fact::Started { digest, reason, .. }) = entries.first().map(|entry| &entry.fact) else { continue };
             let hotfix = entries.iter().any(|entry| matches!(entry.fact, Fact::Hotfixed { .. }));
-            let preflight =
-                |entry: &&JournalEntry| matches!(&entry.fact, Fact::StageEntered { stage, .. } if stage == "preflight");
-            let began = entries.iter().find(preflight);
+            let enters = |entry: &JournalEntry, wanted: &str| matches!(&entry.fact, Fact::StageEntered { stage, .. } if stage == wanted);
+            // Both sides may be asleep then, and it goes back to its gates.
+            let began = entries.iter().rfind(|entry| enters(entry, "preflight"));
             let touched = entries
                 .iter()
                 .any(|entry| matches!(entry.fact, Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. }));
             let broken = |words: String| Err(self.broken(&ALLOWED, &prod, format!("#{number}: {words}")));
-            if reason == ROLLBACK || hotfix {
+            // What is in production already, and whose traffic somebody else moved, gets it back without a gate.
+            let repair = !entries.iter().any(|entry| enters(entry, "registering") || enters(entry, "scaling"));
+            if reason == ROLLBACK || hotfix || (repair && self.street.has(&prod, was_verified(digest))) {
                 continue;
             }
             let Some(JournalEntry { at: began, sequence, .. }) = began else {
@@ -524,7 +444,9 @@ impl Chaos {
             if !self.was_verified_before(&staging, digest, *began) {
                 return broken("it was not verified in staging".to_owned());
             }
-            let voided = entries.iter().rposition(|entry| matches!(entry.fact, Fact::PlanChanged { .. })).unwrap_or(0);
+            let void =
+                |entry: &JournalEntry| matches!(entry.fact, Fact::PlanChanged { .. }) && entry.sequence < *sequence;
+            let voided = entries.iter().rposition(void).unwrap_or(0);
             let yes: BTreeSet<&str> = entries[voided..]
                 .iter()
                 .filter_map(|entry| match &entry.fact {
@@ -573,6 +495,9 @@ impl Chaos {
         for target in targets() {
             self.wake_up(&target);
             self.recover(&target);
+            for slot in [Slot::Blue, Slot::Green] {
+                self.set_evaluation(&target, slot, None);
+            }
         }
         self.decides_what_is_frozen();
         self.rests()?;
@@ -595,13 +520,18 @@ impl Chaos {
         Ok(())
     }
 
-    /// Nothing that has no way back ends by itself, and nothing begins where one was let go of: somebody decides.
+    /// Nothing that has no way back ends by itself, nothing goes on while the stable side's own alarm fires, and nothing
+    /// begins where one was let go of: somebody decides.
     fn decides_what_is_frozen(&mut self) {
         self.street.simulation.run_for(HOUR);
         for target in targets() {
             let state = self.street.state(&target);
-            if state.running.is_some_and(|running| running.frozen.is_some()) {
+            let running = state.running.as_ref();
+            if running.is_some_and(|running| running.frozen.is_some()) {
                 self.street.ask(&target, Instruction::Rollback, carol(), ROLLBACK);
+            }
+            if running.is_some_and(|running| running.stable_alarm.is_some()) {
+                self.street.ask(&target, Instruction::Resume, carol(), "the new release is the better one");
             }
             if state.frozen.is_some() {
                 self.street.ask(&target, Instruction::Resume, carol(), "it is put right");
@@ -612,7 +542,13 @@ impl Chaos {
     fn rests(&mut self) -> Result<(), Violation> {
         let rests = self.street.simulation.run_until_rest(30 * HOUR);
         self.so_far()?;
-        if rests {
+        // Weights that the policy would put back, and cannot yet, are looked at for as long as they are so.
+        let waits_to_revert = |target: &TargetId| {
+            let state = self.street.state(target);
+            let idle = state.running.is_none() && state.queued.is_empty() && state.errands.is_empty();
+            idle && state.at_rest.is_some_and(|seen| seen.drift.is_some())
+        };
+        if rests || targets().iter().any(waits_to_revert) {
             return Ok(());
         }
         let [_, _, prod] = targets();
@@ -630,12 +566,13 @@ impl Chaos {
     fn tidies_up(&mut self, target: &TargetId) -> Result<(), Violation> {
         for by_hand in [false, true] {
             let (blue, green) = self.street.weights(target);
-            // Whoever aborts what froze, or decides nothing for a day, leaves everything as it is.
+            // Whoever aborts what waits for a person, or decides nothing for hours, leaves everything as it is.
             let let_go = |fact: &Fact| matches!(fact, Fact::LeftBehind { .. });
-            let was_frozen = |fact: &Fact| matches!(fact, Fact::Frozen { .. });
+            let was_frozen = |fact: &Fact| matches!(fact, Fact::Frozen { .. } | Fact::StableAlarm { .. });
             let left = self.street.has(target, was_frozen) && self.street.has(target, let_go);
             let may_be_split = left || self.meddled.contains(target);
-            if (blue == 0) != (green == 0) || !may_be_split {
+            let drifted = self.street.state(target).at_rest.is_some_and(|seen| seen.drift.is_some());
+            if ((blue == 0) != (green == 0) && !drifted) || !may_be_split {
                 return Ok(());
             }
             if by_hand {
@@ -648,6 +585,11 @@ impl Chaos {
         }
         Ok(())
     }
+}
+
+/// Whether a fact says that this image was verified.
+fn was_verified(wanted: &str) -> impl Fn(&Fact) -> bool {
+    move |fact| matches!(fact, Fact::Verified { digest, .. } if digest == wanted)
 }
 
 /// How many days are lived through; `SIMULATION_SEEDS` asks for more.
