@@ -205,7 +205,18 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         }
         for _ in 0..MOST_ROUNDS {
             self.take_place().await?;
-            let Seen { commands, snapshot, policy, around } = self.observe(ring).await?;
+            // Traffic is on its way back, and the wake has scheduled no takeover: the pass may be killed before it acts. That
+            // one finds nothing due and ends, unless this pass is killed.
+            let is_alone = self.state.running.as_ref().is_some_and(pace::is_urgent);
+            if is_alone && !self.hurries {
+                self.hurries = true;
+                self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
+            }
+            let left = Seconds::between(self.clock.now(), self.until);
+            let lease = self.heir(is_alone);
+            let heir = call_heir(self.doorbell, next_wake(&self.state), lease, left);
+            let ((), seen) = futures::future::join(heir, self.observe(ring)).await;
+            let Seen { commands, snapshot, policy, around } = seen?;
             if self.clock.now() >= self.until {
                 // It stood still for longer than its time: what it has seen is over, brakes that were off included.
                 return self.hand_over(Seconds(1)).await;

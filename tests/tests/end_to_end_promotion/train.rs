@@ -17,17 +17,24 @@ pub(crate) fn a_train_goes_in_order_and_comes_back_together() {
     let (quick, watched) =
         (Wishes { strategy: QUICK, ..Wishes::default() }, Wishes { strategy: WATCHED, ..Wishes::default() });
     let (api, web) = (Scenario::set("train", "api", "dev", &watched), Scenario::set("train", "web", "dev", &quick));
-    api.apply(&format!(
-        "application: train
+    let policy = |application: &str, of_api: &Wishes| {
+        format!(
+            "application: {application}
 services:
   api: {{repository: train/api, tags: {{glob: \"v*\"}}}}
   web: {{repository: train/web, tags: {{glob: \"v*\"}}, depends_on: [api]}}
 environments:
   dev: {{trigger: manual, trains: {{rollback: together}}, targets: {{api: {}, web: {}}}}}
 ",
-        api.target_policy(&watched),
-        web.target_policy(&Wishes { strategy: super::climb::WATCHED, ..Wishes::default() }),
-    ));
+            api.target_policy(of_api),
+            web.target_policy(&Wishes { strategy: super::climb::WATCHED, ..Wishes::default() }),
+        )
+    };
+    // What a policy names is its application's alone, until it names it no more.
+    api.apply(&policy("train", &Wishes { listener: true, ..watched.clone() }));
+    api.apply(&policy("train", &watched));
+    let another = api.operations().apply(&policy("tram", &watched)).expect_err("the pair is taken");
+    assert!(another.0.contains("train/api/dev"), "{another}");
     let before = [api.image_of(Slot::Blue), web.image_of(Slot::Blue)];
     let _digest = api.push("v1", good());
     let _digest = web.push("v1", ImageBehaviour { error_rate: 1.0, ..good() });

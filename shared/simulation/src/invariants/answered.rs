@@ -55,6 +55,11 @@ fn killed(struck: &Struck) -> bool {
     struck.what.starts_with("killed") || struck.what.starts_with("stands still")
 }
 
+/// A pass that is killed in its first calls may not have scheduled who takes over: its own wake comes again, later.
+fn at_its_beginning(struck: &Struck) -> bool {
+    [": begin", ": observe"].iter().any(|call| struck.whom.ends_with(call))
+}
+
 impl Pair {
     /// Takes in what the deployment that runs now would have to go back for.
     pub(super) fn judge(&mut self, running: Option<&Deployment>, world: &World) {
@@ -147,7 +152,7 @@ fn restarted(target: &TargetId, since: Timestamp, going_back: bool, struck: &[St
         if seconds(struck.at, since) > ONE_LOOK_S {
             continue;
         }
-        if !killed(struck) || !going_back {
+        if !killed(struck) || !going_back || at_its_beginning(struck) {
             return None;
         }
         since = since.max(struck.at);

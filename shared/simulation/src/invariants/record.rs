@@ -12,11 +12,13 @@ use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::Weights;
 use rollout::stage::Verdict;
 use rollout::target::Deployment;
-use rollout::{Cause, Seconds, Slot, Timestamp};
+use rollout::{Cause, Seconds, SignedDuration, Slot, Timestamp};
 
 /// So much later than its deadline a stage must have been left, whatever goes wrong: a wake lost, a holder dead, one that
 /// stood still.
 const GRACE: Seconds = Seconds(1_200);
+/// From its first call to its last answer a look takes no longer, in seconds.
+const ONE_LOOK_S: i64 = 10;
 
 fn share(weights: Weights) -> Split {
     [u64::from(weights.blue), u64::from(weights.green)]
@@ -74,8 +76,16 @@ impl Pair {
 
     /// Whether the traffic that people are shown as seen live is what the pass saw that wrote it down.
     fn shown(&self, lease: &LeaseId, store: &Store) -> Option<Found> {
-        let (weights, seen) = view::status::weights(store.peek(&self.target)?)?;
-        let look = self.look_of(Some(lease)).filter(|look| seen && look.read_rules)?;
+        // People are shown when it was seen. Of an older look that was judged when it was written down: a pass that stood
+        // still after its look, or read a part of it, uses nothing of it.
+        let state = store.peek(&self.target)?;
+        let seen_at = match (&state.at_rest, &state.traffic) {
+            (Some(at_rest), _) => at_rest.seen_at,
+            (None, traffic) => traffic.as_ref()?.seen_at,
+        };
+        let (weights, seen) = view::status::weights(state)?;
+        let is_of_it = |look: &&Truth| look.at.duration_since(seen_at) <= SignedDuration::from_secs(ONE_LOOK_S);
+        let look = self.look_of(Some(lease)).filter(|look| seen && look.read_rules).filter(is_of_it)?;
         let so = every_rule(look, |split| same_split(split, share(weights)));
         (!so)
             .then(|| (&SHOWN_SEEN, format!("{weights:?} are shown as seen live, and the rules had {}", rules_of(look))))

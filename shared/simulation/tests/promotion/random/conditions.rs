@@ -86,8 +86,11 @@ impl Chaos {
             return;
         }
         let (blue, green) = self.street.weights(target);
-        let live = if blue >= green { Slot::Blue } else { Slot::Green };
-        self.set_desired(target, live, USUAL_TASKS);
+        for (slot, weight) in [(Slot::Blue, blue), (Slot::Green, green)] {
+            if weight > 0 {
+                self.set_desired(target, slot, USUAL_TASKS);
+            }
+        }
         let rule = self.street.simulation.at(target).names().rule.clone();
         self.street.simulation.world(|world| world.set_traffic(&rule, USUAL_REQUESTS));
     }
