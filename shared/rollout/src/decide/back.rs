@@ -139,7 +139,7 @@ fn note_replaced(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsh
 fn foreign(pass: &Pass, deployment: &Deployment, snapshot: &Snapshot, candidate: Slot) -> Option<String> {
     let settled = deployment.settles_at(pass.seen_at, pass.now).is_none();
     let stable = Weights::share(candidate.other(), Percent::ALL);
-    // A repair has written nothing yet: what it replaces may be what a deployment before it has left.
+    // A repair has written nothing yet: nothing here is another's.
     let record = deployment.weights?;
     let highest = [record.before, record.decided].map(|weights| weights.of(candidate)).into_iter().max().unwrap_or(0);
     let steps = deployment.policy.strategy.steps.iter().map(|step| Weights::share(candidate, step.traffic));
@@ -219,7 +219,9 @@ fn weights_back(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapsho
     }
     note_replaced(pass, deployment, snapshot);
     if !decided {
-        let before = deployment.weights.map_or(wanted, |record| record.decided);
+        // A repair has decided nothing yet: what it finds there may be what a deployment before it has left.
+        let found = || pass.state.traffic.as_ref()?.rules.iter().flatten().find(|weights| !weights.same_split(wanted));
+        let before = deployment.weights.map_or_else(|| found().copied().unwrap_or(wanted), |record| record.decided);
         deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
         pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
     }

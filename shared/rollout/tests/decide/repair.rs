@@ -141,3 +141,20 @@ fn a_repair_of_what_is_in_order_changes_nothing() {
     assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
     assert_eq!(scene.effects.len(), before);
 }
+
+/// Its first writes do not work: what is there meanwhile is what was left there, and no new edit.
+#[test]
+fn a_repair_that_has_to_try_again_accuses_nobody() {
+    let mut scene = left_at(60, 40);
+    let before = scene.journal.len();
+    scene.rules_are_stuck = true;
+    scene.decide(&[ask(Instruction::Rollback, "r1")]);
+    for _ in 0..20 {
+        scene.turn();
+    }
+    scene.rules_are_stuck = false;
+    scene.until(|_| false);
+    assert_eq!(scene.weights(), Weights { blue: 0, green: 100 });
+    let accuses = |fact: &Fact| matches!(fact, Fact::ForeignWeightsReplaced { .. });
+    assert!(!scene.journal[before..].iter().any(|entry| accuses(&entry.fact)), "{:#?}", &scene.journal[before..]);
+}

@@ -36,8 +36,10 @@ const VISIBILITY: Seconds = Seconds(360);
 const MOST_RECEIVES: u32 = 5;
 /// An asynchronous invocation that failed is tried twice more, a minute apart or so.
 const MOST_TRIES: u32 = 3;
-/// Seconds from a thing's happening until its event's function is invoked.
+/// Milliseconds from a thing's happening until its event's function is invoked.
 const EVENT_DELAY_MS: (u64, u64) = (200, 1_500);
+/// CloudTrail tells of an API call later than services tell of themselves.
+const TRAIL_DELAY_MS: (u64, u64) = (2_000, 300_000);
 
 /// An invocation that goes on.
 struct Running {
@@ -587,23 +589,33 @@ impl Simulation {
             What::TaskWanted(_) | What::TaskUnwanted { .. } => None,
         };
         if let Some(watch) = watch {
-            let mut scenery = self.stage.lock();
-            let now = scenery.world.now();
-            let (whom, told) = match &watch {
-                Watch::Alarm(name) => (number_of(name), format!("event of alarm {name}")),
-                Watch::EcsService(cluster, service) => {
-                    (mix(number_of(cluster), number_of(service)), format!("event of service {service} in {cluster}"))
-                }
-                Watch::Repository(name) => (number_of(name), format!("event of repository {name}")),
-                Watch::Rule(arn) => (number_of(arn), format!("API call that changed {arn}")),
-            };
-            let key = scenery.next_arrival(whom);
-            let way = scenery.chance.way(key, now, || told);
-            let delay = Dice::new(mix(scenery.chance.faults.seed, key ^ 1)).between(EVENT_DELAY_MS.0, EVENT_DELAY_MS.1);
-            let span = rollout::SignedDuration::from_millis(i64::try_from(delay).unwrap_or(0));
-            scenery.send(way, now.checked_add(span).unwrap_or(now), &Job::Signal(watch, 1));
+            self.send(watch, EVENT_DELAY_MS);
         }
         self.delivered.push(event);
+    }
+
+    /// Somebody has edited a rule where the account has a trail: the API call's event is on its way.
+    pub fn tell_of_edit(&self, rule: &str) {
+        self.send(Watch::Rule(rule.to_owned()), TRAIL_DELAY_MS);
+    }
+
+    /// An event is on its way to its function, as far as events arrive at all.
+    fn send(&self, watch: Watch, delay_ms: (u64, u64)) {
+        let mut scenery = self.stage.lock();
+        let now = scenery.world.now();
+        let (whom, told) = match &watch {
+            Watch::Alarm(name) => (number_of(name), format!("event of alarm {name}")),
+            Watch::EcsService(cluster, service) => {
+                (mix(number_of(cluster), number_of(service)), format!("event of service {service} in {cluster}"))
+            }
+            Watch::Repository(name) => (number_of(name), format!("event of repository {name}")),
+            Watch::Rule(arn) => (number_of(arn), format!("API call that changed {arn}")),
+        };
+        let key = scenery.next_arrival(whom);
+        let way = scenery.chance.way(key, now, || told);
+        let delay = Dice::new(mix(scenery.chance.faults.seed, key ^ 1)).between(delay_ms.0, delay_ms.1);
+        let span = rollout::SignedDuration::from_millis(i64::try_from(delay).unwrap_or(0));
+        scenery.send(way, now.checked_add(span).unwrap_or(now), &Job::Signal(watch, 1));
     }
 
     fn begin_jobs(&mut self, now: Timestamp) {

@@ -8,6 +8,7 @@
 //! | `SIMULATION_SEED` | lives through that one day again, and no other | |
 
 use super::random::{Day, day};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,8 @@ struct Tally {
     reached: AtomicU64,
     /// How many things went wrong with calls, wakes and events, as they were to.
     faults: AtomicU64,
+    /// On how many days deployments met what nobody had asked for.
+    met: Mutex<BTreeMap<&'static str, u64>>,
     /// Seeds, and the first words of what is wrong.
     violations: Mutex<Vec<(u64, String)>>,
     /// When it was last said how far it is.
@@ -53,6 +56,7 @@ impl Tally {
             deployments: AtomicU64::new(0),
             reached: AtomicU64::new(0),
             faults: AtomicU64::new(0),
+            met: Mutex::default(),
             violations: Mutex::default(),
             said: Mutex::new(began),
         }
@@ -68,10 +72,14 @@ impl Tally {
 
     fn live(&self, seed: u64) {
         match catch_unwind(AssertUnwindSafe(|| day(seed))) {
-            Ok(Day { deployments, reached, faults }) => {
+            Ok(Day { deployments, reached, faults, met }) => {
                 self.deployments.fetch_add(deployments as u64, Ordering::Relaxed);
                 self.reached.fetch_add(reached as u64, Ordering::Relaxed);
                 self.faults.fetch_add(faults as u64, Ordering::Relaxed);
+                let mut all = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+                for what in met {
+                    *all.entry(what).or_default() += 1;
+                }
             }
             Err(panic) => {
                 let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -125,6 +133,9 @@ fn whatever_happens_every_deployment_ends_in_order() {
         tally.faults.load(Ordering::Relaxed)
     );
     println!("{} deployments were verified in production", tally.reached.load(Ordering::Relaxed));
+    for (what, days) in &*tally.met.lock().unwrap_or_else(PoisonError::into_inner) {
+        println!("{days} worlds met {what}");
+    }
     let violations = tally.violations();
     println!("{} violations", violations.len());
     for (seed, words) in &*violations {

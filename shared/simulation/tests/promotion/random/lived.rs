@@ -10,6 +10,39 @@ pub(crate) struct Day {
     pub(crate) reached: usize,
     /// What went wrong with calls, wakes and events.
     pub(crate) faults: usize,
+    /// What deployments met that nobody had asked for.
+    pub(crate) met: BTreeSet<&'static str>,
+}
+
+/// What every kind of day is to meet, now and then.
+pub(super) const ALL_MEET: [&str; 10] = [
+    "an edit during the way back",
+    "an edit at rest",
+    "an edit that CloudTrail told of",
+    "an edit that was put right",
+    "a scheduled action",
+    "sides that sleep",
+    "the stable side's alarm",
+    "a way back that cannot serve",
+    "a tag that says more",
+    UNEVALUATED,
+];
+const UNEVALUATED: &str = "an alarm that is not evaluated";
+
+/// Which of [`ALL_MEET`] a fact tells of.
+fn met(fact: &Fact) -> Option<&'static str> {
+    match fact {
+        Fact::ForeignWeightsReplaced { .. } => Some("an edit during the way back"),
+        Fact::DriftFound { by: Some(_), .. } => Some("an edit that CloudTrail told of"),
+        Fact::DriftFound { by: None, .. } => Some("an edit at rest"),
+        Fact::DriftGone => Some("an edit that was put right"),
+        Fact::AutoscalingReturned { scheduled, .. } if !scheduled.is_empty() => Some("a scheduled action"),
+        Fact::GateWaits { gate: Gate::Asleep, .. } => Some("sides that sleep"),
+        Fact::StableAlarm { .. } => Some("the stable side's alarm"),
+        Fact::WayBackUnfit { .. } => Some("a way back that cannot serve"),
+        Fact::ReleaseNamed { .. } => Some("a tag that says more"),
+        _ => None,
+    }
 }
 
 /// A day that ended badly.
@@ -51,6 +84,7 @@ pub(super) fn lived(chaos: &mut Chaos, begun: Timestamp, happenings: &[Happening
             chaos.runs(left);
             chaos.so_far()?;
             chaos.nothing_widens()?;
+            chaos.notes_what_is_waited_for();
         }
         chaos.happens(&happening.what);
     }
@@ -62,12 +96,25 @@ pub(super) fn lived(chaos: &mut Chaos, begun: Timestamp, happenings: &[Happening
     chaos.comes_to_rest()?;
     chaos.all_of_production_was_allowed()?;
     let [_, _, prod] = targets();
-    let began = |target: &TargetId| chaos.street.count(target, |fact| matches!(fact, Fact::Started { .. }));
+    let facts: Vec<Fact> =
+        targets().iter().flat_map(|target| chaos.street.journal(target)).map(|entry| entry.fact).collect();
     Ok(Day {
-        deployments: targets().iter().map(began).sum(),
+        deployments: facts.iter().filter(|fact| matches!(fact, Fact::Started { .. })).count(),
         reached: chaos.street.count(&prod, |fact| matches!(fact, Fact::Verified { .. })),
         faults: chaos.street.simulation.struck().len(),
+        met: facts.iter().filter_map(met).chain(chaos.unevaluated.then_some(UNEVALUATED)).collect(),
     })
+}
+
+impl Chaos {
+    fn notes_what_is_waited_for(&mut self) {
+        let store = self.street.simulation.ledger().store();
+        let all = targets();
+        let mut waits =
+            all.iter().filter_map(|target| store.peek(target)).flat_map(|state| &state.explanation.waiting_on);
+        self.unevaluated |=
+            waits.any(|on| matches!(on, WaitingOn::Alarms { not_evaluated, .. } if !not_evaluated.is_empty()));
+    }
 }
 
 /// One day of people, pushes, meddling and faults. Panics, with the seed and the smallest history that ends as badly,
