@@ -1,5 +1,6 @@
 //! The ledger, the doorbell and the registry on a real wire: DynamoDB, SQS and ECR as ministack speaks them.
 
+use aws::cloud::AwsCloud;
 use aws::ledger::{DUE_INDEX, DynamoLedger};
 use aws::{Clients, doorbell::SqsDoorbell, registry::EcrRegistry};
 use aws_credential_types::Credentials;
@@ -7,15 +8,18 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
+use aws_sdk_ecr::types::ImageIdentifier;
 use engine::{
-    Begin, Claim, Claimed, Commit, Deliveries as _, DeliveryId, Doorbell as _, Hold, LeaseId, Ledger as _, LedgerError,
-    Post, PostKey, Posts as _, Registry as _, Ring,
+    Begin, Claim, Claimed, Cloud as _, Commit, Deliveries as _, DeliveryId, Doorbell as _, Hold, LeaseId, Ledger as _,
+    LedgerError, Post, PostKey, Posts as _, PushedImage, Registry as _, Ring,
 };
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
 use rollout::entry::Entry;
 use rollout::pace::{Place, Price, READS_A_SECOND};
 use rollout::policy::{Policy, RegistryPolicy, ServicePolicy, TagRule};
+use rollout::promotion::ImageState;
+use rollout::snapshot::Reading;
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Terms, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -599,6 +603,17 @@ async fn the_registry_lists_tagged_images_with_their_address() {
     assert_eq!(tags, [["v1"], ["v2"]]);
     let repositories = ecr.describe_repositories().repository_names("shop/api").send().await.expect("an answer");
     assert_eq!(Some(images[0].repository_uri.as_str()), repositories.repositories()[0].repository_uri());
+
+    // Case 16: a lifecycle rule takes one of them away.
+    let cloud = AwsCloud::new(stage.clients.clone());
+    let reference = |image: &PushedImage| format!("{}@{}", image.repository_uri, image.digest.as_str());
+    let [kept, expired] = [&images[0], &images[1]];
+    assert_eq!(cloud.image(&reference(expired)).await, Reading::Known(ImageState::Present));
+    let which = ImageIdentifier::builder().image_digest(expired.digest.as_str()).build();
+    let deleted = ecr.batch_delete_image().repository_name("shop/api").image_ids(which).send().await.expect("answered");
+    assert!(deleted.failures().is_empty(), "{deleted:?}");
+    assert_eq!(cloud.image(&reference(expired)).await, Reading::Known(ImageState::Gone));
+    assert_eq!(cloud.image(&reference(kept)).await, Reading::Known(ImageState::Present));
 
     let error =
         registry.images(&RegistryPolicy::default(), "shop/none").await.expect_err("there is no such repository");

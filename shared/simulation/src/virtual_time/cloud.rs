@@ -10,6 +10,7 @@ use crate::world::scaling::DescribeScalableTargets;
 use engine::Cloud;
 use rollout::alarm;
 use rollout::look::{HookTask, Look, StartsOf};
+use rollout::promotion::ImageState;
 use rollout::snapshot::{
     AlarmReading, Autoscaling, FailedStart, Reading, RuleReading, ServiceEvent, SideReading, TargetHealth, TaskReading,
     Weights,
@@ -48,6 +49,11 @@ impl Cloud for SimCloud {
             perform(&mut scenery.world, pair, effect)
         };
         self.stage.call(effect.name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
+    }
+
+    async fn image(&self, image: &str) -> Reading<ImageState> {
+        let read = || self.stage.lock().image_state(image);
+        self.stage.call("image", read, |reason| Reading::Unknown(reason.to_owned())).await
     }
 }
 

@@ -10,7 +10,8 @@
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
 //! | `past` | what was so before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
-//! | `ports` | ledger, doorbell, registry and clock, each with faults |
+//! | `ports` | ledger, doorbell and clock, each with faults |
+//! | `registry` | pushes, tags that move, images that are deleted |
 //! | `recorder` | what passes decided, in memory |
 //! | `simulation` | the runner, over all targets of an application |
 //! | `telling` | the journal's stream, and channels that hear of it |
@@ -23,6 +24,7 @@ mod inspect;
 mod past;
 mod ports;
 mod recorder;
+mod registry;
 mod simulation;
 mod stage;
 mod target;
@@ -33,7 +35,8 @@ pub(crate) use cloud::{Reads, see};
 pub(crate) use effects::perform;
 pub use faults::{CrashAt, Faults, Moment, Struck};
 pub(crate) use past::Past;
-pub use ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
-pub use simulation::{Simulation, Started};
+pub use ports::{SimClock, SimDoorbell, SimLedger};
+pub use registry::{SimRegistry, Started};
+pub use simulation::Simulation;
 pub(crate) use stage::{Calls, Deed};
 pub use target::Target;

@@ -3,13 +3,12 @@
 use super::stage::{Calls, Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
-    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, PushedImage, Registry, Ring,
-    TagsSeen, Watch,
+    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, Ring, TagsSeen, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
 use rollout::pace::{Place, Price};
-use rollout::policy::{Policy, RegistryPolicy};
+use rollout::policy::Policy;
 use rollout::target::{DeploymentRecord, TargetState};
 use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 
@@ -202,19 +201,6 @@ impl Doorbell for SimDoorbell {
             Ok(())
         };
         self.stage.call("ring", send, |reason| Err(reason.to_owned())).await
-    }
-}
-
-/// Images that were pushed, whether an event told of them or not.
-#[derive(Debug, Clone)]
-pub struct SimRegistry {
-    pub(super) stage: Stage,
-}
-
-impl Registry for SimRegistry {
-    async fn images(&self, _: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
-        let read = || Ok(self.stage.lock().images.get(repository).into_iter().flatten().cloned().collect());
-        self.stage.call("images", read, |reason| Err(reason.to_owned())).await
     }
 }
 

@@ -2,18 +2,19 @@
 
 use super::cloud::SimCloud;
 use super::faults::{Faults, Struck, mix, number_of};
-use super::ports::{SimClock, SimDoorbell, SimLedger, SimRegistry};
+use super::ports::{SimClock, SimDoorbell, SimLedger};
 use super::recorder::Memory;
+use super::registry::SimRegistry;
 use super::stage::{Job, PASS, Stage, TELLER};
 use super::target::Target;
 use super::telling::{SimChannels, tell};
 use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
-use crate::world::scene::{BuiltApplication, application_policy, release_of};
+use crate::world::scene::{BuiltApplication, application_policy};
 use crate::world::{Built, Dice, PairNames, What, World, WorldEvent};
-use engine::intake::{ImagePushed, Sweep, edited, image_pushed, signal, sweep};
+use engine::intake::{Sweep, edited, image_pushed, signal, sweep};
 use engine::recorder::Wanted;
-use engine::{Driven, PushedImage, Ring, Watch, drive_recorded};
+use engine::{Driven, Ring, Watch, drive_recorded};
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use futures::task::{ArcWake, waker_ref};
 use rollout::journal::JournalEntry;
@@ -21,7 +22,7 @@ use rollout::policy::Policy;
 use rollout::snapshot::ApiCall;
 use rollout::stage::Verdict;
 use rollout::target::TargetState;
-use rollout::{Actor, Command, Instruction, Name, Overrides, Release, Seconds, TargetId, Terms, Timestamp};
+use rollout::{Actor, Command, Instruction, Name, Overrides, Seconds, TargetId, Terms, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -60,25 +61,14 @@ impl ArcWake for Woken {
     }
 }
 
-/// How a push was made known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
-    /// By its event.
-    Event,
-    /// By its event, twice.
-    EventTwice,
-    /// Not at all: the event is lost, and the registry has the image.
-    Silent,
-}
-
 /// The targets of one application in one world, with everything that drives them.
 ///
 /// Where a method names no target, the first scene's is meant; [`Simulation::at`] looks at any.
 pub struct Simulation {
-    stage: Stage,
+    pub(super) stage: Stage,
     ledger: MemoryLedger,
     /// What things are called, target by target; never empty.
-    pairs: Vec<(TargetId, PairNames)>,
+    pub(super) pairs: Vec<(TargetId, PairNames)>,
     running: Vec<Running>,
     asked: u64,
     delivered: Vec<WorldEvent>,
@@ -293,89 +283,6 @@ impl Simulation {
     pub fn apply_policy(&self, policy: &Policy, text: &str) {
         let applied = self.ledger.store().apply(policy, text, self.now(), "somebody");
         applied.expect("no other policy is there");
-    }
-
-    /// Pushes the `number`th release, now.
-    pub fn push(&mut self, number: u64, how: Started) -> Release {
-        let service = self.target().service.clone();
-        self.push_of(&service, number, how)
-    }
-
-    /// Pushes the `number`th release of a service, now.
-    ///
-    /// # Panics
-    /// Where the application has no such service.
-    pub fn push_of(&mut self, service: &Name, number: u64, how: Started) -> Release {
-        let now = self.now();
-        let release = self.release_of(service, number, now);
-        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
-        let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
-        let pushed = ImagePushed {
-            registry: names.registry(),
-            repository: names.repository.clone(),
-            digest: release.id.digest.clone(),
-            tag: release.tag.clone(),
-            pushed_at: now,
-        };
-        let image = PushedImage {
-            repository_uri: names.repository_uri.clone(),
-            digest: pushed.digest.clone(),
-            tags: vec![pushed.tag.clone()],
-            pushed_at: now,
-            artifact_media_type: None,
-        };
-        let mut scenery = self.stage.lock();
-        scenery.images.entry(pushed.repository.clone()).or_default().push(image);
-        if how != Started::Silent {
-            scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
-        }
-        if how == Started::EventTwice {
-            scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
-        }
-        release
-    }
-
-    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
-    /// the time of the image's push stays as it was.
-    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
-        let now = self.now();
-        let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
-        let names = self.names().clone();
-        let mut scenery = self.stage.lock();
-        for image in scenery.images.entry(names.repository.clone()).or_default() {
-            image.tags.retain(|other| other != tag);
-            if image.digest == digest {
-                image.tags.push(tag.to_owned());
-            }
-        }
-        drop(scenery);
-        if how != Started::Silent {
-            let pushed = ImagePushed {
-                registry: names.registry(),
-                repository: names.repository,
-                digest,
-                tag: tag.to_owned(),
-                pushed_at: now,
-            };
-            self.push_event(pushed);
-        }
-    }
-
-    /// An event of a push, whoever sent it.
-    pub fn push_event(&mut self, pushed: ImagePushed) {
-        let soon = Seconds(1).after(self.now());
-        self.stage.lock().enter(soon, Job::Push(pushed, 1));
-    }
-
-    /// The `number`th release of a service, as it would be pushed then.
-    ///
-    /// # Panics
-    /// Where the application has no such service.
-    #[must_use]
-    pub fn release_of(&self, service: &Name, number: u64, pushed_at: Timestamp) -> Release {
-        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
-        let (target, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
-        release_of(target, &names.repository_uri, number, pushed_at)
     }
 
     /// Asks something of the target, as a person.

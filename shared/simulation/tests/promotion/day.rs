@@ -118,6 +118,10 @@ pub(crate) enum What {
         number: u64,
         silent: bool,
     },
+    /// A lifecycle rule deletes an image from the registry.
+    Delete {
+        number: u64,
+    },
     /// CloudWatch does not evaluate the alarm of a side.
     Unevaluated {
         target: TargetId,
@@ -243,6 +247,7 @@ impl fmt::Display for What {
                 let silent = if *silent { ", and the event is lost" } else { "" };
                 write!(f, "the tag v{tag} is put onto the image of v{number}{silent}")
             }
+            Self::Delete { number } => write!(f, "the image of v{number} is deleted from the registry"),
             Self::Unevaluated { target, slot, how } => {
                 write!(f, "the alarm of {slot} of {target} is not evaluated ({how:?})")
             }
@@ -295,6 +300,11 @@ pub(crate) fn happenings(seed: u64, targets: &[TargetId; 3]) -> Vec<Happening> {
         let mut dice = Dice::new(seed.rotate_left(41) ^ (index + 1).wrapping_mul(0x9FB2_1C65_1E98_DF25));
         let at = Seconds(dice.between(30, after));
         all.extend(incident(&mut dice, targets, at, calm, pushed.max(1)));
+    }
+    let mut dice = Dice::new(seed.rotate_left(29) ^ 0xB492_B66F_BE98_F273);
+    if dice.happens(0.3) {
+        let at = Seconds(dice.between(30, after));
+        all.push(Happening { after: at, what: What::Delete { number: dice.between(1, pushed.max(1)) } });
     }
     all.sort_by_key(|happening| happening.after);
     all

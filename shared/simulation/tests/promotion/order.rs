@@ -338,3 +338,25 @@ fn an_alarm_that_fires_upstream_stops_what_is_verified_nowhere() {
         assert_eq!(street.journal(target), [], "{target} heard of it{}", street.stories());
     }
 }
+
+/// A lifecycle rule deletes what waits for an approval: it ends with that reason, and nothing is touched.
+#[test]
+fn an_image_that_is_deleted_while_it_waits_for_an_approval_ends_there() {
+    let mut street = street();
+    let [_, _, prod] = targets();
+    street.push("api", 1);
+    street.asks(&prod, 1, 4 * HOUR);
+    street.simulation.delete_image(1);
+    street.approve(&prod, "UADA");
+    street.approve(&prod, "UBOB");
+    street.ends(&prod, HOUR, &[Verdict::Failed]);
+    let reason = street.simulation.at(&prod).verdicts().pop().map(|(_, _, reason)| reason).unwrap_or_default();
+    assert!(reason.contains("image") && reason.contains("gone"), "{reason}");
+    let touched = |fact: &Fact| matches!(fact, Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. });
+    assert!(!street.has(&prod, touched), "{}", street.stories());
+
+    // Pushed again, it is asked about again.
+    street.push("api", 1);
+    street.deploy(&prod, 1, Terms::default());
+    street.asks(&prod, 2, HOUR);
+}

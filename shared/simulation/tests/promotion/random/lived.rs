@@ -15,7 +15,7 @@ pub(crate) struct Day {
 }
 
 /// What every kind of day is to meet, now and then.
-pub(super) const ALL_MEET: [&str; 10] = [
+pub(super) const ALL_MEET: [&str; 11] = [
     "an edit during the way back",
     "an edit at rest",
     "an edit that CloudTrail told of",
@@ -25,6 +25,7 @@ pub(super) const ALL_MEET: [&str; 10] = [
     "the stable side's alarm",
     "a way back that cannot serve",
     "a tag that says more",
+    "an image that is gone",
     UNEVALUATED,
 ];
 const UNEVALUATED: &str = "an alarm that is not evaluated";
@@ -40,6 +41,7 @@ fn met(fact: &Fact) -> Option<&'static str> {
         Fact::GateWaits { gate: Gate::Asleep, .. } => Some("sides that sleep"),
         Fact::StableAlarm { .. } => Some("the stable side's alarm"),
         Fact::WayBackUnfit { .. } => Some("a way back that cannot serve"),
+        Fact::Ended { reason, .. } if reason.contains("image is gone") => Some("an image that is gone"),
         Fact::ReleaseNamed { .. } => Some("a tag that says more"),
         _ => None,
     }

@@ -1,0 +1,145 @@
+//! The registry: pushes, tags that move, images that are deleted, and what is told of them.
+
+use super::simulation::Simulation;
+use super::stage::{Job, Scenery, Stage};
+use crate::world::scene::{digest_of, release_of};
+use engine::intake::ImagePushed;
+use engine::{PushedImage, Registry};
+use rollout::policy::RegistryPolicy;
+use rollout::promotion::ImageState;
+use rollout::snapshot::Reading;
+use rollout::{Name, Release, Seconds, Timestamp};
+
+/// How a push was made known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// By its event.
+    Event,
+    /// By its event, twice.
+    EventTwice,
+    /// Not at all: the event is lost, and the registry has the image.
+    Silent,
+}
+
+/// Images that were pushed, whether an event told of them or not.
+#[derive(Debug, Clone)]
+pub struct SimRegistry {
+    pub(super) stage: Stage,
+}
+
+impl Registry for SimRegistry {
+    async fn images(&self, _: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
+        let read = || Ok(self.stage.lock().images.get(repository).into_iter().flatten().cloned().collect());
+        self.stage.call("images", read, |reason| Err(reason.to_owned())).await
+    }
+}
+
+impl Scenery {
+    /// What the registry says of an image, by its reference.
+    pub(super) fn image_state(&self, image: &str) -> Reading<ImageState> {
+        let digest = image.split_once('@').map_or(image, |(_, digest)| digest);
+        if self.deleted.contains(digest) {
+            Reading::Known(ImageState::Gone)
+        } else if self.images.values().flatten().any(|held| held.digest.as_str() == digest) {
+            Reading::Known(ImageState::Present)
+        } else {
+            Reading::Unknown("it was pushed to another registry".to_owned())
+        }
+    }
+}
+
+impl Simulation {
+    /// Pushes the `number`th release, now.
+    pub fn push(&mut self, number: u64, how: Started) -> Release {
+        let service = self.target().service.clone();
+        self.push_of(&service, number, how)
+    }
+
+    /// Pushes the `number`th release of a service, now.
+    ///
+    /// # Panics
+    /// Where the application has no such service.
+    pub fn push_of(&mut self, service: &Name, number: u64, how: Started) -> Release {
+        let now = self.now();
+        let release = self.release_of(service, number, now);
+        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
+        let (_, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
+        let pushed = ImagePushed {
+            registry: names.registry(),
+            repository: names.repository.clone(),
+            digest: release.id.digest.clone(),
+            tag: release.tag.clone(),
+            pushed_at: now,
+        };
+        let image = PushedImage {
+            repository_uri: names.repository_uri.clone(),
+            digest: pushed.digest.clone(),
+            tags: vec![pushed.tag.clone()],
+            pushed_at: now,
+            artifact_media_type: None,
+        };
+        let mut scenery = self.stage.lock();
+        scenery.deleted.remove(pushed.digest.as_str());
+        scenery.images.entry(pushed.repository.clone()).or_default().push(image);
+        if how != Started::Silent {
+            scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
+        }
+        if how == Started::EventTwice {
+            scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
+        }
+        release
+    }
+
+    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
+    /// the time of the image's push stays as it was.
+    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
+        let now = self.now();
+        let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
+        let names = self.names().clone();
+        let mut scenery = self.stage.lock();
+        for image in scenery.images.entry(names.repository.clone()).or_default() {
+            image.tags.retain(|other| other != tag);
+            if image.digest == digest {
+                image.tags.push(tag.to_owned());
+            }
+        }
+        drop(scenery);
+        if how != Started::Silent {
+            let pushed = ImagePushed {
+                registry: names.registry(),
+                repository: names.repository,
+                digest,
+                tag: tag.to_owned(),
+                pushed_at: now,
+            };
+            self.push_event(pushed);
+        }
+    }
+
+    /// A lifecycle rule deletes the image of the `number`th release from the registry. Tasks that run keep running.
+    pub fn delete_image(&self, number: u64) {
+        let digest = digest_of(number);
+        let mut scenery = self.stage.lock();
+        for images in scenery.images.values_mut() {
+            images.retain(|image| image.digest != digest);
+        }
+        scenery.deleted.insert(digest.as_str().to_owned());
+    }
+
+    /// An event of a push, whoever sent it.
+    pub fn push_event(&mut self, pushed: ImagePushed) {
+        let soon = Seconds(1).after(self.now());
+        self.stage.lock().enter(soon, Job::Push(pushed, 1));
+    }
+
+    /// The `number`th release of a service, as it would be pushed then.
+    ///
+    /// # Panics
+    /// Where the application has no such service.
+    #[must_use]
+    pub fn release_of(&self, service: &Name, number: u64, pushed_at: Timestamp) -> Release {
+        let found = self.pairs.iter().find(|(target, _)| &target.service == service);
+        let (target, names) = found.unwrap_or_else(|| panic!("{service} has no scene"));
+        release_of(target, &names.repository_uri, number, pushed_at)
+    }
+}
