@@ -55,11 +55,11 @@ fn killed(struck: &Struck) -> bool {
     struck.what.starts_with("killed") || struck.what.starts_with("stands still")
 }
 
-/// A pass that is killed in its first calls may not have scheduled who takes over: its own wake comes again, later. A wake that
-/// was not meant to hurry schedules it beside its first look.
+/// A pass that is killed in its first calls may not have scheduled who takes over: its own wake comes again, later. The lease, and
+/// what is read beside the look; a wake that was not meant to hurry schedules it beside that, too.
 fn at_its_beginning(struck: &Struck) -> bool {
     let unscheduled = struck.what == "killed before it" && struck.whom.ends_with(": ring");
-    unscheduled || [": begin", ": observe"].iter().any(|call| struck.whom.ends_with(call))
+    unscheduled || [": begin", ": observe", ": commands", ": brakes"].iter().any(|call| struck.whom.ends_with(call))
 }
 
 impl Pair {

@@ -17,6 +17,7 @@ use rollout::journal::{Fact, JournalEntry};
 use rollout::policy::{AlarmPolicy, Drift, Hook, HookAction, HookPoint};
 use rollout::recording::{read, replay};
 use rollout::snapshot::Weights;
+use rollout::stage::Verdict;
 use rollout::target::Purpose;
 use rollout::{Effect, Gate, Instruction, Lane, PlanId, Seconds, Slot, TargetId, Terms, Timestamp};
 use simulation::invariants::{Invariant, Violation};
@@ -445,7 +446,8 @@ impl Chaos {
             let broken = |words: String| Err(self.broken(&ALLOWED, &prod, format!("#{number}: {words}")));
             // What is in production already, and whose traffic somebody else moved, gets it back without a gate.
             let repair = !entries.iter().any(|entry| enters(entry, "registering") || enters(entry, "scaling"));
-            if reason == ROLLBACK || hotfix || (repair && self.street.has(&prod, was_verified(digest))) {
+            let was_live = || self.street.has(&prod, was_verified(digest)) || self.went_through(&prod, digest);
+            if reason == ROLLBACK || hotfix || (repair && was_live()) {
                 continue;
             }
             let Some(JournalEntry { at: began, sequence, .. }) = began else {
@@ -477,6 +479,15 @@ impl Chaos {
             }
         }
         Ok(())
+    }
+
+    /// Whether a deployment of this image has succeeded: one that was live already is verified by nobody.
+    fn went_through(&self, target: &TargetId, digest: &str) -> bool {
+        let journal = self.street.journal(target);
+        let of_image = |entry: &JournalEntry| matches!(&entry.fact, Fact::Started { digest: of, .. } if of == digest);
+        let numbers: BTreeSet<_> = journal.iter().filter(|it| of_image(it)).map(|it| it.deployment).collect();
+        let succeeded = |fact: &Fact| matches!(fact, Fact::Ended { verdict: Verdict::Succeeded, .. });
+        journal.iter().any(|entry| succeeded(&entry.fact) && numbers.contains(&entry.deployment))
     }
 
     /// A release counted as verified when it went on, or a moment before.
