@@ -38,8 +38,8 @@ impl Scenery {
     /// What the registry says of an image, by its reference.
     pub(super) fn image_state(&self, image: &str) -> Reading<ImageState> {
         let digest = image.split_once('@').map_or(image, |(_, digest)| digest);
-        if self.deleted.contains(digest) {
-            Reading::Known(ImageState::Gone)
+        if let Some(state) = self.withdrawn.get(digest) {
+            Reading::Known(*state)
         } else if self.images.values().flatten().any(|held| held.digest.as_str() == digest) {
             Reading::Known(ImageState::Present)
         } else {
@@ -79,7 +79,7 @@ impl Simulation {
             artifact_media_type: None,
         };
         let mut scenery = self.stage.lock();
-        scenery.deleted.remove(pushed.digest.as_str());
+        scenery.withdrawn.remove(pushed.digest.as_str());
         scenery.images.entry(pushed.repository.clone()).or_default().push(image);
         if how != Started::Silent {
             scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
@@ -123,7 +123,18 @@ impl Simulation {
         for images in scenery.images.values_mut() {
             images.retain(|image| image.digest != digest);
         }
-        scenery.deleted.insert(digest.as_str().to_owned());
+        scenery.withdrawn.insert(digest.as_str().to_owned(), ImageState::Gone);
+    }
+
+    /// The image of the `number`th release is archived, or restored.
+    pub fn archive_image(&self, number: u64, archived: bool) {
+        let digest = digest_of(number).as_str().to_owned();
+        let mut scenery = self.stage.lock();
+        if archived {
+            scenery.withdrawn.insert(digest, ImageState::Archived);
+        } else {
+            scenery.withdrawn.remove(&digest);
+        }
     }
 
     /// An event of a push, whoever sent it.

@@ -6,9 +6,10 @@ use super::telling::Told;
 use crate::world::World;
 use engine::intake::ImagePushed;
 use engine::{LeaseId, LedgerError, Overdue, PushedImage, Ring, Watch};
+use rollout::promotion::ImageState;
 use rollout::snapshot::Weights;
 use rollout::{Effect, SignedDuration, TargetId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -75,8 +76,8 @@ pub(super) struct Scenery {
     pub(super) leases: u64,
     /// Images that the registry holds, by repository.
     pub(super) images: BTreeMap<String, Vec<PushedImage>>,
-    /// Digests of images that were deleted from the registry.
-    pub(super) deleted: BTreeSet<String>,
+    /// Digests of images that cannot be pulled any more: deleted, or archived.
+    pub(super) withdrawn: BTreeMap<String, ImageState>,
     /// What was so before the last writes: for readings that lag behind.
     pub(super) past: Past,
     /// How often somebody was invoked, by whom.
@@ -250,7 +251,7 @@ impl Stage {
             timers: BTreeMap::new(),
             leases: 0,
             images: BTreeMap::new(),
-            deleted: BTreeSet::new(),
+            withdrawn: BTreeMap::new(),
             past: Past::default(),
             turns: BTreeMap::new(),
             told: Told::default(),

@@ -6,6 +6,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod brakes;
+mod corpus;
 mod crashes;
 mod day;
 mod edits;

@@ -10,7 +10,7 @@ use crate::street::{HOUR, Plan, Street, carol, environment_of, name, slack, targ
 use engine::Cloud as _;
 use engine::recorder::Wanted;
 use futures::task::noop_waker;
-pub(crate) use lived::{Day, day};
+pub(crate) use lived::{Day, day, recorded};
 use rollout::brake::Scope;
 use rollout::explanation::WaitingOn;
 use rollout::journal::{Fact, JournalEntry};

@@ -130,6 +130,16 @@ pub(crate) fn day(seed: u64) -> Day {
     })
 }
 
+/// What passes decided in a day, as lines.
+pub(crate) fn recorded(seed: u64) -> Vec<String> {
+    let mut chaos = chaos(seed, faults(seed));
+    chaos.street.simulation.record(Wanted::Everything);
+    let begun = chaos.street.simulation.now();
+    lived(&mut chaos, begun, &happenings(seed, &targets()))
+        .unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    chaos.street.simulation.recorded()
+}
+
 /// The seed, and the smallest part of what happened that still breaks the same promise.
 pub(super) fn told(seed: u64, all: &[Happening], faults: &Faults, failed: Failed, tries: usize) -> String {
     let broken = failed.violation.invariant;
