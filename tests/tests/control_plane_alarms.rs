@@ -8,6 +8,7 @@ use tests::harness::lint;
 
 /// Where operators look up what an alarm means.
 const SECTION: &str = "## When Switchback itself is in trouble";
+const AFTER: &str = "## One deployment across the logs";
 
 /// Metrics of AWS's own, by namespace, with the dimension that they have (developer guides of SQS and Lambda).
 const OF_AWS: [(&str, &str, &[&str]); 2] = [
@@ -42,11 +43,11 @@ fn metrics(alarm: &'static Value) -> Vec<&'static Value> {
     }
 }
 
+/// What the page of the functions says of alarms and metrics.
 fn section() -> String {
-    let readme = include_str!("../../README.md");
-    let from = readme.find(SECTION).expect("the section is there");
-    let rest = &readme[from + SECTION.len()..];
-    rest[..rest.find("\n## ").unwrap_or(rest.len())].to_owned()
+    let page = include_str!("../../functions/README.md");
+    let rest = page.split_once(SECTION).expect("the section is there").1;
+    rest.split_once(AFTER).expect("the section after the metrics").0.to_owned()
 }
 
 /// A function's package, by its logical name.
@@ -95,7 +96,11 @@ fn every_metric_has_a_name_of_its_own_and_is_measured_where_it_says() {
         resources("AWS::Serverless::Function").into_iter().map(|(it, _)| package(it)).collect();
     for metric in METRICS {
         assert!(functions.contains(metric.function), "{metric:?}");
-        assert!(section().contains(&format!("`{}`", metric.name)), "the README does not say what {} is", metric.name);
+        assert!(
+            section().contains(&format!("`{}`", metric.name)),
+            "functions/README.md does not say what {} is",
+            metric.name
+        );
     }
 }
 
@@ -112,13 +117,13 @@ fn every_alarm_reaches_people_and_says_what_to_do() {
         let (datapoints, periods) = (alarm["DatapointsToAlarm"].as_u64(), alarm["EvaluationPeriods"].as_u64());
         assert!(datapoints <= periods && datapoints > Some(0), "{name}");
         let short = name.strip_suffix("Alarm").expect("an alarm is called one");
-        assert!(section.contains(&format!("`{short}`")), "the README does not say what to do about {short}");
+        assert!(section.contains(&format!("`{short}`")), "functions/README.md does not say what to do about {short}");
     }
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     for short in rows.flat_map(|names| names.split("`, `")).map(|name| name.trim_end_matches('`')) {
         let known = alarms().iter().any(|(name, _)| name.strip_suffix("Alarm") == Some(short))
             || METRICS.iter().any(|metric| metric.name == short);
-        assert!(known, "the README speaks of {short}, which there is not");
+        assert!(known, "functions/README.md speaks of {short}, which there is not");
     }
 }
 

@@ -47,3 +47,18 @@ fn main() -> ExitCode {
         Command::Operator(command) => operator::run(*command),
     }
 }
+
+#[cfg(all(test, feature = "demo", feature = "operator"))]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_page_has_every_command() {
+        let page = include_str!("../README.md");
+        for command in super::Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let named = [format!("`switchback {name}"), format!("`{name}")].iter().any(|words| page.contains(words));
+            assert!(named, "shared/switchback/README.md does not say what `switchback {name}` is");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The advice on alarms, taken as it is written: the README's commands are typed in, and the example's alarms are created as its
+//! The advice on alarms, taken as it is written: the commands of the policy file's page are typed in, and the example's alarms are created as its
 //! comments say. The doctor finds nothing wrong with them, a good release gets through, and a bad one goes back.
 
 use super::stand::{ALICE, Stand, TARGET};
@@ -13,19 +13,20 @@ use simulation::world::ImageBehaviour;
 use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
 use std::collections::BTreeMap;
 
-const README: &str = include_str!("../../../README.md");
+/// The page of the policy file.
+const PAGE: &str = include_str!("../../../shared/policy/README.md");
 const EXAMPLE: &str = include_str!("../../../shared/policy/examples/switchback.yaml");
 
-/// The first fenced block of the README after these words.
+/// The first fenced block of the page after these words.
 fn block_after(words: &str) -> &'static str {
-    let rest = README.split_once(words).unwrap_or_else(|| panic!("the README says {words:?} no more")).1;
+    let rest = PAGE.split_once(words).unwrap_or_else(|| panic!("the page says {words:?} no more")).1;
     let block = rest.split_once("```").expect("a block").1.split_once("```").expect("its end").0;
     block.split_once('\n').expect("what language it is in").1
 }
 
-/// The commands of the README's loop, each as its words: for every side once, with the shell's expansions done.
+/// The commands of the page's loop, each as its words: for every side once, with the shell's expansions done.
 fn commands() -> Vec<Vec<String>> {
-    let text = block_after("**Alarms.**");
+    let text = block_after("## Alarms");
     let (head, body) = text.split_once("; do\n").expect("a loop");
     let sides = head.strip_prefix("for side in ").expect("over sides");
     let body = body.split_once("done").expect("the loop's end").0.replace("\\\n", " ");
@@ -135,7 +136,7 @@ fn the_readmes_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
             (seen.comparison.as_str(), seen.treat_missing.as_str()),
             (alarm.comparison.as_str(), alarm.treat_missing.as_str())
         );
-        // Response times beside it, as the README says: with CloudWatch's default for what is missing.
+        // Response times beside it, as the page says: with CloudWatch's default for what is missing.
         let slow = MetricAlarm {
             name: name.replace("5xx", "latency"),
             metric: Metric::TargetResponseTime,

@@ -3,6 +3,7 @@
 
 mod names;
 mod packages;
+mod pages;
 mod tree;
 
 use std::path::{Path, PathBuf};

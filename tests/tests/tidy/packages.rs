@@ -1,6 +1,6 @@
 //! Who may depend on whom.
 
-use super::output;
+use super::{output, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which of the product's own packages each may use. Reading order: nothing uses what stands below it.
@@ -61,6 +61,24 @@ fn packages() -> Vec<Package> {
         Package { name: package["name"].as_str().unwrap().to_owned(), uses }
     };
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+/// Each function's bound is what one more crate would be noticed by.
+#[test]
+fn functions_link_no_more_crates_than_their_bounds() {
+    let bounds: toml::Table = read("tests/bounds.toml").parse().unwrap();
+    for (function, _) in PORTS {
+        let flags =
+            ["--edges", "normal", "--prefix", "none", "--no-dedupe", "--format", "{p}", "--offline", "--locked"];
+        let tree = output(env!("CARGO"), &[&["tree", "--package", function][..], &flags].concat());
+        let crates: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
+        let most = bounds["crates"][function].as_integer().unwrap();
+        assert!(
+            crates.len() as i64 <= most,
+            "{function} links {} crates, tests/bounds.toml allows {most}",
+            crates.len()
+        );
+    }
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub(super) struct Target {
 }
 
 impl Store {
+    /// How often the state of a target was written.
+    #[must_use]
+    pub fn revision(&self, target: &TargetId) -> u64 {
+        self.targets.get(target).map_or(0, |entry| entry.revision)
+    }
+
     /// See [`Ledger::begin`](engine::Ledger::begin).
     ///
     /// # Errors

@@ -34,6 +34,12 @@ impl<'a> Target<'a> {
         self.state()?.running.map(|running| running.stage.name())
     }
 
+    /// How often its state was written: begins, decisions and hand-overs.
+    #[must_use]
+    pub fn commits(self) -> u64 {
+        self.ledger.store().revision(self.target)
+    }
+
     /// Its journal, whole.
     #[must_use]
     pub fn journal(self) -> Vec<JournalEntry> {

@@ -1,5 +1,6 @@
 //! Deployments from push to verdict in virtual time: the real decision and drive loop over the world.
 
+mod bounds;
 mod capacity;
 
 use rollout::journal::Fact;

@@ -133,4 +133,13 @@ mod tests {
         assert_eq!(table.lines().count(), codes.len() + 1);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     }
+
+    #[test]
+    fn the_page_has_every_code() {
+        let page = include_str!("../../README.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} | ", exit.code(), exit.name());
+            assert!(page.contains(&row), "shared/switchback/README.md has no row {row}");
+        }
+    }
 }

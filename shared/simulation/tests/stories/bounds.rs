@@ -1,0 +1,41 @@
+//! What a deployment costs, against `tests/bounds.toml`.
+
+use super::*;
+use serde::Deserialize;
+use simulation::world::Caller;
+
+#[derive(Deserialize)]
+struct Bounds {
+    deployment: Deployment,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    aws_calls: u64,
+    balancer_reads: u64,
+    commits: u64,
+}
+
+#[test]
+fn a_deployment_costs_no_more_than_its_bounds() {
+    let bounds: Bounds = toml::from_str(include_str!("../../../../tests/bounds.toml")).expect("the bounds");
+    let mut simulation = simulation(&scene());
+    simulation.push(1, Started::Event);
+    assert!(simulation.run_until_rest(4 * HOUR), "{}", simulation.story());
+    assert!(matches!(simulation.verdicts()[..], [(1, Verdict::Succeeded, _)]), "{}", simulation.story());
+    let calls: Vec<&str> = simulation.world(|world| {
+        world.calls().iter().filter(|call| call.by == Caller::Product).map(|call| call.operation).collect()
+    });
+    let reads = ["DescribeTargetHealth", "DescribeRules", "DescribeListeners"];
+    let is_read = |call: &&&str| call.split_once(':').is_some_and(|(_, operation)| reads.contains(&operation));
+    let count = |number: usize| u64::try_from(number).expect("few");
+    let Deployment { aws_calls, balancer_reads, commits } = bounds.deployment;
+    for (what, now, most) in [
+        ("aws_calls", count(calls.len()), aws_calls),
+        ("balancer_reads", count(calls.iter().filter(is_read).count()), balancer_reads),
+        ("commits", simulation.at(simulation.target()).commits(), commits),
+    ] {
+        println!("{what}: {now} of {most}");
+        assert!(now <= most, "{what}: {now}, and tests/bounds.toml allows {most}");
+    }
+}
