@@ -101,15 +101,15 @@ fn wrong(policy: &Policy, target: &str, alarms: Alarms) -> Vec<Finding> {
 }
 
 #[test]
-fn the_readmes_alarms_are_those_of_its_policy_and_the_doctor_finds_nothing_wrong() {
+fn the_pages_alarms_are_those_of_its_policy_and_the_doctor_finds_nothing_wrong() {
     let policy =
-        policy::parse(block_after("The shortest one that works:")).unwrap_or_else(|problems| panic!("{problems}"));
+        policy::parse(block_after("The shortest file that works:")).unwrap_or_else(|problems| panic!("{problems}"));
     let alarms: Alarms = commands().iter().map(|words| put_metric_alarm(words)).collect();
     assert_eq!(wrong(&policy, "shop/api/prod", alarms), []);
 }
 
 #[test]
-fn the_readmes_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
+fn the_pages_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
     let mut stand = Stand::new();
     let names = stand.simulation.names().clone();
     let mut policy: serde_json::Value = serde_json::from_str(&stand.text).expect("JSON");
