@@ -49,9 +49,8 @@ pub(super) type Split = [u64; 2];
 pub(super) struct Rule {
     pub(super) arn: String,
     pub(super) live: Split,
-    /// What it said before that.
-    pub(super) before: Split,
-    pub(super) changed_at: Option<Timestamp>,
+    /// What it said before, each until when; only what may still be told is kept.
+    pub(super) earlier: Vec<(Timestamp, Split)>,
     /// It forwards to others, too, or lacks a side.
     pub(super) odd: bool,
     /// What it says is somebody else's doing.
@@ -68,8 +67,8 @@ pub(super) struct Rule {
 pub(super) struct Truth {
     pub(super) lease: Option<LeaseId>,
     pub(super) at: Timestamp,
-    /// Of each rule: what it said, and what it had said a moment before if that may still have been told.
-    pub(super) rules: Vec<(Split, Option<Split>)>,
+    /// Of each rule: what it said, and what it had said before that may still have been told.
+    pub(super) rules: Vec<(Split, Vec<Split>)>,
     pub(super) test: Option<Split>,
     pub(super) healthy: [u32; 2],
     pub(super) limits: [Option<Limits>; 2],
@@ -163,8 +162,7 @@ impl Pair {
             Rule {
                 arn: arn.clone(),
                 live,
-                before: live,
-                changed_at: None,
+                earlier: Vec::new(),
                 odd,
                 by_hand: false,
                 hand_left_at: None,
@@ -216,8 +214,9 @@ impl Pair {
                     Hand::Product => self.rule_written(&rule, new, odd, beside_weights, deeds, now),
                 };
                 let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
-                known.before = std::mem::replace(&mut known.live, new);
-                known.changed_at = Some(now);
+                let before = std::mem::replace(&mut known.live, new);
+                known.earlier.retain(|(until, _)| lags(*until, now));
+                known.earlier.push((now, before));
                 known.odd = odd;
                 if known.by_hand && by == Hand::Product {
                     known.hand_left_at = Some(now);
@@ -274,8 +273,10 @@ impl Pair {
     /// What is really so, as a pass looks at it.
     pub(super) fn truth(&self, deed: &Deed, now: Timestamp) -> Option<Truth> {
         let Deed::Looked { lease, running, healthy, rules, firing, .. } = deed else { return None };
-        let lags = |at: Timestamp| now.duration_since(at) <= SignedDuration::from_secs(LAG_S);
-        let rule = |rule: &Rule| (rule.live, rule.changed_at.is_some_and(lags).then_some(rule.before));
+        let rule = |rule: &Rule| {
+            let told = rule.earlier.iter().filter(|(until, _)| lags(*until, now));
+            (rule.live, told.map(|(_, split)| *split).collect())
+        };
         Some(Truth {
             lease: lease.clone(),
             at: now,
@@ -306,6 +307,11 @@ impl Pair {
     pub(super) fn meddled_since(&self, at: Timestamp) -> bool {
         self.rules.iter().any(|rule| rule.by_hand_at.is_some_and(|edited| edited >= at))
     }
+}
+
+/// Whether what was so until then may still be told.
+fn lags(until: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(until) <= SignedDuration::from_secs(LAG_S)
 }
 
 /// How long what was written a moment ago may be told as it was before, in seconds.

@@ -34,7 +34,7 @@ fn only(split: Split, slot: Slot) -> bool {
 
 /// Whether every rule was so when somebody looked, or had been a moment before.
 fn every_rule(look: &Truth, so: impl Fn(Split) -> bool) -> bool {
-    look.rules.iter().all(|(live, before)| so(*live) || before.is_some_and(&so))
+    look.rules.iter().all(|(live, earlier)| so(*live) || earlier.iter().any(|split| so(*split)))
 }
 
 fn rules_of(look: &Truth) -> String {
@@ -255,7 +255,8 @@ impl Pair {
                 let (Some(look), Some(decided)) = (look, open.and_then(|open| open.decided)) else { return None };
                 let edited = self.rules.iter().any(|rule| rule.by_hand || rule.odd);
                 let other = |split: Split| !same_split(split, decided);
-                let differs = look.rules.iter().any(|(live, before)| other(*live) || before.is_some_and(other));
+                let differs =
+                    look.rules.iter().any(|(live, earlier)| other(*live) || earlier.iter().any(|split| other(*split)));
                 unless(edited && differs, || format!("it is halted ({reason}), and nobody had edited anything"))
             }
             Fact::StableAlarm { alarm, .. } => {
