@@ -12,7 +12,7 @@ use rollout::entry::{ApprovalDefault, ApprovalPolicy, Person};
 use rollout::policy::Trigger;
 use rollout::stage::Verdict;
 use rollout::{Actor, Fact, Instruction, Name, Overrides, PlanId, Policy, Seconds, TargetId, Terms, Timestamp};
-use simulation::virtual_time::{Faults, SimClock, SimDoorbell, SimLedger, Simulation, Started};
+use simulation::virtual_time::{Faults, SimClock, SimLedger, SimWakeQueue, Simulation, Started};
 use simulation::world::Settings;
 use simulation::world::scene::Scene;
 use std::task::{Context, Poll};
@@ -33,7 +33,7 @@ struct Stand {
     target: TargetId,
 }
 
-type OurDesk<'a> = Desk<'a, SimLedger, SimDoorbell, SimClock>;
+type OurDesk<'a> = Desk<'a, SimLedger, SimWakeQueue, SimClock>;
 
 impl Stand {
     fn new() -> Self {
@@ -92,8 +92,8 @@ impl Stand {
     }
 
     fn at_the_desk<T>(&mut self, mut asks: impl AsyncFnMut(&OurDesk<'_>) -> T) -> T {
-        let (ledger, _, doorbell, clock) = self.simulation.ports();
-        let desk = Desk { ledger: &ledger, doorbell: &doorbell, clock: &clock };
+        let (ledger, _, wake_queue, clock) = self.simulation.ports();
+        let desk = Desk { ledger: &ledger, wake_queue: &wake_queue, clock: &clock };
         let mut answer = Box::pin(asks(&desk));
         for _ in 0..1000 {
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(&noop_waker())) {
@@ -198,7 +198,7 @@ fn one_person_is_one_vote_whatever_doors_they_use() {
         let said =
             Answer { target: &target, deployment: number, plan: &plan, word: Word::Yes, actor, reason: "", door, once };
         let (ledger, clock) = (stand.simulation.ledger().clone(), Fixed(stand.simulation.now()));
-        let desk = Desk { ledger: &ledger, doorbell: &Silent, clock: &clock };
+        let desk = Desk { ledger: &ledger, wake_queue: &Silent, clock: &clock };
         let outcome = answer(&desk, &said).now_or_never().expect("memory answers at once").expect("taken down");
         assert_eq!(outcome.approvals, 1);
     }
@@ -370,8 +370,8 @@ impl engine::Clock for Fixed {
 /// A ring that is lost: the sweeper finds the command.
 struct Silent;
 
-impl engine::Doorbell for Silent {
-    async fn ring(&self, _: &engine::Ring, _: Seconds) -> Result<(), String> {
+impl engine::WakeQueue for Silent {
+    async fn send(&self, _: &engine::Wake, _: Seconds) -> Result<(), String> {
         Err("lost".to_owned())
     }
 }

@@ -32,7 +32,7 @@ fn on(action: &str, resource: &Value) -> Allowed {
     Allowed { action: action.to_owned(), resource: resource.to_string(), condition: Value::Null.to_string() }
 }
 
-/// What both doors have: their log, policies, commands, the doorbell; and what a request names.
+/// What both doors have: their log, policies, commands, the wake queue; and what a request names.
 fn common(logs: &str, reads: &[(&str, &[&str])]) -> BTreeSet<Allowed> {
     let logs = json!({"Fn::GetAtt": [logs, "Arn"]});
     let mut common = BTreeSet::from([

@@ -27,8 +27,8 @@ fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
     assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
     // Between two of its passes: the next one is the event's.
     scenario.is_quiet_for(Duration::from_millis(800));
-    let rung = scenario.stack().front().elapsed();
-    scenario.ring_pager(AlarmState::Alarm, "the till is empty");
+    let woken = scenario.stack().front().elapsed();
+    scenario.fire_pager(AlarmState::Alarm, "the till is empty");
     // Only the world is asked until then: a question to the operators' door would stand among the calls that count.
     assert_eq!(scenario.weights_leave(HALF), ALL_BLUE);
     let record = scenario.verdict(1);
@@ -57,7 +57,7 @@ fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
     let first = calls
         .iter()
         .find(|call| {
-            call.started >= rung && call.started < back.started && call.parameters.to_string().contains(&question)
+            call.started >= woken && call.started < back.started && call.parameters.to_string().contains(&question)
         })
         .expect("the alarm's event was taken in");
     let until = back.ended.expect("it was answered");

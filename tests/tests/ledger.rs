@@ -1,8 +1,8 @@
-//! The ledger, the doorbell and the registry on a real wire: DynamoDB, SQS and ECR as ministack speaks them.
+//! The ledger, the wake queue and the registry on a real wire: DynamoDB, SQS and ECR as ministack speaks them.
 
 use aws::cloud::AwsCloud;
 use aws::ledger::{DUE_INDEX, DynamoLedger};
-use aws::{Clients, doorbell::SqsDoorbell, registry::EcrRegistry};
+use aws::{Clients, registry::EcrRegistry, wake_queue::SqsWakeQueue};
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_ecr::types::ImageIdentifier;
 use engine::{
-    Begin, Claim, Claimed, Cloud as _, Commit, Deliveries as _, DeliveryId, Doorbell as _, Hold, LeaseId, Ledger as _,
-    LedgerError, Post, PostKey, Posts as _, PushedImage, Registry as _, Ring,
+    Begin, Claim, Claimed, Cloud as _, Commit, Deliveries as _, DeliveryId, Hold, LeaseId, Ledger as _, LedgerError,
+    Post, PostKey, Posts as _, PushedImage, Registry as _, Wake, WakeQueue as _,
 };
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
@@ -564,25 +564,25 @@ async fn everybody_gets_a_place_before_the_budgets_and_nobody_that_of_another_ho
 }
 
 #[tokio::test]
-async fn a_ring_is_a_message_with_a_delay() {
+async fn a_wake_is_a_message_with_a_delay() {
     let stage = stage().await;
     let sqs = stage.clients.sqs().await;
     let queue = sqs.create_queue().queue_name("wakes").send().await.expect("the queue is made");
     let url = queue.queue_url().expect("an address").to_owned();
-    let doorbell = SqsDoorbell::new(stage.clients.clone(), &url);
-    let now = Ring { steal: Some(lease("held-before")), ..Ring::wake(target("shop/api/production")) };
-    let later = Ring::wake(target("shop/api/staging"));
+    let wake_queue = SqsWakeQueue::new(stage.clients.clone(), &url);
+    let now = Wake { steal: Some(lease("held-before")), ..Wake::of(target("shop/api/production")) };
+    let later = Wake::of(target("shop/api/staging"));
     // Longer than SQS takes: it is cut, not refused.
-    doorbell.ring(&later, Seconds(100_000)).await.expect("rung");
-    doorbell.ring(&now, Seconds(0)).await.expect("rung");
+    wake_queue.send(&later, Seconds(100_000)).await.expect("sent");
+    wake_queue.send(&now, Seconds(0)).await.expect("sent");
 
     let received = sqs.receive_message().queue_url(&url).max_number_of_messages(10).send().await.expect("an answer");
     let bodies: Vec<&str> = received.messages().iter().filter_map(|message| message.body()).collect();
     assert_eq!(bodies, ["{\"target\":\"shop/api/production\",\"steal\":\"held-before\"}"]);
-    assert_eq!(serde_json::from_str::<Ring>(bodies[0]).expect("a ring"), now);
+    assert_eq!(serde_json::from_str::<Wake>(bodies[0]).expect("a wake"), now);
 
-    let nowhere = SqsDoorbell::new(stage.clients.clone(), format!("{url}-elsewhere"));
-    let error = nowhere.ring(&now, Seconds(0)).await.expect_err("there is no such queue");
+    let nowhere = SqsWakeQueue::new(stage.clients.clone(), format!("{url}-elsewhere"));
+    let error = nowhere.send(&now, Seconds(0)).await.expect_err("there is no such queue");
     assert!(error.starts_with("SendMessage: "), "{error}");
 }
 

@@ -129,8 +129,8 @@ impl Stand {
             "iat" => Some(issued_at.as_str()),
             other => claims.get(other).map(String::as_str),
         });
-        let (ledger, _, doorbell, clock) = self.simulation.ports();
-        let workflows = Workflows { ledger: &ledger, doorbell: &doorbell, clock: &clock };
+        let (ledger, _, wake_queue, clock) = self.simulation.ports();
+        let workflows = Workflows { ledger: &ledger, wake_queue: &wake_queue, clock: &clock };
         let mut answer = Box::pin(workflows.route(method, path, query, body, &claims));
         for _ in 0..1000 {
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(&noop_waker())) {

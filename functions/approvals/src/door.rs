@@ -7,7 +7,7 @@ use engine::approving::mail::{self, Page};
 use engine::approving::slack::{self, Interaction};
 use engine::desk::Desk;
 use engine::links::{self, BadLink, Link, LinkKey};
-use engine::{Clock, Doorbell, Ledger};
+use engine::{Clock, Ledger, WakeQueue};
 use serde_json::Value;
 
 /// Where Slack sends interactions.
@@ -54,7 +54,7 @@ pub(crate) struct Door<'a, L, D, K, S> {
 /// There is no proof, and this is what to answer.
 struct Unproven(Answered);
 
-impl<L: Ledger, D: Doorbell, K: Clock, S: Keys> Door<'_, L, D, K, S> {
+impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> Door<'_, L, D, K, S> {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: &Request) -> Answered {
         let answered = match (request.method.as_str(), request.path.as_str()) {

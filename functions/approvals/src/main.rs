@@ -54,7 +54,7 @@ async fn handle(shared: &Shared, event: Value, _: &Invocation) -> Result<Value, 
 async fn answer(shared: &Shared, request: &Request) -> Answered {
     let began = Instant::now();
     let Shared { ports, keys, response_urls } = shared;
-    let door = Door { desk: Desk { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock }, keys };
+    let door = Door { desk: Desk { ledger: &ports.ledger, wake_queue: &ports.wake_queue, clock: &SystemClock }, keys };
     let answered = door.answer(request).await;
     if let Some((url, message)) = &answered.reply {
         let left = ANSWER_WITHIN.saturating_sub(began.elapsed()).min(REPLY);

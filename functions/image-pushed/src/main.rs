@@ -1,6 +1,6 @@
 //! `image-pushed`: ECR's word that an image was pushed becomes a release, and commands to deploy it.
 //!
-//! Writes to the ledger and rings the doorbell; touches nothing else. What is not taken in is an error, and Lambda
+//! Writes to the ledger and sends the wake; touches nothing else. What is not taken in is an error, and Lambda
 //! sends the event again and in the end to the dead-letter queue.
 
 mod event;
@@ -47,7 +47,7 @@ async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Fa
             return Ok(json!({ "ignored": why }));
         }
     };
-    let intake = image_pushed(&ports.ledger, &ports.doorbell, &pushed, own, SystemClock.now())
+    let intake = image_pushed(&ports.ledger, &ports.wake_queue, &pushed, own, SystemClock.now())
         .await
         .map_err(|error| Failure::unavailable(&error))?;
     let services: Vec<Value> = intake

@@ -2,7 +2,7 @@
 //!
 //! The gateway has proven who asks; a request without a proven caller is refused whatever it asks. Each thing that can be
 //! asked has a path of its own, so that IAM can allow it alone; who may approve is the policy's to say. Writes policies,
-//! brakes and commands to the ledger and rings the doorbell; of what runs it only looks at what a plan needs.
+//! brakes and commands to the ledger and sends the wake; of what runs it only looks at what a plan needs.
 
 #[cfg(test)]
 mod garbage;
@@ -36,7 +36,7 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
     // One for each request: it remembers what the request has read.
     let cloud = AwsCloud::new(ports.clients.clone()).reaching(reach());
     let operations =
-        Operations { ledger: &ports.ledger, cloud: &cloud, doorbell: &ports.doorbell, clock: &SystemClock };
+        Operations { ledger: &ports.ledger, cloud: &cloud, wake_queue: &ports.wake_queue, clock: &SystemClock };
     let (status, body) = operations.route(&method, &path, &query, &body, &caller).instrument(story::untold()).await;
     Ok(lambda::json_response(status, &body))
 }

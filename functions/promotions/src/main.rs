@@ -2,7 +2,7 @@
 //!
 //! The gateway's JWT authorizer has proven that the token is GitHub's, for this audience and not over; any repository in
 //! the world can have such a token, so that alone lets nobody do anything: the policy's grants do (`engine::workflows`).
-//! Reads what a request names and writes commands to the ledger, and rings the doorbell; nothing else.
+//! Reads what a request names and writes commands to the ledger, and sends the wake; nothing else.
 
 #[cfg(test)]
 mod garbage;
@@ -29,7 +29,7 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
         Ok(request) => request,
         Err(refusal) => return Ok(refused(refusal)),
     };
-    let workflows = Workflows { ledger: &ports.ledger, doorbell: &ports.doorbell, clock: &SystemClock };
+    let workflows = Workflows { ledger: &ports.ledger, wake_queue: &ports.wake_queue, clock: &SystemClock };
     let (status, body) = workflows.route(&method, &path, &query, &body, &claims).await;
     Ok(lambda::json_response(status, &body))
 }

@@ -26,10 +26,10 @@ fn no_message_makes_it_panic_and_every_one_is_answered_for_once() {
             Ok(messages) => {
                 let sent = messages.len();
                 let batch = wakes::of(messages);
-                let answered = batch.wakes.iter().map(|wake| wake.messages.len()).sum::<usize>();
+                let answered = batch.deliveries.iter().map(|delivery| delivery.messages.len()).sum::<usize>();
                 prop_assert_eq!(answered + batch.unreadable.len(), sent);
-                let targets: BTreeSet<_> = batch.wakes.iter().map(|wake| &wake.ring.target).collect();
-                prop_assert_eq!(targets.len(), batch.wakes.len(), "one pass for each target");
+                let targets: BTreeSet<_> = batch.deliveries.iter().map(|delivery| &delivery.wake.target).collect();
+                prop_assert_eq!(targets.len(), batch.deliveries.len(), "one pass for each target");
             }
             Err(failure) => {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");

@@ -17,7 +17,7 @@ use rollout::Timestamp;
 use serde_json::Value;
 use std::process::ExitCode;
 use tracing::Instrument as _;
-use wakes::Wake;
+use wakes::Delivery;
 
 /// Whether decisions are recorded in the log, to be decided again by `switchback replay`: `on`, the default, or `off`.
 const RECORD: &str = "SWITCHBACK_RECORD_DECISIONS";
@@ -38,9 +38,10 @@ fn start() -> Result<Driver, Failure> {
 
 async fn handle(driver: &Driver, event: Value, invocation: &Invocation) -> Result<SqsBatchResponse, Failure> {
     let batch = wakes::of(lambda::messages(event)?);
-    let passes = batch.wakes.into_iter().map(|wake| {
-        let span = engine::story::of(&wake.ring.target);
-        async { if pass(driver, &wake, invocation.until).await { vec![] } else { wake.messages } }.instrument(span)
+    let passes = batch.deliveries.into_iter().map(|delivery| {
+        let span = engine::story::of(&delivery.wake.target);
+        async { if pass(driver, &delivery, invocation.until).await { vec![] } else { delivery.messages } }
+            .instrument(span)
     });
     let mut failed = batch.unreadable;
     failed.extend(join_all(passes).await.into_iter().flatten());
@@ -48,12 +49,12 @@ async fn handle(driver: &Driver, event: Value, invocation: &Invocation) -> Resul
 }
 
 /// Whether the wake is done with.
-async fn pass(driver: &Driver, wake: &Wake, until: Timestamp) -> bool {
+async fn pass(driver: &Driver, delivery: &Delivery, until: Timestamp) -> bool {
     let Driver { ports, recorder } = driver;
     // One for each pass: it remembers what the pass has read.
     let cloud = AwsCloud::new(ports.clients.clone());
-    let (ledger, doorbell) = (&ports.ledger, &ports.doorbell);
-    match engine::drive_recorded(&wake.ring, ledger, &cloud, doorbell, &SystemClock, recorder, until).await {
+    let (ledger, wake_queue) = (&ports.ledger, &ports.wake_queue);
+    match engine::drive_recorded(&delivery.wake, ledger, &cloud, wake_queue, &SystemClock, recorder, until).await {
         Ok(Driven::Done) => true,
         Ok(driven @ (Driven::Busy | Driven::Superseded)) => {
             tracing::info!("left to whoever holds the target: {driven:?}");

@@ -1,13 +1,13 @@
-//! The messages of a batch into wakes: one for each target, however often it was rung for.
+//! The messages of a batch into wakes: one for each target, however many messages ask for it.
 
-use engine::Ring;
+use engine::Wake;
 use lambda::Message;
 
 /// One target to look at.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wake {
+pub(crate) struct Delivery {
     /// Whom to wake.
-    pub(crate) ring: Ring,
+    pub(crate) wake: Wake,
     /// The messages that asked for it, for the reply.
     pub(crate) messages: Vec<String>,
 }
@@ -16,18 +16,18 @@ pub(crate) struct Wake {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// One for each target, in the order of their first message.
-    pub(crate) wakes: Vec<Wake>,
+    pub(crate) deliveries: Vec<Delivery>,
     /// Messages that are no wakes: they come again, and at last to the dead-letter queue, where people see them.
     pub(crate) unreadable: Vec<String>,
 }
 
 /// Reads a batch. Of several rings for one target, one that may take the target over from a dead holder counts, and
-/// otherwise the one that has knocked least: it knocks for the others, too.
+/// otherwise the one with the fewest tries: it is retried for the others, too.
 pub(crate) fn of(messages: Vec<Message>) -> Batch {
     let mut batch = Batch::default();
     for Message { id, body } in messages {
-        let ring: Ring = match serde_json::from_str(&body) {
-            Ok(ring) => ring,
+        let wake: Wake = match serde_json::from_str(&body) {
+            Ok(wake) => wake,
             Err(error) => {
                 let error = lambda::brief(&error.to_string());
                 tracing::error!(message.id = id, error, "a message is no wake");
@@ -35,19 +35,19 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
                 continue;
             }
         };
-        match batch.wakes.iter_mut().find(|wake| wake.ring.target == ring.target) {
-            Some(wake) => {
-                wake.messages.push(id);
+        match batch.deliveries.iter_mut().find(|delivery| delivery.wake.target == wake.target) {
+            Some(delivery) => {
+                delivery.messages.push(id);
                 // A look at rest is asked for if one of them asks for it.
-                let at_rest = ring.at_rest || wake.ring.at_rest;
-                let overdue = ring.overdue || wake.ring.overdue;
-                let api_call = wake.ring.api_call.take().or_else(|| ring.api_call.clone());
-                if (ring.steal.is_none(), ring.tries) < (wake.ring.steal.is_none(), wake.ring.tries) {
-                    wake.ring = ring;
+                let at_rest = wake.at_rest || delivery.wake.at_rest;
+                let overdue = wake.overdue || delivery.wake.overdue;
+                let api_call = delivery.wake.api_call.take().or_else(|| wake.api_call.clone());
+                if (wake.steal.is_none(), wake.tries) < (delivery.wake.steal.is_none(), delivery.wake.tries) {
+                    delivery.wake = wake;
                 }
-                (wake.ring.at_rest, wake.ring.overdue, wake.ring.api_call) = (at_rest, overdue, api_call);
+                (delivery.wake.at_rest, delivery.wake.overdue, delivery.wake.api_call) = (at_rest, overdue, api_call);
             }
-            None => batch.wakes.push(Wake { ring, messages: vec![id] }),
+            None => batch.deliveries.push(Delivery { wake, messages: vec![id] }),
         }
     }
     batch
@@ -67,12 +67,12 @@ mod tests {
         }};
     }
 
-    fn wake(target: &str, steal: Option<&str>, tries: u8, messages: &[&str]) -> Wake {
-        Wake {
-            ring: Ring {
+    fn wake(target: &str, steal: Option<&str>, tries: u8, messages: &[&str]) -> Delivery {
+        Delivery {
+            wake: Wake {
                 steal: steal.map(|lease| LeaseId(lease.to_owned())),
                 tries,
-                ..Ring::wake(TargetId::parse(target).expect("a target"))
+                ..Wake::of(TargetId::parse(target).expect("a target"))
             },
             messages: messages.iter().map(|&id| id.to_owned()).collect(),
         }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_message_is_a_wake() {
         let expected = wake("shop/api/live", None, 0, &["059f36b4-87a3-44ab-83d2-661975830a7d"]);
-        assert_eq!(batch!("wake"), Batch { wakes: vec![expected], unreadable: vec![] });
+        assert_eq!(batch!("wake"), Batch { deliveries: vec![expected], unreadable: vec![] });
     }
 
     #[test]
@@ -90,13 +90,13 @@ mod tests {
             wake("shop/api/live", Some("0f8e"), 0, &["m-1", "m-3", "m-4"]),
             wake("shop/web/live", None, 1, &["m-2", "m-5"]),
         ];
-        assert_eq!(batch!("wakes-of-one-target"), Batch { wakes: expected, unreadable: vec![] });
+        assert_eq!(batch!("wakes-of-one-target"), Batch { deliveries: expected, unreadable: vec![] });
     }
 
     #[test]
     fn what_is_no_wake_comes_again_alone() {
         let expected = wake("shop/api/live", None, 0, &["m-2"]);
         let unreadable = vec!["m-1".to_owned(), "m-3".to_owned()];
-        assert_eq!(batch!("unreadable-wake"), Batch { wakes: vec![expected], unreadable });
+        assert_eq!(batch!("unreadable-wake"), Batch { deliveries: vec![expected], unreadable });
     }
 }

@@ -36,7 +36,7 @@ async fn handle(receiver: &Receiver, event: Value, _: &Invocation) -> Result<Val
     let watch = match event::read(event, Some(driver_role))? {
         Told::Changed(watch) => watch,
         Told::Edited(watch, call) => {
-            let woken = engine::intake::edited(&ports.ledger, &ports.doorbell, &watch, &call)
+            let woken = engine::intake::edited(&ports.ledger, &ports.wake_queue, &watch, &call)
                 .await
                 .map_err(|error| Failure::unavailable(&error))?;
             tracing::info!(by = call.by, operation = call.operation, "somebody edited {watch}");
@@ -47,7 +47,7 @@ async fn handle(receiver: &Receiver, event: Value, _: &Invocation) -> Result<Val
             return Ok(json!({ "ignored": why }));
         }
     };
-    let woken = engine::intake::signal(&ports.ledger, &ports.doorbell, &watch)
+    let woken = engine::intake::signal(&ports.ledger, &ports.wake_queue, &watch)
         .await
         .map_err(|error| Failure::unavailable(&error))?;
     Ok(json!({ "watch": watch.to_string(), "woken": woken }))

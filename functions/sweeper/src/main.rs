@@ -29,7 +29,7 @@ fn start() -> Result<State, Failure> {
 
 async fn handle(state: &State, event: Value, invocation: &Invocation) -> Result<Value, Failure> {
     let turn = turn(event, state.every, invocation)?;
-    let swept = sweep(&state.ports.ledger, &state.ports.doorbell, &state.registry, &SystemClock, &turn).await;
+    let swept = sweep(&state.ports.ledger, &state.ports.wake_queue, &state.registry, &SystemClock, &turn).await;
     if swept.blind {
         return Err(Failure::unavailable(&Blind(swept.problems)));
     }

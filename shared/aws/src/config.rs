@@ -139,7 +139,7 @@ struct Shared {
     secrets: OnceCell<aws_sdk_secretsmanager::Client>,
     #[cfg(feature = "channels")]
     sns: OnceCell<aws_sdk_sns::Client>,
-    #[cfg(any(feature = "channels", feature = "doorbell"))]
+    #[cfg(any(feature = "channels", feature = "wake_queue"))]
     sqs: OnceCell<aws_sdk_sqs::Client>,
 }
 
@@ -262,7 +262,7 @@ impl Clients {
     }
 
     /// SQS.
-    #[cfg(any(feature = "channels", feature = "doorbell"))]
+    #[cfg(any(feature = "channels", feature = "wake_queue"))]
     pub async fn sqs(&self) -> &aws_sdk_sqs::Client {
         let make = async || aws_sdk_sqs::Client::new(self.config().await);
         self.shared.sqs.get_or_init(make).await

@@ -8,7 +8,7 @@
 //! | [`config`] | | clients made on first use, time-outs, retries, settings from the environment |
 //! | [`error`] | | what an SDK's error means: unsure, refused or a conflict |
 //! | `ledger` | [`engine::Ledger`], [`engine::Deliveries`] | DynamoDB, one table |
-//! | `doorbell` | [`engine::Doorbell`] | SQS |
+//! | `wake_queue` | [`engine::WakeQueue`] | SQS |
 //! | `registry` | [`engine::Registry`] | ECR, read only |
 //! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
 //! | `channels` | [`engine::Channels`] | EventBridge, SNS, SQS for dead letters |
@@ -24,14 +24,12 @@ pub mod clock;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod config;
-#[cfg(feature = "doorbell")]
-pub mod doorbell;
 pub mod error;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "ledger")]
 pub mod ledger;
-#[cfg(all(feature = "ledger", feature = "doorbell"))]
+#[cfg(all(feature = "ledger", feature = "wake_queue"))]
 mod ports;
 #[cfg(feature = "registry")]
 pub mod registry;
@@ -41,9 +39,11 @@ pub mod response_url;
 pub mod secrets;
 #[cfg(feature = "slack")]
 pub mod slack;
+#[cfg(feature = "wake_queue")]
+pub mod wake_queue;
 
 pub use clock::SystemClock;
 pub use config::{BadSetting, Clients};
 pub use error::Failure;
-#[cfg(all(feature = "ledger", feature = "doorbell"))]
+#[cfg(all(feature = "ledger", feature = "wake_queue"))]
 pub use ports::Ports;

@@ -1,7 +1,7 @@
-//! What every function of the control plane stands on: the ledger to write to and the doorbell to ring.
+//! What every function of the control plane stands on: the ledger to write to and the wake queue.
 
-use crate::doorbell::SqsDoorbell;
 use crate::ledger::DynamoLedger;
+use crate::wake_queue::SqsWakeQueue;
 use crate::{BadSetting, Clients};
 
 /// The two ports that every function uses, and the clients for whatever else it does.
@@ -11,8 +11,8 @@ pub struct Ports {
     pub clients: Clients,
     /// The ledger.
     pub ledger: DynamoLedger,
-    /// The doorbell.
-    pub doorbell: SqsDoorbell,
+    /// The wake queue.
+    pub wake_queue: SqsWakeQueue,
 }
 
 impl Ports {
@@ -24,7 +24,7 @@ impl Ports {
         let clients = Clients::new();
         Ok(Self {
             ledger: DynamoLedger::from_environment(clients.clone())?,
-            doorbell: SqsDoorbell::from_environment(clients.clone())?,
+            wake_queue: SqsWakeQueue::from_environment(clients.clone())?,
             clients,
         })
     }

@@ -13,7 +13,7 @@ pub mod mail;
 pub mod slack;
 
 use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, own_key};
-use crate::ports::{Clock, Doorbell, Ledger};
+use crate::ports::{Clock, Ledger, WakeQueue};
 use crate::story;
 use futures::future::try_join;
 use rollout::promotion::{Question, plan_id, rules, waiting};
@@ -114,7 +114,7 @@ impl Taken {
 /// # Errors
 /// [`Refusal`]: why not, for the person (unknown target, over or superseded, another plan, not an approver, the requester,
 /// too late, said already), and the journal has it, too; or a ledger that did not answer.
-pub async fn answer<L: Ledger, D: Doorbell, K: Clock>(
+pub async fn answer<L: Ledger, D: WakeQueue, K: Clock>(
     desk: &Desk<'_, L, D, K>,
     answer: &Answer<'_>,
 ) -> Result<Taken, Refusal> {
@@ -145,7 +145,7 @@ pub async fn answer<L: Ledger, D: Doorbell, K: Clock>(
 pub(crate) const SAID_ALREADY: &str = "said_already";
 
 /// The policy and the state of a target that a policy names. The caller is told of no other names.
-async fn read<L: Ledger, D: Doorbell, K: Clock>(
+async fn read<L: Ledger, D: WakeQueue, K: Clock>(
     desk: &Desk<'_, L, D, K>,
     target: &TargetId,
 ) -> Result<(AppliedTarget, TargetState), Refusal> {
@@ -166,7 +166,7 @@ struct Admitted {
 }
 
 /// Whether the answer is one; the inner error is for the person and for the journal.
-async fn admit<L: Ledger, D: Doorbell, K: Clock>(
+async fn admit<L: Ledger, D: WakeQueue, K: Clock>(
     desk: &Desk<'_, L, D, K>,
     state: &TargetState,
     applied: &AppliedTarget,
@@ -263,7 +263,7 @@ fn present_plan(state: &TargetState, question: &Question<'_>) -> PlanId {
     plan_id(question.target, question.release, question.terms, &overrides, question.applied, replaces)
 }
 
-async fn take<L: Ledger, D: Doorbell, K: Clock>(
+async fn take<L: Ledger, D: WakeQueue, K: Clock>(
     desk: &Desk<'_, L, D, K>,
     state: &TargetState,
     answer: &Answer<'_>,

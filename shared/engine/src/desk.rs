@@ -1,5 +1,5 @@
 //! What several doors to the control plane share, and that needs no look at what runs: finding releases, checking what can
-//! be known at once, writing a command and ringing, and answering questions from the ledger.
+//! be known at once, writing a command and sending, and answering questions from the ledger.
 //!
 //! A door has proven who asks before it comes here: what the desk is handed as an [`Actor`] is believed. Whether that
 //! actor may ask is the door's to say, too (IAM's, or the policy's grants).
@@ -32,7 +32,7 @@ pub use refusal::{ErrorBody, LONGEST_MESSAGE, Refusal};
 pub use train::MOST_MEMBERS;
 pub(crate) use train::unknown_environment;
 
-use crate::ports::{Applied, Clock, Doorbell, Ledger, Ring};
+use crate::ports::{Applied, Clock, Ledger, Wake, WakeQueue};
 use futures::future::join_all;
 use rollout::target::TargetState;
 use rollout::text::is_visible;
@@ -55,12 +55,12 @@ pub struct Desk<'a, L, D, K> {
     /// All deployment state.
     pub ledger: &'a L,
     /// Wakes targets.
-    pub doorbell: &'a D,
+    pub wake_queue: &'a D,
     /// The time, and keys for requests that bring none.
     pub clock: &'a K,
 }
 
-impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     /// The policy of an application.
     ///
     /// # Errors
@@ -113,17 +113,17 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
 
     /// Wakes a target; answers whether that worked. If not, the sweeper does it.
     pub async fn wake(&self, target: &TargetId) -> bool {
-        self.ring(&Ring::wake(target.clone())).await
+        self.send(&Wake::of(target.clone())).await
     }
 
     /// Rings; answers whether that worked. If not, the sweeper wakes the target.
-    pub(crate) async fn ring(&self, ring: &Ring) -> bool {
-        let target = &ring.target;
-        let rung = self.doorbell.ring(ring, Seconds(0)).await;
-        if let Err(reason) = &rung {
+    pub(crate) async fn send(&self, wake: &Wake) -> bool {
+        let target = &wake.target;
+        let woken = self.wake_queue.send(wake, Seconds(0)).await;
+        if let Err(reason) = &woken {
             tracing::warn!(target_id = %target, "the target could not be woken, the sweeper will: {reason}");
         }
-        rung.is_ok()
+        woken.is_ok()
     }
 
     /// Wakes several targets.

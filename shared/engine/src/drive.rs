@@ -6,7 +6,7 @@
 mod wakes;
 
 use crate::ports::{
-    Begin, Claim, Clock, Cloud, Commit, Doorbell, LeaseId, Ledger, LedgerError, Retries, Retry, RetryNoted, Ring,
+    Begin, Claim, Clock, Cloud, Commit, LeaseId, Ledger, LedgerError, Retries, Retry, RetryNoted, Wake, WakeQueue,
 };
 use crate::recorder::{Recorder, Unrecorded, Wanted};
 use crate::{errands, measure, story, surroundings};
@@ -19,7 +19,7 @@ use rollout::{
     Stage, TargetId, Timestamp, absorb, decide, look, look_after, look_at_rest, pace, rest_look_is_due,
 };
 use std::collections::BTreeMap;
-use wakes::{call_heir, knock_again, next_wake, tell};
+use wakes::{next_wake, retry_later, schedule_takeover, tell};
 
 /// How long a holding may last at most: longer than any invocation of the driver may run (its time-out in
 /// `template.yaml` is 60 s). A holding lasts no longer than what is left of its invocation when it is taken, since Lambda
@@ -55,69 +55,69 @@ const MOST_ROUNDS: usize = 24;
 pub enum Driven {
     /// It was looked at, and left in order.
     Done,
-    /// Somebody else holds the target; a wake is rung for later.
+    /// Somebody else holds the target; a wake is scheduled.
     Busy,
     /// Somebody else took the target over in the middle; they go on with it.
     Superseded,
 }
 
-/// One pass over the target that `ring` wakes. Nothing is performed later than [`TIME_FOR_AN_EFFECT`] before `until`.
+/// One pass over the target that `wake` wakes. Nothing is performed later than [`TIME_FOR_AN_EFFECT`] before `until`.
 ///
 /// # Errors
 /// [`LedgerError`] where the ledger did not answer: the wake must come again.
-pub async fn drive<L: Ledger, C: Cloud, D: Doorbell, K: Clock>(
-    ring: &Ring,
+pub async fn drive<L: Ledger, C: Cloud, D: WakeQueue, K: Clock>(
+    wake: &Wake,
     ledger: &L,
     cloud: &C,
-    doorbell: &D,
+    wake_queue: &D,
     clock: &K,
     until: Timestamp,
 ) -> Result<Driven, LedgerError> {
-    drive_recorded(ring, ledger, cloud, doorbell, clock, &Unrecorded, until).await
+    drive_recorded(wake, ledger, cloud, wake_queue, clock, &Unrecorded, until).await
 }
 
 /// The same, with somebody who takes down what is decided.
 ///
 /// # Errors
 /// As [`drive`]'s.
-pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder>(
-    ring: &Ring,
+pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder>(
+    wake: &Wake,
     ledger: &L,
     cloud: &C,
-    doorbell: &D,
+    wake_queue: &D,
     clock: &K,
     recorder: &R,
     until: Timestamp,
 ) -> Result<Driven, LedgerError> {
     let started = clock.now();
     measure::PASSES.count(1);
-    let until = until.min(if ring.urgent { URGENT_LEASE } else { LEASE }.after(started));
+    let until = until.min(if wake.urgent { URGENT_LEASE } else { LEASE }.after(started));
     let lasts = Seconds::between(started, until);
-    let claim = Claim { lease: clock.lease_id(), now: started, lasts, steal: ring.steal.clone() };
+    let claim = Claim { lease: clock.lease_id(), now: started, lasts, steal: wake.steal.clone() };
     // Beside the first call: a pass that is killed before it has looked is taken over as soon as one that has acted. A wake
     // that may take over itself calls nobody before it acts, or such wakes would follow each other for ever.
-    let takeover_scheduled = ring.urgent && ring.steal.is_none();
+    let takeover_scheduled = wake.urgent && wake.steal.is_none();
     let lease = takeover_scheduled.then(|| claim.lease.clone());
-    let wake = Ring { tries: 0, ..ring.clone() };
-    let takeover = call_heir(doorbell, wake, lease, lasts);
-    let (begun, ()) = futures::future::join(ledger.begin(&ring.target, &claim), takeover).await;
+    let first = Wake { tries: 0, ..wake.clone() };
+    let takeover = schedule_takeover(wake_queue, first, lease, lasts);
+    let (begun, ()) = futures::future::join(ledger.begin(&wake.target, &claim), takeover).await;
     let loaded = match begun? {
         Begin::Granted(loaded) => loaded,
         Begin::Held { by, lasts, retries } => {
-            knock_again(ring, by, lasts, retries, ledger, doorbell).await;
+            retry_later(wake, by, lasts, retries, ledger, wake_queue).await;
             return Ok(Driven::Busy);
         }
     };
     if loaded.stolen {
         measure::LEASE_STEALS.count(1);
-        tracing::warn!(target_id = %ring.target, "taken from a pass that has died");
+        tracing::warn!(target_id = %wake.target, "taken from a pass that has died");
     }
     story::about_running(&loaded.state);
     let mut pass = Pass {
-        target: &ring.target,
+        target: &wake.target,
         ledger,
         cloud,
-        doorbell,
+        wake_queue,
         clock,
         recorder,
         until,
@@ -125,12 +125,12 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
         revision: loaded.revision,
         state: loaded.state,
         unwritten: Vec::new(),
-        heir_is_called: takeover_scheduled,
-        hurries: ring.urgent,
+        takeover_scheduled: takeover_scheduled,
+        hurries: wake.urgent,
         performed: Vec::new(),
         rested: false,
     };
-    match pass.run(ring, loaded.stolen).await {
+    match pass.run(wake, loaded.stolen).await {
         Ok(()) => Ok(Driven::Done),
         Err(LedgerError::Conflict { .. }) => {
             measure::LEDGER_CONFLICTS.count(1);
@@ -139,8 +139,8 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recor
         Err(error) => {
             // The lease is given back so that the wake, which comes again, need not wait for it. If this does not work
             // either, it is stolen later.
-            if let Err(second) = ledger.release(&ring.target, &pass.lease).await {
-                tracing::warn!(target_id = %ring.target, reason = %second, "the lease could not be given back");
+            if let Err(second) = ledger.release(&wake.target, &pass.lease).await {
+                tracing::warn!(target_id = %wake.target, reason = %second, "the lease could not be given back");
             }
             Err(error)
         }
@@ -160,7 +160,7 @@ struct Pass<'a, L, C, D, K, R> {
     target: &'a TargetId,
     ledger: &'a L,
     cloud: &'a C,
-    doorbell: &'a D,
+    wake_queue: &'a D,
     clock: &'a K,
     recorder: &'a R,
     until: Timestamp,
@@ -169,8 +169,8 @@ struct Pass<'a, L, C, D, K, R> {
     state: TargetState,
     /// Journal entries of outcomes, to be written with the next commit.
     unwritten: Vec<JournalEntry>,
-    /// A wake is rung for that may take the target over, should this pass die.
-    heir_is_called: bool,
+    /// A wake is scheduled that may take the target over, should this pass die.
+    takeover_scheduled: bool,
     /// It lasts no longer than [`URGENT_LEASE`].
     hurries: bool,
     /// What this pass has done last: it says what the next look needs to see.
@@ -179,28 +179,28 @@ struct Pass<'a, L, C, D, K, R> {
     rested: bool,
 }
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
+impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
     /// `stolen`: the target was taken from a pass that has died.
-    async fn run(&mut self, ring: &Ring, stolen: bool) -> Result<(), LedgerError> {
+    async fn run(&mut self, wake: &Wake, stolen: bool) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let early = match ring.steal {
+        let early = match wake.steal {
             // A usual look at rest is none of a deployment that has its own times.
             // To one that nothing was ever deployed to there is nothing to compare with.
-            None if ring.at_rest && self.state.running.is_none() && self.state.stable.is_none() => true,
-            None if ring.at_rest && ring.api_call.is_none() && self.state.running.is_some() => {
+            None if wake.at_rest && self.state.running.is_none() && self.state.stable.is_none() => true,
+            None if wake.at_rest && wake.api_call.is_none() && self.state.running.is_some() => {
                 self.state.wake_at.is_some_and(|at| now < at)
             }
-            None => !ring.urgent && pace::keeps_to_its_time(&self.state, now),
+            None => !wake.urgent && pace::keeps_to_its_time(&self.state, now),
             // Every urgent pass has scheduled one. Nobody has died: whoever held the target has left it with a wake of its own,
             // or at rest.
             Some(_) => {
-                ring.urgent
+                wake.urgent
                     && !stolen
                     && (self.state.running.is_none() || self.state.wake_at.is_some_and(|at| now < at))
             }
         };
         if early && self.ledger.commands(self.target).await?.is_empty() {
-            // Nothing is due, nobody asks, and AWS has no calls to spare: the wake that is rung for will look.
+            // Nothing is due, nobody asks, and AWS has no calls to spare: the scheduled wake will look.
             return self.ledger.release(self.target, &self.lease).await;
         }
         for _ in 0..MOST_ROUNDS {
@@ -213,9 +213,9 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
                 self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
             }
             let left = Seconds::between(self.clock.now(), self.until);
-            let lease = self.heir(is_alone);
-            let heir = call_heir(self.doorbell, next_wake(&self.state), lease, left);
-            let ((), seen) = futures::future::join(heir, self.observe(ring)).await;
+            let lease = self.takeover_lease(is_alone);
+            let takeover = schedule_takeover(self.wake_queue, next_wake(&self.state), lease, left);
+            let ((), seen) = futures::future::join(takeover, self.observe(wake)).await;
             let Seen { commands, snapshot, policy, around } = seen?;
             if self.clock.now() >= self.until {
                 // It stood still for longer than its time: what it has seen is over, brakes that were off included.
@@ -237,15 +237,21 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             if !self.hurries && decision.state.running.as_ref().is_some_and(pace::is_urgent) {
                 self.hurries = true;
                 self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
-                self.heir_is_called = false;
+                self.takeover_scheduled = false;
                 turns_urgent = true;
             }
             let left = Seconds::between(self.clock.now(), self.until);
-            let lease = self.heir(turns_urgent || !effects.is_empty());
-            let heir = call_heir(self.doorbell, next_wake(&decision.state), lease, left);
-            // The takeover first: one that is scheduled for nothing costs a look, one that is missing a minute.
-            let ((), committed) = futures::future::join(heir, self.commit(decision, false)).await;
-            committed?;
+            let lease = self.takeover_lease(turns_urgent || !effects.is_empty());
+            let takeover = schedule_takeover(self.wake_queue, next_wake(&decision.state), lease, left);
+            if turns_urgent {
+                // Users are on a bad release, and the wake that began this pass has scheduled no takeover. One that is
+                // scheduled for nothing costs a look, one that is missing a minute: it goes before the commit.
+                takeover.await;
+                self.commit(decision, false).await?;
+            } else {
+                let ((), committed) = futures::future::join(takeover, self.commit(decision, false)).await;
+                committed?;
+            }
             let complete = match &pair {
                 Some(pair) => self.perform(pair, &effects).await,
                 None => true,
@@ -350,21 +356,21 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         Place { pass: &self.lease.0, revision: self.revision }
     }
 
-    /// The lease that an heir may take, once in a pass that is about to act, or to take traffic back: should the pass be killed, the target is
+    /// The lease that a takeover wake may take, once in a pass that is about to act, or to take traffic back: should the pass be killed, the target is
     /// taken over as soon as the lease is over, and not when a sweep finds it overdue.
-    fn heir(&mut self, is_due: bool) -> Option<LeaseId> {
-        if !is_due || self.heir_is_called {
+    fn takeover_lease(&mut self, is_due: bool) -> Option<LeaseId> {
+        if !is_due || self.takeover_scheduled {
             return None;
         }
-        self.heir_is_called = true;
+        self.takeover_scheduled = true;
         Some(self.lease.clone())
     }
 
     /// Commands, brakes and the world, at the same time where a deployment runs; then what a beginning needs to know.
-    async fn observe(&mut self, ring: &Ring) -> Result<Seen, LedgerError> {
+    async fn observe(&mut self, wake: &Wake) -> Result<Seen, LedgerError> {
         let now = self.clock.now();
         if self.state.running.is_none() {
-            return self.observe_at_rest(ring, now).await;
+            return self.observe_at_rest(wake, now).await;
         }
         let waits = self.state.running.as_ref().is_some_and(|running| pace::turn(running, now).is_some());
         let look = if self.performed.is_empty() { look(&self.state) } else { look_after(&self.state, &self.performed) };
@@ -390,9 +396,9 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
     }
 
     /// What is asked, and, where the wake or a command gives reason for it, what runs: nothing is deployed.
-    async fn observe_at_rest(&mut self, ring: &Ring, now: Timestamp) -> Result<Seen, LedgerError> {
+    async fn observe_at_rest(&mut self, wake: &Wake, now: Timestamp) -> Result<Seen, LedgerError> {
         let commands = self.ledger.commands(self.target).await?;
-        let asked = ring.at_rest && !std::mem::replace(&mut self.rested, true);
+        let asked = wake.at_rest && !std::mem::replace(&mut self.rested, true);
         let due = rest_look_is_due(&self.state, &commands, now);
         let (commands, policy) = if asked || due {
             // Without a policy nobody knows what to look at, and a command that needs one says so.
@@ -403,10 +409,10 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         let look = policy
             .as_ref()
             .filter(|_| asked || due)
-            .and_then(|applied| look_at_rest(&self.state, &applied.policy, due || ring.api_call.is_some(), now));
+            .and_then(|applied| look_at_rest(&self.state, &applied.policy, due || wake.api_call.is_some(), now));
         let look = match look {
             // Nobody has given a reason for it: it gives way to those who have.
-            Some(look) if !due && ring.api_call.is_none() => {
+            Some(look) if !due && wake.api_call.is_none() => {
                 let place = self.ledger.take_place(&pace::rest_price(&look), now).await?;
                 (!place.sparing && place.at <= now).then_some(look)
             }
@@ -415,7 +421,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         let snapshot = match look {
             Some(look) => {
                 let seen = self.cloud.observe(&look).await;
-                Some(Snapshot { begun_at: Some(now), api_call: ring.api_call.clone().filter(|_| asked), ..seen })
+                Some(Snapshot { begun_at: Some(now), api_call: wake.api_call.clone().filter(|_| asked), ..seen })
             }
             None => None,
         };
@@ -510,7 +516,7 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
             return Ok(());
         }
         let now = self.clock.now();
-        errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;
+        errands::run(self.ledger, self.wake_queue, self.target, &self.state.errands, now).await?;
         self.state.errands.clear();
         Ok(())
     }
@@ -615,15 +621,15 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         };
         // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes.
         let underway = self.state.wake_at.filter(|at| *at > now && wanted.is_some_and(|wanted| *at <= wanted));
-        let ring_at = match (underway, wanted) {
+        let send_at = match (underway, wanted) {
             (None, Some(at)) => Some(at.min(LONGEST_DELAY.after(now))),
             _ => None,
         };
-        decision.state.wake_at = ring_at.or(underway);
+        decision.state.wake_at = send_at.or(underway);
         self.commit(decision, true).await?;
-        if let Some(at) = ring_at {
-            let ring = next_wake(&self.state);
-            tell(self.doorbell, &ring, Seconds::between(now, at)).await;
+        if let Some(at) = send_at {
+            let wake = next_wake(&self.state);
+            tell(self.wake_queue, &wake, Seconds::between(now, at)).await;
         }
         Ok(())
     }
@@ -644,8 +650,8 @@ impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock, R: Recorder> Pass<'_, L, C, D, 
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.log_journal(&self.state, &[], &journal);
-        let ring = next_wake(&self.state);
-        tell(self.doorbell, &ring, delay).await;
+        let wake = next_wake(&self.state);
+        tell(self.wake_queue, &wake, delay).await;
         Ok(())
     }
 }

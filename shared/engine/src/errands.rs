@@ -3,7 +3,7 @@
 //! An errand stays in the target's state until it was run, and what it writes is a command with an identity of its
 //! content: a crash in between, and running it twice, change nothing.
 
-use crate::ports::{Doorbell, Ledger, LedgerError, Ring};
+use crate::ports::{Ledger, LedgerError, Wake, WakeQueue};
 use futures::future::{join_all, try_join_all};
 use rollout::command::VerifiedElsewhere;
 use rollout::target::Errand;
@@ -13,9 +13,9 @@ use rollout::{Command, Seconds, TargetId, Timestamp, Train};
 ///
 /// # Errors
 /// [`LedgerError`]: something could not be written; all of them are run again.
-pub(crate) async fn run<L: Ledger, D: Doorbell>(
+pub(crate) async fn run<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     target: &TargetId,
     errands: &[Errand],
     now: Timestamp,
@@ -38,9 +38,9 @@ pub(crate) async fn run<L: Ledger, D: Doorbell>(
     woken.sort();
     woken.dedup();
     join_all(woken.into_iter().map(|target| async move {
-        let ring = Ring::wake(target);
-        if let Err(reason) = doorbell.ring(&ring, Seconds(0)).await {
-            tracing::warn!(target_id = %ring.target, reason, "could not be woken: left to the sweep");
+        let wake = Wake::of(target);
+        if let Err(reason) = wake_queue.send(&wake, Seconds(0)).await {
+            tracing::warn!(target_id = %wake.target, reason, "could not be woken: left to the sweep");
         }
     }))
     .await;

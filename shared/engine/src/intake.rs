@@ -1,7 +1,7 @@
 //! Events to commands and wakes: what a push asks for, whom a signal wakes, what the sweep finds that nobody told.
 //!
 //! Knows nothing of events' forms (the functions translate them) and decides nothing about deployments: a command is
-//! written, a doorbell is rung, and the drive loop does the rest.
+//! written, a wake is sent, and the drive loop does the rest.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -36,7 +36,7 @@ pub enum IntakeError {
     },
     /// Nobody could be told, and nothing in the ledger would make the sweep tell them.
     #[error("{unrung} of {watching} targets could not be woken: {reason}")]
-    Doorbell {
+    WakeQueue {
         /// How many targets should have been woken.
         watching: usize,
         /// How many were not.

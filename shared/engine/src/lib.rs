@@ -4,7 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`ports`] | what the loop needs of the world: ledger, cloud, registry, doorbell, clock |
+//! | [`ports`] | what the loop needs of the world: ledger, cloud, registry, wake queue, clock |
 //! | [`drive`](drive()) | one pass over one target: begin, observe, decide, commit, perform, record |
 //! | [`surroundings`] | what a decision needs beyond its target: brakes, and what neighbours have verified |
 //! | `errands` | what a target tells others: promotions, and trains that stop |
@@ -38,7 +38,7 @@ pub use drive::{Driven, LEASE, drive, drive_recorded};
 pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
 pub use ports::{
     Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, ClaimedResource, Clock, Cloud, Commit,
-    Deliveries, DeliveryId, Doorbell, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue,
-    Post, PostKey, Posts, PushedImage, Registry, Retries, Retry, RetryNoted, Ring, SendError, TagsSeen, WakeKind,
+    Deliveries, DeliveryId, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue, Post,
+    PostKey, Posts, PushedImage, Registry, Retries, Retry, RetryNoted, SendError, TagsSeen, Wake, WakeKind, WakeQueue,
     Watch,
 };

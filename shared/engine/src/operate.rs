@@ -2,7 +2,7 @@
 //! behind the HTTP API, and by whatever else serves the same requests.
 //!
 //! Nothing is decided here about deployments: a command is checked for what can be known at once (the target, the
-//! release, a reason), written, and the doorbell is rung. What becomes of it is in the journal.
+//! release, a reason), written, and a wake is sent. What becomes of it is in the journal.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -29,7 +29,7 @@ pub use crate::desk::{
 pub use route::{LARGEST_BODY, ROUTES};
 
 use crate::desk::Desk;
-use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use crate::ports::{Clock, Cloud, Ledger, WakeQueue};
 use rollout::{Actor, Reading, Stage, TargetId};
 
 /// What people ask, over the ports.
@@ -40,16 +40,16 @@ pub struct Operations<'a, L, C, D, K> {
     /// What runs; only looked at, for plans.
     pub cloud: &'a C,
     /// Wakes targets.
-    pub doorbell: &'a D,
+    pub wake_queue: &'a D,
     /// The time, and keys for requests that bring none.
     pub clock: &'a K,
 }
 
-impl<'a, L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'a, L, C, D, K> {
+impl<'a, L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'a, L, C, D, K> {
     /// The part of it that other doors share.
     #[must_use]
     pub fn desk(&self) -> Desk<'a, L, D, K> {
-        Desk { ledger: self.ledger, doorbell: self.doorbell, clock: self.clock }
+        Desk { ledger: self.ledger, wake_queue: self.wake_queue, clock: self.clock }
     }
 
     /// Asks for what was there before, unless nothing can be started with its image.

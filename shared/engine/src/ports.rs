@@ -1,8 +1,8 @@
 //! What the engine needs of the world, owned here and implemented elsewhere: `aws` on AWS, `simulation` in memory.
 
-mod ring;
+mod wake;
 
-pub use ring::Ring;
+pub use wake::Wake;
 
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::doctor::Inspection;
@@ -313,7 +313,7 @@ pub trait Ledger: Sync {
         seen: &TagsSeen,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Writes a command if one of its id was never written to this target (within 30 days of it); answers whether it was new.
-    /// The command is due at once: the sweeper wakes its target if the doorbell's ring is lost.
+    /// The command is due at once: the sweeper wakes its target if its wake is lost.
     fn put_command(&self, command: &Command) -> impl Future<Output = Result<bool, LedgerError>> + Send;
     /// The targets that are concerned with `watch`; for a repository: nothing (see [`Ledger::services`]).
     fn targets_watching(&self, watch: &Watch) -> impl Future<Output = Result<Vec<TargetId>, LedgerError>> + Send;
@@ -444,10 +444,10 @@ pub trait Registry: Sync {
 }
 
 /// Wakes targets, sooner or later, at least once.
-pub trait Doorbell: Sync {
+pub trait WakeQueue: Sync {
     /// Wakes the target after `delay`; a delay above the implementation's longest (SQS: 900 s) is cut to it.
     /// The error is for people: a wake that is lost is found by the sweeper.
-    fn ring(&self, ring: &Ring, delay: Seconds) -> impl Future<Output = Result<(), String>> + Send;
+    fn send(&self, wake: &Wake, delay: Seconds) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// One thing to be told to one channel: what a redelivery is recognised by.

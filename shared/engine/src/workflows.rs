@@ -34,14 +34,14 @@ pub struct Workflows<'a, L, D, K> {
     /// All deployment state.
     pub ledger: &'a L,
     /// Wakes targets.
-    pub doorbell: &'a D,
+    pub wake_queue: &'a D,
     /// The time.
     pub clock: &'a K,
 }
 
 impl<'a, L, D, K> Workflows<'a, L, D, K> {
     fn desk(&self) -> Desk<'a, L, D, K> {
-        Desk { ledger: self.ledger, doorbell: self.doorbell, clock: self.clock }
+        Desk { ledger: self.ledger, wake_queue: self.wake_queue, clock: self.clock }
     }
 }
 

@@ -78,7 +78,7 @@ pub struct TargetState {
     pub reverted_at: Option<Timestamp>,
     /// Why it waits, as of the last decision.
     pub explanation: Explanation,
-    /// When a wake is due that has been rung for.
+    /// When the next scheduled wake is due.
     pub wake_at: Option<Timestamp>,
     /// How often lately AWS has throttled looks of this target: one more for each that was, one less for each that was not.
     #[serde(default, skip_serializing_if = "is_none")]

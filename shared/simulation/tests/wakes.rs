@@ -2,7 +2,7 @@
 //! target, and a hundred wakes of one target are a few looks.
 
 use engine::intake::{ImagePushed, image_pushed};
-use engine::{Clock, Cloud, Doorbell, Driven, LeaseId, Ring, drive};
+use engine::{Clock, Cloud, Driven, LeaseId, Wake, WakeQueue, drive};
 use futures::future::{join_all, poll_fn};
 use rollout::look::Look;
 use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, TargetId, Timestamp};
@@ -53,17 +53,17 @@ fn pushed() -> ImagePushed {
 }
 
 #[derive(Default)]
-struct Queue(Mutex<Vec<(Ring, Seconds)>>);
+struct Queue(Mutex<Vec<(Wake, Seconds)>>);
 
 impl Queue {
-    fn taken(&self) -> Vec<(Ring, Seconds)> {
+    fn taken(&self) -> Vec<(Wake, Seconds)> {
         std::mem::take(&mut *self.0.lock().expect("nobody panics with it"))
     }
 }
 
-impl Doorbell for Queue {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
-        self.0.lock().expect("nobody panics with it").push((ring.clone(), delay));
+impl WakeQueue for Queue {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
+        self.0.lock().expect("nobody panics with it").push((wake.clone(), delay));
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ fn ten_thousand_events_of_one_push_are_one_wake() {
         let taken = block_on(image_pushed(&ledger, &queue, &pushed(), &registry(), now()));
         assert!(taken.is_ok());
     }
-    assert_eq!(queue.taken(), [(Ring::wake(target.clone()), Seconds(0))]);
+    assert_eq!(queue.taken(), [(Wake::of(target.clone()), Seconds(0))]);
     assert_eq!(ledger.store().commands(&target).len(), 1);
 }
 
@@ -139,26 +139,26 @@ fn a_hundred_wakes_of_one_target_are_a_few_looks_and_one_of_them_comes_again() {
     assert!(taken.is_ok());
     queue.taken();
     let until = Seconds(60).after(now());
-    let drive_all = |rings: &[Ring]| {
-        let passes = rings.iter().map(|ring| drive(ring, &ledger, &cloud, &queue, &clock, until));
+    let drive_all = |wakes: &[Wake]| {
+        let passes = wakes.iter().map(|wake| drive(wake, &ledger, &cloud, &queue, &clock, until));
         block_on(join_all(passes)).into_iter().map(|driven| driven.expect("the ledger answers")).collect::<Vec<_>>()
     };
 
-    let wakes = vec![Ring::wake(target.clone()); 100];
+    let wakes = vec![Wake::of(target.clone()); 100];
     let driven = drive_all(&wakes);
     let busy = driven.iter().filter(|driven| **driven == Driven::Busy).count();
     assert_eq!(busy, 99);
     assert_eq!(cloud.looks.load(Ordering::Relaxed), 1, "one pass looks for all");
-    let (again, rest): (Vec<_>, Vec<_>) = queue.taken().into_iter().partition(|(ring, _)| ring.found.is_some());
-    let delays: Vec<_> = again.iter().map(|(ring, delay)| (ring.tries, *delay)).collect();
+    let (again, rest): (Vec<_>, Vec<_>) = queue.taken().into_iter().partition(|(wake, _)| wake.found.is_some());
+    let delays: Vec<_> = again.iter().map(|(wake, delay)| (wake.tries, *delay)).collect();
     assert_eq!(delays, [(1, Seconds(3))], "one of the 99 comes again, in case the holder had looked too early");
     // For whoever takes over from a holder that died, and the deployment's own next look.
-    let takeovers = rest.iter().filter(|(ring, _)| ring.steal.is_some()).count();
+    let takeovers = rest.iter().filter(|(wake, _)| wake.steal.is_some()).count();
     assert_eq!((takeovers, rest.len()), (1, 2), "{rest:?}");
 
     // The one that comes again looks for the 98 that did not: nothing that they were about is lost.
-    let again: Vec<Ring> = again.into_iter().map(|(ring, _)| ring).collect();
+    let again: Vec<Wake> = again.into_iter().map(|(wake, _)| wake).collect();
     assert_eq!(drive_all(&again), [Driven::Done]);
     assert_eq!(cloud.looks.load(Ordering::Relaxed), 2);
-    assert!(queue.taken().iter().all(|(ring, _)| ring.found.is_none()));
+    assert!(queue.taken().iter().all(|(wake, _)| wake.found.is_none()));
 }

@@ -312,7 +312,7 @@ notifications: {notifications}
     ///
     /// # Panics
     /// Where CloudWatch refuses.
-    pub fn ring_pager(&self, state: AlarmState, reason: &str) {
+    pub fn fire_pager(&self, state: AlarmState, reason: &str) {
         let mut world = self.stack.front().world();
         let set = world.by_hand(|world| world.set_alarm_state(&self.pager(), state, reason));
         drop(world);

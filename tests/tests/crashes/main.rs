@@ -30,8 +30,8 @@ const AT_ONCE: usize = 32;
 /// How often a run is made whose call did not come: a wait may be shorter than a look, once in a while.
 const TRIES: usize = 3;
 
-/// How much later than the driver's time-out an heir may come: the product's own 5 s, and what a busy machine takes.
-const HEIRS_MARGIN: Duration = Duration::from_secs(25);
+/// How much later than the driver's time-out a takeover wake may come: the product's own 5 s, and what a busy machine takes.
+const TAKEOVER_MARGIN: Duration = Duration::from_secs(25);
 
 /// The rows that the usual run of the suite runs again, by how they begin, and their faults.
 const SAMPLE: [(&str, Fault); 6] = [
@@ -128,7 +128,7 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
             println!("{begins} {}: {cell:?}", fault.name());
             let Cell::Healed(after) = cell else { panic!("{begins} {}: {cell:?}", fault.name()) };
             // A lease is as long as the rest of the invocation that holds it, and not as long as leases may be.
-            assert!(after < SHORT.time_out + HEIRS_MARGIN, "{begins} {}: {after:?}", fault.name());
+            assert!(after < SHORT.time_out + TAKEOVER_MARGIN, "{begins} {}: {after:?}", fault.name());
         }
         let runs = [first, second, third].map(|run| rows(&run));
         let lines: Vec<&str> = kept.lines().filter(|line| line.contains(" | `")).collect();

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
     ScalarAttributeType,
 };
-use engine::{Ledger as _, Ring};
+use engine::{Ledger as _, Wake};
 use rollout::{Command, Seconds, TargetId};
 use serde_json::json;
 use simulation::world::Invoked as Answered;
@@ -166,8 +166,8 @@ struct Function<'a> {
 impl Function<'_> {
     /// A wake without any delay, as `image-pushed` and `signal-received` ring it.
     fn tell(&self, queue: &Queue, target: &TargetId) {
-        let ring = serde_json::to_string(&Ring::wake(target.clone())).unwrap_or_default();
-        queue.send(&ring, Duration::ZERO);
+        let wake = serde_json::to_string(&Wake::of(target.clone())).unwrap_or_default();
+        queue.send(&wake, Duration::ZERO);
     }
 
     /// Delivers wakes until the deployment is over. Events of the world wake the driver while nothing is wrong; from the
@@ -202,7 +202,7 @@ impl Function<'_> {
         Ok(())
     }
 
-    /// Delivers what is left, heirs of old passes for the most part, without waiting for its time; then the world comes
+    /// Delivers what is left, takeover wakes of old passes for the most part, without waiting for its time; then the world comes
     /// to rest.
     async fn rest(&mut self, queue: &Queue) -> Result<(), Failure> {
         for _ in 0..40 {

@@ -12,7 +12,7 @@ use tests::harness::{REGION, ministack, now};
 
 /// The function that the hook at the test rule asks.
 pub(crate) const HOOK: &str = "smoke";
-/// The alarm that is rung in the rollback.
+/// The alarm that fires in the rollback.
 pub(crate) const PAGER: &str = "shop-api-live-pager";
 
 /// How long holds, the bake, the warm time and drains last: longer than a look, also where the machine is busy, so that

@@ -27,7 +27,7 @@ pub(super) fn a_firing_alarm_goes_back_over_edits_that_favour_the_candidate() {
     verified(&scenario, HALF);
     scenario.edit_weights(10, 90);
     let (rang, reason) = (tests::harness::now(), "the till is empty");
-    scenario.ring_pager(AlarmState::Alarm, reason);
+    scenario.fire_pager(AlarmState::Alarm, reason);
     let (found, cause) = scenario.fact("whose weights were replaced", replaced);
     assert!(found.contains("blue 10 / green 90"), "{found}");
     assert!(cause.contains(&scenario.pager()), "{cause}");

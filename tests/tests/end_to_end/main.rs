@@ -483,7 +483,7 @@ fn a_second_push_waits_for_the_first_and_follows_it() {
 fn an_alarm_that_fires_already_keeps_it_from_starting() {
     let deadlines = "{preflight: 60s, register: 30s, healthy: 30s, shift: 30s, retire: 30s, rollback: 30s}";
     let scenario = Scenario::new("firing", &Wishes { deadlines, ..Wishes::default() });
-    scenario.ring_pager(AlarmState::Alarm, "the database is slow");
+    scenario.fire_pager(AlarmState::Alarm, "the database is slow");
     let _digest = scenario.push("v1", good());
     let reason = scenario.fact("that it is kept from starting", |fact| match fact {
         Fact::Blocked { reason } => Some(reason.clone()),
@@ -495,7 +495,7 @@ fn an_alarm_that_fires_already_keeps_it_from_starting() {
     let changes: Vec<String> =
         scenario.calls().iter().filter(|call| changing.contains(&call.operation.as_str())).map(Call::name).collect();
     assert_eq!(changes, Vec::<String>::new(), "nothing was touched");
-    scenario.ring_pager(AlarmState::Ok, "the database is well");
+    scenario.fire_pager(AlarmState::Ok, "the database is well");
     assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded), "the alarm's own event woke it");
 }
 

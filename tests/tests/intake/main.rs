@@ -8,7 +8,7 @@ use aws_credential_types::Credentials;
 use engine::intake::{
     Ignored, ImagePushed, Intake, IntakeError, Sweep, Swept, Taken, Unasked, image_pushed, signal, sweep,
 };
-use engine::{Clock, Doorbell, LeaseId, Ledger as _, PushedImage, Registry, Ring, Watch};
+use engine::{Clock, LeaseId, Ledger as _, PushedImage, Registry, Wake, WakeQueue, Watch};
 use rollout::policy::RegistryPolicy;
 use rollout::{Command, ImageDigest, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,13 +102,13 @@ fn pushed(repository: &str, digit: char, tag: &str, second: i64) -> ImagePushed 
 
 struct Stage {
     ledger: DynamoLedger,
-    bell: Bell,
+    wakes: WakeLog,
     shelf: Shelf,
 }
 
 /// A ledger of its own with the policy in force.
 async fn stage() -> Stage {
-    let stage = Stage { ledger: empty_ledger().await, bell: Bell::default(), shelf: Shelf::default() };
+    let stage = Stage { ledger: empty_ledger().await, wakes: WakeLog::default(), shelf: Shelf::default() };
     apply(&stage.ledger, POLICY, 0).await;
     stage
 }
@@ -154,34 +154,34 @@ async fn empty_ledger() -> DynamoLedger {
     DynamoLedger::new(Clients::of(config), table)
 }
 
-/// A doorbell that notes who was woken; whom it is told to be deaf for cannot be.
+/// A wake queue that notes who was woken; whom it is told to be deaf for cannot be.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<Vec<String>>,
+struct WakeLog {
+    woken: Mutex<Vec<String>>,
     deaf: Mutex<BTreeSet<String>>,
 }
 
-impl Bell {
+impl WakeLog {
     fn deaf_for(&self, target: &str) {
         self.deaf.lock().expect("not poisoned").insert(target.to_owned());
     }
 
     /// Who was woken since the last time that this was asked, in order of their names.
-    fn rung(&self) -> Vec<String> {
-        let mut rung = std::mem::take(&mut *self.rung.lock().expect("not poisoned"));
-        rung.sort();
-        rung
+    fn woken(&self) -> Vec<String> {
+        let mut woken = std::mem::take(&mut *self.woken.lock().expect("not poisoned"));
+        woken.sort();
+        woken
     }
 }
 
-impl Doorbell for Bell {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
-        assert_eq!((delay, &ring.steal), (Seconds(0), &None), "what comes in wakes at once and takes nobody's lease");
-        let target = ring.target.to_string();
+impl WakeQueue for WakeLog {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
+        assert_eq!((delay, &wake.steal), (Seconds(0), &None), "what comes in wakes at once and takes nobody's lease");
+        let target = wake.target.to_string();
         if self.deaf.lock().expect("not poisoned").contains(&target) {
             return Err("the queue does not exist".to_owned());
         }
-        self.rung.lock().expect("not poisoned").push(target);
+        self.woken.lock().expect("not poisoned").push(target);
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ impl Clock for At {
 
 impl Stage {
     async fn push(&self, pushed: &ImagePushed) -> Result<Intake, IntakeError> {
-        image_pushed(&self.ledger, &self.bell, pushed, &own(), at(100_000)).await
+        image_pushed(&self.ledger, &self.wakes, pushed, &own(), at(100_000)).await
     }
 
     /// What became of a push that one service is concerned with.
@@ -243,7 +243,7 @@ impl Stage {
 
     async fn sweep_at(&self, second: i64) -> Swept {
         let turn = Sweep { minute: 0, every: 1, until: Timestamp::MAX };
-        sweep(&self.ledger, &self.bell, &self.shelf, &At(at(second)), &turn).await
+        sweep(&self.ledger, &self.wakes, &self.shelf, &At(at(second)), &turn).await
     }
 
     async fn commands(&self, to: &str) -> Vec<Command> {
@@ -281,7 +281,7 @@ async fn a_push_is_a_release_and_is_asked_of_every_environment_that_pushes_trigg
     let taken = stage.take(&pushed("shop/api", 'a', "v1", 10)).await;
     let targets = vec![target("shop/api/dev"), target("shop/api/live")];
     assert_eq!(taken, Taken::Asked { targets, unrung: 0 });
-    assert_eq!(stage.bell.rung(), ["shop/api/dev", "shop/api/live"]);
+    assert_eq!(stage.wakes.woken(), ["shop/api/dev", "shop/api/live"]);
 
     let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest('a') };
     let release: Release = stage.ledger.release_by_id(&id).await.expect("it is read").expect("it is there");
@@ -301,7 +301,7 @@ async fn the_same_push_twice_is_one_release_and_one_command() {
     assert_eq!(stage.take(&push).await, Taken::Known);
     assert_eq!(stage.asked("shop/api/live").await, ["v1"]);
     assert_eq!(stage.releases("api").await, ["v1"]);
-    assert_eq!(stage.bell.rung(), ["shop/api/dev", "shop/api/live"], "nobody is woken for nothing");
+    assert_eq!(stage.wakes.woken(), ["shop/api/dev", "shop/api/live"], "nobody is woken for nothing");
 }
 
 #[tokio::test]
@@ -390,7 +390,7 @@ async fn a_push_from_the_future_does_not_hide_the_ones_to_come() {
     let stage = stage().await;
     assert!(matches!(stage.take(&pushed("shop/api", 'a', "v1", 900_000)).await, Taken::Asked { .. }));
     let next =
-        image_pushed(&stage.ledger, &stage.bell, &pushed("shop/api", 'b', "v2", 100_060), &own(), at(100_060)).await;
+        image_pushed(&stage.ledger, &stage.wakes, &pushed("shop/api", 'b', "v2", 100_060), &own(), at(100_060)).await;
     let taken = next.expect("it is taken in").services.remove(0).taken;
     assert!(matches!(taken, Taken::Asked { .. }), "{taken:?}");
 }
@@ -408,7 +408,7 @@ async fn what_is_not_to_be_deployed_is_said_with_its_reason() {
     assert_eq!((stage.releases("worker").await, stage.releases("web").await), (vec!["v1".into()], vec!["v1".into()]));
     assert!(stage.releases("api").await.is_empty());
     assert!(stage.commands("shop/worker/dev").await.is_empty());
-    assert!(stage.bell.rung().is_empty());
+    assert!(stage.wakes.woken().is_empty());
 }
 
 #[tokio::test]
@@ -427,16 +427,16 @@ async fn what_was_pushed_while_paused_does_not_start_when_the_pause_ends() {
 }
 
 #[tokio::test]
-async fn a_doorbell_that_fails_costs_a_minute_and_no_deployment() {
+async fn a_wake_queue_that_fails_costs_a_minute_and_no_deployment() {
     let stage = stage().await;
-    stage.bell.deaf_for("shop/api/live");
+    stage.wakes.deaf_for("shop/api/live");
     let taken = stage.take(&pushed("shop/api", 'a', "v1", 10)).await;
     assert!(matches!(taken, Taken::Asked { unrung: 1, .. }), "{taken:?}");
-    assert_eq!(stage.bell.rung(), ["shop/api/dev"]);
+    assert_eq!(stage.wakes.woken(), ["shop/api/dev"]);
 
-    stage.bell.deaf.lock().expect("not poisoned").clear();
+    stage.wakes.deaf.lock().expect("not poisoned").clear();
     let swept = stage.sweep_at(70).await;
-    assert_eq!(stage.bell.rung(), ["shop/api/dev", "shop/api/live"], "both commands are due, nobody consumed them");
+    assert_eq!(stage.wakes.woken(), ["shop/api/dev", "shop/api/live"], "both commands are due, nobody consumed them");
     assert!(!swept.cut && !swept.blind);
 }
 
@@ -446,8 +446,8 @@ async fn a_signal_wakes_whoever_watches_and_nobody_else() {
     let woken = |watch: Watch| {
         let stage = &stage;
         async move {
-            signal(&stage.ledger, &stage.bell, &watch).await.expect("they are woken");
-            stage.bell.rung()
+            signal(&stage.ledger, &stage.wakes, &watch).await.expect("they are woken");
+            stage.wakes.woken()
         }
     };
     let all = ["shop/api/dev", "shop/api/late", "shop/api/live", "shop/web/late", "shop/worker/dev"];
@@ -461,11 +461,11 @@ async fn a_signal_wakes_whoever_watches_and_nobody_else() {
 #[tokio::test]
 async fn a_signal_that_does_not_reach_everybody_must_come_again() {
     let stage = stage().await;
-    stage.bell.deaf_for("shop/api/dev");
-    let failed = signal(&stage.ledger, &stage.bell, &Watch::Alarm("fleet-5xx".to_owned())).await;
+    stage.wakes.deaf_for("shop/api/dev");
+    let failed = signal(&stage.ledger, &stage.wakes, &Watch::Alarm("fleet-5xx".to_owned())).await;
     let error = failed.expect_err("one was not woken");
     assert_eq!(error.to_string(), "1 of 5 targets could not be woken: the queue does not exist");
-    assert_eq!(stage.bell.rung(), ["shop/api/late", "shop/api/live", "shop/web/late", "shop/worker/dev"]);
+    assert_eq!(stage.wakes.woken(), ["shop/api/late", "shop/api/live", "shop/web/late", "shop/worker/dev"]);
 }
 
 #[tokio::test]
@@ -558,7 +558,7 @@ async fn every_application_has_its_turn_once_in_every_round() {
     let mut found = 0;
     for minute in 0..5 {
         let turn = Sweep { minute, every: 5, until: Timestamp::MAX };
-        found += sweep(&stage.ledger, &stage.bell, &stage.shelf, &At(at(100)), &turn).await.missed.len();
+        found += sweep(&stage.ledger, &stage.wakes, &stage.shelf, &At(at(100)), &turn).await.missed.len();
     }
     assert_eq!(found, 1);
 }
@@ -568,6 +568,6 @@ async fn a_sweep_without_time_says_what_it_left() {
     let mut stage = stage().await;
     stage.shelf.put("shop/api", 'a', &["v1"], 10);
     let turn = Sweep { minute: 0, every: 1, until: at(99) };
-    let swept = sweep(&stage.ledger, &stage.bell, &stage.shelf, &At(at(100)), &turn).await;
+    let swept = sweep(&stage.ledger, &stage.wakes, &stage.shelf, &At(at(100)), &turn).await;
     assert_eq!((swept.left, swept.missed.len()), (vec![name("shop")], 0));
 }

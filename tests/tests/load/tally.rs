@@ -20,8 +20,8 @@ pub(crate) struct Tally {
     throttled: u64,
     /// Wakes that found their target held.
     pub(crate) held: u64,
-    /// Wakes of heirs that were let in: their pass had died or, as usual, was long done.
-    pub(crate) heirs: u64,
+    /// Takeover wakes that were let in: their pass had died or, as usual, was long done.
+    pub(crate) takeovers: u64,
     /// Decisions that were not written, since somebody else had written.
     pub(crate) conflicts: u64,
     partitions: BTreeMap<String, BTreeMap<u64, Second>>,
@@ -47,7 +47,7 @@ impl Tally {
             "UpdateItem" if expression.starts_with("SET lease_id") => {
                 self.held += u64::from(refused);
                 let steal = call.parameter("/ExpressionAttributeValues/:steal").is_some();
-                self.heirs += u64::from(steal && !refused);
+                self.takeovers += u64::from(steal && !refused);
             }
             "TransactWriteItems" => self.conflicts += u64::from(refused),
             _ => {}
@@ -113,10 +113,10 @@ impl fmt::Display for Tally {
         for (name, count) in &self.calls {
             writeln!(f, "                         {count:>7} {name}")?;
         }
-        let Self { held, heirs, conflicts, .. } = self;
+        let Self { held, takeovers, conflicts, .. } = self;
         writeln!(
             f,
-            "leases                   {held} wakes found their target held, {heirs} heirs came, {conflicts} conflicts"
+            "leases                   {held} wakes found their target held, {takeovers} heirs came, {conflicts} conflicts"
         )?;
         let line = |hottest: Vec<(&str, f64)>| -> String {
             hottest.iter().map(|(name, most)| format!("{name} {most:.0}")).collect::<Vec<_>>().join(", ")

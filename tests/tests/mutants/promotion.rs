@@ -269,8 +269,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "the ledger does not answer for a moment, and the next environment never hears of the release",
         met: "",
         file: "shared/engine/src/drive.rs",
-        text: "        errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await?;",
-        instead: "        let _told = errands::run(self.ledger, self.doorbell, self.target, &self.state.errands, now).await;",
+        text: "        errands::run(self.ledger, self.wake_queue, self.target, &self.state.errands, now).await?;",
+        instead: "        let _told = errands::run(self.ledger, self.wake_queue, self.target, &self.state.errands, now).await;",
         caught_by: Crashes,
     },
     Mutant {

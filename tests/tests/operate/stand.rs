@@ -83,8 +83,8 @@ impl Stand {
     }
 
     pub(crate) fn raw(&mut self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {
-        let (ledger, cloud, doorbell, clock) = self.simulation.ports();
-        let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
+        let (ledger, cloud, wake_queue, clock) = self.simulation.ports();
+        let operations = Operations { ledger: &ledger, cloud: &cloud, wake_queue: &wake_queue, clock: &clock };
         let mut answer = Box::pin(operations.route(method, path, query, body, caller));
         for _ in 0..1000 {
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(&noop_waker())) {

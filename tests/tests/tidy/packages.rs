@@ -29,14 +29,14 @@ const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_
 
 /// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
 const PORTS: &[(&str, &[&str])] = &[
-    ("image-pushed", &["doorbell", "ledger"]),
-    ("signal-received", &["doorbell", "ledger"]),
-    ("rollout-driver", &["cloud", "doorbell", "ledger"]),
-    ("operations", &["cloud", "doorbell", "inspect", "ledger"]),
-    ("promotions", &["doorbell", "ledger"]),
-    ("approvals", &["doorbell", "http", "ledger", "secrets"]),
+    ("image-pushed", &["wake_queue", "ledger"]),
+    ("signal-received", &["wake_queue", "ledger"]),
+    ("rollout-driver", &["cloud", "wake_queue", "ledger"]),
+    ("operations", &["cloud", "wake_queue", "inspect", "ledger"]),
+    ("promotions", &["wake_queue", "ledger"]),
+    ("approvals", &["wake_queue", "http", "ledger", "secrets"]),
     ("notifier", &["channels", "ledger"]),
-    ("sweeper", &["doorbell", "ledger", "registry"]),
+    ("sweeper", &["wake_queue", "ledger", "registry"]),
 ];
 
 struct Package {

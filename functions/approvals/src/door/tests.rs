@@ -1,7 +1,7 @@
 use super::*;
 use crate::request;
 use engine::desk::Desk;
-use engine::{Cloud, LeaseId, Ring, drive};
+use engine::{Cloud, LeaseId, Wake, drive};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
 use rollout::entry::{ApprovalDefault, ApprovalPolicy, Person};
@@ -43,10 +43,10 @@ impl engine::Clock for Clock {
 }
 
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeLog(AtomicUsize);
 
-impl Doorbell for Bell {
-    async fn ring(&self, _: &Ring, _: Seconds) -> Result<(), String> {
+impl WakeQueue for WakeLog {
+    async fn send(&self, _: &Wake, _: Seconds) -> Result<(), String> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Keys for Held {
 /// `shop/api/prod`, where ada, bob and carol may approve and two of them must.
 struct Stand {
     ledger: MemoryLedger,
-    bell: Bell,
+    wakes: WakeLog,
     clock: Clock,
     keys: Held,
     target: TargetId,
@@ -121,7 +121,7 @@ impl Stand {
         applied.expect("no other policy is there");
         let keys = Held(Mutex::new([Ok(Some(SECRET)), Ok(None), Ok(Some(KEY)), Ok(None)]));
         let target = TargetId::parse("shop/api/prod").expect("a target");
-        Self { ledger, bell: Bell::default(), clock, keys, target }
+        Self { ledger, wakes: WakeLog::default(), clock, keys, target }
     }
 
     /// With deployment #1, which `by` has asked for, at its gates.
@@ -140,14 +140,14 @@ impl Stand {
         stand.ledger.store().put_command(&Command::asked(stand.target.clone(), deploy, actor, "", "1", now));
         stand.pass().await;
         assert_eq!(stand.state().running.expect("it waits").stage.name(), "gated");
-        stand.bell.0.store(0, Ordering::Relaxed);
+        stand.wakes.0.store(0, Ordering::Relaxed);
         stand
     }
 
     async fn pass(&self) {
         let until = Seconds(60).after(engine::Clock::now(&self.clock));
-        let ring = Ring::wake(self.target.clone());
-        drive(&ring, &self.ledger, &NothingRuns, &self.bell, &self.clock, until).await.expect("memory answers");
+        let wake = Wake::of(self.target.clone());
+        drive(&wake, &self.ledger, &NothingRuns, &self.wakes, &self.clock, until).await.expect("memory answers");
     }
 
     fn state(&self) -> TargetState {
@@ -163,9 +163,9 @@ impl Stand {
         gates.votes.iter().map(|vote| vote.person.to_string()).collect()
     }
 
-    /// What was written and rung for: commands that wait, rings.
+    /// What was written and sent for: commands that wait, wakes.
     fn left(&self) -> (usize, usize) {
-        (self.ledger.store().commands(&self.target).len(), self.bell.0.load(Ordering::Relaxed))
+        (self.ledger.store().commands(&self.target).len(), self.wakes.0.load(Ordering::Relaxed))
     }
 
     fn refusals(&self) -> Vec<String> {
@@ -179,7 +179,7 @@ impl Stand {
 
     async fn ask(&self, event: &Value) -> Answered {
         let request = request::read(event.clone()).expect("an event of an HTTP API");
-        let desk = Desk { ledger: &self.ledger, doorbell: &self.bell, clock: &self.clock };
+        let desk = Desk { ledger: &self.ledger, wake_queue: &self.wakes, clock: &self.clock };
         Door { desk, keys: &self.keys }.answer(&request).await
     }
 
@@ -551,7 +551,7 @@ fn no_event_that_is_damaged_makes_the_door_panic_or_decide() {
             }
         };
         let stand = Stand::new();
-        let desk = Desk { ledger: &stand.ledger, doorbell: &stand.bell, clock: &stand.clock };
+        let desk = Desk { ledger: &stand.ledger, wake_queue: &stand.wakes, clock: &stand.clock };
         let answered = runtime.block_on(Door { desk, keys: &stand.keys }.answer(&request));
         prop_assert!(answered.status < 500, "{answered:?}");
         prop_assert!(answered.body.len() < 64 * 1024, "{} bytes", answered.body.len());

@@ -4,7 +4,7 @@
 use super::{Answer, Once, Word, answer, kept, read};
 use crate::desk::{Desk, Refusal};
 use crate::links::{self, Link};
-use crate::ports::{Clock, Doorbell, Ledger};
+use crate::ports::{Clock, Ledger, WakeQueue};
 use rollout::entry::MAIL;
 use rollout::promotion::rules;
 use rollout::promotion::waiting;
@@ -77,7 +77,7 @@ pub fn holder(person: &Name) -> Actor {
 }
 
 /// What the link asks, with the present state. Writes nothing, not even of a refusal.
-pub async fn show<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link) -> Page {
+pub async fn show<L: Ledger, D: WakeQueue, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link) -> Page {
     let (applied, state) = match read(desk, &link.target).await {
         Ok(read) => read,
         Err(refusal) => return Page::refused(&refusal),
@@ -116,7 +116,7 @@ pub async fn show<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, li
 }
 
 /// Takes the form's answer: `decision` is `approve` or `reject`, `reason` is free text.
-pub async fn decide<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link, form: &[u8]) -> Page {
+pub async fn decide<L: Ledger, D: WakeQueue, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link, form: &[u8]) -> Page {
     let Some((word, reason)) = read_form(form) else {
         let text = "Press one of the two buttons of the page that the link shows.";
         return Page { status: 400, html: approval_page::message("Nothing was decided", text, false) };
@@ -140,7 +140,7 @@ pub async fn decide<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, 
 }
 
 /// The time of a link was over when somebody answered with it: the journal has it, as far as there is such a target.
-pub async fn note_expired<L: Ledger, D: Doorbell, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link) {
+pub async fn note_expired<L: Ledger, D: WakeQueue, K: Clock>(desk: &Desk<'_, L, D, K>, link: &Link) {
     let known = read(desk, &link.target).await.is_ok();
     if known {
         let reason = format!("the link to deployment #{} was good until {}", link.deployment, link.expires);

@@ -6,7 +6,7 @@
 use super::{Answer, Once, SAID_ALREADY, Taken, Word, answer};
 use crate::desk::{Desk, Refusal};
 use crate::links::keyed;
-use crate::ports::{Clock, Doorbell, Ledger};
+use crate::ports::{Clock, Ledger, WakeQueue};
 use hmac::Mac as _;
 use rollout::entry::SLACK;
 use rollout::text::line;
@@ -209,7 +209,7 @@ pub fn read(body: &[u8]) -> Result<Interaction, Unreadable> {
 ///
 /// # Errors
 /// As [`answer`].
-pub async fn pressed<L: Ledger, D: Doorbell, K: Clock>(
+pub async fn pressed<L: Ledger, D: WakeQueue, K: Clock>(
     desk: &Desk<'_, L, D, K>,
     press: &Press,
 ) -> Result<Taken, Refusal> {

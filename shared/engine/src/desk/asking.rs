@@ -6,7 +6,7 @@ use super::answers::{
 };
 use super::releases::{nothing_before, verified_where};
 use super::{Desk, LONGEST_REASON, Refusal, needed_reason, own_key, reason};
-use crate::ports::{Clock, Doorbell, Ledger, Ring};
+use crate::ports::{Clock, Ledger, Wake, WakeQueue};
 use crate::{story, surroundings};
 use rollout::promotion::{Question, Surroundings, judge};
 use rollout::target::{Deployment, Gates, TargetState};
@@ -91,7 +91,7 @@ impl Candidate {
     }
 }
 
-impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     /// Asks for a release to be brought to a target.
     ///
     /// # Errors
@@ -350,7 +350,7 @@ impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
         let new = self.ledger.put_command(&command).await?;
         // Rung even where it is not new: the first ring may have been lost with the first answer.
         let urgent = matches!(command.instruction, Instruction::Abort { .. } | Instruction::Rollback);
-        let woken = self.ring(&Ring { urgent, ..Ring::wake(target.clone()) }).await;
+        let woken = self.send(&Wake { urgent, ..Wake::of(target.clone()) }).await;
         let asked = command.instruction.name();
         tracing::info!(asked, command.new = new, actor = %command.actor, "a command was taken down");
         let running = state.running.as_ref().map(|running| running.number);

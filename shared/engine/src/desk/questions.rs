@@ -4,7 +4,7 @@ use super::answers::{
     Held, HistoryAnswer, JournalAnswer, ReleasesAnswer, RunningSummary, TargetStatus, TargetSummary, TargetsAnswer,
 };
 use super::{AT_A_TIME, Desk, MOST_LISTED, Refusal, unknown_target};
-use crate::ports::{Applied, Clock, Doorbell, Ledger};
+use crate::ports::{Applied, Clock, Ledger, WakeQueue};
 use futures::future::{try_join_all, try_join4};
 use rollout::brake::{Brake, Scope};
 use rollout::policy::Trigger;
@@ -12,7 +12,7 @@ use rollout::target::TargetState;
 use rollout::{Name, TargetId};
 use std::collections::BTreeSet;
 
-impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     /// The targets of one application, or of all.
     ///
     /// # Errors

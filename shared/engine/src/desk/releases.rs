@@ -1,7 +1,7 @@
 //! Releases, as people and workflows name them.
 
 use super::{Desk, Refusal};
-use crate::ports::{Clock, Doorbell, Ledger};
+use crate::ports::{Clock, Ledger, WakeQueue};
 use rollout::entry::After;
 use rollout::promotion::Surroundings;
 use rollout::release::tagged;
@@ -16,7 +16,7 @@ const FEWEST_DIGITS: usize = 7;
 /// How many of an environment's verified releases a refusal names.
 const NAMED: usize = 3;
 
-impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     /// The release that `wanted` names: a tag (any that it has; one that has moved names the release that has it now), a digest, at least 7 of its first hexadecimal digits, or `latest`.
     ///
     /// # Errors

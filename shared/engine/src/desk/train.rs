@@ -2,7 +2,7 @@
 
 use super::asking::{Candidate, has_hotfix_lane, terms};
 use super::{Asked, Desk, Refusal, TrainAnswer, TrainRequest, needed_reason, own_key, reason, unknown_target};
-use crate::ports::{Applied, Clock, Doorbell, Ledger};
+use crate::ports::{Applied, Clock, Ledger, WakeQueue};
 use crate::surroundings;
 use futures::future::join_all;
 use rollout::plan::{Outlook, rehearse};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// The most services of one train: each member's command, and the target's state after it, names all of them.
 pub const MOST_MEMBERS: usize = 25;
 
-impl<L: Ledger, D: Doorbell, K: Clock> Desk<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     /// Asks for several services of an environment as one set, all by one lane. Services that run what they are to run
     /// already are members, and nothing is asked of them.
     ///

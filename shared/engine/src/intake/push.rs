@@ -1,6 +1,6 @@
 //! An image becomes a release, and a release a command for every environment that wants it.
 //!
-//! The order of the writes is the guarantee: commands, then the release, then the doorbell. **A release in the ledger
+//! The order of the writes is the guarantee: commands, then the release, then the wake. **A release in the ledger
 //! means that all its push asks for is durable**, so that a crash in between is completed by whoever comes next (the
 //! event's repetition, or the sweep, which looks for tags without a release), and a push is never asked for twice, whatever
 //! the policy has become since.
@@ -9,7 +9,7 @@
 //! asks for its deployment anew only where somebody means that by it (see `moved`).
 
 use super::IntakeError;
-use crate::ports::{Applied, Doorbell, Ledger, Ring};
+use crate::ports::{Applied, Ledger, Wake, WakeQueue};
 use futures::future::{join_all, try_join, try_join_all};
 use rollout::policy::{ServicePolicy, Trigger};
 use rollout::registry::repository_uri;
@@ -165,9 +165,9 @@ pub fn is_image(tag: &str, artifact_media_type: Option<&str>) -> bool {
 ///
 /// # Errors
 /// The first [`IntakeError`], after every service has had its turn: one service's trouble is not another's.
-pub async fn image_pushed<L: Ledger, D: Doorbell>(
+pub async fn image_pushed<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     pushed: &ImagePushed,
     own: &Registry,
     now: Timestamp,
@@ -182,7 +182,7 @@ pub async fn image_pushed<L: Ledger, D: Doorbell>(
         tracing::info!(image.repository = %repository, image.tag = %pushed.tag, "ignored: no policy names the repository");
     }
     let takings = concerned.into_iter().map(|(application, service)| async {
-        let taken = take_for(ledger, doorbell, &application, &service, &pushed, own).await?;
+        let taken = take_for(ledger, wake_queue, &application, &service, &pushed, own).await?;
         let ImagePushed { repository, digest, tag, .. } = &pushed;
         tell(&application, &service, (repository, digest, tag), &taken);
         Ok(ServiceIntake { application, service, taken })
@@ -191,9 +191,9 @@ pub async fn image_pushed<L: Ledger, D: Doorbell>(
     Ok(Intake { services })
 }
 
-async fn take_for<L: Ledger, D: Doorbell>(
+async fn take_for<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     application: &Name,
     service: &Name,
     pushed: &ImagePushed,
@@ -220,7 +220,7 @@ async fn take_for<L: Ledger, D: Doorbell>(
         at: pushed.pushed_at,
         not_before: pushed.pushed_at,
     };
-    record(ledger, doorbell, &applied, service, rules, &sighting, None).await
+    record(ledger, wake_queue, &applied, service, rules, &sighting, None).await
 }
 
 /// An image with tags that a service's rule takes, as an event tells it or the comparison with the registry finds it.
@@ -286,9 +286,9 @@ fn superseding(others: &[&Release], since: Timestamp) -> Option<Unasked> {
 
 /// Makes a release of an image whose tags matched, or adds the tags to the release that it is, and asks for what the policy
 /// wants of it; `unasked` is a reason of the caller's own to ask for nothing.
-pub(super) async fn record<L: Ledger, D: Doorbell>(
+pub(super) async fn record<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     applied: &Applied,
     service: &Name,
     rules: &ServicePolicy,
@@ -357,7 +357,7 @@ pub(super) async fn record<L: Ledger, D: Doorbell>(
         }
     }
     let to_wake: BTreeSet<&TargetId> = commands.iter().map(|command| &command.target).collect();
-    let unrung = ring_all(doorbell, to_wake, &sighting.digest).await;
+    let unrung = send_all(wake_queue, to_wake, &sighting.digest).await;
     Ok(match (moved, unasked) {
         (None, Some(why)) => Taken::Recorded(why),
         (None, None) => Taken::Asked { targets, unrung },
@@ -411,14 +411,14 @@ fn wanting(applied: &Applied, service: &Name) -> Vec<TargetId> {
 }
 
 /// Wakes all; answers how many could not be: their commands are due, and the sweep looks for what is due.
-async fn ring_all<'t, D: Doorbell>(
-    doorbell: &D,
+async fn send_all<'t, D: WakeQueue>(
+    wake_queue: &D,
     targets: impl IntoIterator<Item = &'t TargetId>,
     release: &ImageDigest,
 ) -> usize {
-    let rings = targets.into_iter().map(|target| async move {
-        let ring = Ring::wake(target.clone());
-        match doorbell.ring(&ring, Seconds(0)).await {
+    let wakes = targets.into_iter().map(|target| async move {
+        let wake = Wake::of(target.clone());
+        match wake_queue.send(&wake, Seconds(0)).await {
             Ok(()) => 0,
             Err(reason) => {
                 tracing::warn!(target_id = %target, %release, reason, "could not be woken: left to the sweep");
@@ -426,7 +426,7 @@ async fn ring_all<'t, D: Doorbell>(
             }
         }
     });
-    join_all(rings).await.into_iter().sum()
+    join_all(wakes).await.into_iter().sum()
 }
 
 /// One line for each service, whatever became of the push.

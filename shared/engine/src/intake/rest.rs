@@ -5,8 +5,8 @@
 //! sweep, so that ten thousand of them are spread evenly and no state is kept. The wake is dropped where a deployment runs, or
 //! where others stand in the row before AWS's API budgets.
 
-use super::sweep::{RINGS_AT_ONCE, Sweep};
-use crate::ports::{Applied, Doorbell, Ring};
+use super::sweep::{SENDS_AT_ONCE, Sweep};
+use crate::ports::{Applied, Wake, WakeQueue};
 use futures::stream::{self, StreamExt as _};
 use rollout::pace::REST_MINUTES;
 use rollout::{Seconds, TargetId};
@@ -25,19 +25,19 @@ pub fn is_turn_at_rest(target: &TargetId, sweep: &Sweep) -> bool {
 }
 
 /// Wakes the targets of an application whose minute it is; answers how many, and what did not work, for people.
-pub async fn wake_at_rest<D: Doorbell>(doorbell: &D, applied: &Applied, sweep: &Sweep) -> (usize, Vec<String>) {
+pub async fn wake_at_rest<D: WakeQueue>(wake_queue: &D, applied: &Applied, sweep: &Sweep) -> (usize, Vec<String>) {
     let targets = applied.policy.targets().map(|(target, _)| target).filter(|target| is_turn_at_rest(target, sweep));
-    let rung: Vec<Result<(), String>> = stream::iter(targets)
+    let sent: Vec<Result<(), String>> = stream::iter(targets)
         .map(|target| async move {
-            let ring = Ring::wake(target.clone()).at_rest(None);
-            let rung = doorbell.ring(&ring, Seconds(0)).await;
-            rung.map_err(|reason| format!("{target} could not be woken to be looked at: {reason}"))
+            let wake = Wake::of(target.clone()).at_rest(None);
+            let sent = wake_queue.send(&wake, Seconds(0)).await;
+            sent.map_err(|reason| format!("{target} could not be woken to be looked at: {reason}"))
         })
-        .buffered(RINGS_AT_ONCE)
+        .buffered(SENDS_AT_ONCE)
         .collect()
         .await;
-    let woken = rung.iter().filter(|rung| rung.is_ok()).count();
-    (woken, rung.into_iter().filter_map(Result::err).collect())
+    let woken = sent.iter().filter(|sent| sent.is_ok()).count();
+    (woken, sent.into_iter().filter_map(Result::err).collect())
 }
 
 #[cfg(test)]

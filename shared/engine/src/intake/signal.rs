@@ -1,7 +1,7 @@
 //! Something outside changed: whoever watches it is woken, and told nothing. The next pass looks for itself.
 
 use super::IntakeError;
-use crate::ports::{Doorbell, Ledger, Ring, Watch};
+use crate::ports::{Ledger, Wake, WakeQueue, Watch};
 use futures::future::join_all;
 use rollout::snapshot::ApiCall;
 use rollout::{Seconds, TargetId};
@@ -12,14 +12,14 @@ use rollout::{Seconds, TargetId};
 /// # Errors
 /// [`IntakeError`] where the ledger did not answer, or where a target could not be woken, after all others were: no
 /// command is due that would make the sweep do it within a minute, so the event must come again.
-pub async fn signal<L: Ledger, D: Doorbell>(
+pub async fn signal<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     watch: &Watch,
 ) -> Result<Vec<TargetId>, IntakeError> {
-    wake(ledger, doorbell, watch, |target| {
+    wake(ledger, wake_queue, watch, |target| {
         // What an alarm says may turn a deployment back; tasks that come and go are waited for anyway.
-        Ring { urgent: matches!(watch, Watch::Alarm(_)), ..Ring::wake(target) }
+        Wake { urgent: matches!(watch, Watch::Alarm(_)), ..Wake::of(target) }
     })
     .await
 }
@@ -29,34 +29,34 @@ pub async fn signal<L: Ledger, D: Doorbell>(
 ///
 /// # Errors
 /// As [`signal`]'s.
-pub async fn edited<L: Ledger, D: Doorbell>(
+pub async fn edited<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     watch: &Watch,
     call: &ApiCall,
 ) -> Result<Vec<TargetId>, IntakeError> {
-    wake(ledger, doorbell, watch, |target| Ring::wake(target).at_rest(Some(call.clone()))).await
+    wake(ledger, wake_queue, watch, |target| Wake::of(target).at_rest(Some(call.clone()))).await
 }
 
-async fn wake<L: Ledger, D: Doorbell>(
+async fn wake<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     watch: &Watch,
-    ring: impl Fn(TargetId) -> Ring,
+    wake: impl Fn(TargetId) -> Wake,
 ) -> Result<Vec<TargetId>, IntakeError> {
     let targets = ledger
         .targets_watching(watch)
         .await
         .map_err(IntakeError::ledger(format!("looking for the targets that watch {watch}")))?;
-    let rings = join_all(targets.iter().map(|target| (target, ring(target.clone()))).map(async |(target, ring)| {
-        doorbell.ring(&ring, Seconds(0)).await.inspect_err(|reason| {
+    let wakes = join_all(targets.iter().map(|target| (target, wake(target.clone()))).map(async |(target, wake)| {
+        wake_queue.send(&wake, Seconds(0)).await.inspect_err(|reason| {
             tracing::warn!(target_id = %target, reason, "could not be woken");
         })
     }))
     .await;
-    let mut failed = rings.into_iter().filter_map(Result::err);
+    let mut failed = wakes.into_iter().filter_map(Result::err);
     if let Some(reason) = failed.next() {
-        return Err(IntakeError::Doorbell { watching: targets.len(), unrung: 1 + failed.count(), reason });
+        return Err(IntakeError::WakeQueue { watching: targets.len(), unrung: 1 + failed.count(), reason });
     }
     for target in &targets {
         tracing::info!(target_id = %target, "woken by {watch}");

@@ -6,7 +6,7 @@
 
 use super::push::{RELEASES_READ, Sighting, Taken, Unasked, is_image, record, tell};
 use crate::measure;
-use crate::ports::{Applied, Clock, Doorbell, Ledger, Overdue, PushedImage, Registry, Ring, TagsSeen};
+use crate::ports::{Applied, Clock, Ledger, Overdue, PushedImage, Registry, TagsSeen, Wake, WakeQueue};
 use futures::stream::{self, StreamExt as _};
 use rollout::policy::{RegistryPolicy, ServicePolicy};
 use rollout::{ImageDigest, Name, Release, Seconds, TargetId, Timestamp};
@@ -27,7 +27,7 @@ pub const MOST_WOKEN: usize = 500;
 pub const MOST_MISSED: usize = 50;
 
 /// Rings at the same time.
-pub(super) const RINGS_AT_ONCE: usize = 16;
+pub(super) const SENDS_AT_ONCE: usize = 16;
 
 /// Applications compared with their registry at the same time.
 const APPLICATIONS_AT_ONCE: usize = 4;
@@ -86,16 +86,16 @@ pub struct Swept {
 /// An image older than the service's newest release becomes a release and asks for nothing, so a late find never goes
 /// over what is newer; of several finds only the newest asks. What was pushed before the policy that stands was applied
 /// asks for nothing either: its tag may have meant nothing, or the service may have been paused.
-pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
+pub async fn sweep<L: Ledger, D: WakeQueue, R: Registry, K: Clock>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     registry: &R,
     clock: &K,
     sweep: &Sweep,
 ) -> Swept {
     let now = clock.now();
     let mut swept = Swept::default();
-    wake_overdue(ledger, doorbell, now, &mut swept).await;
+    wake_overdue(ledger, wake_queue, now, &mut swept).await;
     if !swept.blind {
         measure::OVERDUE_TARGETS.count(swept.overdue);
         measure::OLDEST_OVERDUE.is(swept.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64()));
@@ -113,7 +113,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
     let parts: Vec<Swept> = stream::iter(turns)
         .map(|application| async move {
             if clock.now() < sweep.until {
-                compare(ledger, doorbell, registry, &application, now, sweep).await
+                compare(ledger, wake_queue, registry, &application, now, sweep).await
             } else {
                 tracing::warn!(application = %application, "not compared with its registry: no time was left");
                 Swept { left: vec![application], ..Swept::default() }
@@ -137,7 +137,7 @@ pub async fn sweep<L: Ledger, D: Doorbell, R: Registry, K: Clock>(
     swept
 }
 
-async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Timestamp, swept: &mut Swept) {
+async fn wake_overdue<L: Ledger, D: WakeQueue>(ledger: &L, wake_queue: &D, now: Timestamp, swept: &mut Swept) {
     // One more than is woken, to know whether that was all.
     let mut overdue = match ledger.overdue(now, MOST_WOKEN + 1).await {
         Ok(overdue) => overdue,
@@ -154,16 +154,16 @@ async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Tim
         tracing::warn!(woken = MOST_WOKEN, "more targets are overdue than one sweep wakes: the rest waits a minute");
         overdue.truncate(MOST_WOKEN);
     }
-    let rings: Vec<_> = stream::iter(overdue)
+    let wakes: Vec<_> = stream::iter(overdue)
         .map(|Overdue { since, target }| async move {
-            let rung = doorbell.ring(&Ring::wake(target.clone()).overdue(), Seconds(0)).await;
-            (target, since, rung)
+            let woken = wake_queue.send(&Wake::of(target.clone()).overdue(), Seconds(0)).await;
+            (target, since, woken)
         })
-        .buffered(RINGS_AT_ONCE)
+        .buffered(SENDS_AT_ONCE)
         .collect()
         .await;
-    for (target, since, rung) in rings {
-        match rung {
+    for (target, since, woken) in wakes {
+        match woken {
             Ok(()) => {
                 tracing::info!(target_id = %target, %since, "was overdue, and is woken");
                 swept.woken.push(target);
@@ -174,9 +174,9 @@ async fn wake_overdue<L: Ledger, D: Doorbell>(ledger: &L, doorbell: &D, now: Tim
 }
 
 /// One application's turn.
-async fn compare<L: Ledger, D: Doorbell, R: Registry>(
+async fn compare<L: Ledger, D: WakeQueue, R: Registry>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     registry: &R,
     application: &Name,
     now: Timestamp,
@@ -191,7 +191,7 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
             return swept;
         }
     };
-    let (at_rest, problems) = super::rest::wake_at_rest(doorbell, &applied, sweep).await;
+    let (at_rest, problems) = super::rest::wake_at_rest(wake_queue, &applied, sweep).await;
     swept.at_rest = at_rest;
     swept.problems.extend(problems);
     let repositories: BTreeSet<(&RegistryPolicy, &str)> =
@@ -206,7 +206,7 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
         };
         let of_it = |rules: &ServicePolicy| rules.repository == repository && &rules.registry == from;
         for (service, rules) in applied.policy.services.iter().filter(|(_, rules)| of_it(rules)) {
-            let found = missed(ledger, doorbell, &applied, service, rules, &images, now).await;
+            let found = missed(ledger, wake_queue, &applied, service, rules, &images, now).await;
             match found {
                 Ok(found) => swept.missed.extend(found),
                 Err(error) => swept
@@ -224,9 +224,9 @@ async fn compare<L: Ledger, D: Doorbell, R: Registry>(
 /// A tag is looked at if its image was pushed within [`LOOK_BACK`], or if it was not there at the comparison before: an image
 /// that was built on Monday and got its version on Thursday has Monday's time of push (`imagePushedAt` is the image's, not
 /// the tag's).
-async fn missed<L: Ledger, D: Doorbell>(
+async fn missed<L: Ledger, D: WakeQueue>(
     ledger: &L,
-    doorbell: &D,
+    wake_queue: &D,
     applied: &Applied,
     service: &Name,
     rules: &ServicePolicy,
@@ -258,7 +258,7 @@ async fn missed<L: Ledger, D: Doorbell>(
             None => (sighting.not_before.as_second() < applied.at.as_second())
                 .then_some(Unasked::BeforePolicy { applied_at: applied.at }),
         };
-        let taken = record(ledger, doorbell, applied, service, rules, sighting, unasked).await?;
+        let taken = record(ledger, wake_queue, applied, service, rules, sighting, unasked).await?;
         if taken == Taken::Known {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use super::{ApplyAnswer, ApplyRequest, LONGEST_CALLER, Operations, PlanAnswer, PlanRequest, Refusal};
 use crate::desk::{AT_A_TIME, person};
-use crate::ports::{Applied, Clock, Cloud, Doorbell, Ledger};
+use crate::ports::{Applied, Clock, Cloud, Ledger, WakeQueue};
 use crate::surroundings;
 use futures::future::try_join_all;
 use rollout::plan::{Plan, rehearse};
@@ -10,7 +10,7 @@ use rollout::promotion::{Surroundings, plan_id};
 use rollout::target::ReleaseRef;
 use rollout::{AppliedTarget, Command, Instruction, Overrides, Policy, Stage, TargetId, TargetState, Terms};
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// Makes a policy file the one that stands.
     ///
     /// # Errors

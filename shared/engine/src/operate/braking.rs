@@ -6,7 +6,7 @@ use super::{
     UnfreezeRequest,
 };
 use crate::desk::{AT_A_TIME, needed_reason, person, unknown_environment};
-use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use crate::ports::{Clock, Cloud, Ledger, WakeQueue};
 use futures::future::{try_join, try_join_all};
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::{Name, Seconds, TargetId, Timestamp};
@@ -16,7 +16,7 @@ const LOOKED_BACK: usize = 20;
 /// How long such a lift counts as the same.
 const SAME_LIFT: Seconds = Seconds(300);
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// The brakes that hold something, and the newest of what was done about brakes, at most [`MOST_LISTED`].
     ///
     /// # Errors

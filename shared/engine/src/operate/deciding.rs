@@ -3,13 +3,13 @@
 use super::{CommandAnswer, DecisionRequest, Operations, Refusal};
 use crate::approving::{Answer, Once, Word, answer};
 use crate::desk::{needed_reason, reason};
-use crate::ports::{Clock, Cloud, Doorbell, Ledger};
+use crate::ports::{Clock, Cloud, Ledger, WakeQueue};
 use rollout::{Actor, TargetId};
 
 /// This door, in the journal's entries of what it has refused.
 const DOOR: &str = "operations";
 
-impl<L: Ledger, C: Cloud, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// Says yes to a deployment that waits for approval.
     ///
     /// # Errors

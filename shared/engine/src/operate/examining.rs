@@ -1,13 +1,13 @@
 //! Whether an account is fit for a target: read, judged, told. Nothing is written.
 
 use super::{DoctorAnswer, DoctorRequest, Operations, Refusal};
-use crate::ports::{Clock, Cloud, Doorbell, Inspector, Ledger};
+use crate::ports::{Clock, Cloud, Inspector, Ledger, WakeQueue};
 use rollout::Policy;
 use rollout::doctor::seen::Inspected;
 use rollout::doctor::{inspection, judge, terraform};
 use rollout::{Reading, TargetId};
 
-impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// Judges what is there against what the policy wants of one target.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::{ErrorBody, Operations, Refusal};
 use crate::desk::person;
 use crate::desk::wire::{limit, name, number, parameter, read, target, to_json};
-use crate::ports::{Clock, Cloud, Doorbell, Inspector, Ledger};
+use crate::ports::{Clock, Cloud, Inspector, Ledger, WakeQueue};
 use rollout::Lane;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub const ROUTES: [&str; 23] = [
 const DEEDS: [&str; 9] =
     ["deploy", "promote", "hotfix", "abort", "rollback", "approve", "reject", "override", "resume"];
 
-impl<L: Ledger, C: Cloud + Inspector, D: Doorbell, K: Clock> Operations<'_, L, C, D, K> {
+impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
     /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `caller` is the
     /// caller's proven identity. Errors all have the shape of [`ErrorBody`].
     pub async fn route(&self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {

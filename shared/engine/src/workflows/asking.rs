@@ -6,7 +6,7 @@ use crate::desk::{
     CommandAnswer, DeployRequest, HotfixRequest, LONGEST_REASON, PromoteRequest, Refusal, TrainRequest, needed_reason,
     reason,
 };
-use crate::ports::{Applied, Clock, Doorbell, Ledger};
+use crate::ports::{Applied, Clock, Ledger, WakeQueue};
 use crate::surroundings;
 use futures::future::{try_join, try_join_all};
 use rollout::entry::Deed;
@@ -27,7 +27,7 @@ struct Member {
     is_there: bool,
 }
 
-impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
     /// Asks for what a workflow asks, if it is granted: for all of it, or for nothing.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::caller::{NotAllowed, UnverifiedClaims};
 use super::{Workflows, not_allowed};
 use crate::desk::wire::{limit, number, parameter, read, target, to_json};
 use crate::desk::{ErrorBody, Refusal};
-use crate::ports::{Clock, Doorbell, Ledger};
+use crate::ports::{Clock, Ledger, WakeQueue};
 use rollout::TargetId;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub const PATHS: [&str; 4] = [
     "GET /v1/promotions/{a}/{s}/{e}/journal?after=&limit=",
 ];
 
-impl<L: Ledger, D: Doorbell, K: Clock> Workflows<'_, L, D, K> {
+impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
     /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `claims` are what
     /// the gateway has proven of the token. Errors all have the shape of [`ErrorBody`].
     pub async fn route(

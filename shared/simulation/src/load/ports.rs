@@ -5,7 +5,7 @@ use super::town::Hall;
 use crate::virtual_time::{Calls, Past, perform, see};
 use crate::world::World;
 use crate::world::ecs::ListTasks;
-use engine::{Clock, Cloud, Doorbell, LeaseId, PushedImage, Registry, Ring};
+use engine::{Clock, Cloud, LeaseId, PushedImage, Registry, Wake, WakeQueue};
 use futures::join;
 use rollout::look::Look;
 use rollout::policy::RegistryPolicy;
@@ -256,14 +256,14 @@ fn troubled(side: &Reading<SideReading>) -> bool {
 
 /// Wakes wait in their queue.
 #[derive(Debug)]
-pub(super) struct LoadDoorbell(pub(super) Hall);
+pub(super) struct LoadWakeQueue(pub(super) Hall);
 
-impl Doorbell for LoadDoorbell {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+impl WakeQueue for LoadWakeQueue {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
         self.0.within(TABLE_MS).await;
         let mut town = self.0.lock();
         let at = town.now_ms.saturating_add_unsigned(delay.0.min(LONGEST_DELAY_S) * 1_000);
-        town.wake_at(at, usize::from(ring.urgent), ring.clone(), 1);
+        town.wake_at(at, usize::from(wake.urgent), wake.clone(), 1);
         Ok(())
     }
 }

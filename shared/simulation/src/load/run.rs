@@ -1,21 +1,21 @@
 //! Who goes next: invocations side by side, as many as their lane lets, over one virtual clock.
 
 use super::Crowd;
-use super::ports::{LoadClock, LoadCloud, LoadDoorbell, LoadRegistry};
+use super::ports::{LoadClock, LoadCloud, LoadRegistry, LoadWakeQueue};
 use super::report::Report;
 use super::town::{Hall, Job, Town};
 use crate::ledger::MemoryLedger;
 use crate::virtual_time::SimLedger;
 use crate::world::scene::{add_target, empty_policy, release_of};
 use engine::intake::{ImagePushed, Sweep, image_pushed, signal, sweep};
-use engine::{Driven, Ring, drive};
+use engine::{Driven, Wake, drive};
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use rollout::pace::READS_A_SECOND;
 use rollout::policy::Policy;
 use rollout::{Name, Seconds};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// The driver's time-out in `template.yaml`, less what it is told to leave of it.
 const LEAVE: Seconds = Seconds(58);
@@ -30,7 +30,7 @@ const MINUTE_MS: u64 = 60_000;
 struct Running {
     future: LocalBoxFuture<'static, Ended>,
     /// The lane of the pass, its wake, and how often that was received.
-    pass: Option<(usize, Ring, u32)>,
+    pass: Option<(usize, Wake, u32)>,
     began_ms: i64,
 }
 
@@ -45,12 +45,12 @@ enum Ended {
 }
 
 /// Puts an invocation back on the list of those that can go on.
-struct Knock {
+struct PollFlag {
     id: u64,
     ready: Arc<Mutex<VecDeque<u64>>>,
 }
 
-impl Wake for Knock {
+impl std::task::Wake for PollFlag {
     fn wake(self: Arc<Self>) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.id);
     }
@@ -154,46 +154,46 @@ impl Run<'_> {
         // What is urgent is taken first; neither lane takes from the other.
         for lane in [1, 0] {
             while self.busy[lane] < self.crowd.at_once[lane] {
-                let Some((ring, received)) = self.hall.lock().receive(lane) else { break };
-                self.begin_pass(lane, ring, received);
+                let Some((wake, received)) = self.hall.lock().receive(lane) else { break };
+                self.begin_pass(lane, wake, received);
             }
         }
     }
 
-    fn ports(&self) -> (SimLedger<Hall>, LoadDoorbell, LoadClock) {
+    fn ports(&self) -> (SimLedger<Hall>, LoadWakeQueue, LoadClock) {
         let ledger = SimLedger { stage: self.hall.clone(), ledger: self.ledger.clone() };
-        (ledger, LoadDoorbell(self.hall.clone()), LoadClock(self.hall.clone()))
+        (ledger, LoadWakeQueue(self.hall.clone()), LoadClock(self.hall.clone()))
     }
 
-    fn begin_pass(&mut self, lane: usize, ring: Ring, received: u32) {
-        let (ledger, doorbell, clock) = self.ports();
+    fn begin_pass(&mut self, lane: usize, wake: Wake, received: u32) {
+        let (ledger, wake_queue, clock) = self.ports();
         let (home, leave) = {
             let town = self.hall.lock();
-            (town.whose.get(&ring.target).copied().unwrap_or(0), LEAVE.after(town.now()))
+            (town.whose.get(&wake.target).copied().unwrap_or(0), LEAVE.after(town.now()))
         };
         let cloud = LoadCloud::new(self.hall.clone(), home);
         self.busy[lane] += 1;
-        let wake = ring.clone();
+        let driven = wake.clone();
         let future = async move {
-            match drive(&wake, &ledger, &cloud, &doorbell, &clock, leave).await {
+            match drive(&driven, &ledger, &cloud, &wake_queue, &clock, leave).await {
                 Ok(driven) => Ended::Driven(driven),
                 Err(_) => Ended::Failed,
             }
         };
-        self.enter(future.boxed_local(), Some((lane, ring, received)));
+        self.enter(future.boxed_local(), Some((lane, wake, received)));
     }
 
     fn begin(&mut self, job: Job) {
-        let (ledger, doorbell, clock) = self.ports();
+        let (ledger, wake_queue, clock) = self.ports();
         let now = self.hall.lock().now();
         let future = match job {
             Job::Signal(watch) => {
                 self.report.signals += 1;
-                async move { signal(&ledger, &doorbell, &watch).await.map_or(Ended::Failed, |_| Ended::Done) }
+                async move { signal(&ledger, &wake_queue, &watch).await.map_or(Ended::Failed, |_| Ended::Done) }
                     .boxed_local()
             }
             Job::Push(pushed) => async move {
-                image_pushed(&ledger, &doorbell, &pushed, &pushed.registry, now)
+                image_pushed(&ledger, &wake_queue, &pushed, &pushed.registry, now)
                     .await
                     .map_or(Ended::Failed, |_| Ended::Done)
             }
@@ -206,7 +206,7 @@ impl Run<'_> {
                 let which = Sweep { minute, every: 5, until: LEAVE.after(now) };
                 async move {
                     // What it could not do, the next one does.
-                    let _swept = sweep(&ledger, &doorbell, &LoadRegistry, &clock, &which).await;
+                    let _swept = sweep(&ledger, &wake_queue, &LoadRegistry, &clock, &which).await;
                     Ended::Done
                 }
                 .boxed_local()
@@ -215,7 +215,7 @@ impl Run<'_> {
         self.enter(future, None);
     }
 
-    fn enter(&mut self, future: LocalBoxFuture<'static, Ended>, pass: Option<(usize, Ring, u32)>) {
+    fn enter(&mut self, future: LocalBoxFuture<'static, Ended>, pass: Option<(usize, Wake, u32)>) {
         self.invocations += 1;
         let began_ms = self.hall.lock().now_ms;
         self.running.insert(self.invocations, Running { future, pass, began_ms });
@@ -225,10 +225,10 @@ impl Run<'_> {
     fn poll(&mut self, id: u64) {
         // One that was woken twice may be over.
         let Some(running) = self.running.get_mut(&id) else { return };
-        let waker = Waker::from(Arc::new(Knock { id, ready: Arc::clone(&self.ready) }));
+        let waker = Waker::from(Arc::new(PollFlag { id, ready: Arc::clone(&self.ready) }));
         let Poll::Ready(ended) = running.future.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
         let Some(Running { pass, began_ms, .. }) = self.running.remove(&id) else { return };
-        let Some((lane, ring, received)) = pass else { return };
+        let Some((lane, wake, received)) = pass else { return };
         self.busy[lane] -= 1;
         let mut town = self.hall.lock();
         self.report.longest_pass_ms = self.report.longest_pass_ms.max(town.now_ms - began_ms);
@@ -238,13 +238,13 @@ impl Run<'_> {
             Ended::Driven(_) | Ended::Done => {}
             Ended::Failed if received < MOST_RECEIVES => {
                 let at = town.now_ms + HIDDEN_MS;
-                town.wake_at(at, lane, ring.clone(), received + 1);
+                town.wake_at(at, lane, wake.clone(), received + 1);
             }
             Ended::Failed => self.report.dead_letters += 1,
         }
-        if let Some(home) = town.whose.get(&ring.target).copied()
+        if let Some(home) = town.whose.get(&wake.target).copied()
             && !self.is_ended[home]
-            && self.ledger.store().is_settled(&ring.target)
+            && self.ledger.store().is_settled(&wake.target)
         {
             self.is_ended[home] = true;
             self.ended += 1;

@@ -7,7 +7,7 @@ use crate::world::ecs::LastStatus;
 use crate::world::scene::{Built, release_of};
 use crate::world::{Dice, ImageBehaviour, PairNames, Scene, Settings, What, World, WorldEvent};
 use engine::intake::ImagePushed;
-use engine::{Ring, Watch};
+use engine::{Wake, Watch};
 use rollout::policy::TargetPolicy;
 use rollout::{Name, TargetId, Timestamp};
 use std::cmp::Reverse;
@@ -45,7 +45,7 @@ pub(super) enum Job {
 /// A queue of wakes: by the instant from which each can be received.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    pub(super) wakes: BTreeMap<(i64, u64), (Ring, u32)>,
+    pub(super) wakes: BTreeMap<(i64, u64), (Wake, u32)>,
     /// The most wakes that could be received and were not, when it was counted once a minute.
     pub(super) longest: usize,
     /// The oldest of them, in milliseconds.
@@ -137,13 +137,13 @@ impl Town {
     }
 
     /// A wake that can be received from then on.
-    pub(super) fn wake_at(&mut self, at_ms: i64, lane: usize, ring: Ring, received: u32) {
+    pub(super) fn wake_at(&mut self, at_ms: i64, lane: usize, wake: Wake, received: u32) {
         let key = (at_ms, self.entry());
-        self.lanes[lane].wakes.insert(key, (ring, received));
+        self.lanes[lane].wakes.insert(key, (wake, received));
     }
 
     /// The next wake of a lane that can be received now.
-    pub(super) fn receive(&mut self, lane: usize) -> Option<(Ring, u32)> {
+    pub(super) fn receive(&mut self, lane: usize) -> Option<(Wake, u32)> {
         let now = self.now_ms;
         let lane = &mut self.lanes[lane];
         let first = lane.wakes.first_entry().filter(|first| first.key().0 <= now)?;

@@ -10,7 +10,7 @@
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
 //! | `past` | what was so before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
-//! | `ports` | ledger, doorbell and clock, each with faults |
+//! | `ports` | ledger, wake queue and clock, each with faults |
 //! | `registry` | pushes, tags that move, images that are deleted |
 //! | `recorder` | what passes decided, in memory |
 //! | `simulation` | the runner, over all targets of an application |
@@ -35,7 +35,7 @@ pub(crate) use cloud::{Reads, see};
 pub(crate) use effects::perform;
 pub use faults::{CrashAt, Faults, Moment, Struck};
 pub(crate) use past::Past;
-pub use ports::{SimClock, SimDoorbell, SimLedger};
+pub use ports::{SimClock, SimLedger, SimWakeQueue};
 pub use registry::{SimRegistry, Started};
 pub use simulation::Simulation;
 pub(crate) use stage::{Calls, Deed};

@@ -1,9 +1,9 @@
-//! Ledger, doorbell, registry and clock, each call with its time and its faults.
+//! Ledger, wake queue, registry and clock, each call with its time and its faults.
 
 use super::stage::{Calls, Job, Stage};
 use crate::ledger::MemoryLedger;
 use engine::{
-    Applied, Begin, Claim, Clock, Commit, Doorbell, LeaseId, Ledger, LedgerError, Overdue, Ring, TagsSeen, Watch,
+    Applied, Begin, Claim, Clock, Commit, LeaseId, Ledger, LedgerError, Overdue, TagsSeen, Wake, WakeQueue, Watch,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::journal::JournalEntry;
@@ -185,19 +185,19 @@ impl<S: Calls> Ledger for SimLedger<S> {
 
 /// A queue of wakes, ordered by when they are due. Wakes may be lost, and may come twice.
 #[derive(Debug, Clone)]
-pub struct SimDoorbell {
+pub struct SimWakeQueue {
     pub(super) stage: Stage,
 }
 
-impl Doorbell for SimDoorbell {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
+impl WakeQueue for SimWakeQueue {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
         let key = self.stage.next_key();
         let send = || {
             let mut scenery = self.stage.lock();
             let now = scenery.world.now();
             let at = Seconds(delay.0.min(LONGEST_DELAY_S)).after(now);
-            let way = scenery.chance.way(key, now, || format!("wake of {}", ring.target));
-            scenery.send(way, at, &Job::Drive(ring.clone(), 1));
+            let way = scenery.chance.way(key, now, || format!("wake of {}", wake.target));
+            scenery.send(way, at, &Job::Drive(wake.clone(), 1));
             Ok(())
         };
         self.stage.call("ring", send, |reason| Err(reason.to_owned())).await

@@ -2,7 +2,7 @@
 
 use super::cloud::SimCloud;
 use super::faults::{Faults, Struck, mix, number_of};
-use super::ports::{SimClock, SimDoorbell, SimLedger};
+use super::ports::{SimClock, SimLedger, SimWakeQueue};
 use super::recorder::Memory;
 use super::registry::SimRegistry;
 use super::stage::{Job, PASS, Stage, TELLER};
@@ -14,7 +14,7 @@ use crate::world::scene::{BuiltApplication, application_policy};
 use crate::world::{Built, Dice, PairNames, What, World, WorldEvent};
 use engine::intake::{Sweep, edited, image_pushed, signal, sweep};
 use engine::recorder::Wanted;
-use engine::{Driven, Ring, Watch, drive_recorded};
+use engine::{Driven, Wake, Watch, drive_recorded};
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use futures::task::{ArcWake, waker_ref};
 use rollout::journal::JournalEntry;
@@ -73,7 +73,7 @@ pub struct Simulation {
     asked: u64,
     delivered: Vec<WorldEvent>,
     /// Wakes that failed too often.
-    dead_letters: Vec<Ring>,
+    dead_letters: Vec<Wake>,
     recorder: Memory,
     watch: Option<Watcher>,
     violation: Option<Violation>,
@@ -217,10 +217,10 @@ impl Simulation {
     /// The ports as one more invocation has them, for what is tried out beside passes. Their futures go on only while
     /// time does: poll, let time pass ([`Simulation::run_for`]), poll again.
     #[must_use]
-    pub fn ports(&self) -> (SimLedger, SimCloud, SimDoorbell, SimClock) {
+    pub fn ports(&self) -> (SimLedger, SimCloud, SimWakeQueue, SimClock) {
         let stage = self.stage.invocation("beside", String::new());
         let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
-        (ledger, SimCloud { stage: stage.clone() }, SimDoorbell { stage: stage.clone() }, SimClock { stage })
+        (ledger, SimCloud { stage: stage.clone() }, SimWakeQueue { stage: stage.clone() }, SimClock { stage })
     }
 
     /// The time.
@@ -254,7 +254,7 @@ impl Simulation {
 
     /// Wakes that failed too often and were given up.
     #[must_use]
-    pub fn dead_letters(&self) -> &[Ring] {
+    pub fn dead_letters(&self) -> &[Wake] {
         &self.dead_letters
     }
 
@@ -304,7 +304,7 @@ impl Simulation {
     /// Wakes a target, now.
     pub fn wake(&mut self, target: &TargetId) {
         let now = self.now();
-        self.stage.lock().enter(now, Job::Drive(Ring::wake(target.clone()), 1));
+        self.stage.lock().enter(now, Job::Drive(Wake::of(target.clone()), 1));
     }
 
     /// Asks for the `number`th release, as a person.
@@ -467,11 +467,11 @@ impl Simulation {
     fn not_done(&mut self, job: Job, now: Timestamp) {
         let mut scenery = self.stage.lock();
         match job {
-            Job::Drive(ring, received) if received < MOST_RECEIVES => {
+            Job::Drive(wake, received) if received < MOST_RECEIVES => {
                 // It was hidden when it was received, a moment ago.
-                scenery.enter(VISIBILITY.after(now), Job::Drive(ring, received + 1));
+                scenery.enter(VISIBILITY.after(now), Job::Drive(wake, received + 1));
             }
-            Job::Drive(ring, _) => self.dead_letters.push(ring),
+            Job::Drive(wake, _) => self.dead_letters.push(wake),
             Job::Signal(watch, tries) if tries < MOST_TRIES => {
                 scenery.enter(Seconds(60).after(now), Job::Signal(watch, tries + 1));
             }
@@ -541,7 +541,7 @@ impl Simulation {
 
     fn begin(&mut self, job: Job, now: Timestamp) {
         let stage = match &job {
-            Job::Drive(ring, _) => self.stage.invocation(PASS, ring.target.to_string()),
+            Job::Drive(wake, _) => self.stage.invocation(PASS, wake.target.to_string()),
             Job::Signal(
                 Watch::EcsService(_, name) | Watch::Alarm(name) | Watch::Repository(name) | Watch::Rule(name),
                 _,
@@ -554,13 +554,13 @@ impl Simulation {
         let leave = Seconds(TIME_OUT.0 - MARGIN.0).after(now);
         let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
         let cloud = SimCloud { stage: stage.clone() };
-        let doorbell = SimDoorbell { stage: stage.clone() };
+        let wake_queue = SimWakeQueue { stage: stage.clone() };
         let registry = SimRegistry { stage: stage.clone() };
         let clock = SimClock { stage: stage.clone() };
         let recorder = self.recorder.clone();
         let future = match job.clone() {
-            Job::Drive(ring, _) => async move {
-                let driven = drive_recorded(&ring, &ledger, &cloud, &doorbell, &clock, &recorder, leave).await;
+            Job::Drive(wake, _) => async move {
+                let driven = drive_recorded(&wake, &ledger, &cloud, &wake_queue, &clock, &recorder, leave).await;
                 matches!(driven, Ok(Driven::Done | Driven::Busy | Driven::Superseded))
             }
             .boxed_local(),
@@ -568,12 +568,12 @@ impl Simulation {
             Job::Signal(watch @ Watch::Rule(_), _) => {
                 let by = "arn:aws:iam::111122223333:user/somebody-else".to_owned();
                 let call = ApiCall { operation: "ModifyRule".to_owned(), by, at: now };
-                async move { edited(&ledger, &doorbell, &watch, &call).await.is_ok() }.boxed_local()
+                async move { edited(&ledger, &wake_queue, &watch, &call).await.is_ok() }.boxed_local()
             }
-            Job::Signal(watch, _) => async move { signal(&ledger, &doorbell, &watch).await.is_ok() }.boxed_local(),
+            Job::Signal(watch, _) => async move { signal(&ledger, &wake_queue, &watch).await.is_ok() }.boxed_local(),
             Job::Push(pushed, _) => {
                 let own = self.pairs[0].1.registry();
-                async move { image_pushed(&ledger, &doorbell, &pushed, &own, now).await.is_ok() }.boxed_local()
+                async move { image_pushed(&ledger, &wake_queue, &pushed, &own, now).await.is_ok() }.boxed_local()
             }
             Job::Tell(target) => {
                 let channels = SimChannels { stage: stage.clone() };
@@ -585,7 +585,7 @@ impl Simulation {
                 let which = Sweep { minute, every: 5, until: leave };
                 async move {
                     // What it could not do, the next one does.
-                    let _swept = sweep(&ledger, &doorbell, &registry, &clock, &which).await;
+                    let _swept = sweep(&ledger, &wake_queue, &registry, &clock, &which).await;
                     true
                 }
                 .boxed_local()

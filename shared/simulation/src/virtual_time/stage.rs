@@ -5,7 +5,7 @@ use super::past::Past;
 use super::telling::Told;
 use crate::world::World;
 use engine::intake::ImagePushed;
-use engine::{LeaseId, LedgerError, Overdue, PushedImage, Ring, Watch};
+use engine::{LeaseId, LedgerError, Overdue, PushedImage, Wake, Watch};
 use rollout::promotion::ImageState;
 use rollout::snapshot::Weights;
 use rollout::{Effect, SignedDuration, TargetId, Timestamp};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Job {
     /// A wake, received this many times.
-    Drive(Ring, u32),
+    Drive(Wake, u32),
     /// An event that names something, tried this many times.
     Signal(Watch, u32),
     /// An image was pushed, tried this many times.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`story`] | the chapters, and what must have come of them |
 //! | [`scene`] | the world at the beginning, and the releases |
-//! | [`rounds`] | doorbell, clock, and the loop that answers the doorbell |
+//! | [`rounds`] | wake queue, clock, and the loop that answers the wake queue |
 //! | [`site`] | makes the modelled world real, and tells it what happened |
 //! | [`fleet`], [`task`] | tasks as child processes; what such a process does |
 //! | [`balancer`] | the weighted proxy |

@@ -1,6 +1,6 @@
-//! The demo's doorbell and clock, and the loop that answers the doorbell: what SQS and the driver function are on AWS.
+//! The demo's wake queue and clock, and the loop that answers the wake queue: what SQS and the driver function are on AWS.
 
-use engine::{Clock, Cloud, Doorbell, LeaseId, Ledger, Ring, drive};
+use engine::{Clock, Cloud, LeaseId, Ledger, Wake, WakeQueue, drive};
 use rollout::{Seconds, Timestamp};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,60 +31,60 @@ impl Clock for WallClock {
     }
 }
 
-/// A doorbell on timers: a wake arrives once its delay is over.
+/// A wake queue on timers: a wake arrives once its delay is over.
 #[derive(Debug, Clone)]
 pub(crate) struct Timers {
-    wakes: mpsc::UnboundedSender<Ring>,
+    wakes: mpsc::UnboundedSender<Wake>,
 }
 
 impl Timers {
-    /// A doorbell, and where its wakes arrive.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Ring>) {
+    /// A wake queue, and where its wakes arrive.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Wake>) {
         let (wakes, arriving) = mpsc::unbounded_channel();
         (Self { wakes }, arriving)
     }
 }
 
-impl Doorbell for Timers {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
-        let gone = || "nobody answers the doorbell any more".to_owned();
+impl WakeQueue for Timers {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
+        let gone = || "nobody reads the wake queue any more".to_owned();
         if delay == Seconds(0) {
-            return self.wakes.send(ring.clone()).map_err(|_| gone());
+            return self.wakes.send(wake.clone()).map_err(|_| gone());
         }
         if self.wakes.is_closed() {
             return Err(gone());
         }
-        let (wakes, ring) = (self.wakes.clone(), ring.clone());
+        let (wakes, wake) = (self.wakes.clone(), wake.clone());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(delay.0)).await;
             // Nobody is there to be woken once the demo is over.
-            let _ = wakes.send(ring);
+            let _ = wakes.send(wake);
         });
         Ok(())
     }
 }
 
-/// Answers the doorbell until nobody can ring it any more: one pass after the other.
+/// Answers the wake queue until nobody can send to it any more: one pass after the other.
 pub(crate) async fn answer<L: Ledger, C: Cloud, K: Clock>(
-    mut arriving: mpsc::UnboundedReceiver<Ring>,
-    doorbell: Timers,
+    mut arriving: mpsc::UnboundedReceiver<Wake>,
+    wake_queue: Timers,
     ledger: &L,
     cloud: &C,
     clock: &K,
 ) {
-    while let Some(ring) = arriving.recv().await {
+    while let Some(wake) = arriving.recv().await {
         // Wakes carry no facts: several of one target are one.
-        let mut rings = vec![ring];
+        let mut wakes = vec![wake];
         while let Ok(another) = arriving.try_recv() {
-            if !rings.contains(&another) {
-                rings.push(another);
+            if !wakes.contains(&another) {
+                wakes.push(another);
             }
         }
-        for ring in rings {
-            if drive(&ring, ledger, cloud, &doorbell, clock, PASS.after(clock.now())).await.is_err() {
+        for wake in wakes {
+            if drive(&wake, ledger, cloud, &wake_queue, clock, PASS.after(clock.now())).await.is_err() {
                 tokio::time::sleep(COME_AGAIN).await;
                 // The receiver is this very loop's.
-                let _ = doorbell.ring(&ring, Seconds(0)).await;
+                let _ = wake_queue.send(&wake, Seconds(0)).await;
             }
         }
     }

@@ -130,7 +130,7 @@ impl Site {
     }
 
     /// Keeps reality as the world wants it until `stop` is true; then ends all tasks and returns.
-    pub(crate) async fn keep<L: Ledger>(self: Arc<Self>, ledger: &L, doorbell: &Timers, stop: watch::Receiver<bool>) {
+    pub(crate) async fn keep<L: Ledger>(self: Arc<Self>, ledger: &L, wake_queue: &Timers, stop: watch::Receiver<bool>) {
         let mut over = stop.clone();
         let mut steps = tokio::time::interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -154,7 +154,7 @@ impl Site {
                             let _ = stop.send(true);
                         }
                     }
-                    _ => self.told(&event, ledger, doorbell).await,
+                    _ => self.told(&event, ledger, wake_queue).await,
                 }
             }
             while tasks.try_join_next().is_some() {}
@@ -180,7 +180,7 @@ impl Site {
     }
 
     /// Something happened that the product would hear of from EventBridge.
-    async fn told<L: Ledger>(&self, event: &WorldEvent, ledger: &L, doorbell: &Timers) {
+    async fn told<L: Ledger>(&self, event: &WorldEvent, ledger: &L, wake_queue: &Timers) {
         let watched = match &event.what {
             What::Alarm { name, now, reason, .. } => {
                 let mut seen = self.seen();
@@ -203,7 +203,7 @@ impl Site {
         };
         if let Some(watched) = watched {
             // A signal that is lost delays: the next look comes by itself.
-            let _ = signal(ledger, doorbell, &watched).await;
+            let _ = signal(ledger, wake_queue, &watched).await;
         }
     }
 

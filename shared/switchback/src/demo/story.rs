@@ -10,7 +10,7 @@ use super::web::{self, Drawn};
 use super::{DemoArguments, clients};
 use anyhow::{Context as _, bail};
 use engine::intake::image_pushed;
-use engine::{Clock as _, Ledger as _, Ring};
+use engine::{Clock as _, Ledger as _, Wake};
 use rollout::stage::Verdict;
 use rollout::target::DeploymentRecord;
 use rollout::{Fact, JournalEntry, Slot};
@@ -89,7 +89,7 @@ struct Outcome {
 /// All that the story is told with.
 struct Demo {
     ledger: Arc<MemoryLedger>,
-    doorbell: Timers,
+    wake_queue: Timers,
     clock: WallClock,
     site: Arc<Site>,
     tally: Arc<Tally>,
@@ -118,14 +118,14 @@ pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<Ending> {
 
     let (end, ended) = watch::channel(false);
     let keeping = {
-        let (site, ledger, doorbell) = (demo.site.clone(), demo.ledger.clone(), demo.doorbell.clone());
-        tokio::spawn(async move { site.keep(&*ledger, &doorbell, ended).await })
+        let (site, ledger, wake_queue) = (demo.site.clone(), demo.ledger.clone(), demo.wake_queue.clone());
+        tokio::spawn(async move { site.keep(&*ledger, &wake_queue, ended).await })
     };
     let driving = {
-        let (ledger, doorbell, world) = (demo.ledger.clone(), demo.doorbell.clone(), demo.scene.world.clone());
+        let (ledger, wake_queue, world) = (demo.ledger.clone(), demo.wake_queue.clone(), demo.scene.world.clone());
         tokio::spawn(async move {
             let cloud = LiveCloud::new(world);
-            answer(arriving, doorbell, &*ledger, &cloud, &WallClock::default()).await;
+            answer(arriving, wake_queue, &*ledger, &cloud, &WallClock::default()).await;
         })
     };
     let balancing = tokio::spawn(demo.site.balancer().clone().serve(front));
@@ -149,7 +149,7 @@ pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<Ending> {
 }
 
 impl Demo {
-    async fn set_up(voice: Voice, front: SocketAddr) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Ring>)> {
+    async fn set_up(voice: Voice, front: SocketAddr) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Wake>)> {
         let clock = WallClock::default();
         let scene = scene::build(clock.now())?;
         let ledger = Arc::new(MemoryLedger::new());
@@ -157,7 +157,7 @@ impl Demo {
             .apply(&scene.policy, &scene.policy_text, clock.now(), "demo")
             .await
             .context("the demo's policy could not be applied")?;
-        let (doorbell, arriving) = Timers::new();
+        let (wake_queue, arriving) = Timers::new();
         let site = Site::new(scene.world.clone(), scene.pair.clone(), scene::images());
         let bad = PARTS.iter().filter(|part| part.fail_percent > 0).map(|part| part.tag.to_owned());
         let tally = Arc::new(Tally::new(bad.collect()));
@@ -170,7 +170,7 @@ impl Demo {
         };
         let portrait = Portrait::new(scene.target.clone(), clock.now(), site.clone(), tally.clone(), told);
         let portrait = Arc::new(portrait);
-        Ok((Self { ledger, doorbell, clock, site, tally, portrait, voice, scene, front }, arriving))
+        Ok((Self { ledger, wake_queue, clock, site, tally, portrait, voice, scene, front }, arriving))
     }
 
     /// The chapters, then the summary, and with `--keep` whatever comes after.
@@ -245,7 +245,7 @@ impl Demo {
         self.begin(index, &words);
         let now = self.clock.now();
         let pushed = self.scene.push(part, now);
-        let intake = image_pushed(&*self.ledger, &self.doorbell, &pushed, &pushed.registry, now).await;
+        let intake = image_pushed(&*self.ledger, &self.wake_queue, &pushed, &pushed.registry, now).await;
         let intake = intake.context("the push got lost")?;
         if intake.services.is_empty() {
             bail!("the policy has no service for the repository that {} was pushed to", part.tag);

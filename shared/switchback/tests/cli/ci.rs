@@ -98,9 +98,9 @@ fn promotions(stage: &mut Stage, request: &Request, bearer: Option<(&str, &str)>
         "iat" => Some(issued.as_str()),
         _ => None,
     });
-    let (_, _, doorbell, clock) = simulation.ports();
+    let (_, _, wake_queue, clock) = simulation.ports();
     let ledger = simulation.ledger().clone();
-    let workflows = Workflows { ledger: &ledger, doorbell: &doorbell, clock: &clock };
+    let workflows = Workflows { ledger: &ledger, wake_queue: &wake_queue, clock: &clock };
     let route = workflows.route(&request.method, &request.path, &request.query, &request.body, &claims);
     in_virtual_time(simulation, route)
 }

@@ -213,10 +213,10 @@ fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
         }
         simulation.run_for(LOOK_S);
     }
-    let (_, cloud, doorbell, clock) = simulation.ports();
+    let (_, cloud, wake_queue, clock) = simulation.ports();
     // Without its faults and waits: no more time passes than must.
     let ledger = simulation.ledger().clone();
-    let operations = Operations { ledger: &ledger, cloud: &cloud, doorbell: &doorbell, clock: &clock };
+    let operations = Operations { ledger: &ledger, cloud: &cloud, wake_queue: &wake_queue, clock: &clock };
     let route = operations.route(&request.method, &request.path, &request.query, &request.body, &caller);
     in_virtual_time(simulation, route)
 }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 /// A wake for a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ring {
+pub struct Wake {
     /// Whom to wake.
     pub target: TargetId,
-    /// This holding may be stolen from: it was met when the wake was rung, and the wake was delayed for longer than a lease.
+    /// This holding may be stolen from: it was met when the wake was sent, and the wake was delayed for longer than a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<LeaseId>,
-    /// How often this wake found the target held: a wake is not lost on a busy target, it knocks again shortly.
+    /// How often this wake found the target held: a wake is not lost on a busy target, it is retried shortly.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u8,
     /// The holder that this wake has found before, and comes again for: its [`tries`](Self::tries) are counted for that one.
@@ -37,10 +37,10 @@ fn is_zero(tries: &u8) -> bool {
     *tries == 0
 }
 
-impl Ring {
+impl Wake {
     /// A first wake.
     #[must_use]
-    pub fn wake(target: TargetId) -> Self {
+    pub fn of(target: TargetId) -> Self {
         Self {
             target,
             steal: None,

@@ -1,8 +1,8 @@
-//! The doorbell on SQS: a wake is a message, its delay is the queue's.
+//! The wake queue on SQS: a wake is a message, its delay is the queue's.
 
 use crate::config::{BadSetting, Clients, URGENT_WAKES_URL, WAKES_URL, setting};
 use crate::error::Failure;
-use engine::{Doorbell, Ring};
+use engine::{Wake, WakeQueue};
 use rollout::Seconds;
 
 /// The longest delay that SQS takes for one message.
@@ -11,42 +11,42 @@ const LONGEST: Seconds = Seconds(900);
 /// Standard queues: at least once, in no order, which is all that a wake needs. What is urgent has a queue of its own, in
 /// which it does not wait behind thousands of others.
 #[derive(Debug, Clone)]
-pub struct SqsDoorbell {
+pub struct SqsWakeQueue {
     clients: Clients,
     queue_url: String,
     urgent_url: String,
 }
 
-impl SqsDoorbell {
-    /// The doorbell that is this queue, for urgent wakes, too. Nothing is asked of AWS yet.
+impl SqsWakeQueue {
+    /// The wake queue that is this queue, for urgent wakes, too. Nothing is asked of AWS yet.
     #[must_use]
     pub fn new(clients: Clients, queue_url: impl Into<String>) -> Self {
         let queue_url = queue_url.into();
         Self { clients, urgent_url: queue_url.clone(), queue_url }
     }
 
-    /// The doorbell whose queues the environment names.
+    /// The wake queue whose queues the environment names.
     ///
     /// # Errors
     /// [`BadSetting`] where it names none.
     pub fn from_environment(clients: Clients) -> Result<Self, BadSetting> {
-        let doorbell = Self::new(clients, setting(WAKES_URL)?);
+        let wake_queue = Self::new(clients, setting(WAKES_URL)?);
         Ok(match setting(URGENT_WAKES_URL) {
-            Ok(urgent_url) => Self { urgent_url, ..doorbell },
-            Err(_) => doorbell,
+            Ok(urgent_url) => Self { urgent_url, ..wake_queue },
+            Err(_) => wake_queue,
         })
     }
 }
 
-impl Doorbell for SqsDoorbell {
-    async fn ring(&self, ring: &Ring, delay: Seconds) -> Result<(), String> {
-        let body = serde_json::to_string(ring).map_err(|error| format!("the wake is no JSON: {error}"))?;
+impl WakeQueue for SqsWakeQueue {
+    async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
+        let body = serde_json::to_string(wake).map_err(|error| format!("the wake is no JSON: {error}"))?;
         let sent = self
             .clients
             .sqs()
             .await
             .send_message()
-            .queue_url(if ring.urgent { &self.urgent_url } else { &self.queue_url })
+            .queue_url(if wake.urgent { &self.urgent_url } else { &self.queue_url })
             .message_body(body)
             .delay_seconds(i32::try_from(delay.min(LONGEST).0).expect("900 at most"))
             .send()
