@@ -29,14 +29,14 @@ const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_
 
 /// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
 const PORTS: &[(&str, &[&str])] = &[
-    ("image-pushed", &["wake_queue", "ledger"]),
-    ("signal-received", &["wake_queue", "ledger"]),
-    ("rollout-driver", &["cloud", "wake_queue", "ledger"]),
-    ("operations", &["cloud", "wake_queue", "inspect", "ledger"]),
-    ("promotions", &["wake_queue", "ledger"]),
-    ("approvals", &["wake_queue", "http", "ledger", "secrets"]),
+    ("image-pushed", &["ledger", "wake_queue"]),
+    ("signal-received", &["ledger", "wake_queue"]),
+    ("rollout-driver", &["cloud", "ledger", "wake_queue"]),
+    ("operations", &["cloud", "inspect", "ledger", "wake_queue"]),
+    ("promotions", &["ledger", "wake_queue"]),
+    ("approvals", &["http", "ledger", "secrets", "wake_queue"]),
     ("notifier", &["channels", "ledger"]),
-    ("sweeper", &["wake_queue", "ledger", "registry"]),
+    ("sweeper", &["ledger", "registry", "wake_queue"]),
 ];
 
 struct Package {
