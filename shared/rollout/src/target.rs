@@ -11,14 +11,11 @@ use crate::snapshot::{ApiCall, Autoscaling, Weights};
 use crate::stage::{Cause, RetirePhase, Stage, Verdict, WayBack};
 use crate::time::Seconds;
 use jiff::Timestamp;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// The format of a stored [`TargetState`]. A reader refuses a higher one instead of guessing.
-pub const FORMAT: u16 = 3;
+pub const FORMAT: u16 = 1;
 
 /// The most releases that wait for one target. One more, and the oldest that was never stable here gives way.
 pub const MOST_QUEUED: usize = 20;
@@ -55,7 +52,7 @@ pub struct TargetState {
     /// The one deployment that runs.
     pub running: Option<Deployment>,
     /// The releases that wait for it to end, in the order in which they start; at most [`MOST_QUEUED`].
-    #[serde(default, deserialize_with = "queue")]
+    #[serde(default)]
     pub queued: Vec<Queued>,
     /// The releases that were deployed and baked here, and not gone back from since; the newest last, at most
     /// [`MOST_VERIFIED`].
@@ -109,20 +106,6 @@ impl TargetState {
             wake_at: None,
             strain: 0,
         }
-    }
-
-    /// The same state in the present format. Up to format 2 nothing was said of verification: what was stable had been
-    /// baked, since every deployment that succeeded had.
-    #[must_use]
-    pub fn present(mut self) -> Self {
-        let stable = self.stable.as_ref().filter(|_| self.format < 3 && self.verified.is_empty());
-        let baked = stable.and_then(|stable| Some((stable.release.clone()?, stable.since)));
-        if let Some((release, at)) = baked {
-            let deployment = self.last_deployment;
-            self.verified.push(Verified { release, deployment, at, forward_only: false });
-        }
-        self.format = FORMAT;
-        self
     }
 
     /// Since when this release counts as verified here; none: it does not.
@@ -258,31 +241,6 @@ pub enum Errand {
 
 fn is_none(strain: &u8) -> bool {
     *strain == 0
-}
-
-/// Reads the queue; in format 1 it was one release or none.
-fn queue<'de, D: Deserializer<'de>>(stored: D) -> Result<Vec<Queued>, D::Error> {
-    struct Queue;
-    impl<'de> Visitor<'de> for Queue {
-        type Value = Vec<Queued>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("the releases that wait, one of them, or null")
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, one: A) -> Result<Self::Value, A::Error> {
-            Ok(vec![Queued::deserialize(MapAccessDeserializer::new(one))?])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, all: A) -> Result<Self::Value, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(all))
-        }
-    }
-    stored.deserialize_any(Queue)
 }
 
 /// The side that carries all traffic while nothing runs.

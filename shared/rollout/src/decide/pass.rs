@@ -61,7 +61,7 @@ pub(super) struct Pass {
 impl Pass {
     pub(super) fn new(state: &TargetState, snapshot: Option<&Snapshot>, now: Timestamp) -> Self {
         Self {
-            state: state.clone().present(),
+            state: state.clone(),
             now,
             seen_at: snapshot.and_then(|snapshot| snapshot.begun_at).map_or(now, |begun| begun.min(now)),
             actor: Actor::Switchback,

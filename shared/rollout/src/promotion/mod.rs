@@ -82,9 +82,8 @@ pub struct Neighbour {
 
 impl From<&TargetState> for Neighbour {
     fn from(state: &TargetState) -> Self {
-        let state = state.clone().present();
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-        Self { verified: state.verified, stable: stable.map(|release| release.id.digest.clone()) }
+        Self { verified: state.verified.clone(), stable: stable.map(|release| release.id.digest.clone()) }
     }
 }
 

@@ -246,8 +246,7 @@ fn whole(stored: StoredDecided) -> Result<Decided, String> {
         })
     };
     let after = apply(&state, &decision.state).map_err(|why| format!("the state that was decided: {why}"))?;
-    // As every decision leaves it: what was decided by an older version may not be.
-    let after = read("the state that was decided", &after)?.present();
+    let after = read("the state that was decided", &after)?;
     Ok(Decided {
         state: read("the state that was decided on", &state)?,
         commands,
@@ -262,5 +261,5 @@ fn whole(stored: StoredDecided) -> Result<Decided, String> {
 pub(super) fn changed(state: &TargetState, changes: &[super::Change]) -> Result<TargetState, String> {
     let value = serde_json::to_value(state).map_err(|error| error.to_string())?;
     let after = apply(&value, changes)?;
-    TargetState::deserialize(&after).map(TargetState::present).map_err(|error| error.to_string())
+    TargetState::deserialize(&after).map_err(|error| error.to_string())
 }

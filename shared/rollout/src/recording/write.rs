@@ -89,7 +89,7 @@ pub fn did_something(before: &TargetState, decision: &Decision) -> bool {
     if !(journal.is_empty() && history.is_empty() && consumed.is_empty() && effects.is_empty()) {
         return true;
     }
-    let mut unchanged = before.clone().present();
+    let mut unchanged = before.clone();
     unchanged.explanation.look_again_at = state.explanation.look_again_at;
     unchanged.wake_at = state.wake_at;
     if let (Some(before), Some(after)) = (&mut unchanged.at_rest, &state.at_rest) {

@@ -3,8 +3,8 @@
 use super::scene::{Scene, ask, deploy, policy};
 use rollout::policy::{EnvironmentPolicy, Hook, HookAction, HookPoint, Trigger};
 use rollout::snapshot::AlarmReading;
-use rollout::target::{FORMAT, MOST_QUEUED};
-use rollout::{Cause, Concurrency, Fact, Instruction, Name, Next, Seconds, Slot, Stage, TargetState, Verdict};
+use rollout::target::MOST_QUEUED;
+use rollout::{Cause, Concurrency, Fact, Instruction, Name, Next, Seconds, Slot, Stage, Verdict};
 
 fn scene(rule: Concurrency) -> Scene {
     let mut scene = Scene::new();
@@ -316,32 +316,6 @@ fn one_at_a_time_refuses_the_newer_one_with_the_reason() {
     assert_eq!(started(&scene), ["v2"]);
     scene.run("v4");
     assert_eq!(stable(&scene), "v4");
-}
-
-#[test]
-fn what_an_older_writer_left_waiting_is_read() {
-    let mut scene = Scene::new();
-    scene.decide(&[deploy("v2")]);
-    scene.decide(&[deploy("v3")]);
-    let mut stored = serde_json::to_value(&scene.state).unwrap();
-    stored["format"] = serde_json::json!(1);
-    stored["running"].as_object_mut().unwrap().remove("superseded_by").unwrap();
-    let one = stored["queued"][0].clone();
-
-    stored["queued"] = one;
-    scene.state = serde_json::from_value(stored.clone()).unwrap();
-    assert_eq!(waiting(&scene), ["v3"]);
-    scene.decide(&[]);
-    assert_eq!(scene.state.format, FORMAT, "what is written is what this writer writes");
-
-    stored["queued"] = serde_json::Value::Null;
-    let text = stored.to_string();
-    let state: TargetState = serde_json::from_str(&text).unwrap();
-    assert!(state.queued.is_empty());
-    for wrong in ["7", "\"v3\"", "[7]", "{}"] {
-        let text = text.replace("\"queued\":null", &format!("\"queued\":{wrong}"));
-        assert!(serde_json::from_str::<TargetState>(&text).is_err(), "{wrong}");
-    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ mod at_rest;
 mod concurrency;
 mod edits;
 mod floods;
-mod formats;
 mod forward_only;
 mod gates;
 mod lag;
