@@ -45,6 +45,8 @@ const LONGEST_DELAY: Seconds = Seconds(900);
 const GRACE: Seconds = Seconds(60);
 /// How soon a pass comes again whose errands did not work.
 const ERRANDS_AGAIN: Seconds = Seconds(5);
+/// By so much the clocks of two invocations may disagree.
+const CLOCKS_DISAGREE_BY: Seconds = Seconds(4);
 /// When tasks that were asked for are looked for, where the budgets are spared.
 const SETTLE: Seconds = Seconds(20);
 /// Rounds of observe, decide, perform in one pass: a bound against a world that changes with every look.
@@ -619,8 +621,12 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             Next::At(at) => Some(at.max(now)),
             Next::Again | Next::Rest => None,
         };
-        // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes.
-        let underway = self.state.wake_at.filter(|at| *at > now && wanted.is_some_and(|wanted| *at <= wanted));
+        // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes. One that is
+        // due right now may be the one that has begun this pass: clocks disagree, and while traffic goes back nobody waits for
+        // the sweep.
+        let urgent = decision.state.running.as_ref().is_some_and(pace::is_urgent);
+        let to_come = if urgent { CLOCKS_DISAGREE_BY.after(now) } else { now };
+        let underway = self.state.wake_at.filter(|at| *at > to_come && wanted.is_some_and(|wanted| *at <= wanted));
         let send_at = match (underway, wanted) {
             (None, Some(at)) => Some(at.min(LONGEST_DELAY.after(now))),
             _ => None,

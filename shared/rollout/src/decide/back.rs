@@ -107,7 +107,8 @@ pub(super) fn put_back_again(pass: &mut Pass, deployment: &mut Deployment, snaps
     if matches!(phase, RollbackPhase::WeightsBack { .. }) || !snapshot.rules.iter().any(astray) {
         return;
     }
-    if let Some(settled) = deployment.settles_at(pass.seen_at, pass.now) {
+    let somebodys = foreign(pass, deployment, snapshot, stable.other()).is_some();
+    if let Some(settled) = deployment.settles_at(pass.seen_at, pass.now).filter(|_| !somebodys) {
         // It may be what was so before the weights were put back; nothing is taken down while it is read.
         return pass.look_by(settled);
     }

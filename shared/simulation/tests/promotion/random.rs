@@ -523,7 +523,10 @@ impl Chaos {
                 self.set_evaluation(&target, slot, None);
             }
         }
-        self.decides_what_is_frozen();
+        // What waits behind something frozen may freeze in its turn.
+        for _ in 0..3 {
+            self.decides_what_is_frozen();
+        }
         self.rests()?;
         for target in targets() {
             self.tidies_up(&target)?;
