@@ -212,7 +212,7 @@ mod tests {
         let reason = reason_of(loaded(&item, &target()));
         assert_eq!(
             reason,
-            "TARGET#shop/api/production STATE: it has format 4, written by a newer version; this one reads up to 3"
+            "TARGET#shop/api/production STATE: it has format 2, written by a newer version; this one reads up to 1"
         );
     }
 
