@@ -163,7 +163,7 @@ fn two_people_say_yes_by_two_doors_and_the_release_goes_out() {
 
     let shown = stand.follow("bob", None);
     assert_eq!(shown.status, 200);
-    assert!(shown.html.contains("<dt>Said yes</dt><dd>ada (1 of 2)</dd>"), "{}", shown.html);
+    assert!(shown.html.contains("<dt>Approved by</dt><dd>ada (1 of 2)</dd>"), "{}", shown.html);
     assert_eq!(stand.simulation.stage_name(), Some("gated"), "looking is not answering");
     let second = stand.follow("bob", Some("decision=approve&reason=looks+good"));
     assert!(second.html.contains("2 of 2 approvals"), "{}", second.html);
@@ -251,7 +251,7 @@ fn a_no_ends_it_at_once_with_its_reason() {
     stand.press(ADA, Word::Yes).expect("taken");
     stand.press(BOB, Word::No).expect("taken");
     let (verdict, reason) = stand.ends_as(1).expect("it is over");
-    assert_eq!((verdict, reason.as_str()), (Verdict::Rejected, "bob said no: as discussed"));
+    assert_eq!((verdict, reason.as_str()), (Verdict::Rejected, "by bob: as discussed"));
 }
 
 #[test]

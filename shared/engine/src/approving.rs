@@ -103,8 +103,8 @@ impl Taken {
         let target = &self.command.target;
         let number = self.command.deployment.map(|number| format!(" #{number}")).unwrap_or_default();
         match self.word {
-            Word::Yes => format!("You said yes to {target}{number} ({tag}): {approvals} of {required} approvals."),
-            Word::No => format!("You said no to {target}{number} ({tag}): it ends as rejected."),
+            Word::Yes => format!("You approved {target}{number} ({tag}): {approvals} of {required} approvals."),
+            Word::No => format!("You rejected {target}{number} ({tag})."),
         }
     }
 }
@@ -245,7 +245,7 @@ fn judge(state: &TargetState, question: &Question<'_>, answer: &Answer<'_>) -> R
         return Err(Refusal::conflict("expired", message));
     }
     if answer.word == Word::Yes && rules::has_said_yes(question, person) {
-        let message = format!("{person} has said yes to deployment #{number} of {target} already: it counts once");
+        let message = format!("{person} has approved deployment #{number} of {target} already: it counts once");
         return Err(Refusal::conflict(SAID_ALREADY, message));
     }
     let (person, required) = rules::answerable(question, answer.plan, answer.actor, answer.word == Word::Yes)

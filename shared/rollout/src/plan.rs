@@ -181,7 +181,7 @@ fn at_a_gate(on: &WaitingOn) -> String {
         }
         WaitingOn::Approval { required, may, .. } => {
             let names: Vec<&str> = may.iter().map(crate::Name::as_str).collect();
-            format!("approval: {required} of {} have to say yes", names.join(", "))
+            format!("approval: {required} of {} must approve", names.join(", "))
         }
         other => format!("{other:?}"),
     }

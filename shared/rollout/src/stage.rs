@@ -226,7 +226,7 @@ pub enum Cause {
     },
     /// Somebody put all traffic back on the stable side by hand.
     ByHand,
-    /// Another service of its release train did not make it, and the train goes back as a whole.
+    /// Another service of its release train failed, and the train goes back as a whole.
     Train {
         /// The service.
         service: Name,
@@ -275,17 +275,17 @@ impl Cause {
         let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
         match self {
             Self::Alarm { name, reason } => format!("alarm {name} fired{}", because(reason)),
-            Self::Hook { name, reason } => format!("hook {name} said no{}", because(reason)),
+            Self::Hook { name, reason } => format!("hook {name} failed{}", because(reason)),
             Self::Tasks { reason } => format!("the candidate's tasks do not run{}", because(reason)),
             Self::Unhealthy { reason } => format!("the candidate is not healthy{}", because(reason)),
             Self::Deadline { reason } => format!("out of time{}", because(reason)),
             Self::Refused { reason } => format!("AWS refused what the deployment needs{}", because(reason)),
             Self::Aborted { actor, reason } => format!("aborted by {actor}{}", because(reason)),
-            Self::Asked { actor, reason } => format!("rollback asked for by {actor}{}", because(reason)),
+            Self::Asked { actor, reason } => format!("rollback requested by {actor}{}", because(reason)),
             Self::ByHand => "somebody put all traffic back on the stable side by hand".to_owned(),
-            Self::Superseded { by_tag } => format!("{by_tag} takes its place"),
+            Self::Superseded { by_tag } => format!("replaced by {by_tag}"),
             Self::Train { service, reason } => {
-                format!("{service} of its release train did not make it{}", because(reason))
+                format!("{service} of its release train failed{}", because(reason))
             }
         }
     }

@@ -36,13 +36,13 @@ pub(crate) struct ReplayArguments {
     /// Only this deployment's number.
     #[arg(long, value_name = "NUMBER")]
     deployment: Option<u64>,
-    /// Say with each decision what was seen before it, too.
+    /// Also print what was observed before each decision.
     #[arg(long)]
     seen: bool,
-    /// Only say whether there is a difference, and the first one.
+    /// Print only whether there is a difference, and the first one.
     #[arg(long)]
     quiet: bool,
-    /// Something that is missing in the file is a difference, too.
+    /// Count gaps in the file as differences.
     #[arg(long)]
     strict: bool,
     /// Print JSON.

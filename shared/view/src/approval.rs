@@ -27,17 +27,17 @@ pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint
         &match replaces {
             Some(Some(stable)) => stable.tag.clone(),
             Some(None) => "what ran before Switchback".to_owned(),
-            None => "whatever is live: nothing was deployed here yet".to_owned(),
+            None => "whatever is live: no deployments yet".to_owned(),
         },
     );
     let by = who(&deployment.actor.to_string());
     let why = if deployment.reason.is_empty() { String::new() } else { format!(": {}", deployment.reason) };
-    line("asked", &format!("{} by {by}{why}", ago(deployment.started_at, now)));
+    line("requested", &format!("{} by {by}{why}", ago(deployment.started_at, now)));
     for words in terms(deployment) {
         line("", &words);
     }
     for alarm in &deployment.overrides.firing_alarms {
-        line("despite", &format!("alarm {alarm}, should it fire at the start"));
+        line("accepts", &format!("alarm {alarm} firing at the start"));
     }
     line("policy", &format!("version {}", deployment.policy_version));
     if let Some(gates) = &deployment.gates {
@@ -48,7 +48,7 @@ pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint
     }
     for on in &state.explanation.waiting_on {
         if matches!(on, WaitingOn::Gate { .. }) {
-            line("also waits", &format!("for {}", waiting(on, now)));
+            line("waiting", &format!("for {}", waiting(on, now)));
         }
         if let WaitingOn::Approval { approved, required, may, expires_at, .. } = on {
             let has = approved.len();

@@ -53,10 +53,10 @@ pub fn ask(ask: &Ask<'_>) -> String {
     let mut body = format!("<h1>{}</h1>\n", text(&title));
     let mut mark = |words: &str| body.push_str(&format!("<p class=\"mark\">{}</p>\n", text(words)));
     if terms.lane == Lane::Hotfix {
-        mark("This is a hotfix: it takes the short way, past the gates that the policy names.");
+        mark("Hotfix: it passes the gates that the policy lists for hotfixes.");
     }
     if terms.forward_only || policy.hooks.iter().any(|hook| hook.forward_only) {
-        mark("It is forward-only: once it carries traffic it is not switched back automatically.");
+        mark("Forward-only: once it carries traffic it is not rolled back automatically.");
     }
     let mut rows: Vec<(&str, String)> = vec![
         ("Deployment", format!("#{number} of {}", text(&ask.target.to_string()))),
@@ -65,10 +65,10 @@ pub fn ask(ask: &Ask<'_>) -> String {
             "Replaces",
             match ask.replaces {
                 Some(stable) => release_words(stable),
-                None => "what was there before Switchback".to_owned(),
+                None => "what ran before Switchback".to_owned(),
             },
         ),
-        ("Asked for by", text(&in_full(&actor.to_string()))),
+        ("Requested by", text(&in_full(&actor.to_string()))),
     ];
     if !reason.is_empty() {
         rows.push(("Reason", text(reason)));
@@ -77,17 +77,17 @@ pub fn ask(ask: &Ask<'_>) -> String {
         let steps: Vec<String> =
             policy.strategy.steps.iter().map(|step| format!("{} %", step.traffic.value())).collect();
         let bake = crate::when::lasts(policy.strategy.bake);
-        rows.push(("Traffic", format!("{}, then {bake} of watching", steps.join(" → "))));
+        rows.push(("Traffic", format!("{}, then a bake of {bake}", steps.join(" → "))));
     }
     if let Some(train) = &terms.train {
         let members: Vec<&Name> = train.members.keys().collect();
-        let back = if train.together { ", going back together" } else { "" };
+        let back = if train.together { ", rolls back together" } else { "" };
         rows.push(("Release train", text(&format!("{}{back}", names(&members)))));
     }
     let yes = if ask.approved.is_empty() { "nobody yet".to_owned() } else { names(ask.approved) };
-    rows.push(("Said yes", text(&format!("{yes} ({} of {})", ask.approved.len(), ask.required))));
+    rows.push(("Approved by", text(&format!("{yes} ({} of {})", ask.approved.len(), ask.required))));
     for on in ask.also_waits_for {
-        rows.push(("Also waits for", text(&waiting(on, ask.now))));
+        rows.push(("Also waiting for", text(&waiting(on, ask.now))));
     }
     let until = format!("{} ({} left)", instant(ask.expires), left(ask.expires, ask.now));
     rows.push(("Answer until", text(&until)));
@@ -100,12 +100,10 @@ pub fn ask(ask: &Ask<'_>) -> String {
     body.push_str("</dl>\n");
     let person = text(ask.person.as_str());
     let approve = if ask.has_said_yes {
-        body.push_str(&format!(
-            "<p>You have said yes already, {person}. As long as it waits you can still say no.</p>\n"
-        ));
+        body.push_str(&format!("<p>You have approved already, {person}. While it waits you can still reject.</p>\n"));
         ""
     } else {
-        body.push_str(&format!("<p>You answer as <strong>{person}</strong>. The link is good for one answer.</p>\n"));
+        body.push_str(&format!("<p>You answer as <strong>{person}</strong>. The link is valid for one answer.</p>\n"));
         "<button class=\"yes\" name=\"decision\" value=\"approve\">Approve</button>\n"
     };
     body.push_str(&format!(

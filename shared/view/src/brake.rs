@@ -23,7 +23,7 @@ pub fn scope(scope: &Scope) -> String {
 #[must_use]
 pub fn brake(on: &Brake, now: Timestamp) -> String {
     let what = match &on.scope {
-        Scope::Everything => "the line is stopped".to_owned(),
+        Scope::Everything => "rollouts are stopped (stop-the-line)".to_owned(),
         other => format!("{} is frozen", scope(other)),
     };
     let end = match on.until {
@@ -42,10 +42,9 @@ pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
         text.push_str(&format!("{}\n", beside(&format!("{mark} "), 2, &brake(on, now))));
     }
     if text.is_empty() {
-        return "No freeze is on, and the line runs.\n".to_owned();
+        return "No freeze, and rollouts are running.\n".to_owned();
     }
-    let means = "What is frozen starts nothing new; while the line is stopped, what runs widens no further either. \
-                 Rollbacks are never held.";
+    let means = "A freeze starts nothing new; stop-the-line also holds running rollouts where they are. Rollbacks are never held.";
     format!("{text}\n{}\n", wrap(means, WIDTH, 0))
 }
 
@@ -53,7 +52,7 @@ pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
 #[must_use]
 pub fn set(on: &Brake, instead_of: Option<&Brake>, now: Timestamp) -> String {
     let before = instead_of.map_or_else(String::new, |old| {
-        format!(" It takes the place of the one that {} had set: {}.", who(&old.by.to_string()), old.reason)
+        format!(" It replaces the one set by {}: {}.", who(&old.by.to_string()), old.reason)
     });
     let text = format!("{}.{before} Rollbacks are not held.", capitalised(&brake(on, now)));
     format!("{}\n", wrap(&text, WIDTH, 0))
@@ -63,13 +62,13 @@ pub fn set(on: &Brake, instead_of: Option<&Brake>, now: Timestamp) -> String {
 #[must_use]
 pub fn lifted(was: &Brake, lifted: &Lifted, woken: usize) -> String {
     let what = match &was.scope {
-        Scope::Everything => "The line runs again".to_owned(),
+        Scope::Everything => "Rollouts are running again".to_owned(),
         other => capitalised(&format!("{} is no longer frozen", scope(other))),
     };
     let woken = match woken {
-        0 => "Nothing waited for it".to_owned(),
-        1 => "The target that waited for it was woken".to_owned(),
-        several => format!("The {several} targets that waited for it were woken"),
+        0 => "No target was waiting".to_owned(),
+        1 => "1 waiting target was woken".to_owned(),
+        several => format!("{several} waiting targets were woken"),
     };
     let text = format!("{what}, by {}: {}. {woken}.", who(&lifted.by.to_string()), lifted.reason);
     format!("{}\n", wrap(&text, WIDTH, 0))
@@ -79,15 +78,15 @@ pub fn lifted(was: &Brake, lifted: &Lifted, woken: usize) -> String {
 #[must_use]
 pub fn log(records: &[BrakeRecord], paint: Paint) -> String {
     if records.is_empty() {
-        return "Nothing was ever frozen or stopped.\n".to_owned();
+        return "No freeze and no stop so far.\n".to_owned();
     }
     let lines = records.iter().map(|record| {
         let BrakeRecord { brake, lifted } = record;
         let what = scope(&brake.scope);
         let stopped = matches!(brake.scope, Scope::Everything);
         let (at, by, reason, verb) = match lifted {
-            Some(lifted) if stopped => (lifted.at, &lifted.by, &lifted.reason, "let go on"),
-            Some(lifted) => (lifted.at, &lifted.by, &lifted.reason, "thawed"),
+            Some(lifted) if stopped => (lifted.at, &lifted.by, &lifted.reason, "resumed"),
+            Some(lifted) => (lifted.at, &lifted.by, &lifted.reason, "unfrozen"),
             None if stopped => (brake.since, &brake.by, &brake.reason, "stopped"),
             None => (brake.since, &brake.by, &brake.reason, "frozen"),
         };
@@ -128,13 +127,12 @@ mod tests {
         let stopped = Brake { scope: Scope::Everything, until: None, ..frozen() };
         assert_eq!(
             brakes(&[stopped, frozen()], at(60), Paint::PLAIN),
-            "! the line is stopped, by ada 1m ago, until somebody lifts it: the sale\n\
+            "! rollouts are stopped (stop-the-line), by ada 1m ago, until somebody lifts it:\n  the sale\n\
              ! environment prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00\n  UTC (in 1h 59m): the sale\n\n\
-             What is frozen starts nothing new; while the line is stopped, what runs widens\n\
-             no further either. Rollbacks are never held.\n"
+             A freeze starts nothing new; stop-the-line also holds running rollouts where\nthey are. Rollbacks are never held.\n"
         );
         // Its time is over: it holds nothing, and is no news.
-        assert_eq!(brakes(&[frozen()], at(7200), Paint::PLAIN), "No freeze is on, and the line runs.\n");
+        assert_eq!(brakes(&[frozen()], at(7200), Paint::PLAIN), "No freeze, and rollouts are running.\n");
     }
 
     #[test]
@@ -144,9 +142,9 @@ mod tests {
             [BrakeRecord { brake: frozen(), lifted: Some(lifted) }, BrakeRecord { brake: frozen(), lifted: None }];
         assert_eq!(
             log(&records, Paint::PLAIN),
-            "2026-01-01 00:01:30  environment prod of shop thawed by ada: over\n\
+            "2026-01-01 00:01:30  environment prod of shop unfrozen by ada: over\n\
              2026-01-01 00:00:00  environment prod of shop frozen by ada until 2026-01-01\n                     02:00:00 UTC: the sale\n"
         );
-        assert_eq!(log(&[], Paint::PLAIN), "Nothing was ever frozen or stopped.\n");
+        assert_eq!(log(&[], Paint::PLAIN), "No freeze and no stop so far.\n");
     }
 }

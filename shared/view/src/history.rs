@@ -14,7 +14,7 @@ use rollout::{JournalEntry, Release, Seconds};
 #[must_use]
 pub fn deployments(records: &[DeploymentRecord], now: Timestamp) -> String {
     if records.is_empty() {
-        return "Nothing was deployed here yet.\n".to_owned();
+        return "No deployments yet.\n".to_owned();
     }
     let rows: Vec<_> = records
         .iter()
@@ -42,7 +42,7 @@ pub fn deployments(records: &[DeploymentRecord], now: Timestamp) -> String {
 #[must_use]
 pub fn releases(releases: &[Release], now: Timestamp) -> String {
     if releases.is_empty() {
-        return "No release is known yet: push an image whose tag the policy takes.\n".to_owned();
+        return "No releases yet: push an image whose tag the policy accepts.\n".to_owned();
     }
     // A tag names the image that it was put on last.
     let has = |release: &Release, tag: &str| tagged(releases, tag).is_some_and(|named| named.id == release.id);

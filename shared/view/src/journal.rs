@@ -34,78 +34,77 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
 fn whole_sentence(fact: &Fact) -> (Tone, String) {
     match fact {
         Fact::Started { digest, tag, reason, despite_alarms, .. } => {
-            let mut text = format!("Deployment of {} began", release(tag, digest));
+            let mut text = format!("Deployment of {} started", release(tag, digest));
             if !reason.is_empty() {
                 text = format!("{text}: {reason}");
             }
             if !despite_alarms.is_empty() {
-                text = format!("{text} (despite {})", despite_alarms.join(", "));
+                text = format!("{text} (accepted although firing: {})", despite_alarms.join(", "));
             }
             (Tone::Plain, text)
         }
-        Fact::CommandRefused { command, reason } => (Tone::Warning, format!("Refused to {command}: {reason}")),
+        Fact::CommandRefused { command, reason } => (Tone::Warning, format!("Refused {command}: {reason}")),
         Fact::Queued { digest, tag } => {
-            (Tone::Plain, format!("{} waits for the running deployment to end", release(tag, digest)))
+            (Tone::Plain, format!("{} is queued behind the running deployment", release(tag, digest)))
         }
         Fact::Superseded { digest, tag, by_tag } => {
-            (Tone::Plain, format!("{} gave way to {by_tag}", release(tag, digest)))
+            (Tone::Plain, format!("{} was superseded by {by_tag}", release(tag, digest)))
         }
         Fact::ReleaseNamed { digest, tag, before } => {
-            (Tone::Plain, format!("{} is another tag of {before}", release(tag, digest)))
+            (Tone::Plain, format!("{before} is also tagged {}", release(tag, digest)))
         }
-        Fact::SidesSettled { stable, stable_running, candidate } => (
-            Tone::Plain,
-            format!("{stable} is stable with {}; the release goes to {candidate}", count(*stable_running, "task")),
-        ),
+        Fact::SidesSettled { stable, stable_running, candidate } => {
+            (Tone::Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", count(*stable_running, "task")))
+        }
         Fact::StageEntered { stage, detail } => {
             let stage = stage_words(stage);
             (Tone::Plain, if detail.is_empty() { stage } else { format!("{stage}: {detail}") })
         }
         Fact::TaskDefinitionReady { task_definition, reused } => {
-            let how = if *reused { "was there already" } else { "was registered" };
+            let how = if *reused { "reused" } else { "registered" };
             (Tone::Plain, format!("Task definition {} {how}", last_part(task_definition)))
         }
-        Fact::WeightsDecided { weights } => (Tone::Plain, format!("Traffic shall be {}", split(*weights))),
-        Fact::WeightsVerified { weights } => (Tone::Good, format!("Traffic is {}, seen live", split(*weights))),
+        Fact::WeightsDecided { weights } => (Tone::Plain, format!("Setting traffic to {}", split(*weights))),
+        Fact::WeightsVerified { weights } => (Tone::Good, format!("Verified live: {}", split(*weights))),
         Fact::AutoscalingBorrowed { slot, min, max } => {
-            (Tone::Plain, format!("Took over the autoscaling of {slot} ({min} to {max} tasks)"))
+            (Tone::Plain, format!("Autoscaling of {slot} suspended (it was {min} to {max} tasks)"))
         }
         Fact::AutoscalingReturned { slot, min, max, scheduled } => {
             let scheduled = match scheduled.as_slice() {
                 [] => String::new(),
-                names => format!(": what was scheduled meanwhile would have set these ({})", names.join(", ")),
+                names => format!(", as set by scheduled actions meanwhile ({})", names.join(", ")),
             };
-            (Tone::Plain, format!("Gave the autoscaling of {slot} back ({min} to {max} tasks){scheduled}"))
+            (Tone::Plain, format!("Autoscaling of {slot} restored ({min} to {max} tasks){scheduled}"))
         }
-        Fact::CandidateHealthy { healthy } => {
-            (Tone::Good, format!("All targets of the candidate are healthy ({healthy})"))
-        }
-        Fact::HookStarted { hook } => (Tone::Plain, format!("Hook {hook} began")),
-        Fact::HookSucceeded { hook } => (Tone::Good, format!("Hook {hook} said yes")),
+        Fact::CandidateHealthy { healthy } => (Tone::Good, format!("Candidate healthy: {}", count(*healthy, "target"))),
+        Fact::HookStarted { hook } => (Tone::Plain, format!("Hook {hook} started")),
+        Fact::HookSucceeded { hook } => (Tone::Good, format!("Hook {hook} passed")),
         Fact::HookFailed { hook, reason } => (Tone::Bad, format!("Hook {hook} failed: {reason}")),
         Fact::Blocked { reason } => (Tone::Warning, format!("Not started yet: {reason}")),
-        Fact::Halted { reason } => (Tone::Bad, format!("Halted, somebody else edited the rule: {reason}")),
-        Fact::Resumed => (Tone::Good, "The rule is as it was; going on".to_owned()),
+        Fact::Halted { reason } => (Tone::Bad, format!("Halted: listener rule changed outside Switchback: {reason}")),
+        Fact::Resumed => (Tone::Good, "Listener rule restored; resuming".to_owned()),
         Fact::EffectFailed { effect, reason, refused: true } => {
-            (Tone::Warning, format!("{effect} was refused: {reason}"))
+            (Tone::Warning, format!("{effect} failed, not retrying: {reason}"))
         }
         Fact::EffectFailed { effect, reason, refused: false } => {
-            (Tone::Warning, format!("{effect} did not work, and is tried again: {reason}"))
+            (Tone::Warning, format!("{effect} failed, retrying: {reason}"))
         }
         Fact::RollbackStarted { cause } => {
             let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
-            (tone, format!("Switching back: {}", cause.sentence()))
+            (tone, format!("Rolling back: {}", cause.sentence()))
         }
         Fact::WayBackUnfit { reason } => {
-            (Tone::Bad, format!("Rollback is waiting, the stable side cannot take the traffic: {reason}"))
+            (Tone::Bad, format!("Rollback is waiting: the stable side cannot serve: {reason}"))
         }
         Fact::ForeignWeightsReplaced { found, cause } => {
-            (Tone::Warning, format!("Replacing weights that were set outside Switchback: {found}; because {cause}"))
+            (Tone::Warning, format!("Replacing weights set outside Switchback: {found}; reason: {cause}"))
         }
         Fact::StableAlarm { alarm, reason } => {
-            (Tone::Bad, format!("Holding: alarm {alarm} of the stable side fires{}", after_colon(reason)))
+            (Tone::Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
         }
-        Fact::StableAlarmOver { alarm } => (Tone::Good, format!("Alarm {alarm} of the stable side is over; resuming")),
+        Fact::StableAlarmOver { alarm } => {
+            (Tone::Good, format!("The stable side's alarm {alarm} has cleared; resuming"))
+        }
         Fact::Ended { verdict, reason, live } => {
             let tone = if *verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };
             let mut text = capitalised(verdict_words(*verdict));
@@ -117,14 +116,14 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             }
             (tone, text)
         }
-        Fact::LeftBehind { what } => (Tone::Warning, format!("Left undone: {what}")),
+        Fact::LeftBehind { what } => (Tone::Warning, format!("Not cleaned up: {what}")),
         Fact::GateWaits { gate, reason, until } => {
-            let until = until.map_or_else(String::new, |until| format!(" (opens by itself at {})", instant(until)));
-            (Tone::Plain, format!("Waits at the gate {gate}: {reason}{until}"))
+            let until = until.map_or_else(String::new, |until| format!(" (opens at {})", instant(until)));
+            (Tone::Plain, format!("Waiting at gate {gate}: {reason}{until}"))
         }
-        Fact::GateOpened { gate, how } => (Tone::Good, format!("The gate {gate} is open{}", after_colon(how))),
+        Fact::GateOpened { gate, how } => (Tone::Good, format!("Gate {gate} opened{}", after_colon(how))),
         Fact::GateOverridden { gate, reason } => {
-            (Tone::Warning, format!("The gate {gate} was opened by hand{}", after_colon(reason)))
+            (Tone::Warning, format!("Gate {gate} overridden{}", after_colon(reason)))
         }
         Fact::Hotfixed { skips, reason } => {
             (Tone::Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
@@ -134,57 +133,52 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             let until = instant(*expires_at);
             (
                 Tone::Warning,
-                format!("Approval of {release} is asked for: {required} of {from}, until {until} (plan {})", plan.0),
+                format!("Approval requested for {release}: {required} of {from}, by {until} (plan {})", plan.0),
             )
         }
         Fact::Approved { person, approvals, required, reason, .. } => {
-            (Tone::Good, format!("{person} said yes ({approvals} of {required}){}", after_colon(reason)))
+            (Tone::Good, format!("Approved by {person} ({approvals} of {required}){}", after_colon(reason)))
         }
         Fact::PlanChanged { plan, policy_version, voided } => {
             let void = match voided {
                 0 => String::new(),
-                1 => "; the approval that was there is void".to_owned(),
-                several => format!("; the {several} approvals that were there are void"),
+                1 => "; 1 approval voided".to_owned(),
+                several => format!("; {several} approvals voided"),
             };
-            (
-                Tone::Warning,
-                format!("The plan has changed with policy version {policy_version} (plan {}){void}", plan.0),
-            )
+            (Tone::Warning, format!("Plan changed by policy version {policy_version} (plan {}){void}", plan.0))
         }
         Fact::Verified { digest, tag } => {
-            (Tone::Good, format!("{} is verified here: it may be promoted", release(tag, digest)))
+            (Tone::Good, format!("{} is verified and can be promoted", release(tag, digest)))
         }
         Fact::Withdrawn { digest, tag, reason } => {
-            let text = format!("{} does not count as verified here any more", release(tag, digest));
+            let text = format!("{} is no longer verified", release(tag, digest));
             (Tone::Warning, format!("{text}{}", after_colon(reason)))
         }
-        Fact::PromotionHeld { reason } => {
-            (Tone::Warning, format!("From now on nothing is promoted here by itself{}", after_colon(reason)))
-        }
-        Fact::PromotionResumed => (Tone::Good, "From now on releases are promoted here by themselves again".to_owned()),
+        Fact::PromotionHeld { reason } => (Tone::Warning, format!("Automatic promotion held{}", after_colon(reason))),
+        Fact::PromotionResumed => (Tone::Good, "Automatic promotion resumed".to_owned()),
         Fact::PromotionSkipped { digest, tag, reason } => {
             (Tone::Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
         }
         Fact::Frozen { cause, evidence: seen } => {
             let cause_words = cause.sentence();
-            let mut text = format!("Frozen, a person has to decide: {}", cause_words.trim_end_matches('.'));
+            let mut text = format!("Frozen until a person decides: {}", cause_words.trim_end_matches('.'));
             let mut seen = evidence(seen);
             if let Cause::Alarm { name, .. } = cause {
                 // It has been said.
                 seen.retain(|line| !line.starts_with(&format!("alarm {name} fires")));
             }
             if !seen.is_empty() {
-                text = format!("{text}. Seen then: {}", seen.join("; "));
+                text = format!("{text}. Evidence: {}", seen.join("; "));
             }
             (Tone::Bad, text)
         }
         Fact::DriftFound { reason, by, kept } => {
             let by = by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
-            let kept = kept.as_ref().map(|why| format!(". Not put back: {why}")).unwrap_or_default();
-            (Tone::Bad, format!("Changed{by} while nothing was deployed: {reason}{kept}"))
+            let kept = kept.as_ref().map(|why| format!(". Not reverted: {why}")).unwrap_or_default();
+            (Tone::Bad, format!("Drift: changed{by} while nothing was deployed: {reason}{kept}"))
         }
-        Fact::DriftGone => (Tone::Good, "What was changed is as the last deployment left it again".to_owned()),
-        Fact::Unfrozen { reason } => (Tone::Good, format!("Let go on{}", after_colon(reason))),
+        Fact::DriftGone => (Tone::Good, "Drift resolved: everything is as the last deployment left it".to_owned()),
+        Fact::Unfrozen { reason } => (Tone::Good, format!("Resumed{}", after_colon(reason))),
     }
 }
 
@@ -198,7 +192,7 @@ pub fn told(entry: &JournalEntry) -> (Tone, String) {
         && somebodys
     {
         let by = who(&entry.actor.to_string());
-        return (tone, visible(&with_short_names(&format!("Refused to let {by} {command}: {reason}"))));
+        return (tone, visible(&with_short_names(&format!("Refused {command} by {by}: {reason}"))));
     }
     let asks = matches!(
         entry.fact,
@@ -248,19 +242,19 @@ pub fn verdict_words(verdict: Verdict) -> &'static str {
 #[must_use]
 pub fn stage_words(stage: &str) -> String {
     match stage {
-        "gated" => "Waiting at its gates",
+        "gated" => "Waiting at gates",
         "preflight" => "Preflight",
         "registering" => "Registering the task definition",
         "before_traffic" => "Hooks before traffic",
-        "scaling" => "Starting the candidate's tasks",
+        "scaling" => "Starting the candidate",
         "testing" => "Testing",
         "shifting" => "Shifting traffic",
         "after_traffic" => "Hooks after traffic",
         "baking" => "Baking",
         "keeping_warm" => "Keeping the old side warm",
-        "retiring" => "Retiring the old side",
-        "rolling_back" => "Switching back",
-        "letting_go" => "Giving back what was borrowed",
+        "retiring" => "Scaling down the old side",
+        "rolling_back" => "Rolling back",
+        "letting_go" => "Restoring autoscaling",
         other => other,
     }
     .to_owned()
@@ -344,15 +338,15 @@ mod tests {
         assert_eq!(
             told,
             [
-                "Waits at the gate soak: verified for less than 5m (opens by itself at 2026-11-22 03:00:00 UTC)",
-                "The gate freeze was opened by hand: the sale (by alice)",
+                "Waiting at gate soak: verified for less than 5m (opens at 2026-11-22 03:00:00 UTC)",
+                "Gate freeze overridden: the sale (by alice)",
                 "Hotfix, past soak and window: the sale (by alice)",
-                "Approval of v2 is asked for: 2 of ada, bob and carol, until 2026-11-22 03:00:00 UTC (plan 0123456789abcdef)",
-                "bob said yes (1 of 2)",
-                "The plan has changed with policy version 4 (plan 0123456789abcdef); the 2 approvals that were there are void",
-                "v2 does not count as verified here any more: aborted by alice: no",
+                "Approval requested for v2: 2 of ada, bob and carol, by 2026-11-22 03:00:00 UTC (plan 0123456789abcdef)",
+                "Approved by bob (1 of 2)",
+                "Plan changed by policy version 4 (plan 0123456789abcdef); 2 approvals voided",
+                "v2 is no longer verified: aborted by alice: no",
                 "v2 was not promoted: automatic promotion is held",
-                "Refused to let alice approve: the time for it (4h) is over",
+                "Refused approve by alice: the time for it (4h) is over",
             ]
         );
     }
@@ -360,6 +354,6 @@ mod tests {
     #[test]
     fn what_switchback_does_by_itself_is_nobodys_doing() {
         let refused = Fact::CommandRefused { command: "deploy".to_owned(), reason: "no policy".to_owned() };
-        assert_eq!(said(Actor::Switchback, refused), (Tone::Warning, "Refused to deploy: no policy".to_owned()));
+        assert_eq!(said(Actor::Switchback, refused), (Tone::Warning, "Refused deploy: no policy".to_owned()));
     }
 }

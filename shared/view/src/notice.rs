@@ -46,7 +46,7 @@ pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
     };
     let target = &entry.target;
     let number = entry.deployment.map(|number| format!(" #{number}")).unwrap_or_default();
-    let mut text = format!("{person}, may {} go to {target}?\n\n", visible(tag));
+    let mut text = format!("{person}, do you approve {} for {target}?\n\n", visible(tag));
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
     line("target", &format!("{target}{number}"));
     line("release", &visible(&format!("{tag} {digest}")));
@@ -54,11 +54,11 @@ pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
     line("until", &instant(*expires_at));
     line("plan", &plan.0);
     text.push_str(&format!(
-        "\nLook at it, and answer there:\n\n{link}\n\n\
-         The link is yours alone, and good for one answer: do not pass this mail on. Opening it decides nothing.\n\
-         By command line: switchback approve {target}\n"
+        "\nReview and answer:\n\n{link}\n\n\
+         The link is personal and valid for one answer: do not forward this mail. Opening it decides nothing.\n\
+         On the command line: switchback approve {target}\n"
     ));
-    let subject = subject(&format!("Approval is asked for: {target}{number}"));
+    let subject = subject(&format!("Approval requested: {target}{number}"));
     Some(Notice { subject, text: visible_lines(&text) })
 }
 
@@ -70,23 +70,23 @@ fn subject(words: &str) -> String {
 /// A fact in a few words of ours: what others wrote is in the text.
 fn heading(fact: &Fact) -> String {
     let words = match fact {
-        Fact::Started { .. } => "Deployment began",
+        Fact::Started { .. } => "Deployment started",
         Fact::Blocked { .. } => "Not started yet",
         Fact::Halted { .. } => "Halted",
-        Fact::Resumed => "Going on",
-        Fact::RollbackStarted { .. } => "Switching back",
+        Fact::Resumed => "Resumed",
+        Fact::RollbackStarted { .. } => "Rolling back",
         Fact::WayBackUnfit { .. } => "Rollback is waiting",
         Fact::ForeignWeightsReplaced { .. } => "Foreign weights replaced",
         Fact::StableAlarm { .. } => "Holding: the stable side's alarm fires",
-        Fact::LeftBehind { .. } => "Left undone",
-        Fact::ApprovalRequested { .. } => "Approval is asked for",
-        Fact::GateOverridden { .. } => "A gate was opened by hand",
+        Fact::LeftBehind { .. } => "Not cleaned up",
+        Fact::ApprovalRequested { .. } => "Approval requested",
+        Fact::GateOverridden { .. } => "Gate overridden",
         Fact::Hotfixed { .. } => "Hotfix",
-        Fact::PlanChanged { .. } => "The plan has changed",
-        Fact::PromotionHeld { .. } => "Promotion is held",
+        Fact::PlanChanged { .. } => "Plan changed",
+        Fact::PromotionHeld { .. } => "Automatic promotion held",
         Fact::PromotionSkipped { .. } => "Not promoted",
-        Fact::Frozen { .. } => "Frozen, a person has to decide",
-        Fact::Unfrozen { .. } => "Let go on",
+        Fact::Frozen { .. } => "Frozen until a person decides",
+        Fact::Unfrozen { .. } => "Resumed by a person",
         Fact::Ended { verdict, .. } => verdict_words(*verdict),
         other => other.name(),
     };
@@ -144,14 +144,14 @@ mod tests {
         let asked = entry("shop/api/prod", fact);
         let ada = Name::new("ada").expect("a name");
         let Notice { subject, text } = ask(&asked, &ada, "https://approve.example.com/approvals/x.y").expect("asked");
-        assert_eq!(subject, "Approval is asked for: shop/api/prod #12");
+        assert_eq!(subject, "Approval requested: shop/api/prod #12");
         for words in [
-            "ada, may v1.4.2 go to shop/api/prod?",
+            "ada, do you approve v1.4.2 for shop/api/prod?",
             "2 of ada and bob",
             "2026-11-22 07:00:00 UTC",
             "3fa90c1e5d7b2a64",
             "\nhttps://approve.example.com/approvals/x.y\n",
-            "do not pass this mail on",
+            "do not forward this mail",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }

@@ -36,26 +36,26 @@ pub fn taken(taken: Taken<'_>, follows: bool) -> String {
     let Taken { verb, target, release, deployment, actor, new, woken } = taken;
     let of = deployment.map_or_else(String::new, |number| format!(" of deployment #{number}"));
     let what = match (verb, release, deployment) {
-        ("approve", ..) => format!("The approval{of} is taken down on {target}"),
-        ("reject", ..) => format!("The rejection{of} is taken down on {target}"),
-        ("override", ..) => format!("Opening the gates{of} by hand is asked for on {target}"),
-        ("resume", ..) => format!("Going on{of} is asked for on {target}"),
-        ("hotfix", Some((tag, digest)), _) => format!("{tag} ({digest}) is asked for as a hotfix on {target}"),
-        (_, Some((tag, digest)), _) => format!("{tag} ({digest}) is asked for on {target}"),
-        ("abort", _, Some(number)) => format!("An end of deployment #{number} is asked for on {target}"),
-        ("abort", ..) => format!("An end of what runs is asked for on {target}"),
-        (_, _, Some(number)) => format!("The way back from deployment #{number} is asked for on {target}"),
-        _ => format!("The release before is asked for on {target}"),
+        ("approve", ..) => format!("Approval{of} submitted for {target}"),
+        ("reject", ..) => format!("Rejection{of} submitted for {target}"),
+        ("override", ..) => format!("Gate override{of} requested on {target}"),
+        ("resume", ..) => format!("Resume{of} requested on {target}"),
+        ("hotfix", Some((tag, digest)), _) => format!("Hotfix {tag} ({digest}) requested on {target}"),
+        (_, Some((tag, digest)), _) => format!("Deployment of {tag} ({digest}) requested on {target}"),
+        ("abort", _, Some(number)) => format!("Abort of deployment #{number} requested on {target}"),
+        ("abort", ..) => format!("Abort requested on {target}"),
+        (_, _, Some(number)) => format!("Rollback of deployment #{number} requested on {target}"),
+        _ => format!("Rollback to the previous release requested on {target}"),
     };
     let mut text = format!("{what}, by {}.", who(&actor.to_string()));
     if !new {
-        text.push_str(" It had been asked before: nothing was added.");
+        text.push_str(" This is a repetition: the first request counts.");
     }
     if !woken {
         text.push_str(" The target could not be woken; the sweeper does it within a minute.");
     }
     if !follows {
-        text.push_str(&format!(" See what becomes of it: `switchback status {target} --watch`."));
+        text.push_str(&format!(" Follow it: `switchback status {target} --watch`."));
     }
     format!("{}\n", wrap(&text, WIDTH, 0))
 }
@@ -63,13 +63,13 @@ pub fn taken(taken: Taken<'_>, follows: bool) -> String {
 /// A member of a train runs what it is to run.
 #[must_use]
 pub fn there_already(target: &TargetId) -> String {
-    format!("{target} runs what it is to run already.\n")
+    format!("{target} runs that release already.\n")
 }
 
 /// What is waited for right now, as a line among journal lines.
 #[must_use]
 pub fn waits(on: &WaitingOn, now: Timestamp, paint: Paint) -> String {
-    note(&format!("waits for {}", waiting(on, now)), paint)
+    note(&format!("waiting for {}", waiting(on, now)), paint)
 }
 
 /// Something that goes on, as a line among journal lines.
@@ -95,16 +95,14 @@ pub fn ended(record: &DeploymentRecord, paint: Paint) -> String {
 /// A release gave way before it started.
 #[must_use]
 pub fn superseded(tag: &str, by_tag: &str, target: &TargetId, paint: Paint) -> String {
-    let text = format!("{tag} gave way to {by_tag} on {target} before it started: superseded.");
+    let text = format!("{tag} was superseded by {by_tag} on {target} before it started.");
     format!("{}\n", paint.tone(Tone::Bad, &wrap(&text, WIDTH, 0)))
 }
 
 /// The deployment goes on, and nobody waits for it any more.
 #[must_use]
 pub fn still_running(target: &TargetId, patience: Seconds, paint: Paint) -> String {
-    let text = format!(
-        "Not over after {}: it goes on without being watched. See `switchback status {target}`.",
-        lasts(patience)
-    );
+    let text =
+        format!("Still running after {}; no longer watching. See `switchback status {target}`.", lasts(patience));
     format!("{}\n", paint.tone(Tone::Warning, &wrap(&text, WIDTH, 0)))
 }

@@ -249,7 +249,7 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
             Some(GateLine {
                 gate: Gate::Approval.name(),
                 state: GateLineState::Asks,
-                text: format!("{has} of {required} said yes · {left} left · plan {}", plan.0),
+                text: format!("{has} of {required} approved · expires in {left} · plan {}", plan.0),
                 people: yes.chain(open).collect(),
             })
         }
@@ -259,13 +259,13 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
     let opened = said.clone().flat_map(|gates| &gates.overridden).map(|(gate, by)| GateLine {
         gate: gate.name(),
         state: GateLineState::Opened,
-        text: format!("opened by {}: {}", who(&by.actor.to_string()), by.reason),
+        text: format!("overridden by {}: {}", who(&by.actor.to_string()), by.reason),
         people: nobody(),
     });
     let skipped = said.flat_map(|gates| &gates.skipped).map(|gate| GateLine {
         gate: gate.name(),
         state: GateLineState::Skipped,
-        text: "a hotfix is not asked here".to_owned(),
+        text: "passed: hotfix".to_owned(),
         people: nobody(),
     });
     waits.chain(opened).chain(skipped).collect()
@@ -276,7 +276,7 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
 pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldLine> {
     let on = brakes.iter().filter(|on| on.holds(&state.target, now)).map(|on| {
         let (title, what) = match &on.scope {
-            Scope::Everything => ("The line is stopped", on.reason.clone()),
+            Scope::Everything => ("Rollouts are stopped", on.reason.clone()),
             other => ("Frozen", format!("{}: {}", scope(other), on.reason)),
         };
         let end = on.until.map_or("until somebody lifts it".to_owned(), |until| format!("{} left", left(until, now)));
@@ -285,7 +285,7 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
     });
     let decide = state.running.as_ref().and_then(|running| running.frozen.as_ref()).map(|frozen| {
         let (why, since) = (frozen.cause.sentence(), ago(frozen.since, now));
-        let text = format!("{} · {since}; it lets go in {}", why.trim_end_matches('.'), left(frozen.deadline, now));
+        let text = format!("{} · {since}; ends as it is in {}", why.trim_end_matches('.'), left(frozen.deadline, now));
         HoldLine { title: "A person has to decide", text, tone: Tone::Bad }
     });
     let frozen = state.frozen.as_ref().map(|frozen| {
@@ -295,7 +295,7 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
     });
     let held = state.promotion_hold.as_ref().map(|hold| {
         let text = format!("{} · by {} {}", hold.reason, who(&hold.actor.to_string()), ago(hold.since, now));
-        HoldLine { title: "Nothing is promoted by itself", text, tone: Tone::Warning }
+        HoldLine { title: "Automatic promotion is on hold", text, tone: Tone::Warning }
     });
     let all = decide.into_iter().chain(frozen).chain(on).chain(held);
     all.map(|line| HoldLine { text: with_short_names(&line.text), ..line }).collect()
@@ -351,7 +351,7 @@ pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest: usize) -
         (Some(verdict), _) if !deployment.traffic_moved => {
             Some(Stop { name: capitalised(verdict_words(verdict)), state: StopState::Done })
         }
-        (Some(_), _) => Some(Stop { name: "Switched back".to_owned(), state: StopState::Done }),
+        (Some(_), _) => Some(Stop { name: "Rolled back".to_owned(), state: StopState::Done }),
         (None, stage @ (Stage::RollingBack { .. } | Stage::LettingGo { .. })) => {
             Some(Stop { name: stage_words(stage.name()), state: StopState::Now })
         }

@@ -100,7 +100,7 @@ pub fn release(about: &Whereabouts<'_>) -> Chat {
     let summary = places.iter().map(at).collect::<Vec<_>>().join(" · ");
     let lines: Vec<String> =
         places.iter().map(|(target, _, rich)| format!("*{}*  {rich}", target.environment)).collect();
-    let body = if lines.is_empty() { "not deployed anywhere yet".to_owned() } else { lines.join("\n") };
+    let body = if lines.is_empty() { "not deployed yet".to_owned() } else { lines.join("\n") };
 
     let mut origin = vec![format!("`{}`", id.digest.short())];
     if let Some(from) = about.provenance {
@@ -122,16 +122,16 @@ fn place_words(place: &Place, release: &ReleaseRef) -> Option<(String, String)> 
     let since = |words: &str, at: Timestamp| Some((words.to_owned(), format!("{words} since {}", date(at))));
     if let Some(running) = state.running.as_ref().filter(|running| same(&running.release)) {
         let waits = match (&running.stage, asked(state, running.number)) {
-            (_, _) if running.frozen.is_some() => "frozen, a person has to decide".to_owned(),
+            (_, _) if running.frozen.is_some() => "frozen until a person decides".to_owned(),
             (Stage::Gated { .. }, Some(ask)) => {
-                format!("waits for approval ({} of {})", ask.approved.len(), ask.required)
+                format!("waiting for approval ({} of {})", ask.approved.len(), ask.required)
             }
             (stage, _) => lower(&stage_words(stage.name())),
         };
         return both(format!("#{}: {waits}", running.number));
     }
     if state.queued.iter().any(|queued| same(&queued.release)) {
-        return both("waits for the running deployment to end".to_owned());
+        return both("queued behind the running deployment".to_owned());
     }
     let verified = state.verified.iter().find(|verified| same(&verified.release));
     if let Some(stable) = state.stable.as_ref().filter(|side| side.release.as_ref().is_some_and(same)) {
@@ -144,7 +144,7 @@ fn place_words(place: &Place, release: &ReleaseRef) -> Option<(String, String)> 
     let (verdict, ended_at) = (last.verdict?, last.ended_at?);
     let words = match verdict {
         // What is neither live nor verified any more was there once.
-        Verdict::Succeeded => "was live once",
+        Verdict::Succeeded => "was live",
         other => verdict_words(other),
     };
     let text = format!("{words} (#{})", last.number);
@@ -158,14 +158,14 @@ pub fn deployment(about: &Progress<'_>) -> Chat {
     let running = running(about);
     let (mark, now) = headline(about, running);
     let what = match running.map(|running| running.purpose) {
-        Some(Purpose::Rollback) => format!("back to {}", release.tag),
-        Some(Purpose::Repair) => format!("all traffic back to {}", release.tag),
+        Some(Purpose::Rollback) => format!("rollback to {}", release.tag),
+        Some(Purpose::Repair) => format!("repair: all traffic to {}", release.tag),
         _ => release.tag.clone(),
     };
     let mut blocks = vec![section(&format!("{mark} *{target} #{number}*  {}\n{}", plain(&what), plain(&now)))];
 
     let reason = running.map(|running| running.reason.as_str()).filter(|reason| !reason.is_empty());
-    let mut facts = vec![format!("asked for by {}", requester(actor))];
+    let mut facts = vec![format!("requested by {}", requester(actor))];
     facts.extend(reason.map(plain));
     facts.extend(running.map(terms).unwrap_or_default().iter().map(|words| plain(words)));
     blocks.push(context(&facts.join(" · ")));
@@ -236,15 +236,12 @@ fn headline(about: &Progress<'_>, running: Option<&Deployment>) -> (&'static str
         let words = capitalised(verdict_words(verdict));
         return (mark, if reason.is_empty() { words } else { format!("{words}: {}", clipped(reason)) });
     }
-    let Some(running) = running else { return (":grey_question:", "It is over".to_owned()) };
+    let Some(running) = running else { return (":grey_question:", "Ended".to_owned()) };
     if running.frozen.is_some() {
-        return (
-            ":ice_cube:",
-            "Frozen: a person has to decide (`switchback rollback`, `resume` or `abort`)".to_owned(),
-        );
+        return (":ice_cube:", "Frozen until a person decides (`switchback rollback`, `resume` or `abort`)".to_owned());
     }
     if let Some(halt) = &running.halted {
-        return (":warning:", format!("Halted, somebody else edited the rule: {}", clipped(&halt.reason)));
+        return (":warning:", format!("Halted: listener rule changed outside Switchback: {}", clipped(&halt.reason)));
     }
     let mark = match running.stage {
         Stage::Gated { .. } => ":raised_hand:",
@@ -281,7 +278,7 @@ fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Va
     };
     let yes = if ask.approved.is_empty() { "nobody yet".to_owned() } else { names(ask.approved) };
     let mut text = format!(
-        "*May {} go to {}?* It replaces {replaces}.\nSaid yes: {yes} ({} of {}). Until {}; plan `{}`.",
+        "*Approve {} for {}?* It replaces {replaces}.\nApproved by: {yes} ({} of {}). Expires {}; plan `{}`.",
         plain(&about.release.tag),
         about.target,
         ask.approved.len(),
@@ -290,7 +287,7 @@ fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Va
         ask.plan.0,
     );
     let may: Vec<String> = ask.may.iter().map(|name| mention(name, about.people)).collect();
-    text.push_str(&format!("\nMay answer: {}.", names(&may)));
+    text.push_str(&format!("\nMay approve: {}.", names(&may)));
     let value = json!({"t": about.target, "d": about.number, "p": ask.plan}).to_string();
     let button = |id: &str, words: &str, style: &str| {
         json!({

@@ -50,7 +50,7 @@ pub struct Known<'a> {
 #[must_use]
 pub fn targets(rows: &[Row], now: Timestamp) -> String {
     if rows.is_empty() {
-        return "There is no target yet: apply a switchback.yaml.\n".to_owned();
+        return "No targets yet: apply a switchback.yaml.\n".to_owned();
     }
     let rows: Vec<_> = rows
         .iter()
@@ -69,7 +69,7 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
                         lasts(Seconds::between(*since, now))
                     )
                 }
-                None => format!("at rest; {}", trigger_words(row.trigger)),
+                None => format!("idle ({})", trigger_words(row.trigger)),
             };
             let held = if row.held.is_empty() { String::new() } else { format!("{}; ", row.held.join(", ")) };
             vec![row.target.clone(), stable.to_owned(), format!("{held}{running}")]
@@ -81,9 +81,9 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
 /// What starts a deployment, in words.
 fn trigger_words(trigger: Trigger) -> &'static str {
     match trigger {
-        Trigger::Push => "every new release starts",
-        Trigger::Manual => "started by hand",
-        Trigger::Promotion => "promoted by itself",
+        Trigger::Push => "deploys every push",
+        Trigger::Manual => "manual trigger",
+        Trigger::Promotion => "automatic promotion",
     }
 }
 
@@ -102,7 +102,7 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
             line("traffic", &format!("{}{seen}", bar(weights, paint)));
         }
-        (Some((weights, false)), _) => line("traffic", &format!("{}  not seen live yet", bar(weights, paint))),
+        (Some((weights, false)), _) => line("traffic", &format!("{}  not verified live yet", bar(weights, paint))),
         (None, running) => match traffic(state, now) {
             Some(words) => line("traffic", &words),
             None if running.is_some() => line("traffic", "not read yet"),
@@ -120,7 +120,7 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         let here = lasts(Seconds::between(running.stage_entered_at, now));
         line("stage", &format!("{}, for {here}", stage(running)));
         for (index, on) in state.explanation.waiting_on.iter().enumerate() {
-            line(if index == 0 { "waits for" } else { "" }, &waiting(on, now));
+            line(if index == 0 { "waiting" } else { "" }, &format!("for {}", waiting(on, now)));
         }
         for (name, words) in at_gates(running, now) {
             line(name, &words);
@@ -129,11 +129,11 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             line("halted", &halt.reason);
         }
         if let Some(trouble) = &running.trouble {
-            line("trouble", &format!("{} did not work ({} times): {}", trouble.effect, trouble.times, trouble.reason));
+            line("failing", &format!("{} failed {} times in a row: {}", trouble.effect, trouble.times, trouble.reason));
         }
         let deadline = running.frozen.as_ref().map_or(running.stage.deadline(), |frozen| frozen.deadline);
         if stands_still(state) {
-            line("deadline", "none while the line is stopped: its times stand still");
+            line("deadline", "paused: rollouts are stopped (stop-the-line)");
         } else {
             line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
         }
@@ -153,10 +153,10 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
         line("stable", &format!("{release} on {}, for {since}", stable.slot));
         match state.previous.as_ref().map(|previous| (previous.slot, &previous.release)) {
             Some((slot, Some(release))) => {
-                line("before it", &format!("{} on {slot}: a rollback goes there", release.tag))
+                line("previous", &format!("{} on {slot}: a rollback deploys it", release.tag))
             }
             Some((slot, None)) => {
-                line("before it", &format!("{BEFORE_SWITCHBACK}, on {slot}: no rollback goes there, deploy by name"));
+                line("previous", &format!("{BEFORE_SWITCHBACK}, on {slot}: a rollback cannot name it, deploy by tag"));
             }
             None => {}
         }
@@ -170,30 +170,30 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
     for (place, queued) in state.queued.iter().enumerate() {
         let by = who(&queued.actor.to_string());
         let name = if place == 0 { "queued" } else { "" };
-        line(name, &format!("{}, asked for {} by {by}", queued.release.tag, ago(queued.at, now)));
+        line(name, &format!("{}, requested {} by {by}", queued.release.tag, ago(queued.at, now)));
     }
     for command in commands {
         let by = who(&command.actor.to_string());
-        line("asked", &format!("{}, {} by {by}: not taken in yet", instruction(command), ago(command.at, now)));
+        line("pending", &format!("{}, {} by {by}", instruction(command), ago(command.at, now)));
     }
     if let Some(verified) = verified(state, now) {
         line("verified", &verified);
     }
     if let Some(frozen) = &state.frozen {
         let (since, number, reason) = (ago(frozen.since, now), frozen.deployment, &frozen.reason);
-        line("frozen", &format!("by deployment #{number}, {since}: {reason}. `switchback resume` ends that"));
+        line("frozen", &format!("by deployment #{number}, {since}: {reason}. Resume with `switchback resume`"));
     }
     if let Some(hold) = &state.promotion_hold {
         let (since, by, reason) = (ago(hold.since, now), who(&hold.actor.to_string()), &hold.reason);
-        let ends = "`switchback promote` or `deploy` of a release that is not older ends that";
-        line("held", &format!("nothing is promoted here by itself, {since} by {by}: {reason}. {ends}"));
+        let ends = "Resume with `switchback promote`, or `deploy` of a release that is not older";
+        line("held", &format!("automatic promotion, {since} by {by}: {reason}. {ends}"));
     }
     for on in brakes {
         line("brake", &brake(on, now));
     }
     match policy {
-        Some((version, trigger)) => line("policy", &format!("version {version}; {}", trigger_words(trigger))),
-        None => line("policy", "no applied policy names this target any more"),
+        Some((version, trigger)) => line("policy", &format!("version {version}, {}", trigger_words(trigger))),
+        None => line("policy", "no applied policy names this target"),
     }
     text
 }
@@ -221,8 +221,9 @@ fn at_gates(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)>
     let Some(gates) = running.gates.as_ref().filter(|_| matches!(running.stage, Stage::Gated { .. })) else {
         return lines;
     };
-    let asked =
-        gates.asked_at.map_or("nobody was asked yet".to_owned(), |at| format!("people were asked {}", ago(at, now)));
+    let asked = gates
+        .asked_at
+        .map_or("approval not requested yet".to_owned(), |at| format!("approval requested {}", ago(at, now)));
     if gates.asked_at.is_some() {
         lines.push(("plan", format!("{}; {asked}", gates.plan.0)));
     }
@@ -242,22 +243,22 @@ pub(crate) fn terms(running: &Deployment) -> Vec<String> {
     let mut told = Vec::new();
     match &running.terms.lane {
         Lane::Asked => {}
-        Lane::Automatic { from } => told.push(format!("promoted by itself from {from}")),
+        Lane::Automatic { from } => told.push(format!("promoted automatically from {from}")),
         Lane::Hotfix => {
             let skipped: Vec<_> = running.gates.iter().flat_map(|gates| &gates.skipped).collect();
             told.push(format!(
-                "a hotfix: it goes past {}",
+                "hotfix: passes {}",
                 if skipped.is_empty() { "no gate".to_owned() } else { names(&skipped) }
             ));
         }
     }
     if is_forward_only(running) {
-        told.push("forward-only: in trouble it freezes once traffic has moved, and a person decides".to_owned());
+        told.push("forward-only: once traffic has moved, trouble freezes it and a person decides".to_owned());
     }
     if let Some(train) = &running.terms.train {
         let members: Vec<_> = train.members.keys().collect();
-        let how = if train.together { "which goes back as a whole" } else { "each goes back alone" };
-        told.push(format!("in a train of {}, {how}", names(&members)));
+        let how = if train.together { "rolls back together" } else { "each rolls back alone" };
+        told.push(format!("release train of {}: {how}", names(&members)));
     }
     told
 }
@@ -291,19 +292,19 @@ fn verified(state: &TargetState, now: Timestamp) -> Option<String> {
 pub fn headline(state: &TargetState) -> String {
     match &state.running {
         Some(running) if running.frozen.is_some() => {
-            format!("deployment #{}: {}, frozen: a person has to decide", running.number, purpose(running))
+            format!("deployment #{}: {}, frozen until a person decides", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
         None if drifted(state).is_some_and(|drift| drift.moves_traffic) => {
-            "changed by somebody else: traffic is not where it was left; ask for a rollback".to_owned()
+            "drift: traffic was moved outside Switchback; `switchback rollback` moves it back".to_owned()
         }
-        None if drifted(state).is_some() => "at rest, and changed by somebody else".to_owned(),
+        None if drifted(state).is_some() => "idle, with drift".to_owned(),
         None if state.drift().is_some() => {
             let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
-            format!("not all traffic is on {stable}, the stable side: `switchback rollback` puts it there")
+            format!("not all traffic is on {stable}, the stable side: `switchback rollback` moves it there")
         }
         None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
-        None => "at rest".to_owned(),
+        None => "idle".to_owned(),
     }
 }
 
@@ -316,8 +317,8 @@ fn purpose(running: &Deployment) -> String {
     match running.purpose {
         Purpose::Deploy if running.terms.lane == Lane::Hotfix => format!("{} (hotfix)", running.release.tag),
         Purpose::Deploy => running.release.tag.clone(),
-        Purpose::Rollback => format!("back to {}", running.release.tag),
-        Purpose::Repair => format!("all traffic back to {}", running.release.tag),
+        Purpose::Rollback => format!("rollback to {}", running.release.tag),
+        Purpose::Repair => format!("repair: all traffic to {}", running.release.tag),
     }
 }
 

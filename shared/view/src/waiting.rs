@@ -18,39 +18,39 @@ pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
 fn whole(on: &WaitingOn, now: Timestamp) -> String {
     match on {
         WaitingOn::Gate { gate, reason, until, deadline } => match until {
-            Some(until) => format!("the gate {gate}: {reason} (opens in {})", left(*until, now)),
+            Some(until) => format!("gate {gate}: {reason} (opens in {})", left(*until, now)),
             // What a person has stopped goes on when a person says so.
-            None if *gate == Gate::StopTheLine => format!("the gate {gate}: {reason} (until somebody lets it go on)"),
-            None => format!("the gate {gate}: {reason} (gives up in {})", left(*deadline, now)),
+            None if *gate == Gate::StopTheLine => format!("gate {gate}: {reason} (until somebody resumes the line)"),
+            None => format!("gate {gate}: {reason} (expires in {})", left(*deadline, now)),
         },
         WaitingOn::Approval { approved, required, may, expires_at, .. } => {
-            let said = if approved.is_empty() { String::new() } else { format!("{} said yes, ", names(approved)) };
+            let said = if approved.is_empty() { String::new() } else { format!("approved by {}; ", names(approved)) };
             let (has, left) = (approved.len(), left(*expires_at, now));
-            format!("approval, {has} of {required}: {said}{} may ({left} left)", names(may))
+            format!("approval, {has} of {required}: {said}{} may approve (expires in {left})", names(may))
         }
         WaitingOn::Frozen { reason, deadline } => {
             let reason = reason.trim_end_matches('.');
-            format!("a person to decide: {reason} (lets go of everything in {})", left(*deadline, now))
+            format!("a person to decide: {reason} (ends as it is in {})", left(*deadline, now))
         }
         WaitingOn::Preflight { reason, deadline } => {
-            format!("what speaks against starting to pass: {reason} (gives up in {})", left(*deadline, now))
+            format!("preflight to pass: {reason} (fails in {})", left(*deadline, now))
         }
         WaitingOn::Reading { reason, deadline } => {
-            format!("a reading that cannot be had: {reason} (decides without it in {})", left(*deadline, now))
+            format!("a reading that failed: {reason} (decides without it in {})", left(*deadline, now))
         }
         WaitingOn::Settling { reason, until } => {
-            format!("what was changed a moment ago to settle: {reason} ({} left)", left(*until, now))
+            format!("AWS to confirm the last change: {reason} ({})", left(*until, now))
         }
         WaitingOn::TaskDefinition { deadline } => {
-            format!("the task definition (gives up in {})", left(*deadline, now))
+            format!("the task definition (fails in {})", left(*deadline, now))
         }
         WaitingOn::Healthy { healthy, want, detail, deadline } => {
             let detail = if detail.is_empty() { String::new() } else { format!(", {detail}") };
-            format!("{healthy} of {want} targets healthy{detail} (switches back in {})", left(*deadline, now))
+            format!("{healthy} of {want} targets healthy{detail} (rolls back in {})", left(*deadline, now))
         }
         WaitingOn::Hook { hook, deadline } => format!("hook {hook} (fails in {})", left(*deadline, now)),
         WaitingOn::Weights { weights, deadline } => {
-            format!("traffic to be {} live (gives up in {})", split(*weights), left(*deadline, now))
+            format!("{} to be live (fails in {})", split(*weights), left(*deadline, now))
         }
         WaitingOn::Hold { traffic, until } => {
             format!("the end of the hold at {traffic} % ({} left)", left(*until, now))
@@ -61,40 +61,37 @@ fn whole(on: &WaitingOn, now: Timestamp) -> String {
             let mut wanted = Vec::new();
             if !absent.is_empty() {
                 let them = list(absent);
-                wanted.push(format!("{them} to be created again: CloudWatch has no alarm of that name"));
+                wanted.push(format!("{them} to exist again: CloudWatch has no alarm of that name"));
             }
             wanted.extend(not_evaluated.iter().map(|(name, reason)| format!("{name} to be evaluated again: {reason}")));
             if !names.is_empty() {
                 wanted.push(format!("data for {}", list(names)));
             }
-            format!("{} (switches back in {})", wanted.join("; "), left(*deadline, now))
+            format!("{} (rolls back in {})", wanted.join("; "), left(*deadline, now))
         }
-        WaitingOn::Warm { until } => format!("the end of the old side's warm time ({} left)", left(*until, now)),
+        WaitingOn::Warm { until } => format!("the end of the old side's keep-warm time ({} left)", left(*until, now)),
         WaitingOn::Drain { slot, until } => format!("{slot} to drain ({} left)", left(*until, now)),
         WaitingOn::GivingBack { what, deadline } => {
-            format!("{what} to be given back (ends without in {})", left(*deadline, now))
+            format!("{what} to be restored (ends without it in {})", left(*deadline, now))
         }
         WaitingOn::Stopping { slot, running, deadline } => {
-            format!("{running} tasks of {slot} to stop (goes on without in {})", left(*deadline, now))
+            format!("{running} tasks of {slot} to stop (continues anyway in {})", left(*deadline, now))
         }
         WaitingOn::ForeignEdit { reason, deadline } => {
-            format!("the rule to be as it was: {reason} (ends untouched in {})", left(*deadline, now))
+            format!("the listener rule to be restored: {reason} (ends and leaves it in {})", left(*deadline, now))
         }
         WaitingOn::WayBack { reason, deadline } => {
-            format!("a healthy stable side to go back to: {reason} (gives up in {})", left(*deadline, now))
+            format!("a healthy stable side to roll back to: {reason} (fails in {})", left(*deadline, now))
         }
         WaitingOn::StableAlarm { name, reason } => {
-            format!("alarm {name} of the stable side to be over, or a person to resume or roll back: {reason}")
+            format!("the stable side's alarm {name} to clear, or a person to resume or roll back: {reason}")
         }
         WaitingOn::Turn { at } => {
-            format!(
-                "its turn: AWS lets an account ask only so much, and others have asked before (begins in {})",
-                left(*at, now)
-            )
+            format!("its turn before this account's API limits (starts in {})", left(*at, now))
         }
         WaitingOn::Budget { until } => {
-            format!("AWS, which throttles: too many requests in this account (looks again in {})", left(*until, now))
+            format!("AWS throttling to end: too many requests in this account (next look in {})", left(*until, now))
         }
-        WaitingOn::Retry { effect, reason } => format!("{effect} to work: {reason}"),
+        WaitingOn::Retry { effect, reason } => format!("{effect} to succeed: {reason}"),
     }
 }

@@ -26,7 +26,7 @@ fn two_people_say_yes_and_it_begins() {
     assert_eq!(stand.stage("api", "prod"), Some("gated"), "one of two");
     let twice = stand.refused_to(ADA, "POST", &approve, json!({"deployment": number, "plan": plan}));
     assert_eq!((twice.0, twice.1.as_str()), (409, "said_already"));
-    assert!(twice.2.contains("ada has said yes"), "{}", twice.2);
+    assert!(twice.2.contains("ada has approved"), "{}", twice.2);
 
     stand.done(CAROL, &approve, json!({"deployment": number, "plan": plan}));
     stand.ends("api", "prod", Verdict::Succeeded);
@@ -57,7 +57,7 @@ fn one_no_with_a_reason_ends_it() {
     stand.done(BOB, &reject, json!({"deployment": number, "plan": plan, "reason": "not before the audit"}));
     stand.ends("api", "prod", Verdict::Rejected);
     let (_, verdict, reason) = stand.verdicts("api", "prod").pop().expect("it ended");
-    assert_eq!((verdict, reason.as_str()), (Verdict::Rejected, "bob said no: not before the audit"));
+    assert_eq!((verdict, reason.as_str()), (Verdict::Rejected, "by bob: not before the audit"));
     // Afterwards nobody is asked any more.
     let late =
         stand.refused_to(ADA, "POST", &path("api", "prod", "/approve"), json!({"deployment": number, "plan": plan}));
@@ -74,7 +74,7 @@ fn a_no_with_the_key_of_a_former_yes_is_a_no() {
     assert_eq!(stand.done(ADA, &path("api", "prod", "/reject"), body)["new"], true);
     stand.simulation.run_for(60);
     let ended = stand.verdicts("api", "prod").pop();
-    assert_eq!(ended, Some((number, Verdict::Rejected, "ada said no: second thoughts".to_owned())));
+    assert_eq!(ended, Some((number, Verdict::Rejected, "by ada: second thoughts".to_owned())));
 }
 
 #[test]

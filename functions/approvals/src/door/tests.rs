@@ -344,13 +344,13 @@ async fn a_button_is_a_vote_and_pressing_it_again_is_the_same_vote() {
     let plan = stand.plan();
     let first = stand.press("U012AB3CD", true, 1, &plan).await;
     assert_eq!(first.status, 200);
-    assert_eq!(reply(&first), "You said yes to shop/api/prod #1 (v1): 1 of 2 approvals.");
+    assert_eq!(reply(&first), "You approved shop/api/prod #1 (v1): 1 of 2 approvals.");
     assert_eq!(stand.press("U012AB3CD", true, 1, &plan).await, first, "Slack's own retry");
     assert_eq!(stand.left().0, 1);
     stand.pass().await;
     assert_eq!(stand.votes(), ["ada"]);
     let again = stand.press("U012AB3CD", true, 1, &plan).await;
-    assert_eq!(reply(&again), "ada has said yes to deployment #1 of shop/api/prod already: it counts once");
+    assert_eq!(reply(&again), "ada has approved deployment #1 of shop/api/prod already: it counts once");
     assert_eq!(stand.left().0, 0);
     stand.pass().await;
     assert_eq!((stand.votes().len(), stand.refusals()), (1, vec![]));
@@ -361,11 +361,11 @@ async fn a_no_ends_it_and_whoever_comes_later_hears_how_it_ended() {
     let stand = Stand::waiting("alice").await;
     let plan = stand.plan();
     let no = stand.press("U045EF6GH", false, 1, &plan).await;
-    assert_eq!(reply(&no), "You said no to shop/api/prod #1 (v1): it ends as rejected.");
+    assert_eq!(reply(&no), "You rejected shop/api/prod #1 (v1).");
     stand.pass().await;
     assert!(stand.state().running.is_none());
     let late = stand.press("U012AB3CD", true, 1, &plan).await;
-    assert_eq!(reply(&late), "Not taken: deployment #1 of shop/api/prod is over (rejected: bob said no).");
+    assert_eq!(reply(&late), "Not taken: deployment #1 of shop/api/prod is over (rejected: by bob).");
 }
 
 #[tokio::test]
@@ -420,7 +420,7 @@ async fn a_link_is_good_for_one_answer() {
     let token = stand.token("ada");
     let yes = stand.ask(&link("POST", &token, "reason=looks+good&decision=approve")).await;
     assert_eq!(yes.status, 200);
-    assert!(yes.body.contains("You said yes to shop/api/prod #1 (v1): 1 of 2 approvals."), "{}", yes.body);
+    assert!(yes.body.contains("You approved shop/api/prod #1 (v1): 1 of 2 approvals."), "{}", yes.body);
     for form in ["decision=approve", "decision=reject&reason=changed+my+mind"] {
         let again = stand.ask(&link("POST", &token, form)).await;
         assert_eq!(again.status, 409, "{form}");
@@ -436,7 +436,7 @@ async fn a_link_is_good_for_one_answer() {
     assert!(refusals.len() == 2 && refusals.iter().all(|line| line.starts_with("mail:ada ")), "{refusals:?}");
     // The same person by another door is the same person.
     let slack = stand.press("U012AB3CD", true, 1, &stand.plan()).await;
-    assert_eq!(reply(&slack), "ada has said yes to deployment #1 of shop/api/prod already: it counts once");
+    assert_eq!(reply(&slack), "ada has approved deployment #1 of shop/api/prod already: it counts once");
 }
 
 #[tokio::test]

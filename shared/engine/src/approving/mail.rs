@@ -132,7 +132,7 @@ pub async fn decide<L: Ledger, D: WakeQueue, K: Clock>(desk: &Desk<'_, L, D, K>,
     }
     match answer(desk, &asked(link, &actor, word, &reason)).await {
         Ok(taken) => {
-            let title = if word == Word::Yes { "You said yes" } else { "You said no" };
+            let title = if word == Word::Yes { "Approved" } else { "Rejected" };
             Page { status: 200, html: approval_page::message(title, &taken.sentence(), true) }
         }
         Err(refusal) => Page::refused(&refusal),

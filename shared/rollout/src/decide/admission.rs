@@ -345,7 +345,7 @@ pub(super) fn answer(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, numb
         Err(reason) => refuse(pass, what, reason),
         Ok((person, _)) if !yes => {
             let why = if command.reason.is_empty() { String::new() } else { format!(": {}", command.reason) };
-            pass.end(&running, Verdict::Rejected, format!("{person} said no{why}"), None);
+            pass.end(&running, Verdict::Rejected, format!("by {person}{why}"), None);
             return;
         }
         Ok((person, required)) => {

@@ -74,7 +74,7 @@ pub(super) fn enqueue(pass: &mut Pass, inbox: &Inbox<'_>, wanted: Queued) {
         && let Some(waiting) = pass.state.running.take()
     {
         // Nothing of it has begun, and what verified it has not forgotten it.
-        pass.end(&waiting, Verdict::Superseded, format!("{tag} takes its place"), None);
+        pass.end(&waiting, Verdict::Superseded, format!("replaced by {tag}"), None);
     }
     match applied.concurrency {
         Concurrency::QueueNewest | Concurrency::Reject => all_give_way(pass, &wanted),
@@ -185,7 +185,7 @@ fn make_room(pass: &mut Pass, wanted: &Queued) {
 }
 
 fn gave_way(pass: &mut Pass, older: Queued, by_tag: &str) {
-    leave_train(pass, &older, &format!("{by_tag} takes its place"));
+    leave_train(pass, &older, &format!("replaced by {by_tag}"));
     let digest = older.release.id.digest.to_string();
     pass.note(None, Fact::Superseded { digest, tag: older.release.tag, by_tag: by_tag.to_owned() });
 }
@@ -219,7 +219,7 @@ pub(super) fn replaced(pass: &mut Pass, deployment: &Deployment, inbox: &Inbox<'
     let gives_way = deployment.terms.lane != Lane::Hotfix || pass.state.queued.iter().any(is_hotfix);
     match pass.state.queued.last().map(|newer| newer.release.tag.clone()) {
         Some(tag) if waits && gives_way && inbox.policy.is_some_and(newest) => {
-            pass.end(deployment, Verdict::Superseded, format!("{tag} takes its place"), None)
+            pass.end(deployment, Verdict::Superseded, format!("replaced by {tag}"), None)
         }
         _ => Flow::Wait,
     }

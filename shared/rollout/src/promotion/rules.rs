@@ -217,7 +217,7 @@ pub fn answerable(question: &Question<'_>, plan: &PlanId, actor: &Actor, yes: bo
         return Err(format!("the time for it ({}) is over", policy.expires));
     }
     if yes && has_said_yes(question, name) {
-        return Err(format!("{name} has said yes already"));
+        return Err(format!("{name} has approved already"));
     }
     Ok((name.clone(), policy.required))
 }

@@ -157,7 +157,7 @@ fn the_running_one_turns_back_from_every_stage_before_it_is_verified() {
         scene.snapshot.hook_tasks.insert("check".to_owned(), rollout::Reading::Known(stopped));
         one_by_one(&mut scene, |scene| scene.state.last_deployment == 2);
         assert_eq!(verdicts(&scene), [(1, Verdict::Superseded)], "{stage}: {}", scene.ending());
-        assert_eq!(scene.ending(), "v3 takes its place");
+        assert_eq!(scene.ending(), "replaced by v3");
         assert_eq!(started(&scene), ["v2", "v3"], "{stage}");
         assert_eq!(scene.weights().only(), Some(Slot::Blue), "{stage}: all traffic is back before v3 starts");
         if plain {

@@ -199,7 +199,7 @@ fn one_no_is_enough_and_says_why() {
     let carols = no(&scene, "carol");
     settle(&mut scene, &[bobs, carols]);
     assert_eq!(scene.verdict(), Some(Verdict::Rejected));
-    assert_eq!(scene.ending(), "carol said no: because");
+    assert_eq!(scene.ending(), "by carol: because");
     assert_eq!(scene.effects, []);
 }
 
@@ -249,7 +249,7 @@ fn who_may_not_answer_is_refused_and_nothing_changes() {
     }
     let (first, second) = (yes(&scene, "bob"), Command { id: CommandId("again".to_owned()), ..yes(&scene, "bob") });
     settle(&mut scene, &[first, second]);
-    assert_eq!(refusal(&scene), "approve: bob has said yes already");
+    assert_eq!(refusal(&scene), "approve: bob has approved already");
     assert_eq!(scene.stage(), "gated", "one person is one approval");
 }
 

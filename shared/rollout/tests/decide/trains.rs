@@ -89,7 +89,7 @@ fn who_still_waits_does_not_begin_when_the_train_stops() {
         settle(&mut scene, &[aboard("v2", together)]);
         settle(&mut scene, &[stop()]);
         assert_eq!(scene.verdict(), Some(Verdict::Failed));
-        assert_eq!(scene.ending(), "users of its release train did not make it: alarm users-5xx fired");
+        assert_eq!(scene.ending(), "users of its release train failed: alarm users-5xx fired");
         assert!(!stopped(&scene), "who was told does not tell");
     }
 }

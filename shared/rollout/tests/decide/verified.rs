@@ -156,7 +156,7 @@ fn a_plan_tells_who_would_give_way_at_the_gates() {
         plan.blockers,
         [
             "deployment #1 (v2) waits at its gates, and would give way to this one",
-            "approval: 2 of bob, carol have to say yes"
+            "approval: 2 of bob, carol must approve"
         ]
     );
 }

@@ -431,7 +431,7 @@ fn an_answer_is_taken_of_whoever_may_give_it_and_of_nobody_else() {
     };
     let no = |text: &str| Err(text.to_owned());
     assert_eq!(answer(&case, &person("UCAROL"), true), Ok("carol".to_owned()));
-    assert_eq!(answer(&case, &person("UBOB"), true), no("bob has said yes already"));
+    assert_eq!(answer(&case, &person("UBOB"), true), no("bob has approved already"));
     assert_eq!(answer(&case, &person("UBOB"), false), Ok("bob".to_owned()), "minds may change to a no");
     let mallory = person("UMALLORY");
     assert_eq!(answer(&case, &mallory, true), no("slack:UMALLORY is none of those who may approve here"));

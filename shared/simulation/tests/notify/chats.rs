@@ -110,7 +110,7 @@ fn a_release_is_one_thread_with_one_message_a_deployment_edited_to_its_end() {
     listener.follow(&mut street, 2 * HOUR, "people are asked", |street| asks(street, &prod));
     let (root, answers) = listener.thread();
     assert!(root.words().starts_with("shop/api v1: dev "), "{}", root.words());
-    assert!(root.words().contains("prod #1: waits for approval (0 of 2)"), "{}", root.words());
+    assert!(root.words().contains("prod #1: waiting for approval (0 of 2)"), "{}", root.words());
     let [_, asking] = answers.as_slice() else { panic!("{answers:?}") };
     let words = asking.words();
     for person in ["<@UADA>", "<@UBOB>", "<@UEVE>"] {
@@ -130,8 +130,8 @@ fn a_release_is_one_thread_with_one_message_a_deployment_edited_to_its_end() {
         street.running(&prod).gates.is_some_and(|it| it.votes.len() == 1)
     });
     let (root, answers) = listener.thread();
-    assert!(root.words().contains("prod #1: waits for approval (1 of 2)"), "{}", root.words());
-    assert!(answers[1].words().contains("Said yes: ada (1 of 2)"), "{}", answers[1].words());
+    assert!(root.words().contains("prod #1: waiting for approval (1 of 2)"), "{}", root.words());
+    assert!(answers[1].words().contains("Approved by: ada (1 of 2)"), "{}", answers[1].words());
     assert_eq!(answers[1].buttons().len(), 2);
 
     street.approve(&prod, "UBOB");
@@ -252,7 +252,7 @@ fn a_death_at_any_call_leaves_one_message_that_says_the_newest_but_in_the_one_ga
             let asking = chats.iter().rev().find(|it| it.words().starts_with("shop/api/prod #1")).expect("posted");
             assert_eq!(asking.buttons().len(), 2, "{context}");
             let root = chats.iter().rev().find(|it| it.thread.is_none()).expect("a thread");
-            assert!(root.words().contains("prod #1: waits for approval"), "{context}");
+            assert!(root.words().contains("prod #1: waiting for approval"), "{context}");
             assert!(listener.ports.world().letters.is_empty(), "{context}");
         }
         if last {

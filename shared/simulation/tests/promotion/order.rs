@@ -103,7 +103,7 @@ fn a_push_reaches_production_and_a_bad_one_is_switched_back_and_holds_what_follo
     let (deployment, plan) = street.plan(&prod);
     street.ask(&prod, Instruction::Reject { deployment, plan }, slack("UEVE"), "not on a Friday");
     street.ends(&prod, HOUR, &[Verdict::Succeeded, Verdict::RolledBack, Verdict::Succeeded, Verdict::Rejected]);
-    assert_eq!(street.reason(&prod), "eve said no: not on a Friday");
+    assert_eq!(street.reason(&prod), "by eve: not on a Friday");
     assert_eq!(street.stable(&prod).as_deref(), Some("v3"));
     street.rests(HOUR);
     assert_eq!(street.lost(), 0.0, "no request was lost on the whole way");

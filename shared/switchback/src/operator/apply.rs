@@ -18,7 +18,7 @@ const USUAL_FILE: &str = "switchback.yaml";
 pub(crate) struct PlanArguments {
     /// The policy file; without it, `switchback.yaml`, or with --target what is applied.
     file: Option<PathBuf>,
-    /// Also say what a deployment to this target would do: application/service/environment.
+    /// Also show what a deployment to this target would do: application/service/environment.
     #[arg(long, value_name = "TARGET")]
     target: Option<TargetId>,
     /// The release of that deployment: a tag, a digest, at least 7 of its digits, or `latest`.
@@ -37,7 +37,7 @@ pub(crate) struct ApplyArguments {
     /// The policy file; `-` is standard input.
     #[arg(default_value = USUAL_FILE)]
     file: PathBuf,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     yes: bool,
     /// Print JSON; implies --yes.

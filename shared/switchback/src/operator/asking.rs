@@ -26,15 +26,15 @@ pub(crate) struct DeployArguments {
     /// Why, for the record; needed with --despite-alarm.
     #[arg(long, default_value = "")]
     reason: String,
-    /// An alarm that may fire at the start, taken upon yourself; may be given several times.
+    /// Accept that this alarm fires at the start; may be given several times.
     #[arg(long, value_name = "NAME")]
     despite_alarm: Vec<String>,
-    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -50,12 +50,12 @@ pub(crate) struct PromoteArguments {
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
-    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -68,15 +68,15 @@ pub(crate) struct HotfixArguments {
     /// A tag, a digest, at least 7 of its first digits, or `latest` (the newest push).
     #[arg(long)]
     release: String,
-    /// Why it cannot go the long way, for the record.
+    /// Why it needs a hotfix, for the record.
     #[arg(long)]
     reason: String,
-    /// There is no automatic way back from it (a migration runs): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -89,7 +89,7 @@ pub(crate) struct OverrideArguments {
     /// after, soak, approval, window, freeze or stop_the_line; may be given several times.
     #[arg(long, value_name = "GATE", required = true, value_parser = gate)]
     gate: Vec<Gate>,
-    /// Only if it is this deployment that waits.
+    /// Fail unless this is the deployment that waits.
     #[arg(long, value_name = "N")]
     deployment: Option<u64>,
     /// Why, for the record.
@@ -107,7 +107,7 @@ pub(crate) struct OverrideArguments {
 pub(crate) struct ResumeArguments {
     /// application/service/environment
     target: TargetId,
-    /// Why that is right, for the record.
+    /// Why, for the record.
     #[arg(long)]
     reason: String,
     #[command(flatten)]
@@ -122,7 +122,7 @@ pub(crate) struct ResumeArguments {
 pub(crate) struct AbortArguments {
     /// application/service/environment
     target: TargetId,
-    /// Only if this deployment is the running one.
+    /// Fail unless this is the running deployment.
     #[arg(long, value_name = "N")]
     deployment: Option<u64>,
     /// Why, for the record.
@@ -130,7 +130,7 @@ pub(crate) struct AbortArguments {
     reason: String,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -145,7 +145,7 @@ pub(crate) struct RollbackArguments {
     reason: String,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -163,7 +163,7 @@ fn gate(text: &str) -> Result<Gate, String> {
 /// What a command has whose end is waited for.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Stay until it is over, and let the exit code tell how it ended.
+    /// Wait for the verdict; the exit code is the deployment's outcome.
     #[arg(long)]
     pub(super) wait: bool,
     #[command(flatten)]
@@ -175,7 +175,7 @@ pub(super) struct Common {
 /// What every command has.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Once {
-    /// Your own key, such as the id of a CI run: asking twice with one key is asking once.
+    /// An idempotency key, such as the id of a CI run: a repeated request with the same key counts once.
     #[arg(long, value_name = "KEY")]
     request: Option<String>,
     #[command(flatten)]
@@ -240,7 +240,7 @@ pub(super) async fn open_gates(arguments: &OverrideArguments, output: &mut Outpu
             let status: TargetStatus = client.get(&target_path(&arguments.target, "")).await?;
             let waits = status.state.running.filter(|running| matches!(running.stage, Stage::Gated { .. }));
             waits.map(|running| running.number).ok_or_else(|| {
-                let message = format!("no deployment waits at its gates on {}: nothing was opened", arguments.target);
+                let message = format!("no deployment is waiting at gates on {}: nothing was opened", arguments.target);
                 Failure::Refused(Refusal::new(409, "not_waiting", message))
             })?
         }

@@ -87,10 +87,10 @@ pub(crate) struct ResumeTheLineArguments {
 /// Say which freezes are on, and whether the line runs.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BrakesArguments {
-    /// Also say what was done: who set and lifted which, when and why.
+    /// Also list who set and lifted which brake, when and why.
     #[arg(long)]
     log: bool,
-    /// At most so many of what was done, the newest; 1 to 200.
+    /// Number of log entries, newest first; 1 to 200.
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N", requires = "log", value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
     /// Print JSON.

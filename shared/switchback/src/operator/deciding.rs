@@ -16,7 +16,7 @@ use view::approval::{pending, sheet};
 pub(crate) struct ApproveArguments {
     #[command(flatten)]
     answer: Answer,
-    /// In your words, for the record.
+    /// Comment, for the record.
     #[arg(long, default_value = "")]
     reason: String,
     /// Print JSON; needs --plan or --yes.
@@ -44,10 +44,10 @@ struct Answer {
     /// Which deployment; without it, the one that waits.
     #[arg(long, value_name = "N")]
     deployment: Option<u64>,
-    /// The plan that you have looked at; to another one nothing is said.
+    /// The plan that you have reviewed; fails if it has changed.
     #[arg(long, value_name = "PLAN", conflicts_with = "yes")]
     plan: Option<String>,
-    /// Do not ask: take the plan as it is now.
+    /// Do not ask for confirmation: answer the plan as it is now.
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -93,16 +93,16 @@ async fn look(
     let status: TargetStatus = client.get(&target_path(target, "")).await?;
     let refused = |message: String| Failure::Refused(Refusal::new(409, "not_waiting", message));
     let Some(waits) = pending(&status.state) else {
-        return Err(refused(format!("no deployment waits for approval on {target}: nothing was said")));
+        return Err(refused(format!("no deployment is waiting for approval on {target}")));
     };
     if let Some(wanted) = arguments.deployment.filter(|wanted| *wanted != waits.number) {
         let (number, tag) = (waits.number, &waits.release.tag);
         return Err(refused(format!(
-            "it is deployment #{number} ({tag}) that waits for approval on {target}, not #{wanted}: nothing was said"
+            "deployment #{number} ({tag}) is the one waiting for approval on {target}, not #{wanted}: nothing was submitted"
         )));
     }
     let Some(gates) = &waits.gates else {
-        return Err(Failure::Unexpected(format!("deployment #{} of {target} waits, and has no plan", waits.number)));
+        return Err(Failure::Unexpected(format!("deployment #{} of {target} is waiting without a plan", waits.number)));
     };
     output.say(&format!("{}\n", sheet(&status.state, waits, status.at, output.paint)));
     let plan = match &arguments.plan {
@@ -110,7 +110,8 @@ async fn look(
         None => gates.plan.clone(),
     };
     if arguments.plan.is_none() && !arguments.yes {
-        let without = format!("give --plan {} to {verb} what is shown, or --yes to {verb} without asking", plan.0);
+        let without =
+            format!("pass --plan {} to {verb} what is shown, or --yes to {verb} without confirmation", plan.0);
         if !agreed(&format!("{asks} this?"), &without, output)? {
             return Err(refused("nothing was said".to_owned()));
         }

@@ -19,10 +19,10 @@ pub(crate) struct DoctorArguments {
     /// Judge by this policy file, before it is applied, instead of by what is; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What is risky fails, too, and what could not be read.
+    /// Fail on risky findings, too, and on what could not be read.
     #[arg(long)]
     strict: bool,
-    /// Leave out what Terraform must leave alone.
+    /// Omit the list of attributes that Terraform must ignore.
     #[arg(long)]
     no_terraform: bool,
     /// Print JSON.

@@ -76,19 +76,19 @@ impl Exit {
 
     fn row(self) -> (&'static str, &'static str) {
         match self {
-            Self::Done => ("done", "done; with --wait: succeeded, or ended as it was asked to"),
+            Self::Done => ("done", "done; with --wait: succeeded, or ended as requested"),
             Self::Unexpected => ("unexpected", "something that should not happen"),
             Self::Usage => ("usage", "arguments, a missing file, no endpoint, no credentials"),
             Self::Policy => ("policy", "the policy file has problems"),
-            Self::Refused => ("refused", "Switchback, or IAM before it, said no"),
+            Self::Refused => ("refused", "refused by Switchback or IAM"),
             Self::Unreachable => ("unreachable", "the control plane did not answer, or could not"),
             Self::Unfit => ("unfit", "doctor: a deployment could not go well"),
-            Self::Different => ("different", "replay: decided otherwise than it was recorded"),
+            Self::Different => ("different", "replay: this version decides differently"),
             Self::RolledBack => ("rolled_back", "--wait: traffic had moved, and is back on the stable side"),
-            Self::Failed => ("failed", "--wait: over before traffic moved, or stuck on its way back"),
-            Self::Superseded => ("superseded", "--wait: a newer release took its place"),
+            Self::Failed => ("failed", "--wait: ended before traffic moved, or rollback stuck"),
+            Self::Superseded => ("superseded", "--wait: superseded by a newer release"),
             Self::Cancelled => ("cancelled", "--wait: a person ended it"),
-            Self::Rejected => ("rejected", "--wait: a person said no"),
+            Self::Rejected => ("rejected", "--wait: rejected by a person"),
             Self::Expired => ("expired", "--wait: nobody answered in time"),
             Self::StillRunning => ("still_running", "--timeout has passed; the deployment goes on"),
         }

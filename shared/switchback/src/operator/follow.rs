@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 /// How long to wait, and how often to look.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Patience {
-    /// Wait at most so long; the deployment goes on without being watched.
+    /// Longest wait; the deployment itself continues.
     #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION")]
     timeout: Seconds,
-    /// Between two looks while waiting.
+    /// Interval between two looks while waiting.
     #[arg(long, default_value = "2s", value_parser = pause, value_name = "PAUSE")]
     every: Duration,
 }
@@ -196,7 +196,7 @@ impl<'a> Pursuit<'a> {
             self.riddles += 1;
             if self.riddles > MOST_RIDDLES {
                 return Err(Failure::Unexpected(format!(
-                    "the command {} was taken in, and neither history nor journal of {target} say what became of it",
+                    "the command {} was accepted, and neither history nor journal of {target} show its outcome",
                     self.asked.command.0
                 )));
             }

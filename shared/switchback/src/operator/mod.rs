@@ -51,35 +51,35 @@ use std::time::Duration;
 /// What an operator can ask.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a policy file, on this machine alone: every problem with its line.
+    /// Check a policy file offline: every problem with its line.
     Validate(validate::ValidateArguments),
     /// Print the JSON Schema of the policy file, for editors.
     Schema,
-    /// Say what applying a policy file would change, or what a deployment would do.
+    /// Show what applying a policy file would change, or what a deployment would do.
     Plan(apply::PlanArguments),
-    /// Make a policy file the one that stands.
+    /// Apply a policy file: it becomes the application's policy.
     Apply(apply::ApplyArguments),
-    /// Look through the account for what would keep deployments from going well.
+    /// Check the account for what would keep deployments from going well.
     Doctor(doctor::DoctorArguments),
-    /// Bring a release to a target.
+    /// Deploy a release to a target.
     Deploy(asking::DeployArguments),
-    /// Bring what the environments before have verified.
+    /// Promote what the environments before have verified.
     Promote(asking::PromoteArguments),
-    /// Bring a release past the gates that the policy names for hotfixes.
+    /// Deploy a release past the gates that the policy lists for hotfixes.
     Hotfix(asking::HotfixArguments),
-    /// Bring several services to an environment as one set.
+    /// Deploy several services to an environment as one release train.
     Train(train::TrainArguments),
-    /// Say yes to a deployment that waits for approval.
+    /// Approve a deployment that waits for approval.
     Approve(deciding::ApproveArguments),
-    /// Say no to a deployment that waits for approval.
+    /// Reject a deployment that waits for approval.
     Reject(deciding::RejectArguments),
-    /// Open gates by hand for the deployment that waits at them.
+    /// Open gates for the deployment that waits at them.
     Override(asking::OverrideArguments),
-    /// Let a target go on that a forward-only release has frozen, or that its stable side's own alarm holds.
+    /// Resume a target that a forward-only release has frozen, or that the stable side's own alarm holds.
     Resume(asking::ResumeArguments),
-    /// Say how targets are.
+    /// Show the status of targets.
     Status(status::StatusArguments),
-    /// Say why a target waits, until when, and what happens then.
+    /// Explain why a target waits, until when, and what happens then.
     Explain(questions::TargetArguments),
     /// List a target's deployments.
     History(questions::ListArguments),
@@ -87,22 +87,22 @@ pub(crate) enum Command {
     Journal(questions::ListArguments),
     /// List a service's releases.
     Releases(questions::ReleasesArguments),
-    /// End the running deployment: traffic back to the stable side.
+    /// Abort the running deployment: traffic back to the stable side.
     Abort(asking::AbortArguments),
-    /// Bring back what was there before.
+    /// Roll back to the stable side or, if nothing runs, to the previous release.
     Rollback(asking::RollbackArguments),
-    /// Ask from within a job of GitHub Actions, with GitHub's token instead of a stored key.
+    /// Request and wait from a GitHub Actions job, with GitHub's token instead of a stored key.
     #[command(subcommand)]
     Ci(ci::CiCommand),
-    /// Let nothing begin in an application, or in one of its environments.
+    /// Freeze an application, or one of its environments: no deployment starts.
     Freeze(braking::FreezeArguments),
     /// Lift a freeze.
     Unfreeze(braking::UnfreezeArguments),
-    /// Let nothing begin anywhere, and let what runs widen no further.
+    /// Stop all rollouts: none starts, and running ones hold where they are.
     StopTheLine(braking::StopTheLineArguments),
-    /// Let the stopped line go on.
+    /// Resume rollouts after stop-the-line.
     ResumeTheLine(braking::ResumeTheLineArguments),
-    /// Say which freezes are on, and whether the line runs.
+    /// List freezes, and whether rollouts are stopped.
     Brakes(braking::BrakesArguments),
     /// Print the exit codes of all commands.
     ExitCodes,

@@ -117,7 +117,7 @@ impl Output {
 /// Asks a yes-or-no question on the terminal; `without` says what to do where there is none.
 pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() || output.json {
-        return Err(Failure::Usage(format!("nobody is there to be asked: {without}")));
+        return Err(Failure::Usage(format!("stdin is not a terminal: {without}")));
     }
     let broken = |error: std::io::Error| Failure::Unexpected(format!("the answer cannot be read: {error}"));
     let mut out = std::io::stdout();

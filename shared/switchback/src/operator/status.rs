@@ -19,13 +19,13 @@ pub(crate) struct StatusArguments {
     /// Only the targets of this application.
     #[arg(long, conflicts_with = "target", value_name = "NAME")]
     application: Option<Name>,
-    /// Stay, and show what changes: redrawn on a terminal, a line for each change anywhere else. Ends with Ctrl-C.
+    /// Keep watching: redrawn on a terminal, one line per change elsewhere. Ends with Ctrl-C.
     #[arg(long)]
     watch: bool,
-    /// Between two looks, with --watch.
+    /// Interval between two looks, with --watch.
     #[arg(long, default_value = "2s", value_parser = pause, value_name = "PAUSE")]
     every: Duration,
-    /// Stop watching once the target is at rest.
+    /// Stop watching once the target is idle.
     #[arg(long, requires = "watch", requires = "target")]
     until_rest: bool,
     /// Print JSON; with --watch, a line for each change.

@@ -24,12 +24,12 @@ pub(crate) struct TrainArguments {
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
-    /// There is no automatic way back from any of them: trouble freezes the target, and a person decides.
+    /// No automatic rollback for any of them: trouble freezes the target, and a person decides.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
     common: Common,
-    /// Print JSON; with --wait, a line for each thing that happens.
+    /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }

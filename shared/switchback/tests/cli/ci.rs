@@ -228,7 +228,7 @@ fn a_deployment_is_followed_to_its_end() {
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod --release v1 --reason the~fix --every 1ms");
     step.ends(0, "succeeded");
-    step.says("v1 (000000000000) is asked for on shop/api/prod");
+    step.says("Deployment of v1 (000000000000) requested on shop/api/prod");
     // Stages are what the log shows while its groups are closed, and each is closed.
     let count = |line: &str| step.log.lines().filter(|found| found.starts_with(line)).count();
     assert!(count("::group::shop/api/prod#1") >= 5, "{}", step.log);
@@ -239,7 +239,7 @@ fn a_deployment_is_followed_to_its_end() {
     // A re-run of the job: nothing is asked twice.
     let again = job.step("deploy shop/api/prod --release v1 --reason the~fix --every 1ms");
     again.ends(0, "succeeded");
-    again.says("runs its release already");
+    again.says("runs that release already");
     let begun = job.control_plane.change(|stage| stage.simulation.state().map(|state| state.last_deployment));
     assert_eq!(begun, Some(1));
 }
@@ -263,7 +263,7 @@ fn a_bad_release_comes_back_and_the_job_fails() {
         open = line.starts_with("::group::") || open && !line.starts_with("::endgroup::");
         !open
     });
-    assert!(outside.into_iter().any(|line| line.contains("Switching back: alarm")), "{}", step.log);
+    assert!(outside.into_iter().any(|line| line.contains("Rolling back: alarm")), "{}", step.log);
     // The same job again is told the same, and begins nothing.
     let again = job.step("deploy shop/api/prod=v2 --every 1ms");
     again.ends(10, "rolled_back");
@@ -295,7 +295,7 @@ fn what_gives_way_is_superseded() {
     job.after(3, |simulation| simulation.ask_deploy(3, Overrides::default()));
     let step = job.step("deploy shop/api/prod=v2 --every 1ms");
     step.ends(12, "superseded");
-    step.says("v2 gave way to v3");
+    step.says("v2 was superseded by v3");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_no_of_people_is_a_rejection_and_their_silence_an_expiry() {
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
     step.ends(14, "rejected");
-    step.says("::notice title=shop/api/prod::waits for");
+    step.says("::notice title=shop/api/prod::waiting for");
     step.says("not on a Friday");
 
     job.push("api", 2);
@@ -371,7 +371,7 @@ fn asking_without_waiting_says_what_was_asked() {
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod=v1 --no-wait");
     step.ends(0, "asked");
-    step.says("is asked for on shop/api/prod");
+    step.says("requested on shop/api/prod");
     let step = job.step(
         "wait shop/api/prod --release 0000000000000000000000000000000000000000000000000000000000000001 --every 1ms",
     );

@@ -76,11 +76,11 @@ fn whoever_is_asked_sees_what_it_is_about() {
         "<dt>Deployment</dt><dd>#12 of shop/api/prod</dd>",
         "<dt>Release</dt><dd>v1.4.2 (<code>3fa90c1e3fa9</code>)</dd>",
         "<dt>Replaces</dt><dd>v1.4.1 (<code>3fa90c1e3fa9</code>)</dd>",
-        "<dt>Asked for by</dt><dd>bob (assumed-role/deployer/bob of 111122223333)</dd>",
+        "<dt>Requested by</dt><dd>bob (assumed-role/deployer/bob of 111122223333)</dd>",
         "<dt>Reason</dt><dd>the fix for the basket</dd>",
-        "<dt>Traffic</dt><dd>10 % → 50 % → 100 %, then 10m of watching</dd>",
-        "<dt>Said yes</dt><dd>carol (1 of 2)</dd>",
-        "<dt>Also waits for</dt><dd>the gate window: outside of the deploy windows (opens in 1h 50m)</dd>",
+        "<dt>Traffic</dt><dd>10 % → 50 % → 100 %, then a bake of 10m</dd>",
+        "<dt>Approved by</dt><dd>carol (1 of 2)</dd>",
+        "<dt>Also waiting for</dt><dd>gate window: outside of the deploy windows (opens in 1h 50m)</dd>",
         "<dt>Answer until</dt><dd>2026-11-22 07:00:00 UTC (3h 50m left)</dd>",
         "<dt>Plan</dt><dd><code>3fa90c1e5d7b2a64</code></dd>",
         "You answer as <strong>ada</strong>",
@@ -98,15 +98,15 @@ fn what_is_out_of_the_ordinary_is_marked() {
     let mut hotfix = deployment();
     hotfix.terms = Terms { lane: Lane::Hotfix, forward_only: true, ..Terms::default() };
     let page = asked(&hotfix, |ask| ask.replaces = None);
-    assert!(page.contains("This is a hotfix"), "{page}");
-    assert!(page.contains("It is forward-only"), "{page}");
-    assert!(page.contains("what was there before Switchback"), "{page}");
+    assert!(page.contains("Hotfix"), "{page}");
+    assert!(page.contains("Forward-only"), "{page}");
+    assert!(page.contains("what ran before Switchback"), "{page}");
 }
 
 #[test]
 fn who_has_said_yes_can_only_say_no() {
     let page = asked(&deployment(), |ask| ask.has_said_yes = true);
-    assert!(page.contains("You have said yes already, ada."), "{page}");
+    assert!(page.contains("You have approved already, ada."), "{page}");
     assert!(!page.contains("value=\"approve\"") && page.contains("value=\"reject\""), "{page}");
 }
 

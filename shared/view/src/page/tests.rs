@@ -143,12 +143,12 @@ fn gates_are_told_of_with_the_people_who_were_asked() {
             line(
                 "approval",
                 GateLineState::Asks,
-                "1 of 2 said yes · 3h 59m left · plan 0123456789abcdef",
+                "1 of 2 approved · expires in 3h 59m · plan 0123456789abcdef",
                 vec![asked("bob", true), asked("carol", false)],
             ),
             line("window", GateLineState::Waits, "outside of the deploy windows · opens in 59m", vec![]),
-            line("freeze", GateLineState::Opened, "opened by alice: the sale is broken without it", vec![]),
-            line("soak", GateLineState::Skipped, "a hotfix is not asked here", vec![]),
+            line("freeze", GateLineState::Opened, "overridden by alice: the sale is broken without it", vec![]),
+            line("soak", GateLineState::Skipped, "passed: hotfix", vec![]),
         ]
     );
     assert_eq!(waits(&state, at(60)), Vec::<String>::new(), "gates are not told twice");
@@ -195,7 +195,7 @@ fn whatever_holds_a_target_is_told_the_worst_first() {
     ];
     state.promotion_hold =
         Some(PromotionHold { since: at(0), actor: alice(), reason: format!("v2 was pinned by {}", alice()) });
-    state.frozen = Some(TargetFreeze { since: at(0), deployment: 1, reason: "hook migrate said no".to_owned() });
+    state.frozen = Some(TargetFreeze { since: at(0), deployment: 1, reason: "hook migrate failed".to_owned() });
     let cause = Cause::Alarm { name: "api-5xx".to_owned(), reason: "crossed.".to_owned() };
     if let Some(running) = &mut state.running {
         running.frozen = Some(Frozen { cause, since: at(0), deadline: at(86_400), told: true });
@@ -203,11 +203,11 @@ fn whatever_holds_a_target_is_told_the_worst_first() {
     let told: Vec<(&str, String)> =
         holds(&state, &brakes, at(60)).into_iter().map(|hold| (hold.title, hold.text)).collect();
     let wanted = [
-        ("A person has to decide", "alarm api-5xx fired: crossed · 1m ago; it lets go in 23h 59m"),
-        ("Frozen until somebody resumes it", "hook migrate said no · by deployment #1, 1m ago"),
-        ("The line is stopped", "the sale · by alice 1m ago, until somebody lifts it"),
+        ("A person has to decide", "alarm api-5xx fired: crossed · 1m ago; ends as it is in 23h 59m"),
+        ("Frozen until somebody resumes it", "hook migrate failed · by deployment #1, 1m ago"),
+        ("Rollouts are stopped", "the sale · by alice 1m ago, until somebody lifts it"),
         ("Frozen", "environment prod of shop: the sale · by alice 1m ago, 1h 59m left"),
-        ("Nothing is promoted by itself", "v2 was pinned by alice · by alice 1m ago"),
+        ("Automatic promotion is on hold", "v2 was pinned by alice · by alice 1m ago"),
     ];
     assert_eq!(told, wanted.map(|(title, text)| (title, text.to_owned())));
 }

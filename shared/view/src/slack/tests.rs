@@ -100,7 +100,7 @@ fn a_release_says_where_it_is_in_each_environment() {
     let chat = release(&Whereabouts { release: &about, provenance: Some(&provenance), places: &places });
     assert_eq!(
         chat.text,
-        "shop/api v2: dev live, verified · qa verified · staging waits for the running deployment to end · \
+        "shop/api v2: dev live, verified · qa verified · staging queued behind the running deployment · \
          prod rolled back (#7)"
     );
     let mut words = Vec::new();
@@ -111,7 +111,7 @@ fn a_release_says_where_it_is_in_each_environment() {
             "*shop/api v2*\n\
              *dev*  live, verified since <!date^1795316460^{date_short_pretty} {time}|2026-11-22 03:01:00 UTC>\n\
              *qa*  verified since <!date^1795316430^{date_short_pretty} {time}|2026-11-22 03:00:30 UTC>\n\
-             *staging*  waits for the running deployment to end\n\
+             *staging*  queued behind the running deployment\n\
              *prod*  rolled back (#7), <!date^1795316520^{date_short_pretty} {time}|2026-11-22 03:02:00 UTC>",
             "`000000000000` · 0123456789ab",
         ]
@@ -123,7 +123,7 @@ fn a_release_that_went_nowhere_says_so() {
     let about = reference(2);
     let chat = release(&Whereabouts { release: &about, provenance: None, places: &[] });
     assert_eq!(chat.text, "shop/api v2");
-    assert!(chat.blocks.to_string().contains("not deployed anywhere yet"), "{}", chat.blocks);
+    assert!(chat.blocks.to_string().contains("not deployed yet"), "{}", chat.blocks);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_deployment_that_is_over_says_how_it_ended() {
         words,
         [
             ":rewind: *shop/api/prod #12*  v2\nRolled back: alarm api-5xx fires",
-            "asked for by <@U012AB3CD>",
+            "requested by <@U012AB3CD>",
             "<!date^1795316400^{time_secs}|03:00:00> ■ Rolled back: alarm api-5xx fires",
             "`switchback explain shop/api/prod`",
         ]

@@ -155,8 +155,8 @@ fn an_answer_is_for_the_persons_eyes_and_leaves_the_message_alone() {
     let reply = reply(&Err(refusal));
     assert_eq!(reply["text"], "Not taken: the time to answer &lt;!channel&gt; &amp; all is over.");
     assert_eq!((reply["response_type"].clone(), reply["replace_original"].clone()), (json!("ephemeral"), json!(false)));
-    let again = super::reply(&Err(Refusal::conflict(SAID_ALREADY, "ada has said yes already")));
-    assert_eq!(again["text"], "ada has said yes already");
+    let again = super::reply(&Err(Refusal::conflict(SAID_ALREADY, "ada has approved already")));
+    assert_eq!(again["text"], "ada has approved already");
     let down = super::reply(&Err(Refusal::new(503, "ledger_unavailable", "table switchback-x in 111122223333")));
     let text = down["text"].as_str().expect("text");
     assert!(text.contains("was *not* taken") && !text.contains("111122223333"), "{text}");

@@ -34,11 +34,11 @@ use watch::{Patience, Watched};
 /// What a job can ask.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CiCommand {
-    /// Bring what the environments before have verified; several services of one environment are a release train.
+    /// Promote what the environments before have verified; several services of one environment are a release train.
     Promote(PromoteArguments),
-    /// Bring a release by its name, as soon as its push is known.
+    /// Deploy a release by name, as soon as its push is known.
     Deploy(DeployArguments),
-    /// Stay until a release's deployment is over, whoever asked for it.
+    /// Wait for the deployment of a release, whoever requested it.
     Wait(WaitArguments),
 }
 
@@ -91,7 +91,7 @@ struct Asking {
     /// Why, for the record; needed with --hotfix.
     #[arg(long, default_value = "")]
     reason: String,
-    /// It cannot be switched back automatically (a migration runs): trouble freezes the target and calls a person.
+    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
     #[arg(long)]
     forward_only: bool,
     /// The commit that the release was built from, for the record, where it is not this job's.
@@ -100,7 +100,7 @@ struct Asking {
     /// How long to wait for a push that Switchback has not heard of yet.
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     release_within: Seconds,
-    /// Ask, and do not stay until it is over.
+    /// Send the request and do not wait for the outcome.
     #[arg(long)]
     no_wait: bool,
 }
@@ -110,13 +110,13 @@ struct Common {
     /// URL of the stack's output `PromotionsEndpoint`.
     #[arg(long, env = "SWITCHBACK_CI_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
-    /// Whom GitHub's token is for: the stack's parameter `GitHubAudience`.
+    /// Audience of GitHub's token: the stack's parameter `GitHubAudience`.
     #[arg(long, env = "SWITCHBACK_CI_AUDIENCE", default_value = "switchback", value_name = "NAME")]
     audience: String,
-    /// Wait at most so long; the deployment goes on without being watched.
+    /// Longest wait; the deployment itself continues.
     #[arg(long = "for", default_value = "30m", value_parser = duration, value_name = "DURATION")]
     patience: Seconds,
-    /// Between two looks while waiting.
+    /// Interval between two looks while waiting.
     #[arg(long, default_value = "5s", value_parser = pause, value_name = "PAUSE")]
     every: Duration,
 }

@@ -68,7 +68,7 @@ impl Report {
 
     /// A target that runs its release already.
     pub(super) fn already_there(&mut self, target: &TargetId) {
-        self.note(&format!("{target} runs its release already: nothing was asked of it."));
+        self.note(&format!("{target} runs that release already: nothing was requested."));
         self.rows.push(Row {
             target: target.to_string(),
             tag: String::new(),
@@ -107,7 +107,7 @@ impl Report {
         let line = view::outcome::waits(on, now, Paint::PLAIN);
         if matches!(on, WaitingOn::Approval { .. } | WaitingOn::Frozen { .. }) {
             let words = view::waiting(on, now);
-            print(&format!("::notice title={}::waits for {}", property(&target.to_string()), escaped(&words)));
+            print(&format!("::notice title={}::waiting for {}", property(&target.to_string()), escaped(&words)));
         } else {
             print(&harmless(&line));
         }
@@ -141,7 +141,7 @@ impl Report {
                 Some(end @ End::Over(record, _)) => (verdict_name(end.exit()), record.reason.clone()),
                 Some(End::Superseded { by_tag }) => ("superseded", format!("by {by_tag}, before it started")),
                 Some(End::Refused(reason)) => ("refused", reason.clone()),
-                Some(End::StillRunning) => (Exit::StillRunning.name(), "it goes on without being watched".to_owned()),
+                Some(End::StillRunning) => (Exit::StillRunning.name(), "still running, no longer watched".to_owned()),
                 None => (ASKED, String::new()),
             };
             self.rows.push(Row {

@@ -240,7 +240,7 @@ impl Watched {
             self.riddles += 1;
             if self.riddles > MOST_RIDDLES {
                 return Err(Failure::Unexpected(format!(
-                    "the command {} was taken in, and neither history nor journal of {} say what became of it",
+                    "the command {} was accepted, and neither history nor journal of {} show its outcome",
                     command.0, self.target
                 )));
             }
