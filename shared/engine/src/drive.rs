@@ -127,7 +127,7 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Reco
         revision: loaded.revision,
         state: loaded.state,
         unwritten: Vec::new(),
-        takeover_scheduled: takeover_scheduled,
+        takeover_scheduled,
         hurries: wake.urgent,
         performed: Vec::new(),
         rested: false,

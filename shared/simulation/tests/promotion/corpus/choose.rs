@@ -104,7 +104,7 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
 
 /// What the pass before has done to the state that no decision has.
 fn between(before: &TargetState, now: &TargetState) -> Vec<Step> {
-    let place = |state: &TargetState| state.running.as_ref().and_then(|running| running.place.clone());
+    let place = |state: &TargetState| state.running.as_ref().and_then(|running| running.place);
     let mut steps = Vec::new();
     if let Some(new) = place(now).filter(|new| place(before).as_ref() != Some(new)) {
         steps.push(Step::Place { place: value(&new) });
