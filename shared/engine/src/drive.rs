@@ -624,8 +624,9 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes. One that is
         // due right now may be the one that has begun this pass: clocks disagree, and while traffic goes back nobody waits for
         // the sweep.
-        let urgent = decision.state.running.as_ref().is_some_and(pace::is_urgent);
-        let to_come = if urgent { CLOCKS_DISAGREE_BY.after(now) } else { now };
+        let goes_back = |running: &Deployment| matches!(running.stage, Stage::RollingBack { .. });
+        let goes_back = decision.state.running.as_ref().is_some_and(goes_back);
+        let to_come = if goes_back { CLOCKS_DISAGREE_BY.after(now) } else { now };
         let underway = self.state.wake_at.filter(|at| *at > to_come && wanted.is_some_and(|wanted| *at <= wanted));
         let send_at = match (underway, wanted) {
             (None, Some(at)) => Some(at.min(LONGEST_DELAY.after(now))),
