@@ -636,7 +636,7 @@ fn programs_are_told_of_every_entry_and_people_of_what_matters_once() {
     };
     let (mut subjects, notices) = scenario.expect("people are told", Duration::from_secs(30), in_words);
     subjects.sort();
-    assert_eq!(subjects, ["Deployment began: told/api/dev #1", "Succeeded: told/api/dev #1"]);
+    assert_eq!(subjects, ["Deployment started: told/api/dev #1", "Succeeded: told/api/dev #1"]);
     let end = notices.iter().find(|notice| notice["Subject"] == "Succeeded: told/api/dev #1");
     assert_eq!(end.and_then(|it| it.pointer("/MessageAttributes/verdict/Value")), Some(&json!("succeeded")), "{end:?}");
 
