@@ -15,13 +15,12 @@ use engine::{
 };
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
-use rollout::entry::Entry;
 use rollout::pace::{Place, Price, READS_A_SECOND};
 use rollout::policy::{Policy, RegistryPolicy, ServicePolicy, TagRule};
 use rollout::promotion::ImageState;
 use rollout::snapshot::Reading;
 use rollout::target::TargetState;
-use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Terms, Timestamp};
+use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -158,7 +157,6 @@ async fn what_only_dynamodb_can_get_wrong() {
     a_slow_application_leaves_a_newer_ones_watches_alone(&stage).await;
     what_was_posted_is_forgotten_after_90_days(&stage).await;
     brakes_and_their_log_never_go_by_themselves(&stage).await;
-    what_older_versions_wrote_is_read(&stage).await;
 }
 
 async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
@@ -340,52 +338,6 @@ async fn brakes_and_their_log_never_go_by_themselves(stage: &Stage) {
     let lifted = Lifted { by: Actor::Person { name: "ada".into() }, reason: "it is over".into(), at: at(70) };
     assert_eq!(stage.ledger.lift_brake(&scope, &lifted).await.expect("lifted"), Some(brake));
     assert_eq!(stage.item("BRAKES", "ON#environment#braked/prod").await, None);
-}
-
-/// Items as versions before this one have written them.
-async fn what_older_versions_wrote_is_read(stage: &Stage) {
-    for (format, stored) in [
-        (1, include_str!("../src/ledger_contract/stored/state.format-1.json")),
-        (2, include_str!("../src/ledger_contract/stored/state.format-2.json")),
-    ] {
-        let id = target("shop/api/dev");
-        let attribute = |text: &str| AttributeValue::S(text.to_owned());
-        let number = |number: u64| AttributeValue::N(number.to_string());
-        let pk = ("pk", attribute("TARGET#shop/api/dev"));
-        let (sk, state) = (("sk", attribute("STATE")), ("state", attribute(stored)));
-        stage.put(&[pk, sk, state, ("format", number(format)), ("revision", number(41))]).await;
-
-        let answer = stage.ledger.begin(&id, &claim("one")).await.expect("an answer");
-        let Begin::Granted(loaded) = answer else { panic!("it is free: {answer:?}") };
-        let state = loaded.state;
-        assert_eq!((loaded.revision, u64::from(state.format)), (41, format));
-        let running = state.running.as_ref().expect("a deployment runs");
-        assert_eq!((running.number, running.stage.name()), (3, "shifting"));
-        assert_eq!(running.terms, Terms::default(), "it came by the usual way");
-        assert_eq!((&running.gates, &running.frozen), (&None, &None));
-        let waits: Vec<&str> = state.queued.iter().map(|queued| queued.release.tag.as_str()).collect();
-        assert_eq!(waits, ["v4"]);
-        assert_eq!((&state.promotion_hold, &state.frozen), (&None, &None));
-        assert!(state.verified.is_empty() && state.errands.is_empty(), "nobody knows what was verified then");
-        assert!(running.way_back().is_some(), "the way back is still open");
-
-        // And it is written in the present format.
-        let next = TargetState { format: rollout::target::FORMAT, ..state };
-        let decision = Commit { release_lease: true, ..commit(&next) };
-        assert_eq!(stage.ledger.commit(&id, &lease("one"), 41, &decision).await.expect("committed"), 42);
-        assert_eq!(stage.ledger.state(&id).await.expect("a state"), Some(next));
-    }
-    let stored = include_str!("../src/ledger_contract/stored/policy.before-promotion.json");
-    let text = |value: &str| AttributeValue::S(value.to_owned());
-    let version = AttributeValue::N("1".into());
-    stage
-        .put(&[("pk", text("POLICY#shop")), ("sk", text("CURRENT")), ("applied", text(stored)), ("version", version)])
-        .await;
-    let applied = stage.ledger.policy(&Name::new("shop").expect("a name")).await.expect("an answer").expect("a policy");
-    let dev = applied.policy.applied(&target("shop/api/dev"), applied.version).expect("a target");
-    assert_eq!(dev.entry, Entry::default(), "nothing keeps a deployment waiting");
-    assert_eq!(dev.policy.hooks.iter().map(|hook| hook.forward_only).collect::<Vec<_>>(), [false]);
-    assert_eq!(applied.policy.notifications.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
