@@ -367,7 +367,7 @@ impl engine::Clock for Fixed {
     }
 }
 
-/// A ring that is lost: the sweeper finds the command.
+/// A wake that is lost: the sweeper finds the command.
 struct Silent;
 
 impl engine::WakeQueue for Silent {

@@ -21,7 +21,7 @@ pub(crate) struct Batch {
     pub(crate) unreadable: Vec<String>,
 }
 
-/// Reads a batch. Of several rings for one target, one that may take the target over from a dead holder counts, and
+/// Reads a batch. Of several wakes for one target, one that may take the target over from a dead holder counts, and
 /// otherwise the one with the fewest tries: it is retried for the others, too.
 pub(crate) fn of(messages: Vec<Message>) -> Batch {
     let mut batch = Batch::default();

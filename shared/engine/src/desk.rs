@@ -1,5 +1,5 @@
 //! What several doors to the control plane share, and that needs no look at what runs: finding releases, checking what can
-//! be known at once, writing a command and sending, and answering questions from the ledger.
+//! be known at once, writing a command and sending a wake, and answering questions from the ledger.
 //!
 //! A door has proven who asks before it comes here: what the desk is handed as an [`Actor`] is believed. Whether that
 //! actor may ask is the door's to say, too (IAM's, or the policy's grants).
@@ -9,7 +9,7 @@
 //! | `answers` | requests and answers as they travel |
 //! | `refusal` | [`Refusal`]: why not, in one shape for every error |
 //! | `releases` | releases by tag, digest or as the newest that the environments before have verified |
-//! | `asking` | deploy, promote, hotfix, abort, rollback, override, resume: a command and a ring |
+//! | `asking` | deploy, promote, hotfix, abort, rollback, override, resume: a command and a wake |
 //! | `train` | several services as one set |
 //! | `questions` | targets, status, history, journal, releases |
 

@@ -45,7 +45,7 @@ const LONGEST_DELAY: Seconds = Seconds(900);
 const GRACE: Seconds = Seconds(60);
 /// How soon a pass comes again whose errands did not work.
 const ERRANDS_AGAIN: Seconds = Seconds(5);
-/// By so much the clocks of two invocations may disagree.
+/// How far apart the clocks of two invocations may be.
 const CLOCKS_DISAGREE_BY: Seconds = Seconds(4);
 /// When tasks that were asked for are looked for, where the budgets are spared.
 const SETTLE: Seconds = Seconds(20);
@@ -358,8 +358,8 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         Place { pass: &self.lease.0, revision: self.revision }
     }
 
-    /// The lease that a takeover wake may take, once in a pass that is about to act, or to take traffic back: should the pass be killed, the target is
-    /// taken over as soon as the lease is over, and not when a sweep finds it overdue.
+    /// The lease that a takeover wake may take, once in a pass that is about to act, or to take traffic back: should the pass be
+    /// killed, the target is taken over as soon as the lease is over, and not when a sweep finds it overdue.
     fn takeover_lease(&mut self, is_due: bool) -> Option<LeaseId> {
         if !is_due || self.takeover_scheduled {
             return None;

@@ -10,7 +10,7 @@
 //! | `errands` | what a target tells others: promotions, and trains that stop |
 //! | [`intake`] | events to commands and wakes: image pushed, signal received, sweep |
 //! | [`notify`](notify()) | journal entries to a bus, and to the topics and chats that the policy names, each once |
-//! | [`desk`] | what every door to people and workflows shares: checked, a command, and a ring; answers to questions |
+//! | [`desk`] | what every door to people and workflows shares: checked, a command, and a wake; answers to questions |
 //! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
 //! | [`links`] | signed links, for who is asked by mail |
 //! | [`workflows`] | what workflows of GitHub Actions ask, as far as the policy's grants let them |

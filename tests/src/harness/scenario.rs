@@ -308,7 +308,7 @@ notifications: {notifications}
         event
     }
 
-    /// The alarm that a person rings: it keeps the state that it is given.
+    /// The alarm that a person sets: it keeps the state that it is given.
     ///
     /// # Panics
     /// Where CloudWatch refuses.
@@ -319,7 +319,7 @@ notifications: {notifications}
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// From now on CloudWatch does not evaluate the alarm that a person rings, for this reason; none: it does again. The alarm
+    /// From now on CloudWatch does not evaluate the alarm that a person sets, for this reason; none: it does again. The alarm
     /// keeps its state.
     ///
     /// # Panics
@@ -358,7 +358,7 @@ notifications: {notifications}
         });
     }
 
-    /// The name of the alarm that a person rings.
+    /// The name of the alarm that a person sets.
     #[must_use]
     pub fn pager(&self) -> String {
         pager(&self.application, &self.service, &self.environment)

@@ -82,7 +82,7 @@ fn purpose(call: &Call, names: &PairNames) -> String {
     let number = |pointer: &str| call.parameter(pointer).map(Value::to_string).unwrap_or_default();
     match (call.service.as_str(), call.operation.as_str()) {
         ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("SET lease_id") => {
-            // Whether it comes as a takeover wake, too, who finds nobody dead, is a matter of how long the run takes.
+            // Whether it comes as a takeover wake, too, which finds nobody dead, is a matter of how long the run takes.
             "take the target".to_owned()
         }
         ("dynamodb", "UpdateItem") if text("/UpdateExpression").starts_with("REMOVE") => {
@@ -98,7 +98,7 @@ fn purpose(call: &Call, names: &PairNames) -> String {
         }
         ("sqs", "SendMessage") => match text("/MessageBody").contains("\"steal\"") {
             true => "schedule a takeover, should it die".to_owned(),
-            false => "ring for the next look".to_owned(),
+            false => "send the next wake".to_owned(),
         },
         ("ecs", "UpdateService") => {
             let definition = text("/taskDefinition").rsplit('/').next().unwrap_or_default();

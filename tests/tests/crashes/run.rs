@@ -164,7 +164,7 @@ struct Function<'a> {
 }
 
 impl Function<'_> {
-    /// A wake without any delay, as `image-pushed` and `signal-received` ring it.
+    /// A wake without any delay, as `image-pushed` and `signal-received` send it.
     fn tell(&self, queue: &Queue, target: &TargetId) {
         let wake = serde_json::to_string(&Wake::of(target.clone())).unwrap_or_default();
         queue.send(&wake, Duration::ZERO);

@@ -100,7 +100,7 @@ fault itself), hooks run once, people told once, no request lost, nothing held, 
   not repeated.
 - Nobody helps: no sweep, and from the fault until the deployment goes on every event is lost. It heals by its own wakes.
   The driver's time-out is {time_out} s here, and a message that is looked at comes again after {visibility} s; in
-  `template.yaml` it is 60 s and 360 s. A pass that was about to act has called an takeover wake, who comes when the time-out and 5 s
+  `template.yaml` it is 60 s and 360 s. A pass that was about to act has scheduled a takeover, which comes when the time-out and 5 s
   are over. One that only looked is found when its message comes again, or by the sweep of the minute.
 ",
         summary(rows)

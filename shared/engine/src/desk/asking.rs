@@ -1,4 +1,4 @@
-//! Deploy, promote, hotfix, abort, rollback, override, resume: a command and a ring.
+//! Deploy, promote, hotfix, abort, rollback, override, resume: a command and a wake.
 
 use super::answers::{
     AbortRequest, CommandAnswer, DeployRequest, HotfixRequest, OverrideRequest, PromoteRequest, ResumeRequest,
@@ -310,7 +310,7 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
         self.ask(state, Asked { instruction, actor, reason, request, release: None }).await
     }
 
-    /// Writes the command, then rings. `state` was read before: what the answer says of it is older than the command.
+    /// Writes the command, then sends a wake. `state` was read before: what the answer says of it is older than the command.
     ///
     /// # Errors
     /// [`Refusal`]: a key that cannot be kept, or a ledger that did not answer.
@@ -348,7 +348,7 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Desk<'_, L, D, K> {
     ) -> Result<CommandAnswer, Refusal> {
         let target = &state.target;
         let new = self.ledger.put_command(&command).await?;
-        // Rung even where it is not new: the first ring may have been lost with the first answer.
+        // Sent even where the command is not new: the first wake may have been lost with the first answer.
         let urgent = matches!(command.instruction, Instruction::Abort { .. } | Instruction::Rollback);
         let woken = self.send(&Wake { urgent, ..Wake::of(target.clone()) }).await;
         let asked = command.instruction.name();

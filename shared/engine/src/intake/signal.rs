@@ -6,7 +6,7 @@ use futures::future::join_all;
 use rollout::snapshot::ApiCall;
 use rollout::{Seconds, TargetId};
 
-/// Wakes the targets that are concerned with `watch`; answers which. One question to the ledger, then all rings at once:
+/// Wakes the targets that are concerned with `watch`; answers which. One question to the ledger, then all wakes at once:
 /// this is the first half of the way from an alarm to weights that are back.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::target::{
 use crate::time::Seconds;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often gates are looked at; whoever opens one rings, and this is for a ring that is lost.
+/// How often gates are looked at; whoever opens one sends a wake, and this is for a wake that is lost.
 const GATE_POLL: Seconds = Seconds(60);
 /// The same for what could not be read.
 const UNREAD_POLL: Seconds = Seconds(5);

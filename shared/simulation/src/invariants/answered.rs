@@ -58,7 +58,7 @@ fn killed(struck: &Struck) -> bool {
 /// A pass that is killed in its first calls may not have scheduled who takes over: its own wake comes again, later. The lease, and
 /// what is read beside the look; a wake that was not meant to hurry schedules it beside that, too.
 fn at_its_beginning(struck: &Struck) -> bool {
-    let unscheduled = struck.what == "killed before it" && struck.whom.ends_with(": ring");
+    let unscheduled = struck.what == "killed before it" && struck.whom.ends_with(": send_wake");
     unscheduled || [": begin", ": observe", ": commands", ": brakes"].iter().any(|call| struck.whom.ends_with(call))
 }
 

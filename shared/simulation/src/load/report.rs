@@ -159,10 +159,7 @@ impl fmt::Display for Report {
             writeln!(f, "{name:<9} wakes          {passes} passes; at most {longest} waited, {oldest:.1} s")?;
         }
         let (busy, superseded, dead) = (self.busy, self.superseded, self.dead_letters);
-        writeln!(
-            f,
-            "targets held             {busy} wakes knocked again, {superseded} superseded, {dead} dead letters"
-        )?;
+        writeln!(f, "targets held             {busy} wakes retried, {superseded} superseded, {dead} dead letters")?;
         writeln!(f, "events                   {}; the longest pass took {} ms", self.signals, self.longest_pass_ms)?;
         for (name, Drawn { admitted, throttled }) in &self.drawn {
             let most = bucket_rate(name) * self.budgets * self.took_s;

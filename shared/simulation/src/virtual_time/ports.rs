@@ -200,7 +200,7 @@ impl WakeQueue for SimWakeQueue {
             scenery.send(way, at, &Job::Drive(wake.clone(), 1));
             Ok(())
         };
-        self.stage.call("ring", send, |reason| Err(reason.to_owned())).await
+        self.stage.call("send_wake", send, |reason| Err(reason.to_owned())).await
     }
 }
 

@@ -25,11 +25,11 @@ fn comparable(state: &TargetState) -> TargetState {
     state
 }
 
-/// What is told as a patch on the one before.
+/// The last value of its kind: the next one is written as a patch on it.
 #[derive(Default)]
-struct Told(Value);
+struct Previous(Value);
 
-impl Told {
+impl Previous {
     fn next(&mut self, now: Option<Value>) -> Option<json_patch::Patch> {
         let now = now?;
         let patch = json_patch::diff(&self.0, &now);
@@ -54,7 +54,7 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
     let head = Head { target: target.clone(), from: from.to_owned() };
     let mut steps = Vec::new();
     let mut state = TargetState::new(target.clone());
-    let (mut policy, mut around, mut snapshot) = (Told::default(), Told::default(), Told::default());
+    let (mut policy, mut around, mut snapshot) = (Previous::default(), Previous::default(), Previous::default());
     let decided = |index: usize| match &records[index].what {
         What::Decided(decided) => Some(&**decided),
         _ => None,

@@ -176,8 +176,8 @@ fn typed<T: DeserializeOwned>(value: &Value, at: &str) -> T {
 
 /// Facts, each with the deployment that it is about and who caused it.
 fn facts(journal: &[JournalEntry]) -> Value {
-    let told = |entry: &JournalEntry| json!({"deployment": entry.deployment, "actor": entry.actor, "fact": entry.fact});
-    journal.iter().map(told).collect()
+    let line = |entry: &JournalEntry| json!({"deployment": entry.deployment, "actor": entry.actor, "fact": entry.fact});
+    journal.iter().map(line).collect()
 }
 
 /// What came of a decision, outside of the state.
