@@ -45,8 +45,6 @@ const LONGEST_DELAY: Seconds = Seconds(900);
 const GRACE: Seconds = Seconds(60);
 /// How soon a pass comes again whose errands did not work.
 const ERRANDS_AGAIN: Seconds = Seconds(5);
-/// How far apart the clocks of two invocations may be.
-const CLOCKS_DISAGREE_BY: Seconds = Seconds(4);
 /// When tasks that were asked for are looked for, where the budgets are spared.
 const SETTLE: Seconds = Seconds(20);
 /// Rounds of observe, decide, perform in one pass: a bound against a world that changes with every look.
@@ -185,6 +183,10 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
     /// `stolen`: the target was taken from a pass that has died.
     async fn run(&mut self, wake: &Wake, stolen: bool) -> Result<(), LedgerError> {
         let now = self.clock.now();
+        if wake.due_at.is_some() && wake.due_at == self.state.wake_at {
+            // It is here, and no longer to come, even if this clock is behind the one that it was scheduled by.
+            self.state.wake_at = None;
+        }
         let early = match wake.steal {
             // A usual look at rest is none of a deployment that has its own times.
             // To one that nothing was ever deployed to there is nothing to compare with.
@@ -621,13 +623,8 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             Next::At(at) => Some(at.max(now)),
             Next::Again | Next::Rest => None,
         };
-        // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes. One that is
-        // due right now may be the one that has begun this pass: clocks disagree, and while traffic goes back nobody waits for
-        // the sweep.
-        let goes_back = |running: &Deployment| matches!(running.stage, Stage::RollingBack { .. });
-        let goes_back = decision.state.running.as_ref().is_some_and(goes_back);
-        let to_come = if goes_back { CLOCKS_DISAGREE_BY.after(now) } else { now };
-        let underway = self.state.wake_at.filter(|at| *at > to_come && wanted.is_some_and(|wanted| *at <= wanted));
+        // A wake that is still to come and is not too late serves; a second one would breed a second chain of wakes.
+        let underway = self.state.wake_at.filter(|at| *at > now && wanted.is_some_and(|wanted| *at <= wanted));
         let send_at = match (underway, wanted) {
             (None, Some(at)) => Some(at.min(LONGEST_DELAY.after(now))),
             _ => None,
@@ -635,7 +632,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         decision.state.wake_at = send_at.or(underway);
         self.commit(decision, true).await?;
         if let Some(at) = send_at {
-            let wake = next_wake(&self.state);
+            let wake = next_wake(&self.state).due(at);
             tell(self.wake_queue, &wake, Seconds::between(now, at)).await;
         }
         Ok(())
@@ -657,7 +654,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
         self.log_journal(&self.state, &[], &journal);
-        let wake = next_wake(&self.state);
+        let wake = next_wake(&self.state).due(at);
         tell(self.wake_queue, &wake, delay).await;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! A wake, as it lies in a queue.
 
 use super::{LeaseId, WakeKind};
-use rollout::TargetId;
 use rollout::snapshot::ApiCall;
+use rollout::{TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A wake for a target.
@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Wake {
     /// Whom to wake.
     pub target: TargetId,
+    /// The scheduled time, as the target's state has it: the pass that this wake starts knows that its scheduled wake has
+    /// arrived, even if its clock is behind that of the pass that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// This holding may be stolen from: it was met when the wake was sent, and the wake was delayed for longer than a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<LeaseId>,
@@ -43,6 +47,7 @@ impl Wake {
     pub fn of(target: TargetId) -> Self {
         Self {
             target,
+            due_at: None,
             steal: None,
             tries: 0,
             found: None,
@@ -51,6 +56,12 @@ impl Wake {
             at_rest: false,
             api_call: None,
         }
+    }
+
+    /// The same, as the one scheduled wake of its target.
+    #[must_use]
+    pub fn due(self, at: Timestamp) -> Self {
+        Self { due_at: Some(at), ..self }
     }
 
     /// The same, for a target that is overdue.
