@@ -2,11 +2,11 @@
 //! a stand-in for the binary that writes down how it is called. And the grants that the example workflows tell of, as the
 //! policy reads them.
 
-use policy::grants::{Claims, allowed};
+use policy::grants::{Claims, authorize};
 use rollout::Name;
-use rollout::entry::Deed;
+use rollout::entry::Permission;
 use simulation::world::Settings;
-use simulation::world::scene::{Scene, build_application};
+use simulation::world::scene::{PairSetup, build_application};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn called(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_given_is_handed_on_as_it_is_and_the_exit_code_comes_back() {
+fn inputs_are_passed_verbatim_and_the_exit_code_returned() {
     let (folder, binary) = runner("hands-on");
     let binary = binary.display().to_string();
     let run_it = &scripts()[1];
@@ -120,7 +120,7 @@ fn what_is_given_is_handed_on_as_it_is_and_the_exit_code_comes_back() {
 }
 
 #[test]
-fn the_binary_is_what_was_named_and_nothing_unchecked() {
+fn only_the_named_and_verified_binary_is_used() {
     let (folder, binary) = runner("binary");
     let binary = binary.display().to_string();
     let find_it = &scripts()[0];
@@ -143,8 +143,8 @@ fn the_binary_is_what_was_named_and_nothing_unchecked() {
 
 /// A policy of `dev`, `staging` and `prod`, with the grants that an example's comment shows.
 fn policy_with_grants_of(example: &str) -> rollout::Policy {
-    let scenes = ["dev", "staging", "prod"].map(|environment| Scene::new("shop", "api", environment));
-    let built = policy::notation(&build_application(&scenes, Settings::default()).policy);
+    let scenes = ["dev", "staging", "prod"].map(|environment| PairSetup::new("shop", "api", environment));
+    let built = policy::render(&build_application(&scenes, Settings::default()).policy);
     let (_, comment) = example.split_once("#   github:\n").expect("the example shows its grants");
     let grants: Vec<&str> = comment.lines().map_while(|line| line.strip_prefix("#   ")).collect();
     let text = format!(
@@ -157,21 +157,21 @@ fn policy_with_grants_of(example: &str) -> rollout::Policy {
 }
 
 #[test]
-fn the_grants_that_the_examples_show_are_what_their_jobs_need() {
+fn the_documented_grants_fit_the_example_workflows() {
     for (example, file, event, git_ref, needed) in [
         (
             include_str!("../../.github/examples/promote.yml"),
             "promote.yml",
             "workflow_dispatch",
             "refs/heads/main",
-            vec![(Deed::Promote, "staging"), (Deed::Promote, "prod")],
+            vec![(Permission::Promote, "staging"), (Permission::Promote, "prod")],
         ),
         (
             include_str!("../../.github/examples/build-push-deploy.yml"),
             "build-push-deploy.yml",
             "push",
             "refs/tags/v1.4.2",
-            vec![(Deed::Deploy, "dev"), (Deed::Promote, "staging")],
+            vec![(Permission::Deploy, "dev"), (Permission::Promote, "staging")],
         ),
     ] {
         let policy = policy_with_grants_of(example);
@@ -188,15 +188,19 @@ fn the_grants_that_the_examples_show_are_what_their_jobs_need() {
             })
         };
         let name = |text: &str| Name::new(text).expect("a name");
-        for (deed, environment) in needed {
-            let fits = allowed(&policy, &claims(git_ref, event), deed, &name("api"), &name(environment));
+        for (permission, environment) in needed {
+            let fits = authorize(&policy, &claims(git_ref, event), permission, &name("api"), &name(environment));
             assert_eq!(fits, Ok(()), "{file}: {environment}");
             for other in
                 [claims("refs/heads/mine", event), claims(git_ref, "schedule"), claims(git_ref, "pull_request")]
             {
-                assert!(allowed(&policy, &other, deed, &name("api"), &name(environment)).is_err(), "{file}: {other:?}");
+                assert!(
+                    authorize(&policy, &other, permission, &name("api"), &name(environment)).is_err(),
+                    "{file}: {other:?}"
+                );
             }
-            let hotfix = allowed(&policy, &claims(git_ref, event), Deed::Hotfix, &name("api"), &name(environment));
+            let hotfix =
+                authorize(&policy, &claims(git_ref, event), Permission::Hotfix, &name("api"), &name(environment));
             assert!(hotfix.is_err(), "{file}");
         }
     }

@@ -8,10 +8,10 @@ use tests::harness::lint;
 
 /// Where operators look up what an alarm means.
 const SECTION: &str = "## When Switchback itself is in trouble";
-const AFTER: &str = "## One deployment across the logs";
+const NEXT_SECTION: &str = "## One deployment across the logs";
 
 /// Metrics of AWS's own, by namespace, with the dimension that they have (developer guides of SQS and Lambda).
-const OF_AWS: [(&str, &str, &[&str]); 2] = [
+const AWS_METRICS: [(&str, &str, &[&str]); 2] = [
     ("AWS/SQS", "QueueName", &["ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"]),
     ("AWS/Lambda", "FunctionName", &["Errors", "Invocations", "IteratorAge", "Throttles"]),
 ];
@@ -47,7 +47,7 @@ fn metrics(alarm: &'static Value) -> Vec<&'static Value> {
 fn section() -> String {
     let page = include_str!("../../functions/README.md");
     let rest = page.split_once(SECTION).expect("the section is there").1;
-    rest.split_once(AFTER).expect("the section after the metrics").0.to_owned()
+    rest.split_once(NEXT_SECTION).expect("the section after the metrics").0.to_owned()
 }
 
 /// A function's package, by its logical name.
@@ -57,14 +57,14 @@ fn package(function: &str) -> &'static str {
 }
 
 #[test]
-fn every_alarm_watches_a_metric_that_there_is() {
+fn every_alarm_watches_an_existing_metric() {
     for (name, alarm) in alarms() {
         let about = metrics(alarm);
         assert!(!about.is_empty(), "{name} watches nothing");
         for metric in about {
             let (namespace, called) = (metric["Namespace"].as_str().unwrap_or_default(), &metric["MetricName"]);
             let dimension = &metric["Dimensions"][0];
-            if let Some(&(_, dimensioned, names)) = OF_AWS.iter().find(|(of, ..)| *of == namespace) {
+            if let Some(&(_, dimensioned, names)) = AWS_METRICS.iter().find(|(of, ..)| *of == namespace) {
                 assert!(names.iter().any(|known| called == known), "{name}: {namespace} has no {called}");
                 assert_eq!(dimension["Name"], dimensioned, "{name}");
                 continue;
@@ -89,7 +89,7 @@ fn every_alarm_watches_a_metric_that_there_is() {
 }
 
 #[test]
-fn every_metric_has_a_name_of_its_own_and_is_measured_where_it_says() {
+fn every_metric_is_unique_and_documented() {
     let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), METRICS.len());
     let functions: BTreeSet<&str> =
@@ -105,14 +105,14 @@ fn every_metric_has_a_name_of_its_own_and_is_measured_where_it_says() {
 }
 
 #[test]
-fn every_alarm_reaches_people_and_says_what_to_do() {
+fn every_alarm_notifies_and_is_documented() {
     let section = section();
     for (name, alarm) in alarms() {
         let text = alarm["AlarmDescription"].as_str().unwrap_or_default();
         // CloudWatch takes 1024 characters.
         assert!((100..1024).contains(&text.len()), "{name} says neither what nor what to do: {text}");
-        let told = json!({"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]});
-        assert_eq!((&alarm["AlarmActions"], &alarm["OKActions"]), (&told, &told), "{name}");
+        let notify_topic = json!({"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]});
+        assert_eq!((&alarm["AlarmActions"], &alarm["OKActions"]), (&notify_topic, &notify_topic), "{name}");
         assert!(alarm["TreatMissingData"].is_string(), "{name} does not say what silence means");
         let (datapoints, periods) = (alarm["DatapointsToAlarm"].as_u64(), alarm["EvaluationPeriods"].as_u64());
         assert!(datapoints <= periods && datapoints > Some(0), "{name}");
@@ -128,7 +128,7 @@ fn every_alarm_reaches_people_and_says_what_to_do() {
 }
 
 #[test]
-fn every_function_has_an_alarm_that_sees_it_fail() {
+fn every_function_has_a_failure_alarm() {
     // Events that these do not take in come again, and end in the dead-letter queue.
     let by_dead_letters = ["ImagePushed", "SignalReceived"];
     for (function, properties) in resources("AWS::Serverless::Function") {
@@ -171,7 +171,7 @@ fn conditions(pattern: &str) -> Option<Vec<Condition>> {
 }
 
 #[test]
-fn the_filter_of_failed_passes_counts_errors_and_no_metrics() {
+fn the_failed_pass_filter_counts_errors_not_metrics() {
     let filters = resources("AWS::Logs::MetricFilter");
     assert_eq!(filters.len(), 1, "each is held against lines here");
     let pattern = filters[0].1["FilterPattern"].as_str().expect("a pattern");

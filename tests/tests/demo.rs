@@ -11,15 +11,15 @@ use tests::harness::child::target;
 use tests::harness::workspace;
 
 /// The story, and then half as much again for a machine that does other things too.
-const STORY: Duration = Duration::from_secs(240);
+const DEMO_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A killed demo's tasks notice at once; they may have requests in flight.
-const AFTERMATH: Duration = Duration::from_secs(30);
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
-fn the_story_ends_as_told_and_loses_no_request() {
+fn the_demo_ends_as_scripted_without_lost_requests() {
     let mut demo = Demo::start(&["demo", "--json"]);
-    let output = demo.finish(STORY);
+    let output = demo.finish(DEMO_TIMEOUT);
     let journal: Vec<Value> = lines(&output);
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "the demo says why:\n{words}");
@@ -36,25 +36,25 @@ fn the_story_ends_as_told_and_loses_no_request() {
     assert!(summary["requests"]["bad_release_errors"].as_u64() > Some(0), "the bad release failed nobody: {summary}");
 
     assert_eq!(verdicts(entries), [(1, "succeeded"), (2, "rolled_back")]);
-    assert_eq!(shares_of_candidate(entries, 1), [10, 50, 100]);
-    assert_eq!(shares_of_candidate(entries, 2), [10, 0], "the bad release got no further than the first step");
+    assert_eq!(candidate_weights(entries, 1), [10, 50, 100]);
+    assert_eq!(candidate_weights(entries, 2), [10, 0], "the bad release got no further than the first step");
     let cause = facts(entries, 2, "rollback_started").next().expect("it went back for a reason");
     assert_eq!(cause["cause"]["cause"], "alarm", "it was the alarm over real answers: {cause}");
-    assert_eq!(demo.tasks_left(AFTERMATH), BTreeSet::new(), "tasks outlive the demo");
+    assert_eq!(demo.tasks_left(CLEANUP_TIMEOUT), BTreeSet::new(), "tasks outlive the demo");
 }
 
 #[test]
-fn killed_in_the_middle_it_leaves_no_task_behind() {
+fn a_killed_demo_leaves_no_tasks() {
     let mut demo = Demo::start(&["demo", "--json"]);
     demo.wait_for_journal();
-    assert!(!demo.see_tasks().is_empty(), "tasks run as processes of their own");
+    assert!(!demo.running_tasks().is_empty(), "tasks run as processes of their own");
     demo.process.kill().expect("the demo still runs");
     demo.process.wait().expect("it was killed");
-    assert_eq!(demo.tasks_left(AFTERMATH), BTreeSet::new(), "tasks outlive a demo that was killed");
+    assert_eq!(demo.tasks_left(CLEANUP_TIMEOUT), BTreeSet::new(), "tasks outlive a demo that was killed");
 }
 
 #[test]
-fn a_request_that_is_lost_is_counted_and_fails_the_demo() {
+fn a_lost_request_fails_the_demo() {
     let mut demo = Demo::start(&["demo", "--json"]);
     demo.wait_for_journal();
     let (victim, ..) = processes()
@@ -63,7 +63,7 @@ fn a_request_that_is_lost_is_counted_and_fails_the_demo() {
         .expect("v1 runs while v2 is deployed");
     let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
     assert!(killed.expect("there is a kill").success());
-    let output = demo.finish(STORY);
+    let output = demo.finish(DEMO_TIMEOUT);
     let last = String::from_utf8_lossy(&output.stdout).lines().last().map(str::to_owned).unwrap_or_default();
     let summary: Value = serde_json::from_str(&last).unwrap_or_else(|error| panic!("{error}: {last}"));
     assert!(summary["summary"]["requests"]["lost"].as_u64() > Some(0), "a task was killed under load: {summary}");
@@ -72,18 +72,18 @@ fn a_request_that_is_lost_is_counted_and_fails_the_demo() {
 }
 
 #[test]
-fn interrupted_it_ends_its_tasks_and_says_130() {
+fn an_interrupted_demo_stops_its_tasks_and_exits_130() {
     let mut demo = Demo::start(&["demo", "--json"]);
     demo.wait_for_journal();
-    assert!(!demo.see_tasks().is_empty(), "tasks run as processes of their own");
-    let told = Command::new("kill").args(["-INT", &demo.process.id().to_string()]).status();
-    assert!(told.expect("there is a kill").success());
-    assert_eq!(demo.finish(AFTERMATH).status.code(), Some(130));
+    assert!(!demo.running_tasks().is_empty(), "tasks run as processes of their own");
+    let signalled = Command::new("kill").args(["-INT", &demo.process.id().to_string()]).status();
+    assert!(signalled.expect("there is a kill").success());
+    assert_eq!(demo.finish(CLEANUP_TIMEOUT).status.code(), Some(130));
     assert_eq!(demo.tasks_left(Duration::from_secs(1)), BTreeSet::new(), "it waits for its tasks before it ends");
 }
 
 #[test]
-fn the_page_answers_this_machine_only() {
+fn the_page_answers_only_local_requests() {
     let mut demo = Demo::start(&["demo"]);
     let page = demo.page_address();
     let ask = |host: &str, path: &str| {
@@ -121,7 +121,7 @@ impl Demo {
     }
 
     /// Waits until it ends, and reads all that it says; fails the test where it does not end in time.
-    fn finish(&mut self, patience: Duration) -> Output {
+    fn finish(&mut self, timeout: Duration) -> Output {
         let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
             std::thread::spawn(move || {
                 let mut text = Vec::new();
@@ -133,16 +133,16 @@ impl Demo {
         };
         let out = read(self.process.stdout.take().map(|pipe| Box::new(pipe) as _));
         let err = read(self.process.stderr.take().map(|pipe| Box::new(pipe) as _));
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let status = loop {
-            self.see_tasks();
+            self.running_tasks();
             if let Some(status) = self.process.try_wait().expect("it is our child") {
                 break status;
             }
             if Instant::now() > deadline {
                 self.process.kill().expect("it still runs");
                 let said = String::from_utf8_lossy(&err.join().expect("reading ends with the process")).into_owned();
-                panic!("the demo did not end within {patience:?}; it said:\n{said}");
+                panic!("the demo did not end within {timeout:?}; it said:\n{said}");
             }
             std::thread::sleep(Duration::from_millis(100));
         };
@@ -169,17 +169,17 @@ impl Demo {
     }
 
     /// Its tasks that run now; all that were ever seen are remembered.
-    fn see_tasks(&mut self) -> BTreeSet<u32> {
+    fn running_tasks(&mut self) -> BTreeSet<u32> {
         let now: BTreeSet<u32> =
             processes().into_iter().filter(|(_, parent, _)| *parent == self.process.id()).map(|(id, ..)| id).collect();
         self.seen.extend(&now);
         now
     }
 
-    /// Of all tasks that were ever seen, those that still run after `patience`.
-    fn tasks_left(&self, patience: Duration) -> BTreeSet<u32> {
+    /// Of all tasks that were ever seen, those that still run after `timeout`.
+    fn tasks_left(&self, timeout: Duration) -> BTreeSet<u32> {
         assert!(!self.seen.is_empty(), "no task was ever seen");
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             let running: BTreeSet<u32> = processes().into_iter().map(|(id, ..)| id).collect();
             let left: BTreeSet<u32> = self.seen.intersection(&running).copied().collect();
@@ -242,8 +242,8 @@ fn verdicts(entries: &[Value]) -> Vec<(u64, &str)> {
 }
 
 /// The candidate's weights as they were seen live, in order.
-fn shares_of_candidate(entries: &[Value], deployment: u64) -> Vec<u64> {
-    let settled = facts(entries, deployment, "sides_settled").next().expect("the sides were settled");
+fn candidate_weights(entries: &[Value], deployment: u64) -> Vec<u64> {
+    let settled = facts(entries, deployment, "sides_determined").next().expect("the sides were settled");
     let candidate = settled["candidate"].as_str().expect("the candidate is a slot").to_owned();
     let verified = facts(entries, deployment, "weights_verified");
     verified.map(|fact| fact["weights"][&candidate].as_u64().expect("weights are numbers")).collect()

@@ -48,7 +48,7 @@ fn common(logs: &str, reads: &[(&str, &[&str])]) -> BTreeSet<Allowed> {
 }
 
 #[test]
-fn the_door_for_workflows_may_read_what_is_named_and_write_commands_and_nothing_else() {
+fn promotions_may_only_read_lookups_and_write_commands() {
     let reads: [(&str, &[&str]); 3] = [
         ("dynamodb:Query", &["BRAKES", "COMMANDS#*"]),
         ("dynamodb:GetItem", &["RELEASE#*", "TARGET#*"]),
@@ -58,7 +58,7 @@ fn the_door_for_workflows_may_read_what_is_named_and_write_commands_and_nothing_
 }
 
 #[test]
-fn the_door_for_approvals_may_read_what_is_named_and_its_keys_and_write_commands_and_nothing_else() {
+fn approvals_may_only_read_lookups_and_keys_and_write_commands() {
     let mut expected =
         common("ApprovalsLogs", &[("dynamodb:GetItem", &["TARGET#*"]), ("dynamodb:Query", &["TARGET#*"])]);
     expected.insert(on("secretsmanager:GetSecretValue", &json!({"Fn::GetAtt": ["LinkKey", "Id"]})));
@@ -67,7 +67,7 @@ fn the_door_for_approvals_may_read_what_is_named_and_its_keys_and_write_commands
 }
 
 #[test]
-fn only_the_notifier_may_speak_in_slack_and_only_it_and_the_door_for_approvals_have_the_key_of_links() {
+fn only_notifier_and_approvals_can_read_secrets() {
     let mut holders = BTreeSet::new();
     for function in permissions::functions(template()) {
         for it in allowed(function).into_iter().filter(|it| it.action.starts_with("secretsmanager:")) {
@@ -95,18 +95,18 @@ fn routes(function: &str) -> BTreeSet<(String, String, String)> {
     events.values().map(route).collect()
 }
 
-fn throttled(api: &str) {
+fn assert_throttled(api: &str) {
     let settings = &properties(api)["DefaultRouteSettings"];
     let rate = |name: &str| settings[name].as_f64().unwrap_or(f64::MAX);
     assert!(rate("ThrottlingRateLimit") <= 50.0 && rate("ThrottlingBurstLimit") <= 100.0, "{api}: {settings}");
 }
 
 #[test]
-fn workflows_come_in_with_a_token_of_the_issuer_for_this_audience_on_every_route() {
+fn every_workflow_route_requires_an_issuer_token() {
     let route = |method: &str, path: &str| (method.to_owned(), path.to_owned(), "PromotionsApi".to_owned());
     let expected = [route("POST", "/v1/promotions"), route("GET", "/v1/promotions/{proxy+}")];
     assert_eq!(routes("Promotions"), BTreeSet::from(expected));
-    throttled("PromotionsApi");
+    assert_throttled("PromotionsApi");
     let auth = &properties("PromotionsApi")["Auth"];
     let default = auth["DefaultAuthorizer"].as_str().expect("a default authorizer, for routes that say nothing");
     let jwt = &auth["Authorizers"][default];
@@ -119,12 +119,12 @@ fn workflows_come_in_with_a_token_of_the_issuer_for_this_audience_on_every_route
 }
 
 #[test]
-fn approvals_come_in_by_three_routes_and_no_log_has_a_link() {
+fn approvals_have_three_routes_and_log_no_links() {
     let route = |method: &str, path: &str| (method.to_owned(), path.to_owned(), "ApprovalsApi".to_owned());
     let expected =
         [route("POST", "/slack/interactions"), route("GET", "/approvals/{token}"), route("POST", "/approvals/{token}")];
     assert_eq!(routes("Approvals"), BTreeSet::from(expected));
-    throttled("ApprovalsApi");
+    assert_throttled("ApprovalsApi");
     let format = properties("ApprovalsApi")["AccessLogSettings"]["Format"].as_str().expect("an access log");
     for name in ["$context.path", "$context.authorizer", "$context.requestOverride"] {
         assert!(!format.contains(name), "{name} would write links into the log: {format}");

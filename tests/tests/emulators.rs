@@ -8,7 +8,7 @@ use tests::harness::aws::Aws;
 use tests::harness::issuer::{Flaw, Issuer, Job};
 use tests::harness::{child::Server, eventually, http, ministack, moto};
 
-fn is_gone_after_drop(server: Server) {
+fn assert_stopped_after_drop(server: Server) {
     let address = server.address();
     assert!(address.ip().is_loopback());
     assert!(TcpStream::connect(address).is_ok(), "{}", server.tail());
@@ -22,16 +22,16 @@ fn ok<T, E: std::fmt::Display>(outcome: Result<T, E>) -> T {
 
 #[test]
 fn ministack_starts_and_ends_with_its_handle() {
-    is_gone_after_drop(ok(ministack::start(&[])));
+    assert_stopped_after_drop(ok(ministack::start(&[])));
 }
 
 #[test]
 fn moto_starts_and_ends_with_its_handle() {
-    is_gone_after_drop(ok(moto::start(&[])));
+    assert_stopped_after_drop(ok(moto::start(&[])));
 }
 
 #[test]
-fn ministack_makes_the_secrets_of_a_template() {
+fn ministack_creates_the_secrets_of_a_template() {
     let server = ok(ministack::start(&[]));
     let aws = Aws::at(server.address());
     let template = json!({
@@ -115,7 +115,7 @@ fn api(aws: Aws, issuer: &Issuer) -> String {
 }
 
 #[test]
-fn a_jwt_authorizer_of_ministack_lets_through_whom_the_issuer_vouches_for_and_nobody_else() {
+fn ministacks_jwt_authorizer_accepts_only_the_issuers_tokens() {
     let issuer = ok(Issuer::start());
     let server = ok(ministack::start(&[]));
     let api = api(Aws::at(server.address()), &issuer);

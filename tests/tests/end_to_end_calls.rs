@@ -7,34 +7,34 @@ use serde_json::json;
 use simulation::world::alarms::AlarmState;
 use std::time::Duration;
 use tests::front::Call;
-use tests::harness::scenario::{Scenario, Wishes, good};
+use tests::harness::scenario::{Scenario, ScenarioOptions, good};
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
 const HALF: Weights = Weights { blue: 50, green: 50 };
 
 #[test]
-fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
+fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
     let scenario = Scenario::new(
         "six",
-        &Wishes {
+        &ScenarioOptions {
             strategy: "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
-            ..Wishes::default()
+            ..ScenarioOptions::default()
         },
     );
     // So that one event is all that there is to be told.
-    scenario.alarms_are_ok();
+    scenario.wait_until_alarms_are_ok();
     let _digest = scenario.push("v1", good());
-    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    assert_eq!(scenario.wait_for_weights_change(ALL_BLUE), HALF);
     // Between two of its passes: the next one is the event's.
-    scenario.is_quiet_for(Duration::from_millis(800));
+    scenario.wait_until_quiet_for(Duration::from_millis(800));
     let woken = scenario.stack().front().elapsed();
-    scenario.fire_pager(AlarmState::Alarm, "the till is empty");
+    scenario.set_manual_alarm(AlarmState::Alarm, "the till is empty");
     // Only the world is asked until then: a question to the operators' door would stand among the calls that count.
-    assert_eq!(scenario.weights_leave(HALF), ALL_BLUE);
+    assert_eq!(scenario.wait_for_weights_change(HALF), ALL_BLUE);
     let record = scenario.verdict(1);
     assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);
     assert!(
-        record.reason.contains(&scenario.pager()) && record.reason.contains("the till is empty"),
+        record.reason.contains(&scenario.manual_alarm()) && record.reason.contains("the till is empty"),
         "{}",
         record.reason
     );
@@ -53,7 +53,7 @@ fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
         .iter()
         .rfind(|call| call.operation == "ModifyRule" && call.parameter("/RuleArn") == Some(&rule) && call.succeeded())
         .expect("the weights were written back");
-    let question = format!("WATCH#alarm#{}", scenario.pager());
+    let question = format!("WATCH#alarm#{}", scenario.manual_alarm());
     let first = calls
         .iter()
         .find(|call| {
@@ -63,30 +63,30 @@ fn an_alarm_is_six_calls_away_from_the_weights_written_back() {
     let until = back.ended.expect("it was answered");
     let window: Vec<&Call> =
         calls.iter().filter(|call| call.started >= first.started && call.ended <= Some(until)).collect();
-    let waited_for = chain(&window);
-    let names: Vec<String> = waited_for.iter().map(|call| call.name()).collect();
+    let sequential_calls = chain(&window);
+    let names: Vec<String> = sequential_calls.iter().map(|call| call.name()).collect();
     println!("from the alarm's event to the weights written back: {} ms", (until - first.started).as_millis());
     let bounds: toml::Table = include_str!("../bounds.toml").parse().expect("the bounds");
-    let most = bounds["rollback"]["sequential_calls"].as_integer().expect("a number");
+    let max_calls = bounds["rollback"]["sequential_calls"].as_integer().expect("a number");
     assert!(
-        names.len() as i64 <= most,
-        "{} sequential calls, tests/bounds.toml allows {most}: {names:#?}",
+        names.len() as i64 <= max_calls,
+        "{} sequential calls, tests/bounds.toml allows {max_calls}: {names:#?}",
         names.len()
     );
 
     // Each is there for its reason, in this order.
-    let mut so_far = 0;
-    for (index, (may_be, why)) in THE_WAY_BACK.iter().enumerate() {
-        let next = window.iter().find(|call| call.number > so_far && may_be.contains(&call.name().as_str()));
-        let next = next.unwrap_or_else(|| panic!("no call is made to {why} after number {so_far}: {window:#?}"));
+    let mut last_number = 0;
+    for (index, (may_be, why)) in ROLLBACK_CALLS.iter().enumerate() {
+        let next = window.iter().find(|call| call.number > last_number && may_be.contains(&call.name().as_str()));
+        let next = next.unwrap_or_else(|| panic!("no call is made to {why} after number {last_number}: {window:#?}"));
         println!("  {}. {}: {why}", index + 1, next.name());
-        so_far = next.number;
+        last_number = next.number;
     }
 }
 
 /// What lies between an alarm's event and the weights written back: of each round trip the calls that it may consist
 /// of, all in parallel, and what it is for.
-const THE_WAY_BACK: [(&[&str], &str); 6] = [
+const ROLLBACK_CALLS: [(&[&str], &str); 6] = [
     (&["dynamodb Query"], "find out which targets watch the alarm"),
     (&["sqs SendMessage"], "wake them: the driver is the only writer, and has the lease to keep"),
     (&["dynamodb UpdateItem"], "take the lease and read the state, in one"),

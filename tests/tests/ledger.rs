@@ -10,14 +10,16 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_ecr::types::ImageIdentifier;
 use engine::{
-    Begin, Claim, Claimed, Cloud as _, Commit, Deliveries as _, DeliveryId, Hold, LeaseId, Ledger as _, LedgerError,
-    Post, PostKey, Posts as _, PushedImage, Registry as _, Wake, WakeQueue as _,
+    Claimed, Cloud as _, Commit, Deliveries as _, DeliveryClaim, DeliveryId, LeaseId, LeaseOutcome, LeaseRequest,
+    Ledger as _, LedgerError, PostedMessage, PostedMessageKey, PostedMessages as _, PushedImage, Registry as _, Wake,
+    WakeQueue as _,
 };
 use rollout::brake::{Brake, Lifted, Scope};
 use rollout::command::Instruction;
-use rollout::pace::{Place, Price, READS_A_SECOND};
+use rollout::deployment::QueuePosition;
 use rollout::policy::{Policy, RegistryPolicy, ServicePolicy, TagRule};
 use rollout::promotion::ImageState;
+use rollout::rate_limiter::{ApiCost, READS_PER_SECOND};
 use rollout::snapshot::Reading;
 use rollout::target::TargetState;
 use rollout::{Actor, Command, Fact, JournalEntry, Name, Seconds, TargetId, Timestamp};
@@ -32,7 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 const TABLE: &str = "ledger";
 
 /// An emulator, the clients that reach it, and a ledger in it.
-struct Stage {
+struct LedgerFixture {
     clients: Clients,
     ledger: DynamoLedger,
     server: Server,
@@ -48,11 +50,11 @@ async fn clients(endpoint: &str) -> Clients {
     Clients::of(config)
 }
 
-async fn stage() -> Stage {
+async fn fixture() -> LedgerFixture {
     let server = ministack::start(&[]).expect("ministack starts");
     let clients = clients(&server.endpoint()).await;
     create_table(&clients).await;
-    Stage { ledger: DynamoLedger::new(clients.clone(), TABLE), clients, server }
+    LedgerFixture { ledger: DynamoLedger::new(clients.clone(), TABLE), clients, server }
 }
 
 async fn create_table(clients: &Clients) {
@@ -97,20 +99,20 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + second).expect("a time")
 }
 
-fn claim(by: &str) -> Claim {
-    Claim { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
+fn claim(by: &str) -> LeaseRequest {
+    LeaseRequest { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
 }
 
-fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Command {
+fn abort(target: &TargetId, request: &str, requested_at: Timestamp) -> Command {
     let what = Instruction::Abort { deployment: None };
-    Command::asked(target.clone(), what, Actor::Switchback, "", request, asked_at)
+    Command::asked(target.clone(), what, Actor::Switchback, "", request, requested_at)
 }
 
 fn commit(state: &TargetState) -> Commit<'_> {
     Commit { state, journal: &[], history: &[], consumed: &[], due_at: None, release_lease: false }
 }
 
-impl Stage {
+impl LedgerFixture {
     async fn item(&self, pk: &str, sk: &str) -> Option<HashMap<String, AttributeValue>> {
         let dynamodb = self.clients.dynamodb().await;
         let request = dynamodb.get_item().table_name(TABLE).consistent_read(true);
@@ -134,7 +136,7 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dynamodb_ledger_keeps_the_contract() {
-    tests::ledger_contract::check(&stage().await.ledger).await;
+    tests::ledger_contract::check(&fixture().await.ledger).await;
 }
 
 #[tokio::test]
@@ -143,37 +145,37 @@ async fn the_ledger_in_memory_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn what_only_dynamodb_can_get_wrong() {
-    let stage = stage().await;
-    a_claim_whose_answer_was_lost_is_granted_again(&stage).await;
-    a_newer_format_is_not_even_leased(&stage).await;
-    damage_is_named_and_the_lease_goes_back(&stage).await;
-    a_command_is_forgotten_after_its_time_to_live(&stage).await;
-    only_what_may_go_has_a_time_to_live(&stage).await;
-    more_than_a_transaction_holds_is_refused_whole(&stage).await;
-    a_policy_that_is_too_big_is_refused_with_its_size(&stage).await;
-    a_delivery_is_claimed_once_and_taken_over_from_the_dead(&stage).await;
-    a_policy_that_cannot_be_read_is_mended_by_applying_again(&stage).await;
-    a_slow_application_leaves_a_newer_ones_watches_alone(&stage).await;
-    what_was_posted_is_forgotten_after_90_days(&stage).await;
-    brakes_and_their_log_never_go_by_themselves(&stage).await;
+async fn dynamodb_specific_behaviour() {
+    let fixture = fixture().await;
+    a_claim_with_a_lost_response_is_granted_again(&fixture).await;
+    a_newer_format_is_not_leased(&fixture).await;
+    damaged_state_is_reported_and_the_lease_released(&fixture).await;
+    an_expired_command_can_be_written_again(&fixture).await;
+    only_expendable_items_have_a_ttl(&fixture).await;
+    a_commit_beyond_the_transaction_limit_is_refused(&fixture).await;
+    an_oversized_policy_is_refused_with_its_size(&fixture).await;
+    a_delivery_is_claimed_once_until_the_claim_expires(&fixture).await;
+    an_unreadable_policy_is_repaired_by_applying_again(&fixture).await;
+    a_slow_apply_keeps_a_newer_versions_watches(&fixture).await;
+    posts_expire_after_90_days(&fixture).await;
+    brakes_and_their_log_never_expire(&fixture).await;
 }
 
-async fn a_claim_whose_answer_was_lost_is_granted_again(stage: &Stage) {
+async fn a_claim_with_a_lost_response_is_granted_again(fixture: &LedgerFixture) {
     let target = target("lost/api/production");
     for _ in 0..2 {
-        let answer = stage.ledger.begin(&target, &claim("one")).await.expect("an answer");
-        assert!(matches!(answer, Begin::Granted(_)), "{answer:?}");
+        let answer = fixture.ledger.acquire_lease(&target, &claim("one")).await.expect("an answer");
+        assert!(matches!(answer, LeaseOutcome::Granted(_)), "{answer:?}");
     }
 }
 
-async fn a_newer_format_is_not_even_leased(stage: &Stage) {
+async fn a_newer_format_is_not_leased(fixture: &LedgerFixture) {
     let pk = AttributeValue::S("TARGET#newer/api/production".into());
     let state = AttributeValue::S("{\"of\": \"another age\"}".into());
     let newer = rollout::target::FORMAT + 1;
     let (sk, format) = (AttributeValue::S("STATE".into()), AttributeValue::N(newer.to_string()));
-    stage.put(&[("pk", pk), ("sk", sk), ("state", state), ("format", format)]).await;
-    let answer = stage.ledger.begin(&target("newer/api/production"), &claim("one")).await;
+    fixture.put(&[("pk", pk), ("sk", sk), ("state", state), ("format", format)]).await;
+    let answer = fixture.ledger.acquire_lease(&target("newer/api/production"), &claim("one")).await;
     let error = answer.expect_err("not granted").to_string();
     let expected = format!(
         "what the ledger holds of TARGET#newer/api/production STATE cannot be read: it has format {newer}, written by a \
@@ -181,44 +183,45 @@ async fn a_newer_format_is_not_even_leased(stage: &Stage) {
         rollout::target::FORMAT
     );
     assert_eq!(error, expected);
-    let item = stage.item("TARGET#newer/api/production", "STATE").await.expect("it is there");
+    let item = fixture.item("TARGET#newer/api/production", "STATE").await.expect("it is there");
     assert_eq!(item.get("lease_id"), None);
 }
 
-async fn damage_is_named_and_the_lease_goes_back(stage: &Stage) {
+async fn damaged_state_is_reported_and_the_lease_released(fixture: &LedgerFixture) {
     let pk = AttributeValue::S("TARGET#damaged/api/production".into());
     let state = AttributeValue::S("{\"format\": 1".into());
-    stage.put(&[("pk", pk), ("sk", AttributeValue::S("STATE".into())), ("state", state)]).await;
-    let error = stage.ledger.begin(&target("damaged/api/production"), &claim("one")).await.expect_err("not granted");
+    fixture.put(&[("pk", pk), ("sk", AttributeValue::S("STATE".into())), ("state", state)]).await;
+    let error =
+        fixture.ledger.acquire_lease(&target("damaged/api/production"), &claim("one")).await.expect_err("not granted");
     assert!(matches!(error, LedgerError::Unreadable { .. }), "{error:?}");
     assert!(error.to_string().contains("TARGET#damaged/api/production STATE"), "{error}");
-    let item = stage.item("TARGET#damaged/api/production", "STATE").await.expect("it is there");
+    let item = fixture.item("TARGET#damaged/api/production", "STATE").await.expect("it is there");
     assert_eq!(item.get("lease_id"), None);
 }
 
-async fn a_command_is_forgotten_after_its_time_to_live(stage: &Stage) {
+async fn an_expired_command_can_be_written_again(fixture: &LedgerFixture) {
     // DynamoDB may take days to take away what has expired: until then it counts as gone.
     let target = target("forgotten/api/production");
-    assert!(stage.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written"));
+    assert!(fixture.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written"));
     let month = Seconds(30 * 24 * 3600).after(at(0));
-    assert!(stage.ledger.put_command(&abort(&target, "1", month)).await.expect("written"));
-    assert!(!stage.ledger.put_command(&abort(&target, "1", month)).await.expect("an answer"));
+    assert!(fixture.ledger.put_command(&abort(&target, "1", month)).await.expect("written"));
+    assert!(!fixture.ledger.put_command(&abort(&target, "1", month)).await.expect("an answer"));
 }
 
-async fn only_what_may_go_has_a_time_to_live(stage: &Stage) {
+async fn only_expendable_items_have_a_ttl(fixture: &LedgerFixture) {
     let target = target("ttl/api/production");
-    stage.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written");
-    let seen = stage.item("COMMANDS#ttl/api/production", "COMMAND#asked:1").await.expect("it is there");
+    fixture.ledger.put_command(&abort(&target, "1", at(0))).await.expect("written");
+    let seen = fixture.item("COMMANDS#ttl/api/production", "COMMAND#asked:1").await.expect("it is there");
     let expires_at = (at(0).as_second() + 30 * 24 * 3600).to_string();
     assert_eq!(seen.get("expires_at"), Some(&AttributeValue::N(expires_at)));
     let waits = format!("INBOX#{:015}#asked:1", at(0).as_millisecond());
-    let waits = stage.item("COMMANDS#ttl/api/production", &waits).await.expect("it is there");
+    let waits = fixture.item("COMMANDS#ttl/api/production", &waits).await.expect("it is there");
     assert_eq!(waits.get("expires_at"), None, "what was not consumed never goes");
 }
 
-async fn more_than_a_transaction_holds_is_refused_whole(stage: &Stage) {
+async fn a_commit_beyond_the_transaction_limit_is_refused(fixture: &LedgerFixture) {
     let target = target("big/api/production");
-    stage.ledger.begin(&target, &claim("one")).await.expect("an answer");
+    fixture.ledger.acquire_lease(&target, &claim("one")).await.expect("an answer");
     let state = TargetState::new(target.clone());
     let entry = |sequence| JournalEntry {
         target: target.clone(),
@@ -230,11 +233,11 @@ async fn more_than_a_transaction_holds_is_refused_whole(stage: &Stage) {
     };
     let journal: Vec<JournalEntry> = (1..=100).map(entry).collect();
     let decision = Commit { journal: &journal, ..commit(&state) };
-    let error = stage.ledger.commit(&target, &lease("one"), 0, &decision).await.expect_err("refused");
+    let error = fixture.ledger.commit(&target, &lease("one"), 0, &decision).await.expect_err("refused");
     let expected = "the ledger refused writing a decision: 101 writes at once, and a transaction holds 100";
     assert_eq!(error.to_string(), expected);
     let decision = Commit { journal: &journal[..99], ..commit(&state) };
-    assert_eq!(stage.ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
+    assert_eq!(fixture.ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
 }
 
 fn empty_policy(application: &str) -> Policy {
@@ -250,36 +253,36 @@ fn empty_policy(application: &str) -> Policy {
     }
 }
 
-async fn a_policy_that_is_too_big_is_refused_with_its_size(stage: &Stage) {
+async fn an_oversized_policy_is_refused_with_its_size(fixture: &LedgerFixture) {
     let policy = empty_policy("heavy");
     let most = "#".repeat(390 * 1024);
-    assert_eq!(stage.ledger.apply(&policy, &most, at(0), "ada").await.expect("applied"), 1);
+    assert_eq!(fixture.ledger.apply(&policy, &most, at(0), "ada").await.expect("applied"), 1);
     let too_big = "#".repeat(400 * 1024);
-    let error = stage.ledger.apply(&policy, &too_big, at(0), "ada").await.expect_err("refused");
+    let error = fixture.ledger.apply(&policy, &too_big, at(0), "ada").await.expect_err("refused");
     assert_eq!(
         error.to_string(),
         "the ledger refused applying a policy: the policy takes 401 KB with its text, and the ledger holds 396 KB of \
          it: split the application"
     );
-    let present = stage.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
+    let present = fixture.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
     assert_eq!(present.text, most);
 }
 
-async fn a_policy_that_cannot_be_read_is_mended_by_applying_again(stage: &Stage) {
+async fn an_unreadable_policy_is_repaired_by_applying_again(fixture: &LedgerFixture) {
     let policy = empty_policy("mended");
     let text = |value: &str| AttributeValue::S(value.to_owned());
     let version = AttributeValue::N("4".into());
     let damaged =
         [("pk", text("POLICY#mended")), ("sk", text("CURRENT")), ("applied", text("{")), ("version", version)];
-    stage.put(&damaged).await;
-    let error = stage.ledger.policy(&policy.application).await.expect_err("unreadable");
+    fixture.put(&damaged).await;
+    let error = fixture.ledger.policy(&policy.application).await.expect_err("unreadable");
     assert!(error.to_string().contains("POLICY#mended CURRENT"), "{error}");
-    assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 5);
-    let present = stage.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
+    assert_eq!(fixture.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 5);
+    let present = fixture.ledger.policy(&policy.application).await.expect("an answer").expect("a policy");
     assert_eq!((present.version, present.text.as_str()), (5, "one"));
 }
 
-async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
+async fn a_slow_apply_keeps_a_newer_versions_watches(fixture: &LedgerFixture) {
     let mut policy = empty_policy("slow");
     let name = |text: &str| Name::new(text).expect("a name");
     let source = |repository: &str| ServicePolicy {
@@ -290,45 +293,46 @@ async fn a_slow_application_leaves_a_newer_ones_watches_alone(stage: &Stage) {
         depends_on: Vec::new(),
     };
     policy.services.insert(name("api"), source("slow/before"));
-    assert_eq!(stage.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 1);
+    assert_eq!(fixture.ledger.apply(&policy, "one", at(0), "ada").await.expect("applied"), 1);
     // Version 9 wants the same two; this one is about to become version 2.
     for repository in ["slow/before", "slow/after"] {
         let pk = AttributeValue::S(format!("WATCH#repository#{repository}"));
         let (sk, version) = (AttributeValue::S("slow/api".into()), AttributeValue::N("9".into()));
-        stage.put(&[("pk", pk), ("sk", sk), ("version", version)]).await;
+        fixture.put(&[("pk", pk), ("sk", sk), ("version", version)]).await;
     }
     policy.services.insert(name("api"), source("slow/after"));
-    assert_eq!(stage.ledger.apply(&policy, "two", at(0), "ada").await.expect("applied"), 2);
+    assert_eq!(fixture.ledger.apply(&policy, "two", at(0), "ada").await.expect("applied"), 2);
     for repository in ["slow/before", "slow/after"] {
-        let item = stage.item(&format!("WATCH#repository#{repository}"), "slow/api").await.expect("it is still there");
+        let item =
+            fixture.item(&format!("WATCH#repository#{repository}"), "slow/api").await.expect("it is still there");
         assert_eq!(item.get("version"), Some(&AttributeValue::N("9".into())), "{repository}");
     }
 }
 
-async fn what_was_posted_is_forgotten_after_90_days(stage: &Stage) {
+async fn posts_expire_after_90_days(fixture: &LedgerFixture) {
     let channel = "C012AB3CD".to_owned();
-    let key = PostKey::Deployment { target: target("posted/api/prod"), number: 7, channel };
+    let key = PostedMessageKey::Deployment { target: target("posted/api/prod"), number: 7, channel };
     for now in [0, 60] {
-        let post = Post { id: "1503435956.000247".into(), says: format!("{now}") };
-        stage.ledger.put_post(&key, &post, at(now)).await.expect("noted");
+        let post = PostedMessage { id: "1503435956.000247".into(), content_hash: format!("{now}") };
+        fixture.ledger.put_post(&key, &post, at(now)).await.expect("noted");
         let sk = "DEPLOYMENT#00000000000000000007#C012AB3CD";
-        let item = stage.item("POSTED#posted/api/prod", sk).await.expect("it is there");
+        let item = fixture.item("POSTED#posted/api/prod", sk).await.expect("it is there");
         let expires_at = (at(now).as_second() + 90 * 24 * 3600).to_string();
         assert_eq!(item.get("expires_at"), Some(&AttributeValue::N(expires_at)), "from its last edit on");
     }
 }
 
-async fn brakes_and_their_log_never_go_by_themselves(stage: &Stage) {
+async fn brakes_and_their_log_never_expire(fixture: &LedgerFixture) {
     let scope = Scope::Environment {
         application: Name::new("braked").expect("a name"),
         environment: Name::new("prod").expect("a name"),
     };
     let (by, reason) = (Actor::Person { name: "ada".into() }, "the audit".to_owned());
     let brake = Brake { scope: scope.clone(), by, reason, since: at(0), until: Some(at(60)) };
-    stage.ledger.put_brake(&brake).await.expect("set");
-    let on = stage.item("BRAKES", "ON#environment#braked/prod").await.expect("it is there");
+    fixture.ledger.put_brake(&brake).await.expect("set");
+    let on = fixture.item("BRAKES", "ON#environment#braked/prod").await.expect("it is there");
     assert_eq!(on.get("expires_at"), None, "whose time is over is shown until somebody lifts it");
-    let log = stage.items_of("BRAKES").await;
+    let log = fixture.items_of("BRAKES").await;
     let logged = |item: &HashMap<String, AttributeValue>| {
         let sk = item["sk"].as_s().expect("a text");
         sk.starts_with(&format!("LOG#{:015}#set#", at(0).as_millisecond()))
@@ -336,26 +340,26 @@ async fn brakes_and_their_log_never_go_by_themselves(stage: &Stage) {
     let entry = log.iter().find(|item| logged(item)).unwrap_or_else(|| panic!("nothing was logged: {log:?}"));
     assert_eq!(entry.get("expires_at"), None, "what was done stays on record");
     let lifted = Lifted { by: Actor::Person { name: "ada".into() }, reason: "it is over".into(), at: at(70) };
-    assert_eq!(stage.ledger.lift_brake(&scope, &lifted).await.expect("lifted"), Some(brake));
-    assert_eq!(stage.item("BRAKES", "ON#environment#braked/prod").await, None);
+    assert_eq!(fixture.ledger.lift_brake(&scope, &lifted).await.expect("lifted"), Some(brake));
+    assert_eq!(fixture.item("BRAKES", "ON#environment#braked/prod").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_answer_is_lost_is_neither_doubled_nor_refused() {
-    let stage = stage().await;
-    let losing = Losing::start(stage.server.address()).await;
-    let ledger = DynamoLedger::new(clients(&format!("http://{}", losing.address)).await, TABLE);
+async fn a_write_with_a_lost_response_happens_once() {
+    let fixture = fixture().await;
+    let lossy_relay = LossyRelay::start(fixture.server.address()).await;
+    let ledger = DynamoLedger::new(clients(&format!("http://{}", lossy_relay.address)).await, TABLE);
     let target = target("unheard/api/production");
 
-    losing.lose_next("UpdateItem");
-    let answer = ledger.begin(&target, &claim("one")).await.expect("an answer");
-    assert!(matches!(answer, Begin::Granted(_)), "{answer:?}");
+    lossy_relay.lose_next("UpdateItem");
+    let answer = ledger.acquire_lease(&target, &claim("one")).await.expect("an answer");
+    assert!(matches!(answer, LeaseOutcome::Granted(_)), "{answer:?}");
 
-    losing.lose_next("TransactWriteItems");
+    lossy_relay.lose_next("TransactWriteItems");
     let command = abort(&target, "1", at(0));
     assert!(ledger.put_command(&command).await.expect("written"), "it was new");
 
-    losing.lose_next("TransactWriteItems");
+    lossy_relay.lose_next("TransactWriteItems");
     let state = TargetState::new(target.clone());
     let journal = [JournalEntry {
         target: target.clone(),
@@ -369,47 +373,47 @@ async fn a_write_whose_answer_is_lost_is_neither_doubled_nor_refused() {
     let decision = Commit { journal: &journal, consumed: &consumed, ..commit(&state) };
     assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
 
-    losing.lose_next("UpdateItem");
+    lossy_relay.lose_next("UpdateItem");
     ledger.release(&target, &lease("one")).await.expect("given back");
 
-    losing.lose_next("TransactWriteItems");
+    lossy_relay.lose_next("TransactWriteItems");
     let (by, reason) = (Actor::Person { name: "ada".into() }, "the audit".to_owned());
     let brake = Brake { scope: Scope::Everything, by: by.clone(), reason, since: at(0), until: None };
     ledger.put_brake(&brake).await.expect("set");
-    losing.lose_next("TransactWriteItems");
+    lossy_relay.lose_next("TransactWriteItems");
     let lifted = Lifted { by, reason: "it is over".into(), at: at(1) };
     assert_eq!(ledger.lift_brake(&Scope::Everything, &lifted).await.expect("lifted"), Some(brake), "it was on");
     assert_eq!(ledger.brake_log(10).await.expect("a log").len(), 2, "set once, lifted once");
 
     let (transaction, update) = ("TransactWriteItems", "UpdateItem");
-    assert_eq!(losing.lost(), [update, transaction, transaction, update, transaction, transaction]);
+    assert_eq!(lossy_relay.lost(), [update, transaction, transaction, update, transaction, transaction]);
     assert_eq!(ledger.commands(&target).await.expect("commands"), []);
     assert_eq!(ledger.journal(&target, 0, 10).await.expect("a journal"), journal);
-    match ledger.begin(&target, &claim("two")).await.expect("an answer") {
-        Begin::Granted(loaded) => assert_eq!(loaded.revision, 1),
+    match ledger.acquire_lease(&target, &claim("two")).await.expect("an answer") {
+        LeaseOutcome::Granted(loaded) => assert_eq!(loaded.revision, 1),
         held => panic!("it was given back: {held:?}"),
     }
 }
 
 /// A relay that hands a request on, and then cuts the connection instead of handing the answer back.
-struct Losing {
+struct LossyRelay {
     address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<RelayState>>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct RelayState {
     /// The operation whose next answer is to be lost.
     lose: Option<&'static str>,
     /// The operations whose answers were lost.
     lost: Vec<&'static str>,
 }
 
-impl Losing {
+impl LossyRelay {
     async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(RelayState::default()));
         let relayed = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -429,7 +433,7 @@ impl Losing {
     }
 }
 
-async fn relay(mut client: TcpStream, upstream: SocketAddr, seen: &Mutex<Seen>) -> std::io::Result<()> {
+async fn relay(mut client: TcpStream, upstream: SocketAddr, seen: &Mutex<RelayState>) -> std::io::Result<()> {
     let request = message(&mut client).await?;
     let mut server = TcpStream::connect(upstream).await?;
     server.write_all(&request).await?;
@@ -468,7 +472,7 @@ async fn message(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_ledger_that_does_not_answer_is_told_from_one_that_says_no() {
+async fn unavailable_and_refusing_ledgers_are_distinguished() {
     // A port that was free a moment ago, and that nobody listens on.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let clients_to_nobody = clients(&format!("http://{closed}")).await;
@@ -481,8 +485,8 @@ async fn a_ledger_that_does_not_answer_is_told_from_one_that_says_no() {
         other => panic!("it should not have answered: {other:?}"),
     }
 
-    let stage = stage().await;
-    let answer = DynamoLedger::new(stage.clients.clone(), "another").state(&target("a/b/c")).await;
+    let fixture = fixture().await;
+    let answer = DynamoLedger::new(fixture.clients.clone(), "another").state(&target("a/b/c")).await;
     match answer {
         Err(LedgerError::Refused { doing: "reading a state", reason }) => {
             assert!(reason.starts_with("GetItem: ResourceNotFoundException: "), "{reason}");
@@ -493,35 +497,36 @@ async fn a_ledger_that_does_not_answer_is_told_from_one_that_says_no() {
 }
 
 #[tokio::test]
-async fn everybody_gets_a_place_before_the_budgets_and_nobody_that_of_another_however_many_come_at_once() {
-    let stage = stage().await;
-    let price = Price { often: 75.0, sparing: 15.0, slack_ms: 40_000 };
+async fn concurrent_drivers_get_distinct_queue_positions() {
+    let fixture = fixture().await;
+    let api_cost = ApiCost { full_rate: 75.0, low_rate: 15.0, slack_ms: 40_000 };
     let now = at(1_000);
-    let joined = futures::future::join_all((0..40).map(|_| stage.ledger.take_place(&price, now))).await;
-    let mut places: Vec<Place> = joined.into_iter().map(|place| place.expect("a place")).collect();
-    places.sort_by_key(|place| (place.at, place.sparing));
+    let joined = futures::future::join_all((0..40).map(|_| fixture.ledger.acquire_slot(&api_cost, now))).await;
+    let mut places: Vec<QueuePosition> =
+        joined.into_iter().map(|queue_position| queue_position.expect("a place")).collect();
+    places.sort_by_key(|queue_position| (queue_position.at, queue_position.low_rate));
     // As if they had come one after the other.
     let mut until = Timestamp::UNIX_EPOCH;
     let one_by_one = (0..40).map(|_| {
-        let (place, then) = price.place(now, until, READS_A_SECOND);
+        let (queue_position, then) = api_cost.queue_position(now, until, READS_PER_SECOND);
         until = then;
-        place
+        queue_position
     });
     assert_eq!(places, one_by_one.collect::<Vec<_>>());
     assert_eq!(places[39].at, at(1_000 + 62), "each pays for what it will ask");
 
     let later = at(10_000);
-    let place = stage.ledger.take_place(&price, later).await.expect("a place");
-    assert_eq!(place, Place { at: later, sparing: false }, "nobody waits any more");
+    let queue_position = fixture.ledger.acquire_slot(&api_cost, later).await.expect("a place");
+    assert_eq!(queue_position, QueuePosition { at: later, low_rate: false }, "nobody waits any more");
 }
 
 #[tokio::test]
-async fn a_wake_is_a_message_with_a_delay() {
-    let stage = stage().await;
-    let sqs = stage.clients.sqs().await;
+async fn a_wake_is_sent_as_a_delayed_message() {
+    let fixture = fixture().await;
+    let sqs = fixture.clients.sqs().await;
     let queue = sqs.create_queue().queue_name("wakes").send().await.expect("the queue is made");
     let url = queue.queue_url().expect("an address").to_owned();
-    let wake_queue = SqsWakeQueue::new(stage.clients.clone(), &url);
+    let wake_queue = SqsWakeQueue::new(fixture.clients.clone(), &url);
     let now = Wake { steal: Some(lease("held-before")), ..Wake::of(target("shop/api/production")) };
     let later = Wake::of(target("shop/api/staging"));
     // Longer than SQS takes: it is cut, not refused.
@@ -533,22 +538,22 @@ async fn a_wake_is_a_message_with_a_delay() {
     assert_eq!(bodies, ["{\"target\":\"shop/api/production\",\"steal\":\"held-before\"}"]);
     assert_eq!(serde_json::from_str::<Wake>(bodies[0]).expect("a wake"), now);
 
-    let nowhere = SqsWakeQueue::new(stage.clients.clone(), format!("{url}-elsewhere"));
+    let nowhere = SqsWakeQueue::new(fixture.clients.clone(), format!("{url}-elsewhere"));
     let error = nowhere.send(&now, Seconds(0)).await.expect_err("there is no such queue");
     assert!(error.starts_with("SendMessage: "), "{error}");
 }
 
 #[tokio::test]
-async fn the_registry_lists_tagged_images_with_their_address() {
-    let stage = stage().await;
-    let ecr = stage.clients.ecr().await;
+async fn the_registry_lists_tagged_images_with_their_uri() {
+    let fixture = fixture().await;
+    let ecr = fixture.clients.ecr().await;
     ecr.create_repository().repository_name("shop/api").send().await.expect("the repository is made");
     for tag in ["v1", "v2"] {
         let manifest = format!("{{\"schemaVersion\":2,\"config\":{{\"digest\":\"{tag}\"}}}}");
         let put = ecr.put_image().repository_name("shop/api").image_manifest(manifest).image_tag(tag);
         put.send().await.expect("the image is pushed");
     }
-    let registry = EcrRegistry::new(stage.clients.clone());
+    let registry = EcrRegistry::new(fixture.clients.clone());
     let mut images = registry.images(&RegistryPolicy::default(), "shop/api").await.expect("images");
     images.sort_by(|a, b| a.tags.cmp(&b.tags));
     let tags: Vec<&[String]> = images.iter().map(|image| image.tags.as_slice()).collect();
@@ -557,7 +562,7 @@ async fn the_registry_lists_tagged_images_with_their_address() {
     assert_eq!(Some(images[0].repository_uri.as_str()), repositories.repositories()[0].repository_uri());
 
     // Case 16: a lifecycle rule takes one of them away.
-    let cloud = AwsCloud::new(stage.clients.clone());
+    let cloud = AwsCloud::new(fixture.clients.clone());
     let reference = |image: &PushedImage| format!("{}@{}", image.repository_uri, image.digest.as_str());
     let [kept, expired] = [&images[0], &images[1]];
     assert_eq!(cloud.image(&reference(expired)).await, Reading::Known(ImageState::Present));
@@ -574,7 +579,7 @@ async fn the_registry_lists_tagged_images_with_their_address() {
 
 /// Issue 10, case 15: the registry lives in another account, and in another Region.
 #[tokio::test]
-async fn the_registry_that_a_policy_names_is_asked() {
+async fn the_policys_registry_is_queried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let request = tokio::spawn(async move {
@@ -601,26 +606,26 @@ async fn the_registry_that_a_policy_names_is_asked() {
     assert!(request.contains("\"registryId\":\"999999999999\"") && request.contains("/us-west-2/ecr/"), "{request}");
 }
 
-async fn a_delivery_is_claimed_once_and_taken_over_from_the_dead(stage: &Stage) {
-    let ledger = &stage.ledger;
+async fn a_delivery_is_claimed_once_until_the_claim_expires(fixture: &LedgerFixture) {
+    let ledger = &fixture.ledger;
     let delivery = |channel: &str| DeliveryId { target: target("told/api/prod"), sequence: 7, channel: channel.into() };
-    let hold = |by: &str, now: i64| Hold { by: lease(by), now: at(now), until: at(now + 90) };
+    let hold = |by: &str, now: i64| DeliveryClaim { by: lease(by), now: at(now), until: at(now + 90) };
     let claim = async |channel: &str, by: &str, now: i64| {
         ledger.claim(&delivery(channel), &hold(by, now)).await.expect("answered")
     };
-    assert_eq!(claim("bus", "one", 0).await, Claimed::Ours);
-    assert_eq!(claim("bus", "one", 0).await, Claimed::Ours, "its answer was lost");
-    assert_eq!(claim("bus", "two", 89).await, Claimed::Elsewhere);
-    assert_eq!(claim("topic:a", "two", 0).await, Claimed::Ours, "another channel");
-    assert_eq!(claim("bus", "two", 90).await, Claimed::Ours, "the first is dead");
-    ledger.give_back(&delivery("bus"), &lease("one")).await.expect("it is another's, and stays");
-    assert_eq!(claim("bus", "three", 91).await, Claimed::Elsewhere);
-    ledger.give_back(&delivery("bus"), &lease("two")).await.expect("given back");
-    assert_eq!(claim("bus", "three", 91).await, Claimed::Ours);
+    assert_eq!(claim("bus", "one", 0).await, Claimed::Acquired);
+    assert_eq!(claim("bus", "one", 0).await, Claimed::Acquired, "its answer was lost");
+    assert_eq!(claim("bus", "two", 89).await, Claimed::HeldElsewhere);
+    assert_eq!(claim("topic:a", "two", 0).await, Claimed::Acquired, "another channel");
+    assert_eq!(claim("bus", "two", 90).await, Claimed::Acquired, "the first is dead");
+    ledger.release_claim(&delivery("bus"), &lease("one")).await.expect("it is another's, and stays");
+    assert_eq!(claim("bus", "three", 91).await, Claimed::HeldElsewhere);
+    ledger.release_claim(&delivery("bus"), &lease("two")).await.expect("given back");
+    assert_eq!(claim("bus", "three", 91).await, Claimed::Acquired);
     ledger.done(&delivery("bus"), at(92)).await.expect("noted");
     assert_eq!(claim("bus", "four", 1000).await, Claimed::Done);
-    let item = stage.item("NOTIFIED#told/api/prod", "00000000000000000007#bus").await.expect("it is there");
+    let item = fixture.item("NOTIFIED#told/api/prod", "00000000000000000007#bus").await.expect("it is there");
     let ends = item["expires_at"].as_n().expect("a number");
     assert_eq!(ends, &(at(92).as_second() + 15 * 24 * 3600).to_string(), "and taken away some day");
-    assert_eq!(claim("bus", "five", 16 * 24 * 3600).await, Claimed::Ours, "forgotten, though not taken away yet");
+    assert_eq!(claim("bus", "five", 16 * 24 * 3600).await, Claimed::Acquired, "forgotten, though not taken away yet");
 }

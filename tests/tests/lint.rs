@@ -2,7 +2,7 @@
 
 use tests::harness::{Failure, lint};
 
-fn clean(outcome: Result<(), Failure>) {
+fn assert_clean(outcome: Result<(), Failure>) {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
@@ -10,22 +10,22 @@ fn clean(outcome: Result<(), Failure>) {
 
 #[test]
 fn the_template_is_clean() {
-    clean(lint::template());
+    assert_clean(lint::template());
 }
 
 #[test]
-fn workflows_and_actions_are_found_and_of_the_schema() {
+fn workflows_and_actions_match_the_schema() {
     let found = lint::GithubFiles::find().unwrap_or_else(|failure| panic!("{failure}"));
     assert!(found.workflows.iter().any(|file| file.ends_with("ci.yaml")), "{found:?}");
-    clean(lint::workflow_schema());
+    assert_clean(lint::workflow_schema());
 }
 
 #[test]
-fn workflows_and_actions_make_sense() {
-    clean(lint::workflow_sense());
+fn workflows_and_actions_pass_actionlint() {
+    assert_clean(lint::actionlint());
 }
 
 #[test]
-fn workflows_and_actions_are_secure() {
-    clean(lint::workflow_security());
+fn workflows_and_actions_pass_zizmor() {
+    assert_clean(lint::zizmor());
 }

@@ -1,21 +1,21 @@
 //! What workflows of GitHub Actions ask, over the whole loop in virtual time: requests as the HTTP API has them after its
 //! JWT authorizer, the grants of a policy file, and what becomes of it in ledger and journal.
 
-use engine::workflows::{LARGEST_REQUEST, UnverifiedClaims, Workflows};
+use engine::workflows::{MAX_REQUEST_BYTES, UnverifiedClaims, Workflows};
 use futures::task::noop_waker;
-use rollout::stage::Verdict;
+use rollout::verdict::Verdict;
 use rollout::{Actor, Fact, Instruction, JournalEntry, Name, Seconds, TargetId};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation, Started};
 use simulation::world::Settings;
-use simulation::world::scene::{Scene, build_application};
+use simulation::world::scene::{PairSetup, build_application};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 const HOUR: u64 = 3600;
 
 /// The services `api` and `web`, which depends on it, in `dev`, `staging` and `prod`; a push deploys to `dev`.
-struct Stand {
+struct TestBench {
     simulation: Simulation,
     policy: Value,
     versions: u32,
@@ -64,7 +64,7 @@ fn promotion(kind: &str, environment: &str, services: Value) -> Value {
     json!({"kind": kind, "application": "shop", "environment": environment, "services": services})
 }
 
-impl Stand {
+impl TestBench {
     fn new() -> Self {
         Self::with(Faults::default())
     }
@@ -73,7 +73,7 @@ impl Stand {
         let mut scenes = Vec::new();
         for environment in ["dev", "staging", "prod"] {
             for service in ["api", "web"] {
-                let mut scene = Scene::new("shop", service, environment);
+                let mut scene = PairSetup::new("shop", service, environment);
                 scene.strategy.steps.truncate(1);
                 scene.strategy.steps[0].traffic = rollout::Percent::ALL;
                 scene.strategy.steps[0].hold = Seconds(5);
@@ -83,7 +83,7 @@ impl Stand {
             }
         }
         let built = build_application(&scenes, Settings::default());
-        let mut policy = policy::notation(&built.policy);
+        let mut policy = policy::render(&built.policy);
         policy["services"]["web"]["depends_on"] = json!(["api"]);
         policy["people"] = json!({
             "ada": {"slack": "U012AB3CD"}, "bob": {"slack": "U045EF6GH"}, "octocat": {"slack": "U000OCTO0", "github": "1815"},
@@ -110,9 +110,9 @@ impl Stand {
             grant(json!({"may": ["hotfix"], "environments": ["prod"], "services": ["api"], "environment": "hotfix"})),
         ]);
         let simulation = Simulation::of_application(built, faults);
-        let mut stand = Self { simulation, policy, versions: 1 };
-        stand.apply(|_| {});
-        stand
+        let mut bench = Self { simulation, policy, versions: 1 };
+        bench.apply(|_| {});
+        bench
     }
 
     fn apply(&mut self, change: impl FnOnce(&mut Value)) {
@@ -146,7 +146,7 @@ impl Stand {
     }
 
     #[track_caller]
-    fn asked(&mut self, claims: &Claims, body: &Value) -> Value {
+    fn accepted(&mut self, claims: &Claims, body: &Value) -> Value {
         let (status, answer) = self.ask(claims, body);
         assert_eq!(status, 200, "{answer}");
         answer
@@ -162,22 +162,22 @@ impl Stand {
 
     /// Pushes a release, and lets `dev` verify it.
     #[track_caller]
-    fn pushed(&mut self, service: &str, number: u64) {
-        self.simulation.push_of(&name(service), number, Started::Event);
-        self.ends(&target(&format!("shop/{service}/dev")), Verdict::Succeeded);
+    fn push_and_verify(&mut self, service: &str, number: u64) {
+        self.simulation.push_service(&name(service), number, Started::Event);
+        self.wait_for_verdict(&target(&format!("shop/{service}/dev")), Verdict::Succeeded);
     }
 
     /// Until the target's newest deployment has ended like this, and nothing waits there.
     #[track_caller]
-    fn ends(&mut self, target: &TargetId, verdict: Verdict) {
+    fn wait_for_verdict(&mut self, target: &TargetId, verdict: Verdict) {
         self.simulation.run_for(5);
-        let over = self.simulation.run_until_that(HOUR, |simulation| {
+        let over = self.simulation.run_until_condition(HOUR, |simulation| {
             let state = simulation.at(target).state();
             state.is_some_and(|state| state.running.is_none() && state.queued.is_empty())
         });
-        assert!(over, "{}", self.simulation.stories());
+        assert!(over, "{}", self.simulation.journal_texts());
         let found = self.simulation.at(target).verdicts().pop().map(|(_, verdict, _)| verdict);
-        assert_eq!(found, Some(verdict), "{}", self.simulation.stories());
+        assert_eq!(found, Some(verdict), "{}", self.simulation.journal_texts());
     }
 
     fn journal(&self, target: &TargetId) -> Vec<JournalEntry> {
@@ -212,21 +212,21 @@ impl Stand {
 
 #[test]
 fn a_workflow_promotes_what_dev_has_verified() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let staging = target("shop/api/staging");
     let mut body = promotion("promote", "staging", json!({"api": null}));
     body["reason"] = json!("the fix for the basket");
-    let answer = stand.asked(&job(), &body);
+    let answer = bench.accepted(&job(), &body);
     assert_eq!((answer["train"].clone(), answer["already_there"].clone()), (Value::Null, json!([])));
-    let asked = &answer["asked"][0];
-    assert_eq!((asked["release"]["tag"].clone(), asked["new"].clone()), (json!("v1"), json!(true)));
-    assert_eq!(asked["actor"], json!({"kind": "workflow", "name": "github:octo/shop@9001", "actor_id": "1815"}));
+    let accepted = &answer["asked"][0];
+    assert_eq!((accepted["release"]["tag"].clone(), accepted["new"].clone()), (json!("v1"), json!(true)));
+    assert_eq!(accepted["actor"], json!({"kind": "workflow", "name": "github:octo/shop@9001", "actor_id": "1815"}));
 
-    stand.ends(&staging, Verdict::Succeeded);
-    let record = stand.simulation.ledger().store().history(&staging, 1).pop().expect("one");
+    bench.wait_for_verdict(&staging, Verdict::Succeeded);
+    let record = bench.simulation.ledger().store().history(&staging, 1).pop().expect("one");
     assert_eq!(record.actor.to_string(), "github:octo/shop@9001");
-    let started = stand.journal(&staging).into_iter().find_map(|entry| match entry.fact {
+    let started = bench.journal(&staging).into_iter().find_map(|entry| match entry.fact {
         Fact::Started { reason, .. } => Some(reason),
         _ => None,
     });
@@ -236,18 +236,18 @@ fn a_workflow_promotes_what_dev_has_verified() {
     // The same to which a job's questions are answered as an operator's are.
     for (path, key) in [("", "state"), ("/history", "deployments"), ("/journal", "entries")] {
         let path = format!("/v1/promotions/shop/api/staging{path}");
-        let (status, answer) = stand.raw(&job(), 250, "GET", &path, "", "");
+        let (status, answer) = bench.raw(&job(), 250, "GET", &path, "", "");
         assert_eq!(status, 200, "{answer}");
         assert!(!answer[key].is_null(), "{path}: {answer}");
     }
-    let (_, after) = stand.raw(&job(), 1, "GET", "/v1/promotions/shop/api/staging/journal", "after=2&limit=1", "");
+    let (_, after) = bench.raw(&job(), 1, "GET", "/v1/promotions/shop/api/staging/journal", "after=2&limit=1", "");
     assert_eq!(after["entries"][0]["sequence"], 3);
 }
 
 #[test]
-fn what_is_not_granted_is_refused_with_one_answer_and_changes_nothing() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+fn an_ungranted_request_gets_a_generic_403() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let prod = || promotion("promote", "prod", json!({"api": "v1"}));
     let cases: Vec<(&str, Claims, Value)> = vec![
         // The repository's name was given up, and somebody else has it now.
@@ -281,94 +281,97 @@ fn what_is_not_granted_is_refused_with_one_answer_and_changes_nothing() {
         ("no such service", production(), promotion("promote", "prod", json!({"cart": "v1"}))),
         ("no such application", production(), json!({"kind": "promote", "application": "bank", "environment": "prod"})),
     ];
-    let (_, first) = stand.ask(&cases[0].1, &cases[0].2);
+    let (_, first) = bench.ask(&cases[0].1, &cases[0].2);
     assert_eq!(first["error"]["code"], "not_allowed");
     for (what, claims, body) in &cases {
-        let (status, answer) = stand.ask(claims, body);
+        let (status, answer) = bench.ask(claims, body);
         assert_eq!((status, &answer), (403, &first), "{what}");
         let path = format!("/v1/promotions/{}/api/prod", body["application"].as_str().expect("a name"));
         if claims["repository_id"] != "123456789" || body["application"] == "bank" {
-            let (status, answer) = stand.raw(claims, 1, "GET", &path, "", "");
+            let (status, answer) = bench.raw(claims, 1, "GET", &path, "", "");
             assert_eq!((status, &answer), (403, &first), "{what}: it may look");
         }
     }
-    stand.simulation.run_for(60);
-    assert_eq!(stand.deployments(), 0, "{}", stand.simulation.stories());
+    bench.simulation.run_for(60);
+    assert_eq!(bench.deployments(), 0, "{}", bench.simulation.journal_texts());
     // What the answers keep to themselves, the journal tells.
-    let told = stand.refusals(&target("shop/api/prod"));
+    let refusals_seen = bench.refusals(&target("shop/api/prod"));
     for part in
         ["refs/heads/mine fits none", "no GitHub environment", "hotfix is nothing that it `may`", "run_id", "x.yml"]
     {
-        assert!(told.iter().any(|(_, _, reason)| reason.contains(part)), "{part}: {told:#?}");
+        assert!(refusals_seen.iter().any(|(_, _, reason)| reason.contains(part)), "{part}: {refusals_seen:#?}");
     }
-    assert!(told.iter().all(|(_, _, reason)| !reason.contains("555")), "a stranger's own words: {told:#?}");
+    assert!(
+        refusals_seen.iter().all(|(_, _, reason)| !reason.contains("555")),
+        "a stranger's own words: {refusals_seen:#?}"
+    );
 }
 
 #[test]
-fn a_token_that_was_kept_asks_for_nothing() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+fn an_old_token_is_refused() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let body = promotion("promote", "staging", json!({"api": "v1"})).to_string();
     for age in [121, 299, -90] {
-        let (status, answer) = stand.raw(&job(), age, "POST", "/v1/promotions", "", &body);
+        let (status, answer) = bench.raw(&job(), age, "POST", "/v1/promotions", "", &body);
         assert_eq!((status, answer["error"]["code"].as_str()), (403, Some("not_allowed")), "{age} s");
     }
-    stand.simulation.run_for(60);
-    let told = stand.refusals(&target("shop/api/staging"));
-    assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].2.contains("not issued just now"), "{told:#?}");
-    assert_eq!(stand.deployments(), 0);
+    bench.simulation.run_for(60);
+    let refusals_seen = bench.refusals(&target("shop/api/staging"));
+    assert_eq!(refusals_seen.len(), 1, "{refusals_seen:#?}");
+    assert!(refusals_seen[0].2.contains("not issued just now"), "{refusals_seen:#?}");
+    assert_eq!(bench.deployments(), 0);
 }
 
 #[test]
-fn a_refusal_is_journalled_once_an_hour_and_strangers_together_are_one() {
-    let mut stand = Stand::new();
+fn refusals_are_journalled_once_an_hour_per_caller_group() {
+    let mut bench = TestBench::new();
     let staging = target("shop/api/staging");
     let body = promotion("promote", "staging", json!({"api": "v1"}));
     let branch = with(job(), &[("ref", "refs/heads/mine")]);
     for run in 0..20 {
         let run = run.to_string();
-        stand.refused(&with(branch.clone(), &[("run_id", &run)]), &body);
-        stand.refused(&with(job(), &[("repository_id", &run), ("repository", "evil/twin"), ("run_id", &run)]), &body);
-        stand.simulation.run_for(3);
+        bench.refused(&with(branch.clone(), &[("run_id", &run)]), &body);
+        bench.refused(&with(job(), &[("repository_id", &run), ("repository", "evil/twin"), ("run_id", &run)]), &body);
+        bench.simulation.run_for(3);
     }
-    stand.simulation.run_for(60);
-    let told = stand.refusals(&staging);
-    let by = |actor: &str| told.iter().filter(|(known, _, _)| known == actor).count();
-    assert_eq!((told.len(), by("github:octo/shop"), by("github:others")), (2, 1, 1), "{told:#?}");
-    assert!(told.iter().all(|(_, what, _)| what == "promote"), "{told:#?}");
-    assert!(told.iter().all(|(_, _, reason)| !reason.contains("evil")), "{told:#?}");
+    bench.simulation.run_for(60);
+    let refusals_seen = bench.refusals(&staging);
+    let by = |actor: &str| refusals_seen.iter().filter(|(known, _, _)| known == actor).count();
+    assert_eq!((refusals_seen.len(), by("github:octo/shop"), by("github:others")), (2, 1, 1), "{refusals_seen:#?}");
+    assert!(refusals_seen.iter().all(|(_, what, _)| what == "promote"), "{refusals_seen:#?}");
+    assert!(refusals_seen.iter().all(|(_, _, reason)| !reason.contains("evil")), "{refusals_seen:#?}");
 
-    stand.simulation.run_for(HOUR);
-    stand.refused(&branch, &body);
-    stand.simulation.run_for(60);
-    assert_eq!(stand.refusals(&staging).len(), 3);
+    bench.simulation.run_for(HOUR);
+    bench.refused(&branch, &body);
+    bench.simulation.run_for(60);
+    assert_eq!(bench.refusals(&staging).len(), 3);
 }
 
 #[test]
-fn a_journal_cannot_be_filled_with_branches_and_environments_of_ones_own() {
-    let mut stand = Stand::new();
+fn made_up_branches_cannot_flood_the_journal() {
+    let mut bench = TestBench::new();
     let prod = target("shop/api/prod");
     let body = promotion("promote", "prod", json!({"api": "v1"}));
     for own in 0..60 {
         let (branch, environment) = (format!("refs/heads/mine-{own}"), format!("mine-{own}"));
-        stand.refused(&with(production(), &[("ref", &branch)]), &body);
-        stand.refused(&with(production(), &[("environment", &environment)]), &body);
+        bench.refused(&with(production(), &[("ref", &branch)]), &body);
+        bench.refused(&with(production(), &[("environment", &environment)]), &body);
     }
-    stand.simulation.run_for(60);
-    let told = stand.refusals(&prod);
-    assert_eq!(told.len(), 2, "one for refs and one for environments: {told:#?}");
+    bench.simulation.run_for(60);
+    let refusals_seen = bench.refusals(&prod);
+    assert_eq!(refusals_seen.len(), 2, "one for refs and one for environments: {refusals_seen:#?}");
 }
 
 #[test]
-fn a_ledger_that_does_not_answer_is_not_quoted_to_a_stranger() {
-    let mut stand = Stand::with(Faults { unavailable: 1.0, ..Faults::default() });
-    let stranger = with(job(), &[("repository_id", "1"), ("repository", "evil/twin")]);
+fn ledger_errors_are_not_shown_to_unknown_callers() {
+    let mut bench = TestBench::with(Faults { unavailable: 1.0, ..Faults::default() });
+    let unknown_caller = with(job(), &[("repository_id", "1"), ("repository", "evil/twin")]);
     for (method, path, body) in [
         ("POST", "/v1/promotions", promotion("promote", "prod", json!({"api": "v1"})).to_string()),
         ("GET", "/v1/promotions/shop/api/prod", String::new()),
     ] {
-        let (status, answer) = stand.raw(&stranger, 1, method, path, "", &body);
+        let (status, answer) = bench.raw(&unknown_caller, 1, method, path, "", &body);
         assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("ledger_unavailable")), "{answer}");
         let message = answer["error"]["message"].as_str().expect("every error has one");
         assert!(message.starts_with("the control plane could not answer"), "{message}");
@@ -376,16 +379,16 @@ fn a_ledger_that_does_not_answer_is_not_quoted_to_a_stranger() {
 }
 
 #[test]
-fn what_a_token_proves_is_kept_however_much_the_asker_says() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+fn token_claims_are_kept_beside_a_long_reason() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let mut body = promotion("promote", "staging", json!({"api": "v1"}));
     body["reason"] = json!("x".repeat(500));
     body["provenance"] = json!({"commit": "feedbeef", "ref": "refs/heads/safe"});
-    stand.asked(&with(job(), &[("run_attempt", "2")]), &body);
-    stand.simulation.run_for(5);
+    bench.accepted(&with(job(), &[("run_attempt", "2")]), &body);
+    bench.simulation.run_for(5);
     let staging = target("shop/api/staging");
-    let reason = stand.journal(&staging).into_iter().find_map(|entry| match entry.fact {
+    let reason = bench.journal(&staging).into_iter().find_map(|entry| match entry.fact {
         Fact::Started { reason, .. } => Some(reason),
         _ => None,
     });
@@ -395,8 +398,8 @@ fn what_a_token_proves_is_kept_however_much_the_asker_says() {
 }
 
 #[test]
-fn a_path_has_one_spelling() {
-    let mut stand = Stand::new();
+fn only_canonical_paths_are_routed() {
+    let mut bench = TestBench::new();
     for path in [
         "/v1/promotions/",
         "//v1/promotions",
@@ -408,183 +411,183 @@ fn a_path_has_one_spelling() {
         "v1/promotions",
     ] {
         for method in ["GET", "POST"] {
-            let (status, answer) = stand.raw(&job(), 1, method, path, "", "");
+            let (status, answer) = bench.raw(&job(), 1, method, path, "", "");
             assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("unknown_route")), "{method} {path}");
         }
     }
 }
 
 #[test]
-fn a_run_that_is_started_again_asks_once() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+fn a_rerun_requests_a_deployment_once() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let staging = target("shop/api/staging");
     let body = promotion("promote", "staging", json!({"api": null}));
-    let first = stand.asked(&job(), &body);
-    stand.ends(&staging, Verdict::Succeeded);
+    let first = bench.accepted(&job(), &body);
+    bench.wait_for_verdict(&staging, Verdict::Succeeded);
     // Meanwhile there is something newer; what the run asks for is what it asked for.
-    stand.pushed("api", 2);
+    bench.push_and_verify("api", 2);
     let again = with(job(), &[("run_attempt", "2"), ("actor_id", "4711")]);
-    let answer = stand.asked(&again, &body);
+    let answer = bench.accepted(&again, &body);
     assert_eq!((answer["asked"].clone(), answer["already_there"].clone()), (json!([]), json!(["shop/api/staging"])));
     assert_eq!(first["asked"][0]["release"]["tag"], "v1");
-    stand.simulation.run_for(60);
-    assert_eq!(stand.deployments(), 1);
+    bench.simulation.run_for(60);
+    assert_eq!(bench.deployments(), 1);
 
     // Another run asks for what is newest then; asking twice while that goes on adds nothing.
     let other = with(job(), &[("run_id", "9002")]);
-    let second = stand.asked(&other, &body);
+    let second = bench.accepted(&other, &body);
     assert_eq!(
         (second["asked"][0]["release"]["tag"].clone(), second["asked"][0]["new"].clone()),
         (json!("v2"), json!(true))
     );
-    stand.simulation.run_for(5);
-    let twice = stand.asked(&with(other, &[("run_attempt", "2")]), &body);
+    bench.simulation.run_for(5);
+    let twice = bench.accepted(&with(other, &[("run_attempt", "2")]), &body);
     assert_eq!(twice["asked"][0]["command"], second["asked"][0]["command"]);
     assert_eq!((twice["asked"][0]["new"].clone(), twice["asked"][0]["deployment"].clone()), (json!(false), json!(2)));
-    stand.ends(&staging, Verdict::Succeeded);
-    assert_eq!(stand.deployments(), 2);
+    bench.wait_for_verdict(&staging, Verdict::Succeeded);
+    assert_eq!(bench.deployments(), 2);
 }
 
 #[test]
-fn only_what_is_verified_before_is_promoted_and_nothing_where_nothing_comes_before() {
-    let mut stand = Stand::new();
+fn only_verified_releases_are_promoted() {
+    let mut bench = TestBench::new();
     let body = promotion("promote", "staging", json!({"api": null}));
-    let (status, code, message) = stand.refused(&job(), &body);
+    let (status, code, message) = bench.refused(&job(), &body);
     assert_eq!((status, code.as_str()), (409, "nothing_verified"), "{message}");
     // Pushed, and not deployed yet.
-    stand.apply(|policy| policy["environments"]["dev"]["trigger"] = json!("manual"));
-    stand.simulation.push_of(&name("api"), 1, Started::Event);
-    stand.simulation.run_for(20);
+    bench.apply(|policy| policy["environments"]["dev"]["trigger"] = json!("manual"));
+    bench.simulation.push_service(&name("api"), 1, Started::Event);
+    bench.simulation.run_for(20);
     for kind in ["promote", "deploy"] {
-        let (status, code, message) = stand.refused(&job(), &promotion(kind, "staging", json!({"api": "v1"})));
+        let (status, code, message) = bench.refused(&job(), &promotion(kind, "staging", json!({"api": "v1"})));
         assert_eq!((status, code.as_str()), (409, "not_verified"), "{message}");
     }
     // A right to promote is none to bring just anything to the first environment.
-    let (status, code, _) = stand.refused(&job(), &promotion("promote", "dev", json!({"api": "v1"})));
+    let (status, code, _) = bench.refused(&job(), &promotion("promote", "dev", json!({"api": "v1"})));
     assert_eq!((status, code.as_str()), (409, "nothing_before"));
-    assert_eq!(stand.deployments(), 0);
-    let answer = stand.asked(&job(), &promotion("deploy", "dev", json!({"api": "v1"})));
+    assert_eq!(bench.deployments(), 0);
+    let answer = bench.accepted(&job(), &promotion("deploy", "dev", json!({"api": "v1"})));
     assert_eq!(answer["asked"][0]["target"], "shop/api/dev");
-    stand.ends(&target("shop/api/dev"), Verdict::Succeeded);
+    bench.wait_for_verdict(&target("shop/api/dev"), Verdict::Succeeded);
 }
 
 #[test]
-fn a_release_whose_push_is_still_on_its_way_is_not_known_yet() {
-    let mut stand = Stand::new();
+fn a_release_not_pushed_yet_is_unknown() {
+    let mut bench = TestBench::new();
     let body = promotion("deploy", "dev", json!({"api": "v7"}));
-    let (status, code, _) = stand.refused(&job(), &body);
+    let (status, code, _) = bench.refused(&job(), &body);
     assert_eq!((status, code.as_str()), (404, "unknown_release"));
-    stand.apply(|policy| policy["environments"]["dev"]["trigger"] = json!("manual"));
-    stand.simulation.push_of(&name("api"), 7, Started::Event);
-    stand.simulation.run_for(10);
-    assert_eq!(stand.asked(&job(), &body)["asked"][0]["release"]["tag"], "v7");
+    bench.apply(|policy| policy["environments"]["dev"]["trigger"] = json!("manual"));
+    bench.simulation.push_service(&name("api"), 7, Started::Event);
+    bench.simulation.run_for(10);
+    assert_eq!(bench.accepted(&job(), &body)["asked"][0]["release"]["tag"], "v7");
     // Whoever has no grant is not told which releases there are.
     let (_, code, _) =
-        stand.refused(&with(job(), &[("ref", "refs/heads/x")]), &promotion("deploy", "dev", json!({"api": "v8"})));
+        bench.refused(&with(job(), &[("ref", "refs/heads/x")]), &promotion("deploy", "dev", json!({"api": "v8"})));
     assert_eq!(code, "not_allowed");
 }
 
 #[test]
-fn several_services_are_a_train_in_the_order_of_their_dependencies() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
-    stand.pushed("web", 101);
+fn several_services_deploy_as_a_train() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
+    bench.push_and_verify("web", 101);
     let body = promotion("promote", "staging", json!({"web": null, "api": null}));
-    let answer = stand.asked(&job(), &body);
+    let answer = bench.accepted(&job(), &body);
     let services: Vec<&str> =
-        answer["asked"].as_array().expect("a list").iter().filter_map(|asked| asked["target"].as_str()).collect();
+        answer["asked"].as_array().expect("a list").iter().filter_map(|accepted| accepted["target"].as_str()).collect();
     assert_eq!(services, ["shop/api/staging", "shop/web/staging"]);
     let train = answer["train"].as_str().expect("a train").to_owned();
     assert!(train.starts_with("github:123456789:9001:promote:"), "{train}");
     let [api, web] = ["shop/api/staging", "shop/web/staging"].map(target);
-    stand.ends(&api, Verdict::Succeeded);
-    stand.ends(&web, Verdict::Succeeded);
+    bench.wait_for_verdict(&api, Verdict::Succeeded);
+    bench.wait_for_verdict(&web, Verdict::Succeeded);
     let verified = |target: &TargetId, stage: &str| {
-        let found = stand.journal(target).into_iter().find(|entry| match &entry.fact {
+        let found = bench.journal(target).into_iter().find(|entry| match &entry.fact {
             Fact::Verified { .. } => stage == "verified",
-            Fact::StageEntered { stage: found, .. } => found == stage,
+            Fact::StageEntered { stage: found, .. } => found.name() == stage,
             _ => false,
         });
         found.unwrap_or_else(|| panic!("{target} was never {stage}")).at
     };
-    assert!(verified(&web, "preflight") >= verified(&api, "verified"), "{}", stand.simulation.stories());
+    assert!(verified(&web, "preflight") >= verified(&api, "verified"), "{}", bench.simulation.journal_texts());
     // Again: all of it is there.
-    let answer = stand.asked(&with(job(), &[("run_attempt", "2")]), &body);
+    let answer = bench.accepted(&with(job(), &[("run_attempt", "2")]), &body);
     assert_eq!(answer["asked"], json!([]));
     assert_eq!(answer["already_there"], json!(["shop/api/staging", "shop/web/staging"]));
     // Without a list it is every service that there is.
-    stand.pushed("web", 102);
-    let all = stand.asked(&with(job(), &[("run_id", "9002")]), &promotion("promote", "staging", json!({})));
+    bench.push_and_verify("web", 102);
+    let all = bench.accepted(&with(job(), &[("run_id", "9002")]), &promotion("promote", "staging", json!({})));
     assert_eq!(all["already_there"], json!(["shop/api/staging"]), "{all}");
     assert_eq!(all["asked"][0]["target"], "shop/web/staging");
 }
 
 #[test]
-fn a_train_with_one_member_that_may_not_come_is_no_train() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
+fn one_refused_member_refuses_the_train() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
     let (status, code, message) =
-        stand.refused(&job(), &promotion("promote", "staging", json!({"web": null, "api": null})));
+        bench.refused(&job(), &promotion("promote", "staging", json!({"web": null, "api": null})));
     assert_eq!((status, code.as_str()), (409, "nothing_verified"), "{message}");
-    stand.simulation.run_for(60);
-    assert_eq!(stand.deployments(), 0);
+    bench.simulation.run_for(60);
+    assert_eq!(bench.deployments(), 0);
 }
 
 #[test]
-fn whoever_started_the_run_does_not_approve_what_it_asks_for() {
-    let mut stand = Stand::new();
-    stand.pushed("api", 1);
-    stand.asked(&job(), &promotion("promote", "staging", json!({"api": "v1"})));
-    stand.ends(&target("shop/api/staging"), Verdict::Succeeded);
+fn whoever_started_the_run_cannot_approve() {
+    let mut bench = TestBench::new();
+    bench.push_and_verify("api", 1);
+    bench.accepted(&job(), &promotion("promote", "staging", json!({"api": "v1"})));
+    bench.wait_for_verdict(&target("shop/api/staging"), Verdict::Succeeded);
     let prod = target("shop/api/prod");
-    stand.asked(&production(), &promotion("promote", "prod", json!({"api": null})));
+    bench.accepted(&production(), &promotion("promote", "prod", json!({"api": null})));
     let waits = |simulation: &mut Simulation| {
         let gates = simulation.at(&prod).state().and_then(|state| state.running).and_then(|running| running.gates);
-        gates.is_some_and(|gates| gates.asked_at.is_some())
+        gates.is_some_and(|gates| gates.requested_at.is_some())
     };
-    assert!(stand.simulation.run_until_that(HOUR, waits), "{}", stand.simulation.stories());
-    let running = stand.simulation.at(&prod).state().and_then(|state| state.running).expect("it waits");
+    assert!(bench.simulation.run_until_condition(HOUR, waits), "{}", bench.simulation.journal_texts());
+    let running = bench.simulation.at(&prod).state().and_then(|state| state.running).expect("it waits");
     let plan = running.gates.expect("at its gates").plan;
     let approve = Instruction::Approve { deployment: running.number, plan };
     for user in ["U000OCTO0", "U012AB3CD"] {
-        stand.simulation.ask_of(&prod, approve.clone(), Actor::Person { name: format!("slack:{user}") }, "");
+        bench.simulation.ask_of(&prod, approve.clone(), Actor::Person { name: format!("slack:{user}") }, "");
     }
-    stand.simulation.run_for(30);
-    let state = stand.simulation.at(&prod).state().expect("a state");
+    bench.simulation.run_for(30);
+    let state = bench.simulation.at(&prod).state().expect("a state");
     let votes = state.running.and_then(|running| running.gates).expect("it still waits").votes;
     assert_eq!(votes.iter().map(|vote| vote.person.as_str()).collect::<Vec<_>>(), ["ada"]);
-    stand.simulation.ask_of(&prod, approve, Actor::Person { name: "slack:U045EF6GH".to_owned() }, "");
-    stand.ends(&prod, Verdict::Succeeded);
+    bench.simulation.ask_of(&prod, approve, Actor::Person { name: "slack:U045EF6GH".to_owned() }, "");
+    bench.wait_for_verdict(&prod, Verdict::Succeeded);
 }
 
 #[test]
 fn a_hotfix_needs_its_own_grant_a_lane_and_a_reason() {
-    let mut stand = Stand::new();
-    stand.simulation.push_of(&name("api"), 1, Started::Silent);
+    let mut bench = TestBench::new();
+    bench.simulation.push_service(&name("api"), 1, Started::Silent);
     let hotfixer = with(job(), &[("environment", "hotfix")]);
-    stand.pushed("api", 2);
+    bench.push_and_verify("api", 2);
     let mut body = promotion("hotfix", "prod", json!({"api": "v2"}));
-    let (status, code, _) = stand.refused(&hotfixer, &body);
+    let (status, code, _) = bench.refused(&hotfixer, &body);
     assert_eq!((status, code.as_str()), (400, "reason_missing"));
     body["reason"] = json!("the basket is empty for everybody");
-    let (_, code, _) = stand.refused(&production(), &body);
+    let (_, code, _) = bench.refused(&production(), &body);
     assert_eq!(code, "not_allowed");
-    stand.asked(&hotfixer, &body);
-    stand.ends(&target("shop/api/prod"), Verdict::Succeeded);
-    let record = stand.simulation.ledger().store().history(&target("shop/api/prod"), 1).pop().expect("one");
+    bench.accepted(&hotfixer, &body);
+    bench.wait_for_verdict(&target("shop/api/prod"), Verdict::Succeeded);
+    let record = bench.simulation.ledger().store().history(&target("shop/api/prod"), 1).pop().expect("one");
     assert!(record.hotfix, "{record:?}");
-    stand.apply(|policy| drop(policy["environments"]["prod"].as_object_mut().map(|prod| prod.remove("hotfix"))));
-    stand.pushed("api", 3);
+    bench.apply(|policy| drop(policy["environments"]["prod"].as_object_mut().map(|prod| prod.remove("hotfix"))));
+    bench.push_and_verify("api", 3);
     body["services"] = json!({"api": "v3"});
-    let (_, code, _) = stand.refused(&with(hotfixer, &[("run_id", "9002")]), &body);
+    let (_, code, _) = bench.refused(&with(hotfixer, &[("run_id", "9002")]), &body);
     assert_eq!(code, "no_hotfix_lane");
 }
 
 #[test]
-fn what_is_no_request_says_what_one_is() {
-    let mut stand = Stand::new();
-    let post = |stand: &mut Stand, body: &str| stand.raw(&job(), 1, "POST", "/v1/promotions", "", body);
+fn an_invalid_request_gets_an_explanation() {
+    let mut bench = TestBench::new();
+    let post = |bench: &mut TestBench, body: &str| bench.raw(&job(), 1, "POST", "/v1/promotions", "", body);
     for (body, code) in [
         ("{", "invalid_json"),
         ("[]", "invalid_request"),
@@ -600,21 +603,21 @@ fn what_is_no_request_says_what_one_is() {
             "invalid_reason",
         ),
     ] {
-        let (status, answer) = post(&mut stand, body);
+        let (status, answer) = post(&mut bench, body);
         assert_eq!((status, answer["error"]["code"].as_str()), (400, Some(code)), "{body}: {answer}");
     }
-    let (status, _) = post(&mut stand, &" ".repeat(LARGEST_REQUEST + 1));
+    let (status, _) = post(&mut bench, &" ".repeat(MAX_REQUEST_BYTES + 1));
     assert_eq!(status, 413);
     for (method, path) in
         [("GET", "/v1/promotions"), ("DELETE", "/v1/promotions"), ("GET", "/v1/targets/shop/api/dev"), ("POST", "/")]
     {
-        let (status, answer) = stand.raw(&job(), 1, method, path, "", "{}");
+        let (status, answer) = bench.raw(&job(), 1, method, path, "", "{}");
         assert_eq!((status, answer["error"]["code"].as_str()), (404, Some("unknown_route")), "{method} {path}");
     }
 }
 
 #[test]
-fn no_request_and_no_claims_are_too_much_for_the_door_of_the_workflows() {
+fn arbitrary_requests_and_claims_get_a_bounded_answer() {
     use garbage::proptest::prelude::*;
     let sound: Vec<Value> = vec![
         promotion("promote", "staging", json!({"api": null, "web": "v1"})),
@@ -630,17 +633,17 @@ fn no_request_and_no_claims_are_too_much_for_the_door_of_the_workflows() {
     let claims = garbage::damaged(vec![json!(job()), json!(production())]);
     let request =
         (prop_oneof![Just("POST"), Just("GET"), Just("PUT")], path, garbage::text(), garbage::body(sound), claims);
-    let stand = std::cell::RefCell::new(Stand::new());
+    let bench = std::cell::RefCell::new(TestBench::new());
     let ours = |claims: &Claims| claims.get("repository_id").is_some_and(|id| id == "123456789");
     garbage::hold(300, &request, |(method, path, query, body, claims)| {
         let known = job().into_keys().chain(["environment"]);
         let claims: Claims = known.filter_map(|name| Some((name, claims.get(name)?.as_str()?.to_owned()))).collect();
-        let (status, answer) = stand.borrow_mut().raw(&claims, 1, method, &path, &query, &body);
+        let (status, answer) = bench.borrow_mut().raw(&claims, 1, method, &path, &query, &body);
         prop_assert!(status < 500 && answer.to_string().len() < 1024 * 1024, "{status}");
         prop_assert!(status >= 400 || ours(&claims), "a stranger has an answer: {answer}");
         if status >= 400 {
             let words = answer["error"]["message"].as_str().unwrap_or_default().chars().count();
-            prop_assert!((1..=engine::desk::LONGEST_MESSAGE + 1).contains(&words), "{answer}");
+            prop_assert!((1..=engine::command_service::MAX_MESSAGE_CHARS + 1).contains(&words), "{answer}");
         }
         Ok(())
     });

@@ -1,18 +1,18 @@
-//! `approvals`: people's yes and no, by a button in Slack and by a signed link in a mail.
+//! `approvals`: approval decisions, by a button in Slack or a signed link in a mail.
 //!
-//! The gateway proves nothing here: Slack's signature does, over the raw body, and a link's own. Whoever has neither is
-//! told the same, whatever they have instead, and the log has the reason. What a proven person may not say is told to
-//! them, and to the target's journal.
+//! The gateway authenticates nothing here: Slack's signature over the raw body does, and the link's own MAC. A caller with
+//! neither always gets the same answer, and the log has the reason. A decision that an authenticated person may not make is
+//! refused with a reason, which is also journalled in the target.
 
-mod door;
+mod handler;
 mod keys;
 mod request;
 
 use aws::response_url::ResponseUrls;
 use aws::{Ports, SystemClock};
-use door::{Answered, Door};
-use engine::desk::Desk;
-use engine::story;
+use engine::command_service::CommandService;
+use engine::log_context;
+use handler::{ApprovalHandler, HttpReply};
 use keys::SecretKeys;
 use lambda::{Failure, Invocation};
 use request::Request;
@@ -21,14 +21,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
-/// When Slack has its answer at the latest, counted from the function's first look: it waits 3 s, the way here included.
-const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
-/// How long telling the person may take.
-const REPLY: Duration = Duration::from_secs(1);
-/// Less than this is not worth beginning.
-const SHORTEST_REPLY: Duration = Duration::from_millis(50);
+/// Deadline of the response to Slack, from the start of the invocation: Slack waits 3 s, network time included.
+const SLACK_DEADLINE: Duration = Duration::from_millis(2_500);
+/// Time-out of the reply to the person.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Below this remaining time no reply is attempted.
+const MIN_REPLY_TIME: Duration = Duration::from_millis(50);
 
-/// What all calls share.
+/// Shared by all invocations.
 struct Shared {
     ports: Ports,
     keys: SecretKeys,
@@ -47,18 +47,21 @@ fn start() -> Result<Shared, Failure> {
 
 async fn handle(shared: &Shared, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let request = request::read(event)?;
-    let answered = answer(shared, &request).instrument(story::untold()).await;
+    let answered = answer(shared, &request).instrument(log_context::empty_span()).await;
     Ok(response(&answered))
 }
 
-async fn answer(shared: &Shared, request: &Request) -> Answered {
+async fn answer(shared: &Shared, request: &Request) -> HttpReply {
     let began = Instant::now();
     let Shared { ports, keys, response_urls } = shared;
-    let door = Door { desk: Desk { ledger: &ports.ledger, wake_queue: &ports.wake_queue, clock: &SystemClock }, keys };
-    let answered = door.answer(request).await;
+    let handler = ApprovalHandler {
+        command_service: CommandService { ledger: &ports.ledger, wake_queue: &ports.wake_queue, clock: &SystemClock },
+        keys,
+    };
+    let answered = handler.answer(request).await;
     if let Some((url, message)) = &answered.reply {
-        let left = ANSWER_WITHIN.saturating_sub(began.elapsed()).min(REPLY);
-        if left < SHORTEST_REPLY {
+        let left = SLACK_DEADLINE.saturating_sub(began.elapsed()).min(REPLY_TIMEOUT);
+        if left < MIN_REPLY_TIME {
             tracing::warn!("there was no time left to tell who pressed what became of it");
         } else {
             match response_urls.post(&ports.clients, url, message, left).await {
@@ -71,8 +74,8 @@ async fn answer(shared: &Shared, request: &Request) -> Answered {
     answered
 }
 
-/// The answer as the gateway takes it (API Gateway developer guide, "Lambda function response", format 2.0).
-fn response(answered: &Answered) -> Value {
+/// The response in the gateway's format (API Gateway developer guide, "Lambda function response", format 2.0).
+fn response(answered: &HttpReply) -> Value {
     let headers = json!({
         "content-type": answered.content_type,
         "cache-control": "no-store",
@@ -92,9 +95,9 @@ mod tests {
     use engine::approving::mail::Page;
 
     #[test]
-    fn a_page_is_kept_by_nobody_framed_by_nobody_and_runs_nothing() {
-        let Page { status, html } = Page::stranger();
-        let answered = Answered { status, content_type: "text/html; charset=utf-8", body: html, reply: None };
+    fn pages_have_strict_security_headers() {
+        let Page { status, html } = Page::unauthenticated();
+        let answered = HttpReply { status, content_type: "text/html; charset=utf-8", body: html, reply: None };
         let answer = response(&answered);
         assert_eq!((answer["statusCode"].clone(), answer["isBase64Encoded"].clone()), (json!(403), json!(false)));
         let header = |name: &str| answer["headers"][name].as_str().expect("it has one").to_owned();
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn slack_has_its_answer_before_it_gives_up() {
-        assert!(ANSWER_WITHIN < Duration::from_secs(3) && REPLY < ANSWER_WITHIN);
+    fn timeouts_fit_within_slacks_three_seconds() {
+        assert!(SLACK_DEADLINE < Duration::from_secs(3) && REPLY_TIMEOUT < SLACK_DEADLINE);
     }
 }

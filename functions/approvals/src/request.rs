@@ -4,27 +4,27 @@
 use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 
-/// What came in. Nothing of it is proven.
+/// The incoming request; nothing of it is authenticated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// As it came: `POST`.
+    /// HTTP method as received: `POST`.
     pub(crate) method: String,
-    /// Without the stage's name.
+    /// Without the stage name.
     pub(crate) path: String,
-    /// Value of `X-Slack-Request-Timestamp`; empty where there is none.
+    /// Value of `X-Slack-Request-Timestamp`; empty if absent.
     pub(crate) timestamp: String,
-    /// Value of `X-Slack-Signature`; empty where there is none.
+    /// Value of `X-Slack-Signature`; empty if absent.
     pub(crate) signature: String,
-    /// The body's bytes, as they were sent to the gateway.
+    /// Raw bytes as sent to the gateway.
     pub(crate) body: Vec<u8>,
-    /// Who was on the other side of the gateway, for the log.
+    /// Client address at the gateway, for the log.
     pub(crate) source_ip: String,
 }
 
-/// Reads an event. A body that says that it is base64 and is not is empty: nothing is signed there.
+/// Reads an event. A body marked as base64 that is not valid base64 becomes empty: it cannot match a signature.
 ///
 /// # Errors
-/// `InvalidEvent` where it is no event of an HTTP API.
+/// `InvalidEvent` if it is not an event of an HTTP API.
 pub(crate) fn read(event: Value) -> Result<Request, Failure> {
     let request = lambda::http_request(event)?;
     let timestamp = request.header("x-slack-request-timestamp").to_owned();
@@ -37,13 +37,13 @@ pub(crate) fn read(event: Value) -> Result<Request, Failure> {
 mod tests {
     use super::*;
 
-    fn asked(event: &str) -> Request {
+    fn parse(event: &str) -> Request {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 
     #[test]
-    fn slacks_headers_and_body_come_as_they_were_sent() {
-        let request = asked(include_str!("../../../events/approvals.slack-approve.json"));
+    fn slack_headers_and_body_are_unchanged() {
+        let request = parse(include_str!("../../../events/approvals.slack-approve.json"));
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/slack/interactions"));
         assert_eq!(request.timestamp, "1795317300");
         assert!(request.signature.starts_with("v0="), "{}", request.signature);
@@ -52,26 +52,26 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_the_gateway_has_encoded_is_the_body_that_was_sent() {
-        let encoded = asked(include_str!("../../../events/approvals.slack-approve-encoded.json"));
-        let plain = asked(include_str!("../../../events/approvals.slack-approve.json"));
+    fn a_base64_body_is_decoded() {
+        let encoded = parse(include_str!("../../../events/approvals.slack-approve-encoded.json"));
+        let plain = parse(include_str!("../../../events/approvals.slack-approve.json"));
         assert_eq!(encoded.body, plain.body);
         assert_eq!(encoded.signature, plain.signature);
         let damaged = include_str!("../../../events/approvals.slack-approve-encoded.json")
             .replace("\"body\": \"", "\"body\": \"*");
-        assert_eq!(asked(&damaged).body, b"");
+        assert_eq!(parse(&damaged).body, b"");
     }
 
     #[test]
-    fn a_link_is_read_on_every_stage() {
-        let request = asked(include_str!("../../../events/approvals.link-show.json"));
+    fn the_stage_is_stripped_from_a_link() {
+        let request = parse(include_str!("../../../events/approvals.link-show.json"));
         assert_eq!(request.method, "GET");
         assert!(request.path.starts_with("/approvals/ey"), "{}", request.path);
         assert_eq!((request.body.len(), request.timestamp.as_str(), request.signature.as_str()), (0, "", ""));
     }
 
     #[test]
-    fn what_is_no_event_of_an_http_api_is_an_error() {
+    fn other_events_are_refused() {
         for other in [
             include_str!("../../../events/operations.rest-api.json"),
             include_str!("../../../events/approvals.foreign.json"),

@@ -1,5 +1,5 @@
-//! The events "ECR Image Action" and "ECR Replication Action" (Amazon ECR user guide, "Amazon ECR events and EventBridge")
-//! into what was pushed. A replica comes with the second one alone, at the registry that it arrived in.
+//! Parses the events "ECR Image Action" and "ECR Replication Action" (Amazon ECR user guide, "Amazon ECR events and EventBridge")
+//! into pushed images. A replica causes only the second one, at the destination registry.
 
 use engine::intake::{ImagePushed, is_image};
 use lambda::Failure;
@@ -8,43 +8,43 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
 
-/// The longest tag, in characters (OCI distribution specification, "Pulling manifests").
-pub(crate) const LONGEST_TAG: usize = 128;
-/// The longest name of a repository, in characters (Amazon ECR API reference, `CreateRepository`).
-pub(crate) const LONGEST_REPOSITORY: usize = 256;
+/// Maximum tag length, in characters (OCI distribution specification, "Pulling manifests").
+pub(crate) const MAX_TAG_CHARS: usize = 128;
+/// Maximum length of a repository name, in characters (Amazon ECR API reference, `CreateRepository`).
+pub(crate) const MAX_REPOSITORY_CHARS: usize = 256;
 
-/// What an event tells.
+/// Result of parsing an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// An image is there that was not there before.
+pub(crate) enum Parsed {
+    /// A new image.
     Pushed(ImagePushed),
     /// Nothing that could become a release.
-    Nothing(Reason),
+    Ignored(IgnoreReason),
 }
 
-/// Why an event tells nothing.
+/// Why an event is ignored.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum IgnoreReason {
     /// Neither PUSH nor REPLICATE.
     Action(String),
     /// The action did not succeed.
     Result(String),
-    /// A replica did not arrive: it is not deployed, and whoever waits for it should know.
+    /// The replication failed: the image is not deployed, and this is logged for those who wait for it.
     NotReplicated {
-        /// Of this repository.
+        /// Name of the repository.
         repository: String,
-        /// Under this tag; empty where the event has none.
+        /// Tag; empty if the event has none.
         tag: String,
-        /// From this account and Region, as far as the event says.
+        /// Source account and Region, as far as the event names them.
         source: String,
     },
-    /// Without a tag: a part of a multi-architecture image, whose index comes with the tag.
+    /// Untagged: part of a multi-architecture image, whose index carries the tag.
     Untagged,
-    /// A signature, an SBOM, a chart.
-    NoImage {
-        /// The tag that it was pushed under.
+    /// A signature, an SBOM or a chart.
+    NotAnImage {
+        /// Image tag of the push.
         tag: String,
-        /// What it declares itself to be.
+        /// Its declared media type.
         media_type: String,
     },
 }
@@ -62,38 +62,41 @@ struct Detail {
     artifact_media_type: Option<String>,
 }
 
-/// Reads an event as EventBridge hands it over.
+/// Reads an event as delivered by EventBridge.
 ///
 /// # Errors
-/// `InvalidEvent`, with what was wrong: a foreign event, a field that is missing or is not what it should be.
-pub(crate) fn read(event: Value) -> Result<Told, Failure> {
+/// `InvalidEvent`, with the problem: a foreign event, or a missing or invalid field.
+pub(crate) fn read(event: Value) -> Result<Parsed, Failure> {
     let event = lambda::eventbridge(event)?;
     let replication = event.detail_type == "ECR Replication Action";
     if event.source != "aws.ecr" || !(replication || event.detail_type == "ECR Image Action") {
-        return Err(lambda::foreign(&event, "`ECR Image Action` and `ECR Replication Action` events of `aws.ecr`"));
+        return Err(lambda::unexpected_event(
+            &event,
+            "`ECR Image Action` and `ECR Replication Action` events of `aws.ecr`",
+        ));
     }
     let detail: Detail = lambda::read(event.detail.clone(), "detail")?;
     if !matches!(detail.action_type.as_str(), "PUSH" | "REPLICATE") {
-        return Ok(Told::Nothing(Reason::Action(detail.action_type)));
+        return Ok(Parsed::Ignored(IgnoreReason::Action(detail.action_type)));
     }
     if replication && detail.result == "FAILED" {
         let source: Vec<&str> =
             [&detail.source_account, &detail.source_region].into_iter().flatten().map(String::as_str).collect();
         let (source, tag) = (source.join(" in "), detail.image_tag.unwrap_or_default());
-        return Ok(Told::Nothing(Reason::NotReplicated { repository: detail.repository_name, tag, source }));
+        return Ok(Parsed::Ignored(IgnoreReason::NotReplicated { repository: detail.repository_name, tag, source }));
     }
     if detail.result != "SUCCESS" {
-        return Ok(Told::Nothing(Reason::Result(detail.result)));
+        return Ok(Parsed::Ignored(IgnoreReason::Result(detail.result)));
     }
     let Some(tag) = detail.image_tag.filter(|tag| !tag.is_empty()) else {
-        return Ok(Told::Nothing(Reason::Untagged));
+        return Ok(Parsed::Ignored(IgnoreReason::Untagged));
     };
     if !is_image(&tag, detail.artifact_media_type.as_deref()) {
         let media_type = detail.artifact_media_type.unwrap_or_default();
-        return Ok(Told::Nothing(Reason::NoImage { tag, media_type }));
+        return Ok(Parsed::Ignored(IgnoreReason::NotAnImage { tag, media_type }));
     }
     for (part, text, longest) in
-        [("image-tag", &tag, LONGEST_TAG), ("repository-name", &detail.repository_name, LONGEST_REPOSITORY)]
+        [("image-tag", &tag, MAX_TAG_CHARS), ("repository-name", &detail.repository_name, MAX_REPOSITORY_CHARS)]
     {
         if text.len() > longest {
             return Err(Failure::event(format!("detail.{part}: longer than ECR lets it be ({longest}): `{text}`")));
@@ -103,10 +106,10 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
     let missing = |what: &str| Failure::event(format!("{what}: missing"));
     let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;
     let digest = ImageDigest::new(digest).map_err(|error| Failure::event(format!("detail.image-digest: {error}")))?;
-    let pushed_at = lambda::time_of(&event)?;
+    let pushed_at = lambda::event_time(&event)?;
     let account = event.account.filter(|account| !account.is_empty()).ok_or_else(|| missing("account"))?;
     let region = event.region.filter(|region| !region.is_empty()).ok_or_else(|| missing("region"))?;
-    Ok(Told::Pushed(ImagePushed {
+    Ok(Parsed::Pushed(ImagePushed {
         registry: Registry { account, region },
         repository: detail.repository_name,
         digest,
@@ -115,7 +118,7 @@ pub(crate) fn read(event: Value) -> Result<Told, Failure> {
     }))
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for IgnoreReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Action(action) => write!(f, "the action is {action}, not PUSH or REPLICATE"),
@@ -124,7 +127,7 @@ impl fmt::Display for Reason {
                 write!(f, "the replica of {repository}:{tag} from account {source} did not arrive: it is not deployed")
             }
             Self::Untagged => f.write_str("it has no tag"),
-            Self::NoImage { tag, media_type } => {
+            Self::NotAnImage { tag, media_type } => {
                 write!(f, "{tag} is no container image")?;
                 if media_type.is_empty() { Ok(()) } else { write!(f, " but {media_type}") }
             }
@@ -143,8 +146,8 @@ mod tests {
         };
     }
 
-    fn pushed(tag: &str, region: &str) -> Told {
-        Told::Pushed(ImagePushed {
+    fn pushed(tag: &str, region: &str) -> Parsed {
+        Parsed::Pushed(ImagePushed {
             registry: Registry { account: "123456789012".to_owned(), region: region.to_owned() },
             repository: "shop/api".to_owned(),
             digest: ImageDigest::new("sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12345678")
@@ -155,37 +158,37 @@ mod tests {
     }
 
     #[test]
-    fn a_push_is_an_image_by_digest() {
-        let told = read(event!("push")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "us-west-2"));
+    fn a_push_is_parsed() {
+        let parsed = read(event!("push")).expect("an event of ours");
+        assert_eq!(parsed, pushed("v1.4.0", "us-west-2"));
     }
 
     /// Issue 10, case 13. The payload is that of the Amazon ECR user guide, "Sample events: Event for a completed image
-    /// replication": `account` and `region` are the registry's that the replica arrived in.
+    /// replication": `account` and `region` are the destination registry's.
     #[test]
-    fn a_replica_is_pulled_from_where_it_arrived() {
-        let told = read(event!("replicate")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "eu-central-1"));
+    fn a_replicated_image_has_the_destination_registry() {
+        let parsed = read(event!("replicate")).expect("an event of ours");
+        assert_eq!(parsed, pushed("v1.4.0", "eu-central-1"));
     }
 
     /// Issue 10, case 13: failures are `FAILED`, where those of image actions are `FAILURE`.
     #[test]
-    fn a_replica_that_did_not_arrive_is_told_apart() {
-        let Told::Nothing(reason) = read(event!("replicate-failed")).expect("an event of ours") else {
+    fn a_failed_replication_is_ignored_with_its_source() {
+        let Parsed::Ignored(reason) = read(event!("replicate-failed")).expect("an event of ours") else {
             panic!("nothing was pushed");
         };
-        assert!(matches!(&reason, Reason::NotReplicated { tag, .. } if tag == "v1.4.0"), "{reason:?}");
+        assert!(matches!(&reason, IgnoreReason::NotReplicated { tag, .. } if tag == "v1.4.0"), "{reason:?}");
         assert!(reason.to_string().contains("210987654321 in us-west-2"), "{reason}");
     }
 
     #[test]
-    fn an_index_of_several_architectures_is_an_image() {
-        let told = read(event!("push-index")).expect("an event of ours");
-        assert_eq!(told, pushed("v1.4.0", "us-west-2"));
+    fn a_multi_architecture_index_is_parsed() {
+        let parsed = read(event!("push-index")).expect("an event of ours");
+        assert_eq!(parsed, pushed("v1.4.0", "us-west-2"));
     }
 
     #[test]
-    fn what_is_no_new_image_is_told_apart() {
+    fn deletions_failures_and_non_images_are_ignored() {
         let reasons: Vec<String> = [
             event!("delete"),
             event!("failed"),
@@ -196,8 +199,8 @@ mod tests {
         ]
         .into_iter()
         .map(|event| match read(event).expect("an event of ours") {
-            Told::Nothing(reason) => reason.to_string(),
-            Told::Pushed(pushed) => panic!("{pushed:?} is no new image"),
+            Parsed::Ignored(reason) => reason.to_string(),
+            Parsed::Pushed(pushed) => panic!("{pushed:?} is no new image"),
         })
         .collect();
         assert_eq!(
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn invalid_events_name_the_wrong_field() {
         let wrongs: Vec<String> =
             [event!("foreign"), event!("no-digest"), event!("bad-digest"), event!("no-repository")]
                 .into_iter()
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_at_all_is_said() {
+    fn malformed_events_are_refused() {
         let failure = read(serde_json::json!([1, 2])).expect_err("no event");
         assert_eq!(failure.kind(), "InvalidEvent");
         let failure = read(serde_json::json!({"detail-type": "ECR Image Action"})).expect_err("no event");

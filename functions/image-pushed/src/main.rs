@@ -1,7 +1,7 @@
-//! `image-pushed`: ECR's word that an image was pushed becomes a release, and commands to deploy it.
+//! `image-pushed`: turns ECR's push events into releases and deploy commands.
 //!
-//! Writes to the ledger and sends the wake; touches nothing else. What is not taken in is an error, and Lambda
-//! sends the event again and in the end to the dead-letter queue.
+//! Writes to the ledger and sends wakes; changes nothing else. A push that cannot be processed is an error: Lambda retries the
+//! event and finally moves it to the dead-letter queue.
 
 mod event;
 #[cfg(test)]
@@ -11,7 +11,7 @@ use aws::config::own_registry;
 use aws::{Ports, SystemClock};
 use engine::Clock as _;
 use engine::intake::image_pushed;
-use event::{Reason, Told};
+use event::{IgnoreReason, Parsed};
 use lambda::{Failure, Invocation};
 use rollout::Registry;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 struct State {
     ports: Ports,
-    /// The registry that policies mean which name none.
+    /// The registry of policies that name none.
     own: Registry,
 }
 
@@ -35,14 +35,14 @@ fn start() -> Result<State, Failure> {
 async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let State { ports, own } = state;
     let pushed = match event::read(event)? {
-        Told::Pushed(pushed) => pushed,
-        Told::Nothing(why @ Reason::NotReplicated { .. }) => {
-            let why = lambda::brief(&why.to_string());
+        Parsed::Pushed(pushed) => pushed,
+        Parsed::Ignored(why @ IgnoreReason::NotReplicated { .. }) => {
+            let why = lambda::one_line(&why.to_string());
             tracing::warn!("ignored: {why}");
             return Ok(json!({ "ignored": why }));
         }
-        Told::Nothing(why) => {
-            let why = lambda::brief(&why.to_string());
+        Parsed::Ignored(why) => {
+            let why = lambda::one_line(&why.to_string());
             tracing::info!("ignored: {why}");
             return Ok(json!({ "ignored": why }));
         }
@@ -53,7 +53,7 @@ async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Fa
     let services: Vec<Value> = intake
         .services
         .iter()
-        .map(|one| json!({"application": one.application, "service": one.service, "outcome": one.taken.to_string()}))
+        .map(|one| json!({"application": one.application, "service": one.service, "outcome": one.outcome.to_string()}))
         .collect();
     Ok(json!({ "services": services }))
 }

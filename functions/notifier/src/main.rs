@@ -1,7 +1,7 @@
-//! `notifier`: what the journal says is told, to programs on a bus and to people through topics and in Slack.
+//! `notifier`: delivers journal entries to programs on a bus and to people through topics and Slack.
 //!
-//! Its work is `engine::notify`. Records that could not be told are reported back and come again; Lambda begins at the
-//! first of them, so that others come again with them, and are known by what was noted of them.
+//! The work is done by `engine::notify`. Records that could not be delivered are reported as failed; Lambda redelivers everything
+//! from the first of them on, and deliveries already marked as done are skipped.
 
 #[cfg(test)]
 mod garbage;
@@ -43,23 +43,23 @@ async fn handle(ports: &Ports, event: Value, invocation: &Invocation) -> Result<
     if ignored > 0 {
         tracing::debug!(ignored, "records that are no new journal entries");
     }
-    let told = join_all(by_service(journals).into_values().map(|journals| async {
+    let result = join_all(by_service(journals).into_values().map(|journals| async {
         let mut failed = Vec::new();
         for journal in journals {
-            let span = engine::story::of(&journal.target);
-            failed.extend(tell(ports, journal, invocation.until).instrument(span).await);
+            let span = engine::log_context::of(&journal.target);
+            failed.extend(notify_journal(ports, journal, invocation.until).instrument(span).await);
         }
         failed
     }));
-    let mut failed: Vec<String> = told.await.into_iter().flatten().collect();
+    let mut failed: Vec<String> = result.await.into_iter().flatten().collect();
     for record in unreadable {
-        failed.extend(set_aside(ports, record).await);
+        failed.extend(dead_letter(ports, record).await);
     }
-    Ok(lambda::reply(failed))
+    Ok(lambda::batch_response(failed))
 }
 
-/// Services do not wait for each other. The targets of one have a release's thread together: side by side they would meet
-/// at it, and one of them would have to come again.
+/// Services are processed concurrently. The targets of one service share a release's thread: processed concurrently they would
+/// conflict there, and one would have to be redelivered.
 fn by_service(journals: Vec<Journal>) -> BTreeMap<(Name, Name), Vec<Journal>> {
     let mut services: BTreeMap<(Name, Name), Vec<Journal>> = BTreeMap::new();
     for journal in journals {
@@ -69,23 +69,23 @@ fn by_service(journals: Vec<Journal>) -> BTreeMap<(Name, Name), Vec<Journal>> {
     services
 }
 
-/// Answers the records that must come again.
-async fn tell(ports: &Ports, journal: Journal, until: Timestamp) -> Vec<String> {
+/// Returns the records that must be redelivered.
+async fn notify_journal(ports: &Ports, journal: Journal, until: Timestamp) -> Vec<String> {
     let Journal { entries, mut records, .. } = journal;
-    let told = engine::notify(&ports.ledger, &ports.channels, &SystemClock, &entries, until).await;
-    if let Some(error) = told.stopped {
+    let result = engine::notify(&ports.ledger, &ports.channels, &SystemClock, &entries, until).await;
+    if let Some(error) = result.stopped {
         let failure = Failure::unavailable(&error);
         tracing::error!(error.kind = failure.kind(), "an entry was not told, it comes again: {failure}");
     }
-    records.split_off(told.entries)
+    records.split_off(result.entries)
 }
 
-/// What cannot be read now cannot be read later either, and would hold up all that is behind it.
-async fn set_aside(ports: &Ports, record: Unreadable) -> Option<String> {
-    let letter = record.letter();
+/// A record that is unreadable now stays unreadable, and would hold up everything behind it.
+async fn dead_letter(ports: &Ports, record: Unreadable) -> Option<String> {
+    let dead_letter_body = record.dead_letter_body();
     let Unreadable { sequence_number, reason, .. } = record;
     tracing::error!(record = sequence_number, "a journal entry cannot be read, and is set aside: {reason}");
-    match ports.channels.set_aside(&letter).await {
+    match ports.channels.dead_letter(&dead_letter_body).await {
         Ok(()) => None,
         Err(trouble) => {
             tracing::error!("it could not be set aside, it comes again: {trouble}");

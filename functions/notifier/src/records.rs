@@ -1,6 +1,6 @@
-//! The records of a table's stream into journal entries, target by target (DynamoDB Streams API, `Record`).
+//! Parses a table's stream records into journal entries per target (DynamoDB Streams API, `Record`).
 //!
-//! Each record is read by itself: one that cannot be read must not keep the others of its batch from being told.
+//! Each record is parsed separately: an unreadable one must not prevent the delivery of the others in its batch.
 
 use lambda::Failure;
 use rollout::{JournalEntry, TargetId};
@@ -8,52 +8,56 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a batch tells.
+/// The content of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// One for each target.
+    /// One journal per target.
     pub(crate) journals: Vec<Journal>,
-    /// Journal items that hold no entry that this version can read.
+    /// Journal items without an entry that this version can read.
     pub(crate) unreadable: Vec<Unreadable>,
-    /// Records of other items, and of entries that were taken away.
+    /// Number of records of other items and of removed entries.
     pub(crate) ignored: usize,
 }
 
-/// New entries of one target, in the journal's order: those of one transaction come in any order.
+/// New entries of one target, in journal order: the records of one transaction arrive in any order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Journal {
-    /// Whose.
+    /// Target of the journal.
     pub(crate) target: TargetId,
     /// The entries.
     pub(crate) entries: Vec<JournalEntry>,
-    /// The sequence number of each entry's record, for the reply.
+    /// Sequence number of each entry's stream record, for the batch response.
     pub(crate) records: Vec<String>,
 }
 
 /// A journal item that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
-    /// Its record's, for the reply.
+    /// Sequence number of its stream record, for the batch response.
     pub(crate) sequence_number: String,
-    /// Why, for people.
+    /// Free text for people.
     pub(crate) reason: String,
-    /// What stood there.
+    /// The item's content.
     pub(crate) image: Value,
 }
 
-/// The largest letter, in bytes: what a queue of SQS takes at least.
-pub(crate) const LARGEST_LETTER: usize = 256 * 1024;
+/// Maximum size of a dead letter, in bytes: supported by every SQS queue.
+pub(crate) const MAX_DEAD_LETTER_BYTES: usize = 256 * 1024;
 
 impl Unreadable {
-    /// What is set aside for people. What is too large for the queue is left out: a letter that cannot be sent would hold
-    /// up all that is behind it, and the item is in the table.
-    pub(crate) fn letter(&self) -> String {
-        let letter = json!({"notifier": "not readable", "reason": self.reason, "record": self.image}).to_string();
-        if letter.len() <= LARGEST_LETTER {
-            return letter;
+    /// The dead letter for people. Content too large for the queue is omitted: a letter that cannot be sent would hold up
+    /// everything behind it, and the item is in the table.
+    pub(crate) fn dead_letter_body(&self) -> String {
+        let dead_letter_body =
+            json!({"notifier": "not readable", "reason": self.reason, "record": self.image}).to_string();
+        if dead_letter_body.len() <= MAX_DEAD_LETTER_BYTES {
+            return dead_letter_body;
         }
-        let left_out =
-            format!("the record has {} bytes and is left out: look for {}", letter.len(), self.sequence_number);
+        let left_out = format!(
+            "the record has {} bytes and is left out: look for {}",
+            dead_letter_body.len(),
+            self.sequence_number
+        );
         json!({"notifier": "not readable", "reason": self.reason, "record": null, "note": left_out}).to_string()
     }
 }
@@ -69,12 +73,12 @@ struct Event {
 struct Record {
     event_name: String,
     event_source: String,
-    dynamodb: Change,
+    dynamodb: StreamRecord,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Change {
+struct StreamRecord {
     sequence_number: String,
     keys: Keys,
     new_image: Option<Value>,
@@ -82,24 +86,24 @@ struct Change {
 
 #[derive(Debug, Deserialize)]
 struct Keys {
-    pk: Text,
-    sk: Text,
+    pk: StringAttribute,
+    sk: StringAttribute,
 }
 
 #[derive(Debug, Deserialize)]
-struct Text {
+struct StringAttribute {
     #[serde(rename = "S")]
     text: String,
 }
 
-/// Reads a batch.
+/// Parses a batch.
 ///
 /// # Errors
-/// `InvalidEvent` where it is no batch of a table's stream, or where a record has no sequence number or no key: no reply
-/// could name it, so all come again.
+/// `InvalidEvent` if it is not a batch of a table's stream, or if a record has no sequence number or no key: the response could
+/// not name that record, so all are redelivered.
 pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
     if !event.is_object() {
-        // serde takes a list for the fields in their order.
+        // serde would accept an array of the fields in order.
         return Err(Failure::event("it is no JSON object: only batches of a table's stream are taken"));
     }
     let event: Event = lambda::read(event, "")?;
@@ -114,8 +118,8 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
                                                those of a table's stream are taken"
             )));
         }
-        let Change { sequence_number, keys, new_image } = record.dynamodb;
-        // The event source's filter says the same: what the ledger takes away by age is nobody's news.
+        let StreamRecord { sequence_number, keys, new_image } = record.dynamodb;
+        // Same as the event source's filter: items that expire from the ledger are not news.
         if record.event_name != "INSERT" || !keys.sk.text.starts_with("JOURNAL#") {
             batch.ignored += 1;
             continue;
@@ -124,7 +128,7 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
         match entry(&keys, &image) {
             Ok(entry) => journals.entry(entry.target.clone()).or_default().push((entry, sequence_number)),
             Err(reason) => {
-                let reason = lambda::brief(&reason);
+                let reason = lambda::one_line(&reason);
                 batch.unreadable.push(Unreadable { sequence_number, reason, image });
             }
         }
@@ -140,12 +144,12 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
     Ok(batch)
 }
 
-/// The entry of a journal item: its text, which must be where its key says.
+/// The entry of a journal item; its target and sequence must match the item's key.
 fn entry(keys: &Keys, image: &Value) -> Result<JournalEntry, String> {
     let text = image.pointer("/entry/S").and_then(Value::as_str).ok_or("it has no text `entry`")?;
     let entry: JournalEntry = serde_json::from_str(text).map_err(|error| format!("`entry`: {error}"))?;
-    let place = (format!("TARGET#{}", entry.target), format!("JOURNAL#{:020}", entry.sequence));
-    if (&place.0, &place.1) == (&keys.pk.text, &keys.sk.text) {
+    let expected_key = (format!("TARGET#{}", entry.target), format!("JOURNAL#{:020}", entry.sequence));
+    if (&expected_key.0, &expected_key.1) == (&keys.pk.text, &keys.sk.text) {
         Ok(entry)
     } else {
         Err(format!("it holds the entry {}, and lies at {} {}", entry.id(), keys.pk.text, keys.sk.text))
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_of_the_journal_is_an_entry() {
+    fn a_journal_item_is_parsed() {
         let batch = batch(event!("entry"));
         let [journal] = batch.journals.as_slice() else { panic!("{batch:?}") };
         assert_eq!(journal.target.to_string(), "shop/api/live");
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_told_target_by_target_in_the_journals_order() {
+    fn entries_are_grouped_by_target_in_journal_order() {
         let batch = batch(event!("entries-of-a-transaction"));
         let told: Vec<_> = batch
             .journals
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_new_entry_is_nobodys_news() {
+    fn other_records_are_ignored() {
         for event in [event!("removed"), event!("expired"), event!("other-items")] {
             let count = event["Records"].as_array().map_or(0, Vec::len);
             assert_eq!(batch(event), Batch { ignored: count, ..Batch::default() });
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_and_keeps_nobody_else_waiting() {
+    fn unreadable_entries_do_not_block_the_batch() {
         let batch = batch(event!("unreadable"));
         let reasons: Vec<_> =
             batch.unreadable.iter().map(|it| (it.sequence_number.as_str(), it.reason.as_str())).collect();
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stream_is_refused() {
+    fn other_event_sources_are_refused() {
         let refusals = [event!("foreign"), event!("no-sequence-number")].map(|event| {
             let failure = of(event).expect_err("nothing to be told");
             format!("{}: {failure}", failure.kind())

@@ -1,12 +1,12 @@
-//! Whatever the gateway hands over: a request of somebody proven, or refused clearly.
+//! Arbitrary gateway events: an authenticated request, or refused with a clear error.
 
 use crate::request::read;
 use garbage::proptest::prelude::*;
 use garbage::{damaged, events, hold, json};
-use lambda::LONGEST_MESSAGE;
+use lambda::MAX_MESSAGE_CHARS;
 
 #[test]
-fn no_event_makes_it_panic_and_nobody_asks_unproven() {
+fn arbitrary_events_neither_panic_nor_pass_unauthenticated() {
     let event = prop_oneof![5 => damaged(events("operations")), 1 => json()];
     hold(400, &event, |event| {
         match read(event) {
@@ -20,7 +20,7 @@ fn no_event_makes_it_panic_and_nobody_asks_unproven() {
             }
             Err(failure) => {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");
-                prop_assert!((1..=LONGEST_MESSAGE + 1).contains(&failure.to_string().chars().count()));
+                prop_assert!((1..=MAX_MESSAGE_CHARS + 1).contains(&failure.to_string().chars().count()));
             }
         }
         Ok(())

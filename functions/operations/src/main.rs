@@ -1,8 +1,8 @@
-//! `operations`: what people ask over HTTP, signed with IAM: apply, plan, deploy, promote, approve, brakes, and questions.
+//! `operations`: operator requests over HTTP, signed with IAM: apply, plan, deploy, promote, approve, brakes, and queries.
 //!
-//! The gateway has proven who asks; a request without a proven caller is refused whatever it asks. Each thing that can be
-//! asked has a path of its own, so that IAM can allow it alone; who may approve is the policy's to say. Writes policies,
-//! brakes and commands to the ledger and sends the wake; of what runs it only looks at what a plan needs.
+//! The gateway has authenticated the caller; a request without an authenticated caller is always refused. Each request type has
+//! its own path, so that IAM can authorize it separately; the policy decides who may approve. Writes policies, brakes and
+//! commands to the ledger and sends wakes; reads live AWS state only for plans.
 
 #[cfg(test)]
 mod garbage;
@@ -11,11 +11,11 @@ mod request;
 use aws::cloud::AwsCloud;
 use aws::config::{REACH, setting};
 use aws::{Ports, SystemClock};
+use engine::log_context;
 use engine::operate::{ErrorBody, Operations, Refusal};
-use engine::story;
 use lambda::{Failure, Invocation};
 use request::Request;
-use rollout::doctor::seen::Reach;
+use rollout::doctor::seen::IamScope;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tracing::Instrument as _;
@@ -33,19 +33,20 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Fa
         Ok(request) => request,
         Err(refusal) => return Ok(refused(refusal)),
     };
-    // One for each request: it remembers what the request has read.
-    let cloud = AwsCloud::new(ports.clients.clone()).reaching(reach());
+    // One per request: it caches what the request has read.
+    let cloud = AwsCloud::new(ports.clients.clone()).with_reach(iam_scope());
     let operations =
         Operations { ledger: &ports.ledger, cloud: &cloud, wake_queue: &ports.wake_queue, clock: &SystemClock };
-    let (status, body) = operations.route(&method, &path, &query, &body, &caller).instrument(story::untold()).await;
+    let (status, body) =
+        operations.route(&method, &path, &query, &body, &caller).instrument(log_context::empty_span()).await;
     Ok(lambda::json_response(status, &body))
 }
 
-/// What the roles are narrowed to; a stack of before there was a doctor does not say.
-fn reach() -> Option<Reach> {
+/// The IAM scope of the roles; stacks older than the doctor do not provide it.
+fn iam_scope() -> Option<IamScope> {
     let text = setting(REACH).ok()?;
     match serde_json::from_str(&text) {
-        Ok(reach) => Some(reach),
+        Ok(iam_scope) => Some(iam_scope),
         Err(error) => {
             tracing::warn!("{REACH} is not what template.yaml sets: {error}");
             None
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_json_that_nobody_keeps() {
+    fn every_response_is_uncached_json() {
         let answer = refused(Refusal::new(403, "no_caller", "who are you?"));
         assert_eq!(answer["statusCode"], 403);
         assert_eq!(answer["headers"]["content-type"], "application/json");

@@ -1,29 +1,29 @@
-//! The HTTP API's event, format 2.0, with its IAM authorizer's word for who asks
-//! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
+//! The HTTP API's event, format 2.0, with the caller from its IAM authorizer (API Gateway developer guide, "Create AWS Lambda
+//! proxy integrations for HTTP APIs").
 
 use engine::operate::Refusal;
 use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 
-/// What is asked, and by whom.
+/// A request and its caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// As it came: `POST`.
+    /// HTTP method as received: `POST`.
     pub(crate) method: String,
-    /// Without the stage's name.
+    /// Without the stage name.
     pub(crate) path: String,
-    /// What stands behind the `?`.
+    /// Query string: the part after the `?`.
     pub(crate) query: String,
-    /// Text; empty where there is none.
+    /// Text; empty if there is no body.
     pub(crate) body: String,
-    /// ARN of the IAM identity that the authorizer has proven.
+    /// ARN of the IAM identity authenticated by the authorizer.
     pub(crate) caller: String,
 }
 
-/// Reads an event. The inner error is the asker's to read: no proven caller, or a body that is no text.
+/// Reads an event. The inner error is shown to the caller: no authenticated caller, or a body that is not text.
 ///
 /// # Errors
-/// `InvalidEvent` where it is no event of an HTTP API.
+/// `InvalidEvent` if it is not an event of an HTTP API.
 pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
     let request = lambda::http_request(event)?;
     let caller = request.authorizer.pointer("/iam/userArn").and_then(Value::as_str);
@@ -47,29 +47,29 @@ mod tests {
         DecisionRequest, FreezeRequest, HotfixRequest, OverrideRequest, PromoteRequest, TrainRequest,
     };
 
-    fn asked(event: &str) -> Result<Request, Refusal> {
+    fn parse(event: &str) -> Result<Request, Refusal> {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 
     #[test]
-    fn a_signed_request_says_what_is_asked_and_by_whom() {
-        let request = asked(include_str!("../../../events/operations.deploy.json")).expect("a request");
+    fn a_signed_request_has_a_caller_and_a_body() {
+        let request = parse(include_str!("../../../events/operations.deploy.json")).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/targets/shop/api/prod/deploy"));
         assert_eq!(request.caller, "arn:aws:sts::111122223333:assumed-role/deployer/alice");
         let body: Value = serde_json::from_str(&request.body).expect("JSON");
         assert_eq!(body["release"], "v1.4.2");
     }
 
-    /// The body of a fixture of this path.
+    /// The body of a fixture with this path.
     fn body(event: &str, path: &str) -> Value {
-        let request = asked(event).expect("a request");
+        let request = parse(event).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", path));
         serde_json::from_str(&request.body).expect("JSON")
     }
 
     #[test]
-    fn what_can_be_asked_has_a_path_and_a_body_of_its_own() {
-        let target = |deed: &str| format!("/v1/targets/shop/api/prod/{deed}");
+    fn every_operation_fixture_matches_its_request_type() {
+        let target = |action: &str| format!("/v1/targets/shop/api/prod/{action}");
         let promote = body(include_str!("../../../events/operations.promote.json"), &target("promote"));
         let promote: PromoteRequest = serde_json::from_value(promote).expect("what it takes");
         assert_eq!(promote.release, None, "the newest that is verified");
@@ -92,31 +92,31 @@ mod tests {
     }
 
     #[test]
-    fn the_query_stays_and_the_stage_goes() {
-        let request = asked(include_str!("../../../events/operations.journal.json")).expect("a request");
+    fn the_query_is_kept_and_the_stage_stripped() {
+        let request = parse(include_str!("../../../events/operations.journal.json")).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/targets/shop/api/prod/journal"));
         assert_eq!(request.query, "after=41&limit=20");
         assert_eq!(request.body, "");
     }
 
     #[test]
-    fn a_body_that_the_gateway_has_encoded_is_decoded() {
-        let request = asked(include_str!("../../../events/operations.apply-encoded.json")).expect("a request");
+    fn a_base64_body_is_decoded() {
+        let request = parse(include_str!("../../../events/operations.apply-encoded.json")).expect("a request");
         let body: Value = serde_json::from_str(&request.body).expect("JSON");
         assert!(body["text"].as_str().is_some_and(|text| text.starts_with("application: shop")));
         let damaged =
             include_str!("../../../events/operations.apply-encoded.json").replace("\"body\": \"", "\"body\": \"*");
-        assert_eq!(asked(&damaged).expect_err("no text").code, "invalid_json");
+        assert_eq!(parse(&damaged).expect_err("no text").code, "invalid_json");
     }
 
     #[test]
-    fn without_a_proven_caller_nothing_is_read() {
-        let refusal = asked(include_str!("../../../events/operations.no-caller.json")).expect_err("nobody");
+    fn a_request_without_a_caller_is_refused() {
+        let refusal = parse(include_str!("../../../events/operations.no-caller.json")).expect_err("nobody");
         assert_eq!((refusal.status, refusal.code.as_str()), (403, "no_caller"));
     }
 
     #[test]
-    fn what_is_no_event_of_an_http_api_is_an_error() {
+    fn other_events_are_refused() {
         let rest = include_str!("../../../events/operations.rest-api.json");
         let failure = read(serde_json::from_str(rest).expect("JSON")).expect_err("another format");
         assert_eq!(failure.kind(), "InvalidEvent");

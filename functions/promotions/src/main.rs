@@ -1,15 +1,15 @@
-//! `promotions`: what workflows of GitHub Actions ask over HTTP, with GitHub's own token instead of a stored key.
+//! `promotions`: requests from GitHub Actions workflows over HTTP, authenticated by GitHub's own token instead of a stored key.
 //!
-//! The gateway's JWT authorizer has proven that the token is GitHub's, for this audience and not over; any repository in
-//! the world can have such a token, so that alone lets nobody do anything: the policy's grants do (`engine::workflows`).
-//! Reads what a request names and writes commands to the ledger, and sends the wake; nothing else.
+//! The gateway's JWT authorizer has verified that the token is GitHub's, for this audience and not expired. Any repository in the
+//! world can get such a token, so the token alone authorizes nothing: the policy's grants do (`engine::workflows`). Reads what a
+//! request names, writes commands to the ledger and sends wakes; nothing else.
 
 #[cfg(test)]
 mod garbage;
 mod request;
 
 use aws::{Ports, SystemClock};
-use engine::desk::{ErrorBody, Refusal};
+use engine::command_service::{ErrorBody, Refusal};
 use engine::workflows::Workflows;
 use lambda::{Failure, Invocation};
 use request::Request;
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_json_that_nobody_keeps() {
+    fn every_response_is_uncached_json() {
         let answer = refused(engine::workflows::not_allowed());
         assert_eq!(answer["statusCode"], 403);
         assert_eq!(answer["headers"]["content-type"], "application/json");

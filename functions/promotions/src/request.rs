@@ -1,32 +1,31 @@
-//! The HTTP API's event, format 2.0, with its JWT authorizer's word for what the token says
-//! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs", "Control access to HTTP APIs with
-//! JWT authorizers").
+//! The HTTP API's event, format 2.0, with the token's claims from its JWT authorizer (API Gateway developer guide, "Create AWS
+//! Lambda proxy integrations for HTTP APIs", "Control access to HTTP APIs with JWT authorizers").
 
-use engine::desk::Refusal;
+use engine::command_service::Refusal;
 use engine::workflows::{UnverifiedClaims, not_allowed};
 use lambda::{Failure, HttpRequest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What is asked, and what the token of whoever asks says.
+/// A request and the claims of its token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// As it came: `POST`.
+    /// HTTP method as received: `POST`.
     pub(crate) method: String,
-    /// Without the stage's name.
+    /// Without the stage name.
     pub(crate) path: String,
-    /// What stands behind the `?`.
+    /// Query string: the part after the `?`.
     pub(crate) query: String,
-    /// Text; empty where there is none.
+    /// Text; empty if there is no body.
     pub(crate) body: String,
-    /// Proven to be GitHub's words, and nothing more.
+    /// Verified as issued by GitHub; authorizes nothing by itself.
     pub(crate) claims: UnverifiedClaims,
 }
 
-/// Reads an event. The inner error is the asker's to read: no proven token, or a body that is no text.
+/// Reads an event. The inner error is shown to the caller: no verified token, or a body that is not text.
 ///
 /// # Errors
-/// `InvalidEvent` where it is no event of an HTTP API.
+/// `InvalidEvent` if it is not an event of an HTTP API.
 pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
     let request = lambda::http_request(event)?;
     let claims = match request.authorizer.pointer("/jwt/claims") {
@@ -45,7 +44,7 @@ pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
     Ok(Ok(Request { method, path, query, body, claims }))
 }
 
-/// Claims as the gateway hands them on: texts. A number is one, too, wherever it comes as one; nothing else is.
+/// Claims as the gateway passes them on: strings. A number is also accepted, and no other type.
 fn as_text(claims: &serde_json::Map<String, Value>) -> BTreeMap<&str, String> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -59,75 +58,75 @@ fn as_text(claims: &serde_json::Map<String, Value>) -> BTreeMap<&str, String> {
 mod tests {
     use super::*;
 
-    fn asked(event: &str) -> Result<Request, Refusal> {
+    fn parse(event: &str) -> Result<Request, Refusal> {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 
     const PROMOTE: &str = include_str!("../../../events/promotions.promote.json");
 
     #[test]
-    fn a_workflow_says_what_it_asks_and_its_token_who_it_is() {
-        let request = asked(PROMOTE).expect("a request");
+    fn a_request_has_a_body_and_token_claims() {
+        let request = parse(PROMOTE).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/promotions"));
         let body: Value = serde_json::from_str(&request.body).expect("JSON");
         assert_eq!(body["services"]["api"], "v1.4.2");
-        let told = request.claims.told();
+        let summary = request.claims.summary();
         for part in ["octo-org/shop (123456789)", "run 9876543210", "ref refs/heads/main", "event workflow_dispatch"] {
-            assert!(told.contains(part), "{told}");
+            assert!(summary.contains(part), "{summary}");
         }
     }
 
     #[test]
-    fn a_question_has_its_query_and_no_stage() {
-        let request = asked(include_str!("../../../events/promotions.journal.json")).expect("a request");
+    fn the_query_is_kept_and_the_stage_stripped() {
+        let request = parse(include_str!("../../../events/promotions.journal.json")).expect("a request");
         assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/promotions/shop/api/prod/journal"));
         assert_eq!((request.query.as_str(), request.body.as_str()), ("after=41&limit=20", ""));
     }
 
     #[test]
-    fn a_body_that_the_gateway_has_encoded_is_decoded() {
+    fn a_base64_body_is_decoded() {
         let text = include_str!("../../../events/promotions.encoded.json");
-        let body: Value = serde_json::from_str(&asked(text).expect("a request").body).expect("JSON");
+        let body: Value = serde_json::from_str(&parse(text).expect("a request").body).expect("JSON");
         assert_eq!(body["environment"], "staging");
         let damaged = text.replace("\"body\": \"", "\"body\": \"*");
-        assert_eq!(asked(&damaged).expect_err("no text").code, "invalid_json");
+        assert_eq!(parse(&damaged).expect_err("no text").code, "invalid_json");
     }
 
     #[test]
-    fn a_pull_requests_token_is_read_as_what_it_is() {
-        let request = asked(include_str!("../../../events/promotions.pull-request.json")).expect("a request");
-        let told = request.claims.told();
-        assert!(told.contains("event pull_request") && told.contains("ref refs/pull/7/merge"), "{told}");
+    fn pull_request_claims_are_parsed() {
+        let request = parse(include_str!("../../../events/promotions.pull-request.json")).expect("a request");
+        let summary = request.claims.summary();
+        assert!(summary.contains("event pull_request") && summary.contains("ref refs/pull/7/merge"), "{summary}");
     }
 
     #[test]
-    fn claims_of_other_forms_are_texts_or_nothing() {
+    fn numeric_claims_become_text_and_others_are_dropped() {
         let mut event: Value = serde_json::from_str(PROMOTE).expect("JSON");
         let plain = read(event.clone()).expect("an event").expect("a request");
-        // As an emulator has it; and what no token of GitHub's has.
+        // As sent by an emulator; and types that no GitHub token contains.
         event["requestContext"]["authorizer"]["jwt"]["claims"]["iat"] = serde_json::json!(1_795_317_290);
         assert_eq!(read(event.clone()).expect("an event").expect("a request"), plain);
         for odd in [Value::Null, serde_json::json!(["refs/heads/main"]), serde_json::json!({"is": true})] {
             event["requestContext"]["authorizer"]["jwt"]["claims"]["ref"] = odd;
             let request = read(event.clone()).expect("an event").expect("a request");
-            assert!(request.claims.told().contains("ref -"), "{}", request.claims.told());
+            assert!(request.claims.summary().contains("ref -"), "{}", request.claims.summary());
         }
     }
 
     #[test]
-    fn without_a_proven_token_nothing_is_read_and_nothing_is_told() {
+    fn a_request_without_a_token_gets_a_generic_403() {
         for event in [
-            // Another authorizer's proof, and none.
+            // Another authorizer's event, and one without any.
             include_str!("../../../events/operations.deploy.json"),
             include_str!("../../../events/promotions.no-token.json"),
         ] {
-            let refusal = asked(event).expect_err("nobody");
+            let refusal = parse(event).expect_err("nobody");
             assert_eq!(refusal, not_allowed());
         }
     }
 
     #[test]
-    fn what_is_no_event_of_an_http_api_is_an_error() {
+    fn other_events_are_refused() {
         for event in [
             include_str!("../../../events/operations.rest-api.json"),
             include_str!("../../../events/image-pushed.push.json"),

@@ -1,14 +1,14 @@
-//! Whatever lies in the queue: a wake, or a message that comes again alone.
+//! Arbitrary queue messages: a wake, or a message that alone is redelivered.
 
 use crate::wakes;
 use garbage::proptest;
 use garbage::proptest::prelude::*;
 use garbage::{body, damaged, events, hold, json};
-use lambda::LONGEST_MESSAGE;
+use lambda::MAX_MESSAGE_CHARS;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Batches whose messages are damaged outside and inside.
+/// Batches with damaged envelopes and damaged messages.
 fn batches() -> impl Strategy<Value = Value> {
     let wakes =
         vec![json!({"target": "shop/api/live"}), json!({"target": "shop/api/live", "steal": "0f8e", "tries": 3})];
@@ -20,7 +20,7 @@ fn batches() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn no_message_makes_it_panic_and_every_one_is_answered_for_once() {
+fn arbitrary_batches_account_for_every_message_once() {
     hold(400, &batches(), |event| {
         match lambda::messages(event) {
             Ok(messages) => {
@@ -33,7 +33,7 @@ fn no_message_makes_it_panic_and_every_one_is_answered_for_once() {
             }
             Err(failure) => {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");
-                prop_assert!((1..=LONGEST_MESSAGE + 1).contains(&failure.to_string().chars().count()));
+                prop_assert!((1..=MAX_MESSAGE_CHARS + 1).contains(&failure.to_string().chars().count()));
             }
         }
         Ok(())

@@ -1,35 +1,36 @@
-//! The messages of a batch into wakes: one for each target, however many messages ask for it.
+//! Merges the messages of a batch into wakes: one per target, however many messages name it.
 
 use engine::Wake;
 use lambda::Message;
 
-/// One target to look at.
+/// A wake and its messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
-    /// Whom to wake.
+    /// The merged wake.
     pub(crate) wake: Wake,
-    /// The messages that asked for it, for the reply.
+    /// IDs of the messages merged into it, for the batch response.
     pub(crate) messages: Vec<String>,
 }
 
-/// What a batch asks for.
+/// The wakes of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// One for each target, in the order of their first message.
+    /// One per target, in the order of their first message.
     pub(crate) deliveries: Vec<Delivery>,
-    /// Messages that are no wakes: they come again, and at last to the dead-letter queue, where people see them.
+    /// IDs of messages that are not wakes: they are redelivered and finally moved to the dead-letter queue, where people see
+    /// them.
     pub(crate) unreadable: Vec<String>,
 }
 
-/// Reads a batch. Of several wakes for one target, one that may take the target over from a dead holder counts, and
-/// otherwise the one with the fewest tries: it is retried for the others, too.
+/// Parses a batch. Of several wakes for one target, one that may take over from a dead holder takes precedence, otherwise the one
+/// with the fewest tries: it is retried on behalf of the others, too.
 pub(crate) fn of(messages: Vec<Message>) -> Batch {
     let mut batch = Batch::default();
     for Message { id, body } in messages {
         let wake: Wake = match serde_json::from_str(&body) {
             Ok(wake) => wake,
             Err(error) => {
-                let error = lambda::brief(&error.to_string());
+                let error = lambda::one_line(&error.to_string());
                 tracing::error!(message.id = id, error, "a message is no wake");
                 batch.unreadable.push(id);
                 continue;
@@ -38,7 +39,7 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
         match batch.deliveries.iter_mut().find(|delivery| delivery.wake.target == wake.target) {
             Some(delivery) => {
                 delivery.messages.push(id);
-                // A look at rest is asked for if one of them asks for it.
+                // The merged wake requests an idle observation if any of them does.
                 let at_rest = wake.at_rest || delivery.wake.at_rest;
                 let overdue = wake.overdue || delivery.wake.overdue;
                 let api_call = delivery.wake.api_call.take().or_else(|| wake.api_call.clone());
@@ -79,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_a_wake() {
+    fn a_message_is_parsed_as_a_wake() {
         let expected = wake("shop/api/live", None, 0, &["059f36b4-87a3-44ab-83d2-661975830a7d"]);
         assert_eq!(batch!("wake"), Batch { deliveries: vec![expected], unreadable: vec![] });
     }
 
     #[test]
-    fn a_target_has_one_pass_however_often_it_was_rung_for() {
+    fn wakes_for_one_target_are_merged() {
         let expected = vec![
             wake("shop/api/live", Some("0f8e"), 0, &["m-1", "m-3", "m-4"]),
             wake("shop/web/live", None, 1, &["m-2", "m-5"]),
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wake_comes_again_alone() {
+    fn only_unreadable_messages_are_returned() {
         let expected = wake("shop/api/live", None, 0, &["m-2"]);
         let unreadable = vec!["m-1".to_owned(), "m-3".to_owned()];
         assert_eq!(batch!("unreadable-wake"), Batch { deliveries: vec![expected], unreadable });

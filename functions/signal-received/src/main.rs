@@ -1,14 +1,14 @@
-//! `signal-received`: an alarm or an ECS service changed, or somebody edited a rule, a listener or a service; the targets that are
-//! concerned look for themselves.
+//! `signal-received`: an alarm or an ECS service changed, or a rule, a listener or a service was edited; wakes the targets that
+//! watch the resource, which then observe for themselves.
 //!
-//! Carries no facts on: a lost or doubled signal changes nothing but how soon somebody looks.
+//! Passes on no facts: a lost or duplicate signal only changes how soon a target is observed.
 
 mod event;
 #[cfg(test)]
 mod garbage;
 
 use aws::Ports;
-use event::Told;
+use event::Parsed;
 use lambda::{Failure, Invocation};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-/// The environment variable with the ARN of the driver's role: what it writes is nobody's edit.
+/// The environment variable with the ARN of the driver's role: its writes do not count as edits.
 const DRIVER_ROLE: &str = "SWITCHBACK_DRIVER_ROLE";
 
 struct Receiver {
@@ -34,15 +34,15 @@ fn start() -> Result<Receiver, Failure> {
 async fn handle(receiver: &Receiver, event: Value, _: &Invocation) -> Result<Value, Failure> {
     let Receiver { ports, driver_role } = receiver;
     let watch = match event::read(event, Some(driver_role))? {
-        Told::Changed(watch) => watch,
-        Told::Edited(watch, call) => {
-            let woken = engine::intake::edited(&ports.ledger, &ports.wake_queue, &watch, &call)
+        Parsed::Changed(watch) => watch,
+        Parsed::Edited(watch, call) => {
+            let woken = engine::intake::resource_edited(&ports.ledger, &ports.wake_queue, &watch, &call)
                 .await
                 .map_err(|error| Failure::unavailable(&error))?;
             tracing::info!(by = call.by, operation = call.operation, "somebody edited {watch}");
             return Ok(json!({ "watch": watch.to_string(), "woken": woken }));
         }
-        Told::Nothing(why) => {
+        Parsed::Ignored(why) => {
             tracing::debug!("ignored: {why}");
             return Ok(json!({ "ignored": why }));
         }

@@ -1,6 +1,6 @@
-//! `sweeper`: every minute, wakes what is overdue and takes in the pushes whose event never came.
+//! `sweeper`: runs every minute, wakes overdue targets and processes pushes whose event was lost.
 //!
-//! The backstop of everything that is best effort: events, wakes, and functions that died half way.
+//! The backstop for everything that is best effort: events, wakes, and functions that died half way.
 
 use aws::registry::EcrRegistry;
 use aws::{Ports, SystemClock};
@@ -9,7 +9,7 @@ use lambda::{Failure, Invocation};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// The variable that says every how many minutes a repository is compared with the ledger.
+/// The environment variable with the interval, in minutes, at which a repository is compared with the ledger.
 const EVERY: &str = "SWITCHBACK_REGISTRY_EVERY_MINUTES";
 
 struct State {
@@ -29,23 +29,23 @@ fn start() -> Result<State, Failure> {
 
 async fn handle(state: &State, event: Value, invocation: &Invocation) -> Result<Value, Failure> {
     let turn = turn(event, state.every, invocation)?;
-    let swept = sweep(&state.ports.ledger, &state.ports.wake_queue, &state.registry, &SystemClock, &turn).await;
-    if swept.blind {
-        return Err(Failure::unavailable(&Blind(swept.problems)));
+    let report = sweep(&state.ports.ledger, &state.ports.wake_queue, &state.registry, &SystemClock, &turn).await;
+    if report.ledger_unavailable {
+        return Err(Failure::unavailable(&LedgerUnavailable(report.problems)));
     }
-    let missed: Vec<Value> = swept
+    let missed: Vec<Value> = report
         .missed
         .iter()
-        .map(|(application, service, digest, taken)| {
-            json!({"application": application, "service": service, "digest": digest, "outcome": taken.to_string()})
+        .map(|(application, service, digest, outcome)| {
+            json!({"application": application, "service": service, "digest": digest, "outcome": outcome.to_string()})
         })
         .collect();
     Ok(json!({
-        "woken": swept.woken, "cut": swept.cut, "missed": missed, "left": swept.left, "problems": swept.problems,
+        "woken": report.woken, "cut": report.truncated, "missed": missed, "left": report.left, "problems": report.problems,
     }))
 }
 
-/// Which sweep it is, by the schedule's own time: two that start in one minute by the clock have a turn each.
+/// The sweep's minute by the schedule's own time, so that two sweeps started in the same clock minute get different turns.
 fn turn(event: Value, every: u64, invocation: &Invocation) -> Result<Sweep, Failure> {
     let time = lambda::scheduled(event)?.time;
     let minute = u64::try_from(time.as_second() / 60).unwrap_or_default();
@@ -54,15 +54,15 @@ fn turn(event: Value, every: u64, invocation: &Invocation) -> Result<Sweep, Fail
 
 /// The ledger did not answer.
 #[derive(Debug)]
-struct Blind(Vec<String>);
+struct LedgerUnavailable(Vec<String>);
 
-impl std::fmt::Display for Blind {
+impl std::fmt::Display for LedgerUnavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0.join("; "))
     }
 }
 
-impl std::error::Error for Blind {}
+impl std::error::Error for LedgerUnavailable {}
 
 #[cfg(test)]
 mod tests {
@@ -81,27 +81,27 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_the_schedules() {
+    fn the_minute_comes_from_the_schedule() {
         let sweep = turn_of(event!("schedule")).expect("a schedule");
         let time = "2026-11-22T03:04:00Z".parse::<rollout::Timestamp>().expect("a time");
         assert_eq!(sweep.minute * 60, time.as_second().cast_unsigned());
     }
 
     #[test]
-    fn no_event_makes_it_panic_and_what_is_no_schedule_is_refused_clearly() {
+    fn arbitrary_events_do_not_panic() {
         use garbage::proptest::prelude::*;
         let event = prop_oneof![5 => garbage::damaged(garbage::events("sweeper")), 1 => garbage::json()];
         garbage::hold(400, &event, |event| {
             if let Err(failure) = turn_of(event) {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");
-                prop_assert!((1..=lambda::LONGEST_MESSAGE + 1).contains(&failure.to_string().chars().count()));
+                prop_assert!((1..=lambda::MAX_MESSAGE_CHARS + 1).contains(&failure.to_string().chars().count()));
             }
             Ok(())
         });
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
+    fn other_events_are_refused() {
         let failure = turn_of(event!("foreign")).expect_err("a push");
         assert_eq!(
             failure.to_string(),

@@ -1,87 +1,89 @@
-//! Where the journal is told: EventBridge for programs, SNS and Slack for people, a queue for what none of them takes.
+//! Publishes journal entries: EventBridge for programs, SNS and Slack for people, a dead-letter queue for undeliverable ones.
 
 use crate::config::{
-    APPROVALS_URL, BadSetting, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, setting,
+    APPROVALS_URL, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, SettingError, setting,
 };
 use crate::error::Failure;
 use crate::secrets::{SecretError, Secrets};
-use crate::slack::{Post, Slack, SlackSetting};
+use crate::slack::{Slack, SlackConfigError, SlackMessage};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::MessageAttributeValue;
 use aws_smithy_types::DateTime;
 use engine::links::{self, LinkKey};
-use engine::{Announcement, Asking, Channels, Chat, DETAIL_TYPE, Edited, Message, SOURCE, SendError};
+use engine::{
+    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, DETAIL_TYPE, EditOutcome, Message, SOURCE, SendError,
+};
 
-/// One bus, any topic, one workspace of Slack, the links by which people answer, and the dead-letter queue.
+/// One event bus, any SNS topic, at most one Slack workspace, signed approval links, and the dead-letter queue.
 #[derive(Debug, Clone)]
 pub struct AwsChannels {
     clients: Clients,
     bus: String,
     dead_letters_url: String,
     slack: Option<Slack>,
-    links: Option<Links>,
+    links: Option<ApprovalLinks>,
 }
 
-/// Where people answer by signed link, and what links are signed with.
+/// Base URL of the signed approval links, and the secret whose key signs them.
 #[derive(Debug, Clone)]
-pub struct Links {
+pub struct ApprovalLinks {
     secrets: Secrets,
     key_secret: String,
     url: String,
 }
 
-impl Links {
-    /// Links to `url` (`https://host[/stage]`), signed with the key of this secret.
+impl ApprovalLinks {
+    /// Links below `url` (`https://host[/stage]`), signed with the key in this secret.
     #[must_use]
     pub fn new(secrets: Secrets, key_secret: impl Into<String>, url: impl Into<String>) -> Self {
         Self { secrets, key_secret: key_secret.into(), url: url.into() }
     }
 }
 
-/// Why there is no way to the channels.
+/// Why the channels cannot be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChannelSetting {
+pub enum ChannelConfigError {
     /// A variable is missing.
     #[error(transparent)]
-    Missing(#[from] BadSetting),
-    /// Slack's settings make no sense.
+    Missing(#[from] SettingError),
+    /// Slack's settings are invalid.
     #[error(transparent)]
-    Slack(#[from] SlackSetting),
+    Slack(#[from] SlackConfigError),
 }
 
 impl AwsChannels {
-    /// The channels of this bus (name or ARN) and this queue. Nothing is asked of AWS yet.
+    /// Channels on this bus (name or ARN) and this dead-letter queue. Makes no call to AWS yet.
     #[must_use]
     pub fn new(clients: Clients, bus: impl Into<String>, dead_letters_url: impl Into<String>) -> Self {
         Self { clients, bus: bus.into(), dead_letters_url: dead_letters_url.into(), slack: None, links: None }
     }
 
-    /// The same with a workspace of Slack.
+    /// Adds a Slack workspace.
     #[must_use]
     pub fn with_slack(self, slack: Slack) -> Self {
         Self { slack: Some(slack), ..self }
     }
 
-    /// The same with links by which people answer.
+    /// Adds signed approval links.
     #[must_use]
-    pub fn with_links(self, links: Links) -> Self {
+    pub fn with_links(self, links: ApprovalLinks) -> Self {
         Self { links: Some(links), ..self }
     }
 
-    /// The channels that the environment names. Without the secret with Slack's token there is no Slack.
+    /// The channels configured by environment variables. Without the secret holding Slack's token, Slack is disabled.
     ///
     /// # Errors
-    /// [`ChannelSetting`] where it lacks one of the others, or one makes no sense.
-    pub fn from_environment(clients: Clients) -> Result<Self, ChannelSetting> {
+    /// [`ChannelConfigError`] where one of the other variables is missing, or any is invalid.
+    pub fn from_environment(clients: Clients) -> Result<Self, ChannelConfigError> {
         let mut channels = Self::new(clients.clone(), setting(EVENT_BUS)?, setting(DEAD_LETTERS_URL)?);
         let secrets = Secrets::new(clients.clone());
         match Slack::from_environment(clients, secrets.clone()) {
             Ok(slack) => channels = channels.with_slack(slack),
-            Err(SlackSetting::Missing(_)) => {}
+            Err(SlackConfigError::Missing(_)) => {}
             Err(wrong) => return Err(wrong.into()),
         }
         if let (Ok(key_secret), Ok(url)) = (setting(LINK_KEY_SECRET), setting(APPROVALS_URL)) {
-            channels = channels.with_links(Links::new(secrets, key_secret, url));
+            channels = channels.with_links(ApprovalLinks::new(secrets, key_secret, url));
         }
         Ok(channels)
     }
@@ -94,7 +96,7 @@ impl AwsChannels {
 }
 
 impl Channels for AwsChannels {
-    async fn announce(&self, announcement: &Announcement) -> Result<(), SendError> {
+    async fn publish_event(&self, announcement: &BusEvent) -> Result<(), SendError> {
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.bus)
             .source(SOURCE)
@@ -103,15 +105,15 @@ impl Channels for AwsChannels {
             .time(DateTime::from_millis(announcement.at.as_millisecond()))
             .build();
         let sent = self.clients.eventbridge().await.put_events().entries(entry).send().await;
-        let answer = sent.map_err(|error| why(Failure::of("PutEvents", &error)))?;
+        let answer = sent.map_err(|error| send_error(Failure::of("PutEvents", &error)))?;
         if answer.failed_entry_count() == 0 {
             return Ok(());
         }
-        // The call succeeds, and says of each entry whether it was taken.
+        // PutEvents succeeds as a whole and reports per entry whether it was accepted.
         let refused = answer.entries().iter().find(|entry| entry.error_code().is_some());
         let code = refused.and_then(|entry| entry.error_code()).unwrap_or_default();
         let message = refused.and_then(|entry| entry.error_message()).unwrap_or_default();
-        Err(why(Failure::by_code(code, format!("PutEvents: {code}: {message}"))))
+        Err(send_error(Failure::by_code(code, format!("PutEvents: {code}: {message}"))))
     }
 
     async fn publish(&self, topic: &str, message: &Message) -> Result<(), SendError> {
@@ -122,23 +124,23 @@ impl Channels for AwsChannels {
             request = request.message_attributes(*name, value.expect("its type is set"));
         }
         if topic.ends_with(".fifo") {
-            request = request.message_group_id(&message.group).message_deduplication_id(&message.once);
+            request = request.message_group_id(&message.group).message_deduplication_id(&message.deduplication_id);
         }
-        request.send().await.map(|_| ()).map_err(|error| why(Failure::of("Publish", &error)))
+        request.send().await.map(|_| ()).map_err(|error| send_error(Failure::of("Publish", &error)))
     }
 
-    async fn say(&self, channel: &str, thread: Option<&str>, chat: &Chat) -> Result<String, SendError> {
-        let post = Post { channel, text: &chat.text, blocks: &chat.blocks, thread };
+    async fn post_message(&self, channel: &str, thread: Option<&str>, chat: &ChatMessage) -> Result<String, SendError> {
+        let post = SlackMessage { channel, text: &chat.text, blocks: &chat.blocks, thread };
         self.slack()?.post(post).await.map(|posted| posted.ts)
     }
 
-    async fn edit(&self, channel: &str, id: &str, chat: &Chat) -> Result<Edited, SendError> {
+    async fn edit_message(&self, channel: &str, id: &str, chat: &ChatMessage) -> Result<EditOutcome, SendError> {
         self.slack()?.update(channel, id, &chat.text, &chat.blocks).await
     }
 
-    async fn link(&self, asking: &Asking<'_>) -> Result<String, SendError> {
+    async fn link(&self, asking: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
         let refused = |reason: String| SendError::Refused { reason };
-        let Some(Links { secrets, key_secret, url }) = &self.links else {
+        let Some(ApprovalLinks { secrets, key_secret, url }) = &self.links else {
             return Err(refused(format!("nothing signs links: set {LINK_KEY_SECRET} and {APPROVALS_URL}")));
         };
         let secret = secrets.field(key_secret, LINK_KEY_FIELD).await.map_err(|error| match error {
@@ -146,19 +148,19 @@ impl Channels for AwsChannels {
             SecretError::Refused { .. } => refused(error.to_string()),
         })?;
         let key = LinkKey::new(secret.expose()).map_err(|weak| refused(weak.to_string()))?;
-        let Asking { target, deployment, plan, person, topic, expires } = *asking;
+        let ApprovalLinkRequest { target, deployment, plan, person, topic, expires } = *asking;
         let token = links::mint(&key, target, deployment, plan, person, topic, expires);
         Ok(format!("{}/approvals/{token}", url.trim_end_matches('/')))
     }
 
-    async fn set_aside(&self, letter: &str) -> Result<(), String> {
+    async fn dead_letter(&self, dead_letter: &str) -> Result<(), String> {
         let sqs = self.clients.sqs().await;
-        let sent = sqs.send_message().queue_url(&self.dead_letters_url).message_body(letter).send().await;
+        let sent = sqs.send_message().queue_url(&self.dead_letters_url).message_body(dead_letter).send().await;
         sent.map(|_| ()).map_err(|error| Failure::of("SendMessage", &error).reason().to_owned())
     }
 }
 
-fn why(failure: Failure) -> SendError {
+fn send_error(failure: Failure) -> SendError {
     match failure {
         Failure::Refused { reason } => SendError::Refused { reason },
         Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {

@@ -4,7 +4,7 @@ use engine::{Clock, LeaseId};
 use rollout::Timestamp;
 use std::time::SystemTime;
 
-/// The machine's clock, cut to milliseconds: what is stored and what is compared are then the same.
+/// The machine's clock, truncated to milliseconds, so that a stored time equals the time it is compared with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -28,14 +28,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_time_is_of_this_age_and_in_milliseconds() {
+    fn now_is_current_in_millisecond_precision() {
         let now = SystemClock.now();
         assert!(now > Timestamp::from_second(1_700_000_000).expect("a time"), "{now}");
         assert_eq!(now.subsec_nanosecond() % 1_000_000, 0, "{now}");
     }
 
     #[test]
-    fn lease_ids_are_32_digits_and_never_the_same() {
+    fn lease_ids_are_unique_32_digit_hex() {
         let ids: BTreeSet<String> = (0..1000).map(|_| SystemClock.lease_id().0).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())), "{ids:?}");

@@ -1,7 +1,7 @@
-//! Clients that are made on first use, and the settings that the template hands in.
+//! SDK clients created on first use, and the settings that the CloudFormation template passes in as environment variables.
 //!
-//! Making [`Clients`] costs nothing. The configuration is loaded with the first call of any SDK, each SDK's client
-//! with its own first call, and all of them share one HTTP client: the machine's root certificates are read once.
+//! Creating [`Clients`] costs nothing. The SDK configuration is loaded on the first call of any SDK, each SDK's client is
+//! created on its own first call, and all share one HTTP client, so the machine's root certificates are read once.
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -17,99 +17,102 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// How long a connection may take to be made.
-pub const CONNECT: Duration = Duration::from_secs(1);
-/// How long one attempt of a call may take.
-pub const ATTEMPT: Duration = Duration::from_secs(3);
-/// How long a call may take with all its attempts: a small part of [`engine::LEASE`], so that a driver whose calls
-/// hang still ends well inside of its lease.
-pub const CALL: Duration = Duration::from_secs(8);
-/// How long one attempt to read a secret may take.
-pub const SECRET_ATTEMPT: Duration = Duration::from_millis(1_200);
-/// How long reading a secret may take with all attempts: Slack waits 3 s for an answer that needs two of them.
-pub const SECRET_CALL: Duration = Duration::from_millis(2_000);
-/// How often a call is tried at most.
-pub const ATTEMPTS: u32 = 3;
+/// Limit for establishing a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit for one attempt of a call.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Limit for a call including all its attempts: a small part of [`engine::LEASE`], so that a driver whose calls hang still
+/// finishes well within its lease.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// Limit for one attempt to read a secret.
+pub const SECRET_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_200);
+/// Limit for reading a secret including all attempts: Slack allows 3 s for a response that needs two secrets.
+pub const SECRET_CALL_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// Attempts per call, the first included.
+pub const MAX_ATTEMPTS: u32 = 3;
 
-/// The environment variable that names the ledger's table.
+/// Environment variable: name of the ledger's table.
 pub const TABLE: &str = "SWITCHBACK_TABLE";
-/// The environment variable that holds the URL of the queue of wakes.
+/// Environment variable: URL of the wake queue.
 pub const WAKES_URL: &str = "SWITCHBACK_WAKES_URL";
 
-/// The environment variable that holds the URL of the queue of urgent wakes; without it they take the other one.
+/// Environment variable: URL of the urgent wake queue. Where it is unset, urgent wakes use the ordinary queue.
 pub const URGENT_WAKES_URL: &str = "SWITCHBACK_URGENT_WAKES_URL";
-/// The environment variable that says how many reads of load balancers a second deployments share, where an account's
-/// budgets are not the usual ones.
+/// Environment variable: load balancer read calls per second that all deployments share; set where the account's API limits
+/// differ from the defaults.
 pub const BALANCER_READS: &str = "SWITCHBACK_BALANCER_READS";
 
-/// The environment variable that names the event bus that the journal is put on.
+/// Environment variable: name of the event bus that journal entries are published to.
 pub const EVENT_BUS: &str = "SWITCHBACK_EVENT_BUS";
-/// The environment variable that names the secret with Slack's bot token.
+/// Environment variable: name of the secret holding Slack's bot token.
 pub const SLACK_TOKEN_SECRET: &str = "SWITCHBACK_SLACK_TOKEN_SECRET";
-/// The environment variable that names the secret with which Slack signs what it sends.
+/// Environment variable: name of the secret with which Slack signs its requests.
 pub const SLACK_SIGNING_SECRET: &str = "SWITCHBACK_SLACK_SIGNING_SECRET";
-/// The environment variable that names the secret with which links for approvals are signed.
+/// Environment variable: name of the secret with which approval links are signed.
 pub const LINK_KEY_SECRET: &str = "SWITCHBACK_LINK_KEY_SECRET";
-/// The field of that secret that holds the key, where the secret is a JSON object.
+/// JSON field of that secret that holds the key, where the secret is a JSON object.
 pub const LINK_KEY_FIELD: &str = "link_key";
-/// The field of the secret that holds Slack's signing secret, where the secret is a JSON object.
+/// JSON field of the secret that holds Slack's signing secret, where the secret is a JSON object.
 pub const SLACK_SIGNING_FIELD: &str = "signing_secret";
-/// The environment variable that holds the address of Slack's Web API, where it is not Slack's own.
+/// Environment variable: address of Slack's Web API, where it differs from Slack's own.
 pub const SLACK_URL: &str = "SWITCHBACK_SLACK_URL";
-/// The environment variable that holds the address under which people answer signed links.
+/// Environment variable: base URL of the signed approval links.
 pub const APPROVALS_URL: &str = "SWITCHBACK_APPROVALS_URL";
-/// The environment variable that holds the URL of the dead-letter queue.
+/// Environment variable: URL of the dead-letter queue.
 pub const DEAD_LETTERS_URL: &str = "SWITCHBACK_DEAD_LETTERS_URL";
 
-/// The environment variable that holds the number of the account that the control plane is in.
+/// Environment variable: account ID of the control plane.
 pub const ACCOUNT: &str = "SWITCHBACK_ACCOUNT";
-/// The environment variable that names the Region that it is in: Lambda sets it.
+/// Environment variable: Region of the control plane. Lambda sets it.
 pub const REGION: &str = "AWS_REGION";
 
-/// The environment variable that says, as JSON, what the control plane's roles are narrowed to.
+/// Environment variable: the resources that the control plane's IAM roles are restricted to, as JSON.
 pub const REACH: &str = "SWITCHBACK_REACH";
 
-/// A setting that the environment does not have, or not as it must be.
+/// A setting that is missing from the environment or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {variable} {problem}: template.yaml sets it in the function's Environment")]
-pub struct BadSetting {
-    /// The variable's name.
+pub struct SettingError {
+    /// Name of the environment variable.
     pub variable: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with its value.
     pub problem: &'static str,
 }
 
 /// Reads a setting from the environment.
 ///
 /// # Errors
-/// [`BadSetting`] where the variable is not there, is empty, or is no Unicode.
-pub fn setting(variable: &'static str) -> Result<String, BadSetting> {
-    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(BadSetting { variable, problem: "is not set" })
+/// [`SettingError`] where the variable is unset, empty, or not Unicode.
+pub fn setting(variable: &'static str) -> Result<String, SettingError> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or(SettingError { variable, problem: "is not set" })
 }
 
-/// The control plane's own registry: its account's, in its Region.
+/// The control plane's own registry: the one of its account and Region.
 ///
 /// # Errors
-/// [`BadSetting`] where the environment does not say which, or names none.
-pub fn own_registry() -> Result<rollout::Registry, BadSetting> {
+/// [`SettingError`] where the environment lacks the account or the Region, or one is invalid.
+pub fn own_registry() -> Result<rollout::Registry, SettingError> {
     let (account, region) = (setting(ACCOUNT)?, setting(REGION)?);
     if !rollout::registry::is_account(&account) {
-        return Err(BadSetting { variable: ACCOUNT, problem: "is no account's 12 digits" });
+        return Err(SettingError { variable: ACCOUNT, problem: "is no account's 12 digits" });
     }
     Ok(rollout::Registry { account, region })
 }
 
-/// Reads a rate, a second, from the environment; none where the variable is not there.
+/// Reads a rate per second from the environment; `None` where the variable is unset.
 ///
 /// # Errors
-/// [`BadSetting`] where it is there and no number above 0.
-pub fn rate(variable: &'static str) -> Result<Option<f64>, BadSetting> {
-    let Ok(said) = std::env::var(variable) else { return Ok(None) };
-    let rate = said.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.map(Some).ok_or(BadSetting { variable, problem: "is no number above 0" })
+/// [`SettingError`] where the variable is set and not a number above 0.
+pub fn rate(variable: &'static str) -> Result<Option<f64>, SettingError> {
+    let Ok(value) = std::env::var(variable) else { return Ok(None) };
+    let rate = value.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.map(Some).ok_or(SettingError { variable, problem: "is no number above 0" })
 }
 
-/// One client for each SDK, made on first use; cheap to make and to clone.
+/// One client per SDK, created on first use. Cheap to create and to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
     shared: Arc<Shared>,
@@ -117,7 +120,7 @@ pub struct Clients {
 
 #[derive(Debug, Default)]
 struct Shared {
-    http: OneHttpClient,
+    http: CachedHttpClient,
     config: OnceCell<SdkConfig>,
     #[cfg(feature = "cloud")]
     autoscaling: OnceCell<aws_sdk_applicationautoscaling::Client>,
@@ -144,28 +147,29 @@ struct Shared {
 }
 
 impl Clients {
-    /// Clients that read Region, credentials and endpoints from the environment when they are first used.
+    /// Clients that read Region, credentials and endpoints from the environment on first use.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Clients of a configuration that is there already; see [`loader`].
+    /// Clients with an existing configuration; see [`loader`].
     #[must_use]
     pub fn of(config: SdkConfig) -> Self {
         Self { shared: Arc::new(Shared { config: OnceCell::new_with(Some(config)), ..Shared::default() }) }
     }
 
-    /// The configuration that all clients share.
+    /// The configuration shared by all clients, loaded on first use.
     pub async fn config(&self) -> &SdkConfig {
         self.shared.config.get_or_init(|| loader().http_client(self.shared.http.clone()).load()).await
     }
 
-    /// A connector for what no SDK speaks: the one that the SDKs have, or, `direct`, one that asks no proxy.
+    /// HTTP connector for requests that no SDK makes: the one that the SDKs use, or, with `bypass_proxy`, one without a
+    /// proxy.
     #[cfg(feature = "http")]
-    pub(crate) fn connector(&self, direct: bool) -> SharedHttpConnector {
-        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).build();
-        self.shared.http.connector(&settings, None, direct)
+    pub(crate) fn connector(&self, bypass_proxy: bool) -> SharedHttpConnector {
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        self.shared.http.connector(&settings, None, bypass_proxy)
     }
 
     /// Application Auto Scaling.
@@ -196,7 +200,7 @@ impl Clients {
         self.shared.ecr.get_or_init(make).await
     }
 
-    /// ECR in a Region; none: in the clients' own.
+    /// ECR in the given Region; `None`: the clients' own Region.
     #[cfg(feature = "registry")]
     pub async fn ecr_in(&self, region: Option<&str>) -> aws_sdk_ecr::Client {
         let own = self.config().await.region().map(AsRef::as_ref);
@@ -238,18 +242,18 @@ impl Clients {
         self.shared.eventbridge.get_or_init(make).await
     }
 
-    /// Secrets Manager. Whoever waits for a secret is waited for by somebody with less patience than a driver: its
-    /// calls have [`SECRET_ATTEMPT`] and [`SECRET_CALL`].
+    /// Secrets Manager. Callers who need a secret, such as Slack, wait less patiently than a driver does, so its calls have
+    /// the shorter limits [`SECRET_ATTEMPT_TIMEOUT`] and [`SECRET_CALL_TIMEOUT`].
     #[cfg(feature = "secrets")]
     pub async fn secrets(&self) -> &aws_sdk_secretsmanager::Client {
         let make = async || {
-            let time_outs = TimeoutConfig::builder()
-                .connect_timeout(CONNECT)
-                .operation_attempt_timeout(SECRET_ATTEMPT)
-                .operation_timeout(SECRET_CALL)
+            let timeouts = TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(SECRET_ATTEMPT_TIMEOUT)
+                .operation_timeout(SECRET_CALL_TIMEOUT)
                 .build();
             let config = aws_sdk_secretsmanager::config::Builder::from(self.config().await);
-            aws_sdk_secretsmanager::Client::from_conf(config.timeout_config(time_outs).build())
+            aws_sdk_secretsmanager::Client::from_conf(config.timeout_config(timeouts).build())
         };
         self.shared.secrets.get_or_init(make).await
     }
@@ -269,57 +273,57 @@ impl Clients {
     }
 }
 
-/// The time-outs, the retries and the HTTP client that every client has; Region, credentials and endpoints come from
-/// the environment, as long as nothing else is said.
+/// Loads the configuration with the timeouts, retries and HTTP client common to all clients. Region, credentials and
+/// endpoints come from the environment unless the caller sets them.
 ///
-/// Only a loader fills in `AWS_ENDPOINT_URL_<SERVICE>`: a configuration put together by hand ignores it.
+/// Only a loader applies `AWS_ENDPOINT_URL_<SERVICE>`; an SDK configuration built by hand ignores these variables.
 #[must_use]
 pub fn loader() -> ConfigLoader {
-    let time_outs = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(CALL)
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
         .build();
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(OneHttpClient::default())
-        .timeout_config(time_outs)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .http_client(CachedHttpClient::default())
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
 }
 
-/// One connector for each pair of time-outs that is asked for, and none for checking a client's configuration: the
-/// SDK's own HTTP client reads and parses all root certificates once more for every client that is made.
+/// Keeps one connector per pair of timeouts, and none for validating a client's configuration: the SDK's own HTTP client
+/// reads and parses all root certificates again for every client that is created.
 #[derive(Debug, Clone, Default)]
-struct OneHttpClient {
-    connectors: Arc<Mutex<Vec<(Wanted, SharedHttpConnector)>>>,
+struct CachedHttpClient {
+    connectors: Arc<Mutex<Vec<(ConnectorKey, SharedHttpConnector)>>>,
 }
 
-/// Time to connect, time to the first byte, and whether no proxy is asked.
-type Wanted = (Option<Duration>, Option<Duration>, bool);
+/// Connect timeout, read timeout (to the first byte), and whether the proxy is bypassed.
+type ConnectorKey = (Option<Duration>, Option<Duration>, bool);
 
-impl OneHttpClient {
+impl CachedHttpClient {
     fn connector(
         &self,
         settings: &HttpConnectorSettings,
         components: Option<&RuntimeComponents>,
-        direct: bool,
+        bypass_proxy: bool,
     ) -> SharedHttpConnector {
-        let wanted = (settings.connect_timeout(), settings.read_timeout(), direct);
+        let key = (settings.connect_timeout(), settings.read_timeout(), bypass_proxy);
         let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, connector)) = connectors.iter().find(|(there, _)| *there == wanted) {
+        if let Some((_, connector)) = connectors.iter().find(|(existing, _)| *existing == key) {
             return connector.clone();
         }
         let mut builder = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .connector_settings(settings.clone())
-            .proxy_config(if direct { ProxyConfig::disabled() } else { ProxyConfig::from_env() });
+            .proxy_config(if bypass_proxy { ProxyConfig::disabled() } else { ProxyConfig::from_env() });
         builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         let connector = SharedHttpConnector::new(builder.build());
-        connectors.push((wanted, connector.clone()));
+        connectors.push((key, connector.clone()));
         connector
     }
 }
 
-impl HttpClient for OneHttpClient {
+impl HttpClient for CachedHttpClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         self.connector(settings, Some(components), false)
     }
@@ -334,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_setting_says_where_it_is_set() {
+    fn a_missing_setting_error_names_the_template() {
         let missing = setting("SWITCHBACK_NO_SUCH_SETTING").expect_err("nobody sets it");
         assert_eq!(
             missing.to_string(),
@@ -344,13 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_whose_calls_hang_ends_inside_of_its_lease() {
-        assert!(CONNECT < ATTEMPT && ATTEMPT < CALL);
-        assert!(CALL.as_secs() * 4 < engine::LEASE.0, "one round of calls is a small part of the lease");
+    fn call_timeouts_fit_well_within_the_lease() {
+        assert!(CONNECT_TIMEOUT < ATTEMPT_TIMEOUT && ATTEMPT_TIMEOUT < CALL_TIMEOUT);
+        assert!(CALL_TIMEOUT.as_secs() * 4 < engine::LEASE.0, "one round of calls is a small part of the lease");
     }
 
     #[tokio::test]
-    async fn making_clients_loads_nothing_and_asking_twice_loads_once() {
+    async fn the_configuration_is_loaded_lazily_and_once() {
         let clients = Clients::new();
         assert!(clients.shared.config.get().is_none());
         let same = clients.clone();
@@ -361,12 +365,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_client_has_the_time_outs_and_the_retries() {
+    async fn every_client_has_the_timeouts_and_retries() {
         let config = loader().region(aws_config::Region::new("eu-central-1")).load().await;
-        let time_outs = config.timeout_config().expect("time-outs");
-        assert_eq!(time_outs.connect_timeout(), Some(CONNECT));
-        assert_eq!(time_outs.operation_attempt_timeout(), Some(ATTEMPT));
-        assert_eq!(time_outs.operation_timeout(), Some(CALL));
-        assert_eq!(config.retry_config().expect("retries").max_attempts(), ATTEMPTS);
+        let timeouts = config.timeout_config().expect("time-outs");
+        assert_eq!(timeouts.connect_timeout(), Some(CONNECT_TIMEOUT));
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(ATTEMPT_TIMEOUT));
+        assert_eq!(timeouts.operation_timeout(), Some(CALL_TIMEOUT));
+        assert_eq!(config.retry_config().expect("retries").max_attempts(), MAX_ATTEMPTS);
     }
 }

@@ -1,4 +1,4 @@
-//! What an SDK's error means for who called: is it worth trying again, or is the answer no?
+//! Classifies SDK errors for the caller: retry, or give up.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -6,43 +6,43 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rollout::Outcome;
 use std::error::Error;
 
-/// The most of a reason that is kept, in characters.
-pub const LONGEST_REASON: usize = 1_000;
+/// Maximum length of a reason, in characters.
+pub const MAX_REASON_CHARS: usize = 1_000;
 
-/// What became of a call that did not succeed. Each reason is one line for people, with the operation, AWS's code and
-/// message, and the request's id where AWS gave one.
+/// Why a call failed. Each reason is one readable line with the operation, AWS's code and message, and the request ID where
+/// AWS gave one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Too many requests: it was not done. Worth trying again, and later rather than at once.
+    /// Throttled: the call had no effect. Worth retrying, after a delay.
     #[error("{reason}")]
     Throttled {
-        /// Why, for people.
+        /// Shown to people.
         reason: String,
     },
-    /// Timed out, unreachable, broken on the other side, or no answer that can be read: perhaps it was
-    /// done, perhaps not. Worth trying again.
+    /// Timed out, unreachable, server error, or unreadable response: the call may or may not have had an effect. Worth
+    /// retrying.
     #[error("{reason}")]
     Unsure {
-        /// Why, for people.
+        /// Shown to people.
         reason: String,
     },
-    /// Denied, invalid, not there: the same call will get the same answer.
+    /// Denied, invalid or not found: repeating the same call gives the same answer.
     #[error("{reason}")]
     Refused {
-        /// Why, for people.
+        /// Shown to people.
         reason: String,
     },
-    /// A condition of the call did not hold: somebody else wrote first.
+    /// A condition of the call did not hold: another writer came first.
     #[error("{reason}")]
     Conflict {
-        /// Why, for people.
+        /// Shown to people.
         reason: String,
     },
 }
 
-/// Codes that say "not now". Some services, and all emulators, send a few of them with a status below 500.
-/// From the SDK's own `aws_runtime::retries::classifiers`, and what ECS, ELBv2, Lambda, DynamoDB and SNS document on top.
-const NOT_NOW: &[&str] = &[
+/// Codes of transient errors. Some services, and all emulators, send a few of them with a status below 500.
+/// Taken from the SDK's `aws_runtime::retries::classifiers`, plus what ECS, ELBv2, Lambda, DynamoDB and SNS document.
+const RETRYABLE_CODES: &[&str] = &[
     "ConcurrentUpdateException",
     "InternalFailure",
     "InternalServerError",
@@ -57,16 +57,16 @@ const NOT_NOW: &[&str] = &[
     "ServiceUnavailable",
     "ServiceUnavailableException",
     "TransactionInProgressException",
-    // Credentials that are renewed, and a clock that is set, between two attempts.
+    // Credentials may be renewed, or a clock corrected, between two attempts.
     "ExpiredToken",
     "ExpiredTokenException",
     "RequestExpired",
     "RequestTimeTooSkewed",
 ];
 
-/// Codes that say "too many requests": what the SDK itself takes for throttling
-/// (`aws_runtime::retries::classifiers::THROTTLING_ERRORS`), less what is said of a key or of a transaction.
-const TOO_MANY: &[&str] = &[
+/// Throttling codes: those the SDK itself treats as throttling (`aws_runtime::retries::classifiers::THROTTLING_ERRORS`),
+/// except the ones that concern a key or a transaction.
+const THROTTLING_CODES: &[&str] = &[
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
     "ProvisionedThroughputExceededException",
@@ -81,8 +81,8 @@ const TOO_MANY: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// Codes that say "somebody else wrote first".
-const CONFLICT: &[&str] = &[
+/// Codes that mean another writer came first.
+const CONFLICT_CODES: &[&str] = &[
     "ConditionalCheckFailedException",
     "IdempotentParameterMismatchException",
     "ReplicatedWriteConflictException",
@@ -91,7 +91,7 @@ const CONFLICT: &[&str] = &[
 ];
 
 impl Failure {
-    /// Classifies the error of `operation`, which is the call's name as AWS writes it.
+    /// Classifies the error of `operation`, the API operation's name as AWS spells it.
     #[must_use]
     pub fn of<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
@@ -99,41 +99,41 @@ impl Failure {
     {
         let reason = reason(operation, error);
         match error {
-            // Nothing was sent, and nothing that could be sent will be another time.
+            // The request was never sent, and building it again would fail the same way.
             SdkError::ConstructionFailure(_) => Self::Refused { reason },
             SdkError::DispatchFailure(failure) if failure.is_user() => Self::Refused { reason },
             SdkError::ServiceError(service) => {
                 let code = service.err().code().unwrap_or_default();
                 let status = service.raw().status().as_u16();
-                let told = CONFLICT.contains(&code) || TOO_MANY.contains(&code);
-                if !told && status == 429 {
+                let has_known_code = CONFLICT_CODES.contains(&code) || THROTTLING_CODES.contains(&code);
+                if !has_known_code && status == 429 {
                     Self::Throttled { reason }
-                } else if !told && status >= 500 {
+                } else if !has_known_code && status >= 500 {
                     Self::Unsure { reason }
                 } else {
                     Self::by_code(code, reason)
                 }
             }
-            // Time-outs, connections that broke, answers that cannot be read, and whatever kinds of error come later.
+            // Timeouts, broken connections, unreadable responses, and any error kind added later.
             _ => Self::Unsure { reason },
         }
     }
 
-    /// Classifies AWS's code by itself, where a call says of each of its parts what became of it.
+    /// Classifies an AWS error code on its own, for calls that report one result per item.
     #[must_use]
     pub fn by_code(code: &str, reason: String) -> Self {
-        if CONFLICT.contains(&code) {
+        if CONFLICT_CODES.contains(&code) {
             Self::Conflict { reason }
-        } else if TOO_MANY.contains(&code) {
+        } else if THROTTLING_CODES.contains(&code) {
             Self::Throttled { reason }
-        } else if NOT_NOW.contains(&code) {
+        } else if RETRYABLE_CODES.contains(&code) {
             Self::Unsure { reason }
         } else {
             Self::Refused { reason }
         }
     }
 
-    /// The reason, for people.
+    /// The reason, shown to people.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -144,14 +144,14 @@ impl Failure {
         }
     }
 
-    /// Whether there were too many requests.
+    /// Whether the call was throttled.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         matches!(self, Self::Throttled { .. })
     }
 
-    /// What an effect came to that failed like this. A conflict is somebody else's write in between: it is asked for
-    /// again once the world has been read again.
+    /// The outcome of an effect that failed this way. A conflict means another write came in between: the effect is requested
+    /// again after the next observation.
     #[must_use]
     pub fn outcome(self) -> Outcome {
         match self {
@@ -172,7 +172,7 @@ where
             let parts = [service.code(), service.message()];
             text.push_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(": "));
         }
-        _ => text.push_str(&chain(error)),
+        _ => text.push_str(&error_chain(error)),
     }
     if let Some(response) = error.raw_response() {
         let id = ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| response.headers().get(*name));
@@ -182,8 +182,8 @@ where
     one_line(&text)
 }
 
-/// An error and what is behind it, each link once: some repeat the link behind them in their own words.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+/// An error and its sources on one line. A source whose text its wrapper already repeats appears once.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(link) = next {
@@ -197,9 +197,10 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// On one line, and no more of it than a target's item holds with all else: an answer may have megabytes.
+/// Collapses text to one line, truncated so that it fits a target's item beside everything else: an error response may be
+/// megabytes.
 pub(crate) fn one_line(text: &str) -> String {
-    rollout::text::line(text, LONGEST_REASON)
+    rollout::text::line(text, MAX_REASON_CHARS)
 }
 
 #[cfg(test)]
@@ -223,36 +224,36 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_one_line_with_code_message_and_request() {
+    fn an_error_is_one_line_with_code_message_and_request_id() {
         let denied = answered(400, "AccessDeniedException", "User: x is not\n  authorized");
         let expected = "DescribeServices: AccessDeniedException: User: x is not authorized (status 400, request 4b1d)";
         assert_eq!(Failure::of("DescribeServices", &denied), Failure::Refused { reason: expected.to_owned() });
     }
 
     #[test]
-    fn an_answer_without_end_is_a_reason_with_one() {
+    fn a_huge_error_message_is_truncated() {
         let Failure::Refused { reason } = Failure::of("Call", &answered(400, "No", &"ä ".repeat(2_000_000))) else {
             panic!("it is refused")
         };
-        assert!((LONGEST_REASON..=LONGEST_REASON + 1).contains(&reason.chars().count()), "{reason}");
+        assert!((MAX_REASON_CHARS..=MAX_REASON_CHARS + 1).contains(&reason.chars().count()), "{reason}");
         assert!(reason.starts_with("Call: No: ä ä ") && reason.ends_with('…'), "{reason}");
     }
 
     #[test]
-    fn not_now_is_told_from_no_and_from_somebody_was_first() {
+    fn error_codes_are_classified() {
         let kind = |status, code| match Failure::of("Call", &answered(status, code, "…")) {
             Failure::Throttled { .. } => "throttled",
             Failure::Unsure { .. } => "unsure",
             Failure::Refused { .. } => "refused",
             Failure::Conflict { .. } => "conflict",
         };
-        for code in NOT_NOW {
+        for code in RETRYABLE_CODES {
             assert_eq!(kind(400, code), "unsure", "{code}");
         }
-        for code in TOO_MANY {
+        for code in THROTTLING_CODES {
             assert_eq!((kind(400, code), kind(503, code)), ("throttled", "throttled"), "{code}");
         }
-        for code in CONFLICT {
+        for code in CONFLICT_CODES {
             assert_eq!(kind(400, code), "conflict", "{code}");
         }
         for code in ["ValidationException", "ServiceNotFoundException", "UnauthorizedOperation", "RuleNotFound"] {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_sent_is_unsure_and_says_why_once() {
+    fn a_possibly_sent_call_is_unsure_with_its_cause_once() {
         let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         let lost: Answer = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
         let Failure::Unsure { reason } = Failure::of("ModifyRule", &lost) else { panic!("{lost:?}") };
@@ -282,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_refused() {
+    fn a_request_that_cannot_be_built_is_refused() {
         let built: Answer = SdkError::construction_failure("the rule has no ARN");
         let Failure::Refused { reason } = Failure::of("ModifyRule", &built) else { panic!("{built:?}") };
         assert_eq!(reason, "ModifyRule: failed to construct request: the rule has no ARN");
     }
 
     #[test]
-    fn an_effect_that_met_somebody_elses_write_is_unsure() {
+    fn a_conflicting_write_makes_the_outcome_unsure() {
         let reason = "…".to_owned();
         assert_eq!(Failure::Conflict { reason: reason.clone() }.outcome(), Outcome::Unsure { reason: reason.clone() });
         assert_eq!(Failure::Refused { reason: reason.clone() }.outcome(), Outcome::Refused { reason });

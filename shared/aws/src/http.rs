@@ -1,10 +1,10 @@
-//! JSON over HTTPS to somebody else's API: one POST, one answer, no second try.
+//! JSON over HTTPS to third-party APIs: one POST, one response, no retry.
 //!
-//! It speaks through the connector that the SDKs have: one TLS stack, one reading of the root certificates. Without TLS
-//! only this machine is spoken to.
+//! Requests use the SDKs' connector, so there is one TLS stack and the root certificates are read once. Plain HTTP is allowed
+//! to loopback only.
 
 use crate::config::Clients;
-use crate::error::chain;
+use crate::error::error_chain;
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
@@ -13,36 +13,36 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long one call may take, from the connection to the last byte of the answer.
-pub const WHOLE_CALL: Duration = Duration::from_secs(3);
-/// The largest answer that is read, in bytes.
-pub const LARGEST_ANSWER: usize = 256 * 1024;
+/// Limit for one call, from connecting to the last byte of the response.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// The largest response that is read, in bytes.
+pub const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// Where an API is: `https://host[:port]/[path/]`, with a slash at its end.
+/// An API's base URL: `https://host[:port]/[path/]`, with a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     url: String,
-    direct: bool,
+    bypass_proxy: bool,
 }
 
-/// A text that is no address of an API.
+/// Text that is not a valid API address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no address of an API: {reason}")]
-pub struct BadAddress {
-    /// What was given.
+pub struct InvalidAddress {
+    /// The text as given.
     pub text: String,
-    /// Why not, and what to write.
+    /// What is wrong with it, and what to write instead.
     pub reason: &'static str,
 }
 
 impl Address {
-    /// Reads an address.
+    /// Parses an API address.
     ///
     /// # Errors
-    /// [`BadAddress`] for what is no `https://` URL without user, query and fragment, or an `http://` one to another
-    /// machine: loopback is said in numbers (`http://127.0.0.1:8080/`), since a name may lead anywhere.
-    pub fn parse(text: &str) -> Result<Self, BadAddress> {
-        let wrong = |reason| BadAddress { text: text.to_owned(), reason };
+    /// [`InvalidAddress`] unless the text is an `https://` URL without user, query and fragment, or such an `http://` URL to
+    /// loopback. Loopback must be given as an IP address (`http://127.0.0.1:8080/`), since a name may resolve to anything.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+        let wrong = |reason| InvalidAddress { text: text.to_owned(), reason };
         let Some((scheme, rest)) = text.split_once("://") else { return Err(wrong("write https://host/path/")) };
         let authority = rest.split('/').next().unwrap_or_default();
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'\\');
@@ -53,91 +53,92 @@ impl Address {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => authority.split(':').next().unwrap_or_default(),
         };
-        let direct = match scheme {
+        let bypass_proxy = match scheme {
             "https" => false,
             "http" if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) => true,
             "http" => return Err(wrong("http:// is for loopback addresses only, write https://")),
             _ => return Err(wrong("write https://")),
         };
-        Ok(Self { url: format!("{}/", text.trim_end_matches('/')), direct })
+        Ok(Self { url: format!("{}/", text.trim_end_matches('/')), bypass_proxy })
     }
 }
 
-/// What came back.
+/// An HTTP response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// HTTP status.
     pub status: u16,
-    /// Seconds to wait until another try (header `Retry-After`, as a number).
+    /// Seconds to wait before a retry (header `Retry-After`, numeric form only).
     pub retry_after: Option<u32>,
-    /// The body.
+    /// At most [`MAX_RESPONSE_BYTES`].
     pub body: Vec<u8>,
 }
 
-/// Why nothing came back. Nothing of what was sent is in it.
+/// Why there is no response. Quotes nothing of the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// It was not sent, and cannot be: the method or the key has characters that no request can carry.
+    /// Not sent, and never can be: the method or the key has characters that a request cannot carry.
     #[error("the request cannot be written: {reason}")]
     NotSent {
-        /// Why, for people.
+        /// Shown to people.
         reason: &'static str,
     },
-    /// No answer, or none that could be read to its end: perhaps it was done, perhaps not.
+    /// No complete response: the request may or may not have had an effect.
     #[error("{reason}")]
-    NoAnswer {
-        /// Why, for people.
+    NoResponse {
+        /// Shown to people.
         reason: String,
     },
 }
 
-/// Speaks to APIs; cheap to make and to clone.
+/// Calls JSON APIs. Cheap to create and to clone.
 #[derive(Debug, Clone)]
 pub struct Http {
     clients: Clients,
 }
 
 impl Http {
-    /// A client that speaks through the connector of `clients`.
+    /// A client that uses the connector of `clients`.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self { clients }
     }
 
-    /// Posts `body` to `method` of the API, with a key for it (`Authorization: Bearer …`).
+    /// Posts `body` to `method` of the API with a bearer token (`Authorization: Bearer …`).
     ///
     /// # Errors
-    /// [`HttpError`] where there is no answer. An answer with whatever status is none.
-    pub async fn post(&self, api: &Address, method: &str, key: &str, body: &Value) -> Result<Answer, HttpError> {
+    /// [`HttpError`] where there is no response. A response of any status is `Ok`.
+    pub async fn post(&self, api: &Address, method: &str, key: &str, body: &Value) -> Result<Response, HttpError> {
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
         if method.is_empty() || !method.bytes().all(sound) {
             return Err(HttpError::NotSent { reason: "the method's name has characters that do not belong there" });
         }
-        // Checked here, so that no library's error quotes it.
+        // Checked here, so that no library's error message quotes the key.
         if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(HttpError::NotSent { reason: "the key is empty or has characters that do not belong there" });
         }
         let mut request = HttpRequest::new(SdkBody::from(body.to_string()));
-        let unsound = |_| HttpError::NotSent { reason: "the address does not make a URL" };
-        request.set_method("POST").map_err(unsound)?;
-        request.set_uri(format!("{}{method}", api.url)).map_err(unsound)?;
+        let invalid = |_| HttpError::NotSent { reason: "the address does not make a URL" };
+        request.set_method("POST").map_err(invalid)?;
+        request.set_uri(format!("{}{method}", api.url)).map_err(invalid)?;
         let headers = request.headers_mut();
         headers.insert("authorization", format!("Bearer {key}"));
         headers.insert("content-type", "application/json; charset=utf-8");
         headers.insert("user-agent", concat!("switchback/", env!("CARGO_PKG_VERSION")));
 
         let exchange = async {
-            let response = self.clients.connector(api.direct).call(request).await;
-            let response = response.map_err(|error| HttpError::NoAnswer { reason: chain(&error) })?;
+            let response = self.clients.connector(api.bypass_proxy).call(request).await;
+            let response = response.map_err(|error| HttpError::NoResponse { reason: error_chain(&error) })?;
             let status = response.status().as_u16();
             let retry_after = response.headers().get("retry-after").and_then(|seconds| seconds.trim().parse().ok());
-            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
             let body =
-                body.map_err(|error| HttpError::NoAnswer { reason: format!("the answer broke off: {error}") })?;
-            Ok(Answer { status, retry_after, body: body.to_bytes().to_vec() })
+                body.map_err(|error| HttpError::NoResponse { reason: format!("the answer broke off: {error}") })?;
+            Ok(Response { status, retry_after, body: body.to_bytes().to_vec() })
         };
-        let late = |_| HttpError::NoAnswer { reason: format!("no answer came within {} s", WHOLE_CALL.as_secs()) };
-        tokio::time::timeout(WHOLE_CALL, exchange).await.map_err(late)?
+        let timed_out =
+            |_| HttpError::NoResponse { reason: format!("no answer came within {} s", CALL_TIMEOUT.as_secs()) };
+        tokio::time::timeout(CALL_TIMEOUT, exchange).await.map_err(timed_out)?
     }
 }
 
@@ -147,17 +148,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_address_ends_with_a_slash_whether_it_was_written_or_not() {
+    fn an_address_always_ends_with_a_slash() {
         for written in ["https://slack.com/api", "https://slack.com/api/"] {
             let address = Address::parse(written).expect("an address");
-            assert_eq!((address.url.as_str(), address.direct), ("https://slack.com/api/", false));
+            assert_eq!((address.url.as_str(), address.bypass_proxy), ("https://slack.com/api/", false));
         }
     }
 
     #[test]
-    fn without_tls_only_this_machine_is_spoken_to() {
+    fn plain_http_is_for_loopback_only() {
         for local in ["http://127.0.0.1:4000", "http://[::1]:4000/x/", "http://127.9.9.9"] {
-            assert!(Address::parse(local).expect("loopback").direct, "{local}");
+            assert!(Address::parse(local).expect("loopback").bypass_proxy, "{local}");
         }
         for wrong in [
             "http://slack.com/api/",
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_no_header_can_carry_is_not_quoted() {
+    async fn an_invalid_key_is_not_quoted_in_the_error() {
         let http = Http::new(Clients::new());
         let api = Address::parse("http://127.0.0.1:9/").expect("an address");
         for key in ["", "xoxb-geheim\nX-Other: 1", "xoxb-geheim\u{e9}"] {

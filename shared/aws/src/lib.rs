@@ -1,20 +1,20 @@
-//! The ports on AWS: DynamoDB, SQS, ECR, and one module a platform.
+//! The ports on AWS: DynamoDB, SQS, ECR, and one module per platform.
 //!
-//! One feature a port: a function names the ports that it uses and links no other SDK. Nothing here touches an SDK
-//! before it is first asked something, so that a cold start pays only for what its event needs.
+//! One feature per port: a function enables the ports that it uses and links no other SDK. Nothing here touches an SDK before
+//! its first call, so that a cold start pays only for what its event needs.
 //!
 //! | module | port | on |
 //! |---|---|---|
-//! | [`config`] | | clients made on first use, time-outs, retries, settings from the environment |
-//! | [`error`] | | what an SDK's error means: unsure, refused or a conflict |
+//! | [`config`] | | clients created on first use, timeouts, retries, settings from the environment |
+//! | [`error`] | | classification of SDK errors: throttled, unsure, refused or a conflict |
 //! | `ledger` | [`engine::Ledger`], [`engine::Deliveries`] | DynamoDB, one table |
 //! | `wake_queue` | [`engine::WakeQueue`] | SQS |
 //! | `registry` | [`engine::Registry`] | ECR, read only |
 //! | `cloud` | [`engine::Cloud`] | ECS, ELBv2, Application Auto Scaling, CloudWatch, Lambda |
 //! | `channels` | [`engine::Channels`] | EventBridge, SNS, SQS for dead letters |
-//! | `http` | | JSON over HTTPS to somebody else's API |
-//! | `response_url` | | where Slack takes answers to what was pressed |
-//! | `secrets` | | Secrets Manager, remembered for a while |
+//! | `http` | | JSON over HTTPS to third-party APIs |
+//! | `response_url` | | Slack's response URLs, for replies to button presses |
+//! | `secrets` | | Secrets Manager, cached |
 //! | `slack` | | Slack's Web API |
 //! | [`clock`] | [`engine::Clock`] | the machine's clock and random numbers |
 
@@ -43,7 +43,7 @@ pub mod slack;
 pub mod wake_queue;
 
 pub use clock::SystemClock;
-pub use config::{BadSetting, Clients};
+pub use config::{Clients, SettingError};
 pub use error::Failure;
 #[cfg(all(feature = "ledger", feature = "wake_queue"))]
 pub use ports::Ports;

@@ -1,26 +1,26 @@
-//! What every function of the control plane stands on: the ledger to write to and the wake queue.
+//! The ports that every control plane function uses: the ledger and the wake queue.
 
 use crate::ledger::DynamoLedger;
 use crate::wake_queue::SqsWakeQueue;
-use crate::{BadSetting, Clients};
+use crate::{Clients, SettingError};
 
-/// The two ports that every function uses, and the clients for whatever else it does.
+/// The two ports that every function uses, and the clients for everything else.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    /// Clients that are made on first use, shared by all ports.
+    /// Created on first use, shared by all ports.
     pub clients: Clients,
-    /// The ledger.
+    /// All deployment state.
     pub ledger: DynamoLedger,
-    /// The wake queue.
+    /// Sends wakes, which start passes.
     pub wake_queue: SqsWakeQueue,
 }
 
 impl Ports {
-    /// The ports that the function's environment names. Nothing is connected to yet.
+    /// The ports configured by the function's environment variables. Connects to nothing yet.
     ///
     /// # Errors
-    /// [`BadSetting`], which says what is missing and where it is set.
-    pub fn from_environment() -> Result<Self, BadSetting> {
+    /// [`SettingError`], which names the missing variable.
+    pub fn from_environment() -> Result<Self, SettingError> {
         let clients = Clients::new();
         Ok(Self {
             ledger: DynamoLedger::from_environment(clients.clone())?,

@@ -1,4 +1,4 @@
-//! The image registry on ECR, read only.
+//! The image registry on ECR, read-only.
 
 use crate::config::Clients;
 use crate::error::Failure;
@@ -13,18 +13,18 @@ use rollout::{ImageDigest, Tag, Timestamp};
 #[cfg(feature = "cloud")]
 use rollout::{Reading, promotion::ImageState};
 
-/// Images a call: the most that DescribeImages gives (API reference, `maxResults`). ECR publishes no rate for it (user guide,
-/// "Amazon ECR service quotas"); a repository has at most 100,000 images unless somebody had that raised.
-const PAGE: i32 = 1000;
+/// Images per call: the most that DescribeImages returns (API reference, `maxResults`). ECR publishes no rate limit for it
+/// (user guide, "Amazon ECR service quotas"); a repository has at most 100,000 images unless that quota was raised.
+const PAGE_SIZE: i32 = 1000;
 
-/// Registries of accounts and Regions, the clients' own by default.
+/// Registries of any account and Region, by default those of the clients.
 #[derive(Debug, Clone)]
 pub struct EcrRegistry {
     clients: Clients,
 }
 
 impl EcrRegistry {
-    /// The registries. Nothing is asked of AWS yet.
+    /// Makes no call to AWS yet.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self { clients }
@@ -33,15 +33,15 @@ impl EcrRegistry {
 
 impl Registry for EcrRegistry {
     async fn images(&self, registry: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
-        let own = self.clients.config().await.region().map(ToString::to_string);
-        let region = registry.region.clone().or(own).ok_or("no Region is set: AWS_REGION names it")?;
+        let own_region = self.clients.config().await.region().map(ToString::to_string);
+        let region = registry.region.clone().or(own_region).ok_or("no Region is set: AWS_REGION names it")?;
         let ecr = self.clients.ecr_in(registry.region.as_deref()).await;
         let mut pages = ecr
             .describe_images()
             .set_registry_id(registry.account.clone())
             .repository_name(repository)
             .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
-            .max_results(PAGE)
+            .max_results(PAGE_SIZE)
             .into_paginator()
             .send();
         let mut images = vec![];
@@ -55,11 +55,11 @@ impl Registry for EcrRegistry {
     }
 }
 
-/// Whether the registry that an image's reference names still has it. Archived images cannot be pulled, and are described only
-/// where they are asked for (Amazon ECR user guide, "Archiving an image"; API reference, `DescribeImagesFilter`).
+/// Whether the registry in an image's reference still has the image. Archived images cannot be pulled, and are described only
+/// on request (Amazon ECR user guide, "Archiving an image"; API reference, `DescribeImagesFilter`).
 #[cfg(feature = "cloud")]
 pub(crate) async fn image_state(clients: &Clients, image: &str) -> Reading<ImageState> {
-    let Some(named) = Reference::read(image) else {
+    let Some(named) = EcrImageRef::parse(image) else {
         return Reading::Unknown(format!("{image} names no image of ECR by its digest"));
     };
     let any = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
@@ -71,31 +71,31 @@ pub(crate) async fn image_state(clients: &Clients, image: &str) -> Reading<Image
         .image_ids(ImageIdentifier::builder().image_digest(named.digest).build())
         .filter(any);
     match request.send().await {
-        Ok(answer) => state_of(answer.image_details()),
+        Ok(answer) => image_state_from(answer.image_details()),
         Err(error) => match error.as_service_error() {
-            // A repository that is not there may be one that this role was not told of: that is no word on the image.
+            // A repository that is not found may be one that this role cannot see: that says nothing about the image.
             Some(error) if error.is_image_not_found_exception() => Reading::Known(ImageState::Gone),
             _ => Reading::Unknown(Failure::of("DescribeImages", &error).reason().to_owned()),
         },
     }
 }
 
-/// What the description of one image says. One that is being restored cannot be pulled yet.
+/// State of one described image. An image that is being restored cannot be pulled yet.
 #[cfg(feature = "cloud")]
-fn state_of(details: &[ImageDetail]) -> Reading<ImageState> {
+fn image_state_from(details: &[ImageDetail]) -> Reading<ImageState> {
     match details.first().map(|detail| detail.image_status()) {
         None => Reading::Known(ImageState::Gone),
-        // Registries that know no archive say nothing.
+        // Registries without archiving leave the status out.
         Some(None | Some(ImageStatus::Active)) => Reading::Known(ImageState::Present),
         Some(Some(ImageStatus::Archived | ImageStatus::Activating)) => Reading::Known(ImageState::Archived),
         Some(Some(other)) => Reading::Unknown(format!("DescribeImages: the image is {}", other.as_str())),
     }
 }
 
-/// What an image's reference names: `ACCOUNT.dkr.ecr.REGION.DOMAIN/REPOSITORY@DIGEST`.
+/// Parts of an image reference: `ACCOUNT.dkr.ecr.REGION.DOMAIN/REPOSITORY@DIGEST`.
 #[cfg(feature = "cloud")]
 #[derive(Debug, PartialEq, Eq)]
-struct Reference<'i> {
+struct EcrImageRef<'i> {
     account: &'i str,
     region: &'i str,
     repository: &'i str,
@@ -103,8 +103,8 @@ struct Reference<'i> {
 }
 
 #[cfg(feature = "cloud")]
-impl<'i> Reference<'i> {
-    fn read(image: &'i str) -> Option<Self> {
+impl<'i> EcrImageRef<'i> {
+    fn parse(image: &'i str) -> Option<Self> {
         let (name, digest) = image.split_once('@')?;
         let (host, repository) = name.split_once('/')?;
         // `.dkr.ecr.`, `.dkr.ecr-fips.`, and `.dkr-ecr.` of dual-stack hosts (Amazon ECR endpoints and quotas).
@@ -128,7 +128,7 @@ fn pushed_image(detail: &ImageDetail, repository: &str, region: &str) -> Result<
     Ok(PushedImage {
         repository_uri: repository_uri(&rollout::Registry { account, region: region.to_owned() }, repository),
         digest: digest.map_err(|error| error.to_string())?,
-        // ECR takes no others; what is none is named nowhere, and is not worth losing the whole listing for.
+        // ECR accepts no other tags. An invalid one cannot be used anywhere, and is no reason to lose the whole listing.
         tags: detail.image_tags().iter().filter(|tag| Tag::new(tag.as_str()).is_ok()).cloned().collect(),
         pushed_at,
         artifact_media_type: detail.artifact_media_type().map(ToOwned::to_owned),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_read_with_all_its_tags_and_its_address() {
+    fn an_image_has_all_its_tags_and_its_repository_uri() {
         let image = pushed_image(&detail(1000), "shop/api", "eu-central-1").expect("readable");
         assert_eq!(image.repository_uri, "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/api");
         assert_eq!(image.tags, ["v1", "latest"]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_tag_is_none() {
+    fn invalid_tags_are_dropped() {
         let mut image = detail(1000);
         let tags = ["--help", ".hidden", "v1\nv2", "v1\u{202e}2v", "v1\u{200b}", "v2"];
         image.image_tags = Some(tags.map(str::to_owned).to_vec());
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_digest_is_an_error_that_says_so() {
+    fn an_image_without_a_digest_is_an_error() {
         let mut image = detail(1000);
         image.image_digest = None;
         let answer = pushed_image(&image, "shop/api", "eu-central-1");
@@ -180,30 +180,31 @@ mod tests {
 
     #[cfg(feature = "cloud")]
     #[test]
-    fn an_image_is_named_by_its_reference_whatever_host_it_has() {
+    fn an_image_reference_is_parsed_for_every_ecr_host() {
         let digest = format!("sha256:{}", "a1".repeat(32));
         for host in
             ["dkr.ecr.eu-west-1.amazonaws.com", "dkr-ecr.eu-west-1.on.aws", "dkr.ecr-fips.eu-west-1.amazonaws.com"]
         {
             let image = format!("123456789012.{host}/shop/api@{digest}");
             let expected =
-                Reference { account: "123456789012", region: "eu-west-1", repository: "shop/api", digest: &digest };
-            assert_eq!(Reference::read(&image), Some(expected), "{image}");
+                EcrImageRef { account: "123456789012", region: "eu-west-1", repository: "shop/api", digest: &digest };
+            assert_eq!(EcrImageRef::parse(&image), Some(expected), "{image}");
         }
         for other in [
             "r/api@sha256:1",
             "public.ecr.aws/nginx/nginx@sha256:1",
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:v1",
         ] {
-            assert_eq!(Reference::read(other), None, "{other}");
+            assert_eq!(EcrImageRef::parse(other), None, "{other}");
         }
     }
 
     #[cfg(feature = "cloud")]
     #[test]
-    fn an_archived_image_cannot_be_started_and_one_that_is_not_described_is_gone() {
-        let with = |status: Option<ImageStatus>| state_of(&[ImageDetail::builder().set_image_status(status).build()]);
-        assert_eq!(state_of(&[]), Reading::Known(ImageState::Gone));
+    fn archived_and_missing_images_are_distinguished() {
+        let with =
+            |status: Option<ImageStatus>| image_state_from(&[ImageDetail::builder().set_image_status(status).build()]);
+        assert_eq!(image_state_from(&[]), Reading::Known(ImageState::Gone));
         assert_eq!(with(None), Reading::Known(ImageState::Present));
         assert_eq!(with(Some(ImageStatus::Active)), Reading::Known(ImageState::Present));
         assert_eq!(with(Some(ImageStatus::Archived)), Reading::Known(ImageState::Archived));

@@ -1,26 +1,26 @@
-//! Slack's Web API: a message is posted, and edited in place later on (`chat.postMessage`, `chat.update`).
+//! Slack's Web API: posts messages and edits them in place (`chat.postMessage`, `chat.update`).
 //!
-//! Slack answers `200` whatever happened, and says in the body what did. What it says is sorted here: not now, or no.
+//! Slack usually returns `200` and reports errors in the body. They are classified here as retryable or rejected.
 
-use crate::config::{BadSetting, Clients, SLACK_TOKEN_SECRET, SLACK_URL, setting};
-use crate::http::{Address, Answer, BadAddress, Http, HttpError};
+use crate::config::{Clients, SLACK_TOKEN_SECRET, SLACK_URL, SettingError, setting};
+use crate::http::{Address, Http, HttpError, InvalidAddress, Response};
 use crate::secrets::{Secret, SecretError, Secrets};
-use engine::{Edited, SendError};
+use engine::{EditOutcome, SendError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Where Slack's Web API is.
-pub const URL: &str = "https://slack.com/api/";
-/// The field of the secret that holds the bot token, where the secret is a JSON object.
+/// Base URL of Slack's Web API.
+pub const API_URL: &str = "https://slack.com/api/";
+/// JSON field of the secret that holds the bot token, where the secret is a JSON object.
 pub const TOKEN_FIELD: &str = "bot_token";
 
-/// Errors that say "not now" (Slack's reference of `chat.postMessage` and `chat.update`, section Errors).
-const NOT_NOW: &[&str] = &[
+/// Transient errors (Slack's reference of `chat.postMessage` and `chat.update`, section Errors).
+const RETRYABLE_ERRORS: &[&str] = &[
     "accesslimited",
     "fatal_error",
     "internal_error",
     "message_limit_exceeded",
-    // A workspace is being moved to another organization.
+    // The workspace is being migrated to another organization.
     "org_login_required",
     "rate_limited",
     "ratelimited",
@@ -29,15 +29,15 @@ const NOT_NOW: &[&str] = &[
     "team_added_to_org",
 ];
 
-/// Errors that speak of the token: it may have been rotated since it was read.
-const TOKEN_UNFIT: &[&str] = &["account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"];
+/// Errors about the token: it may have been rotated since it was read.
+const TOKEN_ERRORS: &[&str] = &["account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"];
 
-/// Errors that speak of a message that was there: it was taken away, or is not to be edited any more.
-const GONE: &[&str] = &["cant_update_message", "edit_window_closed", "message_not_found"];
+/// Errors about a message that existed: it was deleted, or can no longer be edited.
+const MESSAGE_GONE_ERRORS: &[&str] = &["cant_update_message", "edit_window_closed", "message_not_found"];
 
-/// A message that is on its way to a channel.
+/// A message to be posted.
 #[derive(Debug, Clone, Copy)]
-pub struct Post<'a> {
+pub struct SlackMessage<'a> {
     /// Id or name of the channel.
     pub channel: &'a str,
     /// For notifications, and for clients that show no blocks.
@@ -48,27 +48,27 @@ pub struct Post<'a> {
     pub thread: Option<&'a str>,
 }
 
-/// A message that Slack has: what it is edited by.
+/// A posted message: what `chat.update` needs to edit it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Posted {
-    /// Id of the channel, whatever it was posted by: `chat.update` takes no name.
+pub struct PostedMessage {
+    /// ID of the channel, even where the message was posted by channel name: `chat.update` takes no name.
     pub channel: String,
-    /// The message's time, which is its identity within the channel.
+    /// The message's timestamp, which identifies it within the channel.
     pub ts: String,
 }
 
-/// Why there is no way to Slack.
+/// Why Slack cannot be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SlackSetting {
+pub enum SlackConfigError {
     /// A variable is missing.
     #[error(transparent)]
-    Missing(#[from] BadSetting),
-    /// The address is none.
+    Missing(#[from] SettingError),
+    /// The address is invalid.
     #[error("{SLACK_URL}")]
-    Address(#[source] BadAddress),
+    Address(#[source] InvalidAddress),
 }
 
-/// One workspace of Slack, spoken to as a bot.
+/// One Slack workspace, used as a bot.
 #[derive(Debug, Clone)]
 pub struct Slack {
     http: Http,
@@ -78,33 +78,33 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// Slack at this address, with the token of this secret. Nothing is asked of anybody yet.
+    /// Slack at this address, with the token in this secret. Makes no call yet.
     #[must_use]
     pub fn new(clients: Clients, secrets: Secrets, api: Address, token_secret: impl Into<String>) -> Self {
         Self { http: Http::new(clients), secrets, api, token_secret: token_secret.into() }
     }
 
-    /// Slack as the environment names it.
+    /// Slack as configured by environment variables.
     ///
     /// # Errors
-    /// [`SlackSetting`] where it lacks the name of the secret, or the address is none.
-    pub fn from_environment(clients: Clients, secrets: Secrets) -> Result<Self, SlackSetting> {
+    /// [`SlackConfigError`] where the secret's name is missing, or the address is invalid.
+    pub fn from_environment(clients: Clients, secrets: Secrets) -> Result<Self, SlackConfigError> {
         let token_secret = setting(SLACK_TOKEN_SECRET)?;
-        let url = setting(SLACK_URL).unwrap_or_else(|_| URL.to_owned());
-        let api = Address::parse(&url).map_err(SlackSetting::Address)?;
+        let url = setting(SLACK_URL).unwrap_or_else(|_| API_URL.to_owned());
+        let api = Address::parse(&url).map_err(SlackConfigError::Address)?;
         Ok(Self::new(clients, secrets, api, token_secret))
     }
 
-    /// Posts a message. Slack knows no repetition: asked twice, it is there twice.
+    /// Posts a message. Not idempotent: calling it twice posts twice.
     ///
     /// # Errors
-    /// [`SendError::Refused`] where Slack said no, or the token cannot be had; else [`SendError::Unsure`].
-    pub async fn post(&self, message: Post<'_>) -> Result<Posted, SendError> {
+    /// [`SendError::Refused`] where Slack rejected the message, or the token cannot be read; otherwise [`SendError::Unsure`].
+    pub async fn post(&self, message: SlackMessage<'_>) -> Result<PostedMessage, SendError> {
         let mut body = json!({
             "channel": message.channel,
             "text": message.text,
             "blocks": message.blocks,
-            // Addresses in a commit's title are not for Slack to fetch.
+            // Slack must not fetch URLs that occur in a commit's title.
             "unfurl_links": false,
             "unfurl_media": false,
         });
@@ -112,68 +112,67 @@ impl Slack {
             body["thread_ts"] = json!(thread);
         }
         match self.call("chat.postMessage", &body).await? {
-            Said::Done(posted) => Ok(posted),
+            SlackResult::Done(posted) => Ok(posted),
             other => Err(other.into_error()),
         }
     }
 
-    /// Puts another text and other blocks in the place of a message's. Asked twice, it is as if it were asked once.
-    /// The channel is an id: `chat.update` takes no name.
+    /// Replaces a message's text and blocks. Idempotent. `channel` is an ID: `chat.update` takes no name.
     ///
     /// # Errors
-    /// As [`Slack::post`]. A message that was taken away is none.
-    pub async fn update(&self, channel: &str, ts: &str, text: &str, blocks: &Value) -> Result<Edited, SendError> {
+    /// As [`Slack::post`]. A message that was deleted is not an error, but [`EditOutcome::Gone`].
+    pub async fn update(&self, channel: &str, ts: &str, text: &str, blocks: &Value) -> Result<EditOutcome, SendError> {
         let body = json!({"channel": channel, "ts": ts, "text": text, "blocks": blocks});
         match self.call("chat.update", &body).await? {
-            Said::Done(_) => Ok(Edited::Done),
-            Said::No { code, .. } if GONE.contains(&code.as_str()) => Ok(Edited::Gone),
+            SlackResult::Done(_) => Ok(EditOutcome::Done),
+            SlackResult::Rejected { code, .. } if MESSAGE_GONE_ERRORS.contains(&code.as_str()) => Ok(EditOutcome::Gone),
             other => Err(other.into_error()),
         }
     }
 
-    async fn call(&self, method: &str, body: &Value) -> Result<Said, SendError> {
-        let read = self.secrets.get(&self.token_secret).await.map_err(no_token)?;
-        let first = self.once(method, &read, body).await?;
-        if !matches!(first, Said::TokenUnfit(_)) {
+    async fn call(&self, method: &str, body: &Value) -> Result<SlackResult, SendError> {
+        let cached = self.secrets.get(&self.token_secret).await.map_err(token_error)?;
+        let first = self.call_once(method, &cached, body).await?;
+        if !matches!(first, SlackResult::TokenRejected(_)) {
             return Ok(first);
         }
-        let fresh = self.secrets.get_fresh(&self.token_secret).await.map_err(no_token)?;
-        if fresh.same_reading(&read) { Ok(first) } else { self.once(method, &fresh, body).await }
+        let fresh = self.secrets.get_fresh(&self.token_secret).await.map_err(token_error)?;
+        if fresh.is_same_read(&cached) { Ok(first) } else { self.call_once(method, &fresh, body).await }
     }
 
-    async fn once(&self, method: &str, secret: &Secret, body: &Value) -> Result<Said, SendError> {
+    async fn call_once(&self, method: &str, secret: &Secret, body: &Value) -> Result<SlackResult, SendError> {
         let token = secret.field(TOKEN_FIELD);
-        let token = token.ok_or_else(|| no_token(SecretError::without(&self.token_secret, TOKEN_FIELD)))?;
+        let token = token.ok_or_else(|| token_error(SecretError::missing_field(&self.token_secret, TOKEN_FIELD)))?;
         let answer = self.http.post(&self.api, method, token.expose(), body).await;
-        Ok(said(method, &answer.map_err(|error| not_answered(method, error))?))
+        Ok(classify(method, &answer.map_err(|error| http_failure(method, error))?))
     }
 }
 
-/// What an answer says.
+/// Classified response.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Done(Posted),
-    NotNow(String),
-    No {
-        /// Slack's word for it.
+enum SlackResult {
+    Done(PostedMessage),
+    Retryable(String),
+    Rejected {
+        /// Slack's error code.
         code: String,
-        /// The same for people.
+        /// The error for people.
         reason: String,
     },
-    TokenUnfit(String),
+    TokenRejected(String),
 }
 
-impl Said {
+impl SlackResult {
     fn into_error(self) -> SendError {
         match self {
             Self::Done(_) => SendError::Unsure { reason: "Slack has done something else than was asked".to_owned() },
-            Self::NotNow(reason) => SendError::Unsure { reason },
-            Self::No { reason, .. } | Self::TokenUnfit(reason) => SendError::Refused { reason },
+            Self::Retryable(reason) => SendError::Unsure { reason },
+            Self::Rejected { reason, .. } | Self::TokenRejected(reason) => SendError::Refused { reason },
         }
     }
 }
 
-fn no_token(error: SecretError) -> SendError {
+fn token_error(error: SecretError) -> SendError {
     let reason = format!("Slack's token: {error}");
     match error {
         SecretError::Unavailable { .. } => SendError::Unsure { reason },
@@ -181,16 +180,16 @@ fn no_token(error: SecretError) -> SendError {
     }
 }
 
-fn not_answered(method: &str, error: HttpError) -> SendError {
+fn http_failure(method: &str, error: HttpError) -> SendError {
     let reason = format!("{method}: {error}");
     match error {
-        HttpError::NoAnswer { .. } => SendError::Unsure { reason },
+        HttpError::NoResponse { .. } => SendError::Unsure { reason },
         HttpError::NotSent { .. } => SendError::Refused { reason },
     }
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct ResponseBody {
     ok: bool,
     #[serde(default)]
     error: String,
@@ -200,59 +199,59 @@ struct Body {
     channel: Option<String>,
     ts: Option<String>,
     #[serde(default)]
-    response_metadata: Metadata,
+    response_metadata: ResponseMetadata,
 }
 
 #[derive(Default, Deserialize)]
-struct Metadata {
+struct ResponseMetadata {
     /// What is wrong with the blocks, and where.
     #[serde(default)]
     messages: Vec<String>,
 }
 
-fn said(method: &str, answer: &Answer) -> Said {
+fn classify(method: &str, answer: &Response) -> SlackResult {
     let status = answer.status;
-    let wait = answer.retry_after.map(|seconds| format!(", in {seconds} s again")).unwrap_or_default();
-    let body = match serde_json::from_slice::<Body>(&answer.body) {
+    let retry_hint = answer.retry_after.map(|seconds| format!(", in {seconds} s again")).unwrap_or_default();
+    let body = match serde_json::from_slice::<ResponseBody>(&answer.body) {
         Ok(body) => body,
-        // Not Slack's words, but those of something on the way.
+        // Not from Slack, but from a proxy or gateway on the path.
         Err(_) if matches!(status, 408 | 429 | 500..) => {
-            return Said::NotNow(format!("{method}: status {status}{wait}"));
+            return SlackResult::Retryable(format!("{method}: status {status}{retry_hint}"));
         }
         Err(error) if status == 200 => {
-            let error = clipped(&error.to_string());
-            return Said::NotNow(format!("{method}: the answer cannot be read: {error}"));
+            let error = truncated(&error.to_string());
+            return SlackResult::Retryable(format!("{method}: the answer cannot be read: {error}"));
         }
         Err(_) => {
             let reason = format!("{method}: status {status}: is that Slack's Web API?");
-            return Said::No { code: String::new(), reason };
+            return SlackResult::Rejected { code: String::new(), reason };
         }
     };
-    if let Body { ok: true, channel: Some(channel), ts: Some(ts), .. } = body {
-        return Said::Done(Posted { channel, ts });
+    if let ResponseBody { ok: true, channel: Some(channel), ts: Some(ts), .. } = body {
+        return SlackResult::Done(PostedMessage { channel, ts });
     }
     if body.ok {
-        return Said::NotNow(format!("{method}: the answer names no message"));
+        return SlackResult::Retryable(format!("{method}: the answer names no message"));
     }
-    let error = clipped(&body.error);
-    let mut reason = format!("{method}: {error}{wait}");
+    let error = truncated(&body.error);
+    let mut reason = format!("{method}: {error}{retry_hint}");
     if !body.needed.is_empty() {
-        reason.push_str(&format!(", the app needs the scope {}", clipped(&body.needed)));
+        reason.push_str(&format!(", the app needs the scope {}", truncated(&body.needed)));
     }
     if let Some(first) = body.response_metadata.messages.first() {
-        reason.push_str(&format!(": {}", clipped(first)));
+        reason.push_str(&format!(": {}", truncated(first)));
     }
-    if status == 429 || status >= 500 || NOT_NOW.contains(&body.error.as_str()) {
-        Said::NotNow(reason)
-    } else if TOKEN_UNFIT.contains(&body.error.as_str()) {
-        Said::TokenUnfit(reason)
+    if status == 429 || status >= 500 || RETRYABLE_ERRORS.contains(&body.error.as_str()) {
+        SlackResult::Retryable(reason)
+    } else if TOKEN_ERRORS.contains(&body.error.as_str()) {
+        SlackResult::TokenRejected(reason)
     } else {
-        Said::No { code: body.error, reason }
+        SlackResult::Rejected { code: body.error, reason }
     }
 }
 
-/// Somebody else's words, on one line and not too many.
-fn clipped(words: &str) -> String {
+/// Third-party text on one line, at most 200 characters.
+fn truncated(words: &str) -> String {
     rollout::text::line(words, 200)
 }
 
@@ -260,8 +259,8 @@ fn clipped(words: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Said {
-        said("chat.postMessage", &Answer { status, retry_after: None, body: body.as_bytes().to_vec() })
+    fn answer(status: u16, body: &str) -> SlackResult {
+        classify("chat.postMessage", &Response { status, retry_after: None, body: body.as_bytes().to_vec() })
     }
 
     fn error(code: &str) -> String {
@@ -269,47 +268,50 @@ mod tests {
     }
 
     #[test]
-    fn what_is_posted_is_known_by_channel_and_time() {
+    fn a_posted_message_has_channel_and_timestamp() {
         let body = r#"{"ok": true, "channel": "C123ABC456", "ts": "1503435956.000247", "message": {"text": "…"}}"#;
-        let posted = Posted { channel: "C123ABC456".to_owned(), ts: "1503435956.000247".to_owned() };
-        assert_eq!(answer(200, body), Said::Done(posted));
+        let posted = PostedMessage { channel: "C123ABC456".to_owned(), ts: "1503435956.000247".to_owned() };
+        assert_eq!(answer(200, body), SlackResult::Done(posted));
     }
 
     #[test]
-    fn not_now_is_told_from_no_and_from_a_token_that_does_not_fit() {
-        for code in NOT_NOW {
-            assert!(matches!(answer(200, &error(code)), Said::NotNow(_)), "{code}");
+    fn retryable_rejected_and_token_errors_are_distinguished() {
+        for code in RETRYABLE_ERRORS {
+            assert!(matches!(answer(200, &error(code)), SlackResult::Retryable(_)), "{code}");
         }
         for code in ["channel_not_found", "not_in_channel", "is_archived", "message_not_found", "invalid_blocks", ""] {
-            assert!(matches!(answer(200, &error(code)), Said::No { .. }), "{code}");
-            assert!(matches!(answer(503, &error(code)), Said::NotNow(_)), "{code}");
+            assert!(matches!(answer(200, &error(code)), SlackResult::Rejected { .. }), "{code}");
+            assert!(matches!(answer(503, &error(code)), SlackResult::Retryable(_)), "{code}");
         }
-        for code in TOKEN_UNFIT {
-            assert!(matches!(answer(200, &error(code)), Said::TokenUnfit(_)), "{code}");
+        for code in TOKEN_ERRORS {
+            assert!(matches!(answer(200, &error(code)), SlackResult::TokenRejected(_)), "{code}");
         }
     }
 
     #[test]
-    fn whatever_else_answers_is_judged_by_its_status() {
+    fn a_non_slack_response_is_classified_by_status() {
         for status in [408, 429, 500, 502, 503, 504] {
-            assert!(matches!(answer(status, "<html>"), Said::NotNow(_)), "{status}");
+            assert!(matches!(answer(status, "<html>"), SlackResult::Retryable(_)), "{status}");
         }
         for status in [301, 400, 403, 404] {
-            assert!(matches!(answer(status, "<html>"), Said::No { .. }), "{status}");
+            assert!(matches!(answer(status, "<html>"), SlackResult::Rejected { .. }), "{status}");
         }
-        assert!(matches!(answer(200, "<html>"), Said::NotNow(_)));
-        assert!(matches!(answer(200, r#"{"ok": true}"#), Said::NotNow(_)));
+        assert!(matches!(answer(200, "<html>"), SlackResult::Retryable(_)));
+        assert!(matches!(answer(200, r#"{"ok": true}"#), SlackResult::Retryable(_)));
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
+    fn a_rejection_says_what_to_fix() {
         let lacks = r#"{"ok": false, "error": "missing_scope", "needed": "chat:write", "provided": "identify"}"#;
-        let Said::No { reason, .. } = answer(200, lacks) else { panic!("{lacks}") };
+        let SlackResult::Rejected { reason, .. } = answer(200, lacks) else { panic!("{lacks}") };
         assert_eq!(reason, "chat.postMessage: missing_scope, the app needs the scope chat:write");
         let blocks = r#"{"ok": false, "error": "invalid_blocks", "response_metadata": {"messages": ["[ERROR] must be\nshorter"]}}"#;
-        let Said::No { reason, .. } = answer(200, blocks) else { panic!("{blocks}") };
+        let SlackResult::Rejected { reason, .. } = answer(200, blocks) else { panic!("{blocks}") };
         assert_eq!(reason, "chat.postMessage: invalid_blocks: [ERROR] must be shorter");
-        let busy = Answer { status: 429, retry_after: Some(7), body: error("ratelimited").into_bytes() };
-        assert_eq!(said("chat.update", &busy), Said::NotNow("chat.update: ratelimited, in 7 s again".to_owned()));
+        let busy = Response { status: 429, retry_after: Some(7), body: error("ratelimited").into_bytes() };
+        assert_eq!(
+            classify("chat.update", &busy),
+            SlackResult::Retryable("chat.update: ratelimited, in 7 s again".to_owned())
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! The wake queue on SQS: a wake is a message, its delay is the queue's.
+//! The wake queue on SQS: a wake is a message, and its delay is the message's delay.
 
-use crate::config::{BadSetting, Clients, URGENT_WAKES_URL, WAKES_URL, setting};
+use crate::config::{Clients, SettingError, URGENT_WAKES_URL, WAKES_URL, setting};
 use crate::error::Failure;
 use engine::{Wake, WakeQueue};
 use rollout::Seconds;
 
-/// The longest delay that SQS takes for one message.
-const LONGEST: Seconds = Seconds(900);
+/// The longest delay that SQS allows for one message.
+const MAX_DELAY: Seconds = Seconds(900);
 
-/// Standard queues: at least once, in no order, which is all that a wake needs. What is urgent has a queue of its own, in
-/// which it does not wait behind thousands of others.
+/// Standard queues: at-least-once and unordered, which is all that a wake needs. Urgent wakes have a queue of their own, in
+/// which they do not wait behind thousands of others.
 #[derive(Debug, Clone)]
 pub struct SqsWakeQueue {
     clients: Clients,
@@ -18,18 +18,18 @@ pub struct SqsWakeQueue {
 }
 
 impl SqsWakeQueue {
-    /// The wake queue that is this queue, for urgent wakes, too. Nothing is asked of AWS yet.
+    /// Uses this queue for all wakes, urgent ones included. Makes no call to AWS yet.
     #[must_use]
     pub fn new(clients: Clients, queue_url: impl Into<String>) -> Self {
         let queue_url = queue_url.into();
         Self { clients, urgent_url: queue_url.clone(), queue_url }
     }
 
-    /// The wake queue whose queues the environment names.
+    /// The queues configured by environment variables.
     ///
     /// # Errors
-    /// [`BadSetting`] where it names none.
-    pub fn from_environment(clients: Clients) -> Result<Self, BadSetting> {
+    /// [`SettingError`] where none is named.
+    pub fn from_environment(clients: Clients) -> Result<Self, SettingError> {
         let wake_queue = Self::new(clients, setting(WAKES_URL)?);
         Ok(match setting(URGENT_WAKES_URL) {
             Ok(urgent_url) => Self { urgent_url, ..wake_queue },
@@ -48,7 +48,7 @@ impl WakeQueue for SqsWakeQueue {
             .send_message()
             .queue_url(if wake.urgent { &self.urgent_url } else { &self.queue_url })
             .message_body(body)
-            .delay_seconds(i32::try_from(delay.min(LONGEST).0).expect("900 at most"))
+            .delay_seconds(i32::try_from(delay.min(MAX_DELAY).0).expect("900 at most"))
             .send()
             .await;
         match sent {

@@ -1,201 +1,205 @@
-//! A yes or a no to a deployment that waits for approval, by whichever door it comes: Slack, a signed link, the command
-//! line. The door has proven who says it; here it is checked whether they may, and whether it is still asked.
+//! Approval decisions on a deployment that waits for approval, from any channel: Slack, a signed link, the command line. The
+//! channel has authenticated the person; this module checks whether the person may decide and whether the deployment still waits.
 //!
-//! Nothing is decided here: what may be said becomes a command, and the target's next pass judges it again, on what
-//! stands then. What may not be said is told to the person with the reason, and to the target's journal, once an hour.
+//! Nothing is decided here: a valid submission becomes a command, which the target's next pass judges again on the state at that
+//! time. An invalid one is refused with a reason, which is also written to the target's journal, at most once an hour.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`slack`] | whether a request is Slack's, what was pressed, and the answer to it |
-//! | [`mail`] | the pages behind a signed link: one that asks, and one that has decided |
+//! | [`slack`] | verifies and reads Slack requests, and builds the reply |
+//! | [`mail`] | the pages behind a signed link: the approval form, and the confirmation |
 
 pub mod mail;
 pub mod slack;
 
-use crate::desk::{CommandAnswer, Desk, LONGEST_REASON, Refusal, own_key};
+use crate::command_service::{CommandResponse, CommandService, MAX_REASON_CHARS, Refusal, own_key};
+use crate::log_context;
 use crate::ports::{Clock, Ledger, WakeQueue};
-use crate::story;
 use futures::future::try_join;
-use rollout::promotion::{Question, plan_id, rules, waiting};
-use rollout::target::AppliedTarget;
+use rollout::policy::AppliedTarget;
+use rollout::promotion::{GateInput, plan_id, rules, waiting};
 use rollout::text::visible_lines;
 use rollout::{
     Actor, Command, CommandId, DeploymentRecord, Instruction, Name, PlanId, TargetId, TargetState, Timestamp, Verdict,
 };
 
-/// How many deployments are looked through for how the one in question has ended.
-const LOOKED_BACK: usize = 50;
+/// How many deployments are searched to find how the one in question ended.
+const MAX_HISTORY: usize = 50;
 
-/// Yes or no.
+/// An approval decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// It may begin.
-    Yes,
-    /// It may not.
-    No,
+pub enum ApprovalDecision {
+    /// The deployment may start.
+    Approve,
+    /// The deployment may not start.
+    Reject,
 }
 
-impl Word {
-    /// What is asked for by it, in a word, as the journal and the command line have it.
+impl ApprovalDecision {
+    /// The decision as a verb, as used in the journal and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Yes => "approve",
-            Self::No => "reject",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
         }
     }
 }
 
-/// What makes two answers one answer.
+/// What makes two submissions duplicates of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Once<'a> {
-    /// The same word of the same person to the same asking: their identity at the door, `slack:U012AB3CD`.
-    Asking(&'a str),
-    /// Any word, as long as it is said by this link: its nonce.
+pub enum DeduplicationKey<'a> {
+    /// The same decision by the same person on the same approval request: their identity at the channel, `slack:U012AB3CD`.
+    Person(&'a str),
+    /// Any decision submitted through this link: the link's nonce.
     Link(&'a str),
-    /// The asker's own key; none: every answer is one of its own.
+    /// The caller's own request key; `None`: every submission is a new one.
     Key(Option<&'a str>),
 }
 
-/// Somebody's answer to a deployment that asks.
+/// A person's decision on a deployment that waits for approval.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    /// Where.
+pub struct ApprovalSubmission<'a> {
+    /// The target that the deployment belongs to.
     pub target: &'a TargetId,
-    /// Which deployment.
+    /// The deployment's number.
     pub deployment: u64,
-    /// What they have looked at.
+    /// The plan that the person reviewed.
     pub plan: &'a PlanId,
-    /// What they say.
-    pub word: Word,
-    /// Who they are, as the door has proven it.
+    /// Approve or reject.
+    pub decision: ApprovalDecision,
+    /// The person, as authenticated by the channel.
     pub actor: &'a Actor,
-    /// Why, in their words; may be empty.
+    /// Free text from the person; may be empty.
     pub reason: &'a str,
-    /// The door, in a word: `slack`, `link`, `operations`.
-    pub door: &'static str,
-    /// What makes it the same answer when it comes again.
-    pub once: Once<'a>,
+    /// The channel's name: `slack`, `link`, `operations`.
+    pub channel: &'static str,
+    /// Identifies repetitions of this submission.
+    pub deduplication_key: DeduplicationKey<'a>,
 }
 
-/// An answer that was taken down.
+/// A recorded approval decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    /// Who has said it, by the policy's name.
+pub struct ApprovalReceipt {
+    /// The person's name in the policy.
     pub person: Name,
-    /// What they said.
-    pub word: Word,
-    /// Tag of the release that it is about.
+    /// Approve or reject.
+    pub decision: ApprovalDecision,
+    /// Tag of the release that the decision is about.
     pub tag: String,
-    /// How many have said yes by now, this one included.
+    /// Number of approvals so far, this one included.
     pub approvals: usize,
-    /// How many are needed.
+    /// Number of approvals required.
     pub required: u8,
-    /// The command that it became.
-    pub command: CommandAnswer,
+    /// The command that records the decision.
+    pub command: CommandResponse,
 }
 
-impl Taken {
-    /// What the person is told.
+impl ApprovalReceipt {
+    /// The confirmation shown to the person.
     #[must_use]
     pub fn sentence(&self) -> String {
         let Self { tag, approvals, required, .. } = self;
         let target = &self.command.target;
         let number = self.command.deployment.map(|number| format!(" #{number}")).unwrap_or_default();
-        match self.word {
-            Word::Yes => format!("You approved {target}{number} ({tag}): {approvals} of {required} approvals."),
-            Word::No => format!("You rejected {target}{number} ({tag})."),
+        match self.decision {
+            ApprovalDecision::Approve => {
+                format!("You approved {target}{number} ({tag}): {approvals} of {required} approvals.")
+            }
+            ApprovalDecision::Reject => format!("You rejected {target}{number} ({tag})."),
         }
     }
 }
 
-/// Takes an answer down, if it is asked for and may be given.
+/// Records an approval decision if it is pending and the person may give it.
 ///
 /// # Errors
-/// [`Refusal`]: why not, for the person (unknown target, over or superseded, another plan, not an approver, the requester,
-/// too late, said already), and the journal has it, too; or a ledger that did not answer.
+/// [`Refusal`]: the reason for the person, also journalled (unknown target, over or superseded, another plan, not an approver,
+/// the requester, too late, already decided); or a ledger that did not answer.
 pub async fn answer<L: Ledger, D: WakeQueue, K: Clock>(
-    desk: &Desk<'_, L, D, K>,
-    answer: &Answer<'_>,
-) -> Result<Taken, Refusal> {
-    let now = desk.clock.now();
-    story::of_target(answer.target);
-    story::about(Some(answer.deployment), None);
-    let (applied, state) = read(desk, answer.target).await?;
+    command_service: &CommandService<'_, L, D, K>,
+    answer: &ApprovalSubmission<'_>,
+) -> Result<ApprovalReceipt, Refusal> {
+    let now = command_service.clock.now();
+    log_context::set_target(answer.target);
+    log_context::about(Some(answer.deployment), None);
+    let (applied, state) = read(command_service, answer.target).await?;
     if let Some(running) = state.running.as_ref().filter(|running| running.number == answer.deployment) {
-        story::about(None, Some(&running.release.id.digest));
+        log_context::about(None, Some(&running.release.id.digest));
     }
-    match admit(desk, &state, &applied, answer, now).await? {
-        Ok(admitted) => take(desk, &state, answer, admitted, now).await,
+    match validate(command_service, &state, &applied, answer, now).await? {
+        Ok(valid) => take(command_service, &state, answer, valid, now).await,
         Err(refusal) => {
-            // Saying the same twice is no attempt at anything; a link that is used twice may be in other hands by now.
-            if refusal.code != SAID_ALREADY || matches!(answer.once, Once::Link(_)) {
-                let Answer { door, target, word, actor, .. } = answer;
-                // Numbers of deployments that there are not are without end: those are all one.
+            // Repeating a decision is harmless; a link used twice may have fallen into other hands.
+            if refusal.code != ALREADY_APPROVED || matches!(answer.deduplication_key, DeduplicationKey::Link(_)) {
+                let ApprovalSubmission { channel, target, decision, actor, .. } = answer;
+                // Numbers of nonexistent deployments are unlimited: all of them share one journal entry.
                 let number = Some(answer.deployment).filter(|number| *number <= state.last_deployment);
                 let about = format!("{} {number:?}", refusal.code);
-                desk.note_refusal_once(door, target, word.name(), actor, &refusal.message, &about).await;
+                command_service
+                    .note_refusal_with_key(channel, target, decision.name(), actor, &refusal.message, &about)
+                    .await;
             }
             Err(refusal)
         }
     }
 }
 
-/// The code of a yes that was said before.
-pub(crate) const SAID_ALREADY: &str = "said_already";
+/// Error code of an approval that was already given.
+pub(crate) const ALREADY_APPROVED: &str = "said_already";
 
-/// The policy and the state of a target that a policy names. The caller is told of no other names.
+/// The policy and the state of a target that a policy names. Other targets' names are not revealed to the caller.
 async fn read<L: Ledger, D: WakeQueue, K: Clock>(
-    desk: &Desk<'_, L, D, K>,
+    command_service: &CommandService<'_, L, D, K>,
     target: &TargetId,
 ) -> Result<(AppliedTarget, TargetState), Refusal> {
-    let policy = async { desk.ledger.policy(&target.application).await.map_err(Refusal::from) };
-    let (applied, state) = try_join(policy, desk.state(target)).await?;
+    let policy = async { command_service.ledger.policy(&target.application).await.map_err(Refusal::from) };
+    let (applied, state) = try_join(policy, command_service.state(target)).await?;
     let applied = applied.and_then(|applied| applied.policy.applied(target, applied.version));
     let unknown = || Refusal::new(404, "unknown_target", format!("no applied policy names the target {target}"));
     Ok((applied.ok_or_else(unknown)?, state))
 }
 
-/// Who answers, and what the answer amounts to.
-struct Admitted {
+/// The person and the resulting command of a submission that passed validation.
+struct ValidSubmission {
     person: Name,
     required: u8,
     tag: String,
     approvals: usize,
-    asked_at: Option<Timestamp>,
+    requested_at: Option<Timestamp>,
 }
 
-/// Whether the answer is one; the inner error is for the person and for the journal.
-async fn admit<L: Ledger, D: WakeQueue, K: Clock>(
-    desk: &Desk<'_, L, D, K>,
+/// Validates the submission; the inner error is shown to the person and journalled.
+async fn validate<L: Ledger, D: WakeQueue, K: Clock>(
+    command_service: &CommandService<'_, L, D, K>,
     state: &TargetState,
     applied: &AppliedTarget,
-    answer: &Answer<'_>,
+    answer: &ApprovalSubmission<'_>,
     now: Timestamp,
-) -> Result<Result<Admitted, Refusal>, Refusal> {
+) -> Result<Result<ValidSubmission, Refusal>, Refusal> {
     let number = answer.deployment;
-    let question = match &state.running {
+    let gate_input = match &state.running {
         Some(running) if running.number == number => waiting(state, applied, None, now),
         _ => None,
     };
-    let Some(question) = question else {
+    let Some(gate_input) = gate_input else {
         let ended = if number <= state.last_deployment {
-            let history = desk.ledger.history(answer.target, LOOKED_BACK).await?;
+            let history = command_service.ledger.history(answer.target, MAX_HISTORY).await?;
             history.into_iter().find(|record| record.number == number)
         } else {
             None
         };
-        return Ok(Err(over(state, number, ended.as_ref())));
+        return Ok(Err(not_waiting(state, number, ended.as_ref())));
     };
-    Ok(judge(state, &question, answer))
+    Ok(check_rules(state, &gate_input, answer))
 }
 
-/// Why nobody is asked about this deployment.
-fn over(state: &TargetState, number: u64, ended: Option<&DeploymentRecord>) -> Refusal {
+/// Why the deployment does not wait for approval.
+fn not_waiting(state: &TargetState, number: u64, ended: Option<&DeploymentRecord>) -> Refusal {
     let target = &state.target;
     match (&state.running, ended.and_then(|record| Some((record, record.verdict?)))) {
         (Some(running), _) if running.number == number => {
-            let stage = view::journal::stage_words(running.stage.name()).to_lowercase();
+            let stage = view::journal::stage_words(running.stage()).to_lowercase();
             let message =
                 format!("deployment #{number} of {target} is past its gates ({stage}): nobody is asked any more");
             Refusal::conflict("not_waiting", message)
@@ -218,74 +222,83 @@ fn over(state: &TargetState, number: u64, ended: Option<&DeploymentRecord>) -> R
     }
 }
 
-/// The same rules that the decision has, each with a code of its own. What they know beyond these is said in their words.
-fn judge(state: &TargetState, question: &Question<'_>, answer: &Answer<'_>) -> Result<Admitted, Refusal> {
+/// The same rules as in `decide`, each with an error code of its own. Rules known only to `decide` are reported in its own words.
+fn check_rules(
+    state: &TargetState,
+    gate_input: &GateInput<'_>,
+    answer: &ApprovalSubmission<'_>,
+) -> Result<ValidSubmission, Refusal> {
     let (target, number) = (answer.target, answer.deployment);
-    let Some(policy) = &question.applied.entry.rules.approval else {
+    let Some(policy) = &gate_input.applied.entry.rules.approval else {
         let message = format!("deployments to {} need no approval: nobody is asked", target.environment);
         return Err(Refusal::conflict("no_approval", message));
     };
-    let approvers = &question.applied.entry.approvers;
+    let approvers = &gate_input.applied.entry.approvers;
     let known = approvers.iter().any(|(name, person)| person.is(name, answer.actor));
-    let person = rules::approver(question, answer.actor).map_err(|reason| {
+    let person = rules::approver(gate_input, answer.actor).map_err(|reason| {
         let code = if known { "asked_for_it" } else { "not_an_approver" };
         Refusal::new(403, code, format!("{reason} (deployment #{number} of {target})"))
     })?;
-    if &question.gates.plan != answer.plan || &present_plan(state, question) != answer.plan {
+    if &gate_input.gates.plan != answer.plan || &present_plan(state, gate_input) != answer.plan {
         let message = format!(
             "what deployment #{number} of {target} would do has changed since you were asked: look at it anew, as it \
              stands now"
         );
         return Err(Refusal::conflict("plan_changed", message));
     }
-    let deadline = state.running.as_ref().map(|running| running.stage.deadline());
-    let expires = question.gates.asked_at.map(|asked_at| policy.expires.after(asked_at));
-    if [deadline, expires].into_iter().flatten().any(|end| question.now >= end) {
+    let deadline = state.running.as_ref().map(|running| running.phase.deadline());
+    let expires = gate_input.gates.requested_at.map(|requested_at| policy.expires.after(requested_at));
+    if [deadline, expires].into_iter().flatten().any(|end| gate_input.now >= end) {
         let message = format!("the time to answer deployment #{number} of {target} is over");
         return Err(Refusal::conflict("expired", message));
     }
-    if answer.word == Word::Yes && rules::has_said_yes(question, person) {
+    if answer.decision == ApprovalDecision::Approve && rules::has_approved(gate_input, person) {
         let message = format!("{person} has approved deployment #{number} of {target} already: it counts once");
-        return Err(Refusal::conflict(SAID_ALREADY, message));
+        return Err(Refusal::conflict(ALREADY_APPROVED, message));
     }
-    let (person, required) = rules::answerable(question, answer.plan, answer.actor, answer.word == Word::Yes)
-        .map_err(|reason| Refusal::conflict("not_now", format!("{reason} (deployment #{number} of {target})")))?;
-    let said = rules::counted(question).len();
-    let approvals = said + usize::from(answer.word == Word::Yes);
+    let (person, required) = rules::validate_approval_decision(
+        gate_input,
+        answer.plan,
+        answer.actor,
+        answer.decision == ApprovalDecision::Approve,
+    )
+    .map_err(|reason| Refusal::conflict("not_now", format!("{reason} (deployment #{number} of {target})")))?;
+    let said = rules::valid_votes(gate_input).len();
+    let approvals = said + usize::from(answer.decision == ApprovalDecision::Approve);
     let tag = state.running.as_ref().map(|running| running.release.tag.clone()).unwrap_or_default();
-    Ok(Admitted { person, required, tag, approvals, asked_at: question.gates.asked_at })
+    Ok(ValidSubmission { person, required, tag, approvals, requested_at: gate_input.gates.requested_at })
 }
 
-/// The plan by the policy as it stands: the target's next pass takes that over, and asks anew if it is another one.
-fn present_plan(state: &TargetState, question: &Question<'_>) -> PlanId {
+/// The plan under the current policy: the target's next pass adopts that policy, and requests approval again if the plan differs.
+fn present_plan(state: &TargetState, gate_input: &GateInput<'_>) -> PlanId {
     let replaces = state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| &release.id.digest);
     let overrides = state.running.as_ref().map(|running| running.overrides.clone()).unwrap_or_default();
-    plan_id(question.target, question.release, question.terms, &overrides, question.applied, replaces)
+    plan_id(gate_input.target, gate_input.release, gate_input.options, &overrides, gate_input.applied, replaces)
 }
 
 async fn take<L: Ledger, D: WakeQueue, K: Clock>(
-    desk: &Desk<'_, L, D, K>,
+    command_service: &CommandService<'_, L, D, K>,
     state: &TargetState,
-    answer: &Answer<'_>,
-    admitted: Admitted,
+    answer: &ApprovalSubmission<'_>,
+    valid: ValidSubmission,
     now: Timestamp,
-) -> Result<Taken, Refusal> {
-    let Answer { target, deployment, plan, word, actor, reason, once, .. } = *answer;
-    let instruction = match word {
-        Word::Yes => Instruction::Approve { deployment, plan: plan.clone() },
-        Word::No => Instruction::Reject { deployment, plan: plan.clone() },
+) -> Result<ApprovalReceipt, Refusal> {
+    let ApprovalSubmission { target, deployment, plan, decision, actor, reason, deduplication_key, .. } = *answer;
+    let instruction = match decision {
+        ApprovalDecision::Approve => Instruction::Approve { deployment, plan: plan.clone() },
+        ApprovalDecision::Reject => Instruction::Reject { deployment, plan: plan.clone() },
     };
-    let id = match once {
-        // The word belongs to it: a no with the key of a former yes is no repetition of that.
-        Once::Key(Some(key)) => format!("{}:{}", word.name(), own_key(key, actor)?),
-        Once::Key(None) => format!("asked:{}", desk.clock.lease_id().0),
-        Once::Link(nonce) => format!("link:{nonce}"),
-        // When people were asked belongs to it: a plan that comes back is asked anew, and answered anew.
-        Once::Asking(identity) => {
-            let asked_at = admitted.asked_at.map_or(0, Timestamp::as_second);
-            let (door, user) = identity.split_once(':').unwrap_or(("", identity));
-            let said = if word == Word::Yes { "yes" } else { "no" };
-            format!("{door}:{target}#{deployment}:{}:{asked_at}:{user}:{said}", plan.0)
+    let id = match deduplication_key {
+        // The key includes the decision: a rejection with the key of an earlier approval is not a repetition of it.
+        DeduplicationKey::Key(Some(key)) => format!("{}:{}", decision.name(), own_key(key, actor)?),
+        DeduplicationKey::Key(None) => format!("asked:{}", command_service.clock.lease_id().0),
+        DeduplicationKey::Link(nonce) => format!("link:{nonce}"),
+        // The key includes the time of the request: when an earlier plan returns, approval is requested and given anew.
+        DeduplicationKey::Person(identity) => {
+            let requested_at = valid.requested_at.map_or(0, Timestamp::as_second);
+            let (channel, user) = identity.split_once(':').unwrap_or(("", identity));
+            let said = if decision == ApprovalDecision::Approve { "yes" } else { "no" };
+            format!("{channel}:{target}#{deployment}:{}:{requested_at}:{user}:{said}", plan.0)
         }
     };
     let command = Command {
@@ -296,20 +309,20 @@ async fn take<L: Ledger, D: WakeQueue, K: Clock>(
         reason: reason.to_owned(),
         at: now,
     };
-    let command = desk.hand_in(state, command, None).await?;
-    if let (Once::Link(_), false) = (once, command.new) {
+    let command = command_service.submit_command(state, command, None).await?;
+    if let (DeduplicationKey::Link(_), false) = (deduplication_key, command.new) {
         let message = "this link has been used already: what was said with it first is what counts";
-        desk.note_refusal(answer.door, target, word.name(), actor, message).await;
+        command_service.note_refusal(answer.channel, target, decision.name(), actor, message).await;
         return Err(Refusal::conflict("link_used", message));
     }
-    let Admitted { person, required, tag, approvals, .. } = admitted;
-    Ok(Taken { person, word, tag, approvals, required, command })
+    let ValidSubmission { person, required, tag, approvals, .. } = valid;
+    Ok(ApprovalReceipt { person, decision, tag, approvals, required, command })
 }
 
-/// Words that a person wrote, as a command keeps them: plain text, cut to [`LONGEST_REASON`].
+/// Free text from a person as a command keeps it: plain text, cut to [`MAX_REASON_CHARS`].
 #[must_use]
-pub fn kept(words: &str) -> String {
-    visible_lines(words.trim()).chars().take(LONGEST_REASON).collect::<String>().trim_end().to_owned()
+pub fn clean_reason(words: &str) -> String {
+    visible_lines(words.trim()).chars().take(MAX_REASON_CHARS).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -317,10 +330,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_wrote_is_kept_as_plain_text() {
-        assert_eq!(kept("  looks good\r\nto me\u{7} \n"), "looks good \nto me\u{fffd}");
-        assert_eq!(kept(&"ä".repeat(600)).chars().count(), LONGEST_REASON);
-        assert_eq!(kept(" \n\t"), "");
-        assert_eq!(kept("v1\u{202e}2v\u{2028}"), "v1\u{fffd}2v", "nothing that turns what follows");
+    fn a_reason_is_stored_as_plain_text() {
+        assert_eq!(clean_reason("  looks good\r\nto me\u{7} \n"), "looks good \nto me\u{fffd}");
+        assert_eq!(clean_reason(&"ä".repeat(600)).chars().count(), MAX_REASON_CHARS);
+        assert_eq!(clean_reason(" \n\t"), "");
+        assert_eq!(clean_reason("v1\u{202e}2v\u{2028}"), "v1\u{fffd}2v", "nothing that turns what follows");
     }
 }

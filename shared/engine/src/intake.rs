@@ -1,47 +1,50 @@
-//! Events to commands and wakes: what a push asks for, whom a signal wakes, what the sweep finds that nobody told.
+//! Turns events into commands and wakes: pushes into deploy commands, signals into wakes, and the sweep for what no event
+//! announced.
 //!
-//! Knows nothing of events' forms (the functions translate them) and decides nothing about deployments: a command is
-//! written, a wake is sent, and the drive loop does the rest.
+//! Independent of event formats (the functions translate them), and decides nothing about deployments: it writes a command and
+//! sends a wake, and the drive loop does the rest.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `push` | [`image_pushed`]: an image becomes a release, and a release a command for every environment that wants it |
-//! | `signal` | [`signal()`]: something outside changed; whoever watches it is woken, and told nothing. [`edited`]: somebody changed it by an API call |
-//! | `rest` | [`wake_at_rest`]: targets to which nothing is deployed are looked at, each at its own minute of the hour |
-//! | `sweep` | [`sweep()`]: overdue targets are woken, pushes whose event was lost are found |
+//! | `push` | [`image_pushed`]: an image becomes a release, and the release a command for every environment that deploys it |
+//! | `signal` | [`signal()`]: an external change wakes the targets that watch it, without details. [`resource_edited`]: the same for a change by an API call |
+//! | `rest` | [`wake_idle_targets`]: observes idle targets, each at its own minute of the hour |
+//! | `sweep` | [`sweep()`]: wakes overdue targets, finds pushes whose event was lost |
 
 mod push;
 mod rest;
 mod signal;
 mod sweep;
 
-pub use push::{Ignored, ImagePushed, Intake, SAME_BUILD, ServiceIntake, Taken, Unasked, image_pushed, is_image};
-pub use rest::{is_turn_at_rest, wake_at_rest};
-pub use signal::{edited, signal};
-pub use sweep::{LOOK_BACK, MOST_MISSED, MOST_TAGS, MOST_WOKEN, Sweep, Swept, sweep};
+pub use push::{
+    Ignored, ImagePushed, Intake, NotDeployedReason, PushOutcome, SAME_BUILD, ServiceIntake, image_pushed, is_image,
+};
+pub use rest::{is_idle_turn, wake_idle_targets};
+pub use signal::{resource_edited, signal};
+pub use sweep::{LOOK_BACK, MAX_MISSED, MAX_TAGS, MAX_WOKEN, Sweep, SweepReport, sweep};
 
 use crate::ports::LedgerError;
 
-/// Why an event could not be taken in. It must come again: nothing that was done stands in the way of doing it twice.
+/// Why an event could not be processed. It must be delivered again; processing it twice is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// The ledger did not do its part.
+    /// The ledger failed.
     #[error("{doing}")]
     Ledger {
-        /// What was being done, with the names that it was done to.
+        /// The operation that failed, with the names of its objects.
         doing: String,
-        /// Why not.
+        /// The ledger's error.
         #[source]
         source: LedgerError,
     },
-    /// Nobody could be told, and nothing in the ledger would make the sweep tell them.
-    #[error("{unrung} of {watching} targets could not be woken: {reason}")]
+    /// Targets could not be woken, and nothing in the ledger would make the sweep wake them.
+    #[error("{not_woken} of {watching} targets could not be woken: {reason}")]
     WakeQueue {
-        /// How many targets should have been woken.
+        /// Number of targets to wake.
         watching: usize,
-        /// How many were not.
-        unrung: usize,
-        /// The first one's reason, for people.
+        /// Number of targets that were not woken.
+        not_woken: usize,
+        /// The first target's reason, as text for people.
         reason: String,
     },
 }

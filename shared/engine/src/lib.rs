@@ -1,44 +1,45 @@
-//! Drives deployments: the ports to the world, and the loop that goes from a wake to an effect.
+//! Drives deployments: the ports to the outside world, and the loop from a wake to its effects.
 //!
-//! Async, and without AWS: a port's implementation is chosen by who links this crate.
+//! Async and without AWS: the crate that links this one supplies the implementations of the ports.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`ports`] | what the loop needs of the world: ledger, cloud, registry, wake queue, clock |
-//! | [`drive`](drive()) | one pass over one target: begin, observe, decide, commit, perform, record |
-//! | [`surroundings`] | what a decision needs beyond its target: brakes, and what neighbours have verified |
-//! | `errands` | what a target tells others: promotions, and trains that stop |
+//! | [`ports`] | the interfaces that the loop needs: ledger, cloud, registry, wake queue, clock |
+//! | [`drive`](drive()) | one pass over one target: acquire the lease, observe, decide, commit, perform, record |
+//! | [`gate_context`] | inputs of a decision beyond its target: brakes, and the verified releases of related targets |
+//! | `outbox` | messages to other targets: promotions, and failures of release trains |
 //! | [`intake`] | events to commands and wakes: image pushed, signal received, sweep |
-//! | [`notify`](notify()) | journal entries to a bus, and to the topics and chats that the policy names, each once |
-//! | [`desk`] | what every door to people and workflows shares: checked, a command, and a wake; answers to questions |
-//! | [`approving`] | a yes or a no to a deployment that waits, by whichever door it comes |
-//! | [`links`] | signed links, for who is asked by mail |
-//! | [`workflows`] | what workflows of GitHub Actions ask, as far as the policy's grants let them |
-//! | [`story`] | what every log line about one deployment carries |
-//! | [`recorder`] | who takes down what is decided, to be decided again elsewhere |
-//! | [`measure`] | what is counted, for the alarms on the control plane |
-//! | [`operate`] | what operators ask: apply, plan, deploy, promote, approve, brakes, questions |
+//! | [`notify`](notify()) | delivers journal entries to a bus, and to the topics and chats that the policy names, each once |
+//! | [`command_service`] | shared by all entry points for people and workflows: checks, commands and wakes; queries |
+//! | [`approving`] | approval decisions, from any channel |
+//! | [`links`] | signed approval links, sent by mail |
+//! | [`workflows`] | requests from GitHub Actions workflows, within the policy's grants |
+//! | [`log_context`] | fields of every log line about one deployment |
+//! | [`recorder`] | records decisions, to be replayed elsewhere |
+//! | [`measure`] | metrics for the alarms on the control plane |
+//! | [`operate`] | operator requests: apply, plan, deploy, promote, approve, brakes, queries |
 
 pub mod approving;
-pub mod desk;
+pub mod command_service;
 mod drive;
-mod errands;
+pub mod gate_context;
 pub mod intake;
 pub mod links;
+pub mod log_context;
 pub mod measure;
 mod notify;
 pub mod operate;
+mod outbox;
 pub mod ports;
 pub mod recorder;
-pub mod story;
-pub mod surroundings;
 pub mod workflows;
 
-pub use drive::{Driven, LEASE, drive, drive_recorded};
-pub use notify::{CLAIM, DETAIL_TYPE, NotifyError, PATIENCE_WITH_CHATS, SOURCE, Told, notify};
+pub use drive::{DriveOutcome, LEASE, drive, drive_recorded};
+pub use notify::{CHAT_RETRY_WINDOW, CLAIM, DETAIL_TYPE, NotifyError, NotifyReport, SOURCE, notify};
 pub use ports::{
-    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, ClaimedResource, Clock, Cloud, Commit,
-    Deliveries, DeliveryId, Edited, Hold, Inspector, LeaseId, Ledger, LedgerError, Loaded, Message, Overdue, Post,
-    PostKey, Posts, PushedImage, Registry, Retries, Retry, RetryNoted, SendError, TagsSeen, Wake, WakeKind, WakeQueue,
-    Watch,
+    AppliedPolicy, ApprovalLinkRequest, BusEvent, Channels, ChatMessage, Claimed, ClaimedResource, Clock, Cloud,
+    Commit, Deliveries, DeliveryClaim, DeliveryId, EditOutcome, Inspector, LeaseId, LeaseOutcome, LeaseRequest,
+    LeasedTarget, Ledger, LedgerError, Message, OverdueTarget, PostedMessage, PostedMessageKey, PostedMessages,
+    PushedImage, Registry, Retry, RetryCounts, RetryRegistration, SendError, TagInventory, Wake, WakeKind, WakeQueue,
+    WatchedResource,
 };

@@ -1,9 +1,9 @@
-//! Signed links: what a person holds who was asked by mail whether a deployment may begin.
+//! Signed links that let a person approve or reject a deployment by mail.
 //!
-//! A token is `payload.mac`, both base64url without padding (RFC 4648, 5). The payload is JSON and says everything that
-//! the link is good for: one person, one deployment, one plan, until then. The MAC is HMAC-SHA256 over the payload's text
-//! as it stands, so that there is one text only that passes. Nothing is stored: what makes a link single-use is its
-//! nonce, which names the one command that it can write.
+//! A token is `payload.mac`, both base64url without padding (RFC 4648, 5). The payload is JSON and states the link's full scope:
+//! one person, one deployment, one plan, an expiry time. The MAC is HMAC-SHA256 over the encoded payload text, so that only this
+//! exact text is accepted. Nothing is stored: a link is single-use because its nonce identifies the one command that it can
+//! write.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,48 +13,48 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// The version of the payload that is written and read.
+/// Version of the payload format.
 const VERSION: u8 = 1;
-/// What a MAC of a link begins its message with: no other use of the key makes one.
+/// Prefix of the message that a link's MAC is computed over; no other use of the key has it.
 const PURPOSE: &[u8] = b"switchback approval link 1\n";
 /// The same for nonces.
 const NONCE_PURPOSE: &[u8] = b"switchback approval nonce 1\n";
-/// The shortest key, in bytes: as long as the MAC itself (RFC 2104, 3).
-pub const SHORTEST_KEY: usize = 32;
-/// The longest token that is looked at, in bytes; one of the longest names has about 700.
-pub const LONGEST_TOKEN: usize = 2048;
+/// Minimum key length, in bytes: the length of the MAC (RFC 2104, 3).
+pub const MIN_KEY_BYTES: usize = 32;
+/// Maximum length of an accepted token, in bytes; a token with the longest names has about 700.
+pub const MAX_TOKEN_BYTES: usize = 2048;
 
-/// The key that links are signed with. What prints it prints three dots.
+/// The key that links are signed with. Its `Debug` output hides it.
 #[derive(Clone)]
 pub struct LinkKey(Vec<u8>);
 
-/// A key that anybody could guess.
+/// A key that is too short to be secure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key for links has {0} bytes, and at least {SHORTEST_KEY} are needed: let Secrets Manager generate one")]
+#[error("the key for links has {0} bytes, and at least {MIN_KEY_BYTES} are needed: let Secrets Manager generate one")]
 pub struct WeakKey(pub usize);
 
 impl LinkKey {
-    /// Takes a secret's text as the key.
+    /// Uses a secret's text as the key.
     ///
     /// # Errors
-    /// [`WeakKey`] where it is shorter than [`SHORTEST_KEY`].
+    /// [`WeakKey`] if it is shorter than [`MIN_KEY_BYTES`].
     pub fn new(secret: &str) -> Result<Self, WeakKey> {
-        if secret.len() < SHORTEST_KEY {
+        if secret.len() < MIN_KEY_BYTES {
             return Err(WeakKey(secret.len()));
         }
         Ok(Self(secret.as_bytes().to_vec()))
     }
 
     fn mac(&self, purpose: &[u8], message: &[u8]) -> Hmac<Sha256> {
-        let mut mac = keyed(&self.0);
+        let mut mac = hmac_sha256(&self.0);
         mac.update(purpose);
         mac.update(message);
         mac
     }
 }
 
-/// HMAC-SHA256 with a key of whatever length.
-pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
+/// HMAC-SHA256 with a key of any length.
+pub(crate) fn hmac_sha256(key: &[u8]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length (RFC 2104, 2)")
 }
 
@@ -64,49 +64,51 @@ impl fmt::Debug for LinkKey {
     }
 }
 
-/// What a link is good for.
+/// The scope of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     v: u8,
-    /// Where.
+    /// The target that the deployment belongs to.
     pub target: TargetId,
-    /// Which deployment.
+    /// The deployment's number.
     pub deployment: u64,
-    /// What was looked at.
+    /// The plan to review.
     pub plan: PlanId,
-    /// Who holds it, by the policy's name.
+    /// The link's owner, by the policy's name.
     pub person: Name,
-    /// Where it was sent: [`sent_to`] of the topic's ARN. A person who gets another topic does not answer by the former.
+    /// The topic that it was sent to: [`sent_to`] of its ARN. After a person's topic changes, links sent to the former one are
+    /// refused.
     pub sent_to: String,
-    /// 32 hexadecimal digits: which link it is. What it decides is one command of this identity.
+    /// 32 hexadecimal digits that identify the link. Its decision is one command with this identity.
     pub nonce: String,
-    /// It is good until then.
+    /// Expiry time.
     pub expires: Timestamp,
 }
 
-/// Why a token is no link. Strangers are told the same in every case; [`BadLink::Expired`] had a link once.
+/// Why a token is refused. An unauthenticated caller gets the same answer in every case; the holder of an
+/// [`InvalidLink::Expired`] link once had a valid one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadLink {
-    /// Not of the form.
+pub enum InvalidLink {
+    /// Not in the token format.
     #[error("the token is no link: {0}")]
     Malformed(&'static str),
-    /// Its MAC is not this key's: altered, or signed with another key.
+    /// The MAC does not match this key: altered, or signed with another key.
     #[error("the link's signature is not ours")]
     Forged,
-    /// It was ours, and its time is over.
+    /// A genuine link that has expired.
     #[error("the link was good until {}", .0.expires)]
     Expired(Box<Link>),
 }
 
-/// A topic in a link: the first 16 hexadecimal digits of its ARN's SHA-256.
+/// Identifies a topic in a link: the first 16 hexadecimal digits of its ARN's SHA-256.
 #[must_use]
 pub fn sent_to(topic: &str) -> String {
     Sha256::digest(topic).iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// A link for one person, sent to their `topic` (an ARN), to one deployment with one plan. The same asking makes the same link however often it is
-/// minted: a mail that is sent twice is one link.
+/// A link for one person, sent to their `topic` (an ARN), for one deployment and plan. Deterministic: minting it again for the
+/// same request yields the same link, so a mail that is sent twice carries one link.
 #[must_use]
 pub fn mint(
     key: &LinkKey,
@@ -135,24 +137,25 @@ pub fn mint(
     format!("{payload}.{}", URL_SAFE_NO_PAD.encode(mac))
 }
 
-/// Reads a token, its MAC first and in constant time.
+/// Reads a token; the MAC is checked first, in constant time.
 ///
 /// # Errors
-/// [`BadLink`].
-pub fn verify(key: &LinkKey, token: &str, now: Timestamp) -> Result<Link, BadLink> {
-    if token.len() > LONGEST_TOKEN {
-        return Err(BadLink::Malformed("too long"));
+/// [`InvalidLink`].
+pub fn verify(key: &LinkKey, token: &str, now: Timestamp) -> Result<Link, InvalidLink> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(InvalidLink::Malformed("too long"));
     }
-    let (payload, mac) = token.split_once('.').ok_or(BadLink::Malformed("there is no dot in it"))?;
-    let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| BadLink::Malformed("its signature is no base64url"))?;
-    key.mac(PURPOSE, payload.as_bytes()).verify_slice(&mac).map_err(|_| BadLink::Forged)?;
-    let json = URL_SAFE_NO_PAD.decode(payload).map_err(|_| BadLink::Malformed("its payload is no base64url"))?;
-    let link: Link = serde_json::from_slice(&json).map_err(|_| BadLink::Malformed("its payload is none of ours"))?;
+    let (payload, mac) = token.split_once('.').ok_or(InvalidLink::Malformed("there is no dot in it"))?;
+    let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| InvalidLink::Malformed("its signature is no base64url"))?;
+    key.mac(PURPOSE, payload.as_bytes()).verify_slice(&mac).map_err(|_| InvalidLink::Forged)?;
+    let json = URL_SAFE_NO_PAD.decode(payload).map_err(|_| InvalidLink::Malformed("its payload is no base64url"))?;
+    let link: Link =
+        serde_json::from_slice(&json).map_err(|_| InvalidLink::Malformed("its payload is none of ours"))?;
     if link.v != VERSION {
-        return Err(BadLink::Malformed("it is of another version"));
+        return Err(InvalidLink::Malformed("it is of another version"));
     }
     if now >= link.expires {
-        return Err(BadLink::Expired(Box::new(link)));
+        return Err(InvalidLink::Expired(Box::new(link)));
     }
     Ok(link)
 }
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_says_what_it_is_good_for() {
+    fn a_verified_link_returns_its_payload() {
         let link = verify(&key(), &token(), at(14_399)).expect("a link");
         assert_eq!((link.target.to_string().as_str(), link.deployment), ("shop/api/prod", 12));
         assert_eq!((link.plan.0.as_str(), link.person.as_str()), ("3fa90c1e5d7b2a64", "ada"));
@@ -189,18 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_stands_in_a_path_as_it_is() {
+    fn a_token_is_url_safe_and_within_the_size_limit() {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         assert!(token().bytes().all(plain), "{}", token());
         let name = Name::new("a".repeat(63)).expect("a name");
         let target = TargetId::new(name.clone(), name.clone(), name.clone());
         let longest = mint(&key(), &target, u64::MAX, &PlanId("0".repeat(16)), &name, TOPIC, Timestamp::MAX);
-        assert!(longest.len() < LONGEST_TOKEN / 2, "{} bytes", longest.len());
+        assert!(longest.len() < MAX_TOKEN_BYTES / 2, "{} bytes", longest.len());
         assert!(verify(&key(), &longest, at(0)).is_ok());
     }
 
     #[test]
-    fn one_asking_is_one_link_and_another_asking_is_another() {
+    fn the_nonce_is_deterministic_and_unique_per_request() {
         assert_eq!(token(), token());
         let nonce_to = |topic: &str, deployment, plan: &str, person: &str, expires| {
             let target = "shop/api/prod".parse().expect("a target");
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_of_a_token_counts() {
+    fn changing_any_token_byte_fails_verification() {
         let token = token();
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=";
         for position in 0..token.len() {
@@ -239,29 +242,29 @@ mod tests {
     }
 
     #[test]
-    fn a_link_ends_and_says_whose_it_was() {
+    fn an_expired_link_returns_its_holder() {
         for late in [14_400, 14_401, 1_000_000] {
-            let Err(BadLink::Expired(link)) = verify(&key(), &token(), at(late)) else { panic!("good at {late}") };
+            let Err(InvalidLink::Expired(link)) = verify(&key(), &token(), at(late)) else { panic!("good at {late}") };
             assert_eq!(link.person.as_str(), "ada");
         }
     }
 
     #[test]
-    fn another_key_knows_none_of_our_links() {
+    fn a_link_signed_with_another_key_is_rejected() {
         let other = LinkKey::new(&KEY.replace('k', "K")).expect("32 bytes");
-        assert_eq!(verify(&other, &token(), at(0)), Err(BadLink::Forged));
-        // An expired one of another key is no link that was ever good.
-        assert_eq!(verify(&other, &token(), at(20_000)), Err(BadLink::Forged));
+        assert_eq!(verify(&other, &token(), at(0)), Err(InvalidLink::Forged));
+        // An expired link with another key's signature was never genuine.
+        assert_eq!(verify(&other, &token(), at(20_000)), Err(InvalidLink::Forged));
         assert_eq!(LinkKey::new(&KEY[1..]).map(|_| ()), Err(WeakKey(31)));
     }
 
     #[test]
-    fn a_key_shows_nothing() {
+    fn debug_output_hides_the_key() {
         assert_eq!(format!("{:?}", key()), "LinkKey(…)");
     }
 
     #[test]
-    fn a_payload_that_we_did_not_write_is_none_even_with_our_signature() {
+    fn a_signed_payload_of_another_format_is_rejected() {
         let ours = token();
         let payload = URL_SAFE_NO_PAD.decode(ours.split('.').next().unwrap_or_default()).expect("ours");
         let payload = String::from_utf8(payload).expect("JSON");
@@ -277,25 +280,25 @@ mod tests {
             "{}".to_owned(),
             "[]".to_owned(),
         ] {
-            assert!(matches!(verify(&key(), &signed(&other), at(0)), Err(BadLink::Malformed(_))), "{other}");
+            assert!(matches!(verify(&key(), &signed(&other), at(0)), Err(InvalidLink::Malformed(_))), "{other}");
         }
-        // The MAC of a nonce is none of a link.
+        // The MAC of a nonce is not valid for a link.
         let mac = key().mac(NONCE_PURPOSE, ours.split('.').next().unwrap_or_default().as_bytes());
         let mac = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
         let crossed = format!("{}.{mac}", ours.split('.').next().unwrap_or_default());
-        assert_eq!(verify(&key(), &crossed, at(0)), Err(BadLink::Forged));
+        assert_eq!(verify(&key(), &crossed, at(0)), Err(InvalidLink::Forged));
     }
 
     garbage::held! {
         256;
 
         #[test]
-        fn garbage_is_no_link(text in ".{0,400}") {
+        fn arbitrary_text_is_rejected(text in ".{0,400}") {
             prop_assert!(verify(&key(), &text, at(0)).is_err());
         }
 
         #[test]
-        fn garbage_of_the_right_form_is_no_link(payload in "[A-Za-z0-9_-]{0,400}", mac in "[A-Za-z0-9_-]{43}") {
+        fn well_formed_random_tokens_are_rejected(payload in "[A-Za-z0-9_-]{0,400}", mac in "[A-Za-z0-9_-]{43}") {
             let token = format!("{payload}.{mac}");
             prop_assert!(verify(&key(), &token, at(0)).is_err());
         }

@@ -1,22 +1,22 @@
-//! What Switchback counts of itself, for the alarms on the control plane.
+//! Switchback's own metrics, for the alarms on the control plane.
 //!
-//! A measurement is a log event of the target [`TARGET`]; who writes the log makes a metric of it (`shared/lambda`: the
-//! embedded metric format, so that nothing is called for it). Nobody listens in simulations and in the demo.
+//! A measurement is a log event of the target [`TARGET`]; the logger turns it into a metric (`shared/lambda`: the embedded metric
+//! format, so that no API is called for it). Simulations and the demo ignore measurements.
 
 /// The log target of measurements.
 pub const TARGET: &str = "measure";
 
-/// What a number counts, in CloudWatch's words.
+/// Unit of a metric, as named by CloudWatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Things.
+    /// A number of events or items.
     Count,
-    /// Time.
+    /// A duration in seconds.
     Seconds,
 }
 
 impl Unit {
-    /// As CloudWatch writes it.
+    /// The name used by CloudWatch.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -26,16 +26,16 @@ impl Unit {
     }
 }
 
-/// Something that is counted.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// What it is called. Stable: alarms and dashboards of others name it.
+    /// Stable: alarms and dashboards refer to it.
     pub name: &'static str,
-    /// What its numbers are.
+    /// Unit of the values.
     pub unit: Unit,
-    /// Package of the one function that measures it.
+    /// Package of the only function that emits it.
     pub function: &'static str,
-    /// What it is counted by beside the function, where it is.
+    /// Additional dimension besides the function, if any.
     pub by: Option<&'static str>,
 }
 
@@ -52,19 +52,19 @@ impl Metric {
         Self { by: Some(dimension), ..self }
     }
 
-    /// Measures it.
-    pub fn is(&self, value: f64) {
+    /// Emits a value.
+    pub fn record(&self, value: f64) {
         self.write(value, None);
     }
 
-    /// Counts so many of it.
+    /// Emits a count.
     pub fn count(&self, number: usize) {
-        // No count here comes near to where a float skips whole numbers.
-        self.is(u32::try_from(number).unwrap_or(u32::MAX).into());
+        // No count here approaches the limit of exact integers in a float.
+        self.record(u32::try_from(number).unwrap_or(u32::MAX).into());
     }
 
-    /// Counts one, of this kind of [`by`](Self::by).
-    pub fn one_of(&self, kind: &str) {
+    /// Emits a count of one for this value of the dimension [`by`](Self::by).
+    pub fn count_one(&self, kind: &str) {
         self.write(1.0, Some(kind));
     }
 
@@ -74,30 +74,30 @@ impl Metric {
     }
 }
 
-/// Targets that were due and that nobody looked at, at each sweep.
+/// Overdue targets found by each sweep.
 pub const OVERDUE_TARGETS: Metric = Metric::of("sweeper", "OverdueTargets");
-/// For how long the most overdue of them is, 0 where none is. The sweep before has woken it if it is more than a minute.
+/// Age of the most overdue target, 0 if none is overdue. Above one minute, the previous sweep has already woken it.
 pub const OLDEST_OVERDUE: Metric = Metric::of("sweeper", "OldestOverdueSeconds").seconds();
-/// Pushes that were deployed because the sweep found them: their event never came.
+/// Pushes deployed because the sweep found them: their event never arrived.
 pub const MISSED_PUSHES: Metric = Metric::of("sweeper", "MissedPushes");
-/// Passes that were begun.
+/// Passes started.
 pub const PASSES: Metric = Metric::of("rollout-driver", "Passes");
-/// Targets that were taken from a pass that died.
+/// Leases taken over from a pass that died.
 pub const LEASE_STEALS: Metric = Metric::of("rollout-driver", "LeaseSteals");
-/// Passes that ended because somebody else had written to their target.
+/// Passes that ended because another driver had written to their target.
 pub const LEDGER_CONFLICTS: Metric = Metric::of("rollout-driver", "LedgerConflicts");
-/// Effects that AWS refused for good, by what they were.
+/// Effects that AWS refused permanently, by kind.
 pub const EFFECTS_REFUSED: Metric = Metric::of("rollout-driver", "EffectsRefused").by("Effect");
-/// Effects of which nobody knows whether they worked (throttled, timed out), by what they were.
+/// Effects with an unknown outcome (throttled, timed out), by kind.
 pub const EFFECTS_UNSURE: Metric = Metric::of("rollout-driver", "EffectsUnsure").by("Effect");
-/// From the alarm's own change, as CloudWatch tells it, to the balancer's answer that the weights are back.
+/// Time from the alarm's state change, as reported by CloudWatch, to the load balancer's confirmation of the restored weights.
 pub const ALARM_TO_WEIGHTS: Metric = Metric::of("rollout-driver", "SecondsFromAlarmToWeights").seconds();
-/// Journal entries that every channel has taken.
-pub const TOLD: Metric = Metric::of("notifier", "EntriesTold");
-/// Deliveries that were given up and lie among the dead letters.
-pub const SET_ASIDE: Metric = Metric::of("notifier", "DeliveriesSetAside");
+/// Journal entries that every channel has accepted.
+pub const ENTRIES_DELIVERED: Metric = Metric::of("notifier", "EntriesTold");
+/// Deliveries that were given up and moved to the dead-letter queue.
+pub const DEAD_LETTERED_DELIVERIES: Metric = Metric::of("notifier", "DeliveriesSetAside");
 
-/// All of them.
+/// All metrics.
 pub const METRICS: [Metric; 11] = [
     OVERDUE_TARGETS,
     OLDEST_OVERDUE,
@@ -108,6 +108,6 @@ pub const METRICS: [Metric; 11] = [
     EFFECTS_REFUSED,
     EFFECTS_UNSURE,
     ALARM_TO_WEIGHTS,
-    TOLD,
-    SET_ASIDE,
+    ENTRIES_DELIVERED,
+    DEAD_LETTERED_DELIVERIES,
 ];

@@ -1,17 +1,17 @@
-//! What operators ask, signed with IAM: apply, plan, deploy, promote, approve, brakes, and questions. Shared by the function
-//! behind the HTTP API, and by whatever else serves the same requests.
+//! Operator requests, signed with IAM: apply, plan, deploy, promote, approve, brakes, and queries. Shared by the function behind
+//! the HTTP API and by other servers of the same requests.
 //!
-//! Nothing is decided here about deployments: a command is checked for what can be known at once (the target, the
-//! release, a reason), written, and a wake is sent. What becomes of it is in the journal.
+//! Nothing is decided here about deployments: a command is checked for what is known immediately (the target, the release, a
+//! reason) and written, and a wake is sent. The result is in the journal.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`desk`](crate::desk) | what this door shares with others: commands, questions, requests and answers |
+//! | [`command_service`](crate::command_service) | shared with other entry points: commands, queries, requests and responses |
 //! | `applying` | apply and plan |
-//! | `braking` | freezes, and the stopped line |
+//! | `braking` | freezes and stop-the-line |
 //! | `deciding` | approve and reject |
-//! | `examining` | whether an account is fit for a target |
-//! | `route` | [`Operations::route`]: HTTP's method, path, query and body to all of these |
+//! | `examining` | doctor: whether an account is configured correctly for a target |
+//! | `route` | [`Operations::route`]: dispatches HTTP method, path, query and body to all of these |
 
 mod applying;
 mod braking;
@@ -19,60 +19,61 @@ mod deciding;
 mod examining;
 mod route;
 
-pub use crate::desk::{
-    AbortRequest, ApplyAnswer, ApplyRequest, BrakeAnswer, BrakesAnswer, CommandAnswer, DecisionRequest, DeployRequest,
-    DoctorAnswer, DoctorRequest, ErrorBody, FreezeRequest, Held, HistoryAnswer, HotfixRequest, JournalAnswer,
-    LONGEST_CALLER, LONGEST_REASON, LONGEST_REQUEST, MOST_LISTED, MOST_MEMBERS, OverrideRequest, PlanAnswer,
-    PlanRequest, PromoteRequest, Refusal, ReleasesAnswer, ResumeRequest, RollbackRequest, RunningSummary,
-    StopTheLineRequest, TargetStatus, TargetSummary, TargetsAnswer, TrainAnswer, TrainRequest, UnfreezeRequest,
+pub use crate::command_service::{
+    AbortRequest, ApplyRequest, ApplyResponse, BrakeResponse, BrakesResponse, CommandResponse, DecisionRequest,
+    DeployRequest, DoctorRequest, DoctorResponse, ErrorBody, FreezeRequest, HistoryResponse, HoldReason, HotfixRequest,
+    JournalResponse, MAX_CALLER_CHARS, MAX_LISTED, MAX_REASON_CHARS, MAX_REQUEST_KEY_CHARS, MAX_TRAIN_MEMBERS,
+    OverrideRequest, PlanRequest, PlanResponse, PromoteRequest, Refusal, ReleasesResponse, ResumeRequest,
+    RollbackRequest, RunningSummary, StopTheLineRequest, TargetStatus, TargetSummary, TargetsResponse, TrainRequest,
+    TrainResponse, UnfreezeRequest,
 };
-pub use route::{LARGEST_BODY, ROUTES};
+pub use route::{MAX_BODY_BYTES, ROUTES};
 
-use crate::desk::Desk;
+use crate::command_service::CommandService;
 use crate::ports::{Clock, Cloud, Ledger, WakeQueue};
 use rollout::{Actor, Reading, Stage, TargetId};
 
-/// What people ask, over the ports.
+/// Operator requests, over the ports.
 #[derive(Debug)]
 pub struct Operations<'a, L, C, D, K> {
     /// All deployment state.
     pub ledger: &'a L,
-    /// What runs; only looked at, for plans.
+    /// Live AWS state; only read, for plans.
     pub cloud: &'a C,
     /// Wakes targets.
     pub wake_queue: &'a D,
-    /// The time, and keys for requests that bring none.
+    /// The time, and keys for requests that have none.
     pub clock: &'a K,
 }
 
 impl<'a, L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'a, L, C, D, K> {
-    /// The part of it that other doors share.
+    /// The part that other entry points share.
     #[must_use]
-    pub fn desk(&self) -> Desk<'a, L, D, K> {
-        Desk { ledger: self.ledger, wake_queue: self.wake_queue, clock: self.clock }
+    pub fn command_service(&self) -> CommandService<'a, L, D, K> {
+        CommandService { ledger: self.ledger, wake_queue: self.wake_queue, clock: self.clock }
     }
 
-    /// Asks for what was there before, unless nothing can be started with its image.
+    /// Requests a rollback to the previous release, unless its image can no longer be started.
     ///
     /// # Errors
-    /// [`Refusal`]: as [`Desk::rollback`]'s, and an image that the registry does not have any more, or has archived.
+    /// [`Refusal`]: as [`CommandService::rollback`]'s, and an image that was deleted from the registry or archived.
     pub async fn rollback(
         &self,
         target: &TargetId,
         request: &RollbackRequest,
         actor: &Actor,
-    ) -> Result<CommandAnswer, Refusal> {
-        let state = self.desk().known_state(target).await?;
-        let begun = state.running.as_ref().is_some_and(|running| !matches!(running.stage, Stage::Gated { .. }));
-        // A deployment that has begun goes back to a side that is up, and so does a repair.
+    ) -> Result<CommandResponse, Refusal> {
+        let state = self.command_service().known_state(target).await?;
+        let begun = state.running.as_ref().is_some_and(|running| running.stage() != Stage::Gated);
+        // A running deployment rolls back to a side that is up, and so does a repair.
         let goal = state.previous.as_ref().filter(|_| !begun && state.drift().is_none());
         if let Some(release) = goal.and_then(|goal| goal.release.as_ref())
             && let Reading::Known(image) = self.cloud.image(&release.image).await
-            && let Some(reason) = image.against_starting()
+            && let Some(reason) = image.start_blocker()
         {
             let message = format!("a rollback of {target} would go to {}, and cannot start it: {reason}", release.tag);
             return Err(Refusal::conflict("image_missing", message));
         }
-        self.desk().rollback(target, request, actor).await
+        self.command_service().rollback(target, request, actor).await
     }
 }

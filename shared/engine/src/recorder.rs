@@ -1,50 +1,50 @@
-//! Who takes down what passes decide, to be decided again elsewhere: see [`rollout::recording`].
+//! Records the decisions of passes, to be replayed elsewhere: see [`rollout::recording`].
 
 use rollout::TargetId;
 
-/// What a recorder takes down.
+/// Which decisions a recorder records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// Nothing; then nothing is made ready for it, either.
+pub enum RecordingLevel {
+    /// None; no recording is prepared either.
     #[default]
-    Nothing,
-    /// Decisions that did something: more than to look again later.
-    Doings,
+    Off,
+    /// Decisions with effects or changes: more than scheduling the next observation.
+    Actions,
     /// Every decision, for tests.
-    Everything,
+    All,
 }
 
-/// Takes down what passes decide.
+/// Records the decisions of passes.
 pub trait Recorder {
-    /// What it takes down.
-    fn wanted(&self) -> Wanted;
+    /// Which decisions it records.
+    fn wanted(&self) -> RecordingLevel;
 
-    /// Takes down one line about a target, and a deployment of it.
+    /// Records one line about a target and one of its deployments.
     fn record(&self, target: &TargetId, deployment: Option<u64>, line: String);
 }
 
-/// Takes nothing down.
+/// Records nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Unrecorded;
+pub struct NullRecorder;
 
-impl Recorder for Unrecorded {
-    fn wanted(&self) -> Wanted {
-        Wanted::Nothing
+impl Recorder for NullRecorder {
+    fn wanted(&self) -> RecordingLevel {
+        RecordingLevel::Off
     }
 
     fn record(&self, _: &TargetId, _: Option<u64>, _: String) {}
 }
 
-/// The log target of records: who writes the log puts the field `record` into it as the JSON that it is.
+/// Log target of records: the logger embeds the field `record` as JSON.
 pub const TARGET: &str = "record";
 
-/// Takes down what did something in the log, or does not.
+/// Writes decisions that did something to the log if true, and nothing otherwise.
 #[derive(Debug, Clone, Copy)]
-pub struct InTheLog(pub bool);
+pub struct LogRecorder(pub bool);
 
-impl Recorder for InTheLog {
-    fn wanted(&self) -> Wanted {
-        if self.0 { Wanted::Doings } else { Wanted::Nothing }
+impl Recorder for LogRecorder {
+    fn wanted(&self) -> RecordingLevel {
+        if self.0 { RecordingLevel::Actions } else { RecordingLevel::Off }
     }
 
     fn record(&self, target: &TargetId, deployment: Option<u64>, line: String) {

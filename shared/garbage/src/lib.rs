@@ -22,7 +22,7 @@ use std::time::SystemTime;
 const SEED: u64 = 20_261_122;
 
 /// Texts at which something was once amiss, here or with others.
-const ODD: [&str; 32] = [
+const TRICKY_STRINGS: [&str; 32] = [
     "",
     " ",
     ".",
@@ -160,7 +160,7 @@ pub fn text() -> BoxedStrategy<String> {
     prop_oneof![
         4 => "\\PC{0,40}",
         2 => proptest::collection::vec(any::<char>(), 0..120).prop_map(String::from_iter),
-        3 => select(ODD.as_slice()).prop_map(str::to_owned),
+        3 => select(TRICKY_STRINGS.as_slice()).prop_map(str::to_owned),
         1 => (any::<char>(), 1usize..70_000).prop_map(|(one, times)| one.to_string().repeat(times)),
     ]
     .boxed()
@@ -186,21 +186,21 @@ pub fn json() -> BoxedStrategy<Value> {
 }
 
 /// One of these, with up to three things changed in it.
-pub fn damaged(sound: Vec<Value>) -> BoxedStrategy<Value> {
-    let harms = proptest::collection::vec((any::<Index>(), harm()), 0..4);
-    (select(sound), harms)
-        .prop_map(|(mut value, harms)| {
-            harms.into_iter().for_each(|(at, harm)| harm.done_to(&mut value, at));
+pub fn damaged(valid: Vec<Value>) -> BoxedStrategy<Value> {
+    let mutations = proptest::collection::vec((any::<Index>(), mutation()), 0..4);
+    (select(valid), mutations)
+        .prop_map(|(mut value, mutations)| {
+            mutations.into_iter().for_each(|(at, mutation)| mutation.apply(&mut value, at));
             value
         })
         .boxed()
 }
 
 /// A body that is to be JSON: damaged, cut, no JSON at all, or nested without end.
-pub fn body(sound: Vec<Value>) -> BoxedStrategy<String> {
+pub fn body(valid: Vec<Value>) -> BoxedStrategy<String> {
     prop_oneof![
-        6 => damaged(sound.clone()).prop_map(|value| value.to_string()),
-        1 => (damaged(sound), any::<Index>()).prop_map(|(value, at)| {
+        6 => damaged(valid.clone()).prop_map(|value| value.to_string()),
+        1 => (damaged(valid), any::<Index>()).prop_map(|(value, at)| {
             let text = value.to_string();
             let cut = at.index(text.len() + 1);
             text.chars().take(cut).collect()
@@ -215,51 +215,51 @@ pub fn body(sound: Vec<Value>) -> BoxedStrategy<String> {
 
 /// What is done to one place of a value.
 #[derive(Debug, Clone)]
-enum Harm {
-    Gone,
-    Instead(Value),
-    Renamed(String),
-    Longer(String),
-    AsText,
-    InAList,
-    Twice,
+enum Mutation {
+    Remove,
+    Replace(Value),
+    Rename(String),
+    Append(String),
+    Stringify,
+    WrapInArray,
+    Duplicate,
 }
 
-fn harm() -> impl Strategy<Value = Harm> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     prop_oneof![
-        3 => Just(Harm::Gone),
-        3 => json().prop_map(Harm::Instead),
-        3 => text().prop_map(|text| Harm::Instead(text.into())),
-        1 => text().prop_map(Harm::Renamed),
-        2 => text().prop_map(Harm::Longer),
-        1 => Just(Harm::AsText),
-        1 => Just(Harm::InAList),
-        1 => Just(Harm::Twice),
+        3 => Just(Mutation::Remove),
+        3 => json().prop_map(Mutation::Replace),
+        3 => text().prop_map(|text| Mutation::Replace(text.into())),
+        1 => text().prop_map(Mutation::Rename),
+        2 => text().prop_map(Mutation::Append),
+        1 => Just(Mutation::Stringify),
+        1 => Just(Mutation::WrapInArray),
+        1 => Just(Mutation::Duplicate),
     ]
 }
 
-impl Harm {
-    fn done_to(self, value: &mut Value, at: Index) {
+impl Mutation {
+    fn apply(self, value: &mut Value, at: Index) {
         let mut places = Vec::new();
         pointers(value, String::new(), &mut places);
         let place = &places[at.index(places.len())];
         match self {
-            Self::Instead(other) => replace(value, place, |_| other),
-            Self::AsText => replace(value, place, |found| Value::String(found.to_string())),
-            Self::InAList => replace(value, place, |found| Value::Array(vec![found])),
-            Self::Longer(more) => replace(value, place, |found| match found {
+            Self::Replace(other) => replace(value, place, |_| other),
+            Self::Stringify => replace(value, place, |found| Value::String(found.to_string())),
+            Self::WrapInArray => replace(value, place, |found| Value::Array(vec![found])),
+            Self::Append(more) => replace(value, place, |found| match found {
                 Value::String(text) => Value::String(text + &more),
                 other => other,
             }),
-            Self::Gone | Self::Renamed(_) | Self::Twice => {
+            Self::Remove | Self::Rename(_) | Self::Duplicate => {
                 let Some((parent, last)) = place.rsplit_once('/') else { return };
                 let last = last.replace("~1", "/").replace("~0", "~");
                 match value.pointer_mut(parent) {
                     Some(Value::Object(fields)) => {
                         let found = fields.remove(&last).unwrap_or_default();
                         match self {
-                            Self::Renamed(name) => drop(fields.insert(name, found)),
-                            Self::Twice => {
+                            Self::Rename(name) => drop(fields.insert(name, found)),
+                            Self::Duplicate => {
                                 fields.insert(format!("{last}{last}"), found.clone());
                                 fields.insert(last, found);
                             }
@@ -269,7 +269,7 @@ impl Harm {
                     Some(Value::Array(items)) => {
                         let index: usize = last.parse().expect("an index");
                         match self {
-                            Self::Twice => items.push(items[index].clone()),
+                            Self::Duplicate => items.push(items[index].clone()),
                             _ => drop(items.remove(index)),
                         }
                     }
@@ -311,21 +311,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn what_is_damaged_is_mostly_still_like_what_it_was() {
-        let sound = json!({"a": {"b": [1, 2, {"c/d": "text"}]}, "e": null});
-        let made = samples(200, &damaged(vec![sound.clone()]));
+    fn mutated_values_mostly_keep_their_shape() {
+        let valid = json!({"a": {"b": [1, 2, {"c/d": "text"}]}, "e": null});
+        let made = samples(200, &damaged(vec![valid.clone()]));
         let different: BTreeSet<String> = made.iter().map(|(_, value)| value.to_string()).collect();
         assert!(different.len() > 100, "{}", different.len());
         let alike = made.iter().filter(|(_, value)| value.get("a").is_some() || value.get("e").is_some()).count();
         assert!(alike > made.len() / 2, "{alike} of {}", made.len());
-        assert!(made.iter().any(|(_, value)| *value == sound), "and sometimes nothing is changed");
+        assert!(made.iter().any(|(_, value)| *value == valid), "and sometimes nothing is changed");
     }
 
     held! {
         64;
 
         #[test]
-        fn several_arguments_are_made_by_several_strategies(short in "[a-z]{1,3}", number in 0u8..10) {
+        fn each_argument_has_its_own_strategy(short in "[a-z]{1,3}", number in 0u8..10) {
             prop_assume!(short != "abc");
             prop_assert!(short.len() <= 3 && number < 10);
         }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "SWITCHBACK_SEED=")]
-    fn a_property_that_does_not_hold_is_reported_with_its_seed() {
+    fn a_failing_property_reports_its_seed() {
         hold(200, &text(), |text| {
             prop_assert!(text.len() < 100);
             Ok(())
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "SWITCHBACK_SEED=")]
-    fn a_panic_is_a_property_that_does_not_hold() {
+    fn a_panic_fails_the_property() {
         hold(200, &text(), |text| {
             assert!(text.len() < 100, "too long");
             Ok(())

@@ -1,4 +1,4 @@
-//! The smallest function there is: what the cold start of the real ones is compared with.
+//! The smallest possible function: baseline for the cold start of the real ones.
 //! `cargo build --release -p lambda --example hello`
 
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};

@@ -1,22 +1,22 @@
-//! SQS batches, and which of their messages must come again.
+//! SQS batches, and the response that names the messages to redeliver.
 
 use crate::Failure;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::Value;
 
-/// One message of a batch.
+/// A message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What a reply names it by.
+    /// Message ID, by which the batch response names it.
     pub id: String,
-    /// What was sent; empty where nothing was.
+    /// Message body; empty if absent.
     pub body: String,
 }
 
 /// The messages of a batch (Lambda developer guide, "Using Lambda with Amazon SQS").
 ///
 /// # Errors
-/// `InvalidEvent` where it is no batch, or where a message has no id: no reply could name it, so all come again.
+/// `InvalidEvent` if it is not a batch, or if a message has no ID: the response could not name it, so all are redelivered.
 pub fn messages(event: Value) -> Result<Vec<Message>, Failure> {
     let event: SqsEvent = crate::read(event, "")?;
     let named = |(index, record): (usize, aws_lambda_events::event::sqs::SqsMessage)| {
@@ -26,15 +26,15 @@ pub fn messages(event: Value) -> Result<Vec<Message>, Failure> {
     event.records.into_iter().enumerate().map(named).collect()
 }
 
-/// The reply that makes SQS send `failed` again and forget the others. The event source must be mapped with
-/// `FunctionResponseTypes: [ReportBatchItemFailures]`, or SQS forgets all of them.
+/// The batch response: SQS redelivers `failed` and deletes the others. The event source mapping must have `FunctionResponseTypes:
+/// [ReportBatchItemFailures]`, or SQS deletes all of them.
 ///
-/// A stream takes the same form, with sequence numbers: it begins again at the lowest of them.
+/// Streams use the same response with sequence numbers and restart at the lowest.
 #[must_use]
-pub fn reply(failed: Vec<String>) -> SqsBatchResponse {
-    let mut reply = SqsBatchResponse::default();
-    reply.set_failures(failed);
-    reply
+pub fn batch_response(failed: Vec<String>) -> SqsBatchResponse {
+    let mut batch_response = SqsBatchResponse::default();
+    batch_response.set_failures(failed);
+    batch_response
 }
 
 #[cfg(test)]
@@ -43,15 +43,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_reply_names_what_must_come_again() {
-        let reply = serde_json::to_value(reply(vec!["m-2".to_owned()])).expect("plain data");
-        assert_eq!(reply, json!({"batchItemFailures": [{"itemIdentifier": "m-2"}]}));
-        let nothing = serde_json::to_value(super::reply(vec![])).expect("plain data");
+    fn the_response_lists_failed_messages() {
+        let batch_response = serde_json::to_value(batch_response(vec!["m-2".to_owned()])).expect("plain data");
+        assert_eq!(batch_response, json!({"batchItemFailures": [{"itemIdentifier": "m-2"}]}));
+        let nothing = serde_json::to_value(super::batch_response(vec![])).expect("plain data");
         assert_eq!(nothing, json!({"batchItemFailures": []}));
     }
 
     #[test]
-    fn a_message_that_no_reply_could_name_fails_the_batch() {
+    fn a_message_without_an_id_fails_the_batch() {
         let event = json!({"Records": [{"messageId": "m-1", "body": "x"}, {"body": "y"}]});
         let failure = messages(event).expect_err("no id");
         assert_eq!(failure.to_string(), "Records[1].messageId: missing");

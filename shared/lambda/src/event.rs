@@ -1,4 +1,4 @@
-//! JSON into types, with the path of what does not fit; and the envelope that EventBridge puts round all of its events.
+//! Deserializes JSON with the path of the invalid part in errors, and reads EventBridge's event envelope.
 
 use crate::Failure;
 pub use aws_lambda_events::event::eventbridge::EventBridgeEvent;
@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Reads a part of an event; `part` is its path in the event, for the error.
+/// Deserializes a part of an event; `part` is its path in the event, for the error.
 ///
 /// # Errors
-/// `InvalidEvent`, with the path of what does not fit: `detail.image-digest: missing field …`.
+/// `InvalidEvent`, with the path of the invalid part: `detail.image-digest: missing field …`.
 pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, Failure> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let inner = error.path().to_string();
@@ -23,45 +23,45 @@ pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, Failure>
     })
 }
 
-/// Reads EventBridge's envelope (EventBridge user guide, "Events structure"), the detail as it is.
+/// Reads EventBridge's envelope (EventBridge user guide, "Events structure"); the detail stays raw JSON.
 ///
 /// # Errors
-/// `InvalidEvent`, with the path of what does not fit.
+/// `InvalidEvent`, with the path of the invalid part.
 pub fn eventbridge(event: Value) -> Result<EventBridgeEvent<Value>, Failure> {
     read(event, "")
 }
 
-/// The failure of an event that is none of the function's.
+/// The failure for an event that this function does not handle.
 #[must_use]
-pub fn foreign(event: &EventBridgeEvent<Value>, taken: &str) -> Failure {
+pub fn unexpected_event(event: &EventBridgeEvent<Value>, taken: &str) -> Failure {
     let EventBridgeEvent { source, detail_type, .. } = event;
     Failure::event(format!("an event `{detail_type}` of `{source}` was sent here, where only {taken} are taken"))
 }
 
-/// A schedule's event.
+/// The event of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheduled {
-    /// The time that the schedule says it is; the sweeps of one minute all have the same.
+    /// The scheduled time; the same for all sweeps of one minute.
     pub time: Timestamp,
 }
 
 /// Reads the event of a scheduled rule (EventBridge user guide, "Creating a scheduled rule").
 ///
 /// # Errors
-/// `InvalidEvent` for any other event, and where the time is missing.
+/// `InvalidEvent` for any other event, and if the time is missing.
 pub fn scheduled(event: Value) -> Result<Scheduled, Failure> {
     let event = eventbridge(event)?;
     if (event.source.as_str(), event.detail_type.as_str()) != ("aws.events", "Scheduled Event") {
-        return Err(foreign(&event, "`Scheduled Event` events of `aws.events`"));
+        return Err(unexpected_event(&event, "`Scheduled Event` events of `aws.events`"));
     }
-    Ok(Scheduled { time: time_of(&event)? })
+    Ok(Scheduled { time: event_time(&event)? })
 }
 
-/// When the event says that it happened.
+/// The event's time.
 ///
 /// # Errors
-/// `InvalidEvent` where the time is missing.
-pub fn time_of(event: &EventBridgeEvent<Value>) -> Result<Timestamp, Failure> {
+/// `InvalidEvent` if the time is missing.
+pub fn event_time(event: &EventBridgeEvent<Value>) -> Result<Timestamp, Failure> {
     event
         .time
         .and_then(|time| Timestamp::from_millisecond(time.timestamp_millis()).ok())
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_by_its_path() {
+    fn a_parse_error_names_the_field_path() {
         let missing = read::<Detail>(json!({"image-tag": "v1"}), "detail").expect_err("a field is missing");
         assert_eq!(missing.to_string(), "detail: missing field `image-digest`");
         let wrong = read::<Detail>(json!({"image-digest": 7}), "detail").expect_err("a number");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn only_schedules_are_schedules() {
+    fn other_events_are_not_schedules() {
         let schedule = json!({
             "source": "aws.events", "detail-type": "Scheduled Event", "time": "2026-11-22T03:04:00Z", "detail": {}
         });

@@ -1,24 +1,24 @@
-//! An error as Lambda reports it: a type that never changes its name, and a message with all its causes.
+//! An error as reported by Lambda: a stable type name, and a message with the chain of causes.
 
 use lambda_runtime::Diagnostic;
 use std::error::Error;
 use std::fmt;
 
-/// The most that a failure says, in characters. What is refused is quoted in it, and may be a megabyte.
-pub const LONGEST_MESSAGE: usize = 2_000;
+/// Maximum length of a failure's message, in characters. It quotes the refused input, which may be a megabyte.
+pub const MAX_MESSAGE_CHARS: usize = 2_000;
 
-/// Words for a log, an answer or a dead letter: on one line, and no more of them than [`LONGEST_MESSAGE`].
+/// Text for a log, a response or a dead letter: on one line, at most [`MAX_MESSAGE_CHARS`] characters.
 #[must_use]
-pub fn brief(words: &str) -> String {
-    let mut text: String = words.chars().take(LONGEST_MESSAGE + 1).collect();
-    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+pub fn one_line(words: &str) -> String {
+    let mut text: String = words.chars().take(MAX_MESSAGE_CHARS + 1).collect();
+    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE_CHARS) {
         text.truncate(end);
         text.push('…');
     }
     rollout::text::visible(&text)
 }
 
-/// Why an invocation failed: `errorType` and `errorMessage` of the answer, of the dead letter and of the log line.
+/// Why an invocation failed: `errorType` and `errorMessage` of the response, of the dead letter and of the log line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     kind: &'static str,
@@ -26,22 +26,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The event is none that this function takes: repeating it is of no use.
+    /// The event is not one that this function handles: a retry is useless.
     #[must_use]
     pub fn event(reason: impl Into<String>) -> Self {
-        Self { kind: "InvalidEvent", message: brief(&reason.into()) }
+        Self { kind: "InvalidEvent", message: one_line(&reason.into()) }
     }
 
-    /// A setting is missing or makes no sense: the deployment of the function is at fault.
+    /// A setting is missing or invalid: the function is deployed incorrectly.
     #[must_use]
     pub fn configuration(error: &dyn Error) -> Self {
-        Self { kind: "Configuration", message: brief(&chain(error)) }
+        Self { kind: "Configuration", message: one_line(&error_chain(error)) }
     }
 
-    /// Something that this function stands on did not do its part: repeating the event may help.
+    /// A dependency failed: a retry of the event may help.
     #[must_use]
     pub fn unavailable(error: &dyn Error) -> Self {
-        Self { kind: "Unavailable", message: brief(&chain(error)) }
+        Self { kind: "Unavailable", message: one_line(&error_chain(error)) }
     }
 
     /// `InvalidEvent`, `Configuration` or `Unavailable`; stable, for alarms and retries.
@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// One line, with the type: this is how lambda_runtime logs it.
+/// One line with the type, as logged by lambda_runtime.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
@@ -72,8 +72,8 @@ impl From<Failure> for Diagnostic {
     }
 }
 
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
+/// An error and its causes, on one line.
+fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -102,15 +102,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_not_quoted_without_end() {
-        let whole = "ä".repeat(LONGEST_MESSAGE);
+    fn long_messages_are_truncated() {
+        let whole = "ä".repeat(MAX_MESSAGE_CHARS);
         assert_eq!(Failure::event(whole.clone()).to_string(), whole);
         assert_eq!(Failure::event(whole.clone() + "ä").to_string(), whole + "…");
-        assert_eq!(brief("a\r\nb\u{0}\u{202e}"), "a  b\u{fffd}\u{fffd}");
+        assert_eq!(one_line("a\r\nb\u{0}\u{202e}"), "a  b\u{fffd}\u{fffd}");
     }
 
     #[test]
-    fn lambda_is_told_a_stable_type_and_every_cause() {
+    fn a_failure_has_a_stable_type_and_every_cause() {
         let cause = "x".parse::<u8>().expect_err("no number");
         let diagnostic = Diagnostic::from(Failure::unavailable(&Outer(cause)));
         assert_eq!(diagnostic.error_type, "Unavailable");

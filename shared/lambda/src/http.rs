@@ -1,38 +1,38 @@
-//! Events of an HTTP API, format 2.0, and the answers it takes (API Gateway developer guide, "Create AWS Lambda proxy
-//! integrations for HTTP APIs").
+//! Events of an HTTP API, format 2.0, and its responses (API Gateway developer guide, "Create AWS Lambda proxy integrations for
+//! HTTP APIs").
 
 use crate::{Failure, read};
 use aws_lambda_events::encodings::Base64Data;
 use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
 use serde_json::{Value, json};
 
-/// What came in. Nothing of it is proven but what the authorizer says.
+/// The incoming request. Only the authorizer's part is authenticated.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
-    /// As it came: `POST`.
+    /// HTTP method as received: `POST`.
     pub method: String,
-    /// Without the stage's name.
+    /// Without the stage name.
     pub path: String,
-    /// What stands behind the `?`.
+    /// Query string: the part after the `?`.
     pub query: String,
-    /// The bytes as they were sent to the gateway, which encodes whatever is not declared as text; none where they are
-    /// said to be base64 and are not.
+    /// Raw bytes as sent to the gateway, which encodes everything that is not declared as text; `None` if they are marked as
+    /// base64 but are not valid base64.
     pub body: Option<Vec<u8>>,
-    /// The authorizer's word for who asks, as JSON; null where there is none.
+    /// The authorizer's result as JSON; null if there is none.
     pub authorizer: Value,
-    /// Who was on the other side of the gateway, for the log.
+    /// Client address at the gateway, for the log.
     pub source_ip: String,
     headers: Vec<(String, String)>,
 }
 
 impl HttpRequest {
-    /// The value of a header, by its name in lower case; empty where there is none, or it is no text.
+    /// The value of a header, by its lower-case name; empty if it is absent or not text.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    /// The body as text; empty where there is none. None: it is no UTF-8.
+    /// The body as text; empty if absent. `None`: not UTF-8.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         self.body.clone().and_then(|bytes| String::from_utf8(bytes).ok())
@@ -42,9 +42,9 @@ impl HttpRequest {
 /// Reads an event.
 ///
 /// # Errors
-/// `InvalidEvent` where it is no event of an HTTP API.
+/// `InvalidEvent` if it is not an event of an HTTP API.
 pub fn http_request(mut event: Value) -> Result<HttpRequest, Failure> {
-    // Taken out before: whatever is in it, no other part of the event is read by it.
+    // Removed first, so that its content cannot affect the parsing of the rest of the event.
     let authorizer = event.pointer_mut("/requestContext/authorizer").map(Value::take).unwrap_or_default();
     let event: ApiGatewayV2httpRequest = read(event, "")?;
     let Some(path) = event.raw_path else {
@@ -60,7 +60,7 @@ pub fn http_request(mut event: Value) -> Result<HttpRequest, Failure> {
     let context = event.request_context;
     Ok(HttpRequest {
         method: context.http.method.to_string(),
-        path: without_stage(&path, context.stage.as_deref()).to_owned(),
+        path: strip_stage(&path, context.stage.as_deref()).to_owned(),
         query: event.raw_query_string.unwrap_or_default(),
         body,
         authorizer,
@@ -69,15 +69,15 @@ pub fn http_request(mut event: Value) -> Result<HttpRequest, Failure> {
     })
 }
 
-/// A stage other than `$default` stands in front of the path.
-fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
+/// Strips the stage name, which precedes the path unless the stage is `$default`.
+fn strip_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
     match stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage)) {
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
     }
 }
 
-/// An answer in JSON, which nobody keeps.
+/// A JSON response that must not be cached.
 #[must_use]
 pub fn json_response(status: u16, body: &Value) -> Value {
     json!({
@@ -93,16 +93,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stage_goes_and_only_the_stage() {
-        assert_eq!(without_stage("/v1/targets", Some("v1")), "/targets");
-        assert_eq!(without_stage("/v1/targets", Some("$default")), "/v1/targets");
-        assert_eq!(without_stage("/v12/targets", Some("v1")), "/v12/targets");
-        assert_eq!(without_stage("/live/approvals/x", Some("live")), "/approvals/x");
-        assert_eq!(without_stage("/v1/promotions", None), "/v1/promotions");
+    fn only_the_stage_is_stripped() {
+        assert_eq!(strip_stage("/v1/targets", Some("v1")), "/targets");
+        assert_eq!(strip_stage("/v1/targets", Some("$default")), "/v1/targets");
+        assert_eq!(strip_stage("/v12/targets", Some("v1")), "/v12/targets");
+        assert_eq!(strip_stage("/live/approvals/x", Some("live")), "/approvals/x");
+        assert_eq!(strip_stage("/v1/promotions", None), "/v1/promotions");
     }
 
     #[test]
-    fn every_answer_is_json_that_nobody_keeps() {
+    fn every_response_is_uncached_json() {
         let answer = json_response(403, &json!({"error": "no"}));
         assert_eq!(answer["statusCode"], 403);
         assert_eq!(answer["headers"]["content-type"], "application/json");

@@ -1,10 +1,10 @@
-//! One JSON object a line: `timestamp`, `level`, `message`, then the fields of the event and of the spans round it, by
-//! their dotted names. CloudWatch reads a line's level and time from it (Lambda developer guide, "JSON log format").
+//! One JSON object per line: `timestamp`, `level`, `message`, then the fields of the event and of its enclosing spans, by their
+//! dotted names. CloudWatch reads a line's level and time from it (Lambda developer guide, "JSON log format").
 //!
-//! Measurements (`engine::measure`) are lines in the embedded metric format, which CloudWatch Logs makes metrics of by
-//! itself ("Specification: Embedded metric format"), in the namespace [`NAMESPACE`]. Whatever the level is, they are
-//! written: Lambda leaves out lines below the function's level, so that they are given that one. So are records of
-//! decisions (`engine::recorder`), which are switched off by a setting of their own.
+//! Measurements (`engine::measure`) are lines in the embedded metric format, from which CloudWatch Logs creates metrics
+//! ("Specification: Embedded metric format"), in the namespace [`NAMESPACE`]. They are written at any log level: Lambda drops
+//! lines below the function's level, so they carry that level. The same applies to decision records (`engine::recorder`), which
+//! have a switch of their own.
 
 use engine::{measure, recorder};
 use serde_json::{Map, Value, json};
@@ -18,28 +18,29 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Crates that are not the product's: of them only warnings and errors are written, at whatever level.
-/// Named by how their modules begin, so that a function's own crate need not be listed.
-const FOREIGN: [&str; 9] = ["aws_", "hyper", "h2", "rustls", "tower", "tokio", "lambda_runtime", "mio", "want"];
+/// Third-party crates: only their warnings and errors are logged, at any level. Listed by module prefix, so that a function's own
+/// crate need not be listed.
+const THIRD_PARTY_CRATES: [&str; 9] =
+    ["aws_", "hyper", "h2", "rustls", "tower", "tokio", "lambda_runtime", "mio", "want"];
 
-/// The variable that Lambda sets to the level that the function's configuration asks for.
+/// The environment variable that Lambda sets to the function's configured log level.
 const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
-/// The variable that Lambda sets to the function's name.
+/// The environment variable that Lambda sets to the function's name.
 const FUNCTION: &str = "AWS_LAMBDA_FUNCTION_NAME";
 
-/// Where all metrics are. The one dimension that each has is `FunctionName`, which tells stacks apart, too.
+/// Namespace of all metrics. Their one common dimension is `FunctionName`, which also distinguishes stacks.
 const NAMESPACE: &str = "Switchback";
 
-/// Writes all log lines of this process to its standard output from now on. A second call changes nothing.
+/// Writes all log lines of this process to its standard output from now on. Further calls have no effect.
 pub(crate) fn start() {
     let level = std::env::var(LEVEL).ok().and_then(|level| parse(&level)).unwrap_or(LevelFilter::INFO);
     let function = std::env::var(FUNCTION).unwrap_or_else(|_| "local".to_owned());
     let lines = JsonLines { level, function, write: to_standard_output };
-    // The only error is that there is a subscriber already.
+    // The only possible error is that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
 
-/// In one write, so that lines of several threads never mix. Where nobody reads there is nobody to tell.
+/// One write per line, so that lines of several threads never mix. Write errors are ignored: there is nowhere to report them.
 fn to_standard_output(line: &[u8]) {
     let _ = std::io::stdout().lock().write_all(line);
 }
@@ -55,12 +56,12 @@ struct JsonLines<W> {
 }
 
 impl<W: 'static> JsonLines<W> {
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        if is_wanted_at_any_level(metadata) {
+    fn is_enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if is_always_logged(metadata) {
             return true;
         }
-        let foreign = FOREIGN.iter().any(|prefix| metadata.target().starts_with(prefix));
-        let most = if foreign { self.level.min(LevelFilter::WARN) } else { self.level };
+        let is_third_party = THIRD_PARTY_CRATES.iter().any(|prefix| metadata.target().starts_with(prefix));
+        let most = if is_third_party { self.level.min(LevelFilter::WARN) } else { self.level };
         *metadata.level() <= most
     }
 }
@@ -71,11 +72,11 @@ where
     W: Fn(&[u8]) + 'static,
 {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.wants(metadata)
+        self.is_enabled(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Measurements and records are told as INFO.
+        // Measurements and records are emitted at INFO.
         Some(self.level.max(LevelFilter::INFO))
     }
 
@@ -98,7 +99,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        // The innermost span's word counts, and the event's own above all.
+        // The innermost span overrides outer ones, and the event's own fields override all.
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.0 {
@@ -111,10 +112,10 @@ where
         if event.metadata().target() == measure::TARGET {
             fields.embed_metric(&self.function, now);
         }
-        if is_wanted_at_any_level(event.metadata()) {
+        if is_always_logged(event.metadata()) {
             level = self.level.into_level().unwrap_or(Level::ERROR).min(Level::INFO);
         }
-        // It is JSON already, and stands in the line as what it is.
+        // Already JSON, so it is embedded unquoted.
         let is_record = event.metadata().target() == recorder::TARGET;
         let record = if is_record { fields.0.remove("record") } else { None };
         let message = fields.0.remove("message").unwrap_or_default();
@@ -132,8 +133,8 @@ where
     }
 }
 
-/// What is written whatever the level is: numbers, and what is switched off by a setting of its own.
-fn is_wanted_at_any_level(metadata: &Metadata<'_>) -> bool {
+/// Lines written at any log level: measurements, and decision records, which have a switch of their own.
+fn is_always_logged(metadata: &Metadata<'_>) -> bool {
     [measure::TARGET, recorder::TARGET].contains(&metadata.target())
 }
 
@@ -152,7 +153,7 @@ fn timestamp(time: SystemTime) -> String {
     format!("{:.3}", jiff::Timestamp::from_millisecond(milliseconds(time)).unwrap_or_default())
 }
 
-/// Since 1970.
+/// Milliseconds since 1970.
 fn milliseconds(time: SystemTime) -> i64 {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or_default()
@@ -166,7 +167,7 @@ impl Fields {
         self.0.insert(field.name().to_owned(), value);
     }
 
-    /// Makes a metric of a measurement's own fields. Counted by a kind, it is counted over all kinds, too.
+    /// Turns a measurement's own fields into a metric. A metric with an additional dimension is also emitted without it.
     fn embed_metric(&mut self, function: &str, now: SystemTime) {
         let mut take = |field: &str| self.0.remove(field).unwrap_or_default();
         let [metric, unit, value, by, kind] = ["metric", "unit", "value", "by", "kind"].map(&mut take);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn of_other_peoples_crates_only_warnings_are_written() {
+    fn third_party_crates_log_only_warnings() {
         let lines = lines_of(LevelFilter::DEBUG, || {
             tracing::info!(target: "aws_smithy_runtime::client", "loaded something");
             tracing::warn!(target: "hyper::proto", "connection closed");
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(messages, ["connection closed", "ours"]);
     }
 
-    /// Whether a line is of the embedded metric format, as its specification has it; answers name, value and dimensions.
+    /// Checks that a line follows the embedded metric format specification; returns name, value and dimensions.
     fn metric(line: &Value) -> (String, f64, Vec<Vec<String>>) {
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert!(line["_aws"]["Timestamp"].as_i64().is_some_and(|ms| ms > 1_700_000_000_000), "{line}");
@@ -289,11 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_is_a_metric_with_the_fields_of_its_spans() {
+    fn a_measurement_is_written_in_embedded_metric_format() {
         let lines = lines_of(LevelFilter::INFO, || {
             let _pass = tracing::error_span!("pass", target_id = "shop/api/prod").entered();
-            measure::OLDEST_OVERDUE.is(61.5);
-            measure::EFFECTS_REFUSED.one_of("set_weights");
+            measure::OLDEST_OVERDUE.record(61.5);
+            measure::EFFECTS_REFUSED.count_one("set_weights");
         });
         let all = vec!["FunctionName".to_owned()];
         let by_kind = vec!["FunctionName".to_owned(), "Effect".to_owned()];
@@ -305,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_level_is_every_metric_is_written_and_the_spans_fields_are_there() {
+    fn metrics_and_span_fields_are_written_at_every_level() {
         let levels = [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN"), (LevelFilter::ERROR, "ERROR")];
         for (level, written) in levels {
             let lines = lines_of(level, || {
-                let _story = engine::story::untold().entered();
-                engine::story::about(Some(7), None);
+                let _story = engine::log_context::empty_span().entered();
+                engine::log_context::about(Some(7), None);
                 measure::METRICS.iter().for_each(|metric| match metric.by {
-                    Some(_) => metric.one_of("set_weights"),
+                    Some(_) => metric.count_one("set_weights"),
                     None => metric.count(3),
                 });
                 tracing::error!("trouble");
@@ -328,21 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn a_record_stands_in_its_line_as_the_json_that_it_is_at_whatever_level() {
-        use engine::recorder::{InTheLog, Recorder as _, Wanted};
+    fn records_are_embedded_as_json_at_every_level() {
+        use engine::recorder::{LogRecorder, Recorder as _, RecordingLevel};
         let target = rollout::TargetId::parse("shop/api/prod").expect("a target");
         for (level, written) in [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN")] {
             let lines = lines_of(level, || {
-                let _story = engine::story::of(&target).entered();
-                engine::story::about(Some(7), None);
-                InTheLog(true).record(&target, Some(8), r#"{"recording":1,"at":"2026-11-22T03:00:00Z"}"#.to_owned());
+                let _story = engine::log_context::of(&target).entered();
+                engine::log_context::about(Some(7), None);
+                LogRecorder(true).record(&target, Some(8), r#"{"recording":1,"at":"2026-11-22T03:00:00Z"}"#.to_owned());
             });
             let [line] = lines.as_slice() else { panic!("one line, not {lines:?}") };
             assert_eq!(line["record"], json!({"recording": 1, "at": "2026-11-22T03:00:00Z"}));
             assert_eq!((&line["message"], &line["level"]), (&json!("decided"), &json!(written)));
             assert_eq!((&line["target_id"], &line["deployment"]), (&json!("shop/api/prod"), &json!(8)));
         }
-        assert_eq!((InTheLog(true).wanted(), InTheLog(false).wanted()), (Wanted::Doings, Wanted::Nothing));
+        assert_eq!(
+            (LogRecorder(true).wanted(), LogRecorder(false).wanted()),
+            (RecordingLevel::Actions, RecordingLevel::Off)
+        );
     }
 
     #[test]

@@ -9,23 +9,22 @@ use std::task::{Context, Poll};
 use tracing::Instrument as _;
 use tracing::instrument::Instrumented;
 
-/// What is left of an invocation's time when its work must be over: for the answer to be sent.
-const FOR_THE_ANSWER: SignedDuration = SignedDuration::from_secs(1);
+/// Time reserved at the end of an invocation for sending the response.
+const RESPONSE_MARGIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// What a function knows of the call that it is in.
+/// Facts about the current invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
-    /// AWS's identity of the call; in every log line as `request_id`.
+    /// AWS's identity of the invocation; in every log line as `request_id`.
     pub request_id: String,
-    /// When the work must be over: a second before Lambda ends the sandbox.
+    /// Deadline of the work: one second before Lambda ends the invocation.
     pub until: Timestamp,
 }
 
-/// Serves events until the sandbox ends: `start` makes what all calls share, once, and must not call out; `handle`
-/// answers one event. Where `start` fails, every call is answered with its failure, so that whoever called learns why.
+/// Serves events until the sandbox ends: `start` creates the state shared by all invocations, once, and must make no calls;
+/// `handle` handles one event. If `start` fails, every invocation returns its failure, so that the caller learns the reason.
 ///
-/// A failure and a panic are logged once, by lambda_runtime, within the invocation's span; a panic becomes an error
-/// answer, too.
+/// A failure or a panic is logged once, by lambda_runtime, within the invocation's span; a panic also becomes an error response.
 pub fn run<S, A, R>(
     start: impl FnOnce() -> Result<S, Failure>,
     handle: impl AsyncFn(&S, A, &Invocation) -> Result<R, Failure>,
@@ -51,7 +50,7 @@ where
             Err(failure) => Err(failure.clone()),
         }
     };
-    let served = Runtime::new(service_fn(serve)).layer(tower::layer::layer_fn(InSpan));
+    let served = Runtime::new(service_fn(serve)).layer(tower::layer::layer_fn(InvocationSpan));
     match runtime.block_on(served.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -61,10 +60,10 @@ where
     }
 }
 
-/// Everything that is done for an invocation happens in a span with its `request_id`.
-struct InSpan<S>(S);
+/// Wraps every invocation in a span with its `request_id`.
+struct InvocationSpan<S>(S);
 
-impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for InSpan<S> {
+impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for InvocationSpan<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = Instrumented<S::Future>;
@@ -85,7 +84,7 @@ impl<S: Service<LambdaInvocation>> Service<LambdaInvocation> for InSpan<S> {
 /// `deadline`: milliseconds since 1970 (Lambda developer guide, "Lambda runtime API", `Lambda-Runtime-Deadline-Ms`).
 fn until(deadline: u64) -> Timestamp {
     let deadline = i64::try_from(deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    deadline.and_then(|deadline| deadline.checked_sub(FOR_THE_ANSWER).ok()).unwrap_or(Timestamp::MIN)
+    deadline.and_then(|deadline| deadline.checked_sub(RESPONSE_MARGIN).ok()).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_over_a_second_before_the_sandbox() {
+    fn work_ends_a_second_before_the_lambda_deadline() {
         assert_eq!(until(1_763_780_460_000).to_string(), "2025-11-22T03:00:59Z");
         assert_eq!(until(u64::MAX), Timestamp::MIN);
     }

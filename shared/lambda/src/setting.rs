@@ -1,26 +1,26 @@
-//! Numbers and switches from the environment, with errors that name the variable.
+//! Numbers and switches from environment variables, with errors that name the variable.
 
 use crate::Failure;
 
-/// Reads a whole number from the environment; `default` where the variable is not there or is empty.
+/// Reads a whole number from an environment variable; `default` if it is unset or empty.
 ///
 /// # Errors
-/// A `Configuration` failure that names the variable and what it holds, where that is no whole number.
+/// A `Configuration` failure that names the variable and its value, if that is not a whole number.
 pub fn number(variable: &str, default: u64) -> Result<u64, Failure> {
     parse(variable, std::env::var(variable).ok().as_deref(), default)
 }
 
-/// Reads `on` or `off` from the environment; `default` where the variable is not there or is empty.
+/// Reads `on` or `off` from an environment variable; `default` if it is unset or empty.
 ///
 /// # Errors
-/// A `Configuration` failure that names the variable and what it holds, where that is neither.
+/// A `Configuration` failure that names the variable and its value, if that is neither.
 pub fn switch(variable: &str, default: bool) -> Result<bool, Failure> {
     parse_switch(variable, std::env::var(variable).ok().as_deref(), default)
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the environment variable {variable} holds `{value}`, which is neither `on` nor `off`")]
-struct NoSwitch {
+struct InvalidSwitch {
     variable: String,
     value: String,
 }
@@ -30,13 +30,15 @@ fn parse_switch(variable: &str, value: Option<&str>, default: bool) -> Result<bo
         None | Some("") => Ok(default),
         Some("on") => Ok(true),
         Some("off") => Ok(false),
-        Some(text) => Err(Failure::configuration(&NoSwitch { variable: variable.to_owned(), value: text.to_owned() })),
+        Some(text) => {
+            Err(Failure::configuration(&InvalidSwitch { variable: variable.to_owned(), value: text.to_owned() }))
+        }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("the environment variable {variable} holds `{value}`, which is no whole number")]
-struct NoNumber {
+struct InvalidNumber {
     variable: String,
     value: String,
     #[source]
@@ -47,7 +49,7 @@ fn parse(variable: &str, value: Option<&str>, default: u64) -> Result<u64, Failu
     match value.map(str::trim) {
         None | Some("") => Ok(default),
         Some(text) => text.parse().map_err(|source| {
-            Failure::configuration(&NoNumber { variable: variable.to_owned(), value: text.to_owned(), source })
+            Failure::configuration(&InvalidNumber { variable: variable.to_owned(), value: text.to_owned(), source })
         }),
     }
 }
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_that_is_not_there_is_the_default() {
+    fn a_missing_variable_uses_the_default() {
         assert_eq!(parse("EVERY", None, 5), Ok(5));
         assert_eq!(parse("EVERY", Some(""), 5), Ok(5));
         assert_eq!(parse("EVERY", Some("1"), 5), Ok(1));
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_named() {
+    fn an_invalid_number_names_its_variable() {
         let failure = parse("EVERY", Some("often"), 5).expect_err("no number");
         assert_eq!(failure.kind(), "Configuration");
         assert_eq!(

@@ -1,10 +1,10 @@
-//! The shapes of the AWS names in the file, and the Regions that there are. Whether what they name exists is seen when a
-//! target is first looked at.
+//! Shapes of the AWS names in the file, and the known Regions. Whether the named resources exist is checked when a target is
+//! first inspected.
 
-use crate::walk;
+use crate::values;
 use rollout::regions::{PARTITIONS, partition_of, regions};
 
-/// An ARN, split (AWS General Reference, "Amazon Resource Names").
+/// An ARN, split into its parts (AWS General Reference, "Amazon Resource Names").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arn<'a> {
     partition: &'a str,
@@ -13,35 +13,35 @@ pub(crate) struct Arn<'a> {
     resource: &'a str,
 }
 
-/// Where an ARN's resource is: what all resources of a target must have in common.
+/// Partition, Region and account of an ARN: all resources of a target must agree in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Home<'a> {
+pub(crate) struct ArnLocation<'a> {
     partition: &'a str,
     region: &'a str,
     account: &'a str,
 }
 
-impl std::fmt::Display for Home<'_> {
+impl std::fmt::Display for ArnLocation<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of account {}", self.region, self.account)
     }
 }
 
-impl<'a> Home<'a> {
-    /// The partition, for people, where that is all in which two places differ.
+impl<'a> ArnLocation<'a> {
+    /// The partition, shown where two locations differ in nothing else.
     pub(crate) fn partition(&self) -> &'a str {
         self.partition
     }
 }
 
 impl<'a> Arn<'a> {
-    /// The same, if there is such a partition and such a Region in it.
+    /// Returns the ARN if its partition exists and has its Region.
     fn known(self) -> Result<Self, String> {
         let names = || PARTITIONS.iter().map(|partition| partition.name).collect::<Vec<_>>();
         let Some(partition) = PARTITIONS.iter().find(|partition| partition.name == self.partition) else {
             return Err(format!(
                 "there is no partition `{}`: an ARN begins with `arn:aws:`, or with one of {} in place of `aws`",
-                walk::shown(self.partition),
+                values::shorten(self.partition),
                 names()[1..].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             ));
         };
@@ -53,11 +53,11 @@ impl<'a> Arn<'a> {
             )),
             None => {
                 let all: Vec<&str> = regions().collect();
-                let hint = match walk::nearest_word(self.region, &all) {
+                let hint = match values::nearest_word(self.region, &all) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "write a Region such as `eu-central-1`".to_owned(),
                 };
-                Err(format!("there is no Region `{}`: {hint}", walk::shown(self.region)))
+                Err(format!("there is no Region `{}`: {hint}", values::shorten(self.region)))
             }
         }
     }
@@ -67,33 +67,33 @@ impl<'a> Arn<'a> {
         let arn = parts.next()?;
         let (partition, found_service) = (parts.next()?, parts.next()?);
         let (region, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
-        let sound = arn == "arn"
+        let valid = arn == "arn"
             && partition.starts_with("aws")
             && found_service == service
             && !region.is_empty()
             && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && account.len() == 12
             && account.bytes().all(|b| b.is_ascii_digit());
-        sound.then_some(Self { partition, region, account, resource })
+        valid.then_some(Self { partition, region, account, resource })
     }
 
-    pub(crate) fn home(&self) -> Home<'a> {
-        Home { partition: self.partition, region: self.region, account: self.account }
+    pub(crate) fn location(&self) -> ArnLocation<'a> {
+        ArnLocation { partition: self.partition, region: self.region, account: self.account }
     }
 }
 
-fn word(text: &str, longest: usize) -> bool {
+fn is_word(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// A target group's ARN.
+/// Parses a target group's ARN.
 pub(crate) fn target_group(text: &str) -> Result<Arn<'_>, String> {
     Arn::parse(text, "elasticloadbalancing")
         .filter(|arn| {
             let mut parts = arn.resource.split('/');
             parts.next() == Some("targetgroup")
-                && parts.next().is_some_and(|name| word(name, 32))
-                && parts.next().is_some_and(|id| word(id, 64))
+                && parts.next().is_some_and(|name| is_word(name, 32))
+                && parts.next().is_some_and(|id| is_word(id, 64))
                 && parts.next().is_none()
         })
         .ok_or_else(|| {
@@ -102,16 +102,16 @@ pub(crate) fn target_group(text: &str) -> Result<Arn<'_>, String> {
         .and_then(Arn::known)
 }
 
-/// What a rule's or a listener's ARN says.
+/// Parts of a rule's or a listener's ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route<'a> {
+pub(crate) struct RuleOrListener<'a> {
     pub(crate) arn: Arn<'a>,
     /// `name/id` of its load balancer.
-    pub(crate) balancer: (&'a str, &'a str),
+    pub(crate) load_balancer: (&'a str, &'a str),
 }
 
-/// The ARN of a listener rule or a listener of an Application Load Balancer.
-pub(crate) fn route(text: &str) -> Result<Route<'_>, String> {
+/// Parses the ARN of a listener rule or a listener of an Application Load Balancer.
+pub(crate) fn rule_or_listener(text: &str) -> Result<RuleOrListener<'_>, String> {
     let wrong = || {
         "expected the ARN of a listener rule or a listener of an Application Load Balancer, such as \
          `arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/0123456789abcdef`"
@@ -125,41 +125,41 @@ pub(crate) fn route(text: &str) -> Result<Route<'_>, String> {
             Err("this is not an Application Load Balancer's: only those have weights for two target groups".to_owned())
         }
         ["listener", "app", name, ids @ ..]
-            if ids.len() == 2 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
+            if ids.len() == 2 && ids.iter().all(|id| is_word(id, 64)) && is_word(name, 32) =>
         {
-            Ok(Route { arn: arn()?, balancer: (name, ids[0]) })
+            Ok(RuleOrListener { arn: arn()?, load_balancer: (name, ids[0]) })
         }
         ["listener-rule", "app", name, ids @ ..]
-            if ids.len() == 3 && ids.iter().all(|id| word(id, 64)) && word(name, 32) =>
+            if ids.len() == 3 && ids.iter().all(|id| is_word(id, 64)) && is_word(name, 32) =>
         {
-            Ok(Route { arn: arn()?, balancer: (name, ids[0]) })
+            Ok(RuleOrListener { arn: arn()?, load_balancer: (name, ids[0]) })
         }
         _ => Err(wrong()),
     }
 }
 
-/// A cluster's name (no home) or ARN.
+/// Parses a cluster's name (`None`: no location) or ARN.
 pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
-    if word(text, 255) {
+    if is_word(text, 255) {
         return Ok(None);
     }
     Arn::parse(text, "ecs")
-        .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| word(name, 255)))
+        .filter(|arn| arn.resource.strip_prefix("cluster/").is_some_and(|name| is_word(name, 255)))
         .ok_or_else(|| "expected the name or the ARN of an ECS cluster".to_owned())
         .and_then(Arn::known)
         .map(Some)
 }
 
-/// The name of an ECS service or of a container.
+/// Whether the text is a valid name of an ECS service or of a container.
 pub(crate) fn ecs_name(text: &str) -> bool {
-    word(text, 255)
+    is_word(text, 255)
 }
 
-/// A function's name, with a version or alias if wanted (no home), or its ARN.
+/// Parses a function's name, optionally with a version or alias (`None`: no location), or its ARN.
 pub(crate) fn function(text: &str) -> Result<Option<Arn<'_>>, String> {
     let named = |text: &str| {
         let (name, qualifier) = text.split_once(':').unwrap_or((text, "live"));
-        word(name, 64) && (word(qualifier, 128) || qualifier == "$LATEST")
+        is_word(name, 64) && (is_word(qualifier, 128) || qualifier == "$LATEST")
     };
     if named(text) {
         return Ok(None);
@@ -171,10 +171,10 @@ pub(crate) fn function(text: &str) -> Result<Option<Arn<'_>>, String> {
         .map(Some)
 }
 
-/// An SNS topic's ARN.
+/// Checks an SNS topic's ARN.
 pub(crate) fn topic(text: &str) -> Result<(), String> {
     Arn::parse(text, "sns")
-        .filter(|arn| word(arn.resource.strip_suffix(".fifo").unwrap_or(arn.resource), 256))
+        .filter(|arn| is_word(arn.resource.strip_suffix(".fifo").unwrap_or(arn.resource), 256))
         .ok_or_else(|| {
             "expected the ARN of an SNS topic, such as `arn:aws:sns:eu-central-1:123456789012:deployments`".to_owned()
         })
@@ -182,7 +182,7 @@ pub(crate) fn topic(text: &str) -> Result<(), String> {
         .map(|_| ())
 }
 
-/// The ARN of whoever calls AWS, as `aws sts get-caller-identity` shows it (IAM User Guide, "IAM identifiers").
+/// Checks the ARN of an AWS caller, as `aws sts get-caller-identity` shows it (IAM User Guide, "IAM identifiers").
 pub(crate) fn caller(text: &str) -> Result<(), String> {
     let wrong = || {
         "expected the ARN of an IAM user or of a role's session, as `aws sts get-caller-identity` shows it, such as \
@@ -199,7 +199,7 @@ pub(crate) fn caller(text: &str) -> Result<(), String> {
                     `aws sts get-caller-identity` shows it, such as `arn:aws:sts::123456789012:assumed-role/deployer/ada`"
             .to_owned());
     }
-    let somebody = match (*service, resource.as_slice()) {
+    let is_caller = match (*service, resource.as_slice()) {
         ("iam", ["root"]) => true,
         ("iam", ["user", names @ ..]) | ("sts", ["federated-user", names @ ..]) => {
             !names.is_empty() && names.iter().all(named)
@@ -209,10 +209,10 @@ pub(crate) fn caller(text: &str) -> Result<(), String> {
     };
     let account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
     let partition = PARTITIONS.iter().any(|known| known.name == *partition);
-    if somebody && account && partition && text.len() <= 256 { Ok(()) } else { Err(wrong()) }
+    if is_caller && account && partition && text.len() <= 256 { Ok(()) } else { Err(wrong()) }
 }
 
-/// An ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).
+/// Checks an ECR repository's name (ECR API, `CreateRepository`, `repositoryName`).
 pub(crate) fn repository(text: &str) -> Result<(), String> {
     if text.contains(".dkr.ecr.") {
         return Err("expected the repository's name without the registry's host: `shop/api`".to_owned());

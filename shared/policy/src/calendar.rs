@@ -1,24 +1,25 @@
-//! When deployments may begin in an environment: its time zone, windows and freezes, from and to the file's words.
+//! When deployments may begin in an environment: its time zone, windows and freezes, parsed from and formatted in the file's
+//! notation.
 
-use crate::problem::Found;
+use crate::problem::ProblemCollector;
 use crate::tree::{Node, Value};
-use crate::walk::{self, At, Fields, Shape};
+use crate::values::{self, Fields, LocatedNode, Shape};
 use jiff::civil::{Date, DateTime, Time};
+use rollout::calendar::zone;
 use rollout::entry::{FreezePeriod, Window};
-use rollout::promotion::calendar::zone;
 use std::collections::BTreeSet;
 
-const MOST_WINDOWS: usize = 50;
-const MOST_FREEZES: usize = 50;
-const LONGEST_REASON: usize = 200;
+const MAX_WINDOWS: usize = 50;
+const MAX_FREEZES: usize = 50;
+const MAX_REASON_CHARS: usize = 200;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// Minutes of a day.
-const DAY: u16 = 24 * 60;
+const MINUTES_PER_DAY: u16 = 24 * 60;
 
 pub(crate) const FREEZE: Shape =
     Shape { name: "Freeze", keys: &["from", "until", "reason"], required: &["from", "until", "reason"] };
 
-/// What an environment says of the clock.
+/// An environment's time zone, windows and freezes.
 #[derive(Debug, Default)]
 pub(crate) struct Calendar {
     pub(crate) time_zone: Option<String>,
@@ -26,89 +27,91 @@ pub(crate) struct Calendar {
     pub(crate) freezes: Vec<FreezePeriod>,
 }
 
-/// Reads an environment's zone, windows and freezes.
-pub(crate) fn calendar(environment: &Fields<'_>, found: &mut Found) -> Option<Calendar> {
-    let before = found.count();
-    let time_zone = environment.read("time_zone", found, |at, path, found| {
-        let written = walk::line(at, path, "the name of a time zone", 64, found)?;
+/// Reads an environment's time zone, windows and freezes.
+pub(crate) fn calendar(environment: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Calendar> {
+    let problems_before = problems.count();
+    let time_zone = environment.read("time_zone", problems, |at, path, problems| {
+        let written = values::line(at, path, "the name of a time zone", 64, problems)?;
         if zone(&written).is_none() {
             let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
             let all: Vec<&str> = all.iter().map(String::as_str).collect();
-            let hint = match walk::nearest_word(&written, &all) {
+            let hint = match values::nearest_word(&written, &all) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "write a name of the IANA database, such as `Europe/Berlin` or `UTC`".to_owned(),
             };
-            found.add(at.mark, path, format!("there is no time zone `{}`: {hint}", walk::shown(&written)));
+            problems.add(at.mark, path, format!("there is no time zone `{}`: {hint}", values::shorten(&written)));
         }
         Some(written)
     });
-    let windows = environment.read("windows", found, windows);
-    let freezes = environment.read("freezes", found, freezes);
+    let windows = environment.read("windows", problems, windows);
+    let freezes = environment.read("freezes", problems, freezes);
     if environment.get("time_zone").is_none() {
         for key in ["windows", "freezes"] {
             if let Some((at, path)) = environment.get(key) {
                 let message = format!(
                     "`{key}` without `time_zone`: say on which clock these times are, such as `time_zone: Europe/Berlin`"
                 );
-                found.add(at.mark, &path, message);
+                problems.add(at.mark, &path, message);
             }
         }
     }
     let calendar = Calendar { time_zone, windows: windows.unwrap_or_default(), freezes: freezes.unwrap_or_default() };
-    (found.count() == before).then_some(calendar)
+    (problems.count() == problems_before).then_some(calendar)
 }
 
-fn windows(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<Window>> {
-    let nodes = walk::list(at, path, "windows", MOST_WINDOWS, found)?;
+fn windows(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Window>> {
+    let nodes = values::list(at, path, "windows", MAX_WINDOWS, problems)?;
     if nodes.is_empty() {
         let message = "the list is empty: name a window, or take the key away to let deployments begin at any time";
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
         return None;
     }
     let mut windows = Vec::new();
     for (at, path) in nodes {
-        let Some(written) = walk::text(at, &path, "a window such as `mon-fri 09:00-16:00`", found) else { continue };
+        let Some(written) = values::text(at, &path, "a window such as `mon-fri 09:00-16:00`", problems) else {
+            continue;
+        };
         match window(written) {
             Ok(read) => windows.extend(read),
-            Err(message) => found.add(at.mark, &path, message),
+            Err(message) => problems.add(at.mark, &path, message),
         }
     }
     Some(windows)
 }
 
-/// A window as it is written; one that reaches over midnight becomes two.
+/// Parses a window; one that spans midnight becomes two.
 fn window(text: &str) -> Result<Vec<Window>, String> {
     let wrong = || {
         format!(
             "`{}` is not a window: write days and a time of day, such as `mon-fri 09:00-16:00`, `sat,sun 22:00-02:00` or \
              `daily 00:00-24:00`",
-            walk::shown(text)
+            values::shorten(text)
         )
     };
     let (days, hours) = text.split_once(' ').ok_or_else(wrong)?;
     let (from, until) = hours.split_once('-').ok_or_else(wrong)?;
-    let days = days_of(days)?;
-    let from = minute(from).filter(|minute| *minute < DAY).ok_or_else(wrong)?;
+    let days = parse_days(days)?;
+    let from = minute(from).filter(|minute| *minute < MINUTES_PER_DAY).ok_or_else(wrong)?;
     let until = minute(until).ok_or_else(wrong)?;
     if from == until {
         return Err(format!(
             "`{}` is empty: it ends when it begins; for a whole day write `00:00-24:00`",
-            walk::shown(text)
+            values::shorten(text)
         ));
     }
     if from < until {
         return Ok(vec![Window { days, from_minute: from, until_minute: until }]);
     }
     let next = days.iter().map(|day| day % 7 + 1).collect();
-    let mut windows = vec![Window { days, from_minute: from, until_minute: DAY }];
+    let mut windows = vec![Window { days, from_minute: from, until_minute: MINUTES_PER_DAY }];
     if until > 0 {
         windows.push(Window { days: next, from_minute: 0, until_minute: until });
     }
     Ok(windows)
 }
 
-/// Weekdays by their ISO numbers.
-fn days_of(text: &str) -> Result<BTreeSet<u8>, String> {
+/// Parses weekdays into their ISO numbers (Monday is 1).
+fn parse_days(text: &str) -> Result<BTreeSet<u8>, String> {
     if text == "daily" {
         return Ok((1..=7).collect());
     }
@@ -117,7 +120,7 @@ fn days_of(text: &str) -> Result<BTreeSet<u8>, String> {
         index.ok_or_else(|| {
             format!(
                 "`{}` is not a day: write `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, `mon-fri`, `sat,sun` or `daily`",
-                walk::shown(word)
+                values::shorten(word)
             )
         })
     };
@@ -127,69 +130,69 @@ fn days_of(text: &str) -> Result<BTreeSet<u8>, String> {
             Some((first, last)) => (day(first)?, day(last)?),
             None => (day(part)?, day(part)?),
         };
-        // `fri-mon` goes over the end of the week.
+        // `fri-mon` wraps around the end of the week.
         let length = (7 + last - first) % 7;
         days.extend((first..=first + length).map(|day| day % 7 + 1));
     }
     Ok(days)
 }
 
-/// `09:30` as a minute of the day; `24:00` is its end.
+/// Parses `09:30` into a minute of the day; `24:00` is the end of the day.
 fn minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
-    let two = |digits: &str| match digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()) {
+    let two_digits = |digits: &str| match digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()) {
         true => digits.parse::<u16>().ok(),
         false => None,
     };
-    let (hour, minute) = (two(hour)?, two(minute)?);
-    let sound = minute < 60 && (hour < 24 || (hour, minute) == (24, 0));
-    sound.then_some(hour * 60 + minute)
+    let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
+    let valid = minute < 60 && (hour < 24 || (hour, minute) == (24, 0));
+    valid.then_some(hour * 60 + minute)
 }
 
-fn freezes(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<FreezePeriod>> {
-    let nodes = walk::list(at, path, "freezes", MOST_FREEZES, found)?;
-    Some(nodes.into_iter().filter_map(|(at, path)| freeze(at, &path, found)).collect())
+fn freezes(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<FreezePeriod>> {
+    let nodes = values::list(at, path, "freezes", MAX_FREEZES, problems)?;
+    Some(nodes.into_iter().filter_map(|(at, path)| freeze(at, &path, problems)).collect())
 }
 
-fn freeze(at: At<'_>, path: &str, found: &mut Found) -> Option<FreezePeriod> {
-    let fields = Fields::new(at, path, &FREEZE, found)?;
-    let from = fields.read("from", found, moment);
-    let until = fields.read("until", found, moment);
-    let reason = fields.read("reason", found, |at, path, found| {
-        walk::line(at, path, "why nothing is deployed then", LONGEST_REASON, found)
+fn freeze(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<FreezePeriod> {
+    let fields = Fields::new(at, path, &FREEZE, problems)?;
+    let from = fields.read("from", problems, moment);
+    let until = fields.read("until", problems, moment);
+    let reason = fields.read("reason", problems, |at, path, problems| {
+        values::line(at, path, "why nothing is deployed then", MAX_REASON_CHARS, problems)
     });
     let (from, until) = (from?, until?);
     if until <= from {
         let message = format!(
             "the freeze ends at {}, which is not after its begin at {}: put them in order",
-            moment_words(until),
-            moment_words(from)
+            format_moment(until),
+            format_moment(from)
         );
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
         return None;
     }
     Some(FreezePeriod { from, until, reason: reason? })
 }
 
-/// A date and a time of day on the environment's clock.
-fn moment(at: At<'_>, path: &str, found: &mut Found) -> Option<DateTime> {
+/// A date and a time of day in the environment's time zone.
+fn moment(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<DateTime> {
     let written = match at.node {
         Node { value: Value::Broken, .. } => return None,
         Node { value: Value::Scalar { text, .. }, .. } => text.as_str(),
         _ => "",
     };
-    let moment = read_moment(written);
+    let moment = parse_moment(written);
     if moment.is_none() {
         let message = format!(
             "expected a date and a time of day, such as `2026-12-20 18:00`, on the clock of `time_zone`; found {}",
-            walk::kind(at.node)
+            values::describe_node(at.node)
         );
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
     }
     moment
 }
 
-fn read_moment(text: &str) -> Option<DateTime> {
+fn parse_moment(text: &str) -> Option<DateTime> {
     let (date, time) = text.split_once(' ')?;
     let digits = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
     let mut parts = date.split('-');
@@ -198,23 +201,23 @@ fn read_moment(text: &str) -> Option<DateTime> {
         return None;
     }
     let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
-    let minute = minute(time).filter(|minute| *minute < DAY)?;
+    let minute = minute(time).filter(|minute| *minute < MINUTES_PER_DAY)?;
     let time = Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;
     Some(date.to_datetime(time))
 }
 
-/// A moment as the file writes it.
-pub(crate) fn moment_words(at: DateTime) -> String {
+/// Formats a moment in the file's notation.
+pub(crate) fn format_moment(at: DateTime) -> String {
     format!("{:04}-{:02}-{:02} {:02}:{:02}", at.year(), at.month(), at.day(), at.hour(), at.minute())
 }
 
-/// A window as the file writes it.
-pub(crate) fn window_words(window: &Window) -> String {
+/// Formats a window in the file's notation.
+pub(crate) fn format_window(window: &Window) -> String {
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-    format!("{} {}-{}", days_words(&window.days), time(window.from_minute), time(window.until_minute))
+    format!("{} {}-{}", format_days(&window.days), time(window.from_minute), time(window.until_minute))
 }
 
-fn days_words(days: &BTreeSet<u8>) -> String {
+fn format_days(days: &BTreeSet<u8>) -> String {
     if days.len() == DAYS.len() {
         return "daily".to_owned();
     }
@@ -226,24 +229,24 @@ fn days_words(days: &BTreeSet<u8>) -> String {
         }
     }
     let word = |day: u8| DAYS.get(usize::from(day).wrapping_sub(1)).copied().unwrap_or_default();
-    let words = runs.into_iter().map(|(first, last)| match last - first {
+    let formatted = runs.into_iter().map(|(first, last)| match last - first {
         0 => word(first).to_owned(),
         1 => format!("{},{}", word(first), word(last)),
         _ => format!("{}-{}", word(first), word(last)),
     });
-    words.collect::<Vec<_>>().join(",")
+    formatted.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn again(text: &str) -> Vec<String> {
-        window(text).unwrap_or_else(|message| panic!("{message}")).iter().map(window_words).collect()
+    fn round_trip(text: &str) -> Vec<String> {
+        window(text).unwrap_or_else(|message| panic!("{message}")).iter().map(format_window).collect()
     }
 
     #[test]
-    fn windows_are_read_as_people_write_them() {
+    fn windows_are_parsed_and_formatted() {
         for (written, read) in [
             ("mon-thu 09:00-16:00", vec!["mon-thu 09:00-16:00"]),
             ("fri 09:00-12:00", vec!["fri 09:00-12:00"]),
@@ -252,22 +255,22 @@ mod tests {
             ("daily 00:00-24:00", vec!["daily 00:00-24:00"]),
             ("fri-mon 10:00-11:00", vec!["mon,fri-sun 10:00-11:00"]),
             ("mon-sun 10:00-11:00", vec!["daily 10:00-11:00"]),
-            // Over midnight: the rest is on the day after, and Monday comes after Sunday.
+            // Across midnight: the remainder is on the following day, and Monday follows Sunday.
             ("mon,wed 22:00-02:00", vec!["mon,wed 22:00-24:00", "tue,thu 00:00-02:00"]),
             ("sun 22:00-02:00", vec!["sun 22:00-24:00", "mon 00:00-02:00"]),
             ("sat 22:00-00:00", vec!["sat 22:00-24:00"]),
         ] {
-            let words = again(written);
-            assert_eq!(words, read, "{written}");
-            for word in words {
-                assert_eq!(again(&word), [word], "what is written out is read again as it was");
+            let formatted = round_trip(written);
+            assert_eq!(formatted, read, "{written}");
+            for word in formatted {
+                assert_eq!(round_trip(&word), [word], "what is written out is read again as it was");
             }
         }
     }
 
     #[test]
-    fn what_is_no_window_is_refused_with_what_to_write() {
-        for (written, told) in [
+    fn an_invalid_window_gets_a_helpful_message() {
+        for (written, expected) in [
             ("mon-fri", "is not a window"),
             ("09:00-16:00", "is not a window"),
             ("mon 9:00-16:00", "is not a window"),
@@ -285,14 +288,14 @@ mod tests {
             ("mon 09:00-09:00", "is empty: it ends when it begins; for a whole day write `00:00-24:00`"),
         ] {
             let message = window(written).expect_err(written);
-            assert!(message.contains(told), "{written}: {message}");
+            assert!(message.contains(expected), "{written}: {message}");
         }
     }
 
     #[test]
-    fn a_moment_is_a_day_of_the_calendar_and_a_time_of_it() {
-        let moment = read_moment("2028-02-29 23:59").expect("a leap year");
-        assert_eq!(moment_words(moment), "2028-02-29 23:59");
+    fn only_valid_dates_and_times_are_parsed() {
+        let moment = parse_moment("2028-02-29 23:59").expect("a leap year");
+        assert_eq!(format_moment(moment), "2028-02-29 23:59");
         for text in [
             "2026-02-29 00:00",
             "2026-13-01 00:00",
@@ -304,7 +307,7 @@ mod tests {
             "2026-1-20 00:00",
             "-026-12-20 00:00",
         ] {
-            assert!(read_moment(text).is_none(), "{text}");
+            assert!(parse_moment(text).is_none(), "{text}");
         }
     }
 }

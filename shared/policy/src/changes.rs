@@ -1,34 +1,34 @@
-//! What an application of the file would change, in the file's own words.
+//! What applying the file would change, in the file's notation.
 //!
-//! Both policies are written out in the file's notation, defaults included, and compared key by key: a change of a
-//! default that a target takes over is a change of that target.
+//! Both policies are rendered in the file's notation, defaults included, and compared key by key: changing a default that a
+//! target inherits is a change of that target.
 
-use crate::notation::notation;
+use crate::render::render;
 use rollout::{Name, Policy, TargetId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// One difference between two policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Where in the file: `environments.prod.targets.api.strategy.bake`.
+pub struct PolicyChange {
+    /// Path in the file: `environments.prod.targets.api.strategy.bake`.
     pub path: String,
-    /// The target that it is a change of; none: of anything else.
+    /// The target that the change affects; `None` where it affects something else.
     pub target: Option<TargetId>,
-    /// What stood there, in the file's notation; none: nothing, it is new.
+    /// The previous value in the file's notation; `None` where the key is new.
     pub before: Option<String>,
-    /// What stands there now; none: nothing, it was taken away.
+    /// The new value; `None` where the key was removed.
     pub after: Option<String>,
 }
 
-/// The differences from `before` to `after`, in the file's order; all of it where there was nothing before.
+/// The differences from `before` to `after`, in the file's order; everything where there is no previous policy.
 #[must_use]
-pub fn changes(before: Option<&Policy>, after: &Policy) -> Vec<Change> {
-    const NAMED: [&str; 4] = ["services", "people", "groups", "environments"];
-    let (mut old, mut new) = (before.map_or_else(|| json!({}), notation), notation(after));
+pub fn changes(before: Option<&Policy>, after: &Policy) -> Vec<PolicyChange> {
+    const NAMED_SECTIONS: [&str; 4] = ["services", "people", "groups", "environments"];
+    let (mut old, mut new) = (before.map_or_else(|| json!({}), render), render(after));
     for policy in [&mut old, &mut new] {
-        // A section that is not there has no entries: what comes or goes is told by its name.
-        for key in NAMED {
+        // A missing section counts as empty, so that its entries are reported by name.
+        for key in NAMED_SECTIONS {
             if policy.get(key).is_none() {
                 policy[key] = json!({});
             }
@@ -39,7 +39,7 @@ pub fn changes(before: Option<&Policy>, after: &Policy) -> Vec<Change> {
     changes
 }
 
-fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value, changes: &mut Vec<Change>) {
+fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value, changes: &mut Vec<PolicyChange>) {
     let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
         if old != new {
             changes.push(change(application, path, Some(old), Some(new)));
@@ -57,7 +57,7 @@ fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value,
         path.push(key.clone());
         match before.get(key) {
             Some(old) => compare(application, path, old, value, changes),
-            // A whole new environment is told target by target.
+            // A whole new environment is reported target by target.
             None if path.len() == 2 && path[0] == "environments" => {
                 compare(application, path, &json!({"targets": {}}), value, changes);
             }
@@ -67,17 +67,17 @@ fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value,
     }
 }
 
-fn change(application: &Name, path: &[String], before: Option<&Value>, after: Option<&Value>) -> Change {
+fn change(application: &Name, path: &[String], before: Option<&Value>, after: Option<&Value>) -> PolicyChange {
     let target = match path {
         [environments, environment, targets, service, ..] if environments == "environments" && targets == "targets" => {
             TargetId::parse(&format!("{application}/{service}/{environment}")).ok()
         }
         _ => None,
     };
-    Change { path: path.join("."), target, before: before.map(words), after: after.map(words) }
+    PolicyChange { path: path.join("."), target, before: before.map(to_text), after: after.map(to_text) }
 }
 
-fn words(value: &Value) -> String {
+fn to_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -92,15 +92,15 @@ mod tests {
     const EXAMPLE: &str = include_str!("../examples/switchback.yaml");
 
     #[test]
-    fn what_is_written_out_is_read_again_as_it_was() {
+    fn a_rendered_policy_parses_to_the_same_policy() {
         let policy = parse(EXAMPLE).expect("sound");
-        let again = parse(&notation(&policy).to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+        let again = parse(&render(&policy).to_string()).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(again, policy);
         assert_eq!(changes(Some(&policy), &again), []);
     }
 
     #[test]
-    fn a_change_says_where_and_from_what_to_what() {
+    fn a_change_has_its_path_old_and_new_value() {
         let before = parse(EXAMPLE).expect("sound");
         let after = EXAMPLE
             .replace("bake: 30m", "bake: 45m")
@@ -108,7 +108,7 @@ mod tests {
             .replace("paused: true ", "paused: false ")
             .replace("        test_rule: arn", "        #");
         let after = parse(&after).unwrap_or_else(|problems| panic!("{problems}"));
-        let told: Vec<_> = changes(Some(&before), &after)
+        let actual: Vec<_> = changes(Some(&before), &after)
             .into_iter()
             .map(|change| {
                 let target = change.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
@@ -121,7 +121,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            actual,
             [
                 "shop/api/dev environments.dev.targets.api.strategy.bake: 2m -> 3m",
                 "shop/api/prod environments.prod.targets.api.test_rule: arn:aws:elasticloadbalancing:eu-central-1:\
@@ -133,18 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn a_first_application_names_every_target() {
+    fn the_first_apply_lists_every_target() {
         let policy = parse(EXAMPLE).expect("sound");
-        let told = changes(None, &policy);
+        let actual = changes(None, &policy);
         let targets: Vec<_> =
-            told.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
+            actual.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
         assert_eq!(targets, ["shop/api/dev", "shop/api/prod", "shop/api/qa", "shop/api/staging"]);
-        assert!(told.iter().all(|change| change.before.is_none()));
-        let whole =
-            |name: &str| told.iter().any(|change| change.after.as_ref().is_some_and(|after| after.contains(name)));
+        assert!(actual.iter().all(|change| change.before.is_none()));
+        let mentioned =
+            |name: &str| actual.iter().any(|change| change.after.as_ref().is_some_and(|after| after.contains(name)));
         for name in ["targetgroup/api-blue/0123456789abcde1", "listener/app/shop-dev/0123456789abcdef/1123456789abcdef"]
         {
-            assert!(whole(name), "{name}");
+            assert!(mentioned(name), "{name}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The file's format as types: what the JSON Schema is generated from. The reader walks the tree by itself (it must go
-//! on after a problem, and know lines); a test holds the two together.
+//! The file's format as types, from which the JSON Schema is generated. The reader walks the tree itself (it must continue
+//! after a problem, and know line numbers); a test checks that both agree.
 
-mod texts;
+mod text_types;
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-pub use texts::{
-    AccountText, AlarmName, CallerArn, DigitsText, DurationText, EventName, MailTopicArn, Members, MomentText,
-    NameText, OthersText, PercentText, RefPattern, RegionText, ReusableWorkflowPattern, RouteArn, SlackChannel,
-    SlackMember, TopicArn, WindowText, WorkflowPattern,
+pub use text_types::{
+    AccountText, AlarmName, CallerArn, DateTimeText, DurationText, EnvironmentNames, EventName, GroupMembers,
+    MailTopicArn, NameText, NumericIdText, PercentText, RefPattern, RegionText, ReusableWorkflowPattern,
+    RuleOrListenerArn, SlackChannel, SlackMember, TopicArn, WindowText, WorkflowPattern,
 };
 
 /// The JSON Schema of `switchback.yaml` (draft 2020-12), as it lies beside this crate's manifest for editors.
@@ -18,12 +18,12 @@ pub use texts::{
 pub fn schema() -> String {
     let schema = SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<File>();
     let mut schema = schema.to_value();
-    without_null(&mut schema);
+    strip_null(&mut schema);
     format!("{schema:#}\n")
 }
 
-/// What may be left out may not be nothing: `key:` without a value is a slip, and the reader says so.
-fn without_null(schema: &mut Value) {
+/// Removes `null` from optional keys: `key:` without a value is a mistake, and the reader reports it.
+fn strip_null(schema: &mut Value) {
     match schema {
         Value::Object(keywords) => {
             if let Some(Value::Array(kinds)) = keywords.get_mut("type") {
@@ -43,9 +43,9 @@ fn without_null(schema: &mut Value) {
                     }
                 }
             }
-            keywords.values_mut().for_each(without_null);
+            keywords.values_mut().for_each(strip_null);
         }
-        Value::Array(values) => values.iter_mut().for_each(without_null),
+        Value::Array(values) => values.iter_mut().for_each(strip_null),
         _ => {}
     }
 }
@@ -64,7 +64,7 @@ pub struct File {
     pub people: Option<BTreeMap<NameText, Person>>,
     /// Groups of them, by names that no person has. Default: none.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 50))]
-    pub groups: Option<BTreeMap<NameText, Members>>,
+    pub groups: Option<BTreeMap<NameText, GroupMembers>>,
     /// What workflows of GitHub Actions may do. Default: nothing.
     #[schemars(length(max = 50))]
     pub github: Option<Vec<Grant>>,
@@ -87,7 +87,7 @@ pub struct Person {
     #[schemars(length(max = 5))]
     pub iam: Option<Vec<CallerArn>>,
     /// GitHub's number of their account: deployments that their workflows ask for, they do not approve themselves.
-    pub github: Option<DigitsText>,
+    pub github: Option<NumericIdText>,
     /// ARN of an SNS topic that only they are subscribed to: approvals are asked for there, by signed link. Its name begins with the
     /// stack's TopicPrefix.
     pub mail: Option<MailTopicArn>,
@@ -99,9 +99,9 @@ pub struct Person {
 #[schemars(deny_unknown_fields)]
 pub struct Grant {
     /// GitHub's number of the repository, as `gh api repos/OWNER/NAME --jq .id` shows it: no other one ever gets it.
-    pub repository_id: DigitsText,
+    pub repository_id: NumericIdText,
     /// GitHub's number of its owner, as `gh api repos/OWNER/NAME --jq .owner.id` shows it.
-    pub repository_owner_id: DigitsText,
+    pub repository_owner_id: NumericIdText,
     /// Branches and tags that it must run on; `*` ends at a slash, `**` does not. A merge queue's branches are meant only by
     /// patterns that begin with `refs/heads/gh-readonly-queue/`. Default: any other.
     #[schemars(length(min = 1, max = 20))]
@@ -122,7 +122,7 @@ pub struct Grant {
     pub events: Option<Vec<EventName>>,
     /// What it may do. Default: promote.
     #[schemars(length(min = 1, max = 3))]
-    pub may: Option<Vec<Deed>>,
+    pub may: Option<Vec<Permission>>,
     /// With which services. Default: with all.
     #[schemars(length(min = 1, max = 50))]
     pub services: Option<Vec<NameText>>,
@@ -134,7 +134,7 @@ pub struct Grant {
 /// What a workflow can be allowed to do.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
-pub enum Deed {
+pub enum Permission {
     /// Bring what the environments before have verified.
     Promote,
     /// Bring a release by its name, where the environment's rules let it in.
@@ -293,7 +293,7 @@ pub enum After {
     /// This one.
     One(NameText),
     /// Every one of these.
-    Every(OthersText),
+    Every(EnvironmentNames),
     /// Every one, or one, of these.
     Some(AfterSome),
 }
@@ -303,9 +303,9 @@ pub enum After {
 #[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct AfterSome {
     /// Every one of these.
-    pub all: Option<OthersText>,
+    pub all: Option<EnvironmentNames>,
     /// One of these.
-    pub any: Option<OthersText>,
+    pub any: Option<EnvironmentNames>,
 }
 
 /// Who has to say yes: to the digest and to what the deployment would do. If that changes, they are asked again.
@@ -339,9 +339,9 @@ pub enum DefaultAnswer {
 #[schemars(deny_unknown_fields)]
 pub struct Freeze {
     /// Its first minute.
-    pub from: MomentText,
+    pub from: DateTimeText,
     /// The first minute after it.
-    pub until: MomentText,
+    pub until: DateTimeText,
     /// Why, for those who wait.
     #[schemars(length(min = 1, max = 200))]
     pub reason: String,
@@ -447,9 +447,9 @@ pub struct Target {
     pub green: Side,
     /// ARNs of the listener rules, or of listeners (their default action), whose weights are moved as one.
     #[schemars(length(min = 1, max = 5))]
-    pub rules: Vec<RouteArn>,
+    pub rules: Vec<RuleOrListenerArn>,
     /// ARN of a listener rule or listener that only testers reach.
-    pub test_rule: Option<RouteArn>,
+    pub test_rule: Option<RuleOrListenerArn>,
     /// How traffic moves.
     pub strategy: Option<Strategy>,
     /// Alarms that switch a deployment back. Default: none.

@@ -1,18 +1,18 @@
-//! The hooks of one target, an environment's defaults included.
+//! The hooks of one target, including an environment's defaults.
 
 use crate::arn;
-use crate::problem::{Found, Mark};
-use crate::target::{SHORTEST_DEADLINE, container_name};
+use crate::problem::{Mark, ProblemCollector};
+use crate::target::{MIN_DEADLINE, container_name};
 use crate::tree::{Node, Value};
-use crate::walk::{self, At, Fields, Shape};
+use crate::values::{self, Fields, LocatedNode, Shape};
 use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::{Name, Seconds};
 use std::collections::BTreeMap;
 
-const MOST_HOOKS: usize = 10;
-/// How many arguments a command may have, and how many bytes in all: `RunTask`'s overrides take 8192 characters.
-const MOST_ARGUMENTS: usize = 50;
-const LONGEST_COMMAND: usize = 4096;
+const MAX_HOOKS: usize = 10;
+/// Maximum number of arguments of a command, and of their bytes in all: the overrides of `RunTask` take 8192 characters.
+const MAX_ARGUMENTS: usize = 50;
+const MAX_COMMAND_BYTES: usize = 4096;
 
 pub(crate) const HOOKS: Shape =
     Shape { name: "Hooks", keys: &["before_traffic", "test_traffic", "after_traffic"], required: &[] };
@@ -20,26 +20,26 @@ pub(crate) const HOOK: Shape =
     Shape { name: "Hook", keys: &["name", "lambda", "task", "deadline", "forward_only"], required: &["name"] };
 pub(crate) const TASK: Shape = Shape { name: "Task", keys: &["container", "command"], required: &[] };
 
-/// The hooks that are named for each point; a point that is not there is not spoken of.
-pub(crate) type HookWishes = BTreeMap<HookPoint, Vec<HookWish>>;
+/// Hooks by point; a missing point means that the mapping does not mention it.
+pub(crate) type PartialHooks = BTreeMap<HookPoint, Vec<PartialHook>>;
 
-/// A hook as the file names it.
+/// A hook as the file specifies it.
 #[derive(Debug, Clone)]
-pub(crate) struct HookWish {
+pub(crate) struct PartialHook {
     pub(crate) mark: Mark,
     pub(crate) path: String,
     name: Name,
     at: HookPoint,
-    /// A function's name or ARN; none: a task.
+    /// Name or ARN of a Lambda function; `None` for a task.
     pub(crate) function: Option<String>,
-    /// Of a task; none: the target's container, filled in by [`settle_hooks`].
+    /// Container of a task; `None` means the target's container, filled in by [`resolve_hooks`].
     container: Option<String>,
     command: Vec<String>,
     deadline: Seconds,
     forward_only: bool,
 }
 
-impl HookWish {
+impl PartialHook {
     pub(crate) fn into_hook(self) -> Hook {
         let run = match self.function {
             Some(function) => HookAction::Lambda { function },
@@ -50,57 +50,57 @@ impl HookWish {
 }
 
 /// Reads a mapping of hooks.
-pub(crate) fn hook_wishes(at: At<'_>, path: &str, found: &mut Found) -> HookWishes {
+pub(crate) fn read_partial_hooks(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> PartialHooks {
     let points = [
         ("before_traffic", HookPoint::BeforeTraffic),
         ("test_traffic", HookPoint::TestTraffic),
         ("after_traffic", HookPoint::AfterTraffic),
     ];
-    let mut wishes = HookWishes::new();
-    let Some(fields) = Fields::new(at, path, &HOOKS, found) else { return wishes };
+    let mut partial_hooks = PartialHooks::new();
+    let Some(fields) = Fields::new(at, path, &HOOKS, problems) else { return partial_hooks };
     for (key, point) in points {
         let Some((at, path)) = fields.get(key) else { continue };
-        let Some(nodes) = walk::list(at, &path, "hooks", MOST_HOOKS, found) else { continue };
-        let hooks = nodes.into_iter().filter_map(|(at, path)| hook(at, &path, point, found)).collect();
-        wishes.insert(point, hooks);
+        let Some(nodes) = values::list(at, &path, "hooks", MAX_HOOKS, problems) else { continue };
+        let hooks = nodes.into_iter().filter_map(|(at, path)| hook(at, &path, point, problems)).collect();
+        partial_hooks.insert(point, hooks);
     }
-    wishes
+    partial_hooks
 }
 
-fn hook(at: At<'_>, path: &str, point: HookPoint, found: &mut Found) -> Option<HookWish> {
-    let fields = Fields::new(at, path, &HOOK, found)?;
-    let name = fields.read("name", found, |at, path, found| walk::name(at, path, "the hook's name", found));
+fn hook(at: LocatedNode<'_>, path: &str, point: HookPoint, problems: &mut ProblemCollector) -> Option<PartialHook> {
+    let fields = Fields::new(at, path, &HOOK, problems)?;
+    let name = fields.read("name", problems, |at, path, problems| values::name(at, path, "the hook's name", problems));
     let deadline = match fields.get("deadline") {
-        Some((at, path)) => walk::duration(at, &path, SHORTEST_DEADLINE, found),
+        Some((at, path)) => values::duration(at, &path, MIN_DEADLINE, problems),
         None => Some(Seconds(600)),
     };
     let forward_only = match fields.get("forward_only") {
-        Some((at, path)) => walk::boolean(at, &path, found),
+        Some((at, path)) => values::boolean(at, &path, problems),
         None => Some(false),
     };
     let lambda = fields.get("lambda");
     let task = fields.get("task");
     if lambda.is_some() == task.is_some() {
-        let found_so = if lambda.is_some() { "both" } else { "neither" };
-        found.add(at.mark, path, format!("there is {found_so}: write exactly one of `lambda` and `task`"));
+        let both_or_neither = if lambda.is_some() { "both" } else { "neither" };
+        problems.add(at.mark, path, format!("there is {both_or_neither}: write exactly one of `lambda` and `task`"));
     }
     let function = lambda.map(|(at, path)| {
-        let written = walk::text(at, &path, "the name or the ARN of a Lambda function", found)?;
+        let written = values::text(at, &path, "the name or the ARN of a Lambda function", problems)?;
         match arn::function(written) {
             Ok(_) => Some(written.to_owned()),
             Err(message) => {
-                found.add(at.mark, &path, message);
+                problems.add(at.mark, &path, message);
                 None
             }
         }
     });
-    let task = task.map(|(at, path)| run(at, &path, found));
+    let task = task.map(|(at, path)| run(at, &path, problems));
     let (function, (container, command)) = match (function, task) {
         (Some(function), None) => (Some(function?), (None, Vec::new())),
         (None, Some(task)) => (None, task?),
         _ => return None,
     };
-    Some(HookWish {
+    Some(PartialHook {
         mark: at.mark,
         path: path.to_owned(),
         name: name?,
@@ -113,11 +113,11 @@ fn hook(at: At<'_>, path: &str, point: HookPoint, found: &mut Found) -> Option<H
     })
 }
 
-fn run(at: At<'_>, path: &str, found: &mut Found) -> Option<(Option<String>, Vec<String>)> {
-    let fields = Fields::new(at, path, &TASK, found)?;
-    let container = fields.get("container").map(|(at, path)| container_name(at, &path, found));
+fn run(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<(Option<String>, Vec<String>)> {
+    let fields = Fields::new(at, path, &TASK, problems)?;
+    let container = fields.get("container").map(|(at, path)| container_name(at, &path, problems));
     let command = match fields.get("command") {
-        Some((at, path)) => command(at, &path, found),
+        Some((at, path)) => command(at, &path, problems),
         None => Some(Vec::new()),
     };
     let container = match container {
@@ -128,65 +128,65 @@ fn run(at: At<'_>, path: &str, found: &mut Found) -> Option<(Option<String>, Vec
     Some((container, command?))
 }
 
-fn command(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<String>> {
-    let nodes = walk::list(at, path, "arguments", MOST_ARGUMENTS, found)?;
+fn command(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<String>> {
+    let nodes = values::list(at, path, "arguments", MAX_ARGUMENTS, problems)?;
     let mut command = Vec::new();
-    let mut sound = true;
+    let mut valid = true;
     for (at, path) in nodes {
-        // An empty argument in quotes is one.
-        let quoted_nothing =
+        // A quoted empty argument is valid.
+        let quoted_empty =
             matches!(at.node, Node { value: Value::Scalar { text, plain: false }, .. } if text.is_empty());
-        match if quoted_nothing { Some("") } else { walk::text(at, &path, "an argument", found) } {
+        match if quoted_empty { Some("") } else { values::text(at, &path, "an argument", problems) } {
             Some(argument) => command.push(argument.to_owned()),
-            None => sound = false,
+            None => valid = false,
         }
     }
     let length: usize = command.iter().map(|argument| argument.len() + 3).sum();
-    if length > LONGEST_COMMAND {
+    if length > MAX_COMMAND_BYTES {
         let message = format!(
-            "the command takes {length} bytes, at most {LONGEST_COMMAND} are allowed: put it into a script in the image"
+            "the command takes {length} bytes, at most {MAX_COMMAND_BYTES} are allowed: put it into a script in the image"
         );
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
         return None;
     }
-    sound.then_some(command)
+    valid.then_some(command)
 }
 
-/// The hooks of a target: its own, and its environment's for each point that it does not speak of.
-pub(crate) fn settle_hooks(
-    own: &HookWishes,
-    defaults: &HookWishes,
+/// The hooks of a target: its own, and its environment's defaults for each point that the target does not mention.
+pub(crate) fn resolve_hooks(
+    own: &PartialHooks,
+    defaults: &PartialHooks,
     container: Option<&str>,
     mark: Mark,
     path: &str,
-    found: &mut Found,
-) -> Option<Vec<HookWish>> {
+    problems: &mut ProblemCollector,
+) -> Option<Vec<PartialHook>> {
     let points = [HookPoint::BeforeTraffic, HookPoint::TestTraffic, HookPoint::AfterTraffic];
-    let mut hooks: Vec<HookWish> =
+    let mut hooks: Vec<PartialHook> =
         points.iter().filter_map(|point| own.get(point).or_else(|| defaults.get(point))).flatten().cloned().collect();
-    if hooks.len() > MOST_HOOKS {
-        found.add(
+    if hooks.len() > MAX_HOOKS {
+        problems.add(
             mark,
             path,
-            format!("there are {} hooks in all, at most {MOST_HOOKS} are allowed in a target", hooks.len()),
+            format!("there are {} hooks in all, at most {MAX_HOOKS} are allowed in a target", hooks.len()),
         );
         return None;
     }
-    let mut first: BTreeMap<&str, &HookWish> = BTreeMap::new();
+    let mut first: BTreeMap<&str, &PartialHook> = BTreeMap::new();
     for hook in &hooks {
         match first.get(hook.name.as_str()) {
             None => {
                 first.insert(hook.name.as_str(), hook);
             }
             Some(other) => {
-                // Reported where the target says it, if one of them is its own.
-                let inherited = |hook: &HookWish| !hook.path.starts_with(path);
+                // Reported at the target's own hook, if one of the two is.
+                let inherited = |hook: &PartialHook| !hook.path.starts_with(path);
                 let (here, there) = if inherited(hook) { (*other, hook) } else { (hook, *other) };
                 let message = format!(
                     "the name `{}` is taken by `{}` (line {}): each hook of a target has its own",
                     hook.name, there.path, there.mark.line
                 );
-                found.add(here.mark, &here.path, message);
+                problems.add(here.mark, &here.path, message);
             }
         }
     }

@@ -1,30 +1,30 @@
 //! Reads `switchback.yaml` into checked types, and matches tags.
 //!
-//! Pure: text in, a [`Policy`](rollout::Policy) or every problem with its line out. [`parse`] is the only door; what has
-//! passed it is sound. In reading order:
+//! Pure: text in, a [`Policy`](rollout::Policy) or every problem with its line out. [`parse`] is the only way in; a policy
+//! that it returned is valid. In reading order:
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`tags`] | which tags of a repository become releases |
 //! | [`grants`] | what a workflow of GitHub Actions may do, by its token's claims |
-//! | [`file`](mod@file) | the format as types; the JSON Schema comes from them |
+//! | [`file`](mod@file) | the format as types, from which the JSON Schema is generated |
 //! | `problem` | what is wrong with a file, and where |
-//! | `tree` | YAML to nodes that know their place; anchors, tags, sizes |
-//! | `walk` | single values: types, units, known keys |
+//! | `tree` | YAML to nodes with their position; anchors, tags, sizes |
+//! | `values` | single values: types, units, known keys |
 //! | `arn` | shapes of AWS names |
-//! | `names` | names that one part has and another one refers to |
+//! | `names` | names that one part defines and another one refers to |
 //! | `read` | application, services, environments |
-//! | `people` | people, groups, and what proves them |
-//! | `entry` | what an environment asks of a release |
+//! | `people` | people, groups, and their identities |
+//! | `entry` | an environment's requirements for a release |
 //! | `calendar` | windows and freezes |
 //! | `order` | the order of environments and services |
-//! | `github` | grants, as the file has them |
+//! | `github` | grants, as the file states them |
 //! | `target` | one target: pair, strategy, alarms, deadlines |
 //! | `hooks` | a target's hooks |
-//! | `notify` | who is told of what |
-//! | `notation` | a policy written out again |
+//! | `notify` | receivers of notifications |
+//! | `render` | a policy rendered in the file's notation |
 //! | `changes` | what applying one policy after another changes |
-//! | `warnings` | what is sound and still most likely not meant |
+//! | `warnings` | valid settings that are most likely not intended |
 
 mod arn;
 mod calendar;
@@ -35,30 +35,30 @@ mod github;
 pub mod grants;
 mod hooks;
 mod names;
-mod notation;
 mod notify;
 mod order;
 mod people;
 mod problem;
 mod read;
+mod render;
 pub mod tags;
 mod target;
 mod tree;
-mod walk;
+mod values;
 mod warnings;
 
-pub use changes::{Change, changes};
+pub use changes::{PolicyChange, changes};
 pub use file::schema;
-pub use notation::notation;
-pub use problem::{MOST_PROBLEMS, Problem, Problems};
-pub use read::{LARGEST_POLICY, MOST_TARGETS, parse, parse_bytes};
-pub use target::SHORTEST_DEADLINE;
-pub use tree::LARGEST_FILE;
+pub use problem::{MAX_PROBLEMS, Problem, Problems};
+pub use read::{MAX_POLICY_BYTES, MAX_TARGETS, parse, parse_bytes};
+pub use render::render;
+pub use target::MIN_DEADLINE;
+pub use tree::MAX_FILE_BYTES;
 pub use warnings::warnings;
 
-/// Every kind of mapping that the reader knows, for the test that holds reader and schema together.
+/// Every mapping shape that the reader knows, for the test that compares reader and schema.
 #[cfg(test)]
-pub(crate) const SHAPES: &[&walk::Shape] = &[
+pub(crate) const SHAPES: &[&values::Shape] = &[
     &read::FILE,
     &read::SERVICE,
     &read::REGISTRY,

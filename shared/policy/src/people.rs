@@ -1,49 +1,49 @@
-//! The people whom rules name, and groups of them.
+//! The people whom rules name, and their groups.
 
 use crate::arn;
-use crate::names::{Kind, known_names};
-use crate::problem::{Found, Mark};
+use crate::names::{NameKind, known_names};
+use crate::problem::{Mark, ProblemCollector};
 use crate::read::{Entry, section};
-use crate::walk::{self, At, Fields, Shape};
+use crate::values::{self, Fields, LocatedNode, Shape};
 use rollout::Name;
 use rollout::entry::Person;
 use std::collections::{BTreeMap, BTreeSet};
 
-const MOST_PEOPLE: usize = 200;
-const MOST_GROUPS: usize = 50;
-/// How many ARNs one person may have.
-const MOST_ARNS: usize = 5;
+const MAX_PEOPLE: usize = 200;
+const MAX_GROUPS: usize = 50;
+/// Maximum number of ARNs per person.
+const MAX_ARNS: usize = 5;
 
 pub(crate) const PERSON: Shape = Shape { name: "Person", keys: &["slack", "iam", "github", "mail"], required: &[] };
 
-/// Everybody whom the file knows.
+/// All people and groups of the file.
 #[derive(Debug, Default)]
 pub(crate) struct People {
-    /// Those whose entry is sound.
+    /// Those with a valid entry.
     pub(crate) people: BTreeMap<Name, Person>,
-    /// Likewise.
+    /// Those with a valid entry.
     pub(crate) groups: BTreeMap<Name, BTreeSet<Name>>,
-    /// Where each person's entry stands, the wrong ones included.
-    places: BTreeMap<Name, (Mark, String)>,
-    /// The names of people and groups; none: a section is wrong as a whole.
+    /// Position of each person's entry, invalid ones included.
+    locations: BTreeMap<Name, (Mark, String)>,
+    /// The names of all people and groups; `None` where a section is invalid as a whole.
     named: Option<Vec<Name>>,
-    sound: bool,
+    valid: bool,
 }
 
-/// What proves a person at a door: the key, and what is written there.
-type Proof = (&'static str, String);
+/// What identifies a person on one channel: the file's key, and its value.
+type Identity = (&'static str, String);
 
 /// Reads `people` and `groups`.
-pub(crate) fn people(file: &Fields<'_>, found: &mut Found) -> People {
-    let before = found.count();
+pub(crate) fn people(file: &Fields<'_>, problems: &mut ProblemCollector) -> People {
+    let problems_before = problems.count();
     let mut all = People { named: Some(Vec::new()), ..People::default() };
-    let mut proofs: BTreeMap<Proof, String> = BTreeMap::new();
+    let mut identity_owners: BTreeMap<Identity, String> = BTreeMap::new();
     if let Some((at, path)) = file.get("people") {
-        match section(at, &path, "people by name", MOST_PEOPLE, found) {
+        match section(at, &path, "people by name", MAX_PEOPLE, problems) {
             Some(entries) => {
                 for Entry { name, key, at, path } in entries {
-                    all.places.insert(name.clone(), (key, path.clone()));
-                    if let Some(person) = person(at, &path, &mut proofs, found) {
+                    all.locations.insert(name.clone(), (key, path.clone()));
+                    if let Some(person) = person(at, &path, &mut identity_owners, problems) {
                         all.people.insert(name, person);
                     }
                 }
@@ -51,20 +51,20 @@ pub(crate) fn people(file: &Fields<'_>, found: &mut Found) -> People {
             None => all.named = None,
         }
     }
-    let members: Option<Vec<Name>> = all.named.as_ref().map(|_| all.places.keys().cloned().collect());
-    let mut groups_named = Vec::new();
+    let members: Option<Vec<Name>> = all.named.as_ref().map(|_| all.locations.keys().cloned().collect());
+    let mut group_names = Vec::new();
     if let Some((at, path)) = file.get("groups") {
-        match section(at, &path, "groups by name", MOST_GROUPS, found) {
+        match section(at, &path, "groups by name", MAX_GROUPS, problems) {
             Some(entries) => {
                 for Entry { name, key, at, path } in entries {
-                    groups_named.push(name.clone());
-                    if all.places.contains_key(&name) {
+                    group_names.push(name.clone());
+                    if all.locations.contains_key(&name) {
                         let message = format!("`{name}` is a person already: give the group a name of its own");
-                        found.add(key, &path, message);
+                        problems.add(key, &path, message);
                     }
-                    let otherwise = "name people, or take the group away";
-                    let kind = Kind::people(members.as_deref());
-                    if let Some(names) = known_names(at, &path, kind, MOST_PEOPLE, otherwise, found) {
+                    let empty_hint = "name people, or take the group away";
+                    let name_kind = NameKind::people(members.as_deref());
+                    if let Some(names) = known_names(at, &path, name_kind, MAX_PEOPLE, empty_hint, problems) {
                         all.groups.insert(name, names.into_iter().map(|named| named.name).collect());
                     }
                 }
@@ -73,32 +73,32 @@ pub(crate) fn people(file: &Fields<'_>, found: &mut Found) -> People {
         }
     }
     if let Some(named) = &mut all.named {
-        named.extend(all.places.keys().cloned());
-        named.extend(groups_named);
+        named.extend(all.locations.keys().cloned());
+        named.extend(group_names);
     }
-    all.sound = found.count() == before;
+    all.valid = problems.count() == problems_before;
     all
 }
 
 impl People {
     /// The names of people and groups.
-    pub(crate) fn kind(&self) -> Kind<'_> {
-        Kind::people_and_groups(self.named.as_deref())
+    pub(crate) fn name_kind(&self) -> NameKind<'_> {
+        NameKind::people_and_groups(self.named.as_deref())
     }
 
-    /// Whether nothing was wrong with them.
-    pub(crate) fn sound(&self) -> bool {
-        self.sound
+    /// Whether both sections were valid.
+    pub(crate) fn valid(&self) -> bool {
+        self.valid
     }
 
-    /// Everybody whom these names mean, groups resolved; none where an entry of theirs is wrong.
-    pub(crate) fn resolved<'p>(
+    /// All people that these names refer to, with groups resolved; `None` where one of their entries is invalid.
+    pub(crate) fn resolve<'p>(
         &'p self,
         names: impl Iterator<Item = &'p Name>,
     ) -> Option<BTreeMap<&'p Name, &'p Person>> {
         let mut all = BTreeMap::new();
         for name in names {
-            let members: Vec<&Name> = match self.places.contains_key(name) {
+            let members: Vec<&Name> = match self.locations.contains_key(name) {
                 true => vec![name],
                 false => self.groups.get(name)?.iter().collect(),
             };
@@ -109,92 +109,122 @@ impl People {
         Some(all)
     }
 
-    /// Somebody who shall approve can say so somewhere.
-    pub(crate) fn check_door(&self, name: &Name, person: &Person, found: &mut Found) {
-        let Some((mark, path)) = self.places.get(name) else { return };
+    /// Checks that an approver has at least one channel to approve through.
+    pub(crate) fn check_can_approve(&self, name: &Name, person: &Person, problems: &mut ProblemCollector) {
+        let Some((mark, path)) = self.locations.get(name) else { return };
         if person.slack.is_none() && person.iam.is_empty() && person.mail.is_none() {
             let message = format!(
                 "`{name}` is to approve, and has no way to do so: add `slack`, `iam` or `mail`, or do not name them as an approver"
             );
-            found.add(*mark, path, message);
+            problems.add(*mark, path, message);
         }
     }
 
-    /// Signed links reach nobody but the person whom they are for.
-    pub(crate) fn check_topics<'t>(&self, shared: impl Iterator<Item = &'t str> + Clone, found: &mut Found) {
+    /// Checks that signed links reach only the person they are for.
+    pub(crate) fn check_mail_topics<'t>(
+        &self,
+        shared: impl Iterator<Item = &'t str> + Clone,
+        problems: &mut ProblemCollector,
+    ) {
         for (name, person) in &self.people {
-            let Some((mark, path)) = self.places.get(name) else { continue };
+            let Some((mark, path)) = self.locations.get(name) else { continue };
             if let Some(topic) = person.mail.as_deref().filter(|topic| shared.clone().any(|other| other == *topic)) {
                 let message = format!(
                     "`{}` is a topic of `notifications` too: links to approve with are sent to `mail`, so it needs a topic of {name}'s own",
-                    walk::shown(topic)
+                    values::shorten(topic)
                 );
-                found.add(*mark, &walk::join(path, "mail"), message);
+                problems.add(*mark, &values::join(path, "mail"), message);
             }
         }
     }
 }
 
-fn person(at: At<'_>, path: &str, proofs: &mut BTreeMap<Proof, String>, found: &mut Found) -> Option<Person> {
-    let before = found.count();
-    let fields = Fields::new(at, path, &PERSON, found)?;
-    let slack = fields.read("slack", found, |at, path, found| {
-        let written = walk::text(at, path, "the ID of a member of Slack", found)?;
-        own("slack", checked(written, slack_member(written), at.mark, path, found)?, at.mark, path, proofs, found)
+fn person(
+    at: LocatedNode<'_>,
+    path: &str,
+    identity_owners: &mut BTreeMap<Identity, String>,
+    problems: &mut ProblemCollector,
+) -> Option<Person> {
+    let problems_before = problems.count();
+    let fields = Fields::new(at, path, &PERSON, problems)?;
+    let slack = fields.read("slack", problems, |at, path, problems| {
+        let written = values::text(at, path, "the ID of a member of Slack", problems)?;
+        claim_identity(
+            "slack",
+            checked(written, slack_member(written), at.mark, path, problems)?,
+            at.mark,
+            path,
+            identity_owners,
+            problems,
+        )
     });
-    let github = fields.read("github", found, |at, path, found| {
-        let written = walk::digits(at, path, "GitHub's number of an account", found)?;
-        own("github", written, at.mark, path, proofs, found)
+    let github = fields.read("github", problems, |at, path, problems| {
+        let written = values::digits(at, path, "GitHub's number of an account", problems)?;
+        claim_identity("github", written, at.mark, path, identity_owners, problems)
     });
-    let mail = fields.read("mail", found, |at, path, found| {
-        let written = walk::text(at, path, "the ARN of an SNS topic", found)?;
-        own("mail", checked(written, mail_topic(written), at.mark, path, found)?, at.mark, path, proofs, found)
+    let mail = fields.read("mail", problems, |at, path, problems| {
+        let written = values::text(at, path, "the ARN of an SNS topic", problems)?;
+        claim_identity(
+            "mail",
+            checked(written, mail_topic(written), at.mark, path, problems)?,
+            at.mark,
+            path,
+            identity_owners,
+            problems,
+        )
     });
-    let iam = fields.read("iam", found, |at, path, found| {
-        let nodes = walk::list(at, path, "ARNs", MOST_ARNS, found)?;
+    let iam = fields.read("iam", problems, |at, path, problems| {
+        let nodes = values::list(at, path, "ARNs", MAX_ARNS, problems)?;
         let mut arns = Vec::new();
         for (at, path) in nodes {
-            let Some(written) = walk::text(at, &path, "the ARN of an IAM user or of a role's session", found) else {
+            let Some(written) = values::text(at, &path, "the ARN of an IAM user or of a role's session", problems)
+            else {
                 continue;
             };
-            let Some(arn) = checked(written, arn::caller(written), at.mark, &path, found) else { continue };
-            arns.extend(own("iam", arn, at.mark, &path, proofs, found));
+            let Some(arn) = checked(written, arn::caller(written), at.mark, &path, problems) else { continue };
+            arns.extend(claim_identity("iam", arn, at.mark, &path, identity_owners, problems));
         }
         Some(arns)
     });
-    (found.count() == before).then(|| Person { slack, iam: iam.unwrap_or_default(), github, mail })
+    (problems.count() == problems_before).then(|| Person { slack, iam: iam.unwrap_or_default(), github, mail })
 }
 
-fn checked(written: &str, check: Result<(), String>, mark: Mark, path: &str, found: &mut Found) -> Option<String> {
+fn checked(
+    written: &str,
+    check: Result<(), String>,
+    mark: Mark,
+    path: &str,
+    problems: &mut ProblemCollector,
+) -> Option<String> {
     match check {
         Ok(()) => Some(written.to_owned()),
         Err(message) => {
-            found.add(mark, path, message);
+            problems.add(mark, path, message);
             None
         }
     }
 }
 
-/// What proves one person proves no other.
-fn own(
+/// An identity belongs to one person only.
+fn claim_identity(
     key: &'static str,
     written: String,
     mark: Mark,
     path: &str,
-    proofs: &mut BTreeMap<Proof, String>,
-    found: &mut Found,
+    identity_owners: &mut BTreeMap<Identity, String>,
+    problems: &mut ProblemCollector,
 ) -> Option<String> {
-    match proofs.get(&(key, written.clone())) {
+    match identity_owners.get(&(key, written.clone())) {
         Some(owner) => {
             let message = format!(
                 "`{}` is at `{owner}` already: it proves one person, so keep it in one place",
-                walk::shown(&written)
+                values::shorten(&written)
             );
-            found.add(mark, path, message);
+            problems.add(mark, path, message);
             None
         }
         None => {
-            proofs.insert((key, written.clone()), path.to_owned());
+            identity_owners.insert((key, written.clone()), path.to_owned());
             Some(written)
         }
     }
@@ -214,7 +244,7 @@ fn slack_member(text: &str) -> Result<(), String> {
     })
 }
 
-/// A channel, a group of before there were private channels, or a conversation with the bot.
+/// A channel, a legacy private channel (group), or a direct conversation with the bot.
 pub(crate) fn slack_channel(text: &str) -> Result<(), String> {
     slack_id(text, &['C', 'G', 'D']).then_some(()).ok_or_else(|| {
         "expected the ID of a channel of Slack, such as `C012AB3CD`: the channel's details have it at their end"
@@ -222,7 +252,7 @@ pub(crate) fn slack_channel(text: &str) -> Result<(), String> {
     })
 }
 
-/// A topic that can have a subscription by mail.
+/// Checks for a topic that can have an email subscription.
 fn mail_topic(text: &str) -> Result<(), String> {
     arn::topic(text)?;
     if text.ends_with(".fifo") {

@@ -1,19 +1,19 @@
-//! What is wrong with a file: where, what was expected, and what to do.
+//! Problems of a file: position, what was expected, and how to fix it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// At most this many problems of one file are reported; after that, one more says that there are others.
-pub const MOST_PROBLEMS: usize = 100;
+/// Maximum number of problems reported for one file; one further problem then says that there are more.
+pub const MAX_PROBLEMS: usize = 100;
 
-/// One thing that is wrong with a file.
+/// One problem of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// Where in the file's structure: `environments.prod.targets.api.strategy.steps[2].traffic`; empty: the file itself.
+    /// Path in the file's structure: `environments.prod.targets.api.strategy.steps[2].traffic`; empty for the file itself.
     pub path: String,
     /// What is wrong, what was expected, and what to do.
     pub message: String,
@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a file, in the order of its lines. Never empty.
+/// All problems of a file, in the order of its lines. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -45,7 +45,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// A place in the file.
+/// A position in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     /// From 1.
@@ -54,14 +54,14 @@ pub(crate) struct Mark {
     pub(crate) column: usize,
 }
 
-/// Where problems are gathered while a file is read.
+/// Collects problems while a file is read.
 #[derive(Debug, Default)]
-pub(crate) struct Found(Vec<Problem>);
+pub(crate) struct ProblemCollector(Vec<Problem>);
 
-impl Found {
+impl ProblemCollector {
     pub(crate) fn add(&mut self, at: Mark, path: &str, message: impl Into<String>) {
-        // What is dropped here is counted by `into_result`: a file of nothing but errors must not become a large answer.
-        if self.0.len() < 10 * MOST_PROBLEMS {
+        // `into_result` counts what is dropped here: a file consisting of errors must not produce a large response.
+        if self.0.len() < 10 * MAX_PROBLEMS {
             let problem = Problem { line: at.line, column: at.column, path: path.to_owned(), message: message.into() };
             self.0.push(problem);
         }
@@ -75,10 +75,10 @@ impl Found {
     pub(crate) fn into_result<T>(mut self, value: Option<T>) -> Result<T, Problems> {
         self.0.sort();
         self.0.dedup();
-        if self.0.len() > MOST_PROBLEMS {
-            self.0.truncate(MOST_PROBLEMS);
-            let last = self.0[MOST_PROBLEMS - 1].clone();
-            let message = format!("there are more problems: the first {MOST_PROBLEMS} are listed");
+        if self.0.len() > MAX_PROBLEMS {
+            self.0.truncate(MAX_PROBLEMS);
+            let last = self.0[MAX_PROBLEMS - 1].clone();
+            let message = format!("there are more problems: the first {MAX_PROBLEMS} are listed");
             self.0.push(Problem { path: String::new(), message, ..last });
         }
         match value {

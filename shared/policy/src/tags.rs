@@ -1,27 +1,27 @@
-//! Which tags of a repository become releases: checks a rule when it is written, matches tags when images are pushed.
+//! Which tags of a repository become releases: checks a rule when the file is read, and matches tags when images are pushed.
 
 use regex::bytes::{Regex, RegexBuilder};
 use rollout::policy::TagRule;
 
-/// The longest pattern that a rule may have, in bytes.
-pub const LONGEST_PATTERN: usize = 256;
+/// Maximum length of a rule's pattern, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 256;
 
-/// How much memory a compiled regular expression may take, in bytes: a bound for whoever applies `(a{999}){999}`.
-const LARGEST_REGEX: usize = 1 << 20;
+/// Maximum memory of a compiled regular expression, in bytes: bounds what a pattern such as `(a{999}){999}` costs.
+const MAX_REGEX_BYTES: usize = 1 << 20;
 
-/// Why a pattern is not a rule.
+/// Why a pattern is not a valid rule.
 #[derive(Debug, thiserror::Error)]
 pub enum TagRuleError {
     /// Nothing matches an empty pattern.
     #[error("the pattern is empty: write `*` for every tag")]
     Empty,
-    /// More than [`LONGEST_PATTERN`] bytes.
-    #[error("the pattern has {0} bytes, at most {LONGEST_PATTERN} are allowed")]
+    /// More than [`MAX_PATTERN_BYTES`] bytes.
+    #[error("the pattern has {0} bytes, at most {MAX_PATTERN_BYTES} are allowed")]
     TooLong(usize),
     /// Not a shell pattern.
     #[error("`{pattern}` is not a glob such as `v*` or `release-??`")]
     Glob {
-        /// As it was written.
+        /// The pattern as written.
         pattern: String,
         /// What is wrong.
         #[source]
@@ -30,7 +30,7 @@ pub enum TagRuleError {
     /// Not a regular expression, or too large when compiled.
     #[error("`{pattern}` is not a regular expression such as `v[0-9]+`")]
     Regex {
-        /// As it was written.
+        /// The pattern as written.
         pattern: String,
         /// What is wrong.
         #[source]
@@ -39,7 +39,7 @@ pub enum TagRuleError {
     /// Not a range of semantic versions.
     #[error("`{pattern}` is not a range of versions such as `>=1.2, <2`")]
     Semver {
-        /// As it was written.
+        /// The pattern as written.
         pattern: String,
         /// What is wrong.
         #[source]
@@ -50,7 +50,7 @@ pub enum TagRuleError {
 /// A rule for shell patterns: `v*`, `release-??`, `{main,release}-*`.
 ///
 /// # Errors
-/// [`TagRuleError`] where `pattern` is none.
+/// [`TagRuleError`] where `pattern` is invalid.
 pub fn glob(pattern: &str) -> Result<TagRule, TagRuleError> {
     checked(TagRule::Glob(pattern.to_owned()))
 }
@@ -58,20 +58,20 @@ pub fn glob(pattern: &str) -> Result<TagRule, TagRuleError> {
 /// A rule for regular expressions, which the whole tag must match.
 ///
 /// # Errors
-/// [`TagRuleError`] where `pattern` is none.
+/// [`TagRuleError`] where `pattern` is invalid.
 pub fn regex(pattern: &str) -> Result<TagRule, TagRuleError> {
     checked(TagRule::Regex(pattern.to_owned()))
 }
 
-/// A rule for ranges of semantic versions: `>=1.2, <2`. A tag's leading `v` is not looked at.
+/// A rule for ranges of semantic versions: `>=1.2, <2`. A tag's leading `v` is ignored.
 ///
 /// # Errors
-/// [`TagRuleError`] where `range` is none.
+/// [`TagRuleError`] where `range` is invalid.
 pub fn semver(range: &str) -> Result<TagRule, TagRuleError> {
     checked(TagRule::Semver(range.to_owned()))
 }
 
-/// A rule for what `take` takes, but for what `not` takes: `v*`, but not `*-arm64`. Both are checked already.
+/// A rule that matches what `take` matches and `not` does not: `v*`, but not `*-arm64`. Both are valid already.
 #[must_use]
 pub fn except(take: TagRule, not: TagRule) -> TagRule {
     TagRule::Except { take: Box::new(take), not: Box::new(not) }
@@ -81,13 +81,14 @@ fn checked(rule: TagRule) -> Result<TagRule, TagRuleError> {
     Matcher::new(&rule).map(|_| rule)
 }
 
-/// Whether `tag` becomes a release. A rule that cannot be compiled matches nothing: none such passes the check of the file.
+/// Whether `tag` becomes a release. A rule that does not compile matches nothing: the check of the file lets no such rule
+/// pass.
 #[must_use]
 pub fn matches(rule: &TagRule, tag: &str) -> bool {
     Matcher::new(rule).is_ok_and(|matcher| matcher.matches(tag))
 }
 
-/// A compiled rule, for whoever has many tags to look at.
+/// A compiled rule, for matching many tags.
 #[derive(Debug, Clone)]
 pub struct Matcher(Compiled);
 
@@ -103,19 +104,19 @@ impl Matcher {
     /// Compiles `rule`.
     ///
     /// # Errors
-    /// [`TagRuleError`] where it is not well formed.
+    /// [`TagRuleError`] where the rule is invalid.
     pub fn new(rule: &TagRule) -> Result<Self, TagRuleError> {
         let compiled = match rule {
-            TagRule::Glob(pattern) => globset::Glob::new(sized(pattern)?)
+            TagRule::Glob(pattern) => globset::Glob::new(checked_length(pattern)?)
                 .map(|glob| Compiled::Glob(glob.compile_matcher()))
                 .map_err(|source| TagRuleError::Glob { pattern: pattern.clone(), source })?,
             TagRule::Regex(pattern) => {
                 let wrong = |source| TagRuleError::Regex { pattern: pattern.clone(), source };
-                // Alone first: `a)|(b` is none, and would be one between the anchors' brackets.
-                compile(sized(pattern)?).map_err(wrong)?;
-                Compiled::Regex(compile(&format!(r"\A(?:{pattern})\z")).map_err(wrong)?)
+                // Compiled alone first: `a)|(b` is invalid, and would become valid inside the brackets between the anchors.
+                compile_regex(checked_length(pattern)?).map_err(wrong)?;
+                Compiled::Regex(compile_regex(&format!(r"\A(?:{pattern})\z")).map_err(wrong)?)
             }
-            TagRule::Semver(pattern) => semver::VersionReq::parse(sized(pattern)?)
+            TagRule::Semver(pattern) => semver::VersionReq::parse(checked_length(pattern)?)
                 .map(Compiled::Semver)
                 .map_err(|source| TagRuleError::Semver { pattern: pattern.clone(), source })?,
             TagRule::Except { take, not } => Compiled::Except(Box::new((Self::new(take)?, Self::new(not)?))),
@@ -138,18 +139,19 @@ impl Matcher {
     }
 }
 
-/// The pattern, if it is one to be compiled.
-fn sized(pattern: &str) -> Result<&str, TagRuleError> {
+/// The pattern, if it is neither empty nor too long.
+fn checked_length(pattern: &str) -> Result<&str, TagRuleError> {
     match pattern.len() {
         0 => Err(TagRuleError::Empty),
-        1..=LONGEST_PATTERN => Ok(pattern),
+        1..=MAX_PATTERN_BYTES => Ok(pattern),
         longer => Err(TagRuleError::TooLong(longer)),
     }
 }
 
-/// Bytes without Unicode tables: a registry's tags are `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec, "tag").
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).unicode(false).size_limit(LARGEST_REGEX).build()
+/// Matches bytes without Unicode tables: a registry's tags are `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution spec,
+/// "tag").
+fn compile_regex(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).unicode(false).size_limit(MAX_REGEX_BYTES).build()
 }
 
 #[cfg(test)]
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_versions_does_not_look_at_the_leading_v() {
+    fn a_semver_range_ignores_a_leading_v() {
         let rule = semver(">=1.2, <2").expect("a range");
         assert!(matches(&rule, "v1.2.0") && matches(&rule, "1.9.3"));
         for tag in ["v2.0.0", "1.1.9", "vv1.2.0", "1.2", "latest", "v1.3.0-rc.1"] {
@@ -185,7 +187,7 @@ mod tests {
 
     /// Issue 10, case 12: `v1.2.3-amd64`, `v1.2.3-arm64`, then the index `v1.2.3`.
     #[test]
-    fn what_is_excluded_is_not_taken() {
+    fn an_excluded_tag_does_not_match() {
         let arches = glob("*-{amd64,arm64}").expect("a glob");
         let rule = except(glob("v*").expect("a glob"), arches);
         assert!(matches(&rule, "v1.2.3") && matches(&rule, "v1.2.3-rc.1"));
@@ -195,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused_when_it_is_written() {
+    fn an_invalid_pattern_is_refused() {
         assert!(matches!(glob("[v"), Err(TagRuleError::Glob { .. })));
         assert!(matches!(regex("a)|(b"), Err(TagRuleError::Regex { .. })));
         assert!(matches!(regex("((a{999}){999}){999}"), Err(TagRuleError::Regex { .. })));
         assert!(matches!(semver("about 2"), Err(TagRuleError::Semver { .. })));
         assert!(matches!(glob(""), Err(TagRuleError::Empty)));
-        assert!(matches!(regex(&"a".repeat(LONGEST_PATTERN + 1)), Err(TagRuleError::TooLong(257))));
+        assert!(matches!(regex(&"a".repeat(MAX_PATTERN_BYTES + 1)), Err(TagRuleError::TooLong(257))));
     }
 }

@@ -1,9 +1,9 @@
-//! One target of the file: its pair, and how a release gets there, an environment's defaults included.
+//! One target of the file: its pair of services and how a release is rolled out there, including an environment's defaults.
 
-use crate::arn::{self, Home};
-use crate::hooks::{HookWish, HookWishes, hook_wishes, settle_hooks};
-use crate::problem::{Found, Mark};
-use crate::walk::{self, At, Fields, Shape};
+use crate::arn::{self, ArnLocation};
+use crate::hooks::{PartialHook, PartialHooks, read_partial_hooks, resolve_hooks};
+use crate::problem::{Mark, ProblemCollector};
+use crate::values::{self, Fields, LocatedNode, Shape};
 use rollout::policy::{
     AlarmPolicy, Deadlines, Drift, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
 };
@@ -11,15 +11,15 @@ use rollout::text::is_visible;
 use rollout::{Percent, Seconds, TargetPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 
-const MOST_STEPS: usize = 50;
-const MOST_ALARMS: usize = 20;
-const MOST_RULES: usize = 5;
-/// A service has 5,000 tasks at most (ECS quotas).
-const MOST_FAILED: u32 = 5_000;
-const MOST_TIMES_STABLE: u32 = 100;
+const MAX_STEPS: usize = 50;
+const MAX_ALARMS: usize = 20;
+const MAX_RULES: usize = 5;
+/// A service has at most 5,000 tasks (ECS quotas).
+const MAX_FAILED_TASKS: u32 = 5_000;
+const MAX_TIMES_STABLE: u32 = 100;
 
-/// The shortest deadline: below that a single slow answer of AWS would decide.
-pub const SHORTEST_DEADLINE: Seconds = Seconds(5);
+/// The shortest deadline: with a shorter one, a single slow AWS response would decide.
+pub const MIN_DEADLINE: Seconds = Seconds(5);
 
 pub(crate) const TARGET: Shape = Shape {
     name: "Target",
@@ -44,9 +44,9 @@ pub(crate) const DEADLINES: Shape = Shape {
     required: &[],
 };
 
-/// What a target, or an environment's `defaults`, says of how a release gets there: each key for itself.
+/// Rollout settings of a target, or of an environment's `defaults`; each key may be missing on its own.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct PartialTarget {
     steps: Option<Vec<Step>>,
     bake: Option<Seconds>,
     keep_warm: Option<Seconds>,
@@ -56,7 +56,7 @@ pub(crate) struct Wishes {
     failed_share: Option<Percent>,
     failed_times_stable: Option<u32>,
     alarms: Option<Vec<AlarmPolicy>>,
-    hooks: HookWishes,
+    hooks: PartialHooks,
     preflight: Option<Seconds>,
     register: Option<Seconds>,
     healthy: Option<Seconds>,
@@ -65,96 +65,98 @@ pub(crate) struct Wishes {
     rollback: Option<Seconds>,
 }
 
-/// Where something is written that only one target may name.
+/// A resource that only one target may name, and where the file names it.
 #[derive(Debug)]
-pub(crate) struct Place {
-    /// What it is, for people, and its name.
-    what: String,
+pub(crate) struct ExclusiveResource {
+    /// Its kind and name, for messages.
+    description: String,
     mark: Mark,
     path: String,
     /// Path of the target that names it.
     target: String,
 }
 
-/// Reads what `defaults` and targets have in common.
-pub(crate) fn wishes(fields: &Fields<'_>, found: &mut Found) -> Wishes {
-    let mut wishes = Wishes::default();
+/// Reads the keys that `defaults` and targets share.
+pub(crate) fn partial_target(fields: &Fields<'_>, problems: &mut ProblemCollector) -> PartialTarget {
+    let mut partial_target = PartialTarget::default();
     if let Some((at, path)) = fields.get("strategy") {
-        strategy(at, &path, &mut wishes, found);
+        strategy(at, &path, &mut partial_target, problems);
     }
-    wishes.alarms = fields.read("alarms", found, alarms);
+    partial_target.alarms = fields.read("alarms", problems, alarms);
     if let Some((at, path)) = fields.get("hooks") {
-        wishes.hooks = hook_wishes(at, &path, found);
+        partial_target.hooks = read_partial_hooks(at, &path, problems);
     }
     if let Some((at, path)) = fields.get("deadlines")
-        && let Some(fields) = Fields::new(at, &path, &DEADLINES, found)
+        && let Some(fields) = Fields::new(at, &path, &DEADLINES, problems)
     {
-        let mut deadline =
-            |key: &str| fields.read(key, found, |at, path, found| walk::duration(at, path, SHORTEST_DEADLINE, found));
-        wishes.preflight = deadline("preflight");
-        wishes.register = deadline("register");
-        wishes.healthy = deadline("healthy");
-        wishes.shift = deadline("shift");
-        wishes.retire = deadline("retire");
-        wishes.rollback = deadline("rollback");
+        let mut deadline = |key: &str| {
+            fields.read(key, problems, |at, path, problems| values::duration(at, path, MIN_DEADLINE, problems))
+        };
+        partial_target.preflight = deadline("preflight");
+        partial_target.register = deadline("register");
+        partial_target.healthy = deadline("healthy");
+        partial_target.shift = deadline("shift");
+        partial_target.retire = deadline("retire");
+        partial_target.rollback = deadline("rollback");
     }
-    wishes
+    partial_target
 }
 
-fn strategy(at: At<'_>, path: &str, wishes: &mut Wishes, found: &mut Found) {
-    let Some(fields) = Fields::new(at, path, &STRATEGY, found) else { return };
-    wishes.steps = fields.read("steps", found, steps);
+fn strategy(at: LocatedNode<'_>, path: &str, partial_target: &mut PartialTarget, problems: &mut ProblemCollector) {
+    let Some(fields) = Fields::new(at, path, &STRATEGY, problems) else { return };
+    partial_target.steps = fields.read("steps", problems, steps);
     let mut duration =
-        |key: &str| fields.read(key, found, |at, path, found| walk::duration(at, path, Seconds(0), found));
-    wishes.bake = duration("bake");
-    wishes.keep_warm = duration("keep_warm");
-    wishes.drain = duration("drain");
-    wishes.green_capacity = fields.read("green_capacity", found, |at, path, found| {
-        walk::percent(at, path, "a share of the stable side's tasks", found)
+        |key: &str| fields.read(key, problems, |at, path, problems| values::duration(at, path, Seconds(0), problems));
+    partial_target.bake = duration("bake");
+    partial_target.keep_warm = duration("keep_warm");
+    partial_target.drain = duration("drain");
+    partial_target.green_capacity = fields.read("green_capacity", problems, |at, path, problems| {
+        values::percent(at, path, "a share of the stable side's tasks", problems)
     });
     if let Some((at, path)) = fields.get("task_failures")
-        && let Some(fields) = Fields::new(at, &path, &TASK_FAILURES, found)
+        && let Some(fields) = Fields::new(at, &path, &TASK_FAILURES, problems)
     {
-        wishes.failed_tasks = fields
-            .read("count", found, |at, path, found| walk::count(at, path, "how many tasks", 0..=MOST_FAILED, found));
-        wishes.failed_share =
-            fields.read("share", found, |at, path, found| walk::percent(at, path, "a share of the tasks", found));
-        wishes.failed_times_stable = fields.read("times_stable", found, |at, path, found| {
-            walk::count(at, path, "how many times the stable side's rate", 1..=MOST_TIMES_STABLE, found)
+        partial_target.failed_tasks = fields.read("count", problems, |at, path, problems| {
+            values::count(at, path, "how many tasks", 0..=MAX_FAILED_TASKS, problems)
+        });
+        partial_target.failed_share = fields
+            .read("share", problems, |at, path, problems| values::percent(at, path, "a share of the tasks", problems));
+        partial_target.failed_times_stable = fields.read("times_stable", problems, |at, path, problems| {
+            values::count(at, path, "how many times the stable side's rate", 1..=MAX_TIMES_STABLE, problems)
         });
     }
 }
 
-fn steps(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<Step>> {
-    let nodes = walk::list(at, path, "steps", MOST_STEPS, found)?;
-    let (mut steps, mut sound) = (Vec::new(), true);
+fn steps(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Step>> {
+    let nodes = values::list(at, path, "steps", MAX_STEPS, problems)?;
+    let (mut steps, mut valid) = (Vec::new(), true);
     let mut reached = Some(Percent::NONE);
     let mut last = at.mark;
     for (at, path) in nodes {
         last = at.mark;
-        let Some(fields) = Fields::new(at, &path, &STEP, found) else {
-            (reached, sound) = (None, false);
+        let Some(fields) = Fields::new(at, &path, &STEP, problems) else {
+            (reached, valid) = (None, false);
             continue;
         };
-        let traffic = fields.read("traffic", found, |at, path, found| {
+        let traffic = fields.read("traffic", problems, |at, path, problems| {
             last = at.mark;
-            let traffic = walk::percent(at, path, "a share of traffic", found)?;
-            if let Some(before) = reached.filter(|before| traffic <= *before) {
+            let traffic = values::percent(at, path, "a share of traffic", problems)?;
+            if let Some(previous) = reached.filter(|previous| traffic <= *previous) {
                 let message = format!(
-                    "{traffic} comes after {before}, but traffic must rise from step to step: put the steps in order, or take one away"
+                    "{traffic} comes after {previous}, but traffic must rise from step to step: put the steps in order, or take one away"
                 );
-                found.add(at.mark, path, message);
+                problems.add(at.mark, path, message);
             }
             Some(traffic)
         });
         let hold = match fields.get("hold") {
-            Some((at, path)) => walk::duration(at, &path, Seconds(0), found),
+            Some((at, path)) => values::duration(at, &path, Seconds(0), problems),
             None => Some(if traffic == Some(Percent::ALL) { Seconds(0) } else { Seconds(300) }),
         };
         reached = traffic;
         match (traffic, hold) {
             (Some(traffic), Some(hold)) => steps.push(Step { traffic, hold }),
-            _ => sound = false,
+            _ => valid = false,
         }
     }
     if let Some(share) = reached.filter(|share| *share < Percent::ALL) {
@@ -162,22 +164,22 @@ fn steps(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<Step>> {
             true => "there are no steps: write at least `{traffic: 100%}`".to_owned(),
             false => format!("the last step is {share}, but all traffic must move in the end: add `{{traffic: 100%}}`"),
         };
-        found.add(last, path, message);
+        problems.add(last, path, message);
         return None;
     }
-    sound.then_some(steps)
+    valid.then_some(steps)
 }
 
-fn alarms(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<AlarmPolicy>> {
-    let nodes = walk::list(at, path, "alarms", MOST_ALARMS, found)?;
+fn alarms(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<AlarmPolicy>> {
+    let nodes = values::list(at, path, "alarms", MAX_ALARMS, problems)?;
     let mut alarms: Vec<AlarmPolicy> = Vec::new();
     for (at, path) in nodes {
-        let Some(alarm) = alarm(at, &path, found) else { continue };
+        let Some(alarm) = alarm(at, &path, problems) else { continue };
         if alarms.iter().any(|other| other.name == alarm.name) {
-            found.add(
+            problems.add(
                 at.mark,
                 &path,
-                format!("the alarm `{}` is there already: take one away", walk::shown(&alarm.name)),
+                format!("the alarm `{}` is there already: take one away", values::shorten(&alarm.name)),
             );
         }
         alarms.push(alarm);
@@ -185,24 +187,24 @@ fn alarms(at: At<'_>, path: &str, found: &mut Found) -> Option<Vec<AlarmPolicy>>
     Some(alarms)
 }
 
-fn alarm(at: At<'_>, path: &str, found: &mut Found) -> Option<AlarmPolicy> {
+fn alarm(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<AlarmPolicy> {
     if matches!(at.node.value, crate::tree::Value::Scalar { .. }) {
         let (missing, stable_firing) = (MissingData::Wait, StableFiring::Hold);
-        return Some(AlarmPolicy { name: alarm_name(at, path, found)?, missing, stable_firing });
+        return Some(AlarmPolicy { name: alarm_name(at, path, problems)?, missing, stable_firing });
     }
-    let fields = Fields::new(at, path, &ALARM, found)?;
-    let name = fields.read("name", found, alarm_name);
+    let fields = Fields::new(at, path, &ALARM, problems)?;
+    let name = fields.read("name", problems, alarm_name);
     let missing = match fields.get("missing") {
         Some((at, path)) => {
             let choices =
                 [("wait", MissingData::Wait), ("healthy", MissingData::Healthy), ("unhealthy", MissingData::Unhealthy)];
-            walk::choice(at, &path, &choices, found)
+            values::choice(at, &path, &choices, problems)
         }
         None => Some(MissingData::Wait),
     };
     let stable_firing = match fields.get("stable_firing") {
         Some((at, path)) => {
-            walk::choice(at, &path, &[("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)], found)
+            values::choice(at, &path, &[("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)], problems)
         }
         None => Some(StableFiring::Hold),
     };
@@ -210,15 +212,15 @@ fn alarm(at: At<'_>, path: &str, found: &mut Found) -> Option<AlarmPolicy> {
 }
 
 /// 1 to 255 characters (CloudWatch API, `PutMetricAlarm`, `AlarmName`).
-fn alarm_name(at: At<'_>, path: &str, found: &mut Found) -> Option<String> {
-    let name = walk::text(at, path, "the name of an alarm", found)?;
+fn alarm_name(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<String> {
+    let name = values::text(at, path, "the name of an alarm", problems)?;
     if name.starts_with("arn:") {
-        found.add(at.mark, path, "expected the name of an alarm, found an ARN: write what comes after `:alarm:`");
+        problems.add(at.mark, path, "expected the name of an alarm, found an ARN: write what comes after `:alarm:`");
         return None;
     }
     if name.chars().count() > 255 || !name.chars().all(is_visible) {
         let message = "expected the name of an alarm: at most 255 characters, in one line, all of which are shown";
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
         return None;
     }
     Some(name.to_owned())
@@ -226,39 +228,43 @@ fn alarm_name(at: At<'_>, path: &str, found: &mut Found) -> Option<String> {
 
 /// Reads one target.
 pub(crate) fn read_target(
-    at: At<'_>,
+    at: LocatedNode<'_>,
     path: &str,
-    defaults: &Wishes,
-    places: &mut Vec<Place>,
-    found: &mut Found,
+    defaults: &PartialTarget,
+    resources: &mut Vec<ExclusiveResource>,
+    problems: &mut ProblemCollector,
 ) -> Option<TargetPolicy> {
-    let before = found.count();
-    let fields = Fields::new(at, path, &TARGET, found)?;
-    let own = wishes(&fields, found);
-    let mut homes = Homes { path, first: None };
-    let pair = pair(&fields, &mut homes, places, found);
+    let previous = problems.count();
+    let fields = Fields::new(at, path, &TARGET, problems)?;
+    let own = partial_target(&fields, problems);
+    let mut locations = LocationCheck { path, first: None };
+    let pair = pair(&fields, &mut locations, resources, problems);
     let container = pair.as_ref().map(|pair| pair.container.as_str());
-    let hooks = settle_hooks(&own.hooks, &defaults.hooks, container, at.mark, path, found);
+    let hooks = resolve_hooks(&own.hooks, &defaults.hooks, container, at.mark, path, problems);
     for hook in hooks.iter().flatten() {
-        if let HookWish { function: Some(function), mark, path, .. } = hook
+        if let PartialHook { function: Some(function), mark, path, .. } = hook
             && let Ok(Some(arn)) = arn::function(function)
         {
-            homes.check(arn.home(), "the function", *mark, path, found);
+            locations.check(arn.location(), "the function", *mark, path, problems);
         }
     }
-    let pick =
-        |own: Option<Seconds>, default: Option<Seconds>, otherwise: u64| own.or(default).unwrap_or(Seconds(otherwise));
-    let usual = TaskFailures::default();
+    let pick = |own: Option<Seconds>, default: Option<Seconds>, default_seconds: u64| {
+        own.or(default).unwrap_or(Seconds(default_seconds))
+    };
+    let default_failures = TaskFailures::default();
     let strategy = Strategy {
-        steps: own.steps.or_else(|| defaults.steps.clone()).unwrap_or_else(usual_steps),
+        steps: own.steps.or_else(|| defaults.steps.clone()).unwrap_or_else(default_steps),
         bake: pick(own.bake, defaults.bake, 600),
         keep_warm: pick(own.keep_warm, defaults.keep_warm, 600),
         green_capacity: own.green_capacity.or(defaults.green_capacity).unwrap_or(Percent::ALL),
         drain: pick(own.drain, defaults.drain, 30),
         task_failures: TaskFailures {
-            count: own.failed_tasks.or(defaults.failed_tasks).unwrap_or(usual.count),
-            share: own.failed_share.or(defaults.failed_share).unwrap_or(usual.share),
-            times_stable: own.failed_times_stable.or(defaults.failed_times_stable).unwrap_or(usual.times_stable),
+            count: own.failed_tasks.or(defaults.failed_tasks).unwrap_or(default_failures.count),
+            share: own.failed_share.or(defaults.failed_share).unwrap_or(default_failures.share),
+            times_stable: own
+                .failed_times_stable
+                .or(defaults.failed_times_stable)
+                .unwrap_or(default_failures.times_stable),
         },
     };
     let deadlines = Deadlines {
@@ -269,14 +275,14 @@ pub(crate) fn read_target(
         retire: pick(own.retire, defaults.retire, 15 * 60),
         rollback: pick(own.rollback, defaults.rollback, 30 * 60),
     };
-    if found.count() == before {
+    if problems.count() == previous {
         for (key, deadline) in [("retire", deadlines.retire), ("rollback", deadlines.rollback)] {
             if deadline <= strategy.drain {
                 let message = format!(
                     "the deadline `{key}` ({deadline}) is not longer than the strategy's `drain` ({}): it would always run out; make one longer or the other shorter",
                     strategy.drain
                 );
-                found.add(at.mark, path, message);
+                problems.add(at.mark, path, message);
             }
         }
     }
@@ -284,14 +290,14 @@ pub(crate) fn read_target(
         pair: pair?,
         strategy,
         alarms: own.alarms.or_else(|| defaults.alarms.clone()).unwrap_or_default(),
-        hooks: hooks?.into_iter().map(HookWish::into_hook).collect(),
+        hooks: hooks?.into_iter().map(PartialHook::into_hook).collect(),
         deadlines,
-        // The environment's, which is read beside its targets.
+        // Overwritten by the environment's setting, which is read beside its targets.
         drift: Drift::Tell,
     })
 }
 
-fn usual_steps() -> Vec<Step> {
+fn default_steps() -> Vec<Step> {
     let share = |percent: u8| Percent::new(percent).unwrap_or(Percent::ALL);
     vec![
         Step { traffic: share(10), hold: Seconds(300) },
@@ -300,45 +306,57 @@ fn usual_steps() -> Vec<Step> {
     ]
 }
 
-/// All resources of a target are in one account and Region.
-struct Homes<'a> {
+/// Checks that all resources of a target are in one account and Region.
+struct LocationCheck<'a> {
     path: &'a str,
-    first: Option<(Home<'a>, &'static str)>,
+    first: Option<(ArnLocation<'a>, &'static str)>,
 }
 
-impl<'a> Homes<'a> {
-    fn check(&mut self, home: Home<'a>, what: &'static str, mark: Mark, path: &str, found: &mut Found) {
+impl<'a> LocationCheck<'a> {
+    fn check(
+        &mut self,
+        location: ArnLocation<'a>,
+        description: &'static str,
+        mark: Mark,
+        path: &str,
+        problems: &mut ProblemCollector,
+    ) {
         match self.first {
-            None => self.first = Some((home, what)),
-            Some((first, first_what)) if first != home => {
-                let partition = |home: &Home<'_>, other: &Home<'_>| {
-                    if home.partition() == other.partition() {
+            None => self.first = Some((location, description)),
+            Some((first, first_description)) if first != location => {
+                let partition = |location: &ArnLocation<'_>, other: &ArnLocation<'_>| {
+                    if location.partition() == other.partition() {
                         String::new()
                     } else {
-                        format!(", partition {}", home.partition())
+                        format!(", partition {}", location.partition())
                     }
                 };
                 let message = format!(
-                    "{what} is in {home}{}, {first_what} of `{}` in {first}{}: everything of a target is in one account and Region",
-                    partition(&home, &first),
+                    "{description} is in {location}{}, {first_description} of `{}` in {first}{}: everything of a target is in one account and Region",
+                    partition(&location, &first),
                     self.path,
-                    partition(&first, &home)
+                    partition(&first, &location)
                 );
-                found.add(mark, path, message);
+                problems.add(mark, path, message);
             }
             Some(_) => {}
         }
     }
 }
 
-fn pair<'n>(fields: &Fields<'n>, homes: &mut Homes<'n>, places: &mut Vec<Place>, found: &mut Found) -> Option<EcsPair> {
+fn pair<'n>(
+    fields: &Fields<'n>,
+    locations: &mut LocationCheck<'n>,
+    resources: &mut Vec<ExclusiveResource>,
+    problems: &mut ProblemCollector,
+) -> Option<EcsPair> {
     let target = fields.path.as_str();
-    let container = fields.read("container", found, container_name);
-    let blue = fields.read("blue", found, |at, path, found| side(at, path, found));
-    let green = fields.read("green", found, |at, path, found| side(at, path, found));
+    let container = fields.read("container", problems, container_name);
+    let blue = fields.read("blue", problems, |at, path, problems| side(at, path, problems));
+    let green = fields.read("green", problems, |at, path, problems| side(at, path, problems));
     for side in [&blue, &green].into_iter().flatten() {
         if let Some((at, path)) = &side.group {
-            homes.check(side.home, "the target group", at.mark, path, found);
+            locations.check(side.location, "the target group", at.mark, path, problems);
         }
     }
     if let (Some(blue), Some(green)) = (&blue, &green) {
@@ -347,14 +365,14 @@ fn pair<'n>(fields: &Fields<'n>, homes: &mut Homes<'n>, places: &mut Vec<Place>,
         {
             if one == other {
                 let message = format!("blue and green have the same `{key}`: each side has its own");
-                found.add(green.at, &format!("{target}.green.{key}"), message);
+                problems.add(green.at, &format!("{target}.green.{key}"), message);
             }
         }
     }
-    let rules = fields.read("rules", found, |at, path, found| {
-        let nodes = walk::list(at, path, "rules", MOST_RULES, found)?;
+    let rules = fields.read("rules", problems, |at, path, problems| {
+        let nodes = values::list(at, path, "rules", MAX_RULES, problems)?;
         if nodes.is_empty() {
-            found.add(
+            problems.add(
                 at.mark,
                 path,
                 "there are no rules: name at least one listener rule or listener whose weights are moved",
@@ -363,132 +381,139 @@ fn pair<'n>(fields: &Fields<'n>, homes: &mut Homes<'n>, places: &mut Vec<Place>,
         Some(nodes)
     });
     let test_rule = fields.get("test_rule");
-    let routes = routes(target, rules.as_deref(), test_rule.as_ref(), homes, places, found);
-    let cluster = fields.read("cluster", found, |at, path, found| {
-        let written = walk::text(at, path, "the name of an ECS cluster", found)?;
+    let rules_and_test_rule =
+        rules_and_test_rule(target, rules.as_deref(), test_rule.as_ref(), locations, resources, problems);
+    let cluster = fields.read("cluster", problems, |at, path, problems| {
+        let written = values::text(at, path, "the name of an ECS cluster", problems)?;
         match arn::cluster(written) {
             Ok(arn) => {
                 if let Some(arn) = arn {
-                    homes.check(arn.home(), "the cluster", at.mark, path, found);
+                    locations.check(arn.location(), "the cluster", at.mark, path, problems);
                 }
                 Some(written.to_owned())
             }
             Err(message) => {
-                found.add(at.mark, path, message);
+                problems.add(at.mark, path, message);
                 None
             }
         }
     });
     let (cluster, blue, green) = (cluster?, blue?, green?);
     for (side, key) in [(&blue, "blue"), (&green, "green")] {
-        let place = |what: String, key: &str| Place {
-            what,
+        let resource = |description: String, key: &str| ExclusiveResource {
+            description,
             mark: side.at,
             path: format!("{target}.{key}"),
             target: target.to_owned(),
         };
-        places.push(place(
+        resources.push(resource(
             format!("the ECS service `{}` of cluster `{}`", side.service, cluster_name(&cluster)),
             &format!("{key}.service"),
         ));
-        places.push(place(format!("the target group `{}`", side.target_group), &format!("{key}.target_group")));
+        resources.push(resource(format!("the target group `{}`", side.target_group), &format!("{key}.target_group")));
     }
-    let (rules, test_rule) = routes?;
+    let (rules, test_rule) = rules_and_test_rule?;
     Some(EcsPair { cluster, container: container?, blue: blue.into_side(), green: green.into_side(), rules, test_rule })
 }
 
-pub(crate) fn container_name(at: At<'_>, path: &str, found: &mut Found) -> Option<String> {
-    ecs_name(at, path, "the name of a container", found).map(str::to_owned)
+pub(crate) fn container_name(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<String> {
+    ecs_name(at, path, "the name of a container", problems).map(str::to_owned)
 }
 
-fn ecs_name<'n>(at: At<'n>, path: &str, what: &str, found: &mut Found) -> Option<&'n str> {
-    let written = walk::text(at, path, what, found)?;
+fn ecs_name<'n>(
+    at: LocatedNode<'n>,
+    path: &str,
+    description: &str,
+    problems: &mut ProblemCollector,
+) -> Option<&'n str> {
+    let written = values::text(at, path, description, problems)?;
     if !arn::ecs_name(written) {
         let message = format!(
-            "expected {what}: letters, digits, `-` and `_`, at most 255 characters; found `{}`",
-            walk::shown(written)
+            "expected {description}: letters, digits, `-` and `_`, at most 255 characters; found `{}`",
+            values::shorten(written)
         );
-        found.add(at.mark, path, message);
+        problems.add(at.mark, path, message);
         return None;
     }
     Some(written)
 }
 
-struct SideRead<'n> {
+struct ParsedSide<'n> {
     at: Mark,
     service: &'n str,
     target_group: &'n str,
-    home: Home<'n>,
-    group: Option<(At<'n>, String)>,
+    location: ArnLocation<'n>,
+    group: Option<(LocatedNode<'n>, String)>,
 }
 
-impl SideRead<'_> {
+impl ParsedSide<'_> {
     fn into_side(self) -> Side {
         Side { service: self.service.to_owned(), target_group: self.target_group.to_owned() }
     }
 }
 
-fn side<'n>(at: At<'n>, path: &str, found: &mut Found) -> Option<SideRead<'n>> {
-    let fields = Fields::new(at, path, &SIDE, found)?;
-    let service =
-        fields.read("service", found, |at, path, found| ecs_name(at, path, "the name of an ECS service", found));
-    let group = fields.read("target_group", found, |at, path, found| {
-        let written = walk::text(at, path, "the ARN of a target group", found)?;
+fn side<'n>(at: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<ParsedSide<'n>> {
+    let fields = Fields::new(at, path, &SIDE, problems)?;
+    let service = fields
+        .read("service", problems, |at, path, problems| ecs_name(at, path, "the name of an ECS service", problems));
+    let group = fields.read("target_group", problems, |at, path, problems| {
+        let written = values::text(at, path, "the ARN of a target group", problems)?;
         match arn::target_group(written) {
-            Ok(arn) => Some((written, arn.home())),
+            Ok(arn) => Some((written, arn.location())),
             Err(message) => {
-                found.add(at.mark, path, message);
+                problems.add(at.mark, path, message);
                 None
             }
         }
     });
-    let (target_group, home) = group?;
-    Some(SideRead { at: fields.at, service: service?, target_group, home, group: fields.get("target_group") })
+    let (target_group, location) = group?;
+    Some(ParsedSide { at: fields.at, service: service?, target_group, location, group: fields.get("target_group") })
 }
 
-/// The rules and the test rule: well formed, each once, and all of one load balancer.
-fn routes<'n>(
+/// Reads the rules and the test rule: well-formed, each listed once, and all of one load balancer.
+fn rules_and_test_rule<'n>(
     target: &str,
-    rules: Option<&[(At<'n>, String)]>,
-    test_rule: Option<&(At<'n>, String)>,
-    homes: &mut Homes<'n>,
-    places: &mut Vec<Place>,
-    found: &mut Found,
+    rules: Option<&[(LocatedNode<'n>, String)]>,
+    test_rule: Option<&(LocatedNode<'n>, String)>,
+    locations: &mut LocationCheck<'n>,
+    resources: &mut Vec<ExclusiveResource>,
+    problems: &mut ProblemCollector,
 ) -> Option<(Vec<String>, Option<String>)> {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut first_balancer = None;
-    let mut sound = true;
+    let mut first_load_balancer = None;
+    let mut valid = true;
     let mut texts = Vec::new();
     for (at, path) in rules.into_iter().flatten().chain(test_rule) {
-        let what = "the ARN of a listener rule or a listener";
-        let route = walk::text(*at, path, what, found).map(|written| (written, arn::route(written)));
-        let (written, route) = match route {
-            Some((written, Ok(route))) => (written, route),
+        let description = "the ARN of a listener rule or a listener";
+        let rule_or_listener =
+            values::text(*at, path, description, problems).map(|written| (written, arn::rule_or_listener(written)));
+        let (written, rule_or_listener) = match rule_or_listener {
+            Some((written, Ok(rule_or_listener))) => (written, rule_or_listener),
             Some((_, Err(message))) => {
-                found.add(at.mark, path, message);
-                sound = false;
+                problems.add(at.mark, path, message);
+                valid = false;
                 continue;
             }
             None => {
-                sound = false;
+                valid = false;
                 continue;
             }
         };
-        homes.check(route.arn.home(), "the rule", at.mark, path, found);
+        locations.check(rule_or_listener.arn.location(), "the rule", at.mark, path, problems);
         if !seen.insert(written) {
-            found.add(
+            problems.add(
                 at.mark,
                 path,
                 "this rule is there already: each rule once, and the test rule is another than the `rules`",
             );
         }
-        if *first_balancer.get_or_insert(route.balancer) != route.balancer {
+        if *first_load_balancer.get_or_insert(rule_or_listener.load_balancer) != rule_or_listener.load_balancer {
             let message =
                 "this rule is of another load balancer than the first one: a target group belongs to one load balancer";
-            found.add(at.mark, path, message);
+            problems.add(at.mark, path, message);
         }
-        places.push(Place {
-            what: format!("the rule `{written}`"),
+        resources.push(ExclusiveResource {
+            description: format!("the rule `{written}`"),
             mark: at.mark,
             path: path.clone(),
             target: target.to_owned(),
@@ -496,24 +521,24 @@ fn routes<'n>(
         texts.push(written.to_owned());
     }
     rules?;
-    if !sound {
+    if !valid {
         return None;
     }
     let test_rule = if test_rule.is_some() { texts.pop() } else { None };
     Some((texts, test_rule))
 }
 
-/// What one target moves, no other one may.
-pub(crate) fn check_targets(places: &[Place], found: &mut Found) {
-    let mut owners: BTreeMap<&str, &Place> = BTreeMap::new();
-    for place in places {
-        let first = owners.entry(&place.what).or_insert(place);
-        if first.target != place.target {
+/// Checks that no two targets control the same resource.
+pub(crate) fn check_no_shared_resources(resources: &[ExclusiveResource], problems: &mut ProblemCollector) {
+    let mut owners: BTreeMap<&str, &ExclusiveResource> = BTreeMap::new();
+    for resource in resources {
+        let first = owners.entry(&resource.description).or_insert(resource);
+        if first.target != resource.target {
             let message = format!(
                 "{} belongs to `{}` already (line {}): two targets must not move the same thing",
-                place.what, first.target, first.mark.line
+                resource.description, first.target, first.mark.line
             );
-            found.add(place.mark, &place.path, message);
+            problems.add(resource.mark, &resource.path, message);
         }
     }
 }

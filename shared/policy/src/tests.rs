@@ -1,7 +1,7 @@
-//! The reader against files: what is accepted, what is said of what is not, and that nothing makes it panic.
+//! Tests of the reader: which files are accepted, which problems are reported for others, and that no file causes a panic.
 
 mod entry;
 mod files;
 mod garbage;
 mod people;
-mod steps_with_schema;
+mod schema_matches_reader;

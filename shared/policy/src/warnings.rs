@@ -1,12 +1,12 @@
-//! What is sound in a policy and still most likely not what its owners mean.
+//! Settings that are valid in a policy and most likely not intended.
 
 use rollout::Policy;
 
-/// What owners should know of their policy before they apply it, a sentence each.
+/// Warnings for the owners of a policy before they apply it, one sentence each.
 #[must_use]
 pub fn warnings(policy: &Policy) -> Vec<String> {
     let open = policy.grants.iter().enumerate().filter(|(_, grant)| {
-        // A reusable workflow of another repository, or of a fixed ref, is not the branch's to change.
+        // A reusable workflow of another repository, or at a fixed ref, cannot be changed through the branch.
         grant.refs.is_empty() && grant.github_environment.is_none() && grant.reusable_workflows.is_empty()
     });
     open.map(|(index, grant)| {

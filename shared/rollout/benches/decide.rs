@@ -13,15 +13,15 @@ use rollout::policy::Step;
 use rollout::{Inbox, Percent, Seconds, decide};
 use std::hint::black_box;
 
-#[path = "../tests/decide/scene.rs"]
-mod scene;
+#[path = "../tests/decide/fixture.rs"]
+mod fixture;
 
 fn ten_steps(criterion: &mut Criterion) {
-    let mut policy = scene::policy();
+    let mut policy = fixture::policy();
     policy.strategy.steps =
         (1..=10).map(|step| Step { traffic: Percent::new(step * 10).unwrap(), hold: Seconds(60) }).collect();
-    let mut world = scene::Scene::with(policy);
-    world.decide(&[scene::deploy("v2")]);
+    let mut world = fixture::TargetFixture::with(policy);
+    world.decide(&[fixture::deploy("v2")]);
     // Every moment of the deployment, as the driver would find it.
     let mut moments = vec![];
     while world.state.running.is_some() {

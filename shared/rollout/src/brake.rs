@@ -1,32 +1,33 @@
-//! What holds deployments whoever asks for them: freezes, and the stopped line. Set and lifted by people, at once.
+//! Brakes that hold deployments regardless of who requested them: freezes and stop-the-line. People set and lift them, with
+//! immediate effect.
 
 use crate::names::{Actor, Name, TargetId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How far a brake reaches.
+/// What a brake applies to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "snake_case")]
 pub enum Scope {
-    /// The line is stopped: nothing starts anywhere, and what runs widens no further.
+    /// Stop-the-line: nothing starts anywhere, and running deployments do not shift more traffic.
     Everything,
-    /// One application.
+    /// All targets of one application.
     Application {
-        /// Which.
+        /// Its name.
         application: Name,
     },
-    /// One environment of an application.
+    /// All targets in one environment of an application.
     Environment {
-        /// Of which.
+        /// The application's name.
         application: Name,
-        /// Which.
+        /// The environment's name.
         environment: Name,
     },
 }
 
 impl Scope {
-    /// Whether `target` is within it.
+    /// Whether the scope includes `target`.
     #[must_use]
     pub fn covers(&self, target: &TargetId) -> bool {
         match self {
@@ -49,45 +50,45 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A brake that is on. There is one at most for each scope. Rollbacks are never held by any.
+/// An active brake, at most one per scope. No brake ever holds a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brake {
-    /// How far it reaches.
+    /// Which targets it holds.
     pub scope: Scope,
     /// Who set it.
     pub by: Actor,
-    /// Why; never empty.
+    /// Free text; never empty.
     pub reason: String,
-    /// Since when.
+    /// When it was set.
     pub since: Timestamp,
-    /// When it ends by itself; none: when somebody lifts it.
+    /// When it expires; none: only when a person lifts it.
     pub until: Option<Timestamp>,
 }
 
 impl Brake {
-    /// Whether it holds `target` at `now`.
+    /// Whether it holds `target` at `now`: its scope includes the target, and it has not expired.
     #[must_use]
     pub fn holds(&self, target: &TargetId, now: Timestamp) -> bool {
         self.scope.covers(target) && self.until.is_none_or(|until| now < until)
     }
 }
 
-/// What was done about brakes: for the record.
+/// Audit record of a brake being set or lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrakeRecord {
-    /// The brake as it was set; for one that was lifted, as it was.
+    /// The brake as it was set, also in the record of lifting it.
     pub brake: Brake,
-    /// Who lifted it, when and why; none: it was set.
+    /// Who lifted it, when and why; none: the record is of setting it.
     pub lifted: Option<Lifted>,
 }
 
-/// The end of a brake.
+/// How a brake was lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifted {
-    /// By whom.
+    /// Who lifted it.
     pub by: Actor,
-    /// Why.
+    /// Free text.
     pub reason: String,
-    /// When.
+    /// When it was lifted.
     pub at: Timestamp,
 }

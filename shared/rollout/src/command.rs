@@ -1,105 +1,106 @@
-//! What people, CI and pushes ask for: kept in the ledger until a decision consumes it.
+//! Commands from people, CI and pushes: kept in the ledger until a decision consumes them.
 
 use crate::entry::Gate;
 use crate::names::{Actor, ImageDigest, Name, ReleaseId, TargetId};
-use crate::target::ReleaseRef;
+use crate::release::ReleaseRef;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A command's identity, made from its content: the same content twice is one command.
+/// Identity of a command, derived from its content: a duplicate is the same command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommandId(pub String);
 
-/// One thing asked of one target.
+/// One request to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Made from the content; see [`Command::push`] and [`Command::asked`].
+    /// Derived from the content; see [`Command::push`] and [`Command::asked`].
     pub id: CommandId,
-    /// Of whom it is asked.
+    /// The target this command addresses.
     pub target: TargetId,
-    /// What is asked.
+    /// The requested action.
     pub instruction: Instruction,
-    /// Who asks.
+    /// Who requested it.
     pub actor: Actor,
-    /// Why, in the asker's words; empty for a push of a new image.
+    /// Free text by the requester; empty for a push of a new image.
     pub reason: String,
-    /// When it was asked.
+    /// When it was requested.
     pub at: Timestamp,
 }
 
-/// What can be asked of a target.
+/// The actions that can be requested of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Instruction {
-    /// Bring this release here.
+    /// Deploy this release.
     Deploy {
-        /// What.
+        /// Service and image digest.
         release: ReleaseId,
-        /// The image as a task definition names it.
+        /// The image reference for the task definition.
         image: String,
-        /// The tag, for people.
+        /// The tag to show to people.
         tag: String,
-        /// What the asker takes upon themselves.
+        /// Checks that the requester overrides.
         overrides: Overrides,
-        /// By which way, and what it is part of.
+        /// How the deployment is requested, and the release train it belongs to.
         #[serde(default)]
-        terms: Terms,
+        options: DeployOptions,
     },
-    /// End the running deployment: traffic back to the stable side, verdict `cancelled`.
+    /// End the running deployment: traffic returns to the stable side, verdict `cancelled`.
     Abort {
-        /// Only if this deployment is the running one; none: whichever runs.
+        /// Abort only if this is the number of the running deployment; none: abort any.
         deployment: Option<u64>,
     },
-    /// Bring back the stable side of the running deployment, or, if none runs, the release before the present one.
+    /// Roll back to the stable side of the running deployment or, if none runs, to the release before the stable one.
     Rollback,
-    /// Say yes to a deployment that waits for approval.
+    /// Approve a deployment that waits for approval.
     Approve {
-        /// Which.
+        /// The deployment's number.
         deployment: u64,
-        /// What was looked at: another plan is not said yes to.
+        /// The plan that was approved: approval of an outdated plan is refused.
         plan: PlanId,
     },
-    /// Say no to a deployment that waits for approval; the command's reason says why.
+    /// Reject a deployment that waits for approval; the command's reason says why.
     Reject {
-        /// Which.
+        /// The deployment's number.
         deployment: u64,
-        /// What was looked at.
+        /// The plan that was rejected.
         plan: PlanId,
     },
-    /// Open gates of a deployment that waits, by hand; the command's reason says why.
+    /// Open gates of a waiting deployment by hand; the command's reason says why.
     Override {
-        /// Which.
+        /// The deployment's number.
         deployment: u64,
-        /// The gates.
+        /// The gates to open.
         gates: BTreeSet<Gate>,
     },
-    /// Go on after a forward-only release froze the target: its deployment, if it still runs, or the next one.
+    /// Resume after a forward-only release left the target awaiting an operator: its deployment, if it still runs, or the
+    /// next one.
     Resume,
-    /// Another service of a release train did not make it: this member stops, and goes back if the train does so together.
+    /// Another service of the release train failed: this member stops, and rolls back if the train rolls back together.
     StopTrain {
-        /// Which train.
+        /// Identity of the train: [`Train::id`].
         train: String,
-        /// The service that did not make it.
+        /// The service that failed.
         service: Name,
     },
-    /// A release that this target may know has got another tag, which says more: from now on people see that one.
+    /// A release that this target may know has received a more specific tag, which is shown to people from now on.
     NameRelease {
-        /// Which.
+        /// Service and image digest.
         release: ReleaseId,
         /// Its most specific tag.
         tag: String,
     },
-    /// A door has refused something that was asked of this target; nothing changes, and the journal says so.
+    /// A request to this target was refused where it came in; this records the refusal in the journal and changes nothing.
     NoteRefusal {
-        /// What was asked, in a word: `promote`, `approve`.
+        /// The refused action, in a word: `promote`, `approve`.
         what: String,
     },
 }
 
 impl Instruction {
-    /// What is asked, in a word, in snake case.
+    /// The action's name, in snake case.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -117,56 +118,58 @@ impl Instruction {
     }
 }
 
-/// By which way a release comes, and what it is part of.
+/// How a release is deployed, and the release train it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Terms {
-    /// The way.
+pub struct DeployOptions {
+    /// How the deployment was requested.
     pub lane: Lane,
-    /// It cannot be switched back automatically (a migration ran): trouble freezes the target and calls a person.
+    /// No automatic rollback is possible (a migration ran): on trouble the deployment awaits an operator.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub forward_only: bool,
-    /// The set of services that it is deployed with.
+    /// The release train that it is deployed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
-    /// When the release was pushed: what is older than the stable release is a pin.
+    /// When the release was pushed. A person's request for a release older than the stable one is a pin: it puts automatic
+    /// promotion on hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_at: Option<Timestamp>,
 }
 
-/// By which way a release comes to a target.
+/// How a deployment was requested.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "lane", rename_all = "snake_case")]
 pub enum Lane {
-    /// A push, a person or CI asked for it.
+    /// Requested by a push, a person or CI.
     #[default]
     Asked,
-    /// An environment before this one has verified it, and the policy promotes by itself.
+    /// Promoted automatically: an earlier environment verified the release, and the policy promotes by itself.
     Automatic {
-        /// That environment.
+        /// The environment that verified it.
         from: Name,
     },
-    /// Somebody with the right to do so asked for the short way: the gates that the policy names are not asked.
+    /// Requested as a hotfix, by someone with that permission: the gates that the policy names are skipped.
     Hotfix,
 }
 
-/// Several services that are deployed as one set.
+/// A release train: several services that are deployed as one set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Train {
-    /// Its identity: the request that asked for it.
+    /// Identity: the request that asked for it.
     pub id: String,
-    /// Its services, and what each is to run.
+    /// The image digest to deploy, by service.
     pub members: BTreeMap<Name, ImageDigest>,
-    /// The whole set goes back if one member does.
-    pub together: bool,
+    /// If one member rolls back, so do all others.
+    pub rollback_together: bool,
 }
 
-/// What somebody who approves has looked at: 16 hexadecimal digits over target, release, policy and what is replaced.
+/// Identity of the plan that an approver has seen: 16 hexadecimal digits, a hash of target, release, policy and what is
+/// replaced.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlanId(pub String);
 
-/// Gates that a person opens by hand, with the command's reason on record.
+/// Checks that a person overrides, with the command's reason on record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
@@ -175,7 +178,7 @@ pub struct Overrides {
 }
 
 impl Command {
-    /// What a push asks of a target. The same release asks a target once, however often its event comes.
+    /// The command for a push. The same release is requested of a target once, however often its event arrives.
     #[must_use]
     pub fn push(target: TargetId, release: &crate::Release, repository: &str, at: Timestamp) -> Self {
         Self {
@@ -186,7 +189,7 @@ impl Command {
                 image: release.image.clone(),
                 tag: release.tag.clone(),
                 overrides: Overrides::default(),
-                terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
+                options: DeployOptions { pushed_at: Some(release.pushed_at), ..DeployOptions::default() },
             },
             actor: Actor::Push { repository: repository.to_owned() },
             reason: String::new(),
@@ -194,9 +197,9 @@ impl Command {
         }
     }
 
-    /// What a tag asks of a target that was moved onto an image which is known already: the deployment of that image, anew.
-    /// `moved_from` is when the tag was put where it was before, none where it is new; so each move asks once, however
-    /// often it is told and by whichever way.
+    /// The command for a tag that was moved onto an image which is already known: deploy that image again. `moved_from` is
+    /// when the tag was put on its previous image, none for a new tag; so each move is one command, however often and by
+    /// whichever channel its event arrives.
     #[must_use]
     pub fn moved_tag(
         target: TargetId,
@@ -211,7 +214,7 @@ impl Command {
         Self { id, reason: format!("tag {tag} was put on it"), ..Self::push(target, release, repository, at) }
     }
 
-    /// What another tag of a known release asks of a target: to call it by that one.
+    /// The command for another tag of a known release: show the release by that tag.
     #[must_use]
     pub fn name_release(target: TargetId, release: &crate::Release, repository: &str, at: Timestamp) -> Self {
         Self {
@@ -224,11 +227,11 @@ impl Command {
         }
     }
 
-    /// What an environment's verification asks of the next one. The same release is promoted once from each environment,
-    /// however often that is told. `actor` is who brought it there.
+    /// The command that promotes a release from the environment that verified it to the next one. A release is promoted
+    /// once per verification, however often that is delivered. `actor` is who requested it in the previous environment.
     #[must_use]
-    pub fn promotion(target: TargetId, verified: &VerifiedElsewhere<'_>, at: Timestamp) -> Self {
-        let VerifiedElsewhere { release, from, deployment, actor } = verified;
+    pub fn promotion(target: TargetId, verified: &UpstreamVerification<'_>, at: Timestamp) -> Self {
+        let UpstreamVerification { release, from, deployment, actor } = verified;
         Self {
             id: CommandId(format!("promotion:{from}:{deployment}:{}", release.id.digest)),
             target,
@@ -237,10 +240,10 @@ impl Command {
                 image: release.image.clone(),
                 tag: release.tag.clone(),
                 overrides: Overrides::default(),
-                terms: Terms {
+                options: DeployOptions {
                     lane: Lane::Automatic { from: (*from).clone() },
                     pushed_at: release.pushed_at,
-                    ..Terms::default()
+                    ..DeployOptions::default()
                 },
             },
             actor: (*actor).clone(),
@@ -249,7 +252,7 @@ impl Command {
         }
     }
 
-    /// What a member of a release train that did not make it asks of the others.
+    /// The command that a failed member of a release train sends to the others.
     #[must_use]
     pub fn stop_train(target: TargetId, train: &str, service: &Name, reason: &str, at: Timestamp) -> Self {
         Self {
@@ -262,7 +265,7 @@ impl Command {
         }
     }
 
-    /// What somebody asks. `request` is the asker's own key: asking twice with one key is asking once.
+    /// The command for a request by a person or CI. `request` is the caller's idempotency key.
     #[must_use]
     pub fn asked(
         target: TargetId,
@@ -278,13 +281,13 @@ impl Command {
 
 /// A release that an environment has verified.
 #[derive(Debug, Clone, Copy)]
-pub struct VerifiedElsewhere<'a> {
-    /// What.
+pub struct UpstreamVerification<'a> {
+    /// The release that was verified.
     pub release: &'a ReleaseRef,
-    /// Where.
+    /// The environment that verified it.
     pub from: &'a Name,
-    /// By which deployment there.
+    /// Number of the deployment that verified it.
     pub deployment: u64,
-    /// Who had asked for that one.
+    /// Who had requested that deployment.
     pub actor: &'a Actor,
 }

@@ -1,74 +1,75 @@
-//! What shall be true of the world. Every effect is absolute: performing it twice is performing it once.
+//! Effects: the desired state of AWS resources. Every effect is absolute and idempotent.
 
 use crate::names::Slot;
 use crate::snapshot::{Autoscaling, Weights};
 use serde::{Deserialize, Serialize};
 
-/// One change of the world, asked for by a decision and performed by the driver that holds the lease.
+/// One change to AWS, decided by a decision and performed by the driver that holds the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
-    /// There is a task definition like `like`, only that `container` runs `image`. An identical revision is reused.
+    /// Register a copy of the task definition `template` in which `container` runs `image`. An identical revision is
+    /// reused.
     RegisterTaskDefinition {
-        /// ARN of the task definition that everything else is kept of.
-        like: String,
+        /// ARN of the task definition to copy.
+        template: String,
         /// The container whose image changes.
         container: String,
         /// The image, by digest.
         image: String,
     },
-    /// The side runs this task definition with this many tasks.
+    /// Set the service's task definition and desired count.
     UpdateService {
-        /// Which side.
+        /// The side to change.
         slot: Slot,
         /// ARN of the task definition.
         task_definition: String,
-        /// Tasks wanted.
+        /// Desired count.
         desired: u32,
     },
-    /// The side has this many tasks; its task definition stays.
+    /// Set the service's desired count; its task definition stays.
     SetDesired {
-        /// Which side.
+        /// The side to change.
         slot: Slot,
-        /// Tasks wanted.
+        /// Desired count.
         desired: u32,
     },
-    /// The side's scalable target has these limits. Only asked for where there is a scalable target.
+    /// Set the limits of the side's scalable target. Only requested where there is a scalable target.
     SetAutoscaling {
-        /// Which side.
+        /// The side to change.
         slot: Slot,
-        /// The limits.
+        /// Capacity limits and suspensions.
         limits: Autoscaling,
     },
-    /// Every rule of the policy has these weights. Nothing else of a rule changes. Where one of several rules
-    /// cannot be written the outcome is a failure, and the next decision puts all of them right.
+    /// Set these weights in every rule of the policy; nothing else of a rule changes. If one of several rules cannot be
+    /// written, the outcome is a failure, and the next decision corrects all of them.
     SetWeights {
-        /// The weights.
+        /// The weights to set.
         weights: Weights,
-        /// The weights of each rule that the decision was made on, in the policy's order. They are read once more right
-        /// before the write, and where they are others by then nothing is written ([`Outcome::Changed`]). Empty on
-        /// the way back: whatever somebody else has set is replaced, and a side that a rule lacks is put into it.
-        /// ELB has no conditional write, so an edit between that reading and the write is still lost.
+        /// The weights of each rule that the decision was based on, in the policy's order. They are read once more right
+        /// before the write, and if they have changed, nothing is written ([`Outcome::Conflict`]). Empty for a rollback:
+        /// foreign edits are overwritten, and a side that a rule lacks is added to it. ELB has no conditional write, so an
+        /// edit between that read and the write is still lost.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Weights>,
     },
-    /// The test rule has these weights.
+    /// Set these weights in the test rule.
     SetTestRule {
-        /// The weights.
+        /// The weights to set.
         weights: Weights,
     },
-    /// A hook's function is asked whether it is done. `run` is the same at every asking of one run.
-    AskHook {
+    /// Invoke a hook's function to ask for its status. `run` is the same for all invocations of one run.
+    InvokeHook {
         /// The hook's name.
         hook: String,
         /// Name or ARN of the function.
         function: String,
         /// Identity of the run: deployment and hook.
         run: String,
-        /// What the function is told.
+        /// Passed to the function.
         payload: HookPayload,
     },
-    /// A hook's task has been started, once for each `run`.
+    /// Start a hook's task, once per `run`.
     StartTask {
         /// The hook's name.
         hook: String,
@@ -76,21 +77,21 @@ pub enum Effect {
         run: String,
         /// ARN of the task definition.
         task_definition: String,
-        /// The container whose command is replaced.
+        /// The container whose command is overridden.
         container: String,
-        /// The command; empty: as the task definition has it.
+        /// The command; empty: that of the task definition.
         command: Vec<String>,
         /// The side whose network configuration and launch type are used.
-        like: Slot,
+        template: Slot,
     },
-    /// The task of a hook is stopped: the hook's time is over.
+    /// Stop a hook's task, since the hook has timed out.
     StopTask {
         /// ARN of the task.
         task: String,
     },
 }
 
-/// What a hook's function is told, as JSON. Stable: users' functions read it.
+/// The JSON payload of a hook's function. Stable: users' functions parse it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookPayload {
     /// `application/service/environment`
@@ -99,7 +100,7 @@ pub struct HookPayload {
     pub deployment: u64,
     /// The hook's name.
     pub hook: String,
-    /// The same at every asking of one run: for the function to tell a repetition.
+    /// The same for all invocations of one run, so that the function can recognise a repetition.
     pub run: String,
     /// `sha256:…`
     pub digest: String,
@@ -109,63 +110,151 @@ pub struct HookPayload {
     pub candidate_target_group: String,
 }
 
-/// What a hook's function answered.
+/// A hook function's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum HookReport {
-    /// Go on.
+    /// The hook passed.
     Succeeded,
-    /// Do not go on.
+    /// The hook failed.
     Failed {
-        /// The hook's words.
+        /// Free text by the hook.
         #[serde(default)]
         reason: String,
     },
-    /// Ask again later.
+    /// Not finished: the function is invoked again later.
     InProgress,
 }
 
-/// What became of an effect.
+/// The result of performing an effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is so now.
+    /// The desired state is set.
     Done,
-    /// [`Effect::RegisterTaskDefinition`] is so now.
+    /// [`Effect::RegisterTaskDefinition`] succeeded.
     Registered {
         /// ARN, revision included.
         task_definition: String,
-        /// It was there already.
+        /// An identical revision existed already.
         reused: bool,
     },
-    /// [`Effect::AskHook`] got an answer.
+    /// [`Effect::InvokeHook`] returned an answer.
     HookReported {
-        /// The answer.
+        /// The function's answer.
         report: HookReport,
     },
-    /// [`Effect::StartTask`] is so now.
+    /// [`Effect::StartTask`] succeeded.
     TaskStarted {
         /// ARN of the task.
         task: String,
     },
-    /// It was not done: there were too many requests. It will be asked for again.
+    /// Throttled by AWS; retried on the next pass.
     Throttled {
-        /// AWS's words.
+        /// AWS's error message.
         reason: String,
     },
-    /// Perhaps it is so, perhaps not: timed out, unreachable. It will be asked for again.
+    /// The result is unknown (timed out, unreachable); retried.
     Unsure {
-        /// What went wrong, for people.
+        /// The error, for people.
         reason: String,
     },
-    /// It was not done: what the decision was made on has changed since. It is decided anew.
-    Changed {
-        /// What was found, and what had been seen.
+    /// Not done: the state that the decision was based on has changed since. A new decision follows.
+    Conflict {
+        /// The state found, and the state expected.
         reason: String,
     },
-    /// AWS said no, and will say no again: denied, not found, invalid.
+    /// AWS refused it and will refuse it again: denied, not found, invalid.
     Refused {
-        /// AWS's words.
+        /// AWS's error message.
         reason: String,
     },
+}
+
+/// Identifies an effect by kind and side, to match a failure with its retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectKey {
+    /// Kind of the effect.
+    pub kind: EffectKind,
+    /// The side that it changes; none: it does not belong to one side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+}
+
+/// The kind of an effect, without its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKind {
+    /// [`Effect::RegisterTaskDefinition`]
+    RegisterTaskDefinition,
+    /// [`Effect::UpdateService`]
+    UpdateService,
+    /// [`Effect::SetDesired`]
+    SetDesired,
+    /// [`Effect::SetAutoscaling`]
+    SetAutoscaling,
+    /// [`Effect::SetWeights`]
+    SetWeights,
+    /// [`Effect::SetTestRule`]
+    SetTestRule,
+    /// [`Effect::InvokeHook`]
+    InvokeHook,
+    /// [`Effect::StartTask`]
+    StartTask,
+    /// [`Effect::StopTask`]
+    StopTask,
+}
+
+impl EffectKind {
+    /// In snake case, as in the journal and `--json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RegisterTaskDefinition => "register_task_definition",
+            Self::UpdateService => "update_service",
+            Self::SetDesired => "set_desired",
+            Self::SetAutoscaling => "set_autoscaling",
+            Self::SetWeights => "set_weights",
+            Self::SetTestRule => "set_test_rule",
+            Self::InvokeHook => "invoke_hook",
+            Self::StartTask => "start_task",
+            Self::StopTask => "stop_task",
+        }
+    }
+}
+
+impl std::fmt::Display for EffectKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl Effect {
+    /// The kind of this effect.
+    #[must_use]
+    pub fn kind(&self) -> EffectKind {
+        match self {
+            Self::RegisterTaskDefinition { .. } => EffectKind::RegisterTaskDefinition,
+            Self::UpdateService { .. } => EffectKind::UpdateService,
+            Self::SetDesired { .. } => EffectKind::SetDesired,
+            Self::SetAutoscaling { .. } => EffectKind::SetAutoscaling,
+            Self::SetWeights { .. } => EffectKind::SetWeights,
+            Self::SetTestRule { .. } => EffectKind::SetTestRule,
+            Self::InvokeHook { .. } => EffectKind::InvokeHook,
+            Self::StartTask { .. } => EffectKind::StartTask,
+            Self::StopTask { .. } => EffectKind::StopTask,
+        }
+    }
+
+    /// Kind and side of this effect.
+    #[must_use]
+    pub fn key(&self) -> EffectKey {
+        let slot = match self {
+            Self::UpdateService { slot, .. } | Self::SetDesired { slot, .. } | Self::SetAutoscaling { slot, .. } => {
+                Some(*slot)
+            }
+            _ => None,
+        };
+        EffectKey { kind: self.kind(), slot }
+    }
 }

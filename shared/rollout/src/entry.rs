@@ -1,5 +1,5 @@
-//! What a release must pass before its deployment may begin in an environment, and the people that those rules name.
-//! The judgement is [`promotion`](crate::promotion)'s.
+//! What a release must pass before its deployment may start in an environment, and the people that those rules name.
+//! [`promotion`](crate::promotion) evaluates the rules.
 
 use crate::names::{Actor, Name};
 use crate::time::Seconds;
@@ -8,32 +8,33 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Something that can keep a deployment from beginning.
+/// A condition that can keep a deployment from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// The registry still has the release's image.
     Image,
-    /// The environments before this one have verified the release.
+    /// The upstream environments have verified the release.
     After,
-    /// It has been verified there for long enough.
+    /// The release has been verified there for long enough.
     Soak,
-    /// The services of its train that it depends on are deployed.
+    /// The services of its release train that it depends on are deployed.
     Train,
-    /// People have said yes.
+    /// Enough approvers have approved.
     Approval,
-    /// It is a time at which deployments may begin.
+    /// A deploy window is open.
     Window,
-    /// No freeze is on.
+    /// No freeze is active.
     Freeze,
-    /// The line is not stopped.
+    /// Stop-the-line is not active.
     StopTheLine,
-    /// The service runs: not both sides are at 0 tasks. Found by looking, not by a rule of the policy, and opened by nobody.
+    /// The service runs: not both sides are at 0 tasks. Determined by observation, not by a rule of the policy, and cannot
+    /// be overridden.
     Asleep,
 }
 
 impl Gate {
-    /// Its name, as the policy file and `--json` have it.
+    /// The gate's name, as in the policy file and `--json`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,32 +57,32 @@ impl fmt::Display for Gate {
     }
 }
 
-/// The rules of an environment for a deployment to begin. Rollbacks are not asked.
+/// An environment's rules for starting a deployment. Rollbacks are exempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntryRules {
-    /// Which environments must have verified the release.
+    /// The upstream environments that must have verified the release.
     pub after: Option<After>,
-    /// For how long they must have, without having gone back from it.
+    /// How long ago they must have verified it, without a rollback since.
     pub soak: Seconds,
-    /// Who has to say yes.
+    /// Who must approve.
     pub approval: Option<ApprovalPolicy>,
-    /// IANA name of the zone that windows and freezes are in; UTC where there is none.
+    /// IANA name of the time zone of windows and freezes; none: UTC.
     pub time_zone: Option<String>,
-    /// When deployments may begin; empty: at any time.
+    /// When deployments may start; empty: at any time.
     pub windows: Vec<Window>,
-    /// When none may.
+    /// When no deployment may start.
     pub freezes: Vec<FreezePeriod>,
-    /// The gates that a hotfix is not asked at; empty: there is no hotfix lane.
+    /// The gates that a hotfix skips; empty: there is no hotfix lane.
     pub hotfix_skips: BTreeSet<Gate>,
-    /// Whether a release train goes back as a whole.
-    pub train_goes_back_together: bool,
-    /// How long all the gates together may keep a deployment waiting. Then: expired.
+    /// Whether a release train rolls back as a whole.
+    pub rollback_train_together: bool,
+    /// How long all gates together may hold a deployment, which then ends as expired.
     pub give_up_after: Seconds,
 }
 
 impl EntryRules {
-    /// How long gates may keep a deployment waiting where the policy does not say: a week.
+    /// Default of `give_up_after`: a week.
     pub const GIVE_UP_AFTER: Seconds = Seconds(7 * 24 * 3600);
 }
 
@@ -95,24 +96,24 @@ impl Default for EntryRules {
             windows: Vec::new(),
             freezes: Vec::new(),
             hotfix_skips: BTreeSet::new(),
-            train_goes_back_together: false,
+            rollback_train_together: false,
             give_up_after: Self::GIVE_UP_AFTER,
         }
     }
 }
 
-/// The environments that come before one.
+/// The upstream environments of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
-    /// Every one of them has verified the release.
+    /// All of them must have verified the release.
     All(Vec<Name>),
-    /// One of them has.
+    /// At least one of them must have verified the release.
     Any(Vec<Name>),
 }
 
 impl After {
-    /// Their names.
+    /// The environments' names.
     #[must_use]
     pub fn environments(&self) -> &[Name] {
         match self {
@@ -121,84 +122,84 @@ impl After {
     }
 }
 
-/// Who has to say yes.
+/// Who must approve a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApprovalPolicy {
-    /// How many different people, at least 1. Whoever asked for the deployment is not among them.
+    /// Number of different approvers, at least 1. The requester of the deployment does not count.
     pub required: u8,
-    /// People and groups, by the names that the policy has for them.
+    /// Names of people and groups in the policy.
     pub from: Vec<Name>,
-    /// How long they have.
+    /// Time limit, from the request for approval.
     pub expires: Seconds,
-    /// What it is taken for if they do not answer.
+    /// What happens without enough approvals in time.
     pub default: ApprovalDefault,
 }
 
-/// What silence is taken for.
+/// What happens when the time limit for approval passes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalDefault {
-    /// A no: the deployment ends as `expired`.
+    /// The deployment ends as `expired`.
     #[default]
     Reject,
-    /// A yes.
+    /// The gate opens.
     Approve,
 }
 
-/// A time of the week at which deployments may begin, in the zone of its [`EntryRules`].
+/// A weekly deploy window, in the time zone of its [`EntryRules`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// ISO 8601 numbers of weekdays: 1 is Monday, 7 is Sunday.
     pub days: BTreeSet<u8>,
-    /// First minute of the day that is in it, 0 to 1439.
+    /// First minute of the day inside the window, 0 to 1439.
     pub from_minute: u16,
-    /// First minute of the day that is not, 1 to 1440; above `from_minute`.
+    /// First minute of the day after the window, 1 to 1440; above `from_minute`.
     pub until_minute: u16,
 }
 
-/// A time at which no deployment may begin, in the zone of its [`EntryRules`].
+/// A calendar freeze: a period in which no deployment may start, in the time zone of its [`EntryRules`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreezePeriod {
-    /// Its first moment.
+    /// Inclusive.
     pub from: DateTime,
-    /// The first moment after it.
+    /// Exclusive.
     pub until: DateTime,
-    /// Why.
+    /// Free text, shown while the freeze holds a deployment.
     pub reason: String,
 }
 
-/// A person that the policy names, and how they are known at each door.
+/// A person named in the policy, with their identity in each channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Person {
-    /// Slack's member ID: `U012AB3CD`.
+    /// Slack member ID: `U012AB3CD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slack: Option<String>,
-    /// ARNs of IAM users, or of sessions of a role, as `sts get-caller-identity` has them.
+    /// ARNs of IAM users or of role sessions, as returned by `sts get-caller-identity`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub iam: Vec<String>,
-    /// GitHub's number for their account.
+    /// GitHub's numeric account ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub github: Option<String>,
-    /// ARN of an SNS topic that only they are subscribed to: approvals are asked for there by signed link.
+    /// ARN of an SNS topic that only they are subscribed to: approval requests are sent there with a signed link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<String>,
 }
 
-/// Begins the name of an actor that Slack has proven.
-pub const SLACK: &str = "slack:";
-/// Begins the name of an actor who holds a signed link.
-pub const MAIL: &str = "mail:";
+/// Prefix of an actor's name that was authenticated by Slack.
+pub const SLACK_PREFIX: &str = "slack:";
+/// Prefix of an actor's name that was authenticated by a signed link.
+pub const MAIL_PREFIX: &str = "mail:";
 
 impl Person {
-    /// Whether `actor`, as a door has proven them, is this person, whom the policy calls `name`.
+    /// Whether the authenticated `actor` is this person, whom the policy calls `name`.
     #[must_use]
     pub fn is(&self, name: &Name, actor: &Actor) -> bool {
         match actor {
             Actor::Person { name: known } => {
-                if let Some(user) = known.strip_prefix(SLACK) {
+                if let Some(user) = known.strip_prefix(SLACK_PREFIX) {
                     self.slack.as_deref() == Some(user)
-                } else if let Some(holder) = known.strip_prefix(MAIL) {
+                } else if let Some(holder) = known.strip_prefix(MAIL_PREFIX) {
                     self.mail.is_some() && holder == name.as_str()
                 } else {
                     self.iam.iter().any(|arn| arn == known)
@@ -210,55 +211,55 @@ impl Person {
     }
 }
 
-/// What a workflow of GitHub Actions may do. Every key that is there must fit its token's claims.
+/// Permissions of a GitHub Actions workflow. Every key that is present must match the claims of the workflow's token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Claim `repository_id`: a number that no other repository ever gets.
+    /// Claim `repository_id`: a number that is never reused.
     pub repository_id: String,
-    /// Claim `repository_owner_id`, the same of its owner.
+    /// Claim `repository_owner_id`: the owner's number, never reused either.
     pub repository_owner_id: String,
-    /// Patterns of claim `ref`; empty: any but those of a merge queue.
+    /// Patterns for claim `ref`; empty: any except those of a merge queue.
     pub refs: Vec<String>,
-    /// Claim `environment`: the job's GitHub environment, with the protection that it has there. Compared without case.
+    /// Claim `environment`: the job's GitHub environment, with its protection rules. Compared case-insensitively.
     pub github_environment: Option<String>,
-    /// Patterns of the workflow's path in claim `workflow_ref`, whose repository is the job's own and whose ref fits `refs`;
-    /// empty: any.
+    /// Patterns for the workflow's path in claim `workflow_ref`, whose repository must be the job's own and whose ref must
+    /// match `refs`; empty: any.
     pub workflows: Vec<String>,
-    /// Patterns of claim `job_workflow_ref`, `owner/name/path@ref`: the reusable workflow that the job is written in; empty:
+    /// Patterns for claim `job_workflow_ref`, `owner/name/path@ref`: the reusable workflow that contains the job; empty:
     /// any, or none.
     pub reusable_workflows: Vec<String>,
-    /// Values of claim `event_name`; empty: any but those that run a stranger's code (see `policy::grants`).
+    /// Values of claim `event_name`; empty: any except those that run untrusted code (see `policy::grants`).
     pub events: Vec<String>,
-    /// What it may do.
-    pub may: BTreeSet<Deed>,
-    /// With which services; empty: with all.
+    /// What the workflow may do.
+    pub permissions: BTreeSet<Permission>,
+    /// Services that it may deploy; empty: all.
     pub services: Vec<Name>,
-    /// In which environments; never empty.
+    /// Environments that it may deploy to; never empty.
     pub environments: Vec<Name>,
 }
 
-/// What a workflow can be allowed to do.
+/// A permission of a workflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
-    /// Bring what the environment before has verified.
+pub enum Permission {
+    /// Deploy what the upstream environment has verified.
     Promote,
-    /// Bring a release by name, where the environment's rules let it.
+    /// Deploy a release by name, subject to the environment's rules.
     Deploy,
     /// Use the hotfix lane.
     Hotfix,
 }
 
-/// What the rules say of one target: the environment's, with the people whom they name.
+/// The entry rules that apply to one target: the environment's, with names resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
     /// The environment's rules.
     pub rules: EntryRules,
-    /// Everybody who may approve, groups resolved.
+    /// Everybody who may approve, with groups resolved.
     pub approvers: BTreeMap<Name, Person>,
-    /// The services that this one depends on, directly or not.
+    /// The services that this one depends on, directly or transitively.
     pub depends_on: BTreeSet<Name>,
-    /// What the environments before have verified comes by itself.
-    pub promotes_itself: bool,
+    /// Releases that the upstream environments have verified are promoted automatically.
+    pub auto_promotes: bool,
 }

@@ -1,6 +1,7 @@
 //! Why a target waits, until when, and what happens then.
 
 use crate::command::PlanId;
+use crate::effect::EffectKind;
 use crate::entry::Gate;
 use crate::names::{Name, Slot};
 use crate::snapshot::Weights;
@@ -8,191 +9,191 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a target waits, for `explain` and everything that shows it.
+/// Why a target waits, as shown by `explain` and elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Explanation {
-    /// What it waits for, the most telling first.
+    /// Everything the target waits for, the most relevant first.
     pub waiting_on: Vec<WaitingOn>,
-    /// When it looks again at the latest.
-    pub look_again_at: Option<Timestamp>,
+    /// When the target is observed again, at the latest.
+    pub next_check_at: Option<Timestamp>,
 }
 
-/// One thing that is waited for.
+/// One condition that a target waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "snake_case")]
 pub enum WaitingOn {
-    /// A gate that a deployment must pass before it begins.
+    /// A closed gate.
     Gate {
-        /// Which.
+        /// Which of the gates.
         gate: Gate,
-        /// What it waits for.
+        /// Why the gate is closed.
         reason: String,
-        /// When it opens by itself, if it does.
+        /// When the gate opens by itself, if it does.
         until: Option<Timestamp>,
-        /// Then: expired.
+        /// When the deployment ends as expired.
         deadline: Timestamp,
     },
-    /// People who say yes.
+    /// Approvals.
     Approval {
-        /// What they are asked to look at.
+        /// The plan to approve.
         plan: PlanId,
-        /// How many have said yes, by the policy's names.
+        /// Who has approved, by the policy's names.
         approved: Vec<Name>,
-        /// How many are needed.
+        /// Number of approvals needed.
         required: u8,
-        /// Who else may.
-        may: Vec<Name>,
-        /// Then silence is taken for the policy's default.
+        /// Who may still approve, by the policy's names.
+        eligible: Vec<Name>,
+        /// When the policy's default applies (reject or approve).
         expires_at: Timestamp,
     },
-    /// A person who decides about a forward-only release.
-    Frozen {
-        /// What happened.
+    /// An operator's decision about a forward-only release.
+    AwaitingOperator {
+        /// What went wrong.
         reason: String,
-        /// Then: an end without touching anything.
+        /// When the deployment ends without touching anything.
         deadline: Timestamp,
     },
-    /// Something against starting.
+    /// A problem that blocks the start.
     Preflight {
-        /// What.
+        /// What blocks it.
         reason: String,
-        /// Then: failed.
+        /// When the deployment ends as failed.
         deadline: Timestamp,
     },
-    /// A reading that could not be had.
+    /// A reading that failed.
     Reading {
-        /// What could not be read, and why.
+        /// What could not be read, and the error.
         reason: String,
-        /// What happens without it happens then.
+        /// When the deployment acts without this reading.
         deadline: Timestamp,
     },
-    /// What was changed a moment ago: it may still be read as it was before.
+    /// AWS's eventual consistency: reads may still return the state before a recent change.
     Settling {
         /// What is read meanwhile, or what comes next.
         reason: String,
-        /// What is read then is believed.
+        /// From when on reads are trusted.
         until: Timestamp,
     },
-    /// A task definition.
+    /// Registration of the task definition.
     TaskDefinition {
-        /// Then: failed.
+        /// When the deployment ends as failed.
         deadline: Timestamp,
     },
-    /// Tasks and targets.
+    /// The candidate's tasks and targets to become healthy.
     Healthy {
-        /// Healthy targets.
+        /// Healthy targets now.
         healthy: u32,
-        /// Wanted.
+        /// Targets needed.
         want: u32,
-        /// What else was seen.
+        /// Other counts, for people.
         detail: String,
-        /// Then: switched back.
+        /// When the deployment rolls back.
         deadline: Timestamp,
     },
-    /// A hook.
+    /// A hook to finish.
     Hook {
-        /// Its name.
+        /// The hook's name.
         hook: String,
-        /// Then: it has failed.
+        /// When the hook counts as failed.
         deadline: Timestamp,
     },
-    /// Weights to be seen live.
+    /// Weights to be verified live.
     Weights {
-        /// As they shall be.
+        /// The desired weights.
         weights: Weights,
-        /// What happens without it happens then.
+        /// When the deployment acts without them.
         deadline: Timestamp,
     },
-    /// The end of a hold.
+    /// The end of a traffic step's hold.
     Hold {
-        /// The candidate's share.
+        /// The candidate's share of traffic, in per cent.
         traffic: u8,
-        /// When.
+        /// When the hold ends.
         until: Timestamp,
     },
     /// The end of the bake.
     Bake {
-        /// When.
+        /// When the bake ends.
         until: Timestamp,
     },
-    /// Alarms that say nothing.
+    /// Alarms whose state is unknown.
     Alarms {
-        /// Those without data.
+        /// Alarms without data.
         names: BTreeSet<String>,
-        /// Those that CloudWatch does not have: deleted, or renamed.
+        /// Alarms that CloudWatch does not have: deleted or renamed.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         absent: BTreeSet<String>,
-        /// Those that CloudWatch does not evaluate, with its words.
+        /// Alarms that CloudWatch does not evaluate, with its reason.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         not_evaluated: BTreeMap<String, String>,
-        /// Then: switched back.
+        /// When the deployment rolls back.
         deadline: Timestamp,
     },
-    /// The stable side's own alarm to be over, or a person.
+    /// An alarm that watches the stable side alone to clear, or a person's decision.
     StableAlarm {
-        /// Its name.
+        /// The alarm's name.
         name: String,
-        /// CloudWatch's reason.
+        /// CloudWatch's reason (`StateReason`).
         reason: String,
     },
-    /// The end of keeping the old side warm.
-    Warm {
-        /// When.
+    /// The end of the period in which the old side is kept warm.
+    KeepWarm {
+        /// When the old side is scaled down.
         until: Timestamp,
     },
-    /// The balancer's nodes.
+    /// The load balancer's nodes to learn of the new weights.
     Drain {
-        /// Whose traffic is gone.
+        /// The side that no longer has traffic.
         slot: Slot,
-        /// When.
+        /// When draining ends.
         until: Timestamp,
     },
-    /// What was borrowed to be seen given back.
-    GivingBack {
-        /// What is not as it was yet.
+    /// Settings that were changed for the deployment to be seen restored.
+    RestoringSettings {
+        /// The settings that are not restored yet.
         what: String,
-        /// What happens without it happens then.
+        /// When the deployment ends without them.
         deadline: Timestamp,
     },
-    /// Tasks that stop.
+    /// A side's tasks to stop.
     Stopping {
-        /// Whose.
+        /// The side that scales down.
         slot: Slot,
-        /// Still running.
+        /// Tasks still running.
         running: u32,
-        /// What happens without it happens then.
+        /// When the deployment proceeds although they run.
         deadline: Timestamp,
     },
-    /// A rule that somebody else edited.
+    /// A rule that was edited outside Switchback to be restored.
     ForeignEdit {
-        /// What was seen, and what should have been.
+        /// The weights found, and the weights expected.
         reason: String,
-        /// Then: an end without touching the rule.
+        /// When the deployment ends without touching the rule.
         deadline: Timestamp,
     },
-    /// A stable side that is not fit to go back to.
-    WayBack {
-        /// What was seen.
+    /// A stable side that cannot take traffic: the rollback waits for it.
+    RollbackBlocked {
+        /// The stable side's state.
         reason: String,
-        /// Then: failed.
+        /// When the deployment ends as failed.
         deadline: Timestamp,
     },
-    /// Its turn: others have asked before it, and AWS lets an account ask only so much.
-    Turn {
-        /// When it comes.
+    /// Its turn in the rate limiter's queue: AWS limits an account's API calls.
+    RateLimitQueue {
+        /// When its turn comes.
         at: Timestamp,
     },
-    /// AWS, which throttles: too many requests in this account and Region.
+    /// Backoff after throttling by AWS: too many requests in this account and Region.
     Budget {
-        /// When it looks again. No deadline of the stage passes because of it.
+        /// Next observation. Stage deadlines are extended by this pause.
         until: Timestamp,
     },
-    /// Something that did not work and is tried again.
+    /// A failed effect that is retried.
     Retry {
-        /// What.
-        effect: String,
-        /// Why.
+        /// Kind of the effect.
+        effect: EffectKind,
+        /// The error.
         reason: String,
     },
 }

@@ -1,21 +1,23 @@
-//! What happened and why: facts in the past tense, never changed, read by people and by the notifier.
+//! The journal: what happened and why, as immutable facts in the past tense, read by people and by the notifier.
 
 use crate::command::PlanId;
+use crate::effect::EffectKind;
 use crate::entry::Gate;
 use crate::names::{Actor, Name, Slot, TargetId};
 use crate::snapshot::{ApiCall, Snapshot, Weights};
-use crate::stage::{Cause, Verdict};
+use crate::stage::Stage;
+use crate::verdict::{Cause, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One line of a target's history.
+/// One entry of a target's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// Where.
+    /// The target that it is about.
     pub target: TargetId,
     /// Counts up from 1 in each target, without gaps.
     pub sequence: u64,
-    /// The deployment that it belongs to; none: the target itself.
+    /// Number of the deployment that it belongs to; none: it is about the target itself.
     pub deployment: Option<u64>,
     /// When it was decided.
     pub at: Timestamp,
@@ -26,7 +28,7 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
-    /// The entry's identity: the same however often it is told of.
+    /// The entry's identity, the same in every delivery.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}#{}", self.target, self.sequence)
@@ -37,43 +39,43 @@ impl JournalEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
-    /// A deployment began.
+    /// A deployment started.
     Started {
         /// `sha256:…`
         digest: String,
         /// The release's tag.
         tag: String,
-        /// Version of the policy that it keeps to the end.
+        /// Version of the policy that the deployment keeps to its end.
         policy_version: u64,
-        /// Why, in the asker's words.
+        /// Free text by the requester.
         reason: String,
-        /// Alarms that may fire at the start, taken upon themselves by the asker.
+        /// Alarms that the requester allowed to fire at the start.
         despite_alarms: Vec<String>,
     },
-    /// A command changed nothing, and why.
+    /// A command was refused.
     CommandRefused {
-        /// What was asked, in a word.
+        /// The command, in a word.
         command: String,
-        /// Why not.
+        /// Why it was refused.
         reason: String,
     },
-    /// A release waits for the running deployment to end.
+    /// A release was queued behind the running deployment.
     Queued {
         /// `sha256:…`
         digest: String,
         /// The release's tag.
         tag: String,
     },
-    /// A release that waited gave way to a newer one.
+    /// A queued release was superseded by a newer one.
     Superseded {
-        /// `sha256:…` of the one that gave way.
+        /// `sha256:…` of the superseded one.
         digest: String,
-        /// Its tag.
+        /// Tag of the superseded one.
         tag: String,
-        /// The tag of the newer one.
+        /// Tag of the newer one.
         by_tag: String,
     },
-    /// A release that is known here has got another tag, which says more about it.
+    /// A known release received a more specific tag.
     ReleaseNamed {
         /// `sha256:…`
         digest: String,
@@ -82,57 +84,57 @@ pub enum Fact {
         /// The tag that it was shown by before.
         before: String,
     },
-    /// The sides are known: which is stable is read off the live weights.
-    SidesSettled {
+    /// The stable side and the candidate were determined from the live weights.
+    SidesDetermined {
         /// The side that carries all traffic.
         stable: Slot,
         /// Its running tasks.
         stable_running: u32,
-        /// The side that the release goes to.
+        /// The side that the release is deployed to.
         candidate: Slot,
     },
-    /// A stage began.
+    /// A stage started.
     StageEntered {
-        /// Its name, as [`Stage::name`](crate::Stage::name) has it.
-        stage: String,
-        /// What it aims at, for people.
+        /// Name of the new stage.
+        stage: Stage,
+        /// The goal of the stage, for people.
         detail: String,
     },
-    /// The candidate's task definition is there.
+    /// The candidate's task definition is registered.
     TaskDefinitionReady {
         /// ARN, revision included.
         task_definition: String,
-        /// It was there already.
+        /// An identical revision existed already.
         reused: bool,
     },
-    /// The weights were decided; they are written next.
+    /// New weights were decided; they are written next.
     WeightsDecided {
-        /// As they shall be.
+        /// The weights to set.
         weights: Weights,
     },
     /// The weights were seen live in every rule.
     WeightsVerified {
-        /// As they are.
+        /// The live weights.
         weights: Weights,
     },
-    /// Autoscaling limits were taken over for the time of the deployment.
-    AutoscalingBorrowed {
-        /// Whose.
+    /// Autoscaling limits were overridden for the duration of the deployment.
+    AutoscalingOverridden {
+        /// The side whose limits were overridden.
         slot: Slot,
-        /// Lowest desired count that will be given back.
+        /// Minimum capacity to restore.
         min: u32,
-        /// Highest desired count that will be given back.
+        /// Maximum capacity to restore.
         max: u32,
     },
-    /// Autoscaling limits were given back.
-    AutoscalingReturned {
-        /// Whose.
+    /// Autoscaling limits were restored.
+    AutoscalingRestored {
+        /// The side whose limits were restored.
         slot: Slot,
-        /// Lowest desired count.
+        /// Minimum capacity.
         min: u32,
-        /// Highest desired count.
+        /// Maximum capacity.
         max: u32,
-        /// Scheduled actions that did not run while scheduled scaling was suspended, and whose limits these are.
+        /// Scheduled actions that did not run while scheduled scaling was suspended, and that set these limits.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         scheduled: Vec<String>,
     },
@@ -141,215 +143,216 @@ pub enum Fact {
         /// Healthy targets.
         healthy: u32,
     },
-    /// A hook began.
+    /// A hook started.
     HookStarted {
         /// Its name.
         hook: String,
     },
-    /// A hook said yes.
+    /// A hook passed.
     HookSucceeded {
         /// Its name.
         hook: String,
     },
-    /// A hook said no, or ran out of time.
+    /// A hook failed or timed out.
     HookFailed {
         /// Its name.
         hook: String,
-        /// Its words.
+        /// The hook's answer, or the timeout.
         reason: String,
     },
-    /// Preflight found something that speaks against starting, and waits.
+    /// Preflight found a problem that blocks the start, and waits.
     Blocked {
-        /// What.
+        /// What blocks it.
         reason: String,
     },
-    /// Somebody else edited a rule; nothing more is written until it is as it was, or a person decides.
+    /// A rule was edited outside Switchback; nothing more is written until it is restored, or a person decides.
     Halted {
-        /// What was seen, and what should have been.
+        /// The weights found, and the weights expected.
         reason: String,
     },
-    /// The rule is as it was.
+    /// The edited rule was restored.
     Resumed,
-    /// Something that the deployment needs did not work.
+    /// An effect failed.
     EffectFailed {
-        /// What.
-        effect: String,
-        /// Why.
+        /// Kind of the effect.
+        effect: EffectKind,
+        /// The error.
         reason: String,
-        /// AWS said no, and will say no again: the deployment goes on without it or ends, and only a way back asks again.
-        /// Otherwise it is tried again.
+        /// AWS refused it and will refuse it again: the deployment goes on without it or ends, and only a rollback retries
+        /// it. Otherwise it is retried.
         #[serde(default)]
         refused: bool,
     },
-    /// Going back began.
+    /// A rollback started.
     RollbackStarted {
-        /// Why.
+        /// Why it rolls back.
         cause: Cause,
     },
-    /// The way back waits: the stable side is not fit to carry traffic.
-    WayBackUnfit {
-        /// What was seen.
+    /// The rollback waits: the stable side cannot take traffic.
+    RollbackBlocked {
+        /// The stable side's state.
         reason: String,
     },
-    /// The way back replaces weights that somebody else has set.
+    /// A rollback overwrites weights that were set outside Switchback.
     ForeignWeightsReplaced {
-        /// Which rules, what they had, and what Switchback had left there.
+        /// The rules, the weights found there, and the weights that Switchback had last set.
         found: String,
-        /// Why they are replaced.
+        /// Why they are overwritten.
         cause: String,
     },
-    /// An alarm that looks at the stable side alone fires: the deployment goes neither on nor back because of it.
+    /// An alarm that watches the stable side alone fires: the deployment neither proceeds nor rolls back because of it.
     StableAlarm {
-        /// Its name.
+        /// The alarm's name.
         alarm: String,
-        /// CloudWatch's reason.
+        /// CloudWatch's reason (`StateReason`).
         reason: String,
     },
-    /// The stable side's alarm does not hold the deployment any more.
-    StableAlarmOver {
-        /// Its name.
+    /// The stable side's alarm no longer holds the deployment.
+    StableAlarmCleared {
+        /// The alarm's name.
         alarm: String,
     },
     /// A deployment ended.
     Ended {
-        /// How.
+        /// How it ended.
         verdict: Verdict,
-        /// Why, for people.
+        /// Why it ended so, for people.
         reason: String,
         /// The side that carries all traffic, if one does.
         live: Option<Slot>,
     },
-    /// A gate keeps the deployment waiting.
-    GateWaits {
-        /// Which.
+    /// A closed gate holds the deployment.
+    BlockedByGate {
+        /// Which of the gates.
         gate: Gate,
-        /// What it waits for.
+        /// Why the gate is closed.
         reason: String,
-        /// When it opens by itself, if it does.
+        /// When the gate opens by itself, if it does.
         until: Option<Timestamp>,
     },
-    /// A gate that kept the deployment waiting has opened.
+    /// A gate that held the deployment has opened.
     GateOpened {
-        /// Which.
+        /// Which of the gates.
         gate: Gate,
-        /// How.
+        /// How it opened, for people.
         how: String,
     },
-    /// Somebody opened a gate by hand.
+    /// A person opened a gate by hand.
     GateOverridden {
-        /// Which.
+        /// Which of the gates.
         gate: Gate,
-        /// Why, in their words.
+        /// Free text by the person.
         reason: String,
     },
-    /// The deployment takes the short way, past these gates. The entry's actor asked for it.
-    Hotfixed {
-        /// The gates that it is not asked at.
+    /// A hotfix started, which skips these gates. The entry's actor requested it.
+    HotfixStarted {
+        /// The gates that it skips.
         skips: Vec<Gate>,
-        /// Why, in the asker's words.
+        /// Free text by the requester.
         reason: String,
     },
-    /// People are asked to say yes.
+    /// Approval was requested.
     ApprovalRequested {
-        /// What they are to look at.
+        /// The plan to approve.
         plan: PlanId,
         /// `sha256:…`
         digest: String,
         /// The release's tag.
         tag: String,
-        /// How many are needed.
+        /// Number of approvals needed.
         required: u8,
-        /// Who may, by the policy's names.
+        /// Who may approve, by the policy's names.
         approvers: Vec<Name>,
-        /// Until when.
+        /// When the request expires.
         expires_at: Timestamp,
     },
-    /// Somebody said yes.
+    /// An approver approved.
     Approved {
-        /// Who, by the policy's name.
+        /// The approver's name in the policy.
         person: Name,
-        /// To what.
+        /// The plan that was approved.
         plan: PlanId,
-        /// How many have by now.
+        /// Number of approvals so far.
         approvals: u8,
-        /// How many are needed.
+        /// Number of approvals needed.
         required: u8,
-        /// In their words.
+        /// Free text by the approver.
         reason: String,
     },
-    /// What the deployment would do has changed: what was said to the former plan is void.
+    /// The plan has changed: approvals of the previous one are void.
     PlanChanged {
         /// The new plan.
         plan: PlanId,
         /// Version of the policy that it follows now.
         policy_version: u64,
-        /// How many had said yes to the former one.
+        /// Number of approvals of the previous plan.
         voided: u8,
     },
     /// A release was deployed and baked here: it may be promoted.
     Verified {
         /// `sha256:…`
         digest: String,
-        /// Its tag.
+        /// The release's tag.
         tag: String,
     },
-    /// A release does not count as verified here any more.
-    Withdrawn {
+    /// A release is no longer verified here.
+    VerificationRevoked {
         /// `sha256:…`
         digest: String,
-        /// Its tag.
+        /// The release's tag.
         tag: String,
-        /// Why.
+        /// Why it was revoked.
         reason: String,
     },
-    /// From now on nothing is promoted here by itself.
+    /// Automatic promotion to this target was put on hold.
     PromotionHeld {
-        /// Why.
+        /// Why it was put on hold.
         reason: String,
     },
-    /// Somebody promoted again: what follows is promoted by itself.
+    /// A person promoted again, which ends the hold on automatic promotion.
     PromotionResumed,
-    /// A release would have been promoted by itself, and was not.
+    /// An automatic promotion was skipped.
     PromotionSkipped {
         /// `sha256:…`
         digest: String,
-        /// Its tag.
+        /// The release's tag.
         tag: String,
-        /// Why.
+        /// Why it was skipped.
         reason: String,
     },
     /// A forward-only release is in trouble: it stays as it is until a person decides.
-    Frozen {
-        /// What it would have gone back for.
+    AwaitingOperator {
+        /// Why it would have rolled back.
         cause: Cause,
-        /// What was seen then.
+        /// The observation at that time.
         evidence: Box<Snapshot>,
     },
-    /// Somebody let it go on.
-    Unfrozen {
-        /// Why, in their words.
+    /// An operator resumed it.
+    OperatorResumed {
+        /// Free text by the operator.
         reason: String,
     },
-    /// While nothing was deployed, a rule, a listener or a service was seen otherwise than the last deployment left it.
-    DriftFound {
-        /// What was seen, and what was left.
+    /// While nothing was deployed, a rule, a listener or a service was found changed since the last deployment.
+    DriftDetected {
+        /// The state found, and the state expected.
         reason: String,
-        /// Who did it, where CloudTrail has told.
+        /// The API call that made the change, if CloudTrail delivered it.
         by: Option<ApiCall>,
-        /// Why the weights are not put back although the policy says so; none: they are, or the policy does not say so.
+        /// Why the weights are not reverted although the policy demands it; none: they are, or the policy does not demand
+        /// it.
         kept: Option<String>,
     },
-    /// What had been seen otherwise is as the last deployment left it again.
-    DriftGone,
-    /// The deployment ended, and this was left undone.
-    LeftBehind {
-        /// What, and what to do about it.
+    /// The drift is gone: everything is as the last deployment left it again.
+    DriftResolved,
+    /// The deployment ended without completing its cleanup.
+    CleanupIncomplete {
+        /// What was not cleaned up, and what to do about it.
         what: String,
     },
 }
 
 impl Fact {
-    /// Its name, in snake case, as it is stored.
+    /// The fact's name in snake case, as it is stored.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -358,13 +361,13 @@ impl Fact {
             Self::Queued { .. } => "queued",
             Self::Superseded { .. } => "superseded",
             Self::ReleaseNamed { .. } => "release_named",
-            Self::SidesSettled { .. } => "sides_settled",
+            Self::SidesDetermined { .. } => "sides_determined",
             Self::StageEntered { .. } => "stage_entered",
             Self::TaskDefinitionReady { .. } => "task_definition_ready",
             Self::WeightsDecided { .. } => "weights_decided",
             Self::WeightsVerified { .. } => "weights_verified",
-            Self::AutoscalingBorrowed { .. } => "autoscaling_borrowed",
-            Self::AutoscalingReturned { .. } => "autoscaling_returned",
+            Self::AutoscalingOverridden { .. } => "autoscaling_overridden",
+            Self::AutoscalingRestored { .. } => "autoscaling_restored",
             Self::CandidateHealthy { .. } => "candidate_healthy",
             Self::HookStarted { .. } => "hook_started",
             Self::HookSucceeded { .. } => "hook_succeeded",
@@ -374,34 +377,34 @@ impl Fact {
             Self::Resumed => "resumed",
             Self::EffectFailed { .. } => "effect_failed",
             Self::RollbackStarted { .. } => "rollback_started",
-            Self::WayBackUnfit { .. } => "way_back_unfit",
+            Self::RollbackBlocked { .. } => "rollback_blocked",
             Self::ForeignWeightsReplaced { .. } => "foreign_weights_replaced",
             Self::StableAlarm { .. } => "stable_alarm",
-            Self::StableAlarmOver { .. } => "stable_alarm_over",
+            Self::StableAlarmCleared { .. } => "stable_alarm_cleared",
             Self::Ended { .. } => "ended",
-            Self::GateWaits { .. } => "gate_waits",
+            Self::BlockedByGate { .. } => "blocked_by_gate",
             Self::GateOpened { .. } => "gate_opened",
             Self::GateOverridden { .. } => "gate_overridden",
-            Self::Hotfixed { .. } => "hotfixed",
+            Self::HotfixStarted { .. } => "hotfix_started",
             Self::ApprovalRequested { .. } => "approval_requested",
             Self::Approved { .. } => "approved",
             Self::PlanChanged { .. } => "plan_changed",
             Self::Verified { .. } => "verified",
-            Self::Withdrawn { .. } => "withdrawn",
+            Self::VerificationRevoked { .. } => "verification_revoked",
             Self::PromotionHeld { .. } => "promotion_held",
             Self::PromotionSkipped { .. } => "promotion_skipped",
-            Self::Frozen { .. } => "frozen",
-            Self::Unfrozen { .. } => "unfrozen",
+            Self::AwaitingOperator { .. } => "awaiting_operator",
+            Self::OperatorResumed { .. } => "operator_resumed",
             Self::PromotionResumed => "promotion_resumed",
-            Self::DriftFound { .. } => "drift_found",
-            Self::DriftGone => "drift_gone",
-            Self::LeftBehind { .. } => "left_behind",
+            Self::DriftDetected { .. } => "drift_detected",
+            Self::DriftResolved => "drift_resolved",
+            Self::CleanupIncomplete { .. } => "cleanup_incomplete",
         }
     }
 
-    /// Whether it is worth a person's attention, who is not looking: beginning, trouble, way back, end.
+    /// Whether people should be notified even if they are not watching: starts, trouble, rollbacks, ends.
     #[must_use]
-    pub fn wants_attention(&self) -> bool {
+    pub fn needs_attention(&self) -> bool {
         matches!(
             self,
             Self::Started { .. }
@@ -409,21 +412,21 @@ impl Fact {
                 | Self::Halted { .. }
                 | Self::Resumed
                 | Self::RollbackStarted { .. }
-                | Self::WayBackUnfit { .. }
+                | Self::RollbackBlocked { .. }
                 | Self::ForeignWeightsReplaced { .. }
                 | Self::StableAlarm { .. }
                 | Self::Ended { .. }
                 | Self::ApprovalRequested { .. }
                 | Self::GateOverridden { .. }
-                | Self::Hotfixed { .. }
+                | Self::HotfixStarted { .. }
                 | Self::PlanChanged { .. }
                 | Self::PromotionHeld { .. }
                 | Self::PromotionSkipped { .. }
-                | Self::Frozen { .. }
-                | Self::Unfrozen { .. }
-                | Self::DriftFound { .. }
-                | Self::DriftGone
-                | Self::LeftBehind { .. }
+                | Self::AwaitingOperator { .. }
+                | Self::OperatorResumed { .. }
+                | Self::DriftDetected { .. }
+                | Self::DriftResolved
+                | Self::CleanupIncomplete { .. }
         )
     }
 }
@@ -433,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_is_called_what_it_is_stored_as() {
+    fn fact_name_equals_its_serialized_tag() {
         let facts = [
             Fact::Resumed,
             Fact::Blocked { reason: "an alarm".to_owned() },

@@ -1,52 +1,62 @@
-//! Decides deployments: what a target should do next, given what was seen, what was asked and the time.
+//! Deployment decisions: what a target should do next, given its state, the observation, the commands and the time.
 //!
-//! Pure and total. This crate knows no AWS, no clock and no async: time, readings and commands are handed in,
-//! and what should happen comes out as data ([`Decision`]). It can be read top to bottom in this order:
+//! Pure and total. This crate knows no AWS, no clock and no async: time, readings and commands are passed in, and the
+//! actions to take are returned as data ([`Decision`]). It can be read top to bottom in this order: a module uses only
+//! those above it.
 //!
-//! | module | answers |
+//! | module | contents |
 //! |---|---|
-//! | [`names`] | what things are called: targets, releases, slots, actors |
-//! | [`text`] | text that others wrote, made safe to show |
+//! | [`text`] | untrusted text, made safe to display |
+//! | [`names`] | identifiers: targets, releases, sides, actors |
 //! | [`regions`] | AWS's partitions and Regions |
-//! | [`time`] | seconds, percentages of traffic, and how people write them |
-//! | [`policy`] | what the owners of a service want (already checked) |
-//! | [`entry`] | what a release must pass before it may begin in an environment, and the people whom that names |
-//! | [`brake`] | freezes, and the stopped line |
-//! | [`release`] | what is to be deployed, under which tags, and where it comes from |
-//! | [`registry`] | ECR's registries, and the host names that images have there |
-//! | [`command`] | what people, CI and pushes ask for |
-//! | [`alarm`] | alarms: what they are made of, what they say, which side they see |
-//! | [`snapshot`] | what was seen of the world: every reading is known or unknown |
+//! | [`time`] | durations and percentages of traffic, and their notation |
+//! | [`entry`] | what a release must pass before it may start in an environment, and the people that those rules name |
+//! | [`calendar`] | deploy windows and calendar freezes in a time zone |
+//! | [`brake`] | freezes set by people, and stop-the-line |
+//! | [`release`] | what is deployed: digest, tags and provenance |
+//! | [`command`] | requests from people, CI and pushes |
 //! | [`schedule`] | scheduled actions of autoscaling, and when they run |
-//! | [`effect`] | what shall be true of the world: absolute, repeatable |
-//! | [`stage`] | where a deployment is; every stage carries its deadline |
+//! | [`snapshot`] | the observed state of AWS: every reading is known or unknown |
+//! | [`effect`] | changes to AWS: absolute and idempotent |
+//! | [`verdict`] | why a deployment rolls back, and how it ends |
+//! | [`stage`] | the names of a deployment's stages |
+//! | [`journal`] | what happened and why: permanent history for people |
+//! | [`notification`] | who is notified of what |
+//! | [`registry`] | ECR's registries, and the host names that images have there |
+//! | [`policy`] | the configuration of an application (already validated) |
+//! | [`weighted`] | a deployment between two sides: its state in each stage |
+//! | [`phase`] | the phase of a deployment |
+//! | [`deployment`] | one attempt to bring a release to a target |
 //! | [`explanation`] | why a target waits, until when, and what happens then |
-//! | [`target`] | all that is remembered of one target |
-//! | [`journal`] | what happened and why, for people and for ever |
-//! | [`promotion`] | whether a release may begin here now: one rule a gate |
-//! | [`pace`] | whose turn it is before AWS's API budgets, and the pauses after calls that were throttled |
-//! | [`look`](look()) | what must be read before the next decision |
-//! | [`decide`](decide()) | the next stage, effects, reasons and time to look again |
-//! | [`absorb`](absorb()) | what the effects' outcomes change |
-//! | [`recording`] | decisions as they were recorded, and the same decisions made again |
-//! | [`plan`] | what a deployment would do: the same decision, rehearsed |
-//! | [`doctor`] | whether an account is fit for what a policy wants of it |
+//! | [`target`] | the persistent state of one target |
+//! | [`observation`](observation()) | what must be read before the next decision |
+//! | [`rate_limiter`] | the queue for AWS's API budgets, and the backoff after throttling |
+//! | [`promotion`] | whether a release may start here now: one rule per gate |
+//! | [`decide`](decide()) | the next phase, effects, reasons and wake; and how the effects' outcomes change the state |
+//! | [`plan`] | a dry run: what a deployment would do |
+//! | [`recording`] | recorded decisions, and their replay |
+//! | [`alarm`] | alarms: their configuration, their state, and which side they watch |
+//! | [`doctor`] | whether an account meets what a policy requires |
 
 pub mod alarm;
 pub mod brake;
+pub mod calendar;
 pub mod command;
 pub mod decide;
+pub mod deployment;
 pub mod doctor;
 pub mod effect;
 pub mod entry;
 pub mod explanation;
 pub mod journal;
-pub mod look;
 pub mod names;
-pub mod pace;
+pub mod notification;
+pub mod observation;
+pub mod phase;
 pub mod plan;
 pub mod policy;
 pub mod promotion;
+pub mod rate_limiter;
 pub mod recording;
 pub mod regions;
 pub mod registry;
@@ -57,20 +67,27 @@ pub mod stage;
 pub mod target;
 pub mod text;
 pub mod time;
+pub mod verdict;
+pub mod weighted;
 
 pub use brake::Brake;
-pub use command::{Command, CommandId, Instruction, Lane, Overrides, PlanId, Terms, Train};
-pub use decide::{Decision, Inbox, Next, absorb, decide};
+pub use command::{Command, CommandId, DeployOptions, Instruction, Lane, Overrides, PlanId, Train};
+pub use decide::{Decision, Inbox, Next, apply_outcomes, decide};
+pub use deployment::{Deployment, DeploymentRecord, Purpose};
 pub use effect::{Effect, HookReport, Outcome};
 pub use entry::Gate;
+pub use explanation::{Explanation, WaitingOn};
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Fact, JournalEntry};
-pub use look::{Look, look, look_after, look_at_rest, rest_look_is_due};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
-pub use policy::{Concurrency, EcsPair, Policy, TargetPolicy};
+pub use observation::{ObservationPlan, idle_observation, idle_observation_is_due, observation, observation_after};
+pub use phase::Phase;
+pub use policy::{AppliedTarget, Concurrency, EcsPair, Policy, TargetPolicy};
 pub use registry::Registry;
-pub use release::{Provenance, Release};
+pub use release::{Provenance, Release, ReleaseRef};
 pub use snapshot::{Reading, Snapshot};
-pub use stage::{Cause, Stage, Verdict, WayBack};
-pub use target::{AppliedTarget, Deployment, DeploymentRecord, Explanation, TargetState, WaitingOn};
+pub use stage::Stage;
+pub use target::TargetState;
 pub use time::{Percent, Seconds};
+pub use verdict::{Cause, Verdict};
+pub use weighted::RollbackPath;

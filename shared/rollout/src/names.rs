@@ -1,10 +1,10 @@
-//! What things are called. Every name is checked where it enters; after that it is trusted.
+//! Identifiers. Every name is validated where it enters; after that it is trusted.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a text is not the name that it was taken for.
+/// Why a text is not a valid identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not `[a-z0-9]` words joined by single hyphens, or longer than 63 bytes.
@@ -13,7 +13,7 @@ pub enum NameError {
     /// Not `sha256:` and 64 hexadecimal digits.
     #[error("`{0}` is not an image digest: `sha256:` and 64 hexadecimal digits")]
     Digest(String),
-    /// Not a tag of an image.
+    /// Not a valid image tag.
     #[error(
         "`{0}` is not a tag: use letters, digits, `_`, `.` and `-`, at most 128 characters, neither `.` nor `-` first"
     )]
@@ -26,19 +26,19 @@ pub enum NameError {
     Release(String),
 }
 
-/// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens,
-/// at most 63 bytes, so that it fits DNS labels and every AWS name that is built from it.
+/// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens, at most 63 bytes,
+/// so that it fits DNS labels and every AWS name that is built from it.
 ///
-/// Names are copied with every state, command and journal entry: a copy shares the text.
+/// Names are copied with every state, command and journal entry: copies share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Checks `text`.
+    /// Validates `text`.
     ///
     /// # Errors
-    /// [`NameError::Name`] where it is empty, too long, or has other characters.
+    /// [`NameError::Name`] if it is empty, too long, or has other characters.
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         let well_formed = !text.is_empty()
@@ -63,7 +63,7 @@ impl Name {
 pub struct ImageDigest(Arc<str>);
 
 impl ImageDigest {
-    /// Checks `text`: `sha256:` and 64 lower-case hexadecimal digits (OCI image spec, "Digests").
+    /// Validates `text`: `sha256:` and 64 lower-case hexadecimal digits (OCI image spec, "Digests").
     ///
     /// # Errors
     /// [`NameError::Digest`] for anything else; a tag is never taken for a digest.
@@ -77,7 +77,7 @@ impl ImageDigest {
         }
     }
 
-    /// Stands for the image of what ran before Switchback, where its task definition names no digest: all zeros, which is
+    /// Placeholder for the image that ran before Switchback, where its task definition names no digest: all zeros, which is
     /// the digest of nothing.
     #[must_use]
     pub fn unknown() -> Self {
@@ -90,31 +90,31 @@ impl ImageDigest {
         &self.0
     }
 
-    /// The first 12 hexadecimal digits: what people read and type.
+    /// The first 12 hexadecimal digits, as people read and type them.
     #[must_use]
     pub fn short(&self) -> &str {
         &self.0["sha256:".len()..][..12]
     }
 }
 
-/// A tag of an image: one word, safe as an argument of a command and in a line of text.
+/// A tag of an image: one word, safe as a command-line argument and in a line of text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Tag(Arc<str>);
 
 impl Tag {
     /// The longest tag, in characters.
-    pub const LONGEST: usize = 128;
+    pub const MAX_LENGTH: usize = 128;
 
-    /// Checks `text`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution specification 1.1, "Pulling manifests"; ECR
-    /// takes no other, Amazon ECR API reference, `PutImage`).
+    /// Validates `text`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution specification 1.1, "Pulling manifests"; ECR
+    /// accepts no other, Amazon ECR API reference, `PutImage`).
     ///
     /// # Errors
-    /// [`NameError::Tag`] for anything else: no registry has such a tag, so whoever sent it is none.
+    /// [`NameError::Tag`] for anything else: no registry has such a tag, so it did not come from one.
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let well_formed = text.len() <= Self::LONGEST
+        let well_formed = text.len() <= Self::MAX_LENGTH
             && text.bytes().next().is_some_and(word)
             && text.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-');
         if well_formed { Ok(Self(text.into())) } else { Err(NameError::Tag(quoted(&text))) }
@@ -127,7 +127,7 @@ impl Tag {
     }
 }
 
-/// What was refused, as an error quotes it.
+/// Rejected text, shortened for an error message.
 fn quoted(text: &str) -> String {
     crate::text::line(text, 160)
 }
@@ -145,16 +145,16 @@ pub struct TargetId {
 }
 
 impl TargetId {
-    /// Puts the three names together.
+    /// Combines the three names.
     #[must_use]
     pub fn new(application: Name, service: Name, environment: Name) -> Self {
         Self { application, service, environment }
     }
 
-    /// Reads `application/service/environment`.
+    /// Parses `application/service/environment`.
     ///
     /// # Errors
-    /// [`NameError::Target`] where there are not three names.
+    /// [`NameError::Target`] if there are not three valid names.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let mut parts = text.split('/').map(Name::new);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -174,15 +174,15 @@ pub struct ReleaseId {
     pub application: Name,
     /// One of its services.
     pub service: Name,
-    /// What is to run.
+    /// Digest of the image.
     pub digest: ImageDigest,
 }
 
 impl ReleaseId {
-    /// Reads `application/service@sha256:…`.
+    /// Parses `application/service@sha256:…`.
     ///
     /// # Errors
-    /// [`NameError::Release`] where it is not of that form.
+    /// [`NameError::Release`] if it does not have that form.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let wrong = || NameError::Release(quoted(text));
         let (path, digest) = text.split_once('@').ok_or_else(wrong)?;
@@ -198,9 +198,9 @@ impl ReleaseId {
 /// One attempt to bring a release to a target: the target and a number that counts up from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeploymentId {
-    /// Where.
+    /// The target deployed to.
     pub target: TargetId,
-    /// The how-many-th deployment of that target, from 1.
+    /// Counts the target's deployments, from 1.
     pub number: u64,
 }
 
@@ -225,20 +225,20 @@ impl Slot {
     }
 }
 
-/// Who or what asked for something.
+/// Who or what requested something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Actor {
-    /// A person or a role, as the caller's identity names it (an IAM ARN, a Slack user).
+    /// A person or a role, identified as by its authentication (an IAM ARN, a Slack user).
     Person {
         /// The identity, as its issuer writes it.
         name: String,
     },
     /// A CI run.
     Workflow {
-        /// The run, as its issuer names it.
+        /// The run, as its issuer identifies it.
         name: String,
-        /// Who started it, by the issuer's number for them, which no other account ever gets.
+        /// The issuer's numeric ID of the account that started it, which is never reused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actor_id: Option<String>,
     },
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_what_a_registry_has_and_nothing_else() {
+    fn only_valid_oci_tags_are_accepted() {
         for text in ["v1", "v1.2.3-rc.1", "_", "1.2.3-amd64", "2026.01.05", &"a".repeat(128)] {
             assert_eq!(Tag::new(text).map(|tag| tag.to_string()), Ok(text.to_owned()));
         }

@@ -1,20 +1,24 @@
-//! What a deployment would do: the real decision, rehearsed on live readings and thrown away.
+//! Dry run: the real decision, made on live readings and discarded.
 //!
-//! [`rehearse`] asks [`decide`](decide()) for the start, whoever asked takes the [`Look`] that it wants, and
-//! [`Rehearsal::plan`] asks for the judgement of preflight. Nothing is told twice: what preflight would say is what
-//! it says.
+//! [`dry_run`] calls [`decide`](decide()) for the start, the caller reads the [`ObservationPlan`] that it needs, and
+//! [`DryRun::plan`] calls it again for preflight. The plan shows preflight's own results: no check is implemented twice.
 
 use crate::command::Command;
 use crate::decide::{Decision, Inbox, decide};
+use crate::explanation::WaitingOn;
 use crate::journal::{Fact, JournalEntry};
-use crate::look::{Look, look};
 use crate::names::{ImageDigest, Slot, TargetId};
+use crate::observation::{ObservationPlan, observation};
+use crate::phase::Phase;
+use crate::policy::AppliedTarget;
 use crate::policy::{HookPoint, TargetPolicy};
-use crate::promotion::{ImageState, Surroundings};
+use crate::promotion::{GateContext, ImageState};
+use crate::release::ReleaseRef;
 use crate::snapshot::{AlarmReading, Reading, Snapshot};
-use crate::stage::{Stage, Verdict};
-use crate::target::{AppliedTarget, ReleaseRef, TargetState, WaitingOn};
+use crate::stage::Stage;
+use crate::target::TargetState;
 use crate::time::{Percent, Seconds};
+use crate::verdict::Verdict;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,60 +26,60 @@ use std::collections::BTreeMap;
 /// What a deployment would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Where.
+    /// The target to deploy to.
     pub target: TargetId,
-    /// What.
+    /// The release to deploy.
     pub release: ReleaseRef,
-    /// Version of the policy that it would keep.
+    /// Version of the policy that the deployment would keep.
     pub policy_version: u64,
     /// Whether it would start.
-    pub outlook: Outlook,
-    /// Why not, or not yet; empty where it would start.
+    pub status: PlanStatus,
+    /// Why it would not start, or not yet; empty where it would start.
     pub blockers: Vec<String>,
-    /// The side that carries all traffic; none where that could not be told.
+    /// The side that carries all traffic; none: unknown.
     pub stable: Option<PlannedSide>,
-    /// The side that the release would go to.
+    /// The side that the release would be deployed to.
     pub candidate: Option<PlannedSide>,
-    /// The policy's alarms as they are now; none where they could not be read, or were not.
+    /// Current state of the policy's alarms; none: they could not be read, or were not.
     pub alarms: Option<BTreeMap<String, AlarmReading>>,
-    /// The side that an alarm sees, for those of [`Self::alarms`] that see one alone.
+    /// The side that an alarm watches, for those of [`Self::alarms`] that watch one side alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alarm_sides: BTreeMap<String, Slot>,
-    /// The way to success, in order. Empty where nothing would be done.
+    /// The steps to success, in order. Empty where nothing would be done.
     pub steps: Vec<PlannedStep>,
-    /// How long all of it takes if nothing has to be waited for but the policy's own times.
+    /// Minimum total duration, if it waits for nothing but the policy's own times.
     #[serde(rename = "takes_s")]
-    pub takes: Seconds,
+    pub duration: Seconds,
 }
 
 /// Whether a deployment would start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outlook {
-    /// At once.
+pub enum PlanStatus {
+    /// It would start at once.
     Starts,
     /// Preflight would wait for something, and fail at its deadline.
     Blocked,
     /// It would wait at gates first.
     Gated,
-    /// After the deployment that is running.
+    /// It would wait for the running deployment.
     Queued,
-    /// Not at all: the command would be refused.
+    /// The command would be refused.
     Refused,
-    /// The release is live already; the ledger would learn so.
-    LiveAlready,
+    /// The release is live already; the deployment would only record that in the ledger.
+    AlreadyLive,
 }
 
-/// A side as it is seen now.
+/// The current state of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedSide {
-    /// Which.
+    /// Blue or green.
     pub slot: Slot,
     /// Name of its ECS service.
     pub service: String,
-    /// ARN of its task definition; none where it could not be read.
+    /// ARN of its task definition; none: it could not be read.
     pub task_definition: Option<String>,
-    /// The image of the policy's container, where it is known.
+    /// The image of the policy's container, where known.
     pub image: Option<String>,
     /// Tasks running now.
     pub running: u32,
@@ -83,86 +87,90 @@ pub struct PlannedSide {
     pub healthy: u32,
 }
 
-/// One step of the way.
+/// One step of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedStep {
-    /// The stage's name, as [`Stage::name`] has it.
-    pub stage: String,
-    /// The candidate's share of the traffic from here on, where the step changes it.
+    /// The stage of the deployment.
+    pub stage: Stage,
+    /// The candidate's share of traffic from this step on, where the step changes it.
     pub traffic: Option<Percent>,
-    /// Tasks that the candidate has in this step, where that is known.
+    /// The candidate's tasks in this step, where known.
     pub tasks: Option<u32>,
-    /// The hook that runs, where one does.
+    /// The hook that runs in this step, if one does.
     pub hook: Option<String>,
-    /// How long it takes at least.
+    /// Minimum duration.
     #[serde(rename = "takes_s")]
-    pub takes: Seconds,
-    /// When it gives up at the latest, counted from its own start.
+    pub duration: Seconds,
+    /// Maximum duration, from the start of the step.
     #[serde(rename = "at_most_s")]
-    pub at_most: Seconds,
+    pub max_duration: Seconds,
 }
 
-/// A deployment that was decided and not committed.
+/// A deployment that was decided but not committed.
 #[derive(Debug)]
-pub struct Rehearsal<'a> {
+pub struct DryRun<'a> {
     target: TargetId,
     release: ReleaseRef,
     applied: &'a AppliedTarget,
     state: TargetState,
     now: Timestamp,
-    outlook: Outlook,
+    status: PlanStatus,
     blockers: Vec<String>,
     images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
-/// Begins a rehearsal of what `command` asks for; `release` is what it names.
+/// Starts a dry run of `command`, which deploys `release`.
 #[must_use]
-pub fn rehearse<'a>(
+pub fn dry_run<'a>(
     state: &TargetState,
     applied: &'a AppliedTarget,
     command: &Command,
     release: ReleaseRef,
-    around: &Surroundings,
+    gate_context: &GateContext,
     now: Timestamp,
-) -> Rehearsal<'a> {
-    let inbox = Inbox { commands: std::slice::from_ref(command), policy: Some(applied), around: Some(around) };
-    // Whatever others are still to be told is told before the command would be taken in.
-    let mut decision = decide(&TargetState { errands: Vec::new(), ..state.clone() }, &inbox, None, now);
+) -> DryRun<'a> {
+    let inbox =
+        Inbox { commands: std::slice::from_ref(command), policy: Some(applied), gate_context: Some(gate_context) };
+    // Pending outbox messages would be delivered before the command is consumed.
+    let mut decision = decide(&TargetState { outbox: Vec::new(), ..state.clone() }, &inbox, None, now);
     let number = decision.state.running.as_ref().map(|running| running.number);
-    // One that waits at its gates may give way at once; what runs stays, and this one waits for it.
-    let given_way = state.running.as_ref().filter(|running| number.is_some_and(|number| number != running.number));
-    let (outlook, blockers) = if let Some(reason) = refusal(&decision.journal) {
-        (Outlook::Refused, vec![reason])
-    } else if let Some(running) = state.running.as_ref().filter(|_| given_way.is_none()) {
-        let turns_back = decision.state.running.as_ref().is_some_and(|running| running.superseded_by.is_some());
-        let then = if turns_back {
+    // A deployment that waits at its gates may be superseded at once; one that has started stays, and the new one is
+    // queued.
+    let displaced_deployment =
+        state.running.as_ref().filter(|running| number.is_some_and(|number| number != running.number));
+    let (status, blockers) = if let Some(reason) = refusal(&decision.journal) {
+        (PlanStatus::Refused, vec![reason])
+    } else if let Some(running) = state.running.as_ref().filter(|_| displaced_deployment.is_none()) {
+        let is_cancelled = decision.state.running.as_ref().is_some_and(|running| running.superseded_by.is_some());
+        let then = if is_cancelled {
             "it would turn back, and this one start after it"
         } else {
             "this one would wait for its end"
         };
-        let (number, tag, stage) = (running.number, &running.release.tag, running.stage.name());
+        let (number, tag, stage) = (running.number, &running.release.tag, running.stage().name());
         let mut reasons = vec![format!("deployment #{number} ({tag}, {stage}) is running: {then}")];
         reasons.extend(queue(&decision, &release));
-        (Outlook::Queued, reasons)
+        (PlanStatus::Queued, reasons)
     } else {
-        let displaced = given_way.map(|running| {
+        let displaced = displaced_deployment.map(|running| {
             let (number, tag) = (running.number, &running.release.tag);
             format!("deployment #{number} ({tag}) waits at its gates, and would give way to this one")
         });
         let mut told: Vec<String> = displaced.into_iter().collect();
-        match decision.state.running.as_mut().filter(|running| matches!(running.stage, Stage::Gated { .. })) {
+        match decision.state.running.as_mut().filter(|running| running.stage() == Stage::Gated) {
             Some(running) => {
-                // What comes after the gates is judged as if they were open.
-                running.stage = Stage::preflight(applied.policy.deadlines.preflight.after(now));
-                told.extend(decision.state.explanation.waiting_on.iter().map(at_a_gate));
-                (Outlook::Gated, told)
+                // The steps after the gates are evaluated as if the gates were open.
+                let deadline = applied.policy.deadlines.preflight.after(now);
+                running.phase = Phase::preparing(deadline, running.phase.deadline(), None);
+                told.extend(decision.state.explanation.waiting_on.iter().map(describe_wait));
+                (PlanStatus::Gated, told)
             }
-            None => (Outlook::Starts, told),
+            None => (PlanStatus::Starts, told),
         }
     };
     let target = state.target.clone();
-    let images = around.images.clone();
-    Rehearsal { target, release, applied, state: decision.state, now, outlook, blockers, images }
+    let images = gate_context.images.clone();
+    DryRun { target, release, applied, state: decision.state, now, status, blockers, images }
 }
 
 fn refusal(journal: &[JournalEntry]) -> Option<String> {
@@ -172,22 +180,22 @@ fn refusal(journal: &[JournalEntry]) -> Option<String> {
     })
 }
 
-/// What it would wait for, in words.
-fn at_a_gate(on: &WaitingOn) -> String {
+/// The wait as a message.
+fn describe_wait(on: &WaitingOn) -> String {
     match on {
         WaitingOn::Gate { gate, reason, until: None, .. } => format!("{gate}: {reason}"),
         WaitingOn::Gate { gate, reason, until: Some(until), .. } => {
             format!("{gate}: {reason} (until {})", until.strftime("%Y-%m-%d %H:%M:%S UTC"))
         }
-        WaitingOn::Approval { required, may, .. } => {
-            let names: Vec<&str> = may.iter().map(crate::Name::as_str).collect();
+        WaitingOn::Approval { required, eligible, .. } => {
+            let names: Vec<&str> = eligible.iter().map(crate::Name::as_str).collect();
             format!("approval: {required} of {} must approve", names.join(", "))
         }
         other => format!("{other:?}"),
     }
 }
 
-/// What becomes of the others that wait.
+/// What happens to the releases that are queued already.
 fn queue(decision: &Decision, release: &ReleaseRef) -> Vec<String> {
     let mut told: Vec<String> = decision
         .journal
@@ -202,68 +210,68 @@ fn queue(decision: &Decision, release: &ReleaseRef) -> Vec<String> {
     told
 }
 
-impl Rehearsal<'_> {
-    /// What has to be read for the judgement; none where there is nothing to judge.
+impl DryRun<'_> {
+    /// What must be read for preflight; none: there is nothing to evaluate.
     #[must_use]
-    pub fn look(&self) -> Option<Look> {
-        self.is_judged().then(|| look(&self.state)).flatten()
+    pub fn observation(&self) -> Option<ObservationPlan> {
+        self.is_evaluated().then(|| observation(&self.state)).flatten()
     }
 
-    fn is_judged(&self) -> bool {
-        matches!(self.outlook, Outlook::Starts | Outlook::Gated)
+    fn is_evaluated(&self) -> bool {
+        matches!(self.status, PlanStatus::Starts | PlanStatus::Gated)
     }
 
-    /// The plan, judged by what was seen.
+    /// The plan, evaluated on the observation.
     #[must_use]
     pub fn plan(self, snapshot: Option<&Snapshot>) -> Plan {
         let policy = &self.applied.policy;
-        let is_judged = self.is_judged();
+        let is_evaluated = self.is_evaluated();
         let mut plan = Plan {
             target: self.target,
             release: self.release,
             policy_version: self.applied.version,
-            outlook: self.outlook,
+            status: self.status,
             blockers: self.blockers,
             stable: None,
             candidate: None,
             alarms: snapshot.and_then(|snapshot| snapshot.alarms.known().cloned()),
             alarm_sides: snapshot.map(|snapshot| snapshot.alarm_sides.clone()).unwrap_or_default(),
             steps: Vec::new(),
-            takes: Seconds(0),
+            duration: Seconds(0),
         };
         let mut stable_count = None;
-        if let Some(snapshot) = snapshot.filter(|_| is_judged) {
-            // What keeps it at its gates has been said: the stopped line is not to be taken for something in the world.
-            let around = Surroundings { images: self.images, ..Surroundings::quiet() };
-            let inbox = Inbox { commands: &[], policy: Some(self.applied), around: Some(&around) };
+        if let Some(snapshot) = snapshot.filter(|_| is_evaluated) {
+            // Closed gates are reported already: here, stop-the-line must not block preflight.
+            let gate_context = GateContext { images: self.images, ..GateContext::empty() };
+            let inbox = Inbox { commands: &[], policy: Some(self.applied), gate_context: Some(&gate_context) };
             let decision = decide(&self.state, &inbox, Some(snapshot), self.now);
-            let mut stable = live(snapshot);
+            let mut stable = snapshot.live_side();
             match &decision.state.running {
-                Some(running) if matches!(running.stage, Stage::Preflight { .. }) => {
-                    plan.outlook = Outlook::Blocked;
-                    plan.blockers.extend(running.blocked.clone());
+                Some(running) if running.stage() == Stage::Preflight => {
+                    plan.status = PlanStatus::Blocked;
+                    plan.blockers.extend(running.blocked().map(str::to_owned));
                 }
-                Some(running) if running.asleep => {
-                    plan.outlook = Outlook::Gated;
+                Some(running) if running.is_asleep() => {
+                    plan.status = PlanStatus::Gated;
                     plan.blockers.push(format!("{}: {}", crate::entry::Gate::Asleep, crate::promotion::rules::ASLEEP));
                 }
                 Some(running) => {
-                    stable_count = running.sides.as_ref().map(|sides| sides.stable_count);
-                    stable = running.sides.as_ref().map(|sides| sides.stable);
+                    stable_count = running.sides().map(|sides| sides.stable_count);
+                    stable = running.sides().map(|sides| sides.stable);
                 }
                 None => {
                     let (verdict, reason) = ending(&decision.journal);
-                    plan.outlook =
-                        if verdict == Some(Verdict::Succeeded) { Outlook::LiveAlready } else { Outlook::Blocked };
+                    plan.status =
+                        if verdict == Some(Verdict::Succeeded) { PlanStatus::AlreadyLive } else { PlanStatus::Blocked };
                     plan.blockers.extend(reason);
                 }
             }
             plan.stable = stable.map(|slot| side(slot, policy, snapshot));
             plan.candidate = stable.map(|slot| side(slot.other(), policy, snapshot));
         }
-        if !matches!(plan.outlook, Outlook::LiveAlready | Outlook::Refused) {
+        if !matches!(plan.status, PlanStatus::AlreadyLive | PlanStatus::Refused) {
             plan.steps = steps(policy, stable_count);
-            plan.takes = Seconds(plan.steps.iter().map(|step| step.takes.0).sum());
+            plan.duration = Seconds(plan.steps.iter().map(|step| step.duration.0).sum());
         }
         plan
     }
@@ -277,13 +285,6 @@ fn ending(journal: &[JournalEntry]) -> (Option<Verdict>, Option<String>) {
             _ => None,
         })
         .unwrap_or_default()
-}
-
-/// The side that all rules agree on.
-fn live(snapshot: &Snapshot) -> Option<Slot> {
-    let mut slots = snapshot.rules.iter().map(|rule| rule.known().and_then(|rule| rule.weights.only()));
-    let first = slots.next()??;
-    slots.all(|slot| slot == Some(first)).then_some(first)
 }
 
 fn side(slot: Slot, policy: &TargetPolicy, snapshot: &Snapshot) -> PlannedSide {
@@ -302,42 +303,47 @@ fn steps(policy: &TargetPolicy, stable_count: Option<u32>) -> Vec<PlannedStep> {
     let (strategy, deadlines) = (&policy.strategy, &policy.deadlines);
     let sum = |parts: &[Seconds]| Seconds(parts.iter().map(|part| part.0).sum());
     let tasks = |share: Percent| stable_count.map(|count| share.max(strategy.green_capacity).of(count).max(1));
-    let step = |stage: &str, takes: Seconds, at_most: Seconds| PlannedStep {
-        stage: stage.to_owned(),
+    let step = |stage: Stage, duration: Seconds, max_duration: Seconds| PlannedStep {
+        stage,
         traffic: None,
         tasks: None,
         hook: None,
-        takes,
-        at_most,
+        duration,
+        max_duration,
     };
     let nothing = Seconds(0);
-    let hooks = |stage: &'static str, at: HookPoint| {
+    let hooks = |stage: Stage, at: HookPoint| {
         policy
             .hooks
             .iter()
             .filter(move |hook| hook.at == at)
             .map(move |hook| PlannedStep { hook: Some(hook.name.to_string()), ..step(stage, nothing, hook.deadline) })
     };
-    let mut steps =
-        vec![step("preflight", nothing, deadlines.preflight), step("registering", nothing, deadlines.register)];
-    steps.extend(hooks("before_traffic", HookPoint::BeforeTraffic));
-    steps.push(PlannedStep { tasks: tasks(strategy.green_capacity), ..step("scaling", nothing, deadlines.healthy) });
+    let mut steps = vec![
+        step(Stage::Preflight, nothing, deadlines.preflight),
+        step(Stage::Registering, nothing, deadlines.register),
+    ];
+    steps.extend(hooks(Stage::BeforeTraffic, HookPoint::BeforeTraffic));
+    steps.push(PlannedStep {
+        tasks: tasks(strategy.green_capacity),
+        ..step(Stage::Scaling, nothing, deadlines.healthy)
+    });
     let before = steps.len();
-    steps.extend(hooks("testing", HookPoint::TestTraffic));
+    steps.extend(hooks(Stage::Testing, HookPoint::TestTraffic));
     if steps.len() == before && policy.pair.test_rule.is_some() {
-        steps.push(step("testing", nothing, deadlines.shift));
+        steps.push(step(Stage::Testing, nothing, deadlines.shift));
     }
     for shift in &strategy.steps {
-        let at_most = sum(&[deadlines.healthy, deadlines.shift, shift.hold, deadlines.shift]);
+        let max_duration = sum(&[deadlines.healthy, deadlines.shift, shift.hold, deadlines.shift]);
         steps.push(PlannedStep {
             traffic: Some(shift.traffic),
             tasks: tasks(shift.traffic),
-            ..step("shifting", shift.hold, at_most)
+            ..step(Stage::Shifting, shift.hold, max_duration)
         });
     }
-    steps.extend(hooks("after_traffic", HookPoint::AfterTraffic));
-    steps.push(step("baking", strategy.bake, sum(&[strategy.bake, deadlines.shift])));
-    steps.push(step("keeping_warm", strategy.keep_warm, strategy.keep_warm));
-    steps.push(step("retiring", strategy.drain, sum(&[strategy.drain, deadlines.retire])));
+    steps.extend(hooks(Stage::AfterTraffic, HookPoint::AfterTraffic));
+    steps.push(step(Stage::Baking, strategy.bake, sum(&[strategy.bake, deadlines.shift])));
+    steps.push(step(Stage::KeepingWarm, strategy.keep_warm, strategy.keep_warm));
+    steps.push(step(Stage::Retiring, strategy.drain, sum(&[strategy.drain, deadlines.retire])));
     steps
 }

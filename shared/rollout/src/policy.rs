@@ -1,42 +1,41 @@
-//! What the owners of an application want: the checked form of `switchback.yaml`.
+//! The policy of an application: the validated form of `switchback.yaml`.
 //!
-//! Reading and checking the file is the `policy` crate's work; here everything is already sound.
-//! This form is what the ledger stores, one version an `apply`.
+//! Parsing and validating the file is the `policy` crate's job; everything here is valid. The ledger stores this form, one
+//! version per `apply`.
 
 use crate::entry::{Entry, EntryRules, Grant, Person};
-use crate::journal::Fact;
 use crate::names::{Name, TargetId};
+use crate::notification::NotificationPolicy;
 use crate::registry::Registry;
-use crate::target::AppliedTarget;
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One application: its services, its environments, and a target for each pair of them that is named.
+/// One application: its services, its environments, and a target for each pair of them that the policy configures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// The application's name, the first part of every target's.
+    /// The application's name, the first part of every target's name.
     pub application: Name,
-    /// What is built: a service and the repository that its images are pushed to.
+    /// Its services, and the repositories that their images are pushed to.
     pub services: BTreeMap<Name, ServicePolicy>,
-    /// Where it runs, and what starts a deployment there.
+    /// Where it runs, and what triggers deployments there.
     pub environments: BTreeMap<Name, EnvironmentPolicy>,
     /// The people that rules name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub people: BTreeMap<Name, Person>,
-    /// Groups of them, by name.
+    /// Groups of people, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<Name, BTreeSet<Name>>,
-    /// What workflows of GitHub Actions may do.
+    /// Permissions of GitHub Actions workflows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
-    /// Who is told of what. Policies that were stored before there was such a thing tell nobody.
+    /// Who is notified of what. Empty in policies stored before notifications existed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<NotificationPolicy>,
 }
 
 impl Policy {
-    /// Every target, in the order of environments, then services.
+    /// Every target, ordered by environment, then service.
     pub fn targets(&self) -> impl Iterator<Item = (TargetId, &TargetPolicy)> {
         self.environments.iter().flat_map(move |(environment, rules)| {
             rules.targets.iter().map(move |(service, target)| {
@@ -45,7 +44,7 @@ impl Policy {
         })
     }
 
-    /// The policy of one target, if there is such a target.
+    /// The policy of one target, if it exists.
     #[must_use]
     pub fn target(&self, id: &TargetId) -> Option<&TargetPolicy> {
         if id.application != self.application {
@@ -54,7 +53,7 @@ impl Policy {
         self.environments.get(&id.environment)?.targets.get(&id.service)
     }
 
-    /// The same with what holds in its environment, as `version` of the policy; none: there is no such target.
+    /// The target's policy with its environment's rules, as `version` of the policy; none: there is no such target.
     #[must_use]
     pub fn applied(&self, id: &TargetId, version: u64) -> Option<AppliedTarget> {
         let policy = self.target(id)?.clone();
@@ -63,19 +62,19 @@ impl Policy {
             rules: environment.entry.clone(),
             approvers: self.approvers(&environment.entry),
             depends_on: self.dependencies(&id.service),
-            promotes_itself: environment.trigger == Trigger::Promotion,
+            auto_promotes: environment.trigger == Trigger::Promotion,
         };
         Some(AppliedTarget { version, concurrency: environment.concurrency, policy, entry })
     }
 
-    /// What the targets of this policy change in AWS, each with the target that names it. No other target, of this or of any
-    /// other application, may name the same: two deployments would undo each other's work.
+    /// The AWS resources that the targets of this policy change, each with its target. No other target, of this or any
+    /// other application, may use the same resource: two deployments would undo each other's work.
     #[must_use]
     pub fn resources(&self) -> BTreeMap<Resource, TargetId> {
         self.targets().flat_map(|(target, rules)| rules.pair.resources().map(move |it| (it, target.clone()))).collect()
     }
 
-    /// Everybody whom an environment's approval names, directly or by a group.
+    /// Everybody whom an environment's approval rule names, directly or through a group.
     fn approvers(&self, rules: &EntryRules) -> BTreeMap<Name, Person> {
         let named = rules.approval.iter().flat_map(|approval| &approval.from);
         let people = named.flat_map(|name| match self.groups.get(name) {
@@ -85,7 +84,7 @@ impl Policy {
         people.filter_map(|name| Some((name.clone(), self.people.get(name)?.clone()))).collect()
     }
 
-    /// The services that `service` depends on, directly or not.
+    /// The services that `service` depends on, directly or transitively.
     fn dependencies(&self, service: &Name) -> BTreeSet<Name> {
         let mut found = BTreeSet::new();
         let mut open = vec![service];
@@ -99,8 +98,12 @@ impl Policy {
         found
     }
 
-    /// The environments that promote by themselves what `environment` has verified of `service`.
-    pub fn automatic_after<'a>(&'a self, environment: &'a Name, service: &'a Name) -> impl Iterator<Item = &'a Name> {
+    /// The environments to which a release of `service` verified in `environment` is promoted automatically.
+    pub fn auto_promotion_targets<'a>(
+        &'a self,
+        environment: &'a Name,
+        service: &'a Name,
+    ) -> impl Iterator<Item = &'a Name> {
         self.environments.iter().filter_map(move |(name, rules)| {
             let after = rules.entry.after.as_ref()?;
             let follows = rules.trigger == Trigger::Promotion
@@ -114,21 +117,21 @@ impl Policy {
 /// Where a service's images come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePolicy {
-    /// The registry that the repository is in. Only pushes to this one are believed.
+    /// The registry that has the repository. Pushes to any other registry are ignored.
     #[serde(default, skip_serializing_if = "RegistryPolicy::is_own")]
     pub registry: RegistryPolicy,
     /// The ECR repository's name, without registry host: `shop/api`.
     pub repository: String,
     /// Which tags become releases.
     pub tags: TagRule,
-    /// While true, pushes become releases but ask for no deployment.
+    /// While true, pushes become releases but trigger no deployment.
     pub paused: bool,
-    /// The services that go before this one in a release train.
+    /// The services that must be deployed before this one in a release train.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Name>,
 }
 
-/// A registry, as a policy names it: what it leaves out is the control plane's own.
+/// A registry, as a policy names it: omitted fields default to the control plane's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RegistryPolicy {
@@ -147,7 +150,7 @@ impl RegistryPolicy {
         self.account.is_none() && self.region.is_none()
     }
 
-    /// The registry that is meant, for a control plane whose own is `own`.
+    /// The registry meant, where `own` is the control plane's own.
     #[must_use]
     pub fn of(&self, own: &Registry) -> Registry {
         Registry {
@@ -165,13 +168,13 @@ pub enum TagRule {
     Glob(String),
     /// A regular expression that the whole tag must match.
     Regex(String),
-    /// A range of semantic versions: `>=1.2, <2`; a leading `v` of the tag is not looked at.
+    /// A range of semantic versions: `>=1.2, <2`; a leading `v` of the tag is ignored.
     Semver(String),
-    /// What one rule takes and another one does not.
+    /// What one rule matches and another one does not.
     Except {
-        /// The tags that are taken,
+        /// The rule that tags must match.
         take: Box<TagRule>,
-        /// but for these.
+        /// The rule that tags must not match.
         not: Box<TagRule>,
     },
 }
@@ -179,122 +182,72 @@ pub enum TagRule {
 /// One environment of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentPolicy {
-    /// What starts a deployment here.
+    /// What triggers a deployment here.
     pub trigger: Trigger,
-    /// What happens to a release that comes while another one is deployed.
+    /// What happens to a release that arrives while another one is being deployed.
     #[serde(default)]
     pub concurrency: Concurrency,
-    /// What a release must pass before its deployment may begin here.
+    /// What a release must pass before its deployment may start here.
     #[serde(default)]
     pub entry: EntryRules,
     /// The services that run here.
     pub targets: BTreeMap<Name, TargetPolicy>,
 }
 
-/// What starts a deployment in an environment.
+/// What triggers a deployment in an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// Every new release.
     Push,
-    /// Only a person or CI that asks for it.
+    /// Only requests by people or CI.
     Manual,
-    /// What the environments before have verified, by itself.
+    /// Verification of a release in the upstream environments, automatically.
     Promotion,
 }
 
-/// One receiver of notifications, and what it is told of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotificationPolicy {
-    /// Who.
-    #[serde(flatten)]
-    pub receiver: Receiver,
-    /// Only of these environments; empty: of all.
-    pub environments: Vec<Name>,
-    /// Only of these services; empty: of all.
-    pub services: Vec<Name>,
-    /// Only of these facts.
-    pub facts: Facts,
-}
-
-impl NotificationPolicy {
-    /// Whether this receiver is told of `fact` on `target`.
-    #[must_use]
-    pub fn wants(&self, target: &TargetId, fact: &Fact) -> bool {
-        let among = |names: &[Name], name: &Name| names.is_empty() || names.contains(name);
-        let told = match self.facts {
-            Facts::Attention => fact.wants_attention(),
-            Facts::Verdicts => matches!(fact, Fact::Ended { .. }),
-            Facts::All => true,
-        };
-        told && among(&self.environments, &target.environment) && among(&self.services, &target.service)
-    }
-}
-
-/// Where notifications go.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Receiver {
-    /// ARN of an SNS topic.
-    Topic(String),
-    /// ID of a Slack channel: `C012AB3CD`.
-    Slack(String),
-}
-
-/// Which facts of the journal a receiver of notifications is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Facts {
-    /// Those worth a person's attention: beginning, trouble, way back, end. The default.
-    Attention,
-    /// How deployments ended.
-    Verdicts,
-    /// Every one.
-    All,
-}
-
-/// What happens to a release that is asked for while another one is deployed to the same target. Whatever it says, a
-/// deployment whose bake is over is finished, and a rollback is.
+/// What happens to a release that is requested while another one is being deployed to the same target. In every case,
+/// rollbacks and deployments whose bake is over are completed first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Concurrency {
-    /// It waits; what waited before gives way to it.
+    /// It is queued and supersedes the releases queued before.
     #[default]
     QueueNewest,
-    /// It waits, behind all that wait already.
+    /// It is queued behind all others.
     QueueAll,
-    /// The running deployment turns back for it; what waited before gives way to it.
+    /// The running deployment rolls back for it, and it supersedes the queued releases.
     CancelRunning,
     /// It is refused.
     Reject,
 }
 
-/// Everything that a deployment to one target needs to know. A running deployment keeps the one it started with.
+/// Everything that a deployment to one target needs. A running deployment keeps the policy it started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetPolicy {
-    /// What runs where.
+    /// The services, target groups and rules.
     pub pair: EcsPair,
-    /// How traffic moves.
+    /// How traffic shifts.
     pub strategy: Strategy,
-    /// What is watched.
+    /// Alarms that are watched.
     pub alarms: Vec<AlarmPolicy>,
-    /// What runs on the way.
+    /// Hooks that run during a deployment.
     pub hooks: Vec<Hook>,
-    /// How long each wait may take.
+    /// Time limits of the waits.
     pub deadlines: Deadlines,
-    /// What is done about an edit that somebody else makes while nothing is deployed here.
+    /// What happens when the target is edited outside Switchback while nothing is deployed.
     #[serde(default, skip_serializing_if = "Drift::is_tell")]
     pub drift: Drift,
 }
 
-/// What is done where rules or services are seen otherwise than the last deployment left them.
+/// What happens when rules or services differ from what the last deployment left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Drift {
-    /// The journal says so, and people are notified. Nothing is written. The default.
+    /// The drift is journalled and notified. Nothing is written. The default.
     #[default]
     Tell,
-    /// The weights also go back to the stable side, if it has a healthy target.
+    /// In addition, the weights are reverted to the stable side, if it has a healthy target.
     Revert,
 }
 
@@ -304,31 +257,31 @@ impl Drift {
     }
 }
 
-/// A pair of ECS services, each on its own target group, behind the same rules.
+/// A pair of ECS services, each with its own target group, behind the same rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EcsPair {
     /// Name or ARN of the ECS cluster.
     pub cluster: String,
-    /// The container whose image is replaced; all others stay as they are.
+    /// The container whose image is replaced; all others are left unchanged.
     pub container: String,
-    /// One side.
+    /// The blue side.
     pub blue: Side,
-    /// The other side.
+    /// The green side.
     pub green: Side,
-    /// ARNs of the listener rules, or of listeners (their default action), whose weights are moved as one. Never empty.
+    /// ARNs of the listener rules, or of listeners (their default action), whose weights are shifted together. Never empty.
     pub rules: Vec<String>,
-    /// ARN of a rule or listener that only testers reach.
+    /// ARN of a rule or listener that only testers use.
     pub test_rule: Option<String>,
 }
 
-/// Something in AWS that deployments of one target change, and of no other one.
+/// An AWS resource that deployments of one target change, exclusively.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// An ECS service.
     Service {
-        /// `REGION:ACCOUNT`: names of clusters are unique in these. Empty where the policy names no ARN that says so.
-        home: String,
-        /// The cluster's name, also where the policy has its ARN.
+        /// `REGION:ACCOUNT`: cluster names are unique within it. Empty where the policy has no ARN to take it from.
+        account_and_region: String,
+        /// The cluster's name, even where the policy has its ARN.
         cluster: String,
         /// The service's name.
         name: String,
@@ -340,12 +293,14 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The same text for the same resource, and another one for each other.
+    /// A unique key: the same text for the same resource only.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            // None of these can hold a `/`: ECS allows letters, digits, hyphens and underscores.
-            Self::Service { home, cluster, name } => format!("ecs-service#{home}/{cluster}/{name}"),
+            // `/` is a safe separator: ECS names consist of letters, digits, hyphens and underscores.
+            Self::Service { account_and_region, cluster, name } => {
+                format!("ecs-service#{account_and_region}/{cluster}/{name}")
+            }
             Self::TargetGroup(arn) => format!("target-group#{arn}"),
             Self::Rule(arn) => format!("rule#{arn}"),
         }
@@ -368,8 +323,8 @@ pub fn cluster_name(name_or_arn: &str) -> &str {
     name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
 }
 
-/// `region:account` of an ARN; empty for what is none.
-fn home(arn: &str) -> String {
+/// `region:account` of an ARN; empty if it is not an ARN.
+fn account_and_region(arn: &str) -> String {
     let fields: Vec<&str> = arn.splitn(6, ':').collect();
     match fields.as_slice() {
         ["arn", _, _, region, account, _] => format!("{region}:{account}"),
@@ -378,12 +333,12 @@ fn home(arn: &str) -> String {
 }
 
 impl EcsPair {
-    /// What deployments to this pair change.
+    /// The resources that deployments to this pair change.
     pub fn resources(&self) -> impl Iterator<Item = Resource> {
         let sides = [&self.blue, &self.green].into_iter().flat_map(|side| {
             let service = Resource::Service {
-                // A target is in one account and Region, and a cluster by name is where its target groups are.
-                home: home(&side.target_group),
+                // A target is in one account and Region: a cluster given by name is in that of the target groups.
+                account_and_region: account_and_region(&side.target_group),
                 cluster: cluster_name(&self.cluster).to_owned(),
                 name: side.service.clone(),
             };
@@ -414,30 +369,30 @@ pub struct Side {
 /// How traffic moves from the stable side to the candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strategy {
-    /// The steps, traffic rising; the last one is 100 %. Never empty.
+    /// The steps, with increasing traffic; the last one is 100 %. Never empty.
     pub steps: Vec<Step>,
-    /// How long all traffic stays on the candidate, watched, before it counts as verified.
+    /// How long the candidate is watched with all traffic before it is verified.
     pub bake: Seconds,
-    /// How long after the bake the old side stays up, so that the way back takes seconds.
+    /// How long the old side stays up after the bake, so that a rollback takes seconds.
     pub keep_warm: Seconds,
     /// The share of the stable side's running tasks that the candidate starts with; it grows with the traffic.
     pub green_capacity: Percent,
-    /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it.
+    /// How long a side that has lost its traffic stays up, until the load balancer's nodes have learnt of it.
     pub drain: Seconds,
-    /// How many tasks of the candidate may stop by themselves once it was up.
+    /// How many of the candidate's tasks may stop by themselves after it became healthy.
     #[serde(default, skip_serializing_if = "TaskFailures::is_default")]
     pub task_failures: TaskFailures,
 }
 
-/// Which losses of tasks are no reason to go back, once the candidate was up: it is ill where more of its tasks stopped by
-/// themselves than each of these allows.
+/// Task failures that are tolerated once the candidate is healthy: it counts as unhealthy when the number of its tasks that
+/// stopped by themselves exceeds every one of these limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFailures {
-    /// So many tasks.
+    /// Number of tasks.
     pub count: u32,
-    /// This share of its tasks.
+    /// Share of its tasks.
     pub share: Percent,
-    /// So many times the stable side's rate over the same time.
+    /// Multiple of the stable side's failure rate over the same time.
     pub times_stable: u32,
 }
 
@@ -457,9 +412,9 @@ impl Default for TaskFailures {
 /// One step of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// The candidate's share.
+    /// The candidate's share of traffic.
     pub traffic: Percent,
-    /// How long it stays there, watched, before the next step.
+    /// How long the share is held and watched before the next step.
     pub hold: Seconds,
 }
 
@@ -468,9 +423,9 @@ pub struct Step {
 pub struct AlarmPolicy {
     /// Name of a metric alarm or a composite alarm, in the target's account and Region.
     pub name: String,
-    /// What INSUFFICIENT_DATA means.
+    /// What `INSUFFICIENT_DATA` means.
     pub missing: MissingData,
-    /// What happens where it looks at the stable side alone, and fires.
+    /// What happens when it watches the stable side alone, and fires.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stable_firing: StableFiring,
 }
@@ -479,53 +434,53 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What happens where an alarm that looks at the stable side alone fires. Traffic never goes back because of it: that
-/// would put all of it onto the side that the alarm is about.
+/// What happens when an alarm that watches the stable side alone fires. It never causes a rollback: that would put all
+/// traffic onto the failing side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StableFiring {
-    /// Traffic stays as it is, and people are called. The default.
+    /// The traffic stays as it is, and people are notified. The default.
     #[default]
     Hold,
-    /// Traffic goes on to the candidate.
+    /// The deployment continues to shift traffic to the candidate.
     GoOn,
 }
 
-/// What an alarm without data means.
+/// How an alarm without data is interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingData {
-    /// Silence widens nothing; after the gate's deadline the deployment is switched back. The default.
+    /// Unknown: traffic is not shifted further; at the gate's deadline the deployment rolls back. The default.
     Wait,
-    /// Silence is health: for alarms that only speak on errors.
+    /// Healthy: for alarms that only have data on errors.
     Healthy,
-    /// Silence is failure: for heartbeats.
+    /// Unhealthy: for heartbeats.
     Unhealthy,
 }
 
-/// Something that runs on the way and can say no.
+/// A check that runs during a deployment and can fail it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
-    /// Its name, unique in the target.
+    /// The hook's name, unique in the target.
     pub name: Name,
-    /// When it runs.
+    /// At which point of the deployment it runs.
     pub at: HookPoint,
-    /// What runs.
+    /// A Lambda function or an ECS task.
     pub run: HookAction,
-    /// How long it may take, retries included; after that it has failed.
+    /// Time limit, retries included; after that the hook has failed.
     pub deadline: Seconds,
-    /// Once it has begun there is no automatic way back: it changes what the old release stands on.
+    /// Once it has started, no automatic rollback is possible: it changes what the old release depends on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forward_only: bool,
 }
 
-/// When a hook runs.
+/// At which point of a deployment a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookPoint {
-    /// Before the candidate's tasks start: the place of a migration.
+    /// Before the candidate's tasks start: for migrations.
     BeforeTraffic,
-    /// While the candidate is healthy, reached by the test rule only.
+    /// While the candidate is healthy and reachable by the test rule only.
     TestTraffic,
     /// With all traffic on the candidate, before the bake.
     AfterTraffic,
@@ -535,44 +490,58 @@ pub enum HookPoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookAction {
-    /// A Lambda function, asked until it answers `succeeded` or `failed`.
+    /// A Lambda function, polled until it answers `succeeded` or `failed`.
     Lambda {
         /// Name or ARN of the function.
         function: String,
     },
-    /// One run of the candidate's task definition (so: of the new image), judged by the container's exit code.
+    /// One run of the candidate's task definition (and so of the new image), judged by the container's exit code.
     Task {
-        /// The container whose command is replaced and whose exit code counts.
+        /// The container whose command is overridden and whose exit code counts.
         container: String,
-        /// The command; empty: as the task definition has it.
+        /// The command; empty: that of the task definition.
         command: Vec<String>,
     },
 }
 
-/// How long each wait may take before what happens next is decided without it.
+/// Time limits of the waits, and what happens when they pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadlines {
-    /// Preflight: an alarm that fires, a rule in disorder. Then: failed, nothing touched.
+    /// Preflight: until no alarm fires and the rules are in order. Then: failed, nothing touched.
     pub preflight: Seconds,
     /// Registering the task definition. Then: failed.
     pub register: Seconds,
-    /// The candidate's tasks running and every target healthy. Then: switched back.
+    /// Until the candidate's tasks run and every target is healthy. Then: rolled back.
     pub healthy: Seconds,
-    /// One write of weights, until it is seen live, and the health and alarms it waits for. Then: switched back.
+    /// One write of weights until it is verified live, including the health and alarm checks before it. Then: rolled back.
     pub shift: Seconds,
-    /// Taking the old side down. Then: succeeded, and the journal says what is left.
+    /// Scaling down the old side. Then: succeeded, and the journal says what was not cleaned up.
     pub retire: Seconds,
-    /// Going back. Then: failed, and the journal says where traffic is.
+    /// A rollback. Then: failed, and the journal says where traffic is.
     pub rollback: Seconds,
+}
+
+/// The policy of a target as it is stored in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedTarget {
+    /// Version of the application's policy, from 1.
+    pub version: u64,
+    /// What happens to a release that arrives while another one is being deployed.
+    #[serde(default)]
+    pub concurrency: Concurrency,
+    /// The target's part of the policy.
+    pub policy: TargetPolicy,
+    /// What a release must pass before its deployment may start here.
+    #[serde(default)]
+    pub entry: Entry,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::Verdict;
 
     #[test]
-    fn a_policy_of_before_notifications_tells_nobody() {
+    fn a_policy_stored_without_notifications_notifies_nobody() {
         let stored = r#"{"application":"shop","services":{},"environments":{}}"#;
         let policy: Policy = serde_json::from_str(stored).expect("an old writer's policy is read");
         assert_eq!(policy.notifications, []);
@@ -580,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_the_same_however_the_policy_writes_its_cluster() {
+    fn a_cluster_name_and_its_arn_are_the_same_resource() {
         let side = |colour: &str| Side {
             service: format!("api-{colour}"),
             target_group: format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/{colour}/1"),
@@ -599,36 +568,5 @@ mod tests {
         assert_eq!(by_name.len(), 6);
         assert_eq!(by_name[0], "ecs-service#eu-west-1:111122223333/main/api-blue");
         assert_ne!(by_name[0], keys(&pair("other"))[0]);
-    }
-
-    #[test]
-    fn a_receiver_is_told_of_what_it_asked_for() {
-        let name = |text: &str| Name::new(text).expect("a name");
-        let target = TargetId::parse("shop/api/prod").expect("a target");
-        let everywhere = NotificationPolicy {
-            receiver: Receiver::Topic("arn:aws:sns:eu-central-1:111122223333:deployments".to_owned()),
-            environments: vec![],
-            services: vec![],
-            facts: Facts::Attention,
-        };
-        let ended = Fact::Ended { verdict: Verdict::Succeeded, reason: String::new(), live: None };
-        let hook = Fact::HookStarted { hook: "smoke".to_owned() };
-        let told = |route: &NotificationPolicy| [&ended, &Fact::Resumed, &hook].map(|fact| route.wants(&target, fact));
-        assert_eq!(told(&everywhere), [true, true, false]);
-        assert_eq!(told(&NotificationPolicy { facts: Facts::Verdicts, ..everywhere.clone() }), [true, false, false]);
-        assert_eq!(told(&NotificationPolicy { facts: Facts::All, ..everywhere.clone() }), [true; 3]);
-        let elsewhere = [
-            NotificationPolicy { environments: vec![name("dev")], facts: Facts::All, ..everywhere.clone() },
-            NotificationPolicy { services: vec![name("site")], facts: Facts::All, ..everywhere.clone() },
-        ];
-        for route in elsewhere {
-            assert_eq!(told(&route), [false; 3], "{route:?}");
-        }
-        let here = NotificationPolicy {
-            environments: vec![name("dev"), name("prod")],
-            services: vec![name("api")],
-            ..everywhere
-        };
-        assert_eq!(told(&here), [true, true, false]);
     }
 }

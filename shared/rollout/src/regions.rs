@@ -1,14 +1,14 @@
-//! AWS's partitions and their Regions: which there are, and under which domain their services are reached.
+//! AWS's partitions and their Regions, with the domain of each partition's services.
 //!
 //! From the partition table of AWS's SDKs (`partitions.json` of aws-sdk-js-v3 3.985, February 2026). A Region that AWS
 //! opens later is unknown to this version.
 
-/// A partition: Regions with accounts, ARNs and a domain of their own.
+/// A partition: a set of Regions with accounts, ARNs and a domain of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
-    /// As ARNs have it: `aws-cn`.
+    /// As in ARNs: `aws-cn`.
     pub name: &'static str,
-    /// What hosts of its services end in: `amazonaws.com.cn`.
+    /// Domain of its services' host names: `amazonaws.com.cn`.
     pub dns_suffix: &'static str,
     /// Its Regions.
     pub regions: &'static [&'static str],
@@ -65,7 +65,7 @@ pub const PARTITIONS: &[Partition] = &[
     Partition { name: "aws-us-gov", dns_suffix: "amazonaws.com", regions: &["us-gov-east-1", "us-gov-west-1"] },
 ];
 
-/// The partition of a Region; none: there is no such Region.
+/// The partition of a Region; none: no such Region is known.
 #[must_use]
 pub fn partition_of(region: &str) -> Option<&'static Partition> {
     PARTITIONS.iter().find(|partition| partition.regions.contains(&region))
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_region_is_of_one_partition() {
+    fn each_region_belongs_to_one_partition() {
         for (region, partition) in [
             ("eu-central-1", "aws"),
             ("cn-north-1", "aws-cn"),

@@ -1,14 +1,14 @@
-//! Amazon ECR's private registries: who has one, and what task definitions call it.
+//! Amazon ECR's private registries: their owners, and their host names in task definitions.
 //!
-//! A registry is an account's in a Region, and has up to four host names (Amazon ECR user guide, "Amazon ECR registries"
-//! and "Making requests over IPv6"; General Reference, "Amazon ECR endpoints"): `ACCOUNT.dkr.ecr.REGION.` and the
-//! partition's domain, the same with `ecr-fips`, and `ACCOUNT.dkr-ecr.REGION.` (with FIPS: `dkr-ecr-fips`) and the
-//! partition's domain for IPv4 and IPv6 together.
+//! A registry belongs to an account in a Region, and has up to four host names (Amazon ECR user guide, "Amazon ECR
+//! registries" and "Making requests over IPv6"; General Reference, "Amazon ECR endpoints"): `ACCOUNT.dkr.ecr.REGION.` and
+//! the partition's domain, the same with `ecr-fips`, and `ACCOUNT.dkr-ecr.REGION.` (with FIPS: `dkr-ecr-fips`) and the
+//! partition's dual-stack domain for IPv4 and IPv6.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A registry: an account's, in a Region.
+/// A registry: one per account and Region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Registry {
     /// The account, 12 digits.
@@ -23,21 +23,21 @@ impl fmt::Display for Registry {
     }
 }
 
-/// A partition of AWS: how its Regions are called, and its domains.
+/// An AWS partition: its Region prefixes and its domains.
 struct Partition {
-    /// What the names of its Regions begin with.
+    /// Prefixes of its Region names.
     regions: &'static [&'static str],
-    /// The domain of hosts that are reached over IPv4.
+    /// The domain of IPv4-only hosts.
     domain: &'static str,
-    /// The domain of hosts that are reached over IPv4 and IPv6.
+    /// The domain of dual-stack hosts (IPv4 and IPv6).
     dual_stack: &'static str,
 }
 
-/// The partitions, those with longer names of Regions first: `us-iso-` is none of `us-`.
+/// The partitions, those with longer Region prefixes first, so that a Region of `us-iso-` does not match `us-`.
 ///
 /// Domains and Regions: `partitions.json` of the AWS SDKs (dnsSuffix, regionRegex), as of `aws-sdk-ecr` 1.138. The domains
-/// of registries' dual-stack hosts are not in there: `on.aws`, `on.amazonwebservices.com.cn` and `.eu` are those that
-/// Amazon's credential helper for ECR and Renovate know; those of the isolated partitions, that Renovate knows.
+/// of registries' dual-stack hosts are not in there: `on.aws`, `on.amazonwebservices.com.cn` and `.eu` are those known to
+/// Amazon's credential helper for ECR and to Renovate; those of the isolated partitions are known to Renovate.
 const PARTITIONS: [Partition; 8] = [
     Partition { regions: &["cn-"], domain: "amazonaws.com.cn", dual_stack: "on.amazonwebservices.com.cn" },
     Partition { regions: &["eusc-"], domain: "amazonaws.eu", dual_stack: "on.amazonwebservices.eu" },
@@ -53,7 +53,7 @@ const PARTITIONS: [Partition; 8] = [
     },
 ];
 
-/// Whether a text has the form of a Region of any partition: `eu-central-1`, `us-isob-east-1`.
+/// Whether a text has the form of a Region name in any partition: `eu-central-1`, `us-isob-east-1`.
 #[must_use]
 pub fn is_region(text: &str) -> bool {
     let sound = (1..=32).contains(&text.len())
@@ -65,7 +65,7 @@ pub fn is_region(text: &str) -> bool {
     sound && numbered && text.matches('-').count() >= 2 && partition(text).is_some()
 }
 
-/// Whether a text has the form of an account's number.
+/// Whether a text has the form of an account ID.
 #[must_use]
 pub fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
@@ -75,8 +75,8 @@ fn partition(region: &str) -> Option<&'static Partition> {
     PARTITIONS.iter().find(|partition| partition.regions.iter().any(|begin| region.starts_with(begin)))
 }
 
-/// A repository as task definitions name it, `host/repository`, without tag or digest. In a Region of no known partition:
-/// the host that most partitions have.
+/// A repository as task definitions name it, `host/repository`, without tag or digest. For a Region of no known partition,
+/// the host has the domain that most partitions use.
 #[must_use]
 pub fn repository_uri(registry: &Registry, repository: &str) -> String {
     let Registry { account, region } = registry;
@@ -84,7 +84,7 @@ pub fn repository_uri(registry: &Registry, repository: &str) -> String {
     format!("{account}.dkr.ecr.{region}.{domain}/{repository}")
 }
 
-/// The registry that a host is of, by whichever of its names; none: it is no private registry of ECR.
+/// The registry behind any of its host names; none: not a private registry of ECR.
 #[must_use]
 pub fn registry_of(host: &str) -> Option<Registry> {
     let (account, rest) = host.split_once('.')?;
@@ -99,7 +99,7 @@ pub fn registry_of(host: &str) -> Option<Registry> {
     (domain == wanted).then(|| Registry { account: account.to_owned(), region: region.to_owned() })
 }
 
-/// An image's parts: `host/repository`, with its host and its path, and the digest where it has one.
+/// The parts of an image reference: host, repository path, and the digest, if there is one.
 struct Parts<'a> {
     host: &'a str,
     path: &'a str,
@@ -113,11 +113,11 @@ fn parts(image: &str) -> Option<Parts<'_>> {
     Some(Parts { host, path, digest })
 }
 
-/// `wanted`, by the host that `live` names the same repository of the same registry with: a service in subnets that have
-/// only IPv6 can pull from nothing but the dual-stack host, and one that has to use FIPS from nothing but that one. So two
-/// versions of a task definition differ in the digest alone. Any other image stays as it is.
+/// `wanted`, with the host under which `live` names the same repository of the same registry: a service in IPv6-only
+/// subnets can pull from the dual-stack host only, and one that has to use FIPS from the FIPS host only. So two versions of
+/// a task definition differ in the digest alone. Any other image is returned unchanged.
 #[must_use]
-pub fn by_the_host_of(live: &str, wanted: &str) -> String {
+pub fn with_host_of(live: &str, wanted: &str) -> String {
     let kept = || {
         let (live, wanted) = (parts(live)?, parts(wanted)?);
         let same = live.path == wanted.path && registry_of(live.host)? == registry_of(wanted.host)?;
@@ -126,7 +126,7 @@ pub fn by_the_host_of(live: &str, wanted: &str) -> String {
     kept().unwrap_or_else(|| wanted.to_owned())
 }
 
-/// Whether two images are one and the same content of the same repository, by whichever host.
+/// Whether two images have the same digest in the same repository, whichever host names they use.
 #[must_use]
 pub fn is_same_image(one: &str, other: &str) -> bool {
     let pinned = || {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_host_of_a_registry_is_told_by_its_form() {
+    fn every_registry_host_form_is_recognised() {
         let registry = |region: &str| Some(Registry { account: "111122223333".into(), region: region.into() });
         let hosts = [
             ("111122223333.dkr.ecr.eu-central-1.amazonaws.com", registry("eu-central-1")),
@@ -175,7 +175,7 @@ mod tests {
             ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu", registry("eusc-de-east-1")),
             ("111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", registry("cn-north-1")),
             ("111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", registry("us-isob-east-1")),
-            // Not of that partition, no Region, no account, somebody else's.
+            // Wrong partition, no Region, no account, another registry's host.
             ("111122223333.dkr.ecr.cn-north-1.amazonaws.com", None),
             ("111122223333.dkr.ecr.evil.example.com", None),
             ("shop.dkr.ecr.eu-central-1.amazonaws.com", None),
@@ -189,7 +189,7 @@ mod tests {
 
     /// Issue 10, case 14: a service in IPv6-only subnets.
     #[test]
-    fn the_host_of_the_live_image_is_kept_where_it_is_the_same_repository() {
+    fn the_live_image_host_is_kept_for_the_same_repository() {
         let wanted = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:bb";
         let kept = [
             ("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:aa", "111122223333.dkr-ecr.eu-central-1.on.aws"),
@@ -200,7 +200,7 @@ mod tests {
             ),
         ];
         for (live, host) in kept {
-            assert_eq!(by_the_host_of(live, wanted), format!("{host}/shop/api@sha256:bb"), "{live}");
+            assert_eq!(with_host_of(live, wanted), format!("{host}/shop/api@sha256:bb"), "{live}");
         }
         let others = [
             "111122223333.dkr-ecr.eu-central-1.on.aws/shop/web:v1",
@@ -210,12 +210,12 @@ mod tests {
             "nginx",
         ];
         for live in others {
-            assert_eq!(by_the_host_of(live, wanted), wanted, "{live}");
+            assert_eq!(with_host_of(live, wanted), wanted, "{live}");
         }
     }
 
     #[test]
-    fn an_image_is_the_same_by_whichever_host() {
+    fn images_on_any_host_of_a_registry_are_equal() {
         let plain = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:aa";
         let dual = "111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:aa";
         assert!(is_same_image(plain, dual) && is_same_image("nginx", "nginx"));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_region_is_no_part_of_a_host() {
+    fn invalid_region_names_are_rejected() {
         for text in
             ["", "us", "us-west", "eu-central-1.evil.com/", "moon-east-1", "us-west-2a", "US-EAST-1", "us--west-2"]
         {

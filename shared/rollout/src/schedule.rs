@@ -1,24 +1,25 @@
 //! Scheduled actions of Application Auto Scaling, and when they run.
 //!
-//! While scheduled scaling is suspended an action does not run, and AWS does not run it later (AWS documents the suspension,
-//! not what becomes of a missed action; nobody has seen one run afterwards). So what it would have set is worked out here.
+//! While scheduled scaling is suspended an action does not run, and AWS does not run it later (AWS documents the
+//! suspension, not what becomes of a missed action; nobody has seen one run afterwards). So the limits that it would have
+//! set are computed here.
 //!
 //! An action's schedule is `at(yyyy-mm-ddThh:mm:ss)`, `rate(value unit)` or `cron(minutes hours day-of-month month
-//! day-of-week year)` (API reference, `PutScheduledAction`; Application Auto Scaling user guide, "Schedule recurring scaling
-//! actions"; the six fields: EventBridge user guide, "Cron expressions reference"). `at` and `cron` are read in the action's
-//! time zone, UTC where it has none.
+//! day-of-week year)` (API reference, `PutScheduledAction`; Application Auto Scaling user guide, "Schedule recurring
+//! scaling actions"; the six fields: EventBridge user guide, "Cron expressions reference"). `at` and `cron` are evaluated
+//! in the action's time zone, UTC by default.
 
-use crate::promotion::calendar;
+use crate::calendar;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// The most days that are searched for a run, in either direction: a schedule of one day a year is still found.
-const MOST_DAYS: usize = 800;
+/// How many days are searched for a run, in either direction: enough for a schedule that runs on one day a year.
+const MAX_DAYS: usize = 800;
 
-/// A scheduled action of a scalable target, as `DescribeScheduledActions` has it.
+/// A scheduled action of a scalable target, as returned by `DescribeScheduledActions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduledAction {
     /// `ScheduledActionName`
@@ -27,15 +28,15 @@ pub struct ScheduledAction {
     pub schedule: String,
     /// IANA name; none: UTC.
     pub time_zone: Option<String>,
-    /// It does not run before; the first run of a rate.
+    /// Start time: no run before it; a rate first runs at it.
     pub start: Option<Timestamp>,
-    /// It does not run after.
+    /// End time: no run after it.
     pub end: Option<Timestamp>,
-    /// When it was created: what a rate without a start is counted from.
+    /// Creation time: a rate without a start time is counted from it.
     pub created: Timestamp,
-    /// The `MinCapacity` that it sets; none: the lowest desired count stays.
+    /// The `MinCapacity` that it sets; none: the minimum is unchanged.
     pub min: Option<u32>,
-    /// The `MaxCapacity` that it sets; none: the highest desired count stays.
+    /// The `MaxCapacity` that it sets; none: the maximum is unchanged.
     pub max: Option<u32>,
 }
 
@@ -48,10 +49,10 @@ pub struct ScheduleError {
 }
 
 impl ScheduledAction {
-    /// The last run after `after` and not after `until`; none: it does not run in that time.
+    /// The last run after `after` and not after `until`; none: no run in that interval.
     ///
     /// # Errors
-    /// [`ScheduleError`] where the schedule or the time zone is not understood.
+    /// [`ScheduleError`] if the schedule or the time zone is not understood.
     pub fn last_run(&self, after: Timestamp, until: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
         let (schedule, zone) = self.parsed()?;
         let until = self.end.map_or(until, |end| end.min(until));
@@ -61,8 +62,8 @@ impl ScheduledAction {
             Schedule::Rate(period) => self.rate_run_before(period, until).filter(runs),
             Schedule::Cron(cron) => {
                 let last = until.to_zoned(zone.clone()).date();
-                let days = std::iter::successors(Some(last), |day| day.yesterday().ok()).take(MOST_DAYS);
-                // A day before the first: the clocks may be set back over midnight.
+                let days = std::iter::successors(Some(last), |day| day.yesterday().ok()).take(MAX_DAYS);
+                // One day earlier: the clocks may be set back across midnight.
                 let first = after.to_zoned(zone.clone()).date().yesterday().unwrap_or(Date::MIN);
                 let mut days = days.take_while(|day| *day >= first);
                 days.find_map(|day| cron.runs_on(day, &zone).filter(runs).max())
@@ -91,15 +92,15 @@ impl ScheduledAction {
                 let from = self.start.map_or(after, |start| start.max(after));
                 let first = from.to_zoned(zone.clone()).date();
                 let first = first.yesterday().unwrap_or(first);
-                let mut days = std::iter::successors(Some(first), |day| day.tomorrow().ok()).take(MOST_DAYS);
+                let mut days = std::iter::successors(Some(first), |day| day.tomorrow().ok()).take(MAX_DAYS);
                 days.find_map(|day| cron.runs_on(day, &zone).filter(runs).min())
             }
         })
     }
 
-    /// The last multiple of the period not after `until`.
+    /// The last run of a rate not after `until`.
     fn rate_run_before(&self, period: SignedDuration, until: Timestamp) -> Option<Timestamp> {
-        // Without a start nothing is said of a run at the creation itself.
+        // Without a start time, AWS does not document a run at the creation itself.
         let (base, first) = self.start.map_or((self.created, 1), |start| (start, 0));
         let passed = until.as_millisecond().checked_sub(base.as_millisecond())?;
         let periods = i32::try_from(passed.div_euclid(period.as_millis().try_into().ok()?)).ok()?;
@@ -116,8 +117,8 @@ impl ScheduledAction {
     }
 }
 
-/// A local time as an instant. One that the clocks skip is as long after the skip as it was after its begin; of one that
-/// comes twice it is the first (AWS says of daylight saving time only that it is followed).
+/// A local time as an instant. In a DST gap, the time moves forward by the length of the gap; a repeated time is its first
+/// occurrence (AWS says of daylight saving time only that it is followed).
 fn instant(at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     zone.to_ambiguous_timestamp(at).compatible().ok()
 }
@@ -159,7 +160,7 @@ fn rate_of(text: &str) -> Option<SignedDuration> {
     words.next().is_none().then(|| SignedDuration::from_secs(whole))
 }
 
-/// One item of a cron expression's days of the month.
+/// One item of a cron expression's day-of-month field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum MonthDay {
     These(Vec<u16>),
@@ -171,7 +172,7 @@ enum MonthDay {
     NearestWeekday(i8),
 }
 
-/// One item of its days of the week, Sunday is 1.
+/// One item of a cron expression's day-of-week field; Sunday is 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum WeekDay {
     These(Vec<u16>),
@@ -212,7 +213,7 @@ impl Cron {
                 return Ok(WeekDay::Nth(small(number(day, &WEEK_DAYS, 1..=7)?), small(number(which, &[], 1..=5)?)));
             }
             match item.strip_suffix('L') {
-                // Saturday, the last day of the week.
+                // `L` alone: Saturday, the last day of the week.
                 Some("") => Ok(WeekDay::These(vec![7])),
                 Some(day) => Ok(WeekDay::LastOf(small(number(day, &WEEK_DAYS, 1..=7)?))),
                 None => Ok(WeekDay::These(range(item, &WEEK_DAYS, 1..=7)?)),
@@ -228,7 +229,7 @@ impl Cron {
         })
     }
 
-    /// Its runs on a local day.
+    /// The runs on a local day.
     fn runs_on<'c>(&'c self, day: Date, zone: &'c TimeZone) -> impl Iterator<Item = Timestamp> + 'c {
         let minutes = if self.is_on(day) { self.minutes.as_slice() } else { &[] };
         minutes.iter().flat_map(move |minute| {
@@ -285,7 +286,7 @@ fn week_day_is(item: &WeekDay, day: Date) -> bool {
     }
 }
 
-/// Parsed within small bounds.
+/// Converts a number that was parsed within small bounds.
 fn small(number: u16) -> i8 {
     i8::try_from(number).unwrap_or(i8::MAX)
 }
@@ -295,7 +296,7 @@ fn ranges(text: &str, names: &[&str], bounds: RangeInclusive<u16>) -> Result<Vec
     Ok(all.into_iter().flatten().collect())
 }
 
-/// `*`, `?`, `3`, `3-7`, `3/15`, `*/15`, `3-30/5`.
+/// Parses one item of a field: `*`, `?`, `3`, `3-7`, `3/15`, `*/15`, `3-30/5`.
 fn range(item: &str, names: &[&str], bounds: RangeInclusive<u16>) -> Result<Vec<u16>, String> {
     let (span, step) = match item.split_once('/') {
         Some((span, step)) => (span, Some(number(step, &[], 1..=*bounds.end())?)),
@@ -342,7 +343,7 @@ mod tests {
         }
     }
 
-    /// The next run after, and the last run of the year up to, an instant.
+    /// The next run after an instant; also checks that it is the last run up to itself.
     fn next(schedule: &str, zone: Option<&str>, after: &str) -> String {
         let run = action(schedule, zone).next_run(time(after)).expect("a sound schedule").expect("a run");
         let back = action(schedule, zone).last_run(time(after), run).expect("a sound schedule");
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_schedule_runs_when_aws_says() {
+    fn every_schedule_form_runs_as_aws_documents() {
         // 2026-11-22 is a Sunday.
         let from = "2026-11-22T03:00:00Z";
         for (schedule, zone, expected) in [
@@ -364,7 +365,7 @@ mod tests {
             ("cron(0/15 * * * ? *)", None, "2026-11-22T03:15:00Z"),
             ("cron(0 10 L * ? *)", None, "2026-11-30T10:00:00Z"),
             ("cron(0 10 LW 1 ? *)", None, "2027-01-29T10:00:00Z"),
-            // The first of August 2026 is a Saturday, of November a Sunday: never into another month.
+            // 1 August 2026 is a Saturday and 1 November a Sunday: the nearest weekday is never in another month.
             ("cron(0 10 1W 8 ? 2027)", None, "2027-08-02T10:00:00Z"),
             ("cron(0 10 ? * 6L *)", None, "2026-11-27T10:00:00Z"),
             ("cron(0 10 ? * 3#1 *)", None, "2026-12-01T10:00:00Z"),
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_run_in_a_time_is_the_one_that_counts() {
+    fn last_run_is_the_latest_within_the_interval() {
         let quarter = action("cron(0/15 * * * ? *)", None);
         let (from, to) = (time("2026-11-22T03:01:00Z"), time("2026-11-22T03:44:59Z"));
         assert_eq!(quarter.last_run(from, to), Ok(Some(time("2026-11-22T03:30:00Z"))));
@@ -389,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_the_clocks_skip_or_repeat_has_one_run() {
+    fn a_skipped_or_repeated_hour_runs_once() {
         let berlin = Some("Europe/Berlin");
         assert_eq!(next("cron(30 2 * * ? *)", berlin, "2027-03-27T12:00:00Z"), "2027-03-28T01:30:00Z");
         assert_eq!(next("cron(30 2 * * ? *)", berlin, "2026-10-24T12:00:00Z"), "2026-10-25T00:30:00Z");
     }
 
     #[test]
-    fn what_is_not_understood_is_said() {
+    fn an_invalid_schedule_is_reported_with_its_text() {
         for (schedule, zone) in [
             ("cron(0 8 * * ?)", None),
             ("cron(60 8 * * ? *)", None),

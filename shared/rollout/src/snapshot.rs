@@ -1,4 +1,5 @@
-//! What was seen of the world just now. Nothing here is remembered, and nothing unknown is taken for good news.
+//! The observed state of AWS at one point in time. Nothing here is persisted, and an unknown reading is never taken for
+//! good news.
 
 use crate::names::Slot;
 use crate::schedule::ScheduledAction;
@@ -7,18 +8,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Something looked up: seen, or not.
+/// The result of a read: known or unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading<T> {
-    /// Seen.
+    /// The value that was read.
     Known(T),
-    /// Not seen, and why: throttled, timed out, denied, missing.
+    /// Could not be read, with the reason: throttled, timed out, denied, missing.
     Unknown(String),
 }
 
 impl<T> Reading<T> {
-    /// What was seen, if it was.
+    /// The value, if it was read.
     #[must_use]
     pub fn known(&self) -> Option<&T> {
         match self {
@@ -28,52 +29,61 @@ impl<T> Reading<T> {
     }
 }
 
-/// All that one look saw. What the look did not ask for is `Unknown` or empty.
+/// Everything that one observation read. Anything that was not requested is `Unknown` or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The blue side.
     pub blue: Reading<SideReading>,
     /// The green side.
     pub green: Reading<SideReading>,
-    /// The rules of the policy, in its order.
+    /// The rules of the policy, in the policy's order.
     pub rules: Vec<Reading<RuleReading>>,
     /// The test rule, if the policy has one.
     pub test_rule: Option<Reading<RuleReading>>,
-    /// Every alarm that was asked for; one that CloudWatch does not know is [`AlarmReading::Absent`].
+    /// Every requested alarm; one that CloudWatch does not have is [`AlarmReading::Absent`].
     pub alarms: Reading<BTreeMap<String, AlarmReading>>,
-    /// The side that an alarm looks at, for those of [`Self::alarms`] whose every metric belongs to one side alone (its
-    /// target group, its service). An alarm that looks at both sides, at neither, or at something unknown is not here.
+    /// The side that an alarm watches, for those of [`Self::alarms`] whose metrics all belong to one side (its target
+    /// group, its service). An alarm that watches both sides, neither, or something unknown is not listed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alarm_sides: BTreeMap<String, Slot>,
-    /// Scheduled actions of each side's scalable target, where the look asked for them.
+    /// Scheduled actions of each side's scalable target, where requested.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<Slot, Reading<Vec<ScheduledAction>>>,
-    /// Task hooks that were asked for, by the hook's name.
+    /// Tasks of hooks that were requested, by the hook's name.
     pub hook_tasks: BTreeMap<String, Reading<TaskReading>>,
-    /// Something could not be read because there were too many requests.
+    /// Something could not be read because AWS throttled the request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
-    /// When the reading of it began; none: at the time of the decision. Whoever reads may stand still in the middle of it.
+    /// When the observation started; none: at the time of the decision. The observer may pause in between, so that readings
+    /// can be older than the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun_at: Option<Timestamp>,
-    /// The API call that this look was asked for, as CloudTrail names it. It decides nothing: it says who made an edit that
-    /// the look itself has seen.
+    pub read_started_at: Option<Timestamp>,
+    /// The API call, reported by CloudTrail, that triggered this observation. It has no influence on the decision: it names
+    /// who made an edit that the observation itself has found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_call: Option<ApiCall>,
 }
 
-/// An API call that changed a rule, a listener or a service, and who made it.
+/// An API call that changed a rule, a listener or a service, and its caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ApiCall {
-    /// The operation: `ModifyRule`.
+    /// Name of the operation: `ModifyRule`.
     pub operation: String,
-    /// ARN of the caller, or the AWS service that called for somebody.
+    /// ARN of the caller, or the AWS service that called on somebody's behalf.
     pub by: String,
-    /// When, as CloudTrail has it.
+    /// Event time in CloudTrail.
     pub at: Timestamp,
 }
 
 impl Snapshot {
+    /// The side to which every rule sends all traffic; none: the rules disagree, or one could not be read.
+    #[must_use]
+    pub fn live_side(&self) -> Option<Slot> {
+        let mut sides = self.rules.iter().map(|rule| rule.known().and_then(|rule| rule.weights.only()));
+        let first = sides.next()??;
+        sides.all(|side| side == Some(first)).then_some(first)
+    }
+
     /// The side in `slot`.
     #[must_use]
     pub fn side(&self, slot: Slot) -> &Reading<SideReading> {
@@ -84,46 +94,46 @@ impl Snapshot {
     }
 }
 
-/// One ECS service and its target group.
+/// One ECS service with its target group and scalable target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideReading {
-    /// ARN of the task definition that the service's primary deployment runs.
+    /// ARN of the task definition of the service's primary deployment.
     pub task_definition: String,
-    /// The image of the policy's container in that task definition; only where the look asked for images.
+    /// The image of the policy's container in that task definition; only where images were requested.
     pub image: Option<String>,
-    /// Tasks wanted.
+    /// Desired count.
     pub desired: u32,
-    /// Tasks running, old deployments of the service included.
+    /// Running tasks, including those of the service's older deployments.
     pub running: u32,
-    /// Tasks starting.
+    /// Pending tasks.
     pub pending: u32,
-    /// The primary deployment is the only one and is complete: everything that runs is of `task_definition`.
+    /// The primary deployment is the only one and is completed: all running tasks are of `task_definition`.
     pub steady: bool,
-    /// ECS's circuit breaker gave the primary deployment up, with its reason.
-    pub gave_up: Option<String>,
-    /// The primary deployment failed, whenever that was: no task of it is started until there is a new deployment.
+    /// Why ECS's circuit breaker stopped the primary deployment; none: it did not.
+    pub circuit_breaker_reason: Option<String>,
+    /// The primary deployment has failed, at whatever time: ECS starts no more of its tasks until there is a new
+    /// deployment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
-    /// Tasks of the task definition that the look named, which stopped by themselves since the time it named:
-    /// newest first, at most 10.
+    /// Tasks of the queried task definition that stopped by themselves since the queried time: newest first, at most 10.
     pub failed_starts: Vec<FailedStart>,
-    /// How many these are in all, as far back as ECS remembers stopped tasks (about an hour).
+    /// Total number of such tasks, as far back as ECS remembers stopped tasks (about an hour).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_tasks: u32,
-    /// What tasks are placed by: the capacity providers of the service's strategy that have a weight or a base, or its
-    /// launch type. Empty: unknown.
+    /// How tasks are placed: the capacity providers of the service's strategy that have a weight or a base, or its launch
+    /// type. Empty: unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placed_by: Vec<String>,
-    /// The service's newest event that a task could not be placed, since the time that the look named.
+    /// The service's newest event about a task that could not be placed, since the queried time.
     pub placement_failure: Option<ServiceEvent>,
-    /// Targets in the side's target group.
+    /// Health of the targets in the side's target group.
     pub targets: TargetHealth,
-    /// The scalable target, if Application Auto Scaling has one for the service.
+    /// The limits of the service's scalable target; none: Application Auto Scaling has none for it.
     pub autoscaling: Option<Autoscaling>,
 }
 
 impl SideReading {
-    /// Tasks that stopped by themselves, the listed ones included.
+    /// Number of tasks that stopped by themselves, the listed ones included.
     #[must_use]
     pub fn failed(&self) -> u32 {
         self.failed_tasks.max(u32::try_from(self.failed_starts.len()).unwrap_or(u32::MAX))
@@ -139,22 +149,22 @@ fn is_zero(count: &u32) -> bool {
 pub struct FailedStart {
     /// ARN or id of the task.
     pub task: String,
-    /// ECS's words, the exit code of the container included: `Essential container in task exited (exit code 1)`.
+    /// ECS's reason, including the container's exit code: `Essential container in task exited (exit code 1)`.
     pub reason: String,
     /// When it stopped.
     pub at: Timestamp,
 }
 
-/// Something that ECS wrote into a service's events.
+/// An entry of a service's event list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEvent {
-    /// ECS's words.
+    /// ECS's text.
     pub message: String,
-    /// When.
+    /// When ECS created the event.
     pub at: Timestamp,
 }
 
-/// How many targets of a group are in which state (`DescribeTargetHealth`, `TargetHealth.State`).
+/// Number of targets of a group per state (`DescribeTargetHealth`, `TargetHealth.State`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TargetHealth {
@@ -171,36 +181,36 @@ pub struct TargetHealth {
 }
 
 impl TargetHealth {
-    /// Targets that are there to stay: all but those draining.
+    /// Number of targets that are not draining.
     #[must_use]
     pub fn registered(&self) -> u32 {
         self.healthy + self.unhealthy + self.initial + self.unused
     }
 }
 
-/// What Application Auto Scaling may do with a service's desired count.
+/// How Application Auto Scaling may change a service's desired count.
 ///
-/// Whether it may scale out is not here: a side under load may always grow, so that switch is nobody's to borrow.
+/// Whether it may scale out is not included: a side under load may always grow, so Switchback never suspends scale-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredAutoscaling")]
 pub struct Autoscaling {
-    /// Lowest desired count.
+    /// Minimum capacity: lowest desired count.
     pub min: u32,
-    /// Highest desired count.
+    /// Maximum capacity: highest desired count.
     pub max: u32,
     /// Scale-in by alarms is suspended.
     pub scale_in_suspended: bool,
-    /// Scaling by schedules, which moves the limits themselves, is suspended.
+    /// Scheduled scaling, which changes the limits themselves, is suspended.
     pub scheduled_suspended: bool,
 }
 
-/// [`Autoscaling`] as this and older writers store it.
+/// [`Autoscaling`] as stored by this version and by older ones.
 #[derive(Deserialize)]
 struct StoredAutoscaling {
     min: u32,
     max: u32,
     scale_in_suspended: bool,
-    /// Older writers had one flag, which was set where both were suspended.
+    /// Older versions stored a single flag, set where both were suspended.
     #[serde(default)]
     scheduled_suspended: Option<bool>,
 }
@@ -212,28 +222,28 @@ impl From<StoredAutoscaling> for Autoscaling {
     }
 }
 
-/// The share of the candidate pair in one rule.
+/// How one rule splits traffic between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleReading {
-    /// Weights as they are live, 0 to 999 each; 0 where the group is not in the rule.
+    /// Live weights, 0 to 999 each; 0 where the group is not in the rule.
     pub weights: Weights,
-    /// Both groups are in the rule's forward action.
-    pub has_both: bool,
-    /// Target groups in the forward action that are neither side's.
-    pub strangers: Vec<String>,
+    /// Both sides' target groups are in the rule's forward action.
+    pub has_both_groups: bool,
+    /// Target groups in the forward action that belong to neither side.
+    pub foreign_groups: Vec<String>,
 }
 
 /// The weights of the two sides in a rule's forward action, 0 to 999 each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weights {
-    /// Of blue's target group.
+    /// Weight of blue's target group.
     pub blue: u16,
-    /// Of green's target group.
+    /// Weight of green's target group.
     pub green: u16,
 }
 
 impl Weights {
-    /// `share` to the side in `slot` and the rest to the other one; they sum to 100.
+    /// `share` for the side in `slot` and the rest for the other one; the weights sum to 100.
     #[must_use]
     pub fn share(slot: Slot, share: Percent) -> Self {
         let (there, rest) = (u16::from(share.value()), u16::from(100 - share.value()));
@@ -252,7 +262,7 @@ impl Weights {
         }
     }
 
-    /// The one side that carries everything, if there is one.
+    /// The side that carries all traffic; none: both do, or neither.
     #[must_use]
     pub fn only(self) -> Option<Slot> {
         match (self.blue, self.green) {
@@ -263,7 +273,7 @@ impl Weights {
         }
     }
 
-    /// Whether both send the same share to each side, whatever the numbers (1/0 and 100/0 are the same).
+    /// Whether both split traffic in the same proportion, whatever the numbers (1/0 and 100/0 are the same).
     #[must_use]
     pub fn same_split(self, other: Self) -> bool {
         u32::from(self.blue) * u32::from(other.green) == u32::from(self.green) * u32::from(other.blue)
@@ -272,7 +282,7 @@ impl Weights {
     }
 }
 
-/// An alarm: metric, composite or log alarm.
+/// The state of an alarm: metric, composite or log alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum AlarmReading {
@@ -285,17 +295,17 @@ pub enum AlarmReading {
     },
     /// `INSUFFICIENT_DATA`
     NoData,
-    /// Another state than `ALARM`, which CloudWatch did not arrive at by an evaluation of all the data (`EvaluationState`). It
-    /// is no data, whatever the state says; and unlike an idle side's silence it is never without meaning.
+    /// A state other than `ALARM` that is not the result of evaluating all the data (`EvaluationState`). It counts as no
+    /// data, whatever the state says; unlike the silence of an idle side it is always a problem.
     NotEvaluated {
         /// `EvaluationState` and `StateReason`: `EVALUATION_ERROR: …`.
         reason: String,
     },
-    /// There is no alarm of that name.
+    /// CloudWatch has no alarm of that name.
     Absent,
 }
 
-/// The task that a hook runs in.
+/// The state of a hook's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum TaskReading {
@@ -303,9 +313,9 @@ pub enum TaskReading {
     Running,
     /// Stopped.
     Stopped {
-        /// The named container's exit code; none where it never ran.
+        /// The named container's exit code; none: the container never ran.
         exit_code: Option<i32>,
-        /// ECS's words.
+        /// ECS's reason.
         reason: String,
     },
 }

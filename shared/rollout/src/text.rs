@@ -1,17 +1,18 @@
-//! Text that others wrote, made safe to show: registries, AWS, GitHub, hooks, policy files and people.
+//! Untrusted text, made safe to display: from registries, AWS, GitHub, hooks, policy files and people.
 //!
-//! A terminal, a mail client, a chat and a browser each act on characters that a reader does not see: escape sequences,
-//! changes of direction, zero-width characters. Every text from outside passes [`visible`] or [`line()`] before a person
-//! sees it; there is no second list of such characters.
+//! Terminals, mail clients, chats and browsers act on characters that the reader does not see: escape sequences, changes of
+//! direction, zero-width characters. Every external text passes [`visible`] or [`line()`] before a person sees it; there is
+//! no second list of such characters.
 
-/// Stands for a character that is not shown (U+FFFD, the replacement character).
+/// Replaces a character that is not displayed (U+FFFD, the replacement character).
 pub const REPLACEMENT: char = '\u{fffd}';
 
-/// Whether a character is shown as itself and changes nothing around it.
+/// Whether a character is displayed as itself and does not affect its surroundings.
 ///
-/// Not so are control characters (C0, C1, DEL), line and paragraph separators, characters that set the direction of text
-/// (Unicode Standard Annex 9), and characters without a width of their own: the default-ignorable code points of Unicode,
-/// "Derived Core Properties", `Default_Ignorable_Code_Point`, but for variation selectors 1 to 16 (emoji carry U+FE0F).
+/// Not visible are control characters (C0, C1, DEL), line and paragraph separators, characters that set the direction of
+/// text (Unicode Standard Annex 9), and characters without a width of their own: the default-ignorable code points of
+/// Unicode, "Derived Core Properties", `Default_Ignorable_Code_Point`, except variation selectors 1 to 16 (emoji carry
+/// U+FE0F).
 #[must_use]
 pub fn is_visible(character: char) -> bool {
     let ignorable = matches!(
@@ -36,27 +37,27 @@ pub fn is_visible(character: char) -> bool {
     !character.is_control() && !ignorable
 }
 
-/// The text with every character replaced that [`is_visible`] refuses: by a space where it ends a line or a column, by
+/// Replaces every character that is not [visible](is_visible): by a space where it ends a line or a column, by
 /// [`REPLACEMENT`] otherwise, so that a text that hid something does not look like one that did not.
 #[must_use]
 pub fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// The same, with line feeds left where they are: for text of several lines.
+/// Like [`visible`], but keeps line feeds: for multi-line text.
 #[must_use]
 pub fn visible_lines(text: &str) -> String {
     text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
 }
 
-/// The same on one line: runs of white space are one space, and of more than `most` characters the first `most` are kept,
-/// with an ellipsis behind them.
+/// Like [`visible`], on one line: runs of white space become one space, and of more than `most` characters the first `most`
+/// are kept, followed by an ellipsis.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
     let mut line = String::new();
     let mut count = 0;
     let mut space = false;
-    // Longer text may have megabytes: it is not copied first.
+    // The text may have megabytes: it is not copied first.
     for character in text.chars().map(shown) {
         if character.is_whitespace() {
             space = count > 0;
@@ -76,8 +77,8 @@ pub fn line(text: &str, most: usize) -> String {
     line
 }
 
-/// JSON text in which every character that [`is_visible`] refuses is written as `\uXXXX`: the same values for programs, and
-/// nothing that a terminal acts on. `json` must be JSON; line feeds between its tokens stay.
+/// JSON text in which every character that is not [visible](is_visible) is escaped as `\uXXXX`: programs read the same
+/// values, and terminals act on nothing. `json` must be valid JSON; line feeds between its tokens are kept.
 #[must_use]
 pub fn visible_json(json: &str) -> String {
     if json.chars().all(|character| is_visible(character) || character == '\n') {
@@ -88,7 +89,7 @@ pub fn visible_json(json: &str) -> String {
         if is_visible(character) || character == '\n' {
             escaped.push(character);
         } else {
-            // Outside of strings JSON has no such characters, and inside of them these escapes mean the same.
+            // Outside strings, JSON has no such characters; inside them, these escapes are equivalent.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 escaped.push_str(&format!("\\u{unit:04x}"));
             }
@@ -124,7 +125,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_hidden_is_replaced_and_the_rest_stays() {
+    fn invisible_characters_are_replaced_and_the_rest_kept() {
         for text in UNSAFE {
             for shown in [visible(text), line(text, 80)] {
                 assert!(shown.chars().all(is_visible), "{text:?}: {shown:?}");
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_and_no_longer_than_asked_for() {
+    fn line_collapses_whitespace_and_truncates() {
         assert_eq!(line("  looks\tgood\r\n to me ", 80), "looks good to me");
         assert_eq!(line(&"ä".repeat(100), 5), "äääää…");
         assert_eq!(line("abcde", 5), "abcde");
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_values() {
+    fn visible_json_keeps_its_values() {
         for text in UNSAFE {
             let json = format!("{{\n  \"reason\": \"{}\"\n}}", text.replace(['\r', '\n', '\u{1b}', '\u{7}'], "\u{9b}"));
             let shown = visible_json(&json);

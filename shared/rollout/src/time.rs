@@ -1,4 +1,4 @@
-//! Durations and shares, as people write them and as the decision counts them.
+//! Durations and percentages, with the notation that people use.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Seconds(pub u64);
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a duration: write a whole number and a unit, such as `90s`, `5m`, `4h` or `1d` (at most 30 days)"
@@ -18,12 +18,12 @@ pub struct DurationError(pub String);
 
 impl Seconds {
     /// The longest duration that a policy may name: 30 days.
-    pub const MOST: Self = Self(30 * 24 * 3600);
+    pub const MAX: Self = Self(30 * 24 * 3600);
 
-    /// Reads `90s`, `5m`, `4h`, `1d`, or `0`.
+    /// Parses `90s`, `5m`, `4h`, `1d`, or `0`.
     ///
     /// # Errors
-    /// [`DurationError`] for anything else, and for more than [`Seconds::MOST`].
+    /// [`DurationError`] for anything else, and for more than [`Seconds::MAX`].
     pub fn parse(text: &str) -> Result<Self, DurationError> {
         let wrong = || DurationError(text.to_owned());
         if text == "0" {
@@ -43,18 +43,18 @@ impl Seconds {
         }
         let number: u64 = digits.parse().map_err(|_| wrong())?;
         let seconds = Self(number.checked_mul(factor).ok_or_else(wrong)?);
-        if seconds <= Self::MOST { Ok(seconds) } else { Err(wrong()) }
+        if seconds <= Self::MAX { Ok(seconds) } else { Err(wrong()) }
     }
 
-    /// The instant this long after `instant`; the end of time where that is past it.
+    /// The instant this long after `instant`, saturating at the latest timestamp.
     #[must_use]
     pub fn after(self, instant: Timestamp) -> Timestamp {
         let span = SignedDuration::from_secs(i64::try_from(self.0).unwrap_or(i64::MAX));
         instant.checked_add(span).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whole seconds from `earlier` to `later`, 0 where `later` is not later; a part of a second counts as one,
-    /// so that a wait of this length never ends early.
+    /// Whole seconds from `earlier` to `later`, 0 if `later` is not later. Fractions are rounded up, so that a wait of this
+    /// length never ends early.
     #[must_use]
     pub fn between(earlier: Timestamp, later: Timestamp) -> Self {
         let milliseconds = later.as_millisecond().saturating_sub(earlier.as_millisecond()).max(0);
@@ -74,32 +74,32 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A share of traffic or capacity, 0 to 100 of a hundred.
+/// A percentage of traffic or capacity, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Percent(u8);
 
 impl Percent {
-    /// Everything.
+    /// 100 %.
     pub const ALL: Self = Self(100);
-    /// Nothing.
+    /// 0 %.
     pub const NONE: Self = Self(0);
-    /// One in twenty.
+    /// 5 %.
     pub(crate) const FIVE: Self = Self(5);
 
-    /// Checks that `value` is at most 100.
+    /// None if `value` is more than 100.
     #[must_use]
     pub fn new(value: u8) -> Option<Self> {
         (value <= 100).then_some(Self(value))
     }
 
-    /// The number, 0 to 100.
+    /// The percentage, 0 to 100.
     #[must_use]
     pub fn value(self) -> u8 {
         self.0
     }
 
-    /// This share of `count`, rounded up: half of 3 tasks is 2.
+    /// This percentage of `count`, rounded up: half of 3 tasks is 2.
     #[must_use]
     pub fn of(self, count: u32) -> u32 {
         let share = (u64::from(count) * u64::from(self.0)).div_ceil(100);

@@ -1,6 +1,7 @@
-//! What AWS lets one account do in one Region: the token buckets that calls draw on.
+//! AWS API rate limits of one account in one Region, modelled as token buckets that calls draw on.
 //!
-//! A call takes one token, and is throttled where there is none; a throttled call takes nothing. Buckets refill evenly.
+//! A call takes one token and is throttled when the bucket is empty; a throttled call takes no token. Buckets refill
+//! evenly.
 //!
 //! | bucket | burst | a second | where that is from |
 //! |---|---|---|---|
@@ -20,18 +21,18 @@ use std::collections::BTreeMap;
 /// The size of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
-    /// Which.
+    /// Display name, the key of [`Budgets::usage`].
     pub name: &'static str,
-    /// Tokens that it holds.
+    /// Capacity in tokens.
     pub burst: f64,
-    /// Tokens that come back each second.
-    pub a_second: f64,
+    /// Refill rate in tokens per second.
+    pub per_second: f64,
 }
 
-/// The bucket that an operation (`ecs:UpdateService`) draws on; none: nobody has said that there is one.
+/// The bucket that an operation (`ecs:UpdateService`) draws on; none: AWS documents no limit for the operation.
 #[must_use]
 pub fn bucket(operation: &str) -> Option<Bucket> {
-    let (name, burst, a_second) = match operation {
+    let (name, burst, per_second) = match operation {
         "ecs:CreateService" | "ecs:UpdateService" | "ecs:DeleteService" => ("ecs service modify", 50.0, 5.0),
         "ecs:RegisterTaskDefinition" => ("ecs register", 20.0, 1.0),
         "ecs:DescribeServices" | "ecs:ListServices" => ("ecs service read", 100.0, 20.0),
@@ -44,25 +45,25 @@ pub fn bucket(operation: &str) -> Option<Bucket> {
         _ if operation.starts_with("application-autoscaling:") => ("autoscaling write", 20.0, 10.0),
         _ => return None,
     };
-    Some(Bucket { name, burst, a_second })
+    Some(Bucket { name, burst, per_second })
 }
 
-/// How calls fared at one bucket.
+/// Call counts of one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Drawn {
+pub struct BucketUsage {
     /// Calls that got a token.
     pub admitted: u64,
-    /// Calls that did not.
+    /// Calls that were rejected for lack of a token.
     pub throttled: u64,
 }
 
-/// All buckets of an account in a Region, full until they are drawn on.
+/// All buckets of an account in a Region. Each starts full.
 #[derive(Debug, Clone)]
 pub struct Budgets {
-    /// Times the real sizes.
+    /// Multiple of AWS's real sizes.
     scale: f64,
     levels: BTreeMap<&'static str, (f64, Timestamp)>,
-    drawn: BTreeMap<&'static str, Drawn>,
+    usage: BTreeMap<&'static str, BucketUsage>,
 }
 
 impl Default for Budgets {
@@ -72,41 +73,41 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// Buckets that hold and get back so many times what AWS gives: a small crowd before small buckets behaves as a large one
-    /// before large ones does. None holds less than two tokens.
+    /// Buckets whose capacity and refill rate are `scale` times AWS's: a few targets on small buckets behave like many
+    /// targets on large ones. The minimum capacity is two tokens.
     #[must_use]
     pub fn scaled(scale: f64) -> Self {
-        Self { scale, levels: BTreeMap::new(), drawn: BTreeMap::new() }
+        Self { scale, levels: BTreeMap::new(), usage: BTreeMap::new() }
     }
 
     /// Draws one token; false: the call is throttled.
-    pub fn admits(&mut self, operation: &str, now: Timestamp) -> bool {
+    pub fn try_acquire(&mut self, operation: &str, now: Timestamp) -> bool {
         let Some(bucket) = bucket(operation) else { return true };
-        let (burst, a_second) = ((bucket.burst * self.scale).max(2.0), bucket.a_second * self.scale);
+        let (burst, per_second) = ((bucket.burst * self.scale).max(2.0), bucket.per_second * self.scale);
         let (level, since) = self.levels.entry(bucket.name).or_insert((burst, now));
         let passed = (now.as_millisecond() - since.as_millisecond()).max(0) as f64 / 1000.0;
-        *level = (*level + passed * a_second).min(burst);
+        *level = (*level + passed * per_second).min(burst);
         *since = now;
-        let drawn = self.drawn.entry(bucket.name).or_default();
+        let usage = self.usage.entry(bucket.name).or_default();
         if *level < 1.0 {
-            drawn.throttled += 1;
+            usage.throttled += 1;
             return false;
         }
         *level -= 1.0;
-        drawn.admitted += 1;
+        usage.admitted += 1;
         true
     }
 
-    /// Times the real sizes.
+    /// Multiple of AWS's real sizes.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// How calls have fared so far, bucket by bucket.
+    /// Admitted and throttled calls so far, per bucket.
     #[must_use]
-    pub fn drawn(&self) -> &BTreeMap<&'static str, Drawn> {
-        &self.drawn
+    pub fn usage(&self) -> &BTreeMap<&'static str, BucketUsage> {
+        &self.usage
     }
 }
 
@@ -119,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_what_comes_back() {
+    fn a_bucket_admits_its_burst_and_then_refills() {
         let mut budgets = Budgets::default();
-        let mut admitted = |ms| (0..100).filter(|_| budgets.admits("ecs:RegisterTaskDefinition", at(ms))).count();
+        let mut admitted = |ms| (0..100).filter(|_| budgets.try_acquire("ecs:RegisterTaskDefinition", at(ms))).count();
         assert_eq!([admitted(0), admitted(900), admitted(1_000), admitted(61_000)], [20, 0, 1, 20]);
-        assert_eq!(budgets.drawn()["ecs register"], Drawn { admitted: 41, throttled: 359 });
+        assert_eq!(budgets.usage()["ecs register"], BucketUsage { admitted: 41, throttled: 359 });
     }
 
     #[test]
-    fn operations_share_a_bucket_or_have_none() {
+    fn operations_share_buckets_and_unknown_ones_are_unlimited() {
         let mut budgets = Budgets::scaled(0.1);
         let reads = ["elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTargetHealth"];
-        let admitted: Vec<bool> = (0..6).map(|n| budgets.admits(reads[n % 2], at(0))).collect();
+        let admitted: Vec<bool> = (0..6).map(|n| budgets.try_acquire(reads[n % 2], at(0))).collect();
         assert_eq!(admitted, [true, true, true, true, false, false]);
-        assert!((0..1000).all(|_| budgets.admits("dynamodb:UpdateItem", at(0))));
+        assert!((0..1000).all(|_| budgets.try_acquire("dynamodb:UpdateItem", at(0))));
     }
 }

@@ -1,31 +1,32 @@
-//! [`engine::Cloud`] over a world whose time is somebody else's to step: no virtual time, no faults, every call at once.
+//! [`engine::Cloud`] over a world whose clock the caller steps: no virtual time, no faults, every call completes
+//! immediately.
 
-use crate::virtual_time::{Past, Reads, perform, see};
+use crate::virtual_time::{PreviousState, WorldReader, perform, read_snapshot};
 use crate::world::World;
 use engine::Cloud;
-use rollout::look::Look;
+use rollout::observation::ObservationPlan;
 use rollout::{EcsPair, Effect, Outcome, Snapshot, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What runs, in a world that is shared with whoever makes it real.
+/// The cloud port over a world that is shared with the backend running its tasks.
 #[derive(Debug, Clone)]
 pub struct LiveCloud {
     world: Arc<Mutex<World>>,
 }
 
 impl LiveCloud {
-    /// Looks at `world` and changes it.
+    /// Reads and changes `world`.
     #[must_use]
     pub fn new(world: Arc<Mutex<World>>) -> Self {
         Self { world }
     }
 }
 
-impl Reads for Mutex<World> {
-    fn lagging<T>(
+impl WorldReader for Mutex<World> {
+    fn reading_or_stale<T>(
         &self,
         _: &'static str,
-        _: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        _: impl FnOnce(&PreviousState) -> Option<(Timestamp, T)>,
         read: impl FnOnce(&mut World) -> Result<T, String>,
     ) -> Result<T, String> {
         read(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
@@ -33,8 +34,8 @@ impl Reads for Mutex<World> {
 }
 
 impl Cloud for LiveCloud {
-    async fn observe(&self, look: &Look) -> Snapshot {
-        see(&*self.world, look)
+    async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
+        read_snapshot(&*self.world, observation)
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {

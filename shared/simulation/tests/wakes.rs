@@ -2,13 +2,13 @@
 //! target, and a hundred wakes of one target are a few looks.
 
 use engine::intake::{ImagePushed, image_pushed};
-use engine::{Clock, Cloud, Driven, LeaseId, Wake, WakeQueue, drive};
+use engine::{Clock, Cloud, DriveOutcome, LeaseId, Wake, WakeQueue, drive};
 use futures::future::{join_all, poll_fn};
-use rollout::look::Look;
+use rollout::observation::ObservationPlan;
 use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, TargetId, Timestamp};
 use simulation::ledger::MemoryLedger;
 use simulation::world::scene::{application_policy, digest_of};
-use simulation::world::{Scene, Settings};
+use simulation::world::{PairSetup, Settings};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Mutex;
@@ -31,7 +31,7 @@ fn now() -> Timestamp {
 
 /// A ledger with a policy by which every push to `shop/api` is deployed to one target.
 fn ledger() -> (MemoryLedger, TargetId) {
-    let built = Scene::new("shop", "api", "prod").build(Settings::default());
+    let built = PairSetup::new("shop", "api", "prod").build(Settings::default());
     let policy = application_policy(&built.target, &built.names.repository, built.policy);
     let ledger = MemoryLedger::new();
     let _version = ledger.store().apply(&policy, "the text", now(), "ada");
@@ -69,7 +69,7 @@ impl WakeQueue for Queue {
 }
 
 #[test]
-fn ten_thousand_events_of_one_push_are_one_wake() {
+fn duplicate_push_events_send_one_wake() {
     let (ledger, target) = ledger();
     let queue = Queue::default();
     for _ in 0..10_000 {
@@ -82,9 +82,9 @@ fn ten_thousand_events_of_one_push_are_one_wake() {
 
 /// Time stands still, and leases have numbers.
 #[derive(Default)]
-struct Still(AtomicU64);
+struct FixedClock(AtomicU64);
 
-impl Clock for Still {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         now()
     }
@@ -96,45 +96,45 @@ impl Clock for Still {
 
 /// A cloud that takes its time, and of which nothing can be read.
 #[derive(Default)]
-struct Slow {
-    looks: AtomicUsize,
+struct SlowCloud {
+    observations: AtomicUsize,
 }
 
-impl Cloud for Slow {
-    async fn observe(&self, look: &Look) -> Snapshot {
-        self.looks.fetch_add(1, Ordering::Relaxed);
-        let mut left = 1_000;
+impl Cloud for SlowCloud {
+    async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
+        self.observations.fetch_add(1, Ordering::Relaxed);
+        let mut polls_left = 1_000;
         poll_fn(|context| {
-            left -= 1;
+            polls_left -= 1;
             context.waker().wake_by_ref();
-            if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            if polls_left == 0 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         let unknown = || "timed out".to_owned();
         Snapshot {
             blue: Reading::Unknown(unknown()),
             green: Reading::Unknown(unknown()),
-            rules: look.pair.rules.iter().map(|_| Reading::Unknown(unknown())).collect(),
+            rules: observation.pair.rules.iter().map(|_| Reading::Unknown(unknown())).collect(),
             test_rule: None,
             alarms: Reading::Unknown(unknown()),
             alarm_sides: BTreeMap::new(),
             schedules: BTreeMap::new(),
             hook_tasks: BTreeMap::new(),
             throttled: false,
-            begun_at: None,
+            read_started_at: None,
             api_call: None,
         }
     }
 
     async fn perform(&self, _: &EcsPair, effect: &Effect) -> Outcome {
-        Outcome::Refused { reason: format!("{} is nothing to do here", effect.name()) }
+        Outcome::Refused { reason: format!("{} is nothing to do here", effect.kind().name()) }
     }
 }
 
 #[test]
-fn a_hundred_wakes_of_one_target_are_a_few_looks_and_one_of_them_comes_again() {
+fn concurrent_wakes_share_one_pass_and_retry_once() {
     let (ledger, target) = ledger();
-    let (queue, cloud, clock) = (Queue::default(), Slow::default(), Still::default());
+    let (queue, cloud, clock) = (Queue::default(), SlowCloud::default(), FixedClock::default());
     let taken = block_on(image_pushed(&ledger, &queue, &pushed(), &registry(), now()));
     assert!(taken.is_ok());
     queue.taken();
@@ -146,19 +146,20 @@ fn a_hundred_wakes_of_one_target_are_a_few_looks_and_one_of_them_comes_again() {
 
     let wakes = vec![Wake::of(target.clone()); 100];
     let driven = drive_all(&wakes);
-    let busy = driven.iter().filter(|driven| **driven == Driven::Busy).count();
+    let busy = driven.iter().filter(|driven| **driven == DriveOutcome::Busy).count();
     assert_eq!(busy, 99);
-    assert_eq!(cloud.looks.load(Ordering::Relaxed), 1, "one pass looks for all");
-    let (again, rest): (Vec<_>, Vec<_>) = queue.taken().into_iter().partition(|(wake, _)| wake.found.is_some());
-    let delays: Vec<_> = again.iter().map(|(wake, delay)| (wake.tries, *delay)).collect();
+    assert_eq!(cloud.observations.load(Ordering::Relaxed), 1, "one pass looks for all");
+    let (retries, other_wakes): (Vec<_>, Vec<_>) =
+        queue.taken().into_iter().partition(|(wake, _)| wake.found.is_some());
+    let delays: Vec<_> = retries.iter().map(|(wake, delay)| (wake.tries, *delay)).collect();
     assert_eq!(delays, [(1, Seconds(3))], "one of the 99 comes again, in case the holder had looked too early");
     // For whoever takes over from a holder that died, and the deployment's own next look.
-    let takeovers = rest.iter().filter(|(wake, _)| wake.steal.is_some()).count();
-    assert_eq!((takeovers, rest.len()), (1, 2), "{rest:?}");
+    let takeovers = other_wakes.iter().filter(|(wake, _)| wake.steal.is_some()).count();
+    assert_eq!((takeovers, other_wakes.len()), (1, 2), "{other_wakes:?}");
 
     // The one that comes again looks for the 98 that did not: nothing that they were about is lost.
-    let again: Vec<Wake> = again.into_iter().map(|(wake, _)| wake).collect();
-    assert_eq!(drive_all(&again), [Driven::Done]);
-    assert_eq!(cloud.looks.load(Ordering::Relaxed), 2);
+    let retries: Vec<Wake> = retries.into_iter().map(|(wake, _)| wake).collect();
+    assert_eq!(drive_all(&retries), [DriveOutcome::Done]);
+    assert_eq!(cloud.observations.load(Ordering::Relaxed), 2);
     assert!(queue.taken().iter().all(|(wake, _)| wake.found.is_none()));
 }

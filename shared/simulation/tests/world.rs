@@ -11,24 +11,24 @@ use simulation::world::ecs::{
 };
 use simulation::world::scaling::{RegisterScalableTarget, SuspendedState};
 use simulation::world::{
-    Built, Health, ImageBehaviour, ResponseKind, Route, Run, Scene, Settings, Starts, TaskBackend, Timing, What, World,
-    scene,
+    BuiltPair, Health, ImageBehaviour, PairSetup, ResponseKind, Route, RunTaskBehaviour, Settings, StartBehaviour,
+    TaskBackend, Timing, World, WorldEventKind, scene,
 };
 
-fn built() -> Built {
-    Scene::new("shop", "api", "dev").build(Settings::default())
+fn built() -> BuiltPair {
+    PairSetup::new("shop", "api", "dev").build(Settings::default())
 }
 
-fn pass(world: &mut World, seconds: u64) {
+fn advance(world: &mut World, seconds: u64) {
     let at = Seconds(seconds).after(world.now());
     world.advance_to(at);
 }
 
-fn weights(built: &Built, blue: i64, green: i64) -> Vec<Action> {
+fn weights(built: &BuiltPair, blue: i64, green: i64) -> Vec<Action> {
     vec![Action::forward([(built.names.blue_group.as_str(), blue), (built.names.green_group.as_str(), green)])]
 }
 
-fn with_image(built: &mut Built, number: u64) -> String {
+fn register_image(built: &mut BuiltPair, number: u64) -> String {
     let model = built.world.describe_task_definition(&built.names.task_definition).expect("it is there");
     let mut document = model.document;
     let image = format!("{}@{}", built.names.repository_uri, scene::digest_of(number));
@@ -36,7 +36,7 @@ fn with_image(built: &mut Built, number: u64) -> String {
     built.world.register_task_definition(document).expect("it is sound").arn
 }
 
-fn green(built: &mut Built, task_definition: Option<String>, desired: u32) {
+fn green(built: &mut BuiltPair, task_definition: Option<String>, desired: u32) {
     let update = UpdateService {
         cluster: built.names.cluster.clone(),
         service: built.names.green.clone(),
@@ -47,7 +47,7 @@ fn green(built: &mut Built, task_definition: Option<String>, desired: u32) {
     built.world.update_service(update).expect("green is there");
 }
 
-fn service(built: &mut Built, name: &str) -> simulation::world::ecs::Service {
+fn service(built: &mut BuiltPair, name: &str) -> simulation::world::ecs::Service {
     let (mut found, _) =
         built.world.describe_services(&built.names.cluster, &[name.to_owned()]).expect("the cluster is there");
     found.remove(0)
@@ -59,11 +59,11 @@ fn states(world: &mut World, group: &str) -> Vec<HealthState> {
 }
 
 #[test]
-fn actions_are_checked_and_replaced_whole() {
+fn listener_actions_are_validated_and_replaced_as_a_whole() {
     let mut built = built();
     let rule = built.names.rule.clone();
     let listener = built.names.listener.clone();
-    let code = |built: &mut Built, actions: Vec<Action>| {
+    let code = |built: &mut BuiltPair, actions: Vec<Action>| {
         built.world.modify_rule(&rule, None, Some(actions)).map(|_| ()).map_err(|error| error.code)
     };
     let actions = weights(&built, -1, 0);
@@ -101,7 +101,7 @@ fn actions_are_checked_and_replaced_whole() {
 }
 
 #[test]
-fn sticky_targets_need_a_sticky_rule() {
+fn sticky_target_groups_require_a_sticky_rule() {
     let mut built = built();
     let settings = GroupSettings { stickiness: true, ..GroupSettings::default() };
     built.world.modify_target_group(&built.names.green_group, settings).expect("the group is there");
@@ -119,7 +119,7 @@ fn sticky_targets_need_a_sticky_rule() {
 }
 
 #[test]
-fn a_group_belongs_to_one_balancer() {
+fn a_target_group_belongs_to_one_load_balancer() {
     let mut built = built();
     let other = built.world.create_load_balancer("other").expect("a second balancer");
     let actions = weights(&built, 1, 1);
@@ -128,11 +128,11 @@ fn a_group_belongs_to_one_balancer() {
 }
 
 #[test]
-fn nodes_follow_a_change_after_a_while_and_haste_loses_requests() {
+fn deregistering_before_nodes_converge_loses_requests() {
     let mut built = built();
-    let new = with_image(&mut built, 1);
+    let new = register_image(&mut built, 1);
     green(&mut built, Some(new), 4);
-    pass(&mut built.world, 120);
+    advance(&mut built.world, 120);
     assert_eq!(states(&mut built.world, &built.names.green_group), [HealthState::Healthy; 4]);
 
     let rule = built.names.rule.clone();
@@ -153,31 +153,31 @@ fn nodes_follow_a_change_after_a_while_and_haste_loses_requests() {
         .map(|target| target.target)
         .collect();
     built.world.deregister_targets(&built.names.blue_group, &targets).expect("the group is there");
-    pass(&mut built.world, 30);
+    advance(&mut built.world, 30);
     assert_eq!(to(&built.world), built.names.green_group);
     let lost = built.world.traffic().lost;
     assert!(lost > 0.0, "nodes that still sent to blue found nobody there");
-    pass(&mut built.world, 30);
+    advance(&mut built.world, 30);
     assert_eq!(built.world.traffic().lost, lost, "after a while nothing is lost any more");
 }
 
 #[test]
-fn without_a_healthy_target_the_balancer_fails_open() {
+fn the_load_balancer_fails_open_without_healthy_targets() {
     let mut built = built();
-    let ill = ImageBehaviour { health: Health::LostAfter(Seconds(0)), ..ImageBehaviour::default() };
-    let new = with_image(&mut built, 1);
-    built.world.set_image(scene::digest_of(1).as_str(), ill);
+    let becomes_unhealthy = ImageBehaviour { health: Health::LostAfter(Seconds(0)), ..ImageBehaviour::default() };
+    let new = register_image(&mut built, 1);
+    built.world.set_image(scene::digest_of(1).as_str(), becomes_unhealthy);
     green(&mut built, Some(new), 2);
     let before = built.world.traffic().clone();
     let actions = weights(&built, 0, 100);
     let rule = built.names.rule.clone();
     let mut open = false;
     for _ in 0..60 {
-        pass(&mut built.world, 1);
+        advance(&mut built.world, 1);
         let states = states(&mut built.world, &built.names.green_group);
         if !states.is_empty() && states.iter().all(|state| *state == HealthState::Initial) {
             built.world.modify_rule(&rule, None, Some(actions.clone())).expect("the weights are taken");
-            pass(&mut built.world, 6);
+            advance(&mut built.world, 6);
             open = matches!(built.world.route(&rule, 0), Route::To { .. });
             break;
         }
@@ -187,7 +187,7 @@ fn without_a_healthy_target_the_balancer_fails_open() {
 }
 
 #[test]
-fn a_group_that_no_rule_forwards_to_is_unused_and_refused() {
+fn an_unattached_target_group_is_unused_and_refused() {
     let mut built = built();
     let blue = built.names.blue_group.clone();
     let listener = built.names.listener.clone();
@@ -218,14 +218,14 @@ fn a_group_that_no_rule_forwards_to_is_unused_and_refused() {
     let actions = weights(&built, 1, 0);
     built.world.modify_listener(&listener, Some(actions)).expect("the actions are taken");
     assert_eq!(states(&mut built.world, &green_group), [HealthState::Initial]);
-    pass(&mut built.world, 30);
+    advance(&mut built.world, 30);
     assert_eq!(states(&mut built.world, &green_group), [HealthState::Healthy]);
 }
 
 #[test]
-fn a_rolling_deployment_replaces_tasks_without_a_gap() {
+fn a_rolling_deployment_keeps_enough_healthy_tasks() {
     let mut built = built();
-    let new = with_image(&mut built, 1);
+    let new = register_image(&mut built, 1);
     let update = UpdateService {
         cluster: built.names.cluster.clone(),
         service: built.names.blue.clone(),
@@ -237,7 +237,7 @@ fn a_rolling_deployment_replaces_tasks_without_a_gap() {
     assert_eq!(answer.deployments[0].rollout_state, RolloutState::InProgress);
     assert_eq!(answer.deployments[1].status, "ACTIVE");
     for _ in 0..300 {
-        pass(&mut built.world, 1);
+        advance(&mut built.world, 1);
         let healthy = states(&mut built.world, &built.names.blue_group)
             .into_iter()
             .filter(|state| *state == HealthState::Healthy)
@@ -252,27 +252,26 @@ fn a_rolling_deployment_replaces_tasks_without_a_gap() {
 }
 
 #[test]
-fn the_breaker_trips_at_half_the_tasks_and_at_least_three() {
-    let mut scene = Scene::new("shop", "api", "dev");
+fn the_circuit_breaker_trips_at_half_the_tasks_minimum_three() {
+    let mut scene = PairSetup::new("shop", "api", "dev");
     scene.breaker = CircuitBreaker { enable: true, rollback: false };
     for (desired, threshold) in [(1, 3), (6, 3), (20, 10)] {
         let mut built = scene.build(Settings::default());
-        let crash = ImageBehaviour::starting(Starts::CrashLoop { exit_code: 1, after: Seconds(1) });
+        let crash = ImageBehaviour::starting(StartBehaviour::CrashLoop { exit_code: 1, after: Seconds(1) });
         built.world.set_image(scene::digest_of(1).as_str(), crash);
-        let new = with_image(&mut built, 1);
+        let new = register_image(&mut built, 1);
         green(&mut built, Some(new), desired);
-        pass(&mut built.world, 600);
+        advance(&mut built.world, 600);
         let green = service(&mut built, "api-green");
         let deployment = &green.deployments[0];
         assert_eq!(deployment.rollout_state, RolloutState::Failed);
         assert!(deployment.failed_tasks >= threshold, "{} failed tasks", deployment.failed_tasks);
         assert!(deployment.failed_tasks < threshold + desired, "{} failed tasks", deployment.failed_tasks);
-        let told = built
-            .world
-            .drain_events()
-            .into_iter()
-            .any(|event| matches!(event.what, What::Deployment { name: "SERVICE_DEPLOYMENT_FAILED", .. }));
-        assert!(told, "the event says that the deployment failed");
+        let seen =
+            built.world.drain_events().into_iter().any(|event| {
+                matches!(event.what, WorldEventKind::Deployment { name: "SERVICE_DEPLOYMENT_FAILED", .. })
+            });
+        assert!(seen, "the event says that the deployment failed");
         let stopped = ListTasks {
             cluster: built.names.cluster.clone(),
             desired_status: Some("STOPPED".to_owned()),
@@ -283,26 +282,26 @@ fn the_breaker_trips_at_half_the_tasks_and_at_least_three() {
         assert_eq!(tasks[0].stop_code, Some("EssentialContainerExited"));
         assert_eq!(tasks[0].containers[0].exit_code, Some(1));
         // Stopped tasks are forgotten after an hour.
-        pass(&mut built.world, 3700);
+        advance(&mut built.world, 3700);
         let (tasks, failures) = built.world.describe_tasks(&built.names.cluster, &stopped).expect("it answers");
         assert!(tasks.is_empty() && !failures.is_empty());
     }
 }
 
 #[test]
-fn the_same_task_definition_starts_a_failed_deployment_anew_only_by_force() {
-    let mut scene = Scene::new("shop", "api", "dev");
+fn a_failed_deployment_restarts_only_with_force_new_deployment() {
+    let mut scene = PairSetup::new("shop", "api", "dev");
     scene.breaker = CircuitBreaker { enable: true, rollback: false };
     let mut built = scene.build(Settings::default());
-    built.world.set_image(scene::digest_of(1).as_str(), ImageBehaviour::starting(Starts::PullError));
-    let new = with_image(&mut built, 1);
+    built.world.set_image(scene::digest_of(1).as_str(), ImageBehaviour::starting(StartBehaviour::PullError));
+    let new = register_image(&mut built, 1);
     green(&mut built, Some(new.clone()), 2);
-    pass(&mut built.world, 600);
+    advance(&mut built.world, 600);
     green(&mut built, None, 0);
-    pass(&mut built.world, 60);
+    advance(&mut built.world, 60);
     built.world.set_image(scene::digest_of(1).as_str(), ImageBehaviour::default());
     green(&mut built, Some(new), 2);
-    pass(&mut built.world, 120);
+    advance(&mut built.world, 120);
     let stuck = service(&mut built, "api-green");
     assert_eq!((stuck.running_count, stuck.deployments[0].rollout_state), (0, RolloutState::Failed));
     let force = UpdateService {
@@ -312,19 +311,19 @@ fn the_same_task_definition_starts_a_failed_deployment_anew_only_by_force() {
         ..UpdateService::default()
     };
     built.world.update_service(force).expect("green is there");
-    pass(&mut built.world, 120);
+    advance(&mut built.world, 120);
     let green = service(&mut built, "api-green");
     assert_eq!((green.running_count, green.deployments[0].rollout_state), (2, RolloutState::Completed));
 }
 
 #[test]
-fn task_definitions_are_kept_whole_and_checked() {
+fn task_definitions_are_stored_completely_and_validated() {
     let mut built = built();
     let model = built.world.describe_task_definition("shop-api-dev").expect("the family is there");
     assert_eq!(model.tags, json!([{"key": "team", "value": "storefront"}]));
     assert_eq!(model.wire()["containerDefinitions"][0]["secrets"][0]["name"], "DATABASE_URL");
     assert_eq!(model.wire()["revision"], 1);
-    let code = |built: &mut Built, document: serde_json::Value| {
+    let code = |built: &mut BuiltPair, document: serde_json::Value| {
         built.world.register_task_definition(document).map(|_| ()).map_err(|error| (error.code, error.message))
     };
     let refused = code(&mut built, model.wire()).expect_err("read-only fields are refused");
@@ -337,11 +336,11 @@ fn task_definitions_are_kept_whole_and_checked() {
 }
 
 #[test]
-fn one_token_is_one_task() {
+fn one_client_token_runs_one_task() {
     let mut built = built();
     built.world.set_image(
         scene::digest_of(0).as_str(),
-        ImageBehaviour::running(Run::Exits { after: Seconds(5), exit_code: 7 }),
+        ImageBehaviour::running(RunTaskBehaviour::Exits { after: Seconds(5), exit_code: 7 }),
     );
     let run = RunTask {
         cluster: built.names.cluster.clone(),
@@ -355,14 +354,14 @@ fn one_token_is_one_task() {
     assert_eq!(first.task_arn, again.task_arn);
     let other = RunTask { count: Some(2), ..run };
     assert_eq!(built.world.run_task(other).expect_err("it is another request").code, "ConflictException");
-    pass(&mut built.world, 60);
+    advance(&mut built.world, 60);
     let (tasks, _) = built.world.describe_tasks(&built.names.cluster, &[first.task_arn]).expect("it is described");
     assert_eq!(tasks[0].last_status, LastStatus::Stopped);
     assert_eq!(tasks[0].containers[0].exit_code, Some(7));
 }
 
 #[test]
-fn limits_move_the_desired_count_at_once_and_suspension_keeps_it() {
+fn scaling_limits_apply_at_once_unless_suspended() {
     let mut built = built();
     let id = format!("service/{}/{}", built.names.cluster, built.names.blue);
     let limits = |min: i64, max: i64, suspended: bool| RegisterScalableTarget {
@@ -379,15 +378,15 @@ fn limits_move_the_desired_count_at_once_and_suspension_keeps_it() {
     // 20 requests a second are work for two such tasks.
     built.world.put_scaling_policy(&cluster, &blue, 10.0).expect("it is a scalable target");
     built.world.register_scalable_target(limits(2, 10, true)).expect("it is taken");
-    pass(&mut built.world, 600);
+    advance(&mut built.world, 600);
     assert_eq!(service(&mut built, "api-blue").desired_count, 6, "scale-in is suspended");
     built.world.register_scalable_target(limits(2, 10, false)).expect("it is taken");
-    pass(&mut built.world, 600);
+    advance(&mut built.world, 600);
     assert_eq!(service(&mut built, "api-blue").desired_count, 2);
     assert!(built.world.register_scalable_target(limits(5, 4, false)).is_err());
 }
 
-fn alarm(built: &Built, metric: Metric, treat_missing: TreatMissing) -> MetricAlarm {
+fn alarm(built: &BuiltPair, metric: Metric, treat_missing: TreatMissing) -> MetricAlarm {
     MetricAlarm {
         name: format!("{metric:?}-{treat_missing:?}"),
         metric,
@@ -407,7 +406,7 @@ fn state(world: &mut World, name: &str) -> AlarmState {
 }
 
 #[test]
-fn silence_is_what_an_alarm_takes_it_for() {
+fn missing_data_is_treated_as_the_alarm_says() {
     let mut built = built();
     for (treat, expected) in [
         (TreatMissing::Missing, AlarmState::InsufficientData),
@@ -419,15 +418,15 @@ fn silence_is_what_an_alarm_takes_it_for() {
         let name = alarm.name.clone();
         built.world.put_metric_alarm(alarm).expect("it is sound");
         assert_eq!(state(&mut built.world, &name), AlarmState::InsufficientData, "it begins without data");
-        pass(&mut built.world, 60);
+        advance(&mut built.world, 60);
         assert_eq!(state(&mut built.world, &name), expected, "{treat:?}");
     }
 }
 
 #[test]
-fn no_errors_are_no_data_and_enough_of_them_fire() {
+fn without_errors_there_is_no_data_and_errors_fire() {
     let mut built = built();
-    let blue = |built: &Built, metric| MetricAlarm {
+    let blue = |built: &BuiltPair, metric| MetricAlarm {
         target_group: Some(built.names.blue_group.clone()),
         ..alarm(built, metric, TreatMissing::Missing)
     };
@@ -437,40 +436,40 @@ fn no_errors_are_no_data_and_enough_of_them_fire() {
     built.world.put_metric_alarm(percent).expect("it is sound");
     let rule = format!("ALARM(\"{by_count}\") AND ALARM({by_percent})");
     built.world.put_composite_alarm("both", &rule).expect("the rule is sound");
-    pass(&mut built.world, 60);
+    advance(&mut built.world, 60);
     assert_eq!(state(&mut built.world, &by_count), AlarmState::InsufficientData, "no 5xx: no data point");
     assert_eq!(state(&mut built.world, &by_percent), AlarmState::Ok, "0 % of the requests");
     assert_eq!(state(&mut built.world, "both"), AlarmState::Ok);
 
     built.world.set_image(scene::digest_of(0).as_str(), ImageBehaviour::failing(0.2));
     built.world.drain_events();
-    pass(&mut built.world, 60);
+    advance(&mut built.world, 60);
     for name in [&by_count, &by_percent, "both"] {
         assert_eq!(state(&mut built.world, name), AlarmState::Alarm, "{name}");
     }
-    let told = built.world.drain_events().into_iter().filter_map(|event| event.eventbridge());
-    let told: Vec<_> = told.filter(|event| event["detail"]["alarmName"] == "both").collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["detail-type"], "CloudWatch Alarm State Change");
-    assert_eq!(told[0]["detail"]["previousState"]["value"], "OK");
+    let seen = built.world.drain_events().into_iter().filter_map(|event| event.eventbridge());
+    let seen: Vec<_> = seen.filter(|event| event["detail"]["alarmName"] == "both").collect();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0]["detail-type"], "CloudWatch Alarm State Change");
+    assert_eq!(seen[0]["detail"]["previousState"]["value"], "OK");
 
     // Set by hand, it stays until the next evaluation.
     built.world.set_alarm_state(&by_percent, AlarmState::Ok, "by hand").expect("it is there");
     assert_eq!(state(&mut built.world, "both"), AlarmState::Ok);
-    pass(&mut built.world, 15);
+    advance(&mut built.world, 15);
     assert_eq!(state(&mut built.world, "both"), AlarmState::Alarm);
 }
 
 #[test]
-fn calls_are_throttled_denied_and_logged() {
-    let mut built = Scene::new("shop", "api", "dev").build(Settings { api_limits: true, ..Settings::default() });
+fn api_calls_are_throttled_denied_and_logged() {
+    let mut built = PairSetup::new("shop", "api", "dev").build(Settings { api_limits: true, ..Settings::default() });
     let document = built.world.describe_task_definition("shop-api-dev").expect("it is there").document;
-    let tries: Vec<_> = (0..25)
+    let results: Vec<_> = (0..25)
         .map(|_| built.world.register_task_definition(document.clone()).map(|_| ()).map_err(|error| error.code))
         .collect();
-    assert_eq!(tries.iter().filter(|answer| answer.is_ok()).count(), 20, "a burst of 20");
-    assert_eq!(tries[24], Err("ThrottlingException"));
-    pass(&mut built.world, 2);
+    assert_eq!(results.iter().filter(|answer| answer.is_ok()).count(), 20, "a burst of 20");
+    assert_eq!(results[24], Err("ThrottlingException"));
+    advance(&mut built.world, 2);
     assert!(built.world.register_task_definition(document).is_ok(), "one a second is refilled");
     built.world.deny("elasticloadbalancing:ModifyRule", true);
     let (rule, actions) = (built.names.rule.clone(), weights(&built, 1, 1));
@@ -478,8 +477,8 @@ fn calls_are_throttled_denied_and_logged() {
     assert_eq!((denied.code, denied.http_status()), ("AccessDenied", 403));
     built.world.by_hand(|world| world.modify_rule(&rule, None, Some(actions))).expect("somebody else may");
     let last: Vec<_> = built.world.calls().iter().rev().take(2).map(|call| (call.refused, call.by)).collect();
-    use simulation::world::Caller::{Product, Somebody};
-    assert_eq!(last, [(None, Somebody), (Some("AccessDenied"), Product)]);
+    use simulation::world::Caller::{Product, ThirdParty};
+    assert_eq!(last, [(None, ThirdParty), (Some("AccessDenied"), Product)]);
 }
 
 #[test]
@@ -488,18 +487,18 @@ fn a_killed_task_is_replaced() {
     let task = built.world.running_tasks("shop-dev", "api-blue").remove(0);
     built.world.kill_task(&task, 137).expect("it runs");
     assert_eq!(service(&mut built, "api-blue").running_count, 3);
-    pass(&mut built.world, 60);
+    advance(&mut built.world, 60);
     assert_eq!(service(&mut built, "api-blue").running_count, 4);
     assert_eq!(built.world.traffic().lost, 0.0, "three others were there");
 }
 
 #[test]
-fn the_same_seed_is_the_same_world() {
+fn the_same_seed_gives_the_same_events() {
     let run = |seed: u64| {
-        let mut built = Scene::new("shop", "api", "dev").build(Settings { seed, ..Settings::default() });
-        let new = with_image(&mut built, 1);
+        let mut built = PairSetup::new("shop", "api", "dev").build(Settings { seed, ..Settings::default() });
+        let new = register_image(&mut built, 1);
         green(&mut built, Some(new), 3);
-        pass(&mut built.world, 300);
+        advance(&mut built.world, 300);
         built.world.drain_events().into_iter().map(|event| (event.at, event.eventbridge())).collect::<Vec<_>>()
     };
     assert_eq!(run(5), run(5));
@@ -507,7 +506,7 @@ fn the_same_seed_is_the_same_world() {
 }
 
 #[test]
-fn tasks_that_run_elsewhere_are_wanted_and_believed() {
+fn external_tasks_are_requested_and_their_reports_used() {
     let settings = Settings { backend: TaskBackend::External, timing: Timing::quick(), ..Settings::default() };
     let mut world = World::new(settings);
     let group =
@@ -532,17 +531,18 @@ fn tasks_that_run_elsewhere_are_wanted_and_believed() {
         ..CreateService::default()
     };
     world.create_service(create).expect("it is taken");
-    pass(&mut world, 1);
-    let wanted = world.wanted_tasks();
-    assert_eq!((wanted.len(), wanted[0].image.as_str()), (1, "app:1"));
-    let told = world.drain_events().into_iter().any(|event| event.what == What::TaskWanted(wanted[0].clone()));
-    assert!(told);
+    advance(&mut world, 1);
+    let requested = world.requested_tasks();
+    assert_eq!((requested.len(), requested[0].image.as_str()), (1, "app:1"));
+    let seen =
+        world.drain_events().into_iter().any(|event| event.what == WorldEventKind::TaskRequested(requested[0].clone()));
+    assert!(seen);
 
     let address = TargetId { id: "127.0.0.1".to_owned(), port: 40_001 };
-    world.task_running(&wanted[0].id, address.clone());
+    world.task_running(&requested[0].id, address.clone());
     let health = |world: &mut World| world.describe_target_health(&group).expect("the group is there").remove(0);
     assert_eq!(health(&mut world).state, HealthState::Initial);
-    world.target_health(&wanted[0].id, true);
+    world.target_health(&requested[0].id, true);
     assert_eq!(health(&mut world).target, address);
     assert_eq!(health(&mut world).state, HealthState::Healthy);
     assert_eq!(world.route(&listener, 3), Route::To { target_group: group.clone(), target: address });
@@ -558,20 +558,20 @@ fn tasks_that_run_elsewhere_are_wanted_and_believed() {
         ..UpdateService::default()
     };
     world.update_service(down).expect("it is taken");
-    pass(&mut world, 1);
-    assert_eq!(world.wanted_tasks().len(), 1, "it drains, and may still have requests to answer");
-    pass(&mut world, 3);
-    let unwanted = What::TaskUnwanted { id: wanted[0].id.clone() };
-    assert!(world.drain_events().into_iter().any(|event| event.what == unwanted));
-    assert!(world.wanted_tasks().is_empty());
-    world.task_stopped(&wanted[0].id, Some(0), "");
-    pass(&mut world, 1);
+    advance(&mut world, 1);
+    assert_eq!(world.requested_tasks().len(), 1, "it drains, and may still have requests to answer");
+    advance(&mut world, 3);
+    let stop_requested = WorldEventKind::TaskStopRequested { id: requested[0].id.clone() };
+    assert!(world.drain_events().into_iter().any(|event| event.what == stop_requested));
+    assert!(world.requested_tasks().is_empty());
+    world.task_stopped(&requested[0].id, Some(0), "");
+    advance(&mut world, 1);
     let (services, _) = world.describe_services("demo", &["app".to_owned()]).expect("it is described");
     assert_eq!((services[0].running_count, services[0].pending_count), (0, 0));
 }
 
 #[test]
-fn time_never_goes_back() {
+fn time_never_runs_backwards() {
     let mut built = built();
     let now = built.world.now();
     built.world.advance_to(Timestamp::from_second(0).expect("an instant"));

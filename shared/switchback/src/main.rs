@@ -1,4 +1,4 @@
-//! The operator's binary. `demo` shows the whole product on one machine; the other commands ask a control plane.
+//! The operator's binary. `demo` runs the whole product on one machine; the other commands call a control plane.
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_page_has_every_command() {
+    fn readme_lists_every_command() {
         let page = include_str!("../README.md");
         for command in super::Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = command.get_name();

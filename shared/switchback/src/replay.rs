@@ -1,8 +1,8 @@
-//! `replay`: what a driver recorded is decided again, on this machine alone: no account, no network.
+//! `replay`: repeats a driver's recorded decisions on this machine alone, without an account or a network.
 
 use clap::Args;
 use rollout::TargetId;
-use rollout::recording::{Redone, Replay, VERSION, What, read, replay};
+use rollout::recording::{RecordBody, Replay, ReplayedRecord, VERSION, read, replay};
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use view::Paint;
 
 /// Exit codes, as `switchback exit-codes` lists them.
 const USAGE: u8 = 2;
-/// Something is decided otherwise now; with `--strict`, or something is missing.
+/// At least one decision differs; with `--strict`, also if records are missing.
 pub(crate) const DIFFERENT: u8 = 7;
 
-/// Where the file comes from.
-const FETCH: &str = "\
+/// Help text on where the file comes from.
+const AFTER_HELP: &str = "\
 The file is what the stack's rollout-driver has logged, for example:
   aws logs filter-log-events --log-group-name /aws/lambda/STACK-rollout-driver \\
     --start-time $(date -d 'yesterday 03:00' +%s000) --end-time $(date -d 'yesterday 04:00' +%s000) \\
@@ -26,7 +26,7 @@ Exit codes: 0 decided again as it was recorded, 2 the file cannot be read, 7 dec
 
 /// Decide again what a driver recorded, and show the first difference; needs nothing but the file.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = FETCH)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct ReplayArguments {
     /// What the driver's log holds, as lines or as JSON of `aws logs`; `-` is standard input.
     file: PathBuf,
@@ -54,12 +54,12 @@ pub(crate) struct ReplayArguments {
 pub(crate) fn run(arguments: &ReplayArguments) -> ExitCode {
     match replayed(arguments) {
         Ok(code) => ExitCode::from(code),
-        Err(wrong) => {
+        Err(message) => {
             if arguments.json {
-                let error = json!({"code": "usage", "message": wrong, "exit": USAGE});
+                let error = json!({"code": "usage", "message": message, "exit": USAGE});
                 write(&format!("{}\n", json!({ "error": error })));
             }
-            let _ = writeln!(std::io::stderr(), "switchback: {wrong}");
+            let _ = writeln!(std::io::stderr(), "switchback: {message}");
             ExitCode::from(USAGE)
         }
     }
@@ -69,14 +69,14 @@ fn replayed(arguments: &ReplayArguments) -> Result<u8, String> {
     let ReplayArguments { file, target, deployment, .. } = arguments;
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let bytes = bytes(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
-    let found = read(&String::from_utf8_lossy(&bytes)).map_err(|wrong| format!("{name}, {wrong}"))?;
-    if found.records.is_empty() {
+    let parsed = read(&String::from_utf8_lossy(&bytes)).map_err(|message| format!("{name}, {message}"))?;
+    if parsed.records.is_empty() {
         return Err(format!(
             "no recorded decision is in {name}: they stand in the log of the rollout-driver, in lines with the message \
              `decided`, while the stack's RecordDecisions is on"
         ));
     }
-    let mut records = found.records;
+    let mut records = parsed.records;
     let all = records.len();
     records.retain(|record| {
         target.as_ref().is_none_or(|target| *target == record.target)
@@ -92,12 +92,12 @@ fn replayed(arguments: &ReplayArguments) -> Result<u8, String> {
         let text = serde_json::to_string_pretty(&document(&replay, same)).unwrap_or_default();
         write(&format!("{text}\n"));
     } else {
-        words(&replay, arguments);
+        print_text(&replay, arguments);
     }
     Ok(if same { 0 } else { DIFFERENT })
 }
 
-fn words(replay: &Replay, arguments: &ReplayArguments) {
+fn print_text(replay: &Replay, arguments: &ReplayArguments) {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let plain = dumb || colourless || !std::io::stdout().is_terminal();
@@ -108,38 +108,40 @@ fn words(replay: &Replay, arguments: &ReplayArguments) {
     if replay.different().next().is_some() {
         write(&format!("{}\n", view::replay::first_difference(replay, paint)));
     }
-    write(&view::replay::verdict(replay, VERSION, paint));
+    write(&view::replay::summary(replay, VERSION, paint));
 }
 
 fn document(replay: &Replay, same: bool) -> Value {
-    let place = |redone: &Redone| {
-        let record = &redone.record;
+    let location = |rerun: &ReplayedRecord| {
+        let record = &rerun.record;
         json!({
             "target": record.target, "deployment": record.deployment, "revision": record.revision, "pass": record.pass,
             "at": record.at, "version": record.version,
         })
     };
-    let with = |mut value: Value, more: Value| {
+    let merged = |mut value: Value, more: Value| {
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more);
         }
         value
     };
-    let count = |wanted: fn(&What) -> bool| {
-        replay.redone.iter().filter(|it| it.now.is_some() && wanted(&it.record.what)).count()
+    let count = |wanted: fn(&RecordBody) -> bool| {
+        replay.rerun.iter().filter(|it| it.now.is_some() && wanted(&it.record.body)).count()
     };
     let different: Vec<Value> = replay
         .different()
-        .map(|it| with(place(it), json!({"acts_otherwise": it.acts_otherwise(), "differences": it.differences})))
+        .map(|it| {
+            merged(location(it), json!({"acts_differently": it.acts_differently(), "differences": it.differences}))
+        })
         .collect();
-    let gaps: Vec<Value> = replay.gaps().map(|(it, gap)| with(place(it), json!(gap))).collect();
+    let gaps: Vec<Value> = replay.gaps().map(|(it, gap)| merged(location(it), json!(gap))).collect();
     json!({
         "same": same,
         "version": VERSION,
-        "decisions": count(|what| matches!(what, What::Decided(_))),
-        "outcomes": count(|what| matches!(what, What::Performed(_))),
+        "decisions": count(|what| matches!(what, RecordBody::Decided(_))),
+        "outcomes": count(|what| matches!(what, RecordBody::Performed(_))),
         "different": different,
-        "remembered": replay.remembered(),
+        "remembered": replay.new_fields(),
         "gaps": gaps,
     })
 }
@@ -154,7 +156,7 @@ fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn write(text: &str) {
-    // A reader that went away (`| head`) changes nothing of the exit code.
+    // A reader that closed the pipe (`| head`) does not change the exit code.
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();

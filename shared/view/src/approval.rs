@@ -1,24 +1,26 @@
-//! What people are asked to say yes to, and what was said so far.
+//! Deployments that wait for approval: the question, and the approvals so far.
 
-use crate::layout::beside;
+use crate::layout::hanging_indent;
 use crate::paint::Paint;
-use crate::people::{names, who};
-use crate::status::terms;
+use crate::people::{display_name, names};
+use crate::status::option_notes;
+use crate::time_format::{ago, instant, until};
 use crate::waiting::waiting;
-use crate::when::{ago, instant, until};
 use jiff::Timestamp;
-use rollout::target::{Deployment, TargetState, WaitingOn};
+use rollout::deployment::Deployment;
+use rollout::explanation::WaitingOn;
+use rollout::target::TargetState;
 
-/// A deployment that waits for approval: what it would do, who asked, what it replaces, who said yes. Whoever answers
-/// answers to this.
+/// A deployment that waits for approval: what it would do, who requested it, what it replaces, who has approved.
+/// Approvers decide on the basis of this text.
 #[must_use]
-pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint: Paint) -> String {
+pub fn approval_summary(state: &TargetState, deployment: &Deployment, now: Timestamp, paint: Paint) -> String {
     let (number, release) = (deployment.number, &deployment.release);
     let target = paint.strong(&state.target.to_string());
     let mut text = format!("{target}  deployment #{number}: {}\n\n", paint.strong(&release.tag));
     let mut line = |name: &str, words: &str| {
         let head = format!("  {} ", paint.faint(&format!("{name:<10}")));
-        text.push_str(&format!("{}\n", beside(&head, 13, words)));
+        text.push_str(&format!("{}\n", hanging_indent(&head, 13, words)));
     };
     line("release", &format!("{} {}", release.tag, release.id.digest));
     let replaces = state.stable.as_ref().map(|stable| stable.release.as_ref());
@@ -30,10 +32,10 @@ pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint
             None => "whatever is live: no deployments yet".to_owned(),
         },
     );
-    let by = who(&deployment.actor.to_string());
+    let by = display_name(&deployment.actor.to_string());
     let why = if deployment.reason.is_empty() { String::new() } else { format!(": {}", deployment.reason) };
     line("requested", &format!("{} by {by}{why}", ago(deployment.started_at, now)));
-    for words in terms(deployment) {
+    for words in option_notes(deployment) {
         line("", &words);
     }
     for alarm in &deployment.overrides.firing_alarms {
@@ -50,18 +52,18 @@ pub fn sheet(state: &TargetState, deployment: &Deployment, now: Timestamp, paint
         if matches!(on, WaitingOn::Gate { .. }) {
             line("waiting", &format!("for {}", waiting(on, now)));
         }
-        if let WaitingOn::Approval { approved, required, may, expires_at, .. } = on {
+        if let WaitingOn::Approval { approved, required, eligible, expires_at, .. } = on {
             let has = approved.len();
-            line("needs", &format!("{required} of {}, has {has}", names(&[approved.as_slice(), may].concat())));
+            line("needs", &format!("{required} of {}, has {has}", names(&[approved.as_slice(), eligible].concat())));
             line("until", &format!("{} ({})", instant(*expires_at), until(*expires_at, now)));
         }
     }
     text
 }
 
-/// The deployment that waits for an answer of people, if one does.
+/// The deployment that waits for approval, if one does.
 #[must_use]
-pub fn pending(state: &TargetState) -> Option<&Deployment> {
-    let asks = state.explanation.waiting_on.iter().any(|on| matches!(on, WaitingOn::Approval { .. }));
-    state.running.as_ref().filter(|_| asks)
+pub fn pending_approval(state: &TargetState) -> Option<&Deployment> {
+    let needs_approval = state.explanation.waiting_on.iter().any(|on| matches!(on, WaitingOn::Approval { .. }));
+    state.running.as_ref().filter(|_| needs_approval)
 }

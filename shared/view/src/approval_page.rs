@@ -1,74 +1,76 @@
-//! The pages behind an approval's signed link, whole: no script, no image, nothing from elsewhere.
+//! The pages behind an approval's signed link, each self-contained: no script, no image, no external resource.
 
-use crate::people::{in_full, names};
+use crate::people::{full_identity, names};
+use crate::time_format::{instant, time_left};
 use crate::waiting::waiting;
-use crate::when::{instant, left};
 use jiff::Timestamp;
-use rollout::target::{Deployment, Purpose, ReleaseRef, WaitingOn};
+use rollout::deployment::{Deployment, Purpose};
+use rollout::explanation::WaitingOn;
+use rollout::release::ReleaseRef;
 use rollout::text::{REPLACEMENT, is_visible};
 use rollout::{Lane, Name, PlanId, TargetId};
 
 const PAGE: &str = include_str!("approval_page.html");
 
-/// What the pages may do: the value of their `Content-Security-Policy` header. They show themselves, and post to where
-/// they came from.
+/// Value of the pages' `Content-Security-Policy` header. The pages may use their own style sheet and post to their own
+/// origin, nothing else.
 pub const CSP: &str = "default-src 'none'; style-src 'sha256-xUPP841Ibp9k9WFwtwKokRcWKRHQJuF6/2EeAXq5bRA='; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'";
 
-/// The longest reason that the form takes, in characters.
-const LONGEST_REASON: usize = 500;
+/// Maximum length of the reason field, in characters.
+const MAX_REASON_CHARS: usize = 500;
 
-/// What somebody is asked.
+/// Content of the approval page.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// Who is asked, by the policy's name.
+pub struct ApprovalPrompt<'a> {
+    /// The approver, by their name in the policy.
     pub person: &'a Name,
-    /// Where.
+    /// Target of the deployment.
     pub target: &'a TargetId,
-    /// The deployment that waits.
+    /// The deployment that waits for approval.
     pub deployment: &'a Deployment,
-    /// What a yes is a yes to.
+    /// The plan that is approved or rejected.
     pub plan: &'a PlanId,
-    /// What serves now; none: it was there before Switchback, or nothing does.
+    /// The release that serves now; none: it was deployed before Switchback, or no release serves.
     pub replaces: Option<&'a ReleaseRef>,
-    /// They have said yes already: only a no is left to say.
-    pub has_said_yes: bool,
-    /// Who has said yes.
+    /// The person has approved already and can only reject.
+    pub has_approved: bool,
+    /// Approvers so far.
     pub approved: &'a [&'a Name],
-    /// How many are needed.
+    /// Number of approvals required.
     pub required: u8,
-    /// Until when an answer is taken.
+    /// The approval expires at this time.
     pub expires: Timestamp,
-    /// What else it waits for.
-    pub also_waits_for: &'a [&'a WaitingOn],
-    /// The time.
+    /// Other gates and waits of the deployment.
+    pub also_waiting_for: &'a [&'a WaitingOn],
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// The page that asks. It decides nothing: its form does, when a button is pressed.
+/// The page that asks for the decision. Loading it has no effect: only its form's buttons approve or reject.
 #[must_use]
-pub fn ask(ask: &Ask<'_>) -> String {
-    let Deployment { number, release, actor, reason, terms, policy, purpose, .. } = ask.deployment;
-    let title = format!("Deploy {} to {}?", release.tag, ask.target);
+pub fn prompt(prompt: &ApprovalPrompt<'_>) -> String {
+    let Deployment { number, release, actor, reason, options, policy, purpose, .. } = prompt.deployment;
+    let title = format!("Deploy {} to {}?", release.tag, prompt.target);
     let mut body = format!("<h1>{}</h1>\n", text(&title));
-    let mut mark = |words: &str| body.push_str(&format!("<p class=\"mark\">{}</p>\n", text(words)));
-    if terms.lane == Lane::Hotfix {
-        mark("Hotfix: it passes the gates that the policy lists for hotfixes.");
+    let mut badge = |words: &str| body.push_str(&format!("<p class=\"mark\">{}</p>\n", text(words)));
+    if options.lane == Lane::Hotfix {
+        badge("Hotfix: it passes the gates that the policy lists for hotfixes.");
     }
-    if terms.forward_only || policy.hooks.iter().any(|hook| hook.forward_only) {
-        mark("Forward-only: once it carries traffic it is not rolled back automatically.");
+    if options.forward_only || policy.hooks.iter().any(|hook| hook.forward_only) {
+        badge("Forward-only: once it carries traffic it is not rolled back automatically.");
     }
     let mut rows: Vec<(&str, String)> = vec![
-        ("Deployment", format!("#{number} of {}", text(&ask.target.to_string()))),
-        ("Release", release_words(release)),
+        ("Deployment", format!("#{number} of {}", text(&prompt.target.to_string()))),
+        ("Release", release_html(release)),
         (
             "Replaces",
-            match ask.replaces {
-                Some(stable) => release_words(stable),
+            match prompt.replaces {
+                Some(stable) => release_html(stable),
                 None => "what ran before Switchback".to_owned(),
             },
         ),
-        ("Requested by", text(&in_full(&actor.to_string()))),
+        ("Requested by", text(&full_identity(&actor.to_string()))),
     ];
     if !reason.is_empty() {
         rows.push(("Reason", text(reason)));
@@ -76,30 +78,30 @@ pub fn ask(ask: &Ask<'_>) -> String {
     if *purpose == Purpose::Deploy {
         let steps: Vec<String> =
             policy.strategy.steps.iter().map(|step| format!("{} %", step.traffic.value())).collect();
-        let bake = crate::when::lasts(policy.strategy.bake);
+        let bake = crate::time_format::format_duration(policy.strategy.bake);
         rows.push(("Traffic", format!("{}, then a bake of {bake}", steps.join(" → "))));
     }
-    if let Some(train) = &terms.train {
+    if let Some(train) = &options.train {
         let members: Vec<&Name> = train.members.keys().collect();
-        let back = if train.together { ", rolls back together" } else { "" };
+        let back = if train.rollback_together { ", rolls back together" } else { "" };
         rows.push(("Release train", text(&format!("{}{back}", names(&members)))));
     }
-    let yes = if ask.approved.is_empty() { "nobody yet".to_owned() } else { names(ask.approved) };
-    rows.push(("Approved by", text(&format!("{yes} ({} of {})", ask.approved.len(), ask.required))));
-    for on in ask.also_waits_for {
-        rows.push(("Also waiting for", text(&waiting(on, ask.now))));
+    let approvers = if prompt.approved.is_empty() { "nobody yet".to_owned() } else { names(prompt.approved) };
+    rows.push(("Approved by", text(&format!("{approvers} ({} of {})", prompt.approved.len(), prompt.required))));
+    for on in prompt.also_waiting_for {
+        rows.push(("Also waiting for", text(&waiting(on, prompt.now))));
     }
-    let until = format!("{} ({} left)", instant(ask.expires), left(ask.expires, ask.now));
+    let until = format!("{} ({} left)", instant(prompt.expires), time_left(prompt.expires, prompt.now));
     rows.push(("Answer until", text(&until)));
-    rows.push(("Plan", format!("<code>{}</code>", text(&ask.plan.0))));
+    rows.push(("Plan", format!("<code>{}</code>", text(&prompt.plan.0))));
 
     body.push_str("<dl>\n");
     for (name, value) in rows {
         body.push_str(&format!("<dt>{name}</dt><dd>{value}</dd>\n"));
     }
     body.push_str("</dl>\n");
-    let person = text(ask.person.as_str());
-    let approve = if ask.has_said_yes {
+    let person = text(prompt.person.as_str());
+    let approve = if prompt.has_approved {
         body.push_str(&format!("<p>You have approved already, {person}. While it waits you can still reject.</p>\n"));
         ""
     } else {
@@ -108,13 +110,13 @@ pub fn ask(ask: &Ask<'_>) -> String {
     };
     body.push_str(&format!(
         "<form method=\"post\" autocomplete=\"off\">\n<label for=\"reason\">Reason, for the record</label>\n\
-         <textarea id=\"reason\" name=\"reason\" maxlength=\"{LONGEST_REASON}\"></textarea>\n<div class=\"buttons\">\n\
+         <textarea id=\"reason\" name=\"reason\" maxlength=\"{MAX_REASON_CHARS}\"></textarea>\n<div class=\"buttons\">\n\
          {approve}<button class=\"no\" name=\"decision\" value=\"reject\">Reject</button>\n</div>\n</form>"
     ));
     page(&title, &body)
 }
 
-/// A page that says one thing. `done`: nothing is left to do.
+/// A page with a single message. `done`: no further action is needed.
 #[must_use]
 pub fn message(title: &str, words: &str, done: bool) -> String {
     let rest = if done { "\n<p>You can close this page.</p>" } else { "" };
@@ -127,21 +129,21 @@ fn page(title: &str, body: &str) -> String {
     format!("{head}{}{middle}{body}{tail}", text(title))
 }
 
-fn release_words(release: &ReleaseRef) -> String {
+fn release_html(release: &ReleaseRef) -> String {
     format!("{} (<code>{}</code>)", text(&release.tag), text(release.id.digest.short()))
 }
 
-/// Text as HTML has it, in elements and in quoted attributes: nothing in it is markup.
+/// Escapes text for HTML elements and quoted attributes, so that none of it is markup.
 fn text(words: &str) -> String {
     let mut safe = String::with_capacity(words.len());
-    for letter in words.chars() {
-        match letter {
+    for character in words.chars() {
+        match character {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            letter if letter == '\n' || is_visible(letter) => safe.push(letter),
+            character if character == '\n' || is_visible(character) => safe.push(character),
             _ => safe.push(REPLACEMENT),
         }
     }

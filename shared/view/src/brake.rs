@@ -1,15 +1,15 @@
-//! Freezes and the stopped line.
+//! Freezes and stop-the-line.
 
 use crate::journal::{Tone, capitalised};
-use crate::layout::{WIDTH, beside, wrap};
+use crate::layout::{WIDTH, hanging_indent, wrap};
 use crate::paint::Paint;
-use crate::people::who;
-use crate::when::{ago, day_and_time, instant, until};
+use crate::people::display_name;
+use crate::time_format::{ago, day_and_time, instant, until};
 use jiff::Timestamp;
 use rollout::Brake;
 use rollout::brake::{BrakeRecord, Lifted, Scope};
 
-/// What a brake holds, in a few words.
+/// What a brake applies to, as a short phrase.
 #[must_use]
 pub fn scope(scope: &Scope) -> String {
     match scope {
@@ -19,7 +19,7 @@ pub fn scope(scope: &Scope) -> String {
     }
 }
 
-/// A brake that is on: what it does, by whom, since when, until when, why.
+/// An active brake: its effect, who set it, since when, until when, and why.
 #[must_use]
 pub fn brake(on: &Brake, now: Timestamp) -> String {
     let what = match &on.scope {
@@ -30,35 +30,35 @@ pub fn brake(on: &Brake, now: Timestamp) -> String {
         Some(at) => format!("until {} ({})", instant(at), until(at, now)),
         None => "until somebody lifts it".to_owned(),
     };
-    format!("{what}, by {} {}, {end}: {}", who(&on.by.to_string()), ago(on.since, now), on.reason)
+    format!("{what}, by {} {}, {end}: {}", display_name(&on.by.to_string()), ago(on.since, now), on.reason)
 }
 
-/// The brakes that are on, and what that means.
+/// The active brakes and their effect.
 #[must_use]
 pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
     let mut text = String::new();
     for on in on.iter().filter(|on| on.until.is_none_or(|until| now < until)) {
         let mark = paint.mark(Tone::Warning);
-        text.push_str(&format!("{}\n", beside(&format!("{mark} "), 2, &brake(on, now))));
+        text.push_str(&format!("{}\n", hanging_indent(&format!("{mark} "), 2, &brake(on, now))));
     }
     if text.is_empty() {
         return "No freeze, and rollouts are running.\n".to_owned();
     }
-    let means = "A freeze starts nothing new; stop-the-line also holds running rollouts where they are. Rollbacks are never held.";
-    format!("{text}\n{}\n", wrap(means, WIDTH, 0))
+    let explanation = "A freeze starts nothing new; stop-the-line also holds running rollouts where they are. Rollbacks are never held.";
+    format!("{text}\n{}\n", wrap(explanation, WIDTH, 0))
 }
 
-/// A brake was set.
+/// Confirms that a brake was set.
 #[must_use]
 pub fn set(on: &Brake, instead_of: Option<&Brake>, now: Timestamp) -> String {
     let before = instead_of.map_or_else(String::new, |old| {
-        format!(" It replaces the one set by {}: {}.", who(&old.by.to_string()), old.reason)
+        format!(" It replaces the one set by {}: {}.", display_name(&old.by.to_string()), old.reason)
     });
     let text = format!("{}.{before} Rollbacks are not held.", capitalised(&brake(on, now)));
     format!("{}\n", wrap(&text, WIDTH, 0))
 }
 
-/// A brake was lifted, and so many targets that it held were woken.
+/// Confirms that a brake was lifted. `woken`: number of targets woken because the brake had held them.
 #[must_use]
 pub fn lifted(was: &Brake, lifted: &Lifted, woken: usize) -> String {
     let what = match &was.scope {
@@ -70,11 +70,11 @@ pub fn lifted(was: &Brake, lifted: &Lifted, woken: usize) -> String {
         1 => "1 waiting target was woken".to_owned(),
         several => format!("{several} waiting targets were woken"),
     };
-    let text = format!("{what}, by {}: {}. {woken}.", who(&lifted.by.to_string()), lifted.reason);
+    let text = format!("{what}, by {}: {}. {woken}.", display_name(&lifted.by.to_string()), lifted.reason);
     format!("{}\n", wrap(&text, WIDTH, 0))
 }
 
-/// What was done about brakes, newest first.
+/// History of brakes, newest first.
 #[must_use]
 pub fn log(records: &[BrakeRecord], paint: Paint) -> String {
     if records.is_empty() {
@@ -93,7 +93,10 @@ pub fn log(records: &[BrakeRecord], paint: Paint) -> String {
         let end = brake.until.filter(|_| lifted.is_none());
         let end = end.map_or_else(String::new, |until| format!(" until {}", instant(until)));
         let head = format!("{}  ", paint.faint(&day_and_time(at)));
-        format!("{}\n", beside(&head, 21, &format!("{what} {verb} by {}{end}: {reason}", who(&by.to_string()))))
+        format!(
+            "{}\n",
+            hanging_indent(&head, 21, &format!("{what} {verb} by {}{end}: {reason}", display_name(&by.to_string())))
+        )
     });
     lines.collect()
 }
@@ -111,7 +114,7 @@ mod tests {
         Actor::Person { name: "arn:aws:sts::111122223333:assumed-role/deployer/ada".to_owned() }
     }
 
-    fn frozen() -> Brake {
+    fn prod_freeze() -> Brake {
         let target = TargetId::parse("shop/api/prod").expect("a target");
         Brake {
             scope: Scope::Environment { application: target.application, environment: target.environment },
@@ -123,23 +126,25 @@ mod tests {
     }
 
     #[test]
-    fn brakes_say_what_they_hold_and_until_when() {
-        let stopped = Brake { scope: Scope::Everything, until: None, ..frozen() };
+    fn lists_active_brakes_with_scope_and_end() {
+        let stopped = Brake { scope: Scope::Everything, until: None, ..prod_freeze() };
         assert_eq!(
-            brakes(&[stopped, frozen()], at(60), Paint::PLAIN),
+            brakes(&[stopped, prod_freeze()], at(60), Paint::PLAIN),
             "! rollouts are stopped (stop-the-line), by ada 1m ago, until somebody lifts it:\n  the sale\n\
              ! environment prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00\n  UTC (in 1h 59m): the sale\n\n\
              A freeze starts nothing new; stop-the-line also holds running rollouts where\nthey are. Rollbacks are never held.\n"
         );
-        // Its time is over: it holds nothing, and is no news.
-        assert_eq!(brakes(&[frozen()], at(7200), Paint::PLAIN), "No freeze, and rollouts are running.\n");
+        // The freeze has expired: it holds nothing and is not listed.
+        assert_eq!(brakes(&[prod_freeze()], at(7200), Paint::PLAIN), "No freeze, and rollouts are running.\n");
     }
 
     #[test]
-    fn the_log_says_who_set_and_who_lifted() {
+    fn log_names_who_set_and_lifted_each_brake() {
         let lifted = Lifted { by: ada(), reason: "over".to_owned(), at: at(90) };
-        let records =
-            [BrakeRecord { brake: frozen(), lifted: Some(lifted) }, BrakeRecord { brake: frozen(), lifted: None }];
+        let records = [
+            BrakeRecord { brake: prod_freeze(), lifted: Some(lifted) },
+            BrakeRecord { brake: prod_freeze(), lifted: None },
+        ];
         assert_eq!(
             log(&records, Paint::PLAIN),
             "2026-01-01 00:01:30  environment prod of shop unfrozen by ada: over\n\

@@ -1,13 +1,13 @@
-//! What is wrong with an account, and what to do; and what Terraform must leave alone.
+//! Findings of `doctor` with their remedies, and the attributes that Terraform must ignore.
 
 use crate::journal::Tone;
-use crate::layout::beside;
+use crate::layout::hanging_indent;
 use crate::paint::Paint;
 use rollout::TargetId;
-use rollout::doctor::terraform::Ignored;
+use rollout::doctor::terraform::IgnoredAttributes;
 use rollout::doctor::{Finding, Severity};
 
-/// How a severity is meant, and what it is called.
+/// Tone and name of a severity.
 fn severity(severity: Severity) -> (Tone, &'static str) {
     match severity {
         Severity::Broken => (Tone::Bad, "broken"),
@@ -17,7 +17,7 @@ fn severity(severity: Severity) -> (Tone, &'static str) {
     }
 }
 
-/// The findings of one target, the worst first: what is wrong where, and under it what to do.
+/// The findings of one target, the most severe first: the problem, and below it the remedy.
 #[must_use]
 pub fn findings(target: &TargetId, judged_by: &str, findings: &[Finding], paint: Paint) -> String {
     let mut text =
@@ -25,9 +25,9 @@ pub fn findings(target: &TargetId, judged_by: &str, findings: &[Finding], paint:
     for finding in findings {
         let (tone, name) = severity(finding.severity);
         let head = format!("  {} ", paint.mark(tone));
-        let Finding { place, what, remedy, check, .. } = finding;
-        text.push_str(&format!("{}\n", beside(&head, 4, &format!("{place}: {what}"))));
-        text.push_str(&format!("{}\n", beside("    → ", 6, remedy)));
+        let Finding { subject, problem, remedy, check, .. } = finding;
+        text.push_str(&format!("{}\n", hanging_indent(&head, 4, &format!("{subject}: {problem}"))));
+        text.push_str(&format!("{}\n", hanging_indent("    → ", 6, remedy)));
         text.push_str(&format!("    {}\n", paint.faint(&format!("{name}, {check}"))));
     }
     text
@@ -45,13 +45,13 @@ fn summary(findings: &[Finding], paint: Paint) -> String {
     if parts.is_empty() { paint.tone(Tone::Good, "nothing is wrong") } else { parts.join(", ") }
 }
 
-/// What to paste into Terraform's configuration, one block for each resource, under its real name.
+/// `ignore_changes` blocks for Terraform's configuration, one per resource, under its real name.
 #[must_use]
-pub fn terraform(ignored: &[Ignored], paint: Paint) -> String {
+pub fn terraform(ignored: &[IgnoredAttributes], paint: Paint) -> String {
     let mut text = "Switchback changes these while it deploys; Terraform must leave them alone:\n".to_owned();
-    for it in ignored {
-        let attributes = it.attributes.join(", ");
-        text.push_str(&format!("\n  {}\n", paint.faint(&format!("# {} {}", it.resource, it.name))));
+    for entry in ignored {
+        let attributes = entry.attributes.join(", ");
+        text.push_str(&format!("\n  {}\n", paint.faint(&format!("# {} {}", entry.resource, entry.name))));
         text.push_str(&format!("  lifecycle {{ ignore_changes = [{attributes}] }}\n"));
     }
     text
@@ -65,8 +65,8 @@ mod tests {
         Finding {
             severity,
             check: "alarm_missing".to_owned(),
-            place: "alarm api-5xx".to_owned(),
-            what: "there is no alarm of this name".to_owned(),
+            subject: "alarm api-5xx".to_owned(),
+            problem: "there is no alarm of this name".to_owned(),
             remedy: "create it".to_owned(),
         }
     }
@@ -76,8 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn each_finding_says_where_what_and_what_to_do() {
-        let said =
+    fn findings_show_place_problem_and_remedy() {
+        let output =
             findings(&target(), "version 3", &[finding(Severity::Broken), finding(Severity::Advice)], Paint::PLAIN);
         let expected = "shop/api/prod  1 broken, 1 advice, judged by version 3\n\
                         \x20 ✗ alarm api-5xx: there is no alarm of this name\n\
@@ -86,21 +86,21 @@ mod tests {
                         \x20 · alarm api-5xx: there is no alarm of this name\n\
                         \x20   → create it\n\
                         \x20   advice, alarm_missing\n";
-        assert_eq!(said, expected);
-        let said = findings(&target(), "version 3", &[], Paint::PLAIN);
-        assert_eq!(said, "shop/api/prod  nothing is wrong, judged by version 3\n");
+        assert_eq!(output, expected);
+        let output = findings(&target(), "version 3", &[], Paint::PLAIN);
+        assert_eq!(output, "shop/api/prod  nothing is wrong, judged by version 3\n");
     }
 
     #[test]
-    fn what_terraform_leaves_alone_can_be_pasted() {
-        let ignored = Ignored {
+    fn prints_a_pasteable_ignore_changes_block() {
+        let ignored = IgnoredAttributes {
             resource: "aws_ecs_service".to_owned(),
             name: "shop/api-blue".to_owned(),
             attributes: vec!["task_definition".to_owned(), "desired_count".to_owned()],
         };
-        let said = terraform(&[ignored], Paint::PLAIN);
+        let output = terraform(&[ignored], Paint::PLAIN);
         let pasted =
             "  # aws_ecs_service shop/api-blue\n  lifecycle { ignore_changes = [task_definition, desired_count] }\n";
-        assert!(said.ends_with(pasted), "{said}");
+        assert!(output.ends_with(pasted), "{output}");
     }
 }

@@ -1,15 +1,15 @@
-//! What was seen when something went wrong, a few words a reading.
+//! Observations at the time of a failure, a short phrase per reading.
 
-use crate::journal::split;
+use crate::journal::traffic_split;
 use rollout::Slot;
 use rollout::snapshot::{AlarmReading, Reading, RuleReading, Snapshot};
 
-/// What tells something in a snapshot, the most telling first: alarms that are not OK, targets, traffic.
+/// The notable readings of a snapshot, the most relevant first: alarms that are not OK, targets, traffic.
 #[must_use]
-pub fn evidence(seen: &Snapshot) -> Vec<String> {
-    let mut told = Vec::new();
-    match &seen.alarms {
-        Reading::Known(alarms) => told.extend(alarms.iter().filter_map(|(name, alarm)| match alarm {
+pub fn evidence(snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &snapshot.alarms {
+        Reading::Known(alarms) => lines.extend(alarms.iter().filter_map(|(name, alarm)| match alarm {
             AlarmReading::Ok => None,
             AlarmReading::Firing { reason } if reason.is_empty() => Some(format!("alarm {name} fires")),
             AlarmReading::Firing { reason } => Some(format!("alarm {name} fires: {reason}")),
@@ -17,25 +17,25 @@ pub fn evidence(seen: &Snapshot) -> Vec<String> {
             AlarmReading::NotEvaluated { reason } => Some(format!("alarm {name} is not evaluated: {reason}")),
             AlarmReading::Absent => Some(format!("there is no alarm {name}")),
         })),
-        Reading::Unknown(reason) => told.push(format!("alarms could not be read: {reason}")),
+        Reading::Unknown(reason) => lines.push(format!("alarms could not be read: {reason}")),
     }
     for slot in [Slot::Blue, Slot::Green] {
-        match seen.side(slot) {
+        match snapshot.side(slot) {
             Reading::Known(side) => {
                 let (healthy, all, running) = (side.targets.healthy, side.targets.registered(), side.running);
-                told.push(format!("{slot}: {healthy} of {all} targets healthy, {running} tasks running"));
+                lines.push(format!("{slot}: {healthy} of {all} targets healthy, {running} tasks running"));
             }
-            Reading::Unknown(reason) => told.push(format!("{slot} could not be read: {reason}")),
+            Reading::Unknown(reason) => lines.push(format!("{slot} could not be read: {reason}")),
         }
     }
-    for rule in &seen.rules {
+    for rule in &snapshot.rules {
         let line = match rule {
-            Reading::Known(RuleReading { weights, .. }) => format!("traffic: {}", split(*weights)),
+            Reading::Known(RuleReading { weights, .. }) => format!("traffic: {}", traffic_split(*weights)),
             Reading::Unknown(reason) => format!("a rule could not be read: {reason}"),
         };
-        if !told.contains(&line) {
-            told.push(line);
+        if !lines.contains(&line) {
+            lines.push(line);
         }
     }
-    told
+    lines
 }

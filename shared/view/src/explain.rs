@@ -1,59 +1,63 @@
-//! Why a target waits, until when, and what happens then.
+//! Why a target waits, until when, and what happens at that time.
 
 use crate::brake::brake;
 use crate::history::entries;
-use crate::layout::{WIDTH, beside, wrap};
+use crate::layout::{WIDTH, hanging_indent, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
-use crate::status::{Known, changed, drifted, headline, is_forward_only, stage, stands_still, traffic};
+use crate::status::{TargetDetail, drift_at_rest, drift_words, headline, stage, timers_paused, traffic};
+use crate::time_format::{ago, format_duration, instant, until};
 use crate::waiting::waiting;
-use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
-use rollout::stage::{RetirePhase, ShiftPhase, Stage};
-use rollout::target::{Deployment, TargetState, WaitingOn};
+use rollout::deployment::Deployment;
+use rollout::explanation::WaitingOn;
+use rollout::stage::Stage;
+use rollout::target::TargetState;
+use rollout::weighted::{Forward, ForwardStep, Weighted, WeightedStage};
 use rollout::{JournalEntry, Seconds};
 
-/// The whole explanation; `last` is what happened last.
+/// The full explanation; `last` is the end of the journal.
 #[must_use]
-pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String {
-    let Known { state, commands, brakes, now, .. } = known;
+pub fn explain(known: TargetDetail<'_>, last: &[JournalEntry], paint: Paint) -> String {
+    let TargetDetail { state, commands, brakes, now, .. } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
     let say =
         |text: &mut String, words: &str| text.push_str(&format!("{}\n", wrap(&with_short_names(words), WIDTH, 0)));
     match &state.running {
         Some(running) => {
-            let here = lasts(Seconds::between(running.stage_entered_at, now));
-            say(&mut text, &format!("Stage: {} (for {here}).", stage(running)));
+            let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
+            say(&mut text, &format!("Stage: {} (for {time_in_stage}).", stage(running)));
             match state.explanation.waiting_on.as_slice() {
                 [] => say(&mut text, "Waiting for nothing: the next look continues."),
                 [on] => say(&mut text, &format!("Waiting for {}.", waiting(on, now))),
                 several => {
                     say(&mut text, "Waiting for:");
                     for on in several {
-                        item(&mut text, &waiting(on, now));
+                        bullet(&mut text, &waiting(on, now));
                     }
                 }
             }
-            if stands_still(state) {
+            if timers_paused(state) {
                 say(&mut text, "Rollouts are stopped (stop-the-line); timers are paused. Alarms still roll back.");
             } else {
-                let (deadline, then) = what_then(running);
+                let (deadline, then) = on_deadline(running);
                 let by = format!("If this takes until {} ({})", instant(deadline), until(deadline, now));
                 say(&mut text, &format!("{by}: {then}."));
             }
-            if let Some(trouble) = &running.trouble {
-                let again = if trouble.refused { "not retrying" } else { "retrying" };
-                let (effect, times, reason) = (&trouble.effect, trouble.times, &trouble.reason);
-                say(&mut text, &format!("{effect} failed {times} times in a row, {again}: {reason}"));
+            if let Some(effect_failure) = &running.effect_failure {
+                let again = if effect_failure.refused { "not retrying" } else { "retrying" };
+                let (effect, consecutive_failures, reason) =
+                    (effect_failure.effect.kind, effect_failure.consecutive_failures, &effect_failure.reason);
+                say(&mut text, &format!("{effect} failed {consecutive_failures} times in a row, {again}: {reason}"));
             }
-            say(&mut text, &way_back(state, running));
-            for words in what_to_do(state, running) {
+            say(&mut text, &rollback_path(state, running));
+            for words in available_commands(state, running) {
                 say(&mut text, &words);
             }
         }
-        None if drifted(state).is_some() => {
-            if let Some(drift) = drifted(state) {
-                say(&mut text, &format!("Changed {}.", changed(drift, now)));
+        None if drift_at_rest(state).is_some() => {
+            if let Some(drift) = drift_at_rest(state) {
+                say(&mut text, &format!("Changed {}.", drift_words(drift, now)));
                 let target = &state.target;
                 let words = if drift.moves_traffic {
                     format!(
@@ -75,11 +79,11 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
             );
             say(&mut text, &words);
         }
-        None if state.frozen.is_some() => {}
+        None if state.operator_hold.is_some() => {}
         None if state.queued.is_empty() && commands.is_empty() => say(&mut text, "Idle: no deployment requested."),
         None => {}
     }
-    if let Some(frozen) = &state.frozen {
+    if let Some(frozen) = &state.operator_hold {
         let (number, reason, since) = (frozen.deployment, &frozen.reason, ago(frozen.since, now));
         say(
             &mut text,
@@ -123,7 +127,7 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
             ),
         );
     }
-    if let Some(again) = state.explanation.look_again_at.filter(|_| state.running.is_some()) {
+    if let Some(again) = state.explanation.next_check_at.filter(|_| state.running.is_some()) {
         say(&mut text, &format!("Next look {} at the latest; events trigger one sooner.", until(again, now)));
     }
     if !last.is_empty() {
@@ -132,114 +136,119 @@ pub fn explain(known: Known<'_>, last: &[JournalEntry], paint: Paint) -> String 
     text
 }
 
-/// One of several.
-fn item(text: &mut String, words: &str) {
-    text.push_str(&format!("{}\n", beside("  - ", 4, words)));
+/// Appends one item of a list.
+fn bullet(text: &mut String, words: &str) {
+    text.push_str(&format!("{}\n", hanging_indent("  - ", 4, words)));
 }
 
-/// The instant at which the present wait ends whatever is seen, and what happens then.
-fn what_then(running: &Deployment) -> (Timestamp, String) {
-    if let Some(halt) = &running.halted {
+/// The deadline of the current wait, and what happens when it is reached.
+fn on_deadline(running: &Deployment) -> (Timestamp, String) {
+    if let Some(halt) = running.halted() {
         let then = "the deployment ends and leaves the edited rule as it is";
         return (halt.deadline, then.to_owned());
     }
-    if let Some(frozen) = &running.frozen {
+    if let Some(frozen) = running.awaiting_operator() {
         let then =
             "the deployment ends and leaves everything as it is; the target stays frozen until somebody resumes it";
         return (frozen.deadline, then.to_owned());
     }
-    let back = || match &running.sides {
-        Some(_) if running.traffic_moved && is_forward_only(running) => {
+    let back = || match running.sides() {
+        Some(_) if running.traffic_moved() && running.is_forward_only() => {
             "it freezes where it is, and a person decides".to_owned()
         }
-        Some(sides) if running.traffic_moved => format!("traffic rolls back to {}, verdict rolled back", sides.stable),
+        Some(sides) if running.traffic_moved() => {
+            format!("traffic rolls back to {}, verdict rolled back", sides.stable)
+        }
         _ => "the attempt ends before any traffic moved, verdict failed".to_owned(),
     };
-    let then = match &running.stage {
-        Stage::Gated { .. } => "the request expires; nothing was changed".to_owned(),
-        Stage::Preflight { .. } => "the deployment fails; nothing was changed".to_owned(),
-        Stage::Registering { .. } => "the deployment fails; no traffic moved".to_owned(),
-        Stage::BeforeTraffic { .. }
-        | Stage::Scaling { .. }
-        | Stage::Testing { .. }
-        | Stage::AfterTraffic { .. }
-        | Stage::Shifting { phase: ShiftPhase::Writing { .. }, .. } => back(),
-        Stage::Shifting { phase: ShiftPhase::Holding { .. }, .. } | Stage::Baking { .. } => {
-            format!("if missing data or failing health checks held it until then, {}", back())
-        }
-        Stage::KeepingWarm { .. } => "the old side is scaled down".to_owned(),
-        Stage::Retiring { .. } => "the deployment succeeds, and the journal lists what is left to do by hand".to_owned(),
-        Stage::RollingBack { .. } => {
+    let held = || format!("if missing data or failing health checks held it until then, {}", back());
+    let holds = |weighted: &Weighted| {
+        matches!(&weighted.at, WeightedStage::Forward(Forward { step: ForwardStep::Holding { .. }, .. }))
+    };
+    let then = match running.stage() {
+        Stage::Gated => "the request expires; nothing was changed".to_owned(),
+        Stage::Preflight => "the deployment fails; nothing was changed".to_owned(),
+        Stage::Registering => "the deployment fails; no traffic moved".to_owned(),
+        Stage::Shifting if running.weighted().is_some_and(holds) => held(),
+        Stage::BeforeTraffic | Stage::Scaling | Stage::Testing | Stage::AfterTraffic | Stage::Shifting => back(),
+        Stage::Baking => held(),
+        Stage::KeepingWarm => "the old side is scaled down".to_owned(),
+        Stage::Retiring => "the deployment succeeds, and the journal lists what is left to do by hand".to_owned(),
+        Stage::RollingBack => {
             "the rollback fails if AWS refuses the weights or the stable side is not healthy; otherwise it keeps retrying"
                 .to_owned()
         }
-        Stage::LettingGo { .. } => "the deployment fails, and the journal lists what is left to do by hand".to_owned(),
+        Stage::Abandoning => "the deployment fails, and the journal lists what is left to do by hand".to_owned(),
     };
-    (running.stage.deadline(), then)
+    (running.phase.deadline(), then)
 }
 
-fn way_back(state: &TargetState, running: &Deployment) -> String {
-    let retiring = matches!(running.stage, Stage::Retiring { phase: RetirePhase::ScalingDown, .. });
-    match running.way_back() {
-        Some(_) if is_forward_only(running) && running.traffic_moved && running.frozen.is_none() => format!(
-            "Forward-only: trouble freezes it, and only a person rolls it back: `switchback rollback {} --reason …`.",
-            state.target
-        ),
-        Some(way_back) if running.frozen.is_some() => format!("Rollback to {} is possible.", way_back.stable()),
-        Some(way_back) if !matches!(running.stage, Stage::RollingBack { .. }) => format!(
+fn rollback_path(state: &TargetState, running: &Deployment) -> String {
+    let retiring = running.stage() == Stage::Retiring;
+    match running.rollback_path() {
+        Some(_) if running.is_forward_only() && running.traffic_moved() && running.awaiting_operator().is_none() => {
+            format!(
+                "Forward-only: trouble freezes it, and only a person rolls it back: `switchback rollback {} --reason …`.",
+                state.target
+            )
+        }
+        Some(rollback_path) if running.awaiting_operator().is_some() => {
+            format!("Rollback to {} is possible.", rollback_path.stable())
+        }
+        Some(rollback_path) if running.stage() != Stage::RollingBack => format!(
             "Rollback is possible: {} is still up ({} tasks at the start). `switchback rollback {} --reason …`",
-            way_back.stable(),
-            way_back.count(),
+            rollback_path.stable(),
+            rollback_path.count(),
             state.target
         ),
-        Some(way_back) => format!("Rolling back to {}.", way_back.stable()),
+        Some(rollback_path) => format!("Rolling back to {}.", rollback_path.stable()),
         None if retiring => {
             "No rollback any more: the old side is scaling down. Once this has ended, a rollback deploys the previous \
                              release."
                 .to_owned()
         }
-        None if matches!(running.stage, Stage::Gated { .. }) => "Nothing to roll back: it has not begun.".to_owned(),
+        None if running.stage() == Stage::Gated => "Nothing to roll back: it has not begun.".to_owned(),
         None => "Nothing to roll back yet: nothing was changed.".to_owned(),
     }
 }
 
-/// What a person can do about it, where it waits for one.
-fn what_to_do(state: &TargetState, running: &Deployment) -> Vec<String> {
+/// Commands with which a person can end the wait, if it needs one.
+fn available_commands(state: &TargetState, running: &Deployment) -> Vec<String> {
     let (target, number) = (&state.target, running.number);
-    if running.frozen.is_some() {
+    if running.awaiting_operator().is_some() {
         return vec![format!(
             "`switchback rollback {target} --reason …` rolls back, `switchback resume {target} --reason …` continues, \
              `switchback abort {target} --reason …` ends it and leaves everything as it is."
         )];
     }
-    if running.stable_alarm.is_some() {
+    if running.stable_alarm().is_some() {
         return vec![format!(
             "`switchback resume {target} --reason …` continues in spite of the stable side's alarm, `switchback rollback {target} \
              --reason …` rolls back to it."
         )];
     }
-    if !matches!(running.stage, Stage::Gated { .. }) {
+    if running.stage() != Stage::Gated {
         return Vec::new();
     }
-    let mut told = Vec::new();
-    let mut shut = Vec::new();
+    let mut hints = Vec::new();
+    let mut closed_gates = Vec::new();
     for on in &state.explanation.waiting_on {
         match on {
-            WaitingOn::Approval { plan, .. } => told.push(format!(
+            WaitingOn::Approval { plan, .. } => hints.push(format!(
                 "`switchback approve {target} --deployment {number} --plan {}` approves; `switchback reject` with a reason rejects.",
                 plan.0
             )),
-            WaitingOn::Gate { gate, .. } => shut.push(*gate),
+            WaitingOn::Gate { gate, .. } => closed_gates.push(*gate),
             _ => {}
         }
     }
-    if !shut.is_empty() {
-        let flags: Vec<String> = shut.iter().map(|gate| format!("--gate {gate}")).collect();
-        told.push(format!(
+    if !closed_gates.is_empty() {
+        let flags: Vec<String> = closed_gates.iter().map(|gate| format!("--gate {gate}")).collect();
+        hints.push(format!(
             "`switchback override {target} {} --reason …` opens {}, for those who are permitted to.",
             flags.join(" "),
-            names(&shut)
+            names(&closed_gates)
         ));
     }
-    told
+    hints
 }

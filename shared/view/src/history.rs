@@ -1,13 +1,13 @@
-//! Deployments, journal lines and releases, one under the other.
+//! Lists of deployments, journal entries and releases.
 
-use crate::journal::{told, verdict_words};
-use crate::layout::{beside, table};
+use crate::journal::{description, verdict_words};
+use crate::layout::{hanging_indent, table};
 use crate::paint::Paint;
-use crate::people::{who, with_short_names};
-use crate::when::{ago, clock, instant, lasts};
+use crate::people::{display_name, with_short_names};
+use crate::time_format::{ago, format_duration, instant, time_of_day};
 use jiff::Timestamp;
-use rollout::release::tagged;
-use rollout::target::DeploymentRecord;
+use rollout::deployment::DeploymentRecord;
+use rollout::release::latest_with_tag;
 use rollout::{JournalEntry, Release, Seconds};
 
 /// A target's deployments, newest first.
@@ -19,14 +19,14 @@ pub fn deployments(records: &[DeploymentRecord], now: Timestamp) -> String {
     let rows: Vec<_> = records
         .iter()
         .map(|record| {
-            let took = record.ended_at.unwrap_or(now);
+            let end = record.ended_at.unwrap_or(now);
             vec![
                 format!("#{}", record.number),
                 record.release.tag.clone(),
                 record.verdict.map_or("running", verdict_words).to_owned(),
                 ago(record.started_at, now),
-                lasts(Seconds::between(record.started_at, took)),
-                who(&record.actor.to_string()),
+                format_duration(Seconds::between(record.started_at, end)),
+                display_name(&record.actor.to_string()),
                 with_short_names(&if record.hotfix {
                     format!("hotfix; {}", record.reason)
                 } else {
@@ -44,18 +44,23 @@ pub fn releases(releases: &[Release], now: Timestamp) -> String {
     if releases.is_empty() {
         return "No releases yet: push an image whose tag the policy accepts.\n".to_owned();
     }
-    // A tag names the image that it was put on last.
-    let has = |release: &Release, tag: &str| tagged(releases, tag).is_some_and(|named| named.id == release.id);
+    // A tag names only the image that carries it now.
+    let carries_tag =
+        |release: &Release, tag: &str| latest_with_tag(releases, tag).is_some_and(|named| named.id == release.id);
     let rows: Vec<_> = releases
         .iter()
         .map(|release| {
             let from = &release.provenance;
             let from = [&from.commit, &from.git_ref, &from.run, &from.actor];
             vec![
-                if has(release, &release.tag) { release.tag.clone() } else { format!("{} (moved)", release.tag) },
+                if carries_tag(release, &release.tag) {
+                    release.tag.clone()
+                } else {
+                    format!("{} (moved)", release.tag)
+                },
                 release.id.digest.short().to_owned(),
                 ago(release.pushed_at, now),
-                others(release, &has),
+                other_tags(release, &carries_tag),
                 from.into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
             ]
         })
@@ -63,37 +68,37 @@ pub fn releases(releases: &[Release], now: Timestamp) -> String {
     table(&["RELEASE", "DIGEST", "PUSHED", "ALSO", "FROM"], &rows)
 }
 
-/// The other tags that a release has, as many as there is room for.
-fn others(release: &Release, has: &impl Fn(&Release, &str) -> bool) -> String {
-    const SHOWN: usize = 3;
+/// The release's other tags, as many as fit the column.
+fn other_tags(release: &Release, carries_tag: &impl Fn(&Release, &str) -> bool) -> String {
+    const MAX_SHOWN: usize = 3;
     let tags: Vec<&str> = release.tags.keys().map(String::as_str).collect();
-    let tags: Vec<&str> = tags.into_iter().filter(|tag| *tag != release.tag && has(release, tag)).collect();
-    match tags.len().saturating_sub(SHOWN) {
+    let tags: Vec<&str> = tags.into_iter().filter(|tag| *tag != release.tag && carries_tag(release, tag)).collect();
+    match tags.len().saturating_sub(MAX_SHOWN) {
         0 => tags.join(", "),
-        more => format!("{} and {more} more", tags[..SHOWN].join(", ")),
+        more => format!("{} and {more} more", tags[..MAX_SHOWN].join(", ")),
     }
 }
 
-/// One entry: the time of day, how it is meant, and a sentence.
+/// One entry: time of day, mark of its tone, and a sentence.
 #[must_use]
 pub fn entry(entry: &JournalEntry, paint: Paint) -> String {
-    let (tone, text) = told(entry);
-    let head = format!("{}  {} ", paint.faint(&clock(entry.at)), paint.mark(tone));
-    format!("{}\n", beside(&head, 12, &text))
+    let (tone, text) = description(entry);
+    let head = format!("{}  {} ", paint.faint(&time_of_day(entry.at)), paint.mark(tone));
+    format!("{}\n", hanging_indent(&head, 12, &text))
 }
 
-/// Entries, oldest first; the day is said where it begins.
+/// Entries, oldest first; each new day starts with a line with its date.
 #[must_use]
 pub fn entries(entries: &[JournalEntry], paint: Paint) -> String {
     let mut text = String::new();
     let mut day = String::new();
-    for one in entries {
-        let today = instant(one.at).chars().take(10).collect::<String>();
+    for journal_entry in entries {
+        let today = instant(journal_entry.at).chars().take(10).collect::<String>();
         if today != day {
             text.push_str(&format!("{}\n", paint.faint(&format!("{today} (UTC)"))));
             day = today;
         }
-        text.push_str(&entry(one, paint));
+        text.push_str(&entry(journal_entry, paint));
     }
     text
 }
@@ -105,7 +110,7 @@ mod tests {
 
     /// Issue 10, case 9: `v1.0.3` is moved back onto the image of `v1.0.1`.
     #[test]
-    fn a_release_is_shown_with_all_its_tags_and_one_that_lost_its_tag_says_so() {
+    fn releases_list_all_tags_and_mark_moved_ones() {
         let at = |second: i64| Timestamp::from_second(1_790_000_000 + second).expect("a time");
         let release = |digit: &str, tag: &str, second: i64| {
             let id = ReleaseId::parse(&format!("shop/api@sha256:{}", digit.repeat(64))).expect("a release");

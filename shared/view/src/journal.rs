@@ -1,37 +1,38 @@
-//! The journal in words: one sentence a fact.
+//! Journal facts as sentences.
 
 use crate::evidence::evidence;
-use crate::people::{names, who, with_short_names};
-use crate::when::instant;
+use crate::people::{display_name, names, with_short_names};
+use crate::time_format::instant;
+use rollout::Stage;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::snapshot::{ApiCall, Weights};
-use rollout::stage::{Cause, Verdict};
 use rollout::text::visible;
+use rollout::verdict::{Cause, Verdict};
 use rollout::{Actor, Gate};
 use serde::Serialize;
 
-/// How a line is meant to be taken; a colour or a mark where it is shown.
+/// Tone of a line, shown as a colour or a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tone {
-    /// Things go on.
+    /// Normal progress.
     Plain,
-    /// Something was reached.
+    /// A goal was reached.
     Good,
-    /// Something is in the way.
+    /// Progress is blocked or at risk.
     Warning,
-    /// Something went wrong.
+    /// A failure.
     Bad,
 }
 
-/// A fact of the journal as a person reads it, and how it is meant.
+/// A journal fact as a sentence, with its tone.
 #[must_use]
 pub fn sentence(fact: &Fact) -> (Tone, String) {
-    let (tone, text) = whole_sentence(fact);
+    let (tone, text) = raw_sentence(fact);
     (tone, visible(&with_short_names(&text)))
 }
 
-fn whole_sentence(fact: &Fact) -> (Tone, String) {
+fn raw_sentence(fact: &Fact) -> (Tone, String) {
     match fact {
         Fact::Started { digest, tag, reason, despite_alarms, .. } => {
             let mut text = format!("Deployment of {} started", release(tag, digest));
@@ -53,30 +54,32 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::ReleaseNamed { digest, tag, before } => {
             (Tone::Plain, format!("{before} is also tagged {}", release(tag, digest)))
         }
-        Fact::SidesSettled { stable, stable_running, candidate } => {
-            (Tone::Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", count(*stable_running, "task")))
+        Fact::SidesDetermined { stable, stable_running, candidate } => {
+            (Tone::Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", counted(*stable_running, "task")))
         }
         Fact::StageEntered { stage, detail } => {
-            let stage = stage_words(stage);
+            let stage = stage_words(*stage);
             (Tone::Plain, if detail.is_empty() { stage } else { format!("{stage}: {detail}") })
         }
         Fact::TaskDefinitionReady { task_definition, reused } => {
             let how = if *reused { "reused" } else { "registered" };
-            (Tone::Plain, format!("Task definition {} {how}", last_part(task_definition)))
+            (Tone::Plain, format!("Task definition {} {how}", resource_name(task_definition)))
         }
-        Fact::WeightsDecided { weights } => (Tone::Plain, format!("Setting traffic to {}", split(*weights))),
-        Fact::WeightsVerified { weights } => (Tone::Good, format!("Verified live: {}", split(*weights))),
-        Fact::AutoscalingBorrowed { slot, min, max } => {
+        Fact::WeightsDecided { weights } => (Tone::Plain, format!("Setting traffic to {}", traffic_split(*weights))),
+        Fact::WeightsVerified { weights } => (Tone::Good, format!("Verified live: {}", traffic_split(*weights))),
+        Fact::AutoscalingOverridden { slot, min, max } => {
             (Tone::Plain, format!("Autoscaling of {slot} suspended (it was {min} to {max} tasks)"))
         }
-        Fact::AutoscalingReturned { slot, min, max, scheduled } => {
+        Fact::AutoscalingRestored { slot, min, max, scheduled } => {
             let scheduled = match scheduled.as_slice() {
                 [] => String::new(),
                 names => format!(", as set by scheduled actions meanwhile ({})", names.join(", ")),
             };
             (Tone::Plain, format!("Autoscaling of {slot} restored ({min} to {max} tasks){scheduled}"))
         }
-        Fact::CandidateHealthy { healthy } => (Tone::Good, format!("Candidate healthy: {}", count(*healthy, "target"))),
+        Fact::CandidateHealthy { healthy } => {
+            (Tone::Good, format!("Candidate healthy: {}", counted(*healthy, "target")))
+        }
         Fact::HookStarted { hook } => (Tone::Plain, format!("Hook {hook} started")),
         Fact::HookSucceeded { hook } => (Tone::Good, format!("Hook {hook} passed")),
         Fact::HookFailed { hook, reason } => (Tone::Bad, format!("Hook {hook} failed: {reason}")),
@@ -91,9 +94,9 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         }
         Fact::RollbackStarted { cause } => {
             let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
-            (tone, format!("Rolling back: {}", cause.sentence()))
+            (tone, format!("Rolling back: {}", cause.summary()))
         }
-        Fact::WayBackUnfit { reason } => {
+        Fact::RollbackBlocked { reason } => {
             (Tone::Bad, format!("Rollback is waiting: the stable side cannot serve: {reason}"))
         }
         Fact::ForeignWeightsReplaced { found, cause } => {
@@ -102,7 +105,7 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::StableAlarm { alarm, reason } => {
             (Tone::Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
         }
-        Fact::StableAlarmOver { alarm } => {
+        Fact::StableAlarmCleared { alarm } => {
             (Tone::Good, format!("The stable side's alarm {alarm} has cleared; resuming"))
         }
         Fact::Ended { verdict, reason, live } => {
@@ -116,8 +119,8 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             }
             (tone, text)
         }
-        Fact::LeftBehind { what } => (Tone::Warning, format!("Not cleaned up: {what}")),
-        Fact::GateWaits { gate, reason, until } => {
+        Fact::CleanupIncomplete { what } => (Tone::Warning, format!("Not cleaned up: {what}")),
+        Fact::BlockedByGate { gate, reason, until } => {
             let until = until.map_or_else(String::new, |until| format!(" (opens at {})", instant(until)));
             (Tone::Plain, format!("Waiting at gate {gate}: {reason}{until}"))
         }
@@ -125,7 +128,7 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::GateOverridden { gate, reason } => {
             (Tone::Warning, format!("Gate {gate} overridden{}", after_colon(reason)))
         }
-        Fact::Hotfixed { skips, reason } => {
+        Fact::HotfixStarted { skips, reason } => {
             (Tone::Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
         }
         Fact::ApprovalRequested { plan, tag, digest, required, approvers, expires_at } => {
@@ -150,7 +153,7 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::Verified { digest, tag } => {
             (Tone::Good, format!("{} is verified and can be promoted", release(tag, digest)))
         }
-        Fact::Withdrawn { digest, tag, reason } => {
+        Fact::VerificationRevoked { digest, tag, reason } => {
             let text = format!("{} is no longer verified", release(tag, digest));
             (Tone::Warning, format!("{text}{}", after_colon(reason)))
         }
@@ -159,12 +162,12 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
         Fact::PromotionSkipped { digest, tag, reason } => {
             (Tone::Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
         }
-        Fact::Frozen { cause, evidence: seen } => {
-            let cause_words = cause.sentence();
+        Fact::AwaitingOperator { cause, evidence: seen } => {
+            let cause_words = cause.summary();
             let mut text = format!("Frozen until a person decides: {}", cause_words.trim_end_matches('.'));
             let mut seen = evidence(seen);
             if let Cause::Alarm { name, .. } = cause {
-                // It has been said.
+                // The sentence names this alarm already.
                 seen.retain(|line| !line.starts_with(&format!("alarm {name} fires")));
             }
             if !seen.is_empty() {
@@ -172,38 +175,45 @@ fn whole_sentence(fact: &Fact) -> (Tone, String) {
             }
             (Tone::Bad, text)
         }
-        Fact::DriftFound { reason, by, kept } => {
+        Fact::DriftDetected { reason, by, kept } => {
             let by = by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
             let kept = kept.as_ref().map(|why| format!(". Not reverted: {why}")).unwrap_or_default();
             (Tone::Bad, format!("Drift: changed{by} while nothing was deployed: {reason}{kept}"))
         }
-        Fact::DriftGone => (Tone::Good, "Drift resolved: everything is as the last deployment left it".to_owned()),
-        Fact::Unfrozen { reason } => (Tone::Good, format!("Resumed{}", after_colon(reason))),
+        Fact::DriftResolved => (Tone::Good, "Drift resolved: everything is as the last deployment left it".to_owned()),
+        Fact::OperatorResumed { reason } => (Tone::Good, format!("Resumed{}", after_colon(reason))),
     }
 }
 
-/// An entry as a person reads it, and how it is meant: the fact, and who did it where that is a person's or a workflow's
-/// doing and the fact does not say so.
+/// An entry as a sentence, with its tone: the fact, and its actor if that is a person or a workflow that the fact does
+/// not name.
 #[must_use]
-pub fn told(entry: &JournalEntry) -> (Tone, String) {
+pub fn description(entry: &JournalEntry) -> (Tone, String) {
     let (tone, text) = sentence(&entry.fact);
-    let somebodys = matches!(entry.actor, Actor::Person { .. } | Actor::Workflow { .. });
+    let by_a_caller = matches!(entry.actor, Actor::Person { .. } | Actor::Workflow { .. });
     if let Fact::CommandRefused { command, reason } = &entry.fact
-        && somebodys
+        && by_a_caller
     {
-        let by = who(&entry.actor.to_string());
+        let by = display_name(&entry.actor.to_string());
         return (tone, visible(&with_short_names(&format!("Refused {command} by {by}: {reason}"))));
     }
-    let asks = matches!(
+    let omits_actor = matches!(
         entry.fact,
-        Fact::GateOverridden { .. } | Fact::Hotfixed { .. } | Fact::PromotionResumed | Fact::Unfrozen { .. }
+        Fact::GateOverridden { .. }
+            | Fact::HotfixStarted { .. }
+            | Fact::PromotionResumed
+            | Fact::OperatorResumed { .. }
     );
-    if somebodys && asks { (tone, format!("{text} (by {})", who(&entry.actor.to_string()))) } else { (tone, text) }
+    if by_a_caller && omits_actor {
+        (tone, format!("{text} (by {})", display_name(&entry.actor.to_string())))
+    } else {
+        (tone, text)
+    }
 }
 
-/// Who made an API call, and which one: `ci (ModifyRule)`.
+/// Caller and operation of an API call: `ci (ModifyRule)`.
 pub(crate) fn caller(call: &ApiCall) -> String {
-    format!("{} ({})", who(&call.by), call.operation)
+    format!("{} ({})", display_name(&call.by), call.operation)
 }
 
 fn after_colon(words: &str) -> String {
@@ -215,7 +225,7 @@ fn past_gates(skips: &[Gate]) -> String {
     if skips.is_empty() { "past no gate".to_owned() } else { format!("past {}", names(skips)) }
 }
 
-/// Words as a sentence begins.
+/// The text with an upper-case first letter.
 pub(crate) fn capitalised(words: &str) -> String {
     let mut words = words.to_owned();
     if let Some(first) = words.get_mut(..1) {
@@ -240,29 +250,28 @@ pub fn verdict_words(verdict: Verdict) -> &'static str {
 
 /// A stage's snake-case name as a heading.
 #[must_use]
-pub fn stage_words(stage: &str) -> String {
+pub fn stage_words(stage: Stage) -> String {
     match stage {
-        "gated" => "Waiting at gates",
-        "preflight" => "Preflight",
-        "registering" => "Registering the task definition",
-        "before_traffic" => "Hooks before traffic",
-        "scaling" => "Starting the candidate",
-        "testing" => "Testing",
-        "shifting" => "Shifting traffic",
-        "after_traffic" => "Hooks after traffic",
-        "baking" => "Baking",
-        "keeping_warm" => "Keeping the old side warm",
-        "retiring" => "Scaling down the old side",
-        "rolling_back" => "Rolling back",
-        "letting_go" => "Restoring autoscaling",
-        other => other,
+        Stage::Gated => "Waiting at gates",
+        Stage::Preflight => "Preflight",
+        Stage::Registering => "Registering the task definition",
+        Stage::BeforeTraffic => "Hooks before traffic",
+        Stage::Scaling => "Starting the candidate",
+        Stage::Testing => "Testing",
+        Stage::Shifting => "Shifting traffic",
+        Stage::AfterTraffic => "Hooks after traffic",
+        Stage::Baking => "Baking",
+        Stage::KeepingWarm => "Keeping the old side warm",
+        Stage::Retiring => "Scaling down the old side",
+        Stage::RollingBack => "Rolling back",
+        Stage::Abandoning => "Restoring autoscaling",
     }
     .to_owned()
 }
 
-/// `blue 90 % · green 10 %`, whatever the weights sum to.
+/// `blue 90 % · green 10 %`, normalised whatever the weights sum to.
 #[must_use]
-pub fn split(weights: Weights) -> String {
+pub fn traffic_split(weights: Weights) -> String {
     let total = u32::from(weights.blue) + u32::from(weights.green);
     let share = |weight: u16| (u32::from(weight) * 100 + total / 2).checked_div(total).unwrap_or(0);
     format!("blue {} % · green {} %", share(weights.blue), share(weights.green))
@@ -272,11 +281,11 @@ fn release(tag: &str, digest: &str) -> String {
     if tag.is_empty() { digest.chars().take("sha256:".len() + 12).collect() } else { tag.to_owned() }
 }
 
-fn count(number: u32, what: &str) -> String {
+fn counted(number: u32, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn last_part(arn: &str) -> &str {
+fn resource_name(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
@@ -285,8 +294,8 @@ mod tests {
     use super::*;
     use rollout::{Name, PlanId, TargetId, Timestamp};
 
-    fn said(actor: Actor, fact: Fact) -> (Tone, String) {
-        told(&JournalEntry {
+    fn describe_fact(actor: Actor, fact: Fact) -> (Tone, String) {
+        description(&JournalEntry {
             target: TargetId::parse("shop/api/prod").expect("a target"),
             sequence: 1,
             deployment: Some(12),
@@ -305,15 +314,15 @@ mod tests {
     }
 
     #[test]
-    fn people_and_gates_are_told_of() {
+    fn gate_and_approval_facts_read_as_sentences() {
         let at = Timestamp::from_second(1_795_316_400).expect("a time");
         let (digest, tag) = ("sha256:0".to_owned(), "v2".to_owned());
         let plan = PlanId("0123456789abcdef".to_owned());
         let reason = || "the sale".to_owned();
         let facts = [
-            Fact::GateWaits { gate: Gate::Soak, reason: "verified for less than 5m".to_owned(), until: Some(at) },
+            Fact::BlockedByGate { gate: Gate::Soak, reason: "verified for less than 5m".to_owned(), until: Some(at) },
             Fact::GateOverridden { gate: Gate::Freeze, reason: reason() },
-            Fact::Hotfixed { skips: vec![Gate::Soak, Gate::Window], reason: reason() },
+            Fact::HotfixStarted { skips: vec![Gate::Soak, Gate::Window], reason: reason() },
             Fact::ApprovalRequested {
                 plan: plan.clone(),
                 digest: digest.clone(),
@@ -330,13 +339,17 @@ mod tests {
                 reason: String::new(),
             },
             Fact::PlanChanged { plan, policy_version: 4, voided: 2 },
-            Fact::Withdrawn { digest: digest.clone(), tag: tag.clone(), reason: format!("aborted by {}: no", alice()) },
+            Fact::VerificationRevoked {
+                digest: digest.clone(),
+                tag: tag.clone(),
+                reason: format!("aborted by {}: no", alice()),
+            },
             Fact::PromotionSkipped { digest, tag, reason: "automatic promotion is held".to_owned() },
             Fact::CommandRefused { command: "approve".to_owned(), reason: "the time for it (4h) is over".to_owned() },
         ];
-        let told: Vec<String> = facts.into_iter().map(|fact| said(alice(), fact).1).collect();
+        let description: Vec<String> = facts.into_iter().map(|fact| describe_fact(alice(), fact).1).collect();
         assert_eq!(
-            told,
+            description,
             [
                 "Waiting at gate soak: verified for less than 5m (opens at 2026-11-22 03:00:00 UTC)",
                 "Gate freeze overridden: the sale (by alice)",
@@ -352,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn what_switchback_does_by_itself_is_nobodys_doing() {
+    fn switchbacks_own_refusals_name_no_actor() {
         let refused = Fact::CommandRefused { command: "deploy".to_owned(), reason: "no policy".to_owned() };
-        assert_eq!(said(Actor::Switchback, refused), (Tone::Warning, "Refused deploy: no policy".to_owned()));
+        assert_eq!(describe_fact(Actor::Switchback, refused), (Tone::Warning, "Refused deploy: no policy".to_owned()));
     }
 }

@@ -1,12 +1,12 @@
-//! Text in a given width: tables, wrapped sentences.
+//! Text layout in a given width: tables, wrapped sentences.
 
 use rollout::text::visible;
 
-/// The width that all text fits, in characters: what a terminal has at least.
+/// Maximum width of all text, in characters: the smallest terminal supported.
 pub const WIDTH: usize = 80;
 
-/// `text` broken into lines of at most `width` characters, all but the first begun with `indent` spaces. A word that is
-/// longer (an ARN) stands on a line of its own and is not cut: it is there to be copied.
+/// `text` wrapped to at most `width` characters per line; all lines but the first are indented by `indent` spaces. A
+/// longer word (an ARN) gets a line of its own and is not cut, so that it can be copied.
 #[must_use]
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -25,9 +25,9 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     lines.join("\n")
 }
 
-/// `head` (already as wide as it looks: `head_width` characters), then `text` wrapped beside it.
+/// `head`, then `text` wrapped beside it. `head_width`: visible width of `head` in characters.
 #[must_use]
-pub(crate) fn beside(head: &str, head_width: usize, text: &str) -> String {
+pub(crate) fn hanging_indent(head: &str, head_width: usize, text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let wrapped = wrap(&format!("{}{text}", "_".repeat(head_width)), WIDTH, head_width);
     format!("{head}{}", wrapped.chars().skip(head_width).collect::<String>())
@@ -35,7 +35,7 @@ pub(crate) fn beside(head: &str, head_width: usize, text: &str) -> String {
 
 /// `text`, cut to `width` characters with an ellipsis.
 #[must_use]
-pub(crate) fn cut(text: &str, width: usize) -> String {
+pub(crate) fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -43,8 +43,8 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// Columns under headings, two spaces apart, each as wide as it must be. Nothing is cut: a row may be read by a program, or
-/// be copied from. `rows` are without colours.
+/// Columns under headings, two spaces apart, each as wide as its content. Nothing is cut, so that rows can be parsed or
+/// copied. `rows` must not contain colour codes.
 #[must_use]
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
@@ -81,17 +81,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_are_broken_between_words() {
+    fn wraps_between_words() {
         assert_eq!(wrap("one two three four", 9, 2), "one two\n  three\n  four");
         assert_eq!(wrap("a-word-that-is-too-long b", 9, 2), "a-word-that-is-too-long\n  b");
-        assert_eq!(beside("> ", 2, "one two three"), "> one two three");
-        let long = beside("> ", 2, &"word ".repeat(30));
+        assert_eq!(hanging_indent("> ", 2, "one two three"), "> one two three");
+        let long = hanging_indent("> ", 2, &"word ".repeat(30));
         assert!(long.lines().skip(1).all(|line| line.starts_with("  word")), "{long}");
         assert!(long.lines().all(|line| line.chars().count() <= WIDTH), "{long}");
     }
 
     #[test]
-    fn a_table_is_as_wide_as_it_must_be() {
+    fn table_cells_are_never_truncated() {
         let rows = vec![vec!["a".to_owned(), "x".repeat(200)], vec!["lo\tg".to_owned(), "y".to_owned()]];
         let text = table(&["K", "V"], &rows);
         assert_eq!(text, format!("K     V\na     {}\nlo g  y\n", "x".repeat(200)));

@@ -1,26 +1,26 @@
-//! Every word a person reads, made in one place: the terminal, the page, `--json`.
+//! All text for people, in one place: terminal, page, `--json`.
 //!
-//! Pure: it is handed what is to be said, and the time.
+//! Pure: content and time are parameters.
 //!
-//! | module | says |
+//! | module | content |
 //! |---|---|
-//! | [`journal`] | what happened, a sentence a fact |
+//! | [`journal`] | journal facts as sentences |
 //! | [`waiting`](waiting()) | what a target waits for |
-//! | [`status`] | how targets are |
-//! | [`approval`] | what people are asked to say yes to |
-//! | [`brake`] | freezes, and the stopped line |
-//! | [`explain`] | why a target waits, until when, and what happens then |
-//! | [`evidence`] | what was seen when something went wrong |
+//! | [`status`] | state of targets |
+//! | [`approval`] | approval requests |
+//! | [`brake`] | freezes and stop-the-line |
+//! | [`explain`] | why a target waits, until when, and what happens at that time |
+//! | [`evidence`] | observations at the time of a failure |
 //! | [`history`] | deployments, journal lines, releases |
 //! | [`plan`] | what a deployment would do |
-//! | [`replay`] | what was recorded and decided again, and the first difference |
-//! | [`doctor`] | what is wrong with an account, and what to do |
-//! | [`policy_file`] | what is wrong with a policy file, and what it changes |
-//! | [`outcome`] | what became of what was asked |
-//! | [`notice`](notice()) | one journal entry as a message of its own |
-//! | [`slack`] | what stands in Slack: a release's thread, a deployment, what people are asked there |
-//! | [`people`] | who did it, and lists of names |
-//! | [`when`] | times as people say them |
+//! | [`replay`] | replayed decisions, and the first difference |
+//! | [`doctor`] | problems of an account and their remedies |
+//! | [`policy_file`] | problems of a policy file, and its changes |
+//! | [`outcome`] | result of a request |
+//! | [`notice`](notice()) | one journal entry as a standalone message |
+//! | [`slack`] | Slack messages: a release's thread, a deployment, approval requests |
+//! | [`people`] | names of callers, and lists of names |
+//! | [`time_format`] | times and durations |
 //! | [`layout`], [`paint`] | width and colours |
 //! | [`approval_page`] | the pages behind an approval's signed link |
 //! | [`page`] | the live page, and the data that it polls |
@@ -44,10 +44,10 @@ pub mod policy_file;
 pub mod replay;
 pub mod slack;
 pub mod status;
+pub mod time_format;
 mod waiting;
-pub mod when;
 
-pub use notice::{Notice, ask, notice};
+pub use notice::{Notice, approval_request, notice};
 pub use paint::Paint;
+pub use time_format::time_left;
 pub use waiting::waiting;
-pub use when::left;

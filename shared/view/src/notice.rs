@@ -1,25 +1,25 @@
-//! What a person is told who is not looking: a subject and a text, for mail and its like.
+//! Standalone notifications with subject and text, for e-mail and similar channels.
 
 use crate::journal::{sentence, verdict_words};
 use crate::people::names;
-use crate::when::instant;
+use crate::time_format::instant;
 use rollout::Name;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::text::{visible, visible_lines};
 
-/// The longest subject that SNS takes, in characters.
-const LONGEST_SUBJECT: usize = 100;
+/// Maximum length of an SNS subject, in characters.
+const MAX_SUBJECT_CHARS: usize = 100;
 
 /// A journal entry as a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// One line of printable ASCII, at most 100 characters: what SNS takes (SNS API, `Publish`, `Subject`).
+    /// One line of printable ASCII, at most 100 characters, as SNS requires (SNS API, `Publish`, `Subject`).
     pub subject: String,
-    /// What happened, where, by whom, when; and where to read on.
+    /// What happened, where, by whom and when, with a pointer to further details.
     pub text: String,
 }
 
-/// Says one journal entry by itself.
+/// A journal entry as a standalone notification.
 #[must_use]
 pub fn notice(entry: &JournalEntry) -> Notice {
     let JournalEntry { target, deployment, at, actor, fact, .. } = entry;
@@ -38,9 +38,9 @@ pub fn notice(entry: &JournalEntry) -> Notice {
     Notice { subject, text: visible_lines(&text) }
 }
 
-/// Asks one person to answer by their own link. The fact is the asking; another one makes no message.
+/// Asks one person for approval through their own link. Only for the fact that requests approval; none for other facts.
 #[must_use]
-pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
+pub fn approval_request(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
     let Fact::ApprovalRequested { plan, digest, tag, required, approvers, expires_at } = &entry.fact else {
         return None;
     };
@@ -63,11 +63,12 @@ pub fn ask(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
 }
 
 fn subject(words: &str) -> String {
-    let ascii = words.chars().map(|it| if it == ' ' || it.is_ascii_graphic() { it } else { '?' });
-    ascii.take(LONGEST_SUBJECT).collect()
+    let ascii =
+        words.chars().map(|character| if character == ' ' || character.is_ascii_graphic() { character } else { '?' });
+    ascii.take(MAX_SUBJECT_CHARS).collect()
 }
 
-/// A fact in a few words of ours: what others wrote is in the text.
+/// A fact as a short phrase without text from outside, which appears only in the message body.
 fn heading(fact: &Fact) -> String {
     let words = match fact {
         Fact::Started { .. } => "Deployment started",
@@ -75,18 +76,18 @@ fn heading(fact: &Fact) -> String {
         Fact::Halted { .. } => "Halted",
         Fact::Resumed => "Resumed",
         Fact::RollbackStarted { .. } => "Rolling back",
-        Fact::WayBackUnfit { .. } => "Rollback is waiting",
+        Fact::RollbackBlocked { .. } => "Rollback is waiting",
         Fact::ForeignWeightsReplaced { .. } => "Foreign weights replaced",
         Fact::StableAlarm { .. } => "Holding: the stable side's alarm fires",
-        Fact::LeftBehind { .. } => "Not cleaned up",
+        Fact::CleanupIncomplete { .. } => "Not cleaned up",
         Fact::ApprovalRequested { .. } => "Approval requested",
         Fact::GateOverridden { .. } => "Gate overridden",
-        Fact::Hotfixed { .. } => "Hotfix",
+        Fact::HotfixStarted { .. } => "Hotfix",
         Fact::PlanChanged { .. } => "Plan changed",
         Fact::PromotionHeld { .. } => "Automatic promotion held",
         Fact::PromotionSkipped { .. } => "Not promoted",
-        Fact::Frozen { .. } => "Frozen until a person decides",
-        Fact::Unfrozen { .. } => "Resumed by a person",
+        Fact::AwaitingOperator { .. } => "Frozen until a person decides",
+        Fact::OperatorResumed { .. } => "Resumed by a person",
         Fact::Ended { verdict, .. } => verdict_words(*verdict),
         other => other.name(),
     };
@@ -100,7 +101,7 @@ fn heading(fact: &Fact) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::stage::Verdict;
+    use rollout::verdict::Verdict;
     use rollout::{Actor, PlanId, Slot, TargetId, Timestamp};
 
     fn entry(target: &str, fact: Fact) -> JournalEntry {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_told_with_its_reason_and_where_traffic_is() {
+    fn end_notice_states_reason_and_live_side() {
         let fact = Fact::Ended {
             verdict: Verdict::RolledBack,
             reason: "alarm api-5xx fires".to_owned(),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_asked_is_told_what_by_when_and_where_to_answer() {
+    fn approval_request_states_release_deadline_and_link() {
         let fact = Fact::ApprovalRequested {
             plan: PlanId("3fa90c1e5d7b2a64".to_owned()),
             digest: format!("sha256:{}", "0".repeat(64)),
@@ -141,9 +142,10 @@ mod tests {
             approvers: ["ada", "bob"].map(|name| Name::new(name).expect("a name")).to_vec(),
             expires_at: Timestamp::from_second(1_795_330_800).expect("a time"),
         };
-        let asked = entry("shop/api/prod", fact);
+        let request = entry("shop/api/prod", fact);
         let ada = Name::new("ada").expect("a name");
-        let Notice { subject, text } = ask(&asked, &ada, "https://approve.example.com/approvals/x.y").expect("asked");
+        let Notice { subject, text } =
+            approval_request(&request, &ada, "https://approve.example.com/approvals/x.y").expect("asked");
         assert_eq!(subject, "Approval requested: shop/api/prod #12");
         for words in [
             "ada, do you approve v1.4.2 for shop/api/prod?",
@@ -155,11 +157,11 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
-        assert_eq!(ask(&entry("shop/api/prod", Fact::Resumed), &ada, "https://x"), None);
+        assert_eq!(approval_request(&entry("shop/api/prod", Fact::Resumed), &ada, "https://x"), None);
     }
 
     #[test]
-    fn a_subject_is_what_sns_takes() {
+    fn subject_is_ascii_within_the_sns_limit() {
         let long = "x".repeat(63);
         let target = format!("{long}/{long}/{long}");
         for fact in [Fact::Resumed, Fact::HookStarted { hook: "ø".to_owned() }] {

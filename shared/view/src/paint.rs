@@ -1,26 +1,26 @@
-//! Colours, where whoever shows the text wants them.
+//! Optional terminal colours.
 
 use crate::journal::Tone;
 use rollout::Slot;
 use rollout::text::{REPLACEMENT, visible_lines};
 
-/// The codes that are put around words, and the one that ends them (ECMA-48, SGR).
+/// The SGR codes in use, the reset code first (ECMA-48).
 const CODES: [&str; 7] = ["0", "1", "2", "31", "32", "33", "34"];
 
-/// Puts colours around words, or does not.
+/// Adds colour codes to text, or leaves it plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
     coloured: bool,
 }
 
 impl Paint {
-    /// Words as they are.
+    /// Text without colours.
     pub const PLAIN: Self = Self { coloured: false };
-    /// With the sixteen colours that every terminal has.
+    /// Text with the sixteen colours that every terminal supports.
     pub const COLOURED: Self = Self { coloured: true };
 
-    /// Text for a terminal, with all of its colours: everything that others wrote is shown and nothing of it acts on the
-    /// terminal ([`rollout::text::visible_lines`]). What stays are the codes of this type, where they are wanted.
+    /// Makes text with colours safe for a terminal: control characters from outside are shown, not executed
+    /// ([`rollout::text::visible_lines`]). Only this type's own codes are kept, if colours are on.
     #[must_use]
     pub fn visible(self, text: &str) -> String {
         let mut parts = text.split('\x1b');
@@ -38,30 +38,30 @@ impl Paint {
         safe
     }
 
-    fn with(self, code: &str, text: &str) -> String {
+    fn sgr(self, code: &str, text: &str) -> String {
         if self.coloured && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// What is looked for first.
+    /// Emphasised: what a reader looks for first.
     #[must_use]
     pub fn strong(self, text: &str) -> String {
-        self.with("1", text)
+        self.sgr("1", text)
     }
 
-    /// What is there for whoever looks for it.
+    /// De-emphasised: secondary details.
     #[must_use]
     pub fn faint(self, text: &str) -> String {
-        self.with("2", text)
+        self.sgr("2", text)
     }
 
-    /// In the colour of how it is meant.
+    /// In the colour of a tone.
     #[must_use]
     pub fn tone(self, tone: Tone, text: &str) -> String {
         match tone {
             Tone::Plain => text.to_owned(),
-            Tone::Good => self.with("32", text),
-            Tone::Warning => self.with("33", text),
-            Tone::Bad => self.with("31", text),
+            Tone::Good => self.sgr("32", text),
+            Tone::Warning => self.sgr("33", text),
+            Tone::Bad => self.sgr("31", text),
         }
     }
 
@@ -69,12 +69,12 @@ impl Paint {
     #[must_use]
     pub fn slot(self, slot: Slot, text: &str) -> String {
         match slot {
-            Slot::Blue => self.with("34", text),
-            Slot::Green => self.with("32", text),
+            Slot::Blue => self.sgr("34", text),
+            Slot::Green => self.sgr("32", text),
         }
     }
 
-    /// The mark of a tone: read without colours too.
+    /// The mark of a tone, readable without colours.
     #[must_use]
     pub fn mark(self, tone: Tone) -> String {
         match tone {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_others_acts_on_a_terminal() {
+    fn foreign_terminal_escapes_are_neutralized() {
         let painted = |paint: Paint| format!("{}\n", paint.strong("api\u{1b}]0;title\u{7}\u{202e}"));
         let coloured = Paint::COLOURED.visible(&painted(Paint::COLOURED));
         assert_eq!(coloured, "\u{1b}[1mapi\u{fffd}]0;title\u{fffd}\u{fffd}\u{1b}[0m\n");

@@ -1,36 +1,36 @@
-//! People and lists of names, as people say them.
+//! Names of callers and lists of names, for people.
 
-use crate::layout::cut;
+use crate::layout::truncate;
 use rollout::text::visible;
 use std::fmt::Display;
 
-/// The longest name of a caller that is shown whole, in characters: a run of GitHub Actions fits, with its repository.
-const LONGEST_NAME: usize = 160;
+/// Longest caller name shown in full, in characters: a GitHub Actions run with its repository fits.
+const MAX_NAME_CHARS: usize = 160;
 
-/// A caller as people know each other: the last part of an ARN, or the account whose root user it is.
+/// Short name of a caller: the last part of an ARN, or the account for a root user.
 #[must_use]
-pub fn who(actor: &str) -> String {
+pub fn display_name(actor: &str) -> String {
     let fields: Vec<&str> = actor.splitn(6, ':').collect();
     let name = match fields.as_slice() {
         ["arn", _, _, _, account, "root"] => format!("root of {account}"),
         ["arn", _, _, _, _, resource] => resource.rsplit('/').next().unwrap_or(resource).to_owned(),
         _ => actor.to_owned(),
     };
-    cut(&visible(&name), LONGEST_NAME)
+    truncate(&visible(&name), MAX_NAME_CHARS)
 }
 
-/// A caller as whoever has to decide about what they ask needs to know them: a role's session bears a name that whoever
-/// assumes the role may have chosen, so the role and the account are said with it.
+/// Name of a caller for someone who must decide on their request: the session name of a role may be chosen by whoever
+/// assumes the role, so role and account are shown with it.
 #[must_use]
-pub fn in_full(actor: &str) -> String {
+pub fn full_identity(actor: &str) -> String {
     let fields: Vec<&str> = actor.splitn(6, ':').collect();
     match fields.as_slice() {
-        ["arn", _, "sts" | "iam", _, account, resource] => format!("{} ({resource} of {account})", who(actor)),
-        _ => cut(&visible(actor), LONGEST_NAME),
+        ["arn", _, "sts" | "iam", _, account, resource] => format!("{} ({resource} of {account})", display_name(actor)),
+        _ => truncate(&visible(actor), MAX_NAME_CHARS),
     }
 }
 
-/// The same within a sentence: who assumed a role, or an IAM user, by their name instead of the whole ARN.
+/// Replaces ARNs within a sentence: an assumed role or an IAM user is shown by name.
 #[must_use]
 pub fn with_short_names(text: &str) -> String {
     let short = |word: &str| -> Option<String> {
@@ -45,7 +45,7 @@ pub fn with_short_names(text: &str) -> String {
     text.split(' ').map(|word| short(word).unwrap_or_else(|| word.to_owned())).collect::<Vec<_>>().join(" ")
 }
 
-/// `ada`, `ada and bob`, `ada, bob and carol`; `nobody` where there is none.
+/// `ada`, `ada and bob`, `ada, bob and carol`; `nobody` for an empty list.
 #[must_use]
 pub fn names<T: Display>(names: &[T]) -> String {
     match names {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_in_a_sentence() {
+    fn names_are_joined_for_a_sentence() {
         assert_eq!(names::<&str>(&[]), "nobody");
         assert_eq!(names(&["ada"]), "ada");
         assert_eq!(names(&["ada", "bob"]), "ada and bob");
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_named_shortly_in_a_sentence_and_things_are_not() {
+    fn caller_arns_are_shortened_and_resource_arns_are_not() {
         let alice = "arn:aws:sts::111122223333:assumed-role/deployer/alice";
         assert_eq!(with_short_names(&format!("aborted by {alice}: wrong day")), "aborted by alice: wrong day");
         assert_eq!(with_short_names("by (arn:aws:iam::111122223333:user/ops/bob)."), "by (bob).");
@@ -81,19 +81,22 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_the_last_part_of_an_arn() {
-        assert_eq!(who("arn:aws:sts::111122223333:assumed-role/deployer/alice"), "alice");
-        assert_eq!(who("slack:U012AB3CD"), "slack:U012AB3CD");
-        assert_eq!(who("arn:aws:iam::000000000000:root"), "root of 000000000000");
-        assert_eq!(who("arn:aws:sts::000000000000:federated-user/carol"), "carol");
-        assert_eq!(who("github:octo-org/shop-checkout@9876543210123"), "github:octo-org/shop-checkout@9876543210123");
+    fn display_name_is_the_last_part_of_an_arn() {
+        assert_eq!(display_name("arn:aws:sts::111122223333:assumed-role/deployer/alice"), "alice");
+        assert_eq!(display_name("slack:U012AB3CD"), "slack:U012AB3CD");
+        assert_eq!(display_name("arn:aws:iam::000000000000:root"), "root of 000000000000");
+        assert_eq!(display_name("arn:aws:sts::000000000000:federated-user/carol"), "carol");
+        assert_eq!(
+            display_name("github:octo-org/shop-checkout@9876543210123"),
+            "github:octo-org/shop-checkout@9876543210123"
+        );
     }
 
     #[test]
-    fn whoever_decides_reads_which_role_it_is_that_calls_itself_so() {
-        let alice = in_full("arn:aws:sts::111122223333:assumed-role/deployer/alice");
+    fn full_identity_includes_role_and_account() {
+        let alice = full_identity("arn:aws:sts::111122223333:assumed-role/deployer/alice");
         assert_eq!(alice, "alice (assumed-role/deployer/alice of 111122223333)");
-        assert_eq!(in_full("github:octo-org/shop@9876543210123"), "github:octo-org/shop@9876543210123");
-        assert_eq!(in_full("bob"), "bob");
+        assert_eq!(full_identity("github:octo-org/shop@9876543210123"), "github:octo-org/shop@9876543210123");
+        assert_eq!(full_identity("bob"), "bob");
     }
 }

@@ -1,33 +1,33 @@
 //! What a deployment would do.
 
 use crate::journal::{Tone, stage_words};
-use crate::layout::{beside, table};
+use crate::layout::{hanging_indent, table};
 use crate::paint::Paint;
-use crate::when::lasts;
-use rollout::plan::{Outlook, Plan, PlannedSide};
+use crate::time_format::format_duration;
+use rollout::plan::{Plan, PlanStatus, PlannedSide};
 use rollout::snapshot::AlarmReading;
 
-/// The plan, from whether it would start to how long it takes.
+/// The plan of a deployment, from whether it can start to how long it takes.
 #[must_use]
 pub fn plan(plan: &Plan, paint: Paint) -> String {
     let mut text = String::new();
-    let (tone, outlook) = match plan.outlook {
-        Outlook::Starts => (Tone::Good, "would start at once"),
-        Outlook::Gated => (Tone::Warning, "would wait at its gates"),
-        Outlook::Blocked => (Tone::Warning, "would not start yet"),
-        Outlook::Queued => (Tone::Warning, "would wait"),
-        Outlook::Refused => (Tone::Bad, "would be refused"),
-        Outlook::LiveAlready => (Tone::Plain, "is live already"),
+    let (tone, status) = match plan.status {
+        PlanStatus::Starts => (Tone::Good, "would start at once"),
+        PlanStatus::Gated => (Tone::Warning, "would wait at its gates"),
+        PlanStatus::Blocked => (Tone::Warning, "would not start yet"),
+        PlanStatus::Queued => (Tone::Warning, "would wait"),
+        PlanStatus::Refused => (Tone::Bad, "would be refused"),
+        PlanStatus::AlreadyLive => (Tone::Plain, "is live already"),
     };
     let (target, release, version) = (&plan.target, &plan.release.tag, plan.policy_version);
     let digest = plan.release.id.digest.short();
     text.push_str(&format!(
         "{}  {release} ({digest}) {}, policy version {version}\n",
         paint.strong(&target.to_string()),
-        paint.tone(tone, outlook)
+        paint.tone(tone, status)
     ));
     for blocker in &plan.blockers {
-        text.push_str(&format!("{}\n", beside(&format!("  {} ", paint.mark(tone)), 4, blocker)));
+        text.push_str(&format!("{}\n", hanging_indent(&format!("  {} ", paint.mark(tone)), 4, blocker)));
     }
     for (name, planned) in [("stable", &plan.stable), ("candidate", &plan.candidate)] {
         if let Some(planned) = planned {
@@ -44,7 +44,10 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
         };
         let head = format!("  {:<10} ", "alarm");
         let sees = plan.alarm_sides.get(name).map(|slot| format!(" (sees {slot} alone)")).unwrap_or_default();
-        text.push_str(&format!("{}\n", paint.tone(tone, &beside(&head, 13, &format!("{name}{sees}: {words}")))));
+        text.push_str(&format!(
+            "{}\n",
+            paint.tone(tone, &hanging_indent(&head, 13, &format!("{name}{sees}: {words}")))
+        ));
     }
     if !plan.steps.is_empty() {
         let rows: Vec<_> = plan
@@ -52,22 +55,22 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
             .iter()
             .map(|step| {
                 let what = match &step.hook {
-                    Some(hook) => format!("{}: {hook}", stage_words(&step.stage)),
-                    None => stage_words(&step.stage),
+                    Some(hook) => format!("{}: {hook}", stage_words(step.stage)),
+                    None => stage_words(step.stage),
                 };
                 vec![
                     String::new(),
                     what,
                     step.traffic.map_or_else(String::new, |share| format!("{} %", share.value())),
                     step.tasks.map_or_else(String::new, |tasks| tasks.to_string()),
-                    if step.takes.0 == 0 { String::new() } else { lasts(step.takes) },
-                    lasts(step.at_most),
+                    if step.duration.0 == 0 { String::new() } else { format_duration(step.duration) },
+                    format_duration(step.max_duration),
                 ]
             })
             .collect();
         text.push('\n');
         text.push_str(&table(&["", "STAGE", "TRAFFIC", "TASKS", "TAKES", "GIVES UP AFTER"], &rows));
-        text.push_str(&format!("\n  at least {}, if nothing has to be waited for\n", lasts(plan.takes)));
+        text.push_str(&format!("\n  at least {}, if nothing has to be waited for\n", format_duration(plan.duration)));
     }
     text
 }

@@ -1,54 +1,54 @@
-//! What is wrong with a policy file, with the line shown; and what an application of it changes.
+//! Problems of a policy file, shown with their line, and the changes that applying it makes.
 
 use crate::journal::Tone;
-use crate::layout::{WIDTH, beside};
+use crate::layout::{WIDTH, hanging_indent};
 use crate::paint::Paint;
 
-/// One problem of a file.
+/// One problem in a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Flaw<'a> {
-    /// From 1.
+pub struct PolicyProblem<'a> {
+    /// Line number, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Column in characters, from 1.
     pub column: usize,
-    /// Where in the file's structure; empty: the file itself.
+    /// Path in the file's structure; empty: the whole file.
     pub path: &'a str,
-    /// What is wrong, what was expected, and what to do.
+    /// The problem, the expectation, and the remedy.
     pub message: &'a str,
 }
 
-/// One difference between two policies; without a `before` it is new, without an `after` it was taken away.
+/// One difference between two policies; without `before` it was added, without `after` it was removed.
 #[derive(Debug, Clone, Copy)]
 pub struct Difference<'a> {
-    /// Where in the file.
+    /// Path in the file's structure.
     pub path: &'a str,
-    /// The target that it is of; empty: a service, an environment or a notification.
+    /// The target concerned; empty: a service, an environment or a notification.
     pub target: &'a str,
-    /// What stood there.
+    /// The old value.
     pub before: Option<&'a str>,
-    /// What stands there now.
+    /// The new value.
     pub after: Option<&'a str>,
 }
 
-/// `switchback.yaml:12:7: environments.prod…: message`, with the line and a mark under the place.
+/// `switchback.yaml:12:7: environments.prod…: message`, with the line and a mark under the column.
 #[must_use]
-pub fn flaw(file: &str, text: &str, flaw: Flaw<'_>, paint: Paint) -> String {
-    let Flaw { line, column, path, message } = flaw;
+pub fn policy_problem(file: &str, text: &str, policy_problem: PolicyProblem<'_>, paint: Paint) -> String {
+    let PolicyProblem { line, column, path, message } = policy_problem;
     let place = paint.strong(&format!("{file}:{line}:{column}:"));
     let path = if path.is_empty() { String::new() } else { format!(" {path}:") };
-    let mut said = format!("{place}{path} {message}\n");
-    let Some(shown) = text.lines().nth(line.saturating_sub(1)) else { return said };
-    // A tab is one character of the file and one cell here: the mark stays under its place.
+    let mut output = format!("{place}{path} {message}\n");
+    let Some(shown) = text.lines().nth(line.saturating_sub(1)) else { return output };
+    // A tab is one character of the file and takes one cell here, so that the mark stays aligned.
     let shown = rollout::text::visible(shown);
     let gutter = format!("{line:>5} | ");
-    let room = WIDTH - gutter.len();
-    // A place far to the right is shown with what stands around it.
-    let skipped = if column > room { column - room / 2 } else { 0 };
-    let part: String = shown.chars().skip(skipped).take(room).collect();
+    let available = WIDTH - gutter.len();
+    // For a column far to the right, only its surroundings are shown.
+    let skipped = if column > available { column - available / 2 } else { 0 };
+    let part: String = shown.chars().skip(skipped).take(available).collect();
     let mark = " ".repeat(column.saturating_sub(1 + skipped));
-    said.push_str(&format!("{}{}\n", paint.faint(&gutter), part.trim_end()));
-    said.push_str(&format!("{}{mark}{}\n", paint.faint("      | "), paint.tone(Tone::Bad, "^")));
-    said
+    output.push_str(&format!("{}{}\n", paint.faint(&gutter), part.trim_end()));
+    output.push_str(&format!("{}{mark}{}\n", paint.faint("      | "), paint.tone(Tone::Bad, "^")));
+    output
 }
 
 /// The differences, grouped by target.
@@ -56,7 +56,7 @@ pub fn flaw(file: &str, text: &str, flaw: Flaw<'_>, paint: Paint) -> String {
 pub fn differences(differences: &[Difference<'_>], paint: Paint) -> String {
     let mut text = String::new();
     let mut group = None;
-    // What is the whole application's first; the rest as it comes, which is target by target.
+    // Differences of the whole application first; the rest keeps its order, which is by target.
     let mut targets: Vec<&str> = vec![""];
     targets.extend(differences.iter().map(|difference| difference.target).filter(|target| !target.is_empty()));
     let mut seen = std::collections::BTreeSet::new();
@@ -74,7 +74,7 @@ pub fn differences(differences: &[Difference<'_>], paint: Paint) -> String {
 }
 
 fn one_difference(difference: &Difference<'_>, paint: Paint) -> String {
-    // Under the target's name its path in the file goes without saying.
+    // The path is relative to the target, whose name is the heading.
     let path = match difference.target.rsplit_once('/') {
         Some((front, environment)) => {
             let service = front.rsplit('/').next().unwrap_or(front);
@@ -91,10 +91,10 @@ fn one_difference(difference: &Difference<'_>, paint: Paint) -> String {
             (Tone::Warning, "~", format!("{name}{} → {}", before.unwrap_or_default(), after.unwrap_or_default()))
         }
     };
-    format!("{}\n", beside(&format!("  {} ", paint.tone(tone, mark)), 4, &words))
+    format!("{}\n", hanging_indent(&format!("  {} ", paint.tone(tone, mark)), 4, &words))
 }
 
-/// JSON with spaces after its commas and colons, so that lines can be broken there; other text as it is.
+/// JSON with spaces after commas and colons, so that lines can be wrapped there; other text unchanged.
 fn spaced(value: &str) -> String {
     if !value.starts_with(['{', '[']) {
         return value.to_owned();
@@ -116,19 +116,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_shown_in_its_line() {
-        let problem = Flaw { line: 2, column: 9, path: "services.api", message: "`repo` is not known here" };
+    fn problem_is_shown_with_its_line_and_a_caret() {
+        let problem = PolicyProblem { line: 2, column: 9, path: "services.api", message: "`repo` is not known here" };
         let text = "services:\n  api: {repo: x}\n";
         assert_eq!(
-            flaw("switchback.yaml", text, problem, Paint::PLAIN),
+            policy_problem("switchback.yaml", text, problem, Paint::PLAIN),
             "switchback.yaml:2:9: services.api: `repo` is not known here\n    2 |   api: {repo: x}\n      |         ^\n"
         );
     }
 
     #[test]
-    fn a_problem_far_to_the_right_is_shown_too() {
+    fn long_lines_are_cut_around_the_problem() {
         let text = format!("{}here{}", "x".repeat(300), "y".repeat(300));
-        let shown = flaw("f", &text, Flaw { line: 1, column: 301, path: "", message: "m" }, Paint::PLAIN);
+        let shown =
+            policy_problem("f", &text, PolicyProblem { line: 1, column: 301, path: "", message: "m" }, Paint::PLAIN);
         let lines: Vec<Vec<char>> = shown.lines().map(|line| line.chars().collect()).collect();
         let at = lines[2].iter().position(|it| *it == '^').expect("a mark");
         assert_eq!(lines[1][at..at + 4].iter().collect::<String>(), "here");
@@ -136,13 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_past_the_end_is_said_without_a_line() {
-        let said = flaw("f", "a\n", Flaw { line: 9, column: 1, path: "", message: "m" }, Paint::PLAIN);
-        assert_eq!(said, "f:9:1: m\n");
+    fn problem_past_the_end_is_shown_without_a_line() {
+        let output =
+            policy_problem("f", "a\n", PolicyProblem { line: 9, column: 1, path: "", message: "m" }, Paint::PLAIN);
+        assert_eq!(output, "f:9:1: m\n");
     }
 
     #[test]
-    fn a_value_of_several_parts_is_broken_between_them_and_never_cut() {
+    fn json_values_are_wrapped_and_never_truncated() {
         let group = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{}/1", "a".repeat(32));
         let after = format!(r#"{{"blue":{{"service":"a \"b\", c","target_group":"{group}"}},"container":"api"}}"#);
         let new = Difference {
@@ -151,15 +153,18 @@ mod tests {
             before: None,
             after: Some(&after),
         };
-        let said = differences(&[new], Paint::PLAIN);
-        assert!(said.contains(&format!("\"{group}\"}},\n")) && said.contains(r#""service": "a \"b\", c","#), "{said}");
-        assert!(said.lines().count() >= 4, "{said}");
+        let output = differences(&[new], Paint::PLAIN);
+        assert!(
+            output.contains(&format!("\"{group}\"}},\n")) && output.contains(r#""service": "a \"b\", c","#),
+            "{output}"
+        );
+        assert!(output.lines().count() >= 4, "{output}");
     }
 
     #[test]
-    fn differences_stand_under_their_target() {
+    fn differences_are_grouped_by_target() {
         let of = |target, path, before, after| Difference { path, target, before, after };
-        let said = differences(
+        let output = differences(
             &[
                 of("", "services.api.paused", Some("true"), Some("false")),
                 of("shop/api/prod", "environments.prod.targets.api.strategy.bake", Some("2m"), Some("3m")),
@@ -169,7 +174,7 @@ mod tests {
             Paint::PLAIN,
         );
         assert_eq!(
-            said,
+            output,
             "services and environments\n  ~ services.api.paused: true → false\nshop/api/prod\n  ~ strategy.bake: 2m → 3m\n\
              \x20 - test_rule: arn\nshop/api/dev\n  + {}\n"
         );

@@ -1,105 +1,108 @@
-//! What stands in Slack: a release's thread, a deployment in it, and what people are asked there (Block Kit).
+//! Slack messages in Block Kit: a release's thread, its deployments, and approval requests.
 //!
-//! A message is edited whenever it says something else, so nothing here depends on the time at which it is said: moments
-//! are handed to Slack, which shows each reader their own.
+//! A message is edited whenever its content changes, so its text must not depend on the current time: timestamps are
+//! passed to Slack, which shows them in each reader's time zone.
 
-use crate::journal::{capitalised, stage_words, told, verdict_words};
-use crate::people::{in_full, names, who};
-use crate::status::{stage, terms};
-use crate::when::instant;
+use crate::journal::{capitalised, description, stage_words, verdict_words};
+use crate::people::{display_name, full_identity, names};
+use crate::status::{option_notes, stage};
+use crate::time_format::instant;
 use jiff::Timestamp;
-use rollout::entry::{Person, SLACK};
+use rollout::deployment::{Deployment, DeploymentRecord, Purpose};
+use rollout::entry::{Person, SLACK_PREFIX};
+use rollout::explanation::WaitingOn;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::stage::Verdict;
-use rollout::target::{Deployment, DeploymentRecord, Purpose, ReleaseRef, TargetState, WaitingOn};
+use rollout::release::ReleaseRef;
+use rollout::target::TargetState;
 use rollout::text::visible_lines;
+use rollout::verdict::Verdict;
 use rollout::{Actor, Name, PlanId, Provenance, Stage, TargetId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// `action_id` of the button that says yes.
+/// `action_id` of the approve button.
 pub const APPROVE: &str = "switchback_approve";
-/// `action_id` of the button that says no.
+/// `action_id` of the reject button.
 pub const REJECT: &str = "switchback_reject";
 /// `action_id` of the text input for the reason.
 pub const REASON: &str = "switchback_reason";
 
-/// The longest text of a section (Slack, "Block Kit reference": section, `text`), less what escaping may add at its end.
-const LONGEST_TEXT: usize = 2_900;
-/// The longest text of somebody else's that is shown.
-const LONGEST_WORDS: usize = 300;
-/// How many lines of the journal a deployment shows: the newest ones.
-const MOST_LINES: usize = 8;
-/// The longest reason that is taken.
-const LONGEST_REASON: usize = 500;
+/// Maximum length of a section's text (Slack, "Block Kit reference": section, `text`), minus a margin for escaping.
+const MAX_SECTION_CHARS: usize = 2_900;
+/// Maximum length of quoted text from outside.
+const MAX_QUOTE_CHARS: usize = 300;
+/// Number of journal lines in a deployment's message: the newest ones.
+const MAX_JOURNAL_LINES: usize = 8;
+/// Maximum length of a reason.
+const MAX_REASON_CHARS: usize = 500;
 
-/// A message.
+/// A message, as plain text and as blocks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Chat {
-    /// For notifications, and for whoever shows no blocks.
+pub struct ChatMessage {
+    /// For notifications, and for clients that show no blocks.
     pub text: String,
-    /// Block Kit: an array.
+    /// Block Kit: an array of blocks.
     pub blocks: Value,
 }
 
-/// A release, and where it is.
+/// A release and its state in each environment.
 #[derive(Debug, Clone, Copy)]
-pub struct Whereabouts<'a> {
-    /// What.
+pub struct ReleaseSummary<'a> {
+    /// The release.
     pub release: &'a ReleaseRef,
-    /// Where it comes from, as far as that is known.
+    /// Its provenance, as far as known.
     pub provenance: Option<&'a Provenance>,
-    /// Each environment of its service, as it stands.
-    pub places: &'a [Place],
+    /// State of each environment of its service.
+    pub environments: &'a [EnvironmentState],
 }
 
-/// One environment, as a release's thread sees it.
+/// State of one environment, for a release's thread.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
-    /// Its target; none: nothing was ever deployed there.
+pub struct EnvironmentState {
+    /// State of its target; none: nothing was ever deployed there.
     pub state: Option<TargetState>,
-    /// The newest deployment of the release there that is over.
+    /// The release's newest finished deployment there.
     pub last: Option<DeploymentRecord>,
 }
 
-/// A deployment, and how it goes.
+/// A deployment and its progress.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
-    /// Where.
+pub struct DeploymentSummary<'a> {
+    /// The target of the deployment.
     pub target: &'a TargetId,
-    /// The how-many-th of its target.
+    /// Number of the deployment, counted per target.
     pub number: u64,
-    /// What.
+    /// The release that is deployed.
     pub release: &'a ReleaseRef,
-    /// Who asked for it.
+    /// Who requested it.
     pub actor: &'a Actor,
-    /// The target, while this deployment is the one that runs.
+    /// State of the target while this deployment is the running one.
     pub state: Option<&'a TargetState>,
-    /// How it ended, and why.
+    /// Verdict and reason, once finished.
     pub ended: Option<(Verdict, &'a str)>,
-    /// Its journal, oldest first; it may begin in the middle.
+    /// Its journal entries, oldest first; earlier ones may be missing.
     pub entries: &'a [JournalEntry],
-    /// The people that the policy names.
+    /// All people that the policy names.
     pub people: &'a BTreeMap<Name, Person>,
 }
 
-/// The first message of a release's thread: what it is, and where it is by now.
+/// The first message of a release's thread: the release, and its state in each environment.
 #[must_use]
-pub fn release(about: &Whereabouts<'_>) -> Chat {
+pub fn release(about: &ReleaseSummary<'_>) -> ChatMessage {
     let id = &about.release.id;
     let title = format!("{}/{} {}", id.application, id.service, about.release.tag);
-    let places: Vec<(&TargetId, String, String)> = about
-        .places
+    let environments: Vec<(&TargetId, String, String)> = about
+        .environments
         .iter()
-        .filter_map(|place| {
-            let (plain, rich) = place_words(place, about.release)?;
-            Some((&place.state.as_ref()?.target, plain, rich))
+        .filter_map(|environment| {
+            let (plain, rich) = environment_status(environment, about.release)?;
+            Some((&environment.state.as_ref()?.target, plain, rich))
         })
         .collect();
     let at = |(target, plain, _): &(&TargetId, String, String)| format!("{} {plain}", target.environment);
-    let summary = places.iter().map(at).collect::<Vec<_>>().join(" · ");
+    let summary = environments.iter().map(at).collect::<Vec<_>>().join(" · ");
     let lines: Vec<String> =
-        places.iter().map(|(target, _, rich)| format!("*{}*  {rich}", target.environment)).collect();
+        environments.iter().map(|(target, _, rich)| format!("*{}*  {rich}", target.environment)).collect();
     let body = if lines.is_empty() { "not deployed yet".to_owned() } else { lines.join("\n") };
 
     let mut origin = vec![format!("`{}`", id.digest.short())];
@@ -108,42 +111,42 @@ pub fn release(about: &Whereabouts<'_>) -> Chat {
         let known = [commit, from.git_ref.clone(), from.run.clone(), from.actor.clone()];
         origin.extend(known.into_iter().flatten().map(|words| plain(&words)));
     }
-    Chat {
+    ChatMessage {
         text: escaped(&if summary.is_empty() { title.clone() } else { format!("{title}: {summary}") }),
         blocks: json!([section(&format!("*{}*\n{body}", plain(&title))), context(&origin.join(" · "))]),
     }
 }
 
-/// What a release is in an environment, without and with markup; none: it never was there.
-fn place_words(place: &Place, release: &ReleaseRef) -> Option<(String, String)> {
-    let state = place.state.as_ref()?;
-    let same = |other: &ReleaseRef| other.id == release.id;
+/// State of a release in an environment, without and with markup; none: it was never there.
+fn environment_status(environment: &EnvironmentState, release: &ReleaseRef) -> Option<(String, String)> {
+    let state = environment.state.as_ref()?;
+    let is_release = |other: &ReleaseRef| other.id == release.id;
     let both = |words: String| Some((words.clone(), plain(&words)));
     let since = |words: &str, at: Timestamp| Some((words.to_owned(), format!("{words} since {}", date(at))));
-    if let Some(running) = state.running.as_ref().filter(|running| same(&running.release)) {
-        let waits = match (&running.stage, asked(state, running.number)) {
-            (_, _) if running.frozen.is_some() => "frozen until a person decides".to_owned(),
-            (Stage::Gated { .. }, Some(ask)) => {
-                format!("waiting for approval ({} of {})", ask.approved.len(), ask.required)
+    if let Some(running) = state.running.as_ref().filter(|running| is_release(&running.release)) {
+        let waits = match (running.stage(), pending_approval(state, running.number)) {
+            (_, _) if running.awaiting_operator().is_some() => "frozen until a person decides".to_owned(),
+            (Stage::Gated, Some(approval)) => {
+                format!("waiting for approval ({} of {})", approval.approved.len(), approval.required)
             }
-            (stage, _) => lower(&stage_words(stage.name())),
+            (stage, _) => lowercase_first(&stage_words(stage)),
         };
         return both(format!("#{}: {waits}", running.number));
     }
-    if state.queued.iter().any(|queued| same(&queued.release)) {
+    if state.queued.iter().any(|queued| is_release(&queued.release)) {
         return both("queued behind the running deployment".to_owned());
     }
-    let verified = state.verified.iter().find(|verified| same(&verified.release));
-    if let Some(stable) = state.stable.as_ref().filter(|side| side.release.as_ref().is_some_and(same)) {
+    let verified = state.verified.iter().find(|verified| is_release(&verified.release));
+    if let Some(stable) = state.stable.as_ref().filter(|side| side.release.as_ref().is_some_and(is_release)) {
         return since(if verified.is_some() { "live, verified" } else { "live" }, stable.since);
     }
     if let Some(verified) = verified {
         return since("verified", verified.at);
     }
-    let last = place.last.as_ref().filter(|last| same(&last.release))?;
+    let last = environment.last.as_ref().filter(|last| is_release(&last.release))?;
     let (verdict, ended_at) = (last.verdict?, last.ended_at?);
     let words = match verdict {
-        // What is neither live nor verified any more was there once.
+        // Succeeded, but neither live nor verified any more.
         Verdict::Succeeded => "was live",
         other => verdict_words(other),
     };
@@ -151,10 +154,10 @@ fn place_words(place: &Place, release: &ReleaseRef) -> Option<(String, String)> 
     Some((text.clone(), format!("{text}, {}", date(ended_at))))
 }
 
-/// A deployment's message: what it is, where it stands, what it asks people, and the newest of what happened.
+/// A deployment's message: what it is, its stage, approval requests, and the newest journal lines.
 #[must_use]
-pub fn deployment(about: &Progress<'_>) -> Chat {
-    let Progress { target, number, release, actor, .. } = about;
+pub fn deployment(about: &DeploymentSummary<'_>) -> ChatMessage {
+    let DeploymentSummary { target, number, release, actor, .. } = about;
     let running = running(about);
     let (mark, now) = headline(about, running);
     let what = match running.map(|running| running.purpose) {
@@ -167,51 +170,51 @@ pub fn deployment(about: &Progress<'_>) -> Chat {
     let reason = running.map(|running| running.reason.as_str()).filter(|reason| !reason.is_empty());
     let mut facts = vec![format!("requested by {}", requester(actor))];
     facts.extend(reason.map(plain));
-    facts.extend(running.map(terms).unwrap_or_default().iter().map(|words| plain(words)));
+    facts.extend(running.map(option_notes).unwrap_or_default().iter().map(|words| plain(words)));
     blocks.push(context(&facts.join(" · ")));
 
-    let ask = about.state.and_then(|state| Some((state, asked(state, *number)?)));
-    if let Some(running) = running.filter(|running| matches!(running.stage, Stage::Gated { .. })) {
-        let gates = running.gates.as_ref().map(|gates| &gates.told).into_iter().flatten();
+    let approval = about.state.and_then(|state| Some((state, pending_approval(state, *number)?)));
+    if let Some(running) = running.filter(|running| running.stage() == Stage::Gated) {
+        let gates = running.gates.as_ref().map(|gates| &gates.journalled).into_iter().flatten();
         let lines: Vec<String> = gates
-            .filter(|(gate, _)| ask.is_none() || **gate != rollout::Gate::Approval)
+            .filter(|(gate, _)| approval.is_none() || **gate != rollout::Gate::Approval)
             .map(|(gate, reason)| format!("• {gate}: {}", plain(reason)))
             .collect();
         if !lines.is_empty() {
             blocks.push(section(&lines.join("\n")));
         }
     }
-    if let Some((state, ask)) = &ask {
-        blocks.extend(questions(about, state, ask));
+    if let Some((state, approval)) = &approval {
+        blocks.extend(approval_blocks(about, state, approval));
     }
-    let lines: Vec<String> = about.entries.iter().rev().take(MOST_LINES).rev().map(line).collect();
+    let lines: Vec<String> = about.entries.iter().rev().take(MAX_JOURNAL_LINES).rev().map(line).collect();
     if !lines.is_empty() {
         blocks.push(section(&lines.join("\n")));
     }
     blocks.push(context(&format!("`switchback explain {target}`")));
-    let call = ask.map(|(_, ask)| mentions(&ask, about.people)).filter(|call| !call.is_empty());
+    let ping = approval.map(|(_, approval)| mentions(&approval, about.people)).filter(|ping| !ping.is_empty());
     let text = format!("{target} #{number}, {what}: {now}");
     let text = escaped(&text);
-    Chat { text: call.map_or(text.clone(), |call| format!("{text} {call}")), blocks: Value::Array(blocks) }
+    ChatMessage { text: ping.map_or(text.clone(), |ping| format!("{text} {ping}")), blocks: Value::Array(blocks) }
 }
 
-/// A message that calls people to a deployment whose own message was there before: an edit calls nobody.
+/// An extra message that notifies approvers of a deployment whose message exists already: an edit notifies nobody.
 #[must_use]
-pub fn call(about: &Progress<'_>, entry: &JournalEntry) -> Chat {
-    let (_, words) = told(entry);
-    let asked = about.state.and_then(|state| asked(state, about.number));
-    let call = asked.map(|ask| mentions(&ask, about.people)).unwrap_or_default();
+pub fn ping(about: &DeploymentSummary<'_>, entry: &JournalEntry) -> ChatMessage {
+    let (_, words) = description(entry);
+    let pending_approval = about.state.and_then(|state| pending_approval(state, about.number));
+    let ping = pending_approval.map(|approval| mentions(&approval, about.people)).unwrap_or_default();
     let text = format!("{} #{}: {}", about.target, about.number, plain(&words));
-    let text = if call.is_empty() { text } else { format!("{text} {call}") };
-    Chat { blocks: json!([section(&text)]), text }
+    let text = if ping.is_empty() { text } else { format!("{text} {ping}") };
+    ChatMessage { blocks: json!([section(&text)]), text }
 }
 
-/// A journal entry that belongs to no deployment, by itself.
+/// A journal entry without a deployment, as a message of its own.
 #[must_use]
-pub fn entry(entry: &JournalEntry) -> Chat {
-    let (_, words) = told(entry);
+pub fn entry(entry: &JournalEntry) -> ChatMessage {
+    let (_, words) = description(entry);
     let (target, by) = (&entry.target, person(&entry.actor));
-    Chat {
+    ChatMessage {
         text: format!("{target}: {}", plain(&words)),
         blocks: json!([
             section(&format!("*{target}*  {}", plain(&words))),
@@ -220,12 +223,12 @@ pub fn entry(entry: &JournalEntry) -> Chat {
     }
 }
 
-fn running<'a>(about: &Progress<'a>) -> Option<&'a Deployment> {
+fn running<'a>(about: &DeploymentSummary<'a>) -> Option<&'a Deployment> {
     about.state.and_then(|state| state.running.as_ref()).filter(|running| running.number == about.number)
 }
 
-/// A mark, and where the deployment stands, in one line.
-fn headline(about: &Progress<'_>, running: Option<&Deployment>) -> (&'static str, String) {
+/// A mark, and the deployment's state in one line.
+fn headline(about: &DeploymentSummary<'_>, running: Option<&Deployment>) -> (&'static str, String) {
     if let Some((verdict, reason)) = about.ended {
         let mark = match verdict {
             Verdict::Succeeded => ":white_check_mark:",
@@ -237,58 +240,58 @@ fn headline(about: &Progress<'_>, running: Option<&Deployment>) -> (&'static str
         return (mark, if reason.is_empty() { words } else { format!("{words}: {}", clipped(reason)) });
     }
     let Some(running) = running else { return (":grey_question:", "Ended".to_owned()) };
-    if running.frozen.is_some() {
+    if running.awaiting_operator().is_some() {
         return (":ice_cube:", "Frozen until a person decides (`switchback rollback`, `resume` or `abort`)".to_owned());
     }
-    if let Some(halt) = &running.halted {
+    if let Some(halt) = running.halted() {
         return (":warning:", format!("Halted: listener rule changed outside Switchback: {}", clipped(&halt.reason)));
     }
-    let mark = match running.stage {
-        Stage::Gated { .. } => ":raised_hand:",
-        Stage::RollingBack { .. } | Stage::LettingGo { .. } => ":rewind:",
+    let mark = match running.stage() {
+        Stage::Gated => ":raised_hand:",
+        Stage::RollingBack | Stage::Abandoning => ":rewind:",
         _ => ":arrow_forward:",
     };
     (mark, clipped(&stage(running)))
 }
 
-/// What people are asked.
-struct Ask<'a> {
+/// An approval request.
+struct PendingApproval<'a> {
     plan: &'a PlanId,
     approved: &'a [Name],
     required: u8,
-    may: &'a [Name],
+    eligible: &'a [Name],
     expires_at: Timestamp,
 }
 
-fn asked(state: &TargetState, number: u64) -> Option<Ask<'_>> {
+fn pending_approval(state: &TargetState, number: u64) -> Option<PendingApproval<'_>> {
     state.running.as_ref().filter(|running| running.number == number)?;
     state.explanation.waiting_on.iter().find_map(|on| match on {
-        WaitingOn::Approval { plan, approved, required, may, expires_at } => {
-            Some(Ask { plan, approved, required: *required, may, expires_at: *expires_at })
+        WaitingOn::Approval { plan, approved, required, eligible, expires_at } => {
+            Some(PendingApproval { plan, approved, required: *required, eligible, expires_at: *expires_at })
         }
         _ => None,
     })
 }
 
-fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Value> {
+fn approval_blocks(about: &DeploymentSummary<'_>, state: &TargetState, approval: &PendingApproval<'_>) -> Vec<Value> {
     let replaces = match state.stable.as_ref().map(|stable| stable.release.as_ref()) {
         Some(Some(stable)) => plain(&stable.tag),
         Some(None) => "what ran before Switchback".to_owned(),
         None => "whatever is live".to_owned(),
     };
-    let yes = if ask.approved.is_empty() { "nobody yet".to_owned() } else { names(ask.approved) };
+    let approvers = if approval.approved.is_empty() { "nobody yet".to_owned() } else { names(approval.approved) };
     let mut text = format!(
-        "*Approve {} for {}?* It replaces {replaces}.\nApproved by: {yes} ({} of {}). Expires {}; plan `{}`.",
+        "*Approve {} for {}?* It replaces {replaces}.\nApproved by: {approvers} ({} of {}). Expires {}; plan `{}`.",
         plain(&about.release.tag),
         about.target,
-        ask.approved.len(),
-        ask.required,
-        date(ask.expires_at),
-        ask.plan.0,
+        approval.approved.len(),
+        approval.required,
+        date(approval.expires_at),
+        approval.plan.0,
     );
-    let may: Vec<String> = ask.may.iter().map(|name| mention(name, about.people)).collect();
-    text.push_str(&format!("\nMay approve: {}.", names(&may)));
-    let value = json!({"t": about.target, "d": about.number, "p": ask.plan}).to_string();
+    let eligible: Vec<String> = approval.eligible.iter().map(|name| mention(name, about.people)).collect();
+    text.push_str(&format!("\nMay approve: {}.", names(&eligible)));
+    let value = json!({"t": about.target, "d": about.number, "p": approval.plan}).to_string();
     let button = |id: &str, words: &str, style: &str| {
         json!({
             "type": "button",
@@ -298,8 +301,8 @@ fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Va
             "value": value,
         })
     };
-    // A changed plan is another question: what was typed for the former one does not stay.
-    let block = format!("{REASON}_{}_{}", about.number, ask.plan.0);
+    // A changed plan is a new question: a reason typed for the previous one must not be kept.
+    let block = format!("{REASON}_{}_{}", about.number, approval.plan.0);
     vec![
         section(&text),
         json!({
@@ -307,7 +310,7 @@ fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Va
             "block_id": block,
             "optional": true,
             "label": {"type": "plain_text", "text": "Reason, for the record (a no needs one)"},
-            "element": {"type": "plain_text_input", "action_id": REASON, "max_length": LONGEST_REASON},
+            "element": {"type": "plain_text_input", "action_id": REASON, "max_length": MAX_REASON_CHARS},
         }),
         json!({
             "type": "actions",
@@ -316,13 +319,13 @@ fn questions(about: &Progress<'_>, state: &TargetState, ask: &Ask<'_>) -> Vec<Va
     ]
 }
 
-/// Calls those who may still say yes and whom Slack knows.
-fn mentions(ask: &Ask<'_>, people: &BTreeMap<Name, Person>) -> String {
-    let known = ask.may.iter().filter(|name| people.get(*name).is_some_and(|person| person.slack.is_some()));
+/// Mentions the approvers who have not approved yet and are known to Slack.
+fn mentions(approval: &PendingApproval<'_>, people: &BTreeMap<Name, Person>) -> String {
+    let known = approval.eligible.iter().filter(|name| people.get(*name).is_some_and(|person| person.slack.is_some()));
     known.map(|name| mention(name, people)).collect::<Vec<_>>().join(" ")
 }
 
-/// A person by the policy's name, as Slack shows them.
+/// A person from the policy, as Slack shows them.
 fn mention(name: &Name, people: &BTreeMap<Name, Person>) -> String {
     match people.get(name).and_then(|person| person.slack.as_deref()) {
         Some(id) => format!("<@{}>", escaped(id)),
@@ -330,28 +333,28 @@ fn mention(name: &Name, people: &BTreeMap<Name, Person>) -> String {
     }
 }
 
-/// Whoever did something; whom Slack has proven, as Slack shows them.
+/// The actor; as a mention if Slack has authenticated them.
 fn person(actor: &Actor) -> String {
     match actor {
-        Actor::Person { name } => match name.strip_prefix(SLACK) {
+        Actor::Person { name } => match name.strip_prefix(SLACK_PREFIX) {
             Some(id) => format!("<@{}>", escaped(id)),
-            None => plain(&who(name)),
+            None => plain(&display_name(name)),
         },
         other => plain(&clipped(&other.to_string())),
     }
 }
 
-/// Whoever asked for what people are to agree to.
+/// Who requested the deployment that needs approval.
 fn requester(actor: &Actor) -> String {
     match actor {
-        Actor::Person { name } if !name.starts_with(SLACK) => plain(&in_full(name)),
+        Actor::Person { name } if !name.starts_with(SLACK_PREFIX) => plain(&full_identity(name)),
         other => person(other),
     }
 }
 
-/// One entry of the journal: the time of day, a mark, a sentence.
+/// One journal entry: time of day, mark, sentence.
 fn line(entry: &JournalEntry) -> String {
-    let (tone, words) = told(entry);
+    let (tone, words) = description(entry);
     let mark = match (tone, &entry.fact) {
         (_, Fact::Ended { .. }) => "■",
         (crate::journal::Tone::Plain, _) => "·",
@@ -363,44 +366,44 @@ fn line(entry: &JournalEntry) -> String {
 }
 
 fn section(text: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": short(&visible_lines(text), LONGEST_TEXT)}})
+    json!({"type": "section", "text": {"type": "mrkdwn", "text": short(&visible_lines(text), MAX_SECTION_CHARS)}})
 }
 
 fn context(text: &str) -> Value {
-    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": short(&visible_lines(text), LONGEST_TEXT)}]})
+    json!({"type": "context", "elements": [{"type": "mrkdwn", "text": short(&visible_lines(text), MAX_SECTION_CHARS)}]})
 }
 
-/// A moment, shown in the reader's own zone (Slack, "Formatting text for app surfaces", dates).
+/// A timestamp that Slack shows in the reader's time zone (Slack, "Formatting text for app surfaces", dates).
 fn date(at: Timestamp) -> String {
     format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", at.as_second(), instant(at))
 }
 
-/// The same, the time of day alone.
+/// Same, time of day only.
 fn time(at: Timestamp) -> String {
-    format!("<!date^{}^{{time_secs}}|{}>", at.as_second(), crate::when::clock(at))
+    format!("<!date^{}^{{time_secs}}|{}>", at.as_second(), crate::time_format::time_of_day(at))
 }
 
-/// Somebody else's words: nothing in them is markup or a call, and they are not too many.
+/// Text from outside: without markup and mentions, and limited in length.
 fn plain(words: &str) -> String {
     escaped(&clipped(words))
 }
 
-/// Text in which nothing is a call or a link (Slack, "Escaping text"); stars and underlines change its looks alone.
+/// Escaped text without mentions and links (Slack, "Escaping text"); asterisks and underscores still affect formatting.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn clipped(words: &str) -> String {
     let words = visible_lines(words).split_whitespace().collect::<Vec<_>>().join(" ");
-    short(&words, LONGEST_WORDS)
+    short(&words, MAX_QUOTE_CHARS)
 }
 
-/// At most so many characters, never half an escape.
-fn short(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// Truncates to `max` characters without splitting an escape.
+fn short(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut kept: String = text.chars().take(most - 1).collect();
+    let mut kept: String = text.chars().take(max - 1).collect();
     for (opens, closes) in [('<', '>'), ('&', ';')] {
         if let Some(open) = kept.rfind(opens).filter(|open| !kept[*open..].contains(closes)) {
             kept.truncate(open);
@@ -409,7 +412,7 @@ fn short(text: &str, most: usize) -> String {
     format!("{kept}…")
 }
 
-fn lower(words: &str) -> String {
+fn lowercase_first(words: &str) -> String {
     let mut words = words.to_owned();
     if let Some(first) = words.get_mut(..1) {
         first.make_ascii_lowercase();

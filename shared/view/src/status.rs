@@ -1,54 +1,57 @@
-//! How targets are: all of them as a table, or one of them in detail.
+//! State of targets: all as a table, or one in detail.
 
 use crate::brake::brake;
-use crate::journal::{caller, split, stage_words};
-use crate::layout::{beside, table};
+use crate::journal::{caller, stage_words, traffic_split};
+use crate::layout::{hanging_indent, table};
 use crate::paint::Paint;
-use crate::people::{names, who, with_short_names};
+use crate::people::{display_name, names, with_short_names};
+use crate::time_format::{ago, format_duration, instant, until};
 use crate::waiting::waiting;
-use crate::when::{ago, instant, lasts, until};
 use jiff::Timestamp;
-use rollout::policy::{Hook, Trigger};
+use rollout::deployment::{Deployment, Purpose};
+use rollout::explanation::WaitingOn;
+use rollout::policy::Trigger;
 use rollout::snapshot::Weights;
-use rollout::stage::{ShiftPhase, Stage};
-use rollout::target::{Deployment, DriftSeen, Purpose, TargetState, WaitingOn};
+use rollout::stage::Stage;
+use rollout::target::{DetectedDrift, TargetState};
+use rollout::weighted::{Forward, ForwardStep, WeightedStage};
 use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
-/// A target in a list.
+/// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct TargetRow {
     /// `application/service/environment`
     pub target: String,
-    /// Tag of the stable release; empty: none is known.
+    /// Tag of the stable release; empty: unknown.
     pub stable: String,
-    /// Number, tag and stage of the running deployment, and since when it is there.
-    pub running: Option<(u64, String, String, Timestamp)>,
-    /// Tags of the releases that wait for its end, in the order in which they start.
+    /// The running deployment: number, tag, stage, and since when it has been in that stage.
+    pub running: Option<(u64, String, Stage, Timestamp)>,
+    /// Tags of the queued releases, in the order in which they will start.
     pub queued: Vec<String>,
     /// What starts a deployment.
     pub trigger: Trigger,
-    /// What holds it, in a word or two each: `frozen`, `promotion held`.
+    /// What holds the target, in a word or two each: `frozen`, `promotion held`.
     pub held: Vec<String>,
 }
 
-/// All that is known of one target.
+/// Everything known of one target.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    /// What is remembered of it.
+pub struct TargetDetail<'a> {
+    /// The target's stored state.
     pub state: &'a TargetState,
-    /// Version of the policy that names it, and what starts a deployment; none: no policy names it any more.
+    /// Version of the policy that names the target, and its trigger; none: no policy names it any more.
     pub policy: Option<(u64, Trigger)>,
-    /// Commands that no decision has taken in yet, oldest first.
+    /// Commands that no decision has consumed yet, oldest first.
     pub commands: &'a [Command],
-    /// The brakes that hold it.
+    /// The brakes that apply to the target.
     pub brakes: &'a [Brake],
-    /// The time of the telling.
+    /// The current time.
     pub now: Timestamp,
 }
 
 /// All targets as a table.
 #[must_use]
-pub fn targets(rows: &[Row], now: Timestamp) -> String {
+pub fn targets(rows: &[TargetRow], now: Timestamp) -> String {
     if rows.is_empty() {
         return "No targets yet: apply a switchback.yaml.\n".to_owned();
     }
@@ -65,8 +68,8 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
                     };
                     format!(
                         "#{number} {tag}: {} ({}){queued}",
-                        stage_words(stage),
-                        lasts(Seconds::between(*since, now))
+                        stage_words(*stage),
+                        format_duration(Seconds::between(*since, now))
                     )
                 }
                 None => format!("idle ({})", trigger_words(row.trigger)),
@@ -78,7 +81,7 @@ pub fn targets(rows: &[Row], now: Timestamp) -> String {
     table(&["TARGET", "STABLE", "DEPLOYMENT"], &rows)
 }
 
-/// What starts a deployment, in words.
+/// A trigger in words.
 fn trigger_words(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Push => "deploys every push",
@@ -89,20 +92,22 @@ fn trigger_words(trigger: Trigger) -> &'static str {
 
 /// One target in detail.
 #[must_use]
-pub fn target(known: Known<'_>, paint: Paint) -> String {
-    let Known { state, policy, commands, brakes, now } = known;
+pub fn target(known: TargetDetail<'_>, paint: Paint) -> String {
+    let TargetDetail { state, policy, commands, brakes, now } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
     let mut line = |name: &str, words: &str| {
         let head = format!("  {} ", paint.faint(&format!("{name:<10}")));
-        text.push_str(&format!("{}\n", beside(&head, 13, &with_short_names(words))));
+        text.push_str(&format!("{}\n", hanging_indent(&head, 13, &with_short_names(words))));
     };
     match (weights(state), &state.running) {
         (Some((weights, true)), _) => {
-            let seen = state.traffic.as_ref().filter(|_| state.running.is_none() && state.at_rest.is_none());
+            let seen = state.traffic.as_ref().filter(|_| state.running.is_none() && state.idle.is_none());
             let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
-            line("traffic", &format!("{}{seen}", bar(weights, paint)));
+            line("traffic", &format!("{}{seen}", traffic_bar(weights, paint)));
         }
-        (Some((weights, false)), _) => line("traffic", &format!("{}  not verified live yet", bar(weights, paint))),
+        (Some((weights, false)), _) => {
+            line("traffic", &format!("{}  not verified live yet", traffic_bar(weights, paint)))
+        }
         (None, running) => match traffic(state, now) {
             Some(words) => line("traffic", &words),
             None if running.is_some() => line("traffic", "not read yet"),
@@ -117,39 +122,45 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
                 line(&slot.to_string(), &format!("{}, {role}", side_release(state, slot, candidate)));
             }
         }
-        let here = lasts(Seconds::between(running.stage_entered_at, now));
-        line("stage", &format!("{}, for {here}", stage(running)));
+        let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
+        line("stage", &format!("{}, for {time_in_stage}", stage(running)));
         for (index, on) in state.explanation.waiting_on.iter().enumerate() {
             line(if index == 0 { "waiting" } else { "" }, &format!("for {}", waiting(on, now)));
         }
-        for (name, words) in at_gates(running, now) {
+        for (name, words) in gate_lines(running, now) {
             line(name, &words);
         }
-        if let Some(halt) = &running.halted {
+        if let Some(halt) = running.halted() {
             line("halted", &halt.reason);
         }
-        if let Some(trouble) = &running.trouble {
-            line("failing", &format!("{} failed {} times in a row: {}", trouble.effect, trouble.times, trouble.reason));
+        if let Some(effect_failure) = &running.effect_failure {
+            line(
+                "failing",
+                &format!(
+                    "{} failed {} times in a row: {}",
+                    effect_failure.effect.kind, effect_failure.consecutive_failures, effect_failure.reason
+                ),
+            );
         }
-        let deadline = running.frozen.as_ref().map_or(running.stage.deadline(), |frozen| frozen.deadline);
-        if stands_still(state) {
+        let deadline = running.awaiting_operator().map_or(running.phase.deadline(), |frozen| frozen.deadline);
+        if timers_paused(state) {
             line("deadline", "paused: rollouts are stopped (stop-the-line)");
         } else {
             line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
         }
-        line("started", &format!("{} by {}", ago(running.started_at, now), who(&running.actor.to_string())));
+        line("started", &format!("{} by {}", ago(running.started_at, now), display_name(&running.actor.to_string())));
         if !running.reason.is_empty() {
             line("why", &running.reason);
         }
-        for words in terms(running) {
+        for words in option_notes(running) {
             line("", &words);
         }
     }
-    if nothing_touched(state)
+    if is_untouched(state)
         && let Some(stable) = &state.stable
     {
         let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
-        let since = lasts(Seconds::between(stable.since, now));
+        let since = format_duration(Seconds::between(stable.since, now));
         line("stable", &format!("{release} on {}, for {since}", stable.slot));
         match state.previous.as_ref().map(|previous| (previous.slot, &previous.release)) {
             Some((slot, Some(release))) => {
@@ -161,30 +172,30 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
             None => {}
         }
     }
-    if let Some(seen) = state.at_rest.as_ref().filter(|_| state.running.is_none()) {
+    if let Some(seen) = state.idle.as_ref().filter(|_| state.running.is_none()) {
         line("seen", &ago(seen.seen_at, now));
         if let Some(drift) = &seen.drift {
-            line("changed", &changed(drift, now));
+            line("changed", &drift_words(drift, now));
         }
     }
-    for (place, queued) in state.queued.iter().enumerate() {
-        let by = who(&queued.actor.to_string());
-        let name = if place == 0 { "queued" } else { "" };
+    for (position, queued) in state.queued.iter().enumerate() {
+        let by = display_name(&queued.actor.to_string());
+        let name = if position == 0 { "queued" } else { "" };
         line(name, &format!("{}, requested {} by {by}", queued.release.tag, ago(queued.at, now)));
     }
     for command in commands {
-        let by = who(&command.actor.to_string());
+        let by = display_name(&command.actor.to_string());
         line("pending", &format!("{}, {} by {by}", instruction(command), ago(command.at, now)));
     }
     if let Some(verified) = verified(state, now) {
         line("verified", &verified);
     }
-    if let Some(frozen) = &state.frozen {
+    if let Some(frozen) = &state.operator_hold {
         let (since, number, reason) = (ago(frozen.since, now), frozen.deployment, &frozen.reason);
         line("frozen", &format!("by deployment #{number}, {since}: {reason}. Resume with `switchback resume`"));
     }
     if let Some(hold) = &state.promotion_hold {
-        let (since, by, reason) = (ago(hold.since, now), who(&hold.actor.to_string()), &hold.reason);
+        let (since, by, reason) = (ago(hold.since, now), display_name(&hold.actor.to_string()), &hold.reason);
         let ends = "Resume with `switchback promote`, or `deploy` of a release that is not older";
         line("held", &format!("automatic promotion, {since} by {by}: {reason}. {ends}"));
     }
@@ -198,124 +209,122 @@ pub fn target(known: Known<'_>, paint: Paint) -> String {
     text
 }
 
-/// What somebody changed while nothing was deployed, and who, in words.
-pub(crate) fn changed(drift: &DriftSeen, now: Timestamp) -> String {
+/// A change made outside Switchback while no deployment ran, with its author.
+pub(crate) fn drift_words(drift: &DetectedDrift, now: Timestamp) -> String {
     let by = drift.by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
     format!("{}{by}: {}", ago(drift.since, now), drift.reason)
 }
 
-/// Whether what runs widens no further, because the line is stopped.
-pub(crate) fn stands_still(state: &TargetState) -> bool {
+/// Whether stop-the-line pauses the running deployment.
+pub(crate) fn timers_paused(state: &TargetState) -> bool {
     let stopped = |on: &WaitingOn| matches!(on, WaitingOn::Gate { gate: Gate::StopTheLine, .. });
-    !nothing_touched(state) && state.explanation.waiting_on.iter().any(stopped)
+    !is_untouched(state) && state.explanation.waiting_on.iter().any(stopped)
 }
 
-/// Whether what is stable tells how the target is: nothing runs, or what runs waits and has touched nothing.
-fn nothing_touched(state: &TargetState) -> bool {
-    state.running.as_ref().is_none_or(|running| matches!(running.stage, Stage::Gated { .. }))
+/// Whether nothing runs, or the running deployment has not changed anything yet: the stable side then determines the
+/// status.
+fn is_untouched(state: &TargetState) -> bool {
+    state.running.as_ref().is_none_or(|running| running.stage() == rollout::Stage::Gated)
 }
 
-/// What was said at the gates that a deployment still waits at.
-fn at_gates(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)> {
+/// State of each gate that a deployment still waits at.
+fn gate_lines(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    let Some(gates) = running.gates.as_ref().filter(|_| matches!(running.stage, Stage::Gated { .. })) else {
+    let Some(gates) = running.gates.as_ref().filter(|_| running.stage() == rollout::Stage::Gated) else {
         return lines;
     };
     let asked = gates
-        .asked_at
+        .requested_at
         .map_or("approval not requested yet".to_owned(), |at| format!("approval requested {}", ago(at, now)));
-    if gates.asked_at.is_some() {
+    if gates.requested_at.is_some() {
         lines.push(("plan", format!("{}; {asked}", gates.plan.0)));
     }
     for vote in &gates.votes {
-        let door = who(&vote.actor.to_string());
-        let door = if door == vote.person.as_str() { String::new() } else { format!(" ({door})") };
-        lines.push(("approved", format!("by {}{door}, {}", vote.person, ago(vote.at, now))));
+        let identity = display_name(&vote.actor.to_string());
+        let identity = if identity == vote.person.as_str() { String::new() } else { format!(" ({identity})") };
+        lines.push(("approved", format!("by {}{identity}, {}", vote.person, ago(vote.at, now))));
     }
     for (gate, by) in &gates.overridden {
-        lines.push(("opened", format!("{gate}, {} by {}: {}", ago(by.at, now), who(&by.actor.to_string()), by.reason)));
+        lines.push((
+            "opened",
+            format!("{gate}, {} by {}: {}", ago(by.at, now), display_name(&by.actor.to_string()), by.reason),
+        ));
     }
     lines
 }
 
-/// What is special about the way a deployment came, or goes.
-pub(crate) fn terms(running: &Deployment) -> Vec<String> {
-    let mut told = Vec::new();
-    match &running.terms.lane {
+/// Notes on the deployment's options and purpose.
+pub(crate) fn option_notes(running: &Deployment) -> Vec<String> {
+    let mut parts = Vec::new();
+    match &running.options.lane {
         Lane::Asked => {}
-        Lane::Automatic { from } => told.push(format!("promoted automatically from {from}")),
+        Lane::Automatic { from } => parts.push(format!("promoted automatically from {from}")),
         Lane::Hotfix => {
             let skipped: Vec<_> = running.gates.iter().flat_map(|gates| &gates.skipped).collect();
-            told.push(format!(
+            parts.push(format!(
                 "hotfix: passes {}",
                 if skipped.is_empty() { "no gate".to_owned() } else { names(&skipped) }
             ));
         }
     }
-    if is_forward_only(running) {
-        told.push("forward-only: once traffic has moved, trouble freezes it and a person decides".to_owned());
+    if running.is_forward_only() {
+        parts.push("forward-only: once traffic has moved, trouble freezes it and a person decides".to_owned());
     }
-    if let Some(train) = &running.terms.train {
+    if let Some(train) = &running.options.train {
         let members: Vec<_> = train.members.keys().collect();
-        let how = if train.together { "rolls back together" } else { "each rolls back alone" };
-        told.push(format!("release train of {}: {how}", names(&members)));
+        let how = if train.rollback_together { "rolls back together" } else { "each rolls back alone" };
+        parts.push(format!("release train of {}: {how}", names(&members)));
     }
-    told
+    parts
 }
 
-/// Whether whoever asked for it said so, or a hook has begun that says so.
-pub(crate) fn is_forward_only(running: &Deployment) -> bool {
-    let begun = |hook: &Hook| hook.forward_only && running.hooks.contains_key(hook.name.as_str());
-    running.terms.forward_only || running.policy.hooks.iter().any(begun)
-}
+/// Maximum number of verified releases listed.
+const MAX_VERIFIED: usize = 3;
 
-/// How many verified releases are told of.
-const MOST_VERIFIED: usize = 3;
-
-/// The releases that may be promoted from here, the newest first.
+/// The releases that can be promoted from here, newest first.
 fn verified(state: &TargetState, now: Timestamp) -> Option<String> {
     let newest: Vec<_> = state.verified.iter().rev().collect();
-    let told: Vec<String> = newest
+    let parts: Vec<String> = newest
         .iter()
-        .take(MOST_VERIFIED)
+        .take(MAX_VERIFIED)
         .map(|verified| format!("{} ({})", verified.release.tag, ago(verified.at, now)))
         .collect();
-    let more = match newest.len().saturating_sub(MOST_VERIFIED) {
+    let more = match newest.len().saturating_sub(MAX_VERIFIED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    (!told.is_empty()).then(|| format!("{}{more}", told.join(", ")))
+    (!parts.is_empty()).then(|| format!("{}{more}", parts.join(", ")))
 }
 
-/// What goes on, in a few words.
+/// Current activity, as a short phrase.
 #[must_use]
 pub fn headline(state: &TargetState) -> String {
     match &state.running {
-        Some(running) if running.frozen.is_some() => {
+        Some(running) if running.awaiting_operator().is_some() => {
             format!("deployment #{}: {}, frozen until a person decides", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
-        None if drifted(state).is_some_and(|drift| drift.moves_traffic) => {
+        None if drift_at_rest(state).is_some_and(|drift| drift.moves_traffic) => {
             "drift: traffic was moved outside Switchback; `switchback rollback` moves it back".to_owned()
         }
-        None if drifted(state).is_some() => "idle, with drift".to_owned(),
+        None if drift_at_rest(state).is_some() => "idle, with drift".to_owned(),
         None if state.drift().is_some() => {
             let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
             format!("not all traffic is on {stable}, the stable side: `switchback rollback` moves it there")
         }
-        None if state.frozen.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
+        None if state.operator_hold.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
         None => "idle".to_owned(),
     }
 }
 
-/// What somebody changed while nothing is deployed.
-pub(crate) fn drifted(state: &TargetState) -> Option<&DriftSeen> {
-    state.at_rest.as_ref().filter(|_| state.running.is_none())?.drift.as_ref()
+/// A change made outside Switchback, if no deployment is running.
+pub(crate) fn drift_at_rest(state: &TargetState) -> Option<&DetectedDrift> {
+    state.idle.as_ref().filter(|_| state.running.is_none())?.drift.as_ref()
 }
 
 fn purpose(running: &Deployment) -> String {
     match running.purpose {
-        Purpose::Deploy if running.terms.lane == Lane::Hotfix => format!("{} (hotfix)", running.release.tag),
+        Purpose::Deploy if running.options.lane == Lane::Hotfix => format!("{} (hotfix)", running.release.tag),
         Purpose::Deploy => running.release.tag.clone(),
         Purpose::Rollback => format!("rollback to {}", running.release.tag),
         Purpose::Repair => format!("repair: all traffic to {}", running.release.tag),
@@ -325,35 +334,40 @@ fn purpose(running: &Deployment) -> String {
 /// The stage with its step: `Shifting traffic, step 2 of 3 (50 %)`.
 #[must_use]
 pub fn stage(running: &Deployment) -> String {
-    let words = stage_words(running.stage.name());
-    match &running.stage {
-        Stage::Shifting { step, phase } => {
-            let steps = &running.policy.strategy.steps;
-            let share = steps.get(*step).map_or(100, |step| step.traffic.value());
-            let phase = match phase {
-                ShiftPhase::Writing { .. } => "moving",
-                ShiftPhase::Holding { .. } => "holding",
-            };
-            format!("{words}, step {} of {} ({share} %), {phase}", step + 1, steps.len())
+    let words = stage_words(running.stage());
+    match running.weighted().map(|weighted| &weighted.at) {
+        Some(WeightedStage::Forward(Forward { step: ForwardStep::Writing { index, .. }, .. })) => {
+            format!("{words}, {}, moving", step(running, *index))
         }
-        Stage::RollingBack { cause, .. } => format!("{words}: {}", with_short_names(&cause.sentence())),
-        Stage::LettingGo { reason, .. } => format!("{words}: {reason}"),
+        Some(WeightedStage::Forward(Forward { step: ForwardStep::Holding { index, .. }, .. })) => {
+            format!("{words}, {}, holding", step(running, *index))
+        }
+        Some(WeightedStage::RollingBack(rollback)) => {
+            format!("{words}: {}", with_short_names(&rollback.cause.summary()))
+        }
+        Some(WeightedStage::Abandoning(abandoning)) => format!("{words}: {}", abandoning.reason),
         _ => words,
     }
 }
 
-/// The weights that all rules were last seen to have, and `true`; or those that were written and are not seen yet, and
-/// `false`. None: nothing was read yet, or the rules do not agree.
+fn step(running: &Deployment, index: usize) -> String {
+    let steps = &running.policy.strategy.steps;
+    let share = steps.get(index).map_or(100, |step| step.traffic.value());
+    format!("step {} of {} ({share} %)", index + 1, steps.len())
+}
+
+/// The weights and whether they are verified: `true` for weights last observed on all rules, `false` for weights
+/// written but not observed yet. None: nothing was read yet, or the rules differ.
 #[must_use]
 pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
-    if let Some(at_rest) = &state.at_rest {
-        return at_rest.weights.map(|weights| (weights, true));
+    if let Some(idle) = &state.idle {
+        return idle.weights.map(|weights| (weights, true));
     }
     let seen = state.traffic.as_ref().and_then(|traffic| {
         let first = traffic.rules.first().copied().flatten()?;
         traffic.rules.iter().all(|weights| weights.is_some_and(|it| it.same_split(first))).then_some(first)
     });
-    let written = state.running.as_ref().and_then(|running| running.weights);
+    let written = state.running.as_ref().and_then(|running| running.weighted()?.weights);
     match (seen, written) {
         (Some(seen), Some(written)) if !written.verified && seen.same_split(written.before) => {
             Some((written.decided, false))
@@ -364,50 +378,50 @@ pub fn weights(state: &TargetState) -> Option<(Weights, bool)> {
     }
 }
 
-/// Where traffic goes, in words, with the time at which that was seen; none where it never was.
+/// The traffic split in words, with the time of its observation; none if it was never observed.
 pub(crate) fn traffic(state: &TargetState, now: Timestamp) -> Option<String> {
     let known = weights(state);
     if let Some((weights, false)) = known {
-        return Some(format!("{}, written, not seen live yet", split(weights)));
+        return Some(format!("{}, written, not seen live yet", traffic_split(weights)));
     }
-    if let (None, Some(at_rest)) = (known, &state.at_rest) {
-        return Some(format!("the rules differ or could not be read, {}", ago(at_rest.seen_at, now)));
+    if let (None, Some(idle)) = (known, &state.idle) {
+        return Some(format!("the rules differ or could not be read, {}", ago(idle.seen_at, now)));
     }
     let seen = state.traffic.as_ref()?;
     let words = match known {
-        Some((weights, _)) => split(weights),
+        Some((weights, _)) => traffic_split(weights),
         None => {
             let rule = |(index, weights): (usize, &Option<Weights>)| {
-                let words = weights.map_or_else(|| "could not be read".to_owned(), split);
+                let words = weights.map_or_else(|| "could not be read".to_owned(), traffic_split);
                 format!("rule {}: {words}", index + 1)
             };
             seen.rules.iter().enumerate().map(rule).collect::<Vec<_>>().join("; ")
         }
     };
     let nothing_runs = state.running.is_none();
-    let at = state.at_rest.as_ref().map_or(seen.seen_at, |at_rest| at_rest.seen_at);
+    let at = state.idle.as_ref().map_or(seen.seen_at, |idle| idle.seen_at);
     Some(if nothing_runs { format!("{words}, seen {}", ago(at, now)) } else { format!("{words}, seen live") })
 }
 
-/// A side whose release is not known.
+/// Shown for a side whose release is unknown.
 const BEFORE_SWITCHBACK: &str = "what ran before Switchback";
-/// Width of the bar of weights, in characters.
-const BAR: usize = 24;
+/// Width of the traffic bar, in characters.
+const BAR_WIDTH: usize = 24;
 
 /// The split as a bar, blue from the left.
 #[must_use]
-pub fn bar(weights: Weights, paint: Paint) -> String {
-    let blue = usize::from(crate::page::share_of_blue(weights));
-    // A share that is not zero is seen, however small.
-    let cells = match (blue * BAR + 50) / 100 {
+pub fn traffic_bar(weights: Weights, paint: Paint) -> String {
+    let blue = usize::from(crate::page::blue_percent(weights));
+    // A share above zero gets at least one cell.
+    let cells = match (blue * BAR_WIDTH + 50) / 100 {
         0 if blue > 0 => 1,
-        cells if cells == BAR && blue < 100 => BAR - 1,
+        cells if cells == BAR_WIDTH && blue < 100 => BAR_WIDTH - 1,
         cells => cells,
     };
     format!(
         "blue {blue} % {}{} {} % green",
         paint.slot(Slot::Blue, &"█".repeat(cells)),
-        paint.slot(Slot::Green, &"░".repeat(BAR - cells)),
+        paint.slot(Slot::Green, &"░".repeat(BAR_WIDTH - cells)),
         100 - blue,
     )
 }
@@ -422,7 +436,7 @@ fn side_release(state: &TargetState, slot: Slot, candidate: Option<Slot>) -> Str
 
 fn instruction(command: &Command) -> String {
     match &command.instruction {
-        Instruction::Deploy { tag, terms, .. } => match &terms.lane {
+        Instruction::Deploy { tag, options, .. } => match &options.lane {
             Lane::Asked => format!("deploy {tag}"),
             Lane::Automatic { from } => format!("promote {tag} from {from}"),
             Lane::Hotfix => format!("hotfix to {tag}"),

@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use rollout::doctor::{Finding, Severity};
+use rollout::effect::EffectKind;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::stage::{Cause, Verdict};
 use rollout::text::is_visible;
+use rollout::verdict::{Cause, Verdict};
 use rollout::{Actor, Name, PlanId, TargetId, Timestamp};
 use serde_json::Value;
 use view::Paint;
-use view::policy_file::{Difference, Flaw, differences, flaw};
+use view::policy_file::{Difference, PolicyProblem, differences, policy_problem};
 
 /// Escape sequences, a link of a terminal, a line break with a forged line, changes of direction, zero width.
 const HOSTILE: [&str; 6] = [
@@ -43,12 +44,12 @@ fn facts(text: &str) -> Vec<Fact> {
         Fact::HookFailed { hook: words(), reason: words() },
         Fact::Blocked { reason: words() },
         Fact::Halted { reason: words() },
-        Fact::EffectFailed { effect: words(), reason: words(), refused: false },
-        Fact::EffectFailed { effect: words(), reason: words(), refused: true },
+        Fact::EffectFailed { effect: EffectKind::SetWeights, reason: words(), refused: false },
+        Fact::EffectFailed { effect: EffectKind::SetWeights, reason: words(), refused: true },
         Fact::RollbackStarted { cause: Cause::Alarm { name: words(), reason: words() } },
-        Fact::WayBackUnfit { reason: words() },
+        Fact::RollbackBlocked { reason: words() },
         Fact::Ended { verdict: Verdict::Failed, reason: words(), live: None },
-        Fact::LeftBehind { what: words() },
+        Fact::CleanupIncomplete { what: words() },
         Fact::ApprovalRequested {
             plan: PlanId("3fa90c1e5d7b2a64".to_owned()),
             digest: words(),
@@ -57,8 +58,8 @@ fn facts(text: &str) -> Vec<Fact> {
             approvers: vec![Name::new("ada").unwrap()],
             expires_at: Timestamp::UNIX_EPOCH,
         },
-        Fact::Withdrawn { digest: words(), tag: words(), reason: words() },
-        Fact::Unfrozen { reason: words() },
+        Fact::VerificationRevoked { digest: words(), tag: words(), reason: words() },
+        Fact::OperatorResumed { reason: words() },
     ]
 }
 
@@ -74,12 +75,12 @@ fn entry(fact: Fact, actor: &str) -> JournalEntry {
 }
 
 #[track_caller]
-fn is_one_line(shown: &str) {
+fn assert_one_line(shown: &str) {
     assert!(shown.chars().all(is_visible), "{shown:?}");
 }
 
 #[track_caller]
-fn is_lines(shown: &str) {
+fn assert_visible_lines(shown: &str) {
     assert!(shown.chars().all(|character| character == '\n' || is_visible(character)), "{shown:?}");
     assert!(!shown.lines().any(|line| line.starts_with("03:00:00")), "{shown}");
 }
@@ -94,44 +95,54 @@ fn texts(value: &Value, into: &mut Vec<String>) {
 }
 
 #[test]
-fn the_journal_is_lines_of_ours_wherever_it_is_read() {
+fn journal_text_is_safe_in_every_output() {
     for text in HOSTILE {
         for fact in facts(text) {
-            is_one_line(&view::journal::sentence(&fact).1);
+            assert_one_line(&view::journal::sentence(&fact).1);
             let entry = entry(fact, text);
-            is_one_line(&view::journal::told(&entry).1);
+            assert_one_line(&view::journal::description(&entry).1);
             let notice = view::notice(&entry);
-            is_one_line(&notice.subject);
-            is_lines(&notice.text);
+            assert_one_line(&notice.subject);
+            assert_visible_lines(&notice.text);
             let chat = view::slack::entry(&entry);
             let mut all = vec![chat.text];
             texts(&chat.blocks, &mut all);
-            all.iter().for_each(|text| is_lines(text));
+            all.iter().for_each(|text| assert_visible_lines(text));
             let plain = view::history::entries(std::slice::from_ref(&entry), Paint::PLAIN);
-            is_lines(&Paint::PLAIN.visible(&plain));
+            assert_visible_lines(&Paint::PLAIN.visible(&plain));
             let coloured = Paint::COLOURED.visible(&view::history::entries(&[entry], Paint::COLOURED));
             let codes = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[2m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m"];
-            is_lines(&codes.iter().fold(coloured, |text, code| text.replace(code, "")));
+            assert_visible_lines(&codes.iter().fold(coloured, |text, code| text.replace(code, "")));
         }
     }
 }
 
 #[test]
-fn findings_files_and_names_are_too() {
+fn findings_files_and_names_are_safe_in_every_output() {
     for text in HOSTILE {
         let finding = Finding {
             severity: Severity::Broken,
             check: "alarm_missing".to_owned(),
-            place: text.to_owned(),
-            what: text.to_owned(),
+            subject: text.to_owned(),
+            problem: text.to_owned(),
             remedy: text.to_owned(),
         };
-        is_lines(&Paint::PLAIN.visible(&view::doctor::findings(&target(), "version 3", &[finding], Paint::PLAIN)));
-        let said = flaw("switchback.yaml", text, Flaw { line: 1, column: 1, path: "", message: "m" }, Paint::PLAIN);
-        is_lines(&Paint::PLAIN.visible(&said));
+        assert_visible_lines(&Paint::PLAIN.visible(&view::doctor::findings(
+            &target(),
+            "version 3",
+            &[finding],
+            Paint::PLAIN,
+        )));
+        let output = policy_problem(
+            "switchback.yaml",
+            text,
+            PolicyProblem { line: 1, column: 1, path: "", message: "m" },
+            Paint::PLAIN,
+        );
+        assert_visible_lines(&Paint::PLAIN.visible(&output));
         let difference = Difference { path: text, target: "", before: Some(text), after: Some(text) };
-        is_lines(&Paint::PLAIN.visible(&differences(&[difference], Paint::PLAIN)));
-        is_one_line(&view::people::who(text));
-        is_one_line(&view::people::in_full(text));
+        assert_visible_lines(&Paint::PLAIN.visible(&differences(&[difference], Paint::PLAIN)));
+        assert_one_line(&view::people::display_name(text));
+        assert_one_line(&view::people::full_identity(text));
     }
 }

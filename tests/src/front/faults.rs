@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// One way in which a call goes wrong.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Harm {
+pub enum FaultKind {
     /// The service's own throttling error; nothing is done.
     Throttle,
     /// The service's own internal error, status 500; nothing is done.
@@ -18,9 +18,9 @@ pub enum Harm {
     /// The call is done, this much later (wall time). The client may have gone by then; it is done all the same.
     Delay(Duration),
     /// The connection is closed; nothing is done.
-    DropBefore,
+    DisconnectBefore,
     /// The call is done, and the connection is closed instead of an answer.
-    ApplyThenCut,
+    ApplyThenDisconnect,
 }
 
 /// A harm, and the calls that it befalls.
@@ -28,7 +28,7 @@ pub enum Harm {
 pub struct Fault {
     service: String,
     operation: Option<String>,
-    harm: Harm,
+    fault_kind: FaultKind,
     from: u64,
     times: u64,
     seen: u64,
@@ -37,13 +37,20 @@ pub struct Fault {
 impl Fault {
     /// Befalls the next call of `operation`, and no other. Service names: [`route`](super::route)'s constants,
     /// and `dynamodb`, `sqs`, `ecr` for what is passed on.
-    pub fn on(service: &str, operation: &str, harm: Harm) -> Self {
-        Self { service: service.to_owned(), operation: Some(operation.to_owned()), harm, from: 1, times: 1, seen: 0 }
+    pub fn on(service: &str, operation: &str, fault_kind: FaultKind) -> Self {
+        Self {
+            service: service.to_owned(),
+            operation: Some(operation.to_owned()),
+            fault_kind,
+            from: 1,
+            times: 1,
+            seen: 0,
+        }
     }
 
     /// Befalls the next call of the service, whatever it is.
-    pub fn on_any(service: &str, harm: Harm) -> Self {
-        Self { service: service.to_owned(), operation: None, harm, from: 1, times: 1, seen: 0 }
+    pub fn on_any(service: &str, fault_kind: FaultKind) -> Self {
+        Self { service: service.to_owned(), operation: None, fault_kind, from: 1, times: 1, seen: 0 }
     }
 
     /// Spares the first `nth - 1` matching calls (`nth` counts from 1).
@@ -66,7 +73,7 @@ impl Fault {
         self.times(u64::MAX)
     }
 
-    fn befalls(&mut self, service: &str, operation: &str) -> bool {
+    fn triggers(&mut self, service: &str, operation: &str) -> bool {
         let matches = self.service == service && self.operation.as_deref().is_none_or(|wanted| wanted == operation);
         if !matches {
             return false;
@@ -89,14 +96,14 @@ impl Faults {
         self.0.clear();
     }
 
-    pub(super) fn next(&mut self, service: &str, operation: &str) -> Option<Harm> {
-        let mut harm = None;
+    pub(super) fn next(&mut self, service: &str, operation: &str) -> Option<FaultKind> {
+        let mut fault_kind = None;
         for fault in &mut self.0 {
-            if fault.befalls(service, operation) && harm.is_none() {
-                harm = Some(fault.harm.clone());
+            if fault.triggers(service, operation) && fault_kind.is_none() {
+                fault_kind = Some(fault.fault_kind.clone());
             }
         }
-        harm
+        fault_kind
     }
 }
 
@@ -157,14 +164,14 @@ pub fn denied(service: &str, operation: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Faults, Harm};
+    use super::{Fault, FaultKind, Faults};
 
     #[test]
-    fn a_fault_befalls_the_calls_it_names_and_no_other() {
+    fn a_fault_hits_only_the_calls_it_names() {
         let mut faults = Faults::default();
-        faults.add(Fault::on("ecs", "UpdateService", Harm::Throttle).from_nth(2).times(2));
-        let befallen: Vec<bool> = (0..5).map(|_| faults.next("ecs", "UpdateService").is_some()).collect();
-        assert_eq!(befallen, [false, true, true, false, false]);
+        faults.add(Fault::on("ecs", "UpdateService", FaultKind::Throttle).from_nth(2).times(2));
+        let triggered: Vec<bool> = (0..5).map(|_| faults.next("ecs", "UpdateService").is_some()).collect();
+        assert_eq!(triggered, [false, true, true, false, false]);
         assert_eq!(faults.next("ecs", "DescribeServices"), None);
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::function_name;
 
     #[test]
-    fn a_function_is_found_by_every_name_that_lambda_takes() {
+    fn a_function_is_found_by_every_name_form_lambda_accepts() {
         for name in [
             "smoke",
             "smoke:live",

@@ -1,6 +1,6 @@
 //! What was called, when, and what came of it: the record that tests count calls and round trips in.
 
-use super::faults::Harm;
+use super::faults::FaultKind;
 use rollout::Timestamp;
 use serde_json::Value;
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct Call {
     /// What came of it.
     pub answer: Answer,
     /// What a fault did to it.
-    pub harm: Option<Harm>,
+    pub fault_kind: Option<FaultKind>,
 }
 
 /// What a caller got.
@@ -54,7 +54,7 @@ pub enum Answer {
         message: String,
     },
     /// A closed connection.
-    Cut,
+    Disconnected,
 }
 
 impl Call {
@@ -91,10 +91,10 @@ impl fmt::Display for Call {
             Answer::Pending => f.write_str(" no answer yet")?,
             Answer::Done { status } => write!(f, " {status}")?,
             Answer::Refused { status, code, message } => write!(f, " {status} {code}: {message}")?,
-            Answer::Cut => f.write_str(" connection cut")?,
+            Answer::Disconnected => f.write_str(" connection cut")?,
         }
-        if let Some(harm) = &self.harm {
-            write!(f, " [fault: {harm:?}]")?;
+        if let Some(fault_kind) = &self.fault_kind {
+            write!(f, " [fault: {fault_kind:?}]")?;
         }
         let parameters = self.parameters.to_string();
         let shown: String = parameters.chars().take(200).collect();
@@ -192,7 +192,7 @@ mod tests {
                 ended: None,
                 at: rollout::Timestamp::UNIX_EPOCH,
                 answer: Answer::Pending,
-                harm: None,
+                fault_kind: None,
             });
             log.end(number, Duration::from_millis(*ended), Answer::Done { status: 200 });
         }

@@ -3,7 +3,7 @@
 //!
 //! What is another service's (DynamoDB, SQS, ECR) is passed on byte for byte to an upstream, and logged as well, so that
 //! one log shows everything that a process asked of AWS. What nobody here speaks is refused with the protocol's own
-//! "unknown operation", and kept in [`Front::surprises`].
+//! "unknown operation", and kept in [`Front::anomalies`].
 //!
 //! Point a process at it with `AWS_ENDPOINT_URL` (everything) or `AWS_ENDPOINT_URL_<SERVICE>`.
 //!
@@ -13,14 +13,14 @@
 //! | [`protocol`] | awsJson, awsQuery, RPC v2 CBOR: bodies read and written, errors in each one's shape |
 //! | `services` | the operations, each a function from a tree to a tree over the world |
 //! | [`faults`] | what shall go wrong, and when |
-//! | [`guard`] | whoever has to be in the middle of a call |
+//! | [`interceptor`] | whoever has to be in the middle of a call |
 //! | [`log`] | what was called, and the longest chain of sequential calls |
 //! | `proxy` | what is passed on |
 
 mod clock;
 pub mod faults;
 mod functions;
-pub mod guard;
+pub mod interceptor;
 pub mod log;
 pub mod protocol;
 mod proxy;
@@ -28,9 +28,9 @@ pub mod route;
 mod server;
 mod services;
 
-pub use faults::{Fault, Harm};
+pub use faults::{Fault, FaultKind};
 pub use functions::Function;
-pub use guard::Guard;
+pub use interceptor::CallInterceptor;
 pub use log::{Answer, Call, Log};
 pub use protocol::Refusal;
 
@@ -139,9 +139,9 @@ impl Front {
         self.shared.settings().functions.insert(name, Arc::new(function));
     }
 
-    /// From here on `guard` stands at the door.
-    pub fn set_guard(&self, guard: Arc<dyn Guard>) {
-        self.shared.settings().guard = Some(guard);
+    /// From here on `interceptor` stands at the door.
+    pub fn set_interceptor(&self, interceptor: Arc<dyn CallInterceptor>) {
+        self.shared.settings().interceptor = Some(interceptor);
     }
 
     /// Adds a fault.
@@ -162,8 +162,8 @@ impl Front {
 
     /// Requests that nobody here speaks: each a sentence. A scenario's test asserts that there are none.
     #[must_use]
-    pub fn surprises(&self) -> Vec<String> {
-        self.shared.settings().surprises.clone()
+    pub fn anomalies(&self) -> Vec<String> {
+        self.shared.settings().anomalies.clone()
     }
 
     /// What happens in the world, from its beginning: every stream has every event, in order.
@@ -186,7 +186,7 @@ impl Drop for Front {
 
 /// The world, held.
 #[derive(Debug)]
-pub struct WorldGuard<'a>(MutexGuard<'a, server::Worldly>);
+pub struct WorldGuard<'a>(MutexGuard<'a, server::DrivenWorld>);
 
 impl Deref for WorldGuard<'_> {
     type Target = World;

@@ -26,7 +26,7 @@ pub struct Route {
     /// How to read and to answer it.
     pub protocol: Protocol,
     /// The front answers it from its own world; otherwise it is another service's.
-    pub own: bool,
+    pub emulated: bool,
     /// For [`LAMBDA`]: the function as the path names it, name or ARN.
     pub function: Option<String>,
 }
@@ -36,45 +36,45 @@ pub struct Route {
 pub fn route(head: &Parts, body: &[u8]) -> Route {
     let path = head.uri.path();
     let scope = credential_service(&head.headers).unwrap_or_default();
-    let own = |service: &str, operation: &str, protocol| Route {
+    let emulated = |service: &str, operation: &str, protocol| Route {
         service: service.to_owned(),
         operation: operation.to_owned(),
         protocol,
-        own: true,
+        emulated: true,
         function: None,
     };
     if let Some(operation) = path.strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
-        return own(CLOUDWATCH, operation, Protocol::RpcV2Cbor);
+        return emulated(CLOUDWATCH, operation, Protocol::RpcV2Cbor);
     }
     if let Some(function) =
         path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"))
     {
         let function = percent_encoding::percent_decode_str(function).decode_utf8_lossy().into_owned();
-        return Route { function: Some(function), ..own(LAMBDA, "Invoke", Protocol::RestJson) };
+        return Route { function: Some(function), ..emulated(LAMBDA, "Invoke", Protocol::RestJson) };
     }
     if path.trim_end_matches('/') == "/2016-08-19/account-settings" {
-        return own(LAMBDA, "GetAccountSettings", Protocol::RestJson);
+        return emulated(LAMBDA, "GetAccountSettings", Protocol::RestJson);
     }
     if let Some((prefix, operation)) = header(&head.headers, "x-amz-target").and_then(|target| target.split_once('.')) {
         return match prefix {
-            "AmazonEC2ContainerServiceV20141113" => own(ECS, operation, Protocol::AwsJson11),
-            "AnyScaleFrontendService" => own(AUTOSCALING, operation, Protocol::AwsJson11),
-            _ => Route { own: false, ..own(&scope, operation, json_version(&head.headers)) },
+            "AmazonEC2ContainerServiceV20141113" => emulated(ECS, operation, Protocol::AwsJson11),
+            "AnyScaleFrontendService" => emulated(AUTOSCALING, operation, Protocol::AwsJson11),
+            _ => Route { emulated: false, ..emulated(&scope, operation, json_version(&head.headers)) },
         };
     }
     match scope.as_str() {
-        "elasticloadbalancing" => own(ELBV2, &form_action(body), Protocol::AwsQuery),
+        "elasticloadbalancing" => emulated(ELBV2, &form_action(body), Protocol::AwsQuery),
         // Reached with something else than a target, a known path or a form: no operation of theirs.
-        "ecs" => own(ECS, &format!("{} {path}", head.method), Protocol::AwsJson11),
-        "application-autoscaling" => own(AUTOSCALING, &format!("{} {path}", head.method), Protocol::AwsJson11),
-        "monitoring" => own(CLOUDWATCH, &format!("{} {path}", head.method), Protocol::RpcV2Cbor),
+        "ecs" => emulated(ECS, &format!("{} {path}", head.method), Protocol::AwsJson11),
+        "application-autoscaling" => emulated(AUTOSCALING, &format!("{} {path}", head.method), Protocol::AwsJson11),
+        "monitoring" => emulated(CLOUDWATCH, &format!("{} {path}", head.method), Protocol::RpcV2Cbor),
         _ => {
             let action = form_action(body);
             let (operation, protocol) = match action.is_empty() {
                 true => (format!("{} {path}", head.method), Protocol::RestJson),
                 false => (action, Protocol::AwsQuery),
             };
-            Route { own: false, ..own(&scope, &operation, protocol) }
+            Route { emulated: false, ..emulated(&scope, &operation, protocol) }
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
 ///
 /// # Errors
 /// `MissingAuthenticationToken`, `IncompleteSignature` or `InvalidSignatureException`, as the protocol writes them.
-pub fn admit(route: &Route, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_signature(route: &Route, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(authorization) = header(headers, "authorization") else {
         return Err(match route.protocol {
             Protocol::AwsQuery => {

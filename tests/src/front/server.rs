@@ -1,9 +1,9 @@
 //! Takes connections, and one request at a time through the same steps: route, admit, fault, do, answer, log.
 
 use super::clock::DrivenClock;
-use super::faults::{self, Faults, Harm};
+use super::faults::{self, FaultKind, Faults};
 use super::functions::{self, Closures};
-use super::guard::Guard;
+use super::interceptor::CallInterceptor;
 use super::log::{Answer, Call, Log};
 use super::protocol::Refusal;
 use super::route::{self, Route, header};
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// The world with its clock and what it has told.
 #[derive(Debug)]
-pub(super) struct Worldly {
+pub(super) struct DrivenWorld {
     pub(super) world: World,
     clock: DrivenClock,
     events: Vec<WorldEvent>,
@@ -39,14 +39,14 @@ pub(super) struct Settings {
     pub(super) upstream: Option<SocketAddr>,
     pub(super) faults: Faults,
     pub(super) functions: Closures,
-    pub(super) guard: Option<Arc<dyn Guard>>,
-    pub(super) surprises: Vec<String>,
+    pub(super) interceptor: Option<Arc<dyn CallInterceptor>>,
+    pub(super) anomalies: Vec<String>,
 }
 
 /// Everything that connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    worldly: Mutex<Worldly>,
+    driven_world: Mutex<DrivenWorld>,
     settings: Mutex<Settings>,
     log: Mutex<Log>,
     started: Instant,
@@ -57,20 +57,20 @@ pub(super) struct Shared {
 /// Instead of an answer, the connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut on purpose")]
-struct Cut;
+struct Disconnected;
 
 impl Shared {
     pub(super) fn new(world: World, options: &Options, stopped: watch::Receiver<bool>) -> Self {
         let clock = DrivenClock::new(world.now(), options.speed);
         Self {
-            worldly: Mutex::new(Worldly { world, clock, events: Vec::new() }),
+            driven_world: Mutex::new(DrivenWorld { world, clock, events: Vec::new() }),
             settings: Mutex::new(Settings {
                 latency: options.latency,
                 upstream: options.upstream,
                 faults: Faults::default(),
                 functions: Closures::default(),
-                guard: None,
-                surprises: Vec::new(),
+                interceptor: None,
+                anomalies: Vec::new(),
             }),
             log: Mutex::new(Log::default()),
             started: Instant::now(),
@@ -88,21 +88,21 @@ impl Shared {
     }
 
     /// The world, taken ahead to its driven time.
-    pub(super) fn world_now(&self) -> MutexGuard<'_, Worldly> {
+    pub(super) fn world_now(&self) -> MutexGuard<'_, DrivenWorld> {
         // A test that panicked while it held the world has failed; the others may go on.
-        let mut worldly = self.worldly.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = worldly.clock.now();
-        worldly.world.advance_to(now);
-        self.gather_events(&mut worldly);
-        worldly
+        let mut driven_world = self.driven_world.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = driven_world.clock.now();
+        driven_world.world.advance_to(now);
+        self.gather_events(&mut driven_world);
+        driven_world
     }
 
     /// Takes what the world has told to where the streams read it.
-    fn gather_events(&self, worldly: &mut Worldly) {
-        let told = worldly.world.drain_events();
-        if !told.is_empty() {
-            worldly.events.extend(told);
-            self.event_count.send_replace(worldly.events.len());
+    fn gather_events(&self, driven_world: &mut DrivenWorld) {
+        let new_events = driven_world.world.drain_events();
+        if !new_events.is_empty() {
+            driven_world.events.extend(new_events);
+            self.event_count.send_replace(driven_world.events.len());
         }
     }
 
@@ -136,10 +136,10 @@ impl Shared {
         }
     }
 
-    fn surprise(&self, sentence: String) {
+    fn report_anomaly(&self, sentence: String) {
         // Loud: a test that fails for it shows this line.
         eprintln!("wire front: {sentence}");
-        self.settings().surprises.push(sentence);
+        self.settings().anomalies.push(sentence);
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                 }
                 // Out of file handles, most likely: there will be some.
                 Err(error) => {
-                    shared.surprise(format!("no connection could be taken: {error}"));
+                    shared.report_anomaly(format!("no connection could be taken: {error}"));
                     tokio::time::sleep(TICK).await;
                 }
             }
@@ -183,7 +183,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
         let shared = Arc::clone(&shared);
         async move {
             // A task of its own: what a caller gave up waiting for is done all the same, as on AWS.
-            tokio::spawn(exchange(shared, request)).await.unwrap_or(Err(Cut))
+            tokio::spawn(exchange(shared, request)).await.unwrap_or(Err(Disconnected))
         }
     });
     let serving = hyper::server::conn::http1::Builder::new()
@@ -193,21 +193,21 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     tokio::select! { () = stopped => {}, _ended = serving => {} }
 }
 
-async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
+async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Disconnected> {
     let (head, body) = request.into_parts();
     // Half a request is no call.
-    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let body = body.collect().await.map_err(|_| Disconnected)?.to_bytes();
     let route = route::route(&head, &body);
-    let harm = shared.settings().faults.next(&route.service, &route.operation);
-    let guard = shared.settings().guard.clone();
-    let (number, harm) = begin(&shared, &route, &head, &body, harm, guard.as_deref());
+    let fault_kind = shared.settings().faults.next(&route.service, &route.operation);
+    let interceptor = shared.settings().interceptor.clone();
+    let (number, fault_kind) = begin(&shared, &route, &head, &body, fault_kind, interceptor.as_deref());
     let (response, answer) = tokio::select! {
-        () = shared.stopped() => (Err(Cut), Answer::Cut),
-        served = serve(&shared, &route, head, body, harm, number) => served,
+        () = shared.stopped() => (Err(Disconnected), Answer::Disconnected),
+        served = serve(&shared, &route, head, body, fault_kind, number) => served,
     };
     let ended = shared.log().end(number, shared.elapsed(), answer);
-    if let (Some(guard), Some(call)) = (guard, ended) {
-        guard.after(&call);
+    if let (Some(interceptor), Some(call)) = (interceptor, ended) {
+        interceptor.after(&call);
     }
     response
 }
@@ -218,9 +218,9 @@ fn begin(
     route: &Route,
     head: &Parts,
     body: &Bytes,
-    harm: Option<Harm>,
-    guard: Option<&dyn Guard>,
-) -> (u64, Option<Harm>) {
+    fault_kind: Option<FaultKind>,
+    interceptor: Option<&dyn CallInterceptor>,
+) -> (u64, Option<FaultKind>) {
     let parameters = match &route.function {
         Some(name) => functions::parameters(name, &functions::payload(body).unwrap_or_default()),
         None => route.protocol.decode(body).unwrap_or_default(),
@@ -242,18 +242,25 @@ fn begin(
         ended: None,
         at,
         answer: Answer::Pending,
-        harm,
+        fault_kind,
     };
     // The guard hears of calls in the order of their numbers.
     let mut log = shared.log();
     let call = Call { number: log.next_number(), ..call };
-    let harm = guard.and_then(|guard| guard.before(&call)).or_else(|| call.harm.clone());
-    (log.begin(Call { harm: harm.clone(), ..call }), harm)
+    let fault_kind = interceptor.and_then(|interceptor| interceptor.before(&call)).or_else(|| call.fault_kind.clone());
+    (log.begin(Call { fault_kind: fault_kind.clone(), ..call }), fault_kind)
 }
 
-type Served = (Result<Response<Full<Bytes>>, Cut>, Answer);
+type Served = (Result<Response<Full<Bytes>>, Disconnected>, Answer);
 
-async fn serve(shared: &Shared, route: &Route, head: Parts, body: Bytes, harm: Option<Harm>, number: u64) -> Served {
+async fn serve(
+    shared: &Shared,
+    route: &Route,
+    head: Parts,
+    body: Bytes,
+    fault_kind: Option<FaultKind>,
+    number: u64,
+) -> Served {
     let request_id = format!("00000000-0000-4000-8000-{number:012x}");
     let refuse = |refusal: Refusal| {
         let answer = Answer::Refused {
@@ -265,82 +272,84 @@ async fn serve(shared: &Shared, route: &Route, head: Parts, body: Bytes, harm: O
     };
     let latency = shared.settings().latency;
     tokio::time::sleep(latency).await;
-    match &harm {
-        None | Some(Harm::ApplyThenCut) => {}
-        Some(Harm::Delay(by)) => tokio::time::sleep(*by).await,
-        Some(Harm::DropBefore) => return (Err(Cut), Answer::Cut),
-        Some(Harm::Throttle) => return refuse(faults::throttled(&route.service)),
-        Some(Harm::InternalError) => return refuse(faults::internal_error(&route.service)),
-        Some(Harm::Deny) => return refuse(faults::denied(&route.service, &route.operation)),
-        Some(Harm::Refuse(refusal)) => return refuse(refusal.clone()),
+    match &fault_kind {
+        None | Some(FaultKind::ApplyThenDisconnect) => {}
+        Some(FaultKind::Delay(by)) => tokio::time::sleep(*by).await,
+        Some(FaultKind::DisconnectBefore) => return (Err(Disconnected), Answer::Disconnected),
+        Some(FaultKind::Throttle) => return refuse(faults::throttled(&route.service)),
+        Some(FaultKind::InternalError) => return refuse(faults::internal_error(&route.service)),
+        Some(FaultKind::Deny) => return refuse(faults::denied(&route.service, &route.operation)),
+        Some(FaultKind::Refuse(refusal)) => return refuse(refusal.clone()),
     }
-    let served = match own(shared, route, &head, &body, &request_id).await {
-        Own::Answered(response) => {
+    let served = match emulated(shared, route, &head, &body, &request_id).await {
+        EmulatedResult::Answered(response) => {
             let status = response.status().as_u16();
             (Ok(response), Answer::Done { status })
         }
-        Own::Refused(refusal) => refuse(refusal),
-        Own::Unknown(refusal) => {
-            shared.surprise(format!("{} {} is not spoken here", route.service, route.operation));
+        EmulatedResult::Refused(refusal) => refuse(refusal),
+        EmulatedResult::Unknown(refusal) => {
+            shared.report_anomaly(format!("{} {} is not spoken here", route.service, route.operation));
             refuse(refusal)
         }
-        Own::Foreign(upstream) => pass_on(shared, route, upstream, head, body).await,
+        EmulatedResult::Forwarded(upstream) => forward_upstream(shared, route, upstream, head, body).await,
     };
-    match harm {
-        Some(Harm::ApplyThenCut) => (Err(Cut), Answer::Cut),
+    match fault_kind {
+        Some(FaultKind::ApplyThenDisconnect) => (Err(Disconnected), Answer::Disconnected),
         _ => served,
     }
 }
 
 /// What the front itself makes of a request.
-enum Own {
+enum EmulatedResult {
     Answered(Response<Full<Bytes>>),
     Refused(Refusal),
     Unknown(Refusal),
-    Foreign(SocketAddr),
+    Forwarded(SocketAddr),
 }
 
-async fn own(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, request_id: &str) -> Own {
+async fn emulated(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, request_id: &str) -> EmulatedResult {
     let upstream = shared.settings().upstream;
-    let guard = shared.settings().guard.clone();
-    if let (false, Some(guard)) = (route.own, guard) {
+    let interceptor = shared.settings().interceptor.clone();
+    if let (false, Some(interceptor)) = (route.emulated, interceptor) {
         let parameters = route.protocol.decode(body).unwrap_or_default();
-        match guard.serve(&route.service, &route.operation, &parameters) {
+        match interceptor.serve(&route.service, &route.operation, &parameters) {
             Some(Ok(result)) => {
-                return Own::Answered(route.protocol.success(&route.operation, &result, request_id));
+                return EmulatedResult::Answered(route.protocol.success(&route.operation, &result, request_id));
             }
-            Some(Err(refusal)) => return Own::Refused(refusal),
+            Some(Err(refusal)) => return EmulatedResult::Refused(refusal),
             None => {}
         }
     }
-    if let (false, Some(upstream)) = (route.own, upstream) {
-        return Own::Foreign(upstream);
+    if let (false, Some(upstream)) = (route.emulated, upstream) {
+        return EmulatedResult::Forwarded(upstream);
     }
-    if let Err(refusal) = route::admit(route, &head.headers) {
-        return Own::Refused(refusal);
+    if let Err(refusal) = route::check_signature(route, &head.headers) {
+        return EmulatedResult::Refused(refusal);
     }
     match &route.function {
         Some(name) => match invoke(shared, name, head, body).await {
             // Another service's function, if there is another service.
             Err(refusal) if refusal.code == "ResourceNotFoundException" => match upstream {
-                Some(upstream) => Own::Foreign(upstream),
-                None => Own::Refused(refusal),
+                Some(upstream) => EmulatedResult::Forwarded(upstream),
+                None => EmulatedResult::Refused(refusal),
             },
-            Err(refusal) => Own::Refused(refusal),
-            Ok(response) => Own::Answered(response),
+            Err(refusal) => EmulatedResult::Refused(refusal),
+            Ok(response) => EmulatedResult::Answered(response),
         },
         None => {
             let input = match route.protocol.decode(body) {
                 Ok(input) => input,
-                Err(refusal) => return Own::Refused(refusal),
+                Err(refusal) => return EmulatedResult::Refused(refusal),
             };
-            let mut worldly = shared.world_now();
-            let done = services::perform(&mut worldly.world, route, &input);
-            shared.gather_events(&mut worldly);
+            let mut driven_world = shared.world_now();
+            let done = services::perform(&mut driven_world.world, route, &input);
+            shared.gather_events(&mut driven_world);
             match done {
-                None => Own::Unknown(services::unknown_operation(route)),
-                Some(Err(refusal)) => Own::Refused(refusal),
-                Some(Ok(result)) => Own::Answered(route.protocol.success(&route.operation, &result, request_id)),
+                None => EmulatedResult::Unknown(services::unknown_operation(route)),
+                Some(Err(refusal)) => EmulatedResult::Refused(refusal),
+                Some(Ok(result)) => {
+                    EmulatedResult::Answered(route.protocol.success(&route.operation, &result, request_id))
+                }
             }
         }
     }
@@ -375,7 +384,7 @@ async fn invoke(shared: &Shared, name: &str, head: &Parts, body: &Bytes) -> Resu
     })
 }
 
-async fn pass_on(shared: &Shared, route: &Route, upstream: SocketAddr, head: Parts, body: Bytes) -> Served {
+async fn forward_upstream(shared: &Shared, route: &Route, upstream: SocketAddr, head: Parts, body: Bytes) -> Served {
     match proxy::forward(upstream, head, body).await {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -388,8 +397,8 @@ async fn pass_on(shared: &Shared, route: &Route, upstream: SocketAddr, head: Par
             (Ok(response), answer)
         }
         Err(reason) => {
-            shared.surprise(format!("{} {} could not be passed on: {reason}", route.service, route.operation));
-            (Err(Cut), Answer::Cut)
+            shared.report_anomaly(format!("{} {} could not be passed on: {reason}", route.service, route.operation));
+            (Err(Disconnected), Answer::Disconnected)
         }
     }
 }

@@ -35,7 +35,7 @@ impl Aws {
         body: &str,
     ) -> Result<Response, Failure> {
         let what = format!("{service} {method} {path}");
-        let trouble = |error: &dyn std::fmt::Display| Failure(format!("{what}: {error}"));
+        let to_failure = |error: &dyn std::fmt::Display| Failure(format!("{what}: {error}"));
         let host = self.address.to_string();
         let mut sent: Vec<(String, String)> = vec![("host".to_owned(), host.clone())];
         sent.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -47,7 +47,7 @@ impl Aws {
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
-            .map_err(|error| trouble(&error))?
+            .map_err(|error| to_failure(&error))?
             .into();
         let signable = SignableRequest::new(
             method,
@@ -55,12 +55,12 @@ impl Aws {
             sent.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             SignableBody::Bytes(body.as_bytes()),
         )
-        .map_err(|error| trouble(&error))?;
-        let (instructions, _) = sign(signable, &parameters).map_err(|error| trouble(&error))?.into_parts();
+        .map_err(|error| to_failure(&error))?;
+        let (instructions, _) = sign(signable, &parameters).map_err(|error| to_failure(&error))?.into_parts();
         let (signed, _) = instructions.into_parts();
         sent.extend(signed.iter().map(|header| (header.name().to_owned(), header.value().to_owned())));
 
-        exchange(self.address, method, path, &sent, body).map_err(|error| trouble(&error))
+        exchange(self.address, method, path, &sent, body).map_err(|error| to_failure(&error))
     }
 
     /// One call of a service that speaks awsJson; `target` is the operation with its prefix.

@@ -48,13 +48,13 @@ impl Server {
     }
 
     fn spawn(name: &'static str, command: impl Fn(u16, &Path) -> Result<Command, Failure>) -> Result<Self, Failure> {
-        let trouble = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
-        let port = free_port().map_err(trouble)?;
+        let to_failure = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
+        let port = free_port().map_err(to_failure)?;
         let folder = target().join("tmp").join(format!("{name}-{}-{port}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(trouble)?;
+        fs::create_dir_all(&folder).map_err(to_failure)?;
         let log = folder.with_extension("log");
-        forget_old_logs(&target().join("tmp"));
-        let output = File::create(&log).map_err(trouble)?;
+        delete_old_logs(&target().join("tmp"));
+        let output = File::create(&log).map_err(to_failure)?;
         let inner = command(port, &folder)?;
         let mut outer = Command::new(tools()?.python());
         outer.args(["-c", LEASH]).arg(inner.get_program()).args(inner.get_args()).current_dir(&folder);
@@ -64,15 +64,15 @@ impl Server {
                 None => outer.env_remove(key),
             };
         }
-        outer.stdin(Stdio::piped()).stdout(output.try_clone().map_err(trouble)?).stderr(output);
-        let child = outer.spawn().map_err(trouble)?;
+        outer.stdin(Stdio::piped()).stdout(output.try_clone().map_err(to_failure)?).stderr(output);
+        let child = outer.spawn().map_err(to_failure)?;
         Ok(Self { child, name, port, log })
     }
 
     fn wait_ready(&mut self, path: &str) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            if answers(self.address(), path) {
+            if responds_ok(self.address(), path) {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -129,7 +129,7 @@ pub fn target() -> PathBuf {
 }
 
 /// Logs are for whoever looks at a failure; a day later nobody does.
-fn forget_old_logs(folder: &Path) {
+fn delete_old_logs(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed().unwrap_or_default());
@@ -145,7 +145,7 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn answers(address: SocketAddr, path: &str) -> bool {
+fn responds_ok(address: SocketAddr, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -35,16 +35,16 @@ impl Response {
 /// # Errors
 /// [`Failure`] where the address is not of this machine, or no answer came within half a minute.
 pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Response, Failure> {
-    let trouble = |error: &dyn std::fmt::Display| Failure(format!("{method} {url}: {error}"));
-    let rest = url.strip_prefix("http://").ok_or_else(|| trouble(&"no http:// address"))?;
+    let to_failure = |error: &dyn std::fmt::Display| Failure(format!("{method} {url}: {error}"));
+    let rest = url.strip_prefix("http://").ok_or_else(|| to_failure(&"no http:// address"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let address: SocketAddr = authority.parse().map_err(|error| trouble(&error))?;
+    let address: SocketAddr = authority.parse().map_err(|error| to_failure(&error))?;
     if !address.ip().is_loopback() {
-        return Err(trouble(&"not an address of this machine"));
+        return Err(to_failure(&"not an address of this machine"));
     }
     let mut sent = vec![("host".to_owned(), authority.to_owned())];
     sent.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    exchange(address, method, if path.is_empty() { "/" } else { path }, &sent, body).map_err(|error| trouble(&error))
+    exchange(address, method, if path.is_empty() { "/" } else { path }, &sent, body).map_err(|error| to_failure(&error))
 }
 
 pub(super) fn exchange(

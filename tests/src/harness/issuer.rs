@@ -5,7 +5,7 @@
 //! when the issuer starts.
 
 use super::Failure;
-use super::loopback::{Asked, Loopback, Reply};
+use super::loopback::{LoopbackServer, ReceivedRequest, Reply};
 use super::stack::now;
 use aws_lc_rs::rand;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a token lives: GitHub's are said to live five minutes.
-const LIFE_S: i64 = 300;
+const TOKEN_LIFETIME_S: i64 = 300;
 
 /// What GitHub knows of a running job, and says in its token.
 #[derive(Debug, Clone)]
@@ -135,19 +135,19 @@ pub enum Flaw {
     /// Its time is over by a minute.
     Expired,
     /// Its time begins in a quarter of an hour.
-    NotYet,
+    NotYetValid,
 }
 
 impl Flaw {
     /// All there are.
     pub const ALL: [Self; 7] =
-        [Self::Issuer, Self::Audience, Self::Signature, Self::Key, Self::Unsigned, Self::Expired, Self::NotYet];
+        [Self::Issuer, Self::Audience, Self::Signature, Self::Key, Self::Unsigned, Self::Expired, Self::NotYetValid];
 }
 
 /// The issuer, on loopback. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Issuer {
-    server: Loopback,
+    server: LoopbackServer,
     key: Arc<KeyPair>,
     runner: Arc<Mutex<Runner>>,
 }
@@ -157,9 +157,9 @@ pub struct Issuer {
 struct Runner {
     jobs: Vec<(String, Job)>,
     /// Statuses of the next answers, in order.
-    troubles: Vec<u16>,
+    failure_statuses: Vec<u16>,
     /// Audiences asked for, in order.
-    asked: Vec<String>,
+    requested: Vec<String>,
     /// Tokens that were signed.
     signed: Vec<String>,
 }
@@ -182,7 +182,7 @@ impl Issuer {
         let key = Arc::new(generate()?);
         let runner = Arc::<Mutex<Runner>>::default();
         let (served, known) = (Arc::clone(&key), Arc::clone(&runner));
-        let server = Loopback::start("issuer", move |asked| answer(asked, &served, &known))?;
+        let server = LoopbackServer::start("issuer", move |requested| answer(requested, &served, &known))?;
         Ok(Self { server, key, runner })
     }
 
@@ -195,13 +195,13 @@ impl Issuer {
     /// A job's token for an audience.
     #[must_use]
     pub fn token(&self, job: &Job, audience: &str) -> String {
-        self.sign(&whole(job, &self.issuer(), audience))
+        self.sign(&token_claims(job, &self.issuer(), audience))
     }
 
     /// A job's token with claims of a test's choice: a null takes the claim out.
     #[must_use]
     pub fn token_with(&self, job: &Job, audience: &str, changes: &Value) -> String {
-        let mut claims = whole(job, &self.issuer(), audience);
+        let mut claims = token_claims(job, &self.issuer(), audience);
         for (name, value) in changes.as_object().into_iter().flatten() {
             match value {
                 Value::Null => claims.remove(name),
@@ -217,7 +217,7 @@ impl Issuer {
     /// Where no second key can be made.
     #[must_use]
     pub fn bad_token(&self, job: &Job, audience: &str, flaw: Flaw) -> String {
-        let mut claims = whole(job, &self.issuer(), audience);
+        let mut claims = token_claims(job, &self.issuer(), audience);
         let now = now().as_second();
         match flaw {
             Flaw::Issuer => {
@@ -227,20 +227,20 @@ impl Issuer {
                 claims.insert("aud".to_owned(), json!("https://somebody.example"));
             }
             Flaw::Expired => {
-                claims.insert("iat".to_owned(), json!(now - LIFE_S - 60));
-                claims.insert("nbf".to_owned(), json!(now - LIFE_S - 660));
+                claims.insert("iat".to_owned(), json!(now - TOKEN_LIFETIME_S - 60));
+                claims.insert("nbf".to_owned(), json!(now - TOKEN_LIFETIME_S - 660));
                 claims.insert("exp".to_owned(), json!(now - 60));
             }
-            Flaw::NotYet => {
+            Flaw::NotYetValid => {
                 claims.insert("iat".to_owned(), json!(now + 900));
                 claims.insert("nbf".to_owned(), json!(now + 900));
-                claims.insert("exp".to_owned(), json!(now + 900 + LIFE_S));
+                claims.insert("exp".to_owned(), json!(now + 900 + TOKEN_LIFETIME_S));
             }
             Flaw::Signature => {
                 let honest = self.sign(&claims);
                 let (_, signature) = honest.rsplit_once('.').unwrap_or_default();
                 claims.insert("repository_owner_id".to_owned(), json!("666"));
-                let (head, _) = self.sign(&claims).rsplit_once('.').map(own).unwrap_or_default();
+                let (head, _) = self.sign(&claims).rsplit_once('.').map(owned).unwrap_or_default();
                 return format!("{head}.{signature}");
             }
             Flaw::Key => {
@@ -268,13 +268,13 @@ impl Issuer {
 
     /// The runners' endpoint answers its next requests with these statuses and no token.
     pub fn runner_fails_with(&self, statuses: &[u16]) {
-        lock(&self.runner).troubles.extend_from_slice(statuses);
+        lock(&self.runner).failure_statuses.extend_from_slice(statuses);
     }
 
     /// For whom tokens were asked for at the runners' endpoint, in order.
     #[must_use]
-    pub fn audiences_asked(&self) -> Vec<String> {
-        lock(&self.runner).asked.clone()
+    pub fn requested_audiences(&self) -> Vec<String> {
+        lock(&self.runner).requested.clone()
     }
 
     /// Every token that was given to somebody: what it is, and its text.
@@ -293,7 +293,7 @@ impl Issuer {
     }
 }
 
-fn own((head, tail): (&str, &str)) -> (String, String) {
+fn owned((head, tail): (&str, &str)) -> (String, String) {
     (head.to_owned(), tail.to_owned())
 }
 
@@ -301,9 +301,9 @@ fn lock(runner: &Mutex<Runner>) -> MutexGuard<'_, Runner> {
     runner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(asked: &Asked, key: &KeyPair, runner: &Mutex<Runner>) -> Reply {
-    let issuer = format!("http://{}", asked.header("host").unwrap_or_default());
-    match (asked.method.as_str(), asked.path.as_str()) {
+fn answer(requested: &ReceivedRequest, key: &KeyPair, runner: &Mutex<Runner>) -> Reply {
+    let issuer = format!("http://{}", requested.header("host").unwrap_or_default());
+    match (requested.method.as_str(), requested.path.as_str()) {
         ("GET", "/.well-known/openid-configuration") => Reply::json(
             200,
             &json!({
@@ -316,7 +316,7 @@ fn answer(asked: &Asked, key: &KeyPair, runner: &Mutex<Runner>) -> Reply {
             }),
         ),
         ("GET", "/.well-known/jwks") => {
-            let (modulus, exponent) = numbers(key);
+            let (modulus, exponent) = rsa_components(key);
             let key = json!({
                 "kty": "RSA",
                 "alg": "RS256",
@@ -327,35 +327,35 @@ fn answer(asked: &Asked, key: &KeyPair, runner: &Mutex<Runner>) -> Reply {
             });
             Reply::json(200, &json!({"keys": [key]}))
         }
-        ("GET", "/_apis/idtoken") => give_token(asked, key, &issuer, &mut lock(runner)),
+        ("GET", "/_apis/idtoken") => issue_token(requested, key, &issuer, &mut lock(runner)),
         _ => Reply::json(404, &json!({"message": "not found"})),
     }
 }
 
-fn give_token(asked: &Asked, key: &KeyPair, issuer: &str, runner: &mut Runner) -> Reply {
-    if !runner.troubles.is_empty() {
-        return Reply::json(runner.troubles.remove(0), &json!({"message": "no token now"}));
+fn issue_token(requested: &ReceivedRequest, key: &KeyPair, issuer: &str, runner: &mut Runner) -> Reply {
+    if !runner.failure_statuses.is_empty() {
+        return Reply::json(runner.failure_statuses.remove(0), &json!({"message": "no token now"}));
     }
-    let given = asked.bearer().unwrap_or_default();
+    let given = requested.bearer().unwrap_or_default();
     let Some(job) = runner.jobs.iter().find(|(token, _)| token == given).map(|(_, job)| job.clone()) else {
         return Reply::json(401, &json!({"message": "Unauthorized"}));
     };
-    if asked.parameter("api-version").is_none() {
+    if requested.parameter("api-version").is_none() {
         return Reply::json(400, &json!({"message": "the query of the request URL is gone"}));
     }
     // Without one, a token is for the repository's owner.
-    let audience = match asked.parameter("audience") {
+    let audience = match requested.parameter("audience") {
         Some(audience) => audience.to_owned(),
         None => format!("https://github.com/{}", job.owner()),
     };
-    runner.asked.push(audience.clone());
-    let token = sign(key, &key_id(key), &whole(&job, issuer, &audience));
+    runner.requested.push(audience.clone());
+    let token = sign(key, &key_id(key), &token_claims(&job, issuer, &audience));
     runner.signed.push(token.clone());
     Reply::json(200, &json!({"count": token.len(), "value": token}))
 }
 
 /// The job's claims with the token's own, valid now.
-fn whole(job: &Job, issuer: &str, audience: &str) -> Map<String, Value> {
+fn token_claims(job: &Job, issuer: &str, audience: &str) -> Map<String, Value> {
     let now = now().as_second();
     let mut claims = job.claims();
     for (name, value) in [
@@ -363,7 +363,7 @@ fn whole(job: &Job, issuer: &str, audience: &str) -> Map<String, Value> {
         ("aud", json!(audience)),
         ("iat", json!(now)),
         ("nbf", json!(now - 600)),
-        ("exp", json!(now + LIFE_S)),
+        ("exp", json!(now + TOKEN_LIFETIME_S)),
         ("jti", json!(random_hex())),
     ] {
         claims.insert(name.to_owned(), value);
@@ -396,18 +396,18 @@ fn key_id(key: &KeyPair) -> String {
 }
 
 /// Modulus and exponent, big-endian, out of the public key's DER: `SEQUENCE { INTEGER, INTEGER }` (RFC 8017, A.1.1).
-fn numbers(key: &KeyPair) -> (Vec<u8>, Vec<u8>) {
+fn rsa_components(key: &KeyPair) -> (Vec<u8>, Vec<u8>) {
     let der = key.public_key().as_ref();
-    let (content, _) = element(der);
-    let (modulus, rest) = element(content);
-    let (exponent, _) = element(rest);
+    let (content, _) = der_element(der);
+    let (modulus, rest) = der_element(content);
+    let (exponent, _) = der_element(rest);
     // A leading zero only says that the number is positive.
     let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
     (number(modulus), number(exponent))
 }
 
 /// The content of the first DER element, and what follows it.
-fn element(der: &[u8]) -> (&[u8], &[u8]) {
+fn der_element(der: &[u8]) -> (&[u8], &[u8]) {
     let length = usize::from(der[1]);
     let (start, length) = match length {
         0..0x80 => (2, length),
@@ -432,7 +432,7 @@ mod tests {
     use aws_lc_rs::signature;
 
     #[test]
-    fn a_runner_gives_its_job_a_token_that_the_published_key_verifies() {
+    fn a_jobs_token_verifies_with_the_published_key() {
         let issuer = Issuer::start().expect("it starts");
         let job = Job { environment: Some("prod".to_owned()), ..Job::of("acme/shop", 74, 65) };
         let runner = issuer.run(&job);
@@ -445,7 +445,7 @@ mod tests {
         assert_eq!(ask("GET", &url, &headers, "").expect("an answer").status, 503);
         let given = ask("GET", &url, &headers, "").expect("an answer").json();
         let token = given["value"].as_str().expect("a token").to_owned();
-        assert_eq!(issuer.audiences_asked(), ["switchback"]);
+        assert_eq!(issuer.requested_audiences(), ["switchback"]);
 
         let discovery = ask("GET", &format!("{}/.well-known/openid-configuration", issuer.issuer()), &[], "");
         let keys = discovery.expect("an answer").json()["jwks_uri"].as_str().expect("an address").to_owned();
@@ -468,7 +468,7 @@ mod tests {
         for flaw in [Flaw::Signature, Flaw::Key, Flaw::Unsigned] {
             assert!(!verified(&issuer.bad_token(&job, "switchback", flaw)), "{flaw:?}");
         }
-        for flaw in [Flaw::Issuer, Flaw::Audience, Flaw::Expired, Flaw::NotYet] {
+        for flaw in [Flaw::Issuer, Flaw::Audience, Flaw::Expired, Flaw::NotYetValid] {
             assert!(verified(&issuer.bad_token(&job, "switchback", flaw)), "{flaw:?}: signed, and wrong all the same");
         }
     }

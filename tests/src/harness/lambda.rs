@@ -61,9 +61,9 @@ impl Sandbox {
     /// # Errors
     /// [`Failure`] where it does not start.
     pub async fn start(binary: &Path, settings: &[(String, String)], log: &File) -> Result<Self, Failure> {
-        let trouble = |error: std::io::Error| Failure(format!("{}: {error}", binary.display()));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(trouble)?;
-        let address = listener.local_addr().map_err(trouble)?;
+        let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", binary.display()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(to_failure)?;
+        let address = listener.local_addr().map_err(to_failure)?;
         let mut command = Command::new(binary);
         command
             .env_clear()
@@ -79,10 +79,10 @@ impl Sandbox {
             .env("AWS_ACCOUNT_ID", ministack::ACCOUNT)
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(trouble)?)
-            .stderr(log.try_clone().map_err(trouble)?)
+            .stdout(log.try_clone().map_err(to_failure)?)
+            .stderr(log.try_clone().map_err(to_failure)?)
             .kill_on_drop(true);
-        let child = command.spawn().map_err(trouble)?;
+        let child = command.spawn().map_err(to_failure)?;
         let (events, received) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let api = Arc::new(Api { events: tokio::sync::Mutex::new(received), pending: Mutex::new(None) });
@@ -174,12 +174,13 @@ impl Api {
             (&Method::POST, ["2018-06-01", "runtime", "invocation", id, kind @ ("response" | "error")]) => {
                 let (id, failed) = ((*id).to_owned(), *kind == "error");
                 let Ok(body) = request.into_body().collect().await else { return plain(400) };
-                let told: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+                let body_json: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
                 let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
                 match pending {
                     Some((known, answer)) if known == id => {
                         // An error: nobody waits for it any more, its time is over.
-                        let _late = answer.send(if failed { Invoked::Failed(told) } else { Invoked::Answered(told) });
+                        let _late =
+                            answer.send(if failed { Invoked::Failed(body_json) } else { Invoked::Answered(body_json) });
                         plain(202)
                     }
                     _ => plain(400),

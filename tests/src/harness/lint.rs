@@ -1,7 +1,7 @@
 //! What others check of the files that the compiler does not see.
 
 use super::Failure;
-use super::tools::{said, tools, workspace};
+use super::tools::{command_output, tools, workspace};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use std::process::Command;
 pub fn template() -> Result<(), Failure> {
     let mut command = Command::new(tools()?.program("cfn-lint"));
     command.current_dir(workspace()).args(["--non-zero-exit-code", "warning", "--template", "template.yaml"]);
-    said(&mut command, "cfn-lint does not like template.yaml").map(drop)
+    command_output(&mut command, "cfn-lint does not like template.yaml").map(drop)
 }
 
 /// `template.yaml` as JSON, with CloudFormation's short forms written out: `!Ref X` is `{"Ref": "X"}`.
@@ -24,7 +24,7 @@ pub fn template_as_json() -> Result<serde_json::Value, Failure> {
         "import json, sys; from cfnlint.decode import cfn_yaml; print(json.dumps(cfn_yaml.load(sys.argv[1])))";
     let mut command = Command::new(tools()?.python());
     command.current_dir(workspace()).args(["-c", program, "template.yaml"]);
-    let text = said(&mut command, "template.yaml is not to be read")?;
+    let text = command_output(&mut command, "template.yaml is not to be read")?;
     serde_json::from_str(&text).map_err(|error| Failure(format!("template.yaml as JSON: {error}")))
 }
 
@@ -46,9 +46,9 @@ impl GithubFiles {
         let mut found = Self::default();
         let mut folders = vec![workspace().join(".github")];
         while let Some(folder) = folders.pop() {
-            let trouble = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
-            for entry in std::fs::read_dir(&folder).map_err(trouble)? {
-                let path = entry.map_err(trouble)?.path();
+            let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+            for entry in std::fs::read_dir(&folder).map_err(to_failure)? {
+                let path = entry.map_err(to_failure)?.path();
                 let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
                 let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
                 match (path.is_dir(), end, stem) {
@@ -83,7 +83,7 @@ pub fn workflow_schema() -> Result<(), Failure> {
         }
         let mut command = Command::new(tools()?.python());
         command.args(["-m", "check_jsonschema", "--builtin-schema", schema]).args(files);
-        said(&mut command, "a file under .github is not of GitHub's schema")?;
+        command_output(&mut command, "a file under .github is not of GitHub's schema")?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub fn workflow_schema() -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] with its findings.
-pub fn workflow_sense() -> Result<(), Failure> {
+pub fn actionlint() -> Result<(), Failure> {
     let tools = tools()?;
     let mut command = Command::new(tools.program("jactionlint"));
     command
@@ -103,15 +103,15 @@ pub fn workflow_sense() -> Result<(), Failure> {
         .args(["--no-online", "--no-color", "--strict-exit", "--pyflakes="])
         .arg(format!("--shellcheck={}", tools.program("shellcheck").display()))
         .args(GithubFiles::find()?.all());
-    said(&mut command, "actionlint does not like a file under .github").map(drop)
+    command_output(&mut command, "actionlint does not like a file under .github").map(drop)
 }
 
 /// zizmor on workflows and actions: injections, unpinned actions, permissions that nobody asked for.
 ///
 /// # Errors
 /// [`Failure`] with its findings.
-pub fn workflow_security() -> Result<(), Failure> {
+pub fn zizmor() -> Result<(), Failure> {
     let mut command = Command::new(tools()?.program("zizmor"));
     command.args(["--offline", "--no-progress", "--persona", "pedantic"]).args(GithubFiles::find()?.all());
-    said(&mut command, "zizmor does not like a file under .github").map(drop)
+    command_output(&mut command, "zizmor does not like a file under .github").map(drop)
 }

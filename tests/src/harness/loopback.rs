@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 /// A request, with its body whole.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ReceivedRequest {
     pub(super) method: String,
     pub(super) path: String,
     /// Decoded pairs, in the order sent.
@@ -23,7 +23,7 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
 }
 
-impl Asked {
+impl ReceivedRequest {
     /// A header's first value, where it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -47,7 +47,7 @@ pub(super) enum Reply {
     /// An answer, after a while.
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: String, after: Duration },
     /// None: the connection is closed.
-    Cut,
+    Disconnected,
 }
 
 impl Reply {
@@ -60,31 +60,31 @@ impl Reply {
 
 /// The server. It ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct Loopback {
+pub(super) struct LoopbackServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Loopback {
+impl LoopbackServer {
     /// Answers every request as `answer` says, from a thread of its own.
     ///
     /// # Errors
     /// [`Failure`] where no port is to be had.
     pub(super) fn start(
         name: &'static str,
-        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
     ) -> Result<Self, Failure> {
-        let trouble = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(trouble)?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).map_err(trouble)?;
-        let address = listener.local_addr().map_err(trouble)?;
+        let to_failure = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(to_failure)?;
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).map_err(to_failure)?;
+        let address = listener.local_addr().map_err(to_failure)?;
         let (stop, stopped) = watch::channel(false);
         let answer = Arc::new(answer);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(listen(listener, &answer, stopped));
         });
-        Ok(Self { address, stop, thread: Some(thread.map_err(trouble)?) })
+        Ok(Self { address, stop, thread: Some(thread.map_err(to_failure)?) })
     }
 
     /// `http://127.0.0.1:port`
@@ -93,7 +93,7 @@ impl Loopback {
     }
 }
 
-impl Drop for Loopback {
+impl Drop for LoopbackServer {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
@@ -105,7 +105,7 @@ impl Drop for Loopback {
 
 async fn listen<A>(listener: TcpListener, answer: &Arc<A>, mut stopped: watch::Receiver<bool>)
 where
-    A: Fn(&Asked) -> Reply + Send + Sync + 'static,
+    A: Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
 {
     loop {
         let accepted = tokio::select! {
@@ -120,7 +120,7 @@ where
 
 async fn connection<A>(stream: TcpStream, answer: Arc<A>)
 where
-    A: Fn(&Asked) -> Reply + Send + Sync + 'static,
+    A: Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
 {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let answer = Arc::clone(&answer);
@@ -133,20 +133,23 @@ where
 /// Instead of an answer, the connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut on purpose")]
-struct Cut;
+struct Disconnected;
 
-async fn exchange(request: Request<Incoming>, answer: impl Fn(&Asked) -> Reply) -> Result<Response<Full<Bytes>>, Cut> {
+async fn exchange(
+    request: Request<Incoming>,
+    answer: impl Fn(&ReceivedRequest) -> Reply,
+) -> Result<Response<Full<Bytes>>, Disconnected> {
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
-    let asked = Asked {
+    let received = ReceivedRequest {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: head.headers,
-        body: body.collect().await.map_err(|_| Cut)?.to_bytes(),
+        body: body.collect().await.map_err(|_| Disconnected)?.to_bytes(),
     };
-    match answer(&asked) {
-        Reply::Cut => Err(Cut),
+    match answer(&received) {
+        Reply::Disconnected => Err(Disconnected),
         Reply::Answer { status, headers, body, after } => {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
@@ -155,7 +158,7 @@ async fn exchange(request: Request<Incoming>, answer: impl Fn(&Asked) -> Reply) 
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            response.body(Full::new(Bytes::from(body))).map_err(|_| Cut)
+            response.body(Full::new(Bytes::from(body))).map_err(|_| Disconnected)
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | [`Receiver`] | whoever is told of deployments |
 //! | [`issuer`] | GitHub's identity provider: keys, tokens, what a runner gives a job |
 //! | [`leaks`] | secrets and tokens, looked for in every log |
-//! | `recorded` | what the driver recorded of its decisions, decided again |
+//! | `replay` | what the driver recorded of its decisions, decided again |
 //! | [`slack`] | Slack's Web API, and what it sends when somebody presses a button |
 //! | [`http`] | one request to a server on loopback |
 //! | [`scenario`] | one application in the shared world |
@@ -36,7 +36,7 @@ mod operations;
 pub mod packages;
 pub mod permissions;
 mod receiver;
-mod recorded;
+mod replay;
 pub mod scenario;
 pub mod slack;
 mod stack;

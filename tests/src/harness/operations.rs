@@ -3,10 +3,11 @@
 use super::Failure;
 use super::stack::Stack;
 use engine::operate::{
-    ApplyAnswer, CommandAnswer, DoctorAnswer, HistoryAnswer, JournalAnswer, PlanAnswer, TargetStatus, TargetsAnswer,
+    ApplyResponse, CommandResponse, DoctorResponse, HistoryResponse, JournalResponse, PlanResponse, TargetStatus,
+    TargetsResponse,
 };
 use rollout::JournalEntry;
-use rollout::target::DeploymentRecord;
+use rollout::deployment::DeploymentRecord;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn apply(&self, text: &str) -> Result<ApplyAnswer, Failure> {
+    pub fn apply(&self, text: &str) -> Result<ApplyResponse, Failure> {
         self.ask("POST", "/v1/apply", Some(&json!({"text": text})))
     }
 
@@ -45,7 +46,7 @@ impl<'a> Operations<'a> {
     /// [`Failure`] with the refusal.
     pub fn history(&self) -> Result<Vec<DeploymentRecord>, Failure> {
         let path = format!("/v1/targets/{}/history", self.target);
-        self.ask("GET", &path, None).map(|HistoryAnswer { deployments, .. }| deployments)
+        self.ask("GET", &path, None).map(|HistoryResponse { deployments, .. }| deployments)
     }
 
     /// Its newest journal entries, oldest first.
@@ -54,14 +55,14 @@ impl<'a> Operations<'a> {
     /// [`Failure`] with the refusal.
     pub fn journal(&self) -> Result<Vec<JournalEntry>, Failure> {
         let path = format!("/v1/targets/{}/journal?limit=200", self.target);
-        self.ask("GET", &path, None).map(|JournalAnswer { entries, .. }| entries)
+        self.ask("GET", &path, None).map(|JournalResponse { entries, .. }| entries)
     }
 
     /// Whether the account is fit for the target.
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn doctor(&self) -> Result<DoctorAnswer, Failure> {
+    pub fn doctor(&self) -> Result<DoctorResponse, Failure> {
         self.ask("POST", "/v1/doctor", Some(&json!({"target": self.target})))
     }
 
@@ -69,7 +70,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn plan(&self, release: &str) -> Result<PlanAnswer, Failure> {
+    pub fn plan(&self, release: &str) -> Result<PlanResponse, Failure> {
         self.ask("POST", "/v1/plan", Some(&json!({"target": self.target, "release": release})))
     }
 
@@ -77,7 +78,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn targets(&self) -> Result<TargetsAnswer, Failure> {
+    pub fn targets(&self) -> Result<TargetsResponse, Failure> {
         self.ask("GET", "/v1/targets", None)
     }
 
@@ -85,7 +86,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn deploy(&self, release: &str, reason: &str) -> Result<CommandAnswer, Failure> {
+    pub fn deploy(&self, release: &str, reason: &str) -> Result<CommandResponse, Failure> {
         let wanted = json!({"release": release, "reason": reason});
         self.ask("POST", &format!("/v1/targets/{}/deploy", self.target), Some(&wanted))
     }
@@ -94,7 +95,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn abort(&self, reason: &str) -> Result<CommandAnswer, Failure> {
+    pub fn abort(&self, reason: &str) -> Result<CommandResponse, Failure> {
         self.ask("POST", &format!("/v1/targets/{}/abort", self.target), Some(&json!({"reason": reason})))
     }
 
@@ -102,7 +103,7 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn rollback(&self, reason: &str) -> Result<CommandAnswer, Failure> {
+    pub fn rollback(&self, reason: &str) -> Result<CommandResponse, Failure> {
         self.ask("POST", &format!("/v1/targets/{}/rollback", self.target), Some(&json!({"reason": reason})))
     }
 
@@ -110,16 +111,16 @@ impl<'a> Operations<'a> {
     ///
     /// # Errors
     /// [`Failure`] with the refusal.
-    pub fn resume(&self, reason: &str) -> Result<CommandAnswer, Failure> {
+    pub fn resume(&self, reason: &str) -> Result<CommandResponse, Failure> {
         self.ask("POST", &format!("/v1/targets/{}/resume", self.target), Some(&json!({"reason": reason})))
     }
 
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<T, Failure> {
         let response = self.stack.operations(method, path, body)?;
-        let trouble = |reason: String| Failure(format!("{method} {path}: {reason}: {}", response.body));
+        let to_failure = |reason: String| Failure(format!("{method} {path}: {reason}: {}", response.body));
         if response.status != 200 {
-            return Err(trouble(response.status.to_string()));
+            return Err(to_failure(response.status.to_string()));
         }
-        serde_json::from_str(&response.body).map_err(|error| trouble(error.to_string()))
+        serde_json::from_str(&response.body).map_err(|error| to_failure(error.to_string()))
     }
 }

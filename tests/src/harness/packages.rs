@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::child::target;
-use super::tools::{said, workspace};
+use super::tools::{command_output, workspace};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,10 +12,10 @@ use std::process::Command;
 /// [`Failure`] where the folder cannot be read.
 pub fn functions() -> Result<Vec<String>, Failure> {
     let folder = workspace().join("functions");
-    let trouble = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(trouble)? {
-        let entry = entry.map_err(trouble)?;
+    for entry in std::fs::read_dir(&folder).map_err(to_failure)? {
+        let entry = entry.map_err(to_failure)?;
         if entry.path().join("Cargo.toml").is_file() {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
@@ -60,6 +60,6 @@ pub fn build_only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<PathBu
         }
     }
     command.arg("--target-dir").arg(target());
-    said(&mut command, "the functions do not build")?;
+    command_output(&mut command, "the functions do not build")?;
     Ok(folder)
 }

@@ -85,7 +85,10 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 ///
 /// # Errors
 /// [`Failure`] where the template cannot be read.
-pub(super) fn oversteps(calls: &[Call], resources: &BTreeMap<String, String>) -> Result<BTreeSet<String>, Failure> {
+pub(super) fn disallowed_calls(
+    calls: &[Call],
+    resources: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>, Failure> {
     let template = lint::template_as_json()?;
     let mut roles = BTreeMap::new();
     for function in functions(&template) {
@@ -98,10 +101,10 @@ pub(super) fn oversteps(calls: &[Call], resources: &BTreeMap<String, String>) ->
     for call in calls {
         let Some((function, role)) = roles.get(&call.access_key) else { continue };
         known = true;
-        for (action, partition) in asked(call) {
+        for (action, partition) in needed_actions(call) {
             let of_action = || role.iter().filter(|allowed| allowed.action == action);
             let fits = match &partition {
-                Some(partition) => of_action().any(|allowed| within(allowed, partition)),
+                Some(partition) => of_action().any(|allowed| allows_partition(allowed, partition)),
                 None => of_action().next().is_some(),
             };
             if !fits {
@@ -122,7 +125,7 @@ pub enum Suite {
     /// `end_to_end`: from a push to a verdict.
     Rollouts,
     /// `end_to_end_promotion`: from environment to environment.
-    Climb,
+    Promotion,
 }
 
 /// One action that one function has, on what it has it: a pattern of partition keys, a queue, or nothing that tells two
@@ -143,7 +146,7 @@ impl std::fmt::Display for Grant {
 
 /// What is allowed and no call in the front's log shows, with the reason. `*`: every function.
 #[rustfmt::skip]
-const NOT_SEEN: &[(&str, &[&str], &str, &str)] = &[
+const NOT_OBSERVABLE: &[(&str, &[&str], &str, &str)] = &[
     ("*", &["logs:CreateLogStream", "logs:PutLogEvents"], "", "Lambda writes a function's log, in the role's name"),
     ("*", &["iam:PassRole", "ecs:TagResource"], "",
         "ECS asks for it itself while it registers a task definition with roles and tags, or runs a task"),
@@ -164,7 +167,7 @@ const NOT_SEEN: &[(&str, &[&str], &str, &str)] = &[
         "for what a channel refuses, and records that failed for half a day: both suites want the queue empty at their end"),
 ];
 
-fn is_named(grant: &Grant, (function, actions, on): (&str, &[&str], &str)) -> bool {
+fn matches_exemption(grant: &Grant, (function, actions, on): (&str, &[&str], &str)) -> bool {
     (function == "*" || function == grant.function) && actions.contains(&grant.action.as_str()) && on == grant.on
 }
 
@@ -191,14 +194,14 @@ fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
 
 /// What the suites made use of, as the first one leaves it for the second.
 #[derive(Debug, Serialize, Deserialize)]
-struct Used {
+struct UsedGrants {
     /// SHA-256 of the template that it was of.
     template: String,
     grants: BTreeSet<Grant>,
 }
 
 /// Where the first suite leaves what it made use of: beside the suites themselves.
-fn left_by_rollouts() -> Result<PathBuf, Failure> {
+fn used_grants_path() -> Result<PathBuf, Failure> {
     let suite = std::env::current_exe().map_err(|error| Failure(format!("where this suite lies: {error}")))?;
     Ok(suite.with_file_name("permissions-used.json"))
 }
@@ -217,23 +220,23 @@ pub(super) fn unused(
     let template = lint::template_as_json()?;
     let hash: String = Sha256::digest(template.to_string()).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut used = used(&template, calls, resources);
-    let place = left_by_rollouts()?;
+    let path = used_grants_path()?;
     match suite {
         Suite::Rollouts => {
-            let text = serde_json::to_string(&Used { template: hash, grants: used })
+            let text = serde_json::to_string(&UsedGrants { template: hash, grants: used })
                 .map_err(|error| Failure(format!("what was used: {error}")))?;
-            std::fs::write(&place, text).map_err(|error| Failure(format!("{}: {error}", place.display())))?;
+            std::fs::write(&path, text).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
             Ok(BTreeSet::new())
         }
-        Suite::Climb => {
-            let left = std::fs::read_to_string(&place).ok();
-            let left = left.and_then(|text| serde_json::from_str::<Used>(&text).ok());
-            let Some(left) = left.filter(|left| left.template == hash) else {
+        Suite::Promotion => {
+            let saved = std::fs::read_to_string(&path).ok();
+            let saved = saved.and_then(|text| serde_json::from_str::<UsedGrants>(&text).ok());
+            let Some(saved) = saved.filter(|saved| saved.template == hash) else {
                 eprintln!("whether every permission is used is not judged: run end_to_end as a whole before");
                 return Ok(BTreeSet::new());
             };
-            used.extend(left.grants);
-            Ok(idle(&grants(&template)?, &used))
+            used.extend(saved.grants);
+            Ok(unused_grants(&grants(&template)?, &used))
         }
     }
 }
@@ -248,7 +251,7 @@ fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) 
     let mut used = BTreeSet::new();
     for call in calls {
         let Some(function) = keys.get(&call.access_key) else { continue };
-        for (action, partition) in asked(call) {
+        for (action, partition) in needed_actions(call) {
             let queue = || {
                 let url = call.parameters["QueueUrl"].as_str().unwrap_or_default();
                 let name = |text: &str| text.rsplit(['/', ':']).next().unwrap_or_default().to_owned();
@@ -263,13 +266,14 @@ fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) 
 }
 
 /// What is granted and was not used without a reason, and what was used though there is a reason why it is not seen.
-fn idle(granted: &BTreeSet<Grant>, used: &BTreeSet<Grant>) -> BTreeSet<String> {
+fn unused_grants(granted: &BTreeSet<Grant>, used: &BTreeSet<Grant>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for grant in granted {
         let used = used
             .iter()
-            .any(|it| it.function == grant.function && it.action == grant.action && is_within(&grant.on, &it.on));
-        let exempt = NOT_SEEN.iter().find(|(function, actions, on, _)| is_named(grant, (function, actions, on)));
+            .any(|it| it.function == grant.function && it.action == grant.action && matches_pattern(&grant.on, &it.on));
+        let exempt =
+            NOT_OBSERVABLE.iter().find(|(function, actions, on, _)| matches_exemption(grant, (function, actions, on)));
         match (used, exempt) {
             (true, Some((.., reason))) => {
                 found.insert(format!("{grant}: used after all, though it is said that {reason}"));
@@ -293,7 +297,7 @@ fn access_key(function: &str, role: &str) -> String {
 }
 
 /// The actions that a call needs, on DynamoDB each with the partition that it is for.
-fn asked(call: &Call) -> Vec<(String, Option<String>)> {
+fn needed_actions(call: &Call) -> Vec<(String, Option<String>)> {
     let prefix = match call.service.as_str() {
         "elbv2" => "elasticloadbalancing",
         "autoscaling" => "application-autoscaling",
@@ -330,13 +334,13 @@ fn asked(call: &Call) -> Vec<(String, Option<String>)> {
 }
 
 /// Whether the partition is one of the condition's: `TARGET#*`, `BRAKES`.
-fn within(allowed: &Allowed, partition: &str) -> bool {
+fn allows_partition(allowed: &Allowed, partition: &str) -> bool {
     let condition: Value = serde_json::from_str(&allowed.condition).unwrap_or_default();
     let patterns = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-    list(patterns).filter_map(Value::as_str).any(|pattern| is_within(pattern, partition))
+    list(patterns).filter_map(Value::as_str).any(|pattern| matches_pattern(pattern, partition))
 }
 
-fn is_within(pattern: &str, partition: &str) -> bool {
+fn matches_pattern(pattern: &str, partition: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => partition.starts_with(beginning),
         None => partition == pattern,
@@ -362,15 +366,15 @@ mod tests {
             ended: None,
             at: rollout::Timestamp::UNIX_EPOCH,
             answer: Answer::Pending,
-            harm: None,
+            fault_kind: None,
         }
     }
 
     #[test]
-    fn a_function_that_leaves_its_partitions_is_found() {
+    fn a_call_outside_the_allowed_partitions_is_reported() {
         let names = [("Promotions", "promotions"), ("PromotionsRole", "promotions-role")];
         let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
-        let found = |call| oversteps(&[call], &resources).expect("the template is to be read");
+        let found = |call| disallowed_calls(&[call], &resources).expect("the template is to be read");
         let put = |pk: &str| json!({"TransactItems": [{"Put": {"Item": {"pk": {"S": pk}}}}]});
         let query = |pk: &str| {
             json!({
@@ -380,7 +384,7 @@ mod tests {
         };
         assert_eq!(found(call("TransactWriteItems", put("COMMANDS#shop/api/prod"))), BTreeSet::new());
         assert_eq!(found(call("Query", query("TARGET#shop/api/prod"))), BTreeSet::new());
-        for (operation, parameters, told) in [
+        for (operation, parameters, reported) in [
             (
                 "TransactWriteItems",
                 put("TARGET#shop/api/prod"),
@@ -390,48 +394,52 @@ mod tests {
             ("DeleteItem", json!({"Key": {"pk": {"S": "BRAKES"}}}), "dynamodb:DeleteItem in the partition BRAKES"),
             ("Query", query("NOTIFIED#shop/api/prod"), "dynamodb:Query in the partition NOTIFIED#shop/api/prod"),
         ] {
-            let told = format!("Promotions called {told}, which its role does not allow");
-            assert_eq!(found(call(operation, parameters)), BTreeSet::from([told]));
+            let reported = format!("Promotions called {reported}, which its role does not allow");
+            assert_eq!(found(call(operation, parameters)), BTreeSet::from([reported]));
         }
-        let stranger = Call { access_key: String::new(), ..call("Scan", json!({})) };
-        assert!(found(stranger).first().is_some_and(|told| told.contains("nothing was checked")));
+        let unknown_caller = Call { access_key: String::new(), ..call("Scan", json!({})) };
+        assert!(found(unknown_caller).first().is_some_and(|reported| reported.contains("nothing was checked")));
     }
 
     #[test]
-    fn what_a_role_allows_and_nothing_uses_is_found() {
+    fn an_unused_permission_is_reported() {
         let names = [("Promotions", "promotions"), ("PromotionsRole", "promotions-role")];
         let resources = names.map(|(logical, physical)| (logical.to_owned(), physical.to_owned())).into();
         let put = json!({"Item": {"pk": {"S": "COMMANDS#shop/api/prod"}}});
         let template = lint::template_as_json().expect("a template");
-        let told = idle(&grants(&template).expect("roles"), &used(&template, &[call("PutItem", put)], &resources));
+        let reported =
+            unused_grants(&grants(&template).expect("roles"), &used(&template, &[call("PutItem", put)], &resources));
         let about =
-            |action: &str, on: &str| told.iter().any(|it| it.contains(&format!("may {action} on {on}, and never")));
-        assert!(about("dynamodb:PutItem", "RELEASE#*"), "{told:#?}");
-        assert!(!told.iter().any(|it| it.starts_with("Promotions may dynamodb:PutItem on COMMANDS")), "{told:#?}");
-        assert!(!told.iter().any(|it| it.contains("logs:")), "there is a reason: {told:#?}");
+            |action: &str, on: &str| reported.iter().any(|it| it.contains(&format!("may {action} on {on}, and never")));
+        assert!(about("dynamodb:PutItem", "RELEASE#*"), "{reported:#?}");
+        assert!(
+            !reported.iter().any(|it| it.starts_with("Promotions may dynamodb:PutItem on COMMANDS")),
+            "{reported:#?}"
+        );
+        assert!(!reported.iter().any(|it| it.contains("logs:")), "there is a reason: {reported:#?}");
     }
 
     #[test]
-    fn every_reason_is_about_something_that_is_allowed() {
+    fn every_exemption_names_a_granted_permission() {
         let grants = grants(&lint::template_as_json().expect("a template")).expect("roles");
-        for (function, actions, on, reason) in NOT_SEEN {
+        for (function, actions, on, reason) in NOT_OBSERVABLE {
             for action in *actions {
-                let of = |grant: &&Grant| is_named(grant, (function, &[action], on));
+                let of = |grant: &&Grant| matches_exemption(grant, (function, &[action], on));
                 assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}: {reason}");
             }
         }
     }
 
     #[test]
-    fn a_partition_is_within_its_pattern_and_no_other() {
+    fn a_partition_matches_only_its_pattern() {
         let condition = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["BRAKES", "TARGET#*"]}});
         let allowed = Allowed { action: String::new(), resource: String::new(), condition: condition.to_string() };
         for (partition, fits) in
             [("BRAKES", true), ("BRAKES#1", false), ("TARGET#shop/api/prod", true), ("POLICY#shop", false), ("", false)]
         {
-            assert_eq!(within(&allowed, partition), fits, "{partition}");
+            assert_eq!(allows_partition(&allowed, partition), fits, "{partition}");
         }
         let without = Allowed { condition: "null".to_owned(), ..allowed };
-        assert!(!within(&without, "BRAKES"), "no condition is no partition of anybody's");
+        assert!(!allows_partition(&without, "BRAKES"), "no condition is no partition of anybody's");
     }
 }

@@ -5,9 +5,9 @@ use super::emulators::{REGION, ministack};
 use super::operations::Operations;
 use super::stack::{Stack, eventually, now, stack};
 use crate::front::Call;
-use engine::intake::{Sweep, is_turn_at_rest};
+use engine::intake::{Sweep, is_idle_turn};
+use rollout::deployment::DeploymentRecord;
 use rollout::snapshot::Weights;
-use rollout::target::DeploymentRecord;
 use rollout::{Fact, JournalEntry, Seconds, Slot};
 use serde_json::{Value, json};
 use simulation::world::alarms::{AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
@@ -15,7 +15,7 @@ use simulation::world::balancer::{ActionKind, Forward, GroupSettings, WeightedGr
 use simulation::world::ecs::ListTasks;
 use simulation::world::scaling::{DescribeScalableTargets, SuspendedState};
 use simulation::world::scene::digest_of;
-use simulation::world::{Health, ImageBehaviour, PairNames, Run, Scene};
+use simulation::world::{Health, ImageBehaviour, PairNames, PairSetup, RunTaskBehaviour};
 use std::time::Duration;
 
 /// How long a deployment of these tests may take from its first event to its verdict.
@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a scenario's policy differs from the usual one: YAML in flow style, as it stands in the file.
 #[derive(Debug, Clone)]
-pub struct Wishes {
+pub struct ScenarioOptions {
     /// `strategy`
     pub strategy: &'static str,
     /// `hooks`
@@ -44,7 +44,7 @@ pub struct Wishes {
     pub drift: &'static str,
 }
 
-impl Default for Wishes {
+impl Default for ScenarioOptions {
     fn default() -> Self {
         Self {
             strategy: "{steps: [{traffic: 50%, hold: 1s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
@@ -78,17 +78,17 @@ impl Scenario {
     /// # Panics
     /// Where anything of it fails.
     #[must_use]
-    pub fn new(application: &str, wishes: &Wishes) -> Self {
-        let scenario = Self::set(application, "api", "dev", wishes);
-        scenario.apply(&scenario.policy(wishes));
+    pub fn new(application: &str, options: &ScenarioOptions) -> Self {
+        let scenario = Self::set(application, "api", "dev", options);
+        scenario.apply(&scenario.policy(options));
         scenario
     }
 
     /// The policy of an application of one service in one environment.
     #[must_use]
-    pub fn policy(&self, wishes: &Wishes) -> String {
-        let target = self.target_policy(wishes);
-        let Wishes { notifications, trigger, drift, .. } = wishes;
+    pub fn policy(&self, options: &ScenarioOptions) -> String {
+        let target = self.target_policy(options);
+        let ScenarioOptions { notifications, trigger, drift, .. } = options;
         let (application, repository) = (&self.application, &self.names.repository);
         format!(
             "application: {application}
@@ -106,25 +106,29 @@ notifications: {notifications}
     /// # Panics
     /// Where anything of it fails.
     #[must_use]
-    pub fn set(application: &str, service: &str, environment: &str, wishes: &Wishes) -> Self {
+    pub fn set(application: &str, service: &str, environment: &str, options: &ScenarioOptions) -> Self {
         let stack = stack();
-        let scene = Scene {
+        let scene = PairSetup {
             tasks: 2,
-            autoscaling: wishes.autoscaling,
+            autoscaling: options.autoscaling,
             groups: GroupSettings {
                 // Quicker than AWS has it: nothing here waits for show.
                 health_check_interval_s: 1,
                 deregistration_delay_s: 1,
                 ..GroupSettings::default()
             },
-            ..Scene::new(application, service, environment)
+            ..PairSetup::new(application, service, environment)
         };
         let names = {
             let mut world = stack.front().world();
             world.set_image(digest_of(0).as_str(), good());
             world.by_hand(|world| {
-                world.put_metric_alarm(silent_alarm(&pager(application, service, environment)))?;
-                world.set_alarm_state(&pager(application, service, environment), AlarmState::Ok, "all is well")?;
+                world.put_metric_alarm(manual_alarm_definition(&manual_alarm(application, service, environment)))?;
+                world.set_alarm_state(
+                    &manual_alarm(application, service, environment),
+                    AlarmState::Ok,
+                    "all is well",
+                )?;
                 scene.set(world)
             })
         };
@@ -135,7 +139,7 @@ notifications: {notifications}
             let (running, healthy) = scenario.side(Slot::Blue);
             if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
         });
-        stack.front().world().set_traffic(&scenario.names.rule, wishes.traffic);
+        stack.front().world().set_traffic(&scenario.names.rule, options.traffic);
         scenario
     }
 
@@ -155,17 +159,17 @@ notifications: {notifications}
 
     /// What a policy says of the target: YAML in flow style.
     #[must_use]
-    pub fn target_policy(&self, wishes: &Wishes) -> String {
+    pub fn target_policy(&self, options: &ScenarioOptions) -> String {
         let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = &self.names;
         let PairNames { blue_alarm, green_alarm, .. } = &self.names;
-        let Wishes { strategy, hooks, deadlines, .. } = wishes;
-        let pager = self.pager();
-        let listener = if wishes.listener { format!(", \"{}\"", self.names.listener) } else { String::new() };
+        let ScenarioOptions { strategy, hooks, deadlines, .. } = options;
+        let manual_alarm = self.manual_alarm();
+        let listener = if options.listener { format!(", \"{}\"", self.names.listener) } else { String::new() };
         format!(
             "{{cluster: {cluster}, container: app, blue: {{service: {blue}, target_group: \"{blue_group}\"}}, green: \
              {{service: {green}, target_group: \"{green_group}\"}}, rules: [\"{rule}\"{listener}], test_rule: \"{test_rule}\", \
              strategy: {strategy}, alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: \
-             healthy}}, {pager}], hooks: {hooks}, deadlines: {deadlines}}}"
+             healthy}}, {manual_alarm}], hooks: {hooks}, deadlines: {deadlines}}}"
         )
     }
 
@@ -242,7 +246,7 @@ notifications: {notifications}
     ///
     /// # Panics
     /// Where the notifier fails, or does not take one of them in time.
-    pub fn tell_again(&self) {
+    pub fn redeliver_journal(&self) {
         let entries = self.journal();
         let record = |entry: &JournalEntry| {
             let text = json!(entry).to_string();
@@ -271,7 +275,7 @@ notifications: {notifications}
         let edited = world.by_hand(|world| {
             let rules = world.describe_rules(None, std::slice::from_ref(&self.names.rule))?;
             let mut actions = rules.into_iter().next().map(|rule| rule.actions).unwrap_or_default();
-            for group in actions.iter_mut().filter_map(forward).flatten() {
+            for group in actions.iter_mut().filter_map(forward_groups).flatten() {
                 group.weight = Some(if group.arn == self.names.blue_group { blue.into() } else { green.into() });
             }
             world.modify_rule(&self.names.rule, None, Some(actions))
@@ -294,12 +298,12 @@ notifications: {notifications}
     /// # Panics
     /// Where there is none within the hour.
     #[must_use]
-    pub fn minute_at_rest(&self) -> Value {
+    pub fn idle_sweep_event(&self) -> Value {
         let target = rollout::TargetId::parse(&self.target()).expect("a target");
         let minute = u64::try_from(now().as_second() / 60).unwrap_or_default();
         let is_turn = |minute: &u64| {
             let sweep = Sweep { minute: *minute, every: 1, until: now() };
-            is_turn_at_rest(&target, &sweep)
+            is_idle_turn(&target, &sweep)
         };
         let minute = (minute..minute + 60).find(is_turn).expect("one of sixty");
         let at = rollout::Timestamp::from_second(i64::try_from(minute * 60).unwrap_or_default()).expect("a time");
@@ -312,9 +316,9 @@ notifications: {notifications}
     ///
     /// # Panics
     /// Where CloudWatch refuses.
-    pub fn fire_pager(&self, state: AlarmState, reason: &str) {
+    pub fn set_manual_alarm(&self, state: AlarmState, reason: &str) {
         let mut world = self.stack.front().world();
-        let set = world.by_hand(|world| world.set_alarm_state(&self.pager(), state, reason));
+        let set = world.by_hand(|world| world.set_alarm_state(&self.manual_alarm(), state, reason));
         drop(world);
         set.unwrap_or_else(|error| panic!("{error}"));
     }
@@ -324,8 +328,8 @@ notifications: {notifications}
     ///
     /// # Panics
     /// Where there is no such alarm.
-    pub fn evaluate_pager(&self, evaluation: Option<Evaluation>, reason: &str) {
-        let set = self.stack.front().world().set_evaluation(&self.pager(), evaluation, reason);
+    pub fn set_manual_alarm_evaluation(&self, evaluation: Option<Evaluation>, reason: &str) {
+        let set = self.stack.front().world().set_evaluation(&self.manual_alarm(), evaluation, reason);
         set.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -333,7 +337,7 @@ notifications: {notifications}
     ///
     /// # Panics
     /// When they are not in time.
-    pub fn alarms_are_ok(&self) {
+    pub fn wait_until_alarms_are_ok(&self) {
         let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone()];
         self.expect("the alarms are OK", Duration::from_secs(30), || {
             let mut world = self.stack.front().world();
@@ -350,7 +354,7 @@ notifications: {notifications}
     ///
     /// # Panics
     /// When it goes on and on.
-    pub fn is_quiet_for(&self, silence: Duration) {
+    pub fn wait_until_quiet_for(&self, silence: Duration) {
         self.expect("the product is quiet", Duration::from_secs(30), || {
             let now = self.stack.front().elapsed();
             let last = self.calls().iter().map(|call| call.ended.unwrap_or(now)).max().unwrap_or_default();
@@ -360,8 +364,8 @@ notifications: {notifications}
 
     /// The name of the alarm that a person sets.
     #[must_use]
-    pub fn pager(&self) -> String {
-        pager(&self.application, &self.service, &self.environment)
+    pub fn manual_alarm(&self) -> String {
+        manual_alarm(&self.application, &self.service, &self.environment)
     }
 
     // --- what is asked ---
@@ -377,7 +381,7 @@ notifications: {notifications}
         drop(world);
         let mut rules = rules.unwrap_or_else(|error| panic!("{error}"));
         let mut weights = Weights { blue: 0, green: 0 };
-        for group in rules.iter_mut().flat_map(|rule| &mut rule.actions).filter_map(forward).flatten() {
+        for group in rules.iter_mut().flat_map(|rule| &mut rule.actions).filter_map(forward_groups).flatten() {
             let weight = u16::try_from(group.weight.unwrap_or(1)).unwrap_or_default();
             if group.arn == self.names.blue_group { weights.blue = weight } else { weights.green = weight }
         }
@@ -501,7 +505,7 @@ notifications: {notifications}
     ///
     /// # Panics
     /// When there are none in time.
-    pub fn weights_leave(&self, from: Weights) -> Weights {
+    pub fn wait_for_weights_change(&self, from: Weights) -> Weights {
         self.expect(&format!("the weights leave {from:?}"), PATIENCE, || {
             let weights = self.weights();
             if weights == from { Err("they have not".to_owned()) } else { Ok(weights) }
@@ -544,7 +548,7 @@ impl Drop for Scenario {
             self.side(Slot::Blue),
             self.side(Slot::Green)
         );
-        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone(), self.pager()];
+        let names = [self.names.blue_alarm.clone(), self.names.green_alarm.clone(), self.manual_alarm()];
         let mut world = self.stack.front().world();
         for alarm in world.by_hand(|world| world.describe_alarms(&names)).unwrap_or_default() {
             eprintln!("{} is {} since {}: {}", alarm.name, alarm.state.as_str(), alarm.state_updated_at, alarm.reason);
@@ -556,8 +560,8 @@ impl Drop for Scenario {
         eprintln!("--- its last calls ---");
         let calls = self.calls();
         calls[calls.len().saturating_sub(60)..].iter().for_each(|call| eprintln!("{call}"));
-        for surprise in self.stack.front().surprises() {
-            eprintln!("surprise: {surprise}");
+        for anomaly in self.stack.front().anomalies() {
+            eprintln!("surprise: {anomaly}");
         }
         for function in super::packages::functions().unwrap_or_default() {
             let log = self.stack.function_log(&function).unwrap_or_else(|failure| failure.0);
@@ -573,17 +577,17 @@ impl Drop for Scenario {
 pub fn good() -> ImageBehaviour {
     ImageBehaviour {
         health: Health::After(Seconds(0)),
-        run: Run::Exits { after: Seconds(1), exit_code: 0 },
+        run: RunTaskBehaviour::Exits { after: Seconds(1), exit_code: 0 },
         ..ImageBehaviour::default()
     }
 }
 
-fn pager(application: &str, service: &str, environment: &str) -> String {
+fn manual_alarm(application: &str, service: &str, environment: &str) -> String {
     format!("{application}-{service}-{environment}-pager")
 }
 
 /// An alarm whose state changes only by hand.
-fn silent_alarm(name: &str) -> MetricAlarm {
+fn manual_alarm_definition(name: &str) -> MetricAlarm {
     MetricAlarm {
         name: name.to_owned(),
         metric: Metric::Nothing,
@@ -598,7 +602,7 @@ fn silent_alarm(name: &str) -> MetricAlarm {
     }
 }
 
-fn forward(action: &mut simulation::world::balancer::Action) -> Option<&mut Vec<WeightedGroup>> {
+fn forward_groups(action: &mut simulation::world::balancer::Action) -> Option<&mut Vec<WeightedGroup>> {
     match &mut action.what {
         ActionKind::Forward(Forward { target_groups, .. }) => Some(target_groups),
         ActionKind::Other { .. } => None,

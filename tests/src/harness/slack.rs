@@ -6,10 +6,10 @@
 mod blocks;
 mod interaction;
 
-pub use interaction::{Interaction, Person, Press};
+pub use interaction::{ButtonPress, Interaction, Person};
 
 use super::Failure;
-use super::loopback::{Asked, Loopback, Reply};
+use super::loopback::{LoopbackServer, ReceivedRequest, Reply};
 use super::stack::now;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -32,12 +32,12 @@ pub struct Message {
     /// The message that it answers, if it lies in a thread.
     pub thread_ts: Option<String>,
     /// What it says, oldest first; the last is what is read now.
-    pub said: Vec<Said>,
+    pub contents: Vec<MessageContent>,
 }
 
 /// What a message says at one time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct MessageContent {
     /// The text, which notifications show.
     pub text: String,
     /// The blocks, an array; null where there are none.
@@ -50,23 +50,23 @@ impl Message {
     /// # Panics
     /// Never: a message says something.
     #[must_use]
-    pub fn now(&self) -> &Said {
-        self.said.last().expect("a message says something")
+    pub fn now(&self) -> &MessageContent {
+        self.contents.last().expect("a message says something")
     }
 
     /// How often it was edited.
     #[must_use]
     pub fn edits(&self) -> usize {
-        self.said.len() - 1
+        self.contents.len() - 1
     }
 
     /// All that a person reads of it now: its text and every text of its blocks, a line each.
     #[must_use]
-    pub fn words(&self) -> String {
-        let Said { text, blocks } = self.now();
-        let mut words = vec![text.clone()];
-        blocks::texts(blocks, &mut words);
-        words.join("\n")
+    pub fn visible_text(&self) -> String {
+        let MessageContent { text, blocks } = self.now();
+        let mut visible_text = vec![text.clone()];
+        blocks::texts(blocks, &mut visible_text);
+        visible_text.join("\n")
     }
 
     /// Its buttons now: `action_id` and `value`.
@@ -81,15 +81,15 @@ impl Message {
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum SlackFault {
     /// It is refused with status 429 and this many seconds in `Retry-After`.
-    TooMany(u32),
+    RateLimited(u32),
     /// It is refused with this status, and no JSON.
     Status(u16),
     /// It is done, and the answer is lost.
-    AnswerLost,
+    ResponseLost,
     /// It is lost on its way.
-    CallLost,
+    RequestLost,
     /// It is done, and the answer takes so long.
     Slow(Duration),
 }
@@ -111,16 +111,16 @@ struct State {
     channels: BTreeMap<String, String>,
     messages: Vec<Message>,
     /// By channel.
-    troubles: BTreeMap<String, VecDeque<Trouble>>,
+    faults: BTreeMap<String, VecDeque<SlackFault>>,
     calls: Vec<SlackCall>,
     /// What was sent to `response_url`s: only the person who pressed sees it, unless it says otherwise.
-    whispers: Vec<Value>,
+    ephemeral_messages: Vec<Value>,
 }
 
 /// The stand-in. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Slack {
-    server: Loopback,
+    server: LoopbackServer,
     state: Arc<Mutex<State>>,
 }
 
@@ -132,7 +132,7 @@ impl Slack {
     pub fn start() -> Result<Self, Failure> {
         let state = Arc::<Mutex<State>>::default();
         let known = Arc::clone(&state);
-        let server = Loopback::start("slack", move |asked| answer(asked, &known))?;
+        let server = LoopbackServer::start("slack", move |request| answer(request, &known))?;
         Ok(Self { server, state })
     }
 
@@ -164,14 +164,14 @@ impl Slack {
     }
 
     /// The next calls about a channel go wrong like this, one after the other.
-    pub fn trouble(&self, channel: &str, troubles: &[Trouble]) {
-        lock(&self.state).troubles.entry(channel.to_owned()).or_default().extend(troubles);
+    pub fn fault(&self, channel: &str, faults: &[SlackFault]) {
+        lock(&self.state).faults.entry(channel.to_owned()).or_default().extend(faults);
     }
 
     /// How many calls about a channel are still to go wrong.
     #[must_use]
-    pub fn troubles_left(&self, channel: &str) -> usize {
-        lock(&self.state).troubles.get(channel).map_or(0, VecDeque::len)
+    pub fn faults_left(&self, channel: &str) -> usize {
+        lock(&self.state).faults.get(channel).map_or(0, VecDeque::len)
     }
 
     /// All messages of a channel, oldest first.
@@ -197,15 +197,15 @@ impl Slack {
 
     /// What was said to those alone who pressed a button, oldest first.
     #[must_use]
-    pub fn whispers(&self) -> Vec<Value> {
-        lock(&self.state).whispers.clone()
+    pub fn ephemeral_messages(&self) -> Vec<Value> {
+        lock(&self.state).ephemeral_messages.clone()
     }
 
     /// Somebody presses a button of a message as it stands now: what Slack sends for it.
     ///
     /// # Errors
     /// [`Failure`] where the message has no such button.
-    pub fn press(&self, message: &Message, press: Press<'_>) -> Result<Interaction, Failure> {
+    pub fn press(&self, message: &Message, press: ButtonPress<'_>) -> Result<Interaction, Failure> {
         let state = lock(&self.state);
         let known = state.messages.iter().find(|known| known.channel == message.channel && known.ts == message.ts);
         let now = known.ok_or_else(|| Failure(format!("there is no message {} any more", message.ts)))?;
@@ -217,7 +217,7 @@ impl Slack {
     ///
     /// # Errors
     /// [`Failure`] where the message, as handed in, has no such button.
-    pub fn press_as_shown(&self, shown: &Message, press: Press<'_>) -> Result<Interaction, Failure> {
+    pub fn press_outdated(&self, shown: &Message, press: ButtonPress<'_>) -> Result<Interaction, Failure> {
         let name = lock(&self.state).channels.get(&shown.channel).cloned().unwrap_or_default();
         interaction::press(shown, &name, press, &self.server.endpoint(), SIGNING_SECRET)
     }
@@ -227,35 +227,35 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(asked: &Asked, state: &Mutex<State>) -> Reply {
+fn answer(request: &ReceivedRequest, state: &Mutex<State>) -> Reply {
     let mut state = lock(state);
-    if asked.path.starts_with("/actions/") && asked.method == "POST" {
-        state.whispers.push(serde_json::from_slice(&asked.body).unwrap_or_default());
+    if request.path.starts_with("/actions/") && request.method == "POST" {
+        state.ephemeral_messages.push(serde_json::from_slice(&request.body).unwrap_or_default());
         return Reply::Answer { status: 200, headers: Vec::new(), body: "ok".to_owned(), after: Duration::ZERO };
     }
-    let Some(method) = asked.path.strip_prefix("/api/") else {
+    let Some(method) = request.path.strip_prefix("/api/") else {
         return Reply::json(404, &json!({"message": "not found"}));
     };
-    let read = arguments(asked);
+    let read = arguments(request);
     let about = read.as_ref().ok().and_then(|arguments| arguments["channel"].as_str()).unwrap_or_default();
-    let trouble = state.troubles.get_mut(about).and_then(VecDeque::pop_front);
-    match trouble {
-        Some(Trouble::TooMany(after_s)) => {
+    let fault = state.faults.get_mut(about).and_then(VecDeque::pop_front);
+    match fault {
+        Some(SlackFault::RateLimited(after_s)) => {
             note(&mut state, method, &Value::Null, Some("ratelimited"));
             let headers = vec![("retry-after", after_s.to_string()), ("content-type", "application/json".to_owned())];
             let body = json!({"ok": false, "error": "ratelimited"}).to_string();
             return Reply::Answer { status: 429, headers, body, after: Duration::ZERO };
         }
-        Some(Trouble::Status(status)) => {
+        Some(SlackFault::Status(status)) => {
             note(&mut state, method, &Value::Null, Some("a bad status"));
             let headers = vec![("content-type", "text/html".to_owned())];
             let body = "<html>Server Error</html>".to_owned();
             return Reply::Answer { status, headers, body, after: Duration::ZERO };
         }
-        Some(Trouble::CallLost) => return Reply::Cut,
-        Some(Trouble::AnswerLost | Trouble::Slow(_)) | None => {}
+        Some(SlackFault::RequestLost) => return Reply::Disconnected,
+        Some(SlackFault::ResponseLost | SlackFault::Slow(_)) | None => {}
     }
-    let done = read.and_then(|arguments| match perform(&mut state, asked, method, &arguments) {
+    let done = read.and_then(|arguments| match perform(&mut state, request, method, &arguments) {
         Ok(answer) => {
             note(&mut state, method, &arguments, None);
             Ok(answer)
@@ -276,9 +276,9 @@ fn answer(asked: &Asked, state: &Mutex<State>) -> Reply {
             None => json!({"ok": false, "error": error}),
         },
     };
-    match (trouble, Reply::json(200, &body)) {
-        (Some(Trouble::AnswerLost), _) => Reply::Cut,
-        (Some(Trouble::Slow(after)), Reply::Answer { status, headers, body, .. }) => {
+    match (fault, Reply::json(200, &body)) {
+        (Some(SlackFault::ResponseLost), _) => Reply::Disconnected,
+        (Some(SlackFault::Slow(after)), Reply::Answer { status, headers, body, .. }) => {
             Reply::Answer { status, headers, body, after }
         }
         (_, reply) => reply,
@@ -291,20 +291,20 @@ fn note(state: &mut State, method: &str, arguments: &Value, error: Option<&str>)
 }
 
 /// The arguments: JSON, or a form whose `blocks` are JSON in a text.
-fn arguments(asked: &Asked) -> Result<Value, String> {
-    if asked.method != "POST" {
+fn arguments(request: &ReceivedRequest) -> Result<Value, String> {
+    if request.method != "POST" {
         return Err("missing_post_type".to_owned());
     }
-    let kind = asked.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    let kind = request.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     match kind.trim() {
-        "application/json" => match serde_json::from_slice(&asked.body) {
+        "application/json" => match serde_json::from_slice(&request.body) {
             Ok(arguments @ Value::Object(_)) => Ok(arguments),
             Ok(_) => Err("json_not_object".to_owned()),
             Err(_) => Err("invalid_json".to_owned()),
         },
         "application/x-www-form-urlencoded" => {
             let mut arguments = json!({});
-            for (name, value) in form_urlencoded::parse(&asked.body) {
+            for (name, value) in form_urlencoded::parse(&request.body) {
                 let structured = name == "blocks" || name == "metadata";
                 arguments[name.as_ref()] = match serde_json::from_str(&value) {
                     Ok(structure) if structured => structure,
@@ -318,8 +318,8 @@ fn arguments(asked: &Asked) -> Result<Value, String> {
 }
 
 /// Does what is asked; an error is the code, and after a colon what Slack says beside it.
-fn perform(state: &mut State, asked: &Asked, method: &str, arguments: &Value) -> Result<Value, String> {
-    match asked.bearer().or(arguments["token"].as_str()) {
+fn perform(state: &mut State, request: &ReceivedRequest, method: &str, arguments: &Value) -> Result<Value, String> {
+    match request.bearer().or(arguments["token"].as_str()) {
         None => return Err("not_authed".to_owned()),
         Some(BOT_TOKEN) => {}
         Some(_) => return Err("invalid_auth".to_owned()),
@@ -328,15 +328,15 @@ fn perform(state: &mut State, asked: &Asked, method: &str, arguments: &Value) ->
         "auth.test" => Ok(json!({"team": "acme", "user": "switchback", "bot_id": interaction::BOT})),
         "chat.postMessage" => {
             let channel = channel(state, arguments)?;
-            let said = said(arguments)?;
+            let contents = contents(arguments)?;
             let thread_ts = arguments["thread_ts"].as_str().map(str::to_owned);
             if let Some(thread) = &thread_ts {
                 // Not documented: Slack's own answer for a thread that was never there.
                 find(state, &channel, thread).map_err(|_| "thread_not_found".to_owned())?;
             }
             let ts = next_ts(state);
-            let answer = json!({"channel": channel, "ts": ts, "message": shown(&said, &ts, thread_ts.as_deref())});
-            state.messages.push(Message { channel, ts, thread_ts, said: vec![said] });
+            let answer = json!({"channel": channel, "ts": ts, "message": shown(&contents, &ts, thread_ts.as_deref())});
+            state.messages.push(Message { channel, ts, thread_ts, contents: vec![contents] });
             Ok(answer)
         }
         "chat.update" => {
@@ -346,10 +346,11 @@ fn perform(state: &mut State, asked: &Asked, method: &str, arguments: &Value) ->
                 return Err("channel_not_found".to_owned());
             }
             let ts = arguments["ts"].as_str().unwrap_or_default().to_owned();
-            let said = said(arguments)?;
+            let contents = contents(arguments)?;
             let message = find(state, &channel, &ts)?;
-            let answer = json!({"channel": channel, "ts": ts, "text": said.text, "message": shown(&said, &ts, None)});
-            message.said.push(said);
+            let answer =
+                json!({"channel": channel, "ts": ts, "text": contents.text, "message": shown(&contents, &ts, None)});
+            message.contents.push(contents);
             Ok(answer)
         }
         _ => Err("unknown_method".to_owned()),
@@ -369,7 +370,7 @@ fn find<'a>(state: &'a mut State, channel: &str, ts: &str) -> Result<&'a mut Mes
     found.ok_or_else(|| "message_not_found".to_owned())
 }
 
-fn said(arguments: &Value) -> Result<Said, String> {
+fn contents(arguments: &Value) -> Result<MessageContent, String> {
     let text = arguments["text"].as_str().unwrap_or_default().to_owned();
     let mut blocks = arguments["blocks"].clone();
     if text.is_empty() && blocks.as_array().is_none_or(Vec::is_empty) {
@@ -379,11 +380,11 @@ fn said(arguments: &Value) -> Result<Said, String> {
         return Err("msg_too_long".to_owned());
     }
     blocks::check(&mut blocks).map_err(|why| format!("invalid_blocks: {why}"))?;
-    Ok(Said { text, blocks })
+    Ok(MessageContent { text, blocks })
 }
 
-fn shown(said: &Said, ts: &str, thread_ts: Option<&str>) -> Value {
-    interaction::message(&said.text, &said.blocks, ts, thread_ts)
+fn shown(contents: &MessageContent, ts: &str, thread_ts: Option<&str>) -> Value {
+    interaction::message(&contents.text, &contents.blocks, ts, thread_ts)
 }
 
 /// Seconds and microseconds, never the same twice in the workspace.

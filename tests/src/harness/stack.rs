@@ -8,8 +8,8 @@ use super::http::Response;
 use super::issuer::Issuer;
 use super::permissions::Suite;
 use super::slack::Slack;
-use super::tools::{said, tools, workspace};
-use super::{Failure, leaks, packages, permissions, recorded};
+use super::tools::{command_output, tools, workspace};
+use super::{Failure, leaks, packages, permissions, replay};
 use crate::front::{Front, Options};
 use rollout::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub const AUDIENCE: &str = "switchback";
 const LOG_PAGE: usize = 10_000;
 
 /// Which clients of the functions call the front: what it speaks itself, and what it only notes down and passes on.
-const TO_THE_FRONT: [&str; 8] =
+const FRONT_SERVICES: [&str; 8] =
     ["ECS", "ELASTIC_LOAD_BALANCING_V2", "CLOUDWATCH", "APPLICATION_AUTO_SCALING", "LAMBDA", "DYNAMODB", "SQS", "ECR"];
 
 /// The deployed product and the world that it works on. One for a test process: see [`stack`].
@@ -68,9 +68,9 @@ impl Stack {
         let began = Instant::now();
         let binaries = packages::build()?;
         let built = began.elapsed();
-        let trouble = |error: std::io::Error| Failure(format!("the wire front did not start: {error}"));
+        let to_failure = |error: std::io::Error| Failure(format!("the wire front did not start: {error}"));
         let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(trouble)?;
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(to_failure)?;
         let settings = Settings {
             // The functions have the machine's clock, so the world has it, too, and runs as fast.
             start: now(),
@@ -81,10 +81,10 @@ impl Stack {
         };
         // A few milliseconds for every call tell what is done in parallel from what is done in sequence.
         let options = Options { latency: Duration::from_millis(5), ..Options::default() };
-        let front = runtime.block_on(Front::start(World::new(settings), options)).map_err(trouble)?;
+        let front = runtime.block_on(Front::start(World::new(settings), options)).map_err(to_failure)?;
 
         let endpoint = front.endpoint();
-        let names: Vec<String> = TO_THE_FRONT.iter().map(|service| format!("AWS_ENDPOINT_URL_{service}")).collect();
+        let names: Vec<String> = FRONT_SERVICES.iter().map(|service| format!("AWS_ENDPOINT_URL_{service}")).collect();
         // AUTH: every call that reaches ministack is held against the policies that the template gives its function.
         let mut environment = vec![("AUTH", "true")];
         environment.extend(names.iter().map(|name| (name.as_str(), endpoint.as_str())));
@@ -110,7 +110,7 @@ impl Stack {
             format!("SlackSigningSecretArn={}", secret("slack-signing-secret", slack.signing_secret())?),
         ];
 
-        let said = said(
+        let command_output = command_output(
             Command::new(tools()?.python())
                 .args(["-c", DEPLOY, &ministack.endpoint()])
                 .arg(workspace().join("template.yaml"))
@@ -126,8 +126,8 @@ impl Stack {
             "template.yaml could not be deployed",
         )
         .map_err(|failure| Failure(format!("{failure}\n{}", ministack.tail())))?;
-        let deployed: Value = serde_json::from_str(&said)
-            .map_err(|error| Failure(format!("the deployment said no JSON: {error}\n{said}")))?;
+        let deployed: Value = serde_json::from_str(&command_output)
+            .map_err(|error| Failure(format!("the deployment said no JSON: {error}\n{command_output}")))?;
         let map = |name: &str| -> BTreeMap<String, String> {
             serde_json::from_value(deployed[name].clone()).unwrap_or_default()
         };
@@ -262,7 +262,7 @@ impl Stack {
     ///
     /// # Errors
     /// [`Failure`] where the template has none of that logical name.
-    pub fn door(&self, api: &str) -> Result<String, Failure> {
+    pub fn api_url(&self, api: &str) -> Result<String, Failure> {
         Ok(format!("{}/_aws/execute-api/{}", self.ministack.endpoint(), self.resource(api)?))
     }
 
@@ -308,10 +308,10 @@ impl Stack {
     /// Calls that the front did not understand, calls that a function's role does not allow, messages that ended in the
     /// dead-letter queue, secrets in a log, and decisions that are made otherwise from their record: each a sentence.
     #[must_use]
-    pub fn oddities(&self) -> Vec<String> {
-        let mut found = self.front.surprises();
-        match permissions::oversteps(self.front.log().calls(), &self.resources) {
-            Ok(oversteps) => found.extend(oversteps),
+    pub fn find_problems(&self) -> Vec<String> {
+        let mut found = self.front.anomalies();
+        match permissions::disallowed_calls(self.front.log().calls(), &self.resources) {
+            Ok(disallowed_calls) => found.extend(disallowed_calls),
             Err(failure) => found.push(failure.0),
         }
         match self.dead_letters() {
@@ -319,13 +319,13 @@ impl Stack {
             Err(failure) => found.push(format!("the dead-letter queue cannot be read: {failure}")),
         }
         found.extend(leaks::in_logs(self));
-        found.extend(recorded::otherwise(self));
+        found.extend(replay::replay_differences(self));
         found
     }
 
     /// What roles allow and no call of the suite, which has run as a whole, has made use of: each a sentence.
     #[must_use]
-    pub fn idle_permissions(&self, suite: Suite) -> Vec<String> {
+    pub fn unused_permissions(&self, suite: Suite) -> Vec<String> {
         match permissions::unused(suite, self.front.log().calls(), &self.resources) {
             Ok(unused) => unused.into_iter().collect(),
             Err(failure) => vec![failure.0],

@@ -44,7 +44,7 @@ impl Tools {
     fn make() -> Result<Self, Failure> {
         // 3.11 is the lowest that the pinned versions were resolved for.
         let python = std::env::var("SWITCHBACK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let version = said(
+        let version = command_output(
             Command::new(&python).args(["-c", "import sys; assert sys.version_info >= (3, 11); print(sys.version)"]),
             &format!("`{python}` is to be Python 3.11 or newer (another one can be named in SWITCHBACK_PYTHON)"),
         )?;
@@ -57,32 +57,32 @@ impl Tools {
         if ready.is_file() {
             return Ok(Self { root });
         }
-        let trouble = |error: std::io::Error| Failure(format!("{}: {error}", cache.display()));
-        fs::create_dir_all(&cache).map_err(trouble)?;
-        let lock = File::create(cache.join(format!("tools-{name}.lock"))).map_err(trouble)?;
-        lock.lock().map_err(trouble)?;
+        let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", cache.display()));
+        fs::create_dir_all(&cache).map_err(to_failure)?;
+        let lock = File::create(cache.join(format!("tools-{name}.lock"))).map_err(to_failure)?;
+        lock.lock().map_err(to_failure)?;
         if ready.is_file() {
             return Ok(Self { root });
         }
         if root.exists() {
-            fs::remove_dir_all(&root).map_err(trouble)?;
+            fs::remove_dir_all(&root).map_err(to_failure)?;
         }
         eprintln!("installing the test tools into {} (once, about a minute)", root.display());
-        said(
+        command_output(
             Command::new(&python).args(["-m", "venv"]).arg(&root),
             "`python3 -m venv` failed (on Debian and Ubuntu it is in the package python3-venv)",
         )?;
         let requirements = root.join("requirements.txt");
-        fs::write(&requirements, REQUIREMENTS).map_err(trouble)?;
+        fs::write(&requirements, REQUIREMENTS).map_err(to_failure)?;
         let tools = Self { root };
-        said(
+        command_output(
             Command::new(tools.python())
                 .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
                 .args(["--no-deps", "--require-hashes", "--no-compile", "--requirement"])
                 .arg(&requirements),
             "pip could not install the test tools",
         )?;
-        fs::write(&ready, "").map_err(trouble)?;
+        fs::write(&ready, "").map_err(to_failure)?;
         Ok(tools)
     }
 }
@@ -106,7 +106,7 @@ pub fn workspace() -> &'static Path {
 }
 
 /// Runs a command to its end and answers its standard output.
-pub(super) fn said(command: &mut Command, what: &str) -> Result<String, Failure> {
+pub(super) fn command_output(command: &mut Command, what: &str) -> Result<String, Failure> {
     let output = command
         .stdin(Stdio::null())
         .output()

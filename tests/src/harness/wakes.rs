@@ -89,7 +89,7 @@ impl Queue {
     }
 
     /// Every message is visible now, whatever its delay was.
-    pub fn hurry(&self) {
+    pub fn make_all_visible(&self) {
         let now = Instant::now();
         self.inner().messages.iter_mut().for_each(|message| message.visible_at = now);
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_received_is_nobody_elses_until_its_time_is_over() {
+    fn a_received_message_is_invisible_until_its_timeout() {
         let queue = queue(Duration::from_secs(60));
         queue.send("later", Duration::from_secs(60));
         assert!(queue.receive().is_none());
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_is_done_with_comes_again_and_ends_among_the_dead_letters() {
+    fn an_undeleted_message_is_redelivered_then_dead_lettered() {
         let queue = queue(Duration::ZERO);
         queue.send("poison", Duration::ZERO);
         assert!(queue.receive().is_some() && queue.receive().is_some());

@@ -1,7 +1,7 @@
 //! Commands: each once, oldest first, and never back once they are done with. What is overdue.
 
 use super::cases;
-use super::samples::{abort, at, commit, lease, take, target};
+use super::samples::{abort, acquire, at, commit, lease, target};
 use engine::{Commit, Ledger};
 use rollout::target::TargetState;
 use rollout::{Command, CommandId, Seconds, TargetId, Timestamp};
@@ -9,13 +9,13 @@ use rollout::{Command, CommandId, Seconds, TargetId, Timestamp};
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
         ledger,
-        commands_come_oldest_first,
-        the_same_command_twice_is_one,
-        a_command_that_is_done_with_never_comes_back,
-        only_what_is_consumed_goes,
-        at_most_fifty_commands_come_at_once,
-        a_command_is_due_at_once_until_it_is_consumed,
-        the_most_overdue_come_first,
+        commands_are_listed_oldest_first,
+        the_same_command_twice_is_stored_once,
+        a_consumed_command_is_not_accepted_again,
+        only_consumed_commands_are_removed,
+        at_most_fifty_commands_are_listed,
+        a_pending_command_makes_its_target_overdue,
+        overdue_targets_are_listed_oldest_first,
     );
 }
 
@@ -24,12 +24,12 @@ fn ids(commands: &[Command]) -> Vec<&str> {
 }
 
 async fn consume<L: Ledger>(ledger: &L, target: &TargetId, consumed: &[CommandId]) {
-    let loaded = take(ledger, target, "consumer").await;
+    let loaded = acquire(ledger, target, "consumer").await;
     let decision = Commit { consumed, release_lease: true, ..commit(&loaded.state) };
     ledger.commit(target, &lease("consumer"), loaded.revision, &decision).await.expect("committed");
 }
 
-async fn commands_come_oldest_first<L: Ledger>(ledger: &L) {
+async fn commands_are_listed_oldest_first<L: Ledger>(ledger: &L) {
     let target = target("inbox-order");
     assert_eq!(ledger.commands(&target).await.expect("commands"), []);
     for (request, second) in [("b", 20), ("c", 30), ("a", 10)] {
@@ -40,7 +40,7 @@ async fn commands_come_oldest_first<L: Ledger>(ledger: &L) {
     assert_eq!(commands[0], abort(&target, "a", at(10)));
 }
 
-async fn the_same_command_twice_is_one<L: Ledger>(ledger: &L) {
+async fn the_same_command_twice_is_stored_once<L: Ledger>(ledger: &L) {
     let target = target("inbox-twice");
     let first = abort(&target, "1", at(0));
     assert!(ledger.put_command(&first).await.expect("written"));
@@ -54,7 +54,7 @@ async fn the_same_command_twice_is_one<L: Ledger>(ledger: &L) {
     assert_eq!(ledger.commands(&target).await.expect("commands"), [first]);
 }
 
-async fn a_command_that_is_done_with_never_comes_back<L: Ledger>(ledger: &L) {
+async fn a_consumed_command_is_not_accepted_again<L: Ledger>(ledger: &L) {
     let target = target("inbox-done");
     let command = abort(&target, "1", at(0));
     ledger.put_command(&command).await.expect("written");
@@ -68,7 +68,7 @@ async fn a_command_that_is_done_with_never_comes_back<L: Ledger>(ledger: &L) {
     consume(ledger, &target, &[command.id]).await;
 }
 
-async fn only_what_is_consumed_goes<L: Ledger>(ledger: &L) {
+async fn only_consumed_commands_are_removed<L: Ledger>(ledger: &L) {
     let target = target("inbox-part");
     for (request, second) in [("a", 1), ("b", 2), ("c", 3)] {
         ledger.put_command(&abort(&target, request, at(second))).await.expect("written");
@@ -78,7 +78,7 @@ async fn only_what_is_consumed_goes<L: Ledger>(ledger: &L) {
     assert_eq!(ids(&ledger.commands(&target).await.expect("commands")), ["asked:a", "asked:c"]);
 }
 
-async fn at_most_fifty_commands_come_at_once<L: Ledger>(ledger: &L) {
+async fn at_most_fifty_commands_are_listed<L: Ledger>(ledger: &L) {
     let target = target("inbox-many");
     for n in 0..53 {
         ledger.put_command(&abort(&target, &format!("{n:02}"), at(n))).await.expect("written");
@@ -94,7 +94,7 @@ async fn at_most_fifty_commands_come_at_once<L: Ledger>(ledger: &L) {
     assert_eq!(ids(&ledger.commands(&target).await.expect("commands")), ["asked:50", "asked:51"]);
 }
 
-async fn a_command_is_due_at_once_until_it_is_consumed<L: Ledger>(ledger: &L) {
+async fn a_pending_command_makes_its_target_overdue<L: Ledger>(ledger: &L) {
     let target = target("due-command");
     let command = abort(&target, "1", at(100));
     ledger.put_command(&command).await.expect("written");
@@ -104,13 +104,13 @@ async fn a_command_is_due_at_once_until_it_is_consumed<L: Ledger>(ledger: &L) {
     assert!(!overdue(ledger, at(10_000)).await.contains(&target));
 }
 
-async fn the_most_overdue_come_first<L: Ledger>(ledger: &L) {
+async fn overdue_targets_are_listed_oldest_first<L: Ledger>(ledger: &L) {
     // Long before anything else in this ledger.
     let moment = |second: i64| Timestamp::from_second(1_000_000 + second).expect("a time");
     let targets: Vec<TargetId> = (0..20).map(|n| target(&format!("due-order-{n}"))).collect();
     for (n, target) in targets.iter().enumerate() {
         let n = i64::try_from(n).expect("small");
-        take(ledger, target, "one").await;
+        acquire(ledger, target, "one").await;
         let state = TargetState::new(target.clone());
         let decision = Commit { due_at: Some(moment(40 - n)), ..commit(&state) };
         ledger.commit(target, &lease("one"), 0, &decision).await.expect("committed");

@@ -2,7 +2,7 @@
 
 use super::cases;
 use super::samples::{at, name, policy, target};
-use engine::{Applied, Ledger, LedgerError, Watch};
+use engine::{AppliedPolicy, Ledger, LedgerError, WatchedResource};
 use futures::future::join_all;
 use rollout::policy::EcsPair;
 use rollout::{Name, Policy, TargetId};
@@ -10,18 +10,18 @@ use rollout::{Name, Policy, TargetId};
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
         ledger,
-        a_policy_comes_back_as_it_was_applied,
-        the_same_text_is_not_written_again,
+        an_applied_policy_reads_back_unchanged,
+        applying_the_same_text_keeps_the_version,
         watches_follow_the_policy,
-        applications_that_watch_the_same_do_not_disturb_each_other,
+        applications_can_watch_the_same_alarm_independently,
         many_watches_are_all_written_and_all_removed,
-        of_applications_at_once_the_last_one_is_whole,
-        what_one_application_names_no_other_one_gets,
-        of_two_that_name_the_same_at_once_one_is_refused,
+        concurrent_applies_leave_the_last_policy_complete,
+        a_claimed_resource_is_refused_to_other_applications,
+        concurrent_claims_of_one_rule_refuse_one_application,
     );
 }
 
-async fn watching<L: Ledger>(ledger: &L, watch: Watch) -> Vec<TargetId> {
+async fn watching_targets<L: Ledger>(ledger: &L, watch: WatchedResource) -> Vec<TargetId> {
     let mut targets = ledger.targets_watching(&watch).await.expect("targets");
     targets.sort();
     targets
@@ -33,22 +33,22 @@ async fn services<L: Ledger>(ledger: &L, repository: &str) -> Vec<(Name, Name)> 
     services
 }
 
-fn alarm(text: &str) -> Watch {
-    Watch::Alarm(text.to_owned())
+fn alarm(text: &str) -> WatchedResource {
+    WatchedResource::Alarm(text.to_owned())
 }
 
-async fn a_policy_comes_back_as_it_was_applied<L: Ledger>(ledger: &L) {
+async fn an_applied_policy_reads_back_unchanged<L: Ledger>(ledger: &L) {
     let application = name("policy-back");
     assert_eq!(ledger.policy(&application).await.expect("an answer"), None);
     let policy = policy("policy-back", &["policy-back 5xx"]);
     let text = "application: policy-back # with ✓ and \"quotes\"\n";
     assert_eq!(ledger.apply(&policy, text, at(1), "ada").await.expect("applied"), 1);
-    let applied = Applied { version: 1, policy, text: text.to_owned(), at: at(1), by: "ada".to_owned() };
+    let applied = AppliedPolicy { version: 1, policy, text: text.to_owned(), at: at(1), by: "ada".to_owned() };
     assert_eq!(ledger.policy(&application).await.expect("an answer"), Some(applied));
     assert!(ledger.applications().await.expect("names").contains(&application));
 }
 
-async fn the_same_text_is_not_written_again<L: Ledger>(ledger: &L) {
+async fn applying_the_same_text_keeps_the_version<L: Ledger>(ledger: &L) {
     let application = name("policy-same");
     let policy = policy("policy-same", &[]);
     assert_eq!(ledger.apply(&policy, "one", at(1), "ada").await.expect("applied"), 1);
@@ -68,17 +68,17 @@ async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
     let mut policy = policy("watch-follow", &["watch-follow 5xx", "watch-follow#slow"]);
     let here = target("watch-follow");
     ledger.apply(&policy, "one", at(1), "ada").await.expect("applied");
-    assert_eq!(watching(ledger, alarm("watch-follow 5xx")).await, std::slice::from_ref(&here));
-    assert_eq!(watching(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
-    assert_eq!(watching(ledger, alarm("watch-follow")).await, []);
+    assert_eq!(watching_targets(ledger, alarm("watch-follow 5xx")).await, std::slice::from_ref(&here));
+    assert_eq!(watching_targets(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
+    assert_eq!(watching_targets(ledger, alarm("watch-follow")).await, []);
     for side in ["watch-follow-blue", "watch-follow-green"] {
         // The policy names the cluster by ARN; events name it by name.
-        let watch = Watch::EcsService("main".to_owned(), side.to_owned());
-        assert_eq!(watching(ledger, watch).await, std::slice::from_ref(&here), "{side}");
+        let watch = WatchedResource::EcsService("main".to_owned(), side.to_owned());
+        assert_eq!(watching_targets(ledger, watch).await, std::slice::from_ref(&here), "{side}");
     }
-    assert!(watching(ledger, Watch::Rule("rule/watch-follow".to_owned())).await.contains(&here));
+    assert!(watching_targets(ledger, WatchedResource::Rule("rule/watch-follow".to_owned())).await.contains(&here));
     assert_eq!(services(ledger, "watch-follow/images").await, [(name("watch-follow"), name("api"))]);
-    assert_eq!(watching(ledger, Watch::Repository("watch-follow/images".to_owned())).await, []);
+    assert_eq!(watching_targets(ledger, WatchedResource::Repository("watch-follow/images".to_owned())).await, []);
 
     let production = policy.environments.get_mut(&name("production")).expect("an environment");
     let rules = production.targets.get_mut(&name("api")).expect("a target");
@@ -86,16 +86,16 @@ async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
     rules.pair.cluster = "other".to_owned();
     policy.services.get_mut(&name("api")).expect("a service").repository = "watch-follow/other".to_owned();
     ledger.apply(&policy, "two", at(2), "ada").await.expect("applied");
-    assert_eq!(watching(ledger, alarm("watch-follow 5xx")).await, []);
-    assert_eq!(watching(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
-    let side = |cluster: &str| Watch::EcsService(cluster.to_owned(), "watch-follow-blue".to_owned());
-    assert_eq!(watching(ledger, side("main")).await, []);
-    assert_eq!(watching(ledger, side("other")).await, [here]);
+    assert_eq!(watching_targets(ledger, alarm("watch-follow 5xx")).await, []);
+    assert_eq!(watching_targets(ledger, alarm("watch-follow#slow")).await, std::slice::from_ref(&here));
+    let side = |cluster: &str| WatchedResource::EcsService(cluster.to_owned(), "watch-follow-blue".to_owned());
+    assert_eq!(watching_targets(ledger, side("main")).await, []);
+    assert_eq!(watching_targets(ledger, side("other")).await, [here]);
     assert_eq!(services(ledger, "watch-follow/images").await, []);
     assert_eq!(services(ledger, "watch-follow/other").await, [(name("watch-follow"), name("api"))]);
 }
 
-async fn applications_that_watch_the_same_do_not_disturb_each_other<L: Ledger>(ledger: &L) {
+async fn applications_can_watch_the_same_alarm_independently<L: Ledger>(ledger: &L) {
     let shared = |application: &str, alarms: &[&str]| {
         let mut policy = policy(application, alarms);
         policy.services.get_mut(&name("api")).expect("a service").repository = "watch-shared/images".to_owned();
@@ -105,12 +105,12 @@ async fn applications_that_watch_the_same_do_not_disturb_each_other<L: Ledger>(l
     ledger.apply(&shared("watch-shared-a", &both), "one", at(1), "ada").await.expect("applied");
     ledger.apply(&shared("watch-shared-b", &both), "one", at(1), "ada").await.expect("applied");
     let (a, b) = (target("watch-shared-a"), target("watch-shared-b"));
-    assert_eq!(watching(ledger, alarm(both[0])).await, [a, b.clone()]);
+    assert_eq!(watching_targets(ledger, alarm(both[0])).await, [a, b.clone()]);
     let expected = [(name("watch-shared-a"), name("api")), (name("watch-shared-b"), name("api"))];
     assert_eq!(services(ledger, "watch-shared/images").await, expected);
 
     ledger.apply(&shared("watch-shared-a", &[]), "two", at(2), "ada").await.expect("applied");
-    assert_eq!(watching(ledger, alarm(both[0])).await, [b]);
+    assert_eq!(watching_targets(ledger, alarm(both[0])).await, [b]);
 }
 
 async fn many_watches_are_all_written_and_all_removed<L: Ledger>(ledger: &L) {
@@ -119,16 +119,16 @@ async fn many_watches_are_all_written_and_all_removed<L: Ledger>(ledger: &L) {
     let here = target("watch-many");
     ledger.apply(&policy("watch-many", &alarms), "one", at(1), "ada").await.expect("applied");
     for name in &alarms {
-        assert_eq!(watching(ledger, alarm(name)).await, std::slice::from_ref(&here), "{name}");
+        assert_eq!(watching_targets(ledger, alarm(name)).await, std::slice::from_ref(&here), "{name}");
     }
     ledger.apply(&policy("watch-many", &alarms[..1]), "two", at(2), "ada").await.expect("applied");
-    assert_eq!(watching(ledger, alarm(alarms[0])).await, [here]);
+    assert_eq!(watching_targets(ledger, alarm(alarms[0])).await, [here]);
     for name in &alarms[1..] {
-        assert_eq!(watching(ledger, alarm(name)).await, [], "{name}");
+        assert_eq!(watching_targets(ledger, alarm(name)).await, [], "{name}");
     }
 }
 
-async fn of_applications_at_once_the_last_one_is_whole<L: Ledger>(ledger: &L) {
+async fn concurrent_applies_leave_the_last_policy_complete<L: Ledger>(ledger: &L) {
     let here = target("watch-race");
     for round in 0..5 {
         let alarms: Vec<String> = (0..2).map(|n| format!("watch-race {n} of {round}")).collect();
@@ -142,8 +142,8 @@ async fn of_applications_at_once_the_last_one_is_whole<L: Ledger>(ledger: &L) {
 
         let present = ledger.policy(&name("watch-race")).await.expect("an answer").expect("a policy");
         assert_eq!(present.version, before + 2);
-        assert_eq!(watching(ledger, alarm(&present.text)).await, std::slice::from_ref(&here));
-        assert_eq!(watching(ledger, alarm("watch-race always")).await, std::slice::from_ref(&here));
+        assert_eq!(watching_targets(ledger, alarm(&present.text)).await, std::slice::from_ref(&here));
+        assert_eq!(watching_targets(ledger, alarm("watch-race always")).await, std::slice::from_ref(&here));
     }
 }
 
@@ -156,7 +156,7 @@ fn with_pair(application: &str, change: impl FnOnce(&mut EcsPair)) -> Policy {
 }
 
 /// What is refused, as `resource: who has it`.
-fn claimed(answer: Result<u64, LedgerError>) -> Vec<(String, TargetId)> {
+fn claim_conflicts(answer: Result<u64, LedgerError>) -> Vec<(String, TargetId)> {
     match answer {
         Err(LedgerError::Claimed(all)) => {
             all.into_iter().map(|one| (one.resource.to_string(), one.claimed_by)).collect()
@@ -165,13 +165,13 @@ fn claimed(answer: Result<u64, LedgerError>) -> Vec<(String, TargetId)> {
     }
 }
 
-async fn what_one_application_names_no_other_one_gets<L: Ledger>(ledger: &L) {
+async fn a_claimed_resource_is_refused_to_other_applications<L: Ledger>(ledger: &L) {
     let first = policy("claim-first", &[]);
     ledger.apply(&first, "one", at(1), "ada").await.expect("applied");
     let owner = target("claim-first");
     // The same service, where the cluster is written as a name instead of an ARN; a group; a rule, here as the test rule.
-    type Change = fn(&mut EcsPair);
-    let same: [(Change, &str); 3] = [
+    type PairEdit = fn(&mut EcsPair);
+    let same: [(PairEdit, &str); 3] = [
         (
             |pair| {
                 pair.cluster = "main".to_owned();
@@ -184,7 +184,7 @@ async fn what_one_application_names_no_other_one_gets<L: Ledger>(ledger: &L) {
     ];
     for (change, resource) in same {
         let second = with_pair("claim-second", change);
-        let refused = claimed(ledger.apply(&second, "one", at(2), "bob").await);
+        let refused = claim_conflicts(ledger.apply(&second, "one", at(2), "bob").await);
         assert_eq!(refused, [(resource.to_owned(), owner.clone())]);
         assert_eq!(ledger.policy(&name("claim-second")).await.expect("an answer"), None, "nothing was applied");
     }
@@ -196,19 +196,19 @@ async fn what_one_application_names_no_other_one_gets<L: Ledger>(ledger: &L) {
 
     // What the policy no longer names is free; what was only asked for, and refused, was never taken.
     let second = with_pair("claim-second", |pair| pair.rules = vec!["rule/claim-first".to_owned()]);
-    claimed(ledger.apply(&second, "two", at(4), "bob").await);
+    claim_conflicts(ledger.apply(&second, "two", at(4), "bob").await);
     let moved = with_pair("claim-first", |pair| pair.rules = vec!["rule/claim-other".to_owned()]);
     ledger.apply(&moved, "three", at(5), "ada").await.expect("applied");
     assert_eq!(ledger.apply(&second, "two", at(6), "bob").await.expect("it is free"), 1);
-    let back = claimed(ledger.apply(&first, "four", at(7), "ada").await);
+    let back = claim_conflicts(ledger.apply(&first, "four", at(7), "ada").await);
     assert_eq!(back, [("the rule `rule/claim-first`".to_owned(), target("claim-second"))]);
     let third = with_pair("claim-third", |pair| pair.green.target_group = "tg/claim-second-blue".to_owned());
-    claimed(ledger.apply(&third, "one", at(8), "carol").await);
+    claim_conflicts(ledger.apply(&third, "one", at(8), "carol").await);
     let third = policy("claim-third", &[]);
     ledger.apply(&third, "two", at(9), "carol").await.expect("applied");
 }
 
-async fn of_two_that_name_the_same_at_once_one_is_refused<L: Ledger>(ledger: &L) {
+async fn concurrent_claims_of_one_rule_refuse_one_application<L: Ledger>(ledger: &L) {
     for round in 0..5 {
         let rule = format!("rule/claim-race-{round}");
         let names = [format!("claim-race-{round}-a"), format!("claim-race-{round}-b")];
@@ -217,7 +217,7 @@ async fn of_two_that_name_the_same_at_once_one_is_refused<L: Ledger>(ledger: &L)
         let (applied, refused): (Vec<_>, Vec<_>) = join_all(applying).await.into_iter().partition(Result::is_ok);
         assert_eq!((applied.len(), refused.len()), (1, 1), "{refused:?}");
         for refused in refused {
-            claimed(refused);
+            claim_conflicts(refused);
         }
         let mut named = 0;
         for name in &names {

@@ -2,22 +2,22 @@
 
 use super::cases;
 use super::samples::{at, release_id, target};
-use engine::{Post, PostKey, Posts};
+use engine::{PostedMessage, PostedMessageKey, PostedMessages};
 
-pub(super) async fn check<L: Posts>(ledger: &L) {
-    cases!(ledger, what_was_posted_is_found_again_under_its_key_alone, an_edit_takes_the_place_of_what_was_said);
+pub(super) async fn check<L: PostedMessages>(ledger: &L) {
+    cases!(ledger, a_post_is_found_only_under_its_key, an_edit_replaces_the_previous_text);
 }
 
-fn post(id: &str, says: &str) -> Post {
-    Post { id: id.to_owned(), says: says.to_owned() }
+fn post(id: &str, content_hash: &str) -> PostedMessage {
+    PostedMessage { id: id.to_owned(), content_hash: content_hash.to_owned() }
 }
 
-async fn what_was_posted_is_found_again_under_its_key_alone<L: Posts>(ledger: &L) {
-    let thread = |digit, channel: &str| PostKey::Thread {
+async fn a_post_is_found_only_under_its_key<L: PostedMessages>(ledger: &L) {
+    let thread = |digit, channel: &str| PostedMessageKey::Thread {
         release: release_id("posts-keys", digit),
         channel: channel.to_owned(),
     };
-    let deployment = |application: &str, number, channel: &str| PostKey::Deployment {
+    let deployment = |application: &str, number, channel: &str| PostedMessageKey::Deployment {
         target: target(application),
         number,
         channel: channel.to_owned(),
@@ -43,8 +43,8 @@ async fn what_was_posted_is_found_again_under_its_key_alone<L: Posts>(ledger: &L
     }
 }
 
-async fn an_edit_takes_the_place_of_what_was_said<L: Posts>(ledger: &L) {
-    let key = PostKey::Deployment { target: target("posts-edit"), number: 4, channel: "C012AB3CD".to_owned() };
+async fn an_edit_replaces_the_previous_text<L: PostedMessages>(ledger: &L) {
+    let key = PostedMessageKey::Deployment { target: target("posts-edit"), number: 4, channel: "C012AB3CD".to_owned() };
     ledger.put_post(&key, &post("1503435956.000247", "one"), at(0)).await.expect("noted");
     let edited = post("1503435956.000247", "two");
     for again in [1, 2] {

@@ -1,15 +1,18 @@
 //! Records to write, each as small as it can be.
 
-use engine::{Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Loaded};
+use engine::{Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Ledger, LedgerError};
 use rollout::command::Instruction;
+use rollout::deployment::DeploymentRecord;
 use rollout::entry::{
-    After, ApprovalDefault, ApprovalPolicy, Deed, EntryRules, FreezePeriod, Gate, Grant, Person, Window,
+    After, ApprovalDefault, ApprovalPolicy, EntryRules, FreezePeriod, Gate, Grant, Permission, Person, Window,
 };
+use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Facts, MissingData, NotificationPolicy, Policy,
-    Receiver, RegistryPolicy, ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, MissingData, Policy, RegistryPolicy, ServicePolicy,
+    Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
 };
-use rollout::target::{DeploymentRecord, ReleaseRef, TargetState};
+use rollout::release::ReleaseRef;
+use rollout::target::TargetState;
 use rollout::{
     Actor, Command, EcsPair, Fact, JournalEntry, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp,
 };
@@ -33,12 +36,12 @@ pub(super) fn lease(text: &str) -> LeaseId {
     LeaseId(text.to_owned())
 }
 
-pub(super) fn claim(by: &str) -> Claim {
-    Claim { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
+pub(super) fn claim(by: &str) -> LeaseRequest {
+    LeaseRequest { lease: lease(by), now: at(0), lasts: Seconds(60), steal: None }
 }
 
-pub(super) fn stealing(by: &str, from: &str) -> Claim {
-    Claim { lease: lease(by), now: at(100), lasts: Seconds(60), steal: Some(lease(from)) }
+pub(super) fn stealing_claim(by: &str, from: &str) -> LeaseRequest {
+    LeaseRequest { lease: lease(by), now: at(100), lasts: Seconds(60), steal: Some(lease(from)) }
 }
 
 /// A decision that writes nothing but a state.
@@ -47,31 +50,31 @@ pub(super) fn commit(state: &TargetState) -> Commit<'_> {
 }
 
 /// Takes a target that is free.
-pub(super) async fn take<L: Ledger>(ledger: &L, target: &TargetId, by: &str) -> Loaded {
-    granted(ledger.begin(target, &claim(by)).await)
+pub(super) async fn acquire<L: Ledger>(ledger: &L, target: &TargetId, by: &str) -> LeasedTarget {
+    expect_granted(ledger.acquire_lease(target, &claim(by)).await)
 }
 
 /// What was granted.
 #[track_caller]
-pub(super) fn granted(answer: Result<Begin, LedgerError>) -> Loaded {
+pub(super) fn expect_granted(answer: Result<LeaseOutcome, LedgerError>) -> LeasedTarget {
     match answer {
-        Ok(Begin::Granted(loaded)) => *loaded,
+        Ok(LeaseOutcome::Granted(loaded)) => *loaded,
         other => panic!("the target should have been granted: {other:?}"),
     }
 }
 
 /// Who holds a target that was not granted.
 #[track_caller]
-pub(super) fn holder(answer: Result<Begin, LedgerError>) -> LeaseId {
+pub(super) fn holder(answer: Result<LeaseOutcome, LedgerError>) -> LeaseId {
     match answer {
-        Ok(Begin::Held { by, .. }) => by,
+        Ok(LeaseOutcome::Held { by, .. }) => by,
         other => panic!("the target should have been held: {other:?}"),
     }
 }
 
 /// The answer is a conflict.
 #[track_caller]
-pub(super) fn conflicts<T: std::fmt::Debug>(answer: Result<T, LedgerError>) {
+pub(super) fn assert_conflict<T: std::fmt::Debug>(answer: Result<T, LedgerError>) {
     assert!(matches!(answer, Err(LedgerError::Conflict { .. })), "this should have been a conflict: {answer:?}");
 }
 
@@ -111,10 +114,10 @@ pub(super) fn record(target: &TargetId, number: u64) -> DeploymentRecord {
     }
 }
 
-pub(super) fn abort(target: &TargetId, request: &str, asked_at: Timestamp) -> Command {
+pub(super) fn abort(target: &TargetId, request: &str, requested_at: Timestamp) -> Command {
     let actor = Actor::Person { name: "arn:aws:iam::123456789012:user/ada".to_owned() };
     let what = Instruction::Abort { deployment: None };
-    Command::asked(target.clone(), what, actor, "too slow", request, asked_at)
+    Command::asked(target.clone(), what, actor, "too slow", request, requested_at)
 }
 
 /// A policy of the service `api` in `production`, with these alarms.
@@ -186,7 +189,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
                 reason: "year's end".to_owned(),
             }],
             hotfix_skips: [Gate::Soak, Gate::Window].into(),
-            train_goes_back_together: true,
+            rollback_train_together: true,
             give_up_after: Seconds(7200),
         },
         targets: BTreeMap::from([(name("api"), rules)]),
@@ -208,7 +211,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             workflows: vec![],
             reusable_workflows: vec!["shop/workflows/.github/workflows/deploy.yml@refs/heads/main".to_owned()],
             events: vec!["push".to_owned()],
-            may: [Deed::Promote, Deed::Hotfix].into(),
+            permissions: [Permission::Promote, Permission::Hotfix].into(),
             services: vec![],
             environments: vec![name("production")],
         }],
@@ -216,7 +219,7 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             receiver: Receiver::Slack("C012AB3CD".to_owned()),
             environments: vec![],
             services: vec![],
-            facts: Facts::Attention,
+            facts: FactFilter::Attention,
         }],
     }
 }

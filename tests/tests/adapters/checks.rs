@@ -1,7 +1,7 @@
 //! What holds before every front. Each check is handed a place of its own, and asks somebody else than the product
 //! what came of an effect.
 
-use super::place::{Place, STICKY_FOR, STRANGERS_WEIGHT, autoscaling, known};
+use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, autoscaling, known};
 use engine::Cloud as _;
 use rollout::snapshot::{Autoscaling, Weights};
 use rollout::{Effect, Outcome, Reading, Slot};
@@ -13,44 +13,44 @@ const SHIFTED: Weights = Weights { blue: 90, green: 10 };
 const BORROWED: Autoscaling = Autoscaling { min: 2, max: 8, scale_in_suspended: true, scheduled_suspended: true };
 const NEW_IMAGE: &str = "registry.example.com/shop/api@sha256:new";
 
-fn same_but_its_last_letter(arn: &str) -> String {
+fn with_last_character_changed(arn: &str) -> String {
     let (rest, last) = arn.split_at(arn.len() - 1);
     format!("{rest}{}", if last == "0" { '1' } else { '0' })
 }
 
-pub(crate) async fn weights_change_and_nothing_else_does(place: &Place) {
-    let before = place.seen().await;
+pub(crate) async fn setting_weights_changes_nothing_else(fixture: &PairFixture) {
+    let before = fixture.seen().await;
     for rule in &before.rules {
         let rule = known(rule);
-        assert_eq!((rule.weights, rule.has_both), (ALL_BLUE, true));
+        assert_eq!((rule.weights, rule.has_both_groups), (ALL_BLUE, true));
     }
-    assert_eq!(known(&before.rules[0]).strangers, std::slice::from_ref(&place.stranger));
-    assert!(known(&before.rules[1]).strangers.is_empty());
+    assert_eq!(known(&before.rules[0]).foreign_groups, std::slice::from_ref(&fixture.foreign_group));
+    assert!(known(&before.rules[1]).foreign_groups.is_empty());
 
-    let outcomes = place.twice(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
+    let outcomes = fixture.perform_twice(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
 
-    let after = place.seen().await;
+    let after = fixture.seen().await;
     for (then, now) in before.rules.iter().zip(&after.rules) {
         let (then, now) = (known(then), known(now));
-        assert_eq!((now.weights, now.has_both, &now.strangers), (SHIFTED, true, &then.strangers));
+        assert_eq!((now.weights, now.has_both_groups, &now.foreign_groups), (SHIFTED, true, &then.foreign_groups));
     }
-    let rule = place.balancer(&format!("Action=DescribeRules&RuleArns.member.1={}", place.pair.rules[0]));
+    let rule = fixture.balancer(&format!("Action=DescribeRules&RuleArns.member.1={}", fixture.pair.rules[0]));
     for kept in [
         "https://login.example.com/authorize",
         &format!("<DurationSeconds>{STICKY_FOR}</DurationSeconds>"),
-        &format!("<Weight>{STRANGERS_WEIGHT}</Weight>"),
+        &format!("<Weight>{FOREIGN_WEIGHT}</Weight>"),
     ] {
         assert!(rule.contains(kept), "{kept} is gone: {rule}");
     }
     assert!(rule.find("authenticate-oidc") < rule.find("<Type>forward</Type>"), "the order has changed: {rule}");
 }
 
-pub(crate) async fn a_rule_that_is_missing_is_the_only_one_unknown(place: &Place) {
-    let mut look = place.look();
-    let missing = same_but_its_last_letter(&place.pair.rules[0]);
-    look.pair.rules.insert(1, missing.clone());
-    let seen = place.cloud.observe(&look).await;
+pub(crate) async fn a_missing_rule_does_not_affect_the_others(fixture: &PairFixture) {
+    let mut observation = fixture.observation();
+    let missing = with_last_character_changed(&fixture.pair.rules[0]);
+    observation.pair.rules.insert(1, missing.clone());
+    let seen = fixture.cloud.observe(&observation).await;
     assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
     assert!(
         matches!(&seen.rules[1], Reading::Unknown(reason) if reason.contains("RuleNotFound")),
@@ -59,51 +59,52 @@ pub(crate) async fn a_rule_that_is_missing_is_the_only_one_unknown(place: &Place
     );
     assert_eq!(known(&seen.rules[2]).weights, ALL_BLUE);
 
-    let outcome = place.cloud.perform(&look.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
+    let outcome =
+        fixture.cloud.perform(&observation.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(&missing)), "{outcome:?}");
-    let seen = place.seen().await;
+    let seen = fixture.seen().await;
     assert!(seen.rules.iter().all(|rule| known(rule).weights == SHIFTED), "the others are written: {:?}", seen.rules);
 }
 
-pub(crate) async fn the_test_rule_moves_alone(place: &Place) {
-    let outcomes = place.twice(&Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } }).await;
+pub(crate) async fn the_test_rule_is_written_separately(fixture: &PairFixture) {
+    let outcomes = fixture.perform_twice(&Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } }).await;
     assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
-    let seen = place.seen().await;
+    let seen = fixture.seen().await;
     assert_eq!(known(seen.test_rule.as_ref().expect("a test rule")).weights, Weights { blue: 0, green: 100 });
     assert!(seen.rules.iter().all(|rule| known(rule).weights == ALL_BLUE), "{:?}", seen.rules);
 }
 
-pub(crate) async fn a_rule_without_both_groups_is_put_right_on_the_way_back_alone(place: &Place) {
-    let mut look = place.look();
-    look.pair.rules = vec![place.plain_rule.clone()];
-    let seen = place.cloud.observe(&look).await;
+pub(crate) async fn a_missing_group_is_added_only_by_a_rollback(fixture: &PairFixture) {
+    let mut observation = fixture.observation();
+    observation.pair.rules = vec![fixture.plain_rule.clone()];
+    let seen = fixture.cloud.observe(&observation).await;
     let rule = known(&seen.rules[0]);
-    assert_eq!((rule.weights, rule.has_both), (Weights { blue: 1, green: 0 }, false));
+    assert_eq!((rule.weights, rule.has_both_groups), (Weights { blue: 1, green: 0 }, false));
     let forward = Effect::SetWeights { weights: SHIFTED, seen: vec![rule.weights] };
-    let outcome = place.cloud.perform(&look.pair, &forward).await;
-    assert!(matches!(&outcome, Outcome::Changed { .. }), "adding a group is not ours to do: {outcome:?}");
-    assert!(!known(&place.cloud.observe(&look).await.rules[0]).has_both, "nothing was written");
+    let outcome = fixture.cloud.perform(&observation.pair, &forward).await;
+    assert!(matches!(&outcome, Outcome::Conflict { .. }), "adding a group is not ours to do: {outcome:?}");
+    assert!(!known(&fixture.cloud.observe(&observation).await.rules[0]).has_both_groups, "nothing was written");
     // On the way back somebody has taken it out, and users are on the other side.
     let back = Effect::SetWeights { weights: ALL_BLUE, seen: vec![] };
-    assert_eq!(place.cloud.perform(&look.pair, &back).await, Outcome::Done);
-    let seen = place.cloud.observe(&look).await;
+    assert_eq!(fixture.cloud.perform(&observation.pair, &back).await, Outcome::Done);
+    let seen = fixture.cloud.observe(&observation).await;
     let rule = known(&seen.rules[0]);
-    assert_eq!((rule.weights, rule.has_both), (ALL_BLUE, true));
+    assert_eq!((rule.weights, rule.has_both_groups), (ALL_BLUE, true));
 }
 
-pub(crate) async fn a_task_definition_is_copied_once(place: &Place) {
+pub(crate) async fn a_task_definition_is_copied_once(fixture: &PairFixture) {
     let register = |image: &str| Effect::RegisterTaskDefinition {
-        like: place.task_definition.clone(),
+        template: fixture.task_definition.clone(),
         container: "api".to_owned(),
         image: image.to_owned(),
     };
-    let [first, second] = place.twice(&register(NEW_IMAGE)).await;
+    let [first, second] = fixture.perform_twice(&register(NEW_IMAGE)).await;
     let Outcome::Registered { task_definition: new, reused: false } = first else { panic!("{first:?}") };
     assert_eq!(second, Outcome::Registered { task_definition: new.clone(), reused: true });
 
     let described =
-        |arn: &str| place.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
-    let (mut old, mut new) = (described(&place.task_definition), described(&new));
+        |arn: &str| fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
+    let (mut old, mut new) = (described(&fixture.task_definition), described(&new));
     assert_eq!(old["tags"], new["tags"]);
     assert_ne!(old["taskDefinition"]["revision"], new["taskDefinition"]["revision"]);
     for described in [&mut old, &mut new] {
@@ -113,69 +114,69 @@ pub(crate) async fn a_task_definition_is_copied_once(place: &Place) {
     old["taskDefinition"]["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
     assert_eq!(old["taskDefinition"], new["taskDefinition"]);
 
-    let same = place.cloud.perform(&place.pair, &register("registry.example.com/shop/api@sha256:old")).await;
-    assert_eq!(same, Outcome::Registered { task_definition: place.task_definition.clone(), reused: true });
+    let same = fixture.cloud.perform(&fixture.pair, &register("registry.example.com/shop/api@sha256:old")).await;
+    assert_eq!(same, Outcome::Registered { task_definition: fixture.task_definition.clone(), reused: true });
 }
 
-pub(crate) async fn an_unknown_container_is_refused(place: &Place) {
+pub(crate) async fn an_unknown_container_is_refused(fixture: &PairFixture) {
     let effect = Effect::RegisterTaskDefinition {
-        like: place.task_definition.clone(),
+        template: fixture.task_definition.clone(),
         container: "web".to_owned(),
         image: NEW_IMAGE.to_owned(),
     };
-    let outcome = place.cloud.perform(&place.pair, &effect).await;
+    let outcome = fixture.cloud.perform(&fixture.pair, &effect).await;
     let reason = "the task definition has no container web: it has api, proxy".to_owned();
     assert_eq!(outcome, Outcome::Refused { reason });
 }
 
-pub(crate) async fn a_service_is_updated(place: &Place) {
+pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
     let effect = Effect::RegisterTaskDefinition {
-        like: place.task_definition.clone(),
+        template: fixture.task_definition.clone(),
         container: "api".to_owned(),
         image: NEW_IMAGE.to_owned(),
     };
-    let registered = place.cloud.perform(&place.pair, &effect).await;
+    let registered = fixture.cloud.perform(&fixture.pair, &effect).await;
     let Outcome::Registered { task_definition, .. } = registered else { panic!("{registered:?}") };
-    let before = place.service(Slot::Green);
+    let before = fixture.service(Slot::Green);
     let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
-    assert_eq!(place.twice(&update).await, [Outcome::Done, Outcome::Done]);
-    assert_eq!(place.service(Slot::Green)["taskDefinition"], task_definition);
-    assert_eq!(known(&place.seen().await.green).desired, 3);
+    assert_eq!(fixture.perform_twice(&update).await, [Outcome::Done, Outcome::Done]);
+    assert_eq!(fixture.service(Slot::Green)["taskDefinition"], task_definition);
+    assert_eq!(known(&fixture.seen().await.green).desired, 3);
 
     assert_eq!(
-        place.twice(&Effect::SetDesired { slot: Slot::Green, desired: 1 }).await,
+        fixture.perform_twice(&Effect::SetDesired { slot: Slot::Green, desired: 1 }).await,
         [Outcome::Done, Outcome::Done]
     );
-    assert_eq!(known(&place.seen().await.green).desired, 1);
-    let after = place.service(Slot::Green);
+    assert_eq!(known(&fixture.seen().await.green).desired, 1);
+    let after = fixture.service(Slot::Green);
     assert_eq!(after["taskDefinition"], task_definition, "a count alone leaves it");
     for kept in ["networkConfiguration", "launchType", "loadBalancers", "deploymentConfiguration"] {
         assert_eq!(before[kept], after[kept], "{kept}");
     }
 }
 
-fn scalable_target(place: &Place) -> Value {
-    let side = format!("service/{}/{}", place.pair.cluster, place.pair.blue.service);
+fn scalable_target(fixture: &PairFixture) -> Value {
+    let side = format!("service/{}/{}", fixture.pair.cluster, fixture.pair.blue.service);
     let asked = json!({"ServiceNamespace": "ecs", "ResourceIds": [side]});
-    autoscaling(&place.raw, "DescribeScalableTargets", &asked)["ScalableTargets"][0].clone()
+    autoscaling(&fixture.raw, "DescribeScalableTargets", &asked)["ScalableTargets"][0].clone()
 }
 
-pub(crate) async fn limits_are_borrowed_and_given_back(place: &Place) {
+pub(crate) async fn autoscaling_limits_are_borrowed_and_restored(fixture: &PairFixture) {
     let found = Autoscaling { min: 1, max: 8, scale_in_suspended: false, scheduled_suspended: false };
-    assert_eq!(known(&place.seen().await.blue).autoscaling, Some(found));
+    assert_eq!(known(&fixture.seen().await.blue).autoscaling, Some(found));
 
     for (limits, suspended) in [(BORROWED, true), (found, false)] {
         let effect = Effect::SetAutoscaling { slot: Slot::Blue, limits };
-        assert_eq!(place.twice(&effect).await, [Outcome::Done, Outcome::Done]);
-        assert_eq!(known(&place.seen().await.blue).autoscaling, Some(limits));
-        let state = &scalable_target(place)["SuspendedState"];
+        assert_eq!(fixture.perform_twice(&effect).await, [Outcome::Done, Outcome::Done]);
+        assert_eq!(known(&fixture.seen().await.blue).autoscaling, Some(limits));
+        let state = &scalable_target(fixture)["SuspendedState"];
         assert_eq!(state["DynamicScalingInSuspended"], json!(suspended), "{state}");
         assert_eq!(state["ScheduledScalingSuspended"], json!(suspended), "{state}");
         assert_eq!(state["DynamicScalingOutSuspended"], json!(true), "it was suspended before: {state}");
     }
 }
 
-pub(crate) async fn what_was_suspended_alone_comes_back_alone(place: &Place) {
+pub(crate) async fn each_suspension_flag_is_restored_separately(fixture: &PairFixture) {
     for (scale_in_suspended, scheduled_suspended) in [(false, true), (true, false)] {
         let switches = json!({
             "DynamicScalingInSuspended": scale_in_suspended,
@@ -185,59 +186,59 @@ pub(crate) async fn what_was_suspended_alone_comes_back_alone(place: &Place) {
         let by_hand = json!({
             "ServiceNamespace": "ecs",
             "ScalableDimension": "ecs:service:DesiredCount",
-            "ResourceId": format!("service/{}/{}", place.pair.cluster, place.pair.blue.service),
+            "ResourceId": format!("service/{}/{}", fixture.pair.cluster, fixture.pair.blue.service),
             "SuspendedState": switches,
         });
-        autoscaling(&place.raw, "RegisterScalableTarget", &by_hand);
+        autoscaling(&fixture.raw, "RegisterScalableTarget", &by_hand);
         let found = Autoscaling { min: 1, max: 8, scale_in_suspended, scheduled_suspended };
-        assert_eq!(known(&place.seen().await.blue).autoscaling, Some(found));
+        assert_eq!(known(&fixture.seen().await.blue).autoscaling, Some(found));
         for limits in [BORROWED, found] {
             let effect = Effect::SetAutoscaling { slot: Slot::Blue, limits };
-            assert_eq!(place.twice(&effect).await, [Outcome::Done, Outcome::Done]);
-            assert_eq!(known(&place.seen().await.blue).autoscaling, Some(limits));
+            assert_eq!(fixture.perform_twice(&effect).await, [Outcome::Done, Outcome::Done]);
+            assert_eq!(known(&fixture.seen().await.blue).autoscaling, Some(limits));
         }
-        assert_eq!(scalable_target(place)["SuspendedState"], switches);
+        assert_eq!(scalable_target(fixture)["SuspendedState"], switches);
     }
 }
 
-pub(crate) async fn a_side_without_a_scalable_target_is_refused_limits(place: &Place) {
-    assert_eq!(known(&place.seen().await.green).autoscaling, None);
+pub(crate) async fn limits_on_a_side_without_a_scalable_target_are_refused(fixture: &PairFixture) {
+    assert_eq!(known(&fixture.seen().await.green).autoscaling, None);
     let outcome =
-        place.cloud.perform(&place.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits: BORROWED }).await;
+        fixture.cloud.perform(&fixture.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits: BORROWED }).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains("no scalable target")), "{outcome:?}");
-    assert_eq!(known(&place.seen().await.green).autoscaling, None, "none was made");
+    assert_eq!(known(&fixture.seen().await.green).autoscaling, None, "none was made");
 }
 
-pub(crate) async fn a_service_that_is_missing_makes_its_side_unknown(place: &Place) {
-    let mut look = place.look();
-    look.pair.green.service = "nowhere".to_owned();
-    let seen = place.cloud.observe(&look).await;
-    assert_eq!(known(&seen.blue).task_definition, place.task_definition);
+pub(crate) async fn a_missing_service_makes_its_side_unknown(fixture: &PairFixture) {
+    let mut observation = fixture.observation();
+    observation.pair.green.service = "nowhere".to_owned();
+    let seen = fixture.cloud.observe(&observation).await;
+    assert_eq!(known(&seen.blue).task_definition, fixture.task_definition);
     let expected = "service: ECS has no service nowhere in the cluster: MISSING";
     assert_eq!(seen.green, Reading::Unknown(expected.to_owned()));
     assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
 }
 
-pub(crate) async fn a_task_is_run_and_stopped(place: &Place) {
+pub(crate) async fn a_task_is_run_and_stopped(fixture: &PairFixture) {
     let start = Effect::StartTask {
         hook: "migrate".to_owned(),
         run: "shop-api-7-migrate".to_owned(),
-        task_definition: place.task_definition.clone(),
+        task_definition: fixture.task_definition.clone(),
         container: "api".to_owned(),
         command: vec!["migrate".to_owned(), "--all".to_owned()],
-        like: Slot::Blue,
+        template: Slot::Blue,
     };
-    let outcome = place.cloud.perform(&place.pair, &start).await;
+    let outcome = fixture.cloud.perform(&fixture.pair, &start).await;
     let Outcome::TaskStarted { task } = outcome else { panic!("{outcome:?}") };
     let described =
-        || place.ecs("DescribeTasks", &json!({"cluster": place.pair.cluster, "tasks": [task]}))["tasks"][0].clone();
+        || fixture.ecs("DescribeTasks", &json!({"cluster": fixture.pair.cluster, "tasks": [task]}))["tasks"][0].clone();
     let running = described();
     assert_eq!(running["startedBy"], "shop-api-7-migrate");
-    assert_eq!(running["taskDefinitionArn"], place.task_definition);
+    assert_eq!(running["taskDefinitionArn"], fixture.task_definition);
     assert_eq!(running["launchType"], "FARGATE");
     assert_eq!(running["overrides"]["containerOverrides"][0]["command"], json!(["migrate", "--all"]));
 
     let stop = Effect::StopTask { task: task.clone() };
-    assert_eq!(place.twice(&stop).await, [Outcome::Done, Outcome::Done]);
+    assert_eq!(fixture.perform_twice(&stop).await, [Outcome::Done, Outcome::Done]);
     assert_eq!(described()["desiredStatus"], "STOPPED");
 }

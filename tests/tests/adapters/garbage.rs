@@ -1,10 +1,10 @@
 //! Whatever AWS answers: the front's sound answers, damaged on their way. Nothing panics, nothing hangs, and what could not
 //! be read is unknown or unsure, in words that have an end.
 
-use super::with_front::place;
+use super::with_front::fixture;
 use aws::Clients;
 use aws::cloud::AwsCloud;
-use aws::error::LONGEST_REASON;
+use aws::error::MAX_REASON_CHARS;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -14,7 +14,7 @@ use garbage::proptest::prelude::*;
 use garbage::proptest::sample::{Index, select};
 use rollout::effect::HookPayload;
 use rollout::snapshot::Weights;
-use rollout::{EcsPair, Effect, Look, Outcome, Slot};
+use rollout::{EcsPair, Effect, ObservationPlan, Outcome, Slot};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,50 +26,50 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What happens to an answer.
 #[derive(Debug, Clone)]
-enum Harm {
+enum Damage {
     /// It has this status, and the body that it had.
     Status(u16),
     /// It ends early, and says so.
-    Cut(Index),
+    Truncated(Index),
     /// The connection breaks in it.
-    Broken(Index),
+    ConnectionBroken(Index),
     /// Bytes are others.
-    Flipped(Vec<(Index, u8)>),
+    BytesChanged(Vec<(Index, u8)>),
     /// All its numbers are this one.
-    Numbers(String),
+    NumbersReplaced(String),
     /// It is full of this, somewhere.
-    Stuffed(Index, String),
+    TextInserted(Index, String),
     /// It is something else.
-    Instead(Vec<u8>),
+    Replaced(Vec<u8>),
 }
 
-fn harm() -> impl Strategy<Value = Harm> {
+fn damage() -> impl Strategy<Value = Damage> {
     const NUMBERS: [&str; 10] =
         ["0", "-1", "101", "999", "4294967296", "18446744073709551616", "1e999", "0.5", "x", ""];
     prop_oneof![
-        2 => select([200u16, 301, 400, 403, 404, 429, 500, 503].as_slice()).prop_map(Harm::Status),
-        2 => any::<Index>().prop_map(Harm::Cut),
-        1 => any::<Index>().prop_map(Harm::Broken),
-        4 => proptest::collection::vec((any::<Index>(), any::<u8>()), 1..20).prop_map(Harm::Flipped),
-        3 => select(NUMBERS.as_slice()).prop_map(|number| Harm::Numbers(number.to_owned())),
-        2 => (any::<Index>(), garbage::text()).prop_map(|(at, text)| Harm::Stuffed(at, text)),
-        1 => proptest::collection::vec(any::<u8>(), 0..2_000).prop_map(Harm::Instead),
+        2 => select([200u16, 301, 400, 403, 404, 429, 500, 503].as_slice()).prop_map(Damage::Status),
+        2 => any::<Index>().prop_map(Damage::Truncated),
+        1 => any::<Index>().prop_map(Damage::ConnectionBroken),
+        4 => proptest::collection::vec((any::<Index>(), any::<u8>()), 1..20).prop_map(Damage::BytesChanged),
+        3 => select(NUMBERS.as_slice()).prop_map(|number| Damage::NumbersReplaced(number.to_owned())),
+        2 => (any::<Index>(), garbage::text()).prop_map(|(at, text)| Damage::TextInserted(at, text)),
+        1 => proptest::collection::vec(any::<u8>(), 0..2_000).prop_map(Damage::Replaced),
     ]
 }
 
-impl Harm {
+impl Damage {
     /// Status, the length that is declared, and the body.
-    fn done_to(&self, status: u16, mut body: Vec<u8>) -> (u16, usize, Vec<u8>) {
+    fn apply(&self, status: u16, mut body: Vec<u8>) -> (u16, usize, Vec<u8>) {
         let within = |at: &Index, body: &Vec<u8>| at.index(body.len() + 1);
         match self {
             Self::Status(status) => return (*status, body.len(), body),
-            Self::Broken(at) => {
+            Self::ConnectionBroken(at) => {
                 let (declared, kept) = (body.len() + 1, within(at, &body));
                 body.truncate(kept);
                 return (status, declared, body);
             }
-            Self::Cut(at) => body.truncate(within(at, &body)),
-            Self::Flipped(bytes) => {
+            Self::Truncated(at) => body.truncate(within(at, &body)),
+            Self::BytesChanged(bytes) => {
                 if !body.is_empty() {
                     for (at, byte) in bytes {
                         let at = at.index(body.len());
@@ -77,7 +77,7 @@ impl Harm {
                     }
                 }
             }
-            Self::Numbers(number) => {
+            Self::NumbersReplaced(number) => {
                 let text = String::from_utf8_lossy(&body).into_owned();
                 let mut other = String::new();
                 let mut digits = false;
@@ -91,27 +91,28 @@ impl Harm {
                 }
                 body = other.into_bytes();
             }
-            Self::Stuffed(at, text) => {
+            Self::TextInserted(at, text) => {
                 let at = within(at, &body);
                 body.splice(at..at, text.bytes());
             }
-            Self::Instead(other) => body.clone_from(other),
+            Self::Replaced(other) => body.clone_from(other),
         }
         (status, body.len(), body)
     }
 }
 
 /// Passes requests on to the front, and its answers back, of which every `each`-th is harmed. It ends with the runtime.
-async fn damaging(front: SocketAddr, harm: Harm, each: usize) -> SocketAddr {
+async fn start_damaging_proxy(front: SocketAddr, damage: Damage, each: usize) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (harm, count) = (Arc::new(harm), Arc::new(AtomicUsize::new(0)));
+    let (damage, count) = (Arc::new(damage), Arc::new(AtomicUsize::new(0)));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (harm, count) = (Arc::clone(&harm), Arc::clone(&count));
+            let (damage, count) = (Arc::clone(&damage), Arc::clone(&count));
             tokio::spawn(async move {
                 // An error is a connection that ended: that is what this is for.
-                let _ended = exchange(stream, front, &harm, || count.fetch_add(1, Ordering::Relaxed) % each == 0).await;
+                let _ended =
+                    exchange(stream, front, &damage, || count.fetch_add(1, Ordering::Relaxed) % each == 0).await;
             });
         }
     });
@@ -140,8 +141,8 @@ async fn message(stream: TcpStream) -> std::io::Result<(Vec<String>, Vec<u8>, Tc
 async fn exchange(
     stream: TcpStream,
     front: SocketAddr,
-    harm: &Harm,
-    is_harmed: impl Fn() -> bool,
+    damage: &Damage,
+    is_damaged: impl Fn() -> bool,
 ) -> std::io::Result<()> {
     let (head, body, mut stream) = message(stream).await?;
     let mut upstream = TcpStream::connect(front).await?;
@@ -149,7 +150,7 @@ async fn exchange(
     upstream.write_all(&body).await?;
     let (head, body, _) = message(upstream).await?;
     let status = head.first().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(500);
-    let (status, length, body) = if is_harmed() { harm.done_to(status, body) } else { (status, body.len(), body) };
+    let (status, length, body) = if is_damaged() { damage.apply(status, body) } else { (status, body.len(), body) };
     let mut answer = format!("HTTP/1.1 {status} so\r\nconnection: close\r\ncontent-length: {length}\r\n");
     for line in head.iter().skip(1) {
         let lower = line.to_ascii_lowercase();
@@ -191,18 +192,18 @@ fn effects(task_definition: &str) -> Vec<Effect> {
         Effect::SetDesired { slot: Slot::Green, desired: 2 },
         Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.to_owned(), desired: 2 },
         Effect::RegisterTaskDefinition {
-            like: task_definition.to_owned(),
+            template: task_definition.to_owned(),
             container: "api".to_owned(),
             image: "registry.example.com/shop/api@sha256:new".to_owned(),
         },
-        Effect::AskHook { hook: hook.clone(), function: "smoke".to_owned(), run: run.clone(), payload },
+        Effect::InvokeHook { hook: hook.clone(), function: "smoke".to_owned(), run: run.clone(), payload },
         Effect::StartTask {
             hook,
             run,
             task_definition: task_definition.to_owned(),
             container: "api".to_owned(),
             command: vec![],
-            like: Slot::Blue,
+            template: Slot::Blue,
         },
         Effect::StopTask { task: "arn:aws:ecs:eu-central-1:123456789012:task/shop/0".to_owned() },
     ]
@@ -220,41 +221,49 @@ fn longest_unknown(value: &Value) -> usize {
     }
 }
 
-async fn tried(front: SocketAddr, pair: EcsPair, look: Look, task_definition: String, harm: Harm, each: usize) {
-    let cloud = cloud_at(damaging(front, harm, each).await).await;
+async fn run_case(
+    front: SocketAddr,
+    pair: EcsPair,
+    observation: ObservationPlan,
+    task_definition: String,
+    damage: Damage,
+    each: usize,
+) {
+    let cloud = cloud_at(start_damaging_proxy(front, damage, each).await).await;
     // What is not read is told of each side's service, targets and autoscaling, a reason each.
-    let most = 3 * (LONGEST_REASON + 100);
+    let max_length = 3 * (MAX_REASON_CHARS + 100);
     for effect in effects(&task_definition) {
-        let seen = serde_json::to_value(cloud.observe(&look).await).expect("plain data");
+        let seen = serde_json::to_value(cloud.observe(&observation).await).expect("plain data");
         let longest = longest_unknown(&seen);
-        assert!(longest <= most, "{longest} characters say what could not be read");
+        assert!(longest <= max_length, "{longest} characters say what could not be read");
         let outcome = cloud.perform(&pair, &effect).await;
         if let Outcome::Unsure { reason } | Outcome::Throttled { reason } | Outcome::Refused { reason } = &outcome {
             let words = reason.chars().count();
-            assert!((1..=most).contains(&words), "{words} characters say why not: {effect:?}");
+            assert!((1..=max_length).contains(&words), "{words} characters say why not: {effect:?}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_of_aws_makes_the_driver_panic_hang_or_talk_without_end() {
-    let place = place().await;
-    let mut look = place.place.look();
-    look.alarms = ["one", "other"].map(str::to_owned).into();
-    look.images = true;
-    let samples = garbage::samples(16, &(harm(), 1usize..4));
-    let tries = samples.into_iter().map(|(seed, (harm, each))| {
-        let (pair, look, definition) = (place.place.pair.clone(), look.clone(), place.place.task_definition.clone());
-        let told = format!("SWITCHBACK_SEED={seed} shows it again: every {each}. answer {harm:?}");
-        let tried = tokio::spawn(tried(place.front.address(), pair, look, definition, harm, each));
+async fn damaged_aws_responses_never_panic_or_hang() {
+    let fixture = fixture().await;
+    let mut observation = fixture.fixture.observation();
+    observation.alarms = ["one", "other"].map(str::to_owned).into();
+    observation.images = true;
+    let samples = garbage::samples(16, &(damage(), 1usize..4));
+    let cases = samples.into_iter().map(|(seed, (damage, each))| {
+        let (pair, observation, definition) =
+            (fixture.fixture.pair.clone(), observation.clone(), fixture.fixture.task_definition.clone());
+        let description = format!("SWITCHBACK_SEED={seed} shows it again: every {each}. answer {damage:?}");
+        let run_case = tokio::spawn(run_case(fixture.front.address(), pair, observation, definition, damage, each));
         async move {
-            match tokio::time::timeout(Duration::from_secs(60), tried).await {
+            match tokio::time::timeout(Duration::from_secs(60), run_case).await {
                 Ok(Ok(())) => None,
-                Ok(Err(panic)) => Some(format!("{told}\n{panic}")),
-                Err(_) => Some(format!("{told}\nnot done within a minute")),
+                Ok(Err(panic)) => Some(format!("{description}\n{panic}")),
+                Err(_) => Some(format!("{description}\nnot done within a minute")),
             }
         }
     });
-    let failed: Vec<String> = futures::future::join_all(tries).await.into_iter().flatten().collect();
+    let failed: Vec<String> = futures::future::join_all(cases).await.into_iter().flatten().collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

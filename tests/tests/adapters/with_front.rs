@@ -1,8 +1,8 @@
 //! Places in the wire front: a world of its own for each.
 
-use super::place::{Place, STICKY_FOR, STRANGERS_WEIGHT, cloud_at, known, task_definition};
+use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, cloud_at, known, task_definition};
 use engine::Cloud as _;
-use rollout::look::{Look, StartsOf};
+use rollout::observation::{FailedStartsQuery, ObservationPlan};
 use rollout::policy::Side;
 use rollout::snapshot::SideReading;
 use rollout::{EcsPair, Effect, Outcome, Slot, Timestamp};
@@ -17,8 +17,8 @@ use tests::harness::aws::Aws;
 
 /// A place, and the front that it is in.
 #[derive(Debug)]
-pub(crate) struct FrontPlace {
-    pub(crate) place: Place,
+pub(crate) struct FrontFixture {
+    pub(crate) fixture: PairFixture,
     pub(crate) front: Front,
     /// ARN of the load balancer, for alarms.
     pub(crate) load_balancer: String,
@@ -49,45 +49,45 @@ fn sign_in() -> Action {
 }
 
 /// A front whose world stands still until it is skipped ahead; blue is up.
-pub(crate) async fn place() -> FrontPlace {
+pub(crate) async fn fixture() -> FrontFixture {
     let settings = Settings { timing: Timing::quick(), ..Settings::default() };
     let mut world = World::new(settings);
     let built = world.by_hand(build);
     let front = Front::start(world, Options { speed: 0.0, ..Options::default() }).await.expect("a port");
     front.skip(Duration::from_secs(60));
-    let (pair, stranger, plain_rule, task_definition, load_balancer) = built;
-    let place = Place {
+    let (pair, foreign_group, plain_rule, task_definition, load_balancer) = built;
+    let fixture = PairFixture {
         cloud: cloud_at(front.address()).await,
         raw: Aws::at(front.address()),
         pair,
-        stranger,
+        foreign_group,
         plain_rule,
         task_definition,
     };
-    FrontPlace { place, front, load_balancer }
+    FrontFixture { fixture, front, load_balancer }
 }
 
 fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
-    const NO: &str = "the world accepts its own preparation";
-    world.create_cluster("shop").expect(NO);
-    let mut group = |name: &str| world.create_target_group(name, GroupSettings::default()).expect(NO).arn;
-    let (blue, green, stranger) = (group("blue"), group("green"), group("stranger"));
-    let load_balancer = world.create_load_balancer("shop").expect(NO).arn;
+    const SETUP_ACCEPTED: &str = "the world accepts its own preparation";
+    world.create_cluster("shop").expect(SETUP_ACCEPTED);
+    let mut group = |name: &str| world.create_target_group(name, GroupSettings::default()).expect(SETUP_ACCEPTED).arn;
+    let (blue, green, foreign_group) = (group("blue"), group("green"), group("stranger"));
+    let load_balancer = world.create_load_balancer("shop").expect(SETUP_ACCEPTED).arn;
     let both = [(blue.as_str(), 100), (green.as_str(), 0)];
     let mut listener = |port: u16| {
         let actions = vec![Action { order: None, what: forward(&both, false) }];
-        world.create_listener(&load_balancer, port, "HTTPS", actions).expect(NO).arn
+        world.create_listener(&load_balancer, port, "HTTPS", actions).expect(SETUP_ACCEPTED).arn
     };
     let (main, test) = (listener(443), listener(8443));
     let mut rule = |priority: u32, actions: Vec<Action>| {
         let condition = json!({"Field": "path-pattern", "Values": [format!("/{priority}/*")]});
-        world.create_rule(&main, priority, vec![condition], actions).expect(NO).arn
+        world.create_rule(&main, priority, vec![condition], actions).expect(SETUP_ACCEPTED).arn
     };
-    let three = [(blue.as_str(), 100), (green.as_str(), 0), (stranger.as_str(), STRANGERS_WEIGHT)];
+    let three = [(blue.as_str(), 100), (green.as_str(), 0), (foreign_group.as_str(), FOREIGN_WEIGHT)];
     let signed_in = rule(1, vec![sign_in(), Action { order: Some(2), what: forward(&three, true) }]);
     let plain_rule = rule(2, vec![Action { order: None, what: forward(&[(&blue, 1)], false) }]);
 
-    let definition = world.register_task_definition(task_definition("api")).expect(NO).arn;
+    let definition = world.register_task_definition(task_definition("api")).expect(SETUP_ACCEPTED).arn;
     for (side, group, desired_count) in [("blue", &blue, TASKS), ("green", &green, 0)] {
         let service = CreateService {
             cluster: "shop".to_owned(),
@@ -109,7 +109,7 @@ fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
             launch_type: Some("FARGATE".to_owned()),
             ..CreateService::default()
         };
-        world.create_service(service).expect(NO);
+        world.create_service(service).expect(SETUP_ACCEPTED);
     }
     let limits = RegisterScalableTarget {
         service_namespace: "ecs".to_owned(),
@@ -119,7 +119,7 @@ fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
         max_capacity: Some(8),
         suspended_state: Some(SuspendedState { dynamic_scaling_out_suspended: true, ..SuspendedState::default() }),
     };
-    world.register_scalable_target(limits).expect(NO);
+    world.register_scalable_target(limits).expect(SETUP_ACCEPTED);
     let pair = EcsPair {
         cluster: "shop".to_owned(),
         container: "api".to_owned(),
@@ -128,16 +128,16 @@ fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
         rules: vec![signed_in, main],
         test_rule: Some(test),
     };
-    (pair, stranger, plain_rule, definition, load_balancer)
+    (pair, foreign_group, plain_rule, definition, load_balancer)
 }
 
-impl FrontPlace {
+impl FrontFixture {
     /// Brings an image that behaves like this to green with this many tasks, and answers its task definition.
-    pub(crate) async fn to_green(&self, behaviour: ImageBehaviour, desired: u32) -> String {
+    pub(crate) async fn deploy_to_green(&self, behaviour: ImageBehaviour, desired: u32) -> String {
         const IMAGE: &str = "registry.example.com/shop/api@sha256:new";
         self.front.world().set_image(IMAGE, behaviour);
         let effect = Effect::RegisterTaskDefinition {
-            like: self.place.task_definition.clone(),
+            template: self.fixture.task_definition.clone(),
             container: "api".to_owned(),
             image: IMAGE.to_owned(),
         };
@@ -150,19 +150,20 @@ impl FrontPlace {
 
     /// Performs an effect once.
     pub(crate) async fn perform(&self, effect: &Effect) -> Outcome {
-        self.place.cloud.perform(&self.place.pair, effect).await
+        self.fixture.cloud.perform(&self.fixture.pair, effect).await
     }
 
     /// A look at the pair that looks for failed starts of green's `task_definition`.
-    pub(crate) fn look_for_starts_of(&self, task_definition: &str) -> Look {
+    pub(crate) fn look_with_failed_starts(&self, task_definition: &str) -> ObservationPlan {
         let since = Timestamp::UNIX_EPOCH;
-        let starts = StartsOf { slot: Slot::Green, task_definition: task_definition.to_owned(), since, beside: None };
-        Look { starts_of: Some(starts), ..self.place.look() }
+        let starts =
+            FailedStartsQuery { slot: Slot::Green, task_definition: task_definition.to_owned(), since, beside: None };
+        ObservationPlan { failed_starts_query: Some(starts), ..self.fixture.observation() }
     }
 
     /// Green, as a look for failed starts sees it.
-    pub(crate) async fn green_seen(&self, task_definition: &str) -> SideReading {
-        known(&self.place.cloud.observe(&self.look_for_starts_of(task_definition)).await.green).clone()
+    pub(crate) async fn observe_green(&self, task_definition: &str) -> SideReading {
+        known(&self.fixture.cloud.observe(&self.look_with_failed_starts(task_definition)).await.green).clone()
     }
 
     /// How often an operation was called so far.
@@ -171,7 +172,7 @@ impl FrontPlace {
     }
 
     /// Names of the calls of the longest sequential chain since `from`.
-    pub(crate) fn chain_since(&self, from: Duration) -> Vec<String> {
+    pub(crate) fn sequential_calls_since(&self, from: Duration) -> Vec<String> {
         self.front.log().sequential_depth(from..).into_iter().map(|call| call.name()).collect()
     }
 }

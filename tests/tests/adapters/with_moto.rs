@@ -1,6 +1,6 @@
 //! Places in moto: everything is made by calls that are not the product's.
 
-use super::place::{Place, STICKY_FOR, STRANGERS_WEIGHT, autoscaling, balancer, cloud_at, ecs, task_definition};
+use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, autoscaling, balancer, cloud_at, ecs, task_definition};
 use rollout::EcsPair;
 use rollout::policy::Side;
 use serde_json::json;
@@ -71,7 +71,7 @@ impl Moto {
     }
 
     /// Makes a place whose names are the initials of `name`.
-    pub(crate) async fn place(&self, name: &str) -> Place {
+    pub(crate) async fn fixture(&self, name: &str) -> PairFixture {
         // Names in ELBv2 are at most 32 characters.
         let short: String = name.split('_').filter_map(|word| word.chars().next()).collect();
         let made = |query: &str| balancer(&self.raw, query);
@@ -82,7 +82,7 @@ impl Moto {
             );
             element(&made(&query), "TargetGroupArn")
         };
-        let (blue, green, stranger) = (group("blue"), group("green"), group("stranger"));
+        let (blue, green, foreign_group) = (group("blue"), group("green"), group("stranger"));
         let subnets = &self.subnets;
         let load_balancer = made(&format!(
             "Action=CreateLoadBalancer&Name={short}&Subnets.member.1={}&Subnets.member.2={}",
@@ -103,7 +103,7 @@ impl Moto {
             let query = format!("Action=CreateRule&ListenerArn={main}&Priority={priority}&{condition}&{actions}");
             element(&made(&query), "RuleArn")
         };
-        let groups = [(blue.as_str(), 100), (green.as_str(), 0), (stranger.as_str(), STRANGERS_WEIGHT)];
+        let groups = [(blue.as_str(), 100), (green.as_str(), 0), (foreign_group.as_str(), FOREIGN_WEIGHT)];
         let signed_in = rule(1, &format!("{SIGN_IN}\n{}", forward(2, &groups, true)));
         let plain_rule = rule(2, &format!("member.1.Type=forward\nmember.1.TargetGroupArn={blue}"));
 
@@ -131,7 +131,7 @@ impl Moto {
             "SuspendedState": {"DynamicScalingOutSuspended": true},
         });
         autoscaling(&self.raw, "RegisterScalableTarget", &limits);
-        Place {
+        PairFixture {
             cloud: cloud_at(self.server.address()).await,
             raw: self.raw,
             pair: EcsPair {
@@ -142,7 +142,7 @@ impl Moto {
                 rules: vec![signed_in, main],
                 test_rule: Some(test),
             },
-            stranger,
+            foreign_group,
             plain_rule,
             task_definition,
         }

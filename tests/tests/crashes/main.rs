@@ -6,24 +6,24 @@
 //! else stays as it is. `CRASHES_AT_ONCE` says how many run side by side. The usual run of the suite looks whether the table still fits what the driver calls, and runs a
 //! few of its rows again.
 
-mod end;
-mod place;
+mod call_site;
+mod fault_injector;
+mod final_state;
 mod run;
-mod scene;
+mod scenario;
 mod table;
-mod watch;
 
-use end::End;
+use call_site::CallSite;
+use fault_injector::{CallFault, FaultPoint};
+use final_state::FinalState;
 use futures::{FutureExt as _, StreamExt as _};
-use place::Place;
 use run::{DEPLOYED, Lab, Limits, Report, SHORT};
-use scene::Story;
+use scenario::Scenario;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Cell, RESULTS, Row};
 use tests::harness::Failure;
-use watch::{Fault, Strike};
 
 /// How many runs are made side by side: they wait for leases, not for the machine.
 const AT_ONCE: usize = 32;
@@ -34,43 +34,43 @@ const TRIES: usize = 3;
 const TAKEOVER_MARGIN: Duration = Duration::from_secs(25);
 
 /// The rows that the usual run of the suite runs again, by how they begin, and their faults.
-const SAMPLE: [(&str, Fault); 6] = [
-    ("| preflight | `dynamodb:TransactWriteItems` |", Fault::KilledAfter),
-    ("| registering | `ecs:RegisterTaskDefinition` |", Fault::KilledAfter),
-    ("| before traffic | `ecs:RunTask` |", Fault::KilledAfter),
-    ("| shifting 1, writing | `elbv2:ModifyRule` |", Fault::KilledAfter),
-    ("| shifting 1, holding | `dynamodb:UpdateItem` |", Fault::AnswerLost),
-    ("| rolling back, weights back | `elbv2:ModifyRule` |", Fault::KilledBefore),
+const SAMPLE: [(&str, CallFault); 6] = [
+    ("| preflight | `dynamodb:TransactWriteItems` |", CallFault::KilledAfter),
+    ("| registering | `ecs:RegisterTaskDefinition` |", CallFault::KilledAfter),
+    ("| before traffic | `ecs:RunTask` |", CallFault::KilledAfter),
+    ("| shifting 1, writing | `elbv2:ModifyRule` |", CallFault::KilledAfter),
+    ("| shifting 1, holding | `dynamodb:UpdateItem` |", CallFault::AnswerLost),
+    ("| rolling back, weights back | `elbv2:ModifyRule` |", CallFault::KilledBefore),
 ];
 
-fn said<T>(outcome: Result<T, Failure>) -> T {
+fn expect_ok<T>(outcome: Result<T, Failure>) -> T {
     outcome.unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-fn in_lab<T>(body: impl AsyncFnOnce(Arc<Lab>) -> T) -> T {
+fn with_lab<T>(body: impl AsyncFnOnce(Arc<Lab>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
-        let lab = Arc::new(said(Lab::open().await));
+        let lab = Arc::new(expect_ok(Lab::open().await));
         body(lab).await
     })
 }
 
 /// Each story told without any fault.
-type Undisturbed = BTreeMap<Story, Report>;
+type Undisturbed = BTreeMap<Scenario, Report>;
 
 async fn undisturbed(lab: &Arc<Lab>) -> Undisturbed {
-    let runs = Story::ALL.map(|story| async move { (story, said(lab.run(story, None, SHORT).await)) });
+    let runs = Scenario::ALL.map(|scenario| async move { (scenario, expect_ok(lab.run(scenario, None, SHORT).await)) });
     futures::future::join_all(runs).await.into_iter().collect()
 }
 
 /// The rows of the table, without cells: what the stories call, and what the rollout has is not repeated.
 fn rows(undisturbed: &Undisturbed) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for (&story, report) in undisturbed {
-        for (place, times) in &report.rows {
-            if !rows.iter().any(|row| row.place == *place) {
-                let cells = [const { None }; Fault::ALL.len()];
-                rows.push(Row { story, place: place.clone(), times: *times, cells });
+    for (&scenario, report) in undisturbed {
+        for (call_site, times) in &report.rows {
+            if !rows.iter().any(|row| row.call_site == *call_site) {
+                let cells = [const { None }; CallFault::ALL.len()];
+                rows.push(Row { scenario, call_site: call_site.clone(), times: *times, cells });
             }
         }
     }
@@ -81,10 +81,16 @@ fn rows(undisturbed: &Undisturbed) -> Vec<Row> {
 ///
 /// # Errors
 /// [`Failure`] where the call was never made, or the deployment did not come to an end.
-async fn struck(lab: &Lab, story: Story, at: &Place, fault: Fault, limits: Limits) -> Result<Report, Failure> {
+async fn triggered(
+    lab: &Lab,
+    scenario: Scenario,
+    at: &CallSite,
+    fault: CallFault,
+    limits: Limits,
+) -> Result<Report, Failure> {
     for _ in 0..TRIES {
-        let report = lab.run(story, Some(Strike { at: at.clone(), fault }), limits).await?;
-        if report.struck {
+        let report = lab.run(scenario, Some(FaultPoint { at: at.clone(), fault }), limits).await?;
+        if report.triggered {
             return Ok(report);
         }
     }
@@ -92,29 +98,29 @@ async fn struck(lab: &Lab, story: Story, at: &Place, fault: Fault, limits: Limit
 }
 
 /// What the table says of it.
-fn judged(report: Result<Report, Failure>, undisturbed: &End) -> Cell {
+fn to_cell(report: Result<Report, Failure>, undisturbed: &FinalState) -> Cell {
     match report {
-        Err(failure) => Cell::Wrong(failure.0),
+        Err(failure) => Cell::Differs(failure.0),
         Ok(report) => {
-            let differences = report.end.differs_from(undisturbed);
-            match (differences.is_empty(), report.healed) {
-                (true, Some(after)) => Cell::Healed(after),
-                (true, None) => Cell::WasOver,
-                (false, _) => Cell::Wrong(differences.join("; ")),
+            let differences = report.final_state.differs_from(undisturbed);
+            match (differences.is_empty(), report.recovered_after) {
+                (true, Some(after)) => Cell::Recovered(after),
+                (true, None) => Cell::AlreadyOver,
+                (false, _) => Cell::Differs(differences.join("; ")),
             }
         }
     }
 }
 
 #[test]
-fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
-    let kept = table::kept();
-    in_lab(async |lab| {
-        let sampled = SAMPLE.map(|(begins, fault)| {
-            let (story, place) = table::find(&kept, begins)
-                .unwrap_or_else(|| panic!("{RESULTS} has no row that begins with {begins}: cargo crash-table"));
+fn the_table_matches_the_calls_and_a_sample_holds() {
+    let stored_table = table::stored_table();
+    with_lab(async |lab| {
+        let sampled = SAMPLE.map(|(prefix, fault)| {
+            let (scenario, call_site) = table::find(&stored_table, prefix)
+                .unwrap_or_else(|| panic!("{RESULTS} has no row that begins with {prefix}: cargo crash-table"));
             let lab = Arc::clone(&lab);
-            async move { (story, begins, fault, struck(&lab, story, &place, fault, SHORT).await) }
+            async move { (scenario, prefix, fault, triggered(&lab, scenario, &call_site, fault, SHORT).await) }
         });
         // Three times: what depends on how busy the machine is, is not so in all of them.
         let (sampled, [first, second, third]) = futures::join!(
@@ -123,27 +129,27 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
                 <[Undisturbed; 3]>::try_from(all).unwrap_or_else(|_| unreachable!("three were asked for"))
             })
         );
-        for (story, begins, fault, report) in sampled {
-            let cell = judged(report, &first[&story].end);
-            println!("{begins} {}: {cell:?}", fault.name());
-            let Cell::Healed(after) = cell else { panic!("{begins} {}: {cell:?}", fault.name()) };
+        for (scenario, prefix, fault, report) in sampled {
+            let cell = to_cell(report, &first[&scenario].final_state);
+            println!("{prefix} {}: {cell:?}", fault.name());
+            let Cell::Recovered(after) = cell else { panic!("{prefix} {}: {cell:?}", fault.name()) };
             // A lease is as long as the rest of the invocation that holds it, and not as long as leases may be.
-            assert!(after < SHORT.time_out + TAKEOVER_MARGIN, "{begins} {}: {after:?}", fault.name());
+            assert!(after < SHORT.time_out + TAKEOVER_MARGIN, "{prefix} {}: {after:?}", fault.name());
         }
         let runs = [first, second, third].map(|run| rows(&run));
-        let lines: Vec<&str> = kept.lines().filter(|line| line.contains(" | `")).collect();
+        let lines: Vec<&str> = stored_table.lines().filter(|line| line.contains(" | `")).collect();
         for row in &runs[0] {
-            let is_made = runs.iter().all(|run| run.iter().any(|it| it.place == row.place));
-            let line = lines.iter().find(|line| line.starts_with(&row.place.row_begins()));
+            let is_made = runs.iter().all(|run| run.iter().any(|it| it.call_site == row.call_site));
+            let line = lines.iter().find(|line| line.starts_with(&row.call_site.row_prefix()));
             let Some(line) = line else {
-                assert!(!is_made, "{RESULTS} has no row for {}: cargo crash-table", row.place);
+                assert!(!is_made, "{RESULTS} has no row for {}: cargo crash-table", row.call_site);
                 continue;
             };
             let mut row = row.clone();
             assert!(row.fill(line) && row.is_good(), "it does not end well, or was not run: {line}");
         }
         for line in lines {
-            let is_made = runs.iter().flatten().any(|row| line.starts_with(&row.place.row_begins()));
+            let is_made = runs.iter().flatten().any(|row| line.starts_with(&row.call_site.row_prefix()));
             assert!(is_made, "{RESULTS} tells of a call that is made no more: cargo crash-table\n{line}");
         }
     });
@@ -152,19 +158,22 @@ fn the_table_is_of_these_calls_and_a_sample_of_it_holds() {
 /// The driver dies right before it puts the weights back, with the template's time-outs, and the rollback's deadline is
 /// over before its message is visible again.
 #[test]
-fn a_killed_way_back_is_taken_over_within_thirty_seconds() {
-    let kept = table::kept();
-    let begins = "| rolling back, weights back | `elbv2:ModifyRule` |";
-    let (story, place) = table::find(&kept, begins).unwrap_or_else(|| panic!("{RESULTS} has no row {begins}"));
-    in_lab(async |lab| {
-        let kills = [Fault::KilledBefore, Fault::KilledAfter].map(|fault| struck(&lab, story, &place, fault, DEPLOYED));
-        let (reports, undisturbed) = futures::join!(futures::future::join_all(kills), lab.run(story, None, DEPLOYED));
-        let undisturbed = said(undisturbed).end;
-        for (report, fault) in reports.into_iter().zip([Fault::KilledBefore, Fault::KilledAfter]) {
-            let cell = judged(report, &undisturbed);
+fn a_killed_rollback_is_taken_over_within_thirty_seconds() {
+    let stored_table = table::stored_table();
+    let prefix = "| rolling back, weights back | `elbv2:ModifyRule` |";
+    let (scenario, call_site) =
+        table::find(&stored_table, prefix).unwrap_or_else(|| panic!("{RESULTS} has no row {prefix}"));
+    with_lab(async |lab| {
+        let kills = [CallFault::KilledBefore, CallFault::KilledAfter]
+            .map(|fault| triggered(&lab, scenario, &call_site, fault, DEPLOYED));
+        let (reports, undisturbed) =
+            futures::join!(futures::future::join_all(kills), lab.run(scenario, None, DEPLOYED));
+        let undisturbed = expect_ok(undisturbed).final_state;
+        for (report, fault) in reports.into_iter().zip([CallFault::KilledBefore, CallFault::KilledAfter]) {
+            let cell = to_cell(report, &undisturbed);
             println!("{}: {cell:?}", fault.name());
             // The end is that of an undisturbed run: weights, tasks, what was borrowed, and the verdict.
-            let Cell::Healed(after) = cell else { panic!("{}: {cell:?}", fault.name()) };
+            let Cell::Recovered(after) = cell else { panic!("{}: {cell:?}", fault.name()) };
             assert!(after < Duration::from_secs(30), "{}: {after:?}", fault.name());
         }
     });
@@ -178,48 +187,51 @@ fn write(rows: &[Row]) {
 
 #[test]
 #[ignore = "hundreds of deployments, many minutes; `cargo crash-table`"]
-fn every_crash_heals() {
+fn every_crash_recovers() {
     let wanted = std::env::var("CRASH").ok();
     let is_wanted = |row: &Row, column: usize| match wanted.as_deref() {
         None => true,
-        Some("open") => !matches!(row.cells[column], Some(Cell::Healed(_) | Cell::WasOver)),
-        Some(parts) => parts.split(',').any(|part| row.place.row_begins().contains(part)),
+        Some("open") => !matches!(row.cells[column], Some(Cell::Recovered(_) | Cell::AlreadyOver)),
+        Some(parts) => parts.split(',').any(|part| row.call_site.row_prefix().contains(part)),
     };
     let at_once = std::env::var("CRASHES_AT_ONCE").ok().and_then(|text| text.parse().ok()).unwrap_or(AT_ONCE);
-    let kept = table::kept();
-    in_lab(async |lab| {
+    let stored_table = table::stored_table();
+    with_lab(async |lab| {
         let first = Arc::new(undisturbed(&lab).await);
         let mut rows = rows(&first);
         for row in &mut rows {
-            kept.lines().any(|line| row.fill(line));
+            stored_table.lines().any(|line| row.fill(line));
         }
         let mut jobs = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            for (column, fault) in Fault::ALL.into_iter().enumerate().filter(|(column, _)| is_wanted(row, *column)) {
-                jobs.push((index, column, row.story, row.place.clone(), fault));
+            for (column, fault) in CallFault::ALL.into_iter().enumerate().filter(|(column, _)| is_wanted(row, *column))
+            {
+                jobs.push((index, column, row.scenario, row.call_site.clone(), fault));
             }
         }
         assert!(!jobs.is_empty() || wanted.as_deref() == Some("open"), "no row is like {wanted:?}");
         write(&rows);
         let all = jobs.len();
-        let runs = jobs.into_iter().map(|(index, column, story, place, fault)| {
+        let runs = jobs.into_iter().map(|(index, column, scenario, call_site, fault)| {
             let (lab, first) = (Arc::clone(&lab), Arc::clone(&first));
             async move {
-                let run = async move { judged(struck(&lab, story, &place, fault, SHORT).await, &first[&story].end) };
+                let run = async move {
+                    to_cell(triggered(&lab, scenario, &call_site, fault, SHORT).await, &first[&scenario].final_state)
+                };
                 let cell = tokio::spawn(run);
-                (index, column, cell.await.unwrap_or_else(|error| Cell::Wrong(error.to_string())))
+                (index, column, cell.await.unwrap_or_else(|error| Cell::Differs(error.to_string())))
             }
         });
         let mut runs = futures::stream::iter(runs).buffer_unordered(at_once);
         let mut done = 0;
         while let Some((index, column, cell)) = runs.next().await {
             done += 1;
-            println!("{done}/{all} {} {}: {cell:?}", rows[index].place.row_begins(), Fault::ALL[column].name());
+            println!("{done}/{all} {} {}: {cell:?}", rows[index].call_site.row_prefix(), CallFault::ALL[column].name());
             rows[index].cells[column] = Some(cell);
             write(&rows);
         }
         println!("\n{}", table::summary(&rows));
-        let bad: Vec<String> = rows.iter().filter(|row| !row.is_good()).map(|row| row.place.row_begins()).collect();
+        let bad: Vec<String> = rows.iter().filter(|row| !row.is_good()).map(|row| row.call_site.row_prefix()).collect();
         assert!(bad.is_empty(), "these do not end well:\n{}", bad.join("\n"));
     });
 }

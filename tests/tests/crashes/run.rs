@@ -1,9 +1,9 @@
 //! One deployment from its push to its end with the real driver, and what is done to it on the way.
 
-use super::end::End;
-use super::place::Place;
-use super::scene::{HOOK, PAGER, Story};
-use super::watch::{Strike, Watch};
+use super::call_site::CallSite;
+use super::fault_injector::{FaultInjector, FaultPoint};
+use super::final_state::FinalState;
+use super::scenario::{HOOK, MANUAL_ALARM, Scenario};
 use aws::Clients;
 use aws::ledger::{DUE_INDEX, DynamoLedger};
 use aws_credential_types::Credentials;
@@ -48,9 +48,9 @@ pub(crate) const DEPLOYED: Limits =
 /// As `template.yaml` has it.
 const MAX_RECEIVES: u32 = 5;
 /// How long a run may take, whatever happens.
-const PATIENCE: Duration = Duration::from_secs(180);
+const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 /// How soon an event of the world wakes the driver.
-const EVENT: Duration = Duration::from_millis(200);
+const EVENT_DELAY: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_millis(25);
 
 /// What all runs share: the binary, and the DynamoDB that ledgers are in, each in a table of its own.
@@ -74,20 +74,23 @@ impl Drop for Lab {
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     /// The rows up to the fault, in the order of their first calls, with how often each was called.
-    pub(crate) rows: Vec<(Place, usize)>,
+    pub(crate) rows: Vec<(CallSite, usize)>,
     /// Where everything stands.
-    pub(crate) end: End,
+    pub(crate) final_state: FinalState,
     /// The fault has happened.
-    pub(crate) struck: bool,
+    pub(crate) triggered: bool,
     /// From the fault until the deployment went on.
-    pub(crate) healed: Option<Duration>,
+    pub(crate) recovered_after: Option<Duration>,
 }
 
 impl Lab {
     pub(crate) async fn open() -> Result<Self, Failure> {
         let built = packages::build_only(["rollout-driver"])?.join("rollout-driver");
         // A copy: all runs are of one binary, whatever is built meanwhile.
-        let driver = target().join("tmp").join(format!("rollout-driver-{}", std::process::id()));
+        // Each laboratory has its own copy: whichever is done first removes its own.
+        static LABS: AtomicU64 = AtomicU64::new(0);
+        let lab = format!("{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let driver = target().join("tmp").join(format!("rollout-driver-{lab}"));
         std::fs::copy(&built, &driver).map_err(|error| Failure(format!("{}: {error}", built.display())))?;
         let ministack = ministack::start(&[])?;
         let config = aws::config::loader()
@@ -96,7 +99,7 @@ impl Lab {
             .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
             .load()
             .await;
-        let log_path = target().join("tmp").join(format!("crashes-{}.log", std::process::id()));
+        let log_path = target().join("tmp").join(format!("crashes-{lab}.log"));
         let log = File::create(&log_path).map_err(|error| Failure(format!("{}: {error}", log_path.display())))?;
         Ok(Self { driver, ministack, clients: Clients::of(config), log, runs: AtomicU64::new(1) })
     }
@@ -105,16 +108,21 @@ impl Lab {
     ///
     /// # Errors
     /// [`Failure`] where it did not come to an end in time, or the run itself could not be made.
-    pub(crate) async fn run(&self, story: Story, strike: Option<Strike>, limits: Limits) -> Result<Report, Failure> {
+    pub(crate) async fn run(
+        &self,
+        scenario: Scenario,
+        fault_point: Option<FaultPoint>,
+        limits: Limits,
+    ) -> Result<Report, Failure> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let table = format!("run-{number}");
         create_table(&self.clients, &table).await?;
-        let set = story.set(limits.rollback);
-        let (names, target, release) = (set.names, set.target, set.release);
+        let setup = scenario.setup(limits.rollback);
+        let (names, target, release) = (setup.names, setup.target, setup.release);
         let options =
             Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
-        let trouble = |error: &dyn std::fmt::Display| Failure(format!("run {number}: {error}"));
-        let front = Front::start(set.world, options).await.map_err(|error| trouble(&error))?;
+        let to_failure = |error: &dyn std::fmt::Display| Failure(format!("run {number}: {error}"));
+        let front = Front::start(setup.world, options).await.map_err(|error| to_failure(&error))?;
         let hooked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let asked = Arc::clone(&hooked);
         front.put_function(HOOK, move |payload| {
@@ -125,28 +133,45 @@ impl Lab {
 
         let ledger = DynamoLedger::new(self.clients.clone(), &table);
         let at = now();
-        ledger.apply(&set.policy, "", at, "the tests").await.map_err(|error| trouble(&error))?;
-        ledger.put_release(&release).await.map_err(|error| trouble(&error))?;
+        ledger.apply(&setup.policy, "", at, "the tests").await.map_err(|error| to_failure(&error))?;
+        ledger.put_release(&release).await.map_err(|error| to_failure(&error))?;
         let push = Command::push(target.clone(), &release, &names.repository, at);
-        ledger.put_command(&push).await.map_err(|error| trouble(&error))?;
+        ledger.put_command(&push).await.map_err(|error| to_failure(&error))?;
 
         let queue = Arc::new(Queue::new(QueueSettings { visibility: limits.visibility, max_receives: MAX_RECEIVES }));
-        let watch = Arc::new(Watch::new(Arc::clone(&queue), names.clone(), story, strike));
-        front.set_guard(Arc::clone(&watch) as Arc<dyn tests::front::Guard>);
-        let mut function =
-            Function { lab: self, front: &front, table: &table, run: number, started: 0, warm: None, watch, limits };
-        function.tell(&queue, &target);
-        function.until_over(&queue, &target, Instant::now() + PATIENCE).await.map_err(|failure| trouble(&failure))?;
-        let rows = function.watch.rows();
-        let healed = function.watch.healed();
-        function.watch.close();
-        function.rest(&queue).await.map_err(|failure| trouble(&failure))?;
+        let fault_injector = Arc::new(FaultInjector::new(Arc::clone(&queue), names.clone(), scenario, fault_point));
+        front.set_interceptor(Arc::clone(&fault_injector) as Arc<dyn tests::front::CallInterceptor>);
+        let mut function = Function {
+            lab: self,
+            front: &front,
+            table: &table,
+            run: number,
+            started: 0,
+            warm: None,
+            fault_injector,
+            limits,
+        };
+        function.send_wake(&queue, &target);
+        function
+            .run_until_over(&queue, &target, Instant::now() + RUN_TIMEOUT)
+            .await
+            .map_err(|failure| to_failure(&failure))?;
+        let rows = function.fault_injector.rows();
+        let recovered_after = function.fault_injector.recovered_after();
+        function.fault_injector.close();
+        function.drain_wakes(&queue).await.map_err(|failure| to_failure(&failure))?;
         let hooks = hooked.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let end =
-            End::of(&front, &names, &ledger, &target, &queue, hooks).await.map_err(|failure| trouble(&failure))?;
+        let final_state = FinalState::of(&front, &names, &ledger, &target, &queue, hooks)
+            .await
+            .map_err(|failure| to_failure(&failure))?;
         // An error: the emulator keeps one table more.
         let _ = self.clients.dynamodb().await.delete_table().table_name(&table).send().await;
-        Ok(Report { rows, end, struck: healed.is_some(), healed: healed.flatten() })
+        Ok(Report {
+            rows,
+            final_state,
+            triggered: recovered_after.is_some(),
+            recovered_after: recovered_after.flatten(),
+        })
     }
 }
 
@@ -159,40 +184,40 @@ struct Function<'a> {
     run: u64,
     started: u64,
     warm: Option<Arc<Sandbox>>,
-    watch: Arc<Watch>,
+    fault_injector: Arc<FaultInjector>,
     limits: Limits,
 }
 
 impl Function<'_> {
     /// A wake without any delay, as `image-pushed` and `signal-received` send it.
-    fn tell(&self, queue: &Queue, target: &TargetId) {
+    fn send_wake(&self, queue: &Queue, target: &TargetId) {
         let wake = serde_json::to_string(&Wake::of(target.clone())).unwrap_or_default();
         queue.send(&wake, Duration::ZERO);
     }
 
     /// Delivers wakes until the deployment is over. Events of the world wake the driver while nothing is wrong; from the
     /// fault until the deployment goes on, every event is lost.
-    async fn until_over(&mut self, queue: &Queue, target: &TargetId, deadline: Instant) -> Result<(), Failure> {
+    async fn run_until_over(&mut self, queue: &Queue, target: &TargetId, deadline: Instant) -> Result<(), Failure> {
         let mut events = self.front.events();
         let mut happened: Option<Instant> = None;
-        while !self.watch.is_over() {
+        while !self.fault_injector.is_over() {
             if Instant::now() > deadline {
-                let stage = self.watch.stage();
-                return Err(Failure(format!("after {} s it is still in `{stage}`", PATIENCE.as_secs())));
+                let stage = self.fault_injector.stage();
+                return Err(Failure(format!("after {} s it is still in `{stage}`", RUN_TIMEOUT.as_secs())));
             }
             while events.try_next().is_some_and(|event| event.eventbridge().is_some() || happened.is_some()) {
                 happened = Some(Instant::now());
             }
-            if self.watch.alarm_is_due() {
+            if self.fault_injector.alarm_is_due() {
                 let mut world = self.front.world();
                 world
-                    .by_hand(|world| world.set_alarm_state(PAGER, AlarmState::Alarm, "the till is empty"))
+                    .by_hand(|world| world.set_alarm_state(MANUAL_ALARM, AlarmState::Alarm, "the till is empty"))
                     .map_err(|error| Failure(error.to_string()))?;
             }
-            if happened.is_some_and(|at| at.elapsed() > EVENT) {
+            if happened.is_some_and(|at| at.elapsed() > EVENT_DELAY) {
                 happened = None;
-                if !self.watch.is_wounded() {
-                    self.tell(queue, target);
+                if !self.fault_injector.is_recovering() {
+                    self.send_wake(queue, target);
                 }
             }
             if !self.deliver(queue).await? {
@@ -204,9 +229,9 @@ impl Function<'_> {
 
     /// Delivers what is left, takeover wakes of old passes for the most part, without waiting for its time; then the world comes
     /// to rest.
-    async fn rest(&mut self, queue: &Queue) -> Result<(), Failure> {
+    async fn drain_wakes(&mut self, queue: &Queue) -> Result<(), Failure> {
         for _ in 0..40 {
-            queue.hurry();
+            queue.make_all_visible();
             if !self.deliver(queue).await? {
                 break;
             }
@@ -245,7 +270,7 @@ impl Function<'_> {
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let sandbox = Arc::new(Sandbox::start(&self.lab.driver, &settings, &self.lab.log).await?);
-        self.watch.set_sandbox(&access_key, &sandbox);
+        self.fault_injector.set_sandbox(&access_key, &sandbox);
         Ok(sandbox)
     }
 }

@@ -1,9 +1,9 @@
 //! The table of results: a row for every call, a column for every fault, and in each cell what came of a run.
 
-use super::place::Place;
+use super::call_site::CallSite;
+use super::fault_injector::CallFault;
 use super::run::SHORT;
-use super::scene::Story;
-use super::watch::Fault;
+use super::scenario::Scenario;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ pub(crate) const RESULTS: &str = "tests/crashes.md";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Cell {
     /// It ended as the undisturbed run does; the deployment went on so long after the fault.
-    Healed(Duration),
+    Recovered(Duration),
     /// It ended as the undisturbed run does: it was over when the fault happened.
-    WasOver,
+    AlreadyOver,
     /// It did not: why.
-    Wrong(String),
+    Differs(String),
 }
 
 impl Cell {
-    fn told(&self) -> String {
+    fn to_markdown(&self) -> String {
         match self {
-            Self::Healed(after) => format!("{:.1} s", after.as_secs_f64()),
-            Self::WasOver => "was over".to_owned(),
-            Self::Wrong(why) => format!("**{}**", why.replace(['|', '\n'], " ")),
+            Self::Recovered(after) => format!("{:.1} s", after.as_secs_f64()),
+            Self::AlreadyOver => "was over".to_owned(),
+            Self::Differs(why) => format!("**{}**", why.replace(['|', '\n'], " ")),
         }
     }
 
@@ -34,35 +34,38 @@ impl Cell {
     fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         if text == "was over" {
-            return Some(Self::WasOver);
+            return Some(Self::AlreadyOver);
         }
         if let Some(why) = text.strip_prefix("**").and_then(|rest| rest.strip_suffix("**")) {
-            return Some(Self::Wrong(why.to_owned()));
+            return Some(Self::Differs(why.to_owned()));
         }
         let seconds: f64 = text.strip_suffix(" s")?.parse().ok()?;
-        Some(Self::Healed(Duration::from_secs_f64(seconds)))
+        Some(Self::Recovered(Duration::from_secs_f64(seconds)))
     }
 }
 
 /// A row: a call, how often it is made, and what came of each fault.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
-    pub(crate) story: Story,
-    pub(crate) place: Place,
+    pub(crate) scenario: Scenario,
+    pub(crate) call_site: CallSite,
     pub(crate) times: usize,
-    pub(crate) cells: [Option<Cell>; Fault::ALL.len()],
+    pub(crate) cells: [Option<Cell>; CallFault::ALL.len()],
 }
 
 impl Row {
-    fn told(&self) -> String {
-        let cells: Vec<String> =
-            self.cells.iter().map(|cell| cell.as_ref().map_or_else(|| "**no run**".to_owned(), Cell::told)).collect();
-        format!("{} {} | {} |", self.place.row_begins(), self.times, cells.join(" | "))
+    fn to_markdown(&self) -> String {
+        let cells: Vec<String> = self
+            .cells
+            .iter()
+            .map(|cell| cell.as_ref().map_or_else(|| "**no run**".to_owned(), Cell::to_markdown))
+            .collect();
+        format!("{} {} | {} |", self.call_site.row_prefix(), self.times, cells.join(" | "))
     }
 
     /// The cells of a line of the table, if it is this row's.
     pub(crate) fn fill(&mut self, line: &str) -> bool {
-        let Some(rest) = line.strip_prefix(&self.place.row_begins()) else { return false };
+        let Some(rest) = line.strip_prefix(&self.call_site.row_prefix()) else { return false };
         let texts: Vec<&str> = rest.trim().trim_end_matches('|').split('|').skip(1).collect();
         for (cell, text) in self.cells.iter_mut().zip(texts) {
             *cell = Cell::read(text);
@@ -72,14 +75,15 @@ impl Row {
 
     /// It has a good end in every column.
     pub(crate) fn is_good(&self) -> bool {
-        self.cells.iter().all(|cell| matches!(cell, Some(Cell::Healed(_) | Cell::WasOver)))
+        self.cells.iter().all(|cell| matches!(cell, Some(Cell::Recovered(_) | Cell::AlreadyOver)))
     }
 }
 
 /// The whole file.
 pub(crate) fn text(rows: &[Row]) -> String {
     let runs = rows.iter().flat_map(|row| &row.cells).flatten().count();
-    let good = rows.iter().flat_map(|row| &row.cells).flatten().filter(|cell| !matches!(cell, Cell::Wrong(_))).count();
+    let good =
+        rows.iter().flat_map(|row| &row.cells).flatten().filter(|cell| !matches!(cell, Cell::Differs(_))).count();
     let (time_out, visibility) = (SHORT.time_out.as_secs(), SHORT.visibility.as_secs());
     let mut text = format!(
         "# A crash at every AWS call
@@ -105,16 +109,16 @@ fault itself), hooks run once, people told once, no request lost, nothing held, 
 ",
         summary(rows)
     );
-    for story in Story::ALL {
-        let head: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    for scenario in Scenario::ALL {
+        let head: Vec<&str> = CallFault::ALL.iter().map(|fault| fault.name()).collect();
         text.push_str(&format!(
             "\n## A {}\n\n| stage | call | what for | times | {} |\n|---|---|---|---|{}\n",
-            story.name(),
+            scenario.name(),
             head.join(" | "),
             "---|".repeat(head.len())
         ));
-        for row in rows.iter().filter(|row| row.story == story) {
-            text.push_str(&row.told());
+        for row in rows.iter().filter(|row| row.scenario == scenario) {
+            text.push_str(&row.to_markdown());
             text.push('\n');
         }
     }
@@ -125,14 +129,14 @@ fault itself), hooks run once, people told once, no request lost, nothing held, 
 pub(crate) fn summary(rows: &[Row]) -> String {
     let mut lines =
         vec!["| fault | runs | ended well | median | worst |".to_owned(), "|---|---|---|---|---|".to_owned()];
-    for (column, fault) in Fault::ALL.iter().enumerate() {
+    for (column, fault) in CallFault::ALL.iter().enumerate() {
         let cells: Vec<&Cell> = rows.iter().filter_map(|row| row.cells[column].as_ref()).collect();
-        let well = cells.iter().filter(|cell| !matches!(cell, Cell::Wrong(_))).count();
+        let well = cells.iter().filter(|cell| !matches!(cell, Cell::Differs(_))).count();
         let mut times: Vec<f64> = cells
             .iter()
             .filter_map(|cell| match cell {
-                Cell::Healed(after) => Some(after.as_secs_f64()),
-                Cell::WasOver | Cell::Wrong(_) => None,
+                Cell::Recovered(after) => Some(after.as_secs_f64()),
+                Cell::AlreadyOver | Cell::Differs(_) => None,
             })
             .collect();
         times.sort_by(f64::total_cmp);
@@ -144,14 +148,14 @@ pub(crate) fn summary(rows: &[Row]) -> String {
 }
 
 /// The first row that begins like this, and the story that it is of.
-pub(crate) fn find(kept: &str, begins: &str) -> Option<(Story, Place)> {
-    let line = kept.lines().find(|line| line.starts_with(begins))?;
-    let before = &kept[..kept.find(line)?];
-    let heads = Story::ALL.map(|story| (before.rfind(&format!("## A {}\n", story.name())), story));
-    let (_, story) = heads.into_iter().max_by_key(|(at, _)| *at)?;
+pub(crate) fn find(stored_table: &str, prefix: &str) -> Option<(Scenario, CallSite)> {
+    let line = stored_table.lines().find(|line| line.starts_with(prefix))?;
+    let before = &stored_table[..stored_table.find(line)?];
+    let heads = Scenario::ALL.map(|scenario| (before.rfind(&format!("## A {}\n", scenario.name())), scenario));
+    let (_, scenario) = heads.into_iter().max_by_key(|(at, _)| *at)?;
     let mut parts = line.trim_matches('|').split(" | ");
     let mut next = || parts.next().map(|part| part.trim().trim_matches('`').to_owned());
-    Some((story, Place { stage: next()?, call: next()?, purpose: next()? }))
+    Some((scenario, CallSite { stage: next()?, call: next()?, purpose: next()? }))
 }
 
 pub(crate) fn path() -> PathBuf {
@@ -159,6 +163,6 @@ pub(crate) fn path() -> PathBuf {
 }
 
 /// The table as it is kept.
-pub(crate) fn kept() -> String {
+pub(crate) fn stored_table() -> String {
     std::fs::read_to_string(path()).unwrap_or_default()
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 
-pub(super) fn a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten() {
+pub(super) fn a_foreign_rule_edit_halts_and_is_not_overwritten() {
     let strategy = "{steps: [{traffic: 50%, hold: 10s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let deadlines = "{preflight: 60s, register: 30s, healthy: 60s, shift: 120s, retire: 30s, rollback: 30s}";
-    let scenario = Scenario::new("foreign", &Wishes { strategy, deadlines, ..Wishes::default() });
+    let scenario = Scenario::new("foreign", &ScenarioOptions { strategy, deadlines, ..ScenarioOptions::default() });
     let _digest = scenario.push("v1", good());
-    assert_eq!(scenario.weights_leave(ALL_BLUE), HALF);
+    assert_eq!(scenario.wait_for_weights_change(ALL_BLUE), HALF);
     scenario.fact("that 50/50 was seen live", |fact| match fact {
         Fact::WeightsVerified { weights } if *weights == HALF => Some(()),
         _ => None,
@@ -38,8 +38,8 @@ pub(super) fn a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten() 
 }
 
 /// v1 is live on green, and blue has no tasks: what an edit at rest finds.
-pub(super) fn at_rest_on_green(name: &str, wishes: &Wishes) -> Scenario {
-    let scenario = Scenario::new(name, wishes);
+pub(super) fn idle_on_green(name: &str, options: &ScenarioOptions) -> Scenario {
+    let scenario = Scenario::new(name, options);
     let _digest = scenario.push("v1", good());
     assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
     scenario.expect("blue's tasks stop", Duration::from_secs(30), || match scenario.side(Slot::Blue) {
@@ -51,26 +51,26 @@ pub(super) fn at_rest_on_green(name: &str, wishes: &Wishes) -> Scenario {
 }
 
 /// Who is named by the fact that something was changed at rest.
-pub(super) fn changed_by(fact: &Fact) -> Option<(String, Option<String>)> {
+pub(super) fn drift_author(fact: &Fact) -> Option<(String, Option<String>)> {
     match fact {
-        Fact::DriftFound { reason, by, .. } => Some((reason.clone(), by.as_ref().map(|call| call.by.clone()))),
+        Fact::DriftDetected { reason, by, .. } => Some((reason.clone(), by.as_ref().map(|call| call.by.clone()))),
         _ => None,
     }
 }
 
-pub(super) fn an_edit_at_rest_is_told_with_who_did_it_and_repaired() {
-    let scenario = at_rest_on_green("edited", &Wishes::default());
+pub(super) fn drift_is_reported_with_its_author_and_repaired() {
+    let scenario = idle_on_green("edited", &ScenarioOptions::default());
     // An apply gives all weight to the side without tasks.
     scenario.edit_weights(100, 0);
     scenario.send(&scenario.edit_event());
-    let (reason, by) = scenario.fact("that it was changed", changed_by);
+    let (reason, by) = scenario.fact("that it was changed", drift_author);
     assert!(reason.contains("blue 100 / green 0") && reason.contains("no healthy target"), "{reason}");
     assert!(by.is_some_and(|by| by.contains("assumed-role/terraform/ci")), "CloudTrail has named them");
     assert_eq!(scenario.weights(), ALL_BLUE, "the policy does not say that it is put back");
 
     // Everybody who asks is told.
     let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(status.state.drift().is_some() && status.state.at_rest.is_some_and(|seen| seen.drift.is_some()));
+    assert!(status.state.drift().is_some() && status.state.idle.is_some_and(|seen| seen.drift.is_some()));
     let answer = scenario.operations().doctor().unwrap_or_else(|failure| panic!("{failure}"));
     let broken = |check: &str| {
         let mut found = answer.findings.iter().filter(|finding| finding.severity == Severity::Broken);
@@ -86,28 +86,28 @@ pub(super) fn an_edit_at_rest_is_told_with_who_did_it_and_repaired() {
     assert_eq!(scenario.side(Slot::Green).0, 2, "green was never touched");
 
     // Without an event it is found at its minute of the hour, and so is what is put right by hand.
-    for (blue, green, fact) in [(50, 50, "drift_found"), (0, 100, "drift_gone")] {
-        let told = || scenario.journal().iter().filter(|entry| entry.fact.name() == fact).count();
-        let before = told();
+    for (blue, green, fact) in [(50, 50, "drift_detected"), (0, 100, "drift_resolved")] {
+        let count_facts = || scenario.journal().iter().filter(|entry| entry.fact.name() == fact).count();
+        let before = count_facts();
         scenario.edit_weights(blue, green);
-        let answer = scenario.stack().invoke("sweeper", &scenario.minute_at_rest());
+        let answer = scenario.stack().invoke("sweeper", &scenario.idle_sweep_event());
         let answer = answer.unwrap_or_else(|failure| panic!("{failure}"));
-        scenario.expect("the sweep has it looked at", Duration::from_secs(30), || match told() {
+        scenario.expect("the sweep has it looked at", Duration::from_secs(30), || match count_facts() {
             now if now > before => Ok(()),
             _ => Err(format!("no {fact} yet; {answer}")),
         });
     }
 }
 
-pub(super) fn an_edit_at_rest_is_put_back_where_the_policy_says_so() {
-    let scenario = at_rest_on_green("reverted", &Wishes { drift: "revert", ..Wishes::default() });
+pub(super) fn drift_is_reverted_when_the_policy_says_so() {
+    let scenario = idle_on_green("reverted", &ScenarioOptions { drift: "revert", ..ScenarioOptions::default() });
     scenario.edit_weights(100, 0);
     scenario.send(&scenario.edit_event());
     let record = scenario.verdict(2);
     assert_eq!((record.verdict, &record.actor), (Some(Verdict::RolledBack), &Actor::Switchback), "{}", record.reason);
     assert_eq!(scenario.weights(), ALL_GREEN);
     assert_eq!(scenario.side(Slot::Green), (2, 2), "green was never touched");
-    scenario.fact("that it was changed", changed_by);
+    scenario.fact("that it was changed", drift_author);
     let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
     assert!(status.state.drift().is_none());
 

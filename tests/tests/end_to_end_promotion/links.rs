@@ -1,6 +1,6 @@
 //! Links in mail: shown as often as somebody likes, and used once.
 
-use super::shop::{Shop, door, gates, now_s, ok, refused, status, votes};
+use super::shop::{Shop, api_url, gates, now_s, ok, refused, status, votes};
 use engine::links::{LinkKey, mint};
 use rollout::{Fact, Name, TargetId, Timestamp};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tests::harness::scenario::{Scenario, good};
 use tests::harness::stack;
 
 /// A shop whose first push waits, and the token of the link that Dave was sent.
-fn mailed(application: &str) -> (Shop, String) {
-    let shop = Shop::asking(application);
+fn shop_with_mailed_link(application: &str) -> (Shop, String) {
+    let shop = Shop::with_approval(application);
     let _digest = shop.first().push("v1", good());
     let token = shop.first().expect("Dave has mail", Duration::from_secs(60), || {
         let received = shop.mail.received().map_err(|failure| failure.0)?;
@@ -28,7 +28,7 @@ fn token_in(text: &str) -> Option<String> {
 }
 
 fn open(token: &str) -> Response {
-    ok(ask("GET", &format!("{}/approvals/{token}", door("ApprovalsApi")), &[], ""))
+    ok(ask("GET", &format!("{}/approvals/{token}", api_url("ApprovalsApi")), &[], ""))
 }
 
 fn decide(token: &str, decision: &str, reason: &str) -> Response {
@@ -37,11 +37,11 @@ fn decide(token: &str, decision: &str, reason: &str) -> Response {
         .append_pair("decision", decision)
         .append_pair("reason", reason)
         .finish();
-    ok(ask("POST", &format!("{}/approvals/{token}", door("ApprovalsApi")), &headers, &form))
+    ok(ask("POST", &format!("{}/approvals/{token}", api_url("ApprovalsApi")), &headers, &form))
 }
 
-pub(crate) fn a_link_shows_first_and_decides_once() {
-    let (shop, token) = mailed("mail");
+pub(crate) fn an_approval_link_decides_once() {
+    let (shop, token) = shop_with_mailed_link("mail");
     let scene = shop.first();
     // A mail scanner follows every link, more than once.
     for _ in 0..3 {
@@ -52,7 +52,7 @@ pub(crate) fn a_link_shows_first_and_decides_once() {
         assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
         assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
     }
-    scene.is_quiet_for(Duration::from_secs(1));
+    scene.wait_until_quiet_for(Duration::from_secs(1));
     assert_eq!(gates(scene).votes, [], "to look is not to decide");
     let decided = decide(&token, "approve", "from the train");
     assert_eq!(decided.status, 200, "{}", decided.body);
@@ -76,8 +76,8 @@ pub(crate) fn a_link_shows_first_and_decides_once() {
     assert!(!log.contains(mac), "no link is in a log");
 }
 
-pub(crate) fn a_link_that_was_altered_made_up_or_is_over_opens_nothing() {
-    let (shop, token) = mailed("links");
+pub(crate) fn tampered_forged_and_expired_links_are_rejected() {
+    let (shop, token) = shop_with_mailed_link("links");
     let scene = shop.first();
     let waiting = gates(scene);
     let before = scene.journal().len();
@@ -99,14 +99,14 @@ pub(crate) fn a_link_that_was_altered_made_up_or_is_over_opens_nothing() {
         payload.to_owned(),
         mint(&guessed, &target, 1, &waiting.plan, &carol, &shop.topic, later),
     ];
-    let strangers: Vec<(u16, String)> = bad
+    let rejections: Vec<(u16, String)> = bad
         .iter()
         .flat_map(|token| [open(token), decide(token, "approve", "")])
         .map(|answer| (answer.status, answer.body))
         .collect();
-    assert!(strangers.iter().all(|answer| *answer == strangers[0]), "one answer for all: {strangers:?}");
-    assert!((400..500).contains(&strangers[0].0), "{strangers:?}");
-    scene.is_quiet_for(Duration::from_secs(1));
+    assert!(rejections.iter().all(|answer| *answer == rejections[0]), "one answer for all: {rejections:?}");
+    assert!((400..500).contains(&rejections[0].0), "{rejections:?}");
+    scene.wait_until_quiet_for(Duration::from_secs(1));
     assert_eq!(scene.journal().len(), before, "a journal that strangers can fill is none");
 
     // Dave's own, from last week.
@@ -119,10 +119,10 @@ pub(crate) fn a_link_that_was_altered_made_up_or_is_over_opens_nothing() {
     // One of ours, for a plan that is none.
     let other_plan = mint(&key, &target, 1, &rollout::PlanId("0123456789abcdef".to_owned()), &dave, &shop.topic, later);
     assert!((400..500).contains(&decide(&other_plan, "approve", "").status));
-    not_decided(scene);
+    assert_undecided(scene);
 }
 
-fn not_decided(scene: &Scenario) {
+fn assert_undecided(scene: &Scenario) {
     let running = status(scene).state.running.map(|running| running.gates.map_or(0, |gates| gates.votes.len()));
     assert_eq!(running, Some(0), "it waits, and nobody has said anything");
 }

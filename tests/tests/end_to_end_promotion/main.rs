@@ -3,12 +3,12 @@
 //!
 //! One deployment of the template serves all tests, each with an application of its own.
 
-mod approving;
-mod climb;
 mod commands;
+mod deployment_log;
 mod links;
+mod promotion;
 mod shop;
-mod story;
+mod slack_approvals;
 mod train;
 mod workflows;
 
@@ -28,22 +28,22 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     let tests = tests![
-        climb::a_release_climbs_from_dev_to_prod_and_a_bad_one_comes_down_again,
-        workflows::a_token_that_is_not_of_the_issuer_for_this_audience_and_now_is_turned_away_at_the_door,
-        workflows::what_no_grant_names_is_refused_with_one_answer_and_told_to_the_operators_alone,
-        workflows::asking_twice_is_one_promotion_and_a_token_that_was_kept_is_none,
-        approving::two_people_say_yes_in_slack_however_often_slack_repeats_them,
-        approving::what_slack_did_not_take_is_posted_later_and_once_and_a_stream_that_repeats_itself_adds_nothing,
-        approving::a_no_in_slack_ends_it_with_the_reason,
-        approving::what_slack_has_not_signed_decides_nothing,
-        approving::a_stranger_and_an_asker_may_not_approve,
-        approving::a_deployment_that_has_given_way_is_not_approved_any_more,
-        commands::a_freeze_holds_a_push_a_hotfix_passes_it_and_what_waits_goes_on_once_it_is_lifted,
-        commands::a_release_without_a_way_back_stays_where_it_is_until_a_person_decides,
-        commands::an_operator_says_yes_on_the_command_line_and_not_to_what_they_asked_for,
-        train::a_train_goes_in_order_and_comes_back_together,
-        links::a_link_shows_first_and_decides_once,
-        links::a_link_that_was_altered_made_up_or_is_over_opens_nothing,
+        promotion::a_release_is_promoted_to_prod_and_a_bad_one_rolled_back,
+        workflows::the_gateway_rejects_invalid_tokens,
+        workflows::an_ungranted_request_gets_a_generic_403,
+        workflows::repeated_requests_promote_once_and_old_tokens_never,
+        slack_approvals::slack_retries_and_repeated_presses_count_one_vote,
+        slack_approvals::slack_failures_are_retried_without_duplicate_posts,
+        slack_approvals::a_slack_rejection_ends_the_deployment_with_its_reason,
+        slack_approvals::a_request_without_slacks_signature_is_rejected,
+        slack_approvals::a_non_approver_cannot_approve,
+        slack_approvals::a_superseded_deployment_cannot_be_approved,
+        commands::a_freeze_holds_pushes_but_not_hotfixes,
+        commands::a_forward_only_release_waits_for_an_operator,
+        commands::an_operator_can_approve_by_cli_but_not_their_own_request,
+        train::a_train_deploys_in_order_and_rolls_back_together,
+        links::an_approval_link_decides_once,
+        links::tampered_forged_and_expired_links_are_rejected,
     ];
     let trials = tests.map(|(name, test)| {
         Trial::test(name, move || {
@@ -53,17 +53,17 @@ fn main() {
     });
     let conclusion = libtest_mimic::run(&arguments, trials.into());
     // What no test asks for and all of them want.
-    let mut strange = if conclusion.num_passed == 0 { Vec::new() } else { stack().oddities() };
+    let mut problems = if conclusion.num_passed == 0 { Vec::new() } else { stack().find_problems() };
     // What the roles are for is told only by all tests together.
     if conclusion.num_filtered_out + conclusion.num_ignored + conclusion.num_failed == 0 && conclusion.num_passed > 0 {
-        strange.extend(stack().idle_permissions(Suite::Climb));
+        problems.extend(stack().unused_permissions(Suite::Promotion));
     }
-    if strange.is_empty() {
+    if problems.is_empty() {
         conclusion.exit();
     }
     eprintln!(
         "something was called that nobody here speaks, was given up on, or is allowed for nothing:\n{}",
-        strange.join("\n")
+        problems.join("\n")
     );
     std::process::exit(101);
 }

@@ -1,15 +1,15 @@
 //! An application whose environments have rules, and what people and workflows do to it.
 
 use engine::operate::TargetStatus;
-use rollout::target::Gates;
+use rollout::deployment::GateProgress;
 use rollout::{Fact, JournalEntry};
 use serde_json::{Value, json};
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 use tests::harness::http::{Response, ask};
 use tests::harness::issuer::Job;
-use tests::harness::scenario::{PATIENCE, Scenario, Wishes};
-use tests::harness::slack::{Interaction, Message, Person, Press};
+use tests::harness::scenario::{PATIENCE, Scenario, ScenarioOptions};
+use tests::harness::slack::{ButtonPress, Interaction, Message, Person};
 use tests::harness::{AUDIENCE, REGION, Receiver, Stack, ministack, stack, topic_arn};
 
 /// Button and input of a message that asks for approval.
@@ -45,11 +45,11 @@ pub(crate) struct Shop {
 pub(crate) struct Environment {
     pub(crate) name: &'static str,
     pub(crate) rules: &'static str,
-    pub(crate) wishes: Wishes,
+    pub(crate) options: ScenarioOptions,
 }
 
 /// An environment of pushes that two of three people must agree to.
-pub(crate) const ASKED: &str =
+pub(crate) const APPROVAL_RULES: &str =
     "trigger: push, approval: {required: 2, from: [on-call, carol], expires: 1h, default: reject}";
 
 impl Shop {
@@ -82,9 +82,9 @@ impl Shop {
         }
         policy.push("environments:".to_owned());
         let mut scenes = Vec::new();
-        for Environment { name, rules, wishes } in &environments {
-            let scene = Scenario::set(application, "api", name, wishes);
-            policy.push(format!("  {name}: {{{rules}, targets: {{api: {}}}}}", scene.target_policy(wishes)));
+        for Environment { name, rules, options } in &environments {
+            let scene = Scenario::set(application, "api", name, options);
+            policy.push(format!("  {name}: {{{rules}, targets: {{api: {}}}}}", scene.target_policy(options)));
             scenes.push(scene);
         }
         let shop = Self { application: application.to_owned(), channel, environments: scenes, topic, mail };
@@ -93,19 +93,19 @@ impl Shop {
     }
 
     /// One environment, `dev`, whose pushes wait for two people. Nothing is pushed yet.
-    pub(crate) fn asking(application: &str) -> Self {
-        let wishes = Wishes { strategy: QUICK, ..Wishes::default() };
-        Self::new(application, vec![Environment { name: "dev", rules: ASKED, wishes }])
+    pub(crate) fn with_approval(application: &str) -> Self {
+        let options = ScenarioOptions { strategy: QUICK, ..ScenarioOptions::default() };
+        Self::new(application, vec![Environment { name: "dev", rules: APPROVAL_RULES, options }])
     }
 
     /// `dev` by push, then `staging`, which only workflows promote to.
-    pub(crate) fn promoting(application: &str) -> Self {
-        let wishes = Wishes { strategy: QUICK, ..Wishes::default() };
+    pub(crate) fn with_staging(application: &str) -> Self {
+        let options = ScenarioOptions { strategy: QUICK, ..ScenarioOptions::default() };
         Self::new(
             application,
             vec![
-                Environment { name: "dev", rules: "trigger: push", wishes: wishes.clone() },
-                Environment { name: "staging", rules: "after: [dev]", wishes },
+                Environment { name: "dev", rules: "trigger: push", options: options.clone() },
+                Environment { name: "staging", rules: "after: [dev]", options },
             ],
         )
     }
@@ -131,7 +131,7 @@ impl Shop {
 
     /// Posts it with this token; an answer of any status is one.
     pub(crate) fn post(&self, token: Option<&str>, body: &Value) -> Response {
-        let url = format!("{}/v1/promotions", door("PromotionsApi"));
+        let url = format!("{}/v1/promotions", api_url("PromotionsApi"));
         let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(bearer.iter().map(|bearer| ("authorization", bearer.as_str())));
@@ -146,7 +146,7 @@ impl Shop {
     // --- people ---
 
     /// Waits for the message that asks for approval of a deployment of this target.
-    pub(crate) fn asked(&self, scene: &Scenario, number: u64) -> Message {
+    pub(crate) fn approval_message(&self, scene: &Scenario, number: u64) -> Message {
         let found = || {
             let messages = stack().slack().messages(&self.channel);
             let wanted = |message: &Message| {
@@ -164,24 +164,24 @@ impl Shop {
     /// What Slack sends when somebody presses a button of a message as it was shown.
     pub(crate) fn press(&self, shown: &Message, button: &str, by: &Person, reason: &str) -> Interaction {
         let typed: &[(&str, &str)] = if reason.is_empty() { &[] } else { &[(REASON, reason)] };
-        ok(stack().slack().press_as_shown(shown, Press { button, by, typed }))
+        ok(stack().slack().press_outdated(shown, ButtonPress { button, by, typed }))
     }
 
     /// What the deployed door answers to it: a status.
     pub(crate) fn send(&self, interaction: &Interaction) -> u16 {
-        ok(interaction.send(&format!("{}/slack/interactions", door("ApprovalsApi")))).status
+        ok(interaction.send(&format!("{}/slack/interactions", api_url("ApprovalsApi")))).status
     }
 
     /// Somebody presses a button, and Slack tells it.
-    pub(crate) fn pressed(&self, shown: &Message, button: &str, by: &str, reason: &str) {
+    pub(crate) fn press_and_send(&self, shown: &Message, button: &str, by: &str, reason: &str) {
         let status = self.send(&self.press(shown, button, &person(by), reason));
         assert_eq!(status, 200, "what Slack has signed is answered");
     }
 
     /// What those who pressed were told for their eyes only, as far as it is about this application.
-    pub(crate) fn whispers(&self) -> Vec<String> {
-        let said = stack().slack().whispers();
-        let texts = said.iter().filter_map(|whisper| whisper["text"].as_str().map(str::to_owned));
+    pub(crate) fn ephemeral_messages(&self) -> Vec<String> {
+        let received = stack().slack().ephemeral_messages();
+        let texts = received.iter().filter_map(|message| message["text"].as_str().map(str::to_owned));
         texts.filter(|text| text.contains(&format!("{}/", self.application))).collect()
     }
 }
@@ -191,7 +191,7 @@ pub(crate) fn operator(arguments: &[&str]) -> Output {
     let mut command = stack().operator();
     command
         .args(arguments)
-        .env("SWITCHBACK_ENDPOINT", door("OperationsApi"))
+        .env("SWITCHBACK_ENDPOINT", api_url("OperationsApi"))
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("AWS_REGION", REGION);
@@ -199,24 +199,24 @@ pub(crate) fn operator(arguments: &[&str]) -> Output {
 }
 
 /// The same, where it is to end well; answers what it printed.
-pub(crate) fn operated(arguments: &[&str]) -> String {
+pub(crate) fn operator_ok(arguments: &[&str]) -> String {
     let output = operator(arguments);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {output:?}\n{said}");
-    said
+    let received = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {output:?}\n{received}");
+    received
 }
 
 /// Waits until a push has become a release of a service (`application/service`).
-pub(crate) fn known(scene: &Scenario, service: &str, tag: &str) {
+pub(crate) fn wait_for_release(scene: &Scenario, service: &str, tag: &str) {
     scene.expect(&format!("{tag} is known"), Duration::from_secs(20), || {
-        let listed = operated(&["releases", service]);
+        let listed = operator_ok(&["releases", service]);
         if listed.contains(tag) { Ok(()) } else { Err(listed) }
     });
 }
 
 /// Where an HTTP API of the deployed product is.
-pub(crate) fn door(api: &str) -> String {
-    ok(Stack::door(stack(), api))
+pub(crate) fn api_url(api: &str) -> String {
+    ok(Stack::api_url(stack(), api))
 }
 
 pub(crate) fn ok<T, E: std::fmt::Display>(outcome: Result<T, E>) -> T {
@@ -235,10 +235,10 @@ pub(crate) fn status(scene: &Scenario) -> TargetStatus {
 }
 
 /// The gates at which the target's deployment waits.
-pub(crate) fn gates(scene: &Scenario) -> Gates {
+pub(crate) fn gates(scene: &Scenario) -> GateProgress {
     scene.expect("a deployment waits at its gates", PATIENCE, || {
         let running = status(scene).state.running.ok_or("nothing runs")?;
-        running.gates.filter(|gates| gates.asked_at.is_some()).ok_or_else(|| "nobody is asked yet".to_owned())
+        running.gates.filter(|gates| gates.requested_at.is_some()).ok_or_else(|| "nobody is asked yet".to_owned())
     })
 }
 

@@ -8,27 +8,27 @@ use tests::harness::issuer::{Flaw, Issuer, Job};
 use tests::harness::scenario::good;
 use tests::harness::{AUDIENCE, stack};
 
-pub(crate) fn a_token_that_is_not_of_the_issuer_for_this_audience_and_now_is_turned_away_at_the_door() {
-    let shop = Shop::promoting("door");
+pub(crate) fn the_gateway_rejects_invalid_tokens() {
+    let shop = Shop::with_staging("door");
     let (job, body) = (shop.job(), shop.promotion("v1"));
-    let turned_away = |token: Option<&str>, what: &str| {
+    let assert_unauthorized = |token: Option<&str>, what: &str| {
         let answer = shop.post(token, &body);
         assert_eq!((answer.status, answer.json()), (401, json!({"message": "Unauthorized"})), "{what}");
     };
-    turned_away(None, "no token");
-    turned_away(Some("none"), "no token at all");
+    assert_unauthorized(None, "no token");
+    assert_unauthorized(Some("none"), "no token at all");
     for flaw in Flaw::ALL {
-        turned_away(Some(&stack().issuer().bad_token(&job, AUDIENCE, flaw)), &format!("{flaw:?}"));
+        assert_unauthorized(Some(&stack().issuer().bad_token(&job, AUDIENCE, flaw)), &format!("{flaw:?}"));
     }
     let another = ok(Issuer::start());
-    turned_away(Some(&another.token(&job, AUDIENCE)), "an issuer of somebody's own");
+    assert_unauthorized(Some(&another.token(&job, AUDIENCE)), "an issuer of somebody's own");
     let staging = &shop.environments[1];
     assert_eq!(status(staging).commands, [], "nothing was asked");
     assert_eq!(status(staging).state.last_entry, 0, "and a journal that strangers can fill is none");
 }
 
-pub(crate) fn what_no_grant_names_is_refused_with_one_answer_and_told_to_the_operators_alone() {
-    let shop = Shop::promoting("grants");
+pub(crate) fn an_ungranted_request_gets_a_generic_403() {
+    let shop = Shop::with_staging("grants");
     let staging = &shop.environments[1];
     let not_allowed = |job: &Job, body: &serde_json::Value, what: &str| {
         let answer = shop.post_as(job, body);
@@ -75,8 +75,8 @@ pub(crate) fn what_no_grant_names_is_refused_with_one_answer_and_told_to_the_ope
     assert!(log.contains("refs/heads/mine"), "the log says what the answer does not");
 }
 
-pub(crate) fn asking_twice_is_one_promotion_and_a_token_that_was_kept_is_none() {
-    let shop = Shop::promoting("again");
+pub(crate) fn repeated_requests_promote_once_and_old_tokens_never() {
+    let shop = Shop::with_staging("again");
     let [dev, staging] = shop.environments.as_slice() else { panic!("two environments") };
     let digest = dev.push("v1", good());
     assert_eq!(dev.verdict(1).verdict, Some(Verdict::Succeeded));
@@ -100,6 +100,6 @@ pub(crate) fn asking_twice_is_one_promotion_and_a_token_that_was_kept_is_none() 
     }
     assert_eq!(staging.verdict(1).verdict, Some(Verdict::Succeeded));
     assert_eq!(shop.post_as(&rerun, &shop.promotion(&digest)).status, 200, "by its digest it is the same");
-    staging.is_quiet_for(Duration::from_secs(2));
+    staging.wait_until_quiet_for(Duration::from_secs(2));
     assert_eq!(ok(staging.operations().history()).len(), 1);
 }

@@ -1,15 +1,15 @@
 //! CloudWatch's alarms and Application Auto Scaling's limits.
 
-use crate::scene::{CLUSTER, Scene, code};
+use crate::fixture::{CLUSTER, FrontFixture, code};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace, SuspendedState};
 use aws_sdk_cloudwatch::types::{AlarmType, ComparisonOperator, StateValue};
-use simulation::world::What;
+use simulation::world::WorldEventKind;
 use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
 
 /// An alarm over a count and one over a rate, both of green, and one over both of them.
-async fn scene() -> Scene {
-    let scene = Scene::set().await;
-    let names = &scene.names;
+async fn fixture() -> FrontFixture {
+    let fixture = FrontFixture::set().await;
+    let names = &fixture.names;
     let alarm = |name: &str, metric| MetricAlarm {
         name: name.to_owned(),
         metric,
@@ -23,18 +23,18 @@ async fn scene() -> Scene {
         treat_missing: TreatMissing::Ignore,
     };
     let (errors, rate) = (alarm("errors", Metric::Target5xxCount), alarm("rate", Metric::Target5xxPercent));
-    scene.front.world().by_hand(|world| {
+    fixture.front.world().by_hand(|world| {
         world.put_metric_alarm(errors).expect("it is put");
         world.put_metric_alarm(rate).expect("it is put");
         world.put_composite_alarm("both", "ALARM(errors) AND ALARM(rate)").expect("it is put");
     });
-    scene
+    fixture
 }
 
 #[tokio::test]
 async fn alarms_of_both_kinds_are_described_in_one_call() {
-    let scene = scene().await;
-    let described = scene
+    let fixture = fixture().await;
+    let described = fixture
         .cloudwatch()
         .describe_alarms()
         .alarm_names("errors")
@@ -75,33 +75,38 @@ async fn alarms_of_both_kinds_are_described_in_one_call() {
 
 #[tokio::test]
 async fn without_types_composite_alarms_are_left_out() {
-    let scene = scene().await;
-    let described = scene.cloudwatch().describe_alarms().send().await.expect("described");
+    let fixture = fixture().await;
+    let described = fixture.cloudwatch().describe_alarms().send().await.expect("described");
     assert_eq!((described.metric_alarms().len(), described.composite_alarms().len()), (2, 0));
 }
 
 #[tokio::test]
-async fn a_state_that_is_set_is_seen_and_told() {
-    let scene = scene().await;
-    let cloudwatch = scene.cloudwatch();
+async fn a_set_alarm_state_is_visible_and_emits_an_event() {
+    let fixture = fixture().await;
+    let cloudwatch = fixture.cloudwatch();
     let set = |name: &str| {
         cloudwatch.set_alarm_state().alarm_name(name).state_value(StateValue::Alarm).state_reason("a test").send()
     };
-    let mut events = scene.front.events();
+    let mut events = fixture.front.events();
     set("errors").await.expect("set");
     set("rate").await.expect("set");
-    let told = async {
+    let fired_event = async {
         loop {
             let event = events.next().await.expect("the front runs");
-            if let What::Alarm { name, now: AlarmState::Alarm, .. } = &event.what
+            if let WorldEventKind::Alarm { name, now: AlarmState::Alarm, .. } = &event.what
                 && name == "both"
             {
                 break event.eventbridge().expect("it is an event of EventBridge's");
             }
         }
     };
-    let told = tokio::time::timeout(std::time::Duration::from_secs(5), told).await.expect("the composite alarm fires");
-    assert_eq!(told.pointer("/detail/state/value").and_then(|value| value.as_str()), Some("ALARM"), "{told}");
+    let fired_event =
+        tokio::time::timeout(std::time::Duration::from_secs(5), fired_event).await.expect("the composite alarm fires");
+    assert_eq!(
+        fired_event.pointer("/detail/state/value").and_then(|value| value.as_str()),
+        Some("ALARM"),
+        "{fired_event}"
+    );
     let firing = cloudwatch
         .describe_alarms()
         .alarm_types(AlarmType::MetricAlarm)
@@ -115,9 +120,9 @@ async fn a_state_that_is_set_is_seen_and_told() {
 }
 
 #[tokio::test]
-async fn alarms_come_in_pages() {
-    let scene = scene().await;
-    let cloudwatch = scene.cloudwatch();
+async fn alarms_are_paged() {
+    let fixture = fixture().await;
+    let cloudwatch = fixture.cloudwatch();
     let page = |token: Option<String>| cloudwatch.describe_alarms().max_records(1).set_next_token(token).send();
     let first = page(None).await.expect("the first page");
     let second = page(first.next_token.clone()).await.expect("the second page");
@@ -128,8 +133,8 @@ async fn alarms_come_in_pages() {
 
 #[tokio::test]
 async fn cloudwatch_refuses_what_aws_refuses() {
-    let scene = scene().await;
-    let cloudwatch = scene.cloudwatch();
+    let fixture = fixture().await;
+    let cloudwatch = fixture.cloudwatch();
     let set = |name: &str, state: &str| {
         let set = cloudwatch.set_alarm_state().alarm_name(name).state_value(StateValue::from(state));
         set.state_reason("a test")
@@ -146,8 +151,8 @@ async fn cloudwatch_refuses_what_aws_refuses() {
 
 #[tokio::test]
 async fn limits_of_a_service_are_registered_and_read_back() {
-    let scene = Scene::set().await;
-    let autoscaling = scene.autoscaling();
+    let fixture = FrontFixture::set().await;
+    let autoscaling = fixture.autoscaling();
     let register = |service: &str| {
         autoscaling
             .register_scalable_target()
@@ -171,7 +176,7 @@ async fn limits_of_a_service_are_registered_and_read_back() {
     assert_eq!(blue.suspended_state().and_then(|state| state.dynamic_scaling_in_suspended()), Some(true), "{blue:?}");
     assert_eq!(blue.scalable_target_arn(), registered.scalable_target_arn());
     let services =
-        scene.ecs().describe_services().cluster(CLUSTER).services("api-blue").send().await.expect("described");
+        fixture.ecs().describe_services().cluster(CLUSTER).services("api-blue").send().await.expect("described");
     assert_eq!(services.services()[0].desired_count(), 3, "a count below the minimum is raised at once");
 
     assert_eq!(code(register("api-green").min_capacity(1).send().await), "ValidationException");

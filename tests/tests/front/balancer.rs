@@ -1,6 +1,6 @@
 //! Rules, listeners, target groups and their health.
 
-use crate::scene::{CLUSTER, Scene, code};
+use crate::fixture::{CLUSTER, FrontFixture, code};
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, ForwardActionConfig, TargetDescription, TargetGroupTuple, TargetHealthStateEnum,
 };
@@ -23,9 +23,9 @@ fn weights(action: &Action) -> Vec<(String, i32)> {
 }
 
 #[tokio::test]
-async fn weights_change_and_everything_else_of_the_rule_survives() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+async fn changing_weights_keeps_the_rest_of_the_rule() {
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let before = elb.describe_rules().rule_arns(&names.rule).send().await.expect("described").rules()[0].clone();
     assert_eq!(weights(&before.actions()[1]), [(names.blue.clone(), 100), (names.green.clone(), 0)]);
     assert_eq!(before.priority(), Some("10"));
@@ -56,8 +56,8 @@ async fn weights_change_and_everything_else_of_the_rule_survives() {
 
 #[tokio::test]
 async fn actions_are_replaced_whole() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let only = forward([(&names.blue, 1)]);
     elb.modify_rule().rule_arn(&names.rule).actions(only).send().await.expect("modified");
     let rules = elb.describe_rules().rule_arns(&names.rule).send().await.expect("described");
@@ -71,8 +71,8 @@ async fn actions_are_replaced_whole() {
 
 #[tokio::test]
 async fn elbv2_refuses_what_aws_refuses() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let modify = |rule: &str, action: Action| elb.modify_rule().rule_arn(rule).actions(action).send();
     let pair = |blue, green| forward([(&names.blue, blue), (&names.green, green)]);
     assert_eq!(code(modify("arn:none", pair(1, 1)).await), "RuleNotFound");
@@ -100,8 +100,8 @@ async fn elbv2_refuses_what_aws_refuses() {
 
 #[tokio::test]
 async fn a_listeners_default_action_is_described_and_replaced() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let described = elb.describe_listeners().listener_arns(&names.listener).send().await.expect("described");
     let fixed = described.listeners()[0].default_actions()[0].fixed_response_config();
     assert_eq!(fixed.and_then(|config| config.status_code()), Some("404"), "{described:?}");
@@ -118,9 +118,9 @@ async fn a_listeners_default_action_is_described_and_replaced() {
 }
 
 #[tokio::test]
-async fn rules_come_in_pages() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+async fn rules_are_paged() {
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let page = |marker: Option<String>| {
         elb.describe_rules().listener_arn(&names.listener).page_size(1).set_marker(marker).send()
     };
@@ -132,9 +132,9 @@ async fn rules_come_in_pages() {
 }
 
 #[tokio::test]
-async fn targets_tell_their_health() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+async fn target_health_is_described() {
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let health = elb.describe_target_health().target_group_arn(&names.blue).send().await.expect("described");
     let states: Vec<_> = health
         .target_health_descriptions()
@@ -143,19 +143,19 @@ async fn targets_tell_their_health() {
         .collect();
     assert_eq!(states, [TargetHealthStateEnum::Healthy, TargetHealthStateEnum::Healthy], "{health:?}");
     let first = health.target_health_descriptions()[0].target().cloned().expect("it has a target");
-    let stranger = TargetDescription::builder().id("192.0.2.1").port(8080).build();
-    let asked = elb.describe_target_health().target_group_arn(&names.blue).targets(first).targets(stranger);
-    let asked = asked.send().await.expect("described");
-    let reasons: Vec<_> = asked
+    let unregistered = TargetDescription::builder().id("192.0.2.1").port(8080).build();
+    let requested = elb.describe_target_health().target_group_arn(&names.blue).targets(first).targets(unregistered);
+    let requested = requested.send().await.expect("described");
+    let reasons: Vec<_> = requested
         .target_health_descriptions()
         .iter()
         .map(|description| description.target_health().and_then(|health| health.reason()).map(|reason| reason.as_str()))
         .collect();
     assert_eq!(reasons, [None, Some("Target.NotRegistered")]);
 
-    let ecs = scene.ecs();
+    let ecs = fixture.ecs();
     ecs.update_service().cluster(CLUSTER).service("api-blue").desired_count(1).send().await.expect("updated");
-    scene.front.skip(std::time::Duration::from_secs(2));
+    fixture.front.skip(std::time::Duration::from_secs(2));
     let health = elb.describe_target_health().target_group_arn(&names.blue).send().await.expect("described");
     let draining = health
         .target_health_descriptions()
@@ -168,8 +168,8 @@ async fn targets_tell_their_health() {
 
 #[tokio::test]
 async fn target_groups_attributes_and_tags_are_described() {
-    let scene = Scene::set().await;
-    let (elb, names) = (scene.elb(), &scene.names);
+    let fixture = FrontFixture::set().await;
+    let (elb, names) = (fixture.elb(), &fixture.names);
     let groups = elb.describe_target_groups().load_balancer_arn(&names.balancer).send().await.expect("described");
     let mut found: Vec<_> = groups.target_groups().iter().filter_map(|group| group.target_group_name()).collect();
     found.sort_unstable();

@@ -1,14 +1,14 @@
 //! Services, task definitions and tasks.
 
-use crate::scene::{CLUSTER, IMAGE, Scene, code};
+use crate::fixture::{CLUSTER, FrontFixture, IMAGE, code};
 use aws_sdk_ecs::types::{
     ContainerOverride, DeploymentRolloutState, DesiredStatus, SortOrder, TaskDefinitionField, TaskOverride,
 };
 
 #[tokio::test]
 async fn services_are_described_and_follow_an_update() {
-    let scene = Scene::set().await;
-    let ecs = scene.ecs();
+    let fixture = FrontFixture::set().await;
+    let ecs = fixture.ecs();
     let described = ecs
         .describe_services()
         .cluster(CLUSTER)
@@ -21,8 +21,8 @@ async fn services_are_described_and_follow_an_update() {
     let [blue, green] = described.services() else { panic!("two services: {described:?}") };
     assert_eq!((blue.desired_count(), blue.running_count(), blue.pending_count()), (2, 2, 0), "{blue:?}");
     assert_eq!((green.desired_count(), green.running_count()), (0, 0), "{green:?}");
-    assert_eq!(blue.task_definition(), Some(scene.names.task_definition.as_str()));
-    assert_eq!(blue.load_balancers()[0].target_group_arn(), Some(scene.names.blue.as_str()));
+    assert_eq!(blue.task_definition(), Some(fixture.names.task_definition.as_str()));
+    assert_eq!(blue.load_balancers()[0].target_group_arn(), Some(fixture.names.blue.as_str()));
     let [primary] = blue.deployments() else { panic!("one deployment: {blue:?}") };
     assert_eq!(primary.rollout_state(), Some(&DeploymentRolloutState::Completed), "{primary:?}");
     assert!(primary.created_at().is_some() && blue.created_at().is_some(), "times are read: {blue:?}");
@@ -37,18 +37,18 @@ async fn services_are_described_and_follow_an_update() {
     let updated = ecs.update_service().cluster(CLUSTER).service("api-green").desired_count(3).send().await;
     let updated = updated.expect("the service is updated").service.expect("it is in the answer");
     assert_eq!((updated.desired_count(), updated.running_count()), (3, 0), "{updated:?}");
-    scene.settle();
+    fixture.settle();
     let green = ecs.describe_services().cluster(CLUSTER).services("api-green").send().await.expect("it is described");
     assert_eq!(green.services()[0].running_count(), 3, "{green:?}");
 }
 
 #[tokio::test]
-async fn a_task_definition_survives_the_copy_whole() {
-    let scene = Scene::set().await;
-    let ecs = scene.ecs();
+async fn a_task_definition_can_be_copied_without_loss() {
+    let fixture = FrontFixture::set().await;
+    let ecs = fixture.ecs();
     let describe =
         |arn: String| ecs.describe_task_definition().task_definition(arn).include(TaskDefinitionField::Tags).send();
-    let first = describe(scene.names.task_definition.clone()).await.expect("it is described");
+    let first = describe(fixture.names.task_definition.clone()).await.expect("it is described");
     let old = first.task_definition().expect("it is in the answer").clone();
     assert_eq!(old.revision(), 1);
     assert!(old.registered_at().is_some() && !old.requires_attributes().is_empty(), "what AWS adds: {old:?}");
@@ -86,12 +86,12 @@ async fn a_task_definition_survives_the_copy_whole() {
 
 #[tokio::test]
 async fn task_definitions_are_listed_newest_first_and_in_pages() {
-    let scene = Scene::set().await;
+    let fixture = FrontFixture::set().await;
     for number in 2..=3 {
-        let document = crate::scene::document(&format!("api:{number}"));
-        scene.front.world().register_task_definition(document).expect("it is registered");
+        let document = crate::fixture::document(&format!("api:{number}"));
+        fixture.front.world().register_task_definition(document).expect("it is registered");
     }
-    let ecs = scene.ecs();
+    let ecs = fixture.ecs();
     let page = |token: Option<String>| {
         let list = ecs.list_task_definitions().family_prefix("api").sort(SortOrder::Desc).max_results(2);
         list.set_next_token(token).send()
@@ -110,14 +110,14 @@ async fn task_definitions_are_listed_newest_first_and_in_pages() {
 }
 
 #[tokio::test]
-async fn a_task_runs_once_for_each_token_and_tells_how_it_ended() {
-    let scene = Scene::set().await;
-    let ecs = scene.ecs();
+async fn a_task_runs_once_per_client_token_and_reports_its_exit() {
+    let fixture = FrontFixture::set().await;
+    let ecs = fixture.ecs();
     let run = || {
         let command = ContainerOverride::builder().name("api").command("migrate").build();
         ecs.run_task()
             .cluster(CLUSTER)
-            .task_definition(&scene.names.task_definition)
+            .task_definition(&fixture.names.task_definition)
             .started_by("switchback/7")
             .client_token("run-7")
             .overrides(TaskOverride::builder().container_overrides(command).build())
@@ -129,7 +129,7 @@ async fn a_task_runs_once_for_each_token_and_tells_how_it_ended() {
     let listed = ecs.list_tasks().cluster(CLUSTER).started_by("switchback/7").send().await.expect("it is listed");
     assert_eq!(listed.task_arns(), std::slice::from_ref(&first));
 
-    scene.settle();
+    fixture.settle();
     let described = ecs.describe_tasks().cluster(CLUSTER).tasks(&first).tasks("gone").send().await.expect("described");
     let task = &described.tasks()[0];
     assert_eq!(task.last_status(), Some("STOPPED"), "{task:?}");
@@ -141,13 +141,13 @@ async fn a_task_runs_once_for_each_token_and_tells_how_it_ended() {
 
 #[tokio::test]
 async fn a_stopped_task_is_listed_as_stopped() {
-    let scene = Scene::set().await;
-    let ecs = scene.ecs();
+    let fixture = FrontFixture::set().await;
+    let ecs = fixture.ecs();
     let running = ecs.list_tasks().cluster(CLUSTER).service_name("api-blue").send().await.expect("listed");
     let [task, _] = running.task_arns() else { panic!("two tasks: {running:?}") };
     let stopped = ecs.stop_task().cluster(CLUSTER).task(task).reason("enough").send().await.expect("it is stopped");
     assert_eq!(stopped.task().and_then(|task| task.desired_status()), Some("STOPPED"));
-    scene.settle();
+    fixture.settle();
     let listed = ecs.list_tasks().cluster(CLUSTER).service_name("api-blue").desired_status(DesiredStatus::Stopped);
     assert_eq!(listed.send().await.expect("listed").task_arns(), std::slice::from_ref(task));
     let described = ecs.describe_tasks().cluster(CLUSTER).tasks(task).send().await.expect("described");
@@ -156,8 +156,8 @@ async fn a_stopped_task_is_listed_as_stopped() {
 
 #[tokio::test]
 async fn ecs_refuses_what_aws_refuses() {
-    let scene = Scene::set().await;
-    let ecs = scene.ecs();
+    let fixture = FrontFixture::set().await;
+    let ecs = fixture.ecs();
     let describe = |cluster: &str, count: usize| {
         let names = (0..count).map(|number| format!("service-{number}")).collect();
         ecs.describe_services().cluster(cluster).set_services(Some(names)).send()
@@ -175,9 +175,9 @@ async fn ecs_refuses_what_aws_refuses() {
 }
 
 #[tokio::test]
-async fn what_the_world_does_not_model_is_refused_and_never_dropped() {
-    let scene = Scene::set().await;
+async fn unmodelled_fields_are_refused() {
+    let fixture = FrontFixture::set().await;
     let update =
-        scene.ecs().update_service().cluster(CLUSTER).service("api-blue").platform_version("1.4.0").send().await;
+        fixture.ecs().update_service().cluster(CLUSTER).service("api-blue").platform_version("1.4.0").send().await;
     assert_eq!(code(update), "NotModelled");
 }

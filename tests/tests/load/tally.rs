@@ -28,7 +28,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn take_in(&mut self, call: &Call) {
+    pub(crate) fn record(&mut self, call: &Call) {
         *self.calls.entry(format!("{} {}", call.service, call.operation)).or_default() += 1;
         let refused = match &call.answer {
             Answer::Refused { code, .. } => {
@@ -36,7 +36,7 @@ impl Tally {
                 true
             }
             Answer::Done { status } => *status >= 400,
-            Answer::Pending | Answer::Cut => true,
+            Answer::Pending | Answer::Disconnected => true,
         };
         if call.service != "dynamodb" {
             return;

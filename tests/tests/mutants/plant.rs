@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 /// How long a suite may take with a defect in it, which takes a minute or two without: one that goes round and round is
 /// noticed, too.
-const PATIENCE: Duration = Duration::from_secs(900);
+const SUITE_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The copy of the tree that defects are planted in. It keeps its place and its target folder, so that the next run
 /// compiles only what has changed.
-pub(crate) struct Field {
+pub(crate) struct SourceCopy {
     tree: PathBuf,
     target: PathBuf,
 }
 
 /// What became of a mutant.
-pub(crate) enum Fate {
+pub(crate) enum MutantOutcome {
     /// These tests failed.
     Caught(Vec<String>),
     /// The suite went on and on.
@@ -33,17 +33,17 @@ pub(crate) enum Fate {
     DoesNotApply,
 }
 
-impl Fate {
+impl MutantOutcome {
     /// The last column of its row.
-    pub(crate) fn told(&self, suite: Suite) -> String {
+    pub(crate) fn to_markdown(&self, suite: Suite) -> String {
         match self {
             Self::Caught(tests) => {
                 let first = tests.first().map(String::as_str).unwrap_or_default();
                 let more = tests.len().saturating_sub(1);
                 let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
-                format!("{}: `{first}`{rest}", suite.letter())
+                format!("{}: `{first}`{rest}", suite.label())
             }
-            Self::NeverEnded => format!("{}: not over after {} s", suite.letter(), PATIENCE.as_secs()),
+            Self::NeverEnded => format!("{}: not over after {} s", suite.label(), SUITE_TIMEOUT.as_secs()),
             Self::Survived => "**survived**".to_owned(),
             Self::DoesNotCompile(_) => "**does not compile**".to_owned(),
             Self::DoesNotApply => "**cannot be planted**".to_owned(),
@@ -62,7 +62,7 @@ impl Fate {
     }
 }
 
-impl Field {
+impl SourceCopy {
     /// Brings the copy into line with the tree as it is, uncommitted changes included.
     pub(crate) fn prepare() -> Self {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
@@ -126,35 +126,37 @@ impl Field {
     }
 
     /// Plants it, runs what has to catch it, and takes it out again.
-    pub(crate) fn try_out(&self, mutant: &Mutant) -> Fate {
+    pub(crate) fn test_mutant(&self, mutant: &Mutant) -> MutantOutcome {
         let began = Instant::now();
         let sound = std::fs::read_to_string(root().join(mutant.file)).unwrap();
         if sound.matches(mutant.text).count() != 1 {
-            return Fate::DoesNotApply;
+            return MutantOutcome::DoesNotApply;
         }
         self.put(mutant.file, sound.replacen(mutant.text, mutant.instead, 1).as_bytes());
-        let fate = self.judge(mutant.caught_by);
+        let outcome = self.judge(mutant.caught_by);
         self.put(mutant.file, sound.as_bytes());
         let seconds = began.elapsed().as_secs();
-        match &fate {
-            Fate::Caught(tests) => println!("{seconds:>4} s  caught by {} tests: {}", tests.len(), mutant.name),
-            Fate::NeverEnded => println!("{seconds:>4} s  never ends, which is noticed: {}", mutant.name),
+        match &outcome {
+            MutantOutcome::Caught(tests) => {
+                println!("{seconds:>4} s  caught by {} tests: {}", tests.len(), mutant.name)
+            }
+            MutantOutcome::NeverEnded => println!("{seconds:>4} s  never ends, which is noticed: {}", mutant.name),
             escaped => println!("{seconds:>4} s  {}", escaped.complaint(mutant).unwrap_or_default()),
         }
-        fate
+        outcome
     }
 
-    fn judge(&self, suite: Suite) -> Fate {
+    fn judge(&self, suite: Suite) -> MutantOutcome {
         let arguments = suite.arguments();
         let own = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let compiled = self.cargo(&[&arguments[..own], &["--no-run"]].concat()).output().unwrap();
         if !compiled.status.success() {
-            return Fate::DoesNotCompile(String::from_utf8_lossy(&compiled.stderr).into_owned());
+            return MutantOutcome::DoesNotCompile(String::from_utf8_lossy(&compiled.stderr).into_owned());
         }
         let suite_run = self.cargo(&[&arguments[..1], &["--no-fail-fast"], &arguments[1..]].concat());
-        let Some(output) = within(suite_run, PATIENCE) else { return Fate::NeverEnded };
+        let Some(output) = output_within(suite_run, SUITE_TIMEOUT) else { return MutantOutcome::NeverEnded };
         if output.status.success() {
-            return Fate::Survived;
+            return MutantOutcome::Survived;
         }
         let words = String::from_utf8_lossy(&output.stdout);
         let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
@@ -164,12 +166,12 @@ impl Field {
             let errors = String::from_utf8_lossy(&output.stderr);
             panic!("{} fails, and no test does:\n{words}\n{errors}", suite.command());
         }
-        Fate::Caught(failed)
+        MutantOutcome::Caught(failed)
     }
 }
 
 /// What a command says, or none where it is not over by then: it is killed, with all that it has started.
-fn within(mut command: Command, patience: Duration) -> Option<Output> {
+fn output_within(mut command: Command, patience: Duration) -> Option<Output> {
     let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let group = format!("-{}", child.id());
     let (over, waits) = mpsc::channel();
@@ -197,7 +199,7 @@ pub(crate) fn table(rows: &[String]) -> String {
         rows.len()
     );
     for suite in Suite::ALL {
-        text.push_str(&format!("- {}: `{}`\n", suite.letter(), suite.command()));
+        text.push_str(&format!("- {}: `{}`\n", suite.label(), suite.command()));
     }
     text.push_str("\n| name | what one would see | met in | planted in | caught by |\n|---|---|---|---|---|\n");
     for row in rows {

@@ -1,10 +1,10 @@
 //! The advice on alarms, taken as it is written: the commands of the policy file's page are typed in, and the example's alarms are created as its
 //! comments say. The doctor finds nothing wrong with them, a good release gets through, and a bad one goes back.
 
-use super::stand::{ALICE, Stand, TARGET};
+use super::bench::{ALICE, TARGET, TestBench};
 use rollout::TargetId;
-use rollout::alarm::{AlarmKind, AlarmSeen, Alarms, Metric as SeenMetric, MetricSeen};
-use rollout::doctor::seen::{Inspected, SideSeen};
+use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, Metric as SeenMetric, MetricAlarmDetails};
+use rollout::doctor::seen::{InspectedSide, InspectionResult};
 use rollout::doctor::{Finding, Severity, judge};
 use rollout::policy::{EcsPair, Policy};
 use rollout::{Reading, Slot};
@@ -40,7 +40,7 @@ fn commands() -> Vec<Vec<String>> {
 }
 
 /// An alarm as `put-metric-alarm` makes it.
-fn put_metric_alarm(words: &[String]) -> (String, AlarmSeen) {
+fn put_metric_alarm(words: &[String]) -> (String, AlarmDetails) {
     assert_eq!(words[..3], ["aws", "cloudwatch", "put-metric-alarm"], "{words:?}");
     let mut options: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut option = "";
@@ -65,7 +65,7 @@ fn put_metric_alarm(words: &[String]) -> (String, AlarmSeen) {
         name: one("metric-name"),
         dimensions: options["dimensions"].iter().map(dimension).collect(),
     };
-    let kind = AlarmKind::Metric(MetricSeen {
+    let kind = AlarmKind::Metric(MetricAlarmDetails {
         metrics: vec![metric],
         expressions: Vec::new(),
         period_s: number("period"),
@@ -74,16 +74,16 @@ fn put_metric_alarm(words: &[String]) -> (String, AlarmSeen) {
         comparison: one("comparison-operator"),
         treat_missing: one("treat-missing-data"),
     });
-    (one("alarm-name"), AlarmSeen { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind })
+    (one("alarm-name"), AlarmDetails { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind })
 }
 
 /// What is wrong with the alarms of a target, where they are as here; nothing else of the account was read.
-fn wrong(policy: &Policy, target: &str, alarms: Alarms) -> Vec<Finding> {
+fn problems(policy: &Policy, target: &str, alarms: AlarmsByName) -> Vec<Finding> {
     fn unread<T>() -> Reading<T> {
         Reading::Unknown("it is not what this is about".to_owned())
     }
-    let side = || SideSeen { service: unread(), definition: unread(), group: unread(), scaling: unread() };
-    let seen = Inspected {
+    let side = || InspectedSide { service: unread(), definition: unread(), group: unread(), scaling: unread() };
+    let seen = InspectionResult {
         blue: side(),
         green: side(),
         rules: BTreeMap::new(),
@@ -93,7 +93,7 @@ fn wrong(policy: &Policy, target: &str, alarms: Alarms) -> Vec<Finding> {
         concurrency: unread(),
         fargate: unread(),
         fargate_spot: unread(),
-        reach: None,
+        iam_scope: None,
     };
     let target = TargetId::parse(target).expect("a target");
     let found = judge(policy, &target, &seen).into_iter();
@@ -101,18 +101,18 @@ fn wrong(policy: &Policy, target: &str, alarms: Alarms) -> Vec<Finding> {
 }
 
 #[test]
-fn the_pages_alarms_are_those_of_its_policy_and_the_doctor_finds_nothing_wrong() {
+fn the_documented_alarms_pass_the_doctor() {
     let policy =
         policy::parse(block_after("The shortest file that works:")).unwrap_or_else(|problems| panic!("{problems}"));
-    let alarms: Alarms = commands().iter().map(|words| put_metric_alarm(words)).collect();
-    assert_eq!(wrong(&policy, "shop/api/prod", alarms), []);
+    let alarms: AlarmsByName = commands().iter().map(|words| put_metric_alarm(words)).collect();
+    assert_eq!(problems(&policy, "shop/api/prod", alarms), []);
 }
 
 #[test]
-fn the_pages_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
-    let mut stand = Stand::new();
-    let names = stand.simulation.names().clone();
-    let mut policy: serde_json::Value = serde_json::from_str(&stand.text).expect("JSON");
+fn the_documented_alarms_stop_only_bad_releases() {
+    let mut bench = TestBench::new();
+    let names = bench.simulation.names().clone();
+    let mut policy: serde_json::Value = serde_json::from_str(&bench.text).expect("JSON");
     let mut wanted = Vec::new();
     for words in commands() {
         let (name, alarm) = put_metric_alarm(&words);
@@ -145,7 +145,7 @@ fn the_pages_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
             ..alarm.clone()
         };
         wanted.extend([json!(name), json!(slow.name)]);
-        stand.simulation.world(|world| {
+        bench.simulation.world(|world| {
             world.put_metric_alarm(alarm).expect("the world takes it");
             world.put_metric_alarm(slow).expect("the world takes it");
         });
@@ -154,25 +154,25 @@ fn the_pages_alarms_let_a_good_release_through_and_turn_a_bad_one_back() {
     target["alarms"] = json!(wanted);
     // Steps and bake as the policy file has them by default.
     target["strategy"] = json!({});
-    stand.applied(&policy);
-    stand.simulation.run_for(300);
-    let (status, doctor) = stand.ask("POST", "/v1/doctor", json!({"target": "shop/api/prod"}));
+    bench.applied(&policy);
+    bench.simulation.run_for(300);
+    let (status, doctor) = bench.ask("POST", "/v1/doctor", json!({"target": "shop/api/prod"}));
     assert_eq!(status, 200, "{doctor:#}");
-    let wrong = |finding: &&serde_json::Value| finding["severity"] != "advice";
-    assert_eq!(doctor["findings"].as_array().expect("a list").iter().find(wrong), None);
+    let problems = |finding: &&serde_json::Value| finding["severity"] != "advice";
+    assert_eq!(doctor["findings"].as_array().expect("a list").iter().find(problems), None);
 
-    stand.deployed(1);
-    stand.release(2);
+    bench.deploy_release(1);
+    bench.release(2);
     let bad = format!("{}@{}", names.repository_uri, simulation::world::scene::digest_of(2));
-    stand.simulation.world(|world| world.set_image(&bad, ImageBehaviour::failing(0.5)));
-    stand.done(ALICE, &format!("{TARGET}/deploy"), json!({"release": "v2"}));
-    stand.ends("api", "prod", rollout::Verdict::RolledBack);
-    let reason = stand.verdicts("api", "prod").pop().map(|(_, _, reason)| reason).unwrap_or_default();
+    bench.simulation.world(|world| world.set_image(&bad, ImageBehaviour::failing(0.5)));
+    bench.post_ok(ALICE, &format!("{TARGET}/deploy"), json!({"release": "v2"}));
+    bench.wait_for_verdict("api", "prod", rollout::Verdict::RolledBack);
+    let reason = bench.verdicts("api", "prod").pop().map(|(_, _, reason)| reason).unwrap_or_default();
     assert!(reason.contains("5xx"), "{reason}");
 }
 
 /// The alarm of this name as the example's comments say that it is made.
-fn as_the_example_says(pair: &EcsPair, name: &str) -> AlarmSeen {
+fn example_alarm(pair: &EcsPair, name: &str) -> AlarmDetails {
     let of_group = |slot: Slot, metric: &str| {
         let group = &pair.side(slot).target_group;
         let group = &group[group.find("targetgroup/").expect("a target group")..];
@@ -200,7 +200,7 @@ fn as_the_example_says(pair: &EcsPair, name: &str) -> AlarmSeen {
         "api-heartbeat" => (own("Heartbeats"), Comparison::Below, TreatMissing::Missing),
         other => panic!("the example says nothing of {other}"),
     };
-    let kind = AlarmKind::Metric(MetricSeen {
+    let kind = AlarmKind::Metric(MetricAlarmDetails {
         metrics: vec![metric],
         expressions: Vec::new(),
         period_s: 30,
@@ -209,20 +209,20 @@ fn as_the_example_says(pair: &EcsPair, name: &str) -> AlarmSeen {
         comparison: comparison.as_str().to_owned(),
         treat_missing: treat_missing.as_str().to_owned(),
     });
-    AlarmSeen { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind }
+    AlarmDetails { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind }
 }
 
 #[test]
-fn the_examples_alarms_are_found_sound_where_they_are_made_as_it_says() {
+fn the_example_policys_alarms_pass_the_doctor() {
     let policy = policy::parse(EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
     let mut judged = 0;
     for (target, wanted) in policy.targets() {
         if wanted.alarms.is_empty() {
             continue;
         }
-        let alarm = |name: &String| (name.clone(), as_the_example_says(&wanted.pair, name));
-        let alarms: Alarms = wanted.alarms.iter().map(|alarm| &alarm.name).map(alarm).collect();
-        assert_eq!(wrong(&policy, &target.to_string(), alarms), [], "{target}");
+        let alarm = |name: &String| (name.clone(), example_alarm(&wanted.pair, name));
+        let alarms: AlarmsByName = wanted.alarms.iter().map(|alarm| &alarm.name).map(alarm).collect();
+        assert_eq!(problems(&policy, &target.to_string(), alarms), [], "{target}");
         judged += 1;
     }
     assert!(judged >= 2, "dev and prod");

@@ -1,6 +1,6 @@
 //! What the doctor says of a world: nothing of a sound one, and of each thing that is broken in it what, where and what to do.
 
-use super::stand::Stand;
+use super::bench::TestBench;
 use serde_json::{Value, json};
 use simulation::world::alarms::{AlarmKind, TreatMissing};
 use simulation::world::balancer::Action;
@@ -14,25 +14,25 @@ fn found(answer: &Value) -> Vec<(String, String)> {
     findings.iter().map(|finding| (text(finding, "severity"), text(finding, "check"))).collect()
 }
 
-fn asked(stand: &mut Stand) -> Value {
-    let (status, answer) = stand.ask("POST", ASK, json!({"target": "shop/api/prod"}));
+fn ask_doctor(bench: &mut TestBench) -> Value {
+    let (status, answer) = bench.ask("POST", ASK, json!({"target": "shop/api/prod"}));
     assert_eq!(status, 200, "{answer:#}");
     answer
 }
 
 /// What would keep a deployment from going well; advice left out.
-fn wrong(stand: &mut Stand) -> Vec<String> {
-    let found = found(&asked(stand)).into_iter();
+fn problems(bench: &mut TestBench) -> Vec<String> {
+    let found = found(&ask_doctor(bench)).into_iter();
     found.filter(|(severity, _)| severity != "advice").map(|(_, check)| check).collect()
 }
 
 #[test]
-fn a_sound_account_has_nothing_wrong_and_terraform_is_told_what_to_leave_alone() {
-    let mut stand = Stand::new();
-    assert_eq!(wrong(&mut stand), Vec::<String>::new());
-    let answer = asked(&mut stand);
+fn a_healthy_account_has_no_findings() {
+    let mut bench = TestBench::new();
+    assert_eq!(problems(&mut bench), Vec::<String>::new());
+    let answer = ask_doctor(&mut bench);
     assert_eq!(answer["version"], 2);
-    let names = stand.simulation.names().clone();
+    let names = bench.simulation.names().clone();
     let wanted = json!({"resource": "aws_lb_listener_rule", "name": names.rule, "attributes": ["action"]});
     let terraform = answer["terraform"].as_array().expect("a list");
     assert!(terraform.contains(&wanted), "{terraform:#?}");
@@ -40,10 +40,10 @@ fn a_sound_account_has_nothing_wrong_and_terraform_is_told_what_to_leave_alone()
 }
 
 #[test]
-fn what_is_broken_in_the_world_is_found() {
-    let mut stand = Stand::new();
-    let names = stand.simulation.names().clone();
-    stand.simulation.world(|world| {
+fn broken_resources_are_found() {
+    let mut bench = TestBench::new();
+    let names = bench.simulation.names().clone();
+    bench.simulation.world(|world| {
         let blue_alone = vec![Action::forward([(names.blue_group.as_str(), 100)])];
         world.modify_rule(&names.rule, None, Some(blue_alone)).expect("the world takes it");
         let alarms = world.describe_alarms(std::slice::from_ref(&names.green_alarm)).expect("it is there");
@@ -55,33 +55,33 @@ fn what_is_broken_in_the_world_is_found() {
         };
         world.put_metric_alarm(deaf).expect("the world takes it");
     });
-    let wrong = wrong(&mut stand);
-    assert!(wrong.contains(&"rule_lacks_group".to_owned()), "{wrong:?}");
-    assert!(wrong.contains(&"alarms_cannot_tell".to_owned()), "{wrong:?}");
+    let problems = problems(&mut bench);
+    assert!(problems.contains(&"rule_lacks_group".to_owned()), "{problems:?}");
+    assert!(problems.contains(&"alarms_cannot_tell".to_owned()), "{problems:?}");
 }
 
 #[test]
-fn a_file_is_judged_before_it_is_applied() {
-    let mut stand = Stand::new();
-    let file = stand.text.replace(&stand.simulation.names().green_alarm, "no-such-alarm");
-    assert_ne!(file, stand.text);
-    let (status, answer) = stand.ask("POST", ASK, json!({"target": "shop/api/prod", "text": file}));
+fn an_unapplied_file_can_be_checked() {
+    let mut bench = TestBench::new();
+    let file = bench.text.replace(&bench.simulation.names().green_alarm, "no-such-alarm");
+    assert_ne!(file, bench.text);
+    let (status, answer) = bench.ask("POST", ASK, json!({"target": "shop/api/prod", "text": file}));
     assert_eq!(status, 200, "{answer:#}");
     assert_eq!(answer["version"], Value::Null);
     let found = found(&answer);
     assert!(found.contains(&("broken".to_owned(), "alarm_missing".to_owned())), "{found:?}");
-    assert_eq!(wrong(&mut stand), Vec::<String>::new(), "what is applied is as it was");
+    assert_eq!(problems(&mut bench), Vec::<String>::new(), "what is applied is as it was");
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused_with_the_reason() {
-    let mut stand = Stand::new();
-    let (status, code, message) = stand.refused("POST", ASK, json!({"target": "shop/web/prod"}));
+fn an_invalid_doctor_request_is_refused() {
+    let mut bench = TestBench::new();
+    let (status, code, message) = bench.refused("POST", ASK, json!({"target": "shop/web/prod"}));
     assert_eq!((status, code.as_str()), (404, "unknown_target"), "{message}");
     let (status, code, message) =
-        stand.refused("POST", ASK, json!({"target": "shop/api/prod", "text": "application: shop"}));
+        bench.refused("POST", ASK, json!({"target": "shop/api/prod", "text": "application: shop"}));
     assert_eq!((status, code.as_str()), (422, "invalid_policy"), "{message}");
     assert!(!message.contains("applied"), "{message}");
-    let (status, code, _) = stand.refused("POST", ASK, json!({}));
+    let (status, code, _) = bench.refused("POST", ASK, json!({}));
     assert_eq!((status, code.as_str()), (400, "invalid_request"));
 }

@@ -1,7 +1,7 @@
 //! Whatever somebody with credentials asks: an answer, or a refusal that says in a few words what is wrong.
 
-use super::stand::{ALICE, Stand};
-use engine::desk::LONGEST_MESSAGE;
+use super::bench::{ALICE, TestBench};
+use engine::command_service::MAX_MESSAGE_CHARS;
 use engine::operate::ROUTES;
 use garbage::proptest;
 use garbage::proptest::prelude::*;
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 
 /// The largest answer, in bytes: what Lambda hands on has at most 6 MB.
-const LARGEST_ANSWER: usize = 1024 * 1024;
+const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Bodies as they are in `events/`, and some more.
 fn bodies() -> Vec<Value> {
-    let told = events("operations");
-    let told = told.iter().filter_map(|event| serde_json::from_str(event["body"].as_str()?).ok());
-    let mut bodies: Vec<Value> = told.collect();
+    let recorded = events("operations");
+    let recorded = recorded.iter().filter_map(|event| serde_json::from_str(event["body"].as_str()?).ok());
+    let mut bodies: Vec<Value> = recorded.collect();
     bodies.extend([
         json!({"text": "application: shop", "target": "shop/api/prod", "release": "v1"}),
         json!({"release": "v1", "reason": "why", "request": "r-1", "forward_only": true, "overrides": {}}),
@@ -51,14 +51,14 @@ fn queries() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn no_request_is_too_much_for_the_door_of_the_operators() {
+fn arbitrary_requests_get_a_bounded_answer() {
     let method = prop_oneof![3 => Just("GET".to_owned()), 5 => Just("POST".to_owned()), 1 => text()];
     let request = (method, paths(), queries(), body(bodies()), prop_oneof![4 => Just(ALICE.to_owned()), 1 => text()]);
-    let stand = RefCell::new(Stand::new());
+    let bench = RefCell::new(TestBench::new());
     hold(400, &request, |(method, path, query, body, caller)| {
-        let (status, answer) = stand.borrow_mut().raw(&method, &path, &query, &body, &caller);
+        let (status, answer) = bench.borrow_mut().send(&method, &path, &query, &body, &caller);
         let size = answer.to_string().len();
-        prop_assert!(size <= LARGEST_ANSWER, "{status} with {size} bytes");
+        prop_assert!(size <= MAX_ANSWER, "{status} with {size} bytes");
         if status == 200 {
             return Ok(());
         }
@@ -67,19 +67,19 @@ fn no_request_is_too_much_for_the_door_of_the_operators() {
         let code = error["code"].as_str().unwrap_or_default();
         prop_assert!(!code.is_empty() && code.bytes().all(|it| it == b'_' || it.is_ascii_lowercase()), "{code}");
         let words = error["message"].as_str().unwrap_or_default().chars().count();
-        prop_assert!((1..=LONGEST_MESSAGE + 1).contains(&words), "{words} characters");
+        prop_assert!((1..=MAX_MESSAGE_CHARS + 1).contains(&words), "{words} characters");
         Ok(())
     });
 }
 
 #[test]
-fn a_refusal_quotes_no_megabyte() {
-    let mut stand = Stand::new();
+fn a_refusal_message_is_bounded() {
+    let mut bench = TestBench::new();
     let long = "x".repeat(1024 * 1024);
     for body in
         [json!({ "release": "v1", long.as_str(): 1 }), json!({"release": 1, "reason": long}), json!({"release": long})]
     {
-        let (status, _, message) = stand.refused("POST", "/v1/targets/shop/api/prod/deploy", body);
-        assert!((400..500).contains(&status) && message.chars().count() <= LONGEST_MESSAGE + 1, "{status}");
+        let (status, _, message) = bench.refused("POST", "/v1/targets/shop/api/prod/deploy", body);
+        assert!((400..500).contains(&status) && message.chars().count() <= MAX_MESSAGE_CHARS + 1, "{status}");
     }
 }

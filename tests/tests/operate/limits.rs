@@ -1,17 +1,19 @@
 //! What can be asked has an end, which fits what it is kept in: at the border it is taken, one more is refused with the
 //! number. The ledger's item has 400 KB, a request and an answer of Lambda 6 MB (AWS's quotas).
 
-use super::stand::{ALICE, Stand, TARGET};
+use super::bench::{ALICE, TARGET, TestBench};
 use engine::approving::{mail, slack};
-use engine::operate::{LARGEST_BODY, LONGEST_CALLER, LONGEST_REASON, LONGEST_REQUEST, MOST_LISTED, MOST_MEMBERS};
-use engine::workflows::LARGEST_REQUEST;
-use policy::{LARGEST_FILE, LARGEST_POLICY, MOST_TARGETS};
+use engine::operate::{
+    MAX_BODY_BYTES, MAX_CALLER_CHARS, MAX_LISTED, MAX_REASON_CHARS, MAX_REQUEST_KEY_CHARS, MAX_TRAIN_MEMBERS,
+};
+use engine::workflows::MAX_REQUEST_BYTES;
+use policy::{MAX_FILE_BYTES, MAX_POLICY_BYTES, MAX_TARGETS};
 use serde_json::{Value, json};
 
 /// Lambda's quota of a request and of an answer, in bytes.
-const LAMBDA: usize = 6 * 1024 * 1024;
+const LAMBDA_PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 /// DynamoDB's quota of an item, in bytes.
-const ITEM: usize = 400 * 1024;
+const DYNAMODB_ITEM_LIMIT: usize = 400 * 1024;
 
 /// A target whose resources nobody else names.
 fn target(number: usize) -> Value {
@@ -55,10 +57,10 @@ fn refused(file: &Value, words: &str) {
 }
 
 #[test]
-fn a_policy_names_no_more_than_is_kept_of_it() {
+fn policy_lists_are_limited() {
     accepted(&file(50, 2));
     accepted(&file(5, 20));
-    refused(&file(34, 3), &format!("there are 102 targets, at most {MOST_TARGETS} are allowed"));
+    refused(&file(34, 3), &format!("there are 102 targets, at most {MAX_TARGETS} are allowed"));
     refused(&file(51, 1), "there are 51 services by name: expected 1 to 50");
     refused(&file(1, 21), "there are 21 environments by name: expected 1 to 20");
 
@@ -93,78 +95,80 @@ fn a_policy_names_no_more_than_is_kept_of_it() {
 }
 
 #[test]
-fn a_file_and_what_is_made_of_it_fit_an_item() {
+fn the_largest_policy_fits_a_dynamodb_item() {
     let mut text = file(1, 1).to_string();
-    text.push_str(&format!("\n#{}", "x".repeat(LARGEST_FILE - text.len() - 2)));
-    assert_eq!(text.len(), LARGEST_FILE);
-    let mut stand = Stand::new();
-    let (status, answer) = stand.ask("POST", "/v1/apply", json!({ "text": text }));
+    text.push_str(&format!("\n#{}", "x".repeat(MAX_FILE_BYTES - text.len() - 2)));
+    assert_eq!(text.len(), MAX_FILE_BYTES);
+    let mut bench = TestBench::new();
+    let (status, answer) = bench.ask("POST", "/v1/apply", json!({ "text": text }));
     assert_eq!(status, 200, "{answer}");
-    let (status, _, _) = stand.refused("POST", "/v1/apply", json!({"text": text + "x"}));
+    let (status, _, _) = bench.refused("POST", "/v1/apply", json!({"text": text + "x"}));
     assert_eq!(status, 422);
     // An item holds the text and what was made of it. Text that is longer once it is escaped is the ledger's to refuse.
-    const { assert!(LARGEST_FILE + LARGEST_POLICY + 8 * 1024 < ITEM) };
+    const { assert!(MAX_FILE_BYTES + MAX_POLICY_BYTES + 8 * 1024 < DYNAMODB_ITEM_LIMIT) };
 }
 
 #[test]
-fn bodies_fit_what_lambda_takes_and_one_byte_more_is_refused() {
-    let mut stand = Stand::new();
+fn the_largest_body_fits_lambdas_limit() {
+    let mut bench = TestBench::new();
     // At the border it is read, and found to be nothing.
-    let (status, answer) = stand.raw("POST", "/v1/apply", "", &" ".repeat(LARGEST_BODY), ALICE);
+    let (status, answer) = bench.send("POST", "/v1/apply", "", &" ".repeat(MAX_BODY_BYTES), ALICE);
     assert_eq!((status, answer["error"]["code"].as_str()), (400, Some("invalid_request")), "{answer}");
-    let (status, answer) = stand.raw("POST", "/v1/apply", "", &" ".repeat(LARGEST_BODY + 1), ALICE);
+    let (status, answer) = bench.send("POST", "/v1/apply", "", &" ".repeat(MAX_BODY_BYTES + 1), ALICE);
     assert_eq!((status, answer["error"]["code"].as_str()), (413, Some("too_large")), "{answer}");
     // The gateway hands on base64, four characters for three bytes, with the rest of the event around it.
-    const { assert!(LARGEST_BODY / 3 * 4 + 256 * 1024 < LAMBDA) };
+    const { assert!(MAX_BODY_BYTES / 3 * 4 + 256 * 1024 < LAMBDA_PAYLOAD_LIMIT) };
     // The largest file, with every byte of it escaped, is a body.
-    const { assert!(LARGEST_FILE * 6 + 64 * 1024 < LARGEST_BODY) };
+    const { assert!(MAX_FILE_BYTES * 6 + 64 * 1024 < MAX_BODY_BYTES) };
     const {
         assert!(
-            LARGEST_REQUEST < LARGEST_BODY && slack::LARGEST_BODY < LARGEST_BODY && mail::LARGEST_FORM < LARGEST_BODY
+            MAX_REQUEST_BYTES < MAX_BODY_BYTES
+                && slack::MAX_BODY_BYTES < MAX_BODY_BYTES
+                && mail::MAX_FORM_BYTES < MAX_BODY_BYTES
         )
     };
 }
 
 #[test]
-fn reasons_keys_callers_and_lists_have_an_end() {
-    let mut stand = Stand::new();
-    stand.release(1);
+fn reasons_keys_callers_and_lists_are_limited() {
+    let mut bench = TestBench::new();
+    bench.release(1);
     let freeze = |length: usize| json!({"application": "shop", "reason": "ä".repeat(length)});
-    stand.done(ALICE, "/v1/freeze", freeze(LONGEST_REASON));
-    let (status, code, message) = stand.refused("POST", "/v1/freeze", freeze(LONGEST_REASON + 1));
+    bench.post_ok(ALICE, "/v1/freeze", freeze(MAX_REASON_CHARS));
+    let (status, code, message) = bench.refused("POST", "/v1/freeze", freeze(MAX_REASON_CHARS + 1));
     assert_eq!((status, code.as_str()), (400, "reason_too_long"));
     assert!(message.contains("`reason` has 501 characters, at most 500 are kept"), "{message}");
 
     let deploy = |length: usize| json!({"release": "v1", "request": "r".repeat(length)});
     let path = format!("{TARGET}/deploy");
-    stand.done(ALICE, &path, deploy(LONGEST_REQUEST));
-    let (status, _, message) = stand.refused("POST", &path, deploy(LONGEST_REQUEST + 1));
+    bench.post_ok(ALICE, &path, deploy(MAX_REQUEST_KEY_CHARS));
+    let (status, _, message) = bench.refused("POST", &path, deploy(MAX_REQUEST_KEY_CHARS + 1));
     assert!(status == 400 && message.contains("1 to 64"), "{status} {message}");
 
-    let caller = "x".repeat(LONGEST_CALLER + 1);
-    stand.done(&caller, "/v1/stop-the-line", json!({"reason": "why"}));
-    let (_, brakes) = stand.raw("GET", "/v1/brakes", "", "", ALICE);
+    let caller = "x".repeat(MAX_CALLER_CHARS + 1);
+    bench.post_ok(&caller, "/v1/stop-the-line", json!({"reason": "why"}));
+    let (_, brakes) = bench.send("GET", "/v1/brakes", "", "", ALICE);
     let longest = brakes["brakes"].as_array().into_iter().flatten().filter_map(|it| it["by"]["name"].as_str());
-    assert_eq!(longest.map(str::len).max(), Some(LONGEST_CALLER), "{brakes}");
+    assert_eq!(longest.map(str::len).max(), Some(MAX_CALLER_CHARS), "{brakes}");
 
     for list in [format!("{TARGET}/history"), format!("{TARGET}/journal"), "/v1/releases/shop/api".to_owned()] {
-        let (status, answer) = stand.raw("GET", &list, &format!("limit={MOST_LISTED}"), "", ALICE);
+        let (status, answer) = bench.send("GET", &list, &format!("limit={MAX_LISTED}"), "", ALICE);
         assert_eq!(status, 200, "{answer}");
-        let (status, answer) = stand.raw("GET", &list, &format!("limit={}", MOST_LISTED + 1), "", ALICE);
+        let (status, answer) = bench.send("GET", &list, &format!("limit={}", MAX_LISTED + 1), "", ALICE);
         assert_eq!(status, 400, "{answer}");
     }
 }
 
 #[test]
-fn a_train_has_so_many_services_and_no_more() {
-    let mut stand = Stand::new();
-    stand.applied(&file(MOST_MEMBERS + 1, 1));
+fn a_train_has_at_most_25_services() {
+    let mut bench = TestBench::new();
+    bench.applied(&file(MAX_TRAIN_MEMBERS + 1, 1));
     let train = |count: usize| {
         let releases: serde_json::Map<String, Value> = (0..count).map(|it| (format!("s{it}"), json!("v1"))).collect();
         json!({"application": "large", "environment": "e0", "releases": releases, "reason": "all of it"})
     };
-    let (_, code, _) = stand.refused("POST", "/v1/trains", train(MOST_MEMBERS));
+    let (_, code, _) = bench.refused("POST", "/v1/trains", train(MAX_TRAIN_MEMBERS));
     assert_eq!(code, "unknown_release", "it is not too many, only nothing was pushed yet");
-    let (status, _, message) = stand.refused("POST", "/v1/trains", train(MOST_MEMBERS + 1));
+    let (status, _, message) = bench.refused("POST", "/v1/trains", train(MAX_TRAIN_MEMBERS + 1));
     assert!(status == 400 && message.contains("a train has at most 25 services, not 26"), "{status} {message}");
 }

@@ -1,6 +1,7 @@
 //! The house stays tidy: who may depend on whom, one name in six places, a README that tells the truth about the tree.
 #![expect(clippy::unwrap_used, reason = "tests: what is missing here is what the test is about")]
 
+mod modules;
 mod names;
 mod packages;
 mod pages;

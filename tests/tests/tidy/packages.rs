@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The core may stand on these, and on nothing that has a clock, a socket or a thread.
-const CORE_STANDS_ON: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_error", "sha2", "thiserror"];
+const CORE_DEPENDENCIES: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_error", "sha2", "thiserror"];
 
 /// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
 const PORTS: &[(&str, &[&str])] = &[
@@ -82,7 +82,7 @@ fn functions_link_no_more_crates_than_their_bounds() {
 }
 
 #[test]
-fn nobody_depends_on_whom_they_must_not_know() {
+fn packages_use_only_allowed_packages() {
     let packages = packages();
     let own: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     for package in packages.iter().filter(|package| package.name != "tests") {
@@ -100,10 +100,10 @@ fn nobody_depends_on_whom_they_must_not_know() {
 }
 
 #[test]
-fn the_core_knows_no_clock_no_socket_and_no_thread() {
+fn the_core_links_no_clock_socket_or_thread() {
     for package in packages().iter().filter(|package| package.name == "rollout") {
         for used in package.uses.keys() {
-            assert!(CORE_STANDS_ON.contains(&used.as_str()), "the core must not depend on {used}");
+            assert!(CORE_DEPENDENCIES.contains(&used.as_str()), "the core must not depend on {used}");
         }
     }
     let tree = output(env!("CARGO"), &["tree", "-p", "rollout", "-e", "normal", "--prefix", "none", "--offline"]);
@@ -114,7 +114,7 @@ fn the_core_knows_no_clock_no_socket_and_no_thread() {
 }
 
 #[test]
-fn only_one_crate_holds_the_sdks() {
+fn only_shared_aws_uses_the_sdks() {
     for package in packages().iter().filter(|package| !["aws", "tests", "switchback"].contains(&package.name.as_str()))
     {
         for used in package.uses.keys() {

@@ -37,7 +37,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_link_of_a_page_leads_somewhere() {
+fn every_link_resolves() {
     for page in files().iter().filter(|file| file.ends_with(".md")) {
         let text = read(page);
         let folder = root().join(page).parent().unwrap().to_path_buf();

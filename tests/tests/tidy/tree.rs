@@ -3,28 +3,28 @@
 use super::{files, read};
 
 /// What may stand at the top, beside folders and files of tools (a leading dot).
-const TOP: &[&str] =
+const TOP_LEVEL: &[&str] =
     &["Cargo.toml", "Cargo.lock", "README.md", "LICENSE", "events", "functions", "shared", "template.yaml", "tests"];
 /// A file past this wants another name for half of it.
-const MOST_LINES: usize = 700;
+const MAX_LINES: usize = 700;
 /// Names that say nothing.
-const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "manager", "misc"];
+const GENERIC_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "manager", "misc"];
 
 #[test]
-fn nothing_else_stands_at_the_top() {
+fn the_top_level_has_only_known_files() {
     for file in files() {
         let top = file.split('/').next().unwrap();
-        assert!(top.starts_with('.') || TOP.contains(&top), "{file} does not belong at the top");
+        assert!(top.starts_with('.') || TOP_LEVEL.contains(&top), "{file} does not belong at the top");
     }
 }
 
 #[test]
-fn no_file_is_too_long_and_none_has_an_empty_name() {
+fn files_are_short_and_have_specific_names() {
     for file in files().iter().filter(|file| file.ends_with(".rs")) {
         let lines = read(file).lines().count();
-        assert!(lines <= MOST_LINES, "{file} has {lines} lines, more than {MOST_LINES}: give half of it its own name");
+        assert!(lines <= MAX_LINES, "{file} has {lines} lines, more than {MAX_LINES}: give half of it its own name");
         let stem = file.rsplit('/').next().unwrap().trim_end_matches(".rs");
-        assert!(!EMPTY_NAMES.contains(&stem), "{file}: `{stem}` says nothing; name it after what it does");
+        assert!(!GENERIC_NAMES.contains(&stem), "{file}: `{stem}` says nothing; name it after what it does");
     }
 }
 

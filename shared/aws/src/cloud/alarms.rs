@@ -1,4 +1,4 @@
-//! Alarms by name: metric, composite and log alarms, what they say, and which side of a pair they see.
+//! Alarms by name: state of metric, composite and log alarms, and which side of a pair each observes.
 
 use super::{AwsCloud, count, instant};
 use crate::error::{Failure, one_line};
@@ -8,58 +8,58 @@ use aws_sdk_cloudwatch::types::{
 };
 use aws_smithy_types::DateTime;
 use futures::future::try_join_all;
-use rollout::alarm::{self, AlarmKind, AlarmSeen, Alarms, DEEPEST, Metric, MetricSeen};
+use rollout::alarm::{self, AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails};
 use rollout::snapshot::AlarmReading;
 use rollout::{EcsPair, Slot, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `DescribeAlarms` takes and gives at most this many a call (its default is 50).
-const A_CALL: usize = 100;
-/// Alarms that composite ones are made of are read up to this number; a composite alarm over more sees what is not known.
-const MOST_CHILDREN: usize = 300;
+/// Names per call that `DescribeAlarms` accepts and returns (its default is 50).
+const MAX_NAMES_PER_CALL: usize = 100;
+/// Maximum number of members of composite alarms that are read; a composite alarm over more observes an unknown side.
+const MAX_CHILDREN: usize = 300;
 
-/// What the alarms of a look say.
+/// Alarms as read in one observation.
 #[derive(Debug, Default)]
 pub(super) struct AlarmsRead {
-    /// By name; one that CloudWatch does not have is [`AlarmReading::Absent`].
+    /// By name; an alarm that CloudWatch does not have is [`AlarmReading::Absent`].
     pub(super) readings: BTreeMap<String, AlarmReading>,
-    /// The side that an alarm sees, for those that see one alone.
+    /// Observed side by alarm name, for alarms that observe exactly one side.
     pub(super) sides: BTreeMap<String, Slot>,
 }
 
-/// One alarm of an answer.
-pub(super) struct Described {
+/// One alarm of a `DescribeAlarms` response.
+pub(super) struct DescribedAlarm {
     pub(super) name: String,
-    pub(super) seen: AlarmSeen,
-    /// When its state was last updated.
+    pub(super) seen: AlarmDetails,
+    /// Time of the last state update.
     updated_at: Option<Timestamp>,
 }
 
 impl AwsCloud {
-    /// What the alarms of these names say, and which side of the pair they see: one call for each hundred of them, side by
-    /// side. What a composite alarm is made of is read by the same calls, once it is known; a process that has not seen the
-    /// alarm before makes one more call (one more for each composite alarm within composite ones).
+    /// State of the named alarms, and which side of the pair they observe: one call per hundred names, in parallel. Members
+    /// of composite alarms are read by the same calls once they are known; a process that sees a composite alarm for the
+    /// first time makes one more call (and one more per level of nested composite alarms).
     pub(super) async fn alarms(&self, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, Failure> {
         if names.is_empty() {
             return Ok(AlarmsRead::default());
         }
         let mut asked = names.clone();
-        asked.extend(self.memory.children_of(names));
-        let mut known = self.alarms_known(&asked).await?;
-        for _ in 0..DEEPEST {
+        asked.extend(self.read_cache.children_of(names));
+        let mut known = self.read_alarms(&asked).await?;
+        for _ in 0..MAX_DEPTH {
             let further: BTreeSet<String> = alarm::children(known.values()).difference(&asked).cloned().collect();
-            if further.is_empty() || asked.len() + further.len() > names.len() + MOST_CHILDREN {
+            if further.is_empty() || asked.len() + further.len() > names.len() + MAX_CHILDREN {
                 break;
             }
-            match self.memory.noting(self.alarms_known(&further).await) {
+            match self.read_cache.note_throttling(self.read_alarms(&further).await) {
                 Ok(found) => known.extend(found),
-                // What the alarms themselves say is known, and nothing waits for what they are made of.
+                // The named alarms' own states are known, and must not wait for their members.
                 Err(_) => break,
             }
             asked.extend(further);
         }
         for name in names {
-            self.memory.put_children(name, parts(name, &known));
+            self.read_cache.put_children(name, composite_members(name, &known));
         }
         let side = |name: &String| Some((name.clone(), alarm::side(pair, name, &known)?));
         Ok(AlarmsRead {
@@ -68,24 +68,26 @@ impl AwsCloud {
         })
     }
 
-    /// Those of these alarms that there are.
-    async fn alarms_known(&self, names: &BTreeSet<String>) -> Result<Alarms, Failure> {
+    /// Those of the named alarms that exist.
+    async fn read_alarms(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, Failure> {
         let names: Vec<_> = names.iter().cloned().collect();
-        let found = try_join_all(names.chunks(A_CALL).map(|chunk| Box::pin(self.alarms_described(chunk)))).await?;
-        let mut known = Alarms::new();
-        for Described { name, seen, updated_at } in found.into_iter().flatten() {
+        let found =
+            try_join_all(names.chunks(MAX_NAMES_PER_CALL).map(|chunk| Box::pin(self.describe_alarms(chunk)))).await?;
+        let mut known = AlarmsByName::new();
+        for DescribedAlarm { name, seen, updated_at } in found.into_iter().flatten() {
             match updated_at.filter(|_| seen.state == StateValue::Alarm.as_str()) {
-                Some(at) => self.memory.firing.put(&name, at),
-                None => self.memory.firing.forget(&name),
+                Some(at) => self.read_cache.firing.put(&name, at),
+                None => self.read_cache.firing.forget(&name),
             }
             known.insert(name, seen);
         }
         Ok(known)
     }
 
-    /// The alarms of these names, at most [`A_CALL`], of every type.
-    pub(super) async fn alarms_described(&self, names: &[String]) -> Result<Vec<Described>, Failure> {
-        // Only metric alarms are in the answer unless the others are asked for (API reference, DescribeAlarms, `AlarmTypes`).
+    /// The named alarms of every type, at most [`MAX_NAMES_PER_CALL`].
+    pub(super) async fn describe_alarms(&self, names: &[String]) -> Result<Vec<DescribedAlarm>, Failure> {
+        // The response contains metric alarms only unless other types are requested (API reference, DescribeAlarms,
+        // `AlarmTypes`).
         let answer = self
             .clients
             .cloudwatch()
@@ -95,79 +97,79 @@ impl AwsCloud {
             .alarm_types(AlarmType::MetricAlarm)
             .alarm_types(AlarmType::CompositeAlarm)
             .alarm_types(AlarmType::LogAlarm)
-            .max_records(i32::try_from(A_CALL).unwrap_or(i32::MAX))
+            .max_records(i32::try_from(MAX_NAMES_PER_CALL).unwrap_or(i32::MAX))
             .send()
             .await
             .map_err(|error| Failure::of("DescribeAlarms", &error))?;
         if answer.next_token().is_some_and(|token| !token.is_empty()) {
-            // Names are unique, so this cannot be; if it is, an alarm that fires may be on the page not seen.
+            // Cannot happen, since names are unique; if it does, a firing alarm may be on the page that was not read.
             return Err(Failure::Unsure { reason: "DescribeAlarms: more alarms than names were found".to_owned() });
         }
         Ok(described(&answer))
     }
 }
 
-/// All that the rule of a composite alarm names, and the rules of those.
-fn parts(name: &str, known: &Alarms) -> BTreeSet<String> {
-    let mut parts = alarm::children(known.get(name));
-    for _ in 0..DEEPEST {
-        let further = alarm::children(parts.iter().filter_map(|name| known.get(name)));
-        if further.is_subset(&parts) {
+/// All members named in a composite alarm's rule, recursively.
+fn composite_members(name: &str, known: &AlarmsByName) -> BTreeSet<String> {
+    let mut composite_members = alarm::children(known.get(name));
+    for _ in 0..MAX_DEPTH {
+        let further = alarm::children(composite_members.iter().filter_map(|name| known.get(name)));
+        if further.is_subset(&composite_members) {
             break;
         }
-        parts.extend(further);
+        composite_members.extend(further);
     }
-    parts
+    composite_members
 }
 
-fn described(answer: &DescribeAlarmsOutput) -> Vec<Described> {
+fn described(answer: &DescribeAlarmsOutput) -> Vec<DescribedAlarm> {
     let metric = answer.metric_alarms().iter().filter_map(metric_alarm);
     let composite = answer.composite_alarms().iter().filter_map(composite_alarm);
     let log = answer.log_alarms().iter().filter_map(log_alarm);
     metric.chain(composite).chain(log).collect()
 }
 
-/// What alarms of every type have, and what is not in the answer.
+/// Builds a [`DescribedAlarm`] from the fields that all alarm types share; `None` where the response lacks the name.
 fn alarm(
     name: Option<&str>,
     (state, reason): (Option<&StateValue>, Option<&str>),
     evaluation: Option<&EvaluationState>,
     updated_at: Option<&DateTime>,
     kind: AlarmKind,
-) -> Option<Described> {
-    let seen = AlarmSeen {
+) -> Option<DescribedAlarm> {
+    let seen = AlarmDetails {
         state: state.map_or_else(String::new, |it| it.as_str().to_owned()),
         reason: one_line(reason.unwrap_or_default()),
         evaluation: evaluation.map(|it| it.as_str().to_owned()).filter(|it| !it.is_empty()),
         kind,
     };
-    Some(Described { name: name?.to_owned(), seen, updated_at: instant(updated_at) })
+    Some(DescribedAlarm { name: name?.to_owned(), seen, updated_at: instant(updated_at) })
 }
 
-fn metric_alarm(it: &MetricAlarm) -> Option<Described> {
-    let said = (it.state_value(), it.state_reason());
+fn metric_alarm(it: &MetricAlarm) -> Option<DescribedAlarm> {
+    let state_and_reason = (it.state_value(), it.state_reason());
     let kind = AlarmKind::Metric(metric_seen(it));
-    alarm(it.alarm_name(), said, it.evaluation_state(), it.state_updated_timestamp(), kind)
+    alarm(it.alarm_name(), state_and_reason, it.evaluation_state(), it.state_updated_timestamp(), kind)
 }
 
-fn composite_alarm(it: &CompositeAlarm) -> Option<Described> {
-    let said = (it.state_value(), it.state_reason());
+fn composite_alarm(it: &CompositeAlarm) -> Option<DescribedAlarm> {
+    let state_and_reason = (it.state_value(), it.state_reason());
     let kind = AlarmKind::Composite { rule: it.alarm_rule().unwrap_or_default().to_owned() };
-    alarm(it.alarm_name(), said, None, it.state_updated_timestamp(), kind)
+    alarm(it.alarm_name(), state_and_reason, None, it.state_updated_timestamp(), kind)
 }
 
-fn log_alarm(it: &LogAlarm) -> Option<Described> {
-    let said = (it.state_value(), it.state_reason());
+fn log_alarm(it: &LogAlarm) -> Option<DescribedAlarm> {
+    let state_and_reason = (it.state_value(), it.state_reason());
     let schedule = it.scheduled_query_configuration().and_then(ScheduledQueryConfiguration::schedule_configuration);
     let kind = AlarmKind::Log {
-        period_s: schedule.and_then(|it| it.schedule_expression()).map_or(0, rate_s),
+        period_s: schedule.and_then(|it| it.schedule_expression()).map_or(0, rate_seconds),
         results: it.query_results_to_alarm().or(it.query_results_to_evaluate()).map_or(1, count),
     };
-    alarm(it.alarm_name(), said, it.evaluation_state(), it.state_updated_timestamp(), kind)
+    alarm(it.alarm_name(), state_and_reason, it.evaluation_state(), it.state_updated_timestamp(), kind)
 }
 
-/// Seconds of `rate(5 minutes)`; 0 for what is no rate.
-fn rate_s(expression: &str) -> u32 {
+/// Period of `rate(5 minutes)` in seconds; 0 where the expression is not a rate.
+fn rate_seconds(expression: &str) -> u32 {
     let inside = expression.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(')'));
     let (number, unit) = inside.and_then(|rest| rest.trim().split_once(' ')).unwrap_or_default();
     let unit_s = match unit.trim() {
@@ -179,7 +181,7 @@ fn rate_s(expression: &str) -> u32 {
     number.parse::<u32>().map_or(0, |number| number.saturating_mul(unit_s))
 }
 
-fn metric_seen(alarm: &MetricAlarm) -> MetricSeen {
+fn metric_seen(alarm: &MetricAlarm) -> MetricAlarmDetails {
     type Named<'a> = &'a [aws_sdk_cloudwatch::types::Dimension];
     let dimensions = |named: Named<'_>| -> BTreeMap<String, String> {
         named.iter().filter_map(|it| Some((it.name()?.to_owned(), it.value()?.to_owned()))).collect()
@@ -200,7 +202,7 @@ fn metric_seen(alarm: &MetricAlarm) -> MetricSeen {
         period = period.max(query.period());
         expressions.extend(query.expression().map(str::to_owned));
     }
-    MetricSeen {
+    MetricAlarmDetails {
         metrics,
         expressions,
         period_s: period.map_or(0, count),
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ok_is_ok() {
+    fn only_the_ok_state_is_ok() {
         let alarm = || MetricAlarm::builder().alarm_name("api-5xx");
         assert_eq!(reading(alarm().state_value(StateValue::Ok).build()), AlarmReading::Ok);
         let reason = "Threshold Crossed: 1 datapoint [7.0] was greater than 1.0";
@@ -230,10 +232,11 @@ mod tests {
         assert_eq!(reading(alarm().build()), AlarmReading::NoData);
     }
 
-    /// CloudWatch user guide, "Alarm evaluation", and API reference, `MetricAlarm`: `EvaluationState` is not part of the state,
-    /// and an alarm may have any state beside it. `IN_WARM_UP` and what comes after it is unknown to the SDK, and no news.
+    /// CloudWatch user guide, "Alarm evaluation", and API reference, `MetricAlarm`: `EvaluationState` is separate from the
+    /// state, and an alarm may have any state beside it. The SDK does not know `IN_WARM_UP` and later values; they carry no
+    /// information.
     #[test]
-    fn what_is_not_evaluated_is_not_ok() {
+    fn an_alarm_that_is_not_evaluated_is_not_ok() {
         let states = ["EVALUATION_ERROR", "EVALUATION_FAILURE", "PARTIAL_DATA", "IN_WARM_UP"];
         for evaluation in states.map(EvaluationState::from) {
             let alarm = |state: StateValue| {
@@ -247,16 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn log_alarms_are_alarms() {
+    fn log_alarms_are_read_like_other_alarms() {
         let schedule =
             aws_sdk_cloudwatch::types::ScheduleConfiguration::builder().schedule_expression("rate(5 minutes)");
         let query = ScheduledQueryConfiguration::builder().schedule_configuration(schedule.build()).build();
         let alarm = LogAlarm::builder().alarm_name("log").state_value(StateValue::Ok).query_results_to_alarm(2);
         let answer = DescribeAlarmsOutput::builder().log_alarms(alarm.scheduled_query_configuration(query).build());
         let found = described(&answer.build());
-        let [Described { name, seen, .. }] = found.as_slice() else { panic!("one alarm") };
+        let [DescribedAlarm { name, seen, .. }] = found.as_slice() else { panic!("one alarm") };
         assert_eq!((name.as_str(), seen.reading()), ("log", AlarmReading::Ok));
         assert_eq!(seen.kind, AlarmKind::Log { period_s: 300, results: 2 });
-        assert_eq!(rate_s("cron(0/5 * * * ? *)"), 0);
+        assert_eq!(rate_seconds("cron(0/5 * * * ? *)"), 0);
     }
 }

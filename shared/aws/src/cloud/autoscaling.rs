@@ -1,9 +1,9 @@
-//! Limits of a service's scalable target: reading them, borrowing them, giving them back.
+//! Capacity limits of a service's scalable target: reading, overriding and restoring them.
 //!
-//! Two of AWS's three switches are read and written one by one: dynamic scale-in (alarms) and scheduled scaling (which
-//! moves the limits themselves), since either could take tasks away from a side that is needed. Dynamic scale-out is
-//! nobody's to borrow: a side under load may always grow. It is sent back as it was found, whatever AWS takes a missing
-//! switch for.
+//! Of AWS's three suspension switches, two are read and written individually: dynamic scale-in (alarms) and scheduled scaling
+//! (which moves the limits themselves), since either could remove tasks from a side that is needed. Dynamic scale-out is
+//! never overridden, because a side under load must always be able to grow: it is sent back as it was read, whatever AWS does
+//! about a missing switch.
 
 use super::{AwsCloud, count, instant, service_key};
 use crate::error::Failure;
@@ -16,9 +16,9 @@ use rollout::snapshot::{Autoscaling, Reading};
 use rollout::{EcsPair, Outcome, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Pages of scheduled actions that are read at most; a scalable target has 200 of them, and a page 50 (Application Auto Scaling
-/// quotas).
-const PAGES: usize = 5;
+/// Maximum number of pages of scheduled actions that are read; a scalable target has at most 200 actions, and a page holds 50
+/// (Application Auto Scaling quotas).
+const MAX_PAGES: usize = 5;
 
 /// The limits of a scalable target.
 fn limits(target: &ScalableTarget) -> Autoscaling {
@@ -46,7 +46,7 @@ fn scheduled_action(action: &AwsAction) -> ScheduledAction {
     }
 }
 
-/// What shall be suspended, of which scale-out is as it is live.
+/// The suspended state to write; scale-out keeps its live value.
 fn suspended(live: &SuspendedState, limits: Autoscaling) -> SuspendedState {
     SuspendedState::builder()
         .dynamic_scaling_in_suspended(limits.scale_in_suspended)
@@ -56,16 +56,16 @@ fn suspended(live: &SuspendedState, limits: Autoscaling) -> SuspendedState {
 }
 
 impl AwsCloud {
-    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is not in the answer.
-    /// Remembers what is suspended, for a write in the same pass.
+    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is missing from the result.
+    /// Caches the suspended state for a write in the same pass.
     pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, Failure> {
         let keys = [Slot::Blue, Slot::Green].map(|slot| service_key(pair, slot));
         for key in &keys {
-            self.memory.suspended.forget(key);
+            self.read_cache.suspended.forget(key);
         }
         let found = self.scalable_targets(&keys).await?;
         for target in &found {
-            self.memory.suspended.put(target.resource_id(), suspended_state(target));
+            self.read_cache.suspended.put(target.resource_id(), suspended_state(target));
         }
         Ok(found.iter().map(|target| (target.resource_id().to_owned(), limits(target))).collect())
     }
@@ -87,14 +87,15 @@ impl AwsCloud {
         Ok(targets)
     }
 
-    /// The scheduled actions of these sides' scalable targets, side by side: the call takes one resource.
+    /// The scheduled actions of these sides' scalable targets, in parallel: the call accepts one resource.
     pub(super) async fn schedules(
         &self,
         pair: &EcsPair,
         slots: &BTreeSet<Slot>,
     ) -> BTreeMap<Slot, Reading<Vec<ScheduledAction>>> {
         let reads = slots.iter().map(async |slot| {
-            let reading = match self.memory.noting(self.scheduled_actions(service_key(pair, *slot)).await) {
+            let reading = match self.read_cache.note_throttling(self.scheduled_actions(service_key(pair, *slot)).await)
+            {
                 Ok(actions) => Reading::Known(actions),
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             };
@@ -106,7 +107,7 @@ impl AwsCloud {
     async fn scheduled_actions(&self, key: String) -> Result<Vec<ScheduledAction>, Failure> {
         let autoscaling = self.clients.autoscaling().await;
         let (mut actions, mut next) = (vec![], None);
-        for _ in 0..PAGES {
+        for _ in 0..MAX_PAGES {
             let page = autoscaling
                 .describe_scheduled_actions()
                 .service_namespace(ServiceNamespace::Ecs)
@@ -125,10 +126,10 @@ impl AwsCloud {
         Ok(actions)
     }
 
-    /// Writes limits into a side's scalable target, which must be there: the call would make one.
+    /// Writes limits to a side's scalable target, which must exist: the call would create a missing one.
     pub(super) async fn set_autoscaling(&self, pair: &EcsPair, slot: Slot, limits: Autoscaling) -> Outcome {
         let key = service_key(pair, slot);
-        let live = match self.memory.suspended.take(&key) {
+        let live = match self.read_cache.suspended.take(&key) {
             Some(live) => live,
             None => match self.scalable_targets(std::slice::from_ref(&key)).await {
                 Ok(targets) => match targets.first() {
@@ -158,7 +159,7 @@ impl AwsCloud {
     }
 }
 
-/// Absent means: nothing is suspended.
+/// A missing value means that nothing is suspended.
 fn suspended_state(target: &ScalableTarget) -> SuspendedState {
     target.suspended_state().cloned().unwrap_or_else(|| SuspendedState::builder().build())
 }
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_and_schedules_are_read_one_by_one() {
+    fn scale_in_and_scheduled_suspension_are_read_separately() {
         assert_eq!(limits(&target(None)), with(false, false));
         for (scale_in, scheduled) in [(false, false), (false, true), (true, false), (true, true)] {
             for scale_out in [false, true] {
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn scale_out_stays_as_it_was() {
+    fn scale_out_suspension_is_preserved() {
         assert_eq!(suspended(&switches(false, true, false), with(true, true)), switches(true, true, true));
         assert_eq!(suspended(&switches(true, true, true), with(false, true)), switches(false, true, true));
         assert_eq!(suspended(&switches(true, false, true), with(true, false)), switches(true, false, false));

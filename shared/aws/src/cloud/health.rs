@@ -1,11 +1,11 @@
-//! How many targets of a group are in which state.
+//! Number of targets per health state in a target group.
 
 use super::AwsCloud;
 use crate::error::Failure;
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum as State};
 use rollout::snapshot::TargetHealth;
 
-/// Counts targets by state; a state that is not known here is no health.
+/// Counts targets by state; an unknown state counts as not healthy.
 pub(super) fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
     let mut counts = TargetHealth::default();
     for target in targets {
@@ -22,7 +22,7 @@ pub(super) fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
 }
 
 impl AwsCloud {
-    /// The targets of one group; the API takes one group a call.
+    /// Health of one target group; the API accepts one group per call.
     pub(super) async fn target_health(&self, group: &str) -> Result<TargetHealth, Failure> {
         let answer = self.clients.elb().await.describe_target_health().target_group_arn(group).send().await;
         let answer = answer.map_err(|error| Failure::of("DescribeTargetHealth", &error))?;
@@ -36,7 +36,7 @@ mod tests {
     use aws_sdk_elasticloadbalancingv2::types::TargetHealth as Health;
 
     #[test]
-    fn every_state_is_counted_where_it_belongs() {
+    fn every_health_state_is_counted() {
         let states = [
             "healthy",
             "healthy",

@@ -1,5 +1,5 @@
-//! [`engine::Inspector`] on AWS: an account, read for the doctor. Rare, so that it may take a dozen calls and two round
-//! trips after another; what AWS's types mean is said in functions without a client.
+//! [`engine::Inspector`] on AWS: reads an account for the doctor. Rarely called, so it may take a dozen calls and two
+//! consecutive round trips. AWS's types are interpreted in functions that need no client.
 
 use super::{AwsCloud, count, service_key, short_name, traffic};
 use crate::error::Failure;
@@ -9,37 +9,38 @@ use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::try_join_all;
 use futures::join;
-use rollout::alarm::{Alarms, DEEPEST, children};
+use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::seen::{
-    DefinitionSeen, FargateSeen, GroupSeen, Inspected, ProviderSeen, RepositorySeen, RuleSeen, ScalingSeen,
-    ServiceSeen, SideSeen, TagSeen,
+    FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
+    InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
 use rollout::policy::RegistryPolicy;
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-/// Images that `DescribeImages` gives at most a call.
-const IMAGES_A_CALL: i32 = 1000;
-/// Pages of images that are read for one question, whose asker waits 30 s at most.
-const MOST_PAGES: u32 = 20;
-/// How many of the newest images' tags are held against the service's rule.
+/// Images per call that `DescribeImages` returns at most.
+const IMAGES_PER_CALL: i32 = 1000;
+/// Pages of images read per request; the requester waits at most 30 s.
+const MAX_PAGES: u32 = 20;
+/// How many of the newest images have their tags checked against the service's tag rule.
 const NEWEST_IMAGES: usize = 20;
-/// `DescribeAlarms` takes and gives at most this many a call.
-const A_CALL: usize = 100;
-/// Classes of Fargate's vCPUs, with a quota each, and the queries for each (ECS developer guide, "AWS Fargate usage metrics").
+/// Names per call that `DescribeAlarms` accepts and returns.
+const MAX_NAMES_PER_CALL: usize = 100;
+/// Fargate's vCPU classes, each with a quota of its own, and the query IDs of usage and quota (ECS developer guide, "AWS
+/// Fargate usage metrics").
 const VCPU_CLASSES: [(&str, &str, &str); 2] =
     [("Standard/OnDemand", "used", "quota"), ("Standard/Spot", "used_spot", "quota_spot")];
-/// Seconds of a data point of usage.
+/// Period of one usage data point, in seconds.
 const USAGE_PERIOD_S: i32 = 300;
-/// How far back usage is looked for: metrics of usage are some minutes late.
+/// How far back usage is queried: usage metrics arrive some minutes late.
 const USAGE_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 impl engine::Inspector for AwsCloud {
-    async fn inspect(&self, inspection: &Inspection) -> Inspected {
+    async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         let pair = &inspection.pair;
-        // Boxed: together their futures would be larger than some threads' stacks.
+        // Boxed: the combined futures would exceed the stack size of some threads.
         let (services, blue_group, green_group, scaling, rules, alarms, repository, concurrency, fargate) = join!(
             Box::pin(self.services_and_definitions(pair)),
             Box::pin(self.group_seen(&pair.blue.target_group)),
@@ -51,23 +52,23 @@ impl engine::Inspector for AwsCloud {
             Box::pin(self.concurrency()),
             Box::pin(self.fargate()),
         );
-        let groups: Vec<&GroupSeen> = [&blue_group, &green_group].into_iter().flatten().flatten().collect();
+        let groups: Vec<&InspectedTargetGroup> = [&blue_group, &green_group].into_iter().flatten().flatten().collect();
         let balancers: BTreeSet<&str> = groups.iter().flat_map(|group| &group.balancers).map(String::as_str).collect();
         let others = self.others_seen(pair, &balancers).await;
         let [(blue, blue_definition), (green, green_definition)] = services;
         let scaling = |slot| {
             let known = scaling.as_ref().map(|known| known.get(&service_key(pair, slot)));
-            let seen = |limits: &rollout::snapshot::Autoscaling| ScalingSeen { min: limits.min, max: limits.max };
+            let seen = |limits: &rollout::snapshot::Autoscaling| InspectedScaling { min: limits.min, max: limits.max };
             known.map(|limits| limits.map(seen)).map_err(Clone::clone)
         };
-        Inspected {
-            blue: SideSeen {
+        InspectionResult {
+            blue: InspectedSide {
                 service: reading(blue),
                 definition: reading(blue_definition),
                 group: reading(blue_group),
                 scaling: reading(scaling(Slot::Blue)),
             },
-            green: SideSeen {
+            green: InspectedSide {
                 service: reading(green),
                 definition: reading(green_definition),
                 group: reading(green_group),
@@ -80,7 +81,7 @@ impl engine::Inspector for AwsCloud {
             concurrency: reading(concurrency),
             fargate: reading(fargate.clone().map(|[on_demand, _]| on_demand)),
             fargate_spot: reading(fargate.map(|[_, spot]| spot)),
-            reach: self.reach.clone(),
+            iam_scope: self.iam_scope.clone(),
         }
     }
 }
@@ -92,7 +93,8 @@ fn reading<T>(read: Result<T, Failure>) -> Reading<T> {
     }
 }
 
-type ServiceAndDefinition = (Result<Option<ServiceSeen>, Failure>, Result<Option<DefinitionSeen>, Failure>);
+type ServiceAndDefinition =
+    (Result<Option<InspectedService>, Failure>, Result<Option<InspectedTaskDefinition>, Failure>);
 
 impl AwsCloud {
     async fn services_and_definitions(&self, pair: &EcsPair) -> [ServiceAndDefinition; 2] {
@@ -116,14 +118,14 @@ impl AwsCloud {
         [blue, green]
     }
 
-    async fn definition_seen(&self, arn: &str) -> Result<DefinitionSeen, Failure> {
+    async fn definition_seen(&self, arn: &str) -> Result<InspectedTaskDefinition, Failure> {
         let answer = self.clients.ecs().await.describe_task_definition().task_definition(arn).send().await;
         let answer = answer.map_err(|error| Failure::of("DescribeTaskDefinition", &error))?;
         Ok(answer.task_definition().map(definition_seen).unwrap_or_default())
     }
 
-    /// One at a time: one that is missing fails a call for both.
-    async fn group_seen(&self, arn: &str) -> Result<Option<GroupSeen>, Failure> {
+    /// Reads one group per call: in a combined call, one missing group would fail both.
+    async fn group_seen(&self, arn: &str) -> Result<Option<InspectedTargetGroup>, Failure> {
         let elb = self.clients.elb().await;
         let attributes = elb.describe_target_group_attributes().target_group_arn(arn);
         let (groups, attributes, health) = join!(
@@ -140,21 +142,21 @@ impl AwsCloud {
         let attributes = attributes.map_err(|error| Failure::of("DescribeTargetGroupAttributes", &error))?;
         let healthy = health?.healthy;
         let group = groups.target_groups().first().map(|group| group_seen(group, attributes.attributes()));
-        Ok(group.map(|group| GroupSeen { healthy, ..group }))
+        Ok(group.map(|group| InspectedTargetGroup { healthy, ..group }))
     }
 
-    async fn rules_seen(&self, pair: &EcsPair) -> BTreeMap<String, Reading<RuleSeen>> {
+    async fn rules_seen(&self, pair: &EcsPair) -> BTreeMap<String, Reading<InspectedRule>> {
         let arns: Vec<&str> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
         let read = self.read_actions(&arns).await;
         read.into_iter().map(|(arn, actions)| (arn, reading(actions.map(|actions| rule_seen(&actions))))).collect()
     }
 
-    /// The rules and listeners of these balancers that forward to the pair, those of the policy left out.
+    /// Rules and listeners of these load balancers that forward to the pair and are not in the policy.
     async fn others_seen(
         &self,
         pair: &EcsPair,
         balancers: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, RuleSeen>, Failure> {
+    ) -> Result<BTreeMap<String, InspectedRule>, Failure> {
         let elb = self.clients.elb().await;
         let listeners = balancers.iter().map(async |balancer| {
             let pages = elb.describe_listeners().load_balancer_arn(*balancer).into_paginator().items().send();
@@ -168,9 +170,9 @@ impl AwsCloud {
             rules.map_err(|error| Failure::of("DescribeRules", &error))
         });
         let rules = try_join_all(rules).await?.into_iter().flatten();
-        // The default rule is the listener's default action once more.
+        // The default rule repeats the listener's default action.
         let rules = rules.filter(|rule| rule.is_default() != Some(true));
-        let mut seen: BTreeMap<String, RuleSeen> =
+        let mut seen: BTreeMap<String, InspectedRule> =
             rules.filter_map(|rule| Some((rule.rule_arn()?.to_owned(), rule_seen(rule.actions())))).collect();
         let defaults = listeners.iter();
         seen.extend(defaults.filter_map(|it| Some((it.listener_arn()?.to_owned(), rule_seen(it.default_actions())))));
@@ -180,14 +182,14 @@ impl AwsCloud {
         Ok(seen)
     }
 
-    /// These alarms, and those that composite ones among them are made of.
-    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<Alarms, Failure> {
-        let mut known = Alarms::new();
+    /// The named alarms, and the members of composite ones.
+    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, Failure> {
+        let mut known = AlarmsByName::new();
         let mut asked = BTreeSet::new();
         let mut wanted = names.clone();
-        for _ in 0..=DEEPEST {
+        for _ in 0..=MAX_DEPTH {
             let names: Vec<String> = wanted.iter().cloned().collect();
-            let calls = names.chunks(A_CALL).map(|names| Box::pin(self.alarms_described(names)));
+            let calls = names.chunks(MAX_NAMES_PER_CALL).map(|names| Box::pin(self.describe_alarms(names)));
             known.extend(try_join_all(calls).await?.into_iter().flatten().map(|it| (it.name, it.seen)));
             asked.extend(wanted);
             wanted = children(known.values()).difference(&asked).cloned().collect();
@@ -198,7 +200,11 @@ impl AwsCloud {
         Ok(known)
     }
 
-    async fn repository_seen(&self, registry: &RegistryPolicy, name: &str) -> Result<Option<RepositorySeen>, Failure> {
+    async fn repository_seen(
+        &self,
+        registry: &RegistryPolicy,
+        name: &str,
+    ) -> Result<Option<InspectedRepository>, Failure> {
         let ecr = self.clients.ecr_in(registry.region.as_deref()).await;
         let call = ecr.describe_repositories().set_registry_id(registry.account.clone()).repository_names(name);
         let (answer, newest) = join!(Box::pin(call.send()), Box::pin(self.newest_tags(&ecr, registry, name)));
@@ -208,28 +214,28 @@ impl AwsCloud {
             }
             answer => answer.map_err(|error| Failure::of("DescribeRepositories", &error))?,
         };
-        let seen = answer.repositories().first().map(|repository| RepositorySeen {
-            // With exclusions, some tags can be moved.
+        let seen = answer.repositories().first().map(|repository| InspectedRepository {
+            // With exclusions, some tags can still be moved.
             immutable: repository.image_tag_mutability() == Some(&ImageTagMutability::Immutable),
             newest: reading(newest),
         });
         Ok(seen)
     }
 
-    /// The tags of the images that were pushed last. The API promises no order: all tagged images are read, as long as there
-    /// are not too many of them for one question.
+    /// The tags of the most recently pushed images. The API guarantees no order, so all tagged images are read; more than
+    /// [`MAX_PAGES`] pages of them are an error.
     async fn newest_tags(
         &self,
         ecr: &aws_sdk_ecr::Client,
         registry: &RegistryPolicy,
         repository: &str,
-    ) -> Result<Vec<TagSeen>, Failure> {
+    ) -> Result<Vec<InspectedTag>, Failure> {
         let mut pages = ecr
             .describe_images()
             .set_registry_id(registry.account.clone())
             .repository_name(repository)
             .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
-            .max_results(IMAGES_A_CALL)
+            .max_results(IMAGES_PER_CALL)
             .into_paginator()
             .send();
         let mut images = Vec::new();
@@ -238,14 +244,14 @@ impl AwsCloud {
             let page = page.map_err(|error| Failure::of("DescribeImages", &error))?;
             images.extend(page.image_details.unwrap_or_default());
             read += 1;
-            if read >= MOST_PAGES && page.next_token.is_some() {
+            if read >= MAX_PAGES && page.next_token.is_some() {
                 let reason = format!("it has more than {} tagged images", images.len());
                 return Err(Failure::Refused { reason });
             }
         }
         images.sort_by_key(|image| std::cmp::Reverse(image.image_pushed_at().map(|at| (at.secs(), at.subsec_nanos()))));
         let tags = images.iter().take(NEWEST_IMAGES).flat_map(ImageDetail::image_tags);
-        Ok(tags.map(|tag| TagSeen { tag: tag.clone(), taken: false }).collect())
+        Ok(tags.map(|tag| InspectedTag { tag: tag.clone(), matches_rule: false }).collect())
     }
 
     async fn concurrency(&self) -> Result<u32, Failure> {
@@ -257,9 +263,9 @@ impl AwsCloud {
             .ok_or_else(|| Failure::Unsure { reason: "GetAccountSettings: no limit in the answer".to_owned() })
     }
 
-    /// The usage metrics, On-Demand and Spot, and, by metric math, the quota that belongs to each (CloudWatch user guide,
-    /// "Using metric math", `SERVICE_QUOTA`).
-    async fn fargate(&self) -> Result<[Option<FargateSeen>; 2], Failure> {
+    /// Usage metrics, On-Demand and Spot, each with its quota by metric math (CloudWatch user guide, "Using metric math",
+    /// `SERVICE_QUOTA`).
+    async fn fargate(&self) -> Result<[Option<FargateUsage>; 2], Failure> {
         let dimension = |(name, value): (&str, &str)| Dimension::builder().name(name).value(value).build();
         let queries = VCPU_CLASSES.iter().flat_map(|(class, used, quota)| {
             let dimensions = [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", class)];
@@ -279,28 +285,28 @@ impl AwsCloud {
         let call = self.clients.cloudwatch().await.get_metric_data().set_metric_data_queries(Some(queries.collect()));
         let call = call.start_time((now - USAGE_WINDOW).into()).end_time(now.into());
         let answer = call.send().await.map_err(|error| Failure::of("GetMetricData", &error))?;
-        // Newest first, where nothing else is asked for (API reference, `ScanBy`).
+        // Newest first is the default (API reference, `ScanBy`).
         let newest = |id: &str| {
             let found = answer.metric_data_results().iter().find(|result| result.id() == Some(id));
             found.and_then(|result| result.values().first().copied())
         };
         Ok(VCPU_CLASSES
-            .map(|(_, used, quota)| newest(quota).zip(newest(used)).map(|(quota, used)| FargateSeen { quota, used })))
+            .map(|(_, used, quota)| newest(quota).zip(newest(used)).map(|(quota, used)| FargateUsage { quota, used })))
     }
 }
 
-fn service_seen(service: &Service) -> ServiceSeen {
+fn service_seen(service: &Service) -> InspectedService {
     let deployment = service.deployment_configuration();
     let breaker = deployment.and_then(|it| it.deployment_circuit_breaker());
     let alarms = deployment.and_then(|it| it.alarms());
-    let text = |value: Option<&str>, unsaid: &str| value.unwrap_or(unsaid).to_owned();
-    ServiceSeen {
+    let text = |value: Option<&str>, fallback: &str| value.unwrap_or(fallback).to_owned();
+    InspectedService {
         status: text(service.status(), "ACTIVE"),
         controller: text(service.deployment_controller().map(|it| it.r#type().as_str()), "ECS"),
         strategy: text(deployment.and_then(|it| it.strategy()).map(|it| it.as_str()), "ROLLING"),
         scheduling: text(service.scheduling_strategy().map(|it| it.as_str()), "REPLICA"),
         breaker: breaker.is_some_and(|it| it.enable()),
-        rolls_back: breaker.is_some_and(|it| it.enable() && it.rollback())
+        ecs_rolls_back: breaker.is_some_and(|it| it.enable() && it.rollback())
             || alarms.is_some_and(|it| it.enable() && it.rollback()),
         minimum_percent: deployment.and_then(|it| it.minimum_healthy_percent()).map_or(100, count),
         maximum_percent: deployment.and_then(|it| it.maximum_percent()).map_or(200, count),
@@ -311,25 +317,26 @@ fn service_seen(service: &Service) -> ServiceSeen {
         providers: service
             .capacity_provider_strategy()
             .iter()
-            .map(|item| ProviderSeen {
+            .map(|item| InspectedProvider {
                 name: item.capacity_provider().to_owned(),
                 base: count(item.base()),
                 weight: count(item.weight()),
             })
             .collect(),
-        also_reached_by: also_reached_by(service),
+        other_endpoints: other_endpoints(service),
     }
 }
 
-/// Service Connect, Cloud Map and VPC Lattice send callers to the tasks of a service whatever the balancer's weights are (ECS
-/// developer guide, "Interconnect Amazon ECS services"). The configuration of the first two stands at the primary deployment.
-fn also_reached_by(service: &Service) -> BTreeSet<String> {
+/// Service Connect, Cloud Map and VPC Lattice route callers to a service's tasks regardless of the load balancer's weights
+/// (ECS developer guide, "Interconnect Amazon ECS services"). The primary deployment holds the configuration of the first
+/// two.
+fn other_endpoints(service: &Service) -> BTreeSet<String> {
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     let mut names = BTreeSet::new();
     if let Some(connect) = primary.and_then(|it| it.service_connect_configuration()).filter(|it| it.enabled()) {
         let namespace = connect.namespace().map(short_name).unwrap_or("the cluster's namespace");
         for served in connect.services() {
-            // Without a discovery name the port's is taken (API reference, `ServiceConnectService`).
+            // The discovery name defaults to the port name (API reference, `ServiceConnectService`).
             let discovery = served.discovery_name().unwrap_or(served.port_name());
             names.insert(format!("the Service Connect name {discovery} in {namespace}"));
             for alias in served.client_aliases() {
@@ -346,9 +353,9 @@ fn also_reached_by(service: &Service) -> BTreeSet<String> {
     names
 }
 
-fn definition_seen(definition: &TaskDefinition) -> DefinitionSeen {
+fn definition_seen(definition: &TaskDefinition) -> InspectedTaskDefinition {
     let containers = definition.container_definitions().iter();
-    DefinitionSeen {
+    InspectedTaskDefinition {
         images: containers.filter_map(|it| Some((it.name()?.to_owned(), it.image()?.to_owned()))).collect(),
         roles: [definition.task_role_arn(), definition.execution_role_arn()]
             .into_iter()
@@ -360,13 +367,13 @@ fn definition_seen(definition: &TaskDefinition) -> DefinitionSeen {
     }
 }
 
-fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> GroupSeen {
+fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> InspectedTargetGroup {
     let attribute = |key: &str| attributes.iter().find(|it| it.key() == Some(key)).and_then(|it| it.value());
-    GroupSeen {
+    InspectedTargetGroup {
         balancers: group.load_balancer_arns().to_vec(),
         deregistration_delay_s: attribute("deregistration_delay.timeout_seconds")
             .and_then(|seconds| seconds.parse().ok())
-            // ELB's default.
+            // ELB's default, in seconds.
             .unwrap_or(300),
         sticky: attribute("stickiness.enabled") == Some("true"),
         check_interval_s: group.health_check_interval_seconds().map_or(30, count),
@@ -379,15 +386,16 @@ fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> Group
     }
 }
 
-/// Attributes that [`GroupSeen`] has a field of its own for.
-const TOLD_APART: [&str; 3] =
+/// Attributes for which [`InspectedTargetGroup`] has a field of its own.
+const ATTRIBUTES_WITH_FIELDS: [&str; 3] =
     ["deregistration_delay.timeout_seconds", "stickiness.enabled", "slow_start.duration_seconds"];
 
-/// All else in which two groups may differ. The port is not among it: each service registers its tasks with their own.
+/// All other settings in which two groups may differ. The port is excluded: each service registers its tasks with their own
+/// ports.
 fn other_attributes(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> BTreeMap<String, String> {
     let mut others: BTreeMap<String, String> =
         attributes.iter().filter_map(|it| Some((it.key()?.to_owned(), it.value()?.to_owned()))).collect();
-    others.retain(|key, _| !TOLD_APART.contains(&key.as_str()));
+    others.retain(|key, _| !ATTRIBUTES_WITH_FIELDS.contains(&key.as_str()));
     let number = |number: i32| number.to_string();
     let matcher = group.matcher();
     let properties = [
@@ -406,11 +414,13 @@ fn other_attributes(group: &TargetGroup, attributes: &[TargetGroupAttribute]) ->
     others
 }
 
-fn rule_seen(actions: &[Action]) -> RuleSeen {
-    let Some(forward) = actions.iter().find(|action| traffic::forwards(action)) else { return RuleSeen::default() };
+fn rule_seen(actions: &[Action]) -> InspectedRule {
+    let Some(forward) = actions.iter().find(|action| traffic::is_forward(action)) else {
+        return InspectedRule::default();
+    };
     let stickiness = forward.forward_config().and_then(|config| config.target_group_stickiness_config());
     let sticky = stickiness.filter(|it| it.enabled() == Some(true));
-    RuleSeen {
+    InspectedRule {
         groups: traffic::groups(forward).into_iter().map(|(arn, weight)| (arn.to_owned(), count(weight))).collect(),
         sticky_s: sticky.map(|it| it.duration_seconds().map_or(0, count)),
     }

@@ -1,25 +1,26 @@
 //! [`engine::Cloud`] on AWS: ECS, ELBv2, Application Auto Scaling, CloudWatch and Lambda.
 //!
-//! Decides nothing. [`observe`](AwsCloud) reads all that a look names, in parallel, and what could not be read is
-//! `Unknown` with AWS's words; [`perform`](AwsCloud) makes one effect true, however often it is asked. What AWS's
-//! types mean is said in functions without a client, so that it can be tested without one.
+//! Makes no decisions. [`observe`](AwsCloud) reads in parallel everything that an observation plan names; what cannot be read
+//! is `Unknown` with AWS's error. [`perform`](AwsCloud) performs one effect, idempotently. AWS's types are interpreted in
+//! functions without a client, so that they can be tested without one.
 //!
-//! | module | what it knows |
+//! | module | responsibility |
 //! |---|---|
-//! | `observe` | a look: which calls, and which of them side by side |
-//! | `service` | an ECS service → steadiness, the breaker's verdict, placement failures |
+//! | `observe` | one observation: which calls, and which of them in parallel |
+//! | `service` | an ECS service → steadiness, the circuit breaker's verdict, placement failures |
 //! | `tasks` | stopped tasks → failed starts; a hook's task → its exit code |
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
 //! | `health` | a target group → counts |
 //! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
-//! | `alarms` | alarms: what they say, and which side they see |
-//! | `task_definition` | a copy that differs in one image |
-//! | `hooks` | functions that are asked, tasks that are run |
-//! | `inspect` | an account, read for the doctor (feature `inspect`) |
-//! | `memory` | what was read in this pass and is needed again to write |
+//! | `alarms` | alarms: their state, and the side they observe |
+//! | `task_definition` | a copy of a task definition with one image replaced |
+//! | `hooks` | functions that are invoked, tasks that are run |
+//! | `inspect` | reads an account for the doctor (feature `inspect`) |
+//! | `read_cache` | data read in this pass that a write in the same pass needs |
 //!
-//! Sequential calls: a look is one round trip; two where it asks for images, or for composite alarms that the process has not
-//! seen before; three where a service is short of tasks and failed starts are looked for. Writing weights right after a look is one.
+//! Sequential round trips: an observation takes one; two where it reads images, or composite alarms that the process has not
+//! seen before; three where a service is short of tasks and failed starts are searched. Writing weights right after an
+//! observation takes one.
 
 mod alarms;
 mod autoscaling;
@@ -27,8 +28,8 @@ mod health;
 mod hooks;
 #[cfg(feature = "inspect")]
 mod inspect;
-mod memory;
 mod observe;
+mod read_cache;
 mod service;
 mod task_definition;
 mod tasks;
@@ -36,45 +37,45 @@ mod traffic;
 
 use crate::config::Clients;
 use crate::error::Failure;
-use memory::Memory;
-use rollout::look::Look;
+use read_cache::ReadCache;
+use rollout::observation::ObservationPlan;
 use rollout::promotion::ImageState;
 use rollout::{EcsPair, Effect, Outcome, Reading, Slot, Snapshot, Timestamp};
 use std::pin::Pin;
-use traffic::Over;
+use traffic::WriteMode;
 
-pub use hooks::HOOK_CALL;
+pub use hooks::HOOK_CALL_TIMEOUT;
 
-/// What runs, and what is looked at, on AWS.
+/// Observes and changes targets on AWS.
 #[derive(Debug, Default)]
 pub struct AwsCloud {
     clients: Clients,
-    memory: Memory,
+    read_cache: ReadCache,
     #[cfg(feature = "inspect")]
-    reach: Option<rollout::doctor::seen::Reach>,
+    iam_scope: Option<rollout::doctor::seen::IamScope>,
 }
 
 impl AwsCloud {
-    /// Over these clients; nothing is connected to before the first look or effect.
+    /// Uses these clients; connects to nothing before the first observation or effect.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self { clients, ..Self::default() }
     }
 
-    /// The same, where it is known what the control plane's roles are narrowed to.
+    /// Adds the IAM scope that the control plane's roles are restricted to, where it is known.
     #[cfg(feature = "inspect")]
     #[must_use]
-    pub fn reaching(self, reach: Option<rollout::doctor::seen::Reach>) -> Self {
-        Self { reach, ..self }
+    pub fn with_reach(self, iam_scope: Option<rollout::doctor::seen::IamScope>) -> Self {
+        Self { iam_scope, ..self }
     }
 
-    /// The side has this task definition, where one is named, and this many tasks. No other attribute is sent, so
-    /// that ECS changes no other one; a call that names what is there already starts no deployment. The exception is a
-    /// primary deployment of this task definition that the circuit breaker gave up: it starts nothing more, however
-    /// often it is named, and a new try takes a new deployment.
+    /// Sets a side's desired count and, where one is named, its task definition. No other attribute is sent, so ECS changes
+    /// nothing else; a call that names the present values starts no deployment. The exception is a primary deployment of this
+    /// task definition whose circuit breaker tripped: ECS starts no more tasks for it, however often it is named, so a retry
+    /// needs a new deployment.
     async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
         let side = pair.side(slot);
-        let remembered = self.memory.services.take(&service_key(pair, slot));
+        let remembered = self.read_cache.services.take(&service_key(pair, slot));
         let anew = match task_definition.filter(|_| desired > 0) {
             None => false,
             Some(wanted) => {
@@ -85,7 +86,7 @@ impl AwsCloud {
                         Err(failure) => return failure.outcome(),
                     },
                 };
-                service.is_some_and(|service| service::was_given_up(&service, wanted))
+                service.is_some_and(|service| service::circuit_breaker_tripped(&service, wanted))
             }
         };
         let answer = self
@@ -108,15 +109,16 @@ impl AwsCloud {
 }
 
 impl engine::Cloud for AwsCloud {
-    async fn observe(&self, look: &Look) -> Snapshot {
-        self.look(look).await
+    async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
+        self.observation(observation).await
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
-        // An SDK call's future has tens of kilobytes: each arm is boxed, or this one would have room for all of them.
+        // An SDK call's future takes tens of kilobytes: each arm is boxed, or this future would reserve space for all of
+        // them.
         let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
-            Effect::RegisterTaskDefinition { like, container, image } => {
-                Box::pin(self.register_task_definition(like, container, image))
+            Effect::RegisterTaskDefinition { template, container, image } => {
+                Box::pin(self.register_task_definition(template, container, image))
             }
             Effect::UpdateService { slot, task_definition, desired } => {
                 Box::pin(self.update_service(pair, *slot, Some(task_definition), *desired))
@@ -124,19 +126,21 @@ impl engine::Cloud for AwsCloud {
             Effect::SetDesired { slot, desired } => Box::pin(self.update_service(pair, *slot, None, *desired)),
             Effect::SetAutoscaling { slot, limits } => Box::pin(self.set_autoscaling(pair, *slot, *limits)),
             Effect::SetWeights { weights, seen } if seen.is_empty() => {
-                Box::pin(self.set_weights(pair, &pair.rules, *weights, Over::Anything))
+                Box::pin(self.set_weights(pair, &pair.rules, *weights, WriteMode::Unconditional))
             }
             Effect::SetWeights { weights, seen } => {
-                Box::pin(self.set_weights(pair, &pair.rules, *weights, Over::Seen(seen)))
+                Box::pin(self.set_weights(pair, &pair.rules, *weights, WriteMode::IfUnchanged(seen)))
             }
             Effect::SetTestRule { weights } => match &pair.test_rule {
-                Some(rule) => Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights, Over::TestRule)),
+                Some(rule) => {
+                    Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights, WriteMode::TestRule))
+                }
                 None => return Outcome::Refused { reason: "the policy names no test rule".to_owned() },
             },
-            Effect::AskHook { function, payload, .. } => Box::pin(self.ask_hook(function, payload)),
-            Effect::StartTask { run, task_definition, container, command, like, .. } => {
-                let start = hooks::Start { run, task_definition, container, command };
-                Box::pin(async move { self.start_task(pair, *like, &start).await })
+            Effect::InvokeHook { function, payload, .. } => Box::pin(self.invoke_hook(function, payload)),
+            Effect::StartTask { run, task_definition, container, command, template, .. } => {
+                let start = hooks::TaskStart { run, task_definition, container, command };
+                Box::pin(async move { self.start_task(pair, *template, &start).await })
             }
             Effect::StopTask { task } => Box::pin(self.stop_task(pair, task)),
         };
@@ -148,7 +152,7 @@ impl engine::Cloud for AwsCloud {
     }
 
     fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
-        self.memory.firing.take(alarm)
+        self.read_cache.firing.take(alarm)
     }
 }
 
@@ -157,19 +161,19 @@ fn short_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// One key for a service however its cluster is written: as Application Auto Scaling names it.
+/// Key of a service, the same whether its cluster is given by name or ARN: Application Auto Scaling's resource ID.
 fn service_key(pair: &EcsPair, slot: Slot) -> String {
     format!("service/{}/{}", short_name(&pair.cluster), short_name(&pair.side(slot).service))
 }
 
-/// AWS's instant as ours; none where it is outside of what a [`Timestamp`] can hold.
+/// Converts AWS's time; `None` where it is outside the range of [`Timestamp`].
 fn instant(time: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
     let time = time?;
     let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
     Timestamp::new(time.secs(), nanoseconds).ok()
 }
 
-/// AWS counts with a sign; nothing that is counted here is below zero.
+/// AWS's counts are signed; a negative one cannot occur here.
 fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_may_be_named_by_its_arn() {
+    fn a_cluster_arn_is_shortened_to_its_name() {
         assert_eq!(short_name("arn:aws:ecs:eu-west-1:123456789012:cluster/shop"), "shop");
         assert_eq!(short_name("shop"), "shop");
     }

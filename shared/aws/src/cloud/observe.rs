@@ -1,4 +1,5 @@
-//! A look: everything that it names, side by side; what could not be read is `Unknown`, and the rest is not.
+//! One observation: reads everything that the plan names in parallel. A part that cannot be read is `Unknown`; the other
+//! parts are unaffected.
 
 use super::alarms::AlarmsRead;
 use super::{AwsCloud, service, service_key, tasks, traffic};
@@ -6,49 +7,50 @@ use crate::error::{Failure, one_line};
 use aws_sdk_ecs::types::{DesiredStatus, Failure as NotFound, Service, Task};
 use futures::future::try_join_all;
 use futures::join;
-use rollout::look::{HookTask, Look, StartsOf};
+use rollout::observation::{FailedStartsQuery, HookTask, ObservationPlan};
 use rollout::snapshot::{AlarmReading, Autoscaling, FailedStart, Reading, SideReading, TargetHealth, TaskReading};
 use rollout::{EcsPair, Slot, Snapshot};
-use service::ServiceSeen;
+use service::ServiceState;
 use std::collections::BTreeMap;
 
-/// `DescribeTasks` takes at most this many a call, and `ListTasks` gives as many a page.
-const A_CALL: usize = 100;
-/// Pages of stopped tasks that are read at most: ECS keeps them for about an hour, and a crash loop fills one slowly. What a
-/// larger service has lost beyond that is not counted, and its share is more than enough by then.
-const PAGES: usize = 10;
-/// Services, and what ECS says of those that it does not have.
-type Found = (Vec<Service>, Vec<NotFound>);
+/// Tasks per call that `DescribeTasks` accepts and per page that `ListTasks` returns.
+const MAX_TASKS_PER_CALL: usize = 100;
+/// Maximum number of pages of stopped tasks that are read: ECS keeps stopped tasks for about an hour, and a crash loop fills
+/// a page slowly. Losses of a larger service beyond that are not counted; the share is more than sufficient by then.
+const MAX_PAGES: usize = 10;
+/// Services, and ECS's failures for those that do not exist.
+type DescribedServices = (Vec<Service>, Vec<NotFound>);
 
-/// Blue and green, each with what ECS alone says of it, or why that is unknown.
+/// Blue and green, each with its state according to ECS, or the reason it is unknown.
 type Sides = [Result<EcsSide, String>; 2];
 
-/// What ECS alone says of a side.
+/// State of a side according to ECS alone.
 struct EcsSide {
-    seen: ServiceSeen,
+    seen: ServiceState,
     image: Option<String>,
     failed_starts: Vec<FailedStart>,
     failed_tasks: u32,
 }
 
 impl AwsCloud {
-    /// Reads all that `look` names.
-    pub(super) async fn look(&self, look: &Look) -> Snapshot {
-        let pair = &look.pair;
+    /// Reads everything that `observation` names.
+    pub(super) async fn observation(&self, observation: &ObservationPlan) -> Snapshot {
+        let pair = &observation.pair;
         let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
-        self.memory.was_throttled();
-        // Boxed: together their futures would be larger than some threads' stacks.
+        self.read_cache.take_throttled();
+        // Boxed: the combined futures would exceed the stack size of some threads.
         let ((sides, alarms), blue_health, green_health, autoscaling, schedules, actions, hook_tasks) = join!(
-            Box::pin(self.ecs_sides_and_alarms(look)),
-            Box::pin(if_wanted(look, self.target_health(&pair.blue.target_group))),
-            Box::pin(if_wanted(look, self.target_health(&pair.green.target_group))),
-            Box::pin(if_wanted(look, self.autoscaling(pair))),
-            Box::pin(self.schedules(pair, &look.schedules_of)),
-            Box::pin(self.remembered_actions(&arns)),
-            Box::pin(self.hook_tasks(pair, &look.hook_tasks)),
+            Box::pin(self.ecs_sides_and_alarms(observation)),
+            Box::pin(if_sides_requested(observation, self.target_health(&pair.blue.target_group))),
+            Box::pin(if_sides_requested(observation, self.target_health(&pair.green.target_group))),
+            Box::pin(if_sides_requested(observation, self.autoscaling(pair))),
+            Box::pin(self.schedules(pair, &observation.scheduled_actions_of)),
+            Box::pin(self.read_and_cache_actions(&arns)),
+            Box::pin(self.hook_tasks(pair, &observation.hook_tasks)),
         );
-        let (blue_health, green_health) = (self.memory.noting(blue_health), self.memory.noting(green_health));
-        let autoscaling = self.memory.noting(autoscaling);
+        let (blue_health, green_health) =
+            (self.read_cache.note_throttling(blue_health), self.read_cache.note_throttling(green_health));
+        let autoscaling = self.read_cache.note_throttling(autoscaling);
         let [blue, green] = sides;
         let (alarms, alarm_sides) = match alarms {
             Ok(alarms) => (Reading::Known(alarms.readings), alarms.sides),
@@ -64,7 +66,7 @@ impl AwsCloud {
             Err(failure) => Err(failure),
         };
         Snapshot {
-            begun_at: None,
+            read_started_at: None,
             api_call: None,
             blue: side(blue, blue_health, scaling(Slot::Blue)),
             green: side(green, green_health, scaling(Slot::Green)),
@@ -74,51 +76,52 @@ impl AwsCloud {
             alarm_sides,
             schedules,
             hook_tasks,
-            throttled: self.memory.was_throttled(),
+            throttled: self.read_cache.take_throttled(),
         }
     }
 
-    /// Reads rules and listeners, and remembers what they were for a write in the same pass.
-    async fn remembered_actions(&self, arns: &[&str]) -> traffic::Read {
+    /// Reads the actions of rules and listeners, and caches them for a write in the same pass.
+    async fn read_and_cache_actions(&self, arns: &[&str]) -> traffic::ActionsByArn {
         for arn in arns {
-            self.memory.rules.forget(arn);
+            self.read_cache.rules.forget(arn);
         }
         let read = self.read_actions(arns).await;
         for (arn, actions) in &read {
             match actions {
-                Ok(actions) => self.memory.rules.put(arn, actions.clone()),
-                Err(failure) => drop(self.memory.noting::<()>(Err(failure.clone()))),
+                Ok(actions) => self.read_cache.rules.put(arn, actions.clone()),
+                Err(failure) => drop(self.read_cache.note_throttling::<()>(Err(failure.clone()))),
             }
         }
         read
     }
 
-    /// Both sides' services in one call and the alarms beside it, and then only what they and the look give reason for.
-    async fn ecs_sides_and_alarms(&self, look: &Look) -> (Sides, Result<AlarmsRead, Failure>) {
+    /// Reads both sides' services in one call, in parallel with the alarms; then only what these results and the plan
+    /// require.
+    async fn ecs_sides_and_alarms(&self, observation: &ObservationPlan) -> (Sides, Result<AlarmsRead, Failure>) {
         let slots = [Slot::Blue, Slot::Green];
         for slot in slots {
-            self.memory.services.forget(&service_key(&look.pair, slot));
+            self.read_cache.services.forget(&service_key(&observation.pair, slot));
         }
         let (found, alarms) = join!(
-            Box::pin(if_wanted(look, self.services(&look.pair, &slots))),
-            Box::pin(self.alarms(&look.pair, &look.alarms))
+            Box::pin(if_sides_requested(observation, self.services(&observation.pair, &slots))),
+            Box::pin(self.alarms(&observation.pair, &observation.alarms))
         );
-        let (found, alarms) = (self.memory.noting(found), self.memory.noting(alarms));
-        // What is not known to fire does not spare the search.
+        let (found, alarms) = (self.read_cache.note_throttling(found), self.read_cache.note_throttling(alarms));
+        // An alarm that is not known to be firing does not skip the search.
         let reading = |name: &String| alarms.as_ref().ok().and_then(|alarms| alarms.readings.get(name));
         let fires = |name: &String| matches!(reading(name), Some(AlarmReading::Firing { .. }));
-        let search = !look.decisive_alarms.iter().any(fires);
-        // The stable side's stopped tasks are only there to compare with: both sides are searched, or none.
-        let candidate = look.starts_of.as_ref().and_then(|starts| {
+        let search = !observation.decisive_alarms.iter().any(fires);
+        // The stable side's stopped tasks only serve as the comparison: both sides are searched, or none.
+        let candidate = observation.failed_starts_query.as_ref().and_then(|starts| {
             let (services, failures) = found.as_ref().ok()?;
-            service::find(&look.pair.side(starts.slot).service, services, failures).ok()
+            service::find(&observation.pair.side(starts.slot).service, services, failures).ok()
         });
-        let search = search && candidate.is_some_and(service::is_troubled);
+        let search = search && candidate.is_some_and(service::is_degraded);
         let sides = match found {
             Ok(found) => {
                 let (blue, green) = join!(
-                    Box::pin(self.ecs_side(look, Slot::Blue, &found, search)),
-                    Box::pin(self.ecs_side(look, Slot::Green, &found, search))
+                    Box::pin(self.ecs_side(observation, Slot::Blue, &found, search)),
+                    Box::pin(self.ecs_side(observation, Slot::Green, &found, search))
                 );
                 [blue, green]
             }
@@ -127,40 +130,43 @@ impl AwsCloud {
         (sides, alarms)
     }
 
-    /// The services of these sides, and what ECS says of those that it does not have.
-    pub(super) async fn services(&self, pair: &EcsPair, slots: &[Slot]) -> Result<Found, Failure> {
+    /// The services of these sides, and ECS's failures for those that do not exist.
+    pub(super) async fn services(&self, pair: &EcsPair, slots: &[Slot]) -> Result<DescribedServices, Failure> {
         let names = slots.iter().map(|slot| pair.side(*slot).service.clone()).collect();
         let call = self.clients.ecs().await.describe_services().cluster(&pair.cluster).set_services(Some(names));
         let answer = call.send().await.map_err(|error| Failure::of("DescribeServices", &error))?;
         Ok((answer.services.unwrap_or_default(), answer.failures.unwrap_or_default()))
     }
 
-    /// One side. Stopped tasks are looked for only where the look asks for this side's starts or compares with them, the
-    /// candidate is short of tasks, and no alarm has turned the deployment back already (`search`): two more round trips,
-    /// which neither a healthy candidate nor the way back from an alarm ever costs.
+    /// State of one side. Stopped tasks are read only where the plan asks for this side's failed starts or compares with
+    /// them, the candidate is short of tasks, and no alarm has already decided a rollback (`search`): the two extra round
+    /// trips cost neither a healthy candidate nor a rollback caused by an alarm.
     async fn ecs_side(
         &self,
-        look: &Look,
+        observation: &ObservationPlan,
         slot: Slot,
-        (services, failures): &Found,
+        (services, failures): &DescribedServices,
         search: bool,
     ) -> Result<EcsSide, String> {
-        let pair = &look.pair;
+        let pair = &observation.pair;
         let service = service::find(&pair.side(slot).service, services, failures)?;
-        self.memory.services.put(&service_key(pair, slot), service.clone());
-        let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
-        let seen = service::see(service, starts_of)?;
+        self.read_cache.services.put(&service_key(pair, slot), service.clone());
+        let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
+        let seen = service::service_state(service, failed_starts_query)?;
         let image = async {
-            match look.images {
+            match observation.images {
                 true => self.image(&seen.task_definition, &pair.container).await.map(Some),
                 false => Ok(None),
             }
         };
-        let beside = |starts: &StartsOf| {
+        let beside = |starts: &FailedStartsQuery| {
             let task_definition = starts.beside.clone().filter(|_| starts.slot != slot)?;
-            Some(StartsOf { slot, task_definition, since: starts.since, beside: None })
+            Some(FailedStartsQuery { slot, task_definition, since: starts.since, beside: None })
         };
-        let searched = starts_of.cloned().or_else(|| look.starts_of.as_ref().and_then(beside)).filter(|_| search);
+        let searched = failed_starts_query
+            .cloned()
+            .or_else(|| observation.failed_starts_query.as_ref().and_then(beside))
+            .filter(|_| search);
         let failed_starts = async {
             match &searched {
                 Some(starts) => self.failed_starts(pair, starts).await,
@@ -168,15 +174,20 @@ impl AwsCloud {
             }
         };
         let (image, failed_starts) = join!(Box::pin(image), Box::pin(failed_starts));
-        let (image, failed_starts) = (self.memory.noting(image), self.memory.noting(failed_starts));
+        let (image, failed_starts) =
+            (self.read_cache.note_throttling(image), self.read_cache.note_throttling(failed_starts));
         let (failed_tasks, failed_starts) = failed_starts.map_err(|failure| failure.reason().to_owned())?;
         Ok(EcsSide { image: image.map_err(|failure| failure.reason().to_owned())?, failed_starts, failed_tasks, seen })
     }
 
-    async fn failed_starts(&self, pair: &EcsPair, starts: &StartsOf) -> Result<(u32, Vec<FailedStart>), Failure> {
+    async fn failed_starts(
+        &self,
+        pair: &EcsPair,
+        starts: &FailedStartsQuery,
+    ) -> Result<(u32, Vec<FailedStart>), Failure> {
         let mut arns = vec![];
         let mut next = None;
-        for _ in 0..PAGES {
+        for _ in 0..MAX_PAGES {
             let page = self
                 .clients
                 .ecs()
@@ -199,9 +210,9 @@ impl AwsCloud {
         Ok(tasks::failed_starts(&stopped, starts))
     }
 
-    /// Tasks by ARN, one call for each hundred of them, side by side; and what ECS says of those that it forgot.
+    /// Tasks by ARN, one call per hundred, in parallel; and ECS's failures for those it has forgotten.
     async fn tasks(&self, pair: &EcsPair, arns: &[String]) -> Result<(Vec<Task>, Vec<NotFound>), Failure> {
-        let calls = arns.chunks(A_CALL).map(async |chunk| {
+        let calls = arns.chunks(MAX_TASKS_PER_CALL).map(async |chunk| {
             let ecs = self.clients.ecs().await;
             let answer = ecs.describe_tasks().cluster(&pair.cluster).set_tasks(Some(chunk.to_vec())).send().await;
             answer.map_err(|error| Failure::of("DescribeTasks", &error))
@@ -214,14 +225,14 @@ impl AwsCloud {
         Ok((tasks, failures))
     }
 
-    /// The tasks of hooks, all in one call.
+    /// The tasks of hooks, in one call.
     async fn hook_tasks(
         &self,
         pair: &EcsPair,
         asked: &BTreeMap<String, HookTask>,
     ) -> BTreeMap<String, Reading<TaskReading>> {
         let arns: Vec<_> = asked.values().map(|hook| hook.task.clone()).collect();
-        let found = self.memory.noting(self.tasks(pair, &arns).await);
+        let found = self.read_cache.note_throttling(self.tasks(pair, &arns).await);
         let reading = |hook: &HookTask| {
             let (tasks, failures) = match &found {
                 Ok(found) => found,
@@ -238,13 +249,16 @@ impl AwsCloud {
     }
 }
 
-/// What is said of a side, where the look asks for sides.
-async fn if_wanted<T>(look: &Look, reading: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    if look.sides { reading.await } else { Err(Failure::Unsure { reason: "it was not asked for".to_owned() }) }
+/// Runs a read only where the plan asks for the sides.
+async fn if_sides_requested<T>(
+    observation: &ObservationPlan,
+    reading: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    if observation.sides { reading.await } else { Err(Failure::Unsure { reason: "it was not asked for".to_owned() }) }
 }
 
-/// One side out of its three parts. A side is known or not as a whole, since every part of it can say "wait"; the
-/// reason says which part is missing.
+/// Combines a side's three parts. A side is known or unknown as a whole, since every part can require waiting; the reason
+/// names the missing part.
 fn side(
     ecs: Result<EcsSide, String>,
     targets: Result<TargetHealth, Failure>,
@@ -260,7 +274,7 @@ fn side(
                 running: seen.running,
                 pending: seen.pending,
                 steady: seen.steady,
-                gave_up: seen.gave_up,
+                circuit_breaker_reason: seen.circuit_breaker_reason,
                 stalled: seen.stalled,
                 failed_starts,
                 failed_tasks,
@@ -286,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_side_that_lacks_a_part_says_which() {
+    fn an_unknown_side_names_its_missing_parts() {
         let throttled = Failure::Unsure { reason: "DescribeScalableTargets: ThrottlingException".to_owned() };
         let missing = Err("ECS has no service api-green in the cluster: MISSING".to_owned());
         let reading = side(missing, Ok(TargetHealth::default()), Err(&throttled));

@@ -1,11 +1,11 @@
-//! A task definition like another one, only that one container runs another image.
+//! Copies a task definition with one container's image replaced.
 //!
-//! Everything is kept, also what this build's SDK has never heard of: the copy is made of the document as it came over
-//! the wire, since the SDK's types drop every field that is younger than they are, in silence. Only what AWS works out
-//! by itself stays behind, and a test holds that list against the SDK's schema.
+//! Everything is kept, even fields that this build's SDK does not know: the copy is made from the JSON document as received,
+//! since the SDK's types silently drop every field newer than they are. Only fields that AWS computes are left out, and a
+//! test checks that list against the SDK's schema.
 //!
-//! An identical revision is reused: an account may register about one a second. It is told by its content, not by a
-//! mark on it: a tag can be copied by hand onto a revision of other content.
+//! An identical revision is reused: an account may register about one a second. Identity is decided by content, not by a tag:
+//! a tag can be copied by hand onto a revision of other content.
 
 use super::AwsCloud;
 use crate::error::Failure;
@@ -17,21 +17,21 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use futures::future::join_all;
 use rollout::Outcome;
-use rollout::registry::by_the_host_of;
+use rollout::registry::with_host_of;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How many of a family's newest revisions are looked at for an identical one.
-const LOOKED_AT: i32 = 10;
+/// How many of a family's newest revisions are compared.
+const REVISIONS_CHECKED: i32 = 10;
 
-/// How often a registration is asked for at most, in one effect.
-const REGISTRATIONS: u32 = 2;
-/// How long is waited in between: an account may register about one a second.
-const BETWEEN_REGISTRATIONS: Duration = Duration::from_millis(1_200);
+/// Registration attempts per effect.
+const MAX_REGISTRATION_ATTEMPTS: u32 = 2;
+/// Delay between them: an account may register about one a second.
+const REGISTRATION_RETRY_DELAY: Duration = Duration::from_millis(1_200);
 
-/// What AWS works out by itself, and refuses to be told.
-const READ_ONLY: &[&str] = &[
+/// Fields that AWS computes, and rejects in a registration.
+const READ_ONLY_FIELDS: &[&str] = &[
     "taskDefinitionArn",
     "revision",
     "status",
@@ -43,38 +43,39 @@ const READ_ONLY: &[&str] = &[
     "deleteRequestedAt",
 ];
 
-/// A task definition, as it came.
+/// A task definition as received.
 #[derive(Debug, Clone, PartialEq)]
-struct Described {
+struct DescribedDefinition {
     /// ARN, revision included.
     arn: String,
-    /// A service may be given it.
+    /// Whether a service may be given this revision.
     is_active: bool,
-    /// The parameters of the `RegisterTaskDefinition` that makes the same again, tags included.
+    /// The parameters of a `RegisterTaskDefinition` call that creates an identical revision, tags included.
     document: Value,
 }
 
-/// Reads the answer of `DescribeTaskDefinition`: `{"taskDefinition": {…}, "tags": […]}`.
-fn described(answer: &Value) -> Option<Described> {
+/// Parses the response of `DescribeTaskDefinition`: `{"taskDefinition": {…}, "tags": […]}`.
+fn described(answer: &Value) -> Option<DescribedDefinition> {
     let definition = answer.get("taskDefinition")?.as_object()?;
     let text = |name: &str| definition.get(name).and_then(Value::as_str);
-    // AWS refuses some lists that are empty, tags among them, and takes all that are absent.
-    let is_said = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    // AWS rejects some empty lists, tags among them, and accepts all missing ones.
+    let is_present = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
     let mut document: Map<String, Value> = definition
         .iter()
-        .filter(|(name, value)| !READ_ONLY.contains(&name.as_str()) && is_said(value))
+        .filter(|(name, value)| !READ_ONLY_FIELDS.contains(&name.as_str()) && is_present(value))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    // Tags of this kind only AWS may give.
-    let awss = |tag: &Value| tag.get("key").and_then(Value::as_str).is_some_and(|key| key.starts_with("aws:"));
+    // Only AWS may set tags of this kind.
+    let is_reserved_tag =
+        |tag: &Value| tag.get("key").and_then(Value::as_str).is_some_and(|key| key.starts_with("aws:"));
     let tags = answer.get("tags").and_then(Value::as_array).into_iter().flatten();
-    let tags: Vec<Value> = tags.filter(|tag| !awss(tag)).cloned().collect();
+    let tags: Vec<Value> = tags.filter(|tag| !is_reserved_tag(tag)).cloned().collect();
     if !tags.is_empty() {
         document.insert("tags".to_owned(), tags.into());
     }
-    Some(Described {
+    Some(DescribedDefinition {
         arn: text("taskDefinitionArn")?.to_owned(),
-        // Emulators leave the status out.
+        // Emulators omit the status.
         is_active: text("status").is_none_or(|status| status == TaskDefinitionStatus::Active.as_str()),
         document: document.into(),
     })
@@ -92,27 +93,27 @@ fn is_named(container: &Value, name: &str) -> bool {
     container.get("name").and_then(Value::as_str) == Some(name)
 }
 
-fn no_container(name: &str, document: &Value) -> String {
+fn missing_container_reason(name: &str, document: &Value) -> String {
     let names: Vec<_> = containers(document).iter().filter_map(|container| container.get("name")?.as_str()).collect();
     format!("the task definition has no container {name}: it has {}", names.join(", "))
 }
 
-/// Puts `image` into `container`, by the host that the same repository has there.
+/// Sets the image of `container`, keeping the registry host that the container uses for the same repository.
 ///
 /// # Errors
-/// A reason that names the containers there are, where that one is not among them.
+/// A reason that lists the existing containers, where `container` is not among them.
 fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value, String> {
     let found = containers_mut(&mut document).find(|definition| is_named(definition, container));
     let replaced = found.map(|definition| {
         let live = definition.get("image").and_then(Value::as_str).unwrap_or_default();
-        definition["image"] = by_the_host_of(live, image).into();
+        definition["image"] = with_host_of(live, image).into();
     });
-    replaced.ok_or_else(|| no_container(container, &document))?;
+    replaced.ok_or_else(|| missing_container_reason(container, &document))?;
     Ok(document)
 }
 
-/// The same content in one order: AWS gives variables, secrets and tags back in another one than it took them in.
-fn content(mut document: Value) -> Value {
+/// The same content in a canonical order: AWS returns variables, secrets and tags in another order than it received them in.
+fn normalized(mut document: Value) -> Value {
     fn sort(list: Option<&mut Value>, by: &str) {
         let key = |entry: &Value| entry.get(by).and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(list) = list.and_then(Value::as_array_mut) {
@@ -127,17 +128,17 @@ fn content(mut document: Value) -> Value {
     document
 }
 
-/// Keeps an answer's document beside what the SDK makes of it.
+/// Captures a response's JSON document beside the SDK's parsed output.
 #[derive(Debug, Clone, Default)]
-struct AsItCame(Arc<Mutex<Option<Value>>>);
+struct RawResponse(Arc<Mutex<Option<Value>>>);
 
-impl AsItCame {
+impl RawResponse {
     fn take(&self) -> Option<Value> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl Intercept for AsItCame {
+impl Intercept for RawResponse {
     fn name(&self) -> &'static str {
         "AsItCame"
     }
@@ -148,7 +149,7 @@ impl Intercept for AsItCame {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // An error's body is no document that anybody asks for; nor is it always JSON.
+        // An error's body is not needed, and not always JSON.
         let document = context.response().body().bytes().and_then(|body| serde_json::from_slice(body).ok());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = document;
         Ok(())
@@ -161,53 +162,54 @@ impl AwsCloud {
         let document = self.described(task_definition).await?.document;
         let refused = |reason| Failure::Refused { reason };
         let found = containers(&document).iter().find(|definition| is_named(definition, container));
-        let found = found.ok_or_else(|| refused(no_container(container, &document)))?;
+        let found = found.ok_or_else(|| refused(missing_container_reason(container, &document)))?;
         let image = found.get("image").and_then(Value::as_str);
         image.map(str::to_owned).ok_or_else(|| refused(format!("the container {container} has no image")))
     }
 
-    /// Finds or registers the task definition that is like `like` but for one image.
-    pub(super) async fn register_task_definition(&self, like: &str, container: &str, image: &str) -> Outcome {
-        match self.find_or_register(like, container, image).await {
+    /// Finds or registers the task definition that equals `template` except for one image.
+    pub(super) async fn register_task_definition(&self, template: &str, container: &str, image: &str) -> Outcome {
+        match self.find_or_register(template, container, image).await {
             Ok((task_definition, reused)) => Outcome::Registered { task_definition, reused },
             Err(failure) => failure.outcome(),
         }
     }
 
-    async fn find_or_register(&self, like: &str, container: &str, image: &str) -> Result<(String, bool), Failure> {
-        let like = self.described(like).await?;
-        let wanted = with_image(like.document.clone(), container, image);
+    async fn find_or_register(&self, template: &str, container: &str, image: &str) -> Result<(String, bool), Failure> {
+        let template = self.described(template).await?;
+        let wanted = with_image(template.document.clone(), container, image);
         let wanted = wanted.map_err(|reason| Failure::Refused { reason })?;
-        let wanted_content = content(wanted.clone());
-        let is_wanted = |found: &Described| found.is_active && content(found.document.clone()) == wanted_content;
-        if is_wanted(&like) {
-            return Ok((like.arn, true));
+        let wanted_content = normalized(wanted.clone());
+        let is_wanted =
+            |found: &DescribedDefinition| found.is_active && normalized(found.document.clone()) == wanted_content;
+        if is_wanted(&template) {
+            return Ok((template.arn, true));
         }
         let family = wanted.get("family").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut tried = 0;
+        let mut attempts = 0;
         loop {
-            // A revision that could not be read costs a new one, nothing worse.
-            let newest = self.newest(&family).await.unwrap_or_default();
-            let found = join_all(newest.iter().map(|arn| self.described(arn))).await;
+            // A revision that cannot be read only costs a superfluous registration.
+            let newest_revisions = self.newest_revisions(&family).await.unwrap_or_default();
+            let found = join_all(newest_revisions.iter().map(|arn| self.described(arn))).await;
             if let Some(identical) = found.into_iter().filter_map(Result::ok).find(is_wanted) {
                 return Ok((identical.arn, true));
             }
-            tried += 1;
+            attempts += 1;
             match self.register(&family, &wanted).await {
-                // Perhaps it was done and only the answer was lost: who asks again looks first.
-                Err(Failure::Unsure { .. } | Failure::Throttled { .. }) if tried < REGISTRATIONS => {
-                    tokio::time::sleep(BETWEEN_REGISTRATIONS).await;
+                // The registration may have succeeded with only its response lost: the next attempt looks for it first.
+                Err(Failure::Unsure { .. } | Failure::Throttled { .. }) if attempts < MAX_REGISTRATION_ATTEMPTS => {
+                    tokio::time::sleep(REGISTRATION_RETRY_DELAY).await;
                 }
                 registered => return Ok((registered?, false)),
             }
         }
     }
 
-    /// Registers `document` as it is, and answers its ARN. AWS keeps no token of a registration: the SDK, which would
-    /// repeat one whose answer was lost and so leave a revision behind that nobody uses, does not repeat it.
+    /// Registers `document` unchanged and returns its ARN. `RegisterTaskDefinition` has no idempotency token: SDK retries are
+    /// off, since a retry after a lost response would leave an unused revision behind.
     async fn register(&self, family: &str, document: &Value) -> Result<String, Failure> {
         let body = document.to_string();
-        let once = RetryConfig::standard().with_max_attempts(1);
+        let no_retries = RetryConfig::standard().with_max_attempts(1);
         let answer = self
             .clients
             .ecs()
@@ -215,7 +217,7 @@ impl AwsCloud {
             .register_task_definition()
             .family(family)
             .customize()
-            .config_override(aws_sdk_ecs::config::Builder::new().retry_config(once))
+            .config_override(aws_sdk_ecs::config::Builder::new().retry_config(no_retries))
             .mutate_request(move |request| {
                 request.headers_mut().insert("content-length", body.len().to_string());
                 *request.body_mut() = SdkBody::from(body.as_str());
@@ -227,8 +229,8 @@ impl AwsCloud {
         arn.ok_or_else(|| Failure::Unsure { reason: "RegisterTaskDefinition: no ARN was given".to_owned() })
     }
 
-    async fn described(&self, task_definition: &str) -> Result<Described, Failure> {
-        let came = AsItCame::default();
+    async fn described(&self, task_definition: &str) -> Result<DescribedDefinition, Failure> {
+        let raw_response = RawResponse::default();
         self.clients
             .ecs()
             .await
@@ -236,16 +238,16 @@ impl AwsCloud {
             .task_definition(task_definition)
             .include(TaskDefinitionField::Tags)
             .customize()
-            .interceptor(came.clone())
+            .interceptor(raw_response.clone())
             .send()
             .await
             .map_err(|error| Failure::of("DescribeTaskDefinition", &error))?;
         let reason = || format!("DescribeTaskDefinition: the answer does not describe {task_definition}");
-        came.take().as_ref().and_then(described).ok_or_else(|| Failure::Unsure { reason: reason() })
+        raw_response.take().as_ref().and_then(described).ok_or_else(|| Failure::Unsure { reason: reason() })
     }
 
     /// The newest active revisions of a family.
-    async fn newest(&self, family: &str) -> Result<Vec<String>, Failure> {
+    async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, Failure> {
         let answer = self
             .clients
             .ecs()
@@ -254,7 +256,7 @@ impl AwsCloud {
             .family_prefix(family)
             .status(TaskDefinitionStatus::Active)
             .sort(SortOrder::Desc)
-            .max_results(LOOKED_AT)
+            .max_results(REVISIONS_CHECKED)
             .send()
             .await
             .map_err(|error| Failure::of("ListTaskDefinitions", &error))?;
@@ -307,16 +309,16 @@ mod tests {
         described(&answer()).expect("a task definition").document
     }
 
-    /// The names of a shape's fields, as the SDK's own schema has them.
+    /// The field names of a shape, from the SDK's own schema.
     macro_rules! names {
         ($shape:ty) => {
             <$shape>::SCHEMA.members().iter().filter_map(|member| member.member_name()).map(str::to_owned)
         };
     }
 
-    /// Issue 10, case 14: a service in subnets that have only IPv6 pulls from the dual-stack host, and from no other one.
+    /// Issue 10, case 14: a service in IPv6-only subnets pulls from the dual-stack host, and from no other one.
     #[test]
-    fn the_live_images_host_is_kept_so_that_only_the_digest_differs() {
+    fn the_live_images_registry_host_is_kept() {
         let with = |image: &str| json!({"containerDefinitions": [{"name": "api", "image": image}]});
         let live = with("111122223333.dkr-ecr.eu-central-1.on.aws/shop/api@sha256:old");
         let release = "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api@sha256:new";
@@ -326,20 +328,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_described_is_registered_but_for_what_is_read_only() {
-        let mut described: Vec<_> = names!(TaskDefinition).filter(|name| !READ_ONLY.contains(&name.as_str())).collect();
+    fn every_field_except_read_only_ones_is_registered() {
+        let mut described: Vec<_> =
+            names!(TaskDefinition).filter(|name| !READ_ONLY_FIELDS.contains(&name.as_str())).collect();
         described.push("tags".to_owned());
         described.sort();
         let mut registered: Vec<_> = names!(Registration).collect();
         registered.sort();
         assert_eq!(described, registered, "a field that is new to the SDK is read-only, or it is not");
-        for name in READ_ONLY {
+        for name in READ_ONLY_FIELDS {
             assert!(names!(TaskDefinition).any(|known| known == *name), "{name} is no field of a task definition");
         }
     }
 
     #[test]
-    fn everything_else_is_kept_as_it_came() {
+    fn unknown_fields_are_kept_unchanged() {
         let expected = json!({
             "family": "api",
             "volumes": [{"name": "cache", "host": {}}],
@@ -359,29 +362,29 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_container_is_refused_with_the_ones_there_are() {
+    fn an_unknown_container_is_refused_listing_the_known_ones() {
         let reason = with_image(document(), "web", "image").expect_err("there is none of that name");
         assert_eq!(reason, "the task definition has no container web: it has api, proxy");
     }
 
     #[test]
-    fn no_tags_are_no_list_of_tags() {
+    fn an_empty_tag_list_is_left_out() {
         let mut bare = answer();
         bare["tags"] = json!([]);
         assert_eq!(described(&bare).expect("a task definition").document.get("tags"), None);
     }
 
     #[test]
-    fn the_same_content_in_another_order_is_the_same() {
+    fn content_is_compared_regardless_of_order() {
         let mut shuffled = document();
         shuffled["containerDefinitions"][0]["environment"].as_array_mut().expect("variables").reverse();
-        assert_eq!(content(shuffled.clone()), content(document()));
+        assert_eq!(normalized(shuffled.clone()), normalized(document()));
         shuffled["containerDefinitions"][1]["image"] = "registry/proxy:2".into();
-        assert_ne!(content(shuffled), content(document()));
+        assert_ne!(normalized(shuffled), normalized(document()));
     }
 
     #[test]
-    fn a_revision_that_is_retired_is_known_as_such() {
+    fn an_inactive_revision_is_not_active() {
         let mut retired = answer();
         retired["taskDefinition"]["status"] = "INACTIVE".into();
         assert!(!described(&retired).expect("a task definition").is_active);

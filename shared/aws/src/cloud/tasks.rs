@@ -1,20 +1,20 @@
-//! Tasks that stopped: which of them failed to start, and with which words; and the task of a hook.
+//! Stopped tasks: which of them failed to start, and why; and the task of a hook.
 
 use super::instant;
 use crate::error::one_line;
 use aws_sdk_ecs::types::{Container, Task, TaskStopCode};
-use rollout::look::{HookTask, StartsOf};
+use rollout::observation::{FailedStartsQuery, HookTask};
 use rollout::snapshot::{FailedStart, TaskReading};
 
-/// At most this many failed starts are told of.
-const MOST: usize = 10;
+/// Maximum number of failed starts reported.
+const MAX_FAILED_STARTS: usize = 10;
 
-/// Tasks of the look's task definition that stopped by themselves since then: how many, and the newest of them first.
-pub(super) fn failed_starts(tasks: &[Task], starts: &StartsOf) -> (u32, Vec<FailedStart>) {
+/// Tasks of the plan's task definition that stopped on their own since the given time: their number, and the newest first.
+pub(super) fn failed_starts(tasks: &[Task], starts: &FailedStartsQuery) -> (u32, Vec<FailedStart>) {
     let mut failed: Vec<_> = tasks
         .iter()
         .filter(|task| task.task_definition_arn() == Some(starts.task_definition.as_str()))
-        .filter(|task| by_itself(task))
+        .filter(|task| stopped_on_its_own(task))
         .filter_map(|task| {
             let at = instant(task.stopped_at()).or_else(|| instant(task.stopping_at()))?;
             let task_arn = task.task_arn()?.to_owned();
@@ -23,13 +23,13 @@ pub(super) fn failed_starts(tasks: &[Task], starts: &StartsOf) -> (u32, Vec<Fail
         .collect();
     failed.sort_by(|one, other| other.at.cmp(&one.at).then_with(|| one.task.cmp(&other.task)));
     let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
-    failed.truncate(MOST);
+    failed.truncate(MAX_FAILED_STARTS);
     (count, failed)
 }
 
-/// Whether the task's own doing stopped it. Somebody's or the scheduler's wish is not (a scale-in, a stop by hand), nor
-/// is the loss of the machine (Spot, a retired host); but the scheduler also stops what fails its health checks.
-fn by_itself(task: &Task) -> bool {
+/// Whether the task caused its own stop. A stop requested by a user or the scheduler (scale-in, manual stop) does not count,
+/// nor does the loss of the host (Spot, retired host); but the scheduler also stops tasks that fail their health checks.
+fn stopped_on_its_own(task: &Task) -> bool {
     let reason = task.stopped_reason().unwrap_or_default();
     let unhealthy = reason.contains("failed ELB health checks")
         || reason.contains("failed container health checks")
@@ -37,24 +37,24 @@ fn by_itself(task: &Task) -> bool {
     match task.stop_code() {
         Some(TaskStopCode::EssentialContainerExited | TaskStopCode::TaskFailedToStart) => true,
         Some(_) => unhealthy,
-        // Emulators leave the code out.
+        // Emulators omit the stop code.
         None => unhealthy || !reason.starts_with("Scaling activity initiated"),
     }
 }
 
-/// ECS's words for the task, and each container's that says more:
-/// `Essential container in task exited (api: exit code 1)`.
+/// ECS's stop reason of the task, and each container's where it adds something: `Essential container in task exited (api:
+/// exit code 1)`.
 fn reason(task: &Task) -> String {
     let words = task.stopped_reason().unwrap_or("the task stopped, without a reason").trim_end_matches('.');
     let mut details: Vec<_> = task.containers().iter().filter_map(|container| detail(container, words)).collect();
     if details.is_empty() && task.stop_code() == Some(&TaskStopCode::EssentialContainerExited) {
-        let ended = |container: &Container| container.exit_code().map(|code| said(container, code));
+        let ended = |container: &Container| container.exit_code().map(|code| exit_code_text(container, code));
         details = task.containers().iter().filter_map(ended).collect();
     }
     one_line(&if details.is_empty() { words.to_owned() } else { format!("{words} ({})", details.join("; ")) })
 }
 
-fn said(container: &Container, code: i32) -> String {
+fn exit_code_text(container: &Container, code: i32) -> String {
     format!("{}: exit code {code}", container.name().unwrap_or("?"))
 }
 
@@ -64,8 +64,8 @@ fn detail(container: &Container, words: &str) -> Option<String> {
         container.reason().filter(|reason| !reason.is_empty() && !words.contains(reason.trim_end_matches('.')));
     match (code, reason) {
         (None, None) => None,
-        (Some(code), None) => Some(said(container, code)),
-        (Some(code), Some(reason)) => Some(format!("{}, {reason}", said(container, code))),
+        (Some(code), None) => Some(exit_code_text(container, code)),
+        (Some(code), Some(reason)) => Some(format!("{}, {reason}", exit_code_text(container, code))),
         (None, Some(reason)) => Some(format!("{}: {reason}", container.name().unwrap_or("?"))),
     }
 }
@@ -88,9 +88,9 @@ mod tests {
 
     const NEW: &str = "arn:aws:ecs:eu-west-1:123456789012:task-definition/api:8";
 
-    fn starts() -> StartsOf {
+    fn starts() -> FailedStartsQuery {
         let since = Timestamp::from_second(1000).expect("an instant");
-        StartsOf { slot: Slot::Green, task_definition: NEW.to_owned(), since, beside: None }
+        FailedStartsQuery { slot: Slot::Green, task_definition: NEW.to_owned(), since, beside: None }
     }
 
     fn stopped(id: &str, at: i64, code: TaskStopCode, reason: &str, containers: Vec<Container>) -> Task {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stopped_by_itself_is_told_with_its_containers_words() {
+    fn failed_starts_carry_container_reasons_newest_first() {
         let tasks = [
             stopped(
                 "crashed",
@@ -145,7 +145,7 @@ mod tests {
                 vec![container("api", Some(0), None)],
             ),
         ];
-        let told: Vec<_> =
+        let reported: Vec<_> =
             failed_starts(&tasks, &starts()).1.into_iter().map(|start| (start.task, start.reason)).collect();
         let expected = [
             ("no-image", "CannotPullContainerError: pull image manifest has been retried 7 time(s): not found"),
@@ -156,11 +156,11 @@ mod tests {
             ("ended", "Essential container in task exited (api: exit code 0)"),
             ("crashed", "Essential container in task exited (api: exit code 1)"),
         ];
-        assert_eq!(told, expected.map(|(task, reason)| (task.to_owned(), reason.to_owned())));
+        assert_eq!(reported, expected.map(|(task, reason)| (task.to_owned(), reason.to_owned())));
     }
 
     #[test]
-    fn what_was_stopped_is_no_failed_start_unless_it_was_unhealthy() {
+    fn a_stopped_task_counts_only_if_unhealthy() {
         let scaled = "Scaling activity initiated by (deployment ecs-svc/1)";
         let unhealthy = "Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:…)";
         let tasks = [
@@ -169,12 +169,12 @@ mod tests {
             stopped("spot", 1100, TaskStopCode::SpotInterruption, "Your Spot Task was interrupted.", vec![]),
             stopped("unhealthy", 1100, TaskStopCode::ServiceSchedulerInitiated, unhealthy, vec![]),
         ];
-        let told: Vec<_> = failed_starts(&tasks, &starts()).1.into_iter().map(|start| start.task).collect();
-        assert_eq!(told, ["unhealthy"]);
+        let reported: Vec<_> = failed_starts(&tasks, &starts()).1.into_iter().map(|start| start.task).collect();
+        assert_eq!(reported, ["unhealthy"]);
     }
 
     #[test]
-    fn only_the_named_task_definition_and_time_count_and_ten_at_most() {
+    fn failed_starts_are_filtered_and_limited_to_ten() {
         let crash = |id: &str, at| {
             stopped(id, at, TaskStopCode::EssentialContainerExited, "Essential container in task exited", vec![])
         };
@@ -183,13 +183,13 @@ mod tests {
         assert_eq!(failed_starts(&[other, crash("before", 999)], &starts()), (0, vec![]));
 
         let many: Vec<_> = (0..15).map(|n| crash(&format!("task-{n}"), 1000 + n)).collect();
-        let (count, told) = failed_starts(&many, &starts());
-        assert_eq!((count, told.len()), (15, 10), "all are counted");
-        assert_eq!(told[0].task, "task-14");
+        let (count, reported) = failed_starts(&many, &starts());
+        assert_eq!((count, reported.len()), (15, 10), "all are counted");
+        assert_eq!(reported[0].task, "task-14");
     }
 
     #[test]
-    fn a_hooks_task_is_judged_by_the_named_container() {
+    fn a_hook_task_has_the_named_containers_exit_code() {
         let asked = HookTask { task: "t".to_owned(), container: "migrate".to_owned() };
         let containers = vec![container("migrate", Some(3), None), container("proxy", Some(0), None)];
         let code = TaskStopCode::EssentialContainerExited;

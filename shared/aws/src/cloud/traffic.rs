@@ -1,7 +1,7 @@
-//! Weights: reading them off a rule's actions, and writing them back with nothing else changed.
+//! Traffic weights: reading them from a rule's actions, and writing them with nothing else changed.
 //!
-//! `ModifyRule` and `ModifyListener` replace the actions whole, so what is written is what was read with two numbers
-//! changed. A policy names rules and listeners alike; a listener means its default action.
+//! `ModifyRule` and `ModifyListener` replace all actions, so the actions written are those read, with two weights changed. A
+//! policy may name rules and listeners; a listener stands for its default action.
 
 use super::AwsCloud;
 use crate::error::Failure;
@@ -11,43 +11,43 @@ use rollout::snapshot::{RuleReading, Weights};
 use rollout::{EcsPair, Outcome, Slot};
 use std::collections::HashMap;
 
-/// The weight of a target group that the action gives none: it is alone, or all are alike.
-const UNSAID: i32 = 1;
+/// Weight of a target group whose action specifies none: it is the only group, or all have equal weights.
+const DEFAULT_WEIGHT: i32 = 1;
 
-/// What an ARN of the policy names.
+/// The kind of resource that an ARN of the policy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ArnKind {
     Rule,
     Listener,
 }
 
-fn kind(arn: &str) -> Result<Kind, Failure> {
+fn arn_kind(arn: &str) -> Result<ArnKind, Failure> {
     if arn.contains(":listener-rule/") {
-        Ok(Kind::Rule)
+        Ok(ArnKind::Rule)
     } else if arn.contains(":listener/") {
-        Ok(Kind::Listener)
+        Ok(ArnKind::Listener)
     } else {
         Err(Failure::Refused { reason: format!("{arn} is the ARN of neither a listener rule nor a listener") })
     }
 }
 
-/// The target groups of an action and their weights; empty where it forwards to none.
+/// The target groups of an action and their weights; empty where the action does not forward.
 pub(super) fn groups(action: &Action) -> Vec<(&str, i32)> {
     let listed = action.forward_config().map(ForwardActionConfig::target_groups).unwrap_or_default();
     if listed.is_empty() {
-        return action.target_group_arn().map(|group| vec![(group, UNSAID)]).unwrap_or_default();
+        return action.target_group_arn().map(|group| vec![(group, DEFAULT_WEIGHT)]).unwrap_or_default();
     }
-    let pair = |tuple: &TargetGroupTuple| tuple.weight().unwrap_or(UNSAID);
+    let pair = |tuple: &TargetGroupTuple| tuple.weight().unwrap_or(DEFAULT_WEIGHT);
     listed.iter().filter_map(|tuple| Some((tuple.target_group_arn()?, pair(tuple)))).collect()
 }
 
-pub(super) fn forwards(action: &Action) -> bool {
+pub(super) fn is_forward(action: &Action) -> bool {
     action.r#type() == Some(&ActionTypeEnum::Forward)
 }
 
-/// The share of the pair in a rule with these actions. A rule that forwards nowhere has neither group.
+/// The pair's weights in a rule with these actions. A rule that does not forward has neither group.
 pub(super) fn reading(actions: &[Action], pair: &EcsPair) -> RuleReading {
-    let groups = actions.iter().find(|action| forwards(action)).map(groups).unwrap_or_default();
+    let groups = actions.iter().find(|action| is_forward(action)).map(groups).unwrap_or_default();
     let weight = |wanted: &str| {
         let found = groups.iter().find(|(group, _)| *group == wanted)?;
         Some(u16::try_from(found.1).unwrap_or(0))
@@ -56,51 +56,61 @@ pub(super) fn reading(actions: &[Action], pair: &EcsPair) -> RuleReading {
     let ours = |group: &str| group == pair.blue.target_group || group == pair.green.target_group;
     RuleReading {
         weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
-        has_both: blue.is_some() && green.is_some(),
-        strangers: groups.iter().filter(|(group, _)| !ours(group)).map(|(group, _)| (*group).to_owned()).collect(),
+        has_both_groups: blue.is_some() && green.is_some(),
+        foreign_groups: groups.iter().filter(|(group, _)| !ours(group)).map(|(group, _)| (*group).to_owned()).collect(),
     }
 }
 
-/// What weights are written over.
+/// Which live weights a write may replace.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Over<'a> {
-    /// On the way forward: these alone, a rule each. Each rule is read once more right before.
-    Seen(&'a [Weights]),
-    /// On the way back: whatever is there, without reading it again.
-    Anything,
-    /// A rule that only testers reach: whatever is there, as long as both sides are in it.
+pub(super) enum WriteMode<'a> {
+    /// Forward: only these weights, one entry per rule. Each rule is read again right before the write.
+    IfUnchanged(&'a [Weights]),
+    /// Rollback: any weights, without reading the rule again.
+    Unconditional,
+    /// A rule that only testers reach: any weights, as long as both sides are in the rule.
     TestRule,
 }
 
 /// The same actions with these weights, ready to be written.
 ///
-/// Order, stickiness, other target groups and all other actions stay. A sign-in action is read without its client
-/// secret: it is told to keep the one it has. A group named beside the list of groups would contradict it, and goes.
+/// Order, stickiness, other target groups and all other actions are kept. A sign-in action is returned without its client
+/// secret, so the write tells AWS to keep the existing one. A target group named beside the list of groups would contradict
+/// the list, and is removed.
 ///
-/// On the way back (`adds`) a side that the rule lacks is put into it: somebody has taken it out, and users are on the other.
+/// In a rollback (`add_missing`) a side that the rule lacks is added: the side was removed outside Switchback, and users are
+/// on the other.
 ///
 /// # Errors
-/// A reason, where the rule does not forward, or, on the way forward, lacks one of the groups: adding one is not ours to do.
-fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights, adds: bool) -> Result<Vec<Action>, String> {
-    let Some(forward) = actions.iter_mut().find(|action| forwards(action)) else {
+/// A reason, where the rule does not forward, or, when going forward, lacks one of the groups: Switchback does not add groups
+/// then.
+fn with_weights(
+    mut actions: Vec<Action>,
+    pair: &EcsPair,
+    weights: Weights,
+    add_missing: bool,
+) -> Result<Vec<Action>, String> {
+    let Some(forward) = actions.iter_mut().find(|action| is_forward(action)) else {
         return Err("it has no forward action".to_owned());
     };
     let mut tuples: Vec<_> = groups(forward)
         .into_iter()
         .map(|(group, weight)| TargetGroupTuple::builder().target_group_arn(group).weight(weight).build())
         .collect();
-    let mut lacking = Vec::new();
+    let mut missing_groups = Vec::new();
     for slot in [Slot::Blue, Slot::Green] {
         let group = &pair.side(slot).target_group;
         let weight = i32::from(weights.of(slot));
         match tuples.iter_mut().find(|tuple| tuple.target_group_arn() == Some(group)) {
             Some(tuple) => tuple.weight = Some(weight),
-            None if adds => tuples.push(TargetGroupTuple::builder().target_group_arn(group).weight(weight).build()),
-            None => lacking.push(format!("{slot}'s target group {group}")),
+            None if add_missing => {
+                tuples.push(TargetGroupTuple::builder().target_group_arn(group).weight(weight).build())
+            }
+            None => missing_groups.push(format!("{slot}'s target group {group}")),
         }
     }
-    if !lacking.is_empty() {
-        return Err(format!("its forward action lacks {}", lacking.join(" and ")));
+    if !missing_groups.is_empty() {
+        return Err(format!("its forward action lacks {}", missing_groups.join(" and ")));
     }
     let stickiness = forward.forward_config().and_then(|config| config.target_group_stickiness_config().cloned());
     let config = ForwardActionConfig::builder().set_target_groups(Some(tuples));
@@ -113,17 +123,17 @@ fn reweighed(mut actions: Vec<Action>, pair: &EcsPair, weights: Weights, adds: b
     Ok(actions)
 }
 
-/// What was read of each ARN.
-pub(super) type Read = HashMap<String, Result<Vec<Action>, Failure>>;
+/// Live actions by ARN, or the failure to read them.
+pub(super) type ActionsByArn = HashMap<String, Result<Vec<Action>, Failure>>;
 
 impl AwsCloud {
-    /// Reads the live actions of these rules and listeners: one call for all rules, one for all listeners, side by side.
-    pub(super) async fn read_actions(&self, arns: &[&str]) -> Read {
-        let (mut rules, mut listeners, mut read) = (vec![], vec![], Read::new());
+    /// Reads the live actions of these rules and listeners: one call for all rules and one for all listeners, in parallel.
+    pub(super) async fn read_actions(&self, arns: &[&str]) -> ActionsByArn {
+        let (mut rules, mut listeners, mut read) = (vec![], vec![], ActionsByArn::new());
         for arn in arns {
-            let to_read = match kind(arn) {
-                Ok(Kind::Rule) => &mut rules,
-                Ok(Kind::Listener) => &mut listeners,
+            let to_read = match arn_kind(arn) {
+                Ok(ArnKind::Rule) => &mut rules,
+                Ok(ArnKind::Listener) => &mut listeners,
                 Err(failure) => {
                     read.insert((*arn).to_owned(), Err(failure));
                     continue;
@@ -134,23 +144,23 @@ impl AwsCloud {
             }
         }
         let (rules, listeners) =
-            futures::join!(self.read_batch(Kind::Rule, &rules), self.read_batch(Kind::Listener, &listeners));
+            futures::join!(self.read_batch(ArnKind::Rule, &rules), self.read_batch(ArnKind::Listener, &listeners));
         read.extend(rules);
         read.extend(listeners);
         read
     }
 
-    /// One missing ARN fails a whole batch: then each is asked for by itself, and only the missing one stays unknown.
-    async fn read_batch(&self, kind: Kind, arns: &[&str]) -> Read {
+    /// One missing ARN fails a whole batch: then each is read individually, and only the missing one stays unknown.
+    async fn read_batch(&self, arn_kind: ArnKind, arns: &[&str]) -> ActionsByArn {
         if arns.is_empty() {
-            return Read::new();
+            return ActionsByArn::new();
         }
-        match self.describe(kind, arns).await {
-            Ok(found) => answered(arns, found),
+        match self.describe(arn_kind, arns).await {
+            Ok(found) => actions_by_arn(arns, found),
             Err(Failure::Refused { .. }) if arns.len() > 1 => {
-                let single = arns.iter().map(async |arn| match self.describe(kind, &[*arn]).await {
-                    Ok(found) => answered(&[*arn], found),
-                    Err(failure) => Read::from([((*arn).to_owned(), Err(failure))]),
+                let single = arns.iter().map(async |arn| match self.describe(arn_kind, &[*arn]).await {
+                    Ok(found) => actions_by_arn(&[*arn], found),
+                    Err(failure) => ActionsByArn::from([((*arn).to_owned(), Err(failure))]),
                 });
                 join_all(single).await.into_iter().flatten().collect()
             }
@@ -158,17 +168,17 @@ impl AwsCloud {
         }
     }
 
-    async fn describe(&self, kind: Kind, arns: &[&str]) -> Result<HashMap<String, Vec<Action>>, Failure> {
+    async fn describe(&self, arn_kind: ArnKind, arns: &[&str]) -> Result<HashMap<String, Vec<Action>>, Failure> {
         let elb = self.clients.elb().await;
         let arns = Some(arns.iter().map(|arn| (*arn).to_owned()).collect());
-        match kind {
-            Kind::Rule => {
+        match arn_kind {
+            ArnKind::Rule => {
                 let answer = elb.describe_rules().set_rule_arns(arns).send().await;
                 let answer = answer.map_err(|error| Failure::of("DescribeRules", &error))?;
                 let rules = answer.rules.unwrap_or_default().into_iter();
                 Ok(rules.filter_map(|rule| Some((rule.rule_arn?, rule.actions.unwrap_or_default()))).collect())
             }
-            Kind::Listener => {
+            ArnKind::Listener => {
                 let answer = elb.describe_listeners().set_listener_arns(arns).send().await;
                 let answer = answer.map_err(|error| Failure::of("DescribeListeners", &error))?;
                 let listeners = answer.listeners.unwrap_or_default().into_iter();
@@ -180,44 +190,44 @@ impl AwsCloud {
         }
     }
 
-    /// Writes these weights into all of these rules, side by side; a rule that was seen to have them is not written.
+    /// Writes these weights to all of these rules in parallel; a rule that already has them is not written.
     ///
-    /// On the way forward all rules are read once more right before, and none is written where one of them is not as the
-    /// decision has seen it. Otherwise what the look of this pass read is written back without reading again.
+    /// When going forward, all rules are read again right before, and none is written if any differs from what the decision
+    /// was based on. Otherwise the actions read by this pass's observation are written back without reading again.
     pub(super) async fn set_weights(
         &self,
         pair: &EcsPair,
         arns: &[String],
         weights: Weights,
-        over: Over<'_>,
+        mode: WriteMode<'_>,
     ) -> Outcome {
-        let mut live: Read = HashMap::new();
+        let mut live: ActionsByArn = HashMap::new();
         for arn in arns {
-            if let Some(actions) = self.memory.rules.take(arn)
-                && !matches!(over, Over::Seen(_))
+            if let Some(actions) = self.read_cache.rules.take(arn)
+                && !matches!(mode, WriteMode::IfUnchanged(_))
             {
                 live.insert(arn.clone(), Ok(actions));
             }
         }
         let unread: Vec<_> = arns.iter().map(String::as_str).filter(|arn| !live.contains_key(*arn)).collect();
         live.extend(self.read_actions(&unread).await);
-        if let Over::Seen(seen) = over
-            && let Some(reason) = changed(pair, arns, &live, seen)
+        if let WriteMode::IfUnchanged(seen) = mode
+            && let Some(reason) = describe_changes(pair, arns, &live, seen)
         {
-            return Outcome::Changed { reason };
+            return Outcome::Conflict { reason };
         }
 
-        let adds = matches!(over, Over::Anything);
+        let add_missing = matches!(mode, WriteMode::Unconditional);
         let writes = live.into_iter().map(async |(arn, actions)| {
             let written = match actions {
-                Ok(actions) => self.write(&arn, actions, pair, weights, adds).await,
+                Ok(actions) => self.write(&arn, actions, pair, weights, add_missing).await,
                 Err(failure) => Err(failure),
             };
             written.map_err(|failure| (arn, failure))
         });
         let mut failures: Vec<_> = join_all(writes).await.into_iter().filter_map(Result::err).collect();
         failures.sort_by(|(one, _), (other, _)| one.cmp(other));
-        together(&failures)
+        combined_outcome(&failures)
     }
 
     async fn write(
@@ -226,20 +236,21 @@ impl AwsCloud {
         live: Vec<Action>,
         pair: &EcsPair,
         weights: Weights,
-        adds: bool,
+        add_missing: bool,
     ) -> Result<(), Failure> {
         let before = reading(&live, pair);
-        if before.has_both && before.weights == weights {
+        if before.has_both_groups && before.weights == weights {
             return Ok(());
         }
-        let actions = Some(reweighed(live, pair, weights, adds).map_err(|reason| Failure::Refused { reason })?);
+        let actions =
+            Some(with_weights(live, pair, weights, add_missing).map_err(|reason| Failure::Refused { reason })?);
         let elb = self.clients.elb().await;
-        match kind(arn)? {
-            Kind::Rule => {
+        match arn_kind(arn)? {
+            ArnKind::Rule => {
                 let answer = elb.modify_rule().rule_arn(arn).set_actions(actions).send().await;
                 answer.map(drop).map_err(|error| Failure::of("ModifyRule", &error))
             }
-            Kind::Listener => {
+            ArnKind::Listener => {
                 let answer = elb.modify_listener().listener_arn(arn).set_default_actions(actions).send().await;
                 answer.map(drop).map_err(|error| Failure::of("ModifyListener", &error))
             }
@@ -247,14 +258,14 @@ impl AwsCloud {
     }
 }
 
-/// The rules that are not as they were seen when the decision was made; what could not be read is no change.
-fn changed(pair: &EcsPair, arns: &[String], live: &Read, seen: &[Weights]) -> Option<String> {
+/// Rules that differ from what the decision was based on; a rule that could not be read counts as unchanged.
+fn describe_changes(pair: &EcsPair, arns: &[String], live: &ActionsByArn, seen: &[Weights]) -> Option<String> {
     let found: Vec<String> = arns
         .iter()
         .zip(seen)
         .filter_map(|(arn, seen)| {
             let now = reading(live.get(arn)?.as_ref().ok()?, pair);
-            let same = now.has_both && now.strangers.is_empty() && now.weights.same_split(*seen);
+            let same = now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(*seen);
             let Weights { blue, green } = now.weights;
             (!same).then(|| {
                 format!(
@@ -267,7 +278,7 @@ fn changed(pair: &EcsPair, arns: &[String], live: &Read, seen: &[Weights]) -> Op
     (!found.is_empty()).then(|| format!("{}; nothing was written", found.join("; ")))
 }
 
-fn answered(arns: &[&str], mut found: HashMap<String, Vec<Action>>) -> Read {
+fn actions_by_arn(arns: &[&str], mut found: HashMap<String, Vec<Action>>) -> ActionsByArn {
     let answer = |arn: &&str| {
         let missing = || Failure::Unsure { reason: format!("{arn} is not in the balancer's answer") };
         ((*arn).to_owned(), found.remove(*arn).ok_or_else(missing))
@@ -275,8 +286,8 @@ fn answered(arns: &[&str], mut found: HashMap<String, Vec<Action>>) -> Read {
     arns.iter().map(answer).collect()
 }
 
-/// One outcome of several writes: a no to any of them will be said again.
-fn together(failures: &[(String, Failure)]) -> Outcome {
+/// Combines the outcomes of several writes. A refusal takes precedence, since it would be repeated.
+fn combined_outcome(failures: &[(String, Failure)]) -> Outcome {
     if failures.is_empty() {
         return Outcome::Done;
     }
@@ -334,91 +345,101 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_read_off_the_forward_action() {
+    fn weights_are_read_from_the_forward_action() {
         let actions = [sign_in(), forward(&[("blue", Some(90)), ("green", Some(10)), ("canary", Some(3))])];
         let expected = RuleReading {
             weights: Weights { blue: 90, green: 10 },
-            has_both: true,
-            strangers: vec!["arn:group/canary".to_owned()],
+            has_both_groups: true,
+            foreign_groups: vec!["arn:group/canary".to_owned()],
         };
         assert_eq!(reading(&actions, &pair()), expected);
     }
 
     #[test]
-    fn a_weight_that_is_not_said_is_one() {
+    fn a_missing_weight_is_one() {
         let reading_of = |action: Action| reading(&[action], &pair());
         let both = reading_of(forward(&[("blue", None), ("green", Some(0))]));
-        assert_eq!((both.weights, both.has_both), (Weights { blue: 1, green: 0 }, true));
+        assert_eq!((both.weights, both.has_both_groups), (Weights { blue: 1, green: 0 }, true));
 
         let plain = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn("arn:group/blue").build();
         let alone = reading_of(plain);
-        assert_eq!((alone.weights, alone.has_both), (Weights { blue: 1, green: 0 }, false));
+        assert_eq!((alone.weights, alone.has_both_groups), (Weights { blue: 1, green: 0 }, false));
     }
 
     #[test]
-    fn a_rule_that_forwards_nowhere_has_neither_group() {
+    fn a_rule_without_a_forward_action_has_neither_group() {
         let fixed = FixedResponseActionConfig::builder().status_code("503").build();
         let action = Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(fixed).build();
         let seen = reading(&[action], &pair());
-        assert_eq!((seen.weights, seen.has_both, seen.strangers.len()), (Weights { blue: 0, green: 0 }, false, 0));
+        assert_eq!(
+            (seen.weights, seen.has_both_groups, seen.foreign_groups.len()),
+            (Weights { blue: 0, green: 0 }, false, 0)
+        );
     }
 
     #[test]
     fn only_the_two_weights_change() {
         let before = vec![sign_in(), forward(&[("blue", Some(100)), ("canary", Some(3)), ("green", Some(0))])];
-        let after =
-            reweighed(before.clone(), &pair(), Weights { blue: 90, green: 10 }, false).expect("both groups are there");
+        let after = with_weights(before.clone(), &pair(), Weights { blue: 90, green: 10 }, false)
+            .expect("both groups are there");
 
         let mut signed_in = sign_in();
         let oidc = signed_in.authenticate_oidc_config.as_mut().expect("an OIDC action");
         oidc.use_existing_client_secret = Some(true);
         assert_eq!(after, [signed_in, forward(&[("blue", Some(90)), ("canary", Some(3)), ("green", Some(10))])]);
 
-        let again =
-            reweighed(after.clone(), &pair(), Weights { blue: 90, green: 10 }, false).expect("both groups are there");
+        let again = with_weights(after.clone(), &pair(), Weights { blue: 90, green: 10 }, false)
+            .expect("both groups are there");
         assert_eq!(again, after, "twice is once");
     }
 
     #[test]
-    fn the_group_named_beside_the_list_is_not_sent_with_it() {
+    fn the_redundant_target_group_arn_is_not_sent() {
         let mut action = forward(&[("blue", Some(1)), ("green", Some(0))]);
         action.target_group_arn = Some("arn:group/blue".to_owned());
         let after =
-            reweighed(vec![action], &pair(), Weights { blue: 0, green: 100 }, false).expect("both groups are there");
+            with_weights(vec![action], &pair(), Weights { blue: 0, green: 100 }, false).expect("both groups are there");
         assert_eq!(after[0].target_group_arn(), None);
     }
 
     #[test]
     fn a_rule_without_one_of_the_groups_is_refused() {
-        let lacking = reweighed(vec![forward(&[("blue", Some(1))])], &pair(), Weights { blue: 90, green: 10 }, false);
-        let reason = lacking.expect_err("green is missing");
+        let missing_groups =
+            with_weights(vec![forward(&[("blue", Some(1))])], &pair(), Weights { blue: 90, green: 10 }, false);
+        let reason = missing_groups.expect_err("green is missing");
         assert_eq!(reason, "its forward action lacks green's target group arn:group/green");
         assert_eq!(
-            reweighed(vec![sign_in()], &pair(), Weights { blue: 1, green: 0 }, false)
+            with_weights(vec![sign_in()], &pair(), Weights { blue: 1, green: 0 }, false)
                 .expect_err("nothing is forwarded"),
             "it has no forward action"
         );
     }
 
     #[test]
-    fn on_the_way_back_a_side_that_somebody_took_out_is_put_in_again() {
+    fn a_rollback_adds_a_removed_target_group_again() {
         let only_green = vec![sign_in(), forward(&[("green", Some(1))])];
-        let after = reweighed(only_green, &pair(), Weights { blue: 100, green: 0 }, true).expect("it forwards");
+        let after = with_weights(only_green, &pair(), Weights { blue: 100, green: 0 }, true).expect("it forwards");
         assert_eq!(after[1], forward(&[("green", Some(0)), ("blue", Some(100))]));
         assert!(
-            reweighed(vec![sign_in()], &pair(), Weights { blue: 100, green: 0 }, true).is_err(),
+            with_weights(vec![sign_in()], &pair(), Weights { blue: 100, green: 0 }, true).is_err(),
             "a redirect stays"
         );
     }
 
     #[test]
-    fn what_somebody_else_has_set_since_it_was_seen_is_not_written_over() {
+    fn foreign_changes_since_the_observation_are_not_overwritten() {
         let arns = ["rule-a".to_owned(), "rule-b".to_owned()];
         let seen = [Weights { blue: 90, green: 10 }; 2];
         let with = |split: [i32; 2]| Ok(vec![forward(&[("blue", Some(split[0])), ("green", Some(split[1]))])]);
         let unread = || Err(Failure::Unsure { reason: "DescribeRules: timed out".to_owned() });
-        let of =
-            |b| changed(&pair(), &arns, &Read::from([(arns[0].clone(), with([9, 1])), (arns[1].clone(), b)]), &seen);
+        let of = |b| {
+            describe_changes(
+                &pair(),
+                &arns,
+                &ActionsByArn::from([(arns[0].clone(), with([9, 1])), (arns[1].clone(), b)]),
+                &seen,
+            )
+        };
         assert_eq!(of(with([90, 10])), None);
         assert_eq!(of(unread()), None);
         assert!(of(with([10, 90])).is_some_and(|reason| reason.contains("rule-b") && !reason.contains("rule-a")));
@@ -426,21 +447,21 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_and_a_listener_are_told_by_their_arns() {
-        let arn = |rest: &str| kind(&format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:{rest}"));
-        assert_eq!(arn("listener-rule/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"), Ok(Kind::Rule));
-        assert_eq!(arn("listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2"), Ok(Kind::Listener));
+    fn rules_and_listeners_are_distinguished_by_arn() {
+        let arn = |rest: &str| arn_kind(&format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:{rest}"));
+        assert_eq!(arn("listener-rule/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"), Ok(ArnKind::Rule));
+        assert_eq!(arn("listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2"), Ok(ArnKind::Listener));
         assert!(arn("targetgroup/blue/73e2d6bc24d8a067").is_err());
     }
 
     #[test]
-    fn a_failed_write_names_its_rule_and_a_no_outweighs_a_perhaps() {
+    fn a_failed_write_names_its_rule_and_refused_outweighs_unsure() {
         let unsure = ("rule-a".to_owned(), Failure::Unsure { reason: "ModifyRule: Throttling".to_owned() });
         let refused = ("rule-b".to_owned(), Failure::Refused { reason: "ModifyRule: AccessDenied".to_owned() });
-        assert_eq!(together(&[]), Outcome::Done);
+        assert_eq!(combined_outcome(&[]), Outcome::Done);
         let reason = "rule-a: ModifyRule: Throttling".to_owned();
-        assert_eq!(together(std::slice::from_ref(&unsure)), Outcome::Unsure { reason });
+        assert_eq!(combined_outcome(std::slice::from_ref(&unsure)), Outcome::Unsure { reason });
         let reason = "rule-a: ModifyRule: Throttling; rule-b: ModifyRule: AccessDenied".to_owned();
-        assert_eq!(together(&[unsure, refused]), Outcome::Refused { reason });
+        assert_eq!(combined_outcome(&[unsure, refused]), Outcome::Refused { reason });
     }
 }

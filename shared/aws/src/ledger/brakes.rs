@@ -1,5 +1,5 @@
-//! Brakes: those that are on, and the log of what was done about them. One partition, since there are few of them and
-//! every pass that may start something asks for all.
+//! Brakes: those in force, and the log of setting and lifting them. All are in one partition, since they are few and every
+//! pass that may start something reads all of them.
 
 use super::item::{self, Item, key};
 use super::keys;
@@ -8,42 +8,47 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use engine::LedgerError;
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 
-/// How often the lifting of a brake starts over because somebody set another one in its place meanwhile.
-const TRIES: usize = 5;
+/// Attempts to lift a brake that is replaced by another one meanwhile.
+const MAX_ATTEMPTS: usize = 5;
 
-pub(super) async fn on(table: &Table) -> Result<Vec<Brake>, LedgerError> {
+pub(super) async fn active(table: &Table) -> Result<Vec<Brake>, LedgerError> {
     let items = table.query("reading brakes", keys::BRAKES, &Range::Prefix(keys::ON), false, usize::MAX).await?;
     item::records(&items, "brake")
 }
 
 pub(super) async fn put(table: &Table, brake: &Brake) -> Result<(), LedgerError> {
-    let on = Item::new(keys::BRAKES, keys::brake(&brake.scope)).record("brake", brake);
-    let writes = vec![table.put(on.attributes()), noted(table, &BrakeRecord { brake: brake.clone(), lifted: None })];
-    // No condition: it can only be written.
+    let active = Item::new(keys::BRAKES, keys::brake(&brake.scope)).record("brake", brake);
+    let writes = vec![
+        table.put(active.attributes()),
+        put_log_record(table, &BrakeRecord { brake: brake.clone(), lifted: None }),
+    ];
+    // The transaction has no condition, so it cannot fail on one.
     table.transact("setting a brake", writes).await.map(|_| ())
 }
 
-/// One brake is lifted once, however many ask at the same time: the others are told that there is none.
+/// A brake is lifted once, however many callers ask at the same time: the others receive `None`.
 pub(super) async fn lift(table: &Table, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
     const DOING: &str = "lifting a brake";
     let sk = keys::brake(scope);
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let Some(found) = table.get(DOING, keys::BRAKES.to_owned(), sk.clone()).await? else { return Ok(None) };
-        let seen = AttributeValue::S(item::needed(&found, "brake")?.to_owned());
+        let seen = AttributeValue::S(item::required_text(&found, "brake")?.to_owned());
         let brake: Brake = item::record(&found, "brake")?;
         let record = BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) };
-        let writes =
-            vec![table.delete_if(key(keys::BRAKES, &sk), "brake = :seen", [(":seen", seen)]), noted(table, &record)];
+        let writes = vec![
+            table.delete_if(key(keys::BRAKES, &sk), "brake = :seen", [(":seen", seen)]),
+            put_log_record(table, &record),
+        ];
         match table.transact(DOING, writes).await? {
             Written::All => return Ok(Some(brake)),
-            // Lifted by somebody else, or set anew: it is looked at again.
+            // Lifted or replaced by another caller meanwhile: read again.
             Written::ConditionFailed => {}
         }
     }
     Err(LedgerError::Conflict { target: format!("the brake of {scope}") })
 }
 
-fn noted(table: &Table, record: &BrakeRecord) -> TransactWriteItem {
+fn put_log_record(table: &Table, record: &BrakeRecord) -> TransactWriteItem {
     let text = item::json(record);
     let (at, lifted) = match &record.lifted {
         Some(lifted) => (lifted.at, true),

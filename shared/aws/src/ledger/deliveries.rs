@@ -1,4 +1,4 @@
-//! What of the journal was told: one item for each entry and channel, with an end.
+//! Deliveries of journal entries: one item per entry and channel, with an expiry.
 
 use super::item::{Attributes, Item, key, number, text};
 use super::keys;
@@ -6,18 +6,18 @@ use super::table::{Table, failed};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{Claimed, DeliveryId, Hold, LeaseId, LedgerError};
+use engine::{Claimed, DeliveryClaim, DeliveryId, LeaseId, LedgerError};
 use rollout::Timestamp;
 
-/// How long it is remembered: a stream keeps what it delivers for a day, a dead letter lies for longer.
-const REMEMBERED_S: i64 = 15 * 24 * 3600;
+/// Retention of a delivery record: a stream keeps its records for a day, and dead letters are kept for longer than that.
+const RETENTION_S: i64 = 15 * 24 * 3600;
 
 fn item(delivery: &DeliveryId, now: Timestamp) -> Item {
     let (pk, sk) = (keys::notified(&delivery.target), keys::delivery(delivery.sequence, &delivery.channel));
-    Item::new(pk, sk).number("expires_at", now.as_second() + REMEMBERED_S)
+    Item::new(pk, sk).number("expires_at", now.as_second() + RETENTION_S)
 }
 
-pub(super) async fn claim(table: &Table, delivery: &DeliveryId, hold: &Hold) -> Result<Claimed, LedgerError> {
+pub(super) async fn claim(table: &Table, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<Claimed, LedgerError> {
     const CLAIMING: &str = "claiming a delivery";
     let claim =
         item(delivery, hold.now).text("claimed_by", &hold.by.0).number("claimed_until", hold.until.as_millisecond());
@@ -27,7 +27,7 @@ pub(super) async fn claim(table: &Table, delivery: &DeliveryId, hold: &Hold) -> 
         .put_item()
         .table_name(table.name())
         .set_item(Some(claim.attributes()))
-        // DynamoDB takes expired items away when it gets to it, days later perhaps.
+        // DynamoDB deletes expired items lazily, possibly days later.
         .condition_expression(
             "attribute_not_exists(pk) OR expires_at <= :now_s OR (attribute_not_exists(done_at) AND claimed_until <= :now)",
         )
@@ -35,26 +35,26 @@ pub(super) async fn claim(table: &Table, delivery: &DeliveryId, hold: &Hold) -> 
         .expression_attribute_values(":now", number(hold.now.as_millisecond()))
         .send()
         .await;
-    let Err(error) = answer else { return Ok(Claimed::Ours) };
+    let Err(error) = answer else { return Ok(Claimed::Acquired) };
     if !matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_))) {
         return Err(failed(CLAIMING, "PutItem", &error));
     }
     let (pk, sk) = (keys::notified(&delivery.target), keys::delivery(delivery.sequence, &delivery.channel));
     Ok(match table.get(CLAIMING, pk, sk).await? {
-        Some(found) => claimed(&found, &hold.by),
-        // Given back in between: whoever comes next gets it.
-        None => Claimed::Elsewhere,
+        Some(found) => claim_status(&found, &hold.by),
+        // Released in between: the next claimant gets it.
+        None => Claimed::HeldElsewhere,
     })
 }
 
-/// What a claim that was not granted means. One whose answer was lost meets itself.
-fn claimed(found: &Attributes, by: &LeaseId) -> Claimed {
+/// The result of a claim that was refused. If the response to an earlier claim was lost, the item found is our own claim.
+fn claim_status(found: &Attributes, by: &LeaseId) -> Claimed {
     if found.contains_key("done_at") {
         Claimed::Done
     } else if text(found, "claimed_by") == Some(&by.0) {
-        Claimed::Ours
+        Claimed::Acquired
     } else {
-        Claimed::Elsewhere
+        Claimed::HeldElsewhere
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn done(table: &Table, delivery: &DeliveryId, now: Timestamp) -
     answer.map(|_| ()).map_err(|error| failed("noting a delivery", "PutItem", &error))
 }
 
-pub(super) async fn give_back(table: &Table, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
+pub(super) async fn release_claim(table: &Table, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
     let (pk, sk) = (keys::notified(&delivery.target), keys::delivery(delivery.sequence, &delivery.channel));
     let answer = table
         .client()
@@ -90,11 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_that_was_not_granted_is_done_or_ones_own_or_anothers() {
+    fn a_refused_claim_is_done_ours_or_elsewhere() {
         let by = LeaseId("me".to_owned());
-        let of = |item: Item| claimed(&item.attributes(), &by);
-        assert_eq!(of(Item::new("a", "b").text("claimed_by", "me")), Claimed::Ours);
-        assert_eq!(of(Item::new("a", "b").text("claimed_by", "you")), Claimed::Elsewhere);
+        let of = |item: Item| claim_status(&item.attributes(), &by);
+        assert_eq!(of(Item::new("a", "b").text("claimed_by", "me")), Claimed::Acquired);
+        assert_eq!(of(Item::new("a", "b").text("claimed_by", "you")), Claimed::HeldElsewhere);
         assert_eq!(of(Item::new("a", "b").number("done_at", 1)), Claimed::Done);
     }
 }

@@ -1,22 +1,22 @@
-//! What comes in: releases, commands, whom an event concerns, and what is overdue.
+//! Incoming data: releases and commands; which targets an event concerns, and which are overdue.
 
 use super::DUE_INDEX;
-use super::item::{Attributes, Item, needed, number, record, unreadable};
+use super::item::{Attributes, Item, number, record, required_text, unreadable};
 use super::keys;
 use super::table::{Range, Table, Written, failed, page};
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LedgerError, Overdue, TagsSeen, Watch};
+use engine::{LedgerError, OverdueTarget, TagInventory, WatchedResource};
 use futures::future::try_join_all;
 use rollout::{Command, Name, Release, TargetId, Timestamp};
 use std::collections::HashMap;
 
-/// How long a command is remembered after it was asked.
-const REMEMBERED_S: i64 = 30 * 24 * 3600;
+/// How long the ID of a command is kept after the command was requested, to detect duplicates.
+const RETENTION_S: i64 = 30 * 24 * 3600;
 
-/// How often a release is read and merged anew where others write to it at the same time: each tag of a build is an event.
-const MOST_MERGES: u32 = 8;
+/// Attempts to read and merge a release while others write to it: each tag of a build is an event of its own.
+const MAX_MERGE_ATTEMPTS: u32 = 8;
 
-/// Both items of a release are written together, on condition that it is still what was read: two tags of one build come
+/// Writes both items of a release together, on condition that the release is still as read: two tags of one build may arrive
 /// at the same time, and neither may be lost.
 pub(super) async fn put_release(table: &Table, release: &Release) -> Result<Option<Release>, LedgerError> {
     let doing = "writing a release";
@@ -31,7 +31,7 @@ pub(super) async fn put_release(table: &Table, release: &Release) -> Result<Opti
     if table.transact(doing, vec![table.put_new(by_content), table.put(by_age)]).await? == Written::All {
         return Ok(None);
     }
-    for _ in 0..MOST_MERGES {
+    for _ in 0..MAX_MERGE_ATTEMPTS {
         let found = table.get("reading a release", pk.clone(), sk.clone()).await?;
         let Some(found) = found else { break };
         let before: Release = record(&found, "release")?;
@@ -41,30 +41,31 @@ pub(super) async fn put_release(table: &Table, release: &Release) -> Result<Opti
             return Ok(Some(before));
         }
         let (by_content, by_age) = items(&merged);
-        let writes = vec![table.put_over(by_content, "release", needed(&found, "release")?), table.put(by_age)];
+        let writes =
+            vec![table.put_if_unchanged(by_content, "release", required_text(&found, "release")?), table.put(by_age)];
         if table.transact(doing, writes).await? == Written::All {
             return Ok(Some(before));
         }
     }
-    let reason = format!("others wrote to {} at every one of {MOST_MERGES} tries", release.id);
+    let reason = format!("others wrote to {} at every one of {MAX_MERGE_ATTEMPTS} tries", release.id);
     Err(LedgerError::Unavailable { doing, reason })
 }
 
-pub(super) async fn tags_seen(
+pub(super) async fn tag_inventory(
     table: &Table,
     application: &Name,
     service: &Name,
-) -> Result<Option<TagsSeen>, LedgerError> {
+) -> Result<Option<TagInventory>, LedgerError> {
     let pk = keys::releases(application, service);
     let found = table.get("reading the tags of before", pk, keys::REGISTRY.to_owned()).await?;
     found.map(|found| record(&found, "seen")).transpose()
 }
 
-pub(super) async fn put_tags_seen(
+pub(super) async fn put_tag_inventory(
     table: &Table,
     application: &Name,
     service: &Name,
-    seen: &TagsSeen,
+    seen: &TagInventory,
 ) -> Result<(), LedgerError> {
     let item = Item::new(keys::releases(application, service), keys::REGISTRY).record("seen", seen);
     let request = table.client().await.put_item().table_name(table.name()).set_item(Some(item.attributes()));
@@ -75,34 +76,34 @@ pub(super) async fn put_tags_seen(
 pub(super) async fn put_command(table: &Table, command: &Command) -> Result<bool, LedgerError> {
     let pk = keys::commands(&command.target);
     let asked_at_s = command.at.as_second();
-    let seen = Item::new(&pk, keys::command(&command.id.0)).number("expires_at", asked_at_s + REMEMBERED_S);
-    let waits = Item::new(&pk, keys::inbox(command.at, &command.id.0))
+    let seen = Item::new(&pk, keys::command(&command.id.0)).number("expires_at", asked_at_s + RETENTION_S);
+    let pending = Item::new(&pk, keys::inbox(command.at, &command.id.0))
         .record("command", command)
         .text("command_id", &command.id.0)
         .due(&command.target, command.at);
-    // DynamoDB takes expired items away when it gets to it, days later perhaps.
+    // DynamoDB deletes expired items lazily, possibly days later.
     let unseen = "attribute_not_exists(pk) OR expires_at <= :now";
     let writes =
-        vec![table.put_if(seen.attributes(), unseen, [(":now", number(asked_at_s))]), table.put(waits.attributes())];
+        vec![table.put_if(seen.attributes(), unseen, [(":now", number(asked_at_s))]), table.put(pending.attributes())];
     Ok(table.transact("writing a command", writes).await? == Written::All)
 }
 
-pub(super) async fn targets_watching(table: &Table, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
-    if matches!(watch, Watch::Repository(_)) {
+pub(super) async fn targets_watching(table: &Table, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
+    if matches!(watch, WatchedResource::Repository(_)) {
         return Ok(vec![]);
     }
     let items = watching(table, watch).await?;
     let read = |item: &Attributes| {
-        let sk = needed(item, "sk")?;
+        let sk = required_text(item, "sk")?;
         TargetId::parse(sk).map_err(|error| unreadable(item, error.to_string()))
     };
     items.iter().map(read).collect()
 }
 
 pub(super) async fn services(table: &Table, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
-    let items = watching(table, &Watch::Repository(repository.to_owned())).await?;
+    let items = watching(table, &WatchedResource::Repository(repository.to_owned())).await?;
     let read = |item: &Attributes| {
-        let names = needed(item, "sk")?.split_once('/');
+        let names = required_text(item, "sk")?.split_once('/');
         let names =
             names.and_then(|(application, service)| Some((Name::new(application).ok()?, Name::new(service).ok()?)));
         names.ok_or_else(|| unreadable(item, "its sort key is not application/service"))
@@ -110,20 +111,21 @@ pub(super) async fn services(table: &Table, repository: &str) -> Result<Vec<(Nam
     items.iter().map(read).collect()
 }
 
-async fn watching(table: &Table, watch: &Watch) -> Result<Vec<Attributes>, LedgerError> {
+async fn watching(table: &Table, watch: &WatchedResource) -> Result<Vec<Attributes>, LedgerError> {
     table.query("looking up who is concerned", &keys::watch(watch), &Range::All, false, usize::MAX).await
 }
 
-/// All shards at once; each gives its most overdue, which the most overdue of all are among.
-pub(super) async fn overdue(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
+/// Queries all shards in parallel. Each returns its most overdue targets, which include the most overdue overall.
+pub(super) async fn overdue(table: &Table, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
     let shards = try_join_all((0..keys::SHARDS).map(|number| overdue_in(table, number, now, limit))).await?;
-    let mut due: Vec<Overdue> = shards.into_iter().flatten().map(|(target, since)| Overdue { since, target }).collect();
+    let mut due: Vec<OverdueTarget> =
+        shards.into_iter().flatten().map(|(target, since)| OverdueTarget { since, target }).collect();
     due.sort();
     due.truncate(limit);
     Ok(due)
 }
 
-/// The `limit` most overdue targets of a shard, each with the instant since when it is.
+/// The `limit` most overdue targets of a shard, each with the time since which it is overdue.
 async fn overdue_in(
     table: &Table,
     shard: u32,
@@ -132,7 +134,7 @@ async fn overdue_in(
 ) -> Result<HashMap<TargetId, Timestamp>, LedgerError> {
     let mut due = HashMap::new();
     let mut next: Option<Attributes> = None;
-    // One target may be due many times over, with many commands: pages are read until there are enough targets.
+    // One target may be due many times, once per waiting command: pages are read until there are enough distinct targets.
     while due.len() < limit {
         let answer = table
             .client()
@@ -149,9 +151,9 @@ async fn overdue_in(
             .await
             .map_err(|error| failed("looking for what is overdue", "Query", &error))?;
         for item in answer.items.unwrap_or_default() {
-            let target = keys::target_of(needed(&item, "pk")?)
+            let target = keys::target_of(required_text(&item, "pk")?)
                 .ok_or_else(|| unreadable(&item, "it is due, and in no target's partition"))?;
-            let since = keys::instant_of(needed(&item, "due_sk")?)
+            let since = keys::instant_of(required_text(&item, "due_sk")?)
                 .ok_or_else(|| unreadable(&item, "the instant since when it is due is none"))?;
             due.entry(target).or_insert(since);
         }

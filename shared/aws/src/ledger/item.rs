@@ -1,52 +1,52 @@
-//! Items as attributes: what is written into them and read out of them, and what is said where that cannot be.
+//! Items as attributes: encoding, decoding, and the errors for items that cannot be decoded.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LEASE, LeaseId, LedgerError, Loaded};
+use engine::{LEASE, LeaseId, LeasedTarget, LedgerError};
 use rollout::target::{FORMAT, TargetState};
 use rollout::{Seconds, TargetId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 
-/// The most bytes that one item may have: DynamoDB's limit, less what the keys and small attributes take.
-pub(super) const MOST_BYTES: usize = 400 * 1024 - 4096;
+/// Size limit of one item in bytes: DynamoDB's 400 KB, less room for keys and small attributes.
+pub(super) const MAX_ITEM_BYTES: usize = 400 * 1024 - 4096;
 
-/// An item, as the SDK has it.
+/// An item as the SDK represents it.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
-/// An item that is being put together.
+/// Builder of an item.
 #[derive(Debug, Clone)]
 pub(super) struct Item(Attributes);
 
 impl Item {
-    /// An item with nothing but its key.
+    /// An item with its key only.
     pub(super) fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
         Self(key(pk, sk))
     }
 
-    /// With a text.
+    /// Adds a text attribute.
     pub(super) fn text(mut self, name: &str, value: impl Into<String>) -> Self {
         self.0.insert(name.to_owned(), AttributeValue::S(value.into()));
         self
     }
 
-    /// With a number.
+    /// Adds a number attribute.
     pub(super) fn number(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), number(value));
         self
     }
 
-    /// With a record as JSON text.
+    /// Adds a record as JSON text.
     pub(super) fn record(self, name: &str, record: &impl Serialize) -> Self {
         self.text(name, json(record))
     }
 
-    /// Due from then on: found by the sweeper.
+    /// Makes the item due from `at` on: the sweeper finds it in the index.
     pub(super) fn due(self, target: &TargetId, at: Timestamp) -> Self {
         self.text("due_pk", super::keys::due_shard(target)).text("due_sk", super::keys::instant(at))
     }
 
-    /// All of it.
+    /// The finished item.
     pub(super) fn attributes(self) -> Attributes {
         self.0
     }
@@ -67,26 +67,26 @@ pub(super) fn json(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("the core's records have text keys and no types that JSON lacks")
 }
 
-/// A text attribute, if there is one.
+/// A text attribute, if present.
 pub(super) fn text<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-/// A text attribute that must be there.
-pub(super) fn needed<'a>(item: &'a Attributes, name: &str) -> Result<&'a str, LedgerError> {
+/// A required text attribute.
+pub(super) fn required_text<'a>(item: &'a Attributes, name: &str) -> Result<&'a str, LedgerError> {
     text(item, name).ok_or_else(|| unreadable(item, format!("it has no text `{name}`")))
 }
 
-/// A whole number that must be one where it is there.
+/// A non-negative whole number, if present; any other value is an error.
 pub(super) fn count(item: &Attributes, name: &str) -> Result<Option<u64>, LedgerError> {
     let Some(value) = item.get(name) else { return Ok(None) };
     let number = value.as_n().ok().and_then(|digits| digits.parse().ok());
     number.map(Some).ok_or_else(|| unreadable(item, format!("`{name}` is not a whole number")))
 }
 
-/// A record that must be there.
+/// A required record, parsed from its JSON text.
 pub(super) fn record<T: DeserializeOwned>(item: &Attributes, name: &str) -> Result<T, LedgerError> {
-    serde_json::from_str(needed(item, name)?).map_err(|error| unreadable(item, format!("`{name}`: {error}")))
+    serde_json::from_str(required_text(item, name)?).map_err(|error| unreadable(item, format!("`{name}`: {error}")))
 }
 
 /// The records of many items.
@@ -94,15 +94,15 @@ pub(super) fn records<T: DeserializeOwned>(items: &[Attributes], name: &str) -> 
     items.iter().map(|item| record(item, name)).collect()
 }
 
-/// An item that cannot be read, by its key.
+/// The error for an item that cannot be read, naming its key.
 pub(super) fn unreadable(item: &Attributes, reason: impl Into<String>) -> LedgerError {
     let part = |name| text(item, name).unwrap_or("?");
     LedgerError::Unreadable { what: format!("{} {}", part("pk"), part("sk")), reason: reason.into() }
 }
 
-/// The state in a target's item; none where nothing was committed yet.
+/// The state in a target's item; `None` where nothing was committed yet.
 pub(super) fn state(item: &Attributes) -> Result<Option<TargetState>, LedgerError> {
-    // The format is looked at first: a newer state may well be read wrongly without an error.
+    // Checks the format first: a state of a newer format may parse without an error and be wrong.
     if let Some(format) = count(item, "format")?
         && format > u64::from(FORMAT)
     {
@@ -115,18 +115,18 @@ pub(super) fn state(item: &Attributes) -> Result<Option<TargetState>, LedgerErro
     record(item, "state").map(Some)
 }
 
-/// What a holder gets to see of a target's item.
-pub(super) fn loaded(item: &Attributes, target: &TargetId) -> Result<Loaded, LedgerError> {
+/// The part of a target's item that a lease holder sees.
+pub(super) fn loaded(item: &Attributes, target: &TargetId) -> Result<LeasedTarget, LedgerError> {
     let state = state(item)?.unwrap_or_else(|| TargetState::new(target.clone()));
-    Ok(Loaded { state, revision: count(item, "revision")?.unwrap_or(0), stolen: false })
+    Ok(LeasedTarget { state, revision: count(item, "revision")?.unwrap_or(0), stolen: false })
 }
 
-/// Who holds a target, by its item.
+/// The holder of a target's lease, if any.
 pub(super) fn holder(item: &Attributes) -> Option<LeaseId> {
     text(item, "lease_id").map(|id| LeaseId(id.to_owned()))
 }
 
-/// How long its holder was given. A holder of a version that did not write it down had the longest time there is.
+/// The lease duration of the holder. Versions that did not store it had the longest possible duration.
 pub(super) fn lasts(item: &Attributes) -> Result<Seconds, LedgerError> {
     Ok(count(item, "lease_s")?.map_or(LEASE, Seconds))
 }
@@ -153,7 +153,7 @@ mod tests {
         state.last_deployment = 7;
         state.last_entry = u64::MAX;
         state.queued = vec![Queued {
-            release: rollout::target::ReleaseRef {
+            release: rollout::release::ReleaseRef {
                 id,
                 image: "registry/api@sha256:…".into(),
                 tag: "v2".into(),
@@ -162,7 +162,7 @@ mod tests {
             actor: Actor::Push { repository: "shop/api".into() },
             reason: "a \"quoted\" reason\nof two lines: ✓".into(),
             overrides: Overrides { firing_alarms: ["5xx".to_owned()].into() },
-            terms: rollout::Terms { forward_only: true, ..rollout::Terms::default() },
+            options: rollout::DeployOptions { forward_only: true, ..rollout::DeployOptions::default() },
             command: rollout::CommandId("push:1".into()),
             at: at(5),
         }];
@@ -178,7 +178,7 @@ mod tests {
             .attributes()
     }
 
-    fn reason_of<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> String {
+    fn expect_unreadable<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> String {
         match result {
             Err(LedgerError::Unreadable { what, reason }) => format!("{what}: {reason}"),
             other => panic!("this should have been unreadable: {other:?}"),
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_state_comes_back_as_it_was() {
+    fn a_state_reads_back_unchanged() {
         let state = a_state();
         let loaded = loaded(&state_item(&state), &target()).expect("readable");
         assert_eq!((loaded.state, loaded.revision), (state, 41));
     }
 
     #[test]
-    fn an_item_that_was_only_held_is_a_new_target() {
+    fn an_item_with_only_a_lease_is_a_new_target() {
         let item = Item::new("TARGET#shop/api/production", "STATE").text("lease_id", "abc").attributes();
         let new = loaded(&item, &target()).expect("readable");
         assert_eq!((new.state, new.revision), (TargetState::new(target()), 0));
@@ -205,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_before_it_is_read() {
+    fn a_newer_format_is_refused_before_parsing() {
         let mut state = a_state();
         state.format = FORMAT + 1;
         let item = Item(state_item(&state)).text("state", "{\"of\": \"another age\"}").attributes();
-        let reason = reason_of(loaded(&item, &target()));
+        let reason = expect_unreadable(loaded(&item, &target()));
         assert_eq!(
             reason,
             "TARGET#shop/api/production STATE: it has format 2, written by a newer version; this one reads up to 1"
@@ -217,21 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named_with_its_item() {
+    fn an_unreadable_item_is_named_by_its_key() {
         let damaged = Item(state_item(&a_state())).text("state", "{\"format\": 1").attributes();
-        let reason = reason_of(state(&damaged));
+        let reason = expect_unreadable(state(&damaged));
         assert!(reason.starts_with("TARGET#shop/api/production STATE: `state`: EOF while parsing"), "{reason}");
 
         let damaged = Item(state_item(&a_state())).text("revision", "41").attributes();
-        let reason = reason_of(loaded(&damaged, &target()));
+        let reason = expect_unreadable(loaded(&damaged, &target()));
         assert_eq!(reason, "TARGET#shop/api/production STATE: `revision` is not a whole number");
 
-        let reason = reason_of(record::<Release>(&key("RELEASE#shop/api", "DIGEST#1"), "release"));
+        let reason = expect_unreadable(record::<Release>(&key("RELEASE#shop/api", "DIGEST#1"), "release"));
         assert_eq!(reason, "RELEASE#shop/api DIGEST#1: it has no text `release`");
     }
 
     #[test]
-    fn commands_entries_and_due_times_come_back_as_they_were() {
+    fn commands_entries_and_due_times_read_back_unchanged() {
         let command = Command::asked(
             target(),
             Instruction::Abort { deployment: Some(7) },

@@ -1,88 +1,89 @@
-//! What items are called: the only place that writes a key, or reads one.
+//! Keys of items: the only place that builds or parses a key.
 
-use engine::{PostKey, Watch};
+use engine::{PostedMessageKey, WatchedResource};
 use rollout::brake::Scope;
 use rollout::policy::Resource;
 use rollout::{ImageDigest, Name, TargetId, Timestamp};
 
-/// How many partitions of the index share the due items.
+/// Number of index partitions that due items are spread over.
 pub(super) const SHARDS: u32 = 8;
 
-/// The state of a target, in the target's partition.
+/// Sort key of a target's state, in the target's partition.
 pub(super) const STATE: &str = "STATE";
-/// Begins the sort key of every command that waits.
+/// Sort key prefix of pending commands.
 pub(super) const INBOX: &str = "INBOX#";
-/// Begins the sort key of every deployment.
+/// Sort key prefix of deployments.
 pub(super) const DEPLOYMENT: &str = "DEPLOYMENT#";
-/// Begins the sort key of every release by age.
+/// Sort key prefix of releases by age.
 pub(super) const PUSHED: &str = "PUSHED#";
-/// The tags of a service's repository as they were last compared, in the partition of its releases.
+/// Sort key of the tags of a service's repository as last compared, in the partition of its releases.
 pub(super) const REGISTRY: &str = "REGISTRY";
-/// The policy in force, in the policy's partition.
+/// Sort key of the policy in force, in the policy's partition.
 pub(super) const CURRENT: &str = "CURRENT";
-/// The generation of an application's policy, in the policy's partition: see `policies`.
+/// Sort key of the generation of an application's policy, in the policy's partition: see `policies`.
 pub(super) const GENERATION: &str = "GENERATION";
-/// The partition of all applications' names.
+/// Partition key of the list of all applications.
 pub(super) const APPLICATIONS: &str = "APPLICATIONS";
-/// The partition of the brakes and of their log.
+/// Partition key of the brakes and their log.
 pub(super) const BRAKES: &str = "BRAKES";
-/// Begins the sort key of every brake that is on.
+/// Sort key prefix of brakes in force.
 pub(super) const ON: &str = "ON#";
-/// Begins the sort key of every entry of the brakes' log.
+/// Sort key prefix of entries of the brakes' log.
 pub(super) const LOG: &str = "LOG#";
 
-/// The partition of the row before AWS's API budgets, and the one item in it.
-pub(super) const ROW: &str = "ROW";
+/// Partition key of the queue for AWS's API rate limits, and sort key of the one item in it.
+pub(super) const API_QUEUE: &str = "ROW";
 
 const TARGET: &str = "TARGET#";
 const COMMANDS: &str = "COMMANDS#";
 
-/// Partition of everything of one target.
+/// Partition key of a target's state, deployments and journal.
 pub(super) fn target(target: &TargetId) -> String {
     format!("{TARGET}{target}")
 }
 
-/// Partition of what is asked of one target, and of nothing else: whoever may write here may ask, and no more.
+/// Partition key of a target's commands and nothing else: a role with write access to it can request, and no more.
 pub(super) fn commands(target: &TargetId) -> String {
     format!("{COMMANDS}{target}")
 }
 
-/// The target that a partition is of: its own, or that of its commands.
+/// The target that a partition belongs to: the target's own partition, or the one of its commands.
 pub(super) fn target_of(pk: &str) -> Option<TargetId> {
     TargetId::parse(pk.strip_prefix(TARGET).or_else(|| pk.strip_prefix(COMMANDS))?).ok()
 }
 
-/// A command that waits: in the order of asking.
+/// Sort key of a pending command: ordered by the time it was requested.
 pub(super) fn inbox(at: Timestamp, id: &str) -> String {
     format!("{INBOX}{}#{id}", instant(at))
 }
 
-/// A command that was seen.
+/// Sort key that marks a command as seen.
 pub(super) fn command(id: &str) -> String {
     format!("COMMAND#{id}")
 }
 
-/// A deployment, by number.
+/// Sort key of a deployment, by number.
 pub(super) fn deployment(number: u64) -> String {
     format!("{DEPLOYMENT}{number:020}")
 }
 
-/// A journal entry, by sequence.
+/// Sort key of a journal entry, by sequence.
 pub(super) fn journal(sequence: u64) -> String {
     format!("JOURNAL#{sequence:020}")
 }
 
-/// Partition of what of a target's journal was told.
+/// Partition key of the deliveries of a target's journal entries.
 pub(super) fn notified(target: &TargetId) -> String {
     format!("NOTIFIED#{target}")
 }
 
-/// One entry told to one channel.
+/// Sort key of the delivery of one entry to one channel.
 pub(super) fn delivery(sequence: u64, channel: &str) -> String {
     format!("{sequence:020}#{channel}")
 }
 
-/// The brake of a scope. An application may be called `everything`, too: the kind of the scope goes before its names.
+/// Sort key of the brake on a scope. The scope's kind comes before its names, since an application may be called
+/// `everything`.
 pub(super) fn brake(scope: &Scope) -> String {
     match scope {
         Scope::Everything => format!("{ON}everything"),
@@ -91,78 +92,78 @@ pub(super) fn brake(scope: &Scope) -> String {
     }
 }
 
-/// What was done about a brake, by time. `content` is a hash of the entry: what happened twice at once is there twice,
-/// and what was written twice is there once.
+/// Sort key of an entry of the brakes' log, by time. `content` is a hash of the entry: two different actions at the same time
+/// are two entries, and the same action written twice is one.
 pub(super) fn brake_log(at: Timestamp, lifted: bool, content: u64) -> String {
-    // In this order: who sets a brake and lifts it within a millisecond has done so in this order.
-    let deed = if lifted { "unset" } else { "set" };
-    format!("{LOG}{}#{deed}#{content:016x}", instant(at))
+    // `set` sorts before `unset`: a brake set and lifted within one millisecond is logged in that order.
+    let action = if lifted { "unset" } else { "set" };
+    format!("{LOG}{}#{action}#{content:016x}", instant(at))
 }
 
-/// Partition of what was posted about a release, or about a target's deployments.
-pub(super) fn posted(post: &PostKey) -> String {
+/// Partition key of the messages posted about a release or about a target's deployments.
+pub(super) fn posted(post: &PostedMessageKey) -> String {
     match post {
-        PostKey::Thread { release, .. } => format!("POSTED#{release}"),
-        PostKey::Deployment { target, .. } => format!("POSTED#{target}"),
+        PostedMessageKey::Thread { release, .. } => format!("POSTED#{release}"),
+        PostedMessageKey::Deployment { target, .. } => format!("POSTED#{target}"),
     }
 }
 
-/// A release's thread or a deployment's message, in a channel.
-pub(super) fn post(post: &PostKey) -> String {
+/// Sort key of a release's thread or a deployment's message, in a channel.
+pub(super) fn post(post: &PostedMessageKey) -> String {
     match post {
-        PostKey::Thread { channel, .. } => format!("THREAD#{channel}"),
-        PostKey::Deployment { number, channel, .. } => format!("{}#{channel}", deployment(*number)),
+        PostedMessageKey::Thread { channel, .. } => format!("THREAD#{channel}"),
+        PostedMessageKey::Deployment { number, channel, .. } => format!("{}#{channel}", deployment(*number)),
     }
 }
 
-/// FNV-1a of 64 bits, for keys that follow from their item's content. The same in every version.
+/// 64-bit FNV-1a, for keys derived from their item's content. Must be the same in every version.
 pub(super) fn hash(content: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     content.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// Partition of a service's releases.
+/// Partition key of a service's releases.
 pub(super) fn releases(application: &Name, service: &Name) -> String {
     format!("RELEASE#{application}/{service}")
 }
 
-/// A release, by content.
+/// Sort key of a release, by image digest.
 pub(super) fn digest(digest: &ImageDigest) -> String {
     format!("DIGEST#{digest}")
 }
 
-/// A release, by age.
+/// Sort key of a release, by age.
 pub(super) fn pushed(at: Timestamp, digest: &ImageDigest) -> String {
     format!("{PUSHED}{}#{digest}", instant(at))
 }
 
-/// Partition of an application's policies.
+/// Partition key of an application's policies.
 pub(super) fn policy(application: &Name) -> String {
     format!("POLICY#{application}")
 }
 
-/// A policy, by version.
+/// Sort key of a policy, by version.
 pub(super) fn version(version: u64) -> String {
     format!("VERSION#{version:020}")
 }
 
-/// Partition of those who are concerned with something.
-pub(super) fn watch(watch: &Watch) -> String {
+/// Partition key of the targets, or services, that watch a resource.
+pub(super) fn watch(watch: &WatchedResource) -> String {
     match watch {
-        Watch::Alarm(name) => format!("WATCH#alarm#{name}"),
-        // Neither name can hold a `#`: ECS allows letters, digits, hyphens and underscores.
-        Watch::EcsService(cluster, service) => format!("WATCH#ecs#{cluster}#{service}"),
-        Watch::Rule(arn) => format!("WATCH#rule#{arn}"),
-        Watch::Repository(name) => format!("WATCH#repository#{name}"),
+        WatchedResource::Alarm(name) => format!("WATCH#alarm#{name}"),
+        // `#` is unambiguous here: ECS names consist of letters, digits, hyphens and underscores.
+        WatchedResource::EcsService(cluster, service) => format!("WATCH#ecs#{cluster}#{service}"),
+        WatchedResource::Rule(arn) => format!("WATCH#rule#{arn}"),
+        WatchedResource::Repository(name) => format!("WATCH#repository#{name}"),
     }
 }
 
-/// Partition of the targets that claim a resource for themselves.
+/// Partition key of the targets that claim a resource exclusively.
 pub(super) fn claim(resource: &Resource) -> String {
     format!("CLAIM#{}", resource.key())
 }
 
-/// Partition of the index that a target's due items are in. The hash is FNV-1a: it must be the same in every version.
+/// Index partition of a target's due items. The hash is FNV-1a: it must be the same in every version.
 pub(super) fn due_shard(target: &TargetId) -> String {
     let hash = target
         .to_string()
@@ -171,17 +172,17 @@ pub(super) fn due_shard(target: &TargetId) -> String {
     shard(hash % SHARDS)
 }
 
-/// One partition of the index.
+/// Key of one index partition.
 pub(super) fn shard(number: u32) -> String {
     format!("DUE#{number}")
 }
 
-/// An instant as a part of keys: milliseconds since 1970, which is as early as it gets.
+/// A time as part of a key: milliseconds since 1970, with 1970 as the minimum.
 pub(super) fn instant(at: Timestamp) -> String {
     format!("{:015}", at.as_millisecond().max(0))
 }
 
-/// The instant that [`instant`] has made a part of a key of.
+/// Parses a part of a key that [`instant`] produced.
 pub(super) fn instant_of(part: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(part.parse().ok()?).ok()
 }
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_sort_as_their_numbers_and_times_do() {
+    fn keys_sort_by_number_and_time() {
         let numbers = [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX];
         for pair in numbers.windows(2) {
             assert!(journal(pair[0]) < journal(pair[1]), "{pair:?}");
@@ -234,23 +235,24 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_brakes_sorts_by_time_and_tells_entries_of_one_moment_apart() {
+    fn the_brake_log_sorts_by_time_with_unique_keys() {
         let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
         let keys =
             [(at(999), true, 9), (at(1000), false, 5), (at(1000), false, 6), (at(1000), true, 1), (at(1001), false, 0)];
         let keys: Vec<String> = keys.into_iter().map(|(at, lifted, content)| brake_log(at, lifted, content)).collect();
         assert!(keys.is_sorted() && keys.iter().collect::<BTreeSet<_>>().len() == keys.len(), "{keys:?}");
-        // Written by every version there ever was: an entry whose hash changed would be there twice.
+        // Stored keys depend on this hash: if it changed, an entry would be written twice.
         assert_eq!(hash("{\"brake\":1}"), 0x4dd0_7ac5_9e40_d0c1);
     }
 
     #[test]
-    fn posts_of_a_release_and_of_a_target_lie_apart() {
+    fn posts_of_releases_and_targets_have_separate_partitions() {
         let release = rollout::ReleaseId::parse(&format!("shop/api@sha256:{}", "5e".repeat(32))).expect("a release");
-        let thread = PostKey::Thread { release, channel: "C1".into() };
+        let thread = PostedMessageKey::Thread { release, channel: "C1".into() };
         assert_eq!(posted(&thread), format!("POSTED#shop/api@sha256:{}", "5e".repeat(32)));
         assert_eq!(post(&thread), "THREAD#C1");
-        let of = PostKey::Deployment { target: target_named("shop/api/prod"), number: 7, channel: "C1".into() };
+        let of =
+            PostedMessageKey::Deployment { target: target_named("shop/api/prod"), number: 7, channel: "C1".into() };
         assert_eq!(
             (posted(&of), post(&of)),
             ("POSTED#shop/api/prod".into(), "DEPLOYMENT#00000000000000000007#C1".into())
@@ -258,11 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn targets_spread_over_all_shards_and_stay_where_they_are() {
+    fn targets_spread_over_all_shards_and_never_move() {
         let shards: BTreeSet<String> =
             (0..100).map(|n| due_shard(&target_named(&format!("shop/svc-{n}/prod")))).collect();
         assert_eq!(shards.len(), 8, "{shards:?}");
-        // Written by every version there ever was: a target that moved would be found twice or never.
+        // Stored keys depend on this hash: if it changed, a target would be found twice or never.
         assert_eq!(due_shard(&target_named("shop/api/production")), "DUE#4");
     }
 }

@@ -1,23 +1,28 @@
-//! What was posted, by what it is about and where: one item each, with an end.
+//! Posted messages by subject and channel: one item each, with an expiry.
 
 use super::item::{self, Item};
 use super::keys;
 use super::table::{Table, failed};
-use engine::{LedgerError, Post, PostKey};
+use engine::{LedgerError, PostedMessage, PostedMessageKey};
 use rollout::Timestamp;
 
-/// How long after its last edit it is remembered.
-const REMEMBERED_S: i64 = 90 * 24 * 3600;
+/// Retention after the last edit.
+const RETENTION_S: i64 = 90 * 24 * 3600;
 
-pub(super) async fn get(table: &Table, key: &PostKey) -> Result<Option<Post>, LedgerError> {
+pub(super) async fn get(table: &Table, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
     let found = table.get("reading what was posted", keys::posted(key), keys::post(key)).await?;
     found.map(|found| item::record(&found, "post")).transpose()
 }
 
-pub(super) async fn put(table: &Table, key: &PostKey, post: &Post, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) async fn put(
+    table: &Table,
+    key: &PostedMessageKey,
+    post: &PostedMessage,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let item = Item::new(keys::posted(key), keys::post(key))
         .record("post", post)
-        .number("expires_at", now.as_second() + REMEMBERED_S);
+        .number("expires_at", now.as_second() + RETENTION_S);
     let request = table.client().await.put_item().table_name(table.name()).set_item(Some(item.attributes()));
     let answer = request.send().await;
     answer.map(|_| ()).map_err(|error| failed("noting what was posted", "PutItem", &error))

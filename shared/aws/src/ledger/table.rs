@@ -1,4 +1,4 @@
-//! The table itself: reads by key, and transactions, with what their errors mean.
+//! The table: reads by key, transactions, and the classification of their errors.
 
 use super::item::{Attributes, key};
 use crate::config::Clients;
@@ -14,39 +14,39 @@ use engine::LedgerError;
 use std::error::Error;
 use std::time::Duration;
 
-/// The most items that one transaction can write: DynamoDB's limit.
-const MOST_WRITES: usize = 100;
+/// Items that one transaction can write: DynamoDB's limit.
+const MAX_TRANSACTION_WRITES: usize = 100;
 
-/// How often something is tried that met another transaction on its way.
-const TRIES: u32 = 5;
+/// Attempts of a write that conflicts with another transaction.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// The most items that are asked for with one read.
-const PAGE: usize = 1000;
+/// Maximum number of items requested per read.
+const MAX_PAGE_SIZE: usize = 1000;
 
-/// The table, and what it takes to reach it.
+/// The table's name, and the clients to reach it.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     clients: Clients,
     name: String,
 }
 
-/// Which items of a partition.
+/// Selects items of a partition by sort key.
 #[derive(Debug, Clone)]
 pub(super) enum Range {
     /// All.
     All,
-    /// Those whose sort key begins like this.
+    /// Sort key starts with this.
     Prefix(&'static str),
-    /// Those whose sort key lies between these two, both included.
+    /// Sort key lies between these two, both inclusive.
     Between(String, String),
 }
 
-/// What became of a transaction that was answered.
+/// Result of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
-    /// All of it is written.
+    /// All items are written.
     All,
-    /// A condition did not hold: nothing is written.
+    /// A condition failed: nothing is written.
     ConditionFailed,
 }
 
@@ -63,7 +63,7 @@ impl Table {
         self.clients.dynamodb().await
     }
 
-    /// One item, as it is at this moment.
+    /// Reads one item, strongly consistent.
     pub(super) async fn get(
         &self,
         doing: &'static str,
@@ -82,7 +82,7 @@ impl Table {
         Ok(answer.map_err(|error| failed(doing, "GetItem", &error))?.item)
     }
 
-    /// At most `limit` items of a partition, as they are at this moment, in the order of their sort keys or backwards.
+    /// Reads at most `limit` items of a partition, strongly consistent, in ascending or descending order of sort key.
     pub(super) async fn query(
         &self,
         doing: &'static str,
@@ -125,18 +125,18 @@ impl Table {
         Ok(items)
     }
 
-    /// Writes an item into a transaction if there is none of its key.
+    /// A transaction item that writes if no item with this key exists.
     pub(super) fn put_new(&self, item: Attributes) -> TransactWriteItem {
         self.put_if(item, "attribute_not_exists(pk)", [])
     }
 
-    /// Writes an item into a transaction, whatever is there.
+    /// A transaction item that writes unconditionally.
     pub(super) fn put(&self, item: Attributes) -> TransactWriteItem {
         let put = Put::builder().table_name(&self.name).set_item(Some(item));
         TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
     }
 
-    /// Writes an item into a transaction if the condition holds.
+    /// A transaction item that writes if the condition holds.
     pub(super) fn put_if<const N: usize>(
         &self,
         item: Attributes,
@@ -150,22 +150,22 @@ impl Table {
         TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
     }
 
-    /// Writes an item into a transaction if a text of the one that is there is still `as_read`. By a name that stands for the
-    /// attribute's: many words are reserved, `release` among them.
-    pub(super) fn put_over(&self, item: Attributes, attribute: &str, as_read: &str) -> TransactWriteItem {
+    /// A transaction item that writes if a text attribute of the existing item still equals `as_read`. Refers to the
+    /// attribute by a placeholder: many words are reserved in DynamoDB, `release` among them.
+    pub(super) fn put_if_unchanged(&self, item: Attributes, attribute: &str, as_read: &str) -> TransactWriteItem {
         let put = Put::builder().table_name(&self.name).set_item(Some(item)).condition_expression("#read = :read");
         let put = put.expression_attribute_names("#read", attribute);
         let put = put.expression_attribute_values(":read", AttributeValue::S(as_read.to_owned()));
         TransactWriteItem::builder().put(put.build().expect("table and item are set")).build()
     }
 
-    /// Takes an item away in a transaction; no matter if there is none.
+    /// A transaction item that deletes; succeeds if there is none to delete.
     pub(super) fn delete(&self, key: Attributes) -> TransactWriteItem {
         let delete = Delete::builder().table_name(&self.name).set_key(Some(key));
         TransactWriteItem::builder().delete(delete.build().expect("table and key are set")).build()
     }
 
-    /// Takes an item away in a transaction if the condition holds.
+    /// A transaction item that deletes if the condition holds.
     pub(super) fn delete_if<const N: usize>(
         &self,
         key: Attributes,
@@ -179,7 +179,7 @@ impl Table {
         TransactWriteItem::builder().delete(delete.build().expect("table and key are set")).build()
     }
 
-    /// Changes an item in a transaction.
+    /// A transaction item that updates.
     pub(super) fn update(
         &self,
         key: Attributes,
@@ -200,30 +200,30 @@ impl Table {
         TransactWriteItem::builder().update(update.build().expect("table, key and expression are set")).build()
     }
 
-    /// Writes all of it or nothing.
+    /// Writes all items or none.
     ///
-    /// Meeting another transaction, or somebody's write of one of the items, cancels it without a trace: then it is
-    /// tried again a few times. Every try has a token of the SDK's, which the SDK's own repetitions keep.
+    /// A conflict with another transaction, or with a write of one of the items, cancels the transaction without effect; it
+    /// is then retried a few times. Each attempt has its own SDK-generated token, which the SDK keeps for its own retries.
     pub(super) async fn transact(
         &self,
         doing: &'static str,
         writes: Vec<TransactWriteItem>,
     ) -> Result<Written, LedgerError> {
-        if writes.len() > MOST_WRITES {
-            let reason = format!("{} writes at once, and a transaction holds {MOST_WRITES}", writes.len());
+        if writes.len() > MAX_TRANSACTION_WRITES {
+            let reason = format!("{} writes at once, and a transaction holds {MAX_TRANSACTION_WRITES}", writes.len());
             return Err(LedgerError::Refused { doing, reason });
         }
-        let mut tried = 0;
+        let mut attempt = 0;
         loop {
             let request = self.client().await.transact_write_items().set_transact_items(Some(writes.clone()));
             let Err(error) = request.send().await else { return Ok(Written::All) };
             match cancelled(&error) {
                 Some(Cancelled::ConditionFailed) => return Ok(Written::ConditionFailed),
-                Some(Cancelled::Met) if tried + 1 < TRIES => {
-                    pause(tried).await;
-                    tried += 1;
+                Some(Cancelled::Conflict) if attempt + 1 < MAX_ATTEMPTS => {
+                    back_off(attempt).await;
+                    attempt += 1;
                 }
-                Some(Cancelled::Met | Cancelled::Busy) => {
+                Some(Cancelled::Conflict | Cancelled::Throttled) => {
                     return Err(LedgerError::Unavailable { doing, reason: reason("TransactWriteItems", &error) });
                 }
                 Some(Cancelled::Refused(why)) => return Err(LedgerError::Refused { doing, reason: why }),
@@ -232,19 +232,19 @@ impl Table {
         }
     }
 
-    /// Changes one item, again a few times while it meets a transaction that is under way on it.
+    /// Updates one item, retrying a few times while it conflicts with a transaction in progress on it.
     pub(super) async fn change(
         &self,
         request: UpdateItemFluentBuilder,
     ) -> Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>> {
-        let mut tried = 0;
+        let mut attempt = 0;
         loop {
             match request.clone().send().await {
                 Err(SdkError::ServiceError(error))
-                    if tried + 1 < TRIES && error.err().is_transaction_conflict_exception() =>
+                    if attempt + 1 < MAX_ATTEMPTS && error.err().is_transaction_conflict_exception() =>
                 {
-                    pause(tried).await;
-                    tried += 1;
+                    back_off(attempt).await;
+                    attempt += 1;
                 }
                 answer => return answer,
             }
@@ -255,28 +255,28 @@ impl Table {
 /// Why a transaction was cancelled.
 #[derive(Debug, PartialEq, Eq)]
 enum Cancelled {
-    /// A condition did not hold.
+    /// A condition failed.
     ConditionFailed,
-    /// It met another write on its way.
-    Met,
-    /// Too much is asked of the table.
-    Busy,
-    /// It can never be written: why.
+    /// Conflicted with another write in progress.
+    Conflict,
+    /// The table's throughput is exceeded.
+    Throttled,
+    /// Can never be written: the reason.
     Refused(String),
 }
 
 fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<Cancelled> {
     match error.as_service_error()? {
         TransactWriteItemsError::TransactionCanceledException(cancelled) => {
-            Some(why_cancelled(cancelled.cancellation_reasons()))
+            Some(classify_cancellation(cancelled.cancellation_reasons()))
         }
         _ => None,
     }
 }
 
-/// The codes are those that the API reference of `TransactWriteItems` lists. A condition that failed weighs the most:
-/// it will fail again.
-fn why_cancelled(reasons: &[CancellationReason]) -> Cancelled {
+/// The codes are those listed in the API reference of `TransactWriteItems`. A failed condition takes precedence: it would
+/// fail again.
+fn classify_cancellation(reasons: &[CancellationReason]) -> Cancelled {
     let has = |code: &str| reasons.iter().any(|reason| reason.code() == Some(code));
     if has("ConditionalCheckFailed") {
         Cancelled::ConditionFailed
@@ -284,20 +284,20 @@ fn why_cancelled(reasons: &[CancellationReason]) -> Cancelled {
         let words: Vec<&str> = reasons.iter().filter_map(CancellationReason::message).collect();
         Cancelled::Refused(format!("TransactWriteItems: {}", words.join("; ")))
     } else if has("TransactionConflict") {
-        Cancelled::Met
+        Cancelled::Conflict
     } else {
-        Cancelled::Busy
+        Cancelled::Throttled
     }
 }
 
-/// What an error means that is none of those that the caller has looked at.
+/// Converts an error that the caller does not handle itself.
 pub(super) fn failed<E>(doing: &'static str, operation: &str, error: &SdkError<E, HttpResponse>) -> LedgerError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match Failure::of(operation, error) {
         Failure::Refused { reason } => LedgerError::Refused { doing, reason },
-        // A conflict that was looked for is handled where it can happen; this one passes.
+        // Expected conflicts are handled where they can occur; any other conflict is transient.
         Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {
             LedgerError::Unavailable { doing, reason }
         }
@@ -311,14 +311,14 @@ where
     Failure::of(operation, error).reason().to_owned()
 }
 
-/// How many items to ask for.
+/// The page size to request.
 pub(super) fn page(wanted: usize) -> i32 {
-    i32::try_from(wanted.clamp(1, PAGE)).expect("a page is small")
+    i32::try_from(wanted.clamp(1, MAX_PAGE_SIZE)).expect("a page is small")
 }
 
 /// 20, 40, 80, 160 ms: a transaction takes tens of milliseconds.
-async fn pause(tried: u32) {
-    tokio::time::sleep(Duration::from_millis(20 << tried)).await;
+async fn back_off(attempt: u32) {
+    tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
 }
 
 #[cfg(test)]
@@ -330,17 +330,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_transaction_says_whether_to_try_again() {
-        let why = |codes: &[&str]| why_cancelled(&reasons(codes));
+    fn cancellation_reasons_are_classified() {
+        let why = |codes: &[&str]| classify_cancellation(&reasons(codes));
         assert_eq!(why(&["None", "ConditionalCheckFailed"]), Cancelled::ConditionFailed);
         assert_eq!(why(&["TransactionConflict", "ConditionalCheckFailed"]), Cancelled::ConditionFailed);
-        assert_eq!(why(&["TransactionConflict", "None"]), Cancelled::Met);
-        assert_eq!(why(&["ThrottlingError", "None"]), Cancelled::Busy);
+        assert_eq!(why(&["TransactionConflict", "None"]), Cancelled::Conflict);
+        assert_eq!(why(&["ThrottlingError", "None"]), Cancelled::Throttled);
         assert_eq!(why(&["ValidationError"]), Cancelled::Refused("TransactWriteItems: ValidationError!".into()));
     }
 
     #[tokio::test]
-    async fn more_than_a_transaction_holds_is_refused_without_asking() {
+    async fn too_many_writes_are_refused_without_a_call() {
         let table = Table::new(Clients::new(), "none".into());
         let writes = (0..101).map(|n| table.delete(key("TARGET#a/b/c", n.to_string()))).collect();
         match table.transact("writing a decision", writes).await {

@@ -1,80 +1,87 @@
-//! Slack's interactions: whether a request is Slack's own, and what was pressed.
+//! Slack interactions: verifies that a request comes from Slack, and reads which button was pressed.
 //!
 //! Signatures are Slack's version `v0` (Slack API, "Verifying requests from Slack"); the payload is a `block_actions` one
 //! (Slack API, "block_actions payload").
 
-use super::{Answer, Once, SAID_ALREADY, Taken, Word, answer};
-use crate::desk::{Desk, Refusal};
-use crate::links::keyed;
+use super::{ALREADY_APPROVED, ApprovalDecision, ApprovalReceipt, ApprovalSubmission, DeduplicationKey, answer};
+use crate::command_service::{CommandService, Refusal};
+use crate::links::hmac_sha256;
 use crate::ports::{Clock, Ledger, WakeQueue};
 use hmac::Mac as _;
-use rollout::entry::SLACK;
+use rollout::entry::SLACK_PREFIX;
 use rollout::text::line;
 use rollout::{Actor, PlanId, Seconds, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// How far a request's time may be from ours, either way, as Slack recommends.
-pub const FRESH: Seconds = Seconds(300);
-/// `action_id` of the button that says yes.
+/// Maximum difference between a request's timestamp and the current time, either way, as Slack recommends.
+pub const MAX_CLOCK_SKEW: Seconds = Seconds(300);
+/// `action_id` of the approve button.
 pub const APPROVE: &str = "switchback_approve";
-/// `action_id` of the button that says no.
+/// `action_id` of the reject button.
 pub const REJECT: &str = "switchback_reject";
 /// `action_id` of the text input for the reason.
 pub const REASON: &str = "switchback_reason";
 
-/// The shortest signing secret that is taken, in bytes; Slack's have 32.
-const SHORTEST_SECRET: usize = 16;
-/// The largest body that is read, in bytes: the payload carries the whole message.
-pub const LARGEST_BODY: usize = 256 * 1024;
+/// Minimum length of an accepted signing secret, in bytes; Slack's have 32.
+const MIN_SECRET_BYTES: usize = 16;
+/// Maximum size of a request body, in bytes: the payload carries the whole message.
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// Why a request is not taken for Slack's.
+/// Why a request is not accepted as Slack's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotSlack {
-    /// A header is missing or is not of its form.
+pub enum InvalidSlackRequest {
+    /// A header is missing or malformed.
     #[error("the header {0} is missing, or not of Slack's form")]
     Malformed(&'static str),
-    /// It is older than [`FRESH`], or from the future by as much: perhaps a request of Slack's that somebody sends again.
-    #[error("its time is more than {FRESH} from ours")]
+    /// Older than [`MAX_CLOCK_SKEW`], or as far in the future: possibly a replayed request.
+    #[error("its time is more than {MAX_CLOCK_SKEW} from ours")]
     Stale,
-    /// The signature is not of this body with this secret.
+    /// The signature does not match the body and secret.
     #[error("its signature does not fit its body")]
     Forged,
 }
 
-/// Whether Slack sent this, just now: the value of the headers `X-Slack-Request-Timestamp` and `X-Slack-Signature`, and
-/// the body as it came. Compared in constant time.
+/// Verifies that Slack sent this request just now, from the headers `X-Slack-Request-Timestamp` and `X-Slack-Signature` and the
+/// raw body. Compares in constant time.
 ///
 /// # Errors
-/// [`NotSlack`].
-pub fn verify(secret: &str, timestamp: &str, signature: &str, body: &[u8], now: Timestamp) -> Result<(), NotSlack> {
+/// [`InvalidSlackRequest`].
+pub fn verify(
+    secret: &str,
+    timestamp: &str,
+    signature: &str,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<(), InvalidSlackRequest> {
     fresh(timestamp, now)?;
-    let mac = hex(signature.strip_prefix("v0=").unwrap_or_default()).ok_or(NotSlack::Malformed("X-Slack-Signature"))?;
-    // With an empty key everybody's signature would fit.
-    if secret.len() < SHORTEST_SECRET {
-        return Err(NotSlack::Forged);
+    let mac = hex(signature.strip_prefix("v0=").unwrap_or_default())
+        .ok_or(InvalidSlackRequest::Malformed("X-Slack-Signature"))?;
+    // With an empty key, anyone could compute a valid signature.
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(InvalidSlackRequest::Forged);
     }
-    let mut expected = keyed(secret.as_bytes());
+    let mut expected = hmac_sha256(secret.as_bytes());
     expected.update(b"v0:");
     expected.update(timestamp.as_bytes());
     expected.update(b":");
     expected.update(body);
-    expected.verify_slice(&mac).map_err(|_| NotSlack::Forged)
+    expected.verify_slice(&mac).map_err(|_| InvalidSlackRequest::Forged)
 }
 
-/// Whether a request of this time can still be Slack's.
+/// Whether a request with this timestamp is recent enough.
 ///
 /// # Errors
-/// [`NotSlack::Malformed`], [`NotSlack::Stale`].
-pub fn fresh(timestamp: &str, now: Timestamp) -> Result<(), NotSlack> {
+/// [`InvalidSlackRequest::Malformed`], [`InvalidSlackRequest::Stale`].
+pub fn fresh(timestamp: &str, now: Timestamp) -> Result<(), InvalidSlackRequest> {
     let digits = (1..=12).contains(&timestamp.len()) && timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let sent: Option<i64> = if digits { timestamp.parse().ok() } else { None };
-    let sent = sent.ok_or(NotSlack::Malformed("X-Slack-Request-Timestamp"))?;
-    if sent.abs_diff(now.as_second()) > FRESH.0 { Err(NotSlack::Stale) } else { Ok(()) }
+    let sent = sent.ok_or(InvalidSlackRequest::Malformed("X-Slack-Request-Timestamp"))?;
+    if sent.abs_diff(now.as_second()) > MAX_CLOCK_SKEW.0 { Err(InvalidSlackRequest::Stale) } else { Ok(()) }
 }
 
-/// 64 lower-case hexadecimal digits.
+/// Parses 64 lower-case hexadecimal digits.
 fn hex(digits: &str) -> Option<[u8; 32]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -92,51 +99,51 @@ fn hex(digits: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// What a button stands for: the `value` that the message gave it.
+/// What a button refers to: the `value` set in the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ButtonValue {
-    /// Where.
+    /// The target that the deployment belongs to.
     #[serde(rename = "t")]
     pub target: TargetId,
-    /// Which deployment.
+    /// The deployment's number.
     #[serde(rename = "d")]
     pub deployment: u64,
-    /// What was looked at.
+    /// The plan to review.
     #[serde(rename = "p")]
     pub plan: PlanId,
 }
 
-/// Somebody pressed one of our buttons.
+/// A press of one of Switchback's buttons.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Press {
-    /// Slack's member ID of who pressed.
+pub struct ButtonPress {
+    /// Slack member ID of the person.
     pub user: String,
-    /// Which button, and on what.
+    /// The button's value.
     pub on: ButtonValue,
-    /// Yes or no.
-    pub word: Word,
-    /// What stands in the message's text input, cut to what is kept.
+    /// Approve or reject.
+    pub decision: ApprovalDecision,
+    /// Content of the message's text input, cut to the stored length.
     pub reason: String,
-    /// Where Slack takes an answer for the person's eyes.
+    /// URL for an ephemeral reply to the person.
     pub response_url: Option<String>,
 }
 
-/// What Slack sent.
+/// A Slack interaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interaction {
-    /// One of our buttons was pressed.
-    Pressed(Box<Press>),
-    /// Something else was done, which decides nothing: which, for the log.
+    /// One of Switchback's buttons was pressed.
+    Pressed(Box<ButtonPress>),
+    /// Another interaction, which decides nothing; its description for the log.
     Other(String),
 }
 
-/// Something signed by Slack that cannot be read.
+/// A request signed by Slack that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// The form has no `payload`, or it is no JSON of the documented shape.
+    /// The form has no `payload`, or it is not JSON of the documented shape.
     #[error("the payload cannot be read: {0}")]
     Payload(String),
-    /// The button is ours, and its value is not.
+    /// One of Switchback's buttons with an invalid value.
     #[error("the button's value cannot be read: {0}")]
     Value(String),
 }
@@ -166,14 +173,14 @@ struct Action {
     value: Option<String>,
 }
 
-/// `values` by block and action: elements have different shapes, and only the text input's is of interest.
+/// `values` by block and action: elements have different shapes, and only the text input's is read.
 #[derive(Default, Deserialize)]
 struct State {
     #[serde(default)]
     values: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
-/// Reads a body that Slack has signed.
+/// Reads a body whose signature was verified.
 ///
 /// # Errors
 /// [`Unreadable`].
@@ -185,11 +192,11 @@ pub fn read(body: &[u8]) -> Result<Interaction, Unreadable> {
         return Ok(Interaction::Other(line(&payload.kind, 40)));
     }
     let pressed = payload.actions.iter().find_map(|action| match action.action_id.as_str() {
-        APPROVE => Some((Word::Yes, action)),
-        REJECT => Some((Word::No, action)),
+        APPROVE => Some((ApprovalDecision::Approve, action)),
+        REJECT => Some((ApprovalDecision::Reject, action)),
         _ => None,
     });
-    let Some((word, action)) = pressed else {
+    let Some((decision, action)) = pressed else {
         let action = payload.actions.first().map(|action| action.action_id.as_str()).unwrap_or_default();
         return Ok(Interaction::Other(format!("block_actions {}", line(action, 40))));
     };
@@ -201,52 +208,54 @@ pub fn read(body: &[u8]) -> Result<Interaction, Unreadable> {
     let value = action.value.as_deref().unwrap_or_default();
     let on = serde_json::from_str(value).map_err(|error| Unreadable::Value(error.to_string()))?;
     let reason = payload.state.values.values().find_map(|block| block.get(REASON)?.get("value")?.as_str());
-    let reason = super::kept(reason.unwrap_or_default());
-    Ok(Interaction::Pressed(Box::new(Press { user, on, word, reason, response_url: payload.response_url })))
+    let reason = super::clean_reason(reason.unwrap_or_default());
+    Ok(Interaction::Pressed(Box::new(ButtonPress { user, on, decision, reason, response_url: payload.response_url })))
 }
 
-/// Takes the answer that was pressed; who pressed is who Slack says they are.
+/// Submits the decision of a button press; the person is the one that Slack names.
 ///
 /// # Errors
 /// As [`answer`].
 pub async fn pressed<L: Ledger, D: WakeQueue, K: Clock>(
-    desk: &Desk<'_, L, D, K>,
-    press: &Press,
-) -> Result<Taken, Refusal> {
-    let identity = format!("{SLACK}{}", press.user);
+    command_service: &CommandService<'_, L, D, K>,
+    press: &ButtonPress,
+) -> Result<ApprovalReceipt, Refusal> {
+    let identity = format!("{SLACK_PREFIX}{}", press.user);
     let actor = Actor::Person { name: identity.clone() };
-    let said = Answer {
+    let said = ApprovalSubmission {
         target: &press.on.target,
         deployment: press.on.deployment,
         plan: &press.on.plan,
-        word: press.word,
+        decision: press.decision,
         actor: &actor,
         reason: &press.reason,
-        door: "slack",
-        once: Once::Asking(&identity),
+        channel: "slack",
+        deduplication_key: DeduplicationKey::Person(&identity),
     };
-    answer(desk, &said).await
+    answer(command_service, &said).await
 }
 
-/// What who pressed is told, for their eyes only: a message for the interaction's response URL.
+/// The ephemeral reply to the person: a message for the interaction's response URL.
 #[must_use]
-pub fn reply(outcome: &Result<Taken, Refusal>) -> Value {
+pub fn reply(outcome: &Result<ApprovalReceipt, Refusal>) -> Value {
     let text = match outcome {
         Ok(taken) => escaped(&taken.sentence()),
         Err(refusal) if refusal.status >= 500 => {
             "Your answer was *not* taken: the ledger did not answer. Press the button again in a minute.".to_owned()
         }
-        Err(refusal) if refusal.code == SAID_ALREADY => escaped(&refusal.message),
-        Err(refusal) => return told(&format!("Not taken: {}.", escaped(refusal.message.trim_end_matches('.')))),
+        Err(refusal) if refusal.code == ALREADY_APPROVED => escaped(&refusal.message),
+        Err(refusal) => {
+            return ephemeral_reply(&format!("Not taken: {}.", escaped(refusal.message.trim_end_matches('.'))));
+        }
     };
-    told(&text)
+    ephemeral_reply(&text)
 }
 
-fn told(text: &str) -> Value {
+fn ephemeral_reply(text: &str) -> Value {
     json!({"response_type": "ephemeral", "replace_original": false, "text": text})
 }
 
-/// Text as Slack's `mrkdwn` has it: nothing in it is markup (Slack API, "Escaping text").
+/// Escapes text for Slack's `mrkdwn`, so that nothing in it is markup (Slack API, "Escaping text").
 #[must_use]
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

@@ -1,140 +1,140 @@
-//! An image becomes a release, and a release a command for every environment that wants it.
+//! An image becomes a release, and the release a command for every environment that deploys it.
 //!
-//! The order of the writes is the guarantee: commands, then the release, then the wake. **A release in the ledger
-//! means that all its push asks for is durable**, so that a crash in between is completed by whoever comes next (the
-//! event's repetition, or the sweep, which looks for tags without a release), and a push is never asked for twice, whatever
-//! the policy has become since.
+//! The write order is the guarantee: commands, then the release, then the wake. **A release in the ledger means that all commands
+//! of its push are durable**: a repeated event, or the sweep, which looks for tags without a release, completes a push
+//! interrupted by a crash, and no push is requested twice, even if the policy has changed since.
 //!
-//! A release is its content, under every tag that it has: a tag that comes onto a known image is another name of it, and
-//! asks for its deployment anew only where somebody means that by it (see `moved`).
+//! A release is identified by its content and has any number of tags: a tag put on a known image is another name of the release,
+//! and requests its deployment again only if that is evidently intended (see `moved`).
 
 use super::IntakeError;
-use crate::ports::{Applied, Ledger, Wake, WakeQueue};
+use crate::ports::{AppliedPolicy, Ledger, Wake, WakeQueue};
 use futures::future::{join_all, try_join, try_join_all};
 use rollout::policy::{ServicePolicy, Trigger};
 use rollout::registry::repository_uri;
-use rollout::release::tagged;
+use rollout::release::latest_with_tag;
 use rollout::{Command, ImageDigest, Instruction, Name, Registry, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Releases of a service that are read to know where a tag was before: the newest ones. A tag of an older one counts as new.
+/// How many releases of a service are read to determine where a tag was before, newest first. A tag of an older release counts as
+/// new.
 pub(super) const RELEASES_READ: usize = 200;
 
-/// Tags that come onto an image within this time of its first one are of the same build: a job pushes them one after the
-/// other, and the sweep finds those whose event was lost a few minutes later.
+/// Tags put on an image within this time of its first one belong to the same build: a job pushes them one after the other, and
+/// the sweep finds those whose event was lost a few minutes later.
 pub const SAME_BUILD: Seconds = Seconds(15 * 60);
 
-/// An image that was pushed under a tag, as an event tells it.
+/// An image pushed under a tag, from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePushed {
-    /// The registry that it was pushed to.
+    /// The registry.
     pub registry: Registry,
     /// The repository's name: `shop/api`.
     pub repository: String,
     /// Content address.
     pub digest: ImageDigest,
-    /// The tag that it was pushed under.
+    /// Image tag of the push.
     pub tag: String,
-    /// When, as the registry says.
+    /// Time according to the registry.
     pub pushed_at: Timestamp,
 }
 
-/// What became of a push.
+/// Result of processing a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "whoever took it in tells what became of it"]
 pub struct Intake {
-    /// One for every service whose images come from the repository; empty: no policy names the repository.
+    /// One entry per service whose images come from the repository; empty: no policy names the repository.
     pub services: Vec<ServiceIntake>,
 }
 
-/// What became of a push for one service.
+/// Result of a push for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceIntake {
     /// The application.
     pub application: Name,
     /// One of its services.
     pub service: Name,
-    /// What became of it.
-    pub taken: Taken,
+    /// The result.
+    pub outcome: PushOutcome,
 }
 
-/// What became of a push for one service.
+/// Result of a push for one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// It is a new release, and these targets are asked to deploy it.
-    Asked {
-        /// Who.
+pub enum PushOutcome {
+    /// A new release; these targets received a deploy command.
+    Requested {
+        /// Targets of the deploy commands.
         targets: Vec<TargetId>,
-        /// How many of them could not be woken: their commands are due, the sweep wakes them.
-        unrung: usize,
+        /// How many of them could not be woken: their commands are due, so the sweep wakes them.
+        not_woken: usize,
     },
-    /// It is a new release, and nobody is asked to deploy it.
-    Recorded(Unasked),
-    /// It is a release already, and a tag that was moved onto it asks for its deployment anew.
-    AskedAnew {
-        /// The tags that are new on it.
+    /// A new release; no target received a command.
+    RecordedOnly(NotDeployedReason),
+    /// A known release; a tag moved onto it requests its deployment again.
+    RequestedAgain {
+        /// Its new tags.
         tags: Vec<String>,
-        /// Who is asked.
+        /// Targets of the deploy commands.
         targets: Vec<TargetId>,
         /// How many of them could not be woken.
-        unrung: usize,
+        not_woken: usize,
     },
-    /// It is a release already, and has more tags now.
+    /// A known release with additional tags.
     Tagged {
-        /// The tags that are new on it.
+        /// Its new tags.
         tags: Vec<String>,
-        /// Why nobody is asked to deploy it, though a tag was moved onto it on purpose; none: it was asked for already.
-        unasked: Option<Unasked>,
+        /// Why no deployment is requested although a tag was moved onto it on purpose; `None`: it had been requested already.
+        not_deployed: Option<NotDeployedReason>,
     },
-    /// It was a release already, under this tag. Nothing changes, and nobody is woken.
+    /// A known release under a known tag. Nothing changes, and no target is woken.
     Known,
-    /// It is no release.
+    /// Not a release.
     Ignored(Ignored),
 }
 
-/// Why a release is deployed nowhere by itself.
+/// Why a release is not deployed automatically.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unasked {
-    /// The policy says that pushes wait.
+pub enum NotDeployedReason {
+    /// The policy pauses push deployments.
     Paused,
-    /// No environment with this service is triggered by pushes.
+    /// No environment of this service has the push trigger.
     NoTrigger,
-    /// A newer push is known: what is older never goes over what is newer.
+    /// A newer push is known: an older release never replaces a newer one automatically.
     Superseded {
-        /// The newer one's tag.
+        /// Tag of the newer release.
         by: String,
-        /// When that was pushed.
+        /// When the newer release was pushed.
         pushed_at: Timestamp,
     },
-    /// Found by the sweep, and older than the policy that stands: nobody can say what was asked for then.
+    /// Found by the sweep and older than the current policy: what the policy at that time required is unknown.
     BeforePolicy {
-        /// When the policy was applied.
+        /// When the current policy was applied.
         applied_at: Timestamp,
     },
 }
 
-/// Why a push is no release of a service.
+/// Why a push is not a release of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ignored {
-    /// The application's policy went away, or no longer names the service or this repository.
+    /// The application's policy was removed, or no longer names the service or this repository.
     NotInPolicy,
-    /// The tag is none that becomes a release.
+    /// The service's tag rule does not match the tag.
     Tag {
         /// The tag.
         tag: String,
     },
-    /// It was pushed to a repository of that name in a registry that the policy does not mean.
+    /// Pushed to a repository of the same name in another registry than the policy's.
     Registry {
-        /// Where it was pushed to.
+        /// Registry of the push.
         pushed_to: Registry,
-        /// Where the service's images come from.
+        /// Registry of the service's images.
         wanted: Registry,
     },
 }
 
-/// Whether what was pushed is a container image: signatures, attestations, SBOMs and Helm charts come to a registry as
-/// tagged pushes too. Without a declared artifact type it is one (an index has none).
+/// Whether the pushed artifact is a container image: signatures, attestations, SBOMs and Helm charts are also tagged pushes.
+/// Without a declared artifact type it counts as an image (an index has none).
 ///
 /// Artifact types are those of an image's configuration (OCI image spec 1.1 "Media Types", Docker image manifest v2
 /// schema 2). Tags `sha256-…` are the referrers' tags of the OCI distribution spec and cosign's (`.sig`, `.att`,
@@ -158,13 +158,13 @@ pub fn is_image(tag: &str, artifact_media_type: Option<&str>) -> bool {
         )
 }
 
-/// Takes a push in, for every service whose images come from its repository. Harmless to repeat, and a repetition
-/// completes what a crash left half done. A push from the future (a clock that is ahead) counts as pushed `now`. `own` is
-/// the control plane's own registry, which policies mean that name none: on a bus to which several accounts send, an
-/// event of any other registry is somebody else's.
+/// Processes a push for every service whose images come from its repository. Idempotent; a repetition completes what a crash
+/// interrupted. A push time in the future (a fast clock) counts as `now`. `own` is the control plane's own registry, used by
+/// policies that name none: on an event bus shared by several accounts, events of any other registry belong to another control
+/// plane.
 ///
 /// # Errors
-/// The first [`IntakeError`], after every service has had its turn: one service's trouble is not another's.
+/// The first [`IntakeError`], after every service was processed: a failure of one service does not affect the others.
 pub async fn image_pushed<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
@@ -174,208 +174,209 @@ pub async fn image_pushed<L: Ledger, D: WakeQueue>(
 ) -> Result<Intake, IntakeError> {
     let repository = &pushed.repository;
     let pushed = ImagePushed { pushed_at: pushed.pushed_at.min(now), ..pushed.clone() };
-    let concerned = ledger
+    let matching_services = ledger
         .services(repository)
         .await
         .map_err(IntakeError::ledger(format!("looking for the services of repository {repository}")))?;
-    if concerned.is_empty() {
+    if matching_services.is_empty() {
         tracing::info!(image.repository = %repository, image.tag = %pushed.tag, "ignored: no policy names the repository");
     }
-    let takings = concerned.into_iter().map(|(application, service)| async {
-        let taken = take_for(ledger, wake_queue, &application, &service, &pushed, own).await?;
+    let outcomes = matching_services.into_iter().map(|(application, service)| async {
+        let outcome = record_for_service(ledger, wake_queue, &application, &service, &pushed, own).await?;
         let ImagePushed { repository, digest, tag, .. } = &pushed;
-        tell(&application, &service, (repository, digest, tag), &taken);
-        Ok(ServiceIntake { application, service, taken })
+        log_outcome(&application, &service, (repository, digest, tag), &outcome);
+        Ok(ServiceIntake { application, service, outcome })
     });
-    let services = join_all(takings).await.into_iter().collect::<Result<Vec<_>, IntakeError>>()?;
+    let services = join_all(outcomes).await.into_iter().collect::<Result<Vec<_>, IntakeError>>()?;
     Ok(Intake { services })
 }
 
-async fn take_for<L: Ledger, D: WakeQueue>(
+async fn record_for_service<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     application: &Name,
     service: &Name,
     pushed: &ImagePushed,
     own: &Registry,
-) -> Result<Taken, IntakeError> {
+) -> Result<PushOutcome, IntakeError> {
     let applied = ledger
         .policy(application)
         .await
         .map_err(IntakeError::ledger(format!("reading the policy of {application}")))?;
-    let Some(applied) = applied else { return Ok(Taken::Ignored(Ignored::NotInPolicy)) };
+    let Some(applied) = applied else { return Ok(PushOutcome::Ignored(Ignored::NotInPolicy)) };
     let rules = applied.policy.services.get(service).filter(|rules| rules.repository == pushed.repository);
-    let Some(rules) = rules else { return Ok(Taken::Ignored(Ignored::NotInPolicy)) };
+    let Some(rules) = rules else { return Ok(PushOutcome::Ignored(Ignored::NotInPolicy)) };
     let wanted = rules.registry.of(own);
     if wanted != pushed.registry {
-        return Ok(Taken::Ignored(Ignored::Registry { pushed_to: pushed.registry.clone(), wanted }));
+        return Ok(PushOutcome::Ignored(Ignored::Registry { pushed_to: pushed.registry.clone(), wanted }));
     }
     if !policy::tags::matches(&rules.tags, &pushed.tag) {
-        return Ok(Taken::Ignored(Ignored::Tag { tag: pushed.tag.clone() }));
+        return Ok(PushOutcome::Ignored(Ignored::Tag { tag: pushed.tag.clone() }));
     }
-    let sighting = Sighting {
+    let observed = ObservedImage {
         repository_uri: repository_uri(&pushed.registry, &pushed.repository),
         digest: pushed.digest.clone(),
         tags: vec![pushed.tag.clone()],
         at: pushed.pushed_at,
         not_before: pushed.pushed_at,
     };
-    record(ledger, wake_queue, &applied, service, rules, &sighting, None).await
+    record(ledger, wake_queue, &applied, service, rules, &observed, None).await
 }
 
-/// An image with tags that a service's rule takes, as an event tells it or the comparison with the registry finds it.
+/// An image with tags that match a service's rule, from an event or from the comparison with the registry.
 #[derive(Debug, Clone)]
-pub(super) struct Sighting {
+pub(super) struct ObservedImage {
     /// `host/repository`, without tag or digest.
     pub(super) repository_uri: String,
     /// Content address.
     pub(super) digest: ImageDigest,
     /// The tags; at least one.
     pub(super) tags: Vec<String>,
-    /// When the tags were put on it, as far as that is known; else when they were seen.
+    /// When the tags were put on it, if known; else when they were seen.
     pub(super) at: Timestamp,
-    /// They were not put there before this.
+    /// Earliest time at which the tags can have been put on it.
     pub(super) not_before: Timestamp,
 }
 
-/// A tag that is new on an image which is a release already.
-struct Moved {
+/// A tag that is new on the image of an existing release.
+struct MovedTag {
     tag: String,
-    /// When it was put where it was before; none: it is new.
+    /// When it was put on its previous image; `None`: it is new.
     from: Option<Timestamp>,
-    /// It asks for the deployment of the image, anew.
-    asks: bool,
+    /// Requests the image's deployment again.
+    requests_deployment: bool,
 }
 
-/// The tags of `sighting` that `release` does not have, or has no longer. `others` are the service's other releases.
+/// The tags of `observed` that `release` does not have, or no longer has. `others` are the service's other releases.
 ///
-/// What a tag means that comes onto an image which is known already:
-/// - it was on an image that was pushed later, or has been on this one before and was moved away: its owners go back;
-/// - the image is the one that pushes asked for last, or was first seen a short while ago: another tag of the same build,
-///   which has asked already;
-/// - else an older image has got a new version on purpose.
-fn moved(release: &Release, others: &[&Release], sighting: &Sighting) -> Vec<Moved> {
-    let asked_last = others.iter().all(|other| other.asked_at < release.asked_at);
-    let shortly_after = |before: Timestamp| Seconds::between(before, sighting.at) <= SAME_BUILD;
-    let asked_for = asked_last && release.asked_at.is_some_and(shortly_after);
+/// Meaning of a tag that is put on a known image:
+/// - it was on an image pushed later, or had been on this one and was moved away: its owners roll back;
+/// - the image is the one that pushes requested last, or was first seen a short while ago: another tag of the same build, whose
+///   deployment is already requested;
+/// - otherwise, an older image was given a new version on purpose.
+fn moved(release: &Release, others: &[&Release], observed: &ObservedImage) -> Vec<MovedTag> {
+    let asked_last = others.iter().all(|other| other.requested_at < release.requested_at);
+    let shortly_after = |before: Timestamp| Seconds::between(before, observed.at) <= SAME_BUILD;
+    let asked_for = asked_last && release.requested_at.is_some_and(shortly_after);
     let same_build = asked_last || shortly_after(release.first_seen_at());
     let one = |tag: &String| {
-        let other = tagged(others.iter().copied(), tag);
+        let other = latest_with_tag(others.iter().copied(), tag);
         let (own, theirs) = (release.tags.get(tag).copied(), other.and_then(|other| other.tags.get(tag).copied()));
         if own.is_some() && own >= theirs {
             return None;
         }
-        if theirs.is_some_and(|theirs| theirs > sighting.at) {
-            // Told late: the tag has moved on since.
-            return own.is_none().then(|| Moved { tag: tag.clone(), from: theirs, asks: false });
+        if theirs.is_some_and(|theirs| theirs > observed.at) {
+            // A late event: the tag has moved on since.
+            return own.is_none().then(|| MovedTag { tag: tag.clone(), from: theirs, requests_deployment: false });
         }
         let goes_back = own.is_some() || other.is_some_and(|other| other.pushed_at > release.pushed_at);
-        let asks = !asked_for && (goes_back || !same_build);
-        Some(Moved { tag: tag.clone(), from: theirs.or(own), asks })
+        let requests_deployment = !asked_for && (goes_back || !same_build);
+        Some(MovedTag { tag: tag.clone(), from: theirs.or(own), requests_deployment })
     };
-    sighting.tags.iter().filter_map(one).collect()
+    observed.tags.iter().filter_map(one).collect()
 }
 
-/// The release that another push has asked for after `since`, or that was pushed after it: what is older never goes over it.
-fn superseding(others: &[&Release], since: Timestamp) -> Option<Unasked> {
-    let latest = |release: &Release| release.asked_at.map_or(release.pushed_at, |at| at.max(release.pushed_at));
+/// The release that another push requested after `since`, or that was pushed later: an older one never replaces it.
+fn superseded_by(others: &[&Release], since: Timestamp) -> Option<NotDeployedReason> {
+    let latest = |release: &Release| release.requested_at.map_or(release.pushed_at, |at| at.max(release.pushed_at));
     let newest =
-        others.iter().max_by_key(|other| (latest(other), other.asked_at)).filter(|other| latest(other) > since)?;
-    Some(Unasked::Superseded { by: newest.tag.clone(), pushed_at: latest(newest) })
+        others.iter().max_by_key(|other| (latest(other), other.requested_at)).filter(|other| latest(other) > since)?;
+    Some(NotDeployedReason::Superseded { by: newest.tag.clone(), pushed_at: latest(newest) })
 }
 
-/// Makes a release of an image whose tags matched, or adds the tags to the release that it is, and asks for what the policy
-/// wants of it; `unasked` is a reason of the caller's own to ask for nothing.
+/// Creates a release from an image whose tags matched, or adds the tags to its existing release, and writes the commands that the
+/// policy requires; `not_deployed` is the caller's own reason to write none.
 pub(super) async fn record<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
-    applied: &Applied,
+    applied: &AppliedPolicy,
     service: &Name,
     rules: &ServicePolicy,
-    sighting: &Sighting,
-    unasked: Option<Unasked>,
-) -> Result<Taken, IntakeError> {
+    observed: &ObservedImage,
+    not_deployed: Option<NotDeployedReason>,
+) -> Result<PushOutcome, IntakeError> {
     let application = &applied.policy.application;
-    let id = ReleaseId { application: application.clone(), service: service.clone(), digest: sighting.digest.clone() };
+    let id = ReleaseId { application: application.clone(), service: service.clone(), digest: observed.digest.clone() };
     let (known, releases) = try_join(ledger.release_by_id(&id), ledger.releases(application, service, RELEASES_READ))
         .await
         .map_err(IntakeError::ledger(format!("reading the releases of {application}/{service}")))?;
     let others: Vec<&Release> = releases.iter().filter(|release| release.id != id).collect();
-    let targets = wanting(applied, service);
-    let moved = known.as_ref().map(|known| moved(known, &others, sighting));
+    let targets = push_targets(applied, service);
+    let moved = known.as_ref().map(|known| moved(known, &others, observed));
     if moved.as_ref().is_some_and(Vec::is_empty) {
-        // Its commands are in the ledger and due, or were not wanted when it was pushed: nobody is woken for nothing.
-        return Ok(Taken::Known);
+        // Its commands are in the ledger and due, or the policy required none at the time of the push: no wake is needed.
+        return Ok(PushOutcome::Known);
     }
-    let anew = moved.iter().flatten().find(|moved| moved.asks);
-    let asks = known.is_none() || anew.is_some();
-    let since = anew.and_then(|moved| moved.from).map_or(sighting.not_before, |from| from.max(sighting.not_before));
-    let unasked = match superseding(&others, since).or(unasked) {
+    let redeploy_tag = moved.iter().flatten().find(|moved| moved.requests_deployment);
+    let requests_deployment = known.is_none() || redeploy_tag.is_some();
+    let since =
+        redeploy_tag.and_then(|moved| moved.from).map_or(observed.not_before, |from| from.max(observed.not_before));
+    let not_deployed = match superseded_by(&others, since).or(not_deployed) {
         Some(why) => Some(why),
-        None if rules.paused => Some(Unasked::Paused),
-        None => targets.is_empty().then_some(Unasked::NoTrigger),
+        None if rules.paused => Some(NotDeployedReason::Paused),
+        None => targets.is_empty().then_some(NotDeployedReason::NoTrigger),
     };
-    let asks = asks && unasked.is_none();
+    let requests_deployment = requests_deployment && not_deployed.is_none();
 
     let mut release = known.clone().unwrap_or_else(|| {
-        let image = format!("{}@{}", sighting.repository_uri, id.digest);
-        Release::new(id, image, sighting.tags.first().cloned().unwrap_or_default(), sighting.at)
+        let image = format!("{}@{}", observed.repository_uri, id.digest);
+        Release::new(id, image, observed.tags.first().cloned().unwrap_or_default(), observed.at)
     });
     let news = moved.as_ref().map_or_else(
-        || sighting.tags.iter().collect::<Vec<_>>(),
+        || observed.tags.iter().collect::<Vec<_>>(),
         |moved| moved.iter().map(|moved| &moved.tag).collect(),
     );
-    news.into_iter().for_each(|tag| release.add_tag(tag.clone(), sighting.at));
-    if asks {
-        release.asked_at = Some(sighting.at);
+    news.into_iter().for_each(|tag| release.add_tag(tag.clone(), observed.at));
+    if requests_deployment {
+        release.requested_at = Some(observed.at);
     }
 
     let mut commands: Vec<Command> = Vec::new();
-    if asks {
-        // `at` is the push's own time: whoever finds several in a target's inbox sees them in the order of the pushes.
-        commands.extend(targets.iter().map(|target| match anew {
-            None => Command::push(target.clone(), &release, &rules.repository, sighting.at),
-            Some(Moved { tag, from, .. }) => {
-                Command::moved_tag(target.clone(), &release, tag, *from, &rules.repository, sighting.at)
+    if requests_deployment {
+        // `at` is the push time, so that a target's inbox lists several pushes in push order.
+        commands.extend(targets.iter().map(|target| match redeploy_tag {
+            None => Command::push(target.clone(), &release, &rules.repository, observed.at),
+            Some(MovedTag { tag, from, .. }) => {
+                Command::moved_tag(target.clone(), &release, tag, *from, &rules.repository, observed.at)
             }
         }));
     }
     if known.as_ref().is_some_and(|known| known.tag != release.tag) {
-        commands.extend(naming(applied, service, &release, rules, sighting.at));
+        commands.extend(name_release_commands(applied, service, &release, rules, observed.at));
     }
-    put_all(ledger, &commands).await?;
+    put_commands(ledger, &commands).await?;
     let before = ledger.put_release(&release).await;
     let before = before.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
     if let Some(before) = before.filter(|before| known.as_ref() != Some(before)) {
-        // Another tag of it came at the same time.
+        // Another tag of the release arrived concurrently.
         let mut merged = before.clone();
         merged.merge(&release);
         if merged.tag != before.tag {
-            let names: Vec<Command> = naming(applied, service, &merged, rules, sighting.at).collect();
-            put_all(ledger, &names).await?;
+            let names: Vec<Command> = name_release_commands(applied, service, &merged, rules, observed.at).collect();
+            put_commands(ledger, &names).await?;
             commands.extend(names);
         }
     }
     let to_wake: BTreeSet<&TargetId> = commands.iter().map(|command| &command.target).collect();
-    let unrung = send_all(wake_queue, to_wake, &sighting.digest).await;
-    Ok(match (moved, unasked) {
-        (None, Some(why)) => Taken::Recorded(why),
-        (None, None) => Taken::Asked { targets, unrung },
-        (Some(moved), unasked) => {
+    let not_woken = wake_all(wake_queue, to_wake, &observed.digest).await;
+    Ok(match (moved, not_deployed) {
+        (None, Some(why)) => PushOutcome::RecordedOnly(why),
+        (None, None) => PushOutcome::Requested { targets, not_woken },
+        (Some(moved), not_deployed) => {
             let tags: Vec<String> = moved.iter().map(|moved| moved.tag.clone()).collect();
-            let deliberate = moved.iter().any(|moved| moved.asks);
-            if asks {
-                Taken::AskedAnew { tags, targets, unrung }
+            let deliberate = moved.iter().any(|moved| moved.requests_deployment);
+            if requests_deployment {
+                PushOutcome::RequestedAgain { tags, targets, not_woken }
             } else {
-                Taken::Tagged { tags, unasked: unasked.filter(|_| deliberate) }
+                PushOutcome::Tagged { tags, not_deployed: not_deployed.filter(|_| deliberate) }
             }
         }
     })
 }
 
-/// Tells every target of the service by which tag the release is shown from now on.
-fn naming<'a>(
-    applied: &'a Applied,
+/// Commands that tell every target of the service under which tag the release is shown from now on.
+fn name_release_commands<'a>(
+    applied: &'a AppliedPolicy,
     service: &'a Name,
     release: &'a Release,
     rules: &'a ServicePolicy,
@@ -385,7 +386,7 @@ fn naming<'a>(
     targets.map(move |target| Command::name_release(target, release, &rules.repository, at))
 }
 
-async fn put_all<L: Ledger>(ledger: &L, commands: &[Command]) -> Result<(), IntakeError> {
+async fn put_commands<L: Ledger>(ledger: &L, commands: &[Command]) -> Result<(), IntakeError> {
     let what = commands.first().map_or_else(String::new, |command| command.id.0.clone());
     try_join_all(commands.iter().map(|command| ledger.put_command(command)))
         .await
@@ -399,8 +400,8 @@ async fn put_all<L: Ledger>(ledger: &L, commands: &[Command]) -> Result<(), Inta
     Ok(())
 }
 
-/// The targets that a push of `service` is deployed to.
-fn wanting(applied: &Applied, service: &Name) -> Vec<TargetId> {
+/// The targets to which a push of `service` is deployed.
+fn push_targets(applied: &AppliedPolicy, service: &Name) -> Vec<TargetId> {
     let policy = &applied.policy;
     policy
         .environments
@@ -410,8 +411,8 @@ fn wanting(applied: &Applied, service: &Name) -> Vec<TargetId> {
         .collect()
 }
 
-/// Wakes all; answers how many could not be: their commands are due, and the sweep looks for what is due.
-async fn send_all<'t, D: WakeQueue>(
+/// Wakes all; returns how many could not be woken: their commands are due, and the sweep finds due targets.
+async fn wake_all<'t, D: WakeQueue>(
     wake_queue: &D,
     targets: impl IntoIterator<Item = &'t TargetId>,
     release: &ImageDigest,
@@ -429,65 +430,72 @@ async fn send_all<'t, D: WakeQueue>(
     join_all(wakes).await.into_iter().sum()
 }
 
-/// One line for each service, whatever became of the push.
-pub(super) fn tell(application: &Name, service: &Name, image: (&str, &ImageDigest, &str), taken: &Taken) {
+/// Logs one line per service, whatever the result of the push.
+pub(super) fn log_outcome(
+    application: &Name,
+    service: &Name,
+    image: (&str, &ImageDigest, &str),
+    outcome: &PushOutcome,
+) {
     let (repository, digest, tag) = image;
-    match taken {
-        Taken::Ignored(Ignored::Registry { .. }) => tracing::warn!(
+    match outcome {
+        PushOutcome::Ignored(Ignored::Registry { .. }) => tracing::warn!(
             application = %application, service = %service,
             image.repository = %repository, release = %digest, image.tag = %tag,
-            "{taken}; where its images do come from there, `registry` of the service names it"
+            "{outcome}; where its images do come from there, `registry` of the service names it"
         ),
-        Taken::Recorded(why @ Unasked::BeforePolicy { .. })
-        | Taken::Tagged { unasked: Some(why @ Unasked::BeforePolicy { .. }), .. } => tracing::warn!(
-            application = %application, service = %service,
-            image.repository = %repository, release = %digest, image.tag = %tag,
-            "{taken}; deploy it by hand if it is wanted ({why})"
-        ),
+        PushOutcome::RecordedOnly(why @ NotDeployedReason::BeforePolicy { .. })
+        | PushOutcome::Tagged { not_deployed: Some(why @ NotDeployedReason::BeforePolicy { .. }), .. } => {
+            tracing::warn!(
+                application = %application, service = %service,
+                image.repository = %repository, release = %digest, image.tag = %tag,
+                "{outcome}; deploy it by hand if it is wanted ({why})"
+            )
+        }
         _ => tracing::info!(
             application = %application, service = %service,
             image.repository = %repository, release = %digest, image.tag = %tag,
-            "{taken}"
+            "{outcome}"
         ),
     }
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for PushOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asked { targets, .. } => {
+            Self::Requested { targets, .. } => {
                 f.write_str("a new release; asked for its deployment to ")?;
-                listed(f, targets)
+                write_list(f, targets)
             }
-            Self::AskedAnew { tags, targets, .. } => {
+            Self::RequestedAgain { tags, targets, .. } => {
                 f.write_str("known already, and now ")?;
-                listed(f, tags)?;
+                write_list(f, tags)?;
                 f.write_str(", too; asked for its deployment anew to ")?;
-                listed(f, targets)
+                write_list(f, targets)
             }
-            Self::Tagged { tags, unasked } => {
+            Self::Tagged { tags, not_deployed } => {
                 f.write_str("known already, and now ")?;
-                listed(f, tags)?;
-                match unasked {
+                write_list(f, tags)?;
+                match not_deployed {
                     Some(why) => write!(f, ", too; deployed nowhere: {why}"),
                     None => f.write_str(", too: it was asked for already"),
                 }
             }
-            Self::Recorded(why) => write!(f, "a new release; deployed nowhere: {why}"),
+            Self::RecordedOnly(why) => write!(f, "a new release; deployed nowhere: {why}"),
             Self::Known => f.write_str("known already: nothing is asked twice"),
             Self::Ignored(why) => write!(f, "ignored: {why}"),
         }
     }
 }
 
-fn listed(f: &mut fmt::Formatter<'_>, names: &[impl fmt::Display]) -> fmt::Result {
+fn write_list(f: &mut fmt::Formatter<'_>, names: &[impl fmt::Display]) -> fmt::Result {
     for (index, name) in names.iter().enumerate() {
         write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
     }
     Ok(())
 }
 
-impl fmt::Display for Unasked {
+impl fmt::Display for NotDeployedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paused => f.write_str("the service is paused"),
@@ -515,7 +523,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_and_charts_are_no_images() {
+    fn signatures_and_charts_are_not_images() {
         let digest = "a".repeat(64);
         assert!(is_image("v1", None));
         assert!(is_image("v1", Some("")));

@@ -1,22 +1,21 @@
-//! Targets to which nothing is deployed, looked at from time to time: an edit whose event never came, or an account without a
-//! trail.
+//! Periodic observation of idle targets, for edits whose event was lost and for accounts without a CloudTrail trail.
 //!
-//! Each target has its own minute of [`REST_MINUTES`], by its name, among those at which its application's turn comes in the
-//! sweep, so that ten thousand of them are spread evenly and no state is kept. The wake is dropped where a deployment runs, or
-//! where others stand in the row before AWS's API budgets.
+//! Each target has its own minute of [`IDLE_CHECK_MINUTES`], derived from its name, among those of its application's turns in the
+//! sweep, so that ten thousand targets are spread evenly without stored state. The wake is dropped while a deployment runs, or
+//! while other targets wait in the rate limiter's queue.
 
 use super::sweep::{SENDS_AT_ONCE, Sweep};
-use crate::ports::{Applied, Wake, WakeQueue};
+use crate::ports::{AppliedPolicy, Wake, WakeQueue};
 use futures::stream::{self, StreamExt as _};
-use rollout::pace::REST_MINUTES;
+use rollout::rate_limiter::IDLE_CHECK_MINUTES;
 use rollout::{Seconds, TargetId};
 
-/// Whether this sweep, which is the turn of the target's application, is the one that has the target looked at.
+/// Whether this sweep, at which its application has its turn, wakes the target for an idle observation.
 #[must_use]
-pub fn is_turn_at_rest(target: &TargetId, sweep: &Sweep) -> bool {
+pub fn is_idle_turn(target: &TargetId, sweep: &Sweep) -> bool {
     let every = sweep.every.max(1);
-    // Turns of the application within the hour: of all that it has, this is one of the target.
-    let turns = (REST_MINUTES / every).max(1);
+    // The application's turns within the hour; one of them is this target's.
+    let turns = (IDLE_CHECK_MINUTES / every).max(1);
     let hash = target
         .to_string()
         .bytes()
@@ -24,9 +23,13 @@ pub fn is_turn_at_rest(target: &TargetId, sweep: &Sweep) -> bool {
     (hash >> 20) % turns == (sweep.minute / every) % turns
 }
 
-/// Wakes the targets of an application whose minute it is; answers how many, and what did not work, for people.
-pub async fn wake_at_rest<D: WakeQueue>(wake_queue: &D, applied: &Applied, sweep: &Sweep) -> (usize, Vec<String>) {
-    let targets = applied.policy.targets().map(|(target, _)| target).filter(|target| is_turn_at_rest(target, sweep));
+/// Wakes an application's targets whose minute it is; returns their number, and failures as text for people.
+pub async fn wake_idle_targets<D: WakeQueue>(
+    wake_queue: &D,
+    applied: &AppliedPolicy,
+    sweep: &Sweep,
+) -> (usize, Vec<String>) {
+    let targets = applied.policy.targets().map(|(target, _)| target).filter(|target| is_idle_turn(target, sweep));
     let sent: Vec<Result<(), String>> = stream::iter(targets)
         .map(|target| async move {
             let wake = Wake::of(target.clone()).at_rest(None);
@@ -57,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn every_target_is_looked_at_once_an_hour_and_ten_thousand_are_spread_over_it() {
+    fn idle_targets_are_checked_once_an_hour_and_spread_evenly() {
         for every in [1, 5, 60] {
             let mut looks: BTreeMap<&TargetId, usize> = BTreeMap::new();
             let mut busiest = 0;
@@ -65,13 +68,13 @@ mod tests {
             for minute in 29_000_040..29_000_100 {
                 let sweep = sweep(minute, every);
                 let now = targets.iter().filter(|target| sweep.is_turn_of(&target.application));
-                let now: Vec<_> = now.filter(|target| is_turn_at_rest(target, &sweep)).collect();
+                let now: Vec<_> = now.filter(|target| is_idle_turn(target, &sweep)).collect();
                 busiest = busiest.max(now.len());
                 now.into_iter().for_each(|target| *looks.entry(target).or_default() += 1);
             }
             assert_eq!(looks.len(), 10_000, "every {every} minutes");
             assert!(looks.values().all(|looks| *looks == 1), "every {every} minutes");
-            // 10,000 in 60 minutes are 167 a minute: 2.8 calls a second, of 7.5 that there are.
+            // 10,000 in 60 minutes are 167 a minute: 2.8 calls a second, of 7.5 available.
             assert!(busiest <= 450, "{busiest} in one minute, every {every} minutes");
         }
     }

@@ -1,38 +1,38 @@
-//! Something outside changed: whoever watches it is woken, and told nothing. The next pass looks for itself.
+//! An external change wakes the targets that watch the resource, without details. The next pass observes for itself.
 
 use super::IntakeError;
-use crate::ports::{Ledger, Wake, WakeQueue, Watch};
+use crate::ports::{Ledger, Wake, WakeQueue, WatchedResource};
 use futures::future::join_all;
 use rollout::snapshot::ApiCall;
 use rollout::{Seconds, TargetId};
 
-/// Wakes the targets that are concerned with `watch`; answers which. One question to the ledger, then all wakes at once:
-/// this is the first half of the way from an alarm to weights that are back.
+/// Wakes the targets that watch `watch`; returns them. One ledger query, then all wakes concurrently: this is the first half of
+/// the time from an alarm to restored weights.
 ///
 /// # Errors
-/// [`IntakeError`] where the ledger did not answer, or where a target could not be woken, after all others were: no
-/// command is due that would make the sweep do it within a minute, so the event must come again.
+/// [`IntakeError`] if the ledger did not answer or, after all others were woken, if a target could not be woken: no command is
+/// due that would make the sweep wake it within a minute, so the event must be delivered again.
 pub async fn signal<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
-    watch: &Watch,
+    watch: &WatchedResource,
 ) -> Result<Vec<TargetId>, IntakeError> {
     wake(ledger, wake_queue, watch, |target| {
-        // What an alarm says may turn a deployment back; tasks that come and go are waited for anyway.
-        Wake { urgent: matches!(watch, Watch::Alarm(_)), ..Wake::of(target) }
+        // An alarm may cause a rollback; task changes are polled anyway.
+        Wake { urgent: matches!(watch, WatchedResource::Alarm(_)), ..Wake::of(target) }
     })
     .await
 }
 
-/// Somebody edited what is watched: whoever it belongs to looks, whether something is deployed there or not. `call` names who,
-/// for the journal.
+/// A watched resource was edited by an API call: its targets observe, whether or not a deployment runs there. `call` names the
+/// author, for the journal.
 ///
 /// # Errors
 /// As [`signal`]'s.
-pub async fn edited<L: Ledger, D: WakeQueue>(
+pub async fn resource_edited<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
-    watch: &Watch,
+    watch: &WatchedResource,
     call: &ApiCall,
 ) -> Result<Vec<TargetId>, IntakeError> {
     wake(ledger, wake_queue, watch, |target| Wake::of(target).at_rest(Some(call.clone()))).await
@@ -41,7 +41,7 @@ pub async fn edited<L: Ledger, D: WakeQueue>(
 async fn wake<L: Ledger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
-    watch: &Watch,
+    watch: &WatchedResource,
     wake: impl Fn(TargetId) -> Wake,
 ) -> Result<Vec<TargetId>, IntakeError> {
     let targets = ledger
@@ -56,7 +56,7 @@ async fn wake<L: Ledger, D: WakeQueue>(
     .await;
     let mut failed = wakes.into_iter().filter_map(Result::err);
     if let Some(reason) = failed.next() {
-        return Err(IntakeError::WakeQueue { watching: targets.len(), unrung: 1 + failed.count(), reason });
+        return Err(IntakeError::WakeQueue { watching: targets.len(), not_woken: 1 + failed.count(), reason });
     }
     for target in &targets {
         tracing::info!(target_id = %target, "woken by {watch}");
@@ -64,7 +64,7 @@ async fn wake<L: Ledger, D: WakeQueue>(
     Ok(targets)
 }
 
-impl std::fmt::Display for Watch {
+impl std::fmt::Display for WatchedResource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Alarm(name) => write!(f, "alarm {name}"),

@@ -1,7 +1,7 @@
-//! What entries are made into.
+//! How entries are rendered.
 
 use super::*;
-use rollout::stage::Verdict;
+use rollout::verdict::Verdict;
 use rollout::{Actor, PlanId};
 
 fn at(second: i64) -> Timestamp {
@@ -18,8 +18,8 @@ fn ended() -> Fact {
 }
 
 #[test]
-fn what_programs_get_has_the_documented_shape() {
-    let Announcement { at: when, detail } = announcement(&entry(9, ended()));
+fn a_bus_event_has_the_documented_shape() {
+    let BusEvent { at: when, detail } = bus_event(&entry(9, ended()));
     assert_eq!(when, at(0));
     let detail: Value = serde_json::from_str(&detail).expect("JSON");
     assert_eq!(
@@ -46,21 +46,21 @@ fn what_programs_get_has_the_documented_shape() {
 }
 
 #[test]
-fn what_people_get_can_be_filtered_and_recognised() {
-    let told = message(&entry(9, ended()));
-    assert_eq!(told.subject, "Rolled back: shop/api/prod #12");
-    let attributes: Vec<String> = told.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+fn a_message_has_filter_attributes_and_a_deduplication_id() {
+    let sent = message(&entry(9, ended()));
+    assert_eq!(sent.subject, "Rolled back: shop/api/prod #12");
+    let attributes: Vec<String> = sent.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let expected = ["application=shop", "service=api", "environment=prod", "fact=ended", "verdict=rolled_back"];
     assert_eq!(attributes, expected);
-    assert_eq!((told.group.len(), told.once.len()), (32, 32));
+    assert_eq!((sent.group.len(), sent.deduplication_id.len()), (32, 32));
     let other = message(&entry(10, Fact::Resumed));
-    assert_eq!(other.group, told.group);
-    assert_ne!(other.once, told.once);
+    assert_eq!(other.group, sent.group);
+    assert_ne!(other.deduplication_id, sent.deduplication_id);
     assert_eq!(other.attributes.len(), 4);
 }
 
 #[test]
-fn a_button_is_what_the_door_reads() {
+fn slack_buttons_are_understood_by_the_approvals_function() {
     use crate::approving::slack::{APPROVE, ButtonValue, REASON, REJECT};
     assert_eq!((APPROVE, REJECT, REASON), (view::slack::APPROVE, view::slack::REJECT, view::slack::REASON));
     // As `view::slack` writes it.

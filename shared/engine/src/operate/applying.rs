@@ -1,24 +1,24 @@
 //! Apply and plan.
 
-use super::{ApplyAnswer, ApplyRequest, LONGEST_CALLER, Operations, PlanAnswer, PlanRequest, Refusal};
-use crate::desk::{AT_A_TIME, person};
-use crate::ports::{Applied, Clock, Cloud, Ledger, WakeQueue};
-use crate::surroundings;
+use super::{ApplyRequest, ApplyResponse, MAX_CALLER_CHARS, Operations, PlanRequest, PlanResponse, Refusal};
+use crate::command_service::{BATCH_SIZE, person};
+use crate::gate_context;
+use crate::ports::{AppliedPolicy, Clock, Cloud, Ledger, WakeQueue};
 use futures::future::try_join_all;
-use rollout::plan::{Plan, rehearse};
-use rollout::promotion::{Surroundings, plan_id};
-use rollout::target::ReleaseRef;
-use rollout::{AppliedTarget, Command, Instruction, Overrides, Policy, Stage, TargetId, TargetState, Terms};
+use rollout::plan::{Plan, dry_run};
+use rollout::promotion::{GateContext, plan_id};
+use rollout::release::ReleaseRef;
+use rollout::{AppliedTarget, Command, DeployOptions, Instruction, Overrides, Policy, Stage, TargetId, TargetState};
 
 impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
-    /// Makes a policy file the one that stands.
+    /// Applies a policy file.
     ///
     /// # Errors
     /// [`Refusal`]: every problem of the file, or a ledger that did not answer.
-    pub async fn apply(&self, request: &ApplyRequest, caller: &str) -> Result<ApplyAnswer, Refusal> {
+    pub async fn apply(&self, request: &ApplyRequest, caller: &str) -> Result<ApplyResponse, Refusal> {
         let policy = policy::parse(&request.text)?;
         let before = self.ledger.policy(&policy.application).await?;
-        let caller: String = caller.chars().take(LONGEST_CALLER).collect();
+        let caller: String = caller.chars().take(MAX_CALLER_CHARS).collect();
         let version = self.ledger.apply(&policy, &request.text, self.clock.now(), &caller).await?;
         let unchanged = before.as_ref().is_some_and(|before| before.version == version);
         let changes = policy::changes(before.as_ref().map(|before| &before.policy), &policy);
@@ -27,10 +27,10 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
             warnings.extend(self.warnings(&before.policy, &policy).await?);
         }
         tracing::info!(application = %policy.application, policy.version = version, unchanged, caller, "a policy was applied");
-        Ok(ApplyAnswer { application: policy.application.to_string(), version, unchanged, changes, warnings })
+        Ok(ApplyResponse { application: policy.application.to_string(), version, unchanged, changes, warnings })
     }
 
-    /// What runs or waits on targets that went away, and whose approvals are void.
+    /// Warnings about targets that were removed while deployments run or wait there, and about approvals that became void.
     async fn warnings(&self, before: &Policy, after: &Policy) -> Result<Vec<String>, Refusal> {
         let changed: Vec<TargetId> = before
             .targets()
@@ -38,19 +38,19 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
             .map(|(target, _)| target)
             .collect();
         let mut warnings = Vec::new();
-        for some in changed.chunks(AT_A_TIME) {
+        for some in changed.chunks(BATCH_SIZE) {
             let states = try_join_all(some.iter().map(|target| self.ledger.state(target))).await?;
             warnings.extend(states.into_iter().flatten().filter_map(|state| warning(&state, after)));
         }
         Ok(warnings)
     }
 
-    /// Looks ahead. Nothing is written, and nothing is changed.
+    /// Previews changes. Nothing is written or changed.
     ///
     /// # Errors
     /// [`Refusal`]: every problem of the file, an unknown target or release, or a ledger that did not answer.
-    pub async fn plan(&self, request: &PlanRequest, caller: &str) -> Result<PlanAnswer, Refusal> {
-        let wanted = request.text.as_deref().map(policy::parse).transpose().map_err(Refusal::of_a_file_only_read)?;
+    pub async fn plan(&self, request: &PlanRequest, caller: &str) -> Result<PlanResponse, Refusal> {
+        let wanted = request.text.as_deref().map(policy::parse).transpose().map_err(Refusal::for_unapplied_policy)?;
         let application = match (&wanted, &request.target) {
             (Some(policy), Some(target)) if policy.application != target.application => {
                 let message =
@@ -65,68 +65,68 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
         };
         let applied = match &wanted {
             Some(_) => self.ledger.policy(application).await?,
-            None => Some(self.desk().applied(application).await?),
+            None => Some(self.command_service().applied(application).await?),
         };
         let changes =
             wanted.as_ref().map(|policy| policy::changes(applied.as_ref().map(|applied| &applied.policy), policy));
         let deployment = match &request.target {
             None => None,
             Some(target) => {
-                let at_hand = at_hand(target, wanted.as_ref(), applied.as_ref())?;
-                Some(self.rehearse(target, &at_hand, request.release.as_deref(), caller).await?)
+                let planned_target = planned_target(target, wanted.as_ref(), applied.as_ref())?;
+                Some(self.dry_run(target, &planned_target, request.release.as_deref(), caller).await?)
             }
         };
-        Ok(PlanAnswer { version: applied.map(|applied| applied.version), changes, deployment })
+        Ok(PlanResponse { version: applied.map(|applied| applied.version), changes, deployment })
     }
 
-    async fn rehearse(
+    async fn dry_run(
         &self,
         target: &TargetId,
         applied: &AppliedTarget,
         release: Option<&str>,
         caller: &str,
     ) -> Result<Plan, Refusal> {
-        let desk = self.desk();
-        let around = surroundings::load(self.ledger, target, applied, &Terms::default()).await;
+        let command_service = self.command_service();
+        let gate_context = gate_context::load(self.ledger, target, applied, &DeployOptions::default()).await;
         let release = match release {
-            Some(wanted) => desk.release(&target.application, &target.service, wanted).await?,
-            None => match desk.newest_verified(target, applied, &around).await {
+            Some(wanted) => command_service.release(&target.application, &target.service, wanted).await?,
+            None => match command_service.newest_verified(target, applied, &gate_context).await {
                 Ok(release) => release,
-                // Nothing that could be promoted: what would become of the latest is the plan then.
+                // Nothing can be promoted: the preview shows the deployment of the latest release instead.
                 Err(refusal) if refusal.status == 409 => {
-                    desk.release(&target.application, &target.service, "latest").await?
+                    command_service.release(&target.application, &target.service, "latest").await?
                 }
                 Err(refusal) => return Err(refusal),
             },
         };
-        let images = surroundings::images(self.cloud, [(&release.id.digest, release.image.as_str())].into()).await;
-        let around = Surroundings { images, ..around };
-        let state = desk.state(target).await?;
+        let images = gate_context::images(self.cloud, [(&release.id.digest, release.image.as_str())].into()).await;
+        let gate_context = GateContext { images, ..gate_context };
+        let state = command_service.state(target).await?;
         let now = self.clock.now();
         let instruction = Instruction::Deploy {
             release: release.id.clone(),
             image: release.image.clone(),
             tag: release.tag.clone(),
             overrides: Overrides::default(),
-            terms: Terms { pushed_at: Some(release.pushed_at), ..Terms::default() },
+            options: DeployOptions { pushed_at: Some(release.pushed_at), ..DeployOptions::default() },
         };
         let command = Command::asked(target.clone(), instruction, person(caller), "", "plan", now);
         let release =
             ReleaseRef { id: release.id, image: release.image, tag: release.tag, pushed_at: Some(release.pushed_at) };
-        let rehearsal = rehearse(&state, applied, &command, release, &around, now);
-        let snapshot = match rehearsal.look() {
-            Some(look) => Some(self.cloud.observe(&look).await),
+        let rehearsal = dry_run(&state, applied, &command, release, &gate_context, now);
+        let snapshot = match rehearsal.observation() {
+            Some(observation) => Some(self.cloud.observe(&observation).await),
             None => None,
         };
         Ok(rehearsal.plan(snapshot.as_ref()))
     }
 }
 
-/// What whoever has applied `after` should know of a target that it changes.
+/// The warning about a target that applying `after` affects.
 fn warning(state: &TargetState, after: &Policy) -> Option<String> {
     let running = state.running.as_ref()?;
     let (target, number, tag) = (&state.target, running.number, &running.release.tag);
-    let waits = matches!(running.stage, Stage::Gated { .. });
+    let waits = running.stage() == Stage::Gated;
     let Some(applied) = after.applied(target, 0) else {
         return Some(if waits {
             format!(
@@ -138,10 +138,10 @@ fn warning(state: &TargetState, after: &Policy) -> Option<String> {
             )
         });
     };
-    let gates = running.gates.as_ref().filter(|gates| waits && gates.asked_at.is_some())?;
+    let gates = running.gates.as_ref().filter(|gates| waits && gates.requested_at.is_some())?;
     let replaces = state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| &release.id.digest);
-    let (release, terms) = (&running.release.id, &running.terms);
-    if plan_id(target, release, terms, &running.overrides, &applied, replaces) == gates.plan {
+    let (release, options) = (&running.release.id, &running.options);
+    if plan_id(target, release, options, &running.overrides, &applied, replaces) == gates.plan {
         return None;
     }
     let said = match gates.votes.len() {
@@ -154,8 +154,12 @@ fn warning(state: &TargetState, after: &Policy) -> Option<String> {
     ))
 }
 
-/// The target's policy in the file at hand, or in what is applied.
-fn at_hand(target: &TargetId, wanted: Option<&Policy>, applied: Option<&Applied>) -> Result<AppliedTarget, Refusal> {
+/// The target's policy in the given file, or in the applied policy.
+fn planned_target(
+    target: &TargetId,
+    wanted: Option<&Policy>,
+    applied: Option<&AppliedPolicy>,
+) -> Result<AppliedTarget, Refusal> {
     let standing = applied.map_or(0, |applied| applied.version);
     let (version, policy) = match (wanted, applied) {
         (Some(policy), Some(applied)) if *policy == applied.policy => (standing, policy),

@@ -1,64 +1,64 @@
-//! Approve and reject, by people whom IAM has proven. Whether they may is the policy's to say, as at every other door.
+//! Approve and reject, by people authenticated by IAM. As in every channel, the policy decides whether they may.
 
-use super::{CommandAnswer, DecisionRequest, Operations, Refusal};
-use crate::approving::{Answer, Once, Word, answer};
-use crate::desk::{needed_reason, reason};
+use super::{CommandResponse, DecisionRequest, Operations, Refusal};
+use crate::approving::{ApprovalDecision, ApprovalSubmission, DeduplicationKey, answer};
+use crate::command_service::{reason, required_reason};
 use crate::ports::{Clock, Cloud, Ledger, WakeQueue};
 use rollout::{Actor, TargetId};
 
-/// This door, in the journal's entries of what it has refused.
-const DOOR: &str = "operations";
+/// Name of this channel in journal entries about refusals.
+const CHANNEL: &str = "operations";
 
 impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
-    /// Says yes to a deployment that waits for approval.
+    /// Approves a deployment that waits for approval.
     ///
     /// # Errors
-    /// [`Refusal`]: it does not wait, another plan, somebody who may not say so, or a ledger that did not answer.
+    /// [`Refusal`]: it does not wait, another plan, a person who may not approve, or a ledger that did not answer.
     pub async fn approve(
         &self,
         target: &TargetId,
         request: &DecisionRequest,
         actor: &Actor,
-    ) -> Result<CommandAnswer, Refusal> {
+    ) -> Result<CommandResponse, Refusal> {
         let reason = reason(&request.reason)?;
-        self.decide(target, request, Word::Yes, reason, actor).await
+        self.decide(target, request, ApprovalDecision::Approve, reason, actor).await
     }
 
-    /// Says no to it: it ends as rejected.
+    /// Rejects a deployment: it ends as rejected.
     ///
     /// # Errors
-    /// As [`Operations::approve`], and without a reason.
+    /// As [`Operations::approve`]'s, and a missing reason.
     pub async fn reject(
         &self,
         target: &TargetId,
         request: &DecisionRequest,
         actor: &Actor,
-    ) -> Result<CommandAnswer, Refusal> {
-        let reason = needed_reason(&request.reason, "saying no")?;
-        self.decide(target, request, Word::No, reason, actor).await
+    ) -> Result<CommandResponse, Refusal> {
+        let reason = required_reason(&request.reason, "saying no")?;
+        self.decide(target, request, ApprovalDecision::Reject, reason, actor).await
     }
 
     async fn decide(
         &self,
         target: &TargetId,
         request: &DecisionRequest,
-        word: Word,
+        decision: ApprovalDecision,
         reason: &str,
         actor: &Actor,
-    ) -> Result<CommandAnswer, Refusal> {
-        let desk = self.desk();
-        // Operators are told which targets there are; other doors are not.
-        desk.applied_target(target).await?;
-        let said = Answer {
+    ) -> Result<CommandResponse, Refusal> {
+        let command_service = self.command_service();
+        // Operators may learn which targets exist; callers of other channels may not.
+        command_service.applied_target(target).await?;
+        let submission = ApprovalSubmission {
             target,
             deployment: request.deployment,
             plan: &request.plan,
-            word,
+            decision,
             actor,
             reason,
-            door: DOOR,
-            once: Once::Key(request.request.as_deref()),
+            channel: CHANNEL,
+            deduplication_key: DeduplicationKey::Key(request.request.as_deref()),
         };
-        answer(&desk, &said).await.map(|taken| taken.command)
+        answer(&command_service, &submission).await.map(|taken| taken.command)
     }
 }

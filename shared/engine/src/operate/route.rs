@@ -1,16 +1,16 @@
-//! HTTP's method, path, query and body to operations, without an HTTP library: text in, a status and JSON out.
+//! Dispatches HTTP method, path, query and body to operations, without an HTTP library: text in, status and JSON out.
 
 use super::{ErrorBody, Operations, Refusal};
-use crate::desk::person;
-use crate::desk::wire::{limit, name, number, parameter, read, target, to_json};
+use crate::command_service::person;
+use crate::command_service::wire::{limit, name, number, parameter, read, target, to_json};
 use crate::ports::{Clock, Cloud, Inspector, Ledger, WakeQueue};
 use rollout::Lane;
 use serde_json::Value;
 
-/// The largest body, in bytes: the largest policy file, written as JSON text with every character escaped, fits.
-pub const LARGEST_BODY: usize = 2 * 1024 * 1024;
+/// Maximum body size, in bytes: fits the largest policy file as JSON text with every character escaped.
+pub const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Everything that can be asked. `{a}/{s}/{e}` are application, service and environment.
+/// All routes. `{a}/{s}/{e}` are application, service and environment.
 pub const ROUTES: [&str; 23] = [
     "POST /v1/apply",
     "POST /v1/plan",
@@ -37,13 +37,13 @@ pub const ROUTES: [&str; 23] = [
     "GET /v1/releases/{a}/{s}?limit=",
 ];
 
-/// What can be asked of a target: the last part of the path.
-const DEEDS: [&str; 9] =
+/// The actions on a target: the last path segment.
+const TARGET_ACTIONS: [&str; 9] =
     ["deploy", "promote", "hotfix", "abort", "rollback", "approve", "reject", "override", "resume"];
 
 impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, C, D, K> {
-    /// Answers one request: a status and a JSON body. `query` is what stands behind the `?`, as it came; `caller` is the
-    /// caller's proven identity. Errors all have the shape of [`ErrorBody`].
+    /// Answers one request with a status and a JSON body. `query` is the part after the `?`, undecoded; `caller` is the caller's
+    /// authenticated identity. All errors have the shape of [`ErrorBody`].
     pub async fn route(&self, method: &str, path: &str, query: &str, body: &str, caller: &str) -> (u16, Value) {
         let answer = self.dispatch(method, path, query, body, caller).await;
         match answer {
@@ -64,14 +64,14 @@ impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, 
         body: &str,
         caller: &str,
     ) -> Result<Value, Refusal> {
-        if body.len() > LARGEST_BODY {
-            let message = format!("the body has {} bytes, at most {LARGEST_BODY} are read", body.len());
+        if body.len() > MAX_BODY_BYTES {
+            let message = format!("the body has {} bytes, at most {MAX_BODY_BYTES} are read", body.len());
             return Err(Refusal::new(413, "too_large", message));
         }
-        // As it is written, and in no other way: IAM has judged the caller by this very text, and a statement that denies
-        // `…/approve` says nothing of `…/approve/`.
+        // The literal path only: IAM has authorized exactly this text, and a statement that denies `…/approve` does not cover
+        // `…/approve/`.
         let parts: Vec<&str> = path.split('/').skip(1).collect();
-        let desk = self.desk();
+        let command_service = self.command_service();
         let actor = person(caller);
         match (method, parts.as_slice()) {
             ("POST", ["v1", "apply"]) => to_json(self.apply(&read(body)?, caller).await?),
@@ -79,31 +79,31 @@ impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, 
             ("POST", ["v1", "doctor"]) => to_json(self.doctor(&read(body)?).await?),
             ("GET", ["v1", "targets"]) => {
                 let application = parameter(query, "application").map(|text| name(text, "application")).transpose()?;
-                to_json(desk.targets(application.as_ref()).await?)
+                to_json(command_service.targets(application.as_ref()).await?)
             }
-            ("GET", ["v1", "targets", a, s, e]) => to_json(desk.status(&target(a, s, e)?).await?),
+            ("GET", ["v1", "targets", a, s, e]) => to_json(command_service.status(&target(a, s, e)?).await?),
             ("GET", ["v1", "targets", a, s, e, "history"]) => {
-                to_json(desk.history(&target(a, s, e)?, limit(query)?).await?)
+                to_json(command_service.history(&target(a, s, e)?, limit(query)?).await?)
             }
             ("GET", ["v1", "targets", a, s, e, "journal"]) => {
                 let after = parameter(query, "after").map(|text| number(text, "after")).transpose()?;
-                to_json(desk.journal(&target(a, s, e)?, after, limit(query)?).await?)
+                to_json(command_service.journal(&target(a, s, e)?, after, limit(query)?).await?)
             }
-            ("POST", ["v1", "targets", a, s, e, deed]) if DEEDS.contains(deed) => {
+            ("POST", ["v1", "targets", a, s, e, action]) if TARGET_ACTIONS.contains(action) => {
                 let target = target(a, s, e)?;
-                to_json(match *deed {
-                    "deploy" => desk.deploy(&target, &read(body)?, &actor).await?,
-                    "promote" => desk.promote(&target, &read(body)?, &actor).await?,
-                    "hotfix" => desk.hotfix(&target, &read(body)?, &actor).await?,
-                    "abort" => desk.abort(&target, &read(body)?, &actor).await?,
+                to_json(match *action {
+                    "deploy" => command_service.deploy(&target, &read(body)?, &actor).await?,
+                    "promote" => command_service.promote(&target, &read(body)?, &actor).await?,
+                    "hotfix" => command_service.hotfix(&target, &read(body)?, &actor).await?,
+                    "abort" => command_service.abort(&target, &read(body)?, &actor).await?,
                     "rollback" => self.rollback(&target, &read(body)?, &actor).await?,
                     "approve" => self.approve(&target, &read(body)?, &actor).await?,
                     "reject" => self.reject(&target, &read(body)?, &actor).await?,
-                    "override" => desk.open_gates(&target, &read(body)?, &actor).await?,
-                    _ => desk.resume(&target, &read(body)?, &actor).await?,
+                    "override" => command_service.override_gates(&target, &read(body)?, &actor).await?,
+                    _ => command_service.resume(&target, &read(body)?, &actor).await?,
                 })
             }
-            ("POST", ["v1", "trains"]) => to_json(desk.train(&read(body)?, &Lane::Asked, &actor).await?),
+            ("POST", ["v1", "trains"]) => to_json(command_service.train(&read(body)?, &Lane::Asked, &actor).await?),
             ("GET", ["v1", "brakes"]) => to_json(self.brakes(limit(query)?).await?),
             ("POST", ["v1", "freeze"]) => to_json(self.freeze(&read(body)?, caller).await?),
             ("POST", ["v1", "unfreeze"]) => to_json(self.unfreeze(&read(body)?, caller).await?),
@@ -111,7 +111,7 @@ impl<L: Ledger, C: Cloud + Inspector, D: WakeQueue, K: Clock> Operations<'_, L, 
             ("POST", ["v1", "resume-the-line"]) => to_json(self.resume_the_line(&read(body)?, caller).await?),
             ("GET", ["v1", "releases", a, s]) => {
                 let (application, service) = (name(a, "application")?, name(s, "service")?);
-                to_json(desk.releases(&application, &service, limit(query)?).await?)
+                to_json(command_service.releases(&application, &service, limit(query)?).await?)
             }
             _ => Err(no_route(method, path, &parts)),
         }

@@ -1,4 +1,4 @@
-//! A wake, as it lies in a queue.
+//! A wake as stored in the queue.
 
 use super::{LeaseId, WakeKind};
 use rollout::snapshot::ApiCall;
@@ -8,31 +8,31 @@ use serde::{Deserialize, Serialize};
 /// A wake for a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// Whom to wake.
+    /// The target to wake.
     pub target: TargetId,
-    /// The scheduled time, as the target's state has it: the pass that this wake starts knows that its scheduled wake has
+    /// The scheduled time as stored in the target's state: the pass that this wake starts knows that its scheduled wake has
     /// arrived, even if its clock is behind that of the pass that sent it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
-    /// This holding may be stolen from: it was met when the wake was sent, and the wake was delayed for longer than a lease.
+    /// The lease that this wake may steal: it was held when the wake was sent, and the wake was delayed for longer than a lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steal: Option<LeaseId>,
-    /// How often this wake found the target held: a wake is not lost on a busy target, it is retried shortly.
+    /// How often this wake found the target held: it is not dropped but retried shortly after.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u8,
-    /// The holder that this wake has found before, and comes again for: its [`tries`](Self::tries) are counted for that one.
+    /// The holder that this wake found before and is retried for: its [`tries`](Self::tries) count for that holder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<LeaseId>,
-    /// Traffic may have to go back: it overtakes all that is not urgent.
+    /// Traffic may have to be rolled back: takes precedence over all wakes that are not urgent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
-    /// The sweep has found the target overdue: whoever noted that a wake comes again for its holder, that wake is lost.
+    /// The sweep found the target overdue: any wake registered for retry with its holder is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
-    /// The rules are to be looked at even if nothing is deployed.
+    /// Observe the rules even if nothing is deployed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_rest: bool,
-    /// The API call that was seen, for the journal to name who made it. It decides nothing.
+    /// The observed API call, so that the journal can name its author. No decision depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_call: Option<ApiCall>,
 }
@@ -42,7 +42,7 @@ fn is_zero(tries: &u8) -> bool {
 }
 
 impl Wake {
-    /// A first wake.
+    /// A new wake.
     #[must_use]
     pub fn of(target: TargetId) -> Self {
         Self {
@@ -58,19 +58,19 @@ impl Wake {
         }
     }
 
-    /// The same, as the one scheduled wake of its target.
+    /// Marks it as the target's scheduled wake.
     #[must_use]
     pub fn due(self, at: Timestamp) -> Self {
         Self { due_at: Some(at), ..self }
     }
 
-    /// The same, for a target that is overdue.
+    /// Marks it as a wake for an overdue target.
     #[must_use]
     pub fn overdue(self) -> Self {
         Self { overdue: true, ..self }
     }
 
-    /// What it asks for.
+    /// What the wake requests.
     #[must_use]
     pub fn kind(&self) -> WakeKind {
         match self {
@@ -80,13 +80,13 @@ impl Wake {
         }
     }
 
-    /// The same, for a look even if nothing is deployed; `api_call` is what gave reason for it, if something did.
+    /// Requests an observation even if nothing is deployed; `api_call` is the cause, if there is one.
     #[must_use]
     pub fn at_rest(self, api_call: Option<ApiCall>) -> Self {
         Self { at_rest: true, api_call, ..self }
     }
 
-    /// The same, where traffic may have to go back.
+    /// Marks it as urgent: traffic may have to be rolled back.
     #[must_use]
     pub fn urgent(self) -> Self {
         Self { urgent: true, ..self }

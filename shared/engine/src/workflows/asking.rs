@@ -1,38 +1,42 @@
-//! One request to commands: which releases, by which lane, asked once a run.
+//! Turns one request into commands: which releases, by which lane, once per run.
 
-use super::caller::{NotAllowed, UnverifiedClaims, VerifiedCaller, word};
-use super::{PromotionAnswer, PromotionRequest, Workflows, not_allowed};
-use crate::desk::{
-    CommandAnswer, DeployRequest, HotfixRequest, LONGEST_REASON, PromoteRequest, Refusal, TrainRequest, needed_reason,
-    reason,
+use super::caller::{NotAllowed, UnverifiedClaims, VerifiedCaller, label};
+use super::{PromotionRequest, PromotionResponse, Workflows, not_allowed};
+use crate::command_service::{
+    CommandResponse, DeployRequest, HotfixRequest, MAX_REASON_CHARS, PromoteRequest, Refusal, TrainRequest, reason,
+    required_reason,
 };
-use crate::ports::{Applied, Clock, Ledger, WakeQueue};
-use crate::surroundings;
+use crate::gate_context;
+use crate::ports::{AppliedPolicy, Clock, Ledger, WakeQueue};
 use futures::future::{try_join, try_join_all};
-use rollout::entry::Deed;
+use rollout::entry::Permission;
 use rollout::target::TargetState;
-use rollout::{Actor, ImageDigest, Instruction, Lane, Name, TargetId, Terms};
+use rollout::{Actor, DeployOptions, ImageDigest, Instruction, Lane, Name, TargetId};
 use std::collections::BTreeMap;
 
-/// How many deployments are looked through for what an earlier try of the same run asked for.
-const LOOKED_BACK: usize = 50;
-/// What stands for the newest push.
+/// How many deployments are searched for what an earlier attempt of the same run requested.
+const MAX_HISTORY: usize = 50;
+/// The name of the newest push.
 const LATEST: &str = "latest";
 
-/// A target, and what it is to run.
+/// A target, and the release requested for it.
 struct Member {
     target: TargetId,
     digest: ImageDigest,
-    /// It runs that already, and nothing else is on its way.
-    is_there: bool,
+    /// The target already runs that release, and no other is under way.
+    already_deployed: bool,
 }
 
 impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
-    /// Asks for what a workflow asks, if it is granted: for all of it, or for nothing.
+    /// Submits a workflow's request if it is granted: all of it or nothing.
     ///
     /// # Errors
-    /// [`Refusal`]: not allowed, for whatever reason; for a caller with the grant also what the desk refuses.
-    pub async fn ask(&self, request: &PromotionRequest, claims: &UnverifiedClaims) -> Result<PromotionAnswer, Refusal> {
+    /// [`Refusal`]: not allowed, whatever the reason; for a caller with the grant, also refusals of the command service.
+    pub async fn ask(
+        &self,
+        request: &PromotionRequest,
+        claims: &UnverifiedClaims,
+    ) -> Result<PromotionResponse, Refusal> {
         let PromotionRequest { kind, application, environment, .. } = request;
         let Some(applied) = self.ledger.policy(application).await? else {
             return Err(self.deny(claims, *kind, None, &NotAllowed::NoTarget).await);
@@ -43,71 +47,71 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
         } else {
             request.services.keys().cloned().collect()
         };
-        let caller = match claims.verified(&applied.policy, *kind, &services, environment, self.clock.now()) {
+        let caller = match claims.verify_grants(&applied.policy, *kind, &services, environment, self.clock.now()) {
             Ok(caller) => caller,
             Err((why, service)) => {
                 let target = service.map(|service| TargetId::new(application.clone(), service, environment.clone()));
-                // What is not there has no journal.
+                // A nonexistent target has no journal.
                 let target = target.filter(|target| applied.policy.target(target).is_some());
                 return Err(self.deny(claims, *kind, target.as_ref(), &why).await);
             }
         };
-        let reason = in_words(request, &caller)?;
+        let reason = reason_with_provenance(request, &caller)?;
         let members = services.iter().map(|service| {
             let wanted = request.services.get(service).and_then(Option::as_deref);
             self.member(request, &applied, service, wanted, &caller)
         });
         let members = try_join_all(members).await?;
-        let missing: Vec<&Member> = members.iter().filter(|member| !member.is_there).collect();
+        let missing: Vec<&Member> = members.iter().filter(|member| !member.already_deployed).collect();
         match (missing.as_slice(), members.as_slice()) {
             ([], there) => {
                 let already_there = there.iter().map(|member| member.target.clone()).collect();
-                Ok(PromotionAnswer { train: None, asked: Vec::new(), already_there })
+                Ok(PromotionResponse { train: None, asked: Vec::new(), already_there })
             }
             ([one], [_]) => {
-                let asked = vec![self.ask_one(request, one, reason, &caller).await?];
-                Ok(PromotionAnswer { train: None, asked, already_there: Vec::new() })
+                let asked = vec![self.request_one(request, one, reason, &caller).await?];
+                Ok(PromotionResponse { train: None, asked, already_there: Vec::new() })
             }
-            _ => self.ask_train(request, &members, reason, &caller).await,
+            _ => self.request_train(request, &members, reason, &caller).await,
         }
     }
 
-    async fn ask_one(
+    async fn request_one(
         &self,
         request: &PromotionRequest,
         member: &Member,
         reason: String,
         caller: &VerifiedCaller<'_>,
-    ) -> Result<CommandAnswer, Refusal> {
-        let (desk, actor, target) = (self.desk(), caller.actor(), &member.target);
+    ) -> Result<CommandResponse, Refusal> {
+        let (command_service, actor, target) = (self.command_service(), caller.actor(), &member.target);
         let (release, forward_only) = (member.digest.to_string(), request.forward_only);
         let key = Some(caller.key(request.kind, &request.environment, [(&target.service, &member.digest)]));
         match request.kind {
-            Deed::Promote => {
+            Permission::Promote => {
                 let asked = PromoteRequest { release: Some(release), reason, forward_only, request: key };
-                desk.promote(target, &asked, &actor).await
+                command_service.promote(target, &asked, &actor).await
             }
-            Deed::Deploy => {
+            Permission::Deploy => {
                 let asked = DeployRequest { release, reason, forward_only, request: key, ..DeployRequest::default() };
-                desk.deploy(target, &asked, &actor).await
+                command_service.deploy(target, &asked, &actor).await
             }
-            Deed::Hotfix => {
+            Permission::Hotfix => {
                 let asked = HotfixRequest { release, reason, forward_only, request: key };
-                desk.hotfix(target, &asked, &actor).await
+                command_service.hotfix(target, &asked, &actor).await
             }
         }
     }
 
-    async fn ask_train(
+    async fn request_train(
         &self,
         request: &PromotionRequest,
         members: &[Member],
         reason: String,
         caller: &VerifiedCaller<'_>,
-    ) -> Result<PromotionAnswer, Refusal> {
+    ) -> Result<PromotionResponse, Refusal> {
         let digests: BTreeMap<Name, ImageDigest> =
             members.iter().map(|member| (member.target.service.clone(), member.digest.clone())).collect();
-        let lane = if request.kind == Deed::Hotfix { Lane::Hotfix } else { Lane::Asked };
+        let lane = if request.kind == Permission::Hotfix { Lane::Hotfix } else { Lane::Asked };
         let asked = TrainRequest {
             application: request.application.clone(),
             environment: request.environment.clone(),
@@ -116,80 +120,81 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
             reason,
             forward_only: request.forward_only,
         };
-        let answer = self.desk().train(&asked, &lane, &caller.actor()).await?;
-        Ok(PromotionAnswer { train: Some(answer.train), asked: answer.commands, already_there: answer.already_there })
+        let answer = self.command_service().train(&asked, &lane, &caller.actor()).await?;
+        Ok(PromotionResponse { train: Some(answer.train), asked: answer.commands, already_there: answer.already_there })
     }
 
-    /// Looks at one target, and finds the release that is meant.
+    /// Loads one target and finds the release that is meant.
     async fn member(
         &self,
         request: &PromotionRequest,
-        applied: &Applied,
+        applied: &AppliedPolicy,
         service: &Name,
         wanted: Option<&str>,
         caller: &VerifiedCaller<'_>,
     ) -> Result<Member, Refusal> {
         let target = TargetId::new(request.application.clone(), service.clone(), request.environment.clone());
-        let desk = self.desk();
+        let command_service = self.command_service();
         let of_target = applied.policy.applied(&target, applied.version).ok_or_else(|| {
-            // The caller has a grant for this service there, so this tells them nothing that they may not know.
+            // The caller has a grant for this service there, so this reveals nothing beyond it.
             let message =
                 format!("version {} of the policy of {} has no target `{target}`", applied.version, target.application);
             Refusal::new(404, "unknown_target", message)
         })?;
-        if request.kind == Deed::Promote && of_target.entry.rules.after.is_none() {
+        if request.kind == Permission::Promote && of_target.entry.rules.after.is_none() {
             let message = format!(
                 "no environment comes before {}, so nothing is promoted to {target}: deploy a release there by its name",
                 target.environment
             );
             return Err(Refusal::conflict("nothing_before", message));
         }
-        let state = desk.state(&target).await?;
+        let state = command_service.state(&target).await?;
         let digest = match (wanted, request.kind) {
             (Some(wanted), _) if wanted != LATEST => {
-                desk.release(&target.application, service, wanted).await?.id.digest
+                command_service.release(&target.application, service, wanted).await?.id.digest
             }
-            (None, Deed::Deploy | Deed::Hotfix) => {
+            (None, Permission::Deploy | Permission::Hotfix) => {
                 let message = format!("`services` names no release for {service}: only a promotion finds it by itself");
                 return Err(Refusal::request("release_missing", message));
             }
-            // What is the newest may have changed since the first try of this run: what it asked for then is what it asks for.
-            (wanted, kind) => match (self.asked_before(&state, kind, &caller.actor()).await?, wanted) {
+            // The newest release may have changed since the first attempt of this run: the first attempt's release counts.
+            (wanted, kind) => match (self.previous_request(&state, kind, &caller.actor()).await?, wanted) {
                 (Some(digest), _) => digest,
-                (None, Some(latest)) => desk.release(&target.application, service, latest).await?.id.digest,
+                (None, Some(latest)) => command_service.release(&target.application, service, latest).await?.id.digest,
                 (None, None) => {
-                    let around = surroundings::load(self.ledger, &target, &of_target, &Terms::default()).await;
-                    desk.newest_verified(&target, &of_target, &around).await?.id.digest
+                    let gate_context =
+                        gate_context::load(self.ledger, &target, &of_target, &DeployOptions::default()).await;
+                    command_service.newest_verified(&target, &of_target, &gate_context).await?.id.digest
                 }
             },
         };
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
-        let is_there = state.running.is_none()
+        let already_deployed = state.running.is_none()
             && state.queued.is_empty()
             && state.drift().is_none()
             && stable.is_some_and(|stable| stable.id.digest == digest)
             && self.ledger.commands(&target).await?.is_empty();
-        Ok(Member { target, digest, is_there })
+        Ok(Member { target, digest, already_deployed })
     }
 
-    /// The release that an earlier try of the same run asked for here.
-    async fn asked_before(
+    /// The release that an earlier attempt of the same run requested here.
+    async fn previous_request(
         &self,
         state: &TargetState,
-        deed: Deed,
+        permission: Permission,
         actor: &Actor,
     ) -> Result<Option<ImageDigest>, Refusal> {
-        let hotfix = deed == Deed::Hotfix;
-        // Whoever starts a run again may be somebody else.
+        let hotfix = permission == Permission::Hotfix;
+        // A re-run may have been started by a different account.
         let ours = |known: &Actor| match (known, actor) {
             (Actor::Workflow { name: known, .. }, Actor::Workflow { name, .. }) => known == name,
             _ => false,
         };
         let (commands, history) =
-            try_join(self.ledger.commands(&state.target), self.ledger.history(&state.target, LOOKED_BACK)).await?;
+            try_join(self.ledger.commands(&state.target), self.ledger.history(&state.target, MAX_HISTORY)).await?;
         let waiting = commands.iter().rev().filter(|command| ours(&command.actor)).find_map(|command| {
             match &command.instruction {
-                Instruction::Deploy { release, terms, .. } if (terms.lane == Lane::Hotfix) == hotfix => {
+                Instruction::Deploy { release, options, .. } if (options.lane == Lane::Hotfix) == hotfix => {
                     Some(&release.digest)
                 }
                 _ => None,
@@ -200,7 +205,7 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
                 .queued
                 .iter()
                 .rev()
-                .find(|queued| ours(&queued.actor) && (queued.terms.lane == Lane::Hotfix) == hotfix);
+                .find(|queued| ours(&queued.actor) && (queued.options.lane == Lane::Hotfix) == hotfix);
             fits.map(|queued| &queued.release.id.digest)
         };
         let begun = || {
@@ -210,32 +215,34 @@ impl<L: Ledger, D: WakeQueue, K: Clock> Workflows<'_, L, D, K> {
         Ok(waiting.or_else(queued).or_else(begun).cloned())
     }
 
-    /// Tells the operators why, and the workflow nothing.
+    /// Logs and journals the reason for operators; the workflow learns nothing.
     pub(super) async fn deny(
         &self,
         claims: &UnverifiedClaims,
-        deed: Deed,
+        permission: Permission,
         target: Option<&TargetId>,
         why: &NotAllowed,
     ) -> Refusal {
         tracing::warn!(
-            asked = word(deed),
-            caller = claims.told(),
+            asked = label(permission),
+            caller = claims.summary(),
             target_id = target.map(ToString::to_string),
             "not allowed: {why}"
         );
         if let Some(target) = target {
-            let (actor, reason) = claims.refused_as(why);
-            self.desk().note_refusal_once("promotions", target, word(deed), &actor, &reason, &why.about()).await;
+            let (actor, reason) = claims.journal_entry_of(why);
+            self.command_service()
+                .note_refusal_with_key("promotions", target, label(permission), &actor, &reason, &why.refusal_key())
+                .await;
         }
         not_allowed()
     }
 }
 
-/// The asker's words, and what GitHub's token says of the run.
-fn in_words(request: &PromotionRequest, caller: &VerifiedCaller<'_>) -> Result<String, Refusal> {
+/// The requester's reason, and the run's claims from GitHub's token.
+fn reason_with_provenance(request: &PromotionRequest, caller: &VerifiedCaller<'_>) -> Result<String, Refusal> {
     let said = match request.kind {
-        Deed::Hotfix => needed_reason(&request.reason, "a hotfix")?,
+        Permission::Hotfix => required_reason(&request.reason, "a hotfix")?,
         _ => reason(&request.reason)?,
     };
     let built = request.provenance.as_ref().map(|provenance| {
@@ -252,10 +259,10 @@ fn in_words(request: &PromotionRequest, caller: &VerifiedCaller<'_>) -> Result<S
         Some(built) if !built.is_empty() => format!("; built from {built}"),
         _ => String::new(),
     };
-    // What is proven is kept whole: whoever is to agree reads it beside what the asker says, however much that is.
-    let making = caller.making();
-    let room = LONGEST_REASON.saturating_sub(making.chars().count() + " ()".len());
+    // The verified part is kept in full: approvers read it beside the requester's text, however long that is.
+    let run_summary = caller.run_summary();
+    let room = MAX_REASON_CHARS.saturating_sub(run_summary.chars().count() + " ()".len());
     let said: String = said.chars().take(room).collect();
     let built: String = built.chars().take(room - said.chars().count()).collect();
-    Ok(if said.is_empty() { format!("{making}{built}") } else { format!("{said} ({making}{built})") })
+    Ok(if said.is_empty() { format!("{run_summary}{built}") } else { format!("{said} ({run_summary}{built})") })
 }

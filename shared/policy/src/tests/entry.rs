@@ -1,6 +1,6 @@
-//! The order of environments, and what they ask of a release.
+//! The order of environments, and their requirements for a release.
 
-use super::files::said;
+use super::files::report;
 use crate::{changes, parse};
 use rollout::entry::{After, ApprovalDefault, EntryRules, Gate};
 use rollout::policy::Trigger;
@@ -14,7 +14,7 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
-/// A target that shares nothing with others.
+/// A target that shares no resource with others.
 fn target(environment: &str, service: &str) -> String {
     const BALANCING: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
     let side = |side: &str| {
@@ -29,7 +29,7 @@ fn target(environment: &str, service: &str) -> String {
     )
 }
 
-/// A file of these environments: each its name, its keys and its services.
+/// A file of these environments, each given by its name, its keys and its services.
 fn file(services: &str, environments: &[(&str, &str, &[&str])]) -> String {
     let mut text = format!("application: shop\nservices: {services}\n{PEOPLE}environments:\n");
     for (environment, keys, services) in environments {
@@ -45,7 +45,7 @@ fn file(services: &str, environments: &[(&str, &str, &[&str])]) -> String {
     text
 }
 
-/// Of `dev`, and `prod` with these keys.
+/// A file with `dev`, and `prod` with these keys.
 fn prod(keys: &str) -> String {
     file("{api: {repository: shop/api}}", &[("dev", "trigger: push", &["api"]), ("prod", keys, &["api"])])
 }
@@ -55,26 +55,29 @@ fn rules(keys: &str) -> EntryRules {
     policy.environments[&name("prod")].entry.clone()
 }
 
-/// What is said of it, without places.
-fn told_of(text: &str) -> Vec<String> {
+/// The messages of its problems, without positions.
+fn problem_messages(text: &str) -> Vec<String> {
     match parse(text) {
         Ok(_) => vec![],
         Err(problems) => problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect(),
     }
 }
 
-fn told(keys: &str) -> Vec<String> {
-    told_of(&prod(keys))
+fn messages(keys: &str) -> Vec<String> {
+    problem_messages(&prod(keys))
 }
 
-/// One problem of `prod`'s, that begins so.
-fn one(keys: &str, problem: &str) {
-    let told = told(keys);
-    assert!(told.len() == 1 && told[0].starts_with(&format!("environments.prod.{problem}")), "{keys}: {told:?}");
+/// Asserts that `prod` has one problem, whose message begins with `problem`.
+fn assert_one_problem(keys: &str, problem: &str) {
+    let messages = messages(keys);
+    assert!(
+        messages.len() == 1 && messages[0].starts_with(&format!("environments.prod.{problem}")),
+        "{keys}: {messages:?}"
+    );
 }
 
 #[test]
-fn the_example_says_every_rule() {
+fn the_example_sets_every_entry_rule() {
     let policy = parse(EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
     let prod = policy.applied(&TargetId::parse("shop/api/prod").expect("a target"), 3).expect("there").entry.rules;
     assert_eq!(prod.after, Some(After::All(vec![name("staging")])));
@@ -99,26 +102,26 @@ fn the_example_says_every_rule() {
     assert_eq!(prod.freezes[0].until.to_string(), "2027-01-04T08:00:00");
     let skips: Vec<Gate> = prod.hotfix_skips.into_iter().collect();
     assert_eq!(skips, [Gate::Soak, Gate::Approval, Gate::Window, Gate::Freeze]);
-    assert!(prod.train_goes_back_together);
+    assert!(prod.rollback_train_together);
 
     let staging = &policy.environments[&name("staging")];
     assert_eq!(staging.trigger, Trigger::Promotion);
     assert_eq!(staging.entry.after, Some(After::Any(vec![name("dev"), name("qa")])));
     let (qa, api) = (name("qa"), name("api"));
-    let automatic: Vec<_> = policy.automatic_after(&qa, &api).map(Name::as_str).collect();
+    let automatic: Vec<_> = policy.auto_promotion_targets(&qa, &api).map(Name::as_str).collect();
     assert_eq!(automatic, ["staging"]);
     assert_eq!(policy.environments[&name("dev")].entry, EntryRules::default());
 }
 
 #[test]
-fn what_the_ledger_stores_is_the_policy_that_was_read() {
+fn a_stored_policy_deserializes_unchanged() {
     let policy = parse(EXAMPLE).expect("sound");
     let stored = serde_json::to_string(&policy).expect("plain data");
     assert_eq!(serde_json::from_str::<Policy>(&stored).expect("read again"), policy);
 }
 
 #[test]
-fn an_environment_that_asks_nothing_lets_in_everything() {
+fn an_environment_without_rules_admits_everything() {
     assert_eq!(rules(""), EntryRules::default());
     let approval = rules("approval: {from: [ada]}").approval.expect("asked for");
     assert_eq!((approval.required, approval.expires), (1, Seconds(86400)));
@@ -126,7 +129,7 @@ fn an_environment_that_asks_nothing_lets_in_everything() {
 }
 
 #[test]
-fn before_is_one_environment_or_several() {
+fn after_names_one_environment_or_several() {
     let dev = || vec![name("dev")];
     for (written, read) in [
         ("after: dev", After::All(dev())),
@@ -137,32 +140,42 @@ fn before_is_one_environment_or_several() {
         assert_eq!(rules(written).after, Some(read), "{written}");
         assert_eq!(rules(&format!("trigger: promotion\n{written}")).soak, Seconds(0));
     }
-    one("after: def", "after: there is no environment `def`: did you mean `dev`?");
-    one("after: [dev, dev]", "after[1]: `dev` is there already: take one away");
-    one("after: prod", "after: `prod` cannot come after itself: take it away");
-    one("after: []", "after: the list is empty: name environments, or take the key away to let in every release");
-    one("after: {any: []}", "after.any: the list is empty");
-    one("after: {}", "after: there is neither: write exactly one of `all` and `any`");
-    one("after: {any: [dev], all: [dev]}", "after: there is both: write exactly one of `all` and `any`");
-    assert_eq!(told("after: {one: [dev]}").len(), 2, "an unknown key, and neither of the known ones");
-    one("after:", "after: expected the name of an environment, found nothing");
+    assert_one_problem("after: def", "after: there is no environment `def`: did you mean `dev`?");
+    assert_one_problem("after: [dev, dev]", "after[1]: `dev` is there already: take one away");
+    assert_one_problem("after: prod", "after: `prod` cannot come after itself: take it away");
+    assert_one_problem(
+        "after: []",
+        "after: the list is empty: name environments, or take the key away to let in every release",
+    );
+    assert_one_problem("after: {any: []}", "after.any: the list is empty");
+    assert_one_problem("after: {}", "after: there is neither: write exactly one of `all` and `any`");
+    assert_one_problem("after: {any: [dev], all: [dev]}", "after: there is both: write exactly one of `all` and `any`");
+    assert_eq!(
+        messages("after: {assert_one_problem: [dev]}").len(),
+        2,
+        "an unknown key, and neither of the known ones"
+    );
+    assert_one_problem("after:", "after: expected the name of an environment, found nothing");
 }
 
 #[test]
-fn what_starts_a_deployment_fits_what_comes_before() {
-    one(
+fn the_trigger_must_fit_after() {
+    assert_one_problem(
         "trigger: push\nafter: dev",
         "trigger: `push` brings every new release at once, and `after` lets in what other environments have verified: write `promotion`",
     );
-    one(
+    assert_one_problem(
         "trigger: promotion",
         "trigger: `promotion` brings what the environments in `after` have verified: add `after`",
     );
-    one("soak: 5m", "soak: `soak` counts from when the environments in `after` have verified a release: add `after`");
+    assert_one_problem(
+        "soak: 5m",
+        "soak: `soak` counts from when the environments in `after` have verified a release: add `after`",
+    );
 }
 
 #[test]
-fn environments_do_not_wait_for_each_other() {
+fn cycles_between_environments_are_refused() {
     let services = "{api: {repository: shop/api}}";
     let circle = file(
         services,
@@ -174,13 +187,13 @@ fn environments_do_not_wait_for_each_other() {
         ],
     );
     assert_eq!(
-        said(&circle),
+        report(&circle),
         "11:13: environments.b.after[0]: a circle: a after c after b after a: each of them waits for another one, and no \
          release ever gets there; take one away"
     );
     let two = file(services, &[("a", "after: b", &["api"]), ("b", "after: a", &["api"])]);
-    assert_eq!(said(&two).lines().count(), 1);
-    // Two ways to the same place are none.
+    assert_eq!(report(&two).lines().count(), 1);
+    // Two paths to the same environment are not a cycle.
     let diamond = file(
         services,
         &[
@@ -190,15 +203,18 @@ fn environments_do_not_wait_for_each_other() {
             ("a", "", &["api"]),
         ],
     );
-    assert_eq!(told_of(&diamond), [""; 0]);
+    assert_eq!(problem_messages(&diamond), [""; 0]);
 }
 
 #[test]
-fn a_service_can_get_everywhere_where_it_runs() {
+fn a_service_needs_a_target_in_its_upstream_environments() {
     let services = "{api: {repository: shop/api}, site: {repository: shop/site}}";
-    let way = |after: &str| {
+    let problems_after = |after: &str| {
         let two: &[&str] = &["api", "site"];
-        told_of(&file(services, &[("dev", "", two), ("qa", "", &["api"]), ("lab", "", &["api"]), ("prod", after, two)]))
+        problem_messages(&file(
+            services,
+            &[("dev", "", two), ("qa", "", &["api"]), ("lab", "", &["api"]), ("prod", after, two)],
+        ))
     };
     let problem = |environments: &str| {
         format!(
@@ -206,16 +222,16 @@ fn a_service_can_get_everywhere_where_it_runs() {
              it would ever be verified there; add a target there, or move this one to an environment without that `after`"
         )
     };
-    assert_eq!(way("after: [dev, qa]"), [problem("qa")]);
-    assert_eq!(way("after: [qa, lab]"), [problem("qa and in lab")]);
-    assert_eq!(way("after: {any: [dev, qa]}"), [""; 0]);
-    assert_eq!(way("after: {any: [qa, lab]}"), [problem("qa and in lab")]);
-    assert_eq!(way("after: dev"), [""; 0]);
+    assert_eq!(problems_after("after: [dev, qa]"), [problem("qa")]);
+    assert_eq!(problems_after("after: [qa, lab]"), [problem("qa and in lab")]);
+    assert_eq!(problems_after("after: {any: [dev, qa]}"), [""; 0]);
+    assert_eq!(problems_after("after: {any: [qa, lab]}"), [problem("qa and in lab")]);
+    assert_eq!(problems_after("after: dev"), [""; 0]);
 }
 
 #[test]
-fn services_of_a_train_have_an_order() {
-    let of = |services: &str| told_of(&file(services, &[("dev", "", &["api"])]));
+fn cyclic_or_unknown_service_dependencies_are_refused() {
+    let of = |services: &str| problem_messages(&file(services, &[("dev", "", &["api"])]));
     let depends = |api: &str, site: &str| {
         of(&format!("{{api: {{repository: shop/api, {api}}}, site: {{repository: shop/site, {site}}}}}"))
     };
@@ -245,37 +261,52 @@ fn services_of_a_train_have_an_order() {
 }
 
 #[test]
-fn approvals_are_asked_of_people_who_can_give_them() {
-    assert_eq!(told("approval: {required: 2, from: [on-call]}"), [""; 0]);
-    assert_eq!(told("approval: {required: 2, from: [ada, on-call]}"), [""; 0]);
-    one(
+fn approvers_must_exist_suffice_and_be_able_to_approve() {
+    assert_eq!(messages("approval: {required: 2, from: [on-call]}"), [""; 0]);
+    assert_eq!(messages("approval: {required: 2, from: [ada, on-call]}"), [""; 0]);
+    assert_one_problem(
         "approval: {required: 3, from: [ada, on-call]}",
         "approval: 3 have to say yes, and there are 2 people in `from`: name more, or require less (whoever asks for a deployment does not approve it)",
     );
-    one("approval: {required: 2, from: [bob]}", "approval: 2 have to say yes, and there is 1 person in `from`");
+    assert_one_problem(
+        "approval: {required: 2, from: [bob]}",
+        "approval: 2 have to say yes, and there is 1 person in `from`",
+    );
     for required in ["0", "21", "two", "1.5", "'1'", "-1", "[]", ""] {
-        one(
+        assert_one_problem(
             &format!("approval: {{from: [ada], required: {required}}}"),
             "approval.required: expected how many people have to say yes, a whole number from 1 to 20",
         );
     }
-    one("approval: {from: [bop]}", "approval.from[0]: there is no person or group `bop`: did you mean `bob`?");
-    one(
+    assert_one_problem(
+        "approval: {from: [bop]}",
+        "approval.from[0]: there is no person or group `bop`: did you mean `bob`?",
+    );
+    assert_one_problem(
         "approval: {from: [dave]}",
         "approval.from[0]: there is no person or group `dave`: `people` and `groups` have no such name",
     );
-    one("approval: {from: []}", "approval.from: the list is empty: name people or groups, or take `approval` away");
+    assert_one_problem(
+        "approval: {from: []}",
+        "approval.from: the list is empty: name people or groups, or take `approval` away",
+    );
     let many: String = (0..51).map(|n| format!("p{n}: {{slack: U{n:08}}}, ")).collect();
     let names: Vec<String> = (0..51).map(|n| format!("p{n}")).collect();
     let text = prod("approval: {from: [all]}")
         .replace("people: {", &format!("people: {{{many}"))
         .replace("groups: {", &format!("groups: {{all: [{}], ", names.join(", ")));
-    assert_eq!(told_of(&text), ["environments.prod.approval: there are 51 people in `from`, at most 50 are asked"]);
-    one("approval: {required: 1}", "approval: `from` is missing: add it");
-    one("approval: {from: [ada], default: yes}", "approval.default: expected one of `reject`, `approve`, found `yes`");
-    one("approval: {from: [ada], expires: 1s}", "approval.expires: 1s is too short: write `5s` or more");
     assert_eq!(
-        told("approval: {from: [ada, carol]}"),
+        problem_messages(&text),
+        ["environments.prod.approval: there are 51 people in `from`, at most 50 are asked"]
+    );
+    assert_one_problem("approval: {required: 1}", "approval: `from` is missing: add it");
+    assert_one_problem(
+        "approval: {from: [ada], default: yes}",
+        "approval.default: expected one of `reject`, `approve`, found `yes`",
+    );
+    assert_one_problem("approval: {from: [ada], expires: 1s}", "approval.expires: 1s is too short: write `5s` or more");
+    assert_eq!(
+        messages("approval: {from: [ada, carol]}"),
         [
             "people.carol: `carol` is to approve, and has no way to do so: add `slack`, `iam` or `mail`, or do not name them as an approver"
         ]
@@ -283,42 +314,58 @@ fn approvals_are_asked_of_people_who_can_give_them() {
 }
 
 #[test]
-fn what_always_runs_out_is_a_slip() {
-    one(
+fn soak_and_approval_must_fit_into_give_up_after() {
+    assert_one_problem(
         "after: dev\nsoak: 3h\ngive_up_after: 2h",
         "give_up_after: `soak` takes 3h, but a deployment is given up after 2h: write a longer `give_up_after`",
     );
-    one("approval: {from: [ada], expires: 8d}", "approval: approvers have 8d, but a deployment is given up after 7d");
-    one(
+    assert_one_problem(
+        "approval: {from: [ada], expires: 8d}",
+        "approval: approvers have 8d, but a deployment is given up after 7d",
+    );
+    assert_one_problem(
         "after: dev\nsoak: 1d\napproval: {from: [ada], expires: 7d}",
         "approval: `soak` takes 1d, and approvers have 7d after that, but a deployment is given up after 7d",
     );
-    one("give_up_after: 0", "give_up_after: 0s is too short");
-    one("give_up_after: 31d", "give_up_after: `31d` is not a duration");
+    assert_one_problem("give_up_after: 0", "give_up_after: 0s is too short");
+    assert_one_problem("give_up_after: 31d", "give_up_after: `31d` is not a duration");
     assert_eq!(rules("after: dev\nsoak: 20d\ngive_up_after: 30d").soak, Seconds(20 * 86400));
 }
 
 #[test]
-fn times_are_on_a_clock_that_there_is() {
-    one("windows: [mon 09:00-10:00]", "windows: `windows` without `time_zone`: say on which clock these times are");
-    one(
+fn windows_and_freezes_need_a_valid_time_zone() {
+    assert_one_problem(
+        "windows: [mon 09:00-10:00]",
+        "windows: `windows` without `time_zone`: say on which clock these times are",
+    );
+    assert_one_problem(
         "freezes: [{from: 2026-12-20 00:00, until: 2026-12-21 00:00, reason: x}]",
         "freezes: `freezes` without `time_zone`",
     );
-    one(
+    assert_one_problem(
         "time_zone: Europe/Berln\nwindows: [mon 09:00-10:00]",
         "time_zone: there is no time zone `Europe/Berln`: did you mean `Europe/Berlin`?",
     );
     for zone in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
         assert_eq!(rules(&format!("time_zone: {zone}")).time_zone.as_deref(), Some(zone));
     }
-    one("time_zone: UTC\nwindows: []", "windows: the list is empty: name a window, or take the key away");
-    one("time_zone: UTC\nwindows: [mon]", "windows[0]: `mon` is not a window: write days and a time of day");
-    one("time_zone: UTC\nwindows: [tue 10:00-10:00]", "windows[0]: `tue 10:00-10:00` is empty");
-    one("time_zone: UTC\nwindows: mon 09:00-10:00", "windows: expected a list of windows");
+    assert_one_problem(
+        "time_zone: UTC\nwindows: []",
+        "windows: the list is empty: name a window, or take the key away",
+    );
+    assert_one_problem(
+        "time_zone: UTC\nwindows: [mon]",
+        "windows[0]: `mon` is not a window: write days and a time of day",
+    );
+    assert_one_problem("time_zone: UTC\nwindows: [tue 10:00-10:00]", "windows[0]: `tue 10:00-10:00` is empty");
+    assert_one_problem("time_zone: UTC\nwindows: mon 09:00-10:00", "windows: expected a list of windows");
     let many = vec!["mon 09:00-10:00"; 51].join(", ");
-    one(&format!("time_zone: UTC\nwindows: [{many}]"), "windows: there are 51 windows, at most 50 are allowed");
-    let freeze = |keys: &str, problem: &str| one(&format!("time_zone: UTC\nfreezes: [{{{keys}}}]"), problem);
+    assert_one_problem(
+        &format!("time_zone: UTC\nwindows: [{many}]"),
+        "windows: there are 51 windows, at most 50 are allowed",
+    );
+    let freeze =
+        |keys: &str, problem: &str| assert_one_problem(&format!("time_zone: UTC\nfreezes: [{{{keys}}}]"), problem);
     freeze(
         "from: 2026-12-20 00:00, until: 2026-12-20 00:00, reason: x",
         "freezes[0]: the freeze ends at 2026-12-20 00:00, which is not after its begin at 2026-12-20 00:00",
@@ -333,31 +380,34 @@ fn times_are_on_a_clock_that_there_is() {
         "freezes[0].reason: expected why nothing is deployed then: at most 200 characters, in one line",
     );
     let many = vec!["{from: 2026-12-20 00:00, until: 2026-12-21 00:00, reason: x}"; 51].join(", ");
-    one(&format!("time_zone: UTC\nfreezes: [{many}]"), "freezes: there are 51 freezes, at most 50 are allowed");
+    assert_one_problem(
+        &format!("time_zone: UTC\nfreezes: [{many}]"),
+        "freezes: there are 51 freezes, at most 50 are allowed",
+    );
 }
 
 #[test]
-fn a_hotfix_passes_by_named_gates_but_not_by_its_trains() {
+fn a_hotfix_skips_named_gates_but_never_the_train() {
     assert_eq!(rules("hotfix: {skips: [stop_the_line, after]}").hotfix_skips.len(), 2);
-    one("hotfix: {skips: [soak, train]}", "hotfix.skips[1]: no hotfix passes by `train`");
-    one(
+    assert_one_problem("hotfix: {skips: [soak, train]}", "hotfix.skips[1]: no hotfix passes by `train`");
+    assert_one_problem(
         "hotfix: {skips: []}",
         "hotfix.skips: the list is empty: name the gates that a hotfix is not asked at, or take `hotfix` away",
     );
-    one(
+    assert_one_problem(
         "hotfix: {skips: [windows]}",
         "hotfix.skips[0]: expected one of `after`, `soak`, `approval`, `window`, `freeze`, `stop_the_line`, found `windows`; did you mean `window`?",
     );
-    one("hotfix: {skips: [soak, soak]}", "hotfix.skips[1]: `soak` is there already: take one away");
-    one("hotfix: {}", "hotfix: `skips` is missing: add it");
-    one("hotfix: true", "hotfix: expected a mapping with `skips`");
-    assert!(!rules("trains: {rollback: alone}").train_goes_back_together);
-    one("trains: {rollback: all}", "trains.rollback: expected one of `alone`, `together`, found `all`");
-    one("trains: {}", "trains: `rollback` is missing: add it");
+    assert_one_problem("hotfix: {skips: [soak, soak]}", "hotfix.skips[1]: `soak` is there already: take one away");
+    assert_one_problem("hotfix: {}", "hotfix: `skips` is missing: add it");
+    assert_one_problem("hotfix: true", "hotfix: expected a mapping with `skips`");
+    assert!(!rules("trains: {rollback: alone}").rollback_train_together);
+    assert_one_problem("trains: {rollback: all}", "trains.rollback: expected one of `alone`, `together`, found `all`");
+    assert_one_problem("trains: {}", "trains: `rollback` is missing: add it");
 }
 
 #[test]
-fn every_change_of_a_rule_is_told() {
+fn every_changed_rule_is_listed() {
     let before = parse(EXAMPLE).expect("sound");
     let after = EXAMPLE
         .replace("depends_on: [api]", "depends_on: [api, worker-api]")
@@ -378,7 +428,7 @@ fn every_change_of_a_rule_is_told() {
         .replace("may: [promote, hotfix]", "may: [promote]")
         .replace("slack: C012AB3CD", "slack: C012AB3CZ");
     let after = parse(&after).unwrap_or_else(|problems| panic!("{problems}"));
-    let told: Vec<String> = changes(Some(&before), &after)
+    let messages: Vec<String> = changes(Some(&before), &after)
         .into_iter()
         .map(|change| {
             let short =
@@ -404,8 +454,8 @@ notifications: [{"facts":"attention","topic":"arn:aws:sns:eu-central-1:1111 -> [
 people.bob.slack: U045EF6GH -> U045EF6GZ
 people.dave: - -> {"github":"7"}
 services.site.depends_on: ["api"] -> ["api","worker-api"]"#;
-    assert_eq!(told, expected.trim().lines().collect::<Vec<_>>());
-    // The first people that a file names are told one by one.
+    assert_eq!(messages, expected.trim().lines().collect::<Vec<_>>());
+    // When a file gets its first `people` section, they are reported one by one.
     let nobody = parse(&prod("").replace(PEOPLE, "")).expect("sound");
     let some = parse(&prod("")).expect("sound");
     let paths: Vec<String> = changes(Some(&nobody), &some).into_iter().map(|change| change.path).collect();

@@ -4,15 +4,15 @@ use rollout::{Percent, Seconds, TargetId};
 
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
 
-/// What is said of `text`, a line each.
-pub(super) fn said(text: &str) -> String {
+/// The problems of `text`, one per line.
+pub(super) fn report(text: &str) -> String {
     match parse(text) {
         Ok(policy) => format!("accepted: {policy:?}"),
         Err(problems) => problems.to_string(),
     }
 }
 
-/// A file of one target; `rest` are further lines of it.
+/// A file with one target; `rest` are further lines of that target.
 pub(super) fn one_target(rest: &str) -> String {
     const BALANCING: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
     let mut text = format!(
@@ -38,7 +38,7 @@ environments:
 }
 
 #[test]
-fn the_example_says_everything_and_is_sound() {
+fn the_example_parses_with_every_setting() {
     let policy = parse(EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(policy.application.as_str(), "shop");
     let rules: Vec<_> = policy.services.values().map(|service| service.tags.clone()).collect();
@@ -81,12 +81,12 @@ fn the_example_says_everything_and_is_sound() {
             ("warm-caches", HookPoint::AfterTraffic, 600),
         ]
     );
-    // A task without a container runs in the target's.
+    // A task without a container uses the target's container.
     assert_eq!(prod.hooks[2].run, HookAction::Task { container: "api".into(), command: vec!["./warm".into()] });
 }
 
 #[test]
-fn a_target_takes_its_environments_defaults_key_by_key() {
+fn a_target_inherits_environment_defaults_key_by_key() {
     let policy = parse(EXAMPLE).expect("sound");
     let dev = policy.target(&TargetId::parse("shop/api/dev").expect("a target")).expect("in the file");
     assert_eq!(dev.strategy.steps.len(), 1);
@@ -104,14 +104,14 @@ fn a_target_takes_its_environments_defaults_key_by_key() {
     assert!(dev.alarms.is_empty() && dev.hooks.is_empty(), "an empty list is an answer");
 }
 
-/// Issue 10, case 15: only registries that the policy names are believed, so what it names is checked.
+/// Issue 10, case 15: only registries named in the policy are trusted, so their names are checked.
 #[test]
 fn a_registry_is_an_account_and_a_region() {
     let with = |registry: &str| EXAMPLE.replace("{account: \"111122223333\", region: eu-west-1}", registry);
-    for sound in
+    for valid in
         ["{account: 999988887777}", "{region: eusc-de-east-1}", "{account: \"012345678901\", region: us-gov-west-1}"]
     {
-        parse(&with(sound)).unwrap_or_else(|problems| panic!("{sound}: {problems}"));
+        parse(&with(valid)).unwrap_or_else(|problems| panic!("{valid}: {problems}"));
     }
     let wrong = [
         "{}",
@@ -132,7 +132,7 @@ fn a_registry_is_an_account_and_a_region() {
 
 /// Issue 10, case 12.
 #[test]
-fn an_exclusion_is_one_pattern_beside_one_that_takes() {
+fn a_tag_exclusion_is_one_pattern_beside_the_include() {
     let with = |tags: &str| EXAMPLE.replace("{glob: \"v*\", not: {glob: \"*-{amd64,arm64}\"}}", tags);
     parse(&with("{semver: \">=1\", not: {regex: \".*-(amd64|arm64)\"}}"))
         .unwrap_or_else(|problems| panic!("{problems}"));
@@ -147,7 +147,7 @@ fn an_exclusion_is_one_pattern_beside_one_that_takes() {
 }
 
 #[test]
-fn what_is_not_named_has_a_default() {
+fn omitted_keys_have_defaults() {
     let policy = parse(&one_target("")).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(policy.services.values().next().expect("one").tags, TagRule::Glob("*".into()));
     let (id, target) = policy.targets().next().expect("one");
@@ -161,7 +161,7 @@ fn what_is_not_named_has_a_default() {
 }
 
 #[test]
-fn every_word_for_what_happens_to_a_newer_release_is_read_as_it_is_stored() {
+fn every_concurrency_name_matches_its_stored_form() {
     for rule in ["queue-newest", "queue-all", "cancel-running", "reject"] {
         let text = one_target("").replace("  dev:\n", &format!("  dev:\n    concurrency: {rule}\n"));
         let policy = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
@@ -169,21 +169,21 @@ fn every_word_for_what_happens_to_a_newer_release_is_read_as_it_is_stored() {
         assert_eq!(serde_json::json!(environment.concurrency), serde_json::json!(rule));
     }
     let text = one_target("").replace("  dev:\n", "  dev:\n    concurrency: queue-oldest\n");
-    let told = said(&text);
-    assert!(told.starts_with("5:18: environments.dev.concurrency: expected one of `queue-newest`"), "{told}");
+    let messages = report(&text);
+    assert!(messages.starts_with("5:18: environments.dev.concurrency: expected one of `queue-newest`"), "{messages}");
 }
 
 #[test]
-fn every_problem_of_a_file_is_told_with_its_line() {
+fn every_problem_is_reported_with_its_line() {
     let text = include_str!("many-problems.yaml");
-    let told = include_str!("many-problems.txt");
-    let said = said(text);
-    assert!(said == told.trim_end(), "--- said ---\n{said}\n--- expected ---\n{told}");
+    let messages = include_str!("many-problems.txt");
+    let report = report(text);
+    assert!(report == messages.trim_end(), "--- said ---\n{report}\n--- expected ---\n{messages}");
 }
 
 #[test]
-fn steps_rise_to_all_traffic() {
-    let steps = |steps: &str| said(&one_target(&format!("strategy: {{steps: {steps}}}")));
+fn steps_must_rise_to_100_percent() {
+    let steps = |steps: &str| report(&one_target(&format!("strategy: {{steps: {steps}}}")));
     assert_eq!(
         steps("[{traffic: 50%}, {traffic: 20%}, {traffic: 100%}]"),
         "12:54: environments.dev.targets.api.strategy.steps[1].traffic: 20% comes after 50%, but traffic must rise from \
@@ -202,42 +202,43 @@ fn steps_rise_to_all_traffic() {
 }
 
 #[test]
-fn everything_of_a_target_is_in_one_account_region_and_balancer() {
+fn a_targets_resources_share_account_region_and_load_balancer() {
     let elsewhere = one_target("")
         .replace("eu-central-1:111122223333:targetgroup/api-green", "eu-west-1:111122223333:targetgroup/api-green");
     assert_eq!(
-        said(&elsewhere),
+        report(&elsewhere),
         "10:51: environments.dev.targets.api.green.target_group: the target group is in eu-west-1 of account \
          111122223333, the target group of `environments.dev.targets.api` in eu-central-1 of account 111122223333: \
          everything of a target is in one account and Region"
     );
     let route = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener";
-    assert!(said(&one_target(&format!("test_rule: {route}/app/other/b2/c1"))).contains("another load balancer"));
-    assert!(said(&one_target(&format!("test_rule: {route}/app/shop/b1/c1"))).contains("is there already"));
+    assert!(report(&one_target(&format!("test_rule: {route}/app/other/b2/c1"))).contains("another load balancer"));
+    assert!(report(&one_target(&format!("test_rule: {route}/app/shop/b1/c1"))).contains("is there already"));
     assert!(
-        said(&one_target(&format!("test_rule: {route}/net/shop/b1/c1"))).contains("not an Application Load Balancer's")
+        report(&one_target(&format!("test_rule: {route}/net/shop/b1/c1")))
+            .contains("not an Application Load Balancer's")
     );
     let cluster =
         one_target("").replace("cluster: shop-dev", "cluster: arn:aws:ecs:eu-central-1:999999999999:cluster/shop-dev");
-    assert!(said(&cluster).contains("the cluster is in eu-central-1 of account 999999999999"));
+    assert!(report(&cluster).contains("the cluster is in eu-central-1 of account 999999999999"));
 }
 
 #[test]
-fn a_region_is_one_that_exists_in_the_partition_of_its_arn() {
+fn an_arns_region_must_exist_in_its_partition() {
     let group = "eu-central-1:111122223333:targetgroup/api-green";
-    let at = |region: &str| said(&one_target("").replace(group, &group.replace("eu-central-1", region)));
+    let at = |region: &str| report(&one_target("").replace(group, &group.replace("eu-central-1", region)));
     for (region, hint) in [
         ("us-west-9", "there is no Region `us-west-9`: did you mean `us-west-1`?"),
         ("us-west-2a", "there is no Region `us-west-2a`: did you mean `us-west-2`?"),
         ("mars", "there is no Region `mars`: write a Region such as `eu-central-1`"),
         ("cn-north-1", "the Region `cn-north-1` is of the partition `aws-cn`, and this ARN says `aws`"),
     ] {
-        let said = at(region);
-        assert!(said.contains(hint), "{region}: {said}");
+        let report = at(region);
+        assert!(report.contains(hint), "{region}: {report}");
     }
     let partition = |partition: &str| {
         let arn = format!("arn:aws:elasticloadbalancing:{group}");
-        said(&one_target("").replace(&arn, &arn.replace("arn:aws:", &format!("arn:{partition}:"))))
+        report(&one_target("").replace(&arn, &arn.replace("arn:aws:", &format!("arn:{partition}:"))))
     };
     assert!(
         partition("aws-cn").contains("the Region `eu-central-1` is of the partition `aws`, and this ARN says `aws-cn`")
@@ -250,15 +251,15 @@ fn a_region_is_one_that_exists_in_the_partition_of_its_arn() {
         let text = one_target("")
             .replace(key, value)
             .replace("eu-central-1:111122223333:listener", "us-west-2a:111122223333:listener");
-        assert!(said(&text).contains("there is no Region `us-west-"), "{key}");
+        assert!(report(&text).contains("there is no Region `us-west-"), "{key}");
     }
 }
 
-/// Python's `json.dumps` writes ASCII by default, and characters beyond U+FFFF as pairs of surrogates.
+/// By default, Python's `json.dumps` writes ASCII, with characters beyond U+FFFF as surrogate pairs.
 #[test]
-fn json_is_read_as_python_writes_it() {
+fn json_with_escaped_surrogate_pairs_is_parsed() {
     let policy = parse(EXAMPLE).expect("sound");
-    let json = crate::notation(&policy).to_string();
+    let json = crate::render(&policy).to_string();
     let written = json.replace("year's end", r"\\ud83d \ud83d\udd25\ud83d\ude80");
     let expected = r"\ud83d 🔥🚀";
     let again = parse(&written).unwrap_or_else(|problems| panic!("{problems}"));
@@ -269,21 +270,21 @@ fn json_is_read_as_python_writes_it() {
         .map(|freeze| freeze.reason.as_str())
         .collect();
     assert!(reasons.contains(&expected), "{reasons:?}");
-    // Places are those of the file, behind a pair too.
-    let told = said(r#"{"application": "shop", "\ud83d\udd25": 1, "servics": {}}"#);
-    assert!(told.contains("1:44: servics: unknown key `servics`"), "{told}");
-    // Half a pair is no character.
-    assert!(said(r#"{"application": "\ud83d"}"#).contains("this is not YAML"));
+    // Positions are those in the file, even after a surrogate pair.
+    let messages = report(r#"{"application": "shop", "\ud83d\udd25": 1, "servics": {}}"#);
+    assert!(messages.contains("1:44: servics: unknown key `servics`"), "{messages}");
+    // Half a surrogate pair is not a character.
+    assert!(report(r#"{"application": "\ud83d"}"#).contains("this is not YAML"));
 }
 
 #[test]
-fn two_targets_never_move_the_same_thing() {
+fn two_targets_cannot_share_a_resource() {
     let text = one_target("");
     let target = text.split_once("    targets:\n").expect("there").1;
-    let said = said(&format!("{text}  prod:\n    targets:\n{target}"));
-    let told: Vec<&str> = said.lines().map(|line| line.split(':').nth(2).unwrap_or_default().trim()).collect();
+    let report = report(&format!("{text}  prod:\n    targets:\n{target}"));
+    let messages: Vec<&str> = report.lines().map(|line| line.split(':').nth(2).unwrap_or_default().trim()).collect();
     assert_eq!(
-        told,
+        messages,
         [
             "environments.prod.targets.api.blue.service",
             "environments.prod.targets.api.blue.target_group",
@@ -291,19 +292,19 @@ fn two_targets_never_move_the_same_thing() {
             "environments.prod.targets.api.green.target_group",
             "environments.prod.targets.api.rules[0]",
         ],
-        "{said}"
+        "{report}"
     );
-    assert!(said.contains("belongs to `environments.dev.targets.api` already"), "{said}");
+    assert!(report.contains("belongs to `environments.dev.targets.api` already"), "{report}");
 
-    // A cluster is the same one by its name and by its ARN.
+    // A cluster given by name is the same as one given by ARN.
     let by_arn = target.replace("cluster: shop-dev", "cluster: arn:aws:ecs:eu-central-1:111122223333:cluster/shop-dev");
-    let said = self::said(&format!("{text}  prod:\n    targets:\n{by_arn}"));
-    assert!(said.contains("the ECS service `api-blue` of cluster `shop-dev` belongs to"), "{said}");
+    let report = self::report(&format!("{text}  prod:\n    targets:\n{by_arn}"));
+    assert!(report.contains("the ECS service `api-blue` of cluster `shop-dev` belongs to"), "{report}");
 }
 
 #[test]
-fn a_hook_has_one_way_to_run_and_a_name_of_its_own() {
-    let hooks = |hooks: &str| said(&one_target(&format!("hooks: {hooks}")));
+fn a_hook_has_one_action_and_a_unique_name() {
+    let hooks = |hooks: &str| report(&one_target(&format!("hooks: {hooks}")));
     assert!(
         hooks("{before_traffic: [{name: a}]}").contains("there is neither: write exactly one of `lambda` and `task`")
     );
@@ -327,14 +328,14 @@ fn a_hook_has_one_way_to_run_and_a_name_of_its_own() {
 }
 
 #[test]
-fn a_deadline_that_always_runs_out_is_a_problem() {
-    let said = said(&one_target("strategy: {drain: 10m}\ndeadlines: {retire: 10m}"));
-    assert!(said.contains("the deadline `retire` (10m) is not longer than the strategy's `drain` (10m)"), "{said}");
-    assert_eq!(said.lines().count(), 1);
+fn a_deadline_no_longer_than_the_drain_is_refused() {
+    let report = report(&one_target("strategy: {drain: 10m}\ndeadlines: {retire: 10m}"));
+    assert!(report.contains("the deadline `retire` (10m) is not longer than the strategy's `drain` (10m)"), "{report}");
+    assert_eq!(report.lines().count(), 1);
 }
 
 #[test]
-fn a_policy_that_does_not_fit_the_ledger_is_a_problem() {
+fn a_policy_too_large_for_the_ledger_is_refused() {
     const ALARM: &str = "a-name-of-an-alarm-that-is-rather-long-as-names-that-come-out-of-templates-are-";
     let alarms: Vec<String> = (0..20).map(|n| format!("{}{n}", ALARM.repeat(3))).collect();
     let one = one_target(&format!("alarms: [{}]", alarms.join(", ")));
@@ -351,27 +352,27 @@ fn a_policy_that_does_not_fit_the_ledger_is_a_problem() {
             body.replace("api-", &format!("api{service}-")).replace("b1/c1", &format!("b1/c{service}"))
         ));
     }
-    let said = said(&text);
-    assert!(said.contains("written out, the targets take") && said.contains("split the application"), "{said}");
+    let report = report(&text);
+    assert!(report.contains("written out, the targets take") && report.contains("split the application"), "{report}");
 }
 
 #[test]
-fn how_many_tasks_may_fail_has_figures_of_its_own() {
+fn task_failure_limits_are_configurable() {
     let failures = |text: &str| {
         let policy = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
         let target = TargetId::parse("shop/api/dev").expect("a target");
         policy.target(&target).expect("it is there").strategy.task_failures
     };
-    let usual = failures(&one_target(""));
-    assert_eq!((usual.count, usual.share, usual.times_stable), (2, Percent::new(5).expect("a share"), 2));
+    let defaults = failures(&one_target(""));
+    assert_eq!((defaults.count, defaults.share, defaults.times_stable), (2, Percent::new(5).expect("a share"), 2));
     let own = failures(&one_target("strategy: {task_failures: {count: 10, share: 20%}}"));
     assert_eq!((own.count, own.share, own.times_stable), (10, Percent::new(20).expect("a share"), 2));
-    for (wrong, words) in [
+    for (wrong, expected) in [
         ("strategy: {task_failures: {count: 5001}}", "from 0 to 5000"),
         ("strategy: {task_failures: {times_stable: 0}}", "from 1 to 100"),
         ("strategy: {task_failures: {counts: 1}}", "counts"),
     ] {
-        let said = said(&one_target(wrong));
-        assert!(said.contains(words), "{said}");
+        let report = report(&one_target(wrong));
+        assert!(report.contains(expected), "{report}");
     }
 }

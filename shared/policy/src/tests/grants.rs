@@ -7,8 +7,8 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
-/// The claims of a job that the example's first grant is for.
-fn promote() -> Claims {
+/// Claims of a job that matches the example's first grant.
+fn promote_claims() -> Claims {
     let claims = [
         ("repository_id", "123456789"),
         ("repository_owner_id", "987654"),
@@ -27,8 +27,8 @@ fn promote() -> Claims {
     Claims::of(|claim| claims.iter().find(|(name, _)| *name == claim).map(|(_, text)| *text))
 }
 
-fn set(claim: &str, text: &str) -> Claims {
-    let mut claims = promote();
+fn claims_with(claim: &str, text: &str) -> Claims {
+    let mut claims = promote_claims();
     let text = Some(text.to_owned()).filter(|text| !text.is_empty());
     match claim {
         "repository_id" => claims.repository_id = text,
@@ -44,12 +44,12 @@ fn set(claim: &str, text: &str) -> Claims {
     claims
 }
 
-/// What is answered when a job asks to promote api to staging.
-fn asked(policy: &Policy, claims: &Claims) -> Result<(), String> {
-    allowed(policy, claims, Deed::Promote, &name("api"), &name("staging")).map_err(|denied| denied.to_string())
+/// The result when a job requests promotion of api to staging.
+fn try_promote(policy: &Policy, claims: &Claims) -> Result<(), String> {
+    authorize(policy, claims, Permission::Promote, &name("api"), &name("staging")).map_err(|denied| denied.to_string())
 }
 
-/// The example with one grant instead of its own; `keys` are what it says beside the repository.
+/// The example with one grant in place of its own; `keys` are its keys beside the repository.
 fn one_grant(keys: &str) -> Policy {
     let (before, rest) = EXAMPLE.split_once("\ngithub:").expect("the example has grants");
     let (_, after) = rest.split_once("\nenvironments:").expect("and environments after them");
@@ -58,78 +58,81 @@ fn one_grant(keys: &str) -> Policy {
 }
 
 #[test]
-fn a_workflow_may_do_what_a_grant_says_and_nothing_beside() {
+fn a_workflow_may_do_only_what_its_grants_allow() {
     let policy = parse(EXAMPLE).expect("sound");
     let (api, site) = (name("api"), name("site"));
-    let may = |claims: &Claims, deed, service: &Name, environment: &str| {
-        allowed(&policy, claims, deed, service, &name(environment)).map_err(|denied| denied.to_string())
+    let may = |claims: &Claims, permission, service: &Name, environment: &str| {
+        authorize(&policy, claims, permission, service, &name(environment)).map_err(|denied| denied.to_string())
     };
-    for (deed, environment) in [(Deed::Promote, "staging"), (Deed::Promote, "prod"), (Deed::Hotfix, "prod")] {
-        assert_eq!(may(&promote(), deed, &api, environment), Ok(()), "{deed:?} to {environment}");
+    for (permission, environment) in
+        [(Permission::Promote, "staging"), (Permission::Promote, "prod"), (Permission::Hotfix, "prod")]
+    {
+        assert_eq!(may(&promote_claims(), permission, &api, environment), Ok(()), "{permission:?} to {environment}");
     }
-    // The second grant is for any workflow of the main branch, and any service.
+    // The second grant covers any workflow on the main branch, and any service.
     for environment in ["dev", "qa"] {
-        assert_eq!(may(&promote(), Deed::Deploy, &site, environment), Ok(()));
+        assert_eq!(may(&promote_claims(), Permission::Deploy, &site, environment), Ok(()));
     }
 
-    let denied =
-        |deed, service: &Name, environment: &str| may(&promote(), deed, service, environment).expect_err("denied");
+    let denied = |permission, service: &Name, environment: &str| {
+        may(&promote_claims(), permission, service, environment).expect_err("denied")
+    };
     assert_eq!(
-        denied(Deed::Deploy, &api, "prod"),
+        denied(Permission::Deploy, &api, "prod"),
         "github[0]: deploy is nothing that it `may`; github[1]: prod is none of its `environments`"
     );
     assert_eq!(
-        denied(Deed::Promote, &site, "prod"),
+        denied(Permission::Promote, &site, "prod"),
         "github[0]: site is none of its `services`; github[1]: prod is none of its `environments`"
     );
     assert_eq!(
-        denied(Deed::Promote, &api, "dev"),
+        denied(Permission::Promote, &api, "dev"),
         "github[0]: dev is none of its `environments`; github[1]: promote is nothing that it `may`"
     );
     assert_eq!(
-        denied(Deed::Hotfix, &api, "elsewhere"),
+        denied(Permission::Hotfix, &api, "elsewhere"),
         "github[0]: elsewhere is none of its `environments`; github[1]: elsewhere is none of its `environments`"
     );
 }
 
 #[test]
-fn who_may_do_anything_somewhere_may_see_it_there() {
+fn any_permission_on_a_target_includes_reading_it() {
     let policy = parse(EXAMPLE).expect("sound");
-    let sees = |claims: &Claims, service: &str, environment: &str| {
-        may_see(&policy, claims, &name(service), &name(environment)).is_ok()
+    let can_read = |claims: &Claims, service: &str, environment: &str| {
+        authorize_read(&policy, claims, &name(service), &name(environment)).is_ok()
     };
-    assert!(sees(&promote(), "api", "prod") && sees(&promote(), "site", "dev"));
-    assert!(!sees(&promote(), "site", "prod"));
-    assert!(!sees(&set("repository_id", "5"), "api", "prod"));
-    assert!(!sees(&set("event_name", "pull_request"), "api", "dev"));
-    let other_branch = set("ref", "refs/heads/other");
-    assert!(!sees(&other_branch, "api", "prod") && !sees(&other_branch, "api", "dev"));
+    assert!(can_read(&promote_claims(), "api", "prod") && can_read(&promote_claims(), "site", "dev"));
+    assert!(!can_read(&promote_claims(), "site", "prod"));
+    assert!(!can_read(&claims_with("repository_id", "5"), "api", "prod"));
+    assert!(!can_read(&claims_with("event_name", "pull_request"), "api", "dev"));
+    let other_branch = claims_with("ref", "refs/heads/other");
+    assert!(!can_read(&other_branch, "api", "prod") && !can_read(&other_branch, "api", "dev"));
 }
 
 #[test]
-fn claims_that_do_not_fit_are_denied_and_operators_learn_why() {
+fn mismatched_claims_are_denied_with_a_reason_for_operators() {
     let keys = "refs: [refs/heads/main, 'refs/tags/v*'], environment: production, events: [push, workflow_dispatch], \
                 workflows: [.github/workflows/promote.yml], may: [promote]";
     let policy = one_grant(keys);
-    assert_eq!(asked(&policy, &promote()), Ok(()));
-    let stranger = |id: &str, owner: &str| {
+    assert_eq!(try_promote(&policy, &promote_claims()), Ok(()));
+    let unknown_repository = |id: &str, owner: &str| {
         format!(
             "no grant is for repository {id} of owner {owner}, which calls itself shop/shop: numbers are compared, names \
              are not"
         )
     };
     let table: &[(&str, &str, &str)] = &[
-        // Another repository that has the name now, and one that was handed to another owner.
-        ("repository_id", "5550123", &stranger("5550123", "987654")),
-        ("repository_owner_id", "111", &stranger("123456789", "111")),
-        // Numbers are compared as they are.
-        ("repository_id", "0123456789", &stranger("0123456789", "987654")),
-        ("repository_id", "123456789 ", &stranger("123456789 ", "987654")),
-        ("repository_id", "[123456789]", &stranger("[123456789]", "987654")),
-        ("repository_id", "*", &stranger("*", "987654")),
+        // Another repository that has taken over the name, and a repository transferred to another owner.
+        ("repository_id", "5550123", &unknown_repository("5550123", "987654")),
+        ("repository_owner_id", "111", &unknown_repository("123456789", "111")),
+        // IDs are compared literally.
+        ("repository_id", "0123456789", &unknown_repository("0123456789", "987654")),
+        ("repository_id", "123456789 ", &unknown_repository("123456789 ", "987654")),
+        ("repository_id", "[123456789]", &unknown_repository("[123456789]", "987654")),
+        ("repository_id", "*", &unknown_repository("*", "987654")),
         ("repository_id", "", "the token has no claim `repository_id`"),
         ("repository_owner_id", "", "the token has no claim `repository_owner_id`"),
-        // Pull requests, of forks and others.
+        // Pull requests, from forks and others.
         (
             "event_name",
             "pull_request",
@@ -158,7 +161,7 @@ fn claims_that_do_not_fit_are_denied_and_operators_learn_why() {
         ("event_name", "schedule", "github[0]: the event schedule is none of its `events`"),
         ("event_name", "Push", "github[0]: the event Push is none of its `events`"),
         ("environment", "", "github[0]: the job has no GitHub environment, and production is needed"),
-        // Another repository's file of the same path, and the same file as another branch has it.
+        // A file of another repository at the same path, and the same file on another branch.
         (
             "workflow_ref",
             "shop/rules/.github/workflows/promote.yml@refs/heads/main",
@@ -203,36 +206,36 @@ fn claims_that_do_not_fit_are_denied_and_operators_learn_why() {
             "github[0]: `shop/shop/.github/workflows/promote.yml` names no workflow",
         ),
     ];
-    for (claim, text, told) in table {
-        assert_eq!(asked(&policy, &set(claim, text)), Err((*told).to_owned()), "{claim} = {text:?}");
+    for (claim, text, denial) in table {
+        assert_eq!(try_promote(&policy, &claims_with(claim, text)), Err((*denial).to_owned()), "{claim} = {text:?}");
     }
     for tag in ["refs/tags/v1", "refs/tags/v1.2.3-rc.1"] {
-        let mut claims = set("ref", tag);
+        let mut claims = claims_with("ref", tag);
         claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{tag}"));
-        assert_eq!(asked(&policy, &claims), Ok(()), "{tag}");
+        assert_eq!(try_promote(&policy, &claims), Ok(()), "{tag}");
     }
-    // A renamed repository is the same one.
+    // A renamed repository keeps its ID.
     let renamed = Claims {
         repository: Some("store/store".to_owned()),
         workflow_ref: Some("store/store/.github/workflows/promote.yml@refs/heads/main".to_owned()),
-        ..promote()
+        ..promote_claims()
     };
-    assert_eq!(asked(&policy, &renamed), Ok(()));
-    // The token of a job that somebody else's workflow is called from says whose job it is in `workflow_ref`.
+    assert_eq!(try_promote(&policy, &renamed), Ok(()));
+    // The token of a job that another repository's reusable workflow defines names the caller's workflow in `workflow_ref`.
     let elsewhere = Claims {
         workflow_ref: Some("shop/shop/.github/workflows/other.yml@refs/heads/main".to_owned()),
         job_workflow_ref: Some("shop/shop/.github/workflows/promote.yml@refs/heads/main".to_owned()),
-        ..promote()
+        ..promote_claims()
     };
-    assert!(asked(&policy, &elsewhere).is_err());
-    assert_eq!(asked(&policy, &Claims::default()), Err("the token has no claim `repository_id`".to_owned()));
+    assert!(try_promote(&policy, &elsewhere).is_err());
+    assert_eq!(try_promote(&policy, &Claims::default()), Err("the token has no claim `repository_id`".to_owned()));
 }
 
 #[test]
-fn a_grant_of_a_repository_alone_is_for_what_only_its_writers_set_off() {
+fn a_grant_without_events_allows_only_events_of_writers() {
     let policy = one_grant("");
-    for event in USUAL_EVENTS {
-        assert_eq!(asked(&policy, &set("event_name", event)), Ok(()), "{event}");
+    for event in DEFAULT_EVENTS {
+        assert_eq!(try_promote(&policy, &claims_with("event_name", event)), Ok(()), "{event}");
     }
     for event in [
         "workflow_run",
@@ -248,35 +251,35 @@ fn a_grant_of_a_repository_alone_is_for_what_only_its_writers_set_off() {
         "merge_group",
         "an_event_of_tomorrow",
     ] {
-        let told = asked(&policy, &set("event_name", event)).expect_err(event);
-        assert_eq!(told, format!("github[0]: the event {event} is one that has to be named"));
+        let denial = try_promote(&policy, &claims_with("event_name", event)).expect_err(event);
+        assert_eq!(denial, format!("github[0]: the event {event} is one that has to be named"));
         assert_eq!(
-            asked(&one_grant(&format!("events: [{event}]")), &set("event_name", event)),
+            try_promote(&one_grant(&format!("events: [{event}]")), &claims_with("event_name", event)),
             Ok(()),
             "named: {event}"
         );
     }
-    for event in NEVER {
-        assert!(asked(&policy, &set("event_name", event)).is_err());
+    for event in FORBIDDEN_EVENTS {
+        assert!(try_promote(&policy, &claims_with("event_name", event)).is_err());
     }
-    // Without `refs`, `environment` and `workflows` nothing is asked of them.
+    // Without `refs`, `environment` and `workflows`, any values of these claims match.
     for (claim, text) in [("ref", "refs/heads/x"), ("ref", "refs/tags/x"), ("environment", ""), ("workflow_ref", "")] {
-        assert_eq!(asked(&policy, &set(claim, text)), Ok(()), "{claim} = {text:?}");
+        assert_eq!(try_promote(&policy, &claims_with(claim, text)), Ok(()), "{claim} = {text:?}");
     }
-    assert!(asked(&policy, &set("ref", "refs/pull/7/head")).is_err());
-    // What no file says, and a ledger might: pull requests are denied all the same.
+    assert!(try_promote(&policy, &claims_with("ref", "refs/pull/7/head")).is_err());
+    // The file's reader rejects it, but a ledger might hold it: pull requests are denied all the same.
     let mut stored = policy;
-    stored.grants[0].events = NEVER.map(str::to_owned).to_vec();
+    stored.grants[0].events = FORBIDDEN_EVENTS.map(str::to_owned).to_vec();
     stored.grants[0].refs = vec!["**".to_owned()];
-    assert!(asked(&stored, &set("event_name", "pull_request")).is_err());
-    assert!(asked(&stored, &set("ref", "refs/pull/7/merge")).is_err());
+    assert!(try_promote(&stored, &claims_with("event_name", "pull_request")).is_err());
+    assert!(try_promote(&stored, &claims_with("ref", "refs/pull/7/merge")).is_err());
 }
 
 /// GitHub Docs, "Managing environments for deployment": "Environment names are not case sensitive."
 #[test]
-fn an_environment_of_github_is_the_same_in_upper_and_lower_case() {
+fn github_environment_names_are_case_insensitive() {
     for (granted, claimed) in [("Production", "production"), ("production", "PRODUCTION"), ("Größe", "größe")] {
-        let fits = asked(&one_grant(&format!("environment: {granted}")), &set("environment", claimed));
+        let fits = try_promote(&one_grant(&format!("environment: {granted}")), &claims_with("environment", claimed));
         assert_eq!(fits, Ok(()), "{granted} and {claimed}");
     }
 }
@@ -284,29 +287,29 @@ fn an_environment_of_github_is_the_same_in_upper_and_lower_case() {
 /// GitHub Docs, "Managing a merge queue": the queue tests pull requests, which are not merged, on branches
 /// `gh-readonly-queue/BASE/…`. A push there is an event `push`, like one on any branch.
 #[test]
-fn a_merge_queue_is_granted_nothing_that_does_not_name_it() {
+fn a_merge_queue_branch_needs_an_explicit_pattern() {
     let queue = "refs/heads/gh-readonly-queue/main/pr-7-4f1c2a9be0d3a76f5c8e1b2d3f405162738495a6";
-    let mut claims = set("ref", queue);
+    let mut claims = claims_with("ref", queue);
     claims.event_name = Some("push".to_owned());
     claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{queue}"));
     for keys in
         ["", "refs: ['refs/heads/**']", "refs: [refs/heads/main, 'refs/heads/gh-*/**']", "environment: production"]
     {
-        let told = asked(&one_grant(keys), &claims).expect_err(keys);
-        assert!(told.contains("is of a merge queue") || told.contains("environment"), "{keys}: {told}");
+        let denial = try_promote(&one_grant(keys), &claims).expect_err(keys);
+        assert!(denial.contains("is of a merge queue") || denial.contains("environment"), "{keys}: {denial}");
     }
-    assert_eq!(asked(&one_grant("refs: ['refs/heads/gh-readonly-queue/main/*']"), &claims), Ok(()));
-    assert!(asked(&one_grant("refs: ['refs/heads/gh-readonly-queue/release/*']"), &claims).is_err());
-    // Nor is the workflow's file taken from there.
-    let mut claims = promote();
+    assert_eq!(try_promote(&one_grant("refs: ['refs/heads/gh-readonly-queue/main/*']"), &claims), Ok(()));
+    assert!(try_promote(&one_grant("refs: ['refs/heads/gh-readonly-queue/release/*']"), &claims).is_err());
+    // Nor may the workflow's file come from such a branch.
+    let mut claims = promote_claims();
     claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{queue}"));
-    assert!(asked(&one_grant("workflows: [.github/workflows/promote.yml]"), &claims).is_err());
+    assert!(try_promote(&one_grant("workflows: [.github/workflows/promote.yml]"), &claims).is_err());
 }
 
-/// GitHub Docs, "OpenID Connect reference": `job_workflow_ref` is the ref path to the reusable workflow of the job. A job that
-/// uses none has its own workflow there.
+/// GitHub Docs, "OpenID Connect reference": `job_workflow_ref` is the ref path to the reusable workflow of the job. A job
+/// without one has its own workflow there.
 #[test]
-fn a_grant_can_demand_the_reusable_workflow_of_the_job() {
+fn a_grant_can_require_a_reusable_workflow() {
     let deploy = "shop/ci/.github/workflows/deploy.yml";
     let policy = one_grant(&format!("reusable_workflows: ['{deploy}@refs/tags/v*', '{deploy}@{}']", "4f".repeat(20)));
     for workflow in [
@@ -314,7 +317,7 @@ fn a_grant_can_demand_the_reusable_workflow_of_the_job() {
         format!("{deploy}@{}", "4f".repeat(20)),
         "Shop/CI/.github/workflows/deploy.yml@refs/tags/v2".to_owned(),
     ] {
-        assert_eq!(asked(&policy, &set("job_workflow_ref", &workflow)), Ok(()), "{workflow}");
+        assert_eq!(try_promote(&policy, &claims_with("job_workflow_ref", &workflow)), Ok(()), "{workflow}");
     }
     for workflow in [
         String::new(),
@@ -328,13 +331,13 @@ fn a_grant_can_demand_the_reusable_workflow_of_the_job() {
         "shop/ci/.github/workflows/DEPLOY.yml@refs/tags/v2".to_owned(),
         format!("shop/ci/.github/workflows/evil.yml@refs/heads/{deploy}@refs/tags/v2"),
     ] {
-        let told = asked(&policy, &set("job_workflow_ref", &workflow)).expect_err(&workflow);
-        assert!(told.contains("`reusable_workflows`"), "{workflow}: {told}");
+        let denial = try_promote(&policy, &claims_with("job_workflow_ref", &workflow)).expect_err(&workflow);
+        assert!(denial.contains("`reusable_workflows`"), "{workflow}: {denial}");
     }
 }
 
 #[test]
-fn a_star_ends_at_a_slash_and_two_do_not() {
+fn a_single_star_stops_at_a_slash() {
     for (pattern, git_ref, fits) in [
         ("refs/heads/release-*", "refs/heads/release-1", true),
         ("refs/heads/release-*", "refs/heads/release-1/mine", false),
@@ -349,45 +352,49 @@ fn a_star_ends_at_a_slash_and_two_do_not() {
         ("refs/heads/a.b", "refs/heads/aXb", false),
     ] {
         let policy = one_grant(&format!("refs: ['{pattern}']"));
-        assert_eq!(asked(&policy, &set("ref", git_ref)).is_ok(), fits, "{pattern} and {git_ref}");
+        assert_eq!(try_promote(&policy, &claims_with("ref", git_ref)).is_ok(), fits, "{pattern} and {git_ref}");
     }
 }
 
 #[test]
-fn of_several_grants_each_stands_for_itself() {
+fn grants_are_not_combined() {
     let mut policy = one_grant("refs: [refs/heads/main], may: [deploy]");
     let other = one_grant("refs: [refs/heads/other], may: [promote]");
     policy.grants.extend(other.grants);
-    // The branch of one and the deed of the other do not add up.
+    // The branch of one grant and the permission of another do not combine.
     assert_eq!(
-        asked(&policy, &promote()),
+        try_promote(&policy, &promote_claims()),
         Err("github[0]: promote is nothing that it `may`; github[1]: refs/heads/main fits none of its `refs`"
             .to_owned())
     );
-    assert_eq!(asked(&policy, &set("ref", "refs/heads/other")), Ok(()));
+    assert_eq!(try_promote(&policy, &claims_with("ref", "refs/heads/other")), Ok(()));
     policy.grants.clear();
-    assert!(asked(&policy, &promote()).expect_err("no grants").starts_with("no grant is for repository 123456789"));
+    assert!(
+        try_promote(&policy, &promote_claims())
+            .expect_err("no grants")
+            .starts_with("no grant is for repository 123456789")
+    );
 }
 
 #[test]
-fn what_a_stranger_writes_into_claims_stays_one_short_line() {
+fn untrusted_claims_stay_one_short_log_line() {
     let policy = one_grant("");
     let long = format!("{}\n2026-01-01 forged line", "x".repeat(500));
     for claim in ["repository_id", "repository_owner_id", "repository", "event_name", "ref"] {
-        let mut claims = set(claim, &long);
+        let mut claims = claims_with(claim, &long);
         if claim == "repository" {
             claims.repository_id = Some("1".to_owned());
         }
         if claim == "ref" {
             claims.git_ref = Some(format!("refs/pull/{long}"));
         }
-        let told = asked(&policy, &claims).expect_err(claim);
-        assert!(told.len() < 400 && !told.contains('\n'), "{claim}: {told}");
+        let denial = try_promote(&policy, &claims).expect_err(claim);
+        assert!(denial.len() < 400 && !denial.contains('\n'), "{claim}: {denial}");
     }
 }
 
 #[test]
-fn claims_are_read_as_they_are_spelled_in_the_token() {
+fn claims_deserialize_by_their_token_names() {
     let text = r#"{"ref": "refs/heads/main", "repository_id": "1", "sub": "repo:a/b:ref:refs/heads/main", "aud": "x"}"#;
     let claims: Claims = serde_json::from_str(text).expect("claims that are not known here are left alone");
     assert_eq!(claims.git_ref.as_deref(), Some("refs/heads/main"));

@@ -1,8 +1,8 @@
-//! People, groups, and what workflows may do.
+//! People, groups, and permissions of workflows.
 
-use super::files::{one_target, said};
+use super::files::{one_target, report};
 use crate::parse;
-use rollout::entry::{Deed, MAIL, Person, SLACK};
+use rollout::entry::{MAIL_PREFIX, Permission, Person, SLACK_PREFIX};
 use rollout::{Actor, Name, TargetId};
 
 const EXAMPLE: &str = include_str!("../../examples/switchback.yaml");
@@ -12,21 +12,21 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }
 
-/// A file of one target, with further lines at its top.
-fn with(top: &str) -> String {
+/// A file with one target, with further lines at its top.
+fn file_with(top: &str) -> String {
     format!("{top}\n{}", one_target(""))
 }
 
-/// What is said of such a file, without places.
-fn told(top: &str) -> Vec<String> {
-    match parse(&with(top)) {
+/// The messages of such a file's problems, without positions.
+fn messages(top: &str) -> Vec<String> {
+    match parse(&file_with(top)) {
         Ok(_) => vec![],
         Err(problems) => problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect(),
     }
 }
 
 #[test]
-fn whoever_approves_is_known_at_every_door_that_they_have() {
+fn an_approver_is_recognized_by_each_of_their_identities() {
     let policy = parse(EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
     let prod = policy.applied(&TargetId::parse("shop/api/prod").expect("a target"), 1).expect("in the file");
     let names: Vec<&str> = prod.entry.approvers.keys().map(Name::as_str).collect();
@@ -35,20 +35,25 @@ fn whoever_approves_is_known_at_every_door_that_they_have() {
     let person = |known: &str| Actor::Person { name: known.to_owned() };
     let workflow = |id: &str| Actor::Workflow { name: "github:shop/shop@1".to_owned(), actor_id: Some(id.to_owned()) };
     for actor in [
-        person(&format!("{SLACK}U012AB3CD")),
-        person(&format!("{MAIL}ada")),
+        person(&format!("{SLACK_PREFIX}U012AB3CD")),
+        person(&format!("{MAIL_PREFIX}ada")),
         person("arn:aws:sts::111122223333:assumed-role/deployer/ada"),
         workflow("1234567"),
     ] {
         assert!(ada.is(&name("ada"), &actor), "{actor}");
     }
-    for actor in [person(&format!("{SLACK}U045EF6GH")), person(&format!("{MAIL}bob")), workflow("7"), person("ada")] {
+    for actor in [
+        person(&format!("{SLACK_PREFIX}U045EF6GH")),
+        person(&format!("{MAIL_PREFIX}bob")),
+        workflow("7"),
+        person("ada"),
+    ] {
         assert!(!ada.is(&name("ada"), &actor), "{actor}");
     }
 }
 
 #[test]
-fn what_proves_a_person_has_its_form() {
+fn a_persons_identities_are_validated() {
     const MEMBER: &str = "people.ada.slack: expected the ID of a member of Slack, such as `U012AB3CD`";
     const CALLER: &str = "people.ada.iam[0]: expected the ARN of an IAM user or of a role's session";
     for (person, problem) in [
@@ -74,8 +79,8 @@ fn what_proves_a_person_has_its_form() {
         ("iam: ['arn:aws:iam::111122223333:role/deployer']", "people.ada.iam[0]: this is a role"),
         ("email: a", "people.ada.email: unknown key `email`: did you mean `mail`?"),
     ] {
-        let told = told(&format!("people: {{ada: {{{person}}}}}"));
-        assert!(told.len() == 1 && told[0].starts_with(problem), "{person}: {told:?}");
+        let messages = messages(&format!("people: {{ada: {{{person}}}}}"));
+        assert!(messages.len() == 1 && messages[0].starts_with(problem), "{person}: {messages:?}");
     }
     for person in [
         "slack: W012AB3CD",
@@ -85,19 +90,19 @@ fn what_proves_a_person_has_its_form() {
         "iam: ['arn:aws:iam::111122223333:user/people/ada', 'arn:aws-cn:sts::111122223333:assumed-role/r/ada@x.org']",
         "iam: ['arn:aws:sts::111122223333:federated-user/ada']",
     ] {
-        assert_eq!(told(&format!("people: {{ada: {{{person}}}}}")), [""; 0], "{person}");
+        assert_eq!(messages(&format!("people: {{ada: {{{person}}}}}")), [""; 0], "{person}");
     }
 }
 
 #[test]
-fn what_proves_one_person_proves_no_other() {
+fn an_identity_belongs_to_one_person_only() {
     let people = format!(
         "people:
   ada: {{slack: U012AB3CD, github: 1, mail: '{TOPIC}:ada', iam: ['arn:aws:iam::111122223333:user/ada']}}
   bob: {{slack: U012AB3CD, github: '1', mail: '{TOPIC}:ada', iam: ['arn:aws:iam::111122223333:user/ada']}}"
     );
     assert_eq!(
-        said(&with(&people)),
+        report(&file_with(&people)),
         format!(
             "3:16: people.bob.slack: `U012AB3CD` is at `people.ada.slack` already: it proves one person, so keep it in one place
 3:35: people.bob.github: `1` is at `people.ada.github` already: it proves one person, so keep it in one place
@@ -107,7 +112,7 @@ fn what_proves_one_person_proves_no_other() {
     );
     let shared = format!("people: {{ada: {{mail: '{TOPIC}:all'}}}}\nnotifications: [{{topic: '{TOPIC}:all'}}]");
     assert_eq!(
-        told(&shared),
+        messages(&shared),
         [format!(
             "people.ada.mail: `{TOPIC}:all` is a topic of `notifications` too: links to approve with are sent to `mail`, so it \
              needs a topic of ada's own"
@@ -116,7 +121,7 @@ fn what_proves_one_person_proves_no_other() {
 }
 
 #[test]
-fn groups_are_of_people_and_have_names_of_their_own() {
+fn groups_contain_known_people_and_have_unique_names() {
     let people = "people: {ada: {slack: U012AB3CD}, bob: {slack: U045EF6GH}}\n";
     for (groups, problem) in [
         ("{ada: [bob]}", "groups.ada: `ada` is a person already: give the group a name of its own"),
@@ -126,47 +131,51 @@ fn groups_are_of_people_and_have_names_of_their_own() {
         ("{all: ada}", "groups.all: expected a list of names (`[…]`), found `ada`"),
         ("{}", "groups: there are 0 groups by name: expected 1 to 50"),
     ] {
-        assert_eq!(told(&format!("{people}groups: {groups}")), [problem], "{groups}");
+        assert_eq!(messages(&format!("{people}groups: {groups}")), [problem], "{groups}");
     }
-    assert_eq!(told("groups: {all: [ada]}"), ["groups.all[0]: there is no person `ada`: `people` has no such name"]);
-    // Of a person whose entry is wrong, only that is said.
-    let told = told("people: {ada: {slack: ada}}\ngroups: {all: [ada]}");
-    assert!(told.len() == 1 && told[0].starts_with("people.ada.slack"), "{told:?}");
+    assert_eq!(
+        messages("groups: {all: [ada]}"),
+        ["groups.all[0]: there is no person `ada`: `people` has no such name"]
+    );
+    // Where a person's entry is invalid, only that is reported.
+    let messages = messages("people: {ada: {slack: ada}}\ngroups: {all: [ada]}");
+    assert!(messages.len() == 1 && messages[0].starts_with("people.ada.slack"), "{messages:?}");
 }
 
 #[test]
-fn there_are_limits() {
+fn people_groups_and_grants_are_limited_in_number() {
     let people: String = (0..201).map(|n| format!("  p{n}: {{slack: U{n:08}}}\n")).collect();
-    assert_eq!(told(&format!("people:\n{people}")), ["people: there are 201 people by name: expected 1 to 200"]);
+    assert_eq!(messages(&format!("people:\n{people}")), ["people: there are 201 people by name: expected 1 to 200"]);
     let groups: String = (0..51).map(|n| format!("  g{n}: [ada]\n")).collect();
     let ada = "people: {ada: {slack: U012AB3CD}}\n";
-    assert_eq!(told(&format!("{ada}groups:\n{groups}")), ["groups: there are 51 groups by name: expected 1 to 50"]);
+    assert_eq!(messages(&format!("{ada}groups:\n{groups}")), ["groups: there are 51 groups by name: expected 1 to 50"]);
     let arns: String = (0..6).map(|n| format!("'arn:aws:iam::111122223333:user/u{n}',")).collect();
     assert_eq!(
-        told(&format!("people: {{ada: {{iam: [{arns}]}}}}")),
+        messages(&format!("people: {{ada: {{iam: [{arns}]}}}}")),
         ["people.ada.iam: there are 6 ARNs, at most 5 are allowed"]
     );
     let grant = "{repository_id: 1, repository_owner_id: 2, environments: [dev]}";
     let grants = vec![grant; 51].join(", ");
-    assert_eq!(told(&format!("github: [{grants}]")), ["github: there are 51 grants, at most 50 are allowed"]);
+    assert_eq!(messages(&format!("github: [{grants}]")), ["github: there are 51 grants, at most 50 are allowed"]);
 }
 
 #[test]
-fn a_grant_of_ids_and_environments_is_to_promote_everything_there() {
-    let policy = parse(&with("github: [{repository_id: 1, repository_owner_id: '2', environments: [dev]}]"))
+fn a_minimal_grant_allows_promoting_every_service() {
+    let policy = parse(&file_with("github: [{repository_id: 1, repository_owner_id: '2', environments: [dev]}]"))
         .unwrap_or_else(|problems| panic!("{problems}"));
     let [grant] = policy.grants.as_slice() else { panic!("{:?}", policy.grants) };
     assert_eq!((grant.repository_id.as_str(), grant.repository_owner_id.as_str()), ("1", "2"));
-    assert_eq!(grant.may.iter().copied().collect::<Vec<_>>(), [Deed::Promote]);
+    assert_eq!(grant.permissions.iter().copied().collect::<Vec<_>>(), [Permission::Promote]);
     assert!(grant.services.is_empty() && grant.refs.is_empty() && grant.events.is_empty());
     assert!(grant.workflows.is_empty() && grant.github_environment.is_none());
     assert_eq!(grant.environments, [name("dev")]);
 }
 
 #[test]
-fn a_grant_that_any_branch_can_use_is_warned_of() {
+fn a_grant_usable_from_any_branch_is_warned_about() {
     let warned = |keys: &str| {
-        let text = with(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev]{keys}}}]"));
+        let text =
+            file_with(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev]{keys}}}]"));
         crate::warnings(&parse(&text).unwrap_or_else(|problems| panic!("{problems}")))
     };
     for keys in ["", ", workflows: [.github/workflows/promote.yml]", ", events: [push]"] {
@@ -187,9 +196,9 @@ fn a_grant_that_any_branch_can_use_is_warned_of() {
 }
 
 #[test]
-fn what_is_wrong_with_a_grant_is_said_where_it_stands() {
+fn problems_of_a_grant_are_reported_at_their_path() {
     let grant = |keys: &str| {
-        told(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev], {keys}}}]"))
+        messages(&format!("github: [{{repository_id: 1, repository_owner_id: 2, environments: [dev], {keys}}}]"))
     };
     for (keys, problem) in [
         ("refs: [main]", "github[0].refs[0]: `main` is not a ref in full: write `refs/heads/…` for branches"),
@@ -234,11 +243,11 @@ fn what_is_wrong_with_a_grant_is_said_where_it_stands() {
         ("environment: ''", "github[0].environment: expected the name of a GitHub environment, found an empty text"),
         ("repository: shop/shop", "github[0].repository: unknown key `repository`"),
     ] {
-        let told = grant(keys);
-        assert!(told.len() == 1 && told[0].starts_with(problem), "{keys}: {told:?}");
+        let messages = grant(keys);
+        assert!(messages.len() == 1 && messages[0].starts_with(problem), "{keys}: {messages:?}");
     }
     assert_eq!(
-        told("github: [{repository_id: shop, repository_owner_id: 2.5, environments: [def]}, {}]"),
+        messages("github: [{repository_id: shop, repository_owner_id: 2.5, environments: [def]}, {}]"),
         [
             "github[0].repository_id: expected GitHub's number of the repository: digits only, such as `123456789`, and no name; found `shop`",
             "github[0].repository_owner_id: expected GitHub's number of the repository's owner: digits only, such as `123456789`, and no name; found the number 2.5",
@@ -249,7 +258,7 @@ fn what_is_wrong_with_a_grant_is_said_where_it_stands() {
         ]
     );
     assert_eq!(
-        told("github: [{repository_id: 1, repository_owner_id: 2, environments: []}]"),
+        messages("github: [{repository_id: 1, repository_owner_id: 2, environments: []}]"),
         ["github[0].environments: the list is empty: name environments"]
     );
 }

@@ -1,6 +1,6 @@
-//! CloudWatch alarms: what they are made of, what they say, and which side of a pair they see.
+//! CloudWatch alarms: their configuration, their state, and which side of a pair they watch.
 //!
-//! One meaning for whoever reads alarms: the driver's look, the doctor, the simulated world.
+//! Shared by everything that reads alarms: the driver's observation, the doctor, the simulated world.
 
 pub mod rule;
 
@@ -10,58 +10,58 @@ use crate::snapshot::AlarmReading;
 use rule::Rule;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Composite alarms within composite alarms are followed to this depth.
-pub const DEEPEST: usize = 4;
+/// Maximum nesting of composite alarms that is followed.
+pub const MAX_DEPTH: usize = 4;
 
 /// Alarms by name.
-pub type Alarms = BTreeMap<String, AlarmSeen>;
+pub type AlarmsByName = BTreeMap<String, AlarmDetails>;
 
 /// An alarm (`DescribeAlarms`).
 #[derive(Debug, Clone, PartialEq)]
-pub struct AlarmSeen {
+pub struct AlarmDetails {
     /// `OK`, `ALARM`, `INSUFFICIENT_DATA`
     pub state: String,
-    /// CloudWatch's words for the state (`StateReason`).
+    /// CloudWatch's explanation of the state (`StateReason`).
     pub reason: String,
-    /// `EvaluationState`; none: the state is what the last evaluation came to. `PARTIAL_DATA`: a query over its quota;
-    /// `EVALUATION_ERROR`: set up wrong; `EVALUATION_FAILURE`: trouble of CloudWatch's own (CloudWatch user guide, "Alarm
-    /// evaluation"). The state beside it may be old, or of a part of the data.
+    /// `EvaluationState`; none: the state is the result of the last evaluation. `PARTIAL_DATA`: a query over its quota;
+    /// `EVALUATION_ERROR`: a configuration error; `EVALUATION_FAILURE`: a problem within CloudWatch (CloudWatch user guide,
+    /// "Alarm evaluation"). The accompanying state may be old, or cover only part of the data.
     pub evaluation: Option<String>,
-    /// What it looks at.
+    /// What the alarm watches.
     pub kind: AlarmKind,
 }
 
-/// What an alarm looks at.
+/// What an alarm watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlarmKind {
     /// One metric, or a formula over several.
-    Metric(MetricSeen),
+    Metric(MetricAlarmDetails),
     /// Other alarms: `ALARM("a") OR ALARM("b")`.
     Composite {
         /// `AlarmRule`
         rule: String,
     },
-    /// A query of CloudWatch Logs, run on a schedule. Which side it sees is not known: that is up to the query.
+    /// A CloudWatch Logs query, run on a schedule. Which side it watches depends on the query and is unknown.
     Log {
         /// Seconds between two runs; 0 where the schedule is not a rate.
         period_s: u32,
-        /// Results that must breach.
+        /// Number of results that must breach.
         results: u32,
     },
 }
 
-/// A metric alarm.
+/// Configuration of a metric alarm.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MetricSeen {
-    /// The metrics; several where there is a formula, none where it is over something else (a query).
+pub struct MetricAlarmDetails {
+    /// The metrics; several where there is a formula, none where the alarm is over something else (a query).
     pub metrics: Vec<Metric>,
     /// The formulas over them, as written.
     pub expressions: Vec<String>,
-    /// Seconds of a data point.
+    /// Seconds per data point.
     pub period_s: u32,
-    /// Data points that must breach.
+    /// Number of data points that must breach.
     pub datapoints: u32,
-    /// In the metric's unit; none: a band that is computed.
+    /// In the metric's unit; none: the threshold is a computed band (anomaly detection).
     pub threshold: Option<f64>,
     /// `GreaterThanThreshold`, …
     pub comparison: String,
@@ -69,35 +69,35 @@ pub struct MetricSeen {
     pub treat_missing: String,
 }
 
-/// A metric.
+/// A CloudWatch metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metric {
     /// `AWS/ApplicationELB`
     pub namespace: String,
     /// `HTTPCode_Target_5XX_Count`
     pub name: String,
-    /// By name.
+    /// Values by dimension name.
     pub dimensions: BTreeMap<String, String>,
 }
 
-impl AlarmSeen {
-    /// What the alarm itself says, whatever it is made of.
+impl AlarmDetails {
+    /// The alarm's own state, without following a composite rule.
     #[must_use]
     pub fn reading(&self) -> AlarmReading {
         let said = |text: &str| if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() };
-        // A state that is not of an evaluation is no news, unless it is bad news.
+        // A state that is not the result of an evaluation counts for nothing, unless it is `ALARM`.
         match (self.state.as_str(), &self.evaluation) {
             ("ALARM", _) => AlarmReading::Firing { reason: said(&self.reason) },
             (_, Some(evaluation)) => {
                 AlarmReading::NotEvaluated { reason: format!("{evaluation}: {}", said(&self.reason)) }
             }
             ("OK", None) => AlarmReading::Ok,
-            // A state that is not known here is no news, either.
+            // An unknown state counts as no data, too.
             (_, None) => AlarmReading::NoData,
         }
     }
 
-    /// The parsed rule, where it is a composite alarm whose rule can be parsed.
+    /// The parsed rule of a composite alarm; none: not composite, or not parseable.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         match &self.kind {
@@ -107,10 +107,10 @@ impl AlarmSeen {
     }
 }
 
-/// What the alarm of this name says. A composite alarm has no `EvaluationState` of its own and is OK where one that it watches
-/// is not evaluated: then it is not evaluated, either.
+/// The state of the alarm with this name. A composite alarm has no `EvaluationState` of its own, and is OK even where an
+/// alarm that it watches is not evaluated: then it counts as not evaluated, too.
 #[must_use]
-pub fn reading(name: &str, known: &Alarms) -> AlarmReading {
+pub fn reading(name: &str, known: &AlarmsByName) -> AlarmReading {
     let Some(alarm) = known.get(name) else { return AlarmReading::Absent };
     let own = alarm.reading();
     if own != AlarmReading::Ok {
@@ -123,23 +123,24 @@ pub fn reading(name: &str, known: &Alarms) -> AlarmReading {
     not_evaluated.map_or(own, |reason| AlarmReading::NotEvaluated { reason })
 }
 
-/// The alarms whose firing makes this one fire: itself, or what the rule of a composite alarm watches. Where a rule cannot be
-/// followed (not parsed, nested too deep, naming an alarm that is not among `known`), the composite alarm stands for it.
+/// The alarms that make this one fire by firing: itself, or those that a composite alarm's rule watches. Where a rule
+/// cannot be followed (not parseable, nested too deep, naming an alarm that is not in `known`), the composite alarm itself
+/// is listed.
 #[must_use]
-pub fn watched<'a>(name: &'a str, known: &'a Alarms) -> BTreeSet<&'a str> {
+pub fn watched<'a>(name: &'a str, known: &'a AlarmsByName) -> BTreeSet<&'a str> {
     let (mut found, mut visited) = (BTreeSet::new(), BTreeSet::new());
-    watch(name, known, DEEPEST, &mut visited, &mut found);
+    watch(name, known, MAX_DEPTH, &mut visited, &mut found);
     found
 }
 
 fn watch<'a>(
     name: &'a str,
-    known: &'a Alarms,
+    known: &'a AlarmsByName,
     depth: usize,
     visited: &mut BTreeSet<&'a str>,
     found: &mut BTreeSet<&'a str>,
 ) {
-    let Some(AlarmSeen { kind: AlarmKind::Composite { rule }, .. }) = known.get(name) else {
+    let Some(AlarmDetails { kind: AlarmKind::Composite { rule }, .. }) = known.get(name) else {
         found.insert(name);
         return;
     };
@@ -159,82 +160,82 @@ fn watch<'a>(
     }
 }
 
-/// The alarms that the rules of these composite alarms name, whether they are among `known` or not.
+/// The alarms that the rules of these composite alarms name.
 #[must_use]
-pub fn children<'a>(alarms: impl IntoIterator<Item = &'a AlarmSeen>) -> BTreeSet<String> {
-    let rules = alarms.into_iter().filter_map(AlarmSeen::rule);
+pub fn children<'a>(alarms: impl IntoIterator<Item = &'a AlarmDetails>) -> BTreeSet<String> {
+    let rules = alarms.into_iter().filter_map(AlarmDetails::rule);
     rules.flat_map(|rule| rule.names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// What a metric belongs to.
+/// What a metric measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sees {
-    /// One side: its target group, its service.
+pub enum MetricScope {
+    /// One side: its target group or its service.
     Side(Slot),
-    /// A load balancer as a whole: both sides together, and perhaps other services, too.
+    /// A load balancer as a whole: both sides together, and possibly other services.
     Balancer,
-    /// Something else, of which nothing is known here.
-    Own,
+    /// Something else, unknown here.
+    Other,
 }
 
-/// What this metric belongs to.
+/// The scope of this metric with respect to the pair.
 #[must_use]
-pub fn sees(pair: &EcsPair, metric: &Metric) -> Sees {
+pub fn metric_scope(pair: &EcsPair, metric: &Metric) -> MetricScope {
     let dimension = |name: &str| metric.dimensions.get(name).map(String::as_str);
     match metric.namespace.as_str() {
         "AWS/ApplicationELB" | "AWS/NetworkELB" => match dimension("TargetGroup") {
-            Some(group) => side_of_group(pair, group).map_or(Sees::Own, Sees::Side),
-            None => Sees::Balancer,
+            Some(group) => side_of_group(pair, group).map_or(MetricScope::Other, MetricScope::Side),
+            None => MetricScope::Balancer,
         },
         "AWS/ECS" | "ECS/ContainerInsights" if dimension("ClusterName") == Some(last_part(&pair.cluster)) => {
             let service = dimension("ServiceName");
             let of = |slot: &Slot| service == Some(last_part(&pair.side(*slot).service));
-            [Slot::Blue, Slot::Green].into_iter().find(of).map_or(Sees::Own, Sees::Side)
+            [Slot::Blue, Slot::Green].into_iter().find(of).map_or(MetricScope::Other, MetricScope::Side)
         }
-        _ => Sees::Own,
+        _ => MetricScope::Other,
     }
 }
 
-/// What a metric alarm looks at: all that its metrics belong to, and [`Sees::Own`] where it also draws on metrics that it does
+/// The scopes of a metric alarm: those of its metrics, and [`MetricScope::Other`] where it also uses metrics that it does
 /// not name (a Metrics Insights query, a search).
 #[must_use]
-pub fn sees_all(pair: &EcsPair, alarm: &MetricSeen) -> BTreeSet<Sees> {
-    let mut seen: BTreeSet<Sees> = alarm.metrics.iter().map(|metric| sees(pair, metric)).collect();
+pub fn metric_scopes(pair: &EcsPair, alarm: &MetricAlarmDetails) -> BTreeSet<MetricScope> {
+    let mut seen: BTreeSet<MetricScope> = alarm.metrics.iter().map(|metric| metric_scope(pair, metric)).collect();
     let draws = |formula: &String| {
         let formula = formula.to_ascii_uppercase();
         formula.contains("SEARCH(") || formula.trim_start().starts_with("SELECT ")
     };
     if seen.is_empty() || alarm.expressions.iter().any(draws) {
-        seen.insert(Sees::Own);
+        seen.insert(MetricScope::Other);
     }
     seen
 }
 
-/// The side that this alarm sees alone: all that it is made of belongs to it. None where it sees both, neither, or something
-/// that is not known.
+/// The side that this alarm watches exclusively: every metric belongs to that side. None: it watches both sides, neither,
+/// or something unknown.
 #[must_use]
-pub fn side(pair: &EcsPair, name: &str, known: &Alarms) -> Option<Slot> {
+pub fn side(pair: &EcsPair, name: &str, known: &AlarmsByName) -> Option<Slot> {
     let mut seen = BTreeSet::new();
     for alarm in watched(name, known) {
         match known.get(alarm).map(|alarm| &alarm.kind) {
-            Some(AlarmKind::Metric(metric)) => seen.extend(sees_all(pair, metric)),
-            Some(AlarmKind::Composite { .. } | AlarmKind::Log { .. }) | None => _ = seen.insert(Sees::Own),
+            Some(AlarmKind::Metric(metric)) => seen.extend(metric_scopes(pair, metric)),
+            Some(AlarmKind::Composite { .. } | AlarmKind::Log { .. }) | None => _ = seen.insert(MetricScope::Other),
         }
     }
     let mut seen = seen.into_iter();
     match (seen.next(), seen.next()) {
-        (Some(Sees::Side(slot)), None) => Some(slot),
+        (Some(MetricScope::Side(slot)), None) => Some(slot),
         _ => None,
     }
 }
 
-/// The side whose target group has this dimension: `targetgroup/NAME/ID`.
+/// The side whose target group has this dimension value: `targetgroup/NAME/ID`.
 #[must_use]
 pub fn side_of_group(pair: &EcsPair, group: &str) -> Option<Slot> {
     [Slot::Blue, Slot::Green].into_iter().find(|slot| dimension(&pair.side(*slot).target_group) == group)
 }
 
-/// The value of the dimension for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
+/// The CloudWatch dimension value for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
 #[must_use]
 pub fn dimension(arn: &str) -> &str {
     match arn.split_once(":loadbalancer/") {
@@ -278,8 +279,8 @@ mod tests {
         metric("AWS/ApplicationELB", &[("LoadBalancer", "app/shop/50dc"), ("TargetGroup", &group)])
     }
 
-    fn over(metrics: Vec<Metric>, expressions: &[&str]) -> AlarmSeen {
-        let kind = AlarmKind::Metric(MetricSeen {
+    fn over(metrics: Vec<Metric>, expressions: &[&str]) -> AlarmDetails {
+        let kind = AlarmKind::Metric(MetricAlarmDetails {
             metrics,
             expressions: expressions.iter().map(|formula| (*formula).to_owned()).collect(),
             period_s: 60,
@@ -288,14 +289,14 @@ mod tests {
             comparison: "GreaterThanThreshold".to_owned(),
             treat_missing: "missing".to_owned(),
         });
-        AlarmSeen { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind }
+        AlarmDetails { state: "OK".to_owned(), reason: String::new(), evaluation: None, kind }
     }
 
-    fn composite(rule: &str) -> AlarmSeen {
-        AlarmSeen { kind: AlarmKind::Composite { rule: rule.to_owned() }, ..over(Vec::new(), &[]) }
+    fn composite(rule: &str) -> AlarmDetails {
+        AlarmDetails { kind: AlarmKind::Composite { rule: rule.to_owned() }, ..over(Vec::new(), &[]) }
     }
 
-    fn alarms() -> Alarms {
+    fn alarms() -> AlarmsByName {
         let service = |cluster: &str, name: &str| metric("AWS/ECS", &[("ClusterName", cluster), ("ServiceName", name)]);
         let balancer = metric("AWS/ApplicationELB", &[("LoadBalancer", "app/shop/50dc")]);
         let alarms = [
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_sees_a_side_where_all_that_it_is_made_of_belongs_to_it() {
+    fn an_alarm_belongs_to_a_side_if_all_its_metrics_do() {
         let (pair, alarms) = (pair(), alarms());
         let seen: Vec<_> =
             alarms.keys().filter_map(|name| Some((name.as_str(), side(&pair, name, &alarms)?))).collect();
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_composite_alarm_is_evaluated_where_all_that_it_watches_is() {
+    fn a_composite_alarm_is_unevaluated_if_any_watched_alarm_is() {
         let mut alarms = alarms();
         assert_eq!(reading("green-deep", &alarms), AlarmReading::Ok);
         let cpu = alarms.get_mut("green-cpu").expect("it is there");
@@ -352,7 +353,7 @@ mod tests {
         let deep = alarms.get_mut("green-deep").expect("it is there");
         deep.state = "ALARM".to_owned();
         assert!(matches!(reading("green-deep", &alarms), AlarmReading::Firing { .. }));
-        // One that only suppresses changes nothing.
+        // An alarm that only suppresses has no influence.
         let blue = alarms.get_mut("blue").expect("it is there");
         blue.evaluation = Some("EVALUATION_FAILURE".to_owned());
         assert_eq!(reading("green", &alarms), AlarmReading::Ok);

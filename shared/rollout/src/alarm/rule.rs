@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// How deep a rule may be nested. CloudWatch takes 10,240 characters; without a limit one of them could use up the stack.
-const DEEPEST: usize = 64;
+/// Maximum nesting of a rule. CloudWatch allows 10,240 characters; without a limit one rule could overflow the stack.
+const MAX_DEPTH: usize = 64;
 
-/// `StateValue` of an alarm.
+/// An alarm's `StateValue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// `ALARM`
@@ -21,7 +21,7 @@ pub enum State {
 }
 
 impl State {
-    /// The state as CloudWatch writes it; none where it has no such state.
+    /// Parses CloudWatch's spelling; none: not a state.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -38,11 +38,11 @@ impl State {
 pub enum Threshold {
     /// This many.
     Count(usize),
-    /// This share of them, in per cent.
+    /// This percentage of them.
     Percent(usize),
 }
 
-/// A rule, parsed. Alarms are called by name, whether the rule has names or ARNs.
+/// A parsed rule. Alarms are identified by name, whether the rule uses names or ARNs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// `ALARM(name)`, `OK(name)`, `INSUFFICIENT_DATA(name)`
@@ -57,11 +57,11 @@ pub enum Rule {
     Any(Vec<Rule>),
     /// `AT_LEAST(2, NOT OK, (a, b, c))`
     AtLeast {
-        /// How many.
+        /// How many alarms must match.
         threshold: Threshold,
-        /// Those that are *not* in `state` are counted.
+        /// Alarms *not* in `state` are counted.
         negated: bool,
-        /// The state.
+        /// The state to compare with.
         state: State,
         /// The alarms, by name.
         alarms: Vec<String>,
@@ -84,7 +84,7 @@ impl Rule {
     /// Parses a rule.
     ///
     /// # Errors
-    /// What was found where something else was needed.
+    /// What was found, and what was expected instead.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let mut parser = Parser { rest: text.trim_start(), depth: 0 };
         let rule = parser.any()?;
@@ -94,7 +94,7 @@ impl Rule {
         }
     }
 
-    /// Whether it holds, given the alarms' states. An alarm without a state is in none.
+    /// Whether the rule holds, given the alarms' states. An alarm without a state matches no state.
     pub fn holds(&self, state_of: &impl Fn(&str) -> Option<State>) -> bool {
         match self {
             Self::Is(wanted, name) => state_of(name) == Some(*wanted),
@@ -113,7 +113,7 @@ impl Rule {
         }
     }
 
-    /// Every alarm that it names.
+    /// Every alarm that the rule names.
     #[must_use]
     pub fn names(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
@@ -121,8 +121,8 @@ impl Rule {
         names
     }
 
-    /// The alarms that make it fire by firing: `ALARM(a)`, `NOT OK(a)`. An alarm under NOT (`NOT ALARM(maintenance)`) only
-    /// suppresses it, and one whose lack of data it asks for says nothing of trouble.
+    /// The alarms that make the rule hold by firing: `ALARM(a)`, `NOT OK(a)`. An alarm under NOT (`NOT ALARM(maintenance)`)
+    /// only suppresses, and one that is tested for lack of data does not indicate trouble.
     #[must_use]
     pub fn watched(&self) -> BTreeSet<&str> {
         let mut watched = BTreeSet::new();
@@ -139,7 +139,8 @@ impl Rule {
         watched
     }
 
-    /// Every alarm, with the state that is asked of it and whether being in that state makes the rule hold (`true`) or not.
+    /// Visits every alarm, with the state it is tested for, and whether being in that state makes the rule hold (`true`) or
+    /// not.
     fn visit<'a>(&'a self, positive: bool, found: &mut dyn FnMut(State, &'a str, bool)) {
         match self {
             Self::Is(state, name) => found(*state, name, positive),
@@ -170,7 +171,7 @@ impl<'a> Parser<'a> {
         while self.keyword("OR") {
             rules.push(self.all()?);
         }
-        Ok(one_or(rules, Rule::Any))
+        Ok(single_or(rules, Rule::Any))
     }
 
     fn all(&mut self) -> Result<Rule, RuleError> {
@@ -178,13 +179,13 @@ impl<'a> Parser<'a> {
         while self.keyword("AND") {
             rules.push(self.one()?);
         }
-        Ok(one_or(rules, Rule::All))
+        Ok(single_or(rules, Rule::All))
     }
 
     fn one(&mut self) -> Result<Rule, RuleError> {
         self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err(RuleError(format!("nested deeper than {DEEPEST} levels")));
+        if self.depth > MAX_DEPTH {
+            return Err(RuleError(format!("nested deeper than {MAX_DEPTH} levels")));
         }
         let rule = self.term()?;
         self.depth -= 1;
@@ -234,7 +235,7 @@ impl<'a> Parser<'a> {
         Ok(Rule::AtLeast { threshold, negated, state, alarms })
     }
 
-    /// A word of the rule's own: up to whitespace, a parenthesis, a comma or a quote.
+    /// Reads a keyword: up to whitespace, a parenthesis, a comma or a quote.
     fn word(&mut self) -> &'a str {
         let ends = |letter: char| letter.is_whitespace() || matches!(letter, '(' | ')' | ',' | '"');
         let end = self.rest.find(ends).unwrap_or(self.rest.len());
@@ -243,7 +244,7 @@ impl<'a> Parser<'a> {
         word
     }
 
-    /// Skips this word, if it comes next.
+    /// Consumes this keyword, if it comes next.
     fn keyword(&mut self, keyword: &str) -> bool {
         let before = self.rest;
         let found = self.word() == keyword;
@@ -253,7 +254,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    /// Skips this letter, if it comes next.
+    /// Consumes this character, if it comes next.
     fn symbol(&mut self, symbol: char) -> bool {
         match self.rest.strip_prefix(symbol) {
             Some(rest) => {
@@ -274,7 +275,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A name or an ARN: in quotes (a quote within is escaped by a backslash), or up to a comma or the closing parenthesis.
+    /// Reads an alarm's name or ARN: quoted (a quote within is escaped by a backslash), or up to a comma or parenthesis.
     fn name(&mut self) -> Result<String, RuleError> {
         let name = match self.rest.strip_prefix('"') {
             Some(quoted) => {
@@ -303,12 +304,12 @@ impl<'a> Parser<'a> {
         if name.is_empty() {
             return Err(RuleError("an alarm's name is missing".to_owned()));
         }
-        // An ARN names its alarm last.
+        // The alarm's name is the last part of its ARN.
         Ok(name.split_once(":alarm:").map_or(name.as_str(), |(_, name)| name).to_owned())
     }
 }
 
-fn one_or(mut rules: Vec<Rule>, several: fn(Vec<Rule>) -> Rule) -> Rule {
+fn single_or(mut rules: Vec<Rule>, several: fn(Vec<Rule>) -> Rule) -> Rule {
     match rules.pop() {
         Some(rule) if rules.is_empty() => rule,
         Some(rule) => {
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn at_least_counts_alarms_or_their_share() {
+    fn at_least_takes_a_count_or_a_percentage() {
         assert!(holds("AT_LEAST(1, ALARM, (on, off))"));
         assert!(!holds("AT_LEAST(2, ALARM, (on, off))"));
         assert!(holds("AT_LEAST(50%, ALARM, (on, off))"));
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_or_not_or_arns() {
+    fn parses_quoted_names_plain_names_and_arns() {
         let rule = parsed(
             "AT_LEAST(2, ALARM, (a, \"b c\", arn:aws:cloudwatch:eu-central-1:111122223333:alarm:d)) \
              OR ALARM(\"arn:aws:cloudwatch:eu-central-1:111122223333:alarm:e, f\") OR OK( g h )\n AND NOT ALARM(\"i\\\"j\")",
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_under_not_only_suppresses() {
+    fn an_alarm_under_not_is_not_watched() {
         let watched = |text: &str| parsed(text).watched().into_iter().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(watched("ALARM(a) AND NOT ALARM(maintenance)"), ["a"]);
         assert_eq!(watched("NOT (OK(a) OR ALARM(b))"), ["a"]);
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused() {
+    fn invalid_rules_are_rejected() {
         let deep = format!("{}TRUE{}", "(".repeat(5000), ")".repeat(5000));
         let odd = [
             "",

@@ -1,66 +1,71 @@
-//! A service at 0 tasks, on both sides: it is not ill, and a release for it waits until it wakes.
+//! A service scaled to 0 tasks on both sides (asleep). This is not a failure: a release for it waits until the service is scaled
+//! up again.
 
-use super::pass::{Flow, Pass};
+use super::transition::{Change, Context, Transition};
+use crate::deployment::Deployment;
 use crate::entry::Gate;
+use crate::explanation::WaitingOn;
 use crate::journal::Fact;
 use crate::names::Slot;
+use crate::phase::{Gated, Phase, Preparing};
 use crate::promotion::rules::ASLEEP;
 use crate::snapshot::Snapshot;
-use crate::stage::{Stage, Verdict};
-use crate::target::{Deployment, WaitingOn};
+use crate::target::TargetState;
 use crate::time::Seconds;
+use crate::verdict::Verdict;
 use jiff::Timestamp;
 
-/// How often a sleeping service is looked at. ECS's own events tell of its waking; this is for one that is lost, and a night
-/// of looks must not cost what others need of AWS's budgets.
+/// Poll interval of a sleeping service. ECS events announce that it was scaled up; polling only covers a lost event, and a night
+/// of polling must not use up the AWS API budget that other targets need.
 pub(super) const POLL: Seconds = Seconds(300);
 
-/// Whether both sides have been put to sleep: something is stable here on record, and no task is wanted of either.
-pub(super) fn is_asleep(pass: &Pass, snapshot: &Snapshot) -> bool {
+/// Whether both sides are scaled to 0: a stable side is on record, and both services have a desired count of 0.
+pub(super) fn is_asleep(state: &TargetState, snapshot: &Snapshot) -> bool {
     let at_zero = |slot| snapshot.side(slot).known().is_some_and(|side| side.desired == 0);
-    pass.state.stable.is_some() && [Slot::Blue, Slot::Green].into_iter().all(at_zero)
+    state.stable.is_some() && [Slot::Blue, Slot::Green].into_iter().all(at_zero)
 }
 
-/// Preflight has found the service asleep: nothing has begun, and the deployment is back at its gates.
-pub(super) fn back_to_gates(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
-    deployment.asleep = true;
-    deployment.blocked = None;
-    let deadline = deployment.gates_until.unwrap_or_else(|| deployment.stage.deadline());
-    let stage = Stage::Gated { deadline };
+/// Preflight found the service asleep: nothing has started, so the deployment returns to its gates.
+pub(super) fn back_to_gates(context: &Context<'_>, deployment: &Deployment, preparing: &Preparing) -> Transition {
+    let gated = deployment.with_phase(Phase::Gated(Gated {
+        deadline: preparing.gates_deadline,
+        asleep: true,
+        task_definition: preparing.task_definition.clone(),
+    }));
     if deployment.gates.is_some() {
-        // The gates tell what they wait for.
-        deployment.stage = stage;
-        deployment.stage_entered_at = pass.now;
-    } else {
-        pass.enter(deployment, stage, Gate::Asleep.name());
-        let fact = Fact::GateWaits { gate: Gate::Asleep, reason: ASLEEP.to_owned(), until: None };
-        pass.note(Some(deployment.number), fact);
+        // The gates journal what they are waiting for.
+        return Transition::stay(Deployment { stage_entered_at: context.now, ..gated }).look_again();
     }
-    pass.look_again();
-    Flow::Wait
+    let fact = Fact::BlockedByGate { gate: Gate::Asleep, reason: ASLEEP.to_owned(), until: None };
+    Transition::enter_and_wait(gated, Gate::Asleep.name()).then(Change::Fact(fact)).look_again()
 }
 
-/// Whether the service has woken since it was found asleep. What cannot be read has not.
-pub(super) fn has_woken(pass: &mut Pass, deployment: &mut Deployment, snapshot: Option<&Snapshot>) -> bool {
-    let Some(snapshot) = snapshot.filter(|_| deployment.asleep) else { return false };
-    let seen = [Slot::Blue, Slot::Green].into_iter().all(|slot| snapshot.side(slot).known().is_some());
-    if !seen || is_asleep(pass, snapshot) {
-        return false;
+/// Clears the asleep flag, with the change to journal, once the service has been scaled up. A side that cannot be read does not
+/// count as awake.
+pub(super) fn woken(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    gated: &Gated,
+    snapshot: Option<&Snapshot>,
+) -> (Gated, Option<Change>) {
+    let seen =
+        |snapshot: &&Snapshot| [Slot::Blue, Slot::Green].into_iter().all(|slot| snapshot.side(slot).known().is_some());
+    let wakes =
+        snapshot.filter(|_| gated.asleep).filter(seen).is_some_and(|snapshot| !is_asleep(context.state, snapshot));
+    if !wakes {
+        return (gated.clone(), None);
     }
-    deployment.asleep = false;
-    if deployment.gates.is_none() {
-        let fact = Fact::GateOpened { gate: Gate::Asleep, how: "the service is awake".to_owned() };
-        pass.note(Some(deployment.number), fact);
-    }
-    true
+    let fact = Fact::GateOpened { gate: Gate::Asleep, how: "the service is awake".to_owned() };
+    let noted = deployment.gates.is_none().then_some(Change::Fact(fact));
+    (Gated { asleep: false, ..gated.clone() }, noted)
 }
 
-/// A rollback waits for the service to wake, and for nothing else.
-pub(super) fn wait(pass: &mut Pass, deployment: &Deployment, deadline: Timestamp) -> Flow {
-    if pass.now >= deadline {
+/// A rollback waits only for the service to wake, not at any other gate.
+pub(super) fn wait(context: &Context<'_>, deployment: Deployment, deadline: Timestamp) -> Transition {
+    if context.now >= deadline {
         let reason = format!("{}: {ASLEEP}", Gate::Asleep);
-        return pass.end(deployment, Verdict::Expired, reason, None);
+        return Transition::end_unseen(deployment, Verdict::Expired, reason);
     }
     let on = WaitingOn::Gate { gate: Gate::Asleep, reason: ASLEEP.to_owned(), until: None, deadline };
-    pass.wait(on, POLL, deadline)
+    Transition::wait(deployment, on, POLL, deadline)
 }

@@ -1,325 +1,282 @@
-//! What was asked: taken in order, each consumed once, each with an answer in the journal.
+//! Processes the commands of the inbox: in order, each consumed once, each answered in the journal.
 
-use super::pass::Pass;
-use super::{Inbox, admission, back, frozen, naming, promotion, queue};
-use crate::command::{Command, Instruction, Lane, Terms, Train};
+use super::apply::apply;
+use super::builder::Builder;
+use super::rollback::{self, RollbackStart};
+use super::start::start;
+use super::transition::Transition;
+use super::{Inbox, abandoning, gate, naming, operator, queue, verification};
+use crate::command::{Command, DeployOptions, Instruction, Overrides, Train};
+use crate::deployment::{Deployment, Purpose};
 use crate::journal::Fact;
 use crate::names::{Actor, Name};
-use crate::stage::{Cause, Stage, Verdict};
-use crate::target::{Deployment, Purpose, Queued, ReleaseRef};
-use std::collections::BTreeMap;
+use crate::release::ReleaseRef;
+use crate::target::Queued;
+use crate::verdict::{Cause, Verdict};
+use crate::weighted::Weighted;
 
-/// What may have to be written before another command is taken in. A decision is one transaction, and those are bounded
-/// (DynamoDB's take 100 items): one that does not fit would be decided for ever, and never written.
+/// Writes a decision may have accumulated before it takes in another command. A decision is one transaction, and transactions are
+/// bounded (DynamoDB: 100 items); a larger one would be decided again and again and never written.
 const MOST_WRITES: usize = 40;
 
-/// What other targets may have to be told before another command is taken in: it stands in the state until they were.
-const MOST_ERRANDS: usize = 4;
+/// Outbox messages a decision may have accumulated before it takes in another command: they stay in the state until sent.
+const MOST_MESSAGES: usize = 4;
 
-/// Takes in every command; those that are too many for one decision, with the next one.
-pub(super) fn take_in(pass: &mut Pass, inbox: &Inbox<'_>) {
+/// Takes in all commands; those that do not fit into one decision are left for the next.
+pub(super) fn take_in(builder: &mut Builder, inbox: &Inbox<'_>) {
     for command in inbox.commands {
-        if pass.writes() >= MOST_WRITES || pass.state.errands.len() >= MOST_ERRANDS {
-            return pass.look_again();
+        if builder.writes() >= MOST_WRITES || builder.state.outbox.len() >= MOST_MESSAGES {
+            return builder.look_again();
         }
-        pass.actor = command.actor.clone();
-        match &command.instruction {
-            Instruction::Deploy { release, image, tag, overrides, terms } => {
-                let release = ReleaseRef {
-                    id: release.clone(),
-                    image: image.clone(),
-                    tag: tag.clone(),
-                    pushed_at: terms.pushed_at,
-                };
-                let queued = Queued {
-                    release,
-                    actor: command.actor.clone(),
-                    reason: command.reason.clone(),
-                    overrides: overrides.clone(),
-                    terms: terms.clone(),
-                    command: command.id.clone(),
-                    at: command.at,
-                };
-                queue::enqueue(pass, inbox, queued);
-            }
-            Instruction::Abort { deployment } => abort(pass, command, *deployment),
-            Instruction::Rollback => rollback(pass, inbox, command),
-            Instruction::Approve { deployment, plan } => {
-                admission::answer(pass, inbox, command, *deployment, plan, true);
-            }
-            Instruction::Reject { deployment, plan } => {
-                admission::answer(pass, inbox, command, *deployment, plan, false);
-            }
-            Instruction::Override { deployment, gates } => admission::open_by_hand(pass, command, *deployment, gates),
-            Instruction::Resume => frozen::resume(pass, command),
-            Instruction::StopTrain { train, service } => {
-                if !stop_train(pass, inbox, command, train, service) {
-                    // Asked again when the deployment is over.
-                    pass.left_over = true;
-                    pass.actor = Actor::Switchback;
-                    continue;
-                }
-            }
-            Instruction::NameRelease { release, tag } => naming::name(pass, release, tag),
-            Instruction::NoteRefusal { what } => refuse(pass, what, command.reason.clone()),
-        }
-        pass.consume(&command.id);
-        pass.actor = Actor::Switchback;
-    }
-}
-
-pub(super) fn refuse(pass: &mut Pass, command: &str, reason: impl Into<String>) {
-    pass.note(None, Fact::CommandRefused { command: command.to_owned(), reason: reason.into() });
-}
-
-/// Ends the running deployment, if it can still be ended.
-fn abort(pass: &mut Pass, command: &Command, number: Option<u64>) {
-    let Some(mut running) = pass.state.running.take() else {
-        return refuse(pass, "abort", "nothing is running here");
-    };
-    if number.is_some_and(|number| number != running.number) {
-        refuse(pass, "abort", format!("deployment #{} is running, not that one", running.number));
-        pass.state.running = Some(running);
-        return;
-    }
-    let cause = Cause::Aborted { actor: command.actor.clone(), reason: command.reason.clone() };
-    end_by_hand(pass, &mut running, "abort", cause);
-}
-
-/// Goes back: of a running deployment to its stable side; otherwise to the release before.
-fn rollback(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command) {
-    if let Some(mut running) = pass.state.running.take() {
-        if running.stage.has_not_begun() {
-            // Nothing of it has begun: what is meant is what serves now.
-            let reason = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() }.sentence();
-            pass.end(&running, Verdict::Cancelled, reason, None);
+        builder.actor = command.actor.clone();
+        let consumed = take(builder, inbox, command);
+        builder.actor = Actor::Switchback;
+        if consumed {
+            builder.consume(&command.id);
         } else {
-            let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
-            return end_by_hand(pass, &mut running, "rollback", cause);
+            // Processed again when the deployment has ended.
+            builder.left_over = true;
         }
     }
-    let (purpose, goal) = if pass.state.drift().is_some() {
-        (Purpose::Repair, pass.state.stable.clone())
-    } else {
-        (Purpose::Rollback, pass.state.previous.clone())
-    };
-    let Some(goal) = goal else {
-        return refuse(pass, "rollback", "no earlier release of this target is known");
-    };
-    let release = match (&goal.release, purpose) {
-        (Some(release), _) => release.clone(),
-        // It is up, and only its traffic has to come back: its name is not needed for that.
-        (None, Purpose::Repair) => goal.release_or_what_ran(&pass.state.target),
-        (None, _) => {
-            let what = "what ran before was not deployed by Switchback: deploy a release by name instead";
-            return refuse(pass, "rollback", what);
+}
+
+/// Processes one command; returns whether it is consumed.
+fn take(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) -> bool {
+    match &command.instruction {
+        Instruction::Deploy { release, image, tag, overrides, options } => {
+            let release = ReleaseRef {
+                id: release.clone(),
+                image: image.clone(),
+                tag: tag.clone(),
+                pushed_at: options.pushed_at,
+            };
+            queue::enqueue(builder, inbox, order(command, release, overrides.clone(), options.clone()));
         }
-    };
-    let Some(applied) = inbox.policy else {
-        return refuse(pass, "rollback", "no applied policy names this target: apply a switchback.yaml that does");
-    };
-    let order = Queued {
+        Instruction::Abort { deployment } => abort(builder, command, *deployment),
+        Instruction::Rollback => rollback(builder, inbox, command),
+        Instruction::Approve { deployment, plan } => {
+            let answered = gate::answer(builder, inbox, command, (*deployment, plan), true);
+            carry_out(builder, "approve", answered);
+        }
+        Instruction::Reject { deployment, plan } => {
+            let answered = gate::answer(builder, inbox, command, (*deployment, plan), false);
+            carry_out(builder, "reject", answered);
+        }
+        Instruction::Override { deployment, gates } => {
+            let opened = gate::open_by_hand(&builder.state, command, *deployment, gates, builder.now);
+            carry_out(builder, "override", opened);
+        }
+        Instruction::Resume => resume(builder, command),
+        Instruction::StopTrain { train, service } => return stop_train(builder, inbox, command, train, service),
+        Instruction::NameRelease { release, tag } => naming::name(builder, release, tag),
+        Instruction::NoteRefusal { what } => builder.refuse(what, command.reason.clone()),
+    }
+    true
+}
+
+/// Applies the transition that a command produced, or journals why the command changes nothing.
+fn carry_out(builder: &mut Builder, command: &str, asked: Result<Transition, String>) {
+    match asked {
+        Ok(transition) => {
+            apply(builder, transition, None);
+        }
+        Err(reason) => builder.refuse(command, reason),
+    }
+}
+
+fn order(command: &Command, release: ReleaseRef, overrides: Overrides, options: DeployOptions) -> Queued {
+    Queued {
         release,
         actor: command.actor.clone(),
         reason: command.reason.clone(),
-        overrides: crate::Overrides::default(),
-        terms: Terms::default(),
+        overrides,
+        options,
         command: command.id.clone(),
         at: command.at,
+    }
+}
+
+/// Ends the running deployment if it can still be ended.
+fn abort(builder: &mut Builder, command: &Command, number: Option<u64>) {
+    let ended = match builder.state.running.as_ref() {
+        None => Err("nothing is running here".to_owned()),
+        Some(running) if number.is_some_and(|number| number != running.number) => {
+            Err(format!("deployment #{} is running, not that one", running.number))
+        }
+        Some(running) => {
+            let cause = Cause::Aborted { actor: command.actor.clone(), reason: command.reason.clone() };
+            end_by_hand(builder, running, cause)
+        }
     };
-    if purpose == Purpose::Rollback {
-        promotion::leave_stable(pass, command);
-    }
-    start(pass, order, purpose, Some(goal.task_definition), applied);
+    carry_out(builder, "abort", ended);
 }
 
-/// Another member of a release train did not make it. False: to be asked again later.
-fn stop_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, train_id: &str, service: &Name) -> bool {
-    let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train_id);
-    let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
-    let (gone, stay) =
-        std::mem::take(&mut pass.state.queued).into_iter().partition(|queued| of_it(queued.terms.train.as_ref()));
-    pass.state.queued = stay;
-    let gone: Vec<Queued> = gone;
-    for queued in gone {
-        refuse(pass, "deploy", format!("{}: {}", queued.release.tag, cause.sentence()));
+/// The transition for a person's request to end a deployment; `Err`: why it changes nothing.
+fn end_by_hand(builder: &Builder, running: &Deployment, cause: Cause) -> Result<Transition, String> {
+    if let (Some(weighted), Some(_), Cause::Aborted { .. }) = (running.weighted(), running.awaiting_operator(), &cause)
+    {
+        // Leaves everything as it is: the next deployment corrects it.
+        let weighted = Weighted { awaiting_operator: None, ..weighted.clone() };
+        return Ok(abandoning::start(running, weighted, cause.summary(), builder.now).look_again());
     }
-    if let Some(mut running) = pass.state.running.take() {
-        let (ours, together) =
-            (of_it(running.terms.train.as_ref()), running.terms.train.as_ref().is_some_and(|train| train.together));
-        if !ours {
-            let at_its_gates = matches!(running.stage, Stage::Gated { .. });
-            pass.state.running = Some(running);
-            let stable = pass.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
-            if !stable.is_some_and(|train| train.id == train_id && train.together) {
-                return true;
-            }
-            if !at_its_gates {
-                // Something newer is about to take the place of what the train has brought. If that does not make it
-                // either, the train's release is to go back after all.
-                return false;
-            }
-            return leave_with_train(pass, inbox, command, &cause);
-        } else if matches!(running.stage, Stage::Gated { .. }) {
-            running.terms.train = None;
-            pass.end(&running, Verdict::Failed, cause.sentence(), None);
-        } else if together {
-            let before = running.terms.train.take();
-            match back::begin(pass, &mut running, cause) {
-                back::Begun::Over => {}
-                back::Begun::Going => pass.state.running = Some(running),
-                back::Begun::Impossible => {
-                    running.terms.train = before;
-                    pass.state.running = Some(running);
-                    return false;
-                }
-            }
-        } else {
-            pass.state.running = Some(running);
-        }
-        return true;
-    }
-    if pass.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
-        leave_with_train(pass, inbox, command, &cause);
-    }
-    true
-}
-
-/// What the train has brought is stable here: it goes back if the train does so together.
-fn leave_with_train(pass: &mut Pass, inbox: &Inbox<'_>, command: &Command, cause: &Cause) -> bool {
-    let Some(stable) = pass.state.stable.as_mut() else { return true };
-    if stable.train.take().is_some_and(|train| train.together) {
-        if stable.forward_only {
-            refuse(pass, "rollback", format!("{}, and this release is forward-only", cause.sentence()));
-        } else {
-            let asked = Command { reason: cause.sentence(), ..command.clone() };
-            rollback(pass, inbox, &asked);
-        }
-    }
-    true
-}
-
-fn end_by_hand(pass: &mut Pass, running: &mut Deployment, command: &str, cause: Cause) {
-    if running.frozen.is_some() && matches!(cause, Cause::Aborted { .. }) {
-        // It stays as it is: whoever ends it fixes it with what comes next.
-        running.frozen = None;
-        back::let_go(pass, running, cause.sentence());
-        pass.look_again();
-    } else if matches!(running.stage, Stage::RollingBack { .. }) {
-        refuse(pass, command, format!("deployment #{} is going back already", running.number));
-    } else if back::begin(pass, running, cause) == back::Begun::Over {
-        // Nothing had been touched: it ended at once.
-        return;
-    } else if !matches!(running.stage, Stage::RollingBack { .. }) {
-        let text = format!(
+    match rollback::start(running, cause, builder.now) {
+        RollbackStart::Started(transition) | RollbackStart::NothingToUndo(transition) => Ok(transition),
+        RollbackStart::AlreadyGoing => Err(format!("deployment #{} is going back already", running.number)),
+        RollbackStart::NoPath => Err(format!(
             "deployment #{} is past its way back ({}): wait for its end, then ask for a rollback",
             running.number,
-            running.stage.name()
-        );
-        refuse(pass, command, text);
+            running.stage().name()
+        )),
     }
-    pass.state.running = Some(running.clone());
 }
 
-/// Starts what waits, if nothing runs.
-pub(super) fn start_queued(pass: &mut Pass, inbox: &Inbox<'_>) {
-    if let Some((order, applied)) = queue::next(pass, inbox) {
-        let stable = pass.state.stable.as_ref().filter(|stable| stable.runs(&order.release));
+/// Rolls back: a running deployment to its stable side, otherwise the target to its previous release.
+fn rollback(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) {
+    if let Some(running) = &builder.state.running {
+        let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
+        if !running.phase.is_waiting_to_start() {
+            let ended = end_by_hand(builder, running, cause);
+            return carry_out(builder, "rollback", ended);
+        }
+        // The deployment has not touched anything yet, so the request means the release that serves now.
+        let ended = Transition::end_unseen(running.clone(), Verdict::Cancelled, cause.summary());
+        apply(builder, ended, None);
+    }
+    let (purpose, goal) = if builder.state.drift().is_some() {
+        (Purpose::Repair, builder.state.stable.clone())
+    } else {
+        (Purpose::Rollback, builder.state.previous.clone())
+    };
+    let Some(goal) = goal else {
+        return builder.refuse("rollback", "no earlier release of this target is known");
+    };
+    let release = match (&goal.release, purpose) {
+        (Some(release), _) => release.clone(),
+        // The stable side is up and only its traffic has to be restored; its release need not be known for that.
+        (None, Purpose::Repair) => goal.release_or_placeholder(&builder.state.target),
+        (None, _) => {
+            let what = "what ran before was not deployed by Switchback: deploy a release by name instead";
+            return builder.refuse("rollback", what);
+        }
+    };
+    let Some(applied) = inbox.policy else {
+        let why = "no applied policy names this target: apply a switchback.yaml that does";
+        return builder.refuse("rollback", why);
+    };
+    if purpose == Purpose::Rollback {
+        verification::leave_stable(builder, command);
+    }
+    let order = order(command, release, Overrides::default(), DeployOptions::default());
+    start(builder, order, purpose, Some(goal.task_definition), applied);
+}
+
+/// Resumes what waits for an operator: the running deployment, or the target.
+fn resume(builder: &mut Builder, command: &Command) {
+    let resumed = |number| (number, Fact::OperatorResumed { reason: command.reason.clone() });
+    if let Some(running) = builder.state.running.clone()
+        && let Some(weighted) = running.weighted()
+    {
+        if let Some(waits) = &weighted.awaiting_operator {
+            let (number, fact) = resumed(Some(running.number));
+            builder.note(number, fact);
+            let since = waits.since;
+            let running = operator::resumed(&running, weighted, waits, builder.now);
+            // Promotion was held for this incident; a pin stays in place.
+            let for_this = builder.state.promotion_hold.as_ref().is_some_and(|hold| hold.since == since);
+            if for_this && !super::admission::is_older(&builder.state, &running) {
+                builder.state.promotion_hold = None;
+                builder.note(number, Fact::PromotionResumed);
+            }
+            builder.state.running = Some(running);
+            return;
+        }
+        if let Some(alarm) = weighted.stable_alarm.clone() {
+            // Ignored until the alarm has been OK once; after that the alarm is judged again.
+            let mut running = running.with_weighted(Weighted { stable_alarm: None, ..weighted.clone() });
+            running.overrides.firing_alarms.insert(alarm.name);
+            let (number, fact) = resumed(Some(running.number));
+            builder.note(number, fact);
+            builder.state.running = Some(running);
+            return;
+        }
+    }
+    match builder.state.operator_hold.take() {
+        Some(hold) => {
+            let (number, fact) = resumed(Some(hold.deployment));
+            builder.note(number, fact);
+        }
+        None => builder.refuse("resume", "nothing is frozen here"),
+    }
+}
+
+/// Another member of a release train failed. Returns false if the command must be processed again later.
+fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train_id: &str, service: &Name) -> bool {
+    let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train_id);
+    let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
+    let (gone, stay): (Vec<Queued>, Vec<Queued>) =
+        std::mem::take(&mut builder.state.queued).into_iter().partition(|queued| of_it(queued.options.train.as_ref()));
+    builder.state.queued = stay;
+    for queued in gone {
+        builder.refuse("deploy", format!("{}: {}", queued.release.tag, cause.summary()));
+    }
+    let Some(running) = builder.state.running.clone() else {
+        if builder.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
+            leave_with_train(builder, inbox, command, &cause);
+        }
+        return true;
+    };
+    let at_its_gates = matches!(running.phase, crate::phase::Phase::Gated(_));
+    let train = running.options.train.as_ref();
+    if !of_it(train) {
+        let stable = builder.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
+        if !stable.is_some_and(|train| train.id == train_id && train.rollback_together) {
+            return true;
+        }
+        // A newer release is about to replace the train's release. If that deployment fails too, the train's release has to be
+        // rolled back after all.
+        if at_its_gates {
+            leave_with_train(builder, inbox, command, &cause);
+        }
+        return at_its_gates;
+    }
+    let together = train.is_some_and(|train| train.rollback_together);
+    let mut alone = running.clone();
+    alone.options.train = None;
+    if at_its_gates {
+        apply(builder, Transition::end_unseen(alone, Verdict::Failed, cause.summary()), None);
+    } else if together {
+        match rollback::start(&alone, cause, builder.now) {
+            RollbackStart::NothingToUndo(transition) | RollbackStart::Started(transition) => {
+                apply(builder, transition, None);
+            }
+            RollbackStart::AlreadyGoing => builder.state.running = Some(alone),
+            RollbackStart::NoPath => return false,
+        }
+    }
+    true
+}
+
+/// The train's release is stable here: rolls it back if the train rolls back together.
+fn leave_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, cause: &Cause) {
+    let Some(stable) = builder.state.stable.as_mut() else { return };
+    if stable.train.take().is_some_and(|train| train.rollback_together) {
+        if stable.forward_only {
+            builder.refuse("rollback", format!("{}, and this release is forward-only", cause.summary()));
+        } else {
+            let asked = Command { reason: cause.summary(), ..command.clone() };
+            rollback(builder, inbox, &asked);
+        }
+    }
+}
+
+/// Starts the next queued deployment if nothing runs.
+pub(super) fn start_queued(builder: &mut Builder, inbox: &Inbox<'_>) {
+    if let Some((order, applied)) = queue::next(builder, inbox) {
+        let stable = builder.state.stable.as_ref().filter(|stable| stable.runs(&order.release));
         match stable.map(|stable| stable.task_definition.clone()) {
-            // Its traffic went astray: it is put back, and nothing is rolled out.
-            Some(task_definition) => start(pass, order, Purpose::Repair, Some(task_definition), applied),
-            None => start(pass, order, Purpose::Deploy, None, applied),
+            // The stable side lost traffic: the weights are restored, and nothing is rolled out.
+            Some(task_definition) => start(builder, order, Purpose::Repair, Some(task_definition), applied),
+            None => start(builder, order, Purpose::Deploy, None, applied),
         }
     }
-}
-
-/// Begins a deployment.
-pub(super) fn start(
-    pass: &mut Pass,
-    order: Queued,
-    purpose: Purpose,
-    task_definition: Option<String>,
-    applied: &crate::AppliedTarget,
-) {
-    pass.state.last_deployment += 1;
-    let number = pass.state.last_deployment;
-    let deadline = applied.entry.rules.give_up_after.after(pass.now);
-    let (gates, stage) = match purpose {
-        Purpose::Deploy => (Some(admission::gates_of(&pass.state, &order, applied)), Stage::Gated { deadline }),
-        Purpose::Rollback | Purpose::Repair => {
-            (None, Stage::preflight(applied.policy.deadlines.preflight.after(pass.now)))
-        }
-    };
-    let deployment = Deployment {
-        number,
-        release: order.release,
-        purpose,
-        actor: order.actor.clone(),
-        reason: order.reason,
-        overrides: order.overrides,
-        terms: order.terms,
-        gates,
-        promotes_itself: applied.entry.promotes_itself,
-        frozen: None,
-        policy_version: applied.version,
-        policy: applied.policy.clone(),
-        started_at: pass.now,
-        stage,
-        stage_entered_at: pass.now,
-        place: None,
-        sides: None,
-        task_definition,
-        made_like: None,
-        up_since: None,
-        asleep: false,
-        gates_until: Some(deadline),
-        candidate_updated: false,
-        traffic_moved: false,
-        verifies_again: false,
-        written_blind: false,
-        traffic_since: None,
-        stable_alarm: None,
-        weights: None,
-        test_rule_before: None,
-        borrowed: BTreeMap::new(),
-        borrowed_at: None,
-        hooks: BTreeMap::new(),
-        halted: None,
-        resumed_at: None,
-        acted_at: None,
-        tried_at: None,
-        superseded_by: None,
-        blocked: None,
-        trouble: None,
-        pending: Vec::new(),
-    };
-    pass.actor = order.actor;
-    pass.note(
-        Some(deployment.number),
-        Fact::Started {
-            digest: deployment.release.id.digest.to_string(),
-            tag: deployment.release.tag.clone(),
-            policy_version: deployment.policy_version,
-            reason: deployment.reason.clone(),
-            despite_alarms: deployment.overrides.firing_alarms.iter().cloned().collect(),
-        },
-    );
-    if deployment.terms.lane == Lane::Hotfix {
-        let skips = applied.entry.rules.hotfix_skips.iter().copied().collect();
-        pass.note(Some(number), Fact::Hotfixed { skips, reason: deployment.reason.clone() });
-    }
-    match purpose {
-        Purpose::Deploy => admission::pin(pass, &deployment),
-        // Weights that are put back where they were change nothing of what is promoted.
-        Purpose::Rollback | Purpose::Repair
-            if applied.entry.promotes_itself && deployment.actor != Actor::Switchback =>
-        {
-            let reason = format!("{} went back to {}", deployment.actor, deployment.release.tag);
-            admission::hold(pass, Some(number), &deployment.actor, reason);
-        }
-        Purpose::Rollback | Purpose::Repair => {}
-    }
-    pass.actor = Actor::Switchback;
-    pass.record(deployment.record(None, &pass.state.target));
-    pass.state.running = Some(deployment);
 }

@@ -1,236 +1,122 @@
-//! The way to success, stage by stage.
+//! The forward path, step by step, while both sides are up.
 
-use super::gates::{self, Alarms, Fit, Live, Silence, UNREAD_POLL};
-use super::hooks::{self, Ran};
-use super::pass::{Flow, Pass};
-use super::{back, preflight, promotion};
+use super::health::{self, Alarms, Fit, Judged, Live, Silence, UNREAD_POLL};
+use super::hooks::{self, HookRun, HookWait, Ran};
+use super::line::{self, Stopped};
+use super::transition::{Change, Context, Transition};
+use super::{abandoning, retiring, rollback};
+use crate::deployment::{Deployment, Purpose};
 use crate::effect::Effect;
-use crate::entry::Gate;
+use crate::explanation::WaitingOn;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::HookPoint;
 use crate::snapshot::{Autoscaling, Reading, Snapshot, Weights};
-use crate::stage::{Cause, RetirePhase, ShiftPhase, Stage};
-use crate::target::{Deployment, Purpose, WaitingOn, WeightsRecord};
 use crate::time::{Percent, Seconds};
+use crate::verdict::Cause;
+use crate::weighted::{
+    Candidate, Forward, ForwardStep, Registering, RollbackPath, Weighted, WeightedStage, WeightsRecord,
+};
 use jiff::Timestamp;
 
-/// How often something is looked at that an event will announce, in case the event is lost.
+/// Poll interval for changes that an event announces, in case the event is lost.
 const SCALING_POLL: Seconds = Seconds(10);
 const WATCH_POLL: Seconds = Seconds(15);
 const WARM_POLL: Seconds = Seconds(30);
-/// How long the stable side's own alarm holds a deployment. Then it ends with traffic as it is: every wait has an end.
+/// How long the stable side's own alarm may hold a deployment before it ends with traffic unchanged: every wait is bounded.
 const STABLE_ALARM_HOLDS: Seconds = Seconds(4 * 3600);
-/// How soon weights that were written are looked at again when they were not seen yet.
+/// How soon to read weights again that were written but not seen yet.
 const VERIFY_POLL: Seconds = Seconds(2);
 
-/// One step of the stage that the deployment is in.
-pub(super) fn step(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Flow {
-    match deployment.stage.clone() {
-        // Whoever waits there looks at nothing.
-        Stage::Gated { .. } => Flow::Wait,
-        Stage::Preflight { deadline, .. } => preflight::preflight(pass, deployment, snapshot, deadline),
-        Stage::Registering { deadline } => registering(pass, deployment, deadline),
-        Stage::BeforeTraffic { deadline } => before_traffic(pass, deployment, snapshot, deadline),
-        Stage::Scaling { want, deadline } => scaling(pass, deployment, snapshot, want, deadline),
-        Stage::Testing { deadline } => testing(pass, deployment, snapshot, deadline),
-        Stage::Shifting { step, phase: ShiftPhase::Writing { deadline } } => {
-            writing(pass, deployment, snapshot, step, deadline)
+/// A deployment whose stable side is up.
+pub(super) struct Ahead<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) deployment: &'a Deployment,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) weighted: Weighted,
+    pub(super) path: RollbackPath,
+}
+
+/// Obtains the candidate's task definition.
+pub(super) fn registering(ahead: Ahead<'_>, registering: Registering) -> Transition {
+    let Registering { deadline, template, registered } = registering;
+    if let Some(task_definition) = registered {
+        let candidate = Candidate { task_definition, seen_running: false, healthy_since: None };
+        if hooks::at(ahead.deployment, HookPoint::BeforeTraffic).is_empty() {
+            return enter_scaling(ahead.context, ahead.deployment, ahead.weighted, candidate);
         }
-        Stage::Shifting { step, phase: ShiftPhase::Holding { until, deadline } } => {
-            holding(pass, deployment, snapshot, step, until, deadline)
+        let deadline = hooks::deadline(ahead.deployment, HookPoint::BeforeTraffic, ahead.context.now);
+        let step = ForwardStep::BeforeTraffic { deadline };
+        return enter(ahead.deployment, ahead.weighted, candidate, step, "hooks before traffic");
+    }
+    if let Some(cause) = ahead.gives_up(deadline, "the task definition was not registered") {
+        return ahead.turn_back(cause);
+    }
+    let effect = Effect::RegisterTaskDefinition {
+        template,
+        container: ahead.deployment.policy.pair.container.clone(),
+        image: ahead.deployment.release.image.clone(),
+    };
+    let on = WaitingOn::TaskDefinition { deadline };
+    Transition::wait(ahead.deployment.with_weighted(ahead.weighted), on, SCALING_POLL, deadline).effect(effect)
+}
+
+/// One step of a deployment that has a candidate.
+pub(super) fn step(ahead: Ahead<'_>, Forward { candidate, step }: Forward) -> Transition {
+    match step {
+        ForwardStep::BeforeTraffic { deadline } => ahead.before_traffic(candidate, deadline),
+        ForwardStep::Scaling { want, deadline } => ahead.scaling(candidate, want, deadline),
+        ForwardStep::Testing { deadline } => ahead.testing(candidate, deadline),
+        ForwardStep::Writing { index, deadline } => ahead.writing(candidate, index, deadline),
+        ForwardStep::Holding { index, until, deadline } => ahead.holding(candidate, index, (until, deadline)),
+        ForwardStep::AfterTraffic { deadline } => ahead.after_traffic(candidate, deadline),
+        ForwardStep::Baking { until, deadline } => ahead.baking(candidate, until, deadline),
+        ForwardStep::KeepingWarm { until, verify_again } => ahead.keeping_warm(candidate, until, verify_again),
+        ForwardStep::Draining { until, deadline, verify_again } => {
+            let Ahead { context, deployment, snapshot, weighted, .. } = ahead;
+            let times = (until, deadline, verify_again);
+            retiring::draining(context, deployment, snapshot, weighted, &candidate, times)
         }
-        Stage::AfterTraffic { deadline } => after_traffic(pass, deployment, snapshot, deadline),
-        Stage::Baking { until, deadline } => baking(pass, deployment, snapshot, until, deadline),
-        Stage::KeepingWarm { until } => keeping_warm(pass, deployment, until),
-        Stage::Retiring { phase, deadline } => back::retiring(pass, deployment, snapshot, &phase, deadline),
-        Stage::RollingBack { way_back, cause, phase, deadline } => {
-            back::rolling_back(pass, deployment, snapshot, (&way_back, &cause, &phase, deadline))
-        }
-        Stage::LettingGo { reason, deadline } => back::letting_go(pass, deployment, snapshot, &reason, deadline),
     }
 }
 
-// --- until the candidate is up ---
+fn enter(
+    deployment: &Deployment,
+    weighted: Weighted,
+    candidate: Candidate,
+    step: ForwardStep,
+    detail: impl Into<String>,
+) -> Transition {
+    let at = WeightedStage::Forward(Forward { candidate, step });
+    Transition::enter(deployment.with_weighted(Weighted { at, ..weighted }), detail)
+}
 
-fn registering(pass: &mut Pass, deployment: &mut Deployment, deadline: Timestamp) -> Flow {
-    let Some(sides) = deployment.sides.clone() else { return turn_back(pass, deployment, lost_sides()) };
-    if deployment.task_definition.is_some() {
-        if hooks::at(deployment, HookPoint::BeforeTraffic).is_empty() {
-            return enter_scaling(pass, deployment);
-        }
-        let until = hooks::deadline(deployment, HookPoint::BeforeTraffic, pass.now);
-        return pass.enter(deployment, Stage::BeforeTraffic { deadline: until }, "hooks before traffic");
-    }
-    if let Some(cause) = give_up(pass, deployment, deadline, "the task definition was not registered") {
-        return turn_back(pass, deployment, cause);
-    }
-    pass.want(Effect::RegisterTaskDefinition {
-        like: deployment.made_like.clone().unwrap_or(sides.stable_task_definition),
-        container: deployment.policy.pair.container.clone(),
-        image: deployment.release.image.clone(),
+/// Enters the stage that starts the candidate's tasks.
+pub(super) fn enter_scaling(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    weighted: Weighted,
+    candidate: Candidate,
+) -> Transition {
+    let want = capacity(deployment, &weighted, deployment.policy.strategy.green_capacity);
+    let original_limits = weighted.original_limits.iter().map(|(slot, limits)| {
+        Change::Fact(Fact::AutoscalingOverridden { slot: *slot, min: limits.min, max: limits.max })
     });
-    pass.wait(WaitingOn::TaskDefinition { deadline }, SCALING_POLL, deadline)
+    let original_limits: Vec<_> = original_limits.collect();
+    let deadline = deployment.policy.deadlines.healthy.after(context.now);
+    let step = ForwardStep::Scaling { want, deadline };
+    enter(deployment, weighted, candidate, step, format!("{want} tasks")).changes(original_limits)
 }
 
-fn before_traffic(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    match hooks::run(pass, deployment, snapshot, HookPoint::BeforeTraffic) {
-        Ran::AllSaidYes => enter_scaling(pass, deployment),
-        Ran::TurnedBack => Flow::Onward,
-        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks before traffic")),
-        Ran::Waiting => Flow::Wait,
-    }
-}
-
-pub(super) fn enter_scaling(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
-    let want = capacity(deployment, deployment.policy.strategy.green_capacity);
-    for (slot, limits) in deployment.borrowed.clone() {
-        let fact = Fact::AutoscalingBorrowed { slot, min: limits.min, max: limits.max };
-        pass.note(Some(deployment.number), fact);
-    }
-    let deadline = deployment.policy.deadlines.healthy.after(pass.now);
-    pass.enter(deployment, Stage::Scaling { want, deadline }, format!("{want} tasks"))
-}
-
-/// Tasks that the candidate needs to carry `share`: that share of the stable side's tasks, at least what the policy
-/// starts with, and never none.
-fn capacity(deployment: &Deployment, share: Percent) -> u32 {
-    let stable = deployment.sides.as_ref().map_or(1, |sides| sides.stable_count);
-    // A rollback puts everything on it in one step.
+/// Tasks the candidate needs to carry `share`: that share of the stable side's tasks, at least the policy's initial count, and
+/// never 0.
+fn capacity(deployment: &Deployment, weighted: &Weighted, share: Percent) -> u32 {
+    // A rollback moves all traffic in one step.
     let share = if deployment.purpose == Purpose::Deploy { share } else { Percent::ALL };
-    share.max(deployment.policy.strategy.green_capacity).of(stable).max(1)
+    share.max(deployment.policy.strategy.green_capacity).of(weighted.sides.stable_count).max(1)
 }
 
-/// The autoscaling limits of a side while traffic moves to the candidate in `slot`; none: it has none to borrow.
-fn borrowed_limits(deployment: &Deployment, side: Slot, slot: Slot, want: u32) -> Option<Autoscaling> {
-    let found = deployment.borrowed.get(&side)?;
-    Some(if side == slot {
-        // The idle side may be parked at a highest count of 0 or 1: with the traffic it may grow as far as the live one.
-        let live = deployment.borrowed.get(&slot.other()).map_or(0, |live| live.max);
-        let max = found.max.max(live).max(want);
-        Autoscaling { min: want, max, scale_in_suspended: true, scheduled_suspended: true }
-    } else {
-        // Traffic leaves the stable side step by step: without this it would be scaled in before the way back closes.
-        Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
-    })
-}
-
-/// Whether the limits of both sides were seen to be what they have to be while traffic moves. A scalable target that
-/// somebody took away meanwhile needs none.
-fn limits_are_held(deployment: &Deployment, snapshot: &Snapshot, want: u32) -> bool {
-    let Some(slot) = deployment.candidate() else { return false };
-    [slot.other(), slot].into_iter().all(|side| {
-        match (borrowed_limits(deployment, side, slot, want), snapshot.side(side)) {
-            (None, _) => true,
-            (Some(_), Reading::Unknown(_)) => false,
-            (Some(limits), Reading::Known(seen)) => seen.autoscaling.is_none_or(|now| now == limits),
-        }
-    })
-}
-
-/// Asks for what the candidate lacks: limits that let it have its tasks, its task definition, its tasks.
-fn raise(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want: u32) {
-    let (Some(slot), Some(task_definition)) = (deployment.candidate(), deployment.task_definition.clone()) else {
-        return;
-    };
-    for side in [slot.other(), slot] {
-        let Some(limits) = borrowed_limits(deployment, side, slot, want) else { continue };
-        let now = snapshot.side(side).known().and_then(|reading| reading.autoscaling);
-        if now.is_some_and(|now| now != limits) {
-            pass.want(Effect::SetAutoscaling { slot: side, limits });
-        }
-    }
-    let Some(side) = snapshot.side(slot).known() else { return };
-    let runs_it = side.task_definition == task_definition;
-    // Once it was seen there and is not any more, gates::candidate judges it: nothing is put back over another's hand.
-    let taken_away = deployment.candidate_updated && !runs_it;
-    deployment.candidate_updated |= runs_it;
-    if taken_away {
-        return;
-    }
-    if !runs_it || (side.stalled && side.desired < want) {
-        // With the task definition where ECS gave it up before: it has to be started anew.
-        pass.want(Effect::UpdateService { slot, task_definition, desired: want });
-    } else if side.desired < want {
-        // By the count alone: a revision that was deregistered meanwhile is kept by the service that has it, and refused to
-        // whoever names it.
-        pass.want(Effect::SetDesired { slot, desired: want });
-    }
-}
-
-fn scaling(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, want: u32, deadline: Timestamp) -> Flow {
-    let fit = gates::candidate(deployment, snapshot, want, pass.now);
-    let steady = deployment.candidate().and_then(|slot| snapshot.side(slot).known()).is_some_and(|side| side.steady);
-    match fit {
-        Fit::Never { reason } => return turn_back(pass, deployment, Cause::Tasks { reason }),
-        // What the autoscaler may not do while traffic moves has to be seen first.
-        Fit::Yes { healthy } if steady && limits_are_held(deployment, snapshot, want) => {
-            deployment.candidate_updated = true;
-            deployment.up_since = Some(pass.now);
-            pass.note(Some(deployment.number), Fact::CandidateHealthy { healthy });
-            let until = hooks::deadline(deployment, HookPoint::TestTraffic, pass.now);
-            let has_test = deployment.policy.pair.test_rule.is_some() && deployment.purpose == Purpose::Deploy;
-            if has_test || !hooks::at(deployment, HookPoint::TestTraffic).is_empty() {
-                return pass.enter(deployment, Stage::Testing { deadline: until }, "test rule and hooks");
-            }
-            return match line_stopped(pass, deployment) {
-                Some(waiting) => waiting,
-                None => enter_step(pass, deployment, first_step(deployment)),
-            };
-        }
-        _ => {}
-    }
-    raise(pass, deployment, snapshot, want);
-    let (healthy, detail, poll) = match fit {
-        Fit::Yes { healthy } if steady => {
-            (healthy, "the autoscaling limits were not seen as asked for yet".to_owned(), UNREAD_POLL)
-        }
-        Fit::Yes { healthy } => (healthy, "ECS has not called the deployment complete yet".to_owned(), SCALING_POLL),
-        Fit::NotYet { healthy, detail } => (healthy, detail, SCALING_POLL),
-        Fit::Unknown(reason) | Fit::Never { reason } => (0, reason, UNREAD_POLL),
-    };
-    let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
-    if let Some(cause) = give_up(pass, deployment, deadline, &waited_for) {
-        return turn_back(pass, deployment, cause);
-    }
-    pass.wait(WaitingOn::Healthy { healthy, want, detail, deadline }, poll, deadline)
-}
-
-fn testing(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    if let (Some(slot), true) = (deployment.candidate(), deployment.policy.pair.test_rule.is_some()) {
-        let wanted = Weights::share(slot, Percent::ALL);
-        match &snapshot.test_rule {
-            Some(Reading::Known(rule)) if rule.weights.same_split(wanted) => {}
-            Some(Reading::Known(rule)) => {
-                deployment.test_rule_before.get_or_insert(rule.weights);
-                if let Some(cause) = give_up(pass, deployment, deadline, "the test rule was not seen on the candidate")
-                {
-                    return turn_back(pass, deployment, cause);
-                }
-                pass.want(Effect::SetTestRule { weights: wanted });
-                return pass.wait(WaitingOn::Weights { weights: wanted, deadline }, VERIFY_POLL, deadline);
-            }
-            Some(Reading::Unknown(reason)) => {
-                let reason = format!("the test rule could not be read: {reason}");
-                return unread(pass, deployment, reason, deadline);
-            }
-            None => return unread(pass, deployment, "the test rule was not read".to_owned(), deadline),
-        }
-    }
-    match hooks::run(pass, deployment, snapshot, HookPoint::TestTraffic) {
-        Ran::AllSaidYes => match line_stopped(pass, deployment) {
-            Some(waiting) => waiting,
-            None => enter_step(pass, deployment, first_step(deployment)),
-        },
-        Ran::TurnedBack => Flow::Onward,
-        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks on test traffic")),
-        Ran::Waiting => Flow::Wait,
-    }
-}
-
-// --- moving traffic ---
-
-/// A rollback moves everything at once.
+/// Index of the first traffic step; a rollback moves all traffic at once.
 fn first_step(deployment: &Deployment) -> usize {
     match deployment.purpose {
         Purpose::Deploy => 0,
@@ -242,278 +128,452 @@ fn share_of(deployment: &Deployment, step: usize) -> Percent {
     deployment.policy.strategy.steps.get(step).map_or(Percent::ALL, |step| step.traffic)
 }
 
-fn enter_step(pass: &mut Pass, deployment: &mut Deployment, step: usize) -> Flow {
-    // A side that has to grow first has the time that it had for coming up.
-    let deadlines = deployment.policy.deadlines;
-    let deadline = Seconds(deadlines.shift.0 + deadlines.healthy.0).after(pass.now);
-    let detail = format!("{} of the traffic", share_of(deployment, step));
-    pass.enter(deployment, Stage::Shifting { step, phase: ShiftPhase::Writing { deadline } }, detail)
-}
-
-fn writing(
-    pass: &mut Pass,
-    deployment: &mut Deployment,
-    snapshot: &Snapshot,
-    step: usize,
-    deadline: Timestamp,
-) -> Flow {
-    let share = share_of(deployment, step);
-    let Some(slot) = deployment.candidate() else { return turn_back(pass, deployment, lost_sides()) };
-    let wanted = Weights::share(slot, share);
-    let decided = deployment.weights.is_some_and(|record| record.decided == wanted);
-    if decided && let Live::AsDecided = gates::live(deployment, snapshot) {
-        return verified(pass, deployment, step, wanted);
-    }
-    if !decided && let Some(waiting) = line_stopped(pass, deployment) {
-        // The candidate may have taken minutes to grow for this step.
-        return waiting;
-    }
-    // The stable side may have been scaled out since the start; what takes its traffic has to be as large.
-    let grown = snapshot.side(slot.other()).known().map_or(0, |side| share.of(side.running));
-    let want = capacity(deployment, share).max(grown);
-    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, true) {
-        return waiting;
-    }
-    if let Live::Unknown(reason) = gates::live(deployment, snapshot) {
-        return unread(pass, deployment, reason, deadline);
-    }
-    if let Some(cause) = give_up(pass, deployment, deadline, &format!("{share} of the traffic was never seen live")) {
-        return turn_back(pass, deployment, cause);
-    }
-    if !decided {
-        let before = deployment.weights.map_or(wanted, |record| record.decided);
-        deployment.weights = Some(WeightsRecord { before, decided: wanted, verified: false });
-        deployment.traffic_moved = true;
-        deployment.traffic_since.get_or_insert(pass.now);
-        pass.note(Some(deployment.number), Fact::WeightsDecided { weights: wanted });
-    }
-    let seen = snapshot.rules.iter().filter_map(|rule| rule.known()).map(|rule| rule.weights).collect();
-    pass.want(Effect::SetWeights { weights: wanted, seen });
-    pass.wait(WaitingOn::Weights { weights: wanted, deadline }, VERIFY_POLL, deadline)
-}
-
-fn verified(pass: &mut Pass, deployment: &mut Deployment, step: usize, weights: Weights) -> Flow {
-    if let Some(record) = &mut deployment.weights {
-        record.verified = true;
-    }
-    pass.note(Some(deployment.number), Fact::WeightsVerified { weights });
-    let hold = match deployment.purpose {
-        Purpose::Deploy => deployment.policy.strategy.steps.get(step).map_or(Seconds(0), |step| step.hold),
-        Purpose::Rollback | Purpose::Repair => Seconds(0),
-    };
-    let until = hold.after(pass.now);
-    let deadline = deployment.policy.deadlines.shift.after(until);
-    pass.enter(deployment, Stage::Shifting { step, phase: ShiftPhase::Holding { until, deadline } }, "")
-}
-
-fn holding(
-    pass: &mut Pass,
-    deployment: &mut Deployment,
-    snapshot: &Snapshot,
-    step: usize,
-    until: Timestamp,
-    deadline: Timestamp,
-) -> Flow {
-    let share = share_of(deployment, step);
-    if pass.now < until {
-        return pass.wait(WaitingOn::Hold { traffic: share.value(), until }, WATCH_POLL, until);
-    }
-    let want = capacity(deployment, share);
-    if let Some(waiting) = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false) {
-        return waiting;
-    }
-    if let Live::Unknown(reason) = gates::live(deployment, snapshot) {
-        return unread(pass, deployment, reason, deadline);
-    }
-    if step + 1 < deployment.policy.strategy.steps.len() {
-        if let Some(waiting) = line_stopped(pass, deployment) {
-            return waiting;
-        }
-        return enter_step(pass, deployment, step + 1);
-    }
-    if hooks::at(deployment, HookPoint::AfterTraffic).is_empty() {
-        return enter_baking(pass, deployment);
-    }
-    let until = hooks::deadline(deployment, HookPoint::AfterTraffic, pass.now);
-    pass.enter(deployment, Stage::AfterTraffic { deadline: until }, "hooks after traffic")
-}
-
-fn after_traffic(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, deadline: Timestamp) -> Flow {
-    match hooks::run(pass, deployment, snapshot, HookPoint::AfterTraffic) {
-        Ran::AllSaidYes => enter_baking(pass, deployment),
-        Ran::TurnedBack => Flow::Onward,
-        Ran::Waiting if pass.now >= deadline => turn_back(pass, deployment, out_of_time("the hooks after traffic")),
-        Ran::Waiting => {
-            // The hook may take long; the alarms are watched meanwhile.
-            pass.look_by(WATCH_POLL.after(pass.now));
-            Flow::Wait
-        }
-    }
-}
-
-fn enter_baking(pass: &mut Pass, deployment: &mut Deployment) -> Flow {
-    let strategy = &deployment.policy.strategy;
-    let bake = if deployment.purpose == Purpose::Deploy { strategy.bake } else { Seconds(0) };
-    let until = bake.after(pass.now);
-    let deadline = deployment.policy.deadlines.shift.after(until);
-    pass.enter(deployment, Stage::Baking { until, deadline }, bake.to_string())
-}
-
-fn baking(
-    pass: &mut Pass,
-    deployment: &mut Deployment,
-    snapshot: &Snapshot,
-    until: Timestamp,
-    deadline: Timestamp,
-) -> Flow {
-    if pass.now < until {
-        return pass.wait(WaitingOn::Bake { until }, WATCH_POLL, until);
-    }
-    let want = capacity(deployment, Percent::ALL);
-    let unfit = not_fit_to_widen(pass, deployment, snapshot, want, deadline, false);
-    let waiting = unfit.or_else(|| match gates::live(deployment, snapshot) {
-        // Somebody may have edited it since it was read last: what is verified is seen to have all traffic.
-        Live::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
-        _ => None,
-    });
-    if let Some(waiting) = waiting {
-        // Its time is over and it is not verified: whoever takes its place need not wait for the deadline.
-        return match deployment.superseded_by.clone() {
-            Some(by_tag) => turn_back(pass, deployment, Cause::Superseded { by_tag }),
-            None => waiting,
-        };
-    }
-    deployment.superseded_by = None;
-    promotion::verified(pass, deployment);
-    let until = deployment.policy.strategy.keep_warm.after(pass.now);
-    pass.enter(deployment, Stage::KeepingWarm { until }, deployment.policy.strategy.keep_warm.to_string())
-}
-
-fn keeping_warm(pass: &mut Pass, deployment: &mut Deployment, until: Timestamp) -> Flow {
-    if pass.now < until && pass.state.queued.is_empty() {
-        return pass.wait(WaitingOn::Warm { until }, WARM_POLL, until);
-    }
-    let drained = deployment.policy.strategy.drain.after(pass.now);
-    let deadline = deployment.policy.deadlines.retire.after(drained);
-    let phase = RetirePhase::Draining { until: drained };
-    let old = deployment.sides.as_ref().map(|sides| sides.stable.to_string()).unwrap_or_default();
-    pass.enter(deployment, Stage::Retiring { phase, deadline }, old)
-}
-
-// --- what several stages ask ---
-
-/// Some: the line is stopped, and traffic stays as it is, watched. The stage's time stands still meanwhile.
-pub(super) fn line_stopped(pass: &mut Pass, deployment: &mut Deployment) -> Option<Flow> {
-    let passes = |gate: &Gate| {
-        let gates = deployment.gates.as_ref();
-        gates.is_some_and(|gates| gates.overridden.contains_key(gate) || gates.skipped.contains(gate))
-    };
-    if deployment.purpose != Purpose::Deploy || passes(&Gate::StopTheLine) {
-        return None;
-    }
-    let (reason, poll) = match pass.line.clone()? {
-        Ok(reason) => (reason, WATCH_POLL),
-        Err(unread) => (unread, UNREAD_POLL),
-    };
-    let deadline = deployment.policy.deadlines.shift.after(pass.now);
-    match &mut deployment.stage {
-        Stage::Preflight { deadline: present, .. }
-        | Stage::Scaling { deadline: present, .. }
-        | Stage::Testing { deadline: present }
-        | Stage::Shifting {
-            phase: ShiftPhase::Writing { deadline: present } | ShiftPhase::Holding { deadline: present, .. },
-            ..
-        } => *present = deadline.max(*present),
-        _ => {}
-    }
-    Some(pass.wait(WaitingOn::Gate { gate: Gate::StopTheLine, reason, until: None, deadline }, poll, deadline))
-}
-
-/// Some: why traffic may not widen now (or that it turned back). With `grow`, lacking tasks are asked for.
-fn not_fit_to_widen(
-    pass: &mut Pass,
-    deployment: &mut Deployment,
-    snapshot: &Snapshot,
-    want: u32,
-    deadline: Timestamp,
-    grow: bool,
-) -> Option<Flow> {
-    match gates::candidate(deployment, snapshot, want, pass.now) {
-        Fit::Yes { .. } => {}
-        Fit::Never { reason } => return Some(turn_back(pass, deployment, Cause::Tasks { reason })),
-        Fit::Unknown(reason) => return Some(unread(pass, deployment, reason, deadline)),
-        Fit::NotYet { healthy, detail } => {
-            let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
-            if let Some(cause) = give_up(pass, deployment, deadline, &waited_for) {
-                return Some(turn_back(pass, deployment, cause));
-            }
-            if grow {
-                raise(pass, deployment, snapshot, want);
-            }
-            return Some(pass.wait(WaitingOn::Healthy { healthy, want, detail, deadline }, SCALING_POLL, deadline));
-        }
-    }
-    match gates::alarms(deployment, snapshot, pass.now) {
-        // Firing has turned back before any stage was asked.
-        Alarms::Clear | Alarms::Firing { .. } => None,
-        Alarms::StableFiring { name, reason } => {
-            // It is nothing of the candidate's, and going back would put all traffic onto what it is about: a person decides.
-            let since = deployment.stable_alarm.as_ref().map_or(pass.now, |(_, since)| *since);
-            let over = STABLE_ALARM_HOLDS.after(since);
-            if pass.now >= over {
-                let what =
-                    format!("alarm {name} of the stable side fires, and nobody decided within {STABLE_ALARM_HOLDS}");
-                back::let_go(pass, deployment, what);
-                return Some(Flow::Onward);
-            }
-            deployment.stage.has_until(deployment.policy.deadlines.shift.after(pass.now));
-            Some(pass.wait(WaitingOn::StableAlarm { name, reason }, WATCH_POLL, over))
-        }
-        Alarms::Unknown(reason) => Some(unread(pass, deployment, reason, deadline)),
-        Alarms::Silent(silence) => {
-            if pass.now >= deadline {
-                let reason = format!("{silence}: silence is not health");
-                return Some(turn_back(pass, deployment, Cause::Deadline { reason }));
-            }
-            let Silence { without_data: names, absent, not_evaluated } = silence;
-            Some(pass.wait(WaitingOn::Alarms { names, absent, not_evaluated, deadline }, WATCH_POLL, deadline))
-        }
-    }
-}
-
-fn unread(pass: &mut Pass, deployment: &mut Deployment, reason: String, deadline: Timestamp) -> Flow {
-    if pass.now >= deadline {
-        return turn_back(pass, deployment, Cause::Deadline { reason });
-    }
-    pass.wait(WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
-}
-
-/// Whether to stop trying: AWS said no for good, or the time is over.
-fn give_up(pass: &Pass, deployment: &Deployment, deadline: Timestamp, waited_for: &str) -> Option<Cause> {
-    if let Some(trouble) = &deployment.trouble {
-        if trouble.refused {
-            return Some(Cause::Refused { reason: trouble.reason.clone() });
-        }
-        if pass.now >= deadline {
-            return Some(Cause::Deadline { reason: format!("{waited_for} (last try: {})", trouble.reason) });
-        }
-    }
-    (pass.now >= deadline).then(|| Cause::Deadline { reason: waited_for.to_owned() })
-}
-
-fn turn_back(pass: &mut Pass, deployment: &mut Deployment, cause: Cause) -> Flow {
-    match back::begin(pass, deployment, cause) {
-        back::Begun::Over => Flow::Ended,
-        back::Begun::Going => Flow::Onward,
-        // No stage that can ask for this is past its way back.
-        back::Begun::Impossible => Flow::Wait,
-    }
-}
-
-fn lost_sides() -> Cause {
-    Cause::Refused { reason: "the record does not say which side is stable".to_owned() }
+/// Autoscaling limits of a side while traffic moves to the candidate; `None`: the side has no scalable target.
+fn borrowed_limits(weighted: &Weighted, side: Slot, want: u32) -> Option<Autoscaling> {
+    let candidate = weighted.candidate();
+    let found = weighted.original_limits.get(&side)?;
+    Some(if side == candidate {
+        // The idle side may be parked at a maximum of 0 or 1; with traffic, it may grow as far as the live side.
+        let live = weighted.original_limits.get(&candidate.other()).map_or(0, |live| live.max);
+        let max = found.max.max(live).max(want);
+        Autoscaling { min: want, max, scale_in_suspended: true, scheduled_suspended: true }
+    } else {
+        // Traffic leaves the stable side step by step; without this, autoscaling would scale it in while it is still the rollback
+        // target.
+        Autoscaling { scale_in_suspended: true, scheduled_suspended: true, ..*found }
+    })
 }
 
 fn out_of_time(what: &str) -> Cause {
     Cause::Deadline { reason: format!("{what} were not done in time") }
+}
+
+impl Ahead<'_> {
+    fn judged(&self) -> Judged<'_> {
+        Judged { deployment: self.deployment, weighted: &self.weighted, snapshot: self.snapshot }
+    }
+
+    fn turn_back(self, cause: Cause) -> Transition {
+        rollback::take(self.deployment, self.weighted, self.path, cause, self.context.now)
+    }
+
+    fn at(self, candidate: Candidate, step: ForwardStep) -> Deployment {
+        let at = WeightedStage::Forward(Forward { candidate, step });
+        self.deployment.with_weighted(Weighted { at, ..self.weighted })
+    }
+
+    /// The deployment unchanged.
+    fn unchanged(self) -> Deployment {
+        self.deployment.with_weighted(self.weighted)
+    }
+
+    fn stopped(self, Stopped { on, poll, deadline }: Stopped) -> Transition {
+        let at = self.weighted.at.clone().held_until(deadline);
+        let held = self.deployment.with_weighted(Weighted { at, ..self.weighted });
+        Transition::wait(held, on, poll, deadline)
+    }
+
+    fn before_traffic(self, candidate: Candidate, deadline: Timestamp) -> Transition {
+        let (context, deployment) = (self.context, self.deployment);
+        self.after_hooks(&candidate.clone(), HookPoint::BeforeTraffic, deadline, "the hooks before traffic", |ahead| {
+            enter_scaling(context, deployment, ahead.weighted, candidate)
+        })
+    }
+
+    /// Runs the hooks of a point; `then` is called once all have passed.
+    fn after_hooks(
+        self,
+        candidate: &Candidate,
+        point: HookPoint,
+        deadline: Timestamp,
+        what: &str,
+        then: impl FnOnce(Self) -> Transition,
+    ) -> Transition {
+        let Self { context, deployment, snapshot, weighted, path } = self;
+        let HookRun { weighted, mut changes, outcome } =
+            hooks::run(context, deployment, weighted, candidate, snapshot, point);
+        match outcome {
+            Ran::Passed => then(Ahead { context, deployment, snapshot, weighted, path }).after(changes),
+            Ran::Failed { name, reason } => {
+                changes.push(Change::Fact(Fact::HookFailed { hook: name.clone(), reason: reason.clone() }));
+                let cause = Cause::Hook { name, reason };
+                rollback::take(deployment, weighted, path, cause, context.now).after(changes)
+            }
+            Ran::Waiting(_) if context.now >= deadline => {
+                rollback::take(deployment, weighted, path, out_of_time(what), context.now).after(changes)
+            }
+            Ran::Waiting(waits) => {
+                let HookWait { effect, on, poll, until } = *waits;
+                let waiting = Transition::wait(deployment.with_weighted(weighted), on, poll, until);
+                waiting.changes(changes).effects(effect)
+            }
+        }
+    }
+
+    fn scaling(self, candidate: Candidate, want: u32, deadline: Timestamp) -> Transition {
+        let fit = health::candidate(&self.judged(), &candidate, want, self.context.now);
+        let slot = self.weighted.candidate();
+        let steady = self.snapshot.side(slot).known().is_some_and(|side| side.steady);
+        let (healthy, detail, poll) = match fit {
+            Fit::Never { reason } => return self.turn_back(Cause::Tasks { reason }),
+            // The suspension of scale-in while traffic moves must be seen in effect first.
+            Fit::Yes { healthy } if steady && self.limits_are_held(want) => return self.scaled(candidate, healthy),
+            Fit::Yes { healthy } if steady => {
+                (healthy, "the autoscaling limits were not seen as asked for yet".to_owned(), UNREAD_POLL)
+            }
+            Fit::Yes { healthy } => {
+                (healthy, "ECS has not called the deployment complete yet".to_owned(), SCALING_POLL)
+            }
+            Fit::NotYet { healthy, detail } => (healthy, detail, SCALING_POLL),
+            Fit::Unknown(reason) => (0, reason, UNREAD_POLL),
+        };
+        let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
+        if let Some(cause) = self.gives_up(deadline, &waited_for) {
+            return self.turn_back(cause);
+        }
+        let (candidate, effects) = self.raise(candidate, want);
+        let on = WaitingOn::Healthy { healthy, want, detail, deadline };
+        let scaling = self.at(candidate, ForwardStep::Scaling { want, deadline });
+        Transition::wait(scaling, on, poll, deadline).effects(effects)
+    }
+
+    /// The candidate is up.
+    fn scaled(self, candidate: Candidate, healthy: u32) -> Transition {
+        let Self { context, deployment, .. } = self;
+        let candidate = Candidate { seen_running: true, healthy_since: Some(context.now), ..candidate };
+        let fact = Fact::CandidateHealthy { healthy };
+        let has_test = deployment.policy.pair.test_rule.is_some() && deployment.purpose == Purpose::Deploy;
+        if has_test || !hooks::at(deployment, HookPoint::TestTraffic).is_empty() {
+            let deadline = hooks::deadline(deployment, HookPoint::TestTraffic, context.now);
+            let step = ForwardStep::Testing { deadline };
+            return enter(deployment, self.weighted, candidate, step, "test rule and hooks").fact(fact);
+        }
+        let up = self.with_candidate(candidate.clone());
+        match line::stopped(context, deployment) {
+            Some(stopped) => up.stopped(stopped).fact(fact),
+            None => up.enter_step(candidate, first_step(deployment)).fact(fact),
+        }
+    }
+
+    /// Whether the limits of both sides were seen as required while traffic moves. A scalable target that was deregistered
+    /// meanwhile needs none.
+    fn limits_are_held(&self, want: u32) -> bool {
+        let slot = self.weighted.candidate();
+        [slot.other(), slot].into_iter().all(|side| {
+            match (borrowed_limits(&self.weighted, side, want), self.snapshot.side(side)) {
+                (None, _) => true,
+                (Some(_), Reading::Unknown(_)) => false,
+                (Some(limits), Reading::Known(seen)) => seen.autoscaling.is_none_or(|now| now == limits),
+            }
+        })
+    }
+
+    /// Effects that bring up the candidate: autoscaling limits that permit its task count, its task definition, its tasks.
+    fn raise(&self, candidate: Candidate, want: u32) -> (Candidate, Vec<Effect>) {
+        let slot = self.weighted.candidate();
+        let mut effects = Vec::new();
+        for side in [slot.other(), slot] {
+            let Some(limits) = borrowed_limits(&self.weighted, side, want) else { continue };
+            let now = self.snapshot.side(side).known().and_then(|reading| reading.autoscaling);
+            if now.is_some_and(|now| now != limits) {
+                effects.push(Effect::SetAutoscaling { slot: side, limits });
+            }
+        }
+        let Some(side) = self.snapshot.side(slot).known() else { return (candidate, effects) };
+        let runs_it = side.task_definition == candidate.task_definition;
+        // If the task definition was seen running and no longer is, the side's health decides: a foreign change is not
+        // overwritten.
+        let taken_away = candidate.seen_running && !runs_it;
+        let candidate = Candidate { seen_running: candidate.seen_running || runs_it, ..candidate };
+        if !taken_away {
+            if !runs_it || (side.stalled && side.desired < want) {
+                // Includes the task definition if the ECS circuit breaker gave up on it: a new ECS deployment is needed.
+                let task_definition = candidate.task_definition.clone();
+                effects.push(Effect::UpdateService { slot, task_definition, desired: want });
+            } else if side.desired < want {
+                // Changes the count only: ECS keeps running a service's revision that was deregistered meanwhile, but refuses a
+                // request that names it.
+                effects.push(Effect::SetDesired { slot, desired: want });
+            }
+        }
+        (candidate, effects)
+    }
+
+    fn testing(mut self, candidate: Candidate, deadline: Timestamp) -> Transition {
+        if self.deployment.policy.pair.test_rule.is_some() {
+            let wanted = Weights::share(self.weighted.candidate(), Percent::ALL);
+            match &self.snapshot.test_rule {
+                Some(Reading::Known(rule)) if rule.weights.same_split(wanted) => {}
+                Some(Reading::Known(rule)) => {
+                    self.weighted.test_rule_before.get_or_insert(rule.weights);
+                    if let Some(cause) = self.gives_up(deadline, "the test rule was not seen on the candidate") {
+                        return self.turn_back(cause);
+                    }
+                    let on = WaitingOn::Weights { weights: wanted, deadline };
+                    let waiting = Transition::wait(self.unchanged(), on, VERIFY_POLL, deadline);
+                    return waiting.effect(Effect::SetTestRule { weights: wanted });
+                }
+                Some(Reading::Unknown(reason)) => {
+                    let reason = format!("the test rule could not be read: {reason}");
+                    return self.unread(reason, deadline);
+                }
+                None => return self.unread("the test rule was not read".to_owned(), deadline),
+            }
+        }
+        self.after_hooks(&candidate.clone(), HookPoint::TestTraffic, deadline, "the hooks on test traffic", |ahead| {
+            match line::stopped(ahead.context, ahead.deployment) {
+                Some(stopped) => ahead.stopped(stopped),
+                None => {
+                    let first = first_step(ahead.deployment);
+                    ahead.enter_step(candidate, first)
+                }
+            }
+        })
+    }
+
+    // --- moving traffic ---
+
+    fn enter_step(self, candidate: Candidate, index: usize) -> Transition {
+        // A side that has to grow first gets the same time as for starting up.
+        let deadlines = self.deployment.policy.deadlines;
+        let deadline = Seconds(deadlines.shift.0 + deadlines.healthy.0).after(self.context.now);
+        let detail = format!("{} of the traffic", share_of(self.deployment, index));
+        enter(self.deployment, self.weighted, candidate, ForwardStep::Writing { index, deadline }, detail)
+    }
+
+    fn writing(mut self, candidate: Candidate, index: usize, deadline: Timestamp) -> Transition {
+        let share = share_of(self.deployment, index);
+        let slot = self.weighted.candidate();
+        let wanted = Weights::share(slot, share);
+        let decided = self.weighted.weights.is_some_and(|record| record.decided == wanted);
+        let live = health::live(self.deployment, &self.weighted, self.snapshot);
+        if decided && let Live::AsDecided = live {
+            return self.verified(candidate, index, wanted);
+        }
+        if !decided && let Some(stopped) = line::stopped(self.context, self.deployment) {
+            // The candidate may have taken minutes to grow for this step, so the stop is checked again.
+            return self.stopped(stopped);
+        }
+        // The stable side may have scaled out since the start; the candidate has to be as large to take over its traffic.
+        let grown = self.snapshot.side(slot.other()).known().map_or(0, |side| share.of(side.running));
+        let want = capacity(self.deployment, &self.weighted, share).max(grown);
+        self = match self.fit_to_widen(&candidate, want, deadline, true) {
+            Ok(ahead) => ahead,
+            Err(waiting) => return *waiting,
+        };
+        if let Live::Unknown(reason) = live {
+            return self.unread(reason, deadline);
+        }
+        if let Some(cause) = self.gives_up(deadline, &format!("{share} of the traffic was never seen live")) {
+            return self.turn_back(cause);
+        }
+        let mut changes = Vec::new();
+        if !decided {
+            let before = self.weighted.weights.map_or(wanted, |record| record.decided);
+            self.weighted.weights =
+                Some(WeightsRecord { before, decided: wanted, verified: false, may_still_be_live: None });
+            self.weighted.traffic_moved = true;
+            self.weighted.traffic_since.get_or_insert(self.context.now);
+            changes.push(Change::Fact(Fact::WeightsDecided { weights: wanted }));
+        }
+        let seen = self.snapshot.rules.iter().filter_map(|rule| rule.known()).map(|rule| rule.weights).collect();
+        let on = WaitingOn::Weights { weights: wanted, deadline };
+        let writing = Transition::wait(self.unchanged(), on, VERIFY_POLL, deadline);
+        writing.changes(changes).effect(Effect::SetWeights { weights: wanted, seen })
+    }
+
+    /// The weights of a step were seen live.
+    fn verified(mut self, candidate: Candidate, index: usize, weights: Weights) -> Transition {
+        if let Some(record) = &mut self.weighted.weights {
+            record.verified = true;
+        }
+        let strategy = &self.deployment.policy.strategy;
+        let hold = match self.deployment.purpose {
+            Purpose::Deploy => strategy.steps.get(index).map_or(Seconds(0), |step| step.hold),
+            Purpose::Rollback | Purpose::Repair => Seconds(0),
+        };
+        let until = hold.after(self.context.now);
+        let deadline = self.deployment.policy.deadlines.shift.after(until);
+        let holding = ForwardStep::Holding { index, until, deadline };
+        let fact = Fact::WeightsVerified { weights };
+        Transition::onward(self.at(candidate, holding)).fact(fact)
+    }
+
+    fn holding(self, candidate: Candidate, index: usize, (until, deadline): (Timestamp, Timestamp)) -> Transition {
+        let share = share_of(self.deployment, index);
+        if self.context.now < until {
+            let on = WaitingOn::Hold { traffic: share.value(), until };
+            return Transition::wait(self.unchanged(), on, WATCH_POLL, until);
+        }
+        let want = capacity(self.deployment, &self.weighted, share);
+        let ahead = match self.fit_to_widen(&candidate, want, deadline, false) {
+            Ok(ahead) => ahead,
+            Err(waiting) => return *waiting,
+        };
+        if let Live::Unknown(reason) = health::live(ahead.deployment, &ahead.weighted, ahead.snapshot) {
+            return ahead.unread(reason, deadline);
+        }
+        if index + 1 < ahead.deployment.policy.strategy.steps.len() {
+            return match line::stopped(ahead.context, ahead.deployment) {
+                Some(stopped) => ahead.stopped(stopped),
+                None => ahead.enter_step(candidate, index + 1),
+            };
+        }
+        if hooks::at(ahead.deployment, HookPoint::AfterTraffic).is_empty() {
+            return ahead.enter_baking(candidate);
+        }
+        let deadline = hooks::deadline(ahead.deployment, HookPoint::AfterTraffic, ahead.context.now);
+        let step = ForwardStep::AfterTraffic { deadline };
+        enter(ahead.deployment, ahead.weighted, candidate, step, "hooks after traffic")
+    }
+
+    fn after_traffic(self, candidate: Candidate, deadline: Timestamp) -> Transition {
+        // A hook may take long; alarms are checked meanwhile.
+        let watched = WATCH_POLL.after(self.context.now);
+        let after = self.after_hooks(
+            &candidate.clone(),
+            HookPoint::AfterTraffic,
+            deadline,
+            "the hooks after traffic",
+            |ahead| ahead.enter_baking(candidate),
+        );
+        if after.is_waiting() { after.look_by(watched) } else { after }
+    }
+
+    fn enter_baking(self, candidate: Candidate) -> Transition {
+        let policy = &self.deployment.policy;
+        let bake = if self.deployment.purpose == Purpose::Deploy { policy.strategy.bake } else { Seconds(0) };
+        let until = bake.after(self.context.now);
+        let deadline = policy.deadlines.shift.after(until);
+        enter(self.deployment, self.weighted, candidate, ForwardStep::Baking { until, deadline }, bake.to_string())
+    }
+
+    fn baking(self, candidate: Candidate, until: Timestamp, deadline: Timestamp) -> Transition {
+        if self.context.now < until {
+            return Transition::wait(self.unchanged(), WaitingOn::Bake { until }, WATCH_POLL, until);
+        }
+        let Self { context, deployment, .. } = self;
+        let (weighted, path) = (self.weighted.clone(), self.path.clone());
+        let want = capacity(deployment, &weighted, Percent::ALL);
+        let judged = self.fit_to_widen(&candidate, want, deadline, false).and_then(|ahead| {
+            match health::live(deployment, &ahead.weighted, ahead.snapshot) {
+                // The rules may have been edited since the last reading: verification requires all traffic to be seen on the
+                // candidate.
+                Live::Unknown(reason) => Err(Box::new(ahead.unread(reason, deadline))),
+                _ => Ok(ahead),
+            }
+        });
+        let ahead = match (judged, deployment.superseded_by.clone()) {
+            (Ok(ahead), _) => ahead,
+            // The bake time is over and the release is not verified: a superseding release need not wait for the deadline.
+            (Err(waiting), Some(by_tag)) if !waiting.is_leaving() => {
+                return rollback::take(deployment, weighted, path, Cause::Superseded { by_tag }, context.now);
+            }
+            (Err(waiting), _) => return *waiting,
+        };
+        let keep_warm = deployment.policy.strategy.keep_warm;
+        let step = ForwardStep::KeepingWarm { until: keep_warm.after(context.now), verify_again: false };
+        let verified = Deployment { superseded_by: None, ..deployment.clone() };
+        enter(&verified, ahead.weighted, candidate, step, keep_warm.to_string()).change(Change::Verified)
+    }
+
+    fn keeping_warm(self, candidate: Candidate, until: Timestamp, verify_again: bool) -> Transition {
+        if self.context.now < until && self.context.state.queued.is_empty() {
+            return Transition::wait(self.unchanged(), WaitingOn::KeepWarm { until }, WARM_POLL, until);
+        }
+        let policy = &self.deployment.policy;
+        let until = policy.strategy.drain.after(self.context.now);
+        let deadline = policy.deadlines.retire.after(until);
+        let old = self.weighted.sides.stable.to_string();
+        let step = ForwardStep::Draining { until, deadline, verify_again };
+        enter(self.deployment, self.weighted, candidate, step, old)
+    }
+
+    // --- what several steps ask ---
+
+    /// `Err`: why traffic may not widen now, or that the deployment rolls back. With `grow`, missing tasks are requested.
+    fn fit_to_widen(
+        self,
+        candidate: &Candidate,
+        want: u32,
+        deadline: Timestamp,
+        grow: bool,
+    ) -> Result<Self, Box<Transition>> {
+        let now = self.context.now;
+        match health::candidate(&self.judged(), candidate, want, now) {
+            Fit::Yes { .. } => {}
+            Fit::Never { reason } => return Err(Box::new(self.turn_back(Cause::Tasks { reason }))),
+            Fit::Unknown(reason) => return Err(Box::new(self.unread(reason, deadline))),
+            Fit::NotYet { healthy, detail } => {
+                let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
+                if let Some(cause) = self.gives_up(deadline, &waited_for) {
+                    return Err(Box::new(self.turn_back(cause)));
+                }
+                let (candidate, effects) =
+                    if grow { self.raise(candidate.clone(), want) } else { (candidate.clone(), Vec::new()) };
+                let on = WaitingOn::Healthy { healthy, want, detail, deadline };
+                let growing = Transition::wait(self.with_candidate(candidate).unchanged(), on, SCALING_POLL, deadline);
+                return Err(Box::new(growing.effects(effects)));
+            }
+        }
+        match health::alarms(self.deployment, Some(&self.weighted), self.snapshot, now) {
+            // A firing alarm has started a rollback before any step runs.
+            Alarms::Clear | Alarms::Firing { .. } => Ok(self),
+            Alarms::StableFiring { name, reason } => Err(Box::new(self.held_by_stable_alarm(name, reason))),
+            Alarms::Unknown(reason) => Err(Box::new(self.unread(reason, deadline))),
+            Alarms::Silent(silence) if now >= deadline => {
+                let reason = format!("{silence}: silence is not health");
+                Err(Box::new(self.turn_back(Cause::Deadline { reason })))
+            }
+            Alarms::Silent(Silence { without_data: names, absent, not_evaluated }) => {
+                let on = WaitingOn::Alarms { names, absent, not_evaluated, deadline };
+                Err(Box::new(Transition::wait(self.unchanged(), on, WATCH_POLL, deadline)))
+            }
+        }
+    }
+
+    /// The same step, with the candidate updated from the observation.
+    fn with_candidate(self, candidate: Candidate) -> Self {
+        let at = match self.weighted.at.clone() {
+            WeightedStage::Forward(forward) => WeightedStage::Forward(Forward { candidate, ..forward }),
+            at => at,
+        };
+        Self { weighted: Weighted { at, ..self.weighted }, ..self }
+    }
+
+    /// The alarm is not about the candidate, and rolling back would send all traffic to the side that it is about: an operator
+    /// decides.
+    fn held_by_stable_alarm(self, name: String, reason: String) -> Transition {
+        let now = self.context.now;
+        let since = self.weighted.stable_alarm.as_ref().map_or(now, |alarm| alarm.since);
+        let over = STABLE_ALARM_HOLDS.after(since);
+        if now >= over {
+            let what = format!("alarm {name} of the stable side fires, and nobody decided within {STABLE_ALARM_HOLDS}");
+            return abandoning::start(self.deployment, self.weighted, what, now);
+        }
+        let at = self.weighted.at.clone().with_watch_until(self.deployment.policy.deadlines.shift.after(now));
+        let held = self.deployment.with_weighted(Weighted { at, ..self.weighted });
+        Transition::wait(held, WaitingOn::StableAlarm { name, reason }, WATCH_POLL, over)
+    }
+
+    fn unread(self, reason: String, deadline: Timestamp) -> Transition {
+        if self.context.now >= deadline {
+            return self.turn_back(Cause::Deadline { reason });
+        }
+        Transition::wait(self.unchanged(), WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
+    }
+
+    /// The reason to stop retrying: AWS refused permanently, or the deadline has passed.
+    fn gives_up(&self, deadline: Timestamp, waited_for: &str) -> Option<Cause> {
+        let over = self.context.now >= deadline;
+        match &self.deployment.effect_failure {
+            Some(effect_failure) if effect_failure.refused => {
+                Some(Cause::Refused { reason: effect_failure.reason.clone() })
+            }
+            Some(effect_failure) if over => {
+                Some(Cause::Deadline { reason: format!("{waited_for} (last try: {})", effect_failure.reason) })
+            }
+            _ => over.then(|| Cause::Deadline { reason: waited_for.to_owned() }),
+        }
+    }
 }

@@ -1,187 +1,232 @@
-//! What may say no on the way: one hook after the other, each run once, each with a deadline.
+//! Hooks: run sequentially, each once, each with a deadline.
 
-use super::back;
-use super::pass::Pass;
+use super::transition::{Change, Context};
+use crate::deployment::{Deployment, Purpose};
 use crate::effect::{Effect, HookPayload};
+use crate::explanation::WaitingOn;
 use crate::journal::Fact;
+use crate::names::Slot;
 use crate::policy::{Hook, HookAction, HookPoint};
 use crate::snapshot::{Reading, Snapshot, TaskReading};
-use crate::stage::Cause;
-use crate::target::{Deployment, HookProgress, HookResult, Purpose, WaitingOn};
 use crate::time::Seconds;
+use crate::weighted::{Candidate, HookProgress, HookResult, Weighted};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
-/// How often a hook's task is looked at when no event wakes the target.
+/// Poll interval of a hook's task when no event wakes the target.
 const TASK_POLL: Seconds = Seconds(10);
 
-/// Hooks of one point, in the policy's order. A rollback runs none: what it goes back to was verified.
-pub(super) fn at(deployment: &Deployment, point: HookPoint) -> Vec<Hook> {
+/// Hooks of one point, in the policy's order. A rollback runs none: the release that it returns to was verified.
+pub(super) fn at(deployment: &Deployment, point: HookPoint) -> Vec<&Hook> {
     if deployment.purpose != Purpose::Deploy {
         return Vec::new();
     }
-    deployment.policy.hooks.iter().filter(|hook| hook.at == point).cloned().collect()
+    deployment.policy.hooks.iter().filter(|hook| hook.at == point).collect()
 }
 
-/// When all hooks of a point have had their time.
+/// Deadline by which all hooks of a point must have finished.
 pub(super) fn deadline(deployment: &Deployment, point: HookPoint, now: Timestamp) -> Timestamp {
     let total: u64 = at(deployment, point).iter().map(|hook| hook.deadline.0).sum();
     Seconds(total + deployment.policy.deadlines.shift.0).after(now)
 }
 
-/// Runs the hooks of a point. Onward: all said yes, or the deployment has turned back.
-pub(super) fn run(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, point: HookPoint) -> Ran {
-    for hook in at(deployment, point) {
-        match progress(pass, deployment, snapshot, &hook) {
-            Step::Yes => {}
-            Step::No(reason) => {
-                let name = hook.name.to_string();
-                pass.note(Some(deployment.number), Fact::HookFailed { hook: name.clone(), reason: reason.clone() });
-                back::begin(pass, deployment, Cause::Hook { name, reason });
-                return Ran::TurnedBack;
-            }
-            Step::Wait => return Ran::Waiting,
-        }
-    }
-    Ran::AllSaidYes
+/// Result of running the hooks of a point, with the updated progress.
+pub(super) struct HookRun {
+    pub(super) weighted: Weighted,
+    pub(super) changes: Vec<Change>,
+    pub(super) outcome: Ran,
 }
 
-/// What running hooks came to.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ran {
-    AllSaidYes,
-    Waiting,
-    TurnedBack,
+    /// All hooks passed.
+    Passed,
+    /// A hook failed.
+    Failed { name: String, reason: String },
+    /// A hook is running.
+    Waiting(Box<HookWait>),
 }
 
-enum Step {
-    Yes,
-    No(String),
-    Wait,
+/// A running hook.
+pub(super) struct HookWait {
+    pub(super) effect: Option<Effect>,
+    pub(super) on: WaitingOn,
+    pub(super) poll: Seconds,
+    pub(super) until: Timestamp,
 }
 
-fn progress(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot, hook: &Hook) -> Step {
-    let name = hook.name.to_string();
-    if !deployment.hooks.contains_key(&name) {
-        let begun = HookProgress {
-            deadline: hook.deadline.after(pass.now),
-            ask_at: pass.now,
+/// Runs the hooks of a point.
+pub(super) fn run(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    mut weighted: Weighted,
+    candidate: &Candidate,
+    snapshot: &Snapshot,
+    point: HookPoint,
+) -> HookRun {
+    let mut changes = Vec::new();
+    for hook in at(deployment, point) {
+        let name = hook.name.to_string();
+        let known = weighted.hooks.get(&name).cloned();
+        if known.is_none() {
+            changes.push(Change::Fact(Fact::HookStarted { hook: name.clone() }));
+        }
+        let known = known.unwrap_or_else(|| HookProgress {
+            deadline: hook.deadline.after(context.now),
+            next_poll_at: context.now,
             task: None,
             result: None,
             stopping: false,
-        };
-        deployment.hooks.insert(name.clone(), begun);
-        pass.note(Some(deployment.number), Fact::HookStarted { hook: name.clone() });
+        });
+        match judge(context, deployment, hook, &known, snapshot) {
+            Judgement::Passed { now } => {
+                if now {
+                    changes.push(Change::Fact(Fact::HookSucceeded { hook: name.clone() }));
+                }
+                weighted.hooks.insert(name, HookProgress { result: Some(HookResult::Succeeded), ..known });
+            }
+            Judgement::Failed(reason) => {
+                let failed = HookProgress { result: Some(HookResult::Failed(reason.clone())), ..known };
+                weighted.hooks.insert(name.clone(), failed);
+                return HookRun { weighted, changes, outcome: Ran::Failed { name, reason } };
+            }
+            Judgement::OutOfTime(reason) => {
+                weighted.hooks.insert(name.clone(), known.fail(reason.clone()));
+                return HookRun { weighted, changes, outcome: Ran::Failed { name, reason } };
+            }
+            Judgement::Waits => {
+                let (effect, poll) = ask(context, deployment, hook, &known, candidate, weighted.candidate());
+                let until = known.deadline;
+                weighted.hooks.insert(name.clone(), known);
+                let on = WaitingOn::Hook { hook: name, deadline: until };
+                let waits = HookWait { effect, on, poll, until };
+                return HookRun { weighted, changes, outcome: Ran::Waiting(Box::new(waits)) };
+            }
+        }
     }
-    let Some(known) = deployment.hooks.get(&name).cloned() else { return Step::Wait };
+    HookRun { weighted, changes, outcome: Ran::Passed }
+}
+
+/// Judgement of one hook.
+enum Judgement {
+    /// `now`: the result was first seen in this observation.
+    Passed {
+        now: bool,
+    },
+    Failed(String),
+    /// The hook timed out; its task is stopped if it has one.
+    OutOfTime(String),
+    Waits,
+}
+
+fn judge(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    hook: &Hook,
+    known: &HookProgress,
+    snapshot: &Snapshot,
+) -> Judgement {
     match &known.result {
-        Some(HookResult::Succeeded) => return Step::Yes,
-        Some(HookResult::Failed(reason)) => return Step::No(reason.clone()),
+        Some(HookResult::Succeeded) => return Judgement::Passed { now: false },
+        Some(HookResult::Failed(reason)) => return Judgement::Failed(reason.clone()),
         None => {}
     }
     if let (HookAction::Task { .. }, Some(Reading::Known(TaskReading::Stopped { exit_code, reason }))) =
-        (&hook.run, snapshot.hook_tasks.get(&name))
+        (&hook.run, snapshot.hook_tasks.get(hook.name.as_str()))
     {
-        return finished(pass, deployment, &name, *exit_code, reason);
+        return match exit_code {
+            Some(0) => Judgement::Passed { now: true },
+            Some(code) => Judgement::Failed(format!("its task ended with exit code {code} ({reason})")),
+            None => Judgement::Failed(format!("its task never ran ({reason})")),
+        };
     }
-    if pass.now >= known.deadline {
-        let last = deployment.trouble.as_ref().map(|trouble| format!(" (last try: {})", trouble.reason));
-        let reason = format!("it did not answer within {}{}", hook.deadline, last.unwrap_or_default());
-        if let Some(progress) = deployment.hooks.get_mut(&name) {
-            progress.cut_off(reason.clone());
-        }
-        return Step::No(reason);
+    let effect_failure = deployment.effect_failure.as_ref();
+    if context.now >= known.deadline {
+        let last =
+            effect_failure.map(|effect_failure| format!(" (last try: {})", effect_failure.reason)).unwrap_or_default();
+        return Judgement::OutOfTime(format!("it did not answer within {}{last}", hook.deadline));
     }
-    if let Some(trouble) = &deployment.trouble
-        && trouble.refused
-    {
-        let reason = format!("it could not be run: {}", trouble.reason);
-        settle(deployment, &name, HookResult::Failed(reason.clone()));
-        return Step::No(reason);
+    match effect_failure.filter(|effect_failure| effect_failure.refused) {
+        Some(effect_failure) => Judgement::Failed(format!("it could not be run: {}", effect_failure.reason)),
+        None => Judgement::Waits,
     }
-    let run = run_id(pass, deployment, &name);
-    let poll = match &hook.run {
-        HookAction::Lambda { function } => {
-            if pass.now >= known.ask_at {
-                let payload = payload(pass, deployment, &name, &run);
-                pass.want(Effect::AskHook { hook: name.clone(), function: function.clone(), run, payload });
-            }
-            Seconds::between(pass.now, known.ask_at).max(Seconds(1))
-        }
-        HookAction::Task { container, command } => {
-            if known.task.is_none()
-                && let (Some(task_definition), Some(slot)) =
-                    (deployment.task_definition.clone(), deployment.candidate())
-            {
-                pass.want(Effect::StartTask {
-                    hook: name.clone(),
-                    run,
-                    task_definition,
-                    container: container.clone(),
-                    command: command.clone(),
-                    like: slot,
-                });
-            }
-            TASK_POLL
-        }
-    };
-    pass.wait(WaitingOn::Hook { hook: name, deadline: known.deadline }, poll, known.deadline);
-    Step::Wait
 }
 
-/// Stops the tasks of hooks whose time is over, and says which were not seen stopped yet.
-pub(super) fn stop(pass: &mut Pass, deployment: &mut Deployment, snapshot: &Snapshot) -> Vec<String> {
-    let mut running = Vec::new();
-    for (name, progress) in deployment.hooks.iter_mut().filter(|(_, progress)| progress.stopping) {
+/// The effect that polls a running hook, and the interval until the next poll.
+fn ask(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    hook: &Hook,
+    known: &HookProgress,
+    candidate: &Candidate,
+    slot: Slot,
+) -> (Option<Effect>, Seconds) {
+    let name = hook.name.to_string();
+    let run = run_id(context, deployment, &name);
+    match &hook.run {
+        HookAction::Lambda { function } => {
+            let asks = context.now >= known.next_poll_at;
+            let effect = asks.then(|| Effect::InvokeHook {
+                payload: payload(context, deployment, &name, &run, slot),
+                hook: name,
+                function: function.clone(),
+                run,
+            });
+            (effect, Seconds::between(context.now, known.next_poll_at).max(Seconds(1)))
+        }
+        HookAction::Task { container, command } => {
+            let effect = known.task.is_none().then(|| Effect::StartTask {
+                hook: name,
+                run,
+                task_definition: candidate.task_definition.clone(),
+                container: container.clone(),
+                command: command.clone(),
+                template: slot,
+            });
+            (effect, TASK_POLL)
+        }
+    }
+}
+
+/// Tasks of hooks that have timed out.
+pub(super) struct Stopping {
+    /// The hooks with progress updated from the observation.
+    pub(super) hooks: BTreeMap<String, HookProgress>,
+    pub(super) effects: Vec<Effect>,
+    /// Hooks whose task was not seen stopped yet, for people.
+    pub(super) running: Vec<String>,
+}
+
+/// Stops the tasks of hooks that have timed out.
+pub(super) fn stop(hooks: &BTreeMap<String, HookProgress>, snapshot: &Snapshot) -> Stopping {
+    let mut stopping = Stopping { hooks: hooks.clone(), effects: Vec::new(), running: Vec::new() };
+    for (name, progress) in stopping.hooks.iter_mut().filter(|(_, progress)| progress.stopping) {
         if let Some(Reading::Known(TaskReading::Stopped { .. })) = snapshot.hook_tasks.get(name) {
             progress.stopping = false;
         } else if let Some(task) = progress.task.clone() {
-            pass.want(Effect::StopTask { task });
-            running.push(format!("the task of hook {name}"));
+            stopping.effects.push(Effect::StopTask { task });
+            stopping.running.push(format!("the task of hook {name}"));
         }
     }
-    running
+    stopping
 }
 
-fn finished(pass: &mut Pass, deployment: &mut Deployment, name: &str, exit_code: Option<i32>, reason: &str) -> Step {
-    if exit_code == Some(0) {
-        settle(deployment, name, HookResult::Succeeded);
-        pass.note(Some(deployment.number), Fact::HookSucceeded { hook: name.to_owned() });
-        return Step::Yes;
-    }
-    let words = match exit_code {
-        Some(code) => format!("its task ended with exit code {code} ({reason})"),
-        None => format!("its task never ran ({reason})"),
-    };
-    settle(deployment, name, HookResult::Failed(words.clone()));
-    Step::No(words)
-}
-
-fn settle(deployment: &mut Deployment, name: &str, result: HookResult) {
-    if let Some(progress) = deployment.hooks.get_mut(name) {
-        progress.result = Some(result);
-    }
-}
-
-/// 32 hexadecimal digits: the same for every try of one hook of one deployment, and for no other.
-/// ECS takes at most 36 characters for `startedBy` and 64 for `clientToken`.
-fn run_id(pass: &Pass, deployment: &Deployment, hook: &str) -> String {
-    let content = format!("{}#{}/{hook}/{}", pass.state.target, deployment.number, deployment.started_at);
+/// 32 hexadecimal digits: the same for every attempt at one hook of one deployment, and unique to it. ECS takes at most 36
+/// characters for `startedBy` and 64 for `clientToken`.
+fn run_id(context: &Context<'_>, deployment: &Deployment, hook: &str) -> String {
+    let content = format!("{}#{}/{hook}/{}", context.state.target, deployment.number, deployment.started_at);
     let hash = Sha256::digest(content.as_bytes());
     hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn payload(pass: &Pass, deployment: &Deployment, hook: &str, run: &str) -> HookPayload {
+fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str, slot: Slot) -> HookPayload {
     HookPayload {
-        target: pass.state.target.to_string(),
+        target: context.state.target.to_string(),
         deployment: deployment.number,
         hook: hook.to_owned(),
         run: run.to_owned(),
         digest: deployment.release.id.digest.to_string(),
         tag: deployment.release.tag.clone(),
-        candidate_target_group: deployment
-            .candidate()
-            .map(|slot| deployment.policy.pair.side(slot).target_group.clone())
-            .unwrap_or_default(),
+        candidate_target_group: deployment.policy.pair.side(slot).target_group.clone(),
     }
 }

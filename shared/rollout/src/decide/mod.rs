@@ -1,162 +1,237 @@
-//! The next stage, effects, reasons and time to look again: one synchronous, total function.
+//! The next phase, effects, reasons and time of the next observation: one synchronous, total function.
 //!
-//! Nothing here looks anything up: what is not in the arguments is not known. The parts are leaves:
-//! [`commands`] what was asked · [`queue`] who waits, and who gives way · [`admission`] the gates before the beginning ·
-//! [`naming`] other tags of known releases · [`frozen`] what has no automatic way back · [`promotion`] what other targets are told · [`gates`] what must hold before anything widens · [`preflight`] what speaks against starting · [`forward`] the way to success ·
-//! [`rest`] what is seen while nothing runs · [`hooks`] what may say no on the way · [`tasks`] how many tasks may fail · [`schedules`] what scheduled actions would have set ·
-//! [`asleep`] a service at 0 tasks · [`turn`] whose turn it is, and what throttling does to deadlines · [`back`] the ways back and out · [`pass`] the paper a decision is written on ·
-//! [`absorb()`] what the effects' outcomes change.
+//! Pure: only the arguments are known. Each module uses only those above it:
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`transition`] | the result of one step of a deployment, as a value |
+//! | [`builder`] | accumulates the effects, facts and next observation of one decision |
+//! | [`verification`] | what is verified here, and the messages about it to other targets |
+//! | [`apply`](mod@apply) | applies a transition to a decision: the only place where a deployment changes its phase or ends |
+//! | [`naming`] | additional tags of known releases |
+//! | [`tasks`] | how many tasks may fail, and which may still be placed |
+//! | [`health`] | may the deployment widen, must it roll back: pure functions of the observation |
+//! | [`schedules`] | the limits that scheduled autoscaling actions would have set |
+//! | [`hooks`] | runs the hooks of each point |
+//! | [`line`](mod@line) | stop-the-line |
+//! | [`giving_back`] | scaling in the side without traffic, and restoring borrowed autoscaling limits |
+//! | [`abandoning`] | ending without changing rules or tasks again |
+//! | [`rollback`] | returning traffic to the stable side |
+//! | [`superseding`] | yielding to a newer release |
+//! | [`operator`] | forward-only releases in trouble |
+//! | [`retiring`] | scaling down the old side |
+//! | [`forward`] | the forward path, step by step |
+//! | [`checks`] | checks that run before every step |
+//! | [`asleep`] | a service at 0 tasks |
+//! | [`preparing`] | preflight: which side is stable, and what blocks the start |
+//! | [`rate_limit_wait`] | waiting in the rate limiter's queue, and the effect of throttling on deadlines |
+//! | [`admission`] | whether a release is admitted, and its initial gates |
+//! | [`gate`] | whether a deployment may start |
+//! | [`start`] | the start of a deployment |
+//! | [`drift`] | changes found while nothing runs |
+//! | [`queue`] | releases waiting for the running deployment to end |
+//! | [`commands`] | processing of requests |
+//! | [`apply_outcomes()`] | applies the effects' outcomes to the state |
 
-mod absorb;
+mod abandoning;
 mod admission;
+mod apply;
+mod apply_outcomes;
 mod asleep;
-mod back;
+mod builder;
+mod checks;
 mod commands;
+mod drift;
 mod forward;
-mod frozen;
-mod gates;
+mod gate;
+mod giving_back;
+mod health;
 mod hooks;
+mod line;
 mod naming;
-mod pass;
-mod preflight;
-mod promotion;
+mod operator;
+mod preparing;
 mod queue;
-mod rest;
+mod rate_limit_wait;
+mod retiring;
+mod rollback;
 mod schedules;
+mod start;
+mod superseding;
 mod tasks;
-mod turn;
+mod transition;
+mod verification;
 
-pub use absorb::absorb;
-pub(crate) use admission::question;
+pub use apply_outcomes::apply_outcomes;
 
 use crate::command::{Command, CommandId};
+use crate::deployment::{Deployment, DeploymentRecord};
 use crate::effect::Effect;
 use crate::journal::JournalEntry;
-use crate::pace;
-use crate::promotion::Surroundings;
-use crate::snapshot::Snapshot;
-use crate::stage::Stage;
-use crate::target::{AppliedTarget, DeploymentRecord, TargetState};
+use crate::phase::{Moving, Phase};
+use crate::policy::AppliedTarget;
+use crate::promotion::GateContext;
+use crate::rate_limiter;
+use crate::snapshot::{AlarmReading, Snapshot};
+use crate::target::TargetState;
+use crate::weighted::{Weighted, WeightedStage};
+use apply::{Flow, apply};
+use builder::Builder;
 use jiff::Timestamp;
-use pass::{Flow, Pass};
 use serde::{Deserialize, Serialize};
+use transition::{Context, Transition};
 
-/// What was asked of the target, and the policy that a new deployment would keep.
+/// Requests to the target, and the policy that a new deployment would use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inbox<'a> {
     /// Commands that are not consumed, oldest first.
     pub commands: &'a [Command],
-    /// The target's policy as it stands; none where no policy names the target any more.
+    /// The target's current policy; `None` if no policy names the target any more.
     pub policy: Option<&'a AppliedTarget>,
-    /// What is known beyond the target; none: nothing was read. Needed to begin a deployment, and to widen one.
-    pub around: Option<&'a Surroundings>,
+    /// What is known beyond the target; `None`: not read. Required to start a deployment and to widen one.
+    pub gate_context: Option<&'a GateContext>,
 }
 
-/// What shall be written, done, and when to look again.
+/// What to write, what to perform, and when to observe again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a decision that is not committed did not happen"]
 pub struct Decision {
     /// The next state.
     pub state: TargetState,
-    /// What happened; sequences continue the state's.
+    /// Journal entries; their sequences continue the state's.
     pub journal: Vec<JournalEntry>,
-    /// Deployments that began or ended.
+    /// Deployments that started or ended.
     pub history: Vec<DeploymentRecord>,
-    /// Commands that are done with.
+    /// Commands that are consumed.
     pub consumed: Vec<CommandId>,
-    /// What shall be true, in this order. If one does not work, the rest waits for the next decision.
+    /// Effects to perform, in this order. If one fails, the rest waits for the next decision.
     pub effects: Vec<Effect>,
-    /// When to look again.
+    /// When to observe again.
     pub next: Next,
 }
 
-/// When a target is to be looked at again.
+/// When a target is to be observed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
-    /// At once, in the same pass if there is time.
-    Again,
-    /// Not later than then.
+    /// Immediately, in the same pass if time is left.
+    Immediately,
+    /// At this time at the latest.
     At(Timestamp),
-    /// Only when something is asked of it.
-    Rest,
+    /// Only on a request or an event.
+    Idle,
 }
 
-/// More stages than this never follow each other on one snapshot; a bound, not a rule.
-const MOST_TRANSITIONS: usize = 16;
+/// Upper bound of consecutive steps on one snapshot, against endless loops.
+const MOST_STEPS: usize = 24;
 
-/// Decides.
+/// Computes the decision.
 ///
-/// `snapshot` is what [`look`](crate::look()) asked for, or, where nothing runs, [`look_at_rest`](crate::look_at_rest);
-/// without one, commands are taken in and a deployment may
-/// start, and the answer is [`Next::Again`]. Total: every input has an answer, and none panics.
+/// `snapshot` is the observation that [`observation`](crate::observation()) asked for or, where nothing runs,
+/// [`idle_observation`](crate::idle_observation); without one, commands are taken in, a deployment may start, and the decision's
+/// next is [`Next::Immediately`]. Total: every input has an answer, and none panics.
 pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
-    let mut pass = Pass::new(state, snapshot, now);
-    pass.read_brakes(inbox.around);
-    let at_rest = snapshot.filter(|_| state.running.is_none());
-    if let Some(snapshot) = at_rest {
-        rest::compare(&mut pass, inbox, snapshot);
-    } else if let Some(at) = state.at_rest.as_ref().and_then(|seen| seen.look_at).filter(|at| *at > now) {
-        pass.look_by(at);
+    let mut builder = Builder::new(state, snapshot, now);
+    builder.read_gate_context(inbox.gate_context);
+    let idle = snapshot.filter(|_| state.running.is_none());
+    if let Some(snapshot) = idle {
+        drift::compare(&mut builder, inbox, snapshot);
+    } else if let Some(at) = state.idle.as_ref().and_then(|seen| seen.recheck_at).filter(|at| *at > now) {
+        builder.look_by(at);
     }
-    if let (Some(_), Some(snapshot)) = (&state.running, snapshot) {
-        // Before anything is asked: what takes the deployment's place does not look any more.
-        pass.saw_traffic(snapshot, false);
-    }
+    // The snapshot belongs to the deployment that was running when it was taken.
     let seen = state.running.as_ref().map(|running| running.number);
-    commands::take_in(&mut pass, inbox);
-    commands::start_queued(&mut pass, inbox);
-    if let Some(snapshot) = at_rest {
-        rest::revert(&mut pass, inbox, snapshot);
+    if let (Some(_), Some(snapshot)) = (seen, snapshot) {
+        // Before commands are taken in: a deployment that supersedes this one does not observe again.
+        builder.saw_traffic(snapshot, false);
     }
-    if let Some(mut deployment) = pass.state.running.take() {
-        if !deployment.pending.is_empty() {
-            // Whoever decided them has died, perhaps right after doing them.
-            deployment.acted_at = Some(now);
-        }
-        let at_its_gates = matches!(deployment.stage, Stage::Gated { .. });
-        let ended = match snapshot {
-            _ if at_its_gates => {
-                let seen = snapshot.filter(|_| seen == Some(deployment.number));
-                admission::gated(&mut pass, &mut deployment, inbox, seen) == Flow::Ended
-            }
-            _ if pace::turn(&deployment, now).is_some() => turn::wait(&mut pass, &mut deployment) == Flow::Ended,
-            // What was seen was seen for the deployment that was running then.
-            Some(snapshot) if seen == Some(deployment.number) => {
-                turn::give_time(&pass, &mut deployment, snapshot);
-                drive(&mut pass, &mut deployment, snapshot)
-            }
-            _ => {
-                pass.look_again();
-                false
-            }
-        };
-        let ended = ended || queue::replaced(&mut pass, &deployment, inbox) == Flow::Ended;
-        if !ended {
-            pass.state.running = Some(deployment);
-        } else if at_its_gates && !pass.state.queued.is_empty() {
-            pass.look_again();
-        }
+    commands::take_in(&mut builder, inbox);
+    commands::start_queued(&mut builder, inbox);
+    if let Some(snapshot) = idle {
+        drift::revert(&mut builder, inbox, snapshot);
     }
-    pass.finish(snapshot.filter(|_| seen.is_some()).map(|snapshot| snapshot.throttled))
+    if let Some(running) = &mut builder.state.running {
+        if !running.pending.is_empty() {
+            // The driver that decided these effects died, perhaps right after performing them.
+            running.last_effect_at = Some(now);
+        }
+        let of_it = snapshot.filter(|_| seen == Some(running.number));
+        advance(&mut builder, inbox, of_it);
+        queue::replace_waiting(&mut builder, inbox);
+    }
+    builder.finish(snapshot.filter(|_| seen.is_some()).map(|snapshot| snapshot.throttled))
 }
 
-/// Goes through stages until one waits, acts or ends. True: it ended.
-fn drive(pass: &mut Pass, deployment: &mut crate::Deployment, snapshot: &Snapshot) -> bool {
-    for _ in 0..MOST_TRANSITIONS {
-        let flow = match gates::before_any_stage(pass, deployment, snapshot) {
-            Flow::Onward => {
-                promotion::verified_again(pass, deployment, snapshot);
-                forward::step(pass, deployment, snapshot)
-            }
-            stopped => stopped,
-        };
-        match flow {
-            Flow::Onward => {}
-            Flow::Wait => return false,
-            Flow::Ended => return true,
+/// Runs steps until one waits, acts or ends. `snapshot`: the observation of the running deployment.
+fn advance(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>) {
+    let Some(running) = &builder.state.running else { return };
+    let unread = match (&running.phase, rate_limiter::rate_limit_wait(running, builder.now)) {
+        (Phase::Gated(gated), _) => Some(gate::step(&builder.context(), running, gated, inbox, snapshot)),
+        (Phase::Preparing(preparing), Some(at)) => {
+            Some(rate_limit_wait::wait(&builder.context(), running, preparing, at))
+        }
+        _ => None,
+    };
+    if let Some(transition) = unread {
+        apply(builder, transition, snapshot);
+        return;
+    }
+    let Some(snapshot) = snapshot else { return builder.look_again() };
+    give_time(builder, snapshot);
+    for _ in 0..MOST_STEPS {
+        let Some(running) = &builder.state.running else { return };
+        let transition = step(&builder.context(), running, snapshot);
+        if apply(builder, transition, Some(snapshot)) == Flow::Stop {
+            return;
         }
     }
-    pass.look_again();
-    false
+    builder.look_again();
+}
+
+/// Applies the observation before anything is judged: extends deadlines after throttling, and drops overrides of alarms that have
+/// been OK.
+fn give_time(builder: &mut Builder, snapshot: &Snapshot) {
+    let Some(running) = &builder.state.running else { return };
+    let mut running =
+        rate_limit_wait::with_time(&builder.context(), running, snapshot).unwrap_or_else(|| running.clone());
+    if let Some(alarms) = snapshot.alarms.known() {
+        // An override covers the alarm that fired at the start: once the alarm was OK, it is judged like any other.
+        running.overrides.firing_alarms.retain(|name| !matches!(alarms.get(name), Some(AlarmReading::Ok)));
+    }
+    builder.state.running = Some(running);
+}
+
+/// One step of an observed deployment.
+fn step(context: &Context<'_>, deployment: &Deployment, snapshot: &Snapshot) -> Transition {
+    match &deployment.phase {
+        // A gated deployment observes nothing.
+        Phase::Gated(_) => Transition::stay(deployment.clone()),
+        Phase::Preparing(preparing) => preparing::step(context, deployment, snapshot, preparing.clone()),
+        Phase::Moving(Moving::Weighted(weighted)) => {
+            let checked = checks::Checked { context, deployment, weighted, snapshot };
+            checked.before_step().unwrap_or_else(|| weighted_step(context, deployment, (**weighted).clone(), snapshot))
+        }
+    }
+}
+
+fn weighted_step(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    weighted: Weighted,
+    snapshot: &Snapshot,
+) -> Transition {
+    let at = weighted.at.clone();
+    match at {
+        WeightedStage::Registering(registering) => {
+            let path = registering.rollback_path(&weighted.sides);
+            forward::registering(forward::Ahead { context, deployment, snapshot, weighted, path }, registering)
+        }
+        WeightedStage::Forward(forward) => {
+            let path = forward.rollback_path(&weighted.sides);
+            forward::step(forward::Ahead { context, deployment, snapshot, weighted, path }, forward)
+        }
+        WeightedStage::Retiring(retiring) => retiring::step(context, deployment, snapshot, weighted, retiring.deadline),
+        WeightedStage::RollingBack(rollback) => rollback::step(context, deployment, snapshot, weighted, rollback),
+        WeightedStage::Abandoning(abandoning) => abandoning::step(context, deployment, snapshot, weighted, abandoning),
+    }
 }

@@ -1,12 +1,13 @@
-//! Another tag of a release that is known here: people see the one that says more, wherever the release stands.
+//! An additional tag of a known release: people see the more specific tag wherever the release appears.
 
-use super::pass::Pass;
+use super::builder::Builder;
 use crate::journal::Fact;
 use crate::names::ReleaseId;
-use crate::target::ReleaseRef;
+use crate::release::ReleaseRef;
 
-/// Calls the release by `tag` wherever this target remembers it. Nothing is noted where it is not known, or called so already.
-pub(super) fn name(pass: &mut Pass, id: &ReleaseId, tag: &str) {
+/// Renames the release to `tag` everywhere in this target's state. Journals nothing if the release is unknown or already has this
+/// name.
+pub(super) fn name(builder: &mut Builder, id: &ReleaseId, tag: &str) {
     let mut before: Option<String> = None;
     let mut rename = |known: &mut ReleaseRef| {
         let renamed = &known.id == id && known.tag != tag;
@@ -15,7 +16,7 @@ pub(super) fn name(pass: &mut Pass, id: &ReleaseId, tag: &str) {
         }
         renamed
     };
-    let state = &mut pass.state;
+    let state = &mut builder.state;
     let mut deployment = None;
     if let Some(running) = &mut state.running
         && rename(&mut running.release)
@@ -33,13 +34,13 @@ pub(super) fn name(pass: &mut Pass, id: &ReleaseId, tag: &str) {
         rename(&mut verified.release);
     });
     let Some(before) = before else { return };
-    if let Some(running) = &pass.state.running
+    if let Some(running) = &builder.state.running
         && deployment.is_some()
     {
-        // The history calls a running deployment as its state does.
-        let record = running.record(None, &pass.state.target);
-        pass.record(record);
+        // The history shows a running deployment under the same tag as the state.
+        let record = running.record(&builder.state.target);
+        builder.record(record);
     }
     let fact = Fact::ReleaseNamed { digest: id.digest.to_string(), tag: tag.to_owned(), before };
-    pass.note(deployment, fact);
+    builder.note(deployment, fact);
 }

@@ -1,30 +1,32 @@
-//! What is given back of borrowed autoscaling limits: what was found, and what scheduled actions would have made of it.
+//! The autoscaling limits to restore after borrowing: the original ones, updated by the scheduled actions that would have run
+//! meanwhile.
 
+use crate::deployment::Deployment;
 use crate::names::Slot;
 use crate::schedule::{ScheduleError, ScheduledAction};
 use crate::snapshot::{Autoscaling, Reading, Snapshot};
-use crate::target::Deployment;
+use crate::weighted::Weighted;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// A scheduled action may run some time after its minute: one of so long before the limits were read may not be in them.
-/// Setting once more what it had set changes nothing.
+/// A scheduled action may run some time after its minute: the limits read may not yet include one that ran this long before.
+/// Applying its values again changes nothing.
 const MAY_RUN_LATE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The limits that are due to each side.
+/// The limits due to each side.
 #[derive(Debug, Default)]
 pub(super) struct LimitsDue {
     pub(super) limits: BTreeMap<Slot, Autoscaling>,
-    /// The scheduled actions that made them what they are.
+    /// Names of the scheduled actions that were applied to the limits.
     pub(super) ran: BTreeMap<Slot, Vec<String>>,
-    /// What could not be read; the limits of before are due until it can.
+    /// What could not be read; the previous limits are due until it can.
     pub(super) unread: Vec<String>,
-    /// What will never be known, for people.
+    /// What can never be determined, as text for people.
     pub(super) unclear: Vec<String>,
 }
 
 impl LimitsDue {
-    /// Limits go with the role, not with the name: the side that serves now has those of the side that served before.
+    /// Limits follow the role, not the side: the side that serves now gets the limits of the side that served before.
     pub(super) fn swapped(self) -> Self {
         if self.limits.len() < 2 {
             return self;
@@ -35,16 +37,21 @@ impl LimitsDue {
     }
 }
 
-/// What is due now; none: scheduled actions were not looked for yet, and will be at the next look.
-pub(super) fn limits_due(deployment: &Deployment, snapshot: &Snapshot, now: Timestamp) -> Option<LimitsDue> {
+/// The limits due now; `None`: scheduled actions were not read yet and will be at the next observation.
+pub(super) fn limits_due(
+    deployment: &Deployment,
+    weighted: &Weighted,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Option<LimitsDue> {
     let mut due = LimitsDue::default();
-    let since = deployment.borrowed_at.unwrap_or(deployment.started_at);
+    let since = weighted.original_limits_read_at;
     let since = since.checked_sub(MAY_RUN_LATE).unwrap_or(since);
-    for (slot, found) in &deployment.borrowed {
+    for (slot, found) in &weighted.original_limits {
         let service = &deployment.policy.pair.side(*slot).service;
         let mut limits = *found;
         match snapshot.schedules.get(slot) {
-            // Somebody else had suspended them: they would not have run.
+            // The scheduled actions were suspended outside Switchback: they would not have run.
             _ if found.scheduled_suspended => {}
             None => return None,
             Some(Reading::Unknown(reason)) => {
@@ -68,7 +75,7 @@ pub(super) fn limits_due(deployment: &Deployment, snapshot: &Snapshot, now: Time
     Some(due)
 }
 
-/// Each action's last run in a time, in order, and those of which that cannot be told.
+/// The last run of each action in a period, in order, and the actions for which it cannot be determined.
 #[expect(clippy::type_complexity, reason = "two lists of pairs, used once")]
 fn runs(
     actions: &[ScheduledAction],
@@ -87,7 +94,8 @@ fn runs(
     (runs, unclear)
 }
 
-/// Whether it changed the limits. Those that cross are refused by AWS, and so set nothing.
+/// Applies the action; returns whether it changed the limits. AWS rejects a minimum above the maximum, so such an action sets
+/// nothing.
 fn apply(limits: &mut Autoscaling, action: &ScheduledAction) -> bool {
     let (min, max) = (action.min.unwrap_or(limits.min), action.max.unwrap_or(limits.max));
     if min > max || (min, max) == (limits.min, limits.max) {

@@ -1,37 +1,39 @@
-//! How many tasks of the candidate may fail, and which tasks may still be placed.
+//! How many of the candidate's tasks may fail, and which tasks may still be placed.
 
+use crate::deployment::Deployment;
 use crate::policy::TaskFailures;
 use crate::snapshot::{ServiceEvent, SideReading};
-use crate::target::Deployment;
 use crate::time::Seconds;
+use crate::weighted::Candidate;
 use jiff::Timestamp;
 
-/// Before the candidate was up once: whose tasks stopped by themselves this often will not come up. One may be an accident
-/// of its host. Afterwards the policy's [`TaskFailures`] hold.
+/// Before the candidate was up once: after this many tasks have stopped on their own, it will not start. A single one may be a
+/// host failure. Afterwards the policy's [`TaskFailures`] apply.
 const MOST_FAILED_STARTS: u32 = 2;
 
-/// Counted from the stage's start: a task that ECS cannot launch for another reason than capacity for this long never starts.
+/// From the stage's start: a task that ECS cannot launch for this long, for a reason other than capacity, never starts.
 const LAUNCH_PATIENCE: Seconds = Seconds(60);
 
-/// The words by which ECS says that it has found no place for a task yet. It tries again until there is one: Fargate Spot may
-/// be unavailable for a while (ECS best practices guide, "Fargate Spot termination notice": the service retries until the
-/// capacity is available), and a capacity provider of EC2 adds hosts within minutes. Its other events of this kind are of
-/// permissions and of tasks that end again and again.
+/// Phrases in ECS service events that report missing capacity. ECS retries until there is capacity: Fargate Spot may be
+/// unavailable for a while (ECS best practices guide, "Fargate Spot termination notice": the service retries until the capacity
+/// is available), and an EC2 capacity provider adds hosts within minutes. ECS's other placement events are about permissions and
+/// about tasks that stop repeatedly.
 const NO_CAPACITY: [&str; 2] = ["unable to place a task", "unable to consistently place tasks"];
 
-/// Why the candidate has lost too many tasks; none: no more than are put up with.
+/// Why the candidate has lost too many tasks; `None`: within the tolerated number.
 pub(super) fn too_many_failed(
     deployment: &Deployment,
+    candidate: &Candidate,
     side: &SideReading,
     stable: Option<&SideReading>,
 ) -> Option<String> {
     let failed = side.failed();
     let newest = side.failed_starts.first().map_or("unknown", |newest| newest.reason.as_str());
-    if deployment.up_since.is_none() {
+    if candidate.healthy_since.is_none() {
         return (failed >= MOST_FAILED_STARTS).then(|| format!("{failed} tasks stopped, the last one: {newest}"));
     }
     let tasks = tasks_of(side);
-    // Who cannot be compared with has lost none: going back is the safe side.
+    // Without a stable side to compare with, assume that it lost none: rolling back is the safe choice.
     let (of_stable, stable_tasks) = stable.map_or((0, 1), |stable| (stable.failed(), tasks_of(stable)));
     is_ill(deployment.policy.strategy.task_failures, (failed, tasks), (of_stable, stable_tasks)).then(|| {
         format!(
@@ -41,7 +43,7 @@ pub(super) fn too_many_failed(
     })
 }
 
-/// Failed tasks and all tasks, of the candidate and of the stable side.
+/// Whether the candidate fails more than allowed; each pair is (failed tasks, all tasks).
 fn is_ill(allowed: TaskFailures, (failed, tasks): (u32, u32), (of_stable, stable_tasks): (u32, u32)) -> bool {
     let [failed, tasks, of_stable, stable_tasks] = [failed, tasks, of_stable, stable_tasks].map(u128::from);
     failed > u128::from(allowed.count)
@@ -53,7 +55,8 @@ fn tasks_of(side: &SideReading) -> u32 {
     side.desired.max(side.running).max(1)
 }
 
-/// Why missing tasks will never start; none: they may. What waits for capacity waits for as long as its stage may take.
+/// Why missing tasks will never start; `None`: they may still start. A task waiting for capacity may wait until its stage's
+/// deadline.
 pub(super) fn never_started(deployment: &Deployment, side: &SideReading, want: u32, now: Timestamp) -> Option<String> {
     let event = side.placement_failure.as_ref().filter(|_| side.running < want)?;
     let lasts = now >= LAUNCH_PATIENCE.after(deployment.stage_entered_at);
@@ -64,7 +67,7 @@ fn waits_for_capacity(event: &ServiceEvent) -> bool {
     NO_CAPACITY.iter().any(|words| event.message.contains(words))
 }
 
-/// What keeps tasks from being placed, with what they are placed by.
+/// Describes what prevents task placement, with the capacity provider or launch type.
 pub(super) fn not_placed(side: &SideReading, event: &ServiceEvent) -> String {
     if waits_for_capacity(event) && !side.placed_by.is_empty() {
         return format!("waiting for capacity of {}: {}", side.placed_by.join(", "), event.message);

@@ -1,19 +1,19 @@
-//! Whether an account is fit for what a policy wants of it, judged before anything is deployed.
+//! Checks whether an account meets what a policy requires, before anything is deployed.
 //!
-//! Pure: whoever asks has read what [`inspection`] names, and [`judge`] says what is wrong, where, and what to do. What could
-//! not be read is said to be unread; it is never taken for good news, nor for bad.
+//! Pure: the caller reads what [`inspection`] names, and [`judge`] says what is wrong, where, and what to do. Anything that
+//! could not be read is reported as unread; it counts neither as good nor as bad.
 //!
-//! | module | judges |
+//! | module | checks |
 //! |---|---|
-//! | [`seen`] | what was read: nothing is judged there |
+//! | [`seen`] | nothing: the data that was read |
 //! | `sides` | services, task definitions, target groups, autoscaling |
-//! | `rules` | rules and listeners, and who else forwards to the pair |
+//! | `rules` | rules and listeners, and other rules that forward to the pair |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
-//! | `around` | repository, quotas, and how far the control plane's own roles reach |
-//! | [`terraform`] | what Terraform must not take back |
+//! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
+//! | [`terraform`] | which attributes Terraform must ignore |
 
+mod account;
 pub mod alarms;
-mod around;
 mod rules;
 pub mod seen;
 mod sides;
@@ -22,36 +22,36 @@ pub mod terraform;
 use crate::names::{Slot, TargetId};
 use crate::policy::{EcsPair, Policy, RegistryPolicy, TargetPolicy};
 use crate::snapshot::Reading;
-use seen::Inspected;
+use seen::InspectionResult;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// How bad it is. The worst comes first.
+/// Severity of a finding, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Deployments fail, never start, or cannot be stopped by what is to stop them.
+    /// Deployments fail, never start, or cannot be stopped by the check that is meant to stop them.
     Broken,
-    /// Deployments work, and go wrong in a case that will come.
+    /// Deployments work, but will go wrong in a foreseeable case.
     Risky,
-    /// It could not be looked at: what it is like is not known.
+    /// Could not be read: the state is unknown.
     Unread,
-    /// It works, and could be better.
+    /// Works, but could be improved.
     Advice,
 }
 
-/// One thing that is not as it should be.
+/// One problem found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Findings are sorted by it.
     pub severity: Severity,
-    /// Which check found it, for programs: `alarm_never_fires`. A name is never given another meaning.
+    /// Identifier of the check, for programs: `alarm_never_fires`. A name never changes its meaning.
     pub check: String,
-    /// What it is about: `alarm api-5xx`, `service api-blue`.
-    pub place: String,
-    /// What is wrong, and what comes of it.
-    pub what: String,
-    /// What to do.
+    /// The resource: `alarm api-5xx`, `service api-blue`.
+    pub subject: String,
+    /// What is wrong, and the consequence.
+    pub problem: String,
+    /// What to do about it.
     pub remedy: String,
 }
 
@@ -62,13 +62,13 @@ pub struct Inspection {
     pub pair: EcsPair,
     /// Names of the alarms.
     pub alarms: BTreeSet<String>,
-    /// The registry of that repository.
+    /// The registry that has `repository`.
     pub registry: RegistryPolicy,
     /// Name of the ECR repository that the service's images come from.
     pub repository: String,
 }
 
-/// What must be read to judge a target; none where the policy has no such target.
+/// What must be read to judge a target; none: the policy has no such target.
 #[must_use]
 pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     let wanted = policy.target(target)?;
@@ -82,23 +82,23 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     })
 }
 
-/// Judges what was seen against what the policy wants of this target: the worst first. A target that the policy does not have
-/// has no findings.
+/// Checks what was read against the policy of this target; the worst finding comes first. A target that the policy does not
+/// have has no findings.
 #[must_use]
-pub fn judge(policy: &Policy, target: &TargetId, seen: &Inspected) -> Vec<Finding> {
+pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec<Finding> {
     let Some(wanted) = policy.target(target) else { return Vec::new() };
     let mut findings = Findings::default();
     sides::judge(wanted, seen, &mut findings);
     rules::judge(wanted, seen, &mut findings);
     alarms::judge(wanted, seen, &mut findings);
-    around::judge(policy, target, wanted, seen, &mut findings);
+    account::judge(policy, target, wanted, seen, &mut findings);
     let mut found = findings.0;
-    // Stable: within one severity in the order of the checks.
+    // A stable sort: within one severity, findings keep the order of the checks.
     found.sort_by_key(|finding| finding.severity);
     found
 }
 
-/// What has been found so far.
+/// Findings so far.
 #[derive(Debug, Default)]
 struct Findings(Vec<Finding>);
 
@@ -107,68 +107,68 @@ impl Findings {
         &mut self,
         severity: Severity,
         check: &str,
-        place: &str,
-        what: impl Into<String>,
+        subject: &str,
+        problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let (check, place) = (check.to_owned(), place.to_owned());
-        self.0.push(Finding { severity, check, place, what: what.into(), remedy: remedy.into() });
+        let (check, subject) = (check.to_owned(), subject.to_owned());
+        self.0.push(Finding { severity, check, subject, problem: problem.into(), remedy: remedy.into() });
     }
 
-    fn broken(&mut self, check: &str, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Severity::Broken, check, place, what, remedy);
+    fn broken(&mut self, check: &str, subject: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Severity::Broken, check, subject, problem, remedy);
     }
 
-    fn risky(&mut self, check: &str, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Severity::Risky, check, place, what, remedy);
+    fn risky(&mut self, check: &str, subject: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Severity::Risky, check, subject, problem, remedy);
     }
 
-    fn advice(&mut self, check: &str, place: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Severity::Advice, check, place, what, remedy);
+    fn advice(&mut self, check: &str, subject: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Severity::Advice, check, subject, problem, remedy);
     }
 
-    /// What was read; where it was not, that is found.
-    fn known<'r, T>(&mut self, place: &str, reading: &'r Reading<T>) -> Option<&'r T> {
+    /// The value, if it was read; otherwise adds an `unread` finding.
+    fn known<'r, T>(&mut self, subject: &str, reading: &'r Reading<T>) -> Option<&'r T> {
         match reading {
             Reading::Known(value) => Some(value),
             Reading::Unknown(reason) => {
                 let remedy = "ask again; if it stays so, see that the role of the operations function may read it";
-                self.add(Severity::Unread, "unread", place, format!("it could not be read: {reason}"), remedy);
+                self.add(Severity::Unread, "unread", subject, format!("it could not be read: {reason}"), remedy);
                 None
             }
         }
     }
 }
 
-/// The last part of an ARN or path that people call a thing by: a target group's name, else what follows the last slash.
-fn called(arn: &str) -> &str {
+/// The short name that people use: a target group's name, otherwise what follows the last slash of an ARN or path.
+fn short_name(arn: &str) -> &str {
     match arn.split_once(":targetgroup/") {
         Some((_, rest)) => rest.split('/').next().unwrap_or(rest),
         None => arn.rsplit('/').next().unwrap_or(arn),
     }
 }
 
-/// A rule or listener for people: `rule 9683b2d02a6cabee of shop`.
-fn place_of_rule(arn: &str) -> String {
+/// Label of a rule or listener: `rule 9683b2d02a6cabee of shop`.
+fn rule_label(arn: &str) -> String {
     let kind = if arn.contains(":listener-rule/") { "rule" } else { "listener" };
     match balancer_of_rule(arn) {
-        Some(balancer) => format!("{kind} {} of {balancer}", called(arn)),
+        Some(balancer) => format!("{kind} {} of {balancer}", short_name(arn)),
         None => format!("{kind} {arn}"),
     }
 }
 
-/// The name of the balancer that a rule or listener is of: `…:listener-rule/app/NAME/…`.
+/// Name of the load balancer that a rule or listener belongs to: `…:listener-rule/app/NAME/…`.
 fn balancer_of_rule(arn: &str) -> Option<&str> {
     let (_, rest) = arn.split_once("/app/")?;
     rest.split('/').next()
 }
 
-fn place_of_group(policy: &TargetPolicy, slot: Slot) -> String {
-    format!("target group {}", called(&policy.pair.side(slot).target_group))
+fn target_group_label(policy: &TargetPolicy, slot: Slot) -> String {
+    format!("target group {}", short_name(&policy.pair.side(slot).target_group))
 }
 
-fn place_of_service(policy: &TargetPolicy, slot: Slot) -> String {
-    format!("service {}", called(&policy.pair.side(slot).service))
+fn service_label(policy: &TargetPolicy, slot: Slot) -> String {
+    format!("service {}", short_name(&policy.pair.side(slot).service))
 }
 
 const SLOTS: [Slot; 2] = [Slot::Blue, Slot::Green];

@@ -1,40 +1,40 @@
-//! What was read of an account, in the words of AWS's own APIs. Kept by nobody: it is judged and forgotten.
+//! The data that the doctor reads from an account, in AWS's own terms. Judged once and not stored.
 
-pub use crate::alarm::{AlarmKind, AlarmSeen, Metric, MetricSeen};
+pub use crate::alarm::{AlarmDetails, AlarmKind, Metric, MetricAlarmDetails};
 use crate::names::Slot;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All that was read for one target.
+/// Everything read for one target.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Inspected {
+pub struct InspectionResult {
     /// The blue side.
-    pub blue: SideSeen,
+    pub blue: InspectedSide,
     /// The green side.
-    pub green: SideSeen,
+    pub green: InspectedSide,
     /// The rules and listeners of the policy, its test rule included, by ARN.
-    pub rules: BTreeMap<String, Reading<RuleSeen>>,
-    /// Every other rule and listener of the pair's balancers that forwards to a target group of the pair, by ARN.
-    pub others: Reading<BTreeMap<String, RuleSeen>>,
-    /// Alarms by name, and those that composite ones are made of; one that CloudWatch does not know is not there.
-    pub alarms: Reading<BTreeMap<String, AlarmSeen>>,
+    pub rules: BTreeMap<String, Reading<InspectedRule>>,
+    /// Every other rule and listener of the pair's load balancers that forwards to a target group of the pair, by ARN.
+    pub others: Reading<BTreeMap<String, InspectedRule>>,
+    /// Alarms by name, including the children of composite alarms; one that CloudWatch does not have is missing.
+    pub alarms: Reading<BTreeMap<String, AlarmDetails>>,
     /// The service's repository; none: there is no such repository.
-    pub repository: Reading<Option<RepositorySeen>>,
-    /// Functions that may run at once in the account, beside those that have concurrency of their own.
+    pub repository: Reading<Option<InspectedRepository>>,
+    /// The account's unreserved concurrency: functions that may run at once, besides those with reserved concurrency.
     pub concurrency: Reading<u32>,
-    /// What Fargate has for the account in this Region; none: CloudWatch counts none, since nothing runs there.
-    pub fargate: Reading<Option<FargateSeen>>,
-    /// The same of Fargate Spot, which has a quota of its own.
-    pub fargate_spot: Reading<Option<FargateSeen>>,
-    /// What the control plane's own roles are narrowed to; none: that is not known here.
-    pub reach: Option<Reach>,
+    /// Fargate On-Demand usage of the account in this Region; none: CloudWatch has no data, since nothing runs there.
+    pub fargate: Reading<Option<FargateUsage>>,
+    /// Fargate Spot usage, which has a quota of its own.
+    pub fargate_spot: Reading<Option<FargateUsage>>,
+    /// The scope that the control plane's own roles are limited to; none: unknown here.
+    pub iam_scope: Option<IamScope>,
 }
 
-impl Inspected {
+impl InspectionResult {
     /// The side in `slot`.
     #[must_use]
-    pub fn side(&self, slot: Slot) -> &SideSeen {
+    pub fn side(&self, slot: Slot) -> &InspectedSide {
         match slot {
             Slot::Blue => &self.blue,
             Slot::Green => &self.green,
@@ -42,22 +42,22 @@ impl Inspected {
     }
 }
 
-/// One side.
+/// One side as it was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SideSeen {
-    /// The ECS service; none: there is none.
-    pub service: Reading<Option<ServiceSeen>>,
-    /// The task definition that it runs; none: there is no service to have one.
-    pub definition: Reading<Option<DefinitionSeen>>,
-    /// The target group; none: there is none.
-    pub group: Reading<Option<GroupSeen>>,
-    /// The scalable target; none: nobody scales the service.
-    pub scaling: Reading<Option<ScalingSeen>>,
+pub struct InspectedSide {
+    /// The ECS service; none: it does not exist.
+    pub service: Reading<Option<InspectedService>>,
+    /// The task definition that the service runs; none: there is no service.
+    pub definition: Reading<Option<InspectedTaskDefinition>>,
+    /// The target group; none: it does not exist.
+    pub group: Reading<Option<InspectedTargetGroup>>,
+    /// The scalable target; none: the service has no autoscaling.
+    pub scaling: Reading<Option<InspectedScaling>>,
 }
 
 /// An ECS service (`DescribeServices`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceSeen {
+pub struct InspectedService {
     /// `ACTIVE`, `DRAINING`, `INACTIVE`
     pub status: String,
     /// `ECS`, `CODE_DEPLOY`, `EXTERNAL`
@@ -66,40 +66,40 @@ pub struct ServiceSeen {
     pub strategy: String,
     /// `REPLICA`, `DAEMON`
     pub scheduling: String,
-    /// The deployment circuit breaker is on.
+    /// The deployment circuit breaker is enabled.
     pub breaker: bool,
-    /// ECS goes back by itself: its breaker, or alarms of its own.
-    pub rolls_back: bool,
-    /// Tasks that stay healthy during an update, in per cent of the desired count.
+    /// ECS rolls back by itself, because of its circuit breaker or deployment alarms.
+    pub ecs_rolls_back: bool,
+    /// `minimumHealthyPercent`, in per cent of the desired count.
     pub minimum_percent: u32,
-    /// Tasks that may run during an update, in per cent of the desired count.
+    /// `maximumPercent`, in per cent of the desired count.
     pub maximum_percent: u32,
-    /// Target groups that its tasks register in, by ARN.
+    /// ARNs of the target groups that its tasks register in.
     pub groups: Vec<String>,
-    /// Tasks wanted.
+    /// Desired count.
     pub desired: u32,
-    /// Its tasks count against what the account may have of Fargate, On-Demand or Spot.
+    /// Its tasks count against the account's Fargate quotas, On-Demand or Spot.
     pub on_fargate: bool,
-    /// Ways to its tasks that no listener rule has a say in, as people call them: names in Service Connect, registries of Cloud
-    /// Map, target groups of VPC Lattice.
-    pub also_reached_by: BTreeSet<String>,
+    /// Endpoints that reach its tasks without a listener rule, as people name them: Service Connect names, Cloud Map
+    /// registries, VPC Lattice target groups.
+    pub other_endpoints: BTreeSet<String>,
     /// Its capacity provider strategy; empty: it has a launch type.
-    pub providers: Vec<ProviderSeen>,
+    pub providers: Vec<InspectedProvider>,
 }
 
 /// One capacity provider of a service's strategy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderSeen {
-    /// `FARGATE`, `FARGATE_SPOT`, or a name of one's own.
+pub struct InspectedProvider {
+    /// `FARGATE`, `FARGATE_SPOT`, or the name of a custom provider.
     pub name: String,
-    /// So many tasks are placed by it first.
+    /// Number of tasks placed on it first.
     pub base: u32,
-    /// Its share of the rest.
+    /// Its share of the tasks beyond all bases.
     pub weight: u32,
 }
 
-impl ServiceSeen {
-    /// How many of so many tasks are placed by Fargate: On-Demand, and Spot.
+impl InspectedService {
+    /// How many of `tasks` are placed on Fargate: On-Demand, then Spot.
     #[must_use]
     pub fn tasks_on_fargate(&self, tasks: u32) -> [u32; 2] {
         if self.providers.is_empty() {
@@ -118,60 +118,61 @@ impl ServiceSeen {
 
 /// A task definition (`DescribeTaskDefinition`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DefinitionSeen {
-    /// Images by the names of their containers.
+pub struct InspectedTaskDefinition {
+    /// Images by container name.
     pub images: BTreeMap<String, String>,
-    /// ARNs of the task's own role and of the one that starts it, where it has them.
+    /// ARNs of the task role and the task execution role, where set.
     pub roles: Vec<String>,
-    /// CPU units of a task, 1024 to a vCPU; none: only its containers have some.
+    /// CPU units of a task, 1024 to a vCPU; none: set on its containers only.
     pub cpu_units: Option<u32>,
 }
 
 /// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GroupSeen {
-    /// ARNs of the balancers whose rules it is in.
+pub struct InspectedTargetGroup {
+    /// ARNs of the load balancers whose rules forward to it.
     pub balancers: Vec<String>,
-    /// Seconds that a target that goes keeps its open requests.
+    /// Seconds that a deregistering target keeps its open requests.
     pub deregistration_delay_s: u32,
-    /// Clients stay with one target.
+    /// Stickiness is enabled: clients stay with one target.
     pub sticky: bool,
     /// Seconds between two health checks.
     pub check_interval_s: u32,
-    /// Checks in a row until a target is healthy.
+    /// Successful checks in a row until a target is healthy.
     pub healthy_threshold: u32,
     /// Failed checks in a row until a target is unhealthy.
     pub unhealthy_threshold: u32,
-    /// What is asked for: `/healthz`; empty where the check is no request.
+    /// Path of the health check: `/healthz`; empty where the check is not HTTP.
     pub check_path: String,
-    /// Seconds in which the share of a new target grows to its full size (`slow_start.duration_seconds`); 0: at once.
+    /// Seconds in which a new target's share of requests grows to its full size (`slow_start.duration_seconds`); 0: at
+    /// once.
     pub slow_start_s: u32,
-    /// Every other attribute and property that both groups of a pair should agree on, by name: `load_balancing.algorithm.type`,
-    /// `health check timeout`.
+    /// Every other attribute and property in which both target groups of a pair should agree, by name:
+    /// `load_balancing.algorithm.type`, `health check timeout`.
     pub others: BTreeMap<String, String>,
-    /// Targets that are healthy now (`DescribeTargetHealth`).
+    /// Number of healthy targets now (`DescribeTargetHealth`).
     pub healthy: u32,
 }
 
 /// A scalable target (`DescribeScalableTargets`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScalingSeen {
-    /// Lowest desired count.
+pub struct InspectedScaling {
+    /// Minimum capacity: lowest desired count.
     pub min: u32,
-    /// Highest desired count.
+    /// Maximum capacity: highest desired count.
     pub max: u32,
 }
 
 /// A rule, or a listener's default action (`DescribeRules`, `DescribeListeners`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RuleSeen {
-    /// Target groups that it forwards to, by ARN, and their weights; empty where it forwards to none.
+pub struct InspectedRule {
+    /// Target groups that it forwards to, by ARN, with their weights; empty where it does not forward.
     pub groups: Vec<(String, u32)>,
-    /// Clients stay with a target group for so many seconds; none: that is off.
+    /// Duration of target group stickiness in seconds; none: disabled.
     pub sticky_s: Option<u32>,
 }
 
-impl RuleSeen {
+impl InspectedRule {
     /// The weight of a target group, if the rule forwards to it.
     #[must_use]
     pub fn weight(&self, group: &str) -> Option<u32> {
@@ -181,45 +182,45 @@ impl RuleSeen {
 
 /// An ECR repository (`DescribeRepositories`).
 #[derive(Debug, Clone, PartialEq)]
-pub struct RepositorySeen {
-    /// A tag, once pushed, names the same image for ever.
+pub struct InspectedRepository {
+    /// Tag immutability is enabled: a tag always names the same image.
     pub immutable: bool,
-    /// The tags of the images that were pushed last, the newest first.
-    pub newest: Reading<Vec<TagSeen>>,
+    /// Tags of the most recently pushed images, the newest first.
+    pub newest: Reading<Vec<InspectedTag>>,
 }
 
 /// A tag of a repository (`DescribeImages`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagSeen {
+pub struct InspectedTag {
     /// The tag.
     pub tag: String,
-    /// The service's rule takes it. Patterns are nothing for this crate: the engine says so once all is read.
-    pub taken: bool,
+    /// The service's tag rule matches it. Filled in by the engine after reading, since this crate does not match patterns.
+    pub matches_rule: bool,
 }
 
-/// vCPUs of Fargate, On-Demand or Spot, in the account and Region (ECS developer guide, "AWS Fargate usage metrics").
+/// Fargate vCPUs, On-Demand or Spot, of the account in this Region (ECS developer guide, "AWS Fargate usage metrics").
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FargateSeen {
-    /// So many may run at once.
+pub struct FargateUsage {
+    /// vCPUs that may run at once.
     pub quota: f64,
-    /// So many ran in the last minutes, at most.
+    /// Peak number of running vCPUs over the last minutes.
     pub used: f64,
 }
 
-/// What the roles of the control plane are narrowed to: beginnings of names, empty for all.
+/// The name prefixes that the control plane's IAM roles are limited to; empty: all names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Reach {
-    /// Of ECS clusters.
+pub struct IamScope {
+    /// Prefix of ECS cluster names.
     pub clusters: String,
-    /// Of load balancers.
+    /// Prefix of load balancer names.
     pub load_balancers: String,
-    /// Of ECR repositories.
+    /// Prefix of ECR repository names.
     pub repositories: String,
-    /// Of roles that tasks have: path, without the first slash, and name.
+    /// Prefix of the roles that tasks have: path, without the first slash, and name.
     pub task_roles: String,
-    /// Of functions that are hooks.
+    /// Prefix of the names of hook functions.
     pub hooks: String,
-    /// Of SNS topics.
+    /// Prefix of SNS topic names.
     pub topics: String,
 }

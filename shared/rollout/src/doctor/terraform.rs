@@ -1,41 +1,45 @@
-//! What Terraform must leave alone: Switchback changes it while it deploys, and the next `apply` would take it back.
+//! Attributes that Terraform must ignore: Switchback changes them while it deploys, and the next `apply` would revert them.
 
-use super::seen::Inspected;
-use super::{SLOTS, called};
+use super::seen::InspectionResult;
+use super::{SLOTS, short_name};
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
 
-/// A resource, and the attributes of it that belong to Switchback.
+/// A resource, and its attributes that Switchback manages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ignored {
-    /// Terraform's type: `aws_ecs_service`.
+pub struct IgnoredAttributes {
+    /// Terraform's resource type: `aws_ecs_service`.
     pub resource: String,
-    /// The resource as AWS calls it: a name or an ARN. What Terraform's configuration calls it, only that knows.
+    /// The resource's name or ARN in AWS. Its address in the Terraform configuration is unknown here.
     pub name: String,
-    /// The attributes.
+    /// Names of the attributes to ignore.
     pub attributes: Vec<String>,
 }
 
-/// Everything that a deployment to this target changes, and nothing else. A scalable target is named where there is one.
+/// Everything that a deployment to this target changes, and nothing else. A scalable target is listed where there is one.
 #[must_use]
-pub fn ignored(policy: &TargetPolicy, seen: &Inspected) -> Vec<Ignored> {
+pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec<IgnoredAttributes> {
     let pair = &policy.pair;
-    let cluster = called(&pair.cluster);
-    let ignored = |resource: &str, name: String, attributes: &[&str]| Ignored {
+    let cluster = short_name(&pair.cluster);
+    let ignored_attributes = |resource: &str, name: String, attributes: &[&str]| IgnoredAttributes {
         resource: resource.to_owned(),
         name,
         attributes: attributes.iter().map(|attribute| (*attribute).to_owned()).collect(),
     };
-    let service = |slot| format!("{cluster}/{}", called(&pair.side(slot).service));
-    let mut all: Vec<Ignored> = Vec::new();
+    let service = |slot| format!("{cluster}/{}", short_name(&pair.side(slot).service));
+    let mut all: Vec<IgnoredAttributes> = Vec::new();
     for slot in SLOTS {
-        all.push(ignored("aws_ecs_service", service(slot), &["task_definition", "desired_count"]));
+        all.push(ignored_attributes("aws_ecs_service", service(slot), &["task_definition", "desired_count"]));
     }
     for slot in SLOTS {
         if let Reading::Known(Some(_)) = &seen.side(slot).scaling {
             let name = format!("service/{}", service(slot));
-            all.push(ignored("aws_appautoscaling_target", name, &["min_capacity", "max_capacity", "suspended_state"]));
+            all.push(ignored_attributes(
+                "aws_appautoscaling_target",
+                name,
+                &["min_capacity", "max_capacity", "suspended_state"],
+            ));
         }
     }
     for arn in pair.rules.iter().chain(&pair.test_rule) {
@@ -43,7 +47,7 @@ pub fn ignored(policy: &TargetPolicy, seen: &Inspected) -> Vec<Ignored> {
             true => ("aws_lb_listener_rule", "action"),
             false => ("aws_lb_listener", "default_action"),
         };
-        all.push(ignored(resource, arn.clone(), &[attribute]));
+        all.push(ignored_attributes(resource, arn.clone(), &[attribute]));
     }
     all
 }

@@ -1,52 +1,54 @@
-//! Whether a release may begin in an environment now: a pure judgement, one rule a gate.
+//! Whether a release may start in an environment now: a pure evaluation, one rule per gate.
 //!
-//! [`judge`] asks every rule of [`rules::RULES`]; a new rule is a line there and a function beside it. What the rules
-//! need of other targets and of brakes is named by [`neighbours`] and handed in as [`Surroundings`]: what was not read is
-//! no good news.
+//! [`evaluate_gates`] evaluates every rule of [`rules::RULES`]; a new rule is a line there and a function beside it. The
+//! other targets that the rules need are named by [`related_targets`] and passed in, with the brakes, as [`GateContext`].
+//! Unread data counts as unknown, never as good news.
 
-pub mod calendar;
 pub mod rules;
 
 use crate::brake::Brake;
-use crate::command::{Lane, Overrides, PlanId, Terms};
+use crate::command::{DeployOptions, Lane, Overrides, PlanId};
+use crate::deployment::{Deployment, GateProgress};
 use crate::entry::Gate;
 use crate::names::{Actor, ImageDigest, ReleaseId, TargetId};
+use crate::phase::Phase;
+use crate::policy::AppliedTarget;
 use crate::snapshot::Reading;
-use crate::stage::Verdict;
-use crate::target::{AppliedTarget, Gates, TargetFreeze, TargetState, Verified};
+use crate::target::{OperatorHold, TargetState, Verified};
+use crate::verdict::Verdict;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known beyond the target itself.
+/// What the rules need beyond the target's own state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Surroundings {
-    /// The brakes that are on, everywhere.
+pub struct GateContext {
+    /// All active brakes, of every scope.
     pub brakes: Reading<Vec<Brake>>,
-    /// The targets that [`neighbours`] names; one that is missing was not read.
-    pub neighbours: BTreeMap<TargetId, Neighbour>,
-    /// Whether the registry still has the images of what waits or begins, by digest; one that is missing was not read.
+    /// The targets that [`related_targets`] names; a missing one was not read.
+    pub related_targets: BTreeMap<TargetId, RelatedTarget>,
+    /// Whether the registry still has the images of queued and starting releases, by digest; a missing one was not read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
-/// What a registry says of an image.
+/// Whether a registry can still serve an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageState {
     /// It can be pulled.
     Present,
-    /// A lifecycle rule or a person has archived it: it cannot be pulled before somebody restores it.
+    /// Archived by a lifecycle rule or a person: it cannot be pulled until it is restored.
     Archived,
-    /// It is not there any more: a lifecycle rule or a person has deleted it.
+    /// Deleted by a lifecycle rule or a person.
     Gone,
 }
 
 impl ImageState {
-    /// What keeps tasks from being started with it, for people; none: nothing.
+    /// Why no task can be started from the image, as a message; none: it can be pulled.
     #[must_use]
-    pub fn against_starting(self) -> Option<&'static str> {
+    pub fn start_blocker(self) -> Option<&'static str> {
         match self {
             Self::Present => None,
             Self::Archived => Some("its image is archived: restore it in the registry, or push it again"),
@@ -57,181 +59,207 @@ impl ImageState {
     }
 }
 
-impl Surroundings {
-    /// No brakes, and no neighbours.
+impl GateContext {
+    /// No brakes, and no related targets.
     #[must_use]
-    pub fn quiet() -> Self {
-        Self { brakes: Reading::Known(Vec::new()), neighbours: BTreeMap::new(), images: BTreeMap::new() }
+    pub fn empty() -> Self {
+        Self { brakes: Reading::Known(Vec::new()), related_targets: BTreeMap::new(), images: BTreeMap::new() }
     }
 
     /// Nothing was read, for this reason.
     #[must_use]
-    pub fn unread(reason: &str) -> Self {
-        Self { brakes: Reading::Unknown(reason.to_owned()), neighbours: BTreeMap::new(), images: BTreeMap::new() }
+    pub fn unavailable(reason: &str) -> Self {
+        Self { brakes: Reading::Unknown(reason.to_owned()), related_targets: BTreeMap::new(), images: BTreeMap::new() }
     }
 }
 
-/// What rules need of another target.
+/// What the rules need of another target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Neighbour {
-    /// What was verified there.
+pub struct RelatedTarget {
+    /// Releases verified there.
     pub verified: Vec<Verified>,
-    /// What is stable there.
+    /// Digest of the release that is stable there.
     pub stable: Option<ImageDigest>,
 }
 
-impl From<&TargetState> for Neighbour {
+impl From<&TargetState> for RelatedTarget {
     fn from(state: &TargetState) -> Self {
         let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
         Self { verified: state.verified.clone(), stable: stable.map(|release| release.id.digest.clone()) }
     }
 }
 
-impl Neighbour {
-    /// Since when it counts this release as verified.
+impl RelatedTarget {
+    /// Since when this release is verified there; none: it is not.
     #[must_use]
     pub fn verified_since(&self, digest: &ImageDigest) -> Option<Timestamp> {
         self.verified.iter().find(|verified| &verified.release.id.digest == digest).map(|verified| verified.at)
     }
 }
 
-/// May this release begin here now?
+/// The question that the rules answer: may this release start on this target now?
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Where.
+pub struct GateInput<'a> {
+    /// The target to deploy to.
     pub target: &'a TargetId,
-    /// What.
+    /// The release to deploy.
     pub release: &'a ReleaseId,
-    /// By which way, and as part of what.
-    pub terms: &'a Terms,
-    /// Who asked for it: they do not approve it.
+    /// How the deployment was requested, and the release train it belongs to.
+    pub options: &'a DeployOptions,
+    /// Who requested the deployment: they may not approve it.
     pub requester: &'a Actor,
-    /// The rules, as they stand.
+    /// The policy as it stands now.
     pub applied: &'a AppliedTarget,
-    /// What was said at the gates so far.
-    pub gates: &'a Gates,
-    /// The target waits for a person to decide about a forward-only release.
-    pub frozen: Option<&'a TargetFreeze>,
+    /// Votes and overrides so far.
+    pub gates: &'a GateProgress,
+    /// The target awaits an operator's decision about a forward-only release.
+    pub operator_hold: Option<&'a OperatorHold>,
     /// Both sides were last seen at 0 tasks.
     pub asleep: bool,
-    /// What is known beyond the target; none: nothing was read.
-    pub around: Option<&'a Surroundings>,
-    /// The time.
+    /// Brakes and related targets; none: nothing was read.
+    pub gate_context: Option<&'a GateContext>,
+    /// The time of the evaluation.
     pub now: Timestamp,
 }
 
-/// What a rule says.
+impl<'a> GateInput<'a> {
+    /// The input for the gates of a deployment; none: it is not gated, or has no gates.
+    #[must_use]
+    pub fn of(
+        state: &'a TargetState,
+        deployment: &'a Deployment,
+        applied: &'a AppliedTarget,
+        gate_context: Option<&'a GateContext>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let Phase::Gated(gated) = &deployment.phase else { return None };
+        Some(Self {
+            target: &state.target,
+            release: &deployment.release.id,
+            options: &deployment.options,
+            requester: &deployment.actor,
+            applied,
+            gates: deployment.gates.as_ref()?,
+            operator_hold: state.operator_hold.as_ref(),
+            asleep: gated.asleep,
+            gate_context,
+            now,
+        })
+    }
+}
+
+/// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opinion {
-    /// Nothing against it. With words where it opened in a way that is worth a line.
+pub enum GateResult {
+    /// The gate is open; with a message where the way it opened is worth a journal entry.
     Open(Option<String>),
-    /// Not yet.
+    /// The gate is closed, but may open.
     Waits {
-        /// What for.
+        /// What the gate waits for.
         reason: String,
-        /// When that is over by itself, if it is.
+        /// When the gate opens by itself, if it does.
         until: Option<Timestamp>,
     },
-    /// It will not be.
+    /// The gate will never open for this deployment.
     Never {
-        /// Why.
+        /// Shown in the journal and to users.
         reason: String,
-        /// How a deployment that waits for it ends.
+        /// How a deployment that waits at this gate ends.
         verdict: Verdict,
     },
 }
 
-/// What all rules say together.
+/// The results of all rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ruling {
-    /// Each gate, and what its rule says, in the order in which people want to read them.
-    pub opinions: Vec<(Gate, Opinion)>,
+pub struct GateResults {
+    /// Each gate with the result of its rule, in display order.
+    pub results: Vec<(Gate, GateResult)>,
 }
 
-impl Ruling {
+impl GateResults {
     /// Every gate is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.opinions.iter().all(|(_, opinion)| matches!(opinion, Opinion::Open(_)))
+        self.results.iter().all(|(_, result)| matches!(result, GateResult::Open(_)))
     }
 
-    /// The first gate that will not open: why, and how it ends.
+    /// The first gate that will never open: its reason, and the verdict that the deployment ends with.
     #[must_use]
     pub fn never(&self) -> Option<(Gate, &str, Verdict)> {
-        self.opinions.iter().find_map(|(gate, opinion)| match opinion {
-            Opinion::Never { reason, verdict } => Some((*gate, reason.as_str(), *verdict)),
+        self.results.iter().find_map(|(gate, result)| match result {
+            GateResult::Never { reason, verdict } => Some((*gate, reason.as_str(), *verdict)),
             _ => None,
         })
     }
 
-    /// The gates that keep it waiting.
+    /// The closed gates that may still open.
     pub fn waits(&self) -> impl Iterator<Item = (Gate, &str, Option<Timestamp>)> {
-        self.opinions.iter().filter_map(|(gate, opinion)| match opinion {
-            Opinion::Waits { reason, until } => Some((*gate, reason.as_str(), *until)),
+        self.results.iter().filter_map(|(gate, result)| match result {
+            GateResult::Waits { reason, until } => Some((*gate, reason.as_str(), *until)),
             _ => None,
         })
     }
 
-    /// What one gate's rule says.
+    /// The result of one gate's rule.
     #[must_use]
-    pub fn of(&self, gate: Gate) -> Option<&Opinion> {
-        self.opinions.iter().find(|(known, _)| *known == gate).map(|(_, opinion)| opinion)
+    pub fn of(&self, gate: Gate) -> Option<&GateResult> {
+        self.results.iter().find(|(known, _)| *known == gate).map(|(_, result)| result)
     }
 }
 
-/// Asks every rule. A gate that was opened by hand, or that the hotfix lane passes by, is open.
+/// Evaluates every rule. A gate that was overridden, or that the hotfix lane skips, is open.
 #[must_use]
-pub fn judge(question: &Question<'_>) -> Ruling {
-    let opinions = rules::RULES.iter().map(|(gate, rule)| {
-        let opinion = match passed_by(question, *gate) {
-            Some(how) => Opinion::Open(Some(how)),
-            None => rule(question),
+pub fn evaluate_gates(gate_input: &GateInput<'_>) -> GateResults {
+    let results = rules::RULES.iter().map(|(gate, rule)| {
+        let result = match bypass_reason(gate_input, *gate) {
+            Some(how) => GateResult::Open(Some(how)),
+            None => rule(gate_input),
         };
-        (*gate, opinion)
+        (*gate, result)
     });
-    Ruling { opinions: opinions.collect() }
+    GateResults { results: results.collect() }
 }
 
-fn passed_by(question: &Question<'_>, gate: Gate) -> Option<String> {
-    if let Some(by) = question.gates.overridden.get(&gate) {
+fn bypass_reason(gate_input: &GateInput<'_>, gate: Gate) -> Option<String> {
+    if let Some(by) = gate_input.gates.overridden.get(&gate) {
         return Some(format!("opened by {}: {}", by.actor, by.reason));
     }
-    let hotfix = question.terms.lane == Lane::Hotfix && question.applied.entry.rules.hotfix_skips.contains(&gate);
+    let hotfix = gate_input.options.lane == Lane::Hotfix && gate_input.applied.entry.rules.hotfix_skips.contains(&gate);
     hotfix.then(|| "a hotfix is not asked here".to_owned())
 }
 
-/// The question of the deployment that waits at its gates; none: none does.
+/// The gate input of the deployment that waits at its gates; none: none does.
 #[must_use]
 pub fn waiting<'q>(
     state: &'q TargetState,
     applied: &'q AppliedTarget,
-    around: Option<&'q Surroundings>,
+    gate_context: Option<&'q GateContext>,
     now: Timestamp,
-) -> Option<Question<'q>> {
+) -> Option<GateInput<'q>> {
     let running = state.running.as_ref()?;
-    crate::decide::question(&state.target, state.frozen.as_ref(), running, applied, around, now)
+    GateInput::of(state, running, applied, gate_context, now)
 }
 
-/// The other targets that the rules look at for a release of these terms.
+/// The other targets that the rules look at for a release with these deploy options.
 #[must_use]
-pub fn neighbours(target: &TargetId, applied: &AppliedTarget, terms: &Terms) -> BTreeSet<TargetId> {
+pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &DeployOptions) -> BTreeSet<TargetId> {
     let before = applied.entry.rules.after.iter().flat_map(|after| after.environments());
     let mut found: BTreeSet<TargetId> =
         before.map(|environment| TargetId { environment: environment.clone(), ..target.clone() }).collect();
-    if let Some(train) = &terms.train {
+    if let Some(train) = &options.train {
         let members = train.members.keys().filter(|service| applied.entry.depends_on.contains(*service));
         found.extend(members.map(|service| TargetId { service: service.clone(), ..target.clone() }));
     }
     found
 }
 
-/// Identity of what a deployment would do: the target, the release, the way it takes, the policy that it would keep and
-/// what it replaces. Whoever approves says yes to this.
+/// Identity of what a deployment would do: the target, the release, the deploy options and overrides, the policy that it
+/// would keep and what it replaces. An approval approves exactly this.
 #[must_use]
 pub fn plan_id(
     target: &TargetId,
     release: &ReleaseId,
-    terms: &Terms,
+    options: &DeployOptions,
     overrides: &Overrides,
     applied: &AppliedTarget,
     replaces: Option<&ImageDigest>,
@@ -240,13 +268,13 @@ pub fn plan_id(
     struct Plan<'a> {
         target: &'a TargetId,
         release: &'a ReleaseId,
-        terms: &'a Terms,
+        options: &'a DeployOptions,
         overrides: &'a Overrides,
         policy: &'a crate::policy::TargetPolicy,
         replaces: Option<&'a ImageDigest>,
     }
-    let plan = Plan { target, release, terms, overrides, policy: &applied.policy, replaces };
-    // Keys are in the order of their declaration, and maps are ordered: the same plan is the same text.
+    let plan = Plan { target, release, options, overrides, policy: &applied.policy, replaces };
+    // Struct fields serialise in declaration order, and maps are ordered: the same plan is the same text.
     let text = serde_json::to_vec(&plan).unwrap_or_default();
     let digits = Sha256::digest(text);
     PlanId(digits.iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))

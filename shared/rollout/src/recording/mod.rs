@@ -1,17 +1,17 @@
-//! Decisions as they were recorded, and the same decisions made again: the answer to "why did it do that, and would the
-//! version that I am about to install do the same?"
+//! Recorded decisions, and their replay: the answer to "why did it do that, and would the version that I am about to
+//! install do the same?"
 //!
-//! [`decide`](crate::decide()) and [`absorb`](crate::absorb()) are pure: what went in and what came out is all that there
-//! is. A record is one line of JSON with both, and whoever has it can make the decision again, anywhere. What is recorded
-//! of the state that came out is what changed in it.
+//! [`decide`](crate::decide()) and [`apply_outcomes`](crate::apply_outcomes()) are pure: their inputs and outputs are all
+//! there is. A record is one line of JSON with both, from which the decision can be made again anywhere. Of the resulting
+//! state, only the changes are recorded.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `write` | a decision, or what became of its effects, as lines |
-//! | `read` | lines, whatever log they lie in, as records |
-//! | `replay` | records, decided again |
-//! | `stored` | a record as it is written |
-//! | `changes` | what differs between two JSON values |
+//! | `write` | writes a decision, or the outcomes of its effects, as log lines |
+//! | `read` | finds records in log lines, whatever the log's format |
+//! | `replay` | makes recorded decisions again |
+//! | `stored` | the serialised form of a record |
+//! | `changes` | differences between two JSON values |
 
 mod changes;
 mod read;
@@ -19,105 +19,106 @@ mod replay;
 mod stored;
 mod write;
 
-pub use changes::{Change, Difference};
-pub use read::{Unreadable, read};
-pub use replay::{Gap, Now, Redone, Replay, replay};
-pub use write::{Given, LONGEST_LINE, Place, decided, did_something, performed};
+pub use changes::{Difference, JsonChange};
+pub use read::{ReadError, read};
+pub use replay::{Gap, Recomputed, Replay, ReplayedRecord, replay};
+pub use write::{DecisionInput, MAX_LINE_BYTES, RecordPosition, decided, is_worth_recording, performed};
 
 use crate::command::Command;
 use crate::decide::{Decision, Inbox};
 use crate::effect::{Effect, Outcome};
 use crate::journal::JournalEntry;
 use crate::names::TargetId;
-use crate::promotion::Surroundings;
+use crate::policy::AppliedTarget;
+use crate::promotion::GateContext;
 use crate::snapshot::Snapshot;
-use crate::target::{AppliedTarget, TargetState};
+use crate::target::TargetState;
 use jiff::Timestamp;
 
 /// The format of a record. A reader refuses a higher one instead of guessing.
 pub const FORMAT: u16 = 1;
 
-/// The version that decides here.
+/// The version of this crate, stored in every record that it writes.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// All that was found in a log.
+/// All records found in a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recording {
     /// In the order in which they were found.
     pub records: Vec<Record>,
-    /// Lines, or messages, that are no records.
+    /// Number of lines, or messages, that are not records.
     pub others: usize,
 }
 
-/// One decision, or what became of its effects.
+/// One decision, or the outcomes of its effects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The version of Switchback that decided.
     pub version: String,
-    /// About what.
+    /// The target that was decided on.
     pub target: TargetId,
-    /// The deployment that it is about; none: none runs.
+    /// Number of the running deployment; none: none runs.
     pub deployment: Option<u64>,
-    /// The pass that decided: who held the target then.
+    /// The driver pass that decided: the holder of the target's lease at that time.
     pub pass: String,
-    /// The revision of the target's state that was decided on: the order of decisions.
+    /// The revision of the target's state that was decided on: it orders decisions.
     pub revision: u64,
-    /// When.
+    /// The time that the decision was given as its input.
     pub at: Timestamp,
     /// What was recorded.
-    pub what: What,
+    pub body: RecordBody,
 }
 
 /// What was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum RecordBody {
     /// A decision.
     Decided(Box<Decided>),
-    /// What became of the effects of the pass's decision before.
+    /// The outcomes of the effects of the same pass's previous decision.
     Performed(Performed),
-    /// It was too long to be written down: so many bytes.
+    /// The record was too long to be written: its length in bytes.
     TooLong(u64),
-    /// Of the lines that it was written on, not all are there.
-    Torn {
-        /// So many are.
+    /// Some lines of a record that was written in parts are missing.
+    Incomplete {
+        /// Number of parts found.
         found: usize,
-        /// Of so many.
+        /// Number of parts written.
         all: usize,
     },
 }
 
-/// A decision: what went in, and what came out.
+/// A decision: its inputs and its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// What was remembered of the target.
+    /// The target's state before the decision.
     pub state: TargetState,
-    /// What was asked of it.
+    /// The commands in the inbox.
     pub commands: Vec<Command>,
-    /// The policy as it stood, where something might have begun.
+    /// The policy at that time, where a deployment might have started.
     pub policy: Option<AppliedTarget>,
-    /// What was known beyond the target.
-    pub around: Option<Surroundings>,
-    /// What was seen.
+    /// Brakes and related targets.
+    pub gate_context: Option<GateContext>,
+    /// The observation.
     pub snapshot: Option<Snapshot>,
-    /// What came out.
+    /// The output.
     pub decision: Decision,
 }
 
 impl Decided {
-    /// What was asked, as a decision is asked.
+    /// The inbox to pass to [`decide`](crate::decide()).
     #[must_use]
     pub fn inbox(&self) -> Inbox<'_> {
-        Inbox { commands: &self.commands, policy: self.policy.as_ref(), around: self.around.as_ref() }
+        Inbox { commands: &self.commands, policy: self.policy.as_ref(), gate_context: self.gate_context.as_ref() }
     }
 }
 
-/// What became of effects.
+/// The outcomes of effects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Performed {
-    /// Each effect that was performed, and what became of it.
+    /// Each effect that was performed, with its outcome.
     pub outcomes: Vec<(Effect, Outcome)>,
-    /// What was journalled of it.
+    /// The journal entries that the outcomes caused.
     pub journal: Vec<JournalEntry>,
-    /// What changed in what is remembered.
-    pub changes: Vec<Change>,
+    /// What the outcomes changed in the target's state.
+    pub changes: Vec<JsonChange>,
 }

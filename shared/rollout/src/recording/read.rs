@@ -1,84 +1,85 @@
-//! Records, found in whatever log they lie: lines as they were written, among others and behind what a tool puts before
-//! them, or JSON of `aws logs`.
+//! Finds records in logs: lines as they were written, among other lines and behind prefixes that tools add, or the JSON
+//! output of `aws logs`.
 
 use super::changes::apply;
 use super::stored::{Stored, StoredDecided, StoredPart, StoredPerformed};
-use super::{Decided, FORMAT, Performed, Record, Recording, VERSION, What};
+use super::{Decided, FORMAT, Performed, Record, RecordBody, Recording, VERSION};
 use crate::target::{self, TargetState};
 use serde::Deserialize;
 use serde_json::{Deserializer, Value};
 use std::collections::BTreeMap;
 
-/// Why a text cannot be read.
+/// Why a log cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct Unreadable {
-    /// Counted from 1.
+#[error("line {line}: {reason}")]
+pub struct ReadError {
+    /// Line number, from 1.
     pub line: usize,
-    /// What is wrong there.
-    pub why: String,
+    /// At most 500 characters; may quote the log.
+    pub reason: String,
 }
 
-/// The most characters of what is said to be wrong: it may quote what it found.
-const LONGEST_WHY: usize = 500;
+/// Limit of an error's reason, which may quote the log.
+const MAX_REASON_CHARS: usize = 500;
 
-impl Unreadable {
-    fn at(line: usize, why: impl Into<String>) -> Self {
-        let mut why = why.into();
-        if let Some((end, _)) = why.char_indices().nth(LONGEST_WHY) {
-            why.truncate(end);
-            why.push('…');
+impl ReadError {
+    fn at(line: usize, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARS) {
+            reason.truncate(end);
+            reason.push('…');
         }
-        Self { line, why }
+        Self { line, reason }
     }
 }
 
-/// What a line with a record has in it; or, where a tool has put the line into a text of its own, the other.
-const MARKS: [&str; 2] = ["\"recording\":", "recording\\\":"];
-/// The message of a log line that has a record.
+/// Substrings that mark a line with a record: plain, or escaped inside another JSON string.
+const MARKERS: [&str; 2] = ["\"recording\":", "recording\\\":"];
+/// The `message` of a log line that contains a record.
 const MESSAGE: &str = "decided";
-/// Whether there may be a record in it.
+/// Whether the text may contain a record.
 fn is_marked(text: &str) -> bool {
-    MARKS.iter().any(|mark| text.contains(mark))
+    MARKERS.iter().any(|mark| text.contains(mark))
 }
 
-/// Under which keys tools hand on what was logged: `filter-log-events` and `tail`, and Logs Insights.
+/// Keys under which tools return a logged message: `filter-log-events` and `tail`, and Logs Insights.
 const MESSAGE_KEYS: [&str; 3] = ["message", "@message", "value"];
-/// The most levels of what tools put around a line.
-const MOST_LEVELS: u8 = 8;
+/// Deepest nesting of tool output around a log line that is searched.
+const MAX_NESTING: u8 = 8;
 
-/// Every record in `text`, which is lines of a log, or JSON that has such lines in it.
+/// Every record in `text`, which is log lines, or JSON that contains log lines.
 ///
 /// # Errors
-/// [`Unreadable`] where something is meant as a record and is none, or is of a newer format.
-pub fn read(text: &str) -> Result<Recording, Unreadable> {
-    let mut finding = Finding::default();
+/// [`ReadError`] where something is marked as a record and cannot be read as one, or has a newer format.
+pub fn read(text: &str) -> Result<Recording, ReadError> {
+    let mut scanner = LogScanner::default();
     if is_one_document(text) {
         let mut values = Deserializer::from_str(text).into_iter::<Value>();
         while let Some(value) = values.next() {
-            let value = value.map_err(|error| Unreadable::at(error.line(), format!("no JSON: {error}")))?;
-            // A document has one place for all: the messages in it have no lines of their own.
+            let value = value.map_err(|error| ReadError::at(error.line(), format!("no JSON: {error}")))?;
+            // All messages of a document share one line number: they have none of their own.
             let line = text[..values.byte_offset()].lines().count().max(1);
-            finding.look_through(&value, line, 0)?;
+            scanner.scan_value(&value, line, 0)?;
         }
     } else {
         for (number, line) in text.lines().enumerate() {
-            finding.line(line, number + 1, 0)?;
+            scanner.line(line, number + 1, 0)?;
         }
     }
-    Ok(finding.end())
+    Ok(scanner.end())
 }
 
-/// Whether it is JSON over several lines, and not a value on each: whoever prints it so breaks after the first bracket.
+/// Whether the text is pretty-printed JSON rather than one value per line: then the first line consists of brackets only.
 fn is_one_document(text: &str) -> bool {
     let Some(first) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return false };
     first.chars().all(|letter| matches!(letter, '{' | '[' | ' '))
 }
 
-/// Whose parts: target, pass, revision, and what they are parts of.
-type Key = (String, String, u64, String);
+/// Identity of a multi-part record: target, pass, revision, and whether it is `decided` or `performed`.
+type PartKey = (String, String, u64, String);
 
-/// The parts of one record that were found: where, and of how many; and the head of one of them.
+/// The parts found so far of one record: the head and line number of the first one found, the expected number of parts, and
+/// the texts by part number.
 struct Parts {
     head: Record,
     line: usize,
@@ -87,14 +88,14 @@ struct Parts {
 }
 
 #[derive(Default)]
-struct Finding {
+struct LogScanner {
     found: Recording,
-    parts: BTreeMap<Key, Parts>,
+    parts: BTreeMap<PartKey, Parts>,
 }
 
-impl Finding {
-    /// One line of a log, or one message: values in it, whatever is before, between and behind them.
-    fn line(&mut self, text: &str, number: usize, level: u8) -> Result<(), Unreadable> {
+impl LogScanner {
+    /// Scans one log line, or one message, for JSON values, whatever stands before, between and after them.
+    fn line(&mut self, text: &str, number: usize, level: u8) -> Result<(), ReadError> {
         if !is_marked(text) {
             self.found.others += usize::from(!text.trim().is_empty());
             return Ok(());
@@ -106,15 +107,15 @@ impl Finding {
             match values.next() {
                 Some(Ok(value)) => {
                     rest = &rest[values.byte_offset()..];
-                    self.look_through(&value, number, level)?;
+                    self.scan_value(&value, number, level)?;
                 }
                 Some(Err(error)) => {
                     let end = if error.is_eof() { rest.len() } else { error.column() };
                     if rest.get(..end).is_none_or(is_marked) {
-                        let why = format!("a record that is cut off, or is no JSON: {error}");
-                        return Err(Unreadable::at(number, why));
+                        let reason = format!("a record that is cut off, or is no JSON: {error}");
+                        return Err(ReadError::at(number, reason));
                     }
-                    // A bracket in what a tool puts before the line.
+                    // A bracket in a prefix that a tool added.
                     rest = &rest[1..];
                 }
                 None => return Ok(()),
@@ -123,10 +124,10 @@ impl Finding {
         Ok(())
     }
 
-    /// A value: a record, a log line with one, or what a tool has put around them. Words of people, who may write what
-    /// looks like a record, are never looked into.
-    fn look_through(&mut self, value: &Value, line: usize, level: u8) -> Result<(), Unreadable> {
-        if level > MOST_LEVELS {
+    /// Scans a value: a record, a log line with one, or a tool's wrapper around them. Free text by users, which could
+    /// imitate a record, is never scanned.
+    fn scan_value(&mut self, value: &Value, line: usize, level: u8) -> Result<(), ReadError> {
+        if level > MAX_NESTING {
             return Ok(());
         }
         match value {
@@ -134,7 +135,7 @@ impl Finding {
                 for value in values {
                     match value {
                         Value::String(text) => self.line(text, line, level + 1)?,
-                        value => self.look_through(value, line, level + 1)?,
+                        value => self.scan_value(value, line, level + 1)?,
                     }
                 }
             }
@@ -151,7 +152,7 @@ impl Finding {
                         Value::String(text) if MESSAGE_KEYS.contains(&key.as_str()) => {
                             self.line(text, line, level + 1)?;
                         }
-                        Value::Array(_) | Value::Object(_) => self.look_through(value, line, level + 1)?,
+                        Value::Array(_) | Value::Object(_) => self.scan_value(value, line, level + 1)?,
                         _ => {}
                     }
                 }
@@ -161,21 +162,25 @@ impl Finding {
         Ok(())
     }
 
-    fn record(&mut self, value: &Value, line: usize) -> Result<(), Unreadable> {
-        let unreadable = |why: String| Unreadable::at(line, why);
+    fn record(&mut self, value: &Value, line: usize) -> Result<(), ReadError> {
+        let unreadable = |reason: String| ReadError::at(line, reason);
         check_format(value).map_err(unreadable)?;
         let stored: Stored = serde_path_to_error::deserialize(value).map_err(|error| {
             unreadable(format!("`{}` of the record cannot be read: {}", error.path(), error.inner()))
         })?;
         let Stored { version, target, deployment, pass, revision, at, decided, performed, too_long, part } = stored;
-        let head = |what| Record { version, target, deployment, pass, revision, at, what };
+        let head = |body| Record { version, target, deployment, pass, revision, at, body };
         let record = match (decided, performed, too_long, part) {
-            (Some(decided), None, None, None) => head(What::Decided(Box::new(whole(*decided).map_err(unreadable)?))),
-            (None, Some(StoredPerformed { outcomes, journal, state: changes }), None, None) => {
-                head(What::Performed(Performed { outcomes, journal, changes }))
+            (Some(decided), None, None, None) => {
+                head(RecordBody::Decided(Box::new(complete(*decided).map_err(unreadable)?)))
             }
-            (None, None, Some(bytes), None) => head(What::TooLong(bytes)),
-            (None, None, None, Some(part)) => return self.part(head(What::Torn { found: 0, all: 0 }), part, line),
+            (None, Some(StoredPerformed { outcomes, journal, state: changes }), None, None) => {
+                head(RecordBody::Performed(Performed { outcomes, journal, changes }))
+            }
+            (None, None, Some(bytes), None) => head(RecordBody::TooLong(bytes)),
+            (None, None, None, Some(part)) => {
+                return self.part(head(RecordBody::Incomplete { found: 0, all: 0 }), part, line);
+            }
             _ => {
                 let one = "one of `decided`, `performed`, `too_long` and `part`";
                 return Err(unreadable(format!("a record has {one}, and this one has not")));
@@ -185,8 +190,8 @@ impl Finding {
         Ok(())
     }
 
-    /// A part of a record; with the last of them it is whole.
-    fn part(&mut self, head: Record, part: StoredPart, line: usize) -> Result<(), Unreadable> {
+    /// Adds one part of a record; the last missing part completes the record.
+    fn part(&mut self, head: Record, part: StoredPart, line: usize) -> Result<(), ReadError> {
         let StoredPart { of, number, all, text } = part;
         let key = (head.target.to_string(), head.pass.clone(), head.revision, of);
         let known = self.parts.entry(key.clone()).or_insert_with(|| Parts { head, line, all, texts: BTreeMap::new() });
@@ -195,28 +200,27 @@ impl Finding {
             return Ok(());
         }
         let Some(Parts { texts, line, .. }) = self.parts.remove(&key) else { return Ok(()) };
-        let whole: String = texts.into_values().collect();
-        let value: Value = serde_json::from_str(&whole).map_err(|error| {
-            Unreadable::at(line, format!("the parts of the record that begins here do not fit: {error}"))
+        let complete: String = texts.into_values().collect();
+        let value: Value = serde_json::from_str(&complete).map_err(|error| {
+            ReadError::at(line, format!("the parts of the record that begins here do not fit: {error}"))
         })?;
         if value.get("part").is_some() {
-            return Err(Unreadable::at(line, "the parts of a record have parts themselves"));
+            return Err(ReadError::at(line, "the parts of a record have parts themselves"));
         }
         self.record(&value, line)
     }
 
     fn end(self) -> Recording {
         let Self { mut found, parts } = self;
-        found.records.extend(
-            parts
-                .into_values()
-                .map(|Parts { head, all, texts, .. }| Record { what: What::Torn { found: texts.len(), all }, ..head }),
-        );
+        found.records.extend(parts.into_values().map(|Parts { head, all, texts, .. }| Record {
+            body: RecordBody::Incomplete { found: texts.len(), all },
+            ..head
+        }));
         found
     }
 }
 
-/// A format that this version does not know is not guessed at.
+/// Rejects a format that this version does not know, instead of guessing.
 fn check_format(value: &Value) -> Result<(), String> {
     let by = value.get("version").and_then(Value::as_str).unwrap_or("?");
     let Some(format) = value.get("recording").and_then(Value::as_u64) else {
@@ -237,28 +241,28 @@ fn check_format(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A decision with the state that it led to.
-fn whole(stored: StoredDecided) -> Result<Decided, String> {
-    let StoredDecided { state, commands, policy, around, snapshot, decision } = stored;
-    let read = |what: &str, value: &Value| -> Result<TargetState, String> {
+/// The decision, with the resulting state rebuilt from the recorded changes.
+fn complete(stored: StoredDecided) -> Result<Decided, String> {
+    let StoredDecided { state, commands, policy, gate_context, snapshot, decision } = stored;
+    let read = |body: &str, value: &Value| -> Result<TargetState, String> {
         serde_path_to_error::deserialize(value).map_err(|error: serde_path_to_error::Error<_>| {
-            format!("`{}` of {what} cannot be read: {}", error.path(), error.inner())
+            format!("`{}` of {body} cannot be read: {}", error.path(), error.inner())
         })
     };
-    let after = apply(&state, &decision.state).map_err(|why| format!("the state that was decided: {why}"))?;
+    let after = apply(&state, &decision.state).map_err(|reason| format!("the state that was decided: {reason}"))?;
     let after = read("the state that was decided", &after)?;
     Ok(Decided {
         state: read("the state that was decided on", &state)?,
         commands,
         policy,
-        around,
+        gate_context,
         snapshot,
         decision: decision.with(after),
     })
 }
 
-/// The state after a change that was recorded.
-pub(super) fn changed(state: &TargetState, changes: &[super::Change]) -> Result<TargetState, String> {
+/// The state with recorded changes applied.
+pub(super) fn apply_changes(state: &TargetState, changes: &[super::JsonChange]) -> Result<TargetState, String> {
     let value = serde_json::to_value(state).map_err(|error| error.to_string())?;
     let after = apply(&value, changes)?;
     TargetState::deserialize(&after).map_err(|error| error.to_string())

@@ -1,203 +1,207 @@
-//! Records, decided again.
+//! Replays recorded decisions.
 
 use super::changes::differences;
-use super::read::changed;
-use super::{Decided, Difference, Performed, Record, What};
-use crate::decide::{Decision, absorb, decide};
+use super::read::apply_changes;
+use super::{Decided, Difference, Performed, Record, RecordBody};
+use crate::decide::{Decision, apply_outcomes, decide};
 use crate::journal::JournalEntry;
 use crate::target::TargetState;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// All records, decided again: target by target, in the order in which they were decided.
+/// All records, replayed: target by target, in the order of the decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// Each record, and what is decided now.
-    pub redone: Vec<Redone>,
+    /// Each record with its replayed result.
+    pub rerun: Vec<ReplayedRecord>,
 }
 
-/// A record, decided again.
+/// One record and its replayed result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redone {
-    /// The record.
+pub struct ReplayedRecord {
+    /// The record as it was read.
     pub record: Record,
-    /// What is missing before it, or instead of it.
+    /// What is missing before this record, or of it.
     pub gap: Option<Gap>,
-    /// What is decided now; none: there is too little to decide on.
-    pub now: Option<Now>,
-    /// Where that is not what was recorded. Each record is decided again from what was recorded: one that differs makes
-    /// no other one differ.
+    /// The replayed result; none: too little was recorded to decide on.
+    pub now: Option<Recomputed>,
+    /// Where the replayed result differs from the recorded one. Each record is replayed from its own recorded inputs, so
+    /// that a difference in one causes none in another.
     pub differences: Vec<Difference>,
-    /// Where nothing differs, but that this version remembers something which the recorded one did not know of.
-    pub remembered: Vec<Difference>,
-    /// Effects were decided, and it is not recorded what became of them: the pass ended there.
-    pub cut_short: bool,
-    /// Another pass has decided on the same state: only one of the two decisions was written down.
-    pub contested: bool,
+    /// Fields that only this version remembers, where nothing else differs.
+    pub new_fields: Vec<Difference>,
+    /// The decision has effects but no recorded outcomes: the pass ended there.
+    pub interrupted: bool,
+    /// Another pass decided on the same revision: only one of the two decisions was committed.
+    pub concurrent: bool,
 }
 
-/// What is decided now.
+/// A replayed result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Now {
-    /// A decision.
+pub enum Recomputed {
+    /// Of [`decide`](crate::decide()).
     Decision(Box<Decision>),
-    /// What effects' outcomes change.
-    Absorbed(Box<TargetState>, Vec<JournalEntry>),
+    /// Of [`apply_outcomes`](crate::apply_outcomes()): the state, and the journal entries.
+    Outcomes(Box<TargetState>, Vec<JournalEntry>),
 }
 
-/// Something that should be there and is not.
+/// Something missing from the recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "gap", rename_all = "snake_case")]
 pub enum Gap {
-    /// What was decided in between: these entries of the journal came of it.
+    /// Decisions that wrote these journal entries.
     Decisions {
-        /// Sequence of the first.
+        /// Sequence number of the first missing entry.
         from: u64,
-        /// Sequence of the last.
+        /// Sequence number of the last missing entry.
         to: u64,
     },
-    /// The decision whose effects these are.
-    TheirDecision,
-    /// It was too long to be written down.
+    /// The decision whose effects have outcomes recorded.
+    MissingDecision,
+    /// The record was too long to be written.
     TooLong {
-        /// So many bytes.
+        /// Length of the record.
         bytes: u64,
     },
-    /// Of the lines that it was written on, not all are there.
-    Torn {
-        /// So many are.
+    /// Some lines of a record that was written in parts are missing.
+    Incomplete {
+        /// Number of parts found.
         found: usize,
-        /// Of so many.
+        /// Number of parts written.
         all: usize,
     },
-    /// What was recorded does not fit together.
-    Unfit {
-        /// Why not.
-        why: String,
+    /// The recorded changes cannot be applied to the recorded state.
+    Inconsistent {
+        /// Names the path that does not fit.
+        reason: String,
     },
 }
 
-impl Redone {
-    /// Whether something else is done, and not only said otherwise: other effects, another stage, another time to look
-    /// again, another end, or something else taken up.
+impl ReplayedRecord {
+    /// Whether the replayed decision acts differently, and does not merely word something differently: other effects,
+    /// another stage, another wake, another verdict, or other commands consumed.
     #[must_use]
-    pub fn acts_otherwise(&self) -> bool {
+    pub fn acts_differently(&self) -> bool {
         self.differences.iter().any(|difference| {
             let field = difference.field.as_str();
             let under =
                 |root: &str| field.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            ACTS.iter().any(|root| under(root)) || field.starts_with("history/") && field.ends_with("/verdict")
+            ACTION_FIELDS.iter().any(|root| under(root)) || field.starts_with("history/") && field.ends_with("/verdict")
         })
     }
 }
 
-/// What differs where something else is done.
-const ACTS: [&str; 8] = [
+/// Fields (with everything below them) in which a difference means another action.
+const ACTION_FIELDS: [&str; 10] = [
     "effects",
     "next",
     "consumed",
     "state/running/number",
-    "state/running/stage/stage",
-    "state/running/stage/step",
-    "state/running/weights",
-    "state/errands",
+    "state/running/phase/phase",
+    "state/running/phase/at/stage",
+    "state/running/phase/at/step/step",
+    "state/running/phase/at/step/index",
+    "state/running/phase/weights",
+    "state/outbox",
 ];
 
 impl Replay {
-    /// Records that are decided otherwise now, the first one first.
-    pub fn different(&self) -> impl Iterator<Item = &Redone> {
-        self.redone.iter().filter(|redone| !redone.differences.is_empty())
+    /// Records whose replayed result differs, the first one first.
+    pub fn different(&self) -> impl Iterator<Item = &ReplayedRecord> {
+        self.rerun.iter().filter(|rerun| !rerun.differences.is_empty())
     }
 
-    /// What this version remembers and the recorded one did not know of. Later decisions were recorded without it: what
-    /// this version would have made of it cannot be told.
+    /// The fields that this version remembers and the recorded one did not know of. Later decisions were recorded without
+    /// them, so that their effect on later decisions cannot be replayed.
     #[must_use]
-    pub fn remembered(&self) -> BTreeSet<&str> {
-        self.redone.iter().flat_map(|redone| &redone.remembered).map(|it| it.field.as_str()).collect()
+    pub fn new_fields(&self) -> BTreeSet<&str> {
+        self.rerun.iter().flat_map(|rerun| &rerun.new_fields).map(|it| it.field.as_str()).collect()
     }
 
-    /// Records that something is missing before, or instead of.
-    pub fn gaps(&self) -> impl Iterator<Item = (&Redone, &Gap)> {
-        self.redone.iter().filter_map(|redone| Some((redone, redone.gap.as_ref()?)))
+    /// Records with something missing before them, or of them.
+    pub fn gaps(&self) -> impl Iterator<Item = (&ReplayedRecord, &Gap)> {
+        self.rerun.iter().filter_map(|rerun| Some((rerun, rerun.gap.as_ref()?)))
     }
 }
 
-/// Decides everything again that was recorded. What was recorded twice (a log that was fetched in overlapping pieces)
-/// counts once.
+/// Replays all records. Duplicates (of a log that was fetched in overlapping pieces) count once.
 #[must_use]
 pub fn replay(mut records: Vec<Record>) -> Replay {
-    let rank = |what: &What| match what {
-        // What became of effects stands on the revision that the decision has made, and comes before the next decision.
-        What::Performed(_) => 0,
+    let rank = |body: &RecordBody| match body {
+        // Outcomes are recorded on the revision that their decision created, and precede the next decision on it.
+        RecordBody::Performed(_) => 0,
         _ => 1,
     };
     records.sort_by(|a, b| {
-        let by = |record: &Record| (record.revision, rank(&record.what), record.at);
+        let by = |record: &Record| (record.revision, rank(&record.body), record.at);
         a.target.cmp(&b.target).then_with(|| by(a).cmp(&by(b)))
     });
     records.dedup();
-    let mut redone: Vec<Redone> = Vec::with_capacity(records.len());
-    let mut journal = Journal::default();
+    let mut rerun: Vec<ReplayedRecord> = Vec::with_capacity(records.len());
+    let mut journal = JournalProgress::default();
     for record in records {
-        if redone.last().is_some_and(|last| last.record.target != record.target) {
-            journal = Journal::default();
+        if rerun.last().is_some_and(|last| last.record.target != record.target) {
+            journal = JournalProgress::default();
         }
-        let (now, differences, mut gap) = match &record.what {
-            What::Decided(decided) => {
-                let (now, differences) = again(decided, &record);
+        let (now, differences, mut gap) = match &record.body {
+            RecordBody::Decided(decided) => {
+                let (now, differences) = redecide(decided, &record);
                 (Some(now), differences, journal.gap_before(decided.state.last_entry))
             }
-            What::Performed(performed) => match decision_of(&redone, &record) {
-                Some(decided) => absorbed(performed, &decided.decision.state, &record),
-                // Where the recording begins, nothing is missing that was asked for.
-                None => (None, Vec::new(), journal.begun.then_some(Gap::TheirDecision)),
+            RecordBody::Performed(performed) => match decision_of(&rerun, &record) {
+                Some(decided) => reapply_outcomes(performed, &decided.decision.state, &record),
+                // At the beginning of the recording, the missing decision is not a gap.
+                None => (None, Vec::new(), journal.begun.then_some(Gap::MissingDecision)),
             },
-            What::TooLong(bytes) => (None, Vec::new(), Some(Gap::TooLong { bytes: *bytes })),
-            What::Torn { found, all } => (None, Vec::new(), Some(Gap::Torn { found: *found, all: *all })),
+            RecordBody::TooLong(bytes) => (None, Vec::new(), Some(Gap::TooLong { bytes: *bytes })),
+            RecordBody::Incomplete { found, all } => {
+                (None, Vec::new(), Some(Gap::Incomplete { found: *found, all: *all }))
+            }
         };
-        let told = match &record.what {
-            What::Decided(decided) => Some(decided.decision.state.last_entry),
-            What::Performed(performed) => performed.journal.last().map(|entry| entry.sequence),
-            // What is not there has told something, perhaps: that is one gap, and not two.
-            What::TooLong(_) | What::Torn { .. } => {
+        let advance = match &record.body {
+            RecordBody::Decided(decided) => Some(decided.decision.state.last_entry),
+            RecordBody::Performed(performed) => performed.journal.last().map(|entry| entry.sequence),
+            // The missing decision may have written journal entries: report one gap, not two.
+            RecordBody::TooLong(_) | RecordBody::Incomplete { .. } => {
                 journal.reached = None;
                 None
             }
         };
-        if gap == Some(Gap::TheirDecision) && redone.last().is_some_and(|last| last.gap.is_some() && last.now.is_none())
+        if gap == Some(Gap::MissingDecision)
+            && rerun.last().is_some_and(|last| last.gap.is_some() && last.now.is_none())
         {
-            // It has been told of.
+            // Already reported by the record before.
             gap = None;
         }
-        journal.told(record.revision, told);
+        journal.advance(record.revision, advance);
         let new = |difference: &Difference| difference.recorded.is_none() && difference.field.starts_with("state/");
         let only_new = differences.iter().all(new);
-        let (differences, remembered) = if only_new { (vec![], differences) } else { (differences, vec![]) };
-        redone.push(Redone { record, gap, now, differences, remembered, cut_short: false, contested: false });
+        let (differences, new_fields) = if only_new { (vec![], differences) } else { (differences, vec![]) };
+        rerun.push(ReplayedRecord { record, gap, now, differences, new_fields, interrupted: false, concurrent: false });
     }
-    mark_what_was_cut_short(&mut redone);
-    mark_what_was_contested(&mut redone);
-    Replay { redone }
+    mark_interrupted(&mut rerun);
+    mark_concurrent(&mut rerun);
+    Replay { rerun }
 }
 
-/// How far a target's journal has come.
+/// How far the journal of one target is covered by the records so far.
 #[derive(Default)]
-struct Journal {
+struct JournalProgress {
     begun: bool,
     revision: u64,
     reached: Option<u64>,
 }
 
-impl Journal {
-    /// Entries have no gaps: what is missing of them was decided by what is missing of the records.
+impl JournalProgress {
+    /// Sequence numbers have no gaps: missing journal entries were written by decisions whose records are missing.
     fn gap_before(&self, last_entry: u64) -> Option<Gap> {
         let reached = self.reached.filter(|reached| *reached < last_entry)?;
         Some(Gap::Decisions { from: reached + 1, to: last_entry })
     }
 
-    /// Of two decisions on one revision only one was written down, and it may be either.
-    fn told(&mut self, revision: u64, last_entry: Option<u64>) {
+    /// Of two decisions on one revision only one was committed, and either may be the committed one.
+    fn advance(&mut self, revision: u64, last_entry: Option<u64>) {
         self.begun = true;
         let Some(last_entry) = last_entry else { return };
         let same = self.reached.filter(|_| self.revision == revision).unwrap_or(0);
@@ -206,43 +210,43 @@ impl Journal {
 }
 
 /// The decision whose effects were performed.
-fn decision_of<'a>(redone: &'a [Redone], of: &Record) -> Option<&'a Decided> {
-    let same_target = redone.iter().rev().take_while(|before| before.record.target == of.target);
+fn decision_of<'a>(rerun: &'a [ReplayedRecord], of: &Record) -> Option<&'a Decided> {
+    let same_target = rerun.iter().rev().take_while(|before| before.record.target == of.target);
     let mut same_pass = same_target.filter(|before| before.record.pass == of.pass);
-    same_pass.find_map(|before| match &before.record.what {
-        What::Decided(decided) if before.record.revision.checked_add(1) == Some(of.revision) => Some(&**decided),
+    same_pass.find_map(|before| match &before.record.body {
+        RecordBody::Decided(decided) if before.record.revision.checked_add(1) == Some(of.revision) => Some(&**decided),
         _ => None,
     })
 }
 
-fn mark_what_was_cut_short(redone: &mut [Redone]) {
-    for place in 0..redone.len() {
-        let Redone { record, .. } = &redone[place];
-        let What::Decided(decided) = &record.what else { continue };
+fn mark_interrupted(rerun: &mut [ReplayedRecord]) {
+    for index in 0..rerun.len() {
+        let ReplayedRecord { record, .. } = &rerun[index];
+        let RecordBody::Decided(decided) = &record.body else { continue };
         let acts = !decided.decision.effects.is_empty() && decided.state.running.is_some();
-        let follows = |later: &Redone| {
+        let follows = |later: &ReplayedRecord| {
             later.record.pass == record.pass
                 && later.record.target == record.target
                 && Some(later.record.revision) == record.revision.checked_add(1)
-                && !matches!(later.record.what, What::Decided(_))
+                && !matches!(later.record.body, RecordBody::Decided(_))
         };
-        redone[place].cut_short = acts && !redone[place + 1..].iter().take(64).any(follows);
+        rerun[index].interrupted = acts && !rerun[index + 1..].iter().take(64).any(follows);
     }
 }
 
-fn mark_what_was_contested(redone: &mut [Redone]) {
-    for place in 1..redone.len() {
-        let [before, after] = [place - 1, place].map(|place| &redone[place].record);
-        let decides = |record: &Record| matches!(record.what, What::Decided(_));
+fn mark_concurrent(rerun: &mut [ReplayedRecord]) {
+    for index in 1..rerun.len() {
+        let [before, after] = [index - 1, index].map(|index| &rerun[index].record);
+        let decides = |record: &Record| matches!(record.body, RecordBody::Decided(_));
         let one_state = before.target == after.target && before.revision == after.revision;
         if one_state && before.pass != after.pass && decides(before) && decides(after) {
-            redone[place - 1].contested = true;
-            redone[place].contested = true;
+            rerun[index - 1].concurrent = true;
+            rerun[index].concurrent = true;
         }
     }
 }
 
-fn again(decided: &Decided, record: &Record) -> (Now, Vec<Difference>) {
+fn redecide(decided: &Decided, record: &Record) -> (Recomputed, Vec<Difference>) {
     let now = decide(&decided.state, &decided.inbox(), decided.snapshot.as_ref(), record.at);
     let differences = if now == decided.decision {
         Vec::new()
@@ -258,30 +262,30 @@ fn again(decided: &Decided, record: &Record) -> (Now, Vec<Difference>) {
                 ("state", json!(state)),
             ]
         };
-        differing(&parts(&decided.decision), &parts(&now))
+        differences_by_part(&parts(&decided.decision), &parts(&now))
     };
-    (Now::Decision(Box::new(now)), differences)
+    (Recomputed::Decision(Box::new(now)), differences)
 }
 
-fn absorbed(
+fn reapply_outcomes(
     performed: &Performed,
     before: &TargetState,
     record: &Record,
-) -> (Option<Now>, Vec<Difference>, Option<Gap>) {
-    let recorded = match changed(before, &performed.changes) {
+) -> (Option<Recomputed>, Vec<Difference>, Option<Gap>) {
+    let recorded = match apply_changes(before, &performed.changes) {
         Ok(state) => state,
-        Err(why) => return (None, Vec::new(), Some(Gap::Unfit { why })),
+        Err(reason) => return (None, Vec::new(), Some(Gap::Inconsistent { reason })),
     };
-    let (state, journal) = absorb(before, &performed.outcomes, record.at);
+    let (state, journal) = apply_outcomes(before, &performed.outcomes, record.at);
     let parts = |state: &TargetState, journal: &[JournalEntry]| [("journal", json!(journal)), ("state", json!(state))];
     let differences = if state == recorded && journal == performed.journal {
         Vec::new()
     } else {
-        differing(&parts(&recorded, &performed.journal), &parts(&state, &journal))
+        differences_by_part(&parts(&recorded, &performed.journal), &parts(&state, &journal))
     };
-    (Some(Now::Absorbed(Box::new(state), journal)), differences, None)
+    (Some(Recomputed::Outcomes(Box::new(state), journal)), differences, None)
 }
 
-fn differing(recorded: &[(&str, Value)], now: &[(&str, Value)]) -> Vec<Difference> {
+fn differences_by_part(recorded: &[(&str, Value)], now: &[(&str, Value)]) -> Vec<Difference> {
     recorded.iter().zip(now).flat_map(|((field, recorded), (_, now))| differences(field, recorded, now)).collect()
 }

@@ -1,19 +1,21 @@
-//! A record as it is written: read and written by the same names.
+//! The serialised form of a record, for writing and for reading: both use the same field names.
 
-use super::Change;
+use super::JsonChange;
 use crate::command::{Command, CommandId};
 use crate::decide::{Decision, Next};
+use crate::deployment::DeploymentRecord;
 use crate::effect::{Effect, Outcome};
 use crate::journal::JournalEntry;
 use crate::names::TargetId;
-use crate::promotion::Surroundings;
+use crate::policy::AppliedTarget;
+use crate::promotion::GateContext;
 use crate::snapshot::Snapshot;
-use crate::target::{AppliedTarget, DeploymentRecord, TargetState};
+use crate::target::TargetState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What every line has.
+/// Fields of every line.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Head<'a> {
     pub(super) recording: u16,
@@ -25,27 +27,27 @@ pub(super) struct Head<'a> {
     pub(super) at: Timestamp,
 }
 
-/// A line that is written.
+/// A line to write.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     #[serde(flatten)]
     pub(super) head: Head<'a>,
     #[serde(flatten)]
-    pub(super) what: LineWhat<'a>,
+    pub(super) body: LineBody<'a>,
 }
 
-/// What it says.
+/// The content of a line.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum LineWhat<'a> {
+pub(super) enum LineBody<'a> {
     Decided(LineDecided<'a>),
     Performed(StoredPerformed),
-    /// It would have taken so many bytes.
+    /// Length in bytes of a record that was too long to be written.
     TooLong(usize),
     Part(LinePart<'a>),
 }
 
-/// A decision.
+/// Inputs and output of a decision.
 #[derive(Serialize)]
 pub(super) struct LineDecided<'a> {
     pub(super) state: &'a TargetState,
@@ -53,24 +55,24 @@ pub(super) struct LineDecided<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<&'a AppliedTarget>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) around: Option<&'a Surroundings>,
+    pub(super) gate_context: Option<&'a GateContext>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) snapshot: Option<&'a Snapshot>,
     pub(super) decision: StoredDecision,
 }
 
-/// A piece of a record that does not fit one line.
+/// One part of a record that is longer than one line ([`MAX_LINE_BYTES`](super::MAX_LINE_BYTES)).
 #[derive(Serialize)]
 pub(super) struct LinePart<'a> {
-    /// `decided` or `performed`: both may have one revision.
+    /// `decided` or `performed`: a revision may have both.
     pub(super) of: &'a str,
-    /// From 1.
+    /// Counted from 1.
     pub(super) number: usize,
     pub(super) all: usize,
     pub(super) text: &'a str,
 }
 
-/// A line that is read.
+/// A line as read.
 #[derive(Deserialize)]
 pub(super) struct Stored {
     pub(super) version: String,
@@ -91,19 +93,19 @@ pub(super) struct Stored {
 
 #[derive(Deserialize)]
 pub(super) struct StoredDecided {
-    /// As it was stored: what changed is told of that.
+    /// As stored, not parsed: the recorded changes apply to this JSON.
     pub(super) state: Value,
     pub(super) commands: Vec<Command>,
     #[serde(default)]
     pub(super) policy: Option<AppliedTarget>,
     #[serde(default)]
-    pub(super) around: Option<Surroundings>,
+    pub(super) gate_context: Option<GateContext>,
     #[serde(default)]
     pub(super) snapshot: Option<Snapshot>,
     pub(super) decision: StoredDecision,
 }
 
-/// What came out of a decision, the state as what changed in it.
+/// A decision's output, with the resulting state as changes to the input state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredDecision {
     pub(super) effects: Vec<Effect>,
@@ -111,23 +113,23 @@ pub(super) struct StoredDecision {
     pub(super) journal: Vec<JournalEntry>,
     pub(super) history: Vec<DeploymentRecord>,
     pub(super) consumed: Vec<CommandId>,
-    pub(super) state: Vec<Change>,
+    pub(super) state: Vec<JsonChange>,
 }
 
 impl StoredDecision {
-    /// The whole of it, once the state is known.
+    /// The complete decision, given the resulting state.
     pub(super) fn with(self, state: TargetState) -> Decision {
         let Self { effects, next, journal, history, consumed, state: _ } = self;
         Decision { state, journal, history, consumed, effects, next }
     }
 }
 
-/// What became of effects.
+/// The outcomes of effects.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredPerformed {
     pub(super) outcomes: Vec<(Effect, Outcome)>,
     pub(super) journal: Vec<JournalEntry>,
-    pub(super) state: Vec<Change>,
+    pub(super) state: Vec<JsonChange>,
 }
 
 #[derive(Deserialize)]

@@ -1,76 +1,77 @@
-//! A decision as lines of a log.
+//! Writes a decision as log lines.
 
 use super::changes::changes;
-use super::stored::{Head, Line, LineDecided, LinePart, LineWhat, StoredDecision, StoredPerformed};
+use super::stored::{Head, Line, LineBody, LineDecided, LinePart, StoredDecision, StoredPerformed};
 use super::{FORMAT, VERSION};
 use crate::decide::{Decision, Inbox};
+use crate::deployment::Deployment;
 use crate::effect::{Effect, Outcome};
 use crate::journal::JournalEntry;
 use crate::snapshot::Snapshot;
-use crate::target::{Deployment, TargetState};
+use crate::target::TargetState;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What the parts of a decision are parts of.
+/// Marks the parts of a decision's record.
 const DECIDED: &str = "decided";
-/// The same of what became of its effects.
+/// Marks the parts of a record of outcomes.
 const PERFORMED: &str = "performed";
 
-/// The longest line, in bytes. A log event of CloudWatch may have 1 MB, but what a function writes reaches CloudWatch
-/// through a pipe, and longer lines than a pipe holds (64 KiB) have been seen torn. The rest is for what the log adds.
-pub const LONGEST_LINE: usize = 56 * 1024;
+/// The longest line, in bytes. A CloudWatch Logs event may have 1 MB, but a function's output reaches CloudWatch through a
+/// pipe, and lines longer than a pipe's buffer (64 KiB) have been seen torn. The rest is for the fields that the log adds.
+pub const MAX_LINE_BYTES: usize = 56 * 1024;
 
-/// How much of a record stands in one line where it needs several. Quotes are escaped there: it may take twice as much.
-const PART: usize = 24 * 1024;
+/// Bytes of a record per line where it takes several. Quotes are escaped there, which may double the size.
+const PART_BYTES: usize = 24 * 1024;
 
-/// The most lines that a record takes. A target is one item of 400 KiB in the ledger, and usual ones a twentieth of it.
-const MOST_PARTS: usize = 48;
+/// The most lines per record. A target is one item of at most 400 KiB in the ledger, and usual ones take a twentieth of it.
+const MAX_PARTS: usize = 48;
 
-/// Whose decision it is, and where it stands in their order.
+/// Which pass decided, and the order of its decision.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The pass that decides: who holds the target.
+pub struct RecordPosition<'a> {
+    /// The driver pass that decides: the holder of the target's lease.
     pub pass: &'a str,
     /// The revision of the state that is decided on.
     pub revision: u64,
 }
 
-/// What a decision is made of.
+/// The inputs of a decision.
 #[derive(Debug, Clone, Copy)]
-pub struct Given<'a> {
-    /// What is remembered.
+pub struct DecisionInput<'a> {
+    /// The target's state before the decision.
     pub state: &'a TargetState,
-    /// What is asked.
+    /// Commands, policy and gate context.
     pub inbox: Inbox<'a>,
-    /// What was seen.
+    /// The observation; none: nothing was read.
     pub snapshot: Option<&'a Snapshot>,
-    /// The time.
+    /// The time passed to [`decide`](crate::decide()).
     pub now: Timestamp,
 }
 
-/// As lines of at most [`LONGEST_LINE`] bytes.
-fn lines(head: Head<'_>, of: &str, what: LineWhat<'_>) -> Vec<String> {
-    // Plain data with texts as keys: there is nothing that could not be written.
-    let text = |what| serde_json::to_string(&Line { head, what }).unwrap_or_default();
-    let whole = text(what);
-    if whole.len() <= LONGEST_LINE {
-        return vec![whole];
+/// A record as lines of at most [`MAX_LINE_BYTES`] bytes.
+fn lines(head: Head<'_>, of: &str, body: LineBody<'_>) -> Vec<String> {
+    // Plain data with string keys: serialisation cannot fail.
+    let text = |body| serde_json::to_string(&Line { head, body }).unwrap_or_default();
+    let complete = text(body);
+    if complete.len() <= MAX_LINE_BYTES {
+        return vec![complete];
     }
-    let parts = parts(&whole);
-    if parts.len() > MOST_PARTS {
-        return vec![text(LineWhat::TooLong(whole.len()))];
+    let parts = parts(&complete);
+    if parts.len() > MAX_PARTS {
+        return vec![text(LineBody::TooLong(complete.len()))];
     }
     let all = parts.len();
-    let part = |(place, part)| text(LineWhat::Part(LinePart { of, number: place + 1, all, text: part }));
+    let part = |(position, part)| text(LineBody::Part(LinePart { of, number: position + 1, all, text: part }));
     parts.into_iter().enumerate().map(part).collect()
 }
 
-/// A text in pieces of about [`PART`] bytes, each of whole characters.
+/// Splits a text into parts of about [`PART_BYTES`] bytes, at character boundaries.
 fn parts(mut text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
-    while text.len() > PART {
-        let (part, rest) = text.split_at(text.floor_char_boundary(PART));
+    while text.len() > PART_BYTES {
+        let (part, rest) = text.split_at(text.floor_char_boundary(PART_BYTES));
         parts.push(part);
         text = rest;
     }
@@ -82,27 +83,27 @@ fn value(of: &impl Serialize) -> Value {
     serde_json::to_value(of).unwrap_or_default()
 }
 
-/// Whether a decision changed more than when it is looked at again: what is worth a record.
+/// Whether a decision changed more than the time of the next check: only then is it recorded.
 #[must_use]
-pub fn did_something(before: &TargetState, decision: &Decision) -> bool {
+pub fn is_worth_recording(before: &TargetState, decision: &Decision) -> bool {
     let Decision { state, journal, history, consumed, effects, next: _ } = decision;
     if !(journal.is_empty() && history.is_empty() && consumed.is_empty() && effects.is_empty()) {
         return true;
     }
     let mut unchanged = before.clone();
-    unchanged.explanation.look_again_at = state.explanation.look_again_at;
+    unchanged.explanation.next_check_at = state.explanation.next_check_at;
     unchanged.wake_at = state.wake_at;
-    if let (Some(before), Some(after)) = (&mut unchanged.at_rest, &state.at_rest) {
-        // A look at rest that has seen what the one before saw.
+    if let (Some(before), Some(after)) = (&mut unchanged.idle, &state.idle) {
+        // An idle observation that saw the same as the one before.
         (before.seen_at, before.services_seen_at) = (after.seen_at, after.services_seen_at);
     }
     unchanged != *state
 }
 
-/// A decision as lines of a log: one, or, where that would be too long, several, which together are one record.
+/// A decision as log lines: one, or several that together are one record where it would be too long.
 #[must_use]
-pub fn decided(place: Place<'_>, given: &Given<'_>, decision: &Decision) -> Vec<String> {
-    let Given { state, inbox, snapshot, now } = *given;
+pub fn decided(position: RecordPosition<'_>, input: &DecisionInput<'_>, decision: &Decision) -> Vec<String> {
+    let DecisionInput { state, inbox, snapshot, now } = *input;
     let Decision { state: after, journal, history, consumed, effects, next } = decision;
     let decision = StoredDecision {
         effects: effects.clone(),
@@ -113,16 +114,16 @@ pub fn decided(place: Place<'_>, given: &Given<'_>, decision: &Decision) -> Vec<
         state: changes(&value(state), &value(after)),
     };
     let runs = after.running.as_ref().or(state.running.as_ref());
-    let Inbox { commands, policy, around } = inbox;
-    let decided = LineDecided { state, commands, policy, around, snapshot, decision };
-    lines(head(place, state, runs, now), DECIDED, LineWhat::Decided(decided))
+    let Inbox { commands, policy, gate_context } = inbox;
+    let decided = LineDecided { state, commands, policy, gate_context, snapshot, decision };
+    lines(head(position, state, runs, now), DECIDED, LineBody::Decided(decided))
 }
 
-/// What became of effects, as lines of a log. `before` is the state that the pass's decision left, `after` is what
-/// [`absorb`](crate::absorb()) made of it, at `now`.
+/// The outcomes of effects, as log lines. `before` is the state that the pass's decision left, `after` is what
+/// [`apply_outcomes`](crate::apply_outcomes()) made of it at `now`.
 #[must_use]
 pub fn performed(
-    place: Place<'_>,
+    position: RecordPosition<'_>,
     before: &TargetState,
     outcomes: &[(Effect, Outcome)],
     now: Timestamp,
@@ -134,11 +135,16 @@ pub fn performed(
         journal: journal.to_vec(),
         state: changes(&value(before), &value(after)),
     };
-    lines(head(place, before, before.running.as_ref(), now), PERFORMED, LineWhat::Performed(absorbed))
+    lines(head(position, before, before.running.as_ref(), now), PERFORMED, LineBody::Performed(absorbed))
 }
 
-fn head<'a>(place: Place<'a>, state: &'a TargetState, runs: Option<&Deployment>, at: Timestamp) -> Head<'a> {
-    let Place { pass, revision } = place;
+fn head<'a>(
+    position: RecordPosition<'a>,
+    state: &'a TargetState,
+    runs: Option<&Deployment>,
+    at: Timestamp,
+) -> Head<'a> {
+    let RecordPosition { pass, revision } = position;
     let deployment = runs.map(|running| running.number);
     Head { recording: FORMAT, version: VERSION, target: &state.target, deployment, pass, revision, at }
 }

@@ -1,83 +1,84 @@
 //! A service at 0 tasks on both sides, at night: not ill, and nothing is lost until it wakes.
 
-use super::gates::settle;
-use super::scene::{Scene, ask, deploy};
+use super::fixture::{TargetFixture, deploy, new_command};
+use super::gates::decide_until_waiting;
+use rollout::explanation::WaitingOn;
 use rollout::snapshot::Weights;
-use rollout::target::{LiveTraffic, WaitingOn};
-use rollout::{Effect, Fact, Gate, Instruction, Next, Seconds, SignedDuration, Slot, Verdict, look};
+use rollout::target::LiveTraffic;
+use rollout::{Effect, Fact, Gate, Instruction, Next, Seconds, SignedDuration, Slot, Verdict, observation};
 
 /// v1 is stable on green, and both sides are put to sleep.
-fn night() -> Scene {
-    let mut scene = Scene::new();
-    scene.run("v1");
-    assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
-    tasks(&mut scene, 0);
-    scene.effects.clear();
-    scene.journal.clear();
-    scene
+fn scaled_to_zero() -> TargetFixture {
+    let mut fixture = TargetFixture::new();
+    fixture.run("v1");
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
+    set_live_tasks(&mut fixture, 0);
+    fixture.effects.clear();
+    fixture.journal.clear();
+    fixture
 }
 
 /// The live side has so many tasks.
-fn tasks(scene: &mut Scene, count: u32) {
-    let live = scene.weights().only().unwrap();
-    let side = scene.side(live);
+fn set_live_tasks(fixture: &mut TargetFixture, count: u32) {
+    let live = fixture.weights().only().unwrap();
+    let side = fixture.side(live);
     (side.desired, side.running, side.targets.healthy) = (count, count, count);
 }
 
-fn waits_for_waking(scene: &Scene) -> bool {
-    let waits = |on: &WaitingOn| matches!(on, WaitingOn::Gate { gate: Gate::Asleep, .. });
-    scene.state.explanation.waiting_on.iter().any(waits)
+fn is_gated_as_asleep(fixture: &TargetFixture) -> bool {
+    let is_asleep_gate = |on: &WaitingOn| matches!(on, WaitingOn::Gate { gate: Gate::Asleep, .. });
+    fixture.state.explanation.waiting_on.iter().any(is_asleep_gate)
 }
 
 #[test]
-fn a_push_at_night_waits_at_a_gate_and_goes_out_when_the_service_wakes() {
-    let mut scene = night();
-    settle(&mut scene, &[deploy("v2")]);
-    assert_eq!(scene.stage(), "gated");
-    assert!(waits_for_waking(&scene), "{:?}", scene.state.explanation);
-    assert!(scene.wrote(|fact| matches!(fact, Fact::GateWaits { gate: Gate::Asleep, .. })));
+fn a_push_to_a_sleeping_service_deploys_when_it_wakes() {
+    let mut fixture = scaled_to_zero();
+    decide_until_waiting(&mut fixture, &[deploy("v2")]);
+    assert_eq!(fixture.stage(), "gated");
+    assert!(is_gated_as_asleep(&fixture), "{:?}", fixture.state.explanation);
+    assert!(fixture.journal_has(|fact| matches!(fact, Fact::BlockedByGate { gate: Gate::Asleep, .. })));
     // Nine hours: told once, looked at seldom, touched never.
-    let (mut looks, evening) = (0, scene.now);
-    while scene.now < evening + SignedDuration::from_secs(9 * 3600) {
-        let before = scene.now;
-        assert!(matches!(scene.turn(), Next::At(_)));
-        assert!(Seconds::between(before, scene.now) >= Seconds(120), "it looks again after {before}");
-        looks += 1;
+    let (mut observations, evening) = (0, fixture.now);
+    while fixture.now < evening + SignedDuration::from_secs(9 * 3600) {
+        let before = fixture.now;
+        assert!(matches!(fixture.advance(), Next::At(_)));
+        assert!(Seconds::between(before, fixture.now) >= Seconds(120), "it looks again after {before}");
+        observations += 1;
     }
-    assert!(looks < 300, "{looks} looks");
-    assert!(look(&scene.state).is_some(), "the service's waking is seen by looking");
-    assert_eq!(scene.effects, []);
-    let told = scene.journal.iter().filter(|entry| matches!(entry.fact, Fact::GateWaits { .. })).count();
-    assert_eq!((told, scene.stage()), (1, "gated"));
+    assert!(observations < 300, "{observations} looks");
+    assert!(observation(&fixture.state).is_some(), "the service's waking is seen by looking");
+    assert_eq!(fixture.effects, []);
+    let gate_entries = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::BlockedByGate { .. })).count();
+    assert_eq!((gate_entries, fixture.stage()), (1, "gated"));
     // The morning.
-    tasks(&mut scene, 4);
-    scene.until(|_| false);
-    assert!(scene.wrote(|fact| matches!(fact, Fact::GateOpened { gate: Gate::Asleep, .. })));
-    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
-    assert_eq!(scene.state.stable.clone().unwrap().release.unwrap().tag, "v2");
+    set_live_tasks(&mut fixture, 4);
+    fixture.run_until(|_| false);
+    assert!(fixture.journal_has(|fact| matches!(fact, Fact::GateOpened { gate: Gate::Asleep, .. })));
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
+    assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v2");
 }
 
 #[test]
-fn it_waits_for_as_long_as_the_environment_gives_its_gates() {
-    let mut scene = night();
-    scene.applied.entry.rules.give_up_after = Seconds(6 * 3600);
-    let asked = scene.now;
-    settle(&mut scene, &[deploy("v2")]);
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::Expired), "{}", scene.ending());
-    assert!(scene.ending().contains("asleep"), "{}", scene.ending());
-    assert_eq!(Seconds::between(asked, scene.now), Seconds(6 * 3600));
+fn a_deployment_expires_if_the_service_stays_asleep() {
+    let mut fixture = scaled_to_zero();
+    fixture.applied.entry.rules.give_up_after = Seconds(6 * 3600);
+    let asked = fixture.now;
+    decide_until_waiting(&mut fixture, &[deploy("v2")]);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::Expired), "{}", fixture.end_reason());
+    assert!(fixture.end_reason().contains("asleep"), "{}", fixture.end_reason());
+    assert_eq!(Seconds::between(asked, fixture.now), Seconds(6 * 3600));
 }
 
 #[test]
-fn a_newer_release_takes_the_place_of_one_that_waits_for_the_morning() {
-    let mut scene = night();
-    settle(&mut scene, &[deploy("v2")]);
-    settle(&mut scene, &[deploy("v3")]);
-    tasks(&mut scene, 4);
-    scene.until(|_| false);
-    assert_eq!(scene.state.stable.clone().unwrap().release.unwrap().tag, "v3");
-    let verdicts: Vec<Verdict> = scene
+fn a_newer_release_supersedes_one_waiting_for_the_service_to_wake() {
+    let mut fixture = scaled_to_zero();
+    decide_until_waiting(&mut fixture, &[deploy("v2")]);
+    decide_until_waiting(&mut fixture, &[deploy("v3")]);
+    set_live_tasks(&mut fixture, 4);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v3");
+    let verdicts: Vec<Verdict> = fixture
         .journal
         .iter()
         .filter_map(|entry| if let Fact::Ended { verdict, .. } = entry.fact { Some(verdict) } else { None })
@@ -86,72 +87,77 @@ fn a_newer_release_takes_the_place_of_one_that_waits_for_the_morning() {
 }
 
 #[test]
-fn what_cannot_be_read_has_not_woken_and_a_side_with_tasks_is_not_asleep() {
-    let mut scene = night();
-    settle(&mut scene, &[deploy("v2")]);
-    let blue = std::mem::replace(&mut scene.snapshot.blue, rollout::Reading::Unknown("throttled".to_owned()));
-    scene.turn();
-    assert_eq!(scene.stage(), "gated");
-    scene.snapshot.blue = blue;
+fn a_service_is_awake_only_once_desired_tasks_are_read() {
+    let mut fixture = scaled_to_zero();
+    decide_until_waiting(&mut fixture, &[deploy("v2")]);
+    let blue = std::mem::replace(&mut fixture.snapshot.blue, rollout::Reading::Unknown("throttled".to_owned()));
+    fixture.advance();
+    assert_eq!(fixture.stage(), "gated");
+    fixture.snapshot.blue = blue;
     // Without its tasks up yet it is awake, and preflight waits for them.
-    let live = scene.weights().only().unwrap();
-    scene.side(live).desired = 4;
-    settle(&mut scene, &[]);
-    assert_eq!(scene.stage(), "preflight");
-    let never = Scene::new();
-    assert_eq!(never.state.stable, None);
-    let mut never = never;
-    tasks(&mut never, 0);
-    settle(&mut never, &[deploy("v2")]);
+    let live = fixture.weights().only().unwrap();
+    fixture.side(live).desired = 4;
+    decide_until_waiting(&mut fixture, &[]);
+    assert_eq!(fixture.stage(), "preflight");
+    let never_deployed = TargetFixture::new();
+    assert_eq!(never_deployed.state.stable, None);
+    let mut never_deployed = never_deployed;
+    set_live_tasks(&mut never_deployed, 0);
+    decide_until_waiting(&mut never_deployed, &[deploy("v2")]);
     assert_eq!(
-        never.stage(),
+        never_deployed.stage(),
         "preflight",
         "of what was never deployed here nobody knows whether it is meant to be at 0"
     );
 }
 
 #[test]
-fn a_rollback_at_night_waits_too_and_gives_way_to_no_push() {
-    let mut scene = Scene::new();
-    scene.run("v1");
-    scene.run("v2");
-    tasks(&mut scene, 0);
-    scene.effects.clear();
-    settle(&mut scene, &[ask(Instruction::Rollback, "r1")]);
-    assert!(waits_for_waking(&scene), "{:?}", scene.state.explanation);
-    settle(&mut scene, &[deploy("v3")]);
-    assert!(waits_for_waking(&scene) && scene.state.queued.len() == 1, "{:?}", scene.state.explanation);
-    assert_eq!(scene.effects, []);
-    tasks(&mut scene, 4);
-    scene.until(|scene| scene.verdict() == Some(Verdict::Succeeded) && scene.state.last_deployment == 4);
-    scene.until(|_| false);
-    let ended = scene.journal.iter().filter(|entry| matches!(entry.fact, Fact::Ended { .. })).count();
+fn a_rollback_of_a_sleeping_service_waits_and_is_not_superseded() {
+    let mut fixture = TargetFixture::new();
+    fixture.run("v1");
+    fixture.run("v2");
+    set_live_tasks(&mut fixture, 0);
+    fixture.effects.clear();
+    decide_until_waiting(&mut fixture, &[new_command(Instruction::Rollback, "r1")]);
+    assert!(is_gated_as_asleep(&fixture), "{:?}", fixture.state.explanation);
+    decide_until_waiting(&mut fixture, &[deploy("v3")]);
+    assert!(is_gated_as_asleep(&fixture) && fixture.state.queued.len() == 1, "{:?}", fixture.state.explanation);
+    assert_eq!(fixture.effects, []);
+    set_live_tasks(&mut fixture, 4);
+    fixture.run_until(|fixture| fixture.verdict() == Some(Verdict::Succeeded) && fixture.state.last_deployment == 4);
+    fixture.run_until(|_| false);
+    let ended = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::Ended { .. })).count();
     assert_eq!(ended, 4, "v1, v2, the rollback to v1, then v3");
-    assert_eq!(scene.state.stable.clone().unwrap().release.unwrap().tag, "v3");
+    assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v3");
 }
 
 #[test]
-fn weights_are_put_in_order_while_the_service_sleeps() {
-    let mut scene = night();
-    scene.edit_rule(50, 50);
-    scene.state.traffic = Some(LiveTraffic { rules: vec![Some(Weights { blue: 50, green: 50 })], seen_at: scene.now });
-    scene.decide(&[ask(Instruction::Rollback, "r1")]);
-    scene.until(|_| false);
-    assert_eq!(scene.weights().only(), Some(Slot::Green), "{}", scene.ending());
+fn weights_of_a_sleeping_service_are_repaired_without_waking_it() {
+    let mut fixture = scaled_to_zero();
+    fixture.edit_rule(50, 50);
+    fixture.state.traffic =
+        Some(LiveTraffic { rules: vec![Some(Weights { blue: 50, green: 50 })], seen_at: fixture.now });
+    fixture.decide(&[new_command(Instruction::Rollback, "r1")]);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.weights().only(), Some(Slot::Green), "{}", fixture.end_reason());
     assert!(
-        !scene.effects.iter().any(|effect| matches!(effect, Effect::SetDesired { desired: 1.., .. })),
+        !fixture.effects.iter().any(|effect| matches!(effect, Effect::SetDesired { desired: 1.., .. })),
         "nobody is woken"
     );
-    assert!(scene.state.drift().is_none());
+    assert!(fixture.state.drift().is_none());
 }
 
 #[test]
-fn nobody_opens_that_gate_by_hand() {
-    let mut scene = night();
-    settle(&mut scene, &[deploy("v2")]);
-    let deployment = scene.state.running.as_ref().unwrap().number;
-    let command = ask(Instruction::Override { deployment, gates: [Gate::Asleep].into() }, "o1");
-    settle(&mut scene, &[command]);
-    assert!(super::gates::refusal(&scene).contains("wake the service"), "{}", super::gates::refusal(&scene));
-    assert!(waits_for_waking(&scene));
+fn the_asleep_gate_cannot_be_overridden() {
+    let mut fixture = scaled_to_zero();
+    decide_until_waiting(&mut fixture, &[deploy("v2")]);
+    let deployment = fixture.state.running.as_ref().unwrap().number;
+    let command = new_command(Instruction::Override { deployment, gates: [Gate::Asleep].into() }, "o1");
+    decide_until_waiting(&mut fixture, &[command]);
+    assert!(
+        super::gates::last_refusal(&fixture).contains("wake the service"),
+        "{}",
+        super::gates::last_refusal(&fixture)
+    );
+    assert!(is_gated_as_asleep(&fixture));
 }

@@ -1,59 +1,60 @@
 //! What was recorded is decided again, wherever it was found, and what differs is named.
 
-use super::scene::{Scene, ask, deploy, policy, start};
+use super::fixture::{TargetFixture, deploy, new_command, policy, start};
 use garbage::proptest::prelude::*;
 use rollout::policy::{Hook, HookAction, HookPoint};
-use rollout::promotion::Neighbour;
-use rollout::recording::{FORMAT, Gap, LONGEST_LINE, Recording, Redone, Replay, What, read, replay};
+use rollout::promotion::RelatedTarget;
+use rollout::recording::{FORMAT, Gap, MAX_LINE_BYTES, RecordBody, Recording, Replay, ReplayedRecord, read, replay};
+use rollout::release::ReleaseRef;
 use rollout::snapshot::TaskReading;
-use rollout::target::{MOST_VERIFIED, ReleaseRef, Verified};
+use rollout::target::{MAX_VERIFIED, Verified};
 use rollout::{ImageDigest, Instruction, Name, Reading, ReleaseId, Seconds, TargetId, Verdict};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-fn recorded() -> Scene {
-    Scene { recorded: Some(vec![]), ..Scene::new() }
+fn recorded() -> TargetFixture {
+    TargetFixture { recorded: Some(vec![]), ..TargetFixture::new() }
 }
 
 /// A good release, and a bad one that comes back: recorded once for all tests.
-static TWO: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let mut scene = recorded();
-    scene.run("v2");
-    assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
-    scene.decide(&[deploy("v3")]);
-    scene.until(|scene| scene.weights().blue == 50);
-    scene.fire();
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
-    scene.recorded.take().unwrap()
+static TWO_ROLLOUTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut fixture = recorded();
+    fixture.run("v2");
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
+    fixture.decide(&[deploy("v3")]);
+    fixture.run_until(|fixture| fixture.weights().blue == 50);
+    fixture.fire_alarm();
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
+    fixture.recorded.take().unwrap()
 });
 
-fn again(lines: &[String]) -> Replay {
+fn replay_lines(lines: &[String]) -> Replay {
     replay(read(&lines.join("\n")).unwrap().records)
 }
 
 #[track_caller]
-fn same(replay: &Replay, records: usize) {
+fn assert_replays_identically(replay: &Replay, records: usize) {
     if let Some(first) = replay.different().next() {
         panic!("{:#?}", first.differences);
     }
     assert_eq!(replay.gaps().map(|(_, gap)| gap).collect::<Vec<_>>(), Vec::<&Gap>::new());
-    assert_eq!(replay.redone.len(), records);
-    assert!(replay.redone.iter().all(|redone| redone.now.is_some() && !redone.cut_short));
+    assert_eq!(replay.rerun.len(), records);
+    assert!(replay.rerun.iter().all(|rerun| rerun.now.is_some() && !rerun.interrupted));
 }
 
 #[test]
-fn a_rollout_and_a_way_back_are_decided_again_as_they_were() {
-    same(&again(&TWO), TWO.len());
-    assert!(TWO.len() > 30, "{} records prove little", TWO.len());
-    let mut shuffled = TWO.clone();
+fn a_rollout_and_a_rollback_replay_identically() {
+    assert_replays_identically(&replay_lines(&TWO_ROLLOUTS), TWO_ROLLOUTS.len());
+    assert!(TWO_ROLLOUTS.len() > 30, "{} records prove little", TWO_ROLLOUTS.len());
+    let mut shuffled = TWO_ROLLOUTS.clone();
     shuffled.reverse();
-    shuffled.extend(TWO.iter().take(7).cloned());
-    assert_eq!(again(&shuffled), again(&TWO), "in any order, and twice what was fetched twice");
+    shuffled.extend(TWO_ROLLOUTS.iter().take(7).cloned());
+    assert_eq!(replay_lines(&shuffled), replay_lines(&TWO_ROLLOUTS), "in any order, and twice what was fetched twice");
 }
 
 #[test]
-fn hooks_people_and_gates_are_recorded_too() {
+fn hooks_overrides_and_gates_replay_identically() {
     let mut rules = policy();
     rules.hooks = vec![Hook {
         name: Name::new("smoke").unwrap(),
@@ -62,46 +63,46 @@ fn hooks_people_and_gates_are_recorded_too() {
         deadline: Seconds(120),
         forward_only: false,
     }];
-    let mut scene = Scene { recorded: Some(vec![]), ..Scene::with(rules) };
-    scene.applied.entry.rules.soak = Seconds(600);
-    scene.applied.entry.rules.after = Some(rollout::entry::After::All(vec![Name::new("dev").unwrap()]));
+    let mut fixture = TargetFixture { recorded: Some(vec![]), ..TargetFixture::with(rules) };
+    fixture.applied.entry.rules.soak = Seconds(600);
+    fixture.applied.entry.rules.after = Some(rollout::entry::After::All(vec![Name::new("dev").unwrap()]));
     let dev = TargetId::parse("shop/api/dev").unwrap();
-    scene.around.neighbours.insert(dev, Neighbour { verified: vec![verified(168)], stable: None });
-    scene.decide(&[deploy("v2")]);
+    fixture.gate_context.related_targets.insert(dev, RelatedTarget { verified: vec![verified(168)], stable: None });
+    fixture.decide(&[deploy("v2")]);
     for _ in 0..20 {
-        scene.turn();
+        fixture.advance();
     }
-    scene.decide(&[ask(
+    fixture.decide(&[new_command(
         Instruction::Override { deployment: 1, gates: [rollout::Gate::After, rollout::Gate::Soak].into() },
         "o",
     )]);
-    scene.until(|scene| scene.stage() == "after_traffic");
+    fixture.run_until(|fixture| fixture.stage() == "after_traffic");
     let done = TaskReading::Stopped { exit_code: Some(1), reason: "no".to_owned() };
-    scene.snapshot.hook_tasks.insert("smoke".to_owned(), Reading::Known(done));
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
-    let lines = scene.recorded.take().unwrap();
-    same(&again(&lines), lines.len());
+    fixture.snapshot.hook_tasks.insert("smoke".to_owned(), Reading::Known(done));
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
+    let lines = fixture.recorded.take().unwrap();
+    assert_replays_identically(&replay_lines(&lines), lines.len());
 }
 
 /// The records with one thing changed in those that `which` names by their place.
-fn tampered(place: usize, change: impl Fn(&mut Value)) -> Vec<String> {
-    let mut lines = TWO.clone();
-    let mut value: Value = serde_json::from_str(&lines[place]).unwrap();
+fn with_tampered_record(index: usize, change: impl Fn(&mut Value)) -> Vec<String> {
+    let mut lines = TWO_ROLLOUTS.clone();
+    let mut value: Value = serde_json::from_str(&lines[index]).unwrap();
     change(&mut value);
-    lines[place] = value.to_string();
+    lines[index] = value.to_string();
     lines
 }
 
-fn first_with(wanted: &str) -> usize {
-    TWO.iter().position(|line| line.contains(wanted)).unwrap_or_else(|| panic!("{wanted} is nowhere"))
+fn first_containing(wanted: &str) -> usize {
+    TWO_ROLLOUTS.iter().position(|line| line.contains(wanted)).unwrap_or_else(|| panic!("{wanted} is nowhere"))
 }
 
 #[test]
-fn what_is_decided_otherwise_is_named_field_by_field_and_only_there() {
+fn a_differing_replay_lists_exactly_the_changed_fields() {
     // An alarm that fired then and was taken no notice of.
-    let place = first_with("rollback_started");
-    let replay = again(&tampered(place, |record| {
+    let index = first_containing("rollback_started");
+    let replay = replay_lines(&with_tampered_record(index, |record| {
         let ok = json!({"known": {"api-5xx": {"state": "ok"}}});
         record["decided"]["snapshot"]["alarms"] = ok;
     }));
@@ -110,55 +111,57 @@ fn what_is_decided_otherwise_is_named_field_by_field_and_only_there() {
     let fields: Vec<&str> = one.differences.iter().map(|it| it.field.as_str()).collect();
     assert!(fields.iter().any(|field| field.starts_with("effects/0")), "{fields:?}");
     assert!(fields.iter().any(|field| field.starts_with("journal/0")), "{fields:?}");
-    assert!(fields.iter().any(|field| field.starts_with("state/running/stage")), "{fields:?}");
-    assert!(one.acts_otherwise());
+    assert!(fields.iter().any(|field| field.starts_with("state/running/phase/at/")), "{fields:?}");
+    assert!(one.acts_differently());
     // What is only said otherwise.
-    let replay = again(&tampered(place, |record| {
+    let replay = replay_lines(&with_tampered_record(index, |record| {
         record["decided"]["decision"]["journal"][1]["fact"]["detail"] = json!("to the left");
     }));
     let fields: Vec<_> = replay.different().flat_map(|it| &it.differences).map(|it| it.field.as_str()).collect();
     assert_eq!(fields, ["journal/1/fact/detail"]);
-    assert!(!replay.different().any(Redone::acts_otherwise));
+    assert!(!replay.different().any(ReplayedRecord::acts_differently));
     // What became of an effect.
-    let place = first_with("registered");
-    let replay = again(&tampered(place, |record| record["performed"]["outcomes"][0][1]["reused"] = json!(true)));
+    let index = first_containing("registered");
+    let replay = replay_lines(&with_tampered_record(index, |record| {
+        record["performed"]["outcomes"][0][1]["reused"] = json!(true)
+    }));
     let fields: Vec<_> =
         replay.different().flat_map(|it| &it.differences).map(|it| (it.field.as_str(), it.now.clone())).collect();
     assert_eq!(fields, [("journal/0/fact/reused", Some(json!(true)))]);
 }
 
 #[test]
-fn what_is_missing_is_said() {
-    let mut lines = TWO.clone();
-    let gone = lines.iter().position(|line| line.contains("weights_decided")).unwrap();
-    lines.remove(gone);
-    let replay = again(&lines);
+fn missing_records_are_reported_as_gaps() {
+    let mut lines = TWO_ROLLOUTS.clone();
+    let removed = lines.iter().position(|line| line.contains("weights_decided")).unwrap();
+    lines.remove(removed);
+    let replay = replay_lines(&lines);
     assert_eq!(replay.different().count(), 0);
     let gaps: Vec<_> = replay.gaps().map(|(_, gap)| gap.clone()).collect();
-    assert!(matches!(gaps.as_slice(), [Gap::TheirDecision, Gap::Decisions { .. }]), "{gaps:?}");
+    assert!(matches!(gaps.as_slice(), [Gap::MissingDecision, Gap::Decisions { .. }]), "{gaps:?}");
     // A pass that was killed while it acted.
-    let mut lines = TWO.clone();
-    lines.remove(first_with("registered"));
-    let replay = again(&lines);
-    assert_eq!(replay.redone.iter().filter(|redone| redone.cut_short).count(), 1);
+    let mut lines = TWO_ROLLOUTS.clone();
+    lines.remove(first_containing("registered"));
+    let replay = replay_lines(&lines);
+    assert_eq!(replay.rerun.iter().filter(|rerun| rerun.interrupted).count(), 1);
     // One that was taken over in the middle, and decided all the same.
-    let mut lines = TWO.clone();
-    let place = first_with("weights_decided");
-    lines.insert(place + 1, lines[place].replace("pass-1", "pass-2"));
-    let replay = again(&lines);
+    let mut lines = TWO_ROLLOUTS.clone();
+    let index = first_containing("weights_decided");
+    lines.insert(index + 1, lines[index].replace("pass-1", "pass-2"));
+    let replay = replay_lines(&lines);
     assert_eq!(replay.gaps().count(), 0);
-    assert_eq!(replay.redone.iter().filter(|redone| redone.contested).count(), 2);
+    assert_eq!(replay.rerun.iter().filter(|rerun| rerun.concurrent).count(), 2);
     // The beginning and the end are nobody's gap: fewer hours were fetched.
-    let registered = first_with("registered");
+    let registered = first_containing("registered");
     for begin in [registered, registered + 1] {
-        let replay = again(&TWO[begin..TWO.len() - 5]);
+        let replay = replay_lines(&TWO_ROLLOUTS[begin..TWO_ROLLOUTS.len() - 5]);
         assert_eq!((replay.different().count(), replay.gaps().count()), (0, 0));
     }
 }
 
 #[test]
-fn records_are_found_in_whatever_a_log_is_fetched_with() {
-    let wanted = read(&TWO.join("\n")).unwrap().records;
+fn records_are_found_in_every_log_export_format() {
+    let wanted = read(&TWO_ROLLOUTS.join("\n")).unwrap().records;
     let logged = |line: &String| {
         format!(
             r#"{{"timestamp":"2026-11-22T03:00:00.000Z","level":"INFO","message":"decided","target_id":"shop/api/prod","record":{line}}}"#
@@ -166,14 +169,16 @@ fn records_are_found_in_whatever_a_log_is_fetched_with() {
     };
     let chatter =
         r#"{"timestamp":"2026-11-22T03:00:00.000Z","level":"INFO","message":"journal","fact":"{\"recording\":1}"}"#;
-    let log: Vec<String> =
-        TWO.iter().flat_map(|line| [chatter.to_owned(), logged(line), "START RequestId: {x}".to_owned()]).collect();
+    let log: Vec<String> = TWO_ROLLOUTS
+        .iter()
+        .flat_map(|line| [chatter.to_owned(), logged(line), "START RequestId: {x}".to_owned()])
+        .collect();
     let event = |message: &String| json!({"logStreamName": "a/[$LATEST]b", "timestamp": 1, "message": format!("{message}\n"), "eventId": "1"});
     let events = json!({"events": log.iter().map(event).collect::<Vec<_>>(), "searchedLogStreams": []});
     let insights: Vec<Value> = log.iter().map(|line| json!([{"field": "@message", "value": line}])).collect();
     let tail = |line: &String| format!("2026-11-22T03:00:00+00:00 a/[$LATEST]{{b}} {line}\r");
     let text = |line: &String| format!("EVENTS\t3847\t1\ta/[$LATEST]b\t{line}\t1");
-    for (what, file) in [
+    for (body, file) in [
         ("lines", log.join("\n")),
         ("filter-log-events", events.to_string()),
         ("filter-log-events, printed", serde_json::to_string_pretty(&events).unwrap()),
@@ -184,7 +189,7 @@ fn records_are_found_in_whatever_a_log_is_fetched_with() {
         ("tail", log.iter().map(tail).collect::<Vec<_>>().join("\n")),
         ("text", log.iter().map(text).collect::<Vec<_>>().join("\n")),
     ] {
-        let found = read(&file).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = read(&file).unwrap_or_else(|error| panic!("{body}: {error}"));
         let found = Recording {
             records: {
                 let mut all = found.records;
@@ -193,18 +198,18 @@ fn records_are_found_in_whatever_a_log_is_fetched_with() {
             },
             ..found
         };
-        if what == "two pages" {
-            assert_eq!(found.records.len(), 2 * wanted.len(), "{what}");
+        if body == "two pages" {
+            assert_eq!(found.records.len(), 2 * wanted.len(), "{body}");
         } else {
-            assert_eq!(found.records.len(), wanted.len(), "{what}");
-            assert!(found.records == wanted, "{what}");
+            assert_eq!(found.records.len(), wanted.len(), "{body}");
+            assert!(found.records == wanted, "{body}");
         }
-        assert_eq!(replay(found.records), replay(wanted.clone()), "{what}");
+        assert_eq!(replay(found.records), replay(wanted.clone()), "{body}");
     }
 }
 
 #[test]
-fn words_of_people_are_no_records() {
+fn free_text_is_not_parsed_as_a_record() {
     let reason = r#"{"recording":99,"message":"decided"}"#;
     let line =
         json!({"timestamp": "", "level": "INFO", "message": "journal", "fact": reason, "record": {"recording": 99}});
@@ -214,69 +219,98 @@ fn words_of_people_are_no_records() {
     }
 }
 
-/// What the first version with a format 1 has written: a bad release that came back.
-const FIRST: &str = include_str!("recorded-1.log");
-
-#[test]
-fn what_the_first_version_recorded_is_read_whatever_is_decided_now() {
-    let replay = replay(read(FIRST).unwrap().records);
-    assert_eq!((replay.redone.len(), replay.gaps().count()), (FIRST.lines().count(), 0));
-    assert!(replay.redone.iter().all(|redone| redone.now.is_some() && !redone.cut_short));
-    let ended = |redone: &Redone| match &redone.record.what {
-        What::Decided(decided) => decided.decision.history.iter().any(|it| it.verdict == Some(Verdict::RolledBack)),
-        _ => false,
-    };
-    assert!(replay.redone.iter().any(ended));
-    // What it did not know of is no difference, and is told.
-    let told: Vec<&str> = replay.remembered().into_iter().collect();
-    assert!(told.contains(&"state/running/acted_at"), "{told:?}");
-    // Which this one would not have begun otherwise.
-    assert!(!replay.redone[0].acts_otherwise(), "{:#?}", replay.redone[0].differences);
+/// The same records, as a version has written them that did not know of a field.
+fn without_field(lines: &[String], field: &str) -> String {
+    fn strip(value: &mut Value, field: &str) {
+        match value {
+            Value::Object(fields) => {
+                fields.remove(field);
+                fields.values_mut().for_each(|value| strip(value, field));
+            }
+            // A change of a field, as records have the changes of a state.
+            Value::Array(values) => {
+                let names = |value: &Value| {
+                    value.get("path").and_then(Value::as_str).is_some_and(|path| path.ends_with(&format!("/{field}")))
+                };
+                values.retain(|value| !names(value));
+                values.iter_mut().for_each(|value| strip(value, field));
+            }
+            _ => {}
+        }
+    }
+    let stripped = lines.iter().map(|line| {
+        let mut value: Value = serde_json::from_str(line).expect("a record");
+        strip(&mut value, field);
+        value.to_string()
+    });
+    stripped.collect::<Vec<_>>().join("\n")
 }
 
-fn why(text: &str) -> String {
+#[test]
+fn recordings_of_an_older_version_are_still_readable() {
+    let older = without_field(&TWO_ROLLOUTS, "last_effect_at");
+    assert_ne!(older, TWO_ROLLOUTS.join("\n"), "there was such a field");
+    let replay = replay(read(&older).unwrap().records);
+    assert_eq!((replay.rerun.len(), replay.gaps().count()), (TWO_ROLLOUTS.len(), 0));
+    // What it did not know of is no difference, and is reported.
+    let reported: Vec<&str> = replay.new_fields().into_iter().collect();
+    assert!(reported.contains(&"state/running/last_effect_at"), "{reported:?}");
+    assert!(!replay.rerun[0].acts_differently(), "{:#?}", replay.rerun[0].differences);
+}
+
+fn read_error(text: &str) -> String {
     read(text).expect_err(text).to_string()
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_where_and_why() {
-    let sound = TWO[0].as_str();
-    let cut = &sound[..sound.len() - 40];
-    assert!(why(&format!("{sound}\n{cut}\n")).starts_with("line 2: a record that is cut off, or is no JSON: EOF"));
-    let newer = sound.replacen("\"recording\":1", "\"recording\":2", 1).replacen("0.1.0", "9.0.0", 1);
-    let told = why(&format!("\n{newer}"));
+fn read_errors_name_the_line_and_the_cause() {
+    let valid = TWO_ROLLOUTS[0].as_str();
+    let truncated = &valid[..valid.len() - 40];
+    assert!(
+        read_error(&format!("{valid}\n{truncated}\n"))
+            .starts_with("line 2: a record that is cut off, or is no JSON: EOF")
+    );
+    let newer = valid.replacen("\"recording\":1", "\"recording\":2", 1).replacen("0.1.0", "9.0.0", 1);
+    let reported = read_error(&format!("\n{newer}"));
     assert_eq!(
-        told,
+        reported,
         format!(
             "line 2: a record in format 2 of Switchback 9.0.0; this one ({}) reads up to format {FORMAT}: replay it with that one",
             env!("CARGO_PKG_VERSION")
         )
     );
     let changed = |change: &dyn Fn(&mut Value)| {
-        let mut value: Value = serde_json::from_str(sound).unwrap();
+        let mut value: Value = serde_json::from_str(valid).unwrap();
         change(&mut value);
-        why(&value.to_string())
+        read_error(&value.to_string())
     };
-    let told = changed(&|it| it["decided"]["state"]["format"] = json!(9));
-    assert!(told.starts_with("line 1: a state in format 9 of Switchback"), "{told}");
-    let told = changed(&|it| it["decided"]["commands"][0]["at"] = json!("yesterday"));
-    assert!(told.starts_with("line 1: `decided.commands[0].at` of the record cannot be read: "), "{told}");
-    let told = changed(&|it| it["decided"]["state"]["last_entry"] = json!("x"));
-    assert!(told.starts_with("line 1: `last_entry` of the state that was decided on cannot be read: "), "{told}");
-    let told = changed(&|it| it["decided"]["decision"]["state"][0]["path"] = json!("/nowhere/there"));
+    let reported = changed(&|it| it["decided"]["state"]["format"] = json!(9));
+    assert!(reported.starts_with("line 1: a state in format 9 of Switchback"), "{reported}");
+    let reported = changed(&|it| it["decided"]["commands"][0]["at"] = json!("yesterday"));
+    assert!(reported.starts_with("line 1: `decided.commands[0].at` of the record cannot be read: "), "{reported}");
+    let reported = changed(&|it| it["decided"]["state"]["last_entry"] = json!("x"));
     assert!(
-        told.starts_with("line 1: the state that was decided: `/nowhere/there` is changed, and is not there"),
-        "{told}"
+        reported.starts_with("line 1: `last_entry` of the state that was decided on cannot be read: "),
+        "{reported}"
     );
-    let told = changed(&|it| drop(it.as_object_mut().unwrap().remove("decided")));
-    assert!(told.starts_with("line 1: a record has one of `decided`, `performed`, `too_long` and `part`"), "{told}");
+    let reported = changed(&|it| it["decided"]["decision"]["state"][0]["path"] = json!("/nowhere/there"));
     assert!(
-        why("{\n\"recording\": \"one\"\n}").starts_with("line 3: `recording`, the format of a record, is no number")
+        reported.starts_with("line 1: the state that was decided: `/nowhere/there` is changed, and is not there"),
+        "{reported}"
     );
-    assert!(why("{\n\"events\": [\n").starts_with("line 3: no JSON: EOF"));
-    assert!(why(cut).starts_with("line 1: a record that is cut off"));
+    let reported = changed(&|it| drop(it.as_object_mut().unwrap().remove("decided")));
     assert!(
-        why(&format!("{cut}{sound}")).starts_with("line 1: a record that is cut off"),
+        reported.starts_with("line 1: a record has one of `decided`, `performed`, `too_long` and `part`"),
+        "{reported}"
+    );
+    assert!(
+        read_error("{\n\"recording\": \"one\"\n}")
+            .starts_with("line 3: `recording`, the format of a record, is no number")
+    );
+    assert!(read_error("{\n\"events\": [\n").starts_with("line 3: no JSON: EOF"));
+    assert!(read_error(truncated).starts_with("line 1: a record that is cut off"));
+    assert!(
+        read_error(&format!("{truncated}{valid}")).starts_with("line 1: a record that is cut off"),
         "torn, and the next one behind it"
     );
     assert_eq!(read("").map(|found| found.records), Ok(vec![]));
@@ -293,67 +327,70 @@ fn verified(number: u64) -> Verified {
 }
 
 /// A scene with so much that a record needs several lines.
-fn large() -> Vec<String> {
-    let mut scene = recorded();
-    let all: Vec<Verified> = (0..MOST_VERIFIED as u64).map(verified).collect();
-    scene.state.verified = all.clone();
-    for place in 0..4 {
-        let target = TargetId::parse(&format!("shop/api/place{place}")).unwrap();
-        scene.around.neighbours.insert(target, Neighbour { verified: all.clone(), stable: None });
+fn large_recording() -> Vec<String> {
+    let mut fixture = recorded();
+    let all: Vec<Verified> = (0..MAX_VERIFIED as u64).map(verified).collect();
+    fixture.state.verified = all.clone();
+    for index in 0..4 {
+        let target = TargetId::parse(&format!("shop/api/place{index}")).unwrap();
+        fixture.gate_context.related_targets.insert(target, RelatedTarget { verified: all.clone(), stable: None });
     }
-    scene.run("v2");
-    scene.recorded.take().unwrap()
+    fixture.run("v2");
+    fixture.recorded.take().unwrap()
 }
 
 #[test]
-fn a_record_that_is_too_long_for_a_line_takes_several() {
-    let lines = large();
-    assert!(lines.iter().all(|line| line.len() <= LONGEST_LINE));
-    let of_parts = lines.iter().filter(|line| line.contains("\"part\":")).count();
-    assert!(of_parts > 2, "{of_parts} parts of {}", lines.len());
-    let whole = again(&lines);
-    same(&whole, whole.redone.len());
+fn a_long_record_is_split_into_several_lines() {
+    let lines = large_recording();
+    assert!(lines.iter().all(|line| line.len() <= MAX_LINE_BYTES));
+    let part_count = lines.iter().filter(|line| line.contains("\"part\":")).count();
+    assert!(part_count > 2, "{part_count} parts of {}", lines.len());
+    let replayed = replay_lines(&lines);
+    assert_replays_identically(&replayed, replayed.rerun.len());
     // One of them is lost.
     let lost = lines.iter().position(|line| line.contains("\"part\":")).unwrap();
-    let mut torn = lines.clone();
-    torn.remove(lost);
-    let replay = again(&torn);
+    let mut incomplete = lines.clone();
+    incomplete.remove(lost);
+    let replay = replay_lines(&incomplete);
     assert_eq!(replay.different().count(), 0);
     let gaps: Vec<_> = replay.gaps().map(|(_, gap)| gap.clone()).collect();
-    assert!(matches!(gaps.as_slice(), [Gap::Torn { found, all }] if found + 1 == *all), "{gaps:?}");
+    assert!(matches!(gaps.as_slice(), [Gap::Incomplete { found, all }] if found + 1 == *all), "{gaps:?}");
     // Without end it is left out, and that is said.
-    let mut scene = recorded();
-    scene.around.brakes = Reading::Unknown("x".repeat(2_000_000));
-    scene.decide(&[deploy("v2")]);
-    let lines = scene.recorded.take().unwrap();
-    assert!(lines.iter().all(|line| line.len() <= LONGEST_LINE), "{}", lines[0].len());
-    let replay = again(&lines);
+    let mut fixture = recorded();
+    fixture.gate_context.brakes = Reading::Unknown("x".repeat(2_000_000));
+    fixture.decide(&[deploy("v2")]);
+    let lines = fixture.recorded.take().unwrap();
+    assert!(lines.iter().all(|line| line.len() <= MAX_LINE_BYTES), "{}", lines[0].len());
+    let replay = replay_lines(&lines);
     let gaps: Vec<_> = replay.gaps().map(|(_, gap)| gap.clone()).collect();
     assert!(matches!(gaps.as_slice(), [Gap::TooLong { bytes }] if *bytes > 2_000_000), "{gaps:?}");
 }
 
 #[test]
-fn what_only_looks_again_later_is_not_worth_a_record() {
-    let mut scene = recorded();
-    scene.decide(&[deploy("v2")]);
-    scene.until(|scene| scene.stage() == "baking");
-    let decide_now = |scene: &Scene, seconds| {
+fn a_decision_that_only_waits_is_not_recorded() {
+    let mut fixture = recorded();
+    fixture.decide(&[deploy("v2")]);
+    fixture.run_until(|fixture| fixture.stage() == "baking");
+    let decide_now = |fixture: &TargetFixture, seconds| {
         let inbox = rollout::Inbox::default();
-        let (seen, now) = (scene.seen(), Seconds(seconds).after(scene.now));
-        let decision = rollout::decide(&scene.state, &inbox, Some(&seen), now);
-        rollout::recording::did_something(&scene.state, &decision)
+        let (seen, now) = (fixture.seen(), Seconds(seconds).after(fixture.now));
+        let decision = rollout::decide(&fixture.state, &inbox, Some(&seen), now);
+        rollout::recording::is_worth_recording(&fixture.state, &decision)
     };
-    scene.turn();
-    assert!(!decide_now(&scene, 1), "it still bakes");
-    assert!(decide_now(&scene, 100_000), "its bake is over");
-    scene.fire();
-    assert!(decide_now(&scene, 1), "an alarm fires");
+    fixture.advance();
+    assert!(!decide_now(&fixture, 1), "it still bakes");
+    assert!(decide_now(&fixture, 100_000), "its bake is over");
+    fixture.fire_alarm();
+    assert!(decide_now(&fixture, 1), "an alarm fires");
 }
 
 /// Records of every kind.
-fn sound() -> Vec<Value> {
-    let lines =
-        TWO.iter().chain(large().iter().take(4)).map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>();
+fn valid() -> Vec<Value> {
+    let lines = TWO_ROLLOUTS
+        .iter()
+        .chain(large_recording().iter().take(4))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect::<Vec<_>>();
     let kinds = lines.iter().filter(|it: &&Value| it.get("part").is_some()).count();
     assert!(kinds > 0);
     lines
@@ -363,20 +400,20 @@ garbage::held! {
     300;
 
     #[test]
-    fn whatever_is_in_a_file_is_replayed_or_refused(bodies in proptest::collection::vec(garbage::body(sound()), 1..4)) {
+    fn arbitrary_input_is_replayed_or_rejected(bodies in proptest::collection::vec(garbage::body(valid()), 1..4)) {
         let text = bodies.join("\n");
         if let Ok(found) = read(&text) {
             let count = found.records.len();
             let replay = replay(found.records);
-            prop_assert!(replay.redone.len() <= count);
-            for redone in &replay.redone {
-                let decided = matches!(redone.record.what, What::Decided(_));
-                prop_assert!(!decided || redone.now.is_some());
+            prop_assert!(replay.rerun.len() <= count);
+            for rerun in &replay.rerun {
+                let decided = matches!(rerun.record.body, RecordBody::Decided(_));
+                prop_assert!(!decided || rerun.now.is_some());
             }
         } else {
-            let told = why(&text);
-            prop_assert!(told.starts_with("line "), "{told}");
-            prop_assert!(told.len() < 2_100, "{}", told.len());
+            let reported = read_error(&text);
+            prop_assert!(reported.starts_with("line "), "{reported}");
+            prop_assert!(reported.len() < 2_100, "{}", reported.len());
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Scheduled actions of autoscaling that fall into a deployment, while scheduled scaling is suspended.
 
-use super::scene::{Scene, deploy, start};
+use super::fixture::{TargetFixture, deploy, start};
 use rollout::schedule::ScheduledAction;
 use rollout::snapshot::Autoscaling;
-use rollout::{Effect, Fact, Reading, Seconds, Slot, Timestamp, Verdict, look};
+use rollout::{Effect, Fact, Reading, Seconds, Slot, Timestamp, Verdict, observation};
 
 /// An action of every day at this time, of whose limits some may stay as they are.
-fn daily(name: &str, at: Timestamp, min: Option<u32>, max: Option<u32>) -> ScheduledAction {
+fn daily_action(name: &str, at: Timestamp, min: Option<u32>, max: Option<u32>) -> ScheduledAction {
     ScheduledAction {
         name: name.to_owned(),
         schedule: format!("cron({} {} * * ? *)", at.strftime("%-M"), at.strftime("%-H")),
@@ -20,143 +20,151 @@ fn daily(name: &str, at: Timestamp, min: Option<u32>, max: Option<u32>) -> Sched
 }
 
 /// A deployment that begins at 03:00:00, of a side with 2 to 8 tasks to one that is parked at 0.
-fn scene() -> Scene {
-    let mut scene = Scene::new();
-    scene.autoscale(Slot::Blue, 2, 8);
-    scene.autoscale(Slot::Green, 0, 0);
-    scene
+fn fixture() -> TargetFixture {
+    let mut fixture = TargetFixture::new();
+    fixture.autoscale(Slot::Blue, 2, 8);
+    fixture.autoscale(Slot::Green, 0, 0);
+    fixture
 }
 
-fn schedule(scene: &mut Scene, slot: Slot, actions: Vec<ScheduledAction>) {
-    scene.snapshot.schedules.insert(slot, Reading::Known(actions));
+fn schedule(fixture: &mut TargetFixture, slot: Slot, actions: Vec<ScheduledAction>) {
+    fixture.snapshot.schedules.insert(slot, Reading::Known(actions));
 }
 
-fn in_force(scene: &mut Scene, slot: Slot) -> (u32, u32, bool) {
-    let Autoscaling { min, max, scheduled_suspended, .. } = scene.side(slot).autoscaling.unwrap();
+fn current_limits(fixture: &mut TargetFixture, slot: Slot) -> (u32, u32, bool) {
+    let Autoscaling { min, max, scheduled_suspended, .. } = fixture.side(slot).autoscaling.unwrap();
     (min, max, scheduled_suspended)
 }
 
-fn returned(scene: &Scene) -> Vec<(Slot, u32, u32, Vec<String>)> {
+fn restored_limits(fixture: &TargetFixture) -> Vec<(Slot, u32, u32, Vec<String>)> {
     let fact = |fact: &Fact| match fact {
-        Fact::AutoscalingReturned { slot, min, max, scheduled } => Some((*slot, *min, *max, scheduled.clone())),
+        Fact::AutoscalingRestored { slot, min, max, scheduled } => Some((*slot, *min, *max, scheduled.clone())),
         _ => None,
     };
-    scene.journal.iter().filter_map(|entry| fact(&entry.fact)).collect()
+    fixture.journal.iter().filter_map(|entry| fact(&entry.fact)).collect()
 }
 
 #[test]
-fn what_a_scheduled_action_would_have_set_is_given_back_and_told() {
-    let mut scene = scene();
+fn limits_of_missed_scheduled_actions_are_restored_and_journalled() {
+    let mut fixture = fixture();
     let at = start() + rollout::SignedDuration::from_secs(120);
-    schedule(&mut scene, Slot::Blue, vec![daily("morning", at, Some(6), Some(20))]);
-    scene.run("v2");
-    assert_eq!(scene.verdict(), Some(Verdict::Succeeded), "{}", scene.ending());
-    assert_eq!(in_force(&mut scene, Slot::Green), (6, 20, false), "the limits go with the role");
-    assert_eq!(in_force(&mut scene, Slot::Blue), (0, 0, false));
+    schedule(&mut fixture, Slot::Blue, vec![daily_action("morning", at, Some(6), Some(20))]);
+    fixture.run("v2");
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (6, 20, false), "the limits go with the role");
+    assert_eq!(current_limits(&mut fixture, Slot::Blue), (0, 0, false));
     let expected = [(Slot::Blue, 0, 0, vec![]), (Slot::Green, 6, 20, vec!["morning".to_owned()])];
-    assert_eq!(returned(&scene), expected);
+    assert_eq!(restored_limits(&fixture), expected);
 }
 
 #[test]
-fn after_going_back_it_is_given_back_where_it_was() {
-    let mut scene = scene();
+fn a_rollback_restores_scheduled_limits_on_the_stable_side() {
+    let mut fixture = fixture();
     let at = start() + rollout::SignedDuration::from_secs(60);
-    schedule(&mut scene, Slot::Blue, vec![daily("morning", at, Some(6), None)]);
-    scene.decide(&[deploy("v2")]);
-    scene.until(|scene| scene.weights().green == 50);
-    scene.fire();
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
-    assert_eq!(in_force(&mut scene, Slot::Blue), (6, 8, false));
-    assert_eq!(in_force(&mut scene, Slot::Green), (0, 0, false));
+    schedule(&mut fixture, Slot::Blue, vec![daily_action("morning", at, Some(6), None)]);
+    fixture.decide(&[deploy("v2")]);
+    fixture.run_until(|fixture| fixture.weights().green == 50);
+    fixture.fire_alarm();
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
+    assert_eq!(current_limits(&mut fixture, Slot::Blue), (6, 8, false));
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (0, 0, false));
 }
 
 #[test]
-fn the_last_of_several_counts_and_what_runs_at_another_time_or_never_would_have_does_not() {
-    let mut scene = scene();
+fn the_last_valid_missed_action_wins() {
+    let mut fixture = fixture();
     let after = |seconds| start() + rollout::SignedDuration::from_secs(seconds);
     let actions = vec![
-        daily("later", after(180), Some(5), None),
-        daily("earlier", after(60), Some(3), Some(30)),
-        daily("yesterday", start() - rollout::SignedDuration::from_secs(3600), Some(1), Some(1)),
+        daily_action("later", after(180), Some(5), None),
+        daily_action("earlier", after(60), Some(3), Some(30)),
+        daily_action("yesterday", start() - rollout::SignedDuration::from_secs(3600), Some(1), Some(1)),
         // AWS refuses limits that cross.
-        daily("crossed", after(240), Some(40), None),
+        daily_action("crossed", after(240), Some(40), None),
     ];
-    schedule(&mut scene, Slot::Blue, actions);
-    scene.run("v2");
-    assert_eq!(in_force(&mut scene, Slot::Green), (5, 30, false));
-    assert_eq!(returned(&scene)[1].3, ["earlier", "later"]);
+    schedule(&mut fixture, Slot::Blue, actions);
+    fixture.run("v2");
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (5, 30, false));
+    assert_eq!(restored_limits(&fixture)[1].3, ["earlier", "later"]);
 }
 
 #[test]
-fn what_somebody_had_suspended_would_not_have_run() {
-    let mut scene = scene();
-    scene.side(Slot::Blue).autoscaling.as_mut().unwrap().scheduled_suspended = true;
+fn actions_suspended_before_the_deployment_are_ignored() {
+    let mut fixture = fixture();
+    fixture.side(Slot::Blue).autoscaling.as_mut().unwrap().scheduled_suspended = true;
     schedule(
-        &mut scene,
+        &mut fixture,
         Slot::Blue,
-        vec![daily("morning", start() + rollout::SignedDuration::from_secs(60), Some(6), None)],
+        vec![daily_action("morning", start() + rollout::SignedDuration::from_secs(60), Some(6), None)],
     );
-    scene.run("v2");
-    assert_eq!(in_force(&mut scene, Slot::Green), (2, 8, true));
+    fixture.run("v2");
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (2, 8, true));
 }
 
 #[test]
-fn a_schedule_that_cannot_be_read_gives_back_what_was_found_and_waits_for_it() {
-    let mut scene = scene();
+fn an_unreadable_schedule_restores_original_limits_first() {
+    let mut fixture = fixture();
     let at = start() + rollout::SignedDuration::from_secs(120);
     for slot in [Slot::Blue, Slot::Green] {
-        scene.snapshot.schedules.insert(slot, Reading::Unknown("ThrottlingException".to_owned()));
+        fixture.snapshot.schedules.insert(slot, Reading::Unknown("ThrottlingException".to_owned()));
     }
-    scene.decide(&[deploy("v2")]);
-    scene.until(|scene| scene.stage() == "retiring" && scene.snapshot.blue.known().unwrap().desired == 0);
-    scene.turn();
-    assert_eq!(in_force(&mut scene, Slot::Green), (2, 8, false), "nothing stays suspended for want of a reading");
-    schedule(&mut scene, Slot::Blue, vec![daily("morning", at, Some(6), None)]);
-    schedule(&mut scene, Slot::Green, vec![]);
-    scene.until(|_| false);
-    assert_eq!(in_force(&mut scene, Slot::Green), (6, 8, false));
+    fixture.decide(&[deploy("v2")]);
+    fixture.run_until(|fixture| fixture.stage() == "retiring" && fixture.snapshot.blue.known().unwrap().desired == 0);
+    fixture.advance();
+    assert_eq!(
+        current_limits(&mut fixture, Slot::Green),
+        (2, 8, false),
+        "nothing stays suspended for want of a reading"
+    );
+    schedule(&mut fixture, Slot::Blue, vec![daily_action("morning", at, Some(6), None)]);
+    schedule(&mut fixture, Slot::Green, vec![]);
+    fixture.run_until(|_| false);
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (6, 8, false));
 }
 
 #[test]
-fn a_schedule_that_is_not_understood_is_left_for_a_person() {
-    let mut scene = scene();
-    let odd = ScheduledAction { schedule: "every full moon".to_owned(), ..daily("odd", start(), Some(6), None) };
-    schedule(&mut scene, Slot::Blue, vec![odd]);
-    scene.run("v2");
-    assert_eq!(in_force(&mut scene, Slot::Green), (2, 8, false));
-    assert!(scene.wrote(|fact| matches!(fact, Fact::LeftBehind { what } if what.contains("odd"))));
+fn an_invalid_schedule_is_reported_for_manual_cleanup() {
+    let mut fixture = fixture();
+    let odd = ScheduledAction { schedule: "every full moon".to_owned(), ..daily_action("odd", start(), Some(6), None) };
+    schedule(&mut fixture, Slot::Blue, vec![odd]);
+    fixture.run("v2");
+    assert_eq!(current_limits(&mut fixture, Slot::Green), (2, 8, false));
+    assert!(fixture.journal_has(|fact| matches!(fact, Fact::CleanupIncomplete { what } if what.contains("odd"))));
 }
 
 #[test]
-fn schedules_are_read_only_when_limits_are_given_back() {
-    let mut scene = scene();
-    scene.decide(&[deploy("v2")]);
-    let mut asked = vec![];
-    scene.until(|scene| {
-        if let Some(look) = look(&scene.state) {
-            asked.push((scene.stage(), !look.schedules_of.is_empty()));
+fn schedules_are_read_only_when_limits_are_restored() {
+    let mut fixture = fixture();
+    fixture.decide(&[deploy("v2")]);
+    let mut requested = vec![];
+    fixture.run_until(|fixture| {
+        if let Some(observation) = observation(&fixture.state) {
+            requested.push((fixture.stage(), !observation.scheduled_actions_of.is_empty()));
         }
         false
     });
-    assert!(asked.iter().all(|(stage, asked)| !asked || *stage == "retiring"), "{asked:?}");
-    let mut without = Scene::new();
+    assert!(requested.iter().all(|(stage, requested)| !requested || *stage == "retiring"), "{requested:?}");
+    let mut without = TargetFixture::new();
     without.decide(&[deploy("v2")]);
-    without.until(|scene| {
-        assert!(look(&scene.state).is_none_or(|look| look.schedules_of.is_empty()), "there is no scalable target");
+    without.run_until(|fixture| {
+        assert!(
+            observation(&fixture.state).is_none_or(|observation| observation.scheduled_actions_of.is_empty()),
+            "there is no scalable target"
+        );
         false
     });
 }
 
 #[test]
-fn a_look_that_did_not_ask_for_schedules_gives_nothing_back_yet() {
-    let mut scene = scene();
-    scene.decide(&[deploy("v2")]);
-    scene.until(|scene| scene.stage() == "retiring");
-    scene.now = Seconds(60).after(scene.now);
-    scene.snapshot.schedules.clear();
-    let done = scene.effects.len();
-    scene.decide(&[]);
-    let given = |effect: &Effect| matches!(effect, Effect::SetAutoscaling { .. } | Effect::SetDesired { .. });
-    assert!(!scene.effects[done..].iter().any(given), "{:?}", &scene.effects[done..]);
+fn limits_are_not_restored_before_schedules_are_read() {
+    let mut fixture = fixture();
+    fixture.decide(&[deploy("v2")]);
+    fixture.run_until(|fixture| fixture.stage() == "retiring");
+    fixture.now = Seconds(60).after(fixture.now);
+    fixture.snapshot.schedules.clear();
+    let done = fixture.effects.len();
+    fixture.decide(&[]);
+    let restores_settings =
+        |effect: &Effect| matches!(effect, Effect::SetAutoscaling { .. } | Effect::SetDesired { .. });
+    assert!(!fixture.effects[done..].iter().any(restores_settings), "{:?}", &fixture.effects[done..]);
 }

@@ -1,20 +1,22 @@
 //! All that is remembered of a target is one item of the ledger, whatever policies and people write into it.
 
-use super::scene::{Scene, deploy};
+use super::fixture::{TargetFixture, deploy};
+use rollout::deployment::{GateOverride, GateProgress, Vote};
 use rollout::entry::Gate;
+use rollout::explanation::WaitingOn;
+use rollout::phase::{Moving, Phase};
 use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, StableFiring, Step};
+use rollout::release::ReleaseRef;
 use rollout::snapshot::Weights;
-use rollout::target::{
-    Errand, Gates, HookProgress, HookResult, MOST_QUEUED, MOST_QUEUED_BYTES, MOST_VERIFIED, Overridden, Queued,
-    ReleaseRef, Verified, Vote, WaitingOn,
-};
+use rollout::target::{MAX_QUEUED, MAX_QUEUED_BYTES, MAX_VERIFIED, OutboxMessage, Queued, Verified};
+use rollout::weighted::{HookProgress, HookResult, Registering, Sides, Weighted, WeightedStage};
 use rollout::{
-    Actor, CommandId, Concurrency, Effect, ImageDigest, Instruction, Lane, Name, Overrides, Percent, PlanId, ReleaseId,
-    Seconds, Slot, Terms, Train,
+    Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Name, Overrides, Percent,
+    PlanId, ReleaseId, Seconds, Slot, Train,
 };
 
 /// DynamoDB's limit of an item, less what the ledger keeps beside the state.
-const ITEM: usize = 400 * 1024 - 4096;
+const MAX_STATE_BYTES: usize = 400 * 1024 - 4096;
 
 /// The longest of each, as the doors and the policy file let them be: a caller of 512 bytes, a reason of 500 characters
 /// of 4 bytes, 20 alarms with names of 255 characters, trains of 25 services, and so on.
@@ -40,19 +42,19 @@ fn reason() -> String {
 
 fn release() -> ReleaseRef {
     let id = ReleaseId { application: name(1), service: name(2), digest: digest() };
-    ReleaseRef { id, image: text(60 + 256 + 72), tag: text(128), pushed_at: Some(super::scene::start()) }
+    ReleaseRef { id, image: text(60 + 256 + 72), tag: text(128), pushed_at: Some(super::fixture::start()) }
 }
 
 fn train() -> Train {
-    Train { id: text(64), members: (0..25).map(|of| (name(of), digest())).collect(), together: true }
+    Train { id: text(64), members: (0..25).map(|of| (name(of), digest())).collect(), rollback_together: true }
 }
 
-fn terms() -> Terms {
-    Terms {
+fn options() -> DeployOptions {
+    DeployOptions {
         lane: Lane::Automatic { from: name(1) },
         forward_only: true,
         train: Some(train()),
-        pushed_at: Some(super::scene::start()),
+        pushed_at: Some(super::fixture::start()),
     }
 }
 
@@ -62,30 +64,30 @@ fn overrides() -> Overrides {
 
 /// What waits after more than enough was asked for.
 fn full_queue() -> Vec<Queued> {
-    let mut scene = Scene::new();
-    scene.applied.concurrency = Concurrency::QueueAll;
-    scene.decide(&[deploy("v2")]);
-    for number in 0..2 * MOST_QUEUED {
+    let mut fixture = TargetFixture::new();
+    fixture.applied.concurrency = Concurrency::QueueAll;
+    fixture.decide(&[deploy("v2")]);
+    for number in 0..2 * MAX_QUEUED {
         let mut command = deploy(&format!("v{}", 3 + number));
         command.id = CommandId(format!("{number:0200}"));
         (command.actor, command.reason) = (actor(), reason());
-        if let Instruction::Deploy { image, tag, overrides: despite, terms: by, .. } = &mut command.instruction {
-            (*image, *tag, *despite, *by) = (text(388), format!("{number:0128}"), overrides(), terms());
+        if let Instruction::Deploy { image, tag, overrides: despite, options: by, .. } = &mut command.instruction {
+            (*image, *tag, *despite, *by) = (text(388), format!("{number:0128}"), overrides(), options());
             by.lane = Lane::Asked;
         }
-        let waiting = scene.state.queued.len();
-        scene.decide(&[command]);
-        assert!(scene.state.queued.len() > waiting || waiting > 5, "the new one always waits");
+        let waiting = fixture.state.queued.len();
+        fixture.decide(&[command]);
+        assert!(fixture.state.queued.len() > waiting || waiting > 5, "the new one always waits");
     }
-    let size = serde_json::to_vec(&scene.state.queued).expect("plain data").len();
-    assert!(size < MOST_QUEUED_BYTES + 1024, "{size} bytes wait");
-    scene.state.queued
+    let size = serde_json::to_vec(&fixture.state.queued).expect("plain data").len();
+    assert!(size < MAX_QUEUED_BYTES + 1024, "{size} bytes wait");
+    fixture.state.queued
 }
 
 #[test]
-fn a_target_fits_its_item_however_much_is_asked_and_named() {
-    let mut scene = Scene::new();
-    let policy = &mut scene.applied.policy;
+fn the_largest_state_fits_one_dynamodb_item() {
+    let mut fixture = TargetFixture::new();
+    let policy = &mut fixture.applied.policy;
     policy.pair.cluster = text(255);
     policy.pair.rules = vec![text(300); 5];
     policy.strategy.steps = vec![Step { traffic: Percent::ALL, hold: Seconds(2_592_000) }; 50];
@@ -104,10 +106,10 @@ fn a_target_fits_its_item_however_much_is_asked_and_named() {
         forward_only: true,
     };
     policy.hooks = (0..10).map(hook).collect();
-    scene.decide(&[deploy("v2")]);
+    fixture.decide(&[deploy("v2")]);
 
-    let mut state = scene.state;
-    let now = super::scene::start();
+    let mut state = fixture.state;
+    let now = super::fixture::start();
     let side = rollout::target::StableSide {
         slot: Slot::Blue,
         task_definition: text(300),
@@ -118,40 +120,45 @@ fn a_target_fits_its_item_however_much_is_asked_and_named() {
     };
     (state.stable, state.previous) = (Some(side.clone()), Some(side));
     let verified = Verified { release: release(), deployment: u64::MAX, at: now, forward_only: true };
-    state.verified = vec![verified; MOST_VERIFIED];
+    state.verified = vec![verified; MAX_VERIFIED];
     state.queued = full_queue();
-    state.errands = vec![Errand::TrainStopped { train: train(), reason: reason() }; 5];
+    state.outbox = vec![OutboxMessage::TrainStopped { train: train(), reason: reason() }; 5];
     let running = state.running.as_mut().expect("it runs");
     running.release = release();
-    (running.actor, running.reason, running.overrides, running.terms) = (actor(), reason(), overrides(), terms());
+    (running.actor, running.reason, running.overrides, running.options) = (actor(), reason(), overrides(), options());
     let vote = Vote { person: name(3), actor: actor(), at: now };
-    let opened = Overridden { actor: actor(), reason: reason(), at: now };
+    let gate_override = GateOverride { actor: actor(), reason: reason(), at: now };
     let gates = [Gate::After, Gate::Soak, Gate::Approval, Gate::Window, Gate::Freeze, Gate::StopTheLine];
-    running.gates = Some(Gates {
+    running.gates = Some(GateProgress {
         plan: PlanId(text(16)),
-        asked_at: Some(now),
+        requested_at: Some(now),
         votes: vec![vote; 50],
         skipped: gates.into(),
-        overridden: gates.map(|gate| (gate, opened.clone())).into(),
-        told: gates.map(|gate| (gate, text(3000))).into(),
+        overridden: gates.map(|gate| (gate, gate_override.clone())).into(),
+        journalled: gates.map(|gate| (gate, text(3000))).into(),
     });
     let progress = HookProgress {
         deadline: now,
-        ask_at: now,
+        next_poll_at: now,
         task: Some(text(300)),
         result: Some(HookResult::Failed(text(1024))),
         stopping: true,
     };
-    running.hooks = (0..10).map(|of| (name(of).to_string(), progress.clone())).collect();
+    let sides = Sides { stable: Slot::Blue, stable_task_definition: text(300), stable_count: u32::MAX };
+    let registering = Registering { deadline: now, template: text(300), registered: Some(text(300)) };
+    running.phase = Phase::Moving(Moving::Weighted(Box::new(Weighted {
+        hooks: (0..10).map(|of| (name(of).to_string(), progress.clone())).collect(),
+        ..Weighted::new(sides, WeightedStage::Registering(registering), now)
+    })));
     running.pending = vec![Effect::SetWeights { weights: Weights { blue: 1, green: 0 }, seen: vec![] }; 10];
     let approval = WaitingOn::Approval {
         plan: PlanId(text(16)),
         approved: (0..50).map(name).collect(),
         required: 20,
-        may: (0..50).map(name).collect(),
+        eligible: (0..50).map(name).collect(),
         expires_at: now,
     };
     state.explanation.waiting_on = vec![approval];
     let size = serde_json::to_vec(&state).expect("plain data").len();
-    assert!(size < ITEM, "{size} bytes");
+    assert!(size < MAX_STATE_BYTES, "{size} bytes");
 }

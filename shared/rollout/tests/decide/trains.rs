@@ -1,9 +1,9 @@
 //! Several services as one set: in order, and back together or not at all.
 
-use super::gates::settle;
-use super::scene::{Scene, ask, deploy, target};
-use rollout::promotion::Neighbour;
-use rollout::target::Errand;
+use super::fixture::{TargetFixture, deploy, new_command, target};
+use super::gates::decide_until_waiting;
+use rollout::promotion::RelatedTarget;
+use rollout::target::OutboxMessage;
 use rollout::{Command, Concurrency, Fact, ImageDigest, Instruction, Name, Next, Slot, TargetId, Train, Verdict};
 use std::collections::BTreeMap;
 
@@ -15,260 +15,267 @@ fn digest(of: u8) -> ImageDigest {
     ImageDigest::new(format!("sha256:{of:064x}")).unwrap()
 }
 
-fn users() -> TargetId {
+fn users_target() -> TargetId {
     TargetId { service: name("users"), ..target() }
 }
 
 /// A release of api that goes with users, which it depends on.
-fn aboard(tag: &str, together: bool) -> Command {
+fn deploy_with_train(tag: &str, rollback_together: bool) -> Command {
     let mut command = deploy(tag);
-    if let Instruction::Deploy { release, terms, .. } = &mut command.instruction {
+    if let Instruction::Deploy { release, options, .. } = &mut command.instruction {
         let members = BTreeMap::from([(name("api"), release.digest.clone()), (name("users"), digest(7))]);
-        terms.train = Some(Train { id: "t1".to_owned(), members, together });
+        options.train = Some(Train { id: "t1".to_owned(), members, rollback_together });
     }
     command
 }
 
-fn scene() -> Scene {
-    let mut scene = Scene::new();
-    scene.applied.entry.depends_on.insert(name("users"));
-    scene.around.neighbours.insert(users(), Neighbour::default());
-    scene
+fn fixture() -> TargetFixture {
+    let mut fixture = TargetFixture::new();
+    fixture.applied.entry.depends_on.insert(name("users"));
+    fixture.gate_context.related_targets.insert(users_target(), RelatedTarget::default());
+    fixture
 }
 
-fn users_is_there(scene: &mut Scene) {
-    scene.around.neighbours.insert(users(), Neighbour { verified: vec![], stable: Some(digest(7)) });
+fn mark_users_deployed(fixture: &mut TargetFixture) {
+    fixture
+        .gate_context
+        .related_targets
+        .insert(users_target(), RelatedTarget { verified: vec![], stable: Some(digest(7)) });
 }
 
-fn stop() -> Command {
-    Command::stop_train(target(), "t1", &name("users"), "alarm users-5xx fired", super::scene::start())
+fn stop_command() -> Command {
+    Command::stop_train(target(), "t1", &name("users"), "alarm users-5xx fired", super::fixture::start())
 }
 
-fn stopped(scene: &Scene) -> bool {
-    scene.errands.iter().any(|errand| matches!(errand, Errand::TrainStopped { .. }))
-}
-
-#[test]
-fn a_service_waits_for_those_it_depends_on() {
-    let mut scene = scene();
-    settle(&mut scene, &[aboard("v2", true)]);
-    assert_eq!(scene.stage(), "gated");
-    users_is_there(&mut scene);
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::Succeeded));
-    assert!(!stopped(&scene));
+fn train_stop_sent(fixture: &TargetFixture) -> bool {
+    fixture.outbox.iter().any(|message| matches!(message, OutboxMessage::TrainStopped { .. }))
 }
 
 #[test]
-fn what_does_not_make_it_tells_the_others() {
-    let mut scene = scene();
-    users_is_there(&mut scene);
-    scene.decide(&[aboard("v2", true)]);
-    scene.until(|scene| scene.weights().of(Slot::Green) > 0);
-    scene.fire();
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
-    assert!(stopped(&scene));
+fn a_service_waits_for_its_dependencies() {
+    let mut fixture = fixture();
+    decide_until_waiting(&mut fixture, &[deploy_with_train("v2", true)]);
+    assert_eq!(fixture.stage(), "gated");
+    mark_users_deployed(&mut fixture);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
+    assert!(!train_stop_sent(&fixture));
 }
 
 #[test]
-fn what_may_not_come_at_all_tells_the_others_too() {
-    let mut scene = scene();
-    scene.applied.entry.rules.after = Some(rollout::entry::After::All(vec![name("staging")]));
+fn a_rolled_back_member_stops_the_train() {
+    let mut fixture = fixture();
+    mark_users_deployed(&mut fixture);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    fixture.run_until(|fixture| fixture.weights().of(Slot::Green) > 0);
+    fixture.fire_alarm();
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
+    assert!(train_stop_sent(&fixture));
+}
+
+#[test]
+fn a_refused_member_stops_the_train() {
+    let mut fixture = fixture();
+    fixture.applied.entry.rules.after = Some(rollout::entry::After::All(vec![name("staging")]));
     let staging = TargetId { environment: name("staging"), ..target() };
-    scene.around.neighbours.insert(staging, Neighbour::default());
-    settle(&mut scene, &[aboard("v2", true)]);
-    assert_eq!(scene.stage(), "none");
-    assert!(stopped(&scene));
+    fixture.gate_context.related_targets.insert(staging, RelatedTarget::default());
+    decide_until_waiting(&mut fixture, &[deploy_with_train("v2", true)]);
+    assert_eq!(fixture.stage(), "none");
+    assert!(train_stop_sent(&fixture));
 }
 
 #[test]
-fn who_still_waits_does_not_begin_when_the_train_stops() {
-    for together in [true, false] {
-        let mut scene = scene();
-        settle(&mut scene, &[aboard("v2", together)]);
-        settle(&mut scene, &[stop()]);
-        assert_eq!(scene.verdict(), Some(Verdict::Failed));
-        assert_eq!(scene.ending(), "users of its release train failed: alarm users-5xx fired");
-        assert!(!stopped(&scene), "who was told does not tell");
+fn a_gated_member_fails_when_the_train_stops() {
+    for rollback_together in [true, false] {
+        let mut fixture = fixture();
+        decide_until_waiting(&mut fixture, &[deploy_with_train("v2", rollback_together)]);
+        decide_until_waiting(&mut fixture, &[stop_command()]);
+        assert_eq!(fixture.verdict(), Some(Verdict::Failed));
+        assert_eq!(fixture.end_reason(), "users of its release train failed: alarm users-5xx fired");
+        assert!(!train_stop_sent(&fixture), "who was told does not tell");
     }
 }
 
 #[test]
-fn who_is_under_way_goes_back_with_the_train_where_the_policy_says_together() {
-    for (together, verdict) in [(true, Verdict::RolledBack), (false, Verdict::Succeeded)] {
-        let mut scene = scene();
-        users_is_there(&mut scene);
-        scene.decide(&[aboard("v2", together)]);
-        scene.until(|scene| scene.weights().of(Slot::Green) > 0);
-        scene.decide(&[stop()]);
-        scene.until(|_| false);
-        assert_eq!(scene.verdict(), Some(verdict), "together: {together}");
+fn a_running_member_rolls_back_with_the_train_if_configured() {
+    for (rollback_together, verdict) in [(true, Verdict::RolledBack), (false, Verdict::Succeeded)] {
+        let mut fixture = fixture();
+        mark_users_deployed(&mut fixture);
+        fixture.decide(&[deploy_with_train("v2", rollback_together)]);
+        fixture.run_until(|fixture| fixture.weights().of(Slot::Green) > 0);
+        fixture.decide(&[stop_command()]);
+        fixture.run_until(|_| false);
+        assert_eq!(fixture.verdict(), Some(verdict), "together: {rollback_together}");
     }
 }
 
 #[test]
-fn who_has_arrived_goes_back_with_the_train() {
-    let mut scene = scene();
-    scene.run("v1");
-    users_is_there(&mut scene);
-    scene.decide(&[aboard("v2", true)]);
-    scene.until(|_| false);
-    scene.decide(&[stop()]);
-    scene.until(|_| false);
+fn a_deployed_member_rolls_back_with_the_train() {
+    let mut fixture = fixture();
+    fixture.run("v1");
+    mark_users_deployed(&mut fixture);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    fixture.run_until(|_| false);
+    fixture.decide(&[stop_command()]);
+    fixture.run_until(|_| false);
     let stable =
-        scene.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone());
+        fixture.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone());
     assert_eq!(stable.as_deref(), Some("v1"));
-    assert!(!scene.state.verified.iter().any(|known| known.release.tag == "v2"), "verified no more");
+    assert!(!fixture.state.verified.iter().any(|known| known.release.tag == "v2"), "verified no more");
 }
 
 #[test]
-fn who_is_past_its_way_back_goes_back_after_its_end() {
-    let mut scene = scene();
-    scene.run("v1");
-    users_is_there(&mut scene);
-    scene.autoscale(Slot::Green, 4, 8);
-    scene.autoscale(Slot::Blue, 0, 8);
-    scene.decide(&[aboard("v2", true)]);
-    scene.until(|scene| {
-        let running = scene.state.running.as_ref();
-        running.is_none_or(|running| running.way_back().is_none())
+fn a_member_past_its_rollback_path_rolls_back_after_finishing() {
+    let mut fixture = fixture();
+    fixture.run("v1");
+    mark_users_deployed(&mut fixture);
+    fixture.autoscale(Slot::Green, 4, 8);
+    fixture.autoscale(Slot::Blue, 0, 8);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    fixture.run_until(|fixture| {
+        let running = fixture.state.running.as_ref();
+        running.is_none_or(|running| running.rollback_path().is_none())
     });
     // The command stays in the inbox until it can be followed.
     for _ in 0..40 {
-        scene.decide(&[stop()]);
-        scene.turn();
+        fixture.decide(&[stop_command()]);
+        fixture.advance();
     }
-    scene.until(|_| false);
+    fixture.run_until(|_| false);
     let stable =
-        scene.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone());
+        fixture.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone());
     assert_eq!(stable.as_deref(), Some("v1"));
 }
 
 #[test]
-fn another_trains_stop_is_none_of_its_business() {
-    let mut scene = scene();
-    users_is_there(&mut scene);
-    scene.run("v1");
-    let before = scene.journal.len();
-    settle(&mut scene, &[stop()]);
-    assert_eq!((scene.journal.len(), scene.stage()), (before, "none"));
+fn the_stop_of_another_train_is_ignored() {
+    let mut fixture = fixture();
+    mark_users_deployed(&mut fixture);
+    fixture.run("v1");
+    let before = fixture.journal.len();
+    decide_until_waiting(&mut fixture, &[stop_command()]);
+    assert_eq!((fixture.journal.len(), fixture.stage()), (before, "none"));
 }
 
 #[test]
-fn a_rollback_of_one_takes_the_others_along() {
-    for together in [true, false] {
-        let mut scene = scene();
-        scene.run("v1");
-        users_is_there(&mut scene);
-        scene.decide(&[aboard("v2", together)]);
-        scene.until(|_| false);
-        scene.decide(&[ask(Instruction::Rollback, "r")]);
-        scene.until(|_| false);
-        assert_eq!(stopped(&scene), together);
-        assert!(scene.wrote(|fact| matches!(fact, Fact::Withdrawn { tag, .. } if tag == "v2")));
+fn a_requested_rollback_stops_the_train_if_configured() {
+    for rollback_together in [true, false] {
+        let mut fixture = fixture();
+        fixture.run("v1");
+        mark_users_deployed(&mut fixture);
+        fixture.decide(&[deploy_with_train("v2", rollback_together)]);
+        fixture.run_until(|_| false);
+        fixture.decide(&[new_command(Instruction::Rollback, "r")]);
+        fixture.run_until(|_| false);
+        assert_eq!(train_stop_sent(&fixture), rollback_together);
+        assert!(fixture.journal_has(|fact| matches!(fact, Fact::VerificationRevoked { tag, .. } if tag == "v2")));
     }
 }
 
 #[test]
-fn who_gives_way_to_another_release_before_it_begins_tells_the_others() {
-    let mut scene = scene();
-    scene.decide(&[deploy("v1")]);
-    scene.decide(&[aboard("v2", true)]);
-    assert!(!stopped(&scene), "it waits for v1 to end");
-    scene.decide(&[deploy("v3")]);
-    assert!(scene.wrote(|fact| matches!(fact, Fact::Superseded { tag, .. } if tag == "v2")));
-    assert!(stopped(&scene), "the others would wait for it");
+fn a_superseded_member_stops_the_train() {
+    let mut fixture = fixture();
+    fixture.decide(&[deploy("v1")]);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    assert!(!train_stop_sent(&fixture), "it waits for v1 to end");
+    fixture.decide(&[deploy("v3")]);
+    assert!(fixture.journal_has(|fact| matches!(fact, Fact::Superseded { tag, .. } if tag == "v2")));
+    assert!(train_stop_sent(&fixture), "the others would wait for it");
 }
 
 #[test]
-fn who_is_turned_away_where_one_release_is_taken_at_a_time_tells_the_others() {
-    let mut scene = scene();
-    scene.applied.concurrency = Concurrency::Reject;
-    scene.decide(&[deploy("v1")]);
-    scene.decide(&[aboard("v2", true)]);
-    assert!(scene.wrote(|fact| matches!(fact, Fact::CommandRefused { .. })));
-    assert!(stopped(&scene));
+fn a_member_rejected_by_concurrency_stops_the_train() {
+    let mut fixture = fixture();
+    fixture.applied.concurrency = Concurrency::Reject;
+    fixture.decide(&[deploy("v1")]);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    assert!(fixture.journal_has(|fact| matches!(fact, Fact::CommandRefused { .. })));
+    assert!(train_stop_sent(&fixture));
 }
 
 #[test]
-fn a_release_that_is_on_its_way_already_travels_with_the_train_that_asks_for_it() {
-    let mut scene = scene();
-    users_is_there(&mut scene);
-    scene.decide(&[deploy("v2")]);
-    scene.until(|scene| scene.weights().of(Slot::Green) > 0);
-    let again = Command { id: rollout::CommandId("train".to_owned()), ..aboard("v2", true) };
-    scene.decide(&[again]);
-    scene.fire();
-    scene.until(|_| false);
-    assert_eq!(scene.verdict(), Some(Verdict::RolledBack));
-    assert!(stopped(&scene), "the others wait for it");
+fn a_running_release_joins_the_train_that_requests_it() {
+    let mut fixture = fixture();
+    mark_users_deployed(&mut fixture);
+    fixture.decide(&[deploy("v2")]);
+    fixture.run_until(|fixture| fixture.weights().of(Slot::Green) > 0);
+    let again = Command { id: rollout::CommandId("train".to_owned()), ..deploy_with_train("v2", true) };
+    fixture.decide(&[again]);
+    fixture.fire_alarm();
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
+    assert!(train_stop_sent(&fixture), "the others wait for it");
 }
 
 /// v3 is on its way over what the train has brought when the train stops.
-fn overtaken() -> Scene {
-    let mut scene = scene();
-    scene.run("v1");
-    users_is_there(&mut scene);
-    scene.decide(&[aboard("v2", true)]);
-    scene.until(|_| false);
-    scene.decide(&[deploy("v3")]);
-    scene.until(|scene| scene.weights().of(Slot::Blue) > 0 && scene.weights().of(Slot::Green) > 0);
-    scene
+fn train_overtaken_by_v3() -> TargetFixture {
+    let mut fixture = fixture();
+    fixture.run("v1");
+    mark_users_deployed(&mut fixture);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    fixture.run_until(|_| false);
+    fixture.decide(&[deploy("v3")]);
+    fixture.run_until(|fixture| fixture.weights().of(Slot::Blue) > 0 && fixture.weights().of(Slot::Green) > 0);
+    fixture
 }
 
-fn stable(scene: &Scene) -> Option<String> {
-    scene.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone())
+fn stable(fixture: &TargetFixture) -> Option<String> {
+    fixture.state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| release.tag.clone())
 }
 
 /// The command stays in the inbox until it is done with.
-fn until_stopped(scene: &mut Scene) {
+fn decide_until_stop_consumed(fixture: &mut TargetFixture) {
     for _ in 0..400 {
-        let inbox = rollout::Inbox { commands: &[stop()], policy: Some(&scene.applied), around: Some(&scene.around) };
-        let seen = scene.state.running.is_some().then(|| scene.seen());
-        let decision = rollout::decide(&scene.state, &inbox, seen.as_ref(), scene.now);
-        let ends = scene.state.running.is_some() && decision.state.running.is_none();
-        let next = scene.decide(&[stop()]);
+        let inbox = rollout::Inbox {
+            commands: &[stop_command()],
+            policy: Some(&fixture.applied),
+            gate_context: Some(&fixture.gate_context),
+        };
+        let seen = fixture.state.running.is_some().then(|| fixture.seen());
+        let decision = rollout::decide(&fixture.state, &inbox, seen.as_ref(), fixture.now);
+        let ends = fixture.state.running.is_some() && decision.state.running.is_none();
+        let next = fixture.decide(&[stop_command()]);
         if !decision.consumed.is_empty() {
             return;
         }
-        assert!(!ends || next == Next::Again, "it rests, and the train's stop is still to be answered");
+        assert!(!ends || next == Next::Immediately, "it rests, and the train's stop is still to be answered");
         if let Next::At(at) = next {
-            scene.now = at;
+            fixture.now = at;
         }
     }
-    panic!("the train's stop is never answered: {:?}", scene.state.explanation);
+    panic!("the train's stop is never answered: {:?}", fixture.state.explanation);
 }
 
 #[test]
-fn what_overtakes_a_train_that_stops_is_waited_for_and_if_it_fails_the_trains_release_goes_back_too() {
-    let mut scene = overtaken();
-    scene.decide(&[stop()]);
-    scene.fire();
-    until_stopped(&mut scene);
-    scene.alarm(rollout::snapshot::AlarmReading::Ok);
-    scene.until(|_| false);
-    assert_eq!(stable(&scene).as_deref(), Some("v1"), "v3 did not make it, and v2 is of the train");
+fn a_train_stop_waits_for_a_newer_running_release() {
+    let mut fixture = train_overtaken_by_v3();
+    fixture.decide(&[stop_command()]);
+    fixture.fire_alarm();
+    decide_until_stop_consumed(&mut fixture);
+    fixture.alarm(rollout::snapshot::AlarmReading::Ok);
+    fixture.run_until(|_| false);
+    assert_eq!(stable(&fixture).as_deref(), Some("v1"), "v3 did not make it, and v2 is of the train");
 
-    let mut scene = overtaken();
-    until_stopped(&mut scene);
-    scene.until(|_| false);
-    assert_eq!(stable(&scene).as_deref(), Some("v3"), "v3 has taken its place");
+    let mut fixture = train_overtaken_by_v3();
+    decide_until_stop_consumed(&mut fixture);
+    fixture.run_until(|_| false);
+    assert_eq!(stable(&fixture).as_deref(), Some("v3"), "v3 has taken its place");
 }
 
 #[test]
-fn what_waits_at_its_gates_does_not_keep_a_train_from_going_back() {
-    let mut scene = scene();
-    scene.run("v1");
-    users_is_there(&mut scene);
-    scene.decide(&[aboard("v2", true)]);
-    scene.until(|_| false);
-    scene.applied.entry.rules.windows =
+fn a_gated_release_does_not_block_a_train_rollback() {
+    let mut fixture = fixture();
+    fixture.run("v1");
+    mark_users_deployed(&mut fixture);
+    fixture.decide(&[deploy_with_train("v2", true)]);
+    fixture.run_until(|_| false);
+    fixture.applied.entry.rules.windows =
         vec![rollout::entry::Window { days: [5].into(), from_minute: 0, until_minute: 60 }];
-    settle(&mut scene, &[deploy("v3")]);
-    assert_eq!(scene.stage(), "gated");
-    settle(&mut scene, &[stop()]);
-    assert_eq!(scene.verdict(), Some(Verdict::Cancelled));
-    scene.until(|_| false);
-    assert_eq!(stable(&scene).as_deref(), Some("v1"));
+    decide_until_waiting(&mut fixture, &[deploy("v3")]);
+    assert_eq!(fixture.stage(), "gated");
+    decide_until_waiting(&mut fixture, &[stop_command()]);
+    assert_eq!(fixture.verdict(), Some(Verdict::Cancelled));
+    fixture.run_until(|_| false);
+    assert_eq!(stable(&fixture).as_deref(), Some("v1"));
 }

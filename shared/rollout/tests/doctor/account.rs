@@ -1,8 +1,9 @@
 //! A sound account, and the policy that it is fit for.
 
 use rollout::doctor::seen::{
-    AlarmKind, AlarmSeen, DefinitionSeen, FargateSeen, GroupSeen, Inspected, Metric, MetricSeen, ProviderSeen, Reach,
-    RepositorySeen, RuleSeen, ScalingSeen, ServiceSeen, SideSeen, TagSeen,
+    AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedProvider, InspectedRepository, InspectedRule,
+    InspectedScaling, InspectedService, InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition,
+    InspectionResult, Metric, MetricAlarmDetails,
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
@@ -15,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/shop/50dc/f2f7";
 pub(crate) const RULE: &str =
     "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/shop/50dc/f2f7/9683";
-pub(crate) const OTHER: &str =
+pub(crate) const OTHER_RULE: &str =
     "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/shop/50dc/f2f7/1111";
-pub(crate) const BALANCER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/shop/50dc";
+pub(crate) const LOAD_BALANCER: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/shop/50dc";
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
@@ -40,7 +42,7 @@ pub(crate) fn policy() -> Policy {
     };
     let minutes = |minutes: u64| Seconds(60 * minutes);
     let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
-    let wanted = TargetPolicy {
+    let target_policy = TargetPolicy {
         pair: EcsPair {
             cluster: "shop-prod".to_owned(),
             container: "api".to_owned(),
@@ -80,7 +82,7 @@ pub(crate) fn policy() -> Policy {
         trigger: Trigger::Push,
         concurrency: Concurrency::default(),
         entry: EntryRules::default(),
-        targets: BTreeMap::from([(name("api"), wanted)]),
+        targets: BTreeMap::from([(name("api"), target_policy)]),
     };
     Policy {
         application: name("shop"),
@@ -93,7 +95,7 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
-pub(crate) fn wanted(policy: &mut Policy) -> &mut TargetPolicy {
+pub(crate) fn target_policy(policy: &mut Policy) -> &mut TargetPolicy {
     let environment = policy.environments.get_mut(&name("prod")).expect("it is there");
     environment.targets.get_mut(&name("api")).expect("it is there")
 }
@@ -108,12 +110,12 @@ pub(crate) fn metric(name: &str, slot: Slot) -> Metric {
     }
 }
 
-pub(crate) fn alarm(slot: Slot) -> AlarmSeen {
-    AlarmSeen {
+pub(crate) fn alarm(slot: Slot) -> AlarmDetails {
+    AlarmDetails {
         state: "OK".to_owned(),
         reason: String::new(),
         evaluation: None,
-        kind: AlarmKind::Metric(MetricSeen {
+        kind: AlarmKind::Metric(MetricAlarmDetails {
             metrics: vec![metric("HTTPCode_Target_5XX_Count", slot)],
             expressions: Vec::new(),
             period_s: 60,
@@ -125,24 +127,24 @@ pub(crate) fn alarm(slot: Slot) -> AlarmSeen {
     }
 }
 
-pub(crate) fn side(slot: Slot) -> SideSeen {
-    SideSeen {
-        service: Reading::Known(Some(ServiceSeen {
+pub(crate) fn side(slot: Slot) -> InspectedSide {
+    InspectedSide {
+        service: Reading::Known(Some(InspectedService {
             status: "ACTIVE".to_owned(),
             controller: "ECS".to_owned(),
             strategy: "ROLLING".to_owned(),
             scheduling: "REPLICA".to_owned(),
             breaker: true,
-            rolls_back: false,
+            ecs_rolls_back: false,
             minimum_percent: 100,
             maximum_percent: 200,
             groups: vec![group(slot)],
             desired: if slot == Slot::Blue { 2 } else { 0 },
             on_fargate: true,
             providers: vec![],
-            also_reached_by: BTreeSet::new(),
+            other_endpoints: BTreeSet::new(),
         })),
-        definition: Reading::Known(Some(DefinitionSeen {
+        definition: Reading::Known(Some(InspectedTaskDefinition {
             images: BTreeMap::from([(
                 "api".to_owned(),
                 "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:00".to_owned(),
@@ -150,8 +152,8 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
             cpu_units: Some(512),
         })),
-        group: Reading::Known(Some(GroupSeen {
-            balancers: vec![BALANCER.to_owned()],
+        group: Reading::Known(Some(InspectedTargetGroup {
+            balancers: vec![LOAD_BALANCER.to_owned()],
             deregistration_delay_s: 30,
             sticky: false,
             check_interval_s: 10,
@@ -162,90 +164,90 @@ pub(crate) fn side(slot: Slot) -> SideSeen {
             others: BTreeMap::from([("load_balancing.algorithm.type".to_owned(), "round_robin".to_owned())]),
             healthy: if slot == Slot::Blue { 2 } else { 0 },
         })),
-        scaling: Reading::Known(Some(ScalingSeen { min: 2, max: 10 })),
+        scaling: Reading::Known(Some(InspectedScaling { min: 2, max: 10 })),
     }
 }
 
-pub(crate) fn weights(groups: &[(Slot, u32)]) -> RuleSeen {
-    RuleSeen { groups: groups.iter().map(|(slot, weight)| (group(*slot), *weight)).collect(), sticky_s: None }
+pub(crate) fn weights(groups: &[(Slot, u32)]) -> InspectedRule {
+    InspectedRule { groups: groups.iter().map(|(slot, weight)| (group(*slot), *weight)).collect(), sticky_s: None }
 }
 
-pub(crate) fn seen() -> Inspected {
+pub(crate) fn seen() -> InspectionResult {
     let rule = weights(&[(Slot::Blue, 100), (Slot::Green, 0)]);
     let alarms = [("blue-5xx", alarm(Slot::Blue)), ("green-5xx", alarm(Slot::Green))];
-    Inspected {
+    InspectionResult {
         blue: side(Slot::Blue),
         green: side(Slot::Green),
         rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
         others: Reading::Known(BTreeMap::new()),
         alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
-        repository: Reading::Known(Some(RepositorySeen {
+        repository: Reading::Known(Some(InspectedRepository {
             immutable: true,
             newest: Reading::Known(tags(&[("v2", true), ("main-7", false), ("v1", true)])),
         })),
         concurrency: Reading::Known(1000),
         // Just enough for the other side.
-        fargate: Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.0 })),
-        fargate_spot: Reading::Known(Some(FargateSeen { quota: 6.0, used: 0.0 })),
-        reach: Some(Reach {
+        fargate: Reading::Known(Some(FargateUsage { quota: 6.0, used: 5.0 })),
+        fargate_spot: Reading::Known(Some(FargateUsage { quota: 6.0, used: 0.0 })),
+        iam_scope: Some(IamScope {
             hooks: "switchback-hook-".to_owned(),
             topics: "switchback-".to_owned(),
-            ..Reach::default()
+            ..IamScope::default()
         }),
     }
 }
 
-pub(crate) fn tags(tags: &[(&str, bool)]) -> Vec<TagSeen> {
-    tags.iter().map(|&(tag, taken)| TagSeen { tag: tag.to_owned(), taken }).collect()
+pub(crate) fn tags(tags: &[(&str, bool)]) -> Vec<InspectedTag> {
+    tags.iter().map(|&(tag, matches_rule)| InspectedTag { tag: tag.to_owned(), matches_rule }).collect()
 }
 
-pub(crate) fn repository(seen: &mut Inspected) -> &mut RepositorySeen {
-    known(&mut seen.repository).as_mut().expect("it is there")
+pub(crate) fn repository(seen: &mut InspectionResult) -> &mut InspectedRepository {
+    known_mut(&mut seen.repository).as_mut().expect("it is there")
 }
 
-pub(crate) fn known<T>(reading: &mut Reading<T>) -> &mut T {
+pub(crate) fn known_mut<T>(reading: &mut Reading<T>) -> &mut T {
     match reading {
         Reading::Known(value) => value,
         Reading::Unknown(reason) => panic!("{reason}"),
     }
 }
 
-pub(crate) fn service(seen: &mut Inspected) -> &mut ServiceSeen {
-    known(&mut seen.green.service).as_mut().expect("it is there")
+pub(crate) fn service(seen: &mut InspectionResult) -> &mut InspectedService {
+    known_mut(&mut seen.green.service).as_mut().expect("it is there")
 }
 
 /// Both sides' tasks are placed by these capacity providers, each with its base and weight.
-pub(crate) fn placed_by(seen: &mut Inspected, strategy: &[(&str, u32, u32)]) {
-    let provider = |(name, base, weight): &(&str, u32, u32)| ProviderSeen {
+pub(crate) fn set_capacity_providers(seen: &mut InspectionResult, strategy: &[(&str, u32, u32)]) {
+    let provider = |(name, base, weight): &(&str, u32, u32)| InspectedProvider {
         name: (*name).to_owned(),
         base: *base,
         weight: *weight,
     };
     for side in [&mut seen.blue, &mut seen.green] {
-        let service = known(&mut side.service).as_mut().expect("it is there");
+        let service = known_mut(&mut side.service).as_mut().expect("it is there");
         service.providers = strategy.iter().map(provider).collect();
     }
 }
 
-pub(crate) fn green_group(seen: &mut Inspected) -> &mut GroupSeen {
-    known(&mut seen.green.group).as_mut().expect("it is there")
+pub(crate) fn green_group(seen: &mut InspectionResult) -> &mut InspectedTargetGroup {
+    known_mut(&mut seen.green.group).as_mut().expect("it is there")
 }
 
-pub(crate) fn both_groups(seen: &mut Inspected, change: impl Fn(&mut GroupSeen)) {
+pub(crate) fn both_groups(seen: &mut InspectionResult, change: impl Fn(&mut InspectedTargetGroup)) {
     for side in [&mut seen.blue, &mut seen.green] {
-        change(known(&mut side.group).as_mut().expect("it is there"));
+        change(known_mut(&mut side.group).as_mut().expect("it is there"));
     }
 }
 
-pub(crate) fn rule(seen: &mut Inspected) -> &mut RuleSeen {
-    known(seen.rules.get_mut(RULE).expect("it is there"))
+pub(crate) fn rule(seen: &mut InspectionResult) -> &mut InspectedRule {
+    known_mut(seen.rules.get_mut(RULE).expect("it is there"))
 }
 
-pub(crate) fn green_alarm(seen: &mut Inspected) -> &mut AlarmSeen {
-    known(&mut seen.alarms).get_mut("green-5xx").expect("it is there")
+pub(crate) fn green_alarm(seen: &mut InspectionResult) -> &mut AlarmDetails {
+    known_mut(&mut seen.alarms).get_mut("green-5xx").expect("it is there")
 }
 
-pub(crate) fn green_metric(seen: &mut Inspected) -> &mut MetricSeen {
+pub(crate) fn green_metric(seen: &mut InspectionResult) -> &mut MetricAlarmDetails {
     match &mut green_alarm(seen).kind {
         AlarmKind::Metric(metric) => metric,
         _ => panic!("it is a metric alarm"),

@@ -2,11 +2,15 @@
 
 use super::*;
 
-pub(super) const TABLE: Table = &[
-    ("no alarms wanted", |policy, _| wanted(policy).alarms.clear(), &[(Severity::Risky, "alarms_none", "alarms")]),
+pub(super) const CASES: CaseTable = &[
+    (
+        "no alarms wanted",
+        |policy, _| target_policy(policy).alarms.clear(),
+        &[(Severity::Risky, "alarms_none", "alarms")],
+    ),
     (
         "an alarm that is not there",
-        |_, seen| _ = known(&mut seen.alarms).remove("green-5xx"),
+        |_, seen| _ = known_mut(&mut seen.alarms).remove("green-5xx"),
         &[(Severity::Broken, "alarm_missing", "alarm green-5xx"), (Severity::Broken, "alarms_blind", "alarms")],
     ),
     (
@@ -16,13 +20,13 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "alarms for one side",
-        |policy, _| wanted(policy).alarms.truncate(1),
+        |policy, _| target_policy(policy).alarms.truncate(1),
         &[(Severity::Broken, "alarms_blind", "alarms")],
     ),
     (
         "alarms that cannot tell",
         |_, seen| {
-            for alarm in known(&mut seen.alarms).values_mut() {
+            for alarm in known_mut(&mut seen.alarms).values_mut() {
                 let AlarmKind::Metric(metric) = &mut alarm.kind else { panic!("a metric alarm") };
                 metric.metrics[0].dimensions.remove("TargetGroup");
             }
@@ -69,7 +73,7 @@ pub(super) const TABLE: Table = &[
     (
         "silence that is health",
         |policy, seen| {
-            wanted(policy).alarms[1].missing = MissingData::Healthy;
+            target_policy(policy).alarms[1].missing = MissingData::Healthy;
             green_metric(seen).treat_missing = "missing".to_owned();
         },
         &[],
@@ -77,7 +81,7 @@ pub(super) const TABLE: Table = &[
     (
         "silence that is failure",
         |policy, seen| {
-            wanted(policy).alarms[1].missing = MissingData::Unhealthy;
+            target_policy(policy).alarms[1].missing = MissingData::Unhealthy;
             green_metric(seen).treat_missing = "missing".to_owned();
         },
         &[(Severity::Broken, "alarm_silent_when_good", "alarm green-5xx")],
@@ -148,8 +152,8 @@ pub(super) const TABLE: Table = &[
     (
         "a composite alarm over one that is set up wrong",
         |policy, seen| {
-            composite(policy, seen, "ALARM(blue-5xx) OR ALARM(green-5xx)", 0);
-            known(&mut seen.alarms).get_mut("blue-5xx").expect("it is there").evaluation =
+            use_composite_alarm(policy, seen, "ALARM(blue-5xx) OR ALARM(green-5xx)", 0);
+            known_mut(&mut seen.alarms).get_mut("blue-5xx").expect("it is there").evaluation =
                 Some("EVALUATION_ERROR".to_owned());
         },
         &[
@@ -160,7 +164,7 @@ pub(super) const TABLE: Table = &[
     (
         "a query of metrics",
         |policy, seen| {
-            wanted(policy).alarms.remove(0);
+            target_policy(policy).alarms.remove(0);
             green_metric(seen).metrics.clear();
             green_metric(seen).expressions = vec!["SELECT SUM(Errors) FROM SCHEMA(Shop, Side)".to_owned()];
         },
@@ -169,7 +173,7 @@ pub(super) const TABLE: Table = &[
     (
         "a query of logs",
         |policy, seen| {
-            wanted(policy).alarms.remove(0);
+            target_policy(policy).alarms.remove(0);
             green_alarm(seen).kind = AlarmKind::Log { period_s: 60, results: 1 };
         },
         &[],
@@ -177,7 +181,7 @@ pub(super) const TABLE: Table = &[
     (
         "a query of logs that is run too rarely",
         |policy, seen| {
-            wanted(policy).alarms.remove(0);
+            target_policy(policy).alarms.remove(0);
             green_alarm(seen).kind = AlarmKind::Log { period_s: 600, results: 2 };
         },
         &[
@@ -198,7 +202,7 @@ pub(super) const TABLE: Table = &[
     (
         "one expression over both groups",
         |policy, seen| {
-            wanted(policy).alarms.remove(0);
+            target_policy(policy).alarms.remove(0);
             green_metric(seen).metrics =
                 [Slot::Blue, Slot::Green].map(|slot| metric("HTTPCode_Target_5XX_Count", slot)).to_vec();
             green_metric(seen).expressions = vec!["FILL(m1, 0) + FILL(m2, 0)".to_owned()];
@@ -224,12 +228,12 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "a child under NOT does not see",
-        |policy, seen| composite(policy, seen, "ALARM(blue-5xx) AND NOT ALARM(green-5xx)", 0),
+        |policy, seen| use_composite_alarm(policy, seen, "ALARM(blue-5xx) AND NOT ALARM(green-5xx)", 0),
         &[(Severity::Broken, "alarms_blind", "alarms")],
     ),
     (
         "nothing but a child under NOT",
-        |policy, seen| composite(policy, seen, "NOT ALARM(green-5xx)", 0),
+        |policy, seen| use_composite_alarm(policy, seen, "NOT ALARM(green-5xx)", 0),
         &[(Severity::Risky, "alarms_cannot_tell", "alarms")],
     ),
     (
@@ -237,7 +241,7 @@ pub(super) const TABLE: Table = &[
         |policy, seen| {
             let rule =
                 "AT_LEAST(2, ALARM, (blue-5xx, \"b c\", arn:aws:cloudwatch:eu-central-1:111122223333:alarm:green-5xx))";
-            composite(policy, seen, rule, 0);
+            use_composite_alarm(policy, seen, rule, 0);
         },
         &[
             (Severity::Risky, "alarm_child_missing", "alarm either"),
@@ -246,13 +250,13 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "a rule that cannot be read",
-        |policy, seen| composite(policy, seen, "MOST(blue-5xx)", 0),
+        |policy, seen| use_composite_alarm(policy, seen, "MOST(blue-5xx)", 0),
         &[(Severity::Unread, "alarm_rule_unread", "alarm either")],
     ),
     (
         "silent children of a composite alarm",
         |policy, seen| {
-            composite(policy, seen, "ALARM(green-5xx)", 1);
+            use_composite_alarm(policy, seen, "ALARM(green-5xx)", 1);
             green_metric(seen).treat_missing = "missing".to_owned();
         },
         &[],
@@ -268,7 +272,7 @@ pub(super) const TABLE: Table = &[
     (
         "CPU of one side, and silence by default",
         |_, seen| {
-            green_metric(seen).metrics = vec![of_service("CPUUtilization")];
+            green_metric(seen).metrics = vec![service_metric("CPUUtilization")];
             green_metric(seen).treat_missing = "missing".to_owned();
         },
         &[],
@@ -276,7 +280,7 @@ pub(super) const TABLE: Table = &[
     (
         "CPU of one side, and silence is trouble",
         |_, seen| {
-            green_metric(seen).metrics = vec![of_service("CPUUtilization")];
+            green_metric(seen).metrics = vec![service_metric("CPUUtilization")];
             green_metric(seen).treat_missing = "breaching".to_owned();
         },
         &[(Severity::Broken, "alarm_fires_when_idle", "alarm green-5xx")],
@@ -284,7 +288,7 @@ pub(super) const TABLE: Table = &[
     (
         "memory of one side that is low",
         |_, seen| {
-            green_metric(seen).metrics = vec![of_service("MemoryUtilization")];
+            green_metric(seen).metrics = vec![service_metric("MemoryUtilization")];
             green_metric(seen).comparison = "LessThanThreshold".to_owned();
         },
         &[(Severity::Broken, "alarm_fires_when_idle", "alarm green-5xx")],
@@ -323,10 +327,10 @@ pub(super) const TABLE: Table = &[
     (
         "a composite alarm",
         |policy, seen| {
-            wanted(policy).alarms.truncate(1);
-            wanted(policy).alarms[0].name = "either".to_owned();
+            target_policy(policy).alarms.truncate(1);
+            target_policy(policy).alarms[0].name = "either".to_owned();
             let kind = AlarmKind::Composite { rule: "ALARM(\"blue-5xx\") OR ALARM(green-5xx)".to_owned() };
-            known(&mut seen.alarms).insert("either".to_owned(), AlarmSeen { kind, ..alarm(Slot::Blue) });
+            known_mut(&mut seen.alarms).insert("either".to_owned(), AlarmDetails { kind, ..alarm(Slot::Blue) });
         },
         &[(Severity::Advice, "alarm_of_both_sides", "alarm either")],
     ),
@@ -386,13 +390,13 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "a Fargate that is full",
-        |_, seen| seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 5.5 })),
+        |_, seen| seen.fargate = Reading::Known(Some(FargateUsage { quota: 6.0, used: 5.5 })),
         &[(Severity::Broken, "quota_of_fargate", "service api-green")],
     ),
     (
         "a Fargate that is full of the other side already",
         |_, seen| {
-            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            seen.fargate = Reading::Known(Some(FargateUsage { quota: 6.0, used: 6.0 }));
             service(seen).desired = 2;
         },
         &[],
@@ -400,7 +404,7 @@ pub(super) const TABLE: Table = &[
     (
         "a Fargate that is full, and instances of one's own",
         |_, seen| {
-            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
+            seen.fargate = Reading::Known(Some(FargateUsage { quota: 6.0, used: 6.0 }));
             service(seen).on_fargate = false;
         },
         &[],
@@ -408,24 +412,24 @@ pub(super) const TABLE: Table = &[
     (
         "a Fargate Spot that is full",
         |_, seen| {
-            seen.fargate_spot = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
-            placed_by(seen, &[("FARGATE_SPOT", 0, 1)]);
+            seen.fargate_spot = Reading::Known(Some(FargateUsage { quota: 6.0, used: 6.0 }));
+            set_capacity_providers(seen, &[("FARGATE_SPOT", 0, 1)]);
         },
         &[(Severity::Broken, "quota_of_fargate", "service api-green")],
     ),
     (
         "a Fargate that is full, and Spot that is not",
         |_, seen| {
-            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
-            placed_by(seen, &[("FARGATE", 0, 0), ("FARGATE_SPOT", 0, 1)]);
+            seen.fargate = Reading::Known(Some(FargateUsage { quota: 6.0, used: 6.0 }));
+            set_capacity_providers(seen, &[("FARGATE", 0, 0), ("FARGATE_SPOT", 0, 1)]);
         },
         &[],
     ),
     (
         "a Fargate that is full, and of which a base is needed beside Spot",
         |_, seen| {
-            seen.fargate = Reading::Known(Some(FargateSeen { quota: 6.0, used: 6.0 }));
-            placed_by(seen, &[("FARGATE", 1, 0), ("FARGATE_SPOT", 0, 1)]);
+            seen.fargate = Reading::Known(Some(FargateUsage { quota: 6.0, used: 6.0 }));
+            set_capacity_providers(seen, &[("FARGATE", 1, 0), ("FARGATE_SPOT", 0, 1)]);
         },
         &[(Severity::Broken, "quota_of_fargate", "service api-green")],
     ),
@@ -436,22 +440,22 @@ pub(super) const TABLE: Table = &[
     ),
     (
         "a cluster out of reach",
-        |_, seen| seen.reach = Some(Reach { clusters: "web-".to_owned(), ..Reach::default() }),
+        |_, seen| seen.iam_scope = Some(IamScope { clusters: "web-".to_owned(), ..IamScope::default() }),
         &[(Severity::Broken, "out_of_reach", "cluster shop-prod")],
     ),
     (
         "a balancer out of reach",
-        |_, seen| seen.reach = Some(Reach { load_balancers: "web".to_owned(), ..Reach::default() }),
+        |_, seen| seen.iam_scope = Some(IamScope { load_balancers: "web".to_owned(), ..IamScope::default() }),
         &[(Severity::Broken, "out_of_reach", "rule 9683 of shop")],
     ),
     (
         "a repository out of reach",
-        |_, seen| seen.reach = Some(Reach { repositories: "web/".to_owned(), ..Reach::default() }),
+        |_, seen| seen.iam_scope = Some(IamScope { repositories: "web/".to_owned(), ..IamScope::default() }),
         &[(Severity::Broken, "out_of_reach", "repository shop/api")],
     ),
     (
         "a role out of reach",
-        |_, seen| seen.reach = Some(Reach { task_roles: "web-".to_owned(), ..Reach::default() }),
+        |_, seen| seen.iam_scope = Some(IamScope { task_roles: "web-".to_owned(), ..IamScope::default() }),
         &[(Severity::Broken, "out_of_reach", "role tasks/api")],
     ),
     (
@@ -460,7 +464,7 @@ pub(super) const TABLE: Table = &[
             let run =
                 HookAction::Lambda { function: "arn:aws:lambda:eu-central-1:111122223333:function:smoke".to_owned() };
             let deadline = Seconds(60);
-            wanted(policy).hooks.push(Hook {
+            target_policy(policy).hooks.push(Hook {
                 name: name("smoke"),
                 at: HookPoint::AfterTraffic,
                 run,
@@ -478,7 +482,7 @@ pub(super) const TABLE: Table = &[
                 receiver,
                 environments: vec![],
                 services: vec![],
-                facts: Facts::Attention,
+                facts: FactFilter::Attention,
             });
         },
         &[(Severity::Broken, "out_of_reach", "topic oncall")],

@@ -4,33 +4,35 @@ mod account;
 mod alarms_and_account;
 
 use account::*;
-use rollout::doctor::seen::{AlarmKind, AlarmSeen, FargateSeen, Inspected, Metric, Reach, RuleSeen};
+use rollout::doctor::seen::{AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedRule, InspectionResult, Metric};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
-use rollout::policy::{Facts, Hook, HookAction, HookPoint, MissingData, NotificationPolicy, Policy, Receiver};
+use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
+use rollout::policy::{Hook, HookAction, HookPoint, MissingData, Policy};
 use rollout::{Reading, Seconds, Slot, TargetId};
 
-fn findings(change: impl FnOnce(&mut Policy, &mut Inspected)) -> Vec<Finding> {
+fn findings(change: impl FnOnce(&mut Policy, &mut InspectionResult)) -> Vec<Finding> {
     let (mut policy, mut seen) = (policy(), seen());
     change(&mut policy, &mut seen);
     judge(&policy, &target(), &seen)
 }
 
 #[test]
-fn a_sound_account_has_no_findings() {
+fn a_well_configured_account_has_no_findings() {
     assert_eq!(findings(|_, _| {}), []);
 }
 
 /// The policy's alarms are a composite one, and this many of its own.
-fn composite(policy: &mut Policy, seen: &mut Inspected, rule: &str, kept: usize) {
-    let mut either = wanted(policy).alarms[0].clone();
+fn use_composite_alarm(policy: &mut Policy, seen: &mut InspectionResult, rule: &str, kept: usize) {
+    let mut either = target_policy(policy).alarms[0].clone();
     either.name = "either".to_owned();
-    wanted(policy).alarms = vec![either].into_iter().chain(wanted(policy).alarms[..kept].iter().cloned()).collect();
+    target_policy(policy).alarms =
+        vec![either].into_iter().chain(target_policy(policy).alarms[..kept].iter().cloned()).collect();
     let kind = AlarmKind::Composite { rule: rule.to_owned() };
-    known(&mut seen.alarms).insert("either".to_owned(), AlarmSeen { kind, ..alarm(Slot::Blue) });
+    known_mut(&mut seen.alarms).insert("either".to_owned(), AlarmDetails { kind, ..alarm(Slot::Blue) });
 }
 
 /// A metric of green's service.
-fn of_service(name: &str) -> Metric {
+fn service_metric(name: &str) -> Metric {
     let dimensions = [("ClusterName", "shop-prod"), ("ServiceName", "api-green")];
     Metric {
         namespace: "AWS/ECS".to_owned(),
@@ -39,13 +41,13 @@ fn of_service(name: &str) -> Metric {
     }
 }
 
-type Change = fn(&mut Policy, &mut Inspected);
+type Mutation = fn(&mut Policy, &mut InspectionResult);
 /// Severity, check and place.
-type Expected = (Severity, &'static str, &'static str);
-type Table = &'static [(&'static str, Change, &'static [Expected])];
+type ExpectedFinding = (Severity, &'static str, &'static str);
+type CaseTable = &'static [(&'static str, Mutation, &'static [ExpectedFinding])];
 
 /// One change, and all that is found of it: severity, check, place.
-const TABLE: Table = &[
+const CASES: CaseTable = &[
     (
         "no service",
         |_, seen| seen.green.service = Reading::Known(None),
@@ -109,7 +111,7 @@ const TABLE: Table = &[
     ),
     (
         "ECS goes back by itself",
-        |_, seen| service(seen).rolls_back = true,
+        |_, seen| service(seen).ecs_rolls_back = true,
         &[(Severity::Advice, "service_rolls_back", "service api-green")],
     ),
     (
@@ -119,7 +121,7 @@ const TABLE: Table = &[
     ),
     (
         "another container",
-        |policy, _| wanted(policy).pair.container = "app".to_owned(),
+        |policy, _| target_policy(policy).pair.container = "app".to_owned(),
         &[
             (Severity::Broken, "container_missing", "service api-blue"),
             (Severity::Broken, "container_missing", "service api-green"),
@@ -214,15 +216,15 @@ const TABLE: Table = &[
         "both sides under one name of Service Connect",
         |_, seen| {
             for side in [&mut seen.blue, &mut seen.green] {
-                let service = known(&mut side.service).as_mut().expect("it is there");
-                service.also_reached_by.insert("the Service Connect name api in shop".to_owned());
+                let service = known_mut(&mut side.service).as_mut().expect("it is there");
+                service.other_endpoints.insert("the Service Connect name api in shop".to_owned());
             }
         },
         &[(Severity::Broken, "sides_share_a_name", "service api-blue and api-green")],
     ),
     (
         "one side with a name of its own in Service Connect",
-        |_, seen| _ = service(seen).also_reached_by.insert("the Service Connect name green in shop".to_owned()),
+        |_, seen| _ = service(seen).other_endpoints.insert("the Service Connect name green in shop".to_owned()),
         &[],
     ),
     (
@@ -242,7 +244,7 @@ const TABLE: Table = &[
     ),
     (
         "a rule that redirects",
-        |_, seen| *rule(seen) = RuleSeen::default(),
+        |_, seen| *rule(seen) = InspectedRule::default(),
         &[
             (Severity::Broken, "rule_lacks_group", "rule 9683 of shop"),
             (Severity::Broken, "rule_lacks_group", "rule 9683 of shop"),
@@ -274,8 +276,8 @@ const TABLE: Table = &[
     (
         "rules that disagree",
         |policy, seen| {
-            wanted(policy).pair.rules.push(OTHER.to_owned());
-            seen.rules.insert(OTHER.to_owned(), Reading::Known(weights(&[(Slot::Blue, 0), (Slot::Green, 100)])));
+            target_policy(policy).pair.rules.push(OTHER_RULE.to_owned());
+            seen.rules.insert(OTHER_RULE.to_owned(), Reading::Known(weights(&[(Slot::Blue, 0), (Slot::Green, 100)])));
         },
         &[
             (Severity::Broken, "weight_without_health", "rule 1111 of shop"),
@@ -284,33 +286,33 @@ const TABLE: Table = &[
     ),
     (
         "a rule that nobody moves",
-        |_, seen| _ = known(&mut seen.others).insert(OTHER.to_owned(), weights(&[(Slot::Blue, 1)])),
+        |_, seen| _ = known_mut(&mut seen.others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 1)])),
         &[(Severity::Risky, "rule_left_out", "rule 1111 of shop")],
     ),
     (
         "a listener that nobody moves",
-        |_, seen| _ = known(&mut seen.others).insert(LISTENER.to_owned(), weights(&[(Slot::Green, 1)])),
+        |_, seen| _ = known_mut(&mut seen.others).insert(LISTENER.to_owned(), weights(&[(Slot::Green, 1)])),
         &[(Severity::Advice, "default_left_out", "listener f2f7 of shop")],
     ),
     (
         "a rule that only attaches",
-        |_, seen| _ = known(&mut seen.others).insert(OTHER.to_owned(), weights(&[(Slot::Blue, 0)])),
+        |_, seen| _ = known_mut(&mut seen.others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 0)])),
         &[],
     ),
 ];
 
 #[test]
-fn each_thing_that_is_wrong_is_found_and_nothing_else() {
-    for (change, make, expected) in TABLE.iter().chain(alarms_and_account::TABLE) {
-        let found = findings(make);
-        let told: Vec<_> = found.iter().map(|it| (it.severity, it.check.as_str(), it.place.as_str())).collect();
-        assert_eq!(told, *expected, "{change}: {found:#?}");
-        assert!(found.iter().all(|it| !it.what.is_empty() && !it.remedy.is_empty()), "{change}: {found:#?}");
+fn each_misconfiguration_yields_exactly_its_findings() {
+    for (change, mutate, expected) in CASES.iter().chain(alarms_and_account::CASES) {
+        let found = findings(mutate);
+        let actual: Vec<_> = found.iter().map(|it| (it.severity, it.check.as_str(), it.subject.as_str())).collect();
+        assert_eq!(actual, *expected, "{change}: {found:#?}");
+        assert!(found.iter().all(|it| !it.problem.is_empty() && !it.remedy.is_empty()), "{change}: {found:#?}");
     }
 }
 
 #[test]
-fn the_worst_comes_first() {
+fn findings_are_sorted_by_severity() {
     let found = findings(|_, seen| {
         service(seen).breaker = false;
         seen.repository = Reading::Known(None);
@@ -322,21 +324,23 @@ fn the_worst_comes_first() {
 }
 
 #[test]
-fn only_what_the_policy_names_is_to_be_read() {
-    let wanted = inspection(&policy(), &target()).expect("the policy has it");
-    assert_eq!(wanted.repository, "shop/api");
-    assert_eq!(wanted.alarms.into_iter().collect::<Vec<_>>(), ["blue-5xx", "green-5xx"]);
+fn inspection_covers_only_what_the_policy_names() {
+    let target_policy = inspection(&policy(), &target()).expect("the policy has it");
+    assert_eq!(target_policy.repository, "shop/api");
+    assert_eq!(target_policy.alarms.into_iter().collect::<Vec<_>>(), ["blue-5xx", "green-5xx"]);
     let other = TargetId::parse("shop/web/prod").expect("a target");
     assert_eq!(inspection(&policy(), &other), None);
 }
 
 #[test]
-fn terraform_leaves_alone_what_a_deployment_changes_and_nothing_else() {
+fn terraform_ignores_exactly_what_a_deployment_changes() {
     let mut policy = policy();
-    wanted(&mut policy).pair.rules.push(LISTENER.to_owned());
-    let ignored = terraform::ignored(wanted(&mut policy), &seen());
-    let told: Vec<_> =
-        ignored.iter().map(|it| (it.resource.as_str(), it.name.as_str(), it.attributes.join(", "))).collect();
+    target_policy(&mut policy).pair.rules.push(LISTENER.to_owned());
+    let ignored_attributes = terraform::ignored_attributes(target_policy(&mut policy), &seen());
+    let actual: Vec<_> = ignored_attributes
+        .iter()
+        .map(|it| (it.resource.as_str(), it.name.as_str(), it.attributes.join(", ")))
+        .collect();
     let expected = [
         ("aws_ecs_service", "shop-prod/api-blue", "task_definition, desired_count"),
         ("aws_ecs_service", "shop-prod/api-green", "task_definition, desired_count"),
@@ -345,5 +349,5 @@ fn terraform_leaves_alone_what_a_deployment_changes_and_nothing_else() {
         ("aws_lb_listener_rule", RULE, "action"),
         ("aws_lb_listener", LISTENER, "default_action"),
     ];
-    assert_eq!(told, expected.map(|(resource, name, attributes)| (resource, name, attributes.to_owned())));
+    assert_eq!(actual, expected.map(|(resource, name, attributes)| (resource, name, attributes.to_owned())));
 }

@@ -1,27 +1,27 @@
 //! Windows and freezes on a zone's own clock.
 
-use super::{Case, at};
+use super::{GateCase, at};
+use rollout::calendar::zone;
 use rollout::entry::{FreezePeriod, Window};
-use rollout::promotion::calendar::zone;
 
 fn window(days: &[u8], from: u16, until: u16) -> Window {
     Window { days: days.iter().copied().collect(), from_minute: from * 60, until_minute: until * 60 }
 }
 
 /// What the window gate says at `now`, in `zone`.
-fn says(zone: &str, windows: &[Window], now: &str) -> String {
-    let case = Case::new().with(|case| {
+fn blockers(zone: &str, windows: &[Window], now: &str) -> String {
+    let case = GateCase::new().with(|case| {
         case.rules().time_zone = Some(zone.to_owned());
         case.rules().windows = windows.to_vec();
         case.now = at(now);
     });
-    case.says().replace("window waits: outside of the deploy windows (until ", "").replace(')', "")
+    case.blockers().replace("window waits: outside of the deploy windows (until ", "").replace(')', "")
 }
 
 #[test]
-fn a_window_opens_and_closes_on_its_zones_clock() {
+fn a_window_opens_and_closes_in_its_time_zone() {
     let working_days = [window(&[1, 2, 3, 4], 9, 16), window(&[5], 9, 12)];
-    let berlin = |now: &str| says("Europe/Berlin", &working_days, now);
+    let berlin = |now: &str| blockers("Europe/Berlin", &working_days, now);
     // In winter Berlin is an hour ahead of UTC. 2026-11-16 is a Monday.
     assert_eq!(berlin("2026-11-16T07:59:59Z"), "2026-11-16T08:00:00Z");
     assert_eq!(berlin("2026-11-16T08:00:00Z"), "");
@@ -34,13 +34,13 @@ fn a_window_opens_and_closes_on_its_zones_clock() {
     assert_eq!(berlin("2026-07-06T06:59:59Z"), "2026-07-06T07:00:00Z");
     assert_eq!(berlin("2026-07-06T07:00:00Z"), "");
     // Another zone, another day: in Auckland it is Monday already.
-    assert_eq!(says("Pacific/Auckland", &working_days, "2026-11-15T20:00:00Z"), "");
+    assert_eq!(blockers("Pacific/Auckland", &working_days, "2026-11-15T20:00:00Z"), "");
 }
 
 #[test]
-fn the_clocks_going_forward_and_back_open_no_window_twice_and_lose_none() {
+fn windows_are_correct_across_daylight_saving_changes() {
     let nights = [window(&[7], 2, 3)];
-    let berlin = |now: &str| says("Europe/Berlin", &nights, now);
+    let berlin = |now: &str| blockers("Europe/Berlin", &nights, now);
     // 2026-03-29: from 2:00 the clocks go to 3:00. The hour does not exist, and comes right after the skip.
     assert_eq!(
         berlin("2026-03-29T00:59:59Z"),
@@ -55,17 +55,17 @@ fn the_clocks_going_forward_and_back_open_no_window_twice_and_lose_none() {
 }
 
 #[test]
-fn a_whole_day_has_no_gap_at_midnight() {
+fn an_all_day_window_has_no_gap_at_midnight() {
     let always = [window(&[1, 2, 3, 4, 5, 6, 7], 0, 24)];
     for now in ["2026-11-20T22:59:59Z", "2026-11-20T23:00:00Z", "2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z"] {
-        assert_eq!(says("Europe/Berlin", &always, now), "", "{now}");
+        assert_eq!(blockers("Europe/Berlin", &always, now), "", "{now}");
     }
 }
 
 #[test]
-fn a_freeze_of_the_policy_begins_and_ends_on_its_zones_clock() {
-    let says = |now: &str| {
-        let case = Case::new().with(|case| {
+fn a_calendar_freeze_starts_and_ends_in_its_time_zone() {
+    let blockers = |now: &str| {
+        let case = GateCase::new().with(|case| {
             case.rules().time_zone = Some("America/New_York".to_owned());
             case.rules().freezes = vec![FreezePeriod {
                 from: "2026-12-20T00:00".parse().expect("a time"),
@@ -74,17 +74,17 @@ fn a_freeze_of_the_policy_begins_and_ends_on_its_zones_clock() {
             }];
             case.now = at(now);
         });
-        case.says()
+        case.blockers()
     };
-    assert_eq!(says("2026-12-20T04:59:59Z"), "");
+    assert_eq!(blockers("2026-12-20T04:59:59Z"), "");
     let frozen = "freeze waits: the policy's freeze: year's end (until 2027-01-04T13:00:00Z)";
-    assert_eq!(says("2026-12-20T05:00:00Z"), frozen);
-    assert_eq!(says("2027-01-04T12:59:59Z"), frozen);
-    assert_eq!(says("2027-01-04T13:00:00Z"), "");
+    assert_eq!(blockers("2026-12-20T05:00:00Z"), frozen);
+    assert_eq!(blockers("2027-01-04T12:59:59Z"), frozen);
+    assert_eq!(blockers("2027-01-04T13:00:00Z"), "");
 }
 
 #[test]
-fn a_zone_is_one_of_the_database_that_comes_with_the_binary() {
+fn time_zones_come_from_the_bundled_database() {
     assert!(zone("Europe/Berlin").is_some());
     assert!(zone("UTC").is_some());
     assert!(zone("Mars/Olympus_Mons").is_none());

@@ -3,13 +3,15 @@
 mod clock;
 
 use rollout::brake::{Brake, Scope};
+use rollout::deployment::{GateOverride, GateProgress, Vote};
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, Entry, EntryRules, FreezePeriod, Gate, Person};
 use rollout::policy::{Deadlines, Drift, Side, Strategy};
-use rollout::promotion::{Neighbour, Opinion, Question, Surroundings, judge, plan_id, rules};
-use rollout::target::{Gates, Overridden, ReleaseRef, TargetFreeze, Verified, Vote};
+use rollout::promotion::{GateContext, GateInput, GateResult, RelatedTarget, evaluate_gates, plan_id, rules};
+use rollout::release::ReleaseRef;
+use rollout::target::{OperatorHold, Verified};
 use rollout::{
-    Actor, AppliedTarget, Concurrency, EcsPair, ImageDigest, Lane, Name, Overrides, Percent, PlanId, Reading,
-    ReleaseId, Seconds, TargetId, TargetPolicy, Terms, Timestamp, Train,
+    Actor, AppliedTarget, Concurrency, DeployOptions, EcsPair, ImageDigest, Lane, Name, Overrides, Percent, PlanId,
+    Reading, ReleaseId, Seconds, TargetId, TargetPolicy, Timestamp, Train,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,20 +74,20 @@ fn policy() -> TargetPolicy {
 }
 
 /// A question in the making; the usual one has nothing against it.
-struct Case {
-    terms: Terms,
+struct GateCase {
+    options: DeployOptions,
     requester: Actor,
     applied: AppliedTarget,
-    gates: Gates,
-    frozen: Option<TargetFreeze>,
-    around: Option<Surroundings>,
+    gates: GateProgress,
+    operator_hold: Option<OperatorHold>,
+    gate_context: Option<GateContext>,
     now: Timestamp,
 }
 
-impl Case {
+impl GateCase {
     fn new() -> Self {
         Self {
-            terms: Terms::default(),
+            options: DeployOptions::default(),
             requester: Actor::Workflow { name: "github:shop@1".to_owned(), actor_id: Some("77".to_owned()) },
             applied: AppliedTarget {
                 version: 1,
@@ -93,16 +95,16 @@ impl Case {
                 policy: policy(),
                 entry: Entry::default(),
             },
-            gates: Gates {
+            gates: GateProgress {
                 plan: PlanId("p".to_owned()),
-                asked_at: None,
+                requested_at: None,
                 votes: vec![],
                 skipped: BTreeSet::new(),
                 overridden: BTreeMap::new(),
-                told: BTreeMap::new(),
+                journalled: BTreeMap::new(),
             },
-            frozen: None,
-            around: Some(Surroundings::quiet()),
+            operator_hold: None,
+            gate_context: Some(GateContext::empty()),
             now: at("2026-11-20T12:00:00Z"),
         }
     }
@@ -111,8 +113,8 @@ impl Case {
         &mut self.applied.entry.rules
     }
 
-    fn around(&mut self) -> &mut Surroundings {
-        self.around.get_or_insert_with(Surroundings::quiet)
+    fn gate_context(&mut self) -> &mut GateContext {
+        self.gate_context.get_or_insert_with(GateContext::empty)
     }
 
     fn after(mut self, after: After) -> Self {
@@ -129,7 +131,9 @@ impl Case {
             forward_only: false,
         });
         let id = TargetId { environment: name(environment), ..prod() };
-        self.around().neighbours.insert(id, Neighbour { verified: verified.into_iter().collect(), stable: None });
+        self.gate_context()
+            .related_targets
+            .insert(id, RelatedTarget { verified: verified.into_iter().collect(), stable: None });
         self
     }
 
@@ -146,7 +150,7 @@ impl Case {
             since: at("2026-11-20T11:00:00Z"),
             until: until.map(at),
         };
-        if let Reading::Known(brakes) = &mut self.around().brakes {
+        if let Reading::Known(brakes) = &mut self.gate_context().brakes {
             brakes.push(brake);
         }
         self
@@ -164,7 +168,7 @@ impl Case {
             let known = Person { slack: Some(slack.to_owned()), github: Some(github.to_owned()), ..Person::default() };
             self.applied.entry.approvers.insert(name(key), known);
         }
-        self.gates.asked_at = Some(at("2026-11-20T11:30:00Z"));
+        self.gates.requested_at = Some(at("2026-11-20T11:30:00Z"));
         self
     }
 
@@ -182,30 +186,30 @@ impl Case {
         self
     }
 
-    fn question<'a>(&'a self, target: &'a TargetId, release: &'a ReleaseId) -> Question<'a> {
-        Question {
+    fn gate_input<'a>(&'a self, target: &'a TargetId, release: &'a ReleaseId) -> GateInput<'a> {
+        GateInput {
             target,
             release,
-            terms: &self.terms,
+            options: &self.options,
             requester: &self.requester,
             applied: &self.applied,
             gates: &self.gates,
-            frozen: self.frozen.as_ref(),
+            operator_hold: self.operator_hold.as_ref(),
             asleep: false,
-            around: self.around.as_ref(),
+            gate_context: self.gate_context.as_ref(),
             now: self.now,
         }
     }
 
     /// What the gates that are not open say, in one line.
-    fn says(&self) -> String {
+    fn blockers(&self) -> String {
         let (target, release) = (prod(), release());
-        let ruling = judge(&self.question(&target, &release));
-        let lines = ruling.opinions.iter().filter_map(|(gate, opinion)| match opinion {
-            Opinion::Open(_) => None,
-            Opinion::Waits { reason, until: None } => Some(format!("{gate} waits: {reason}")),
-            Opinion::Waits { reason, until: Some(until) } => Some(format!("{gate} waits: {reason} (until {until})")),
-            Opinion::Never { reason, verdict } => Some(format!("{gate} never, {verdict:?}: {reason}")),
+        let gate_results = evaluate_gates(&self.gate_input(&target, &release));
+        let lines = gate_results.results.iter().filter_map(|(gate, result)| match result {
+            GateResult::Open(_) => None,
+            GateResult::Waits { reason, until: None } => Some(format!("{gate} waits: {reason}")),
+            GateResult::Waits { reason, until: Some(until) } => Some(format!("{gate} waits: {reason} (until {until})")),
+            GateResult::Never { reason, verdict } => Some(format!("{gate} never, {verdict:?}: {reason}")),
         });
         lines.collect::<Vec<_>>().join("; ")
     }
@@ -220,57 +224,63 @@ fn any(names: &[&str]) -> After {
 }
 
 #[test]
-fn every_row_has_its_answer() {
+fn each_case_is_blocked_by_exactly_its_gates() {
     let everything = || Scope::Everything;
     let shop = || Scope::Application { application: name("shop") };
     let of = |environment: &str| Scope::Environment { application: name("shop"), environment: name(environment) };
-    let rows: Vec<(&str, Case, &str)> = vec![
-        ("no rule, nothing against it", Case::new(), ""),
+    let rows: Vec<(&str, GateCase, &str)> = vec![
+        ("no rule, nothing against it", GateCase::new(), ""),
         // --- order ---
         (
             "verified where it has to be",
-            Case::new().after(all(&["staging"])).upstream("staging", Some("2026-11-20T09:00:00Z")),
+            GateCase::new().after(all(&["staging"])).upstream("staging", Some("2026-11-20T09:00:00Z")),
             "",
         ),
         (
             "not verified there",
-            Case::new().after(all(&["staging"])).upstream("staging", None),
+            GateCase::new().after(all(&["staging"])).upstream("staging", None),
             "after never, Failed: it is not verified in staging: deploy it there first, until its bake is over",
         ),
         (
             "what could not be read is no yes and no no",
-            Case::new().after(all(&["staging"])),
+            GateCase::new().after(all(&["staging"])),
             "after waits: what staging has verified was not read yet",
         ),
         (
             "all of two, one lacks",
-            Case::new().after(all(&["dev", "qa"])).upstream("dev", Some("2026-11-20T09:00:00Z")).upstream("qa", None),
+            GateCase::new()
+                .after(all(&["dev", "qa"]))
+                .upstream("dev", Some("2026-11-20T09:00:00Z"))
+                .upstream("qa", None),
             "after never, Failed: it is not verified in qa: deploy it there first, until its bake is over",
         ),
         (
             "one of two is enough",
-            Case::new().after(any(&["dev", "qa"])).upstream("dev", None).upstream("qa", Some("2026-11-20T09:00:00Z")),
+            GateCase::new()
+                .after(any(&["dev", "qa"]))
+                .upstream("dev", None)
+                .upstream("qa", Some("2026-11-20T09:00:00Z")),
             "",
         ),
         (
             "one of two, neither",
-            Case::new().after(any(&["dev", "qa"])).upstream("dev", None).upstream("qa", None),
+            GateCase::new().after(any(&["dev", "qa"])).upstream("dev", None).upstream("qa", None),
             "after never, Failed: it is verified in none of dev, qa: deploy it in one of them first, until its bake is over",
         ),
         // --- soak ---
         (
             "verified, and not for long enough",
-            Case::new().after(all(&["staging"])).soak(3600).upstream("staging", Some("2026-11-20T11:30:00Z")),
+            GateCase::new().after(all(&["staging"])).soak(3600).upstream("staging", Some("2026-11-20T11:30:00Z")),
             "soak waits: verified for less than 1h (until 2026-11-20T12:30:00Z)",
         ),
         (
             "the soak's last second is over",
-            Case::new().after(all(&["staging"])).soak(1800).upstream("staging", Some("2026-11-20T11:30:00Z")),
+            GateCase::new().after(all(&["staging"])).soak(1800).upstream("staging", Some("2026-11-20T11:30:00Z")),
             "",
         ),
         (
             "of all, the latest counts",
-            Case::new()
+            GateCase::new()
                 .after(all(&["dev", "qa"]))
                 .soak(3600)
                 .upstream("dev", Some("2026-11-20T09:00:00Z"))
@@ -279,7 +289,7 @@ fn every_row_has_its_answer() {
         ),
         (
             "of one of several, the first counts",
-            Case::new()
+            GateCase::new()
                 .after(any(&["dev", "qa"]))
                 .soak(3600)
                 .upstream("dev", Some("2026-11-20T09:00:00Z"))
@@ -289,37 +299,37 @@ fn every_row_has_its_answer() {
         // --- brakes ---
         (
             "the line is stopped",
-            Case::new().brake(everything(), None),
+            GateCase::new().brake(everything(), None),
             "stop_the_line waits: the line is stopped by slack:U0: an incident",
         ),
         (
             "the application is frozen, for a while",
-            Case::new().brake(shop(), Some("2026-11-20T18:00:00Z")),
+            GateCase::new().brake(shop(), Some("2026-11-20T18:00:00Z")),
             "freeze waits: frozen by slack:U0: an incident (until 2026-11-20T18:00:00Z)",
         ),
         (
             "the environment is frozen",
-            Case::new().brake(of("prod"), None),
+            GateCase::new().brake(of("prod"), None),
             "freeze waits: frozen by slack:U0: an incident",
         ),
-        ("another environment is frozen", Case::new().brake(of("dev"), None), ""),
-        ("the freeze is over", Case::new().brake(shop(), Some("2026-11-20T12:00:00Z")), ""),
+        ("another environment is frozen", GateCase::new().brake(of("dev"), None), ""),
+        ("the freeze is over", GateCase::new().brake(shop(), Some("2026-11-20T12:00:00Z")), ""),
         (
             "brakes that cannot be read hold",
-            Case::new().with(|case| case.around().brakes = Reading::Unknown("throttled".to_owned())),
+            GateCase::new().with(|case| case.gate_context().brakes = Reading::Unknown("throttled".to_owned())),
             "stop_the_line waits: freezes could not be read: throttled; freeze waits: freezes could not be read: throttled",
         ),
         (
             "a forward-only release left the target to a person",
-            Case::new().with(|case| {
+            GateCase::new().with(|case| {
                 let since = at("2026-11-19T00:00:00Z");
-                case.frozen = Some(TargetFreeze { since, deployment: 4, reason: "alarm 5xx fired".to_owned() });
+                case.operator_hold = Some(OperatorHold { since, deployment: 4, reason: "alarm 5xx fired".to_owned() });
             }),
             "freeze waits: the target is frozen since deployment #4: alarm 5xx fired",
         ),
         (
             "the policy's freeze",
-            Case::new().with(|case| {
+            GateCase::new().with(|case| {
                 case.rules().freezes = vec![FreezePeriod {
                     from: "2026-11-20T00:00".parse().expect("a time"),
                     until: "2026-11-21T00:00".parse().expect("a time"),
@@ -331,38 +341,38 @@ fn every_row_has_its_answer() {
         // --- people ---
         (
             "nobody has said anything yet",
-            Case::new().approval(2),
+            GateCase::new().approval(2),
             "approval waits: 0 of 2 approvals (until 2026-11-20T12:30:00Z)",
         ),
         (
             "one of two",
-            Case::new().approval(2).vote("bob"),
+            GateCase::new().approval(2).vote("bob"),
             "approval waits: 1 of 2 approvals (until 2026-11-20T12:30:00Z)",
         ),
-        ("two of two", Case::new().approval(2).vote("bob").vote("carol"), ""),
+        ("two of two", GateCase::new().approval(2).vote("bob").vote("carol"), ""),
         (
             "whoever asked for it does not count, however the vote came in",
-            Case::new().approval(2).vote("ada").vote("bob"),
+            GateCase::new().approval(2).vote("ada").vote("bob"),
             "approval waits: 1 of 2 approvals (until 2026-11-20T12:30:00Z)",
         ),
         (
             "who is not among them any more does not count",
-            Case::new().approval(1).vote("dora"),
+            GateCase::new().approval(1).vote("dora"),
             "approval waits: 0 of 1 approvals (until 2026-11-20T12:30:00Z)",
         ),
         (
             "people are not asked before the release may come at all",
-            Case::new().approval(1).with(|case| case.gates.asked_at = None),
+            GateCase::new().approval(1).with(|case| case.gates.requested_at = None),
             "approval waits: 0 of 1 approvals; nobody was asked yet",
         ),
         (
             "nobody answered, and that is a no",
-            Case::new().approval(2).vote("bob").with(|case| case.now = at("2026-11-20T12:30:00Z")),
+            GateCase::new().approval(2).vote("bob").with(|case| case.now = at("2026-11-20T12:30:00Z")),
             "approval never, Expired: 1 of 2 approvals within 1h, and silence is taken for a no",
         ),
         (
             "nobody answered, and that is a yes",
-            Case::new().approval(2).with(|case| {
+            GateCase::new().approval(2).with(|case| {
                 case.now = at("2026-11-20T12:30:00Z");
                 if let Some(policy) = &mut case.rules().approval {
                     policy.default = ApprovalDefault::Approve;
@@ -373,31 +383,33 @@ fn every_row_has_its_answer() {
         // --- trains ---
         (
             "the services that it depends on go first",
-            Case::new().with(|case| {
+            GateCase::new().with(|case| {
                 case.applied.entry.depends_on = BTreeSet::from([name("users"), name("other")]);
                 let members = [("api", 2), ("users", 7), ("web", 8)];
                 let members = members.into_iter().map(|(service, of)| (name(service), digest(of))).collect();
-                case.terms.train = Some(Train { id: "t".to_owned(), members, together: true });
+                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
             }),
             "train waits: its train brings users first",
         ),
         (
             "what it depends on is there already",
-            Case::new().with(|case| {
+            GateCase::new().with(|case| {
                 case.applied.entry.depends_on = BTreeSet::from([name("users")]);
                 let members = BTreeMap::from([(name("users"), digest(7))]);
-                case.terms.train = Some(Train { id: "t".to_owned(), members, together: true });
+                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
                 let id = TargetId::parse("shop/users/prod").expect("a target");
-                case.around().neighbours.insert(id, Neighbour { verified: vec![], stable: Some(digest(7)) });
+                case.gate_context()
+                    .related_targets
+                    .insert(id, RelatedTarget { verified: vec![], stable: Some(digest(7)) });
             }),
             "",
         ),
         // --- the short way, and the override ---
         (
             "a hotfix is not asked at the gates that the policy names, and at the others it is",
-            Case::new().after(all(&["staging"])).upstream("staging", None).approval(1).brake(shop(), None).with(
+            GateCase::new().after(all(&["staging"])).upstream("staging", None).approval(1).brake(shop(), None).with(
                 |case| {
-                    case.terms.lane = Lane::Hotfix;
+                    case.options.lane = Lane::Hotfix;
                     case.rules().hotfix_skips = BTreeSet::from([Gate::After, Gate::Soak, Gate::Approval]);
                 },
             ),
@@ -405,93 +417,97 @@ fn every_row_has_its_answer() {
         ),
         (
             "what others ask is asked at all of them",
-            Case::new().approval(1).with(|case| case.rules().hotfix_skips = BTreeSet::from([Gate::Approval])),
+            GateCase::new().approval(1).with(|case| case.rules().hotfix_skips = BTreeSet::from([Gate::Approval])),
             "approval waits: 0 of 1 approvals (until 2026-11-20T12:30:00Z)",
         ),
         (
             "a gate that was opened by hand is open",
-            Case::new().brake(shop(), None).with(|case| {
-                let opened = Overridden { actor: person("U1"), reason: "fixes it".to_owned(), at: case.now };
+            GateCase::new().brake(shop(), None).with(|case| {
+                let opened = GateOverride { actor: person("U1"), reason: "fixes it".to_owned(), at: case.now };
                 case.gates.overridden.insert(Gate::Freeze, opened);
             }),
             "",
         ),
     ];
-    for (what, case, expected) in rows {
-        assert_eq!(case.says(), expected, "{what}");
+    for (label, case, expected) in rows {
+        assert_eq!(case.blockers(), expected, "{label}");
     }
 }
 
 #[test]
-fn an_answer_is_taken_of_whoever_may_give_it_and_of_nobody_else() {
+fn only_eligible_approvers_can_decide() {
     let (target, release, plan) = (prod(), release(), PlanId("p".to_owned()));
-    let case = Case::new().approval(2).vote("bob");
-    let answer = |case: &Case, actor: &Actor, yes: bool| {
-        rules::answerable(&case.question(&target, &release), &plan, actor, yes).map(|(name, _)| name.to_string())
+    let case = GateCase::new().approval(2).vote("bob");
+    let answer = |case: &GateCase, actor: &Actor, yes: bool| {
+        rules::validate_approval_decision(&case.gate_input(&target, &release), &plan, actor, yes)
+            .map(|(name, _)| name.to_string())
     };
-    let no = |text: &str| Err(text.to_owned());
+    let refusal = |text: &str| Err(text.to_owned());
     assert_eq!(answer(&case, &person("UCAROL"), true), Ok("carol".to_owned()));
-    assert_eq!(answer(&case, &person("UBOB"), true), no("bob has approved already"));
+    assert_eq!(answer(&case, &person("UBOB"), true), refusal("bob has approved already"));
     assert_eq!(answer(&case, &person("UBOB"), false), Ok("bob".to_owned()), "minds may change to a no");
     let mallory = person("UMALLORY");
-    assert_eq!(answer(&case, &mallory, true), no("slack:UMALLORY is none of those who may approve here"));
-    let ada = no("ada asked for this deployment, and whoever asks does not approve");
+    assert_eq!(answer(&case, &mallory, true), refusal("slack:UMALLORY is none of those who may approve here"));
+    let ada = refusal("ada asked for this deployment, and whoever asks does not approve");
     assert_eq!(answer(&case, &person("UADA"), true), ada, "her workflow asked, by her GitHub number");
     let spoofed = Actor::Person { name: "UCAROL".to_owned() };
     assert_eq!(
         answer(&case, &spoofed, true),
-        no("UCAROL is none of those who may approve here"),
+        refusal("UCAROL is none of those who may approve here"),
         "a door's word counts"
     );
     let mail = Actor::Person { name: "mail:carol".to_owned() };
     assert_eq!(
         answer(&case, &mail, true),
-        no("mail:carol is none of those who may approve here"),
+        refusal("mail:carol is none of those who may approve here"),
         "carol has no mail in the policy"
     );
-    let question = case.question(&target, &release);
-    let other = rules::answerable(&question, &PlanId("q".to_owned()), &person("UCAROL"), true);
+    let gate_input = case.gate_input(&target, &release);
+    let other = rules::validate_approval_decision(&gate_input, &PlanId("q".to_owned()), &person("UCAROL"), true);
     assert_eq!(other, Err("the plan has changed since that was asked: look at the present one".to_owned()));
-    let late = Case::new().approval(2).with(|case| case.now = at("2026-11-20T12:30:00Z"));
-    assert_eq!(answer(&late, &person("UCAROL"), true), no("the time for it (1h) is over"));
-    let open = Case::new();
-    assert_eq!(answer(&open, &person("UCAROL"), true), no("no approval is needed here"));
+    let late = GateCase::new().approval(2).with(|case| case.now = at("2026-11-20T12:30:00Z"));
+    assert_eq!(answer(&late, &person("UCAROL"), true), refusal("the time for it (1h) is over"));
+    let open = GateCase::new();
+    assert_eq!(answer(&open, &person("UCAROL"), true), refusal("no approval is needed here"));
 }
 
 #[test]
-fn a_yes_counts_as_long_as_whoever_said_it_is_still_that_person() {
+fn an_approval_counts_only_while_its_account_is_the_approvers() {
     let (target, release, plan) = (prod(), release(), PlanId("p".to_owned()));
-    let moved = |case: &mut Case| {
+    let with_new_account = |case: &mut GateCase| {
         // Bob's account was taken over, and he has a new one.
         case.applied.entry.approvers.get_mut(&name("bob")).expect("bob").slack = Some("UBOBAGAIN".to_owned());
     };
-    let case = Case::new().approval(2).vote("bob").with(moved);
-    let question = case.question(&target, &release);
-    assert_eq!(rules::counted(&question), Vec::<&Vote>::new(), "who said it is nobody any more");
-    assert!(rules::may_approve(&question).contains(&&name("bob")), "he is asked again");
-    let again = rules::answerable(&question, &plan, &person("UBOBAGAIN"), true);
+    let case = GateCase::new().approval(2).vote("bob").with(with_new_account);
+    let gate_input = case.gate_input(&target, &release);
+    assert_eq!(rules::valid_votes(&gate_input), Vec::<&Vote>::new(), "who said it is nobody any more");
+    assert!(rules::eligible_approvers(&gate_input).contains(&&name("bob")), "he is asked again");
+    let again = rules::validate_approval_decision(&gate_input, &plan, &person("UBOBAGAIN"), true);
     assert_eq!(again.map(|(name, _)| name), Ok(name("bob")));
-    assert!(rules::answerable(&question, &plan, &person("UBOB"), true).is_err(), "the former account says nothing");
+    assert!(
+        rules::validate_approval_decision(&gate_input, &plan, &person("UBOB"), true).is_err(),
+        "the former account says nothing"
+    );
     // Two names change their owners: one person's two voices are one.
-    let swapped = Case::new().approval(2).vote("bob").with(|case| {
+    let swapped = GateCase::new().approval(2).vote("bob").with(|case| {
         let approvers = &mut case.applied.entry.approvers;
         let (bob, carol) = (approvers[&name("bob")].clone(), approvers[&name("carol")].clone());
         approvers.insert(name("bob"), carol);
         approvers.insert(name("carol"), bob);
     });
-    assert_eq!(rules::counted(&swapped.question(&target, &release)).len(), 0);
+    assert_eq!(rules::valid_votes(&swapped.gate_input(&target, &release)).len(), 0);
 }
 
 #[test]
-fn a_plan_is_another_one_when_anything_that_it_would_do_is() {
+fn the_plan_id_changes_with_anything_the_plan_does() {
     let (target, release) = (prod(), release());
-    let applied = Case::new().applied;
-    let (terms, overrides) = (Terms::default(), Overrides::default());
-    let plan = plan_id(&target, &release, &terms, &overrides, &applied, Some(&digest(1)));
+    let applied = GateCase::new().applied;
+    let (options, overrides) = (DeployOptions::default(), Overrides::default());
+    let plan = plan_id(&target, &release, &options, &overrides, &applied, Some(&digest(1)));
     assert_eq!(plan.0.len(), 16);
     assert_eq!(
         plan,
-        plan_id(&target, &release, &terms, &overrides, &applied, Some(&digest(1))),
+        plan_id(&target, &release, &options, &overrides, &applied, Some(&digest(1))),
         "the same is the same"
     );
 
@@ -499,21 +515,21 @@ fn a_plan_is_another_one_when_anything_that_it_would_do_is() {
     slower.policy.strategy.bake = Seconds(61);
     let elsewhere = TargetId::parse("shop/api/staging").expect("a target");
     let newer = ReleaseId { digest: digest(3), ..release.clone() };
-    let forward_only = Terms { forward_only: true, ..Terms::default() };
-    let despite = Overrides { firing_alarms: BTreeSet::from(["5xx".to_owned()]) };
+    let forward_only = DeployOptions { forward_only: true, ..DeployOptions::default() };
+    let overriding_alarm = Overrides { firing_alarms: BTreeSet::from(["5xx".to_owned()]) };
     let others = [
-        ("another policy", plan_id(&target, &release, &terms, &overrides, &slower, Some(&digest(1)))),
-        ("another target", plan_id(&elsewhere, &release, &terms, &overrides, &applied, Some(&digest(1)))),
-        ("another release", plan_id(&target, &newer, &terms, &overrides, &applied, Some(&digest(1)))),
+        ("another policy", plan_id(&target, &release, &options, &overrides, &slower, Some(&digest(1)))),
+        ("another target", plan_id(&elsewhere, &release, &options, &overrides, &applied, Some(&digest(1)))),
+        ("another release", plan_id(&target, &newer, &options, &overrides, &applied, Some(&digest(1)))),
         ("no way back", plan_id(&target, &release, &forward_only, &overrides, &applied, Some(&digest(1)))),
-        ("despite an alarm", plan_id(&target, &release, &terms, &despite, &applied, Some(&digest(1)))),
-        ("something else is replaced", plan_id(&target, &release, &terms, &overrides, &applied, Some(&digest(9)))),
+        ("despite an alarm", plan_id(&target, &release, &options, &overriding_alarm, &applied, Some(&digest(1)))),
+        ("something else is replaced", plan_id(&target, &release, &options, &overrides, &applied, Some(&digest(9)))),
     ];
-    for (what, other) in others {
-        assert_ne!(plan, other, "{what}");
+    for (label, other) in others {
+        assert_ne!(plan, other, "{label}");
     }
     let mut version = applied;
     version.version = 2;
-    let same = plan_id(&target, &release, &terms, &overrides, &version, Some(&digest(1)));
+    let same = plan_id(&target, &release, &options, &overrides, &version, Some(&digest(1)));
     assert_eq!(plan, same, "a version of the policy that changes nothing here");
 }

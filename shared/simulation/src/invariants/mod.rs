@@ -1,90 +1,90 @@
-//! What must be so after every step of a simulation, whatever goes wrong: each change of the world and of the ledger is
-//! looked at once, as it happens, and compared with a picture of the world that is made of changes alone.
+//! Properties that must hold after every step of a simulation, whatever goes wrong. Each change of the world and of the
+//! ledger is checked as it happens, against a model of the world that is built from changes alone.
 //!
-//! | module | what it looks at |
+//! | module | what it checks |
 //! |---|---|
-//! | `pair` | the picture: sides, rules, limits, and what passes saw of them |
-//! | `hands` | writes to the world: whose, and what for |
-//! | `answered` | reasons to go back, and how long they wait for their answer |
-//! | `record` | the journal and the state: whether they are true |
-//! | `commands` | what was asked, and whether somebody took it up |
-//! | `told` | what channels were told |
+//! | `pair` | the model: sides, rules, limits, and what passes observed of them |
+//! | `writes` | writes to the world: who made them, and for what |
+//! | `overdue_rollback` | reasons to roll back, and how long they have been unanswered |
+//! | `journal_checks` | journal and state: whether they match the world |
+//! | `commands` | commands, and whether each was consumed |
+//! | `delivery_log` | what channels received |
 //!
-//! [`ALL`] is the table of what is promised. A test for each lets somebody break it by hand.
+//! [`ALL`] lists all invariants. Each has a test that violates it by hand.
 
-mod answered;
 mod commands;
-mod hands;
+mod delivery_log;
+mod journal_checks;
+mod overdue_rollback;
 mod pair;
-mod record;
-mod told;
+mod writes;
 
-pub use told::Telling;
+pub use delivery_log::DeliveryLog;
 
-use crate::ledger::{Store, Written};
-use crate::virtual_time::{Deed, Struck};
-use crate::world::{Change, World};
+use crate::ledger::{LedgerWrite, Store};
+use crate::virtual_time::{InjectedFault, PassEvent};
+use crate::world::{World, WorldChange};
 use commands::Commands;
-use pair::Pair;
+use pair::PairModel;
 use rollout::{EcsPair, TargetId, Timestamp};
 use std::fmt;
 
-/// Something that is promised.
+/// A property that must always hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invariant {
-    /// What it is called.
+    /// Short name, as test output shows it.
     pub name: &'static str,
-    /// What is promised.
+    /// The property as a sentence.
     pub sentence: &'static str,
 }
 
 macro_rules! invariants {
     ($($(#[$doc:meta])* $item:ident = $name:literal: $sentence:literal;)*) => {
         $($(#[$doc])* #[doc = $sentence] pub const $item: Invariant = Invariant { name: $name, sentence: $sentence };)*
-        /// All that is promised.
+        /// Every invariant.
         pub const ALL: &[Invariant] = &[$($item),*];
     };
 }
 
 invariants! {
-    HEALTHY_FIRST = "healthy first": "traffic goes only to a side whose targets were seen healthy";
-    NEVER_UNDER_TRAFFIC = "never under traffic": "no side is scaled down while the balancer sends it traffic";
-    STABLE_STAYS = "stable stays": "as long as it is the way back, the autoscaler takes nothing from the stable side";
-    NOTHING_LOST = "nothing lost": "no request is lost, unless tasks died or somebody meddled";
-    WEIGHTS_WHOLE = "weights whole": "weights sum to one whole over both sides, and nothing else of a rule is changed";
-    ONE_WRITER = "one writer": "only the holder of a target writes, and only what the ledger says was decided";
-    HANDS_OFF = "hands off": "what somebody else has edited is written over by a way back alone";
-    ALARM_ANSWERED = "a firing alarm is answered": "while a candidate carries traffic and an alarm that sees it fires, weights go back within a minute of AWS answering, whatever else holds";
-    NOT_ONTO_THE_ACCUSED = "not onto the accused": "no alarm moves traffic onto the one side that it sees";
-    SHOWN_SEEN = "what is shown as seen was seen": "no traffic is shown as seen live that the rules did not have when they were looked at";
-    ONE_RUNS = "one runs": "at most one deployment runs on a target";
-    VERDICT_IN_TIME = "verdict in time": "every deployment gets on, and comes to a verdict, within its deadlines";
-    WAY_BACK_WHOLE = "way back whole": "after a way back the stable release carries everything";
-    NOTHING_BORROWED = "nothing borrowed": "what was borrowed is given back at the end: autoscaling limits, test rule";
-    NOTHING_UNTRUE = "nothing untrue": "nothing that is recorded is untrue";
-    JOURNAL_WHOLE = "journal whole": "the journal has no gaps, and counts up";
-    COMMANDS_ONCE = "commands once": "no command is consumed twice";
-    COMMANDS_KEPT = "commands kept": "no command is lost";
-    TOLD_ONCE = "told once": "each entry of the journal is told to each channel, in order, and is one by content";
+    TRAFFIC_ONLY_TO_HEALTHY_TARGETS = "healthy first": "traffic goes only to a side whose targets were seen healthy";
+    NO_SCALE_DOWN_UNDER_TRAFFIC = "never under traffic": "no side is scaled down while the balancer sends it traffic";
+    NO_AUTOSCALING_IN_OF_STABLE = "stable stays": "as long as it is the way back, the autoscaler takes nothing from the stable side";
+    NO_REQUEST_LOST = "nothing lost": "no request is lost, unless tasks died or somebody meddled";
+    WEIGHTS_SUM_TO_WHOLE = "weights whole": "weights sum to one whole over both sides, and nothing else of a rule is changed";
+    ONLY_LEASE_HOLDER_WRITES = "one writer": "only the holder of a target writes, and only what the ledger says was decided";
+    NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS = "hands off": "what somebody else has edited is written over by a way back alone";
+    ROLLBACK_WITHIN_A_MINUTE_OF_ALARM = "a firing alarm is answered": "while a candidate carries traffic and an alarm that sees it fires, weights go back within a minute of AWS answering, whatever else holds";
+    NO_ROLLBACK_ONTO_ALARMED_SIDE = "not onto the accused": "no alarm moves traffic onto the one side that it sees";
+    SHOWN_TRAFFIC_WAS_OBSERVED = "what is shown as seen was seen": "no traffic is shown as seen live that the rules did not have when they were looked at";
+    ONE_DEPLOYMENT_PER_TARGET = "one runs": "at most one deployment runs on a target";
+    STAGES_END_WITHIN_DEADLINE = "verdict in time": "every deployment gets on, and comes to a verdict, within its deadlines";
+    ROLLBACK_IS_COMPLETE = "way back whole": "after a way back the stable release carries everything";
+    BORROWED_SETTINGS_RETURNED = "nothing borrowed": "what was borrowed is given back at the end: autoscaling limits, test rule";
+    JOURNAL_MATCHES_WORLD = "nothing untrue": "nothing that is recorded is untrue";
+    JOURNAL_HAS_NO_GAPS = "journal whole": "the journal has no gaps, and counts up";
+    COMMANDS_CONSUMED_ONCE = "commands once": "no command is consumed twice";
+    NO_COMMAND_LOST = "commands kept": "no command is lost";
+    ENTRIES_DELIVERED_ONCE = "told once": "each entry of the journal is told to each channel, in order, and is one by content";
 }
 
-/// A promise was broken.
+/// An invariant was violated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// Name of the invariant.
     pub invariant: &'static str,
-    /// What was promised.
+    /// The property that was violated, as a sentence.
     pub sentence: &'static str,
-    /// When.
+    /// Virtual time at which the violation was found.
     pub at: Timestamp,
-    /// Where.
+    /// The target concerned; none: not specific to one target.
     pub target: Option<TargetId>,
-    /// What was seen.
+    /// What was observed instead.
     pub words: String,
 }
 
 impl Violation {
-    /// Says what is broken, and how.
+    /// A violation of `invariant`, with details of what was observed.
     #[must_use]
     pub fn of(invariant: &Invariant, at: Timestamp, target: Option<&TargetId>, words: impl Into<String>) -> Self {
         let Invariant { name, sentence } = *invariant;
@@ -99,109 +99,116 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What somebody found: the promise, and what is wrong.
-type Found = (&'static Invariant, String);
+/// A violated invariant, with the details.
+type Finding = (&'static Invariant, String);
 
-/// Watches a world and a ledger.
+/// Checks a world and a ledger against all invariants.
 #[derive(Debug)]
 pub struct Watcher {
-    pairs: Vec<Pair>,
+    pairs: Vec<PairModel>,
     commands: Commands,
-    lost: f64,
-    /// Whose journal has grown since somebody asked.
-    grown: Vec<TargetId>,
-    /// Taken out of the world and the ledger, and not looked at yet.
-    changes: Vec<Change>,
-    written: Vec<Written>,
+    lost_requests: f64,
+    /// Targets whose journal has grown since [`Watcher::take_grown_targets`] was last called.
+    take_grown_targets: Vec<TargetId>,
+    /// World changes that are taken out of the world and not checked yet.
+    changes: Vec<WorldChange>,
+    written: Vec<LedgerWrite>,
 }
 
 impl Watcher {
-    /// Begins to watch: from now on changes are kept, and [`Watcher::look`] is to be asked after each of them.
+    /// Starts watching: from now on changes are recorded, and [`Watcher::check`] must be called after each of them.
     #[must_use]
-    pub fn over<'a>(
+    pub fn attach<'a>(
         world: &mut World,
         store: &mut Store,
         targets: impl IntoIterator<Item = (&'a TargetId, &'a EcsPair)>,
     ) -> Self {
-        world.keep_changes();
-        store.keep_written();
-        let pairs = targets.into_iter().map(|(target, pair)| Pair::of(world, target, pair)).collect();
-        let lost = world.lost_so_far();
-        Self { pairs, commands: Commands::default(), lost, grown: Vec::new(), changes: Vec::new(), written: Vec::new() }
+        world.record_changes();
+        store.record_writes();
+        let pairs = targets.into_iter().map(|(target, pair)| PairModel::of(world, target, pair)).collect();
+        let lost_requests = world.total_lost_requests();
+        Self {
+            pairs,
+            commands: Commands::default(),
+            lost_requests,
+            take_grown_targets: Vec::new(),
+            changes: Vec::new(),
+            written: Vec::new(),
+        }
     }
 
-    /// Looks at what has changed since the last look; `deeds` is what passes saw and did meanwhile, and `struck` what has gone
-    /// wrong since the beginning.
-    pub(crate) fn look(
+    /// Checks what has changed since the last call. `pass_events`: what passes observed and did since then. `injected`:
+    /// all faults since the beginning.
+    pub(crate) fn check(
         &mut self,
         world: &mut World,
         store: &mut Store,
-        deeds: Vec<Deed>,
-        struck: &[Struck],
+        pass_events: Vec<PassEvent>,
+        injected: &[InjectedFault],
     ) -> Option<Violation> {
         let now = world.now();
         let mut changes = std::mem::take(&mut self.changes);
         let mut written = std::mem::take(&mut self.written);
         world.take_changes(&mut changes);
-        store.take_written(&mut written);
+        store.take_writes(&mut written);
         let mut found = None;
-        for deed in &deeds {
-            let rule = match deed {
-                Deed::Looked { rule, .. } | Deed::Performed { rule, .. } => rule,
+        for pass_event in &pass_events {
+            let rule = match pass_event {
+                PassEvent::Observed { rule, .. } | PassEvent::Performed { rule, .. } => rule,
             };
-            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.is_of(rule)) {
-                found = found.or(tell(pair.deed(deed, store, now), pair, now));
+            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.has_first_rule(rule)) {
+                found = found.or(to_violation(pair.pass_event(pass_event, store, now), pair, now));
             }
         }
         for change in changes.drain(..) {
-            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.has(&change)) {
-                found = found.or(tell(pair.change(change, &deeds, world, now), pair, now));
+            if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.is_affected_by(&change)) {
+                found = found.or(to_violation(pair.change(change, &pass_events, world, now), pair, now));
             }
         }
         for entry in written.drain(..) {
-            let (target, asked) = match &entry {
-                Written::Asked { target, .. } => (target, self.commands.asked(&entry, now)),
-                Written::Decided { target, .. } => (target, self.commands.decided(&entry)),
+            let (target, enqueued) = match &entry {
+                LedgerWrite::CommandAdded { target, .. } => (target, self.commands.enqueued(&entry, now)),
+                LedgerWrite::DecisionCommitted { target, .. } => (target, self.commands.decided(&entry)),
             };
-            found = found.or(asked.map(|(what, words)| Violation::of(what, now, Some(target), words)));
-            if let Written::Decided { target, lease, after, .. } = &entry
+            found = found.or(enqueued.map(|(what, words)| Violation::of(what, now, Some(target), words)));
+            if let LedgerWrite::DecisionCommitted { target, lease, after, .. } = &entry
                 && let Some(pair) = self.pairs.iter_mut().find(|pair| &pair.target == target)
             {
-                found = found.or(tell(pair.decided(lease, *after, world, store, now), pair, now));
+                found = found.or(to_violation(pair.decided(lease, *after, world, store, now), pair, now));
                 if pair.last_entry > *after {
-                    self.grown.push(target.clone());
+                    self.take_grown_targets.push(target.clone());
                 }
             }
         }
-        if world.lost_so_far() > self.lost {
-            self.lost = world.lost_so_far();
+        if world.total_lost_requests() > self.lost_requests {
+            self.lost_requests = world.total_lost_requests();
             for pair in &mut self.pairs {
-                found = found.or(tell(pair.lost(world, now), pair, now));
+                found = found.or(to_violation(pair.lost_requests(world, now), pair, now));
             }
         }
         for pair in &mut self.pairs {
-            found = found.or(tell(pair.in_time(now), pair, now));
-            found = found.or(tell(pair.answered(&deeds, world, struck, now), pair, now));
+            found = found.or(to_violation(pair.overdue_stage(now), pair, now));
+            found = found.or(to_violation(pair.overdue_rollback(&pass_events, world, injected, now), pair, now));
         }
         self.changes = changes;
         self.written = written;
         found.or(self.commands.overdue(now))
     }
 
-    /// Whose journals have grown since the last asking.
-    pub(crate) fn grown(&mut self) -> Vec<TargetId> {
-        std::mem::take(&mut self.grown)
+    /// Targets whose journal has grown since the last call.
+    pub(crate) fn take_grown_targets(&mut self) -> Vec<TargetId> {
+        std::mem::take(&mut self.take_grown_targets)
     }
 
-    /// What must be so where everything has come to rest.
-    pub(crate) fn rest(&self, now: Timestamp) -> Option<Violation> {
+    /// Additional properties that must hold once nothing is due any more.
+    pub(crate) fn check_idle(&self, now: Timestamp) -> Option<Violation> {
         let words = |(target, id): (&TargetId, &str)| {
-            Violation::of(&COMMANDS_KEPT, now, Some(target), format!("{id} waits, and nobody is awake"))
+            Violation::of(&NO_COMMAND_LOST, now, Some(target), format!("{id} waits, and nobody is awake"))
         };
         self.commands.waiting().next().map(words)
     }
 }
 
-fn tell(found: Option<Found>, pair: &Pair, now: Timestamp) -> Option<Violation> {
+fn to_violation(found: Option<Finding>, pair: &PairModel, now: Timestamp) -> Option<Violation> {
     found.map(|(what, words)| Violation::of(what, now, Some(&pair.target), words))
 }

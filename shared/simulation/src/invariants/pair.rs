@@ -1,171 +1,174 @@
-//! The picture of one target's pair, made of changes alone.
+//! A model of one target's blue/green pair, built from changes alone.
 
-use super::Found;
-use super::answered::Answer;
-use crate::virtual_time::Deed;
+use super::Finding;
+use super::overdue_rollback::RollbackTimer;
+use crate::virtual_time::PassEvent;
 use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
-use crate::world::{Change, Hand, ServiceKey, World};
+use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
 use engine::LeaseId;
 use rollout::{Cause, EcsPair, SignedDuration, Slot, TargetId, Timestamp};
 use std::collections::VecDeque;
 
-/// So many looks are remembered: those of passes that overlap.
-const LOOKS: usize = 8;
+/// Number of observations kept: enough for passes that overlap.
+const KEPT_OBSERVATIONS: usize = 8;
 
-/// The autoscaling limits of a side.
+/// Autoscaling limits of a side: minimum, maximum, suspended activities.
 pub(super) type Limits = (u32, u32, SuspendedState);
 
-/// One side: a service, and its target group.
+/// One side: a service and its target group.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct SideModel {
     pub(super) service: ServiceKey,
     pub(super) group: String,
     pub(super) healthy: u32,
     pub(super) registered: u32,
-    /// When it last had a healthy target, if it has none now.
-    pub(super) well_until: Option<Timestamp>,
+    /// When it last had a healthy target; none while it has one.
+    pub(super) healthy_until: Option<Timestamp>,
     pub(super) desired: u32,
     pub(super) limits: Option<Limits>,
-    /// When a task of it last died, or somebody meddled with its tasks or limits.
-    pub(super) hurt_at: Option<Timestamp>,
+    /// When one of its tasks last died, or its tasks or limits were last changed outside Switchback.
+    pub(super) disrupted_at: Option<Timestamp>,
     pub(super) limits_by_hand_at: Option<Timestamp>,
-    pub(super) lost: f64,
+    pub(super) lost_requests: f64,
 }
 
-impl Side {
-    /// Whether it had a healthy target within the last so many seconds.
-    pub(super) fn was_well(&self, within_s: i64, now: Timestamp) -> bool {
+impl SideModel {
+    /// Whether it had a healthy target within the last `within_s` seconds.
+    pub(super) fn was_healthy(&self, within_s: i64, now: Timestamp) -> bool {
         let recent = |at: Timestamp| now.duration_since(at) <= SignedDuration::from_secs(within_s);
-        self.healthy > 0 || self.well_until.is_some_and(recent)
+        self.healthy > 0 || self.healthy_until.is_some_and(recent)
     }
 }
 
-/// Blue's weight, green's weight.
+/// Weight of blue, weight of green.
 pub(super) type Split = [u64; 2];
 
-/// A rule.
+/// A listener rule.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct RuleModel {
     pub(super) arn: String,
     pub(super) live: Split,
-    /// What it said before, each until when; only what may still be told is kept.
+    /// Earlier weights and when each ended; only those that AWS may still report are kept.
     pub(super) earlier: Vec<(Timestamp, Split)>,
-    /// It forwards to others, too, or lacks a side.
-    pub(super) odd: bool,
-    /// What it says is somebody else's doing.
+    /// The rule forwards to other groups as well, or lacks a side.
+    pub(super) unexpected_groups: bool,
+    /// The current weights were set outside Switchback.
     pub(super) by_hand: bool,
-    /// When what somebody else had written was last written over.
-    pub(super) hand_left_at: Option<Timestamp>,
-    /// When somebody else last wrote it.
+    /// When weights set outside Switchback were last overwritten.
+    pub(super) manual_edit_overwritten_at: Option<Timestamp>,
+    /// When the rule was last edited outside Switchback.
     pub(super) by_hand_at: Option<Timestamp>,
     pub(super) nodes: Vec<Split>,
 }
 
-/// What was really so when a pass looked.
+/// The actual state at the moment a pass observed it.
 #[derive(Debug, Clone)]
-pub(super) struct Truth {
+pub(super) struct ActualState {
     pub(super) lease: Option<LeaseId>,
     pub(super) at: Timestamp,
-    /// Of each rule: what it said, and what it had said before that may still have been told.
+    /// Per rule: its weights, and the earlier weights that AWS may still have reported.
     pub(super) rules: Vec<(Split, Vec<Split>)>,
     pub(super) test: Option<Split>,
     pub(super) healthy: [u32; 2],
     pub(super) limits: [Option<Limits>; 2],
-    /// What the pass itself read.
+    /// What the pass itself read, as opposed to the actual state.
     pub(super) read_running: [Option<u32>; 2],
     pub(super) read_healthy: [Option<u32>; 2],
-    /// It could read every rule.
+    /// The pass could read every rule.
     pub(super) read_rules: bool,
     pub(super) firing: Vec<String>,
 }
 
-/// The deployment that runs, as its journal tells.
+/// The running deployment, as its journal describes it.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenDeployment {
     pub(super) number: u64,
     pub(super) digest: String,
     pub(super) since: Timestamp,
     pub(super) stable: Option<Slot>,
-    /// When its sides were read off the rules: what somebody wrote before that is what it goes by.
+    /// When stable and candidate were derived from the rules; earlier edits are part of what the deployment starts
+    /// from.
     pub(super) settled_at: Option<Timestamp>,
-    /// The limits of both sides, and the test rule, before anything of it was done.
+    /// Limits of both sides, and weights of the test rule, before the deployment changed anything.
     pub(super) found: Option<([Option<Limits>; 2], Option<Split>)>,
-    /// The weights that were decided last.
+    /// The weights decided last.
     pub(super) decided: Option<Split>,
-    /// Those that were decided before.
-    pub(super) decided_before: Option<Split>,
-    /// What froze it last, where it has no way back.
-    pub(super) froze_for: Option<Cause>,
-    /// The stable side may go: it is being retired, or let go of.
-    pub(super) may_go: bool,
-    /// The journal says that something was left.
-    pub(super) left: bool,
+    /// The weights decided before those.
+    pub(super) previously_decided: Option<Split>,
+    /// Cause of its last operator wait, if it has no rollback path.
+    pub(super) operator_wait_cause: Option<Cause>,
+    /// The stable side may be scaled down: it is being retired or abandoned.
+    pub(super) stable_may_stop: bool,
+    /// The journal says that something was not cleaned up.
+    pub(super) left_behind: bool,
 }
 
-/// One target's pair.
+/// One target's blue/green pair.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(super) struct PairModel {
     pub(super) target: TargetId,
     pub(super) container: String,
-    pub(super) rules: Vec<Rule>,
-    pub(super) test: Option<Rule>,
-    pub(super) sides: [Side; 2],
-    pub(super) looks: VecDeque<Truth>,
-    pub(super) open: Option<Open>,
+    pub(super) rules: Vec<RuleModel>,
+    pub(super) test: Option<RuleModel>,
+    pub(super) sides: [SideModel; 2],
+    pub(super) observations: VecDeque<ActualState>,
+    pub(super) open: Option<OpenDeployment>,
     pub(super) last_deployment: u64,
     pub(super) last_entry: u64,
-    /// Until when the stage must have been left, and its name.
+    /// The latest time at which the current stage must have been left, and the stage's name.
     pub(super) due: Option<(Timestamp, &'static str)>,
-    /// How long a reason to go back has been there.
-    pub(super) answer: Answer,
+    /// Time of the traffic reading shown last: each reading is checked once, against the pass that wrote it.
+    pub(super) shown_since: Option<Timestamp>,
+    /// How long a reason to roll back has been present.
+    pub(super) rollback_timer: RollbackTimer,
 }
 
-/// Blue or green, as an index.
+/// Blue (0) or green (1), as an index.
 pub(super) fn index(slot: Slot) -> usize {
     usize::from(slot == Slot::Green)
 }
 
-fn split(groups: &[WeightedGroup], sides: &[Side; 2]) -> (Split, bool) {
-    let weight = |side: &Side| {
+fn split(groups: &[WeightedGroup], sides: &[SideModel; 2]) -> (Split, bool) {
+    let weight = |side: &SideModel| {
         let group = groups.iter().find(|group| group.arn == side.group);
         group.map(|group| u64::try_from(group.weight.unwrap_or(1)).unwrap_or(0))
     };
     let found = [weight(&sides[0]), weight(&sides[1])];
-    let strangers = groups.iter().any(|group| sides.iter().all(|side| side.group != group.arn));
-    (found.map(|weight| weight.unwrap_or(0)), strangers || found.contains(&None))
+    let foreign_groups = groups.iter().any(|group| sides.iter().all(|side| side.group != group.arn));
+    (found.map(|weight| weight.unwrap_or(0)), foreign_groups || found.contains(&None))
 }
 
-impl Pair {
+impl PairModel {
     pub(super) fn of(world: &mut World, target: &TargetId, pair: &EcsPair) -> Self {
         let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster).to_owned();
         let sides = [Slot::Blue, Slot::Green].map(|slot| {
             let side = pair.side(slot);
             let service = (cluster.clone(), side.service.rsplit('/').next().unwrap_or(&side.service).to_owned());
             let (healthy, registered) = world.targets_of(&side.target_group);
-            let limits = limits_of(world, &service);
-            Side {
+            let limits = describe_limits(world, &service);
+            SideModel {
                 group: side.target_group.clone(),
                 healthy,
                 registered,
-                well_until: None,
+                healthy_until: None,
                 desired: world.desired_of(&service),
                 limits,
-                hurt_at: None,
+                disrupted_at: None,
                 limits_by_hand_at: None,
-                lost: world.lost_by(&side.target_group),
+                lost_requests: world.lost_requests_of_group(&side.target_group),
                 service,
             }
         });
         let rule = |arn: &String| {
-            let (live, odd) = split(&world.forwards_of(arn), &sides);
-            Rule {
+            let (live, unexpected_groups) = split(&world.forwards_of(arn), &sides);
+            RuleModel {
                 arn: arn.clone(),
                 live,
                 earlier: Vec::new(),
-                odd,
+                unexpected_groups,
                 by_hand: false,
-                hand_left_at: None,
+                manual_edit_overwritten_at: None,
                 by_hand_at: None,
                 nodes: world.nodes_of(arn).iter().map(|node| split(node, &sides).0).collect(),
             }
@@ -177,57 +180,66 @@ impl Pair {
             rules,
             test,
             sides,
-            looks: VecDeque::new(),
+            observations: VecDeque::new(),
             open: None,
             last_deployment: 0,
             last_entry: 0,
             due: None,
-            answer: Answer::default(),
+            shown_since: None,
+            rollback_timer: RollbackTimer::default(),
         }
     }
 
-    /// Whether this is the pair whose first rule has this ARN.
-    pub(super) fn is_of(&self, rule: &str) -> bool {
+    /// Whether `rule` is the ARN of this pair's first rule.
+    pub(super) fn has_first_rule(&self, rule: &str) -> bool {
         self.rules.first().is_some_and(|first| first.arn == rule)
     }
 
-    /// Whether a change concerns it.
-    pub(super) fn has(&self, change: &Change) -> bool {
+    /// Whether a change concerns this pair.
+    pub(super) fn is_affected_by(&self, change: &WorldChange) -> bool {
         match change {
-            Change::Forwards { rule, .. } | Change::Follows { rule, .. } => {
+            WorldChange::RuleWritten { rule, .. } | WorldChange::NodeConverged { rule, .. } => {
                 self.rules.iter().chain(&self.test).any(|known| &known.arn == rule)
             }
-            Change::Targets { group, .. } => self.sides.iter().any(|side| &side.group == group),
-            Change::Desired { service, .. } | Change::Limits { service, .. } | Change::Died { service } => {
-                self.sides.iter().any(|side| &side.service == service)
-            }
+            WorldChange::Targets { group, .. } => self.sides.iter().any(|side| &side.group == group),
+            WorldChange::Desired { service, .. }
+            | WorldChange::Limits { service, .. }
+            | WorldChange::TaskDied { service } => self.sides.iter().any(|side| &side.service == service),
         }
     }
 
-    /// Takes a change into the picture, and says what is wrong with it.
-    pub(super) fn change(&mut self, change: Change, deeds: &[Deed], world: &World, now: Timestamp) -> Option<Found> {
+    /// Applies a change to the model, and returns the invariant it violates, if any.
+    pub(super) fn change(
+        &mut self,
+        change: WorldChange,
+        pass_events: &[PassEvent],
+        world: &World,
+        now: Timestamp,
+    ) -> Option<Finding> {
         match change {
-            Change::Forwards { rule, groups, beside_weights, by } => {
-                let (new, odd) = split(&groups, &self.sides);
+            WorldChange::RuleWritten { rule, groups, more_than_weights, by } => {
+                let (new, unexpected_groups) = split(&groups, &self.sides);
                 let wrong = match by {
-                    Hand::Somebody | Hand::Autoscaler => None,
-                    Hand::Product => self.rule_written(&rule, new, odd, beside_weights, deeds, now),
+                    ChangedBy::ThirdParty | ChangedBy::Autoscaler => None,
+                    ChangedBy::Product => {
+                        self.rule_written(&rule, new, unexpected_groups, more_than_weights, pass_events, now)
+                    }
                 };
                 let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
                 let before = std::mem::replace(&mut known.live, new);
-                known.earlier.retain(|(until, _)| lags(*until, now));
+                known.earlier.retain(|(until, _)| may_be_stale(*until, now));
                 known.earlier.push((now, before));
-                known.odd = odd;
-                if known.by_hand && by == Hand::Product {
-                    known.hand_left_at = Some(now);
+                known.unexpected_groups = unexpected_groups;
+                if known.by_hand && by == ChangedBy::Product {
+                    known.manual_edit_overwritten_at = Some(now);
                 }
-                known.by_hand = by != Hand::Product;
+                known.by_hand = by != ChangedBy::Product;
                 if known.by_hand {
                     known.by_hand_at = Some(now);
                 }
                 wrong
             }
-            Change::Follows { rule, node, groups } => {
+            WorldChange::NodeConverged { rule, node, groups } => {
                 let (new, _) = split(&groups, &self.sides);
                 let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
                 if let Some(old) = known.nodes.get_mut(node) {
@@ -235,49 +247,49 @@ impl Pair {
                 }
                 None
             }
-            Change::Targets { group, healthy, registered } => {
+            WorldChange::Targets { group, healthy, registered } => {
                 let side = self.sides.iter_mut().find(|side| side.group == group)?;
                 if healthy == 0 && side.healthy > 0 {
-                    side.well_until = Some(now);
+                    side.healthy_until = Some(now);
                 }
                 (side.healthy, side.registered) = (healthy, registered);
                 None
             }
-            Change::Desired { service, from, to, by } => {
-                let wrong = self.desired_changed(&service, [from, to], by, deeds, world, now);
+            WorldChange::Desired { service, from, to, by } => {
+                let wrong = self.desired_changed(&service, [from, to], by, pass_events, world, now);
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.desired = to;
-                if by == Hand::Somebody {
-                    side.hurt_at = Some(now);
+                if by == ChangedBy::ThirdParty {
+                    side.disrupted_at = Some(now);
                 }
                 wrong
             }
-            Change::Limits { service, min, max, suspended, by } => {
+            WorldChange::Limits { service, min, max, suspended, by } => {
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.limits = Some((min, max, suspended));
-                // A scheduled action is somebody's, too, who has written it down before.
-                if by != Hand::Product {
+                // A scheduled action also counts as an outside edit: a person defined it earlier.
+                if by != ChangedBy::Product {
                     side.limits_by_hand_at = Some(now);
-                    side.hurt_at = Some(now);
+                    side.disrupted_at = Some(now);
                 }
                 None
             }
-            Change::Died { service } => {
+            WorldChange::TaskDied { service } => {
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
-                side.hurt_at = Some(now);
+                side.disrupted_at = Some(now);
                 None
             }
         }
     }
 
-    /// What is really so, as a pass looks at it.
-    pub(super) fn truth(&self, deed: &Deed, now: Timestamp) -> Option<Truth> {
-        let Deed::Looked { lease, running, healthy, rules, firing, .. } = deed else { return None };
-        let rule = |rule: &Rule| {
-            let told = rule.earlier.iter().filter(|(until, _)| lags(*until, now));
-            (rule.live, told.map(|(_, split)| *split).collect())
+    /// The actual state of the pair at a pass's observation.
+    pub(super) fn actual_state(&self, pass_event: &PassEvent, now: Timestamp) -> Option<ActualState> {
+        let PassEvent::Observed { lease, running, healthy, rules, firing, .. } = pass_event else { return None };
+        let rule = |rule: &RuleModel| {
+            let earlier_splits = rule.earlier.iter().filter(|(until, _)| may_be_stale(*until, now));
+            (rule.live, earlier_splits.map(|(_, split)| *split).collect())
         };
-        Some(Truth {
+        Some(ActualState {
             lease: lease.clone(),
             at: now,
             rules: self.rules.iter().map(rule).collect(),
@@ -291,33 +303,33 @@ impl Pair {
         })
     }
 
-    pub(super) fn remember(&mut self, truth: Truth) {
-        if self.looks.len() == LOOKS {
-            self.looks.pop_front();
+    pub(super) fn record_observation(&mut self, actual_state: ActualState) {
+        if self.observations.len() == KEPT_OBSERVATIONS {
+            self.observations.pop_front();
         }
-        self.looks.push_back(truth);
+        self.observations.push_back(actual_state);
     }
 
-    /// The last look of the pass that has this holding.
-    pub(super) fn look_of(&self, lease: Option<&LeaseId>) -> Option<&Truth> {
-        self.looks.iter().rev().find(|truth| lease.is_some() && truth.lease.as_ref() == lease)
+    /// The last observation of the pass that holds `lease`.
+    pub(super) fn last_observation_of(&self, lease: Option<&LeaseId>) -> Option<&ActualState> {
+        self.observations.iter().rev().find(|actual_state| lease.is_some() && actual_state.lease.as_ref() == lease)
     }
 
-    /// Whether somebody else wrote one of the rules since then.
-    pub(super) fn meddled_since(&self, at: Timestamp) -> bool {
+    /// Whether one of the rules was edited outside Switchback at or after `at`.
+    pub(super) fn edited_by_hand_since(&self, at: Timestamp) -> bool {
         self.rules.iter().any(|rule| rule.by_hand_at.is_some_and(|edited| edited >= at))
     }
 }
 
-/// Whether what was so until then may still be told.
-fn lags(until: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(until) <= SignedDuration::from_secs(LAG_S)
+/// Whether AWS may still report a state that ended at `until`.
+fn may_be_stale(until: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(until) <= SignedDuration::from_secs(MAX_LAG_S)
 }
 
-/// How long what was written a moment ago may be told as it was before, in seconds.
-pub(super) const LAG_S: i64 = 5;
+/// How long AWS may report the state before the last write, in seconds.
+pub(super) const MAX_LAG_S: i64 = 5;
 
-fn limits_of(world: &mut World, service: &ServiceKey) -> Option<Limits> {
+fn describe_limits(world: &mut World, service: &ServiceKey) -> Option<Limits> {
     let asked = DescribeScalableTargets {
         service_namespace: "ecs".to_owned(),
         resource_ids: vec![format!("service/{}/{}", service.0, service.1)],

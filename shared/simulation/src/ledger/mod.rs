@@ -1,22 +1,25 @@
-//! [`engine::Ledger`] and [`engine::Posts`] in memory: the same conditions as the one on DynamoDB, in one process, behind one lock.
+//! [`engine::Ledger`] and [`engine::PostedMessages`] in memory: the same write conditions as the DynamoDB
+//! implementation, in one process, behind one lock.
 //!
-//! Clones share what is written. Nothing is written half: each call is one change of the store or none.
+//! Clones share one store. Each call is atomic: it changes the store completely or not at all.
 
 mod store;
-mod written;
+mod writes;
 
 pub use store::Store;
-pub use written::Written;
+pub use writes::LedgerWrite;
 
 use engine::{
-    Applied, Begin, Claim, Commit, LeaseId, Ledger, LedgerError, Overdue, Post, PostKey, Posts, Retry, RetryNoted,
-    TagsSeen, Watch,
+    AppliedPolicy, Commit, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, OverdueTarget, PostedMessage,
+    PostedMessageKey, PostedMessages, Retry, RetryRegistration, TagInventory, WatchedResource,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+use rollout::deployment::DeploymentRecord;
+use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
-use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
-use rollout::target::{DeploymentRecord, TargetState};
+use rollout::rate_limiter::ApiCost;
+use rollout::target::TargetState;
 use rollout::{Command, Name, Release, ReleaseId, TargetId, Timestamp};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,16 +36,16 @@ impl MemoryLedger {
         Self::default()
     }
 
-    /// The store itself: for whoever wants several answers of one moment, or writes without async.
+    /// The store itself, for several reads of one moment, or for writes without async.
     pub fn store(&self) -> MutexGuard<'_, Store> {
-        // A change is complete or was not begun when something panics: what is there is sound.
+        // A change is complete or was not started when a panic occurs, so the data is consistent.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ledger for MemoryLedger {
-    async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
-        self.store().begin(target, claim)
+    async fn acquire_lease(&self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
+        self.store().acquire_lease(target, claim)
     }
 
     async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
@@ -59,12 +62,12 @@ impl Ledger for MemoryLedger {
         self.store().commit(target, lease, revision, commit)
     }
 
-    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
-        Ok(self.store().take_place(price, now))
+    async fn acquire_slot(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
+        Ok(self.store().acquire_slot(api_cost, now))
     }
 
-    async fn note_retry(&self, target: &TargetId, retry: &Retry<'_>) -> Result<RetryNoted, LedgerError> {
-        Ok(self.store().note_retry(target, retry))
+    async fn register_retry(&self, target: &TargetId, retry: &Retry<'_>) -> Result<RetryRegistration, LedgerError> {
+        Ok(self.store().register_retry(target, retry))
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
@@ -76,12 +79,17 @@ impl Ledger for MemoryLedger {
         Ok(self.store().put_release(release))
     }
 
-    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
-        Ok(self.store().tags_seen(application, service))
+    async fn tag_inventory(&self, application: &Name, service: &Name) -> Result<Option<TagInventory>, LedgerError> {
+        Ok(self.store().tag_inventory(application, service))
     }
 
-    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
-        self.store().put_tags_seen(application, service, seen);
+    async fn put_tag_inventory(
+        &self,
+        application: &Name,
+        service: &Name,
+        seen: &TagInventory,
+    ) -> Result<(), LedgerError> {
+        self.store().put_tag_inventory(application, service, seen);
         Ok(())
     }
 
@@ -89,7 +97,7 @@ impl Ledger for MemoryLedger {
         Ok(self.store().put_command(command))
     }
 
-    async fn targets_watching(&self, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
+    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
         Ok(self.store().targets_watching(watch))
     }
 
@@ -97,7 +105,7 @@ impl Ledger for MemoryLedger {
         Ok(self.store().services(repository))
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
         Ok(self.store().overdue(now, limit))
     }
 
@@ -105,7 +113,7 @@ impl Ledger for MemoryLedger {
         self.store().apply(policy, text, at, by)
     }
 
-    async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
+    async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
         Ok(self.store().policy(application))
     }
 
@@ -155,13 +163,13 @@ impl Ledger for MemoryLedger {
     }
 }
 
-impl Posts for MemoryLedger {
-    async fn post(&self, key: &PostKey) -> Result<Option<Post>, LedgerError> {
+impl PostedMessages for MemoryLedger {
+    async fn post(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
         Ok(self.store().post(key))
     }
 
-    async fn put_post(&self, key: &PostKey, post: &Post, _now: Timestamp) -> Result<(), LedgerError> {
-        // Nothing in memory lives for 90 days.
+    async fn put_post(&self, key: &PostedMessageKey, post: &PostedMessage, _now: Timestamp) -> Result<(), LedgerError> {
+        // The 90-day expiry of the DynamoDB items is not modelled.
         self.store().put_post(key, post);
         Ok(())
     }

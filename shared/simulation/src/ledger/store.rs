@@ -1,83 +1,89 @@
-//! What a ledger holds, and the conditions under which it is written.
+//! The contents of a ledger, and the conditions under which it is written.
 
-use super::Written;
+use super::LedgerWrite;
 use engine::{
-    Applied, Begin, Claim, ClaimedResource, Commit, LeaseId, LedgerError, Loaded, Overdue, Post, PostKey, Retries,
-    Retry, RetryNoted, TagsSeen, WakeKind, Watch,
+    AppliedPolicy, ClaimedResource, Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, LedgerError,
+    OverdueTarget, PostedMessage, PostedMessageKey, Retry, RetryCounts, RetryRegistration, TagInventory, WakeKind,
+    WatchedResource,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+use rollout::deployment::DeploymentRecord;
+use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
-use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
-use rollout::target::{DeploymentRecord, FORMAT, TargetState};
+use rollout::rate_limiter::ApiCost;
+use rollout::target::{FORMAT, TargetState};
 use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, Slot, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long a command is remembered after it was asked.
-const REMEMBERED_S: i64 = 30 * 24 * 3600;
-/// The most commands that one pass is given.
-const MOST_COMMANDS: usize = 50;
-/// Items that one DynamoDB transaction takes: a commit that would not fit there is refused here too.
-const ITEMS_A_COMMIT: usize = 100;
+/// How long a command's id is kept for deduplication, in seconds since it was requested.
+const COMMAND_ID_RETENTION_S: i64 = 30 * 24 * 3600;
+/// Maximum number of commands handed to one pass.
+const MAX_COMMANDS_PER_PASS: usize = 50;
+/// Maximum number of items in one DynamoDB transaction: a larger commit is refused here, too.
+const MAX_ITEMS_PER_COMMIT: usize = 100;
 
-/// Everything that a ledger knows.
+/// The full contents of a ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    pub(super) targets: BTreeMap<TargetId, Target>,
+    pub(super) targets: BTreeMap<TargetId, TargetEntry>,
     releases: BTreeMap<(Name, Name), BTreeMap<ImageDigest, Release>>,
-    tags_seen: BTreeMap<(Name, Name), TagsSeen>,
-    policies: BTreeMap<Name, Applied>,
-    watches: BTreeMap<Watch, BTreeSet<TargetId>>,
+    tag_inventory: BTreeMap<(Name, Name), TagInventory>,
+    policies: BTreeMap<Name, AppliedPolicy>,
+    watches: BTreeMap<WatchedResource, BTreeSet<TargetId>>,
     brakes: BTreeMap<Scope, Brake>,
-    /// What was done about brakes, by time; of one moment, as it was done.
+    /// Brake changes by time; those of one moment in the order in which they were made.
     brake_log: BTreeMap<Timestamp, Vec<BrakeRecord>>,
-    posts: BTreeMap<PostKey, Post>,
-    /// Kept while somebody watches.
-    pub(super) written: Option<Vec<Written>>,
-    /// Where the row before AWS's API budgets reaches.
-    row_until: Timestamp,
-    /// Reads of load balancers that are there for those in the row, a second; none: no end of them.
-    reads_a_second: Option<f64>,
+    posts: BTreeMap<PostedMessageKey, PostedMessage>,
+    /// Writes, recorded only while a watcher is attached.
+    pub(super) written: Option<Vec<LedgerWrite>>,
+    /// Until when the queue for AWS's API budgets is booked.
+    api_queue_until: Timestamp,
+    /// Load balancer reads per second available to the queue; none: unlimited.
+    reads_per_second: Option<f64>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Target {
+pub(super) struct TargetEntry {
     pub(super) lease: Option<LeaseId>,
-    /// How long whoever holds it was given.
+    /// Duration of the lease.
     lasts: Seconds,
-    /// For which holder the wake of a kind comes again, and how often it has.
+    /// Per wake kind: the lease holder that retries are registered for, and their number.
     retries: BTreeMap<WakeKind, (LeaseId, u8)>,
     revision: u64,
     pub(super) state: Option<TargetState>,
     due_at: Option<Timestamp>,
-    /// Commands that wait, oldest first.
+    /// Commands that are not consumed yet, oldest first.
     inbox: BTreeMap<(Timestamp, CommandId), Command>,
-    /// Commands that were ever written, and until when (seconds since 1970) that is remembered.
+    /// Ids of all commands ever written, and until when each is remembered (seconds since 1970).
     seen: BTreeMap<CommandId, i64>,
     pub(super) journal: BTreeMap<u64, JournalEntry>,
     history: BTreeMap<u64, DeploymentRecord>,
 }
 
 impl Store {
-    /// How often the state of a target was written.
+    /// Number of writes to the state of a target.
     #[must_use]
     pub fn revision(&self, target: &TargetId) -> u64 {
         self.targets.get(target).map_or(0, |entry| entry.revision)
     }
 
-    /// See [`Ledger::begin`](engine::Ledger::begin).
+    /// See [`Ledger::acquire_lease`](engine::Ledger::acquire_lease).
     ///
     /// # Errors
     /// [`LedgerError::Unreadable`] for a state of a newer format.
-    pub fn begin(&mut self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
+    pub fn acquire_lease(&mut self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
         let entry = self.targets.entry(target.clone()).or_default();
-        readable(target, entry.state.as_ref())?;
+        check_format(target, entry.state.as_ref())?;
         match &entry.lease {
             Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => {
                 let of = |kind| entry.retries.get(&kind).filter(|(holder, _)| holder == by).map(|(_, tries)| *tries);
-                let retries =
-                    Retries { usual: of(WakeKind::Usual), urgent: of(WakeKind::Urgent), at_rest: of(WakeKind::AtRest) };
-                Ok(Begin::Held { by: by.clone(), lasts: entry.lasts, retries })
+                let retries = RetryCounts {
+                    usual: of(WakeKind::Usual),
+                    urgent: of(WakeKind::Urgent),
+                    at_rest: of(WakeKind::AtRest),
+                };
+                Ok(LeaseOutcome::Held { by: by.clone(), lasts: entry.lasts, retries })
             }
             _ => {
                 let stolen = entry.lease.as_ref().is_some_and(|by| *by != claim.lease);
@@ -85,37 +91,37 @@ impl Store {
                 entry.lasts = claim.lasts;
                 let state = entry.state.clone();
                 let state = state.unwrap_or_else(|| TargetState::new(target.clone()));
-                Ok(Begin::Granted(Box::new(Loaded { state, revision: entry.revision, stolen })))
+                Ok(LeaseOutcome::Granted(Box::new(LeasedTarget { state, revision: entry.revision, stolen })))
             }
         }
     }
 
-    /// See [`Ledger::note_retry`](engine::Ledger::note_retry).
-    pub fn note_retry(&mut self, target: &TargetId, retry: &Retry<'_>) -> RetryNoted {
+    /// See [`Ledger::register_retry`](engine::Ledger::register_retry).
+    pub fn register_retry(&mut self, target: &TargetId, retry: &Retry<'_>) -> RetryRegistration {
         let entry = self.targets.entry(target.clone()).or_default();
         if entry.lease.as_ref() != Some(retry.holder) {
-            return RetryNoted::Free;
+            return RetryRegistration::LeaseReleased;
         }
         let known = entry.retries.get(&retry.kind).filter(|(holder, _)| holder == retry.holder);
         if known.is_some_and(|(_, tries)| *tries >= retry.tries) {
-            return RetryNoted::Another;
+            return RetryRegistration::AlreadyScheduled;
         }
         entry.retries.insert(retry.kind, (retry.holder.clone(), retry.tries));
-        RetryNoted::Yes
+        RetryRegistration::Accepted
     }
 
     /// See [`Ledger::commands`](engine::Ledger::commands).
     #[must_use]
     pub fn commands(&self, target: &TargetId) -> Vec<Command> {
         let inbox = self.targets.get(target).into_iter().flat_map(|entry| entry.inbox.values());
-        inbox.take(MOST_COMMANDS).cloned().collect()
+        inbox.take(MAX_COMMANDS_PER_PASS).cloned().collect()
     }
 
     /// See [`Ledger::commit`](engine::Ledger::commit).
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where lease or revision do not hold or a journal entry is there already,
-    /// [`LedgerError::Refused`] where it is more than DynamoDB writes at once.
+    /// [`LedgerError::Conflict`] if lease or revision do not match or a journal entry exists already,
+    /// [`LedgerError::Refused`] if the commit exceeds one DynamoDB transaction.
     pub fn commit(
         &mut self,
         target: &TargetId,
@@ -124,8 +130,8 @@ impl Store {
         commit: &Commit<'_>,
     ) -> Result<u64, LedgerError> {
         let items = 1 + commit.journal.len() + commit.history.len() + commit.consumed.len();
-        if items > ITEMS_A_COMMIT {
-            let reason = format!("{items} items, and a transaction takes {ITEMS_A_COMMIT}");
+        if items > MAX_ITEMS_PER_COMMIT {
+            let reason = format!("{items} items, and a transaction takes {MAX_ITEMS_PER_COMMIT}");
             return Err(LedgerError::Refused { doing: "writing a decision", reason });
         }
         let entry = self.targets.entry(target.clone()).or_default();
@@ -136,13 +142,13 @@ impl Store {
             return Err(LedgerError::Conflict { target: target.to_string() });
         }
         if let Some(written) = &mut self.written {
-            let waits = |id: &&CommandId| !entry.inbox.keys().any(|(_, known)| known == *id);
-            written.push(Written::Decided {
+            let is_not_waiting = |id: &&CommandId| !entry.inbox.keys().any(|(_, known)| known == *id);
+            written.push(LedgerWrite::DecisionCommitted {
                 target: target.clone(),
                 lease: lease.clone(),
                 after: entry.journal.keys().next_back().copied().unwrap_or(0),
                 consumed: commit.consumed.to_vec(),
-                twice: commit.consumed.iter().filter(waits).cloned().collect(),
+                not_waiting: commit.consumed.iter().filter(is_not_waiting).cloned().collect(),
             });
         }
         entry.revision += 1;
@@ -157,16 +163,17 @@ impl Store {
         Ok(entry.revision)
     }
 
-    /// From now on there is an end of what AWS lets an account ask.
-    pub fn set_reads_a_second(&mut self, reads: f64) {
-        self.reads_a_second = Some(reads);
+    /// Limits the API budget from now on: load balancer reads per second.
+    pub fn set_reads_per_second(&mut self, reads: f64) {
+        self.reads_per_second = Some(reads);
     }
 
-    /// See [`Ledger::take_place`](engine::Ledger::take_place).
-    pub fn take_place(&mut self, price: &Price, now: Timestamp) -> Place {
-        let (place, until) = price.place(now, self.row_until, self.reads_a_second.unwrap_or(f64::INFINITY));
-        self.row_until = until;
-        place
+    /// See [`Ledger::acquire_slot`](engine::Ledger::acquire_slot).
+    pub fn acquire_slot(&mut self, api_cost: &ApiCost, now: Timestamp) -> QueuePosition {
+        let (queue_position, until) =
+            api_cost.queue_position(now, self.api_queue_until, self.reads_per_second.unwrap_or(f64::INFINITY));
+        self.api_queue_until = until;
+        queue_position
     }
 
     /// See [`Ledger::release`](engine::Ledger::release).
@@ -183,9 +190,9 @@ impl Store {
         let service = (release.id.application.clone(), release.id.service.clone());
         let known = self.releases.entry(service).or_default();
         match known.get_mut(&release.id.digest) {
-            Some(there) => {
-                let before = there.clone();
-                there.merge(release);
+            Some(existing) => {
+                let before = existing.clone();
+                existing.merge(release);
                 Some(before)
             }
             None => {
@@ -195,42 +202,42 @@ impl Store {
         }
     }
 
-    /// See [`Ledger::tags_seen`](engine::Ledger::tags_seen).
+    /// See [`Ledger::tag_inventory`](engine::Ledger::tag_inventory).
     #[must_use]
-    pub fn tags_seen(&self, application: &Name, service: &Name) -> Option<TagsSeen> {
-        self.tags_seen.get(&(application.clone(), service.clone())).cloned()
+    pub fn tag_inventory(&self, application: &Name, service: &Name) -> Option<TagInventory> {
+        self.tag_inventory.get(&(application.clone(), service.clone())).cloned()
     }
 
-    /// See [`Ledger::put_tags_seen`](engine::Ledger::put_tags_seen).
-    pub fn put_tags_seen(&mut self, application: &Name, service: &Name, seen: &TagsSeen) {
-        self.tags_seen.insert((application.clone(), service.clone()), seen.clone());
+    /// See [`Ledger::put_tag_inventory`](engine::Ledger::put_tag_inventory).
+    pub fn put_tag_inventory(&mut self, application: &Name, service: &Name, seen: &TagInventory) {
+        self.tag_inventory.insert((application.clone(), service.clone()), seen.clone());
     }
 
     /// See [`Ledger::put_command`](engine::Ledger::put_command).
     pub fn put_command(&mut self, command: &Command) -> bool {
         let entry = self.targets.entry(command.target.clone()).or_default();
-        let asked_at_s = command.at.as_second();
-        if entry.seen.get(&command.id).is_some_and(|until| *until > asked_at_s) {
+        let written_at_s = command.at.as_second();
+        if entry.seen.get(&command.id).is_some_and(|until| *until > written_at_s) {
             return false;
         }
-        entry.seen.insert(command.id.clone(), asked_at_s.saturating_add(REMEMBERED_S));
+        entry.seen.insert(command.id.clone(), written_at_s.saturating_add(COMMAND_ID_RETENTION_S));
         entry.inbox.insert((command.at, command.id.clone()), command.clone());
         if let Some(written) = &mut self.written {
-            written.push(Written::Asked { target: command.target.clone(), command: command.id.clone() });
+            written.push(LedgerWrite::CommandAdded { target: command.target.clone(), command: command.id.clone() });
         }
         true
     }
 
     /// See [`Ledger::targets_watching`](engine::Ledger::targets_watching).
     #[must_use]
-    pub fn targets_watching(&self, watch: &Watch) -> Vec<TargetId> {
+    pub fn targets_watching(&self, watch: &WatchedResource) -> Vec<TargetId> {
         self.watches.get(watch).into_iter().flatten().cloned().collect()
     }
 
     /// See [`Ledger::services`](engine::Ledger::services).
     #[must_use]
     pub fn services(&self, repository: &str) -> Vec<(Name, Name)> {
-        let of_policy = |applied: &Applied| {
+        let of_policy = |applied: &AppliedPolicy| {
             let application = applied.policy.application.clone();
             let named = applied.policy.services.iter().filter(|(_, service)| service.repository == repository);
             named.map(|(service, _)| (application.clone(), service.clone())).collect::<Vec<_>>()
@@ -240,11 +247,11 @@ impl Store {
 
     /// See [`Ledger::overdue`](engine::Ledger::overdue).
     #[must_use]
-    pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<Overdue> {
-        let mut due: Vec<Overdue> = self
+    pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<OverdueTarget> {
+        let mut due: Vec<OverdueTarget> = self
             .targets
             .iter()
-            .filter_map(|(target, entry)| Some(Overdue { since: due_at(entry)?, target: target.clone() }))
+            .filter_map(|(target, entry)| Some(OverdueTarget { since: due_at(entry)?, target: target.clone() }))
             .filter(|due| due.since <= now)
             .collect();
         due.sort();
@@ -252,9 +259,9 @@ impl Store {
         due
     }
 
-    /// Whether nothing is due any more, now or later, and no command waits.
+    /// Whether nothing is due, now or later, and no command is waiting.
     #[must_use]
-    pub fn is_at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.targets.values().all(|entry| due_at(entry).is_none())
     }
 
@@ -268,9 +275,9 @@ impl Store {
             return Ok(present.version);
         }
         let wanted = policy.resources();
-        let others = self.policies.iter().filter(|(application, _)| **application != policy.application);
-        let theirs = others.flat_map(|(_, applied)| applied.policy.resources());
-        let mut claimed: Vec<ClaimedResource> = theirs
+        let other_policies = self.policies.iter().filter(|(application, _)| **application != policy.application);
+        let other_resources = other_policies.flat_map(|(_, applied)| applied.policy.resources());
+        let mut claimed: Vec<ClaimedResource> = other_resources
             .filter_map(|(resource, claimed_by)| {
                 let wanted_by = wanted.get(&resource)?.clone();
                 Some(ClaimedResource { resource, wanted_by, claimed_by })
@@ -281,19 +288,19 @@ impl Store {
             return Err(LedgerError::Claimed(claimed));
         }
         let version = present.map_or(0, |present| present.version) + 1;
-        let applied = Applied { version, policy: policy.clone(), text: text.to_owned(), at, by: by.to_owned() };
+        let applied = AppliedPolicy { version, policy: policy.clone(), text: text.to_owned(), at, by: by.to_owned() };
         self.policies.insert(policy.application.clone(), applied);
         for targets in self.watches.values_mut() {
             targets.retain(|target| target.application != policy.application);
         }
         for (target, rules) in policy.targets() {
-            let alarms = rules.alarms.iter().map(|alarm| Watch::Alarm(alarm.name.clone()));
+            let alarms = rules.alarms.iter().map(|alarm| WatchedResource::Alarm(alarm.name.clone()));
             let pair = &rules.pair;
-            // The name in `arn:aws:ecs:region:account:cluster/name`, or the name itself.
+            // The name from `arn:aws:ecs:region:account:cluster/name`, or the plain name.
             let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster);
             let services = [Slot::Blue, Slot::Green]
-                .map(|slot| Watch::EcsService(cluster.to_owned(), pair.side(slot).service.clone()));
-            let edited = pair.rules.iter().map(|arn| Watch::Rule(arn.clone()));
+                .map(|slot| WatchedResource::EcsService(cluster.to_owned(), pair.side(slot).service.clone()));
+            let edited = pair.rules.iter().map(|arn| WatchedResource::Rule(arn.clone()));
             for watch in alarms.chain(services).chain(edited) {
                 self.watches.entry(watch).or_default().insert(target.clone());
             }
@@ -304,7 +311,7 @@ impl Store {
 
     /// See [`Ledger::policy`](engine::Ledger::policy).
     #[must_use]
-    pub fn policy(&self, application: &Name) -> Option<Applied> {
+    pub fn policy(&self, application: &Name) -> Option<AppliedPolicy> {
         self.policies.get(application).cloned()
     }
 
@@ -323,18 +330,18 @@ impl Store {
     /// See [`Ledger::put_brake`](engine::Ledger::put_brake).
     pub fn put_brake(&mut self, brake: &Brake) {
         self.brakes.insert(brake.scope.clone(), brake.clone());
-        self.note(brake.since, BrakeRecord { brake: brake.clone(), lifted: None });
+        self.log_brake(brake.since, BrakeRecord { brake: brake.clone(), lifted: None });
     }
 
     /// See [`Ledger::lift_brake`](engine::Ledger::lift_brake).
     pub fn lift_brake(&mut self, scope: &Scope, lifted: &Lifted) -> Option<Brake> {
         let brake = self.brakes.remove(scope)?;
-        self.note(lifted.at, BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) });
+        self.log_brake(lifted.at, BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) });
         Some(brake)
     }
 
-    /// Doing the same once more at the same moment is a repetition, not a second deed.
-    fn note(&mut self, at: Timestamp, record: BrakeRecord) {
+    /// Repeating an action at the same moment is a retry, not a second entry.
+    fn log_brake(&mut self, at: Timestamp, record: BrakeRecord) {
         let log = self.brake_log.entry(at).or_default();
         if !log.contains(&record) {
             log.push(record);
@@ -347,14 +354,14 @@ impl Store {
         self.brake_log.values().rev().flat_map(|log| log.iter().rev()).take(limit).cloned().collect()
     }
 
-    /// See [`Posts::post`](engine::Posts::post).
+    /// See [`PostedMessages::post`](engine::PostedMessages::post).
     #[must_use]
-    pub fn post(&self, key: &PostKey) -> Option<Post> {
+    pub fn post(&self, key: &PostedMessageKey) -> Option<PostedMessage> {
         self.posts.get(key).cloned()
     }
 
-    /// See [`Posts::put_post`](engine::Posts::put_post).
-    pub fn put_post(&mut self, key: &PostKey, post: &Post) {
+    /// See [`PostedMessages::put_post`](engine::PostedMessages::put_post).
+    pub fn put_post(&mut self, key: &PostedMessageKey, post: &PostedMessage) {
         self.posts.insert(key.clone(), post.clone());
     }
 
@@ -364,11 +371,11 @@ impl Store {
     /// [`LedgerError::Unreadable`] for a state of a newer format.
     pub fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
         let state = self.targets.get(target).and_then(|entry| entry.state.as_ref());
-        readable(target, state)?;
+        check_format(target, state)?;
         Ok(state.cloned())
     }
 
-    /// Whether the target had a deployment, has none now, and nothing is asked of it.
+    /// Whether the target has had a deployment, none is running, and no command is waiting for it.
     #[must_use]
     pub fn is_settled(&self, target: &TargetId) -> bool {
         let Some(entry) = self.targets.get(target).filter(|entry| entry.inbox.is_empty()) else { return false };
@@ -418,7 +425,7 @@ impl Store {
     }
 }
 
-fn due_at(entry: &Target) -> Option<Timestamp> {
+fn due_at(entry: &TargetEntry) -> Option<Timestamp> {
     let command = entry.inbox.keys().next().map(|(at, _)| *at);
     match (entry.due_at, command) {
         (Some(wake), Some(command)) => Some(wake.min(command)),
@@ -426,7 +433,7 @@ fn due_at(entry: &Target) -> Option<Timestamp> {
     }
 }
 
-fn readable(target: &TargetId, state: Option<&TargetState>) -> Result<(), LedgerError> {
+fn check_format(target: &TargetId, state: Option<&TargetState>) -> Result<(), LedgerError> {
     match state {
         Some(state) if state.format > FORMAT => Err(LedgerError::Unreadable {
             what: target.to_string(),

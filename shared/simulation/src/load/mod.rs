@@ -1,67 +1,67 @@
-//! Thousands of targets at once, in virtual time, before the API budgets of one account in one Region.
+//! Load test in virtual time: thousands of concurrent targets on the API budgets of one account in one Region.
 //!
-//! What is real: the passes ([`engine::drive`]), the intake of pushes and signals, the sweep, the decision, the ledger's
-//! conditions. What is modelled: AWS's token buckets ([`crate::budgets`]), the SDK's retries, the queue of wakes and how many
-//! functions it may run at once, and for each target a world of its own, so that ten thousand of them cost ten thousand
-//! times one and nothing more.
+//! Real: the passes ([`engine::drive`]), the intake of pushes and signals, the sweep, the decisions, the ledger's
+//! conditions. Modelled: AWS's token buckets ([`crate::budgets`]), the SDK's retries, the wake queue and its
+//! concurrency limit. Each target has a world of its own, so that the cost grows linearly with the number of targets.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `town` | what all share: the time, the budgets, the queues, the worlds |
-//! | `ports` | the engine's ports as one invocation has them; each call of AWS by its name |
-//! | `run` | who goes next: invocations, timers, events |
-//! | `report` | what came of it, in figures |
+//! | `state` | shared state: time, budgets, queues, worlds |
+//! | `ports` | the engine's ports as one invocation sees them; each AWS call under its operation name |
+//! | `run` | scheduler: invocations, timers, events |
+//! | `report` | the results, in figures |
 
 mod ports;
 mod report;
 mod run;
-mod town;
+mod state;
 
-pub use report::{Report, Spread};
+pub use report::{Durations, Report};
 pub use run::push_to_all;
 
-use crate::world::Scene;
+use crate::world::PairSetup;
 use rollout::Seconds;
 
-/// A crowd of targets, all of which get a push at the same instant.
+/// A set of targets that all get a push at the same instant.
 #[derive(Debug, Clone)]
-pub struct Crowd {
-    /// How many.
+pub struct LoadProfile {
+    /// Number of targets.
     pub targets: usize,
-    /// A policy has at most 100 of them.
-    pub targets_an_application: usize,
-    /// Of so many releases one is bad: it answers with errors, and its alarm fires once it has traffic. 0: none.
-    pub one_bad_in: usize,
-    /// The buckets are so many times what AWS gives.
+    /// A policy may name at most 100 targets, so more targets need several applications.
+    pub targets_per_application: usize,
+    /// One release in this many is bad: it answers with errors, and its alarm fires once it has traffic. 0: none.
+    pub bad_release_every: usize,
+    /// Size of the token buckets, as a multiple of AWS's.
     pub budgets: f64,
-    /// What the product takes the buckets for, times the real sizes: wrong where others in the account use them, too.
-    pub believed: f64,
-    /// So many passes run at once for ordinary wakes, and for urgent ones.
-    pub at_once: [usize; 2],
-    /// Everything left to chance comes from this.
+    /// Bucket size that the product assumes, as a multiple of AWS's; too high where other tools in the account use the
+    /// buckets, too.
+    pub assumed_budget_scale: f64,
+    /// Maximum number of concurrent passes for ordinary and for urgent wakes.
+    pub max_concurrent_passes: [usize; 2],
+    /// Seed of all randomness.
     pub seed: u64,
-    /// It is given up after this, in virtual time.
-    pub patience: Seconds,
-    /// What each target is like; its names are replaced.
-    pub scene: Scene,
+    /// The run stops after this, in virtual time.
+    pub time_limit: Seconds,
+    /// Template for each target; its names are replaced.
+    pub scene: PairSetup,
 }
 
-impl Crowd {
-    /// So many targets before the real budgets, one bad release in a hundred, with the product's own settings.
+impl LoadProfile {
+    /// `targets` targets on AWS's real budgets, one bad release in a hundred, with the product's own settings.
     #[must_use]
     pub fn of(targets: usize) -> Self {
-        let scene = Scene::new("any", "any", "prod");
+        let scene = PairSetup::new("any", "any", "prod");
         Self {
             targets,
-            targets_an_application: 100,
-            one_bad_in: 100,
+            targets_per_application: 100,
+            bad_release_every: 100,
             budgets: 1.0,
-            believed: 1.0,
-            at_once: [100, 900],
+            assumed_budget_scale: 1.0,
+            max_concurrent_passes: [100, 900],
             seed: 1,
-            patience: Seconds(7 * 24 * 3600),
-            // An alarm as most are: a minute's period. What is seen of it is seen at once.
-            scene: Scene { alarm_period_s: 60, ..scene },
+            time_limit: Seconds(7 * 24 * 3600),
+            // A typical alarm with a period of one minute. Alarm changes are visible without delay.
+            scene: PairSetup { alarm_period_s: 60, ..scene },
         }
     }
 }

@@ -1,13 +1,13 @@
-//! The engine's ports as one invocation has them. Each call of AWS has its name, draws on its bucket, and is tried again
-//! as the SDK does it.
+//! The engine's ports as one invocation sees them. Each AWS call has its operation name, draws on that operation's
+//! bucket, and is retried as the SDK does it.
 
-use super::town::Hall;
-use crate::virtual_time::{Calls, Past, perform, see};
+use super::state::LoadHandle;
+use crate::virtual_time::{PortCalls, PreviousState, perform, read_snapshot};
 use crate::world::World;
 use crate::world::ecs::ListTasks;
 use engine::{Clock, Cloud, LeaseId, PushedImage, Registry, Wake, WakeQueue};
 use futures::join;
-use rollout::look::Look;
+use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::snapshot::{AlarmReading, Reading, SideReading};
 use rollout::{EcsPair, Effect, Outcome, Seconds, Slot, Snapshot, Timestamp};
@@ -15,41 +15,41 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-/// `ATTEMPTS` in `aws::config`.
-const ATTEMPTS: u32 = 3;
-/// `aws-smithy-types`, `RetryConfig::standard`: the pause before try number n + 1 is a share, by chance, of this times
-/// 2^(n - 1). The quota for retries, 500 tokens in each sandbox, is left out: it would make for fewer retries.
-const FIRST_PAUSE_MS: f64 = 1_000.0;
-/// How long a call to AWS takes, and one to the table or the queue, in milliseconds.
+/// `MAX_ATTEMPTS` in `aws::config`.
+const MAX_ATTEMPTS: u32 = 3;
+/// `aws-smithy-types`, `RetryConfig::standard`: the delay before attempt n + 1 is a random share of this times 2^(n -
+/// 1). The retry quota of 500 tokens per sandbox is not modelled: it would reduce the number of retries.
+const BACKOFF_BASE_MS: f64 = 1_000.0;
+/// Latency of a call to AWS, and of one to DynamoDB or SQS, in milliseconds.
 const CALL_MS: (u64, u64) = (15, 60);
 const TABLE_MS: (u64, u64) = (4, 15);
-/// The longest delay that SQS knows, in seconds.
+/// SQS's maximum message delay, in seconds.
 const LONGEST_DELAY_S: u64 = 900;
 
-impl Hall {
+impl LoadHandle {
     async fn sleep(&self, milliseconds: u64) {
         let until_ms = self.lock().now_ms.saturating_add_unsigned(milliseconds);
-        Sleep { hall: self, until_ms, asked: false }.await;
+        Sleep { handle: self, until_ms, asked: false }.await;
     }
 
-    async fn within(&self, (low, high): (u64, u64)) {
-        let milliseconds = self.lock().dice.between(low, high);
+    async fn sleep_between(&self, (low, high): (u64, u64)) {
+        let milliseconds = self.lock().rng.between(low, high);
         self.sleep(milliseconds).await;
     }
 
-    /// One call of AWS with all its tries. The error is what the adapter makes of the last one.
-    async fn ask(&self, operation: &'static str) -> Result<(), String> {
-        for attempt in 1..=ATTEMPTS {
-            self.within(CALL_MS).await;
+    /// One AWS call with all its attempts. The error is the adapter's mapping of the last failure.
+    async fn call_aws(&self, operation: &'static str) -> Result<(), String> {
+        for attempt in 1..=MAX_ATTEMPTS {
+            self.sleep_between(CALL_MS).await;
             let pause = {
-                let mut town = self.lock();
-                let now = town.now();
-                if town.budgets.admits(operation, now) {
+                let mut state = self.lock();
+                let now = state.now();
+                if state.budgets.try_acquire(operation, now) {
                     return Ok(());
                 }
-                town.dice.unit() * FIRST_PAUSE_MS * f64::from(1_u32 << (attempt - 1))
+                state.rng.unit() * BACKOFF_BASE_MS * f64::from(1_u32 << (attempt - 1))
             };
-            if attempt < ATTEMPTS {
+            if attempt < MAX_ATTEMPTS {
                 self.sleep(pause as u64).await;
             }
         }
@@ -60,7 +60,7 @@ impl Hall {
 
 /// Waits for an instant of virtual time.
 struct Sleep<'a> {
-    hall: &'a Hall,
+    handle: &'a LoadHandle,
     until_ms: i64,
     asked: bool,
 }
@@ -69,118 +69,120 @@ impl Future for Sleep<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut town = self.hall.lock();
-        if town.now_ms >= self.until_ms {
+        let mut state = self.handle.lock();
+        if state.now_ms >= self.until_ms {
             return Poll::Ready(());
         }
         if !self.asked {
-            town.call_at(self.until_ms, context.waker().clone());
-            drop(town);
+            state.add_timer(self.until_ms, context.waker().clone());
+            drop(state);
             self.asked = true;
         }
         Poll::Pending
     }
 }
 
-impl Calls for Hall {
+impl PortCalls for LoadHandle {
     async fn call<T: Send>(
         &self,
         _: &'static str,
         apply: impl FnOnce() -> T + Send,
         _: impl FnOnce(&'static str) -> T + Send,
     ) -> T {
-        self.within(TABLE_MS).await;
+        self.sleep_between(TABLE_MS).await;
         apply()
     }
 }
 
-/// What one pass sees and does of one target's world.
+/// The cloud port of one pass, on its target's world.
 #[derive(Debug)]
 pub(super) struct LoadCloud {
-    pub(super) hall: Hall,
-    pub(super) home: usize,
-    /// The last look has read the rules: a write needs no reading before it.
+    pub(super) handle: LoadHandle,
+    pub(super) target_world: usize,
+    /// The last observation read the rules, so the next write needs no read before it.
     rules_read: AtomicBool,
 }
 
 impl LoadCloud {
-    pub(super) fn new(hall: Hall, home: usize) -> Self {
-        Self { hall, home, rules_read: AtomicBool::new(false) }
+    pub(super) fn new(handle: LoadHandle, target_world: usize) -> Self {
+        Self { handle, target_world, rules_read: AtomicBool::new(false) }
     }
 
-    fn visit<T>(&self, body: impl FnOnce(&mut World) -> T) -> T {
-        let mut town = self.hall.lock();
-        town.set_awake(self.home, true);
-        town.visit(self.home, body)
+    fn with_world<T>(&self, body: impl FnOnce(&mut World) -> T) -> T {
+        let mut state = self.handle.lock();
+        state.set_active(self.target_world, true);
+        state.with_world(self.target_world, body)
     }
 
-    async fn ask_if(&self, wanted: bool, operation: &'static str) -> Result<(), String> {
-        if wanted { self.hall.ask(operation).await } else { Ok(()) }
+    async fn call_aws_if(&self, wanted: bool, operation: &'static str) -> Result<(), String> {
+        if wanted { self.handle.call_aws(operation).await } else { Ok(()) }
     }
 
-    /// What the adapter asks before it copies a task definition: the one to copy, the family's newest, and each of those.
+    /// The adapter's calls for a task definition: describe the one to copy, list the family, describe its newest
+    /// revision, register.
     async fn register(&self) -> Result<(), String> {
-        self.hall.ask("ecs:DescribeTaskDefinition").await?;
-        self.hall.ask("ecs:ListTaskDefinitions").await?;
-        self.hall.ask("ecs:DescribeTaskDefinition").await?;
-        self.hall.ask("ecs:RegisterTaskDefinition").await
+        self.handle.call_aws("ecs:DescribeTaskDefinition").await?;
+        self.handle.call_aws("ecs:ListTaskDefinitions").await?;
+        self.handle.call_aws("ecs:DescribeTaskDefinition").await?;
+        self.handle.call_aws("ecs:RegisterTaskDefinition").await
     }
 
     async fn write_rules(&self) -> Result<(), String> {
         if !self.rules_read.swap(false, Ordering::Relaxed) {
-            self.hall.ask("elasticloadbalancing:DescribeRules").await?;
+            self.handle.call_aws("elasticloadbalancing:DescribeRules").await?;
         }
-        self.hall.ask("elasticloadbalancing:ModifyRule").await
+        self.handle.call_aws("elasticloadbalancing:ModifyRule").await
     }
 }
 
-/// What the world says to who asks without limits: the budgets are drawn on by the call that stands for the reading.
-struct Freely<'a>(&'a LoadCloud);
+/// Reads the world without throttling: the AWS call that the reading stands for has drawn on the budget already.
+struct Unthrottled<'a>(&'a LoadCloud);
 
-impl crate::virtual_time::Reads for Freely<'_> {
-    fn lagging<T>(
+impl crate::virtual_time::WorldReader for Unthrottled<'_> {
+    fn reading_or_stale<T>(
         &self,
         _: &'static str,
-        _: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        _: impl FnOnce(&PreviousState) -> Option<(Timestamp, T)>,
         read: impl FnOnce(&mut World) -> Result<T, String>,
     ) -> Result<T, String> {
-        self.0.visit(read)
+        self.0.with_world(read)
     }
 }
 
 impl Cloud for LoadCloud {
-    async fn observe(&self, look: &Look) -> Snapshot {
-        let sides = look.sides;
+    async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
+        let sides = observation.sides;
         let (services, alarms, blue, green, scaling, rules) = join!(
-            self.ask_if(sides, "ecs:DescribeServices"),
-            self.ask_if(!look.alarms.is_empty(), "cloudwatch:DescribeAlarms"),
-            self.ask_if(sides, "elasticloadbalancing:DescribeTargetHealth"),
-            self.ask_if(sides, "elasticloadbalancing:DescribeTargetHealth"),
-            self.ask_if(sides, "application-autoscaling:DescribeScalableTargets"),
-            self.hall.ask("elasticloadbalancing:DescribeRules"),
+            self.call_aws_if(sides, "ecs:DescribeServices"),
+            self.call_aws_if(!observation.alarms.is_empty(), "cloudwatch:DescribeAlarms"),
+            self.call_aws_if(sides, "elasticloadbalancing:DescribeTargetHealth"),
+            self.call_aws_if(sides, "elasticloadbalancing:DescribeTargetHealth"),
+            self.call_aws_if(sides, "application-autoscaling:DescribeScalableTargets"),
+            self.handle.call_aws("elasticloadbalancing:DescribeRules"),
         );
         let (blue_image, green_image) = join!(
-            self.ask_if(look.images && services.is_ok(), "ecs:DescribeTaskDefinition"),
-            self.ask_if(look.images && services.is_ok(), "ecs:DescribeTaskDefinition"),
+            self.call_aws_if(observation.images && services.is_ok(), "ecs:DescribeTaskDefinition"),
+            self.call_aws_if(observation.images && services.is_ok(), "ecs:DescribeTaskDefinition"),
         );
         self.rules_read.store(rules.is_ok(), Ordering::Relaxed);
-        let mut seen = see(&Freely(self), look);
+        let mut seen = read_snapshot(&Unthrottled(self), observation);
         let asked = [&services, &alarms, &blue, &green, &scaling, &rules, &blue_image, &green_image];
         seen.throttled = asked.into_iter().any(Result::is_err);
         let fires = |name: &String| {
             let readings = seen.alarms.known().filter(|_| alarms.is_ok());
             matches!(readings.and_then(|readings| readings.get(name)), Some(AlarmReading::Firing { .. }))
         };
-        let search = services.is_ok() && !look.decisive_alarms.iter().any(fires);
-        let starts = match look.starts_of.as_ref().filter(|_| search) {
-            Some(starts) if troubled(seen.side(starts.slot)) => self.starts(look, starts.slot).await,
+        let search = services.is_ok() && !observation.decisive_alarms.iter().any(fires);
+        let starts = match observation.failed_starts_query.as_ref().filter(|_| search) {
+            Some(starts) if degraded(seen.side(starts.slot)) => self.starts(observation, starts.slot).await,
             _ => Ok(()),
         };
         seen.throttled |= starts.is_err();
-        let starts_of = |slot| look.starts_of.as_ref().is_some_and(|starts| starts.slot == slot);
+        let failed_starts_query =
+            |slot| observation.failed_starts_query.as_ref().is_some_and(|starts| starts.slot == slot);
         let sides = [(Slot::Blue, blue, blue_image), (Slot::Green, green, green_image)];
         for (slot, health, image) in sides {
-            let starts = if starts_of(slot) { starts.clone() } else { Ok(()) };
+            let starts = if failed_starts_query(slot) { starts.clone() } else { Ok(()) };
             let parts = [
                 ("service", services.clone().and(image).and(starts)),
                 ("target health", health),
@@ -206,29 +208,32 @@ impl Cloud for LoadCloud {
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
         let asked = match effect {
             Effect::RegisterTaskDefinition { .. } => self.register().await,
-            Effect::UpdateService { .. } | Effect::SetDesired { .. } => self.hall.ask("ecs:UpdateService").await,
-            Effect::SetAutoscaling { .. } => self.hall.ask("application-autoscaling:RegisterScalableTarget").await,
+            Effect::UpdateService { .. } | Effect::SetDesired { .. } => self.handle.call_aws("ecs:UpdateService").await,
+            Effect::SetAutoscaling { .. } => {
+                self.handle.call_aws("application-autoscaling:RegisterScalableTarget").await
+            }
             Effect::SetWeights { seen, .. } if !seen.is_empty() => {
-                // On the way forward the rules are read once more, whatever the look has read.
+                // While traffic moves forward the rules are read again before the write, whether or not the observation
+                // read them.
                 self.rules_read.store(false, Ordering::Relaxed);
                 self.write_rules().await
             }
             Effect::SetWeights { .. } | Effect::SetTestRule { .. } => self.write_rules().await,
-            Effect::AskHook { .. } | Effect::StartTask { .. } | Effect::StopTask { .. } => Ok(()),
+            Effect::InvokeHook { .. } | Effect::StartTask { .. } | Effect::StopTask { .. } => Ok(()),
         };
         if let Err(reason) = asked {
             return Outcome::Throttled { reason };
         }
-        let outcome = self.visit(|world| perform(world, pair, effect));
+        let outcome = self.with_world(|world| perform(world, pair, effect));
         if let Effect::SetWeights { weights, .. } = effect
             && outcome == Outcome::Done
             && weights.green == 0
         {
-            let mut town = self.hall.lock();
-            let now_ms = town.now_ms;
-            let home = &mut town.homes[self.home];
-            if home.alarm_at.is_some() {
-                home.back_at.get_or_insert(now_ms);
+            let mut state = self.handle.lock();
+            let now_ms = state.now_ms;
+            let target_world = &mut state.target_worlds[self.target_world];
+            if target_world.alarm_at.is_some() {
+                target_world.rolled_back_at.get_or_insert(now_ms);
             }
         }
         outcome
@@ -236,39 +241,39 @@ impl Cloud for LoadCloud {
 }
 
 impl LoadCloud {
-    /// Stopped tasks are looked for, and looked at.
-    async fn starts(&self, look: &Look, slot: Slot) -> Result<(), String> {
-        self.hall.ask("ecs:ListTasks").await?;
+    /// Lists stopped tasks and describes them.
+    async fn starts(&self, observation: &ObservationPlan, slot: Slot) -> Result<(), String> {
+        self.handle.call_aws("ecs:ListTasks").await?;
         let stopped = ListTasks {
-            cluster: look.pair.cluster.clone(),
-            service_name: Some(look.pair.side(slot).service.clone()),
+            cluster: observation.pair.cluster.clone(),
+            service_name: Some(observation.pair.side(slot).service.clone()),
             desired_status: Some("STOPPED".to_owned()),
             ..ListTasks::default()
         };
-        let any = self.visit(|world| world.list_tasks(stopped).is_ok_and(|arns| !arns.is_empty()));
-        self.ask_if(any, "ecs:DescribeTasks").await
+        let any = self.with_world(|world| world.list_tasks(stopped).is_ok_and(|arns| !arns.is_empty()));
+        self.call_aws_if(any, "ecs:DescribeTasks").await
     }
 }
 
-fn troubled(side: &Reading<SideReading>) -> bool {
+fn degraded(side: &Reading<SideReading>) -> bool {
     side.known().is_some_and(|side| side.running < side.desired)
 }
 
-/// Wakes wait in their queue.
+/// The wake queue: wakes are held until they can be received.
 #[derive(Debug)]
-pub(super) struct LoadWakeQueue(pub(super) Hall);
+pub(super) struct LoadWakeQueue(pub(super) LoadHandle);
 
 impl WakeQueue for LoadWakeQueue {
     async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
-        self.0.within(TABLE_MS).await;
-        let mut town = self.0.lock();
-        let at = town.now_ms.saturating_add_unsigned(delay.0.min(LONGEST_DELAY_S) * 1_000);
-        town.wake_at(at, usize::from(wake.urgent), wake.clone(), 1);
+        self.0.sleep_between(TABLE_MS).await;
+        let mut state = self.0.lock();
+        let at = state.now_ms.saturating_add_unsigned(delay.0.min(LONGEST_DELAY_S) * 1_000);
+        state.wake_at(at, usize::from(wake.urgent), wake.clone(), 1);
         Ok(())
     }
 }
 
-/// No event is lost here, so the registry has nothing to tell.
+/// The registry, always empty: no event is lost here, so the sweep finds nothing.
 #[derive(Debug)]
 pub(super) struct LoadRegistry;
 
@@ -278,9 +283,9 @@ impl Registry for LoadRegistry {
     }
 }
 
-/// The town's time, and lease identities that count up.
+/// Virtual time, and lease ids that count up.
 #[derive(Debug)]
-pub(super) struct LoadClock(pub(super) Hall);
+pub(super) struct LoadClock(pub(super) LoadHandle);
 
 impl Clock for LoadClock {
     fn now(&self) -> Timestamp {
@@ -288,8 +293,8 @@ impl Clock for LoadClock {
     }
 
     fn lease_id(&self) -> LeaseId {
-        let mut town = self.0.lock();
-        town.leases += 1;
-        LeaseId(format!("lease-{}", town.leases))
+        let mut state = self.0.lock();
+        state.leases += 1;
+        LeaseId(format!("lease-{}", state.leases))
     }
 }

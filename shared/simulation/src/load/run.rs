@@ -1,50 +1,50 @@
-//! Who goes next: invocations side by side, as many as their lane lets, over one virtual clock.
+//! The scheduler: concurrent invocations, up to each lane's limit, on one virtual clock.
 
-use super::Crowd;
+use super::LoadProfile;
 use super::ports::{LoadClock, LoadCloud, LoadRegistry, LoadWakeQueue};
 use super::report::Report;
-use super::town::{Hall, Job, Town};
+use super::state::{Job, LoadHandle, LoadState};
 use crate::ledger::MemoryLedger;
 use crate::virtual_time::SimLedger;
 use crate::world::scene::{add_target, empty_policy, release_of};
 use engine::intake::{ImagePushed, Sweep, image_pushed, signal, sweep};
-use engine::{Driven, Wake, drive};
+use engine::{DriveOutcome, Wake, drive};
 use futures::future::{FutureExt as _, LocalBoxFuture};
-use rollout::pace::READS_A_SECOND;
 use rollout::policy::Policy;
+use rollout::rate_limiter::READS_PER_SECOND;
 use rollout::{Name, Seconds};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The driver's time-out in `template.yaml`, less what it is told to leave of it.
-const LEAVE: Seconds = Seconds(58);
+/// The driver's time-out in `template.yaml`, minus the margin that it is told to leave.
+const PASS_DURATION: Seconds = Seconds(58);
 /// The queue's visibility time-out in `template.yaml`, in milliseconds.
-const HIDDEN_MS: i64 = 360_000;
-/// Then a wake goes to the dead-letter queue.
-const MOST_RECEIVES: u32 = 5;
-/// Between two sweeps.
+const VISIBILITY_TIMEOUT_MS: i64 = 360_000;
+/// After this many receives a wake is moved to the dead-letter queue.
+const MAX_RECEIVES: u32 = 5;
+/// Interval between two sweeps.
 const MINUTE_MS: u64 = 60_000;
 
-/// An invocation that goes on.
-struct Running {
-    future: LocalBoxFuture<'static, Ended>,
-    /// The lane of the pass, its wake, and how often that was received.
+/// An invocation in progress.
+struct RunningInvocation {
+    future: LocalBoxFuture<'static, InvocationResult>,
+    /// For a pass: its lane, its wake, and the wake's receive count.
     pass: Option<(usize, Wake, u32)>,
     began_ms: i64,
 }
 
-/// What an invocation came to.
-enum Ended {
-    /// A pass did what it was for.
-    Driven(Driven),
-    /// Something else did.
+/// Result of an invocation.
+enum InvocationResult {
+    /// Outcome of a pass.
+    DriveOutcome(DriveOutcome),
+    /// Another job finished.
     Done,
-    /// It comes again.
+    /// The invocation failed and is retried.
     Failed,
 }
 
-/// Puts an invocation back on the list of those that can go on.
+/// Waker that puts an invocation on the list of those to poll.
 struct PollFlag {
     id: u64,
     ready: Arc<Mutex<VecDeque<u64>>>,
@@ -56,27 +56,28 @@ impl std::task::Wake for PollFlag {
     }
 }
 
-struct Run<'a> {
-    crowd: &'a Crowd,
-    hall: Hall,
+struct LoadRun<'a> {
+    profile: &'a LoadProfile,
+    handle: LoadHandle,
     ledger: MemoryLedger,
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, RunningInvocation>,
     ready: Arc<Mutex<VecDeque<u64>>>,
     invocations: u64,
     busy: [usize; 2],
-    /// Targets whose deployment has ended.
+    /// Number of targets whose deployment has ended.
     ended: usize,
     is_ended: Vec<bool>,
     report: Report,
 }
 
-/// Everybody gets a push, and all is let happen until each has its verdict and nothing is left to do, or patience is over.
+/// Pushes a release to every target and runs until each has its verdict and nothing is left to do, or the time limit is
+/// reached.
 #[must_use]
-pub fn push_to_all(crowd: &Crowd) -> Report {
-    let (mut town, set) = Town::new(crowd);
+pub fn push_to_all(profile: &LoadProfile) -> Report {
+    let (mut state, set) = LoadState::new(profile);
     let ledger = MemoryLedger::new();
     let mut policies: BTreeMap<Name, Policy> = BTreeMap::new();
-    let began = town.now();
+    let began = state.now();
     for (target, names, rules) in set {
         let application = target.application.clone();
         let policy = policies.entry(application.clone()).or_insert_with(|| empty_policy(application));
@@ -89,166 +90,170 @@ pub fn push_to_all(crowd: &Crowd) -> Report {
             tag: release.tag,
             pushed_at: began,
         };
-        town.after(1_000, Job::Push(pushed));
+        state.after(1_000, Job::Push(pushed));
     }
-    ledger.store().set_reads_a_second(READS_A_SECOND * crowd.believed);
+    ledger.store().set_reads_per_second(READS_PER_SECOND * profile.assumed_budget_scale);
     for policy in policies.values() {
         let applied = ledger.store().apply(policy, "the load's", began, "somebody");
         applied.expect("each scene has resources of its own");
     }
-    town.after(MINUTE_MS, Job::Sweep);
-    let until_ms = crowd.patience.after(began).as_millisecond();
-    let mut run = Run {
-        crowd,
-        hall: Hall::new(town),
+    state.after(MINUTE_MS, Job::Sweep);
+    let until_ms = profile.time_limit.after(began).as_millisecond();
+    let mut run = LoadRun {
+        profile,
+        handle: LoadHandle::new(state),
         ledger,
         running: HashMap::new(),
         ready: Arc::default(),
         invocations: 0,
         busy: [0, 0],
         ended: 0,
-        is_ended: vec![false; crowd.targets],
+        is_ended: vec![false; profile.targets],
         report: Report::default(),
     };
-    while run.ended < crowd.targets && run.step(until_ms) {}
-    let Run { hall, ledger, mut report, .. } = run;
-    report.take_stock(&hall.lock(), &ledger, began);
+    while run.ended < profile.targets && run.step(until_ms) {}
+    let LoadRun { handle, ledger, mut report, .. } = run;
+    report.collect(&handle.lock(), &ledger, began);
     report
 }
 
-impl Run<'_> {
-    /// Everything that happens at one instant. False: nothing will happen any more before that time.
+impl LoadRun<'_> {
+    /// Processes everything due at the next instant. False: nothing more happens before `until_ms`.
     fn step(&mut self, until_ms: i64) -> bool {
         loop {
             let next = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(id) = next else { break };
             self.poll(id);
         }
-        self.begin_what_is_due();
+        self.start_due();
         if !self.ready.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return true;
         }
-        let free = [0, 1].map(|lane| self.busy[lane] < self.crowd.at_once[lane]);
-        let over = {
-            let mut town = self.hall.lock();
-            let Some(next) = town.next_ms(free).filter(|next| *next <= until_ms) else { return false };
-            town.pass_time(next)
+        let free = [0, 1].map(|lane| self.busy[lane] < self.profile.max_concurrent_passes[lane]);
+        let expired = {
+            let mut state = self.handle.lock();
+            let Some(next) = state.next_ms(free).filter(|next| *next <= until_ms) else { return false };
+            state.advance_time(next)
         };
-        for waker in over {
+        for waker in expired {
             waker.wake();
         }
         true
     }
 
-    fn begin_what_is_due(&mut self) {
+    fn start_due(&mut self) {
         loop {
             let job = {
-                let mut town = self.hall.lock();
-                let now = town.now_ms;
-                let first = town.jobs.first_entry().filter(|first| first.key().0 <= now);
+                let mut state = self.handle.lock();
+                let now = state.now_ms;
+                let first = state.jobs.first_entry().filter(|first| first.key().0 <= now);
                 first.map(std::collections::btree_map::OccupiedEntry::remove)
             };
             let Some(job) = job else { break };
-            self.begin(job);
+            self.start_job(job);
         }
-        // What is urgent is taken first; neither lane takes from the other.
+        // Urgent wakes are received first; neither lane uses the other's concurrency.
         for lane in [1, 0] {
-            while self.busy[lane] < self.crowd.at_once[lane] {
-                let Some((wake, received)) = self.hall.lock().receive(lane) else { break };
-                self.begin_pass(lane, wake, received);
+            while self.busy[lane] < self.profile.max_concurrent_passes[lane] {
+                let Some((wake, received)) = self.handle.lock().receive(lane) else { break };
+                self.start_pass(lane, wake, received);
             }
         }
     }
 
-    fn ports(&self) -> (SimLedger<Hall>, LoadWakeQueue, LoadClock) {
-        let ledger = SimLedger { stage: self.hall.clone(), ledger: self.ledger.clone() };
-        (ledger, LoadWakeQueue(self.hall.clone()), LoadClock(self.hall.clone()))
+    fn ports(&self) -> (SimLedger<LoadHandle>, LoadWakeQueue, LoadClock) {
+        let ledger = SimLedger { stage: self.handle.clone(), ledger: self.ledger.clone() };
+        (ledger, LoadWakeQueue(self.handle.clone()), LoadClock(self.handle.clone()))
     }
 
-    fn begin_pass(&mut self, lane: usize, wake: Wake, received: u32) {
+    fn start_pass(&mut self, lane: usize, wake: Wake, received: u32) {
         let (ledger, wake_queue, clock) = self.ports();
-        let (home, leave) = {
-            let town = self.hall.lock();
-            (town.whose.get(&wake.target).copied().unwrap_or(0), LEAVE.after(town.now()))
+        let (target_world, deadline) = {
+            let state = self.handle.lock();
+            (state.index_of.get(&wake.target).copied().unwrap_or(0), PASS_DURATION.after(state.now()))
         };
-        let cloud = LoadCloud::new(self.hall.clone(), home);
+        let cloud = LoadCloud::new(self.handle.clone(), target_world);
         self.busy[lane] += 1;
         let driven = wake.clone();
         let future = async move {
-            match drive(&driven, &ledger, &cloud, &wake_queue, &clock, leave).await {
-                Ok(driven) => Ended::Driven(driven),
-                Err(_) => Ended::Failed,
+            match drive(&driven, &ledger, &cloud, &wake_queue, &clock, deadline).await {
+                Ok(driven) => InvocationResult::DriveOutcome(driven),
+                Err(_) => InvocationResult::Failed,
             }
         };
-        self.enter(future.boxed_local(), Some((lane, wake, received)));
+        self.spawn(future.boxed_local(), Some((lane, wake, received)));
     }
 
-    fn begin(&mut self, job: Job) {
+    fn start_job(&mut self, job: Job) {
         let (ledger, wake_queue, clock) = self.ports();
-        let now = self.hall.lock().now();
+        let now = self.handle.lock().now();
         let future = match job {
             Job::Signal(watch) => {
                 self.report.signals += 1;
-                async move { signal(&ledger, &wake_queue, &watch).await.map_or(Ended::Failed, |_| Ended::Done) }
-                    .boxed_local()
+                async move {
+                    signal(&ledger, &wake_queue, &watch)
+                        .await
+                        .map_or(InvocationResult::Failed, |_| InvocationResult::Done)
+                }
+                .boxed_local()
             }
             Job::Push(pushed) => async move {
                 image_pushed(&ledger, &wake_queue, &pushed, &pushed.registry, now)
                     .await
-                    .map_or(Ended::Failed, |_| Ended::Done)
+                    .map_or(InvocationResult::Failed, |_| InvocationResult::Done)
             }
             .boxed_local(),
             Job::Sweep => {
-                let mut town = self.hall.lock();
-                town.after(MINUTE_MS, Job::Sweep);
-                town.count_backlog();
+                let mut state = self.handle.lock();
+                state.after(MINUTE_MS, Job::Sweep);
+                state.count_backlog();
                 let minute = u64::try_from(now.as_second() / 60).unwrap_or(0);
-                let which = Sweep { minute, every: 5, until: LEAVE.after(now) };
+                let which = Sweep { minute, every: 5, until: PASS_DURATION.after(now) };
                 async move {
-                    // What it could not do, the next one does.
+                    // A failed sweep is ignored: the next one covers the same targets.
                     let _swept = sweep(&ledger, &wake_queue, &LoadRegistry, &clock, &which).await;
-                    Ended::Done
+                    InvocationResult::Done
                 }
                 .boxed_local()
             }
         };
-        self.enter(future, None);
+        self.spawn(future, None);
     }
 
-    fn enter(&mut self, future: LocalBoxFuture<'static, Ended>, pass: Option<(usize, Wake, u32)>) {
+    fn spawn(&mut self, future: LocalBoxFuture<'static, InvocationResult>, pass: Option<(usize, Wake, u32)>) {
         self.invocations += 1;
-        let began_ms = self.hall.lock().now_ms;
-        self.running.insert(self.invocations, Running { future, pass, began_ms });
+        let began_ms = self.handle.lock().now_ms;
+        self.running.insert(self.invocations, RunningInvocation { future, pass, began_ms });
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.invocations);
     }
 
     fn poll(&mut self, id: u64) {
-        // One that was woken twice may be over.
+        // An invocation woken twice may have ended already.
         let Some(running) = self.running.get_mut(&id) else { return };
         let waker = Waker::from(Arc::new(PollFlag { id, ready: Arc::clone(&self.ready) }));
         let Poll::Ready(ended) = running.future.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
-        let Some(Running { pass, began_ms, .. }) = self.running.remove(&id) else { return };
+        let Some(RunningInvocation { pass, began_ms, .. }) = self.running.remove(&id) else { return };
         let Some((lane, wake, received)) = pass else { return };
         self.busy[lane] -= 1;
-        let mut town = self.hall.lock();
-        self.report.longest_pass_ms = self.report.longest_pass_ms.max(town.now_ms - began_ms);
+        let mut state = self.handle.lock();
+        self.report.longest_pass_ms = self.report.longest_pass_ms.max(state.now_ms - began_ms);
         match ended {
-            Ended::Driven(Driven::Busy) => self.report.busy += 1,
-            Ended::Driven(Driven::Superseded) => self.report.superseded += 1,
-            Ended::Driven(_) | Ended::Done => {}
-            Ended::Failed if received < MOST_RECEIVES => {
-                let at = town.now_ms + HIDDEN_MS;
-                town.wake_at(at, lane, wake.clone(), received + 1);
+            InvocationResult::DriveOutcome(DriveOutcome::Busy) => self.report.busy += 1,
+            InvocationResult::DriveOutcome(DriveOutcome::Superseded) => self.report.superseded += 1,
+            InvocationResult::DriveOutcome(_) | InvocationResult::Done => {}
+            InvocationResult::Failed if received < MAX_RECEIVES => {
+                let at = state.now_ms + VISIBILITY_TIMEOUT_MS;
+                state.wake_at(at, lane, wake.clone(), received + 1);
             }
-            Ended::Failed => self.report.dead_letters += 1,
+            InvocationResult::Failed => self.report.dead_letters += 1,
         }
-        if let Some(home) = town.whose.get(&wake.target).copied()
-            && !self.is_ended[home]
+        if let Some(target_world) = state.index_of.get(&wake.target).copied()
+            && !self.is_ended[target_world]
             && self.ledger.store().is_settled(&wake.target)
         {
-            self.is_ended[home] = true;
+            self.is_ended[target_world] = true;
             self.ended += 1;
-            town.set_awake(home, false);
+            state.set_active(target_world, false);
         }
     }
 }

@@ -1,15 +1,15 @@
-//! [`engine::Cloud`] over the world: a look reads what the AWS one reads, each reading with its own faults.
+//! [`engine::Cloud`] on the world: an observation reads what the AWS adapter reads, each reading with its own faults.
 
 use super::effects::perform;
-use super::past::{Past, SLOTS};
-use super::stage::{Deed, Stage};
+use super::previous::{PreviousState, SLOTS};
+use super::stage::{PassEvent, SimContext};
 use crate::world::World;
 use crate::world::balancer::{ActionKind, HealthState};
 use crate::world::ecs::{self, LastStatus, RolloutState};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Cloud;
 use rollout::alarm;
-use rollout::look::{HookTask, Look, StartsOf};
+use rollout::observation::{FailedStartsQuery, HookTask, ObservationPlan};
 use rollout::promotion::ImageState;
 use rollout::snapshot::{
     AlarmReading, Autoscaling, FailedStart, Reading, RuleReading, ServiceEvent, SideReading, TargetHealth, TaskReading,
@@ -18,37 +18,37 @@ use rollout::snapshot::{
 use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// At most this many failed starts are told of.
-const MOST_FAILED_STARTS: usize = 10;
+/// Maximum number of failed starts reported.
+const MAX_FAILED_STARTS: usize = 10;
 
-/// What runs, in the world.
+/// The cloud port, on the modelled world.
 #[derive(Debug, Clone)]
 pub struct SimCloud {
-    pub(super) stage: Stage,
+    pub(super) stage: SimContext,
 }
 
 impl Cloud for SimCloud {
-    async fn observe(&self, look: &Look) -> Snapshot {
-        // The time of the whole look; its readings have faults of their own.
+    async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
+        // Duration of the whole observation; its readings have faults of their own.
         self.stage.call("observe", || (), |_| ()).await;
-        let seen = see(&self.stage, look);
-        self.note_look(look, &seen);
+        let seen = read_snapshot(&self.stage, observation);
+        self.record_observation(observation, &seen);
         seen
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
         let apply = || {
-            let scenery = &mut *self.stage.lock();
-            if scenery.chance.faults.stale > 0.0 {
-                scenery.past.remember(&mut scenery.world, pair, effect);
+            let shared = &mut *self.stage.lock();
+            if shared.injector.faults.stale > 0.0 {
+                shared.previous.remember(&mut shared.world, pair, effect);
             }
-            if let (Some(deeds), Some(rule)) = (&mut scenery.deeds, pair.rules.first()) {
+            if let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, pair.rules.first()) {
                 let lease = self.stage.lease().cloned();
-                deeds.push(Deed::Performed { rule: rule.clone(), lease, effect: effect.clone() });
+                pass_events.push(PassEvent::Performed { rule: rule.clone(), lease, effect: effect.clone() });
             }
-            perform(&mut scenery.world, pair, effect)
+            perform(&mut shared.world, pair, effect)
         };
-        self.stage.call(effect.name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
+        self.stage.call(effect.kind().name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
     }
 
     async fn image(&self, image: &str) -> Reading<ImageState> {
@@ -58,15 +58,15 @@ impl Cloud for SimCloud {
 }
 
 impl SimCloud {
-    /// Tells whoever watches what was seen.
-    fn note_look(&self, look: &Look, seen: &Snapshot) {
-        let mut scenery = self.stage.lock();
-        let (Some(deeds), Some(rule)) = (&mut scenery.deeds, look.pair.rules.first()) else { return };
+    /// Reports the observation to the watcher.
+    fn record_observation(&self, observation: &ObservationPlan, seen: &Snapshot) {
+        let mut shared = self.stage.lock();
+        let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, observation.pair.rules.first()) else { return };
         let sides = SLOTS.map(|slot| seen.side(slot).known());
         let firing = |(name, reading): (&String, &AlarmReading)| {
             matches!(reading, AlarmReading::Firing { .. }).then(|| name.clone())
         };
-        deeds.push(Deed::Looked {
+        pass_events.push(PassEvent::Observed {
             rule: rule.clone(),
             lease: self.stage.lease().cloned(),
             running: sides.map(|side| side.map(|side| side.running)),
@@ -77,42 +77,42 @@ impl SimCloud {
     }
 }
 
-/// Whatever a world can be read through, faults included.
-pub(crate) trait Reads {
-    /// One reading of many in a look.
+/// Read access to a world, with or without faults.
+pub(crate) trait WorldReader {
+    /// One of an observation's readings.
     fn reading<T>(&self, name: &'static str, read: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
-        self.lagging(name, |_| None, read)
+        self.reading_or_stale(name, |_| None, read)
     }
 
-    /// The same for what may be told as it was a moment ago: `before` finds that, and until when it was so.
-    fn lagging<T>(
+    /// Same, for eventually consistent data: `before` returns the previous value and when it was replaced.
+    fn reading_or_stale<T>(
         &self,
         name: &'static str,
-        before: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        before: impl FnOnce(&PreviousState) -> Option<(Timestamp, T)>,
         read: impl FnOnce(&mut World) -> Result<T, String>,
     ) -> Result<T, String>;
 }
 
-impl Reads for Stage {
-    fn lagging<T>(
+impl WorldReader for SimContext {
+    fn reading_or_stale<T>(
         &self,
         name: &'static str,
-        before: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        before: impl FnOnce(&PreviousState) -> Option<(Timestamp, T)>,
         read: impl FnOnce(&mut World) -> Result<T, String>,
     ) -> Result<T, String> {
-        Stage::reading(self, name, before, read)
+        SimContext::reading(self, name, before, read)
     }
 }
 
-/// Reads what `look` names.
-pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
-    let read = |slot, beside| match look.sides {
-        true => reading(side(reads, look, slot, beside)),
+/// Reads everything that `observation` names.
+pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &ObservationPlan) -> Snapshot {
+    let read = |slot, beside| match observation.sides {
+        true => reading(side(reads, observation, slot, beside)),
         false => Reading::Unknown("it was not asked for".to_owned()),
     };
-    // The stable side's failed tasks are there to compare with: they are asked for where the candidate has some.
+    // Failed tasks of the stable side serve as a comparison: they are read only if the candidate has some.
     let beside = |seen: &Reading<SideReading>| seen.known().is_some_and(|candidate| candidate.failed() > 0);
-    let (blue, green) = match &look.starts_of {
+    let (blue, green) = match &observation.failed_starts_query {
         Some(starts) if starts.slot == Slot::Green => {
             let green = read(Slot::Green, false);
             (read(Slot::Blue, beside(&green)), green)
@@ -123,55 +123,64 @@ pub(crate) fn see<R: Reads>(reads: &R, look: &Look) -> Snapshot {
             (blue, read(Slot::Green, of_stable))
         }
     };
-    let weigh = |world: &mut World, arn: &String| weights(world, &look.pair, arn);
-    let rule = |arn: &String| reading(reads.lagging("weights", |past| past.rule(arn), |world| weigh(world, arn)));
-    let rules = look.pair.rules.iter().map(rule).collect();
-    let test_rule = look.pair.test_rule.as_ref().map(rule);
-    let (alarms, alarm_sides) = match reads.reading("alarms", |world| alarms(world, &look.pair, &look.alarms)) {
-        Ok((alarms, sides)) => (Reading::Known(alarms), sides),
-        Err(reason) => (Reading::Unknown(reason), BTreeMap::new()),
+    let read_weights = |world: &mut World, arn: &String| weights(world, &observation.pair, arn);
+    let rule = |arn: &String| {
+        reading(reads.reading_or_stale("weights", |previous| previous.rule(arn), |world| read_weights(world, arn)))
     };
+    let rules = observation.pair.rules.iter().map(rule).collect();
+    let test_rule = observation.pair.test_rule.as_ref().map(rule);
+    let (alarms, alarm_sides) =
+        match reads.reading("alarms", |world| alarms(world, &observation.pair, &observation.alarms)) {
+            Ok((alarms, sides)) => (Reading::Known(alarms), sides),
+            Err(reason) => (Reading::Unknown(reason), BTreeMap::new()),
+        };
     Snapshot {
         api_call: None,
-        begun_at: None,
+        read_started_at: None,
         blue,
         green,
         rules,
         test_rule,
         alarms,
         alarm_sides,
-        schedules: look
-            .schedules_of
+        schedules: observation
+            .scheduled_actions_of
             .iter()
             .map(|slot| {
-                let id = resource_id(&look.pair.cluster, &look.pair.side(*slot).service);
+                let id = resource_id(&observation.pair.cluster, &observation.pair.side(*slot).service);
                 let read = |world: &mut World| world.describe_scheduled_actions(&id).map_err(|error| error.to_string());
                 (*slot, reading(reads.reading("schedules", read)))
             })
             .collect(),
-        hook_tasks: look
+        hook_tasks: observation
             .hook_tasks
             .iter()
             .map(|(hook, task)| {
-                (hook.clone(), reading(reads.reading("hook task", |world| hook_task(world, &look.pair, task))))
+                (hook.clone(), reading(reads.reading("hook task", |world| hook_task(world, &observation.pair, task))))
             })
             .collect(),
         throttled: false,
     }
 }
 
-fn side<R: Reads>(reads: &R, look: &Look, slot: Slot, beside: bool) -> Result<SideReading, String> {
-    let pair = &look.pair;
-    let starts_of = look.starts_of.as_ref().filter(|starts| starts.slot == slot);
-    let beside = look.starts_of.as_ref().filter(|starts| beside && starts.slot != slot).and_then(|starts| {
-        let task_definition = starts.beside.clone()?;
-        Some(StartsOf { slot, task_definition, since: starts.since, beside: None })
-    });
+fn side<R: WorldReader>(
+    reads: &R,
+    observation: &ObservationPlan,
+    slot: Slot,
+    beside: bool,
+) -> Result<SideReading, String> {
+    let pair = &observation.pair;
+    let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
+    let beside =
+        observation.failed_starts_query.as_ref().filter(|starts| beside && starts.slot != slot).and_then(|starts| {
+            let task_definition = starts.beside.clone()?;
+            Some(FailedStartsQuery { slot, task_definition, since: starts.since, beside: None })
+        });
     let side = pair.side(slot);
-    let before = |past: &Past| past.service(&pair.cluster, &side.service);
-    let service = reads.lagging("service", before, |world| service(world, &pair.cluster, &side.service))?;
+    let before = |previous: &PreviousState| previous.service(&pair.cluster, &side.service);
+    let service = reads.reading_or_stale("service", before, |world| service(world, &pair.cluster, &side.service))?;
     let primary = service.deployments.first().ok_or("the service has no primary deployment")?;
-    let image = if look.images {
+    let image = if observation.images {
         reads.reading("image", |world| {
             let definition = world.describe_task_definition(&primary.task_definition);
             let definition = definition.map_err(|error| error.to_string())?;
@@ -180,15 +189,15 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot, beside: bool) -> Result<Si
     } else {
         None
     };
-    let troubled = service.running_count < service.desired_count
+    let degraded = service.running_count < service.desired_count
         || service.deployments.iter().any(|deployment| deployment.failed_tasks > 0);
-    let (failed_tasks, failed_starts) = match starts_of.filter(|_| troubled).or(beside.as_ref()) {
+    let (failed_tasks, failed_starts) = match failed_starts_query.filter(|_| degraded).or(beside.as_ref()) {
         Some(starts) => reads.reading("failed starts", |world| failed_starts(world, &pair.cluster, starts))?,
         None => (0, Vec::new()),
     };
     let targets = reads.reading("target health", |world| health(world, &side.target_group))?;
-    let before = |past: &Past| past.limits(&pair.cluster, &side.service);
-    let autoscaling = reads.lagging("limits", before, |world| limits(world, &pair.cluster, &side.service))?;
+    let before = |previous: &PreviousState| previous.limits(&pair.cluster, &side.service);
+    let autoscaling = reads.reading_or_stale("limits", before, |world| limits(world, &pair.cluster, &side.service))?;
     Ok(SideReading {
         task_definition: primary.task_definition.clone(),
         image,
@@ -199,15 +208,15 @@ fn side<R: Reads>(reads: &R, look: &Look, slot: Slot, beside: bool) -> Result<Si
             && primary.rollout_state == RolloutState::Completed
             && service.running_count == service.desired_count
             && service.pending_count == 0,
-        gave_up: gave_up(&service, starts_of),
+        circuit_breaker_reason: circuit_breaker_reason(&service, failed_starts_query),
         stalled: primary.rollout_state == RolloutState::Failed,
         failed_starts,
         failed_tasks,
         placed_by: placed_by(&service),
-        placement_failure: starts_of.and_then(|starts| {
-            let no_place =
+        placement_failure: failed_starts_query.and_then(|starts| {
+            let is_placement_failure =
                 |words: &str| words.contains("unable to place a task") || words.contains("unable to consistently");
-            newest_event(&service, starts.since, no_place)
+            newest_event(&service, starts.since, is_placement_failure)
         }),
         targets,
         autoscaling,
@@ -231,10 +240,10 @@ pub(super) fn service(world: &mut World, cluster: &str, name: &str) -> Result<ec
     }
 }
 
-/// The circuit breaker's verdict, also where the breaker went back by itself and the failed deployment is gone. What it
-/// said before the look's time was about an earlier try, and without such a time nobody can tell.
-fn gave_up(service: &ecs::Service, starts_of: Option<&StartsOf>) -> Option<String> {
-    let starts = starts_of?;
+/// The circuit breaker's verdict, including the case that the breaker rolled back on its own and the failed deployment
+/// is gone. Failures before the query's `since` belong to an earlier attempt; without a query nothing is reported.
+fn circuit_breaker_reason(service: &ecs::Service, failed_starts_query: Option<&FailedStartsQuery>) -> Option<String> {
+    let starts = failed_starts_query?;
     let primary = service.deployments.first()?;
     let failed = |deployment: &&ecs::Deployment| {
         deployment.rollout_state == RolloutState::Failed && deployment.updated_at >= starts.since
@@ -252,12 +261,12 @@ fn gave_up(service: &ecs::Service, starts_of: Option<&StartsOf>) -> Option<Strin
     newest_event(service, starts.since, |words| words.contains("deployment failed")).map(|event| event.message)
 }
 
-fn newest_event(service: &ecs::Service, since: Timestamp, meant: impl Fn(&str) -> bool) -> Option<ServiceEvent> {
-    let event = service.events.iter().find(|event| event.created_at >= since && meant(&event.message))?;
+fn newest_event(service: &ecs::Service, since: Timestamp, predicate: impl Fn(&str) -> bool) -> Option<ServiceEvent> {
+    let event = service.events.iter().find(|event| event.created_at >= since && predicate(&event.message))?;
     Some(ServiceEvent { message: event.message.clone(), at: event.created_at })
 }
 
-/// The capacity providers of its strategy, or its launch type.
+/// The capacity providers of the service's strategy, or its launch type.
 fn placed_by(service: &ecs::Service) -> Vec<String> {
     let strategy = service.capacity_provider_strategy.as_ref().and_then(serde_json::Value::as_array);
     let providers = strategy.into_iter().flatten().filter_map(|item| item.get("capacityProvider")?.as_str());
@@ -265,7 +274,11 @@ fn placed_by(service: &ecs::Service) -> Vec<String> {
     if providers.is_empty() { service.launch_type.iter().cloned().collect() } else { providers }
 }
 
-fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<(u32, Vec<FailedStart>), String> {
+fn failed_starts(
+    world: &mut World,
+    cluster: &str,
+    starts: &FailedStartsQuery,
+) -> Result<(u32, Vec<FailedStart>), String> {
     let stopped = ecs::ListTasks {
         cluster: cluster.to_owned(),
         desired_status: Some("STOPPED".to_owned()),
@@ -275,16 +288,16 @@ fn failed_starts(world: &mut World, cluster: &str, starts: &StartsOf) -> Result<
     let mut failed = Vec::new();
     for arns in arns.chunks(100) {
         world
-            .look_at_tasks(cluster, arns, |task| failed.extend(failed_start(task, starts)))
+            .visit_tasks(cluster, arns, |task| failed.extend(failed_start(task, starts)))
             .map_err(|error| error.to_string())?;
     }
     failed.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.task.cmp(&b.task)));
     let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
-    failed.truncate(MOST_FAILED_STARTS);
+    failed.truncate(MAX_FAILED_STARTS);
     Ok((count, failed))
 }
 
-fn failed_start(task: &ecs::Task, starts: &StartsOf) -> Option<FailedStart> {
+fn failed_start(task: &ecs::Task, starts: &FailedStartsQuery) -> Option<FailedStart> {
     let words = task.stopped_reason.as_deref().unwrap_or_default();
     let by_itself = matches!(task.stop_code, Some("EssentialContainerExited" | "TaskFailedToStart"))
         || words.contains("failed ELB health checks");
@@ -329,7 +342,7 @@ pub(super) fn limits(world: &mut World, cluster: &str, service: &str) -> Result<
     }))
 }
 
-/// How Application Auto Scaling names a service.
+/// Application Auto Scaling's resource id of a service.
 pub(super) fn resource_id(cluster: &str, service: &str) -> String {
     let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
     format!("service/{}/{}", last(cluster), last(service))
@@ -350,8 +363,8 @@ pub(super) fn weights(world: &mut World, pair: &EcsPair, arn: &str) -> Result<Ru
     let (blue, green) = (weight(Slot::Blue), weight(Slot::Green));
     Ok(RuleReading {
         weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
-        has_both: blue.is_some() && green.is_some(),
-        strangers: groups.iter().filter(|group| !ours(&group.arn)).map(|group| group.arn.clone()).collect(),
+        has_both_groups: blue.is_some() && green.is_some(),
+        foreign_groups: groups.iter().filter(|group| !ours(&group.arn)).map(|group| group.arn.clone()).collect(),
     })
 }
 
@@ -368,7 +381,7 @@ pub(super) fn actions(world: &mut World, arn: &str) -> Result<Vec<crate::world::
     found.map_err(|error| error.to_string())?.ok_or_else(|| format!("{arn} is not in the answer"))
 }
 
-/// What alarms say, by name, and the side that those see that see one alone.
+/// Alarm readings by name, and the side of each alarm that watches a single one.
 type AlarmsRead = (BTreeMap<String, AlarmReading>, BTreeMap<String, Slot>);
 
 fn alarms(world: &mut World, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, String> {

@@ -1,34 +1,37 @@
-//! Effects on the world: each makes something true, however often it is asked for.
+//! Effects on the world. Each is idempotent: it establishes a state, however often it is performed.
 
 use super::cloud::{actions, resource_id, service};
 use crate::world::balancer::{ActionKind, WeightedGroup};
 use crate::world::ecs::{RolloutState, RunTask, UpdateService};
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use crate::world::{ApiError, Invoked, World};
-use rollout::registry::by_the_host_of;
+use rollout::registry::with_host_of;
 use rollout::snapshot::{Autoscaling, Weights};
 use rollout::{EcsPair, Effect, HookReport, Outcome, Slot};
 use serde_json::{Value, json};
 
-/// Makes `effect` true.
+/// Performs `effect`.
 pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
     match effect {
-        Effect::RegisterTaskDefinition { like, container, image } => register(world, like, container, image),
+        Effect::RegisterTaskDefinition { template, container, image } => register(world, template, container, image),
         Effect::UpdateService { slot, task_definition, desired } => {
             update_service(world, pair, *slot, Some(task_definition), *desired)
         }
         Effect::SetDesired { slot, desired } => update_service(world, pair, *slot, None, *desired),
         Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair, *slot, *limits),
         Effect::SetWeights { weights, seen } => {
-            // On the way forward the rules are read once more, and nothing is written where one is not as it was seen.
+            // While traffic moves forward the rules are read again, and nothing is written if one differs from the
+            // observation.
             let changed = pair.rules.iter().zip(seen).find(|(rule, seen)| {
                 let now = super::cloud::weights(world, pair, rule);
-                now.is_ok_and(|now| !(now.has_both && now.strangers.is_empty() && now.weights.same_split(**seen)))
+                now.is_ok_and(|now| {
+                    !(now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(**seen))
+                })
             });
             if let Some((rule, _)) = changed {
-                return Outcome::Changed { reason: format!("{rule} is not as it was seen; nothing was written") };
+                return Outcome::Conflict { reason: format!("{rule} is not as it was seen; nothing was written") };
             }
-            // As with several calls to AWS: those before the one that fails are done.
+            // As with several calls to AWS: those before the failing one take effect.
             for rule in &pair.rules {
                 if let Err(outcome) = set_weights(world, pair, rule, *weights, seen.is_empty()) {
                     return outcome;
@@ -40,7 +43,7 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
             Some(rule) => set_weights(world, pair, rule, *weights, false).err().unwrap_or(Outcome::Done),
             None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
         },
-        Effect::AskHook { function, payload, .. } => {
+        Effect::InvokeHook { function, payload, .. } => {
             let payload = serde_json::to_value(payload).unwrap_or_default();
             match world.invoke(function, &payload) {
                 Ok(Invoked::Answered(answer)) => Outcome::HookReported { report: report(&answer) },
@@ -49,12 +52,12 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
                 Err(error) => outcome(&error),
             }
         }
-        Effect::StartTask { run, task_definition, container, command, like, .. } => {
-            start_task(world, pair, *like, run, task_definition, container, command)
+        Effect::StartTask { run, task_definition, container, command, template, .. } => {
+            start_task(world, pair, *template, run, task_definition, container, command)
         }
         Effect::StopTask { task } => match world.stop_task(&pair.cluster, task, Some("The hook's time is over")) {
             Ok(_) => Outcome::Done,
-            // It is gone: so it is stopped.
+            // The task no longer exists, so it counts as stopped.
             Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
             Err(error) => outcome(&error),
         },
@@ -62,7 +65,7 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
 }
 
 fn outcome(error: &ApiError) -> Outcome {
-    if error.is_passing() {
+    if error.is_transient() {
         Outcome::Unsure { reason: error.to_string() }
     } else {
         Outcome::Refused { reason: error.to_string() }
@@ -76,8 +79,8 @@ fn done<T>(answer: Result<T, ApiError>) -> Outcome {
     }
 }
 
-fn register(world: &mut World, like: &str, container: &str, image: &str) -> Outcome {
-    let model = match world.describe_task_definition(like) {
+fn register(world: &mut World, template: &str, container: &str, image: &str) -> Outcome {
+    let model = match world.describe_task_definition(template) {
         Ok(model) => model,
         Err(error) => return outcome(&error),
     };
@@ -90,9 +93,9 @@ fn register(world: &mut World, like: &str, container: &str, image: &str) -> Outc
     match named {
         Some(definition) => {
             let live = definition["image"].as_str().unwrap_or_default();
-            definition["image"] = by_the_host_of(live, image).into();
+            definition["image"] = with_host_of(live, image).into();
         }
-        None => return Outcome::Refused { reason: format!("{like} has no container {container}") },
+        None => return Outcome::Refused { reason: format!("{template} has no container {container}") },
     }
     match world.list_task_definitions(Some(&model.family), true) {
         Ok(arns) => {
@@ -124,8 +127,8 @@ fn update_service(
     task_definition: Option<&String>,
     desired: u32,
 ) -> Outcome {
-    // A deployment that the circuit breaker gave up starts nothing more, however often it is named again: a new try
-    // takes a new deployment.
+    // A deployment that the circuit breaker has failed starts no more tasks, even if its task definition is set again:
+    // a retry needs a new deployment.
     let failed = |service: crate::world::ecs::Service| {
         service.deployments.first().is_some_and(|primary| {
             primary.rollout_state == RolloutState::Failed && task_definition == Some(&primary.task_definition)
@@ -170,8 +173,14 @@ fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autosc
     }))
 }
 
-/// `adds`: on the way back, a side that the rule lacks is put into it.
-fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights, adds: bool) -> Result<(), Outcome> {
+/// `add_missing`: during a rollback, a side that the rule lacks is added.
+fn set_weights(
+    world: &mut World,
+    pair: &EcsPair,
+    rule: &str,
+    weights: Weights,
+    add_missing: bool,
+) -> Result<(), Outcome> {
     let mut actions = actions(world, rule).map_err(|reason| Outcome::Unsure { reason })?;
     let forward = actions.iter_mut().find_map(|action| match &mut action.what {
         ActionKind::Forward(forward) => Some(forward),
@@ -185,7 +194,7 @@ fn set_weights(world: &mut World, pair: &EcsPair, rule: &str, weights: Weights, 
         let weight = Some(weights.of(slot).into());
         match forward.target_groups.iter_mut().find(|found| found.arn == *group) {
             Some(found) => found.weight = weight,
-            None if adds => forward.target_groups.push(WeightedGroup { arn: group.clone(), weight }),
+            None if add_missing => forward.target_groups.push(WeightedGroup { arn: group.clone(), weight }),
             None => return Err(Outcome::Refused { reason: format!("{rule} lacks {slot}'s target group {group}") }),
         }
     }
@@ -210,13 +219,13 @@ fn report(answer: &Value) -> HookReport {
 fn start_task(
     world: &mut World,
     pair: &EcsPair,
-    like: Slot,
+    template: Slot,
     run: &str,
     task_definition: &str,
     container: &str,
     command: &[String],
 ) -> Outcome {
-    let service = match service(world, &pair.cluster, &pair.side(like).service) {
+    let service = match service(world, &pair.cluster, &pair.side(template).service) {
         Ok(service) => service,
         Err(reason) => return Outcome::Unsure { reason },
     };

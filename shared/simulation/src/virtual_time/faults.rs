@@ -1,61 +1,61 @@
-//! What goes wrong with calls of ports, by chance or at a given call.
+//! Faults injected into port calls, at random or at a given call.
 //!
-//! Each call has dice of its own, thrown from the seed, from who makes the call and from its turn: one call more or less
-//! in one place does not move what goes wrong in another.
+//! Each call has its own random numbers, derived from the seed, the caller and the caller's call count: an additional
+//! call in one place does not change the faults elsewhere.
 
-use crate::world::Dice;
+use crate::world::SeededRng;
 use rollout::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How long a reading may lag behind what was written, in milliseconds.
+/// Maximum age of a stale reading, in milliseconds.
 pub(super) const STALE_MS: i64 = 5_000;
-/// How long a call is waited for before it is given up, in milliseconds.
-const TIMES_OUT_MS: (u64, u64) = (2_000, 6_000);
-/// How long an invocation stands still, in milliseconds: longer than its lease, at most.
-const FREEZES_MS: (u64, u64) = (20_000, 420_000);
-/// How late a wake or an event comes, in milliseconds.
+/// Time until a call times out, in milliseconds.
+const TIMEOUT_MS: (u64, u64) = (2_000, 6_000);
+/// Range of a pause, in milliseconds: the longest pauses outlast the lease.
+const PAUSE_MS: (u64, u64) = (20_000, 420_000);
+/// Delay of a late wake or event, in milliseconds.
 const LATE_MS: (u64, u64) = (500, 120_000);
 
-/// How often what goes wrong: probabilities, 0 to 1, of each call. The default is that nothing does.
+/// Fault probabilities per call, 0 to 1. The default is no faults.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Where chance comes from.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// The call was done, and its answer is lost.
+    /// The call was executed, and its response is lost.
     pub lost_answer: f64,
-    /// The call was not done: the service could not be reached.
+    /// The call was not executed: the service was unreachable.
     pub unavailable: f64,
-    /// The call was not done: too many requests.
+    /// The call was not executed: it was throttled.
     pub throttled: f64,
     /// The call takes up to 5 seconds.
     pub delayed: f64,
-    /// No answer came in time, and nobody knows whether the call was done.
+    /// No response in time; the call may or may not have been executed.
     pub timed_out: f64,
-    /// A reading tells what was so before the last write, up to 5 seconds ago.
+    /// A reading returns the state before the last write, up to 5 seconds old.
     pub stale: f64,
-    /// The pass ends here, for ever: its function was killed.
+    /// The function is killed at this call, and the pass never continues.
     pub crash: f64,
-    /// The pass stands still here, for longer than its lease may last, and goes on after that as if nothing had happened.
-    pub frozen: f64,
-    /// A wake or an event comes twice.
-    pub doubled_wake: f64,
-    /// A wake, or an event of the world, never comes.
+    /// The pass is paused at this call, possibly beyond its lease, and continues without noticing.
+    pub paused: f64,
+    /// A wake or an event is delivered twice.
+    pub duplicated_wake: f64,
+    /// A wake, or an event of the world, is never delivered.
     pub lost_wake: f64,
-    /// A wake or an event comes up to two minutes late: after others that were sent after it.
+    /// A wake or an event is delivered up to two minutes late, after others that were sent after it.
     pub late_wake: f64,
-    /// How much an invocation's clock is off at most, in milliseconds, to either side.
+    /// Maximum clock skew of an invocation in either direction, in milliseconds.
     pub skew_ms: u64,
-    /// Nothing goes wrong by chance from then on: a world in which nothing ever works cannot come to an end.
+    /// No random faults from then on, so that every run can come to an end.
     pub until: Option<Timestamp>,
-    /// The one call at which a pass ends, whatever the probabilities.
+    /// The one call at which a pass is killed, whatever the probabilities.
     pub crash_at: Option<CrashAt>,
-    /// Of all that would go wrong by chance, only these things do: to find out which of them matter.
+    /// Of all random faults only those with these keys are injected: to find out which of them matter.
     pub only: Option<Arc<BTreeSet<u64>>>,
 }
 
 impl Faults {
-    /// Everything that can go wrong does so at every `rate`th call (0 to 1); what ends or stops a pass, less often.
+    /// All kinds of faults at `rate` (0 to 1); those that kill or pause a pass, less often.
     #[must_use]
     pub fn everywhere(seed: u64, rate: f64) -> Self {
         Self {
@@ -67,8 +67,8 @@ impl Faults {
             timed_out: rate / 2.0,
             stale: rate,
             crash: rate / 2.0,
-            frozen: rate / 8.0,
-            doubled_wake: rate,
+            paused: rate / 8.0,
+            duplicated_wake: rate,
             lost_wake: rate,
             late_wake: rate,
             skew_ms: if rate > 0.0 { 1_500 } else { 0 },
@@ -79,214 +79,225 @@ impl Faults {
     }
 }
 
-/// One call at which a pass ends.
+/// A call at which a pass is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashAt {
-    /// Counted over all drive passes, from 0.
+    /// Index over all calls of drive passes, from 0.
     pub call: u64,
-    /// Before the call is done, or after.
-    pub moment: Moment,
+    /// Whether the pass is killed before or after the call is executed.
+    pub phase: CallPhase,
 }
 
-/// When a pass ends.
+/// Point of a call at which a pass is killed or paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// The call is not done.
+pub enum CallPhase {
+    /// Before the call: it is not executed.
     Before,
-    /// The call is done, and nobody hears of it.
+    /// After the call: it is executed, and its response is never seen.
     After,
 }
 
-/// Something that went wrong.
+/// A fault that occurred.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Struck {
-    /// Its identity: the same in every run of one seed in which it happens.
+pub struct InjectedFault {
+    /// Identity: the same in every run of one seed in which the fault occurs.
     pub key: u64,
-    /// When.
+    /// Virtual time of the fault.
     pub at: Timestamp,
-    /// Whom it struck: an invocation, or an event on its way.
-    pub whom: String,
-    /// What.
+    /// The affected invocation and call, or the event in transit.
+    pub subject: String,
+    /// Kind of fault, as test output shows it.
     pub what: &'static str,
 }
 
-/// What becomes of one call.
+/// Outcome of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is done and answered.
-    Fine,
-    /// It is done; the answer is lost.
+pub(super) enum CallOutcome {
+    /// Executed, with its response.
+    Done,
+    /// Executed; the response is lost.
     LostAnswer,
-    /// It is not done.
+    /// Not executed: service unreachable.
     Unavailable,
-    /// It is not done.
+    /// Not executed: throttled.
     Throttled,
-    /// Done or not, and no answer.
-    TimedOut(Moment),
-    /// Done, and told what was so before.
+    /// Executed or not, without a response.
+    TimedOut(CallPhase),
+    /// Executed; the response is the state before the last write.
     Stale,
-    /// The pass ends.
-    Crash(Moment),
-    /// The pass stands still for so many milliseconds: before the call, which is out of time then, or after it.
-    Frozen(Moment, u64),
+    /// The pass is killed.
+    Crash(CallPhase),
+    /// The pass is paused for this many milliseconds, either before the call, which then times out, or after it.
+    Paused(CallPhase, u64),
 }
 
-impl Fate {
+impl CallOutcome {
     fn name(self) -> &'static str {
         match self {
-            Self::Fine => "nothing",
+            Self::Done => "nothing",
             Self::LostAnswer => "done, and the answer is lost",
             Self::Unavailable => "not done, unreachable",
             Self::Throttled => "not done, throttled",
-            Self::TimedOut(Moment::Before) => "not done, out of time",
-            Self::TimedOut(Moment::After) => "done, out of time",
+            Self::TimedOut(CallPhase::Before) => "not done, out of time",
+            Self::TimedOut(CallPhase::After) => "done, out of time",
             Self::Stale => "answered as it was before",
-            Self::Crash(Moment::Before) => "killed before it",
-            Self::Crash(Moment::After) => "killed after it",
-            Self::Frozen(Moment::Before, _) => "stands still before it",
-            Self::Frozen(Moment::After, _) => "stands still after it",
+            Self::Crash(CallPhase::Before) => "killed before it",
+            Self::Crash(CallPhase::After) => "killed after it",
+            Self::Paused(CallPhase::Before, _) => "stands still before it",
+            Self::Paused(CallPhase::After, _) => "stands still after it",
         }
     }
 }
 
-/// What is called, as far as chance is concerned.
+/// Kind of call, which determines its possible faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     /// A call of a drive pass.
-    OfAPass,
+    InPass,
     /// Any other call.
     Other,
-    /// One reading of many in a look: it takes no time of its own, and ends nobody.
+    /// One of an observation's readings: it takes no time of its own, and cannot kill or pause a pass.
     Reading,
 }
 
-/// What becomes of a wake or an event on its way.
+/// Faults of a wake or an event in transit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct DeliveryFault {
     pub(super) lost: bool,
-    pub(super) doubled: bool,
+    pub(super) duplicated: bool,
     pub(super) late_ms: u64,
 }
 
-/// Faults, and the dice for them.
+/// The fault probabilities, and the faults injected so far.
 #[derive(Debug)]
-pub(super) struct Chance {
+pub(super) struct FaultInjector {
     pub(super) faults: Faults,
-    /// Calls of drive passes so far.
+    /// Number of calls of drive passes so far.
     pub(super) calls: u64,
-    /// What went wrong so far.
-    pub(super) struck: Vec<Struck>,
+    /// Faults injected so far, in order.
+    pub(super) injected: Vec<InjectedFault>,
 }
 
-impl Chance {
+impl FaultInjector {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, calls: 0, struck: Vec::new() }
+        Self { faults, calls: 0, injected: Vec::new() }
     }
 
-    fn dice(&self, key: u64) -> Dice {
-        Dice::new(mix(self.faults.seed, key))
+    fn rng(&self, key: u64) -> SeededRng {
+        SeededRng::new(mix(self.faults.seed, key))
     }
 
-    /// Whether what would go wrong by chance does so.
-    fn may_strike(&self, key: u64, now: Timestamp) -> bool {
+    /// Whether a random fault with this key is injected at this time.
+    fn is_active(&self, key: u64, now: Timestamp) -> bool {
         self.faults.until.is_none_or(|until| now < until)
             && self.faults.only.as_ref().is_none_or(|only| only.contains(&key))
     }
 
-    /// What becomes of a call, and how long it takes, in milliseconds. `whom` is asked only where something goes wrong.
-    pub(super) fn next(&mut self, key: u64, now: Timestamp, kind: Kind, whom: impl FnOnce() -> String) -> (Fate, u64) {
-        let mut dice = self.dice(key);
-        let ordinary = dice.between(5, 60);
-        if kind == Kind::OfAPass {
+    /// Outcome and duration (milliseconds) of a call. `subject` is evaluated only if a fault occurs.
+    pub(super) fn next(
+        &mut self,
+        key: u64,
+        now: Timestamp,
+        kind: CallKind,
+        subject: impl FnOnce() -> String,
+    ) -> (CallOutcome, u64) {
+        let mut rng = self.rng(key);
+        let usual_ms = rng.between(5, 60);
+        if kind == CallKind::InPass {
             let call = self.calls;
             self.calls += 1;
             if let Some(crash) = self.faults.crash_at.filter(|crash| crash.call == call) {
-                let fate = Fate::Crash(crash.moment);
-                self.struck.push(Struck { key, at: now, whom: whom(), what: fate.name() });
-                return (fate, ordinary);
+                let outcome = CallOutcome::Crash(crash.phase);
+                self.injected.push(InjectedFault { key, at: now, subject: subject(), what: outcome.name() });
+                return (outcome, usual_ms);
             }
         }
-        if !self.may_strike(key, now) {
-            return (Fate::Fine, ordinary);
+        if !self.is_active(key, now) {
+            return (CallOutcome::Done, usual_ms);
         }
         let faults = &self.faults;
-        let mut happens = |probability: f64| dice.happens(probability);
-        let of_a_pass = kind == Kind::OfAPass;
-        let slow = happens(faults.delayed);
-        let (killed, frozen) = (happens(faults.crash), happens(faults.frozen));
-        let (away, throttled) = (happens(faults.unavailable), happens(faults.throttled));
-        let (unheard, timed_out, stale) =
+        let mut happens = |probability: f64| rng.happens(probability);
+        let in_pass = kind == CallKind::InPass;
+        let delayed = happens(faults.delayed);
+        let (killed, paused) = (happens(faults.crash), happens(faults.paused));
+        let (unreachable, throttled) = (happens(faults.unavailable), happens(faults.throttled));
+        let (answer_lost, timed_out, stale) =
             (happens(faults.lost_answer), happens(faults.timed_out), happens(faults.stale));
-        let moment = if dice.happens(0.5) { Moment::Before } else { Moment::After };
-        let takes = if slow { dice.between(500, 5_000) } else { ordinary };
-        let (fate, takes) = if of_a_pass && killed {
-            (Fate::Crash(moment), takes)
-        } else if of_a_pass && frozen {
-            (Fate::Frozen(moment, dice.between(FREEZES_MS.0, FREEZES_MS.1)), takes)
-        } else if away {
-            (Fate::Unavailable, takes)
+        let phase = if rng.happens(0.5) { CallPhase::Before } else { CallPhase::After };
+        let duration_ms = if delayed { rng.between(500, 5_000) } else { usual_ms };
+        let (outcome, duration_ms) = if in_pass && killed {
+            (CallOutcome::Crash(phase), duration_ms)
+        } else if in_pass && paused {
+            (CallOutcome::Paused(phase, rng.between(PAUSE_MS.0, PAUSE_MS.1)), duration_ms)
+        } else if unreachable {
+            (CallOutcome::Unavailable, duration_ms)
         } else if throttled {
-            (Fate::Throttled, takes)
+            (CallOutcome::Throttled, duration_ms)
         } else if timed_out {
-            (Fate::TimedOut(moment), dice.between(TIMES_OUT_MS.0, TIMES_OUT_MS.1))
-        } else if unheard {
-            (Fate::LostAnswer, takes)
+            (CallOutcome::TimedOut(phase), rng.between(TIMEOUT_MS.0, TIMEOUT_MS.1))
+        } else if answer_lost {
+            (CallOutcome::LostAnswer, duration_ms)
         } else if stale {
-            (Fate::Stale, takes)
+            (CallOutcome::Stale, duration_ms)
         } else {
-            (Fate::Fine, takes)
+            (CallOutcome::Done, duration_ms)
         };
-        // What is stale is told where it made a difference.
-        if !matches!(fate, Fate::Fine | Fate::Stale) || (slow && kind != Kind::Reading) {
-            let what = if fate == Fate::Fine { "slow" } else { fate.name() };
-            self.struck.push(Struck { key, at: now, whom: whom(), what });
+        // A stale reading is recorded later, and only if it made a difference.
+        if !matches!(outcome, CallOutcome::Done | CallOutcome::Stale) || (delayed && kind != CallKind::Reading) {
+            let what = if outcome == CallOutcome::Done { "slow" } else { outcome.name() };
+            self.injected.push(InjectedFault { key, at: now, subject: subject(), what });
         }
-        (fate, takes)
+        (outcome, duration_ms)
     }
 
-    /// Notes that a reading was stale.
-    pub(super) fn was_stale(&mut self, key: u64, now: Timestamp, whom: String) {
-        self.struck.push(Struck { key, at: now, whom, what: Fate::Stale.name() });
+    /// Records a stale reading that differed from the current state.
+    pub(super) fn record_stale_read(&mut self, key: u64, now: Timestamp, subject: String) {
+        self.injected.push(InjectedFault { key, at: now, subject, what: CallOutcome::Stale.name() });
     }
 
-    /// What becomes of a wake or an event.
-    pub(super) fn way(&mut self, key: u64, now: Timestamp, whom: impl FnOnce() -> String) -> Way {
-        if !self.may_strike(key, now) {
-            return Way::default();
+    /// Faults of a wake or an event in transit.
+    pub(super) fn delivery_fault(
+        &mut self,
+        key: u64,
+        now: Timestamp,
+        subject: impl FnOnce() -> String,
+    ) -> DeliveryFault {
+        if !self.is_active(key, now) {
+            return DeliveryFault::default();
         }
-        let mut dice = self.dice(key);
-        let lost = dice.happens(self.faults.lost_wake);
-        let doubled = dice.happens(self.faults.doubled_wake);
-        let late = dice.happens(self.faults.late_wake);
-        let late_ms = if late { dice.between(LATE_MS.0, LATE_MS.1) } else { 0 };
-        let what = match (lost, doubled, late) {
+        let mut rng = self.rng(key);
+        let lost = rng.happens(self.faults.lost_wake);
+        let duplicated = rng.happens(self.faults.duplicated_wake);
+        let late = rng.happens(self.faults.late_wake);
+        let late_ms = if late { rng.between(LATE_MS.0, LATE_MS.1) } else { 0 };
+        let what = match (lost, duplicated, late) {
             (true, ..) => "lost",
             (false, true, true) => "twice, and late",
             (false, true, false) => "twice",
             (false, false, true) => "late",
-            (false, false, false) => return Way::default(),
+            (false, false, false) => return DeliveryFault::default(),
         };
-        self.struck.push(Struck { key, at: now, whom: whom(), what });
-        Way { lost, doubled, late_ms }
+        self.injected.push(InjectedFault { key, at: now, subject: subject(), what });
+        DeliveryFault { lost, duplicated, late_ms }
     }
 
-    /// How much the clock of an invocation is off, in milliseconds.
+    /// Clock skew of an invocation, in milliseconds.
     pub(super) fn skew_ms(&self, key: u64) -> i64 {
-        let most = self.faults.skew_ms;
-        if most == 0 {
+        let max_skew = self.faults.skew_ms;
+        if max_skew == 0 {
             return 0;
         }
-        let drawn = self.dice(key ^ 0x00c1_0c4b).between(0, 2 * most);
-        i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
+        let drawn = self.rng(key ^ 0x00c1_0c4b).between(0, 2 * max_skew);
+        i64::try_from(drawn).unwrap_or(0) - i64::try_from(max_skew).unwrap_or(0)
     }
 }
 
-/// Two numbers made one, whose every bit depends on every bit of both.
+/// Hash of two numbers in which every bit depends on every bit of both.
 pub(super) fn mix(a: u64, b: u64) -> u64 {
-    Dice::new(a.rotate_left(32) ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).roll()
+    SeededRng::new(a.rotate_left(32) ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next_u64()
 }
 
-/// A number for a text (FNV-1a).
-pub(super) fn number_of(text: &str) -> u64 {
+/// Hash of a text (FNV-1a).
+pub(super) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

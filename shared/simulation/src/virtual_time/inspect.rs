@@ -1,50 +1,53 @@
 //! [`engine::Inspector`] over the world.
 
 use super::cloud::{SimCloud, actions, reading, resource_id, service};
-use super::stage::Stage;
+use super::stage::SimContext;
 use crate::world::World;
 use crate::world::alarms::{self, Metric as WorldMetric};
 use crate::world::balancer::{Action, ActionKind, HealthState};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Inspector;
-use rollout::alarm::{AlarmKind, AlarmSeen, Alarms, DEEPEST, Metric, MetricSeen, children};
+use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::seen::{
-    DefinitionSeen, FargateSeen, GroupSeen, Inspected, ProviderSeen, RepositorySeen, RuleSeen, ScalingSeen,
-    ServiceSeen, SideSeen,
+    FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
+    InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
 use rollout::{EcsPair, Reading, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an account has that nobody ever asked for more (Lambda quotas).
+/// Default concurrency of an account that has requested no increase (Lambda quotas).
 const USUAL_CONCURRENCY: u32 = 1000;
 
 impl Inspector for SimCloud {
-    async fn inspect(&self, inspection: &Inspection) -> Inspected {
-        // The time of all of it; its readings have faults of their own.
+    async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
+        // Duration of the whole inspection; its readings have faults of their own.
         self.stage.call("inspect", || (), |_| ()).await;
         let (stage, pair) = (&self.stage, &inspection.pair);
         let rule = |arn: &String| {
             let seen = stage.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
             (arn.clone(), reading(seen))
         };
-        Inspected {
+        InspectionResult {
             blue: side(stage, pair, Slot::Blue),
             green: side(stage, pair, Slot::Green),
             rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
             others: reading(stage.reading("account", |_| None, |world| others(world, pair))),
             alarms: reading(stage.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
-            // The world has no registry: whatever is named is there, and as it should be.
-            repository: Reading::Known(Some(RepositorySeen { immutable: true, newest: Reading::Known(Vec::new()) })),
+            // The world has no registry: every repository named is reported as existing and correctly set up.
+            repository: Reading::Known(Some(InspectedRepository {
+                immutable: true,
+                newest: Reading::Known(Vec::new()),
+            })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
             fargate: reading(stage.reading("account", |_| None, |world| fargate(world, 0))),
             fargate_spot: reading(stage.reading("account", |_| None, |world| fargate(world, 1))),
-            reach: None,
+            iam_scope: None,
         }
     }
 }
 
-fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
+fn side(stage: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
     let side = pair.side(slot);
     let found = stage.reading(
         "account",
@@ -62,15 +65,15 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
         Ok(None) => Ok(None),
         Err(reason) => Err(reason.clone()),
     };
-    SideSeen {
+    InspectedSide {
         service: reading(found.map(|service| {
-            service.map(|service| ServiceSeen {
+            service.map(|service| InspectedService {
                 status: service.status.to_owned(),
                 controller: "ECS".to_owned(),
                 strategy: "ROLLING".to_owned(),
                 scheduling: service.scheduling_strategy.to_owned(),
                 breaker: service.deployment_configuration.deployment_circuit_breaker.enable,
-                rolls_back: service.deployment_configuration.deployment_circuit_breaker.rollback,
+                ecs_rolls_back: service.deployment_configuration.deployment_circuit_breaker.rollback,
                 minimum_percent: service.deployment_configuration.minimum_healthy_percent,
                 maximum_percent: service.deployment_configuration.maximum_percent,
                 groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
@@ -80,7 +83,7 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
                         .iter()
                         .any(|it| it.name.starts_with("FARGATE")),
                 providers: providers(service.capacity_provider_strategy.as_ref()),
-                also_reached_by: BTreeSet::new(),
+                other_endpoints: BTreeSet::new(),
             })
         })),
         definition: reading(definition),
@@ -89,12 +92,12 @@ fn side(stage: &Stage, pair: &EcsPair, slot: Slot) -> SideSeen {
     }
 }
 
-fn definition(world: &mut World, arn: &str) -> Result<DefinitionSeen, String> {
+fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, String> {
     let definition = world.describe_task_definition(arn).map_err(|error| error.to_string())?;
     let document = &definition.document;
     let text = |value: &serde_json::Value, key: &str| value[key].as_str().map(str::to_owned);
     let containers = document["containerDefinitions"].as_array().into_iter().flatten();
-    Ok(DefinitionSeen {
+    Ok(InspectedTaskDefinition {
         images: containers
             .filter_map(|container| Some((text(container, "name")?, text(container, "image")?)))
             .collect(),
@@ -103,12 +106,12 @@ fn definition(world: &mut World, arn: &str) -> Result<DefinitionSeen, String> {
     })
 }
 
-fn providers(strategy: Option<&serde_json::Value>) -> Vec<ProviderSeen> {
+fn providers(strategy: Option<&serde_json::Value>) -> Vec<InspectedProvider> {
     let number = |item: &serde_json::Value, field: &str| {
         item[field].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     };
     let items = strategy.and_then(serde_json::Value::as_array).into_iter().flatten();
-    let seen = items.map(|item| ProviderSeen {
+    let seen = items.map(|item| InspectedProvider {
         name: item["capacityProvider"].as_str().unwrap_or_default().to_owned(),
         base: number(item, "base"),
         weight: number(item, "weight"),
@@ -116,20 +119,20 @@ fn providers(strategy: Option<&serde_json::Value>) -> Vec<ProviderSeen> {
     seen.collect()
 }
 
-/// On-Demand is 0, Spot is 1.
-fn fargate(world: &mut World, class: usize) -> Result<Option<FargateSeen>, String> {
+/// Fargate vCPU usage; `class` 0 is On-Demand, 1 is Spot.
+fn fargate(world: &mut World, class: usize) -> Result<Option<FargateUsage>, String> {
     let usage = world.fargate_usage().map_err(|error| error.to_string())?[class];
-    Ok(Some(FargateSeen { quota: usage.quota, used: usage.used }))
+    Ok(Some(FargateUsage { quota: usage.quota, used: usage.used }))
 }
 
-fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {
+fn group(world: &mut World, arn: &str) -> Result<Option<InspectedTargetGroup>, String> {
     let groups = match world.describe_target_groups(None, &[arn.to_owned()], &[]) {
         Err(error) if error.code == "TargetGroupNotFound" => return Ok(None),
         groups => groups.map_err(|error| error.to_string())?,
     };
     let targets = world.describe_target_health(arn).map_err(|error| error.to_string())?;
     let healthy = targets.iter().filter(|target| target.state == HealthState::Healthy).count();
-    Ok(groups.into_iter().next().map(|group| GroupSeen {
+    Ok(groups.into_iter().next().map(|group| InspectedTargetGroup {
         healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
         balancers: group.load_balancers,
         deregistration_delay_s: group.settings.deregistration_delay_s,
@@ -143,32 +146,32 @@ fn group(world: &mut World, arn: &str) -> Result<Option<GroupSeen>, String> {
     }))
 }
 
-fn scaling(world: &mut World, cluster: &str, service: &str) -> Result<Option<ScalingSeen>, String> {
+fn scaling(world: &mut World, cluster: &str, service: &str) -> Result<Option<InspectedScaling>, String> {
     let request = DescribeScalableTargets {
         service_namespace: "ecs".to_owned(),
         resource_ids: vec![resource_id(cluster, service)],
         scalable_dimension: None,
     };
     let found = world.describe_scalable_targets(request).map_err(|error| error.to_string())?;
-    Ok(found.first().map(|target| ScalingSeen { min: target.min_capacity, max: target.max_capacity }))
+    Ok(found.first().map(|target| InspectedScaling { min: target.min_capacity, max: target.max_capacity }))
 }
 
-fn rule(actions: &[Action]) -> RuleSeen {
+fn rule(actions: &[Action]) -> InspectedRule {
     let forward = actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),
         ActionKind::Other { .. } => None,
     });
-    let Some(forward) = forward else { return RuleSeen::default() };
+    let Some(forward) = forward else { return InspectedRule::default() };
     let weight = |weight: Option<i64>| u32::try_from(weight.unwrap_or(1)).unwrap_or(0);
     let sticky = forward.stickiness.filter(|stickiness| stickiness.enabled);
-    RuleSeen {
+    InspectedRule {
         groups: forward.target_groups.iter().map(|group| (group.arn.clone(), weight(group.weight))).collect(),
         sticky_s: sticky.map(|sticky| u32::try_from(sticky.duration_seconds.unwrap_or(0)).unwrap_or(u32::MAX)),
     }
 }
 
-/// The other rules and listeners of the pair's balancers that forward to it.
-fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, RuleSeen>, String> {
+/// Rules and listeners of the pair's balancers, outside the pair, that forward to its target groups.
+fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, InspectedRule>, String> {
     let groups = [pair.blue.target_group.clone(), pair.green.target_group.clone()];
     let known = world.describe_target_groups(None, &[], &[]).map_err(|error| error.to_string())?;
     let balancers: std::collections::BTreeSet<String> =
@@ -178,7 +181,7 @@ fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, RuleSeen
         for listener in world.describe_listeners(Some(&balancer), &[]).map_err(|error| error.to_string())? {
             let rules = world.describe_rules(Some(&listener.arn), &[]).map_err(|error| error.to_string())?;
             seen.insert(listener.arn, rule(&listener.default_actions));
-            // The default rule is the listener's default action once more.
+            // The default rule repeats the listener's default action.
             let rules = rules.into_iter().filter(|it| it.priority.is_some());
             seen.extend(rules.map(|it| (it.arn, rule(&it.actions))));
         }
@@ -188,12 +191,12 @@ fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, RuleSeen
     Ok(seen)
 }
 
-/// These alarms, and those that composite ones among them are made of.
-pub(super) fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<Alarms, String> {
-    let mut known = Alarms::new();
+/// The named alarms, and the children of composite ones among them.
+pub(super) fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<AlarmsByName, String> {
+    let mut known = AlarmsByName::new();
     let mut asked = BTreeSet::new();
     let mut wanted = names.clone();
-    for _ in 0..=DEEPEST {
+    for _ in 0..=MAX_DEPTH {
         if wanted.is_empty() {
             break;
         }
@@ -206,17 +209,17 @@ pub(super) fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<Alar
     Ok(known)
 }
 
-fn alarm(alarm: alarms::Alarm) -> AlarmSeen {
+fn alarm(alarm: alarms::Alarm) -> AlarmDetails {
     let kind = match alarm.kind {
         alarms::AlarmKind::Composite { rule } => AlarmKind::Composite { rule },
         alarms::AlarmKind::Metric(metric) => AlarmKind::Metric(metric_alarm(&metric)),
         alarms::AlarmKind::Log { .. } => AlarmKind::Log { period_s: 300, results: 1 },
     };
     let evaluation = alarm.evaluation.map(|evaluation| evaluation.as_str().to_owned());
-    AlarmSeen { state: alarm.state.as_str().to_owned(), reason: alarm.reason, evaluation, kind }
+    AlarmDetails { state: alarm.state.as_str().to_owned(), reason: alarm.reason, evaluation, kind }
 }
 
-fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricSeen {
+fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricAlarmDetails {
     let last = |arn: &str, mark: &str| arn.split_once(mark).map_or(arn, |(_, rest)| rest).to_owned();
     let mut dimensions = BTreeMap::from([("LoadBalancer".to_owned(), last(&alarm.load_balancer, ":loadbalancer/"))]);
     if let Some(group) = &alarm.target_group {
@@ -230,12 +233,12 @@ fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricSeen {
     let (metrics, expressions) = match alarm.metric {
         WorldMetric::Target5xxPercent => (
             vec![metric(alarm.metric.name()), metric("RequestCount")],
-            // As somebody writes it who knows that no errors are no data.
+            // A metric math expression that treats missing error data points as 0.
             vec!["100 * FILL(errors, 0) / requests".to_owned()],
         ),
         one => (vec![metric(one.name())], Vec::new()),
     };
-    MetricSeen {
+    MetricAlarmDetails {
         metrics,
         expressions,
         period_s: alarm.period_s,

@@ -1,23 +1,26 @@
-//! Ledger, wake queue, registry and clock, each call with its time and its faults.
+//! Ledger, wake queue, registry and clock; each call takes time and is subject to faults.
 
-use super::stage::{Calls, Job, Stage};
+use super::stage::{Job, PortCalls, SimContext};
 use crate::ledger::MemoryLedger;
 use engine::{
-    Applied, Begin, Claim, Clock, Commit, LeaseId, Ledger, LedgerError, Overdue, TagsSeen, Wake, WakeQueue, Watch,
+    AppliedPolicy, Clock, Commit, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, OverdueTarget,
+    TagInventory, Wake, WakeQueue, WatchedResource,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+use rollout::deployment::DeploymentRecord;
+use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
-use rollout::pace::{Place, Price};
 use rollout::policy::Policy;
-use rollout::target::{DeploymentRecord, TargetState};
+use rollout::rate_limiter::ApiCost;
+use rollout::target::TargetState;
 use rollout::{Command, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 
-/// The longest delay that SQS knows, in seconds.
+/// SQS's maximum message delay, in seconds.
 const LONGEST_DELAY_S: u64 = 900;
 
-/// [`MemoryLedger`], whose calls take time and can fail.
+/// [`MemoryLedger`] whose calls take time and can fail.
 #[derive(Debug, Clone)]
-pub struct SimLedger<S = Stage> {
+pub struct SimLedger<S = SimContext> {
     pub(crate) stage: S,
     pub(crate) ledger: MemoryLedger,
 }
@@ -26,17 +29,19 @@ fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T,
     move |reason| Err(LedgerError::Unavailable { doing, reason: reason.to_owned() })
 }
 
-impl<S: Calls> Ledger for SimLedger<S> {
-    async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
-        self.stage.call("begin", || self.ledger.store().begin(target, claim), unavailable("taking the target")).await
+impl<S: PortCalls> Ledger for SimLedger<S> {
+    async fn acquire_lease(&self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
+        self.stage
+            .call("begin", || self.ledger.store().acquire_lease(target, claim), unavailable("taking the target"))
+            .await
     }
 
-    async fn note_retry(
+    async fn register_retry(
         &self,
         target: &TargetId,
         retry: &engine::Retry<'_>,
-    ) -> Result<engine::RetryNoted, LedgerError> {
-        let note = || Ok(self.ledger.store().note_retry(target, retry));
+    ) -> Result<engine::RetryRegistration, LedgerError> {
+        let note = || Ok(self.ledger.store().register_retry(target, retry));
         self.stage.call("note_retry", note, unavailable("noting that a wake comes again")).await
     }
 
@@ -55,8 +60,8 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("commit", write, unavailable("writing a decision")).await
     }
 
-    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
-        let write = || Ok(self.ledger.store().take_place(price, now));
+    async fn acquire_slot(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
+        let write = || Ok(self.ledger.store().acquire_slot(api_cost, now));
         self.stage.call("take_place", write, unavailable("joining the row")).await
     }
 
@@ -68,14 +73,19 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("release", write, unavailable("giving the target back")).await
     }
 
-    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
-        let read = || Ok(self.ledger.store().tags_seen(application, service));
+    async fn tag_inventory(&self, application: &Name, service: &Name) -> Result<Option<TagInventory>, LedgerError> {
+        let read = || Ok(self.ledger.store().tag_inventory(application, service));
         self.stage.call("tags_seen", read, unavailable("reading the tags of before")).await
     }
 
-    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
+    async fn put_tag_inventory(
+        &self,
+        application: &Name,
+        service: &Name,
+        seen: &TagInventory,
+    ) -> Result<(), LedgerError> {
         let write = || {
-            self.ledger.store().put_tags_seen(application, service, seen);
+            self.ledger.store().put_tag_inventory(application, service, seen);
             Ok(())
         };
         self.stage.call("put_tags_seen", write, unavailable("writing the tags")).await
@@ -93,7 +103,7 @@ impl<S: Calls> Ledger for SimLedger<S> {
             .await
     }
 
-    async fn targets_watching(&self, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
+    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
         let read = || Ok(self.ledger.store().targets_watching(watch));
         self.stage.call("targets_watching", read, unavailable("looking up who is concerned")).await
     }
@@ -103,7 +113,7 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("services", read, unavailable("looking up who is concerned")).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
         let read = || self.ledger.store().overdue(now, limit);
         self.stage.overdue(read, unavailable("looking for what is overdue")).await
     }
@@ -113,7 +123,7 @@ impl<S: Calls> Ledger for SimLedger<S> {
         self.stage.call("apply", write, unavailable("applying a policy")).await
     }
 
-    async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
+    async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
         let read = || {
             if !self.stage.policies_are_readable() {
                 return unavailable("reading a policy")("its record is damaged");
@@ -183,31 +193,31 @@ impl<S: Calls> Ledger for SimLedger<S> {
     }
 }
 
-/// A queue of wakes, ordered by when they are due. Wakes may be lost, and may come twice.
+/// The wake queue, ordered by due time. Wakes may be lost or delivered twice.
 #[derive(Debug, Clone)]
 pub struct SimWakeQueue {
-    pub(super) stage: Stage,
+    pub(super) stage: SimContext,
 }
 
 impl WakeQueue for SimWakeQueue {
     async fn send(&self, wake: &Wake, delay: Seconds) -> Result<(), String> {
         let key = self.stage.next_key();
         let send = || {
-            let mut scenery = self.stage.lock();
-            let now = scenery.world.now();
+            let mut shared = self.stage.lock();
+            let now = shared.world.now();
             let at = Seconds(delay.0.min(LONGEST_DELAY_S)).after(now);
-            let way = scenery.chance.way(key, now, || format!("wake of {}", wake.target));
-            scenery.send(way, at, &Job::Drive(wake.clone(), 1));
+            let delivery_fault = shared.injector.delivery_fault(key, now, || format!("wake of {}", wake.target));
+            shared.send(delivery_fault, at, &Job::Drive(wake.clone(), 1));
             Ok(())
         };
         self.stage.call("send_wake", send, |reason| Err(reason.to_owned())).await
     }
 }
 
-/// The world's time, and lease identities that count up.
+/// Virtual time, and lease ids that count up.
 #[derive(Debug, Clone)]
 pub struct SimClock {
-    pub(super) stage: Stage,
+    pub(super) stage: SimContext,
 }
 
 impl Clock for SimClock {
@@ -216,10 +226,10 @@ impl Clock for SimClock {
     }
 
     fn lease_id(&self) -> LeaseId {
-        let mut scenery = self.stage.lock();
-        scenery.leases += 1;
-        let lease = LeaseId(format!("lease-{}", scenery.leases));
-        self.stage.takes(&lease);
+        let mut shared = self.stage.lock();
+        shared.leases += 1;
+        let lease = LeaseId(format!("lease-{}", shared.leases));
+        self.stage.set_lease(&lease);
         lease
     }
 }

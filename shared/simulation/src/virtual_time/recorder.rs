@@ -1,25 +1,25 @@
-//! What passes decided, in memory.
+//! Decision records of passes, in memory.
 
-use engine::recorder::{Recorder, Wanted};
+use engine::recorder::{Recorder, RecordingLevel};
 use rollout::TargetId;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// A handle on the lines: each pass has one.
+/// A shared handle on the recorded lines; each pass has one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
-    pub(super) wanted: Wanted,
+pub(super) struct MemoryRecorder {
+    pub(super) wanted: RecordingLevel,
     lines: Rc<RefCell<Vec<String>>>,
 }
 
-impl Memory {
+impl MemoryRecorder {
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }
 }
 
-impl Recorder for Memory {
-    fn wanted(&self) -> Wanted {
+impl Recorder for MemoryRecorder {
+    fn wanted(&self) -> RecordingLevel {
         self.wanted
     }
 

@@ -1,7 +1,7 @@
-//! The registry: pushes, tags that move, images that are deleted, and what is told of them.
+//! The registry: pushes, moved tags, deleted images, and the events about them.
 
 use super::simulation::Simulation;
-use super::stage::{Job, Scenery, Stage};
+use super::stage::{Job, SharedState, SimContext};
 use crate::world::scene::{digest_of, release_of};
 use engine::intake::ImagePushed;
 use engine::{PushedImage, Registry};
@@ -10,21 +10,21 @@ use rollout::promotion::ImageState;
 use rollout::snapshot::Reading;
 use rollout::{Name, Release, Seconds, Timestamp};
 
-/// How a push was made known.
+/// How a push is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Started {
     /// By its event.
     Event,
-    /// By its event, twice.
+    /// By its event, delivered twice.
     EventTwice,
-    /// Not at all: the event is lost, and the registry has the image.
+    /// Not at all: the event is lost, but the registry holds the image.
     Silent,
 }
 
-/// Images that were pushed, whether an event told of them or not.
+/// Images that were pushed, whether or not their event was delivered.
 #[derive(Debug, Clone)]
 pub struct SimRegistry {
-    pub(super) stage: Stage,
+    pub(super) stage: SimContext,
 }
 
 impl Registry for SimRegistry {
@@ -34,11 +34,11 @@ impl Registry for SimRegistry {
     }
 }
 
-impl Scenery {
-    /// What the registry says of an image, by its reference.
+impl SharedState {
+    /// State of an image, by its reference.
     pub(super) fn image_state(&self, image: &str) -> Reading<ImageState> {
         let digest = image.split_once('@').map_or(image, |(_, digest)| digest);
-        if let Some(state) = self.withdrawn.get(digest) {
+        if let Some(state) = self.unavailable_images.get(digest) {
             Reading::Known(*state)
         } else if self.images.values().flatten().any(|held| held.digest.as_str() == digest) {
             Reading::Known(ImageState::Present)
@@ -52,14 +52,14 @@ impl Simulation {
     /// Pushes the `number`th release, now.
     pub fn push(&mut self, number: u64, how: Started) -> Release {
         let service = self.target().service.clone();
-        self.push_of(&service, number, how)
+        self.push_service(&service, number, how)
     }
 
     /// Pushes the `number`th release of a service, now.
     ///
     /// # Panics
     /// Where the application has no such service.
-    pub fn push_of(&mut self, service: &Name, number: u64, how: Started) -> Release {
+    pub fn push_service(&mut self, service: &Name, number: u64, how: Started) -> Release {
         let now = self.now();
         let release = self.release_of(service, number, now);
         let found = self.pairs.iter().find(|(target, _)| &target.service == service);
@@ -78,32 +78,32 @@ impl Simulation {
             pushed_at: now,
             artifact_media_type: None,
         };
-        let mut scenery = self.stage.lock();
-        scenery.withdrawn.remove(pushed.digest.as_str());
-        scenery.images.entry(pushed.repository.clone()).or_default().push(image);
+        let mut shared = self.stage.lock();
+        shared.unavailable_images.remove(pushed.digest.as_str());
+        shared.images.entry(pushed.repository.clone()).or_default().push(image);
         if how != Started::Silent {
-            scenery.enter(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
+            shared.schedule(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
         }
         if how == Started::EventTwice {
-            scenery.enter(Seconds(3).after(now), Job::Push(pushed, 1));
+            shared.schedule(Seconds(3).after(now), Job::Push(pushed, 1));
         }
         release
     }
 
-    /// Puts a tag on the image of the `number`th release, now, off whichever image has it: ECR tells of that as of a push, and
-    /// the time of the image's push stays as it was.
+    /// Moves a tag onto the image of the `number`th release, now: ECR announces this as a push, and the image's push
+    /// time stays as it was.
     pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
         let now = self.now();
         let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
         let names = self.names().clone();
-        let mut scenery = self.stage.lock();
-        for image in scenery.images.entry(names.repository.clone()).or_default() {
+        let mut shared = self.stage.lock();
+        for image in shared.images.entry(names.repository.clone()).or_default() {
             image.tags.retain(|other| other != tag);
             if image.digest == digest {
                 image.tags.push(tag.to_owned());
             }
         }
-        drop(scenery);
+        drop(shared);
         if how != Started::Silent {
             let pushed = ImagePushed {
                 registry: names.registry(),
@@ -116,34 +116,34 @@ impl Simulation {
         }
     }
 
-    /// A lifecycle rule deletes the image of the `number`th release from the registry. Tasks that run keep running.
+    /// A lifecycle rule deletes the image of the `number`th release from the registry. Running tasks keep running.
     pub fn delete_image(&self, number: u64) {
         let digest = digest_of(number);
-        let mut scenery = self.stage.lock();
-        for images in scenery.images.values_mut() {
+        let mut shared = self.stage.lock();
+        for images in shared.images.values_mut() {
             images.retain(|image| image.digest != digest);
         }
-        scenery.withdrawn.insert(digest.as_str().to_owned(), ImageState::Gone);
+        shared.unavailable_images.insert(digest.as_str().to_owned(), ImageState::Gone);
     }
 
     /// The image of the `number`th release is archived, or restored.
     pub fn archive_image(&self, number: u64, archived: bool) {
         let digest = digest_of(number).as_str().to_owned();
-        let mut scenery = self.stage.lock();
+        let mut shared = self.stage.lock();
         if archived {
-            scenery.withdrawn.insert(digest, ImageState::Archived);
+            shared.unavailable_images.insert(digest, ImageState::Archived);
         } else {
-            scenery.withdrawn.remove(&digest);
+            shared.unavailable_images.remove(&digest);
         }
     }
 
-    /// An event of a push, whoever sent it.
+    /// Sends a push event, whatever its origin.
     pub fn push_event(&mut self, pushed: ImagePushed) {
         let soon = Seconds(1).after(self.now());
-        self.stage.lock().enter(soon, Job::Push(pushed, 1));
+        self.stage.lock().schedule(soon, Job::Push(pushed, 1));
     }
 
-    /// The `number`th release of a service, as it would be pushed then.
+    /// The `number`th release of a service, with the given push time.
     ///
     /// # Panics
     /// Where the application has no such service.

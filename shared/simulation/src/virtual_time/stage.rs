@@ -1,11 +1,11 @@
-//! What all ports share: the world, the jobs that wait, and the timers of calls that take time.
+//! State shared by all ports: the world, pending jobs, and the timers of calls in progress.
 
-use super::faults::{Chance, Fate, Faults, Kind, Moment, STALE_MS, Way, mix, number_of};
-use super::past::Past;
-use super::telling::Told;
+use super::faults::{CallKind, CallOutcome, CallPhase, DeliveryFault, FaultInjector, Faults, STALE_MS, fnv1a, mix};
+use super::notifications::NotifierState;
+use super::previous::PreviousState;
 use crate::world::World;
 use engine::intake::ImagePushed;
-use engine::{LeaseId, LedgerError, Overdue, PushedImage, Wake, Watch};
+use engine::{LeaseId, LedgerError, OverdueTarget, PushedImage, Wake, WatchedResource};
 use rollout::promotion::ImageState;
 use rollout::snapshot::Weights;
 use rollout::{Effect, SignedDuration, TargetId, Timestamp};
@@ -15,110 +15,110 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Something that a function will be invoked with.
+/// A pending function invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Job {
-    /// A wake, received this many times.
+    /// A wake and its receive count.
     Drive(Wake, u32),
-    /// An event that names something, tried this many times.
-    Signal(Watch, u32),
-    /// An image was pushed, tried this many times.
+    /// An event that names a resource, and its attempt count.
+    Signal(WatchedResource, u32),
+    /// A pushed image, and its attempt count.
     Push(ImagePushed, u32),
-    /// The minute's sweep.
+    /// The sweep, once a minute.
     Sweep,
-    /// A target's journal has grown, and is told.
-    Tell(TargetId),
+    /// A target's journal has grown and must be delivered.
+    Notify(TargetId),
 }
 
-/// What an invocation of the driver is called.
-pub(super) const PASS: &str = "drive";
-/// What an invocation of the notifier is called.
-pub(super) const TELLER: &str = "tell";
+/// Name of the driver's invocations in faults.
+pub(super) const DRIVER: &str = "drive";
+/// Name of the notifier's invocations in faults.
+pub(super) const NOTIFIER: &str = "tell";
 
-/// What a pass saw or did.
+/// An observation or a write of a pass.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Deed {
-    /// It looked at a pair.
-    Looked {
-        /// The first of its rules: whose pair it is.
+pub(crate) enum PassEvent {
+    /// The pass observed a pair.
+    Observed {
+        /// ARN of the pair's first rule, which identifies the pair.
         rule: String,
-        /// Its holding.
+        /// The lease that the pass holds.
         lease: Option<LeaseId>,
-        /// Running tasks of blue and green, where they were read.
+        /// Running tasks of blue and green; none where unreadable.
         running: [Option<u32>; 2],
-        /// Healthy targets of blue and green, where they were read.
+        /// Healthy targets of blue and green; none where unreadable.
         healthy: [Option<u32>; 2],
-        /// The weights of each rule, where they were read.
+        /// The weights of each rule; none where unreadable.
         rules: Vec<Option<Weights>>,
-        /// The alarms that were seen firing.
+        /// Names of the alarms seen firing.
         firing: Vec<String>,
     },
-    /// It made something so.
+    /// The pass performed an effect.
     Performed {
-        /// The first of the pair's rules.
+        /// ARN of the pair's first rule.
         rule: String,
-        /// Its holding.
+        /// The lease that the pass holds.
         lease: Option<LeaseId>,
-        /// What.
+        /// The effect performed.
         effect: Effect,
     },
 }
 
-/// What all ports share.
+/// State shared by all ports.
 #[derive(Debug)]
-pub(super) struct Scenery {
+pub(super) struct SharedState {
     pub(super) world: World,
-    pub(super) chance: Chance,
+    pub(super) injector: FaultInjector,
     pub(super) jobs: BTreeMap<(Timestamp, u64), Job>,
-    entered: u64,
-    /// Calls that go on, by when they end.
+    scheduled_count: u64,
+    /// Wakers of calls in progress, by the time at which each call ends.
     timers: BTreeMap<Timestamp, Vec<Waker>>,
     pub(super) leases: u64,
-    /// Images that the registry holds, by repository.
+    /// Images in the registry, by repository.
     pub(super) images: BTreeMap<String, Vec<PushedImage>>,
-    /// Digests of images that cannot be pulled any more: deleted, or archived.
-    pub(super) withdrawn: BTreeMap<String, ImageState>,
-    /// What was so before the last writes: for readings that lag behind.
-    pub(super) past: Past,
-    /// How often somebody was invoked, by whom.
-    turns: BTreeMap<u64, u64>,
-    /// What was told of the journals.
-    pub(super) told: Told,
-    /// Whether somebody tells the journals.
-    pub(super) tells: bool,
-    /// What passes saw and did, kept while somebody watches.
-    pub(super) deeds: Option<Vec<Deed>>,
+    /// Images that cannot be pulled any more (deleted or archived), by digest.
+    pub(super) unavailable_images: BTreeMap<String, ImageState>,
+    /// The state before the last writes, for stale readings.
+    pub(super) previous: PreviousState,
+    /// Number of invocations or events so far, per subject.
+    invocation_counts: BTreeMap<u64, u64>,
+    /// Progress of the notifier.
+    pub(super) notified: NotifierState,
+    /// Whether journals are delivered to channels.
+    pub(super) notifies: bool,
+    /// What passes observed and did; recorded only while a watcher is attached.
+    pub(super) pass_events: Option<Vec<PassEvent>>,
     /// No policy can be read.
     pub(super) policies_unreadable: bool,
 }
 
-impl Scenery {
-    pub(super) fn enter(&mut self, at: Timestamp, job: Job) {
-        self.entered += 1;
-        self.jobs.insert((at, self.entered), job);
+impl SharedState {
+    pub(super) fn schedule(&mut self, at: Timestamp, job: Job) {
+        self.scheduled_count += 1;
+        self.jobs.insert((at, self.scheduled_count), job);
     }
 
-    /// Sends a job off that is due at `at`, and lets its way do to it what it does.
-    pub(super) fn send(&mut self, way: Way, at: Timestamp, job: &Job) {
-        if way.lost {
+    /// Schedules a job for `at`, subject to the given delivery fault: lost, late or duplicated.
+    pub(super) fn send(&mut self, delivery_fault: DeliveryFault, at: Timestamp, job: &Job) {
+        if delivery_fault.lost {
             return;
         }
-        let at = later(at, way.late_ms);
-        self.enter(at, job.clone());
-        if way.doubled {
-            self.enter(later(at, 1_000), job.clone());
+        let at = plus_ms(at, delivery_fault.late_ms);
+        self.schedule(at, job.clone());
+        if delivery_fault.duplicated {
+            self.schedule(plus_ms(at, 1_000), job.clone());
         }
     }
 
-    /// What the dice of the next thing that comes to somebody from outside are thrown from.
-    pub(super) fn next_arrival(&mut self, whom: u64) -> u64 {
-        let turn = self.turns.entry(whom).or_default();
-        *turn += 1;
-        mix(whom, *turn)
+    /// Random key of the next event or invocation for `subject`.
+    pub(super) fn next_arrival_key(&mut self, subject: u64) -> u64 {
+        let ordinal = self.invocation_counts.entry(subject).or_default();
+        *ordinal += 1;
+        mix(subject, *ordinal)
     }
 
-    /// The next instant at which a job begins or a call ends.
-    pub(super) fn next_at(&self) -> Option<Timestamp> {
+    /// The next instant at which a job starts or a call ends.
+    pub(super) fn next_due_at(&self) -> Option<Timestamp> {
         let job = self.jobs.keys().next().map(|(at, _)| *at);
         let timer = self.timers.keys().next().copied();
         match (job, timer) {
@@ -128,9 +128,9 @@ impl Scenery {
     }
 }
 
-impl Scenery {
-    /// Whose calls have ended: to be woken once nothing is locked any more.
-    pub(super) fn ended_calls(&mut self) -> Vec<Waker> {
+impl SharedState {
+    /// Wakers of the calls that have ended; wake them only after the lock is released.
+    pub(super) fn take_finished_calls(&mut self) -> Vec<Waker> {
         let now = self.world.now();
         let mut ended = Vec::new();
         while let Some(entry) = self.timers.first_entry().filter(|entry| *entry.key() <= now) {
@@ -140,14 +140,14 @@ impl Scenery {
     }
 
     /// Whether a call ends at `limit` or before.
-    pub(super) fn calls_end_by(&self, limit: Timestamp) -> bool {
+    pub(super) fn has_call_ending_by(&self, limit: Timestamp) -> bool {
         self.timers.keys().next().is_some_and(|at| *at <= limit)
     }
 }
 
-/// Where calls of ports take their time and meet their fate.
-pub(crate) trait Calls: Sync {
-    /// One call: `apply`, or what `failed` makes of the reason why not.
+/// Executes port calls: gives each its duration and its fault.
+pub(crate) trait PortCalls: Sync {
+    /// One call: the result of `apply`, or `failed` with the reason of the failure.
     fn call<T: Send>(
         &self,
         name: &'static str,
@@ -155,12 +155,12 @@ pub(crate) trait Calls: Sync {
         failed: impl FnOnce(&'static str) -> T + Send,
     ) -> impl Future<Output = T> + Send;
 
-    /// The answer of the index of what is overdue, which may lag behind its table.
+    /// The answer of the index of overdue targets, which may lag behind its table.
     fn overdue(
         &self,
-        read: impl FnOnce() -> Vec<Overdue> + Send,
-        failed: impl FnOnce(&'static str) -> Result<Vec<Overdue>, LedgerError> + Send,
-    ) -> impl Future<Output = Result<Vec<Overdue>, LedgerError>> + Send {
+        read: impl FnOnce() -> Vec<OverdueTarget> + Send,
+        failed: impl FnOnce(&'static str) -> Result<Vec<OverdueTarget>, LedgerError> + Send,
+    ) -> impl Future<Output = Result<Vec<OverdueTarget>, LedgerError>> + Send {
         self.call("overdue", || Ok(read()), failed)
     }
 
@@ -170,7 +170,7 @@ pub(crate) trait Calls: Sync {
     }
 }
 
-impl Calls for Stage {
+impl PortCalls for SimContext {
     async fn call<T: Send>(
         &self,
         name: &'static str,
@@ -182,19 +182,19 @@ impl Calls for Stage {
 
     async fn overdue(
         &self,
-        read: impl FnOnce() -> Vec<Overdue> + Send,
-        failed: impl FnOnce(&'static str) -> Result<Vec<Overdue>, LedgerError> + Send,
-    ) -> Result<Vec<Overdue>, LedgerError> {
+        read: impl FnOnce() -> Vec<OverdueTarget> + Send,
+        failed: impl FnOnce(&'static str) -> Result<Vec<OverdueTarget>, LedgerError> + Send,
+    ) -> Result<Vec<OverdueTarget>, LedgerError> {
         let read = || {
             let found = read();
-            let mut scenery = self.lock();
-            if scenery.chance.faults.stale > 0.0 {
-                scenery.past.overdue = Some(found.clone());
+            let mut shared = self.lock();
+            if shared.injector.faults.stale > 0.0 {
+                shared.previous.overdue = Some(found.clone());
             }
             Ok(found)
         };
-        // It may answer what it answered the last time.
-        let before = |past: &Past| past.overdue.clone().map(Ok);
+        // The index may return its previous answer.
+        let before = |previous: &PreviousState| previous.overdue.clone().map(Ok);
         self.call_or_stale("overdue", read, before, failed).await
     }
 
@@ -203,123 +203,123 @@ impl Calls for Stage {
     }
 }
 
-/// A handle on what is shared, as one invocation has it.
+/// One invocation's handle on the shared state.
 #[derive(Debug, Clone)]
-pub struct Stage {
-    scenery: Arc<Mutex<Scenery>>,
-    who: Arc<Who>,
+pub struct SimContext {
+    shared: Arc<Mutex<SharedState>>,
+    invocation: Arc<Invocation>,
 }
 
 /// One invocation.
 #[derive(Debug)]
-struct Who {
-    /// What of.
-    what: &'static str,
-    /// For what.
-    whom: String,
-    /// The how-many-th of this kind.
-    turn: u64,
-    /// All of that as one number, for dice.
+struct Invocation {
+    /// Function name, for example [`DRIVER`].
+    function: &'static str,
+    /// What the function was invoked for: a target, or an event.
+    subject: String,
+    /// Running number among invocations of this function and subject.
+    ordinal: u64,
+    /// Hash of function, subject and ordinal, from which its random numbers are derived.
     key: u64,
-    /// It can be killed, and can stand still.
-    of_a_pass: bool,
-    /// Its calls so far.
+    /// The invocation can be killed and paused.
+    in_pass: bool,
+    /// Number of its calls so far.
     calls: AtomicU64,
-    /// How much its clock is off.
+    /// Offset of its clock from virtual time.
     skew: SignedDuration,
-    /// It was killed: nothing of it goes on.
-    dead: AtomicBool,
-    /// It stood still once, and does not know: its time-out does not find it.
-    forgotten: AtomicBool,
-    /// The holding that it took.
+    /// Set once it is killed: its calls never complete.
+    killed: AtomicBool,
+    /// Set once it was paused: its time-out no longer applies.
+    was_paused: AtomicBool,
+    /// The lease that it acquired.
     lease: OnceLock<LeaseId>,
 }
 
-impl Who {
+impl Invocation {
     fn label(&self, call: &str) -> String {
-        format!("{} {} ({}): {call}", self.what, self.whom, self.turn)
+        format!("{} {} ({}): {call}", self.function, self.subject, self.ordinal)
     }
 }
 
-impl Stage {
+impl SimContext {
     pub(super) fn new(world: World, faults: Faults) -> Self {
-        let scenery = Scenery {
+        let shared = SharedState {
             world,
-            chance: Chance::new(faults),
+            injector: FaultInjector::new(faults),
             jobs: BTreeMap::new(),
-            entered: 0,
+            scheduled_count: 0,
             timers: BTreeMap::new(),
             leases: 0,
             images: BTreeMap::new(),
-            withdrawn: BTreeMap::new(),
-            past: Past::default(),
-            turns: BTreeMap::new(),
-            told: Told::default(),
-            tells: false,
-            deeds: None,
+            unavailable_images: BTreeMap::new(),
+            previous: PreviousState::default(),
+            invocation_counts: BTreeMap::new(),
+            notified: NotifierState::default(),
+            notifies: false,
+            pass_events: None,
             policies_unreadable: false,
         };
-        let who = Who::new("nobody", String::new(), 0, SignedDuration::ZERO);
-        Self { scenery: Arc::new(Mutex::new(scenery)), who: Arc::new(who) }
+        let invocation = Invocation::new("nobody", String::new(), 0, SignedDuration::ZERO);
+        Self { shared: Arc::new(Mutex::new(shared)), invocation: Arc::new(invocation) }
     }
 
-    /// The handle of another invocation: of what, and for what.
-    pub(super) fn invocation(&self, what: &'static str, whom: String) -> Self {
-        let (turn, skew_ms) = {
-            let mut scenery = self.lock();
-            let key = mix(number_of(what), number_of(&whom));
-            let turn = scenery.turns.entry(key).or_default();
-            *turn += 1;
-            let turn = *turn;
-            (turn, scenery.chance.skew_ms(mix(key, turn)))
+    /// The handle of another invocation of `function` for `subject`.
+    pub(super) fn invocation(&self, function: &'static str, subject: String) -> Self {
+        let (ordinal, skew_ms) = {
+            let mut shared = self.lock();
+            let key = mix(fnv1a(function), fnv1a(&subject));
+            let ordinal = shared.invocation_counts.entry(key).or_default();
+            *ordinal += 1;
+            let ordinal = *ordinal;
+            (ordinal, shared.injector.skew_ms(mix(key, ordinal)))
         };
-        let who = Who::new(what, whom, turn, SignedDuration::from_millis(skew_ms));
-        Self { scenery: Arc::clone(&self.scenery), who: Arc::new(who) }
+        let invocation = Invocation::new(function, subject, ordinal, SignedDuration::from_millis(skew_ms));
+        Self { shared: Arc::clone(&self.shared), invocation: Arc::new(invocation) }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Scenery> {
-        self.scenery.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, SharedState> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_dead(&self) -> bool {
-        self.who.dead.load(Ordering::Relaxed)
+    pub(super) fn is_killed(&self) -> bool {
+        self.invocation.killed.load(Ordering::Relaxed)
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.lock().world.now()
     }
 
-    /// The time as the invocation's own clock has it.
+    /// The time by the invocation's own clock.
     pub(super) fn clock(&self) -> Timestamp {
         let now = self.now();
-        now.checked_add(self.who.skew).unwrap_or(now)
+        now.checked_add(self.invocation.skew).unwrap_or(now)
     }
 
-    /// It stood still, and its time-out has not found it.
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.who.forgotten.load(Ordering::Relaxed)
+    /// Whether the invocation was paused, so that its time-out no longer applies.
+    pub(super) fn has_been_paused(&self) -> bool {
+        self.invocation.was_paused.load(Ordering::Relaxed)
     }
 
-    /// Notes the holding that the invocation takes: its first one.
-    pub(super) fn takes(&self, lease: &LeaseId) {
-        self.who.lease.get_or_init(|| lease.clone());
+    /// Records the first lease that the invocation acquires.
+    pub(super) fn set_lease(&self, lease: &LeaseId) {
+        self.invocation.lease.get_or_init(|| lease.clone());
     }
 
-    /// The holding that the invocation took.
+    /// The lease that the invocation acquired.
     pub(super) fn lease(&self) -> Option<&LeaseId> {
-        self.who.lease.get()
+        self.invocation.lease.get()
     }
 
-    /// What the next call's dice are thrown from.
+    /// Random key of the invocation's next call.
     pub(super) fn next_key(&self) -> u64 {
-        mix(self.who.key, self.who.calls.fetch_add(1, Ordering::Relaxed))
+        mix(self.invocation.key, self.invocation.calls.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(super) fn label(&self, call: &str) -> String {
-        self.who.label(call)
+        self.invocation.label(call)
     }
 
-    /// One call of a port: it takes its time, and is done or not as its fate will have it.
+    /// One port call: takes virtual time, and succeeds or fails by its fault.
     pub(super) async fn call<T>(
         &self,
         name: &'static str,
@@ -329,155 +329,155 @@ impl Stage {
         self.call_or_stale(name, apply, |_| None, failed).await
     }
 
-    /// The same for what may also be answered as it was before.
+    /// Same, for eventually consistent data: the previous value may be returned.
     pub(super) async fn call_or_stale<T>(
         &self,
         name: &'static str,
         apply: impl FnOnce() -> T,
-        before: impl FnOnce(&Past) -> Option<T>,
+        before: impl FnOnce(&PreviousState) -> Option<T>,
         failed: impl FnOnce(&'static str) -> T,
     ) -> T {
-        if self.is_dead() {
+        if self.is_killed() {
             return std::future::pending().await;
         }
         let key = self.next_key();
-        let (fate, now, until) = {
-            let mut scenery = self.lock();
-            let now = scenery.world.now();
-            let kind = if self.who.of_a_pass { Kind::OfAPass } else { Kind::Other };
-            let (fate, takes_ms) = scenery.chance.next(key, now, kind, || self.label(name));
-            (fate, now, later(now, takes_ms))
+        let (outcome, now, until) = {
+            let mut shared = self.lock();
+            let now = shared.world.now();
+            let kind = if self.invocation.in_pass { CallKind::InPass } else { CallKind::Other };
+            let (outcome, duration_ms) = shared.injector.next(key, now, kind, || self.label(name));
+            (outcome, now, plus_ms(now, duration_ms))
         };
-        if fate == Fate::Crash(Moment::Before) {
-            self.die();
+        if outcome == CallOutcome::Crash(CallPhase::Before) {
+            self.kill();
             return std::future::pending().await;
         }
-        if let Fate::Frozen(..) = fate {
-            self.who.forgotten.store(true, Ordering::Relaxed);
+        if let CallOutcome::Paused(..) = outcome {
+            self.invocation.was_paused.store(true, Ordering::Relaxed);
         }
-        if let Fate::Frozen(Moment::Before, stands_ms) = fate {
-            // The call's own time-out is over when it goes on: nothing was sent.
-            Until { stage: self, at: later(now, stands_ms), waits: None }.await;
+        if let CallOutcome::Paused(CallPhase::Before, pause_ms) = outcome {
+            // The call's own time-out expires during the pause: nothing was sent.
+            Sleep { stage: self, at: plus_ms(now, pause_ms), waker: None }.await;
             return failed("no answer came in time");
         }
-        Until { stage: self, at: until, waits: None }.await;
-        match fate {
-            Fate::Fine => apply(),
-            Fate::LostAnswer => {
+        Sleep { stage: self, at: until, waker: None }.await;
+        match outcome {
+            CallOutcome::Done => apply(),
+            CallOutcome::LostAnswer => {
                 apply();
                 failed("no answer came: the connection was closed")
             }
-            Fate::Unavailable => failed("the service could not be reached"),
-            Fate::Throttled => failed("ThrottlingException: Rate exceeded"),
-            Fate::TimedOut(moment) => {
-                if moment == Moment::After {
+            CallOutcome::Unavailable => failed("the service could not be reached"),
+            CallOutcome::Throttled => failed("ThrottlingException: Rate exceeded"),
+            CallOutcome::TimedOut(phase) => {
+                if phase == CallPhase::After {
                     apply();
                 }
                 failed("no answer came in time")
             }
-            Fate::Stale => {
-                let mut scenery = self.lock();
-                let found = before(&scenery.past);
+            CallOutcome::Stale => {
+                let mut shared = self.lock();
+                let found = before(&shared.previous);
                 if found.is_some() {
-                    let now = scenery.world.now();
-                    scenery.chance.was_stale(key, now, self.label(name));
+                    let now = shared.world.now();
+                    shared.injector.record_stale_read(key, now, self.label(name));
                 }
-                drop(scenery);
+                drop(shared);
                 found.unwrap_or_else(apply)
             }
-            Fate::Frozen(_, stands_ms) => {
+            CallOutcome::Paused(_, pause_ms) => {
                 let answer = apply();
-                Until { stage: self, at: later(until, stands_ms), waits: None }.await;
+                Sleep { stage: self, at: plus_ms(until, pause_ms), waker: None }.await;
                 answer
             }
-            Fate::Crash(_) => {
+            CallOutcome::Crash(_) => {
                 apply();
-                self.die();
+                self.kill();
                 std::future::pending().await
             }
         }
     }
 
-    /// What becomes of a reading that is one of many in a look: no time passes. `before` finds what was so before the
-    /// last write, and when that was.
+    /// Applies faults to one of an observation's readings; no time passes. `before` returns the value before the last
+    /// write, and when it was replaced.
     pub(super) fn reading<T>(
         &self,
         name: &'static str,
-        before: impl FnOnce(&Past) -> Option<(Timestamp, T)>,
+        before: impl FnOnce(&PreviousState) -> Option<(Timestamp, T)>,
         read: impl FnOnce(&mut World) -> Result<T, String>,
     ) -> Result<T, String> {
         let key = self.next_key();
-        let mut scenery = self.lock();
-        let now = scenery.world.now();
-        let (fate, _) = scenery.chance.next(key, now, Kind::Reading, || self.label(name));
-        match fate {
-            Fate::Fine => read(&mut scenery.world),
-            Fate::Stale => {
+        let mut shared = self.lock();
+        let now = shared.world.now();
+        let (outcome, _) = shared.injector.next(key, now, CallKind::Reading, || self.label(name));
+        match outcome {
+            CallOutcome::Done => read(&mut shared.world),
+            CallOutcome::Stale => {
                 let lags = |at: Timestamp| now.duration_since(at).as_millis() <= i128::from(STALE_MS);
-                match before(&scenery.past).filter(|(written_at, _)| lags(*written_at)) {
+                match before(&shared.previous).filter(|(written_at, _)| lags(*written_at)) {
                     Some((_, stale)) => {
-                        scenery.chance.was_stale(key, now, self.label(name));
+                        shared.injector.record_stale_read(key, now, self.label(name));
                         Ok(stale)
                     }
-                    None => read(&mut scenery.world),
+                    None => read(&mut shared.world),
                 }
             }
-            Fate::Throttled => Err("ThrottlingException: Rate exceeded".to_owned()),
+            CallOutcome::Throttled => Err("ThrottlingException: Rate exceeded".to_owned()),
             _ => Err("no answer came".to_owned()),
         }
     }
 
-    fn die(&self) {
-        self.who.dead.store(true, Ordering::Relaxed);
+    fn kill(&self) {
+        self.invocation.killed.store(true, Ordering::Relaxed);
     }
 }
 
-impl Who {
-    fn new(what: &'static str, whom: String, turn: u64, skew: SignedDuration) -> Self {
-        let key = mix(mix(number_of(what), number_of(&whom)), turn);
+impl Invocation {
+    fn new(function: &'static str, subject: String, ordinal: u64, skew: SignedDuration) -> Self {
+        let key = mix(mix(fnv1a(function), fnv1a(&subject)), ordinal);
         Self {
-            what,
-            whom,
-            turn,
+            function,
+            subject,
+            ordinal,
             key,
-            of_a_pass: what == PASS || what == TELLER,
+            in_pass: function == DRIVER || function == NOTIFIER,
             calls: AtomicU64::new(0),
             skew,
-            dead: AtomicBool::new(false),
-            forgotten: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            was_paused: AtomicBool::new(false),
             lease: OnceLock::new(),
         }
     }
 }
 
-fn later(at: Timestamp, ms: u64) -> Timestamp {
+fn plus_ms(at: Timestamp, ms: u64) -> Timestamp {
     at.checked_add(SignedDuration::from_millis(i64::try_from(ms).unwrap_or(0))).unwrap_or(at)
 }
 
 /// Waits for an instant of virtual time.
-struct Until<'a> {
-    stage: &'a Stage,
+struct Sleep<'a> {
+    stage: &'a SimContext,
     at: Timestamp,
-    /// Who is woken then.
-    waits: Option<Waker>,
+    /// Waker registered with the timers.
+    waker: Option<Waker>,
 }
 
-impl Future for Until<'_> {
+impl Future for Sleep<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.stage.is_dead() {
+        if self.stage.is_killed() {
             return Poll::Pending;
         }
-        let mut scenery = self.stage.lock();
-        if scenery.world.now() >= self.at {
+        let mut shared = self.stage.lock();
+        if shared.world.now() >= self.at {
             return Poll::Ready(());
         }
-        // Once for each who waits, however often they look meanwhile.
-        if !self.waits.as_ref().is_some_and(|waits| waits.will_wake(context.waker())) {
-            scenery.timers.entry(self.at).or_default().push(context.waker().clone());
-            drop(scenery);
-            self.waits = Some(context.waker().clone());
+        // Register each waker once, however often the future is polled.
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            shared.timers.entry(self.at).or_default().push(context.waker().clone());
+            drop(shared);
+            self.waker = Some(context.waker().clone());
         }
         Poll::Pending
     }

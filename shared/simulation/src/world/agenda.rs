@@ -1,82 +1,82 @@
-//! What will happen inside by itself, in order.
+//! The agenda: everything that will happen by itself, in order of time.
 
 use super::balancer::{HealthState, TargetId};
 use super::ecs::LastStatus;
 use super::{ServiceKey, World};
 use jiff::{SignedDuration, Timestamp};
 
-/// Something that happens at its time, if it still can.
+/// A scheduled occurrence; it is ignored if it no longer applies when it falls due.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Due {
-    /// A service's scheduler acts.
+pub(super) enum AgendaItem {
+    /// A service's scheduler runs.
     Schedule(ServiceKey),
-    /// A task gets on.
+    /// A task changes its status.
     TaskStep {
-        /// Its id.
+        /// Task id.
         id: String,
-        /// Where to.
+        /// The status it enters.
         to: LastStatus,
     },
-    /// A task that runs exits by itself.
+    /// A running task exits by itself.
     TaskExits {
-        /// Its id.
+        /// Task id.
         id: String,
-        /// With this code.
+        /// Exit code of its essential container.
         exit_code: i32,
     },
-    /// The balancer has made up its mind about a target.
+    /// The balancer's health checks reach a verdict on a target.
     Health {
-        /// ARN of the group.
+        /// ARN of the target group.
         group: String,
-        /// Which target.
+        /// Address and port.
         target: TargetId,
-        /// Its state.
+        /// The resulting state.
         state: HealthState,
-        /// Only if it was registered then: not an older registration of the same address.
+        /// Applies only to the registration made at this time, not to an older one of the same address.
         registered_at: Timestamp,
     },
-    /// A target has drained.
+    /// A target has finished draining.
     Drained {
-        /// ARN of the group.
+        /// ARN of the target group.
         group: String,
-        /// Which target.
+        /// Address and port.
         target: TargetId,
-        /// Only if this is the drain that began then.
+        /// Applies only to the drain that started at this time.
         since: Timestamp,
     },
-    /// A node of the balancer follows the rule or listener of this ARN as it is now.
-    NodeLearns {
+    /// A load balancer node starts to follow the current actions of a rule or listener.
+    NodeConverges {
         /// ARN of the rule or listener.
         rule: String,
-        /// Which node.
+        /// Index of the node.
         node: usize,
     },
     /// An alarm is evaluated.
     Evaluate {
-        /// Its name.
+        /// Name of the alarm.
         alarm: String,
-        /// Only the alarm that was put this many-th: a changed alarm has a new clock.
+        /// Applies only to the definition from this `PutMetricAlarm` call, counted per alarm: a changed alarm is evaluated anew.
         put: u32,
     },
-    /// The autoscaler looks.
+    /// The autoscaler evaluates all policies.
     Autoscale,
-    /// A scheduled action of autoscaling is due.
+    /// A scheduled scaling action is due.
     Scheduled {
-        /// Whose.
+        /// The service that it scales.
         service: ServiceKey,
-        /// Its name.
+        /// Name of the action.
         action: String,
-        /// Only if its schedule still says so.
+        /// Applies only if the action's next run is still at this time.
         at: Timestamp,
     },
     /// A stopped task can no longer be described.
     Forget(String),
-    /// A behaviour changes with time: traffic up to here is counted as it was.
+    /// A behaviour changes with time: traffic up to here is counted with the old behaviour.
     Settle,
 }
 
 impl World {
-    /// Lets time pass until `now`, with everything that falls due. An earlier time changes nothing.
+    /// Advances the time to `now`, executing everything that falls due. An earlier time changes nothing.
     pub fn advance_to(&mut self, now: Timestamp) {
         while self.next_event_at().is_some_and(|at| at <= now) {
             self.step();
@@ -84,8 +84,7 @@ impl World {
         self.now = self.now.max(now);
     }
 
-    /// Lets time pass until `now`, or until something happens that the outside is told or somebody watches; answers the
-    /// time then.
+    /// Advances the time to `now`, or to the first event or recorded change before that; returns the time reached.
     pub fn advance_until_event(&mut self, now: Timestamp) -> Timestamp {
         while self.events.is_empty() && !self.has_changes() {
             match self.next_event_at() {
@@ -99,53 +98,53 @@ impl World {
         self.now
     }
 
-    /// When something happens next by itself.
+    /// When something next happens by itself.
     #[must_use]
     pub fn next_event_at(&self) -> Option<Timestamp> {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
     fn step(&mut self) {
-        let Some(((at, _), due)) = self.agenda.pop_first() else { return };
+        let Some(((at, _), item)) = self.agenda.pop_first() else { return };
         self.now = self.now.max(at);
-        match due {
-            // They look, and change nothing that requests depend on.
-            Due::Evaluate { .. } | Due::Forget(_) => self.count_traffic(),
+        match item {
+            // These change nothing that requests depend on.
+            AgendaItem::Evaluate { .. } | AgendaItem::Forget(_) => self.count_traffic(),
             _ => self.settle_traffic(),
         }
-        match due {
-            Due::Schedule(key) => self.schedule(&key),
-            Due::TaskStep { id, to } => self.task_steps(&id, to),
-            Due::TaskExits { id, exit_code } => self.task_exits(&id, exit_code),
-            Due::Health { group, target, state, registered_at } => {
-                self.health_found(&group, &target, state, registered_at);
+        match item {
+            AgendaItem::Schedule(key) => self.schedule(&key),
+            AgendaItem::TaskStep { id, to } => self.task_steps(&id, to),
+            AgendaItem::TaskExits { id, exit_code } => self.task_exits(&id, exit_code),
+            AgendaItem::Health { group, target, state, registered_at } => {
+                self.apply_health_check(&group, &target, state, registered_at);
             }
-            Due::Drained { group, target, since } => self.drained(&group, &target, since),
-            Due::NodeLearns { rule, node } => self.node_learns(&rule, node),
-            Due::Evaluate { alarm, put } => self.evaluate(&alarm, put),
-            Due::Autoscale => self.autoscale(),
-            Due::Scheduled { service, action, at } => self.scheduled(&service, &action, at),
-            Due::Forget(id) => {
+            AgendaItem::Drained { group, target, since } => self.drained(&group, &target, since),
+            AgendaItem::NodeConverges { rule, node } => self.node_converges(&rule, node),
+            AgendaItem::Evaluate { alarm, put } => self.evaluate(&alarm, put),
+            AgendaItem::Autoscale => self.autoscale(),
+            AgendaItem::Scheduled { service, action, at } => self.scheduled(&service, &action, at),
+            AgendaItem::Forget(id) => {
                 self.tasks.remove(&id);
             }
-            Due::Settle => {}
+            AgendaItem::Settle => {}
         }
     }
 
-    pub(super) fn at(&mut self, at: Timestamp, due: Due) {
+    pub(super) fn at(&mut self, at: Timestamp, item: AgendaItem) {
         self.entries += 1;
-        self.agenda.insert((at.max(self.now), self.entries), due);
+        self.agenda.insert((at.max(self.now), self.entries), item);
     }
 
-    pub(super) fn after_ms(&mut self, milliseconds: u64, due: Due) {
+    pub(super) fn after_ms(&mut self, milliseconds: u64, item: AgendaItem) {
         let at = later(self.now, milliseconds);
-        self.at(at, due);
+        self.at(at, item);
     }
 
-    /// After a time within the range, as the dice fall.
-    pub(super) fn within(&mut self, (low, high): (u64, u64), due: Due) {
-        let milliseconds = self.dice.between(low, high);
-        self.after_ms(milliseconds, due);
+    /// Schedules an item after a random time within the range.
+    pub(super) fn after_random_ms(&mut self, (low, high): (u64, u64), item: AgendaItem) {
+        let milliseconds = self.rng.between(low, high);
+        self.after_ms(milliseconds, item);
     }
 }
 

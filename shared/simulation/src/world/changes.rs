@@ -1,113 +1,113 @@
-//! What has changed, for whoever watches a world: kept only while somebody does.
+//! Changes of a world, recorded only while a watcher is attached.
 
 use super::balancer::{Action, ActionKind, Forward, HealthState, WeightedGroup};
 use super::scaling::SuspendedState;
 use super::{Caller, ServiceKey, World};
 
-/// Whose doing a change was.
+/// Origin of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hand {
-    /// The product's.
+pub enum ChangedBy {
+    /// A call by Switchback.
     Product,
-    /// Somebody else's: a person at the console, another tool.
-    Somebody,
-    /// The autoscaler's.
+    /// A call by anyone else: a person at the console, another tool.
+    ThirdParty,
+    /// The autoscaler.
     Autoscaler,
 }
 
-impl From<Caller> for Hand {
+impl From<Caller> for ChangedBy {
     fn from(caller: Caller) -> Self {
         match caller {
             Caller::Product => Self::Product,
-            Caller::Somebody => Self::Somebody,
+            Caller::ThirdParty => Self::ThirdParty,
         }
     }
 }
 
-/// Something is not any more as it was.
+/// A change of the world.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A rule, or a listener's default action, was written.
-    Forwards {
-        /// ARN.
-        rule: String,
-        /// What it forwards to now.
-        groups: Vec<WeightedGroup>,
-        /// Something else than its weights changed: groups, stickiness, another action.
-        beside_weights: bool,
-        /// Whose doing.
-        by: Hand,
-    },
-    /// A node of the balancer has learned of a rule as it is now.
-    Follows {
+pub enum WorldChange {
+    /// The actions of a rule, or of a listener's default rule, were written.
+    RuleWritten {
         /// ARN of the rule or listener.
         rule: String,
-        /// Which node.
+        /// The target groups it now forwards to.
+        groups: Vec<WeightedGroup>,
+        /// More than the weights changed: groups, stickiness, or other actions.
+        more_than_weights: bool,
+        /// Origin of the call.
+        by: ChangedBy,
+    },
+    /// A load balancer node has started to follow a rule's current actions.
+    NodeConverged {
+        /// ARN of the rule or listener.
+        rule: String,
+        /// Index of the node.
         node: usize,
-        /// What it forwards to now.
+        /// The target groups that the node now forwards to.
         groups: Vec<WeightedGroup>,
     },
-    /// The targets of a group: one came, went, or was found well or not.
+    /// Targets of a group were registered or deregistered, or changed their health.
     Targets {
         /// ARN of the group.
         group: String,
-        /// Healthy ones.
+        /// Number of healthy targets.
         healthy: u32,
-        /// All that are there to stay.
+        /// Number of registered targets that are not draining.
         registered: u32,
     },
-    /// A service shall have another number of tasks.
+    /// The desired count of a service has changed.
     Desired {
-        /// Which.
+        /// Cluster and service name.
         service: ServiceKey,
-        /// Before.
+        /// Desired count before.
         from: u32,
-        /// Now.
+        /// Desired count now.
         to: u32,
-        /// Whose doing.
-        by: Hand,
+        /// Origin of the change.
+        by: ChangedBy,
     },
-    /// A scalable target has other limits.
+    /// The limits of a scalable target have changed.
     Limits {
-        /// Whose.
+        /// Cluster and service name.
         service: ServiceKey,
         /// Lowest desired count.
         min: u32,
         /// Highest desired count.
         max: u32,
-        /// What is suspended.
+        /// Suspended scaling activities.
         suspended: SuspendedState,
-        /// Whose doing.
-        by: Hand,
+        /// Origin of the change.
+        by: ChangedBy,
     },
-    /// A task of a service stopped by itself, or was killed.
-    Died {
-        /// Whose.
+    /// A task of a service exited by itself, or was killed.
+    TaskDied {
+        /// Cluster and service name.
         service: ServiceKey,
     },
 }
 
 impl World {
-    /// From now on changes are kept for [`World::take_changes`].
-    pub fn keep_changes(&mut self) {
+    /// From now on changes are recorded for [`World::take_changes`].
+    pub fn record_changes(&mut self) {
         self.changes.get_or_insert_default();
     }
 
-    /// Whether changes were kept that nobody has taken yet.
+    /// Whether changes are recorded that have not been taken yet.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         self.changes.as_ref().is_some_and(|changes| !changes.is_empty())
     }
 
-    /// Moves the changes since the last taking to the end of `into`, oldest first.
-    pub fn take_changes(&mut self, into: &mut Vec<Change>) {
+    /// Appends the changes since the last call to `into`, oldest first.
+    pub fn take_changes(&mut self, into: &mut Vec<WorldChange>) {
         if let Some(changes) = &mut self.changes {
             into.append(changes);
         }
     }
 
-    /// Writes a change down, if somebody watches: it is made only then.
-    pub(super) fn changed(&mut self, change: impl FnOnce(&Self) -> Option<Change>) {
+    /// Records a change. `change` is called only while changes are recorded.
+    pub(super) fn changed(&mut self, change: impl FnOnce(&Self) -> Option<WorldChange>) {
         if self.changes.is_some()
             && let Some(change) = change(self)
             && let Some(changes) = &mut self.changes
@@ -118,10 +118,10 @@ impl World {
 
     pub(super) fn rule_changed(&mut self, rule: &str, before: &[Action], after: &[Action]) {
         self.changed(|world| {
-            Some(Change::Forwards {
+            Some(WorldChange::RuleWritten {
                 rule: rule.to_owned(),
                 groups: world.forwarded(rule),
-                beside_weights: !same_but_for_weights(before, after),
+                more_than_weights: !same_but_for_weights(before, after),
                 by: world.caller.into(),
             })
         });
@@ -130,12 +130,12 @@ impl World {
     pub(super) fn targets_changed(&mut self, group: &str) {
         self.changed(|world| {
             let (healthy, registered) = world.targets_of(group);
-            Some(Change::Targets { group: group.to_owned(), healthy, registered })
+            Some(WorldChange::Targets { group: group.to_owned(), healthy, registered })
         });
     }
 }
 
-/// Whether two lists of actions differ in nothing but the weights of their target groups.
+/// Whether two lists of actions differ only in the weights of their target groups.
 fn same_but_for_weights(before: &[Action], after: &[Action]) -> bool {
     let same_forward = |a: &Forward, b: &Forward| {
         let same_group = |(a, b): (&WeightedGroup, &WeightedGroup)| a.arn == b.arn;
@@ -153,21 +153,21 @@ fn same_but_for_weights(before: &[Action], after: &[Action]) -> bool {
     before.len() == after.len() && before.iter().zip(after).all(same)
 }
 
-/// What is so before anything changes: for whoever begins to watch.
+/// The current state, as the baseline of a watcher.
 impl World {
-    /// What each node of the balancer forwards to by a rule (or listener's default action).
+    /// The target groups that each balancer node currently forwards to for a rule (or listener's default action).
     #[must_use]
     pub fn nodes_of(&self, rule: &str) -> &[Vec<WeightedGroup>] {
-        self.followed.get(rule).map(Vec::as_slice).unwrap_or_default()
+        self.node_forwards.get(rule).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// What a rule (or listener's default action) says: where its nodes will forward to.
+    /// The target groups of a rule (or listener's default action), which its nodes converge on.
     #[must_use]
     pub fn forwards_of(&self, rule: &str) -> Vec<WeightedGroup> {
         self.forwarded(rule)
     }
 
-    /// Healthy targets of a group, and all that are there to stay.
+    /// Number of a group's healthy targets, and of its targets that are not draining.
     #[must_use]
     pub fn targets_of(&self, group: &str) -> (u32, u32) {
         let targets = || self.groups.get(group).into_iter().flat_map(|group| group.targets.values());
@@ -177,19 +177,19 @@ impl World {
         (count(|state| state == HealthState::Healthy), count(|state| state != HealthState::Draining))
     }
 
-    /// Whether a service is a scalable target.
+    /// Whether a service is registered as a scalable target.
     #[must_use]
-    pub fn limits_are_set(&self, cluster: &str, service: &str) -> bool {
+    pub fn has_scaling_limits(&self, cluster: &str, service: &str) -> bool {
         self.scalable.contains_key(&(cluster.to_owned(), service.to_owned()))
     }
 
-    /// Whether a service's limits are changed by scheduled actions.
+    /// Whether scheduled actions change a service's limits.
     #[must_use]
     pub fn has_scheduled_actions(&self, service: &ServiceKey) -> bool {
         self.scalable.get(service).is_some_and(super::scaling::Scalable::is_scheduled)
     }
 
-    /// Tasks that a service shall have.
+    /// Desired count of a service.
     #[must_use]
     pub fn desired_of(&self, service: &ServiceKey) -> u32 {
         self.services.get(service).map_or(0, |service| service.desired)
@@ -209,15 +209,15 @@ impl World {
         found.image(container).map(str::to_owned)
     }
 
-    /// Requests that found no target since the world began, up to the last change.
+    /// Requests without a target since the world began, up to the last change.
     #[must_use]
-    pub fn lost_so_far(&self) -> f64 {
+    pub fn total_lost_requests(&self) -> f64 {
         self.totals.lost
     }
 
-    /// The same of one target group.
+    /// Same, for one target group.
     #[must_use]
-    pub fn lost_by(&self, group: &str) -> f64 {
+    pub fn lost_requests_of_group(&self, group: &str) -> f64 {
         self.totals.groups.get(group).map_or(0.0, |sums| sums.lost)
     }
 }

@@ -1,4 +1,4 @@
-//! How the world says no: AWS's error codes, with words in AWS's manner.
+//! Errors of the world: AWS's error codes, with messages like AWS's.
 
 /// A refused call. `code` is what AWS puts into the error's type (`RuleNotFound`, `ServiceNotActiveException`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -6,7 +6,7 @@
 pub struct ApiError {
     /// AWS's error code, without namespace.
     pub code: &'static str,
-    /// For people, close to AWS's own words.
+    /// For people, close to AWS's own message.
     pub message: String,
 }
 
@@ -16,7 +16,7 @@ impl ApiError {
         Self { code, message: message.into() }
     }
 
-    /// The HTTP status that AWS answers with.
+    /// The HTTP status of AWS's response.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self.code {
@@ -29,9 +29,9 @@ impl ApiError {
         }
     }
 
-    /// Whether the same call may succeed later: throttled, or the service's own fault.
+    /// Whether a retry may succeed: throttled, or an internal error of the service.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self.code,
             "Throttling"
@@ -46,8 +46,8 @@ impl ApiError {
     }
 }
 
-/// What a call answers.
-pub type Answer<T> = Result<T, ApiError>;
+/// Result of a call to the world.
+pub type ApiResult<T> = Result<T, ApiError>;
 
 pub(super) fn invalid_parameter(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidParameterException", message)

@@ -1,40 +1,40 @@
-//! What the world tells the outside: facts in the past tense, and the payloads that EventBridge makes of them.
+//! Events that the world emits, and the EventBridge payloads that AWS would send for them.
 
 use super::alarms::{AlarmKind, AlarmState};
 use super::ecs::Task;
-use super::external::WantedTask;
+use super::external::RequestedTask;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Something happened.
+/// An event, with its envelope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorldEvent {
-    /// When.
+    /// Time of the occurrence.
     pub at: Timestamp,
-    /// Counts all events of a world: part of the payload's identity.
+    /// Running number over all events of a world; part of the payload's `id`.
     pub sequence: u64,
-    /// The Region that it happened in.
+    /// Region in the payload.
     pub region: String,
-    /// The account that it happened in.
+    /// Account in the payload.
     pub account: String,
-    /// What.
-    pub what: What,
+    /// Type and details.
+    pub what: WorldEventKind,
 }
 
-/// What happened.
+/// Type of event, with its details.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
+pub enum WorldEventKind {
     /// "CloudWatch Alarm State Change"
     Alarm {
-        /// ARN.
+        /// ARN of the alarm.
         arn: String,
-        /// Name.
+        /// Name of the alarm.
         name: String,
-        /// State before.
+        /// Previous state.
         before: AlarmState,
-        /// State now.
+        /// New state.
         now: AlarmState,
-        /// CloudWatch's words.
+        /// CloudWatch's explanation of the state change.
         reason: String,
         /// Metric or composite.
         kind: AlarmKind,
@@ -49,7 +49,7 @@ pub enum What {
         deployment: String,
         /// `SERVICE_DEPLOYMENT_IN_PROGRESS`, `…_COMPLETED`, `…_FAILED`.
         name: &'static str,
-        /// ECS's words.
+        /// ECS's explanation.
         reason: String,
     },
     /// "ECS Service Action"
@@ -60,24 +60,25 @@ pub enum What {
         cluster: String,
         /// `SERVICE_STEADY_STATE`, `SERVICE_TASK_PLACEMENT_FAILURE`, `SERVICE_TASK_START_IMPAIRED`.
         name: &'static str,
-        /// ECS's words, where it has any.
+        /// ECS's explanation, where it gives one.
         reason: Option<String>,
     },
-    /// Only with [`TaskBackend::External`](super::TaskBackend::External): this task shall exist.
-    TaskWanted(WantedTask),
-    /// Only with [`TaskBackend::External`](super::TaskBackend::External): this task shall be stopped; it has no traffic.
-    TaskUnwanted {
+    /// Only with [`TaskBackend::External`](super::TaskBackend::External): the backend must start this task.
+    TaskRequested(RequestedTask),
+    /// Only with [`TaskBackend::External`](super::TaskBackend::External): the backend must stop this task; it has no
+    /// traffic any more.
+    TaskStopRequested {
         /// The task's id.
         id: String,
     },
 }
 
 impl WorldEvent {
-    /// The event as EventBridge delivers it; none for what concerns an external backend.
+    /// The event as EventBridge delivers it; none for events that concern an external backend.
     #[must_use]
     pub fn eventbridge(&self) -> Option<Value> {
         let (source, detail_type, resources, detail) = match &self.what {
-            What::Alarm { arn, name, before, now, reason, kind } => {
+            WorldEventKind::Alarm { arn, name, before, now, reason, kind } => {
                 let configuration = match kind {
                     AlarmKind::Composite { rule } => json!({"alarmRule": rule, "actionsEnabled": true}),
                     AlarmKind::Log { query } => json!({"queryString": query}),
@@ -108,10 +109,10 @@ impl WorldEvent {
                     }),
                 )
             }
-            What::Task(task) => {
+            WorldEventKind::Task(task) => {
                 let mut detail = serde_json::to_value(task.as_ref()).unwrap_or_default();
                 if let Value::Object(fields) = &mut detail {
-                    // Events write times as text where the API writes numbers.
+                    // Events have times as text where the API has numbers.
                     for (name, at) in [
                         ("createdAt", Some(task.created_at)),
                         ("startedAt", task.started_at),
@@ -127,7 +128,7 @@ impl WorldEvent {
                 }
                 ("aws.ecs", "ECS Task State Change", vec![task.task_arn.clone()], detail)
             }
-            What::Deployment { service, deployment, name, reason } => (
+            WorldEventKind::Deployment { service, deployment, name, reason } => (
                 "aws.ecs",
                 "ECS Deployment State Change",
                 vec![service.clone()],
@@ -139,7 +140,7 @@ impl WorldEvent {
                     "reason": reason,
                 }),
             ),
-            What::Service { service, cluster, name, reason } => (
+            WorldEventKind::Service { service, cluster, name, reason } => (
                 "aws.ecs",
                 "ECS Service Action",
                 vec![service.clone()],
@@ -155,7 +156,7 @@ impl WorldEvent {
                     "reason": reason,
                 }),
             ),
-            What::TaskWanted(_) | What::TaskUnwanted { .. } => return None,
+            WorldEventKind::TaskRequested(_) | WorldEventKind::TaskStopRequested { .. } => return None,
         };
         Some(json!({
             "version": "0",

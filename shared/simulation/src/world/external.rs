@@ -1,47 +1,47 @@
-//! Tasks that really run somewhere else: the world wants them and is told what became of them.
+//! Tasks that run outside the model: the world requests them, and an external backend reports their state.
 
 use super::balancer::{HealthState, TargetId};
 use super::ecs::LastStatus;
-use super::{What, World};
+use super::{World, WorldEventKind};
 
-/// A task that shall exist.
+/// A task that the backend must run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedTask {
+pub struct RequestedTask {
     /// The task's id.
     pub id: String,
-    /// The name of its service; none: `RunTask` started it.
+    /// Name of the task's service; none: it was started by `RunTask`.
     pub service: Option<String>,
-    /// ARN.
+    /// ARN, revision included.
     pub task_definition: String,
-    /// The image of the container that the balancer reaches, or of the first one.
+    /// Image of the container that the balancer reaches, or of the first container.
     pub image: String,
-    /// The command that `RunTask` replaced; empty: the image's own.
+    /// The command override of `RunTask`; empty: the image's own command.
     pub command: Vec<String>,
 }
 
-/// What became of a request, as a proxy saw it.
+/// Outcome of a request, as a proxy saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseKind {
     /// A target answered with this status.
     Status(u16),
-    /// There was no target to send it to, or it could not be reached: the balancer's own 503 or 502.
+    /// There was no target, or it could not be reached: the balancer's own 503 or 502.
     NoTarget,
 }
 
 impl World {
-    /// The tasks that shall exist now: asked for with [`What::TaskWanted`], and not told to stop with
-    /// [`What::TaskUnwanted`]. A task that drains is still wanted: it has requests to finish.
+    /// The tasks that must run now: requested with [`WorldEventKind::TaskRequested`], and not stopped with
+    /// [`WorldEventKind::TaskStopRequested`] yet. A draining task is included: it has requests to finish.
     #[must_use]
-    pub fn wanted_tasks(&self) -> Vec<WantedTask> {
+    pub fn requested_tasks(&self) -> Vec<RequestedTask> {
         let wanted = |id: &&String| {
             self.tasks.get(*id).is_some_and(|task| {
                 task.shape.last_status >= LastStatus::Pending && task.shape.last_status < LastStatus::Stopping
             })
         };
-        self.tasks.keys().filter(wanted).filter_map(|id| self.wanted_task(id)).collect()
+        self.tasks.keys().filter(wanted).filter_map(|id| self.requested_task(id)).collect()
     }
 
-    pub(super) fn wanted_task(&self, id: &str) -> Option<WantedTask> {
+    pub(super) fn requested_task(&self, id: &str) -> Option<RequestedTask> {
         let task = self.tasks.get(id)?;
         let command = task
             .shape
@@ -51,7 +51,7 @@ impl World {
             .and_then(|command| command.as_array())
             .map(|words| words.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect())
             .unwrap_or_default();
-        Some(WantedTask {
+        Some(RequestedTask {
             id: id.to_owned(),
             service: task.service.as_ref().map(|key| key.1.clone()),
             task_definition: task.shape.task_definition_arn.clone(),
@@ -60,7 +60,7 @@ impl World {
         })
     }
 
-    /// The backend says: the task runs and answers at `address`.
+    /// Reports that a task runs and answers at `address`.
     pub fn task_running(&mut self, id: &str, address: TargetId) {
         if self.tasks.get(id).is_some_and(|task| task.shape.last_status < LastStatus::Running) {
             self.settle_traffic();
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    /// The backend says: the task has stopped, asked or by itself.
+    /// Reports that a task has stopped, on request or by itself.
     pub fn task_stopped(&mut self, id: &str, exit_code: Option<i32>, reason: &str) {
         self.settle_traffic();
         let Some(task) = self.tasks.get(id) else { return };
@@ -85,23 +85,22 @@ impl World {
         self.task_has_stopped(id, code, &words, exit_code, Some(reason));
     }
 
-    /// The backend says what the health checks of the task's target have come to. `false` stops and replaces the task
-    /// once its service's grace period is over, so it is said of a task that failed several checks in a row, not of one
-    /// that is still starting.
+    /// Reports the health check result of a task's target. `false` stops and replaces the task once its service's grace
+    /// period is over, so report it only after several consecutive failures, not for a task that is still starting.
     pub fn target_health(&mut self, id: &str, healthy: bool) {
         self.settle_traffic();
         let state = if healthy { HealthState::Healthy } else { HealthState::Unhealthy };
         self.task_health_found(id, state);
     }
 
-    /// The backend says what became of a request that was sent to `target_group`, and in how many seconds.
+    /// Reports the outcome of a request that was sent to `target_group`, and its duration in seconds.
     pub fn record_response(&mut self, target_group: &str, kind: ResponseKind, seconds: f64) {
         self.note_response(target_group, kind, seconds);
     }
 
-    pub(super) fn want_task(&mut self, id: &str) {
-        if let Some(wanted) = self.wanted_task(id) {
-            self.emit(What::TaskWanted(wanted));
+    pub(super) fn request_task(&mut self, id: &str) {
+        if let Some(wanted) = self.requested_task(id) {
+            self.emit(WorldEventKind::TaskRequested(wanted));
         }
     }
 }

@@ -1,66 +1,66 @@
 //! Lambda functions that hooks invoke.
 
-use super::{Answer, ApiError, World};
+use super::{ApiError, ApiResult, World};
 use serde_json::{Value, json};
 
-/// How a function answers.
+/// How a function responds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FunctionBehaviour {
-    /// It answers `in_progress` this many times for each run, then this.
+    /// It responds `in_progress` this many times for each run, then with `then`.
     Reports {
-        /// How often it is not done yet.
+        /// Number of `in_progress` responses.
         in_progress: u32,
-        /// Its last word, again and again: `{"status": "succeeded"}`.
+        /// Final response, repeated from then on: `{"status": "succeeded"}`.
         then: Value,
     },
-    /// It throws: an answer with `FunctionError`.
+    /// It throws: a response with `FunctionError`.
     Throws,
-    /// The caller's time-out comes first.
+    /// It never responds: the caller's time-out expires.
     Silent,
 }
 
 impl FunctionBehaviour {
-    /// Says yes at once.
+    /// Reports success immediately.
     #[must_use]
     pub fn succeeds() -> Self {
         Self::Reports { in_progress: 0, then: json!({"status": "succeeded"}) }
     }
 
-    /// Says no at once.
+    /// Reports failure immediately, with this reason.
     #[must_use]
     pub fn fails(reason: &str) -> Self {
         Self::Reports { in_progress: 0, then: json!({"status": "failed", "reason": reason}) }
     }
 
-    /// Is never done.
+    /// Stays in progress forever.
     #[must_use]
     pub fn never_done() -> Self {
         Self::Reports { in_progress: u32::MAX, then: json!({"status": "succeeded"}) }
     }
 }
 
-/// What became of an invocation that was accepted.
+/// Outcome of an accepted invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Invoked {
-    /// The function's answer.
+    /// The function's response payload.
     Answered(Value),
-    /// The function threw; Lambda's description of it.
+    /// The function threw: Lambda's description of the error.
     FunctionError(Value),
-    /// No answer before the caller's time-out.
+    /// No response before the caller's time-out.
     NoAnswer,
 }
 
 impl World {
-    /// Puts a function there, or changes how it answers.
+    /// Creates a function, or changes its behaviour.
     pub fn put_function(&mut self, name: &str, behaviour: FunctionBehaviour) {
         self.functions.insert(name.to_owned(), behaviour);
     }
 
-    /// `Invoke` (RequestResponse). `function` is a name or an ARN; the run is told by the payload's `run`.
+    /// `Invoke` (RequestResponse). `function` is a name or an ARN; the payload's `run` identifies the run.
     ///
     /// # Errors
     /// `ResourceNotFoundException`
-    pub fn invoke(&mut self, function: &str, payload: &Value) -> Answer<Invoked> {
+    pub fn invoke(&mut self, function: &str, payload: &Value) -> ApiResult<Invoked> {
         let detail = self.detail(|| json!({"FunctionName": function, "Payload": payload}));
         self.call("lambda:Invoke", detail, |world| {
             let name = match function.split(":function:").nth(1) {

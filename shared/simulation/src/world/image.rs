@@ -1,76 +1,76 @@
-//! How images behave: the table that decides which release is good and which is bad.
+//! Behaviour of images, which determines whether a release is good or bad.
 
 use rollout::Seconds;
 
-/// How tasks of an image behave. The default is a good one.
+/// Behaviour of an image's tasks. The default is healthy and without errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageBehaviour {
-    /// How a task's start goes.
-    pub starts: Starts,
-    /// What the balancer's health checks find.
+    /// Outcome of starting a task.
+    pub starts: StartBehaviour,
+    /// Results of the balancer's health checks.
     pub health: Health,
-    /// The share of requests that it answers with 5xx, 0 to 1.
+    /// Share of requests answered with 5xx, 0 to 1.
     pub error_rate: f64,
-    /// From this long after a task's start on, this share instead: a slow leak.
+    /// A different error rate from this long after the task's start: a slow leak.
     pub later: Option<(Seconds, f64)>,
-    /// How long an answer takes, in seconds.
+    /// Response time in seconds.
     pub latency_s: f64,
-    /// Requests per second that one task can bear; what is above is answered with 5xx.
+    /// Capacity of one task in requests per second; the excess is answered with 5xx.
     pub capacity_rps: f64,
-    /// How a task ends that `RunTask` started.
-    pub run: Run,
+    /// How a task started by `RunTask` ends.
+    pub run: RunTaskBehaviour,
 }
 
 impl Default for ImageBehaviour {
     fn default() -> Self {
         Self {
-            starts: Starts::Well,
+            starts: StartBehaviour::Well,
             health: Health::After(Seconds(5)),
             error_rate: 0.0,
             later: None,
             latency_s: 0.02,
             capacity_rps: f64::INFINITY,
-            run: Run::Exits { after: Seconds(8), exit_code: 0 },
+            run: RunTaskBehaviour::Exits { after: Seconds(8), exit_code: 0 },
         }
     }
 }
 
 impl ImageBehaviour {
-    /// Answers this share of requests with 5xx.
+    /// A running, healthy image with this error rate.
     #[must_use]
     pub fn failing(error_rate: f64) -> Self {
         Self { error_rate, ..Self::default() }
     }
 
-    /// Runs, and is never healthy.
+    /// An image that runs, but never becomes healthy.
     #[must_use]
     pub fn never_healthy() -> Self {
         Self { health: Health::Never, ..Self::default() }
     }
 
-    /// Starts like this.
+    /// An image with this start behaviour.
     #[must_use]
-    pub fn starting(starts: Starts) -> Self {
+    pub fn starting(starts: StartBehaviour) -> Self {
         Self { starts, ..Self::default() }
     }
 
-    /// Its `RunTask` tasks end like this.
+    /// An image whose `RunTask` tasks end like this.
     #[must_use]
-    pub fn running(run: Run) -> Self {
+    pub fn running(run: RunTaskBehaviour) -> Self {
         Self { run, ..Self::default() }
     }
 }
 
-/// How a task's start goes.
+/// Outcome of starting a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Starts {
-    /// It runs.
+pub enum StartBehaviour {
+    /// The task runs.
     Well,
-    /// It runs, and its essential container exits soon after.
+    /// The task runs, and its essential container exits soon after.
     CrashLoop {
-        /// With this code.
+        /// Exit code of the container.
         exit_code: i32,
-        /// This long after its start.
+        /// Delay from the task's start.
         after: Seconds,
     },
     /// The image cannot be pulled.
@@ -79,27 +79,27 @@ pub enum Starts {
     PlacementFailure,
 }
 
-/// What the balancer's health checks find.
+/// Results of the balancer's health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// Well, this long after the start and the checks that it takes.
+    /// Healthy this long after the start, plus the number of checks required.
     After(Seconds),
-    /// Never well.
+    /// Never healthy.
     Never,
-    /// Well at first; no more this long after the start.
+    /// Healthy at first; unhealthy from this long after the start.
     LostAfter(Seconds),
 }
 
-/// How a task ends that `RunTask` started.
+/// How a task started by `RunTask` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Run {
-    /// It exits.
+pub enum RunTaskBehaviour {
+    /// Its container exits.
     Exits {
-        /// This long after its start.
+        /// Delay from the task's start.
         after: Seconds,
-        /// With this code.
+        /// Exit code of the container.
         exit_code: i32,
     },
-    /// It runs until it is stopped.
+    /// Runs until it is stopped.
     Endless,
 }

@@ -1,71 +1,72 @@
 //! One account in one Region: ECS, balancers, autoscaling, alarms and traffic, together, as one deterministic model.
 //!
-//! It decides what AWS would do, and knows no AWS SDK, clock, async or input and output: time is handed in with
-//! [`World::advance_to`], chance comes from a seed. Calls are methods named after AWS's operations; what AWS refuses is
-//! refused with AWS's error code. What happens inside is an agenda of events, taken in order of time, then of entry.
+//! It decides what AWS would do, and uses no AWS SDK, clock, async runtime or I/O: the caller advances the time with
+//! [`World::advance_to`], and randomness comes from a seed. Calls are methods named after AWS's operations; a call that
+//! AWS refuses is refused with AWS's error code. Internal occurrences are kept on an agenda, and executed by time, then
+//! by order of scheduling.
 //!
-//! | module | what |
+//! | module | content |
 //! |---|---|
 //! | [`ecs`] | clusters, task definitions, services, deployments, tasks |
 //! | [`balancer`] | load balancers, listeners, rules, weights, target groups, health |
-//! | [`traffic`] | requests that arrive, and what becomes of them |
+//! | [`traffic`] | incoming requests and their outcome |
 //! | [`alarms`] | metric and composite alarms over the traffic |
-//! | [`scaling`] | scalable targets, and a policy that moves desired counts |
-//! | [`image`], [`function`] | how what is deployed and what hooks call behaves |
-//! | [`external`] | tasks that really run somewhere else |
-//! | [`event`] | what the outside is told |
-//! | [`changes`] | what has changed, for whoever watches |
-//! | [`scene`] | a ready-made pair behind a balancer |
+//! | [`scaling`] | scalable targets, and a policy that changes desired counts |
+//! | [`image`], [`function`] | behaviour of images, and of the functions that hooks call |
+//! | [`external`] | tasks that run outside the model |
+//! | [`event`] | events that the world emits |
+//! | [`changes`] | changes, recorded for a watcher |
+//! | [`scene`] | a ready-made blue/green pair behind a balancer |
 
 mod agenda;
 pub mod alarms;
 pub mod balancer;
 pub mod changes;
-mod dice;
 pub mod ecs;
 mod error;
 pub mod event;
 pub mod external;
 pub mod function;
 pub mod image;
+mod rng;
 pub mod scaling;
 pub mod scene;
 pub mod traffic;
 
-pub use changes::{Change, Hand};
-pub use dice::Dice;
-pub use error::{Answer, ApiError};
-pub use event::{What, WorldEvent};
-pub use external::{ResponseKind, WantedTask};
+pub use changes::{ChangedBy, WorldChange};
+pub use error::{ApiError, ApiResult};
+pub use event::{WorldEvent, WorldEventKind};
+pub use external::{RequestedTask, ResponseKind};
 pub use function::{FunctionBehaviour, Invoked};
-pub use image::{Health, ImageBehaviour, Run, Starts};
-pub use scene::{Built, BuiltApplication, PairNames, Scene};
+pub use image::{Health, ImageBehaviour, RunTaskBehaviour, StartBehaviour};
+pub use rng::SeededRng;
+pub use scene::{BuiltApplication, BuiltPair, PairNames, PairSetup};
 pub use traffic::{GroupTraffic, Route, Traffic};
 
 use crate::budgets::Budgets;
-use agenda::Due;
+use agenda::AgendaItem;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How a world is.
+/// Configuration of a world.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Everything that is left to chance comes from this.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// When it begins.
+    /// Initial time.
     pub start: Timestamp,
     /// The Region in ARNs.
     pub region: String,
     /// The account in ARNs.
     pub account: String,
-    /// Whether calls draw on AWS's token buckets and may be throttled.
+    /// Whether calls draw on AWS's token buckets and can be throttled.
     pub api_limits: bool,
-    /// Whether calls are kept for [`World::calls`].
+    /// Whether calls are logged for [`World::calls`].
     pub log_calls: bool,
-    /// Who runs tasks.
+    /// Where tasks run.
     pub backend: TaskBackend,
-    /// How long things take.
+    /// Durations of internal steps.
     pub timing: Timing,
 }
 
@@ -84,35 +85,35 @@ impl Default for Settings {
     }
 }
 
-/// Who runs tasks.
+/// Where tasks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskBackend {
-    /// The world itself: starts, health and errors come from [`ImageBehaviour`].
+    /// In the model: starts, health and errors follow [`ImageBehaviour`].
     Modelled,
-    /// Somebody outside, who is told what is wanted and tells what became of it (see [`external`]).
+    /// Outside: an external backend receives requests for tasks and reports their state (see [`external`]).
     External,
 }
 
-/// How long things take: from, to, in milliseconds; which of it is left to the dice.
+/// Durations of internal steps: ranges in milliseconds, from which a random value is drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// From a change of a service until its scheduler acts.
+    /// From a change of a service until its scheduler runs.
     pub scheduler_ms: (u64, u64),
     /// A task's time in `PROVISIONING`.
     pub provisioning_ms: (u64, u64),
     /// A task's time in `PENDING`: pulling the image.
     pub pending_ms: (u64, u64),
-    /// From the end of a drain until the task has stopped.
+    /// From the end of draining until the task has stopped.
     pub stopping_ms: (u64, u64),
-    /// From a change of weights until a node of the balancer follows it.
+    /// From a change of weights until a load balancer node follows it.
     pub convergence_ms: (u64, u64),
-    /// Nodes of each balancer.
+    /// Number of nodes per balancer.
     pub nodes: u8,
-    /// From the end of a metric's period until alarms see it (on AWS 1 to 3 minutes; small here by default).
+    /// From the end of a metric's period until alarms can evaluate it (on AWS 1 to 3 minutes; short here by default).
     pub metric_delay_ms: u64,
-    /// Between two looks of the autoscaler.
+    /// Interval between two evaluations of the autoscaler.
     pub autoscaling_ms: u64,
-    /// For how long stopped tasks can be described.
+    /// How long stopped tasks can be described.
     pub stopped_kept_ms: u64,
 }
 
@@ -133,7 +134,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The quickest that still has every transition: for fronts in real time, where nothing should wait for show.
+    /// The shortest durations that still include every transition, for use in real time.
     #[must_use]
     pub fn quick() -> Self {
         Self {
@@ -150,51 +151,51 @@ impl Timing {
     }
 }
 
-/// Who makes a call.
+/// Origin of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The product.
+    /// Switchback.
     Product,
-    /// Somebody else: a person at the console, another tool, a test's own preparation.
-    Somebody,
+    /// Anyone else: a person at the console, another tool, a test's own preparation.
+    ThirdParty,
 }
 
-/// One call, as it was answered.
+/// A logged call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// When.
+    /// Time of the call.
     pub at: Timestamp,
     /// Service and operation: `ecs:UpdateService`.
     pub operation: &'static str,
-    /// The telling parameters, named as AWS names them.
+    /// The most important parameters, under AWS's names.
     pub detail: Value,
-    /// The error's code, if it was refused.
+    /// Error code, if the call was refused.
     pub refused: Option<&'static str>,
-    /// Who made it.
+    /// Origin of the call.
     pub by: Caller,
 }
 
-/// Name of the cluster, name of the service.
+/// Cluster name, service name.
 pub type ServiceKey = (String, String);
 
-/// The model. See the module's words.
+/// The model of one account in one Region; see the module documentation.
 #[derive(Debug)]
 pub struct World {
     settings: Settings,
     now: Timestamp,
-    dice: Dice,
-    agenda: BTreeMap<(Timestamp, u64), Due>,
+    rng: SeededRng,
+    agenda: BTreeMap<(Timestamp, u64), AgendaItem>,
     entries: u64,
     events: VecDeque<WorldEvent>,
     events_so_far: u64,
-    /// Kept while somebody watches.
-    changes: Option<Vec<Change>>,
+    /// Recorded only while a watcher is attached.
+    changes: Option<Vec<WorldChange>>,
     calls: Vec<Call>,
     caller: Caller,
     budgets: Budgets,
     denied: BTreeSet<String>,
-    /// Capacity providers and launch types that have no capacity.
-    exhausted: BTreeSet<String>,
+    /// Capacity providers and launch types without capacity.
+    without_capacity: BTreeSet<String>,
 
     clusters: BTreeMap<String, ecs::Cluster>,
     families: BTreeMap<String, Vec<ecs::TaskDefinition>>,
@@ -207,8 +208,8 @@ pub struct World {
     listeners: BTreeMap<String, balancer::Listener>,
     rules: BTreeMap<String, balancer::Rule>,
     groups: BTreeMap<String, balancer::GroupState>,
-    /// What each node of a balancer follows: by ARN of the rule or listener, then by node.
-    followed: BTreeMap<String, Vec<Vec<balancer::WeightedGroup>>>,
+    /// Target groups that each balancer node forwards to: by ARN of the rule or listener, then by node.
+    node_forwards: BTreeMap<String, Vec<Vec<balancer::WeightedGroup>>>,
 
     scalable: BTreeMap<ServiceKey, scaling::Scalable>,
 
@@ -220,10 +221,10 @@ pub struct World {
     images: BTreeMap<String, ImageBehaviour>,
 
     sources: BTreeMap<String, f64>,
-    settled_at: Timestamp,
-    /// What becomes of requests since then, as long as nothing has changed.
-    stream: Option<traffic::Stream>,
-    flows: BTreeMap<String, traffic::Flow>,
+    counted_until: Timestamp,
+    /// Outcome rates of requests since the last settling, valid as long as nothing changes.
+    stream: Option<traffic::TrafficRates>,
+    histories: BTreeMap<String, traffic::TrafficHistory>,
     totals: Traffic,
 }
 
@@ -233,9 +234,9 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         Self {
             now: settings.start,
-            settled_at: settings.start,
+            counted_until: settings.start,
             stream: None,
-            dice: Dice::new(settings.seed),
+            rng: SeededRng::new(settings.seed),
             settings,
             agenda: BTreeMap::new(),
             entries: 0,
@@ -246,7 +247,7 @@ impl World {
             caller: Caller::Product,
             budgets: Budgets::default(),
             denied: BTreeSet::new(),
-            exhausted: BTreeSet::new(),
+            without_capacity: BTreeSet::new(),
             clusters: BTreeMap::new(),
             families: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -257,55 +258,56 @@ impl World {
             listeners: BTreeMap::new(),
             rules: BTreeMap::new(),
             groups: BTreeMap::new(),
-            followed: BTreeMap::new(),
+            node_forwards: BTreeMap::new(),
             scalable: BTreeMap::new(),
             alarms: BTreeMap::new(),
             functions: BTreeMap::new(),
             asked: BTreeMap::new(),
             images: BTreeMap::new(),
             sources: BTreeMap::new(),
-            flows: BTreeMap::new(),
+            histories: BTreeMap::new(),
             totals: Traffic::default(),
         }
     }
 
-    /// The world's time.
+    /// The current virtual time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// How it was made.
+    /// The configuration that the world was created with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What happened since the last asking, oldest first.
+    /// Removes and returns the events since the last call, oldest first.
     pub fn drain_events(&mut self) -> Vec<WorldEvent> {
         self.events.drain(..).collect()
     }
 
-    /// All calls so far, oldest first.
+    /// All logged calls, oldest first.
     #[must_use]
     pub fn calls(&self) -> &[Call] {
         &self.calls
     }
 
-    /// Forgets the calls so far.
+    /// Clears the log of calls.
     pub fn forget_calls(&mut self) {
         self.calls.clear();
     }
 
-    /// Makes calls as somebody else: a person at the console, or a test that sets the scene.
+    /// Makes calls as a third party: a person at the console, or a test that prepares the scene.
     pub fn by_hand<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
-        let before = std::mem::replace(&mut self.caller, Caller::Somebody);
+        let before = std::mem::replace(&mut self.caller, Caller::ThirdParty);
         let answer = body(self);
         self.caller = before;
         answer
     }
 
-    /// From now on `operation` (`ecs:UpdateService`) is refused to the product with `AccessDenied`, or no more.
+    /// From now on `operation` (`ecs:UpdateService`) is refused with `AccessDenied` for Switchback's calls, or allowed
+    /// again.
     pub fn deny(&mut self, operation: &str, denied: bool) {
         if denied {
             self.denied.insert(operation.to_owned());
@@ -314,16 +316,17 @@ impl World {
         }
     }
 
-    /// From now on a capacity provider (`FARGATE_SPOT`, a name), or a launch type, has room for new tasks, or has none.
+    /// From now on a capacity provider (`FARGATE_SPOT`, a name) or a launch type has capacity for new tasks, or has
+    /// none.
     pub fn set_capacity(&mut self, provider: &str, available: bool) {
         if available {
-            self.exhausted.remove(provider);
+            self.without_capacity.remove(provider);
         } else {
-            self.exhausted.insert(provider.to_owned());
+            self.without_capacity.insert(provider.to_owned());
         }
     }
 
-    /// Sets how tasks of an image behave, those that run already included. `image` is what a task definition names, or
+    /// Sets the behaviour of an image's tasks, running ones included. `image` is the reference in a task definition, or
     /// only its digest.
     pub fn set_image(&mut self, image: &str, behaviour: ImageBehaviour) {
         self.settle_traffic();
@@ -338,24 +341,24 @@ impl World {
         }
     }
 
-    /// How tasks of an image behave: by the image as it is named, else by its digest, else well.
+    /// Behaviour of an image's tasks: looked up by the full reference, then by digest; the default if neither is set.
     #[must_use]
     pub fn image_behaviour(&self, image: &str) -> ImageBehaviour {
         self.images.get(image).or_else(|| self.images.get(image.split_once('@')?.1)).cloned().unwrap_or_default()
     }
 
-    /// The telling parameters of a call, made only where calls are kept.
+    /// The logged parameters of a call; evaluated only if calls are logged.
     fn detail(&self, detail: impl FnOnce() -> Value) -> Value {
         if self.settings.log_calls { detail() } else { Value::Null }
     }
 
-    /// One call: throttled, denied or answered, and logged.
+    /// Executes one call: throttles, denies or answers it, and logs it.
     fn call<T>(
         &mut self,
         operation: &'static str,
         detail: Value,
-        body: impl FnOnce(&mut Self) -> Answer<T>,
-    ) -> Answer<T> {
+        body: impl FnOnce(&mut Self) -> ApiResult<T>,
+    ) -> ApiResult<T> {
         let product = self.caller == Caller::Product;
         let answer = if product && self.denied.contains(operation) {
             let code = if operation.starts_with("elasticloadbalancing:") || operation.starts_with("cloudwatch:") {
@@ -364,12 +367,12 @@ impl World {
                 "AccessDeniedException"
             };
             Err(ApiError::new(code, format!("User is not authorized to perform: {operation}")))
-        } else if product && self.settings.api_limits && !self.budgets.admits(operation, self.now) {
+        } else if product && self.settings.api_limits && !self.budgets.try_acquire(operation, self.now) {
             let code =
                 if operation.starts_with("elasticloadbalancing:") { "Throttling" } else { "ThrottlingException" };
             Err(ApiError::new(code, "Rate exceeded"))
         } else {
-            if is_reading(operation) {
+            if is_read_only(operation) {
                 self.count_traffic();
             } else {
                 self.settle_traffic();
@@ -383,7 +386,7 @@ impl World {
         answer
     }
 
-    fn emit(&mut self, what: What) {
+    fn emit(&mut self, what: WorldEventKind) {
         self.events_so_far += 1;
         self.events.push_back(WorldEvent {
             at: self.now,
@@ -399,7 +402,7 @@ impl World {
     }
 }
 
-/// Whether an operation changes nothing: `ecs:DescribeServices`, `ecs:ListTasks`.
-fn is_reading(operation: &str) -> bool {
+/// Whether an operation only reads: `ecs:DescribeServices`, `ecs:ListTasks`.
+fn is_read_only(operation: &str) -> bool {
     operation.split_once(':').is_some_and(|(_, name)| name.starts_with("Describe") || name.starts_with("List"))
 }

@@ -1,10 +1,10 @@
-//! Application Auto Scaling: limits of desired counts, actions that move them on a schedule, and a policy that follows the
-//! traffic.
+//! Application Auto Scaling: limits of desired counts, scheduled actions that change them, and a policy that follows
+//! the traffic.
 
-use super::agenda::Due;
+use super::agenda::AgendaItem;
 use super::ecs::epoch;
 use super::error::validation_error;
-use super::{Answer, ApiError, Change, Hand, ServiceKey, World};
+use super::{ApiError, ApiResult, ChangedBy, ServiceKey, World, WorldChange};
 use jiff::{SignedDuration, Timestamp};
 use rollout::schedule::ScheduledAction;
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct SuspendedState {
-    /// No scaling in by policies.
+    /// Policies do not scale in.
     pub dynamic_scaling_in_suspended: bool,
-    /// No scaling out by policies.
+    /// Policies do not scale out.
     pub dynamic_scaling_out_suspended: bool,
-    /// No scheduled scaling.
+    /// Scheduled actions do not run.
     pub scheduled_scaling_suspended: bool,
 }
 
@@ -33,11 +33,11 @@ pub struct RegisterScalableTarget {
     pub resource_id: String,
     /// `ecs:service:DesiredCount`
     pub scalable_dimension: String,
-    /// Lowest desired count; mandatory for a new one.
+    /// Lowest desired count; required for a new target.
     pub min_capacity: Option<i64>,
-    /// Highest desired count; mandatory for a new one.
+    /// Highest desired count; required for a new target.
     pub max_capacity: Option<i64>,
-    /// What is suspended; none: as it is.
+    /// Suspended scaling activities; none: unchanged.
     pub suspended_state: Option<SuspendedState>,
 }
 
@@ -67,9 +67,9 @@ pub struct ScalableTarget {
     pub min_capacity: u32,
     /// Highest desired count.
     pub max_capacity: u32,
-    /// What is suspended.
+    /// Suspended scaling activities.
     pub suspended_state: SuspendedState,
-    /// When it was registered first.
+    /// Time of the first registration.
     #[serde(serialize_with = "epoch")]
     pub creation_time: Timestamp,
     /// `RoleARN`
@@ -82,15 +82,15 @@ pub struct ScalableTarget {
 pub struct PutScheduledAction {
     /// `service/CLUSTER/SERVICE`
     pub resource_id: String,
-    /// `ScheduledActionName`: one of that name is replaced.
+    /// `ScheduledActionName`: an action of the same name is replaced.
     pub name: String,
     /// `at(…)`, `rate(…)` or `cron(…)`.
     pub schedule: String,
     /// IANA name; none: UTC.
     pub timezone: Option<String>,
-    /// It does not run before.
+    /// The action does not run before this time.
     pub start_time: Option<Timestamp>,
-    /// It does not run after.
+    /// The action does not run after this time.
     pub end_time: Option<Timestamp>,
     /// `MinCapacity`
     pub min: Option<u32>,
@@ -103,8 +103,8 @@ pub struct PutScheduledAction {
 pub(super) struct Scalable {
     shape: ScalableTarget,
     actions: BTreeMap<String, ScheduledAction>,
-    /// Requests per second that one task is to have; none: there is no policy.
-    requests_a_task: Option<f64>,
+    /// Target value in requests per second and task; none: there is no policy.
+    requests_per_task: Option<f64>,
 }
 
 impl Scalable {
@@ -114,11 +114,12 @@ impl Scalable {
 }
 
 impl World {
-    /// `RegisterScalableTarget`: what is none stays. A desired count outside of the limits is moved inside at once.
+    /// `RegisterScalableTarget`: parameters that are none keep their value. A desired count outside the limits is moved
+    /// inside at once.
     ///
     /// # Errors
     /// `ValidationException`, `ObjectNotFoundException` never.
-    pub fn register_scalable_target(&mut self, request: RegisterScalableTarget) -> Answer<()> {
+    pub fn register_scalable_target(&mut self, request: RegisterScalableTarget) -> ApiResult<()> {
         let detail = self.detail(|| {
             json!({
                 "ResourceId": request.resource_id, "MinCapacity": request.min_capacity,
@@ -128,18 +129,20 @@ impl World {
         self.call("application-autoscaling:RegisterScalableTarget", detail, |world| {
             let key = resource(&request.service_namespace, &request.resource_id)?;
             if !world.services.contains_key(&key) {
-                return Err(invalid(format!("ECS service doesn't exist: {}", request.resource_id)));
+                return Err(validation_exception(format!("ECS service doesn't exist: {}", request.resource_id)));
             }
             let known = world.scalable.get(&key);
             let count = |given: Option<i64>, known: Option<u32>, name: &str| match (given, known) {
-                (Some(given), _) => u32::try_from(given).map_err(|_| invalid(format!("{name} must not be negative"))),
+                (Some(given), _) => {
+                    u32::try_from(given).map_err(|_| validation_exception(format!("{name} must not be negative")))
+                }
                 (None, Some(known)) => Ok(known),
-                (None, None) => Err(invalid(format!("{name} is mandatory for a new scalable target"))),
+                (None, None) => Err(validation_exception(format!("{name} is mandatory for a new scalable target"))),
             };
             let min = count(request.min_capacity, known.map(|known| known.shape.min_capacity), "MinCapacity")?;
             let max = count(request.max_capacity, known.map(|known| known.shape.max_capacity), "MaxCapacity")?;
             if min > max {
-                return Err(invalid("Maximum capacity cannot be less than minimum capacity"));
+                return Err(validation_exception("Maximum capacity cannot be less than minimum capacity"));
             }
             let (now, account) = (world.now, world.settings.account.clone());
             let entry = world.scalable.entry(key.clone()).or_insert_with(|| Scalable {
@@ -154,7 +157,7 @@ impl World {
                     role_arn: format!("arn:aws:iam::{account}:role/autoscaling"),
                 },
                 actions: BTreeMap::new(),
-                requests_a_task: None,
+                requests_per_task: None,
             });
             entry.shape.min_capacity = min;
             entry.shape.max_capacity = max;
@@ -163,7 +166,7 @@ impl World {
             }
             let suspended = entry.shape.suspended_state;
             world.changed(|world| {
-                Some(Change::Limits { service: key.clone(), min, max, suspended, by: world.caller.into() })
+                Some(WorldChange::Limits { service: key.clone(), min, max, suspended, by: world.caller.into() })
             });
             let desired = world.services.get(&key).map_or(0, |service| service.desired);
             world.scale(&key, desired.clamp(min, max), world.caller.into());
@@ -171,15 +174,15 @@ impl World {
         })
     }
 
-    /// `DescribeScalableTargets`. What is not there is left out.
+    /// `DescribeScalableTargets`. Resources that do not exist are left out.
     ///
     /// # Errors
     /// `ValidationException`
-    pub fn describe_scalable_targets(&mut self, request: DescribeScalableTargets) -> Answer<Vec<ScalableTarget>> {
+    pub fn describe_scalable_targets(&mut self, request: DescribeScalableTargets) -> ApiResult<Vec<ScalableTarget>> {
         let detail = self.detail(|| json!({"ResourceIds": request.resource_ids}));
         self.call("application-autoscaling:DescribeScalableTargets", detail, |world| {
             if request.service_namespace != "ecs" {
-                return Err(invalid("ServiceNamespace is not one that is known here"));
+                return Err(validation_exception("ServiceNamespace is not one that is known here"));
             }
             let wanted = |id: &String| request.resource_ids.is_empty() || request.resource_ids.contains(id);
             let shapes = world.scalable.values().map(|scalable| &scalable.shape);
@@ -190,9 +193,9 @@ impl World {
     /// `PutScheduledAction`
     ///
     /// # Errors
-    /// `ObjectNotFoundException` where the service is no scalable target; `ValidationException` for a schedule that is not
-    /// understood, or an action that sets nothing.
-    pub fn put_scheduled_action(&mut self, request: PutScheduledAction) -> Answer<()> {
+    /// `ObjectNotFoundException` if the service is no scalable target; `ValidationException` for a schedule that cannot
+    /// be parsed, or an action that sets nothing.
+    pub fn put_scheduled_action(&mut self, request: PutScheduledAction) -> ApiResult<()> {
         let detail = self.detail(|| {
             json!({
                 "ResourceId": request.resource_id, "ScheduledActionName": request.name, "Schedule": request.schedule,
@@ -212,14 +215,14 @@ impl World {
                 max: request.max,
             };
             if action.min.is_none() && action.max.is_none() {
-                return Err(invalid("Either MinCapacity or MaxCapacity must be specified"));
+                return Err(validation_exception("Either MinCapacity or MaxCapacity must be specified"));
             }
-            action.next_run(world.now).map_err(|error| invalid(error.to_string()))?;
+            action.next_run(world.now).map_err(|error| validation_exception(error.to_string()))?;
             let Some(scalable) = world.scalable.get_mut(&key) else {
                 return Err(ApiError::new("ObjectNotFoundException", "No scalable target registered"));
             };
             scalable.actions.insert(action.name.clone(), action.clone());
-            world.arm(&key, &action);
+            world.schedule_next_run(&key, &action);
             Ok(())
         })
     }
@@ -228,7 +231,7 @@ impl World {
     ///
     /// # Errors
     /// `ValidationException`
-    pub fn describe_scheduled_actions(&mut self, resource_id: &str) -> Answer<Vec<ScheduledAction>> {
+    pub fn describe_scheduled_actions(&mut self, resource_id: &str) -> ApiResult<Vec<ScheduledAction>> {
         let detail = self.detail(|| json!({"ResourceId": resource_id}));
         self.call("application-autoscaling:DescribeScheduledActions", detail, |world| {
             let key = resource("ecs", resource_id)?;
@@ -237,15 +240,15 @@ impl World {
         })
     }
 
-    /// The action's next run, if there is one.
-    fn arm(&mut self, key: &ServiceKey, action: &ScheduledAction) {
+    /// Schedules the action's next run, if there is one.
+    fn schedule_next_run(&mut self, key: &ServiceKey, action: &ScheduledAction) {
         if let Ok(Some(at)) = action.next_run(self.now) {
-            self.at(at, Due::Scheduled { service: key.clone(), action: action.name.clone(), at });
+            self.at(at, AgendaItem::Scheduled { service: key.clone(), action: action.name.clone(), at });
         }
     }
 
-    /// A scheduled action runs, unless it was replaced or scheduled scaling is suspended: then it does nothing, and is not
-    /// made up for.
+    /// Runs a scheduled action, unless it was replaced or scheduled scaling is suspended: the run is then skipped, and
+    /// not made up for later.
     pub(super) fn scheduled(&mut self, key: &ServiceKey, name: &str, at: Timestamp) {
         let Some(scalable) = self.scalable.get_mut(key) else { return };
         let Some(action) = scalable.actions.get(name).cloned() else { return };
@@ -258,81 +261,86 @@ impl World {
         if !shape.suspended_state.scheduled_scaling_suspended && min <= max {
             (shape.min_capacity, shape.max_capacity) = (min, max);
             let suspended = shape.suspended_state;
-            self.changed(|_| Some(Change::Limits { service: key.clone(), min, max, suspended, by: Hand::Autoscaler }));
+            self.changed(|_| {
+                Some(WorldChange::Limits { service: key.clone(), min, max, suspended, by: ChangedBy::Autoscaler })
+            });
             let desired = self.services.get(key).map_or(0, |service| service.desired);
-            self.scale(key, desired.clamp(min, max), Hand::Autoscaler);
+            self.scale(key, desired.clamp(min, max), ChangedBy::Autoscaler);
         }
-        self.arm(key, &action);
+        self.schedule_next_run(key, &action);
     }
 
-    /// Gives a scalable target a policy: one task for so many requests a second to its service's target group.
+    /// Gives a scalable target a policy: one task per `requests_per_task` requests a second to its service's target
+    /// group.
     ///
     /// # Errors
     /// `ObjectNotFoundException`
-    pub fn put_scaling_policy(&mut self, cluster: &str, service: &str, requests_a_task: f64) -> Answer<()> {
+    pub fn put_scaling_policy(&mut self, cluster: &str, service: &str, requests_per_task: f64) -> ApiResult<()> {
         let key = (cluster.to_owned(), service.to_owned());
-        let first = self.scalable.values().all(|scalable| scalable.requests_a_task.is_none());
+        let first = self.scalable.values().all(|scalable| scalable.requests_per_task.is_none());
         let Some(scalable) = self.scalable.get_mut(&key) else {
             return Err(ApiError::new("ObjectNotFoundException", "No scalable target registered"));
         };
-        scalable.requests_a_task = Some(requests_a_task.max(f64::MIN_POSITIVE));
+        scalable.requests_per_task = Some(requests_per_task.max(f64::MIN_POSITIVE));
         if first {
-            self.after_ms(self.settings.timing.autoscaling_ms, Due::Autoscale);
+            self.after_ms(self.settings.timing.autoscaling_ms, AgendaItem::Autoscale);
         }
         Ok(())
     }
 
-    /// One look of the autoscaler at every policy. As on AWS a service with a desired count of 0 sends no metrics, and
-    /// is left alone. Scaling in goes by one task a look.
+    /// One evaluation of all policies. As on AWS, a service with a desired count of 0 has no metrics and is not scaled.
+    /// Scaling in removes one task per evaluation.
     pub(super) fn autoscale(&mut self) {
         let window = i64::try_from(self.settings.timing.autoscaling_ms).unwrap_or(i64::MAX).max(1);
         let now = self.now.as_millisecond();
         let keys: Vec<ServiceKey> = self.scalable.keys().cloned().collect();
         for key in keys {
             let Some(scalable) = self.scalable.get(&key) else { continue };
-            let (shape, Some(requests_a_task)) = (scalable.shape.clone(), scalable.requests_a_task) else { continue };
+            let (shape, Some(requests_per_task)) = (scalable.shape.clone(), scalable.requests_per_task) else {
+                continue;
+            };
             let desired = self.services.get(&key).map_or(0, |service| service.desired);
             if desired == 0 {
                 continue;
             }
             let group = self.service_shape(&key).and_then(|service| service.load_balancers.first().cloned());
             let requests = group
-                .and_then(|binding| self.flows.get(&binding.target_group_arn))
-                .map_or(0.0, |flow| flow.sums(now - window, now).requests);
+                .and_then(|binding| self.histories.get(&binding.target_group_arn))
+                .map_or(0.0, |history| history.sums(now - window, now).requests);
             let rate = requests * 1000.0 / window as f64;
             let mut wanted = shape.min_capacity.max(1);
-            while f64::from(wanted) * requests_a_task < rate && wanted < shape.max_capacity {
+            while f64::from(wanted) * requests_per_task < rate && wanted < shape.max_capacity {
                 wanted += 1;
             }
             let wanted = wanted.clamp(shape.min_capacity, shape.max_capacity);
             let suspended = shape.suspended_state;
             if wanted > desired && !suspended.dynamic_scaling_out_suspended {
-                self.scale(&key, wanted, Hand::Autoscaler);
+                self.scale(&key, wanted, ChangedBy::Autoscaler);
             } else if wanted < desired && !suspended.dynamic_scaling_in_suspended {
-                self.scale(&key, desired - 1, Hand::Autoscaler);
+                self.scale(&key, desired - 1, ChangedBy::Autoscaler);
             }
         }
-        self.after_ms(self.settings.timing.autoscaling_ms, Due::Autoscale);
+        self.after_ms(self.settings.timing.autoscaling_ms, AgendaItem::Autoscale);
     }
 
-    fn scale(&mut self, key: &ServiceKey, desired: u32, by: Hand) {
+    fn scale(&mut self, key: &ServiceKey, desired: u32, by: ChangedBy) {
         let Some(service) = self.services.get_mut(key) else { return };
         if service.desired != desired {
             let from = std::mem::replace(&mut service.desired, desired);
-            self.changed(|_| Some(Change::Desired { service: key.clone(), from, to: desired, by }));
+            self.changed(|_| Some(WorldChange::Desired { service: key.clone(), from, to: desired, by }));
             self.wake_scheduler(key);
         }
     }
 }
 
-fn resource(namespace: &str, id: &str) -> Answer<ServiceKey> {
+fn resource(namespace: &str, id: &str) -> ApiResult<ServiceKey> {
     let mut parts = id.split('/');
     match (namespace, parts.next(), parts.next(), parts.next(), parts.next()) {
         ("ecs", Some("service"), Some(cluster), Some(service), None) => Ok((cluster.to_owned(), service.to_owned())),
-        _ => Err(invalid("Unsupported service namespace, resource type or scalable dimension")),
+        _ => Err(validation_exception("Unsupported service namespace, resource type or scalable dimension")),
     }
 }
 
-fn invalid(message: impl Into<String>) -> ApiError {
+fn validation_exception(message: impl Into<String>) -> ApiError {
     ApiError { code: "ValidationException", ..validation_error(message) }
 }

@@ -1,11 +1,11 @@
-//! A ready-made pair: two services behind one rule of one balancer, blue carrying everything, green idle and attached
-//! at weight 0, an alarm for each side, and the policy that fits.
+//! A ready-made blue/green pair: two services behind one rule of one balancer, blue with all traffic, green idle and
+//! attached at weight 0, an alarm for each side, and a matching policy.
 
 use super::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
 use super::balancer::{Action, GroupSettings};
 use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
 use super::scaling::RegisterScalableTarget;
-use super::{Answer, Settings, World};
+use super::{ApiResult, Settings, World};
 use rollout::entry::EntryRules;
 use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
@@ -15,60 +15,60 @@ use rollout::{ImageDigest, Name, Percent, Registry, Release, ReleaseId, Seconds,
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// What the scene shall be like.
+/// Parameters of the scene.
 #[derive(Debug, Clone)]
-pub struct Scene {
-    /// Whose it is.
+pub struct PairSetup {
+    /// The target that the pair belongs to.
     pub target: TargetId,
-    /// Tasks of the stable side.
+    /// Desired count of the stable side.
     pub tasks: u32,
-    /// Requests per second that arrive at the rule.
+    /// Requests per second that match the rule.
     pub requests_per_second: f64,
-    /// Application Auto Scaling of both services: lowest and highest desired count of the stable side; the idle one has
-    /// 0 as its lowest.
+    /// Application Auto Scaling of both services: minimum and maximum of the stable side; the idle side has a minimum
+    /// of 0.
     pub autoscaling: Option<(u32, u32)>,
-    /// Of both services.
+    /// Deployment circuit breaker of both services.
     pub breaker: CircuitBreaker,
-    /// Of both target groups.
+    /// Settings of both target groups.
     pub groups: GroupSettings,
-    /// Seconds of an alarm's period.
+    /// Period of both alarms, in seconds.
     pub alarm_period_s: u32,
-    /// Per cent of 5xx above which an alarm fires.
+    /// Percentage of 5xx above which an alarm fires.
     pub alarm_threshold: f64,
-    /// How traffic moves.
+    /// Traffic shifting strategy of the policy.
     pub strategy: Strategy,
-    /// How long waits may take.
+    /// Maximum durations of waits.
     pub deadlines: Deadlines,
-    /// What is done about edits while nothing is deployed.
+    /// Reaction to edits made outside Switchback while no deployment runs.
     pub drift: Drift,
 }
 
-/// A scene that has been set.
+/// A scene that has been built.
 #[derive(Debug)]
-pub struct Built {
-    /// The world; blue is steady and healthy, no event is left, no call is logged.
+pub struct BuiltPair {
+    /// The world: blue is steady and healthy, no events are pending, the call log is empty.
     pub world: World,
-    /// Whose it is.
+    /// The target that the pair belongs to.
     pub target: TargetId,
-    /// The policy of the target.
+    /// The target's policy.
     pub policy: TargetPolicy,
-    /// What things are called.
+    /// Names and ARNs of the resources.
     pub names: PairNames,
 }
 
-/// Several scenes of one application, set in one world.
+/// Several scenes of one application, built in one world.
 #[derive(Debug)]
 pub struct BuiltApplication {
-    /// The world; every blue is steady and healthy, no event is left, no call is logged.
+    /// The world: every blue is steady and healthy, no events are pending, the call log is empty.
     pub world: World,
-    /// What things are called, target by target, in the order of the scenes.
+    /// Names and ARNs of each target's resources, in the order of the scenes.
     pub pairs: Vec<(TargetId, PairNames)>,
-    /// The policy of all of them: pushes of tags like `v*` start deployments everywhere, and nothing keeps them waiting.
-    /// Whoever wants an order of environments changes it.
+    /// The policy of all targets: pushes of tags like `v*` start deployments everywhere, without any gates. Tests that
+    /// need an order of environments change it.
     pub policy: Policy,
 }
 
-/// What the things of a scene are called.
+/// Names and ARNs of a scene's resources.
 #[derive(Debug, Clone)]
 pub struct PairNames {
     /// Name of the ECS cluster.
@@ -81,17 +81,17 @@ pub struct PairNames {
     pub blue_group: String,
     /// ARN of green's target group.
     pub green_group: String,
-    /// ARN.
+    /// ARN of the load balancer.
     pub load_balancer: String,
-    /// ARN.
+    /// ARN of the listener.
     pub listener: String,
-    /// ARN of the rule that carries the traffic.
+    /// ARN of the rule that carries production traffic.
     pub rule: String,
-    /// ARN of the rule that only testers reach.
+    /// ARN of the test rule, which only testers reach.
     pub test_rule: String,
-    /// Alarm over blue's 5xx.
+    /// Name of the alarm on blue's 5xx.
     pub blue_alarm: String,
-    /// Alarm over green's 5xx.
+    /// Name of the alarm on green's 5xx.
     pub green_alarm: String,
     /// ARN of the first task definition.
     pub task_definition: String,
@@ -102,10 +102,10 @@ pub struct PairNames {
 }
 
 impl PairNames {
-    /// The registry that the repository is in.
+    /// The registry that holds the repository.
     ///
     /// # Panics
-    /// Where the scene's account is none.
+    /// If the scene's account id is invalid.
     #[must_use]
     pub fn registry(&self) -> Registry {
         let host = self.repository_uri.split('/').next().unwrap_or_default();
@@ -113,11 +113,11 @@ impl PairNames {
     }
 }
 
-impl Scene {
-    /// A scene with usual numbers: 4 tasks, 20 requests a second, steps of 10, 50 and 100 %.
+impl PairSetup {
+    /// A scene with typical parameters: 4 tasks, 20 requests a second, steps of 10, 50 and 100 %.
     ///
     /// # Panics
-    /// Where the names are no [`Name`]s: they are the caller's own literals.
+    /// If a name is no valid [`Name`]: callers pass literals.
     #[must_use]
     pub fn new(application: &str, service: &str, environment: &str) -> Self {
         let name = |text: &str| Name::new(text).expect("the caller's literal is a name");
@@ -142,7 +142,7 @@ impl Scene {
                 drain: Seconds(15),
                 task_failures: rollout::policy::TaskFailures::default(),
             },
-            // What the policy file takes where it says nothing.
+            // The policy file's defaults.
             deadlines: Deadlines {
                 preflight: Seconds(30 * 60),
                 register: Seconds(5 * 60),
@@ -155,25 +155,25 @@ impl Scene {
         }
     }
 
-    /// Sets the scene in a new world, and lets it come to rest.
+    /// Builds the scene in a new world, and runs it until it is steady.
     ///
     /// # Panics
-    /// Where the world refuses the scene: the numbers asked for cannot be had.
+    /// If the world refuses the scene because its parameters are not possible.
     #[must_use]
-    pub fn build(&self, settings: Settings) -> Built {
+    pub fn build(&self, settings: Settings) -> BuiltPair {
         let mut world = World::new(settings);
         let names = world.by_hand(|world| self.set(world)).expect("the world accepts a scene of its own");
-        begin(&mut world, &[(self, &names)]);
+        start_traffic(&mut world, &[(self, &names)]);
         let policy = self.policy(&names);
-        Built { world, target: self.target.clone(), policy, names }
+        BuiltPair { world, target: self.target.clone(), policy, names }
     }
 
-    /// Sets the scene in a world that is there already; nothing of its names may be taken. With an external backend the
-    /// stable side comes up as the backend starts its tasks. No traffic arrives yet: see [`World::set_traffic`].
+    /// Builds the scene in an existing world; none of its names may be taken. With an external backend the stable side
+    /// comes up as the backend starts its tasks. There is no traffic yet: see [`World::set_traffic`].
     ///
     /// # Errors
-    /// What the world refuses.
-    pub fn set(&self, world: &mut World) -> Answer<PairNames> {
+    /// The world's refusal of a call.
+    pub fn set(&self, world: &mut World) -> ApiResult<PairNames> {
         let TargetId { application, service, environment } = &self.target;
         let stem = format!("{application}-{service}-{environment}");
         let cluster = format!("{application}-{environment}");
@@ -182,7 +182,7 @@ impl Scene {
         let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
 
         world.create_cluster(&cluster)?;
-        // The first service of an environment has the balancer that bears its name; the next ones have their own.
+        // The first service of an environment uses the balancer named after it; further services have their own.
         let shared = format!("{application}-{environment}");
         let taken = world.balancers.values().any(|balancer| balancer.name == shared);
         let balancer = world.create_load_balancer(if taken { &stem } else { &shared })?;
@@ -271,7 +271,7 @@ impl Scene {
         })
     }
 
-    /// The policy of the target over what was set.
+    /// The target's policy for the resources that were built.
     #[must_use]
     pub fn policy(&self, names: &PairNames) -> TargetPolicy {
         let side = |service: &str, group: &str| Side { service: service.to_owned(), target_group: group.to_owned() };
@@ -298,7 +298,7 @@ impl Scene {
     }
 
     /// Whether the stable side is complete and healthy, and the alarms have data.
-    fn is_set(&self, world: &mut World, names: &PairNames) -> bool {
+    fn is_ready(&self, world: &mut World, names: &PairNames) -> bool {
         world.by_hand(|world| {
             let services = world.describe_services(&names.cluster, &[names.blue.clone(), names.green.clone()]);
             let steady = services.is_ok_and(|(services, _)| {
@@ -316,30 +316,30 @@ impl Scene {
     }
 }
 
-impl Built {
+impl BuiltPair {
     /// The whole application's policy: this one target, started by pushes of tags like `v*`.
     #[must_use]
     pub fn application(&self) -> Policy {
         application_policy(&self.target, &self.names.repository, self.policy.clone())
     }
 
-    /// The `number`th release of the service: digest and tag follow from the number.
+    /// The `number`th release of the service: digest and tag are derived from the number.
     #[must_use]
     pub fn release(&self, number: u64, pushed_at: Timestamp) -> Release {
         release_of(&self.target, &self.names.repository_uri, number, pushed_at)
     }
 }
 
-/// Sets scenes of one application in one new world, and lets it come to rest.
+/// Builds scenes of one application in one new world, and runs it until they are steady.
 ///
 /// # Panics
-/// Where there is no scene, two are of one target, or the world refuses one.
+/// If there is no scene, two scenes have the same target, or the world refuses one.
 #[must_use]
-pub fn build_application(scenes: &[Scene], settings: Settings) -> BuiltApplication {
+pub fn build_application(scenes: &[PairSetup], settings: Settings) -> BuiltApplication {
     let mut world = World::new(settings);
-    let set = |world: &mut World| scenes.iter().map(|scene| scene.set(world)).collect::<Answer<Vec<_>>>();
+    let set = |world: &mut World| scenes.iter().map(|scene| scene.set(world)).collect::<ApiResult<Vec<_>>>();
     let names = world.by_hand(set).expect("the world accepts scenes of its own");
-    begin(&mut world, &scenes.iter().zip(&names).collect::<Vec<_>>());
+    start_traffic(&mut world, &scenes.iter().zip(&names).collect::<Vec<_>>());
     let application = scenes.first().expect("there is a scene").target.application.clone();
     let mut policy = empty_policy(application);
     for (scene, names) in scenes.iter().zip(&names) {
@@ -348,12 +348,12 @@ pub fn build_application(scenes: &[Scene], settings: Settings) -> BuiltApplicati
     BuiltApplication { world, pairs: scenes.iter().map(|scene| scene.target.clone()).zip(names).collect(), policy }
 }
 
-/// Lets what was set come up, and traffic begin.
-fn begin(world: &mut World, scenes: &[(&Scene, &PairNames)]) {
+/// Runs until all tasks are up, then starts the traffic.
+fn start_traffic(world: &mut World, scenes: &[(&PairSetup, &PairNames)]) {
     for _ in 0..600 {
         let at = Seconds(1).after(world.now());
         world.advance_to(at);
-        if scenes.iter().all(|(scene, names)| scene.is_set(world, names)) {
+        if scenes.iter().all(|(scene, names)| scene.is_ready(world, names)) {
             break;
         }
     }
@@ -364,7 +364,7 @@ fn begin(world: &mut World, scenes: &[(&Scene, &PairNames)]) {
     world.forget_calls();
 }
 
-/// An application of one target, started by pushes of tags like `v*`.
+/// An application with one target, whose deployments are started by pushes of tags like `v*`.
 #[must_use]
 pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPolicy) -> Policy {
     let mut application = empty_policy(target.application.clone());
@@ -402,7 +402,7 @@ pub(crate) fn add_target(application: &mut Policy, target: &TargetId, repository
     environment.targets.insert(target.service.clone(), policy);
 }
 
-/// The `number`th release of a service: digest and tag follow from the number.
+/// The `number`th release of a service: digest and tag are derived from the number.
 #[must_use]
 pub fn release_of(target: &TargetId, repository_uri: &str, number: u64, pushed_at: Timestamp) -> Release {
     let digest = digest_of(number);
@@ -417,7 +417,7 @@ pub fn digest_of(number: u64) -> ImageDigest {
     ImageDigest::new(format!("sha256:{number:064x}")).expect("64 hexadecimal digits are a digest")
 }
 
-/// A task definition with what must survive a copy: a sidecar, secrets, tags, fields that nobody here reads.
+/// A task definition with content that a copy must preserve: a sidecar, secrets, tags, fields that nothing here reads.
 fn first_definition(family: &str, image: &str) -> serde_json::Value {
     json!({
         "family": family,

@@ -1,5 +1,5 @@
-//! Requests that arrive, where they go and what becomes of them, counted as expected values: a share of 10 % of 5
-//! requests a second is half a request a second. Nothing is drawn by chance, so nothing has to be averaged in tests.
+//! Incoming requests, their routing and their outcome, counted as expected values: a share of 10 % of 5 requests a
+//! second is half a request a second. Nothing is random, so tests need no averaging.
 
 use super::balancer::{GroupState, HealthState, TargetId, WeightedGroup};
 use super::external::ResponseKind;
@@ -7,56 +7,56 @@ use super::{World, image::Health};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What became of requests since the world began.
+/// Request counts since the world began.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traffic {
-    /// Requests that arrived.
+    /// Requests received.
     pub requests: f64,
-    /// Requests that no target could be found for: the balancer's own 503.
+    /// Requests without a target: the balancer's own 503.
     pub lost: f64,
-    /// By ARN of the target group.
+    /// Counts by ARN of the target group.
     pub groups: BTreeMap<String, GroupTraffic>,
 }
 
-/// What became of a target group's requests.
+/// Request counts of one target group.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GroupTraffic {
-    /// Requests that a target answered, errors included.
+    /// Requests answered by a target, errors included.
     pub served: f64,
-    /// Of them with 5xx.
+    /// Requests answered with 5xx, a part of `served`.
     pub errors_5xx: f64,
-    /// Requests that were sent to the group and found no target.
+    /// Requests that were routed to the group and found no target.
     pub lost: f64,
 }
 
-/// Where one request goes.
+/// Destination of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// To this target.
+    /// A target.
     To {
-        /// ARN.
+        /// ARN of the target group.
         target_group: String,
-        /// Which.
+        /// Address and port.
         target: TargetId,
     },
-    /// The group that was drawn has no target: 503.
+    /// The selected group has no target: 503.
     NoTarget {
-        /// ARN.
+        /// ARN of the target group.
         target_group: String,
     },
-    /// The rule forwards to nothing: all weights are 0, or there is no such rule.
+    /// The rule forwards to no group: all weights are 0, or the rule does not exist.
     NoForward,
 }
 
 /// A group's requests over time, newest last.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flow {
-    pieces: VecDeque<Piece>,
+pub(super) struct TrafficHistory {
+    pieces: VecDeque<TrafficSpan>,
 }
 
-/// Requests that came evenly between two instants, or at one.
+/// Requests evenly distributed between two instants, or at a single one.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct TrafficSpan {
     from_ms: i64,
     to_ms: i64,
     requests: f64,
@@ -65,21 +65,21 @@ struct Piece {
     latency_s: f64,
 }
 
-/// Sums over a window.
+/// Sums over a time window.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Sums {
+pub(super) struct TrafficSums {
     pub(super) requests: f64,
     pub(super) errors: f64,
     pub(super) lost: f64,
-    /// Seconds of all answers together.
+    /// Sum of all response times, in seconds.
     pub(super) latency_s: f64,
 }
 
-/// How long pieces are kept: longer than any alarm looks back.
-const KEPT_MS: i64 = 2 * 3600 * 1000;
+/// How long the history is kept: longer than the window of any alarm.
+const RETENTION_MS: i64 = 2 * 3600 * 1000;
 
-impl Flow {
-    fn push(&mut self, piece: Piece) {
+impl TrafficHistory {
+    fn push(&mut self, piece: TrafficSpan) {
         if let Some(last) = self.pieces.back_mut()
             && last.from_ms == piece.from_ms
             && last.to_ms == piece.to_ms
@@ -90,15 +90,15 @@ impl Flow {
             last.latency_s += piece.latency_s;
             return;
         }
-        while self.pieces.front().is_some_and(|first| first.to_ms < piece.to_ms - KEPT_MS) {
+        while self.pieces.front().is_some_and(|first| first.to_ms < piece.to_ms - RETENTION_MS) {
             self.pieces.pop_front();
         }
         self.pieces.push_back(piece);
     }
 
-    /// What came from `from_ms` up to, not including, `to_ms`.
-    pub(super) fn sums(&self, from_ms: i64, to_ms: i64) -> Sums {
-        let mut sums = Sums::default();
+    /// Sums from `from_ms` (included) to `to_ms` (excluded).
+    pub(super) fn sums(&self, from_ms: i64, to_ms: i64) -> TrafficSums {
+        let mut sums = TrafficSums::default();
         for piece in self.pieces.iter().rev() {
             if piece.to_ms < from_ms {
                 break;
@@ -118,43 +118,44 @@ impl Flow {
     }
 }
 
-/// What becomes of requests each second while nothing changes.
+/// Outcome of requests per second, valid while nothing changes.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct TrafficRates {
     requests: f64,
-    /// Those that no group is forwarded to.
+    /// Requests that are forwarded to no group.
     lost: f64,
-    /// By ARN of the target group.
-    groups: Vec<(String, GroupStream)>,
+    /// Rates by ARN of the target group.
+    groups: Vec<(String, GroupRates)>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct GroupStream {
+struct GroupRates {
     served: f64,
     errors: f64,
     lost: f64,
-    /// Seconds of all answers together.
+    /// Sum of all response times, in seconds.
     latency_s: f64,
 }
 
 impl World {
-    /// From now on, so many requests a second arrive that this rule (or listener's default action) matches.
+    /// From now on this many requests a second match the rule (or listener's default action).
     pub fn set_traffic(&mut self, rule_or_listener: &str, requests_per_second: f64) {
         self.settle_traffic();
         self.sources.insert(rule_or_listener.to_owned(), requests_per_second.max(0.0));
     }
 
-    /// What became of all requests up to now.
+    /// Request counts up to now.
     pub fn traffic(&mut self) -> &Traffic {
         self.count_traffic();
         &self.totals
     }
 
-    /// Where the `request`th request goes that this rule (or listener's default action) matches: to nodes in turn, to
-    /// groups as the node's weights say, to targets in turn. The same number goes the same way while nothing changes.
+    /// The destination of the `request`th request that matches this rule (or listener's default action): round robin
+    /// over nodes, weighted over the node's groups, round robin over targets. The same number has the same destination
+    /// while nothing changes.
     #[must_use]
     pub fn route(&self, rule_or_listener: &str, request: u64) -> Route {
-        let Some(nodes) = self.followed.get(rule_or_listener).filter(|nodes| !nodes.is_empty()) else {
+        let Some(nodes) = self.node_forwards.get(rule_or_listener).filter(|nodes| !nodes.is_empty()) else {
             return Route::NoForward;
         };
         let count = nodes.len() as u64;
@@ -164,7 +165,7 @@ impl World {
         if total == 0 {
             return Route::NoForward;
         }
-        // The golden ratio's multiples spread evenly: any run of requests is split close to the weights.
+        // Multiples of the golden ratio spread evenly: any run of requests is split close to the weights.
         let mut drawn = (turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % total;
         for group in node {
             if drawn < weight(group) {
@@ -180,27 +181,27 @@ impl World {
         Route::NoForward
     }
 
-    /// The targets that requests go to.
+    /// The targets that receive requests.
     fn targets_in_service(&self, group: &str) -> Vec<&TargetId> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
         let (in_service, _) = in_service(group);
         group.targets.iter().filter(|(_, target)| in_service(target.state)).map(|(id, _)| id).collect()
     }
 
-    /// Counts the requests up to now, with everything as it was since the last settling. Called before anything changes
-    /// that they depend on.
+    /// Counts the requests since the last settling, at unchanged rates. Must be called before anything changes that
+    /// they depend on.
     pub(super) fn settle_traffic(&mut self) {
         self.count_traffic();
         self.stream = None;
     }
 
-    /// Counts the requests up to now, where nothing changes.
+    /// Counts the requests up to now; the rates stay valid.
     pub(super) fn count_traffic(&mut self) {
-        let (from, to) = (self.settled_at, self.now);
+        let (from, to) = (self.counted_until, self.now);
         if to <= from {
             return;
         }
-        self.settled_at = to;
+        self.counted_until = to;
         if self.sources.values().all(|rate| *rate == 0.0) {
             return;
         }
@@ -210,7 +211,7 @@ impl World {
         self.totals.requests += stream.requests * seconds;
         self.totals.lost += stream.lost * seconds;
         for (group, rate) in &stream.groups {
-            let piece = Piece {
+            let piece = TrafficSpan {
                 from_ms,
                 to_ms,
                 requests: rate.served * seconds,
@@ -223,12 +224,12 @@ impl World {
         self.stream = Some(stream);
     }
 
-    fn stream_at(&self, at: Timestamp) -> Stream {
+    fn stream_at(&self, at: Timestamp) -> TrafficRates {
         let (mut requests, mut lost) = (0.0, 0.0);
         let mut rates: BTreeMap<&str, f64> = BTreeMap::new();
         for (source, rate) in &self.sources {
             requests += rate;
-            let Some(nodes) = self.followed.get(source).filter(|nodes| !nodes.is_empty()) else {
+            let Some(nodes) = self.node_forwards.get(source).filter(|nodes| !nodes.is_empty()) else {
                 lost += rate;
                 continue;
             };
@@ -245,12 +246,12 @@ impl World {
         }
         let of_group = |(group, rate): (&str, f64)| {
             let (errors, lost, latency_s) = self.outcome(group, rate, at);
-            (group.to_owned(), GroupStream { served: rate - lost, errors, lost, latency_s })
+            (group.to_owned(), GroupRates { served: rate - lost, errors, lost, latency_s })
         };
-        Stream { requests, lost, groups: rates.into_iter().map(of_group).collect() }
+        TrafficRates { requests, lost, groups: rates.into_iter().map(of_group).collect() }
     }
 
-    /// Of a rate of requests to a group: errors, losses, and seconds of latency, each per second.
+    /// For a rate of requests to a group: errors, losses and response time in seconds, each per second.
     fn outcome(&self, group: &str, rate: f64, at: Timestamp) -> (f64, f64, f64) {
         let Some(state) = self.groups.get(group) else { return (0.0, rate, 0.0) };
         let (in_service, count) = in_service(state);
@@ -263,7 +264,7 @@ impl World {
             let Some(task) = found.task.as_ref().and_then(|id| self.tasks.get(id)) else { continue };
             let behaviour = &task.behaviour;
             let age = |seconds: rollout::Seconds| task.shape.started_at.is_some_and(|at_| seconds.after(at_) <= at);
-            let sick = match behaviour.health {
+            let fails_health = match behaviour.health {
                 Health::Never => true,
                 Health::After(ready) => !age(ready),
                 Health::LostAfter(lost) => age(lost),
@@ -272,26 +273,26 @@ impl World {
                 Some((after, later)) if age(after) => later,
                 _ => behaviour.error_rate,
             };
-            let borne = each.min(behaviour.capacity_rps);
-            errors += if sick { each } else { borne * rate_now + (each - borne) };
+            let within_capacity = each.min(behaviour.capacity_rps);
+            errors += if fails_health { each } else { within_capacity * rate_now + (each - within_capacity) };
             latency_s += each * behaviour.latency_s;
         }
         (errors, 0.0, latency_s)
     }
 
-    fn count(&mut self, group: &str, piece: Piece) {
+    fn count(&mut self, group: &str, piece: TrafficSpan) {
         self.totals.lost += piece.lost;
         if !self.totals.groups.contains_key(group) {
             self.totals.groups.insert(group.to_owned(), GroupTraffic::default());
-            self.flows.insert(group.to_owned(), Flow::default());
+            self.histories.insert(group.to_owned(), TrafficHistory::default());
         }
         if let Some(sums) = self.totals.groups.get_mut(group) {
             sums.served += piece.requests;
             sums.errors_5xx += piece.errors;
             sums.lost += piece.lost;
         }
-        if let Some(flow) = self.flows.get_mut(group) {
-            flow.push(piece);
+        if let Some(history) = self.histories.get_mut(group) {
+            history.push(piece);
         }
     }
 
@@ -300,13 +301,13 @@ impl World {
             ResponseKind::Status(status) => (1.0, f64::from(u8::from(status >= 500)), 0.0),
             ResponseKind::NoTarget => (0.0, 0.0, 1.0),
         };
-        // Answers of one tenth of a second share a piece, or a busy proxy would fill the memory.
+        // Responses within a tenth of a second share one span, which bounds memory use behind a busy proxy.
         let at = self.now.as_millisecond() / 100 * 100;
         self.totals.requests += 1.0;
-        self.count(group, Piece { from_ms: at, to_ms: at, requests, errors, lost, latency_s: seconds });
+        self.count(group, TrafficSpan { from_ms: at, to_ms: at, requests, errors, lost, latency_s: seconds });
     }
 
-    /// How many targets of a group are healthy, and how many unhealthy.
+    /// Number of a group's healthy and unhealthy targets.
     pub(super) fn host_counts(&self, group: &str) -> Option<(f64, f64)> {
         let group = self.groups.get(group).filter(|group| group.attached && !group.targets.is_empty())?;
         let count = |state: HealthState| group.targets.values().filter(|target| target.state == state).count() as f64;
@@ -314,8 +315,8 @@ impl World {
     }
 }
 
-/// Which targets of a group requests go to, by their state, and how many these are: the healthy ones; if there are none,
-/// every one that is not draining (the balancer fails open).
+/// Which targets of a group receive requests, by state, and their number: the healthy ones; if there are none, all that
+/// are not draining (the balancer fails open).
 fn in_service(group: &GroupState) -> (fn(HealthState) -> bool, usize) {
     let count = |wanted: fn(HealthState) -> bool| group.targets.values().filter(|target| wanted(target.state)).count();
     let healthy: fn(HealthState) -> bool = |state| state == HealthState::Healthy;

@@ -1,22 +1,22 @@
 //! Chats: one thread a release, one message a deployment in it, edited in place; buttons while people are asked.
 
-use crate::ports::{Dies, Ports, Said};
-use crate::street::{HOUR, Plan, Street, target};
+use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, target};
+use crate::ports::{CrashPoint, Ports, RecordedMessage};
 use engine::approving::slack::{APPROVE, ButtonValue, REJECT};
-use engine::{PATIENCE_WITH_CHATS, SendError};
+use engine::{CHAT_RETRY_WINDOW, SendError};
 use rollout::journal::{Fact, JournalEntry};
-use rollout::policy::{Facts, NotificationPolicy, Receiver};
-use rollout::stage::Verdict;
+use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
+use rollout::verdict::Verdict;
 use rollout::{Instruction, TargetId};
 use simulation::world::ImageBehaviour;
 use std::collections::BTreeMap;
 
-const ROOM: &str = "C012AB3CD";
+const CHANNEL: &str = "C012AB3CD";
 
-fn chat(facts: Facts, environments: &[&str]) -> NotificationPolicy {
+fn chat(facts: FactFilter, environments: &[&str]) -> NotificationPolicy {
     NotificationPolicy {
-        receiver: Receiver::Slack(ROOM.to_owned()),
-        environments: environments.iter().map(|it| crate::street::name(it)).collect(),
+        receiver: Receiver::Slack(CHANNEL.to_owned()),
+        environments: environments.iter().map(|it| crate::pipeline::name(it)).collect(),
         services: vec![],
         facts,
     }
@@ -27,49 +27,50 @@ fn targets() -> [TargetId; 2] {
 }
 
 /// dev by push, prod by itself where two people say yes; a chat is told of both.
-fn street(routes: Vec<NotificationPolicy>) -> Street {
-    let plan = Plan::of(&["api/dev", "api/prod"]).promoted("prod", "dev", 0).approved("prod");
+fn pipeline(routes: Vec<NotificationPolicy>) -> Pipeline {
+    let plan = PipelineBuilder::of(&["api/dev", "api/prod"]).promoted("prod", "dev", 0).approved("prod");
     plan.policy(move |policy| policy.notifications = routes).build()
 }
 
 /// The notifier, beside a street: told of what was written since it was last told.
-struct Listener {
+struct Notifier {
     ports: Ports,
-    heard: BTreeMap<TargetId, usize>,
+    delivered_count: BTreeMap<TargetId, usize>,
 }
 
-impl Listener {
-    fn of(street: &Street) -> Self {
-        Self { ports: Ports::over(street.simulation.ledger()), heard: BTreeMap::new() }
+impl Notifier {
+    fn of(pipeline: &Pipeline) -> Self {
+        Self { ports: Ports::with_ledger(pipeline.simulation.ledger()), delivered_count: BTreeMap::new() }
     }
 
-    fn news(&mut self, street: &Street) -> Vec<Vec<JournalEntry>> {
-        self.ports.world().now = Some(street.simulation.now());
-        let mut news = Vec::new();
+    fn new_entries(&mut self, pipeline: &Pipeline) -> Vec<Vec<JournalEntry>> {
+        self.ports.world().now = Some(pipeline.simulation.now());
+        let mut new_entries = Vec::new();
         for target in targets() {
-            let journal = street.journal(&target);
-            let heard = self.heard.entry(target).or_default();
-            news.push(journal[*heard..].to_vec());
-            *heard = journal.len();
+            let journal = pipeline.journal(&target);
+            let delivered_count = self.delivered_count.entry(target).or_default();
+            new_entries.push(journal[*delivered_count..].to_vec());
+            *delivered_count = journal.len();
         }
-        news
+        new_entries
     }
 
     #[track_caller]
-    fn listen(&mut self, street: &Street) {
-        for entries in self.news(street) {
-            self.ports.tell(&entries);
+    fn deliver_new_entries(&mut self, pipeline: &Pipeline) {
+        for entries in self.new_entries(pipeline) {
+            self.ports.deliver(&entries);
         }
     }
 
-    fn chats(&self) -> Vec<Said> {
-        self.ports.world().chats.clone()
+    fn messages(&self) -> Vec<RecordedMessage> {
+        self.ports.world().messages.clone()
     }
 
     /// The one thread, and what lies in it.
     #[track_caller]
-    fn thread(&self) -> (Said, Vec<Said>) {
-        let (roots, answers): (Vec<Said>, Vec<Said>) = self.chats().into_iter().partition(|it| it.thread.is_none());
+    fn thread(&self) -> (RecordedMessage, Vec<RecordedMessage>) {
+        let (roots, answers): (Vec<RecordedMessage>, Vec<RecordedMessage>) =
+            self.messages().into_iter().partition(|it| it.thread.is_none());
         let [root] = roots.as_slice() else { panic!("{} threads: {roots:?}", roots.len()) };
         assert!(answers.iter().all(|it| it.thread.as_deref() == Some(root.id.as_str())), "{answers:?}");
         (root.clone(), answers)
@@ -77,47 +78,48 @@ impl Listener {
 
     /// Lets things happen, and listens every few seconds.
     #[track_caller]
-    fn follow(&mut self, street: &mut Street, seconds: u64, what: &str, reached: impl Fn(&Street) -> bool) {
+    fn run_until(&mut self, pipeline: &mut Pipeline, seconds: u64, what: &str, reached: impl Fn(&Pipeline) -> bool) {
         for _ in 0..seconds / 5 {
-            if reached(street) {
-                return self.listen(street);
+            if reached(pipeline) {
+                return self.deliver_new_entries(pipeline);
             }
-            street.simulation.run_for(5);
-            self.listen(street);
+            pipeline.simulation.run_for(5);
+            self.deliver_new_entries(pipeline);
         }
-        panic!("{what}: not within {seconds} s{}", street.stories());
+        panic!("{what}: not within {seconds} s{}", pipeline.journal_texts());
     }
 }
 
-fn asks(street: &Street, target: &TargetId) -> bool {
-    street.waits_at(target) == ["approval"]
+fn is_waiting_for_approval(pipeline: &Pipeline, target: &TargetId) -> bool {
+    pipeline.waiting_gates(target) == ["approval"]
 }
 
 #[test]
-fn a_release_is_one_thread_with_one_message_a_deployment_edited_to_its_end() {
-    let mut street = street(vec![chat(Facts::Attention, &[])]);
+fn a_release_is_one_thread_with_one_message_per_deployment() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &[])]);
     let [dev, prod] = targets();
-    let mut listener = Listener::of(&street);
+    let mut notifier = Notifier::of(&pipeline);
 
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "it begins", |street| street.state(&dev).running.is_some());
-    let (root, answers) = listener.thread();
-    assert!(root.words().starts_with("shop/api v1: dev #1: "), "{}", root.words());
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "it begins", |pipeline| pipeline.state(&dev).running.is_some());
+    let (root, answers) = notifier.thread();
+    assert!(root.latest_text().starts_with("shop/api v1: dev #1: "), "{}", root.latest_text());
     assert_eq!(answers.len(), 1);
-    assert!(answers[0].words().starts_with("shop/api/dev #1, v1: "), "{}", answers[0].words());
+    assert!(answers[0].latest_text().starts_with("shop/api/dev #1, v1: "), "{}", answers[0].latest_text());
     assert_eq!(answers[0].buttons(), []);
 
-    listener.follow(&mut street, 2 * HOUR, "people are asked", |street| asks(street, &prod));
-    let (root, answers) = listener.thread();
-    assert!(root.words().starts_with("shop/api v1: dev "), "{}", root.words());
-    assert!(root.words().contains("prod #1: waiting for approval (0 of 2)"), "{}", root.words());
+    notifier
+        .run_until(&mut pipeline, 2 * HOUR, "people are asked", |pipeline| is_waiting_for_approval(pipeline, &prod));
+    let (root, answers) = notifier.thread();
+    assert!(root.latest_text().starts_with("shop/api v1: dev "), "{}", root.latest_text());
+    assert!(root.latest_text().contains("prod #1: waiting for approval (0 of 2)"), "{}", root.latest_text());
     let [_, asking] = answers.as_slice() else { panic!("{answers:?}") };
-    let words = asking.words();
+    let latest_text = asking.latest_text();
     for person in ["<@UADA>", "<@UBOB>", "<@UEVE>"] {
-        assert!(asking.said[0].text.contains(person), "whoever may answer is called: {words}");
+        assert!(asking.versions[0].text.contains(person), "whoever may answer is called: {latest_text}");
     }
-    assert!(words.contains("switchback_reason"), "{words}");
-    let (number, plan) = street.plan(&prod);
+    assert!(latest_text.contains("switchback_reason"), "{latest_text}");
+    let (number, plan) = pipeline.plan(&prod);
     let buttons = asking.buttons();
     assert_eq!(buttons.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [APPROVE, REJECT]);
     for (_, value) in &buttons {
@@ -125,305 +127,321 @@ fn a_release_is_one_thread_with_one_message_a_deployment_edited_to_its_end() {
         assert_eq!((&on.target, on.deployment, &on.plan), (&prod, number, &plan));
     }
 
-    street.approve(&prod, "UADA");
-    listener.follow(&mut street, 60, "ada's yes", |street| {
-        street.running(&prod).gates.is_some_and(|it| it.votes.len() == 1)
+    pipeline.approve(&prod, "UADA");
+    notifier.run_until(&mut pipeline, 60, "ada's yes", |pipeline| {
+        pipeline.running(&prod).gates.is_some_and(|it| it.votes.len() == 1)
     });
-    let (root, answers) = listener.thread();
-    assert!(root.words().contains("prod #1: waiting for approval (1 of 2)"), "{}", root.words());
-    assert!(answers[1].words().contains("Approved by: ada (1 of 2)"), "{}", answers[1].words());
+    let (root, answers) = notifier.thread();
+    assert!(root.latest_text().contains("prod #1: waiting for approval (1 of 2)"), "{}", root.latest_text());
+    assert!(answers[1].latest_text().contains("Approved by: ada (1 of 2)"), "{}", answers[1].latest_text());
     assert_eq!(answers[1].buttons().len(), 2);
 
-    street.approve(&prod, "UBOB");
-    listener.follow(&mut street, HOUR, "it begins", |street| street.waits_at(&prod).is_empty());
-    let (_, answers) = listener.thread();
+    pipeline.approve(&prod, "UBOB");
+    notifier.run_until(&mut pipeline, HOUR, "it begins", |pipeline| pipeline.waiting_gates(&prod).is_empty());
+    let (_, answers) = notifier.thread();
     assert_eq!(answers[1].buttons(), [], "what nobody is asked any more has no buttons");
-    assert!(!answers[1].words().contains("switchback_reason"), "{}", answers[1].words());
+    assert!(!answers[1].latest_text().contains("switchback_reason"), "{}", answers[1].latest_text());
 
-    listener.follow(&mut street, HOUR, "it ends", |street| street.verdicts(&prod) == [Verdict::Succeeded]);
-    let (root, answers) = listener.thread();
+    notifier.run_until(&mut pipeline, HOUR, "it ends", |pipeline| pipeline.verdicts(&prod) == [Verdict::Succeeded]);
+    let (root, answers) = notifier.thread();
     assert_eq!(answers.len(), 2, "one message a deployment");
-    assert!(answers[1].words().starts_with("shop/api/prod #1, v1: Succeeded"), "{}", answers[1].words());
-    assert!(root.words().starts_with("shop/api v1: dev live, verified · prod live, verified"), "{}", root.words());
-    assert!(answers[1].said.len() > 5, "it was edited as it went on");
-    assert!(listener.ports.world().letters.is_empty());
+    assert!(answers[1].latest_text().starts_with("shop/api/prod #1, v1: Succeeded"), "{}", answers[1].latest_text());
+    assert!(
+        root.latest_text().starts_with("shop/api v1: dev live, verified · prod live, verified"),
+        "{}",
+        root.latest_text()
+    );
+    assert!(answers[1].versions.len() > 5, "it was edited as it went on");
+    assert!(notifier.ports.world().dead_letters.is_empty());
 }
 
 #[test]
-fn a_bad_release_says_so_in_its_thread_and_the_one_before_is_live_again_in_its_own() {
-    let mut street = street(vec![chat(Facts::Attention, &["dev"])]);
+fn a_rollback_updates_the_threads_of_both_releases() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "v1 is live", |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-    street.set_image(2, ImageBehaviour::failing(0.5));
-    street.push("api", 2);
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "v1 is live", |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+    pipeline.set_image(2, ImageBehaviour::failing(0.5));
+    pipeline.push("api", 2);
     let both = [Verdict::Succeeded, Verdict::RolledBack];
-    listener.follow(&mut street, HOUR, "v2 is switched back", |street| street.verdicts(&dev) == both);
-    let roots: Vec<String> = listener.chats().iter().filter(|it| it.thread.is_none()).map(Said::words).collect();
+    notifier.run_until(&mut pipeline, HOUR, "v2 is switched back", |pipeline| pipeline.verdicts(&dev) == both);
+    let roots: Vec<String> =
+        notifier.messages().iter().filter(|it| it.thread.is_none()).map(RecordedMessage::latest_text).collect();
     assert_eq!(roots.len(), 2, "{roots:?}");
     assert!(roots[0].starts_with("shop/api v1: dev live, verified"), "{}", roots[0]);
     assert!(roots[1].starts_with("shop/api v2: dev rolled back (#2)"), "{}", roots[1]);
 
     // Somebody goes back from v1, too: its thread says where it is no longer.
-    street.ask(&dev, Instruction::Rollback, crate::street::carol(), "v1 is slow");
-    listener.follow(&mut street, HOUR, "nothing runs", |street| street.state(&dev).running.is_none());
-    street.push("api", 3);
-    let ended = |street: &Street| street.verdicts(&dev).len() >= 3 && street.state(&dev).running.is_none();
-    listener.follow(&mut street, HOUR, "v3 is live", ended);
-    let v1 = listener.chats()[0].words();
+    pipeline.ask(&dev, Instruction::Rollback, crate::pipeline::carol(), "v1 is slow");
+    notifier.run_until(&mut pipeline, HOUR, "nothing runs", |pipeline| pipeline.state(&dev).running.is_none());
+    pipeline.push("api", 3);
+    let ended = |pipeline: &Pipeline| pipeline.verdicts(&dev).len() >= 3 && pipeline.state(&dev).running.is_none();
+    notifier.run_until(&mut pipeline, HOUR, "v3 is live", ended);
+    let v1 = notifier.messages()[0].latest_text();
     assert!(v1.starts_with("shop/api v1: dev verified"), "{v1}");
 }
 
 #[test]
-fn a_chat_that_is_told_of_ends_alone_has_a_message_from_then_on() {
-    let mut street = street(vec![chat(Facts::Verdicts, &["dev"])]);
+fn a_verdicts_only_chat_gets_its_message_at_the_end() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Verdicts, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "it shifts", |street| street.simulation.at(&dev).stage_name() == Some("baking"));
-    assert_eq!(listener.chats().len(), 0);
-    listener.follow(&mut street, HOUR, "it ends", |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-    let (_, answers) = listener.thread();
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "it shifts", |pipeline| {
+        pipeline.simulation.at(&dev).stage_name() == Some("baking")
+    });
+    assert_eq!(notifier.messages().len(), 0);
+    notifier.run_until(&mut pipeline, HOUR, "it ends", |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+    let (_, answers) = notifier.thread();
     assert_eq!(answers.len(), 1);
-    assert!(answers[0].words().contains("Succeeded"), "{}", answers[0].words());
+    assert!(answers[0].latest_text().contains("Succeeded"), "{}", answers[0].latest_text());
 }
 
 #[test]
-fn a_redelivery_posts_nothing_and_edits_nothing() {
-    let mut street = street(vec![chat(Facts::All, &[])]);
+fn a_redelivery_neither_posts_nor_edits() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::All, &[])]);
     let [_, prod] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    street.until(2 * HOUR, "people are asked", |street| asks(street, &prod));
-    let news = listener.news(&street);
-    for entries in &news {
-        listener.ports.tell(entries);
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    pipeline.until(2 * HOUR, "people are asked", |pipeline| is_waiting_for_approval(pipeline, &prod));
+    let new_entries = notifier.new_entries(&pipeline);
+    for entries in &new_entries {
+        notifier.ports.deliver(entries);
     }
-    let said = |listener: &Listener| listener.chats().iter().map(|it| it.said.len()).sum::<usize>();
-    let before = (listener.chats().len(), said(&listener));
+    let versions = |notifier: &Notifier| notifier.messages().iter().map(|it| it.versions.len()).sum::<usize>();
+    let before = (notifier.messages().len(), versions(&notifier));
     for _ in 0..3 {
-        for entries in &news {
-            listener.ports.tell(entries);
+        for entries in &new_entries {
+            notifier.ports.deliver(entries);
         }
     }
-    assert_eq!((listener.chats().len(), said(&listener)), before);
+    assert_eq!((notifier.messages().len(), versions(&notifier)), before);
     assert_eq!(before.0, 3, "a thread and two deployments");
 }
 
 #[test]
-fn a_death_at_any_call_leaves_one_message_that_says_the_newest_but_in_the_one_gap() {
-    let mut street = street(vec![chat(Facts::Attention, &[])]);
+fn a_crash_at_any_call_leaves_one_current_message() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &[])]);
     let [dev, prod] = targets();
-    street.push("api", 1);
-    street.until(2 * HOUR, "people are asked", |street| asks(street, &prod));
-    let journal = street.journal(&prod);
-    let other = street.journal(&dev)[..1].to_vec();
-    let mut deaths = 0;
+    pipeline.push("api", 1);
+    pipeline.until(2 * HOUR, "people are asked", |pipeline| is_waiting_for_approval(pipeline, &prod));
+    let journal = pipeline.journal(&prod);
+    let other = pipeline.journal(&dev)[..1].to_vec();
+    let mut crashes = 0;
     for number in 1.. {
         let mut last = true;
-        for dies in [Dies::Before, Dies::After] {
-            let mut listener = Listener::of(&street);
+        for crash_point in [CrashPoint::Before, CrashPoint::After] {
+            let mut notifier = Notifier::of(&pipeline);
             // What was posted is remembered in the ledger: each death has one of its own.
-            listener.ports.ledger = forgetful(&street);
-            listener.ports.world().now = Some(street.simulation.now());
-            listener.ports.world().death = Some((number, dies));
+            notifier.ports.ledger = ledger_without_posts(&pipeline);
+            notifier.ports.world().now = Some(pipeline.simulation.now());
+            notifier.ports.world().crash_at = Some((number, crash_point));
             let both = [journal.clone(), other.clone()];
-            if both.iter().any(|entries| listener.ports.invoke(entries).is_none()) {
-                (last, deaths) = (false, deaths + 1);
+            if both.iter().any(|entries| notifier.ports.invoke(entries).is_none()) {
+                (last, crashes) = (false, crashes + 1);
             }
-            let at_call = listener.ports.world().calls.get(number - 1).copied();
-            listener.ports.world().death = None;
+            let crashed_call = notifier.ports.world().calls.get(number - 1).copied();
+            notifier.ports.world().crash_at = None;
             for _ in 0..5 {
                 for entries in &both {
-                    let _ = listener.ports.invoke(entries).expect("nobody dies any more");
+                    let _ = notifier.ports.invoke(entries).expect("nobody dies any more");
                 }
-                listener.ports.later(30);
+                notifier.ports.advance_time(30);
             }
             for entries in &both {
-                listener.ports.tell(entries);
+                notifier.ports.deliver(entries);
             }
-            let chats = listener.chats();
-            let gap = matches!((at_call, dies), (Some("say"), Dies::After) | (Some("note post"), Dies::Before));
-            let most = if gap { 4 } else { 3 };
-            let context = format!("call {number} ({at_call:?}), {dies:?}: {chats:#?}");
-            assert!((3..=most).contains(&chats.len()), "{context}");
+            let messages = notifier.messages();
+            let is_unrecorded_window = matches!(
+                (crashed_call, crash_point),
+                (Some("say"), CrashPoint::After) | (Some("note post"), CrashPoint::Before)
+            );
+            let max_messages = if is_unrecorded_window { 4 } else { 3 };
+            let context = format!("call {number} ({crashed_call:?}), {crash_point:?}: {messages:#?}");
+            assert!((3..=max_messages).contains(&messages.len()), "{context}");
             // The newest of each is the one that is edited.
-            let asking = chats.iter().rev().find(|it| it.words().starts_with("shop/api/prod #1")).expect("posted");
+            let asking =
+                messages.iter().rev().find(|it| it.latest_text().starts_with("shop/api/prod #1")).expect("posted");
             assert_eq!(asking.buttons().len(), 2, "{context}");
-            let root = chats.iter().rev().find(|it| it.thread.is_none()).expect("a thread");
-            assert!(root.words().contains("prod #1: waiting for approval"), "{context}");
-            assert!(listener.ports.world().letters.is_empty(), "{context}");
+            let root = messages.iter().rev().find(|it| it.thread.is_none()).expect("a thread");
+            assert!(root.latest_text().contains("prod #1: waiting for approval"), "{context}");
+            assert!(notifier.ports.world().dead_letters.is_empty(), "{context}");
         }
         if last {
             break;
         }
     }
-    assert!(deaths > 20, "{deaths}");
+    assert!(crashes > 20, "{crashes}");
 }
 
 /// The street's ledger as it is, without what was posted.
-fn forgetful(street: &Street) -> simulation::ledger::MemoryLedger {
+fn ledger_without_posts(pipeline: &Pipeline) -> simulation::ledger::MemoryLedger {
     let copy = simulation::ledger::MemoryLedger::new();
-    *copy.store() = street.simulation.ledger().store().clone();
+    *copy.store() = pipeline.simulation.ledger().store().clone();
     copy
 }
 
 #[test]
-fn a_chat_that_is_away_holds_up_a_quarter_of_an_hour_and_says_the_newest_when_it_is_back() {
-    let mut street = street(vec![chat(Facts::Attention, &["dev"])]);
+fn an_unavailable_chat_blocks_for_15_minutes_then_catches_up() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    street.until(HOUR, "it begins", |street| !street.journal(&dev).is_empty());
-    let [entries, _] = listener.news(&street).try_into().expect("two targets");
-    listener.ports.world().chat = Some(SendError::Unsure { reason: "ratelimited".to_owned() });
-    let told = listener.ports.invoke(&entries).expect("nobody dies");
-    let stopped = told.stopped.map(|it| it.to_string());
-    assert_eq!((told.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not told: ratelimited")));
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    pipeline.until(HOUR, "it begins", |pipeline| !pipeline.journal(&dev).is_empty());
+    let [entries, _] = notifier.new_entries(&pipeline).try_into().expect("two targets");
+    notifier.ports.world().chat = Some(SendError::Unsure { reason: "ratelimited".to_owned() });
+    let delivered = notifier.ports.invoke(&entries).expect("nobody dies");
+    let stopped = delivered.stopped.map(|it| it.to_string());
+    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not told: ratelimited")));
     // The bus was told all the same, once.
-    assert_eq!(listener.ports.world().told.len(), 1);
+    assert_eq!(notifier.ports.world().delivered.len(), 1);
 
-    listener.ports.later(PATIENCE_WITH_CHATS.0 + 1);
-    listener.ports.tell(&entries);
-    assert_eq!(listener.ports.world().told.len(), entries.len());
-    let letters = listener.ports.world().letters.clone();
-    assert!(!letters.is_empty() && letters.iter().all(|letter| letter.contains("ratelimited")), "{letters:?}");
+    notifier.ports.advance_time(CHAT_RETRY_WINDOW.0 + 1);
+    notifier.ports.deliver(&entries);
+    assert_eq!(notifier.ports.world().delivered.len(), entries.len());
+    let dead_letters = notifier.ports.world().dead_letters.clone();
+    assert!(
+        !dead_letters.is_empty() && dead_letters.iter().all(|dead_letter| dead_letter.contains("ratelimited")),
+        "{dead_letters:?}"
+    );
 
-    listener.ports.world().chat = None;
-    street.until(HOUR, "it ends", |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-    listener.listen(&street);
-    let (root, answers) = listener.thread();
-    assert!(root.words().contains("dev live, verified"), "{}", root.words());
-    assert!(answers[0].words().contains("Succeeded"), "{}", answers[0].words());
+    notifier.ports.world().chat = None;
+    pipeline.until(HOUR, "it ends", |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+    notifier.deliver_new_entries(&pipeline);
+    let (root, answers) = notifier.thread();
+    assert!(root.latest_text().contains("dev live, verified"), "{}", root.latest_text());
+    assert!(answers[0].latest_text().contains("Succeeded"), "{}", answers[0].latest_text());
 }
 
 #[test]
-fn a_chat_that_refuses_holds_up_nobody_and_lies_among_the_dead_letters_once_an_entry() {
-    let mut street = street(vec![chat(Facts::Attention, &["dev"])]);
+fn a_refusing_chat_blocks_nothing_and_dead_letters_each_entry() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    listener.ports.world().chat = Some(SendError::Refused { reason: "channel_not_found".to_owned() });
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "it ends", |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-    let wanted = street.count(&dev, Fact::wants_attention);
-    let letters = listener.ports.world().letters.clone();
-    assert_eq!(letters.len(), wanted, "{letters:?}");
-    assert!(letters.iter().all(|letter| letter.contains("channel_not_found")), "{letters:?}");
+    let mut notifier = Notifier::of(&pipeline);
+    notifier.ports.world().chat = Some(SendError::Refused { reason: "channel_not_found".to_owned() });
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "it ends", |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+    let wanted = pipeline.count(&dev, Fact::needs_attention);
+    let dead_letters = notifier.ports.world().dead_letters.clone();
+    assert_eq!(dead_letters.len(), wanted, "{dead_letters:?}");
+    assert!(dead_letters.iter().all(|dead_letter| dead_letter.contains("channel_not_found")), "{dead_letters:?}");
 }
 
 #[test]
-fn an_edit_whose_answer_is_lost_is_made_again() {
-    let mut street = street(vec![chat(Facts::All, &["dev"])]);
+fn an_edit_with_a_lost_response_is_retried() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::All, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "it begins", |street| street.state(&dev).running.is_some());
-    street.until(HOUR, "it bakes", |street| street.simulation.at(&dev).stage_name() == Some("baking"));
-    let [entries, _] = listener.news(&street).try_into().expect("two targets");
-    listener.ports.world().answer_lost = true;
-    let told = listener.ports.invoke(&entries).expect("nobody dies");
-    assert!(told.stopped.is_some(), "nobody knows what it says: {told:?}");
-    listener.ports.tell(&entries);
-    let (_, answers) = listener.thread();
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "it begins", |pipeline| pipeline.state(&dev).running.is_some());
+    pipeline.until(HOUR, "it bakes", |pipeline| pipeline.simulation.at(&dev).stage_name() == Some("baking"));
+    let [entries, _] = notifier.new_entries(&pipeline).try_into().expect("two targets");
+    notifier.ports.world().lose_next_response = true;
+    let delivered = notifier.ports.invoke(&entries).expect("nobody dies");
+    assert!(delivered.stopped.is_some(), "nobody knows what it says: {delivered:?}");
+    notifier.ports.deliver(&entries);
+    let (_, answers) = notifier.thread();
     assert_eq!(answers.len(), 1, "an edit may be made twice, and posts nothing");
-    assert!(answers[0].words().contains("v1: Baking"), "{}", answers[0].words());
+    assert!(answers[0].latest_text().contains("v1: Baking"), "{}", answers[0].latest_text());
 }
 
 #[test]
-fn a_message_that_somebody_took_away_is_posted_again_with_the_next_news() {
-    let mut street = street(vec![chat(Facts::Attention, &["dev"])]);
+fn a_deleted_message_is_posted_again_on_the_next_update() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
     let [dev, _] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, HOUR, "it begins", |street| street.state(&dev).running.is_some());
-    let taken = listener.chats().last().expect("posted").id.clone();
-    listener.ports.world().gone.push(taken.clone());
-    listener.follow(&mut street, HOUR, "it ends", |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-    let (_, answers) = listener.thread();
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, HOUR, "it begins", |pipeline| pipeline.state(&dev).running.is_some());
+    let taken = notifier.messages().last().expect("posted").id.clone();
+    notifier.ports.world().deleted.push(taken.clone());
+    notifier.run_until(&mut pipeline, HOUR, "it ends", |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+    let (_, answers) = notifier.thread();
     let [old, new] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!(old.id, taken);
-    assert!(new.words().contains("Succeeded"), "{}", new.words());
+    assert!(new.latest_text().contains("Succeeded"), "{}", new.latest_text());
 }
 
 #[test]
-fn people_who_are_asked_after_the_message_was_posted_are_called_to_it_once() {
-    let plan = Plan::of(&["api/dev", "api/prod"]).promoted("prod", "dev", 600).approved("prod");
-    let mut street = plan.policy(|policy| policy.notifications = vec![chat(Facts::All, &["prod"])]).build();
+fn approvers_added_later_are_mentioned_once() {
+    let plan = PipelineBuilder::of(&["api/dev", "api/prod"]).promoted("prod", "dev", 600).approved("prod");
+    let mut pipeline = plan.policy(|policy| policy.notifications = vec![chat(FactFilter::All, &["prod"])]).build();
     let [_, prod] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, 2 * HOUR, "it soaks", |street| {
-        street.waits_at(&prod) == ["soak", "approval"] || street.waits_at(&prod) == ["soak"]
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier.run_until(&mut pipeline, 2 * HOUR, "it soaks", |pipeline| {
+        pipeline.waiting_gates(&prod) == ["soak", "approval"] || pipeline.waiting_gates(&prod) == ["soak"]
     });
-    assert_eq!(listener.thread().1.len(), 1);
-    assert!(!listener.thread().1[0].words().contains("<@UADA>"), "{}", listener.thread().1[0].words());
-    street.until(2 * HOUR, "people are asked", |street| {
-        street.count(&prod, |fact| matches!(fact, Fact::ApprovalRequested { .. })) > 0
+    assert_eq!(notifier.thread().1.len(), 1);
+    assert!(!notifier.thread().1[0].latest_text().contains("<@UADA>"), "{}", notifier.thread().1[0].latest_text());
+    pipeline.until(2 * HOUR, "people are asked", |pipeline| {
+        pipeline.count(&prod, |fact| matches!(fact, Fact::ApprovalRequested { .. })) > 0
     });
-    let news = listener.news(&street);
+    let new_entries = notifier.new_entries(&pipeline);
     for _ in 0..3 {
-        for entries in &news {
-            listener.ports.tell(entries);
+        for entries in &new_entries {
+            notifier.ports.deliver(entries);
         }
     }
-    let (_, answers) = listener.thread();
+    let (_, answers) = notifier.thread();
     let [message, call] = answers.as_slice() else { panic!("{answers:#?}") };
     assert_eq!(message.buttons().len(), 2);
-    assert!(call.words().contains("<@UADA>") && call.buttons().is_empty(), "{}", call.words());
+    assert!(call.latest_text().contains("<@UADA>") && call.buttons().is_empty(), "{}", call.latest_text());
 }
 
 #[test]
-fn two_targets_of_a_service_begin_one_thread() {
-    let plan = Plan::of(&["api/dev", "api/prod"]);
-    let mut street = plan.policy(|policy| policy.notifications = vec![chat(Facts::Attention, &[])]).build();
+fn two_targets_of_a_service_share_one_thread() {
+    let plan = PipelineBuilder::of(&["api/dev", "api/prod"]);
+    let mut pipeline = plan.policy(|policy| policy.notifications = vec![chat(FactFilter::Attention, &[])]).build();
     let [dev, prod] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    street
-        .until(HOUR, "both begin", |street| [&dev, &prod].iter().all(|target| street.state(target).running.is_some()));
-    let [one, two] = listener.news(&street).try_into().expect("two targets");
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    pipeline.until(HOUR, "both begin", |pipeline| {
+        [&dev, &prod].iter().all(|target| pipeline.state(target).running.is_some())
+    });
+    let [one, two] = notifier.new_entries(&pipeline).try_into().expect("two targets");
     // The first dies with the claim to the thread, before it has posted: the second waits for it, and does not begin another.
     let at = (1..60).find(|number| {
-        let ports = Ports::over(&forgetful(&street));
-        ports.world().now = Some(street.simulation.now());
-        ports.world().death = Some((*number, Dies::Before));
+        let ports = Ports::with_ledger(&ledger_without_posts(&pipeline));
+        ports.world().now = Some(pipeline.simulation.now());
+        ports.world().crash_at = Some((*number, CrashPoint::Before));
         ports.invoke(&one).is_none() && ports.world().calls.last() == Some(&"say")
     });
-    listener.ports.world().death = Some((at.expect("it posts"), Dies::Before));
-    assert!(listener.ports.invoke(&one).is_none());
-    listener.ports.world().death = None;
-    let told = listener.ports.invoke(&two).expect("nobody dies");
-    assert!(told.stopped.is_some(), "{told:?}");
-    listener.ports.later(91);
-    listener.ports.tell(&two);
-    listener.ports.tell(&one);
-    let (root, answers) = listener.thread();
-    assert!(root.words().contains("dev #1") && root.words().contains("prod #1"), "{}", root.words());
+    notifier.ports.world().crash_at = Some((at.expect("it posts"), CrashPoint::Before));
+    assert!(notifier.ports.invoke(&one).is_none());
+    notifier.ports.world().crash_at = None;
+    let delivered = notifier.ports.invoke(&two).expect("nobody dies");
+    assert!(delivered.stopped.is_some(), "{delivered:?}");
+    notifier.ports.advance_time(91);
+    notifier.ports.deliver(&two);
+    notifier.ports.deliver(&one);
+    let (root, answers) = notifier.thread();
+    assert!(root.latest_text().contains("dev #1") && root.latest_text().contains("prod #1"), "{}", root.latest_text());
     assert_eq!(answers.len(), 2);
 }
 
 #[test]
-fn what_belongs_to_no_deployment_is_told_by_itself_once() {
-    let mut street = street(vec![chat(Facts::All, &["prod"])]);
+fn entries_without_a_deployment_are_posted_once() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::All, &["prod"])]);
     let [_, prod] = targets();
-    let mut listener = Listener::of(&street);
-    street.push("api", 1);
-    listener.follow(&mut street, 2 * HOUR, "people are asked", |street| asks(street, &prod));
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    notifier
+        .run_until(&mut pipeline, 2 * HOUR, "people are asked", |pipeline| is_waiting_for_approval(pipeline, &prod));
     // Nothing like it was ever asked there.
-    street.ask(&prod, Instruction::Resume, crate::street::carol(), "try");
-    let refused = |street: &Street| !street.refused(&prod).is_empty();
-    street.until(60, "it is refused", refused);
-    let before = listener.chats().len();
-    let news = listener.news(&street);
+    pipeline.ask(&prod, Instruction::Resume, crate::pipeline::carol(), "try");
+    let refused = |pipeline: &Pipeline| !pipeline.refused(&prod).is_empty();
+    pipeline.until(60, "it is refused", refused);
+    let before = notifier.messages().len();
+    let new_entries = notifier.new_entries(&pipeline);
     for _ in 0..2 {
-        for entries in &news {
-            listener.ports.tell(entries);
+        for entries in &new_entries {
+            notifier.ports.deliver(entries);
         }
     }
-    let chats = listener.chats();
-    let alone = news.iter().flatten().filter(|entry| entry.deployment.is_none()).count();
-    assert_eq!(chats.len() - before, alone, "{chats:#?}");
-    let (_, answers) = listener.thread();
-    assert!(answers.iter().any(|it| it.words().contains("nothing is frozen here")), "{answers:#?}");
+    let messages = notifier.messages();
+    let alone = new_entries.iter().flatten().filter(|entry| entry.deployment.is_none()).count();
+    assert_eq!(messages.len() - before, alone, "{messages:#?}");
+    let (_, answers) = notifier.thread();
+    assert!(answers.iter().any(|it| it.latest_text().contains("nothing is frozen here")), "{answers:#?}");
 }

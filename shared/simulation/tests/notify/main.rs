@@ -3,7 +3,7 @@
 
 mod chats;
 mod deliveries;
-mod ports;
-#[path = "../promotion/street.rs"]
+#[path = "../promotion/pipeline.rs"]
 #[expect(dead_code, reason = "what its own tests do there is more than is told of here")]
-mod street;
+mod pipeline;
+mod ports;

@@ -1,15 +1,17 @@
 //! The ledger in memory, with claims; channels that take what they are told to take; deaths at a given call.
 
 use engine::{
-    Announcement, Applied, Asking, Begin, Channels, Chat, Claim, Claimed, Clock, Commit, Deliveries, DeliveryId,
-    Edited, Hold, LeaseId, Ledger, LedgerError, Message, Overdue, Post, PostKey, Posts, SendError, TagsSeen, Told,
-    Watch, notify,
+    AppliedPolicy, ApprovalLinkRequest, BusEvent, Channels, ChatMessage, Claimed, Clock, Commit, Deliveries,
+    DeliveryClaim, DeliveryId, EditOutcome, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, Message,
+    NotifyReport, OverdueTarget, PostedMessage, PostedMessageKey, PostedMessages, SendError, TagInventory,
+    WatchedResource, notify,
 };
 use futures::FutureExt as _;
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
+use rollout::deployment::DeploymentRecord;
+use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
-use rollout::pace::{Place, Price};
-use rollout::target::DeploymentRecord;
+use rollout::rate_limiter::ApiCost;
 use rollout::{Command, Name, Policy, Release, ReleaseId, Seconds, TargetId, TargetState, Timestamp};
 use serde_json::Value;
 use simulation::ledger::MemoryLedger;
@@ -19,37 +21,37 @@ use std::sync::{Mutex, MutexGuard};
 
 /// What a delivery is noted as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Note {
+enum DeliveryRecord {
     Claimed { by: LeaseId, until: Timestamp },
     Done,
 }
 
 /// When the process dies, seen from one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dies {
+pub(crate) enum CrashPoint {
     Before,
     After,
 }
 
 /// A message in a chat, with everything that it ever said.
 #[derive(Debug, Clone)]
-pub(crate) struct Said {
+pub(crate) struct RecordedMessage {
     pub(crate) channel: String,
     pub(crate) id: String,
     pub(crate) thread: Option<String>,
-    pub(crate) said: Vec<Chat>,
+    pub(crate) versions: Vec<ChatMessage>,
 }
 
-impl Said {
+impl RecordedMessage {
     /// All that a person reads of it now.
-    pub(crate) fn words(&self) -> String {
-        let now = self.said.last().expect("it says something");
+    pub(crate) fn latest_text(&self) -> String {
+        let now = self.versions.last().expect("it says something");
         format!("{}\n{}", now.text, now.blocks)
     }
 
     /// The values of its buttons now, by `action_id`.
     pub(crate) fn buttons(&self) -> Vec<(String, String)> {
-        let blocks = self.said.last().and_then(|chat| chat.blocks.as_array().cloned()).unwrap_or_default();
+        let blocks = self.versions.last().and_then(|chat| chat.blocks.as_array().cloned()).unwrap_or_default();
         let elements = blocks.iter().flat_map(|block| block["elements"].as_array().cloned().unwrap_or_default());
         let buttons = elements.filter(|element| element["type"] == "button");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -59,30 +61,30 @@ impl Said {
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
-    notes: BTreeMap<DeliveryId, Note>,
+    delivery_records: BTreeMap<DeliveryId, DeliveryRecord>,
     /// Channel and entry of everything that was taken by the bus or a topic.
-    pub(crate) told: Vec<(String, String)>,
+    pub(crate) delivered: Vec<(String, String)>,
     /// What topics took.
-    pub(crate) mails: Vec<(String, Message)>,
-    pub(crate) chats: Vec<Said>,
-    pub(crate) letters: Vec<String>,
+    pub(crate) topic_messages: Vec<(String, Message)>,
+    pub(crate) messages: Vec<RecordedMessage>,
+    pub(crate) dead_letters: Vec<String>,
     pub(crate) calls: Vec<&'static str>,
     pub(crate) now: Option<Timestamp>,
     ids: u64,
     /// The process dies at this call, counted from 1.
-    pub(crate) death: Option<(usize, Dies)>,
+    pub(crate) crash_at: Option<(usize, CrashPoint)>,
     /// What topics answer instead of taking it.
     pub(crate) topic: Option<SendError>,
     /// What chats answer instead of doing it.
     pub(crate) chat: Option<SendError>,
     /// What a chat answers once, after having done it.
-    pub(crate) answer_lost: bool,
+    pub(crate) lose_next_response: bool,
     /// These were taken away by somebody.
-    pub(crate) gone: Vec<String>,
-    pub(crate) letters_are_lost: bool,
-    pub(crate) notes_are_lost: bool,
+    pub(crate) deleted: Vec<String>,
+    pub(crate) dead_letters_fail: bool,
+    pub(crate) done_writes_fail: bool,
     /// Why the policy cannot be read.
-    pub(crate) damage: Option<String>,
+    pub(crate) policy_error: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -92,11 +94,11 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    pub(crate) fn over(ledger: &MemoryLedger) -> Self {
+    pub(crate) fn with_ledger(ledger: &MemoryLedger) -> Self {
         Self { ledger: ledger.clone(), world: Mutex::default() }
     }
 
-    pub(crate) fn applying(policy: &Policy) -> Self {
+    pub(crate) fn with_policy(policy: &Policy) -> Self {
         let ports = Self::default();
         ports.ledger.store().apply(policy, "version 1", at(0), "somebody").expect("no other policy is there");
         ports
@@ -107,34 +109,34 @@ impl Ports {
     }
 
     /// An invocation; none: it died.
-    pub(crate) fn invoke(&self, entries: &[JournalEntry]) -> Option<Told> {
+    pub(crate) fn invoke(&self, entries: &[JournalEntry]) -> Option<NotifyReport> {
         notify(self, self, self, entries, Seconds(59).after(self.now())).now_or_never()
     }
 
     /// Invocations until everything is told.
     #[track_caller]
-    pub(crate) fn tell(&self, entries: &[JournalEntry]) {
-        let told = self.invoke(entries).expect("nobody dies");
-        assert!(told.stopped.is_none() && told.entries == entries.len(), "{told:?}");
+    pub(crate) fn deliver(&self, entries: &[JournalEntry]) {
+        let delivered = self.invoke(entries).expect("nobody dies");
+        assert!(delivered.stopped.is_none() && delivered.entries == entries.len(), "{delivered:?}");
     }
 
-    pub(crate) fn later(&self, seconds: u64) {
+    pub(crate) fn advance_time(&self, seconds: u64) {
         let now = Seconds(seconds).after(self.now());
         self.world().now = Some(now);
     }
 
     async fn call<T>(&self, name: &'static str, effect: impl FnOnce(&mut World) -> T) -> T {
-        let death = {
+        let crash_at = {
             let mut world = self.world();
             world.calls.push(name);
             let number = world.calls.len();
-            world.death.filter(|(at, _)| *at == number).map(|(_, dies)| dies)
+            world.crash_at.filter(|(at, _)| *at == number).map(|(_, crash_point)| crash_point)
         };
-        if death == Some(Dies::Before) {
+        if crash_at == Some(CrashPoint::Before) {
             pending::<()>().await;
         }
         let answer = effect(&mut self.world());
-        if death == Some(Dies::After) {
+        if crash_at == Some(CrashPoint::After) {
             pending::<()>().await;
         }
         answer
@@ -146,42 +148,45 @@ pub(crate) fn at(second: i64) -> Timestamp {
 }
 
 impl Deliveries for Ports {
-    async fn claim(&self, delivery: &DeliveryId, hold: &Hold) -> Result<Claimed, LedgerError> {
-        let take = |world: &mut World| match world.notes.get(delivery) {
-            Some(Note::Done) => Claimed::Done,
-            Some(Note::Claimed { until, .. }) if *until > hold.now => Claimed::Elsewhere,
+    async fn claim(&self, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<Claimed, LedgerError> {
+        let take = |world: &mut World| match world.delivery_records.get(delivery) {
+            Some(DeliveryRecord::Done) => Claimed::Done,
+            Some(DeliveryRecord::Claimed { until, .. }) if *until > hold.now => Claimed::HeldElsewhere,
             _ => {
-                world.notes.insert(delivery.clone(), Note::Claimed { by: hold.by.clone(), until: hold.until });
-                Claimed::Ours
+                world
+                    .delivery_records
+                    .insert(delivery.clone(), DeliveryRecord::Claimed { by: hold.by.clone(), until: hold.until });
+                Claimed::Acquired
             }
         };
         Ok(self.call("claim", take).await)
     }
 
     async fn done(&self, delivery: &DeliveryId, _: Timestamp) -> Result<(), LedgerError> {
-        let note = |world: &mut World| {
-            if world.notes_are_lost {
+        let mark_done = |world: &mut World| {
+            if world.done_writes_fail {
                 return Err(LedgerError::Unavailable { doing: "noting", reason: "busy".to_owned() });
             }
-            world.notes.insert(delivery.clone(), Note::Done);
+            world.delivery_records.insert(delivery.clone(), DeliveryRecord::Done);
             Ok(())
         };
-        self.call("done", note).await
+        self.call("done", mark_done).await
     }
 
-    async fn give_back(&self, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
-        let drop = |world: &mut World| {
-            if matches!(world.notes.get(delivery), Some(Note::Claimed { by: holder, .. }) if holder == by) {
-                world.notes.remove(delivery);
+    async fn release_claim(&self, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
+        let remove_claim = |world: &mut World| {
+            if matches!(world.delivery_records.get(delivery), Some(DeliveryRecord::Claimed { by: holder, .. }) if holder == by)
+            {
+                world.delivery_records.remove(delivery);
             }
         };
-        self.call("give back", drop).await;
+        self.call("give back", remove_claim).await;
         Ok(())
     }
 }
 
 /// What Slack refuses, by the limits of its "Block Kit reference".
-fn sound(chat: &Chat) {
+fn check_slack_limits(chat: &ChatMessage) {
     let blocks = chat.blocks.as_array().expect("an array");
     assert!((1..=50).contains(&blocks.len()), "{} blocks", blocks.len());
     let mut texts = Vec::new();
@@ -196,10 +201,10 @@ fn sound(chat: &Chat) {
 }
 
 impl Channels for Ports {
-    async fn announce(&self, announcement: &Announcement) -> Result<(), SendError> {
+    async fn publish_event(&self, announcement: &BusEvent) -> Result<(), SendError> {
         let detail: Value = serde_json::from_str(&announcement.detail).expect("JSON");
         let id = detail["id"].as_str().expect("an id").to_owned();
-        self.call("send", |world| world.told.push(("bus".to_owned(), id))).await;
+        self.call("send", |world| world.delivered.push(("bus".to_owned(), id))).await;
         Ok(())
     }
 
@@ -207,25 +212,25 @@ impl Channels for Ports {
         let take = |world: &mut World| match world.topic.clone() {
             Some(error) => Err(error),
             None => {
-                world.told.push((topic.to_owned(), message.once.clone()));
-                world.mails.push((topic.to_owned(), message.clone()));
+                world.delivered.push((topic.to_owned(), message.deduplication_id.clone()));
+                world.topic_messages.push((topic.to_owned(), message.clone()));
                 Ok(())
             }
         };
         self.call("send", take).await
     }
 
-    async fn say(&self, channel: &str, thread: Option<&str>, chat: &Chat) -> Result<String, SendError> {
-        sound(chat);
+    async fn post_message(&self, channel: &str, thread: Option<&str>, chat: &ChatMessage) -> Result<String, SendError> {
+        check_slack_limits(chat);
         let post = |world: &mut World| {
             if let Some(error) = world.chat.clone() {
                 return Err(error);
             }
-            let number = world.chats.len() + 1;
+            let number = world.messages.len() + 1;
             let id = format!("{}.{number:06}", world.now.unwrap_or(at(0)).as_second());
             let (channel, thread) = (channel.to_owned(), thread.map(str::to_owned));
-            world.chats.push(Said { channel, id: id.clone(), thread, said: vec![chat.clone()] });
-            if std::mem::take(&mut world.answer_lost) {
+            world.messages.push(RecordedMessage { channel, id: id.clone(), thread, versions: vec![chat.clone()] });
+            if std::mem::take(&mut world.lose_next_response) {
                 return Err(SendError::Unsure { reason: "no answer".to_owned() });
             }
             Ok(id)
@@ -233,38 +238,38 @@ impl Channels for Ports {
         self.call("say", post).await
     }
 
-    async fn edit(&self, channel: &str, id: &str, chat: &Chat) -> Result<Edited, SendError> {
-        sound(chat);
-        let edit = |world: &mut World| {
+    async fn edit_message(&self, channel: &str, id: &str, chat: &ChatMessage) -> Result<EditOutcome, SendError> {
+        check_slack_limits(chat);
+        let edit_message = |world: &mut World| {
             if let Some(error) = world.chat.clone() {
                 return Err(error);
             }
-            if world.gone.iter().any(|gone| gone == id) {
-                return Ok(Edited::Gone);
+            if world.deleted.iter().any(|deleted| deleted == id) {
+                return Ok(EditOutcome::Gone);
             }
-            let message = world.chats.iter_mut().find(|said| said.channel == channel && said.id == id);
-            message.expect("what is edited was posted").said.push(chat.clone());
-            if std::mem::take(&mut world.answer_lost) {
+            let message = world.messages.iter_mut().find(|it| it.channel == channel && it.id == id);
+            message.expect("what is edited was posted").versions.push(chat.clone());
+            if std::mem::take(&mut world.lose_next_response) {
                 return Err(SendError::Unsure { reason: "no answer".to_owned() });
             }
-            Ok(Edited::Done)
+            Ok(EditOutcome::Done)
         };
-        self.call("edit", edit).await
+        self.call("edit", edit_message).await
     }
 
-    async fn link(&self, asking: &Asking<'_>) -> Result<String, SendError> {
+    async fn link(&self, asking: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
         Ok(format!("https://approve.example.com/{}/{}/{}", asking.person, asking.deployment, asking.plan.0))
     }
 
-    async fn set_aside(&self, letter: &str) -> Result<(), String> {
-        let lay = |world: &mut World| {
-            if world.letters_are_lost {
+    async fn dead_letter(&self, letter: &str) -> Result<(), String> {
+        let append_dead_letter = |world: &mut World| {
+            if world.dead_letters_fail {
                 return Err("no such queue".to_owned());
             }
-            world.letters.push(letter.to_owned());
+            world.dead_letters.push(letter.to_owned());
             Ok(())
         };
-        self.call("set aside", lay).await
+        self.call("set aside", append_dead_letter).await
     }
 }
 
@@ -280,12 +285,12 @@ impl Clock for Ports {
     }
 }
 
-impl Posts for Ports {
-    async fn post(&self, key: &PostKey) -> Result<Option<Post>, LedgerError> {
+impl PostedMessages for Ports {
+    async fn post(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
         self.ledger.post(key).await
     }
 
-    async fn put_post(&self, key: &PostKey, post: &Post, now: Timestamp) -> Result<(), LedgerError> {
+    async fn put_post(&self, key: &PostedMessageKey, post: &PostedMessage, now: Timestamp) -> Result<(), LedgerError> {
         let ledger = &self.ledger;
         self.call("note post", |_| ledger.store().put_post(key, post)).await;
         let _ = now;
@@ -294,8 +299,8 @@ impl Posts for Ports {
 }
 
 impl Ledger for Ports {
-    async fn begin(&self, target: &TargetId, claim: &Claim) -> Result<Begin, LedgerError> {
-        self.ledger.begin(target, claim).await
+    async fn acquire_lease(&self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
+        self.ledger.acquire_lease(target, claim).await
     }
 
     async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
@@ -312,16 +317,16 @@ impl Ledger for Ports {
         self.ledger.commit(target, lease, revision, commit).await
     }
 
-    async fn take_place(&self, price: &Price, now: Timestamp) -> Result<Place, LedgerError> {
-        self.ledger.take_place(price, now).await
+    async fn acquire_slot(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
+        self.ledger.acquire_slot(api_cost, now).await
     }
 
-    async fn note_retry(
+    async fn register_retry(
         &self,
         target: &TargetId,
         retry: &engine::Retry<'_>,
-    ) -> Result<engine::RetryNoted, LedgerError> {
-        self.ledger.note_retry(target, retry).await
+    ) -> Result<engine::RetryRegistration, LedgerError> {
+        self.ledger.register_retry(target, retry).await
     }
 
     async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
@@ -332,19 +337,24 @@ impl Ledger for Ports {
         self.ledger.put_release(release).await
     }
 
-    async fn tags_seen(&self, application: &Name, service: &Name) -> Result<Option<TagsSeen>, LedgerError> {
-        self.ledger.tags_seen(application, service).await
+    async fn tag_inventory(&self, application: &Name, service: &Name) -> Result<Option<TagInventory>, LedgerError> {
+        self.ledger.tag_inventory(application, service).await
     }
 
-    async fn put_tags_seen(&self, application: &Name, service: &Name, seen: &TagsSeen) -> Result<(), LedgerError> {
-        self.ledger.put_tags_seen(application, service, seen).await
+    async fn put_tag_inventory(
+        &self,
+        application: &Name,
+        service: &Name,
+        seen: &TagInventory,
+    ) -> Result<(), LedgerError> {
+        self.ledger.put_tag_inventory(application, service, seen).await
     }
 
     async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
         self.ledger.put_command(command).await
     }
 
-    async fn targets_watching(&self, watch: &Watch) -> Result<Vec<TargetId>, LedgerError> {
+    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
         self.ledger.targets_watching(watch).await
     }
 
@@ -352,7 +362,7 @@ impl Ledger for Ports {
         self.ledger.services(repository).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<Overdue>, LedgerError> {
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
         self.ledger.overdue(now, limit).await
     }
 
@@ -360,9 +370,9 @@ impl Ledger for Ports {
         self.ledger.apply(policy, text, at, by).await
     }
 
-    async fn policy(&self, application: &Name) -> Result<Option<Applied>, LedgerError> {
-        let damage = self.world().damage.clone();
-        match damage {
+    async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
+        let policy_error = self.world().policy_error.clone();
+        match policy_error {
             Some(reason) => Err(LedgerError::Unreadable { what: format!("POLICY#{application} CURRENT"), reason }),
             None => self.ledger.policy(application).await,
         }

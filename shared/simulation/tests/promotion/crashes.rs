@@ -1,144 +1,158 @@
 //! An automatic promotion whose passes are killed at any call, and one in a world where everything fails now and then:
 //! nothing is lost, and nothing is brought twice.
 
-use crate::street::{HOUR, Plan, Street, carol, name, target};
+use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, name, target};
 use rollout::journal::Fact;
-use rollout::stage::Verdict;
-use rollout::{Instruction, Seconds, TargetId, Terms, Train};
-use simulation::virtual_time::{CrashAt, Faults, Moment};
-use simulation::world::{Dice, ImageBehaviour, Settings, scene};
+use rollout::verdict::Verdict;
+use rollout::{DeployOptions, Instruction, Seconds, TargetId, Train};
+use simulation::virtual_time::{CallPhase, CrashAt, Faults};
+use simulation::world::{ImageBehaviour, SeededRng, Settings, scene};
 
 fn targets() -> [TargetId; 2] {
     [target("shop/api/dev"), target("shop/api/prod")]
 }
 
-fn street(seed: u64, soak: u64, faults: Faults) -> Street {
-    let plan = small(Plan::of(&["api/dev", "api/prod"]).promoted("prod", "dev", soak));
-    let mut street = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
-    street.push("api", 1);
-    street
+fn pipeline(seed: u64, soak: u64, faults: Faults) -> Pipeline {
+    let plan = shorten(PipelineBuilder::of(&["api/dev", "api/prod"]).promoted("prod", "dev", soak));
+    let mut pipeline = plan.build_with(Settings { seed, log_calls: false, ..Settings::default() }, faults);
+    pipeline.push("api", 1);
+    pipeline
 }
 
 /// What must be true of both targets once everything has come to rest.
-fn in_order(street: &Street, verdicts: [&[Verdict]; 2]) -> Result<(), String> {
+fn check_final_state(pipeline: &Pipeline, verdicts: [&[Verdict]; 2]) -> Result<(), String> {
     for (target, expected) in targets().iter().zip(verdicts) {
-        let state = street.state(target);
-        if state.running.is_some() || !state.queued.is_empty() || !state.errands.is_empty() {
+        let state = pipeline.state(target);
+        if state.running.is_some() || !state.queued.is_empty() || !state.outbox.is_empty() {
             return Err(format!("something still runs, waits or is untold on {target}"));
         }
-        for (index, entry) in street.journal(target).iter().enumerate() {
+        for (index, entry) in pipeline.journal(target).iter().enumerate() {
             if entry.sequence != index as u64 + 1 {
                 return Err(format!("{target}'s journal has a gap before entry {}", entry.sequence));
             }
         }
-        if street.verdicts(target) != expected {
-            return Err(format!("{target} has {:?} where {expected:?} was expected", street.verdicts(target)));
+        if pipeline.verdicts(target) != expected {
+            return Err(format!("{target} has {:?} where {expected:?} was expected", pipeline.verdicts(target)));
         }
-        let told = street.count(target, |fact| matches!(fact, Fact::Started { .. }));
-        if told != expected.len() || state.last_deployment != expected.len() as u64 {
-            return Err(format!("{target} began {told} times"));
+        let starts = pipeline.count(target, |fact| matches!(fact, Fact::Started { .. }));
+        if starts != expected.len() || state.last_deployment != expected.len() as u64 {
+            return Err(format!("{target} began {starts} times"));
         }
         let live = if expected == [Verdict::Succeeded] { (0, 100) } else { (100, 0) };
-        if street.weights(target) != live {
-            return Err(format!("{target} has the weights {:?}", street.weights(target)));
+        if pipeline.weights(target) != live {
+            return Err(format!("{target} has the weights {:?}", pipeline.weights(target)));
         }
-        let verified = street.count(target, |fact| matches!(fact, Fact::Verified { .. }));
+        let verified = pipeline.count(target, |fact| matches!(fact, Fact::Verified { .. }));
         let wanted = usize::from(expected == [Verdict::Succeeded]);
         if verified != wanted || state.verified.len() != wanted {
             return Err(format!("{target} was verified {verified} times, and remembers {:?}", state.verified));
         }
     }
-    let lost = street.lost();
+    let lost = pipeline.lost();
     if lost > 0.0 { Err(format!("{lost} requests were lost")) } else { Ok(()) }
 }
 
 #[track_caller]
-fn comes_into_order(street: &mut Street, hours: u64, verdicts: [&[Verdict]; 2], what: &str) {
+fn expect_final_state(pipeline: &mut Pipeline, hours: u64, verdicts: [&[Verdict]; 2], what: &str) {
     let [dev, _] = targets();
-    street.simulation.run_until_that(hours * HOUR, |simulation| simulation.at(&dev).state().is_some());
-    let rested = street.simulation.run_until_rest(hours * HOUR);
-    street.simulation.run_for(300);
-    street.simulation.check_rest();
-    street.keeps_its_promises(what);
-    assert!(rested, "{what}: it does not come to rest{}", street.stories());
-    if let Err(reason) = in_order(street, verdicts) {
-        panic!("{what}: {reason}{}", street.stories());
+    pipeline.simulation.run_until_condition(hours * HOUR, |simulation| simulation.at(&dev).state().is_some());
+    let became_idle = pipeline.simulation.run_until_idle(hours * HOUR);
+    pipeline.simulation.run_for(300);
+    pipeline.simulation.check_when_idle();
+    pipeline.assert_no_violation(what);
+    assert!(became_idle, "{what}: it does not come to rest{}", pipeline.journal_texts());
+    if let Err(reason) = check_final_state(pipeline, verdicts) {
+        panic!("{what}: {reason}{}", pipeline.journal_texts());
     }
 }
 
-fn at_every_call(behaviour_in_prod: &ImageBehaviour, verdicts: [&[Verdict]; 2]) {
+fn crash_at_every_call(behaviour_in_prod: &ImageBehaviour, verdicts: [&[Verdict]; 2]) {
     let run = |faults: Faults, what: &str| {
         // Good where it is verified, and this in prod: a crash may keep dev busy for minutes after its bake.
         let good = *behaviour_in_prod == ImageBehaviour::default();
-        let mut street = street(1, if good { 45 } else { 900 }, faults);
+        let mut pipeline = pipeline(1, if good { 45 } else { 900 }, faults);
         let [dev, _] = targets();
         if !good {
-            street.until(3 * HOUR, what, |street| street.verdicts(&dev) == [Verdict::Succeeded]);
-            street.set_image(1, behaviour_in_prod.clone());
+            pipeline.until(3 * HOUR, what, |pipeline| pipeline.verdicts(&dev) == [Verdict::Succeeded]);
+            pipeline.set_image(1, behaviour_in_prod.clone());
         }
-        comes_into_order(&mut street, 3, verdicts, what);
-        street.simulation.calls()
+        expect_final_state(&mut pipeline, 3, verdicts, what);
+        pipeline.simulation.calls()
     };
     let calls = run(Faults::default(), "without faults");
     assert!(calls > 150, "a promotion of {calls} calls proves little");
     for call in 0..calls {
-        for moment in [Moment::Before, Moment::After] {
-            let crash_at = Some(CrashAt { call, moment });
-            run(Faults { crash_at, ..Faults::default() }, &format!("crash at call {call} of {calls}, {moment:?}"));
+        for phase in [CallPhase::Before, CallPhase::After] {
+            let crash_at = Some(CrashAt { call, phase });
+            run(Faults { crash_at, ..Faults::default() }, &format!("crash at call {call} of {calls}, {phase:?}"));
         }
     }
 }
 
 #[test]
-fn an_automatic_promotion_survives_a_crash_at_every_call() {
-    at_every_call(&ImageBehaviour::default(), [&[Verdict::Succeeded], &[Verdict::Succeeded]]);
+fn a_promotion_survives_a_crash_at_every_call() {
+    crash_at_every_call(&ImageBehaviour::default(), [&[Verdict::Succeeded], &[Verdict::Succeeded]]);
 }
 
 #[test]
-fn a_promotion_that_is_switched_back_survives_a_crash_at_every_call() {
-    at_every_call(&ImageBehaviour::failing(0.6), [&[Verdict::Succeeded], &[Verdict::RolledBack]]);
+fn a_rollback_in_prod_survives_a_crash_at_every_call() {
+    crash_at_every_call(&ImageBehaviour::failing(0.6), [&[Verdict::Succeeded], &[Verdict::RolledBack]]);
 }
 
 /// A train of two services whose second one is bad: the first goes back with it, whatever call a pass is killed at.
 #[test]
-fn a_train_goes_back_as_a_whole_despite_a_crash_at_every_call() {
+fn a_train_rolls_back_as_a_whole_despite_crashes() {
     let run = |faults: Faults, what: &str| {
-        let mut street = bad_train(faults);
+        let mut pipeline = start_bad_train(faults);
         let [api, web] = [target("shop/api/prod"), target("shop/web/prod")];
-        let back = |street: &Street| {
+        let is_rolled_back = |pipeline: &Pipeline| {
             let stable =
-                |target| street.stable(target).as_deref() == Some("v1") && street.state(target).running.is_none();
-            street.verdicts(&web).len() == 2 && stable(&api) && stable(&web)
+                |target| pipeline.stable(target).as_deref() == Some("v1") && pipeline.state(target).running.is_none();
+            pipeline.verdicts(&web).len() == 2 && stable(&api) && stable(&web)
         };
-        street.until(3 * HOUR, what, back);
-        assert!(street.simulation.run_until_rest(3 * HOUR), "{what}: no rest{}", street.stories());
-        assert!(back(&street), "{what}{}", street.stories());
-        let begun = |target| street.count(target, |fact| matches!(fact, Fact::Started { .. }));
+        pipeline.until(3 * HOUR, what, is_rolled_back);
+        assert!(pipeline.simulation.run_until_idle(3 * HOUR), "{what}: no rest{}", pipeline.journal_texts());
+        assert!(is_rolled_back(&pipeline), "{what}{}", pipeline.journal_texts());
+        let count_starts = |target| pipeline.count(target, |fact| matches!(fact, Fact::Started { .. }));
         // Back out of the warm state, or by a rollback of its own where it was over already: never twice.
-        let of_api = street.verdicts(&api);
-        let warm = [Verdict::Succeeded, Verdict::RolledBack];
-        let cold = [Verdict::Succeeded; 3];
-        assert!(of_api == warm || of_api == cold, "{what}: {of_api:?}{}", street.stories());
-        assert_eq!((begun(&api), begun(&web)), (of_api.len(), 2), "{what}{}", street.stories());
-        assert_eq!(street.verdicts(&web), [Verdict::Succeeded, Verdict::RolledBack], "{what}{}", street.stories());
+        let api_verdicts = pipeline.verdicts(&api);
+        let rolled_back_while_warm = [Verdict::Succeeded, Verdict::RolledBack];
+        let rolled_back_after_success = [Verdict::Succeeded; 3];
+        assert!(
+            api_verdicts == rolled_back_while_warm || api_verdicts == rolled_back_after_success,
+            "{what}: {api_verdicts:?}{}",
+            pipeline.journal_texts()
+        );
+        assert_eq!(
+            (count_starts(&api), count_starts(&web)),
+            (api_verdicts.len(), 2),
+            "{what}{}",
+            pipeline.journal_texts()
+        );
+        assert_eq!(
+            pipeline.verdicts(&web),
+            [Verdict::Succeeded, Verdict::RolledBack],
+            "{what}{}",
+            pipeline.journal_texts()
+        );
         for target in [&api, &web] {
-            let (state, lost) = (street.state(target), street.lost());
-            assert!(state.errands.is_empty() && lost == 0.0, "{what}: {lost} {state:?}{}", street.stories());
+            let (state, lost) = (pipeline.state(target), pipeline.lost());
+            assert!(state.outbox.is_empty() && lost == 0.0, "{what}: {lost} {state:?}{}", pipeline.journal_texts());
         }
-        street.simulation.calls()
+        pipeline.simulation.calls()
     };
     let calls = run(Faults::default(), "without faults");
-    let before = bad_train_begins();
+    let before = calls_before_bad_train();
     // Every third one: what lies between is the same calls of the other target.
     for call in (before..calls).step_by(3) {
-        for moment in [Moment::Before, Moment::After] {
-            let crash_at = Some(CrashAt { call, moment });
-            run(Faults { crash_at, ..Faults::default() }, &format!("crash at call {call} of {calls}, {moment:?}"));
+        for phase in [CallPhase::Before, CallPhase::After] {
+            let crash_at = Some(CrashAt { call, phase });
+            run(Faults { crash_at, ..Faults::default() }, &format!("crash at call {call} of {calls}, {phase:?}"));
         }
     }
 }
 
-fn small(plan: Plan) -> Plan {
+fn shorten(plan: PipelineBuilder) -> PipelineBuilder {
     plan.scenes(|scene| {
         scene.tasks = 2;
         scene.strategy.steps.remove(1);
@@ -150,40 +164,40 @@ fn small(plan: Plan) -> Plan {
 }
 
 /// v1 of both is stable.
-fn two_services(faults: Faults) -> Street {
-    let mut street = small(Plan::of(&["api/prod", "web/prod"]))
+fn pipeline_of_two_services(faults: Faults) -> Pipeline {
+    let mut pipeline = shorten(PipelineBuilder::of(&["api/prod", "web/prod"]))
         .policy(|policy| {
             policy.services.get_mut(&name("web")).expect("a service").depends_on = vec![name("api")];
         })
         .build_with(Settings { log_calls: false, ..Settings::default() }, faults);
     for service in ["api", "web"] {
-        street.push(service, 1);
-        street.ends(&target(&format!("shop/{service}/prod")), 3 * HOUR, &[Verdict::Succeeded]);
+        pipeline.push(service, 1);
+        pipeline.expect_verdicts(&target(&format!("shop/{service}/prod")), 3 * HOUR, &[Verdict::Succeeded]);
     }
-    assert!(street.simulation.run_until_rest(3 * HOUR));
-    street
+    assert!(pipeline.simulation.run_until_idle(3 * HOUR));
+    pipeline
 }
 
 /// Calls before the train is asked for.
-fn bad_train_begins() -> u64 {
-    two_services(Faults::default()).simulation.calls()
+fn calls_before_bad_train() -> u64 {
+    pipeline_of_two_services(Faults::default()).simulation.calls()
 }
 
 /// The train of api v101 and web v201, which is bad.
-fn bad_train(faults: Faults) -> Street {
-    let mut street = two_services(faults);
-    street.set_image(201, ImageBehaviour::failing(0.6));
+fn start_bad_train(faults: Faults) -> Pipeline {
+    let mut pipeline = pipeline_of_two_services(faults);
+    pipeline.set_image(201, ImageBehaviour::failing(0.6));
     let members = [("api", 101), ("web", 201)];
     let train = Train {
         id: "train-1".to_owned(),
         members: members.into_iter().map(|(service, number)| (name(service), scene::digest_of(number))).collect(),
-        together: true,
+        rollback_together: true,
     };
     for (service, number) in members {
-        let terms = Terms { train: Some(train.clone()), ..Terms::default() };
-        street.deploy(&target(&format!("shop/{service}/prod")), number, terms);
+        let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
+        pipeline.deploy(&target(&format!("shop/{service}/prod")), number, options);
     }
-    street
+    pipeline
 }
 
 /// How many worlds are tried; `SIMULATION_SEEDS` asks for more.
@@ -193,71 +207,75 @@ fn seeds() -> u64 {
 
 /// Faults of all kinds by chance, until well into the second deployment.
 #[test]
-fn whatever_goes_wrong_by_chance_a_release_is_promoted_once_or_not_at_all() {
+fn a_release_is_promoted_at_most_once_under_random_faults() {
     for seed in 0..seeds() {
-        let mut dice = Dice::new(seed);
-        let rate = 0.02 + 0.08 * dice.unit();
+        let mut rng = SeededRng::new(seed);
+        let rate = 0.02 + 0.08 * rng.unit();
         let faults =
             Faults { until: Some(Seconds(HOUR).after(Settings::default().start)), ..Faults::everywhere(seed, rate) };
-        let mut street = street(seed, 45, faults);
+        let mut pipeline = pipeline(seed, 45, faults);
         let [dev, prod] = targets();
         let what = format!("seed {seed}, rate {rate:.3}");
-        street.simulation.run_until_that(2 * HOUR, |simulation| simulation.at(&dev).state().is_some());
-        let rested = street.simulation.run_until_rest(6 * HOUR);
-        street.keeps_its_promises(&what);
-        assert!(rested, "{what}: it does not come to rest{}", street.stories());
-        street.simulation.run_for(300);
+        pipeline.simulation.run_until_condition(2 * HOUR, |simulation| simulation.at(&dev).state().is_some());
+        let became_idle = pipeline.simulation.run_until_idle(6 * HOUR);
+        pipeline.assert_no_violation(&what);
+        assert!(became_idle, "{what}: it does not come to rest{}", pipeline.journal_texts());
+        pipeline.simulation.run_for(300);
         // What goes wrong may outlast a deadline: then a good release goes back, and goes no further.
-        let first = street.verdicts(&dev);
-        let second = street.verdicts(&prod);
-        let may: [&[Verdict]; 3] = [&[Verdict::Succeeded], &[Verdict::RolledBack], &[Verdict::Failed]];
-        assert!(may.contains(&first.as_slice()), "{what}: {first:?}{}", street.stories());
+        let first = pipeline.verdicts(&dev);
+        let second = pipeline.verdicts(&prod);
+        let allowed: [&[Verdict]; 3] = [&[Verdict::Succeeded], &[Verdict::RolledBack], &[Verdict::Failed]];
+        assert!(allowed.contains(&first.as_slice()), "{what}: {first:?}{}", pipeline.journal_texts());
         let promoted = first == [Verdict::Succeeded];
-        let fits =
-            if promoted { may.contains(&second.as_slice()) } else { second.is_empty() || second == [Verdict::Failed] };
-        assert!(fits, "{what}: {first:?}, then {second:?}{}", street.stories());
-        if let Err(reason) = in_order(&street, [&first, &second]) {
-            panic!("{what}: {reason}{}", street.stories());
+        let is_allowed = if promoted {
+            allowed.contains(&second.as_slice())
+        } else {
+            second.is_empty() || second == [Verdict::Failed]
+        };
+        assert!(is_allowed, "{what}: {first:?}, then {second:?}{}", pipeline.journal_texts());
+        if let Err(reason) = check_final_state(&pipeline, [&first, &second]) {
+            panic!("{what}: {reason}{}", pipeline.journal_texts());
         }
     }
 }
 
-fn baked(unreadable_from: &str) -> Street {
+fn pipeline_with_policies_unreadable_from(stage_reached: &str) -> Pipeline {
     let [dev, _] = targets();
-    let mut street = street(1, 0, Faults::default());
-    let reached = |street: &Street| {
-        street.has(&dev, |fact| matches!(fact, Fact::StageEntered { stage, .. } if stage == unreadable_from))
+    let mut pipeline = pipeline(1, 0, Faults::default());
+    let reached = |pipeline: &Pipeline| {
+        pipeline.has(&dev, |fact| matches!(fact, Fact::StageEntered { stage, .. } if stage.name() == stage_reached))
     };
-    street.until(HOUR, unreadable_from, reached);
-    street.simulation.set_policies_readable(false);
-    street.until(HOUR, "dev verifies it", |street| street.has(&dev, |fact| matches!(fact, Fact::Verified { .. })));
-    street
+    pipeline.until(HOUR, stage_reached, reached);
+    pipeline.simulation.set_policies_readable(false);
+    pipeline
+        .until(HOUR, "dev verifies it", |pipeline| pipeline.has(&dev, |fact| matches!(fact, Fact::Verified { .. })));
+    pipeline
 }
 
 #[test]
-fn what_cannot_be_told_to_the_next_environment_is_told_once_it_can() {
+fn a_promotion_blocked_by_an_unreadable_policy_is_retried() {
     let [dev, prod] = targets();
-    let mut street = baked("baking");
-    street.simulation.run_for(120);
-    assert_eq!(street.state(&dev).errands.len(), 1, "it is still to be told{}", street.stories());
-    assert_eq!(street.state(&prod).last_deployment, 0, "prod has not heard of it{}", street.stories());
+    let mut pipeline = pipeline_with_policies_unreadable_from("baking");
+    pipeline.simulation.run_for(120);
+    assert_eq!(pipeline.state(&dev).outbox.len(), 1, "it is still to be told{}", pipeline.journal_texts());
+    assert_eq!(pipeline.state(&prod).last_deployment, 0, "prod has not heard of it{}", pipeline.journal_texts());
 
-    street.simulation.set_policies_readable(true);
-    comes_into_order(&mut street, 2, [&[Verdict::Succeeded], &[Verdict::Succeeded]], "policies can be read again");
+    pipeline.simulation.set_policies_readable(true);
+    expect_final_state(&mut pipeline, 2, [&[Verdict::Succeeded], &[Verdict::Succeeded]], "policies can be read again");
 }
 
 #[test]
-fn a_way_back_does_not_wait_for_what_other_targets_cannot_be_told() {
+fn a_rollback_does_not_wait_for_a_blocked_promotion() {
     let [dev, prod] = targets();
-    let mut street = baked("baking");
-    let asked = street.simulation.now();
-    street.ask(&dev, Instruction::Rollback, carol(), "the cart is empty");
-    street.until(60, "its traffic is back", |street| street.weights(&dev) == (100, 0));
-    street.ends(&dev, 600, &[Verdict::RolledBack]);
-    let took = Seconds::between(asked, street.when(&dev, |fact| matches!(fact, Fact::Ended { .. })));
-    assert!(took.0 < 120, "the way back took {took}{}", street.stories());
+    let mut pipeline = pipeline_with_policies_unreadable_from("baking");
+    let asked = pipeline.simulation.now();
+    pipeline.ask(&dev, Instruction::Rollback, carol(), "the cart is empty");
+    pipeline.until(60, "its traffic is back", |pipeline| pipeline.weights(&dev) == (100, 0));
+    pipeline.expect_verdicts(&dev, 600, &[Verdict::RolledBack]);
+    let took = Seconds::between(asked, pipeline.time_of(&dev, |fact| matches!(fact, Fact::Ended { .. })));
+    assert!(took.0 < 120, "the way back took {took}{}", pipeline.journal_texts());
 
-    street.simulation.set_policies_readable(true);
-    street.rests(HOUR);
-    assert_eq!(street.verdicts(&prod), [], "nothing that went back is promoted{}", street.stories());
+    pipeline.simulation.set_policies_readable(true);
+    pipeline.wait_until_idle(HOUR);
+    assert_eq!(pipeline.verdicts(&prod), [], "nothing that went back is promoted{}", pipeline.journal_texts());
 }

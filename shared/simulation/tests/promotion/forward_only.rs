@@ -1,115 +1,115 @@
 //! Releases that cannot be switched back by themselves: trouble freezes them, and a person decides.
 
-use crate::street::{HOUR, Plan, Street, carol, name, target};
+use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, name, target};
 use rollout::journal::Fact;
 use rollout::policy::{Hook, HookAction, HookPoint};
-use rollout::stage::{Cause, Verdict};
-use rollout::{Instruction, Reading, Seconds, TargetId, Terms};
+use rollout::verdict::{Cause, Verdict};
+use rollout::{DeployOptions, Instruction, Reading, Seconds, TargetId};
 use simulation::virtual_time::Started;
-use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run};
+use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, RunTaskBehaviour};
 
 fn dev() -> TargetId {
     target("shop/api/dev")
 }
 
 fn frozen(fact: &Fact) -> bool {
-    matches!(fact, Fact::Frozen { .. })
+    matches!(fact, Fact::AwaitingOperator { .. })
 }
 
 /// v1 is bad, and cannot be switched back: frozen at 10 %.
-fn street() -> Street {
-    let mut street = Plan::of(&["api/dev"]).build();
-    street.set_image(1, ImageBehaviour::failing(0.5));
-    street.simulation.push_of(&name("api"), 1, Started::Silent);
-    street.deploy(&dev(), 1, Terms { forward_only: true, ..Terms::default() });
-    street.until(HOUR, "it is frozen", |street| street.has(&dev(), frozen));
-    street
+fn pipeline() -> Pipeline {
+    let mut pipeline = PipelineBuilder::of(&["api/dev"]).build();
+    pipeline.set_image(1, ImageBehaviour::failing(0.5));
+    pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+    pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
+    pipeline.until(HOUR, "it is frozen", |pipeline| pipeline.has(&dev(), frozen));
+    pipeline
 }
 
 #[test]
-fn trouble_freezes_it_where_it_is_with_what_was_seen() {
-    let mut street = street();
-    street.simulation.run_for(2 * HOUR);
-    assert_eq!(street.weights(&dev()), (90, 10), "{}", street.stories());
-    assert_eq!(street.verdicts(&dev()), [], "{}", street.stories());
-    assert_eq!(street.count(&dev(), frozen), 1, "told once{}", street.stories());
-    let entry = street.journal(&dev()).into_iter().find(|entry| frozen(&entry.fact)).expect("it is there");
-    let Fact::Frozen { cause, evidence } = entry.fact else { unreachable!() };
+fn an_alarm_pauses_the_shift_and_records_evidence() {
+    let mut pipeline = pipeline();
+    pipeline.simulation.run_for(2 * HOUR);
+    assert_eq!(pipeline.weights(&dev()), (90, 10), "{}", pipeline.journal_texts());
+    assert_eq!(pipeline.verdicts(&dev()), [], "{}", pipeline.journal_texts());
+    assert_eq!(pipeline.count(&dev(), frozen), 1, "told once{}", pipeline.journal_texts());
+    let entry = pipeline.journal(&dev()).into_iter().find(|entry| frozen(&entry.fact)).expect("it is there");
+    let Fact::AwaitingOperator { cause, evidence } = entry.fact else { unreachable!() };
     let Cause::Alarm { name, .. } = &cause else { panic!("{cause:?}") };
     let Reading::Known(alarms) = &evidence.alarms else { panic!("{evidence:?}") };
     assert!(alarms.contains_key(name), "the alarm is in evidence: {evidence:?}");
-    assert!(!street.has(&dev(), |fact| matches!(fact, Fact::RollbackStarted { .. })), "{}", street.stories());
+    assert!(!pipeline.has(&dev(), |fact| matches!(fact, Fact::RollbackStarted { .. })), "{}", pipeline.journal_texts());
 }
 
 #[test]
-fn a_person_turns_it_back() {
-    let mut street = street();
-    street.ask(&dev(), Instruction::Rollback, carol(), "the migration is undone");
-    street.ends(&dev(), HOUR, &[Verdict::RolledBack]);
-    assert_eq!(street.weights(&dev()), (100, 0));
-    assert_eq!(street.state(&dev()).frozen, None);
-    street.rests(HOUR);
+fn an_operator_can_roll_back() {
+    let mut pipeline = pipeline();
+    pipeline.ask(&dev(), Instruction::Rollback, carol(), "the migration is undone");
+    pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::RolledBack]);
+    assert_eq!(pipeline.weights(&dev()), (100, 0));
+    assert_eq!(pipeline.state(&dev()).operator_hold, None);
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn a_person_lets_it_go_on_despite_the_alarm() {
-    let mut street = street();
-    street.simulation.run_for(600);
+fn an_operator_can_resume_despite_the_alarm() {
+    let mut pipeline = pipeline();
+    pipeline.simulation.run_for(600);
     // The alarm still fires when it is resumed, and is put right a moment later.
-    street.ask(&dev(), Instruction::Resume, carol(), "the fix is in the database");
-    street.simulation.run_for(15);
-    street.set_image(1, ImageBehaviour::default());
-    street.ends(&dev(), HOUR, &[Verdict::Succeeded]);
-    assert!(street.has(&dev(), |fact| matches!(fact, Fact::Unfrozen { .. })), "{}", street.stories());
-    assert_eq!(street.count(&dev(), frozen), 1, "{}", street.stories());
-    street.rests(HOUR);
+    pipeline.ask(&dev(), Instruction::Resume, carol(), "the fix is in the database");
+    pipeline.simulation.run_for(15);
+    pipeline.set_image(1, ImageBehaviour::default());
+    pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::Succeeded]);
+    assert!(pipeline.has(&dev(), |fact| matches!(fact, Fact::OperatorResumed { .. })), "{}", pipeline.journal_texts());
+    assert_eq!(pipeline.count(&dev(), frozen), 1, "{}", pipeline.journal_texts());
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn trouble_that_comes_again_freezes_it_again() {
-    let mut street = street();
-    street.set_image(1, ImageBehaviour::default());
+fn a_recurring_alarm_pauses_it_again() {
+    let mut pipeline = pipeline();
+    pipeline.set_image(1, ImageBehaviour::default());
     // Until its alarm has been OK nobody could tell new trouble from old.
-    street.simulation.run_for(60);
-    street.ask(&dev(), Instruction::Resume, carol(), "the fix is in the database");
-    street.until(HOUR, "it widens", |street| street.weights(&dev()) == (50, 50));
-    street.set_image(1, ImageBehaviour::failing(0.5));
-    street.until(120, "it is frozen again", |street| street.count(&dev(), frozen) == 2);
-    assert_eq!(street.weights(&dev()), (50, 50), "{}", street.stories());
-    street.ask(&dev(), Instruction::Abort { deployment: None }, carol(), "we fix it forward");
-    street.until(HOUR, "it is over", |street| street.state(&dev()).running.is_none());
-    assert_eq!(street.weights(&dev()), (50, 50), "abort leaves everything as it is{}", street.stories());
-    street.rests(HOUR);
+    pipeline.simulation.run_for(60);
+    pipeline.ask(&dev(), Instruction::Resume, carol(), "the fix is in the database");
+    pipeline.until(HOUR, "it widens", |pipeline| pipeline.weights(&dev()) == (50, 50));
+    pipeline.set_image(1, ImageBehaviour::failing(0.5));
+    pipeline.until(120, "it is frozen again", |pipeline| pipeline.count(&dev(), frozen) == 2);
+    assert_eq!(pipeline.weights(&dev()), (50, 50), "{}", pipeline.journal_texts());
+    pipeline.ask(&dev(), Instruction::Abort { deployment: None }, carol(), "we fix it forward");
+    pipeline.until(HOUR, "it is over", |pipeline| pipeline.state(&dev()).running.is_none());
+    assert_eq!(pipeline.weights(&dev()), (50, 50), "abort leaves everything as it is{}", pipeline.journal_texts());
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn nobody_decides_and_the_target_stays_frozen_until_somebody_does() {
-    let mut street = street();
-    street.until(25 * HOUR, "it lets go", |street| street.state(&dev()).running.is_none());
-    let began = street.when(&dev(), frozen);
-    let over = street.when(&dev(), |fact| matches!(fact, Fact::Ended { .. }));
-    assert!(Seconds::between(began, over).0 >= 24 * HOUR, "{}", street.stories());
-    assert_eq!(street.weights(&dev()), (90, 10), "nothing was touched{}", street.stories());
-    let freeze = street.state(&dev()).frozen.expect("the target is frozen");
+fn without_a_decision_the_target_stays_blocked_until_resumed() {
+    let mut pipeline = pipeline();
+    pipeline.until(25 * HOUR, "it lets go", |pipeline| pipeline.state(&dev()).running.is_none());
+    let paused_at = pipeline.time_of(&dev(), frozen);
+    let ended_at = pipeline.time_of(&dev(), |fact| matches!(fact, Fact::Ended { .. }));
+    assert!(Seconds::between(paused_at, ended_at).0 >= 24 * HOUR, "{}", pipeline.journal_texts());
+    assert_eq!(pipeline.weights(&dev()), (90, 10), "nothing was touched{}", pipeline.journal_texts());
+    let freeze = pipeline.state(&dev()).operator_hold.expect("the target is frozen");
     assert_eq!(freeze.deployment, 1);
-    street.rests(HOUR);
+    pipeline.wait_until_idle(HOUR);
 
     // The next release, which mends it, waits for a person.
-    street.set_image(1, ImageBehaviour::default());
-    street.push("api", 2);
-    street.until(120, "it waits", |street| street.waits_at(&dev()).contains(&"freeze".to_owned()));
-    street.simulation.run_for(HOUR);
-    assert_eq!(street.simulation.at(&dev()).stage_name(), Some("gated"), "{}", street.stories());
-    street.ask(&dev(), Instruction::Resume, carol(), "v2 mends it");
-    street.until(60, "it begins", |street| street.simulation.at(&dev()).stage_name() != Some("gated"));
-    assert_eq!(street.state(&dev()).frozen, None);
+    pipeline.set_image(1, ImageBehaviour::default());
+    pipeline.push("api", 2);
+    pipeline.until(120, "it waits", |pipeline| pipeline.waiting_gates(&dev()).contains(&"freeze".to_owned()));
+    pipeline.simulation.run_for(HOUR);
+    assert_eq!(pipeline.simulation.at(&dev()).stage_name(), Some("gated"), "{}", pipeline.journal_texts());
+    pipeline.ask(&dev(), Instruction::Resume, carol(), "v2 mends it");
+    pipeline.until(60, "it begins", |pipeline| pipeline.simulation.at(&dev()).stage_name() != Some("gated"));
+    assert_eq!(pipeline.state(&dev()).operator_hold, None);
 }
 
 #[test]
-fn a_migration_that_has_begun_makes_it_forward_only() {
-    let mut street = Plan::of(&["api/dev"])
+fn a_started_migration_makes_a_deployment_forward_only() {
+    let mut pipeline = PipelineBuilder::of(&["api/dev"])
         .policy(|policy| {
-            let rules = crate::street::environment_of(policy, "dev");
+            let rules = crate::pipeline::environment_of(policy, "dev");
             rules.targets.get_mut(&name("api")).expect("a target").hooks = vec![Hook {
                 name: name("migrate"),
                 at: HookPoint::BeforeTraffic,
@@ -119,30 +119,30 @@ fn a_migration_that_has_begun_makes_it_forward_only() {
             }];
         })
         .build();
-    street.set_image(1, ImageBehaviour::failing(0.5));
-    street.push("api", 1);
-    street.until(HOUR, "it is frozen", |street| street.has(&dev(), frozen));
-    street.simulation.run_for(600);
-    assert_eq!(street.weights(&dev()), (90, 10), "{}", street.stories());
-    street.ask(&dev(), Instruction::Rollback, carol(), "the old code can read it");
-    street.ends(&dev(), HOUR, &[Verdict::RolledBack]);
+    pipeline.set_image(1, ImageBehaviour::failing(0.5));
+    pipeline.push("api", 1);
+    pipeline.until(HOUR, "it is frozen", |pipeline| pipeline.has(&dev(), frozen));
+    pipeline.simulation.run_for(600);
+    assert_eq!(pipeline.weights(&dev()), (90, 10), "{}", pipeline.journal_texts());
+    pipeline.ask(&dev(), Instruction::Rollback, carol(), "the old code can read it");
+    pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::RolledBack]);
 }
 
 #[test]
-fn before_any_traffic_has_moved_it_just_ends() {
-    let mut street = Plan::of(&["api/dev"]).build();
-    street.set_image(1, ImageBehaviour::never_healthy());
-    street.simulation.push_of(&name("api"), 1, Started::Silent);
-    street.deploy(&dev(), 1, Terms { forward_only: true, ..Terms::default() });
-    street.ends(&dev(), HOUR, &[Verdict::Failed]);
-    assert!(!street.has(&dev(), frozen), "{}", street.stories());
-    assert_eq!(street.weights(&dev()), (100, 0));
-    street.rests(HOUR);
+fn failing_before_any_traffic_shift_ends_the_deployment() {
+    let mut pipeline = PipelineBuilder::of(&["api/dev"]).build();
+    pipeline.set_image(1, ImageBehaviour::never_healthy());
+    pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+    pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
+    pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::Failed]);
+    assert!(!pipeline.has(&dev(), frozen), "{}", pipeline.journal_texts());
+    assert_eq!(pipeline.weights(&dev()), (100, 0));
+    pipeline.wait_until_idle(HOUR);
     // A hook of it that fails before anything moved, too.
-    let fails = Run::Exits { after: Seconds(5), exit_code: 1 };
-    street.set_image(2, ImageBehaviour::running(fails));
-    street.apply(|policy| {
-        let rules = crate::street::environment_of(policy, "dev");
+    let fails = RunTaskBehaviour::Exits { after: Seconds(5), exit_code: 1 };
+    pipeline.set_image(2, ImageBehaviour::running(fails));
+    pipeline.apply(|policy| {
+        let rules = crate::pipeline::environment_of(policy, "dev");
         rules.targets.get_mut(&name("api")).expect("a target").hooks = vec![Hook {
             name: name("migrate"),
             at: HookPoint::BeforeTraffic,
@@ -151,17 +151,17 @@ fn before_any_traffic_has_moved_it_just_ends() {
             forward_only: true,
         }];
     });
-    street.push("api", 2);
-    street.ends(&dev(), HOUR, &[Verdict::Failed, Verdict::Failed]);
-    assert!(!street.has(&dev(), frozen), "{}", street.stories());
-    street.rests(HOUR);
+    pipeline.push("api", 2);
+    pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::Failed, Verdict::Failed]);
+    assert!(!pipeline.has(&dev(), frozen), "{}", pipeline.journal_texts());
+    pipeline.wait_until_idle(HOUR);
 }
 
 /// Trouble of every kind is frozen, and when it is over and somebody says so, the deployment goes through.
 #[test]
-fn whatever_froze_it_it_goes_on_when_that_is_over() {
+fn deployment_succeeds_once_the_cause_is_fixed_and_resumed() {
     let announce = |policy: &mut rollout::policy::Policy| {
-        let rules = crate::street::environment_of(policy, "dev");
+        let rules = crate::pipeline::environment_of(policy, "dev");
         rules.targets.get_mut(&name("api")).expect("a target").hooks = vec![Hook {
             name: name("announce"),
             at: HookPoint::AfterTraffic,
@@ -170,37 +170,45 @@ fn whatever_froze_it_it_goes_on_when_that_is_over() {
             forward_only: false,
         }];
     };
-    type Change = fn(&Street);
-    let ill =
-        |street: &Street| street.set_image(1, ImageBehaviour { health: Health::Never, ..ImageBehaviour::default() });
-    let well = |street: &Street| street.set_image(1, ImageBehaviour::default());
-    let deny = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", true));
-    let allow = |street: &Street| street.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", false));
-    let no = |street: &Street| {
-        street.simulation.world(|world| world.put_function("announce", FunctionBehaviour::fails("the cart is empty")));
+    type PipelineChange = fn(&Pipeline);
+    let make_unhealthy = |pipeline: &Pipeline| {
+        pipeline.set_image(1, ImageBehaviour { health: Health::Never, ..ImageBehaviour::default() })
     };
-    let yes = |street: &Street| {
-        street.simulation.world(|world| world.put_function("announce", FunctionBehaviour::succeeds()));
+    let make_healthy = |pipeline: &Pipeline| pipeline.set_image(1, ImageBehaviour::default());
+    let deny =
+        |pipeline: &Pipeline| pipeline.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", true));
+    let allow =
+        |pipeline: &Pipeline| pipeline.simulation.world(|world| world.deny("elasticloadbalancing:ModifyRule", false));
+    let make_hook_fail = |pipeline: &Pipeline| {
+        pipeline
+            .simulation
+            .world(|world| world.put_function("announce", FunctionBehaviour::fails("the cart is empty")));
     };
-    let troubles: [(&str, Change, Change); 3] =
-        [("no healthy target", ill, well), ("denied", deny, allow), ("a hook says no", no, yes)];
-    for (what, begins, ends) in troubles {
-        let mut street = Plan::of(&["api/dev"]).policy(announce).build();
-        yes(&street);
-        street.simulation.push_of(&name("api"), 1, Started::Silent);
-        street.deploy(&dev(), 1, Terms { forward_only: true, ..Terms::default() });
-        street.until(HOUR, "traffic moves", |street| street.weights(&dev()) == (90, 10));
-        begins(&street);
-        street.until(2 * HOUR, what, |street| street.has(&dev(), frozen));
-        let there = street.weights(&dev());
-        assert_ne!(there, (100, 0), "{what}{}", street.stories());
-        street.simulation.run_for(HOUR);
-        assert_eq!(street.weights(&dev()), there, "{what}: it moved{}", street.stories());
-        ends(&street);
-        street.simulation.run_for(120);
-        street.ask(&dev(), Instruction::Resume, carol(), "it is put right");
-        street.ends(&dev(), HOUR, &[Verdict::Succeeded]);
-        assert_eq!(street.count(&dev(), frozen), 1, "{what}{}", street.stories());
-        street.rests(HOUR);
+    let make_hook_succeed = |pipeline: &Pipeline| {
+        pipeline.simulation.world(|world| world.put_function("announce", FunctionBehaviour::succeeds()));
+    };
+    let troubles: [(&str, PipelineChange, PipelineChange); 3] = [
+        ("no healthy target", make_unhealthy, make_healthy),
+        ("denied", deny, allow),
+        ("a hook says no", make_hook_fail, make_hook_succeed),
+    ];
+    for (what, introduce, recover) in troubles {
+        let mut pipeline = PipelineBuilder::of(&["api/dev"]).policy(announce).build();
+        make_hook_succeed(&pipeline);
+        pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+        pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
+        pipeline.until(HOUR, "traffic moves", |pipeline| pipeline.weights(&dev()) == (90, 10));
+        introduce(&pipeline);
+        pipeline.until(2 * HOUR, what, |pipeline| pipeline.has(&dev(), frozen));
+        let paused_weights = pipeline.weights(&dev());
+        assert_ne!(paused_weights, (100, 0), "{what}{}", pipeline.journal_texts());
+        pipeline.simulation.run_for(HOUR);
+        assert_eq!(pipeline.weights(&dev()), paused_weights, "{what}: it moved{}", pipeline.journal_texts());
+        recover(&pipeline);
+        pipeline.simulation.run_for(120);
+        pipeline.ask(&dev(), Instruction::Resume, carol(), "it is put right");
+        pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::Succeeded]);
+        assert_eq!(pipeline.count(&dev(), frozen), 1, "{what}{}", pipeline.journal_texts());
+        pipeline.wait_until_idle(HOUR);
     }
 }

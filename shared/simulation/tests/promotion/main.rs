@@ -13,7 +13,7 @@ mod edits;
 mod endless;
 mod forward_only;
 mod order;
+mod pipeline;
 mod queues;
 mod random;
-mod street;
 mod trains;

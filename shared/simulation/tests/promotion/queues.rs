@@ -1,18 +1,18 @@
 //! What a newer release, a hotfix, a rollback or a changed policy does to the one that waits at its gates.
 
-use crate::street::{HOUR, Plan, Street, carol, environment_of, name, target};
+use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, environment_of, name, target};
 use rollout::journal::Fact;
 use rollout::policy::Concurrency;
-use rollout::stage::Verdict;
-use rollout::{Gate, Instruction, Lane, TargetId, Terms};
+use rollout::verdict::Verdict;
+use rollout::{DeployOptions, Gate, Instruction, Lane, TargetId};
 
 fn prod() -> TargetId {
     target("shop/api/prod")
 }
 
 /// v1 waits for approval in prod, promoted there by itself.
-fn street(concurrency: Concurrency) -> Street {
-    let mut street = Plan::of(&["api/dev", "api/prod"])
+fn pipeline(concurrency: Concurrency) -> Pipeline {
+    let mut pipeline = PipelineBuilder::of(&["api/dev", "api/prod"])
         .promoted("prod", "dev", 0)
         .approved("prod")
         .policy(move |policy| {
@@ -21,158 +21,166 @@ fn street(concurrency: Concurrency) -> Street {
             rules.entry.hotfix_skips = [Gate::Approval, Gate::After, Gate::Soak].into();
         })
         .build();
-    street.push("api", 1);
-    street.asks(&prod(), 1, HOUR);
-    street
+    pipeline.push("api", 1);
+    pipeline.wait_for_approval_request(&prod(), 1, HOUR);
+    pipeline
 }
 
-fn verified_in_dev(street: &mut Street, number: u64) {
-    street.push("api", number);
+fn verify_in_dev(pipeline: &mut Pipeline, number: u64) {
+    pipeline.push("api", number);
     let dev = target("shop/api/dev");
     let tag = format!("v{number}");
-    street.until(HOUR, "dev has verified it", |street| {
-        street.has(&dev, |fact| matches!(fact, Fact::Verified { tag: known, .. } if *known == tag))
+    pipeline.until(HOUR, "dev has verified it", |pipeline| {
+        pipeline.has(&dev, |fact| matches!(fact, Fact::Verified { tag: known, .. } if *known == tag))
     });
 }
 
 #[test]
-fn a_newer_release_takes_the_place_of_the_one_that_waits_and_asks_anew() {
+fn a_newer_release_supersedes_a_waiting_one_and_needs_approval() {
     for concurrency in [Concurrency::QueueNewest, Concurrency::CancelRunning] {
-        let mut street = street(concurrency);
-        street.approve(&prod(), "UADA");
-        let (old, plan) = street.plan(&prod());
-        verified_in_dev(&mut street, 2);
-        street.asks(&prod(), 2, 300);
-        assert_eq!(street.verdicts(&prod()), [Verdict::Superseded], "{}", street.stories());
+        let mut pipeline = pipeline(concurrency);
+        pipeline.approve(&prod(), "UADA");
+        let (old, plan) = pipeline.plan(&prod());
+        verify_in_dev(&mut pipeline, 2);
+        pipeline.wait_for_approval_request(&prod(), 2, 300);
+        assert_eq!(pipeline.verdicts(&prod()), [Verdict::Superseded], "{}", pipeline.journal_texts());
         // Who answers to the old one is told so, and nothing of it counts for the new one.
-        street.ask(&prod(), Instruction::Approve { deployment: old, plan }, crate::street::slack("UBOB"), "");
-        street.simulation.run_for(120);
-        assert_eq!(street.waits_at(&prod()), ["approval"], "{}", street.stories());
-        let refused = street.refused(&prod());
+        pipeline.ask(&prod(), Instruction::Approve { deployment: old, plan }, crate::pipeline::slack("UBOB"), "");
+        pipeline.simulation.run_for(120);
+        assert_eq!(pipeline.waiting_gates(&prod()), ["approval"], "{}", pipeline.journal_texts());
+        let refused = pipeline.refused(&prod());
         assert!(refused.iter().any(|why| why.contains("#1 is over")), "{refused:?}");
-        street.approve(&prod(), "UADA");
-        street.approve(&prod(), "UBOB");
-        street.ends(&prod(), HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
-        assert_eq!(street.stable(&prod()).as_deref(), Some("v2"));
-        street.rests(HOUR);
+        pipeline.approve(&prod(), "UADA");
+        pipeline.approve(&prod(), "UBOB");
+        pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
+        assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v2"));
+        pipeline.wait_until_idle(HOUR);
     }
 }
 
 #[test]
-fn where_all_are_queued_the_newer_one_waits_for_its_turn() {
-    let mut street = street(Concurrency::QueueAll);
-    verified_in_dev(&mut street, 2);
-    street.simulation.run_for(300);
-    assert_eq!(street.running(&prod()).release.tag, "v1", "{}", street.stories());
-    let (deployment, plan) = street.plan(&prod());
-    street.ask(&prod(), Instruction::Reject { deployment, plan }, crate::street::slack("UEVE"), "not this one");
-    street.asks(&prod(), 2, 120);
-    street.approve(&prod(), "UADA");
-    street.approve(&prod(), "UBOB");
-    street.ends(&prod(), HOUR, &[Verdict::Rejected, Verdict::Succeeded]);
-    assert_eq!(street.stable(&prod()).as_deref(), Some("v2"));
+fn with_queue_all_a_newer_release_waits_its_turn() {
+    let mut pipeline = pipeline(Concurrency::QueueAll);
+    verify_in_dev(&mut pipeline, 2);
+    pipeline.simulation.run_for(300);
+    assert_eq!(pipeline.running(&prod()).release.tag, "v1", "{}", pipeline.journal_texts());
+    let (deployment, plan) = pipeline.plan(&prod());
+    pipeline.ask(&prod(), Instruction::Reject { deployment, plan }, crate::pipeline::slack("UEVE"), "not this one");
+    pipeline.wait_for_approval_request(&prod(), 2, 120);
+    pipeline.approve(&prod(), "UADA");
+    pipeline.approve(&prod(), "UBOB");
+    pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Rejected, Verdict::Succeeded]);
+    assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v2"));
 }
 
 #[test]
-fn where_newer_ones_are_rejected_the_one_that_waits_stays() {
-    let mut street = street(Concurrency::Reject);
-    verified_in_dev(&mut street, 2);
-    street.simulation.run_for(300);
-    assert_eq!(street.running(&prod()).release.tag, "v1", "{}", street.stories());
-    assert!(street.state(&prod()).queued.is_empty());
-    street.approve(&prod(), "UADA");
-    street.approve(&prod(), "UBOB");
-    street.ends(&prod(), HOUR, &[Verdict::Succeeded]);
-    street.rests(HOUR);
-    assert_eq!(street.stable(&prod()).as_deref(), Some("v1"));
+fn with_reject_the_waiting_release_stays() {
+    let mut pipeline = pipeline(Concurrency::Reject);
+    verify_in_dev(&mut pipeline, 2);
+    pipeline.simulation.run_for(300);
+    assert_eq!(pipeline.running(&prod()).release.tag, "v1", "{}", pipeline.journal_texts());
+    assert!(pipeline.state(&prod()).queued.is_empty());
+    pipeline.approve(&prod(), "UADA");
+    pipeline.approve(&prod(), "UBOB");
+    pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Succeeded]);
+    pipeline.wait_until_idle(HOUR);
+    assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v1"));
 }
 
 #[test]
-fn a_release_that_may_not_come_does_not_displace_one_that_waits() {
-    let mut street = street(Concurrency::QueueNewest);
-    street.simulation.push_of(&name("api"), 9, simulation::virtual_time::Started::Silent);
-    street.deploy(&prod(), 9, Terms::default());
-    street.simulation.run_for(120);
-    assert!(street.refused(&prod()).iter().any(|why| why.contains("not verified in dev")), "{}", street.stories());
-    assert_eq!(street.running(&prod()).release.tag, "v1");
-    street.approve(&prod(), "UADA");
-    street.approve(&prod(), "UBOB");
-    street.ends(&prod(), HOUR, &[Verdict::Succeeded]);
+fn a_refused_release_does_not_supersede_a_waiting_one() {
+    let mut pipeline = pipeline(Concurrency::QueueNewest);
+    pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::Started::Silent);
+    pipeline.deploy(&prod(), 9, DeployOptions::default());
+    pipeline.simulation.run_for(120);
+    assert!(
+        pipeline.refused(&prod()).iter().any(|why| why.contains("not verified in dev")),
+        "{}",
+        pipeline.journal_texts()
+    );
+    assert_eq!(pipeline.running(&prod()).release.tag, "v1");
+    pipeline.approve(&prod(), "UADA");
+    pipeline.approve(&prod(), "UBOB");
+    pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Succeeded]);
 }
 
 #[test]
-fn a_hotfix_goes_before_whatever_waits() {
+fn a_hotfix_supersedes_waiting_deployments() {
     for concurrency in
         [Concurrency::QueueNewest, Concurrency::QueueAll, Concurrency::CancelRunning, Concurrency::Reject]
     {
-        let mut street = street(concurrency);
-        street.simulation.push_of(&name("api"), 9, simulation::virtual_time::Started::Silent);
-        street.deploy(&prod(), 9, Terms { lane: Lane::Hotfix, ..Terms::default() });
-        street.ends(&prod(), HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
-        assert_eq!(street.stable(&prod()).as_deref(), Some("v9"), "{concurrency:?}{}", street.stories());
+        let mut pipeline = pipeline(concurrency);
+        pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::Started::Silent);
+        pipeline.deploy(&prod(), 9, DeployOptions { lane: Lane::Hotfix, ..DeployOptions::default() });
+        pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
+        assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v9"), "{concurrency:?}{}", pipeline.journal_texts());
         // What was promoted by itself is not put over the hotfix, which is newer.
-        street.simulation.run_for(HOUR);
-        assert_eq!(street.stable(&prod()).as_deref(), Some("v9"), "{concurrency:?}{}", street.stories());
+        pipeline.simulation.run_for(HOUR);
+        assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v9"), "{concurrency:?}{}", pipeline.journal_texts());
     }
 }
 
 #[test]
-fn a_rollback_cancels_what_waits_and_goes_at_once() {
-    let mut street = street(Concurrency::QueueNewest);
+fn a_rollback_cancels_waiting_deployments_and_starts_immediately() {
+    let mut pipeline = pipeline(Concurrency::QueueNewest);
     for number in [1, 2, 3] {
         if number > 1 {
-            verified_in_dev(&mut street, number);
-            street.asks(&prod(), number, 300);
+            verify_in_dev(&mut pipeline, number);
+            pipeline.wait_for_approval_request(&prod(), number, 300);
         }
         if number < 3 {
-            street.approve(&prod(), "UADA");
-            street.approve(&prod(), "UBOB");
-            street.until(HOUR, "it is stable", |street| street.stable(&prod()) == Some(format!("v{number}")));
-            street.rests(HOUR);
+            pipeline.approve(&prod(), "UADA");
+            pipeline.approve(&prod(), "UBOB");
+            pipeline.until(HOUR, "it is stable", |pipeline| pipeline.stable(&prod()) == Some(format!("v{number}")));
+            pipeline.wait_until_idle(HOUR);
         }
     }
-    street.ask(&prod(), Instruction::Rollback, carol(), "the cart is empty");
-    street.ends(&prod(), 300, &[Verdict::Succeeded, Verdict::Succeeded, Verdict::Cancelled, Verdict::Succeeded]);
-    assert_eq!(street.stable(&prod()).as_deref(), Some("v1"));
-    assert!(street.state(&prod()).promotion_hold.is_some());
-    street.rests(HOUR);
+    pipeline.ask(&prod(), Instruction::Rollback, carol(), "the cart is empty");
+    pipeline.expect_verdicts(
+        &prod(),
+        300,
+        &[Verdict::Succeeded, Verdict::Succeeded, Verdict::Cancelled, Verdict::Succeeded],
+    );
+    assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v1"));
+    assert!(pipeline.state(&prod()).promotion_hold.is_some());
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn an_abort_cancels_what_waits_and_touches_nothing() {
-    let mut street = street(Concurrency::QueueNewest);
-    street.ask(&prod(), Instruction::Abort { deployment: Some(1) }, carol(), "not today");
-    street.ends(&prod(), 60, &[Verdict::Cancelled]);
-    assert_eq!(street.weights(&prod()), (100, 0));
-    let touched = street.journal(&prod()).into_iter().any(|entry| {
+fn an_abort_cancels_a_waiting_deployment_without_side_effects() {
+    let mut pipeline = pipeline(Concurrency::QueueNewest);
+    pipeline.ask(&prod(), Instruction::Abort { deployment: Some(1) }, carol(), "not today");
+    pipeline.expect_verdicts(&prod(), 60, &[Verdict::Cancelled]);
+    assert_eq!(pipeline.weights(&prod()), (100, 0));
+    let has_side_effects = pipeline.journal(&prod()).into_iter().any(|entry| {
         matches!(
             entry.fact,
             Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. } | Fact::RollbackStarted { .. }
         )
     });
-    assert!(!touched, "{}", street.stories());
-    street.rests(HOUR);
+    assert!(!has_side_effects, "{}", pipeline.journal_texts());
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn a_target_that_leaves_the_policy_ends_what_waits_there() {
-    let mut street = street(Concurrency::QueueNewest);
-    street.apply(|policy| {
+fn removing_a_target_from_the_policy_fails_its_waiting_deployment() {
+    let mut pipeline = pipeline(Concurrency::QueueNewest);
+    pipeline.apply(|policy| {
         policy.environments.remove(&name("prod"));
     });
-    street.ends(&prod(), 300, &[Verdict::Failed]);
-    street.rests(HOUR);
+    pipeline.expect_verdicts(&prod(), 300, &[Verdict::Failed]);
+    pipeline.wait_until_idle(HOUR);
 }
 
 #[test]
-fn gates_that_open_for_nobody_give_up_after_a_while() {
-    let mut street = Plan::of(&["api/dev"])
+fn a_deployment_expires_when_its_gates_never_open() {
+    let mut pipeline = PipelineBuilder::of(&["api/dev"])
         .policy(|policy| environment_of(policy, "dev").entry.give_up_after = rollout::Seconds(2 * HOUR))
         .build();
     let dev = target("shop/api/dev");
-    street.brake(rollout::brake::Scope::Everything, "the database is down");
-    street.push("api", 1);
-    street.ends(&dev, 3 * HOUR, &[Verdict::Expired]);
-    assert!(street.reason(&dev).contains("the database is down"), "{}", street.reason(&dev));
-    street.rests(HOUR);
+    pipeline.brake(rollout::brake::Scope::Everything, "the database is down");
+    pipeline.push("api", 1);
+    pipeline.expect_verdicts(&dev, 3 * HOUR, &[Verdict::Expired]);
+    assert!(pipeline.reason(&dev).contains("the database is down"), "{}", pipeline.reason(&dev));
+    pipeline.wait_until_idle(HOUR);
 }

@@ -3,11 +3,11 @@
 use super::*;
 
 /// v1 and v2 are deployed, one after the other: v2 serves on blue, green still has v1's task definition.
-fn two_deployed() -> (Simulation, String) {
+fn simulation_with_two_releases() -> (Simulation, String) {
     let mut simulation = simulation(&scene());
     for number in [1, 2] {
         simulation.push(number, Started::Event);
-        assert!(simulation.run_until_rest(HOUR), "{}", simulation.story());
+        assert!(simulation.run_until_idle(HOUR), "{}", simulation.journal_text());
     }
     let previous = simulation.state().and_then(|state| state.previous).expect("v1 was stable before");
     let deregistered =
@@ -17,19 +17,19 @@ fn two_deployed() -> (Simulation, String) {
 }
 
 #[test]
-fn a_rollback_keeps_a_deregistered_revision_that_its_side_has() {
-    let (mut simulation, previous) = two_deployed();
+fn a_rollback_reuses_a_deregistered_revision_still_on_its_side() {
+    let (mut simulation, previous) = simulation_with_two_releases();
     simulation.ask(Instruction::Rollback, "v2 is slow");
     let all = [Verdict::Succeeded; 3];
-    ends(&mut simulation, HOUR, &all);
-    assert_eq!(weights(&simulation), (0, 100), "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, HOUR, &all);
+    assert_eq!(weights(&simulation), (0, 100), "\n{}", simulation.journal_text());
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_eq!(stable.task_definition, previous, "\n{}", simulation.story());
+    assert_eq!(stable.task_definition, previous, "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_rollback_makes_a_deregistered_revision_anew_where_no_side_has_it() {
-    let (mut simulation, previous) = two_deployed();
+fn a_rollback_registers_a_deregistered_revision_again() {
+    let (mut simulation, previous) = simulation_with_two_releases();
     let names = simulation.names().clone();
     // Somebody has put something else on the idle side.
     let other = UpdateService {
@@ -41,9 +41,9 @@ fn a_rollback_makes_a_deregistered_revision_anew_where_no_side_has_it() {
     simulation.world(|world| world.by_hand(|world| world.update_service(other))).expect("green is there");
     simulation.run_for(120);
     simulation.ask(Instruction::Rollback, "v2 is slow");
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_ne!(stable.task_definition, previous, "\n{}", simulation.story());
+    assert_ne!(stable.task_definition, previous, "\n{}", simulation.journal_text());
     let document = |arn: &str| {
         simulation
             .world(|world| world.describe_task_definition(arn))
@@ -55,10 +55,10 @@ fn a_rollback_makes_a_deregistered_revision_anew_where_no_side_has_it() {
 }
 
 #[test]
-fn a_push_at_night_goes_out_in_the_morning() {
+fn a_push_to_a_service_scaled_to_zero_waits() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let names = simulation.names().clone();
     let desired = |simulation: &Simulation, desired_count| {
         let update = UpdateService {
@@ -75,17 +75,17 @@ fn a_push_at_night_goes_out_in_the_morning() {
     simulation.run_for(300);
     let calls = simulation.calls();
     simulation.run_for(9 * HOUR);
-    assert_eq!(simulation.stage_name(), Some("gated"), "\n{}", simulation.story());
+    assert_eq!(simulation.stage_name(), Some("gated"), "\n{}", simulation.journal_text());
     let asked = simulation.calls() - calls;
     assert!(asked < 9 * 120, "{asked} calls in nine hours");
     desired(&simulation, 4);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded; 2]);
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.story());
-    assert!(has(&simulation, |fact| matches!(fact, Fact::GateWaits { gate: rollout::Gate::Asleep, .. })));
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 2]);
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.journal_text());
+    assert!(has(&simulation, |fact| matches!(fact, Fact::BlockedByGate { gate: rollout::Gate::Asleep, .. })));
 }
 
 #[test]
-fn a_scheduled_action_that_falls_into_a_deployment_is_not_lost() {
+fn a_scheduled_action_during_a_deployment_is_applied() {
     let mut scene = scene();
     scene.autoscaling = Some((2, 8));
     let mut simulation = simulation(&scene);
@@ -101,21 +101,21 @@ fn a_scheduled_action_that_falls_into_a_deployment_is_not_lost() {
     };
     simulation.world(|world| world.by_hand(|world| world.put_scheduled_action(morning))).expect("it is sound");
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    let story = simulation.story();
-    let told = |fact: &Fact| matches!(fact, Fact::AutoscalingReturned { slot: Slot::Green, min: 6, max: 20, scheduled } if scheduled == &["morning"]);
-    assert!(has(&simulation, told), "\n{story}");
-    assert_eq!(tasks(&simulation), [(0, 0), (6, 6)], "\n{story}");
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    let journal_text = simulation.journal_text();
+    let scheduled_limits_returned = |fact: &Fact| matches!(fact, Fact::AutoscalingRestored { slot: Slot::Green, min: 6, max: 20, scheduled } if scheduled == &["morning"]);
+    assert!(has(&simulation, scheduled_limits_returned), "\n{journal_text}");
+    assert_eq!(tasks(&simulation), [(0, 0), (6, 6)], "\n{journal_text}");
 }
 
 #[test]
-fn a_suspended_schedule_does_nothing_and_one_that_is_not_moves_limits_and_tasks() {
+fn scheduled_actions_run_unless_suspended() {
     let mut scene = scene();
     scene.autoscaling = Some((2, 8));
     let simulation = simulation(&scene);
     let names = simulation.names().clone();
     let id = format!("service/{}/{}", names.cluster, names.blue);
-    let every = |minutes: u32, min: u32| PutScheduledAction {
+    let rate_action = |minutes: u32, min: u32| PutScheduledAction {
         resource_id: id.clone(),
         name: "often".to_owned(),
         schedule: format!("rate({minutes} minutes)"),
@@ -130,41 +130,41 @@ fn a_suspended_schedule_does_nothing_and_one_that_is_not_moves_limits_and_tasks(
         ..RegisterScalableTarget::default()
     };
     simulation.world(|world| {
-        let pass = |world: &mut simulation::world::World, seconds: u64| {
+        let advance = |world: &mut simulation::world::World, seconds: u64| {
             let at = Seconds(seconds).after(world.now());
             world.advance_to(at);
         };
         let desired = |world: &simulation::world::World| world.desired_of(&(names.cluster.clone(), names.blue.clone()));
         world.register_scalable_target(suspend(true)).expect("it is taken");
-        world.put_scheduled_action(every(1, 6)).expect("it is sound");
-        pass(world, 90);
+        world.put_scheduled_action(rate_action(1, 6)).expect("it is sound");
+        advance(world, 90);
         assert_eq!(desired(world), 4, "it is suspended");
         world.register_scalable_target(suspend(false)).expect("it is taken");
         assert_eq!(desired(world), 4, "and is not made up for");
-        pass(world, 60);
+        advance(world, 60);
         assert_eq!(desired(world), 6);
         assert_eq!(world.describe_scheduled_actions(&id).expect("they are read").len(), 1);
-        assert!(world.put_scheduled_action(every(0, 6)).is_err(), "a schedule that is none");
+        assert!(world.put_scheduled_action(rate_action(0, 6)).is_err(), "a schedule that is none");
     });
 }
 
 #[test]
-fn spot_capacity_that_comes_after_five_minutes_is_waited_for() {
+fn placement_waits_for_capacity_that_arrives_late() {
     let mut simulation = simulation(&scene());
     // What the scene's services are placed by; a strategy of providers is placed by its first one.
     simulation.world(|world| world.set_capacity("FARGATE", false));
     simulation.push(1, Started::Event);
     simulation.run_for(300);
-    let story = simulation.story();
-    assert_eq!(simulation.stage_name(), Some("scaling"), "\n{story}");
+    let journal_text = simulation.journal_text();
+    assert_eq!(simulation.stage_name(), Some("scaling"), "\n{journal_text}");
     let waits = format!("{:?}", simulation.state().map(|state| state.explanation));
     assert!(waits.contains("capacity of FARGATE"), "{waits}");
     simulation.world(|world| world.set_capacity("FARGATE", true));
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
 }
 
 #[test]
-fn a_side_that_is_parked_at_none_grows_as_far_as_the_live_one() {
+fn a_side_with_zero_limits_takes_the_live_sides_limits() {
     let mut scene = scene();
     scene.autoscaling = Some((2, 8));
     let mut simulation = simulation(&scene);
@@ -187,8 +187,13 @@ fn a_side_that_is_parked_at_none_grows_as_far_as_the_live_one() {
         };
         simulation.world(|world| world.describe_scalable_targets(asked)).expect("they are read")[0].max_capacity
     };
-    assert!(simulation.run_until_that(HOUR, |simulation| simulation.stage_name() == Some("shifting")));
+    assert!(simulation.run_until_condition(HOUR, |simulation| simulation.stage_name() == Some("shifting")));
     assert_eq!(max(&simulation, &names.green), 8);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    assert_eq!((max(&simulation, &names.green), max(&simulation, &names.blue)), (8, 0), "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    assert_eq!(
+        (max(&simulation, &names.green), max(&simulation, &names.blue)),
+        (8, 0),
+        "\n{}",
+        simulation.journal_text()
+    );
 }

@@ -6,26 +6,28 @@ mod capacity;
 use rollout::journal::Fact;
 use rollout::policy::{Concurrency, Hook, HookAction, HookPoint, TargetPolicy};
 use rollout::snapshot::Weights;
-use rollout::stage::Verdict;
+use rollout::verdict::Verdict;
 use rollout::{Instruction, Name, Overrides, Seconds, Slot};
 use simulation::virtual_time::{Faults, Simulation, Started};
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::Action;
 use simulation::world::ecs::{CircuitBreaker, UpdateService};
 use simulation::world::scaling::{DescribeScalableTargets, PutScheduledAction, RegisterScalableTarget, SuspendedState};
-use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, Run, Scene, Settings, Starts, scene};
+use simulation::world::{
+    FunctionBehaviour, Health, ImageBehaviour, PairSetup, RunTaskBehaviour, Settings, StartBehaviour, scene,
+};
 
 const HOUR: u64 = 3600;
 
-fn scene() -> Scene {
-    Scene::new("shop", "api", "dev")
+fn scene() -> PairSetup {
+    PairSetup::new("shop", "api", "dev")
 }
 
-fn simulation(scene: &Scene) -> Simulation {
+fn simulation(scene: &PairSetup) -> Simulation {
     Simulation::new(scene.build(Settings::default()), Faults::default())
 }
 
-fn with_policy(scene: &Scene, change: impl FnOnce(&mut TargetPolicy)) -> Simulation {
+fn with_policy(scene: &PairSetup, change: impl FnOnce(&mut TargetPolicy)) -> Simulation {
     let mut built = scene.build(Settings::default());
     change(&mut built.policy);
     Simulation::new(built, Faults::default())
@@ -69,22 +71,22 @@ fn has(simulation: &Simulation, wanted: impl Fn(&Fact) -> bool) -> bool {
 }
 
 #[track_caller]
-fn ends(simulation: &mut Simulation, seconds: u64, verdicts: &[Verdict]) {
-    let rested = simulation.run_until_rest(seconds);
-    let story = simulation.story();
+fn expect_verdicts(simulation: &mut Simulation, seconds: u64, verdicts: &[Verdict]) {
+    let became_idle = simulation.run_until_idle(seconds);
+    let journal_text = simulation.journal_text();
     let found: Vec<Verdict> = simulation.verdicts().into_iter().map(|(_, verdict, _)| verdict).collect();
-    assert_eq!(found, verdicts, "\n{story}");
-    assert!(rested, "it does not come to rest; it is {:?}\n{story}", simulation.state());
-    assert!(simulation.dead_letters().is_empty(), "wakes were given up\n{story}");
+    assert_eq!(found, verdicts, "\n{journal_text}");
+    assert!(became_idle, "it does not come to rest; it is {:?}\n{journal_text}", simulation.state());
+    assert!(simulation.dead_letters().is_empty(), "wakes were given up\n{journal_text}");
 }
 
 #[test]
-fn a_good_release_goes_through_without_a_lost_request() {
+fn a_good_release_succeeds_without_losing_a_request() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    let story = simulation.story();
-    let shares: Vec<Weights> = simulation
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    let journal_text = simulation.journal_text();
+    let verified_weights: Vec<Weights> = simulation
         .journal()
         .into_iter()
         .filter_map(|entry| match entry.fact {
@@ -93,213 +95,216 @@ fn a_good_release_goes_through_without_a_lost_request() {
         })
         .collect();
     let expected = [(90, 10), (50, 50), (0, 100)].map(|(blue, green)| Weights { blue, green });
-    assert_eq!(shares, expected, "\n{story}");
-    assert_eq!(weights(&simulation), (0, 100), "\n{story}");
-    assert_eq!(tasks(&simulation), [(0, 0), (4, 4)], "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    assert_eq!(verified_weights, expected, "\n{journal_text}");
+    assert_eq!(weights(&simulation), (0, 100), "\n{journal_text}");
+    assert_eq!(tasks(&simulation), [(0, 0), (4, 4)], "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     assert_eq!(stable.slot, Slot::Green);
 }
 
 #[test]
-fn what_runs_is_the_digest_that_was_pushed_whatever_its_tag_names_later() {
+fn tasks_run_the_pushed_digest_not_its_tag() {
     let mut simulation = simulation(&scene());
     let release = simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     let definition = simulation.world(|world| world.describe_task_definition(&stable.task_definition));
     let document = definition.expect("it was registered").document;
     let image = document["containerDefinitions"][0]["image"].as_str().expect("the container has an image");
     let repository = &simulation.names().repository_uri;
-    assert_eq!(image, format!("{repository}@{}", release.id.digest), "\n{}", simulation.story());
+    assert_eq!(image, format!("{repository}@{}", release.id.digest), "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn the_next_release_goes_back_to_the_first_side() {
+fn the_next_release_uses_the_other_side_again() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     simulation.push(2, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
-    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.story());
-    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.journal_text());
+    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_bad_release_is_switched_back_by_its_alarm() {
+fn an_alarm_rolls_back_a_bad_release() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::failing(0.5));
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
-    let story = simulation.story();
-    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    let journal_text = simulation.journal_text();
+    assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
     let alarm = |fact: &Fact| matches!(fact, Fact::RollbackStarted { cause: rollout::Cause::Alarm { name, .. } } if *name == simulation.names().green_alarm);
-    assert!(has(&simulation, alarm), "\n{story}");
+    assert!(has(&simulation, alarm), "\n{journal_text}");
 }
 
 #[test]
-fn the_way_from_the_alarm_to_the_weights_takes_seconds() {
+fn weights_are_back_within_seconds_of_an_alarm() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::failing(0.5));
     simulation.push(1, Started::Event);
-    assert!(simulation.run_until_that(HOUR, |simulation| {
+    assert!(simulation.run_until_condition(HOUR, |simulation| {
         let alarm = simulation.names().green_alarm.clone();
         let alarms = simulation.world(|world| world.describe_alarms(&[alarm])).expect("alarms are described");
         alarms[0].state == AlarmState::Alarm
     }));
-    let fired = simulation.now();
-    assert!(simulation.run_until_that(60, |simulation| weights(simulation) == (100, 0)));
-    let took = Seconds::between(fired, simulation.now());
-    assert!(took <= Seconds(5), "it took {took}\n{}", simulation.story());
+    let fired_at = simulation.now();
+    assert!(simulation.run_until_condition(60, |simulation| weights(simulation) == (100, 0)));
+    let duration = Seconds::between(fired_at, simulation.now());
+    assert!(duration <= Seconds(5), "it took {duration}\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_leak_that_shows_late_is_switched_back_in_the_bake() {
+fn errors_during_the_bake_roll_back() {
     let mut simulation = simulation(&scene());
     let leak = ImageBehaviour { later: Some((Seconds(260), 0.4)), ..ImageBehaviour::default() };
     set_image(&simulation, 1, leak);
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
-    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
-    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
+    assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn what_is_never_healthy_gets_no_traffic() {
+fn a_candidate_that_never_becomes_healthy_gets_no_traffic() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::never_healthy());
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Failed]);
-    let story = simulation.story();
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
+    let journal_text = simulation.journal_text();
     assert!(
         !has(&simulation, |fact| matches!(fact, Fact::WeightsDecided { weights } if weights.green > 0)),
-        "\n{story}"
+        "\n{journal_text}"
     );
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
-    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{journal_text}");
+    assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
 }
 
 #[test]
-fn a_crash_at_the_start_ends_early_with_the_words_of_ecs() {
+fn a_crash_loop_fails_early_with_the_reason_from_ecs() {
     for breaker in [CircuitBreaker::default(), CircuitBreaker { enable: true, rollback: false }] {
         let mut scene = scene();
         scene.breaker = breaker;
         let mut simulation = simulation(&scene);
-        let starts = Starts::CrashLoop { exit_code: 3, after: Seconds(2) };
+        let starts = StartBehaviour::CrashLoop { exit_code: 3, after: Seconds(2) };
         set_image(&simulation, 1, ImageBehaviour::starting(starts));
         simulation.push(1, Started::Event);
-        ends(&mut simulation, 400, &[Verdict::Failed]);
-        let story = simulation.story();
+        expect_verdicts(&mut simulation, 400, &[Verdict::Failed]);
+        let journal_text = simulation.journal_text();
         let (_, _, reason) = simulation.verdicts().remove(0);
-        assert!(reason.contains("exit code 3") || reason.contains("circuit breaker"), "{reason}\n{story}");
-        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
+        assert!(reason.contains("exit code 3") || reason.contains("circuit breaker"), "{reason}\n{journal_text}");
+        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{journal_text}");
     }
 }
 
 #[test]
-fn a_breaker_that_goes_back_by_itself_is_understood() {
+fn ecs_circuit_breaker_rollback_is_recognised() {
     let mut scene = scene();
     scene.breaker = CircuitBreaker { enable: true, rollback: true };
     let mut simulation = simulation(&scene);
-    let starts = Starts::CrashLoop { exit_code: 3, after: Seconds(2) };
+    let starts = StartBehaviour::CrashLoop { exit_code: 3, after: Seconds(2) };
     set_image(&simulation, 1, ImageBehaviour::starting(starts));
     simulation.push(1, Started::Event);
-    ends(&mut simulation, 600, &[Verdict::Failed]);
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, 600, &[Verdict::Failed]);
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_release_that_failed_to_start_can_be_tried_again() {
+fn a_release_that_failed_to_start_can_be_retried() {
     for rollback in [false, true] {
         let mut scene = scene();
         scene.breaker = CircuitBreaker { enable: true, rollback };
         let mut simulation = simulation(&scene);
-        set_image(&simulation, 1, ImageBehaviour::starting(Starts::PullError));
+        set_image(&simulation, 1, ImageBehaviour::starting(StartBehaviour::PullError));
         // The breaker has its say before anybody looks.
         simulation.push(1, Started::Event);
-        assert!(simulation.run_until_that(60, |simulation| tasks(simulation)[1].0 > 0));
+        assert!(simulation.run_until_condition(60, |simulation| tasks(simulation)[1].0 > 0));
         simulation.world(|world| {
             let later = Seconds(120).after(world.now());
             world.advance_to(later);
         });
-        ends(&mut simulation, 600, &[Verdict::Failed]);
+        expect_verdicts(&mut simulation, 600, &[Verdict::Failed]);
         let tripped = |event: &simulation::world::WorldEvent| {
-            matches!(event.what, simulation::world::What::Deployment { name: "SERVICE_DEPLOYMENT_FAILED", .. })
+            matches!(
+                event.what,
+                simulation::world::WorldEventKind::Deployment { name: "SERVICE_DEPLOYMENT_FAILED", .. }
+            )
         };
-        assert!(simulation.events().iter().any(tripped), "the breaker did not trip\n{}", simulation.story());
+        assert!(simulation.events().iter().any(tripped), "the breaker did not trip\n{}", simulation.journal_text());
         // The image is there now.
         set_image(&simulation, 1, ImageBehaviour::default());
         simulation.run_for(120);
         simulation.ask_deploy(1, Overrides::default());
-        ends(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
+        expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
     }
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled_ends_early_and_one_that_finds_no_place_at_the_deadline() {
+fn pull_errors_fail_early_and_placement_failures_at_the_deadline() {
     let deadline = scene().deadlines.healthy.0;
-    for (starts, words, limit) in [
-        (Starts::PullError, "CannotPullContainer", 550),
-        (Starts::PlacementFailure, "capacity of FARGATE", deadline + 120),
+    for (starts, expected_reason, limit) in [
+        (StartBehaviour::PullError, "CannotPullContainer", 550),
+        (StartBehaviour::PlacementFailure, "capacity of FARGATE", deadline + 120),
     ] {
         let mut simulation = simulation(&scene());
         set_image(&simulation, 1, ImageBehaviour::starting(starts));
         simulation.push(1, Started::Event);
-        ends(&mut simulation, limit, &[Verdict::Failed]);
+        expect_verdicts(&mut simulation, limit, &[Verdict::Failed]);
         let (_, _, reason) = simulation.verdicts().remove(0);
-        assert!(reason.contains(words), "{reason}\n{}", simulation.story());
+        assert!(reason.contains(expected_reason), "{reason}\n{}", simulation.journal_text());
     }
 }
 
 #[test]
-fn an_abort_in_mid_shift_brings_the_traffic_back() {
+fn an_abort_during_the_shift_restores_traffic() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (50, 50)));
+    assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (50, 50)));
     simulation.run_for(10);
     simulation.ask(Instruction::Abort { deployment: None }, "the wrong one");
-    ends(&mut simulation, HOUR, &[Verdict::Cancelled]);
-    let story = simulation.story();
-    assert_eq!(weights(&simulation), (100, 0), "\n{story}");
-    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Cancelled]);
+    let journal_text = simulation.journal_text();
+    assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
+    assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
 }
 
 #[test]
-fn a_rollback_after_success_brings_the_release_before_back() {
+fn a_rollback_after_success_restores_the_previous_release() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     simulation.push(2, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
     simulation.ask(Instruction::Rollback, "prices are wrong");
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
-    let story = simulation.story();
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
+    let journal_text = simulation.journal_text();
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     let release = stable.release.expect("it is a release");
-    assert_eq!(release.id.digest, scene::digest_of(1), "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    assert_eq!(release.id.digest, scene::digest_of(1), "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
 }
 
 #[test]
-fn a_second_push_waits_for_the_first_and_then_goes_on() {
+fn a_queued_push_deploys_after_the_running_one() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (90, 10)));
+    assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (90, 10)));
     simulation.push(2, Started::Event);
     simulation.run_for(20);
     simulation.push(3, Started::Event);
-    ends(&mut simulation, 2 * HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
-    let story = simulation.story();
+    expect_verdicts(&mut simulation, 2 * HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
+    let journal_text = simulation.journal_text();
     let superseded =
         |fact: &Fact| matches!(fact, Fact::Superseded { tag, by_tag, .. } if tag == "v2" && by_tag == "v3");
-    assert!(has(&simulation, superseded), "\n{story}");
+    assert!(has(&simulation, superseded), "\n{journal_text}");
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(3), "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(3), "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
 }
 
 /// The policy is applied once more, with this rule.
@@ -314,29 +319,29 @@ fn with_concurrency(simulation: &Simulation, rule: Concurrency) {
 }
 
 #[test]
-fn a_second_push_takes_the_place_of_the_first_without_a_lost_request() {
+fn cancel_running_replaces_a_deployment_without_losing_requests() {
     let mut simulation = simulation(&scene());
     with_concurrency(&simulation, Concurrency::CancelRunning);
     simulation.push(1, Started::Event);
-    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (50, 50)));
+    assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (50, 50)));
     simulation.push(2, Started::Event);
-    ends(&mut simulation, 2 * HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
-    let story = simulation.story();
+    expect_verdicts(&mut simulation, 2 * HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
+    let journal_text = simulation.journal_text();
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(2), "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    assert_eq!(stable.release.expect("it is a release").id.digest, scene::digest_of(2), "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
 }
 
 #[test]
-fn pushes_in_a_row_are_deployed_one_after_the_other_where_all_are_to_be() {
+fn queue_all_deploys_every_push_in_order() {
     let mut simulation = simulation(&scene());
     with_concurrency(&simulation, Concurrency::QueueAll);
     for number in 1..=3 {
         simulation.push(number, Started::Event);
         simulation.run_for(20);
     }
-    ends(&mut simulation, 3 * HOUR, &[Verdict::Succeeded; 3]);
-    let story = simulation.story();
+    expect_verdicts(&mut simulation, 3 * HOUR, &[Verdict::Succeeded; 3]);
+    let journal_text = simulation.journal_text();
     let started: Vec<String> = simulation
         .journal()
         .into_iter()
@@ -345,82 +350,88 @@ fn pushes_in_a_row_are_deployed_one_after_the_other_where_all_are_to_be() {
             _ => None,
         })
         .collect();
-    assert_eq!(started, ["v1", "v2", "v3"], "\n{story}");
-    assert_eq!(lost(&simulation), 0.0, "\n{story}");
+    assert_eq!(started, ["v1", "v2", "v3"], "\n{journal_text}");
+    assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
 }
 
 #[test]
-fn a_push_that_is_told_twice_is_deployed_once() {
+fn a_duplicate_push_event_deploys_once() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::EventTwice);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     simulation.push(1, Started::Event);
     simulation.run_for(600);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
 }
 
 #[test]
-fn a_push_that_nobody_told_of_is_found_by_the_sweep() {
+fn the_sweep_finds_a_push_whose_event_was_lost() {
     let mut simulation = simulation(&scene());
     simulation.run_for(90);
     simulation.push(1, Started::Silent);
-    assert!(simulation.run_until_that(600, |simulation| !simulation.journal().is_empty()));
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    assert!(simulation.run_until_condition(600, |simulation| !simulation.journal().is_empty()));
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
 }
 
 #[test]
-fn a_foreign_edit_halts_and_is_never_written_over() {
+fn a_foreign_edit_halts_and_is_never_overwritten() {
     let mut simulation = simulation(&scene());
     simulation.push(1, Started::Event);
-    assert!(simulation.run_until_that(HOUR, |simulation| weights(simulation) == (90, 10)));
+    assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (90, 10)));
     simulation.run_for(10);
     let names = simulation.names().clone();
-    let edit = vec![Action::forward([(names.blue_group.as_str(), 70), (names.green_group.as_str(), 30)])];
-    simulation.world(|world| world.modify_rule(&names.rule, None, Some(edit))).expect("anybody may edit the rule");
-    assert!(simulation.run_until_that(120, |simulation| has(simulation, |fact| matches!(fact, Fact::Halted { .. }))));
+    let edited_weights = vec![Action::forward([(names.blue_group.as_str(), 70), (names.green_group.as_str(), 30)])];
+    simulation
+        .world(|world| world.modify_rule(&names.rule, None, Some(edited_weights)))
+        .expect("anybody may edit the rule");
+    assert!(
+        simulation.run_until_condition(120, |simulation| has(simulation, |fact| matches!(fact, Fact::Halted { .. })))
+    );
     simulation.run_for(120);
-    assert_eq!(weights(&simulation), (70, 30), "\n{}", simulation.story());
+    assert_eq!(weights(&simulation), (70, 30), "\n{}", simulation.journal_text());
 
     // Put right by hand, it goes on.
-    let back = vec![Action::forward([(names.blue_group.as_str(), 90), (names.green_group.as_str(), 10)])];
-    simulation.world(|world| world.modify_rule(&names.rule, None, Some(back))).expect("anybody may edit the rule");
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    assert!(has(&simulation, |fact| matches!(fact, Fact::Resumed)), "\n{}", simulation.story());
+    let original_weights = vec![Action::forward([(names.blue_group.as_str(), 90), (names.green_group.as_str(), 10)])];
+    simulation
+        .world(|world| world.modify_rule(&names.rule, None, Some(original_weights)))
+        .expect("anybody may edit the rule");
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    assert!(has(&simulation, |fact| matches!(fact, Fact::Resumed)), "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn an_alarm_that_fires_already_blocks_the_start() {
+fn an_alarm_that_already_fires_blocks_the_start() {
     let mut simulation = simulation(&scene());
     // Half of what the stable side answers is wrong.
     set_image(&simulation, 0, ImageBehaviour::failing(0.5));
     simulation.run_for(30);
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Failed]);
-    let story = simulation.story();
-    assert!(has(&simulation, |fact| matches!(fact, Fact::Blocked { .. })), "\n{story}");
-    assert!(!has(&simulation, |fact| matches!(fact, Fact::TaskDefinitionReady { .. })), "\n{story}");
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
+    let journal_text = simulation.journal_text();
+    assert!(has(&simulation, |fact| matches!(fact, Fact::Blocked { .. })), "\n{journal_text}");
+    assert!(!has(&simulation, |fact| matches!(fact, Fact::TaskDefinitionReady { .. })), "\n{journal_text}");
 
     // The fix itself must get through: a person takes the alarm upon themselves.
     let alarm = simulation.names().blue_alarm.clone();
     simulation.ask_deploy(2, Overrides { firing_alarms: [alarm].into() });
-    ends(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
 }
 
 fn hook(name: &str, at: HookPoint, run: HookAction) -> Hook {
     Hook { name: Name::new(name).expect("a name"), at, run, deadline: Seconds(120), forward_only: false }
 }
 
-fn asks(function: &str) -> HookAction {
+fn lambda_action(function: &str) -> HookAction {
     HookAction::Lambda { function: function.to_owned() }
 }
 
 #[test]
-fn hooks_are_run_at_their_points() {
+fn hooks_run_at_their_points() {
     let migrate = HookAction::Task { container: "app".to_owned(), command: vec!["migrate".to_owned()] };
     let hooks = vec![
         hook("migrate", HookPoint::BeforeTraffic, migrate),
-        hook("smoke", HookPoint::TestTraffic, asks("smoke")),
-        hook("announce", HookPoint::AfterTraffic, asks("announce")),
+        hook("smoke", HookPoint::TestTraffic, lambda_action("smoke")),
+        hook("announce", HookPoint::AfterTraffic, lambda_action("announce")),
     ];
     let mut simulation = with_policy(&scene(), |policy| policy.hooks = hooks);
     simulation.world(|world| {
@@ -429,7 +440,7 @@ fn hooks_are_run_at_their_points() {
         world.put_function("announce", FunctionBehaviour::succeeds());
     });
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Succeeded]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let done: Vec<String> = simulation
         .journal()
         .into_iter()
@@ -438,28 +449,28 @@ fn hooks_are_run_at_their_points() {
             _ => None,
         })
         .collect();
-    assert_eq!(done, ["migrate", "smoke", "announce"], "\n{}", simulation.story());
+    assert_eq!(done, ["migrate", "smoke", "announce"], "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_hook_that_says_no_ends_it() {
+fn a_failed_hook_ends_the_deployment() {
     let migrate = || HookAction::Task { container: "app".to_owned(), command: vec!["migrate".to_owned()] };
     for (at, run, verdict) in [
         (HookPoint::BeforeTraffic, migrate(), Verdict::Failed),
-        (HookPoint::TestTraffic, asks("hook"), Verdict::Failed),
-        (HookPoint::AfterTraffic, asks("hook"), Verdict::RolledBack),
+        (HookPoint::TestTraffic, lambda_action("hook"), Verdict::Failed),
+        (HookPoint::AfterTraffic, lambda_action("hook"), Verdict::RolledBack),
     ] {
         let mut simulation = with_policy(&scene(), |policy| policy.hooks = vec![hook("judge", at, run)]);
-        let fails = Run::Exits { after: Seconds(5), exit_code: 1 };
+        let fails = RunTaskBehaviour::Exits { after: Seconds(5), exit_code: 1 };
         set_image(&simulation, 1, ImageBehaviour::running(fails));
         simulation.world(|world| world.put_function("hook", FunctionBehaviour::fails("the cart is empty")));
         simulation.push(1, Started::Event);
-        ends(&mut simulation, HOUR, &[verdict]);
-        let story = simulation.story();
-        assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{story}");
-        assert_eq!(weights(&simulation), (100, 0), "\n{story}");
-        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{story}");
-        assert_eq!(test_weights(&simulation), (100, 0), "the test rule is not as it was\n{story}");
+        expect_verdicts(&mut simulation, HOUR, &[verdict]);
+        let journal_text = simulation.journal_text();
+        assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{journal_text}");
+        assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
+        assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{journal_text}");
+        assert_eq!(test_weights(&simulation), (100, 0), "the test rule is not as it was\n{journal_text}");
     }
 }
 
@@ -475,40 +486,41 @@ fn test_weights(simulation: &Simulation) -> (i64, i64) {
 }
 
 #[test]
-fn a_hook_that_never_answers_runs_out_of_time() {
-    for (run, behaviour) in [(asks("hook"), FunctionBehaviour::never_done()), (asks("hook"), FunctionBehaviour::Silent)]
+fn a_hook_that_never_finishes_times_out() {
+    for (run, behaviour) in
+        [(lambda_action("hook"), FunctionBehaviour::never_done()), (lambda_action("hook"), FunctionBehaviour::Silent)]
     {
-        hook_out_of_time(run, behaviour);
+        expect_hook_timeout(run, behaviour);
     }
 }
 
 #[test]
-fn a_task_of_a_hook_that_runs_out_of_time_is_stopped() {
+fn a_timed_out_hook_task_is_stopped() {
     let task = HookAction::Task { container: "app".to_owned(), command: vec![] };
-    hook_out_of_time(task, FunctionBehaviour::Silent);
+    expect_hook_timeout(task, FunctionBehaviour::Silent);
 }
 
-fn hook_out_of_time(run: HookAction, behaviour: FunctionBehaviour) {
+fn expect_hook_timeout(run: HookAction, behaviour: FunctionBehaviour) {
     let hooks = vec![hook("slow", HookPoint::BeforeTraffic, run)];
     let mut simulation = with_policy(&scene(), |policy| policy.hooks = hooks);
-    set_image(&simulation, 1, ImageBehaviour::running(Run::Endless));
+    set_image(&simulation, 1, ImageBehaviour::running(RunTaskBehaviour::Endless));
     simulation.world(|world| world.put_function("hook", behaviour));
     simulation.push(1, Started::Event);
-    ends(&mut simulation, 600, &[Verdict::Failed]);
-    let story = simulation.story();
-    assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{story}");
+    expect_verdicts(&mut simulation, 600, &[Verdict::Failed]);
+    let journal_text = simulation.journal_text();
+    assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{journal_text}");
     // The hook's task does not go on behind everybody's back.
     let cluster = simulation.names().cluster.clone();
     simulation.run_for(60);
     let hooks =
         simulation::world::ecs::ListTasks { cluster, family: Some("shop-api-dev".to_owned()), ..Default::default() };
     let running = simulation.world(|world| world.list_tasks(hooks)).expect("tasks are listed");
-    assert_eq!(running.len(), 4, "a hook's task still runs\n{story}");
+    assert_eq!(running.len(), 4, "a hook's task still runs\n{journal_text}");
 }
 
 #[test]
-fn autoscaling_is_borrowed_and_given_back_on_every_exit() {
-    for (behaviour, verdict, ends_on) in [
+fn autoscaling_settings_are_restored_on_success_and_rollback() {
+    for (behaviour, verdict, final_tasks) in [
         (ImageBehaviour::default(), Verdict::Succeeded, [(0, 0), (4, 4)]),
         (ImageBehaviour::failing(0.5), Verdict::RolledBack, [(4, 4), (0, 0)]),
     ] {
@@ -524,10 +536,10 @@ fn autoscaling_is_borrowed_and_given_back_on_every_exit() {
         });
         set_image(&simulation, 1, behaviour);
         simulation.push(1, Started::Event);
-        assert!(simulation.run_until_that(HOUR, |simulation| !simulation.verdicts().is_empty()));
-        ends(&mut simulation, HOUR, &[verdict]);
-        let story = simulation.story();
-        assert!(has(&simulation, |fact| matches!(fact, Fact::AutoscalingBorrowed { .. })), "\n{story}");
+        assert!(simulation.run_until_condition(HOUR, |simulation| !simulation.verdicts().is_empty()));
+        expect_verdicts(&mut simulation, HOUR, &[verdict]);
+        let journal_text = simulation.journal_text();
+        assert!(has(&simulation, |fact| matches!(fact, Fact::AutoscalingOverridden { .. })), "\n{journal_text}");
         let limits = simulation.world(|world| {
             world.describe_scalable_targets(simulation::world::scaling::DescribeScalableTargets {
                 service_namespace: "ecs".to_owned(),
@@ -536,28 +548,28 @@ fn autoscaling_is_borrowed_and_given_back_on_every_exit() {
         });
         for target in limits.expect("limits are described") {
             let suspended = target.suspended_state.dynamic_scaling_in_suspended;
-            assert!(!suspended, "{} is still suspended\n{story}", target.resource_id);
-            assert_eq!(target.max_capacity, 8, "\n{story}");
+            assert!(!suspended, "{} is still suspended\n{journal_text}", target.resource_id);
+            assert_eq!(target.max_capacity, 8, "\n{journal_text}");
         }
-        assert_eq!(lost(&simulation), 0.0, "\n{story}");
-        assert_eq!(tasks(&simulation), ends_on, "\n{story}");
+        assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
+        assert_eq!(tasks(&simulation), final_tasks, "\n{journal_text}");
     }
 }
 
 #[test]
-fn a_candidate_that_falls_ill_is_switched_back() {
+fn a_candidate_that_becomes_unhealthy_rolls_back() {
     let mut simulation = simulation(&scene());
-    let ill = ImageBehaviour { health: Health::LostAfter(Seconds(60)), ..ImageBehaviour::default() };
-    set_image(&simulation, 1, ill);
+    let loses_health = ImageBehaviour { health: Health::LostAfter(Seconds(60)), ..ImageBehaviour::default() };
+    set_image(&simulation, 1, loses_health);
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::RolledBack]);
-    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.story());
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
+    assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
 }
 
 #[test]
-fn a_denied_effect_goes_back_and_says_why() {
+fn a_denied_aws_call_fails_the_deployment() {
     let mut simulation = simulation(&scene());
     simulation.world(|world| world.deny("ecs:RegisterTaskDefinition", true));
     simulation.push(1, Started::Event);
-    ends(&mut simulation, HOUR, &[Verdict::Failed]);
+    expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
 }

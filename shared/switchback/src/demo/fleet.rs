@@ -1,7 +1,7 @@
-//! Starts and stops the demo's tasks: this very binary, once more, as child processes.
+//! Starts and stops the demo's tasks: child processes that run this same binary.
 //!
-//! No task outlives the demo: each reads from a pipe that the operating system closes when the demo's process ends,
-//! however it ends, and stops when the pipe does.
+//! No task outlives the demo: each reads from a pipe that the operating system closes when the demo's process ends for
+//! any reason, and stops when it is closed.
 
 use super::task::LISTENING;
 use std::net::SocketAddr;
@@ -10,22 +10,22 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// A task that has not said where it listens by then has failed to start.
+/// A task that has not reported its address within this time has failed to start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A task that has not ended by then after it was told to is killed.
+/// A task that is still running this long after it was told to stop is killed.
 const KILL_AFTER: Duration = Duration::from_secs(12);
 
-/// What a task runs.
+/// Behaviour of the tasks of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// The release, as its answers say it.
+    /// Name of the release, which its responses contain.
     pub(crate) release: String,
-    /// How many of a hundred requests fail.
+    /// Percentage of requests that fail.
     pub(crate) fail_percent: u8,
 }
 
-/// Why a task did not start.
+/// Why a task failed to start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("the task's process could not be started")]
@@ -36,10 +36,10 @@ pub(crate) enum StartError {
     Silent,
 }
 
-/// A task that runs.
+/// A running task.
 #[derive(Debug)]
 pub(crate) struct Task {
-    /// Where it listens.
+    /// Address on which it listens.
     pub(crate) address: SocketAddr,
     process: Child,
 }
@@ -53,7 +53,7 @@ impl Task {
             .args(["--release", &image.release, "--fail-percent", &image.fail_percent.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A group of its own: Ctrl-C reaches the demo alone, which then ends its tasks in order.
+            // A process group of its own: Ctrl-C reaches only the demo, which then stops its tasks in order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -74,7 +74,7 @@ impl Task {
         Ok(Self { address, process })
     }
 
-    /// How the process ended, if it has by itself: in ECS's words.
+    /// If the process has exited by itself: the reason, in ECS's wording.
     pub(crate) fn ended(&mut self) -> Option<String> {
         match self.process.try_wait() {
             Ok(None) => None,
@@ -86,17 +86,17 @@ impl Task {
         }
     }
 
-    /// Stops it: it finishes what is in flight; past [`KILL_AFTER`] it is killed.
+    /// Stops the task: it finishes its requests in flight; after [`KILL_AFTER`] it is killed.
     pub(crate) async fn stop(mut self) {
         drop(self.process.stdin.take());
         if tokio::time::timeout(KILL_AFTER, self.process.wait()).await.is_err() {
-            // Already dead is fine, and there is nobody else to tell.
+            // If it has exited already, there is nothing to do.
             let _ = self.process.kill().await;
         }
     }
 }
 
-/// This program, as it is running: on Linux it stays the same one when a build replaces the file meanwhile.
+/// The running binary: on Linux the same file even if a build replaces it meanwhile.
 fn own_binary() -> std::io::Result<std::path::PathBuf> {
     let running = std::path::Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }

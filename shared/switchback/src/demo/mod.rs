@@ -1,29 +1,29 @@
 //! `switchback demo`: the whole product on one machine, with nothing but this binary.
 //!
 //! Real: `decide` and the drive loop, the policy file, the intake of pushes and signals, the processes that run as
-//! tasks, the proxy that is the balancer, the requests that flow, the 5xx that raise the alarm. Modelled: what ECS,
-//! ELB and CloudWatch do about them (`simulation`'s world, told of everything that really happens). In reading order:
+//! tasks, the proxy that acts as load balancer, the requests, the 5xx that raise the alarm. Modelled: the behaviour of
+//! ECS, ELB and CloudWatch (`simulation`'s world, which receives everything that really happens). In reading order:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`story`] | the chapters, and what must have come of them |
-//! | [`scene`] | the world at the beginning, and the releases |
-//! | [`rounds`] | wake queue, clock, and the loop that answers the wake queue |
-//! | [`site`] | makes the modelled world real, and tells it what happened |
-//! | [`fleet`], [`task`] | tasks as child processes; what such a process does |
+//! | [`story`] | the chapters and their expected outcome |
+//! | [`scene`] | the initial world, and the releases |
+//! | [`driver_loop`] | wake queue, clock, and the loop that processes wakes |
+//! | [`platform`] | runs what the modelled world wants, and reports what happens |
+//! | [`fleet`], [`task`] | tasks as child processes; the code of such a process |
 //! | [`balancer`] | the weighted proxy |
-//! | [`clients`], [`tally`] | the load; what clients saw, counted |
-//! | [`narrator`], [`portrait`] | tells what is new; draws how it is |
-//! | [`terminal`], [`web`] | where it is shown |
+//! | [`clients`], [`tally`] | the load; its results, counted by the clients |
+//! | [`narrator`], [`page_renderer`] | reports changes; renders the current state |
+//! | [`terminal`], [`web`] | output to the terminal and the browser |
 
 mod balancer;
 mod clients;
+mod driver_loop;
 mod fleet;
 mod narrator;
-mod portrait;
-mod rounds;
+mod page_renderer;
+mod platform;
 mod scene;
-mod site;
 mod story;
 mod tally;
 mod task;
@@ -53,7 +53,7 @@ pub(crate) struct DemoArguments {
     keep: bool,
 }
 
-/// Plays the story.
+/// Runs the demo.
 pub(crate) fn run(arguments: DemoArguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -62,14 +62,14 @@ pub(crate) fn run(arguments: DemoArguments) -> ExitCode {
     let ending = runtime.block_on(story::play(arguments));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ending {
-        Ok(Ending::AsTold) => ExitCode::SUCCESS,
-        Ok(Ending::Otherwise) => ExitCode::FAILURE,
+        Ok(Ending::AsExpected) => ExitCode::SUCCESS,
+        Ok(Ending::Unexpected) => ExitCode::FAILURE,
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(error) => failed(&error),
     }
 }
 
-/// Serves as one task until standard input ends.
+/// Serves as one task until standard input is closed.
 pub(crate) fn run_task(arguments: &TaskArguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,10 +1,10 @@
-//! Tells the story as it happens: to the terminal, to the page, and as JSON lines.
+//! Reports the demo's progress: in the terminal, on the page, and as JSON lines.
 
-use super::portrait::Portrait;
-use super::rounds::WallClock;
+use super::driver_loop::WallClock;
+use super::page_renderer::PageRenderer;
 use super::tally::Tally;
 use super::terminal::{Status, Terminal};
-use super::web::Drawn;
+use super::web::PageJson;
 use engine::{Clock as _, Ledger, LedgerError};
 use rollout::snapshot::Weights;
 use rollout::{JournalEntry, TargetId};
@@ -15,88 +15,88 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use view::journal::sentence;
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Interval between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Journal entries that one look takes in.
-const ENTRIES: usize = 100;
+/// Maximum number of journal entries read per poll.
+const MAX_ENTRIES: usize = 100;
 
-/// Says things in the terminal; shared by the story and the narrator.
+/// Terminal output, shared by story and narrator.
 #[derive(Clone)]
-pub(crate) struct Voice {
+pub(crate) struct Console {
     terminal: Arc<Mutex<Terminal>>,
     began: Instant,
 }
 
-impl Voice {
-    /// Standard output, or standard error where standard output is for machines.
+impl Console {
+    /// Standard output, or standard error if standard output carries JSON.
     pub(crate) fn new(to_stderr: bool) -> Self {
         Self { terminal: Arc::new(Mutex::new(Terminal::new(to_stderr))), began: Instant::now() }
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     pub(crate) fn say(&self, text: &str) {
         self.terminal().say(text);
     }
 
-    /// A chapter begins.
+    /// Prints a chapter's heading.
     pub(crate) fn heading(&self, text: &str) {
         self.terminal().heading(text);
     }
 
-    /// Since the demo began.
+    /// Time since the demo began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The terminal itself.
+    /// Locks the terminal.
     pub(crate) fn terminal(&self) -> MutexGuard<'_, Terminal> {
-        // A panic in the middle of a line leaves half a line, no more.
+        // A panic while writing leaves at most an incomplete line.
         self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks, and tells what is new.
+/// Polls the ledger and reports changes.
 pub(crate) struct Narrator<L> {
     pub(crate) ledger: Arc<L>,
     pub(crate) target: TargetId,
-    pub(crate) portrait: Arc<Portrait>,
+    pub(crate) page_renderer: Arc<PageRenderer>,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) voice: Voice,
-    /// Standard output gets the journal as JSON lines.
+    pub(crate) console: Console,
+    /// Print the journal as JSON lines on standard output.
     pub(crate) json: bool,
-    pub(crate) pictures: watch::Sender<Drawn>,
-    /// Sequence of the last journal entry that was told.
+    pub(crate) page_updates: watch::Sender<PageJson>,
+    /// Sequence of the last journal entry that was reported.
     pub(crate) told: u64,
 }
 
 impl<L: Ledger> Narrator<L> {
-    /// Tells until `stop` is true, and then all that is left.
+    /// Reports until `stop` is true, and then once more.
     pub(crate) async fn tell(mut self, mut stop: watch::Receiver<bool>) -> Result<Self, LedgerError> {
         let clock = WallClock::default();
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let over = tokio::select! {
-                _ = looks.tick() => false,
+                _ = polls.tick() => false,
                 _ = stop.wait_for(|stop| *stop) => true,
             };
             self.journal().await?;
-            let drawing = self.portrait.draw(&*self.ledger, clock.now()).await?;
-            if let Ok(json) = serde_json::to_vec(&drawing.page) {
-                self.pictures.send_replace(json.into());
+            let rendered = self.page_renderer.render(&*self.ledger, clock.now()).await?;
+            if let Ok(json) = serde_json::to_vec(&rendered.page) {
+                self.page_updates.send_replace(json.into());
             }
             if over {
                 return Ok(self);
             }
-            let [blue, green] = &drawing.page.sides;
-            self.voice.terminal().status(&Status {
-                elapsed: self.voice.elapsed(),
+            let [blue, green] = &rendered.page.sides;
+            self.console.terminal().status(&Status {
+                elapsed: self.console.elapsed(),
                 weights: Weights { blue: blue.share.into(), green: green.share.into() },
-                stage: if drawing.stage.is_empty() { "Steady".to_owned() } else { drawing.stage },
-                waiting: drawing.page.waiting.first().cloned().unwrap_or_default(),
-                requests: drawing.last_second.requests(),
-                errors: drawing.last_second.failed(),
+                stage: if rendered.stage.is_empty() { "Steady".to_owned() } else { rendered.stage },
+                waiting: rendered.page.waiting.first().cloned().unwrap_or_default(),
+                requests: rendered.last_second.requests(),
+                errors: rendered.last_second.failed(),
                 lost: self.tally.totals().lost,
             });
         }
@@ -104,12 +104,12 @@ impl<L: Ledger> Narrator<L> {
 
     async fn journal(&mut self) -> Result<(), LedgerError> {
         loop {
-            let entries = self.ledger.journal(&self.target, self.told, ENTRIES).await?;
+            let entries = self.ledger.journal(&self.target, self.told, MAX_ENTRIES).await?;
             let Some(last) = entries.last() else { return Ok(()) };
             self.told = last.sequence;
             for entry in &entries {
                 let (tone, text) = sentence(&entry.fact);
-                self.voice.terminal().journal(self.voice.elapsed(), tone, &text);
+                self.console.terminal().journal(self.console.elapsed(), tone, &text);
                 if self.json {
                     print_json(entry);
                 }
@@ -120,7 +120,7 @@ impl<L: Ledger> Narrator<L> {
 
 fn print_json(entry: &JournalEntry) {
     if let Ok(line) = serde_json::to_string(entry) {
-        // A reader that went away ends neither the story nor its verdict.
+        // A reader that closed the pipe changes neither the demo nor its verdict.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 }

@@ -1,9 +1,9 @@
-//! The world at the beginning of the demo, its policy, and the releases of the story.
+//! The demo's initial world, its policy, and its releases.
 
 use super::fleet::Image;
 use anyhow::{Context as _, anyhow};
 use engine::intake::ImagePushed;
-use rollout::stage::Verdict;
+use rollout::verdict::Verdict;
 use rollout::{EcsPair, ImageDigest, Policy, Registry, TargetId, Timestamp};
 use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
 use simulation::world::balancer::GroupSettings;
@@ -12,77 +12,87 @@ use simulation::world::{self, ApiError, Settings, TaskBackend, Timing, World};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// The policy file, names of the world left out.
+/// The policy file, with placeholders for the world's names.
 const POLICY: &str = include_str!("switchback.yaml");
 
-/// Tasks of the stable side.
+/// Desired count of the stable side.
 const TASKS: u32 = 2;
 
-/// Seconds of an alarm's period; CloudWatch's shortest is 10.
+/// Alarm period in seconds; CloudWatch's minimum is 10.
 const ALARM_PERIOD_S: u32 = 1;
 
-/// Periods in a row that must breach until an alarm fires.
+/// Consecutive breaching periods until an alarm fires.
 const ALARM_PERIODS: u32 = 2;
 
-/// Per cent of a side's answers in one period that may be 5xx.
+/// Alarm threshold: percentage of 5xx in a side's responses within a period.
 const MOST_ERRORS_PERCENT: f64 = 5.0;
 
-/// A release of the story.
+/// A release of the demo.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Part {
-    /// Its tag, and what its tasks say of themselves.
+pub(crate) struct DemoRelease {
+    /// Its tag, and the name in its tasks' responses.
     pub(crate) tag: &'static str,
-    /// What the chapter is called.
+    /// Title of its chapter.
     pub(crate) chapter: &'static str,
-    /// How many of a hundred requests it fails.
+    /// Percentage of requests that fail.
     pub(crate) fail_percent: u8,
-    /// How its deployment must end; none: it is there from the beginning.
-    pub(crate) ends: Option<Verdict>,
+    /// Expected verdict of its deployment; none: it runs from the beginning.
+    pub(crate) expected_verdict: Option<Verdict>,
     number: u64,
 }
 
-/// What runs at the beginning.
-pub(crate) const FIRST: Part =
-    Part { tag: "v1", chapter: "v1, what runs today", fail_percent: 0, ends: None, number: 0 };
-/// What goes out.
-pub(crate) const GOOD: Part =
-    Part { tag: "v2", chapter: "v2, a good release", fail_percent: 0, ends: Some(Verdict::Succeeded), number: 2 };
-/// What comes back.
-pub(crate) const BAD: Part =
-    Part { tag: "v3", chapter: "v3, a bad release", fail_percent: 40, ends: Some(Verdict::RolledBack), number: 3 };
-/// All releases, in the order of the story.
-pub(crate) const PARTS: [Part; 3] = [FIRST, GOOD, BAD];
+/// The release that runs at the beginning.
+pub(crate) const FIRST: DemoRelease =
+    DemoRelease { tag: "v1", chapter: "v1, what runs today", fail_percent: 0, expected_verdict: None, number: 0 };
+/// The release whose deployment succeeds.
+pub(crate) const GOOD: DemoRelease = DemoRelease {
+    tag: "v2",
+    chapter: "v2, a good release",
+    fail_percent: 0,
+    expected_verdict: Some(Verdict::Succeeded),
+    number: 2,
+};
+/// The release that is rolled back.
+pub(crate) const BAD: DemoRelease = DemoRelease {
+    tag: "v3",
+    chapter: "v3, a bad release",
+    fail_percent: 40,
+    expected_verdict: Some(Verdict::RolledBack),
+    number: 3,
+};
+/// All releases, in order of their chapters.
+pub(crate) const RELEASES: [DemoRelease; 3] = [FIRST, GOOD, BAD];
 
-/// The world, and what is needed to speak of it.
-pub(crate) struct Scene {
+/// The world, and the names needed to use it.
+pub(crate) struct PairSetup {
     /// The modelled account.
     pub(crate) world: Arc<Mutex<World>>,
-    /// What is deployed to.
+    /// The target of the deployments.
     pub(crate) target: TargetId,
-    /// The checked policy.
+    /// The validated policy.
     pub(crate) policy: Policy,
     /// The policy's text.
     pub(crate) policy_text: String,
-    /// What runs where.
+    /// ARNs and names of both sides.
     pub(crate) pair: EcsPair,
     registry: Registry,
     repository: String,
 }
 
-impl Part {
+impl DemoRelease {
     fn digest(&self) -> ImageDigest {
         digest_of(self.number)
     }
 }
 
-/// What the tasks of each image run, by digest.
+/// Behaviour of each image's tasks, by digest.
 pub(crate) fn images() -> BTreeMap<String, Image> {
-    let image = |part: Part| Image { release: part.tag.to_owned(), fail_percent: part.fail_percent };
-    PARTS.map(|part| (part.digest().to_string(), image(part))).into()
+    let image = |release: DemoRelease| Image { release: release.tag.to_owned(), fail_percent: release.fail_percent };
+    RELEASES.map(|release| (release.digest().to_string(), image(release))).into()
 }
 
-/// Sets the scene: v1 wanted on blue, green idle, an alarm over each side's 5xx.
-pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
+/// Builds the scene: v1 on blue, green idle, an alarm on each side's 5xx.
+pub(crate) fn build(now: Timestamp) -> anyhow::Result<PairSetup> {
     let settings = Settings {
         start: now,
         log_calls: false,
@@ -91,15 +101,15 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
         ..Settings::default()
     };
     let mut account = World::new(settings);
-    let mut wish = world::Scene::new("shop", "api", "demo");
-    wish.tasks = TASKS;
-    wish.requests_per_second = 0.0;
-    wish.groups = GroupSettings { deregistration_delay_s: 2, ..GroupSettings::default() };
+    let mut setup = world::PairSetup::new("shop", "api", "demo");
+    setup.tasks = TASKS;
+    setup.requests_per_second = 0.0;
+    setup.groups = GroupSettings { deregistration_delay_s: 2, ..GroupSettings::default() };
     let names = account
         .by_hand(|account| {
-            let names = wish.set(account)?;
+            let names = setup.set(account)?;
             for (alarm, group) in [(&names.blue_alarm, &names.blue_group), (&names.green_alarm, &names.green_group)] {
-                account.put_metric_alarm(errors_of(alarm, group, &names.load_balancer))?;
+                account.put_metric_alarm(error_alarm(alarm, group, &names.load_balancer))?;
             }
             Ok::<_, ApiError>(names)
         })
@@ -113,10 +123,10 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
         .replace("BLUE_ALARM", &names.blue_alarm)
         .replace("GREEN_ALARM", &names.green_alarm);
     let policy = policy::parse(&policy_text).map_err(|problems| anyhow!("the demo's policy: {problems}"))?;
-    let pair = policy.target(&wish.target).context("the demo's policy names its target")?.pair.clone();
-    Ok(Scene {
+    let pair = policy.target(&setup.target).context("the demo's policy names its target")?.pair.clone();
+    Ok(PairSetup {
         world: Arc::new(Mutex::new(account)),
-        target: wish.target,
+        target: setup.target,
         policy,
         policy_text,
         pair,
@@ -125,8 +135,8 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<Scene> {
     })
 }
 
-/// An alarm over the share of 5xx in a side's answers; silence is no error.
-fn errors_of(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
+/// An alarm on the percentage of 5xx in a side's responses; missing data does not breach.
+fn error_alarm(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
     MetricAlarm {
         name: alarm.to_owned(),
         metric: Metric::Target5xxPercent,
@@ -141,14 +151,14 @@ fn errors_of(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
     }
 }
 
-impl Scene {
-    /// The push of a release, as ECR's event tells it.
-    pub(crate) fn push(&self, part: &Part, now: Timestamp) -> ImagePushed {
+impl PairSetup {
+    /// The push of a release, as in ECR's event.
+    pub(crate) fn push(&self, release: &DemoRelease, now: Timestamp) -> ImagePushed {
         ImagePushed {
             registry: self.registry.clone(),
             repository: self.repository.clone(),
-            digest: part.digest(),
-            tag: part.tag.to_owned(),
+            digest: release.digest(),
+            tag: release.tag.to_owned(),
             pushed_at: now,
         }
     }

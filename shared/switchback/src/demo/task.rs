@@ -1,8 +1,8 @@
-//! One task of the demo's service: a process of its own with an HTTP server, as a container would be.
+//! One task of the demo's service: a process with an HTTP server, in place of a container.
 //!
-//! It prints the address it listens on, answers `/health` and everything else with its release, and ends when its
-//! standard input does: its parent closes the pipe to stop it, and the pipe closes by itself if the parent dies.
-//! Requests in flight are finished first.
+//! It prints the address that it listens on, answers `/health` and all other paths with its release, and exits when its
+//! standard input is closed: the parent closes the pipe to stop it, and the operating system closes it if the parent
+//! dies. Requests in flight are finished first.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -19,23 +19,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The header that names the release that answered.
+/// Header with the release that responded.
 pub(crate) const RELEASE_HEADER: &str = "x-release";
 
-/// What a task prints before its address once it listens.
+/// Prefix of the line in which a task prints its address once it listens.
 pub(crate) const LISTENING: &str = "listening ";
 
-/// Requests in flight get this long once the task shall stop; ECS's `stopTimeout` is 30 s by default.
+/// Time for requests in flight when the task is stopped; ECS's `stopTimeout` defaults to 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an ordinary answer takes.
-const WORK: Duration = Duration::from_millis(3);
+/// Response time of an ordinary request.
+const RESPONSE_TIME: Duration = Duration::from_millis(3);
 
-/// One request in so many is slow, so that there is something in flight whenever a task is stopped.
+/// One request in this many is slow, so that some are in flight whenever a task is stopped.
 const SLOW_EVERY: u64 = 40;
 
-/// What a slow answer takes.
-const SLOW_WORK: Duration = Duration::from_millis(350);
+/// Response time of a slow request.
+const SLOW_RESPONSE_TIME: Duration = Duration::from_millis(350);
 
 /// One task of the demo.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,7 +54,7 @@ struct Service {
     requests: AtomicU64,
 }
 
-/// Serves until standard input ends.
+/// Serves until standard input is closed.
 pub(crate) async fn serve(arguments: &TaskArguments) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut out = std::io::stdout();
@@ -67,17 +67,17 @@ pub(crate) async fn serve(arguments: &TaskArguments) -> anyhow::Result<()> {
         requests: AtomicU64::new(0),
     });
     let (stop, stopped) = watch::channel(false);
-    // A thread of its own: a read of standard input cannot be waited for without blocking, nor be cancelled.
+    // A separate thread, since reading standard input blocks and cannot be cancelled.
     std::thread::spawn(move || {
         let mut bytes = [0_u8; 64];
         let mut input = std::io::stdin();
         while matches!(input.read(&mut bytes), Ok(read) if read > 0) {}
-        // The receiver is alive as long as `serve` waits for it.
+        // Cannot fail: `serve` holds the receiver.
         let _ = stop.send(true);
     });
 
     let mut connections = JoinSet::new();
-    let mut told = stopped.clone();
+    let mut stop_signal = stopped.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -85,17 +85,17 @@ pub(crate) async fn serve(arguments: &TaskArguments) -> anyhow::Result<()> {
                 connections.spawn(connection(stream, service.clone(), stopped.clone()));
             }
             Some(_) = connections.join_next() => {}
-            _ = told.changed() => break,
+            _ = stop_signal.changed() => break,
         }
     }
     drop(listener);
     let all_answered = async { while connections.join_next().await.is_some() {} };
-    // Past the time-out the process ends with requests in flight, as a container is killed; the balancer counts them.
+    // After the time-out the process exits with requests in flight, like a killed container; the balancer counts them.
     let _ = tokio::time::timeout(STOP_TIMEOUT, all_answered).await;
     Ok(())
 }
 
-/// One connection, until the other side closes it or the task stops: then until its request is answered.
+/// Serves one connection until the peer closes it, or until the task stops and the current request is answered.
 async fn connection(stream: TcpStream, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
     let answer = service_fn(move |request| {
         let service = service.clone();
@@ -103,11 +103,11 @@ async fn connection(stream: TcpStream, service: Arc<Service>, mut stopped: watch
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
-    let told = async { stopped.wait_for(|stop| *stop).await.is_ok() };
+    let stop_signal = async { stopped.wait_for(|stop| *stop).await.is_ok() };
     tokio::select! {
-        // A connection that breaks is the other side's affair: it knows, and counts it.
+        // A broken connection is noticed and counted by the peer.
         _ = connection.as_mut() => {}
-        _ = told => {
+        _ = stop_signal => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
@@ -120,7 +120,8 @@ impl Service {
             StatusCode::OK
         } else {
             let number = self.requests.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(if number % SLOW_EVERY == SLOW_EVERY - 1 { SLOW_WORK } else { WORK }).await;
+            tokio::time::sleep(if number % SLOW_EVERY == SLOW_EVERY - 1 { SLOW_RESPONSE_TIME } else { RESPONSE_TIME })
+                .await;
             if fails(number, self.fail_percent) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
         };
         let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", self.release))));
@@ -132,7 +133,7 @@ impl Service {
     }
 }
 
-/// Whether request `number` (from 0) is one of the failing ones: spread evenly, exactly `percent` of every hundred.
+/// Whether request `number` (from 0) must fail: evenly spread, exactly `percent` of every hundred.
 fn fails(number: u64, percent: u64) -> bool {
     (number + 1) * percent / 100 > number * percent / 100
 }
@@ -142,7 +143,7 @@ mod tests {
     use super::fails;
 
     #[test]
-    fn the_share_of_failures_is_exact_and_spread() {
+    fn failures_are_exact_and_evenly_spread() {
         for percent in [0, 1, 40, 100] {
             assert_eq!((0..100).filter(|number| fails(*number, percent)).count() as u64, percent);
         }

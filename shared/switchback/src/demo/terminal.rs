@@ -1,50 +1,50 @@
-//! The demo's words in the terminal: lines that stay (what happened), and one line that lives (how it is now).
+//! The demo's terminal output: permanent lines (events) and one status line that is updated in place.
 //!
-//! On a terminal the living line is redrawn in place, in colour unless `NO_COLOR` is set. Anywhere else there are
-//! only plain lines, and the living one is written now and then.
+//! On a terminal the status line is redrawn, in colour unless `NO_COLOR` is set. Elsewhere all lines are plain, and the
+//! status line is printed from time to time.
 
 use rollout::snapshot::Weights;
 use std::io::{IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 use view::journal::Tone;
-use view::page::share_of_blue;
+use view::page::blue_percent;
 
-/// Between two living lines where they cannot be redrawn.
-const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// Interval between two status lines where they cannot be redrawn.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Width of the bar of weights, in characters.
-const BAR: usize = 20;
+/// Width of the traffic bar, in characters.
+const BAR_WIDTH: usize = 20;
 
-/// How it is now.
+/// Content of the status line.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
-    /// Since the demo began.
+    /// Time since the demo began.
     pub(crate) elapsed: Duration,
     /// Live weights.
     pub(crate) weights: Weights,
-    /// The stage, or what else goes on.
+    /// Stage of the deployment, or other activity.
     pub(crate) stage: String,
-    /// What is waited for; may be empty.
+    /// Current wait; may be empty.
     pub(crate) waiting: String,
-    /// In the last whole second.
+    /// Requests in the last complete second.
     pub(crate) requests: u64,
-    /// In the last whole second.
+    /// Failures in the last complete second.
     pub(crate) errors: u64,
-    /// Of the whole run.
+    /// Lost requests in the whole run.
     pub(crate) lost: u64,
 }
 
-/// Where the words go.
+/// The terminal output.
 pub(crate) struct Terminal {
     out: Box<dyn Write + Send>,
     live: bool,
     colour: bool,
     last_plain: Option<Instant>,
-    living: bool,
+    status_line_shown: bool,
 }
 
 impl Terminal {
-    /// Standard output, or standard error where standard output is for machines.
+    /// Standard output, or standard error if standard output carries JSON.
     pub(crate) fn new(to_stderr: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let (is_terminal, out): (bool, Box<dyn Write + Send>) = if to_stderr {
@@ -54,17 +54,17 @@ impl Terminal {
         };
         let live = is_terminal && !dumb;
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { out, live, colour, last_plain: None, living: false }
+        Self { out, live, colour, last_plain: None, status_line_shown: false }
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     pub(crate) fn say(&mut self, text: &str) {
-        let erase = if self.living { "\r\x1b[2K" } else { "" };
-        self.living = false;
+        let erase = if self.status_line_shown { "\r\x1b[2K" } else { "" };
+        self.status_line_shown = false;
         self.write(&format!("{erase}{text}\n"));
     }
 
-    /// A line of the journal, which stays.
+    /// Prints a journal entry as a permanent line.
     pub(crate) fn journal(&mut self, elapsed: Duration, tone: Tone, text: &str) {
         let (mark, colour) = match tone {
             Tone::Plain => ("·", "2"),
@@ -76,16 +76,16 @@ impl Terminal {
         self.say(&line);
     }
 
-    /// A heading, which stays.
+    /// Prints a heading as a permanent line.
     pub(crate) fn heading(&mut self, text: &str) {
         let line = format!("\n{}", self.paint("1", text));
         self.say(&line);
     }
 
-    /// How it is now.
+    /// Updates the status line.
     pub(crate) fn status(&mut self, status: &Status) {
         if !self.live {
-            let due = self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
+            let due = self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_INTERVAL);
             if due {
                 self.last_plain = Some(Instant::now());
                 let line = self.status_line(status);
@@ -94,13 +94,13 @@ impl Terminal {
             return;
         }
         let line = self.status_line(status);
-        self.living = true;
-        // Wrapping is off for the line's time: what does not fit is cut off instead of scrolling the screen.
+        self.status_line_shown = true;
+        // Line wrapping is switched off temporarily: a long line is cut off instead of scrolling the screen.
         self.write(&format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
     }
 
     fn status_line(&self, status: &Status) -> String {
-        let blue = share_of_blue(status.weights);
+        let blue = blue_percent(status.weights);
         let errors = format!("5xx {}/s", status.errors);
         let errors = if status.errors > 0 { self.paint("31", &errors) } else { errors };
         let lost = if status.lost > 0 { self.paint("31", &status.lost.to_string()) } else { "0".to_owned() };
@@ -118,25 +118,25 @@ impl Terminal {
 
     /// The split as a bar: blue from the left, green from the right.
     fn bar(&self, blue: u8) -> String {
-        let cells = (usize::from(blue) * BAR + 50) / 100;
-        // A share that is not zero is seen, however small.
+        let cells = (usize::from(blue) * BAR_WIDTH + 50) / 100;
+        // A share above zero gets at least one cell.
         let cells = if blue > 0 { cells.max(1) } else { 0 };
-        let cells = if blue < 100 { cells.min(BAR - 1) } else { BAR };
+        let cells = if blue < 100 { cells.min(BAR_WIDTH - 1) } else { BAR_WIDTH };
         if self.colour {
-            let (left, right) = ("█".repeat(cells), "█".repeat(BAR - cells));
+            let (left, right) = ("█".repeat(cells), "█".repeat(BAR_WIDTH - cells));
             format!("{}{}", self.paint("34", &left), self.paint("32", &right))
         } else {
-            format!("[{}{}]", "B".repeat(cells), "G".repeat(BAR - cells))
+            format!("[{}{}]", "B".repeat(cells), "G".repeat(BAR_WIDTH - cells))
         }
     }
 
-    /// `text` in a colour, where there are colours.
+    /// `text` in a colour, if colours are on.
     pub(crate) fn paint(&self, colour: &str, text: &str) -> String {
         if self.colour && !text.is_empty() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     fn write(&mut self, text: &str) {
-        // A reader that went away (`| head`) ends neither the story nor its verdict.
+        // A reader that closed the pipe (`| head`) changes neither the demo nor its verdict.
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
@@ -147,9 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_says_it_all() {
-        let terminal =
-            Terminal { out: Box::new(Vec::new()), live: false, colour: false, last_plain: None, living: false };
+    fn plain_status_line_shows_every_figure() {
+        let terminal = Terminal {
+            out: Box::new(Vec::new()),
+            live: false,
+            colour: false,
+            last_plain: None,
+            status_line_shown: false,
+        };
         let line = terminal.status_line(&Status {
             elapsed: Duration::from_millis(12_340),
             weights: Weights { blue: 90, green: 10 },

@@ -1,7 +1,7 @@
-//! Serves the live page on the loopback address: the page's one text, and the data that it polls.
+//! Serves the live page on the loopback address: the HTML document, and the data that it polls.
 //!
-//! Reading only, and only for this machine: a request whose `Host` is not the loopback address is refused, so that
-//! no other site's page can have a browser ask here under a name of its own.
+//! Read-only and for this machine only: a request whose `Host` is not the loopback address is refused, so that another
+//! site's page cannot reach this server through the browser under its own host name (DNS rebinding).
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -16,14 +16,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use view::page::{DATA_PATH, PAGE, PAGE_CSP};
 
-/// The page's data as JSON, as it was drawn last.
-pub(crate) type Drawn = Arc<[u8]>;
+/// The latest page data as JSON.
+pub(crate) type PageJson = Arc<[u8]>;
 
-/// Serves for ever; `data` always holds what the page shall show.
-pub(crate) async fn serve(listener: TcpListener, data: watch::Receiver<Drawn>) {
+/// Serves forever; `data` always holds the latest page data.
+pub(crate) async fn serve(listener: TcpListener, data: watch::Receiver<PageJson>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // A connection that was reset before it was accepted, or want of descriptors, which passes.
+            // The connection was reset before it was accepted, or file descriptors are temporarily exhausted.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
@@ -33,13 +33,13 @@ pub(crate) async fn serve(listener: TcpListener, data: watch::Receiver<Drawn>) {
                 let answer = answer(&request, &data);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            // A browser that goes away is no concern of ours.
+            // A browser that closes its connection is no error.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, data: &watch::Receiver<Drawn>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, data: &watch::Receiver<PageJson>) -> Response<Full<Bytes>> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
         return plain(StatusCode::FORBIDDEN, "this page is for this machine: ask for 127.0.0.1\n");
@@ -80,7 +80,7 @@ mod tests {
     use super::is_loopback;
 
     #[test]
-    fn only_this_machine_may_ask() {
+    fn only_loopback_hosts_are_accepted() {
         assert!(is_loopback("127.0.0.1:8080") && is_loopback("localhost:1") && is_loopback("localhost"));
         assert!(!is_loopback("evil.example:8080") && !is_loopback("127.0.0.1.evil.example") && !is_loopback(""));
     }

@@ -3,15 +3,15 @@
 use super::client::{Client, Remote};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::{Output, agreed, warn};
+use super::output::{Output, confirm, warn};
 use super::validate::File;
-use engine::operate::{ApplyAnswer, ApplyRequest, PlanAnswer, PlanRequest};
+use engine::operate::{ApplyRequest, ApplyResponse, PlanRequest, PlanResponse};
 use rollout::TargetId;
 use std::path::{Path, PathBuf};
 use view::policy_file::{Difference, differences};
 
-/// The file that is meant where none is named.
-const USUAL_FILE: &str = "switchback.yaml";
+/// Used if no file is given.
+const DEFAULT_FILE: &str = "switchback.yaml";
 
 /// Look ahead. Nothing is changed.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) struct PlanArguments {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ApplyArguments {
     /// The policy file; `-` is standard input.
-    #[arg(default_value = USUAL_FILE)]
+    #[arg(default_value = DEFAULT_FILE)]
     file: PathBuf,
     /// Do not ask for confirmation.
     #[arg(long, short)]
@@ -51,7 +51,7 @@ pub(crate) struct ApplyArguments {
 pub(super) async fn plan(arguments: &PlanArguments, output: &mut Output) -> Result<Exit, Failure> {
     let file = match (&arguments.file, &arguments.target) {
         (Some(file), _) => Some(File::read(file)?),
-        (None, None) => Some(File::read(Path::new(USUAL_FILE))?),
+        (None, None) => Some(File::read(Path::new(DEFAULT_FILE))?),
         (None, Some(_)) => None,
     };
     if let Some(file) = &file {
@@ -62,7 +62,7 @@ pub(super) async fn plan(arguments: &PlanArguments, output: &mut Output) -> Resu
         target: arguments.target.clone(),
         release: arguments.target.as_ref().map(|_| arguments.release.clone()),
     };
-    let answer: PlanAnswer = Client::new(&arguments.remote).await?.post("/v1/plan", &request).await?;
+    let answer: PlanResponse = Client::new(&arguments.remote).await?.post("/v1/plan", &request).await?;
     output.document(&answer);
     if let Some(file) = &file {
         say_changes(file, &answer, output);
@@ -84,16 +84,16 @@ pub(super) async fn apply(arguments: &ApplyArguments, output: &mut Output) -> Re
     let text = file.text();
     if !output.json {
         let request = PlanRequest { text: Some(text.clone()), ..PlanRequest::default() };
-        let answer: PlanAnswer = client.post("/v1/plan", &request).await?;
+        let answer: PlanResponse = client.post("/v1/plan", &request).await?;
         say_changes(&file, &answer, output);
         let nothing = answer.changes.as_ref().is_none_or(Vec::is_empty);
-        // Where nothing is changed nothing is asked: only the file's text is kept anew.
-        if !arguments.yes && !nothing && !agreed("Apply?", "give --yes to apply without asking", output)? {
+        // If nothing changes, no confirmation is needed: only the file's text is stored again.
+        if !arguments.yes && !nothing && !confirm("Apply?", "give --yes to apply without asking", output)? {
             output.say("Nothing was applied.\n");
             return Ok(Exit::Refused);
         }
     }
-    let answer: ApplyAnswer = client.post("/v1/apply", &ApplyRequest { text }).await?;
+    let answer: ApplyResponse = client.post("/v1/apply", &ApplyRequest { text }).await?;
     output.document(&answer);
     let (application, version) = (&answer.application, answer.version);
     if answer.unchanged {
@@ -107,7 +107,7 @@ pub(super) async fn apply(arguments: &ApplyArguments, output: &mut Output) -> Re
     Ok(Exit::Done)
 }
 
-fn say_changes(file: &File, answer: &PlanAnswer, output: &mut Output) {
+fn say_changes(file: &File, answer: &PlanResponse, output: &mut Output) {
     let changes = answer.changes.as_deref().unwrap_or_default();
     let targets: Vec<String> =
         changes.iter().map(|change| change.target.as_ref().map(ToString::to_string).unwrap_or_default()).collect();

@@ -1,12 +1,12 @@
-//! Asks the control plane: signed HTTP, tried again where that can help.
+//! Control plane client: signed HTTP, with retries where they can help.
 //!
-//! Everything that is asked may be asked twice: questions change nothing, an equal policy is not applied again, and
-//! commands carry a key. So whatever has no answer is asked again.
+//! All requests are idempotent: reads change nothing, an unchanged policy is not applied again, and commands carry a
+//! key. So every request without a response is retried.
 
 use super::credentials::{Identity, chain};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::http::{self, TRIES};
+use super::http::{self, MAX_ATTEMPTS};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::time::SystemTime;
 use tokio::sync::Mutex;
 
-/// The service that signatures are for: API Gateway's name in IAM.
+/// Service name for request signing: API Gateway's name in IAM.
 const SERVICE: &str = "execute-api";
 
 /// How the control plane is reached.
@@ -37,7 +37,7 @@ pub(crate) struct Remote {
     profile: Option<String>,
 }
 
-/// The way to one control plane.
+/// Client of one control plane.
 #[derive(Debug)]
 pub(crate) struct Client {
     endpoint: Endpoint,
@@ -46,14 +46,14 @@ pub(crate) struct Client {
     connector: Connector,
 }
 
-/// One try: whether another one can help, and why it did not work.
-struct Missed {
-    again: bool,
-    why: Failure,
+/// Error of one attempt: the failure, and whether a retry can help.
+struct AttemptError {
+    retryable: bool,
+    failure: Failure,
 }
 
 impl Client {
-    /// Finds the control plane and whoever asks it; nothing is sent yet.
+    /// Determines endpoint and credentials; sends nothing yet.
     pub(crate) async fn new(remote: &Remote) -> Result<Self, Failure> {
         let Some(endpoint) = &remote.endpoint else {
             return Err(Failure::Usage(
@@ -75,28 +75,28 @@ impl Client {
         Ok(Self { endpoint, region, identity: Mutex::new(identity), connector })
     }
 
-    /// Asks a question.
+    /// Sends a read request.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask("GET", path, String::new()).await
+        self.send("GET", path, String::new()).await
     }
 
-    /// Asks for something.
+    /// Sends a command.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_string(body)
             .map_err(|error| Failure::Unexpected(format!("the request cannot be written: {error}")))?;
-        self.ask("POST", path, body).await
+        self.send("POST", path, body).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: &str, path: &str, body: String) -> Result<T, Failure> {
-        let mut tries = 0;
+    async fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: String) -> Result<T, Failure> {
+        let mut attempts = 0;
         let text = loop {
-            tries += 1;
-            match self.once(method, path, &body).await {
+            attempts += 1;
+            match self.attempt(method, path, &body).await {
                 Ok(text) => break text,
-                Err(missed) if missed.again && tries < TRIES => {
-                    http::pause(tries).await;
+                Err(error) if error.retryable && attempts < MAX_ATTEMPTS => {
+                    http::backoff(attempts).await;
                 }
-                Err(missed) => return Err(missed.why),
+                Err(error) => return Err(error.failure),
             }
         };
         serde_json::from_str(&text).map_err(|error| {
@@ -107,21 +107,21 @@ impl Client {
         })
     }
 
-    async fn once(&self, method: &str, path: &str, body: &str) -> Result<String, Missed> {
-        let final_ = |why| Missed { again: false, why };
-        // Held while fetching only: a login is asked for once, not by every request at once.
-        let credentials = self.identity.lock().await.credentials().await.map_err(final_)?;
-        let request = self.signed(method, path, body, &credentials).map_err(final_)?;
-        let lost = |reason: String| Missed {
-            again: true,
-            why: Failure::Unreachable(format!("{} did not answer {method} {path}: {reason}", self.endpoint.url)),
+    async fn attempt(&self, method: &str, path: &str, body: &str) -> Result<String, AttemptError> {
+        let permanent = |failure| AttemptError { retryable: false, failure };
+        // Locked only while credentials are fetched: concurrent requests cause a single login.
+        let credentials = self.identity.lock().await.credentials().await.map_err(permanent)?;
+        let request = self.signed(method, path, body, &credentials).map_err(permanent)?;
+        let no_response = |reason: String| AttemptError {
+            retryable: true,
+            failure: Failure::Unreachable(format!("{} did not answer {method} {path}: {reason}", self.endpoint.url)),
         };
-        let (status, text) = http::exchange(&self.connector, request).await.map_err(lost)?;
-        if (200..300).contains(&status) { Ok(text) } else { Err(self.said_no(method, path, status, &text)) }
+        let (status, text) = http::exchange(&self.connector, request).await.map_err(no_response)?;
+        if (200..300).contains(&status) { Ok(text) } else { Err(self.error_response(method, path, status, &text)) }
     }
 
     fn signed(&self, method: &str, path: &str, body: &str, credentials: &Credentials) -> Result<HttpRequest, Failure> {
-        let broken = |error: &dyn std::error::Error| {
+        let malformed = |error: &dyn std::error::Error| {
             Failure::Unexpected(format!("the request {method} {path} cannot be signed: {}", chain(error)))
         };
         let url = format!("{}{path}", self.endpoint.url);
@@ -133,17 +133,17 @@ impl Client {
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
-            .map_err(|error| broken(&error))?
+            .map_err(|error| malformed(&error))?
             .into();
         let json = ("content-type", "application/json");
         let content_type = (!body.is_empty()).then_some(json);
         let signable =
             SignableRequest::new(method, url.as_str(), content_type.into_iter(), SignableBody::Bytes(body.as_bytes()))
-                .map_err(|error| broken(&error))?;
-        let (instructions, _) = sign(signable, &parameters).map_err(|error| broken(&error))?.into_parts();
+                .map_err(|error| malformed(&error))?;
+        let (instructions, _) = sign(signable, &parameters).map_err(|error| malformed(&error))?.into_parts();
         let mut request = HttpRequest::new(SdkBody::from(body.to_owned()));
-        request.set_method(method).map_err(|error| broken(&error))?;
-        request.set_uri(url).map_err(|error| broken(&error))?;
+        request.set_method(method).map_err(|error| malformed(&error))?;
+        request.set_uri(url).map_err(|error| malformed(&error))?;
         let headers = request.headers_mut();
         for (name, value) in instructions.headers().chain(content_type) {
             headers.insert(name.to_owned(), value.to_owned());
@@ -152,21 +152,22 @@ impl Client {
         Ok(request)
     }
 
-    /// An answer that is no yes: Switchback's own refusal, or the gateway's.
-    fn said_no(&self, method: &str, path: &str, status: u16, text: &str) -> Missed {
+    /// Maps an error response: Switchback's own refusal, or the gateway's.
+    fn error_response(&self, method: &str, path: &str, status: u16, text: &str) -> AttemptError {
         if let Ok(ErrorBody { mut error }) = serde_json::from_str(text) {
             error.status = status;
             if status < 500 {
-                return Missed { again: status == 429, why: Failure::Refused(error) };
+                return AttemptError { retryable: status == 429, failure: Failure::Refused(error) };
             }
-            let why = Failure::Unreachable(format!("{} could not answer {method} {path}: {error}", self.endpoint.url));
-            return Missed { again: status == 503, why };
+            let failure =
+                Failure::Unreachable(format!("{} could not answer {method} {path}: {error}", self.endpoint.url));
+            return AttemptError { retryable: status == 503, failure };
         }
         let parsed: Value = serde_json::from_str(text).unwrap_or_default();
         let message = parsed.get("message").or_else(|| parsed.get("Message")).and_then(Value::as_str);
         let message: String = message.unwrap_or(text).chars().take(300).collect();
         let url = &self.endpoint.url;
-        let why = match status {
+        let failure = match status {
             401 | 403 => {
                 let route = path.split('?').next().unwrap_or(path);
                 Failure::Forbidden(format!(
@@ -182,6 +183,6 @@ impl Client {
             }
             _ => Failure::Forbidden(format!("{url} refused {method} {path} ({status}): {message}")),
         };
-        Missed { again: http::may_pass(status), why }
+        AttemptError { retryable: http::is_transient(status), failure }
     }
 }

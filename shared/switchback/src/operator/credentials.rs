@@ -1,8 +1,8 @@
-//! Who asks: environment, profile, role, container or instance through `aws-config`; whatever else the AWS command line
-//! knows (SSO, `aws login`, `credential_process`) through it.
+//! Credentials: environment, profile, role, container or instance through `aws-config`; all other sources of the AWS
+//! command line (SSO, `aws login`, `credential_process`) by calling it.
 //!
-//! Somebody who uses SSO has the AWS command line, since only it can log in. Asking it for the credentials of that
-//! login spares this binary two more SDKs.
+//! SSO users have the AWS command line, since only it can log in. Asking it for the credentials of that login saves
+//! this binary two more SDKs.
 
 use super::failure::Failure;
 use aws_config::BehaviorVersion;
@@ -13,23 +13,23 @@ use std::error::Error;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-/// Credentials that end sooner than this are replaced before they are used.
-const MARGIN: Duration = Duration::from_secs(60);
-/// How long the AWS command line may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Credentials that expire sooner than this are renewed before use.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+/// Time-out of a call of the AWS command line.
+const AWS_CLI_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where credentials come from, and the ones at hand.
+/// Source of credentials, and the current ones.
 #[derive(Debug)]
 pub(crate) struct Identity {
     provider: Option<SharedCredentialsProvider>,
     profile: Option<String>,
-    at_hand: Option<Credentials>,
-    /// The Region that environment or profile name.
+    cached: Option<Credentials>,
+    /// The Region from environment or profile.
     pub(crate) region: Option<String>,
 }
 
 impl Identity {
-    /// Looks where credentials could come from; none are fetched yet.
+    /// Determines the source of credentials; fetches none yet.
     pub(crate) async fn find(profile: Option<&str>) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = profile {
@@ -39,27 +39,28 @@ impl Identity {
         Self {
             provider: config.credentials_provider(),
             profile: profile.map(str::to_owned),
-            at_hand: None,
+            cached: None,
             region: config.region().map(ToString::to_string),
         }
     }
 
-    /// Credentials that last long enough for a request.
+    /// Credentials that are valid long enough for a request.
     pub(crate) async fn credentials(&mut self) -> Result<Credentials, Failure> {
-        let lasts =
-            |credentials: &Credentials| credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + MARGIN);
-        if let Some(credentials) = self.at_hand.as_ref().filter(|credentials| lasts(credentials)) {
+        let is_valid = |credentials: &Credentials| {
+            credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + EXPIRY_MARGIN)
+        };
+        if let Some(credentials) = self.cached.as_ref().filter(|credentials| is_valid(credentials)) {
             return Ok(credentials.clone());
         }
         let first = match &self.provider {
             Some(provider) => match provider.provide_credentials().await {
-                Ok(credentials) => return Ok(self.at_hand.insert(credentials).clone()),
-                Err(error) => in_a_line(&chain(&error)),
+                Ok(credentials) => return Ok(self.cached.insert(credentials).clone()),
+                Err(error) => first_line(&chain(&error)),
             },
             None => "no source is configured".to_owned(),
         };
         match export(self.profile.as_deref()).await {
-            Ok(credentials) => Ok(self.at_hand.insert(credentials).clone()),
+            Ok(credentials) => Ok(self.cached.insert(credentials).clone()),
             Err(second) => {
                 let profile = match &self.profile {
                     Some(profile) => format!(" of the profile `{profile}`"),
@@ -76,7 +77,7 @@ impl Identity {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Exported {
+struct ExportedCredentials {
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
@@ -92,7 +93,7 @@ async fn export(profile: Option<&str>) -> Result<Credentials, String> {
         command.args(["--profile", profile]);
     }
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(PATIENCE, command.output()).await {
+    let output = match tokio::time::timeout(AWS_CLI_TIMEOUT, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err("the AWS command line is not installed".to_owned());
@@ -101,12 +102,12 @@ async fn export(profile: Option<&str>) -> Result<Credentials, String> {
         Err(_) => return Err("the AWS command line did not answer".to_owned()),
     };
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason was given");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason was given");
         return Err(format!("the AWS command line: {}", last.trim()));
     }
-    // The output is a secret: an error says where it is wrong, never what it was.
-    let exported: Exported = serde_json::from_slice(&output.stdout).map_err(|error| {
+    // The output is a secret: the error names the position of the problem, never the content.
+    let exported: ExportedCredentials = serde_json::from_slice(&output.stdout).map_err(|error| {
         format!("the AWS command line's credentials cannot be read (line {}, column {})", error.line(), error.column())
     })?;
     let expiry = exported.expiration.and_then(|at| u64::try_from(at.as_second()).ok());
@@ -119,9 +120,9 @@ async fn export(profile: Option<&str>) -> Result<Credentials, String> {
     ))
 }
 
-/// What the credential chain says, without the list of every source that was tried, and without words that are meant for
-/// whoever builds this binary.
-fn in_a_line(text: &str) -> String {
+/// The credential chain's message, without the list of all sources tried and without advice for developers of this
+/// binary.
+fn first_line(text: &str) -> String {
     if text.contains("cargo feature") {
         return "only the AWS command line can read this profile".to_owned();
     }
@@ -129,7 +130,7 @@ fn in_a_line(text: &str) -> String {
     first.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
 }
 
-/// An error with its causes, each once.
+/// An error with its causes, without duplicates.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,11 +1,11 @@
-//! `doctor`: whether an account is fit for its targets, before something is deployed to them.
+//! `doctor`: checks whether an account is fit for its targets, before anything is deployed to them.
 
 use super::client::{Client, Remote};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
 use super::validate::File;
-use engine::operate::{DoctorAnswer, DoctorRequest, TargetsAnswer};
+use engine::operate::{DoctorRequest, DoctorResponse, TargetsResponse};
 use rollout::TargetId;
 use rollout::doctor::Severity;
 use serde_json::json;
@@ -41,15 +41,15 @@ pub(super) async fn doctor(arguments: &DoctorArguments, output: &mut Output) -> 
         (Some(target), _) => vec![target.clone()],
         (None, Some(policy)) => policy.targets().map(|(target, _)| target).collect(),
         (None, None) => {
-            let answer: TargetsAnswer = client.get("/v1/targets").await?;
+            let answer: TargetsResponse = client.get("/v1/targets").await?;
             answer.targets.into_iter().map(|summary| summary.target).collect()
         }
     };
-    let mut answers: Vec<DoctorAnswer> = Vec::new();
-    // One after another: AWS's budgets are for deployments first.
+    let mut answers: Vec<DoctorResponse> = Vec::new();
+    // Sequentially: AWS's API budgets are reserved for deployments.
     for target in targets {
         let request = DoctorRequest { target, text: file.as_ref().map(File::text) };
-        let answer: DoctorAnswer = client.post("/v1/doctor", &request).await?;
+        let answer: DoctorResponse = client.post("/v1/doctor", &request).await?;
         let judged_by = match (answer.version, &file) {
             (Some(version), _) => format!("policy version {version}"),
             (None, Some(file)) => file.name().to_owned(),
@@ -61,7 +61,7 @@ pub(super) async fn doctor(arguments: &DoctorArguments, output: &mut Output) -> 
     if !arguments.no_terraform {
         let mut seen = std::collections::BTreeSet::new();
         let all = answers.iter().flat_map(|answer| answer.terraform.clone());
-        // Targets may share a rule's listener.
+        // Targets may share a rule's listener, so duplicates are removed.
         let all: Vec<_> = all.filter(|it| seen.insert((it.resource.clone(), it.name.clone()))).collect();
         if !all.is_empty() {
             output.say("\n");

@@ -1,28 +1,28 @@
-//! Where the control plane is.
+//! Address of the control plane.
 
 use super::failure::Failure;
 use std::net::IpAddr;
 
-/// Where the control plane is: `https://host[:port][/stage]`.
+/// Address of the control plane: `https://host[:port][/stage]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Scheme, host, port and stage, without a slash at the end.
+    /// Scheme, host, port and stage, without a trailing slash.
     pub(crate) url: String,
-    /// TLS.
+    /// Whether TLS is used.
     pub(crate) secure: bool,
-    /// The Region, where the host's name has it.
+    /// The Region, if the host name contains it.
     pub(crate) region: Option<String>,
 }
 
 impl Endpoint {
-    /// Reads a URL. Without TLS only this machine is talked to.
+    /// Parses a URL. Without TLS only loopback addresses are accepted.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        let wrong = |why: &str| Failure::Usage(format!("the endpoint `{text}` {why}"));
+        let invalid = |why: &str| Failure::Usage(format!("the endpoint `{text}` {why}"));
         let url = text.trim().trim_end_matches('/');
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("is no URL: write https://…"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("is no URL: write https://…"))?;
         let authority = rest.split('/').next().unwrap_or_default();
         if authority.is_empty() || authority.contains('@') || rest.contains(['?', '#', ' ']) {
-            return Err(wrong("must be https://host[:port][/stage], without query and user"));
+            return Err(invalid("must be https://host[:port][/stage], without query and user"));
         }
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -31,8 +31,8 @@ impl Endpoint {
         let secure = match scheme {
             "https" => true,
             "http" if is_loopback(host) => false,
-            "http" => return Err(wrong("has no TLS: http:// is for this machine only, write https://")),
-            _ => return Err(wrong("is neither https:// nor http://")),
+            "http" => return Err(invalid("has no TLS: http:// is for this machine only, write https://")),
+            _ => return Err(invalid("is neither https:// nor http://")),
         };
         let mut labels = host.split('.').skip_while(|label| *label != "execute-api").skip(1);
         let region = labels.next().filter(|label| label.contains('-')).map(str::to_owned);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_says_its_region() {
+    fn region_is_read_from_the_gateway_host() {
         let endpoint = Endpoint::parse("https://a1b2c3.execute-api.eu-central-1.amazonaws.com/").expect("an endpoint");
         assert_eq!(endpoint.url, "https://a1b2c3.execute-api.eu-central-1.amazonaws.com");
         assert_eq!((endpoint.secure, endpoint.region.as_deref()), (true, Some("eu-central-1")));
@@ -58,11 +58,11 @@ mod tests {
     }
 
     #[test]
-    fn without_tls_only_this_machine_is_talked_to() {
+    fn plain_http_is_accepted_for_loopback_only() {
         for local in ["http://127.0.0.1:4000", "http://[::1]:4000", "http://localhost/x"] {
             assert!(!Endpoint::parse(local).expect("local").secure, "{local}");
         }
-        for wrong in [
+        for invalid in [
             "http://example.com",
             "http://127.0.0.1.example.com",
             "example.com",
@@ -70,7 +70,7 @@ mod tests {
             "https://",
             "https://a@b",
         ] {
-            assert_eq!(Endpoint::parse(wrong).expect_err(wrong).exit().code(), 2, "{wrong}");
+            assert_eq!(Endpoint::parse(invalid).expect_err(invalid).exit().code(), 2, "{invalid}");
         }
     }
 }

@@ -1,46 +1,46 @@
-//! What the commands tell whoever started them.
+//! Exit codes of the commands.
 
-use rollout::stage::Verdict;
+use rollout::verdict::Verdict;
 use std::process::ExitCode;
 
-/// What a command tells whoever started it. Scripts rely on these numbers: none is ever given another meaning.
+/// Exit code of a command. Scripts rely on these numbers, so a number never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// What was asked is done; with `--wait`: the deployment succeeded, or what was to be ended has ended.
+    /// The request was carried out; with `--wait`: the deployment succeeded, or the deployment to be ended has ended.
     Done = 0,
-    /// Something that should not happen: a bug, or an answer that cannot be read.
+    /// Unexpected: a bug, or a response that cannot be parsed.
     Unexpected = 1,
-    /// The command cannot be understood: arguments, a file that is not there, no endpoint, no credentials.
+    /// Wrong usage: invalid arguments, a missing file, no endpoint, no credentials.
     Usage = 2,
     /// The policy file has problems.
     Policy = 3,
-    /// Switchback, or IAM before it, said no.
+    /// Refused by Switchback, or by IAM before it.
     Refused = 4,
-    /// The control plane did not answer, or could not.
+    /// The control plane did not respond, or could not.
     Unreachable = 5,
     /// `doctor`: the account is not fit for what the policy wants.
     Unfit = 6,
     /// `replay`: this version decides otherwise than what was recorded.
     Different = crate::replay::DIFFERENT,
-    /// `--wait`: traffic had moved, and is back on the stable side.
+    /// `--wait`: traffic had moved, and was rolled back to the stable side.
     RolledBack = 10,
-    /// `--wait`: it ended before traffic moved, or the way back could not be finished.
+    /// `--wait`: the deployment ended before traffic moved, or its rollback could not be completed.
     Failed = 11,
-    /// `--wait`: a newer release took its place.
+    /// `--wait`: superseded by a newer release.
     Superseded = 12,
-    /// `--wait`: a person ended it.
+    /// `--wait`: cancelled by a person.
     Cancelled = 13,
-    /// `--wait`: a person said no.
+    /// `--wait`: rejected by an approver.
     Rejected = 14,
-    /// `--wait`: nobody answered in time.
+    /// `--wait`: expired without a decision.
     Expired = 15,
-    /// The time of `--timeout` has passed; the deployment goes on.
+    /// `--timeout` has expired; the deployment continues.
     StillRunning = 20,
 }
 
 impl Exit {
-    /// All of them, in the order of their numbers.
+    /// All exit codes in numerical order.
     pub(crate) const ALL: [Self; 15] = [
         Self::Done,
         Self::Unexpected,
@@ -59,12 +59,12 @@ impl Exit {
         Self::StillRunning,
     ];
 
-    /// The number.
+    /// The numeric code.
     pub(crate) fn code(self) -> u8 {
         self as u8
     }
 
-    /// The name, as `--json` has it.
+    /// The name in `--json` output.
     pub(crate) fn name(self) -> &'static str {
         self.row().0
     }
@@ -94,7 +94,7 @@ impl Exit {
         }
     }
 
-    /// What a deployment's end means to whoever waited for it to succeed.
+    /// Exit code for a verdict, from the point of view of a command that wanted the deployment to succeed.
     pub(crate) fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Succeeded => Self::Done,
@@ -107,7 +107,7 @@ impl Exit {
         }
     }
 
-    /// The table, for people.
+    /// The exit codes as a table.
     pub(crate) fn table() -> String {
         let lines =
             Self::ALL.iter().map(|exit| format!("{:>4}  {:<14} {}\n", exit.code(), exit.name(), exit.meaning()));
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_in_the_table_once_and_fits_a_terminal() {
+    fn table_lists_every_code_once_within_80_columns() {
         let table = Exit::table();
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_every_code() {
+    fn readme_lists_every_exit_code() {
         let page = include_str!("../../README.md");
         for exit in Exit::ALL {
             let row = format!("| {} | {} | ", exit.code(), exit.name());

@@ -1,33 +1,33 @@
-//! Why a command did not do what it was asked to, and the exit code of each.
+//! Failures of commands, and their exit codes.
 
 use super::exit::Exit;
 use engine::operate::Refusal;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The command cannot be understood, or something that it needs is not there.
+    /// The command is invalid, or something that it needs is missing.
     #[error("{0}")]
     Usage(String),
-    /// The policy file has problems; they have been told.
+    /// The policy file has problems, which have been printed already.
     #[error("{0}")]
     Policy(String),
-    /// Switchback said no.
+    /// Refused by Switchback.
     #[error("{}", .0.message)]
     Refused(Refusal),
-    /// IAM said no before Switchback was asked.
+    /// Refused by IAM before the request reached Switchback.
     #[error("{0}")]
     Forbidden(String),
-    /// No answer, or one that says that there is none.
+    /// No response, or a response that reports unavailability.
     #[error("{0}")]
     Unreachable(String),
-    /// An answer that cannot be read.
+    /// A response that cannot be parsed.
     #[error("{0}")]
     Unexpected(String),
 }
 
 impl Failure {
-    /// The exit code.
+    /// Exit code of the failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -39,7 +39,7 @@ impl Failure {
         }
     }
 
-    /// The error's code for `--json`: Switchback's own where it has one.
+    /// Error code in `--json` output: Switchback's own, if it sent one.
     pub(crate) fn code(&self) -> &str {
         match self {
             Self::Refused(refusal) => &refusal.code,

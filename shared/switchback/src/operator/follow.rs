@@ -1,50 +1,51 @@
-//! `--wait`: finds the deployment that a command becomes, tells what happens to it, and how it ended.
+//! `--wait`: finds the deployment that a command leads to, and reports its progress and its verdict.
 //!
-//! A command is nothing yet. It waits to be taken in, may be queued, may give way to a newer one, may be refused; only
-//! then there is a deployment with a number. What is remembered of the target says which of these it is; the journal is
-//! asked only for a reason, and only entries are looked at that are younger than the asking.
+//! A command first waits to be consumed; then its release may be queued, superseded by a newer one, or refused; only
+//! after that is there a deployment with a number. The target's state tells which of these applies; the journal is read
+//! only for a refusal's reason, and only entries newer than the request count.
 
 use super::client::Client;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
-use super::status::Silence;
-use super::{duration, pause, target_path};
-use engine::operate::{CommandAnswer, HistoryAnswer, JournalAnswer, MOST_LISTED, Refusal, TargetStatus};
-use rollout::stage::Verdict;
-use rollout::target::{DeploymentRecord, Purpose, WaitingOn};
+use super::status::Outage;
+use super::{duration, interval, target_path};
+use engine::operate::{CommandResponse, HistoryResponse, JournalResponse, MAX_LISTED, Refusal, TargetStatus};
+use rollout::deployment::{DeploymentRecord, Purpose};
+use rollout::explanation::WaitingOn;
+use rollout::verdict::Verdict;
 use rollout::{Actor, Fact, JournalEntry, Seconds, TargetId};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How long to wait, and how often to look.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Patience {
+pub(crate) struct WaitOptions {
     /// Longest wait; the deployment itself continues.
     #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION")]
     timeout: Seconds,
     /// Interval between two looks while waiting.
-    #[arg(long, default_value = "2s", value_parser = pause, value_name = "PAUSE")]
+    #[arg(long, default_value = "2s", value_parser = interval, value_name = "PAUSE")]
     every: Duration,
 }
 
-/// What was asked for, as far as its end has to be judged.
+/// Kind of command, as far as it determines the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// A release to be live.
+pub(crate) enum CommandKind {
+    /// Make a release live.
     Deploy,
-    /// The same, of what the environments before have verified.
+    /// Same, for a release verified in the preceding environments.
     Promote,
-    /// The same, by the short way.
+    /// Same, through the hotfix lane.
     Hotfix,
-    /// What runs to be ended.
+    /// End the running deployment.
     Abort,
-    /// What was there before.
+    /// Go back to the previous release.
     Rollback,
 }
 
-impl Wish {
-    /// As routes have it.
+impl CommandKind {
+    /// The verb in URLs.
     pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
@@ -55,8 +56,8 @@ impl Wish {
         }
     }
 
-    /// As the journal has it.
-    fn journalled(self) -> &'static str {
+    /// The name in journal entries.
+    fn journal_name(self) -> &'static str {
         match self {
             Self::Deploy | Self::Promote | Self::Hotfix => "deploy",
             Self::Abort => "abort",
@@ -64,113 +65,114 @@ impl Wish {
         }
     }
 
-    /// Whether a release is to be live.
-    fn brings(self) -> bool {
+    /// Whether the command is to make a release live.
+    fn deploys_a_release(self) -> bool {
         matches!(self, Self::Deploy | Self::Promote | Self::Hotfix)
     }
 
-    /// What the end of a deployment means to whoever wished this. `ended_here`: the deployment ran when it was asked, and
-    /// was to be ended; not one that the command began.
-    fn judged(self, verdict: Verdict, ended_here: bool) -> Exit {
+    /// Exit code for a deployment's verdict. `was_running`: the command was to end this deployment, which was running
+    /// already; the command did not start it.
+    fn exit_for(self, verdict: Verdict, was_running: bool) -> Exit {
         match verdict {
-            Verdict::RolledBack | Verdict::Cancelled if !self.brings() && ended_here => Exit::Done,
-            // It was over before it could be ended: what was asked for did not come.
-            Verdict::Succeeded if !self.brings() && ended_here => Exit::Failed,
+            Verdict::RolledBack | Verdict::Cancelled if !self.deploys_a_release() && was_running => Exit::Done,
+            // The deployment succeeded before it could be ended, so the command failed.
+            Verdict::Succeeded if !self.deploys_a_release() && was_running => Exit::Failed,
             verdict => Exit::of(verdict),
         }
     }
 }
 
-/// How often a command may be found neither waiting nor answered before that is an error: an index of the ledger may be
-/// a moment behind its items.
-const MOST_RIDDLES: u32 = 10;
+/// Number of polls in which a command may be neither waiting nor answered before that is an error: an index of the
+/// ledger may lag behind its items.
+const MAX_UNEXPLAINED_POLLS: u32 = 10;
 
-/// Tells what happens from the commands' taking down to their ends. Of several the first that did not do what was wished
-/// says how it ended: the others did not make it because of that one, or would not have been touched.
+/// Follows commands from acceptance to their end. Of several commands the first that failed determines the exit code:
+/// the others failed because of it, or were not carried out.
 pub(crate) async fn follow(
     client: &Client,
-    wish: Wish,
-    asked: &[CommandAnswer],
-    patience: &Patience,
+    kind: CommandKind,
+    asked: &[CommandResponse],
+    wait_options: &WaitOptions,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let began = Instant::now();
-    let mut silence = Silence::default();
-    let mut pursuits: Vec<Pursuit<'_>> = asked.iter().map(|asked| Pursuit::of(client, wish, asked)).collect();
-    let several = pursuits.len() > 1;
-    let mut first_bad = None;
+    let started = Instant::now();
+    let mut outage = Outage::default();
+    let mut followed: Vec<FollowedCommand<'_>> =
+        asked.iter().map(|asked| FollowedCommand::of(client, kind, asked)).collect();
+    let several = followed.len() > 1;
+    let mut first_failed_exit = None;
     loop {
-        let mut open = Vec::new();
-        for mut pursuit in pursuits {
-            let target = &pursuit.asked.target;
-            output.about(several.then(|| target.to_string()));
-            let looked = pursuit.look(output).await;
-            match silence.hears(looked, output)? {
+        let mut unfinished = Vec::new();
+        for mut followed_command in followed {
+            let target = &followed_command.asked.target;
+            output.set_subject(several.then(|| target.to_string()));
+            let polled = followed_command.poll(output).await;
+            match outage.tolerate(polled, output)? {
                 Some(Some(end)) => {
-                    let exit = match pursuit.tell_end(end, output) {
-                        // One of several that was refused does not end the telling of the others.
+                    let exit = match followed_command.report_end(end, output) {
+                        // If one of several commands is refused, the others are still reported.
                         Err(failure) if several => output.failed(&failure),
-                        told => told?,
+                        result => result?,
                     };
-                    first_bad = first_bad.or((exit != Exit::Done).then_some(exit));
+                    first_failed_exit = first_failed_exit.or((exit != Exit::Done).then_some(exit));
                 }
-                _ => open.push(pursuit),
+                _ => unfinished.push(followed_command),
             }
         }
-        output.about(None);
-        if open.is_empty() {
-            return Ok(first_bad.unwrap_or(Exit::Done));
+        output.set_subject(None);
+        if unfinished.is_empty() {
+            return Ok(first_failed_exit.unwrap_or(Exit::Done));
         }
-        pursuits = open;
-        if began.elapsed() >= Duration::from_secs(patience.timeout.0) {
-            for pursuit in &pursuits {
-                let target = &pursuit.asked.target;
-                output.say(&view::outcome::still_running(target, patience.timeout, output.paint));
+        followed = unfinished;
+        if started.elapsed() >= Duration::from_secs(wait_options.timeout.0) {
+            for followed_command in &followed {
+                let target = &followed_command.asked.target;
+                output.say(&view::outcome::still_running(target, wait_options.timeout, output.paint));
                 let exit = Exit::StillRunning;
                 output.event("ended", json!({"target": target, "exit": exit.code(), "outcome": exit.name()}));
             }
-            return Ok(first_bad.unwrap_or(Exit::StillRunning));
+            return Ok(first_failed_exit.unwrap_or(Exit::StillRunning));
         }
-        tokio::time::sleep(patience.every).await;
+        tokio::time::sleep(wait_options.every).await;
     }
 }
 
-/// How it ended.
+/// How the command ended.
 enum End {
-    /// There was a deployment, and it has a verdict.
-    Over(Box<DeploymentRecord>, Verdict),
-    /// A newer release took the queue's place.
+    /// Its deployment has a verdict.
+    Finished(Box<DeploymentRecord>, Verdict),
+    /// A newer release took its place in the queue.
     Superseded { tag: String, by_tag: String },
-    /// It changed nothing.
+    /// The command was refused and changed nothing.
     Refused(String),
 }
 
-struct Pursuit<'a> {
+struct FollowedCommand<'a> {
     client: &'a Client,
-    wish: Wish,
-    asked: &'a CommandAnswer,
-    /// The deployment that the command has become, or is about.
+    kind: CommandKind,
+    asked: &'a CommandResponse,
+    /// Number of the deployment that the command started, or refers to.
     ours: Option<u64>,
-    changes: Changes,
-    riddles: u32,
+    changes: ChangeReporter,
+    unexplained_polls: u32,
 }
 
-impl<'a> Pursuit<'a> {
-    fn of(client: &'a Client, wish: Wish, asked: &'a CommandAnswer) -> Self {
-        let changes = Changes::since(asked.last_entry);
-        Self { client, wish, asked, ours: asked.deployment, changes, riddles: 0 }
+impl<'a> FollowedCommand<'a> {
+    fn of(client: &'a Client, kind: CommandKind, asked: &'a CommandResponse) -> Self {
+        let changes = ChangeReporter::since(asked.last_entry);
+        Self { client, kind, asked, ours: asked.deployment, changes, unexplained_polls: 0 }
     }
 
-    /// One look: what happened is told; the end, if it is there.
-    async fn look(&mut self, output: &mut Output) -> Result<Option<End>, Failure> {
+    /// One poll: reports what is new; returns the end, if reached.
+    async fn poll(&mut self, output: &mut Output) -> Result<Option<End>, Failure> {
         let target = &self.asked.target;
         let status: TargetStatus = self.client.get(&target_path(target, "")).await?;
-        self.changes.tell(self.client, &status, output).await?;
+        self.changes.report_new(self.client, &status, output).await?;
         let waits = status.commands.iter().any(|command| command.id == self.asked.command);
         if waits {
             return Ok(None);
         }
-        if !self.wish.brings()
+        if !self.kind.deploys_a_release()
             && let Some(reason) = self.refusal(false)
         {
             return Ok(Some(End::Refused(reason)));
@@ -184,7 +186,7 @@ impl<'a> Pursuit<'a> {
             }
             let record = self.history().await?.into_iter().find(|record| record.number == number);
             return match record {
-                Some(record) => Ok(record.verdict.map(|verdict| End::Over(Box::new(record), verdict))),
+                Some(record) => Ok(record.verdict.map(|verdict| End::Finished(Box::new(record), verdict))),
                 None => Err(Failure::Unexpected(format!("deployment #{number} of {target} is in no history"))),
             };
         }
@@ -193,8 +195,8 @@ impl<'a> Pursuit<'a> {
         }
         let end = self.superseded().or_else(|| self.refusal(true).map(End::Refused));
         if end.is_none() {
-            self.riddles += 1;
-            if self.riddles > MOST_RIDDLES {
+            self.unexplained_polls += 1;
+            if self.unexplained_polls > MAX_UNEXPLAINED_POLLS {
                 return Err(Failure::Unexpected(format!(
                     "the command {} was accepted, and neither history nor journal of {target} show its outcome",
                     self.asked.command.0
@@ -204,49 +206,49 @@ impl<'a> Pursuit<'a> {
         Ok(end)
     }
 
-    /// The deployment that the command has become, if it has.
+    /// The deployment that the command started, if it has.
     async fn find(&self, status: &TargetStatus) -> Result<Option<u64>, Failure> {
-        let newest = self.asked.last_deployment;
-        if status.state.last_deployment <= newest {
+        let last_before = self.asked.last_deployment;
+        if status.state.last_deployment <= last_before {
             return Ok(None);
         }
         let release = self.asked.release.as_ref().map(|release| &release.id);
-        if let Some(running) = status.state.running.as_ref().filter(|running| running.number > newest) {
-            let fits = match self.wish {
-                Wish::Deploy | Wish::Promote | Wish::Hotfix => {
+        if let Some(running) = status.state.running.as_ref().filter(|running| running.number > last_before) {
+            let fits = match self.kind {
+                CommandKind::Deploy | CommandKind::Promote | CommandKind::Hotfix => {
                     running.purpose == Purpose::Deploy && Some(&running.release.id) == release
                 }
-                Wish::Rollback => running.purpose != Purpose::Deploy,
-                Wish::Abort => true,
+                CommandKind::Rollback => running.purpose != Purpose::Deploy,
+                CommandKind::Abort => true,
             };
             if fits {
                 return Ok(Some(running.number));
             }
         }
         let fits = |record: &&DeploymentRecord| {
-            let ours = match self.wish {
-                Wish::Deploy | Wish::Promote | Wish::Hotfix => Some(&record.release.id) == release,
-                Wish::Rollback => record.actor == self.asked.actor,
-                Wish::Abort => true,
+            let ours = match self.kind {
+                CommandKind::Deploy | CommandKind::Promote | CommandKind::Hotfix => Some(&record.release.id) == release,
+                CommandKind::Rollback => record.actor == self.asked.actor,
+                CommandKind::Abort => true,
             };
-            record.number > newest && ours
+            record.number > last_before && ours
         };
-        // The oldest that fits: a later one is another asking's.
+        // The oldest match: a later one belongs to another request.
         Ok(self.history().await?.iter().rev().find(fits).map(|record| record.number))
     }
 
     async fn history(&self) -> Result<Vec<DeploymentRecord>, Failure> {
-        let path = target_path(&self.asked.target, &format!("history?limit={MOST_LISTED}"));
-        let answer: HistoryAnswer = self.client.get(&path).await?;
+        let path = target_path(&self.asked.target, &format!("history?limit={MAX_LISTED}"));
+        let answer: HistoryResponse = self.client.get(&path).await?;
         Ok(answer.deployments)
     }
 
-    /// Why the command was refused, if the journal says so. `once_queued`: a release that waited can be refused when its
-    /// turn comes, by Switchback itself.
+    /// Why the command was refused, if the journal says so. `once_queued`: a queued release can still be refused by
+    /// Switchback itself when its turn comes.
     fn refusal(&self, once_queued: bool) -> Option<String> {
         self.changes.entries.iter().find_map(|entry| match &entry.fact {
             Fact::CommandRefused { command, reason }
-                if command == self.wish.journalled()
+                if command == self.kind.journal_name()
                     && (entry.actor == self.asked.actor || once_queued && entry.actor == Actor::Switchback) =>
             {
                 Some(reason.clone())
@@ -265,11 +267,11 @@ impl<'a> Pursuit<'a> {
         })
     }
 
-    fn tell_end(&self, end: End, output: &mut Output) -> Result<Exit, Failure> {
+    fn report_end(&self, end: End, output: &mut Output) -> Result<Exit, Failure> {
         let target = &self.asked.target;
         match end {
-            End::Over(record, verdict) => {
-                let exit = self.wish.judged(verdict, self.asked.deployment.is_some());
+            End::Finished(record, verdict) => {
+                let exit = self.kind.exit_for(verdict, self.asked.deployment.is_some());
                 output.say(&view::outcome::ended(&record, output.paint));
                 let end = json!({"target": target, "exit": exit.code(), "outcome": exit.name(), "deployment": record});
                 output.event("ended", end);
@@ -283,31 +285,31 @@ impl<'a> Pursuit<'a> {
                 Ok(exit)
             }
             End::Refused(reason) => {
-                let message = format!("{target} refused to {}: {reason}", self.wish.verb());
+                let message = format!("{target} refused to {}: {reason}", self.kind.verb());
                 Err(Failure::Refused(Refusal::new(409, "command_refused", message)))
             }
         }
     }
 }
 
-/// What is new on a target, told once: journal entries, and what is waited for when that changes.
+/// Reports what is new on a target exactly once: journal entries, and changed waits.
 #[derive(Debug)]
-pub(crate) struct Changes {
+pub(crate) struct ChangeReporter {
     seen: u64,
     waiting: Option<WaitingOn>,
-    taken_in: bool,
-    /// All entries since the beginning of the telling.
+    no_pending_commands: bool,
+    /// All entries since the reporter was created.
     entries: Vec<JournalEntry>,
 }
 
-impl Changes {
-    /// What comes after the entry of that sequence.
+impl ChangeReporter {
+    /// Starts after the entry with this sequence.
     pub(crate) fn since(seen: u64) -> Self {
-        Self { seen, waiting: None, taken_in: true, entries: Vec::new() }
+        Self { seen, waiting: None, no_pending_commands: true, entries: Vec::new() }
     }
 
-    /// Tells what is new.
-    pub(crate) async fn tell(
+    /// Prints what is new.
+    pub(crate) async fn report_new(
         &mut self,
         client: &Client,
         status: &TargetStatus,
@@ -315,8 +317,8 @@ impl Changes {
     ) -> Result<(), Failure> {
         let target: &TargetId = &status.state.target;
         while self.seen < status.state.last_entry {
-            let path = target_path(target, &format!("journal?after={}&limit={MOST_LISTED}", self.seen));
-            let JournalAnswer { entries } = client.get(&path).await?;
+            let path = target_path(target, &format!("journal?after={}&limit={MAX_LISTED}", self.seen));
+            let JournalResponse { entries } = client.get(&path).await?;
             let Some(last) = entries.last() else { break };
             self.seen = last.sequence;
             for entry in &entries {
@@ -332,13 +334,13 @@ impl Changes {
             None if !status.commands.is_empty() => view::outcome::note("waits to be taken in", output.paint),
             None => String::new(),
         };
-        let taken_in = status.commands.is_empty();
+        let no_pending_commands = status.commands.is_empty();
         let changed = match waiting {
-            Some(on) => self.waiting.as_ref().is_none_or(|before| !same_wait(before, on)),
-            None => !taken_in && self.taken_in,
+            Some(on) => self.waiting.as_ref().is_none_or(|before| !is_same_wait(before, on)),
+            None => !no_pending_commands && self.no_pending_commands,
         };
         if output.live {
-            output.living(&note);
+            output.live_line(&note);
         } else if changed && !note.is_empty() {
             output.say(&note);
         }
@@ -346,17 +348,17 @@ impl Changes {
             output.event("waiting", json!({"target": target, "on": on, "at": status.at}));
         }
         self.waiting = waiting.cloned();
-        self.taken_in = taken_in;
+        self.no_pending_commands = no_pending_commands;
         Ok(())
     }
 }
 
-/// Only the numbers have moved: not worth another line.
-fn same_wait(before: &WaitingOn, now: &WaitingOn) -> bool {
+/// Whether only numbers have changed, which is not worth another line.
+fn is_same_wait(before: &WaitingOn, now: &WaitingOn) -> bool {
     match (before, now) {
         (WaitingOn::Healthy { deadline: before, .. }, WaitingOn::Healthy { deadline: now, .. })
         | (WaitingOn::Stopping { deadline: before, .. }, WaitingOn::Stopping { deadline: now, .. }) => before == now,
-        // The journal tells of it.
+        // The journal reports each approval.
         (WaitingOn::Approval { plan: before, .. }, WaitingOn::Approval { plan: now, .. }) => before == now,
         (before, now) => before == now,
     }

@@ -1,32 +1,33 @@
-//! The operator's commands: what they ask a control plane, and what they say of its answers.
+//! The operator's commands: arguments, requests to a control plane, and output of the responses.
 //!
-//! Every word about targets and deployments is `view`'s; here are arguments, requests, waiting and exit codes.
+//! All text about targets and deployments comes from `view`; this module handles arguments, requests, waiting and exit
+//! codes.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`validate`] | the policy file, on this machine alone |
+//! | [`validate`] | validates the policy file locally |
 //! | [`apply`] | `plan` and `apply` |
 //! | [`doctor`] | `doctor` |
-//! | [`asking`] | `deploy`, `promote`, `hotfix`, `abort`, `rollback`, `override`, `resume` |
-//! | [`deciding`] | `approve`, `reject` |
+//! | [`commands`] | `deploy`, `promote`, `hotfix`, `abort`, `rollback`, `override`, `resume` |
+//! | [`decisions`] | `approve`, `reject` |
 //! | [`train`] | `train` |
-//! | [`braking`] | `freeze`, `unfreeze`, `stop-the-line`, `resume-the-line`, `brakes` |
-//! | [`ci`] | what a job of GitHub Actions asks, with GitHub's token |
-//! | [`follow`] | `--wait`: what becomes of what was asked |
+//! | [`brakes`] | `freeze`, `unfreeze`, `stop-the-line`, `resume-the-line`, `brakes` |
+//! | [`ci`] | commands for GitHub Actions jobs, authenticated by GitHub's token |
+//! | [`follow`] | `--wait`: follows a command to its end |
 //! | [`status`] | `status` and `--watch` |
-//! | [`questions`] | `history`, `journal`, `releases`, `explain` |
+//! | [`queries`] | `history`, `journal`, `releases`, `explain` |
 //! | [`exit`] | exit codes |
-//! | [`failure`] | what can go wrong |
-//! | [`output`] | words, JSON, colours |
+//! | [`failure`] | failures of commands |
+//! | [`output`] | text, JSON, colours |
 //! | [`client`], [`endpoint`], [`credentials`], [`http`] | signed HTTP |
 
 mod apply;
-mod asking;
-mod braking;
+mod brakes;
 mod ci;
 mod client;
+mod commands;
 mod credentials;
-mod deciding;
+mod decisions;
 mod doctor;
 mod endpoint;
 mod exit;
@@ -34,7 +35,7 @@ mod failure;
 mod follow;
 mod http;
 mod output;
-mod questions;
+mod queries;
 mod status;
 mod train;
 mod validate;
@@ -62,53 +63,53 @@ pub(crate) enum Command {
     /// Check the account for what would keep deployments from going well.
     Doctor(doctor::DoctorArguments),
     /// Deploy a release to a target.
-    Deploy(asking::DeployArguments),
+    Deploy(commands::DeployArguments),
     /// Promote what the environments before have verified.
-    Promote(asking::PromoteArguments),
+    Promote(commands::PromoteArguments),
     /// Deploy a release past the gates that the policy lists for hotfixes.
-    Hotfix(asking::HotfixArguments),
+    Hotfix(commands::HotfixArguments),
     /// Deploy several services to an environment as one release train.
     Train(train::TrainArguments),
     /// Approve a deployment that waits for approval.
-    Approve(deciding::ApproveArguments),
+    Approve(decisions::ApproveArguments),
     /// Reject a deployment that waits for approval.
-    Reject(deciding::RejectArguments),
+    Reject(decisions::RejectArguments),
     /// Open gates for the deployment that waits at them.
-    Override(asking::OverrideArguments),
+    Override(commands::OverrideArguments),
     /// Resume a target that a forward-only release has frozen, or that the stable side's own alarm holds.
-    Resume(asking::ResumeArguments),
+    Resume(commands::ResumeArguments),
     /// Show the status of targets.
     Status(status::StatusArguments),
     /// Explain why a target waits, until when, and what happens then.
-    Explain(questions::TargetArguments),
+    Explain(queries::TargetArguments),
     /// List a target's deployments.
-    History(questions::ListArguments),
+    History(queries::ListArguments),
     /// List what happened on a target.
-    Journal(questions::ListArguments),
+    Journal(queries::ListArguments),
     /// List a service's releases.
-    Releases(questions::ReleasesArguments),
+    Releases(queries::ReleasesArguments),
     /// Abort the running deployment: traffic back to the stable side.
-    Abort(asking::AbortArguments),
+    Abort(commands::AbortArguments),
     /// Roll back to the stable side or, if nothing runs, to the previous release.
-    Rollback(asking::RollbackArguments),
+    Rollback(commands::RollbackArguments),
     /// Request and wait from a GitHub Actions job, with GitHub's token instead of a stored key.
     #[command(subcommand)]
     Ci(ci::CiCommand),
     /// Freeze an application, or one of its environments: no deployment starts.
-    Freeze(braking::FreezeArguments),
+    Freeze(brakes::FreezeArguments),
     /// Lift a freeze.
-    Unfreeze(braking::UnfreezeArguments),
+    Unfreeze(brakes::UnfreezeArguments),
     /// Stop all rollouts: none starts, and running ones hold where they are.
-    StopTheLine(braking::StopTheLineArguments),
+    StopTheLine(brakes::StopTheLineArguments),
     /// Resume rollouts after stop-the-line.
-    ResumeTheLine(braking::ResumeTheLineArguments),
+    ResumeTheLine(brakes::ResumeTheLineArguments),
     /// List freezes, and whether rollouts are stopped.
-    Brakes(braking::BrakesArguments),
+    Brakes(brakes::BrakesArguments),
     /// Print the exit codes of all commands.
     ExitCodes,
 }
 
-/// Does what is asked.
+/// Runs a command.
 pub(crate) fn run(command: Command) -> ExitCode {
     let mut output = Output::new(wants_json(&command));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -142,26 +143,26 @@ async fn dispatch(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Plan(arguments) => apply::plan(&arguments, output).await,
         Command::Apply(arguments) => apply::apply(&arguments, output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, output).await,
-        Command::Deploy(arguments) => asking::deploy(&arguments, output).await,
-        Command::Promote(arguments) => asking::promote(&arguments, output).await,
-        Command::Hotfix(arguments) => asking::hotfix(&arguments, output).await,
+        Command::Deploy(arguments) => commands::deploy(&arguments, output).await,
+        Command::Promote(arguments) => commands::promote(&arguments, output).await,
+        Command::Hotfix(arguments) => commands::hotfix(&arguments, output).await,
         Command::Train(arguments) => train::train(&arguments, output).await,
-        Command::Approve(arguments) => deciding::approve(&arguments, output).await,
-        Command::Reject(arguments) => deciding::reject(&arguments, output).await,
-        Command::Override(arguments) => asking::open_gates(&arguments, output).await,
-        Command::Resume(arguments) => asking::resume(&arguments, output).await,
-        Command::Freeze(arguments) => braking::freeze(&arguments, output).await,
-        Command::Unfreeze(arguments) => braking::unfreeze(&arguments, output).await,
-        Command::StopTheLine(arguments) => braking::stop_the_line(&arguments, output).await,
-        Command::ResumeTheLine(arguments) => braking::resume_the_line(&arguments, output).await,
-        Command::Brakes(arguments) => braking::brakes(&arguments, output).await,
-        Command::Abort(arguments) => asking::abort(&arguments, output).await,
-        Command::Rollback(arguments) => asking::rollback(&arguments, output).await,
+        Command::Approve(arguments) => decisions::approve(&arguments, output).await,
+        Command::Reject(arguments) => decisions::reject(&arguments, output).await,
+        Command::Override(arguments) => commands::override_gates(&arguments, output).await,
+        Command::Resume(arguments) => commands::resume(&arguments, output).await,
+        Command::Freeze(arguments) => brakes::freeze(&arguments, output).await,
+        Command::Unfreeze(arguments) => brakes::unfreeze(&arguments, output).await,
+        Command::StopTheLine(arguments) => brakes::stop_the_line(&arguments, output).await,
+        Command::ResumeTheLine(arguments) => brakes::resume_the_line(&arguments, output).await,
+        Command::Brakes(arguments) => brakes::brakes(&arguments, output).await,
+        Command::Abort(arguments) => commands::abort(&arguments, output).await,
+        Command::Rollback(arguments) => commands::rollback(&arguments, output).await,
         Command::Status(arguments) => status::status(&arguments, output).await,
-        Command::Explain(arguments) => questions::explain(&arguments, output).await,
-        Command::History(arguments) => questions::history(&arguments, output).await,
-        Command::Journal(arguments) => questions::journal(&arguments, output).await,
-        Command::Releases(arguments) => questions::releases(&arguments, output).await,
+        Command::Explain(arguments) => queries::explain(&arguments, output).await,
+        Command::History(arguments) => queries::history(&arguments, output).await,
+        Command::Journal(arguments) => queries::journal(&arguments, output).await,
+        Command::Releases(arguments) => queries::releases(&arguments, output).await,
     }
 }
 
@@ -194,19 +195,19 @@ fn wants_json(command: &Command) -> bool {
     }
 }
 
-/// The path of a target, and of what is asked of it.
+/// URL path of a target's resource `what`.
 fn target_path(target: &TargetId, what: &str) -> String {
     let slash = if what.is_empty() { "" } else { "/" };
     format!("/v1/targets/{target}{slash}{what}")
 }
 
-/// `30m`, for clap.
+/// Parses `30m`, for clap.
 fn duration(text: &str) -> Result<Seconds, String> {
     Seconds::parse(text).map_err(|error| error.to_string())
 }
 
-/// `2s` or `500ms`, for clap: pauses between two questions.
-fn pause(text: &str) -> Result<Duration, String> {
+/// Parses `2s` or `500ms`, for clap: polling intervals.
+fn interval(text: &str) -> Result<Duration, String> {
     match text.strip_suffix("ms").map(str::parse) {
         Some(Ok(milliseconds)) => Ok(Duration::from_millis(milliseconds)),
         Some(Err(_)) => Err(format!("`{text}` is not a pause: write `2s` or `500ms`")),

@@ -1,4 +1,4 @@
-//! Where words and JSON go: standard output for answers, standard error for what went wrong.
+//! Output of text and JSON: standard output for results, standard error for failures.
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -8,69 +8,69 @@ use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use view::Paint;
 
-/// How a command speaks.
+/// Output settings of a command.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// JSON instead of words.
+    /// JSON instead of text.
     pub(crate) json: bool,
-    /// Colours, where standard output is a terminal and `NO_COLOR` is not set.
+    /// Colours, if standard output is a terminal and `NO_COLOR` is not set.
     pub(crate) paint: Paint,
-    /// Standard output is a terminal on which a line can be drawn again.
+    /// Standard output is a terminal, on which lines can be redrawn.
     pub(crate) live: bool,
-    /// A living line stands there.
-    living: bool,
-    /// What the words are about where there are several; said before the first of them.
+    /// A status line is currently displayed.
+    live_line: bool,
+    /// With several targets: the one that the text is about, printed before its first line.
     subject: Option<String>,
-    /// What was said to be the subject last.
-    said: Option<String>,
+    /// The subject printed last.
+    printed_subject: Option<String>,
 }
 
 impl Output {
-    /// Standard output as it is.
+    /// Settings for the current standard output.
     pub(crate) fn new(json: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let live = std::io::stdout().is_terminal() && !dumb && !json;
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = if live && !no_colour { Paint::COLOURED } else { Paint::PLAIN };
-        Self { json, paint, live, living: false, subject: None, said: None }
+        Self { json, paint, live, live_line: false, subject: None, printed_subject: None }
     }
 
-    /// The words that follow are about this one of several.
-    pub(crate) fn about(&mut self, subject: Option<String>) {
+    /// Sets which of several targets the following text is about.
+    pub(crate) fn set_subject(&mut self, subject: Option<String>) {
         self.subject = subject;
     }
 
-    /// Words that stay; nothing where JSON is wanted.
+    /// Prints permanent text; nothing in JSON mode.
     pub(crate) fn say(&mut self, text: &str) {
         if !self.json {
-            let erase = if std::mem::take(&mut self.living) { "\r\x1b[2K" } else { "" };
+            let erase = if std::mem::take(&mut self.live_line) { "\r\x1b[2K" } else { "" };
             let mut heading = String::new();
-            if !text.is_empty() && self.subject != self.said {
-                self.said.clone_from(&self.subject);
+            if !text.is_empty() && self.subject != self.printed_subject {
+                self.printed_subject.clone_from(&self.subject);
                 heading = self.subject.as_ref().map_or_else(String::new, |it| format!("{}\n", self.paint.strong(it)));
             }
             write(&format!("{erase}{}", self.paint.visible(&format!("{heading}{text}"))));
         }
     }
 
-    /// One line that the next words take the place of; only on a terminal.
-    pub(crate) fn living(&mut self, text: &str) {
+    /// Prints a status line, replaced by the next output; only on a terminal.
+    pub(crate) fn live_line(&mut self, text: &str) {
         if self.live {
-            self.living = true;
+            self.live_line = true;
             let line = self.paint.visible(text.trim_end()).replace('\n', "");
             let line = self.subject.as_ref().map_or(line.clone(), |subject| format!("{line}  [{subject}]"));
-            // Wrapping is off for the line's time: what does not fit is cut off instead of scrolling the screen.
+            // Line wrapping is switched off temporarily: a long line is cut off instead of scrolling the screen.
             write(&format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h"));
         }
     }
 
-    /// The whole screen anew; only on a terminal.
-    pub(crate) fn screen(&mut self, text: &str) {
+    /// Redraws the whole screen; only on a terminal.
+    pub(crate) fn redraw(&mut self, text: &str) {
         let lines = self.paint.visible(text).replace('\n', "\x1b[K\n");
         write(&format!("\x1b[H{lines}\x1b[J"));
     }
 
-    /// The answer, where JSON is wanted.
+    /// Prints the result in JSON mode.
     pub(crate) fn document(&self, answer: &impl Serialize) {
         if self.json {
             let text =
@@ -79,14 +79,14 @@ impl Output {
         }
     }
 
-    /// One event of something that goes on, where JSON is wanted: a line each.
+    /// Prints one event of a running operation in JSON mode, a line each.
     pub(crate) fn event(&self, name: &str, event: impl Serialize) {
         if self.json {
             write(&format!("{}\n", visible_json(&json!({name: event}).to_string())));
         }
     }
 
-    /// What went wrong, and its exit code.
+    /// Prints a failure, and returns its exit code.
     pub(crate) fn failed(&mut self, failure: &Failure) -> Exit {
         let exit = failure.exit();
         if self.json {
@@ -114,10 +114,10 @@ impl Output {
     }
 }
 
-/// Asks a yes-or-no question on the terminal; `without` says what to do where there is none.
-pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<bool, Failure> {
+/// Asks a yes-or-no question on the terminal; `hint` says how to proceed without a terminal.
+pub(crate) fn confirm(question: &str, hint: &str, output: &Output) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() || output.json {
-        return Err(Failure::Usage(format!("stdin is not a terminal: {without}")));
+        return Err(Failure::Usage(format!("stdin is not a terminal: {hint}")));
     }
     let broken = |error: std::io::Error| Failure::Unexpected(format!("the answer cannot be read: {error}"));
     let mut out = std::io::stdout();
@@ -127,13 +127,13 @@ pub(crate) fn agreed(question: &str, without: &str, output: &Output) -> Result<b
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 pub(crate) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", visible_lines(text));
 }
 
 fn write(text: &str) {
-    // A reader that went away (`| head`) changes nothing of what was asked, nor the exit code.
+    // A reader that closed the pipe (`| head`) affects neither the request nor the exit code.
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();

@@ -1,15 +1,15 @@
-//! `status`: all targets, or one of them; once, or watched.
+//! `status`: all targets or one of them, once or continuously.
 
 use super::client::{Client, Remote};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::Changes;
+use super::follow::ChangeReporter;
 use super::output::{Output, warn};
-use super::{pause, target_path};
-use engine::operate::{Held, TargetStatus, TargetSummary, TargetsAnswer};
+use super::{interval, target_path};
+use engine::operate::{HoldReason, TargetStatus, TargetSummary, TargetsResponse};
 use rollout::{Name, TargetId};
 use std::time::{Duration, Instant};
-use view::status::{Known, Row};
+use view::status::{TargetDetail, TargetRow};
 
 /// Say how targets are.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct StatusArguments {
     #[arg(long)]
     watch: bool,
     /// Interval between two looks, with --watch.
-    #[arg(long, default_value = "2s", value_parser = pause, value_name = "PAUSE")]
+    #[arg(long, default_value = "2s", value_parser = interval, value_name = "PAUSE")]
     every: Duration,
     /// Stop watching once the target is idle.
     #[arg(long, requires = "watch", requires = "target")]
@@ -55,47 +55,47 @@ pub(super) async fn status(arguments: &StatusArguments, output: &mut Output) -> 
     Ok(Exit::Done)
 }
 
-async fn targets(client: &Client, arguments: &StatusArguments) -> Result<TargetsAnswer, Failure> {
+async fn targets(client: &Client, arguments: &StatusArguments) -> Result<TargetsResponse, Failure> {
     let query = arguments.application.as_ref().map_or_else(String::new, |name| format!("?application={name}"));
     client.get(&format!("/v1/targets{query}")).await
 }
 
-fn row(summary: &TargetSummary) -> Row {
-    Row {
+fn row(summary: &TargetSummary) -> TargetRow {
+    TargetRow {
         target: summary.target.to_string(),
         stable: summary.stable.clone().unwrap_or_default(),
         running: summary
             .running
             .as_ref()
-            .map(|running| (running.number, running.tag.clone(), running.stage.clone(), running.since)),
+            .map(|running| (running.number, running.tag.clone(), running.stage, running.since)),
         queued: summary.queued.clone(),
         trigger: summary.trigger,
         held: summary.held.iter().map(|held| held_words(*held).to_owned()).collect(),
     }
 }
 
-fn held_words(held: Held) -> &'static str {
+fn held_words(held: HoldReason) -> &'static str {
     match held {
-        Held::LineStopped => "line stopped",
-        Held::Freeze => "frozen",
-        Held::Undecided => "needs a decision",
-        Held::Promotion => "promotion held",
-        Held::Changed => "changed by somebody else",
+        HoldReason::LineStopped => "line stopped",
+        HoldReason::Freeze => "frozen",
+        HoldReason::AwaitingOperator => "needs a decision",
+        HoldReason::PromotionHold => "promotion held",
+        HoldReason::Drifted => "changed by somebody else",
     }
 }
 
-fn list(answer: &TargetsAnswer) -> String {
-    let rows: Vec<Row> = answer.targets.iter().map(row).collect();
+fn list(answer: &TargetsResponse) -> String {
+    let rows: Vec<TargetRow> = answer.targets.iter().map(row).collect();
     view::status::targets(&rows, answer.at)
 }
 
 fn detail(answer: &TargetStatus, output: &Output) -> String {
-    view::status::target(known(answer), output.paint)
+    view::status::target(target_detail(answer), output.paint)
 }
 
-/// An answer as the words want it.
-pub(super) fn known(answer: &TargetStatus) -> Known<'_> {
-    Known {
+/// Converts a response for `view`.
+pub(super) fn target_detail(answer: &TargetStatus) -> TargetDetail<'_> {
+    TargetDetail {
         state: &answer.state,
         policy: answer.policy_version.zip(answer.trigger),
         commands: &answer.commands,
@@ -104,14 +104,14 @@ pub(super) fn known(answer: &TargetStatus) -> Known<'_> {
     }
 }
 
-/// All targets: the table again and again, or a line of it when its target has changed.
+/// Watches all targets: redraws the table, or prints a line for each changed target.
 async fn watch_all(client: &Client, arguments: &StatusArguments, output: &mut Output) -> Result<(), Failure> {
     let mut seen: Vec<TargetSummary> = Vec::new();
-    let mut silence = Silence::default();
+    let mut outage = Outage::default();
     loop {
-        if let Some(answer) = silence.hears(targets(client, arguments).await, output)? {
+        if let Some(answer) = outage.tolerate(targets(client, arguments).await, output)? {
             if output.live {
-                output.screen(&list(&answer));
+                output.redraw(&list(&answer));
             } else {
                 let changed: Vec<TargetSummary> =
                     answer.targets.iter().filter(|target| !seen.contains(target)).cloned().collect();
@@ -119,7 +119,7 @@ async fn watch_all(client: &Client, arguments: &StatusArguments, output: &mut Ou
                     output.event("target", summary);
                 }
                 if !changed.is_empty() {
-                    let lines = list(&TargetsAnswer { targets: changed, at: answer.at });
+                    let lines = list(&TargetsResponse { targets: changed, at: answer.at });
                     let heading = usize::from(!seen.is_empty());
                     output.say(&lines.lines().skip(heading).map(|line| format!("{line}\n")).collect::<String>());
                 }
@@ -130,34 +130,34 @@ async fn watch_all(client: &Client, arguments: &StatusArguments, output: &mut Ou
     }
 }
 
-/// One target: its page again and again, or first its page and then what happens.
+/// Watches one target: redraws its page, or prints the page once and then the events.
 async fn watch_one(
     client: &Client,
     target: &TargetId,
     arguments: &StatusArguments,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut silence = Silence::default();
-    let mut changes: Option<Changes> = None;
+    let mut outage = Outage::default();
+    let mut changes: Option<ChangeReporter> = None;
     loop {
         let answer = client.get::<TargetStatus>(&target_path(target, "")).await;
-        if let Some(answer) = silence.hears(answer, output)? {
+        if let Some(answer) = outage.tolerate(answer, output)? {
             if output.live {
                 let page = detail(&answer, output);
-                output.screen(&page);
+                output.redraw(&page);
             } else {
                 match &mut changes {
                     None => {
                         output.event("status", &answer);
                         output.say(&detail(&answer, output));
-                        changes = Some(Changes::since(answer.state.last_entry));
+                        changes = Some(ChangeReporter::since(answer.state.last_entry));
                     }
-                    Some(changes) => changes.tell(client, &answer, output).await?,
+                    Some(changes) => changes.report_new(client, &answer, output).await?,
                 }
             }
             let state = &answer.state;
-            let rests = state.running.is_none() && state.queued.is_empty() && answer.commands.is_empty();
-            if arguments.until_rest && rests {
+            let is_idle = state.running.is_none() && state.queued.is_empty() && answer.commands.is_empty();
+            if arguments.until_rest && is_idle {
                 return Ok(());
             }
         }
@@ -165,18 +165,22 @@ async fn watch_one(
     }
 }
 
-/// A control plane that does not answer for a while does not end a watch.
+/// Tolerates a control plane that does not respond for a while during a watch.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct Outage {
     since: Option<Instant>,
 }
 
-impl Silence {
-    /// How long it may last.
-    const LONGEST: Duration = Duration::from_secs(300);
+impl Outage {
+    /// Maximum duration of an outage.
+    const MAX_DURATION: Duration = Duration::from_secs(300);
 
-    /// The answer, if there is one; the error, if it will not go away or has lasted too long.
-    pub(super) fn hears<T>(&mut self, answer: Result<T, Failure>, output: &mut Output) -> Result<Option<T>, Failure> {
+    /// The response, if there is one; the error, if it is permanent or has lasted too long.
+    pub(super) fn tolerate<T>(
+        &mut self,
+        answer: Result<T, Failure>,
+        output: &mut Output,
+    ) -> Result<Option<T>, Failure> {
         match answer {
             Ok(answer) => {
                 self.since = None;
@@ -185,7 +189,7 @@ impl Silence {
             Err(Failure::Unreachable(why)) => {
                 let began = self.since.is_none();
                 let since = *self.since.get_or_insert_with(Instant::now);
-                if since.elapsed() > Self::LONGEST {
+                if since.elapsed() > Self::MAX_DURATION {
                     return Err(Failure::Unreachable(why));
                 }
                 if began {

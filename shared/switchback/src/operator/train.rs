@@ -1,12 +1,12 @@
-//! `train`: several services of an environment as one set, those first that others depend on.
+//! `train`: deploys several services to an environment as one set, dependencies first.
 
-use super::asking::{Common, say_taken};
 use super::client::Client;
+use super::commands::{WaitableArguments, say_accepted};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::follow::{Wish, follow};
+use super::follow::{CommandKind, follow};
 use super::output::Output;
-use engine::operate::{TrainAnswer, TrainRequest};
+use engine::operate::{TrainRequest, TrainResponse};
 use rollout::Name;
 
 /// Bring several services to an environment as one set: in the order of `depends_on`, all of them checked before any
@@ -28,13 +28,13 @@ pub(crate) struct TrainArguments {
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
-    common: Common,
+    common: WaitableArguments,
     /// Print JSON; with --wait, one line per event.
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// `api=v1` or `api`, for clap.
+/// Parses `api=v1` or `api`, for clap.
 fn member(text: &str) -> Result<(Name, Option<String>), String> {
     let (service, release) = match text.split_once('=') {
         Some((_, "")) => return Err(format!("`{text}` names no release: write service=release, or the service alone")),
@@ -58,27 +58,27 @@ pub(super) async fn train(arguments: &TrainArguments, output: &mut Output) -> Re
     if request.releases.len() < arguments.members.len() {
         return Err(Failure::Usage("a service is named twice: name each once".to_owned()));
     }
-    request.request = Some(arguments.common.once.key()?);
-    let client = Client::new(&arguments.common.once.remote).await?;
-    let answer: TrainAnswer = client.post("/v1/trains", &request).await?;
-    let follows = arguments.common.wait;
-    if follows {
+    request.request = Some(arguments.common.request_arguments.key()?);
+    let client = Client::new(&arguments.common.request_arguments.remote).await?;
+    let answer: TrainResponse = client.post("/v1/trains", &request).await?;
+    let followed = arguments.common.wait;
+    if followed {
         output.event("asked", &answer);
     } else {
         output.document(&answer);
     }
     for target in &answer.already_there {
-        output.say(&view::outcome::there_already(target));
+        output.say(&view::outcome::already_deployed(target));
     }
     for command in &answer.commands {
-        say_taken("deploy", command, true, output);
+        say_accepted("deploy", command, true, output);
     }
     if answer.commands.is_empty() {
         output.say("Every service runs what it is to run already: nothing was asked for.\n");
         return Ok(Exit::Done);
     }
-    if follows {
-        return follow(&client, Wish::Deploy, &answer.commands, &arguments.common.patience, output).await;
+    if followed {
+        return follow(&client, CommandKind::Deploy, &answer.commands, &arguments.common.wait_options, output).await;
     }
     let application = &arguments.application;
     output.say(&format!("See what becomes of them: `switchback status --application {application} --watch`.\n"));

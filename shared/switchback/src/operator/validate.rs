@@ -1,4 +1,4 @@
-//! The policy file, on this machine alone.
+//! Local validation of the policy file.
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -6,7 +6,7 @@ use super::output::Output;
 use rollout::Policy;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use view::policy_file::{Flaw, flaw};
+use view::policy_file::{PolicyProblem, policy_problem};
 
 /// Check a policy file.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct ValidateArguments {
     pub(super) json: bool,
 }
 
-/// A file that was read: its name for people, its bytes.
+/// A file's content and its display name.
 pub(super) struct File {
     name: String,
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ impl File {
         }
     }
 
-    /// The checked policy; problems are told, each with its line.
+    /// The validated policy; problems are printed with their lines.
     pub(super) fn policy(&self, output: &mut Output) -> Result<Policy, Failure> {
         let problems = match policy::parse_bytes(&self.bytes) {
             Ok(policy) => return Ok(policy),
@@ -50,20 +50,20 @@ impl File {
         let text = String::from_utf8_lossy(&self.bytes);
         for problem in &problems {
             let policy::Problem { line, column, path, message } = problem;
-            let it = Flaw { line: *line, column: *column, path, message };
-            output.say(&flaw(&self.name, &text, it, output.paint));
+            let shown = PolicyProblem { line: *line, column: *column, path, message };
+            output.say(&policy_problem(&self.name, &text, shown, output.paint));
         }
         output.document(&json!({"file": self.name, "sound": false, "problems": problems}));
         let count = if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) };
         Err(Failure::Policy(format!("{} has {count}", self.name)))
     }
 
-    /// The text, for the control plane; it was parsed before, so it is text.
+    /// The text to send to the control plane; it has been parsed, so it is valid text.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// What to call it.
+    /// Display name of the file.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -74,7 +74,7 @@ pub(super) fn validate(arguments: &ValidateArguments, output: &mut Output) -> Re
     let file = File::read(&arguments.file)?;
     let policy = match file.policy(output) {
         Ok(policy) => policy,
-        // The problems are the answer: `--json` has told them already.
+        // The problems are the result, which `--json` has printed already.
         Err(Failure::Policy(sentence)) => {
             super::output::warn(&format!("switchback: {sentence}"));
             return Ok(Exit::Policy);

@@ -1,10 +1,10 @@
 //! `switchback ci` as a job of GitHub Actions runs it: the real binary, against GitHub's token service and the gateway
 //! with its JWT authorizer, both played here on loopback, and behind that the real `Workflows` over the simulated world.
 
-use crate::control_plane::{ControlPlane, LOOK_S, Request, Shop, Stage, in_virtual_time};
-use crate::session::keep_binary;
+use crate::control_plane::{ControlPlane, Request, SECONDS_PER_POLL, Shop, TestBackend, in_virtual_time};
+use crate::session::link_binary;
 use engine::workflows::{UnverifiedClaims, Workflows};
-use rollout::{Actor, Instruction, Name, Overrides, TargetId, Terms};
+use rollout::{Actor, DeployOptions, Instruction, Name, Overrides, TargetId};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Simulation, Started};
 use simulation::world::{ImageBehaviour, scene};
@@ -15,12 +15,12 @@ use std::process::{Command, Stdio};
 /// What a job asks for its token with. It is no less secret than the token.
 const REQUEST_TOKEN: &str = "request-token-that-nobody-may-see";
 /// `{"iat":1632493567,"exp":1632493867}`: a token says that it lasts five minutes.
-const TIMES: &str = "eyJpYXQiOjE2MzI0OTM1NjcsImV4cCI6MTYzMjQ5Mzg2N30";
+const TOKEN_CLAIMS: &str = "eyJpYXQiOjE2MzI0OTM1NjcsImV4cCI6MTYzMjQ5Mzg2N30";
 /// Begins every signature, so that a token is found wherever it shows up.
 const SIGNATURE: &str = "signature-that-nobody-may-see";
-const LIFE_S: i64 = 300;
+const TOKEN_LIFETIME_S: i64 = 300;
 
-type Happening = Box<dyn FnOnce(&mut Simulation) + Send>;
+type Intervention = Box<dyn FnOnce(&mut Simulation) + Send>;
 
 /// GitHub's token service, the gateway's authorizer, and what happens meanwhile.
 #[derive(Default)]
@@ -32,56 +32,56 @@ pub(crate) struct Gateway {
     /// What is asked, once tokens are in order, is answered like this so many times.
     broken: (u32, u16),
     /// Something happens with the request after so many.
-    happening: Option<(u32, Happening)>,
+    intervention: Option<(u32, Intervention)>,
     /// Every look and every asking, for whoever counts.
     posts: u32,
 }
 
 /// The answer to a request that is a job's; none: it is somebody else's.
-pub(crate) fn answer(stage: &mut Stage, request: &Request) -> Option<(u16, Value)> {
+pub(crate) fn answer(backend: &mut TestBackend, request: &Request) -> Option<(u16, Value)> {
     let bearer = request.headers.get("authorization").and_then(|header| header.split_once(' '));
     if request.path == "/token" {
-        return Some(token(stage, request, bearer));
+        return Some(token(backend, request, bearer));
     }
-    request.path.starts_with("/v1/promotions").then(|| promotions(stage, request, bearer))
+    request.path.starts_with("/v1/promotions").then(|| promotions(backend, request, bearer))
 }
 
-fn token(stage: &mut Stage, request: &Request, bearer: Option<(&str, &str)>) -> (u16, Value) {
-    if stage.gateway.token_status != 0 {
+fn token(backend: &mut TestBackend, request: &Request, bearer: Option<(&str, &str)>) -> (u16, Value) {
+    if backend.gateway.token_status != 0 {
         // An answer that repeats what must not be seen.
-        return (stage.gateway.token_status, json!({"message": format!("no token for {REQUEST_TOKEN}")}));
+        return (backend.gateway.token_status, json!({"message": format!("no token for {REQUEST_TOKEN}")}));
     }
     if bearer != Some(("bearer", REQUEST_TOKEN)) || !request.query.contains("api-version=2.0") {
         return (401, json!({"message": "who are you?"}));
     }
     let audience = request.query.split('&').find_map(|pair| pair.strip_prefix("audience=")).unwrap_or_default();
-    let value = format!("e30.{TIMES}.{SIGNATURE}-{}-{audience}", stage.gateway.issued.len());
-    stage.gateway.issued.insert(value.clone(), stage.simulation.now().as_second());
+    let value = format!("e30.{TOKEN_CLAIMS}.{SIGNATURE}-{}-{audience}", backend.gateway.issued.len());
+    backend.gateway.issued.insert(value.clone(), backend.simulation.now().as_second());
     (200, json!({"count": value.len(), "value": value}))
 }
 
-fn promotions(stage: &mut Stage, request: &Request, bearer: Option<(&str, &str)>) -> (u16, Value) {
-    let now = stage.simulation.now().as_second();
+fn promotions(backend: &mut TestBackend, request: &Request, bearer: Option<(&str, &str)>) -> (u16, Value) {
+    let now = backend.simulation.now().as_second();
     let issued = bearer
         .filter(|(scheme, token)| *scheme == "Bearer" && token.ends_with("-switchback"))
-        .and_then(|(_, token)| stage.gateway.issued.get(token).copied())
-        .filter(|issued| now < issued + LIFE_S);
+        .and_then(|(_, token)| backend.gateway.issued.get(token).copied())
+        .filter(|issued| now < issued + TOKEN_LIFETIME_S);
     let Some(issued) = issued else { return (401, json!({"message": "Unauthorized"})) };
-    if stage.gateway.broken.0 > 0 {
-        stage.gateway.broken.0 -= 1;
-        return (stage.gateway.broken.1, json!({"message": "Service Unavailable"}));
+    if backend.gateway.broken.0 > 0 {
+        backend.gateway.broken.0 -= 1;
+        return (backend.gateway.broken.1, json!({"message": "Service Unavailable"}));
     }
-    let simulation = &mut stage.simulation;
+    let simulation = &mut backend.simulation;
     let is_post = request.method == "POST";
-    stage.gateway.posts += u32::from(is_post);
+    backend.gateway.posts += u32::from(is_post);
     if is_post || request.path.split('/').count() == 6 {
-        match stage.gateway.happening.take() {
-            Some((0, happening)) => happening(simulation),
-            Some((later, happening)) => stage.gateway.happening = Some((later - 1, happening)),
+        match backend.gateway.intervention.take() {
+            Some((0, intervention)) => intervention(simulation),
+            Some((later, intervention)) => backend.gateway.intervention = Some((later - 1, intervention)),
             None => {}
         }
         if !is_post {
-            simulation.run_for(LOOK_S);
+            simulation.run_for(SECONDS_PER_POLL);
         }
     }
     let issued = issued.to_string();
@@ -132,16 +132,16 @@ fn ada() -> Actor {
 impl Job {
     /// In a shop where this job may promote, deploy and hotfix anything, and nothing begins by itself.
     fn new(name: &str, shop: Shop) -> Self {
-        Self::under(name, shop, |_| {})
+        Self::with_policy(name, shop, |_| {})
     }
 
     /// The same with a policy that is changed.
-    fn under(name: &str, shop: Shop, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
+    fn with_policy(name: &str, shop: Shop, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
         let control_plane = ControlPlane::start(shop);
-        control_plane.change(move |stage| {
+        control_plane.change(move |backend| {
             let application = Name::new("shop").expect("a name");
-            let applied = stage.simulation.ledger().store().policy(&application).expect("a policy");
-            let mut policy = policy::notation(&applied.policy);
+            let applied = backend.simulation.ledger().store().policy(&application).expect("a policy");
+            let mut policy = policy::render(&applied.policy);
             let environments = policy["environments"].as_object_mut().expect("environments");
             for (_, rules) in environments.iter_mut() {
                 rules["trigger"] = json!("manual");
@@ -153,7 +153,7 @@ impl Job {
             }]);
             change(&mut policy);
             let policy = policy::parse(&policy.to_string()).unwrap_or_else(|problems| panic!("{problems:#?}"));
-            stage.simulation.apply_policy(&policy, "of the test");
+            backend.simulation.apply_policy(&policy, "of the test");
         });
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("job-{name}"));
         let _ = std::fs::remove_dir_all(&folder);
@@ -166,21 +166,21 @@ impl Job {
             ("GITHUB_STEP_SUMMARY", folder.join("summary").display().to_string()),
             ("GITHUB_OUTPUT", folder.join("outputs").display().to_string()),
         ]);
-        let binary = keep_binary(&folder);
+        let binary = link_binary(&folder);
         Self { control_plane, folder, binary, environment }
     }
 
     fn push(&self, service: &'static str, number: u64) {
-        self.control_plane.change(move |stage| {
-            stage.simulation.push_of(&Name::new(service).expect("a name"), number, Started::Event);
-            stage.simulation.run_for(5);
+        self.control_plane.change(move |backend| {
+            backend.simulation.push_service(&Name::new(service).expect("a name"), number, Started::Event);
+            backend.simulation.run_for(5);
         });
     }
 
     /// With the request after so many others, this happens.
-    fn after(&self, requests: u32, happening: impl FnOnce(&mut Simulation) + Send + 'static) {
-        let happening: Happening = Box::new(happening);
-        self.control_plane.change(move |stage| stage.gateway.happening = Some((requests, happening)));
+    fn after_requests(&self, requests: u32, intervention: impl FnOnce(&mut Simulation) + Send + 'static) {
+        let intervention: Intervention = Box::new(intervention);
+        self.control_plane.change(move |backend| backend.gateway.intervention = Some((requests, intervention)));
     }
 
     /// Runs `switchback ci …`; no token is in anything that it leaves.
@@ -196,8 +196,8 @@ impl Job {
         let log = format!("{}{}", text(&output.stdout), text(&output.stderr));
         let file = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         let (summary, outputs) = (file("summary"), file("outputs"));
-        for place in [&log, &summary, &outputs] {
-            assert!(!place.contains("nobody-may-see"), "a secret is told: {place}");
+        for output_text in [&log, &summary, &outputs] {
+            assert!(!output_text.contains("nobody-may-see"), "a secret is told: {output_text}");
         }
         let outputs = outputs.lines().filter_map(|line| line.split_once('='));
         let outputs = outputs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -207,7 +207,7 @@ impl Job {
 
 impl Step {
     #[track_caller]
-    fn ends(&self, exit: i32, verdict: &str) {
+    fn assert_ended(&self, exit: i32, verdict: &str) {
         let found = (self.exit, self.outputs.get("verdict").map(String::as_str));
         assert_eq!(found, (exit, Some(verdict)), "{}\n{}", self.log, self.summary);
         if verdict != "succeeded" && verdict != "asked" {
@@ -217,7 +217,7 @@ impl Step {
     }
 
     #[track_caller]
-    fn says(&self, part: &str) {
+    fn assert_logged(&self, part: &str) {
         assert!(self.log.contains(part), "`{part}` is not in\n{}", self.log);
     }
 }
@@ -227,8 +227,8 @@ fn a_deployment_is_followed_to_its_end() {
     let job = Job::new("good", Shop::One);
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod --release v1 --reason the~fix --every 1ms");
-    step.ends(0, "succeeded");
-    step.says("Deployment of v1 (000000000000) requested on shop/api/prod");
+    step.assert_ended(0, "succeeded");
+    step.assert_logged("Deployment of v1 (000000000000) requested on shop/api/prod");
     // Stages are what the log shows while its groups are closed, and each is closed.
     let count = |line: &str| step.log.lines().filter(|found| found.starts_with(line)).count();
     assert!(count("::group::shop/api/prod#1") >= 5, "{}", step.log);
@@ -238,25 +238,26 @@ fn a_deployment_is_followed_to_its_end() {
 
     // A re-run of the job: nothing is asked twice.
     let again = job.step("deploy shop/api/prod --release v1 --reason the~fix --every 1ms");
-    again.ends(0, "succeeded");
-    again.says("runs that release already");
-    let begun = job.control_plane.change(|stage| stage.simulation.state().map(|state| state.last_deployment));
-    assert_eq!(begun, Some(1));
+    again.assert_ended(0, "succeeded");
+    again.assert_logged("runs that release already");
+    let last_deployment =
+        job.control_plane.change(|backend| backend.simulation.state().map(|state| state.last_deployment));
+    assert_eq!(last_deployment, Some(1));
 }
 
 #[test]
-fn a_bad_release_comes_back_and_the_job_fails() {
+fn a_rolled_back_release_fails_the_job() {
     let job = Job::new("bad", Shop::One);
     job.push("api", 1);
-    job.step("deploy shop/api/prod --release v1 --every 1ms").ends(0, "succeeded");
+    job.step("deploy shop/api/prod --release v1 --every 1ms").assert_ended(0, "succeeded");
     job.push("api", 2);
     let digest = scene::digest_of(2);
-    job.control_plane.change(move |stage| {
-        stage.simulation.world(|world| world.set_image(digest.as_str(), ImageBehaviour::failing(0.5)));
+    job.control_plane.change(move |backend| {
+        backend.simulation.world(|world| world.set_image(digest.as_str(), ImageBehaviour::failing(0.5)));
     });
     let step = job.step("deploy shop/api/prod=v2 --every 1ms");
-    step.ends(10, "rolled_back");
-    step.says("::error title=shop/api/prod::Deployment #2 of v2 to shop/api/prod rolled back");
+    step.assert_ended(10, "rolled_back");
+    step.assert_logged("::error title=shop/api/prod::Deployment #2 of v2 to shop/api/prod rolled back");
     // Why stands where it is read without opening anything.
     let mut open = false;
     let outside = step.log.lines().filter(|line| {
@@ -266,49 +267,49 @@ fn a_bad_release_comes_back_and_the_job_fails() {
     assert!(outside.into_iter().any(|line| line.contains("Rolling back: alarm")), "{}", step.log);
     // The same job again is told the same, and begins nothing.
     let again = job.step("deploy shop/api/prod=v2 --every 1ms");
-    again.ends(10, "rolled_back");
+    again.assert_ended(10, "rolled_back");
     assert_eq!(again.outputs["deployment"], "2");
 }
 
 #[test]
-fn what_cannot_start_has_failed() {
+fn a_release_that_never_becomes_healthy_fails() {
     let job = Job::new("failed", Shop::One);
     job.push("api", 1);
     let digest = scene::digest_of(1);
-    job.control_plane.change(move |stage| {
-        stage.simulation.world(|world| world.set_image(digest.as_str(), ImageBehaviour::never_healthy()));
+    job.control_plane.change(move |backend| {
+        backend.simulation.world(|world| world.set_image(digest.as_str(), ImageBehaviour::never_healthy()));
     });
-    job.step("deploy shop/api/prod=v1 --every 1ms").ends(11, "failed");
+    job.step("deploy shop/api/prod=v1 --every 1ms").assert_ended(11, "failed");
 }
 
 #[test]
-fn what_gives_way_is_superseded() {
+fn a_queued_release_is_superseded_by_a_newer_one() {
     let job = Job::new("superseded", Shop::One);
     for number in [1, 2, 3] {
         job.push("api", number);
     }
-    job.control_plane.change(|stage| {
-        stage.simulation.ask_deploy(1, Overrides::default());
-        stage.simulation.run_for(20);
+    job.control_plane.change(|backend| {
+        backend.simulation.ask_deploy(1, Overrides::default());
+        backend.simulation.run_for(20);
     });
     // It waits behind the first; then there is a newer one.
-    job.after(3, |simulation| simulation.ask_deploy(3, Overrides::default()));
+    job.after_requests(3, |simulation| simulation.ask_deploy(3, Overrides::default()));
     let step = job.step("deploy shop/api/prod=v2 --every 1ms");
-    step.ends(12, "superseded");
-    step.says("v2 was superseded by v3");
+    step.assert_ended(12, "superseded");
+    step.assert_logged("v2 was superseded by v3");
 }
 
 #[test]
-fn what_a_person_ends_is_cancelled_and_their_words_are_no_commands() {
+fn abort_is_cancelled_and_its_reason_is_no_command() {
     let job = Job::new("cancelled", Shop::One);
     job.push("api", 1);
-    job.after(4, |simulation| {
+    job.after_requests(4, |simulation| {
         let reason = "enough\n::set-output name=verdict::succeeded\n##[set-output name=verdict]succeeded | <b>";
         simulation.ask_of(&api(), Instruction::Abort { deployment: None }, ada(), reason);
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
-    step.ends(13, "cancelled");
-    step.says("enough");
+    step.assert_ended(13, "cancelled");
+    step.assert_logged("enough");
     for line in step.log.lines() {
         let command = line.trim_start().strip_prefix("::").and_then(|rest| rest.split([' ', ':']).next());
         let known = ["group", "endgroup", "error", "notice", "warning"];
@@ -320,39 +321,39 @@ fn what_a_person_ends_is_cancelled_and_their_words_are_no_commands() {
 }
 
 /// An environment that two people have to say yes to.
-fn approved(policy: &mut Value) {
+fn require_two_approvals(policy: &mut Value) {
     policy["people"] = json!({"ada": {"slack": "UADA"}, "bob": {"slack": "UBOB"}});
     policy["environments"]["prod"]["approval"] = json!({"required": 2, "from": ["ada", "bob"], "expires": "10m"});
 }
 
 #[test]
-fn a_no_of_people_is_a_rejection_and_their_silence_an_expiry() {
-    let job = Job::under("rejected", Shop::One, approved);
+fn approval_can_be_rejected_or_expire() {
+    let job = Job::with_policy("rejected", Shop::One, require_two_approvals);
     job.push("api", 1);
-    job.after(6, |simulation| {
+    job.after_requests(6, |simulation| {
         let running = simulation.state().and_then(|state| state.running).expect("it waits");
         let plan = running.gates.expect("at its gates").plan;
         simulation.ask_of(&api(), Instruction::Reject { deployment: running.number, plan }, ada(), "not on a Friday");
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
-    step.ends(14, "rejected");
-    step.says("::notice title=shop/api/prod::waiting for");
-    step.says("not on a Friday");
+    step.assert_ended(14, "rejected");
+    step.assert_logged("::notice title=shop/api/prod::waiting for");
+    step.assert_logged("not on a Friday");
 
     job.push("api", 2);
-    job.step("deploy shop/api/prod=v2 --every 1ms").ends(15, "expired");
+    job.step("deploy shop/api/prod=v2 --every 1ms").assert_ended(15, "expired");
 }
 
 #[test]
-fn a_job_that_has_waited_long_enough_says_that_it_goes_on() {
-    let job = Job::under("still", Shop::One, approved);
+fn a_wait_that_times_out_reports_still_running() {
+    let job = Job::with_policy("still", Shop::One, require_two_approvals);
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod=v1 --every 1ms --for 0s");
-    step.ends(20, "still_running");
-    step.says("::warning title=shop/api/prod::");
+    step.assert_ended(20, "still_running");
+    step.assert_logged("::warning title=shop/api/prod::");
     assert!(step.summary.contains("⏳ still running"), "{}", step.summary);
     // The next job finds it, and begins nothing.
-    job.after(4, |simulation| {
+    job.after_requests(4, |simulation| {
         let running = simulation.state().and_then(|state| state.running).expect("it waits");
         let plan = running.gates.expect("at its gates").plan;
         for user in ["slack:UADA", "slack:UBOB"] {
@@ -361,62 +362,62 @@ fn a_job_that_has_waited_long_enough_says_that_it_goes_on() {
         }
     });
     let step = job.step("wait shop/api/prod=v1 --every 1ms");
-    step.ends(0, "succeeded");
+    step.assert_ended(0, "succeeded");
     assert_eq!((step.outputs["deployment"].as_str(), step.outputs["release"].as_str()), ("1", "v1"));
 }
 
 #[test]
-fn asking_without_waiting_says_what_was_asked() {
+fn no_wait_returns_once_the_request_is_accepted() {
     let job = Job::new("asked", Shop::One);
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod=v1 --no-wait");
-    step.ends(0, "asked");
-    step.says("requested on shop/api/prod");
+    step.assert_ended(0, "asked");
+    step.assert_logged("requested on shop/api/prod");
     let step = job.step(
         "wait shop/api/prod --release 0000000000000000000000000000000000000000000000000000000000000001 --every 1ms",
     );
-    step.ends(0, "succeeded");
+    step.assert_ended(0, "succeeded");
 }
 
 #[test]
-fn what_a_push_brings_already_is_followed_instead() {
-    let job = Job::under("push", Shop::One, |policy| policy["environments"]["prod"]["trigger"] = json!("push"));
+fn a_deployment_that_a_push_started_is_followed() {
+    let job = Job::with_policy("push", Shop::One, |policy| policy["environments"]["prod"]["trigger"] = json!("push"));
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
-    step.ends(0, "succeeded");
+    step.assert_ended(0, "succeeded");
     assert_eq!(step.outputs["deployment"], "1");
     job.push("api", 2);
-    job.step("wait shop/api/prod=v2 --every 1ms").ends(0, "succeeded");
+    job.step("wait shop/api/prod=v2 --every 1ms").assert_ended(0, "succeeded");
 }
 
 #[test]
-fn a_push_that_is_on_its_way_is_waited_for() {
+fn a_release_that_is_not_pushed_yet_is_awaited() {
     let job = Job::new("unknown", Shop::One);
-    job.after(3, |simulation| {
+    job.after_requests(3, |simulation| {
         simulation.push(1, Started::Event);
         simulation.run_for(5);
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
-    step.ends(0, "succeeded");
-    step.says("Not known yet");
-    assert!(job.control_plane.change(|stage| stage.gateway.posts) >= 4);
+    step.assert_ended(0, "succeeded");
+    step.assert_logged("Not known yet");
+    assert!(job.control_plane.change(|backend| backend.gateway.posts) >= 4);
     let step = job.step("deploy shop/api/prod=v9 --every 1ms --release-within 0s");
-    step.ends(4, "refused");
-    step.says("no release `v9`");
+    step.assert_ended(4, "refused");
+    step.assert_logged("no release `v9`");
 }
 
 #[test]
-fn several_services_go_as_one_train() {
-    let job = Job::under("train", Shop::Three, |policy| {
+fn several_services_deploy_as_one_train() {
+    let job = Job::with_policy("train", Shop::Three, |policy| {
         policy["services"]["web"]["depends_on"] = json!(["api"]);
         policy["environments"]["staging"]["after"] = json!("dev");
     });
     for (service, number) in [("api", 1), ("web", 101)] {
         job.push(service, number);
     }
-    job.step("deploy shop/web/dev=v101 shop/api/dev=v1 --every 1ms").ends(0, "succeeded");
+    job.step("deploy shop/web/dev=v101 shop/api/dev=v1 --every 1ms").assert_ended(0, "succeeded");
     let step = job.step("promote shop/web/staging shop/api/staging --every 1ms");
-    step.ends(0, "succeeded");
+    step.assert_ended(0, "succeeded");
     let targets: Value = serde_json::from_str(&step.outputs["targets"]).expect("JSON");
     assert_eq!(
         targets["shop/api/staging"],
@@ -427,78 +428,81 @@ fn several_services_go_as_one_train() {
 }
 
 #[test]
-fn what_is_not_granted_is_refused() {
-    let job = Job::under("denied", Shop::One, |policy| policy["github"][0]["may"] = json!(["promote"]));
+fn requests_without_a_grant_are_refused() {
+    let job = Job::with_policy("denied", Shop::One, |policy| policy["github"][0]["may"] = json!(["promote"]));
     job.push("api", 1);
     let step = job.step("deploy shop/api/prod=v1");
-    step.ends(4, "refused");
-    step.says("::error title=switchback ci deploy::this workflow may not do that; the operators' log says why");
-    job.step("wait shop/cart/prod=v1 --every 1ms").ends(4, "refused");
+    step.assert_ended(4, "refused");
+    step.assert_logged(
+        "::error title=switchback ci deploy::this workflow may not do that; the operators' log says why",
+    );
+    job.step("wait shop/cart/prod=v1 --every 1ms").assert_ended(4, "refused");
     // A thing that the desk refuses, not the grants.
     let step = job.step("promote shop/api/prod");
-    step.ends(4, "refused");
-    step.says("no environment comes before prod");
+    step.assert_ended(4, "refused");
+    step.assert_logged("no environment comes before prod");
 }
 
 #[test]
-fn a_token_for_somebody_else_lets_nobody_in() {
+fn a_token_with_another_audience_is_rejected() {
     let mut job = Job::new("audience", Shop::One);
     job.environment.insert("SWITCHBACK_CI_AUDIENCE", "sigstore".to_owned());
     let step = job.step("deploy shop/api/prod=v1");
-    step.ends(4, "refused");
-    step.says("did not take GitHub's token (401: Unauthorized)");
-    step.says("`GitHubAudience`");
+    step.assert_ended(4, "refused");
+    step.assert_logged("did not take GitHub's token (401: Unauthorized)");
+    step.assert_logged("`GitHubAudience`");
     job.environment.insert("SWITCHBACK_CI_AUDIENCE", "a&b=c".to_owned());
-    job.step("deploy shop/api/prod=v1").ends(2, "usage");
+    job.step("deploy shop/api/prod=v1").assert_ended(2, "usage");
 }
 
 #[test]
-fn a_job_that_may_have_no_token_is_told_how_to_get_one() {
+fn a_job_without_token_permission_gets_instructions() {
     let mut job = Job::new("permission", Shop::One);
-    job.control_plane.change(|stage| stage.gateway.token_status = 403);
+    job.control_plane.change(|backend| backend.gateway.token_status = 403);
     let step = job.step("deploy shop/api/prod=v1");
-    step.ends(4, "refused");
-    step.says("`permissions: id-token: write`");
+    step.assert_ended(4, "refused");
+    step.assert_logged("`permissions: id-token: write`");
     job.environment.remove("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
     let step = job.step("deploy shop/api/prod=v1");
-    step.ends(2, "usage");
-    step.says("`permissions: id-token: write`");
+    step.assert_ended(2, "usage");
+    step.assert_logged("`permissions: id-token: write`");
     job.environment.remove("SWITCHBACK_CI_ENDPOINT");
     let step = job.step("deploy shop/api/prod=v1");
-    step.ends(2, "usage");
-    step.says("SWITCHBACK_CI_ENDPOINT");
+    step.assert_ended(2, "usage");
+    step.assert_logged("SWITCHBACK_CI_ENDPOINT");
 }
 
 #[test]
-fn who_does_not_answer_is_asked_again_and_then_unreachable() {
+fn failed_requests_are_retried_before_giving_up() {
     let mut job = Job::new("unreachable", Shop::One);
     job.push("api", 1);
-    job.control_plane.change(|stage| stage.gateway.broken = (3, 503));
-    job.step("deploy shop/api/prod=v1 --every 1ms").ends(0, "succeeded");
-    job.control_plane.change(|stage| stage.gateway.token_status = 503);
+    job.control_plane.change(|backend| backend.gateway.broken = (3, 503));
+    job.step("deploy shop/api/prod=v1 --every 1ms").assert_ended(0, "succeeded");
+    job.control_plane.change(|backend| backend.gateway.token_status = 503);
     let step = job.step("wait shop/api/prod=v1");
-    step.ends(5, "unreachable");
-    step.says("GitHub's token service answered 503");
-    job.control_plane.change(|stage| stage.gateway.token_status = 0);
+    step.assert_ended(5, "unreachable");
+    step.assert_logged("GitHub's token service answered 503");
+    job.control_plane.change(|backend| backend.gateway.token_status = 0);
     // Nobody listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     job.environment.insert("SWITCHBACK_CI_ENDPOINT", format!("http://{free}"));
-    job.step("deploy shop/api/prod=v1").ends(5, "unreachable");
+    job.step("deploy shop/api/prod=v1").assert_ended(5, "unreachable");
 }
 
 #[test]
-fn a_hotfix_takes_the_short_way() {
-    let job = Job::under("hotfix", Shop::One, |policy| {
-        approved(policy);
+fn a_hotfix_skips_the_approval_gate() {
+    let job = Job::with_policy("hotfix", Shop::One, |policy| {
+        require_two_approvals(policy);
         policy["environments"]["prod"]["hotfix"] = json!({"skips": ["approval"]});
     });
     job.push("api", 1);
-    job.step("deploy shop/api/prod=v1 --hotfix").ends(2, "usage");
-    job.step("deploy shop/api/prod=v1 --hotfix --reason it~burns --forward-only --every 1ms").ends(0, "succeeded");
-    let (hotfix, terms) = job.control_plane.change(|stage| {
-        let record = stage.simulation.ledger().store().history(&api(), 1).pop().expect("one");
-        let stable = stage.simulation.state().and_then(|state| state.stable).expect("stable");
-        (record.hotfix, Terms { forward_only: stable.forward_only, ..Terms::default() })
+    job.step("deploy shop/api/prod=v1 --hotfix").assert_ended(2, "usage");
+    job.step("deploy shop/api/prod=v1 --hotfix --reason it~burns --forward-only --every 1ms")
+        .assert_ended(0, "succeeded");
+    let (hotfix, options) = job.control_plane.change(|backend| {
+        let record = backend.simulation.ledger().store().history(&api(), 1).pop().expect("one");
+        let stable = backend.simulation.state().and_then(|state| state.stable).expect("stable");
+        (record.hotfix, DeployOptions { forward_only: stable.forward_only, ..DeployOptions::default() })
     });
-    assert!(hotfix && terms.forward_only);
+    assert!(hotfix && options.forward_only);
 }

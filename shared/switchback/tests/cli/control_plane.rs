@@ -4,14 +4,14 @@
 use crate::ci::{self, Gateway};
 use crate::signature;
 use engine::operate::Operations;
-use engine::recorder::Wanted;
+use engine::recorder::RecordingLevel;
 use futures::task::noop_waker_ref;
 use rollout::policy::Deadlines;
 use rollout::{Actor, Instruction, Seconds, TargetId};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation};
 use simulation::world::Settings;
-use simulation::world::scene::{Scene, build_application};
+use simulation::world::scene::{PairSetup, build_application};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The seconds that pass with each look at one target.
-pub(crate) const LOOK_S: u64 = 10;
+pub(crate) const SECONDS_PER_POLL: u64 = 10;
 /// What there is to be deployed to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shop {
@@ -42,7 +42,7 @@ impl Shop {
     }
 }
 
-type Change = Box<dyn FnOnce(&mut Stage) + Send>;
+type Change = Box<dyn FnOnce(&mut TestBackend) + Send>;
 
 enum Message {
     Request(TcpStream),
@@ -50,7 +50,7 @@ enum Message {
 }
 
 /// The world, and how the gateway behaves.
-pub(crate) struct Stage {
+pub(crate) struct TestBackend {
     pub(crate) simulation: Simulation,
     /// So many of the next requests find nobody at home: answered with that status.
     pub(crate) broken: (u32, u16),
@@ -89,10 +89,10 @@ impl ControlPlane {
     }
 
     /// Changes the world, and waits until that is done.
-    pub(crate) fn change<T: Send + 'static>(&self, body: impl FnOnce(&mut Stage) -> T + Send + 'static) -> T {
+    pub(crate) fn change<T: Send + 'static>(&self, body: impl FnOnce(&mut TestBackend) -> T + Send + 'static) -> T {
         let (done, result) = channel();
-        let change: Change = Box::new(move |stage| {
-            let _ = done.send(body(stage));
+        let change: Change = Box::new(move |backend| {
+            let _ = done.send(body(backend));
         });
         self.messages.send(Message::Change(change)).expect("the control plane is up");
         result.recv_timeout(Duration::from_secs(60)).expect("the change is made")
@@ -101,7 +101,7 @@ impl ControlPlane {
 
 fn serve(inbox: &Receiver<Message>, shop: Shop) {
     let scenes = shop.targets().map(|(service, environment)| {
-        let mut scene = Scene::new("shop", service, environment);
+        let mut scene = PairSetup::new("shop", service, environment);
         // As the policy file of the sessions has them.
         let deadlines = [300, 120, 600, 300, 600, 600].map(Seconds);
         let [preflight, register, healthy, shift, retire, rollback] = deadlines;
@@ -110,15 +110,16 @@ fn serve(inbox: &Receiver<Message>, shop: Shop) {
     });
     let built = build_application(&scenes.collect::<Vec<_>>(), Settings::default());
     let mut simulation = Simulation::of_application(built, Faults::default());
-    simulation.record(Wanted::Doings);
-    let mut stage = Stage { simulation, broken: (0, 503), rival: None, reply: None, gateway: Gateway::default() };
+    simulation.record(RecordingLevel::Actions);
+    let mut backend =
+        TestBackend { simulation, broken: (0, 503), rival: None, reply: None, gateway: Gateway::default() };
     while let Ok(message) = inbox.recv() {
         match message {
             Message::Request(stream) => {
                 // Whoever went away in the middle has no answer.
-                let _ = exchange(stream, &mut stage);
+                let _ = exchange(stream, &mut backend);
             }
-            Message::Change(change) => change(&mut stage),
+            Message::Change(change) => change(&mut backend),
         }
     }
 }
@@ -134,10 +135,10 @@ pub(crate) struct Request {
     pub(crate) body: String,
 }
 
-fn exchange(mut stream: TcpStream, stage: &mut Stage) -> std::io::Result<()> {
+fn exchange(mut stream: TcpStream, backend: &mut TestBackend) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let request = read(&mut stream)?;
-    let (status, body) = answer(stage, &request);
+    let (status, body) = answer(backend, &request);
     let body = body.to_string();
     let length = body.len();
     write!(
@@ -179,39 +180,39 @@ fn read(stream: &mut TcpStream) -> std::io::Result<Request> {
     Ok(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body })
 }
 
-fn answer(stage: &mut Stage, request: &Request) -> (u16, Value) {
-    if let Some(answer) = ci::answer(stage, request) {
+fn answer(backend: &mut TestBackend, request: &Request) -> (u16, Value) {
+    if let Some(answer) = ci::answer(backend, request) {
         return answer;
     }
-    let caller = match signature::check(request) {
+    let caller = match signature::verify(request) {
         // As IAM has proven it.
         Ok(caller) => format!("arn:aws:sts::111122223333:assumed-role/deployer/{}", caller.name),
         Err(why) => return (403, json!({"message": why})),
     };
-    if stage.broken.0 > 0 {
-        stage.broken.0 -= 1;
-        return (stage.broken.1, json!({"message": "Service Unavailable"}));
+    if backend.broken.0 > 0 {
+        backend.broken.0 -= 1;
+        return (backend.broken.1, json!({"message": "Service Unavailable"}));
     }
-    let simulation = &mut stage.simulation;
-    let is_a_look = request.method == "GET" && request.path.split('/').count() == 6;
-    if is_a_look {
-        match &mut stage.rival {
+    let simulation = &mut backend.simulation;
+    let is_poll = request.method == "GET" && request.path.split('/').count() == 6;
+    if is_poll {
+        match &mut backend.rival {
             Some((release, 0)) => {
                 simulation.ask_deploy(*release, rollout::Overrides::default());
-                stage.rival = None;
+                backend.rival = None;
             }
-            Some((_, looks)) => *looks -= 1,
+            Some((_, polls)) => *polls -= 1,
             None => {}
         }
-        match &mut stage.reply {
+        match &mut backend.reply {
             Some((person, yes, 0)) => {
                 reply(simulation, person, *yes);
-                stage.reply = None;
+                backend.reply = None;
             }
-            Some((.., looks)) => *looks -= 1,
+            Some((.., polls)) => *polls -= 1,
             None => {}
         }
-        simulation.run_for(LOOK_S);
+        simulation.run_for(SECONDS_PER_POLL);
     }
     let (_, cloud, wake_queue, clock) = simulation.ports();
     // Without its faults and waits: no more time passes than must.

@@ -39,12 +39,12 @@ fn play_in(shop: Shop, name: &str) {
 }
 
 #[test]
-fn a_good_release_goes_out() {
+fn a_good_release_succeeds() {
     play("good-release");
 }
 
 #[test]
-fn a_bad_release_comes_back() {
+fn a_bad_release_is_rolled_back() {
     play("bad-release");
 }
 
@@ -54,7 +54,7 @@ fn a_deployment_is_aborted_and_a_release_rolled_back() {
 }
 
 #[test]
-fn what_cannot_be_done_says_why() {
+fn refusals_state_their_reason() {
     play("refusals");
 }
 
@@ -64,12 +64,12 @@ fn scripts_read_json_and_exit_codes() {
 }
 
 #[test]
-fn releases_queue_and_give_way() {
+fn queued_releases_are_superseded() {
     play("queue");
 }
 
 #[test]
-fn an_environment_says_what_a_newer_release_does() {
+fn environment_policy_decides_what_a_newer_release_does() {
     play("concurrency");
 }
 
@@ -79,53 +79,53 @@ fn a_policy_file_is_checked_and_applied() {
 }
 
 #[test]
-fn the_doctor_looks_through_an_account() {
+fn doctor_reports_account_problems() {
     play("doctor");
 }
 
 #[test]
-fn a_release_climbs_to_production_and_people_say_yes() {
+fn a_release_is_promoted_to_production_with_approvals() {
     play_in(Shop::Three, "promotion");
 }
 
 #[test]
-fn people_say_no_or_nothing_or_to_another_plan() {
+fn approvals_can_be_rejected_expire_or_go_stale() {
     play_in(Shop::Three, "approvals");
 }
 
 #[test]
-fn a_release_that_went_back_holds_promotion() {
+fn a_rolled_back_release_holds_promotion() {
     play_in(Shop::Three, "held");
 }
 
 #[test]
-fn deployments_are_frozen_and_the_line_is_stopped() {
+fn freezes_and_stop_the_line_hold_deployments() {
     play_in(Shop::Three, "brakes");
 }
 
 #[test]
-fn a_hotfix_goes_past_gates_and_stays_marked() {
+fn a_hotfix_skips_gates_and_stays_marked() {
     play_in(Shop::Three, "hotfix");
 }
 
 #[test]
-fn a_forward_only_release_freezes_and_a_person_decides() {
+fn a_forward_only_release_awaits_an_operator() {
     play_in(Shop::Three, "forward-only");
 }
 
 #[test]
-fn what_was_recorded_is_decided_again() {
+fn replay_repeats_recorded_decisions() {
     play("replay");
 }
 
 #[test]
-fn services_go_as_one_set() {
+fn a_release_train_deploys_services_together() {
     play_in(Shop::Three, "train");
 }
 
 /// What a file quotes reaches the terminal, and nothing of it acts there.
 #[test]
-fn what_validate_quotes_acts_on_nothing() {
+fn validate_neutralizes_escapes_that_it_quotes() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile.yaml");
     let name = "v1\\e[2K\\u202e2v\\u200b\\r\\n::error::forged";
     std::fs::write(&file, format!("application: \"{name}\"\n\"{name}\": \"{name}\"\nservices: [\"{name}\"]\n"))

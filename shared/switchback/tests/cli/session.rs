@@ -3,11 +3,11 @@
 //! | a line that begins with | is |
 //! |---|---|
 //! | `#` | a comment |
-//! | `@` | something that happens in the world: see [`Session::happens`] |
+//! | `@` | something that happens in the world: see [`Session::apply_event`] |
 //! | `$ ` | a command; under it, what it prints on standard output, then `! ` and what it prints on standard error |
 //! | `= ` | the exit code of the command above; a session that is being written has a bare `= ` under each command |
 
-use crate::control_plane::{ControlPlane, Shop, Stage};
+use crate::control_plane::{ControlPlane, Shop, TestBackend};
 use crate::signature::{CALLERS, REGION};
 use rollout::{Name, TargetId};
 use serde_json::json;
@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The policy file of one service in one environment, names of the world left out.
-const ONE: &str = include_str!("switchback.yaml");
+const ONE_TARGET_POLICY: &str = include_str!("switchback.yaml");
 /// The policy file of two services in three environments, with a `TARGET` for what [`TARGET`] says.
-const THREE: &str = include_str!("promotion.yaml");
+const SIX_TARGET_POLICY: &str = include_str!("promotion.yaml");
 /// What each of its targets is.
 const TARGET: &str = include_str!("target.yaml");
 
@@ -36,9 +36,9 @@ impl<'a> Session<'a> {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("session-{name}"));
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let policy = match shop {
-            Shop::One => filled(ONE, control_plane, "shop/api/prod"),
-            Shop::Three => shop.targets().fold(THREE.to_owned(), |policy, (service, environment)| {
-                let target = filled(TARGET, control_plane, &format!("shop/{service}/{environment}"));
+            Shop::One => fill_names(ONE_TARGET_POLICY, control_plane, "shop/api/prod"),
+            Shop::Three => shop.targets().fold(SIX_TARGET_POLICY.to_owned(), |policy, (service, environment)| {
+                let target = fill_names(TARGET, control_plane, &format!("shop/{service}/{environment}"));
                 policy.replacen("TARGET", target.trim(), 1)
             }),
         };
@@ -54,7 +54,7 @@ impl<'a> Session<'a> {
             set("HOME", &folder.display().to_string()),
             set("PATH", "/nonexistent"),
         ];
-        let binary = keep_binary(&folder);
+        let binary = link_binary(&folder);
         Self { control_plane, folder, binary, environment }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
             } else if printed {
                 // What was printed when the session was written.
             } else if let Some(event) = line.strip_prefix("@ ") {
-                self.happens(event);
+                self.apply_event(event);
                 found.push_str(&format!("{line}\n"));
             } else if line.starts_with('#') {
                 found.push_str(&format!("\n{line}\n"));
@@ -81,7 +81,7 @@ impl<'a> Session<'a> {
     }
 
     /// Something happens in the world.
-    fn happens(&mut self, event: &str) {
+    fn apply_event(&mut self, event: &str) {
         let (what, rest) = event.split_once(' ').unwrap_or((event, ""));
         let number = || rest.parse::<u64>().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
         match what {
@@ -90,9 +90,9 @@ impl<'a> Session<'a> {
                 let (service, number) = rest.split_once(' ').unwrap_or(("api", rest));
                 let service = Name::new(service).expect("a service");
                 let number = number.parse().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
-                self.control_plane.change(move |stage| {
-                    stage.simulation.push_of(&service, number, Started::Event);
-                    stage.simulation.run_for(5);
+                self.control_plane.change(move |backend| {
+                    backend.simulation.push_service(&service, number, Started::Event);
+                    backend.simulation.run_for(5);
                 });
             }
             // `@ as bob`: from here on it is bob who types
@@ -104,35 +104,37 @@ impl<'a> Session<'a> {
             // `@ bad 2`: half of the second release's answers are errors
             "bad" => {
                 let digest = scene::digest_of(number());
-                self.control_plane.change(move |stage| {
+                self.control_plane.change(move |backend| {
                     let image = ImageBehaviour::failing(0.5);
-                    stage.simulation.world(|world| world.set_image(digest.as_str(), image));
+                    backend.simulation.world(|world| world.set_image(digest.as_str(), image));
                 });
             }
             // `@ pass 60`: so many seconds pass
             "pass" => {
                 let seconds = number();
-                self.control_plane.change(move |stage| stage.simulation.run_for(seconds));
+                self.control_plane.change(move |backend| backend.simulation.run_for(seconds));
             }
             // `@ broken 3 503`: the next requests are answered with that status, before anybody looks at them
             "broken" => {
                 let mut numbers = rest.split(' ').map(|text| text.parse::<u16>().expect("a number"));
                 let broken = (numbers.next().unwrap_or(1).into(), numbers.next().unwrap_or(503));
-                self.control_plane.change(move |stage| stage.broken = broken);
+                self.control_plane.change(move |backend| backend.broken = broken);
             }
             // `@ rival 3 2`: somebody else asks for the third release, after two looks
             "rival" => {
                 let mut numbers = rest.split(' ').map(|text| text.parse::<u32>().expect("a number"));
                 let rival = (u64::from(numbers.next().unwrap_or(1)), numbers.next().unwrap_or(0));
-                self.control_plane.change(move |stage| stage.rival = Some(rival));
+                self.control_plane.change(move |backend| backend.rival = Some(rival));
             }
             // `@ reply bob no 2`: bob says no to what waits on shop/api/prod, after two looks
             "reply" => {
-                let words: Vec<&str> = rest.split(' ').collect();
-                let [person, answer, looks] = words[..] else { panic!("`@ reply NAME yes|no LOOKS`, not `@ {event}`") };
+                let shell_words: Vec<&str> = rest.split(' ').collect();
+                let [person, answer, polls] = shell_words[..] else {
+                    panic!("`@ reply NAME yes|no LOOKS`, not `@ {event}`")
+                };
                 let caller = CALLERS.iter().find(|caller| caller.name == person).expect("a caller that there is");
-                let (yes, looks) = (answer == "yes", looks.parse().expect("a number"));
-                self.control_plane.change(move |stage| stage.reply = Some((caller.name, yes, looks)));
+                let (yes, polls) = (answer == "yes", polls.parse().expect("a number"));
+                self.control_plane.change(move |backend| backend.reply = Some((caller.name, yes, polls)));
             }
             // `@ edit OLD => NEW`: in the policy file
             "edit" => {
@@ -145,7 +147,7 @@ impl<'a> Session<'a> {
             // `@ log NAME lines|events`: what the driver has logged so far is fetched into a file of that name
             "log" => {
                 let (name, form) = rest.split_once(' ').expect("`@ log NAME lines|events`");
-                let lines = self.control_plane.change(|stage| stage.simulation.recorded());
+                let lines = self.control_plane.change(|backend| backend.simulation.recorded());
                 std::fs::write(self.folder.join(name), log(&lines, form)).expect("the log can be written");
             }
             // `@ first PATTERN in NAME: OLD => NEW`: in the first line of a file that has the pattern
@@ -189,10 +191,10 @@ impl<'a> Session<'a> {
     }
 
     fn run(&self, command: &str) -> String {
-        let mut words = words(command).into_iter();
-        assert_eq!(words.next().as_deref(), Some("switchback"), "only one program is known: {command}");
+        let mut shell_words = shell_words(command).into_iter();
+        assert_eq!(shell_words.next().as_deref(), Some("switchback"), "only one program is known: {command}");
         let output = Command::new(&self.binary)
-            .args(words)
+            .args(shell_words)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.folder)
@@ -205,7 +207,7 @@ impl<'a> Session<'a> {
         }
         let code = output.status.code().map_or("killed".to_owned(), |code| code.to_string());
         let text = text.replace(&self.control_plane.url, "https://control-plane");
-        format!("{}= {code}\n", keyless(&text))
+        format!("{}= {code}\n", mask_random_keys(&text))
     }
 }
 
@@ -232,9 +234,9 @@ fn log(records: &[String], form: &str) -> String {
 }
 
 /// A part of a policy file with the names of a target's things.
-fn filled(text: &str, control_plane: &ControlPlane, target: &str) -> String {
+fn fill_names(text: &str, control_plane: &ControlPlane, target: &str) -> String {
     let target = TargetId::parse(target).expect("a target");
-    let names = control_plane.change(move |stage: &mut Stage| stage.simulation.at(&target).names().clone());
+    let names = control_plane.change(move |backend: &mut TestBackend| backend.simulation.at(&target).names().clone());
     text.replace("CLUSTER", &names.cluster)
         .replace("BLUE_SERVICE", &names.blue)
         .replace("GREEN_SERVICE", &names.green)
@@ -248,7 +250,7 @@ fn filled(text: &str, control_plane: &ControlPlane, target: &str) -> String {
 
 /// The binary, under a name of this session's: whoever builds another one meanwhile (`cargo demo` leaves the operator's
 /// commands out) puts it where this one was.
-pub(crate) fn keep_binary(folder: &Path) -> PathBuf {
+pub(crate) fn link_binary(folder: &Path) -> PathBuf {
     let (built, kept) = (Path::new(env!("CARGO_BIN_EXE_switchback")), folder.join("switchback"));
     // There is one only from an earlier run.
     let _ = std::fs::remove_file(&kept);
@@ -261,15 +263,15 @@ pub(crate) fn keep_binary(folder: &Path) -> PathBuf {
 }
 
 /// The command line as a shell splits it: blanks, and double quotes around them.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
+fn shell_words(line: &str) -> Vec<String> {
+    let mut shell_words = Vec::new();
     let (mut word, mut quoted, mut begun) = (String::new(), false, false);
     for letter in line.chars() {
         match letter {
             '"' => (quoted, begun) = (!quoted, true),
             ' ' if !quoted => {
                 if std::mem::take(&mut begun) {
-                    words.push(std::mem::take(&mut word));
+                    shell_words.push(std::mem::take(&mut word));
                 }
             }
             letter => {
@@ -279,13 +281,13 @@ fn words(line: &str) -> Vec<String> {
         }
     }
     if begun {
-        words.push(word);
+        shell_words.push(word);
     }
-    words
+    shell_words
 }
 
 /// The random key of an asking is another one each time.
-fn keyless(text: &str) -> String {
+fn mask_random_keys(text: &str) -> String {
     let mut found = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("cli-") {

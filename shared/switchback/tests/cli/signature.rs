@@ -35,7 +35,7 @@ pub(crate) const CALLERS: [Caller; 4] = [
 pub(crate) const REGION: &str = "eu-central-1";
 
 /// Who asks; or what API Gateway says where a signature is missing or wrong.
-pub(crate) fn check(request: &Request) -> Result<&'static Caller, String> {
+pub(crate) fn verify(request: &Request) -> Result<&'static Caller, String> {
     let header = |name: &str| request.headers.get(name).map(String::as_str);
     let Some(authorization) = header("authorization") else { return Err("Missing Authentication Token".to_owned()) };
     let part = |name: &str| {

@@ -1,6 +1,6 @@
 use super::*;
 use base64::Engine as _;
-use rollout::{Gate, Terms};
+use rollout::{DeployOptions, Gate};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ fn release(tag: &str) -> ReleaseRef {
     serde_json::from_value(json!({"id": id, "image": "registry/shop/api", "tag": tag})).expect("a release")
 }
 
-/// A deployment at its gates, as it is stored.
+/// A deployment waiting at its gates, as it is stored.
 fn deployment() -> Deployment {
     let side = |slot: &str| json!({"service": format!("api-{slot}"), "target_group": format!("arn:{slot}")});
     let policy = json!({
@@ -32,15 +32,12 @@ fn deployment() -> Deployment {
         "number": 12, "release": release("v1.4.2"), "purpose": "deploy",
         "actor": {"kind": "person", "name": "arn:aws:sts::111122223333:assumed-role/deployer/bob"},
         "reason": "the fix for the basket", "overrides": {}, "policy_version": 3, "policy": policy,
-        "started_at": at(0), "stage": {"stage": "gated", "deadline": at(604_800)}, "stage_entered_at": at(0),
-        "sides": null, "task_definition": null, "candidate_updated": false, "traffic_moved": false, "weights": null,
-        "test_rule_before": null, "borrowed": {}, "hooks": {}, "halted": null, "blocked": null, "trouble": null,
-        "pending": [],
+        "started_at": at(0), "phase": {"phase": "gated", "deadline": at(604_800)}, "stage_entered_at": at(0),
     }))
     .expect("a deployment as it is stored")
 }
 
-fn asked(deployment: &Deployment, change: impl FnOnce(&mut Ask<'_>)) -> String {
+fn rendered(deployment: &Deployment, change: impl FnOnce(&mut ApprovalPrompt<'_>)) -> String {
     let (person, carol) = (Name::new("ada").expect("a name"), Name::new("carol").expect("a name"));
     let target = TargetId::parse("shop/api/prod").expect("a target");
     let stable = release("v1.4.1");
@@ -51,26 +48,26 @@ fn asked(deployment: &Deployment, change: impl FnOnce(&mut Ask<'_>)) -> String {
         deadline: at(604_800),
     };
     let plan = PlanId("3fa90c1e5d7b2a64".to_owned());
-    let mut what = Ask {
+    let mut what = ApprovalPrompt {
         person: &person,
         target: &target,
         deployment,
         plan: &plan,
         replaces: Some(&stable),
-        has_said_yes: false,
+        has_approved: false,
         approved: &[&carol],
         required: 2,
         expires: at(14_400),
-        also_waits_for: &[&window],
+        also_waiting_for: &[&window],
         now: at(600),
     };
     change(&mut what);
-    ask(&what)
+    prompt(&what)
 }
 
 #[test]
-fn whoever_is_asked_sees_what_it_is_about() {
-    let page = asked(&deployment(), |_| {});
+fn page_shows_what_is_to_be_approved() {
+    let page = rendered(&deployment(), |_| {});
     for shown in [
         "<h1>Deploy v1.4.2 to shop/api/prod?</h1>",
         "<dt>Deployment</dt><dd>#12 of shop/api/prod</dd>",
@@ -94,30 +91,30 @@ fn whoever_is_asked_sees_what_it_is_about() {
 }
 
 #[test]
-fn what_is_out_of_the_ordinary_is_marked() {
+fn hotfix_and_forward_only_are_marked() {
     let mut hotfix = deployment();
-    hotfix.terms = Terms { lane: Lane::Hotfix, forward_only: true, ..Terms::default() };
-    let page = asked(&hotfix, |ask| ask.replaces = None);
+    hotfix.options = DeployOptions { lane: Lane::Hotfix, forward_only: true, ..DeployOptions::default() };
+    let page = rendered(&hotfix, |prompt| prompt.replaces = None);
     assert!(page.contains("Hotfix"), "{page}");
     assert!(page.contains("Forward-only"), "{page}");
     assert!(page.contains("what ran before Switchback"), "{page}");
 }
 
 #[test]
-fn who_has_said_yes_can_only_say_no() {
-    let page = asked(&deployment(), |ask| ask.has_said_yes = true);
+fn an_approver_who_approved_can_only_reject() {
+    let page = rendered(&deployment(), |prompt| prompt.has_approved = true);
     assert!(page.contains("You have approved already, ada."), "{page}");
     assert!(!page.contains("value=\"approve\"") && page.contains("value=\"reject\""), "{page}");
 }
 
 #[test]
-fn what_others_wrote_is_never_markup() {
+fn foreign_text_is_never_markup() {
     let nasty = "\"><script>alert('1')</script>&{{body}}\u{202e}";
     let mut written = deployment();
     written.release.tag = nasty.to_owned();
     written.reason = nasty.to_owned();
     written.actor = rollout::Actor::Person { name: nasty.to_owned() };
-    for page in [asked(&written, |_| {}), message(nasty, nasty, true)] {
+    for page in [rendered(&written, |_| {}), message(nasty, nasty, true)] {
         assert!(!page.contains("<script") && !page.contains('\u{202e}'), "{page}");
         assert!(
             page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;{{body}}\u{fffd}"),
@@ -128,14 +125,14 @@ fn what_others_wrote_is_never_markup() {
 }
 
 #[test]
-fn the_page_needs_nothing_that_its_policy_forbids() {
+fn page_complies_with_its_content_security_policy() {
     let style = PAGE.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("one style");
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
     assert!(CSP.contains(&format!("style-src 'sha256-{hash}';")), "the page's style has the hash sha256-{hash}");
-    let page = asked(&deployment(), |_| {});
+    let page = rendered(&deployment(), |_| {});
     for foreign in ["<script", "<img", "<link", "<iframe", " style=", " onclick", "http://", "https://", "url("] {
         assert!(!page.contains(foreign), "{foreign}");
     }
-    // The form posts to where the page came from: the token stands nowhere in it.
+    // The form posts to its own URL, so the token does not appear in it.
     assert!(page.contains("<form method=\"post\" autocomplete=\"off\">"), "{page}");
 }

@@ -1,10 +1,17 @@
-//! What the page says of a deployment that waits, and of what holds a target.
+//! Page data of a waiting deployment, and of what holds a target.
 
 use super::*;
+use rollout::deployment::{GateOverride, GateProgress, Purpose};
+use rollout::explanation::Explanation;
+use rollout::phase::{Gated, Moving, Phase};
 use rollout::policy::{Deadlines, Drift, EcsPair, Side, Step, Strategy, TargetPolicy};
-use rollout::stage::Cause;
-use rollout::target::{Explanation, Frozen, Gates, Overridden, PromotionHold, Purpose, ReleaseRef, TargetFreeze};
-use rollout::{Actor, ImageDigest, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, TargetId, Terms};
+use rollout::release::ReleaseRef;
+use rollout::target::{OperatorHold, PromotionHold};
+use rollout::verdict::Cause;
+use rollout::weighted::{AwaitingOperator, Registering, Sides, Weighted, WeightedStage};
+use rollout::{
+    Actor, DeployOptions, ImageDigest, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, Slot, TargetId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn at(second: i64) -> Timestamp {
@@ -47,7 +54,7 @@ fn policy() -> TargetPolicy {
 }
 
 fn waiting_deployment() -> Deployment {
-    let opened = Overridden { actor: alice(), reason: "the sale is broken without it".to_owned(), at: at(20) };
+    let opened = GateOverride { actor: alice(), reason: "the sale is broken without it".to_owned(), at: at(20) };
     Deployment {
         number: 2,
         release: ReleaseRef {
@@ -64,47 +71,26 @@ fn waiting_deployment() -> Deployment {
         actor: alice(),
         reason: String::new(),
         overrides: Overrides::default(),
-        terms: Terms::default(),
-        gates: Some(Gates {
+        options: DeployOptions::default(),
+        gates: Some(GateProgress {
             plan: PlanId("0123456789abcdef".to_owned()),
-            asked_at: Some(at(10)),
+            requested_at: Some(at(10)),
             votes: Vec::new(),
             skipped: BTreeSet::from([Gate::Soak]),
             overridden: BTreeMap::from([(Gate::Freeze, opened)]),
-            told: BTreeMap::new(),
+            journalled: BTreeMap::new(),
         }),
-        promotes_itself: false,
-        frozen: None,
+        auto_promotes: false,
         policy_version: 1,
         policy: policy(),
         started_at: at(0),
-        stage: Stage::Gated { deadline: at(604_800) },
+        phase: Phase::Gated(Gated { deadline: at(604_800), asleep: false, task_definition: None }),
         stage_entered_at: at(0),
-        place: None,
-        sides: None,
-        task_definition: None,
-        made_like: None,
-        up_since: None,
-        asleep: false,
-        gates_until: None,
-        borrowed_at: None,
-        candidate_updated: false,
-        traffic_moved: false,
-        verifies_again: false,
-        written_blind: false,
-        weights: None,
-        test_rule_before: None,
-        borrowed: BTreeMap::new(),
-        hooks: BTreeMap::new(),
-        halted: None,
-        resumed_at: None,
-        acted_at: None,
-        tried_at: None,
-        traffic_since: None,
-        stable_alarm: None,
+        queue_position: None,
+        last_effect_at: None,
+        last_outcome_at: None,
         superseded_by: None,
-        blocked: None,
-        trouble: None,
+        effect_failure: None,
         pending: Vec::new(),
     }
 }
@@ -115,7 +101,7 @@ fn waiting_state() -> TargetState {
             plan: PlanId("0123456789abcdef".to_owned()),
             approved: vec![name("bob")],
             required: 2,
-            may: vec![name("carol")],
+            eligible: vec![name("carol")],
             expires_at: at(14_410),
         },
         WaitingOn::Gate {
@@ -127,16 +113,16 @@ fn waiting_state() -> TargetState {
     ];
     TargetState {
         running: Some(waiting_deployment()),
-        explanation: Explanation { waiting_on, look_again_at: None },
+        explanation: Explanation { waiting_on, next_check_at: None },
         ..TargetState::new(TargetId::parse("shop/api/prod").expect("a target"))
     }
 }
 
 #[test]
-fn gates_are_told_of_with_the_people_who_were_asked() {
+fn gate_lines_list_each_approver() {
     let state = waiting_state();
     let line = |gate, state, text: &str, people| GateLine { gate, state, text: text.to_owned(), people };
-    let asked = |name: &str, yes| Asked { name: name.to_owned(), yes };
+    let approver = |name: &str, yes| Approver { name: name.to_owned(), yes };
     assert_eq!(
         gates(&state, at(60)),
         [
@@ -144,7 +130,7 @@ fn gates_are_told_of_with_the_people_who_were_asked() {
                 "approval",
                 GateLineState::Asks,
                 "1 of 2 approved · expires in 3h 59m · plan 0123456789abcdef",
-                vec![asked("bob", true), asked("carol", false)],
+                vec![approver("bob", true), approver("carol", false)],
             ),
             line("window", GateLineState::Waits, "outside of the deploy windows · opens in 59m", vec![]),
             line("freeze", GateLineState::Opened, "overridden by alice: the sale is broken without it", vec![]),
@@ -155,7 +141,7 @@ fn gates_are_told_of_with_the_people_who_were_asked() {
 }
 
 #[test]
-fn the_track_of_a_deployment_that_waits_begins_at_its_gates() {
+fn track_starts_at_the_gates_while_gated() {
     let states = |ended| {
         let stops = track(&waiting_deployment(), ended, 0);
         stops.into_iter().map(|stop| (stop.name, stop.state)).take(3).collect::<Vec<_>>()
@@ -165,7 +151,7 @@ fn the_track_of_a_deployment_that_waits_begins_at_its_gates() {
         states(None),
         [stop("Gates", StopState::Now), stop("Prepare", StopState::Ahead), stop("Start tasks", StopState::Ahead)]
     );
-    // Nothing was touched: there is nothing to be switched back.
+    // Nothing was touched, so there is nothing to roll back.
     assert_eq!(
         states(Some(Verdict::Rejected)),
         [stop("Gates", StopState::Turned), stop("Rejected", StopState::Done), stop("Prepare", StopState::Skipped)]
@@ -173,18 +159,18 @@ fn the_track_of_a_deployment_that_waits_begins_at_its_gates() {
 }
 
 #[test]
-fn a_track_without_gates_is_as_it_was() {
+fn track_has_a_gates_stop_only_if_gates_were_used() {
     let mut deployment = waiting_deployment();
-    deployment.stage = Stage::preflight(at(300));
+    deployment.phase = Phase::preparing(at(300), at(604_800), None);
     assert_eq!(track(&deployment, None, 0)[0].name, "Gates", "people were asked there");
     assert_eq!(position(&deployment), Some(1));
     deployment.gates = None;
-    assert_eq!(track(&deployment, None, 0)[0], Stop { name: "Prepare".to_owned(), state: StopState::Now });
+    assert_eq!(track(&deployment, None, 0)[0], TrackStop { name: "Prepare".to_owned(), state: StopState::Now });
     assert_eq!(position(&deployment), Some(0));
 }
 
 #[test]
-fn whatever_holds_a_target_is_told_the_worst_first() {
+fn holds_are_listed_worst_first() {
     let mut state = waiting_state();
     let TargetId { application, environment, .. } = state.target.clone();
     let brake = |scope, until| Brake { scope, by: alice(), reason: "the sale".to_owned(), since: at(0), until };
@@ -195,12 +181,19 @@ fn whatever_holds_a_target_is_told_the_worst_first() {
     ];
     state.promotion_hold =
         Some(PromotionHold { since: at(0), actor: alice(), reason: format!("v2 was pinned by {}", alice()) });
-    state.frozen = Some(TargetFreeze { since: at(0), deployment: 1, reason: "hook migrate failed".to_owned() });
+    state.operator_hold = Some(OperatorHold { since: at(0), deployment: 1, reason: "hook migrate failed".to_owned() });
     let cause = Cause::Alarm { name: "api-5xx".to_owned(), reason: "crossed.".to_owned() };
     if let Some(running) = &mut state.running {
-        running.frozen = Some(Frozen { cause, since: at(0), deadline: at(86_400), told: true });
+        let sides = Sides { stable: Slot::Blue, stable_task_definition: "td:1".to_owned(), stable_count: 2 };
+        let registering = Registering { deadline: at(86_400), template: "td:1".to_owned(), registered: None };
+        let waits = AwaitingOperator { cause, since: at(0), deadline: at(86_400), journalled: true };
+        let weighted = Weighted {
+            awaiting_operator: Some(waits),
+            ..Weighted::new(sides, WeightedStage::Registering(registering), at(0))
+        };
+        running.phase = Phase::Moving(Moving::Weighted(Box::new(weighted)));
     }
-    let told: Vec<(&str, String)> =
+    let journalled: Vec<(&str, String)> =
         holds(&state, &brakes, at(60)).into_iter().map(|hold| (hold.title, hold.text)).collect();
     let wanted = [
         ("A person has to decide", "alarm api-5xx fired: crossed · 1m ago; ends as it is in 23h 59m"),
@@ -209,5 +202,5 @@ fn whatever_holds_a_target_is_told_the_worst_first() {
         ("Frozen", "environment prod of shop: the sale · by alice 1m ago, 1h 59m left"),
         ("Automatic promotion is on hold", "v2 was pinned by alice · by alice 1m ago"),
     ];
-    assert_eq!(told, wanted.map(|(title, text)| (title, text.to_owned())));
+    assert_eq!(journalled, wanted.map(|(title, text)| (title, text.to_owned())));
 }

@@ -1,8 +1,8 @@
-//! What stands in Slack, word for word where it counts.
+//! Slack messages, checked literally where the wording matters.
 
 use super::*;
 use rollout::target::{Queued, StableSide, Verified};
-use rollout::{CommandId, ImageDigest, Overrides, ReleaseId, Slot, Terms};
+use rollout::{CommandId, DeployOptions, ImageDigest, Overrides, ReleaseId, Slot};
 
 fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
@@ -52,7 +52,7 @@ fn entry(fact: Fact, actor: Actor) -> JournalEntry {
     JournalEntry { target: state("prod").target, sequence: 9, deployment: None, at: at(0), actor, fact }
 }
 
-/// All texts of a message, a line each.
+/// All texts of a message, one per line.
 fn texts(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
@@ -65,8 +65,8 @@ fn texts(value: &Value, into: &mut Vec<String>) {
 }
 
 #[test]
-fn a_release_says_where_it_is_in_each_environment() {
-    let live = Place {
+fn release_message_shows_its_state_per_environment() {
+    let live = EnvironmentState {
         state: Some(TargetState {
             stable: Some(stable(2)),
             verified: vec![Verified { release: reference(2), deployment: 3, at: at(30), forward_only: false }],
@@ -74,7 +74,7 @@ fn a_release_says_where_it_is_in_each_environment() {
         }),
         last: None,
     };
-    let once = Place {
+    let once = EnvironmentState {
         state: Some(TargetState {
             stable: Some(stable(3)),
             verified: vec![Verified { release: reference(2), deployment: 3, at: at(30), forward_only: false }],
@@ -87,17 +87,17 @@ fn a_release_says_where_it_is_in_each_environment() {
         actor: Actor::Switchback,
         reason: String::new(),
         overrides: Overrides::default(),
-        terms: Terms::default(),
+        options: DeployOptions::default(),
         command: CommandId("1".to_owned()),
         at: at(0),
     };
-    let waits = Place { state: Some(TargetState { queued: vec![queued], ..state("staging") }), last: None };
-    let back = Place { state: Some(state("prod")), last: Some(record(2, Verdict::RolledBack)) };
-    let never = Place { state: Some(state("demo")), last: Some(record(1, Verdict::Succeeded)) };
+    let waits = EnvironmentState { state: Some(TargetState { queued: vec![queued], ..state("staging") }), last: None };
+    let back = EnvironmentState { state: Some(state("prod")), last: Some(record(2, Verdict::RolledBack)) };
+    let never = EnvironmentState { state: Some(state("demo")), last: Some(record(1, Verdict::Succeeded)) };
     let provenance = Provenance { commit: Some("0123456789abcdef".to_owned()), ..Provenance::default() };
     let about = reference(2);
-    let places = [live, once, waits, back, never, Place::default()];
-    let chat = release(&Whereabouts { release: &about, provenance: Some(&provenance), places: &places });
+    let environments = [live, once, waits, back, never, EnvironmentState::default()];
+    let chat = release(&ReleaseSummary { release: &about, provenance: Some(&provenance), environments: &environments });
     assert_eq!(
         chat.text,
         "shop/api v2: dev live, verified · qa verified · staging queued behind the running deployment · \
@@ -119,21 +119,21 @@ fn a_release_says_where_it_is_in_each_environment() {
 }
 
 #[test]
-fn a_release_that_went_nowhere_says_so() {
+fn undeployed_release_says_not_deployed_yet() {
     let about = reference(2);
-    let chat = release(&Whereabouts { release: &about, provenance: None, places: &[] });
+    let chat = release(&ReleaseSummary { release: &about, provenance: None, environments: &[] });
     assert_eq!(chat.text, "shop/api v2");
     assert!(chat.blocks.to_string().contains("not deployed yet"), "{}", chat.blocks);
 }
 
 #[test]
-fn a_deployment_that_is_over_says_how_it_ended() {
+fn finished_deployment_shows_verdict_and_reason() {
     let (target, about) = (state("prod").target, reference(2));
     let people = BTreeMap::new();
-    let workflow = Actor::Person { name: format!("{SLACK}U012AB3CD") };
+    let workflow = Actor::Person { name: format!("{SLACK_PREFIX}U012AB3CD") };
     let fact = Fact::Ended { verdict: Verdict::RolledBack, reason: "alarm api-5xx fires".to_owned(), live: None };
     let entries = [entry(fact, Actor::Switchback)];
-    let chat = deployment(&Progress {
+    let chat = deployment(&DeploymentSummary {
         target: &target,
         number: 12,
         release: &about,
@@ -158,10 +158,10 @@ fn a_deployment_that_is_over_says_how_it_ended() {
 }
 
 #[test]
-fn nobodys_words_call_the_channel_or_make_a_link() {
+fn foreign_text_cannot_mention_or_link() {
     let reason = "<!channel> <https://evil.example|click> & more\n*bold*";
     let fact = Fact::PromotionHeld { reason: reason.to_owned() };
-    let Chat { text, blocks } = super::entry(&entry(fact, Actor::Person { name: "<@U1>".to_owned() }));
+    let ChatMessage { text, blocks } = super::entry(&entry(fact, Actor::Person { name: "<@U1>".to_owned() }));
     assert!(text.contains("&lt;!channel&gt; &lt;https://evil.example|click&gt; &amp; more *bold*"), "{text}");
     let mut words = vec![text];
     texts(&blocks, &mut words);
@@ -172,24 +172,24 @@ fn nobodys_words_call_the_channel_or_make_a_link() {
 }
 
 #[test]
-fn a_text_is_never_longer_than_slack_takes_and_never_ends_in_half_an_escape() {
+fn text_fits_slack_limits_without_splitting_escapes() {
     let long = "&<>é".repeat(3_000);
     let fact = Fact::PromotionHeld { reason: long.clone() };
-    let Chat { text, blocks } = super::entry(&entry(fact, Actor::Switchback));
+    let ChatMessage { text, blocks } = super::entry(&entry(fact, Actor::Switchback));
     let mut words = vec![text];
     texts(&blocks, &mut words);
     assert!(words.iter().all(|words| words.chars().count() <= 3_000), "{words:?}");
-    for most in 1..60 {
-        let cut = short(&format!("{} {}", escaped("a<b>&c"), date(at(0))), most);
-        assert!(cut.chars().count() <= most, "{most}: {cut}");
+    for max in 1..60 {
+        let cut = short(&format!("{} {}", escaped("a<b>&c"), date(at(0))), max);
+        assert!(cut.chars().count() <= max, "{max}: {cut}");
         let (opens, closes) = (cut.matches('<').count(), cut.matches('>').count());
-        assert_eq!(opens, closes, "{most}: {cut}");
-        assert_eq!(cut.matches('&').count(), cut.matches(';').count(), "{most}: {cut}");
+        assert_eq!(opens, closes, "{max}: {cut}");
+        assert_eq!(cut.matches('&').count(), cut.matches(';').count(), "{max}: {cut}");
     }
 }
 
 #[test]
-fn a_person_is_shown_as_slack_knows_them() {
+fn mention_uses_the_slack_id_when_known() {
     let people = BTreeMap::from([
         (name("ada"), Person { slack: Some("UADA".to_owned()), ..Person::default() }),
         (name("bob"), Person::default()),

@@ -33,7 +33,7 @@ pub fn encode(value: &Value) -> Vec<u8> {
 fn to_json(value: Cbor) -> Result<Value, String> {
     Ok(match value {
         Cbor::Null => Value::Null,
-        Cbor::Bool(truth) => Value::Bool(truth),
+        Cbor::Bool(boolean) => Value::Bool(boolean),
         Cbor::Text(text) => Value::String(text),
         Cbor::Integer(number) => {
             let number = i64::try_from(number).map_err(|_| "a whole number outside of 64 bits".to_owned())?;
@@ -57,7 +57,7 @@ fn to_json(value: Cbor) -> Result<Value, String> {
 fn from_json(name: &str, value: &Value) -> Cbor {
     match value {
         Value::Null => Cbor::Null,
-        Value::Bool(truth) => Cbor::Bool(*truth),
+        Value::Bool(boolean) => Cbor::Bool(*boolean),
         Value::String(text) => Cbor::Text(text.clone()),
         Value::Number(number) if name.ends_with("Timestamp") => {
             Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(number.as_f64().unwrap_or_default())))
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cbor_is_refused() {
+    fn invalid_cbor_is_refused() {
         assert!(decode(b"\xff\xff").is_err());
     }
 }

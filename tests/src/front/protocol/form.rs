@@ -69,7 +69,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn dotted_names_become_a_tree_and_members_keep_their_numbers_order() {
+    fn dotted_names_become_a_tree_with_ordered_members() {
         let form = "Action=ModifyRule&Version=2015-12-01&RuleArn=arn%3Aaws%3Arule%2F1\
                     &Actions.member.1.Type=forward&Actions.member.1.ForwardConfig.TargetGroups.member.1.TargetGroupArn=blue\
                     &Actions.member.1.ForwardConfig.TargetGroups.member.1.Weight=90\

@@ -8,25 +8,25 @@ use simulation::world::alarms::{Alarm, AlarmKind, AlarmState, Metric, MetricAlar
 use simulation::world::{ApiError, World};
 
 /// The most names in one `DescribeAlarms` (API reference).
-const MOST_NAMES: usize = 100;
+const MAX_ALARM_NAMES: usize = 100;
 /// The largest page (API reference, `MaxRecords`).
-const LARGEST_PAGE: usize = 100;
+const MAX_PAGE_SIZE: usize = 100;
 /// Where balancers put their metrics.
 const NAMESPACE: &str = "AWS/ApplicationELB";
 /// The page where none is asked for.
-const USUAL_PAGE: usize = 50;
+const DEFAULT_PAGE_SIZE: usize = 50;
 
 pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
     Some(match operation {
         "DescribeAlarms" => describe_alarms(world, input),
-        "GetMetricData" => usage_of_fargate(world, input),
+        "GetMetricData" => fargate_usage_metrics(world, input),
         "SetAlarmState" => set_alarm_state(world, input),
         _ => return None,
     })
 }
 
 /// The world has one metric that can be read: what Fargate counts, On-Demand or Spot, and its quota.
-fn usage_of_fargate(world: &mut World, input: &Value) -> Performed {
+fn fargate_usage_metrics(world: &mut World, input: &Value) -> Performed {
     let [on_demand, spot] = world.fargate_usage().map_err(refused)?;
     let results: Result<Vec<Value>, Refusal> = list(input, "MetricDataQueries")
         .iter()
@@ -50,10 +50,10 @@ fn usage_of_fargate(world: &mut World, input: &Value) -> Performed {
 
 fn describe_alarms(world: &mut World, input: &Value) -> Performed {
     let (names, prefix) = (texts(input, "AlarmNames"), text(input, "AlarmNamePrefix"));
-    if names.len() > MOST_NAMES {
+    if names.len() > MAX_ALARM_NAMES {
         return Err(invalid_value(&format!(
             "1 validation error detected: Value at 'alarmNames' failed to satisfy constraint: Member must have length less \
-             than or equal to {MOST_NAMES}"
+             than or equal to {MAX_ALARM_NAMES}"
         )));
     }
     if !names.is_empty() && prefix.is_some() {
@@ -71,11 +71,11 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
     let types = alarm_types(input)?;
     let state = match text(input, "StateValue") {
         None => None,
-        Some(value) => Some(AlarmState::parse(value).ok_or_else(|| bad_state(value))?),
+        Some(value) => Some(AlarmState::parse(value).ok_or_else(|| invalid_state(value))?),
     };
     let size = match number(input, "MaxRecords").map(usize::try_from) {
-        None => USUAL_PAGE,
-        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        None => DEFAULT_PAGE_SIZE,
+        Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
         Some(_) => return Err(invalid_value("MaxRecords must be between 1 and 100")),
     };
     let mut alarms = world.describe_alarms(&names).map_err(refused)?;
@@ -87,43 +87,44 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
     let (alarms, next) = page(alarms, text(input, "NextToken"), size).ok_or_else(|| {
         Refusal::sender("InvalidNextToken", "The next token specified is invalid.").query_code("InvalidNextToken")
     })?;
-    let of =
-        |wanted: Kind| -> Vec<Value> { alarms.iter().filter(|alarm| kind(alarm) == wanted).map(described).collect() };
+    let of = |wanted: AlarmType| -> Vec<Value> {
+        alarms.iter().filter(|alarm| kind(alarm) == wanted).map(alarm_json).collect()
+    };
     Ok(json!({
-        "MetricAlarms": of(Kind::Metric),
-        "CompositeAlarms": of(Kind::Composite),
-        "LogAlarms": of(Kind::Log),
+        "MetricAlarms": of(AlarmType::Metric),
+        "CompositeAlarms": of(AlarmType::Composite),
+        "LogAlarms": of(AlarmType::Log),
         "NextToken": next,
     }))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AlarmType {
     Metric,
     Composite,
     Log,
 }
 
-fn kind(alarm: &Alarm) -> Kind {
+fn kind(alarm: &Alarm) -> AlarmType {
     match alarm.kind {
-        AlarmKind::Metric(_) => Kind::Metric,
-        AlarmKind::Composite { .. } => Kind::Composite,
-        AlarmKind::Log { .. } => Kind::Log,
+        AlarmKind::Metric(_) => AlarmType::Metric,
+        AlarmKind::Composite { .. } => AlarmType::Composite,
+        AlarmKind::Log { .. } => AlarmType::Log,
     }
 }
 
 /// Where no types are asked for only metric alarms are answered, "even if composite alarms exist" (API reference).
-fn alarm_types(input: &Value) -> Result<Vec<Kind>, Refusal> {
+fn alarm_types(input: &Value) -> Result<Vec<AlarmType>, Refusal> {
     let types = texts(input, "AlarmTypes");
     if types.is_empty() {
-        return Ok(vec![Kind::Metric]);
+        return Ok(vec![AlarmType::Metric]);
     }
     let mut kinds = Vec::new();
     for name in types {
         match name.as_str() {
-            "MetricAlarm" => kinds.push(Kind::Metric),
-            "CompositeAlarm" => kinds.push(Kind::Composite),
-            "LogAlarm" => kinds.push(Kind::Log),
+            "MetricAlarm" => kinds.push(AlarmType::Metric),
+            "CompositeAlarm" => kinds.push(AlarmType::Composite),
+            "LogAlarm" => kinds.push(AlarmType::Log),
             other => return Err(invalid_value(&format!("'{other}' at 'alarmTypes' is no alarm type"))),
         }
     }
@@ -134,7 +135,7 @@ fn set_alarm_state(world: &mut World, input: &Value) -> Performed {
     let required =
         |name: &str| text(input, name).ok_or_else(|| invalid_value(&format!("The parameter {name} is required.")));
     let (name, value, reason) = (required("AlarmName")?, required("StateValue")?, required("StateReason")?);
-    let state = AlarmState::parse(value).ok_or_else(|| bad_state(value))?;
+    let state = AlarmState::parse(value).ok_or_else(|| invalid_state(value))?;
     if let Some(data) = text(input, "StateReasonData")
         && serde_json::from_str::<Value>(data).is_err()
     {
@@ -146,7 +147,7 @@ fn set_alarm_state(world: &mut World, input: &Value) -> Performed {
     Ok(json!({}))
 }
 
-fn described(alarm: &Alarm) -> Value {
+fn alarm_json(alarm: &Alarm) -> Value {
     let updated = alarm.state_updated_at.as_millisecond() as f64 / 1000.0;
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -163,7 +164,7 @@ fn described(alarm: &Alarm) -> Value {
     put("StateUpdatedTimestamp", updated.into());
     put("StateTransitionedTimestamp", updated.into());
     // Composite alarms have none (API reference, `CompositeAlarm`).
-    if let Some(evaluation) = alarm.evaluation.filter(|_| kind(alarm) != Kind::Composite) {
+    if let Some(evaluation) = alarm.evaluation.filter(|_| kind(alarm) != AlarmType::Composite) {
         put("EvaluationState", evaluation.as_str().into());
     }
     match &alarm.kind {
@@ -185,7 +186,7 @@ fn described(alarm: &Alarm) -> Value {
             put("TreatMissingData", "missing".into());
         }
         AlarmKind::Metric(metric) => {
-            let data = points(metric);
+            let data = metric_dimensions(metric);
             match metric.metric {
                 Metric::Target5xxPercent => {
                     let query = |id: &str, name: &str| {
@@ -224,7 +225,7 @@ fn described(alarm: &Alarm) -> Value {
     Value::Object(fields)
 }
 
-fn points(metric: &MetricAlarm) -> Value {
+fn metric_dimensions(metric: &MetricAlarm) -> Value {
     let mut dimensions = vec![json!({"Name": "LoadBalancer", "Value": dimension(&metric.load_balancer)})];
     if let Some(group) = &metric.target_group {
         dimensions.push(json!({"Name": "TargetGroup", "Value": dimension(group)}));
@@ -250,7 +251,7 @@ fn dimension(arn: &str) -> &str {
     }
 }
 
-fn bad_state(value: &str) -> Refusal {
+fn invalid_state(value: &str) -> Refusal {
     invalid_value(&format!(
         "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must satisfy \
          enum value set: [INSUFFICIENT_DATA, ALARM, OK]"

@@ -8,7 +8,7 @@ use simulation::world::World;
 use simulation::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, ScalableTarget};
 
 /// The largest page (API reference, `MaxResults`), and the page where none is asked for.
-const LARGEST_PAGE: usize = 50;
+const MAX_PAGE_SIZE: usize = 50;
 /// The one dimension of ECS.
 const DESIRED_COUNT: &str = "ecs:service:DesiredCount";
 
@@ -27,12 +27,12 @@ fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
         resource_ids: texts(input, "ResourceIds"),
         scalable_dimension: dimension(input)?,
     };
-    if request.resource_ids.len() > LARGEST_PAGE {
+    if request.resource_ids.len() > MAX_PAGE_SIZE {
         return Err(invalid("ResourceIds has at most 50 members"));
     }
     let size = match number(input, "MaxResults").map(usize::try_from) {
-        None => LARGEST_PAGE,
-        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        None => MAX_PAGE_SIZE,
+        Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
         Some(_) => return Err(invalid("MaxResults must be between 1 and 50")),
     };
     let targets = world.describe_scalable_targets(request).map_err(refused)?;
@@ -60,8 +60,8 @@ fn describe_scheduled_actions(world: &mut World, input: &Value) -> Performed {
     let dimension = dimension(input)?.unwrap_or_else(|| DESIRED_COUNT.to_owned());
     let resource_id = required(input, "ResourceId")?;
     let size = match number(input, "MaxResults").map(usize::try_from) {
-        None => LARGEST_PAGE,
-        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        None => MAX_PAGE_SIZE,
+        Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
         Some(_) => return Err(invalid("MaxResults must be between 1 and 50")),
     };
     let actions = world.describe_scheduled_actions(&resource_id).map_err(refused)?;

@@ -9,9 +9,9 @@ use simulation::world::World;
 use simulation::world::balancer::{Listener, Rule, TargetGroup, TargetHealth};
 
 /// The most ARNs in one `DescribeTags` (API reference).
-const MOST_TAGGED: usize = 20;
+const MAX_TAGGED_ARNS: usize = 20;
 /// The largest page, and the page where none is asked for (API reference, `PageSize`).
-const LARGEST_PAGE: usize = 400;
+const MAX_PAGE_SIZE: usize = 400;
 
 pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
     if let Err(refusal) = version(input) {
@@ -62,18 +62,18 @@ fn describe_listeners(world: &mut World, input: &Value) -> Performed {
 fn describe_target_health(world: &mut World, input: &Value) -> Performed {
     let group = required(input, "TargetGroupArn")?;
     let health = world.describe_target_health(group).map_err(refused)?;
-    let asked = list(input, "Targets");
-    let descriptions: Vec<Value> = if asked.is_empty() {
+    let requested = list(input, "Targets");
+    let descriptions: Vec<Value> = if requested.is_empty() {
         health.iter().map(target_health).collect()
     } else {
-        asked.iter().map(|target| health_of(&health, target)).collect()
+        requested.iter().map(|target| health_of(&health, target)).collect()
     };
     Ok(json!({"TargetHealthDescriptions": descriptions}))
 }
 
 /// What is known of a target that was asked for by its id, and its port if it was given.
-fn health_of(health: &[TargetHealth], asked: &Value) -> Value {
-    let (id, port) = (text(asked, "Id").unwrap_or_default(), number(asked, "Port"));
+fn health_of(health: &[TargetHealth], requested: &Value) -> Value {
+    let (id, port) = (text(requested, "Id").unwrap_or_default(), number(requested, "Port"));
     let found = health
         .iter()
         .find(|known| known.target.id == id && port.is_none_or(|port| i64::from(known.target.port) == port));
@@ -123,10 +123,10 @@ fn describe_target_group_attributes(world: &mut World, input: &Value) -> Perform
 
 fn describe_tags(world: &mut World, input: &Value) -> Performed {
     let arns = texts(input, "ResourceArns");
-    if arns.is_empty() || arns.len() > MOST_TAGGED {
+    if arns.is_empty() || arns.len() > MAX_TAGGED_ARNS {
         return Err(invalid(&format!(
             "1 validation error detected: Value at 'resourceArns' failed to satisfy constraint: Member must have length \
-             less than or equal to {MOST_TAGGED} and greater than or equal to 1"
+             less than or equal to {MAX_TAGGED_ARNS} and greater than or equal to 1"
         )));
     }
     let mut descriptions = Vec::new();
@@ -254,13 +254,13 @@ fn target_health(health: &TargetHealth) -> Value {
 
 fn paged(name: &str, all: Vec<Value>, input: &Value) -> Performed {
     let size = match number(input, "PageSize") {
-        None => LARGEST_PAGE,
+        None => MAX_PAGE_SIZE,
         Some(size) => match usize::try_from(size) {
-            Ok(size @ 1..=LARGEST_PAGE) => size,
+            Ok(size @ 1..=MAX_PAGE_SIZE) => size,
             _ => {
                 return Err(invalid(&format!(
                     "1 validation error detected: Value '{size}' at 'pageSize' failed to satisfy constraint: Member must \
-                     have value between 1 and {LARGEST_PAGE}"
+                     have value between 1 and {MAX_PAGE_SIZE}"
                 )));
             }
         },

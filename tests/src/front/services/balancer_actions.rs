@@ -1,6 +1,6 @@
 //! Actions of rules and listeners, between the form's tree, the world and the answer's tree.
 
-use super::input::{list, number, text, truth};
+use super::input::{boolean, list, number, text};
 use crate::front::protocol::Refusal;
 use serde_json::{Map, Value, json};
 use simulation::world::balancer::{Action, ActionKind, Forward, GroupStickiness, WeightedGroup};
@@ -83,7 +83,7 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
     }
     let stickiness =
         config.get("TargetGroupStickinessConfig").filter(|config| config.is_object()).map(|config| GroupStickiness {
-            enabled: truth(config, "Enabled").unwrap_or(false),
+            enabled: boolean(config, "Enabled").unwrap_or(false),
             duration_seconds: number(config, "DurationSeconds"),
         });
     Ok(Forward { target_groups, stickiness })
@@ -92,7 +92,7 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
 /// A client secret is told once and never shown: who writes an action back must say that it stays.
 fn check_oidc(config: &Value) -> Result<(), Refusal> {
     let Some(oidc) = config.get("AuthenticateOidcConfig") else { return Ok(()) };
-    let stays = truth(oidc, "UseExistingClientSecret").unwrap_or(false);
+    let stays = boolean(oidc, "UseExistingClientSecret").unwrap_or(false);
     match (text(oidc, "ClientSecret"), stays) {
         (None, false) => Err(Refusal::sender(
             "InvalidLoadBalancerAction",

@@ -9,7 +9,7 @@ use simulation::world::World;
 use simulation::world::ecs::{ListTasks, RunTask, UpdateService};
 
 /// The largest page of `ListTasks` and `ListTaskDefinitions`, and the page where none is asked for (API reference).
-const LARGEST_PAGE: usize = 100;
+const MAX_PAGE_SIZE: usize = 100;
 
 /// What the world makes something of in `UpdateService`.
 const UPDATE_FIELDS: [&str; 9] = [
@@ -71,7 +71,7 @@ fn describe_services(world: &mut World, input: &Value) -> Performed {
 }
 
 fn update_service(world: &mut World, input: &Value) -> Performed {
-    modelled(input, &UPDATE_FIELDS)?;
+    require_modelled(input, &UPDATE_FIELDS)?;
     let request: UpdateService = read(input)?;
     let service = world.update_service(request).map_err(refused)?;
     Ok(json!({"service": service}))
@@ -114,14 +114,14 @@ fn describe_tasks(world: &mut World, input: &Value) -> Performed {
 }
 
 fn list_tasks(world: &mut World, input: &Value) -> Performed {
-    modelled(input, &LIST_FIELDS)?;
+    require_modelled(input, &LIST_FIELDS)?;
     let request: ListTasks = read(input)?;
     let arns = world.list_tasks(request).map_err(refused)?;
     paged("taskArns", arns, input)
 }
 
 fn run_task(world: &mut World, input: &Value) -> Performed {
-    modelled(input, &RUN_FIELDS)?;
+    require_modelled(input, &RUN_FIELDS)?;
     let request: RunTask = read(input)?;
     let ran = world.run_task(request).map_err(refused)?;
     Ok(json!({"tasks": ran.tasks, "failures": ran.failures}))
@@ -143,7 +143,7 @@ fn read<T: DeserializeOwned>(input: &Value) -> Result<T, Refusal> {
 }
 
 /// What the world would drop in silence is refused.
-fn modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
+fn require_modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
     let given = input.as_object().into_iter().flatten();
     match given.map(|(name, _)| name).find(|name| !fields.contains(&name.as_str())) {
         Some(name) => Err(not_modelled(name)),
@@ -153,8 +153,8 @@ fn modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
 
 fn paged(name: &str, all: Vec<String>, input: &Value) -> Performed {
     let size = match number(input, "maxResults").map(usize::try_from) {
-        None => LARGEST_PAGE,
-        Some(Ok(size @ 1..=LARGEST_PAGE)) => size,
+        None => MAX_PAGE_SIZE,
+        Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
         Some(_) => return Err(invalid("Invalid maxResults: it must be between 1 and 100")),
     };
     let (page, next) =

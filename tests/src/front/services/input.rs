@@ -27,9 +27,9 @@ pub(super) fn number(input: &Value, name: &str) -> Option<i64> {
 }
 
 /// A truth value, as one or as a form's text.
-pub(super) fn truth(input: &Value, name: &str) -> Option<bool> {
+pub(super) fn boolean(input: &Value, name: &str) -> Option<bool> {
     match input.get(name)? {
-        Value::Bool(truth) => Some(*truth),
+        Value::Bool(boolean) => Some(*boolean),
         Value::String(text) => text.parse().ok(),
         _ => None,
     }

@@ -20,7 +20,7 @@ type Performed = Result<Value, Refusal>;
 
 /// Does the operation; none: there is none of that name here.
 pub(super) fn perform(world: &mut World, route: &Route, input: &Value) -> Option<Performed> {
-    if !route.own {
+    if !route.emulated {
         return None;
     }
     match route.service.as_str() {

@@ -102,7 +102,7 @@ fn check_action_id(element: &Value) -> Result<(), String> {
     length(&element["action_id"], 255, "action_id")
 }
 
-fn check_text(text: &Value, most: usize, kinds: &[&str]) -> Result<(), String> {
+fn check_text(text: &Value, limit: usize, kinds: &[&str]) -> Result<(), String> {
     let kind = text["type"].as_str().unwrap_or_default();
     if !kinds.contains(&kind) {
         return Err(format!("a text is {kind:?}, and must be one of {kinds:?}"));
@@ -110,24 +110,24 @@ fn check_text(text: &Value, most: usize, kinds: &[&str]) -> Result<(), String> {
     if text["text"].as_str().unwrap_or_default().is_empty() {
         return Err("must be more than 0 characters".to_owned());
     }
-    length(&text["text"], most, "text")
+    length(&text["text"], limit, "text")
 }
 
-fn length(value: &Value, most: usize, what: &str) -> Result<(), String> {
+fn length(value: &Value, limit: usize, what: &str) -> Result<(), String> {
     match value {
         Value::Null => Ok(()),
-        Value::String(text) if text.chars().count() <= most => Ok(()),
-        Value::String(_) => Err(format!("{what} must be less than {} characters", most + 1)),
+        Value::String(text) if text.chars().count() <= limit => Ok(()),
+        Value::String(_) => Err(format!("{what} must be less than {} characters", limit + 1)),
         _ => Err(format!("{what} is no text")),
     }
 }
 
-fn at_most(there_are: usize, most: usize, what: &str) -> Result<(), String> {
-    if there_are > most { Err(format!("no more than {most} {what} allowed: {there_are}")) } else { Ok(()) }
+fn at_most(count: usize, limit: usize, what: &str) -> Result<(), String> {
+    if count > limit { Err(format!("no more than {limit} {what} allowed: {count}")) } else { Ok(()) }
 }
 
-fn at_least_one(there_are: usize, what: &str) -> Result<(), String> {
-    if there_are == 0 { Err(format!("no {what}")) } else { Ok(()) }
+fn at_least_one(count: usize, what: &str) -> Result<(), String> {
+    if count == 0 { Err(format!("no {what}")) } else { Ok(()) }
 }
 
 /// Every text of the blocks, in reading order.

@@ -57,7 +57,7 @@ impl Interaction {
 
     /// Signed by Slack, `seconds` ago (or, if negative, from now).
     #[must_use]
-    pub fn aged(mut self, seconds: i64) -> Self {
+    pub fn signed_seconds_ago(mut self, seconds: i64) -> Self {
         self.timestamp -= seconds;
         self.signature = sign(&self.secret, self.timestamp, &self.body);
         self
@@ -65,7 +65,7 @@ impl Interaction {
 
     /// Kept by somebody who gives it a new time, under the old signature.
     #[must_use]
-    pub fn redated(mut self, seconds: i64) -> Self {
+    pub fn with_tampered_timestamp(mut self, seconds: i64) -> Self {
         self.timestamp += seconds;
         self
     }
@@ -75,7 +75,7 @@ impl Interaction {
     /// # Panics
     /// Where the body does not have `from`: nothing would be changed.
     #[must_use]
-    pub fn changed(mut self, from: &str, to: &str) -> Self {
+    pub fn tampered(mut self, from: &str, to: &str) -> Self {
         let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         assert!(self.body.contains(&encode(from)), "the body has no {from}");
         self.body = self.body.replace(&encode(from), &encode(to));
@@ -144,7 +144,7 @@ pub(super) fn message(text: &str, blocks: &Value, ts: &str, thread_ts: Option<&s
 
 /// Who presses what.
 #[derive(Debug, Clone, Copy)]
-pub struct Press<'a> {
+pub struct ButtonPress<'a> {
     /// The button's `action_id`.
     pub button: &'a str,
     /// Who.
@@ -157,13 +157,13 @@ pub struct Press<'a> {
 pub(super) fn press(
     pressed: &Message,
     channel_name: &str,
-    press: Press<'_>,
+    press: ButtonPress<'_>,
     endpoint: &str,
     secret: &str,
 ) -> Result<Interaction, Failure> {
-    let Press { button: action_id, by: person, typed } = press;
-    let said = pressed.now();
-    let found = blocks::buttons(&said.blocks).find(|(_, button)| button["action_id"] == action_id);
+    let ButtonPress { button: action_id, by: person, typed } = press;
+    let contents = pressed.now();
+    let found = blocks::buttons(&contents.blocks).find(|(_, button)| button["action_id"] == action_id);
     let Some((block_id, button)) = found else {
         return Err(Failure(format!("no button {action_id}: there are {:?}", pressed.buttons())));
     };
@@ -197,8 +197,8 @@ pub(super) fn press(
         "enterprise": null,
         "is_enterprise_install": false,
         "channel": {"id": channel, "name": channel_name},
-        "message": message(&said.text, &said.blocks, ts, thread_ts.as_deref()),
-        "state": {"values": inputs(&said.blocks, typed)?},
+        "message": message(&contents.text, &contents.blocks, ts, thread_ts.as_deref()),
+        "state": {"values": inputs(&contents.blocks, typed)?},
         "response_url": format!("{endpoint}/actions/{TEAM}/{at}/abc"),
         "actions": [action],
     });
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_signs_as_slacks_published_example_does() {
+    fn the_signature_matches_slacks_published_example() {
         // Slack API documentation, "Verifying requests from Slack".
         let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V\
             &channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=\

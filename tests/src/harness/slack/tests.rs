@@ -13,7 +13,7 @@ fn call(slack: &Slack, method: &str, token: &str, arguments: &Value) -> Result<R
     ask("POST", &format!("{}/{method}", slack.api()), &headers, &arguments.to_string())
 }
 
-fn said_so(slack: &Slack, method: &str, arguments: &Value) -> Value {
+fn call_ok(slack: &Slack, method: &str, arguments: &Value) -> Value {
     let response = call(slack, method, BOT_TOKEN, arguments).expect("an answer");
     assert_eq!(response.status, 200);
     response.json()
@@ -35,43 +35,46 @@ fn with_button(text: &str) -> Value {
 }
 
 #[test]
-fn a_message_is_posted_answered_in_its_thread_and_edited() {
+fn a_message_can_be_posted_replied_to_and_edited() {
     let slack = slack();
     let channel = slack.channel("deployments");
     let posted =
-        said_so(&slack, "chat.postMessage", &json!({"channel": channel, "text": "v1", "blocks": with_button("v1?")}));
+        call_ok(&slack, "chat.postMessage", &json!({"channel": channel, "text": "v1", "blocks": with_button("v1?")}));
     let ts = posted["ts"].as_str().expect("a ts").to_owned();
-    let answered = said_so(&slack, "chat.postMessage", &json!({"channel": channel, "text": "on", "thread_ts": ts}));
+    let answered = call_ok(&slack, "chat.postMessage", &json!({"channel": channel, "text": "on", "thread_ts": ts}));
     assert_eq!(answered["ok"], true);
     let edited = json!({"channel": channel, "ts": ts, "text": "v1 is live", "blocks": []});
-    assert_eq!(said_so(&slack, "chat.update", &edited)["ok"], true);
+    assert_eq!(call_ok(&slack, "chat.update", &edited)["ok"], true);
     let message = &slack.messages(&channel)[0];
-    assert_eq!((message.edits(), message.words().as_str()), (1, "v1 is live"));
+    assert_eq!((message.edits(), message.visible_text().as_str()), (1, "v1 is live"));
     assert!(message.buttons().is_empty());
     assert_eq!(slack.thread(&channel, &ts).len(), 1);
 }
 
 #[test]
-fn what_slack_refuses_is_refused() {
+fn invalid_calls_get_slacks_error_codes() {
     let slack = slack();
     let channel = slack.channel("deployments");
-    let error = |method: &str, arguments: &Value| said_so(&slack, method, arguments)["error"].clone();
+    let error = |method: &str, arguments: &Value| call_ok(&slack, method, arguments)["error"].clone();
     assert_eq!(error("chat.postMessage", &json!({"channel": "C404", "text": "x"})), "channel_not_found");
     assert_eq!(error("chat.postMessage", &json!({"channel": channel})), "no_text");
     assert_eq!(error("chat.update", &json!({"channel": channel, "ts": "1.1", "text": "x"})), "message_not_found");
     let long = json!([{"type": "header", "text": {"type": "plain_text", "text": "x".repeat(151)}}]);
     assert_eq!(error("chat.postMessage", &json!({"channel": channel, "text": "x", "blocks": long})), "invalid_blocks");
-    let stranger = call(&slack, "chat.postMessage", "xoxb-guessed", &json!({"channel": channel, "text": "x"}));
-    assert_eq!(stranger.expect("an answer").json()["error"], "invalid_auth");
+    let unauthenticated = call(&slack, "chat.postMessage", "xoxb-guessed", &json!({"channel": channel, "text": "x"}));
+    assert_eq!(unauthenticated.expect("an answer").json()["error"], "invalid_auth");
     assert!(slack.messages(&channel).is_empty());
 }
 
 #[test]
-fn calls_go_wrong_as_they_are_told() {
+fn injected_faults_hit_the_next_calls() {
     let slack = slack();
     let channel = slack.channel("deployments");
     let post = || call(&slack, "chat.postMessage", BOT_TOKEN, &json!({"channel": channel, "text": "x"}));
-    slack.trouble(&channel, &[Trouble::TooMany(7), Trouble::Status(503), Trouble::CallLost, Trouble::AnswerLost]);
+    slack.fault(
+        &channel,
+        &[SlackFault::RateLimited(7), SlackFault::Status(503), SlackFault::RequestLost, SlackFault::ResponseLost],
+    );
     let limited = post().expect("an answer");
     assert_eq!((limited.status, limited.header("retry-after")), (429, Some("7")));
     assert_eq!(post().expect("an answer").status, 503);
@@ -82,15 +85,15 @@ fn calls_go_wrong_as_they_are_told() {
 }
 
 #[test]
-fn a_button_that_is_pressed_is_sent_as_a_signed_form() {
+fn a_button_press_is_sent_as_a_signed_form() {
     let slack = slack();
     let channel = slack.channel("deployments");
     let _posted =
-        said_so(&slack, "chat.postMessage", &json!({"channel": channel, "text": "v1", "blocks": with_button("v1?")}));
+        call_ok(&slack, "chat.postMessage", &json!({"channel": channel, "text": "v1", "blocks": with_button("v1?")}));
     let message = slack.messages(&channel).remove(0);
     assert_eq!(message.buttons(), [("approve".to_owned(), "v1".to_owned())]);
     let ada = Person::new("ada");
-    let press = Press { button: "approve", by: &ada, typed: &[("reason", "looks good")] };
+    let press = ButtonPress { button: "approve", by: &ada, typed: &[("reason", "looks good")] };
     let pressed = slack.press(&message, press).expect("a button");
     let (name, payload) = form_urlencoded::parse(pressed.body.as_bytes()).next().expect("a field");
     let payload: Value = serde_json::from_str(&payload).expect("JSON");
@@ -100,11 +103,11 @@ fn a_button_that_is_pressed_is_sent_as_a_signed_form() {
     assert_eq!(payload.pointer("/actions/0/block_id"), Some(&json!("decide")));
     assert_eq!(payload["container"]["message_ts"], message.ts);
     assert_eq!(payload.pointer("/state/values/why/reason/value"), Some(&json!("looks good")));
-    assert!(slack.press(&message, Press { button: "reject", ..press }).is_err());
+    assert!(slack.press(&message, ButtonPress { button: "reject", ..press }).is_err());
 
     let honest = pressed.signature.clone();
     assert_ne!(pressed.clone().forged().signature, honest);
-    assert_ne!(pressed.clone().aged(600).signature, honest, "signed anew, with an old time");
-    let changed = pressed.clone().changed("U0ADA", "U0EVE");
-    assert!(changed.signature == honest && changed.body != pressed.body);
+    assert_ne!(pressed.clone().signed_seconds_ago(600).signature, honest, "signed anew, with an old time");
+    let tampered = pressed.clone().tampered("U0ADA", "U0EVE");
+    assert!(tampered.signature == honest && tampered.body != pressed.body);
 }

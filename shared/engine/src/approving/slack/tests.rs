@@ -16,48 +16,56 @@ fn at(second: i64) -> Timestamp {
 }
 
 #[test]
-fn slacks_published_example_is_slacks() {
+fn slacks_published_signature_example_is_accepted() {
     assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(0)), Ok(()));
 }
 
 #[test]
-fn a_request_is_fresh_for_five_minutes_either_way() {
+fn a_request_more_than_five_minutes_off_is_rejected() {
     for near in [-300, -1, 1, 300] {
         assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(near)), Ok(()), "{near}");
     }
     for far in [-301, 301, 86_400, 250_000_000] {
-        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(far)), Err(NotSlack::Stale), "{far}");
+        assert_eq!(
+            verify(SECRET, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(far)),
+            Err(InvalidSlackRequest::Stale),
+            "{far}"
+        );
     }
 }
 
 #[test]
-fn a_time_that_is_altered_to_look_fresh_does_not_fit_the_signature() {
+fn an_altered_timestamp_fails_signature_verification() {
     let refreshed = verify(SECRET, "1531420918", SIGNATURE, BODY.as_bytes(), at(300));
-    assert_eq!(refreshed, Err(NotSlack::Forged));
+    assert_eq!(refreshed, Err(InvalidSlackRequest::Forged));
     for other in ["", " 1531420618", "+1531420618", "-1531420618", "1531420618.0", "0x5b4", "9999999999999999999999"] {
         let header = verify(SECRET, other, SIGNATURE, BODY.as_bytes(), at(0));
-        assert_eq!(header, Err(NotSlack::Malformed("X-Slack-Request-Timestamp")), "{other}");
+        assert_eq!(header, Err(InvalidSlackRequest::Malformed("X-Slack-Request-Timestamp")), "{other}");
     }
-    // The same number written otherwise is another text to sign.
-    assert_eq!(verify(SECRET, "01531420618", SIGNATURE, BODY.as_bytes(), at(0)), Err(NotSlack::Forged));
+    // The same number written differently is another text to sign.
+    assert_eq!(verify(SECRET, "01531420618", SIGNATURE, BODY.as_bytes(), at(0)), Err(InvalidSlackRequest::Forged));
 }
 
 #[test]
-fn a_changed_body_and_another_secret_do_not_fit() {
+fn a_changed_body_or_wrong_secret_fails_verification() {
     for position in 0..BODY.len() {
         let mut body = BODY.as_bytes().to_vec();
         body[position] ^= 1;
-        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, &body, at(0)), Err(NotSlack::Forged), "byte {position}");
+        assert_eq!(
+            verify(SECRET, TIMESTAMP, SIGNATURE, &body, at(0)),
+            Err(InvalidSlackRequest::Forged),
+            "byte {position}"
+        );
     }
     for body in ["", &BODY[1..], &format!("{BODY} "), &BODY.replace("%2F", "%2f")] {
-        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, body.as_bytes(), at(0)), Err(NotSlack::Forged));
+        assert_eq!(verify(SECRET, TIMESTAMP, SIGNATURE, body.as_bytes(), at(0)), Err(InvalidSlackRequest::Forged));
     }
     let other = SECRET.replace('8', "9");
-    assert_eq!(verify(&other, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(0)), Err(NotSlack::Forged));
+    assert_eq!(verify(&other, TIMESTAMP, SIGNATURE, BODY.as_bytes(), at(0)), Err(InvalidSlackRequest::Forged));
 }
 
 #[test]
-fn every_digit_of_a_signature_counts() {
+fn changing_any_signature_digit_fails_verification() {
     for position in 0..SIGNATURE.len() {
         let mut altered = SIGNATURE.as_bytes().to_vec();
         altered[position] = if altered[position] == b'0' { b'1' } else { b'0' };
@@ -69,21 +77,21 @@ fn every_digit_of_a_signature_counts() {
     let odd = &SIGNATURE[..SIGNATURE.len() - 1];
     for malformed in ["", "v0=", upper.as_str(), rest, odd, &format!("{SIGNATURE}00"), &format!("v1={rest}")] {
         let header = verify(SECRET, TIMESTAMP, malformed, BODY.as_bytes(), at(0));
-        assert_eq!(header, Err(NotSlack::Malformed("X-Slack-Signature")), "{malformed}");
+        assert_eq!(header, Err(InvalidSlackRequest::Malformed("X-Slack-Signature")), "{malformed}");
     }
 }
 
 #[test]
-fn without_a_secret_nothing_is_slacks() {
+fn a_missing_or_short_secret_rejects_every_request() {
     let sign = |secret: &str| {
-        let mut mac = keyed(secret.as_bytes());
+        let mut mac = hmac_sha256(secret.as_bytes());
         mac.update(format!("v0:{TIMESTAMP}:{BODY}").as_bytes());
         mac.finalize().into_bytes().iter().fold("v0=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
     };
     assert_eq!(sign(SECRET), SIGNATURE);
     for weak in ["", "short", "15 characters.."] {
         let theirs = verify(weak, TIMESTAMP, &sign(weak), BODY.as_bytes(), at(0));
-        assert_eq!(theirs, Err(NotSlack::Forged), "{weak}");
+        assert_eq!(theirs, Err(InvalidSlackRequest::Forged), "{weak}");
     }
 }
 
@@ -105,9 +113,12 @@ fn block_actions() -> Value {
 }
 
 #[test]
-fn a_press_says_who_what_and_why() {
+fn a_button_press_is_parsed() {
     let Ok(Interaction::Pressed(press)) = read(form(&block_actions()).as_bytes()) else { panic!("a press") };
-    assert_eq!((press.user.as_str(), press.word, press.reason.as_str()), ("U012AB3CD", Word::Yes, "looks good"));
+    assert_eq!(
+        (press.user.as_str(), press.decision, press.reason.as_str()),
+        ("U012AB3CD", ApprovalDecision::Approve, "looks good")
+    );
     assert_eq!((press.on.target.to_string().as_str(), press.on.deployment), ("shop/api/prod", 12));
     assert_eq!(press.on.plan.0, "3fa90c1e5d7b2a64");
     assert!(press.response_url.is_some_and(|url| url.starts_with("https://hooks.slack.com/")));
@@ -116,11 +127,11 @@ fn a_press_says_who_what_and_why() {
     no["actions"][0]["action_id"] = json!("switchback_reject");
     no["state"]["values"]["why"]["switchback_reason"]["value"] = Value::Null;
     let Ok(Interaction::Pressed(press)) = read(form(&no).as_bytes()) else { panic!("a press") };
-    assert_eq!((press.word, press.reason.as_str()), (Word::No, ""));
+    assert_eq!((press.decision, press.reason.as_str()), (ApprovalDecision::Reject, ""));
 }
 
 #[test]
-fn what_decides_nothing_is_told_apart_from_what_cannot_be_read() {
+fn other_interactions_are_ignored_and_malformed_ones_are_errors() {
     let other = |change: fn(&mut Value)| {
         let mut payload = block_actions();
         change(&mut payload);
@@ -150,12 +161,12 @@ fn what_decides_nothing_is_told_apart_from_what_cannot_be_read() {
 }
 
 #[test]
-fn an_answer_is_for_the_persons_eyes_and_leaves_the_message_alone() {
+fn a_reply_is_ephemeral_and_escaped() {
     let refusal = Refusal::conflict("expired", "the time to answer <!channel> & all is over");
     let reply = reply(&Err(refusal));
     assert_eq!(reply["text"], "Not taken: the time to answer &lt;!channel&gt; &amp; all is over.");
     assert_eq!((reply["response_type"].clone(), reply["replace_original"].clone()), (json!("ephemeral"), json!(false)));
-    let again = super::reply(&Err(Refusal::conflict(SAID_ALREADY, "ada has approved already")));
+    let again = super::reply(&Err(Refusal::conflict(ALREADY_APPROVED, "ada has approved already")));
     assert_eq!(again["text"], "ada has approved already");
     let down = super::reply(&Err(Refusal::new(503, "ledger_unavailable", "table switchback-x in 111122223333")));
     let text = down["text"].as_str().expect("text");
@@ -166,7 +177,7 @@ garbage::held! {
     128;
 
     #[test]
-    fn garbage_never_passes_for_slack(
+    fn arbitrary_requests_never_pass_verification(
         timestamp in "[0-9]{0,12}|.{0,20}",
         signature in "v0=[0-9a-f]{64}|.{0,80}",
         body in proptest::collection::vec(any::<u8>(), 0..300),
@@ -178,18 +189,18 @@ garbage::held! {
     }
 
     #[test]
-    fn garbage_is_read_without_harm(body in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn arbitrary_bodies_never_parse_as_a_press(body in proptest::collection::vec(any::<u8>(), 0..600)) {
         prop_assert!(!matches!(read(&body), Ok(Interaction::Pressed(_))));
     }
 
     #[test]
-    fn a_press_is_read_or_not_whatever_its_fields_hold(user in ".{0,40}", value in ".{0,80}", reason in ".{0,900}") {
+    fn arbitrary_press_fields_do_not_panic(user in ".{0,40}", value in ".{0,80}", reason in ".{0,900}") {
         let mut payload = block_actions();
         payload["user"]["id"] = json!(user);
         payload["actions"][0]["value"] = json!(value);
         payload["state"]["values"]["why"]["switchback_reason"]["value"] = json!(reason);
         if let Ok(Interaction::Pressed(press)) = read(form(&payload).as_bytes()) {
-            prop_assert!(press.reason.chars().count() <= crate::desk::LONGEST_REASON);
+            prop_assert!(press.reason.chars().count() <= crate::command_service::MAX_REASON_CHARS);
         }
     }
 }

@@ -1,18 +1,18 @@
-//! What alarms are asked and how they come to their state.
+//! Alarm calls, and the evaluation of alarms.
 
 use super::shapes::{Alarm, AlarmKind, AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
-use crate::world::agenda::Due;
+use crate::world::agenda::AgendaItem;
 use crate::world::error::validation_error;
-use crate::world::traffic::Sums;
-use crate::world::{Answer, ApiError, What, World};
+use crate::world::traffic::TrafficSums;
+use crate::world::{ApiError, ApiResult, World, WorldEventKind};
 use jiff::Timestamp;
 use rollout::alarm::rule::Rule;
 use serde_json::json;
 
-/// `DescribeAlarms` takes that many names.
-const NAMES_A_CALL: usize = 100;
+/// Maximum number of names in one `DescribeAlarms` call.
+const MAX_NAMES_PER_CALL: usize = 100;
 
-/// An alarm, and its rule read.
+/// An alarm with its parsed rule.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct AlarmEntry {
     shape: Alarm,
@@ -21,11 +21,11 @@ pub(in crate::world) struct AlarmEntry {
 }
 
 impl World {
-    /// `PutMetricAlarm`. A new alarm has INSUFFICIENT_DATA until it is evaluated.
+    /// `PutMetricAlarm`. A new alarm is in INSUFFICIENT_DATA until its first evaluation.
     ///
     /// # Errors
     /// `ValidationError`, `LimitExceeded` never.
-    pub fn put_metric_alarm(&mut self, alarm: MetricAlarm) -> Answer<()> {
+    pub fn put_metric_alarm(&mut self, alarm: MetricAlarm) -> ApiResult<()> {
         self.call("cloudwatch:PutMetricAlarm", self.detail(|| json!({"AlarmName": alarm.name})), |world| {
             if alarm.period_s == 0 || alarm.evaluation_periods == 0 || alarm.datapoints_to_alarm == 0 {
                 return Err(validation_error("Period, EvaluationPeriods and DatapointsToAlarm must be positive"));
@@ -43,8 +43,8 @@ impl World {
     /// `PutCompositeAlarm`
     ///
     /// # Errors
-    /// `ValidationError` where the rule cannot be read, or names an alarm that is not there.
-    pub fn put_composite_alarm(&mut self, name: &str, rule: &str) -> Answer<()> {
+    /// `ValidationError` if the rule cannot be parsed, or names an alarm that does not exist.
+    pub fn put_composite_alarm(&mut self, name: &str, rule: &str) -> ApiResult<()> {
         self.call(
             "cloudwatch:PutCompositeAlarm",
             self.detail(|| json!({"AlarmName": name, "AlarmRule": rule})),
@@ -60,23 +60,23 @@ impl World {
         )
     }
 
-    /// `PutLogAlarm`. It has INSUFFICIENT_DATA until its state is set.
+    /// `PutLogAlarm`. The alarm is in INSUFFICIENT_DATA until its state is set.
     ///
     /// # Errors
     /// `LimitExceeded` never.
-    pub fn put_log_alarm(&mut self, name: &str, query: &str) -> Answer<()> {
+    pub fn put_log_alarm(&mut self, name: &str, query: &str) -> ApiResult<()> {
         self.call("cloudwatch:PutLogAlarm", self.detail(|| json!({"AlarmName": name, "QueryString": query})), |world| {
             world.put_alarm(name, AlarmKind::Log { query: query.to_owned() }, None);
             Ok(())
         })
     }
 
-    /// From now on the alarm is not evaluated, or only in part, for this reason; none: it is again, from its next evaluation on.
-    /// CloudWatch does so by itself: nobody calls for it.
+    /// From now on the alarm is evaluated only partially or not at all, for this reason; none: normally again, from its
+    /// next evaluation on. CloudWatch does so by itself; there is no API call for it.
     ///
     /// # Errors
     /// `ResourceNotFound`
-    pub fn set_evaluation(&mut self, name: &str, evaluation: Option<Evaluation>, reason: &str) -> Answer<()> {
+    pub fn set_evaluation(&mut self, name: &str, evaluation: Option<Evaluation>, reason: &str) -> ApiResult<()> {
         let now = self.now;
         let entry = self.alarms.get_mut(name);
         let entry = entry.ok_or_else(|| ApiError::new("ResourceNotFound", format!("Alarm '{name}' does not exist")))?;
@@ -86,13 +86,13 @@ impl World {
         Ok(())
     }
 
-    /// `DescribeAlarms` of these names, of every type; no names: all. What is not there is left out.
+    /// `DescribeAlarms` for these names, of every type; no names: all. Alarms that do not exist are left out.
     ///
     /// # Errors
     /// `ValidationError` for more than 100 names.
-    pub fn describe_alarms(&mut self, names: &[String]) -> Answer<Vec<Alarm>> {
+    pub fn describe_alarms(&mut self, names: &[String]) -> ApiResult<Vec<Alarm>> {
         self.call("cloudwatch:DescribeAlarms", self.detail(|| json!({"AlarmNames": names})), |world| {
-            if names.len() > NAMES_A_CALL {
+            if names.len() > MAX_NAMES_PER_CALL {
                 return Err(validation_error("AlarmNames must have at most 100 members"));
             }
             let wanted = |name: &String| names.is_empty() || names.contains(name);
@@ -100,13 +100,13 @@ impl World {
         })
     }
 
-    /// Whether an alarm fires, for whoever watches.
+    /// Whether an alarm is in ALARM; not logged as a call.
     #[must_use]
     pub fn alarm_fires(&self, name: &str) -> bool {
         self.alarms.get(name).is_some_and(|entry| entry.shape.state == AlarmState::Alarm)
     }
 
-    /// ARN of the one target group that a metric alarm looks at; none: it looks at several, or at other alarms.
+    /// ARN of the single target group that a metric alarm watches; none: it watches several, or other alarms.
     #[must_use]
     pub fn group_of_alarm(&self, name: &str) -> Option<&str> {
         match &self.alarms.get(name)?.shape.kind {
@@ -115,11 +115,11 @@ impl World {
         }
     }
 
-    /// `SetAlarmState`: until the alarm's next evaluation, as on AWS.
+    /// `SetAlarmState`: holds until the alarm's next evaluation, as on AWS.
     ///
     /// # Errors
     /// `ResourceNotFound`
-    pub fn set_alarm_state(&mut self, name: &str, state: AlarmState, reason: &str) -> Answer<()> {
+    pub fn set_alarm_state(&mut self, name: &str, state: AlarmState, reason: &str) -> ApiResult<()> {
         let detail = self.detail(|| json!({"AlarmName": name, "StateValue": state.as_str(), "StateReason": reason}));
         self.call("cloudwatch:SetAlarmState", detail, |world| {
             if !world.alarms.contains_key(name) {
@@ -133,8 +133,8 @@ impl World {
     /// `DeleteAlarms`
     ///
     /// # Errors
-    /// `ResourceNotFound`: then none is deleted.
-    pub fn delete_alarms(&mut self, names: &[String]) -> Answer<()> {
+    /// `ResourceNotFound`: no alarm is deleted in that case.
+    pub fn delete_alarms(&mut self, names: &[String]) -> ApiResult<()> {
         self.call("cloudwatch:DeleteAlarms", self.detail(|| json!({"AlarmNames": names})), |world| {
             if let Some(missing) = names.iter().find(|name| !world.alarms.contains_key(*name)) {
                 return Err(ApiError::new("ResourceNotFound", format!("Alarm '{missing}' does not exist")));
@@ -168,7 +168,7 @@ impl World {
         entry.put
     }
 
-    /// The next evaluation: when the present period's end has become visible.
+    /// Schedules the next evaluation, at the time when the data of the current period is visible.
     fn evaluate_next(&mut self, name: &str, put: u32) {
         let Some(AlarmKind::Metric(alarm)) = self.alarms.get(name).map(|entry| &entry.shape.kind) else { return };
         let period = i64::from(alarm.period_s) * 1000;
@@ -176,7 +176,7 @@ impl World {
         let visible = self.now.as_millisecond() - delay;
         let next = (visible.div_euclid(period) + 1) * period + delay;
         if let Ok(at) = Timestamp::from_millisecond(next) {
-            self.at(at, Due::Evaluate { alarm: name.to_owned(), put });
+            self.at(at, AgendaItem::Evaluate { alarm: name.to_owned(), put });
         }
     }
 
@@ -186,15 +186,15 @@ impl World {
         if matches!(entry.shape.evaluation, Some(Evaluation::Error | Evaluation::Failure)) {
             return self.evaluate_next(name, put);
         }
-        let present = entry.shape.state;
+        let current = entry.shape.state;
         let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
         let period = i64::from(alarm.period_s) * 1000;
         let end = (self.now.as_millisecond() - delay).div_euclid(period) * period;
         let points: Vec<Option<f64>> = (0..i64::from(alarm.evaluation_periods))
             .map(|back| self.point(alarm, end - (back + 1) * period, end - back * period))
             .collect();
-        let state = judge(alarm, &points, present);
-        if state != present {
+        let state = next_state(alarm, &points, current);
+        if state != current {
             let reason = words(alarm, &points);
             self.set_state(name, state, || reason);
         }
@@ -202,15 +202,15 @@ impl World {
     }
 
     fn point(&self, alarm: &MetricAlarm, from_ms: i64, to_ms: i64) -> Option<f64> {
-        let mut sums = Sums::default();
+        let mut sums = TrafficSums::default();
         let of_balancer = |group: &str| self.balancer_of_group(group) == Some(alarm.load_balancer.as_str());
         let groups: Vec<&String> = match &alarm.target_group {
             Some(group) => vec![group],
             None => self.groups.keys().filter(|group| of_balancer(group)).collect(),
         };
         for group in &groups {
-            if let Some(flow) = self.flows.get(*group) {
-                let one = flow.sums(from_ms, to_ms);
+            if let Some(history) = self.histories.get(*group) {
+                let one = history.sums(from_ms, to_ms);
                 sums.requests += one.requests;
                 sums.errors += one.errors;
                 sums.lost += one.lost;
@@ -252,11 +252,11 @@ impl World {
         entry.shape.reason = reason.clone();
         entry.shape.state_updated_at = now;
         let (arn, kind) = (entry.shape.arn.clone(), entry.shape.kind.clone());
-        self.emit(What::Alarm { arn, name: name.to_owned(), before, now: state, reason, kind });
+        self.emit(WorldEventKind::Alarm { arn, name: name.to_owned(), before, now: state, reason, kind });
         true
     }
 
-    /// Composites may name composites: a change goes on until nothing changes any more, at most once for each.
+    /// Composites may name composites: repeats until nothing changes any more, at most once for each.
     fn evaluate_composites(&mut self) {
         for _ in 0..=self.alarms.len() {
             let state = |name: &str| self.alarms.get(name).map(|entry| entry.shape.state.in_rules());
@@ -290,8 +290,8 @@ fn breaches(alarm: &MetricAlarm, value: f64) -> bool {
     }
 }
 
-/// Of the points: how many breach, are fine, and are missing; missing ones counted as the alarm's setting says, unless
-/// all of them are.
+/// Number of breaching, non-breaching and missing points; missing points count as the alarm's setting says, unless all
+/// of them are missing.
 fn counts(alarm: &MetricAlarm, points: &[Option<f64>]) -> (u32, u32, u32) {
     let (mut breaching, mut fine, mut missing) = (0u32, 0u32, 0u32);
     for point in points {
@@ -311,39 +311,39 @@ fn counts(alarm: &MetricAlarm, points: &[Option<f64>]) -> (u32, u32, u32) {
     (breaching, fine, missing)
 }
 
-/// The state that the points (newest first) give. CloudWatch guide, "Configuring how CloudWatch alarms treat missing
-/// data": missing points count as the setting says; where too few are left to tell, the state stays.
-fn judge(alarm: &MetricAlarm, points: &[Option<f64>], present: AlarmState) -> AlarmState {
+/// The state that the points (newest first) lead to. CloudWatch guide, "Configuring how CloudWatch alarms treat missing
+/// data": missing points count as the setting says; with too few points for a decision the state is unchanged.
+fn next_state(alarm: &MetricAlarm, points: &[Option<f64>], current: AlarmState) -> AlarmState {
     let (breaching, fine, _) = counts(alarm, points);
     if breaching + fine == 0 {
         return match alarm.treat_missing {
             TreatMissing::Missing => AlarmState::InsufficientData,
             TreatMissing::NotBreaching => AlarmState::Ok,
             TreatMissing::Breaching => AlarmState::Alarm,
-            TreatMissing::Ignore => present,
+            TreatMissing::Ignore => current,
         };
     }
     let to_ok = alarm.evaluation_periods - alarm.datapoints_to_alarm;
     if breaching >= alarm.datapoints_to_alarm {
         AlarmState::Alarm
-    } else if fine > to_ok || present == AlarmState::InsufficientData {
+    } else if fine > to_ok || current == AlarmState::InsufficientData {
         AlarmState::Ok
     } else {
-        present
+        current
     }
 }
 
-/// Why the points give what they give.
+/// The explanation of the resulting state.
 fn words(alarm: &MetricAlarm, points: &[Option<f64>]) -> String {
     let (breaching, fine, missing) = counts(alarm, points);
     if breaching + fine == 0 {
         return format!("Insufficient Data: {missing} datapoints were unknown.");
     }
-    let told: Vec<String> = points.iter().flatten().map(|value| format!("{value:.2}")).collect();
+    let values: Vec<String> = points.iter().flatten().map(|value| format!("{value:.2}")).collect();
     format!(
         "Threshold Crossed: {breaching} out of the last {} datapoints [{}] were beyond the threshold ({}).",
         points.len(),
-        told.join(", "),
+        values.join(", "),
         alarm.threshold
     )
 }

@@ -1,4 +1,5 @@
-//! CloudWatch alarms: metric alarms over the traffic, composite ones over other alarms, and log alarms that are set by hand.
+//! CloudWatch alarms: metric alarms on the traffic, composite alarms on other alarms, and log alarms whose state is set
+//! by hand.
 
 mod evaluate;
 mod shapes;

@@ -1,4 +1,4 @@
-//! The shapes of CloudWatch's alarms.
+//! Data types of CloudWatch's alarm API.
 
 use jiff::Timestamp;
 use rollout::alarm::rule::State;
@@ -15,7 +15,7 @@ pub enum AlarmState {
 }
 
 impl AlarmState {
-    /// As the API writes it.
+    /// The API's text for the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl AlarmState {
         }
     }
 
-    /// As the API writes it, read back.
+    /// Parses the API's text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         State::parse(text).map(|state| match state {
@@ -35,7 +35,7 @@ impl AlarmState {
         })
     }
 
-    /// The state as the rules of composite alarms name it.
+    /// The state as used in rules of composite alarms.
     #[must_use]
     pub fn in_rules(self) -> State {
         match self {
@@ -46,19 +46,19 @@ impl AlarmState {
     }
 }
 
-/// `EvaluationState`: why the state of an alarm is not what an evaluation of all its data came to.
+/// `EvaluationState`: why an alarm's state does not result from an evaluation of all its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Evaluation {
-    /// `PARTIAL_DATA`: it is evaluated, on a part of the metrics.
+    /// `PARTIAL_DATA`: the evaluation covers only a part of the metrics.
     PartialData,
-    /// `EVALUATION_ERROR`: it is set up wrong, and keeps the state that it has.
+    /// `EVALUATION_ERROR`: the alarm is misconfigured, and keeps its state.
     Error,
-    /// `EVALUATION_FAILURE`: CloudWatch has trouble of its own, and the alarm keeps the state that it has.
+    /// `EVALUATION_FAILURE`: CloudWatch has an internal problem, and the alarm keeps its state.
     Failure,
 }
 
 impl Evaluation {
-    /// As the API writes it.
+    /// The API's text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Evaluation {
     }
 }
 
-/// What an alarm looks at. As on AWS, a count that would be zero is no data point at all.
+/// Metric that an alarm watches. As on AWS, a count of zero gives no data point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     /// `HTTPCode_Target_5XX_Count`, Sum.
@@ -86,7 +86,7 @@ pub enum Metric {
     HealthyHostCount,
     /// `UnHealthyHostCount`, Maximum.
     UnhealthyHostCount,
-    /// A metric that nothing here feeds: never any data.
+    /// A metric without any source here: it never has data.
     Nothing,
 }
 
@@ -120,7 +120,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// As the API writes it.
+    /// The API's text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,18 +135,18 @@ impl Comparison {
 /// `TreatMissingData`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TreatMissing {
-    /// `missing`: nothing but missing points is INSUFFICIENT_DATA. AWS's default.
+    /// `missing`: INSUFFICIENT_DATA if all points are missing. AWS's default.
     Missing,
     /// `notBreaching`
     NotBreaching,
     /// `breaching`
     Breaching,
-    /// `ignore`: the state stays.
+    /// `ignore`: the state is unchanged.
     Ignore,
 }
 
 impl TreatMissing {
-    /// As the API writes it.
+    /// The API's text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,40 +163,40 @@ impl TreatMissing {
 pub struct MetricAlarm {
     /// Name.
     pub name: String,
-    /// What is looked at.
+    /// The metric that is evaluated.
     pub metric: Metric,
     /// ARN of the load balancer: the `LoadBalancer` dimension.
     pub load_balancer: String,
-    /// ARN of the target group: the `TargetGroup` dimension. None: both sides are seen together.
+    /// ARN of the target group: the `TargetGroup` dimension. None: the metric covers both sides.
     pub target_group: Option<String>,
-    /// Seconds.
+    /// In seconds.
     pub period_s: u32,
-    /// Points that are looked at.
+    /// Number of points that are evaluated.
     pub evaluation_periods: u32,
-    /// Points of them that must breach.
+    /// Number of breaching points required for ALARM.
     pub datapoints_to_alarm: u32,
     /// In the metric's unit.
     pub threshold: f64,
-    /// How a point is held against it.
+    /// How a point is compared with the threshold.
     pub comparison: Comparison,
-    /// What silence means.
+    /// How missing points are treated.
     pub treat_missing: TreatMissing,
 }
 
-/// An alarm, as `DescribeAlarms` has it.
+/// An alarm as `DescribeAlarms` returns it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alarm {
     /// ARN.
     pub arn: String,
     /// Name.
     pub name: String,
-    /// What kind.
+    /// Metric, composite or log alarm, with its definition.
     pub kind: AlarmKind,
     /// `StateValue`
     pub state: AlarmState,
     /// `StateReason`
     pub reason: String,
-    /// `EvaluationState`; none: it is evaluated.
+    /// `EvaluationState`; none: evaluated normally.
     pub evaluation: Option<Evaluation>,
     /// `StateUpdatedTimestamp`
     pub state_updated_at: Timestamp,
@@ -205,14 +205,14 @@ pub struct Alarm {
 /// Metric, composite or log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlarmKind {
-    /// Over a metric.
+    /// On a metric.
     Metric(MetricAlarm),
-    /// Over other alarms: `ALARM("a") AND NOT OK("b")`.
+    /// On other alarms: `ALARM("a") AND NOT OK("b")`.
     Composite {
         /// `AlarmRule`
         rule: String,
     },
-    /// Over a query of logs, run every five minutes. Nothing here is logged: its state is set by hand.
+    /// On a log query that runs every five minutes. Logs are not modelled: the state is set by hand.
     Log {
         /// `QueryString`
         query: String,

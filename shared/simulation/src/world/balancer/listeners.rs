@@ -1,29 +1,29 @@
-//! Load balancers, listeners and rules: what is accepted, and when nodes follow it.
+//! Load balancers, listeners and rules: which actions are accepted, and when nodes follow them.
 
 use super::shapes::{Action, ActionKind, Forward, Listener, LoadBalancer, Rule, WeightedGroup};
-use crate::world::agenda::Due;
+use crate::world::agenda::AgendaItem;
 use crate::world::error::validation_error;
-use crate::world::{Answer, ApiError, Change, World};
+use crate::world::{ApiError, ApiResult, World, WorldChange};
 use serde_json::{Value, json};
 
-/// Target groups in one forward action (ELB quota "Target groups per action").
-const GROUPS_AN_ACTION: usize = 5;
+/// Maximum number of target groups in one forward action (ELB quota "Target groups per action").
+const MAX_GROUPS_PER_ACTION: usize = 5;
 /// ELB quota "Rules per Application Load Balancer", default rules not counted.
-const RULES_A_BALANCER: usize = 100;
+const MAX_RULES_PER_BALANCER: usize = 100;
 /// ELB quota "Listeners per Application Load Balancer".
-const LISTENERS_A_BALANCER: usize = 50;
+const MAX_LISTENERS_PER_BALANCER: usize = 50;
 
 impl World {
     /// `CreateLoadBalancer`, of type application.
     ///
     /// # Errors
     /// `DuplicateLoadBalancerName`
-    pub fn create_load_balancer(&mut self, name: &str) -> Answer<LoadBalancer> {
+    pub fn create_load_balancer(&mut self, name: &str) -> ApiResult<LoadBalancer> {
         self.call("elasticloadbalancing:CreateLoadBalancer", self.detail(|| json!({"Name": name})), |world| {
             if world.balancers.values().any(|balancer| balancer.name == name) {
                 return Err(ApiError::new("DuplicateLoadBalancerName", format!("A load balancer '{name}' exists")));
             }
-            let dimension = format!("app/{name}/{}", world.dice.hex(16));
+            let dimension = format!("app/{name}/{}", world.rng.hex(16));
             let arn = world.arn("elasticloadbalancing", &format!("loadbalancer/{dimension}"));
             let balancer = LoadBalancer { arn: arn.clone(), name: name.to_owned(), dimension };
             world.balancers.insert(arn, balancer.clone());
@@ -34,16 +34,16 @@ impl World {
     /// `CreateListener`
     ///
     /// # Errors
-    /// `LoadBalancerNotFound`, `DuplicateListener`, `TooManyListeners`, and what is wrong with the actions.
+    /// `LoadBalancerNotFound`, `DuplicateListener`, `TooManyListeners`, and errors about the actions.
     pub fn create_listener(
         &mut self,
         load_balancer: &str,
         port: u16,
         protocol: &str,
         default_actions: Vec<Action>,
-    ) -> Answer<Listener> {
+    ) -> ApiResult<Listener> {
         let detail = self.detail(
-            || json!({"LoadBalancerArn": load_balancer, "Port": port, "DefaultActions": told(&default_actions)}),
+            || json!({"LoadBalancerArn": load_balancer, "Port": port, "DefaultActions": actions_detail(&default_actions)}),
         );
         self.call("elasticloadbalancing:CreateListener", detail, |world| {
             let Some(balancer) = world.balancers.get(load_balancer) else {
@@ -55,11 +55,11 @@ impl World {
             if siblings.iter().any(|listener| listener.port == port) {
                 return Err(ApiError::new("DuplicateListener", "A listener already exists on this port"));
             }
-            if siblings.len() >= LISTENERS_A_BALANCER {
+            if siblings.len() >= MAX_LISTENERS_PER_BALANCER {
                 return Err(ApiError::new("TooManyListeners", "The maximum number of listeners has been reached"));
             }
-            let default_actions = world.checked(load_balancer, default_actions)?;
-            let identity = world.dice.hex(16);
+            let default_actions = world.check_actions(load_balancer, default_actions)?;
+            let identity = world.rng.hex(16);
             let arn = world.arn("elasticloadbalancing", &format!("listener/{dimension}/{identity}"));
             let listener = Listener {
                 arn: arn.clone(),
@@ -69,8 +69,8 @@ impl World {
                 default_actions,
             };
             world.listeners.insert(arn.clone(), listener.clone());
-            world.all_nodes_follow(&arn);
-            world.attachments_changed();
+            world.set_all_nodes(&arn);
+            world.update_attachments();
             Ok(listener)
         })
     }
@@ -78,15 +78,16 @@ impl World {
     /// `CreateRule`. Conditions are kept as given.
     ///
     /// # Errors
-    /// `ListenerNotFound`, `PriorityInUse`, `TooManyRules`, and what is wrong with the actions.
+    /// `ListenerNotFound`, `PriorityInUse`, `TooManyRules`, and errors about the actions.
     pub fn create_rule(
         &mut self,
         listener: &str,
         priority: u32,
         conditions: Vec<Value>,
         actions: Vec<Action>,
-    ) -> Answer<Rule> {
-        let detail = self.detail(|| json!({"ListenerArn": listener, "Priority": priority, "Actions": told(&actions)}));
+    ) -> ApiResult<Rule> {
+        let detail =
+            self.detail(|| json!({"ListenerArn": listener, "Priority": priority, "Actions": actions_detail(&actions)}));
         self.call("elasticloadbalancing:CreateRule", detail, |world| {
             let Some(parent) = world.listeners.get(listener) else { return Err(listener_not_found(listener)) };
             let load_balancer = parent.load_balancer.clone();
@@ -99,32 +100,32 @@ impl World {
             let of_balancer = |rule: &&Rule| {
                 world.listeners.get(&rule.listener).is_some_and(|parent| parent.load_balancer == load_balancer)
             };
-            if world.rules.values().filter(of_balancer).count() >= RULES_A_BALANCER {
+            if world.rules.values().filter(of_balancer).count() >= MAX_RULES_PER_BALANCER {
                 return Err(ApiError::new("TooManyRules", "The maximum number of rules has been reached"));
             }
-            let actions = world.checked(&load_balancer, actions)?;
+            let actions = world.check_actions(&load_balancer, actions)?;
             let stem = listener.replacen(":listener/", ":listener-rule/", 1);
-            let arn = format!("{stem}/{}", world.dice.hex(16));
+            let arn = format!("{stem}/{}", world.rng.hex(16));
             let rule =
                 Rule { arn: arn.clone(), listener: listener.to_owned(), priority: Some(priority), conditions, actions };
             world.rules.insert(arn.clone(), rule.clone());
-            world.all_nodes_follow(&arn);
-            world.attachments_changed();
+            world.set_all_nodes(&arn);
+            world.update_attachments();
             Ok(rule)
         })
     }
 
-    /// `ModifyRule`: conditions and actions are replaced whole where they are given. A rule's nodes follow in seconds.
+    /// `ModifyRule`: replaces conditions and actions completely if given. Load balancer nodes follow within seconds.
     ///
     /// # Errors
-    /// `RuleNotFound`, `OperationNotPermitted` for a default rule, and what is wrong with the actions.
+    /// `RuleNotFound`, `OperationNotPermitted` for a default rule, and errors about the actions.
     pub fn modify_rule(
         &mut self,
         arn: &str,
         conditions: Option<Vec<Value>>,
         actions: Option<Vec<Action>>,
-    ) -> Answer<Rule> {
-        let detail = self.detail(|| json!({"RuleArn": arn, "Actions": actions.as_deref().map(told)}));
+    ) -> ApiResult<Rule> {
+        let detail = self.detail(|| json!({"RuleArn": arn, "Actions": actions.as_deref().map(actions_detail)}));
         self.call("elasticloadbalancing:ModifyRule", detail, |world| {
             let Some(rule) = world.rules.get(arn) else {
                 if world.listeners.keys().any(|listener| default_rule_arn(listener) == arn) {
@@ -134,7 +135,7 @@ impl World {
             };
             let load_balancer = world.listeners.get(&rule.listener).map(|parent| parent.load_balancer.clone());
             let actions = match (actions, load_balancer) {
-                (Some(actions), Some(load_balancer)) => Some(world.checked(&load_balancer, actions)?),
+                (Some(actions), Some(load_balancer)) => Some(world.check_actions(&load_balancer, actions)?),
                 _ => None,
             };
             let changed = actions.is_some();
@@ -149,31 +150,31 @@ impl World {
             let rule = rule.clone();
             if changed {
                 world.rule_changed(arn, &before, &rule.actions);
-                world.nodes_will_follow(arn);
-                world.attachments_changed();
+                world.schedule_convergence(arn);
+                world.update_attachments();
             }
             Ok(rule)
         })
     }
 
-    /// `ModifyListener`: the default actions are replaced whole where they are given.
+    /// `ModifyListener`: replaces the default actions completely if given.
     ///
     /// # Errors
-    /// `ListenerNotFound`, and what is wrong with the actions.
-    pub fn modify_listener(&mut self, arn: &str, default_actions: Option<Vec<Action>>) -> Answer<Listener> {
-        let detail =
-            self.detail(|| json!({"ListenerArn": arn, "DefaultActions": default_actions.as_deref().map(told)}));
+    /// `ListenerNotFound`, and errors about the actions.
+    pub fn modify_listener(&mut self, arn: &str, default_actions: Option<Vec<Action>>) -> ApiResult<Listener> {
+        let detail = self
+            .detail(|| json!({"ListenerArn": arn, "DefaultActions": default_actions.as_deref().map(actions_detail)}));
         self.call("elasticloadbalancing:ModifyListener", detail, |world| {
             let Some(listener) = world.listeners.get(arn) else { return Err(listener_not_found(arn)) };
             if let Some(actions) = default_actions {
                 let load_balancer = listener.load_balancer.clone();
-                let actions = world.checked(&load_balancer, actions)?;
+                let actions = world.check_actions(&load_balancer, actions)?;
                 if let Some(listener) = world.listeners.get_mut(arn) {
                     let before = std::mem::replace(&mut listener.default_actions, actions.clone());
                     world.rule_changed(arn, &before, &actions);
                 }
-                world.nodes_will_follow(arn);
-                world.attachments_changed();
+                world.schedule_convergence(arn);
+                world.update_attachments();
             }
             world.listeners.get(arn).cloned().ok_or_else(|| listener_not_found(arn))
         })
@@ -183,11 +184,11 @@ impl World {
     ///
     /// # Errors
     /// `RuleNotFound`
-    pub fn delete_rule(&mut self, arn: &str) -> Answer<()> {
+    pub fn delete_rule(&mut self, arn: &str) -> ApiResult<()> {
         self.call("elasticloadbalancing:DeleteRule", self.detail(|| json!({"RuleArn": arn})), |world| {
             world.rules.remove(arn).ok_or_else(|| rule_not_found(arn))?;
-            world.followed.remove(arn);
-            world.attachments_changed();
+            world.node_forwards.remove(arn);
+            world.update_attachments();
             Ok(())
         })
     }
@@ -196,7 +197,7 @@ impl World {
     ///
     /// # Errors
     /// `LoadBalancerNotFound`
-    pub fn describe_load_balancers(&mut self, arns: &[String]) -> Answer<Vec<LoadBalancer>> {
+    pub fn describe_load_balancers(&mut self, arns: &[String]) -> ApiResult<Vec<LoadBalancer>> {
         self.call(
             "elasticloadbalancing:DescribeLoadBalancers",
             self.detail(|| json!({"LoadBalancerArns": arns})),
@@ -215,7 +216,7 @@ impl World {
     ///
     /// # Errors
     /// `ListenerNotFound`, `LoadBalancerNotFound`
-    pub fn describe_listeners(&mut self, load_balancer: Option<&str>, arns: &[String]) -> Answer<Vec<Listener>> {
+    pub fn describe_listeners(&mut self, load_balancer: Option<&str>, arns: &[String]) -> ApiResult<Vec<Listener>> {
         let detail = self.detail(|| json!({"LoadBalancerArn": load_balancer, "ListenerArns": arns}));
         self.call("elasticloadbalancing:DescribeListeners", detail, |world| match load_balancer {
             Some(balancer) if !world.balancers.contains_key(balancer) => Err(load_balancer_not_found(balancer)),
@@ -233,7 +234,7 @@ impl World {
     ///
     /// # Errors
     /// `RuleNotFound`, `ListenerNotFound`
-    pub fn describe_rules(&mut self, listener: Option<&str>, arns: &[String]) -> Answer<Vec<Rule>> {
+    pub fn describe_rules(&mut self, listener: Option<&str>, arns: &[String]) -> ApiResult<Vec<Rule>> {
         let detail = self.detail(|| json!({"ListenerArn": listener, "RuleArns": arns}));
         self.call("elasticloadbalancing:DescribeRules", detail, |world| match listener {
             Some(arn) => {
@@ -254,8 +255,8 @@ impl World {
         })
     }
 
-    /// Checks actions as AWS does, and fills in what AWS fills in.
-    fn checked(&self, load_balancer: &str, mut actions: Vec<Action>) -> Answer<Vec<Action>> {
+    /// Validates actions as AWS does, and adds AWS's defaults.
+    fn check_actions(&self, load_balancer: &str, mut actions: Vec<Action>) -> ApiResult<Vec<Action>> {
         if actions.is_empty() {
             return Err(validation_error("At least one action must be specified"));
         }
@@ -284,12 +285,12 @@ impl World {
         Ok(actions)
     }
 
-    fn check_forward(&self, load_balancer: &str, forward: &mut Forward) -> Answer<()> {
+    fn check_forward(&self, load_balancer: &str, forward: &mut Forward) -> ApiResult<()> {
         let groups = &mut forward.target_groups;
         if groups.is_empty() {
             return Err(validation_error("A forward action needs at least one target group"));
         }
-        if groups.len() > GROUPS_AN_ACTION {
+        if groups.len() > MAX_GROUPS_PER_ACTION {
             return Err(ApiError::new("TooManyTargetGroups", "A forward action has at most 5 target groups"));
         }
         for (index, group) in groups.iter().enumerate() {
@@ -327,7 +328,7 @@ impl World {
         Ok(())
     }
 
-    /// What a rule or listener forwards to, with its weights.
+    /// The target groups and weights that a rule or listener forwards to.
     pub(in crate::world) fn forwarded(&self, arn: &str) -> Vec<WeightedGroup> {
         let actions = match (self.rules.get(arn), self.listeners.get(arn)) {
             (Some(rule), _) => &rule.actions,
@@ -343,29 +344,36 @@ impl World {
             .unwrap_or_default()
     }
 
-    fn all_nodes_follow(&mut self, arn: &str) {
+    fn set_all_nodes(&mut self, arn: &str) {
         let forwarded = self.forwarded(arn);
         let nodes = usize::from(self.settings.timing.nodes.max(1));
-        self.followed.insert(arn.to_owned(), vec![forwarded; nodes]);
+        self.node_forwards.insert(arn.to_owned(), vec![forwarded; nodes]);
     }
 
-    fn nodes_will_follow(&mut self, arn: &str) {
+    fn schedule_convergence(&mut self, arn: &str) {
         for node in 0..usize::from(self.settings.timing.nodes.max(1)) {
-            self.within(self.settings.timing.convergence_ms, Due::NodeLearns { rule: arn.to_owned(), node });
+            self.after_random_ms(
+                self.settings.timing.convergence_ms,
+                AgendaItem::NodeConverges { rule: arn.to_owned(), node },
+            );
         }
     }
 
-    pub(in crate::world) fn node_learns(&mut self, arn: &str, node: usize) {
+    pub(in crate::world) fn node_converges(&mut self, arn: &str, node: usize) {
         let forwarded = self.forwarded(arn);
-        if let Some(followed) = self.followed.get_mut(arn).and_then(|nodes| nodes.get_mut(node)) {
-            *followed = forwarded;
+        if let Some(node_forwards) = self.node_forwards.get_mut(arn).and_then(|nodes| nodes.get_mut(node)) {
+            *node_forwards = forwarded;
         }
         self.changed(|world| {
-            Some(Change::Follows { rule: arn.to_owned(), node, groups: world.followed.get(arn)?.get(node)?.clone() })
+            Some(WorldChange::NodeConverged {
+                rule: arn.to_owned(),
+                node,
+                groups: world.node_forwards.get(arn)?.get(node)?.clone(),
+            })
         });
     }
 
-    /// The balancer whose rules or listeners forward to the group, at whatever weight.
+    /// The balancer with rules or listeners that forward to the group, at any weight.
     pub(in crate::world) fn balancer_of_group(&self, group: &str) -> Option<&str> {
         let has = |actions: &[Action]| {
             actions.iter().any(|action| match &action.what {
@@ -379,8 +387,8 @@ impl World {
     }
 }
 
-/// What the log tells of actions: groups and weights of forwards, and the types of the others.
-fn told(actions: &[Action]) -> Value {
+/// Logged form of actions: groups and weights of forwards, types of the others.
+fn actions_detail(actions: &[Action]) -> Value {
     actions
         .iter()
         .map(|action| match &action.what {

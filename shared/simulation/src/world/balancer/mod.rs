@@ -1,4 +1,5 @@
-//! ELBv2: load balancers, listeners and rules whose actions are replaced whole, and target groups with health.
+//! ELBv2: load balancers, listeners and rules whose actions are replaced as a whole, and target groups with health
+//! checks.
 
 mod listeners;
 mod shapes;

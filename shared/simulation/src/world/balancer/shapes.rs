@@ -1,13 +1,13 @@
-//! The shapes of ELBv2's API. Its protocol is XML, so these are plain: a wire front writes them by hand.
+//! Data types of ELBv2's API. Its protocol is XML, so they derive no serialisation: a wire front writes them by hand.
 
 use serde_json::Value;
 
 /// An Application Load Balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadBalancer {
-    /// ARN.
+    /// ARN of the load balancer.
     pub arn: String,
-    /// Name.
+    /// Name, unique in the account and Region.
     pub name: String,
     /// `app/NAME/ID`: the `LoadBalancer` dimension of its metrics.
     pub dimension: String,
@@ -16,44 +16,44 @@ pub struct LoadBalancer {
 /// A listener with its default action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
-    /// ARN.
+    /// ARN of the listener.
     pub arn: String,
-    /// ARN.
+    /// ARN of its load balancer.
     pub load_balancer: String,
     /// 1 to 65535.
     pub port: u16,
     /// `HTTP` or `HTTPS`.
     pub protocol: String,
-    /// What becomes of requests that no rule matches.
+    /// Actions for requests that match no rule.
     pub default_actions: Vec<Action>,
 }
 
 /// A rule of a listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// ARN.
+    /// ARN of the rule.
     pub arn: String,
-    /// ARN.
+    /// ARN of its listener.
     pub listener: String,
     /// 1 to 50000; none: the listener's default rule.
     pub priority: Option<u32>,
     /// As given: `[{"Field": "path-pattern", …}]`.
     pub conditions: Vec<Value>,
-    /// What becomes of requests that match.
+    /// Actions for requests that match.
     pub actions: Vec<Action>,
 }
 
 /// One of the actions of a rule or listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
-    /// 1 to 50000; mandatory where there are several.
+    /// 1 to 50000; required if there are several actions.
     pub order: Option<u32>,
-    /// What it does.
+    /// Type and configuration.
     pub what: ActionKind,
 }
 
 impl Action {
-    /// Forwards to these groups, without stickiness.
+    /// A forward action to these groups and weights, without stickiness.
     #[must_use]
     pub fn forward<'a>(groups: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
         let target_groups = groups
@@ -64,16 +64,16 @@ impl Action {
     }
 }
 
-/// What an action does.
+/// Type of an action.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ActionKind {
-    /// `forward`. A front that is given the short form (`TargetGroupArn` alone) makes one group of it.
+    /// `forward`. A wire front turns the short form (`TargetGroupArn` alone) into a list with one group.
     Forward(Forward),
-    /// Anything else (`authenticate-oidc`, `redirect`, `fixed-response`), kept as it came.
+    /// Any other type (`authenticate-oidc`, `redirect`, `fixed-response`), kept as given.
     Other {
         /// `Type`
         kind: String,
-        /// The action's configuration, whole.
+        /// The action's complete configuration.
         config: Value,
     },
 }
@@ -90,48 +90,48 @@ pub struct Forward {
 /// A target group in a forward action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightedGroup {
-    /// ARN.
+    /// ARN of the target group.
     pub arn: String,
-    /// 0 to 999 in what is accepted; none is 1.
+    /// 0 to 999; none counts as 1.
     pub weight: Option<i64>,
 }
 
-/// Stickiness of a rule: its cookie is `AWSALBTG`.
+/// Target group stickiness of a rule, with the cookie `AWSALBTG`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupStickiness {
-    /// Whether it is on.
+    /// Whether stickiness is on.
     pub enabled: bool,
-    /// 1 to 604800 seconds, where it is on.
+    /// 1 to 604800 seconds; required if stickiness is on.
     pub duration_seconds: Option<i64>,
 }
 
 /// A target group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetGroup {
-    /// ARN.
+    /// ARN of the target group.
     pub arn: String,
-    /// Name.
+    /// Name, unique in the account and Region.
     pub name: String,
     /// `targetgroup/NAME/ID`: the `TargetGroup` dimension of its metrics.
     pub dimension: String,
-    /// Balancers whose rules it is in: none or one.
+    /// ARNs of balancers whose rules forward to it: none or one.
     pub load_balancers: Vec<String>,
-    /// How it checks and drains.
+    /// Health check, draining and stickiness settings.
     pub settings: GroupSettings,
 }
 
-/// How a target group checks and drains.
+/// Health check, draining and stickiness settings of a target group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupSettings {
-    /// Seconds between two health checks.
+    /// Interval between two health checks, in seconds.
     pub health_check_interval_s: u32,
-    /// Checks in a row until a target is healthy.
+    /// Consecutive successful checks until a target is healthy.
     pub healthy_threshold: u32,
-    /// Failed checks in a row until a target is unhealthy.
+    /// Consecutive failed checks until a target is unhealthy.
     pub unhealthy_threshold: u32,
     /// `deregistration_delay.timeout_seconds`
     pub deregistration_delay_s: u32,
-    /// `stickiness.enabled`: of the targets, not of the groups.
+    /// `stickiness.enabled`: stickiness to a target, not to a group.
     pub stickiness: bool,
     /// `Port`
     pub port: u16,
@@ -150,10 +150,10 @@ impl Default for GroupSettings {
     }
 }
 
-/// A target, as it is registered.
+/// A target's address and port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId {
-    /// Address.
+    /// IP address.
     pub id: String,
     /// Port.
     pub port: u16,
@@ -162,13 +162,13 @@ pub struct TargetId {
 /// `TargetHealthDescription`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetHealth {
-    /// Which target.
+    /// Address and port.
     pub target: TargetId,
     /// Its state.
     pub state: HealthState,
     /// `Elb.RegistrationInProgress`, `Target.FailedHealthChecks`, `Target.NotInUse`, …; none where healthy.
     pub reason: Option<&'static str>,
-    /// ELB's words.
+    /// ELB's description.
     pub description: Option<&'static str>,
 }
 
@@ -188,7 +188,7 @@ pub enum HealthState {
 }
 
 impl HealthState {
-    /// As the API writes it.
+    /// The API's text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,15 +1,15 @@
 //! Target groups: registration, health, draining.
 
 use super::shapes::{GroupSettings, HealthState, TargetGroup, TargetHealth, TargetId};
-use crate::world::agenda::{Due, later};
+use crate::world::agenda::{AgendaItem, later};
 use crate::world::error::validation_error;
 use crate::world::image::Health;
-use crate::world::{Answer, ApiError, TaskBackend, World};
+use crate::world::{ApiError, ApiResult, TaskBackend, World};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// A target group, and what is registered in it.
+/// A target group with its registered targets.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct GroupState {
     pub(in crate::world) arn: String,
@@ -25,9 +25,9 @@ pub(in crate::world) struct GroupState {
 pub(in crate::world) struct TargetState {
     pub(in crate::world) state: HealthState,
     pub(in crate::world) registered_at: Timestamp,
-    /// When its drain began, if it drains.
+    /// When draining started; none: not draining.
     draining_since: Option<Timestamp>,
-    /// The task that answers there.
+    /// Id of the task at this address.
     pub(in crate::world) task: Option<String>,
 }
 
@@ -36,12 +36,12 @@ impl World {
     ///
     /// # Errors
     /// `DuplicateTargetGroupName`
-    pub fn create_target_group(&mut self, name: &str, settings: GroupSettings) -> Answer<TargetGroup> {
+    pub fn create_target_group(&mut self, name: &str, settings: GroupSettings) -> ApiResult<TargetGroup> {
         self.call("elasticloadbalancing:CreateTargetGroup", self.detail(|| json!({"Name": name})), |world| {
             if world.groups.values().any(|group| group.name == name) {
                 return Err(ApiError::new("DuplicateTargetGroupName", format!("A target group '{name}' exists")));
             }
-            let dimension = format!("targetgroup/{name}/{}", world.dice.hex(16));
+            let dimension = format!("targetgroup/{name}/{}", world.rng.hex(16));
             let arn = world.arn("elasticloadbalancing", &dimension);
             let group = GroupState {
                 arn: arn.clone(),
@@ -57,11 +57,11 @@ impl World {
         })
     }
 
-    /// `ModifyTargetGroupAttributes` and `ModifyTargetGroup` in one: how it checks and drains.
+    /// `ModifyTargetGroupAttributes` and `ModifyTargetGroup` in one: all settings.
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn modify_target_group(&mut self, arn: &str, settings: GroupSettings) -> Answer<TargetGroup> {
+    pub fn modify_target_group(&mut self, arn: &str, settings: GroupSettings) -> ApiResult<TargetGroup> {
         self.call("elasticloadbalancing:ModifyTargetGroup", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             let group = world.groups.get_mut(arn).ok_or_else(|| group_not_found(arn))?;
             group.settings = settings;
@@ -74,7 +74,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn register_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
+    pub fn register_targets(&mut self, arn: &str, targets: &[TargetId]) -> ApiResult<()> {
         self.call("elasticloadbalancing:RegisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
@@ -90,7 +90,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn deregister_targets(&mut self, arn: &str, targets: &[TargetId]) -> Answer<()> {
+    pub fn deregister_targets(&mut self, arn: &str, targets: &[TargetId]) -> ApiResult<()> {
         self.call("elasticloadbalancing:DeregisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
@@ -105,13 +105,13 @@ impl World {
     /// `DescribeTargetGroups` of a balancer, of these ARNs, or of these names; nothing given: all.
     ///
     /// # Errors
-    /// `TargetGroupNotFound`, `LoadBalancerNotFound`, `ValidationError` where more than one of them is given.
+    /// `TargetGroupNotFound`, `LoadBalancerNotFound`, `ValidationError` if more than one of them is given.
     pub fn describe_target_groups(
         &mut self,
         load_balancer: Option<&str>,
         arns: &[String],
         names: &[String],
-    ) -> Answer<Vec<TargetGroup>> {
+    ) -> ApiResult<Vec<TargetGroup>> {
         let detail = self.detail(|| json!({"LoadBalancerArn": load_balancer, "TargetGroupArns": arns, "Names": names}));
         self.call("elasticloadbalancing:DescribeTargetGroups", detail, |world| {
             let kinds = usize::from(load_balancer.is_some()) + usize::from(!arns.is_empty() || !names.is_empty());
@@ -140,7 +140,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn describe_target_health(&mut self, arn: &str) -> Answer<Vec<TargetHealth>> {
+    pub fn describe_target_health(&mut self, arn: &str) -> ApiResult<Vec<TargetHealth>> {
         self.call(
             "elasticloadbalancing:DescribeTargetHealth",
             self.detail(|| json!({"TargetGroupArn": arn})),
@@ -161,8 +161,9 @@ impl World {
         }
     }
 
-    /// Rules or listeners have changed: groups that are in none any more are unused, and the other way round.
-    pub(in crate::world) fn attachments_changed(&mut self) {
+    /// After a change of rules or listeners: marks targets of unattached groups as unused, and starts checks in
+    /// attached ones.
+    pub(in crate::world) fn update_attachments(&mut self) {
         let arns: Vec<String> = self.groups.keys().cloned().collect();
         for arn in arns {
             let attached = self.balancer_of_group(&arn).is_some();
@@ -199,7 +200,7 @@ impl World {
         self.targets_changed(arn);
     }
 
-    /// A target enters `initial`; how its checks will end follows from its task's image.
+    /// Puts a target into `initial`; the result of its checks follows from its task's image.
     fn begin_checks(&mut self, arn: &str, target: &TargetId) {
         let now = self.now;
         let Some(group) = self.groups.get_mut(arn) else { return };
@@ -209,7 +210,7 @@ impl World {
         state.registered_at = now;
         let task = state.task.as_ref().and_then(|id| self.tasks.get(id));
         if self.settings.backend == TaskBackend::External && task.is_some() {
-            if let Some(healthy) = task.and_then(|task| task.told_health) {
+            if let Some(healthy) = task.and_then(|task| task.reported_health) {
                 state.state = if healthy { HealthState::Healthy } else { HealthState::Unhealthy };
             }
             return;
@@ -219,10 +220,10 @@ impl World {
         let interval = u64::from(settings.health_check_interval_s) * 1000;
         let until_healthy = interval * u64::from(settings.healthy_threshold);
         let until_unhealthy = interval * u64::from(settings.unhealthy_threshold);
-        let phase = self.dice.between(0, interval);
+        let phase = self.rng.between(0, interval);
         let mut verdict = |at: Timestamp, state: HealthState| {
-            let due = Due::Health { group: arn.to_owned(), target: target.clone(), state, registered_at: now };
-            self.at(at, due);
+            let item = AgendaItem::Health { group: arn.to_owned(), target: target.clone(), state, registered_at: now };
+            self.at(at, item);
         };
         match health {
             Health::After(seconds) => {
@@ -238,7 +239,7 @@ impl World {
         }
     }
 
-    pub(in crate::world) fn health_found(
+    pub(in crate::world) fn apply_health_check(
         &mut self,
         arn: &str,
         target: &TargetId,
@@ -264,7 +265,7 @@ impl World {
         }
     }
 
-    /// Takes a target out: it drains for the group's delay, and is gone then.
+    /// Deregisters a target: it drains for the group's deregistration delay, and is then removed.
     pub(in crate::world) fn deregister(&mut self, arn: &str, target: &TargetId) {
         let now = self.now;
         let Some(group) = self.groups.get_mut(arn) else { return };
@@ -276,7 +277,7 @@ impl World {
         state.state = HealthState::Draining;
         state.draining_since = Some(now);
         self.targets_changed(arn);
-        self.after_ms(delay, Due::Drained { group: arn.to_owned(), target: target.clone(), since: now });
+        self.after_ms(delay, AgendaItem::Drained { group: arn.to_owned(), target: target.clone(), since: now });
     }
 
     pub(in crate::world) fn drained(&mut self, arn: &str, target: &TargetId, since: Timestamp) {

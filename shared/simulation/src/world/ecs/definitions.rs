@@ -1,11 +1,11 @@
-//! Clusters and task definitions: what a registration may say, and how a revision is named.
+//! Clusters and task definitions: accepted fields, and naming of revisions.
 
 use super::shapes::{Cluster, Failure, TaskDefinition};
 use crate::world::error::{client_exception, invalid_parameter};
-use crate::world::{Answer, ApiError, World};
+use crate::world::{ApiError, ApiResult, World};
 use serde_json::{Value, json};
 
-/// What `RegisterTaskDefinition` knows (ECS API reference, 2026). Anything else is refused, read-only fields too.
+/// Fields of `RegisterTaskDefinition` (ECS API reference, 2026). All others are refused, read-only fields included.
 const FIELDS: [&str; 18] = [
     "family",
     "taskRoleArn",
@@ -31,8 +31,8 @@ impl World {
     /// `CreateCluster`
     ///
     /// # Errors
-    /// None that this model knows.
-    pub fn create_cluster(&mut self, name: &str) -> Answer<Cluster> {
+    /// None in this model.
+    pub fn create_cluster(&mut self, name: &str) -> ApiResult<Cluster> {
         self.call("ecs:CreateCluster", self.detail(|| json!({"clusterName": name})), |world| {
             let cluster = Cluster {
                 cluster_arn: world.arn("ecs", &format!("cluster/{name}")),
@@ -46,8 +46,8 @@ impl World {
     /// `DescribeClusters`
     ///
     /// # Errors
-    /// None that this model knows; what is missing is a failure in the answer.
-    pub fn describe_clusters(&mut self, clusters: &[String]) -> Answer<(Vec<Cluster>, Vec<Failure>)> {
+    /// None in this model; a missing cluster is a failure in the response.
+    pub fn describe_clusters(&mut self, clusters: &[String]) -> ApiResult<(Vec<Cluster>, Vec<Failure>)> {
         self.call("ecs:DescribeClusters", self.detail(|| json!({"clusters": clusters})), |world| {
             let (mut found, mut failures) = (Vec::new(), Vec::new());
             for cluster in clusters {
@@ -60,11 +60,11 @@ impl World {
         })
     }
 
-    /// `RegisterTaskDefinition`: `document` is the whole request, tags included, and is kept whole.
+    /// `RegisterTaskDefinition`: `document` is the complete request, tags included, and is stored unchanged.
     ///
     /// # Errors
-    /// `ClientException` where a field is unknown or read-only, or a container has no name or image.
-    pub fn register_task_definition(&mut self, document: Value) -> Answer<TaskDefinition> {
+    /// `ClientException` if a field is unknown or read-only, or a container has no name or image.
+    pub fn register_task_definition(&mut self, document: Value) -> ApiResult<TaskDefinition> {
         let images: Vec<&Value> = document
             .get("containerDefinitions")
             .and_then(Value::as_array)
@@ -105,7 +105,7 @@ impl World {
     ///
     /// # Errors
     /// `ClientException`: "Unable to describe task definition."
-    pub fn describe_task_definition(&mut self, reference: &str) -> Answer<TaskDefinition> {
+    pub fn describe_task_definition(&mut self, reference: &str) -> ApiResult<TaskDefinition> {
         self.call("ecs:DescribeTaskDefinition", self.detail(|| json!({"taskDefinition": reference})), |world| {
             world.definition(reference).cloned().ok_or_else(|| client_exception("Unable to describe task definition."))
         })
@@ -114,8 +114,8 @@ impl World {
     /// `ListTaskDefinitions`: ARNs of active revisions, of one family or of all.
     ///
     /// # Errors
-    /// None that this model knows.
-    pub fn list_task_definitions(&mut self, family: Option<&str>, newest_first: bool) -> Answer<Vec<String>> {
+    /// None in this model.
+    pub fn list_task_definitions(&mut self, family: Option<&str>, newest_first: bool) -> ApiResult<Vec<String>> {
         self.call("ecs:ListTaskDefinitions", self.detail(|| json!({"familyPrefix": family})), |world| {
             let wanted = |name: &&String| family.is_none_or(|family| family == name.as_str());
             let families = world.families.keys().filter(wanted);
@@ -131,11 +131,11 @@ impl World {
         })
     }
 
-    /// `DeregisterTaskDefinition`: no new tasks or services of it; what runs goes on.
+    /// `DeregisterTaskDefinition`: no new tasks or services can use it; running tasks continue.
     ///
     /// # Errors
     /// `ClientException`
-    pub fn deregister_task_definition(&mut self, reference: &str) -> Answer<TaskDefinition> {
+    pub fn deregister_task_definition(&mut self, reference: &str) -> ApiResult<TaskDefinition> {
         self.call("ecs:DeregisterTaskDefinition", self.detail(|| json!({"taskDefinition": reference})), |world| {
             let missing = || client_exception("The specified task definition does not exist.");
             let (family, revision) =
@@ -147,7 +147,7 @@ impl World {
         })
     }
 
-    /// The revision that a reference names, active or not; a bare family names its newest active one.
+    /// The revision that a reference names, active or not; a bare family refers to its newest active revision.
     pub(in crate::world) fn definition(&self, reference: &str) -> Option<&TaskDefinition> {
         let reference = reference.split_once(":task-definition/").map_or(reference, |(_, rest)| rest);
         match reference.split_once(':') {
@@ -159,8 +159,8 @@ impl World {
         }
     }
 
-    /// The revision that a reference names, if new tasks may be started of it.
-    pub(super) fn usable_definition(&self, reference: &str) -> Answer<TaskDefinition> {
+    /// The revision that a reference names, if it can start new tasks.
+    pub(super) fn usable_definition(&self, reference: &str) -> ApiResult<TaskDefinition> {
         match self.definition(reference) {
             Some(found) if found.status == "ACTIVE" => Ok(found.clone()),
             Some(_) => Err(client_exception("TaskDefinition is inactive")),
@@ -168,8 +168,8 @@ impl World {
         }
     }
 
-    /// Whether what is given fits the volumes that a revision leaves to the launch: each is configured, and no other.
-    pub(super) fn refuse_volumes(definition: &TaskDefinition, given: Option<&Value>) -> Answer<()> {
+    /// Whether the given configurations match the revision's launch-time volumes: one for each, and no other.
+    pub(super) fn check_volumes(definition: &TaskDefinition, given: Option<&Value>) -> ApiResult<()> {
         let given = given.and_then(Value::as_array).into_iter().flatten();
         let given: Vec<&str> = given.filter_map(|volume| volume.get("name")?.as_str()).collect();
         if let Some(missing) = definition.launch_volumes().find(|name| !given.contains(name)) {
@@ -185,8 +185,8 @@ impl World {
         }
     }
 
-    /// The name of a cluster that is there.
-    pub(super) fn cluster_name(&self, cluster: &str) -> Answer<String> {
+    /// The name of an existing cluster, from a name or ARN.
+    pub(super) fn cluster_name(&self, cluster: &str) -> ApiResult<String> {
         let name = if cluster.is_empty() { "default" } else { last_part(cluster) };
         if self.clusters.contains_key(name) {
             Ok(name.to_owned())
@@ -196,12 +196,12 @@ impl World {
     }
 }
 
-/// The last part of an ARN; a name is its own.
+/// The last part of an ARN; a plain name is returned unchanged.
 pub(in crate::world) fn last_part(reference: &str) -> &str {
     reference.rsplit('/').next().unwrap_or(reference)
 }
 
-fn check_containers(containers: Option<&Value>) -> Answer<()> {
+fn check_containers(containers: Option<&Value>) -> ApiResult<()> {
     let containers = containers.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if containers.is_empty() {
         return Err(client_exception("Container list cannot be empty."));

@@ -1,37 +1,37 @@
-//! A service's scheduler: rolling deployments, replacement, back-off and circuit breaker.
+//! A service's scheduler: rolling deployments, replacement of tasks, back-off and circuit breaker.
 
 use super::shapes::{LastStatus, RolloutState};
 use super::tasks::{NewTask, TaskState};
-use crate::world::agenda::{Due, later};
+use crate::world::agenda::{AgendaItem, later};
 use crate::world::balancer::HealthState;
-use crate::world::image::Starts;
-use crate::world::{ServiceKey, TaskBackend, What, World};
+use crate::world::image::StartBehaviour;
+use crate::world::{ServiceKey, TaskBackend, World, WorldEventKind};
 
-/// Seconds until the placement of a task is tried again.
+/// Delay until a failed task placement is retried, in milliseconds.
 const PLACEMENT_RETRY_MS: u64 = 15_000;
-/// Failures in a row before starts are spaced out.
-const FREE_FAILURES: u32 = 3;
+/// Consecutive failures before task starts are spaced out.
+const FAILURES_BEFORE_BACKOFF: u32 = 3;
 
-/// What a task is to its service's scheduler.
+/// State of a task from its service scheduler's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// On its way out, or gone.
-    Leaving,
+pub(super) enum TaskPhase {
+    /// Stopping or stopped.
+    Stopping,
     /// Not running yet.
     Starting,
-    /// Running, its targets not healthy (yet).
-    Up,
-    /// Running, and every target of it healthy.
-    Well,
+    /// Running, but not all of its targets are healthy (yet).
+    Running,
+    /// Running, with all of its targets healthy.
+    Healthy,
 }
 
 impl World {
-    pub(super) fn standing(&self, task: &TaskState) -> Standing {
+    pub(super) fn phase(&self, task: &TaskState) -> TaskPhase {
         if task.shape.desired_status == "STOPPED" || task.shape.last_status > LastStatus::Running {
-            return Standing::Leaving;
+            return TaskPhase::Stopping;
         }
         if task.shape.last_status < LastStatus::Running {
-            return Standing::Starting;
+            return TaskPhase::Starting;
         }
         let healthy = |(group, target): &(String, crate::world::balancer::TargetId)| {
             self.groups
@@ -39,10 +39,10 @@ impl World {
                 .and_then(|group| group.targets.get(target))
                 .is_some_and(|target| target.state == HealthState::Healthy)
         };
-        if task.target.iter().all(healthy) { Standing::Well } else { Standing::Up }
+        if task.target.iter().all(healthy) { TaskPhase::Healthy } else { TaskPhase::Running }
     }
 
-    /// One action of a service's scheduler.
+    /// One run of a service's scheduler.
     pub(in crate::world) fn schedule(&mut self, key: &ServiceKey) {
         let Some(service) = self.services.get_mut(key) else { return };
         service.scheduled = false;
@@ -53,66 +53,66 @@ impl World {
         let configuration = service.configuration.clone();
         let failed = primary.rollout_state == RolloutState::Failed;
 
-        let mut new: Vec<(Standing, String)> = Vec::new();
-        let mut old: Vec<(Standing, String)> = Vec::new();
+        let mut new: Vec<(TaskPhase, String)> = Vec::new();
+        let mut old: Vec<(TaskPhase, String)> = Vec::new();
         for id in &self.services[key].live {
             let Some(task) = self.tasks.get(id) else { continue };
-            let standing = self.standing(task);
-            if standing == Standing::Leaving {
+            let phase = self.phase(task);
+            if phase == TaskPhase::Stopping {
                 continue;
             }
             let side = if task.deployment.as_deref() == Some(&primary.id) { &mut new } else { &mut old };
-            side.push((standing, id.clone()));
+            side.push((phase, id.clone()));
         }
         new.sort();
         old.sort();
 
-        // More tasks than wanted: the least useful go first.
+        // More tasks than desired: stop the least useful ones first.
         let keep_old = if failed { desired.saturating_sub(new.len()) } else { usize::MAX };
-        let mut leaving: Vec<String> = Vec::new();
+        let mut stopping: Vec<String> = Vec::new();
         while new.len() > desired {
-            leaving.push(new.remove(0).1);
+            stopping.push(new.remove(0).1);
         }
         while old.len() > keep_old {
-            leaving.push(old.remove(0).1);
+            stopping.push(old.remove(0).1);
         }
         if !failed {
-            let least = (desired * configuration.minimum_healthy_percent as usize).div_ceil(100);
-            let well =
-                |tasks: &[(Standing, String)]| tasks.iter().filter(|(standing, _)| *standing == Standing::Well).count();
-            let mut all_well = well(&new) + well(&old);
-            while let Some((standing, _)) = old.first() {
-                if *standing == Standing::Well {
-                    if all_well <= least {
+            let min_healthy = (desired * configuration.minimum_healthy_percent as usize).div_ceil(100);
+            let healthy =
+                |tasks: &[(TaskPhase, String)]| tasks.iter().filter(|(phase, _)| *phase == TaskPhase::Healthy).count();
+            let mut healthy_count = healthy(&new) + healthy(&old);
+            while let Some((phase, _)) = old.first() {
+                if *phase == TaskPhase::Healthy {
+                    if healthy_count <= min_healthy {
                         break;
                     }
-                    all_well -= 1;
+                    healthy_count -= 1;
                 }
-                leaving.push(old.remove(0).1);
+                stopping.push(old.remove(0).1);
             }
         }
-        if !leaving.is_empty() {
-            let names: Vec<String> = leaving.iter().map(|id| format!("(task {id})")).collect();
-            self.service_says(key, &format!("has stopped {} running tasks: {}.", names.len(), names.join(" ")));
+        if !stopping.is_empty() {
+            let names: Vec<String> = stopping.iter().map(|id| format!("(task {id})")).collect();
+            self.add_service_event(key, &format!("has stopped {} running tasks: {}.", names.len(), names.join(" ")));
             let activity = "Scaling activity initiated by deployment";
-            for id in leaving {
+            for id in stopping {
                 self.begin_stop(&id, "ServiceSchedulerInitiated", &format!("{activity} {}", primary.id));
             }
         }
 
-        let most = (desired * configuration.maximum_percent as usize / 100).max(1);
-        let room = most.saturating_sub(new.len() + old.len());
+        let max_tasks = (desired * configuration.maximum_percent as usize / 100).max(1);
+        let room = max_tasks.saturating_sub(new.len() + old.len());
         let missing = desired.saturating_sub(new.len()).min(room);
         if missing > 0 && !failed {
             self.start_service_tasks(key, missing);
         }
-        self.conclude(key);
+        self.complete_if_steady(key);
     }
 
     fn start_service_tasks(&mut self, key: &ServiceKey, count: usize) {
         let Some(service) = self.services.get(key) else { return };
         if let Some(retry_at) = service.retry_at.filter(|at| *at > self.now) {
-            self.at(retry_at, Due::Schedule(key.clone()));
+            self.at(retry_at, AgendaItem::Schedule(key.clone()));
             return;
         }
         let definition = service.task_definition().to_owned();
@@ -120,27 +120,27 @@ impl World {
         let container = service.load_balancers.first().map(|binding| binding.container_name.clone());
         let placed_by = service.placed_by();
         let provider = placed_by.clone().filter(|_| service.capacity_provider_strategy.is_some());
-        // Tasks of Fargate's providers have its launch type, those of others run on instances.
+        // Tasks placed by Fargate providers have its launch type, others run on instances.
         let launch_type = match provider.as_deref() {
             Some("FARGATE" | "FARGATE_SPOT") => Some("FARGATE".to_owned()),
             Some(_) => Some("EC2".to_owned()),
             None => service.launch_type.clone(),
         };
-        let has_capacity = placed_by.is_none_or(|placed_by| !self.exhausted.contains(&placed_by));
+        let has_capacity = placed_by.is_none_or(|placed_by| !self.without_capacity.contains(&placed_by));
         let image = self.image_of(&definition, container.as_deref());
         let placeable = has_capacity
             && (self.settings.backend == TaskBackend::External
-                || self.image_behaviour(&image).starts != Starts::PlacementFailure);
+                || self.image_behaviour(&image).starts != StartBehaviour::PlacementFailure);
         if !placeable {
             let words = "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again \
                          later or in a different availability zone.";
-            self.service_says(key, words);
-            self.service_acts(key, "SERVICE_TASK_PLACEMENT_FAILURE", Some("RESOURCE:FARGATE"));
+            self.add_service_event(key, words);
+            self.emit_service_action(key, "SERVICE_TASK_PLACEMENT_FAILURE", Some("RESOURCE:FARGATE"));
             let again = later(self.now, PLACEMENT_RETRY_MS);
             if let Some(service) = self.services.get_mut(key) {
                 service.retry_at = Some(again);
             }
-            self.at(again, Due::Schedule(key.clone()));
+            self.at(again, AgendaItem::Schedule(key.clone()));
             return;
         }
         let mut names = Vec::new();
@@ -162,23 +162,23 @@ impl World {
         if let Some(service) = self.services.get_mut(key) {
             service.steady = false;
         }
-        self.service_says(key, &format!("has started {} tasks: {}.", names.len(), names.join(" ")));
+        self.add_service_event(key, &format!("has started {} tasks: {}.", names.len(), names.join(" ")));
     }
 
-    /// Says that a deployment is complete or that the service is steady, where it is.
-    fn conclude(&mut self, key: &ServiceKey) {
+    /// Reports that a deployment is complete or the service is steady, if so.
+    fn complete_if_steady(&mut self, key: &ServiceKey) {
         let Some(service) = self.services.get(key) else { return };
         let Some(primary) = service.deployments.first() else { return };
-        let (mut well, mut others) = (0, 0);
+        let (mut healthy, mut others) = (0, 0);
         for task in service.live.iter().filter_map(|id| self.tasks.get(id)) {
             let of_primary = task.deployment.as_deref() == Some(&primary.id);
-            if of_primary && self.standing(task) == Standing::Well {
-                well += 1;
+            if of_primary && self.phase(task) == TaskPhase::Healthy {
+                healthy += 1;
             } else {
                 others += 1;
             }
         }
-        if well != as_count(service.desired) || others > 0 || service.steady {
+        if healthy != as_count(service.desired) || others > 0 || service.steady {
             return;
         }
         let state = primary.rollout_state;
@@ -199,21 +199,21 @@ impl World {
                 primary.reason = reason.clone();
                 primary.updated_at = now;
             }
-            self.service_says(key, &format!("(deployment {id}) deployment completed."));
+            self.add_service_event(key, &format!("(deployment {id}) deployment completed."));
             let name = "SERVICE_DEPLOYMENT_COMPLETED";
-            self.emit(What::Deployment { service: arn, deployment: id, name, reason });
+            self.emit(WorldEventKind::Deployment { service: arn, deployment: id, name, reason });
         }
-        self.service_says(key, "has reached a steady state.");
-        self.service_acts(key, "SERVICE_STEADY_STATE", None);
+        self.add_service_event(key, "has reached a steady state.");
+        self.emit_service_action(key, "SERVICE_STEADY_STATE", None);
     }
 
-    fn service_acts(&mut self, key: &ServiceKey, name: &'static str, reason: Option<&str>) {
+    fn emit_service_action(&mut self, key: &ServiceKey, name: &'static str, reason: Option<&str>) {
         let service = self.services.get(key).map(|service| service.arn.clone()).unwrap_or_default();
         let cluster = self.clusters.get(&key.0).map(|cluster| cluster.cluster_arn.clone()).unwrap_or_default();
-        self.emit(What::Service { service, cluster, name, reason: reason.map(str::to_owned) });
+        self.emit(WorldEventKind::Service { service, cluster, name, reason: reason.map(str::to_owned) });
     }
 
-    /// A task of a service did well: it runs, and its targets are healthy.
+    /// Records that a task of a service runs and has healthy targets.
     pub(super) fn note_success(&mut self, key: &ServiceKey, deployment: &str) {
         let Some(service) = self.services.get_mut(key) else { return };
         service.failures = 0;
@@ -224,14 +224,14 @@ impl World {
         }
     }
 
-    /// A task of a service failed to start or to become healthy.
+    /// Records that a task of a service failed to start or to become healthy.
     pub(super) fn note_failure(&mut self, key: &ServiceKey, deployment: &str) {
         let now = self.now;
         let Some(service) = self.services.get_mut(key) else { return };
         service.failures = service.failures.saturating_add(1);
         let failures = service.failures;
-        if failures > FREE_FAILURES {
-            let pause = (5_000u64 << (failures - FREE_FAILURES).min(6)).min(300_000);
+        if failures > FAILURES_BEFORE_BACKOFF {
+            let pause = (5_000u64 << (failures - FAILURES_BEFORE_BACKOFF).min(6)).min(300_000);
             service.retry_at = Some(later(now, pause));
         }
         let breaker = service.configuration.deployment_circuit_breaker;
@@ -246,16 +246,16 @@ impl World {
             trips =
                 breaker.enable && found.failed_tasks >= threshold && found.rollout_state == RolloutState::InProgress;
         }
-        if failures == FREE_FAILURES + 2 {
-            self.service_says(key, "is unable to consistently start tasks successfully.");
-            self.service_acts(key, "SERVICE_TASK_START_IMPAIRED", None);
+        if failures == FAILURES_BEFORE_BACKOFF + 2 {
+            self.add_service_event(key, "is unable to consistently start tasks successfully.");
+            self.emit_service_action(key, "SERVICE_TASK_START_IMPAIRED", None);
         }
         if trips {
-            self.trip(key, breaker.rollback);
+            self.trip_circuit_breaker(key, breaker.rollback);
         }
     }
 
-    fn trip(&mut self, key: &ServiceKey, rollback: bool) {
+    fn trip_circuit_breaker(&mut self, key: &ServiceKey, rollback: bool) {
         let now = self.now;
         let Some(service) = self.services.get_mut(key) else { return };
         let arn = service.arn.clone();
@@ -265,11 +265,11 @@ impl World {
         primary.reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
         primary.updated_at = now;
         let (id, definition, reason) = (primary.id.clone(), primary.task_definition.clone(), primary.reason.clone());
-        self.service_says(key, &format!("(deployment {id}) deployment failed: tasks failed to start."));
+        self.add_service_event(key, &format!("(deployment {id}) deployment failed: tasks failed to start."));
         let name = "SERVICE_DEPLOYMENT_FAILED";
-        self.emit(What::Deployment { service: arn, deployment: id.clone(), name, reason });
+        self.emit(WorldEventKind::Deployment { service: arn, deployment: id.clone(), name, reason });
         if let Some(last) = last.filter(|last| rollback && *last != definition) {
-            self.service_says(key, &format!("rolling back to task definition {last}."));
+            self.add_service_event(key, &format!("rolling back to task definition {last}."));
             self.begin_deployment(key, last);
             if let Some(primary) = self.services.get_mut(key).and_then(|service| service.deployments.first_mut()) {
                 primary.reason = format!("ECS deployment circuit breaker: rolling back from {id}.");

@@ -1,25 +1,25 @@
-//! Services: what is asked of them, and how they are described.
+//! Services: their API calls and descriptions.
 
 use super::definitions::last_part;
-use super::scheduler::Standing;
+use super::scheduler::TaskPhase;
 use super::shapes::{
     CreateService, Deployment, DeploymentConfiguration, Failure, RolloutState, Service, ServiceEvent,
     ServiceLoadBalancer, UpdateService,
 };
-use crate::world::agenda::Due;
+use crate::world::agenda::AgendaItem;
 use crate::world::error::invalid_parameter;
-use crate::world::{Answer, ApiError, Change, ServiceKey, What, World};
+use crate::world::{ApiError, ApiResult, ServiceKey, World, WorldChange, WorldEventKind};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// `DescribeServices` takes that many.
-const SERVICES_A_CALL: usize = 10;
-/// Events that a service keeps.
-const EVENTS_KEPT: usize = 100;
+/// Maximum number of services in one `DescribeServices` call.
+const MAX_SERVICES_PER_CALL: usize = 10;
+/// Maximum number of events that a service keeps.
+const MAX_EVENTS: usize = 100;
 
-/// A service, and what its scheduler remembers.
+/// A service, with its scheduler's internal state.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct ServiceState {
     pub(super) arn: String,
@@ -27,7 +27,7 @@ pub(in crate::world) struct ServiceState {
     pub(in crate::world) desired: u32,
     /// The primary one first.
     pub(super) deployments: Vec<DeploymentState>,
-    /// Shared with whoever has them described.
+    /// Shared with the results of describe calls.
     events: Arc<VecDeque<ServiceEvent>>,
     pub(super) load_balancers: Vec<ServiceLoadBalancer>,
     pub(super) configuration: DeploymentConfiguration,
@@ -41,13 +41,13 @@ pub(in crate::world) struct ServiceState {
     pub(in crate::world) live: Vec<String>,
     /// Task definition of the last deployment that was completed.
     pub(super) last_completed: Option<String>,
-    /// The scheduler is due already.
+    /// A scheduler run is on the agenda already.
     pub(super) scheduled: bool,
-    /// No task is started before.
+    /// No task is started before this time.
     pub(super) retry_at: Option<Timestamp>,
-    /// Tasks that failed since one did well.
+    /// Number of failed tasks since the last success.
     pub(super) failures: u32,
-    /// It has said that it is steady, and nothing has changed since.
+    /// The steady state was reported, and nothing has changed since.
     pub(super) steady: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct DeploymentState {
     pub(super) id: String,
     pub(super) task_definition: String,
     pub(super) failed_tasks: u32,
-    /// A task of it did well: the breaker looks no more.
+    /// One of its tasks succeeded: the circuit breaker no longer applies.
     pub(super) proven: bool,
     pub(super) rollout_state: RolloutState,
     pub(super) reason: String,
@@ -69,9 +69,9 @@ impl World {
     /// `CreateService`, with a rolling deployment.
     ///
     /// # Errors
-    /// `ClusterNotFoundException`, `ClientException` (task definition), and `InvalidParameterException` for a name that is
-    /// taken, a container that is not there, or a target group that no load balancer forwards to.
-    pub fn create_service(&mut self, request: CreateService) -> Answer<Service> {
+    /// `ClusterNotFoundException`, `ClientException` (task definition), and `InvalidParameterException` for a name that
+    /// is taken, a container that does not exist, or a target group that no load balancer forwards to.
+    pub fn create_service(&mut self, request: CreateService) -> ApiResult<Service> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "serviceName": request.service_name,
@@ -91,8 +91,8 @@ impl World {
                     return Err(invalid_parameter(format!("The container {} {words}", binding.container_name)));
                 }
             }
-            world.refuse_unattached(&request.load_balancers)?;
-            Self::refuse_volumes(&definition, request.volume_configurations.as_ref())?;
+            world.check_attached(&request.load_balancers)?;
+            Self::check_volumes(&definition, request.volume_configurations.as_ref())?;
             let service = ServiceState {
                 arn: world.arn("ecs", &format!("service/{}/{}", key.0, key.1)),
                 status: "ACTIVE",
@@ -122,14 +122,14 @@ impl World {
         })
     }
 
-    /// `UpdateService`. Another task definition begins a deployment; another count alone does not, and neither does
-    /// the same task definition once more, even if its deployment has failed: that takes `force_new_deployment`.
+    /// `UpdateService`. Another task definition starts a deployment; another count alone does not, and neither does the
+    /// same task definition again, even if its deployment has failed: that needs `force_new_deployment`.
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`, `ServiceNotActiveException`, `ClientException` (task
     /// definition), `InvalidParameterException` where tasks would be registered in a target group that no load balancer
     /// forwards to.
-    pub fn update_service(&mut self, request: UpdateService) -> Answer<Service> {
+    pub fn update_service(&mut self, request: UpdateService) -> ApiResult<Service> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "service": request.service, "taskDefinition": request.task_definition,
@@ -151,14 +151,14 @@ impl World {
             if request.task_definition.is_some()
                 && let Some(wanted) = world.definition(&definition)
             {
-                Self::refuse_volumes(wanted, volumes.as_ref())?;
+                Self::check_volumes(wanted, volumes.as_ref())?;
             }
             let reconfigured = volumes != service.volume_configurations;
             let deploys = request.force_new_deployment || definition != present || reconfigured;
             let more = request.desired_count.is_some_and(|desired| desired > service.desired);
             if deploys || more {
                 let bindings = service.load_balancers.clone();
-                world.refuse_unattached(&bindings)?;
+                world.check_attached(&bindings)?;
             }
             let Some(service) = world.services.get_mut(&key) else { return Err(service_not_found()) };
             let before = service.desired;
@@ -179,7 +179,7 @@ impl World {
             service.steady = false;
             if to != before {
                 world.changed(|world| {
-                    Some(Change::Desired { service: key.clone(), from: before, to, by: world.caller.into() })
+                    Some(WorldChange::Desired { service: key.clone(), from: before, to, by: world.caller.into() })
                 });
             }
             if deploys {
@@ -191,11 +191,11 @@ impl World {
         })
     }
 
-    /// `DeleteService`, forced: its tasks stop and it is `INACTIVE`.
+    /// `DeleteService` with force: its tasks stop and it becomes `INACTIVE`.
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`
-    pub fn delete_service(&mut self, cluster: &str, service: &str) -> Answer<Service> {
+    pub fn delete_service(&mut self, cluster: &str, service: &str) -> ApiResult<Service> {
         self.call("ecs:DeleteService", self.detail(|| json!({"cluster": cluster, "service": service})), |world| {
             let key = (world.cluster_name(cluster)?, last_part(service).to_owned());
             let state = world.services.get_mut(&key).ok_or_else(service_not_found)?;
@@ -209,14 +209,14 @@ impl World {
     /// `DescribeServices`, at most 10 names or ARNs.
     ///
     /// # Errors
-    /// `ClusterNotFoundException`, `InvalidParameterException`; a service that is missing is a failure in the answer.
-    pub fn describe_services(&mut self, cluster: &str, services: &[String]) -> Answer<(Vec<Service>, Vec<Failure>)> {
+    /// `ClusterNotFoundException`, `InvalidParameterException`; a missing service is a failure in the response.
+    pub fn describe_services(&mut self, cluster: &str, services: &[String]) -> ApiResult<(Vec<Service>, Vec<Failure>)> {
         self.call("ecs:DescribeServices", self.detail(|| json!({"cluster": cluster, "services": services})), |world| {
             let cluster = world.cluster_name(cluster)?;
             if services.is_empty() {
                 return Err(invalid_parameter("Services cannot be empty."));
             }
-            if services.len() > SERVICES_A_CALL {
+            if services.len() > MAX_SERVICES_PER_CALL {
                 return Err(invalid_parameter("Services cannot have more than 10 elements."));
             }
             let (mut found, mut failures) = (Vec::new(), Vec::new());
@@ -234,11 +234,11 @@ impl World {
         })
     }
 
-    /// `ListServices`: ARNs.
+    /// `ListServices`: ARNs of a cluster's services.
     ///
     /// # Errors
     /// `ClusterNotFoundException`
-    pub fn list_services(&mut self, cluster: &str) -> Answer<Vec<String>> {
+    pub fn list_services(&mut self, cluster: &str) -> ApiResult<Vec<String>> {
         self.call("ecs:ListServices", self.detail(|| json!({"cluster": cluster})), |world| {
             let cluster = world.cluster_name(cluster)?;
             let of_cluster =
@@ -247,7 +247,7 @@ impl World {
         })
     }
 
-    fn refuse_unattached(&self, bindings: &[ServiceLoadBalancer]) -> Answer<()> {
+    fn check_attached(&self, bindings: &[ServiceLoadBalancer]) -> ApiResult<()> {
         for binding in bindings {
             let arn = &binding.target_group_arn;
             if !self.groups.contains_key(arn) {
@@ -262,7 +262,7 @@ impl World {
     }
 
     pub(super) fn begin_deployment(&mut self, key: &ServiceKey, task_definition: String) {
-        let id = format!("ecs-svc/{}", self.dice.between(1_000_000_000_000_000_000, 9_999_999_999_999_999_999));
+        let id = format!("ecs-svc/{}", self.rng.between(1_000_000_000_000_000_000, 9_999_999_999_999_999_999));
         let now = self.now;
         let Some(service) = self.services.get_mut(key) else { return };
         let reason = format!("ECS deployment {id} in progress.");
@@ -281,45 +281,50 @@ impl World {
         service.failures = 0;
         service.steady = false;
         let arn = service.arn.clone();
-        self.emit(What::Deployment { service: arn, deployment: id, name: "SERVICE_DEPLOYMENT_IN_PROGRESS", reason });
+        self.emit(WorldEventKind::Deployment {
+            service: arn,
+            deployment: id,
+            name: "SERVICE_DEPLOYMENT_IN_PROGRESS",
+            reason,
+        });
         self.wake_scheduler(key);
     }
 
-    /// The scheduler will act soon.
+    /// Schedules a run of the service's scheduler.
     pub(in crate::world) fn wake_scheduler(&mut self, key: &ServiceKey) {
         if let Some(service) = self.services.get_mut(key)
             && !service.scheduled
         {
             service.scheduled = true;
-            self.within(self.settings.timing.scheduler_ms, Due::Schedule(key.clone()));
+            self.after_random_ms(self.settings.timing.scheduler_ms, AgendaItem::Schedule(key.clone()));
         }
     }
 
-    pub(super) fn service_says(&mut self, key: &ServiceKey, words: &str) {
+    pub(super) fn add_service_event(&mut self, key: &ServiceKey, words: &str) {
         let now = self.now;
-        let id = self.dice.hex(32);
+        let id = self.rng.hex(32);
         if let Some(service) = self.services.get_mut(key) {
             let message = format!("(service {}) {words}", key.1);
             let events = Arc::make_mut(&mut service.events);
             events.push_front(ServiceEvent { id, created_at: now, message });
-            events.truncate(EVENTS_KEPT);
+            events.truncate(MAX_EVENTS);
         }
     }
 
-    /// The service as it would be described.
+    /// The service as `DescribeServices` returns it.
     pub(in crate::world) fn service_shape(&self, key: &ServiceKey) -> Option<Service> {
         let state = self.services.get(key)?;
         let live = state.live.iter().filter_map(|id| self.tasks.get(id));
-        let live: Vec<(Option<&str>, Standing)> =
-            live.map(|task| (task.deployment.as_deref(), self.standing(task))).collect();
-        let count = |deployment: Option<&str>, wanted: fn(Standing) -> bool| {
-            let of_it = |(of, standing): &&(Option<&str>, Standing)| {
-                deployment.is_none_or(|deployment| *of == Some(deployment)) && wanted(*standing)
+        let live: Vec<(Option<&str>, TaskPhase)> =
+            live.map(|task| (task.deployment.as_deref(), self.phase(task))).collect();
+        let count = |deployment: Option<&str>, wanted: fn(TaskPhase) -> bool| {
+            let of_it = |(of, phase): &&(Option<&str>, TaskPhase)| {
+                deployment.is_none_or(|deployment| *of == Some(deployment)) && wanted(*phase)
             };
             u32::try_from(live.iter().filter(of_it).count()).unwrap_or(u32::MAX)
         };
-        let running: fn(Standing) -> bool = |standing| matches!(standing, Standing::Well | Standing::Up);
-        let pending: fn(Standing) -> bool = |standing| standing == Standing::Starting;
+        let running: fn(TaskPhase) -> bool = |phase| matches!(phase, TaskPhase::Healthy | TaskPhase::Running);
+        let pending: fn(TaskPhase) -> bool = |phase| phase == TaskPhase::Starting;
         let deployments = state
             .deployments
             .iter()
@@ -366,7 +371,8 @@ impl World {
 }
 
 impl ServiceState {
-    /// What places its next task: the first capacity provider of its strategy with a weight or a base, else its launch type.
+    /// Placement of its next task: the first capacity provider of its strategy with a weight or a base, else its launch
+    /// type.
     pub(super) fn placed_by(&self) -> Option<String> {
         let strategy = self.capacity_provider_strategy.as_ref().and_then(Value::as_array).into_iter().flatten();
         let number = |item: &Value, field: &str| item.get(field).and_then(Value::as_u64).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The shapes of ECS's API. Serialised as its JSON protocol has them (camelCase names, times as seconds since 1970),
-//! so that a wire front hands them on as they are; requests deserialise from the same names.
+//! Data types of ECS's API. They serialise as its JSON protocol requires (camelCase names, times as seconds since
+//! 1970), so that a wire front returns them unchanged; requests deserialise from the same names.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Writes a time as awsJson does: seconds since 1970, with a fraction.
+/// Serialises a time as awsJson does: seconds since 1970, with a fraction.
 pub(crate) fn epoch<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(at.as_millisecond() as f64 / 1000.0)
 }
@@ -27,35 +27,35 @@ fn each<S: Serializer>(events: &Arc<VecDeque<ServiceEvent>>, serializer: S) -> R
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cluster {
-    /// ARN.
+    /// ARN of the cluster.
     pub cluster_arn: String,
-    /// Name.
+    /// Name of the cluster.
     pub cluster_name: String,
     /// `ACTIVE`
     pub status: String,
 }
 
-/// A revision of a task definition. The registered document is kept whole.
+/// A revision of a task definition. The registered document is stored unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskDefinition {
     /// ARN, revision included.
     pub arn: String,
     /// The family.
     pub family: String,
-    /// Counts up from 1 in each family.
+    /// Counts from 1 within each family.
     pub revision: u32,
     /// `ACTIVE` or `INACTIVE`.
     pub status: &'static str,
-    /// When it was registered.
+    /// Time of registration.
     pub registered_at: Timestamp,
-    /// All fields as they were registered, tags left out.
+    /// All registered fields except tags.
     pub document: Value,
     /// `[{"key": …, "value": …}]`, as registered.
     pub tags: Value,
 }
 
 impl TaskDefinition {
-    /// The `taskDefinition` object of an answer: the document, and the fields that only AWS writes.
+    /// The `taskDefinition` object of a response: the document, and the fields that AWS adds.
     #[must_use]
     pub fn wire(&self) -> Value {
         let mut wire = self.document.clone();
@@ -70,7 +70,7 @@ impl TaskDefinition {
                 "requiresAttributes".to_owned(),
                 serde_json::json!([{"name": "com.amazonaws.ecs.capability.docker-remote-api.1.18"}]),
             );
-            // Lists that were not given are described as empty ones.
+            // Lists that were not given are returned as empty lists.
             for list in ["volumes", "placementConstraints"] {
                 fields.entry(list).or_insert_with(|| serde_json::json!([]));
             }
@@ -78,14 +78,14 @@ impl TaskDefinition {
         wire
     }
 
-    /// Names of the volumes that are configured at launch.
+    /// Names of the volumes that must be configured at launch.
     pub(in crate::world) fn launch_volumes(&self) -> impl Iterator<Item = &str> {
         let volumes = self.document.get("volumes").and_then(Value::as_array).into_iter().flatten();
         let left = |volume: &&Value| volume.get("configuredAtLaunch").and_then(Value::as_bool) == Some(true);
         volumes.filter(left).filter_map(|volume| volume.get("name")?.as_str())
     }
 
-    /// The image of a container, if there is a container of that name.
+    /// The image of the named container; none: no such container.
     #[must_use]
     pub fn image(&self, container: &str) -> Option<&str> {
         self.document
@@ -104,9 +104,9 @@ impl TaskDefinition {
 pub struct ServiceLoadBalancer {
     /// The target group that tasks register in.
     pub target_group_arn: String,
-    /// The container that answers.
+    /// Name of the container that receives the traffic.
     pub container_name: String,
-    /// Its port.
+    /// Port of that container.
     pub container_port: u16,
 }
 
@@ -118,7 +118,7 @@ pub struct DeploymentConfiguration {
     pub deployment_circuit_breaker: CircuitBreaker,
     /// Tasks that may run during a rolling update, in per cent of the desired count.
     pub maximum_percent: u32,
-    /// Tasks that stay healthy during a rolling update, in per cent of the desired count.
+    /// Tasks that must stay healthy during a rolling update, in per cent of the desired count.
     pub minimum_healthy_percent: u32,
 }
 
@@ -136,9 +136,9 @@ impl Default for DeploymentConfiguration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CircuitBreaker {
-    /// Gives a deployment up after half of the desired count of failed tasks, at least 3 and at most 200.
+    /// Fails a deployment after as many failed tasks as half of the desired count, at least 3 and at most 200.
     pub enable: bool,
-    /// Then goes back to the last completed one.
+    /// Rolls back to the last completed deployment after that.
     pub rollback: bool,
 }
 
@@ -152,25 +152,25 @@ pub struct CreateService {
     pub service_name: String,
     /// Family, family:revision or ARN.
     pub task_definition: String,
-    /// Tasks wanted.
+    /// Desired count.
     pub desired_count: u32,
     /// Target groups.
     pub load_balancers: Vec<ServiceLoadBalancer>,
     /// Rolling update and breaker.
     pub deployment_configuration: Option<DeploymentConfiguration>,
-    /// Subnets and security groups, kept as they are.
+    /// Subnets and security groups, stored unchanged.
     pub network_configuration: Option<Value>,
     /// `FARGATE`, `EC2`, …
     pub launch_type: Option<String>,
-    /// Kept as they are; excludes `launch_type`.
+    /// Stored unchanged; excludes `launch_type`.
     pub capacity_provider_strategy: Option<Value>,
-    /// Of volumes that the task definition leaves to the launch: `[{"name": …, "managedEBSVolume": {…}}]`.
+    /// Configurations of launch-time volumes: `[{"name": …, "managedEBSVolume": {…}}]`.
     pub volume_configurations: Option<Value>,
-    /// For how long after the start the balancer's health checks are not looked at, in seconds.
+    /// Time after a task's start during which failed health checks of the balancer are ignored, in seconds.
     pub health_check_grace_period_seconds: Option<u32>,
 }
 
-/// `UpdateService`. What is none stays.
+/// `UpdateService`. Parameters that are none keep their value.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateService {
@@ -178,23 +178,23 @@ pub struct UpdateService {
     pub cluster: String,
     /// Name or ARN.
     pub service: String,
-    /// Tasks wanted.
+    /// Desired count.
     pub desired_count: Option<u32>,
     /// Family, family:revision or ARN.
     pub task_definition: Option<String>,
-    /// A new deployment even of the same task definition.
+    /// Starts a new deployment even of the same task definition.
     pub force_new_deployment: bool,
     /// Rolling update and breaker.
     pub deployment_configuration: Option<DeploymentConfiguration>,
-    /// Kept as it is.
+    /// Stored unchanged.
     pub network_configuration: Option<Value>,
-    /// As at the creation; a new deployment.
+    /// Configurations of launch-time volumes; starts a new deployment.
     pub volume_configurations: Option<Value>,
-    /// In seconds.
+    /// In seconds, as in [`CreateService`].
     pub health_check_grace_period_seconds: Option<u32>,
 }
 
-/// A service, as `DescribeServices` has it.
+/// A service as `DescribeServices` returns it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
@@ -208,13 +208,13 @@ pub struct Service {
     pub status: &'static str,
     /// ARN of the primary deployment's task definition.
     pub task_definition: String,
-    /// Tasks wanted.
+    /// Desired count.
     pub desired_count: u32,
-    /// Tasks in `RUNNING`, of all deployments.
+    /// Number of tasks in `RUNNING`, over all deployments.
     pub running_count: u32,
-    /// Tasks in `PROVISIONING`, `PENDING` and `ACTIVATING`, of all deployments.
+    /// Number of tasks in `PROVISIONING`, `PENDING` and `ACTIVATING`, over all deployments.
     pub pending_count: u32,
-    /// The primary one first.
+    /// The primary deployment first.
     pub deployments: Vec<Deployment>,
     /// Newest first, at most 100.
     #[serde(serialize_with = "each")]
@@ -229,14 +229,14 @@ pub struct Service {
     /// `FARGATE`, `EC2`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_type: Option<String>,
-    /// As created.
+    /// As given at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity_provider_strategy: Option<Value>,
     /// `REPLICA`
     pub scheduling_strategy: &'static str,
     /// In seconds.
     pub health_check_grace_period_seconds: u32,
-    /// When it was created.
+    /// Time of creation.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
 }
@@ -251,51 +251,51 @@ pub struct Deployment {
     pub status: &'static str,
     /// ARN.
     pub task_definition: String,
-    /// Tasks wanted of it.
+    /// Desired count of this deployment.
     pub desired_count: u32,
-    /// Tasks in `RUNNING`.
+    /// Number of tasks in `RUNNING`.
     pub running_count: u32,
-    /// Tasks on the way there.
+    /// Number of tasks that are starting.
     pub pending_count: u32,
-    /// Tasks that failed to start or to become healthy, since the last one that did well.
+    /// Number of tasks that failed to start or to become healthy since the last success.
     pub failed_tasks: u32,
     /// `IN_PROGRESS`, `COMPLETED` or `FAILED`.
     pub rollout_state: RolloutState,
-    /// ECS's words.
+    /// ECS's explanation.
     pub rollout_state_reason: String,
-    /// Of volumes that the task definition leaves to the launch.
+    /// Configurations of launch-time volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_configurations: Option<Value>,
-    /// When it began.
+    /// Start time.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
-    /// When it changed last.
+    /// Time of the last change.
     #[serde(serialize_with = "epoch")]
     pub updated_at: Timestamp,
 }
 
-/// Where a deployment of a service is.
+/// State of a service's deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RolloutState {
     /// Tasks are being replaced.
     InProgress,
-    /// Everything that runs is of it.
+    /// All running tasks belong to it.
     Completed,
-    /// The circuit breaker gave it up.
+    /// The circuit breaker has failed it.
     Failed,
 }
 
-/// What a service says of itself.
+/// An event message of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceEvent {
-    /// Identity.
+    /// Unique id.
     pub id: String,
-    /// When.
+    /// Time of the event.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
-    /// ECS's words.
+    /// ECS's text.
     pub message: String,
 }
 
@@ -307,37 +307,37 @@ pub struct RunTask {
     pub cluster: String,
     /// Family, family:revision or ARN.
     pub task_definition: String,
-    /// How many; none is one.
+    /// Number of tasks; none counts as 1.
     pub count: Option<u32>,
-    /// `{"containerOverrides": [{"name": …, "command": […]}]}`, kept as it is.
+    /// `{"containerOverrides": [{"name": …, "command": […]}]}`, stored unchanged.
     pub overrides: Option<Value>,
-    /// At most 128 characters here, 36 where it is to be listed by.
+    /// At most 128 characters; at most 36 if tasks are to be listed by it.
     pub started_by: Option<String>,
-    /// At most 64 characters: the same token and request is the same task, for a day.
+    /// At most 64 characters: the same token with the same request returns the same task for a day.
     pub client_token: Option<String>,
-    /// Kept as it is.
+    /// Stored unchanged.
     pub network_configuration: Option<Value>,
     /// `FARGATE`, `EC2`, …
     pub launch_type: Option<String>,
-    /// Kept as it is; excludes `launch_type`.
+    /// Stored unchanged; excludes `launch_type`.
     pub capacity_provider_strategy: Option<Value>,
-    /// Of volumes that the task definition leaves to the launch.
+    /// Configurations of launch-time volumes.
     pub volume_configurations: Option<Value>,
 }
 
-/// `RunTask`'s answer.
+/// Response of `RunTask`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RanTask {
-    /// What was started.
+    /// Tasks that were started.
     pub tasks: Vec<Task>,
-    /// What was not.
+    /// Tasks that could not be started.
     pub failures: Vec<Failure>,
 }
 
-/// Something that a call on several things could not do for one of them.
+/// One resource for which a call on several failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Whose.
+    /// ARN of that resource.
     pub arn: String,
     /// `MISSING`, `RESOURCE:…`
     pub reason: String,
@@ -349,33 +349,33 @@ pub struct Failure {
 pub struct ListTasks {
     /// Name or ARN.
     pub cluster: String,
-    /// Only of this family.
+    /// Only tasks of this family.
     pub family: Option<String>,
-    /// Only of this service.
+    /// Only tasks of this service.
     pub service_name: Option<String>,
-    /// Only those started so.
+    /// Only tasks with this `startedBy`.
     pub started_by: Option<String>,
-    /// `RUNNING` (the default) or `STOPPED`: what is wanted of the task, not what it does.
+    /// `RUNNING` (the default) or `STOPPED`: filters by desired status, not by last status.
     pub desired_status: Option<String>,
 }
 
-/// A task, as `DescribeTasks` has it.
+/// A task as `DescribeTasks` returns it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
-    /// ARN.
+    /// ARN of the task.
     pub task_arn: String,
-    /// ARN.
+    /// ARN of its cluster.
     pub cluster_arn: String,
     /// ARN, revision included.
     pub task_definition_arn: String,
-    /// What it does.
+    /// Current status.
     pub last_status: LastStatus,
-    /// What is wanted: `RUNNING` or `STOPPED`.
+    /// Target status: `RUNNING` or `STOPPED`.
     pub desired_status: &'static str,
     /// `service:NAME`, or `family:NAME`.
     pub group: String,
-    /// A deployment's id, or what `RunTask` was told.
+    /// Id of the deployment, or the `startedBy` of `RunTask`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,
     /// `FARGATE`, `EC2`, …
@@ -384,33 +384,33 @@ pub struct Task {
     /// The capacity provider that placed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity_provider_name: Option<String>,
-    /// One for each container definition.
+    /// One entry per container definition.
     pub containers: Vec<Container>,
-    /// As `RunTask` was told.
+    /// As given to `RunTask`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Value>,
-    /// When it was asked for.
+    /// Time of the request.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
-    /// When it ran.
+    /// Time at which the task entered `RUNNING`.
     #[serde(serialize_with = "epoch_option", skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When its stop began.
+    /// Time at which stopping began.
     #[serde(serialize_with = "epoch_option", skip_serializing_if = "Option::is_none")]
     pub stopping_at: Option<Timestamp>,
-    /// When it had stopped.
+    /// Time at which the task had stopped.
     #[serde(serialize_with = "epoch_option", skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
     /// `TaskFailedToStart`, `EssentialContainerExited`, `UserInitiated`, `ServiceSchedulerInitiated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_code: Option<&'static str>,
-    /// ECS's words.
+    /// ECS's explanation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_reason: Option<String>,
 }
 
 impl Task {
-    /// The last part of the ARN: what target and backend call it.
+    /// The last part of the ARN, by which targets and backend refer to the task.
     #[must_use]
     pub fn id(&self) -> &str {
         self.task_arn.rsplit('/').next().unwrap_or(&self.task_arn)
@@ -421,34 +421,34 @@ impl Task {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
-    /// As the task definition has it.
+    /// Name from the task definition.
     pub name: String,
-    /// As the task definition has it.
+    /// Image from the task definition.
     pub image: String,
-    /// What it does.
+    /// Current status.
     pub last_status: LastStatus,
-    /// How it ended; none where it never ran.
+    /// Exit code; none if the container never ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Why it ended or never ran.
+    /// Why the container ended, or why it never ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What a task does (ECS guide, "Task lifecycle").
+/// Status of a task (ECS guide, "Task lifecycle").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LastStatus {
-    /// Things before the launch: network interface, placement.
+    /// Steps before the launch: network interface, placement.
     Provisioning,
     /// Waiting for resources, pulling the image.
     Pending,
-    /// It runs.
+    /// All containers run.
     Running,
-    /// Its target drains.
+    /// Its target is draining.
     Deactivating,
-    /// It was told to stop.
+    /// Its containers have been told to stop.
     Stopping,
-    /// It has stopped.
+    /// All containers have stopped.
     Stopped,
 }

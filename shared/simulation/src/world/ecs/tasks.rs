@@ -1,33 +1,33 @@
-//! Tasks: how they start, stop, and are asked for one by one.
+//! Tasks: starting, stopping, and their API calls.
 
 use super::definitions::last_part;
-use super::scheduler::Standing;
+use super::scheduler::TaskPhase;
 use super::shapes::{Container, Failure, LastStatus, ListTasks, RanTask, RunTask, Task};
-use crate::world::agenda::{Due, later};
+use crate::world::agenda::{AgendaItem, later};
 use crate::world::balancer::{HealthState, TargetId};
 use crate::world::error::{client_exception, invalid_parameter};
-use crate::world::image::{Health, ImageBehaviour, Run, Starts};
-use crate::world::{Answer, ApiError, Change, ServiceKey, TaskBackend, What, World};
+use crate::world::image::{Health, ImageBehaviour, RunTaskBehaviour, StartBehaviour};
+use crate::world::{ApiError, ApiResult, ServiceKey, TaskBackend, World, WorldChange, WorldEventKind};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// `DescribeTasks` takes that many.
-const TASKS_A_CALL: usize = 100;
+/// Maximum number of tasks in one `DescribeTasks` call.
+const MAX_TASKS_PER_CALL: usize = 100;
 
-/// A task, and what is known of it inside.
+/// A task, with its internal state.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct TaskState {
     pub(in crate::world) shape: Task,
     pub(in crate::world) service: Option<ServiceKey>,
     pub(in crate::world) deployment: Option<String>,
-    /// The image of the container that counts.
+    /// Image of the container whose behaviour determines the task's.
     pub(in crate::world) image: String,
     pub(in crate::world) behaviour: ImageBehaviour,
-    /// Where it is registered: ARN of the group, and the target.
+    /// Its registration: ARN of the target group, and the target.
     pub(in crate::world) target: Option<(String, TargetId)>,
-    /// What an external backend said last.
-    pub(in crate::world) told_health: Option<bool>,
-    /// Its start has been counted, as a success or a failure.
+    /// The last health reported by an external backend.
+    pub(in crate::world) reported_health: Option<bool>,
+    /// Its start has been counted as a success or a failure.
     counted: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct NewTask {
     pub(super) service: Option<ServiceKey>,
     pub(super) deployment: Option<String>,
     pub(super) definition: String,
-    /// The container whose image counts; none: the first.
+    /// The container whose image determines the task's behaviour; none: the first.
     pub(super) container: Option<String>,
     pub(super) group: String,
     pub(super) started_by: Option<String>,
@@ -51,9 +51,9 @@ impl World {
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `ClientException` (task definition), `InvalidParameterException`,
-    /// `ConflictException` where the token was used for another request. A task that cannot be placed is a failure in
-    /// the answer.
-    pub fn run_task(&mut self, request: RunTask) -> Answer<RanTask> {
+    /// `ConflictException` if the token was used for another request. A task that cannot be placed is a failure in the
+    /// response.
+    pub fn run_task(&mut self, request: RunTask) -> ApiResult<RanTask> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "taskDefinition": request.task_definition, "startedBy": request.started_by,
@@ -94,10 +94,10 @@ impl World {
                                                       TaskDefinition."
                 )));
             }
-            Self::refuse_volumes(&definition, request.volume_configurations.as_ref())?;
+            Self::check_volumes(&definition, request.volume_configurations.as_ref())?;
             let image = world.image_of(&definition.arn, container.as_deref());
             if world.settings.backend == TaskBackend::Modelled
-                && world.image_behaviour(&image).starts == Starts::PlacementFailure
+                && world.image_behaviour(&image).starts == StartBehaviour::PlacementFailure
             {
                 let arn = world.clusters.get(&cluster).map(|found| found.cluster_arn.clone()).unwrap_or_default();
                 let failure = Failure { arn, reason: "Capacity is unavailable at this time.".to_owned() };
@@ -126,11 +126,11 @@ impl World {
         })
     }
 
-    /// `StopTask`: by a person, a tool, or the product's own hook that ran out of time.
+    /// `StopTask`: called by a person, a tool, or Switchback for a hook that timed out.
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`
-    pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> Answer<Task> {
+    pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> ApiResult<Task> {
         let detail = self.detail(|| json!({"cluster": cluster, "task": task, "reason": reason}));
         self.call("ecs:StopTask", detail, |world| {
             world.cluster_name(cluster)?;
@@ -145,11 +145,11 @@ impl World {
         })
     }
 
-    /// `ListTasks`: ARNs, newest first. Stopped ones are listed for an hour.
+    /// `ListTasks`: ARNs, newest first. Stopped tasks are listed for an hour.
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`, `InvalidParameterException`
-    pub fn list_tasks(&mut self, request: ListTasks) -> Answer<Vec<String>> {
+    pub fn list_tasks(&mut self, request: ListTasks) -> ApiResult<Vec<String>> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "family": request.family, "serviceName": request.service_name,
@@ -188,26 +188,26 @@ impl World {
     /// `DescribeTasks`, at most 100 ids or ARNs.
     ///
     /// # Errors
-    /// `ClusterNotFoundException`, `InvalidParameterException`; a task that is missing is a failure in the answer.
-    pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> Answer<(Vec<Task>, Vec<Failure>)> {
+    /// `ClusterNotFoundException`, `InvalidParameterException`; a missing task is a failure in the response.
+    pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> ApiResult<(Vec<Task>, Vec<Failure>)> {
         let mut found = Vec::new();
-        let failures = self.look_at_tasks(cluster, tasks, |task| found.push(task.clone()))?;
+        let failures = self.visit_tasks(cluster, tasks, |task| found.push(task.clone()))?;
         Ok((found, failures))
     }
 
-    /// `DescribeTasks`, for whoever needs no copy of them.
+    /// `DescribeTasks` without copying the tasks.
     ///
     /// # Errors
     /// As [`World::describe_tasks`].
-    pub fn look_at_tasks(
+    pub fn visit_tasks(
         &mut self,
         cluster: &str,
         tasks: &[String],
         mut look: impl FnMut(&Task),
-    ) -> Answer<Vec<Failure>> {
+    ) -> ApiResult<Vec<Failure>> {
         self.call("ecs:DescribeTasks", self.detail(|| json!({"cluster": cluster, "tasks": tasks})), |world| {
             world.cluster_name(cluster)?;
-            if tasks.is_empty() || tasks.len() > TASKS_A_CALL {
+            if tasks.is_empty() || tasks.len() > MAX_TASKS_PER_CALL {
                 return Err(invalid_parameter("Tasks must have from 1 to 100 elements."));
             }
             let mut failures = Vec::new();
@@ -221,7 +221,7 @@ impl World {
         })
     }
 
-    /// The image of a container of a task definition; none: of the first container.
+    /// The image of a container in a task definition; none: of the first container.
     pub(super) fn image_of(&self, definition: &str, container: Option<&str>) -> String {
         let Some(definition) = self.definition(definition) else { return String::new() };
         let first = || definition.document.pointer("/containerDefinitions/0/image").and_then(Value::as_str);
@@ -229,7 +229,7 @@ impl World {
     }
 
     pub(super) fn start_task(&mut self, new: NewTask) -> String {
-        let id = self.dice.hex(32);
+        let id = self.rng.hex(32);
         let image = self.image_of(&new.definition, new.container.as_deref());
         let containers = self
             .definition(&new.definition)
@@ -266,33 +266,36 @@ impl World {
             behaviour: self.image_behaviour(&image),
             image,
             target: None,
-            told_health: None,
+            reported_health: None,
             counted: false,
         };
         self.tasks.insert(id.clone(), state);
-        self.emit(What::Task(Box::new(shape)));
-        self.within(self.settings.timing.provisioning_ms, Due::TaskStep { id: id.clone(), to: LastStatus::Pending });
+        self.emit(WorldEventKind::Task(Box::new(shape)));
+        self.after_random_ms(
+            self.settings.timing.provisioning_ms,
+            AgendaItem::TaskStep { id: id.clone(), to: LastStatus::Pending },
+        );
         id
     }
 
-    /// A task gets on to `to`, if it still may.
+    /// Moves a task to status `to`, if that still applies.
     pub(in crate::world) fn task_steps(&mut self, id: &str, to: LastStatus) {
         let Some(task) = self.tasks.get(id) else { return };
-        let leaving = task.shape.desired_status == "STOPPED";
+        let stopping = task.shape.desired_status == "STOPPED";
         match to {
-            LastStatus::Pending if !leaving && task.shape.last_status == LastStatus::Provisioning => {
+            LastStatus::Pending if !stopping && task.shape.last_status == LastStatus::Provisioning => {
                 self.set_status(id, LastStatus::Pending);
                 if self.settings.backend == TaskBackend::External {
-                    self.want_task(id);
+                    self.request_task(id);
                 } else {
-                    self.within(
+                    self.after_random_ms(
                         self.settings.timing.pending_ms,
-                        Due::TaskStep { id: id.to_owned(), to: LastStatus::Running },
+                        AgendaItem::TaskStep { id: id.to_owned(), to: LastStatus::Running },
                     );
                 }
             }
-            LastStatus::Running if !leaving && task.shape.last_status == LastStatus::Pending => {
-                if task.behaviour.starts == Starts::PullError {
+            LastStatus::Running if !stopping && task.shape.last_status == LastStatus::Pending => {
+                if task.behaviour.starts == StartBehaviour::PullError {
                     let image = task.image.clone();
                     let words = format!(
                         "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref \
@@ -303,14 +306,14 @@ impl World {
                     self.task_has_started(id, None);
                 }
             }
-            LastStatus::Stopped if leaving => {
+            LastStatus::Stopped if stopping => {
                 let Some(task) = self.tasks.get(id) else { return };
                 if task.shape.last_status == LastStatus::Stopped {
                     return;
                 }
                 let code = task.shape.stop_code.unwrap_or("UserInitiated");
                 let words = task.shape.stopped_reason.clone().unwrap_or_default();
-                // SIGTERM: 143, as containers without a handler of their own end.
+                // SIGTERM: 143, the exit code of containers without a signal handler.
                 let exit_code = task.shape.started_at.map(|_| 143);
                 self.task_has_stopped(id, code, &words, exit_code, None);
             }
@@ -318,7 +321,7 @@ impl World {
         }
     }
 
-    /// It runs: at `address`, or at the next free one.
+    /// The task runs: at `address`, or at the next free one.
     pub(in crate::world) fn task_has_started(&mut self, id: &str, address: Option<TargetId>) {
         let now = self.now;
         let Some(task) = self.tasks.get_mut(id) else { return };
@@ -344,10 +347,10 @@ impl World {
                 }
                 self.register(&binding.target_group_arn, address, Some(id.to_owned()));
                 let words = format!("registered 1 targets in (target-group {})", binding.target_group_arn);
-                self.service_says(key, &words);
+                self.add_service_event(key, &words);
             }
             (Some(key), None) => {
-                // Nothing checks its health: to run is to do well.
+                // Without health checks a running task counts as a success.
                 self.count_success(id);
                 self.wake_scheduler(key);
             }
@@ -357,18 +360,18 @@ impl World {
             return;
         }
         let mut exits = |after: rollout::Seconds, exit_code: i32| {
-            self.at(after.after(now), Due::TaskExits { id: id.to_owned(), exit_code });
+            self.at(after.after(now), AgendaItem::TaskExits { id: id.to_owned(), exit_code });
         };
         match (behaviour.starts, service.is_some(), behaviour.run) {
-            (Starts::CrashLoop { exit_code, after }, ..) => exits(after, exit_code),
-            (_, false, Run::Exits { after, exit_code }) => exits(after, exit_code),
+            (StartBehaviour::CrashLoop { exit_code, after }, ..) => exits(after, exit_code),
+            (_, false, RunTaskBehaviour::Exits { after, exit_code }) => exits(after, exit_code),
             _ => {}
         }
         if let Some((after, _)) = behaviour.later {
-            self.at(after.after(now), Due::Settle);
+            self.at(after.after(now), AgendaItem::Settle);
         }
         if let Health::LostAfter(after) = behaviour.health {
-            self.at(after.after(now), Due::Settle);
+            self.at(after.after(now), AgendaItem::Settle);
         }
     }
 
@@ -379,7 +382,7 @@ impl World {
         }
     }
 
-    /// A task is to stop: its target drains first, if it has one.
+    /// Starts stopping a task: its target, if any, drains first.
     pub(super) fn begin_stop(&mut self, id: &str, code: &'static str, reason: &str) {
         let now = self.now;
         let Some(task) = self.tasks.get_mut(id) else { return };
@@ -399,7 +402,7 @@ impl World {
         }
     }
 
-    /// The target of a task has drained: now its process may go.
+    /// The target of a task has drained: the process can be stopped now.
     pub(in crate::world) fn task_has_drained(&mut self, id: &str) {
         if self.tasks.get(id).is_some_and(|task| task.shape.last_status == LastStatus::Deactivating) {
             self.stop_now(id);
@@ -407,13 +410,16 @@ impl World {
     }
 
     fn stop_now(&mut self, id: &str) {
-        // A backend is asked for a task when it becomes pending: before, there is nothing to stop.
+        // The backend is asked for a task when it becomes pending: before that, there is nothing to stop.
         let asked_for = self.tasks.get(id).is_some_and(|task| task.shape.last_status > LastStatus::Provisioning);
         self.set_status(id, LastStatus::Stopping);
         if self.settings.backend == TaskBackend::External && asked_for {
-            self.emit(What::TaskUnwanted { id: id.to_owned() });
+            self.emit(WorldEventKind::TaskStopRequested { id: id.to_owned() });
         } else {
-            self.within(self.settings.timing.stopping_ms, Due::TaskStep { id: id.to_owned(), to: LastStatus::Stopped });
+            self.after_random_ms(
+                self.settings.timing.stopping_ms,
+                AgendaItem::TaskStep { id: id.to_owned(), to: LastStatus::Stopped },
+            );
         }
     }
 
@@ -423,7 +429,7 @@ impl World {
         code: &'static str,
         words: &str,
         exit_code: Option<i32>,
-        container_words: Option<&str>,
+        container_reason: Option<&str>,
     ) {
         let now = self.now;
         let Some(task) = self.tasks.get_mut(id) else { return };
@@ -436,7 +442,7 @@ impl World {
         for container in &mut task.shape.containers {
             container.last_status = LastStatus::Stopped;
             container.exit_code = exit_code;
-            container.reason = container_words.map(str::to_owned);
+            container.reason = container_reason.map(str::to_owned);
         }
         let (target, service) = (task.target.clone(), task.service.clone());
         self.set_status(id, LastStatus::Stopped);
@@ -449,37 +455,38 @@ impl World {
                 service.steady = false;
             }
             if by_itself {
-                self.changed(|_| Some(Change::Died { service: key.clone() }));
+                self.changed(|_| Some(WorldChange::TaskDied { service: key.clone() }));
                 self.count_failure(id);
             }
             self.wake_scheduler(&key);
         }
-        self.after_ms(self.settings.timing.stopped_kept_ms, Due::Forget(id.to_owned()));
+        self.after_ms(self.settings.timing.stopped_kept_ms, AgendaItem::Forget(id.to_owned()));
     }
 
-    /// A target's state changed: a task that became healthy has done well, one that fails its checks is replaced.
+    /// After a change of a target's state: a task that became healthy counts as a success, one that fails its checks is
+    /// replaced.
     pub(in crate::world) fn target_health_changed(&mut self, id: &str, state: HealthState) {
         let Some(task) = self.tasks.get(id) else { return };
         let Some(key) = task.service.clone() else { return };
-        let patient_until = self.patient_until(task).filter(|until| *until > self.now);
-        if self.standing(task) == Standing::Well {
+        let grace_period_end = self.grace_period_end(task).filter(|until| *until > self.now);
+        if self.phase(task) == TaskPhase::Healthy {
             self.count_success(id);
         }
         if state == HealthState::Unhealthy
-            && let Some(until) = patient_until
+            && let Some(until) = grace_period_end
         {
-            self.at(until, Due::Schedule(key.clone()));
+            self.at(until, AgendaItem::Schedule(key.clone()));
         }
         self.wake_scheduler(&key);
     }
 
-    /// Until when failed health checks of a task are not looked at.
-    fn patient_until(&self, task: &TaskState) -> Option<Timestamp> {
+    /// Until when failed health checks of a task are ignored.
+    fn grace_period_end(&self, task: &TaskState) -> Option<Timestamp> {
         let grace = self.services.get(task.service.as_ref()?)?.grace_s;
         Some(later(task.shape.started_at?, u64::from(grace) * 1000))
     }
 
-    /// Stops the tasks of a service whose targets fail their checks; the scheduler starts others.
+    /// Stops the tasks of a service whose targets fail their checks; the scheduler starts replacements.
     pub(super) fn stop_unhealthy(&mut self, key: &ServiceKey) {
         let Some(service) = self.services.get(key) else { return };
         let fails = |id: &&String| {
@@ -489,7 +496,7 @@ impl World {
                 .as_ref()
                 .and_then(|(group, target)| self.groups.get(group)?.targets.get(target))
                 .is_some_and(|target| target.state == HealthState::Unhealthy);
-            found && self.patient_until(task).is_none_or(|until| until <= self.now)
+            found && self.grace_period_end(task).is_none_or(|until| until <= self.now)
         };
         let failing: Vec<String> = service.live.iter().filter(fails).cloned().collect();
         for id in failing {
@@ -498,18 +505,18 @@ impl World {
                 "(task {id}) (port {}) is unhealthy in (target-group {group}) due to (reason Health checks failed)",
                 target.port
             );
-            self.service_says(key, &event);
+            self.add_service_event(key, &event);
             let words = format!("Task failed ELB health checks in (target-group {group})");
-            self.changed(|_| Some(Change::Died { service: key.clone() }));
+            self.changed(|_| Some(WorldChange::TaskDied { service: key.clone() }));
             self.begin_stop(&id, "ServiceSchedulerInitiated", &words);
             self.count_failure(&id);
         }
     }
 
-    /// An external backend found this of a task's target.
+    /// Health of a task's target, as reported by an external backend.
     pub(in crate::world) fn task_health_found(&mut self, id: &str, state: HealthState) {
         let Some(task) = self.tasks.get_mut(id) else { return };
-        task.told_health = Some(state == HealthState::Healthy);
+        task.reported_health = Some(state == HealthState::Healthy);
         if let Some((group, target)) = task.target.clone() {
             self.set_health(&group, &target, state);
         }
@@ -546,10 +553,10 @@ impl World {
             }
         }
         let shape = task.shape.clone();
-        self.emit(What::Task(Box::new(shape)));
+        self.emit(WorldEventKind::Task(Box::new(shape)));
     }
 
-    /// The tasks of a service that run, by id: for tests that kill one.
+    /// Ids of the running tasks of a service, for tests that kill one.
     #[must_use]
     pub fn running_tasks(&self, cluster: &str, service: &str) -> Vec<String> {
         let key = (last_part(cluster).to_owned(), last_part(service).to_owned());
@@ -557,11 +564,11 @@ impl World {
         self.services.get(&key).map(|service| service.live.iter().filter(runs).cloned().collect()).unwrap_or_default()
     }
 
-    /// A task's process dies by itself, with this exit code.
+    /// Lets a task's process exit by itself with this exit code.
     ///
     /// # Errors
-    /// `ClientException` where no such task runs.
-    pub fn kill_task(&mut self, task: &str, exit_code: i32) -> Answer<()> {
+    /// `ClientException` if no such task runs.
+    pub fn kill_task(&mut self, task: &str, exit_code: i32) -> ApiResult<()> {
         let id = last_part(task).to_owned();
         if self.tasks.get(&id).is_none_or(|task| task.shape.last_status != LastStatus::Running) {
             return Err(client_exception("no such task runs"));

@@ -2,9 +2,9 @@
 
 use super::{Head, Inputs, Outcomes, Sequence, Step, folder, given_by, given_by_outcomes, scripted, value};
 use crate::random;
-use rollout::recording::{Decided, Performed, Record, What, read};
+use rollout::recording::{Decided, Performed, Record, RecordBody, read};
 use rollout::target::TargetState;
-use rollout::{TargetId, absorb};
+use rollout::{TargetId, apply_outcomes};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,9 +18,9 @@ const NEAR: usize = 24;
 fn comparable(state: &TargetState) -> TargetState {
     let mut state = state.clone();
     state.wake_at = None;
-    state.errands.clear();
+    state.outbox.clear();
     if let Some(running) = &mut state.running {
-        running.place = None;
+        running.queue_position = None;
     }
     state
 }
@@ -41,8 +41,8 @@ impl Previous {
 /// What became of the effects of a decision, if it is recorded.
 fn outcomes_of<'r>(records: &'r [&Record], index: usize) -> Option<(&'r Record, &'r Performed)> {
     let record = records[index];
-    records[index + 1..].iter().take(NEAR).find_map(|later| match &later.what {
-        What::Performed(performed) if later.pass == record.pass && later.revision == record.revision + 1 => {
+    records[index + 1..].iter().take(NEAR).find_map(|later| match &later.body {
+        RecordBody::Performed(performed) if later.pass == record.pass && later.revision == record.revision + 1 => {
             Some((*later, performed))
         }
         _ => None,
@@ -54,9 +54,9 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
     let head = Head { target: target.clone(), from: from.to_owned() };
     let mut steps = Vec::new();
     let mut state = TargetState::new(target.clone());
-    let (mut policy, mut around, mut snapshot) = (Previous::default(), Previous::default(), Previous::default());
-    let decided = |index: usize| match &records[index].what {
-        What::Decided(decided) => Some(&**decided),
+    let (mut policy, mut gate_context, mut snapshot) = (Previous::default(), Previous::default(), Previous::default());
+    let decided = |index: usize| match &records[index].body {
+        RecordBody::Decided(decided) => Some(&**decided),
         _ => None,
     };
     // Whether somebody has decided on this later.
@@ -71,7 +71,7 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
         }
         let performed = outcomes_of(records, index);
         let became = performed.map(|(record, performed)| {
-            (record.at, absorb(&now.decision.state, &performed.outcomes, record.at), &performed.outcomes)
+            (record.at, apply_outcomes(&now.decision.state, &performed.outcomes, record.at), &performed.outcomes)
         });
         // A pass may have died before it wrote down what became of its effects, or somebody else was faster.
         let absorbed = became.filter(|(_, (after, _), _)| leads_on(index, after));
@@ -79,13 +79,13 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
             continue;
         }
         steps.extend(between(&state, &now.state));
-        let Decided { commands, policy: applied, around: known, snapshot: seen, decision, .. } = now;
+        let Decided { commands, policy: applied, gate_context: known, snapshot: seen, decision, .. } = now;
         steps.push(Step::Decide {
             decide: Inputs {
                 at: records[index].at,
                 commands: commands.iter().map(value).collect(),
                 policy: policy.next(applied.as_ref().map(value)),
-                around: around.next(known.as_ref().map(value)),
+                gate_context: gate_context.next(known.as_ref().map(value)),
                 snapshot: snapshot.next(seen.as_ref().map(value)),
             },
             gives: given_by(decision),
@@ -93,7 +93,10 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
         state = match absorbed {
             Some((at, (after, journal), outcomes)) => {
                 let outcomes = outcomes.iter().map(|(_, outcome)| value(outcome)).collect();
-                steps.push(Step::Absorb { absorb: Outcomes { at, outcomes }, gives: given_by_outcomes(&journal) });
+                steps.push(Step::Absorb {
+                    apply_outcomes: Outcomes { at, outcomes },
+                    gives: given_by_outcomes(&journal),
+                });
                 after
             }
             None => decision.state.clone(),
@@ -104,12 +107,12 @@ fn sequence(target: &TargetId, from: &str, records: &[&Record]) -> Sequence {
 
 /// What the pass before has done to the state that no decision has.
 fn between(before: &TargetState, now: &TargetState) -> Vec<Step> {
-    let place = |state: &TargetState| state.running.as_ref().and_then(|running| running.place);
+    let position = |state: &TargetState| state.running.as_ref().and_then(|running| running.queue_position);
     let mut steps = Vec::new();
-    if let Some(new) = place(now).filter(|new| place(before).as_ref() != Some(new)) {
-        steps.push(Step::Place { place: value(&new) });
+    if let Some(new) = position(now).filter(|new| position(before).as_ref() != Some(new)) {
+        steps.push(Step::QueuePosition { queue_position: value(&new) });
     }
-    if now.errands.is_empty() && !before.errands.is_empty() {
+    if now.outbox.is_empty() && !before.outbox.is_empty() {
         steps.push(Step::Published { published: true });
     }
     steps
@@ -137,13 +140,13 @@ fn reached(sequence: &Sequence) -> Vec<BTreeSet<String>> {
                 }
                 facts_of(gives, &mut kinds, &mut stage);
             }
-            Step::Absorb { absorb, gives } => {
-                for outcome in &absorb.outcomes {
+            Step::Absorb { apply_outcomes, gives } => {
+                for outcome in &apply_outcomes.outcomes {
                     kinds.insert(format!("outcome {}", text(outcome.get("outcome"))));
                 }
                 facts_of(gives, &mut kinds, &mut stage);
             }
-            Step::Place { .. } => drop(kinds.insert("place".to_owned())),
+            Step::QueuePosition { .. } => drop(kinds.insert("queue position".to_owned())),
             Step::Published { .. } => drop(kinds.insert("published".to_owned())),
         }
         let telling =
@@ -208,7 +211,8 @@ fn lives(from: &str, lines: &[String]) -> Vec<Sequence> {
     by_target
         .into_iter()
         .map(|(target, mut records)| {
-            records.sort_by_key(|record| (record.revision, !matches!(record.what, What::Performed(_)), record.at));
+            records
+                .sort_by_key(|record| (record.revision, !matches!(record.body, RecordBody::Performed(_)), record.at));
             sequence(target, from, &records)
         })
         .collect()

@@ -14,18 +14,19 @@
 //! | line | what it is |
 //! |---|---|
 //! | `{"target", "from"}` | the first one: whose life it is, and where it was recorded |
-//! | `{"decide": {"at", "commands", "policy", "around", "snapshot"}, "gives"}` | a decision; the last three as JSON patches (RFC 6902) on the ones before, or absent where there was none |
-//! | `{"absorb": {"at", "outcomes"}, "gives"}` | what became of the effects of the decision before, in their order |
-//! | `{"place": …}` | the running deployment's place before the API budgets |
+//! | `{"decide": {"at", "commands", "policy", "gate_context", "snapshot"}, "gives"}` | a decision; the last three as JSON patches (RFC 6902) on the ones before, or absent where there was none |
+//! | `{"apply_outcomes": {"at", "outcomes"}, "gives"}` | what became of the effects of the decision before, in their order |
+//! | `{"queue_position": …}` | the running deployment's position in the queue before the API budgets |
 //! | `{"published": true}` | other targets were told what was to be told |
 
 mod choose;
 mod scripted;
 
-use rollout::promotion::Surroundings;
+use rollout::policy::AppliedTarget;
+use rollout::promotion::GateContext;
 use rollout::snapshot::Snapshot;
-use rollout::target::{AppliedTarget, TargetState};
-use rollout::{Command, Effect, Inbox, JournalEntry, Outcome, TargetId, Timestamp, absorb, decide};
+use rollout::target::TargetState;
+use rollout::{Command, Effect, Inbox, JournalEntry, Outcome, TargetId, Timestamp, apply_outcomes, decide};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,8 +45,8 @@ struct Head {
 #[serde(untagged)]
 enum Step {
     Decide { decide: Inputs, gives: Value },
-    Absorb { absorb: Outcomes, gives: Value },
-    Place { place: Value },
+    Absorb { apply_outcomes: Outcomes, gives: Value },
+    QueuePosition { queue_position: Value },
     Published { published: bool },
 }
 
@@ -58,7 +59,7 @@ struct Inputs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<json_patch::Patch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    around: Option<json_patch::Patch>,
+    gate_context: Option<json_patch::Patch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<json_patch::Patch>,
 }
@@ -182,7 +183,7 @@ fn facts(journal: &[JournalEntry]) -> Value {
 
 /// What came of a decision, outside of the state.
 fn given_by(decision: &rollout::Decision) -> Value {
-    let ended = |record: &rollout::target::DeploymentRecord| json!([record.number, record.verdict]);
+    let ended = |record: &rollout::deployment::DeploymentRecord| json!([record.number, record.verdict]);
     without_words(json!({
         "effects": decision.effects,
         "facts": facts(&decision.journal),
@@ -210,40 +211,85 @@ impl Last {
     }
 }
 
+/// The plans of a recording, as they are called now: a plan's name is a hash of how it is serialised.
+#[derive(Debug, Default)]
+struct Plans(BTreeMap<String, String>);
+
+impl Plans {
+    /// Learns the names of plans that both have at the same path.
+    fn learn(&mut self, recorded: &Value, now: &Value) {
+        match (recorded, now) {
+            (Value::Object(recorded), Value::Object(now)) => {
+                for (key, old) in recorded {
+                    match (old, now.get(key)) {
+                        (Value::String(old), Some(Value::String(new))) if key == "plan" => {
+                            self.0.insert(old.clone(), new.clone());
+                        }
+                        (old, Some(new)) => self.learn(old, new),
+                        (_, None) => {}
+                    }
+                }
+            }
+            (Value::Array(recorded), Value::Array(now)) => {
+                recorded.iter().zip(now).for_each(|(old, new)| self.learn(old, new));
+            }
+            _ => {}
+        }
+    }
+
+    fn renamed(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let renamed = |(key, value): (&String, &Value)| match value.as_str().and_then(|old| self.0.get(old)) {
+                    Some(new) if key == "plan" => (key.clone(), json!(new)),
+                    _ => (key.clone(), self.renamed(value)),
+                };
+                Value::Object(fields.iter().map(renamed).collect())
+            }
+            Value::Array(values) => Value::Array(values.iter().map(|value| self.renamed(value)).collect()),
+            other => other.clone(),
+        }
+    }
+}
+
 /// Lives through a sequence, and calls for each step what came of it, what had, and the line.
 fn live(name: &str, sequence: &Sequence, mut compare: impl FnMut(&Value, &Value, usize)) {
     let mut state = TargetState::new(sequence.head.target.clone());
-    let (mut policy, mut around, mut snapshot) = (Last::default(), Last::default(), Last::default());
+    let (mut policy, mut gate_context, mut snapshot) = (Last::default(), Last::default(), Last::default());
     let mut effects: Vec<Effect> = Vec::new();
+    let mut plans = Plans::default();
     for (index, step) in sequence.steps.iter().enumerate() {
         let at = format!("{name}, line {}", index + 2);
         match step {
             Step::Decide { decide: inputs, gives } => {
-                let commands: Vec<Command> = inputs.commands.iter().map(|command| typed(command, &at)).collect();
+                let commands: Vec<Command> =
+                    inputs.commands.iter().map(|command| typed(&plans.renamed(command), &at)).collect();
                 let policy: Option<AppliedTarget> = policy.next(inputs.policy.as_ref(), &at);
-                let around: Option<Surroundings> = around.next(inputs.around.as_ref(), &at);
+                let gate_context: Option<GateContext> = gate_context.next(inputs.gate_context.as_ref(), &at);
                 let snapshot: Option<Snapshot> = snapshot.next(inputs.snapshot.as_ref(), &at);
-                let inbox = Inbox { commands: &commands, policy: policy.as_ref(), around: around.as_ref() };
+                let inbox = Inbox { commands: &commands, policy: policy.as_ref(), gate_context: gate_context.as_ref() };
                 let decision = decide(&state, &inbox, snapshot.as_ref(), inputs.at);
-                compare(&given_by(&decision), gives, index + 2);
+                let now = given_by(&decision);
+                plans.learn(gives, &now);
+                compare(&now, &plans.renamed(gives), index + 2);
                 effects = decision.effects;
                 state = decision.state;
             }
-            Step::Absorb { absorb: outcomes, gives } => {
+            Step::Absorb { apply_outcomes: outcomes, gives } => {
                 let became: Vec<(Effect, Outcome)> = effects
                     .drain(..)
                     .zip(&outcomes.outcomes)
                     .map(|(effect, outcome)| (effect, typed(outcome, &at)))
                     .collect();
-                let (after, journal) = absorb(&state, &became, outcomes.at);
+                let (after, journal) = apply_outcomes(&state, &became, outcomes.at);
                 compare(&given_by_outcomes(&journal), gives, index + 2);
                 state = after;
             }
-            Step::Place { place } => {
+            Step::QueuePosition { queue_position } => {
                 let running = state.running.as_mut().unwrap_or_else(|| panic!("{at}: nothing runs"));
-                running.place = Some(typed(place, &at));
+                running.queue_position = Some(typed(queue_position, &at));
             }
-            Step::Published { published: _ } => state.errands.clear(),
+            Step::Published { published: _ } => state.outbox.clear(),
         }
     }
 }
@@ -286,7 +332,7 @@ const REACHES: [(&str, &[&str]); 4] = [
             "note_refusal",
         ],
     ),
-    ("cause", &["alarm", "hook", "tasks", "unhealthy", "deadline", "refused", "aborted", "asked", "by_hand"]),
+    ("cause", &["alarm", "hook", "tasks", "unhealthy", "deadline", "refused", "aborted", "asked", "external_rollback"]),
     ("gate", &["image", "after", "soak", "train", "approval", "window", "freeze", "stop_the_line", "asleep"]),
     ("verdict", &["succeeded", "rolled_back", "rejected", "superseded", "cancelled", "expired", "failed"]),
 ];
@@ -303,7 +349,7 @@ const STAGES: [&str; 13] = [
     "keeping_warm",
     "retiring",
     "rolling_back",
-    "letting_go",
+    "abandoning",
 ];
 
 #[test]

@@ -4,29 +4,29 @@ use super::*;
 use simulation::world::alarms::Evaluation;
 use simulation::world::scaling::PutScheduledAction;
 
-impl Chaos {
+impl DayRun {
     /// The number of the image that a side runs.
     pub(super) fn image_of(&self, target: &TargetId, slot: Slot) -> Option<u64> {
         let key = self.service(target, slot);
-        let image = self.street.simulation.world(|world| world.image_run_by(&key, "app"))?;
+        let image = self.pipeline.simulation.world(|world| world.image_run_by(&key, "app"))?;
         u64::from_str_radix(image.rsplit_once(":")?.1, 16).ok()
     }
 
-    pub(super) fn sicken(&mut self, target: &TargetId, whom: Whom, how: Ill) {
-        let (blue, green) = self.street.weights(target);
+    pub(super) fn degrade_side(&mut self, target: &TargetId, affected: AffectedSides, mode: SideFault) {
+        let (blue, green) = self.pipeline.weights(target);
         let live = if blue >= green { Slot::Blue } else { Slot::Green };
-        let sides = match whom {
-            Whom::Live => vec![live],
-            Whom::Idle => vec![live.other()],
-            Whom::Both => vec![live, live.other()],
+        let sides = match affected {
+            AffectedSides::Live => vec![live],
+            AffectedSides::Idle => vec![live.other()],
+            AffectedSides::Both => vec![live, live.other()],
         };
         for slot in sides {
             let Some(number) = self.image_of(target, slot) else { continue };
-            self.ill.insert((target.clone(), number));
-            match how {
-                Ill::Failing => self.street.set_image(number, ImageBehaviour::failing(0.5)),
-                Ill::Unhealthy => {
-                    self.street.set_image(number, ImageBehaviour::never_healthy());
+            self.degraded.insert((target.clone(), number));
+            match mode {
+                SideFault::Failing => self.pipeline.set_image(number, ImageBehaviour::failing(0.5)),
+                SideFault::Unhealthy => {
+                    self.pipeline.set_image(number, ImageBehaviour::never_healthy());
                     self.kill_all(target, slot);
                 }
             }
@@ -34,19 +34,20 @@ impl Chaos {
     }
 
     pub(super) fn recover(&mut self, target: &TargetId) {
-        let well: Vec<(TargetId, u64)> = self.ill.iter().filter(|(whose, _)| whose == target).cloned().collect();
-        for of in well {
-            self.ill.remove(&of);
+        let recovered: Vec<(TargetId, u64)> =
+            self.degraded.iter().filter(|(owner, _)| owner == target).cloned().collect();
+        for of in recovered {
+            self.degraded.remove(&of);
             let number = of.1;
-            if !self.ill.iter().any(|(_, other)| *other == number) {
-                self.street.set_image(number, self.images.get(&number).cloned().unwrap_or_default());
+            if !self.degraded.iter().any(|(_, other)| *other == number) {
+                self.pipeline.set_image(number, self.images.get(&number).cloned().unwrap_or_default());
             }
             // Tasks that came up ill are never looked at again: others take their place.
             let sides = targets().into_iter().flat_map(|target| [(target.clone(), Slot::Blue), (target, Slot::Green)]);
             for (target, slot) in sides {
                 let group = self.group(&target, slot);
-                let unwell = self.street.simulation.world(|world| world.targets_of(&group).0 == 0);
-                if unwell && self.image_of(&target, slot) == Some(number) {
+                let no_healthy_target = self.pipeline.simulation.world(|world| world.targets_of(&group).0 == 0);
+                if no_healthy_target && self.image_of(&target, slot) == Some(number) {
                     self.kill_all(&target, slot);
                 }
             }
@@ -55,7 +56,7 @@ impl Chaos {
 
     pub(super) fn kill_all(&mut self, target: &TargetId, slot: Slot) {
         let (cluster, service) = self.service(target, slot);
-        self.street.simulation.world(|world| {
+        self.pipeline.simulation.world(|world| {
             for task in world.running_tasks(&cluster, &service) {
                 world.kill_task(&task, 137).expect("it runs");
             }
@@ -64,55 +65,55 @@ impl Chaos {
 
     /// Target group of a side.
     pub(super) fn group(&self, target: &TargetId, slot: Slot) -> String {
-        let names = self.street.simulation.at(target).names();
+        let names = self.pipeline.simulation.at(target).names();
         if slot == Slot::Blue { names.blue_group.clone() } else { names.green_group.clone() }
     }
 
-    pub(super) fn sleep(&mut self, target: &TargetId) {
-        let busy = |running: &rollout::Deployment| !matches!(running.stage, rollout::Stage::Gated { .. });
-        if self.asleep.contains(target) || self.street.state(target).running.as_ref().is_some_and(busy) {
+    pub(super) fn scale_to_zero(&mut self, target: &TargetId) {
+        let busy = |running: &rollout::Deployment| running.stage() != rollout::Stage::Gated;
+        if self.scaled_to_zero.contains(target) || self.pipeline.state(target).running.as_ref().is_some_and(busy) {
             return;
         }
-        let rule = self.street.simulation.at(target).names().rule.clone();
-        self.street.simulation.world(|world| world.set_traffic(&rule, 0.0));
+        let rule = self.pipeline.simulation.at(target).names().rule.clone();
+        self.pipeline.simulation.world(|world| world.set_traffic(&rule, 0.0));
         for slot in [Slot::Blue, Slot::Green] {
             self.set_desired(target, slot, 0);
         }
-        self.asleep.insert(target.clone());
+        self.scaled_to_zero.insert(target.clone());
     }
 
-    pub(super) fn wake_up(&mut self, target: &TargetId) {
-        if !self.asleep.remove(target) {
+    pub(super) fn scale_up(&mut self, target: &TargetId) {
+        if !self.scaled_to_zero.remove(target) {
             return;
         }
-        let (blue, green) = self.street.weights(target);
+        let (blue, green) = self.pipeline.weights(target);
         for (slot, weight) in [(Slot::Blue, blue), (Slot::Green, green)] {
             if weight > 0 {
-                self.set_desired(target, slot, USUAL_TASKS);
+                self.set_desired(target, slot, DEFAULT_TASKS);
             }
         }
-        let rule = self.street.simulation.at(target).names().rule.clone();
-        self.street.simulation.world(|world| world.set_traffic(&rule, USUAL_REQUESTS));
+        let rule = self.pipeline.simulation.at(target).names().rule.clone();
+        self.pipeline.simulation.world(|world| world.set_traffic(&rule, DEFAULT_REQUESTS_PER_SECOND));
     }
 
     pub(super) fn set_desired(&mut self, target: &TargetId, slot: Slot, desired: u32) {
         let (cluster, service) = self.service(target, slot);
         let edit = UpdateService { cluster, service, desired_count: Some(desired), ..Default::default() };
-        self.street.simulation.world(|world| world.update_service(edit)).expect("it is there");
+        self.pipeline.simulation.world(|world| world.update_service(edit)).expect("it is there");
     }
 
     /// CloudWatch does not evaluate a side's alarm any more, or does again.
-    pub(super) fn set_evaluation(&mut self, target: &TargetId, slot: Slot, how: Option<Evaluation>) {
-        let names = self.street.simulation.at(target).names();
+    pub(super) fn set_evaluation(&mut self, target: &TargetId, slot: Slot, mode: Option<Evaluation>) {
+        let names = self.pipeline.simulation.at(target).names();
         let alarm = if slot == Slot::Blue { names.blue_alarm.clone() } else { names.green_alarm.clone() };
-        let set = self.street.simulation.world(|world| world.set_evaluation(&alarm, how, "of the day"));
+        let set = self.pipeline.simulation.world(|world| world.set_evaluation(&alarm, mode, "of the day"));
         set.expect("the alarm is there");
     }
 
     /// Somebody has a side's limits set once, a minute from now.
     pub(super) fn schedule(&mut self, target: &TargetId, slot: Slot, min: u32, max: u32) {
         let (cluster, service) = self.service(target, slot);
-        let due = Seconds(60).after(self.street.simulation.now());
+        let due = Seconds(60).after(self.pipeline.simulation.now());
         let action = PutScheduledAction {
             resource_id: format!("service/{cluster}/{service}"),
             name: format!("{min}-to-{max}"),
@@ -121,8 +122,8 @@ impl Chaos {
             max: Some(max),
             ..PutScheduledAction::default()
         };
-        if self.street.simulation.world(|world| world.limits_are_set(&cluster, &service)) {
-            self.street.simulation.world(|world| world.put_scheduled_action(action)).expect("it is sound");
+        if self.pipeline.simulation.world(|world| world.has_scaling_limits(&cluster, &service)) {
+            self.pipeline.simulation.world(|world| world.put_scheduled_action(action)).expect("it is sound");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! HTTPS with GitHub's token. Everything may be asked twice: what was asked for has a key of the run's.
+//! HTTPS with GitHub's token. All requests can be retried: commands carry a key derived from the run.
 
 use super::super::endpoint::Endpoint;
 use super::super::failure::Failure;
-use super::super::http::{self, TRIES};
+use super::super::http::{self, MAX_ATTEMPTS};
 use super::token::Tokens;
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The way to one control plane, for this job.
+/// Client of one control plane, for this job.
 #[derive(Debug)]
 pub(super) struct Client {
     endpoint: Endpoint,
@@ -20,46 +20,51 @@ pub(super) struct Client {
     tokens: Tokens,
 }
 
-/// One try: whether another one can help, and why it did not work.
-struct Missed {
-    again: bool,
-    why: Failure,
+/// Error of one attempt: the failure, and whether a retry can help.
+struct AttemptError {
+    retryable: bool,
+    failure: Failure,
 }
 
-impl Missed {
-    fn for_good(why: Failure) -> Self {
-        Self { again: false, why }
+impl AttemptError {
+    fn permanent(failure: Failure) -> Self {
+        Self { retryable: false, failure }
     }
 }
 
 impl Client {
-    /// Finds the control plane and the job's token service; nothing is sent yet.
+    /// Determines the control plane's endpoint and the job's token service; sends nothing yet.
     pub(super) fn new(endpoint: &str, audience: &str) -> Result<Self, Failure> {
         let endpoint = Endpoint::parse(endpoint)?;
-        let tokens = Tokens::of_this_job(audience)?;
+        let tokens = Tokens::for_this_job(audience)?;
         Ok(Self { connector: http::connector(endpoint.secure), endpoint, tokens })
     }
 
-    /// Asks a question.
+    /// Sends a read request.
     pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
-        self.ask("GET", path, None).await
+        self.send("GET", path, None).await
     }
 
-    /// Asks for something, with a token of its own.
+    /// Sends a command, with a fresh token.
     pub(super) async fn post<T: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_string(body)
             .map_err(|error| Failure::Unexpected(format!("the request cannot be written: {error}")))?;
-        self.ask("POST", path, Some(body)).await
+        self.send("POST", path, Some(body)).await
     }
 
-    async fn ask<T: DeserializeOwned>(&mut self, method: &str, path: &str, body: Option<String>) -> Result<T, Failure> {
-        let mut tries = 0;
+    async fn send<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<T, Failure> {
+        let mut attempts = 0;
         let text = loop {
-            tries += 1;
-            match self.once(method, path, body.as_deref()).await {
+            attempts += 1;
+            match self.attempt(method, path, body.as_deref()).await {
                 Ok(text) => break text,
-                Err(missed) if missed.again && tries < TRIES => http::pause(tries).await,
-                Err(missed) => return Err(missed.why),
+                Err(error) if error.retryable && attempts < MAX_ATTEMPTS => http::backoff(attempts).await,
+                Err(error) => return Err(error.failure),
             }
         };
         serde_json::from_str(&text).map_err(|error| {
@@ -70,52 +75,53 @@ impl Client {
         })
     }
 
-    async fn once(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<String, Missed> {
+    async fn attempt(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<String, AttemptError> {
         let token = if body.is_some() { self.tokens.fresh().await } else { self.tokens.token().await };
-        // The token service has been asked often enough already.
-        let token = token.map_err(Missed::for_good)?;
+        // The token service has been retried already.
+        let token = token.map_err(AttemptError::permanent)?;
         let url = format!("{}{path}", self.endpoint.url);
         let mut request = HttpRequest::new(body.map_or_else(SdkBody::empty, SdkBody::from));
-        // The errors of these say what was wrong with which value: with a token that must not be shown.
-        let broken = || Missed::for_good(Failure::Unexpected(format!("the request {method} {path} cannot be written")));
-        request.set_method(method).map_err(|_| broken())?;
-        request.set_uri(url).map_err(|_| broken())?;
+        // These errors contain the invalid value, which may be a token that must not be shown.
+        let malformed =
+            || AttemptError::permanent(Failure::Unexpected(format!("the request {method} {path} cannot be written")));
+        request.set_method(method).map_err(|_| malformed())?;
+        request.set_uri(url).map_err(|_| malformed())?;
         let headers = request.headers_mut();
-        headers.try_insert("authorization", format!("Bearer {token}")).map_err(|_| broken())?;
+        headers.try_insert("authorization", format!("Bearer {token}")).map_err(|_| malformed())?;
         headers.insert("user-agent", concat!("switchback/", env!("CARGO_PKG_VERSION")));
         if body.is_some() {
             headers.insert("content-type", "application/json");
         }
         let url = &self.endpoint.url;
-        let (status, text) = http::exchange(&self.connector, request).await.map_err(|reason| Missed {
-            again: true,
-            why: Failure::Unreachable(format!("{url} did not answer {method} {path}: {reason}")),
+        let (status, text) = http::exchange(&self.connector, request).await.map_err(|reason| AttemptError {
+            retryable: true,
+            failure: Failure::Unreachable(format!("{url} did not answer {method} {path}: {reason}")),
         })?;
         if (200..300).contains(&status) {
             return Ok(text);
         }
         if status == 401 {
-            // Perhaps it was over sooner than it said: the next try has another one.
+            // The token may have expired earlier than it states: the next attempt uses a new one.
             self.tokens.forget();
         }
-        Err(self.said_no(method, path, status, &text))
+        Err(self.error_response(method, path, status, &text))
     }
 
-    /// An answer that is no yes: Switchback's own refusal, or the gateway's.
-    fn said_no(&self, method: &str, path: &str, status: u16, text: &str) -> Missed {
+    /// Maps an error response: Switchback's own refusal, or the gateway's.
+    fn error_response(&self, method: &str, path: &str, status: u16, text: &str) -> AttemptError {
         let url = &self.endpoint.url;
         if let Ok(ErrorBody { mut error }) = serde_json::from_str(text) {
             error.status = status;
             if status < 500 {
-                return Missed { again: status == 429, why: Failure::Refused(error) };
+                return AttemptError { retryable: status == 429, failure: Failure::Refused(error) };
             }
-            let why = Failure::Unreachable(format!("{url} could not answer {method} {path}: {error}"));
-            return Missed { again: status == 503, why };
+            let failure = Failure::Unreachable(format!("{url} could not answer {method} {path}: {error}"));
+            return AttemptError { retryable: status == 503, failure };
         }
         let parsed: Value = serde_json::from_str(text).unwrap_or_default();
         let message = parsed.get("message").or_else(|| parsed.get("Message")).and_then(Value::as_str);
         let message: String = message.unwrap_or(text).chars().take(300).collect();
-        let why = match status {
+        let failure = match status {
             401 | 403 => Failure::Forbidden(format!(
                 "{url} did not take GitHub's token ({status}: {message}). Its audience must be the stack's parameter \
                  `GitHubAudience`, and its issuer `GitHubIssuer`"
@@ -128,6 +134,6 @@ impl Client {
             }
             _ => Failure::Forbidden(format!("{url} refused {method} {path} ({status}): {message}")),
         };
-        Missed { again: http::may_pass(status) || status == 401, why }
+        AttemptError { retryable: http::is_transient(status) || status == 401, failure }
     }
 }

@@ -1,14 +1,14 @@
-//! `ci`: what a job of GitHub Actions asks, without a stored key.
+//! `ci`: commands for GitHub Actions jobs, without a stored key.
 //!
-//! GitHub gives the job a token that says which repository, ref, environment and workflow it is; the control plane holds
-//! that against the grants of the policy file. Everything is asked at the function `promotions`, whose address is the
+//! GitHub gives the job a token that states its repository, ref, environment and workflow; the control plane checks
+//! these against the grants in the policy file. All requests go to the function `promotions`, whose address is the
 //! stack's output `PromotionsEndpoint`.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`token`] | GitHub's token for this job: fetched, kept while it lasts, never shown |
+//! | [`token`] | GitHub's token for this job: fetched, kept while valid, never shown |
 //! | [`client`] | HTTPS with that token |
-//! | [`watch`] | what becomes of what was asked |
+//! | [`watch`] | follows the requested deployments |
 //! | [`report`] | log groups, annotations, the job's summary and the step's outputs |
 
 mod client;
@@ -18,18 +18,18 @@ mod watch;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::{duration, pause};
+use super::{duration, interval};
 use clap::Subcommand;
 use client::Client;
-use engine::workflows::{PromotionAnswer, PromotionRequest};
+use engine::workflows::{PromotionRequest, PromotionResponse};
 use report::Report;
-use rollout::entry::Deed;
+use rollout::entry::Permission;
 use rollout::release::Provenance;
 use rollout::{Seconds, TargetId};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
-use watch::{Patience, Watched};
+use watch::{WaitLimit, Watched};
 
 /// What a job can ask.
 #[derive(Debug, Subcommand)]
@@ -48,11 +48,11 @@ pub(crate) struct PromoteArguments {
     /// application/service/environment, or application/service/environment=RELEASE; without a release, the newest that
     /// the environments before have verified.
     #[arg(required = true, value_name = "TARGET[=RELEASE]")]
-    targets: Vec<Wish>,
+    targets: Vec<TargetRelease>,
     #[command(flatten)]
-    asking: Asking,
+    request_arguments: CiRequestArguments,
     #[command(flatten)]
-    common: Common,
+    common: CiArguments,
 }
 
 /// Bring a release by its name.
@@ -60,14 +60,14 @@ pub(crate) struct PromoteArguments {
 pub(crate) struct DeployArguments {
     /// application/service/environment, or application/service/environment=RELEASE.
     #[arg(required = true, value_name = "TARGET[=RELEASE]")]
-    targets: Vec<Wish>,
+    targets: Vec<TargetRelease>,
     #[command(flatten)]
-    asking: Asking,
+    request_arguments: CiRequestArguments,
     /// Take the hotfix lane: it skips the gates that the policy names, needs a grant of its own and a reason.
     #[arg(long)]
     hotfix: bool,
     #[command(flatten)]
-    common: Common,
+    common: CiArguments,
 }
 
 /// Stay until a release's deployment is over.
@@ -75,16 +75,16 @@ pub(crate) struct DeployArguments {
 pub(crate) struct WaitArguments {
     /// application/service/environment, or application/service/environment=RELEASE.
     #[arg(required = true, value_name = "TARGET[=RELEASE]")]
-    targets: Vec<Wish>,
+    targets: Vec<TargetRelease>,
     /// A tag, a digest, or at least 7 of its first digits.
     #[arg(long)]
     release: Option<String>,
     #[command(flatten)]
-    common: Common,
+    common: CiArguments,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-struct Asking {
+struct CiRequestArguments {
     /// For the targets that name none: a tag, a digest, or at least 7 of its first digits.
     #[arg(long)]
     release: Option<String>,
@@ -106,7 +106,7 @@ struct Asking {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-struct Common {
+struct CiArguments {
     /// URL of the stack's output `PromotionsEndpoint`.
     #[arg(long, env = "SWITCHBACK_CI_ENDPOINT", value_name = "URL")]
     endpoint: Option<String>,
@@ -115,13 +115,13 @@ struct Common {
     audience: String,
     /// Longest wait; the deployment itself continues.
     #[arg(long = "for", default_value = "30m", value_parser = duration, value_name = "DURATION")]
-    patience: Seconds,
+    wait_limit: Seconds,
     /// Interval between two looks while waiting.
-    #[arg(long, default_value = "5s", value_parser = pause, value_name = "PAUSE")]
+    #[arg(long, default_value = "5s", value_parser = interval, value_name = "PAUSE")]
     every: Duration,
 }
 
-impl Common {
+impl CiArguments {
     fn client(&self) -> Result<Client, Failure> {
         let Some(endpoint) = self.endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) else {
             return Err(Failure::Usage(
@@ -133,23 +133,23 @@ impl Common {
         Client::new(endpoint, &self.audience)
     }
 
-    fn patience(&self) -> Patience {
-        Patience {
-            until: Instant::now() + Duration::from_secs(self.patience.0),
-            whole: self.patience,
+    fn wait_limit(&self) -> WaitLimit {
+        WaitLimit {
+            until: Instant::now() + Duration::from_secs(self.wait_limit.0),
+            total: self.wait_limit,
             every: self.every,
         }
     }
 }
 
-/// A target, and the release that is wanted there.
+/// A target, and optionally the release requested for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wish {
+struct TargetRelease {
     target: TargetId,
     release: Option<String>,
 }
 
-impl FromStr for Wish {
+impl FromStr for TargetRelease {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -163,24 +163,25 @@ impl FromStr for Wish {
     }
 }
 
-/// Does what a job asks. How it ended is in the log, the summary and the outputs, whatever it is.
+/// Runs a job's command. Its result, whatever it is, goes to log, summary and outputs.
 pub(super) async fn run(command: &CiCommand) -> Result<Exit, Failure> {
-    let (title, wishes) = match command {
+    let (title, target_releases) = match command {
         CiCommand::Promote(arguments) => ("promote", &arguments.targets),
         CiCommand::Deploy(arguments) if arguments.hotfix => ("hotfix", &arguments.targets),
         CiCommand::Deploy(arguments) => ("deploy", &arguments.targets),
         CiCommand::Wait(arguments) => ("wait", &arguments.targets),
     };
-    let mut report = Report::new(title, wishes.iter().map(|wish| wish.target.to_string()).collect());
+    let mut report =
+        Report::new(title, target_releases.iter().map(|target_release| target_release.target.to_string()).collect());
     let done = match command {
         CiCommand::Promote(arguments) => {
-            let PromoteArguments { targets, asking, common } = arguments;
-            ask(Deed::Promote, targets, asking, common, &mut report).await
+            let PromoteArguments { targets, request_arguments, common } = arguments;
+            send_request(Permission::Promote, targets, request_arguments, common, &mut report).await
         }
         CiCommand::Deploy(arguments) => {
-            let DeployArguments { targets, asking, hotfix, common } = arguments;
-            let deed = if *hotfix { Deed::Hotfix } else { Deed::Deploy };
-            ask(deed, targets, asking, common, &mut report).await
+            let DeployArguments { targets, request_arguments, hotfix, common } = arguments;
+            let permission = if *hotfix { Permission::Hotfix } else { Permission::Deploy };
+            send_request(permission, targets, request_arguments, common, &mut report).await
         }
         CiCommand::Wait(arguments) => wait(arguments, &mut report).await,
     };
@@ -190,27 +191,30 @@ pub(super) async fn run(command: &CiCommand) -> Result<Exit, Failure> {
             Ok(exit)
         }
         Err(failure) => {
-            // The whole of it, and harmless: the runner takes lines of standard error for commands, too.
+            // The full message, made harmless: the runner interprets lines of standard error as commands, too.
             report.failed(&failure);
             Ok(failure.exit())
         }
     }
 }
 
-async fn ask(
-    deed: Deed,
-    wishes: &[Wish],
-    asking: &Asking,
-    common: &Common,
+async fn send_request(
+    permission: Permission,
+    target_releases: &[TargetRelease],
+    request_arguments: &CiRequestArguments,
+    common: &CiArguments,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let request = request(deed, wishes, asking)?;
+    let request = request(permission, target_releases, request_arguments)?;
     let mut client = common.client()?;
-    let patience = common.patience();
-    let known_by = patience.until.min(Instant::now() + Duration::from_secs(asking.release_within.0));
+    let wait_limit = common.wait_limit();
+    let release_deadline =
+        wait_limit.until.min(Instant::now() + Duration::from_secs(request_arguments.release_within.0));
     let answer = loop {
-        match client.post::<PromotionAnswer>("/v1/promotions", &request).await {
-            Err(Failure::Refused(refusal)) if refusal.code == "unknown_release" && Instant::now() < known_by => {
+        match client.post::<PromotionResponse>("/v1/promotions", &request).await {
+            Err(Failure::Refused(refusal))
+                if refusal.code == "unknown_release" && Instant::now() < release_deadline =>
+            {
                 report.note(&format!("Not known yet, its push may be on its way: {}", refusal.message));
                 tokio::time::sleep(common.every).await;
             }
@@ -222,59 +226,65 @@ async fn ask(
         report.already_there(target);
     }
     for asked in &answer.asked {
-        report.taken(deed, asked, !asking.no_wait);
+        report.accepted(permission, asked, !request_arguments.no_wait);
     }
-    if asking.no_wait {
+    if request_arguments.no_wait {
         report.left(&watched);
         return Ok(Exit::Done);
     }
-    watch::watch(&mut client, &mut watched, &patience, report).await
+    watch::watch(&mut client, &mut watched, &wait_limit, report).await
 }
 
 async fn wait(arguments: &WaitArguments, report: &mut Report) -> Result<Exit, Failure> {
     let mut watched = Vec::new();
-    for Wish { target, release } in &arguments.targets {
+    for TargetRelease { target, release } in &arguments.targets {
         let Some(release) = release.as_ref().or(arguments.release.as_ref()) else {
             return Err(Failure::Usage(format!("`{target}`: name the release to wait for, by =RELEASE or --release")));
         };
         watched.push(Watched::named(target.clone(), release));
     }
     let mut client = arguments.common.client()?;
-    watch::watch(&mut client, &mut watched, &arguments.common.patience(), report).await
+    watch::watch(&mut client, &mut watched, &arguments.common.wait_limit(), report).await
 }
 
-/// What is asked, in one request: all of it, or nothing.
-fn request(deed: Deed, wishes: &[Wish], asking: &Asking) -> Result<PromotionRequest, Failure> {
-    let Some(Wish { target: first, .. }) = wishes.first() else {
+/// Requests all deployments in a single request, which succeeds or fails as a whole.
+fn request(
+    permission: Permission,
+    target_releases: &[TargetRelease],
+    request_arguments: &CiRequestArguments,
+) -> Result<PromotionRequest, Failure> {
+    let Some(TargetRelease { target: first, .. }) = target_releases.first() else {
         return Err(Failure::Usage("no target is named".to_owned()));
     };
     let mut services = BTreeMap::new();
-    for Wish { target, release } in wishes {
+    for TargetRelease { target, release } in target_releases {
         if (&target.application, &target.environment) != (&first.application, &first.environment) {
             return Err(Failure::Usage(format!(
                 "`{first}` and `{target}` are not of one environment: ask for each environment by itself"
             )));
         }
-        let release = release.clone().or_else(|| asking.release.clone());
-        if release.is_none() && deed != Deed::Promote {
+        let release = release.clone().or_else(|| request_arguments.release.clone());
+        if release.is_none() && permission != Permission::Promote {
             return Err(Failure::Usage(format!("`{target}`: name the release, by =RELEASE or --release")));
         }
         if services.insert(target.service.clone(), release).is_some() {
             return Err(Failure::Usage(format!("`{target}` is named twice")));
         }
     }
-    if deed == Deed::Hotfix && asking.reason.trim().is_empty() {
+    if permission == Permission::Hotfix && request_arguments.reason.trim().is_empty() {
         return Err(Failure::Usage("--hotfix needs a --reason, for the record".to_owned()));
     }
-    let provenance =
-        asking.commit.as_ref().map(|commit| Provenance { commit: Some(commit.clone()), ..Provenance::default() });
+    let provenance = request_arguments
+        .commit
+        .as_ref()
+        .map(|commit| Provenance { commit: Some(commit.clone()), ..Provenance::default() });
     Ok(PromotionRequest {
-        kind: deed,
+        kind: permission,
         application: first.application.clone(),
         environment: first.environment.clone(),
         services,
-        reason: asking.reason.clone(),
-        forward_only: asking.forward_only,
+        reason: request_arguments.reason.clone(),
+        forward_only: request_arguments.forward_only,
         provenance,
     })
 }
@@ -283,8 +293,8 @@ fn request(deed: Deed, wishes: &[Wish], asking: &Asking) -> Result<PromotionRequ
 mod tests {
     use super::*;
 
-    fn asking() -> Asking {
-        Asking {
+    fn request_arguments() -> CiRequestArguments {
+        CiRequestArguments {
             release: None,
             reason: String::new(),
             forward_only: false,
@@ -294,15 +304,16 @@ mod tests {
         }
     }
 
-    fn wishes(texts: &[&str]) -> Vec<Wish> {
+    fn target_releases(texts: &[&str]) -> Vec<TargetRelease> {
         texts.iter().map(|text| text.parse().expect("a wish")).collect()
     }
 
     #[test]
     fn several_services_of_one_environment_are_one_request() {
-        let asking = Asking { release: Some("v2".to_owned()), ..asking() };
+        let request_arguments = CiRequestArguments { release: Some("v2".to_owned()), ..request_arguments() };
         let found =
-            request(Deed::Promote, &wishes(&["shop/api/prod=v3", "shop/web/prod"]), &asking).expect("a request");
+            request(Permission::Promote, &target_releases(&["shop/api/prod=v3", "shop/web/prod"]), &request_arguments)
+                .expect("a request");
         let services: Vec<(&str, Option<&str>)> =
             found.services.iter().map(|(name, release)| (name.as_str(), release.as_deref())).collect();
         assert_eq!(services, [("api", Some("v3")), ("web", Some("v2"))]);
@@ -310,18 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_one_request_is_refused_before_anything_is_sent() {
-        for (deed, texts) in [
-            (Deed::Promote, vec!["shop/api/prod", "shop/api/staging"]),
-            (Deed::Promote, vec!["shop/api/prod", "shop/api/prod=v3"]),
-            (Deed::Deploy, vec!["shop/api/prod"]),
-            (Deed::Hotfix, vec!["shop/api/prod=v3"]),
+    fn invalid_requests_are_refused_before_sending() {
+        for (permission, texts) in [
+            (Permission::Promote, vec!["shop/api/prod", "shop/api/staging"]),
+            (Permission::Promote, vec!["shop/api/prod", "shop/api/prod=v3"]),
+            (Permission::Deploy, vec!["shop/api/prod"]),
+            (Permission::Hotfix, vec!["shop/api/prod=v3"]),
         ] {
-            let failure = request(deed, &wishes(&texts), &asking()).expect_err("no request");
+            let failure = request(permission, &target_releases(&texts), &request_arguments()).expect_err("no request");
             assert_eq!(failure.exit(), Exit::Usage, "{texts:?}");
         }
         for text in ["shop/api", "shop/api/prod=", "=v1"] {
-            assert!(text.parse::<Wish>().is_err(), "{text}");
+            assert!(text.parse::<TargetRelease>().is_err(), "{text}");
         }
     }
 }

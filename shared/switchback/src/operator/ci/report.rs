@@ -1,27 +1,27 @@
-//! What a job's log, its summary and its outputs say (GitHub Actions, "Workflow commands").
+//! Content of a job's log, summary and outputs (GitHub Actions, "Workflow commands").
 //!
-//! Much of it was written by others: reasons, tags, what AWS said. GitHub's runner takes lines of the log for commands, so
-//! nothing goes there as it came.
+//! Much of it comes from outside: reasons, tags, AWS messages. GitHub's runner interprets log lines as commands, so
+//! nothing is printed unescaped.
 
 use super::super::exit::Exit;
 use super::super::failure::Failure;
 use super::super::output::warn;
 use super::watch::{End, Watched};
-use engine::operate::CommandAnswer;
-use rollout::entry::Deed;
-use rollout::target::WaitingOn;
+use engine::operate::CommandResponse;
+use rollout::entry::Permission;
+use rollout::explanation::WaitingOn;
 use rollout::{Fact, JournalEntry, Seconds, TargetId, Timestamp};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use view::Paint;
-use view::outcome::{Taken, taken};
+use view::outcome::{AcceptedCommand, accepted};
 
-/// The files that GitHub names for a step's summary and outputs.
+/// Environment variables with the files for a step's summary and outputs.
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 const OUTPUT: &str = "GITHUB_OUTPUT";
 
-/// What is said of one command.
+/// The report of one command.
 #[derive(Debug)]
 pub(super) struct Report {
     /// `promote`
@@ -31,7 +31,7 @@ pub(super) struct Report {
     rows: Vec<Row>,
 }
 
-/// A target in the summary.
+/// One target in the summary.
 #[derive(Debug)]
 struct Row {
     target: String,
@@ -47,14 +47,14 @@ impl Report {
         Self { title, targets, group_is_open: false, rows: Vec::new() }
     }
 
-    /// What was asked has been taken down.
-    pub(super) fn taken(&mut self, deed: Deed, asked: &CommandAnswer, follows: bool) {
-        let verb = match deed {
-            Deed::Promote => "promote",
-            Deed::Deploy => "deploy",
-            Deed::Hotfix => "hotfix",
+    /// Reports that the request was accepted.
+    pub(super) fn accepted(&mut self, permission: Permission, asked: &CommandResponse, followed: bool) {
+        let verb = match permission {
+            Permission::Promote => "promote",
+            Permission::Deploy => "deploy",
+            Permission::Hotfix => "hotfix",
         };
-        let words = Taken {
+        let words = AcceptedCommand {
             verb,
             target: &asked.target,
             release: asked.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
@@ -63,10 +63,10 @@ impl Report {
             new: asked.new,
             woken: asked.woken,
         };
-        self.note(&taken(words, follows));
+        self.note(&accepted(words, followed));
     }
 
-    /// A target that runs its release already.
+    /// Reports that a target runs its release already.
     pub(super) fn already_there(&mut self, target: &TargetId) {
         self.note(&format!("{target} runs that release already: nothing was requested."));
         self.rows.push(Row {
@@ -79,14 +79,14 @@ impl Report {
         });
     }
 
-    /// Words outside of every group.
+    /// Prints text outside of all groups.
     pub(super) fn note(&mut self, text: &str) {
         self.close();
-        print(&harmless(text));
+        print(&defuse_commands(text));
     }
 
-    /// Something that happened. A stage begins a group, whose first line is all that GitHub shows unopened; what is worth
-    /// attention stands outside.
+    /// Prints a journal entry. Each stage starts a group, of which GitHub shows only the first line while collapsed;
+    /// entries that need attention are printed outside.
     pub(super) fn entry(&mut self, entry: &JournalEntry) {
         let line = view::history::entry(entry, Paint::PLAIN);
         if matches!(entry.fact, Fact::StageEntered { .. } | Fact::Started { .. }) {
@@ -95,28 +95,28 @@ impl Report {
             let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
             print(&format!("::group::{}{number}  {}", entry.target, escaped(&line)));
             self.group_is_open = true;
-        } else if entry.fact.wants_attention() && !matches!(entry.fact, Fact::Ended { .. }) {
+        } else if entry.fact.needs_attention() && !matches!(entry.fact, Fact::Ended { .. }) {
             self.note(&line);
         } else {
-            print(&harmless(&line));
+            print(&defuse_commands(&line));
         }
     }
 
-    /// What it waits for. People are told where they see it without opening the log.
+    /// Prints the current wait. Waits for people are printed where they are visible without opening a group.
     pub(super) fn waits(&mut self, target: &TargetId, on: &WaitingOn, now: Timestamp) {
         let line = view::outcome::waits(on, now, Paint::PLAIN);
-        if matches!(on, WaitingOn::Approval { .. } | WaitingOn::Frozen { .. }) {
+        if matches!(on, WaitingOn::Approval { .. } | WaitingOn::AwaitingOperator { .. }) {
             let words = view::waiting(on, now);
             print(&format!("::notice title={}::waiting for {}", property(&target.to_string()), escaped(&words)));
         } else {
-            print(&harmless(&line));
+            print(&defuse_commands(&line));
         }
     }
 
-    /// How one target's deployment ended.
+    /// Reports the end of one target's deployment.
     pub(super) fn ended(&mut self, one: &Watched) {
         let words = match &one.end {
-            Some(End::Over(record, _)) => view::outcome::ended(record, Paint::PLAIN),
+            Some(End::Finished(record, _)) => view::outcome::ended(record, Paint::PLAIN),
             Some(End::Superseded { by_tag }) => view::outcome::superseded(&one.tag, by_tag, &one.target, Paint::PLAIN),
             Some(End::Refused(reason)) => format!("{} refused {}: {reason}", one.target, one.tag),
             Some(End::StillRunning) | None => return,
@@ -127,18 +127,18 @@ impl Report {
         }
     }
 
-    /// The time is over.
-    pub(super) fn still_running(&mut self, one: &Watched, patience: Seconds) {
-        let words = view::outcome::still_running(&one.target, patience, Paint::PLAIN);
+    /// Reports that the wait has timed out.
+    pub(super) fn still_running(&mut self, one: &Watched, wait_limit: Seconds) {
+        let words = view::outcome::still_running(&one.target, wait_limit, Paint::PLAIN);
         self.note(&words);
         annotate("warning", &one.target.to_string(), &words);
     }
 
-    /// What is known of each target at the end: for the summary.
+    /// Records each target's final state, for the summary.
     pub(super) fn left(&mut self, watched: &[Watched]) {
         for one in watched {
             let (verdict, why) = match &one.end {
-                Some(end @ End::Over(record, _)) => (verdict_name(end.exit()), record.reason.clone()),
+                Some(end @ End::Finished(record, _)) => (verdict_name(end.exit()), record.reason.clone()),
                 Some(End::Superseded { by_tag }) => ("superseded", format!("by {by_tag}, before it started")),
                 Some(End::Refused(reason)) => ("refused", reason.clone()),
                 Some(End::StillRunning) => (Exit::StillRunning.name(), "still running, no longer watched".to_owned()),
@@ -162,10 +162,10 @@ impl Report {
         self.write(if asked { ASKED } else { verdict_name(exit) });
     }
 
-    /// The same where it came to nothing.
+    /// Same, for a failed command.
     pub(super) fn failed(&mut self, failure: &Failure) {
         self.close();
-        warn(&harmless(&format!("switchback: {failure}")));
+        warn(&defuse_commands(&format!("switchback: {failure}")));
         annotate("error", &format!("switchback ci {}", self.title), &failure.to_string());
         let verdict = failure.exit().name();
         for row in self.rows.iter_mut().filter(|row| row.verdict == ASKED) {
@@ -250,43 +250,43 @@ impl Report {
 }
 
 const SUCCEEDED: &str = "succeeded";
-/// It was asked, and nobody stays to see what becomes of it.
+/// Verdict in the summary when a request was sent but not waited for.
 const ASKED: &str = "asked";
 
-/// What an exit code is called where it is a verdict.
+/// Name of an exit code that corresponds to a verdict.
 fn verdict_name(exit: Exit) -> &'static str {
     if exit == Exit::Done { SUCCEEDED } else { exit.name() }
 }
 
 fn annotate(level: &str, title: &str, text: &str) {
-    // It is shown on one line, whatever it was wrapped for.
+    // It is shown on one line, so line breaks are removed.
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     print(&format!("::{level} title={}::{}", property(title), escaped(&line)));
 }
 
-/// Text of a command (`@actions/core`, `escapeData`), without what begins one of the older form.
+/// Escapes a command's text (`@actions/core`, `escapeData`), and the prefix of the older command syntax.
 fn escaped(text: &str) -> String {
     text.replace("##[", "# #[").replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A property of a command (`@actions/core`, `escapeProperty`).
+/// Escapes a command's property (`@actions/core`, `escapeProperty`).
 fn property(text: &str) -> String {
     escaped(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Text as lines of the log that the runner takes for no command: neither `::name::` at a line's beginning nor the older
-/// `##[name]` anywhere in it.
-pub(super) fn harmless(text: &str) -> String {
+/// Text as log lines that the runner does not interpret as commands: neither `::name::` at the start of a line nor the
+/// older `##[name]` anywhere in it.
+pub(super) fn defuse_commands(text: &str) -> String {
     let line = |line: &str| {
         let line = line.replace("##[", "# #[");
         let start = line.len() - line.trim_start().len();
         if line[start..].starts_with("::") { format!("{}: {}", &line[..start], &line[start + 1..]) } else { line }
     };
-    // Whatever a terminal or the runner takes for the end of a line is one.
+    // Everything that a terminal or the runner treats as a line break counts as one.
     text.trim_end().split(['\n', '\r']).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Text as a cell of a Markdown table: no mark-up, no HTML, one line.
+/// Escapes text for a cell of a Markdown table: no markup, no HTML, one line.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len());
     for character in text.chars() {
@@ -307,7 +307,7 @@ fn cell(text: &str) -> String {
 
 fn print(text: &str) {
     let mut out = std::io::stdout();
-    // A log that nobody reads changes nothing.
+    // A closed log does not affect the result.
     let _ = writeln!(out, "{}", rollout::text::visible_lines(text));
     let _ = out.flush();
 }
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_is_no_command() {
+    fn foreign_text_cannot_be_a_workflow_command() {
         for (text, line) in [
             ("::set-output name=verdict::succeeded", ": :set-output name=verdict::succeeded"),
             ("  ::stop-commands::x", "  : :stop-commands::x"),
@@ -337,19 +337,19 @@ mod tests {
             ("fine\r::error::x", "fine\n: :error::x"),
             ("a::b", "a::b"),
         ] {
-            assert_eq!(harmless(text), line);
+            assert_eq!(defuse_commands(text), line);
         }
         assert_eq!(escaped("100%\n::error::x"), "100%25%0A::error::x");
         assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
     }
 
     #[test]
-    fn what_others_wrote_is_no_mark_up() {
+    fn foreign_text_is_escaped_in_markdown() {
         assert_eq!(cell("a|b\n<img> [x](y) `c` @you"), "a\\|b &lt;img&gt; \\[x\\](y) \\`c\\` \\@you");
     }
 
     #[test]
-    fn outputs_are_a_line_each() {
+    fn each_output_is_one_line() {
         let row = |target: &str| Row {
             target: target.to_owned(),
             tag: "v3\nverdict=x".to_owned(),

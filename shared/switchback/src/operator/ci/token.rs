@@ -1,8 +1,9 @@
 //! GitHub's token for this job (GitHub Actions, "OpenID Connect reference": requesting the JWT by its environment
-//! variables). It is kept in memory while it lasts, and appears in no message: neither it nor what it is asked with.
+//! variables). The token is kept in memory while valid; neither the token nor the credential that requests it appears
+//! in any message.
 
 use super::super::failure::Failure;
-use super::super::http::{self, TRIES};
+use super::super::http::{self, MAX_ATTEMPTS};
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
@@ -11,23 +12,23 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Where a job asks for its token, and with what; GitHub sets both for jobs that may.
+/// Environment variables with the token service's address and credential; GitHub sets both for jobs with permission.
 const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-/// A token that ends sooner than this is replaced before it is used.
-const MARGIN: Duration = Duration::from_secs(60);
+/// A token that expires sooner than this is renewed before use.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
-/// Where tokens come from, and the one at hand.
+/// Source of tokens, and the current one.
 pub(super) struct Tokens {
     url: String,
     request_token: String,
     connector: Connector,
-    at_hand: Option<Token>,
+    cached: Option<Token>,
 }
 
 struct Token {
     text: String,
-    good_until: Instant,
+    valid_until: Instant,
 }
 
 impl fmt::Debug for Tokens {
@@ -37,19 +38,19 @@ impl fmt::Debug for Tokens {
 }
 
 #[derive(Deserialize)]
-struct Issued {
+struct TokenResponse {
     value: String,
 }
 
 #[derive(Deserialize)]
-struct Times {
+struct TokenClaims {
     iat: f64,
     exp: f64,
 }
 
 impl Tokens {
-    /// Looks where this job asks for its token; nothing is fetched yet.
-    pub(super) fn of_this_job(audience: &str) -> Result<Self, Failure> {
+    /// Determines this job's token service; fetches nothing yet.
+    pub(super) fn for_this_job(audience: &str) -> Result<Self, Failure> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (Some(url), Some(request_token)) = (set(REQUEST_URL), set(REQUEST_TOKEN)) else {
             return Err(Failure::Usage(format!(
@@ -64,34 +65,34 @@ impl Tokens {
                  spaces and `&`, `#`, `%`, `+`"
             )));
         }
-        let secure = secure(&url)?;
+        let uses_tls = uses_tls(&url)?;
         let separator = if url.contains('?') { '&' } else { '?' };
         let url = format!("{url}{separator}audience={audience}");
-        Ok(Self { url, request_token, connector: http::connector(secure), at_hand: None })
+        Ok(Self { url, request_token, connector: http::connector(uses_tls), cached: None })
     }
 
-    /// A token that lasts long enough for a request.
+    /// A token that is valid long enough for a request.
     pub(super) async fn token(&mut self) -> Result<String, Failure> {
-        match &self.at_hand {
-            Some(token) if Instant::now() < token.good_until => Ok(token.text.clone()),
+        match &self.cached {
+            Some(token) if Instant::now() < token.valid_until => Ok(token.text.clone()),
             _ => self.fresh().await,
         }
     }
 
-    /// A token that was issued just now: what is asked for is not asked for with an old one.
+    /// A newly issued token: commands are not sent with an older one.
     pub(super) async fn fresh(&mut self) -> Result<String, Failure> {
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
-            tries += 1;
+            attempts += 1;
             match self.fetch().await {
-                Ok(token) => return Ok(self.at_hand.insert(token).text.clone()),
-                Err((true, _)) if tries < TRIES => http::pause(tries).await,
+                Ok(token) => return Ok(self.cached.insert(token).text.clone()),
+                Err((true, _)) if attempts < MAX_ATTEMPTS => http::backoff(attempts).await,
                 Err((_, failure)) => return Err(failure),
             }
         }
     }
 
-    /// One try; whether another can help, and why it did not work.
+    /// One attempt; the error says whether a retry can help, and what failed.
     async fn fetch(&self) -> Result<Token, (bool, Failure)> {
         let mut request = HttpRequest::new(SdkBody::empty());
         let malformed = || (false, Failure::Usage(format!("{REQUEST_URL} or {REQUEST_TOKEN} is damaged")));
@@ -105,35 +106,35 @@ impl Tokens {
         let (status, text) = http::exchange(&self.connector, request).await.map_err(|reason| {
             (true, Failure::Unreachable(format!("GitHub's token service did not answer: {reason}")))
         })?;
-        // Not a word of the answer is shown: whatever it is, it is not known to be harmless.
+        // The response is never shown: it may contain a secret.
         if !(200..300).contains(&status) {
-            let again = http::may_pass(status);
+            let retryable = http::is_transient(status);
             let why = format!("GitHub's token service answered {status}");
-            let failure = if again {
+            let failure = if retryable {
                 Failure::Unreachable(why)
             } else {
                 Failure::Forbidden(format!(
                     "{why}: has the job `permissions: id-token: write`, and is it still running?"
                 ))
             };
-            return Err((again, failure));
+            return Err((retryable, failure));
         }
-        let issued: Result<Issued, _> = serde_json::from_str(&text);
-        let Ok(Issued { value }) = issued else {
+        let issued: Result<TokenResponse, _> = serde_json::from_str(&text);
+        let Ok(TokenResponse { value }) = issued else {
             return Err((false, Failure::Unexpected("GitHub's token service answered without a token".to_owned())));
         };
-        let lasts = lifetime(&value).unwrap_or_default();
-        Ok(Token { text: value, good_until: began + lasts.saturating_sub(MARGIN) })
+        let valid_for = lifetime(&value).unwrap_or_default();
+        Ok(Token { text: value, valid_until: began + valid_for.saturating_sub(EXPIRY_MARGIN) })
     }
 
-    /// The token at hand was not taken: the next one is a new one.
+    /// Discards a rejected token, so that the next one is new.
     pub(super) fn forget(&mut self) {
-        self.at_hand = None;
+        self.cached = None;
     }
 }
 
-/// How long a token lasts from its issue: by its own clock, whatever this machine's says. It is read, not believed: that
-/// is the control plane's to do.
+/// Lifetime of a token from its issue, by the token's own timestamps, independent of this machine's clock. The token is
+/// not verified here: the control plane does that.
 fn lifetime(token: &str) -> Option<Duration> {
     let payload = token.split('.').nth(1)?;
     let mut standard = payload.replace('-', "+").replace('_', "/");
@@ -141,11 +142,11 @@ fn lifetime(token: &str) -> Option<Duration> {
         standard.push('=');
     }
     let bytes = aws_smithy_types::base64::decode(standard).ok()?;
-    let Times { iat, exp } = serde_json::from_slice(&bytes).ok()?;
+    let TokenClaims { iat, exp } = serde_json::from_slice(&bytes).ok()?;
     Duration::try_from_secs_f64(exp - iat).ok()
 }
 
-fn secure(url: &str) -> Result<bool, Failure> {
+fn uses_tls(url: &str) -> Result<bool, Failure> {
     if url.starts_with("https://") {
         return Ok(true);
     }
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_says_how_long_it_lasts() {
+    fn token_lifetime_is_read_from_its_claims() {
         // {"iat":1632493567,"exp":1632493867}
         let token = "e30.eyJpYXQiOjE2MzI0OTM1NjcsImV4cCI6MTYzMjQ5Mzg2N30.c2ln";
         assert_eq!(lifetime(token), Some(Duration::from_secs(300)));
@@ -172,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_asked_for_in_the_clear() {
-        assert!(secure("https://vstoken.actions.example/x?api-version=2.0").expect("TLS"));
-        assert!(!secure("http://127.0.0.1:4000/x").expect("this machine"));
-        assert!(!secure("http://[::1]:4000/x").expect("this machine"));
+    fn token_requests_require_tls() {
+        assert!(uses_tls("https://vstoken.actions.example/x?api-version=2.0").expect("TLS"));
+        assert!(!uses_tls("http://127.0.0.1:4000/x").expect("this machine"));
+        assert!(!uses_tls("http://[::1]:4000/x").expect("this machine"));
         for wrong in ["http://example.com", "http://127.0.0.1.example.com/", "ftp://127.0.0.1", "nothing"] {
-            assert_eq!(secure(wrong).expect_err(wrong).exit().code(), 2, "{wrong}");
+            assert_eq!(uses_tls(wrong).expect_err(wrong).exit().code(), 2, "{wrong}");
         }
     }
 }

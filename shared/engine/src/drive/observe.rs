@@ -1,0 +1,153 @@
+//! The reads of one observation: the inbox, AWS, the policy, and what is known beyond the target.
+
+use super::*;
+
+impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
+    /// Reads commands, brakes and AWS concurrently while a deployment runs; then what is needed to start a deployment.
+    pub(super) async fn observe(&mut self, wake: &Wake) -> Result<Observation, LedgerError> {
+        let now = self.clock.now();
+        if self.state.running.is_none() {
+            return self.observe_at_rest(wake, now).await;
+        }
+        let waits =
+            self.state.running.as_ref().is_some_and(|running| rate_limiter::rate_limit_wait(running, now).is_some());
+        let observation = if self.performed.is_empty() {
+            observation(&self.state)
+        } else {
+            observation_after(&self.state, &self.performed)
+        };
+        let (commands, snapshot, known) = match observation.filter(|_| !waits) {
+            Some(observation) => {
+                let world = self.cloud.observe(&observation);
+                let (commands, snapshot, gate_context) =
+                    futures::future::join3(self.ledger.commands(self.target), world, self.brakes_and_image()).await;
+                (commands?, Some(Snapshot { read_started_at: Some(now), ..snapshot }), gate_context)
+            }
+            None => (self.ledger.commands(self.target).await?, None, None),
+        };
+        let (commands, policy) = self.with_policy(commands).await?;
+        let gate_context = match (&policy, known) {
+            (Some(applied), known) if self.may_start(&commands) => {
+                let mut gate_context = self.gate_context(&commands, applied).await;
+                gate_context.images.extend(known.into_iter().flat_map(|known| known.images));
+                Some(gate_context)
+            }
+            (_, known) => known,
+        };
+        Ok(Observation { commands, snapshot, policy, gate_context })
+    }
+
+    /// Nothing is deployed: reads the commands and, if the wake or a command requires it, the live state.
+    async fn observe_at_rest(&mut self, wake: &Wake, now: Timestamp) -> Result<Observation, LedgerError> {
+        let commands = self.ledger.commands(self.target).await?;
+        let asked = wake.at_rest && !std::mem::replace(&mut self.idle_look_done, true);
+        let due = idle_observation_is_due(&self.state, &commands, now);
+        let (commands, policy) = if asked || due {
+            // Without a policy there is nothing to observe, and a command that needs one is refused with that reason.
+            (commands, self.applied().await?)
+        } else {
+            self.with_policy(commands).await?
+        };
+        let observation = policy
+            .as_ref()
+            .filter(|_| asked || due)
+            .and_then(|applied| idle_observation(&self.state, &applied.policy, due || wake.api_call.is_some(), now));
+        let observation = match observation {
+            // A routine observation: yields to targets that need the API calls more.
+            Some(observation) if !due && wake.api_call.is_none() => {
+                let queue_position = self.ledger.acquire_slot(&rate_limiter::idle_api_cost(&observation), now).await?;
+                (!queue_position.low_rate && queue_position.at <= now).then_some(observation)
+            }
+            observation => observation,
+        };
+        let snapshot = match observation {
+            Some(observation) => {
+                let seen = self.cloud.observe(&observation).await;
+                Some(Snapshot { read_started_at: Some(now), api_call: wake.api_call.clone().filter(|_| asked), ..seen })
+            }
+            None => None,
+        };
+        let gate_context = match &policy {
+            Some(applied) if self.may_start(&commands) => Some(self.gate_context(&commands, applied).await),
+            _ => None,
+        };
+        Ok(Observation { commands, snapshot, policy, gate_context })
+    }
+
+    /// The target's current policy.
+    async fn applied(&self) -> Result<Option<AppliedTarget>, LedgerError> {
+        let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
+        Ok(applied.policy.applied(self.target, applied.version))
+    }
+
+    /// The brakes, if the next decision may start or widen a deployment; before a start, also whether its image exists.
+    async fn brakes_and_image(&self) -> Option<GateContext> {
+        let running = self.state.running.as_ref()?;
+        let begins = running.stage() == Stage::Preflight;
+        let widens = begins || matches!(running.stage(), Stage::Scaling | Stage::Testing | Stage::Shifting);
+        if !widens {
+            return None;
+        }
+        let images = self.images(Some(&running.release).filter(|_| begins));
+        let (brakes, images) = futures::future::join(gate_context::brakes(self.ledger), images).await;
+        Some(GateContext { brakes, images, ..GateContext::empty() })
+    }
+
+    /// The gate context. If approval is required, also whether the images to approve still exist.
+    async fn gate_context(&self, commands: &[Command], applied: &AppliedTarget) -> GateContext {
+        let gated = self.state.running.as_ref().filter(|running| running.stage() == Stage::Gated);
+        let waits = gated.map(|running| &running.release);
+        let waits = waits.into_iter().chain(self.state.queued.iter().map(|queued| &queued.release));
+        let asked = commands.iter().filter_map(|command| match &command.instruction {
+            Instruction::Deploy { release, image, .. } => Some((&release.digest, image.as_str())),
+            _ => None,
+        });
+        let releases = waits.map(|release| (&release.id.digest, release.image.as_str())).chain(asked);
+        let is_ready_for_approval = applied.entry.rules.approval.is_some();
+        let images = gate_context::images(self.cloud, releases.filter(|_| is_ready_for_approval).collect());
+        let gate_context = gate_context::load_for_target(self.ledger, &self.state, commands, applied);
+        let (gate_context, images) = futures::future::join(gate_context, images).await;
+        GateContext { images, ..gate_context }
+    }
+
+    async fn images(&self, release: Option<&ReleaseRef>) -> BTreeMap<ImageDigest, Reading<ImageState>> {
+        let release = release.map(|release| (&release.id.digest, release.image.as_str()));
+        gate_context::images(self.cloud, release.into_iter().collect()).await
+    }
+
+    /// Whether a deployment may start or is waiting at its gates.
+    fn may_start(&self, commands: &[Command]) -> bool {
+        match &self.state.running {
+            Some(running) if running.phase.is_waiting_to_start() => true,
+            Some(_) => commands.iter().any(|command| matches!(command.instruction, Instruction::Deploy { .. })),
+            None => !commands.is_empty() || !self.state.queued.is_empty(),
+        }
+    }
+
+    /// The commands that can be decided, with the current policy if they may need it.
+    async fn with_policy(
+        &self,
+        mut commands: Vec<Command>,
+    ) -> Result<(Vec<Command>, Option<AppliedTarget>), LedgerError> {
+        let gated = |running: &Deployment| running.stage() == Stage::Gated;
+        match self.policy(&commands).await {
+            Ok(policy) => Ok((commands, policy)),
+            // A running deployment keeps its original policy: ending it or rolling it back need not wait until the policy for the
+            // next one can be read.
+            Err(error) if self.state.running.as_ref().is_some_and(|running| !gated(running)) => {
+                tracing::warn!(target_id = %self.target, "what asks for a deployment is left for later: {error}");
+                commands.retain(|command| !matches!(command.instruction, Instruction::Deploy { .. }));
+                Ok((commands, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The current policy, if a deployment may start.
+    async fn policy(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
+        if commands.is_empty() && !self.may_start(commands) {
+            return Ok(None);
+        }
+        self.applied().await
+    }
+}

@@ -1,0 +1,224 @@
+//! Renders a policy in the file's notation.
+
+use crate::calendar::{format_moment, format_window};
+use crate::entry::DEFAULT_ANSWERS;
+use crate::github::permission_name;
+use rollout::Name;
+use rollout::entry::{After, ApprovalPolicy, EntryRules, Grant};
+use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
+use rollout::policy::{
+    EnvironmentPolicy, HookAction, HookPoint, MissingData, Policy, ServicePolicy, StableFiring, TagRule, TargetPolicy,
+    Trigger,
+};
+use serde_json::{Map, Value, json};
+
+/// The policy in the file's notation, with every default written out: parsing it gives the same policy.
+#[must_use]
+pub fn render(policy: &Policy) -> Value {
+    let mut file = json!({
+        "application": policy.application,
+        "services": map(&policy.services, service),
+        "environments": map(&policy.environments, environment),
+    });
+    // Stored and written in the same form.
+    insert_unless_empty(&mut file, "people", policy.people.is_empty(), || json!(policy.people));
+    insert_unless_empty(&mut file, "groups", policy.groups.is_empty(), || json!(policy.groups));
+    insert_unless_empty(&mut file, "github", policy.grants.is_empty(), || policy.grants.iter().map(grant).collect());
+    insert_unless_empty(&mut file, "notifications", policy.notifications.is_empty(), || {
+        policy.notifications.iter().map(notification).collect()
+    });
+    file
+}
+
+/// Adds a key unless it is empty: the file expresses an empty value by omitting the key.
+fn insert_unless_empty(entries: &mut Value, key: &str, empty: bool, value: impl FnOnce() -> Value) {
+    if let (false, Some(entries)) = (empty, entries.as_object_mut()) {
+        entries.insert(key.to_owned(), value());
+    }
+}
+
+fn map<T>(entries: &std::collections::BTreeMap<Name, T>, value: impl Fn(&T) -> Value) -> Value {
+    Value::Object(entries.iter().map(|(name, entry)| (name.to_string(), value(entry))).collect::<Map<_, _>>())
+}
+
+fn service(service: &ServicePolicy) -> Value {
+    let tags = tag_rule(&service.tags);
+    let mut value = json!({"repository": service.repository, "tags": tags, "paused": service.paused});
+    insert_unless_empty(&mut value, "registry", service.registry.is_own(), || json!(service.registry));
+    insert_unless_empty(&mut value, "depends_on", service.depends_on.is_empty(), || json!(service.depends_on));
+    value
+}
+
+fn tag_rule(rule: &TagRule) -> Value {
+    match rule {
+        TagRule::Glob(pattern) => json!({"glob": pattern}),
+        TagRule::Regex(pattern) => json!({"regex": pattern}),
+        TagRule::Semver(range) => json!({"semver": range}),
+        TagRule::Except { take, not } => {
+            let mut rule = tag_rule(take);
+            insert_unless_empty(&mut rule, "not", false, || tag_rule(not));
+            rule
+        }
+    }
+}
+
+fn environment(environment: &EnvironmentPolicy) -> Value {
+    let trigger = match environment.trigger {
+        Trigger::Push => "push",
+        Trigger::Manual => "manual",
+        Trigger::Promotion => "promotion",
+    };
+    let EntryRules { after, soak, approval, time_zone, windows, freezes, hotfix_skips, .. } = &environment.entry;
+    let rollback = if environment.entry.rollback_train_together { "together" } else { "alone" };
+    let mut value = json!({
+        "trigger": trigger,
+        // Stored and written in the same form.
+        "concurrency": environment.concurrency,
+        // Every target stores its environment's setting.
+        "drift": environment.targets.values().next().map(|target| target.drift).unwrap_or_default(),
+        "trains": {"rollback": rollback},
+        "give_up_after": environment.entry.give_up_after.to_string(),
+        "targets": map(&environment.targets, target),
+    });
+    insert_unless_empty(&mut value, "after", after.is_none(), || match after {
+        Some(After::Any(names)) => json!({"any": names}),
+        Some(After::All(names)) => json!(names),
+        None => Value::Null,
+    });
+    // Without an environment before this one, the soak time has no starting point.
+    insert_unless_empty(&mut value, "soak", after.is_none(), || json!(soak.to_string()));
+    insert_unless_empty(&mut value, "approval", approval.is_none(), || {
+        approval.as_ref().map_or(Value::Null, render_approval)
+    });
+    insert_unless_empty(&mut value, "time_zone", time_zone.is_none(), || json!(time_zone));
+    insert_unless_empty(&mut value, "windows", windows.is_empty(), || windows.iter().map(format_window).collect());
+    insert_unless_empty(&mut value, "freezes", freezes.is_empty(), || {
+        let freeze = |freeze: &rollout::entry::FreezePeriod| json!({"from": format_moment(freeze.from), "until": format_moment(freeze.until), "reason": freeze.reason});
+        freezes.iter().map(freeze).collect()
+    });
+    insert_unless_empty(
+        &mut value,
+        "hotfix",
+        hotfix_skips.is_empty(),
+        || json!({"skips": hotfix_skips.iter().map(|gate| gate.name()).collect::<Vec<_>>()}),
+    );
+    value
+}
+
+fn render_approval(approval: &ApprovalPolicy) -> Value {
+    let default = DEFAULT_ANSWERS.iter().find(|(_, answer)| *answer == approval.default).map(|(word, _)| *word);
+    json!({
+        "required": approval.required,
+        "from": approval.from,
+        "expires": approval.expires.to_string(),
+        "default": default,
+    })
+}
+
+fn grant(grant: &Grant) -> Value {
+    let permissions: Vec<&str> = grant.permissions.iter().map(|permission| permission_name(*permission)).collect();
+    let mut value = json!({
+        "repository_id": grant.repository_id,
+        "repository_owner_id": grant.repository_owner_id,
+        "may": permissions,
+        "environments": grant.environments,
+    });
+    insert_unless_empty(&mut value, "refs", grant.refs.is_empty(), || json!(grant.refs));
+    insert_unless_empty(&mut value, "environment", grant.github_environment.is_none(), || {
+        json!(grant.github_environment)
+    });
+    insert_unless_empty(&mut value, "workflows", grant.workflows.is_empty(), || json!(grant.workflows));
+    insert_unless_empty(&mut value, "reusable_workflows", grant.reusable_workflows.is_empty(), || {
+        json!(grant.reusable_workflows)
+    });
+    insert_unless_empty(&mut value, "events", grant.events.is_empty(), || json!(grant.events));
+    insert_unless_empty(&mut value, "services", grant.services.is_empty(), || json!(grant.services));
+    value
+}
+
+fn notification(route: &NotificationPolicy) -> Value {
+    let facts = match route.facts {
+        FactFilter::Attention => "attention",
+        FactFilter::Verdicts => "verdicts",
+        FactFilter::All => "all",
+    };
+    let mut value = match &route.receiver {
+        Receiver::Topic(topic) => json!({"topic": topic, "facts": facts}),
+        Receiver::Slack(channel) => json!({"slack": channel, "facts": facts}),
+    };
+    insert_unless_empty(&mut value, "environments", route.environments.is_empty(), || json!(route.environments));
+    insert_unless_empty(&mut value, "services", route.services.is_empty(), || json!(route.services));
+    value
+}
+
+fn target(target: &TargetPolicy) -> Value {
+    let (pair, strategy, deadlines) = (&target.pair, &target.strategy, &target.deadlines);
+    let side = |side: &rollout::policy::Side| json!({"service": side.service, "target_group": side.target_group});
+    let steps: Vec<Value> = strategy
+        .steps
+        .iter()
+        .map(|step| json!({"traffic": step.traffic.to_string(), "hold": step.hold.to_string()}))
+        .collect();
+    let alarms: Vec<Value> = target
+        .alarms
+        .iter()
+        .map(|alarm| {
+            let missing = match alarm.missing {
+                MissingData::Wait => "wait",
+                MissingData::Healthy => "healthy",
+                MissingData::Unhealthy => "unhealthy",
+            };
+            let stable_firing = match alarm.stable_firing {
+                StableFiring::Hold => "hold",
+                StableFiring::GoOn => "go_on",
+            };
+            json!({"name": alarm.name, "missing": missing, "stable_firing": stable_firing})
+        })
+        .collect();
+    let hooks =
+        |point: HookPoint| -> Vec<Value> { target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect() };
+    let mut value = json!({
+        "cluster": pair.cluster,
+        "container": pair.container,
+        "blue": side(&pair.blue),
+        "green": side(&pair.green),
+        "rules": pair.rules,
+        "strategy": {
+            "steps": steps,
+            "bake": strategy.bake.to_string(),
+            "keep_warm": strategy.keep_warm.to_string(),
+            "green_capacity": strategy.green_capacity.to_string(),
+            "drain": strategy.drain.to_string(),
+        },
+        "alarms": alarms,
+        "hooks": {
+            "before_traffic": hooks(HookPoint::BeforeTraffic),
+            "test_traffic": hooks(HookPoint::TestTraffic),
+            "after_traffic": hooks(HookPoint::AfterTraffic),
+        },
+        "deadlines": {
+            "preflight": deadlines.preflight.to_string(),
+            "register": deadlines.register.to_string(),
+            "healthy": deadlines.healthy.to_string(),
+            "shift": deadlines.shift.to_string(),
+            "retire": deadlines.retire.to_string(),
+            "rollback": deadlines.rollback.to_string(),
+        },
+    });
+    insert_unless_empty(&mut value, "test_rule", pair.test_rule.is_none(), || json!(pair.test_rule));
+    value
+}
+
+fn hook(hook: &rollout::policy::Hook) -> Value {
+    let mut value = json!({
+        "name": hook.name,
+        "deadline": hook.deadline.to_string(),
+        "forward_only": hook.forward_only,
+    });
+    let (key, run) = match &hook.run {
+        HookAction::Lambda { function } => ("lambda", json!(function)),
+        HookAction::Task { container, command } => ("task", json!({"container": container, "command": command})),
+    };
+    insert_unless_empty(&mut value, key, false, || run);
+    value
+}

@@ -1,0 +1,158 @@
+//! Applies the outcomes of a decision's effects to the state.
+
+use super::builder::Builder;
+use crate::deployment::{Deployment, EffectFailure};
+use crate::effect::{Effect, HookReport, Outcome};
+use crate::journal::{Fact, JournalEntry};
+use crate::target::TargetState;
+use crate::time::Seconds;
+use crate::weighted::{HookProgress, HookResult, Registering, Rollback, RollbackStep, Weighted, WeightedStage};
+use jiff::Timestamp;
+
+/// Poll interval for a hook that is still running or could not be reached.
+const ASK_AGAIN: Seconds = Seconds(10);
+
+/// Applies the outcomes of a decision's effects: returns the next state and the journal entries about them.
+///
+/// `outcomes` may be shorter than the list of effects: after the first failure the remaining effects are not performed.
+#[must_use]
+pub fn apply_outcomes(
+    state: &TargetState,
+    outcomes: &[(Effect, Outcome)],
+    now: Timestamp,
+) -> (TargetState, Vec<JournalEntry>) {
+    let mut builder = Builder::new(state, None, now);
+    if let Some(deployment) = &mut builder.state.running {
+        deployment.pending.clear();
+    }
+    for (effect, outcome) in outcomes {
+        if let Some(running) = builder.state.running.clone() {
+            let (absorbed, facts) = absorb_one(running, effect, outcome, now);
+            facts.into_iter().for_each(|fact| builder.note(Some(absorbed.number), fact));
+            builder.state.running = Some(absorbed);
+        }
+    }
+    builder.into_state_and_journal()
+}
+
+fn absorb_one(
+    mut deployment: Deployment,
+    effect: &Effect,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> (Deployment, Option<Fact>) {
+    deployment.last_outcome_at = Some(now);
+    if !matches!(effect, Effect::InvokeHook { .. }) && !matches!(outcome, Outcome::Conflict { .. }) {
+        deployment.last_effect_at = Some(now);
+    }
+    if matches!(effect, Effect::SetWeights { .. }) {
+        deployment = with_weighted(deployment, count_try);
+    }
+    let (mut deployment, fact) = match outcome {
+        Outcome::Conflict { reason } | Outcome::Unsure { reason } => {
+            return effect_failure(deployment, effect, (reason, false, false), now);
+        }
+        Outcome::Throttled { reason } => return effect_failure(deployment, effect, (reason, false, true), now),
+        Outcome::Refused { reason } => return effect_failure(deployment, effect, (reason, true, false), now),
+        Outcome::Done => (deployment, None),
+        Outcome::Registered { task_definition, reused } => {
+            let fact = Fact::TaskDefinitionReady { task_definition: task_definition.clone(), reused: *reused };
+            (with_weighted(deployment, |weighted| registered(weighted, task_definition)), Some(fact))
+        }
+        Outcome::TaskStarted { task } => {
+            let started = |progress: HookProgress| HookProgress { task: Some(task.clone()), ..progress };
+            (with_hook(deployment, effect, started), None)
+        }
+        Outcome::HookReported { report } => reported(deployment, effect, report, now),
+    };
+    deployment.effect_failure =
+        deployment.effect_failure.filter(|effect_failure| effect_failure.effect != effect.key());
+    (deployment, fact)
+}
+
+fn with_weighted(deployment: Deployment, change: impl FnOnce(Weighted) -> Weighted) -> Deployment {
+    match deployment.weighted().cloned() {
+        Some(weighted) => deployment.with_weighted(change(weighted)),
+        None => deployment,
+    }
+}
+
+/// The deployment, with `change` applied to the hook that the effect belongs to.
+fn with_hook(deployment: Deployment, effect: &Effect, change: impl FnOnce(HookProgress) -> HookProgress) -> Deployment {
+    let (Effect::InvokeHook { hook, .. } | Effect::StartTask { hook, .. }) = effect else { return deployment };
+    with_weighted(deployment, |mut weighted| {
+        if let Some(progress) = weighted.hooks.remove(hook) {
+            weighted.hooks.insert(hook.clone(), change(progress));
+        }
+        weighted
+    })
+}
+
+fn count_try(weighted: Weighted) -> Weighted {
+    let at = match weighted.at {
+        WeightedStage::RollingBack(Rollback {
+            step: RollbackStep::RestoringWeights { tries, replaced },
+            path,
+            cause,
+            deadline,
+            stable_unfit,
+        }) => {
+            let step = RollbackStep::RestoringWeights { tries: tries.saturating_add(1), replaced };
+            WeightedStage::RollingBack(Rollback { step, path, cause, deadline, stable_unfit })
+        }
+        at => at,
+    };
+    Weighted { at, ..weighted }
+}
+
+fn registered(weighted: Weighted, task_definition: &str) -> Weighted {
+    let at = match weighted.at {
+        WeightedStage::Registering(registering) => {
+            WeightedStage::Registering(Registering { registered: Some(task_definition.to_owned()), ..registering })
+        }
+        at => at,
+    };
+    Weighted { at, ..weighted }
+}
+
+fn reported(
+    deployment: Deployment,
+    effect: &Effect,
+    report: &HookReport,
+    now: Timestamp,
+) -> (Deployment, Option<Fact>) {
+    let Effect::InvokeHook { hook, .. } = effect else { return (deployment, None) };
+    let known = deployment.weighted().is_some_and(|weighted| weighted.hooks.contains_key(hook));
+    let succeeded = known && *report == HookReport::Succeeded;
+    let deployment = with_hook(deployment, effect, |progress| match report {
+        HookReport::Succeeded => HookProgress { result: Some(HookResult::Succeeded), ..progress },
+        HookReport::Failed { reason } => HookProgress { result: Some(HookResult::Failed(reason.clone())), ..progress },
+        HookReport::InProgress => HookProgress { next_poll_at: ASK_AGAIN.after(now), ..progress },
+    });
+    (deployment, succeeded.then(|| Fact::HookSucceeded { hook: hook.clone() }))
+}
+
+/// `why`: AWS's error, whether AWS will refuse the call again, and whether the call was throttled.
+fn effect_failure(
+    deployment: Deployment,
+    effect: &Effect,
+    why: (&str, bool, bool),
+    now: Timestamp,
+) -> (Deployment, Option<Fact>) {
+    let (reason, refused, throttled) = why;
+    let key = effect.key();
+    let ask_later = |progress: HookProgress| HookProgress { next_poll_at: ASK_AGAIN.after(now), ..progress };
+    let mut deployment = match effect {
+        Effect::InvokeHook { .. } => with_hook(deployment, effect, ask_later),
+        _ => deployment,
+    };
+    let before = deployment.effect_failure.take().filter(|effect_failure| effect_failure.effect == key);
+    let consecutive_failures =
+        before.as_ref().map_or(0, |effect_failure| effect_failure.consecutive_failures).saturating_add(1);
+    // Only the first of consecutive failures is journalled; the rest would only fill the journal.
+    let first = before.is_none_or(|effect_failure| effect_failure.refused != refused);
+    let fact = Fact::EffectFailed { effect: key.kind, reason: reason.to_owned(), refused };
+    deployment.effect_failure =
+        Some(EffectFailure { effect: key, reason: reason.to_owned(), refused, consecutive_failures, throttled });
+    (deployment, first.then_some(fact))
+}

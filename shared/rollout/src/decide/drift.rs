@@ -1,0 +1,224 @@
+//! Drift detection: compares what an idle target's observation shows with what the last deployment left.
+//!
+//! Each edit is reported once, with its author where CloudTrail names one. Only what is read decides, never the event: the event
+//! merely names the author. Where the policy says so, weights are restored by a deployment of their own ([`Purpose::Repair`]),
+//! and never onto a side without a healthy target.
+
+use super::Inbox;
+use super::builder::Builder;
+use super::health;
+use super::start::start;
+use crate::command::{CommandId, DeployOptions, Overrides};
+use crate::deployment::Purpose;
+use crate::journal::Fact;
+use crate::names::{Actor, Slot};
+use crate::observation::idle_observation;
+use crate::policy::{Drift, TargetPolicy};
+use crate::snapshot::{Reading, Snapshot, Weights};
+use crate::target::{DetectedDrift, IdleState, Queued, StableSide};
+use crate::time::Seconds;
+use jiff::Timestamp;
+
+/// Retry interval after a failed reading.
+const UNREAD_POLL: Seconds = Seconds(60);
+/// The same after throttling by AWS: idle observations are not urgent.
+const THROTTLED_POLL: Seconds = Seconds(300);
+/// After this many failed readings in a row, an unreadable resource is reported as gone: a deleted rule or service looks like
+/// this.
+const MOST_UNREAD: u8 = 3;
+/// How soon to check again whether the weights can be restored.
+const KEPT_POLL: Seconds = Seconds(60);
+/// Minimum time between two restorations of the weights, so that Switchback does not fight another tool that keeps changing them.
+const REVERT_PAUSE: Seconds = Seconds(600);
+
+/// A difference between the observed and the recorded state.
+struct Found {
+    /// What was observed and what was expected.
+    reason: String,
+    /// Health of the side that receives the traffic; empty: nothing to add. It changes with every task, so it is reported only
+    /// once.
+    besides: String,
+    moves_traffic: bool,
+}
+
+/// Compares the observation with the record and reports new differences.
+pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapshot) {
+    let (Some(applied), Some(stable)) = (inbox.policy, builder.state.stable.clone()) else { return };
+    let policy = &applied.policy;
+    let whole = is_whole(builder, policy, snapshot);
+    let before = builder.state.idle.take();
+    let (was, tries, services_seen_at) = match &before {
+        Some(before) => (before.drift.clone(), before.failed_reads, before.services_seen_at),
+        None => (None, 0, None),
+    };
+    let mut now = IdleState {
+        seen_at: builder.seen_at,
+        weights: common_weights(snapshot),
+        services_seen_at: if whole { Some(builder.seen_at) } else { services_seen_at },
+        drift: was.clone(),
+        failed_reads: 0,
+        recheck_at: None,
+    };
+    let mut found = edited(policy, &stable, snapshot, whole);
+    if let Some(reason) = unread(policy, snapshot, whole) {
+        now.failed_reads = if snapshot.throttled { tries } else { tries.saturating_add(1) };
+        if found.is_none() && now.failed_reads < MOST_UNREAD {
+            let poll = if snapshot.throttled { THROTTLED_POLL } else { UNREAD_POLL };
+            now.services_seen_at = services_seen_at;
+            return again(builder, now, poll.after(builder.now));
+        }
+        let reason = format!("{reason} ({MOST_UNREAD} looks in a row)");
+        let gone = Found { reason, besides: String::new(), moves_traffic: false };
+        found.get_or_insert(gone);
+    }
+    let moves_traffic = found.as_ref().is_some_and(|found| found.moves_traffic);
+    if moves_traffic && !whole {
+        // Whether anything serves the traffic there is known only after the services and their targets have been read.
+        let at = builder.now;
+        builder.look_again();
+        return again(builder, now, at);
+    }
+    // What a deployment could not finish is not a foreign edit, and was reported when the deployment ended.
+    let known = builder.state.drift().is_some() && was.is_none();
+    builder.saw_traffic(snapshot, false);
+    let found = found.filter(|found| !(known && found.moves_traffic));
+    now.drift = match (was, found) {
+        (was, Some(found)) => Some(note(builder, policy, snapshot, &stable, was, found)),
+        (Some(_), None) => {
+            builder.note(None, Fact::DriftResolved);
+            None
+        }
+        (None, None) => None,
+    };
+    let kept = now.drift.as_ref().is_some_and(|drift| drift.moves_traffic) && policy.drift == Drift::Revert;
+    if kept && kept_because(builder, snapshot, &stable).is_some() {
+        return again(builder, now, KEPT_POLL.after(builder.now));
+    }
+    builder.state.idle = Some(now);
+}
+
+fn again(builder: &mut Builder, now: IdleState, at: Timestamp) {
+    builder.look_by(at);
+    builder.state.idle = Some(IdleState { recheck_at: Some(at), ..now });
+}
+
+/// Whether the observation also covers the services and their targets.
+fn is_whole(builder: &Builder, policy: &TargetPolicy, snapshot: &Snapshot) -> bool {
+    let by_itself = idle_observation(&builder.state, policy, false, builder.seen_at).is_some_and(|look| look.sides);
+    let known = [&snapshot.blue, &snapshot.green].into_iter().any(|side| side.known().is_some());
+    by_itself || known || snapshot.api_call.is_some()
+}
+
+/// The weights common to all rules; `None` if they differ.
+fn common_weights(snapshot: &Snapshot) -> Option<Weights> {
+    let mut all = snapshot.rules.iter().map(|rule| rule.known().map(|rule| rule.weights));
+    let first = all.next()??;
+    all.all(|weights| weights.is_some_and(|weights| weights.same_split(first))).then_some(first)
+}
+
+/// Describes the parts of the observation that could not be read.
+fn unread(policy: &TargetPolicy, snapshot: &Snapshot, whole: bool) -> Option<String> {
+    for (arn, rule) in policy.pair.rules.iter().zip(&snapshot.rules) {
+        if let Reading::Unknown(reason) = rule {
+            return Some(format!("{} could not be read: {reason}", health::short_rule(arn)));
+        }
+    }
+    if !whole {
+        return None;
+    }
+    [Slot::Blue, Slot::Green].into_iter().find_map(|slot| match snapshot.side(slot) {
+        Reading::Unknown(reason) => Some(format!("{slot} could not be read: {reason}")),
+        Reading::Known(_) => None,
+    })
+}
+
+/// The first difference from what the last deployment left, traffic first.
+fn edited(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, whole: bool) -> Option<Found> {
+    let rules = || policy.pair.rules.iter().zip(&snapshot.rules).filter_map(|(arn, rule)| Some((arn, rule.known()?)));
+    let (idle, left) = (stable.slot.other(), stable.slot);
+    let quiet = |reason| Some(Found { reason, besides: String::new(), moves_traffic: false });
+    if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.only() != Some(stable.slot)) {
+        let Weights { blue, green } = rule.weights;
+        let dead = snapshot.side(idle).known().is_some_and(|side| side.targets.healthy == 0);
+        let besides =
+            if dead && rule.weights.of(idle) > 0 { format!("; {idle} has no healthy target") } else { String::new() };
+        let (rule, others) = (health::short_rule(arn), health::foreign_groups(rule));
+        let reason = format!("{rule} has blue {blue} / green {green}{others}; all of it was left on {left}");
+        return Some(Found { reason, besides, moves_traffic: true });
+    }
+    if let Some((arn, rule)) = rules().find(|(_, rule)| !health::rule_is_sound(rule)) {
+        return quiet(format!(
+            "{} sends all traffic to {left}{}",
+            health::short_rule(arn),
+            health::foreign_groups(rule)
+        ));
+    }
+    let side = snapshot.side(stable.slot).known().filter(|_| whole)?;
+    if side.task_definition != stable.task_definition {
+        return quiet(format!("{left} runs {}; it was left with {}", side.task_definition, stable.task_definition));
+    }
+    None
+}
+
+/// Journals a difference if it is new, or if its author has just become known.
+fn note(
+    builder: &mut Builder,
+    policy: &TargetPolicy,
+    snapshot: &Snapshot,
+    stable: &StableSide,
+    was: Option<DetectedDrift>,
+    found: Found,
+) -> DetectedDrift {
+    let Found { reason, besides, moves_traffic } = found;
+    let was = was.filter(|was| was.reason == reason);
+    let by = was.as_ref().and_then(|was| was.by.clone()).or_else(|| snapshot.api_call.clone());
+    let since = was.as_ref().map_or(builder.now, |was| was.since);
+    if was.is_none_or(|was| was.by != by) {
+        let kept =
+            if moves_traffic && policy.drift == Drift::Revert { kept_because(builder, snapshot, stable) } else { None };
+        builder.note(None, Fact::DriftDetected { reason: format!("{reason}{besides}"), by: by.clone(), kept });
+    }
+    DetectedDrift { reason, since, by, moves_traffic }
+}
+
+/// Why weights are not restored although the policy says so; `None`: they are restored.
+fn kept_because(builder: &Builder, snapshot: &Snapshot, stable: &StableSide) -> Option<String> {
+    let slot = stable.slot;
+    if stable.release.is_none() {
+        return Some(format!("what runs on {slot} was not deployed by Switchback"));
+    }
+    if let Some(hold) = &builder.state.operator_hold {
+        return Some(format!("the target is frozen since deployment #{}", hold.deployment));
+    }
+    match snapshot.side(slot) {
+        Reading::Unknown(reason) => return Some(format!("{slot} could not be read: {reason}")),
+        Reading::Known(side) if side.targets.healthy == 0 => return Some(format!("{slot} has no healthy target")),
+        Reading::Known(_) => {}
+    }
+    let last = builder.state.reverted_at?;
+    (builder.now < REVERT_PAUSE.after(last)).then(|| format!("they were put back at {last}, and were edited again"))
+}
+
+/// Restores weights where the policy says so: starts the repair deployment.
+pub(super) fn revert(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapshot) {
+    let (Some(applied), Some(stable)) = (inbox.policy, builder.state.stable.clone()) else { return };
+    let drift = builder.state.idle.as_ref().and_then(|seen| seen.drift.clone());
+    let Some(drift) = drift.filter(|drift| drift.moves_traffic) else { return };
+    let busy = builder.state.running.is_some() || !builder.state.queued.is_empty();
+    if busy || applied.policy.drift != Drift::Revert || kept_because(builder, snapshot, &stable).is_some() {
+        return;
+    }
+    let Some(release) = stable.release else { return };
+    builder.state.reverted_at = Some(builder.now);
+    let by = drift.by.map(|call| format!(" ({}, {})", call.by, call.operation)).unwrap_or_default();
+    let order = Queued {
+        release,
+        actor: Actor::Switchback,
+        reason: format!("somebody else edited a rule{by}, and the policy reverts that: {}", drift.reason),
+        overrides: Overrides::default(),
+        options: DeployOptions::default(),
+        command: CommandId(format!("revert:{}", builder.now)),
+        at: builder.now,
+    };
+    start(builder, order, Purpose::Repair, Some(stable.task_definition), applied);
+}

@@ -1,0 +1,338 @@
+//! Health checks: whether a deployment may widen and whether it has to roll back. Pure functions of the observation: rules as
+//! decided, no alarm firing, candidate healthy.
+
+use super::tasks;
+use crate::deployment::{Deployment, Purpose};
+use crate::names::Slot;
+use crate::policy::{MissingData, StableFiring};
+use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot, Weights};
+use crate::time::Seconds;
+use crate::verdict::Cause;
+use crate::weighted::{Candidate, Forward, ForwardStep, Weighted, WeightedStage};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Retry interval after a failed reading.
+pub(super) const UNREAD_POLL: Seconds = Seconds(5);
+/// How long after its first traffic an alarm of one side may still have no data: CloudWatch receives load balancer metrics one to
+/// three minutes late, and the shortest period is one minute.
+const FIRST_DATA: Seconds = Seconds(300);
+
+/// Describes a rule's actual and expected weights.
+pub(super) fn described(arn: &str, rule: &RuleReading, expected: Weights) -> String {
+    let Weights { blue, green } = rule.weights;
+    format!(
+        "{} has blue {blue} / green {green}{}, expected blue {} / green {}",
+        short_rule(arn),
+        foreign_groups(rule),
+        expected.blue,
+        expected.green,
+    )
+}
+
+/// Whether any rule sends traffic to this side, whoever configured it: a side that had traffic is not scaled down at once.
+pub(super) fn has_traffic(snapshot: &Snapshot, slot: Slot) -> bool {
+    snapshot.rules.iter().any(|rule| rule.known().is_some_and(|rule| rule.weights.of(slot) > 0))
+}
+
+/// The last two parts of a rule's or listener's ARN, as shown in the AWS console's URL.
+pub(super) fn short_rule(arn: &str) -> String {
+    let mut parts = arn.rsplit('/').take(2).collect::<Vec<_>>();
+    parts.reverse();
+    format!("rule …{}", parts.join("/"))
+}
+
+/// Whether the rule forwards to both sides and to no other target group.
+pub(super) fn rule_is_sound(rule: &RuleReading) -> bool {
+    rule.has_both_groups && rule.foreign_groups.is_empty()
+}
+
+/// Describes a rule's foreign target groups and missing sides; appended after its weights.
+pub(super) fn foreign_groups(rule: &RuleReading) -> String {
+    let others = rule.foreign_groups.join(", ");
+    match (rule.has_both_groups, rule.weights.blue, rule.weights.green) {
+        (true, ..) if others.is_empty() => String::new(),
+        (true, ..) => format!(" and also forwards to {others}"),
+        // Both weights are 0, which does not tell whether one of the two sides is in the rule.
+        (false, 0, 0) if others.is_empty() => " and forwards to neither side".to_owned(),
+        (false, 0, 0) => format!(" and forwards to neither side, but to {others}"),
+        (false, blue, _) => {
+            let lacking = if blue == 0 { Slot::Blue } else { Slot::Green };
+            let others = if others.is_empty() { String::new() } else { format!(", and also forwards to {others}") };
+            format!(" and lacks {lacking}'s target group{others}")
+        }
+    }
+}
+
+/// A deployment with both sides, and its observation.
+#[derive(Clone, Copy)]
+pub(super) struct Judged<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) weighted: &'a Weighted,
+    pub(super) snapshot: &'a Snapshot,
+}
+
+/// The live state of the rules compared with the decided weights.
+pub(super) enum Live {
+    /// Every rule has the decided weights.
+    AsDecided,
+    /// Some rule still has other weights.
+    NotYet,
+    /// Some rule could not be read.
+    Unknown(String),
+}
+
+/// Compares the live rules with the weights decided last.
+pub(super) fn live(deployment: &Deployment, weighted: &Weighted, snapshot: &Snapshot) -> Live {
+    let Some(record) = weighted.weights else { return Live::NotYet };
+    let mut result = Live::AsDecided;
+    for rule in &snapshot.rules {
+        match rule {
+            Reading::Unknown(reason) => return Live::Unknown(format!("a rule could not be read: {reason}")),
+            Reading::Known(rule) if !rule.weights.same_split(record.decided) => result = Live::NotYet,
+            Reading::Known(_) => {}
+        }
+    }
+    if snapshot.rules.len() < deployment.policy.pair.rules.len() {
+        return Live::Unknown("not every rule was read".to_owned());
+    }
+    result
+}
+
+/// Combined result of all alarms.
+pub(super) enum Alarms {
+    Clear,
+    Firing {
+        name: String,
+        reason: String,
+    },
+    /// An alarm on the stable side alone fires. The deployment does not roll back to that side.
+    StableFiring {
+        name: String,
+        reason: String,
+    },
+    Silent(Silence),
+    Unknown(String),
+}
+
+/// Alarms that give no result, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Alarms without data.
+    pub(super) without_data: BTreeSet<String>,
+    /// Alarms that do not exist in CloudWatch.
+    pub(super) absent: BTreeSet<String>,
+    /// Alarms that CloudWatch does not evaluate, with its explanation.
+    pub(super) not_evaluated: BTreeMap<String, String>,
+}
+
+impl Silence {
+    fn is_empty(&self) -> bool {
+        self.without_data.is_empty() && self.absent.is_empty() && self.not_evaluated.is_empty()
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let mut parts = Vec::new();
+        if !self.absent.is_empty() {
+            parts.push(format!("CloudWatch has no alarm {}", list(&self.absent)));
+        }
+        let not_evaluated = self.not_evaluated.iter();
+        parts.extend(not_evaluated.map(|(name, reason)| format!("alarm {name} is not evaluated ({reason})")));
+        if !self.without_data.is_empty() {
+            parts.push(format!("no data from {}", list(&self.without_data)));
+        }
+        formatter.write_str(&parts.join("; "))
+    }
+}
+
+/// Evaluates the policy's alarms; an alarm that fired at the start and was overridden does not count. A deployment to an older
+/// release is not judged by alarms: they fire because of what it removes, and a rollback is never rolled back.
+///
+/// Missing data of an alarm on one side alone means nothing while that side has no traffic: the load balancer publishes no data
+/// point for a target group without requests (ELB User Guide, "CloudWatch metrics for your Application Load Balancer"). Shortly
+/// after the side received traffic, missing data counts neither as failure nor as health: the deployment waits for it.
+///
+/// `weighted`: `None` before the sides are determined.
+pub(super) fn alarms(
+    deployment: &Deployment,
+    weighted: Option<&Weighted>,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Alarms {
+    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {
+        return Alarms::Clear;
+    }
+    let readings = match &snapshot.alarms {
+        Reading::Known(readings) => readings,
+        Reading::Unknown(reason) => return Alarms::Unknown(format!("the alarms could not be read: {reason}")),
+    };
+    let mut silent = Silence::default();
+    let mut stable_firing = None;
+    let stable = weighted.map(|weighted| weighted.sides.stable);
+    for alarm in &deployment.policy.alarms {
+        if deployment.overrides.firing_alarms.contains(&alarm.name) {
+            continue;
+        }
+        let side = snapshot.alarm_sides.get(&alarm.name).copied();
+        let firing = match (readings.get(&alarm.name), alarm.missing) {
+            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,
+            (Some(AlarmReading::NotEvaluated { .. }), MissingData::Healthy) => continue,
+            (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !carries(weighted, snapshot, side)) => {
+                continue;
+            }
+            (Some(AlarmReading::Firing { reason }), _) => reason.clone(),
+            (Some(AlarmReading::NoData), MissingData::Unhealthy) if !is_young(weighted, side, now) => {
+                "it has no data, and the policy takes silence for failure".to_owned()
+            }
+            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Unhealthy) => {
+                format!("it is not evaluated ({reason}), and the policy takes silence for failure")
+            }
+            (Some(AlarmReading::NoData), _) => {
+                silent.without_data.insert(alarm.name.clone());
+                continue;
+            }
+            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Wait) => {
+                silent.not_evaluated.insert(alarm.name.clone(), reason.clone());
+                continue;
+            }
+            (Some(AlarmReading::Absent) | None, _) => {
+                silent.absent.insert(alarm.name.clone());
+                continue;
+            }
+        };
+        if side.is_none() || side != stable {
+            return Alarms::Firing { name: alarm.name.clone(), reason: firing };
+        }
+        if alarm.stable_firing == StableFiring::Hold {
+            stable_firing.get_or_insert((alarm.name.clone(), firing));
+        }
+    }
+    match stable_firing {
+        Some((name, reason)) => Alarms::StableFiring { name, reason },
+        None if silent.is_empty() => Alarms::Clear,
+        None => Alarms::Silent(silent),
+    }
+}
+
+/// Whether the side has traffic, as far as is known.
+fn carries(weighted: Option<&Weighted>, snapshot: &Snapshot, side: Slot) -> bool {
+    let unread = snapshot.rules.iter().any(|rule| rule.known().is_none());
+    let record = weighted.and_then(|weighted| weighted.weights);
+    let left = record.is_some_and(|record| record.decided.of(side) > 0);
+    has_traffic(snapshot, side) || (unread && left)
+}
+
+/// Whether an alarm on the candidate's side alone cannot be expected to have data yet.
+fn is_young(weighted: Option<&Weighted>, side: Option<Slot>, now: Timestamp) -> bool {
+    weighted.is_some_and(|weighted| {
+        side == Some(weighted.candidate()) && weighted.traffic_since.is_none_or(|since| now < FIRST_DATA.after(since))
+    })
+}
+
+/// Whether the candidate may carry (more) traffic.
+pub(super) enum Fit {
+    Yes {
+        healthy: u32,
+    },
+    NotYet {
+        healthy: u32,
+        detail: String,
+    },
+    /// The candidate will not start: ECS reported a permanent failure.
+    Never {
+        reason: String,
+    },
+    Unknown(String),
+}
+
+/// Judges the candidate: the right task definition, `want` tasks running, every target healthy.
+pub(super) fn candidate(on: &Judged<'_>, candidate: &Candidate, want: u32, now: Timestamp) -> Fit {
+    let Judged { deployment, weighted, snapshot } = *on;
+    let slot = weighted.candidate();
+    let task_definition = &candidate.task_definition;
+    let side = match snapshot.side(slot) {
+        Reading::Known(side) => side,
+        Reading::Unknown(reason) => return Fit::Unknown(format!("{slot} could not be read: {reason}")),
+    };
+    let healthy = side.targets.healthy;
+    if let Some(reason) = &side.circuit_breaker_reason {
+        return Fit::Never { reason: format!("ECS gave up: {reason}") };
+    }
+    if let Some(reason) = tasks::too_many_failed(deployment, candidate, side, snapshot.side(slot.other()).known()) {
+        return Fit::Never { reason };
+    }
+    if let Some(reason) = tasks::never_started(deployment, side, want, now) {
+        return Fit::Never { reason };
+    }
+    if &side.task_definition != task_definition {
+        if candidate.seen_running {
+            let reason = format!(
+                "{slot} runs {} again: ECS's circuit breaker or somebody else took {} away",
+                side.task_definition, task_definition
+            );
+            return Fit::Never { reason };
+        }
+        return Fit::NotYet { healthy, detail: format!("{slot} does not run the new task definition yet") };
+    }
+    let targets = side.targets;
+    let detail = || {
+        let mut parts = vec![format!("{} of {want} tasks running", side.running)];
+        for (count, state) in
+            [(targets.initial, "starting"), (targets.unhealthy, "unhealthy"), (targets.unused, "unused")]
+        {
+            if count > 0 {
+                parts.push(format!("{count} targets {state}"));
+            }
+        }
+        if let Some(failed) = side.failed_starts.first() {
+            parts.push(format!("a task stopped: {}", failed.reason));
+        }
+        if let Some(event) = &side.placement_failure
+            && side.running < want
+        {
+            parts.push(tasks::not_placed(side, event));
+        }
+        parts.join(", ")
+    };
+    if side.running < want || healthy < want || healthy < targets.registered() {
+        return Fit::NotYet { healthy, detail: detail() };
+    }
+    Fit::Yes { healthy }
+}
+
+/// Why a candidate with traffic can no longer serve; triggers a rollback without waiting for a deadline.
+pub(super) fn fallen(on: &Judged<'_>) -> Option<Cause> {
+    let slot = on.weighted.candidate();
+    let forward = match &on.weighted.at {
+        WeightedStage::Forward(forward) => Some(forward),
+        _ => None,
+    };
+    let was_given_traffic = forward.is_some_and(|forward| {
+        !matches!(
+            forward.step,
+            ForwardStep::BeforeTraffic { .. }
+                | ForwardStep::Scaling { .. }
+                | ForwardStep::Testing { .. }
+                | ForwardStep::Writing { .. }
+        )
+    });
+    if !was_given_traffic && !has_traffic(on.snapshot, slot) {
+        return None;
+    }
+    // All of its targets are gone: the load balancer would fail open.
+    if let Some(side) = on.snapshot.side(slot).known().filter(|side| side.targets.healthy == 0) {
+        let reason = format!("{slot} has no healthy target left ({} running)", side.running);
+        return Some(Cause::Unhealthy { reason });
+    }
+    match forward {
+        Some(Forward { step: ForwardStep::Draining { .. }, .. }) | None => None,
+        Some(forward) => match candidate(on, &forward.candidate, 0, Timestamp::MIN) {
+            Fit::Never { reason } => Some(Cause::Tasks { reason }),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,87 @@
+//! Starts a deployment.
+
+use super::admission;
+use super::builder::Builder;
+use super::verification::hold_promotion;
+use crate::command::Lane;
+use crate::deployment::{Deployment, Purpose};
+use crate::journal::Fact;
+use crate::names::Actor;
+use crate::phase::{Gated, Phase};
+use crate::policy::AppliedTarget;
+use crate::target::Queued;
+
+/// Starts a deployment. `task_definition`: ARN of the one that a rollback or repair returns to.
+pub(super) fn start(
+    builder: &mut Builder,
+    order: Queued,
+    purpose: Purpose,
+    task_definition: Option<String>,
+    applied: &AppliedTarget,
+) {
+    builder.state.last_deployment += 1;
+    let number = builder.state.last_deployment;
+    let gates_deadline = applied.entry.rules.give_up_after.after(builder.now);
+    let (gates, phase) = match purpose {
+        Purpose::Deploy => {
+            let gated = Gated { deadline: gates_deadline, asleep: false, task_definition };
+            (Some(admission::gates_of(&builder.state, &order, applied)), Phase::Gated(gated))
+        }
+        Purpose::Rollback | Purpose::Repair => {
+            let deadline = applied.policy.deadlines.preflight.after(builder.now);
+            (None, Phase::preparing(deadline, gates_deadline, task_definition))
+        }
+    };
+    let deployment = Deployment {
+        number,
+        release: order.release,
+        purpose,
+        actor: order.actor.clone(),
+        reason: order.reason,
+        overrides: order.overrides,
+        options: order.options,
+        gates,
+        auto_promotes: applied.entry.auto_promotes,
+        policy_version: applied.version,
+        policy: applied.policy.clone(),
+        started_at: builder.now,
+        phase,
+        stage_entered_at: builder.now,
+        queue_position: None,
+        superseded_by: None,
+        last_effect_at: None,
+        last_outcome_at: None,
+        effect_failure: None,
+        pending: Vec::new(),
+    };
+    builder.actor = order.actor;
+    journal_start(builder, &deployment, applied);
+    builder.actor = Actor::Switchback;
+    builder.record(deployment.record(&builder.state.target));
+    builder.state.running = Some(deployment);
+}
+
+fn journal_start(builder: &mut Builder, deployment: &Deployment, applied: &AppliedTarget) {
+    let number = Some(deployment.number);
+    let started = Fact::Started {
+        digest: deployment.release.id.digest.to_string(),
+        tag: deployment.release.tag.clone(),
+        policy_version: deployment.policy_version,
+        reason: deployment.reason.clone(),
+        despite_alarms: deployment.overrides.firing_alarms.iter().cloned().collect(),
+    };
+    builder.note(number, started);
+    if deployment.options.lane == Lane::Hotfix {
+        let skips = applied.entry.rules.hotfix_skips.iter().copied().collect();
+        builder.note(number, Fact::HotfixStarted { skips, reason: deployment.reason.clone() });
+    }
+    match deployment.purpose {
+        Purpose::Deploy => admission::pin(builder, deployment),
+        // Restoring weights does not change what is promoted.
+        Purpose::Rollback | Purpose::Repair if applied.entry.auto_promotes && deployment.actor != Actor::Switchback => {
+            let reason = format!("{} went back to {}", deployment.actor, deployment.release.tag);
+            hold_promotion(builder, number, &deployment.actor, reason);
+        }
+        Purpose::Rollback | Purpose::Repair => {}
+    }
+}

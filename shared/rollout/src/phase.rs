@@ -1,0 +1,120 @@
+//! The phase of a deployment. Each phase's value holds what is known in it.
+
+use crate::stage::Stage;
+use crate::weighted::Weighted;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The phase of a deployment. There is no final phase: a deployment that has ended is an entry of the target's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Waiting at the gates of its environment. Nothing has been changed.
+    Gated(Gated),
+    /// Determining which side is stable, and whether anything blocks the start. Nothing has been changed.
+    Preparing(Preparing),
+    /// The sides are determined; the deployment moves traffic.
+    Moving(Moving),
+}
+
+/// A deployment that waits at its gates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gated {
+    /// When it ends as expired.
+    pub deadline: Timestamp,
+    /// Both sides were last seen at 0 tasks: it waits until the service scales up, even if all other gates are open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asleep: bool,
+    /// As in [`Preparing`], for a rollback that was sent back to its gates because the service is asleep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_definition: Option<String>,
+}
+
+/// A deployment whose gates are open and that has not changed anything yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparing {
+    /// When it ends as failed.
+    pub deadline: Timestamp,
+    /// The deadline at the gates, should the deployment return to them because the service is asleep.
+    pub gates_deadline: Timestamp,
+    /// Only a person can repair the rules. It waits for that, and a newer release supersedes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaiting_operator: bool,
+    /// What blocks the start, as last journalled: each reason is journalled once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+    /// ARN of the task definition that a rollback or repair returns to; none: a new one is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_definition: Option<String>,
+}
+
+/// How traffic moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "way", rename_all = "snake_case")]
+pub enum Moving {
+    /// Two sides exist, and weights move between them.
+    Weighted(Box<Weighted>),
+}
+
+impl Phase {
+    /// The initial phase of a deployment whose gates are open.
+    #[must_use]
+    pub fn preparing(deadline: Timestamp, gates_deadline: Timestamp, task_definition: Option<String>) -> Self {
+        let preparing =
+            Preparing { deadline, gates_deadline, awaiting_operator: false, blocked: None, task_definition };
+        Self::Preparing(preparing)
+    }
+
+    /// The current stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Gated(_) => Stage::Gated,
+            Self::Preparing(_) => Stage::Preflight,
+            Self::Moving(Moving::Weighted(weighted)) => weighted.at.stage(),
+        }
+    }
+
+    /// When the current wait ends, whatever is observed until then.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        match self {
+            Self::Gated(gated) => gated.deadline,
+            Self::Preparing(preparing) => preparing.deadline,
+            Self::Moving(Moving::Weighted(weighted)) => weighted.at.deadline(),
+        }
+    }
+
+    /// The state between two sides; none: the sides are not determined yet.
+    #[must_use]
+    pub fn weighted(&self) -> Option<&Weighted> {
+        match self {
+            Self::Moving(Moving::Weighted(weighted)) => Some(weighted),
+            Self::Gated(_) | Self::Preparing(_) => None,
+        }
+    }
+
+    /// Whether it waits for people before it has changed anything: then a newer release supersedes it.
+    #[must_use]
+    pub fn is_waiting_to_start(&self) -> bool {
+        matches!(self, Self::Gated(_) | Self::Preparing(Preparing { awaiting_operator: true, .. }))
+    }
+
+    /// The same phase with its deadline extended to `until`, if that is later. The duration of holds and bake is unchanged,
+    /// and so is the deadline at the gates.
+    #[must_use]
+    pub(crate) fn with_time_until(mut self, until: Timestamp) -> Self {
+        match &mut self {
+            Self::Gated(_) => {}
+            Self::Preparing(preparing) => preparing.deadline = until.max(preparing.deadline),
+            Self::Moving(Moving::Weighted(weighted)) => {
+                // Hooks have deadlines of their own, which do not depend on readings.
+                let hooks = matches!(weighted.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic);
+                if let Some(deadline) = weighted.at.deadline_mut().filter(|_| !hooks) {
+                    *deadline = until.max(*deadline);
+                }
+            }
+        }
+        self
+    }
+}

@@ -1,0 +1,545 @@
+//! A deployment that shifts traffic between two sides: each stage's value holds what is known in that stage. A rollback is
+//! built from a [`RollbackPath`], which only a stage with its stable side intact can create.
+
+use crate::names::Slot;
+use crate::snapshot::{Autoscaling, Weights};
+use crate::stage::Stage;
+use crate::time::Seconds;
+use crate::verdict::Cause;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The state of a deployment between two sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weighted {
+    /// Which side is stable.
+    pub sides: Sides,
+    /// The current stage.
+    pub at: WeightedStage,
+    /// The weights that were decided last; none: a repair that has written nothing yet.
+    pub weights: Option<WeightsRecord>,
+    /// Weights that give the candidate traffic were decided, or it was seen with traffic.
+    pub traffic_moved: bool,
+    /// When weights that gave the candidate its first share of traffic were decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_since: Option<Timestamp>,
+    /// Weights were restored while a rule could not be read: the candidate may have had traffic unseen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrote_weights_blind: bool,
+    /// Autoscaling limits before the deployment, until they are restored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub original_limits: BTreeMap<Slot, Autoscaling>,
+    /// When those limits were read: they include the effect of earlier scheduled actions.
+    pub original_limits_read_at: Timestamp,
+    /// Weights of the test rule before it was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rule_before: Option<Weights>,
+    /// Hooks that have started, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, HookProgress>,
+    /// A rule was changed outside Switchback: nothing more is written until it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halt>,
+    /// When a changed rule was last seen restored: from then, the load balancer's nodes need time to learn of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_at: Option<Timestamp>,
+    /// A forward-only release is in trouble: it stays as it is until a person decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting_operator: Option<AwaitingOperator>,
+    /// An alarm that watches the stable side alone fires, and holds the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_alarm: Option<StableAlarm>,
+}
+
+/// Which side is stable, as read from the live weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sides {
+    /// The side that carried all traffic.
+    pub stable: Slot,
+    /// ARN of its task definition.
+    pub stable_task_definition: String,
+    /// Number of its tasks, running or desired, whichever is larger; at least 1.
+    pub stable_count: u32,
+}
+
+/// The stage of a weighted deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum WeightedStage {
+    /// Registering the candidate's task definition.
+    Registering(Registering),
+    /// On the forward path, with both sides up.
+    Forward(Forward),
+    /// Success is certain and the stable side is no longer intact: its tasks stop, and settings are restored.
+    Retiring(Retiring),
+    /// Rolling back to the stable side: its weights are restored and verified first, then the candidate is scaled down.
+    RollingBack(Rollback),
+    /// Ending without touching the rules or the tasks again: they were changed outside Switchback, or cannot be written.
+    /// Only settings that were changed for the deployment are restored.
+    Abandoning(Abandoning),
+}
+
+/// The state while the candidate's task definition is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registering {
+    /// When the deployment ends as failed.
+    pub deadline: Timestamp,
+    /// ARN of the task definition to copy; only the image is replaced.
+    pub template: String,
+    /// ARN of the copy, once it is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered: Option<String>,
+}
+
+/// A deployment with a candidate, while the stable side is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The new side.
+    pub candidate: Candidate,
+    /// The step on the way to success.
+    pub step: ForwardStep,
+}
+
+/// The new side of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// ARN of its task definition.
+    pub task_definition: String,
+    /// Its service was seen with that task definition. If it is later seen with another one, ECS's circuit breaker or an
+    /// edit outside Switchback replaced it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seen_running: bool,
+    /// When every target was first seen healthy: from then on failed tasks are judged by their share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<Timestamp>,
+}
+
+/// The steps of the forward path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ForwardStep {
+    /// Running the hooks of [`HookPoint::BeforeTraffic`](crate::policy::HookPoint::BeforeTraffic).
+    BeforeTraffic {
+        /// Sum of all hooks' deadlines. Then: rolled back.
+        deadline: Timestamp,
+    },
+    /// Starting the candidate's tasks, until every target is healthy.
+    Scaling {
+        /// Desired count.
+        want: u32,
+        /// When the deployment rolls back.
+        deadline: Timestamp,
+    },
+    /// Moving the test rule to the candidate, and running the hooks of
+    /// [`HookPoint::TestTraffic`](crate::policy::HookPoint::TestTraffic).
+    Testing {
+        /// Sum of all hooks' deadlines. Then: rolled back.
+        deadline: Timestamp,
+    },
+    /// Writing the weights of a step, until they are verified live. Capacity, health and alarms are checked before.
+    Writing {
+        /// Index into the strategy's steps.
+        index: usize,
+        /// When the deployment rolls back.
+        deadline: Timestamp,
+    },
+    /// The weights of a step are verified live, and are watched.
+    Holding {
+        /// Index into the strategy's steps.
+        index: usize,
+        /// When the hold ends if all is well.
+        until: Timestamp,
+        /// When the deployment rolls back if missing data or unhealthy targets kept the hold from ending.
+        deadline: Timestamp,
+    },
+    /// Running the hooks of [`HookPoint::AfterTraffic`](crate::policy::HookPoint::AfterTraffic).
+    AfterTraffic {
+        /// Sum of all hooks' deadlines. Then: rolled back.
+        deadline: Timestamp,
+    },
+    /// All traffic is on the candidate, and is watched.
+    Baking {
+        /// When the bake ends if all is well.
+        until: Timestamp,
+        /// When the deployment rolls back if missing data or unhealthy targets kept the bake from ending.
+        deadline: Timestamp,
+    },
+    /// Verified; the old side stays up, and the alarms are still watched.
+    KeepingWarm {
+        /// When the old side is retired; a queued release ends the period early.
+        until: Timestamp,
+        /// An operator resumed it after its bake: it is verified again once all traffic is seen to go to it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        verify_again: bool,
+    },
+    /// The load balancer's nodes learn that the old side has no traffic. A rollback is still possible.
+    Draining {
+        /// When draining ends.
+        until: Timestamp,
+        /// The deadline for retiring the old side.
+        deadline: Timestamp,
+        /// As in [`ForwardStep::KeepingWarm`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        verify_again: bool,
+    },
+}
+
+/// Scaling down the old side: a rollback is no longer possible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retiring {
+    /// ARN of the task definition that is now the stable one.
+    pub task_definition: String,
+    /// When the deployment ends as succeeded, with the rest of the cleanup journalled.
+    pub deadline: Timestamp,
+    /// As in [`ForwardStep::KeepingWarm`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verify_again: bool,
+}
+
+/// The state of a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Proof that there is a stable side to roll back to.
+    pub path: RollbackPath,
+    /// Why it rolls back.
+    pub cause: Cause,
+    /// The rollback's current step.
+    pub step: RollbackStep,
+    /// When the deployment ends as failed, with the traffic's location journalled.
+    pub deadline: Timestamp,
+    /// The stable side was seen unable to serve, and not seen healthy since. Journalled once, since the counts change with
+    /// every observation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stable_unfit: bool,
+}
+
+/// The steps of a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum RollbackStep {
+    /// Restoring the weights, until they are verified live.
+    RestoringWeights {
+        /// Number of attempts to write them, whatever the outcome.
+        #[serde(default)]
+        tries: u32,
+        /// Foreign weights that are overwritten, as last journalled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced: Option<String>,
+    },
+    /// The load balancer's nodes learn that the candidate has no traffic.
+    Draining {
+        /// When draining ends.
+        until: Timestamp,
+    },
+    /// Stopping the candidate's tasks, and restoring settings.
+    ScalingDownCandidate,
+}
+
+impl RollbackStep {
+    /// The first step, before any attempt.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::RestoringWeights { tries: 0, replaced: None }
+    }
+}
+
+/// The state while a deployment ends without touching the rules or the tasks again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoning {
+    /// Shown in the journal and to people.
+    pub reason: String,
+    /// When the deployment ends as failed, with the rest of the cleanup journalled.
+    pub deadline: Timestamp,
+}
+
+/// Proof that the stable side is still up. Created only by [`Registering`], [`Forward`] and a repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackPath {
+    stable: Slot,
+    count: u32,
+}
+
+impl RollbackPath {
+    fn to(sides: &Sides) -> Self {
+        Self { stable: sides.stable, count: sides.stable_count }
+    }
+
+    /// For a repair: all traffic goes to the side that is stable according to the ledger, before anything else is done.
+    pub(crate) fn of_repair(sides: &Sides) -> Self {
+        Self::to(sides)
+    }
+
+    /// The side to roll back to.
+    #[must_use]
+    pub fn stable(&self) -> Slot {
+        self.stable
+    }
+
+    /// Number of its tasks when the deployment started.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+impl Registering {
+    /// Nothing of the stable side has been touched.
+    #[must_use]
+    pub fn rollback_path(&self, sides: &Sides) -> RollbackPath {
+        RollbackPath::to(sides)
+    }
+}
+
+impl Forward {
+    /// The stable side is up in every step.
+    #[must_use]
+    pub fn rollback_path(&self, sides: &Sides) -> RollbackPath {
+        RollbackPath::to(sides)
+    }
+}
+
+/// The weights that were decided last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsRecord {
+    /// The weights seen live before.
+    pub before: Weights,
+    /// The weights that were decided.
+    pub decided: Weights,
+    /// The decided weights were seen live.
+    pub verified: bool,
+    /// The weights that were live before `before`, if those were decided but never verified: they may still be live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_still_be_live: Option<Weights>,
+}
+
+/// The progress of a hook that has started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookProgress {
+    /// When the hook times out.
+    pub deadline: Timestamp,
+    /// When its function is invoked again.
+    pub next_poll_at: Timestamp,
+    /// ARN of its task, once started.
+    pub task: Option<String>,
+    /// How it ended, once it has.
+    pub result: Option<HookResult>,
+    /// It timed out and its task may still run: the task is stopped, and the deployment does not end before that is seen.
+    #[serde(default)]
+    pub stopping: bool,
+}
+
+impl HookProgress {
+    /// A copy that has failed; its task is stopped if it has one.
+    #[must_use]
+    pub(crate) fn fail(self, reason: String) -> Self {
+        Self { result: Some(HookResult::Failed(reason)), stopping: self.task.is_some(), ..self }
+    }
+}
+
+/// How a hook ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookResult {
+    /// It passed.
+    Succeeded,
+    /// It failed, with its reason.
+    Failed(String),
+}
+
+/// A deployment halted because a rule was changed outside Switchback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The weights found, and the weights expected.
+    pub reason: String,
+    /// When the change was seen.
+    pub since: Timestamp,
+    /// When the deployment ends without touching the rule.
+    pub deadline: Timestamp,
+}
+
+/// A forward-only deployment in trouble: it stays as it is until a person decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitingOperator {
+    /// Why it would have rolled back.
+    pub cause: Cause,
+    /// When the trouble was seen.
+    pub since: Timestamp,
+    /// When the deployment ends without touching anything.
+    pub deadline: Timestamp,
+    /// The journal has an entry for it, with the observation.
+    pub journalled: bool,
+}
+
+/// A firing alarm that watches the stable side alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StableAlarm {
+    /// The alarm's name.
+    pub name: String,
+    /// When it was first seen firing.
+    pub since: Timestamp,
+}
+
+impl WeightedStage {
+    /// The name of this stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Registering(_) => Stage::Registering,
+            Self::Forward(Forward { step, .. }) => match step {
+                ForwardStep::BeforeTraffic { .. } => Stage::BeforeTraffic,
+                ForwardStep::Scaling { .. } => Stage::Scaling,
+                ForwardStep::Testing { .. } => Stage::Testing,
+                ForwardStep::Writing { .. } | ForwardStep::Holding { .. } => Stage::Shifting,
+                ForwardStep::AfterTraffic { .. } => Stage::AfterTraffic,
+                ForwardStep::Baking { .. } => Stage::Baking,
+                ForwardStep::KeepingWarm { .. } => Stage::KeepingWarm,
+                ForwardStep::Draining { .. } => Stage::Retiring,
+            },
+            Self::Retiring(_) => Stage::Retiring,
+            Self::RollingBack(_) => Stage::RollingBack,
+            Self::Abandoning(_) => Stage::Abandoning,
+        }
+    }
+
+    /// Index of the current traffic step, while traffic shifts.
+    #[must_use]
+    pub fn traffic_step(&self) -> Option<usize> {
+        match self {
+            Self::Forward(Forward {
+                step: ForwardStep::Writing { index, .. } | ForwardStep::Holding { index, .. },
+                ..
+            }) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// When the current wait ends, whatever is observed until then.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        match self {
+            Self::Registering(registering) => registering.deadline,
+            Self::Forward(Forward { step, .. }) => match step {
+                ForwardStep::BeforeTraffic { deadline }
+                | ForwardStep::Scaling { deadline, .. }
+                | ForwardStep::Testing { deadline }
+                | ForwardStep::Writing { deadline, .. }
+                | ForwardStep::Holding { deadline, .. }
+                | ForwardStep::AfterTraffic { deadline }
+                | ForwardStep::Baking { deadline, .. }
+                | ForwardStep::Draining { deadline, .. } => *deadline,
+                ForwardStep::KeepingWarm { until, .. } => *until,
+            },
+            Self::Retiring(retiring) => retiring.deadline,
+            Self::RollingBack(rollback) => rollback.deadline,
+            Self::Abandoning(abandoning) => abandoning.deadline,
+        }
+    }
+
+    /// The deadline, to be changed; none: keeping warm has an end but no deadline.
+    pub(crate) fn deadline_mut(&mut self) -> Option<&mut Timestamp> {
+        Some(match self {
+            Self::Registering(registering) => &mut registering.deadline,
+            Self::Forward(Forward { step, .. }) => match step {
+                ForwardStep::BeforeTraffic { deadline }
+                | ForwardStep::Scaling { deadline, .. }
+                | ForwardStep::Testing { deadline }
+                | ForwardStep::Writing { deadline, .. }
+                | ForwardStep::Holding { deadline, .. }
+                | ForwardStep::AfterTraffic { deadline }
+                | ForwardStep::Baking { deadline, .. }
+                | ForwardStep::Draining { deadline, .. } => deadline,
+                ForwardStep::KeepingWarm { .. } => return None,
+            },
+            Self::Retiring(retiring) => &mut retiring.deadline,
+            Self::RollingBack(rollback) => &mut rollback.deadline,
+            Self::Abandoning(abandoning) => &mut abandoning.deadline,
+        })
+    }
+
+    /// The same stage with its deadline extended to `until`, if that is later, where it waits for health, weights or the
+    /// hooks after traffic.
+    #[must_use]
+    pub(crate) fn with_watch_until(mut self, until: Timestamp) -> Self {
+        let extends = matches!(self.stage(), Stage::Shifting | Stage::AfterTraffic | Stage::Baking);
+        if let Some(deadline) = self.deadline_mut().filter(|_| extends) {
+            *deadline = until.max(*deadline);
+        }
+        self
+    }
+
+    /// The same stage with its deadline extended to `until`, if that is later, where stop-the-line may hold it.
+    #[must_use]
+    pub(crate) fn held_until(mut self, until: Timestamp) -> Self {
+        let holds = matches!(self.stage(), Stage::Scaling | Stage::Testing | Stage::Shifting);
+        if let Some(deadline) = self.deadline_mut().filter(|_| holds) {
+            *deadline = until.max(*deadline);
+        }
+        self
+    }
+
+    /// The same stage with all its times postponed by `by`, after it was held.
+    #[must_use]
+    pub(crate) fn later(mut self, by: Seconds) -> Self {
+        let later = |time: &mut Timestamp| *time = by.after(*time);
+        match &mut self {
+            Self::Forward(Forward { step, .. }) => match step {
+                ForwardStep::Holding { until, deadline, .. } | ForwardStep::Baking { until, deadline } => {
+                    later(until);
+                    later(deadline);
+                }
+                ForwardStep::KeepingWarm { until, .. } => later(until),
+                _ => {
+                    self.deadline_mut().into_iter().for_each(later);
+                }
+            },
+            _ => self.deadline_mut().into_iter().for_each(later),
+        }
+        self
+    }
+}
+
+impl Weighted {
+    /// The state before anything was touched. `seen_at`: when the sides were read.
+    #[must_use]
+    pub fn new(sides: Sides, at: WeightedStage, seen_at: Timestamp) -> Self {
+        Self {
+            sides,
+            at,
+            weights: None,
+            traffic_moved: false,
+            traffic_since: None,
+            wrote_weights_blind: false,
+            original_limits: BTreeMap::new(),
+            original_limits_read_at: seen_at,
+            test_rule_before: None,
+            hooks: BTreeMap::new(),
+            halted: None,
+            restored_at: None,
+            awaiting_operator: None,
+            stable_alarm: None,
+        }
+    }
+
+    /// The candidate's side.
+    #[must_use]
+    pub fn candidate(&self) -> Slot {
+        self.sides.stable.other()
+    }
+
+    /// The rollback path, while there is one: the stable side has not been scaled down.
+    #[must_use]
+    pub fn rollback_path(&self) -> Option<RollbackPath> {
+        match &self.at {
+            WeightedStage::Registering(registering) => Some(registering.rollback_path(&self.sides)),
+            WeightedStage::Forward(forward) => Some(forward.rollback_path(&self.sides)),
+            WeightedStage::RollingBack(rollback) => Some(rollback.path.clone()),
+            WeightedStage::Retiring(_) | WeightedStage::Abandoning(_) => None,
+        }
+    }
+
+    /// The candidate had traffic, or may have had some: it must drain before it is scaled down.
+    pub(crate) fn needs_draining(&self) -> bool {
+        self.traffic_moved || self.wrote_weights_blind
+    }
+}

@@ -1,0 +1,184 @@
+//! Reasons to roll back: each is answered within a minute.
+//!
+//! Two timers. The strict one starts at the first observation that AWS answered and that showed the alarm firing; a
+//! call, event or wake that fails after that stops it until the next observation, while a pass killed during a rollback
+//! only restarts it (another pass takes over). The other timer starts when the alarm fires in the world, and counts
+//! only while there are no faults at all: it finds an alarm that no pass observes.
+
+use super::pair::{PairModel, index};
+use super::{Finding, ROLLBACK_WITHIN_A_MINUTE_OF_ALARM};
+use crate::virtual_time::{InjectedFault, PassEvent};
+use crate::world::World;
+use rollout::deployment::{Deployment, Purpose};
+use rollout::{Slot, Stage, TargetId, Timestamp};
+
+/// Deadline, in seconds, for moving the weights back.
+const ROLLBACK_WITHIN_S: i64 = 60;
+/// A wake lost up to this long before a pass was killed may have been that pass's takeover wake, in seconds.
+const TAKEOVER_SENT_WITHIN_S: i64 = 120;
+/// All calls of one observation are answered within this, in seconds.
+const OBSERVATION_S: i64 = 5;
+/// After this long without a fault no pass is still waiting because of an earlier one, in seconds.
+const FAULT_FREE_FOR_S: i64 = 900;
+
+/// Conditions under which the running deployment must roll back.
+#[derive(Debug)]
+struct RollbackTriggers {
+    stable: Slot,
+    /// Alarms that trigger a rollback, each with the side it watches if it watches a single one.
+    alarms: Vec<(String, Option<Slot>)>,
+    /// The deployment is already rolling back.
+    going_back: bool,
+}
+
+/// How long a reason to roll back has been present.
+#[derive(Debug, Default)]
+pub(super) struct RollbackTimer {
+    rollback_triggers: Option<RollbackTriggers>,
+    /// Since when it has been true of the world.
+    active_since: Option<Timestamp>,
+    /// Since when a pass has observed it, as far as AWS answered.
+    observed_since: Option<Timestamp>,
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    to.duration_since(from).as_secs()
+}
+
+/// Whether the fault hit a pass of the target, or a wake on its way to it.
+fn affects(injected: &InjectedFault, target: &TargetId) -> bool {
+    let is_of_target = |rest: &str| rest.strip_prefix(&target.to_string()).is_some_and(|rest| !rest.starts_with('-'));
+    injected.subject.strip_prefix("drive ").is_some_and(is_of_target)
+        || injected.subject.strip_prefix("wake of ").is_some_and(is_of_target)
+}
+
+fn is_kill(injected: &InjectedFault) -> bool {
+    injected.what.starts_with("killed") || injected.what.starts_with("stands still")
+}
+
+/// Whether a pass was killed before it had scheduled its takeover wake; its own wake is then received again, later.
+/// These are the lease call and the reads that run beside the observation; a pass on a non-urgent wake schedules the
+/// takeover beside them, too.
+fn before_takeover_scheduled(injected: &InjectedFault) -> bool {
+    let unscheduled = injected.what == "killed before it" && injected.subject.ends_with(": send_wake");
+    unscheduled
+        || [": begin", ": observe", ": commands", ": brakes"].iter().any(|call| injected.subject.ends_with(call))
+}
+
+impl PairModel {
+    /// Recomputes the rollback triggers for the running deployment.
+    pub(super) fn update_rollback_triggers(&mut self, running: Option<&Deployment>, world: &World) {
+        self.rollback_timer.rollback_triggers = running.and_then(|running| self.rollback_triggers(running, world));
+    }
+
+    fn rollback_triggers(&self, running: &Deployment, world: &World) -> Option<RollbackTriggers> {
+        let stable = running.rollback_path()?.stable();
+        let going_back = running.stage() == Stage::RollingBack;
+        // A deployment of an older release is not judged by alarms, and one that awaits an operator is left to a
+        // person.
+        let alarms_apply = running.purpose == Purpose::Deploy && running.awaiting_operator().is_none();
+        let alarms = running.policy.alarms.iter().filter(|_| alarms_apply).map(|alarm| alarm.name.clone());
+        let alarms = alarms.filter(|name| !running.overrides.firing_alarms.contains(name));
+        let alarms =
+            alarms.map(|name| (self.side_seen_by_alarm(&name, world), name)).map(|(side, name)| (name, side)).collect();
+        Some(RollbackTriggers { stable, alarms, going_back })
+    }
+
+    /// The side that an alarm watches, if it watches a single one.
+    pub(super) fn side_seen_by_alarm(&self, alarm: &str, world: &World) -> Option<Slot> {
+        let group = world.group_of_alarm(alarm)?;
+        [Slot::Blue, Slot::Green].into_iter().find(|slot| self.sides[index(*slot)].group == group)
+    }
+
+    /// Whether a reason to roll back has been unanswered for too long. `injected`: all faults so far, in order.
+    pub(super) fn overdue_rollback(
+        &mut self,
+        pass_events: &[PassEvent],
+        world: &World,
+        injected: &[InjectedFault],
+        now: Timestamp,
+    ) -> Option<Finding> {
+        let Some((reason, stable, going_back)) = self.reason(world) else {
+            (self.rollback_timer.active_since, self.rollback_timer.observed_since) = (None, None);
+            return None;
+        };
+        let active_since = *self.rollback_timer.active_since.get_or_insert(now);
+        if pass_events.iter().any(|pass_event| self.reason_was_observed(pass_event)) {
+            self.rollback_timer.observed_since.get_or_insert(now);
+        }
+        if let Some(observed_since) = self.rollback_timer.observed_since
+            && seconds(observed_since, now) > ROLLBACK_WITHIN_S
+        {
+            self.rollback_timer.observed_since = restart_timer(&self.target, observed_since, going_back, injected);
+        }
+        let late = |since: &Timestamp| seconds(*since, now) > ROLLBACK_WITHIN_S;
+        let no_recent_faults = || injected.last().is_none_or(|last| seconds(last.at, now) > FAULT_FREE_FOR_S);
+        let since = self
+            .rollback_timer
+            .observed_since
+            .filter(late)
+            .or(Some(active_since).filter(|since| late(since) && no_recent_faults()))?;
+        let candidate = stable.other();
+        let rules: Vec<String> = self.rules.iter().map(|rule| format!("{}/{}", rule.live[0], rule.live[1])).collect();
+        Some((
+            &ROLLBACK_WITHIN_A_MINUTE_OF_ALARM,
+            format!("{reason} since {since}, and the rules still give {candidate} {}", rules.join(", ")),
+        ))
+    }
+
+    /// The reason to roll back, the side to roll back to, and whether the deployment is already rolling back; none: no
+    /// rollback is needed, or none is possible.
+    fn reason(&self, world: &World) -> Option<(String, Slot, bool)> {
+        let rollback_triggers = self.rollback_timer.rollback_triggers.as_ref()?;
+        let (stable, candidate) = (index(rollback_triggers.stable), index(rollback_triggers.stable.other()));
+        // A rule edited to forward to other groups as well is left to its editor.
+        let has_traffic = self.rules.iter().any(|rule| rule.live[candidate] > 0 && !rule.unexpected_groups);
+        if !has_traffic || self.sides[stable].healthy == 0 {
+            return None;
+        }
+        let fires = |(name, _): &&(String, Option<Slot>)| world.alarm_fires(name);
+        if rollback_triggers.going_back {
+            return Some((format!("it goes back to {}", rollback_triggers.stable), rollback_triggers.stable, true));
+        }
+        let accusing_alarm =
+            rollback_triggers.alarms.iter().filter(|(_, side)| *side != Some(rollback_triggers.stable)).find(fires)?;
+        Some((format!("{} fires", accusing_alarm.0), rollback_triggers.stable, false))
+    }
+
+    /// Whether a pass has observed the reason.
+    fn reason_was_observed(&self, pass_event: &PassEvent) -> bool {
+        let (Some(rollback_triggers), PassEvent::Observed { rule, firing, .. }) =
+            (&self.rollback_timer.rollback_triggers, pass_event)
+        else {
+            return false;
+        };
+        let accusing_alarm =
+            |(name, side): &(String, Option<Slot>)| *side != Some(rollback_triggers.stable) && firing.contains(name);
+        self.has_first_rule(rule)
+            && (rollback_triggers.going_back || rollback_triggers.alarms.iter().any(accusing_alarm))
+    }
+}
+
+/// Start of the timer, given the faults since `since`: the last kill that only restarts it; none: the timer is stopped.
+fn restart_timer(
+    target: &TargetId,
+    since: Timestamp,
+    going_back: bool,
+    injected: &[InjectedFault],
+) -> Option<Timestamp> {
+    let recent = injected.iter().rev().take_while(|injected| seconds(injected.at, since) <= TAKEOVER_SENT_WITHIN_S);
+    let (mut since, mut wake_lost) = (since, false);
+    for injected in recent.filter(|injected| injected.what != "slow" && affects(injected, target)) {
+        wake_lost |= injected.subject.starts_with("wake of ") && injected.what != "twice";
+        // The calls of one observation run in parallel: one that failed a moment before this reading belongs to the
+        // same pass.
+        if seconds(injected.at, since) > OBSERVATION_S {
+            continue;
+        }
+        if !is_kill(injected) || !going_back || before_takeover_scheduled(injected) {
+            return None;
+        }
+        since = since.max(injected.at);
+    }
+    (!wake_lost).then_some(since)
+}

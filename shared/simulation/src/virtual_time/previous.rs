@@ -1,0 +1,66 @@
+//! The state before the last writes: eventually consistent readings may still return it for a while.
+
+use super::cloud::{limits, service, weights};
+use crate::world::{World, ecs};
+use engine::OverdueTarget;
+use rollout::snapshot::{Autoscaling, RuleReading};
+use rollout::{EcsPair, Effect, Slot, Timestamp};
+use std::collections::BTreeMap;
+
+/// The previous value of each written object, and when it was replaced.
+#[derive(Debug, Default)]
+pub(crate) struct PreviousState {
+    pub(super) services: BTreeMap<String, BTreeMap<String, (Timestamp, ecs::Service)>>,
+    pub(super) rules: BTreeMap<String, (Timestamp, RuleReading)>,
+    pub(super) limits: BTreeMap<String, BTreeMap<String, (Timestamp, Option<Autoscaling>)>>,
+    /// The previous answer of the index of overdue targets: an index lags behind its table.
+    pub(super) overdue: Option<Vec<OverdueTarget>>,
+}
+
+impl PreviousState {
+    pub(super) fn service(&self, cluster: &str, service: &str) -> Option<(Timestamp, ecs::Service)> {
+        self.services.get(cluster)?.get(service).cloned()
+    }
+
+    pub(super) fn rule(&self, arn: &str) -> Option<(Timestamp, RuleReading)> {
+        self.rules.get(arn).cloned()
+    }
+
+    pub(super) fn limits(&self, cluster: &str, service: &str) -> Option<(Timestamp, Option<Autoscaling>)> {
+        self.limits.get(cluster)?.get(service).copied()
+    }
+
+    /// Saves the state that `effect` is about to change.
+    pub(super) fn remember(&mut self, world: &mut World, pair: &EcsPair, effect: &Effect) {
+        let now = world.now();
+        match effect {
+            Effect::UpdateService { slot, .. } | Effect::SetDesired { slot, .. } => {
+                let name = &pair.side(*slot).service;
+                if let Ok(found) = service(world, &pair.cluster, name) {
+                    self.services.entry(pair.cluster.clone()).or_default().insert(name.clone(), (now, found));
+                }
+            }
+            Effect::SetAutoscaling { slot, .. } => {
+                let name = &pair.side(*slot).service;
+                if let Ok(found) = limits(world, &pair.cluster, name) {
+                    self.limits.entry(pair.cluster.clone()).or_default().insert(name.clone(), (now, found));
+                    // New limits may change the desired count, too.
+                    self.remember(world, pair, &Effect::SetDesired { slot: *slot, desired: 0 });
+                }
+            }
+            Effect::SetWeights { .. } => pair.rules.iter().for_each(|arn| self.remember_rule(world, pair, arn)),
+            Effect::SetTestRule { .. } => pair.test_rule.iter().for_each(|arn| self.remember_rule(world, pair, arn)),
+            _ => {}
+        }
+    }
+
+    fn remember_rule(&mut self, world: &mut World, pair: &EcsPair, arn: &str) {
+        let now = world.now();
+        if let Ok(found) = weights(world, pair, arn) {
+            self.rules.insert(arn.to_owned(), (now, found));
+        }
+    }
+}
+
+/// Blue, green.
+pub(super) const SLOTS: [Slot; 2] = [Slot::Blue, Slot::Green];
