@@ -25,11 +25,11 @@ pub(super) fn apply(builder: &mut Builder, transition: Transition, snapshot: Opt
     let deployment = match &next {
         Step::Continue(deployment) | Step::Wait(deployment) => deployment,
         Step::End(ending) => &ending.deployment,
-    }
-    .clone();
+    };
     for change in changes {
-        record(builder, &deployment, change, snapshot);
+        record(builder, deployment, change, snapshot);
     }
+    let entered_by = (!then.is_empty()).then(|| deployment.clone());
     let flow = match next {
         Step::Continue(next) => {
             keep(builder, next, entered);
@@ -44,8 +44,10 @@ pub(super) fn apply(builder: &mut Builder, transition: Transition, snapshot: Opt
             Flow::Stop
         }
     };
-    for change in then {
-        record(builder, &deployment, change, snapshot);
+    if let Some(deployment) = entered_by {
+        for change in then {
+            record(builder, &deployment, change, snapshot);
+        }
     }
     effects.into_iter().for_each(|effect| builder.effect(effect));
     waits.into_iter().for_each(|wait| builder.wait(wait));
