@@ -562,3 +562,19 @@ fn the_state_round_trips_through_json() {
     let back: rollout::TargetState = serde_json::from_str(&text).unwrap();
     assert_eq!(back, fixture.state);
 }
+
+#[test]
+fn the_old_side_drains_before_it_is_scaled_in() {
+    let mut fixture = TargetFixture::new();
+    fixture.decide(&[deploy("v2")]);
+    let scales_in = |fixture: &TargetFixture| {
+        fixture.effects.iter().any(|effect| matches!(effect, Effect::SetDesired { slot: Slot::Blue, .. }))
+    };
+    fixture.run_until(scales_in);
+    let entered = fixture.journal.iter().find_map(|entry| match &entry.fact {
+        Fact::StageEntered { stage: rollout::Stage::Retiring, .. } => Some(entry.at),
+        _ => None,
+    });
+    let drained = super::fixture::policy().strategy.drain.after(entered.expect("the old side is retired"));
+    assert!(fixture.now >= drained, "scaled in at {}, drained at {drained}", fixture.now);
+}
