@@ -1,18 +1,18 @@
 //! What people answer, over the whole loop in virtual time: a deployment that waits at its gates, answers by Slack and by
 //! signed link, and what becomes of both.
 
-use engine::approving::mail::{self, Page};
-use engine::approving::slack::{self, ButtonPress, ButtonValue};
-use engine::approving::{ApprovalDecision, ApprovalReceipt, ApprovalSubmission, DeduplicationKey, answer};
-use engine::command_service::{CommandService, Refusal};
-use engine::links::{self, LinkKey};
+use api::approval_links::{self, LinkKey};
+use api::approvals::link_pages::{self, Page};
+use api::approvals::slack::{self, ButtonPress, ButtonValue};
+use api::approvals::{ApprovalDecision, ApprovalReceipt, ApprovalSubmission, DeduplicationKey, submit_decision};
+use api::{CommandService, Refusal};
 use futures::FutureExt as _;
 use futures::task::noop_waker;
 use rollout::entry::{ApprovalDefault, ApprovalPolicy, Person};
 use rollout::policy::Trigger;
 use rollout::verdict::Verdict;
 use rollout::{Actor, DeployOptions, Fact, Instruction, Name, Overrides, PlanId, Policy, Seconds, TargetId, Timestamp};
-use simulation::virtual_time::{Faults, SimClock, SimLedger, SimWakeQueue, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, SimClock, SimLedger, SimWakeQueue, Simulation};
 use simulation::world::Settings;
 use simulation::world::scene::PairSetup;
 use std::task::{Context, Poll};
@@ -71,7 +71,7 @@ impl TestBench {
 
     /// Asks for release `number`, and waits until it is at its gates.
     fn request_deployment(&mut self, number: u64, by: &str) {
-        let release = self.simulation.push(number, Started::Event);
+        let release = self.simulation.push(number, PushAnnouncement::Event);
         self.simulation.run_for(10);
         let deploy = Instruction::Deploy {
             release: release.id.clone(),
@@ -81,7 +81,7 @@ impl TestBench {
             options: DeployOptions { pushed_at: Some(release.pushed_at), ..DeployOptions::default() },
         };
         let (target, actor) = (self.target.clone(), Actor::Person { name: by.to_owned() });
-        self.simulation.ask_of(&target, deploy, actor, "");
+        self.simulation.send_command_to(&target, deploy, actor, "");
         self.simulation.run_for(30);
         assert_eq!(self.simulation.stage_name(), Some("gated"), "{}", self.simulation.journal_text());
     }
@@ -129,11 +129,11 @@ impl TestBench {
         let key = LinkKey::new("k7Gq2mX9vB4nT1sLwE8yRzC5uH0jD3pA").expect("a key");
         let (number, plan) = self.waiting_deployment();
         let expires = Seconds(3600).after(self.simulation.now());
-        let token = links::mint(&key, &self.target, number, &plan, &name(person), TOPIC, expires);
-        let link = links::verify(&key, &token, self.simulation.now()).expect("ours");
+        let token = approval_links::mint(&key, &self.target, number, &plan, &name(person), TOPIC, expires);
+        let link = approval_links::verify(&key, &token, self.simulation.now()).expect("ours");
         let page = self.with_command_service(async |command_service| match form {
-            Some(form) => mail::decide(command_service, &link, form.as_bytes()).await,
-            None => mail::show(command_service, &link).await,
+            Some(form) => link_pages::decide(command_service, &link, form.as_bytes()).await,
+            None => link_pages::show(command_service, &link).await,
         });
         self.simulation.run_for(20);
         page
@@ -147,7 +147,7 @@ impl TestBench {
     fn refusals(&self) -> Vec<(String, String)> {
         let entries = self.simulation.journal().into_iter();
         let refused = entries.filter_map(|entry| match entry.fact {
-            Fact::CommandRefused { reason, .. } => Some((entry.actor.to_string(), reason)),
+            Fact::CommandRefused { reason, .. } => Some((entry.actor.to_string(), reason.to_string())),
             _ => None,
         });
         refused.collect()
@@ -197,9 +197,9 @@ fn one_person_counts_once_across_slack_and_mail() {
     bench.request_deployment(1, "somebody");
     // Both before any pass has seen either.
     let (number, plan) = bench.waiting_deployment();
-    let (by_slack, by_mail) = (Actor::Person { name: format!("slack:{ADA}") }, mail::link_actor(&name("ada")));
+    let (by_slack, by_mail) = (Actor::Person { name: format!("slack:{ADA}") }, link_pages::link_actor(&name("ada")));
     let target = bench.target.clone();
-    for (actor, channel, deduplication_key) in [
+    for (actor, entry_point, deduplication_key) in [
         (&by_slack, "slack", DeduplicationKey::Person("slack:U012AB3CD")),
         (&by_mail, "link", DeduplicationKey::Link("00")),
     ] {
@@ -210,13 +210,13 @@ fn one_person_counts_once_across_slack_and_mail() {
             decision: ApprovalDecision::Approve,
             actor,
             reason: "",
-            channel,
+            entry_point,
             deduplication_key,
         };
         let (ledger, clock) = (bench.simulation.ledger().clone(), FixedClock(bench.simulation.now()));
         let command_service = CommandService { ledger: &ledger, wake_queue: &LostWakeQueue, clock: &clock };
-        let outcome =
-            answer(&command_service, &vote).now_or_never().expect("memory answers at once").expect("taken down");
+        let outcome = submit_decision(&command_service, &vote).now_or_never();
+        let outcome = outcome.expect("memory answers at once").expect("taken down");
         assert_eq!(outcome.approvals, 1);
     }
     bench.simulation.run_for(120);
@@ -231,8 +231,8 @@ fn the_requester_cannot_approve_by_slack_or_mail() {
         let mut bench = TestBench::new();
         bench.request_deployment(1, &by);
         let (code, words) = refused(bench.press(ADA, ApprovalDecision::Approve));
-        assert_eq!(code, "asked_for_it");
-        assert!(words.contains("whoever asks does not approve"), "{words}");
+        assert_eq!(code, "requester_approves");
+        assert!(words.contains("requesters do not approve"), "{words}");
         let page = bench.open_link("ada", Some("decision=approve"));
         assert_eq!(page.status, 403);
         assert_eq!(bench.open_link("ada", None).status, 403);
@@ -242,7 +242,7 @@ fn the_requester_cannot_approve_by_slack_or_mail() {
     bench.request_deployment(1, ALICE);
     assert_eq!(
         refused(bench.press("U078IJ9KL", ApprovalDecision::Approve)).0,
-        "asked_for_it",
+        "requester_approves",
         "carol is alice, at another door"
     );
 }
@@ -285,7 +285,7 @@ fn approving_a_superseded_deployment_is_refused() {
     assert_eq!(bench.verdict_of(number).map(|(verdict, _)| verdict), Some(Verdict::Superseded));
     let (code, words) = refused(bench.press_for(BOB, ApprovalDecision::Approve, number, &plan));
     assert_eq!(code, "superseded");
-    assert!(words.contains("has given way to a newer release"), "{words}");
+    assert!(words.contains("was superseded by a newer release"), "{words}");
     // What was said to the old one counts for nothing.
     let second = bench.press(BOB, ApprovalDecision::Approve).expect("taken");
     assert_eq!(second.approvals, 1);
@@ -357,7 +357,7 @@ fn a_started_deployment_takes_no_more_votes() {
     assert!(words.contains("is over (succeeded"), "{words}");
     assert_eq!(
         refused(bench.press_for(ADA, ApprovalDecision::Approve, 99, &plan)).1,
-        "there is no deployment #99 of shop/api/prod"
+        "shop/api/prod: there is no deployment #99"
     );
 }
 
@@ -368,7 +368,7 @@ fn votes_without_a_target_or_approval_rule_are_refused() {
     let (number, plan) = bench.waiting_deployment();
     bench.policy.environments.get_mut(&name("prod")).expect("prod").entry.approval = None;
     bench.simulation.apply_policy(&bench.policy, "nobody is asked");
-    assert_eq!(refused(bench.press_for(ADA, ApprovalDecision::Reject, number, &plan)).0, "no_approval");
+    assert_eq!(refused(bench.press_for(ADA, ApprovalDecision::Reject, number, &plan)).0, "no_approval_needed");
     bench.target = TargetId::parse("shop/web/prod").expect("a target");
     let refusal = bench.press_for(ADA, ApprovalDecision::Approve, 1, &plan).expect_err("no such target");
     assert_eq!((refusal.status, refusal.code.as_str()), (404, "unknown_target"));
@@ -386,7 +386,7 @@ impl engine::Clock for FixedClock {
         self.0
     }
 
-    fn lease_id(&self) -> engine::LeaseId {
+    fn unique_id(&self) -> engine::LeaseId {
         engine::LeaseId("lease".to_owned())
     }
 }

@@ -1,6 +1,6 @@
 //! The alarms on Switchback itself: each watches something that there is, and says what to do.
 
-use engine::measure::{METRICS, Metric};
+use engine::measure::{EmbeddedMetric, METRICS};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -77,7 +77,7 @@ fn every_alarm_watches_an_existing_metric() {
             if filtered {
                 continue;
             }
-            let measured: &Metric = METRICS
+            let measured: &EmbeddedMetric = METRICS
                 .iter()
                 .find(|metric| called == metric.name)
                 .unwrap_or_else(|| panic!("{name}: nothing measures {called}"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::time::Duration;
 use tests::harness::aws::Aws;
-use tests::harness::issuer::{Flaw, Issuer, Job};
+use tests::harness::issuer::{Flaw, GithubJob, Issuer};
 use tests::harness::{child::Server, eventually, http, ministack, moto};
 
 fn assert_stopped_after_drop(server: Server) {
@@ -119,7 +119,7 @@ fn ministacks_jwt_authorizer_accepts_only_the_issuers_tokens() {
     let issuer = ok(Issuer::start());
     let server = ok(ministack::start(&[]));
     let api = api(Aws::at(server.address()), &issuer);
-    let job = Job::of("acme/shop", 74, 65);
+    let job = GithubJob::of("acme/shop", 74, 65);
     let answer = |path: &str, token: Option<&str>| {
         let url = format!("{}/_aws/execute-api/{api}{path}", server.endpoint());
         let bearer = token.map(|token| format!("Bearer {token}"));

@@ -1,8 +1,8 @@
 //! The files that the compiler does not see are clean: `template.yaml`, and what GitHub reads.
 
-use tests::harness::{Failure, lint};
+use tests::harness::{HarnessError, lint};
 
-fn assert_clean(outcome: Result<(), Failure>) {
+fn assert_clean(outcome: Result<(), HarnessError>) {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }

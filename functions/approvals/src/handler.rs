@@ -1,13 +1,15 @@
 //! The two channels: Slack interactions and signed links. All unauthenticated callers get the same answer.
 
 use crate::keys::{KeyError, KeyKind, Keys};
-use crate::request::Request;
+use crate::request::ApprovalRequest;
+use api::CommandService;
+use api::approval_links::{self, InvalidLink, Link, LinkKey};
+use api::approvals::link_pages::{self, Page};
+use api::approvals::slack::{self, Interaction};
+use api::command_service::ApprovalLedger;
 use aws::secrets::Secret;
-use engine::approving::mail::{self, Page};
-use engine::approving::slack::{self, Interaction};
-use engine::command_service::CommandService;
-use engine::links::{self, InvalidLink, Link, LinkKey};
-use engine::{Clock, Ledger, WakeQueue};
+use engine::{Clock, WakeQueue};
+use rollout::text::clip;
 use serde_json::Value;
 
 /// Path of Slack interactions.
@@ -54,9 +56,9 @@ pub(crate) struct ApprovalHandler<'a, L, D, K, S> {
 /// The caller is not authenticated; contains the reply.
 struct Unauthenticated(HttpReply);
 
-impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S> {
+impl<L: ApprovalLedger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S> {
     /// Handles one request.
-    pub(crate) async fn answer(&self, request: &Request) -> HttpReply {
+    pub(crate) async fn answer(&self, request: &ApprovalRequest) -> HttpReply {
         let answered = match (request.method.as_str(), request.path.as_str()) {
             ("POST", INTERACTIONS) => self.interaction(request).await,
             (method @ ("GET" | "HEAD" | "POST"), path) => match path.strip_prefix(LINKS) {
@@ -70,7 +72,7 @@ impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S>
 
     // --- Slack ---
 
-    async fn interaction(&self, request: &Request) -> Result<HttpReply, Unauthenticated> {
+    async fn interaction(&self, request: &ApprovalRequest) -> Result<HttpReply, Unauthenticated> {
         self.verify_slack_signature(request).await?;
         let press = match slack::read(&request.body) {
             Ok(Interaction::Pressed(press)) => press,
@@ -90,7 +92,7 @@ impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S>
         Ok(HttpReply { reply, ..HttpReply::slack(if failed { 503 } else { 200 }) })
     }
 
-    async fn verify_slack_signature(&self, request: &Request) -> Result<(), Unauthenticated> {
+    async fn verify_slack_signature(&self, request: &ApprovalRequest) -> Result<(), Unauthenticated> {
         let now = self.command_service.clock.now();
         if request.body.len() > slack::MAX_BODY_BYTES {
             return Err(reject(request, "the body is larger than any of Slack's"));
@@ -114,31 +116,31 @@ impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S>
 
     // --- links ---
 
-    async fn link(&self, request: &Request, method: &str, token: &str) -> Result<HttpReply, Unauthenticated> {
+    async fn link(&self, request: &ApprovalRequest, method: &str, token: &str) -> Result<HttpReply, Unauthenticated> {
         let link = match self.verify_link(request, token).await? {
             Ok(link) => link,
             Err(expired) => {
                 if method == "POST" {
-                    mail::note_expired(&self.command_service, &expired).await;
+                    link_pages::note_expired(&self.command_service, &expired).await;
                 }
                 return Ok(without_body(method, HttpReply::page(Page::expired(&expired))));
             }
         };
         let page = match method {
-            "POST" => mail::decide(&self.command_service, &link, &request.body).await,
-            _ => mail::show(&self.command_service, &link).await,
+            "POST" => link_pages::decide(&self.command_service, &link, &request.body).await,
+            _ => link_pages::show(&self.command_service, &link).await,
         };
         Ok(without_body(method, HttpReply::page(page)))
     }
 
     /// The link that the token encodes; the inner error is an expired link.
-    async fn verify_link(&self, request: &Request, token: &str) -> Result<Result<Link, Link>, Unauthenticated> {
+    async fn verify_link(&self, request: &ApprovalRequest, token: &str) -> Result<Result<Link, Link>, Unauthenticated> {
         let now = self.command_service.clock.now();
         let mut bad = InvalidLink::Forged;
         for fresh in [false, true] {
             let Some(secret) = self.key(request, KeyKind::Links, fresh).await? else { break };
             let key = LinkKey::new(secret.expose()).map_err(|error| key_unavailable(&error.to_string()))?;
-            match links::verify(&key, token, now) {
+            match approval_links::verify(&key, token, now) {
                 Ok(link) => return Ok(Ok(link)),
                 Err(InvalidLink::Expired(link)) => return Ok(Err(*link)),
                 Err(error) => bad = error,
@@ -151,7 +153,12 @@ impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S>
         Err(reject(request, &bad.to_string()))
     }
 
-    async fn key(&self, request: &Request, kind: KeyKind, fresh: bool) -> Result<Option<Secret>, Unauthenticated> {
+    async fn key(
+        &self,
+        request: &ApprovalRequest,
+        kind: KeyKind,
+        fresh: bool,
+    ) -> Result<Option<Secret>, Unauthenticated> {
         match self.keys.key(kind, fresh).await {
             Ok(key) => Ok(key),
             Err(KeyError::NotConfigured) => Err(reject(request, "this installation has no secret to check that with")),
@@ -161,9 +168,9 @@ impl<L: Ledger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, D, K, S>
 }
 
 /// The reply to an unauthenticated caller; the reason is only logged.
-fn reject(request: &Request, reason: &str) -> Unauthenticated {
+fn reject(request: &ApprovalRequest, reason: &str) -> Unauthenticated {
     let channel = if request.path == INTERACTIONS { "slack" } else { "link" };
-    let method: String = request.method.chars().take(20).collect();
+    let method = clip(&request.method, 20);
     tracing::warn!(channel, method, source_ip = request.source_ip, "not let in: {reason}");
     Unauthenticated(HttpReply::unauthenticated())
 }

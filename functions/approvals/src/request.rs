@@ -1,12 +1,12 @@
 //! The HTTP API's event, format 2.0, without an authorizer
 //! (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs").
 
-use lambda::{Failure, HttpRequest};
+use lambda::{HttpRequest, InvocationFailure};
 use serde_json::Value;
 
 /// The incoming request; nothing of it is authenticated.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(crate) struct ApprovalRequest {
     /// HTTP method as received: `POST`.
     pub(crate) method: String,
     /// Without the stage name.
@@ -25,19 +25,19 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// `InvalidEvent` if it is not an event of an HTTP API.
-pub(crate) fn read(event: Value) -> Result<Request, Failure> {
+pub(crate) fn read(event: Value) -> Result<ApprovalRequest, InvocationFailure> {
     let request = lambda::http_request(event)?;
     let timestamp = request.header("x-slack-request-timestamp").to_owned();
     let signature = request.header("x-slack-signature").to_owned();
     let HttpRequest { method, path, body, source_ip, .. } = request;
-    Ok(Request { method, path, timestamp, signature, body: body.unwrap_or_default(), source_ip })
+    Ok(ApprovalRequest { method, path, timestamp, signature, body: body.unwrap_or_default(), source_ip })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(event: &str) -> Request {
+    fn parse(event: &str) -> ApprovalRequest {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 

@@ -2,7 +2,7 @@
 //! into pushed images. A replica causes only the second one, at the destination registry.
 
 use engine::intake::{ImagePushed, is_image};
-use lambda::Failure;
+use lambda::InvocationFailure;
 use rollout::{ImageDigest, Registry, Tag};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub(crate) const MAX_REPOSITORY_CHARS: usize = 256;
 
 /// Result of parsing an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub(crate) enum ParsedPush {
     /// A new image.
     Pushed(ImagePushed),
     /// Nothing that could become a release.
@@ -66,7 +66,7 @@ struct Detail {
 ///
 /// # Errors
 /// `InvalidEvent`, with the problem: a foreign event, or a missing or invalid field.
-pub(crate) fn read(event: Value) -> Result<Parsed, Failure> {
+pub(crate) fn read(event: Value) -> Result<ParsedPush, InvocationFailure> {
     let event = lambda::eventbridge(event)?;
     let replication = event.detail_type == "ECR Replication Action";
     if event.source != "aws.ecr" || !(replication || event.detail_type == "ECR Image Action") {
@@ -77,39 +77,46 @@ pub(crate) fn read(event: Value) -> Result<Parsed, Failure> {
     }
     let detail: Detail = lambda::read(event.detail.clone(), "detail")?;
     if !matches!(detail.action_type.as_str(), "PUSH" | "REPLICATE") {
-        return Ok(Parsed::Ignored(IgnoreReason::Action(detail.action_type)));
+        return Ok(ParsedPush::Ignored(IgnoreReason::Action(detail.action_type)));
     }
     if replication && detail.result == "FAILED" {
         let source: Vec<&str> =
             [&detail.source_account, &detail.source_region].into_iter().flatten().map(String::as_str).collect();
         let (source, tag) = (source.join(" in "), detail.image_tag.unwrap_or_default());
-        return Ok(Parsed::Ignored(IgnoreReason::NotReplicated { repository: detail.repository_name, tag, source }));
+        return Ok(ParsedPush::Ignored(IgnoreReason::NotReplicated {
+            repository: detail.repository_name,
+            tag,
+            source,
+        }));
     }
     if detail.result != "SUCCESS" {
-        return Ok(Parsed::Ignored(IgnoreReason::Result(detail.result)));
+        return Ok(ParsedPush::Ignored(IgnoreReason::Result(detail.result)));
     }
     let Some(tag) = detail.image_tag.filter(|tag| !tag.is_empty()) else {
-        return Ok(Parsed::Ignored(IgnoreReason::Untagged));
+        return Ok(ParsedPush::Ignored(IgnoreReason::Untagged));
     };
     if !is_image(&tag, detail.artifact_media_type.as_deref()) {
         let media_type = detail.artifact_media_type.unwrap_or_default();
-        return Ok(Parsed::Ignored(IgnoreReason::NotAnImage { tag, media_type }));
+        return Ok(ParsedPush::Ignored(IgnoreReason::NotAnImage { tag, media_type }));
     }
     for (part, text, longest) in
         [("image-tag", &tag, MAX_TAG_CHARS), ("repository-name", &detail.repository_name, MAX_REPOSITORY_CHARS)]
     {
         if text.len() > longest {
-            return Err(Failure::event(format!("detail.{part}: longer than ECR lets it be ({longest}): `{text}`")));
+            return Err(InvocationFailure::event(format!(
+                "detail.{part}: longer than ECR lets it be ({longest}): `{text}`"
+            )));
         }
     }
-    let tag = Tag::new(tag).map_err(|error| Failure::event(format!("detail.image-tag: {error}")))?;
-    let missing = |what: &str| Failure::event(format!("{what}: missing"));
+    let tag = Tag::new(tag).map_err(|error| InvocationFailure::event(format!("detail.image-tag: {error}")))?;
+    let missing = |what: &str| InvocationFailure::event(format!("{what}: missing"));
     let digest = detail.image_digest.ok_or_else(|| missing("detail.image-digest"))?;
-    let digest = ImageDigest::new(digest).map_err(|error| Failure::event(format!("detail.image-digest: {error}")))?;
+    let digest =
+        ImageDigest::new(digest).map_err(|error| InvocationFailure::event(format!("detail.image-digest: {error}")))?;
     let pushed_at = lambda::event_time(&event)?;
     let account = event.account.filter(|account| !account.is_empty()).ok_or_else(|| missing("account"))?;
     let region = event.region.filter(|region| !region.is_empty()).ok_or_else(|| missing("region"))?;
-    Ok(Parsed::Pushed(ImagePushed {
+    Ok(ParsedPush::Pushed(ImagePushed {
         registry: Registry { account, region },
         repository: detail.repository_name,
         digest,
@@ -146,8 +153,8 @@ mod tests {
         };
     }
 
-    fn pushed(tag: &str, region: &str) -> Parsed {
-        Parsed::Pushed(ImagePushed {
+    fn pushed(tag: &str, region: &str) -> ParsedPush {
+        ParsedPush::Pushed(ImagePushed {
             registry: Registry { account: "123456789012".to_owned(), region: region.to_owned() },
             repository: "shop/api".to_owned(),
             digest: ImageDigest::new("sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12345678")
@@ -174,7 +181,7 @@ mod tests {
     /// Issue 10, case 13: failures are `FAILED`, where those of image actions are `FAILURE`.
     #[test]
     fn a_failed_replication_is_ignored_with_its_source() {
-        let Parsed::Ignored(reason) = read(event!("replicate-failed")).expect("an event of ours") else {
+        let ParsedPush::Ignored(reason) = read(event!("replicate-failed")).expect("an event of ours") else {
             panic!("nothing was pushed");
         };
         assert!(matches!(&reason, IgnoreReason::NotReplicated { tag, .. } if tag == "v1.4.0"), "{reason:?}");
@@ -199,8 +206,8 @@ mod tests {
         ]
         .into_iter()
         .map(|event| match read(event).expect("an event of ours") {
-            Parsed::Ignored(reason) => reason.to_string(),
-            Parsed::Pushed(pushed) => panic!("{pushed:?} is no new image"),
+            ParsedPush::Ignored(reason) => reason.to_string(),
+            ParsedPush::Pushed(pushed) => panic!("{pushed:?} is no new image"),
         })
         .collect();
         assert_eq!(

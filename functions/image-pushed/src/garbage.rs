@@ -1,6 +1,6 @@
 //! Arbitrary events: parsed completely, ignored, or refused with a clear error.
 
-use crate::event::{MAX_REPOSITORY_CHARS, MAX_TAG_CHARS, Parsed, read};
+use crate::event::{MAX_REPOSITORY_CHARS, MAX_TAG_CHARS, ParsedPush, read};
 use garbage::proptest::prelude::*;
 use garbage::{damaged, events, hold, json};
 
@@ -9,13 +9,13 @@ fn arbitrary_events_do_not_panic_and_pushes_are_valid() {
     let event = prop_oneof![5 => damaged(events("image-pushed")), 1 => json()];
     hold(400, &event, |event| {
         match read(event) {
-            Ok(Parsed::Pushed(pushed)) => {
+            Ok(ParsedPush::Pushed(pushed)) => {
                 prop_assert!(rollout::Tag::new(pushed.tag.clone()).is_ok());
                 prop_assert!((1..=MAX_TAG_CHARS).contains(&pushed.tag.len()));
                 prop_assert!(pushed.repository.len() <= MAX_REPOSITORY_CHARS);
                 prop_assert!(pushed.digest.to_string().starts_with("sha256:"));
             }
-            Ok(Parsed::Ignored(why)) => prop_assert!(!why.to_string().is_empty()),
+            Ok(ParsedPush::Ignored(why)) => prop_assert!(!why.to_string().is_empty()),
             Err(failure) => {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");
                 let words = failure.to_string();
@@ -49,7 +49,7 @@ fn tag_and_repository_lengths_follow_ecrs_limits() {
         event["detail"]["repository-name"] = "r".repeat(repository).into();
         read(event)
     };
-    assert!(matches!(push(MAX_TAG_CHARS, MAX_REPOSITORY_CHARS), Ok(Parsed::Pushed(_))));
+    assert!(matches!(push(MAX_TAG_CHARS, MAX_REPOSITORY_CHARS), Ok(ParsedPush::Pushed(_))));
     for (tag, repository, part) in
         [(MAX_TAG_CHARS + 1, 9, "image-tag"), (9, MAX_REPOSITORY_CHARS + 1, "repository-name")]
     {

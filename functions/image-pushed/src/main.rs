@@ -11,13 +11,13 @@ use aws::config::own_registry;
 use aws::{Ports, SystemClock};
 use engine::Clock as _;
 use engine::intake::image_pushed;
-use event::{IgnoreReason, Parsed};
-use lambda::{Failure, Invocation};
+use event::{IgnoreReason, ParsedPush};
+use lambda::{Invocation, InvocationFailure, configured};
 use rollout::Registry;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-struct State {
+struct PushReceiver {
     ports: Ports,
     /// The registry of policies that name none.
     own: Registry,
@@ -27,29 +27,26 @@ fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<State, Failure> {
-    let ports = Ports::from_environment().map_err(|error| Failure::configuration(&error))?;
-    Ok(State { ports, own: own_registry().map_err(|error| Failure::configuration(&error))? })
+fn start() -> Result<PushReceiver, InvocationFailure> {
+    Ok(PushReceiver { ports: configured(Ports::from_environment())?, own: configured(own_registry())? })
 }
 
-async fn handle(state: &State, event: Value, _: &Invocation) -> Result<Value, Failure> {
-    let State { ports, own } = state;
+async fn handle(state: &PushReceiver, event: Value, _: &Invocation) -> Result<Value, InvocationFailure> {
+    let PushReceiver { ports, own } = state;
     let pushed = match event::read(event)? {
-        Parsed::Pushed(pushed) => pushed,
-        Parsed::Ignored(why @ IgnoreReason::NotReplicated { .. }) => {
-            let why = lambda::one_line(&why.to_string());
-            tracing::warn!("ignored: {why}");
-            return Ok(json!({ "ignored": why }));
-        }
-        Parsed::Ignored(why) => {
-            let why = lambda::one_line(&why.to_string());
-            tracing::info!("ignored: {why}");
+        ParsedPush::Pushed(pushed) => pushed,
+        ParsedPush::Ignored(reason) => {
+            let why = lambda::one_line(&reason.to_string());
+            match reason {
+                IgnoreReason::NotReplicated { .. } => tracing::warn!("ignored: {why}"),
+                _ => tracing::info!("ignored: {why}"),
+            }
             return Ok(json!({ "ignored": why }));
         }
     };
     let intake = image_pushed(&ports.ledger, &ports.wake_queue, &pushed, own, SystemClock.now())
         .await
-        .map_err(|error| Failure::unavailable(&error))?;
+        .map_err(|error| InvocationFailure::unavailable(&error))?;
     let services: Vec<Value> = intake
         .services
         .iter()

@@ -1,6 +1,6 @@
 //! Arbitrary stream records: each delivered, ignored or moved to the dead-letter queue, or the batch refused with a clear error.
 
-use crate::records::{MAX_DEAD_LETTER_BYTES, Unreadable, of};
+use crate::records::{MAX_DEAD_LETTER_BYTES, UnreadableItem, of};
 use garbage::proptest::prelude::*;
 use garbage::{damaged, events, hold, json};
 use lambda::MAX_MESSAGE_CHARS;
@@ -36,7 +36,7 @@ fn arbitrary_batches_account_for_every_record() {
 
 #[test]
 fn an_oversized_dead_letter_omits_its_record() {
-    let record = |length: usize| Unreadable {
+    let record = |length: usize| UnreadableItem {
         sequence_number: "4711".to_owned(),
         reason: "`entry`: no JSON".to_owned(),
         image: json!("x".repeat(length)),

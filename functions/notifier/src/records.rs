@@ -2,7 +2,8 @@
 //!
 //! Each record is parsed separately: an unreadable one must not prevent the delivery of the others in its batch.
 
-use lambda::Failure;
+use aws::ledger::keys::{JOURNAL_PREFIX, journal_entry_key};
+use lambda::InvocationFailure;
 use rollout::{JournalEntry, TargetId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,11 +11,11 @@ use std::collections::BTreeMap;
 
 /// The content of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct StreamBatch {
     /// One journal per target.
     pub(crate) journals: Vec<Journal>,
     /// Journal items without an entry that this version can read.
-    pub(crate) unreadable: Vec<Unreadable>,
+    pub(crate) unreadable: Vec<UnreadableItem>,
     /// Number of records of other items and of removed entries.
     pub(crate) ignored: usize,
 }
@@ -32,7 +33,7 @@ pub(crate) struct Journal {
 
 /// A journal item that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
+pub(crate) struct UnreadableItem {
     /// Sequence number of its stream record, for the batch response.
     pub(crate) sequence_number: String,
     /// Free text for people.
@@ -44,7 +45,7 @@ pub(crate) struct Unreadable {
 /// Maximum size of a dead letter, in bytes: supported by every SQS queue.
 pub(crate) const MAX_DEAD_LETTER_BYTES: usize = 256 * 1024;
 
-impl Unreadable {
+impl UnreadableItem {
     /// The dead letter for people. Content too large for the queue is omitted: a letter that cannot be sent would hold up
     /// everything behind it, and the item is in the table.
     pub(crate) fn dead_letter_body(&self) -> String {
@@ -63,14 +64,14 @@ impl Unreadable {
 }
 
 #[derive(Debug, Deserialize)]
-struct Event {
+struct StreamEvent {
     #[serde(rename = "Records")]
     records: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
+struct DynamoRecord {
     event_name: String,
     event_source: String,
     dynamodb: StreamRecord,
@@ -80,12 +81,12 @@ struct Record {
 #[serde(rename_all = "PascalCase")]
 struct StreamRecord {
     sequence_number: String,
-    keys: Keys,
+    keys: ItemKeys,
     new_image: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Keys {
+struct ItemKeys {
     pk: StringAttribute,
     sk: StringAttribute,
 }
@@ -101,26 +102,25 @@ struct StringAttribute {
 /// # Errors
 /// `InvalidEvent` if it is not a batch of a table's stream, or if a record has no sequence number or no key: the response could
 /// not name that record, so all are redelivered.
-pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
+pub(crate) fn of(event: Value) -> Result<StreamBatch, InvocationFailure> {
     if !event.is_object() {
         // serde would accept an array of the fields in order.
-        return Err(Failure::event("it is no JSON object: only batches of a table's stream are taken"));
+        return Err(InvocationFailure::event("it is no JSON object: only batches of a table's stream are taken"));
     }
-    let event: Event = lambda::read(event, "")?;
-    let mut batch = Batch::default();
+    let event: StreamEvent = lambda::read(event, "")?;
+    let mut batch = StreamBatch::default();
     let mut journals: BTreeMap<TargetId, Vec<(JournalEntry, String)>> = BTreeMap::new();
     for (index, record) in event.records.into_iter().enumerate() {
-        let record: Record = lambda::read(record, &format!("Records[{index}]"))?;
+        let record: DynamoRecord = lambda::read(record, &format!("Records[{index}]"))?;
         if record.event_source != "aws:dynamodb" {
             let source = record.event_source;
-            return Err(Failure::event(format!(
-                "Records[{index}]: a record of `{source}` was sent here, where only \
-                                               those of a table's stream are taken"
+            return Err(InvocationFailure::event(format!(
+                "Records[{index}]: a record of `{source}` was sent here, where only those of a table's stream are taken"
             )));
         }
         let StreamRecord { sequence_number, keys, new_image } = record.dynamodb;
         // Same as the event source's filter: items that expire from the ledger are not news.
-        if record.event_name != "INSERT" || !keys.sk.text.starts_with("JOURNAL#") {
+        if record.event_name != "INSERT" || !keys.sk.text.starts_with(JOURNAL_PREFIX) {
             batch.ignored += 1;
             continue;
         }
@@ -129,15 +129,15 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
             Ok(entry) => journals.entry(entry.target.clone()).or_default().push((entry, sequence_number)),
             Err(reason) => {
                 let reason = lambda::one_line(&reason);
-                batch.unreadable.push(Unreadable { sequence_number, reason, image });
+                batch.unreadable.push(UnreadableItem { sequence_number, reason, image });
             }
         }
     }
     batch.journals = journals
         .into_iter()
-        .map(|(target, mut told)| {
-            told.sort_by_key(|(entry, _)| entry.sequence);
-            let (entries, records) = told.into_iter().unzip();
+        .map(|(target, mut read)| {
+            read.sort_by_key(|(entry, _)| entry.sequence);
+            let (entries, records) = read.into_iter().unzip();
             Journal { target, entries, records }
         })
         .collect();
@@ -145,11 +145,11 @@ pub(crate) fn of(event: Value) -> Result<Batch, Failure> {
 }
 
 /// The entry of a journal item; its target and sequence must match the item's key.
-fn entry(keys: &Keys, image: &Value) -> Result<JournalEntry, String> {
+fn entry(keys: &ItemKeys, image: &Value) -> Result<JournalEntry, String> {
     let text = image.pointer("/entry/S").and_then(Value::as_str).ok_or("it has no text `entry`")?;
     let entry: JournalEntry = serde_json::from_str(text).map_err(|error| format!("`entry`: {error}"))?;
-    let expected_key = (format!("TARGET#{}", entry.target), format!("JOURNAL#{:020}", entry.sequence));
-    if (&expected_key.0, &expected_key.1) == (&keys.pk.text, &keys.sk.text) {
+    let (pk, sk) = journal_entry_key(&entry.target, entry.sequence);
+    if (&pk, &sk) == (&keys.pk.text, &keys.sk.text) {
         Ok(entry)
     } else {
         Err(format!("it holds the entry {}, and lies at {} {}", entry.id(), keys.pk.text, keys.sk.text))
@@ -168,7 +168,7 @@ mod tests {
         };
     }
 
-    fn batch(event: Value) -> Batch {
+    fn batch(event: Value) -> StreamBatch {
         of(event).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn entries_are_grouped_by_target_in_journal_order() {
         let batch = batch(event!("entries-of-a-transaction"));
-        let told: Vec<_> = batch
+        let journals: Vec<_> = batch
             .journals
             .iter()
             .map(|journal| {
@@ -195,7 +195,7 @@ mod tests {
             .collect();
         let records = |numbers: &[&str]| numbers.iter().map(|&number| number.to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            told,
+            journals,
             [
                 ("shop/api/live".to_owned(), vec![7, 8, 9], records(&["103", "102", "104"])),
                 ("shop/web/live".to_owned(), vec![1], records(&["101"])),
@@ -207,7 +207,7 @@ mod tests {
     fn other_records_are_ignored() {
         for event in [event!("removed"), event!("expired"), event!("other-items")] {
             let count = event["Records"].as_array().map_or(0, Vec::len);
-            assert_eq!(batch(event), Batch { ignored: count, ..Batch::default() });
+            assert_eq!(batch(event), StreamBatch { ignored: count, ..StreamBatch::default() });
         }
     }
 
@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn other_event_sources_are_refused() {
         let refusals = [event!("foreign"), event!("no-sequence-number")].map(|event| {
-            let failure = of(event).expect_err("nothing to be told");
+            let failure = of(event).expect_err("another source");
             format!("{}: {failure}", failure.kind())
         });
         assert_eq!(
             refusals,
             [
-                "InvalidEvent: Records[0]: a record of `aws:kinesis` was sent here, where only those of a table's stream \
-                 are taken",
+                "InvalidEvent: Records[0]: a record of `aws:kinesis` was sent here, where only those of a table's \
+                 stream are taken",
                 "InvalidEvent: Records[0].dynamodb: missing field `SequenceNumber`",
             ]
         );

@@ -12,7 +12,7 @@ fn arbitrary_events_neither_panic_nor_pass_unauthenticated() {
         match read(event) {
             Ok(Ok(request)) => {
                 prop_assert!(!request.caller.is_empty());
-                prop_assert!(!request.path.is_empty() || request.body.len() < 100_000);
+                prop_assert!(!request.http.path.is_empty() || request.http.body.len() < 100_000);
             }
             Ok(Err(refusal)) => {
                 prop_assert!(matches!(refusal.status, 400 | 403), "{refusal:?}");

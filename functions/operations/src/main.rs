@@ -7,16 +7,17 @@
 #[cfg(test)]
 mod garbage;
 mod request;
+mod response;
 
+use api::operations::Operations;
 use aws::cloud::AwsCloud;
 use aws::config::{REACH, setting};
 use aws::{Ports, SystemClock};
 use engine::log_context;
-use engine::operate::{ErrorBody, Operations, Refusal};
-use lambda::{Failure, Invocation};
-use request::Request;
-use rollout::doctor::seen::IamScope;
-use serde_json::{Value, json};
+use lambda::{Invocation, InvocationFailure, configured};
+use request::OperatorRequest;
+use rollout::doctor::inspected::IamScope;
+use serde_json::Value;
 use std::process::ExitCode;
 use tracing::Instrument as _;
 
@@ -24,21 +25,21 @@ fn main() -> ExitCode {
     lambda::run(start, handle)
 }
 
-fn start() -> Result<Ports, Failure> {
-    Ports::from_environment().map_err(|error| Failure::configuration(&error))
+fn start() -> Result<Ports, InvocationFailure> {
+    configured(Ports::from_environment())
 }
 
-async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, Failure> {
-    let Request { method, path, query, body, caller } = match request::read(event)? {
+async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, InvocationFailure> {
+    let OperatorRequest { http, caller } = match request::read(event)? {
         Ok(request) => request,
-        Err(refusal) => return Ok(refused(refusal)),
+        Err(refusal) => return Ok(response::refused(refusal)),
     };
     // One per request: it caches what the request has read.
-    let cloud = AwsCloud::new(ports.clients.clone()).with_reach(iam_scope());
+    let cloud = AwsCloud::new(ports.clients.clone()).with_iam_scope(iam_scope());
     let operations =
         Operations { ledger: &ports.ledger, cloud: &cloud, wake_queue: &ports.wake_queue, clock: &SystemClock };
-    let (status, body) =
-        operations.route(&method, &path, &query, &body, &caller).instrument(log_context::empty_span()).await;
+    let routed = operations.route(&http.method, &http.path, &http.query, &http.body, &caller);
+    let (status, body) = routed.instrument(log_context::empty_span()).await;
     Ok(lambda::json_response(status, &body))
 }
 
@@ -51,26 +52,5 @@ fn iam_scope() -> Option<IamScope> {
             tracing::warn!("{REACH} is not what template.yaml sets: {error}");
             None
         }
-    }
-}
-
-fn refused(error: Refusal) -> Value {
-    let status = error.status;
-    tracing::info!(http.status = status, error.code = error.code, "refused: {error}");
-    lambda::json_response(status, &json!(ErrorBody { error }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_response_is_uncached_json() {
-        let answer = refused(Refusal::new(403, "no_caller", "who are you?"));
-        assert_eq!(answer["statusCode"], 403);
-        assert_eq!(answer["headers"]["content-type"], "application/json");
-        assert_eq!(answer["headers"]["cache-control"], "no-store");
-        let body: Value = serde_json::from_str(answer["body"].as_str().expect("text")).expect("JSON");
-        assert_eq!(body, json!({"error": {"code": "no_caller", "message": "who are you?"}}));
     }
 }

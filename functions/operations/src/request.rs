@@ -1,21 +1,15 @@
 //! The HTTP API's event, format 2.0, with the caller from its IAM authorizer (API Gateway developer guide, "Create AWS Lambda
 //! proxy integrations for HTTP APIs").
 
-use engine::operate::Refusal;
-use lambda::{Failure, HttpRequest};
+use api::Refusal;
+use lambda::{InvocationFailure, TextRequest};
 use serde_json::Value;
 
 /// A request and its caller.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// HTTP method as received: `POST`.
-    pub(crate) method: String,
-    /// Without the stage name.
-    pub(crate) path: String,
-    /// Query string: the part after the `?`.
-    pub(crate) query: String,
-    /// Text; empty if there is no body.
-    pub(crate) body: String,
+pub(crate) struct OperatorRequest {
+    /// What is asked.
+    pub(crate) http: TextRequest,
     /// ARN of the IAM identity authenticated by the authorizer.
     pub(crate) caller: String,
 }
@@ -24,47 +18,41 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// `InvalidEvent` if it is not an event of an HTTP API.
-pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
+pub(crate) fn read(event: Value) -> Result<Result<OperatorRequest, Refusal>, InvocationFailure> {
     let request = lambda::http_request(event)?;
     let caller = request.authorizer.pointer("/iam/userArn").and_then(Value::as_str);
     let Some(caller) = caller.filter(|caller| !caller.is_empty()).map(str::to_owned) else {
-        let message = "nobody has proven who is asking: sign the request with IAM credentials, and see that the route has \
-                       the IAM authorizer";
+        let message = "nobody has proven who is asking: sign the request with IAM credentials, and see that the route \
+                       has the IAM authorizer";
         return Ok(Err(Refusal::new(403, "no_caller", message)));
     };
-    let Some(body) = request.text() else {
-        let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
-        return Ok(Err(Refusal::new(400, "invalid_json", message)));
-    };
-    let HttpRequest { method, path, query, .. } = request;
-    Ok(Ok(Request { method, path, query, body, caller }))
+    Ok(request.into_text().map(|http| OperatorRequest { http, caller }).ok_or_else(Refusal::body_is_not_text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::operate::{
-        DecisionRequest, FreezeRequest, HotfixRequest, OverrideRequest, PromoteRequest, TrainRequest,
-    };
+    use api::{DecisionRequest, FreezeRequest, HotfixRequest, OverrideRequest, PromoteRequest, TrainRequest};
 
-    fn parse(event: &str) -> Result<Request, Refusal> {
+    fn parse(event: &str) -> Result<OperatorRequest, Refusal> {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 
     #[test]
     fn a_signed_request_has_a_caller_and_a_body() {
         let request = parse(include_str!("../../../events/operations.deploy.json")).expect("a request");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/targets/shop/api/prod/deploy"));
-        assert_eq!(request.caller, "arn:aws:sts::111122223333:assumed-role/deployer/alice");
-        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        let OperatorRequest { http, caller } = request;
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("POST", "/v1/targets/shop/api/prod/deploy"));
+        assert_eq!(caller, "arn:aws:sts::111122223333:assumed-role/deployer/alice");
+        let body: Value = serde_json::from_str(&http.body).expect("JSON");
         assert_eq!(body["release"], "v1.4.2");
     }
 
     /// The body of a fixture with this path.
     fn body(event: &str, path: &str) -> Value {
-        let request = parse(event).expect("a request");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", path));
-        serde_json::from_str(&request.body).expect("JSON")
+        let http = parse(event).expect("a request").http;
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("POST", path));
+        serde_json::from_str(&http.body).expect("JSON")
     }
 
     #[test]
@@ -93,16 +81,16 @@ mod tests {
 
     #[test]
     fn the_query_is_kept_and_the_stage_stripped() {
-        let request = parse(include_str!("../../../events/operations.journal.json")).expect("a request");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/targets/shop/api/prod/journal"));
-        assert_eq!(request.query, "after=41&limit=20");
-        assert_eq!(request.body, "");
+        let http = parse(include_str!("../../../events/operations.journal.json")).expect("a request").http;
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("GET", "/v1/targets/shop/api/prod/journal"));
+        assert_eq!(http.query, "after=41&limit=20");
+        assert_eq!(http.body, "");
     }
 
     #[test]
     fn a_base64_body_is_decoded() {
         let request = parse(include_str!("../../../events/operations.apply-encoded.json")).expect("a request");
-        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        let body: Value = serde_json::from_str(&request.http.body).expect("JSON");
         assert!(body["text"].as_str().is_some_and(|text| text.starts_with("application: shop")));
         let damaged =
             include_str!("../../../events/operations.apply-encoded.json").replace("\"body\": \"", "\"body\": \"*");

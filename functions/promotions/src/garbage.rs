@@ -13,7 +13,7 @@ fn arbitrary_events_neither_panic_nor_pass_unauthenticated() {
             Ok(Ok(request)) => {
                 prop_assert!(request.claims.summary().chars().count() <= 8 * 520, "{}", request.claims.summary());
                 prop_assert!(!request.claims.summary().contains('\n'));
-                prop_assert!(!request.path.is_empty() || request.body.len() < 100_000);
+                prop_assert!(!request.http.path.is_empty() || request.http.body.len() < 100_000);
             }
             Ok(Err(refusal)) => {
                 prop_assert!(matches!(refusal.status, 400 | 403), "{refusal:?}");

@@ -1,23 +1,17 @@
 //! The HTTP API's event, format 2.0, with the token's claims from its JWT authorizer (API Gateway developer guide, "Create AWS
 //! Lambda proxy integrations for HTTP APIs", "Control access to HTTP APIs with JWT authorizers").
 
-use engine::command_service::Refusal;
-use engine::workflows::{UnverifiedClaims, not_allowed};
-use lambda::{Failure, HttpRequest};
+use api::Refusal;
+use api::workflows::{UnverifiedClaims, not_allowed};
+use lambda::{InvocationFailure, TextRequest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A request and the claims of its token.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// HTTP method as received: `POST`.
-    pub(crate) method: String,
-    /// Without the stage name.
-    pub(crate) path: String,
-    /// Query string: the part after the `?`.
-    pub(crate) query: String,
-    /// Text; empty if there is no body.
-    pub(crate) body: String,
+pub(crate) struct WorkflowRequest {
+    /// What is asked.
+    pub(crate) http: TextRequest,
     /// Verified as issued by GitHub; authorizes nothing by itself.
     pub(crate) claims: UnverifiedClaims,
 }
@@ -26,22 +20,19 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// `InvalidEvent` if it is not an event of an HTTP API.
-pub(crate) fn read(event: Value) -> Result<Result<Request, Refusal>, Failure> {
+pub(crate) fn read(event: Value) -> Result<Result<WorkflowRequest, Refusal>, InvocationFailure> {
     let request = lambda::http_request(event)?;
     let claims = match request.authorizer.pointer("/jwt/claims") {
-        Some(Value::Object(claims)) if !claims.is_empty() => as_text(claims),
+        Some(Value::Object(claims)) if !claims.is_empty() => {
+            let claims = as_text(claims);
+            UnverifiedClaims::of(|name| claims.get(name).map(String::as_str))
+        }
         _ => {
             tracing::error!("an event without a proven token: see that the route has the JWT authorizer");
             return Ok(Err(not_allowed()));
         }
     };
-    let claims = UnverifiedClaims::of(|name| claims.get(name).map(String::as_str));
-    let Some(body) = request.text() else {
-        let message = "the body is not UTF-8 text: send JSON with `content-type: application/json`";
-        return Ok(Err(Refusal::new(400, "invalid_json", message)));
-    };
-    let HttpRequest { method, path, query, .. } = request;
-    Ok(Ok(Request { method, path, query, body, claims }))
+    Ok(request.into_text().map(|http| WorkflowRequest { http, claims }).ok_or_else(Refusal::body_is_not_text))
 }
 
 /// Claims as the gateway passes them on: strings. A number is also accepted, and no other type.
@@ -58,7 +49,7 @@ fn as_text(claims: &serde_json::Map<String, Value>) -> BTreeMap<&str, String> {
 mod tests {
     use super::*;
 
-    fn parse(event: &str) -> Result<Request, Refusal> {
+    fn parse(event: &str) -> Result<WorkflowRequest, Refusal> {
         read(serde_json::from_str(event).expect("JSON")).expect("an event of an HTTP API")
     }
 
@@ -67,8 +58,8 @@ mod tests {
     #[test]
     fn a_request_has_a_body_and_token_claims() {
         let request = parse(PROMOTE).expect("a request");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/promotions"));
-        let body: Value = serde_json::from_str(&request.body).expect("JSON");
+        assert_eq!((request.http.method.as_str(), request.http.path.as_str()), ("POST", "/v1/promotions"));
+        let body: Value = serde_json::from_str(&request.http.body).expect("JSON");
         assert_eq!(body["services"]["api"], "v1.4.2");
         let summary = request.claims.summary();
         for part in ["octo-org/shop (123456789)", "run 9876543210", "ref refs/heads/main", "event workflow_dispatch"] {
@@ -78,15 +69,15 @@ mod tests {
 
     #[test]
     fn the_query_is_kept_and_the_stage_stripped() {
-        let request = parse(include_str!("../../../events/promotions.journal.json")).expect("a request");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v1/promotions/shop/api/prod/journal"));
-        assert_eq!((request.query.as_str(), request.body.as_str()), ("after=41&limit=20", ""));
+        let http = parse(include_str!("../../../events/promotions.journal.json")).expect("a request").http;
+        assert_eq!((http.method.as_str(), http.path.as_str()), ("GET", "/v1/promotions/shop/api/prod/journal"));
+        assert_eq!((http.query.as_str(), http.body.as_str()), ("after=41&limit=20", ""));
     }
 
     #[test]
     fn a_base64_body_is_decoded() {
         let text = include_str!("../../../events/promotions.encoded.json");
-        let body: Value = serde_json::from_str(&parse(text).expect("a request").body).expect("JSON");
+        let body: Value = serde_json::from_str(&parse(text).expect("a request").http.body).expect("JSON");
         assert_eq!(body["environment"], "staging");
         let damaged = text.replace("\"body\": \"", "\"body\": \"*");
         assert_eq!(parse(&damaged).expect_err("no text").code, "invalid_json");

@@ -1,7 +1,7 @@
 //! Merges the messages of a batch into wakes: one per target, however many messages name it.
 
 use engine::Wake;
-use lambda::Message;
+use lambda::SqsMessage;
 
 /// A wake and its messages.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) struct Delivery {
 
 /// The wakes of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct WakeBatch {
     /// One per target, in the order of their first message.
     pub(crate) deliveries: Vec<Delivery>,
     /// IDs of messages that are not wakes: they are redelivered and finally moved to the dead-letter queue, where people see
@@ -23,10 +23,10 @@ pub(crate) struct Batch {
 }
 
 /// Parses a batch. Of several wakes for one target, one that may take over from a dead holder takes precedence, otherwise the one
-/// with the fewest tries: it is retried on behalf of the others, too.
-pub(crate) fn of(messages: Vec<Message>) -> Batch {
-    let mut batch = Batch::default();
-    for Message { id, body } in messages {
+/// with the fewest retries: it is retried on behalf of the others, too.
+pub(crate) fn of(messages: Vec<SqsMessage>) -> WakeBatch {
+    let mut batch = WakeBatch::default();
+    for SqsMessage { id, body } in messages {
         let wake: Wake = match serde_json::from_str(&body) {
             Ok(wake) => wake,
             Err(error) => {
@@ -40,13 +40,13 @@ pub(crate) fn of(messages: Vec<Message>) -> Batch {
             Some(delivery) => {
                 delivery.messages.push(id);
                 // The merged wake requests an idle observation if any of them does.
-                let at_rest = wake.at_rest || delivery.wake.at_rest;
+                let idle = wake.idle || delivery.wake.idle;
                 let overdue = wake.overdue || delivery.wake.overdue;
                 let api_call = delivery.wake.api_call.take().or_else(|| wake.api_call.clone());
-                if (wake.steal.is_none(), wake.tries) < (delivery.wake.steal.is_none(), delivery.wake.tries) {
+                if (wake.steal.is_none(), wake.retries) < (delivery.wake.steal.is_none(), delivery.wake.retries) {
                     delivery.wake = wake;
                 }
-                (delivery.wake.at_rest, delivery.wake.overdue, delivery.wake.api_call) = (at_rest, overdue, api_call);
+                (delivery.wake.idle, delivery.wake.overdue, delivery.wake.api_call) = (idle, overdue, api_call);
             }
             None => batch.deliveries.push(Delivery { wake, messages: vec![id] }),
         }
@@ -68,11 +68,11 @@ mod tests {
         }};
     }
 
-    fn wake(target: &str, steal: Option<&str>, tries: u8, messages: &[&str]) -> Delivery {
+    fn wake(target: &str, steal: Option<&str>, retries: u8, messages: &[&str]) -> Delivery {
         Delivery {
             wake: Wake {
                 steal: steal.map(|lease| LeaseId(lease.to_owned())),
-                tries,
+                retries,
                 ..Wake::of(TargetId::parse(target).expect("a target"))
             },
             messages: messages.iter().map(|&id| id.to_owned()).collect(),
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_message_is_parsed_as_a_wake() {
         let expected = wake("shop/api/live", None, 0, &["059f36b4-87a3-44ab-83d2-661975830a7d"]);
-        assert_eq!(batch!("wake"), Batch { deliveries: vec![expected], unreadable: vec![] });
+        assert_eq!(batch!("wake"), WakeBatch { deliveries: vec![expected], unreadable: vec![] });
     }
 
     #[test]
@@ -91,13 +91,13 @@ mod tests {
             wake("shop/api/live", Some("0f8e"), 0, &["m-1", "m-3", "m-4"]),
             wake("shop/web/live", None, 1, &["m-2", "m-5"]),
         ];
-        assert_eq!(batch!("wakes-of-one-target"), Batch { deliveries: expected, unreadable: vec![] });
+        assert_eq!(batch!("wakes-of-one-target"), WakeBatch { deliveries: expected, unreadable: vec![] });
     }
 
     #[test]
     fn only_unreadable_messages_are_returned() {
         let expected = wake("shop/api/live", None, 0, &["m-2"]);
         let unreadable = vec!["m-1".to_owned(), "m-3".to_owned()];
-        assert_eq!(batch!("unreadable-wake"), Batch { deliveries: vec![expected], unreadable });
+        assert_eq!(batch!("unreadable-wake"), WakeBatch { deliveries: vec![expected], unreadable });
     }
 }

@@ -4,7 +4,7 @@
 
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use engine::WatchedResource;
-use lambda::Failure;
+use lambda::InvocationFailure;
 use rollout::Timestamp;
 use rollout::snapshot::ApiCall;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Result of parsing an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Parsed {
+pub(crate) enum ParsedSignal {
     /// A resource that changed.
     Changed(WatchedResource),
     /// A resource that was changed by an API call, and the call.
@@ -52,7 +52,7 @@ struct CallDetail {
     event_name: String,
     event_time: Timestamp,
     #[serde(default)]
-    user_identity: Identity,
+    user_identity: UserIdentity,
     request_parameters: Option<Parameters>,
     /// Present only if the call failed, in which case nothing changed.
     error_code: Option<String>,
@@ -60,7 +60,7 @@ struct CallDetail {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Identity {
+struct UserIdentity {
     arn: Option<String>,
     /// The service that made the call on behalf of the identity: `ecs.amazonaws.com`, `cloudformation.amazonaws.com`.
     invoked_by: Option<String>,
@@ -70,11 +70,11 @@ struct Identity {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Session {
-    session_issuer: Option<Issuer>,
+    session_issuer: Option<SessionIssuer>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Issuer {
+struct SessionIssuer {
     arn: Option<String>,
 }
 
@@ -103,22 +103,24 @@ pub(crate) const MAX_NAME_CHARS: usize = 255;
 ///
 /// # Errors
 /// `InvalidEvent`, with the problem: a foreign event, or a missing or invalid field.
-pub(crate) fn read(event: Value, own_role: Option<&str>) -> Result<Parsed, Failure> {
+pub(crate) fn read(event: Value, own_role: Option<&str>) -> Result<ParsedSignal, InvocationFailure> {
     let parsed = parsed(event, own_role)?;
     let (names, longest) = match &parsed {
-        Parsed::Changed(WatchedResource::Alarm(name)) => (vec![name], MAX_NAME_CHARS),
-        Parsed::Changed(WatchedResource::EcsService(cluster, service))
-        | Parsed::Edited(WatchedResource::EcsService(cluster, service), _) => (vec![cluster, service], MAX_NAME_CHARS),
-        Parsed::Edited(WatchedResource::Rule(arn), _) => (vec![arn], MAX_ARN_CHARS),
-        Parsed::Changed(_) | Parsed::Edited(..) | Parsed::Ignored(_) => (vec![], 0),
+        ParsedSignal::Changed(WatchedResource::Alarm(name)) => (vec![name], MAX_NAME_CHARS),
+        ParsedSignal::Changed(WatchedResource::EcsService(cluster, service))
+        | ParsedSignal::Edited(WatchedResource::EcsService(cluster, service), _) => {
+            (vec![cluster, service], MAX_NAME_CHARS)
+        }
+        ParsedSignal::Edited(WatchedResource::Rule(arn), _) => (vec![arn], MAX_ARN_CHARS),
+        ParsedSignal::Changed(_) | ParsedSignal::Edited(..) | ParsedSignal::Ignored(_) => (vec![], 0),
     };
     match names.into_iter().find(|name| !(1..=longest).contains(&name.chars().count())) {
-        Some(name) => Err(Failure::event(format!("a name has 1 to {longest} characters, and not `{name}`"))),
+        Some(name) => Err(InvocationFailure::event(format!("a name has 1 to {longest} characters, and not `{name}`"))),
         None => Ok(parsed),
     }
 }
 
-fn parsed(event: Value, own_role: Option<&str>) -> Result<Parsed, Failure> {
+fn parsed(event: Value, own_role: Option<&str>) -> Result<ParsedSignal, InvocationFailure> {
     let event = lambda::eventbridge(event)?;
     match (event.source.as_str(), event.detail_type.as_str()) {
         ("aws.elasticloadbalancing" | "aws.ecs", API_CALL) => {
@@ -126,16 +128,18 @@ fn parsed(event: Value, own_role: Option<&str>) -> Result<Parsed, Failure> {
         }
         ("aws.cloudwatch", "CloudWatch Alarm State Change" | "CloudWatch Alarm Contributor State Change") => {
             let detail: AlarmDetail = lambda::read(event.detail, "detail")?;
-            Ok(Parsed::Changed(WatchedResource::Alarm(detail.alarm_name)))
+            Ok(ParsedSignal::Changed(WatchedResource::Alarm(detail.alarm_name)))
         }
-        ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => service_of(&event).map(Parsed::Changed),
+        ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
+            service_of(&event).map(ParsedSignal::Changed)
+        }
         ("aws.ecs", "ECS Task State Change") => {
             let detail: TaskDetail = lambda::read(event.detail, "detail")?;
             let Some(service) = detail.group.as_deref().and_then(|group| group.strip_prefix("service:")) else {
-                return Ok(Parsed::Ignored("the task belongs to no service"));
+                return Ok(ParsedSignal::Ignored("the task belongs to no service"));
             };
             let cluster = last_part(&detail.cluster_arn).to_owned();
-            Ok(Parsed::Changed(WatchedResource::EcsService(cluster, service.to_owned())))
+            Ok(ParsedSignal::Changed(WatchedResource::EcsService(cluster, service.to_owned())))
         }
         _ => Err(lambda::unexpected_event(
             &event,
@@ -148,18 +152,19 @@ fn parsed(event: Value, own_role: Option<&str>) -> Result<Parsed, Failure> {
 /// The resource that an API call changed. Only calls whose change an observation can see are evaluated: `SetRulePriorities` and
 /// `CreateRule` affect which rule matches a request but not the rule's weights, and ECS itself registers and deregisters targets
 /// with every task. The driver's own writes are not edits: its role is `own_role`.
-fn parse_api_call(call: CallDetail, own_role: Option<&str>) -> Result<Parsed, Failure> {
+fn parse_api_call(call: CallDetail, own_role: Option<&str>) -> Result<ParsedSignal, InvocationFailure> {
     let CallDetail { event_name, event_time, user_identity, request_parameters, error_code } = call;
     if error_code.is_some() {
-        return Ok(Parsed::Ignored("the API call was refused"));
+        return Ok(ParsedSignal::Ignored("the API call was refused"));
     }
-    let Identity { arn, invoked_by, session_context } = user_identity;
+    let UserIdentity { arn, invoked_by, session_context } = user_identity;
     let role = session_context.and_then(|session| session.session_issuer).and_then(|issuer| issuer.arn);
     if own_role.is_some() && role.as_deref() == own_role {
-        return Ok(Parsed::Ignored("the API call is the driver's own"));
+        return Ok(ParsedSignal::Ignored("the API call is the driver's own"));
     }
     let Parameters { rule_arn, listener_arn, cluster, service } = request_parameters.unwrap_or_default();
-    let missing = |what: &str| Failure::event(format!("detail.requestParameters: missing `{what}` of {event_name}"));
+    let missing =
+        |what: &str| InvocationFailure::event(format!("detail.requestParameters: missing `{what}` of {event_name}"));
     let watch = match event_name.as_str() {
         "ModifyRule" | "DeleteRule" => WatchedResource::Rule(rule_arn.ok_or_else(|| missing("ruleArn"))?),
         "ModifyListener" | "DeleteListener" => {
@@ -170,27 +175,33 @@ fn parse_api_call(call: CallDetail, own_role: Option<&str>) -> Result<Parsed, Fa
             let service = service.ok_or_else(|| missing("service"))?;
             WatchedResource::EcsService(last_part(&cluster).to_owned(), last_part(&service).to_owned())
         }
-        _ => return Ok(Parsed::Ignored("the API call changes nothing that is watched")),
+        _ => return Ok(ParsedSignal::Ignored("the API call changes nothing that is watched")),
     };
     let by = arn.or(invoked_by).unwrap_or_else(|| "somebody whom CloudTrail does not name".to_owned());
     let by = by.chars().filter(|sign| !sign.is_control()).take(MAX_CALLER_CHARS).collect();
-    Ok(Parsed::Edited(watch, ApiCall { operation: event_name, by, at: event_time }))
+    Ok(ParsedSignal::Edited(watch, ApiCall { operation: event_name, by, at: event_time }))
 }
 
 /// The service is the event's resource: `arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/NAME`. ARNs in the format from before 2021
 /// lack the cluster, but a service action names it in its detail.
-fn service_of(event: &EventBridgeEvent<Value>) -> Result<WatchedResource, Failure> {
-    let resource =
-        event.resources.iter().flatten().next().ok_or_else(|| Failure::event("resources: missing or empty"))?;
-    let (_, path) = resource
-        .split_once(":service/")
-        .ok_or_else(|| Failure::event(format!("resources[0]: `{resource}` is not the ARN of an ECS service")))?;
+fn service_of(event: &EventBridgeEvent<Value>) -> Result<WatchedResource, InvocationFailure> {
+    let resource = event
+        .resources
+        .iter()
+        .flatten()
+        .next()
+        .ok_or_else(|| InvocationFailure::event("resources: missing or empty"))?;
+    let (_, path) = resource.split_once(":service/").ok_or_else(|| {
+        InvocationFailure::event(format!("resources[0]: `{resource}` is not the ARN of an ECS service"))
+    })?;
     if let Some((cluster, service)) = path.split_once('/') {
         return Ok(WatchedResource::EcsService(cluster.to_owned(), service.to_owned()));
     }
     let detail: ServiceDetail = lambda::read(event.detail.clone(), "detail")?;
     let cluster = detail.cluster_arn.ok_or_else(|| {
-        Failure::event(format!("resources[0]: `{resource}` names no cluster, and detail.clusterArn is missing"))
+        InvocationFailure::event(format!(
+            "resources[0]: `{resource}` names no cluster, and detail.clusterArn is missing"
+        ))
     })?;
     Ok(WatchedResource::EcsService(last_part(&cluster).to_owned(), path.to_owned()))
 }
@@ -213,16 +224,16 @@ mod tests {
     /// The driver's role in these events.
     const DRIVER: &str = "arn:aws:iam::123456789012:role/switchback-RolloutDriverRole-1A2B3C";
 
-    fn read_event(event: Value) -> Result<Parsed, Failure> {
+    fn read_event(event: Value) -> Result<ParsedSignal, InvocationFailure> {
         read(event, Some(DRIVER))
     }
 
-    fn alarm(name: &str) -> Parsed {
-        Parsed::Changed(WatchedResource::Alarm(name.to_owned()))
+    fn alarm(name: &str) -> ParsedSignal {
+        ParsedSignal::Changed(WatchedResource::Alarm(name.to_owned()))
     }
 
-    fn service(cluster: &str, name: &str) -> Parsed {
-        Parsed::Changed(WatchedResource::EcsService(cluster.to_owned(), name.to_owned()))
+    fn service(cluster: &str, name: &str) -> ParsedSignal {
+        ParsedSignal::Changed(WatchedResource::EcsService(cluster.to_owned(), name.to_owned()))
     }
 
     #[test]
@@ -242,7 +253,10 @@ mod tests {
 
     #[test]
     fn a_standalone_task_is_ignored() {
-        assert_eq!(read_event(event!("ecs-task-standalone")), Ok(Parsed::Ignored("the task belongs to no service")));
+        assert_eq!(
+            read_event(event!("ecs-task-standalone")),
+            Ok(ParsedSignal::Ignored("the task belongs to no service"))
+        );
     }
 
     #[test]
@@ -282,28 +296,31 @@ mod tests {
     fn an_edit_names_the_resource_and_the_caller() {
         let arn = "arn:aws:elasticloadbalancing:us-west-2:123456789012:listener-rule/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee";
         let rule = WatchedResource::Rule(arn.to_owned());
-        assert_eq!(read_event(event!("api-modify-rule")), Ok(Parsed::Edited(rule, terraform("ModifyRule"))));
+        assert_eq!(read_event(event!("api-modify-rule")), Ok(ParsedSignal::Edited(rule, terraform("ModifyRule"))));
         let service = WatchedResource::EcsService("shop".to_owned(), "api-green".to_owned());
-        assert_eq!(read_event(event!("api-delete-service")), Ok(Parsed::Edited(service, terraform("DeleteService"))));
+        assert_eq!(
+            read_event(event!("api-delete-service")),
+            Ok(ParsedSignal::Edited(service, terraform("DeleteService")))
+        );
         let mut listener = event!("api-modify-rule");
         let arn =
             "arn:aws:elasticloadbalancing:us-west-2:123456789012:listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2";
         listener["detail"]["eventName"] = "ModifyListener".into();
         listener["detail"]["requestParameters"] = serde_json::json!({"listenerArn": arn, "defaultActions": []});
         let rule = WatchedResource::Rule(arn.to_owned());
-        assert_eq!(read_event(listener), Ok(Parsed::Edited(rule, terraform("ModifyListener"))));
+        assert_eq!(read_event(listener), Ok(ParsedSignal::Edited(rule, terraform("ModifyListener"))));
     }
 
     #[test]
     fn own_refused_and_irrelevant_api_calls_are_ignored() {
         let own = read_event(event!("api-own-write"));
-        assert_eq!(own, Ok(Parsed::Ignored("the API call is the driver's own")));
+        assert_eq!(own, Ok(ParsedSignal::Ignored("the API call is the driver's own")));
         let mut refused = event!("api-modify-rule");
         refused["detail"]["errorCode"] = "AccessDenied".into();
-        assert_eq!(read_event(refused), Ok(Parsed::Ignored("the API call was refused")));
+        assert_eq!(read_event(refused), Ok(ParsedSignal::Ignored("the API call was refused")));
         let mut other = event!("api-modify-rule");
         other["detail"]["eventName"] = "SetRulePriorities".into();
-        assert_eq!(read_event(other), Ok(Parsed::Ignored("the API call changes nothing that is watched")));
+        assert_eq!(read_event(other), Ok(ParsedSignal::Ignored("the API call changes nothing that is watched")));
         let mut damaged = event!("api-modify-rule");
         damaged["detail"]["requestParameters"] = serde_json::json!({});
         let failure = read_event(damaged).expect_err("it names no rule").to_string();

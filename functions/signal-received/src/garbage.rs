@@ -1,6 +1,6 @@
 //! Arbitrary events: a name to look up, ignored, or refused with a clear error.
 
-use crate::event::{MAX_ARN_CHARS, MAX_NAME_CHARS, Parsed, read};
+use crate::event::{MAX_ARN_CHARS, MAX_NAME_CHARS, ParsedSignal, read};
 use engine::WatchedResource;
 use garbage::proptest::prelude::*;
 use garbage::{damaged, events, hold, json};
@@ -11,15 +11,17 @@ fn arbitrary_events_do_not_panic_and_names_are_bounded() {
     let event = prop_oneof![5 => damaged(events("signal-received")), 1 => json()];
     hold(400, &event, |event| {
         match read(event, None) {
-            Ok(Parsed::Changed(WatchedResource::Alarm(name))) => {
+            Ok(ParsedSignal::Changed(WatchedResource::Alarm(name))) => {
                 prop_assert!((1..=MAX_NAME_CHARS).contains(&name.chars().count()))
             }
-            Ok(Parsed::Changed(watch)) => prop_assert!(watch.to_string().chars().count() <= 2 * MAX_NAME_CHARS + 20),
-            Ok(Parsed::Edited(watch, call)) => {
+            Ok(ParsedSignal::Changed(watch)) => {
+                prop_assert!(watch.to_string().chars().count() <= 2 * MAX_NAME_CHARS + 20)
+            }
+            Ok(ParsedSignal::Edited(watch, call)) => {
                 prop_assert!(watch.to_string().chars().count() <= MAX_ARN_CHARS + 2 * MAX_NAME_CHARS + 20);
                 prop_assert!(call.by.chars().count() <= 300 && !call.by.chars().any(char::is_control));
             }
-            Ok(Parsed::Ignored(why)) => prop_assert!(!why.is_empty()),
+            Ok(ParsedSignal::Ignored(why)) => prop_assert!(!why.is_empty()),
             Err(failure) => {
                 prop_assert_eq!(failure.kind(), "InvalidEvent");
                 prop_assert!((1..=MAX_MESSAGE_CHARS + 1).contains(&failure.to_string().chars().count()));

@@ -8,8 +8,9 @@ mod event;
 mod garbage;
 
 use aws::Ports;
-use event::Parsed;
-use lambda::{Failure, Invocation};
+use aws::config::setting;
+use event::ParsedSignal;
+use lambda::{Invocation, InvocationFailure, configured};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -20,35 +21,33 @@ fn main() -> ExitCode {
 /// The environment variable with the ARN of the driver's role: its writes do not count as edits.
 const DRIVER_ROLE: &str = "SWITCHBACK_DRIVER_ROLE";
 
-struct Receiver {
+struct SignalReceiver {
     ports: Ports,
     driver_role: String,
 }
 
-fn start() -> Result<Receiver, Failure> {
-    let ports = Ports::from_environment().map_err(|error| Failure::configuration(&error))?;
-    let driver_role = aws::config::setting(DRIVER_ROLE).map_err(|error| Failure::configuration(&error))?;
-    Ok(Receiver { ports, driver_role })
+fn start() -> Result<SignalReceiver, InvocationFailure> {
+    Ok(SignalReceiver { ports: configured(Ports::from_environment())?, driver_role: configured(setting(DRIVER_ROLE))? })
 }
 
-async fn handle(receiver: &Receiver, event: Value, _: &Invocation) -> Result<Value, Failure> {
-    let Receiver { ports, driver_role } = receiver;
+async fn handle(receiver: &SignalReceiver, event: Value, _: &Invocation) -> Result<Value, InvocationFailure> {
+    let SignalReceiver { ports, driver_role } = receiver;
     let watch = match event::read(event, Some(driver_role))? {
-        Parsed::Changed(watch) => watch,
-        Parsed::Edited(watch, call) => {
+        ParsedSignal::Changed(watch) => watch,
+        ParsedSignal::Edited(watch, call) => {
             let woken = engine::intake::resource_edited(&ports.ledger, &ports.wake_queue, &watch, &call)
                 .await
-                .map_err(|error| Failure::unavailable(&error))?;
+                .map_err(|error| InvocationFailure::unavailable(&error))?;
             tracing::info!(by = call.by, operation = call.operation, "somebody edited {watch}");
             return Ok(json!({ "watch": watch.to_string(), "woken": woken }));
         }
-        Parsed::Ignored(why) => {
+        ParsedSignal::Ignored(why) => {
             tracing::debug!("ignored: {why}");
             return Ok(json!({ "ignored": why }));
         }
     };
     let woken = engine::intake::signal(&ports.ledger, &ports.wake_queue, &watch)
         .await
-        .map_err(|error| Failure::unavailable(&error))?;
+        .map_err(|error| InvocationFailure::unavailable(&error))?;
     Ok(json!({ "watch": watch.to_string(), "woken": woken }))
 }

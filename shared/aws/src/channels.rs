@@ -3,16 +3,21 @@
 use crate::config::{
     APPROVALS_URL, Clients, DEAD_LETTERS_URL, EVENT_BUS, LINK_KEY_FIELD, LINK_KEY_SECRET, SettingError, setting,
 };
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use crate::secrets::{SecretError, Secrets};
 use crate::slack::{Slack, SlackConfigError, SlackMessage};
+use api::approval_links::{self, LinkKey};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sns::types::MessageAttributeValue;
 use aws_smithy_types::DateTime;
-use engine::links::{self, LinkKey};
 use engine::{
-    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, DETAIL_TYPE, EditOutcome, Message, SOURCE, SendError,
+    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, DETAIL_TYPE, EditOutcome, SOURCE, SendError, TopicMessage,
 };
+use rollout::Seconds;
+use std::time::Duration;
+
+/// Added to the wait for the end of a rate limit, which the wall clock measures: it may run slower than the timer.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
 
 /// One event bus, any SNS topic, at most one Slack workspace, signed approval links, and the dead-letter queue.
 #[derive(Debug, Clone)]
@@ -105,7 +110,7 @@ impl Channels for AwsChannels {
             .time(DateTime::from_millis(announcement.at.as_millisecond()))
             .build();
         let sent = self.clients.eventbridge().await.put_events().entries(entry).send().await;
-        let answer = sent.map_err(|error| send_error(Failure::of("PutEvents", &error)))?;
+        let answer = sent.map_err(|error| send_error(AwsFailure::of("PutEvents", &error)))?;
         if answer.failed_entry_count() == 0 {
             return Ok(());
         }
@@ -113,10 +118,10 @@ impl Channels for AwsChannels {
         let refused = answer.entries().iter().find(|entry| entry.error_code().is_some());
         let code = refused.and_then(|entry| entry.error_code()).unwrap_or_default();
         let message = refused.and_then(|entry| entry.error_message()).unwrap_or_default();
-        Err(send_error(Failure::by_code(code, format!("PutEvents: {code}: {message}"))))
+        Err(send_error(AwsFailure::by_code(code, format!("PutEvents: {code}: {message}"))))
     }
 
-    async fn publish(&self, topic: &str, message: &Message) -> Result<(), SendError> {
+    async fn publish(&self, topic: &str, message: &TopicMessage) -> Result<(), SendError> {
         let mut request =
             self.clients.sns().await.publish().topic_arn(topic).subject(&message.subject).message(&message.text);
         for (name, value) in &message.attributes {
@@ -126,7 +131,7 @@ impl Channels for AwsChannels {
         if topic.ends_with(".fifo") {
             request = request.message_group_id(&message.group).message_deduplication_id(&message.deduplication_id);
         }
-        request.send().await.map(|_| ()).map_err(|error| send_error(Failure::of("Publish", &error)))
+        request.send().await.map(|_| ()).map_err(|error| send_error(AwsFailure::of("Publish", &error)))
     }
 
     async fn post_message(&self, channel: &str, thread: Option<&str>, chat: &ChatMessage) -> Result<String, SendError> {
@@ -138,7 +143,11 @@ impl Channels for AwsChannels {
         self.slack()?.update(channel, id, &chat.text, &chat.blocks).await
     }
 
-    async fn link(&self, asking: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
+    async fn wait_for_rate_limit(&self, time: Seconds) {
+        tokio::time::sleep(Duration::from_secs(time.0) + CLOCK_TOLERANCE).await;
+    }
+
+    async fn approval_link(&self, request: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
         let refused = |reason: String| SendError::Refused { reason };
         let Some(ApprovalLinks { secrets, key_secret, url }) = &self.links else {
             return Err(refused(format!("nothing signs links: set {LINK_KEY_SECRET} and {APPROVALS_URL}")));
@@ -148,22 +157,22 @@ impl Channels for AwsChannels {
             SecretError::Refused { .. } => refused(error.to_string()),
         })?;
         let key = LinkKey::new(secret.expose()).map_err(|weak| refused(weak.to_string()))?;
-        let ApprovalLinkRequest { target, deployment, plan, person, topic, expires } = *asking;
-        let token = links::mint(&key, target, deployment, plan, person, topic, expires);
+        let ApprovalLinkRequest { target, deployment, plan, person, topic, expires } = *request;
+        let token = approval_links::mint(&key, target, deployment, plan, person, topic, expires);
         Ok(format!("{}/approvals/{token}", url.trim_end_matches('/')))
     }
 
     async fn dead_letter(&self, dead_letter: &str) -> Result<(), String> {
         let sqs = self.clients.sqs().await;
         let sent = sqs.send_message().queue_url(&self.dead_letters_url).message_body(dead_letter).send().await;
-        sent.map(|_| ()).map_err(|error| Failure::of("SendMessage", &error).reason().to_owned())
+        sent.map(|_| ()).map_err(|error| AwsFailure::of("SendMessage", &error).reason().to_owned())
     }
 }
 
-fn send_error(failure: Failure) -> SendError {
+fn send_error(failure: AwsFailure) -> SendError {
     match failure {
-        Failure::Refused { reason } => SendError::Refused { reason },
-        Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {
+        AwsFailure::Refused { reason } => SendError::Refused { reason },
+        AwsFailure::Throttled { reason } | AwsFailure::Unsure { reason } | AwsFailure::Conflict { reason } => {
             SendError::Unsure { reason }
         }
     }

@@ -15,7 +15,7 @@ impl Clock for SystemClock {
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
         LeaseId(format!("{:032x}", u128::from_be_bytes(bytes)))
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn lease_ids_are_unique_32_digit_hex() {
-        let ids: BTreeSet<String> = (0..1000).map(|_| SystemClock.lease_id().0).collect();
+        let ids: BTreeSet<String> = (0..1000).map(|_| SystemClock.unique_id().0).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())), "{ids:?}");
     }

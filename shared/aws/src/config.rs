@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Limit for one attempt of a call.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Limit for a call including all its attempts: a small part of [`engine::LEASE`], so that a driver whose calls hang still
+/// Limit for a call including all its attempts: a small part of [`engine::MAX_LEASE`], so that a driver whose calls hang still
 /// finishes well within its lease.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// Limit for one attempt to read a secret.
@@ -115,11 +115,11 @@ pub fn rate(variable: &'static str) -> Result<Option<f64>, SettingError> {
 /// One client per SDK, created on first use. Cheap to create and to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
-    shared: Arc<Shared>,
+    shared: Arc<SharedClients>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedClients {
     http: CachedHttpClient,
     config: OnceCell<SdkConfig>,
     #[cfg(feature = "cloud")]
@@ -156,7 +156,9 @@ impl Clients {
     /// Clients with an existing configuration; see [`loader`].
     #[must_use]
     pub fn of(config: SdkConfig) -> Self {
-        Self { shared: Arc::new(Shared { config: OnceCell::new_with(Some(config)), ..Shared::default() }) }
+        Self {
+            shared: Arc::new(SharedClients { config: OnceCell::new_with(Some(config)), ..SharedClients::default() }),
+        }
     }
 
     /// The configuration shared by all clients, loaded on first use.
@@ -350,7 +352,7 @@ mod tests {
     #[test]
     fn call_timeouts_fit_well_within_the_lease() {
         assert!(CONNECT_TIMEOUT < ATTEMPT_TIMEOUT && ATTEMPT_TIMEOUT < CALL_TIMEOUT);
-        assert!(CALL_TIMEOUT.as_secs() * 4 < engine::LEASE.0, "one round of calls is a small part of the lease");
+        assert!(CALL_TIMEOUT.as_secs() * 4 < engine::MAX_LEASE.0, "one round of calls is a small part of the lease");
     }
 
     #[tokio::test]

@@ -4,15 +4,16 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use rollout::Outcome;
+use rollout::text::{error_chain, line};
 use std::error::Error;
 
-/// Maximum length of a reason, in characters.
-pub const MAX_REASON_CHARS: usize = 1_000;
+/// Maximum length of a reason, in characters: as long as those that the core takes from AWS's answers.
+pub const MAX_REASON_CHARS: usize = rollout::platform::MAX_REASON_CHARS;
 
 /// Why a call failed. Each reason is one readable line with the operation, AWS's code and message, and the request ID where
 /// AWS gave one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum AwsFailure {
     /// Throttled: the call had no effect. Worth retrying, after a delay.
     #[error("{reason}")]
     Throttled {
@@ -90,7 +91,7 @@ const CONFLICT_CODES: &[&str] = &[
     "TransactionConflictException",
 ];
 
-impl Failure {
+impl AwsFailure {
     /// Classifies the error of `operation`, the API operation's name as AWS spells it.
     #[must_use]
     pub fn of<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Self
@@ -182,25 +183,10 @@ where
     one_line(&text)
 }
 
-/// An error and its sources on one line. A source whose text its wrapper already repeats appears once.
-pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(link) = next {
-        let words = link.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = link.source();
-    }
-    text
-}
-
 /// Collapses text to one line, truncated so that it fits a target's item beside everything else: an error response may be
 /// megabytes.
 pub(crate) fn one_line(text: &str) -> String {
-    rollout::text::line(text, MAX_REASON_CHARS)
+    line(text, MAX_REASON_CHARS)
 }
 
 #[cfg(test)]
@@ -227,25 +213,24 @@ mod tests {
     fn an_error_is_one_line_with_code_message_and_request_id() {
         let denied = answered(400, "AccessDeniedException", "User: x is not\n  authorized");
         let expected = "DescribeServices: AccessDeniedException: User: x is not authorized (status 400, request 4b1d)";
-        assert_eq!(Failure::of("DescribeServices", &denied), Failure::Refused { reason: expected.to_owned() });
+        assert_eq!(AwsFailure::of("DescribeServices", &denied), AwsFailure::Refused { reason: expected.to_owned() });
     }
 
     #[test]
     fn a_huge_error_message_is_truncated() {
-        let Failure::Refused { reason } = Failure::of("Call", &answered(400, "No", &"ä ".repeat(2_000_000))) else {
-            panic!("it is refused")
-        };
+        let huge = answered(400, "No", &"ä ".repeat(2_000_000));
+        let AwsFailure::Refused { reason } = AwsFailure::of("Call", &huge) else { panic!("it is refused") };
         assert!((MAX_REASON_CHARS..=MAX_REASON_CHARS + 1).contains(&reason.chars().count()), "{reason}");
         assert!(reason.starts_with("Call: No: ä ä ") && reason.ends_with('…'), "{reason}");
     }
 
     #[test]
     fn error_codes_are_classified() {
-        let kind = |status, code| match Failure::of("Call", &answered(status, code, "…")) {
-            Failure::Throttled { .. } => "throttled",
-            Failure::Unsure { .. } => "unsure",
-            Failure::Refused { .. } => "refused",
-            Failure::Conflict { .. } => "conflict",
+        let kind = |status, code| match AwsFailure::of("Call", &answered(status, code, "…")) {
+            AwsFailure::Throttled { .. } => "throttled",
+            AwsFailure::Unsure { .. } => "unsure",
+            AwsFailure::Refused { .. } => "refused",
+            AwsFailure::Conflict { .. } => "conflict",
         };
         for code in RETRYABLE_CODES {
             assert_eq!(kind(400, code), "unsure", "{code}");
@@ -269,30 +254,33 @@ mod tests {
     fn a_possibly_sent_call_is_unsure_with_its_cause_once() {
         let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         let lost: Answer = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
-        let Failure::Unsure { reason } = Failure::of("ModifyRule", &lost) else { panic!("{lost:?}") };
+        let AwsFailure::Unsure { reason } = AwsFailure::of("ModifyRule", &lost) else { panic!("{lost:?}") };
         assert_eq!(reason, "ModifyRule: dispatch failure: io error: connection refused");
 
         let late: Answer = SdkError::timeout_error("no answer within 3 s");
-        let Failure::Unsure { reason } = Failure::of("ModifyRule", &late) else { panic!("{late:?}") };
+        let AwsFailure::Unsure { reason } = AwsFailure::of("ModifyRule", &late) else { panic!("{late:?}") };
         assert_eq!(reason, "ModifyRule: request has timed out: no answer within 3 s");
 
         let response = HttpResponse::new(StatusCode::try_from(200).expect("a status"), SdkBody::empty());
         let garbled: Answer = SdkError::response_error("not XML", response);
-        let Failure::Unsure { reason } = Failure::of("ModifyRule", &garbled) else { panic!("{garbled:?}") };
+        let AwsFailure::Unsure { reason } = AwsFailure::of("ModifyRule", &garbled) else { panic!("{garbled:?}") };
         assert_eq!(reason, "ModifyRule: response error: not XML (status 200)");
     }
 
     #[test]
     fn a_request_that_cannot_be_built_is_refused() {
         let built: Answer = SdkError::construction_failure("the rule has no ARN");
-        let Failure::Refused { reason } = Failure::of("ModifyRule", &built) else { panic!("{built:?}") };
+        let AwsFailure::Refused { reason } = AwsFailure::of("ModifyRule", &built) else { panic!("{built:?}") };
         assert_eq!(reason, "ModifyRule: failed to construct request: the rule has no ARN");
     }
 
     #[test]
     fn a_conflicting_write_makes_the_outcome_unsure() {
         let reason = "…".to_owned();
-        assert_eq!(Failure::Conflict { reason: reason.clone() }.outcome(), Outcome::Unsure { reason: reason.clone() });
-        assert_eq!(Failure::Refused { reason: reason.clone() }.outcome(), Outcome::Refused { reason });
+        assert_eq!(
+            AwsFailure::Conflict { reason: reason.clone() }.outcome(),
+            Outcome::Unsure { reason: reason.clone() }
+        );
+        assert_eq!(AwsFailure::Refused { reason: reason.clone() }.outcome(), Outcome::Refused { reason });
     }
 }

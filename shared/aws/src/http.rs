@@ -4,11 +4,11 @@
 //! to loopback only.
 
 use crate::config::Clients;
-use crate::error::error_chain;
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt as _, Limited};
+use rollout::text::error_chain;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! The image registry on ECR, read-only.
 
 use crate::config::Clients;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 #[cfg(feature = "cloud")]
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, TagStatus};
 #[cfg(feature = "cloud")]
 use aws_sdk_ecr::types::{ImageIdentifier, ImageStatus, ImageStatusFilter};
-use engine::{PushedImage, Registry};
+use engine::{ImageRegistry, PushedImage};
 use rollout::policy::RegistryPolicy;
 use rollout::registry::repository_uri;
 use rollout::{ImageDigest, Tag, Timestamp};
@@ -31,7 +31,7 @@ impl EcrRegistry {
     }
 }
 
-impl Registry for EcrRegistry {
+impl ImageRegistry for EcrRegistry {
     async fn images(&self, registry: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
         let own_region = self.clients.config().await.region().map(ToString::to_string);
         let region = registry.region.clone().or(own_region).ok_or("no Region is set: AWS_REGION names it")?;
@@ -46,7 +46,7 @@ impl Registry for EcrRegistry {
             .send();
         let mut images = vec![];
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Failure::of("DescribeImages", &error).reason().to_owned())?;
+            let page = page.map_err(|error| AwsFailure::of("DescribeImages", &error).reason().to_owned())?;
             for detail in page.image_details.unwrap_or_default() {
                 images.push(pushed_image(&detail, repository, &region)?);
             }
@@ -75,7 +75,7 @@ pub(crate) async fn image_state(clients: &Clients, image: &str) -> Reading<Image
         Err(error) => match error.as_service_error() {
             // A repository that is not found may be one that this role cannot see: that says nothing about the image.
             Some(error) if error.is_image_not_found_exception() => Reading::Known(ImageState::Gone),
-            _ => Reading::Unknown(Failure::of("DescribeImages", &error).reason().to_owned()),
+            _ => Reading::Unknown(AwsFailure::of("DescribeImages", &error).reason().to_owned()),
         },
     }
 }

@@ -2,11 +2,11 @@
 //! interaction", "Message responses").
 
 use crate::config::{Clients, SLACK_URL, setting};
-use crate::error::error_chain;
 use crate::http::HttpError;
 use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use rollout::text::error_chain;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -7,7 +7,7 @@
 
 use crate::clock::SystemClock;
 use crate::config::Clients;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use engine::Clock as _;
 use rollout::{Seconds, Timestamp};
 use serde_json::Value;
@@ -136,13 +136,13 @@ impl Secrets {
     async fn read(&self, id: &str) -> Result<Secret, SecretError> {
         let answer = self.clients.secrets().await.get_secret_value().secret_id(id).send().await;
         let id = id.to_owned();
-        match answer.map_err(|error| Failure::of("GetSecretValue", &error)) {
+        match answer.map_err(|error| AwsFailure::of("GetSecretValue", &error)) {
             Ok(answer) => answer
                 .secret_string()
                 .map(Secret::new)
                 .ok_or_else(|| SecretError::Refused { id, reason: "it holds bytes: store it as text".to_owned() }),
-            Err(Failure::Refused { reason }) => Err(SecretError::Refused { id, reason }),
-            Err(Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason }) => {
+            Err(AwsFailure::Refused { reason }) => Err(SecretError::Refused { id, reason }),
+            Err(AwsFailure::Throttled { reason } | AwsFailure::Unsure { reason } | AwsFailure::Conflict { reason }) => {
                 Err(SecretError::Unavailable { id, reason })
             }
         }

@@ -1,7 +1,7 @@
 //! The wake queue on SQS: a wake is a message, and its delay is the message's delay.
 
 use crate::config::{Clients, SettingError, URGENT_WAKES_URL, WAKES_URL, setting};
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use engine::{Wake, WakeQueue};
 use rollout::Seconds;
 
@@ -53,7 +53,7 @@ impl WakeQueue for SqsWakeQueue {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure::of("SendMessage", &error).reason().to_owned()),
+            Err(error) => Err(AwsFailure::of("SendMessage", &error).reason().to_owned()),
         }
     }
 }

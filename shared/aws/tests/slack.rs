@@ -4,7 +4,7 @@
 
 use aws::http::{Address, MAX_RESPONSE_BYTES};
 use aws::secrets::{SecretError, Secrets};
-use aws::slack::{PostedMessage, Slack, SlackMessage};
+use aws::slack::{PostedSlackMessage, Slack, SlackMessage};
 use aws::{Clients, config};
 use aws_credential_types::Credentials;
 use engine::{EditOutcome, SendError};
@@ -13,6 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rollout::Seconds;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -145,7 +146,7 @@ async fn a_message_is_posted_into_a_thread_and_edited_in_place() {
     let blocks = json!([{"type": "section", "text": {"type": "mrkdwn", "text": "*shop/api/prod* é"}}]);
     let thread = SlackMessage { thread: Some("1795316000.000001"), ..message(&blocks) };
     let posted = slack.post(thread).await.expect("posted");
-    assert_eq!(posted, PostedMessage { channel: "C0DEPLOY".to_owned(), ts: "1795316400.000100".to_owned() });
+    assert_eq!(posted, PostedSlackMessage { channel: "C0DEPLOY".to_owned(), ts: "1795316400.000100".to_owned() });
     let edited = slack.update(&posted.channel, &posted.ts, "Succeeded", &json!([])).await;
     assert_eq!(edited, Ok(EditOutcome::Done));
 
@@ -173,12 +174,36 @@ async fn slack_errors_are_refused_or_retryable() {
     }
     server.state().answers = vec![(200, None, refused("message_not_found"))];
     assert_eq!(slack.update("C0DEPLOY", "1795316400.000100", "…", &json!([])).await, Ok(EditOutcome::Gone));
-    let reason = "chat.postMessage: ratelimited, in 30 s again".to_owned();
-    assert_eq!(post_error(429, Some("30"), refused("ratelimited")).await, SendError::Unsure { reason });
+    let reason = "chat.postMessage: ratelimited".to_owned();
+    assert_eq!(post_error(429, None, refused("ratelimited")).await, SendError::Unsure { reason });
     let reason = "chat.postMessage: status 503".to_owned();
     assert_eq!(post_error(503, None, "<html>".to_owned()).await, SendError::Unsure { reason });
     let long = post_error(200, None, "x".repeat(MAX_RESPONSE_BYTES + 1)).await;
     assert!(matches!(&long, SendError::Unsure { reason } if reason.contains("broke off")), "{long}");
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_obeyed_by_every_call() {
+    let (server, address) = FakeServer::start().await;
+    let limited = slack(address).await;
+    let blocks = json!([]);
+    server.state().answers = vec![(429, Some("30"), refused("ratelimited"))];
+    let reason = "chat.postMessage: ratelimited, in 30 s again".to_owned();
+    let answered = limited.post(message(&blocks)).await;
+    assert_eq!(answered, Err(SendError::RateLimited { after: Seconds(30), reason }));
+    let early = limited.clone().update("C0DEPLOY", "1795316400.000100", "…", &blocks).await;
+    let Err(SendError::RateLimited { after, reason }) = early else { panic!("{early:?}") };
+    assert!((20..=30).contains(&after.0), "{after}");
+    assert_eq!(reason, format!("chat.update: not called, Slack limits the rate for another {} s", after.0));
+    assert_eq!(server.state().asked.len(), 1, "Slack is not called before the limit ends");
+
+    // A limit that has ended.
+    let available = slack(address).await;
+    server.state().answers = vec![(200, Some("0"), refused("ratelimited"))];
+    let answered = available.post(message(&blocks)).await;
+    assert!(matches!(&answered, Err(SendError::RateLimited { after: Seconds(0), .. })), "{answered:?}");
+    assert!(available.post(message(&blocks)).await.is_ok());
+    assert_eq!(server.state().asked.len(), 3);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ mod observe;
 mod wakes;
 
 use crate::ports::{
-    Clock, Cloud, Commit, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, Retry, RetryCounts,
-    RetryRegistration, Wake, WakeQueue,
+    Brakes, Clock, Cloud, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest, Leases, LedgerError, Policies, Retry,
+    RetryCounts, RetryRegistration, Targets, Wake, WakeQueue,
 };
 use crate::recorder::{NullRecorder, Recorder, RecordingLevel};
 use crate::{gate_context, log_context, measure, outbox};
@@ -25,17 +25,18 @@ use rollout::{
     observation_after, rate_limiter,
 };
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use wakes::{next_wake, retry_later, schedule_takeover, send_wake};
 
 /// Maximum lease duration: longer than any invocation of the driver may run (its time-out in `template.yaml` is 60 s). A lease
 /// lasts no longer than what is left of its invocation when it is acquired, since Lambda ends the invocation then; this bounds
 /// invocations that claim to have more time.
-pub const LEASE: Seconds = Seconds(75);
+pub const MAX_LEASE: Seconds = Seconds(75);
 
 /// Maximum duration of a pass that an urgent wake started, or that rolls traffic back: users are on a bad release meanwhile, and
 /// if the pass is killed, another one has taken over within 30 s. It leaves time for an observation and a write of weights at the
 /// maximum call duration (8 s each, `aws::config::CALL_TIMEOUT`); the next pass does the rest.
-const URGENT_LEASE: Seconds = Seconds(22);
+const MAX_URGENT_LEASE: Seconds = Seconds(22);
 
 /// Grace period after the end of a lease before it may be stolen: the second that Lambda leaves for the response after the end of
 /// a pass, plus some slack. Clocks of two machines are never compared: the holder stops by the clock that its lease was measured
@@ -43,7 +44,7 @@ const URGENT_LEASE: Seconds = Seconds(22);
 const STEAL_MARGIN: Seconds = Seconds(5);
 /// Time that must be left in a pass to perform another effect, SDK time-outs included.
 const TIME_FOR_AN_EFFECT: Seconds = Seconds(12);
-/// The same in a pass limited to [`URGENT_LEASE`]: one call with all its attempts.
+/// The same in a pass limited to [`MAX_URGENT_LEASE`]: one call with all its attempts.
 const TIME_FOR_AN_URGENT_EFFECT: Seconds = Seconds(9);
 /// Maximum delay of an SQS message.
 const MAX_WAKE_DELAY: Seconds = Seconds(900);
@@ -51,7 +52,7 @@ const MAX_WAKE_DELAY: Seconds = Seconds(900);
 const OVERDUE_GRACE: Seconds = Seconds(60);
 /// How soon the next pass runs if publishing the outbox failed.
 const OUTBOX_RETRY_DELAY: Seconds = Seconds(5);
-/// When newly requested tasks are checked for while API calls are being saved.
+/// Delay of the next look after effects that are not visible yet, such as starting tasks, while other targets queue for API calls.
 const SETTLE_DELAY: Seconds = Seconds(20);
 /// Maximum rounds of observe, decide, perform in one pass, in case every observation differs from the one before.
 const MAX_ROUNDS: usize = 24;
@@ -61,17 +62,25 @@ const MAX_ROUNDS: usize = 24;
 pub enum DriveOutcome {
     /// The pass completed.
     Done,
-    /// Another driver holds the target's lease; a wake is scheduled.
+    /// Another pass holds the lease. This wake, or another of its kind, is retried; a takeover wake is dropped.
     Busy,
-    /// Another driver took over the lease during this pass and continues.
-    Superseded,
+    /// Another pass took over the lease during this pass and continues.
+    LeaseLost,
 }
 
-/// Runs one pass over the target of `wake`. No effect is started later than [`TIME_FOR_AN_EFFECT`] before `until`.
+/// Ledger access of a pass: writes its target under a lease, and commands to other targets.
+pub trait DriverLedger: Brakes + Commands + Leases + Policies + Targets {}
+
+impl<T: Brakes + Commands + Leases + Policies + Targets> DriverLedger for T {}
+
+/// Runs one pass over the target of `wake`.
+///
+/// `until`: when the invocation ends; an urgent pass ends earlier. No effect is started in the last 12 s of a pass, or in the last
+/// 9 s of an urgent one.
 ///
 /// # Errors
 /// [`LedgerError`] if the ledger did not answer: the wake must be delivered again.
-pub async fn drive<L: Ledger, C: Cloud, D: WakeQueue, K: Clock>(
+pub async fn drive<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock>(
     wake: &Wake,
     ledger: &L,
     cloud: &C,
@@ -86,7 +95,7 @@ pub async fn drive<L: Ledger, C: Cloud, D: WakeQueue, K: Clock>(
 ///
 /// # Errors
 /// As [`drive`]'s.
-pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder>(
+pub async fn drive_recorded<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder>(
     wake: &Wake,
     ledger: &L,
     cloud: &C,
@@ -97,14 +106,14 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Reco
 ) -> Result<DriveOutcome, LedgerError> {
     let started = clock.now();
     measure::PASSES.count(1);
-    let until = until.min(if wake.urgent { URGENT_LEASE } else { LEASE }.after(started));
+    let until = until.min(if wake.urgent { MAX_URGENT_LEASE } else { MAX_LEASE }.after(started));
     let lasts = Seconds::between(started, until);
-    let claim = LeaseRequest { lease: clock.lease_id(), now: started, lasts, steal: wake.steal.clone() };
-    // Concurrent with the first call: a pass killed before it observed is taken over as soon as one that has acted. A takeover
-    // wake schedules no further takeover before it acts, or takeover wakes would follow each other forever.
+    let claim = LeaseRequest { lease: clock.unique_id(), now: started, lasts, steal: wake.steal.clone() };
+    // Sent beside the lease call, so that a pass killed before its first observation is taken over as early as one killed later. A
+    // takeover wake does not do this: each would schedule the next, without end.
     let takeover_scheduled = wake.urgent && wake.steal.is_none();
     let lease = takeover_scheduled.then(|| claim.lease.clone());
-    let first = Wake { tries: 0, ..wake.clone() };
+    let first = Wake { retries: 0, ..wake.clone() };
     let takeover = schedule_takeover(wake_queue, first, lease, lasts);
     let (begun, ()) = futures::future::join(ledger.acquire_lease(&wake.target, &claim), takeover).await;
     let loaded = match begun? {
@@ -140,7 +149,7 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Reco
         Ok(()) => Ok(DriveOutcome::Done),
         Err(LedgerError::Conflict { .. }) => {
             measure::LEDGER_CONFLICTS.count(1);
-            Ok(DriveOutcome::Superseded)
+            Ok(DriveOutcome::LeaseLost)
         }
         Err(error) => {
             // The lease is released so that the redelivered wake need not wait for it. If the release fails too, the lease is
@@ -153,8 +162,8 @@ pub async fn drive_recorded<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Reco
     }
 }
 
-/// One observation of a pass.
-struct Observation {
+/// What one decision of a pass is made from.
+struct DecisionInputs {
     commands: Vec<Command>,
     snapshot: Option<Snapshot>,
     policy: Option<AppliedTarget>,
@@ -177,7 +186,7 @@ struct Pass<'a, L, C, D, K, R> {
     pending_journal: Vec<JournalEntry>,
     /// A takeover wake is scheduled in case this pass dies.
     takeover_scheduled: bool,
-    /// The pass is limited to [`URGENT_LEASE`].
+    /// The pass is limited to [`MAX_URGENT_LEASE`].
     has_urgent_lease: bool,
     /// Effects performed last in this pass: they determine what the next observation has to read.
     performed: Vec<Effect>,
@@ -185,7 +194,7 @@ struct Pass<'a, L, C, D, K, R> {
     idle_look_done: bool,
 }
 
-impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
+impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
     /// `stolen`: the lease was taken over from a pass that died.
     async fn run(&mut self, wake: &Wake, stolen: bool) -> Result<(), LedgerError> {
         let now = self.clock.now();
@@ -193,13 +202,28 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             // The scheduled wake has arrived, even if this clock is behind the one that it was scheduled by.
             self.state.wake_at = None;
         }
-        let may_skip = match wake.steal {
-            // A regular idle observation does not apply to a running deployment, which has its own schedule.
+        if self.may_skip(wake, stolen, now) && self.ledger.commands(self.target).await?.is_empty() {
+            // Nothing is due or requested, and AWS API calls are scarce: the scheduled wake will observe.
+            return self.ledger.release(self.target, &self.lease).await;
+        }
+        for _ in 0..MAX_ROUNDS {
+            if self.round(wake).await?.is_break() {
+                return Ok(());
+            }
+        }
+        self.release_lease_and_reschedule(Seconds(2)).await
+    }
+
+    /// Whether the pass may end without an observation if no command waits.
+    fn may_skip(&self, wake: &Wake, stolen: bool, now: Timestamp) -> bool {
+        match wake.steal {
             // A target that was never deployed to has nothing to compare with.
-            None if wake.at_rest && self.state.running.is_none() && self.state.stable.is_none() => true,
-            None if wake.at_rest && wake.api_call.is_none() && self.state.running.is_some() => {
+            None if wake.idle && self.state.running.is_none() && self.state.stable.is_none() => true,
+            // A periodic idle observation does not apply to a running deployment, which has its own schedule.
+            None if wake.idle && wake.api_call.is_none() && self.state.running.is_some() => {
                 self.state.wake_at.is_some_and(|at| now < at)
             }
+            // Other targets need the API calls more than an event that is neither an alarm nor a person's request.
             None => !wake.urgent && rate_limiter::defers_events(&self.state, now),
             // Every urgent pass has scheduled a takeover. No pass died here: the previous holder left the target with a wake of
             // its own, or idle.
@@ -208,92 +232,111 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
                     && !stolen
                     && (self.state.running.is_none() || self.state.wake_at.is_some_and(|at| now < at))
             }
-        };
-        if may_skip && self.ledger.commands(self.target).await?.is_empty() {
-            // Nothing is due or requested, and AWS API calls are scarce: the scheduled wake will observe.
-            return self.ledger.release(self.target, &self.lease).await;
         }
-        for _ in 0..MAX_ROUNDS {
-            self.acquire_slot().await?;
-            // Traffic is being rolled back, and the wake scheduled no takeover: the pass may be killed before it acts. The
-            // takeover wake finds nothing due and ends unless this pass is killed.
-            let needs_takeover = self.state.running.as_ref().is_some_and(Deployment::is_putting_weights_back);
-            if needs_takeover && !self.has_urgent_lease {
-                self.has_urgent_lease = true;
-                self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
-            }
-            let left = Seconds::between(self.clock.now(), self.until);
-            let lease = self.takeover_lease(needs_takeover);
-            let takeover = schedule_takeover(self.wake_queue, next_wake(&self.state), lease, left);
-            let ((), seen) = futures::future::join(takeover, self.observe(wake)).await;
-            let Observation { commands, snapshot, policy, gate_context } = seen?;
-            if self.clock.now() >= self.until {
-                // The pass was suspended past its lease: its observation is outdated, including that brakes were off.
-                return self.hand_over(Seconds(1)).await;
-            }
-            let inbox = Inbox { commands: &commands, policy: policy.as_ref(), gate_context: gate_context.as_ref() };
-            let input = DecisionInput { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
-            let mut decision = decide(input.state, &input.inbox, input.snapshot, input.now);
-            self.record(&input, &decision);
-            self.log_commands(&commands, &decision);
-            if decision.effects.is_empty() && decision.next != Next::Immediately {
-                return self.finish(decision).await;
-            }
-            let next = decision.next;
-            let effects = std::mem::take(&mut decision.effects);
-            // The pair of the observed deployment: the decision may have ended it, and its last effects still apply to that pair.
-            let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
-            let mut turns_urgent = false;
-            if !self.has_urgent_lease
-                && decision.state.running.as_ref().is_some_and(Deployment::is_putting_weights_back)
-            {
-                self.has_urgent_lease = true;
-                self.until = self.until.min(URGENT_LEASE.after(self.clock.now()));
-                self.takeover_scheduled = false;
-                turns_urgent = true;
-            }
-            let left = Seconds::between(self.clock.now(), self.until);
-            let lease = self.takeover_lease(turns_urgent || !effects.is_empty());
-            let takeover = schedule_takeover(self.wake_queue, next_wake(&decision.state), lease, left);
-            if turns_urgent {
-                // Users are on a bad release, and the wake that started this pass scheduled no takeover. A needless takeover
-                // costs one observation, a missing one a minute: it is scheduled before the commit.
-                takeover.await;
-                self.commit(decision, false).await?;
-            } else {
-                let ((), committed) = futures::future::join(takeover, self.commit(decision, false)).await;
-                committed?;
-            }
-            let complete = match &pair {
-                Some(pair) => self.perform(pair, &effects).await,
-                None => true,
-            };
-            self.performed = effects;
-            if let Err(error) = self.publish_outbox().await {
-                // Other targets can wait, while this one may be rolling back: the messages are stored in the state, and the pass
-                // continues.
-                tracing::warn!(target_id = %self.target, "other targets could not be told, and will be: {error}");
-                return self.hand_over(OUTBOX_RETRY_DELAY).await;
-            }
-            if !complete || self.out_of_time() {
-                return self.hand_over(Seconds(1)).await;
-            }
-            if !self.performed.is_empty() && self.state.outbox.is_empty() && self.is_too_early_to_observe() {
-                return self.hand_over(SETTLE_DELAY).await;
-            }
-            if let Next::At(at) = next {
-                // A failed effect was retried: observe again after its pause.
-                return self.hand_over(Seconds::between(self.clock.now(), at)).await;
-            }
-        }
-        self.hand_over(Seconds(2)).await
     }
 
-    /// Joins the rate limiter's queue before the first observation of a deployment. The position is written with the next commit;
-    /// a position lost in a crash stays unused, which costs those behind it some seconds.
-    async fn acquire_slot(&mut self) -> Result<(), LedgerError> {
+    /// One round: observe, decide, commit, perform. Breaks when the pass has ended.
+    async fn round(&mut self, wake: &Wake) -> Result<ControlFlow<()>, LedgerError> {
+        self.reserve_api_calls().await?;
+        let inputs = self.observe_with_takeover(wake).await?;
+        if self.clock.now() >= self.until {
+            // The pass was suspended past its lease: its observation is outdated, including that brakes were off.
+            return self.release_lease_and_reschedule(Seconds(1)).await.map(ControlFlow::Break);
+        }
+        let mut decision = self.decide(&inputs);
+        if decision.effects.is_empty() && decision.next != Next::Immediately {
+            return self.finish(decision).await.map(ControlFlow::Break);
+        }
+        let next = decision.next;
+        let effects = std::mem::take(&mut decision.effects);
+        // The pair of the observed deployment: the decision may have ended it, and its last effects still apply to that pair.
+        let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
+        self.commit_with_takeover(decision, !effects.is_empty()).await?;
+        let had_time_for_all = match &pair {
+            Some(pair) => self.perform(pair, &effects).await,
+            // Nothing runs, so there are no effects: a deployment that this decision starts is observed before it acts.
+            None => true,
+        };
+        self.performed = effects;
+        if let Err(error) = self.publish_outbox().await {
+            // Other targets can wait, while this one may be rolling back: the messages are stored in the state, and the pass
+            // continues.
+            tracing::warn!(target_id = %self.target, "the outbox could not be delivered; the next pass repeats it: {error}");
+            return self.release_lease_and_reschedule(OUTBOX_RETRY_DELAY).await.map(ControlFlow::Break);
+        }
+        if !had_time_for_all || self.out_of_time() {
+            return self.release_lease_and_reschedule(Seconds(1)).await.map(ControlFlow::Break);
+        }
+        if !self.performed.is_empty() && self.state.outbox.is_empty() && self.is_too_early_to_observe() {
+            return self.release_lease_and_reschedule(SETTLE_DELAY).await.map(ControlFlow::Break);
+        }
+        if let Next::At(at) = next {
+            // A failed effect was retried: observe again after its pause.
+            let pause = Seconds::between(self.clock.now(), at);
+            return self.release_lease_and_reschedule(pause).await.map(ControlFlow::Break);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Observes and, while traffic is being rolled back, schedules a takeover beside the reads.
+    async fn observe_with_takeover(&mut self, wake: &Wake) -> Result<DecisionInputs, LedgerError> {
+        // Traffic is being rolled back, and the wake scheduled no takeover: the pass may be killed before it acts. The
+        // takeover wake finds nothing due and ends unless this pass is killed.
+        let needs_takeover = self.state.running.as_ref().is_some_and(Deployment::is_restoring_weights);
+        if needs_takeover && !self.has_urgent_lease {
+            self.limit_to_urgent_lease();
+        }
+        let left = Seconds::between(self.clock.now(), self.until);
+        let lease = self.takeover_lease(needs_takeover);
+        let takeover = schedule_takeover(self.wake_queue, next_wake(&self.state), lease, left);
+        let ((), inputs) = futures::future::join(takeover, self.observe(wake)).await;
+        inputs
+    }
+
+    /// Decides on an observation, and records the decision.
+    fn decide(&self, inputs: &DecisionInputs) -> Decision {
+        let DecisionInputs { commands, snapshot, policy, gate_context } = inputs;
+        let inbox = Inbox { commands, policy: policy.as_ref(), gate_context: gate_context.as_ref() };
+        let input = DecisionInput { state: &self.state, inbox, snapshot: snapshot.as_ref(), now: self.clock.now() };
+        let decision = decide(input.state, &input.inbox, input.snapshot, input.now);
+        self.record(&input, &decision);
+        self.log_commands(commands, &decision);
+        decision
+    }
+
+    /// Commits a decision that the pass goes on after, with a takeover scheduled in case it is killed before it has acted.
+    async fn commit_with_takeover(&mut self, decision: Decision, has_effects: bool) -> Result<(), LedgerError> {
+        let mut turns_urgent = false;
+        if !self.has_urgent_lease && decision.state.running.as_ref().is_some_and(Deployment::is_restoring_weights) {
+            self.limit_to_urgent_lease();
+            self.takeover_scheduled = false;
+            turns_urgent = true;
+        }
+        let left = Seconds::between(self.clock.now(), self.until);
+        let lease = self.takeover_lease(turns_urgent || has_effects);
+        let takeover = schedule_takeover(self.wake_queue, next_wake(&decision.state), lease, left);
+        if turns_urgent {
+            // Users are on a bad release, and the wake that started this pass scheduled no takeover. A needless takeover
+            // costs one observation, a missing one a minute: it is scheduled before the commit.
+            takeover.await;
+            self.commit(decision, false).await
+        } else {
+            let ((), committed) = futures::future::join(takeover, self.commit(decision, false)).await;
+            committed
+        }
+    }
+
+    /// Limits the pass to [`MAX_URGENT_LEASE`] from now on.
+    fn limit_to_urgent_lease(&mut self) {
+        self.has_urgent_lease = true;
+        self.until = self.until.min(MAX_URGENT_LEASE.after(self.clock.now()));
+    }
+
+    /// Reserves the API calls of a deployment before its first observation. The reservation is written with the next commit; one
+    /// lost in a crash stays unused, which delays the targets behind it by some seconds.
+    async fn reserve_api_calls(&mut self) -> Result<(), LedgerError> {
         let Some(api_cost) = rate_limiter::pending_api_cost(&self.state) else { return Ok(()) };
-        let queue_position = self.ledger.acquire_slot(&api_cost, self.clock.now()).await?;
+        let queue_position = self.ledger.reserve_api_calls(&api_cost, self.clock.now()).await?;
         if let Some(running) = &mut self.state.running {
             running.queue_position = Some(queue_position);
         }
@@ -307,7 +350,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             let asked = command.instruction.name();
             span.in_scope(|| {
                 log_context::set_command(command, &decision.state);
-                tracing::info!(asked, actor = %command.actor, "a command was taken up");
+                tracing::info!(asked, actor = %command.actor, "a command was consumed");
             });
         }
     }
@@ -344,7 +387,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         if wanted {
             let runs = decision.state.running.as_ref().or(input.state.running.as_ref());
             let deployment = runs.map(|running| running.number);
-            let lines = recording::decided(self.record_position(), input, decision);
+            let lines = recording::decision_log_lines(self.record_position(), input, decision);
             lines.into_iter().for_each(|line| self.recorder.record(self.target, deployment, line));
         }
     }
@@ -360,7 +403,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             return;
         }
         let (after, journal) = absorbed;
-        let lines = recording::performed(self.record_position(), &self.state, outcomes, at, after, journal);
+        let lines = recording::outcome_log_lines(self.record_position(), &self.state, outcomes, at, after, journal);
         let deployment = self.state.running.as_ref().map(|running| running.number);
         lines.into_iter().for_each(|line| self.recorder.record(self.target, deployment, line));
     }
@@ -395,7 +438,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         let mut journal = std::mem::take(&mut self.pending_journal);
         journal.extend(decision.journal);
         let now = self.clock.now();
-        let due_at = match decision.next {
+        let overdue_at = match decision.next {
             _ if !release_lease => Some(OVERDUE_GRACE.after(self.until)),
             Next::Immediately => Some(OVERDUE_GRACE.after(now)),
             Next::At(at) => Some(OVERDUE_GRACE.after(at.max(now))),
@@ -406,7 +449,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             journal: &journal,
             history: &decision.history,
             consumed: &decision.consumed,
-            due_at,
+            overdue_at,
             release_lease,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;
@@ -416,13 +459,14 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         Ok(())
     }
 
-    /// Performs effects in order until one fails or time runs out. Returns false if some are left.
+    /// Performs effects in order until one fails or time runs out. Returns false if time ran out before all were
+    /// started; a failed effect also stops the rest, and the next decision handles it.
     async fn perform(&mut self, pair: &EcsPair, effects: &[Effect]) -> bool {
         let mut outcomes = Vec::new();
-        let mut complete = true;
+        let mut had_time_for_all = true;
         for effect in effects {
             if self.out_of_time() {
-                complete = false;
+                had_time_for_all = false;
                 break;
             }
             let outcome = self.cloud.perform(pair, effect).await;
@@ -442,7 +486,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         let (state, journal) = absorbed;
         self.state = state;
         self.pending_journal.extend(journal);
-        complete
+        had_time_for_all
     }
 
     fn measure(&self, effect: &Effect, outcome: &Outcome) {
@@ -457,12 +501,15 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
                 tracing::warn!(target_id = %self.target, effect = kind, reason, "an effect was refused");
             }
             Outcome::Conflict { reason } => {
-                tracing::warn!(target_id = %self.target, effect = kind, reason, "what an effect was decided on has changed");
+                tracing::warn!(
+                    target_id = %self.target, effect = kind, reason,
+                    "what an effect was decided on has changed"
+                );
             }
             Outcome::Done if matches!(effect, Effect::SetWeights { .. }) => {
                 let rollback = self.state.running.as_ref().and_then(Deployment::rollback);
                 let Some(Cause::Alarm { name, .. }) = rollback.map(|rollback| &rollback.cause) else { return };
-                if let Some(since) = self.cloud.firing_since(name) {
+                if let Some(since) = self.cloud.take_firing_since(name) {
                     let took = self.clock.now().duration_since(since).as_secs_f64();
                     measure::ALARM_TO_WEIGHTS.record(took.max(0.0));
                 }
@@ -504,7 +551,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
     }
 
     /// Ends the pass early: records what was performed and schedules a new pass.
-    async fn hand_over(&mut self, delay: Seconds) -> Result<(), LedgerError> {
+    async fn release_lease_and_reschedule(&mut self, delay: Seconds) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let at = delay.after(now);
         let journal = std::mem::take(&mut self.pending_journal);
@@ -514,7 +561,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             journal: &journal,
             history: &[],
             consumed: &[],
-            due_at: Some(OVERDUE_GRACE.after(at)),
+            overdue_at: Some(OVERDUE_GRACE.after(at)),
             release_lease: true,
         };
         self.revision = self.ledger.commit(self.target, &self.lease, self.revision, &commit).await?;

@@ -1,6 +1,6 @@
 //! Inputs of a decision beyond its own target: the brakes, and the verified releases of related targets. Read without a lease.
 
-use crate::ports::{Cloud, Ledger, LedgerError};
+use crate::ports::{Brakes, Cloud, LedgerError, Targets};
 use futures::future::{join, join_all};
 use rollout::policy::AppliedTarget;
 use rollout::promotion::{GateContext, ImageState, RelatedTarget, related_targets};
@@ -8,7 +8,7 @@ use rollout::{Brake, DeployOptions, ImageDigest, Instruction, Reading, TargetId,
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The active brakes. A failed read counts neither as "no brakes" nor as an error: a rollback does not wait for it.
-pub async fn brakes<L: Ledger>(ledger: &L) -> Reading<Vec<Brake>> {
+pub async fn brakes<L: Brakes>(ledger: &L) -> Reading<Vec<Brake>> {
     match ledger.brakes().await {
         Ok(brakes) => Reading::Known(brakes),
         Err(error) => Reading::Unknown(error.to_string()),
@@ -16,7 +16,7 @@ pub async fn brakes<L: Ledger>(ledger: &L) -> Reading<Vec<Brake>> {
 }
 
 /// Everything that the gates of a release with these deploy options need.
-pub async fn load<L: Ledger>(
+pub async fn load<L: Brakes + Targets>(
     ledger: &L,
     target: &TargetId,
     applied: &AppliedTarget,
@@ -26,7 +26,7 @@ pub async fn load<L: Ledger>(
 }
 
 /// Everything that the gates need for a target's running and queued deployments and its commands.
-pub(crate) async fn load_for_target<L: Ledger>(
+pub(crate) async fn load_for_target<L: Brakes + Targets>(
     ledger: &L,
     state: &TargetState,
     commands: &[rollout::Command],
@@ -50,7 +50,7 @@ pub async fn images<C: Cloud>(
     releases: BTreeMap<&ImageDigest, &str>,
 ) -> BTreeMap<ImageDigest, Reading<ImageState>> {
     let reads = releases.into_iter().map(async |(digest, image)| {
-        let state = cloud.image(image).await;
+        let state = cloud.image_state(image).await;
         if let Reading::Unknown(reason) = &state {
             tracing::warn!(image, "whether the registry has the image could not be read: {reason}");
         }
@@ -60,7 +60,7 @@ pub async fn images<C: Cloud>(
 }
 
 /// A target that cannot be read is left out: gates that need it keep waiting.
-async fn read<L: Ledger>(ledger: &L, wanted: BTreeSet<TargetId>) -> GateContext {
+async fn read<L: Brakes + Targets>(ledger: &L, wanted: BTreeSet<TargetId>) -> GateContext {
     let reads = wanted.into_iter().map(|target| async {
         let state: Result<_, LedgerError> = ledger.state(&target).await;
         (target, state)

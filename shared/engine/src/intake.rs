@@ -8,22 +8,27 @@
 //! |---|---|
 //! | `push` | [`image_pushed`]: an image becomes a release, and the release a command for every environment that deploys it |
 //! | `signal` | [`signal()`]: an external change wakes the targets that watch it, without details. [`resource_edited`]: the same for a change by an API call |
-//! | `rest` | [`wake_idle_targets`]: observes idle targets, each at its own minute of the hour |
+//! | `idle` | [`wake_idle_targets`]: observes idle targets, each at its own minute of the hour |
 //! | `sweep` | [`sweep()`]: wakes overdue targets, finds pushes whose event was lost |
 
+mod idle;
 mod push;
-mod rest;
 mod signal;
 mod sweep;
 
+pub use idle::{is_idle_turn, wake_idle_targets};
 pub use push::{
     Ignored, ImagePushed, Intake, NotDeployedReason, PushOutcome, SAME_BUILD, ServiceIntake, image_pushed, is_image,
 };
-pub use rest::{is_idle_turn, wake_idle_targets};
 pub use signal::{resource_edited, signal};
 pub use sweep::{LOOK_BACK, MAX_MISSED, MAX_TAGS, MAX_WOKEN, Sweep, SweepReport, sweep};
 
-use crate::ports::LedgerError;
+use crate::ports::{Commands, LedgerError, Policies, ReleaseIntake, Releases, TargetIndex};
+
+/// Ledger access of an event or a sweep that takes in images: writes releases and commands.
+pub trait IntakeLedger: Commands + Policies + ReleaseIntake + Releases + TargetIndex {}
+
+impl<T: Commands + Policies + ReleaseIntake + Releases + TargetIndex> IntakeLedger for T {}
 
 /// Why an event could not be processed. It must be delivered again; processing it twice is safe.
 #[derive(Debug, thiserror::Error)]

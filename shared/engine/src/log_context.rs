@@ -21,7 +21,7 @@ pub fn of(target: &TargetId) -> Span {
 /// The same before the target is known: [`set_target`] adds it.
 #[must_use]
 pub fn empty_span() -> Span {
-    tracing::error_span!("story", target_id = Empty, deployment = Empty, release = Empty, command_id = Empty)
+    tracing::error_span!("deployment", target_id = Empty, deployment = Empty, release = Empty, command_id = Empty)
 }
 
 /// Sets the target of the current span.
@@ -48,7 +48,7 @@ pub(crate) fn set_running_deployment(state: &TargetState) {
 }
 
 /// Sets the command in the current span.
-pub(crate) fn set_command(command: &Command, state: &TargetState) {
+pub fn set_command(command: &Command, state: &TargetState) {
     Span::current().record("command_id", display(&command.id.0));
     let running = state.running.as_ref();
     match &command.instruction {

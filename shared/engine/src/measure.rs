@@ -26,9 +26,9 @@ impl Unit {
     }
 }
 
-/// A metric.
+/// A metric of the control plane, logged in the embedded metric format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
+pub struct EmbeddedMetric {
     /// Stable: alarms and dashboards refer to it.
     pub name: &'static str,
     /// Unit of the values.
@@ -39,7 +39,7 @@ pub struct Metric {
     pub by: Option<&'static str>,
 }
 
-impl Metric {
+impl EmbeddedMetric {
     const fn of(function: &'static str, name: &'static str) -> Self {
         Self { name, unit: Unit::Count, function, by: None }
     }
@@ -75,30 +75,31 @@ impl Metric {
 }
 
 /// Overdue targets found by each sweep.
-pub const OVERDUE_TARGETS: Metric = Metric::of("sweeper", "OverdueTargets");
+pub const OVERDUE_TARGETS: EmbeddedMetric = EmbeddedMetric::of("sweeper", "OverdueTargets");
 /// Age of the most overdue target, 0 if none is overdue. Above one minute, the previous sweep has already woken it.
-pub const OLDEST_OVERDUE: Metric = Metric::of("sweeper", "OldestOverdueSeconds").seconds();
+pub const OLDEST_OVERDUE: EmbeddedMetric = EmbeddedMetric::of("sweeper", "OldestOverdueSeconds").seconds();
 /// Pushes deployed because the sweep found them: their event never arrived.
-pub const MISSED_PUSHES: Metric = Metric::of("sweeper", "MissedPushes");
+pub const MISSED_PUSHES: EmbeddedMetric = EmbeddedMetric::of("sweeper", "MissedPushes");
 /// Passes started.
-pub const PASSES: Metric = Metric::of("rollout-driver", "Passes");
+pub const PASSES: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", "Passes");
 /// Leases taken over from a pass that died.
-pub const LEASE_STEALS: Metric = Metric::of("rollout-driver", "LeaseSteals");
+pub const LEASE_STEALS: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", "LeaseSteals");
 /// Passes that ended because another driver had written to their target.
-pub const LEDGER_CONFLICTS: Metric = Metric::of("rollout-driver", "LedgerConflicts");
+pub const LEDGER_CONFLICTS: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", "LedgerConflicts");
 /// Effects that AWS refused permanently, by kind.
-pub const EFFECTS_REFUSED: Metric = Metric::of("rollout-driver", "EffectsRefused").by("Effect");
+pub const EFFECTS_REFUSED: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", "EffectsRefused").by("Effect");
 /// Effects with an unknown outcome (throttled, timed out), by kind.
-pub const EFFECTS_UNSURE: Metric = Metric::of("rollout-driver", "EffectsUnsure").by("Effect");
+pub const EFFECTS_UNSURE: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", "EffectsUnsure").by("Effect");
 /// Time from the alarm's state change, as reported by CloudWatch, to the load balancer's confirmation of the restored weights.
-pub const ALARM_TO_WEIGHTS: Metric = Metric::of("rollout-driver", "SecondsFromAlarmToWeights").seconds();
+pub const ALARM_TO_WEIGHTS: EmbeddedMetric =
+    EmbeddedMetric::of("rollout-driver", "SecondsFromAlarmToWeights").seconds();
 /// Journal entries that every channel has accepted.
-pub const ENTRIES_DELIVERED: Metric = Metric::of("notifier", "EntriesTold");
+pub const ENTRIES_DELIVERED: EmbeddedMetric = EmbeddedMetric::of("notifier", "EntriesTold");
 /// Deliveries that were given up and moved to the dead-letter queue.
-pub const DEAD_LETTERED_DELIVERIES: Metric = Metric::of("notifier", "DeliveriesSetAside");
+pub const DEAD_LETTERED_DELIVERIES: EmbeddedMetric = EmbeddedMetric::of("notifier", "DeliveriesSetAside");
 
 /// All metrics.
-pub const METRICS: [Metric; 11] = [
+pub const METRICS: [EmbeddedMetric; 11] = [
     OVERDUE_TARGETS,
     OLDEST_OVERDUE,
     MISSED_PUSHES,

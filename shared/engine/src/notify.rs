@@ -19,8 +19,8 @@
 mod chat;
 
 use crate::ports::{
-    ApprovalLinkRequest, BusEvent, Channels, Claimed, Clock, Deliveries, DeliveryClaim, DeliveryId, Ledger,
-    LedgerError, Message, PostedMessages, SendError,
+    ApprovalLinkRequest, BusEvent, Channels, ClaimOutcome, Clock, Deliveries, DeliveryClaim, DeliveryId, LedgerError,
+    Policies, PostedMessages, Releases, SendError, Targets, TopicMessage,
 };
 use crate::{log_context, measure};
 use futures::future::join_all;
@@ -41,7 +41,7 @@ const DETAIL_VERSION: u32 = 1;
 
 /// Duration of a delivery claim: longer than an invocation of the notifier lasts, so that only a dead invocation's claim is taken
 /// over.
-pub const CLAIM: Seconds = Seconds(90);
+pub const DELIVERY_CLAIM_DURATION: Seconds = Seconds(90);
 
 /// How long a chat may hold up an entry. An older entry goes to the dead-letter queue if the chat still does not accept it:
 /// programs and mails do not wait for a chat's outage to end, and the chat's messages show the newest state once it accepts any.
@@ -99,9 +99,14 @@ pub enum NotifyError {
     OutOfTime,
 }
 
+/// Ledger access of the notifier: writes its own records and nothing else.
+pub trait NotifierLedger: Deliveries + Policies + PostedMessages + Releases + Targets {}
+
+impl<T: Deliveries + Policies + PostedMessages + Releases + Targets> NotifierLedger for T {}
+
 /// Delivers entries of one target's journal, given in journal order.
 pub async fn notify(
-    ledger: &(impl Ledger + Deliveries + PostedMessages),
+    ledger: &impl NotifierLedger,
     channels: &impl Channels,
     clock: &impl Clock,
     entries: &[JournalEntry],
@@ -239,7 +244,7 @@ struct Notifier<'a, L, C, K> {
     until: Timestamp,
 }
 
-impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_, L, C, K> {
+impl<L: NotifierLedger, C: Channels, K: Clock> Notifier<'_, L, C, K> {
     /// Claims the delivery, sends it, and marks it as done.
     async fn deliver(&self, destination: &Destination, entry: &JournalEntry) -> Result<(), NotifyError> {
         let channel = destination.channel();
@@ -252,20 +257,24 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
         }
         let delivery = DeliveryId { target: entry.target.clone(), sequence: entry.sequence, channel: channel.clone() };
         let now = self.clock.now();
-        let claim = DeliveryClaim { by: self.clock.lease_id(), now, until: CLAIM.after(now) };
+        let claim = DeliveryClaim { by: self.clock.unique_id(), now, until: DELIVERY_CLAIM_DURATION.after(now) };
         let claimed = self.ledger.claim(&delivery, &claim).await;
         match claimed.map_err(|source| NotifyError::Ledger { doing: "a delivery could not be claimed", source })? {
-            Claimed::Done => return Ok(()),
-            Claimed::HeldElsewhere => return Err(NotifyError::HeldElsewhere { channel }),
-            Claimed::Acquired => {}
+            ClaimOutcome::AlreadySent => return Ok(()),
+            ClaimOutcome::HeldElsewhere => return Err(NotifyError::HeldElsewhere { channel }),
+            ClaimOutcome::Acquired => {}
         }
         let failed = match self.send(destination, entry).await {
             Ok(()) => None,
-            Err(SendError::Unsure { reason }) if !self.retry_window_is_over(destination, entry) => {
+            Err(SendError::Unsure { reason } | SendError::RateLimited { reason, .. })
+                if !self.retry_window_is_over(destination, entry) =>
+            {
                 Some(NotifyError::Channel { channel, reason })
             }
             // A retry would only hold up everything behind it.
-            Err(SendError::Refused { reason } | SendError::Unsure { reason }) => {
+            Err(
+                SendError::Refused { reason } | SendError::Unsure { reason } | SendError::RateLimited { reason, .. },
+            ) => {
                 tracing::error!(channel, entry = entry.id(), "refused, and set aside: {reason}");
                 measure::DEAD_LETTERED_DELIVERIES.count(1);
                 match self.channels.dead_letter(&dead_letter_body(entry, &channel, &reason)).await {
@@ -311,12 +320,12 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
         if *expires_at <= self.clock.now() {
             return Ok(());
         }
-        let asking =
+        let request =
             ApprovalLinkRequest { target: &entry.target, deployment, plan, person, topic, expires: *expires_at };
-        let link = self.channels.link(&asking).await?;
+        let link = self.channels.approval_link(&request).await?;
         let Some(notice) = view::approval_request(entry, person, &link) else { return Ok(()) };
         let deduplication_id = short_hash(&format!("{} {person}", entry.id()));
-        self.channels.publish(topic, &Message { deduplication_id, ..to_message(entry, notice) }).await
+        self.channels.publish(topic, &TopicMessage { deduplication_id, ..to_message(entry, notice) }).await
     }
 }
 
@@ -352,11 +361,11 @@ fn bus_event(entry: &JournalEntry) -> BusEvent {
 }
 
 /// The entry for people.
-fn message(entry: &JournalEntry) -> Message {
+fn message(entry: &JournalEntry) -> TopicMessage {
     to_message(entry, view::notice(entry))
 }
 
-fn to_message(entry: &JournalEntry, notice: view::Notice) -> Message {
+fn to_message(entry: &JournalEntry, notice: view::Notice) -> TopicMessage {
     let view::Notice { subject, text } = notice;
     let target = &entry.target;
     let mut attributes = vec![
@@ -368,7 +377,7 @@ fn to_message(entry: &JournalEntry, notice: view::Notice) -> Message {
     if let Some(Value::String(verdict)) = verdict(&entry.fact) {
         attributes.push(("verdict", verdict));
     }
-    Message {
+    TopicMessage {
         subject,
         text,
         attributes,
@@ -391,7 +400,7 @@ fn verdict(fact: &Fact) -> Option<Value> {
 
 /// 32 hexadecimal digits derived from a text: target names exceed the length of SNS identifiers.
 fn short_hash(text: &str) -> String {
-    Sha256::digest(text).iter().take(16).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    hex::encode(&Sha256::digest(text)[..16])
 }
 
 #[cfg(test)]

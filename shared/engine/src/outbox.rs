@@ -3,7 +3,7 @@
 //! A message stays in the target's state until it was published, and each command that it writes has a content-derived identity:
 //! a crash in between, or publishing it twice, changes nothing.
 
-use crate::ports::{Ledger, LedgerError, Wake, WakeQueue};
+use crate::ports::{Commands, LedgerError, Policies, Wake, WakeQueue};
 use futures::future::{join_all, try_join_all};
 use rollout::command::UpstreamVerification;
 use rollout::target::OutboxMessage;
@@ -13,7 +13,7 @@ use rollout::{Command, Seconds, TargetId, Timestamp, Train};
 ///
 /// # Errors
 /// [`LedgerError`]: something could not be written; all messages are published again.
-pub(crate) async fn run<L: Ledger, D: WakeQueue>(
+pub(crate) async fn run<L: Commands + Policies, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     target: &TargetId,
@@ -55,7 +55,7 @@ fn other_members<'a>(target: &'a TargetId, train: &'a Train) -> impl Iterator<It
 }
 
 /// The automatic promotions from this target under the current policy.
-async fn promotions<L: Ledger>(
+async fn promotions<L: Policies>(
     ledger: &L,
     target: &TargetId,
     verified: &UpstreamVerification<'_>,

@@ -1,28 +1,38 @@
 //! The engine's interfaces to the outside world, owned here and implemented elsewhere: `aws` on AWS, `simulation` in memory.
+//!
+//! | port | what it is |
+//! |---|---|
+//! | [`Ledger`] | all deployment state; divided into traits, so that each entry point is bound to what it may do |
+//! | [`Deliveries`], [`PostedMessages`] | the notifier's own records |
+//! | [`Cloud`], [`Inspector`], [`ImageRegistry`] | what runs on AWS, and the images |
+//! | [`WakeQueue`] | wakes, delivered at least once |
+//! | [`Channels`] | where the journal is delivered |
+//! | [`Clock`] | the time, and unique identities |
 
 mod channels;
 mod ledger;
 mod wake;
 
 pub use channels::{
-    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, Claimed, Deliveries, DeliveryClaim, DeliveryId, EditOutcome,
-    Message, PostedMessage, PostedMessageKey, PostedMessages, SendError,
+    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, ClaimOutcome, Deliveries, DeliveryClaim, DeliveryId,
+    EditOutcome, PostedMessage, PostedMessageKey, PostedMessages, SendError, TopicMessage,
 };
 pub use ledger::{
-    AppliedPolicy, ClaimedResource, Commit, LeaseId, LeaseOutcome, LeaseRequest, LeasedTarget, Ledger, LedgerError,
-    OverdueTarget, Retry, RetryCounts, RetryRegistration, TagInventory, WakeKind, WatchedResource,
+    Administration, AppliedPolicy, Brakes, ClaimedResource, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest,
+    LeasedTarget, Leases, Ledger, LedgerError, OverdueTarget, Policies, ReleaseIntake, Releases, Retry, RetryCounts,
+    RetryRegistration, TagInventory, TargetIndex, Targets, WatchedResource,
 };
-pub use wake::Wake;
+pub use wake::{Wake, WakeKind};
 
 use rollout::doctor::Inspection;
-use rollout::doctor::seen::InspectionResult;
+use rollout::doctor::inspected::InspectionResult;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::promotion::ImageState;
 use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, Timestamp};
 use std::future::Future;
 
-/// Live AWS state. The only access to ECS, load balancers, autoscaling, alarms and hooks.
+/// Observes and changes what runs on AWS; the driver's only access to it. Also tells whether an image can still be pulled.
 pub trait Cloud: Sync {
     /// Reads everything that `observation` names, concurrently. Never fails: what could not be read is `Unknown`.
     fn observe(&self, observation: &ObservationPlan) -> impl Future<Output = Snapshot> + Send;
@@ -31,13 +41,13 @@ pub trait Cloud: Sync {
     fn perform(&self, pair: &EcsPair, effect: &Effect) -> impl Future<Output = Outcome> + Send;
     /// Whether the registry still has an image, by its reference: `registry/repository@sha256:…`. Read before a deployment
     /// starts, never during a rollback.
-    fn image(&self, image: &str) -> impl Future<Output = Reading<ImageState>> + Send {
+    fn image_state(&self, image: &str) -> impl Future<Output = Reading<ImageState>> + Send {
         let _ = image;
         async { Reading::Unknown("no registry is read here".to_owned()) }
     }
-    /// Since when an alarm fires, according to the last observation; used only to measure how long the rollback took. `None` if
-    /// unknown.
-    fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
+    /// Since when an alarm fires, according to the last observation, which tells it once: used only to measure how long the
+    /// rollback took. `None` if unknown.
+    fn take_firing_since(&self, alarm: &str) -> Option<Timestamp> {
         let _ = alarm;
         None
     }
@@ -65,7 +75,7 @@ pub struct PushedImage {
 }
 
 /// The image registry, read-only.
-pub trait Registry: Sync {
+pub trait ImageRegistry: Sync {
     /// All tagged images of a repository, all pages, in no particular order. The error is for people; the sweep continues with
     /// the next repository.
     fn images(
@@ -86,6 +96,6 @@ pub trait WakeQueue: Sync {
 pub trait Clock: Sync {
     /// Now.
     fn now(&self) -> Timestamp;
-    /// A new, unique lease identity.
-    fn lease_id(&self) -> LeaseId;
+    /// A new unique identity: of a lease, of a claim on a delivery, and the key of a request that has none of its own.
+    fn unique_id(&self) -> LeaseId;
 }

@@ -1,12 +1,12 @@
 //! SQS batches, and the response that names the messages to redeliver.
 
-use crate::Failure;
+use crate::InvocationFailure;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use serde_json::Value;
 
 /// A message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct SqsMessage {
     /// Message ID, by which the batch response names it.
     pub id: String,
     /// Message body; empty if absent.
@@ -17,11 +17,13 @@ pub struct Message {
 ///
 /// # Errors
 /// `InvalidEvent` if it is not a batch, or if a message has no ID: the response could not name it, so all are redelivered.
-pub fn messages(event: Value) -> Result<Vec<Message>, Failure> {
+pub fn messages(event: Value) -> Result<Vec<SqsMessage>, InvocationFailure> {
     let event: SqsEvent = crate::read(event, "")?;
     let named = |(index, record): (usize, aws_lambda_events::event::sqs::SqsMessage)| {
-        let id = record.message_id.ok_or_else(|| Failure::event(format!("Records[{index}].messageId: missing")))?;
-        Ok(Message { id, body: record.body.unwrap_or_default() })
+        let id = record
+            .message_id
+            .ok_or_else(|| InvocationFailure::event(format!("Records[{index}].messageId: missing")))?;
+        Ok(SqsMessage { id, body: record.body.unwrap_or_default() })
     };
     event.records.into_iter().enumerate().map(named).collect()
 }

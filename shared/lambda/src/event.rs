@@ -1,6 +1,6 @@
 //! Deserializes JSON with the path of the invalid part in errors, and reads EventBridge's event envelope.
 
-use crate::Failure;
+use crate::InvocationFailure;
 pub use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// `InvalidEvent`, with the path of the invalid part: `detail.image-digest: missing field …`.
-pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, Failure> {
+pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, InvocationFailure> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let inner = error.path().to_string();
         let path = match (part, inner.as_str()) {
@@ -19,7 +19,7 @@ pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, Failure>
             (part, inner) => format!("{part}.{inner}"),
         };
         let path = if path.is_empty() { "the event".to_owned() } else { path };
-        Failure::event(format!("{path}: {}", error.inner()))
+        InvocationFailure::event(format!("{path}: {}", error.inner()))
     })
 }
 
@@ -27,15 +27,17 @@ pub fn read<T: DeserializeOwned>(value: Value, part: &str) -> Result<T, Failure>
 ///
 /// # Errors
 /// `InvalidEvent`, with the path of the invalid part.
-pub fn eventbridge(event: Value) -> Result<EventBridgeEvent<Value>, Failure> {
+pub fn eventbridge(event: Value) -> Result<EventBridgeEvent<Value>, InvocationFailure> {
     read(event, "")
 }
 
 /// The failure for an event that this function does not handle.
 #[must_use]
-pub fn unexpected_event(event: &EventBridgeEvent<Value>, taken: &str) -> Failure {
+pub fn unexpected_event(event: &EventBridgeEvent<Value>, taken: &str) -> InvocationFailure {
     let EventBridgeEvent { source, detail_type, .. } = event;
-    Failure::event(format!("an event `{detail_type}` of `{source}` was sent here, where only {taken} are taken"))
+    InvocationFailure::event(format!(
+        "an event `{detail_type}` of `{source}` was sent here, where only {taken} are taken"
+    ))
 }
 
 /// The event of a schedule.
@@ -49,7 +51,7 @@ pub struct Scheduled {
 ///
 /// # Errors
 /// `InvalidEvent` for any other event, and if the time is missing.
-pub fn scheduled(event: Value) -> Result<Scheduled, Failure> {
+pub fn scheduled(event: Value) -> Result<Scheduled, InvocationFailure> {
     let event = eventbridge(event)?;
     if (event.source.as_str(), event.detail_type.as_str()) != ("aws.events", "Scheduled Event") {
         return Err(unexpected_event(&event, "`Scheduled Event` events of `aws.events`"));
@@ -61,11 +63,11 @@ pub fn scheduled(event: Value) -> Result<Scheduled, Failure> {
 ///
 /// # Errors
 /// `InvalidEvent` if the time is missing.
-pub fn event_time(event: &EventBridgeEvent<Value>) -> Result<Timestamp, Failure> {
+pub fn event_time(event: &EventBridgeEvent<Value>) -> Result<Timestamp, InvocationFailure> {
     event
         .time
         .and_then(|time| Timestamp::from_millisecond(time.timestamp_millis()).ok())
-        .ok_or_else(|| Failure::event("time: missing, or not a time"))
+        .ok_or_else(|| InvocationFailure::event("time: missing, or not a time"))
 }
 
 #[cfg(test)]
@@ -101,7 +103,8 @@ mod tests {
         let refused = scheduled(push).expect_err("a push");
         assert_eq!(
             refused.to_string(),
-            "an event `ECR Image Action` of `aws.ecr` was sent here, where only `Scheduled Event` events of `aws.events` are taken"
+            "an event `ECR Image Action` of `aws.ecr` was sent here, where only `Scheduled Event` events of \
+             `aws.events` are taken"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! An error as reported by Lambda: a stable type name, and a message with the chain of causes.
 
 use lambda_runtime::Diagnostic;
+use rollout::text::{clip_with_ellipsis, error_chain, visible};
 use std::error::Error;
 use std::fmt;
 
@@ -9,23 +10,18 @@ pub const MAX_MESSAGE_CHARS: usize = 2_000;
 
 /// Text for a log, a response or a dead letter: on one line, at most [`MAX_MESSAGE_CHARS`] characters.
 #[must_use]
-pub fn one_line(words: &str) -> String {
-    let mut text: String = words.chars().take(MAX_MESSAGE_CHARS + 1).collect();
-    if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE_CHARS) {
-        text.truncate(end);
-        text.push('…');
-    }
-    rollout::text::visible(&text)
+pub fn one_line(text: &str) -> String {
+    visible(&clip_with_ellipsis(text, MAX_MESSAGE_CHARS))
 }
 
 /// Why an invocation failed: `errorType` and `errorMessage` of the response, of the dead letter and of the log line.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct InvocationFailure {
     kind: &'static str,
     message: String,
 }
 
-impl Failure {
+impl InvocationFailure {
     /// The event is not one that this function handles: a retry is useless.
     #[must_use]
     pub fn event(reason: impl Into<String>) -> Self {
@@ -51,37 +47,25 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for InvocationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
 /// One line with the type, as logged by lambda_runtime.
-impl fmt::Debug for Failure {
+impl fmt::Debug for InvocationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
     }
 }
 
-impl Error for Failure {}
+impl Error for InvocationFailure {}
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
+impl From<InvocationFailure> for Diagnostic {
+    fn from(failure: InvocationFailure) -> Self {
         Self { error_type: failure.kind.to_owned(), error_message: failure.message }
     }
-}
-
-/// An error and its causes, on one line.
-fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -104,15 +88,15 @@ mod tests {
     #[test]
     fn long_messages_are_truncated() {
         let whole = "ä".repeat(MAX_MESSAGE_CHARS);
-        assert_eq!(Failure::event(whole.clone()).to_string(), whole);
-        assert_eq!(Failure::event(whole.clone() + "ä").to_string(), whole + "…");
+        assert_eq!(InvocationFailure::event(whole.clone()).to_string(), whole);
+        assert_eq!(InvocationFailure::event(whole.clone() + "ä").to_string(), whole + "…");
         assert_eq!(one_line("a\r\nb\u{0}\u{202e}"), "a  b\u{fffd}\u{fffd}");
     }
 
     #[test]
     fn a_failure_has_a_stable_type_and_every_cause() {
         let cause = "x".parse::<u8>().expect_err("no number");
-        let diagnostic = Diagnostic::from(Failure::unavailable(&Outer(cause)));
+        let diagnostic = Diagnostic::from(InvocationFailure::unavailable(&Outer(cause)));
         assert_eq!(diagnostic.error_type, "Unavailable");
         assert_eq!(diagnostic.error_message, "no such table: invalid digit found in string");
     }

@@ -1,7 +1,7 @@
 //! Events of an HTTP API, format 2.0, and its responses (API Gateway developer guide, "Create AWS Lambda proxy integrations for
 //! HTTP APIs").
 
-use crate::{Failure, read};
+use crate::{InvocationFailure, read};
 use aws_lambda_events::encodings::Base64Data;
 use aws_lambda_events::event::apigw::ApiGatewayV2httpRequest;
 use serde_json::{Value, json};
@@ -32,23 +32,37 @@ impl HttpRequest {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    /// The body as text; empty if absent. `None`: not UTF-8.
+    /// The request with its body as text. `None`: the body is not UTF-8.
     #[must_use]
-    pub fn text(&self) -> Option<String> {
-        self.body.clone().and_then(|bytes| String::from_utf8(bytes).ok())
+    pub fn into_text(self) -> Option<TextRequest> {
+        let Self { method, path, query, body, .. } = self;
+        Some(TextRequest { method, path, query, body: String::from_utf8(body?).ok()? })
     }
+}
+
+/// The part of a request that a route is chosen and answered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRequest {
+    /// HTTP method as received: `POST`.
+    pub method: String,
+    /// Without the stage name.
+    pub path: String,
+    /// Query string: the part after the `?`.
+    pub query: String,
+    /// Text; empty if there is no body.
+    pub body: String,
 }
 
 /// Reads an event.
 ///
 /// # Errors
 /// `InvalidEvent` if it is not an event of an HTTP API.
-pub fn http_request(mut event: Value) -> Result<HttpRequest, Failure> {
+pub fn http_request(mut event: Value) -> Result<HttpRequest, InvocationFailure> {
     // Removed first, so that its content cannot affect the parsing of the rest of the event.
     let authorizer = event.pointer_mut("/requestContext/authorizer").map(Value::take).unwrap_or_default();
     let event: ApiGatewayV2httpRequest = read(event, "")?;
     let Some(path) = event.raw_path else {
-        return Err(Failure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
+        return Err(InvocationFailure::event("rawPath: missing; only events of an HTTP API, format 2.0, are taken"));
     };
     let body = match (event.body, event.is_base64_encoded) {
         (None, _) => Some(Vec::new()),

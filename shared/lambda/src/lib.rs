@@ -7,11 +7,11 @@
 //! |---|---|
 //! | `run` | [`run()`]: the runtime's loop on one thread, each invocation in a span of its own |
 //! | `logging` | one JSON object per line: time, level, message, dotted fields |
-//! | `failure` | [`Failure`]: an error with a stable type name, for alarms, retries and people; [`one_line`]: bounded text |
+//! | `failure` | [`InvocationFailure`]: an error with a stable type name, for alarms, retries and people; [`one_line`]: bounded text |
 //! | `event` | [`read`]: deserializes JSON, with the path of the invalid part in errors |
-//! | `http` | [`http_request`], [`json_response`]: events of an HTTP API and its responses |
+//! | `http` | [`http_request`], [`TextRequest`], [`json_response`]: events of an HTTP API and its responses |
 //! | `batch` | [`messages`], [`batch_response`]: SQS batches and which of their messages are redelivered |
-//! | `setting` | [`number`], [`switch`]: environment variables, with errors that name the variable |
+//! | `setting` | [`configured`], [`number`], [`switch`]: settings, with errors that name the variable |
 
 mod batch;
 mod event;
@@ -21,9 +21,9 @@ mod logging;
 mod run;
 mod setting;
 
-pub use batch::{Message, batch_response, messages};
+pub use batch::{SqsMessage, batch_response, messages};
 pub use event::{EventBridgeEvent, Scheduled, event_time, eventbridge, read, scheduled, unexpected_event};
-pub use failure::{Failure, MAX_MESSAGE_CHARS, one_line};
-pub use http::{HttpRequest, http_request, json_response};
+pub use failure::{InvocationFailure, MAX_MESSAGE_CHARS, one_line};
+pub use http::{HttpRequest, TextRequest, http_request, json_response};
 pub use run::{Invocation, run};
-pub use setting::{number, switch};
+pub use setting::{configured, number, switch};

@@ -7,6 +7,7 @@
 //! have a switch of their own.
 
 use engine::{measure, recorder};
+use rollout::text::error_chain;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::Write as _;
@@ -81,7 +82,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = LogFields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
@@ -90,18 +91,18 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         if let Some(span) = context.span(id)
-            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+            && let Some(fields) = span.extensions_mut().get_mut::<LogFields>()
         {
             values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = LogFields::default();
         event.record(&mut fields);
         // The innermost span overrides outer ones, and the event's own fields override all.
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+            if let Some(outer) = span.extensions().get::<LogFields>() {
                 for (name, value) in &outer.0 {
                     fields.0.entry(name).or_insert_with(|| value.clone());
                 }
@@ -160,9 +161,9 @@ fn milliseconds(time: SystemTime) -> i64 {
 }
 
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct LogFields(Map<String, Value>);
 
-impl Fields {
+impl LogFields {
     fn put(&mut self, field: &Field, value: Value) {
         self.0.insert(field.name().to_owned(), value);
     }
@@ -190,7 +191,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for LogFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}").into());
     }
@@ -210,14 +211,7 @@ impl Visit for Fields {
         self.put(field, value.into());
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        self.put(field, text.into());
+        self.put(field, error_chain(value).into());
     }
 }
 
@@ -310,7 +304,7 @@ mod tests {
         let levels = [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN"), (LevelFilter::ERROR, "ERROR")];
         for (level, written) in levels {
             let lines = lines_of(level, || {
-                let _story = engine::log_context::empty_span().entered();
+                let _deployment = engine::log_context::empty_span().entered();
                 engine::log_context::about(Some(7), None);
                 measure::METRICS.iter().for_each(|metric| match metric.by {
                     Some(_) => metric.count_one("set_weights"),
@@ -334,7 +328,7 @@ mod tests {
         let target = rollout::TargetId::parse("shop/api/prod").expect("a target");
         for (level, written) in [(LevelFilter::TRACE, "INFO"), (LevelFilter::WARN, "WARN")] {
             let lines = lines_of(level, || {
-                let _story = engine::log_context::of(&target).entered();
+                let _deployment = engine::log_context::of(&target).entered();
                 engine::log_context::about(Some(7), None);
                 LogRecorder(true).record(&target, Some(8), r#"{"recording":1,"at":"2026-11-22T03:00:00Z"}"#.to_owned());
             });

@@ -1,6 +1,6 @@
 //! The runtime's loop on one thread.
 
-use crate::{Failure, logging};
+use crate::{InvocationFailure, logging};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, Service, service_fn, tower};
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,8 @@ pub struct Invocation {
 ///
 /// A failure or a panic is logged once, by lambda_runtime, within the invocation's span; a panic also becomes an error response.
 pub fn run<S, A, R>(
-    start: impl FnOnce() -> Result<S, Failure>,
-    handle: impl AsyncFn(&S, A, &Invocation) -> Result<R, Failure>,
+    start: impl FnOnce() -> Result<S, InvocationFailure>,
+    handle: impl AsyncFn(&S, A, &Invocation) -> Result<R, InvocationFailure>,
 ) -> ExitCode
 where
     A: for<'de> Deserialize<'de>,

@@ -1,12 +1,21 @@
-//! Numbers and switches from environment variables, with errors that name the variable.
+//! Settings read at start-up: numbers and switches from environment variables, with errors that name the variable.
 
-use crate::Failure;
+use crate::InvocationFailure;
+use std::error::Error;
+
+/// The value of a setting, for the `start` of [`run`](crate::run()).
+///
+/// # Errors
+/// A `Configuration` failure if the setting is missing or invalid.
+pub fn configured<T, E: Error>(setting: Result<T, E>) -> Result<T, InvocationFailure> {
+    setting.map_err(|error| InvocationFailure::configuration(&error))
+}
 
 /// Reads a whole number from an environment variable; `default` if it is unset or empty.
 ///
 /// # Errors
 /// A `Configuration` failure that names the variable and its value, if that is not a whole number.
-pub fn number(variable: &str, default: u64) -> Result<u64, Failure> {
+pub fn number(variable: &str, default: u64) -> Result<u64, InvocationFailure> {
     parse(variable, std::env::var(variable).ok().as_deref(), default)
 }
 
@@ -14,7 +23,7 @@ pub fn number(variable: &str, default: u64) -> Result<u64, Failure> {
 ///
 /// # Errors
 /// A `Configuration` failure that names the variable and its value, if that is neither.
-pub fn switch(variable: &str, default: bool) -> Result<bool, Failure> {
+pub fn switch(variable: &str, default: bool) -> Result<bool, InvocationFailure> {
     parse_switch(variable, std::env::var(variable).ok().as_deref(), default)
 }
 
@@ -25,13 +34,14 @@ struct InvalidSwitch {
     value: String,
 }
 
-fn parse_switch(variable: &str, value: Option<&str>, default: bool) -> Result<bool, Failure> {
+fn parse_switch(variable: &str, value: Option<&str>, default: bool) -> Result<bool, InvocationFailure> {
     match value.map(str::trim) {
         None | Some("") => Ok(default),
         Some("on") => Ok(true),
         Some("off") => Ok(false),
         Some(text) => {
-            Err(Failure::configuration(&InvalidSwitch { variable: variable.to_owned(), value: text.to_owned() }))
+            let invalid = InvalidSwitch { variable: variable.to_owned(), value: text.to_owned() };
+            Err(InvocationFailure::configuration(&invalid))
         }
     }
 }
@@ -45,11 +55,12 @@ struct InvalidNumber {
     source: std::num::ParseIntError,
 }
 
-fn parse(variable: &str, value: Option<&str>, default: u64) -> Result<u64, Failure> {
+fn parse(variable: &str, value: Option<&str>, default: u64) -> Result<u64, InvocationFailure> {
     match value.map(str::trim) {
         None | Some("") => Ok(default),
         Some(text) => text.parse().map_err(|source| {
-            Failure::configuration(&InvalidNumber { variable: variable.to_owned(), value: text.to_owned(), source })
+            let invalid = InvalidNumber { variable: variable.to_owned(), value: text.to_owned(), source };
+            InvocationFailure::configuration(&invalid)
         }),
     }
 }

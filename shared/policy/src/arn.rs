@@ -150,9 +150,23 @@ pub(crate) fn cluster(text: &str) -> Result<Option<Arn<'_>>, String> {
         .map(Some)
 }
 
-/// Whether the text is a valid name of an ECS service or of a container.
-pub(crate) fn ecs_name(text: &str) -> bool {
-    is_word(text, 255)
+/// Checks the name of an ECS service.
+pub(crate) fn ecs_service(text: &str) -> Result<(), String> {
+    ecs_name(text, "the name of an ECS service")
+}
+
+/// Checks the name of a container.
+pub(crate) fn container(text: &str) -> Result<(), String> {
+    ecs_name(text, "the name of a container")
+}
+
+fn ecs_name(text: &str, description: &str) -> Result<(), String> {
+    is_word(text, 255).then_some(()).ok_or_else(|| {
+        format!(
+            "expected {description}: letters, digits, `-` and `_`, at most 255 characters; found `{}`",
+            values::shorten(text)
+        )
+    })
 }
 
 /// Parses a function's name, optionally with a version or alias (`None`: no location), or its ARN.

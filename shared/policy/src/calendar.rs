@@ -1,9 +1,10 @@
 //! When deployments may begin in an environment: its time zone, windows and freezes, parsed from and formatted in the file's
 //! notation.
 
+use crate::file;
 use crate::problem::ProblemCollector;
 use crate::tree::{Node, Value};
-use crate::values::{self, Fields, LocatedNode, Shape};
+use crate::values::{self, Fields, LocatedNode};
 use jiff::civil::{Date, DateTime, Time};
 use rollout::calendar::zone;
 use rollout::entry::{FreezePeriod, Window};
@@ -16,9 +17,6 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// Minutes of a day.
 const MINUTES_PER_DAY: u16 = 24 * 60;
 
-pub(crate) const FREEZE: Shape =
-    Shape { name: "Freeze", keys: &["from", "until", "reason"], required: &["from", "until", "reason"] };
-
 /// An environment's time zone, windows and freezes.
 #[derive(Debug, Default)]
 pub(crate) struct Calendar {
@@ -28,10 +26,10 @@ pub(crate) struct Calendar {
 }
 
 /// Reads an environment's time zone, windows and freezes.
-pub(crate) fn calendar(environment: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Calendar> {
+pub(crate) fn read_calendar(environment: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Calendar> {
     let problems_before = problems.count();
-    let time_zone = environment.read("time_zone", problems, |at, path, problems| {
-        let written = values::line(at, path, "the name of a time zone", 64, problems)?;
+    let time_zone = environment.read("time_zone", problems, |node, path, problems| {
+        let written = values::line(node, path, "the name of a time zone", 64, problems)?;
         if zone(&written).is_none() {
             let all: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
             let all: Vec<&str> = all.iter().map(String::as_str).collect();
@@ -39,19 +37,19 @@ pub(crate) fn calendar(environment: &Fields<'_>, problems: &mut ProblemCollector
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "write a name of the IANA database, such as `Europe/Berlin` or `UTC`".to_owned(),
             };
-            problems.add(at.mark, path, format!("there is no time zone `{}`: {hint}", values::shorten(&written)));
+            problems.add(node.mark, path, format!("there is no time zone `{}`: {hint}", values::shorten(&written)));
         }
         Some(written)
     });
-    let windows = environment.read("windows", problems, windows);
-    let freezes = environment.read("freezes", problems, freezes);
+    let windows = environment.read("windows", problems, read_windows);
+    let freezes = environment.read("freezes", problems, read_freezes);
     if environment.get("time_zone").is_none() {
         for key in ["windows", "freezes"] {
-            if let Some((at, path)) = environment.get(key) {
+            if let Some((node, path)) = environment.get(key) {
                 let message = format!(
                     "`{key}` without `time_zone`: say on which clock these times are, such as `time_zone: Europe/Berlin`"
                 );
-                problems.add(at.mark, &path, message);
+                problems.add(node.mark, &path, message);
             }
         }
     }
@@ -59,28 +57,23 @@ pub(crate) fn calendar(environment: &Fields<'_>, problems: &mut ProblemCollector
     (problems.count() == problems_before).then_some(calendar)
 }
 
-fn windows(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Window>> {
-    let nodes = values::list(at, path, "windows", MAX_WINDOWS, problems)?;
+fn read_windows(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Window>> {
+    let nodes = values::list(node, path, "windows", MAX_WINDOWS, problems)?;
     if nodes.is_empty() {
         let message = "the list is empty: name a window, or take the key away to let deployments begin at any time";
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     let mut windows = Vec::new();
-    for (at, path) in nodes {
-        let Some(written) = values::text(at, &path, "a window such as `mon-fri 09:00-16:00`", problems) else {
-            continue;
-        };
-        match window(written) {
-            Ok(read) => windows.extend(read),
-            Err(message) => problems.add(at.mark, &path, message),
-        }
+    for (node, path) in nodes {
+        let read = values::parsed_text(node, &path, "a window such as `mon-fri 09:00-16:00`", parse_window, problems);
+        windows.extend(read.into_iter().flatten());
     }
     Some(windows)
 }
 
 /// Parses a window; one that spans midnight becomes two.
-fn window(text: &str) -> Result<Vec<Window>, String> {
+fn parse_window(text: &str) -> Result<Vec<Window>, String> {
     let wrong = || {
         format!(
             "`{}` is not a window: write days and a time of day, such as `mon-fri 09:00-16:00`, `sat,sun 22:00-02:00` or \
@@ -91,8 +84,8 @@ fn window(text: &str) -> Result<Vec<Window>, String> {
     let (days, hours) = text.split_once(' ').ok_or_else(wrong)?;
     let (from, until) = hours.split_once('-').ok_or_else(wrong)?;
     let days = parse_days(days)?;
-    let from = minute(from).filter(|minute| *minute < MINUTES_PER_DAY).ok_or_else(wrong)?;
-    let until = minute(until).ok_or_else(wrong)?;
+    let from = parse_minute(from).filter(|minute| *minute < MINUTES_PER_DAY).ok_or_else(wrong)?;
+    let until = parse_minute(until).ok_or_else(wrong)?;
     if from == until {
         return Err(format!(
             "`{}` is empty: it ends when it begins; for a whole day write `00:00-24:00`",
@@ -138,7 +131,7 @@ fn parse_days(text: &str) -> Result<BTreeSet<u8>, String> {
 }
 
 /// Parses `09:30` into a minute of the day; `24:00` is the end of the day.
-fn minute(text: &str) -> Option<u16> {
+fn parse_minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
     let two_digits = |digits: &str| match digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()) {
         true => digits.parse::<u16>().ok(),
@@ -149,17 +142,17 @@ fn minute(text: &str) -> Option<u16> {
     valid.then_some(hour * 60 + minute)
 }
 
-fn freezes(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<FreezePeriod>> {
-    let nodes = values::list(at, path, "freezes", MAX_FREEZES, problems)?;
-    Some(nodes.into_iter().filter_map(|(at, path)| freeze(at, &path, problems)).collect())
+fn read_freezes(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<FreezePeriod>> {
+    let nodes = values::list(node, path, "freezes", MAX_FREEZES, problems)?;
+    Some(nodes.into_iter().filter_map(|(node, path)| read_freeze(node, &path, problems)).collect())
 }
 
-fn freeze(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<FreezePeriod> {
-    let fields = Fields::new(at, path, &FREEZE, problems)?;
-    let from = fields.read("from", problems, moment);
-    let until = fields.read("until", problems, moment);
-    let reason = fields.read("reason", problems, |at, path, problems| {
-        values::line(at, path, "why nothing is deployed then", MAX_REASON_CHARS, problems)
+fn read_freeze(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<FreezePeriod> {
+    let fields = Fields::new(node, path, file::Freeze::KEYS, problems)?;
+    let from = fields.read("from", problems, read_moment);
+    let until = fields.read("until", problems, read_moment);
+    let reason = fields.read("reason", problems, |node, path, problems| {
+        values::line(node, path, "why nothing is deployed then", MAX_REASON_CHARS, problems)
     });
     let (from, until) = (from?, until?);
     if until <= from {
@@ -168,15 +161,15 @@ fn freeze(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> O
             format_moment(until),
             format_moment(from)
         );
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     Some(FreezePeriod { from, until, reason: reason? })
 }
 
 /// A date and a time of day in the environment's time zone.
-fn moment(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<DateTime> {
-    let written = match at.node {
+fn read_moment(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<DateTime> {
+    let written = match node.inner {
         Node { value: Value::Broken, .. } => return None,
         Node { value: Value::Scalar { text, .. }, .. } => text.as_str(),
         _ => "",
@@ -185,9 +178,9 @@ fn moment(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> O
     if moment.is_none() {
         let message = format!(
             "expected a date and a time of day, such as `2026-12-20 18:00`, on the clock of `time_zone`; found {}",
-            values::describe_node(at.node)
+            values::describe_node(node.inner)
         );
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
     }
     moment
 }
@@ -201,7 +194,7 @@ fn parse_moment(text: &str) -> Option<DateTime> {
         return None;
     }
     let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
-    let minute = minute(time).filter(|minute| *minute < MINUTES_PER_DAY)?;
+    let minute = parse_minute(time).filter(|minute| *minute < MINUTES_PER_DAY)?;
     let time = Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;
     Some(date.to_datetime(time))
 }
@@ -242,7 +235,7 @@ mod tests {
     use super::*;
 
     fn round_trip(text: &str) -> Vec<String> {
-        window(text).unwrap_or_else(|message| panic!("{message}")).iter().map(format_window).collect()
+        parse_window(text).unwrap_or_else(|message| panic!("{message}")).iter().map(format_window).collect()
     }
 
     #[test]
@@ -287,7 +280,7 @@ mod tests {
             ("daily,mon 09:00-16:00", "`daily` is not a day"),
             ("mon 09:00-09:00", "is empty: it ends when it begins; for a whole day write `00:00-24:00`"),
         ] {
-            let message = window(written).expect_err(written);
+            let message = parse_window(written).expect_err(written);
             assert!(message.contains(expected), "{written}: {message}");
         }
     }

@@ -1,12 +1,12 @@
 //! Requirements that a release must meet before its deployment may begin in an environment.
 
-use crate::calendar::calendar;
-use crate::names::{KnownNames, LocatedName, NameKind, known_name, known_names};
+use crate::calendar::read_calendar;
+use crate::file;
+use crate::names::{KnownNames, LocatedName, NameKind, read_known_name, read_known_names};
 use crate::people::People;
 use crate::problem::ProblemCollector;
-use crate::target::MIN_DEADLINE;
 use crate::tree::Value;
-use crate::values::{self, Fields, LocatedNode, Shape};
+use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, EntryRules, Gate};
 use rollout::policy::Trigger;
 use rollout::{Name, Seconds};
@@ -21,11 +21,12 @@ const MAX_APPROVALS: u8 = 20;
 /// Time for approvers to decide, where the file sets none.
 const DEFAULT_APPROVAL_EXPIRY: Seconds = Seconds(24 * 3600);
 
-pub(crate) const AFTER: Shape = Shape { name: "AfterSome", keys: &["all", "any"], required: &[] };
-pub(crate) const APPROVAL: Shape =
-    Shape { name: "Approval", keys: &["required", "from", "expires", "default"], required: &["from"] };
-pub(crate) const HOTFIX: Shape = Shape { name: "Hotfix", keys: &["skips"], required: &["skips"] };
-pub(crate) const TRAINS: Shape = Shape { name: "Trains", keys: &["rollback"], required: &["rollback"] };
+/// What starts a deployment, in the file's notation.
+pub(crate) const TRIGGERS: [(&str, Trigger); 3] =
+    [("push", Trigger::Push), ("manual", Trigger::Manual), ("promotion", Trigger::Promotion)];
+
+/// Whether a release train rolls back together, in the file's notation.
+pub(crate) const TRAIN_ROLLBACKS: [(&str, bool); 2] = [("alone", false), ("together", true)];
 
 /// What an expired approval counts as, in the file's notation.
 pub(crate) const DEFAULT_ANSWERS: [(&str, ApprovalDefault); 2] =
@@ -50,7 +51,7 @@ pub(crate) struct Upstream {
 }
 
 /// Reads an environment's requirements. The contents of `after` are also returned separately, for [`order`](crate::order).
-pub(crate) fn entry_rules(
+pub(crate) fn read_entry_rules(
     environment: &Fields<'_>,
     own: &Name,
     known: KnownNames<'_>,
@@ -58,26 +59,26 @@ pub(crate) fn entry_rules(
     problems: &mut ProblemCollector,
 ) -> (Option<EntryRules>, Option<Upstream>) {
     let count = problems.count();
-    let upstream = environment.read("after", problems, |at, path, problems| after(at, path, own, known, problems));
+    let upstream =
+        environment.read("after", problems, |node, path, problems| read_after(node, path, own, known, problems));
     let mut duration = |key: &str, min: Seconds| {
-        environment.read(key, problems, |at, path, problems| values::duration(at, path, min, problems))
+        environment.read(key, problems, |node, path, problems| values::duration(node, path, min, problems))
     };
     let soak = duration("soak", Seconds(0));
     let give_up_after = duration("give_up_after", MIN_DEADLINE).unwrap_or(EntryRules::GIVE_UP_AFTER);
-    if let (Some((at, path)), None) = (environment.get("soak"), environment.get("after")) {
+    if let (Some((node, path)), None) = (environment.get("soak"), environment.get("after")) {
         let message = "`soak` counts from when the environments in `after` have verified a release: add `after`, or take `soak` away";
-        problems.add(at.mark, &path, message);
+        problems.add(node.mark, &path, message);
     }
     let soak = soak.unwrap_or_default();
-    let approval = environment.read("approval", problems, |at, path, problems| approval(at, path, people, problems));
+    let approval =
+        environment.read("approval", problems, |node, path, problems| read_approval(node, path, people, problems));
     check_give_up_after(environment, soak, approval.as_ref(), give_up_after, problems);
-    let calendar = calendar(environment, problems);
-    let hotfix_skips = environment.read("hotfix", problems, hotfix);
-    let together = environment.read("trains", problems, |at, path, problems| {
-        let fields = Fields::new(at, path, &TRAINS, problems)?;
-        fields.read("rollback", problems, |at, path, problems| {
-            values::choice(at, path, &[("alone", false), ("together", true)], problems)
-        })
+    let calendar = read_calendar(environment, problems);
+    let hotfix_skips = environment.read("hotfix", problems, read_hotfix);
+    let together = environment.read("trains", problems, |node, path, problems| {
+        let fields = Fields::new(node, path, file::Trains::KEYS, problems)?;
+        fields.read("rollback", problems, |node, path, problems| values::choice(node, path, &TRAIN_ROLLBACKS, problems))
     });
     let after = upstream.as_ref().map(|upstream| {
         let names = upstream.names.iter().cloned().map(LocatedName::into_name).collect();
@@ -99,10 +100,9 @@ pub(crate) fn entry_rules(
 }
 
 /// Reads what starts a deployment, and checks it against `after`.
-pub(crate) fn trigger(environment: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Trigger> {
-    let Some((at, path)) = environment.get("trigger") else { return Some(Trigger::Manual) };
-    let choices = [("push", Trigger::Push), ("manual", Trigger::Manual), ("promotion", Trigger::Promotion)];
-    let trigger = values::choice(at, &path, &choices, problems)?;
+pub(crate) fn read_trigger(environment: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Trigger> {
+    let Some((node, path)) = environment.get("trigger") else { return Some(Trigger::Manual) };
+    let trigger = values::choice(node, &path, &TRIGGERS, problems)?;
     let message = match (trigger, environment.get("after").is_some()) {
         (Trigger::Push, true) => {
             "`push` brings every new release at once, and `after` lets in what other environments have verified: write \
@@ -111,12 +111,12 @@ pub(crate) fn trigger(environment: &Fields<'_>, problems: &mut ProblemCollector)
         (Trigger::Promotion, false) => "`promotion` brings what the environments in `after` have verified: add `after`",
         _ => return Some(trigger),
     };
-    problems.add(at.mark, &path, message);
+    problems.add(node.mark, &path, message);
     None
 }
 
-fn after(
-    at: LocatedNode<'_>,
+fn read_after(
+    node: LocatedNode<'_>,
     path: &str,
     own: &Name,
     known: KnownNames<'_>,
@@ -124,30 +124,31 @@ fn after(
 ) -> Option<Upstream> {
     const EMPTY_HINT: &str = "name environments, or take the key away to let in every release";
     let name_kind = known.environments();
-    let upstream = match &at.node.value {
+    let upstream = match &node.inner.value {
         Value::Broken => return None,
-        Value::Scalar { .. } => Upstream { any: false, names: vec![known_name(at, path, name_kind, problems)?] },
+        Value::Scalar { .. } => Upstream { any: false, names: vec![read_known_name(node, path, name_kind, problems)?] },
         Value::List(_) => Upstream {
             any: false,
-            names: known_names(at, path, name_kind, MAX_UPSTREAM_ENVIRONMENTS, EMPTY_HINT, problems)?,
+            names: read_known_names(node, path, name_kind, MAX_UPSTREAM_ENVIRONMENTS, EMPTY_HINT, problems)?,
         },
         Value::Map(_) => {
-            let fields = Fields::new(at, path, &AFTER, problems)?;
+            let fields = Fields::new(node, path, file::AfterSome::KEYS, problems)?;
             let (all, any) = (fields.get("all"), fields.get("any"));
-            let (any, (at, path)) = match (all, any) {
+            let (any, (node, path)) = match (all, any) {
                 (Some(all), None) => (false, all),
                 (None, Some(any)) => (true, any),
                 (all, _) => {
                     let both_or_neither = if all.is_some() { "both" } else { "neither" };
                     problems.add(
-                        at.mark,
+                        node.mark,
                         path,
                         format!("there is {both_or_neither}: write exactly one of `all` and `any`"),
                     );
                     return None;
                 }
             };
-            Upstream { any, names: known_names(at, &path, name_kind, MAX_UPSTREAM_ENVIRONMENTS, EMPTY_HINT, problems)? }
+            let names = read_known_names(node, &path, name_kind, MAX_UPSTREAM_ENVIRONMENTS, EMPTY_HINT, problems)?;
+            Upstream { any, names }
         }
     };
     for LocatedName { name, mark, path } in &upstream.names {
@@ -158,34 +159,29 @@ fn after(
     Some(upstream)
 }
 
-fn approval(
-    at: LocatedNode<'_>,
+fn read_approval(
+    node: LocatedNode<'_>,
     path: &str,
     people: &People,
     problems: &mut ProblemCollector,
 ) -> Option<ApprovalPolicy> {
-    let fields = Fields::new(at, path, &APPROVAL, problems)?;
-    let required = match fields.get("required") {
-        Some((at, path)) => values::count(at, &path, "how many people have to say yes", 1..=MAX_APPROVALS, problems),
-        None => Some(1),
-    };
-    let from = fields.read("from", problems, |at, path, problems| {
-        let empty_hint = "name people or groups, or take `approval` away";
-        known_names(at, path, people.name_kind(), MAX_APPROVERS, empty_hint, problems)
+    let fields = Fields::new(node, path, file::Approval::KEYS, problems)?;
+    let required = fields.read_or("required", 1, problems, |node, path, problems| {
+        values::count(node, path, "how many people have to say yes", 1..=MAX_APPROVALS, problems)
     });
-    let expires = match fields.get("expires") {
-        Some((at, path)) => values::duration(at, &path, MIN_DEADLINE, problems),
-        None => Some(DEFAULT_APPROVAL_EXPIRY),
-    };
-    let default = match fields.get("default") {
-        Some((at, path)) => values::choice(at, &path, &DEFAULT_ANSWERS, problems),
-        None => Some(ApprovalDefault::default()),
-    };
+    let from = fields.read("from", problems, |node, path, problems| {
+        let empty_hint = "name people or groups, or take `approval` away";
+        read_known_names(node, path, people.name_kind(), MAX_APPROVERS, empty_hint, problems)
+    });
+    let expires = fields.read_or("expires", DEFAULT_APPROVAL_EXPIRY, problems, |node, path, problems| {
+        values::duration(node, path, MIN_DEADLINE, problems)
+    });
+    let default = fields.choice_or("default", &DEFAULT_ANSWERS, ApprovalDefault::default(), problems);
     let from: Vec<Name> = from?.into_iter().map(LocatedName::into_name).collect();
     if let Some(approvers) = people.resolve(from.iter()) {
         if approvers.len() > MAX_APPROVERS {
             let message = format!("there are {} people in `from`, at most {MAX_APPROVERS} are asked", approvers.len());
-            problems.add(at.mark, path, message);
+            problems.add(node.mark, path, message);
         }
         for (name, person) in &approvers {
             people.check_can_approve(name, person, problems);
@@ -196,7 +192,7 @@ fn approval(
                 "{required} have to say yes, and there {are} in `from`: name more, or require less (whoever asks for a \
                  deployment does not approve it)"
             );
-            problems.add(at.mark, path, message);
+            problems.add(node.mark, path, message);
         }
     }
     Some(ApprovalPolicy { required: required?, from, expires: expires?, default: default? })
@@ -215,7 +211,7 @@ fn check_give_up_after(
         return;
     }
     let key = ["give_up_after", "approval", "soak"].into_iter().find_map(|key| environment.get(key));
-    let Some((at, path)) = key else { return };
+    let Some((node, path)) = key else { return };
     let waits = match (soak, expires) {
         (soak, Seconds(0)) => format!("`soak` takes {soak}"),
         (Seconds(0), expires) => format!("approvers have {expires}"),
@@ -224,29 +220,29 @@ fn check_give_up_after(
     let message = format!(
         "{waits}, but a deployment is given up after {give_up_after}: write a longer `give_up_after`, or make the others shorter"
     );
-    problems.add(at.mark, &path, message);
+    problems.add(node.mark, &path, message);
 }
 
-fn hotfix(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<BTreeSet<Gate>> {
-    let fields = Fields::new(at, path, &HOTFIX, problems)?;
-    fields.read("skips", problems, |at, path, problems| {
-        let nodes = values::list(at, path, "gates", SKIPPABLE_GATES.len(), problems)?;
+fn read_hotfix(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<BTreeSet<Gate>> {
+    let fields = Fields::new(node, path, file::Hotfix::KEYS, problems)?;
+    fields.read("skips", problems, |node, path, problems| {
+        let nodes = values::list(node, path, "gates", SKIPPABLE_GATES.len(), problems)?;
         if nodes.is_empty() {
             let message = "the list is empty: name the gates that a hotfix is not asked at, or take `hotfix` away";
-            problems.add(at.mark, path, message);
+            problems.add(node.mark, path, message);
             return None;
         }
         let mut skips = BTreeSet::new();
-        for (at, path) in nodes {
-            if matches!(&at.node.value, Value::Scalar { text, .. } if text == Gate::Train.name()) {
+        for (node, path) in nodes {
+            if matches!(&node.inner.value, Value::Scalar { text, .. } if text == Gate::Train.name()) {
                 let message =
                     "no hotfix passes by `train`: it keeps the services of one train in their order; take it away";
-                problems.add(at.mark, &path, message);
+                problems.add(node.mark, &path, message);
                 continue;
             }
-            let Some(gate) = values::choice(at, &path, &SKIPPABLE_GATES, problems) else { continue };
+            let Some(gate) = values::choice(node, &path, &SKIPPABLE_GATES, problems) else { continue };
             if !skips.insert(gate) {
-                problems.add(at.mark, &path, format!("`{gate}` is there already: take one away"));
+                problems.add(node.mark, &path, format!("`{gate}` is there already: take one away"));
             }
         }
         Some(skips)
@@ -254,8 +250,8 @@ fn hotfix(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> O
 }
 
 /// Reads a service's dependencies.
-pub(crate) fn depends_on(
-    at: LocatedNode<'_>,
+pub(crate) fn read_depends_on(
+    node: LocatedNode<'_>,
     path: &str,
     own: &Name,
     known: Option<&[Name]>,
@@ -263,7 +259,7 @@ pub(crate) fn depends_on(
     problems: &mut ProblemCollector,
 ) -> Option<Vec<LocatedName>> {
     let empty_hint = "name services, or take the key away";
-    let names = known_names(at, path, NameKind::services(known), max, empty_hint, problems)?;
+    let names = read_known_names(node, path, NameKind::services(known), max, empty_hint, problems)?;
     for LocatedName { name, mark, path } in &names {
         if name == own {
             problems.add(*mark, path, format!("`{name}` cannot depend on itself: take it away"));

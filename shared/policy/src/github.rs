@@ -1,10 +1,11 @@
 //! Grants for GitHub Actions workflows, as the file states them. [`grants`](mod@crate::grants) checks tokens against them.
 
-use crate::grants::{self, FORBIDDEN_EVENTS};
-use crate::names::{KnownNames, LocatedName, NameKind, known_names};
+use crate::file;
+use crate::grants::{self, FORBIDDEN_EVENTS, PERMISSIONS};
+use crate::names::{KnownNames, read_optional_names};
 use crate::problem::ProblemCollector;
-use crate::values::{self, Fields, LocatedNode, Shape};
-use rollout::Name;
+use crate::tags::MAX_PATTERN_BYTES;
+use crate::values::{self, Fields, LocatedNode};
 use rollout::entry::{Grant, Permission};
 use std::collections::BTreeSet;
 
@@ -14,73 +15,55 @@ const MAX_PATTERNS: usize = 20;
 /// Maximum number of names in one key of a grant.
 const MAX_NAMES: usize = 50;
 
-pub(crate) const GRANT: Shape = Shape {
-    name: "Grant",
-    keys: &[
-        "repository_id",
-        "repository_owner_id",
-        "refs",
-        "environment",
-        "workflows",
-        "reusable_workflows",
-        "events",
-        "may",
-        "services",
-        "environments",
-    ],
-    required: &["repository_id", "repository_owner_id", "environments"],
-};
-
-/// What a workflow can be allowed to do, in the file's notation.
-const PERMISSIONS: [(&str, Permission); 3] =
-    [("promote", Permission::Promote), ("deploy", Permission::Deploy), ("hotfix", Permission::Hotfix)];
-
 /// Reads the list of grants.
-pub(crate) fn grants(
-    at: LocatedNode<'_>,
+pub(crate) fn read_grants(
+    node: LocatedNode<'_>,
     path: &str,
     known: KnownNames<'_>,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<Grant>> {
-    let nodes = values::list(at, path, "grants", MAX_GRANTS, problems)?;
-    let all: Vec<_> = nodes.into_iter().map(|(at, path)| grant(at, &path, known, problems)).collect();
+    let nodes = values::list(node, path, "grants", MAX_GRANTS, problems)?;
+    let all: Vec<_> = nodes.into_iter().map(|(node, path)| read_grant(node, &path, known, problems)).collect();
     all.into_iter().collect()
 }
 
-fn grant(at: LocatedNode<'_>, path: &str, known: KnownNames<'_>, problems: &mut ProblemCollector) -> Option<Grant> {
+fn read_grant(
+    node: LocatedNode<'_>,
+    path: &str,
+    known: KnownNames<'_>,
+    problems: &mut ProblemCollector,
+) -> Option<Grant> {
     let count = problems.count();
-    let fields = Fields::new(at, path, &GRANT, problems)?;
+    let fields = Fields::new(node, path, file::Grant::KEYS, problems)?;
     let mut id = |key: &str, description: &str| {
-        fields.read(key, problems, |at, path, problems| values::digits(at, path, description, problems))
+        fields.read(key, problems, |node, path, problems| values::digits(node, path, description, problems))
     };
     let repository_id = id("repository_id", "GitHub's number of the repository");
     let repository_owner_id = id("repository_owner_id", "GitHub's number of the repository's owner");
-    let github_environment = fields.read("environment", problems, |at, path, problems| {
-        values::line(at, path, "the name of a GitHub environment", 255, problems)
+    let github_environment = fields.read("environment", problems, |node, path, problems| {
+        values::line(node, path, "the name of a GitHub environment", 255, problems)
     });
-    let refs = patterns(&fields, "refs", "a ref such as `refs/heads/main` or `refs/tags/v*`", check_ref, problems);
-    let workflows = patterns(
+    let refs = read_patterns(&fields, "refs", "a ref such as `refs/heads/main` or `refs/tags/v*`", check_ref, problems);
+    let workflows = read_patterns(
         &fields,
         "workflows",
         "a workflow's path such as `.github/workflows/promote.yml`",
         check_workflow,
         problems,
     );
-    let reusable_workflows = patterns(
+    let reusable_workflows = read_patterns(
         &fields,
         "reusable_workflows",
         "a reusable workflow such as `octo-org/workflows/.github/workflows/deploy.yml@refs/heads/main`",
         check_reusable,
         problems,
     );
-    let events = patterns(&fields, "events", "an event such as `push`", check_event, problems);
-    let permissions = match fields.get("may") {
-        Some((at, path)) => permissions(at, &path, problems),
-        None => Some(BTreeSet::from([Permission::Promote])),
-    };
-    let services =
-        names(&fields, "services", known.services(), "name services, or take the key away for all", problems);
-    let environments = names(&fields, "environments", known.environments(), "name environments", problems);
+    let events = read_patterns(&fields, "events", "an event such as `push`", check_event, problems);
+    let permissions = fields.read_or("may", BTreeSet::from([Permission::Promote]), problems, read_permissions);
+    let all_services = "name services, or take the key away for all";
+    let services = read_optional_names(&fields, "services", known.services(), MAX_NAMES, all_services, problems);
+    let environments =
+        read_optional_names(&fields, "environments", known.environments(), MAX_NAMES, "name environments", problems);
     if problems.count() > count {
         return None;
     }
@@ -99,34 +82,32 @@ fn grant(at: LocatedNode<'_>, path: &str, known: KnownNames<'_>, problems: &mut 
 }
 
 /// An empty list would match nothing, while it looks as if it matched anything.
-fn patterns(
+fn read_patterns(
     fields: &Fields<'_>,
     key: &str,
     description: &str,
     check: fn(&str) -> Result<(), String>,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<String>> {
-    let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let nodes = values::list(at, &path, key, MAX_PATTERNS, problems)?;
+    let Some((node, path)) = fields.get(key) else { return Some(Vec::new()) };
+    let nodes = values::list(node, &path, key, MAX_PATTERNS, problems)?;
     if nodes.is_empty() {
-        problems.add(at.mark, &path, format!("the list is empty: name {key}, or take the key away"));
+        problems.add(node.mark, &path, format!("the list is empty: name {key}, or take the key away"));
         return None;
     }
     let mut patterns: Vec<String> = Vec::new();
-    for (at, path) in nodes {
-        let Some(written) = values::line(at, &path, description, crate::tags::MAX_PATTERN_BYTES, problems) else {
-            continue;
-        };
+    for (node, path) in nodes {
+        let Some(written) = values::line(node, &path, description, MAX_PATTERN_BYTES, problems) else { continue };
         match check(&written) {
             Ok(()) if patterns.contains(&written) => {
                 problems.add(
-                    at.mark,
+                    node.mark,
                     &path,
                     format!("`{}` is there already: take one away", values::shorten(&written)),
                 );
             }
             Ok(()) => patterns.push(written),
-            Err(message) => problems.add(at.mark, &path, message),
+            Err(message) => problems.add(node.mark, &path, message),
         }
     }
     Some(patterns)
@@ -206,36 +187,24 @@ fn check_event(written: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn permissions(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<BTreeSet<Permission>> {
-    let nodes = values::list(at, path, "deeds", PERMISSIONS.len(), problems)?;
+fn read_permissions(
+    node: LocatedNode<'_>,
+    path: &str,
+    problems: &mut ProblemCollector,
+) -> Option<BTreeSet<Permission>> {
+    let nodes = values::list(node, path, "deeds", PERMISSIONS.len(), problems)?;
     if nodes.is_empty() {
-        problems.add(at.mark, path, "the list is empty: a workflow that may do nothing needs no grant");
+        problems.add(node.mark, path, "the list is empty: a workflow that may do nothing needs no grant");
         return None;
     }
     let mut permissions = BTreeSet::new();
-    for (at, path) in nodes {
-        if let Some(permission) = values::choice(at, &path, &PERMISSIONS, problems)
+    for (node, path) in nodes {
+        if let Some(permission) = values::choice(node, &path, &PERMISSIONS, problems)
             && !permissions.insert(permission)
         {
-            problems.add(at.mark, &path, format!("`{}` is there already: take one away", permission_name(permission)));
+            let word = values::word(&PERMISSIONS, &permission);
+            problems.add(node.mark, &path, format!("`{word}` is there already: take one away"));
         }
     }
     Some(permissions)
-}
-
-fn names(
-    fields: &Fields<'_>,
-    key: &str,
-    kind: NameKind<'_>,
-    empty_hint: &str,
-    problems: &mut ProblemCollector,
-) -> Option<Vec<Name>> {
-    let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let names = known_names(at, &path, kind, MAX_NAMES, empty_hint, problems)?;
-    Some(names.into_iter().map(LocatedName::into_name).collect())
-}
-
-/// A permission in the file's notation.
-pub(crate) fn permission_name(permission: Permission) -> &'static str {
-    PERMISSIONS.iter().find(|(_, known)| *known == permission).map_or("", |(word, _)| word)
 }

@@ -4,8 +4,7 @@
 //! expired. Repositories are identified by numbers that GitHub never reuses (`repository_id`, `repository_owner_id`), never
 //! by names, which anyone can register once they are free. A missing claim matches nothing.
 
-use crate::github::permission_name;
-use crate::values::shorten;
+use crate::values::{self, shorten};
 use globset::{GlobBuilder, GlobMatcher};
 use rollout::entry::{Grant, Permission};
 use rollout::{Name, Policy};
@@ -27,6 +26,10 @@ pub(crate) const MERGE_QUEUE_PREFIX: &str = "refs/heads/gh-readonly-queue/";
 
 /// The directory of a repository's workflows.
 pub(crate) const WORKFLOW_DIR: &str = ".github/workflows/";
+
+/// What a workflow can be allowed to do, in the file's notation.
+pub(crate) const PERMISSIONS: [(&str, Permission); 3] =
+    [("promote", Permission::Promote), ("deploy", Permission::Deploy), ("hotfix", Permission::Hotfix)];
 
 /// Claims of the GitHub token about the job that holds it (GitHub Docs, "OpenID Connect reference"), as text. A missing or
 /// empty claim is `None`.
@@ -286,7 +289,9 @@ fn what(
         return Err(("services", format!("{service} is none of its `services`")));
     }
     match permission.filter(|permission| !grant.permissions.contains(permission)) {
-        Some(permission) => Err(("may", format!("{} is nothing that it `may`", permission_name(permission)))),
+        Some(permission) => {
+            Err(("may", format!("{} is nothing that it `may`", values::word(&PERMISSIONS, &permission))))
+        }
         None => Ok(()),
     }
 }

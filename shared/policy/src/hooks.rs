@@ -1,10 +1,9 @@
 //! The hooks of one target, including an environment's defaults.
 
-use crate::arn;
 use crate::problem::{Mark, ProblemCollector};
-use crate::target::{MIN_DEADLINE, container_name};
 use crate::tree::{Node, Value};
-use crate::values::{self, Fields, LocatedNode, Shape};
+use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
+use crate::{arn, file};
 use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::{Name, Seconds};
 use std::collections::BTreeMap;
@@ -14,11 +13,12 @@ const MAX_HOOKS: usize = 10;
 const MAX_ARGUMENTS: usize = 50;
 const MAX_COMMAND_BYTES: usize = 4096;
 
-pub(crate) const HOOKS: Shape =
-    Shape { name: "Hooks", keys: &["before_traffic", "test_traffic", "after_traffic"], required: &[] };
-pub(crate) const HOOK: Shape =
-    Shape { name: "Hook", keys: &["name", "lambda", "task", "deadline", "forward_only"], required: &["name"] };
-pub(crate) const TASK: Shape = Shape { name: "Task", keys: &["container", "command"], required: &[] };
+/// The points at which hooks run, in their order, in the file's notation.
+pub(crate) const POINTS: [(&str, HookPoint); 3] = [
+    ("before_traffic", HookPoint::BeforeTraffic),
+    ("test_traffic", HookPoint::TestTraffic),
+    ("after_traffic", HookPoint::AfterTraffic),
+];
 
 /// Hooks by point; a missing point means that the mapping does not mention it.
 pub(crate) type PartialHooks = BTreeMap<HookPoint, Vec<PartialHook>>;
@@ -50,58 +50,49 @@ impl PartialHook {
 }
 
 /// Reads a mapping of hooks.
-pub(crate) fn read_partial_hooks(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> PartialHooks {
-    let points = [
-        ("before_traffic", HookPoint::BeforeTraffic),
-        ("test_traffic", HookPoint::TestTraffic),
-        ("after_traffic", HookPoint::AfterTraffic),
-    ];
+pub(crate) fn read_partial_hooks(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> PartialHooks {
     let mut partial_hooks = PartialHooks::new();
-    let Some(fields) = Fields::new(at, path, &HOOKS, problems) else { return partial_hooks };
-    for (key, point) in points {
-        let Some((at, path)) = fields.get(key) else { continue };
-        let Some(nodes) = values::list(at, &path, "hooks", MAX_HOOKS, problems) else { continue };
-        let hooks = nodes.into_iter().filter_map(|(at, path)| hook(at, &path, point, problems)).collect();
+    let Some(fields) = Fields::new(node, path, file::Hooks::KEYS, problems) else { return partial_hooks };
+    for (key, point) in POINTS {
+        let Some((node, path)) = fields.get(key) else { continue };
+        let Some(nodes) = values::list(node, &path, "hooks", MAX_HOOKS, problems) else { continue };
+        let hooks = nodes.into_iter().filter_map(|(node, path)| read_hook(node, &path, point, problems)).collect();
         partial_hooks.insert(point, hooks);
     }
     partial_hooks
 }
 
-fn hook(at: LocatedNode<'_>, path: &str, point: HookPoint, problems: &mut ProblemCollector) -> Option<PartialHook> {
-    let fields = Fields::new(at, path, &HOOK, problems)?;
-    let name = fields.read("name", problems, |at, path, problems| values::name(at, path, "the hook's name", problems));
-    let deadline = match fields.get("deadline") {
-        Some((at, path)) => values::duration(at, &path, MIN_DEADLINE, problems),
-        None => Some(Seconds(600)),
-    };
-    let forward_only = match fields.get("forward_only") {
-        Some((at, path)) => values::boolean(at, &path, problems),
-        None => Some(false),
-    };
+fn read_hook(
+    node: LocatedNode<'_>,
+    path: &str,
+    point: HookPoint,
+    problems: &mut ProblemCollector,
+) -> Option<PartialHook> {
+    let fields = Fields::new(node, path, file::Hook::KEYS, problems)?;
+    let name =
+        fields.read("name", problems, |node, path, problems| values::name(node, path, "the hook's name", problems));
+    let deadline = fields.read_or("deadline", Seconds(600), problems, |node, path, problems| {
+        values::duration(node, path, MIN_DEADLINE, problems)
+    });
+    let forward_only = fields.read_or("forward_only", false, problems, values::boolean);
     let lambda = fields.get("lambda");
     let task = fields.get("task");
     if lambda.is_some() == task.is_some() {
         let both_or_neither = if lambda.is_some() { "both" } else { "neither" };
-        problems.add(at.mark, path, format!("there is {both_or_neither}: write exactly one of `lambda` and `task`"));
+        problems.add(node.mark, path, format!("there is {both_or_neither}: write exactly one of `lambda` and `task`"));
     }
-    let function = lambda.map(|(at, path)| {
-        let written = values::text(at, &path, "the name or the ARN of a Lambda function", problems)?;
-        match arn::function(written) {
-            Ok(_) => Some(written.to_owned()),
-            Err(message) => {
-                problems.add(at.mark, &path, message);
-                None
-            }
-        }
+    let function = lambda.map(|(node, path)| {
+        let check = |written: &str| arn::function(written).map(|_| ());
+        values::checked_text(node, &path, "the name or the ARN of a Lambda function", check, problems)
     });
-    let task = task.map(|(at, path)| run(at, &path, problems));
+    let task = task.map(|(node, path)| read_task(node, &path, problems));
     let (function, (container, command)) = match (function, task) {
         (Some(function), None) => (Some(function?), (None, Vec::new())),
         (None, Some(task)) => (None, task?),
         _ => return None,
     };
     Some(PartialHook {
-        mark: at.mark,
+        mark: node.mark,
         path: path.to_owned(),
         name: name?,
         at: point,
@@ -113,30 +104,28 @@ fn hook(at: LocatedNode<'_>, path: &str, point: HookPoint, problems: &mut Proble
     })
 }
 
-fn run(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<(Option<String>, Vec<String>)> {
-    let fields = Fields::new(at, path, &TASK, problems)?;
-    let container = fields.get("container").map(|(at, path)| container_name(at, &path, problems));
-    let command = match fields.get("command") {
-        Some((at, path)) => command(at, &path, problems),
-        None => Some(Vec::new()),
-    };
-    let container = match container {
-        Some(None) => return None,
-        Some(container) => container,
-        None => None,
-    };
-    Some((container, command?))
+fn read_task(
+    node: LocatedNode<'_>,
+    path: &str,
+    problems: &mut ProblemCollector,
+) -> Option<(Option<String>, Vec<String>)> {
+    let fields = Fields::new(node, path, file::Task::KEYS, problems)?;
+    let container = fields.read_or("container", None, problems, |node, path, problems| {
+        values::checked_text(node, path, "the name of a container", arn::container, problems).map(Some)
+    });
+    let command = fields.read_or("command", Vec::new(), problems, read_command);
+    Some((container?, command?))
 }
 
-fn command(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<String>> {
-    let nodes = values::list(at, path, "arguments", MAX_ARGUMENTS, problems)?;
+fn read_command(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<String>> {
+    let nodes = values::list(node, path, "arguments", MAX_ARGUMENTS, problems)?;
     let mut command = Vec::new();
     let mut valid = true;
-    for (at, path) in nodes {
+    for (node, path) in nodes {
         // A quoted empty argument is valid.
         let quoted_empty =
-            matches!(at.node, Node { value: Value::Scalar { text, plain: false }, .. } if text.is_empty());
-        match if quoted_empty { Some("") } else { values::text(at, &path, "an argument", problems) } {
+            matches!(node.inner, Node { value: Value::Scalar { text, plain: false }, .. } if text.is_empty());
+        match if quoted_empty { Some("") } else { values::text(node, &path, "an argument", problems) } {
             Some(argument) => command.push(argument.to_owned()),
             None => valid = false,
         }
@@ -146,7 +135,7 @@ fn command(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> 
         let message = format!(
             "the command takes {length} bytes, at most {MAX_COMMAND_BYTES} are allowed: put it into a script in the image"
         );
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     valid.then_some(command)
@@ -161,9 +150,8 @@ pub(crate) fn resolve_hooks(
     path: &str,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<PartialHook>> {
-    let points = [HookPoint::BeforeTraffic, HookPoint::TestTraffic, HookPoint::AfterTraffic];
-    let mut hooks: Vec<PartialHook> =
-        points.iter().filter_map(|point| own.get(point).or_else(|| defaults.get(point))).flatten().cloned().collect();
+    let of_point = |(_, point): &(&str, HookPoint)| own.get(point).or_else(|| defaults.get(point));
+    let mut hooks: Vec<PartialHook> = POINTS.iter().filter_map(of_point).flatten().cloned().collect();
     if hooks.len() > MAX_HOOKS {
         problems.add(
             mark,

@@ -1,8 +1,42 @@
 //! Names that one part of the file defines and another one refers to.
 
 use crate::problem::{Mark, ProblemCollector};
-use crate::values::{self, LocatedNode};
+use crate::values::{self, Fields, LocatedNode};
 use rollout::Name;
+
+/// An entry of a mapping keyed by Switchback's own names.
+#[derive(Debug)]
+pub(crate) struct Entry<'n> {
+    pub(crate) name: Name,
+    /// Position of its key.
+    pub(crate) key_mark: Mark,
+    pub(crate) node: LocatedNode<'n>,
+    pub(crate) path: String,
+}
+
+/// The entries of a mapping keyed by Switchback's own names.
+pub(crate) fn read_section<'n>(
+    node: LocatedNode<'n>,
+    path: &str,
+    description: &str,
+    max: usize,
+    problems: &mut ProblemCollector,
+) -> Option<Vec<Entry<'n>>> {
+    let entries = values::entries(node, path, &format!("a mapping of {description}"), problems)?;
+    if entries.is_empty() || entries.len() > max {
+        let message = format!("there are {} {description}: expected 1 to {max}", entries.len());
+        problems.add(node.mark, path, message);
+        return None;
+    }
+    let mut named = Vec::new();
+    for (key, node) in entries {
+        let path = values::join(path, &key.text);
+        if let Some(name) = values::key_name(key, &path, problems) {
+            named.push(Entry { name, key_mark: key.mark, node: values::value_at(key, node), path });
+        }
+    }
+    Some(named)
+}
 
 /// Kind of a referenced name, and the names of that kind that the file defines; `None` where the defining section is invalid,
 /// so that no name is reported as unknown.
@@ -68,43 +102,43 @@ impl LocatedName {
 }
 
 /// Reads a name that the file must define.
-pub(crate) fn known_name(
-    at: LocatedNode<'_>,
+pub(crate) fn read_known_name(
+    node: LocatedNode<'_>,
     path: &str,
     kind: NameKind<'_>,
     problems: &mut ProblemCollector,
 ) -> Option<LocatedName> {
-    let name = values::name(at, path, kind.description, problems)?;
+    let name = values::name(node, path, kind.description, problems)?;
     if let Some(known) = kind.known.filter(|known| !known.contains(&name)) {
         let known: Vec<&str> = known.iter().map(Name::as_str).collect();
         let hint = values::nearest(name.as_str(), &known)
             .map_or_else(|| format!("{} no such name", kind.owner), |near| format!("did you mean `{near}`?"));
-        problems.add(at.mark, path, format!("there is no {} `{name}`: {hint}", kind.noun));
+        problems.add(node.mark, path, format!("there is no {} `{name}`: {hint}", kind.noun));
         return None;
     }
-    Some(LocatedName { name, mark: at.mark, path: path.to_owned() })
+    Some(LocatedName { name, mark: node.mark, path: path.to_owned() })
 }
 
 /// Reads a list of names that the file must define, each once; `empty_hint` tells the author what to do about an empty list.
-pub(crate) fn known_names(
-    at: LocatedNode<'_>,
+pub(crate) fn read_known_names(
+    node: LocatedNode<'_>,
     path: &str,
     kind: NameKind<'_>,
     max: usize,
     empty_hint: &str,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<LocatedName>> {
-    let nodes = values::list(at, path, "names", max, problems)?;
+    let nodes = values::list(node, path, "names", max, problems)?;
     if nodes.is_empty() {
-        problems.add(at.mark, path, format!("the list is empty: {empty_hint}"));
+        problems.add(node.mark, path, format!("the list is empty: {empty_hint}"));
         return None;
     }
     let mut names: Vec<LocatedName> = Vec::new();
     let mut valid = true;
-    for (at, path) in nodes {
-        match known_name(at, &path, kind, problems) {
+    for (node, path) in nodes {
+        match read_known_name(node, &path, kind, problems) {
             Some(named) if names.iter().any(|other| other.name == named.name) => {
-                problems.add(at.mark, &path, format!("`{}` is there already: take one away", named.name));
+                problems.add(node.mark, &path, format!("`{}` is there already: take one away", named.name));
                 valid = false;
             }
             Some(named) => names.push(named),
@@ -112,4 +146,19 @@ pub(crate) fn known_names(
         }
     }
     valid.then_some(names)
+}
+
+/// Reads an optional list of names that the file must define; empty where the key is missing.
+pub(crate) fn read_optional_names(
+    fields: &Fields<'_>,
+    key: &str,
+    kind: NameKind<'_>,
+    max: usize,
+    empty_hint: &str,
+    problems: &mut ProblemCollector,
+) -> Option<Vec<Name>> {
+    fields.read_or(key, Vec::new(), problems, |node, path, problems| {
+        let names = read_known_names(node, path, kind, max, empty_hint, problems)?;
+        Some(names.into_iter().map(LocatedName::into_name).collect())
+    })
 }

@@ -1,63 +1,65 @@
 //! Receivers of notifications, and what they are sent.
 
-use crate::arn;
-use crate::names::{self, KnownNames, LocatedName, known_names};
+use crate::names::{KnownNames, read_optional_names};
 use crate::people::slack_channel;
 use crate::problem::ProblemCollector;
-use crate::values::{self, Fields, LocatedNode, Shape};
-use rollout::Name;
+use crate::values::{self, Fields, LocatedNode};
+use crate::{arn, file};
 use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
 
 const MAX_NOTIFICATIONS: usize = 20;
 /// Maximum number of names that one receiver may be restricted to.
 const MAX_NAMES: usize = 50;
 
-pub(crate) const NOTIFICATION: Shape =
-    Shape { name: "Notification", keys: &["topic", "slack", "environments", "services", "facts"], required: &[] };
+/// Which facts are sent, in the file's notation.
+pub(crate) const FACTS: [(&str, FactFilter); 3] =
+    [("attention", FactFilter::Attention), ("verdicts", FactFilter::Verdicts), ("all", FactFilter::All)];
 
 /// Reads the list of receivers.
-pub(crate) fn notifications(
-    at: LocatedNode<'_>,
+pub(crate) fn read_notifications(
+    node: LocatedNode<'_>,
     path: &str,
     known: KnownNames<'_>,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<NotificationPolicy>> {
-    let nodes = values::list(at, path, "notifications", MAX_NOTIFICATIONS, problems)?;
-    let all: Vec<_> = nodes.into_iter().map(|(at, path)| notification(at, &path, known, problems)).collect();
+    let nodes = values::list(node, path, "notifications", MAX_NOTIFICATIONS, problems)?;
+    let all: Vec<_> = nodes.into_iter().map(|(node, path)| read_notification(node, &path, known, problems)).collect();
     all.into_iter().collect()
 }
 
-fn notification(
-    at: LocatedNode<'_>,
+fn read_notification(
+    node: LocatedNode<'_>,
     path: &str,
     known: KnownNames<'_>,
     problems: &mut ProblemCollector,
 ) -> Option<NotificationPolicy> {
-    let fields = Fields::new(at, path, &NOTIFICATION, problems)?;
-    let receiver = receiver(at, path, &fields, problems);
-    let environments = names(&fields, "environments", known.environments(), problems);
-    let services = names(&fields, "services", known.services(), problems);
-    let facts = match fields.get("facts") {
-        Some((at, path)) => {
-            let choices =
-                [("attention", FactFilter::Attention), ("verdicts", FactFilter::Verdicts), ("all", FactFilter::All)];
-            values::choice(at, &path, &choices, problems)
-        }
-        None => Some(FactFilter::Attention),
-    };
+    let fields = Fields::new(node, path, file::Notification::KEYS, problems)?;
+    let receiver = read_receiver(node, path, &fields, problems);
+    // An empty list would send nothing, and is a mistake in the file.
+    let all_environments = "name environments, or take the key away to be told of all";
+    let environments =
+        read_optional_names(&fields, "environments", known.environments(), MAX_NAMES, all_environments, problems);
+    let all_services = "name services, or take the key away to be told of all";
+    let services = read_optional_names(&fields, "services", known.services(), MAX_NAMES, all_services, problems);
+    let facts = fields.choice_or("facts", &FACTS, FactFilter::Attention, problems);
     Some(NotificationPolicy { receiver: receiver?, environments: environments?, services: services?, facts: facts? })
 }
 
-fn receiver(at: LocatedNode<'_>, path: &str, fields: &Fields<'_>, problems: &mut ProblemCollector) -> Option<Receiver> {
-    struct NameKind {
+fn read_receiver(
+    node: LocatedNode<'_>,
+    path: &str,
+    fields: &Fields<'_>,
+    problems: &mut ProblemCollector,
+) -> Option<Receiver> {
+    struct ReceiverKind {
         key: &'static str,
         description: &'static str,
         check: fn(&str) -> Result<(), String>,
         make: fn(String) -> Receiver,
     }
     let topic =
-        NameKind { key: "topic", description: "the ARN of an SNS topic", check: arn::topic, make: Receiver::Topic };
-    let slack = NameKind {
+        ReceiverKind { key: "topic", description: "the ARN of an SNS topic", check: arn::topic, make: Receiver::Topic };
+    let slack = ReceiverKind {
         key: "slack",
         description: "the ID of a channel of Slack",
         check: slack_channel,
@@ -66,30 +68,14 @@ fn receiver(at: LocatedNode<'_>, path: &str, fields: &Fields<'_>, problems: &mut
     let given: Vec<_> = [topic, slack].into_iter().filter_map(|kind| Some((fields.get(kind.key)?, kind))).collect();
     if given.len() != 1 {
         let both_or_neither = if given.is_empty() { "neither" } else { "both" };
-        problems.add(at.mark, path, format!("there is {both_or_neither}: write exactly one of `topic` and `slack`"));
+        problems.add(node.mark, path, format!("there is {both_or_neither}: write exactly one of `topic` and `slack`"));
     }
     let mut receiver = None;
-    for ((at, path), kind) in given {
-        let Some(written) = values::text(at, &path, kind.description, problems) else { continue };
-        match (kind.check)(written) {
-            Ok(()) => receiver = Some((kind.make)(written.to_owned())),
-            Err(message) => problems.add(at.mark, &path, message),
-        }
+    for ((node, path), kind) in given {
+        let read = values::checked_text(node, &path, kind.description, kind.check, problems).map(kind.make);
+        receiver = read.or(receiver);
     }
     receiver
-}
-
-/// Names that a receiver is restricted to. An empty list would send nothing, and is a mistake in the file.
-fn names(
-    fields: &Fields<'_>,
-    key: &str,
-    kind: names::NameKind<'_>,
-    problems: &mut ProblemCollector,
-) -> Option<Vec<Name>> {
-    let Some((at, path)) = fields.get(key) else { return Some(Vec::new()) };
-    let empty_hint = format!("name {key}, or take the key away to be told of all");
-    let names = known_names(at, &path, kind, MAX_NAMES, &empty_hint, problems)?;
-    Some(names.into_iter().map(LocatedName::into_name).collect())
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! The people whom rules name, and their groups.
 
-use crate::arn;
-use crate::names::{NameKind, known_names};
+use crate::names::{Entry, NameKind, read_known_names, read_section};
 use crate::problem::{Mark, ProblemCollector};
-use crate::read::{Entry, section};
-use crate::values::{self, Fields, LocatedNode, Shape};
+use crate::values::{self, Fields, LocatedNode};
+use crate::{arn, file};
 use rollout::Name;
 use rollout::entry::Person;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +12,6 @@ const MAX_PEOPLE: usize = 200;
 const MAX_GROUPS: usize = 50;
 /// Maximum number of ARNs per person.
 const MAX_ARNS: usize = 5;
-
-pub(crate) const PERSON: Shape = Shape { name: "Person", keys: &["slack", "iam", "github", "mail"], required: &[] };
 
 /// All people and groups of the file.
 #[derive(Debug, Default)]
@@ -31,19 +28,19 @@ pub(crate) struct People {
 }
 
 /// What identifies a person on one channel: the file's key, and its value.
-type Identity = (&'static str, String);
+type ChannelIdentity = (&'static str, String);
 
 /// Reads `people` and `groups`.
-pub(crate) fn people(file: &Fields<'_>, problems: &mut ProblemCollector) -> People {
+pub(crate) fn read_people(file: &Fields<'_>, problems: &mut ProblemCollector) -> People {
     let problems_before = problems.count();
     let mut all = People { named: Some(Vec::new()), ..People::default() };
-    let mut identity_owners: BTreeMap<Identity, String> = BTreeMap::new();
-    if let Some((at, path)) = file.get("people") {
-        match section(at, &path, "people by name", MAX_PEOPLE, problems) {
+    let mut identity_owners: BTreeMap<ChannelIdentity, String> = BTreeMap::new();
+    if let Some((node, path)) = file.get("people") {
+        match read_section(node, &path, "people by name", MAX_PEOPLE, problems) {
             Some(entries) => {
-                for Entry { name, key, at, path } in entries {
-                    all.locations.insert(name.clone(), (key, path.clone()));
-                    if let Some(person) = person(at, &path, &mut identity_owners, problems) {
+                for Entry { name, key_mark, node, path } in entries {
+                    all.locations.insert(name.clone(), (key_mark, path.clone()));
+                    if let Some(person) = read_person(node, &path, &mut identity_owners, problems) {
                         all.people.insert(name, person);
                     }
                 }
@@ -53,18 +50,18 @@ pub(crate) fn people(file: &Fields<'_>, problems: &mut ProblemCollector) -> Peop
     }
     let members: Option<Vec<Name>> = all.named.as_ref().map(|_| all.locations.keys().cloned().collect());
     let mut group_names = Vec::new();
-    if let Some((at, path)) = file.get("groups") {
-        match section(at, &path, "groups by name", MAX_GROUPS, problems) {
+    if let Some((node, path)) = file.get("groups") {
+        match read_section(node, &path, "groups by name", MAX_GROUPS, problems) {
             Some(entries) => {
-                for Entry { name, key, at, path } in entries {
+                for Entry { name, key_mark, node, path } in entries {
                     group_names.push(name.clone());
                     if all.locations.contains_key(&name) {
                         let message = format!("`{name}` is a person already: give the group a name of its own");
-                        problems.add(key, &path, message);
+                        problems.add(key_mark, &path, message);
                     }
                     let empty_hint = "name people, or take the group away";
                     let name_kind = NameKind::people(members.as_deref());
-                    if let Some(names) = known_names(at, &path, name_kind, MAX_PEOPLE, empty_hint, problems) {
+                    if let Some(names) = read_known_names(node, &path, name_kind, MAX_PEOPLE, empty_hint, problems) {
                         all.groups.insert(name, names.into_iter().map(|named| named.name).collect());
                     }
                 }
@@ -139,70 +136,37 @@ impl People {
     }
 }
 
-fn person(
-    at: LocatedNode<'_>,
+fn read_person(
+    node: LocatedNode<'_>,
     path: &str,
-    identity_owners: &mut BTreeMap<Identity, String>,
+    identity_owners: &mut BTreeMap<ChannelIdentity, String>,
     problems: &mut ProblemCollector,
 ) -> Option<Person> {
     let problems_before = problems.count();
-    let fields = Fields::new(at, path, &PERSON, problems)?;
-    let slack = fields.read("slack", problems, |at, path, problems| {
-        let written = values::text(at, path, "the ID of a member of Slack", problems)?;
-        claim_identity(
-            "slack",
-            checked(written, slack_member(written), at.mark, path, problems)?,
-            at.mark,
-            path,
-            identity_owners,
-            problems,
-        )
+    let fields = Fields::new(node, path, file::Person::KEYS, problems)?;
+    let slack = fields.read("slack", problems, |node, path, problems| {
+        let written = values::checked_text(node, path, "the ID of a member of Slack", slack_member, problems)?;
+        claim_identity("slack", written, node.mark, path, identity_owners, problems)
     });
-    let github = fields.read("github", problems, |at, path, problems| {
-        let written = values::digits(at, path, "GitHub's number of an account", problems)?;
-        claim_identity("github", written, at.mark, path, identity_owners, problems)
+    let github = fields.read("github", problems, |node, path, problems| {
+        let written = values::digits(node, path, "GitHub's number of an account", problems)?;
+        claim_identity("github", written, node.mark, path, identity_owners, problems)
     });
-    let mail = fields.read("mail", problems, |at, path, problems| {
-        let written = values::text(at, path, "the ARN of an SNS topic", problems)?;
-        claim_identity(
-            "mail",
-            checked(written, mail_topic(written), at.mark, path, problems)?,
-            at.mark,
-            path,
-            identity_owners,
-            problems,
-        )
+    let mail = fields.read("mail", problems, |node, path, problems| {
+        let written = values::checked_text(node, path, "the ARN of an SNS topic", mail_topic, problems)?;
+        claim_identity("mail", written, node.mark, path, identity_owners, problems)
     });
-    let iam = fields.read("iam", problems, |at, path, problems| {
-        let nodes = values::list(at, path, "ARNs", MAX_ARNS, problems)?;
+    let iam = fields.read("iam", problems, |node, path, problems| {
+        let description = "the ARN of an IAM user or of a role's session";
         let mut arns = Vec::new();
-        for (at, path) in nodes {
-            let Some(written) = values::text(at, &path, "the ARN of an IAM user or of a role's session", problems)
-            else {
-                continue;
-            };
-            let Some(arn) = checked(written, arn::caller(written), at.mark, &path, problems) else { continue };
-            arns.extend(claim_identity("iam", arn, at.mark, &path, identity_owners, problems));
+        for (node, path) in values::list(node, path, "ARNs", MAX_ARNS, problems)? {
+            if let Some(written) = values::checked_text(node, &path, description, arn::caller, problems) {
+                arns.extend(claim_identity("iam", written, node.mark, &path, identity_owners, problems));
+            }
         }
         Some(arns)
     });
     (problems.count() == problems_before).then(|| Person { slack, iam: iam.unwrap_or_default(), github, mail })
-}
-
-fn checked(
-    written: &str,
-    check: Result<(), String>,
-    mark: Mark,
-    path: &str,
-    problems: &mut ProblemCollector,
-) -> Option<String> {
-    match check {
-        Ok(()) => Some(written.to_owned()),
-        Err(message) => {
-            problems.add(mark, path, message);
-            None
-        }
-    }
 }
 
 /// An identity belongs to one person only.
@@ -211,7 +175,7 @@ fn claim_identity(
     written: String,
     mark: Mark,
     path: &str,
-    identity_owners: &mut BTreeMap<Identity, String>,
+    identity_owners: &mut BTreeMap<ChannelIdentity, String>,
     problems: &mut ProblemCollector,
 ) -> Option<String> {
     match identity_owners.get(&(key, written.clone())) {

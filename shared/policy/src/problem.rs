@@ -59,11 +59,11 @@ pub(crate) struct Mark {
 pub(crate) struct ProblemCollector(Vec<Problem>);
 
 impl ProblemCollector {
-    pub(crate) fn add(&mut self, at: Mark, path: &str, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, mark: Mark, path: &str, message: impl Into<String>) {
         // `into_result` counts what is dropped here: a file consisting of errors must not produce a large response.
         if self.0.len() < 10 * MAX_PROBLEMS {
-            let problem = Problem { line: at.line, column: at.column, path: path.to_owned(), message: message.into() };
-            self.0.push(problem);
+            let Mark { line, column } = mark;
+            self.0.push(Problem { line, column, path: path.to_owned(), message: message.into() });
         }
     }
 

@@ -1,15 +1,15 @@
 //! The file's top level: application, services, environments. Continues after a problem, so that all are reported at once.
 
-use crate::entry::{Upstream, depends_on, entry_rules, trigger};
-use crate::github::grants;
-use crate::names::{KnownNames, LocatedName};
-use crate::notify::notifications;
+use crate::entry::{Upstream, read_depends_on, read_entry_rules, read_trigger};
+use crate::github::read_grants;
+use crate::names::{Entry, KnownNames, LocatedName, read_section};
+use crate::notify::read_notifications;
 use crate::order::{EnvironmentOrder, check_environments, check_services};
-use crate::people::{People, people};
+use crate::people::{People, read_people};
 use crate::problem::{Mark, Problem, ProblemCollector, Problems};
-use crate::target::{PartialTarget, check_no_shared_resources, partial_target, read_target};
-use crate::values::{self, Fields, LocatedNode, Shape};
-use crate::{arn, tags, tree};
+use crate::target::{ExclusiveResource, check_no_shared_resources, read_partial_target, read_target};
+use crate::values::{self, Fields, LocatedNode};
+use crate::{arn, file, tags, tree};
 use rollout::notification::Receiver;
 use rollout::policy::{Concurrency, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, TagRule};
 use rollout::registry::{is_account, is_region};
@@ -23,42 +23,6 @@ pub const MAX_POLICY_BYTES: usize = 128 * 1024;
 
 const MAX_SERVICES: usize = 50;
 const MAX_ENVIRONMENTS: usize = 20;
-
-pub(crate) const FILE: Shape = Shape {
-    name: "File",
-    keys: &["application", "services", "people", "groups", "github", "environments", "notifications"],
-    required: &["application", "services", "environments"],
-};
-pub(crate) const SERVICE: Shape = Shape {
-    name: "Service",
-    keys: &["registry", "repository", "tags", "paused", "depends_on"],
-    required: &["repository"],
-};
-pub(crate) const REGISTRY: Shape = Shape { name: "Registry", keys: &["account", "region"], required: &[] };
-pub(crate) const TAGS: Shape = Shape { name: "Tags", keys: &["glob", "regex", "semver", "not"], required: &[] };
-pub(crate) const NOT_TAGS: Shape = Shape { name: "NotTags", keys: &["glob", "regex", "semver"], required: &[] };
-pub(crate) const ENVIRONMENT: Shape = Shape {
-    name: "Environment",
-    keys: &[
-        "trigger",
-        "after",
-        "soak",
-        "approval",
-        "time_zone",
-        "windows",
-        "freezes",
-        "hotfix",
-        "trains",
-        "give_up_after",
-        "concurrency",
-        "drift",
-        "defaults",
-        "targets",
-    ],
-    required: &["targets"],
-};
-pub(crate) const DEFAULTS: Shape =
-    Shape { name: "Defaults", keys: &["strategy", "alarms", "hooks", "deadlines"], required: &[] };
 
 /// Values of `concurrency`: what happens to a release that arrives while another one is being deployed.
 pub(crate) const CONCURRENCY: [(&str, Concurrency); 4] = [
@@ -80,14 +44,14 @@ pub fn parse(text: &str) -> Result<Policy, Problems> {
     let Some(root) = tree::read(text, &mut problems) else {
         return problems.into_result(None);
     };
-    let policy = file(LocatedNode { node: &root, mark: root.at }, &mut problems);
+    let policy = read_file(LocatedNode { inner: &root, mark: root.mark }, &mut problems);
     if let Some(policy) = policy.as_ref().filter(|_| problems.count() == 0) {
         let size = serde_json::to_vec(policy).map_or(usize::MAX, |json| json.len());
         if size > MAX_POLICY_BYTES {
             let message = format!(
-                "written out, the targets take {size} bytes, at most {MAX_POLICY_BYTES} are stored: split the application"
+                "as JSON, the policy takes {size} bytes, at most {MAX_POLICY_BYTES} are stored: split the application"
             );
-            problems.add(root.at, "", message);
+            problems.add(root.mark, "", message);
         }
     }
     problems.into_result(policy)
@@ -111,34 +75,32 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Policy, Problems> {
     }
 }
 
-fn file(at: LocatedNode<'_>, problems: &mut ProblemCollector) -> Option<Policy> {
-    let fields = Fields::new(at, "", &FILE, problems)?;
-    let application = fields
-        .read("application", problems, |at, path, problems| values::name(at, path, "the application's name", problems));
+fn read_file(node: LocatedNode<'_>, problems: &mut ProblemCollector) -> Option<Policy> {
+    let fields = Fields::new(node, "", file::File::KEYS, problems)?;
+    let application = fields.read("application", problems, |node, path, problems| {
+        values::name(node, path, "the application's name", problems)
+    });
     // A service or environment with an invalid entry still counts as defined, so that references to it are not reported as
     // unknown.
     let mut service_names = None;
-    let services = fields.read("services", problems, |at, path, problems| {
-        let entries = section(at, path, "services by name", MAX_SERVICES, problems)?;
+    let services = fields.read("services", problems, |node, path, problems| {
+        let entries = read_section(node, path, "services by name", MAX_SERVICES, problems)?;
         service_names = Some(names_of(&entries));
-        services(entries, service_names.as_deref(), problems)
+        read_services(entries, service_names.as_deref(), problems)
     });
-    let people = people(&fields, problems);
-    let environment_entries = fields.read("environments", problems, |at, path, problems| {
-        Some((at, path.to_owned(), section(at, path, "environments by name", MAX_ENVIRONMENTS, problems)?))
+    let people = read_people(&fields, problems);
+    let environment_entries = fields.read("environments", problems, |node, path, problems| {
+        Some((node, path.to_owned(), read_section(node, path, "environments by name", MAX_ENVIRONMENTS, problems)?))
     });
     let environment_names = environment_entries.as_ref().map(|(_, _, entries)| names_of(entries));
     let known = KnownNames { services: service_names.as_deref(), environments: environment_names.as_deref() };
-    let grants = match fields.get("github") {
-        Some((at, path)) => grants(at, &path, known, problems),
-        None => Some(Vec::new()),
-    };
-    let environments =
-        environment_entries.map(|(at, path, entries)| environments(at, &path, entries, known, &people, problems));
-    let notifications = match fields.get("notifications") {
-        Some((at, path)) => notifications(at, &path, known, problems),
-        None => Some(Vec::new()),
-    };
+    let grants =
+        fields.read_or("github", Vec::new(), problems, |node, path, problems| read_grants(node, path, known, problems));
+    let environments = environment_entries
+        .map(|(node, path, entries)| read_environments(node, &path, entries, known, &people, problems));
+    let notifications = fields.read_or("notifications", Vec::new(), problems, |node, path, problems| {
+        read_notifications(node, path, known, problems)
+    });
     let topics = notifications.iter().flatten().filter_map(|route| match &route.receiver {
         Receiver::Topic(topic) => Some(topic.as_str()),
         Receiver::Slack(_) => None,
@@ -162,16 +124,18 @@ fn names_of(entries: &[Entry<'_>]) -> Vec<Name> {
     entries.iter().map(|entry| entry.name.clone()).collect()
 }
 
-fn services(
+/// Reads the services. `known_services`: their names; `None` where the section could not be read, and then no name is
+/// reported as unknown.
+fn read_services(
     entries: Vec<Entry<'_>>,
-    named: Option<&[Name]>,
+    known_services: Option<&[Name]>,
     problems: &mut ProblemCollector,
 ) -> Option<BTreeMap<Name, ServicePolicy>> {
     let mut services = BTreeMap::new();
     let mut order = BTreeMap::new();
-    for Entry { name, at, path, .. } in entries {
+    for Entry { name, node, path, .. } in entries {
         let mut upstream = Vec::new();
-        if let Some(service) = service(at, &path, &name, named, &mut upstream, problems) {
+        if let Some(service) = read_service(node, &path, &name, known_services, &mut upstream, problems) {
             services.insert(name.clone(), service);
         }
         order.insert(name, upstream);
@@ -180,8 +144,8 @@ fn services(
     Some(services)
 }
 
-fn environments(
-    at: LocatedNode<'_>,
+fn read_environments(
+    node: LocatedNode<'_>,
     path: &str,
     entries: Vec<Entry<'_>>,
     known: KnownNames<'_>,
@@ -190,10 +154,10 @@ fn environments(
 ) -> BTreeMap<Name, EnvironmentPolicy> {
     let mut environments = BTreeMap::new();
     let (mut resources, mut environment_orders) = (Vec::new(), Vec::new());
-    for Entry { name, at, path, .. } in entries {
+    for Entry { name, node, path, .. } in entries {
         let mut environment_order = EnvironmentOrder { name: name.clone(), targets: None, upstream: None };
         if let Some(environment) =
-            environment(at, &path, known, people, &mut resources, &mut environment_order, problems)
+            read_environment(node, &path, known, people, &mut resources, &mut environment_order, problems)
         {
             environments.insert(name, environment);
         }
@@ -202,7 +166,7 @@ fn environments(
     let count: usize = environments.values().map(|environment: &EnvironmentPolicy| environment.targets.len()).sum();
     if count > MAX_TARGETS {
         problems.add(
-            at.mark,
+            node.mark,
             path,
             format!("there are {count} targets, at most {MAX_TARGETS} are allowed: split the application"),
         );
@@ -212,75 +176,26 @@ fn environments(
     environments
 }
 
-/// An entry of a mapping keyed by Switchback's own names.
-#[derive(Debug)]
-pub(crate) struct Entry<'n> {
-    pub(crate) name: Name,
-    pub(crate) key: Mark,
-    pub(crate) at: LocatedNode<'n>,
-    pub(crate) path: String,
-}
-
-/// The entries of a mapping keyed by Switchback's own names.
-pub(crate) fn section<'n>(
-    at: LocatedNode<'n>,
-    path: &str,
-    description: &str,
-    max: usize,
-    problems: &mut ProblemCollector,
-) -> Option<Vec<Entry<'n>>> {
-    let entries = values::entries(at, path, &format!("a mapping of {description}"), problems)?;
-    if entries.is_empty() || entries.len() > max {
-        let message = format!("there are {} {description}: expected 1 to {max}", entries.len());
-        problems.add(at.mark, path, message);
-        return None;
-    }
-    let mut named = Vec::new();
-    for (key, node) in entries {
-        let path = values::join(path, &key.text);
-        if let Some(name) = values::key_name(key, &path, problems) {
-            named.push(Entry { name, key: key.at, at: values::value_at(key, node), path });
-        }
-    }
-    Some(named)
-}
-
-/// Reads a service; its dependencies are added to `upstream`, with their positions.
-fn service(
-    at: LocatedNode<'_>,
+/// Reads a service; its dependencies are added to `upstream`, with their positions. `known_services` as in
+/// [`read_services`].
+fn read_service(
+    node: LocatedNode<'_>,
     path: &str,
     own: &Name,
-    named: Option<&[Name]>,
+    known_services: Option<&[Name]>,
     upstream: &mut Vec<LocatedName>,
     problems: &mut ProblemCollector,
 ) -> Option<ServicePolicy> {
-    let fields = Fields::new(at, path, &SERVICE, problems)?;
-    let registry = match fields.get("registry") {
-        Some((at, path)) => registry(at, &path, problems),
-        None => Some(RegistryPolicy::default()),
-    };
-    let repository = fields.read("repository", problems, |at, path, problems| {
-        let written = values::text(at, path, "the name of an ECR repository", problems)?;
-        match arn::repository(written) {
-            Ok(()) => Some(written.to_owned()),
-            Err(message) => {
-                problems.add(at.mark, path, message);
-                None
-            }
-        }
+    let fields = Fields::new(node, path, file::Service::KEYS, problems)?;
+    let registry = fields.read_or("registry", RegistryPolicy::default(), problems, read_registry);
+    let repository = fields.read("repository", problems, |node, path, problems| {
+        values::checked_text(node, path, "the name of an ECR repository", arn::repository, problems)
     });
-    let tags = match fields.get("tags") {
-        Some((at, path)) => tags(at, &path, problems),
-        None => Some(TagRule::Glob("*".to_owned())),
-    };
-    let paused = match fields.get("paused") {
-        Some((at, path)) => values::boolean(at, &path, problems),
-        None => Some(false),
-    };
-    let depends_on = match fields.get("depends_on") {
-        Some((at, path)) => depends_on(at, &path, own, named, MAX_SERVICES, problems),
-        None => Some(Vec::new()),
-    };
+    let tags = fields.read_or("tags", TagRule::Glob("*".to_owned()), problems, read_tags);
+    let paused = fields.read_or("paused", false, problems, values::boolean);
+    let depends_on = fields.read_or("depends_on", Vec::new(), problems, |node, path, problems| {
+        read_depends_on(node, path, own, known_services, MAX_SERVICES, problems)
+    });
     if let Some(names) = &depends_on {
         upstream.clone_from(names);
     }
@@ -295,32 +210,32 @@ fn service(
 }
 
 /// Reads a registry: an account, a Region, or both. A missing one is the control plane's own.
-fn registry(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<RegistryPolicy> {
-    let fields = Fields::new(at, path, &REGISTRY, problems)?;
-    let account = fields.get("account").map(|(at, path)| {
-        let written = match &at.node.value {
+fn read_registry(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<RegistryPolicy> {
+    let fields = Fields::new(node, path, file::Registry::KEYS, problems)?;
+    let account = fields.get("account").map(|(node, path)| {
+        let written = match &node.inner.value {
             tree::Value::Scalar { text, .. } => text.as_str(),
             _ => "",
         };
         let valid = is_account(written);
         if !valid {
-            let description = values::describe_node(at.node);
-            problems.add(at.mark, &path, format!("expected the 12 digits of an AWS account, found {description}"));
+            let description = values::describe_node(node.inner);
+            problems.add(node.mark, &path, format!("expected the 12 digits of an AWS account, found {description}"));
         }
         valid.then(|| written.to_owned())
     });
-    let region = fields.get("region").map(|(at, path)| {
-        let written = values::text(at, &path, "a Region such as `eu-central-1`", problems)?;
+    let region = fields.get("region").map(|(node, path)| {
+        let written = values::text(node, &path, "a Region such as `eu-central-1`", problems)?;
         let valid = is_region(written);
         if !valid {
             let message = format!("expected a Region such as `eu-central-1`, found `{}`", values::shorten(written));
-            problems.add(at.mark, &path, message);
+            problems.add(node.mark, &path, message);
         }
         valid.then(|| written.to_owned())
     });
     if account.is_none() && region.is_none() {
         let message = "names neither `account` nor `region`: write one of them, or take the key away".to_owned();
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     let valid = account.as_ref().is_none_or(Option::is_some) && region.as_ref().is_none_or(Option::is_some);
@@ -328,20 +243,25 @@ fn registry(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) ->
 }
 
 /// Reads which tags become releases: one pattern, and one that excludes some of the matches.
-fn tags(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<TagRule> {
-    let fields = Fields::new(at, path, &TAGS, problems)?;
-    let take = tag_rule(&fields, at, path, problems);
+fn read_tags(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<TagRule> {
+    let fields = Fields::new(node, path, file::Tags::KEYS, problems)?;
+    let take = read_tag_rule(&fields, node, path, problems);
     match fields.get("not") {
-        Some((at, path)) => {
-            let not =
-                Fields::new(at, &path, &NOT_TAGS, problems).and_then(|fields| tag_rule(&fields, at, &path, problems));
+        Some((node, path)) => {
+            let fields = Fields::new(node, &path, file::NotTags::KEYS, problems);
+            let not = fields.and_then(|fields| read_tag_rule(&fields, node, &path, problems));
             Some(tags::except(take?, not?))
         }
         None => take,
     }
 }
 
-fn tag_rule(fields: &Fields<'_>, at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<TagRule> {
+fn read_tag_rule(
+    fields: &Fields<'_>,
+    node: LocatedNode<'_>,
+    path: &str,
+    problems: &mut ProblemCollector,
+) -> Option<TagRule> {
     type Check = fn(&str) -> Result<TagRule, tags::TagRuleError>;
     let kinds: [(&str, &str, Check); 3] = [
         ("glob", "a glob such as `v*`", tags::glob),
@@ -351,17 +271,17 @@ fn tag_rule(fields: &Fields<'_>, at: LocatedNode<'_>, path: &str, problems: &mut
     let mut rules = Vec::new();
     let mut pattern_count = 0;
     for (key, description, check) in kinds {
-        let Some((at, path)) = fields.get(key) else { continue };
+        let Some((node, path)) = fields.get(key) else { continue };
         pattern_count += 1;
-        let Some(written) = values::text(at, &path, description, problems) else { continue };
+        let Some(written) = values::text(node, &path, description, problems) else { continue };
         match check(written) {
             Ok(rule) => rules.push(rule),
-            Err(error) => problems.add(at.mark, &path, describe(&error)),
+            Err(error) => problems.add(node.mark, &path, describe(&error)),
         }
     }
     if pattern_count != 1 {
         problems.add(
-            at.mark,
+            node.mark,
             path,
             format!("there are {pattern_count} patterns: write exactly one of `glob`, `regex` and `semver`"),
         );
@@ -386,45 +306,36 @@ fn describe(error: &tags::TagRuleError) -> String {
 }
 
 /// Reads an environment; the parts that others depend on are added to `environment_order`.
-fn environment(
-    at: LocatedNode<'_>,
+fn read_environment(
+    node: LocatedNode<'_>,
     path: &str,
     known: KnownNames<'_>,
     people: &People,
-    resources: &mut Vec<crate::target::ExclusiveResource>,
+    resources: &mut Vec<ExclusiveResource>,
     environment_order: &mut EnvironmentOrder,
     problems: &mut ProblemCollector,
 ) -> Option<EnvironmentPolicy> {
-    let fields = Fields::new(at, path, &ENVIRONMENT, problems)?;
-    let trigger = trigger(&fields, problems);
+    let fields = Fields::new(node, path, file::Environment::KEYS, problems)?;
+    let trigger = read_trigger(&fields, problems);
     let (entry, upstream): (_, Option<Upstream>) =
-        entry_rules(&fields, &environment_order.name, known, people, problems);
+        read_entry_rules(&fields, &environment_order.name, known, people, problems);
     environment_order.upstream = upstream;
-    let concurrency = match fields.get("concurrency") {
-        Some((at, path)) => values::choice(at, &path, &CONCURRENCY, problems),
-        None => Some(Concurrency::default()),
-    };
-    let drift = match fields.get("drift") {
-        Some((at, path)) => values::choice(at, &path, &DRIFT, problems),
-        None => Some(Drift::default()),
-    };
-    let defaults = match fields.get("defaults") {
-        Some((at, path)) => match Fields::new(at, &path, &DEFAULTS, problems) {
-            Some(fields) => partial_target(&fields, problems),
-            None => PartialTarget::default(),
-        },
-        None => PartialTarget::default(),
-    };
-    let targets = fields.read("targets", problems, |at, path, problems| {
+    let concurrency = fields.choice_or("concurrency", &CONCURRENCY, Concurrency::default(), problems);
+    let drift = fields.choice_or("drift", &DRIFT, Drift::default(), problems);
+    let defaults = fields.read("defaults", problems, |node, path, problems| {
+        Some(read_partial_target(&Fields::new(node, path, file::Defaults::KEYS, problems)?, problems))
+    });
+    let defaults = defaults.unwrap_or_default();
+    let targets = fields.read("targets", problems, |node, path, problems| {
         let mut targets: BTreeMap<Name, TargetPolicy> = BTreeMap::new();
-        let entries = section(at, path, "targets by service", MAX_SERVICES, problems)?;
-        let located_services = entries.iter().map(|entry| (entry.name.clone(), entry.key, entry.path.clone()));
+        let entries = read_section(node, path, "targets by service", MAX_SERVICES, problems)?;
+        let located_services = entries.iter().map(|entry| (entry.name.clone(), entry.key_mark, entry.path.clone()));
         environment_order.targets = Some(located_services.collect());
-        for Entry { name, key, at, path } in entries {
+        for Entry { name, key_mark, node, path } in entries {
             if let Some(services) = known.services {
-                known_service(&name, services, key, &path, problems);
+                check_service_is_known(&name, services, key_mark, &path, problems);
             }
-            if let Some(target) = read_target(at, &path, &defaults, resources, problems) {
+            if let Some(target) = read_target(node, &path, &defaults, resources, problems) {
                 targets.insert(name, TargetPolicy { drift: drift.unwrap_or_default(), ..target });
             }
         }
@@ -433,7 +344,7 @@ fn environment(
     Some(EnvironmentPolicy { trigger: trigger?, concurrency: concurrency?, entry: entry?, targets: targets? })
 }
 
-fn known_service(name: &Name, services: &[Name], mark: Mark, path: &str, problems: &mut ProblemCollector) {
+fn check_service_is_known(name: &Name, services: &[Name], mark: Mark, path: &str, problems: &mut ProblemCollector) {
     if services.contains(name) {
         return;
     }

@@ -1,15 +1,17 @@
 //! Renders a policy in the file's notation.
 
 use crate::calendar::{format_moment, format_window};
-use crate::entry::DEFAULT_ANSWERS;
-use crate::github::permission_name;
+use crate::entry::{DEFAULT_ANSWERS, TRAIN_ROLLBACKS, TRIGGERS};
+use crate::grants::PERMISSIONS;
+use crate::hooks::POINTS;
+use crate::notify::FACTS;
+use crate::read::{CONCURRENCY, DRIFT};
+use crate::target::{MISSING, STABLE_FIRING};
+use crate::values::word;
 use rollout::Name;
-use rollout::entry::{After, ApprovalPolicy, EntryRules, Grant};
-use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
-use rollout::policy::{
-    EnvironmentPolicy, HookAction, HookPoint, MissingData, Policy, ServicePolicy, StableFiring, TagRule, TargetPolicy,
-    Trigger,
-};
+use rollout::entry::{After, ApprovalPolicy, EntryRules, FreezePeriod, Grant};
+use rollout::notification::{NotificationPolicy, Receiver};
+use rollout::policy::{EnvironmentPolicy, HookAction, Policy, ServicePolicy, TagRule, TargetPolicy};
 use serde_json::{Map, Value, json};
 
 /// The policy in the file's notation, with every default written out: parsing it gives the same policy.
@@ -63,20 +65,14 @@ fn tag_rule(rule: &TagRule) -> Value {
 }
 
 fn environment(environment: &EnvironmentPolicy) -> Value {
-    let trigger = match environment.trigger {
-        Trigger::Push => "push",
-        Trigger::Manual => "manual",
-        Trigger::Promotion => "promotion",
-    };
     let EntryRules { after, soak, approval, time_zone, windows, freezes, hotfix_skips, .. } = &environment.entry;
-    let rollback = if environment.entry.rollback_train_together { "together" } else { "alone" };
+    // Every target stores its environment's setting.
+    let drift = environment.targets.values().next().map(|target| target.drift).unwrap_or_default();
     let mut value = json!({
-        "trigger": trigger,
-        // Stored and written in the same form.
-        "concurrency": environment.concurrency,
-        // Every target stores its environment's setting.
-        "drift": environment.targets.values().next().map(|target| target.drift).unwrap_or_default(),
-        "trains": {"rollback": rollback},
+        "trigger": word(&TRIGGERS, &environment.trigger),
+        "concurrency": word(&CONCURRENCY, &environment.concurrency),
+        "drift": word(&DRIFT, &drift),
+        "trains": {"rollback": word(&TRAIN_ROLLBACKS, &environment.entry.rollback_train_together)},
         "give_up_after": environment.entry.give_up_after.to_string(),
         "targets": map(&environment.targets, target),
     });
@@ -92,10 +88,7 @@ fn environment(environment: &EnvironmentPolicy) -> Value {
     });
     insert_unless_empty(&mut value, "time_zone", time_zone.is_none(), || json!(time_zone));
     insert_unless_empty(&mut value, "windows", windows.is_empty(), || windows.iter().map(format_window).collect());
-    insert_unless_empty(&mut value, "freezes", freezes.is_empty(), || {
-        let freeze = |freeze: &rollout::entry::FreezePeriod| json!({"from": format_moment(freeze.from), "until": format_moment(freeze.until), "reason": freeze.reason});
-        freezes.iter().map(freeze).collect()
-    });
+    insert_unless_empty(&mut value, "freezes", freezes.is_empty(), || freezes.iter().map(freeze).collect());
     insert_unless_empty(
         &mut value,
         "hotfix",
@@ -105,18 +98,21 @@ fn environment(environment: &EnvironmentPolicy) -> Value {
     value
 }
 
+fn freeze(freeze: &FreezePeriod) -> Value {
+    json!({"from": format_moment(freeze.from), "until": format_moment(freeze.until), "reason": freeze.reason})
+}
+
 fn render_approval(approval: &ApprovalPolicy) -> Value {
-    let default = DEFAULT_ANSWERS.iter().find(|(_, answer)| *answer == approval.default).map(|(word, _)| *word);
     json!({
         "required": approval.required,
         "from": approval.from,
         "expires": approval.expires.to_string(),
-        "default": default,
+        "default": word(&DEFAULT_ANSWERS, &approval.default),
     })
 }
 
 fn grant(grant: &Grant) -> Value {
-    let permissions: Vec<&str> = grant.permissions.iter().map(|permission| permission_name(*permission)).collect();
+    let permissions: Vec<&str> = grant.permissions.iter().map(|permission| word(&PERMISSIONS, permission)).collect();
     let mut value = json!({
         "repository_id": grant.repository_id,
         "repository_owner_id": grant.repository_owner_id,
@@ -137,11 +133,7 @@ fn grant(grant: &Grant) -> Value {
 }
 
 fn notification(route: &NotificationPolicy) -> Value {
-    let facts = match route.facts {
-        FactFilter::Attention => "attention",
-        FactFilter::Verdicts => "verdicts",
-        FactFilter::All => "all",
-    };
+    let facts = word(&FACTS, &route.facts);
     let mut value = match &route.receiver {
         Receiver::Topic(topic) => json!({"topic": topic, "facts": facts}),
         Receiver::Slack(channel) => json!({"slack": channel, "facts": facts}),
@@ -153,6 +145,7 @@ fn notification(route: &NotificationPolicy) -> Value {
 
 fn target(target: &TargetPolicy) -> Value {
     let (pair, strategy, deadlines) = (&target.pair, &target.strategy, &target.deadlines);
+    let task_failures = &strategy.task_failures;
     let side = |side: &rollout::policy::Side| json!({"service": side.service, "target_group": side.target_group});
     let steps: Vec<Value> = strategy
         .steps
@@ -163,20 +156,17 @@ fn target(target: &TargetPolicy) -> Value {
         .alarms
         .iter()
         .map(|alarm| {
-            let missing = match alarm.missing {
-                MissingData::Wait => "wait",
-                MissingData::Healthy => "healthy",
-                MissingData::Unhealthy => "unhealthy",
-            };
-            let stable_firing = match alarm.stable_firing {
-                StableFiring::Hold => "hold",
-                StableFiring::GoOn => "go_on",
-            };
-            json!({"name": alarm.name, "missing": missing, "stable_firing": stable_firing})
+            json!({
+                "name": alarm.name,
+                "missing": word(&MISSING, &alarm.missing),
+                "stable_firing": word(&STABLE_FIRING, &alarm.stable_firing),
+            })
         })
         .collect();
-    let hooks =
-        |point: HookPoint| -> Vec<Value> { target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect() };
+    let mut hooks = Map::new();
+    for (key, point) in POINTS {
+        hooks.insert(key.to_owned(), target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect());
+    }
     let mut value = json!({
         "cluster": pair.cluster,
         "container": pair.container,
@@ -189,13 +179,14 @@ fn target(target: &TargetPolicy) -> Value {
             "keep_warm": strategy.keep_warm.to_string(),
             "green_capacity": strategy.green_capacity.to_string(),
             "drain": strategy.drain.to_string(),
+            "task_failures": {
+                "count": task_failures.count,
+                "share": task_failures.share.to_string(),
+                "times_stable": task_failures.times_stable,
+            },
         },
         "alarms": alarms,
-        "hooks": {
-            "before_traffic": hooks(HookPoint::BeforeTraffic),
-            "test_traffic": hooks(HookPoint::TestTraffic),
-            "after_traffic": hooks(HookPoint::AfterTraffic),
-        },
+        "hooks": hooks,
         "deadlines": {
             "preflight": deadlines.preflight.to_string(),
             "register": deadlines.register.to_string(),

@@ -1,9 +1,11 @@
 //! One target of the file: its pair of services and how a release is rolled out there, including an environment's defaults.
 
 use crate::arn::{self, ArnLocation};
+use crate::file;
 use crate::hooks::{PartialHook, PartialHooks, read_partial_hooks, resolve_hooks};
 use crate::problem::{Mark, ProblemCollector};
-use crate::values::{self, Fields, LocatedNode, Shape};
+use crate::tree::Value;
+use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use rollout::policy::{
     AlarmPolicy, Deadlines, Drift, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
 };
@@ -18,51 +20,83 @@ const MAX_RULES: usize = 5;
 const MAX_FAILED_TASKS: u32 = 5_000;
 const MAX_TIMES_STABLE: u32 = 100;
 
-/// The shortest deadline: with a shorter one, a single slow AWS response would decide.
-pub const MIN_DEADLINE: Seconds = Seconds(5);
+/// What an alarm without data means, in the file's notation.
+pub(crate) const MISSING: [(&str, MissingData); 3] =
+    [("wait", MissingData::Wait), ("healthy", MissingData::Healthy), ("unhealthy", MissingData::Unhealthy)];
 
-pub(crate) const TARGET: Shape = Shape {
-    name: "Target",
-    keys: &["cluster", "container", "blue", "green", "rules", "test_rule", "strategy", "alarms", "hooks", "deadlines"],
-    required: &["cluster", "container", "blue", "green", "rules"],
-};
-pub(crate) const SIDE: Shape =
-    Shape { name: "Side", keys: &["service", "target_group"], required: &["service", "target_group"] };
-pub(crate) const STRATEGY: Shape = Shape {
-    name: "Strategy",
-    keys: &["steps", "bake", "keep_warm", "green_capacity", "drain", "task_failures"],
-    required: &[],
-};
-pub(crate) const TASK_FAILURES: Shape =
-    Shape { name: "TaskFailures", keys: &["count", "share", "times_stable"], required: &[] };
-pub(crate) const STEP: Shape = Shape { name: "Step", keys: &["traffic", "hold"], required: &["traffic"] };
-pub(crate) const ALARM: Shape =
-    Shape { name: "AlarmEntry", keys: &["name", "missing", "stable_firing"], required: &["name"] };
-pub(crate) const DEADLINES: Shape = Shape {
-    name: "Deadlines",
-    keys: &["preflight", "register", "healthy", "shift", "retire", "rollback"],
-    required: &[],
-};
+/// What happens if an alarm fires whose metrics all belong to the stable side, in the file's notation.
+pub(crate) const STABLE_FIRING: [(&str, StableFiring); 2] =
+    [("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)];
 
 /// Rollout settings of a target, or of an environment's `defaults`; each key may be missing on its own.
 #[derive(Debug, Default)]
 pub(crate) struct PartialTarget {
+    strategy: PartialStrategy,
+    alarms: Option<Vec<AlarmPolicy>>,
+    hooks: PartialHooks,
+    deadlines: PartialDeadlines,
+}
+
+#[derive(Debug, Default)]
+struct PartialStrategy {
     steps: Option<Vec<Step>>,
     bake: Option<Seconds>,
     keep_warm: Option<Seconds>,
     green_capacity: Option<Percent>,
     drain: Option<Seconds>,
-    failed_tasks: Option<u32>,
-    failed_share: Option<Percent>,
-    failed_times_stable: Option<u32>,
-    alarms: Option<Vec<AlarmPolicy>>,
-    hooks: PartialHooks,
+    task_failures: PartialTaskFailures,
+}
+
+#[derive(Debug, Default)]
+struct PartialTaskFailures {
+    count: Option<u32>,
+    share: Option<Percent>,
+    times_stable: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+struct PartialDeadlines {
     preflight: Option<Seconds>,
     register: Option<Seconds>,
     healthy: Option<Seconds>,
     shift: Option<Seconds>,
     retire: Option<Seconds>,
     rollback: Option<Seconds>,
+}
+
+impl PartialStrategy {
+    /// Completed with the environment's `defaults`, and then with the built-in ones.
+    fn resolve(self, defaults: &Self) -> Strategy {
+        let (failures, default_failures) = (&self.task_failures, &defaults.task_failures);
+        let built_in = TaskFailures::default();
+        let task_failures = TaskFailures {
+            count: failures.count.or(default_failures.count).unwrap_or(built_in.count),
+            share: failures.share.or(default_failures.share).unwrap_or(built_in.share),
+            times_stable: failures.times_stable.or(default_failures.times_stable).unwrap_or(built_in.times_stable),
+        };
+        Strategy {
+            steps: self.steps.or_else(|| defaults.steps.clone()).unwrap_or_else(default_steps),
+            bake: self.bake.or(defaults.bake).unwrap_or(Seconds(600)),
+            keep_warm: self.keep_warm.or(defaults.keep_warm).unwrap_or(Seconds(600)),
+            green_capacity: self.green_capacity.or(defaults.green_capacity).unwrap_or(Percent::ALL),
+            drain: self.drain.or(defaults.drain).unwrap_or(Seconds(30)),
+            task_failures,
+        }
+    }
+}
+
+impl PartialDeadlines {
+    /// Completed with the environment's `defaults`, and then with the built-in ones.
+    fn resolve(&self, defaults: &Self) -> Deadlines {
+        Deadlines {
+            preflight: self.preflight.or(defaults.preflight).unwrap_or(Seconds(30 * 60)),
+            register: self.register.or(defaults.register).unwrap_or(Seconds(5 * 60)),
+            healthy: self.healthy.or(defaults.healthy).unwrap_or(Seconds(15 * 60)),
+            shift: self.shift.or(defaults.shift).unwrap_or(Seconds(10 * 60)),
+            retire: self.retire.or(defaults.retire).unwrap_or(Seconds(15 * 60)),
+            rollback: self.rollback.or(defaults.rollback).unwrap_or(Seconds(30 * 60)),
+        }
+    }
 }
 
 /// A resource that only one target may name, and where the file names it.
@@ -77,82 +111,86 @@ pub(crate) struct ExclusiveResource {
 }
 
 /// Reads the keys that `defaults` and targets share.
-pub(crate) fn partial_target(fields: &Fields<'_>, problems: &mut ProblemCollector) -> PartialTarget {
-    let mut partial_target = PartialTarget::default();
-    if let Some((at, path)) = fields.get("strategy") {
-        strategy(at, &path, &mut partial_target, problems);
-    }
-    partial_target.alarms = fields.read("alarms", problems, alarms);
-    if let Some((at, path)) = fields.get("hooks") {
-        partial_target.hooks = read_partial_hooks(at, &path, problems);
-    }
-    if let Some((at, path)) = fields.get("deadlines")
-        && let Some(fields) = Fields::new(at, &path, &DEADLINES, problems)
-    {
-        let mut deadline = |key: &str| {
-            fields.read(key, problems, |at, path, problems| values::duration(at, path, MIN_DEADLINE, problems))
-        };
-        partial_target.preflight = deadline("preflight");
-        partial_target.register = deadline("register");
-        partial_target.healthy = deadline("healthy");
-        partial_target.shift = deadline("shift");
-        partial_target.retire = deadline("retire");
-        partial_target.rollback = deadline("rollback");
-    }
-    partial_target
+pub(crate) fn read_partial_target(fields: &Fields<'_>, problems: &mut ProblemCollector) -> PartialTarget {
+    let strategy = fields.read("strategy", problems, read_strategy).unwrap_or_default();
+    let alarms = fields.read("alarms", problems, read_alarms);
+    let hooks = fields.read("hooks", problems, |node, path, problems| Some(read_partial_hooks(node, path, problems)));
+    let deadlines = fields.read("deadlines", problems, read_deadlines).unwrap_or_default();
+    PartialTarget { strategy, alarms, hooks: hooks.unwrap_or_default(), deadlines }
 }
 
-fn strategy(at: LocatedNode<'_>, path: &str, partial_target: &mut PartialTarget, problems: &mut ProblemCollector) {
-    let Some(fields) = Fields::new(at, path, &STRATEGY, problems) else { return };
-    partial_target.steps = fields.read("steps", problems, steps);
-    let mut duration =
-        |key: &str| fields.read(key, problems, |at, path, problems| values::duration(at, path, Seconds(0), problems));
-    partial_target.bake = duration("bake");
-    partial_target.keep_warm = duration("keep_warm");
-    partial_target.drain = duration("drain");
-    partial_target.green_capacity = fields.read("green_capacity", problems, |at, path, problems| {
-        values::percent(at, path, "a share of the stable side's tasks", problems)
+fn read_deadlines(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<PartialDeadlines> {
+    let fields = Fields::new(node, path, file::Deadlines::KEYS, problems)?;
+    let mut deadline = |key: &str| {
+        fields.read(key, problems, |node, path, problems| values::duration(node, path, MIN_DEADLINE, problems))
+    };
+    Some(PartialDeadlines {
+        preflight: deadline("preflight"),
+        register: deadline("register"),
+        healthy: deadline("healthy"),
+        shift: deadline("shift"),
+        retire: deadline("retire"),
+        rollback: deadline("rollback"),
+    })
+}
+
+fn read_strategy(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<PartialStrategy> {
+    let fields = Fields::new(node, path, file::Strategy::KEYS, problems)?;
+    let steps = fields.read("steps", problems, read_steps);
+    let mut duration = |key: &str| {
+        fields.read(key, problems, |node, path, problems| values::duration(node, path, Seconds(0), problems))
+    };
+    let (bake, keep_warm, drain) = (duration("bake"), duration("keep_warm"), duration("drain"));
+    let green_capacity = fields.read("green_capacity", problems, |node, path, problems| {
+        values::percent(node, path, "a share of the stable side's tasks", problems)
     });
-    if let Some((at, path)) = fields.get("task_failures")
-        && let Some(fields) = Fields::new(at, &path, &TASK_FAILURES, problems)
-    {
-        partial_target.failed_tasks = fields.read("count", problems, |at, path, problems| {
-            values::count(at, path, "how many tasks", 0..=MAX_FAILED_TASKS, problems)
-        });
-        partial_target.failed_share = fields
-            .read("share", problems, |at, path, problems| values::percent(at, path, "a share of the tasks", problems));
-        partial_target.failed_times_stable = fields.read("times_stable", problems, |at, path, problems| {
-            values::count(at, path, "how many times the stable side's rate", 1..=MAX_TIMES_STABLE, problems)
-        });
-    }
+    let task_failures = fields.read("task_failures", problems, read_task_failures).unwrap_or_default();
+    Some(PartialStrategy { steps, bake, keep_warm, green_capacity, drain, task_failures })
 }
 
-fn steps(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Step>> {
-    let nodes = values::list(at, path, "steps", MAX_STEPS, problems)?;
+fn read_task_failures(
+    node: LocatedNode<'_>,
+    path: &str,
+    problems: &mut ProblemCollector,
+) -> Option<PartialTaskFailures> {
+    let fields = Fields::new(node, path, file::TaskFailures::KEYS, problems)?;
+    let count = fields.read("count", problems, |node, path, problems| {
+        values::count(node, path, "how many tasks", 0..=MAX_FAILED_TASKS, problems)
+    });
+    let share = fields
+        .read("share", problems, |node, path, problems| values::percent(node, path, "a share of the tasks", problems));
+    let times_stable = fields.read("times_stable", problems, |node, path, problems| {
+        values::count(node, path, "how many times the stable side's rate", 1..=MAX_TIMES_STABLE, problems)
+    });
+    Some(PartialTaskFailures { count, share, times_stable })
+}
+
+fn read_steps(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Step>> {
+    let nodes = values::list(node, path, "steps", MAX_STEPS, problems)?;
     let (mut steps, mut valid) = (Vec::new(), true);
     let mut reached = Some(Percent::NONE);
-    let mut last = at.mark;
-    for (at, path) in nodes {
-        last = at.mark;
-        let Some(fields) = Fields::new(at, &path, &STEP, problems) else {
+    let mut last = node.mark;
+    for (node, path) in nodes {
+        last = node.mark;
+        let Some(fields) = Fields::new(node, &path, file::Step::KEYS, problems) else {
             (reached, valid) = (None, false);
             continue;
         };
-        let traffic = fields.read("traffic", problems, |at, path, problems| {
-            last = at.mark;
-            let traffic = values::percent(at, path, "a share of traffic", problems)?;
+        let traffic = fields.read("traffic", problems, |node, path, problems| {
+            last = node.mark;
+            let traffic = values::percent(node, path, "a share of traffic", problems)?;
             if let Some(previous) = reached.filter(|previous| traffic <= *previous) {
                 let message = format!(
                     "{traffic} comes after {previous}, but traffic must rise from step to step: put the steps in order, or take one away"
                 );
-                problems.add(at.mark, path, message);
+                problems.add(node.mark, path, message);
             }
             Some(traffic)
         });
-        let hold = match fields.get("hold") {
-            Some((at, path)) => values::duration(at, &path, Seconds(0), problems),
-            None => Some(if traffic == Some(Percent::ALL) { Seconds(0) } else { Seconds(300) }),
-        };
+        let default_hold = if traffic == Some(Percent::ALL) { Seconds(0) } else { Seconds(300) };
+        let hold = fields.read_or("hold", default_hold, problems, |node, path, problems| {
+            values::duration(node, path, Seconds(0), problems)
+        });
         reached = traffic;
         match (traffic, hold) {
             (Some(traffic), Some(hold)) => steps.push(Step { traffic, hold }),
@@ -170,14 +208,14 @@ fn steps(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Op
     valid.then_some(steps)
 }
 
-fn alarms(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<AlarmPolicy>> {
-    let nodes = values::list(at, path, "alarms", MAX_ALARMS, problems)?;
+fn read_alarms(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<AlarmPolicy>> {
+    let nodes = values::list(node, path, "alarms", MAX_ALARMS, problems)?;
     let mut alarms: Vec<AlarmPolicy> = Vec::new();
-    for (at, path) in nodes {
-        let Some(alarm) = alarm(at, &path, problems) else { continue };
+    for (node, path) in nodes {
+        let Some(alarm) = read_alarm(node, &path, problems) else { continue };
         if alarms.iter().any(|other| other.name == alarm.name) {
             problems.add(
-                at.mark,
+                node.mark,
                 &path,
                 format!("the alarm `{}` is there already: take one away", values::shorten(&alarm.name)),
             );
@@ -187,40 +225,28 @@ fn alarms(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> O
     Some(alarms)
 }
 
-fn alarm(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<AlarmPolicy> {
-    if matches!(at.node.value, crate::tree::Value::Scalar { .. }) {
+fn read_alarm(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<AlarmPolicy> {
+    if matches!(node.inner.value, Value::Scalar { .. }) {
         let (missing, stable_firing) = (MissingData::Wait, StableFiring::Hold);
-        return Some(AlarmPolicy { name: alarm_name(at, path, problems)?, missing, stable_firing });
+        return Some(AlarmPolicy { name: read_alarm_name(node, path, problems)?, missing, stable_firing });
     }
-    let fields = Fields::new(at, path, &ALARM, problems)?;
-    let name = fields.read("name", problems, alarm_name);
-    let missing = match fields.get("missing") {
-        Some((at, path)) => {
-            let choices =
-                [("wait", MissingData::Wait), ("healthy", MissingData::Healthy), ("unhealthy", MissingData::Unhealthy)];
-            values::choice(at, &path, &choices, problems)
-        }
-        None => Some(MissingData::Wait),
-    };
-    let stable_firing = match fields.get("stable_firing") {
-        Some((at, path)) => {
-            values::choice(at, &path, &[("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)], problems)
-        }
-        None => Some(StableFiring::Hold),
-    };
+    let fields = Fields::new(node, path, file::AlarmEntry::KEYS, problems)?;
+    let name = fields.read("name", problems, read_alarm_name);
+    let missing = fields.choice_or("missing", &MISSING, MissingData::Wait, problems);
+    let stable_firing = fields.choice_or("stable_firing", &STABLE_FIRING, StableFiring::Hold, problems);
     Some(AlarmPolicy { name: name?, missing: missing?, stable_firing: stable_firing? })
 }
 
 /// 1 to 255 characters (CloudWatch API, `PutMetricAlarm`, `AlarmName`).
-fn alarm_name(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<String> {
-    let name = values::text(at, path, "the name of an alarm", problems)?;
+fn read_alarm_name(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<String> {
+    let name = values::text(node, path, "the name of an alarm", problems)?;
     if name.starts_with("arn:") {
-        problems.add(at.mark, path, "expected the name of an alarm, found an ARN: write what comes after `:alarm:`");
+        problems.add(node.mark, path, "expected the name of an alarm, found an ARN: write what comes after `:alarm:`");
         return None;
     }
     if name.chars().count() > 255 || !name.chars().all(is_visible) {
         let message = "expected the name of an alarm: at most 255 characters, in one line, all of which are shown";
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     Some(name.to_owned())
@@ -228,19 +254,19 @@ fn alarm_name(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) 
 
 /// Reads one target.
 pub(crate) fn read_target(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     defaults: &PartialTarget,
     resources: &mut Vec<ExclusiveResource>,
     problems: &mut ProblemCollector,
 ) -> Option<TargetPolicy> {
     let previous = problems.count();
-    let fields = Fields::new(at, path, &TARGET, problems)?;
-    let own = partial_target(&fields, problems);
+    let fields = Fields::new(node, path, file::Target::KEYS, problems)?;
+    let own = read_partial_target(&fields, problems);
     let mut locations = LocationCheck { path, first: None };
-    let pair = pair(&fields, &mut locations, resources, problems);
+    let pair = read_pair(&fields, &mut locations, resources, problems);
     let container = pair.as_ref().map(|pair| pair.container.as_str());
-    let hooks = resolve_hooks(&own.hooks, &defaults.hooks, container, at.mark, path, problems);
+    let hooks = resolve_hooks(&own.hooks, &defaults.hooks, container, node.mark, path, problems);
     for hook in hooks.iter().flatten() {
         if let PartialHook { function: Some(function), mark, path, .. } = hook
             && let Ok(Some(arn)) = arn::function(function)
@@ -248,33 +274,8 @@ pub(crate) fn read_target(
             locations.check(arn.location(), "the function", *mark, path, problems);
         }
     }
-    let pick = |own: Option<Seconds>, default: Option<Seconds>, default_seconds: u64| {
-        own.or(default).unwrap_or(Seconds(default_seconds))
-    };
-    let default_failures = TaskFailures::default();
-    let strategy = Strategy {
-        steps: own.steps.or_else(|| defaults.steps.clone()).unwrap_or_else(default_steps),
-        bake: pick(own.bake, defaults.bake, 600),
-        keep_warm: pick(own.keep_warm, defaults.keep_warm, 600),
-        green_capacity: own.green_capacity.or(defaults.green_capacity).unwrap_or(Percent::ALL),
-        drain: pick(own.drain, defaults.drain, 30),
-        task_failures: TaskFailures {
-            count: own.failed_tasks.or(defaults.failed_tasks).unwrap_or(default_failures.count),
-            share: own.failed_share.or(defaults.failed_share).unwrap_or(default_failures.share),
-            times_stable: own
-                .failed_times_stable
-                .or(defaults.failed_times_stable)
-                .unwrap_or(default_failures.times_stable),
-        },
-    };
-    let deadlines = Deadlines {
-        preflight: pick(own.preflight, defaults.preflight, 30 * 60),
-        register: pick(own.register, defaults.register, 5 * 60),
-        healthy: pick(own.healthy, defaults.healthy, 15 * 60),
-        shift: pick(own.shift, defaults.shift, 10 * 60),
-        retire: pick(own.retire, defaults.retire, 15 * 60),
-        rollback: pick(own.rollback, defaults.rollback, 30 * 60),
-    };
+    let strategy = own.strategy.resolve(&defaults.strategy);
+    let deadlines = own.deadlines.resolve(&defaults.deadlines);
     if problems.count() == previous {
         for (key, deadline) in [("retire", deadlines.retire), ("rollback", deadlines.rollback)] {
             if deadline <= strategy.drain {
@@ -282,7 +283,7 @@ pub(crate) fn read_target(
                     "the deadline `{key}` ({deadline}) is not longer than the strategy's `drain` ({}): it would always run out; make one longer or the other shorter",
                     strategy.drain
                 );
-                problems.add(at.mark, path, message);
+                problems.add(node.mark, path, message);
             }
         }
     }
@@ -344,36 +345,38 @@ impl<'a> LocationCheck<'a> {
     }
 }
 
-fn pair<'n>(
+fn read_pair<'n>(
     fields: &Fields<'n>,
     locations: &mut LocationCheck<'n>,
     resources: &mut Vec<ExclusiveResource>,
     problems: &mut ProblemCollector,
 ) -> Option<EcsPair> {
     let target = fields.path.as_str();
-    let container = fields.read("container", problems, container_name);
-    let blue = fields.read("blue", problems, |at, path, problems| side(at, path, problems));
-    let green = fields.read("green", problems, |at, path, problems| side(at, path, problems));
+    let container = fields.read("container", problems, |node, path, problems| {
+        values::checked_text(node, path, "the name of a container", arn::container, problems)
+    });
+    let blue = fields.read("blue", problems, |node, path, problems| read_side(node, path, problems));
+    let green = fields.read("green", problems, |node, path, problems| read_side(node, path, problems));
     for side in [&blue, &green].into_iter().flatten() {
-        if let Some((at, path)) = &side.group {
-            locations.check(side.location, "the target group", at.mark, path, problems);
+        if let Some((node, path)) = &side.target_group_node {
+            locations.check(side.location, "the target group", node.mark, path, problems);
         }
     }
     if let (Some(blue), Some(green)) = (&blue, &green) {
-        for (key, one, other) in
-            [("service", blue.service, green.service), ("target_group", blue.target_group, green.target_group)]
-        {
+        let services = ("service", blue.service.as_str(), green.service.as_str());
+        let target_groups = ("target_group", blue.target_group, green.target_group);
+        for (key, one, other) in [services, target_groups] {
             if one == other {
                 let message = format!("blue and green have the same `{key}`: each side has its own");
-                problems.add(green.at, &format!("{target}.green.{key}"), message);
+                problems.add(green.mark, &format!("{target}.green.{key}"), message);
             }
         }
     }
-    let rules = fields.read("rules", problems, |at, path, problems| {
-        let nodes = values::list(at, path, "rules", MAX_RULES, problems)?;
+    let rules = fields.read("rules", problems, |node, path, problems| {
+        let nodes = values::list(node, path, "rules", MAX_RULES, problems)?;
         if nodes.is_empty() {
             problems.add(
-                at.mark,
+                node.mark,
                 path,
                 "there are no rules: name at least one listener rule or listener whose weights are moved",
             );
@@ -381,28 +384,20 @@ fn pair<'n>(
         Some(nodes)
     });
     let test_rule = fields.get("test_rule");
-    let rules_and_test_rule =
-        rules_and_test_rule(target, rules.as_deref(), test_rule.as_ref(), locations, resources, problems);
-    let cluster = fields.read("cluster", problems, |at, path, problems| {
-        let written = values::text(at, path, "the name of an ECS cluster", problems)?;
-        match arn::cluster(written) {
-            Ok(arn) => {
-                if let Some(arn) = arn {
-                    locations.check(arn.location(), "the cluster", at.mark, path, problems);
-                }
-                Some(written.to_owned())
-            }
-            Err(message) => {
-                problems.add(at.mark, path, message);
-                None
-            }
+    let rules_and_test_rule = read_rules(target, rules.as_deref(), test_rule.as_ref(), locations, resources, problems);
+    let cluster = fields.read("cluster", problems, |node, path, problems| {
+        let parse = |written| arn::cluster(written).map(|arn| (written, arn));
+        let (written, arn) = values::parsed_text(node, path, "the name of an ECS cluster", parse, problems)?;
+        if let Some(arn) = arn {
+            locations.check(arn.location(), "the cluster", node.mark, path, problems);
         }
+        Some(written.to_owned())
     });
     let (cluster, blue, green) = (cluster?, blue?, green?);
     for (side, key) in [(&blue, "blue"), (&green, "green")] {
         let resource = |description: String, key: &str| ExclusiveResource {
             description,
-            mark: side.at,
+            mark: side.mark,
             path: format!("{target}.{key}"),
             target: target.to_owned(),
         };
@@ -416,62 +411,36 @@ fn pair<'n>(
     Some(EcsPair { cluster, container: container?, blue: blue.into_side(), green: green.into_side(), rules, test_rule })
 }
 
-pub(crate) fn container_name(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<String> {
-    ecs_name(at, path, "the name of a container", problems).map(str::to_owned)
-}
-
-fn ecs_name<'n>(
-    at: LocatedNode<'n>,
-    path: &str,
-    description: &str,
-    problems: &mut ProblemCollector,
-) -> Option<&'n str> {
-    let written = values::text(at, path, description, problems)?;
-    if !arn::ecs_name(written) {
-        let message = format!(
-            "expected {description}: letters, digits, `-` and `_`, at most 255 characters; found `{}`",
-            values::shorten(written)
-        );
-        problems.add(at.mark, path, message);
-        return None;
-    }
-    Some(written)
-}
-
 struct ParsedSide<'n> {
-    at: Mark,
-    service: &'n str,
+    mark: Mark,
+    service: String,
     target_group: &'n str,
     location: ArnLocation<'n>,
-    group: Option<(LocatedNode<'n>, String)>,
+    target_group_node: Option<(LocatedNode<'n>, String)>,
 }
 
 impl ParsedSide<'_> {
     fn into_side(self) -> Side {
-        Side { service: self.service.to_owned(), target_group: self.target_group.to_owned() }
+        Side { service: self.service, target_group: self.target_group.to_owned() }
     }
 }
 
-fn side<'n>(at: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<ParsedSide<'n>> {
-    let fields = Fields::new(at, path, &SIDE, problems)?;
-    let service = fields
-        .read("service", problems, |at, path, problems| ecs_name(at, path, "the name of an ECS service", problems));
-    let group = fields.read("target_group", problems, |at, path, problems| {
-        let written = values::text(at, path, "the ARN of a target group", problems)?;
-        match arn::target_group(written) {
-            Ok(arn) => Some((written, arn.location())),
-            Err(message) => {
-                problems.add(at.mark, path, message);
-                None
-            }
-        }
+fn read_side<'n>(node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<ParsedSide<'n>> {
+    let fields = Fields::new(node, path, file::Side::KEYS, problems)?;
+    let service = fields.read("service", problems, |node, path, problems| {
+        values::checked_text(node, path, "the name of an ECS service", arn::ecs_service, problems)
+    });
+    let group = fields.read("target_group", problems, |node, path, problems| {
+        let parse = |written| arn::target_group(written).map(|arn| (written, arn.location()));
+        values::parsed_text(node, path, "the ARN of a target group", parse, problems)
     });
     let (target_group, location) = group?;
-    Some(ParsedSide { at: fields.at, service: service?, target_group, location, group: fields.get("target_group") })
+    let target_group_node = fields.get("target_group");
+    Some(ParsedSide { mark: fields.mark, service: service?, target_group, location, target_group_node })
 }
 
 /// Reads the rules and the test rule: well-formed, each listed once, and all of one load balancer.
-fn rules_and_test_rule<'n>(
+fn read_rules<'n>(
     target: &str,
     rules: Option<&[(LocatedNode<'n>, String)]>,
     test_rule: Option<&(LocatedNode<'n>, String)>,
@@ -483,26 +452,17 @@ fn rules_and_test_rule<'n>(
     let mut first_load_balancer = None;
     let mut valid = true;
     let mut texts = Vec::new();
-    for (at, path) in rules.into_iter().flatten().chain(test_rule) {
+    for (node, path) in rules.into_iter().flatten().chain(test_rule) {
         let description = "the ARN of a listener rule or a listener";
-        let rule_or_listener =
-            values::text(*at, path, description, problems).map(|written| (written, arn::rule_or_listener(written)));
-        let (written, rule_or_listener) = match rule_or_listener {
-            Some((written, Ok(rule_or_listener))) => (written, rule_or_listener),
-            Some((_, Err(message))) => {
-                problems.add(at.mark, path, message);
-                valid = false;
-                continue;
-            }
-            None => {
-                valid = false;
-                continue;
-            }
+        let parse = |written| arn::rule_or_listener(written).map(|rule| (written, rule));
+        let Some((written, rule_or_listener)) = values::parsed_text(*node, path, description, parse, problems) else {
+            valid = false;
+            continue;
         };
-        locations.check(rule_or_listener.arn.location(), "the rule", at.mark, path, problems);
+        locations.check(rule_or_listener.arn.location(), "the rule", node.mark, path, problems);
         if !seen.insert(written) {
             problems.add(
-                at.mark,
+                node.mark,
                 path,
                 "this rule is there already: each rule once, and the test rule is another than the `rules`",
             );
@@ -510,11 +470,11 @@ fn rules_and_test_rule<'n>(
         if *first_load_balancer.get_or_insert(rule_or_listener.load_balancer) != rule_or_listener.load_balancer {
             let message =
                 "this rule is of another load balancer than the first one: a target group belongs to one load balancer";
-            problems.add(at.mark, path, message);
+            problems.add(node.mark, path, message);
         }
         resources.push(ExclusiveResource {
             description: format!("the rule `{written}`"),
-            mark: at.mark,
+            mark: node.mark,
             path: path.clone(),
             target: target.to_owned(),
         });

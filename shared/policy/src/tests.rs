@@ -3,5 +3,5 @@
 mod entry;
 mod files;
 mod garbage;
+mod keys;
 mod people;
-mod schema_matches_reader;

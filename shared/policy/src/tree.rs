@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 24;
 /// A node of the file's tree.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) at: Mark,
+    pub(crate) mark: Mark,
     pub(crate) value: Value,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Value {
 /// The key of an entry.
 #[derive(Debug)]
 pub(crate) struct Key {
-    pub(crate) at: Mark,
+    pub(crate) mark: Mark,
     pub(crate) text: String,
 }
 
@@ -46,7 +46,7 @@ enum OpenCollection {
     Map(Mark, Vec<(Key, Node)>, Option<Key>),
 }
 
-fn mark(marker: Marker) -> Mark {
+fn to_mark(marker: Marker) -> Mark {
     Mark { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
@@ -98,9 +98,9 @@ impl<'t> JsonAsYaml<'t> {
 }
 
 /// Converts a position in the rewritten text to a position in the file.
-fn to_file_position(pairs: &[Mark], at: Mark) -> Mark {
-    let before = pairs.iter().filter(|pair| pair.line == at.line && pair.column <= at.column).count();
-    Mark { column: at.column + PAIR_SHRINKAGE * before, ..at }
+fn to_file_position(pairs: &[Mark], mark: Mark) -> Mark {
+    let before = pairs.iter().filter(|pair| pair.line == mark.line && pair.column <= mark.column).count();
+    Mark { column: mark.column + PAIR_SHRINKAGE * before, ..mark }
 }
 
 /// Reads one document; `None` where it is malformed or there is none, with the reason in `problems`.
@@ -110,7 +110,7 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
         return None;
     }
     let JsonAsYaml { text, pairs } = JsonAsYaml::convert(text);
-    let mark = |marker: Marker| to_file_position(&pairs, mark(marker));
+    let file_mark = |marker: Marker| to_file_position(&pairs, to_mark(marker));
     let text = text.as_ref();
     let mut open: Vec<OpenCollection> = Vec::new();
     let mut root: Option<Node> = None;
@@ -119,48 +119,48 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                problems.add(mark(*error.marker()), "", explain_scan_error(&error, text));
+                problems.add(file_mark(*error.marker()), "", explain_scan_error(&error, text));
                 return None;
             }
         };
-        let at = mark(span.start);
+        let mark = file_mark(span.start);
         let node = match event {
             Event::StreamEnd => break,
             Event::Nothing | Event::StreamStart | Event::DocumentEnd => continue,
             Event::DocumentStart(_) if root.is_some() => {
                 let message = "a second document starts here: keep one application a file, and one document";
-                problems.add(at, "", message);
+                problems.add(mark, "", message);
                 return None;
             }
             Event::DocumentStart(_) => continue,
             Event::Alias(_) => {
-                problems.add(at, "", ALIAS_UNSUPPORTED);
-                Node { at, value: Value::Broken }
+                problems.add(mark, "", ALIAS_UNSUPPORTED);
+                Node { mark, value: Value::Broken }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                reject_anchors_and_tags(at, anchor, tag.is_some(), problems);
+                reject_anchors_and_tags(mark, anchor, tag.is_some(), problems);
                 let plain = style == ScalarStyle::Plain;
-                Node { at, value: Value::Scalar { text: text.into_owned(), plain } }
+                Node { mark, value: Value::Scalar { text: text.into_owned(), plain } }
             }
             Event::SequenceStart(anchor, tag) => {
-                reject_anchors_and_tags(at, anchor, tag.is_some(), problems);
-                open.push(OpenCollection::List(at, Vec::new()));
-                if too_deep(&open, at, problems) {
+                reject_anchors_and_tags(mark, anchor, tag.is_some(), problems);
+                open.push(OpenCollection::List(mark, Vec::new()));
+                if too_deep(&open, mark, problems) {
                     return None;
                 }
                 continue;
             }
             Event::MappingStart(anchor, tag) => {
-                reject_anchors_and_tags(at, anchor, tag.is_some(), problems);
-                open.push(OpenCollection::Map(at, Vec::new(), None));
-                if too_deep(&open, at, problems) {
+                reject_anchors_and_tags(mark, anchor, tag.is_some(), problems);
+                open.push(OpenCollection::Map(mark, Vec::new(), None));
+                if too_deep(&open, mark, problems) {
                     return None;
                 }
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(OpenCollection::List(at, nodes)) => Node { at, value: Value::List(nodes) },
-                Some(OpenCollection::Map(at, entries, _)) => Node { at, value: Value::Map(entries) },
+                Some(OpenCollection::List(mark, nodes)) => Node { mark, value: Value::List(nodes) },
+                Some(OpenCollection::Map(mark, entries, _)) => Node { mark, value: Value::Map(entries) },
                 None => continue,
             },
         };
@@ -188,11 +188,11 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
 const ALIAS_UNSUPPORTED: &str = "aliases (`*name`) are not supported: write the value out, or use an environment's `defaults`; \
                      a pattern that starts with `*` must be in quotes";
 
-fn too_deep(open: &[OpenCollection], at: Mark, problems: &mut ProblemCollector) -> bool {
+fn too_deep(open: &[OpenCollection], mark: Mark, problems: &mut ProblemCollector) -> bool {
     let deep = open.len() > MAX_DEPTH;
     if deep {
         problems.add(
-            at,
+            mark,
             "",
             format!("lists and mappings are nested more than {MAX_DEPTH} deep: nothing in this file needs that"),
         );
@@ -200,14 +200,14 @@ fn too_deep(open: &[OpenCollection], at: Mark, problems: &mut ProblemCollector) 
     deep
 }
 
-fn reject_anchors_and_tags(at: Mark, anchor: usize, tagged: bool, problems: &mut ProblemCollector) {
+fn reject_anchors_and_tags(mark: Mark, anchor: usize, tagged: bool, problems: &mut ProblemCollector) {
     if anchor != 0 {
         let message = "anchors (`&name`) are not supported: write the value out, or use an environment's `defaults`";
-        problems.add(at, "", message);
+        problems.add(mark, "", message);
     }
     if tagged {
         problems.add(
-            at,
+            mark,
             "",
             "tags (`!name`) are not supported: take it away; text that starts with `!` must be in quotes",
         );
@@ -220,12 +220,12 @@ fn to_key(node: Node, index: usize, problems: &mut ProblemCollector) -> Key {
         Value::Broken => String::new(),
         Value::List(_) | Value::Map(_) => {
             let message = "a list or a mapping stands where a key should: write `key: value`; text with brackets in front must be in quotes";
-            problems.add(node.at, "", message);
+            problems.add(node.mark, "", message);
             // Unknown keys are reported by name; this one has been reported already.
-            return Key { at: node.at, text: format!("\u{0}{index}") };
+            return Key { mark: node.mark, text: format!("\u{0}{index}") };
         }
     };
-    Key { at: node.at, text }
+    Key { mark: node.mark, text }
 }
 
 /// Whether the file is text and small enough to be read.

@@ -1,36 +1,29 @@
 //! Reads single values from a tree: types, units, known keys. The meaning of the keys is the concern of `read`.
 
+use crate::file::KnownKey;
 use crate::problem::{Mark, ProblemCollector};
 use crate::tree::{Key, Node, Value};
-use rollout::text::is_visible;
+use rollout::text::{clip_with_ellipsis, is_visible, visible};
 use rollout::{Name, Percent, Seconds};
 
-/// The keys of one kind of mapping. The JSON Schema's definition of the same name has the same keys (a test checks this).
-#[derive(Debug)]
-pub(crate) struct Shape {
-    /// Name of the type in [`file`](crate::file).
-    pub(crate) name: &'static str,
-    /// All keys.
-    pub(crate) keys: &'static [&'static str],
-    /// The mandatory keys.
-    pub(crate) required: &'static [&'static str],
-}
+/// The shortest deadline: with a shorter one, a single slow AWS response would decide.
+pub const MIN_DEADLINE: Seconds = Seconds(5);
 
-/// A node, and its path for messages.
+/// A node, and the position that messages name for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocatedNode<'n> {
-    pub(crate) node: &'n Node,
-    /// Position for messages: that of the key where the value is empty.
+    pub(crate) inner: &'n Node,
+    /// The key's position where the value is empty.
     pub(crate) mark: Mark,
 }
 
-/// The entries of a mapping of a known shape.
+/// The entries of a mapping whose keys [`file`](mod@crate::file) declares.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     pub(crate) path: String,
-    pub(crate) at: Mark,
+    pub(crate) mark: Mark,
     entries: Vec<(&'n Key, &'n Node)>,
-    shape: &'static Shape,
+    known: &'static [KnownKey],
 }
 
 /// Describes the kind of `node` for messages.
@@ -48,14 +41,9 @@ pub(crate) fn describe_node(node: &Node) -> String {
     }
 }
 
-/// Shortens `text` for quoting in a message.
+/// `text` as messages quote it: at most 60 characters of it, made safe to display.
 pub(crate) fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(60).collect();
-    short = rollout::text::visible(&short);
-    if text.chars().nth(60).is_some() {
-        short.push('…');
-    }
-    short
+    visible(&clip_with_ellipsis(text, 60))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -93,17 +81,17 @@ pub(crate) fn join(path: &str, key: &str) -> String {
 
 /// The entries of a mapping, with duplicate keys reported and dropped; `None` where it is not a mapping.
 pub(crate) fn entries<'n>(
-    at: LocatedNode<'n>,
+    node: LocatedNode<'n>,
     path: &str,
     description: &str,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<(&'n Key, &'n Node)>> {
-    let Value::Map(all) = &at.node.value else {
-        if !matches!(at.node.value, Value::Broken) {
+    let Value::Map(all) = &node.inner.value else {
+        if !matches!(node.inner.value, Value::Broken) {
             problems.add(
-                at.mark,
+                node.mark,
                 path,
-                format!("expected {description} (`key: value`), found {}", describe_node(at.node)),
+                format!("expected {description} (`key: value`), found {}", describe_node(node.inner)),
             );
         }
         return None;
@@ -114,10 +102,10 @@ pub(crate) fn entries<'n>(
         match first_lines.get(key.text.as_str()) {
             Some(line) => {
                 let message = format!("the key comes twice, first in line {line}: keep one of them");
-                problems.add(key.at, &join(path, &key.text), message);
+                problems.add(key.mark, &join(path, &key.text), message);
             }
             None => {
-                first_lines.insert(key.text.as_str(), key.at.line);
+                first_lines.insert(key.text.as_str(), key.mark.line);
                 entries.push((key, node));
             }
         }
@@ -128,42 +116,43 @@ pub(crate) fn entries<'n>(
 /// A value with its position: the key's position where the value is empty.
 pub(crate) fn value_at<'n>(key: &Key, node: &'n Node) -> LocatedNode<'n> {
     let empty = matches!(&node.value, Value::Scalar { text, plain: true } if text.is_empty());
-    LocatedNode { node, mark: if empty { key.at } else { node.at } }
+    LocatedNode { inner: node, mark: if empty { key.mark } else { node.mark } }
 }
 
 impl<'n> Fields<'n> {
-    /// Reads the entries of a mapping of this shape; unknown and missing keys are reported.
+    /// Reads the entries of a mapping with these keys; unknown and missing keys are reported.
     pub(crate) fn new(
-        at: LocatedNode<'n>,
+        node: LocatedNode<'n>,
         path: &str,
-        shape: &'static Shape,
+        known: &'static [KnownKey],
         problems: &mut ProblemCollector,
     ) -> Option<Self> {
-        let description = format!("a mapping with {}", list_keys(shape));
-        let all = entries(at, path, &description, problems)?;
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(key, _)| shape.keys.contains(&key.text.as_str()));
+        let names: Vec<&str> = known.iter().map(|key| key.name).collect();
+        let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let all = entries(node, path, &format!("a mapping with {listed}"), problems)?;
+        let (present, unknown): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(key, _)| names.contains(&key.text.as_str()));
         for (key, _) in unknown {
             if key.text.starts_with('\u{0}') {
                 continue;
             }
-            let hint = match nearest(&key.text, shape.keys) {
+            let hint = match nearest(&key.text, &names) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", list_keys(shape)),
+                None => format!("known here: {listed}"),
             };
-            problems.add(key.at, &join(path, &key.text), format!("unknown key `{}`: {hint}", shorten(&key.text)));
+            problems.add(key.mark, &join(path, &key.text), format!("unknown key `{}`: {hint}", shorten(&key.text)));
         }
-        for key in shape.required {
-            if !known.iter().any(|(present, _)| present.text == *key) {
-                problems.add(at.mark, path, format!("`{key}` is missing: add it"));
+        for key in known.iter().filter(|key| key.required) {
+            if !present.iter().any(|(found, _)| found.text == key.name) {
+                problems.add(node.mark, path, format!("`{}` is missing: add it", key.name));
             }
         }
-        Some(Self { path: path.to_owned(), at: at.mark, entries: known, shape })
+        Some(Self { path: path.to_owned(), mark: node.mark, entries: present, known })
     }
 
     /// The value of `key` and its path, if present.
     pub(crate) fn get(&self, key: &str) -> Option<(LocatedNode<'n>, String)> {
-        debug_assert!(self.shape.keys.contains(&key), "{} has no key {key}", self.shape.name);
+        debug_assert!(self.known.iter().any(|known| known.name == key), "{}: no such key: {key}", self.path);
         let (key, node) = self.entries.iter().find(|(present, _)| present.text == key)?;
         Some((value_at(key, node), join(&self.path, &key.text)))
     }
@@ -175,13 +164,34 @@ impl<'n> Fields<'n> {
         problems: &mut ProblemCollector,
         read: impl FnOnce(LocatedNode<'n>, &str, &mut ProblemCollector) -> Option<T>,
     ) -> Option<T> {
-        let (at, path) = self.get(key)?;
-        read(at, &path, problems)
+        let (node, path) = self.get(key)?;
+        read(node, &path, problems)
     }
-}
 
-fn list_keys(shape: &Shape) -> String {
-    shape.keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+    /// The value of `key`, read by `read`; `default` where the key is missing.
+    pub(crate) fn read_or<T>(
+        &self,
+        key: &str,
+        default: T,
+        problems: &mut ProblemCollector,
+        read: impl FnOnce(LocatedNode<'n>, &str, &mut ProblemCollector) -> Option<T>,
+    ) -> Option<T> {
+        match self.get(key) {
+            Some((node, path)) => read(node, &path, problems),
+            None => Some(default),
+        }
+    }
+
+    /// One of a fixed set of words; `default` where the key is missing.
+    pub(crate) fn choice_or<T: Copy>(
+        &self,
+        key: &str,
+        choices: &[(&str, T)],
+        default: T,
+        problems: &mut ProblemCollector,
+    ) -> Option<T> {
+        self.read_or(key, default, problems, |node, path, problems| choice(node, path, choices, problems))
+    }
 }
 
 /// The known key that is most likely meant by a misspelled one.
@@ -205,44 +215,25 @@ pub(crate) fn nearest_word<'k>(text: &str, known: &[&'k str]) -> Option<&'k str>
 /// The first of the closest words, if close enough; each word comes with the form to compare.
 fn closest<'k>(text: &str, known: impl Iterator<Item = (&'k str, String)>) -> Option<&'k str> {
     known
-        .map(|(word, form)| (edit_distance(text, &form), word))
+        .map(|(word, form)| (strsim::osa_distance(text, &form), word))
         .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
         .min()
         .map(|(_, word)| word)
 }
 
-/// Edit distance: insertions, deletions, replacements and swaps of neighbouring characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replace = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replace.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
 /// Reads text; `description` is what is expected, for messages: `the name of an ECS cluster`.
 pub(crate) fn text<'n>(
-    at: LocatedNode<'n>,
+    node: LocatedNode<'n>,
     path: &str,
     description: &str,
     problems: &mut ProblemCollector,
 ) -> Option<&'n str> {
-    match &at.node.value {
+    match &node.inner.value {
         Value::Broken => None,
         Value::Scalar { text, plain } => match scalar_type(text, *plain) {
             ScalarType::Text if text.is_empty() => {
                 problems.add(
-                    at.mark,
+                    node.mark,
                     path,
                     format!("expected {description}, found an empty text: write it, or take the key away"),
                 );
@@ -251,7 +242,7 @@ pub(crate) fn text<'n>(
             ScalarType::Text => Some(text),
             ScalarType::Null => {
                 problems.add(
-                    at.mark,
+                    node.mark,
                     path,
                     format!("expected {description}, found nothing: write it, or take the key away"),
                 );
@@ -260,45 +251,75 @@ pub(crate) fn text<'n>(
             ScalarType::Boolean | ScalarType::Number => {
                 let message = format!(
                     "expected {description}, found {}: put it in quotes if it is meant",
-                    describe_node(at.node)
+                    describe_node(node.inner)
                 );
-                problems.add(at.mark, path, message);
+                problems.add(node.mark, path, message);
                 None
             }
         },
         Value::List(_) | Value::Map(_) => {
-            problems.add(at.mark, path, format!("expected {description}, found {}", describe_node(at.node)));
+            problems.add(node.mark, path, format!("expected {description}, found {}", describe_node(node.inner)));
             None
         }
     }
 }
 
+/// Reads text and parses it by `parse`, whose error is the problem to report.
+pub(crate) fn parsed_text<'n, T>(
+    node: LocatedNode<'n>,
+    path: &str,
+    description: &str,
+    parse: impl FnOnce(&'n str) -> Result<T, String>,
+    problems: &mut ProblemCollector,
+) -> Option<T> {
+    let written = text(node, path, description, problems)?;
+    match parse(written) {
+        Ok(value) => Some(value),
+        Err(message) => {
+            problems.add(node.mark, path, message);
+            None
+        }
+    }
+}
+
+/// Reads text that `check` accepts; its error is the problem to report.
+pub(crate) fn checked_text(
+    node: LocatedNode<'_>,
+    path: &str,
+    description: &str,
+    check: impl FnOnce(&str) -> Result<(), String>,
+    problems: &mut ProblemCollector,
+) -> Option<String> {
+    parsed_text(node, path, description, |written| check(written).map(|()| written.to_owned()), problems)
+}
+
 /// The nodes of a list of at most `max`, each with its path.
 pub(crate) fn list<'n>(
-    at: LocatedNode<'n>,
+    node: LocatedNode<'n>,
     path: &str,
     description: &str,
     max: usize,
     problems: &mut ProblemCollector,
 ) -> Option<Vec<(LocatedNode<'n>, String)>> {
-    match &at.node.value {
+    match &node.inner.value {
         Value::Broken => None,
         Value::List(nodes) if nodes.len() > max => {
-            problems.add(at.mark, path, format!("there are {} {description}, at most {max} are allowed", nodes.len()));
+            let message = format!("there are {} {description}, at most {max} are allowed", nodes.len());
+            problems.add(node.mark, path, message);
             None
         }
         Value::List(nodes) => Some(
             nodes
                 .iter()
                 .enumerate()
-                .map(|(index, node)| (LocatedNode { node, mark: node.at }, format!("{path}[{index}]")))
+                .map(|(index, node)| (LocatedNode { inner: node, mark: node.mark }, format!("{path}[{index}]")))
                 .collect(),
         ),
         _ => {
             problems.add(
-                at.mark,
+                node.mark,
                 path,
-                format!("expected a list of {description} (`[…]`), found {}", describe_node(at.node)),
+                format!("expected a list of {description} (`[…]`), found {}", describe_node(node.inner)),
             );
             None
         }
@@ -306,13 +327,13 @@ pub(crate) fn list<'n>(
 }
 
 /// Reads `true` or `false`.
-pub(crate) fn boolean(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<bool> {
-    match &at.node.value {
+pub(crate) fn boolean(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<bool> {
+    match &node.inner.value {
         Value::Scalar { text, plain: true } if text == "true" => Some(true),
         Value::Scalar { text, plain: true } if text == "false" => Some(false),
         Value::Broken => None,
         _ => {
-            problems.add(at.mark, path, format!("expected `true` or `false`, found {}", describe_node(at.node)));
+            problems.add(node.mark, path, format!("expected `true` or `false`, found {}", describe_node(node.inner)));
             None
         }
     }
@@ -320,45 +341,51 @@ pub(crate) fn boolean(at: LocatedNode<'_>, path: &str, problems: &mut ProblemCol
 
 /// Reads one of a fixed set of words.
 pub(crate) fn choice<T: Copy>(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     choices: &[(&str, T)],
     problems: &mut ProblemCollector,
 ) -> Option<T> {
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     let expected = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let written = text(at, path, &format!("one of {expected}"), problems)?;
+    let written = text(node, path, &format!("one of {expected}"), problems)?;
     match choices.iter().find(|(word, _)| *word == written) {
         Some((_, value)) => Some(*value),
         None => {
             let hint = nearest(written, &words).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            problems.add(at.mark, path, format!("expected one of {expected}, found {}{hint}", describe_node(at.node)));
+            let message = format!("expected one of {expected}, found {}{hint}", describe_node(node.inner));
+            problems.add(node.mark, path, message);
             None
         }
     }
 }
 
+/// The word for `value` among those that [`choice`] reads.
+pub(crate) fn word<T: PartialEq>(choices: &[(&'static str, T)], value: &T) -> &'static str {
+    choices.iter().find(|(_, known)| known == value).map_or("", |(word, _)| *word)
+}
+
 /// Reads a duration of at least `min`.
 pub(crate) fn duration(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     min: Seconds,
     problems: &mut ProblemCollector,
 ) -> Option<Seconds> {
-    let written = match &at.node.value {
+    let written = match &node.inner.value {
         Value::Broken => return None,
         Value::Scalar { text, .. } if !text.is_empty() => text,
         _ => {
             let message =
-                format!("expected a duration such as `90s`, `5m`, `4h` or `1d`, found {}", describe_node(at.node));
-            problems.add(at.mark, path, message);
+                format!("expected a duration such as `90s`, `5m`, `4h` or `1d`, found {}", describe_node(node.inner));
+            problems.add(node.mark, path, message);
             return None;
         }
     };
     match Seconds::parse(written) {
         Ok(seconds) if seconds >= min => Some(seconds),
         Ok(seconds) => {
-            problems.add(at.mark, path, format!("{seconds} is too short: write `{min}` or more"));
+            problems.add(node.mark, path, format!("{seconds} is too short: write `{min}` or more"));
             None
         }
         Err(_) => {
@@ -366,7 +393,7 @@ pub(crate) fn duration(
                 "`{}` is not a duration: write a whole number and a unit, such as `90s`, `5m`, `4h` or `1d` (at most 30 days)",
                 shorten(written)
             );
-            problems.add(at.mark, path, message);
+            problems.add(node.mark, path, message);
             None
         }
     }
@@ -374,13 +401,13 @@ pub(crate) fn duration(
 
 /// Reads a whole number within `range`.
 pub(crate) fn count<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     description: &str,
     range: std::ops::RangeInclusive<T>,
     problems: &mut ProblemCollector,
 ) -> Option<T> {
-    let written = match &at.node.value {
+    let written = match &node.inner.value {
         Value::Broken => return None,
         Value::Scalar { text, plain: true } => text.as_str(),
         _ => "",
@@ -390,9 +417,9 @@ pub(crate) fn count<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
     if number.is_none() {
         let (min, max) = range.into_inner();
         problems.add(
-            at.mark,
+            node.mark,
             path,
-            format!("expected {description}, a whole number from {min} to {max}, found {}", describe_node(at.node)),
+            format!("expected {description}, a whole number from {min} to {max}, found {}", describe_node(node.inner)),
         );
     }
     number
@@ -400,12 +427,12 @@ pub(crate) fn count<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
 
 /// Reads a numeric ID: digits only, quoted or not, kept as text and never used in calculations.
 pub(crate) fn digits(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     description: &str,
     problems: &mut ProblemCollector,
 ) -> Option<String> {
-    let written = match &at.node.value {
+    let written = match &node.inner.value {
         Value::Broken => return None,
         Value::Scalar { text, .. } => text.as_str(),
         _ => "",
@@ -415,25 +442,25 @@ pub(crate) fn digits(
     if !valid {
         let message = format!(
             "expected {description}: digits only, such as `123456789`, and no name; found {}",
-            describe_node(at.node)
+            describe_node(node.inner)
         );
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
     }
     valid.then(|| written.to_owned())
 }
 
 /// Reads text of one line, at most `max` characters.
 pub(crate) fn line(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     description: &str,
     max: usize,
     problems: &mut ProblemCollector,
 ) -> Option<String> {
-    let written = text(at, path, description, problems)?;
+    let written = text(node, path, description, problems)?;
     if written.chars().count() > max || !written.chars().all(is_visible) {
         let message = format!("expected {description}: at most {max} characters, in one line, all of which are shown");
-        problems.add(at.mark, path, message);
+        problems.add(node.mark, path, message);
         return None;
     }
     Some(written.to_owned())
@@ -441,19 +468,19 @@ pub(crate) fn line(
 
 /// Reads a share above zero, such as `10%`.
 pub(crate) fn percent(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     description: &str,
     problems: &mut ProblemCollector,
 ) -> Option<Percent> {
-    let written = match &at.node.value {
+    let written = match &node.inner.value {
         Value::Broken => return None,
         Value::Scalar { text, .. } => text.as_str(),
         _ => {
             problems.add(
-                at.mark,
+                node.mark,
                 path,
-                format!("expected {description} such as `10%`, found {}", describe_node(at.node)),
+                format!("expected {description} such as `10%`, found {}", describe_node(node.inner)),
             );
             return None;
         }
@@ -465,22 +492,24 @@ pub(crate) fn percent(
         .and_then(Percent::new)
         .filter(|share| *share > Percent::NONE);
     if share.is_none() {
-        let message =
-            format!("expected {description}, a whole percentage from `1%` to `100%`, found {}", describe_node(at.node));
-        problems.add(at.mark, path, message);
+        let message = format!(
+            "expected {description}, a whole percentage from `1%` to `100%`, found {}",
+            describe_node(node.inner)
+        );
+        problems.add(node.mark, path, message);
     }
     share
 }
 
 /// Reads one of Switchback's own names, given as a value.
 pub(crate) fn name(
-    at: LocatedNode<'_>,
+    node: LocatedNode<'_>,
     path: &str,
     description: &str,
     problems: &mut ProblemCollector,
 ) -> Option<Name> {
-    let written = text(at, path, description, problems)?;
-    checked_name(written, at.mark, path, problems)
+    let written = text(node, path, description, problems)?;
+    checked_name(written, node.mark, path, problems)
 }
 
 /// Reads one of Switchback's own names, given as a key.
@@ -488,7 +517,7 @@ pub(crate) fn key_name(key: &Key, path: &str, problems: &mut ProblemCollector) -
     if key.text.starts_with('\u{0}') {
         return None;
     }
-    checked_name(&key.text, key.at, path, problems)
+    checked_name(&key.text, key.mark, path, problems)
 }
 
 fn checked_name(written: &str, mark: Mark, path: &str, problems: &mut ProblemCollector) -> Option<Name> {

@@ -1,5 +1,5 @@
-//! Brakes that hold deployments regardless of who requested them: freezes and stop-the-line. People set and lift them, with
-//! immediate effect.
+//! Brakes that hold deployments regardless of who requested them: freezes and stop-the-line. People set and lift them,
+//! with immediate effect.
 
 use crate::names::{Actor, Name, TargetId};
 use jiff::Timestamp;

@@ -5,8 +5,8 @@ use jiff::civil::{Date, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
 
-/// How many days ahead the next window is searched for: every weekday comes within a week, but a window within an hour that
-/// daylight saving time skips opens a week later.
+/// How many days ahead the next window is searched for: every weekday comes within a week, but a window within an hour
+/// that daylight saving time skips opens a week later.
 const DAYS_AHEAD: i32 = 15;
 
 /// The time zone of an IANA name, from the database bundled with the binary; none: there is no such zone.
@@ -22,13 +22,17 @@ fn zone_of(rules: &EntryRules) -> Option<TimeZone> {
     }
 }
 
-/// When deployments may start.
+/// When the deploy windows let deployments start.
 pub(super) enum WindowState {
+    /// A window is open, or there are none.
     Now,
+    /// The next window opens then.
     At(Timestamp),
+    /// No window opens, with the reason.
     Never(String),
 }
 
+/// The state of the deploy windows at `now`.
 pub(super) fn window_state(rules: &EntryRules, now: Timestamp) -> WindowState {
     if rules.windows.is_empty() {
         return WindowState::Now;
@@ -40,7 +44,7 @@ pub(super) fn window_state(rules: &EntryRules, now: Timestamp) -> WindowState {
     // Windows do not cross midnight; the end of yesterday's window may still be today's first instant.
     let days = (-1..DAYS_AHEAD).filter_map(|ahead| today.checked_add(Span::new().days(ahead)).ok());
     let mut open = days
-        .flat_map(|day| rules.windows.iter().filter_map(|window| on(window, day, &zone)).collect::<Vec<_>>())
+        .flat_map(|day| rules.windows.iter().filter_map(|window| window_on(window, day, &zone)).collect::<Vec<_>>())
         .collect::<Vec<_>>();
     open.sort();
     match open.into_iter().find(|(_, until)| now < *until) {
@@ -51,7 +55,7 @@ pub(super) fn window_state(rules: &EntryRules, now: Timestamp) -> WindowState {
 }
 
 /// A window on a given day, as instants; none: it is not open on that day, or the clocks skip all of it.
-fn on(window: &Window, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+fn window_on(window: &Window, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
     let weekday = u8::try_from(day.weekday().to_monday_one_offset()).ok()?;
     if !window.days.contains(&weekday) {
         return None;
@@ -61,8 +65,8 @@ fn on(window: &Window, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timesta
     (from < until).then_some((from, until))
 }
 
-/// A minute of a day as an instant. In a DST gap, the time moves forward by the length of the gap; a repeated time is its
-/// first occurrence (RFC 5545, 3.3.5).
+/// A minute of a day as an instant. In a DST gap, the time moves forward by the length of the gap; a repeated time is
+/// its first occurrence (RFC 5545, 3.3.5).
 fn instant(day: Date, minute: u16, zone: &TimeZone) -> Option<Timestamp> {
     let (day, minute) = if minute >= 1440 { (day.tomorrow().ok()?, 0) } else { (day, minute) };
     let time = Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;

@@ -15,7 +15,7 @@ pub struct CommandId(pub String);
 /// One request to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Derived from the content; see [`Command::push`] and [`Command::asked`].
+    /// Derived from the content; see [`Command::push`] and [`Command::requested`].
     pub id: CommandId,
     /// The target this command addresses.
     pub target: TargetId,
@@ -29,7 +29,7 @@ pub struct Command {
     pub at: Timestamp,
 }
 
-/// The actions that can be requested of a target.
+/// The action that a command requests of its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Instruction {
@@ -75,8 +75,8 @@ pub enum Instruction {
         /// The gates to open.
         gates: BTreeSet<Gate>,
     },
-    /// Resume after a forward-only release left the target awaiting an operator: its deployment, if it still runs, or the
-    /// next one.
+    /// Resume after a forward-only release left the target awaiting an operator: its deployment, if it still runs, or
+    /// the next one.
     Resume,
     /// Another service of the release train failed: this member stops, and rolls back if the train rolls back together.
     StopTrain {
@@ -92,7 +92,8 @@ pub enum Instruction {
         /// Its most specific tag.
         tag: String,
     },
-    /// A request to this target was refused where it came in; this records the refusal in the journal and changes nothing.
+    /// A request to this target was refused where it came in; this records the refusal in the journal and changes
+    /// nothing.
     NoteRefusal {
         /// The refused action, in a word: `promote`, `approve`.
         what: String,
@@ -118,7 +119,8 @@ impl Instruction {
     }
 }
 
-/// How a release is deployed, and the release train it belongs to.
+/// What a request says about a deployment besides the release: how it was requested, whether it is forward-only, and
+/// the release train it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeployOptions {
@@ -130,8 +132,8 @@ pub struct DeployOptions {
     /// The release train that it is deployed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
-    /// When the release was pushed. A person's request for a release older than the stable one is a pin: it puts automatic
-    /// promotion on hold.
+    /// When the release was pushed. A person's request for a release older than the stable one is a pin: it puts
+    /// automatic promotion on hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed_at: Option<Timestamp>,
 }
@@ -197,9 +199,9 @@ impl Command {
         }
     }
 
-    /// The command for a tag that was moved onto an image which is already known: deploy that image again. `moved_from` is
-    /// when the tag was put on its previous image, none for a new tag; so each move is one command, however often and by
-    /// whichever channel its event arrives.
+    /// The command for a tag that was moved onto an image which is already known: deploy that image again. `moved_from`
+    /// is when the tag was put on its previous image, none for a new tag; so each move is one command, however often
+    /// and by whichever channel its event arrives.
     #[must_use]
     pub fn moved_tag(
         target: TargetId,
@@ -267,7 +269,7 @@ impl Command {
 
     /// The command for a request by a person or CI. `request` is the caller's idempotency key.
     #[must_use]
-    pub fn asked(
+    pub fn requested(
         target: TargetId,
         instruction: Instruction,
         actor: Actor,

@@ -11,8 +11,8 @@ use crate::stage::Stage;
 use crate::time::Seconds;
 use crate::verdict::{Cause, Verdict};
 use crate::weighted::{
-    AwaitingOperator, Forward, Halt, Rollback, RollbackPath, RollbackStep, Sides, StableAlarm, Weighted, WeightedStage,
-    WeightsRecord,
+    AwaitingOperator, Forward, Halt, Rollback, RollbackPath, RollbackStep, StableAlarm, StableAtStart, Weighted,
+    WeightedStage, WeightsRecord,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// bound; people have measured about a second. The rest covers clock skew between two invocations.
 const CONSISTENCY_DELAY: Seconds = Seconds(10);
 
-/// One attempt to bring a release to a target.
+/// One attempt to bring a release to a target: what was requested, the policy it keeps, and how far it has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Counts up from 1 in each target.
@@ -59,26 +59,27 @@ pub struct Deployment {
     /// Its position in the rate limiter's queue; none: not assigned yet, or not needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<QueuePosition>,
-    /// Tag of the newer release that supersedes it: it rolls back as soon as nothing prevents that, unless it is verified
-    /// before.
+    /// Tag of the newer release that supersedes it: it rolls back as soon as nothing prevents that, unless it is
+    /// verified before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<String>,
     /// When it last changed something in AWS, or may have: reads shortly after may still return the old state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_effect_at: Option<Timestamp>,
-    /// When the outcome of an effect was last recorded, success or failure. An effect whose driver crashed has no outcome.
+    /// When the outcome of an effect was last recorded, success or failure. An effect whose driver crashed has no
+    /// outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome_at: Option<Timestamp>,
     /// The last effect that failed, until it succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect_failure: Option<EffectFailure>,
-    /// Effects that were decided and whose outcome is not recorded yet. They are decided again from the next observation,
-    /// so a crash loses nothing; they are kept to show what was in progress.
+    /// Effects that were decided and whose outcome is not recorded yet. They are decided again from the next
+    /// observation, so a crash loses nothing; they are kept to show what was in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Effect>,
 }
 
-/// A position in the queue for AWS's API budgets.
+/// A deployment's position in the queue for AWS's API budgets ([`rate_limiter`](crate::rate_limiter)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuePosition {
     /// When the deployment may make its first observation.
@@ -88,7 +89,7 @@ pub struct QueuePosition {
     pub low_rate: bool,
 }
 
-/// State of the gates that a deployment waits at.
+/// The approvals and overrides of a deployment's gates, and what the journal says about them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateProgress {
     /// The plan to approve. It changes with whatever the deployment would do.
@@ -106,7 +107,22 @@ pub struct GateProgress {
     pub journalled: BTreeMap<Gate, String>,
 }
 
-/// One approval.
+impl GateProgress {
+    /// Without any approvals or overrides.
+    #[must_use]
+    pub fn new(plan: PlanId) -> Self {
+        Self {
+            plan,
+            requested_at: None,
+            votes: Vec::new(),
+            skipped: BTreeSet::new(),
+            overridden: BTreeMap::new(),
+            journalled: BTreeMap::new(),
+        }
+    }
+}
+
+/// One person's approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
     /// The approver's name in the policy.
@@ -117,7 +133,7 @@ pub struct Vote {
     pub at: Timestamp,
 }
 
-/// A gate override.
+/// A person's opening of a gate by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateOverride {
     /// Who opened the gate.
@@ -128,7 +144,7 @@ pub struct GateOverride {
     pub at: Timestamp,
 }
 
-/// Whether a deployment moves forward or back.
+/// What a deployment is for: bringing a new release, or returning to an earlier state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -140,7 +156,7 @@ pub enum Purpose {
     Repair,
 }
 
-/// A failed effect.
+/// The last effect that failed, and how often it has failed in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectFailure {
     /// Kind of the effect, and its side.
@@ -156,7 +172,7 @@ pub struct EffectFailure {
     pub throttled: bool,
 }
 
-/// A deployment as listed in the history.
+/// A deployment's entry in the history of its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentRecord {
     /// The target that it was for.
@@ -195,16 +211,16 @@ impl Deployment {
         self.phase.weighted()
     }
 
-    /// Which side is stable, once that is determined.
+    /// The side that was stable when it started; none: that is not determined yet.
     #[must_use]
-    pub fn sides(&self) -> Option<&Sides> {
+    pub fn stable_at_start(&self) -> Option<&StableAtStart> {
         self.weighted().map(|weighted| &weighted.sides)
     }
 
     /// The candidate's side, once it is determined.
     #[must_use]
     pub fn candidate(&self) -> Option<Slot> {
-        self.weighted().map(Weighted::candidate)
+        self.weighted().map(Weighted::candidate_slot)
     }
 
     /// The rollback path, while a rollback is possible.
@@ -243,9 +259,14 @@ impl Deployment {
         self.weighted().and_then(|weighted| weighted.at.traffic_step())
     }
 
+    /// Whether it is rolling back or has been abandoned.
+    pub(crate) fn is_backing_out(&self) -> bool {
+        matches!(self.stage(), Stage::RollingBack | Stage::Abandoning)
+    }
+
     /// Whether it is rolling back and its weights are not restored yet: the most urgent state.
     #[must_use]
-    pub fn is_putting_weights_back(&self) -> bool {
+    pub fn is_restoring_weights(&self) -> bool {
         self.rollback().is_some_and(|rollback| matches!(rollback.step, RollbackStep::RestoringWeights { .. }))
     }
 
@@ -302,9 +323,9 @@ impl Deployment {
         self.options.forward_only || hooks.iter().any(|hook| hook.forward_only && begun(hook.name.as_str()))
     }
 
-    /// Until when reads of the resources that it changed may be stale; none: they are consistent. `seen_at`: when the read
-    /// began.
-    pub(crate) fn consistent_at(&self, seen_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    /// Until when reads of the resources that it changed may be stale; none: they are consistent. `seen_at`: when the
+    /// read began.
+    pub(crate) fn stale_until(&self, seen_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let settled = CONSISTENCY_DELAY.after(self.last_effect_at?);
         (seen_at < settled).then_some(settled.max(now))
     }
@@ -337,8 +358,8 @@ impl Deployment {
 }
 
 impl Cause {
-    /// Whether a deployment in trouble for this cause waits for an operator instead of rolling back. Before any traffic has
-    /// moved, the attempt can be ended without affecting any user.
+    /// Whether a deployment in trouble for this cause waits for an operator instead of rolling back. Before any traffic
+    /// has moved, the attempt can be ended without affecting any user.
     pub(crate) fn needs_operator(&self, deployment: &Deployment) -> bool {
         self.is_automatic() && deployment.traffic_moved() && deployment.is_forward_only()
     }

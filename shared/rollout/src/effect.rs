@@ -1,10 +1,11 @@
-//! Effects: the desired state of AWS resources. Every effect is absolute and idempotent.
+//! Effects: what a decision wants changed in AWS, as data. Every effect names a desired state, so that performing it
+//! twice is the same as once.
 
 use crate::names::Slot;
 use crate::snapshot::{Autoscaling, Weights};
 use serde::{Deserialize, Serialize};
 
-/// One change to AWS, decided by a decision and performed by the driver that holds the lease.
+/// One change to AWS that a decision requests; the driver that holds the target's lease performs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
@@ -46,10 +47,10 @@ pub enum Effect {
     SetWeights {
         /// The weights to set.
         weights: Weights,
-        /// The weights of each rule that the decision was based on, in the policy's order. They are read once more right
-        /// before the write, and if they have changed, nothing is written ([`Outcome::Conflict`]). Empty for a rollback:
-        /// foreign edits are overwritten, and a side that a rule lacks is added to it. ELB has no conditional write, so an
-        /// edit between that read and the write is still lost.
+        /// The weights of each rule that the decision was based on, in the policy's order. They are read once more
+        /// right before the write, and if they have changed, nothing is written ([`Outcome::Conflict`]). Empty for a
+        /// rollback: foreign edits are overwritten, and a side that a rule lacks is added to it. ELB has no conditional
+        /// write, so an edit between that read and the write is still lost.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Weights>,
     },

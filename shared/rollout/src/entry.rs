@@ -1,5 +1,5 @@
-//! What a release must pass before its deployment may start in an environment, and the people that those rules name.
-//! [`promotion`](crate::promotion) evaluates the rules.
+//! Entry rules: what a release must pass before its deployment may start in an environment, the people who approve, and
+//! the permissions of workflows. [`promotion`](crate::promotion) evaluates the rules.
 
 use crate::names::{Actor, Name};
 use crate::time::Seconds;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A condition that can keep a deployment from starting.
+/// A condition for the start of a deployment. Each variant says when the gate is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
@@ -16,7 +16,7 @@ pub enum Gate {
     Image,
     /// The upstream environments have verified the release.
     After,
-    /// The release has been verified there for long enough.
+    /// The upstream environments have verified the release for long enough.
     Soak,
     /// The services of its release train that it depends on are deployed.
     Train,
@@ -28,8 +28,8 @@ pub enum Gate {
     Freeze,
     /// Stop-the-line is not active.
     StopTheLine,
-    /// The service runs: not both sides are at 0 tasks. Determined by observation, not by a rule of the policy, and cannot
-    /// be overridden.
+    /// The service runs: not both sides are at 0 tasks. Determined by observation, not by a rule of the policy, and
+    /// cannot be overridden.
     Asleep,
 }
 
@@ -47,6 +47,21 @@ impl Gate {
             Self::Freeze => "freeze",
             Self::StopTheLine => "stop_the_line",
             Self::Asleep => "asleep",
+        }
+    }
+
+    /// Why nobody may open the gate by hand, as text for people; none: a person may.
+    #[must_use]
+    pub fn why_never_overridable(self) -> Option<&'static str> {
+        match self {
+            Self::Asleep => Some("nothing can be deployed while both sides are at 0 tasks: wake the service"),
+            Self::Train => {
+                Some("the order of a release train cannot be overridden: end it, and deploy the service alone")
+            }
+            Self::Image => {
+                Some("an image that the registry does not have cannot be deployed, whoever says so: push it again")
+            }
+            Self::After | Self::Soak | Self::Approval | Self::Window | Self::Freeze | Self::StopTheLine => None,
         }
     }
 }
@@ -222,11 +237,11 @@ pub struct Grant {
     pub refs: Vec<String>,
     /// Claim `environment`: the job's GitHub environment, with its protection rules. Compared case-insensitively.
     pub github_environment: Option<String>,
-    /// Patterns for the workflow's path in claim `workflow_ref`, whose repository must be the job's own and whose ref must
-    /// match `refs`; empty: any.
+    /// Patterns for the workflow's path in claim `workflow_ref`, whose repository must be the job's own and whose ref
+    /// must match `refs`; empty: any.
     pub workflows: Vec<String>,
-    /// Patterns for claim `job_workflow_ref`, `owner/name/path@ref`: the reusable workflow that contains the job; empty:
-    /// any, or none.
+    /// Patterns for claim `job_workflow_ref`, `owner/name/path@ref`: the reusable workflow that contains the job;
+    /// empty: any, or none.
     pub reusable_workflows: Vec<String>,
     /// Values of claim `event_name`; empty: any except those that run untrusted code (see `policy::grants`).
     pub events: Vec<String>,
@@ -253,7 +268,7 @@ pub enum Permission {
 /// The entry rules that apply to one target: the environment's, with names resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Entry {
+pub struct TargetEntryRules {
     /// The environment's rules.
     pub rules: EntryRules,
     /// Everybody who may approve, with groups resolved.

@@ -1,4 +1,4 @@
-//! Why a target waits, until when, and what happens then.
+//! Explanations: why a target waits, until when, and what happens then.
 
 use crate::command::PlanId;
 use crate::effect::EffectKind;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a target waits, as shown by `explain` and elsewhere.
+/// Everything that a target waits for after a decision, as shown by `explain`, in Slack and on the page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Explanation {

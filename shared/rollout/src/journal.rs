@@ -4,6 +4,7 @@ use crate::command::PlanId;
 use crate::effect::EffectKind;
 use crate::entry::Gate;
 use crate::names::{Actor, Name, Slot, TargetId};
+use crate::refusal::CommandRefusal;
 use crate::snapshot::{ApiCall, Snapshot, Weights};
 use crate::stage::Stage;
 use crate::verdict::{Cause, Verdict};
@@ -35,7 +36,7 @@ impl JournalEntry {
     }
 }
 
-/// What happened.
+/// One thing that happened to a target or to a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
@@ -57,7 +58,7 @@ pub enum Fact {
         /// The command, in a word.
         command: String,
         /// Why it was refused.
-        reason: String,
+        reason: CommandRefusal,
     },
     /// A release was queued behind the running deployment.
     Queued {
@@ -178,8 +179,8 @@ pub enum Fact {
         effect: EffectKind,
         /// The error.
         reason: String,
-        /// AWS refused it and will refuse it again: the deployment goes on without it or ends, and only a rollback retries
-        /// it. Otherwise it is retried.
+        /// AWS refused it and will refuse it again: the deployment goes on without it or ends, and only a rollback
+        /// retries it. Otherwise it is retried.
         #[serde(default)]
         refused: bool,
     },
@@ -338,8 +339,8 @@ pub enum Fact {
         reason: String,
         /// The API call that made the change, if CloudTrail delivered it.
         by: Option<ApiCall>,
-        /// Why the weights are not reverted although the policy demands it; none: they are, or the policy does not demand
-        /// it.
+        /// Why the weights are not reverted although the policy demands it; none: they are, or the policy does not
+        /// demand it.
         kept: Option<String>,
     },
     /// The drift is gone: everything is as the last deployment left it again.

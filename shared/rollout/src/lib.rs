@@ -6,10 +6,11 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`text`] | untrusted text, made safe to display |
+//! | [`text`] | untrusted text, made safe to display and cut to a length; an error with its causes |
 //! | [`names`] | identifiers: targets, releases, sides, actors |
 //! | [`regions`] | AWS's partitions and Regions |
 //! | [`time`] | durations and percentages of traffic, and their notation |
+//! | [`backoff`] | delays between retries: exponential, with jitter |
 //! | [`entry`] | what a release must pass before it may start in an environment, and the people that those rules name |
 //! | [`calendar`] | deploy windows and calendar freezes in a time zone |
 //! | [`brake`] | freezes set by people, and stop-the-line |
@@ -20,6 +21,7 @@
 //! | [`effect`] | changes to AWS: absolute and idempotent |
 //! | [`verdict`] | why a deployment rolls back, and how it ends |
 //! | [`stage`] | the names of a deployment's stages |
+//! | [`refusal`] | why a command changes nothing |
 //! | [`journal`] | what happened and why: permanent history for people |
 //! | [`notification`] | who is notified of what |
 //! | [`registry`] | ECR's registries, and the host names that images have there |
@@ -29,7 +31,9 @@
 //! | [`deployment`] | one attempt to bring a release to a target |
 //! | [`explanation`] | why a target waits, until when, and what happens then |
 //! | [`target`] | the persistent state of one target |
+//! | [`command_checks`] | whether a command can take effect on a target's state |
 //! | [`observation`](observation()) | what must be read before the next decision |
+//! | [`platform`] | what the answers of ECS and of its load balancer mean |
 //! | [`rate_limiter`] | the queue for AWS's API budgets, and the backoff after throttling |
 //! | [`promotion`] | whether a release may start here now: one rule per gate |
 //! | [`decide`](decide()) | the next phase, effects, reasons and wake; and how the effects' outcomes change the state |
@@ -39,9 +43,11 @@
 //! | [`doctor`] | whether an account meets what a policy requires |
 
 pub mod alarm;
+pub mod backoff;
 pub mod brake;
 pub mod calendar;
 pub mod command;
+pub mod command_checks;
 pub mod decide;
 pub mod deployment;
 pub mod doctor;
@@ -54,10 +60,12 @@ pub mod notification;
 pub mod observation;
 pub mod phase;
 pub mod plan;
+pub mod platform;
 pub mod policy;
 pub mod promotion;
 pub mod rate_limiter;
 pub mod recording;
+pub mod refusal;
 pub mod regions;
 pub mod registry;
 pub mod release;
@@ -83,6 +91,7 @@ pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, Ta
 pub use observation::{ObservationPlan, idle_observation, idle_observation_is_due, observation, observation_after};
 pub use phase::Phase;
 pub use policy::{AppliedTarget, Concurrency, EcsPair, Policy, TargetPolicy};
+pub use refusal::CommandRefusal;
 pub use registry::Registry;
 pub use release::{Provenance, Release, ReleaseRef};
 pub use snapshot::{Reading, Snapshot};

@@ -26,8 +26,8 @@ pub enum NameError {
     Release(String),
 }
 
-/// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens, at most 63 bytes,
-/// so that it fits DNS labels and every AWS name that is built from it.
+/// The name of an application, a service, an environment or a hook: lower-case words joined by hyphens, at most 63
+/// bytes, so that it fits DNS labels and every AWS name that is built from it.
 ///
 /// Names are copied with every state, command and journal entry: copies share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -77,8 +77,8 @@ impl ImageDigest {
         }
     }
 
-    /// Placeholder for the image that ran before Switchback, where its task definition names no digest: all zeros, which is
-    /// the digest of nothing.
+    /// Placeholder for the image that ran before Switchback, where its task definition names no digest: all zeros,
+    /// which is the digest of nothing.
     #[must_use]
     pub fn unknown() -> Self {
         Self(format!("sha256:{}", "0".repeat(64)).into())
@@ -106,8 +106,8 @@ impl Tag {
     /// The longest tag, in characters.
     pub const MAX_LENGTH: usize = 128;
 
-    /// Validates `text`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution specification 1.1, "Pulling manifests"; ECR
-    /// accepts no other, Amazon ECR API reference, `PutImage`).
+    /// Validates `text`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution specification 1.1, "Pulling manifests";
+    /// ECR accepts no other, Amazon ECR API reference, `PutImage`).
     ///
     /// # Errors
     /// [`NameError::Tag`] for anything else: no registry has such a tag, so it did not come from one.

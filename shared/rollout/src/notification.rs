@@ -1,4 +1,4 @@
-//! Who is notified of what.
+//! Notifications: which receivers are notified of which journal facts.
 
 use crate::journal::Fact;
 use crate::names::{Name, TargetId};
@@ -23,12 +23,12 @@ impl NotificationPolicy {
     #[must_use]
     pub fn matches(&self, target: &TargetId, fact: &Fact) -> bool {
         let among = |names: &[Name], name: &Name| names.is_empty() || names.contains(name);
-        let told = match self.facts {
+        let is_selected = match self.facts {
             FactFilter::Attention => fact.needs_attention(),
             FactFilter::Verdicts => matches!(fact, Fact::Ended { .. }),
             FactFilter::All => true,
         };
-        told && among(&self.environments, &target.environment) && among(&self.services, &target.service)
+        is_selected && among(&self.environments, &target.environment) && among(&self.services, &target.service)
     }
 }
 
@@ -71,26 +71,26 @@ mod tests {
         };
         let ended = Fact::Ended { verdict: Verdict::Succeeded, reason: String::new(), live: None };
         let hook = Fact::HookStarted { hook: "smoke".to_owned() };
-        let told =
+        let notified =
             |route: &NotificationPolicy| [&ended, &Fact::Resumed, &hook].map(|fact| route.matches(&target, fact));
-        assert_eq!(told(&everywhere), [true, true, false]);
+        assert_eq!(notified(&everywhere), [true, true, false]);
         assert_eq!(
-            told(&NotificationPolicy { facts: FactFilter::Verdicts, ..everywhere.clone() }),
+            notified(&NotificationPolicy { facts: FactFilter::Verdicts, ..everywhere.clone() }),
             [true, false, false]
         );
-        assert_eq!(told(&NotificationPolicy { facts: FactFilter::All, ..everywhere.clone() }), [true; 3]);
+        assert_eq!(notified(&NotificationPolicy { facts: FactFilter::All, ..everywhere.clone() }), [true; 3]);
         let elsewhere = [
             NotificationPolicy { environments: vec![name("dev")], facts: FactFilter::All, ..everywhere.clone() },
             NotificationPolicy { services: vec![name("site")], facts: FactFilter::All, ..everywhere.clone() },
         ];
         for route in elsewhere {
-            assert_eq!(told(&route), [false; 3], "{route:?}");
+            assert_eq!(notified(&route), [false; 3], "{route:?}");
         }
         let here = NotificationPolicy {
             environments: vec![name("dev"), name("prod")],
             services: vec![name("api")],
             ..everywhere
         };
-        assert_eq!(told(&here), [true, true, false]);
+        assert_eq!(notified(&here), [true, true, false]);
     }
 }

@@ -1,4 +1,5 @@
-//! What must be read from AWS before the next decision: as little as the stage needs, all of it at once.
+//! Observation plans: what must be read from AWS before the next decision. As little as the stage needs, all of it at
+//! once.
 
 use crate::command::{Command, Instruction};
 use crate::deployment::{Deployment, Purpose};
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How often an idle observation reads the services again, in addition to the rules.
 const IDLE_SERVICES_INTERVAL: Seconds = Seconds(24 * 3600);
 
-/// What to read. Listener rules are always read.
+/// What one observation reads. Listener rules are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservationPlan {
     /// The services, target groups and rules to read.
@@ -37,7 +38,7 @@ pub struct ObservationPlan {
     pub hook_tasks: BTreeMap<String, HookTask>,
 }
 
-/// Which failed starts to query.
+/// Which of a side's stopped tasks to query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedStartsQuery {
     /// The side whose tasks are queried.
@@ -46,12 +47,12 @@ pub struct FailedStartsQuery {
     pub task_definition: String,
     /// Only tasks that stopped, and events that were written, since then count.
     pub since: Timestamp,
-    /// The other side's task definition, whose tasks stopped since then are counted as well, for comparison; none: they are
-    /// not counted.
-    pub beside: Option<String>,
+    /// The other side's task definition, whose tasks stopped since then are counted as well, for comparison; none: they
+    /// are not counted.
+    pub compare_with: Option<String>,
 }
 
-/// The task of a hook.
+/// The task of a hook whose state to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookTask {
     /// ARN.
@@ -60,12 +61,12 @@ pub struct HookTask {
     pub container: String,
 }
 
-/// What the running deployment's next decision must read; none: nothing runs, or the deployment waits at a gate other than
-/// the service being asleep.
+/// What the running deployment's next decision must read; none: nothing runs, or the deployment waits at a gate other
+/// than the service being asleep.
 #[must_use]
 pub fn observation(state: &TargetState) -> Option<ObservationPlan> {
-    let looks = |running: &&Deployment| running.is_asleep() || running.stage() != Stage::Gated;
-    let deployment = state.running.as_ref().filter(looks)?;
+    let is_observed = |running: &&Deployment| running.is_asleep() || running.stage() != Stage::Gated;
+    let deployment = state.running.as_ref().filter(is_observed)?;
     let weighted = deployment.weighted();
     let hook_tasks = deployment
         .policy
@@ -96,28 +97,28 @@ fn failed_starts_query(deployment: &Deployment, weighted: &Weighted) -> Option<F
     if matches!(step, ForwardStep::KeepingWarm { .. } | ForwardStep::Draining { .. }) {
         return None;
     }
-    let beside = candidate.healthy_since.map(|_| weighted.sides.stable_task_definition.clone());
+    let compare_with = candidate.healthy_since.map(|_| weighted.sides.stable_task_definition.clone());
     Some(FailedStartsQuery {
-        slot: weighted.candidate(),
+        slot: weighted.candidate_slot(),
         task_definition: candidate.task_definition.clone(),
         since: candidate.healthy_since.unwrap_or(deployment.started_at),
-        beside,
+        compare_with,
     })
 }
 
 /// The sides whose autoscaling limits are restored next: the limits that their scheduled actions would have set are
 /// restored with them.
 fn scheduled_actions_of(weighted: &Weighted) -> BTreeSet<Slot> {
-    let gives_back = match &weighted.at {
+    let restores_limits = match &weighted.at {
         WeightedStage::RollingBack(rollback) => matches!(rollback.step, RollbackStep::ScalingDownCandidate),
         WeightedStage::Retiring(_) | WeightedStage::Abandoning(_) => true,
         WeightedStage::Registering(_) | WeightedStage::Forward(_) => false,
     };
-    if gives_back { weighted.original_limits.keys().copied().collect() } else { BTreeSet::new() }
+    if restores_limits { weighted.original_limits.keys().copied().collect() } else { BTreeSet::new() }
 }
 
-/// Whether an idle target has to be observed now: because an earlier observation asked for a recheck, or because a command
-/// depends on where traffic goes.
+/// Whether an idle target has to be observed now: because an earlier observation asked for a recheck, or because a
+/// command depends on where traffic goes.
 #[must_use]
 pub fn idle_observation_is_due(state: &TargetState, commands: &[Command], now: Timestamp) -> bool {
     let stable = state.stable.as_ref().and_then(|stable| stable.release.as_ref());
@@ -127,12 +128,12 @@ pub fn idle_observation_is_due(state: &TargetState, commands: &[Command], now: T
         Instruction::Deploy { release, .. } => stable.is_some_and(|stable| stable.id.digest == release.digest),
         _ => false,
     };
-    let again = state.idle.as_ref().and_then(|seen| seen.recheck_at).is_some_and(|at| at <= now);
-    state.running.is_none() && state.stable.is_some() && (again || commands.iter().any(depends))
+    let recheck_is_due = state.idle.as_ref().and_then(|seen| seen.recheck_at).is_some_and(|at| at <= now);
+    state.running.is_none() && state.stable.is_some() && (recheck_is_due || commands.iter().any(depends))
 }
 
-/// What to read of an idle target. `full`: services and targets as well as the rules. They are read in any case where drift
-/// is present, or where they were not read for a day.
+/// What to read of an idle target. `full`: services and targets as well as the rules. They are read in any case where
+/// drift is present, or where they were not read for a day.
 #[must_use]
 pub fn idle_observation(
     state: &TargetState,
@@ -158,11 +159,11 @@ pub fn idle_observation(
     })
 }
 
-/// What to read right after these effects; none: nothing would be visible yet, and the observation takes place when it is
-/// due.
+/// What to read right after these effects; none: nothing would be visible yet, and the observation takes place when it
+/// is due.
 ///
-/// Written weights are verified by reading the rules and the alarms alone, as long as nothing else is due right after. At
-/// low rate, tasks are not read immediately after they were requested.
+/// Written weights are verified by reading the rules and the alarms alone, as long as nothing else is due right after.
+/// At low rate, tasks are not read immediately after they were requested.
 #[must_use]
 pub fn observation_after(state: &TargetState, effects: &[Effect]) -> Option<ObservationPlan> {
     let observation = observation(state)?;
@@ -194,12 +195,12 @@ fn only_watches_next(deployment: &Deployment) -> bool {
     }
 }
 
-/// The alarms that roll the deployment back as soon as they are seen firing, whatever else is seen. An overridden alarm is
-/// not among them; there are none while a rollback runs or once no rollback is possible.
+/// The alarms that roll the deployment back as soon as they are seen firing, whatever else is seen. An overridden alarm
+/// is not among them; there are none while a rollback runs or once no rollback is possible.
 fn decisive_alarms(deployment: &Deployment) -> BTreeSet<String> {
-    let turns_back = deployment.purpose == Purpose::Deploy
+    let may_roll_back = deployment.purpose == Purpose::Deploy
         && deployment.stage() != Stage::RollingBack
         && deployment.rollback_path().is_some();
-    let names = deployment.policy.alarms.iter().map(|alarm| &alarm.name).filter(|_| turns_back);
+    let names = deployment.policy.alarms.iter().map(|alarm| &alarm.name).filter(|_| may_roll_back);
     names.filter(|name| !deployment.overrides.firing_alarms.contains(*name)).cloned().collect()
 }

@@ -1,4 +1,5 @@
-//! The phase of a deployment. Each phase's value holds what is known in it.
+//! The phase of a deployment: waiting at its gates, preparing, or moving traffic. Each phase's value holds what is
+//! known only in that phase.
 
 use crate::stage::Stage;
 use crate::weighted::Weighted;
@@ -17,7 +18,7 @@ pub enum Phase {
     Moving(Moving),
 }
 
-/// A deployment that waits at its gates.
+/// The state of a deployment that waits at its gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gated {
     /// When it ends as expired.
@@ -25,12 +26,12 @@ pub struct Gated {
     /// Both sides were last seen at 0 tasks: it waits until the service scales up, even if all other gates are open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asleep: bool,
-    /// As in [`Preparing`], for a rollback that was sent back to its gates because the service is asleep.
+    /// As in [`Preparing`]. A rollback has no gates, yet returns to this phase while its service is asleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_definition: Option<String>,
 }
 
-/// A deployment whose gates are open and that has not changed anything yet.
+/// The state of a deployment whose gates are open and that has not changed anything yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparing {
     /// When it ends as failed.
@@ -48,11 +49,11 @@ pub struct Preparing {
     pub task_definition: Option<String>,
 }
 
-/// How traffic moves.
+/// The way in which a deployment moves traffic to its release, with the state that this way needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "way", rename_all = "snake_case")]
 pub enum Moving {
-    /// Two sides exist, and weights move between them.
+    /// Two sides exist, and traffic moves from one to the other.
     Weighted(Box<Weighted>),
 }
 
@@ -75,7 +76,7 @@ impl Phase {
         }
     }
 
-    /// When the current wait ends, whatever is observed until then.
+    /// Deadline of the current stage. A rollback and a cleanup may continue past it.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         match self {
@@ -94,21 +95,23 @@ impl Phase {
         }
     }
 
-    /// Whether it waits for people before it has changed anything: then a newer release supersedes it.
+    /// Whether it waits before it has changed anything: at its gates (for approval, a window, soak, its train or a
+    /// sleeping service), or for a person to repair the rules. A newer release supersedes it meanwhile.
     #[must_use]
     pub fn is_waiting_to_start(&self) -> bool {
         matches!(self, Self::Gated(_) | Self::Preparing(Preparing { awaiting_operator: true, .. }))
     }
 
-    /// The same phase with its deadline extended to `until`, if that is later. The duration of holds and bake is unchanged,
-    /// and so is the deadline at the gates.
+    /// The same phase with its deadline extended to `until`, if that is later. The duration of holds and bake is
+    /// unchanged, and so is the deadline at the gates.
     #[must_use]
-    pub(crate) fn with_time_until(mut self, until: Timestamp) -> Self {
+    pub(crate) fn with_deadline_at_least(mut self, until: Timestamp) -> Self {
         match &mut self {
             Self::Gated(_) => {}
             Self::Preparing(preparing) => preparing.deadline = until.max(preparing.deadline),
             Self::Moving(Moving::Weighted(weighted)) => {
-                // Hooks have deadlines of their own, which do not depend on readings.
+                // Hooks have deadlines of their own, which do not depend on readings. `Testing` is extended: it waits
+                // for the test rule, too.
                 let hooks = matches!(weighted.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic);
                 if let Some(deadline) = weighted.at.deadline_mut().filter(|_| !hooks) {
                     *deadline = until.max(*deadline);

@@ -1,7 +1,8 @@
-//! Dry run: the real decision, made on live readings and discarded.
+//! Dry runs: the plan of a deployment, from the real decision, made on live readings and discarded.
 //!
 //! [`dry_run`] calls [`decide`](decide()) for the start, the caller reads the [`ObservationPlan`] that it needs, and
-//! [`DryRun::plan`] calls it again for preflight. The plan shows preflight's own results: no check is implemented twice.
+//! [`DryRun::plan`] calls it again for preflight. The plan shows preflight's own results: no check is implemented
+//! twice.
 
 use crate::command::Command;
 use crate::decide::{Decision, Inbox, decide};
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a deployment would do.
+/// The result of a dry run: whether a deployment would start, and what it would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The target to deploy to.
@@ -70,7 +71,7 @@ pub enum PlanStatus {
     AlreadyLive,
 }
 
-/// The current state of one side.
+/// The current state of one side, as shown in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedSide {
     /// Blue or green.
@@ -87,7 +88,7 @@ pub struct PlannedSide {
     pub healthy: u32,
 }
 
-/// One step of the plan.
+/// One step that the deployment would take, with its duration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedStep {
     /// The stage of the deployment.
@@ -106,7 +107,7 @@ pub struct PlannedStep {
     pub max_duration: Seconds,
 }
 
-/// A deployment that was decided but not committed.
+/// A dry run whose start is decided; preflight is evaluated by [`DryRun::plan`].
 #[derive(Debug)]
 pub struct DryRun<'a> {
     target: TargetId,
@@ -156,16 +157,16 @@ pub fn dry_run<'a>(
             let (number, tag) = (running.number, &running.release.tag);
             format!("deployment #{number} ({tag}) waits at its gates, and would give way to this one")
         });
-        let mut told: Vec<String> = displaced.into_iter().collect();
+        let mut blockers: Vec<String> = displaced.into_iter().collect();
         match decision.state.running.as_mut().filter(|running| running.stage() == Stage::Gated) {
             Some(running) => {
                 // The steps after the gates are evaluated as if the gates were open.
                 let deadline = applied.policy.deadlines.preflight.after(now);
                 running.phase = Phase::preparing(deadline, running.phase.deadline(), None);
-                told.extend(decision.state.explanation.waiting_on.iter().map(describe_wait));
-                (PlanStatus::Gated, told)
+                blockers.extend(decision.state.explanation.waiting_on.iter().map(describe_wait));
+                (PlanStatus::Gated, blockers)
             }
-            None => (PlanStatus::Starts, told),
+            None => (PlanStatus::Starts, blockers),
         }
     };
     let target = state.target.clone();
@@ -173,9 +174,10 @@ pub fn dry_run<'a>(
     DryRun { target, release, applied, state: decision.state, now, status, blockers, images }
 }
 
+/// Why the command would be refused; none: it would not.
 fn refusal(journal: &[JournalEntry]) -> Option<String> {
     journal.iter().find_map(|entry| match &entry.fact {
-        Fact::CommandRefused { reason, .. } => Some(reason.clone()),
+        Fact::CommandRefused { reason, .. } => Some(reason.to_string()),
         _ => None,
     })
 }
@@ -197,7 +199,7 @@ fn describe_wait(on: &WaitingOn) -> String {
 
 /// What happens to the releases that are queued already.
 fn queue(decision: &Decision, release: &ReleaseRef) -> Vec<String> {
-    let mut told: Vec<String> = decision
+    let mut texts: Vec<String> = decision
         .journal
         .iter()
         .filter_map(|entry| match &entry.fact {
@@ -206,8 +208,8 @@ fn queue(decision: &Decision, release: &ReleaseRef) -> Vec<String> {
         })
         .collect();
     let before = decision.state.queued.iter().filter(|queued| queued.release.id != release.id);
-    told.extend(before.map(|queued| format!("{} waits already, and would start before this one", queued.release.tag)));
-    told
+    texts.extend(before.map(|queued| format!("{} waits already, and would start before this one", queued.release.tag)));
+    texts
 }
 
 impl DryRun<'_> {
@@ -256,8 +258,8 @@ impl DryRun<'_> {
                     plan.blockers.push(format!("{}: {}", crate::entry::Gate::Asleep, crate::promotion::rules::ASLEEP));
                 }
                 Some(running) => {
-                    stable_count = running.sides().map(|sides| sides.stable_count);
-                    stable = running.sides().map(|sides| sides.stable);
+                    stable_count = running.stable_at_start().map(|at_start| at_start.stable_count);
+                    stable = running.stable_at_start().map(|at_start| at_start.stable);
                 }
                 None => {
                     let (verdict, reason) = ending(&decision.journal);
@@ -277,6 +279,7 @@ impl DryRun<'_> {
     }
 }
 
+/// How and why the deployment would end in preflight.
 fn ending(journal: &[JournalEntry]) -> (Option<Verdict>, Option<String>) {
     journal
         .iter()

@@ -1,9 +1,9 @@
 //! The policy of an application: the validated form of `switchback.yaml`.
 //!
-//! Parsing and validating the file is the `policy` crate's job; everything here is valid. The ledger stores this form, one
-//! version per `apply`.
+//! Parsing and validating the file is the `policy` crate's job; everything here is valid. The ledger stores this form,
+//! one version per `apply`.
 
-use crate::entry::{Entry, EntryRules, Grant, Person};
+use crate::entry::{EntryRules, Grant, Person, TargetEntryRules};
 use crate::names::{Name, TargetId};
 use crate::notification::NotificationPolicy;
 use crate::registry::Registry;
@@ -58,7 +58,7 @@ impl Policy {
     pub fn applied(&self, id: &TargetId, version: u64) -> Option<AppliedTarget> {
         let policy = self.target(id)?.clone();
         let environment = self.environments.get(&id.environment)?;
-        let entry = Entry {
+        let entry = TargetEntryRules {
             rules: environment.entry.clone(),
             approvers: self.approvers(&environment.entry),
             depends_on: self.dependencies(&id.service),
@@ -222,7 +222,7 @@ pub enum Concurrency {
     Reject,
 }
 
-/// Everything that a deployment to one target needs. A running deployment keeps the policy it started with.
+/// What the policy says about one target. A running deployment keeps the version that it started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetPolicy {
     /// The services, target groups and rules.
@@ -268,7 +268,8 @@ pub struct EcsPair {
     pub blue: Side,
     /// The green side.
     pub green: Side,
-    /// ARNs of the listener rules, or of listeners (their default action), whose weights are shifted together. Never empty.
+    /// ARNs of the listener rules, or of listeners (their default action), whose weights are shifted together. Never
+    /// empty.
     pub rules: Vec<String>,
     /// ARN of a rule or listener that only testers use.
     pub test_rule: Option<String>,
@@ -384,8 +385,8 @@ pub struct Strategy {
     pub task_failures: TaskFailures,
 }
 
-/// Task failures that are tolerated once the candidate is healthy: it counts as unhealthy when the number of its tasks that
-/// stopped by themselves exceeds every one of these limits.
+/// Task failures that are tolerated once the candidate is healthy: it counts as unhealthy when the number of its tasks
+/// that stopped by themselves exceeds every one of these limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFailures {
     /// Number of tasks.
@@ -409,7 +410,7 @@ impl Default for TaskFailures {
     }
 }
 
-/// One step of traffic.
+/// One step of a strategy: a share of traffic, and how long it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The candidate's share of traffic.
@@ -513,7 +514,8 @@ pub struct Deadlines {
     pub register: Seconds,
     /// Until the candidate's tasks run and every target is healthy. Then: rolled back.
     pub healthy: Seconds,
-    /// One write of weights until it is verified live, including the health and alarm checks before it. Then: rolled back.
+    /// One write of weights until it is verified live, including the health and alarm checks before it. Then: rolled
+    /// back.
     pub shift: Seconds,
     /// Scaling down the old side. Then: succeeded, and the journal says what was not cleaned up.
     pub retire: Seconds,
@@ -533,7 +535,7 @@ pub struct AppliedTarget {
     pub policy: TargetPolicy,
     /// What a release must pass before its deployment may start here.
     #[serde(default)]
-    pub entry: Entry,
+    pub entry: TargetEntryRules,
 }
 
 #[cfg(test)]

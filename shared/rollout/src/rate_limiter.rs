@@ -1,13 +1,14 @@
-//! Rate limiting of AWS API calls: what a deployment costs of an account's API budgets, its position in the queue for them,
-//! and the backoff after throttled calls.
+//! Rate limiting of AWS API calls: what a deployment costs of an account's API budgets, its position in the queue for
+//! them, and the backoff after throttled calls.
 //!
 //! The scarcest budget is reading load balancers: 10 calls a second for a whole account and Region (ELB User Guide,
-//! "Request throttling for the ELB API"), and one observation makes three. So a deployment acquires a position in a single
-//! queue before its first observation, and the queue grows by the time that its expected calls take to refill the budget.
-//! While the queue is short, a deployment starts at once and polls often; while others wait, it starts when its turn comes
-//! and observes only when something is due. A rollback takes no position; the capacity that the queue leaves free is
-//! reserved for it.
+//! "Request throttling for the ELB API"), and one observation makes three. So a deployment acquires a position in a
+//! single queue before its first observation, and the queue grows by the time that its expected calls take to refill
+//! the budget. While the queue is short, a deployment starts at once and polls often; while others wait, it starts when
+//! its turn comes and observes only when something is due. A rollback takes no position; the capacity that the queue
+//! leaves free is reserved for it.
 
+use crate::backoff;
 use crate::command::Lane;
 use crate::deployment::{Deployment, Purpose, QueuePosition};
 use crate::observation::ObservationPlan;
@@ -24,8 +25,8 @@ pub const READS_PER_SECOND: f64 = 7.5;
 const READS_PER_OBSERVATION: f64 = 3.0;
 /// Observations of a deployment besides those that watch: to start, to scale up, and to retire the old side.
 const BASE_OBSERVATIONS: f64 = 9.0;
-/// Observations that each traffic step adds: one decides, the rules are read once more right before they are written, and a
-/// cheap one verifies.
+/// Observations that each traffic step adds: one decides, the rules are read once more right before they are written,
+/// and a cheap one verifies.
 const OBSERVATIONS_PER_STEP: f64 = 1.9;
 /// Additional observations at full rate, caused by events that wake the deployment.
 const EVENT_OBSERVATIONS: f64 = 12.0;
@@ -58,8 +59,8 @@ pub struct ApiCost {
     pub full_rate: f64,
     /// Load balancer read calls at low rate ([`QueuePosition::low_rate`]).
     pub low_rate: f64,
-    /// Queue length in milliseconds up to which a deployment that joins still starts at once: the deployments ahead of it
-    /// have not yet made all the calls that they reserved.
+    /// Queue length in milliseconds up to which a deployment that joins still starts at once: the deployments ahead of
+    /// it have not yet made all the calls that they reserved.
     pub slack_ms: u64,
 }
 
@@ -84,8 +85,8 @@ impl ApiCost {
         }
     }
 
-    /// The position of a deployment that joins, at `now`, a queue that extends to `until`; and where the queue extends to
-    /// afterwards. `reads_a_second` is the budget of all deployments in the queue.
+    /// The position of a deployment that joins, at `now`, a queue that extends to `until`; and where the queue extends
+    /// to afterwards. `reads_a_second` is the budget of all deployments in the queue.
     #[must_use]
     pub fn queue_position(&self, now: Timestamp, until: Timestamp, reads_a_second: f64) -> (QueuePosition, Timestamp) {
         let until = until.max(now);
@@ -109,14 +110,15 @@ fn earlier(at: Timestamp, milliseconds: u64) -> Timestamp {
 
 /// Minutes between two observations of a target while nothing is deployed to it (idle observations).
 ///
-/// An idle observation reads the rules, one call, and once a day the services and their targets, too: three calls. 10,000
-/// targets make 10,000 · (1 + 2/24) / 3,600 s = 3.0 of the [`READS_PER_SECOND`], which leaves 4.5 to deployments; while
-/// deployments are queued, idle observations yield to them.
+/// An idle observation reads the rules, one call, and once a day the services and their targets, too: three calls.
+/// 10,000 targets make 10,000 · (1 + 2/24) / 3,600 s = 3.0 of the [`READS_PER_SECOND`], which leaves 4.5 to
+/// deployments; while deployments are queued, idle observations yield to them.
 pub const IDLE_CHECK_MINUTES: u64 = 60;
 /// Idle observations yield while the queue is longer than half of this, in milliseconds.
 const IDLE_SLACK_MS: u64 = 30_000;
 
-/// API cost of an idle observation: nothing while others are queued, since it yields to them ([`QueuePosition::low_rate`]).
+/// API cost of an idle observation: nothing while others are queued, since it yields to them
+/// ([`QueuePosition::low_rate`]).
 #[must_use]
 pub fn idle_api_cost(observation: &ObservationPlan) -> ApiCost {
     ApiCost {
@@ -126,8 +128,8 @@ pub fn idle_api_cost(observation: &ObservationPlan) -> ApiCost {
     }
 }
 
-/// What a deployment about to make its first observation reserves for its queue position; none: it has a position, or needs
-/// none. Rollbacks and hotfixes do not queue.
+/// What a deployment about to make its first observation reserves for its queue position; none: it has a position, or
+/// needs none. Rollbacks and hotfixes do not queue.
 #[must_use]
 pub fn pending_api_cost(state: &TargetState) -> Option<ApiCost> {
     let running = state.running.as_ref()?;
@@ -145,11 +147,11 @@ pub fn rate_limit_wait(running: &Deployment, now: Timestamp) -> Option<Timestamp
     Some(queue_position.at).filter(|at| now < *at)
 }
 
-/// Whether an event that arrives before the next scheduled observation causes none: AWS has throttled, or other deployments
-/// are queued. Alarms and people always cause an observation.
+/// Whether an event that arrives before the next scheduled observation causes none: AWS has throttled, or other
+/// deployments are queued. Alarms and people always cause an observation.
 #[must_use]
 pub fn defers_events(state: &TargetState, now: Timestamp) -> bool {
-    let Some(running) = state.running.as_ref().filter(|running| !running.is_putting_weights_back()) else {
+    let Some(running) = state.running.as_ref().filter(|running| !running.is_restoring_weights()) else {
         return false;
     };
     let low_rate = state.throttle_level > 0
@@ -174,13 +176,12 @@ pub(crate) fn throttle_level(before: u8, throttled: bool) -> u8 {
 /// When to retry a throttled observation: exponential backoff with jitter, so that targets do not all retry at the same
 /// instant.
 pub(crate) fn retry_at(state: &TargetState, now: Timestamp) -> Timestamp {
-    let whole =
-        (INITIAL_BACKOFF_MS << state.throttle_level.clamp(1, MAX_THROTTLE_LEVEL).saturating_sub(1)).min(MAX_BACKOFF_MS);
+    let backoff = backoff::exponential(INITIAL_BACKOFF_MS, state.throttle_level.into(), MAX_BACKOFF_MS);
     // Deterministic jitter derived from the target's name and the time, so that tests and replays agree.
     let seed = state.target.to_string().bytes().fold(now.as_millisecond().unsigned_abs(), |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    later(now, whole / 2 + (seed >> 20) % whole)
+    later(now, backoff::jittered(backoff, backoff, seed >> 20))
 }
 
 /// The extended deadline after a throttled observation, since AWS's budgets are no fault of the release; none:

@@ -1,10 +1,11 @@
 //! Amazon ECR's private registries: their owners, and their host names in task definitions.
 //!
 //! A registry belongs to an account in a Region, and has up to four host names (Amazon ECR user guide, "Amazon ECR
-//! registries" and "Making requests over IPv6"; General Reference, "Amazon ECR endpoints"): `ACCOUNT.dkr.ecr.REGION.` and
-//! the partition's domain, the same with `ecr-fips`, and `ACCOUNT.dkr-ecr.REGION.` (with FIPS: `dkr-ecr-fips`) and the
-//! partition's dual-stack domain for IPv4 and IPv6.
+//! registries" and "Making requests over IPv6"; General Reference, "Amazon ECR endpoints"): `ACCOUNT.dkr.ecr.REGION.`
+//! and the partition's domain, the same with `ecr-fips`, and `ACCOUNT.dkr-ecr.REGION.` (with FIPS: `dkr-ecr-fips`) and
+//! the partition's dual-stack domain for IPv4 and IPv6.
 
+use crate::regions::partition_by_prefix;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,36 +24,6 @@ impl fmt::Display for Registry {
     }
 }
 
-/// An AWS partition: its Region prefixes and its domains.
-struct Partition {
-    /// Prefixes of its Region names.
-    regions: &'static [&'static str],
-    /// The domain of IPv4-only hosts.
-    domain: &'static str,
-    /// The domain of dual-stack hosts (IPv4 and IPv6).
-    dual_stack: &'static str,
-}
-
-/// The partitions, those with longer Region prefixes first, so that a Region of `us-iso-` does not match `us-`.
-///
-/// Domains and Regions: `partitions.json` of the AWS SDKs (dnsSuffix, regionRegex), as of `aws-sdk-ecr` 1.138. The domains
-/// of registries' dual-stack hosts are not in there: `on.aws`, `on.amazonwebservices.com.cn` and `.eu` are those known to
-/// Amazon's credential helper for ECR and to Renovate; those of the isolated partitions are known to Renovate.
-const PARTITIONS: [Partition; 8] = [
-    Partition { regions: &["cn-"], domain: "amazonaws.com.cn", dual_stack: "on.amazonwebservices.com.cn" },
-    Partition { regions: &["eusc-"], domain: "amazonaws.eu", dual_stack: "on.amazonwebservices.eu" },
-    Partition { regions: &["us-gov-"], domain: "amazonaws.com", dual_stack: "on.aws" },
-    Partition { regions: &["us-iso-"], domain: "c2s.ic.gov", dual_stack: "on.aws.ic.gov" },
-    Partition { regions: &["us-isob-"], domain: "sc2s.sgov.gov", dual_stack: "on.aws.scloud" },
-    Partition { regions: &["eu-isoe-"], domain: "cloud.adc-e.uk", dual_stack: "on.cloud-aws.adc-e.uk" },
-    Partition { regions: &["us-isof-"], domain: "csp.hci.ic.gov", dual_stack: "on.aws.hci.ic.gov" },
-    Partition {
-        regions: &["us-", "eu-", "ap-", "sa-", "ca-", "me-", "af-", "il-", "mx-"],
-        domain: "amazonaws.com",
-        dual_stack: "on.aws",
-    },
-];
-
 /// Whether a text has the form of a Region name in any partition: `eu-central-1`, `us-isob-east-1`.
 #[must_use]
 pub fn is_region(text: &str) -> bool {
@@ -62,7 +33,7 @@ pub fn is_region(text: &str) -> bool {
     let numbered = text
         .rsplit_once('-')
         .is_some_and(|(_, number)| (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()));
-    sound && numbered && text.matches('-').count() >= 2 && partition(text).is_some()
+    sound && numbered && text.matches('-').count() >= 2 && partition_by_prefix(text).is_some()
 }
 
 /// Whether a text has the form of an account ID.
@@ -71,16 +42,12 @@ pub fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn partition(region: &str) -> Option<&'static Partition> {
-    PARTITIONS.iter().find(|partition| partition.regions.iter().any(|begin| region.starts_with(begin)))
-}
-
-/// A repository as task definitions name it, `host/repository`, without tag or digest. For a Region of no known partition,
-/// the host has the domain that most partitions use.
+/// A repository as task definitions name it, `host/repository`, without tag or digest. For a Region of no known
+/// partition, the host has the domain that most partitions use.
 #[must_use]
 pub fn repository_uri(registry: &Registry, repository: &str) -> String {
     let Registry { account, region } = registry;
-    let domain = partition(region).map_or("amazonaws.com", |partition| partition.domain);
+    let domain = partition_by_prefix(region).map_or("amazonaws.com", |partition| partition.dns_suffix);
     format!("{account}.dkr.ecr.{region}.{domain}/{repository}")
 }
 
@@ -94,8 +61,8 @@ pub fn registry_of(host: &str) -> Option<Registry> {
     };
     let rest = rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?;
     let (region, domain) = rest.split_once('.')?;
-    let partition = partition(region).filter(|_| is_region(region) && is_account(account))?;
-    let wanted = if dual_stack { partition.dual_stack } else { partition.domain };
+    let partition = partition_by_prefix(region).filter(|_| is_region(region) && is_account(account))?;
+    let wanted = if dual_stack { partition.dual_stack_suffix } else { partition.dns_suffix };
     (domain == wanted).then(|| Registry { account: account.to_owned(), region: region.to_owned() })
 }
 
@@ -114,8 +81,8 @@ fn parts(image: &str) -> Option<Parts<'_>> {
 }
 
 /// `wanted`, with the host under which `live` names the same repository of the same registry: a service in IPv6-only
-/// subnets can pull from the dual-stack host only, and one that has to use FIPS from the FIPS host only. So two versions of
-/// a task definition differ in the digest alone. Any other image is returned unchanged.
+/// subnets can pull from the dual-stack host only, and one that has to use FIPS from the FIPS host only. So two
+/// versions of a task definition differ in the digest alone. Any other image is returned unchanged.
 #[must_use]
 pub fn with_host_of(live: &str, wanted: &str) -> String {
     let kept = || {

@@ -15,8 +15,8 @@ pub struct Release {
     pub image: String,
     /// The most specific of `tags` ([`most_specific`]): shown to people, never used to pull.
     pub tag: String,
-    /// Every tag of the image that the service's rule matches, with the time it was last put on the image. A tag that has
-    /// since moved to another image is kept: the image with the latest time has it now.
+    /// Every tag of the image that the service's rule matches, with the time it was last put on the image. A tag that
+    /// has since moved to another image is kept: the image with the latest time has it now.
     pub tags: BTreeMap<String, Timestamp>,
     /// When the image was pushed, according to the registry.
     pub pushed_at: Timestamp,
@@ -51,8 +51,8 @@ impl Release {
         }
     }
 
-    /// Merges `other`, a record of the same image: its tags, and the time of its last request. The result does not depend
-    /// on the order in which records are merged.
+    /// Merges `other`, a record of the same image: its tags, and the time of its last request. The result does not
+    /// depend on the order in which records are merged.
     pub fn merge(&mut self, other: &Self) {
         for (tag, seen_at) in &other.tags {
             self.add_tag(tag.clone(), *seen_at);

@@ -1,13 +1,13 @@
 //! Scheduled actions of Application Auto Scaling, and when they run.
 //!
 //! While scheduled scaling is suspended an action does not run, and AWS does not run it later (AWS documents the
-//! suspension, not what becomes of a missed action; nobody has seen one run afterwards). So the limits that it would have
-//! set are computed here.
+//! suspension, not what becomes of a missed action; nobody has seen one run afterwards). So the limits that it would
+//! have set are computed here.
 //!
 //! An action's schedule is `at(yyyy-mm-ddThh:mm:ss)`, `rate(value unit)` or `cron(minutes hours day-of-month month
 //! day-of-week year)` (API reference, `PutScheduledAction`; Application Auto Scaling user guide, "Schedule recurring
-//! scaling actions"; the six fields: EventBridge user guide, "Cron expressions reference"). `at` and `cron` are evaluated
-//! in the action's time zone, UTC by default.
+//! scaling actions"; the six fields: EventBridge user guide, "Cron expressions reference"). `at` and `cron` are
+//! evaluated in the action's time zone, UTC by default.
 
 use crate::calendar;
 use jiff::civil::{Date, DateTime, Time};
@@ -117,12 +117,13 @@ impl ScheduledAction {
     }
 }
 
-/// A local time as an instant. In a DST gap, the time moves forward by the length of the gap; a repeated time is its first
-/// occurrence (AWS says of daylight saving time only that it is followed).
+/// A local time as an instant. In a DST gap, the time moves forward by the length of the gap; a repeated time is its
+/// first occurrence (AWS says of daylight saving time only that it is followed).
 fn instant(at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     zone.to_ambiguous_timestamp(at).compatible().ok()
 }
 
+/// A parsed schedule.
 enum Schedule {
     At(DateTime),
     Rate(SignedDuration),
@@ -182,6 +183,7 @@ enum WeekDay {
     Nth(i8, i8),
 }
 
+/// A parsed cron expression: for each of its six fields, the values or days that it matches.
 struct Cron {
     minutes: Vec<u16>,
     hours: Vec<u16>,

@@ -54,12 +54,12 @@ pub struct Snapshot {
     /// Something could not be read because AWS throttled the request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
-    /// When the observation started; none: at the time of the decision. The observer may pause in between, so that readings
-    /// can be older than the decision.
+    /// When the observation started; none: at the time of the decision. The observer may pause in between, so that
+    /// readings can be older than the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_started_at: Option<Timestamp>,
-    /// The API call, reported by CloudTrail, that triggered this observation. It has no influence on the decision: it names
-    /// who made an edit that the observation itself has found.
+    /// The API call, reported by CloudTrail, that triggered this observation. It has no influence on the decision: it
+    /// names who made an edit that the observation itself has found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_call: Option<ApiCall>,
 }
@@ -79,9 +79,7 @@ impl Snapshot {
     /// The side to which every rule sends all traffic; none: the rules disagree, or one could not be read.
     #[must_use]
     pub fn live_side(&self) -> Option<Slot> {
-        let mut sides = self.rules.iter().map(|rule| rule.known().and_then(|rule| rule.weights.only()));
-        let first = sides.next()??;
-        sides.all(|side| side == Some(first)).then_some(first)
+        Weights::live_side(self.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)))
     }
 
     /// The side in `slot`.
@@ -94,7 +92,7 @@ impl Snapshot {
     }
 }
 
-/// One ECS service with its target group and scalable target.
+/// One side as it was read: its ECS service, target group and scalable target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideReading {
     /// ARN of the task definition of the service's primary deployment.
@@ -115,13 +113,14 @@ pub struct SideReading {
     /// deployment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
-    /// Tasks of the queried task definition that stopped by themselves since the queried time: newest first, at most 10.
+    /// Tasks of the queried task definition that stopped by themselves since the queried time: newest first, at most
+    /// 10.
     pub failed_starts: Vec<FailedStart>,
     /// Total number of such tasks, as far back as ECS remembers stopped tasks (about an hour).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_tasks: u32,
-    /// How tasks are placed: the capacity providers of the service's strategy that have a weight or a base, or its launch
-    /// type. Empty: unknown.
+    /// How tasks are placed: the capacity providers of the service's strategy that have a weight or a base, or its
+    /// launch type. Empty: unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placed_by: Vec<String>,
     /// The service's newest event about a task that could not be placed, since the queried time.
@@ -144,12 +143,12 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A task that stopped by itself.
+/// A task that stopped by itself, soon after its start or later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedStart {
     /// ARN or id of the task.
     pub task: String,
-    /// ECS's reason, including the container's exit code: `Essential container in task exited (exit code 1)`.
+    /// ECS's reason, including the containers' exit codes: `Essential container in task exited (api: exit code 1)`.
     pub reason: String,
     /// When it stopped.
     pub at: Timestamp,
@@ -222,7 +221,7 @@ impl From<StoredAutoscaling> for Autoscaling {
     }
 }
 
-/// How one rule splits traffic between the two sides.
+/// A listener rule as it was read: how it splits traffic between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleReading {
     /// Live weights, 0 to 999 each; 0 where the group is not in the rule.
@@ -264,13 +263,20 @@ impl Weights {
 
     /// The side that carries all traffic; none: both do, or neither.
     #[must_use]
-    pub fn only(self) -> Option<Slot> {
+    pub fn sole_side(self) -> Option<Slot> {
         match (self.blue, self.green) {
             (0, 0) => None,
             (_, 0) => Some(Slot::Blue),
             (0, _) => Some(Slot::Green),
             _ => None,
         }
+    }
+
+    /// The side to which all of these rules send all traffic; none: they disagree, or the weights of one are unknown.
+    pub(crate) fn live_side(rules: impl IntoIterator<Item = Option<Self>>) -> Option<Slot> {
+        let mut sides = rules.into_iter().map(|weights| weights.and_then(Self::sole_side));
+        let first = sides.next()??;
+        sides.all(|side| side == Some(first)).then_some(first)
     }
 
     /// Whether both split traffic in the same proportion, whatever the numbers (1/0 and 100/0 are the same).
@@ -295,8 +301,8 @@ pub enum AlarmReading {
     },
     /// `INSUFFICIENT_DATA`
     NoData,
-    /// A state other than `ALARM` that is not the result of evaluating all the data (`EvaluationState`). It counts as no
-    /// data, whatever the state says; unlike the silence of an idle side it is always a problem.
+    /// A state other than `ALARM` that is not the result of evaluating all the data (`EvaluationState`). It counts as
+    /// no data, whatever the state says; unlike the silence of an idle side it is always a problem.
     NotEvaluated {
         /// `EvaluationState` and `StateReason`: `EVALUATION_ERROR: …`.
         reason: String,

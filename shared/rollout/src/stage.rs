@@ -1,36 +1,47 @@
-//! The names of a deployment's stages.
+//! The names of a deployment's stages, without what is known in each: that is held by its
+//! [`Phase`](crate::phase::Phase).
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a deployment's stage, as in the journal, in `--json` and for people.
+/// The stage that a deployment is in, as named in the journal, in `--json` and for people. The order is that of a
+/// deployment that succeeds; the last two are entered instead of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// [`Phase::Gated`](crate::phase::Phase::Gated)
+    /// Waiting at the gates of its environment: [`Phase::Gated`](crate::phase::Phase::Gated).
     Gated,
-    /// [`Phase::Preparing`](crate::phase::Phase::Preparing)
+    /// Determining the stable side and what blocks the start: [`Phase::Preparing`](crate::phase::Phase::Preparing).
     Preflight,
-    /// [`WeightedStage::Registering`](crate::weighted::WeightedStage::Registering)
+    /// Registering the candidate's task definition:
+    /// [`WeightedStage::Registering`](crate::weighted::WeightedStage::Registering).
     Registering,
-    /// [`ForwardStep::BeforeTraffic`](crate::weighted::ForwardStep::BeforeTraffic)
+    /// Running the hooks before traffic:
+    /// [`ForwardStep::BeforeTraffic`](crate::weighted::ForwardStep::BeforeTraffic).
     BeforeTraffic,
-    /// [`ForwardStep::Scaling`](crate::weighted::ForwardStep::Scaling)
+    /// Starting the candidate's tasks: [`ForwardStep::Scaling`](crate::weighted::ForwardStep::Scaling).
     Scaling,
-    /// [`ForwardStep::Testing`](crate::weighted::ForwardStep::Testing)
+    /// Moving the test rule, and running the hooks on test traffic:
+    /// [`ForwardStep::Testing`](crate::weighted::ForwardStep::Testing).
     Testing,
-    /// [`ForwardStep::Writing`](crate::weighted::ForwardStep::Writing) and [`ForwardStep::Holding`](crate::weighted::ForwardStep::Holding)
+    /// Moving traffic to the candidate, step by step:
+    /// [`ForwardStep::Writing`](crate::weighted::ForwardStep::Writing) and
+    /// [`ForwardStep::Holding`](crate::weighted::ForwardStep::Holding).
     Shifting,
-    /// [`ForwardStep::AfterTraffic`](crate::weighted::ForwardStep::AfterTraffic)
+    /// Running the hooks after traffic: [`ForwardStep::AfterTraffic`](crate::weighted::ForwardStep::AfterTraffic).
     AfterTraffic,
-    /// [`ForwardStep::Baking`](crate::weighted::ForwardStep::Baking)
+    /// Watching the candidate with all traffic: [`ForwardStep::Baking`](crate::weighted::ForwardStep::Baking).
     Baking,
-    /// [`ForwardStep::KeepingWarm`](crate::weighted::ForwardStep::KeepingWarm)
+    /// Verified; the old side stays up: [`ForwardStep::KeepingWarm`](crate::weighted::ForwardStep::KeepingWarm).
     KeepingWarm,
-    /// [`ForwardStep::Draining`](crate::weighted::ForwardStep::Draining) and [`WeightedStage::Retiring`](crate::weighted::WeightedStage::Retiring)
+    /// Draining and scaling down the old side: [`ForwardStep::Draining`](crate::weighted::ForwardStep::Draining), in
+    /// which alone a rollback is still possible, and
+    /// [`WeightedStage::Retiring`](crate::weighted::WeightedStage::Retiring).
     Retiring,
-    /// [`WeightedStage::RollingBack`](crate::weighted::WeightedStage::RollingBack)
+    /// Returning traffic to the stable side:
+    /// [`WeightedStage::RollingBack`](crate::weighted::WeightedStage::RollingBack).
     RollingBack,
-    /// [`WeightedStage::Abandoning`](crate::weighted::WeightedStage::Abandoning)
+    /// Ending without touching the rules or the tasks again:
+    /// [`WeightedStage::Abandoning`](crate::weighted::WeightedStage::Abandoning).
     Abandoning,
 }
 
@@ -55,9 +66,10 @@ impl Stage {
         }
     }
 
-    /// Whether the candidate has passed its bake: the deployment is completed, whatever is requested meanwhile.
+    /// Whether the candidate has passed its bake: no newer release supersedes it any more. A person can still roll it
+    /// back until the old side goes down.
     #[must_use]
-    pub fn is_verified(self) -> bool {
+    pub fn has_baked(self) -> bool {
         matches!(self, Self::KeepingWarm | Self::Retiring)
     }
 }

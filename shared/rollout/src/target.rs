@@ -4,7 +4,6 @@ use crate::command::{CommandId, DeployOptions, Overrides, Train};
 use crate::deployment::Deployment;
 use crate::explanation::Explanation;
 use crate::names::{Actor, ImageDigest, ReleaseId, Slot, TargetId};
-
 use crate::release::ReleaseRef;
 use crate::snapshot::{ApiCall, Weights};
 use jiff::Timestamp;
@@ -20,11 +19,12 @@ pub const MAX_QUEUED: usize = 20;
 /// twentieth of this limit.
 pub const MAX_QUEUED_BYTES: usize = 128 * 1024;
 
-/// Maximum number of verified releases that a target remembers; the oldest is forgotten first, and has to be deployed there
-/// again before it can be promoted.
+/// Maximum number of verified releases that a target remembers; the oldest is forgotten first, and has to be deployed
+/// there again before it can be promoted.
 pub const MAX_VERIFIED: usize = 50;
 
-/// The persistent state of one target.
+/// The persistent state of one target: its stable side, its running deployment, the releases that wait for it or are
+/// verified here, and what holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetState {
     /// [`FORMAT`] of the writer.
@@ -47,7 +47,8 @@ pub struct TargetState {
     /// The releases queued behind it, in the order in which they start; at most [`MAX_QUEUED`].
     #[serde(default)]
     pub queued: Vec<Queued>,
-    /// The releases that were deployed and baked here and not rolled back since; the newest last, at most [`MAX_VERIFIED`].
+    /// The releases that were deployed and baked here and not rolled back since; the newest last, at most
+    /// [`MAX_VERIFIED`].
     #[serde(default)]
     pub verified: Vec<Verified>,
     /// While set, nothing is promoted to this target automatically.
@@ -69,8 +70,8 @@ pub struct TargetState {
     pub explanation: Explanation,
     /// When the next scheduled wake is due.
     pub wake_at: Option<Timestamp>,
-    /// How often AWS throttled recent observations of this target: increased by each throttled one, decreased by each other
-    /// one.
+    /// How often AWS throttled recent observations of this target: increased by each throttled one, decreased by each
+    /// other one.
     #[serde(default, skip_serializing_if = "is_none")]
     pub throttle_level: u8,
 }
@@ -111,7 +112,7 @@ impl TargetState {
     #[must_use]
     pub fn drift(&self) -> Option<&LiveTraffic> {
         let stable = self.stable.as_ref()?;
-        self.traffic.as_ref().filter(|traffic| traffic.live() != Some(stable.slot))
+        self.traffic.as_ref().filter(|traffic| traffic.live_side() != Some(stable.slot))
     }
 
     /// Whether this release is the stable one here, or the one that was stable before it.
@@ -134,14 +135,12 @@ pub struct LiveTraffic {
 impl LiveTraffic {
     /// The side to which every rule sends all traffic; none: the rules disagree, or one could not be read.
     #[must_use]
-    pub fn live(&self) -> Option<Slot> {
-        let mut sides = self.rules.iter().map(|weights| weights.and_then(Weights::only));
-        let first = sides.next()??;
-        sides.all(|side| side == Some(first)).then_some(first)
+    pub fn live_side(&self) -> Option<Slot> {
+        Weights::live_side(self.rules.iter().copied())
     }
 }
 
-/// A release that was deployed and baked.
+/// A release that was deployed and baked at a target: it may be promoted from there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// The release that was verified.
@@ -155,7 +154,7 @@ pub struct Verified {
     pub forward_only: bool,
 }
 
-/// Automatic promotion is on hold, until a person promotes again.
+/// A hold on automatic promotion to a target, until a person promotes there again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromotionHold {
     /// When the hold began.
@@ -166,7 +165,8 @@ pub struct PromotionHold {
     pub reason: String,
 }
 
-/// Nothing starts, until an operator resumes the target.
+/// A hold on all deployments to a target that a forward-only deployment left without a decision, until an operator
+/// resumes the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorHold {
     /// When the hold began.
@@ -177,7 +177,7 @@ pub struct OperatorHold {
     pub reason: String,
 }
 
-/// Results of the observations made while nothing was deployed.
+/// What the observations of a target have found since its last deployment ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdleState {
     /// When the target was last observed.
@@ -195,7 +195,7 @@ pub struct IdleState {
     pub recheck_at: Option<Timestamp>,
 }
 
-/// A difference from what the last deployment left.
+/// A difference between the target as observed and as its last deployment left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectedDrift {
     /// The state found, and the state expected.
@@ -208,7 +208,7 @@ pub struct DetectedDrift {
     pub moves_traffic: bool,
 }
 
-/// A message to other targets. Delivery is idempotent.
+/// A message to other targets, sent after the decision is committed. Delivery is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub enum OutboxMessage {
@@ -236,7 +236,7 @@ fn is_none(throttle_level: &u8) -> bool {
     *throttle_level == 0
 }
 
-/// The side that carries all traffic while nothing runs.
+/// A side that a finished deployment left as the stable one: it carries all traffic while nothing runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StableSide {
     /// Blue or green.
@@ -279,7 +279,7 @@ impl StableSide {
     }
 }
 
-/// A release that is queued behind the running deployment.
+/// A requested release that is queued behind the running deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queued {
     /// The release to deploy.

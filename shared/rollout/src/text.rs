@@ -1,18 +1,21 @@
-//! Untrusted text, made safe to display: from registries, AWS, GitHub, hooks, policy files and people.
+//! Untrusted text, made safe to display and to store: from registries, AWS, GitHub, hooks, policy files and people.
 //!
-//! Terminals, mail clients, chats and browsers act on characters that the reader does not see: escape sequences, changes of
-//! direction, zero-width characters. Every external text passes [`visible`] or [`line()`] before a person sees it; there is
-//! no second list of such characters.
+//! Terminals, mail clients, chats and browsers act on characters that the reader does not see: escape sequences,
+//! changes of direction, zero-width characters. Every external text passes [`visible`] or [`line()`] before a person
+//! sees it; there is no second list of such characters. External text may also be megabytes long: [`clip`] and
+//! [`clip_with_ellipsis`] cut it.
+
+use std::error::Error;
 
 /// Replaces a character that is not displayed (U+FFFD, the replacement character).
 pub const REPLACEMENT: char = '\u{fffd}';
 
 /// Whether a character is displayed as itself and does not affect its surroundings.
 ///
-/// Not visible are control characters (C0, C1, DEL), line and paragraph separators, characters that set the direction of
-/// text (Unicode Standard Annex 9), and characters without a width of their own: the default-ignorable code points of
-/// Unicode, "Derived Core Properties", `Default_Ignorable_Code_Point`, except variation selectors 1 to 16 (emoji carry
-/// U+FE0F).
+/// Not visible are control characters (C0, C1, DEL), line and paragraph separators, characters that set the direction
+/// of text (Unicode Standard Annex 9), and characters without a width of their own: the default-ignorable code points
+/// of Unicode, "Derived Core Properties", `Default_Ignorable_Code_Point`, except variation selectors 1 to 16 (emoji
+/// carry U+FE0F).
 #[must_use]
 pub fn is_visible(character: char) -> bool {
     let ignorable = matches!(
@@ -50,8 +53,8 @@ pub fn visible_lines(text: &str) -> String {
     text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
 }
 
-/// Like [`visible`], on one line: runs of white space become one space, and of more than `most` characters the first `most`
-/// are kept, followed by an ellipsis.
+/// Like [`visible`], on one line: runs of white space become one space, and of more than `most` characters the first
+/// `most` are kept, followed by an ellipsis.
 #[must_use]
 pub fn line(text: &str, most: usize) -> String {
     let mut line = String::new();
@@ -75,6 +78,37 @@ pub fn line(text: &str, most: usize) -> String {
         count += needed;
     }
     line
+}
+
+/// The first `max` characters of `text`, without an ellipsis.
+#[must_use]
+pub fn clip(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end])
+}
+
+/// `text` if it has at most `max` characters; otherwise its first `max` characters and an ellipsis, which does not
+/// count: `max + 1` characters in total.
+#[must_use]
+pub fn clip_with_ellipsis(text: &str, max: usize) -> String {
+    let kept = clip(text, max);
+    if kept.len() < text.len() { format!("{kept}…") } else { text.to_owned() }
+}
+
+/// An error's message and those of its sources, separated by colons. A source whose message the text already contains
+/// is skipped: many libraries repeat it in the wrapping error.
+#[must_use]
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let message = source.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        next = source.source();
+    }
+    text
 }
 
 /// JSON text in which every character that is not [visible](is_visible) is escaped as `\uXXXX`: programs read the same
@@ -146,6 +180,39 @@ mod tests {
         assert_eq!(line("abcde", 5), "abcde");
         assert_eq!(line("abcd ef", 5), "abcd…");
         assert_eq!(line(" \n\t", 5), "");
+    }
+
+    #[test]
+    fn clipping_counts_characters_and_not_the_ellipsis() {
+        for (text, clipped, marked) in [("", "", ""), ("äöü", "äöü", "äöü"), ("äöü!", "äöü", "äöü…")]
+        {
+            assert_eq!((clip(text, 3), clip_with_ellipsis(text, 3).as_str()), (clipped, marked));
+        }
+        assert_eq!((clip("a", 0), clip_with_ellipsis("a", 0).as_str()), ("", "…"));
+    }
+
+    #[derive(Debug)]
+    struct Wrapped(&'static str, Option<Box<Wrapped>>);
+
+    impl std::fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|source| source as &(dyn Error + 'static))
+        }
+    }
+
+    #[test]
+    fn an_error_chain_names_every_cause_once() {
+        let refused = || Wrapped("connection refused", None);
+        let io = Wrapped("io error: connection refused", Some(Box::new(refused())));
+        let dispatch = Wrapped("dispatch failure", Some(Box::new(io)));
+        assert_eq!(error_chain(&refused()), "connection refused");
+        assert_eq!(error_chain(&dispatch), "dispatch failure: io error: connection refused");
     }
 
     #[test]

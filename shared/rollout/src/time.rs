@@ -53,8 +53,8 @@ impl Seconds {
         instant.checked_add(span).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whole seconds from `earlier` to `later`, 0 if `later` is not later. Fractions are rounded up, so that a wait of this
-    /// length never ends early.
+    /// Whole seconds from `earlier` to `later`, 0 if `later` is not later. Fractions are rounded up, so that a wait of
+    /// this length never ends early.
     #[must_use]
     pub fn between(earlier: Timestamp, later: Timestamp) -> Self {
         let milliseconds = later.as_millisecond().saturating_sub(earlier.as_millisecond()).max(0);

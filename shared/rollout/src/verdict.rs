@@ -91,6 +91,22 @@ pub enum Verdict {
     Failed,
 }
 
+impl Verdict {
+    /// The verdict as people read it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::RolledBack => "rolled back",
+            Self::Rejected => "rejected",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Cause {
     /// The cause in one sentence, for the journal and history.
     #[must_use]

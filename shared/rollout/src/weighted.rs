@@ -1,5 +1,5 @@
-//! A deployment that shifts traffic between two sides: each stage's value holds what is known in that stage. A rollback is
-//! built from a [`RollbackPath`], which only a stage with its stable side intact can create.
+//! A deployment that shifts traffic between two sides: each stage's value holds what is known in that stage. A rollback
+//! is built from a [`RollbackPath`], which only a stage with its stable side intact can create.
 
 use crate::names::Slot;
 use crate::snapshot::{Autoscaling, Weights};
@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The state of a deployment between two sides.
+/// The state of a deployment that shifts traffic from its stable side to its candidate's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weighted {
-    /// Which side is stable.
-    pub sides: Sides,
+    /// The stable side; the candidate has the other one.
+    pub sides: StableAtStart,
     /// The current stage.
     pub at: WeightedStage,
     /// The weights that were decided last; none: a repair that has written nothing yet.
@@ -52,9 +52,10 @@ pub struct Weighted {
     pub stable_alarm: Option<StableAlarm>,
 }
 
-/// Which side is stable, as read from the live weights.
+/// The side that is stable when the deployment starts, as read from the live weights (for a repair: as recorded in the
+/// ledger). The candidate has the other side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sides {
+pub struct StableAtStart {
     /// The side that carried all traffic.
     pub stable: Slot,
     /// ARN of its task definition.
@@ -63,7 +64,7 @@ pub struct Sides {
     pub stable_count: u32,
 }
 
-/// The stage of a weighted deployment.
+/// The stage of a weighted deployment, with what is known only in that stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum WeightedStage {
@@ -75,15 +76,16 @@ pub enum WeightedStage {
     Retiring(Retiring),
     /// Rolling back to the stable side: its weights are restored and verified first, then the candidate is scaled down.
     RollingBack(Rollback),
-    /// Ending without touching the rules or the tasks again: they were changed outside Switchback, or cannot be written.
-    /// Only settings that were changed for the deployment are restored.
+    /// Ending without touching the rules or the tasks again: the deployment could not or must not go on, and no
+    /// automatic way back is safe ([`Abandoning::reason`] says which). Only settings that were changed for the
+    /// deployment are restored.
     Abandoning(Abandoning),
 }
 
 /// The state while the candidate's task definition is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registering {
-    /// When the deployment ends as failed.
+    /// When the deployment rolls back.
     pub deadline: Timestamp,
     /// ARN of the task definition to copy; only the image is replaced.
     pub template: String,
@@ -92,22 +94,22 @@ pub struct Registering {
     pub registered: Option<String>,
 }
 
-/// A deployment with a candidate, while the stable side is up.
+/// The state on the way to success: the candidate has a task definition, and the stable side is still up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forward {
-    /// The new side.
+    /// The release's side.
     pub candidate: Candidate,
     /// The step on the way to success.
     pub step: ForwardStep,
 }
 
-/// The new side of a deployment.
+/// The release's side of a deployment, once its task definition is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// ARN of its task definition.
     pub task_definition: String,
-    /// Its service was seen with that task definition. If it is later seen with another one, ECS's circuit breaker or an
-    /// edit outside Switchback replaced it.
+    /// Its service was seen with that task definition. If it is later seen with another one, ECS's circuit breaker or
+    /// an edit outside Switchback replaced it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seen_running: bool,
     /// When every target was first seen healthy: from then on failed tasks are judged by their share.
@@ -119,9 +121,10 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum ForwardStep {
-    /// Running the hooks of [`HookPoint::BeforeTraffic`](crate::policy::HookPoint::BeforeTraffic).
+    /// Running the hooks of [`HookPoint::BeforeTraffic`](crate::policy::HookPoint::BeforeTraffic), before the
+    /// candidate's tasks start: database migrations, for example.
     BeforeTraffic {
-        /// Sum of all hooks' deadlines. Then: rolled back.
+        /// When the deployment rolls back: after the hooks' deadlines and the policy's `shift` deadline together.
         deadline: Timestamp,
     },
     /// Starting the candidate's tasks, until every target is healthy.
@@ -134,7 +137,7 @@ pub enum ForwardStep {
     /// Moving the test rule to the candidate, and running the hooks of
     /// [`HookPoint::TestTraffic`](crate::policy::HookPoint::TestTraffic).
     Testing {
-        /// Sum of all hooks' deadlines. Then: rolled back.
+        /// When the deployment rolls back: after the hooks' deadlines and the policy's `shift` deadline together.
         deadline: Timestamp,
     },
     /// Writing the weights of a step, until they are verified live. Capacity, health and alarms are checked before.
@@ -155,7 +158,7 @@ pub enum ForwardStep {
     },
     /// Running the hooks of [`HookPoint::AfterTraffic`](crate::policy::HookPoint::AfterTraffic).
     AfterTraffic {
-        /// Sum of all hooks' deadlines. Then: rolled back.
+        /// When the deployment rolls back: after the hooks' deadlines and the policy's `shift` deadline together.
         deadline: Timestamp,
     },
     /// All traffic is on the candidate, and is watched.
@@ -185,7 +188,7 @@ pub enum ForwardStep {
     },
 }
 
-/// Scaling down the old side: a rollback is no longer possible.
+/// The state while the old side is scaled down: a rollback is no longer possible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
     /// ARN of the task definition that is now the stable one.
@@ -197,19 +200,19 @@ pub struct Retiring {
     pub verify_again: bool,
 }
 
-/// The state of a rollback.
+/// The state of a deployment that rolls back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
-    /// Proof that there is a stable side to roll back to.
+    /// Where it goes.
     pub path: RollbackPath,
     /// Why it rolls back.
     pub cause: Cause,
     /// The rollback's current step.
     pub step: RollbackStep,
-    /// When the deployment ends as failed, with the traffic's location journalled.
+    /// From then on a rollback that cannot be done is given up; one that can is retried for `MAX_RETRY_PERIOD`.
     pub deadline: Timestamp,
-    /// The stable side was seen unable to serve, and not seen healthy since. Journalled once, since the counts change with
-    /// every observation.
+    /// The stable side was seen unable to serve, and not seen healthy since. Journalled once, since the counts change
+    /// with every observation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stable_unfit: bool,
 }
@@ -249,11 +252,13 @@ impl RollbackStep {
 pub struct Abandoning {
     /// Shown in the journal and to people.
     pub reason: String,
-    /// When the deployment ends as failed, with the rest of the cleanup journalled.
+    /// From then on settings that cannot be restored are given up, and journalled. Those that can are retried for
+    /// `MAX_RETRY_PERIOD`, as long as nothing else waits for the target.
     pub deadline: Timestamp,
 }
 
-/// Proof that the stable side is still up. Created only by [`Registering`], [`Forward`] and a repair.
+/// Where a rollback goes: exists only as long as Switchback has not begun to scale the stable side down. It says
+/// nothing of that side's health. Created only by [`Registering`], [`Forward`] and a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollbackPath {
     stable: Slot,
@@ -261,13 +266,13 @@ pub struct RollbackPath {
 }
 
 impl RollbackPath {
-    fn to(sides: &Sides) -> Self {
-        Self { stable: sides.stable, count: sides.stable_count }
+    fn to(stable_at_start: &StableAtStart) -> Self {
+        Self { stable: stable_at_start.stable, count: stable_at_start.stable_count }
     }
 
     /// For a repair: all traffic goes to the side that is stable according to the ledger, before anything else is done.
-    pub(crate) fn of_repair(sides: &Sides) -> Self {
-        Self::to(sides)
+    pub(crate) fn of_repair(stable_at_start: &StableAtStart) -> Self {
+        Self::to(stable_at_start)
     }
 
     /// The side to roll back to.
@@ -286,29 +291,29 @@ impl RollbackPath {
 impl Registering {
     /// Nothing of the stable side has been touched.
     #[must_use]
-    pub fn rollback_path(&self, sides: &Sides) -> RollbackPath {
-        RollbackPath::to(sides)
+    pub fn rollback_path(&self, stable_at_start: &StableAtStart) -> RollbackPath {
+        RollbackPath::to(stable_at_start)
     }
 }
 
 impl Forward {
     /// The stable side is up in every step.
     #[must_use]
-    pub fn rollback_path(&self, sides: &Sides) -> RollbackPath {
-        RollbackPath::to(sides)
+    pub fn rollback_path(&self, stable_at_start: &StableAtStart) -> RollbackPath {
+        RollbackPath::to(stable_at_start)
     }
 }
 
-/// The weights that were decided last.
+/// The weights that a deployment decided last, and those that they replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightsRecord {
-    /// The weights seen live before.
+    /// The weights decided before these; at first those seen live.
     pub before: Weights,
     /// The weights that were decided.
     pub decided: Weights,
     /// The decided weights were seen live.
     pub verified: bool,
-    /// The weights that were live before `before`, if those were decided but never verified: they may still be live.
+    /// If `before` was never seen live: the weights before it, which may still be live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_still_be_live: Option<Weights>,
 }
@@ -324,7 +329,8 @@ pub struct HookProgress {
     pub task: Option<String>,
     /// How it ended, once it has.
     pub result: Option<HookResult>,
-    /// It timed out and its task may still run: the task is stopped, and the deployment does not end before that is seen.
+    /// It timed out and its task may still run: the task is stopped, and the deployment does not end before that is
+    /// seen.
     #[serde(default)]
     pub stopping: bool,
 }
@@ -381,6 +387,13 @@ pub struct StableAlarm {
 }
 
 impl WeightedStage {
+    /// The stages whose deadline is extended while the stable side's own alarm holds the deployment, and when an
+    /// operator resumes it.
+    pub(crate) const EXTENDED_WHILE_HELD: &[Stage] = &[Stage::Shifting, Stage::AfterTraffic, Stage::Baking];
+
+    /// The stages that stop-the-line may hold.
+    pub(crate) const MAY_BE_STOPPED: &[Stage] = &[Stage::Scaling, Stage::Testing, Stage::Shifting];
+
     /// The name of this stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -414,7 +427,7 @@ impl WeightedStage {
         }
     }
 
-    /// When the current wait ends, whatever is observed until then.
+    /// Deadline of the current stage. A rollback and a cleanup may continue past it.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         match self {
@@ -457,22 +470,11 @@ impl WeightedStage {
         })
     }
 
-    /// The same stage with its deadline extended to `until`, if that is later, where it waits for health, weights or the
-    /// hooks after traffic.
+    /// The same stage with its deadline extended to `until`, if that is later and the stage is one of `stages`.
     #[must_use]
-    pub(crate) fn with_watch_until(mut self, until: Timestamp) -> Self {
-        let extends = matches!(self.stage(), Stage::Shifting | Stage::AfterTraffic | Stage::Baking);
+    pub(crate) fn with_deadline_at_least_if_in(mut self, stages: &[Stage], until: Timestamp) -> Self {
+        let extends = stages.contains(&self.stage());
         if let Some(deadline) = self.deadline_mut().filter(|_| extends) {
-            *deadline = until.max(*deadline);
-        }
-        self
-    }
-
-    /// The same stage with its deadline extended to `until`, if that is later, where stop-the-line may hold it.
-    #[must_use]
-    pub(crate) fn held_until(mut self, until: Timestamp) -> Self {
-        let holds = matches!(self.stage(), Stage::Scaling | Stage::Testing | Stage::Shifting);
-        if let Some(deadline) = self.deadline_mut().filter(|_| holds) {
             *deadline = until.max(*deadline);
         }
         self
@@ -480,20 +482,20 @@ impl WeightedStage {
 
     /// The same stage with all its times postponed by `by`, after it was held.
     #[must_use]
-    pub(crate) fn later(mut self, by: Seconds) -> Self {
-        let later = |time: &mut Timestamp| *time = by.after(*time);
+    pub(crate) fn postponed(mut self, by: Seconds) -> Self {
+        let postpone = |time: &mut Timestamp| *time = by.after(*time);
         match &mut self {
             Self::Forward(Forward { step, .. }) => match step {
                 ForwardStep::Holding { until, deadline, .. } | ForwardStep::Baking { until, deadline } => {
-                    later(until);
-                    later(deadline);
+                    postpone(until);
+                    postpone(deadline);
                 }
-                ForwardStep::KeepingWarm { until, .. } => later(until),
+                ForwardStep::KeepingWarm { until, .. } => postpone(until),
                 _ => {
-                    self.deadline_mut().into_iter().for_each(later);
+                    self.deadline_mut().into_iter().for_each(postpone);
                 }
             },
-            _ => self.deadline_mut().into_iter().for_each(later),
+            _ => self.deadline_mut().into_iter().for_each(postpone),
         }
         self
     }
@@ -502,7 +504,7 @@ impl WeightedStage {
 impl Weighted {
     /// The state before anything was touched. `seen_at`: when the sides were read.
     #[must_use]
-    pub fn new(sides: Sides, at: WeightedStage, seen_at: Timestamp) -> Self {
+    pub fn new(sides: StableAtStart, at: WeightedStage, seen_at: Timestamp) -> Self {
         Self {
             sides,
             at,
@@ -523,11 +525,11 @@ impl Weighted {
 
     /// The candidate's side.
     #[must_use]
-    pub fn candidate(&self) -> Slot {
+    pub fn candidate_slot(&self) -> Slot {
         self.sides.stable.other()
     }
 
-    /// The rollback path, while there is one: the stable side has not been scaled down.
+    /// The rollback path, as long as Switchback has not begun to scale the stable side down.
     #[must_use]
     pub fn rollback_path(&self) -> Option<RollbackPath> {
         match &self.at {

@@ -3,7 +3,7 @@
 use rollout::journal::Fact;
 use rollout::verdict::Verdict;
 use rollout::{Seconds, Slot};
-use simulation::virtual_time::{CallPhase, CrashAt, Faults, Simulation, Started};
+use simulation::virtual_time::{CallPhase, CrashAt, Faults, PushAnnouncement, Simulation};
 use simulation::world::balancer::ActionKind;
 use simulation::world::scaling::DescribeScalableTargets;
 use simulation::world::{ImageBehaviour, PairSetup, SeededRng, Settings, StartBehaviour, scene};
@@ -28,7 +28,7 @@ fn simulation(seed: u64, behaviour: &ImageBehaviour, faults: Faults) -> Simulati
     simulation.watch();
     let digest = scene::digest_of(1);
     simulation.world(|world| world.set_image(digest.as_str(), behaviour.clone()));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     simulation
 }
 

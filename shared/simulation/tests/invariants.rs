@@ -11,8 +11,8 @@ use rollout::verdict::Verdict;
 use rollout::weighted::{ForwardStep, WeightedStage, WeightsRecord};
 use rollout::{Actor, Cause, Command, CommandId, Effect, Instruction, Outcome, Seconds, Slot, observation};
 use simulation::invariants::{self, DeliveryLog, Invariant};
-use simulation::virtual_time::{Faults, SimCloud, Simulation, Started};
-use simulation::world::balancer::{ActionKind, TargetId as Address};
+use simulation::virtual_time::{Faults, PushAnnouncement, SimCloud, Simulation};
+use simulation::world::balancer::{ActionKind, ElbTarget};
 use simulation::world::scene::digest_of;
 use simulation::world::{ImageBehaviour, PairSetup, Settings};
 use std::pin::pin;
@@ -24,7 +24,7 @@ fn at_stage(stage: &str) -> Simulation {
     scene.autoscaling = Some((2, 8));
     let mut simulation = Simulation::new(scene.build(Settings::default()), Faults::default());
     simulation.watch();
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     let reached = simulation.run_until_condition(600, |simulation| simulation.stage_name() == Some(stage));
     assert!(reached && simulation.violation().is_none(), "{:?}\n{}", simulation.violation(), simulation.journal_text());
     // The pass that got there is over.
@@ -60,7 +60,8 @@ struct RogueDriver {
 impl RogueDriver {
     fn acquire(simulation: &Simulation) -> Self {
         let (_, cloud, _, clock) = simulation.ports();
-        let claim = LeaseRequest { lease: clock.lease_id(), now: simulation.now(), steal: None, lasts: engine::LEASE };
+        let (lease, now) = (clock.unique_id(), simulation.now());
+        let claim = LeaseRequest { lease, now, steal: None, lasts: engine::MAX_LEASE };
         let lease_result =
             simulation.ledger().store().acquire_lease(simulation.target(), &claim).expect("it can be read");
         let engine::LeaseOutcome::Granted(loaded) = lease_result else { panic!("somebody holds it") };
@@ -100,7 +101,8 @@ impl RogueDriver {
     }
 
     fn commit(&mut self, simulation: &mut Simulation, journal: &[JournalEntry], consumed: &[CommandId]) {
-        let commit = Commit { state: &self.state, journal, history: &[], consumed, due_at: None, release_lease: false };
+        let state = &self.state;
+        let commit = Commit { state, journal, history: &[], consumed, overdue_at: None, release_lease: false };
         let target = simulation.target().clone();
         let written = simulation.ledger().store().commit(&target, &self.lease, self.revision, &commit);
         self.revision = written.expect("it holds the target");
@@ -138,7 +140,7 @@ fn detects_traffic_to_a_side_without_healthy_targets() {
     expect_violation(
         &simulation,
         &invariants::TRAFFIC_ONLY_TO_HEALTHY_TARGETS,
-        "green goes from 0 to 10 with no healthy target",
+        "the weight of green rises from 0 to 10 without a healthy target",
     );
 }
 
@@ -150,7 +152,7 @@ fn detects_scale_down_under_traffic() {
     expect_violation(
         &simulation,
         &invariants::NO_SCALE_DOWN_UNDER_TRAFFIC,
-        "api-blue goes from 4 to 3 tasks; its rule has 100/0",
+        "api-blue was scaled down from 4 to 3 tasks; the rule has 100/0",
     );
 }
 
@@ -163,7 +165,7 @@ fn detects_autoscaling_in_of_the_stable_side() {
     let limits = Autoscaling { min: 2, max: 8, scale_in_suspended: false, scheduled_suspended: false };
     driver.perform(&mut simulation, &Effect::SetAutoscaling { slot: Slot::Blue, limits });
     simulation.run_for(70);
-    expect_violation(&simulation, &invariants::NO_AUTOSCALING_IN_OF_STABLE, "api-blue goes from 4 to 3");
+    expect_violation(&simulation, &invariants::NO_AUTOSCALING_IN_OF_STABLE, "api-blue was scaled in from 4 to 3 tasks");
 }
 
 #[test]
@@ -172,11 +174,11 @@ fn detects_lost_requests() {
     let group = simulation.names().blue_group.clone();
     simulation.world(|world| {
         let all = world.describe_target_health(&group).expect("it is there");
-        let all: Vec<Address> = all.into_iter().map(|found| found.target).collect();
+        let all: Vec<ElbTarget> = all.into_iter().map(|found| found.target).collect();
         world.deregister_targets(&group, &all).expect("they are there");
     });
     simulation.run_for(5);
-    expect_violation(&simulation, &invariants::NO_REQUEST_LOST, "api-blue has no target for its requests");
+    expect_violation(&simulation, &invariants::NO_REQUEST_LOST, "api-blue had no target for its requests");
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn detects_weights_that_do_not_sum_to_100() {
     driver.decide_weights(weights(60, 60));
     driver.commit(&mut simulation, &[], &[]);
     driver.perform(&mut simulation, &Effect::SetWeights { weights: weights(60, 60), seen: vec![] });
-    expect_violation(&simulation, &invariants::WEIGHTS_SUM_TO_WHOLE, "was given 60/60");
+    expect_violation(&simulation, &invariants::WEIGHTS_SUM_TO_WHOLE, "were set to 60/60");
 }
 
 #[test]
@@ -196,7 +198,7 @@ fn detects_writes_without_the_lease() {
     let target = simulation.target().clone();
     simulation.ledger().store().release(&target, &driver.lease);
     driver.perform(&mut simulation, &Effect::SetWeights { weights: weights(0, 100), seen: vec![] });
-    expect_violation(&simulation, &invariants::ONLY_LEASE_HOLDER_WRITES, "did set_weights while");
+    expect_violation(&simulation, &invariants::ONLY_LEASE_HOLDER_WRITES, "performed set_weights while");
 }
 
 #[test]
@@ -207,7 +209,7 @@ fn detects_weights_that_were_not_decided() {
     expect_violation(
         &simulation,
         &invariants::ONLY_LEASE_HOLDER_WRITES,
-        "are written, and Some(Weights { blue: 0, green: 100 }) were decided",
+        "were written, and Some(Weights { blue: 0, green: 100 }) were decided",
     );
 }
 
@@ -223,7 +225,7 @@ fn detects_overwriting_a_foreign_edit() {
     expect_violation(
         &simulation,
         &invariants::NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS,
-        "written over 30/100, which was seen to be another's",
+        "were written over 30/100, which was observed and set by another",
     );
 }
 
@@ -257,7 +259,7 @@ fn detects_a_rollback_onto_the_alarmed_side() {
     let mut driver = RogueDriver::acquire(&simulation);
     let cause = Cause::Alarm { name: simulation.names().blue_alarm.clone(), reason: "no data".to_owned() };
     driver.write_entry(&mut simulation, Some(1), Fact::RollbackStarted { cause });
-    expect_violation(&simulation, &invariants::NO_ROLLBACK_ONTO_ALARMED_SIDE, "blue-5xx sees the stable side alone");
+    expect_violation(&simulation, &invariants::NO_ROLLBACK_ONTO_ALARMED_SIDE, "blue-5xx watches the stable side alone");
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn detects_shown_traffic_that_was_not_observed() {
     expect_violation(
         &simulation,
         &invariants::SHOWN_TRAFFIC_WAS_OBSERVED,
-        "are shown as seen live, and the rules had 30/10",
+        "are shown as verified live, and the rules had 30/10",
     );
 }
 
@@ -287,7 +289,7 @@ fn detects_two_deployments_of_one_target() {
         despite_alarms: Vec::new(),
     };
     driver.write_entry(&mut simulation, Some(2), started);
-    expect_violation(&simulation, &invariants::ONE_DEPLOYMENT_PER_TARGET, "begins while Some(1) runs");
+    expect_violation(&simulation, &invariants::ONE_DEPLOYMENT_PER_TARGET, "starts while Some(1) runs");
 }
 
 #[test]
@@ -303,7 +305,7 @@ fn detects_a_stage_past_its_deadline() {
     driver.commit(&mut simulation, &[], &[]);
     simulation.world(|world| world.advance_to(later.after(start)));
     simulation.run_for(1);
-    expect_violation(&simulation, &invariants::STAGES_END_WITHIN_DEADLINE, "#1 is still after_traffic");
+    expect_violation(&simulation, &invariants::STAGES_END_WITHIN_DEADLINE, "#1 is still in stage after_traffic");
 }
 
 fn ended(verdict: Verdict, live: Slot) -> Fact {
@@ -318,8 +320,8 @@ fn detects_a_rollback_that_ends_on_the_wrong_side() {
     driver.write_entry(&mut simulation, Some(1), ended(Verdict::RolledBack, Slot::Green));
     expect_violation(
         &simulation,
-        &invariants::ROLLBACK_IS_COMPLETE,
-        "ended as RolledBack, and Some(Green) is live; blue should be",
+        &invariants::ALL_TRAFFIC_ON_ONE_SIDE_AT_END,
+        "ended as RolledBack, and Some(Green) is live instead of blue",
     );
 }
 
@@ -331,8 +333,8 @@ fn detects_autoscaling_limits_not_restored() {
     driver.write_entry(&mut simulation, Some(1), ended(Verdict::Failed, Slot::Blue));
     expect_violation(
         &simulation,
-        &invariants::BORROWED_SETTINGS_RETURNED,
-        "#1 has ended, and api-blue has Some((2, 8,",
+        &invariants::CHANGED_SETTINGS_RESTORED,
+        "#1 ended, and the limits of api-blue are Some((2, 8,",
     );
 }
 
@@ -342,11 +344,7 @@ fn detects_a_false_journal_entry() {
     let mut driver = RogueDriver::acquire(&simulation);
     driver.observe(&mut simulation);
     driver.write_entry(&mut simulation, Some(1), Fact::WeightsVerified { weights: weights(0, 100) });
-    expect_violation(
-        &simulation,
-        &invariants::JOURNAL_MATCHES_WORLD,
-        "are said to have been seen, and the rules had 90/10",
-    );
+    expect_violation(&simulation, &invariants::JOURNAL_MATCHES_WORLD, "are live, and the rules had 90/10");
 }
 
 #[test]
@@ -359,7 +357,7 @@ fn detects_a_gap_in_the_journal() {
     expect_violation(
         &simulation,
         &invariants::JOURNAL_HAS_NO_GAPS,
-        &format!("entry {} comes after entry {last}", last + 2),
+        &format!("entry {} follows entry {last}", last + 2),
     );
 }
 
@@ -379,10 +377,10 @@ fn detects_a_command_without_a_wake() {
     let target = simulation.target().clone();
     let actor = Actor::Person { name: "operator".to_owned() };
     let at = simulation.now();
-    let command = Command::asked(target, Instruction::Rollback, actor, "", "one", at);
+    let command = Command::requested(target, Instruction::Rollback, actor, "", "one", at);
     simulation.ledger().store().put_command(&command);
     simulation.check_when_idle();
-    expect_violation(&simulation, &invariants::NO_COMMAND_LOST, "asked:one waits, and nobody is awake");
+    expect_violation(&simulation, &invariants::NO_COMMAND_LOST, "asked:one is not consumed, and no wake is pending");
 }
 
 #[test]
@@ -397,7 +395,7 @@ fn detects_changed_repeats_and_out_of_order_deliveries() {
     assert_eq!(delivery_log.deliver("bus", target, 3, "it ended", now), None);
     assert_eq!(delivery_log.missing("bus", target, 3), Some(2));
     let late = delivery_log.deliver("bus", target, 2, "it moved", now).expect("out of order");
-    assert!(late.words.contains("was told entry 2 after entry 3"), "{late}");
+    assert!(late.words.contains("received entry 2 after entry 3"), "{late}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use engine::intake::ImagePushed;
 use rollout::journal::Fact;
 use rollout::verdict::Verdict;
 use rollout::{Registry, Seconds};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::scene::digest_of;
 use simulation::world::{PairSetup, Settings};
 
@@ -42,7 +42,7 @@ fn succeeded(number: u64) -> (String, Option<Verdict>) {
 fn refusal_reasons(simulation: &Simulation) -> Vec<String> {
     let journal = simulation.journal();
     let reasons = journal.iter().filter_map(|entry| match &entry.fact {
-        Fact::CommandRefused { reason, .. } => Some(reason.clone()),
+        Fact::CommandRefused { reason, .. } => Some(reason.to_string()),
         _ => None,
     });
     reasons.collect()
@@ -51,11 +51,11 @@ fn refusal_reasons(simulation: &Simulation) -> Vec<String> {
 /// Issue 10, case 9: the tag of the live release is moved back onto the one before.
 #[test]
 fn moving_a_tag_back_deploys_its_current_image() {
-    for how in [Started::Event, Started::Silent] {
+    for how in [PushAnnouncement::Event, PushAnnouncement::Silent] {
         let mut simulation = simulation();
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         assert_eq!(run_deployments(&mut simulation, 1), [succeeded(1)]);
-        simulation.push(2, Started::Event);
+        simulation.push(2, PushAnnouncement::Event);
         assert_eq!(run_deployments(&mut simulation, 2), [succeeded(1), succeeded(2)]);
         simulation.tag(1, "v2", how);
         let all = [succeeded(1), succeeded(2), succeeded(1)];
@@ -73,11 +73,11 @@ fn moving_a_tag_back_deploys_its_current_image() {
 #[test]
 fn several_tags_of_one_image_deploy_once() {
     let mut simulation = simulation();
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     simulation.run_for(2);
-    simulation.tag(1, "v1.4", Started::Event);
+    simulation.tag(1, "v1.4", PushAnnouncement::Event);
     assert_eq!(run_deployments(&mut simulation, 1), [succeeded(1)]);
-    simulation.tag(1, "v1.4.0", Started::Event);
+    simulation.tag(1, "v1.4.0", PushAnnouncement::Event);
     assert_eq!(run_deployments(&mut simulation, 1), [succeeded(1)], "{}", simulation.journal_text());
     assert_eq!(refusal_reasons(&simulation), [""; 0], "nobody asked for anything that could be refused");
     let recorded_tags: Vec<String> = simulation

@@ -4,7 +4,7 @@ use engine::recorder::RecordingLevel;
 use rollout::recording::{Gap, RecordBody, Replay, read, replay};
 use rollout::verdict::Verdict;
 use rollout::{Name, Seconds};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::{ImageBehaviour, PairSetup, SeededRng, Settings, StartBehaviour, scene};
 
 const HOUR: u64 = 3600;
@@ -22,7 +22,7 @@ fn simulation(seed: u64, behaviour: &ImageBehaviour, faults: Faults) -> Simulati
 /// A good release and then another one, pushed.
 fn deploy_two_releases(simulation: &mut Simulation) {
     for number in 1..=2 {
-        simulation.push(number, Started::Event);
+        simulation.push(number, PushAnnouncement::Event);
         simulation.run_until_condition(6 * HOUR, |simulation| {
             simulation.state().is_some_and(|state| state.last_deployment == number)
         });
@@ -42,7 +42,7 @@ fn assert_replays_identically(replay: &Replay, what: &str) {
     }
     let gaps: Vec<(u64, &Gap)> = replay.gaps().map(|(rerun, gap)| (rerun.record.revision, gap)).collect();
     assert!(gaps.is_empty(), "{what}: {gaps:?}");
-    assert!(replay.rerun.iter().all(|rerun| rerun.now.is_some()), "{what}: something was not decided again");
+    assert!(replay.records.iter().all(|rerun| rerun.now.is_some()), "{what}: something was not decided again");
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn a_rollout_and_a_rollback_are_recorded_completely() {
     assert_eq!(verdicts, [Verdict::Succeeded, Verdict::RolledBack]);
     let replay = replayed(&simulation);
     assert_replays_identically(&replay, "without faults");
-    assert!(replay.rerun.iter().all(|rerun| !rerun.interrupted));
+    assert!(replay.records.iter().all(|rerun| !rerun.interrupted));
     // Every entry of the journal is in it, in its order.
     let mut sequences: Vec<u64> = Vec::new();
-    for rerun in &replay.rerun {
+    for rerun in &replay.records {
         let entries = match &rerun.record.body {
             RecordBody::Decided(decided) => &decided.decision.journal,
             RecordBody::Performed(performed) => &performed.journal,
@@ -114,8 +114,8 @@ fn decisions_replay_identically_under_random_faults() {
         deploy_two_releases(&mut simulation);
         let replay = replayed(&simulation);
         assert_replays_identically(&replay, &format!("seed {seed}, rate {rate:.3}"));
-        decided += replay.rerun.len();
-        interrupted += replay.rerun.iter().filter(|rerun| rerun.interrupted).count();
+        decided += replay.records.len();
+        interrupted += replay.records.iter().filter(|rerun| rerun.interrupted).count();
     }
     assert!(decided > 1_000 && interrupted > 0, "{decided} records, {interrupted} of passes that died, prove little");
 }
@@ -127,13 +127,13 @@ fn records_of_several_targets_replay_separately() {
     let mut simulation = Simulation::of_application(built, Faults::default());
     simulation.record(RecordingLevel::Actions);
     for service in ["api", "web"] {
-        simulation.push_service(&Name::new(service).expect("a name"), 1, Started::Event);
+        simulation.push_service(&Name::new(service).expect("a name"), 1, PushAnnouncement::Event);
     }
     simulation.run_for(10);
     assert!(simulation.run_until_idle(6 * HOUR), "{}", simulation.journal_texts());
     let replay = replayed(&simulation);
     assert_replays_identically(&replay, "two targets");
-    let targets: Vec<String> = replay.rerun.iter().map(|rerun| rerun.record.target.to_string()).collect();
+    let targets: Vec<String> = replay.records.iter().map(|rerun| rerun.record.target.to_string()).collect();
     assert!(targets.is_sorted(), "target by target");
     assert_eq!((&*targets[0], &*targets[targets.len() - 1]), ("shop/api/dev", "shop/web/dev"));
 }

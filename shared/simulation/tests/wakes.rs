@@ -89,7 +89,7 @@ impl Clock for FixedClock {
         now()
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         LeaseId(format!("lease-{}", self.0.fetch_add(1, Ordering::Relaxed)))
     }
 }
@@ -150,8 +150,8 @@ fn concurrent_wakes_share_one_pass_and_retry_once() {
     assert_eq!(busy, 99);
     assert_eq!(cloud.observations.load(Ordering::Relaxed), 1, "one pass looks for all");
     let (retries, other_wakes): (Vec<_>, Vec<_>) =
-        queue.taken().into_iter().partition(|(wake, _)| wake.found.is_some());
-    let delays: Vec<_> = retries.iter().map(|(wake, delay)| (wake.tries, *delay)).collect();
+        queue.taken().into_iter().partition(|(wake, _)| wake.found_holder.is_some());
+    let delays: Vec<_> = retries.iter().map(|(wake, delay)| (wake.retries, *delay)).collect();
     assert_eq!(delays, [(1, Seconds(3))], "one of the 99 comes again, in case the holder had looked too early");
     // For whoever takes over from a holder that died, and the deployment's own next look.
     let takeovers = other_wakes.iter().filter(|(wake, _)| wake.steal.is_some()).count();
@@ -161,5 +161,5 @@ fn concurrent_wakes_share_one_pass_and_retry_once() {
     let retries: Vec<Wake> = retries.into_iter().map(|(wake, _)| wake).collect();
     assert_eq!(drive_all(&retries), [DriveOutcome::Done]);
     assert_eq!(cloud.observations.load(Ordering::Relaxed), 2);
-    assert!(queue.taken().iter().all(|(wake, _)| wake.found.is_none()));
+    assert!(queue.taken().iter().all(|(wake, _)| wake.found_holder.is_none()));
 }

@@ -2,9 +2,10 @@
 
 use rollout::{Seconds, Timestamp};
 use serde_json::json;
-use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{AlarmState, Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use simulation::world::balancer::{
-    Action, ActionKind, Forward, GroupSettings, GroupStickiness, HealthState, TargetId, WeightedGroup,
+    ActionKind, ElbTarget, ForwardActionConfig, GroupSettings, GroupStickiness, HealthState, ListenerAction,
+    WeightedGroup,
 };
 use simulation::world::ecs::{
     CircuitBreaker, CreateService, LastStatus, ListTasks, RolloutState, RunTask, ServiceLoadBalancer, UpdateService,
@@ -24,8 +25,8 @@ fn advance(world: &mut World, seconds: u64) {
     world.advance_to(at);
 }
 
-fn weights(built: &BuiltPair, blue: i64, green: i64) -> Vec<Action> {
-    vec![Action::forward([(built.names.blue_group.as_str(), blue), (built.names.green_group.as_str(), green)])]
+fn weights(built: &BuiltPair, blue: i64, green: i64) -> Vec<ListenerAction> {
+    vec![ListenerAction::forward([(built.names.blue_group.as_str(), blue), (built.names.green_group.as_str(), green)])]
 }
 
 fn register_image(built: &mut BuiltPair, number: u64) -> String {
@@ -47,7 +48,7 @@ fn green(built: &mut BuiltPair, task_definition: Option<String>, desired: u32) {
     built.world.update_service(update).expect("green is there");
 }
 
-fn service(built: &mut BuiltPair, name: &str) -> simulation::world::ecs::Service {
+fn service(built: &mut BuiltPair, name: &str) -> simulation::world::ecs::EcsService {
     let (mut found, _) =
         built.world.describe_services(&built.names.cluster, &[name.to_owned()]).expect("the cluster is there");
     found.remove(0)
@@ -63,7 +64,7 @@ fn listener_actions_are_validated_and_replaced_as_a_whole() {
     let mut built = built();
     let rule = built.names.rule.clone();
     let listener = built.names.listener.clone();
-    let code = |built: &mut BuiltPair, actions: Vec<Action>| {
+    let code = |built: &mut BuiltPair, actions: Vec<ListenerAction>| {
         built.world.modify_rule(&rule, None, Some(actions)).map(|_| ()).map_err(|error| error.code)
     };
     let actions = weights(&built, -1, 0);
@@ -74,14 +75,14 @@ fn listener_actions_are_validated_and_replaced_as_a_whole() {
     assert_eq!(code(&mut built, actions), Ok(()), "no weight at all is allowed, and serves nobody");
     let group = built.names.blue_group.clone();
     assert_eq!(
-        code(&mut built, vec![Action::forward([(group.as_str(), 1), (group.as_str(), 1)])]),
+        code(&mut built, vec![ListenerAction::forward([(group.as_str(), 1), (group.as_str(), 1)])]),
         Err("ValidationError")
     );
-    assert_eq!(code(&mut built, vec![Action::forward([("arn:nobody", 1)])]), Err("TargetGroupNotFound"));
+    assert_eq!(code(&mut built, vec![ListenerAction::forward([("arn:nobody", 1)])]), Err("TargetGroupNotFound"));
     assert_eq!(code(&mut built, vec![]), Err("ValidationError"));
 
     // Sign-in first, then the forward: kept, with stickiness, just as given.
-    let sign_in = Action {
+    let sign_in = ListenerAction {
         order: Some(1),
         what: ActionKind::Other {
             kind: "authenticate-oidc".to_owned(),
@@ -110,11 +111,11 @@ fn sticky_target_groups_require_a_sticky_rule() {
     let refused = built.world.modify_rule(&rule, None, Some(actions)).expect_err("it is refused");
     assert_eq!(refused.code, "InvalidConfigurationRequest");
     let groups = [(&built.names.blue_group, 50), (&built.names.green_group, 50)];
-    let forward = Forward {
+    let forward = ForwardActionConfig {
         target_groups: groups.map(|(arn, weight)| WeightedGroup { arn: arn.clone(), weight: Some(weight) }).to_vec(),
         stickiness: Some(GroupStickiness { enabled: true, duration_seconds: Some(60) }),
     };
-    let actions = vec![Action { order: None, what: ActionKind::Forward(forward) }];
+    let actions = vec![ListenerAction { order: None, what: ActionKind::Forward(forward) }];
     built.world.modify_rule(&rule, None, Some(actions)).expect("now it is taken");
 }
 
@@ -145,7 +146,7 @@ fn deregistering_before_nodes_converge_loses_requests() {
     assert_eq!(to(&built.world), built.names.blue_group, "a node follows only after a while");
 
     // The old side's targets are taken away at once.
-    let targets: Vec<TargetId> = built
+    let targets: Vec<ElbTarget> = built
         .world
         .describe_target_health(&built.names.blue_group)
         .expect("the group is there")
@@ -191,7 +192,7 @@ fn an_unattached_target_group_is_unused_and_refused() {
     let mut built = built();
     let blue = built.names.blue_group.clone();
     let listener = built.names.listener.clone();
-    let only = |group: &str| vec![Action::forward([(group, 1)])];
+    let only = |group: &str| vec![ListenerAction::forward([(group, 1)])];
     let green_group = built.names.green_group.clone();
     for rule in [built.names.rule.clone(), built.names.test_rule.clone()] {
         built.world.modify_rule(&rule, None, Some(only(&blue))).expect("the actions are taken");
@@ -199,7 +200,7 @@ fn an_unattached_target_group_is_unused_and_refused() {
     built.world.modify_listener(&listener, Some(only(&blue))).expect("the actions are taken");
     built
         .world
-        .register_targets(&green_group, &[TargetId { id: "10.9.9.9".to_owned(), port: 80 }])
+        .register_targets(&green_group, &[ElbTarget { id: "10.9.9.9".to_owned(), port: 80 }])
         .expect("it is there");
     let health = built.world.describe_target_health(&green_group).expect("it is there");
     assert_eq!((health[0].state, health[0].reason), (HealthState::Unused, Some("Target.NotInUse")));
@@ -386,7 +387,7 @@ fn scaling_limits_apply_at_once_unless_suspended() {
     assert!(built.world.register_scalable_target(limits(5, 4, false)).is_err());
 }
 
-fn alarm(built: &BuiltPair, metric: Metric, treat_missing: TreatMissing) -> MetricAlarm {
+fn alarm(built: &BuiltPair, metric: WatchedMetric, treat_missing: TreatMissing) -> MetricAlarm {
     MetricAlarm {
         name: format!("{metric:?}-{treat_missing:?}"),
         metric,
@@ -414,7 +415,7 @@ fn missing_data_is_treated_as_the_alarm_says() {
         (TreatMissing::Breaching, AlarmState::Alarm),
         (TreatMissing::Ignore, AlarmState::InsufficientData),
     ] {
-        let alarm = alarm(&built, Metric::Target5xxPercent, treat);
+        let alarm = alarm(&built, WatchedMetric::Target5xxPercent, treat);
         let name = alarm.name.clone();
         built.world.put_metric_alarm(alarm).expect("it is sound");
         assert_eq!(state(&mut built.world, &name), AlarmState::InsufficientData, "it begins without data");
@@ -430,7 +431,7 @@ fn without_errors_there_is_no_data_and_errors_fire() {
         target_group: Some(built.names.blue_group.clone()),
         ..alarm(built, metric, TreatMissing::Missing)
     };
-    let (count, percent) = (blue(&built, Metric::Target5xxCount), blue(&built, Metric::Target5xxPercent));
+    let (count, percent) = (blue(&built, WatchedMetric::Target5xxCount), blue(&built, WatchedMetric::Target5xxPercent));
     let (by_count, by_percent) = (count.name.clone(), percent.name.clone());
     built.world.put_metric_alarm(count).expect("it is sound");
     built.world.put_metric_alarm(percent).expect("it is sound");
@@ -475,10 +476,10 @@ fn api_calls_are_throttled_denied_and_logged() {
     let (rule, actions) = (built.names.rule.clone(), weights(&built, 1, 1));
     let denied = built.world.modify_rule(&rule, None, Some(actions.clone())).expect_err("it is denied");
     assert_eq!((denied.code, denied.http_status()), ("AccessDenied", 403));
-    built.world.by_hand(|world| world.modify_rule(&rule, None, Some(actions))).expect("somebody else may");
+    built.world.as_third_party(|world| world.modify_rule(&rule, None, Some(actions))).expect("somebody else may");
     let last: Vec<_> = built.world.calls().iter().rev().take(2).map(|call| (call.refused, call.by)).collect();
-    use simulation::world::Caller::{Product, ThirdParty};
-    assert_eq!(last, [(None, ThirdParty), (Some("AccessDenied"), Product)]);
+    use simulation::world::Caller::{Switchback, ThirdParty};
+    assert_eq!(last, [(None, ThirdParty), (Some("AccessDenied"), Switchback)]);
 }
 
 #[test]
@@ -513,7 +514,7 @@ fn external_tasks_are_requested_and_their_reports_used() {
         world.create_target_group("group", GroupSettings { deregistration_delay_s: 2, ..GroupSettings::default() });
     let group = group.expect("a group").arn;
     let balancer = world.create_load_balancer("balancer").expect("a balancer").arn;
-    let listener = world.create_listener(&balancer, 80, "HTTP", vec![Action::forward([(group.as_str(), 1)])]);
+    let listener = world.create_listener(&balancer, 80, "HTTP", vec![ListenerAction::forward([(group.as_str(), 1)])]);
     let listener = listener.expect("a listener").arn;
     world.create_cluster("demo").expect("a cluster");
     let document = json!({"family": "app", "containerDefinitions": [{"name": "app", "image": "app:1"}]});
@@ -538,7 +539,7 @@ fn external_tasks_are_requested_and_their_reports_used() {
         world.drain_events().into_iter().any(|event| event.what == WorldEventKind::TaskRequested(requested[0].clone()));
     assert!(seen);
 
-    let address = TargetId { id: "127.0.0.1".to_owned(), port: 40_001 };
+    let address = ElbTarget { id: "127.0.0.1".to_owned(), port: 40_001 };
     world.task_running(&requested[0].id, address.clone());
     let health = |world: &mut World| world.describe_target_health(&group).expect("the group is there").remove(0);
     assert_eq!(health(&mut world).state, HealthState::Initial);

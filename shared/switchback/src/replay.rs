@@ -126,7 +126,7 @@ fn document(replay: &Replay, same: bool) -> Value {
         value
     };
     let count = |wanted: fn(&RecordBody) -> bool| {
-        replay.rerun.iter().filter(|it| it.now.is_some() && wanted(&it.record.body)).count()
+        replay.records.iter().filter(|it| it.now.is_some() && wanted(&it.record.body)).count()
     };
     let different: Vec<Value> = replay
         .different()

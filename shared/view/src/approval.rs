@@ -1,4 +1,4 @@
-//! Deployments that wait for approval: the question, and the approvals so far.
+//! Deployments that wait for approval: the request, and the approvals so far.
 
 use crate::layout::hanging_indent;
 use crate::paint::Paint;

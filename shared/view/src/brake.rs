@@ -44,7 +44,8 @@ pub fn brakes(on: &[Brake], now: Timestamp, paint: Paint) -> String {
     if text.is_empty() {
         return "No freeze, and rollouts are running.\n".to_owned();
     }
-    let explanation = "A freeze starts nothing new; stop-the-line also holds running rollouts where they are. Rollbacks are never held.";
+    let explanation = "A freeze starts nothing new; stop-the-line also holds running rollouts where they are. \
+                       Rollbacks are never held.";
     format!("{text}\n{}\n", wrap(explanation, WIDTH, 0))
 }
 
@@ -131,8 +132,10 @@ mod tests {
         assert_eq!(
             brakes(&[stopped, prod_freeze()], at(60), Paint::PLAIN),
             "! rollouts are stopped (stop-the-line), by ada 1m ago, until somebody lifts it:\n  the sale\n\
-             ! environment prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00\n  UTC (in 1h 59m): the sale\n\n\
-             A freeze starts nothing new; stop-the-line also holds running rollouts where\nthey are. Rollbacks are never held.\n"
+             ! environment prod of shop is frozen, by ada 1m ago, until 2026-01-01 02:00:00\n\
+             \x20 UTC (in 1h 59m): the sale\n\n\
+             A freeze starts nothing new; stop-the-line also holds running rollouts where\n\
+             they are. Rollbacks are never held.\n"
         );
         // The freeze has expired: it holds nothing and is not listed.
         assert_eq!(brakes(&[prod_freeze()], at(7200), Paint::PLAIN), "No freeze, and rollouts are running.\n");
@@ -148,7 +151,8 @@ mod tests {
         assert_eq!(
             log(&records, Paint::PLAIN),
             "2026-01-01 00:01:30  environment prod of shop unfrozen by ada: over\n\
-             2026-01-01 00:00:00  environment prod of shop frozen by ada until 2026-01-01\n                     02:00:00 UTC: the sale\n"
+             2026-01-01 00:00:00  environment prod of shop frozen by ada until 2026-01-01\n\
+             \x20                    02:00:00 UTC: the sale\n"
         );
         assert_eq!(log(&[], Paint::PLAIN), "No freeze and no stop so far.\n");
     }

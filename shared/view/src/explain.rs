@@ -14,119 +14,22 @@ use rollout::explanation::WaitingOn;
 use rollout::stage::Stage;
 use rollout::target::TargetState;
 use rollout::weighted::{Forward, ForwardStep, Weighted, WeightedStage};
-use rollout::{JournalEntry, Seconds};
+use rollout::{Brake, Command, JournalEntry, Seconds};
 
 /// The full explanation; `last` is the end of the journal.
 #[must_use]
 pub fn explain(known: TargetDetail<'_>, last: &[JournalEntry], paint: Paint) -> String {
     let TargetDetail { state, commands, brakes, now, .. } = known;
     let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
-    let say =
-        |text: &mut String, words: &str| text.push_str(&format!("{}\n", wrap(&with_short_names(words), WIDTH, 0)));
     match &state.running {
-        Some(running) => {
-            let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
-            say(&mut text, &format!("Stage: {} (for {time_in_stage}).", stage(running)));
-            match state.explanation.waiting_on.as_slice() {
-                [] => say(&mut text, "Waiting for nothing: the next look continues."),
-                [on] => say(&mut text, &format!("Waiting for {}.", waiting(on, now))),
-                several => {
-                    say(&mut text, "Waiting for:");
-                    for on in several {
-                        bullet(&mut text, &waiting(on, now));
-                    }
-                }
-            }
-            if timers_paused(state) {
-                say(&mut text, "Rollouts are stopped (stop-the-line); timers are paused. Alarms still roll back.");
-            } else {
-                let (deadline, then) = on_deadline(running);
-                let by = format!("If this takes until {} ({})", instant(deadline), until(deadline, now));
-                say(&mut text, &format!("{by}: {then}."));
-            }
-            if let Some(effect_failure) = &running.effect_failure {
-                let again = if effect_failure.refused { "not retrying" } else { "retrying" };
-                let (effect, consecutive_failures, reason) =
-                    (effect_failure.effect.kind, effect_failure.consecutive_failures, &effect_failure.reason);
-                say(&mut text, &format!("{effect} failed {consecutive_failures} times in a row, {again}: {reason}"));
-            }
-            say(&mut text, &rollback_path(state, running));
-            for words in available_commands(state, running) {
-                say(&mut text, &words);
-            }
-        }
-        None if drift_at_rest(state).is_some() => {
-            if let Some(drift) = drift_at_rest(state) {
-                say(&mut text, &format!("Changed {}.", drift_words(drift, now)));
-                let target = &state.target;
-                let words = if drift.moves_traffic {
-                    format!(
-                        "`switchback rollback {target} --reason …` moves all traffic back to the stable side; restoring the rule by hand \
-                         works, too. With `drift: revert` in the environment the weights are restored automatically."
-                    )
-                } else {
-                    "Traffic is unaffected. The next deployment replaces the change on the side that it deploys to."
-                        .to_owned()
-                };
-                say(&mut text, &words);
-            }
-        }
-        None if state.drift().is_some() => {
-            let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
-            let words = format!(
-                "Not all traffic is on {stable}, the stable side. `switchback rollback {} --reason …` moves it there.",
-                state.target
-            );
-            say(&mut text, &words);
-        }
-        None if state.operator_hold.is_some() => {}
-        None if state.queued.is_empty() && commands.is_empty() => say(&mut text, "Idle: no deployment requested."),
-        None => {}
+        Some(running) => explain_deployment(&mut text, state, running, now),
+        None => explain_idle_target(&mut text, state, commands, now),
     }
-    if let Some(frozen) = &state.operator_hold {
-        let (number, reason, since) = (frozen.deployment, &frozen.reason, ago(frozen.since, now));
-        say(
-            &mut text,
-            &format!(
-                "Frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {} --reason …`.",
-                state.target
-            ),
-        );
-    }
-    if let Some(hold) = &state.promotion_hold {
-        let (reason, since) = (&hold.reason, ago(hold.since, now));
-        say(
-            &mut text,
-            &format!(
-                "Automatic promotion is on hold ({since}): {reason}. It resumes when somebody promotes or deploys a release that is \
-             not older: `switchback promote {}`.",
-                state.target
-            ),
-        );
-    }
-    for on in brakes {
-        say(&mut text, &format!("Brake: {}. Rollbacks are not held.", brake(on, now)));
-    }
+    explain_holds(&mut text, state, brakes, now);
     if let Some(words) = traffic(state, now) {
         say(&mut text, &format!("Traffic: {words}."));
     }
-    let mut before = "this deployment".to_owned();
-    for queued in &state.queued {
-        let (tag, asked) = (&queued.release.tag, ago(queued.at, now));
-        say(&mut text, &format!("Queued: {tag}, requested {asked}; starts when {before} has ended."));
-        before = format!("the deployment of {tag}");
-    }
-    if !commands.is_empty() {
-        let oldest = commands.iter().map(|command| command.at).min().unwrap_or(now);
-        say(
-            &mut text,
-            &format!(
-                "{} pending, the oldest from {}: the next look handles it.",
-                if commands.len() == 1 { "1 request".to_owned() } else { format!("{} requests", commands.len()) },
-                ago(oldest, now)
-            ),
-        );
-    }
+    explain_requests(&mut text, state, commands, now);
     if let Some(again) = state.explanation.next_check_at.filter(|_| state.running.is_some()) {
         say(&mut text, &format!("Next look {} at the latest; events trigger one sooner.", until(again, now)));
     }
@@ -134,6 +37,109 @@ pub fn explain(known: TargetDetail<'_>, last: &[JournalEntry], paint: Paint) -> 
         text.push_str(&format!("\n{}\n{}", paint.strong("Recent events"), entries(last, paint)));
     }
     text
+}
+
+/// The running deployment: its stage, its waits, its deadline, and what a person can do.
+fn explain_deployment(text: &mut String, state: &TargetState, running: &Deployment, now: Timestamp) {
+    let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
+    say(text, &format!("Stage: {} (for {time_in_stage}).", stage(running)));
+    match state.explanation.waiting_on.as_slice() {
+        [] => say(text, "Waiting for nothing: the next look continues."),
+        [on] => say(text, &format!("Waiting for {}.", waiting(on, now))),
+        several => {
+            say(text, "Waiting for:");
+            for on in several {
+                bullet(text, &waiting(on, now));
+            }
+        }
+    }
+    if timers_paused(state) {
+        say(text, "Rollouts are stopped (stop-the-line); timers are paused. Alarms still roll back.");
+    } else {
+        let (deadline, then) = on_deadline(running);
+        let by = format!("If this takes until {} ({})", instant(deadline), until(deadline, now));
+        say(text, &format!("{by}: {then}."));
+    }
+    if let Some(effect_failure) = &running.effect_failure {
+        let again = if effect_failure.refused { "not retrying" } else { "retrying" };
+        let (effect, consecutive_failures, reason) =
+            (effect_failure.effect.kind, effect_failure.consecutive_failures, &effect_failure.reason);
+        say(text, &format!("{effect} failed {consecutive_failures} times in a row, {again}: {reason}"));
+    }
+    say(text, &rollback_path(state, running));
+    for words in available_commands(state, running) {
+        say(text, &words);
+    }
+}
+
+/// A target without a running deployment: its drift, or that nothing was requested.
+fn explain_idle_target(text: &mut String, state: &TargetState, commands: &[Command], now: Timestamp) {
+    let target = &state.target;
+    if let Some(drift) = drift_at_rest(state) {
+        say(text, &format!("Changed {}.", drift_words(drift, now)));
+        let words = if drift.moves_traffic {
+            format!(
+                "`switchback rollback {target} --reason …` moves all traffic back to the stable side; restoring the \
+                 rule by hand works, too. With `drift: revert` in the environment the weights are restored \
+                 automatically."
+            )
+        } else {
+            "Traffic is unaffected. The next deployment replaces the change on the side that it deploys to.".to_owned()
+        };
+        say(text, &words);
+    } else if state.drift().is_some() {
+        let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
+        let words = format!(
+            "Not all traffic is on {stable}, the stable side. `switchback rollback {target} --reason …` moves it there."
+        );
+        say(text, &words);
+    } else if state.operator_hold.is_none() && state.queued.is_empty() && commands.is_empty() {
+        say(text, "Idle: no deployment requested.");
+    }
+}
+
+/// Everything that keeps deployments from starting.
+fn explain_holds(text: &mut String, state: &TargetState, brakes: &[Brake], now: Timestamp) {
+    let target = &state.target;
+    if let Some(hold) = &state.operator_hold {
+        let (number, reason, since) = (hold.deployment, &hold.reason, ago(hold.since, now));
+        let words = format!(
+            "Frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {target} \
+             --reason …`."
+        );
+        say(text, &words);
+    }
+    if let Some(hold) = &state.promotion_hold {
+        let (reason, since) = (&hold.reason, ago(hold.since, now));
+        let words = format!(
+            "Automatic promotion is on hold ({since}): {reason}. It resumes when somebody promotes or deploys a \
+             release that is not older: `switchback promote {target}`."
+        );
+        say(text, &words);
+    }
+    for on in brakes {
+        say(text, &format!("Brake: {}. Rollbacks are not held.", brake(on, now)));
+    }
+}
+
+/// The queue, and the commands that no decision has consumed yet.
+fn explain_requests(text: &mut String, state: &TargetState, commands: &[Command], now: Timestamp) {
+    let mut before = "this deployment".to_owned();
+    for queued in &state.queued {
+        let (tag, requested) = (&queued.release.tag, ago(queued.at, now));
+        say(text, &format!("Queued: {tag}, requested {requested}; starts when {before} has ended."));
+        before = format!("the deployment of {tag}");
+    }
+    if let Some(oldest) = commands.iter().map(|command| command.at).min() {
+        let pending = if commands.len() == 1 { "1 request".to_owned() } else { format!("{} requests", commands.len()) };
+        let oldest = ago(oldest, now);
+        say(text, &format!("{pending} pending, the oldest from {oldest}: the next look handles it."));
+    }
+}
+
+/// Appends a sentence, wrapped.
+fn say(text: &mut String, words: &str) {
+    text.push_str(&format!("{}\n", wrap(&with_short_names(words), WIDTH, 0)));
 }
 
 /// Appends one item of a list.
@@ -147,12 +153,12 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
         let then = "the deployment ends and leaves the edited rule as it is";
         return (halt.deadline, then.to_owned());
     }
-    if let Some(frozen) = running.awaiting_operator() {
+    if let Some(awaiting_operator) = running.awaiting_operator() {
         let then =
             "the deployment ends and leaves everything as it is; the target stays frozen until somebody resumes it";
-        return (frozen.deadline, then.to_owned());
+        return (awaiting_operator.deadline, then.to_owned());
     }
-    let back = || match running.sides() {
+    let back = || match running.stable_at_start() {
         Some(_) if running.traffic_moved() && running.is_forward_only() => {
             "it freezes where it is, and a person decides".to_owned()
         }
@@ -175,7 +181,8 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
         Stage::KeepingWarm => "the old side is scaled down".to_owned(),
         Stage::Retiring => "the deployment succeeds, and the journal lists what is left to do by hand".to_owned(),
         Stage::RollingBack => {
-            "the rollback fails if AWS refuses the weights or the stable side is not healthy; otherwise it keeps retrying"
+            "the rollback fails if AWS refuses the weights or the stable side is not healthy; otherwise it keeps \
+             retrying"
                 .to_owned()
         }
         Stage::Abandoning => "the deployment fails, and the journal lists what is left to do by hand".to_owned(),
@@ -188,7 +195,8 @@ fn rollback_path(state: &TargetState, running: &Deployment) -> String {
     match running.rollback_path() {
         Some(_) if running.is_forward_only() && running.traffic_moved() && running.awaiting_operator().is_none() => {
             format!(
-                "Forward-only: trouble freezes it, and only a person rolls it back: `switchback rollback {} --reason …`.",
+                "Forward-only: trouble freezes it, and only a person rolls it back: `switchback rollback {} \
+                 --reason …`.",
                 state.target
             )
         }
@@ -204,7 +212,7 @@ fn rollback_path(state: &TargetState, running: &Deployment) -> String {
         Some(rollback_path) => format!("Rolling back to {}.", rollback_path.stable()),
         None if retiring => {
             "No rollback any more: the old side is scaling down. Once this has ended, a rollback deploys the previous \
-                             release."
+             release."
                 .to_owned()
         }
         None if running.stage() == Stage::Gated => "Nothing to roll back: it has not begun.".to_owned(),
@@ -212,7 +220,7 @@ fn rollback_path(state: &TargetState, running: &Deployment) -> String {
     }
 }
 
-/// Commands with which a person can end the wait, if it needs one.
+/// Commands with which a person can end the wait; empty: it ends without a person.
 fn available_commands(state: &TargetState, running: &Deployment) -> Vec<String> {
     let (target, number) = (&state.target, running.number);
     if running.awaiting_operator().is_some() {
@@ -223,8 +231,8 @@ fn available_commands(state: &TargetState, running: &Deployment) -> Vec<String> 
     }
     if running.stable_alarm().is_some() {
         return vec![format!(
-            "`switchback resume {target} --reason …` continues in spite of the stable side's alarm, `switchback rollback {target} \
-             --reason …` rolls back to it."
+            "`switchback resume {target} --reason …` continues in spite of the stable side's alarm, `switchback \
+             rollback {target} --reason …` rolls back to it."
         )];
     }
     if running.stage() != Stage::Gated {
@@ -235,7 +243,8 @@ fn available_commands(state: &TargetState, running: &Deployment) -> Vec<String> 
     for on in &state.explanation.waiting_on {
         match on {
             WaitingOn::Approval { plan, .. } => hints.push(format!(
-                "`switchback approve {target} --deployment {number} --plan {}` approves; `switchback reject` with a reason rejects.",
+                "`switchback approve {target} --deployment {number} --plan {}` approves; `switchback reject` with a \
+                 reason rejects.",
                 plan.0
             )),
             WaitingOn::Gate { gate, .. } => closed_gates.push(*gate),

@@ -3,12 +3,12 @@
 use crate::evidence::evidence;
 use crate::people::{display_name, names, with_short_names};
 use crate::time_format::instant;
-use rollout::Stage;
+use rollout::effect::EffectKind;
 use rollout::journal::{Fact, JournalEntry};
-use rollout::snapshot::{ApiCall, Weights};
+use rollout::snapshot::{ApiCall, Snapshot, Weights};
 use rollout::text::visible;
 use rollout::verdict::{Cause, Verdict};
-use rollout::{Actor, Gate};
+use rollout::{Actor, Gate, Name, PlanId, Slot, Stage, Timestamp};
 use serde::Serialize;
 
 /// Tone of a line, shown as a colour or a mark.
@@ -33,156 +33,164 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
 }
 
 fn raw_sentence(fact: &Fact) -> (Tone, String) {
+    use Tone::{Bad, Good, Plain, Warning};
     match fact {
-        Fact::Started { digest, tag, reason, despite_alarms, .. } => {
-            let mut text = format!("Deployment of {} started", release(tag, digest));
-            if !reason.is_empty() {
-                text = format!("{text}: {reason}");
-            }
-            if !despite_alarms.is_empty() {
-                text = format!("{text} (accepted although firing: {})", despite_alarms.join(", "));
-            }
-            (Tone::Plain, text)
-        }
-        Fact::CommandRefused { command, reason } => (Tone::Warning, format!("Refused {command}: {reason}")),
+        Fact::Started { digest, tag, reason, despite_alarms, .. } => started(tag, digest, reason, despite_alarms),
+        Fact::CommandRefused { command, reason } => (Warning, format!("Refused {command}: {reason}")),
         Fact::Queued { digest, tag } => {
-            (Tone::Plain, format!("{} is queued behind the running deployment", release(tag, digest)))
+            (Plain, format!("{} is queued behind the running deployment", release(tag, digest)))
         }
         Fact::Superseded { digest, tag, by_tag } => {
-            (Tone::Plain, format!("{} was superseded by {by_tag}", release(tag, digest)))
+            (Plain, format!("{} was superseded by {by_tag}", release(tag, digest)))
         }
         Fact::ReleaseNamed { digest, tag, before } => {
-            (Tone::Plain, format!("{before} is also tagged {}", release(tag, digest)))
+            (Plain, format!("{before} is also tagged {}", release(tag, digest)))
         }
         Fact::SidesDetermined { stable, stable_running, candidate } => {
-            (Tone::Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", counted(*stable_running, "task")))
+            (Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", counted(*stable_running, "task")))
         }
-        Fact::StageEntered { stage, detail } => {
-            let stage = stage_words(*stage);
-            (Tone::Plain, if detail.is_empty() { stage } else { format!("{stage}: {detail}") })
-        }
-        Fact::TaskDefinitionReady { task_definition, reused } => {
-            let how = if *reused { "reused" } else { "registered" };
-            (Tone::Plain, format!("Task definition {} {how}", resource_name(task_definition)))
-        }
-        Fact::WeightsDecided { weights } => (Tone::Plain, format!("Setting traffic to {}", traffic_split(*weights))),
-        Fact::WeightsVerified { weights } => (Tone::Good, format!("Verified live: {}", traffic_split(*weights))),
+        Fact::StageEntered { stage, detail } => stage_entered(*stage, detail),
+        Fact::TaskDefinitionReady { task_definition, reused } => task_definition_ready(task_definition, *reused),
+        Fact::WeightsDecided { weights } => (Plain, format!("Setting traffic to {}", traffic_split(*weights))),
+        Fact::WeightsVerified { weights } => (Good, format!("Verified live: {}", traffic_split(*weights))),
         Fact::AutoscalingOverridden { slot, min, max } => {
-            (Tone::Plain, format!("Autoscaling of {slot} suspended (it was {min} to {max} tasks)"))
+            (Plain, format!("Autoscaling of {slot} suspended (it was {min} to {max} tasks)"))
         }
-        Fact::AutoscalingRestored { slot, min, max, scheduled } => {
-            let scheduled = match scheduled.as_slice() {
-                [] => String::new(),
-                names => format!(", as set by scheduled actions meanwhile ({})", names.join(", ")),
-            };
-            (Tone::Plain, format!("Autoscaling of {slot} restored ({min} to {max} tasks){scheduled}"))
-        }
-        Fact::CandidateHealthy { healthy } => {
-            (Tone::Good, format!("Candidate healthy: {}", counted(*healthy, "target")))
-        }
-        Fact::HookStarted { hook } => (Tone::Plain, format!("Hook {hook} started")),
-        Fact::HookSucceeded { hook } => (Tone::Good, format!("Hook {hook} passed")),
-        Fact::HookFailed { hook, reason } => (Tone::Bad, format!("Hook {hook} failed: {reason}")),
-        Fact::Blocked { reason } => (Tone::Warning, format!("Not started yet: {reason}")),
-        Fact::Halted { reason } => (Tone::Bad, format!("Halted: listener rule changed outside Switchback: {reason}")),
-        Fact::Resumed => (Tone::Good, "Listener rule restored; resuming".to_owned()),
-        Fact::EffectFailed { effect, reason, refused: true } => {
-            (Tone::Warning, format!("{effect} failed, not retrying: {reason}"))
-        }
-        Fact::EffectFailed { effect, reason, refused: false } => {
-            (Tone::Warning, format!("{effect} failed, retrying: {reason}"))
-        }
-        Fact::RollbackStarted { cause } => {
-            let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
-            (tone, format!("Rolling back: {}", cause.summary()))
-        }
+        Fact::AutoscalingRestored { slot, min, max, scheduled } => autoscaling_restored(*slot, *min, *max, scheduled),
+        Fact::CandidateHealthy { healthy } => (Good, format!("Candidate healthy: {}", counted(*healthy, "target"))),
+        Fact::HookStarted { hook } => (Plain, format!("Hook {hook} started")),
+        Fact::HookSucceeded { hook } => (Good, format!("Hook {hook} passed")),
+        Fact::HookFailed { hook, reason } => (Bad, format!("Hook {hook} failed: {reason}")),
+        Fact::Blocked { reason } => (Warning, format!("Not started yet: {reason}")),
+        Fact::Halted { reason } => (Bad, format!("Halted: listener rule changed outside Switchback: {reason}")),
+        Fact::Resumed => (Good, "Listener rule restored; resuming".to_owned()),
+        Fact::EffectFailed { effect, reason, refused } => effect_failed(*effect, reason, *refused),
+        Fact::RollbackStarted { cause } => rollback_started(cause),
         Fact::RollbackBlocked { reason } => {
-            (Tone::Bad, format!("Rollback is waiting: the stable side cannot serve: {reason}"))
+            (Bad, format!("Rollback is waiting: the stable side cannot serve: {reason}"))
         }
         Fact::ForeignWeightsReplaced { found, cause } => {
-            (Tone::Warning, format!("Replacing weights set outside Switchback: {found}; reason: {cause}"))
+            (Warning, format!("Replacing weights set outside Switchback: {found}; reason: {cause}"))
         }
         Fact::StableAlarm { alarm, reason } => {
-            (Tone::Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
+            (Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
         }
-        Fact::StableAlarmCleared { alarm } => {
-            (Tone::Good, format!("The stable side's alarm {alarm} has cleared; resuming"))
-        }
-        Fact::Ended { verdict, reason, live } => {
-            let tone = if *verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };
-            let mut text = capitalised(verdict_words(*verdict));
-            if !reason.is_empty() {
-                text = format!("{text}: {reason}");
-            }
-            if let Some(slot) = live {
-                text = format!("{text} ({slot} carries all traffic)");
-            }
-            (tone, text)
-        }
-        Fact::CleanupIncomplete { what } => (Tone::Warning, format!("Not cleaned up: {what}")),
-        Fact::BlockedByGate { gate, reason, until } => {
-            let until = until.map_or_else(String::new, |until| format!(" (opens at {})", instant(until)));
-            (Tone::Plain, format!("Waiting at gate {gate}: {reason}{until}"))
-        }
-        Fact::GateOpened { gate, how } => (Tone::Good, format!("Gate {gate} opened{}", after_colon(how))),
-        Fact::GateOverridden { gate, reason } => {
-            (Tone::Warning, format!("Gate {gate} overridden{}", after_colon(reason)))
-        }
+        Fact::StableAlarmCleared { alarm } => (Good, format!("The stable side's alarm {alarm} has cleared; resuming")),
+        Fact::Ended { verdict, reason, live } => ended(*verdict, reason, *live),
+        Fact::CleanupIncomplete { what } => (Warning, format!("Not cleaned up: {what}")),
+        Fact::BlockedByGate { gate, reason, until } => blocked_by_gate(*gate, reason, *until),
+        Fact::GateOpened { gate, how } => (Good, format!("Gate {gate} opened{}", after_colon(how))),
+        Fact::GateOverridden { gate, reason } => (Warning, format!("Gate {gate} overridden{}", after_colon(reason))),
         Fact::HotfixStarted { skips, reason } => {
-            (Tone::Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
+            (Warning, format!("Hotfix, {}{}", past_gates(skips), after_colon(reason)))
         }
         Fact::ApprovalRequested { plan, tag, digest, required, approvers, expires_at } => {
-            let (release, from) = (release(tag, digest), names(approvers));
-            let until = instant(*expires_at);
-            (
-                Tone::Warning,
-                format!("Approval requested for {release}: {required} of {from}, by {until} (plan {})", plan.0),
-            )
+            approval_requested(&release(tag, digest), plan, *required, approvers, *expires_at)
         }
         Fact::Approved { person, approvals, required, reason, .. } => {
-            (Tone::Good, format!("Approved by {person} ({approvals} of {required}){}", after_colon(reason)))
+            (Good, format!("Approved by {person} ({approvals} of {required}){}", after_colon(reason)))
         }
-        Fact::PlanChanged { plan, policy_version, voided } => {
-            let void = match voided {
-                0 => String::new(),
-                1 => "; 1 approval voided".to_owned(),
-                several => format!("; {several} approvals voided"),
-            };
-            (Tone::Warning, format!("Plan changed by policy version {policy_version} (plan {}){void}", plan.0))
-        }
-        Fact::Verified { digest, tag } => {
-            (Tone::Good, format!("{} is verified and can be promoted", release(tag, digest)))
-        }
+        Fact::PlanChanged { plan, policy_version, voided } => plan_changed(plan, *policy_version, *voided),
+        Fact::Verified { digest, tag } => (Good, format!("{} is verified and can be promoted", release(tag, digest))),
         Fact::VerificationRevoked { digest, tag, reason } => {
-            let text = format!("{} is no longer verified", release(tag, digest));
-            (Tone::Warning, format!("{text}{}", after_colon(reason)))
+            (Warning, format!("{} is no longer verified{}", release(tag, digest), after_colon(reason)))
         }
-        Fact::PromotionHeld { reason } => (Tone::Warning, format!("Automatic promotion held{}", after_colon(reason))),
-        Fact::PromotionResumed => (Tone::Good, "Automatic promotion resumed".to_owned()),
+        Fact::PromotionHeld { reason } => (Warning, format!("Automatic promotion held{}", after_colon(reason))),
+        Fact::PromotionResumed => (Good, "Automatic promotion resumed".to_owned()),
         Fact::PromotionSkipped { digest, tag, reason } => {
-            (Tone::Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
+            (Warning, format!("{} was not promoted{}", release(tag, digest), after_colon(reason)))
         }
-        Fact::AwaitingOperator { cause, evidence: seen } => {
-            let cause_words = cause.summary();
-            let mut text = format!("Frozen until a person decides: {}", cause_words.trim_end_matches('.'));
-            let mut seen = evidence(seen);
-            if let Cause::Alarm { name, .. } = cause {
-                // The sentence names this alarm already.
-                seen.retain(|line| !line.starts_with(&format!("alarm {name} fires")));
-            }
-            if !seen.is_empty() {
-                text = format!("{text}. Evidence: {}", seen.join("; "));
-            }
-            (Tone::Bad, text)
-        }
-        Fact::DriftDetected { reason, by, kept } => {
-            let by = by.as_ref().map(|call| format!(" by {}", caller(call))).unwrap_or_default();
-            let kept = kept.as_ref().map(|why| format!(". Not reverted: {why}")).unwrap_or_default();
-            (Tone::Bad, format!("Drift: changed{by} while nothing was deployed: {reason}{kept}"))
-        }
-        Fact::DriftResolved => (Tone::Good, "Drift resolved: everything is as the last deployment left it".to_owned()),
-        Fact::OperatorResumed { reason } => (Tone::Good, format!("Resumed{}", after_colon(reason))),
+        Fact::AwaitingOperator { cause, evidence } => awaiting_operator(cause, evidence),
+        Fact::DriftDetected { reason, by, kept } => drift_detected(reason, by.as_ref(), kept.as_deref()),
+        Fact::DriftResolved => (Good, "Drift resolved: everything is as the last deployment left it".to_owned()),
+        Fact::OperatorResumed { reason } => (Good, format!("Resumed{}", after_colon(reason))),
     }
+}
+
+fn started(tag: &str, digest: &str, reason: &str, despite_alarms: &[String]) -> (Tone, String) {
+    let mut text = format!("Deployment of {} started{}", release(tag, digest), after_colon(reason));
+    if !despite_alarms.is_empty() {
+        text = format!("{text} (accepted although firing: {})", despite_alarms.join(", "));
+    }
+    (Tone::Plain, text)
+}
+
+fn stage_entered(stage: Stage, detail: &str) -> (Tone, String) {
+    (Tone::Plain, format!("{}{}", stage_words(stage), after_colon(detail)))
+}
+
+fn task_definition_ready(arn: &str, reused: bool) -> (Tone, String) {
+    let how = if reused { "reused" } else { "registered" };
+    (Tone::Plain, format!("Task definition {} {how}", resource_name(arn)))
+}
+
+fn autoscaling_restored(slot: Slot, min: u32, max: u32, scheduled: &[String]) -> (Tone, String) {
+    let scheduled = match scheduled {
+        [] => String::new(),
+        actions => format!(", as set by scheduled actions meanwhile ({})", actions.join(", ")),
+    };
+    (Tone::Plain, format!("Autoscaling of {slot} restored ({min} to {max} tasks){scheduled}"))
+}
+
+fn effect_failed(effect: EffectKind, reason: &str, refused: bool) -> (Tone, String) {
+    let again = if refused { "not retrying" } else { "retrying" };
+    (Tone::Warning, format!("{effect} failed, {again}: {reason}"))
+}
+
+fn rollback_started(cause: &Cause) -> (Tone, String) {
+    let tone = if matches!(cause, Cause::Superseded { .. }) { Tone::Warning } else { Tone::Bad };
+    (tone, format!("Rolling back: {}", cause.summary()))
+}
+
+fn ended(verdict: Verdict, reason: &str, live: Option<Slot>) -> (Tone, String) {
+    let tone = if verdict == Verdict::Succeeded { Tone::Good } else { Tone::Bad };
+    let live = live.map_or_else(String::new, |slot| format!(" ({slot} carries all traffic)"));
+    (tone, format!("{}{}{live}", capitalised(verdict_words(verdict)), after_colon(reason)))
+}
+
+fn blocked_by_gate(gate: Gate, reason: &str, until: Option<Timestamp>) -> (Tone, String) {
+    let until = until.map_or_else(String::new, |until| format!(" (opens at {})", instant(until)));
+    (Tone::Plain, format!("Waiting at gate {gate}: {reason}{until}"))
+}
+
+fn approval_requested(
+    release: &str,
+    plan: &PlanId,
+    required: u8,
+    approvers: &[Name],
+    expires_at: Timestamp,
+) -> (Tone, String) {
+    let (from, until) = (names(approvers), instant(expires_at));
+    (Tone::Warning, format!("Approval requested for {release}: {required} of {from}, by {until} (plan {})", plan.0))
+}
+
+fn plan_changed(plan: &PlanId, policy_version: u64, voided: u8) -> (Tone, String) {
+    let void = match voided {
+        0 => String::new(),
+        1 => "; 1 approval voided".to_owned(),
+        several => format!("; {several} approvals voided"),
+    };
+    (Tone::Warning, format!("Plan changed by policy version {policy_version} (plan {}){void}", plan.0))
+}
+
+fn awaiting_operator(cause: &Cause, observed: &Snapshot) -> (Tone, String) {
+    let summary = cause.summary();
+    let mut text = format!("Frozen until a person decides: {}", summary.trim_end_matches('.'));
+    let mut readings = evidence(observed);
+    if let Cause::Alarm { name, .. } = cause {
+        // The sentence names this alarm already.
+        readings.retain(|line| !line.starts_with(&format!("alarm {name} fires")));
+    }
+    if !readings.is_empty() {
+        text = format!("{text}. Evidence: {}", readings.join("; "));
+    }
+    (Tone::Bad, text)
+}
+
+fn drift_detected(reason: &str, by: Option<&ApiCall>, kept: Option<&str>) -> (Tone, String) {
+    let by = by.map_or_else(String::new, |call| format!(" by {}", caller(call)));
+    let kept = kept.map_or_else(String::new, |why| format!(". Not reverted: {why}"));
+    (Tone::Bad, format!("Drift: changed{by} while nothing was deployed: {reason}{kept}"))
 }
 
 /// An entry as a sentence, with its tone: the fact, and its actor if that is a person or a workflow that the fact does
@@ -237,18 +245,10 @@ pub(crate) fn capitalised(words: &str) -> String {
 /// A verdict in words, in lower case.
 #[must_use]
 pub fn verdict_words(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Succeeded => "succeeded",
-        Verdict::RolledBack => "rolled back",
-        Verdict::Rejected => "rejected",
-        Verdict::Superseded => "superseded",
-        Verdict::Cancelled => "cancelled",
-        Verdict::Expired => "expired",
-        Verdict::Failed => "failed",
-    }
+    verdict.words()
 }
 
-/// A stage's snake-case name as a heading.
+/// A stage as a heading: `Shifting traffic`.
 #[must_use]
 pub fn stage_words(stage: Stage) -> String {
     match stage {
@@ -292,7 +292,7 @@ fn resource_name(arn: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::{Name, PlanId, TargetId, Timestamp};
+    use rollout::{CommandRefusal, Seconds, TargetId};
 
     fn describe_fact(actor: Actor, fact: Fact) -> (Tone, String) {
         description(&JournalEntry {
@@ -345,7 +345,10 @@ mod tests {
                 reason: format!("aborted by {}: no", alice()),
             },
             Fact::PromotionSkipped { digest, tag, reason: "automatic promotion is held".to_owned() },
-            Fact::CommandRefused { command: "approve".to_owned(), reason: "the time for it (4h) is over".to_owned() },
+            Fact::CommandRefused {
+                command: "approve".to_owned(),
+                reason: CommandRefusal::ApprovalExpired { after: Seconds(4 * 3600) },
+            },
         ];
         let description: Vec<String> = facts.into_iter().map(|fact| describe_fact(alice(), fact).1).collect();
         assert_eq!(
@@ -354,19 +357,21 @@ mod tests {
                 "Waiting at gate soak: verified for less than 5m (opens at 2026-11-22 03:00:00 UTC)",
                 "Gate freeze overridden: the sale (by alice)",
                 "Hotfix, past soak and window: the sale (by alice)",
-                "Approval requested for v2: 2 of ada, bob and carol, by 2026-11-22 03:00:00 UTC (plan 0123456789abcdef)",
+                "Approval requested for v2: 2 of ada, bob and carol, by 2026-11-22 03:00:00 UTC (plan \
+                 0123456789abcdef)",
                 "Approved by bob (1 of 2)",
                 "Plan changed by policy version 4 (plan 0123456789abcdef); 2 approvals voided",
                 "v2 is no longer verified: aborted by alice: no",
                 "v2 was not promoted: automatic promotion is held",
-                "Refused approve by alice: the time for it (4h) is over",
+                "Refused approve by alice: the time to answer (4h) is over",
             ]
         );
     }
 
     #[test]
     fn switchbacks_own_refusals_name_no_actor() {
-        let refused = Fact::CommandRefused { command: "deploy".to_owned(), reason: "no policy".to_owned() };
-        assert_eq!(describe_fact(Actor::Switchback, refused), (Tone::Warning, "Refused deploy: no policy".to_owned()));
+        let refused = Fact::CommandRefused { command: "deploy".to_owned(), reason: CommandRefusal::NoEarlierRelease };
+        let expected = format!("Refused deploy: {}", CommandRefusal::NoEarlierRelease);
+        assert_eq!(describe_fact(Actor::Switchback, refused), (Tone::Warning, expected));
     }
 }

@@ -1,6 +1,6 @@
 //! Text layout in a given width: tables, wrapped sentences.
 
-use rollout::text::visible;
+use rollout::text::{clip, visible};
 
 /// Maximum width of all text, in characters: the smallest terminal supported.
 pub const WIDTH: usize = 80;
@@ -39,8 +39,7 @@ pub(crate) fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
+    format!("{}…", clip(text, width.saturating_sub(1)).trim_end())
 }
 
 /// Columns under headings, two spaces apart, each as wide as its content. Nothing is cut, so that rows can be parsed or

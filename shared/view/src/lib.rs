@@ -26,6 +26,7 @@
 //! | [`page`] | the live page, and the data that it polls |
 
 pub mod approval;
+#[cfg(feature = "approval_page")]
 pub mod approval_page;
 pub mod brake;
 pub mod doctor;

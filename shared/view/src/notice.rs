@@ -1,6 +1,6 @@
 //! Standalone notifications with subject and text, for e-mail and similar channels.
 
-use crate::journal::{sentence, verdict_words};
+use crate::journal::{capitalised, sentence, verdict_words};
 use crate::people::names;
 use crate::time_format::instant;
 use rollout::Name;
@@ -38,7 +38,7 @@ pub fn notice(entry: &JournalEntry) -> Notice {
     Notice { subject, text: visible_lines(&text) }
 }
 
-/// Asks one person for approval through their own link. Only for the fact that requests approval; none for other facts.
+/// The approval request to one person, with their own link; none for facts other than the request.
 #[must_use]
 pub fn approval_request(entry: &JournalEntry, person: &Name, link: &str) -> Option<Notice> {
     let Fact::ApprovalRequested { plan, digest, tag, required, approvers, expires_at } = &entry.fact else {
@@ -91,11 +91,7 @@ fn heading(fact: &Fact) -> String {
         Fact::Ended { verdict, .. } => verdict_words(*verdict),
         other => other.name(),
     };
-    let mut words = words.replace('_', " ");
-    if let Some(first) = words.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    words
+    capitalised(&words.replace('_', " "))
 }
 
 #[cfg(test)]
@@ -145,7 +141,7 @@ mod tests {
         let request = entry("shop/api/prod", fact);
         let ada = Name::new("ada").expect("a name");
         let Notice { subject, text } =
-            approval_request(&request, &ada, "https://approve.example.com/approvals/x.y").expect("asked");
+            approval_request(&request, &ada, "https://approve.example.com/approvals/x.y").expect("an approval request");
         assert_eq!(subject, "Approval requested: shop/api/prod #12");
         for words in [
             "ada, do you approve v1.4.2 for shop/api/prod?",

@@ -60,7 +60,7 @@ pub struct PageData {
     /// The watched alarms.
     pub alarms: Vec<AlarmLine>,
     /// Requests per second over time.
-    pub traffic: Traffic,
+    pub traffic: TrafficSeries,
     /// Figures shown as tiles.
     pub counters: Vec<Counter>,
     /// Chapters of the demo.
@@ -186,7 +186,7 @@ pub struct AlarmLine {
 
 /// Requests per second, oldest first; all lists have the same length.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Traffic {
+pub struct TrafficSeries {
     /// Responses of blue, errors included.
     pub blue: Vec<u64>,
     /// Responses of green, errors included.
@@ -235,7 +235,7 @@ impl JournalLine {
 /// The gates that a target's deployment waits at, then the overridden ones, then the skipped ones.
 #[must_use]
 pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
-    let Some(running) = state.running.as_ref().filter(|running| running.stage() == rollout::Stage::Gated) else {
+    let Some(running) = state.running.as_ref().filter(|running| running.stage() == Stage::Gated) else {
         return Vec::new();
     };
     let nobody = Vec::new;
@@ -258,14 +258,14 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
         }
         _ => None,
     });
-    let said = running.gates.iter();
-    let opened = said.clone().flat_map(|gates| &gates.overridden).map(|(gate, by)| GateLine {
+    let progress = running.gates.iter();
+    let opened = progress.clone().flat_map(|gates| &gates.overridden).map(|(gate, by)| GateLine {
         gate: gate.name(),
         state: GateLineState::Opened,
         text: format!("overridden by {}: {}", display_name(&by.actor.to_string()), by.reason),
         people: nobody(),
     });
-    let skipped = said.flat_map(|gates| &gates.skipped).map(|gate| GateLine {
+    let skipped = progress.flat_map(|gates| &gates.skipped).map(|gate| GateLine {
         gate: gate.name(),
         state: GateLineState::Skipped,
         text: "passed: hotfix".to_owned(),
@@ -277,7 +277,7 @@ pub fn gates(state: &TargetState, now: Timestamp) -> Vec<GateLine> {
 /// Everything that holds a target.
 #[must_use]
 pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldLine> {
-    let on = brakes.iter().filter(|on| on.holds(&state.target, now)).map(|on| {
+    let active_brakes = brakes.iter().filter(|on| on.holds(&state.target, now)).map(|on| {
         let (title, what) = match &on.scope {
             Scope::Everything => ("Rollouts are stopped", on.reason.clone()),
             other => ("Frozen", format!("{}: {}", scope(other), on.reason)),
@@ -287,22 +287,22 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
         let text = format!("{what} · by {} {}, {end}", display_name(&on.by.to_string()), ago(on.since, now));
         HoldLine { title, text, tone: Tone::Warning }
     });
-    let awaiting_operator = state.running.as_ref().and_then(|running| running.awaiting_operator()).map(|frozen| {
-        let (why, since) = (frozen.cause.summary(), ago(frozen.since, now));
+    let awaiting_operator = state.running.as_ref().and_then(|running| running.awaiting_operator()).map(|awaiting| {
+        let (why, since) = (awaiting.cause.summary(), ago(awaiting.since, now));
         let text =
-            format!("{} · {since}; ends as it is in {}", why.trim_end_matches('.'), time_left(frozen.deadline, now));
+            format!("{} · {since}; ends as it is in {}", why.trim_end_matches('.'), time_left(awaiting.deadline, now));
         HoldLine { title: "A person has to decide", text, tone: Tone::Bad }
     });
-    let frozen = state.operator_hold.as_ref().map(|frozen| {
-        let (why, number, since) = (&frozen.reason, frozen.deployment, ago(frozen.since, now));
+    let operator_hold = state.operator_hold.as_ref().map(|hold| {
+        let (why, number, since) = (&hold.reason, hold.deployment, ago(hold.since, now));
         let text = format!("{why} · by deployment #{number}, {since}");
         HoldLine { title: "Frozen until somebody resumes it", text, tone: Tone::Bad }
     });
-    let held = state.promotion_hold.as_ref().map(|hold| {
+    let promotion_hold = state.promotion_hold.as_ref().map(|hold| {
         let text = format!("{} · by {} {}", hold.reason, display_name(&hold.actor.to_string()), ago(hold.since, now));
         HoldLine { title: "Automatic promotion is on hold", text, tone: Tone::Warning }
     });
-    let all = awaiting_operator.into_iter().chain(frozen).chain(on).chain(held);
+    let all = awaiting_operator.into_iter().chain(operator_hold).chain(active_brakes).chain(promotion_hold);
     all.map(|line| HoldLine { text: with_short_names(&line.text), ..line }).collect()
 }
 
@@ -393,9 +393,9 @@ fn stop_count(deployment: &Deployment) -> usize {
 
 /// Number of stops for gates: one if the deployment has any gate, else none.
 fn gate_stops(deployment: &Deployment) -> usize {
-    let said =
+    let used =
         deployment.gates.as_ref().is_some_and(|gates| gates.requested_at.is_some() || !gates.overridden.is_empty());
-    usize::from(said || deployment.stage() == rollout::Stage::Gated)
+    usize::from(used || deployment.stage() == Stage::Gated)
 }
 
 fn stop_names(deployment: &Deployment) -> Vec<String> {

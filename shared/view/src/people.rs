@@ -19,8 +19,8 @@ pub fn display_name(actor: &str) -> String {
     truncate(&visible(&name), MAX_NAME_CHARS)
 }
 
-/// Name of a caller for someone who must decide on their request: the session name of a role may be chosen by whoever
-/// assumes the role, so role and account are shown with it.
+/// Name of a caller for the person who decides on their request: a caller that assumes a role chooses the session name,
+/// so role and account are shown with it.
 #[must_use]
 pub fn full_identity(actor: &str) -> String {
     let fields: Vec<&str> = actor.splitn(6, ':').collect();

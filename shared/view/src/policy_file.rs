@@ -19,7 +19,7 @@ pub struct PolicyProblem<'a> {
 
 /// One difference between two policies; without `before` it was added, without `after` it was removed.
 #[derive(Debug, Clone, Copy)]
-pub struct Difference<'a> {
+pub struct PolicyDifference<'a> {
     /// Path in the file's structure.
     pub path: &'a str,
     /// The target concerned; empty: a service, an environment or a notification.
@@ -30,19 +30,19 @@ pub struct Difference<'a> {
     pub after: Option<&'a str>,
 }
 
-/// `switchback.yaml:12:7: environments.prod…: message`, with the line and a mark under the column.
+/// `switchback.yaml:12:7: environments.prod…: message`, with the line and a caret under the column.
 #[must_use]
 pub fn policy_problem(file: &str, text: &str, policy_problem: PolicyProblem<'_>, paint: Paint) -> String {
     let PolicyProblem { line, column, path, message } = policy_problem;
-    let place = paint.strong(&format!("{file}:{line}:{column}:"));
+    let location = paint.strong(&format!("{file}:{line}:{column}:"));
     let path = if path.is_empty() { String::new() } else { format!(" {path}:") };
-    let mut output = format!("{place}{path} {message}\n");
+    let mut output = format!("{location}{path} {message}\n");
     let Some(shown) = text.lines().nth(line.saturating_sub(1)) else { return output };
-    // A tab is one character of the file and takes one cell here, so that the mark stays aligned.
+    // A tab is one character of the file and takes one cell here, so that the caret stays aligned.
     let shown = rollout::text::visible(shown);
     let gutter = format!("{line:>5} | ");
     let available = WIDTH - gutter.len();
-    // For a column far to the right, only its surroundings are shown.
+    // For a column far to the right, only the part of the line around it is shown.
     let skipped = if column > available { column - available / 2 } else { 0 };
     let part: String = shown.chars().skip(skipped).take(available).collect();
     let mark = " ".repeat(column.saturating_sub(1 + skipped));
@@ -53,7 +53,7 @@ pub fn policy_problem(file: &str, text: &str, policy_problem: PolicyProblem<'_>,
 
 /// The differences, grouped by target.
 #[must_use]
-pub fn differences(differences: &[Difference<'_>], paint: Paint) -> String {
+pub fn differences(differences: &[PolicyDifference<'_>], paint: Paint) -> String {
     let mut text = String::new();
     let mut group = None;
     // Differences of the whole application first; the rest keeps its order, which is by target.
@@ -73,7 +73,7 @@ pub fn differences(differences: &[Difference<'_>], paint: Paint) -> String {
     text
 }
 
-fn one_difference(difference: &Difference<'_>, paint: Paint) -> String {
+fn one_difference(difference: &PolicyDifference<'_>, paint: Paint) -> String {
     // The path is relative to the target, whose name is the heading.
     let path = match difference.target.rsplit_once('/') {
         Some((front, environment)) => {
@@ -147,7 +147,7 @@ mod tests {
     fn json_values_are_wrapped_and_never_truncated() {
         let group = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{}/1", "a".repeat(32));
         let after = format!(r#"{{"blue":{{"service":"a \"b\", c","target_group":"{group}"}},"container":"api"}}"#);
-        let new = Difference {
+        let new = PolicyDifference {
             path: "environments.dev.targets.api",
             target: "shop/api/dev",
             before: None,
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn differences_are_grouped_by_target() {
-        let of = |target, path, before, after| Difference { path, target, before, after };
+        let of = |target, path, before, after| PolicyDifference { path, target, before, after };
         let output = differences(
             &[
                 of("", "services.api.paused", Some("true"), Some("false")),
@@ -175,7 +175,8 @@ mod tests {
         );
         assert_eq!(
             output,
-            "services and environments\n  ~ services.api.paused: true → false\nshop/api/prod\n  ~ strategy.bake: 2m → 3m\n\
+            "services and environments\n  ~ services.api.paused: true → false\n\
+             shop/api/prod\n  ~ strategy.bake: 2m → 3m\n\
              \x20 - test_rule: arn\nshop/api/dev\n  + {}\n"
         );
     }

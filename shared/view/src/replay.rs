@@ -10,7 +10,7 @@ use crate::time_format::{instant, time_of_day};
 use crate::waiting::waiting;
 use jiff::Timestamp;
 use rollout::decide::{Decision, Next};
-use rollout::recording::{Decided, Difference, Gap, Performed, Recomputed, RecordBody, Replay, ReplayedRecord};
+use rollout::recording::{Decided, FieldDifference, Gap, Performed, Recomputed, RecordBody, Replay, ReplayedRecord};
 use rollout::snapshot::AlarmReading;
 use rollout::target::TargetState;
 use rollout::{Effect, Fact, JournalEntry, Outcome, Reading, Snapshot};
@@ -29,7 +29,7 @@ const MAX_VALUE_CHARS: usize = 160;
 pub fn decisions(replay: &Replay, with_seen: bool, paint: Paint) -> String {
     let mut text = String::new();
     let (mut current, mut day) = (None, String::new());
-    for rerun in &replay.rerun {
+    for rerun in &replay.records {
         let record = &rerun.record;
         let key = Some((record.target.clone(), record.deployment));
         if current != key {
@@ -202,11 +202,11 @@ fn difference(first: &str, rerun: &ReplayedRecord, paint: Paint) -> String {
     let record = &rerun.record;
     let number = record.deployment.map_or_else(String::new, |number| format!(" #{number}"));
     let title = format!("{first}: {}{number} at {}", record.target, instant(record.at));
-    let place = format!("revision {}, pass {}", record.revision, record.pass);
-    let mut text = format!("{}\n{}\n\n", paint.strong(&title), paint.faint(&place));
+    let revision = format!("revision {}, pass {}", record.revision, record.pass);
+    let mut text = format!("{}\n{}\n\n", paint.strong(&title), paint.faint(&revision));
     let mut say = |name: &str, sentences: Vec<String>| {
-        for (place, sentence) in sentences.iter().enumerate() {
-            let name = if place == 0 { name } else { "" };
+        for (index, sentence) in sentences.iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
             text.push_str(&format!("{}\n", hanging_indent(&format!("  {name:<9} "), 12, &with_short_names(sentence))));
         }
     };
@@ -217,11 +217,11 @@ fn difference(first: &str, rerun: &ReplayedRecord, paint: Paint) -> String {
                 "seen",
                 decided.snapshot.as_ref().map_or_else(|| vec!["nothing was looked at".to_owned()], observations),
             );
-            let asked = decided.commands.iter().map(|command| {
+            let commands = decided.commands.iter().map(|command| {
                 let reason = if command.reason.is_empty() { String::new() } else { format!(": {}", command.reason) };
                 format!("{} by {}{reason}", command.instruction.name(), command.actor)
             });
-            say("asked", asked.collect());
+            say("asked", commands.collect());
             say("recorded", decision_result(&decided.decision, record.at));
             if let Some(Recomputed::Decision(now)) = &rerun.now {
                 say("now", decision_result(now, record.at));
@@ -241,7 +241,7 @@ fn difference(first: &str, rerun: &ReplayedRecord, paint: Paint) -> String {
         RecordBody::TooLong(_) | RecordBody::Incomplete { .. } => {}
     }
     text.push('\n');
-    for Difference { field, recorded, now } in rerun.differences.iter().take(MAX_FIELDS) {
+    for FieldDifference { field, recorded, now } in rerun.differences.iter().take(MAX_FIELDS) {
         text.push_str(&format!("  {}\n", paint.strong(field)));
         for (name, value) in [("recorded", recorded), ("now", now)] {
             let value =
@@ -326,11 +326,12 @@ fn outcome_words(outcome: &Outcome) -> String {
 /// The summary: number of replayed decisions, versions that made them, gaps, and whether anything differs.
 #[must_use]
 pub fn summary(replay: &Replay, version: &str, paint: Paint) -> String {
-    let decided = replay.rerun.iter().filter(|it| matches!(it.record.body, RecordBody::Decided(_)) && it.now.is_some());
+    let decided =
+        replay.records.iter().filter(|it| matches!(it.record.body, RecordBody::Decided(_)) && it.now.is_some());
     let performed =
-        replay.rerun.iter().filter(|it| matches!(it.record.body, RecordBody::Performed(_)) && it.now.is_some());
+        replay.records.iter().filter(|it| matches!(it.record.body, RecordBody::Performed(_)) && it.now.is_some());
     let (decided, performed) = (decided.count(), performed.count());
-    let versions: BTreeSet<&str> = replay.rerun.iter().map(|it| it.record.version.as_str()).collect();
+    let versions: BTreeSet<&str> = replay.records.iter().map(|it| it.record.version.as_str()).collect();
     let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
     let plural =
         |number: usize, word: &str| if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") };
@@ -359,7 +360,8 @@ pub fn summary(replay: &Replay, version: &str, paint: Paint) -> String {
     let new_fields: Vec<&str> = replay.new_fields().into_iter().collect();
     if !new_fields.is_empty() {
         let description = format!(
-            "this version also remembers {}, which the recorded one did not know of: what it would make of that cannot be said.",
+            "this version also remembers {}, which the recorded one did not know of: what it would make of that cannot \
+             be said.",
             names(&new_fields)
         );
         text.push_str(&format!("{} {}\n", paint.mark(Tone::Warning), wrap(&capitalised(&description), 78, 2)));
@@ -370,8 +372,8 @@ pub fn summary(replay: &Replay, version: &str, paint: Paint) -> String {
         text.push_str(&format!("{} {}\n", paint.mark(Tone::Warning), wrap(&capitalised(&description), 78, 2)));
         for (rerun, gap) in replay.gaps().take(MAX_GAPS) {
             let record = &rerun.record;
-            let place = record.deployment.map_or_else(String::new, |number| format!(" #{number}"));
-            let words = format!("{}{place}, {}: {}", record.target, instant(record.at), gap_words(gap));
+            let number = record.deployment.map_or_else(String::new, |number| format!(" #{number}"));
+            let words = format!("{}{number}, {}: {}", record.target, instant(record.at), gap_words(gap));
             text.push_str(&format!("{}\n", hanging_indent("  - ", 4, &words)));
         }
         if gaps > MAX_GAPS {

@@ -14,7 +14,7 @@ use rollout::explanation::WaitingOn;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::release::ReleaseRef;
 use rollout::target::TargetState;
-use rollout::text::visible_lines;
+use rollout::text::{self, clip, visible_lines};
 use rollout::verdict::Verdict;
 use rollout::{Actor, Name, PlanId, Provenance, Stage, TargetId};
 use serde_json::{Value, json};
@@ -394,8 +394,7 @@ fn escaped(text: &str) -> String {
 }
 
 fn clipped(words: &str) -> String {
-    let words = visible_lines(words).split_whitespace().collect::<Vec<_>>().join(" ");
-    short(&words, MAX_QUOTE_CHARS)
+    short(&text::line(words, usize::MAX), MAX_QUOTE_CHARS)
 }
 
 /// Truncates to `max` characters without splitting an escape.
@@ -403,10 +402,10 @@ fn short(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut kept: String = text.chars().take(max - 1).collect();
+    let mut kept = clip(text, max - 1);
     for (opens, closes) in [('<', '>'), ('&', ';')] {
         if let Some(open) = kept.rfind(opens).filter(|open| !kept[*open..].contains(closes)) {
-            kept.truncate(open);
+            kept = &kept[..open];
         }
     }
     format!("{kept}…")

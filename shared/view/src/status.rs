@@ -13,7 +13,7 @@ use rollout::explanation::WaitingOn;
 use rollout::policy::Trigger;
 use rollout::snapshot::Weights;
 use rollout::stage::Stage;
-use rollout::target::{DetectedDrift, TargetState};
+use rollout::target::{DetectedDrift, StableSide, TargetState};
 use rollout::weighted::{Forward, ForwardStep, WeightedStage};
 use rollout::{Brake, Command, Gate, Instruction, Lane, Seconds, Slot};
 
@@ -90,123 +90,137 @@ fn trigger_words(trigger: Trigger) -> &'static str {
     }
 }
 
+/// Lines of the detailed status: a label of at most ten characters, empty below a line of the same kind, and its text.
+type Lines = Vec<(&'static str, String)>;
+
 /// One target in detail.
 #[must_use]
 pub fn target(known: TargetDetail<'_>, paint: Paint) -> String {
     let TargetDetail { state, policy, commands, brakes, now } = known;
-    let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
-    let mut line = |name: &str, words: &str| {
-        let head = format!("  {} ", paint.faint(&format!("{name:<10}")));
-        text.push_str(&format!("{}\n", hanging_indent(&head, 13, &with_short_names(words))));
-    };
-    match (weights(state), &state.running) {
-        (Some((weights, true)), _) => {
-            let seen = state.traffic.as_ref().filter(|_| state.running.is_none() && state.idle.is_none());
-            let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
-            line("traffic", &format!("{}{seen}", traffic_bar(weights, paint)));
-        }
-        (Some((weights, false)), _) => {
-            line("traffic", &format!("{}  not verified live yet", traffic_bar(weights, paint)))
-        }
-        (None, running) => match traffic(state, now) {
-            Some(words) => line("traffic", &words),
-            None if running.is_some() => line("traffic", "not read yet"),
-            None => {}
-        },
-    }
+    let mut lines = Lines::new();
+    lines.extend(traffic_line(state, now, paint).map(|words| ("traffic", words)));
     if let Some(running) = &state.running {
-        let candidate = running.candidate();
-        for slot in [Slot::Blue, Slot::Green] {
-            if candidate.is_some() {
-                let role = if candidate == Some(slot) { "candidate" } else { "stable" };
-                line(&slot.to_string(), &format!("{}, {role}", side_release(state, slot, candidate)));
-            }
-        }
-        let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
-        line("stage", &format!("{}, for {time_in_stage}", stage(running)));
-        for (index, on) in state.explanation.waiting_on.iter().enumerate() {
-            line(if index == 0 { "waiting" } else { "" }, &format!("for {}", waiting(on, now)));
-        }
-        for (name, words) in gate_lines(running, now) {
-            line(name, &words);
-        }
-        if let Some(halt) = running.halted() {
-            line("halted", &halt.reason);
-        }
-        if let Some(effect_failure) = &running.effect_failure {
-            line(
-                "failing",
-                &format!(
-                    "{} failed {} times in a row: {}",
-                    effect_failure.effect.kind, effect_failure.consecutive_failures, effect_failure.reason
-                ),
-            );
-        }
-        let deadline = running.awaiting_operator().map_or(running.phase.deadline(), |frozen| frozen.deadline);
-        if timers_paused(state) {
-            line("deadline", "paused: rollouts are stopped (stop-the-line)");
-        } else {
-            line("deadline", &format!("{} ({})", instant(deadline), until(deadline, now)));
-        }
-        line("started", &format!("{} by {}", ago(running.started_at, now), display_name(&running.actor.to_string())));
-        if !running.reason.is_empty() {
-            line("why", &running.reason);
-        }
-        for words in option_notes(running) {
-            line("", &words);
-        }
+        lines.extend(deployment_lines(state, running, now));
     }
     if is_untouched(state)
         && let Some(stable) = &state.stable
     {
-        let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
-        let since = format_duration(Seconds::between(stable.since, now));
-        line("stable", &format!("{release} on {}, for {since}", stable.slot));
-        match state.previous.as_ref().map(|previous| (previous.slot, &previous.release)) {
-            Some((slot, Some(release))) => {
-                line("previous", &format!("{} on {slot}: a rollback deploys it", release.tag))
-            }
-            Some((slot, None)) => {
-                line("previous", &format!("{BEFORE_SWITCHBACK}, on {slot}: a rollback cannot name it, deploy by tag"));
-            }
-            None => {}
-        }
+        lines.extend(stable_lines(stable, state.previous.as_ref(), now));
     }
     if let Some(seen) = state.idle.as_ref().filter(|_| state.running.is_none()) {
-        line("seen", &ago(seen.seen_at, now));
-        if let Some(drift) = &seen.drift {
-            line("changed", &drift_words(drift, now));
+        lines.push(("seen", ago(seen.seen_at, now)));
+        lines.extend(seen.drift.as_ref().map(|drift| ("changed", drift_words(drift, now))));
+    }
+    lines.extend(request_lines(state, commands, now));
+    lines.extend(verified(state, now).map(|words| ("verified", words)));
+    lines.extend(hold_lines(state, brakes, now));
+    let policy = match policy {
+        Some((version, trigger)) => format!("version {version}, {}", trigger_words(trigger)),
+        None => "no applied policy names this target".to_owned(),
+    };
+    lines.push(("policy", policy));
+
+    let mut text = format!("{}  {}\n\n", paint.strong(&state.target.to_string()), headline(state));
+    for (label, words) in lines {
+        let head = format!("  {} ", paint.faint(&format!("{label:<10}")));
+        text.push_str(&format!("{}\n", hanging_indent(&head, 13, &with_short_names(&words))));
+    }
+    text
+}
+
+fn traffic_line(state: &TargetState, now: Timestamp, paint: Paint) -> Option<String> {
+    match weights(state) {
+        Some((weights, true)) => {
+            let seen = state.traffic.as_ref().filter(|_| state.running.is_none() && state.idle.is_none());
+            let seen = seen.map_or_else(String::new, |seen| format!("  seen {}", ago(seen.seen_at, now)));
+            Some(format!("{}{seen}", traffic_bar(weights, paint)))
+        }
+        Some((weights, false)) => Some(format!("{}  not verified live yet", traffic_bar(weights, paint))),
+        None => traffic(state, now).or_else(|| state.running.as_ref().map(|_| "not read yet".to_owned())),
+    }
+}
+
+/// The running deployment: its sides, its stage, its waits, its deadline, and how it was requested.
+fn deployment_lines(state: &TargetState, running: &Deployment, now: Timestamp) -> Lines {
+    let mut lines = Lines::new();
+    if let Some(candidate) = running.candidate() {
+        for (label, slot) in [("blue", Slot::Blue), ("green", Slot::Green)] {
+            let role = if slot == candidate { "candidate" } else { "stable" };
+            lines.push((label, format!("{}, {role}", side_release(state, slot, candidate))));
         }
     }
+    let time_in_stage = format_duration(Seconds::between(running.stage_entered_at, now));
+    lines.push(("stage", format!("{}, for {time_in_stage}", stage(running))));
+    for (index, on) in state.explanation.waiting_on.iter().enumerate() {
+        lines.push((if index == 0 { "waiting" } else { "" }, format!("for {}", waiting(on, now))));
+    }
+    lines.extend(gate_lines(running, now));
+    lines.extend(running.halted().map(|halt| ("halted", halt.reason.clone())));
+    if let Some(failure) = &running.effect_failure {
+        let (effect, times, reason) = (failure.effect.kind, failure.consecutive_failures, &failure.reason);
+        lines.push(("failing", format!("{effect} failed {times} times in a row: {reason}")));
+    }
+    let deadline = running.awaiting_operator().map_or(running.phase.deadline(), |awaiting| awaiting.deadline);
+    let deadline = if timers_paused(state) {
+        "paused: rollouts are stopped (stop-the-line)".to_owned()
+    } else {
+        format!("{} ({})", instant(deadline), until(deadline, now))
+    };
+    lines.push(("deadline", deadline));
+    let by = display_name(&running.actor.to_string());
+    lines.push(("started", format!("{} by {by}", ago(running.started_at, now))));
+    if !running.reason.is_empty() {
+        lines.push(("why", running.reason.clone()));
+    }
+    lines.extend(option_notes(running).into_iter().map(|words| ("", words)));
+    lines
+}
+
+/// The stable release, and the one that a rollback would deploy.
+fn stable_lines(stable: &StableSide, previous: Option<&StableSide>, now: Timestamp) -> Lines {
+    let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
+    let since = format_duration(Seconds::between(stable.since, now));
+    let mut lines = vec![("stable", format!("{release} on {}, for {since}", stable.slot))];
+    if let Some(StableSide { slot, release, .. }) = previous {
+        let words = match release {
+            Some(release) => format!("{} on {slot}: a rollback deploys it", release.tag),
+            None => format!("{BEFORE_SWITCHBACK}, on {slot}: a rollback cannot name it, deploy by tag"),
+        };
+        lines.push(("previous", words));
+    }
+    lines
+}
+
+/// The queue, and the commands that no decision has consumed yet.
+fn request_lines(state: &TargetState, commands: &[Command], now: Timestamp) -> Lines {
+    let mut lines = Lines::new();
     for (position, queued) in state.queued.iter().enumerate() {
         let by = display_name(&queued.actor.to_string());
-        let name = if position == 0 { "queued" } else { "" };
-        line(name, &format!("{}, requested {} by {by}", queued.release.tag, ago(queued.at, now)));
+        let label = if position == 0 { "queued" } else { "" };
+        lines.push((label, format!("{}, requested {} by {by}", queued.release.tag, ago(queued.at, now))));
     }
     for command in commands {
         let by = display_name(&command.actor.to_string());
-        line("pending", &format!("{}, {} by {by}", instruction(command), ago(command.at, now)));
+        lines.push(("pending", format!("{}, {} by {by}", instruction(command), ago(command.at, now))));
     }
-    if let Some(verified) = verified(state, now) {
-        line("verified", &verified);
-    }
-    if let Some(frozen) = &state.operator_hold {
-        let (since, number, reason) = (ago(frozen.since, now), frozen.deployment, &frozen.reason);
-        line("frozen", &format!("by deployment #{number}, {since}: {reason}. Resume with `switchback resume`"));
+    lines
+}
+
+/// Everything that keeps deployments from starting.
+fn hold_lines(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Lines {
+    let mut lines = Lines::new();
+    if let Some(hold) = &state.operator_hold {
+        let (since, number, reason) = (ago(hold.since, now), hold.deployment, &hold.reason);
+        let words = format!("by deployment #{number}, {since}: {reason}. Resume with `switchback resume`");
+        lines.push(("frozen", words));
     }
     if let Some(hold) = &state.promotion_hold {
         let (since, by, reason) = (ago(hold.since, now), display_name(&hold.actor.to_string()), &hold.reason);
         let ends = "Resume with `switchback promote`, or `deploy` of a release that is not older";
-        line("held", &format!("automatic promotion, {since} by {by}: {reason}. {ends}"));
+        lines.push(("held", format!("automatic promotion, {since} by {by}: {reason}. {ends}")));
     }
-    for on in brakes {
-        line("brake", &brake(on, now));
-    }
-    match policy {
-        Some((version, trigger)) => line("policy", &format!("version {version}, {}", trigger_words(trigger))),
-        None => line("policy", "no applied policy names this target"),
-    }
-    text
+    lines.extend(brakes.iter().map(|on| ("brake", brake(on, now))));
+    lines
 }
 
 /// A change made outside Switchback while no deployment ran, with its author.
@@ -224,20 +238,17 @@ pub(crate) fn timers_paused(state: &TargetState) -> bool {
 /// Whether nothing runs, or the running deployment has not changed anything yet: the stable side then determines the
 /// status.
 fn is_untouched(state: &TargetState) -> bool {
-    state.running.as_ref().is_none_or(|running| running.stage() == rollout::Stage::Gated)
+    state.running.as_ref().is_none_or(|running| running.stage() == Stage::Gated)
 }
 
 /// State of each gate that a deployment still waits at.
-fn gate_lines(running: &Deployment, now: Timestamp) -> Vec<(&'static str, String)> {
-    let mut lines = Vec::new();
-    let Some(gates) = running.gates.as_ref().filter(|_| running.stage() == rollout::Stage::Gated) else {
+fn gate_lines(running: &Deployment, now: Timestamp) -> Lines {
+    let mut lines = Lines::new();
+    let Some(gates) = running.gates.as_ref().filter(|_| running.stage() == Stage::Gated) else {
         return lines;
     };
-    let asked = gates
-        .requested_at
-        .map_or("approval not requested yet".to_owned(), |at| format!("approval requested {}", ago(at, now)));
-    if gates.requested_at.is_some() {
-        lines.push(("plan", format!("{}; {asked}", gates.plan.0)));
+    if let Some(at) = gates.requested_at {
+        lines.push(("plan", format!("{}; approval requested {}", gates.plan.0, ago(at, now))));
     }
     for vote in &gates.votes {
         let identity = display_name(&vote.actor.to_string());
@@ -426,8 +437,8 @@ pub fn traffic_bar(weights: Weights, paint: Paint) -> String {
     )
 }
 
-fn side_release(state: &TargetState, slot: Slot, candidate: Option<Slot>) -> String {
-    if candidate == Some(slot) {
+fn side_release(state: &TargetState, slot: Slot, candidate: Slot) -> String {
+    if slot == candidate {
         return state.running.as_ref().map_or_else(String::new, |running| running.release.tag.clone());
     }
     let known = state.stable.as_ref().and_then(|stable| stable.release.as_ref());

@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn durations_use_their_two_largest_units() {
-        let said =
+        let formatted =
             [0, 59, 60, 61, 3599, 3600, 3660, 86399, 86400, 183_600].map(|seconds| format_duration(Seconds(seconds)));
-        assert_eq!(said, ["0s", "59s", "1m", "1m 1s", "59m 59s", "1h", "1h 1m", "23h 59m", "1d", "2d 3h"]);
+        assert_eq!(formatted, ["0s", "59s", "1m", "1m 1s", "59m 59s", "1h", "1h 1m", "23h 59m", "1d", "2d 3h"]);
     }
 
     #[test]

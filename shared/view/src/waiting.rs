@@ -4,10 +4,10 @@ use crate::journal::traffic_split;
 use crate::people::{names, with_short_names};
 use crate::time_format::time_left;
 use jiff::Timestamp;
-use rollout::Gate;
 use rollout::explanation::WaitingOn;
 use rollout::text::visible;
-use std::collections::BTreeSet;
+use rollout::{Gate, Name};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One wait, with the time left at `now`.
 #[must_use]
@@ -17,20 +17,17 @@ pub fn waiting(on: &WaitingOn, now: Timestamp) -> String {
 
 fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
     match on {
-        WaitingOn::Gate { gate, reason, until, deadline } => match until {
-            Some(until) => format!("gate {gate}: {reason} (opens in {})", time_left(*until, now)),
-            // A gate closed by a person opens again only by a person.
-            None if *gate == Gate::StopTheLine => format!("gate {gate}: {reason} (until somebody resumes the line)"),
-            None => format!("gate {gate}: {reason} (expires in {})", time_left(*deadline, now)),
-        },
+        WaitingOn::Gate { gate, reason, until, deadline } => {
+            let end = match until {
+                Some(until) => format!("opens in {}", time_left(*until, now)),
+                // A gate closed by a person opens again only by a person.
+                None if *gate == Gate::StopTheLine => "until somebody resumes the line".to_owned(),
+                None => format!("expires in {}", time_left(*deadline, now)),
+            };
+            format!("gate {gate}: {reason} ({end})")
+        }
         WaitingOn::Approval { approved, required, eligible, expires_at, .. } => {
-            let approved_by =
-                if approved.is_empty() { String::new() } else { format!("approved by {}; ", names(approved)) };
-            let (has, time_left) = (approved.len(), time_left(*expires_at, now));
-            format!(
-                "approval, {has} of {required}: {approved_by}{} may approve (expires in {time_left})",
-                names(eligible)
-            )
+            format!("{} (expires in {})", approvals(approved, *required, eligible), time_left(*expires_at, now))
         }
         WaitingOn::AwaitingOperator { reason, deadline } => {
             let reason = reason.trim_end_matches('.');
@@ -61,17 +58,7 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
         }
         WaitingOn::Bake { until } => format!("the end of the bake ({} left)", time_left(*until, now)),
         WaitingOn::Alarms { names, absent, not_evaluated, deadline } => {
-            let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let mut wanted = Vec::new();
-            if !absent.is_empty() {
-                let list_of_absent = list(absent);
-                wanted.push(format!("{list_of_absent} to exist again: CloudWatch has no alarm of that name"));
-            }
-            wanted.extend(not_evaluated.iter().map(|(name, reason)| format!("{name} to be evaluated again: {reason}")));
-            if !names.is_empty() {
-                wanted.push(format!("data for {}", list(names)));
-            }
-            format!("{} (rolls back in {})", wanted.join("; "), time_left(*deadline, now))
+            format!("{} (rolls back in {})", alarms(names, absent, not_evaluated), time_left(*deadline, now))
         }
         WaitingOn::KeepWarm { until } => {
             format!("the end of the old side's keep-warm time ({} left)", time_left(*until, now))
@@ -96,11 +83,28 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
             format!("its turn before this account's API limits (starts in {})", time_left(*at, now))
         }
         WaitingOn::Budget { until } => {
-            format!(
-                "AWS throttling to end: too many requests in this account (next look in {})",
-                time_left(*until, now)
-            )
+            let again = time_left(*until, now);
+            format!("AWS throttling to end: too many requests in this account (next look in {again})")
         }
         WaitingOn::Retry { effect, reason } => format!("{effect} to succeed: {reason}"),
     }
+}
+
+fn approvals(approved: &[Name], required: u8, eligible: &[Name]) -> String {
+    let approved_by = if approved.is_empty() { String::new() } else { format!("approved by {}; ", names(approved)) };
+    format!("approval, {} of {required}: {approved_by}{} may approve", approved.len(), names(eligible))
+}
+
+/// Alarms that cannot be judged; `no_data` are those that have no data yet.
+fn alarms(no_data: &BTreeSet<String>, absent: &BTreeSet<String>, not_evaluated: &BTreeMap<String, String>) -> String {
+    let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let mut wanted = Vec::new();
+    if !absent.is_empty() {
+        wanted.push(format!("{} to exist again: CloudWatch has no alarm of that name", list(absent)));
+    }
+    wanted.extend(not_evaluated.iter().map(|(name, reason)| format!("{name} to be evaluated again: {reason}")));
+    if !no_data.is_empty() {
+        wanted.push(format!("data for {}", list(no_data)));
+    }
+    wanted.join("; ")
 }

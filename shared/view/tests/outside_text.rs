@@ -1,4 +1,4 @@
-//! Text that others wrote, at every way out to people: nothing in it acts on a terminal, a mail client, a chat or a browser.
+//! Text from outside, in every output for people: nothing in it acts on a terminal, a mail client, a chat or a browser.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use rollout::doctor::{Finding, Severity};
@@ -6,10 +6,10 @@ use rollout::effect::EffectKind;
 use rollout::journal::{Fact, JournalEntry};
 use rollout::text::is_visible;
 use rollout::verdict::{Cause, Verdict};
-use rollout::{Actor, Name, PlanId, TargetId, Timestamp};
+use rollout::{Actor, CommandRefusal, Name, PlanId, TargetId, Timestamp};
 use serde_json::Value;
 use view::Paint;
-use view::policy_file::{Difference, PolicyProblem, differences, policy_problem};
+use view::policy_file::{PolicyDifference, PolicyProblem, differences, policy_problem};
 
 /// Escape sequences, a link of a terminal, a line break with a forged line, changes of direction, zero width.
 const HOSTILE: [&str; 6] = [
@@ -25,7 +25,7 @@ fn target() -> TargetId {
     TargetId::parse("shop/api/prod").unwrap()
 }
 
-/// Facts that carry words of others.
+/// Facts that contain text from outside.
 fn facts(text: &str) -> Vec<Fact> {
     let words = || text.to_owned();
     vec![
@@ -36,7 +36,7 @@ fn facts(text: &str) -> Vec<Fact> {
             reason: words(),
             despite_alarms: vec![words()],
         },
-        Fact::CommandRefused { command: words(), reason: words() },
+        Fact::CommandRefused { command: words(), reason: CommandRefusal::AtEntryPoint { reason: words() } },
         Fact::Queued { digest: words(), tag: words() },
         Fact::Superseded { digest: words(), tag: words(), by_tag: words() },
         Fact::TaskDefinitionReady { task_definition: words(), reused: false },
@@ -140,7 +140,7 @@ fn findings_files_and_names_are_safe_in_every_output() {
             Paint::PLAIN,
         );
         assert_visible_lines(&Paint::PLAIN.visible(&output));
-        let difference = Difference { path: text, target: "", before: Some(text), after: Some(text) };
+        let difference = PolicyDifference { path: text, target: "", before: Some(text), after: Some(text) };
         assert_visible_lines(&Paint::PLAIN.visible(&differences(&[difference], Paint::PLAIN)));
         assert_one_line(&view::people::display_name(text));
         assert_one_line(&view::people::full_identity(text));

@@ -1,6 +1,6 @@
 //! What shall go wrong, and when: a list that tests write and that every request is held against.
 
-use super::protocol::Refusal;
+use super::protocol::AwsError;
 use super::route::{AUTOSCALING, CLOUDWATCH, ELBV2, LAMBDA};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub enum FaultKind {
     /// The service's own answer to a caller without the permission; nothing is done.
     Deny,
     /// This error; nothing is done.
-    Refuse(Refusal),
+    Refuse(AwsError),
     /// The call is done, this much later (wall time). The client may have gone by then; it is done all the same.
     Delay(Duration),
     /// The connection is closed; nothing is done.
@@ -85,9 +85,9 @@ impl Fault {
 
 /// The list. Every matching fault counts the call; the first one in the list that is due befalls it.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct FaultList(Vec<Fault>);
 
-impl Faults {
+impl FaultList {
     pub(super) fn add(&mut self, fault: Fault) {
         self.0.push(fault);
     }
@@ -109,40 +109,40 @@ impl Faults {
 
 /// The throttling error of a service, with its own code and status.
 #[must_use]
-pub fn throttled(service: &str) -> Refusal {
+pub fn throttled(service: &str) -> AwsError {
     match service {
-        ELBV2 => Refusal::sender("Throttling", "Rate exceeded"),
-        CLOUDWATCH => Refusal::sender("ThrottlingException", "Rate exceeded").query_code("Throttling"),
-        LAMBDA => Refusal::new(429, "TooManyRequestsException", "Rate Exceeded.")
+        ELBV2 => AwsError::sender("Throttling", "Rate exceeded"),
+        CLOUDWATCH => AwsError::sender("ThrottlingException", "Rate exceeded").query_code("Throttling"),
+        LAMBDA => AwsError::new(429, "TooManyRequestsException", "Rate Exceeded.")
             .field("Reason", "ReservedFunctionConcurrentInvocationLimitExceeded")
             .field("Type", "User"),
-        "dynamodb" => Refusal::sender(
+        "dynamodb" => AwsError::sender(
             "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
             "The level of configured provisioned throughput for the table was exceeded.",
         ),
-        "sqs" => Refusal::sender("com.amazonaws.sqs#RequestThrottled", "Rate exceeded").query_code("RequestThrottled"),
-        _ => Refusal::sender("ThrottlingException", "Rate exceeded"),
+        "sqs" => AwsError::sender("com.amazonaws.sqs#RequestThrottled", "Rate exceeded").query_code("RequestThrottled"),
+        _ => AwsError::sender("ThrottlingException", "Rate exceeded"),
     }
 }
 
 /// The internal error of a service, status 500.
 #[must_use]
-pub fn internal_error(service: &str) -> Refusal {
+pub fn internal_error(service: &str) -> AwsError {
     let message = "The request processing has failed because of an unknown error, exception or failure.";
     match service {
-        ELBV2 => Refusal::new(500, "InternalFailure", message),
-        CLOUDWATCH => Refusal::new(500, "InternalServiceFault", message).query_code("InternalServiceError"),
-        AUTOSCALING => Refusal::new(500, "InternalServiceException", message),
-        LAMBDA => Refusal::new(500, "ServiceException", message).field("Type", "Service"),
-        "dynamodb" => Refusal::new(500, "com.amazonaws.dynamodb.v20120810#InternalServerError", message),
-        "sqs" => Refusal::new(500, "com.amazonaws.sqs#InternalFailure", message).query_code("InternalFailure"),
-        _ => Refusal::new(500, "ServerException", message),
+        ELBV2 => AwsError::new(500, "InternalFailure", message),
+        CLOUDWATCH => AwsError::new(500, "InternalServiceFault", message).query_code("InternalServiceError"),
+        AUTOSCALING => AwsError::new(500, "InternalServiceException", message),
+        LAMBDA => AwsError::new(500, "ServiceException", message).field("Type", "Service"),
+        "dynamodb" => AwsError::new(500, "com.amazonaws.dynamodb.v20120810#InternalServerError", message),
+        "sqs" => AwsError::new(500, "com.amazonaws.sqs#InternalFailure", message).query_code("InternalFailure"),
+        _ => AwsError::new(500, "ServerException", message),
     }
 }
 
 /// What a service answers to a caller without the permission.
 #[must_use]
-pub fn denied(service: &str, operation: &str) -> Refusal {
+pub fn denied(service: &str, operation: &str) -> AwsError {
     let (prefix, status, code) = match service {
         ELBV2 => ("elasticloadbalancing", 403, "AccessDenied"),
         CLOUDWATCH => ("cloudwatch", 403, "AccessDenied"),
@@ -151,7 +151,7 @@ pub fn denied(service: &str, operation: &str) -> Refusal {
         other => (other, 400, "AccessDeniedException"),
     };
     let action = if service == LAMBDA { "InvokeFunction" } else { operation };
-    let refusal = Refusal::new(
+    let refusal = AwsError::new(
         status,
         code,
         format!(
@@ -164,11 +164,11 @@ pub fn denied(service: &str, operation: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, FaultKind, Faults};
+    use super::{Fault, FaultKind, FaultList};
 
     #[test]
     fn a_fault_hits_only_the_calls_it_names() {
-        let mut faults = Faults::default();
+        let mut faults = FaultList::default();
         faults.add(Fault::on("ecs", "UpdateService", FaultKind::Throttle).from_nth(2).times(2));
         let triggered: Vec<bool> = (0..5).map(|_| faults.next("ecs", "UpdateService").is_some()).collect();
         assert_eq!(triggered, [false, true, true, false, false]);

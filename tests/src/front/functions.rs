@@ -1,6 +1,6 @@
 //! Lambda's `Invoke`: functions that a policy's hooks call, as the world has them or as closures that a test hands in.
 
-use super::protocol::Refusal;
+use super::protocol::AwsError;
 use serde_json::{Value, json};
 use simulation::world::{Invoked, World};
 use std::collections::BTreeMap;
@@ -34,9 +34,9 @@ impl fmt::Debug for Closures {
 ///
 /// # Errors
 /// `ResourceNotFoundException` and what else the world refuses with, as Lambda writes it.
-pub(super) fn invoke(world: &mut World, name: &str, payload: &Value) -> Result<Invoked, Refusal> {
+pub(super) fn invoke(world: &mut World, name: &str, payload: &Value) -> Result<Invoked, AwsError> {
     world.invoke(function_name(name), payload).map_err(|error| {
-        let mut refusal = Refusal::new(error.http_status(), error.code, error.message.clone()).field("Type", "User");
+        let mut refusal = AwsError::new(error.http_status(), error.code, error.message.clone()).field("Type", "User");
         if error.code == "ResourceNotFoundException" {
             refusal.message = format!(
                 "Function not found: arn:aws:lambda:{}:{}:function:{}",
@@ -53,12 +53,12 @@ pub(super) fn invoke(world: &mut World, name: &str, payload: &Value) -> Result<I
 ///
 /// # Errors
 /// `InvalidRequestContentException`
-pub(super) fn payload(body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn payload(body: &[u8]) -> Result<Value, AwsError> {
     if body.is_empty() {
         return Ok(Value::Null);
     }
     serde_json::from_slice(body).map_err(|error| {
-        Refusal::sender("InvalidRequestContentException", format!("Could not parse request body into json: {error}"))
+        AwsError::sender("InvalidRequestContentException", format!("Could not parse request body into json: {error}"))
             .field("Type", "User")
     })
 }

@@ -2,7 +2,7 @@
 
 use super::faults::FaultKind;
 use super::log::Call;
-use super::protocol::Refusal;
+use super::protocol::AwsError;
 use serde_json::Value;
 use std::fmt;
 
@@ -17,5 +17,5 @@ pub trait CallInterceptor: Send + Sync + fmt::Debug {
     fn after(&self, call: &Call);
 
     /// Answers an operation of a service that the front does not speak, instead of the upstream. None: the upstream does.
-    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, Refusal>>;
+    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, AwsError>>;
 }

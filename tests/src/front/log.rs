@@ -2,6 +2,7 @@
 
 use super::faults::FaultKind;
 use rollout::Timestamp;
+use rollout::text::clip_with_ellipsis;
 use serde_json::Value;
 use std::fmt;
 use std::ops::RangeBounds;
@@ -96,10 +97,7 @@ impl fmt::Display for Call {
         if let Some(fault_kind) = &self.fault_kind {
             write!(f, " [fault: {fault_kind:?}]")?;
         }
-        let parameters = self.parameters.to_string();
-        let shown: String = parameters.chars().take(200).collect();
-        write!(f, " {shown}")?;
-        if shown.len() < parameters.len() { f.write_str("…") } else { Ok(()) }
+        write!(f, " {}", clip_with_ellipsis(&self.parameters.to_string(), 200))
     }
 }
 

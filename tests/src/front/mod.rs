@@ -32,11 +32,11 @@ pub use faults::{Fault, FaultKind};
 pub use functions::Function;
 pub use interceptor::CallInterceptor;
 pub use log::{Answer, Call, Log};
-pub use protocol::Refusal;
+pub use protocol::AwsError;
 
 use rollout::Timestamp;
 use serde_json::Value;
-use server::Shared;
+use server::FrontState;
 use simulation::world::{Invoked, World, WorldEvent};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -65,7 +65,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Front {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<FrontState>,
     stop: watch::Sender<bool>,
 }
 
@@ -79,7 +79,7 @@ impl Front {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared::new(world, &options, stopped));
+        let shared = Arc::new(FrontState::new(world, &options, stopped));
         tokio::spawn(server::listen(Arc::clone(&shared), listener));
         tokio::spawn(server::tick(Arc::clone(&shared)));
         Ok(Self { address, shared, stop })
@@ -204,7 +204,7 @@ impl DerefMut for WorldGuard<'_> {
 /// A stream of everything that happens in the world.
 #[derive(Debug)]
 pub struct Events {
-    shared: Arc<Shared>,
+    shared: Arc<FrontState>,
     news: watch::Receiver<usize>,
     next: usize,
 }

@@ -1,6 +1,6 @@
 //! Which service and operation a request is for, from what the SDKs put on the wire.
 
-use super::protocol::{Protocol, Refusal, form};
+use super::protocol::{AwsError, Protocol, form};
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub const LAMBDA: &str = "lambda";
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Route {
+pub struct RequestRoute {
     /// One of the constants of this module, or the credential scope's service name for what is passed on.
     pub service: String,
     /// As AWS names it: `UpdateService`. For what is passed on and says nothing of it: method and path.
@@ -33,10 +33,10 @@ pub struct Route {
 
 /// Reads the request's destination. Never fails: what is not known here is another service's.
 #[must_use]
-pub fn route(head: &Parts, body: &[u8]) -> Route {
+pub fn route(head: &Parts, body: &[u8]) -> RequestRoute {
     let path = head.uri.path();
     let scope = credential_service(&head.headers).unwrap_or_default();
-    let emulated = |service: &str, operation: &str, protocol| Route {
+    let emulated = |service: &str, operation: &str, protocol| RequestRoute {
         service: service.to_owned(),
         operation: operation.to_owned(),
         protocol,
@@ -50,7 +50,7 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
         path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"))
     {
         let function = percent_encoding::percent_decode_str(function).decode_utf8_lossy().into_owned();
-        return Route { function: Some(function), ..emulated(LAMBDA, "Invoke", Protocol::RestJson) };
+        return RequestRoute { function: Some(function), ..emulated(LAMBDA, "Invoke", Protocol::RestJson) };
     }
     if path.trim_end_matches('/') == "/2016-08-19/account-settings" {
         return emulated(LAMBDA, "GetAccountSettings", Protocol::RestJson);
@@ -59,7 +59,7 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
         return match prefix {
             "AmazonEC2ContainerServiceV20141113" => emulated(ECS, operation, Protocol::AwsJson11),
             "AnyScaleFrontendService" => emulated(AUTOSCALING, operation, Protocol::AwsJson11),
-            _ => Route { emulated: false, ..emulated(&scope, operation, json_version(&head.headers)) },
+            _ => RequestRoute { emulated: false, ..emulated(&scope, operation, json_version(&head.headers)) },
         };
     }
     match scope.as_str() {
@@ -74,7 +74,7 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
                 true => (format!("{} {path}", head.method), Protocol::RestJson),
                 false => (action, Protocol::AwsQuery),
             };
-            Route { emulated: false, ..emulated(&scope, &operation, protocol) }
+            RequestRoute { emulated: false, ..emulated(&scope, &operation, protocol) }
         }
     }
 }
@@ -84,21 +84,21 @@ pub fn route(head: &Parts, body: &[u8]) -> Route {
 ///
 /// # Errors
 /// `MissingAuthenticationToken`, `IncompleteSignature` or `InvalidSignatureException`, as the protocol writes them.
-pub fn check_signature(route: &Route, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_signature(route: &RequestRoute, headers: &HeaderMap) -> Result<(), AwsError> {
     let Some(authorization) = header(headers, "authorization") else {
         return Err(match route.protocol {
             Protocol::AwsQuery => {
-                Refusal::new(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
+                AwsError::new(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
             }
-            _ => Refusal::new(403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
+            _ => AwsError::new(403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
         });
     };
     if !authorization.starts_with("AWS4-HMAC-SHA256 ") || header(headers, "x-amz-date").is_none() {
         return Err(match route.protocol {
             Protocol::AwsQuery => {
-                Refusal::new(400, "IncompleteSignature", "The request signature does not conform to AWS standards.")
+                AwsError::new(400, "IncompleteSignature", "The request signature does not conform to AWS standards.")
             }
-            _ => Refusal::new(
+            _ => AwsError::new(
                 400,
                 "IncompleteSignatureException",
                 "The request signature does not conform to AWS standards.",
@@ -116,8 +116,8 @@ pub fn check_signature(route: &Route, headers: &HeaderMap) -> Result<(), Refusal
         _ => {
             let message = format!("Credential should be scoped to correct service: '{expected}'.");
             Err(match route.protocol {
-                Protocol::AwsQuery => Refusal::new(403, "SignatureDoesNotMatch", message),
-                _ => Refusal::new(403, "InvalidSignatureException", message),
+                Protocol::AwsQuery => AwsError::new(403, "SignatureDoesNotMatch", message),
+                _ => AwsError::new(403, "InvalidSignatureException", message),
             })
         }
     }

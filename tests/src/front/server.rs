@@ -1,12 +1,12 @@
 //! Takes connections, and one request at a time through the same steps: route, admit, fault, do, answer, log.
 
 use super::clock::DrivenClock;
-use super::faults::{self, FaultKind, Faults};
+use super::faults::{self, FaultKind, FaultList};
 use super::functions::{self, Closures};
 use super::interceptor::CallInterceptor;
 use super::log::{Answer, Call, Log};
-use super::protocol::Refusal;
-use super::route::{self, Route, header};
+use super::protocol::AwsError;
+use super::route::{self, RequestRoute, header};
 use super::{Options, proxy, services};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -34,10 +34,10 @@ pub(super) struct DrivenWorld {
 
 /// What tests set.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct FrontSettings {
     pub(super) latency: Duration,
     pub(super) upstream: Option<SocketAddr>,
-    pub(super) faults: Faults,
+    pub(super) faults: FaultList,
     pub(super) functions: Closures,
     pub(super) interceptor: Option<Arc<dyn CallInterceptor>>,
     pub(super) anomalies: Vec<String>,
@@ -45,9 +45,9 @@ pub(super) struct Settings {
 
 /// Everything that connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct FrontState {
     driven_world: Mutex<DrivenWorld>,
-    settings: Mutex<Settings>,
+    settings: Mutex<FrontSettings>,
     log: Mutex<Log>,
     started: Instant,
     event_count: watch::Sender<usize>,
@@ -59,15 +59,15 @@ pub(super) struct Shared {
 #[error("the connection is cut on purpose")]
 struct Disconnected;
 
-impl Shared {
+impl FrontState {
     pub(super) fn new(world: World, options: &Options, stopped: watch::Receiver<bool>) -> Self {
         let clock = DrivenClock::new(world.now(), options.speed);
         Self {
             driven_world: Mutex::new(DrivenWorld { world, clock, events: Vec::new() }),
-            settings: Mutex::new(Settings {
+            settings: Mutex::new(FrontSettings {
                 latency: options.latency,
                 upstream: options.upstream,
-                faults: Faults::default(),
+                faults: FaultList::default(),
                 functions: Closures::default(),
                 interceptor: None,
                 anomalies: Vec::new(),
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
+    pub(super) fn settings(&self) -> MutexGuard<'_, FrontSettings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +144,7 @@ impl Shared {
 }
 
 /// Takes the world ahead until the front stops.
-pub(super) async fn tick(shared: Arc<Shared>) {
+pub(super) async fn tick(shared: Arc<FrontState>) {
     let stopped = shared.stopped();
     let ticking = async {
         loop {
@@ -156,7 +156,7 @@ pub(super) async fn tick(shared: Arc<Shared>) {
 }
 
 /// Takes connections until the front stops.
-pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+pub(super) async fn listen(shared: Arc<FrontState>, listener: TcpListener) {
     let stopped = shared.stopped();
     let listening = async {
         loop {
@@ -175,7 +175,7 @@ pub(super) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     tokio::select! { () = stopped => {}, () = listening => {} }
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream) {
+async fn connection(shared: Arc<FrontState>, stream: TcpStream) {
     // Small answers leave at once: a test that counts milliseconds sees the service's, not the kernel's.
     let _unimportant = stream.set_nodelay(true);
     let stopped = shared.stopped();
@@ -193,7 +193,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     tokio::select! { () = stopped => {}, _ended = serving => {} }
 }
 
-async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Disconnected> {
+async fn exchange(shared: Arc<FrontState>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Disconnected> {
     let (head, body) = request.into_parts();
     // Half a request is no call.
     let body = body.collect().await.map_err(|_| Disconnected)?.to_bytes();
@@ -214,8 +214,8 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
 
 /// Notes the call down: its number, and what befalls it.
 fn begin(
-    shared: &Shared,
-    route: &Route,
+    shared: &FrontState,
+    route: &RequestRoute,
     head: &Parts,
     body: &Bytes,
     fault_kind: Option<FaultKind>,
@@ -254,15 +254,15 @@ fn begin(
 type Served = (Result<Response<Full<Bytes>>, Disconnected>, Answer);
 
 async fn serve(
-    shared: &Shared,
-    route: &Route,
+    shared: &FrontState,
+    route: &RequestRoute,
     head: Parts,
     body: Bytes,
     fault_kind: Option<FaultKind>,
     number: u64,
 ) -> Served {
     let request_id = format!("00000000-0000-4000-8000-{number:012x}");
-    let refuse = |refusal: Refusal| {
+    let refuse = |refusal: AwsError| {
         let answer = Answer::Refused {
             status: refusal.status,
             code: refusal.code.rsplit('#').next().unwrap_or_default().to_owned(),
@@ -302,12 +302,18 @@ async fn serve(
 /// What the front itself makes of a request.
 enum EmulatedResult {
     Answered(Response<Full<Bytes>>),
-    Refused(Refusal),
-    Unknown(Refusal),
+    Refused(AwsError),
+    Unknown(AwsError),
     Forwarded(SocketAddr),
 }
 
-async fn emulated(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, request_id: &str) -> EmulatedResult {
+async fn emulated(
+    shared: &FrontState,
+    route: &RequestRoute,
+    head: &Parts,
+    body: &Bytes,
+    request_id: &str,
+) -> EmulatedResult {
     let upstream = shared.settings().upstream;
     let interceptor = shared.settings().interceptor.clone();
     if let (false, Some(interceptor)) = (route.emulated, interceptor) {
@@ -355,7 +361,12 @@ async fn emulated(shared: &Shared, route: &Route, head: &Parts, body: &Bytes, re
     }
 }
 
-async fn invoke(shared: &Shared, name: &str, head: &Parts, body: &Bytes) -> Result<Response<Full<Bytes>>, Refusal> {
+async fn invoke(
+    shared: &FrontState,
+    name: &str,
+    head: &Parts,
+    body: &Bytes,
+) -> Result<Response<Full<Bytes>>, AwsError> {
     let payload = functions::payload(body)?;
     let closure = shared.settings().functions.get(name);
     let invoked = match closure {
@@ -384,7 +395,13 @@ async fn invoke(shared: &Shared, name: &str, head: &Parts, body: &Bytes) -> Resu
     })
 }
 
-async fn forward_upstream(shared: &Shared, route: &Route, upstream: SocketAddr, head: Parts, body: Bytes) -> Served {
+async fn forward_upstream(
+    shared: &FrontState,
+    route: &RequestRoute,
+    upstream: SocketAddr,
+    head: Parts,
+    body: Bytes,
+) -> Served {
     match proxy::forward(upstream, head, body).await {
         Ok(response) => {
             let status = response.status().as_u16();

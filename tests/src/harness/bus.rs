@@ -1,7 +1,7 @@
 //! EventBridge for what AWS itself sends. The emulator refuses sources of `aws.*`, as AWS does, so its rules are asked
 //! whether they match, and what they name is invoked.
 
-use super::Failure;
+use super::HarnessError;
 use super::aws::Aws;
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub(super) struct Bus {
     aws: Aws,
-    rules: Vec<Rule>,
+    rules: Vec<BusRule>,
 }
 
 #[derive(Debug, Clone)]
-struct Rule {
+struct BusRule {
     pattern: String,
     targets: Vec<String>,
 }
@@ -22,8 +22,8 @@ impl Bus {
     /// Reads all rules with a pattern, and their targets.
     ///
     /// # Errors
-    /// [`Failure`] where the emulator refuses.
-    pub(super) fn new(aws: Aws) -> Result<Self, Failure> {
+    /// [`HarnessError`] where the emulator refuses.
+    pub(super) fn new(aws: Aws) -> Result<Self, HarnessError> {
         let events =
             |operation: &str, parameters: &Value| aws.json("events", &format!("AWSEvents.{operation}"), parameters);
         let mut rules = Vec::new();
@@ -33,7 +33,7 @@ impl Bus {
             let named = events("ListTargetsByRule", &json!({"Rule": rule["Name"]}))?;
             let targets = named["Targets"].as_array().map(Vec::as_slice).unwrap_or_default();
             let targets = targets.iter().filter_map(|target| target["Arn"].as_str().map(str::to_owned)).collect();
-            rules.push(Rule { pattern: pattern.to_owned(), targets });
+            rules.push(BusRule { pattern: pattern.to_owned(), targets });
         }
         Ok(Self { aws, rules })
     }
@@ -42,8 +42,8 @@ impl Bus {
     /// comes when it is accepted. Answers the functions' ARNs.
     ///
     /// # Errors
-    /// [`Failure`] where the emulator refuses.
-    pub(super) fn send(&self, event: &Value) -> Result<Vec<String>, Failure> {
+    /// [`HarnessError`] where the emulator refuses.
+    pub(super) fn send(&self, event: &Value) -> Result<Vec<String>, HarnessError> {
         let mut invoked = Vec::new();
         for rule in &self.rules {
             let question = json!({"EventPattern": rule.pattern, "Event": event.to_string()});
@@ -57,7 +57,7 @@ impl Bus {
                 let headers = [("x-amz-invocation-type", "Event")];
                 let response = self.aws.send("lambda", "POST", &path, &headers, &event.to_string())?;
                 if response.status != 202 {
-                    return Err(Failure(format!("{name}: {} {}", response.status, response.body)));
+                    return Err(HarnessError(format!("{name}: {} {}", response.status, response.body)));
                 }
                 invoked.push(target.clone());
             }

@@ -1,6 +1,6 @@
 //! Child processes that end with the test, however the test ends.
 
-use super::Failure;
+use super::HarnessError;
 use super::tools::tools;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -29,12 +29,12 @@ impl Server {
     /// until `path` answers a GET with status 200, at most a minute.
     ///
     /// # Errors
-    /// [`Failure`] with the end of its output where it ended, or was not ready in time.
+    /// [`HarnessError`] with the end of its output where it ended, or was not ready in time.
     pub fn start(
         name: &'static str,
         path: &str,
-        command: impl Fn(u16, &Path) -> Result<Command, Failure>,
-    ) -> Result<Self, Failure> {
+        command: impl Fn(u16, &Path) -> Result<Command, HarnessError>,
+    ) -> Result<Self, HarnessError> {
         let mut last = None;
         // Between choosing a port and listening on it somebody else may take it: then once more.
         for _ in 0..3 {
@@ -47,8 +47,11 @@ impl Server {
         Err(last.expect("three attempts were made"))
     }
 
-    fn spawn(name: &'static str, command: impl Fn(u16, &Path) -> Result<Command, Failure>) -> Result<Self, Failure> {
-        let to_failure = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
+    fn spawn(
+        name: &'static str,
+        command: impl Fn(u16, &Path) -> Result<Command, HarnessError>,
+    ) -> Result<Self, HarnessError> {
+        let to_failure = |error: std::io::Error| HarnessError(format!("{name} did not start: {error}"));
         let port = free_port().map_err(to_failure)?;
         let folder = target().join("tmp").join(format!("{name}-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).map_err(to_failure)?;
@@ -69,17 +72,18 @@ impl Server {
         Ok(Self { child, name, port, log })
     }
 
-    fn wait_ready(&mut self, path: &str) -> Result<(), Failure> {
+    fn wait_ready(&mut self, path: &str) -> Result<(), HarnessError> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if responds_ok(self.address(), path) {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(Failure(format!("{} ended with {status} before it was ready\n{}", self.name, self.tail())));
+                let (name, tail) = (self.name, self.tail());
+                return Err(HarnessError(format!("{name} ended with {status} before it was ready\n{tail}")));
             }
             if Instant::now() > deadline {
-                return Err(Failure(format!("{} was not ready within a minute\n{}", self.name, self.tail())));
+                return Err(HarnessError(format!("{} was not ready within a minute\n{}", self.name, self.tail())));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

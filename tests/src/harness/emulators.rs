@@ -1,6 +1,6 @@
 //! The two emulators: ministack runs the product's functions, moto gives a second opinion on request shapes.
 
-use super::Failure;
+use super::HarnessError;
 use super::child::Server;
 use super::tools::tools;
 use std::process::Command;
@@ -11,7 +11,7 @@ pub const REGION: &str = "eu-central-1";
 /// ministack: Lambda with `provided.al2023` binaries as plain processes,
 /// EventBridge, SQS, DynamoDB, S3, ECR, CloudFormation and HTTP APIs.
 pub mod ministack {
-    use super::{Command, Failure, REGION, Server, tools};
+    use super::{Command, HarnessError, REGION, Server, tools};
 
     /// The account that ministack answers for.
     pub const ACCOUNT: &str = "000000000000";
@@ -20,8 +20,8 @@ pub mod ministack {
     /// `AWS_ENDPOINT_URL_ECS` sends the functions' ECS calls elsewhere.
     ///
     /// # Errors
-    /// [`Failure`] where it does not start.
-    pub fn start(environment: &[(&str, &str)]) -> Result<Server, Failure> {
+    /// [`HarnessError`] where it does not start.
+    pub fn start(environment: &[(&str, &str)]) -> Result<Server, HarnessError> {
         Server::start("ministack", "/_ministack/health", |port, folder| {
             let mut command = Command::new(tools()?.python());
             command.args(["-m", "ministack"]);
@@ -68,7 +68,7 @@ pub mod ministack {
 
 /// moto in server mode.
 pub mod moto {
-    use super::{Command, Failure, Server, tools};
+    use super::{Command, HarnessError, Server, tools};
 
     /// The account that moto answers for.
     pub const ACCOUNT: &str = "123456789012";
@@ -76,8 +76,8 @@ pub mod moto {
     /// Starts one; `environment` is its own (`MOTO_ECS_SERVICE_RUNNING`).
     ///
     /// # Errors
-    /// [`Failure`] where it does not start.
-    pub fn start(environment: &[(&str, &str)]) -> Result<Server, Failure> {
+    /// [`HarnessError`] where it does not start.
+    pub fn start(environment: &[(&str, &str)]) -> Result<Server, HarnessError> {
         Server::start("moto", "/moto-api/data.json", |port, folder| {
             let mut command = Command::new(tools()?.python());
             command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);

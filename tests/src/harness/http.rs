@@ -1,6 +1,6 @@
 //! One HTTP request to a loopback address, and its answer whole.
 
-use super::Failure;
+use super::HarnessError;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -33,9 +33,9 @@ impl Response {
 /// Asks `url` (`http://127.0.0.1:port/…`); an answer of any status is an answer.
 ///
 /// # Errors
-/// [`Failure`] where the address is not of this machine, or no answer came within half a minute.
-pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Response, Failure> {
-    let to_failure = |error: &dyn std::fmt::Display| Failure(format!("{method} {url}: {error}"));
+/// [`HarnessError`] where the address is not of this machine, or no answer came within half a minute.
+pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<Response, HarnessError> {
+    let to_failure = |error: &dyn std::fmt::Display| HarnessError(format!("{method} {url}: {error}"));
     let rest = url.strip_prefix("http://").ok_or_else(|| to_failure(&"no http:// address"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let address: SocketAddr = authority.parse().map_err(|error| to_failure(&error))?;

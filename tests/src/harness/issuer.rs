@@ -4,7 +4,7 @@
 //! Tokens have the claims that GitHub documents ("OpenID Connect reference") and its algorithm, RS256. The key is made
 //! when the issuer starts.
 
-use super::Failure;
+use super::HarnessError;
 use super::loopback::{LoopbackServer, ReceivedRequest, Reply};
 use super::stack::now;
 use aws_lc_rs::rand;
@@ -20,7 +20,7 @@ const TOKEN_LIFETIME_S: i64 = 300;
 
 /// What GitHub knows of a running job, and says in its token.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct GithubJob {
     /// `owner/name`
     pub repository: String,
     /// The repository's number. A name can be registered again by somebody else; a number cannot.
@@ -47,7 +47,7 @@ pub struct Job {
     pub actor_id: u64,
 }
 
-impl Job {
+impl GithubJob {
     /// A job of a push to `main` in `repository`, whose workflow is `.github/workflows/promote.yaml`.
     #[must_use]
     pub fn of(repository: &str, repository_id: u64, owner_id: u64) -> Self {
@@ -155,7 +155,7 @@ pub struct Issuer {
 /// What the runners' endpoint knows.
 #[derive(Debug, Default)]
 struct Runner {
-    jobs: Vec<(String, Job)>,
+    jobs: Vec<(String, GithubJob)>,
     /// Statuses of the next answers, in order.
     failure_statuses: Vec<u16>,
     /// Audiences asked for, in order.
@@ -177,8 +177,8 @@ impl Issuer {
     /// Makes a key and listens.
     ///
     /// # Errors
-    /// [`Failure`] where no port is to be had.
-    pub fn start() -> Result<Self, Failure> {
+    /// [`HarnessError`] where no port is to be had.
+    pub fn start() -> Result<Self, HarnessError> {
         let key = Arc::new(generate()?);
         let runner = Arc::<Mutex<Runner>>::default();
         let (served, known) = (Arc::clone(&key), Arc::clone(&runner));
@@ -194,13 +194,13 @@ impl Issuer {
 
     /// A job's token for an audience.
     #[must_use]
-    pub fn token(&self, job: &Job, audience: &str) -> String {
+    pub fn token(&self, job: &GithubJob, audience: &str) -> String {
         self.sign(&token_claims(job, &self.issuer(), audience))
     }
 
     /// A job's token with claims of a test's choice: a null takes the claim out.
     #[must_use]
-    pub fn token_with(&self, job: &Job, audience: &str, changes: &Value) -> String {
+    pub fn token_with(&self, job: &GithubJob, audience: &str, changes: &Value) -> String {
         let mut claims = token_claims(job, &self.issuer(), audience);
         for (name, value) in changes.as_object().into_iter().flatten() {
             match value {
@@ -216,7 +216,7 @@ impl Issuer {
     /// # Panics
     /// Where no second key can be made.
     #[must_use]
-    pub fn bad_token(&self, job: &Job, audience: &str, flaw: Flaw) -> String {
+    pub fn bad_token(&self, job: &GithubJob, audience: &str, flaw: Flaw) -> String {
         let mut claims = token_claims(job, &self.issuer(), audience);
         let now = now().as_second();
         match flaw {
@@ -257,7 +257,7 @@ impl Issuer {
 
     /// A runner starts this job: what it finds in its environment.
     #[must_use]
-    pub fn run(&self, job: &Job) -> RunnerEnvironment {
+    pub fn run(&self, job: &GithubJob) -> RunnerEnvironment {
         let mut runner = lock(&self.runner);
         let request_token = format!("request-{}-{}", runner.jobs.len(), random_hex());
         runner.jobs.push((request_token.clone(), job.clone()));
@@ -355,7 +355,7 @@ fn issue_token(requested: &ReceivedRequest, key: &KeyPair, issuer: &str, runner:
 }
 
 /// The job's claims with the token's own, valid now.
-fn token_claims(job: &Job, issuer: &str, audience: &str) -> Map<String, Value> {
+fn token_claims(job: &GithubJob, issuer: &str, audience: &str) -> Map<String, Value> {
     let now = now().as_second();
     let mut claims = job.claims();
     for (name, value) in [
@@ -384,15 +384,15 @@ fn sign(key: &KeyPair, key_id: &str, claims: &Map<String, Value>) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn generate() -> Result<KeyPair, Failure> {
-    KeyPair::generate(KeySize::Rsa2048).map_err(|error| Failure(format!("no key was made: {error}")))
+fn generate() -> Result<KeyPair, HarnessError> {
+    KeyPair::generate(KeySize::Rsa2048).map_err(|error| HarnessError(format!("no key was made: {error}")))
 }
 
 /// What the key set calls the key.
 fn key_id(key: &KeyPair) -> String {
     use sha2::{Digest as _, Sha256};
     let digest = Sha256::digest(key.public_key().as_ref());
-    digest.iter().take(10).map(|byte| format!("{byte:02X}")).collect()
+    hex::encode_upper(&digest[..10])
 }
 
 /// Modulus and exponent, big-endian, out of the public key's DER: `SEQUENCE { INTEGER, INTEGER }` (RFC 8017, A.1.1).
@@ -422,7 +422,7 @@ fn der_element(der: &[u8]) -> (&[u8], &[u8]) {
 fn random_hex() -> String {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).expect("the system has random numbers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 #[cfg(test)]
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn a_jobs_token_verifies_with_the_published_key() {
         let issuer = Issuer::start().expect("it starts");
-        let job = Job { environment: Some("prod".to_owned()), ..Job::of("acme/shop", 74, 65) };
+        let job = GithubJob { environment: Some("prod".to_owned()), ..GithubJob::of("acme/shop", 74, 65) };
         let runner = issuer.run(&job);
         let url = format!("{}&audience=switchback", runner.request_url);
         let refused = ask("GET", &url, &[("authorization", "Bearer guessed")], "").expect("an answer");

@@ -3,7 +3,7 @@
 //!
 //! The wire is that of the Lambda developer guide, "Using the Lambda runtime API"; the binary cannot tell it from Lambda's.
 
-use super::Failure;
+use super::HarnessError;
 use super::emulators::ministack;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// What became of an event that a sandbox was given.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Invoked {
+pub enum InvocationOutcome {
     /// The function's answer.
     Answered(Value),
     /// The function's error, as it told it.
@@ -35,33 +35,33 @@ pub enum Invoked {
 #[derive(Debug)]
 pub struct Sandbox {
     child: Mutex<Child>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<PendingInvocation>,
     /// Nobody listens for it any more once it is true.
     stop: watch::Sender<bool>,
 }
 
 /// An event on its way to the process.
 #[derive(Debug)]
-struct Event {
+struct PendingInvocation {
     body: String,
     deadline_ms: u128,
-    answer: oneshot::Sender<Invoked>,
+    answer: oneshot::Sender<InvocationOutcome>,
 }
 
 /// What the Runtime API's connections share.
 #[derive(Debug)]
 struct Api {
-    events: tokio::sync::Mutex<mpsc::Receiver<Event>>,
-    pending: Mutex<Option<(String, oneshot::Sender<Invoked>)>>,
+    events: tokio::sync::Mutex<mpsc::Receiver<PendingInvocation>>,
+    pending: Mutex<Option<(String, oneshot::Sender<InvocationOutcome>)>>,
 }
 
 impl Sandbox {
     /// Starts `binary` with these settings and nothing else of whoever runs the tests; what it prints goes to `log`.
     ///
     /// # Errors
-    /// [`Failure`] where it does not start.
-    pub async fn start(binary: &Path, settings: &[(String, String)], log: &File) -> Result<Self, Failure> {
-        let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", binary.display()));
+    /// [`HarnessError`] where it does not start.
+    pub async fn start(binary: &Path, settings: &[(String, String)], log: &File) -> Result<Self, HarnessError> {
+        let to_failure = |error: std::io::Error| HarnessError(format!("{}: {error}", binary.display()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(to_failure)?;
         let address = listener.local_addr().map_err(to_failure)?;
         let mut command = Command::new(binary);
@@ -91,12 +91,12 @@ impl Sandbox {
     }
 
     /// Hands an event over, and waits for what comes of it. Whoever is not done after `time_out` is killed.
-    pub async fn invoke(&self, event: &Value, time_out: Duration) -> Invoked {
+    pub async fn invoke(&self, event: &Value, time_out: Duration) -> InvocationOutcome {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
-        let event = Event { body: event.to_string(), deadline_ms: (now + time_out).as_millis(), answer };
+        let event = PendingInvocation { body: event.to_string(), deadline_ms: (now + time_out).as_millis(), answer };
         if self.events.send(event).await.is_err() {
-            return Invoked::Died;
+            return InvocationOutcome::Died;
         }
         let died = async {
             while self.is_alive() {
@@ -105,11 +105,11 @@ impl Sandbox {
         };
         let invoked = tokio::select! {
             biased;
-            invoked = answered => invoked.unwrap_or(Invoked::Died),
-            () = died => Invoked::Died,
-            () = tokio::time::sleep(time_out) => Invoked::Died,
+            invoked = answered => invoked.unwrap_or(InvocationOutcome::Died),
+            () = died => InvocationOutcome::Died,
+            () = tokio::time::sleep(time_out) => InvocationOutcome::Died,
         };
-        if invoked == Invoked::Died {
+        if invoked == InvocationOutcome::Died {
             self.kill();
         }
         invoked
@@ -179,8 +179,12 @@ impl Api {
                 match pending {
                     Some((known, answer)) if known == id => {
                         // An error: nobody waits for it any more, its time is over.
-                        let _late =
-                            answer.send(if failed { Invoked::Failed(body_json) } else { Invoked::Answered(body_json) });
+                        let outcome = if failed {
+                            InvocationOutcome::Failed(body_json)
+                        } else {
+                            InvocationOutcome::Answered(body_json)
+                        };
+                        let _late = answer.send(outcome);
                         plain(202)
                     }
                     _ => plain(400),

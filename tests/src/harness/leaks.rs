@@ -3,7 +3,7 @@
 //! Two ways of looking: for the very texts that were planted (the secrets that the product was given, every token that the
 //! issuer has signed or a runner was given), and for everything of the shape of one.
 
-use super::{Failure, Stack, packages};
+use super::{HarnessError, Stack, packages};
 
 /// A text that nobody may see, and what it is.
 #[derive(Debug, Clone)]
@@ -25,8 +25,8 @@ const SECRET_PREFIXES: [(&str, &str, usize); 5] = [
 /// Everything that was planted in this stack so far.
 ///
 /// # Errors
-/// [`Failure`] where the emulator does not say what it made up itself.
-pub fn known_secrets(stack: &Stack) -> Result<Vec<KnownSecret>, Failure> {
+/// [`HarnessError`] where the emulator does not say what it made up itself.
+pub fn known_secrets(stack: &Stack) -> Result<Vec<KnownSecret>, HarnessError> {
     let mut known_secrets = vec![
         KnownSecret { description: "the bot token", text: stack.slack().bot_token().to_owned() },
         KnownSecret { description: "the signing secret", text: stack.slack().signing_secret().to_owned() },
@@ -52,7 +52,7 @@ pub fn found(whose: &str, text: &str, known_secrets: &[KnownSecret]) -> Vec<Stri
             .find(|known_secrets| line.contains(&known_secrets.text))
             .map(|known_secrets| known_secrets.description);
         if let Some(description) = exact.or_else(|| shape_in(line)) {
-            let around: String = line.chars().take(60).collect();
+            let around = rollout::text::clip(line, 60);
             found.push(format!("{whose}, line {}: {description} is in it ({around}…)", number + 1));
         }
     }
@@ -71,7 +71,7 @@ fn shape_in(line: &str) -> Option<&'static str> {
 /// level here, so that what is not found is written at none.
 #[must_use]
 pub fn in_logs(stack: &Stack) -> Vec<String> {
-    let look = || -> Result<Vec<String>, Failure> {
+    let look = || -> Result<Vec<String>, HarnessError> {
         let known_secrets = known_secrets(stack)?;
         let (mut leaks, mut lines) = (Vec::new(), 0);
         for function in packages::functions()? {

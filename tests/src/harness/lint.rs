@@ -1,6 +1,6 @@
 //! What others check of the files that the compiler does not see.
 
-use super::Failure;
+use super::HarnessError;
 use super::tools::{command_output, tools, workspace};
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,8 +8,8 @@ use std::process::Command;
 /// cfn-lint on `template.yaml`, warnings included, and without the network.
 ///
 /// # Errors
-/// [`Failure`] with its findings.
-pub fn template() -> Result<(), Failure> {
+/// [`HarnessError`] with its findings.
+pub fn template() -> Result<(), HarnessError> {
     let mut command = Command::new(tools()?.program("cfn-lint"));
     command.current_dir(workspace()).args(["--non-zero-exit-code", "warning", "--template", "template.yaml"]);
     command_output(&mut command, "cfn-lint does not like template.yaml").map(drop)
@@ -18,14 +18,14 @@ pub fn template() -> Result<(), Failure> {
 /// `template.yaml` as JSON, with CloudFormation's short forms written out: `!Ref X` is `{"Ref": "X"}`.
 ///
 /// # Errors
-/// [`Failure`] where it cannot be read.
-pub fn template_as_json() -> Result<serde_json::Value, Failure> {
+/// [`HarnessError`] where it cannot be read.
+pub fn template_as_json() -> Result<serde_json::Value, HarnessError> {
     let program =
         "import json, sys; from cfnlint.decode import cfn_yaml; print(json.dumps(cfn_yaml.load(sys.argv[1])))";
     let mut command = Command::new(tools()?.python());
     command.current_dir(workspace()).args(["-c", program, "template.yaml"]);
     let text = command_output(&mut command, "template.yaml is not to be read")?;
-    serde_json::from_str(&text).map_err(|error| Failure(format!("template.yaml as JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| HarnessError(format!("template.yaml as JSON: {error}")))
 }
 
 /// The YAML files under `.github`, sorted.
@@ -41,12 +41,12 @@ impl GithubFiles {
     /// Finds them.
     ///
     /// # Errors
-    /// [`Failure`] where a folder cannot be read.
-    pub fn find() -> Result<Self, Failure> {
+    /// [`HarnessError`] where a folder cannot be read.
+    pub fn find() -> Result<Self, HarnessError> {
         let mut found = Self::default();
         let mut folders = vec![workspace().join(".github")];
         while let Some(folder) = folders.pop() {
-            let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+            let to_failure = |error: std::io::Error| HarnessError(format!("{}: {error}", folder.display()));
             for entry in std::fs::read_dir(&folder).map_err(to_failure)? {
                 let path = entry.map_err(to_failure)?.path();
                 let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
@@ -74,8 +74,8 @@ impl GithubFiles {
 /// The published schemas of workflows and actions, by check-jsonschema's own copy of them.
 ///
 /// # Errors
-/// [`Failure`] with its findings.
-pub fn workflow_schema() -> Result<(), Failure> {
+/// [`HarnessError`] with its findings.
+pub fn workflow_schema() -> Result<(), HarnessError> {
     let GithubFiles { workflows, actions } = GithubFiles::find()?;
     for (schema, files) in [("vendor.github-workflows", workflows), ("vendor.github-actions", actions)] {
         if files.is_empty() {
@@ -93,8 +93,8 @@ pub fn workflow_schema() -> Result<(), Failure> {
 /// comes whole from PyPI; actionlint's own package there is a script that downloads it.
 ///
 /// # Errors
-/// [`Failure`] with its findings.
-pub fn actionlint() -> Result<(), Failure> {
+/// [`HarnessError`] with its findings.
+pub fn actionlint() -> Result<(), HarnessError> {
     let tools = tools()?;
     let mut command = Command::new(tools.program("jactionlint"));
     command
@@ -109,8 +109,8 @@ pub fn actionlint() -> Result<(), Failure> {
 /// zizmor on workflows and actions: injections, unpinned actions, permissions that nobody asked for.
 ///
 /// # Errors
-/// [`Failure`] with its findings.
-pub fn zizmor() -> Result<(), Failure> {
+/// [`HarnessError`] with its findings.
+pub fn zizmor() -> Result<(), HarnessError> {
     let mut command = Command::new(tools()?.program("zizmor"));
     command.args(["--offline", "--no-progress", "--persona", "pedantic"]).args(GithubFiles::find()?.all());
     command_output(&mut command, "zizmor does not like a file under .github").map(drop)

@@ -1,6 +1,6 @@
 //! A server of the tests' own on a loopback port: for those whom the product calls, or who vouch for its callers.
 
-use super::Failure;
+use super::HarnessError;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
@@ -70,12 +70,12 @@ impl LoopbackServer {
     /// Answers every request as `answer` says, from a thread of its own.
     ///
     /// # Errors
-    /// [`Failure`] where no port is to be had.
+    /// [`HarnessError`] where no port is to be had.
     pub(super) fn start(
         name: &'static str,
         answer: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
-    ) -> Result<Self, Failure> {
-        let to_failure = |error: std::io::Error| Failure(format!("{name} did not start: {error}"));
+    ) -> Result<Self, HarnessError> {
+        let to_failure = |error: std::io::Error| HarnessError(format!("{name} did not start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(to_failure)?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).map_err(to_failure)?;
         let address = listener.local_addr().map_err(to_failure)?;

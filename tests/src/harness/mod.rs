@@ -13,14 +13,15 @@
 //! | [`wakes`] | the queue before the driver |
 //! | `bus` | the template's rules, asked on behalf of what AWS sends by itself |
 //! | [`stack`](stack()) | the product deployed from `template.yaml`, before the wire front |
-//! | [`Operations`] | the operators' door |
-//! | [`Receiver`] | whoever is told of deployments |
+//! | [`OperationsClient`] | the `operations` API, as operators call it |
+//! | [`Subscriber`] | a queue subscribed to a topic or to the event bus |
 //! | [`issuer`] | GitHub's identity provider: keys, tokens, what a runner gives a job |
 //! | [`leaks`] | secrets and tokens, looked for in every log |
 //! | `replay` | what the driver recorded of its decisions, decided again |
 //! | [`slack`] | Slack's Web API, and what it sends when somebody presses a button |
 //! | [`http`] | one request to a server on loopback |
 //! | [`scenario`] | one application in the shared world |
+//! | [`suite`] | runs the end-to-end tests of a target, and what is checked after all of them |
 
 pub mod aws;
 mod bus;
@@ -35,21 +36,22 @@ mod loopback;
 mod operations;
 pub mod packages;
 pub mod permissions;
-mod receiver;
 mod replay;
 pub mod scenario;
 pub mod slack;
 mod stack;
+mod subscriber;
+pub mod suite;
 mod tools;
 pub mod wakes;
 
 pub use emulators::{REGION, ministack, moto};
-pub use operations::Operations;
-pub use receiver::{Receiver, topic_arn};
+pub use operations::OperationsClient;
 pub use stack::{AUDIENCE, Stack, digest_of, eventually, now, stack};
+pub use subscriber::{Subscriber, topic_arn};
 pub use tools::{Tools, cache, tools, workspace};
 
 /// Why the harness could not do its part: for the person who runs the tests.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct Failure(pub String);
+pub struct HarnessError(pub String);

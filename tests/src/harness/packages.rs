@@ -1,6 +1,6 @@
 //! The functions' binaries, as they are uploaded.
 
-use super::Failure;
+use super::HarnessError;
 use super::child::target;
 use super::tools::{command_output, workspace};
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use std::process::Command;
 /// The names of all functions: folder, package, binary and the last part of a CodeUri in `template.yaml`.
 ///
 /// # Errors
-/// [`Failure`] where the folder cannot be read.
-pub fn functions() -> Result<Vec<String>, Failure> {
+/// [`HarnessError`] where the folder cannot be read.
+pub fn functions() -> Result<Vec<String>, HarnessError> {
     let folder = workspace().join("functions");
-    let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    let to_failure = |error: std::io::Error| HarnessError(format!("{}: {error}", folder.display()));
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(to_failure)? {
         let entry = entry.map_err(to_failure)?;
@@ -31,8 +31,8 @@ pub const OPERATOR: &str = "switchback";
 /// and answers the folder of the binaries. What is up to date costs under a second; cargo's own lock keeps two callers apart.
 ///
 /// # Errors
-/// [`Failure`] with what the compiler said.
-pub fn build() -> Result<PathBuf, Failure> {
+/// [`HarnessError`] with what the compiler said.
+pub fn build() -> Result<PathBuf, HarnessError> {
     let functions = functions()?;
     build_only(functions.iter().map(String::as_str).chain([OPERATOR]))
 }
@@ -40,10 +40,10 @@ pub fn build() -> Result<PathBuf, Failure> {
 /// The same for some of them.
 ///
 /// # Errors
-/// [`Failure`] with what the compiler said.
-pub fn build_only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<PathBuf, Failure> {
+/// [`HarnessError`] with what the compiler said.
+pub fn build_only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<PathBuf, HarnessError> {
     // target/<profile>/deps/<test>
-    let exe = std::env::current_exe().map_err(|error| Failure(format!("the test's own executable: {error}")))?;
+    let exe = std::env::current_exe().map_err(|error| HarnessError(format!("the test's own executable: {error}")))?;
     let folder = exe.ancestors().nth(2).unwrap_or(&exe).to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -4,7 +4,7 @@
 //! (`dynamodb:LeadingKeys`) and nothing of what the wire front answers itself: both are held against the roles here,
 //! after the fact, from the front's log.
 
-use super::Failure;
+use super::HarnessError;
 use super::emulators::{REGION, ministack};
 use super::lint;
 use crate::front::Call;
@@ -28,10 +28,10 @@ pub struct Allowed {
 /// Everything that the role of a function allows, by the function's logical name.
 ///
 /// # Errors
-/// [`Failure`] where the function has another role than its own, or more than that, or the role is not of the form that
-/// all of them have.
-pub fn allowed(template: &Value, function: &str) -> Result<BTreeSet<Allowed>, Failure> {
-    let wrong = |what: &dyn std::fmt::Display| Failure(format!("template.yaml: {function}: {what}"));
+/// [`HarnessError`] where the function has another role than its own, or more than that, or the role is not of the form
+/// that all of them have.
+pub fn allowed(template: &Value, function: &str) -> Result<BTreeSet<Allowed>, HarnessError> {
+    let wrong = |what: &dyn std::fmt::Display| HarnessError(format!("template.yaml: {function}: {what}"));
     let role_name = format!("{function}Role");
     let properties = |logical: &str| &template["Resources"][logical]["Properties"];
     if properties(function)["Role"] != json!({"Fn::GetAtt": [role_name, "Arn"]}) {
@@ -84,11 +84,11 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 /// ones.
 ///
 /// # Errors
-/// [`Failure`] where the template cannot be read.
+/// [`HarnessError`] where the template cannot be read.
 pub(super) fn disallowed_calls(
     calls: &[Call],
     resources: &BTreeMap<String, String>,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<BTreeSet<String>, HarnessError> {
     let template = lint::template_as_json()?;
     let mut roles = BTreeMap::new();
     for function in functions(&template) {
@@ -131,13 +131,13 @@ pub enum Suite {
 /// One action that one function has, on what it has it: a pattern of partition keys, a queue, or nothing that tells two
 /// statements apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Grant {
+struct GrantedAction {
     function: String,
     action: String,
     on: String,
 }
 
-impl std::fmt::Display for Grant {
+impl std::fmt::Display for GrantedAction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { function, action, on } = self;
         write!(f, "{function} may {action}{}{on}", if on.is_empty() { "" } else { " on " })
@@ -167,12 +167,12 @@ const NOT_OBSERVABLE: &[(&str, &[&str], &str, &str)] = &[
         "for what a channel refuses, and records that failed for half a day: both suites want the queue empty at their end"),
 ];
 
-fn matches_exemption(grant: &Grant, (function, actions, on): (&str, &[&str], &str)) -> bool {
+fn matches_exemption(grant: &GrantedAction, (function, actions, on): (&str, &[&str], &str)) -> bool {
     (function == "*" || function == grant.function) && actions.contains(&grant.action.as_str()) && on == grant.on
 }
 
 /// Everything that the roles allow, one by one.
-fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
+fn grants(template: &Value) -> Result<BTreeSet<GrantedAction>, HarnessError> {
     let mut grants = BTreeSet::new();
     for function in functions(template) {
         for it in allowed(template, function)? {
@@ -181,8 +181,11 @@ fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
             let partitions: Vec<&str> =
                 list(&condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]).filter_map(Value::as_str).collect();
             let queue = resource["Fn::GetAtt"][0].as_str().filter(|_| it.action.starts_with("sqs:"));
-            let grant =
-                |on: &str| Grant { function: function.to_owned(), action: it.action.clone(), on: on.to_owned() };
+            let grant = |on: &str| GrantedAction {
+                function: function.to_owned(),
+                action: it.action.clone(),
+                on: on.to_owned(),
+            };
             if partitions.is_empty() {
                 grants.insert(grant(queue.unwrap_or_default()));
             }
@@ -197,12 +200,12 @@ fn grants(template: &Value) -> Result<BTreeSet<Grant>, Failure> {
 struct UsedGrants {
     /// SHA-256 of the template that it was of.
     template: String,
-    grants: BTreeSet<Grant>,
+    grants: BTreeSet<GrantedAction>,
 }
 
 /// Where the first suite leaves what it made use of: beside the suites themselves.
-fn used_grants_path() -> Result<PathBuf, Failure> {
-    let suite = std::env::current_exe().map_err(|error| Failure(format!("where this suite lies: {error}")))?;
+fn used_grants_path() -> Result<PathBuf, HarnessError> {
+    let suite = std::env::current_exe().map_err(|error| HarnessError(format!("where this suite lies: {error}")))?;
     Ok(suite.with_file_name("permissions-used.json"))
 }
 
@@ -211,21 +214,21 @@ fn used_grants_path() -> Result<PathBuf, Failure> {
 /// this template, nothing is judged, and that is said.
 ///
 /// # Errors
-/// [`Failure`] where the template cannot be read, or what was used cannot be kept.
+/// [`HarnessError`] where the template cannot be read, or what was used cannot be kept.
 pub(super) fn unused(
     suite: Suite,
     calls: &[Call],
     resources: &BTreeMap<String, String>,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<BTreeSet<String>, HarnessError> {
     let template = lint::template_as_json()?;
-    let hash: String = Sha256::digest(template.to_string()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Sha256::digest(template.to_string()));
     let mut used = used(&template, calls, resources);
     let path = used_grants_path()?;
     match suite {
         Suite::Rollouts => {
             let text = serde_json::to_string(&UsedGrants { template: hash, grants: used })
-                .map_err(|error| Failure(format!("what was used: {error}")))?;
-            std::fs::write(&path, text).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+                .map_err(|error| HarnessError(format!("what was used: {error}")))?;
+            std::fs::write(&path, text).map_err(|error| HarnessError(format!("{}: {error}", path.display())))?;
             Ok(BTreeSet::new())
         }
         Suite::Promotion => {
@@ -242,7 +245,7 @@ pub(super) fn unused(
 }
 
 /// The grants that these calls made use of.
-fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) -> BTreeSet<Grant> {
+fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) -> BTreeSet<GrantedAction> {
     let physical = |logical: &str| resources.get(logical).map_or("", String::as_str);
     let keys: BTreeMap<String, &str> = functions(template)
         .into_iter()
@@ -259,14 +262,14 @@ fn used(template: &Value, calls: &[Call], resources: &BTreeMap<String, String>) 
                 queues.filter(|queue| name(physical(queue)) == name(url)).collect::<String>()
             };
             let on = partition.unwrap_or_else(|| if action.starts_with("sqs:") { queue() } else { String::new() });
-            used.insert(Grant { function: (*function).to_owned(), action, on });
+            used.insert(GrantedAction { function: (*function).to_owned(), action, on });
         }
     }
     used
 }
 
 /// What is granted and was not used without a reason, and what was used though there is a reason why it is not seen.
-fn unused_grants(granted: &BTreeSet<Grant>, used: &BTreeSet<Grant>) -> BTreeSet<String> {
+fn unused_grants(granted: &BTreeSet<GrantedAction>, used: &BTreeSet<GrantedAction>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for grant in granted {
         let used = used
@@ -292,8 +295,7 @@ fn unused_grants(granted: &BTreeSet<Grant>, used: &BTreeSet<Grant>) -> BTreeSet<
 fn access_key(function: &str, role: &str) -> String {
     let account = ministack::ACCOUNT;
     let text = format!("arn:aws:lambda:{REGION}:{account}:function:{function}:arn:aws:iam::{account}:role/{role}");
-    let digest = Sha256::digest(text);
-    digest.iter().take(8).fold("ASIA".to_owned(), |hex, byte| format!("{hex}{byte:02X}"))
+    format!("ASIA{}", hex::encode_upper(&Sha256::digest(text)[..8]))
 }
 
 /// The actions that a call needs, on DynamoDB each with the partition that it is for.
@@ -424,7 +426,7 @@ mod tests {
         let grants = grants(&lint::template_as_json().expect("a template")).expect("roles");
         for (function, actions, on, reason) in NOT_OBSERVABLE {
             for action in *actions {
-                let of = |grant: &&Grant| matches_exemption(grant, (function, &[action], on));
+                let of = |grant: &&GrantedAction| matches_exemption(grant, (function, &[action], on));
                 assert!(grants.iter().any(|grant| of(&grant)), "nothing allows {function} {action} {on}: {reason}");
             }
         }

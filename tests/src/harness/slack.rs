@@ -6,9 +6,9 @@
 mod blocks;
 mod interaction;
 
-pub use interaction::{ButtonPress, Interaction, Person};
+pub use interaction::{ButtonPress, SignedInteraction, SlackUser};
 
-use super::Failure;
+use super::HarnessError;
 use super::loopback::{LoopbackServer, ReceivedRequest, Reply};
 use super::stack::now;
 use serde_json::{Value, json};
@@ -22,9 +22,9 @@ const BOT_TOKEN: &str = "xoxb-of-the-tests";
 /// The app's signing secret: the one that Slack publishes in its example of a signature.
 const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 
-/// A message, with everything that it ever said.
+/// A message in a channel, with the texts that it had before its edits.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct ChannelMessage {
     /// The channel's id.
     pub channel: String,
     /// Its identity in the channel.
@@ -44,7 +44,7 @@ pub struct MessageContent {
     pub blocks: Value,
 }
 
-impl Message {
+impl ChannelMessage {
     /// What it says now.
     ///
     /// # Panics
@@ -106,10 +106,10 @@ pub struct SlackCall {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SlackState {
     /// Names by ids.
     channels: BTreeMap<String, String>,
-    messages: Vec<Message>,
+    messages: Vec<ChannelMessage>,
     /// By channel.
     faults: BTreeMap<String, VecDeque<SlackFault>>,
     calls: Vec<SlackCall>,
@@ -119,18 +119,18 @@ struct State {
 
 /// The stand-in. It ends when it is dropped.
 #[derive(Debug)]
-pub struct Slack {
+pub struct FakeSlack {
     server: LoopbackServer,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SlackState>>,
 }
 
-impl Slack {
+impl FakeSlack {
     /// Listens. There are no channels yet.
     ///
     /// # Errors
-    /// [`Failure`] where no port is to be had.
-    pub fn start() -> Result<Self, Failure> {
-        let state = Arc::<Mutex<State>>::default();
+    /// [`HarnessError`] where no port is to be had.
+    pub fn start() -> Result<Self, HarnessError> {
+        let state = Arc::<Mutex<SlackState>>::default();
         let known = Arc::clone(&state);
         let server = LoopbackServer::start("slack", move |request| answer(request, &known))?;
         Ok(Self { server, state })
@@ -176,14 +176,14 @@ impl Slack {
 
     /// All messages of a channel, oldest first.
     #[must_use]
-    pub fn messages(&self, channel: &str) -> Vec<Message> {
+    pub fn messages(&self, channel: &str) -> Vec<ChannelMessage> {
         let state = lock(&self.state);
         state.messages.iter().filter(|message| message.channel == channel).cloned().collect()
     }
 
     /// What was answered to a message in its thread, oldest first.
     #[must_use]
-    pub fn thread(&self, channel: &str, ts: &str) -> Vec<Message> {
+    pub fn thread(&self, channel: &str, ts: &str) -> Vec<ChannelMessage> {
         let mut messages = self.messages(channel);
         messages.retain(|message| message.thread_ts.as_deref() == Some(ts));
         messages
@@ -204,11 +204,11 @@ impl Slack {
     /// Somebody presses a button of a message as it stands now: what Slack sends for it.
     ///
     /// # Errors
-    /// [`Failure`] where the message has no such button.
-    pub fn press(&self, message: &Message, press: ButtonPress<'_>) -> Result<Interaction, Failure> {
+    /// [`HarnessError`] where the message has no such button.
+    pub fn press(&self, message: &ChannelMessage, press: ButtonPress<'_>) -> Result<SignedInteraction, HarnessError> {
         let state = lock(&self.state);
         let known = state.messages.iter().find(|known| known.channel == message.channel && known.ts == message.ts);
-        let now = known.ok_or_else(|| Failure(format!("there is no message {} any more", message.ts)))?;
+        let now = known.ok_or_else(|| HarnessError(format!("there is no message {} any more", message.ts)))?;
         let name = state.channels.get(&message.channel).map_or("unknown", String::as_str);
         interaction::press(now, name, press, &self.server.endpoint(), SIGNING_SECRET)
     }
@@ -216,18 +216,22 @@ impl Slack {
     /// The same with a button that was shown once and is gone by now: a page that was not loaded again.
     ///
     /// # Errors
-    /// [`Failure`] where the message, as handed in, has no such button.
-    pub fn press_outdated(&self, shown: &Message, press: ButtonPress<'_>) -> Result<Interaction, Failure> {
+    /// [`HarnessError`] where the message, as handed in, has no such button.
+    pub fn press_outdated(
+        &self,
+        shown: &ChannelMessage,
+        press: ButtonPress<'_>,
+    ) -> Result<SignedInteraction, HarnessError> {
         let name = lock(&self.state).channels.get(&shown.channel).cloned().unwrap_or_default();
         interaction::press(shown, &name, press, &self.server.endpoint(), SIGNING_SECRET)
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<SlackState>) -> MutexGuard<'_, SlackState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(request: &ReceivedRequest, state: &Mutex<State>) -> Reply {
+fn answer(request: &ReceivedRequest, state: &Mutex<SlackState>) -> Reply {
     let mut state = lock(state);
     if request.path.starts_with("/actions/") && request.method == "POST" {
         state.ephemeral_messages.push(serde_json::from_slice(&request.body).unwrap_or_default());
@@ -285,7 +289,7 @@ fn answer(request: &ReceivedRequest, state: &Mutex<State>) -> Reply {
     }
 }
 
-fn note(state: &mut State, method: &str, arguments: &Value, error: Option<&str>) {
+fn note(state: &mut SlackState, method: &str, arguments: &Value, error: Option<&str>) {
     let (method, error) = (method.to_owned(), error.map(str::to_owned));
     state.calls.push(SlackCall { method, arguments: arguments.clone(), error });
 }
@@ -318,7 +322,12 @@ fn arguments(request: &ReceivedRequest) -> Result<Value, String> {
 }
 
 /// Does what is asked; an error is the code, and after a colon what Slack says beside it.
-fn perform(state: &mut State, request: &ReceivedRequest, method: &str, arguments: &Value) -> Result<Value, String> {
+fn perform(
+    state: &mut SlackState,
+    request: &ReceivedRequest,
+    method: &str,
+    arguments: &Value,
+) -> Result<Value, String> {
     match request.bearer().or(arguments["token"].as_str()) {
         None => return Err("not_authed".to_owned()),
         Some(BOT_TOKEN) => {}
@@ -336,7 +345,7 @@ fn perform(state: &mut State, request: &ReceivedRequest, method: &str, arguments
             }
             let ts = next_ts(state);
             let answer = json!({"channel": channel, "ts": ts, "message": shown(&contents, &ts, thread_ts.as_deref())});
-            state.messages.push(Message { channel, ts, thread_ts, contents: vec![contents] });
+            state.messages.push(ChannelMessage { channel, ts, thread_ts, contents: vec![contents] });
             Ok(answer)
         }
         "chat.update" => {
@@ -358,14 +367,14 @@ fn perform(state: &mut State, request: &ReceivedRequest, method: &str, arguments
 }
 
 /// The channel's id, from an id or a name.
-fn channel(state: &State, arguments: &Value) -> Result<String, String> {
+fn channel(state: &SlackState, arguments: &Value) -> Result<String, String> {
     let named = arguments["channel"].as_str().unwrap_or_default();
     let name = named.strip_prefix('#').unwrap_or(named);
     let found = state.channels.iter().find(|(id, known)| *id == named || *known == name);
     found.map(|(id, _)| id.clone()).ok_or_else(|| "channel_not_found".to_owned())
 }
 
-fn find<'a>(state: &'a mut State, channel: &str, ts: &str) -> Result<&'a mut Message, String> {
+fn find<'a>(state: &'a mut SlackState, channel: &str, ts: &str) -> Result<&'a mut ChannelMessage, String> {
     let found = state.messages.iter_mut().find(|message| message.channel == channel && message.ts == ts);
     found.ok_or_else(|| "message_not_found".to_owned())
 }
@@ -388,7 +397,7 @@ fn shown(contents: &MessageContent, ts: &str, thread_ts: Option<&str>) -> Value 
 }
 
 /// Seconds and microseconds, never the same twice in the workspace.
-fn next_ts(state: &State) -> String {
+fn next_ts(state: &SlackState) -> String {
     format!("{}.{:06}", now().as_second(), state.messages.len() + 1)
 }
 

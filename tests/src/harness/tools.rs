@@ -1,6 +1,6 @@
 //! The Python tools that tests start: one virtual environment of pinned versions, in a cache of the project's own.
 
-use super::Failure;
+use super::HarnessError;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ const REQUIREMENTS: &str = include_str!("../../requirements.txt");
 /// content of the requirements and the version of Python. Two processes that ask at once make it once.
 ///
 /// # Errors
-/// [`Failure`] with what `python3` or `pip` said.
-pub fn tools() -> Result<&'static Tools, Failure> {
-    static TOOLS: OnceLock<Result<Tools, Failure>> = OnceLock::new();
+/// [`HarnessError`] with what `python3` or `pip` said.
+pub fn tools() -> Result<&'static Tools, HarnessError> {
+    static TOOLS: OnceLock<Result<Tools, HarnessError>> = OnceLock::new();
     TOOLS.get_or_init(Tools::make).as_ref().map_err(Clone::clone)
 }
 
@@ -41,7 +41,7 @@ impl Tools {
         self.root.join("bin").join(name)
     }
 
-    fn make() -> Result<Self, Failure> {
+    fn make() -> Result<Self, HarnessError> {
         // 3.11 is the lowest that the pinned versions were resolved for.
         let python = std::env::var("SWITCHBACK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
         let version = command_output(
@@ -49,7 +49,7 @@ impl Tools {
             &format!("`{python}` is to be Python 3.11 or newer (another one can be named in SWITCHBACK_PYTHON)"),
         )?;
         let key = Sha256::new().chain_update(REQUIREMENTS).chain_update(version).finalize();
-        let name: String = key.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex::encode(&key[..8]);
         let cache = cache()?;
         let root = cache.join(format!("tools-{name}"));
         let ready = root.join("ready");
@@ -57,7 +57,7 @@ impl Tools {
         if ready.is_file() {
             return Ok(Self { root });
         }
-        let to_failure = |error: std::io::Error| Failure(format!("{}: {error}", cache.display()));
+        let to_failure = |error: std::io::Error| HarnessError(format!("{}: {error}", cache.display()));
         fs::create_dir_all(&cache).map_err(to_failure)?;
         let lock = File::create(cache.join(format!("tools-{name}.lock"))).map_err(to_failure)?;
         lock.lock().map_err(to_failure)?;
@@ -90,13 +90,15 @@ impl Tools {
 /// The project's own cache directory; see [`tools`].
 ///
 /// # Errors
-/// [`Failure`] where the environment names no home.
-pub fn cache() -> Result<PathBuf, Failure> {
+/// [`HarnessError`] where the environment names no home.
+pub fn cache() -> Result<PathBuf, HarnessError> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("SWITCHBACK_CACHE")
         .or_else(|| named("XDG_CACHE_HOME").map(|base| base.join("switchback")))
         .or_else(|| named("HOME").map(|home| home.join(".cache/switchback")))
-        .ok_or_else(|| Failure("set SWITCHBACK_CACHE, XDG_CACHE_HOME or HOME: the test tools need a place".to_owned()))
+        .ok_or_else(|| {
+            HarnessError("set SWITCHBACK_CACHE, XDG_CACHE_HOME or HOME: the test tools need a place".to_owned())
+        })
 }
 
 /// The root of the workspace that these tests were built from.
@@ -106,15 +108,15 @@ pub fn workspace() -> &'static Path {
 }
 
 /// Runs a command to its end and answers its standard output.
-pub(super) fn command_output(command: &mut Command, what: &str) -> Result<String, Failure> {
+pub(super) fn command_output(command: &mut Command, what: &str) -> Result<String, HarnessError> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| Failure(format!("{what}: {command:?} did not start: {error}")))?;
+        .map_err(|error| HarnessError(format!("{what}: {command:?} did not start: {error}")))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(Failure(format!("{what}: {command:?} ended with {}\n{stdout}\n{stderr}", output.status)))
+    Err(HarnessError(format!("{what}: {command:?} ended with {}\n{stdout}\n{stderr}", output.status)))
 }

@@ -16,7 +16,7 @@ pub struct QueueSettings {
 
 /// A message.
 #[derive(Debug, Clone)]
-struct Message {
+struct QueuedMessage {
     id: String,
     body: String,
     visible_at: Instant,
@@ -33,7 +33,7 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     sent: u64,
-    messages: Vec<Message>,
+    messages: Vec<QueuedMessage>,
     dead: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl Queue {
         inner.sent += 1;
         let id = format!("{:08}-0000-4000-8000-000000000000", inner.sent);
         let visible_at = Instant::now() + delay;
-        inner.messages.push(Message { id: id.clone(), body: body.to_owned(), visible_at, receives: 0 });
+        inner.messages.push(QueuedMessage { id: id.clone(), body: body.to_owned(), visible_at, receives: 0 });
         id
     }
 
@@ -72,13 +72,13 @@ impl Queue {
             let (index, _) = due.min_by_key(|(_, message)| message.visible_at)?;
             let message = &mut inner.messages[index];
             if message.receives >= self.settings.max_receives {
-                let Message { body, .. } = inner.messages.remove(index);
+                let QueuedMessage { body, .. } = inner.messages.remove(index);
                 inner.dead.push(body);
                 continue;
             }
             message.receives += 1;
             message.visible_at = now + self.settings.visibility;
-            let Message { id, body, receives, .. } = message.clone();
+            let QueuedMessage { id, body, receives, .. } = message.clone();
             return Some(Received { id, body, receives });
         }
     }

@@ -112,7 +112,7 @@ async fn overdue_targets_are_listed_oldest_first<L: Ledger>(ledger: &L) {
         let n = i64::try_from(n).expect("small");
         acquire(ledger, target, "one").await;
         let state = TargetState::new(target.clone());
-        let decision = Commit { due_at: Some(moment(40 - n)), ..commit(&state) };
+        let decision = Commit { overdue_at: Some(moment(40 - n)), ..commit(&state) };
         ledger.commit(target, &lease("one"), 0, &decision).await.expect("committed");
     }
     // One of them is due in more than one way, and counts once, by the earliest.

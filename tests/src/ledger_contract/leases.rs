@@ -120,14 +120,14 @@ async fn one_wake_of_each_kind_is_retried_per_holder<L: Ledger>(ledger: &L) {
         Ok(LeaseOutcome::Held { retries, .. }) => retries,
         other => panic!("the target should have been held: {other:?}"),
     };
-    let note = async |holder: &str, kind, tries| {
+    let note = async |holder: &str, kind, retries| {
         let holder = lease(holder);
-        ledger.register_retry(&target, &Retry { holder: &holder, kind, tries }).await.expect("an answer")
+        ledger.register_retry(&target, &Retry { holder: &holder, kind, retries }).await.expect("an answer")
     };
-    assert_eq!(note("one", WakeKind::Usual, 0).await, RetryRegistration::LeaseReleased, "nobody holds it yet");
+    assert_eq!(note("one", WakeKind::Normal, 0).await, RetryRegistration::LeaseReleased, "nobody holds it yet");
     acquire(ledger, &target, "one").await;
     assert_eq!(retries().await, RetryCounts::default());
-    let answers = join_all((0..8).map(|_| note("one", WakeKind::Usual, 0))).await;
+    let answers = join_all((0..8).map(|_| note("one", WakeKind::Normal, 0))).await;
     assert_eq!(answers.iter().filter(|answer| **answer == RetryRegistration::Accepted).count(), 1, "{answers:?}");
     assert_eq!(
         answers.iter().filter(|answer| **answer == RetryRegistration::AlreadyScheduled).count(),
@@ -135,19 +135,19 @@ async fn one_wake_of_each_kind_is_retried_per_holder<L: Ledger>(ledger: &L) {
         "{answers:?}"
     );
     assert_eq!(note("one", WakeKind::Urgent, 0).await, RetryRegistration::Accepted, "it asks for more");
-    assert_eq!(retries().await, RetryCounts { usual: Some(0), urgent: Some(0), at_rest: None });
-    assert_eq!(note("one", WakeKind::Usual, 1).await, RetryRegistration::Accepted, "the one that comes again");
-    assert_eq!(note("one", WakeKind::Usual, 1).await, RetryRegistration::AlreadyScheduled, "and was delivered twice");
-    assert_eq!(retries().await.usual, Some(1));
+    assert_eq!(retries().await, RetryCounts { normal: Some(0), urgent: Some(0), idle: None });
+    assert_eq!(note("one", WakeKind::Normal, 1).await, RetryRegistration::Accepted, "the one that comes again");
+    assert_eq!(note("one", WakeKind::Normal, 1).await, RetryRegistration::AlreadyScheduled, "and was delivered twice");
+    assert_eq!(retries().await.normal, Some(1));
 
     // It changes nothing of what the holder writes, and is over with it.
     let state = TargetState::new(target.clone());
     let decision = Commit { release_lease: true, ..commit(&state) };
     assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
-    assert_eq!(note("one", WakeKind::Usual, 2).await, RetryRegistration::LeaseReleased);
+    assert_eq!(note("one", WakeKind::Normal, 2).await, RetryRegistration::LeaseReleased);
     acquire(ledger, &target, "two").await;
     assert_eq!(retries().await, RetryCounts::default(), "of the present holder");
-    assert_eq!(note("two", WakeKind::Usual, 0).await, RetryRegistration::Accepted);
+    assert_eq!(note("two", WakeKind::Normal, 0).await, RetryRegistration::Accepted);
 }
 
 async fn a_commit_writes_everything<L: Ledger>(ledger: &L) {
@@ -166,7 +166,7 @@ async fn a_commit_writes_everything<L: Ledger>(ledger: &L) {
         // It began and ended in one decision: what counts is the last.
         history: &[record(&target, 1), ended.clone()],
         consumed: std::slice::from_ref(&command.id),
-        due_at: Some(at(50)),
+        overdue_at: Some(at(50)),
         release_lease: true,
     };
     assert_eq!(ledger.commit(&target, &lease("one"), 0, &decision).await.expect("committed"), 1);
@@ -201,7 +201,7 @@ async fn a_stale_commit_writes_nothing<L: Ledger>(ledger: &L) {
             journal: &[entry(&target, 1, Fact::Resumed)],
             history: &[record(&target, 9)],
             consumed: std::slice::from_ref(&command.id),
-            due_at: Some(at(0)),
+            overdue_at: Some(at(0)),
             release_lease: true,
         };
         assert_conflict(ledger.commit(&target, &lease("one"), stale, &decision).await);

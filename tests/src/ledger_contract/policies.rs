@@ -158,7 +158,7 @@ fn with_pair(application: &str, change: impl FnOnce(&mut EcsPair)) -> Policy {
 /// What is refused, as `resource: who has it`.
 fn claim_conflicts(answer: Result<u64, LedgerError>) -> Vec<(String, TargetId)> {
     match answer {
-        Err(LedgerError::Claimed(all)) => {
+        Err(LedgerError::ResourceConflict(all)) => {
             all.into_iter().map(|one| (one.resource.to_string(), one.claimed_by)).collect()
         }
         other => panic!("this should have been refused: {other:?}"),

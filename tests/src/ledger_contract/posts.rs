@@ -32,23 +32,26 @@ async fn a_post_is_found_only_under_its_key<L: PostedMessages>(ledger: &L) {
         deployment("posts-keys-too", 1, "C012AB3CD"),
     ];
     for key in &keys {
-        assert_eq!(ledger.post(key).await.expect("an answer"), None, "{key:?}");
+        assert_eq!(ledger.posted_message(key).await.expect("an answer"), None, "{key:?}");
     }
     for (number, key) in keys.iter().enumerate() {
-        ledger.put_post(key, &post(&format!("1503435956.{number:06}"), "one"), at(0)).await.expect("noted");
+        ledger
+            .record_posted_message(key, &post(&format!("1503435956.{number:06}"), "one"), at(0))
+            .await
+            .expect("noted");
     }
     for (number, key) in keys.iter().enumerate() {
-        let found = ledger.post(key).await.expect("an answer");
+        let found = ledger.posted_message(key).await.expect("an answer");
         assert_eq!(found, Some(post(&format!("1503435956.{number:06}"), "one")), "{key:?}");
     }
 }
 
 async fn an_edit_replaces_the_previous_text<L: PostedMessages>(ledger: &L) {
     let key = PostedMessageKey::Deployment { target: target("posts-edit"), number: 4, channel: "C012AB3CD".to_owned() };
-    ledger.put_post(&key, &post("1503435956.000247", "one"), at(0)).await.expect("noted");
+    ledger.record_posted_message(&key, &post("1503435956.000247", "one"), at(0)).await.expect("noted");
     let edited = post("1503435956.000247", "two");
     for again in [1, 2] {
-        ledger.put_post(&key, &edited, at(again)).await.expect("noted");
-        assert_eq!(ledger.post(&key).await.expect("an answer").as_ref(), Some(&edited));
+        ledger.record_posted_message(&key, &edited, at(again)).await.expect("noted");
+        assert_eq!(ledger.posted_message(&key).await.expect("an answer").as_ref(), Some(&edited));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn stealing_claim(by: &str, from: &str) -> LeaseRequest {
 
 /// A decision that writes nothing but a state.
 pub(super) fn commit(state: &TargetState) -> Commit<'_> {
-    Commit { state, journal: &[], history: &[], consumed: &[], due_at: None, release_lease: false }
+    Commit { state, journal: &[], history: &[], consumed: &[], overdue_at: None, release_lease: false }
 }
 
 /// Takes a target that is free.
@@ -117,16 +117,43 @@ pub(super) fn record(target: &TargetId, number: u64) -> DeploymentRecord {
 pub(super) fn abort(target: &TargetId, request: &str, requested_at: Timestamp) -> Command {
     let actor = Actor::Person { name: "arn:aws:iam::123456789012:user/ada".to_owned() };
     let what = Instruction::Abort { deployment: None };
-    Command::asked(target.clone(), what, actor, "too slow", request, requested_at)
+    Command::requested(target.clone(), what, actor, "too slow", request, requested_at)
 }
 
 /// A policy of the service `api` in `production`, with these alarms.
 pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
+    let source = ServicePolicy {
+        registry: RegistryPolicy::default(),
+        repository: format!("{application}/images"),
+        tags: TagRule::Glob("v*".to_owned()),
+        paused: false,
+        depends_on: vec![name("worker")],
+    };
+    Policy {
+        application: name(application),
+        services: BTreeMap::from([(name("api"), source)]),
+        environments: BTreeMap::from([(name("production"), production(target_policy(application, alarms)))]),
+        people: BTreeMap::from([(
+            name("ada"),
+            Person { slack: Some("U012AB3CD".to_owned()), github: Some("1234567".to_owned()), ..Person::default() },
+        )]),
+        groups: BTreeMap::from([(name("on-call"), [name("ada")].into())]),
+        grants: vec![grant()],
+        notifications: vec![NotificationPolicy {
+            receiver: Receiver::Slack("C012AB3CD".to_owned()),
+            environments: vec![],
+            services: vec![],
+            facts: FactFilter::Attention,
+        }],
+    }
+}
+
+fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
     let side = |colour: &str| Side {
         service: format!("{application}-{colour}"),
         target_group: format!("tg/{application}-{colour}"),
     };
-    let rules = TargetPolicy {
+    TargetPolicy {
         pair: EcsPair {
             cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
             container: "api".to_owned(),
@@ -161,15 +188,12 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             rollback: Seconds(600),
         },
         drift: Drift::Tell,
-    };
-    let source = ServicePolicy {
-        registry: RegistryPolicy::default(),
-        repository: format!("{application}/images"),
-        tags: TagRule::Glob("v*".to_owned()),
-        paused: false,
-        depends_on: vec![name("worker")],
-    };
-    let production = EnvironmentPolicy {
+    }
+}
+
+/// Every rule that an environment can have.
+fn production(api: TargetPolicy) -> EnvironmentPolicy {
+    EnvironmentPolicy {
         trigger: Trigger::Push,
         concurrency: Concurrency::QueueAll,
         entry: EntryRules {
@@ -192,34 +216,21 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
             rollback_train_together: true,
             give_up_after: Seconds(7200),
         },
-        targets: BTreeMap::from([(name("api"), rules)]),
-    };
-    Policy {
-        application: name(application),
-        services: BTreeMap::from([(name("api"), source)]),
-        environments: BTreeMap::from([(name("production"), production)]),
-        people: BTreeMap::from([(
-            name("ada"),
-            Person { slack: Some("U012AB3CD".to_owned()), github: Some("1234567".to_owned()), ..Person::default() },
-        )]),
-        groups: BTreeMap::from([(name("on-call"), [name("ada")].into())]),
-        grants: vec![Grant {
-            repository_id: "123456789".to_owned(),
-            repository_owner_id: "987654".to_owned(),
-            refs: vec!["refs/heads/main".to_owned()],
-            github_environment: Some("production".to_owned()),
-            workflows: vec![],
-            reusable_workflows: vec!["shop/workflows/.github/workflows/deploy.yml@refs/heads/main".to_owned()],
-            events: vec!["push".to_owned()],
-            permissions: [Permission::Promote, Permission::Hotfix].into(),
-            services: vec![],
-            environments: vec![name("production")],
-        }],
-        notifications: vec![NotificationPolicy {
-            receiver: Receiver::Slack("C012AB3CD".to_owned()),
-            environments: vec![],
-            services: vec![],
-            facts: FactFilter::Attention,
-        }],
+        targets: BTreeMap::from([(name("api"), api)]),
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        repository_id: "123456789".to_owned(),
+        repository_owner_id: "987654".to_owned(),
+        refs: vec!["refs/heads/main".to_owned()],
+        github_environment: Some("production".to_owned()),
+        workflows: vec![],
+        reusable_workflows: vec!["shop/workflows/.github/workflows/deploy.yml@refs/heads/main".to_owned()],
+        events: vec!["push".to_owned()],
+        permissions: [Permission::Promote, Permission::Hotfix].into(),
+        services: vec![],
+        environments: vec![name("production")],
     }
 }

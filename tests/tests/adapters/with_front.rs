@@ -7,7 +7,9 @@ use rollout::policy::Side;
 use rollout::snapshot::SideReading;
 use rollout::{EcsPair, Effect, Outcome, Slot, Timestamp};
 use serde_json::json;
-use simulation::world::balancer::{Action, ActionKind, Forward, GroupSettings, GroupStickiness, WeightedGroup};
+use simulation::world::balancer::{
+    ActionKind, ForwardActionConfig, GroupSettings, GroupStickiness, ListenerAction, WeightedGroup,
+};
 use simulation::world::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
 use simulation::world::scaling::{RegisterScalableTarget, SuspendedState};
 use simulation::world::{ImageBehaviour, Settings, Timing, World};
@@ -31,13 +33,13 @@ fn forward(groups: &[(&str, u16)], sticky: bool) -> ActionKind {
     let weighted =
         |(arn, weight): &(&str, u16)| WeightedGroup { arn: (*arn).to_owned(), weight: Some((*weight).into()) };
     let stickiness = GroupStickiness { enabled: true, duration_seconds: Some(STICKY_FOR.into()) };
-    ActionKind::Forward(Forward {
+    ActionKind::Forward(ForwardActionConfig {
         target_groups: groups.iter().map(weighted).collect(),
         stickiness: sticky.then_some(stickiness),
     })
 }
 
-fn sign_in() -> Action {
+fn sign_in() -> ListenerAction {
     let config = json!({
         "Issuer": "https://login.example.com",
         "AuthorizationEndpoint": "https://login.example.com/authorize",
@@ -45,14 +47,14 @@ fn sign_in() -> Action {
         "UserInfoEndpoint": "https://login.example.com/user",
         "ClientId": "shop",
     });
-    Action { order: Some(1), what: ActionKind::Other { kind: "authenticate-oidc".to_owned(), config } }
+    ListenerAction { order: Some(1), what: ActionKind::Other { kind: "authenticate-oidc".to_owned(), config } }
 }
 
 /// A front whose world stands still until it is skipped ahead; blue is up.
 pub(crate) async fn fixture() -> FrontFixture {
     let settings = Settings { timing: Timing::quick(), ..Settings::default() };
     let mut world = World::new(settings);
-    let built = world.by_hand(build);
+    let built = world.as_third_party(build);
     let front = Front::start(world, Options { speed: 0.0, ..Options::default() }).await.expect("a port");
     front.skip(Duration::from_secs(60));
     let (pair, foreign_group, plain_rule, task_definition, load_balancer) = built;
@@ -75,17 +77,17 @@ fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
     let load_balancer = world.create_load_balancer("shop").expect(SETUP_ACCEPTED).arn;
     let both = [(blue.as_str(), 100), (green.as_str(), 0)];
     let mut listener = |port: u16| {
-        let actions = vec![Action { order: None, what: forward(&both, false) }];
+        let actions = vec![ListenerAction { order: None, what: forward(&both, false) }];
         world.create_listener(&load_balancer, port, "HTTPS", actions).expect(SETUP_ACCEPTED).arn
     };
     let (main, test) = (listener(443), listener(8443));
-    let mut rule = |priority: u32, actions: Vec<Action>| {
+    let mut rule = |priority: u32, actions: Vec<ListenerAction>| {
         let condition = json!({"Field": "path-pattern", "Values": [format!("/{priority}/*")]});
         world.create_rule(&main, priority, vec![condition], actions).expect(SETUP_ACCEPTED).arn
     };
     let three = [(blue.as_str(), 100), (green.as_str(), 0), (foreign_group.as_str(), FOREIGN_WEIGHT)];
-    let signed_in = rule(1, vec![sign_in(), Action { order: Some(2), what: forward(&three, true) }]);
-    let plain_rule = rule(2, vec![Action { order: None, what: forward(&[(&blue, 1)], false) }]);
+    let signed_in = rule(1, vec![sign_in(), ListenerAction { order: Some(2), what: forward(&three, true) }]);
+    let plain_rule = rule(2, vec![ListenerAction { order: None, what: forward(&[(&blue, 1)], false) }]);
 
     let definition = world.register_task_definition(task_definition("api")).expect(SETUP_ACCEPTED).arn;
     for (side, group, desired_count) in [("blue", &blue, TASKS), ("green", &green, 0)] {
@@ -156,8 +158,8 @@ impl FrontFixture {
     /// A look at the pair that looks for failed starts of green's `task_definition`.
     pub(crate) fn look_with_failed_starts(&self, task_definition: &str) -> ObservationPlan {
         let since = Timestamp::UNIX_EPOCH;
-        let starts =
-            FailedStartsQuery { slot: Slot::Green, task_definition: task_definition.to_owned(), since, beside: None };
+        let task_definition = task_definition.to_owned();
+        let starts = FailedStartsQuery { slot: Slot::Green, task_definition, since, compare_with: None };
         ObservationPlan { failed_starts_query: Some(starts), ..self.fixture.observation() }
     }
 

@@ -8,7 +8,7 @@ use simulation::world::PairNames;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tests::front::{Answer, Call, CallInterceptor, FaultKind, Refusal};
+use tests::front::{Answer, AwsError, Call, CallInterceptor, FaultKind};
 use tests::harness::lambda::Sandbox;
 use tests::harness::wakes::Queue;
 
@@ -228,12 +228,12 @@ impl CallInterceptor for FaultInjector {
         }
     }
 
-    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, Refusal>> {
+    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, AwsError>> {
         if service != "sqs" {
             return None;
         }
         if operation != "SendMessage" {
-            return Some(Err(Refusal::sender("UnsupportedOperation", format!("{operation} is not the driver's"))));
+            return Some(Err(AwsError::sender("UnsupportedOperation", format!("{operation} is not the driver's"))));
         }
         let delay = Duration::from_secs(parameters["DelaySeconds"].as_u64().unwrap_or_default());
         let id = self.queue.send(parameters["MessageBody"].as_str().unwrap_or_default(), delay);

@@ -1,7 +1,7 @@
 //! Where everything stands when a deployment is over: what must be the same whatever went wrong on the way.
 
 use aws::ledger::DynamoLedger;
-use engine::{LeaseId, LeaseOutcome, LeaseRequest, Ledger as _};
+use engine::{Commands as _, LeaseId, LeaseOutcome, LeaseRequest, Leases as _, Targets as _};
 use rollout::{Fact, Seconds, Slot, TargetId};
 use serde_json::{Value, json};
 use simulation::world::balancer::{ActionKind, HealthState};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tests::front::Front;
 use tests::harness::wakes::Queue;
-use tests::harness::{Failure, now};
+use tests::harness::{HarnessError, now};
 
 /// How long tasks may take to stop after the last decision.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,12 +52,12 @@ impl FinalState {
         target: &TargetId,
         queue: &Queue,
         hook_runs: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, HarnessError> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         while !is_settled(&mut front.world(), names) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let to_failure = |error: engine::LedgerError| Failure(error.to_string());
+        let to_failure = |error: engine::LedgerError| HarnessError(error.to_string());
         let mut violations = Vec::new();
         let journal = ledger.journal(target, 0, 1000).await.map_err(to_failure)?;
         for (index, entry) in journal.iter().enumerate() {
@@ -94,7 +94,10 @@ impl FinalState {
             weights: [&names.rule, &names.test_rule].map(|rule| weights(&mut world, names, rule)),
             sides: [Slot::Blue, Slot::Green].map(|slot| side(&mut world, names, slot)),
             autoscaling: autoscaling(&mut world),
-            definitions: world.by_hand(|world| world.list_task_definitions(None, false)).unwrap_or_default().len(),
+            definitions: world
+                .as_third_party(|world| world.list_task_definitions(None, false))
+                .unwrap_or_default()
+                .len(),
             hook_tasks: hook_tasks(&mut world, names, runs),
             hook_runs,
             lost,
@@ -161,7 +164,8 @@ fn is_settled(world: &mut World, names: &PairNames) -> bool {
 }
 
 fn weights(world: &mut World, names: &PairNames, rule: &String) -> (i64, i64) {
-    let rules = world.by_hand(|world| world.describe_rules(None, std::slice::from_ref(rule))).unwrap_or_default();
+    let rules =
+        world.as_third_party(|world| world.describe_rules(None, std::slice::from_ref(rule))).unwrap_or_default();
     let mut weights = (-1, -1);
     for action in rules.iter().flat_map(|rule| &rule.actions) {
         let ActionKind::Forward(forward) = &action.what else { continue };
@@ -178,7 +182,7 @@ fn side(world: &mut World, names: &PairNames, slot: Slot) -> (u32, u32, usize, S
         Slot::Blue => (&names.blue, &names.blue_group),
         Slot::Green => (&names.green, &names.green_group),
     };
-    world.by_hand(|world| {
+    world.as_third_party(|world| {
         let described = world.describe_services(&names.cluster, std::slice::from_ref(service));
         let service = described.ok().and_then(|(services, _)| services.into_iter().next());
         let Some(service) = service else { return (0, 0, 0, "gone".to_owned()) };
@@ -192,7 +196,7 @@ fn side(world: &mut World, names: &PairNames, slot: Slot) -> (u32, u32, usize, S
 
 fn autoscaling(world: &mut World) -> Vec<(u32, u32, bool)> {
     let all = DescribeScalableTargets { service_namespace: "ecs".to_owned(), ..DescribeScalableTargets::default() };
-    let mut targets = world.by_hand(|world| world.describe_scalable_targets(all)).unwrap_or_default();
+    let mut targets = world.as_third_party(|world| world.describe_scalable_targets(all)).unwrap_or_default();
     targets.sort_by(|one, other| one.resource_id.cmp(&other.resource_id));
     let limits = targets.iter().map(|target| {
         let suspended = target.suspended_state != simulation::world::scaling::SuspendedState::default();
@@ -213,7 +217,7 @@ fn hook_tasks(world: &mut World, names: &PairNames, runs: BTreeSet<String>) -> u
                 started_by: Some(run.clone()),
                 desired_status: Some(status.to_owned()),
             };
-            tasks.extend(world.by_hand(|world| world.list_tasks(request)).unwrap_or_default());
+            tasks.extend(world.as_third_party(|world| world.list_tasks(request)).unwrap_or_default());
         }
     }
     tasks.len()

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Cell, RESULTS, Row};
-use tests::harness::Failure;
+use tests::harness::HarnessError;
 
 /// How many runs are made side by side: they wait for leases, not for the machine.
 const AT_ONCE: usize = 32;
@@ -43,7 +43,7 @@ const SAMPLE: [(&str, CallFault); 6] = [
     ("| rolling back, weights back | `elbv2:ModifyRule` |", CallFault::KilledBefore),
 ];
 
-fn expect_ok<T>(outcome: Result<T, Failure>) -> T {
+fn expect_ok<T>(outcome: Result<T, HarnessError>) -> T {
     outcome.unwrap_or_else(|failure| panic!("{failure}"))
 }
 
@@ -80,25 +80,25 @@ fn rows(undisturbed: &Undisturbed) -> Vec<Row> {
 /// Makes the run of a cell.
 ///
 /// # Errors
-/// [`Failure`] where the call was never made, or the deployment did not come to an end.
+/// [`HarnessError`] where the call was never made, or the deployment did not come to an end.
 async fn triggered(
     lab: &Lab,
     scenario: Scenario,
     at: &CallSite,
     fault: CallFault,
     limits: Limits,
-) -> Result<Report, Failure> {
+) -> Result<Report, HarnessError> {
     for _ in 0..TRIES {
         let report = lab.run(scenario, Some(FaultPoint { at: at.clone(), fault }), limits).await?;
         if report.triggered {
             return Ok(report);
         }
     }
-    Err(Failure("the call was not made".to_owned()))
+    Err(HarnessError("the call was not made".to_owned()))
 }
 
 /// What the table says of it.
-fn to_cell(report: Result<Report, Failure>, undisturbed: &FinalState) -> Cell {
+fn to_cell(report: Result<Report, HarnessError>, undisturbed: &FinalState) -> Cell {
     match report {
         Err(failure) => Cell::Differs(failure.0),
         Ok(report) => {

@@ -5,16 +5,12 @@ use super::fault_injector::{FaultInjector, FaultPoint};
 use super::final_state::FinalState;
 use super::scenario::{HOOK, MANUAL_ALARM, Scenario};
 use aws::Clients;
-use aws::ledger::{DUE_INDEX, DynamoLedger};
+use aws::ledger::DynamoLedger;
 use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
-};
-use engine::{Ledger as _, Wake};
+use engine::{Administration as _, Commands as _, ReleaseIntake as _, Wake};
 use rollout::{Command, Seconds, TargetId};
 use serde_json::json;
-use simulation::world::Invoked as Answered;
+use simulation::world::Invoked;
 use simulation::world::alarms::AlarmState;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,10 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tests::front::{Front, Options};
+use tests::harness::aws::Aws;
 use tests::harness::child::{Server, target};
-use tests::harness::lambda::{Invoked, Sandbox};
+use tests::harness::lambda::{InvocationOutcome, Sandbox};
 use tests::harness::wakes::{Queue, QueueSettings};
-use tests::harness::{Failure, REGION, ministack, now, packages};
+use tests::harness::{HarnessError, REGION, ministack, now, packages};
 
 /// What bounds a driver's invocation, and the way back.
 #[derive(Debug, Clone, Copy)]
@@ -84,14 +81,14 @@ pub(crate) struct Report {
 }
 
 impl Lab {
-    pub(crate) async fn open() -> Result<Self, Failure> {
+    pub(crate) async fn open() -> Result<Self, HarnessError> {
         let built = packages::build_only(["rollout-driver"])?.join("rollout-driver");
         // A copy: all runs are of one binary, whatever is built meanwhile.
         // Each laboratory has its own copy: whichever is done first removes its own.
         static LABS: AtomicU64 = AtomicU64::new(0);
         let lab = format!("{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let driver = target().join("tmp").join(format!("rollout-driver-{lab}"));
-        std::fs::copy(&built, &driver).map_err(|error| Failure(format!("{}: {error}", built.display())))?;
+        std::fs::copy(&built, &driver).map_err(|error| HarnessError(format!("{}: {error}", built.display())))?;
         let ministack = ministack::start(&[])?;
         let config = aws::config::loader()
             .endpoint_url(ministack.endpoint())
@@ -100,35 +97,38 @@ impl Lab {
             .load()
             .await;
         let log_path = target().join("tmp").join(format!("crashes-{lab}.log"));
-        let log = File::create(&log_path).map_err(|error| Failure(format!("{}: {error}", log_path.display())))?;
+        let log = File::create(&log_path).map_err(|error| HarnessError(format!("{}: {error}", log_path.display())))?;
         Ok(Self { driver, ministack, clients: Clients::of(config), log, runs: AtomicU64::new(1) })
     }
 
     /// Runs a story, with one thing that goes wrong in it, or none.
     ///
     /// # Errors
-    /// [`Failure`] where it did not come to an end in time, or the run itself could not be made.
+    /// [`HarnessError`] where it did not come to an end in time, or the run itself could not be made.
     pub(crate) async fn run(
         &self,
         scenario: Scenario,
         fault_point: Option<FaultPoint>,
         limits: Limits,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Report, HarnessError> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let table = format!("run-{number}");
-        create_table(&self.clients, &table).await?;
+        let (emulator, name) = (Aws::at(self.ministack.address()), table.clone());
+        // Beside the other runs, whose times count.
+        let made = tokio::task::spawn_blocking(move || emulator.create_ledger_table(&name)).await;
+        made.map_err(|error| HarnessError(error.to_string()))??;
         let setup = scenario.setup(limits.rollback);
         let (names, target, release) = (setup.names, setup.target, setup.release);
         let options =
             Options { latency: Duration::from_millis(1), upstream: Some(self.ministack.address()), speed: 1.0 };
-        let to_failure = |error: &dyn std::fmt::Display| Failure(format!("run {number}: {error}"));
+        let to_failure = |error: &dyn std::fmt::Display| HarnessError(format!("run {number}: {error}"));
         let front = Front::start(setup.world, options).await.map_err(|error| to_failure(&error))?;
         let hooked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let asked = Arc::clone(&hooked);
         front.put_function(HOOK, move |payload| {
             let run = payload["run"].as_str().unwrap_or_default().to_owned();
             asked.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
-            Answered::Answered(json!({"status": "succeeded"}))
+            Invoked::Answered(json!({"status": "succeeded"}))
         });
 
         let ledger = DynamoLedger::new(self.clients.clone(), &table);
@@ -197,13 +197,18 @@ impl Function<'_> {
 
     /// Delivers wakes until the deployment is over. Events of the world wake the driver while nothing is wrong; from the
     /// fault until the deployment goes on, every event is lost.
-    async fn run_until_over(&mut self, queue: &Queue, target: &TargetId, deadline: Instant) -> Result<(), Failure> {
+    async fn run_until_over(
+        &mut self,
+        queue: &Queue,
+        target: &TargetId,
+        deadline: Instant,
+    ) -> Result<(), HarnessError> {
         let mut events = self.front.events();
         let mut happened: Option<Instant> = None;
         while !self.fault_injector.is_over() {
             if Instant::now() > deadline {
                 let stage = self.fault_injector.stage();
-                return Err(Failure(format!("after {} s it is still in `{stage}`", RUN_TIMEOUT.as_secs())));
+                return Err(HarnessError(format!("after {} s it is still in `{stage}`", RUN_TIMEOUT.as_secs())));
             }
             while events.try_next().is_some_and(|event| event.eventbridge().is_some() || happened.is_some()) {
                 happened = Some(Instant::now());
@@ -211,8 +216,8 @@ impl Function<'_> {
             if self.fault_injector.alarm_is_due() {
                 let mut world = self.front.world();
                 world
-                    .by_hand(|world| world.set_alarm_state(MANUAL_ALARM, AlarmState::Alarm, "the till is empty"))
-                    .map_err(|error| Failure(error.to_string()))?;
+                    .as_third_party(|world| world.set_alarm_state(MANUAL_ALARM, AlarmState::Alarm, "the till is empty"))
+                    .map_err(|error| HarnessError(error.to_string()))?;
             }
             if happened.is_some_and(|at| at.elapsed() > EVENT_DELAY) {
                 happened = None;
@@ -229,7 +234,7 @@ impl Function<'_> {
 
     /// Delivers what is left, takeover wakes of old passes for the most part, without waiting for its time; then the world comes
     /// to rest.
-    async fn drain_wakes(&mut self, queue: &Queue) -> Result<(), Failure> {
+    async fn drain_wakes(&mut self, queue: &Queue) -> Result<(), HarnessError> {
         for _ in 0..40 {
             queue.make_all_visible();
             if !self.deliver(queue).await? {
@@ -241,23 +246,23 @@ impl Function<'_> {
     }
 
     /// Delivers one message, if one is visible.
-    async fn deliver(&mut self, queue: &Queue) -> Result<bool, Failure> {
+    async fn deliver(&mut self, queue: &Queue) -> Result<bool, HarnessError> {
         let Some(received) = queue.receive() else { return Ok(false) };
         let sandbox = match self.warm.take().filter(|sandbox| sandbox.is_alive()) {
             Some(sandbox) => sandbox,
             None => self.start().await?,
         };
         match sandbox.invoke(&received.event(), self.limits.time_out).await {
-            Invoked::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
-            Invoked::Answered(_) | Invoked::Failed(_) => {}
+            InvocationOutcome::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
+            InvocationOutcome::Answered(_) | InvocationOutcome::Failed(_) => {}
             // Its message comes again, to another one.
-            Invoked::Died => return Ok(true),
+            InvocationOutcome::Died => return Ok(true),
         }
         self.warm = Some(sandbox);
         Ok(true)
     }
 
-    async fn start(&mut self) -> Result<Arc<Sandbox>, Failure> {
+    async fn start(&mut self) -> Result<Arc<Sandbox>, HarnessError> {
         self.started += 1;
         let access_key = format!("RUN{}SANDBOX{}", self.run, self.started);
         let settings = [
@@ -273,34 +278,4 @@ impl Function<'_> {
         self.fault_injector.set_sandbox(&access_key, &sandbox);
         Ok(sandbox)
     }
-}
-
-async fn create_table(clients: &Clients, table: &str) -> Result<(), Failure> {
-    let key = |name: &str, kind| {
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("name and kind are set")
-    };
-    let text = |name: &str| {
-        let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
-        attribute.build().expect("name and type are set")
-    };
-    let due = GlobalSecondaryIndex::builder()
-        .index_name(DUE_INDEX)
-        .key_schema(key("due_pk", KeyType::Hash))
-        .key_schema(key("due_sk", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .expect("name and keys are set");
-    let made = clients
-        .dynamodb()
-        .await
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(["pk", "sk", "due_pk", "due_sk"].map(text).to_vec()))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .global_secondary_indexes(due)
-        .send()
-        .await;
-    made.map(drop).map_err(|error| Failure(format!("the table {table} is not made: {error:?}")))
 }

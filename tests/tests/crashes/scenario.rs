@@ -1,13 +1,14 @@
-//! What is told in every run: one service behind a balancer, and a release that goes through, or is switched back.
+//! The two deployments that are run again and again: a release that succeeds, and one that an alarm rolls back.
 
 use rollout::policy::{
     AlarmPolicy, Deadlines, Hook, HookAction, HookPoint, MissingData, Policy, StableFiring, Step, Strategy,
 };
 use rollout::{Name, Percent, Release, Seconds, SignedDuration, TargetId, Timestamp};
-use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::GroupSettings;
 use simulation::world::scene::digest_of;
-use simulation::world::{Health, ImageBehaviour, PairNames, PairSetup, RunTaskBehaviour, Settings, Timing, World};
+use simulation::world::{PairNames, PairSetup, Settings, Timing, World};
+use tests::harness::scenario::{good, manual_alarm_definition};
 use tests::harness::{REGION, ministack, now};
 
 /// The function that the hook at the test rule asks.
@@ -19,7 +20,6 @@ pub(crate) const MANUAL_ALARM: &str = "shop-api-live-pager";
 /// there is a wait in every run.
 const WAIT: Seconds = Seconds(3);
 
-/// A whole deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scenario {
     /// A good release takes over: migration, tasks, smoke test, half of the traffic, all of it, bake, the old side down.
@@ -123,28 +123,11 @@ impl Scenario {
             ..Settings::default()
         };
         let mut built = scene.build(settings);
-        let manual_alarm = MetricAlarm {
-            name: MANUAL_ALARM.to_owned(),
-            metric: Metric::Nothing,
-            load_balancer: String::new(),
-            target_group: None,
-            period_s: 60,
-            evaluation_periods: 1,
-            datapoints_to_alarm: 1,
-            threshold: 1.0,
-            comparison: Comparison::Above,
-            treat_missing: TreatMissing::Ignore,
-        };
-        built.world.by_hand(|world| {
-            world.put_metric_alarm(manual_alarm).expect("the alarm is put");
+        built.world.as_third_party(|world| {
+            world.put_metric_alarm(manual_alarm_definition(MANUAL_ALARM)).expect("the alarm is put");
             world.set_alarm_state(MANUAL_ALARM, AlarmState::Ok, "all is well").expect("it is set");
         });
-        let behaviour = ImageBehaviour {
-            health: Health::After(Seconds(0)),
-            run: RunTaskBehaviour::Exits { after: Seconds(1), exit_code: 0 },
-            ..ImageBehaviour::default()
-        };
-        built.world.set_image(digest_of(1).as_str(), behaviour);
+        built.world.set_image(digest_of(1).as_str(), good());
         built.world.drain_events();
         built.policy.alarms.push(AlarmPolicy {
             name: MANUAL_ALARM.to_owned(),

@@ -1,8 +1,26 @@
 //! What somebody else writes into a rule, while a deployment runs and while none does.
 
-use super::*;
+use crate::{ALL_BLUE, ALL_GREEN, HALF};
+use rollout::doctor::Severity;
+use rollout::snapshot::Weights;
+use rollout::{Actor, Fact, Slot, Verdict};
+use serde_json::json;
+use std::time::Duration;
+use tests::front::Call;
+use tests::harness::scenario::{Scenario, ScenarioOptions, good};
+use tests::harness::suite::Test;
 
-pub(super) fn a_foreign_rule_edit_halts_and_is_not_overwritten() {
+/// Names of tests, with their functions.
+pub(crate) const TESTS: &[Test] = &[
+    (
+        "a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten",
+        a_foreign_rule_edit_halts_and_is_not_overwritten,
+    ),
+    ("an_edit_at_rest_is_told_with_who_did_it_and_repaired", drift_is_reported_with_its_author_and_repaired),
+    ("an_edit_at_rest_is_put_back_where_the_policy_says_so", drift_is_reverted_when_the_policy_says_so),
+];
+
+fn a_foreign_rule_edit_halts_and_is_not_overwritten() {
     let strategy = "{steps: [{traffic: 50%, hold: 10s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let deadlines = "{preflight: 60s, register: 30s, healthy: 60s, shift: 120s, retire: 30s, rollback: 30s}";
     let scenario = Scenario::new("foreign", &ScenarioOptions { strategy, deadlines, ..ScenarioOptions::default() });
@@ -51,14 +69,14 @@ pub(super) fn idle_on_green(name: &str, options: &ScenarioOptions) -> Scenario {
 }
 
 /// Who is named by the fact that something was changed at rest.
-pub(super) fn drift_author(fact: &Fact) -> Option<(String, Option<String>)> {
+fn drift_author(fact: &Fact) -> Option<(String, Option<String>)> {
     match fact {
         Fact::DriftDetected { reason, by, .. } => Some((reason.clone(), by.as_ref().map(|call| call.by.clone()))),
         _ => None,
     }
 }
 
-pub(super) fn drift_is_reported_with_its_author_and_repaired() {
+fn drift_is_reported_with_its_author_and_repaired() {
     let scenario = idle_on_green("edited", &ScenarioOptions::default());
     // An apply gives all weight to the side without tasks.
     scenario.edit_weights(100, 0);
@@ -99,7 +117,7 @@ pub(super) fn drift_is_reported_with_its_author_and_repaired() {
     }
 }
 
-pub(super) fn drift_is_reverted_when_the_policy_says_so() {
+fn drift_is_reverted_when_the_policy_says_so() {
     let scenario = idle_on_green("reverted", &ScenarioOptions { drift: "revert", ..ScenarioOptions::default() });
     scenario.edit_weights(100, 0);
     scenario.send(&scenario.edit_event());

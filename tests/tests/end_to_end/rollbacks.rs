@@ -1,6 +1,34 @@
 //! Reasons to go back, while somebody else edits, both sides are ill, or the stable side itself is.
 
-use super::*;
+use crate::edits::idle_on_green;
+use crate::{ALL_BLUE, ALL_GREEN, HALF, assert_back_on_blue};
+use rollout::snapshot::Weights;
+use rollout::{Fact, Slot, Verdict};
+use serde_json::json;
+use simulation::world::ImageBehaviour;
+use simulation::world::alarms::AlarmState;
+use std::time::Duration;
+use tests::front::Call;
+use tests::harness::scenario::{Scenario, ScenarioOptions, good};
+use tests::harness::suite::Test;
+
+/// Names of tests, with their functions.
+pub(crate) const TESTS: &[Test] = &[
+    ("a_firing_alarm_goes_back_over_edits_that_favour_the_candidate", a_firing_alarm_rolls_back_over_foreign_edits),
+    ("after_a_first_deployment_left_the_rules_split_one_command_leads_out", a_rollback_command_repairs_split_rules),
+    (
+        "a_stable_release_whose_traffic_somebody_took_is_deployed_again",
+        a_stable_release_that_lost_its_traffic_can_be_redeployed,
+    ),
+    (
+        "where_neither_side_can_serve_nothing_is_moved_and_nothing_taken_down",
+        with_both_sides_unhealthy_nothing_is_moved_or_stopped,
+    ),
+    (
+        "the_stable_sides_own_alarm_moves_nothing_onto_it_until_a_person_decides",
+        a_stable_side_alarm_waits_for_an_operator,
+    ),
+];
 
 const DEADLINES: &str = "{preflight: 30s, register: 30s, healthy: 60s, shift: 120s, retire: 30s, rollback: 120s}";
 
@@ -19,7 +47,7 @@ fn replaced_weights(fact: &Fact) -> Option<(String, String)> {
     }
 }
 
-pub(super) fn a_firing_alarm_rolls_back_over_foreign_edits() {
+fn a_firing_alarm_rolls_back_over_foreign_edits() {
     let strategy = "{steps: [{traffic: 50%, hold: 90s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 15s}";
     let scenario =
         Scenario::new("favoured", &ScenarioOptions { strategy, deadlines: DEADLINES, ..ScenarioOptions::default() });
@@ -54,7 +82,7 @@ pub(super) fn a_firing_alarm_rolls_back_over_foreign_edits() {
 const SHORT_SHIFT_DEADLINE: &str =
     "{preflight: 30s, register: 30s, healthy: 30s, shift: 10s, retire: 30s, rollback: 30s}";
 
-pub(super) fn a_rollback_command_repairs_split_rules() {
+fn a_rollback_command_repairs_split_rules() {
     let strategy = "{steps: [{traffic: 50%, hold: 20s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let scenario = Scenario::new(
         "split",
@@ -106,7 +134,7 @@ pub(super) fn a_rollback_command_repairs_split_rules() {
     });
 }
 
-pub(super) fn a_stable_release_that_lost_its_traffic_can_be_redeployed() {
+fn a_stable_release_that_lost_its_traffic_can_be_redeployed() {
     let strategy = "{steps: [{traffic: 50%, hold: 20s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let scenario = idle_on_green(
         "taken",
@@ -135,7 +163,7 @@ pub(super) fn a_stable_release_that_lost_its_traffic_can_be_redeployed() {
     assert!(!scenario.journal().iter().any(|entry| matches!(entry.fact, Fact::CommandRefused { .. })));
 }
 
-pub(super) fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
+fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
     let strategy = "{steps: [{traffic: 50%, hold: 15s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let deadlines = "{preflight: 30s, register: 30s, healthy: 30s, shift: 120s, retire: 30s, rollback: 15s}";
     let scenario = Scenario::new("both", &ScenarioOptions { strategy, deadlines, ..ScenarioOptions::default() });
@@ -159,11 +187,13 @@ pub(super) fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
     let record = scenario.verdict(2);
     assert_eq!(record.verdict, Some(Verdict::Failed), "{}", record.reason);
     assert_eq!(scenario.weights(), HALF, "never from a side to one that cannot serve either");
-    scenario.expect("both sides' tasks are started again", Duration::from_secs(30), || {
-        match [Slot::Blue, Slot::Green].map(|slot| scenario.side(slot).0) {
-            [blue, green] if blue > 0 && green > 0 => Ok(()),
-            running => Err(format!("{running:?} run")),
+    // They fail their health checks and are replaced, so that the two need not run at the same moment.
+    let mut started = [false; 2];
+    scenario.expect("both sides' tasks are started again", Duration::from_secs(60), || {
+        for (slot, started) in [Slot::Blue, Slot::Green].into_iter().zip(&mut started) {
+            *started |= scenario.side(slot).0 > 0;
         }
+        if started == [true; 2] { Ok(()) } else { Err(format!("blue, green: {started:?}")) }
     });
     let after = scenario.calls().split_off(from);
     let took_down = |call: &&Call| call.operation == "UpdateService" && call.parameters["desiredCount"] == json!(0);
@@ -172,7 +202,7 @@ pub(super) fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
     assert_eq!(called, 1, "people are called once, though the counts change");
 }
 
-pub(super) fn a_stable_side_alarm_waits_for_an_operator() {
+fn a_stable_side_alarm_waits_for_an_operator() {
     let strategy = "{steps: [{traffic: 50%, hold: 10s}, {traffic: 100%}], bake: 1s, keep_warm: 0, drain: 1s}";
     let scenario =
         Scenario::new("accused", &ScenarioOptions { strategy, deadlines: DEADLINES, ..ScenarioOptions::default() });

@@ -100,6 +100,6 @@ pub(crate) fn an_operator_can_approve_by_cli_but_not_their_own_request() {
     operator_ok(&["deploy", &target, "--release", "v2"]);
     let plan = gates(scene).plan.0;
     let own = operator(&["approve", &target, "--plan", &plan]);
-    assert_eq!(own.status.code(), Some(4), "whoever asks does not approve: {own:?}");
+    assert_eq!(own.status.code(), Some(4), "requesters do not approve: {own:?}");
     assert!(status(scene).state.running.is_some_and(|running| running.number == 3), "it waits for somebody else");
 }

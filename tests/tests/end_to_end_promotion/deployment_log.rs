@@ -49,10 +49,10 @@ pub(super) fn assert_log_is_complete(shop: &Shop, tag: &str) {
                 if holds { Ok(()) } else { Err(format!("{what}, by {lines:#?}")) }
             };
             // Who asked, and that the driver has heard it.
-            let received_commands = commands(&matching_lines(&lines, "rollout-driver", "a command was taken up"));
+            let received_commands = commands(&matching_lines(&lines, "rollout-driver", "a command was consumed"));
             let requested_commands = match requested_by {
                 "image-pushed" => commands(&matching_lines(&lines, requested_by, "its deployment is asked for")),
-                "promotions" => commands(&matching_lines(&lines, requested_by, "a command was taken down")),
+                "promotions" => commands(&matching_lines(&lines, requested_by, "a command was written")),
                 // Verified below, and promoted by the policy.
                 _ => received_commands.iter().filter(|id| id.starts_with("promotion:")).cloned().collect(),
             };
@@ -73,7 +73,7 @@ pub(super) fn assert_log_is_complete(shop: &Shop, tag: &str) {
             }
             check(journal.iter().any(|entry| matches!(entry.fact, Fact::Ended { .. })), "it ended")?;
             // Each vote came in at the door, and was heard.
-            let votes = commands(&matching_lines(&lines, "approvals", "a command was taken down"));
+            let votes = commands(&matching_lines(&lines, "approvals", "a command was written"));
             let approved = journal.iter().filter(|entry| matches!(entry.fact, Fact::Approved { .. })).count();
             check(votes.len() == approved && votes.is_subset(&received_commands), "every vote was heard")?;
             // One whose asker it was is a line of the same story.

@@ -1,7 +1,7 @@
 //! Links in mail: shown as often as somebody likes, and used once.
 
 use super::shop::{Shop, api_url, gates, now_s, ok, refused, status, votes};
-use engine::links::{LinkKey, mint};
+use api::approval_links::{LinkKey, mint};
 use rollout::{Fact, Name, TargetId, Timestamp};
 use std::time::Duration;
 use tests::harness::http::{Response, ask};

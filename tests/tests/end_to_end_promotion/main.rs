@@ -1,5 +1,5 @@
 //! From environment to environment with the real binaries: who may bring a release further, who must agree, and who is
-//! turned away. GitHub's issuer and Slack are stand-ins on loopback; everything else is as in `end_to_end.rs`.
+//! turned away. GitHub's issuer and Slack are stand-ins on loopback; everything else is as in `end_to_end`.
 //!
 //! One deployment of the template serves all tests, each with an application of its own.
 
@@ -12,12 +12,8 @@ mod slack_approvals;
 mod train;
 mod workflows;
 
-use libtest_mimic::{Arguments, Trial};
 use tests::harness::permissions::Suite;
-use tests::harness::stack;
-
-/// How many run at once: they wait for tasks and holds, not for the machine.
-const AT_ONCE: usize = 8;
+use tests::harness::suite::run;
 
 /// Names of test functions, with the functions.
 macro_rules! tests {
@@ -25,8 +21,6 @@ macro_rules! tests {
 }
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
     let tests = tests![
         promotion::a_release_is_promoted_to_prod_and_a_bad_one_rolled_back,
         workflows::the_gateway_rejects_invalid_tokens,
@@ -45,25 +39,5 @@ fn main() {
         links::an_approval_link_decides_once,
         links::tampered_forged_and_expired_links_are_rejected,
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
-    // What no test asks for and all of them want.
-    let mut problems = if conclusion.num_passed == 0 { Vec::new() } else { stack().find_problems() };
-    // What the roles are for is told only by all tests together.
-    if conclusion.num_filtered_out + conclusion.num_ignored + conclusion.num_failed == 0 && conclusion.num_passed > 0 {
-        problems.extend(stack().unused_permissions(Suite::Promotion));
-    }
-    if problems.is_empty() {
-        conclusion.exit();
-    }
-    eprintln!(
-        "something was called that nobody here speaks, was given up on, or is allowed for nothing:\n{}",
-        problems.join("\n")
-    );
-    std::process::exit(101);
+    run(Suite::Promotion, &tests)
 }

@@ -3,12 +3,12 @@
 use super::deployment_log;
 use super::shop::{APPROVE, Environment, QUICK, Shop, gates, ok, refused, status, votes};
 use rollout::snapshot::Weights;
-use rollout::{Actor, Fact, Verdict};
+use rollout::{Actor, Fact, JournalEntry, Verdict};
 use serde_json::json;
 use simulation::world::ImageBehaviour;
 use std::process::Output;
 use std::time::Duration;
-use tests::harness::issuer::Job;
+use tests::harness::issuer::GithubJob;
 use tests::harness::scenario::{PATIENCE, Scenario, ScenarioOptions, good};
 use tests::harness::{leaks, stack};
 
@@ -20,7 +20,7 @@ pub(crate) const WATCHED: &str =
 const PROD: &str = "after: staging, trigger: promotion, approval: {required: 2, from: [on-call, carol], expires: 1h}";
 
 /// The operator's binary inside a job: what a runner gives it, and nothing more.
-fn ci(job: &Job, arguments: &[&str]) -> Output {
+fn ci(job: &GithubJob, arguments: &[&str]) -> Output {
     let runner = stack().issuer().run(job);
     let mut command = stack().operator();
     command
@@ -47,7 +47,7 @@ fn promote_to_staging(shop: &Shop, tag: &str, number: u64, behaviour: ImageBehav
     let _digest = dev.push(tag, behaviour);
     assert_eq!(dev.verdict(number).verdict, Some(Verdict::Succeeded));
     // Every release is promoted by a run of its own.
-    let job = Job { run_id: 9_000 + number, ..shop.job() };
+    let job = GithubJob { run_id: 9_000 + number, ..shop.job() };
     let output = ci(&job, &["promote", &format!("{}={tag}", staging.target())]);
     assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
     assert_eq!(staging.verdict(number).verdict, Some(Verdict::Succeeded));
@@ -56,26 +56,28 @@ fn promote_to_staging(shop: &Shop, tag: &str, number: u64, behaviour: ImageBehav
 
 pub(crate) fn a_release_is_promoted_to_prod_and_a_bad_one_rolled_back() {
     let quiet = ScenarioOptions { strategy: QUICK, traffic: 0.0, ..ScenarioOptions::default() };
+    let watched = ScenarioOptions { strategy: WATCHED, ..ScenarioOptions::default() };
     let shop = Shop::new(
         "climb",
         vec![
             Environment { name: "dev", rules: "trigger: push", options: quiet.clone() },
             Environment { name: "staging", rules: "after: [dev]", options: quiet },
-            Environment {
-                name: "prod",
-                rules: PROD,
-                options: ScenarioOptions { strategy: WATCHED, ..ScenarioOptions::default() },
-            },
+            Environment { name: "prod", rules: PROD, options: watched },
         ],
     );
-    let [_, staging, prod] = shop.environments.as_slice() else { panic!("three environments") };
+    a_good_release_reaches_prod(&shop);
+    deployment_log::assert_log_is_complete(&shop, "v1");
+    a_bad_release_is_rolled_back_in_prod(&shop);
+    the_next_release_waits_for_an_operator(&shop);
+}
 
-    // A good release, all the way.
-    promote_to_staging(&shop, "v1", 1, good());
+fn a_good_release_reaches_prod(shop: &Shop) {
+    let [_, staging, prod] = shop.environments.as_slice() else { panic!("three environments") };
+    promote_to_staging(shop, "v1", 1, good());
     let by = ok(staging.operations().history())[0].actor.clone();
     assert!(matches!(&by, Actor::Workflow { name, .. } if name == "github:acme/climb@9001"), "{by:?}");
     // The run is run again: it finds what it asked for, and asks for nothing more.
-    let again = Job { run_id: 9_001, run_attempt: 2, ..shop.job() };
+    let again = GithubJob { run_id: 9_001, run_attempt: 2, ..shop.job() };
     let output = ci(&again, &["promote", &format!("{}=v1", staging.target())]);
     assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
     assert_eq!(ok(staging.operations().history()).len(), 1, "a re-run is no second promotion");
@@ -92,33 +94,35 @@ pub(crate) fn a_release_is_promoted_to_prod_and_a_bad_one_rolled_back() {
     let record = prod.verdict(1);
     assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
     let told = refused(prod, 1);
-    assert!(told[0].1.contains("ada asked for this deployment"), "{told:?}");
-    let people: Vec<String> = prod
-        .journal()
-        .iter()
-        .filter_map(
-            |entry| if let Fact::Approved { person, .. } = &entry.fact { Some(person.to_string()) } else { None },
-        )
-        .collect();
+    assert!(told[0].1.contains("ada requested this deployment"), "{told:?}");
+    let approved = |entry: &JournalEntry| match &entry.fact {
+        Fact::Approved { person, .. } => Some(person.to_string()),
+        _ => None,
+    };
+    let people: Vec<String> = prod.journal().iter().filter_map(approved).collect();
     assert_eq!(people, ["bob", "carol"]);
-    wait_for_final_slack_message(&shop, prod, 1);
-    deployment_log::assert_log_is_complete(&shop, "v1");
+    wait_for_final_slack_message(shop, prod, 1);
+}
 
-    // A bad one, which only prod's traffic shows.
-    promote_to_staging(&shop, "v2", 2, ImageBehaviour { error_rate: 1.0, ..good() });
+/// Only prod's traffic shows that it is bad.
+fn a_bad_release_is_rolled_back_in_prod(shop: &Shop) {
+    let [_, staging, prod] = shop.environments.as_slice() else { panic!("three environments") };
+    promote_to_staging(shop, "v2", 2, ImageBehaviour { error_rate: 1.0, ..good() });
     let approval_message = shop.approval_message(prod, 2);
     for name in ["bob", "carol"] {
         shop.press_and_send(&approval_message, APPROVE, name, "");
     }
-    let output = ci(&Job { run_id: 9_100, ..shop.job() }, &["wait", &format!("{}=v2", staging.target())]);
+    let output = ci(&GithubJob { run_id: 9_100, ..shop.job() }, &["wait", &format!("{}=v2", staging.target())]);
     assert_eq!(output.status.code(), Some(0), "staging was well: {}", describe(&output));
     let record = prod.verdict(2);
     assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);
     assert!(record.reason.contains(&prod.names().green_alarm) || record.reason.contains(&prod.names().blue_alarm));
     prod.fact("that promotion is held", |fact| matches!(fact, Fact::PromotionHeld { .. }).then_some(()));
+}
 
-    // The next one stays below, until somebody wants it.
-    promote_to_staging(&shop, "v3", 3, good());
+fn the_next_release_waits_for_an_operator(shop: &Shop) {
+    let [_, _, prod] = shop.environments.as_slice() else { panic!("three environments") };
+    promote_to_staging(shop, "v3", 3, good());
     let reason = prod.fact("that v3 was not promoted by itself", |fact| match fact {
         Fact::PromotionSkipped { tag, reason, .. } if tag == "v3" => Some(reason.clone()),
         _ => None,

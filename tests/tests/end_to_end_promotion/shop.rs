@@ -1,16 +1,16 @@
 //! An application whose environments have rules, and what people and workflows do to it.
 
-use engine::operate::TargetStatus;
+use api::TargetStatus;
 use rollout::deployment::GateProgress;
 use rollout::{Fact, JournalEntry};
 use serde_json::{Value, json};
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 use tests::harness::http::{Response, ask};
-use tests::harness::issuer::Job;
+use tests::harness::issuer::GithubJob;
 use tests::harness::scenario::{PATIENCE, Scenario, ScenarioOptions};
-use tests::harness::slack::{ButtonPress, Interaction, Message, Person};
-use tests::harness::{AUDIENCE, REGION, Receiver, Stack, ministack, stack, topic_arn};
+use tests::harness::slack::{ButtonPress, ChannelMessage, SignedInteraction, SlackUser};
+use tests::harness::{AUDIENCE, REGION, Stack, Subscriber, ministack, stack, topic_arn};
 
 /// Button and input of a message that asks for approval.
 pub(crate) const APPROVE: &str = "switchback_approve";
@@ -25,8 +25,8 @@ pub(crate) const REPOSITORY_ID: u64 = 740_740;
 pub(crate) const OWNER_ID: u64 = 650_650;
 
 /// The policy's people. `eve` is of the workspace, too, and nobody has named her.
-pub(crate) fn person(name: &str) -> Person {
-    Person::new(name)
+pub(crate) fn person(name: &str) -> SlackUser {
+    SlackUser::new(name)
 }
 
 /// One application: its environments in order, its channel in Slack.
@@ -38,7 +38,7 @@ pub(crate) struct Shop {
     /// The ARN of Dave's topic.
     pub(crate) topic: String,
     /// What he is sent.
-    pub(crate) mail: Receiver,
+    pub(crate) mail: Subscriber,
 }
 
 /// An environment: its name, its rules as they stand in the file, and what its target is like.
@@ -57,7 +57,7 @@ impl Shop {
     pub(crate) fn new(application: &str, environments: Vec<Environment>) -> Self {
         let channel = stack().slack().channel(application);
         let topic = format!("switchback-approve-dave-{application}");
-        let mail = ok(Receiver::of_topic(stack(), &topic));
+        let mail = ok(Subscriber::of_topic(stack(), &topic));
         let topic = topic_arn(&topic);
         let mut policy = vec![
             format!("application: {application}"),
@@ -117,9 +117,9 @@ impl Shop {
     // --- workflows ---
 
     /// A job of the repository that the policy names, as the policy wants it.
-    pub(crate) fn job(&self) -> Job {
+    pub(crate) fn job(&self) -> GithubJob {
         let repository = format!("acme/{}", self.application);
-        Job { environment: Some("promotion".to_owned()), ..Job::of(&repository, REPOSITORY_ID, OWNER_ID) }
+        GithubJob { environment: Some("promotion".to_owned()), ..GithubJob::of(&repository, REPOSITORY_ID, OWNER_ID) }
     }
 
     /// What a workflow posts to promote a release to `staging`.
@@ -139,17 +139,17 @@ impl Shop {
     }
 
     /// Posts it as this job, with a token that was just issued.
-    pub(crate) fn post_as(&self, job: &Job, body: &Value) -> Response {
+    pub(crate) fn post_as(&self, job: &GithubJob, body: &Value) -> Response {
         self.post(Some(&stack().issuer().token(job, AUDIENCE)), body)
     }
 
     // --- people ---
 
     /// Waits for the message that asks for approval of a deployment of this target.
-    pub(crate) fn approval_message(&self, scene: &Scenario, number: u64) -> Message {
+    pub(crate) fn approval_message(&self, scene: &Scenario, number: u64) -> ChannelMessage {
         let found = || {
             let messages = stack().slack().messages(&self.channel);
-            let wanted = |message: &Message| {
+            let wanted = |message: &ChannelMessage| {
                 let about = |value: &str| {
                     let value: Value = serde_json::from_str(value).unwrap_or_default();
                     value["t"] == scene.target() && value["d"] == number
@@ -162,18 +162,24 @@ impl Shop {
     }
 
     /// What Slack sends when somebody presses a button of a message as it was shown.
-    pub(crate) fn press(&self, shown: &Message, button: &str, by: &Person, reason: &str) -> Interaction {
+    pub(crate) fn press(
+        &self,
+        shown: &ChannelMessage,
+        button: &str,
+        by: &SlackUser,
+        reason: &str,
+    ) -> SignedInteraction {
         let typed: &[(&str, &str)] = if reason.is_empty() { &[] } else { &[(REASON, reason)] };
         ok(stack().slack().press_outdated(shown, ButtonPress { button, by, typed }))
     }
 
     /// What the deployed door answers to it: a status.
-    pub(crate) fn send(&self, interaction: &Interaction) -> u16 {
+    pub(crate) fn send(&self, interaction: &SignedInteraction) -> u16 {
         ok(interaction.send(&format!("{}/slack/interactions", api_url("ApprovalsApi")))).status
     }
 
     /// Somebody presses a button, and Slack tells it.
-    pub(crate) fn press_and_send(&self, shown: &Message, button: &str, by: &str, reason: &str) {
+    pub(crate) fn press_and_send(&self, shown: &ChannelMessage, button: &str, by: &str, reason: &str) {
         let status = self.send(&self.press(shown, button, &person(by), reason));
         assert_eq!(status, 200, "what Slack has signed is answered");
     }
@@ -253,7 +259,7 @@ pub(crate) fn votes(scene: &Scenario, wanted: usize) {
 /// Commands that were refused, by what was asked, with the reason.
 pub(crate) fn refusals(entries: &[JournalEntry]) -> Vec<(String, String)> {
     let refused = entries.iter().filter_map(|entry| match &entry.fact {
-        Fact::CommandRefused { command, reason } => Some((command.clone(), reason.clone())),
+        Fact::CommandRefused { command, reason } => Some((command.clone(), reason.to_string())),
         _ => None,
     });
     refused.collect()

@@ -6,7 +6,7 @@ use rollout::{Fact, Verdict};
 use serde_json::json;
 use std::time::Duration;
 use tests::harness::scenario::good;
-use tests::harness::slack::{Message, SlackFault};
+use tests::harness::slack::{ChannelMessage, SlackFault};
 use tests::harness::stack;
 
 const ALL_BLUE: Weights = Weights { blue: 100, green: 0 };
@@ -64,9 +64,9 @@ pub(crate) fn slack_failures_are_retried_without_duplicate_posts() {
     assert_eq!(slack.faults_left(&shop.channel), 0, "all of it has gone wrong");
     assert_eq!(told.len(), 2, "the release's thread, and the deployment in it: {told:#?}");
     scene.wait_until_quiet_for(Duration::from_secs(1));
-    let before: Vec<String> = slack.messages(&shop.channel).iter().map(Message::visible_text).collect();
+    let before: Vec<String> = slack.messages(&shop.channel).iter().map(ChannelMessage::visible_text).collect();
     scene.redeliver_journal();
-    let after: Vec<String> = slack.messages(&shop.channel).iter().map(Message::visible_text).collect();
+    let after: Vec<String> = slack.messages(&shop.channel).iter().map(ChannelMessage::visible_text).collect();
     assert_eq!(after, before);
 }
 

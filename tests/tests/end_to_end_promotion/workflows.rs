@@ -4,7 +4,7 @@ use super::shop::{OWNER_ID, REPOSITORY_ID, Shop, now_s, ok, refusals, refused, s
 use rollout::Verdict;
 use serde_json::json;
 use std::time::Duration;
-use tests::harness::issuer::{Flaw, Issuer, Job};
+use tests::harness::issuer::{Flaw, GithubJob, Issuer};
 use tests::harness::scenario::good;
 use tests::harness::{AUDIENCE, stack};
 
@@ -30,29 +30,29 @@ pub(crate) fn the_gateway_rejects_invalid_tokens() {
 pub(crate) fn an_ungranted_request_gets_a_generic_403() {
     let shop = Shop::with_staging("grants");
     let staging = &shop.environments[1];
-    let not_allowed = |job: &Job, body: &serde_json::Value, what: &str| {
+    let not_allowed = |job: &GithubJob, body: &serde_json::Value, what: &str| {
         let answer = shop.post_as(job, body);
         assert_eq!(answer.status, 403, "{what}: {}", answer.body);
         answer.json()
     };
     let job = shop.job();
     let body = shop.promotion("v1");
-    let named_alike = Job::of(&job.repository, REPOSITORY_ID + 1, OWNER_ID + 1);
-    let named_alike = Job { environment: job.environment.clone(), ..named_alike };
+    let named_alike = GithubJob::of(&job.repository, REPOSITORY_ID + 1, OWNER_ID + 1);
+    let named_alike = GithubJob { environment: job.environment.clone(), ..named_alike };
     let said = not_allowed(&named_alike, &body, "another repository of the same name");
     assert_eq!(said["error"]["code"], "not_allowed");
     assert!(!said.to_string().contains("repository"), "it says nothing of why: {said}");
     let others = [
-        ("the name's next owner", Job { owner_id: OWNER_ID + 1, ..job.clone() }),
+        ("the name's next owner", GithubJob { owner_id: OWNER_ID + 1, ..job.clone() }),
         (
             "a fork's pull request",
-            Job { event: "pull_request".into(), git_ref: "refs/pull/7/merge".into(), ..job.clone() },
+            GithubJob { event: "pull_request".into(), git_ref: "refs/pull/7/merge".into(), ..job.clone() },
         ),
-        ("a pull request with the base's rights", Job { event: "pull_request_target".into(), ..job.clone() }),
-        ("another branch", Job { git_ref: "refs/heads/mine".into(), ..job.clone() }),
-        ("no GitHub environment", Job { environment: None, ..job.clone() }),
-        ("another workflow", Job { workflow: ".github/workflows/other.yaml".into(), ..job.clone() }),
-        ("an event that is not granted", Job { event: "schedule".into(), ..job.clone() }),
+        ("a pull request with the base's rights", GithubJob { event: "pull_request_target".into(), ..job.clone() }),
+        ("another branch", GithubJob { git_ref: "refs/heads/mine".into(), ..job.clone() }),
+        ("no GitHub environment", GithubJob { environment: None, ..job.clone() }),
+        ("another workflow", GithubJob { workflow: ".github/workflows/other.yaml".into(), ..job.clone() }),
+        ("an event that is not granted", GithubJob { event: "schedule".into(), ..job.clone() }),
     ];
     for (what, job) in &others {
         assert_eq!(not_allowed(job, &body, what), said, "{what}");
@@ -93,7 +93,7 @@ pub(crate) fn repeated_requests_promote_once_and_old_tokens_never() {
     assert_eq!(first.status, 200, "{}", first.body);
     assert_eq!(first.json().pointer("/asked/0/new"), Some(&json!(true)), "{}", first.body);
     // The same token again, and the same run run again.
-    let rerun = Job { run_attempt: 2, ..job };
+    let rerun = GithubJob { run_attempt: 2, ..job };
     for answer in [shop.post(Some(&token), &body), shop.post_as(&rerun, &body)] {
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_ne!(answer.json().pointer("/asked/0/new"), Some(&json!(true)), "{}", answer.body);

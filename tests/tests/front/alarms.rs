@@ -4,7 +4,7 @@ use crate::fixture::{CLUSTER, FrontFixture, code};
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace, SuspendedState};
 use aws_sdk_cloudwatch::types::{AlarmType, ComparisonOperator, StateValue};
 use simulation::world::WorldEventKind;
-use simulation::world::alarms::{AlarmState, Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{AlarmState, Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 
 /// An alarm over a count and one over a rate, both of green, and one over both of them.
 async fn fixture() -> FrontFixture {
@@ -22,8 +22,9 @@ async fn fixture() -> FrontFixture {
         comparison: Comparison::Above,
         treat_missing: TreatMissing::Ignore,
     };
-    let (errors, rate) = (alarm("errors", Metric::Target5xxCount), alarm("rate", Metric::Target5xxPercent));
-    fixture.front.world().by_hand(|world| {
+    let (errors, rate) =
+        (alarm("errors", WatchedMetric::Target5xxCount), alarm("rate", WatchedMetric::Target5xxPercent));
+    fixture.front.world().as_third_party(|world| {
         world.put_metric_alarm(errors).expect("it is put");
         world.put_metric_alarm(rate).expect("it is put");
         world.put_composite_alarm("both", "ALARM(errors) AND ALARM(rate)").expect("it is put");

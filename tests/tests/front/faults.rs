@@ -4,7 +4,7 @@ use crate::fixture::{self, CLUSTER, FrontFixture, code};
 use aws_smithy_runtime_api::client::result::SdkError;
 use simulation::world::FunctionBehaviour;
 use std::time::{Duration, Instant};
-use tests::front::{Answer, Fault, FaultKind, Refusal};
+use tests::front::{Answer, AwsError, Fault, FaultKind};
 
 /// One call to each of the front's services, by the code that it ends with.
 async fn codes(fixture: &FrontFixture) -> [String; 5] {
@@ -64,7 +64,7 @@ async fn the_sdk_retries_throttling_and_internal_errors() {
 #[tokio::test]
 async fn any_error_can_be_injected() {
     let fixture = FrontFixture::set().await;
-    let refusal = Refusal::sender("ServiceNotActiveException", "Service was not ACTIVE.");
+    let refusal = AwsError::sender("ServiceNotActiveException", "Service was not ACTIVE.");
     fixture.front.fault(Fault::on("ecs", "UpdateService", FaultKind::Refuse(refusal)).always());
     let update = || fixture.ecs().update_service().cluster(CLUSTER).service("api-blue").desired_count(9).send();
     let both = [code(update().await), code(update().await)];

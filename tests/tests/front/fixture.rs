@@ -4,7 +4,9 @@ use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde_json::{Value, json};
-use simulation::world::balancer::{Action, ActionKind, Forward, GroupSettings, GroupStickiness, WeightedGroup};
+use simulation::world::balancer::{
+    ActionKind, ForwardActionConfig, GroupSettings, GroupStickiness, ListenerAction, WeightedGroup,
+};
 use simulation::world::ecs::{CreateService, ServiceLoadBalancer};
 use simulation::world::{ApiResult, Settings, Timing, World};
 use std::fmt::Debug;
@@ -43,7 +45,7 @@ impl FrontFixture {
 
     pub(crate) async fn with(options: Options) -> Self {
         let mut world = World::new(Settings { timing: Timing::quick(), ..Settings::default() });
-        let names = world.by_hand(build).expect("the scene is one that AWS accepts");
+        let names = world.as_third_party(build).expect("the scene is one that AWS accepts");
         let front = Front::start(world, options).await.expect("a port of loopback is free");
         let fixture = Self { front, names };
         fixture.settle();
@@ -109,7 +111,7 @@ fn build(world: &mut World) -> ApiResult<Names> {
     let blue = world.create_target_group("api-blue", settings)?.arn;
     let green = world.create_target_group("api-green", settings)?.arn;
     let foreign = world.create_target_group("foreign", settings)?.arn;
-    let refusing = Action {
+    let refusing = ListenerAction {
         order: None,
         what: ActionKind::Other {
             kind: "fixed-response".to_owned(),
@@ -117,9 +119,9 @@ fn build(world: &mut World) -> ApiResult<Names> {
         },
     };
     let listener = world.create_listener(&balancer, 443, "HTTPS", vec![refusing])?.arn;
-    world.create_listener(&other, 80, "HTTP", vec![Action::forward([(foreign.as_str(), 1)])])?;
+    world.create_listener(&other, 80, "HTTP", vec![ListenerAction::forward([(foreign.as_str(), 1)])])?;
     let group = |arn: &str, weight| WeightedGroup { arn: arn.to_owned(), weight: Some(weight) };
-    let login = Action {
+    let login = ListenerAction {
         order: Some(1),
         what: ActionKind::Other {
             kind: "authenticate-oidc".to_owned(),
@@ -134,9 +136,9 @@ fn build(world: &mut World) -> ApiResult<Names> {
             }}),
         },
     };
-    let forward = Action {
+    let forward = ListenerAction {
         order: Some(2),
-        what: ActionKind::Forward(Forward {
+        what: ActionKind::Forward(ForwardActionConfig {
             target_groups: vec![group(&blue, 100), group(&green, 0)],
             stickiness: Some(GroupStickiness { enabled: true, duration_seconds: Some(300) }),
         }),

@@ -1,6 +1,9 @@
 //! A release under all the tags that it has, and the registries whose pushes are believed.
 
-use super::*;
+use crate::fixture::{IntakeFixture, POLICY, apply, digest, fixture, missed, name, own_registry, pushed};
+use engine::Releases as _;
+use engine::intake::{Ignored, ImagePushed, PushOutcome};
+use rollout::{Command, ReleaseId};
 
 /// The names that a target is told of: release's first digit and tag.
 async fn named(fixture: &IntakeFixture, to: &str) -> Vec<String> {

@@ -4,7 +4,7 @@ use super::tally::Tally;
 use aws::Clients;
 use aws::ledger::DynamoLedger;
 use aws_credential_types::Credentials;
-use engine::Ledger as _;
+use engine::{Administration as _, Targets as _};
 use rollout::policy::{Policy, Strategy};
 use rollout::verdict::Verdict;
 use rollout::{Name, Percent, Seconds, TargetId};
@@ -15,15 +15,16 @@ use simulation::world::{Health, ImageBehaviour, PairNames, PairSetup, Settings, 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tests::front::{Call, CallInterceptor, FaultKind, Front, Options, Refusal};
+use tests::front::{AwsError, Call, CallInterceptor, FaultKind, Front, Options};
 use tests::harness::aws::Aws;
 use tests::harness::child::target;
-use tests::harness::lambda::{Invoked, Sandbox};
+use tests::harness::lambda::{InvocationOutcome, Sandbox};
 use tests::harness::wakes::{Queue, QueueSettings};
-use tests::harness::{Failure, REGION, ministack, now, packages};
+use tests::harness::{HarnessError, REGION, ministack, now, packages};
 
 /// As `template.yaml` has it.
 const TIME_OUT: Duration = Duration::from_secs(60);
@@ -127,12 +128,12 @@ impl CallInterceptor for LoadInterceptor {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).record(call);
     }
 
-    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, Refusal>> {
+    fn serve(&self, service: &str, operation: &str, parameters: &Value) -> Option<Result<Value, AwsError>> {
         if service != "sqs" {
             return None;
         }
         if operation != "SendMessage" {
-            return Some(Err(Refusal::sender("UnsupportedOperation", format!("{operation} is nobody's here"))));
+            return Some(Err(AwsError::sender("UnsupportedOperation", format!("{operation} is nobody's here"))));
         }
         let urgent = parameters["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/urgent-wakes"));
         let delay = Duration::from_secs(parameters["DelaySeconds"].as_u64().unwrap_or_default());
@@ -148,13 +149,44 @@ struct LoadTarget {
     event: Value,
 }
 
-/// Pushes to everybody, and lets the functions work until nobody has anything to do.
-pub(crate) async fn deploy_all(load_test: &LoadTest) -> Result<LoadResult, Failure> {
-    let to_failure = |error: &dyn fmt::Display| Failure(error.to_string());
+/// The functions' processes.
+struct Processes {
+    /// For ordinary wakes.
+    drivers: Vec<Sandbox>,
+    /// For urgent ones.
+    urgent: Sandbox,
+    signals: Sandbox,
+    pushes: Sandbox,
+}
+
+impl Processes {
+    async fn start(binaries: &Path, front: &Front, table: &str, count: usize) -> Result<Self, HarnessError> {
+        let log_path = target().join("tmp").join(format!("load-{}.log", std::process::id()));
+        let log = File::create(&log_path).map_err(|error| HarnessError(format!("{}: {error}", log_path.display())))?;
+        let settings = settings(front, table);
+        let process = async |name: &str| Sandbox::start(&binaries.join(name), &settings, &log).await;
+        let (mut drivers, urgent) = (Vec::new(), process("rollout-driver").await?);
+        for _ in 0..count {
+            drivers.push(process("rollout-driver").await?);
+        }
+        Ok(Self { drivers, urgent, signals: process("signal-received").await?, pushes: process("image-pushed").await? })
+    }
+}
+
+/// How the deployments ended.
+#[derive(Debug, Default)]
+struct Outcomes {
+    verdicts: BTreeMap<String, usize>,
+    unexpected: Vec<String>,
+}
+
+/// Pushes to every target, and runs the functions until every deployment has ended.
+pub(crate) async fn deploy_all(load_test: &LoadTest) -> Result<LoadResult, HarnessError> {
+    let to_failure = |error: &dyn fmt::Display| HarnessError(error.to_string());
     let binaries = packages::build_only(["rollout-driver", "signal-received", "image-pushed"])?;
     let ministack = ministack::start(&[])?;
     let table = "load";
-    create_table(&Aws::at(ministack.address()), table)?;
+    Aws::at(ministack.address()).create_ledger_table(table)?;
     let config = aws::config::loader()
         .endpoint_url(ministack.endpoint())
         .region(aws_config::Region::new(REGION))
@@ -172,54 +204,22 @@ pub(crate) async fn deploy_all(load_test: &LoadTest) -> Result<LoadResult, Failu
     let interceptor = Arc::new(LoadInterceptor { queues: queues.clone(), tally: Mutex::default() });
     front.set_interceptor(Arc::clone(&interceptor) as Arc<dyn CallInterceptor>);
 
-    let log_path = target().join("tmp").join(format!("load-{}.log", std::process::id()));
-    let log = File::create(&log_path).map_err(|error| Failure(format!("{}: {error}", log_path.display())))?;
-    let process = async |name: &str| Sandbox::start(&binaries.join(name), &settings(&front, table), &log).await;
-    let (mut drivers, urgent) = (Vec::new(), process("rollout-driver").await?);
-    for _ in 0..load_test.drivers {
-        drivers.push(process("rollout-driver").await?);
-    }
-    let (signals, pushes) = (process("signal-received").await?, process("image-pushed").await?);
-
+    let processes = Processes::start(&binaries, &front, table, load_test.drivers).await?;
     let began = Instant::now();
     let finished = AtomicBool::new(false);
-    let works = drivers.iter().map(|driver| run_driver(driver, &queues[0], &finished));
+    let works = processes.drivers.iter().map(|driver| run_driver(driver, &queues[0], &finished));
     let ((), (ordinary, urgent), (), (ended, backlog)) = futures::join!(
         async {
             for member in &members {
-                invoke(&pushes, &member.event).await;
+                invoke(&processes.pushes, &member.event).await;
             }
         },
-        futures::future::join(futures::future::join_all(works), run_driver(&urgent, &queues[1], &finished)),
-        forward_events(&front, &signals, &finished),
+        futures::future::join(futures::future::join_all(works), run_driver(&processes.urgent, &queues[1], &finished)),
+        forward_events(&front, &processes.signals, &finished),
         wait_for_all(&ledger, &members, &queues, began, &finished),
     );
-    let (mut verdicts, mut unexpected, mut durations) = (BTreeMap::<String, usize>::new(), Vec::new(), Vec::new());
-    for (member, end) in members.iter().zip(&ended) {
-        let history = ledger.history(&member.target, 1).await.map_err(|error| to_failure(&error))?;
-        let record = history.first();
-        let verdict = record.and_then(|record| record.verdict);
-        *verdicts.entry(verdict.map_or("none".to_owned(), |verdict| format!("{verdict:?}"))).or_default() += 1;
-        durations.extend(end.map(|end| end.as_secs_f64()));
-        let expected = [Some(Verdict::Succeeded), Some(Verdict::RolledBack)].contains(&verdict);
-        if !expected && unexpected.len() < 5 {
-            unexpected.push(format!(
-                "{}: {}",
-                member.target,
-                record.map_or("nothing", |record| record.reason.as_str())
-            ));
-        }
-        // Traffic is where the verdict says that it is.
-        let weights = weights_of(&front, &member.names)?;
-        let on_green = verdict == Some(Verdict::Succeeded);
-        if (weights.0 == 0) != on_green || (weights.1 == 0) == on_green {
-            unexpected
-                .push(format!("{} ended as {verdict:?} with blue {} / green {}", member.target, weights.0, weights.1));
-        }
-    }
-    if let Some(mismatch) = unexpected.iter().find(|unexpected| unexpected.contains(" ended as ")) {
-        return Err(Failure(mismatch.clone()));
-    }
+    let Outcomes { verdicts, unexpected } = outcomes(&ledger, &front, &members).await?;
+    let mut durations: Vec<f64> = ended.iter().flatten().map(Duration::as_secs_f64).collect();
     durations.sort_by(f64::total_cmp);
     let tally = interceptor.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(LoadResult {
@@ -237,6 +237,29 @@ pub(crate) async fn deploy_all(load_test: &LoadTest) -> Result<LoadResult, Failu
     })
 }
 
+/// Counts the verdicts, and fails where the live weights contradict one.
+async fn outcomes(ledger: &DynamoLedger, front: &Front, members: &[LoadTarget]) -> Result<Outcomes, HarnessError> {
+    let mut outcomes = Outcomes::default();
+    for member in members {
+        let history = ledger.history(&member.target, 1).await.map_err(|error| HarnessError(error.to_string()))?;
+        let record = history.first();
+        let verdict = record.and_then(|record| record.verdict);
+        *outcomes.verdicts.entry(verdict.map_or("none".to_owned(), |verdict| format!("{verdict:?}"))).or_default() += 1;
+        let expected = [Some(Verdict::Succeeded), Some(Verdict::RolledBack)].contains(&verdict);
+        if !expected && outcomes.unexpected.len() < 5 {
+            let reason = record.map_or("nothing", |record| record.reason.as_str());
+            outcomes.unexpected.push(format!("{}: {reason}", member.target));
+        }
+        let (blue, green) = weights_of(front, &member.names)?;
+        let on_green = verdict == Some(Verdict::Succeeded);
+        if (blue == 0) != on_green || (green == 0) == on_green {
+            let target = &member.target;
+            return Err(HarnessError(format!("{target} ended as {verdict:?} with blue {blue} / green {green}")));
+        }
+    }
+    Ok(outcomes)
+}
+
 /// One process takes wakes, one after the other, until it is over; answers how many.
 async fn run_driver(driver: &Sandbox, queue: &Queue, finished: &AtomicBool) -> u64 {
     let mut passes = 0;
@@ -247,8 +270,8 @@ async fn run_driver(driver: &Sandbox, queue: &Queue, finished: &AtomicBool) -> u
         };
         passes += 1;
         match driver.invoke(&received.event(), TIME_OUT).await {
-            Invoked::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
-            Invoked::Answered(_) | Invoked::Failed(_) | Invoked::Died => {}
+            InvocationOutcome::Answered(answer) if received.is_done(&answer) => queue.delete(&received),
+            InvocationOutcome::Answered(_) | InvocationOutcome::Failed(_) | InvocationOutcome::Died => {}
         }
     }
     passes
@@ -274,7 +297,7 @@ async fn forward_events(front: &Front, signals: &Sandbox, finished: &AtomicBool)
 /// An asynchronous invocation: tried three times.
 async fn invoke(function: &Sandbox, event: &Value) {
     for _ in 0..3 {
-        if let Invoked::Answered(_) = function.invoke(event, TIME_OUT).await {
+        if let InvocationOutcome::Answered(_) = function.invoke(event, TIME_OUT).await {
             return;
         }
     }
@@ -398,26 +421,14 @@ fn build_world(load_test: &LoadTest) -> (World, Vec<LoadTarget>, Vec<Policy>) {
     (built.world, members, policies.into_values().collect())
 }
 
-fn weights_of(front: &Front, names: &PairNames) -> Result<(i64, i64), Failure> {
+fn weights_of(front: &Front, names: &PairNames) -> Result<(i64, i64), HarnessError> {
     let mut world = front.world();
-    let rules = world.by_hand(|world| world.describe_rules(None, std::slice::from_ref(&names.rule)));
-    let rules = rules.map_err(|error| Failure(error.to_string()))?;
+    let rules = world.as_third_party(|world| world.describe_rules(None, std::slice::from_ref(&names.rule)));
+    let rules = rules.map_err(|error| HarnessError(error.to_string()))?;
     let groups = rules.iter().flat_map(|rule| &rule.actions).find_map(|action| match &action.what {
         simulation::world::balancer::ActionKind::Forward(forward) => Some(&forward.target_groups),
         simulation::world::balancer::ActionKind::Other { .. } => None,
     });
     let weight = |arn: &str| groups.into_iter().flatten().find(|group| group.arn == arn).and_then(|group| group.weight);
     Ok((weight(&names.blue_group).unwrap_or(0), weight(&names.green_group).unwrap_or(0)))
-}
-
-fn create_table(aws: &Aws, table: &str) -> Result<(), Failure> {
-    let keys = |pk: &str, sk: &str| json!([{"AttributeName": pk, "KeyType": "HASH"}, {"AttributeName": sk, "KeyType": "RANGE"}]);
-    let texts = ["pk", "sk", "due_pk", "due_sk"].map(|name| json!({"AttributeName": name, "AttributeType": "S"}));
-    let wanted = json!({
-        "TableName": table, "BillingMode": "PAY_PER_REQUEST", "AttributeDefinitions": texts, "KeySchema": keys("pk", "sk"),
-        "GlobalSecondaryIndexes": [{
-            "IndexName": "due", "KeySchema": keys("due_pk", "due_sk"), "Projection": {"ProjectionType": "KEYS_ONLY"},
-        }],
-    });
-    aws.json("dynamodb", "DynamoDB_20120810.CreateTable", &wanted).map(drop)
 }

@@ -37,7 +37,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "side-with-traffic-taken-down",
         defect: "a side is taken down while a rule still sends it traffic",
         met: "argo-rollouts#3333",
-        file: "shared/rollout/src/decide/giving_back.rs",
+        file: "shared/rollout/src/decide/cleanup.rs",
         text: r"    if snapshot.live_side() != Some(slot.other()) {
         // Asked",
         instead: r"    if snapshot.live_side() == Some(slot) {
@@ -48,7 +48,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "abort-takes-the-stable-side-down",
         defect: "an abort scales the stable side to none",
         met: "argo-rollouts#1292",
-        file: "shared/rollout/src/decide/giving_back.rs",
+        file: "shared/rollout/src/decide/cleanup.rs",
         text: ".then_some(Effect::SetDesired { slot, desired: floor });",
         instead: ".then_some(Effect::SetDesired { slot: slot.other(), desired: floor });",
         caught_by: Decisions,
@@ -146,8 +146,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "tasks that crash at every start are waited for until the deadline",
         met: "copilot-cli#1879",
         file: "shared/rollout/src/decide/tasks.rs",
-        text: "const MOST_FAILED_STARTS: u32 = 2;",
-        instead: "const MOST_FAILED_STARTS: u32 = u32::MAX;",
+        text: "const MAX_FAILED_STARTS: u32 = 2;",
+        instead: "const MAX_FAILED_STARTS: u32 = u32::MAX;",
         caught_by: Decisions,
     },
     Mutant {
@@ -182,8 +182,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a newer push turns back what has just been verified",
         met: "kargo#7032",
         file: "shared/rollout/src/decide/superseding.rs",
-        text: "running.purpose == Purpose::Deploy && !running.stage().is_verified() && !is_leaving(running)",
-        instead: "running.purpose == Purpose::Deploy && !is_leaving(running)",
+        text: "running.purpose == Purpose::Deploy && !running.stage().has_baked() && !running.is_backing_out()",
+        instead: "running.purpose == Purpose::Deploy && !running.is_backing_out()",
         caught_by: Decisions,
     },
     Mutant {
@@ -229,7 +229,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a shift counts as done before the weights were seen live",
         met: "containers-roadmap#2853",
         file: "shared/rollout/src/decide/forward.rs",
-        text: "        if decided && let Live::AsDecided = live {",
+        text: "        if decided && let LiveWeights::AsDecided = live {",
         instead: "        if decided {",
         caught_by: Decisions,
     },
@@ -237,9 +237,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "autoscaling-is-kept",
         defect: "a deployment ends with its own autoscaling limits still on",
         met: "containers-roadmap#794",
-        file: "shared/rollout/src/decide/giving_back.rs",
-        text: r#"                    owed.effects.push(Effect::SetAutoscaling { slot: *slot, limits: *limits });
-                    owed.missing.push(format!("autoscaling limits of {service}"));"#,
+        file: "shared/rollout/src/decide/cleanup.rs",
+        text: r#"                    pending.effects.push(Effect::SetAutoscaling { slot: *slot, limits: *limits });
+                    pending.missing.push(format!("autoscaling limits of {service}"));"#,
         instead: "                    let _ = (service, limits);",
         caught_by: Decisions,
     },
@@ -333,8 +333,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "an alarm of a side without traffic has no data, and the first step never begins",
         met: "",
         file: "shared/rollout/src/decide/health.rs",
-        text: "if side.is_some_and(|side| !carries(weighted, snapshot, side)) => {",
-        instead: "if side.is_some_and(|side| !carries(weighted, snapshot, side) && now == Timestamp::MIN) => {",
+        text: "if side.is_some_and(|side| !may_have_traffic(weighted, snapshot, side)) => {",
+        instead: "if side.is_some_and(|side| !may_have_traffic(weighted, snapshot, side) && now == Timestamp::MIN) => {",
         caught_by: Decisions,
     },
     Mutant {

@@ -201,7 +201,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         name: "stopped-line-holds-a-rollback",
         defect: "the line is stopped, and the rollback that somebody asks for waits",
         met: "kargo#1422",
-        file: "shared/rollout/src/decide/line.rs",
+        file: "shared/rollout/src/decide/stop_the_line.rs",
         text: "    if deployment.purpose != Purpose::Deploy || passes {",
         instead: "    if passes {",
         caught_by: Decisions,
@@ -251,7 +251,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a rule is read as it was before its last writing, and a release without a way back is switched back",
         met: "",
         file: "shared/rollout/src/decide/operator.rs",
-        text: "    let settled = deployment.consistent_at(context.seen_at, context.now).is_none();",
+        text: "    let settled = deployment.stale_until(context.seen_at, context.now).is_none();",
         instead: "    let settled = context.now >= context.seen_at;",
         caught_by: Decisions,
     },
@@ -260,9 +260,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "nobody can read where the traffic goes, and the release counts as verified",
         met: "",
         file: "shared/rollout/src/decide/forward.rs",
-        text: "            match health::live(deployment, &ahead.weighted, ahead.snapshot) {",
-        instead: r"            match health::live(deployment, &ahead.weighted, &Snapshot { rules: vec![], ..ahead.snapshot.clone() }) {
-                Live::Unknown(_) if deployment.number > 0 => Ok(ahead),",
+        text: "            match health::live_weights(deployment, &current.weighted, current.snapshot) {",
+        instead: r"            match health::live_weights(deployment, &current.weighted, &Snapshot { rules: vec![], ..current.snapshot.clone() }) {
+                LiveWeights::Unknown(_) if deployment.number > 0 => Ok(current),",
         caught_by: Decisions,
     },
     Mutant {

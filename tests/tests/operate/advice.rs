@@ -3,14 +3,14 @@
 
 use super::bench::{ALICE, TARGET, TestBench};
 use rollout::TargetId;
-use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, Metric as SeenMetric, MetricAlarmDetails};
-use rollout::doctor::seen::{InspectedSide, InspectionResult};
+use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, Metric, MetricAlarmDetails};
+use rollout::doctor::inspected::{InspectedSide, InspectionResult};
 use rollout::doctor::{Finding, Severity, judge};
 use rollout::policy::{EcsPair, Policy};
 use rollout::{Reading, Slot};
 use serde_json::json;
 use simulation::world::ImageBehaviour;
-use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use std::collections::BTreeMap;
 
 /// The page of the policy file.
@@ -60,7 +60,7 @@ fn put_metric_alarm(words: &[String]) -> (String, AlarmDetails) {
         rest.split_once(",Value=").map(|(name, value)| (name.to_owned(), value.to_owned())).expect("a dimension")
     };
     assert!(number("datapoints-to-alarm") <= number("evaluation-periods"), "{options:?}");
-    let metric = SeenMetric {
+    let metric = Metric {
         namespace: one("namespace"),
         name: one("metric-name"),
         dimensions: options["dimensions"].iter().map(dimension).collect(),
@@ -117,12 +117,12 @@ fn the_documented_alarms_stop_only_bad_releases() {
     for words in commands() {
         let (name, alarm) = put_metric_alarm(&words);
         let AlarmKind::Metric(seen) = alarm.kind else { panic!("a metric alarm") };
-        assert_eq!(seen.metrics[0].name, Metric::Target5xxCount.name());
+        assert_eq!(seen.metrics[0].name, WatchedMetric::Target5xxCount.name());
         let group = &seen.metrics[0].dimensions["TargetGroup"];
         let group = if group.contains("blue") { &names.blue_group } else { &names.green_group };
         let alarm = MetricAlarm {
             name: name.clone(),
-            metric: Metric::Target5xxCount,
+            metric: WatchedMetric::Target5xxCount,
             load_balancer: names.load_balancer.clone(),
             target_group: Some(group.clone()),
             period_s: seen.period_s,
@@ -139,7 +139,7 @@ fn the_documented_alarms_stop_only_bad_releases() {
         // Response times beside it, as the page says: with CloudWatch's default for what is missing.
         let slow = MetricAlarm {
             name: name.replace("5xx", "latency"),
-            metric: Metric::TargetResponseTime,
+            metric: WatchedMetric::TargetResponseTime,
             threshold: 10.0,
             treat_missing: TreatMissing::Missing,
             ..alarm.clone()
@@ -177,17 +177,14 @@ fn example_alarm(pair: &EcsPair, name: &str) -> AlarmDetails {
         let group = &pair.side(slot).target_group;
         let group = &group[group.find("targetgroup/").expect("a target group")..];
         let dimensions = [("LoadBalancer", "app/shop/2123456789abcdef"), ("TargetGroup", group)];
-        SeenMetric {
+        Metric {
             namespace: "AWS/ApplicationELB".to_owned(),
             name: metric.to_owned(),
             dimensions: dimensions.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         }
     };
-    let own = |metric: &str| SeenMetric {
-        namespace: "Shop".to_owned(),
-        name: metric.to_owned(),
-        dimensions: BTreeMap::new(),
-    };
+    let own =
+        |metric: &str| Metric { namespace: "Shop".to_owned(), name: metric.to_owned(), dimensions: BTreeMap::new() };
     let slot = if name.contains("blue") { Slot::Blue } else { Slot::Green };
     let (metric, comparison, treat_missing) = match name {
         _ if name.ends_with("-5xx") => {

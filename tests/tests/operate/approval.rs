@@ -25,7 +25,7 @@ fn two_approvals_start_the_deployment() {
     bench.simulation.run_for(120);
     assert_eq!(bench.stage("api", "prod"), Some("gated"), "one of two");
     let twice = bench.refused_to(ADA, "POST", &approve, json!({"deployment": number, "plan": plan}));
-    assert_eq!((twice.0, twice.1.as_str()), (409, "said_already"));
+    assert_eq!((twice.0, twice.1.as_str()), (409, "already_approved"));
     assert!(twice.2.contains("ada has approved"), "{}", twice.2);
 
     bench.post_ok(CAROL, &approve, json!({"deployment": number, "plan": plan}));
@@ -121,8 +121,8 @@ fn the_requester_cannot_approve() {
     let (mut bench, number, plan) = waiting(ADA);
     let approve = path("api", "prod", "/approve");
     let (status, code, message) = bench.refused_to(ADA, "POST", &approve, json!({"deployment": number, "plan": plan}));
-    assert_eq!((status, code.as_str()), (403, "asked_for_it"));
-    assert!(message.contains("ada asked for this deployment, and whoever asks does not approve"), "{message}");
+    assert_eq!((status, code.as_str()), (403, "requester_approves"));
+    assert!(message.contains("ada requested this deployment, and requesters do not approve"), "{message}");
     bench.simulation.run_for(60);
     assert_eq!(bench.refusals("api", "prod").len(), 1);
     bench.post_ok(BOB, &approve, json!({"deployment": number, "plan": plan}));
@@ -144,7 +144,7 @@ fn votes_for_another_plan_or_deployment_are_refused() {
     let gates = bench.status()["state"]["running"]["gates"].clone();
     let early = bench.refused_to(ADA, "POST", &approve, json!({"deployment": 1, "plan": gates["plan"]}));
     assert_eq!(early.0, 409, "{}", early.2);
-    assert!(early.2.contains("it is not asked for yet"), "the soak is not over: {}", early.2);
+    assert!(early.2.contains("not requested yet"), "the soak is not over: {}", early.2);
     let (number, plan) = bench.wait_for_approval_request("api", "prod");
     let other = bench.refused_to(ADA, "POST", &approve, json!({"deployment": number, "plan": "0123456789abcdef"}));
     assert_eq!((other.0, other.1.as_str()), (409, "plan_changed"));
@@ -157,7 +157,7 @@ fn votes_for_another_plan_or_deployment_are_refused() {
     bench.simulation.run_for(60);
     let old = bench.refused_to(BOB, "POST", &approve, json!({"deployment": number, "plan": plan}));
     assert_eq!((old.0, old.1.as_str()), (409, "superseded"));
-    assert!(old.2.contains("has given way to a newer release"), "{}", old.2);
+    assert!(old.2.contains("was superseded by a newer release"), "{}", old.2);
     let (next, new_plan) = bench.wait_for_approval_request("api", "prod");
     assert_ne!((number, &plan), (next, &new_plan), "the next one is another deployment with a plan of its own");
 }

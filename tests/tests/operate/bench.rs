@@ -1,11 +1,11 @@
 //! Where people stand who ask: one target, or an application of two services that climbs from `staging` to `prod`.
 
-use engine::operate::Operations;
+use api::operations::Operations;
 use futures::task::noop_waker;
 use rollout::verdict::Verdict;
 use rollout::{Fact, JournalEntry, TargetId};
 use serde_json::{Value, json};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::Settings;
 use simulation::world::scene::{BuiltApplication, PairSetup, build_application};
 use std::task::{Context, Poll};
@@ -141,7 +141,7 @@ impl TestBench {
     }
 
     pub(crate) fn release_of(&mut self, service: &str, number: u64) {
-        self.simulation.push_service(&service.parse().expect("a name"), number, Started::Event);
+        self.simulation.push_service(&service.parse().expect("a name"), number, PushAnnouncement::Event);
         self.simulation.run_for(10);
     }
 
@@ -222,7 +222,7 @@ impl TestBench {
     /// What the journal says was refused: the asker, what was asked, and why not.
     pub(crate) fn refusals(&self, service: &str, environment: &str) -> Vec<(String, String, String)> {
         let refused = |entry: JournalEntry| match entry.fact {
-            Fact::CommandRefused { command, reason } => Some((entry.actor.to_string(), command, reason)),
+            Fact::CommandRefused { command, reason } => Some((entry.actor.to_string(), command, reason.to_string())),
             _ => None,
         };
         self.journal(service, environment).into_iter().filter_map(refused).collect()

@@ -2,8 +2,8 @@
 
 use super::bench::TestBench;
 use serde_json::{Value, json};
-use simulation::world::alarms::{AlarmKind, TreatMissing};
-use simulation::world::balancer::Action;
+use simulation::world::alarms::{AlarmDefinition, TreatMissing};
+use simulation::world::balancer::ListenerAction;
 
 const ASK: &str = "/v1/doctor";
 
@@ -44,10 +44,10 @@ fn broken_resources_are_found() {
     let mut bench = TestBench::new();
     let names = bench.simulation.names().clone();
     bench.simulation.world(|world| {
-        let blue_alone = vec![Action::forward([(names.blue_group.as_str(), 100)])];
+        let blue_alone = vec![ListenerAction::forward([(names.blue_group.as_str(), 100)])];
         world.modify_rule(&names.rule, None, Some(blue_alone)).expect("the world takes it");
         let alarms = world.describe_alarms(std::slice::from_ref(&names.green_alarm)).expect("it is there");
-        let AlarmKind::Metric(metric) = alarms[0].kind.clone() else { panic!("a metric alarm") };
+        let AlarmDefinition::Metric(metric) = alarms[0].kind.clone() else { panic!("a metric alarm") };
         let deaf = simulation::world::alarms::MetricAlarm {
             treat_missing: TreatMissing::Breaching,
             target_group: None,

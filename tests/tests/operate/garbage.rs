@@ -1,8 +1,8 @@
 //! Whatever somebody with credentials asks: an answer, or a refusal that says in a few words what is wrong.
 
 use super::bench::{ALICE, TestBench};
-use engine::command_service::MAX_MESSAGE_CHARS;
-use engine::operate::ROUTES;
+use api::MAX_MESSAGE_CHARS;
+use api::operations::ROUTES;
 use garbage::proptest;
 use garbage::proptest::prelude::*;
 use garbage::proptest::sample::select;

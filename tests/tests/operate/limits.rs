@@ -2,11 +2,10 @@
 //! number. The ledger's item has 400 KB, a request and an answer of Lambda 6 MB (AWS's quotas).
 
 use super::bench::{ALICE, TARGET, TestBench};
-use engine::approving::{mail, slack};
-use engine::operate::{
-    MAX_BODY_BYTES, MAX_CALLER_CHARS, MAX_LISTED, MAX_REASON_CHARS, MAX_REQUEST_KEY_CHARS, MAX_TRAIN_MEMBERS,
-};
-use engine::workflows::MAX_REQUEST_BYTES;
+use api::approvals::{link_pages, slack};
+use api::operations::MAX_BODY_BYTES;
+use api::workflows::MAX_REQUEST_BYTES;
+use api::{MAX_CALLER_CHARS, MAX_LISTED, MAX_REASON_CHARS, MAX_REQUEST_KEY_CHARS, MAX_TRAIN_MEMBERS};
 use policy::{MAX_FILE_BYTES, MAX_POLICY_BYTES, MAX_TARGETS};
 use serde_json::{Value, json};
 
@@ -91,7 +90,7 @@ fn policy_lists_are_limited() {
             target["alarms"] = long.clone();
         }
     }
-    refused(&wide, "written out, the targets take");
+    refused(&wide, "as JSON, the policy takes");
 }
 
 #[test]
@@ -124,7 +123,7 @@ fn the_largest_body_fits_lambdas_limit() {
         assert!(
             MAX_REQUEST_BYTES < MAX_BODY_BYTES
                 && slack::MAX_BODY_BYTES < MAX_BODY_BYTES
-                && mail::MAX_FORM_BYTES < MAX_BODY_BYTES
+                && link_pages::MAX_FORM_BYTES < MAX_BODY_BYTES
         )
     };
 }

@@ -11,8 +11,8 @@ mod limits;
 mod promotion;
 mod train;
 
+use api::operations::{MAX_BODY_BYTES, ROUTES};
 use bench::{ALICE, TARGET, TestBench};
-use engine::operate::{MAX_BODY_BYTES, ROUTES};
 use rollout::{Fact, Seconds};
 use serde_json::{Value, json};
 use simulation::virtual_time::{Faults, Simulation};
@@ -222,7 +222,7 @@ fn an_abort_needs_a_reason_and_a_running_deployment() {
     let other = bench.refused("POST", &path, json!({"deployment": 7, "reason": "stop"}));
     assert_eq!(
         (other.0, other.2.as_str()),
-        (409, "deployment #1 is running on shop/api/prod, not #7: nothing was ended")
+        (409, "shop/api/prod: deployment #1 is running, not #7: nothing was ended")
     );
 
     let (status, answer) = bench.ask("POST", &path, json!({"deployment": 1, "reason": "the basket is empty"}));
@@ -239,7 +239,7 @@ fn a_rollback_deploys_the_previous_release() {
     let mut bench = TestBench::new();
     let path = format!("{TARGET}/rollback");
     let nowhere = bench.refused("POST", &path, json!({"reason": "back"}));
-    assert_eq!((nowhere.0, nowhere.1.as_str()), (409, "nothing_to_go_back_to"));
+    assert_eq!((nowhere.0, nowhere.1.as_str()), (409, "nothing_to_roll_back_to"));
     bench.deploy_release(1);
     bench.deploy_release(2);
     let missing = bench.refused("POST", &path, json!({"reason": "  "}));
@@ -280,13 +280,12 @@ fn read_endpoints_answer() {
     assert_eq!(releases["releases"][0]["tag"], "v1");
 }
 
-#[test]
-fn every_refusal_says_what_is_wrong_and_what_to_do() {
-    let mut bench = TestBench::new();
-    bench.release(1);
-    let deploy = format!("{TARGET}/deploy");
+/// A request, and its answer: method, path, body; status, code, part of the message.
+type RefusedRequest<'a> = (&'a str, &'a str, Value, u16, &'a str, &'a str);
+
+fn refusals(deploy: &str) -> Vec<RefusedRequest<'_>> {
     let long = "x".repeat(501);
-    let cases: Vec<(&str, &str, Value, u16, &str, &str)> = vec![
+    vec![
         ("GET", "/v1/targets/shop/api/dev", Value::Null, 404, "unknown_target", "there are: shop/api/prod"),
         ("GET", "/v1/targets/shpo/api/prod", Value::Null, 404, "unknown_application", "there are: shop"),
         (
@@ -300,15 +299,15 @@ fn every_refusal_says_what_is_wrong_and_what_to_do() {
         ("GET", "/v1/targets/shop/api/dev/journal", Value::Null, 404, "unknown_target", "shop/api/dev"),
         ("GET", "/v1/releases/shop/apo", Value::Null, 404, "unknown_service", "there are: api"),
         ("POST", "/v1/targets/shop/api/dev/deploy", json!({"release": "v1"}), 404, "unknown_target", "apply"),
-        ("POST", &deploy, json!({"release": "v9"}), 404, "unknown_release", "there are: v1 ("),
-        ("POST", &deploy, json!({"release": digest_of(9).as_str()}), 404, "unknown_release", "sha256:"),
-        ("POST", &deploy, json!({}), 400, "invalid_release", "latest"),
-        ("POST", &deploy, json!({"release": "v1", "reason": long}), 400, "reason_too_long", "at most 500"),
-        ("POST", &deploy, json!({"release": "v1", "reason": "a\u{1b}[2J"}), 400, "invalid_reason", "plain text"),
-        ("POST", &deploy, json!({"release": "v1", "request": "a b"}), 400, "invalid_request_key", "64 letters"),
+        ("POST", deploy, json!({"release": "v9"}), 404, "unknown_release", "there are: v1 ("),
+        ("POST", deploy, json!({"release": digest_of(9).as_str()}), 404, "unknown_release", "sha256:"),
+        ("POST", deploy, json!({}), 400, "invalid_release", "latest"),
+        ("POST", deploy, json!({"release": "v1", "reason": long}), 400, "reason_too_long", "at most 500"),
+        ("POST", deploy, json!({"release": "v1", "reason": "a\u{1b}[2J"}), 400, "invalid_reason", "plain text"),
+        ("POST", deploy, json!({"release": "v1", "request": "a b"}), 400, "invalid_request_key", "64 letters"),
         (
             "POST",
-            &deploy,
+            deploy,
             json!({"release": "v1", "despite_alarms": ["other"]}),
             404,
             "unknown_alarm",
@@ -316,30 +315,37 @@ fn every_refusal_says_what_is_wrong_and_what_to_do() {
         ),
         (
             "POST",
-            &deploy,
+            deploy,
             json!({"release": "v1", "despite_alarms": ["shop-api-prod-blue-5xx"]}),
             400,
             "reason_missing",
             "despite a firing alarm",
         ),
-        ("POST", &deploy, json!({"relase": "v1"}), 400, "invalid_request", "unknown field `relase`"),
+        ("POST", deploy, json!({"relase": "v1"}), 400, "invalid_request", "unknown field `relase`"),
         ("POST", "/v1/plan", json!({}), 400, "nothing_to_plan", "`text`"),
         ("POST", "/v1/plan", json!({"target": "shop/api"}), 400, "invalid_request", "application/service/environment"),
         ("GET", "/v1/nothing", Value::Null, 404, "unknown_route", ROUTES[3]),
         ("GET", "/", Value::Null, 404, "unknown_route", ROUTES[0]),
-        ("POST", &deploy, json!({"release": "v1", "reason": "a\u{202e}b"}), 400, "invalid_reason", "plain text"),
+        ("POST", deploy, json!({"release": "v1", "reason": "a\u{202e}b"}), 400, "invalid_reason", "plain text"),
         (
             "POST",
-            &deploy,
+            deploy,
             json!({"release": "v1", "request": "github:123:9001:promote:0011"}),
             400,
             "invalid_request_key",
             "keys of workflows' runs",
         ),
-        ("GET", &deploy, Value::Null, 405, "wrong_method", "use POST"),
+        ("GET", deploy, Value::Null, 405, "wrong_method", "use POST"),
         ("DELETE", TARGET, Value::Null, 405, "wrong_method", "use GET"),
-    ];
-    for (method, path, body, status, code, words) in cases {
+    ]
+}
+
+#[test]
+fn every_refusal_says_what_is_wrong_and_what_to_do() {
+    let mut bench = TestBench::new();
+    bench.release(1);
+    let deploy = format!("{TARGET}/deploy");
+    for (method, path, body, status, code, words) in refusals(&deploy) {
         let refused = bench.refused(method, path, body.clone());
         assert_eq!((refused.0, refused.1.as_str()), (status, code), "{method} {path} {body}: {}", refused.2);
         assert!(refused.2.contains(words), "{method} {path} {body}: {}", refused.2);

@@ -159,10 +159,10 @@ fn a_gate_can_be_overridden_with_a_reason() {
     assert_eq!(opened, [by_hand(Gate::Soak), by_hand(Gate::Approval)]);
     let late = bench.refused("POST", &open, json!({"deployment": 1, "gates": ["window"], "reason": "now"}));
     assert_eq!((late.0, late.1.as_str()), (409, "not_waiting"));
-    assert!(late.2.contains("does not wait at any gate: it is shifting already"), "{}", late.2);
+    assert!(late.2.contains("past its gates (shifting)"), "{}", late.2);
     bench.wait_for_verdict("api", "prod", Verdict::Succeeded);
     let over = bench.refused("POST", &open, json!({"deployment": 1, "gates": ["window"], "reason": "now"}));
-    assert!(over.2.contains("deployment #1 of shop/api/prod is over"), "{}", over.2);
+    assert!(over.2.contains("shop/api/prod: deployment #1 is over"), "{}", over.2);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_failing_forward_only_release_waits_for_resume() {
     let mut bench = TestBench::new();
     let resume = path("api", "prod", "/resume");
     let nothing = bench.refused("POST", &resume, json!({"reason": "go"}));
-    assert_eq!((nothing.0, nothing.1.as_str()), (409, "not_frozen"));
+    assert_eq!((nothing.0, nothing.1.as_str()), (409, "not_on_hold"));
     assert!(nothing.2.contains("nothing to resume"), "{}", nothing.2);
 
     bench.release(1);

@@ -9,23 +9,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["rollout"]),
     ("view", &["rollout"]),
     ("engine", &["rollout", "policy", "view"]),
+    ("api", &["rollout", "policy", "view", "engine"]),
     ("simulation", &["rollout", "policy", "view", "engine"]),
-    ("aws", &["rollout", "policy", "engine"]),
+    ("aws", &["rollout", "engine", "api"]),
     ("lambda", &["engine", "rollout"]),
     ("garbage", &[]),
-    ("switchback", &["rollout", "policy", "view", "engine", "simulation"]),
+    ("switchback", &["rollout", "policy", "view", "engine", "api", "simulation"]),
     ("image-pushed", &["rollout", "engine", "aws", "lambda"]),
     ("signal-received", &["rollout", "engine", "aws", "lambda"]),
     ("rollout-driver", &["rollout", "engine", "aws", "lambda"]),
-    ("operations", &["rollout", "engine", "aws", "lambda"]),
-    ("promotions", &["rollout", "engine", "aws", "lambda"]),
-    ("approvals", &["rollout", "engine", "aws", "lambda"]),
+    ("operations", &["rollout", "engine", "api", "aws", "lambda"]),
+    ("promotions", &["rollout", "engine", "api", "aws", "lambda"]),
+    ("approvals", &["rollout", "engine", "api", "aws", "lambda"]),
     ("notifier", &["rollout", "engine", "aws", "lambda"]),
     ("sweeper", &["rollout", "engine", "aws", "lambda"]),
 ];
 
 /// The core may stand on these, and on nothing that has a clock, a socket or a thread.
-const CORE_DEPENDENCIES: &[&str] = &["jiff", "serde", "serde_json", "serde_path_to_error", "sha2", "thiserror"];
+const CORE_DEPENDENCIES: &[&str] = &["hex", "jiff", "serde", "serde_json", "serde_path_to_error", "sha2", "thiserror"];
 
 /// Ports of `aws` (its features) that each function may be given: what it is not given it cannot link.
 const PORTS: &[(&str, &[&str])] = &[

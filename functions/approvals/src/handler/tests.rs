@@ -1,6 +1,6 @@
 use super::*;
 use crate::request;
-use engine::command_service::CommandService;
+use api::CommandService;
 use engine::{Cloud, LeaseId, Wake, drive};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ impl engine::Clock for Clock {
         Timestamp::from_second(self.0.load(Ordering::Relaxed)).expect("a time")
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         LeaseId(format!("lease-{}", self.1.fetch_add(1, Ordering::Relaxed)))
     }
 }
@@ -137,7 +137,7 @@ impl Fixture {
             options: DeployOptions::default(),
         };
         let actor = Actor::Person { name: by.to_owned() };
-        fixture.ledger.store().put_command(&Command::asked(fixture.target.clone(), deploy, actor, "", "1", now));
+        fixture.ledger.store().put_command(&Command::requested(fixture.target.clone(), deploy, actor, "", "1", now));
         fixture.pass().await;
         assert_eq!(fixture.state().running.expect("it waits").stage().name(), "gated");
         fixture.wakes.0.store(0, Ordering::Relaxed);
@@ -205,7 +205,7 @@ impl Fixture {
     fn token(&self, person: &str) -> String {
         let person = Name::new(person).expect("a name");
         let expires = Timestamp::from_second(NOW + 4 * 3600).expect("a time");
-        links::mint(&LinkKey::new(KEY).expect("a key"), &self.target, 1, &self.plan(), &person, TOPIC, expires)
+        approval_links::mint(&LinkKey::new(KEY).expect("a key"), &self.target, 1, &self.plan(), &person, TOPIC, expires)
     }
 }
 
@@ -213,7 +213,7 @@ fn signed(payload: Value, at: i64) -> Value {
     let body = form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish();
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
     mac.update(format!("v0:{at}:{body}").as_bytes());
-    let signature = mac.finalize().into_bytes().iter().fold("v0=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"));
+    let signature = format!("v0={}", hex::encode(mac.finalize().into_bytes()));
     let mut event: Value = serde_json::from_str(payload!("slack-approve")).expect("JSON");
     event["body"] = json!(body);
     event["headers"]["x-slack-request-timestamp"] = json!(at.to_string());
@@ -328,7 +328,7 @@ async fn signed_slack_requests_are_accepted_plain_or_base64() {
     for case in [payload!("slack-approve"), payload!("slack-approve-encoded"), payload!("slack-reject")] {
         let answered = fixture.send_payload(case).await;
         assert_eq!((answered.status, answered.body.as_str()), (200, ""));
-        assert_eq!(reply(&answered), "Not taken: there is no deployment #12 of shop/api/prod.");
+        assert_eq!(reply(&answered), "Not taken: shop/api/prod: there is no deployment #12.");
         let url = answered.reply.map(|(url, _)| url);
         let slacks = "https://hooks.slack.com/actions/T1DC2JH3J/397700885554/96rGlfmibIGlgcZRskXaIFfN";
         assert_eq!(url.as_deref(), Some(slacks));
@@ -351,7 +351,7 @@ async fn pressing_a_button_twice_counts_once() {
     fixture.pass().await;
     assert_eq!(fixture.votes(), ["ada"]);
     let again = fixture.press("U012AB3CD", true, 1, &plan).await;
-    assert_eq!(reply(&again), "ada has approved deployment #1 of shop/api/prod already: it counts once");
+    assert_eq!(reply(&again), "shop/api/prod: ada has approved already: it counts once");
     assert_eq!(fixture.commands_and_wakes().0, 0);
     fixture.pass().await;
     assert_eq!((fixture.votes().len(), fixture.refusals()), (1, vec![]));
@@ -366,7 +366,7 @@ async fn a_rejection_ends_the_deployment_and_later_presses_are_told() {
     fixture.pass().await;
     assert!(fixture.state().running.is_none());
     let late = fixture.press("U012AB3CD", true, 1, &plan).await;
-    assert_eq!(reply(&late), "Not taken: deployment #1 of shop/api/prod is over (rejected: by bob).");
+    assert_eq!(reply(&late), "Not taken: shop/api/prod: deployment #1 (v1) is over (rejected: by bob).");
 }
 
 #[tokio::test]
@@ -376,10 +376,14 @@ async fn a_press_by_a_non_approver_is_journalled_once_an_hour() {
     for _ in 0..3 {
         let response = fixture.press("U0MALLORY", true, 1, &plan).await;
         assert_eq!(response.status, 200);
-        assert!(reply(&response).starts_with("Not taken: slack:U0MALLORY is none of those"), "{}", reply(&response));
+        assert!(
+            reply(&response).starts_with("Not taken: shop/api/prod: slack:U0MALLORY is none of those"),
+            "{}",
+            reply(&response)
+        );
     }
     let requester = fixture.press("U012AB3CD", true, 1, &plan).await;
-    assert!(reply(&requester).contains("whoever asks does not approve"), "{}", reply(&requester));
+    assert!(reply(&requester).contains("requesters do not approve"), "{}", reply(&requester));
     fixture.pass().await;
     let refusals = fixture.refusals();
     assert_eq!(refusals.len(), 2, "{refusals:?}");
@@ -411,7 +415,7 @@ async fn opening_a_link_never_decides() {
     // A scanner with a link to another deployment learns no more than its holder.
     let over = fixture.send_payload(payload!("link-scanned")).await;
     assert_eq!(over.status, 409);
-    assert!(over.body.contains("There is no deployment #12 of shop/api/prod."), "{}", over.body);
+    assert!(over.body.contains("shop/api/prod: there is no deployment #12."), "{}", over.body);
     assert_eq!(fixture.commands_and_wakes().0, 0);
 }
 
@@ -437,7 +441,7 @@ async fn a_link_accepts_one_decision_only() {
     assert!(refusals.len() == 2 && refusals.iter().all(|line| line.starts_with("mail:ada ")), "{refusals:?}");
     // The same person through another channel counts once.
     let slack = fixture.press("U012AB3CD", true, 1, &fixture.plan()).await;
-    assert_eq!(reply(&slack), "ada has approved deployment #1 of shop/api/prod already: it counts once");
+    assert_eq!(reply(&slack), "shop/api/prod: ada has approved already: it counts once");
 }
 
 #[tokio::test]
@@ -481,7 +485,8 @@ async fn a_link_sent_to_a_former_topic_is_refused() {
     let fixture = Fixture::waiting("alice").await;
     let (ada, expires) = (Name::new("ada").expect("a name"), Timestamp::from_second(NOW + 4 * 3600).expect("a time"));
     let key = LinkKey::new(KEY).expect("a key");
-    let former = links::mint(&key, &fixture.target, 1, &fixture.plan(), &ada, &format!("{TOPIC}-former"), expires);
+    let former =
+        approval_links::mint(&key, &fixture.target, 1, &fixture.plan(), &ada, &format!("{TOPIC}-former"), expires);
     for (method, form) in [("GET", ""), ("POST", "decision=approve"), ("POST", "decision=reject")] {
         let answered = fixture.send_event(&link(method, &former, form)).await;
         assert_eq!(answered.status, 403, "{method} {form}");
@@ -501,12 +506,13 @@ async fn link_fixtures_match_the_minted_token() {
     let plan = PlanId("3fa90c1e5d7b2a64".to_owned());
     let expires = Timestamp::from_second(1_795_330_800).expect("a time");
     let ada = Name::new("ada").expect("a name");
-    let token = links::mint(&LinkKey::new(KEY).expect("a key"), &fixture.target, 12, &plan, &ada, TOPIC, expires);
+    let token =
+        approval_links::mint(&LinkKey::new(KEY).expect("a key"), &fixture.target, 12, &plan, &ada, TOPIC, expires);
     let payload: Value = serde_json::from_str(payload!("link-show")).expect("JSON");
     assert_eq!(payload["rawPath"], format!("/approvals/{token}"));
     // The event is read, its form decoded, and answered: no such deployment waits here.
     let answered = fixture.send_payload(payload!("link-decide")).await;
-    assert!(answered.body.contains("There is no deployment #12 of shop/api/prod."), "{}", answered.body);
+    assert!(answered.body.contains("shop/api/prod: there is no deployment #12."), "{}", answered.body);
 }
 
 // --- whatever comes ---

@@ -1,7 +1,7 @@
 //! Alarms by name: state of metric, composite and log alarms, and which side of a pair each observes.
 
 use super::{AwsCloud, count, instant};
-use crate::error::{Failure, one_line};
+use crate::error::{AwsFailure, one_line};
 use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
 use aws_sdk_cloudwatch::types::{
     AlarmType, CompositeAlarm, EvaluationState, LogAlarm, MetricAlarm, ScheduledQueryConfiguration, StateValue,
@@ -36,10 +36,10 @@ pub(super) struct DescribedAlarm {
 }
 
 impl AwsCloud {
-    /// State of the named alarms, and which side of the pair they observe: one call per hundred names, in parallel. Members
-    /// of composite alarms are read by the same calls once they are known; a process that sees a composite alarm for the
-    /// first time makes one more call (and one more per level of nested composite alarms).
-    pub(super) async fn alarms(&self, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, Failure> {
+    /// State of the named alarms, and which side of the pair they observe: one call per hundred names, in parallel.
+    /// Members of composite alarms are read by the same calls once they are known; a process that sees a composite
+    /// alarm for the first time makes one more call (and one more per level of nested composite alarms).
+    pub(super) async fn alarms(&self, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, AwsFailure> {
         if names.is_empty() {
             return Ok(AlarmsRead::default());
         }
@@ -69,7 +69,7 @@ impl AwsCloud {
     }
 
     /// Those of the named alarms that exist.
-    async fn read_alarms(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, Failure> {
+    async fn read_alarms(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, AwsFailure> {
         let names: Vec<_> = names.iter().cloned().collect();
         let found =
             try_join_all(names.chunks(MAX_NAMES_PER_CALL).map(|chunk| Box::pin(self.describe_alarms(chunk)))).await?;
@@ -85,7 +85,7 @@ impl AwsCloud {
     }
 
     /// The named alarms of every type, at most [`MAX_NAMES_PER_CALL`].
-    pub(super) async fn describe_alarms(&self, names: &[String]) -> Result<Vec<DescribedAlarm>, Failure> {
+    pub(super) async fn describe_alarms(&self, names: &[String]) -> Result<Vec<DescribedAlarm>, AwsFailure> {
         // The response contains metric alarms only unless other types are requested (API reference, DescribeAlarms,
         // `AlarmTypes`).
         let answer = self
@@ -100,10 +100,10 @@ impl AwsCloud {
             .max_records(i32::try_from(MAX_NAMES_PER_CALL).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| Failure::of("DescribeAlarms", &error))?;
+            .map_err(|error| AwsFailure::of("DescribeAlarms", &error))?;
         if answer.next_token().is_some_and(|token| !token.is_empty()) {
             // Cannot happen, since names are unique; if it does, a firing alarm may be on the page that was not read.
-            return Err(Failure::Unsure { reason: "DescribeAlarms: more alarms than names were found".to_owned() });
+            return Err(AwsFailure::Unsure { reason: "DescribeAlarms: more alarms than names were found".to_owned() });
         }
         Ok(described(&answer))
     }
@@ -232,9 +232,9 @@ mod tests {
         assert_eq!(reading(alarm().build()), AlarmReading::NoData);
     }
 
-    /// CloudWatch user guide, "Alarm evaluation", and API reference, `MetricAlarm`: `EvaluationState` is separate from the
-    /// state, and an alarm may have any state beside it. The SDK does not know `IN_WARM_UP` and later values; they carry no
-    /// information.
+    /// CloudWatch user guide, "Alarm evaluation", and API reference, `MetricAlarm`: `EvaluationState` is separate from
+    /// the state, and an alarm may have any state beside it. The SDK does not know `IN_WARM_UP` and later values; they
+    /// carry no information.
     #[test]
     fn an_alarm_that_is_not_evaluated_is_not_ok() {
         let states = ["EVALUATION_ERROR", "EVALUATION_FAILURE", "PARTIAL_DATA", "IN_WARM_UP"];

@@ -1,12 +1,12 @@
 //! Capacity limits of a service's scalable target: reading, overriding and restoring them.
 //!
-//! Of AWS's three suspension switches, two are read and written individually: dynamic scale-in (alarms) and scheduled scaling
-//! (which moves the limits themselves), since either could remove tasks from a side that is needed. Dynamic scale-out is
-//! never overridden, because a side under load must always be able to grow: it is sent back as it was read, whatever AWS does
-//! about a missing switch.
+//! Of AWS's three suspension switches, two are read and written individually: dynamic scale-in (alarms) and scheduled
+//! scaling (which moves the limits themselves), since either could remove tasks from a side that is needed. Dynamic
+//! scale-out is never overridden, because a side under load must always be able to grow: it is sent back as it was
+//! read, whatever AWS does about a missing switch.
 
 use super::{AwsCloud, count, instant, service_key};
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_applicationautoscaling::types::{
     ScalableDimension, ScalableTarget, ScheduledAction as AwsAction, ServiceNamespace, SuspendedState,
 };
@@ -16,8 +16,8 @@ use rollout::snapshot::{Autoscaling, Reading};
 use rollout::{EcsPair, Outcome, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Maximum number of pages of scheduled actions that are read; a scalable target has at most 200 actions, and a page holds 50
-/// (Application Auto Scaling quotas).
+/// Maximum number of pages of scheduled actions that are read; a scalable target has at most 200 actions, and a page
+/// holds 50 (Application Auto Scaling quotas).
 const MAX_PAGES: usize = 5;
 
 /// The limits of a scalable target.
@@ -56,9 +56,9 @@ fn suspended(live: &SuspendedState, limits: Autoscaling) -> SuspendedState {
 }
 
 impl AwsCloud {
-    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is missing from the result.
-    /// Caches the suspended state for a write in the same pass.
-    pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, Failure> {
+    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is missing from the
+    /// result. Caches the suspended state for a write in the same pass.
+    pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, AwsFailure> {
         let keys = [Slot::Blue, Slot::Green].map(|slot| service_key(pair, slot));
         for key in &keys {
             self.read_cache.suspended.forget(key);
@@ -70,7 +70,7 @@ impl AwsCloud {
         Ok(found.iter().map(|target| (target.resource_id().to_owned(), limits(target))).collect())
     }
 
-    async fn scalable_targets(&self, keys: &[String]) -> Result<Vec<ScalableTarget>, Failure> {
+    async fn scalable_targets(&self, keys: &[String]) -> Result<Vec<ScalableTarget>, AwsFailure> {
         let answer = self
             .clients
             .autoscaling()
@@ -81,7 +81,7 @@ impl AwsCloud {
             .set_resource_ids(Some(keys.to_vec()))
             .send()
             .await
-            .map_err(|error| Failure::of("DescribeScalableTargets", &error))?;
+            .map_err(|error| AwsFailure::of("DescribeScalableTargets", &error))?;
         let mut targets = answer.scalable_targets.unwrap_or_default();
         targets.retain(|target| keys.iter().any(|key| key == target.resource_id()));
         Ok(targets)
@@ -104,7 +104,7 @@ impl AwsCloud {
         join_all(reads).await.into_iter().collect()
     }
 
-    async fn scheduled_actions(&self, key: String) -> Result<Vec<ScheduledAction>, Failure> {
+    async fn scheduled_actions(&self, key: String) -> Result<Vec<ScheduledAction>, AwsFailure> {
         let autoscaling = self.clients.autoscaling().await;
         let (mut actions, mut next) = (vec![], None);
         for _ in 0..MAX_PAGES {
@@ -116,7 +116,7 @@ impl AwsCloud {
                 .set_next_token(next.take())
                 .send()
                 .await
-                .map_err(|error| Failure::of("DescribeScheduledActions", &error))?;
+                .map_err(|error| AwsFailure::of("DescribeScheduledActions", &error))?;
             actions.extend(page.scheduled_actions().iter().map(scheduled_action));
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
@@ -154,7 +154,7 @@ impl AwsCloud {
             .await;
         match answer {
             Ok(_) => Outcome::Done,
-            Err(error) => Failure::of("RegisterScalableTarget", &error).outcome(),
+            Err(error) => AwsFailure::of("RegisterScalableTarget", &error).outcome(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Hooks: Lambda functions that are polled until they answer, and ECS tasks that are run once.
 
 use super::{AwsCloud, service_key};
-use crate::error::{Failure, one_line};
+use crate::error::{AwsFailure, one_line};
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use aws_sdk_ecs::types::{
     ContainerOverride, Failure as NotPlaced, Service, TaskManagedEbsVolumeConfiguration, TaskOverride,
@@ -13,12 +13,13 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use rollout::effect::HookPayload;
+use rollout::text::{clip, line, visible};
 use rollout::{EcsPair, HookReport, Outcome, Slot};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Limit for one invocation of a hook's function. The function is invoked again until the hook's own deadline, so one that
-/// needs longer answers `in_progress`.
+/// Limit for one invocation of a hook's function. The function is invoked again until the hook's own deadline, so one
+/// that needs longer answers `in_progress`.
 pub const HOOK_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The expected response, quoted to the author of a function that returns another shape.
@@ -36,8 +37,8 @@ pub(super) struct TaskStart<'a> {
 /// Maximum length of a function's reason, in characters.
 const MAX_REASON_CHARS: usize = 500;
 
-/// Parses a function's response. An unparsable response fails the hook and states the expected shape: invoking the function
-/// again would give the same response until the deadline, without anyone knowing why.
+/// Parses a function's response. An unparsable response fails the hook and states the expected shape: invoking the
+/// function again would give the same response until the deadline, without anyone knowing why.
 fn report(answer: &[u8]) -> HookReport {
     let value: Option<Value> = serde_json::from_slice(answer).ok();
     let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
@@ -62,10 +63,10 @@ fn error_text(answer: &[u8]) -> String {
     }
 }
 
-/// A function's text as stored: on one line, and short enough for a ledger item beside everything else. A response may be
-/// megabytes, and one that cannot be stored would be requested again and again.
+/// A function's text as stored: on one line, and short enough for a ledger item beside everything else. A response may
+/// be megabytes, and one that cannot be stored would be requested again and again.
 fn truncated(words: &str) -> String {
-    rollout::text::visible(words.trim()).chars().take(MAX_REASON_CHARS).collect::<String>().trim_end().to_owned()
+    visible(clip(words.trim(), MAX_REASON_CHARS)).trim_end().to_owned()
 }
 
 /// At most 200 characters of a response: enough to recognize it.
@@ -74,7 +75,7 @@ fn shortened(answer: &[u8]) -> String {
     if text.is_empty() {
         return "nothing".to_owned();
     }
-    rollout::text::line(&text, 200)
+    line(&text, 200)
 }
 
 /// Why tasks were not placed, in ECS's words. All placement failures may be transient: capacity comes back, instances
@@ -89,9 +90,10 @@ fn placement_failure_reason(failures: &[NotPlaced]) -> String {
     one_line(&format!("RunTask: no task was started ({all})"))
 }
 
-/// The service's settings for volumes that its task definition configures at launch: without them `RunTask` rejects such a
-/// definition (ECS developer guide, "Specify Amazon EBS volume configuration at Amazon ECS deployment"). By default the
-/// volume of a standalone task is deleted with the task (API reference, `TaskManagedEBSVolumeTerminationPolicy`).
+/// The service's settings for volumes that its task definition configures at launch: without them `RunTask` rejects
+/// such a definition (ECS developer guide, "Specify Amazon EBS volume configuration at Amazon ECS deployment"). By
+/// default the volume of a standalone task is deleted with the task (API reference,
+/// `TaskManagedEBSVolumeTerminationPolicy`).
 fn volumes(service: &Service) -> Option<Vec<TaskVolumeConfiguration>> {
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))?;
     let volumes = primary.volume_configurations().iter().filter_map(|volume| {
@@ -159,7 +161,7 @@ impl AwsCloud {
                 reason: format!("{function} did not answer within {} s", HOOK_CALL_TIMEOUT.as_secs()),
             },
             Err(error) => {
-                let failure = Failure::of("Invoke", &error);
+                let failure = AwsFailure::of("Invoke", &error);
                 match error.into_service_error() {
                     // The function is being created or updated, and will be available shortly.
                     InvokeError::ResourceConflictException(_) | InvokeError::ResourceNotReadyException(_) => {
@@ -211,9 +213,9 @@ impl AwsCloud {
                 None => Outcome::Unsure { reason: placement_failure_reason(answer.failures()) },
             },
             Err(error) => {
-                let failure = Failure::of("RunTask", &error);
-                // The token was used with other settings (the service's network configuration has changed since): the task
-                // exists.
+                let failure = AwsFailure::of("RunTask", &error);
+                // The token was used with other settings (the service's network configuration has changed since): the
+                // task exists.
                 if let RunTaskError::ConflictException(conflict) = error.into_service_error()
                     && let Some(task) = conflict.resource_ids().first()
                 {
@@ -225,10 +227,10 @@ impl AwsCloud {
     }
 
     /// Describes one side's service.
-    async fn service(&self, pair: &EcsPair, slot: Slot) -> Result<Service, Failure> {
+    async fn service(&self, pair: &EcsPair, slot: Slot) -> Result<Service, AwsFailure> {
         let (services, failures) = self.services(pair, &[slot]).await?;
         let found = super::service::find(&pair.side(slot).service, &services, &failures).cloned();
-        found.map_err(|reason| Failure::Refused { reason })
+        found.map_err(|reason| AwsFailure::Refused { reason })
     }
 
     /// Stops a hook's task; a no-op where it has stopped already.
@@ -237,9 +239,9 @@ impl AwsCloud {
         let answer = self.clients.ecs().await.stop_task().cluster(&pair.cluster).task(task).reason(reason).send().await;
         match answer {
             Ok(_) => Outcome::Done,
-            Err(error) => match Failure::of("StopTask", &error) {
+            Err(error) => match AwsFailure::of("StopTask", &error) {
                 // ECS forgets a task about an hour after it stopped.
-                Failure::Refused { reason } if reason.contains("task was not found") => Outcome::Done,
+                AwsFailure::Refused { reason } if reason.contains("task was not found") => Outcome::Done,
                 failure => failure.outcome(),
             },
         }

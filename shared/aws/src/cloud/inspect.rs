@@ -2,7 +2,7 @@
 //! consecutive round trips. AWS's types are interpreted in functions that need no client.
 
 use super::{AwsCloud, count, service_key, short_name, traffic};
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDataQuery, MetricStat};
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
 use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use futures::join;
 use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
-use rollout::doctor::seen::{
+use rollout::doctor::inspected::{
     FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
     InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
@@ -28,8 +28,8 @@ const MAX_PAGES: u32 = 20;
 const NEWEST_IMAGES: usize = 20;
 /// Names per call that `DescribeAlarms` accepts and returns.
 const MAX_NAMES_PER_CALL: usize = 100;
-/// Fargate's vCPU classes, each with a quota of its own, and the query IDs of usage and quota (ECS developer guide, "AWS
-/// Fargate usage metrics").
+/// Fargate's vCPU classes, each with a quota of its own, and the query IDs of usage and quota (ECS developer guide,
+/// "AWS Fargate usage metrics").
 const VCPU_CLASSES: [(&str, &str, &str); 2] =
     [("Standard/OnDemand", "used", "quota"), ("Standard/Spot", "used_spot", "quota_spot")];
 /// Period of one usage data point, in seconds.
@@ -86,7 +86,7 @@ impl engine::Inspector for AwsCloud {
     }
 }
 
-fn reading<T>(read: Result<T, Failure>) -> Reading<T> {
+fn reading<T>(read: Result<T, AwsFailure>) -> Reading<T> {
     match read {
         Ok(value) => Reading::Known(value),
         Err(failure) => Reading::Unknown(failure.reason().to_owned()),
@@ -94,7 +94,7 @@ fn reading<T>(read: Result<T, Failure>) -> Reading<T> {
 }
 
 type ServiceAndDefinition =
-    (Result<Option<InspectedService>, Failure>, Result<Option<InspectedTaskDefinition>, Failure>);
+    (Result<Option<InspectedService>, AwsFailure>, Result<Option<InspectedTaskDefinition>, AwsFailure>);
 
 impl AwsCloud {
     async fn services_and_definitions(&self, pair: &EcsPair) -> [ServiceAndDefinition; 2] {
@@ -118,14 +118,14 @@ impl AwsCloud {
         [blue, green]
     }
 
-    async fn definition_seen(&self, arn: &str) -> Result<InspectedTaskDefinition, Failure> {
+    async fn definition_seen(&self, arn: &str) -> Result<InspectedTaskDefinition, AwsFailure> {
         let answer = self.clients.ecs().await.describe_task_definition().task_definition(arn).send().await;
-        let answer = answer.map_err(|error| Failure::of("DescribeTaskDefinition", &error))?;
+        let answer = answer.map_err(|error| AwsFailure::of("DescribeTaskDefinition", &error))?;
         Ok(answer.task_definition().map(definition_seen).unwrap_or_default())
     }
 
     /// Reads one group per call: in a combined call, one missing group would fail both.
-    async fn group_seen(&self, arn: &str) -> Result<Option<InspectedTargetGroup>, Failure> {
+    async fn group_seen(&self, arn: &str) -> Result<Option<InspectedTargetGroup>, AwsFailure> {
         let elb = self.clients.elb().await;
         let attributes = elb.describe_target_group_attributes().target_group_arn(arn);
         let (groups, attributes, health) = join!(
@@ -137,9 +137,9 @@ impl AwsCloud {
             Err(error) if error.as_service_error().is_some_and(|it| it.is_target_group_not_found_exception()) => {
                 return Ok(None);
             }
-            groups => groups.map_err(|error| Failure::of("DescribeTargetGroups", &error))?,
+            groups => groups.map_err(|error| AwsFailure::of("DescribeTargetGroups", &error))?,
         };
-        let attributes = attributes.map_err(|error| Failure::of("DescribeTargetGroupAttributes", &error))?;
+        let attributes = attributes.map_err(|error| AwsFailure::of("DescribeTargetGroupAttributes", &error))?;
         let healthy = health?.healthy;
         let group = groups.target_groups().first().map(|group| group_seen(group, attributes.attributes()));
         Ok(group.map(|group| InspectedTargetGroup { healthy, ..group }))
@@ -156,18 +156,18 @@ impl AwsCloud {
         &self,
         pair: &EcsPair,
         balancers: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, InspectedRule>, Failure> {
+    ) -> Result<BTreeMap<String, InspectedRule>, AwsFailure> {
         let elb = self.clients.elb().await;
         let listeners = balancers.iter().map(async |balancer| {
             let pages = elb.describe_listeners().load_balancer_arn(*balancer).into_paginator().items().send();
             let listeners: Result<Vec<Listener>, _> = pages.collect().await;
-            listeners.map_err(|error| Failure::of("DescribeListeners", &error))
+            listeners.map_err(|error| AwsFailure::of("DescribeListeners", &error))
         });
         let listeners: Vec<Listener> = try_join_all(listeners).await?.into_iter().flatten().collect();
         let rules = listeners.iter().filter_map(Listener::listener_arn).map(async |arn| {
             let pages = elb.describe_rules().listener_arn(arn).into_paginator().items().send();
             let rules: Result<Vec<Rule>, _> = pages.collect().await;
-            rules.map_err(|error| Failure::of("DescribeRules", &error))
+            rules.map_err(|error| AwsFailure::of("DescribeRules", &error))
         });
         let rules = try_join_all(rules).await?.into_iter().flatten();
         // The default rule repeats the listener's default action.
@@ -183,7 +183,7 @@ impl AwsCloud {
     }
 
     /// The named alarms, and the members of composite ones.
-    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, Failure> {
+    async fn alarms_seen(&self, names: &BTreeSet<String>) -> Result<AlarmsByName, AwsFailure> {
         let mut known = AlarmsByName::new();
         let mut asked = BTreeSet::new();
         let mut wanted = names.clone();
@@ -204,7 +204,7 @@ impl AwsCloud {
         &self,
         registry: &RegistryPolicy,
         name: &str,
-    ) -> Result<Option<InspectedRepository>, Failure> {
+    ) -> Result<Option<InspectedRepository>, AwsFailure> {
         let ecr = self.clients.ecr_in(registry.region.as_deref()).await;
         let call = ecr.describe_repositories().set_registry_id(registry.account.clone()).repository_names(name);
         let (answer, newest) = join!(Box::pin(call.send()), Box::pin(self.newest_tags(&ecr, registry, name)));
@@ -212,7 +212,7 @@ impl AwsCloud {
             Err(error) if error.as_service_error().is_some_and(|it| it.is_repository_not_found_exception()) => {
                 return Ok(None);
             }
-            answer => answer.map_err(|error| Failure::of("DescribeRepositories", &error))?,
+            answer => answer.map_err(|error| AwsFailure::of("DescribeRepositories", &error))?,
         };
         let seen = answer.repositories().first().map(|repository| InspectedRepository {
             // With exclusions, some tags can still be moved.
@@ -222,14 +222,14 @@ impl AwsCloud {
         Ok(seen)
     }
 
-    /// The tags of the most recently pushed images. The API guarantees no order, so all tagged images are read; more than
-    /// [`MAX_PAGES`] pages of them are an error.
+    /// The tags of the most recently pushed images. The API guarantees no order, so all tagged images are read; more
+    /// than [`MAX_PAGES`] pages of them are an error.
     async fn newest_tags(
         &self,
         ecr: &aws_sdk_ecr::Client,
         registry: &RegistryPolicy,
         repository: &str,
-    ) -> Result<Vec<InspectedTag>, Failure> {
+    ) -> Result<Vec<InspectedTag>, AwsFailure> {
         let mut pages = ecr
             .describe_images()
             .set_registry_id(registry.account.clone())
@@ -241,12 +241,12 @@ impl AwsCloud {
         let mut images = Vec::new();
         let mut read = 0;
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Failure::of("DescribeImages", &error))?;
+            let page = page.map_err(|error| AwsFailure::of("DescribeImages", &error))?;
             images.extend(page.image_details.unwrap_or_default());
             read += 1;
             if read >= MAX_PAGES && page.next_token.is_some() {
                 let reason = format!("it has more than {} tagged images", images.len());
-                return Err(Failure::Refused { reason });
+                return Err(AwsFailure::Refused { reason });
             }
         }
         images.sort_by_key(|image| std::cmp::Reverse(image.image_pushed_at().map(|at| (at.secs(), at.subsec_nanos()))));
@@ -254,18 +254,18 @@ impl AwsCloud {
         Ok(tags.map(|tag| InspectedTag { tag: tag.clone(), matches_rule: false }).collect())
     }
 
-    async fn concurrency(&self) -> Result<u32, Failure> {
+    async fn concurrency(&self) -> Result<u32, AwsFailure> {
         let answer = self.clients.lambda().await.get_account_settings().send().await;
-        let answer = answer.map_err(|error| Failure::of("GetAccountSettings", &error))?;
+        let answer = answer.map_err(|error| AwsFailure::of("GetAccountSettings", &error))?;
         let limit = answer.account_limit().and_then(|limit| limit.unreserved_concurrent_executions());
         limit
             .map(count)
-            .ok_or_else(|| Failure::Unsure { reason: "GetAccountSettings: no limit in the answer".to_owned() })
+            .ok_or_else(|| AwsFailure::Unsure { reason: "GetAccountSettings: no limit in the answer".to_owned() })
     }
 
-    /// Usage metrics, On-Demand and Spot, each with its quota by metric math (CloudWatch user guide, "Using metric math",
-    /// `SERVICE_QUOTA`).
-    async fn fargate(&self) -> Result<[Option<FargateUsage>; 2], Failure> {
+    /// Usage metrics, On-Demand and Spot, each with its quota by metric math (CloudWatch user guide, "Using metric
+    /// math", `SERVICE_QUOTA`).
+    async fn fargate(&self) -> Result<[Option<FargateUsage>; 2], AwsFailure> {
         let dimension = |(name, value): (&str, &str)| Dimension::builder().name(name).value(value).build();
         let queries = VCPU_CLASSES.iter().flat_map(|(class, used, quota)| {
             let dimensions = [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", class)];
@@ -284,7 +284,7 @@ impl AwsCloud {
         let now = SystemTime::now();
         let call = self.clients.cloudwatch().await.get_metric_data().set_metric_data_queries(Some(queries.collect()));
         let call = call.start_time((now - USAGE_WINDOW).into()).end_time(now.into());
-        let answer = call.send().await.map_err(|error| Failure::of("GetMetricData", &error))?;
+        let answer = call.send().await.map_err(|error| AwsFailure::of("GetMetricData", &error))?;
         // Newest first is the default (API reference, `ScanBy`).
         let newest = |id: &str| {
             let found = answer.metric_data_results().iter().find(|result| result.id() == Some(id));
@@ -327,9 +327,9 @@ fn service_seen(service: &Service) -> InspectedService {
     }
 }
 
-/// Service Connect, Cloud Map and VPC Lattice route callers to a service's tasks regardless of the load balancer's weights
-/// (ECS developer guide, "Interconnect Amazon ECS services"). The primary deployment holds the configuration of the first
-/// two.
+/// Service Connect, Cloud Map and VPC Lattice route callers to a service's tasks regardless of the load balancer's
+/// weights (ECS developer guide, "Interconnect Amazon ECS services"). The primary deployment holds the configuration of
+/// the first two.
 fn other_endpoints(service: &Service) -> BTreeSet<String> {
     let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     let mut names = BTreeSet::new();
@@ -390,8 +390,8 @@ fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> Inspe
 const ATTRIBUTES_WITH_FIELDS: [&str; 3] =
     ["deregistration_delay.timeout_seconds", "stickiness.enabled", "slow_start.duration_seconds"];
 
-/// All other settings in which two groups may differ. The port is excluded: each service registers its tasks with their own
-/// ports.
+/// All other settings in which two groups may differ. The port is excluded: each service registers its tasks with their
+/// own ports.
 fn other_attributes(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> BTreeMap<String, String> {
     let mut others: BTreeMap<String, String> =
         attributes.iter().filter_map(|it| Some((it.key()?.to_owned(), it.value()?.to_owned()))).collect();

@@ -1,14 +1,15 @@
 //! [`engine::Cloud`] on AWS: ECS, ELBv2, Application Auto Scaling, CloudWatch and Lambda.
 //!
-//! Makes no decisions. [`observe`](AwsCloud) reads in parallel everything that an observation plan names; what cannot be read
-//! is `Unknown` with AWS's error. [`perform`](AwsCloud) performs one effect, idempotently. AWS's types are interpreted in
-//! functions without a client, so that they can be tested without one.
+//! Makes no decisions. [`observe`](AwsCloud) reads in parallel everything that an observation plan names; what cannot
+//! be read is `Unknown` with AWS's error. [`perform`](AwsCloud) performs one effect, idempotently. What AWS's answers
+//! about services, tasks and targets mean is said in the core ([`rollout::platform`]); the functions that describe them
+//! to it need no client, and are tested without one.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `observe` | one observation: which calls, and which of them in parallel |
-//! | `service` | an ECS service → steadiness, the circuit breaker's verdict, placement failures |
-//! | `tasks` | stopped tasks → failed starts; a hook's task → its exit code |
+//! | `service` | an ECS service, described to the core |
+//! | `tasks` | stopped tasks and tasks of hooks, described to the core |
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
 //! | `health` | a target group → counts |
 //! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
@@ -18,9 +19,9 @@
 //! | `inspect` | reads an account for the doctor (feature `inspect`) |
 //! | `read_cache` | data read in this pass that a write in the same pass needs |
 //!
-//! Sequential round trips: an observation takes one; two where it reads images, or composite alarms that the process has not
-//! seen before; three where a service is short of tasks and failed starts are searched. Writing weights right after an
-//! observation takes one.
+//! Sequential round trips: an observation takes one; two where it reads images, or composite alarms that the process
+//! has not seen before; three where a service is short of tasks and failed starts are searched. Writing weights right
+//! after an observation takes one.
 
 mod alarms;
 mod autoscaling;
@@ -36,7 +37,7 @@ mod tasks;
 mod traffic;
 
 use crate::config::Clients;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use read_cache::ReadCache;
 use rollout::observation::ObservationPlan;
 use rollout::promotion::ImageState;
@@ -52,7 +53,7 @@ pub struct AwsCloud {
     clients: Clients,
     read_cache: ReadCache,
     #[cfg(feature = "inspect")]
-    iam_scope: Option<rollout::doctor::seen::IamScope>,
+    iam_scope: Option<rollout::doctor::inspected::IamScope>,
 }
 
 impl AwsCloud {
@@ -65,28 +66,28 @@ impl AwsCloud {
     /// Adds the IAM scope that the control plane's roles are restricted to, where it is known.
     #[cfg(feature = "inspect")]
     #[must_use]
-    pub fn with_reach(self, iam_scope: Option<rollout::doctor::seen::IamScope>) -> Self {
+    pub fn with_iam_scope(self, iam_scope: Option<rollout::doctor::inspected::IamScope>) -> Self {
         Self { iam_scope, ..self }
     }
 
-    /// Sets a side's desired count and, where one is named, its task definition. No other attribute is sent, so ECS changes
-    /// nothing else; a call that names the present values starts no deployment. The exception is a primary deployment of this
-    /// task definition whose circuit breaker tripped: ECS starts no more tasks for it, however often it is named, so a retry
-    /// needs a new deployment.
+    /// Sets a side's desired count and, where one is named, its task definition. No other attribute is sent, so ECS
+    /// changes nothing else; a call that names the present values starts no deployment. The exception is a primary
+    /// deployment of this task definition whose circuit breaker tripped: ECS starts no more tasks for it, however often
+    /// it is named, so a retry needs a new deployment.
     async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
         let side = pair.side(slot);
-        let remembered = self.read_cache.services.take(&service_key(pair, slot));
-        let anew = match task_definition.filter(|_| desired > 0) {
+        let cached_service = self.read_cache.services.take(&service_key(pair, slot));
+        let needs_new_deployment = match task_definition.filter(|_| desired > 0) {
             None => false,
             Some(wanted) => {
-                let service = match remembered {
+                let service = match cached_service {
                     Some(service) => Some(service),
                     None => match self.services(pair, &[slot]).await {
                         Ok((services, failures)) => service::find(&side.service, &services, &failures).ok().cloned(),
                         Err(failure) => return failure.outcome(),
                     },
                 };
-                service.is_some_and(|service| service::circuit_breaker_tripped(&service, wanted))
+                service.is_some_and(|service| service::needs_new_deployment(&service, wanted))
             }
         };
         let answer = self
@@ -98,12 +99,12 @@ impl AwsCloud {
             .service(&side.service)
             .set_task_definition(task_definition.map(str::to_owned))
             .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
-            .set_force_new_deployment(anew.then_some(true))
+            .set_force_new_deployment(needs_new_deployment.then_some(true))
             .send()
             .await;
         match answer {
             Ok(_) => Outcome::Done,
-            Err(error) => Failure::of("UpdateService", &error).outcome(),
+            Err(error) => AwsFailure::of("UpdateService", &error).outcome(),
         }
     }
 }
@@ -114,8 +115,8 @@ impl engine::Cloud for AwsCloud {
     }
 
     async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
-        // An SDK call's future takes tens of kilobytes: each arm is boxed, or this future would reserve space for all of
-        // them.
+        // An SDK call's future takes tens of kilobytes: each arm is boxed, or this future would reserve space for all
+        // of them.
         let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
             Effect::RegisterTaskDefinition { template, container, image } => {
                 Box::pin(self.register_task_definition(template, container, image))
@@ -147,11 +148,11 @@ impl engine::Cloud for AwsCloud {
         performed.await
     }
 
-    async fn image(&self, image: &str) -> Reading<ImageState> {
+    async fn image_state(&self, image: &str) -> Reading<ImageState> {
         crate::registry::image_state(&self.clients, image).await
     }
 
-    fn firing_since(&self, alarm: &str) -> Option<Timestamp> {
+    fn take_firing_since(&self, alarm: &str) -> Option<Timestamp> {
         self.read_cache.firing.take(alarm)
     }
 }

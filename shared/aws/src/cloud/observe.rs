@@ -1,35 +1,35 @@
-//! One observation: reads everything that the plan names in parallel. A part that cannot be read is `Unknown`; the other
-//! parts are unaffected.
+//! One observation: reads everything that the plan names in parallel. A part that cannot be read is `Unknown`; the
+//! other parts are unaffected.
 
 use super::alarms::AlarmsRead;
 use super::{AwsCloud, service, service_key, tasks, traffic};
-use crate::error::{Failure, one_line};
+use crate::error::AwsFailure;
 use aws_sdk_ecs::types::{DesiredStatus, Failure as NotFound, Service, Task};
 use futures::future::try_join_all;
 use futures::join;
 use rollout::observation::{FailedStartsQuery, HookTask, ObservationPlan};
-use rollout::snapshot::{AlarmReading, Autoscaling, FailedStart, Reading, SideReading, TargetHealth, TaskReading};
+use rollout::platform::ecs::{FailedStarts, ServiceReading, missing_task};
+use rollout::snapshot::{AlarmReading, Autoscaling, Reading, SideReading, TargetHealth, TaskReading};
 use rollout::{EcsPair, Slot, Snapshot};
-use service::ServiceState;
 use std::collections::BTreeMap;
 
 /// Tasks per call that `DescribeTasks` accepts and per page that `ListTasks` returns.
 const MAX_TASKS_PER_CALL: usize = 100;
-/// Maximum number of pages of stopped tasks that are read: ECS keeps stopped tasks for about an hour, and a crash loop fills
-/// a page slowly. Losses of a larger service beyond that are not counted; the share is more than sufficient by then.
+/// Maximum number of pages of stopped tasks that are read: ECS keeps stopped tasks for about an hour, and a crash loop
+/// fills a page slowly. Losses of a larger service beyond that are not counted; the share is more than sufficient by
+/// then.
 const MAX_PAGES: usize = 10;
 /// Services, and ECS's failures for those that do not exist.
 type DescribedServices = (Vec<Service>, Vec<NotFound>);
 
 /// Blue and green, each with its state according to ECS, or the reason it is unknown.
-type Sides = [Result<EcsSide, String>; 2];
+type EcsSides = [Result<EcsSide, String>; 2];
 
 /// State of a side according to ECS alone.
 struct EcsSide {
-    seen: ServiceState,
+    seen: ServiceReading,
     image: Option<String>,
-    failed_starts: Vec<FailedStart>,
-    failed_tasks: u32,
+    failed_starts: FailedStarts,
 }
 
 impl AwsCloud {
@@ -97,7 +97,7 @@ impl AwsCloud {
 
     /// Reads both sides' services in one call, in parallel with the alarms; then only what these results and the plan
     /// require.
-    async fn ecs_sides_and_alarms(&self, observation: &ObservationPlan) -> (Sides, Result<AlarmsRead, Failure>) {
+    async fn ecs_sides_and_alarms(&self, observation: &ObservationPlan) -> (EcsSides, Result<AlarmsRead, AwsFailure>) {
         let slots = [Slot::Blue, Slot::Green];
         for slot in slots {
             self.read_cache.services.forget(&service_key(&observation.pair, slot));
@@ -131,16 +131,16 @@ impl AwsCloud {
     }
 
     /// The services of these sides, and ECS's failures for those that do not exist.
-    pub(super) async fn services(&self, pair: &EcsPair, slots: &[Slot]) -> Result<DescribedServices, Failure> {
+    pub(super) async fn services(&self, pair: &EcsPair, slots: &[Slot]) -> Result<DescribedServices, AwsFailure> {
         let names = slots.iter().map(|slot| pair.side(*slot).service.clone()).collect();
         let call = self.clients.ecs().await.describe_services().cluster(&pair.cluster).set_services(Some(names));
-        let answer = call.send().await.map_err(|error| Failure::of("DescribeServices", &error))?;
+        let answer = call.send().await.map_err(|error| AwsFailure::of("DescribeServices", &error))?;
         Ok((answer.services.unwrap_or_default(), answer.failures.unwrap_or_default()))
     }
 
-    /// State of one side. Stopped tasks are read only where the plan asks for this side's failed starts or compares with
-    /// them, the candidate is short of tasks, and no alarm has already decided a rollback (`search`): the two extra round
-    /// trips cost neither a healthy candidate nor a rollback caused by an alarm.
+    /// State of one side. Stopped tasks are read only where the plan asks for this side's failed starts or compares
+    /// with them, the candidate is short of tasks, and no alarm has already decided a rollback (`search`): the two
+    /// extra round trips cost neither a healthy candidate nor a rollback caused by an alarm.
     async fn ecs_side(
         &self,
         observation: &ObservationPlan,
@@ -152,39 +152,35 @@ impl AwsCloud {
         let service = service::find(&pair.side(slot).service, services, failures)?;
         self.read_cache.services.put(&service_key(pair, slot), service.clone());
         let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
-        let seen = service::service_state(service, failed_starts_query)?;
+        let seen = service::service_reading(service, failed_starts_query)?;
         let image = async {
             match observation.images {
                 true => self.image(&seen.task_definition, &pair.container).await.map(Some),
                 false => Ok(None),
             }
         };
-        let beside = |starts: &FailedStartsQuery| {
-            let task_definition = starts.beside.clone().filter(|_| starts.slot != slot)?;
-            Some(FailedStartsQuery { slot, task_definition, since: starts.since, beside: None })
+        let of_other_side = |starts: &FailedStartsQuery| {
+            let task_definition = starts.compare_with.clone().filter(|_| starts.slot != slot)?;
+            Some(FailedStartsQuery { slot, task_definition, since: starts.since, compare_with: None })
         };
         let searched = failed_starts_query
             .cloned()
-            .or_else(|| observation.failed_starts_query.as_ref().and_then(beside))
+            .or_else(|| observation.failed_starts_query.as_ref().and_then(of_other_side))
             .filter(|_| search);
         let failed_starts = async {
             match &searched {
                 Some(starts) => self.failed_starts(pair, starts).await,
-                None => Ok((0, vec![])),
+                None => Ok(FailedStarts::default()),
             }
         };
         let (image, failed_starts) = join!(Box::pin(image), Box::pin(failed_starts));
         let (image, failed_starts) =
             (self.read_cache.note_throttling(image), self.read_cache.note_throttling(failed_starts));
-        let (failed_tasks, failed_starts) = failed_starts.map_err(|failure| failure.reason().to_owned())?;
-        Ok(EcsSide { image: image.map_err(|failure| failure.reason().to_owned())?, failed_starts, failed_tasks, seen })
+        let failed_starts = failed_starts.map_err(|failure| failure.reason().to_owned())?;
+        Ok(EcsSide { image: image.map_err(|failure| failure.reason().to_owned())?, failed_starts, seen })
     }
 
-    async fn failed_starts(
-        &self,
-        pair: &EcsPair,
-        starts: &FailedStartsQuery,
-    ) -> Result<(u32, Vec<FailedStart>), Failure> {
+    async fn failed_starts(&self, pair: &EcsPair, starts: &FailedStartsQuery) -> Result<FailedStarts, AwsFailure> {
         let mut arns = vec![];
         let mut next = None;
         for _ in 0..MAX_PAGES {
@@ -199,7 +195,7 @@ impl AwsCloud {
                 .set_next_token(next.take())
                 .send()
                 .await
-                .map_err(|error| Failure::of("ListTasks", &error))?;
+                .map_err(|error| AwsFailure::of("ListTasks", &error))?;
             arns.extend(page.task_arns.unwrap_or_default());
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
@@ -211,11 +207,11 @@ impl AwsCloud {
     }
 
     /// Tasks by ARN, one call per hundred, in parallel; and ECS's failures for those it has forgotten.
-    async fn tasks(&self, pair: &EcsPair, arns: &[String]) -> Result<(Vec<Task>, Vec<NotFound>), Failure> {
+    async fn tasks(&self, pair: &EcsPair, arns: &[String]) -> Result<(Vec<Task>, Vec<NotFound>), AwsFailure> {
         let calls = arns.chunks(MAX_TASKS_PER_CALL).map(async |chunk| {
             let ecs = self.clients.ecs().await;
             let answer = ecs.describe_tasks().cluster(&pair.cluster).set_tasks(Some(chunk.to_vec())).send().await;
-            answer.map_err(|error| Failure::of("DescribeTasks", &error))
+            answer.map_err(|error| AwsFailure::of("DescribeTasks", &error))
         });
         let (mut tasks, mut failures) = (vec![], vec![]);
         for answer in try_join_all(calls).await? {
@@ -242,8 +238,7 @@ impl AwsCloud {
                 return Reading::Known(tasks::hook_task(task, hook));
             }
             let failure = failures.iter().find(|failure| failure.arn() == Some(hook.task.as_str()));
-            let reason = failure.and_then(NotFound::reason).unwrap_or("not in the answer");
-            Reading::Unknown(one_line(&format!("ECS has no task {}: {reason}", hook.task)))
+            Reading::Unknown(missing_task(&hook.task, failure.and_then(NotFound::reason)))
         };
         asked.iter().map(|(name, hook)| (name.clone(), reading(hook))).collect()
     }
@@ -252,37 +247,26 @@ impl AwsCloud {
 /// Runs a read only where the plan asks for the sides.
 async fn if_sides_requested<T>(
     observation: &ObservationPlan,
-    reading: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    if observation.sides { reading.await } else { Err(Failure::Unsure { reason: "it was not asked for".to_owned() }) }
+    reading: impl Future<Output = Result<T, AwsFailure>>,
+) -> Result<T, AwsFailure> {
+    if observation.sides {
+        reading.await
+    } else {
+        Err(AwsFailure::Unsure { reason: "it was not asked for".to_owned() })
+    }
 }
 
-/// Combines a side's three parts. A side is known or unknown as a whole, since every part can require waiting; the reason
-/// names the missing part.
+/// Combines a side's three parts. A side is known or unknown as a whole, since every part can require waiting; the
+/// reason names the missing part.
 fn side(
     ecs: Result<EcsSide, String>,
-    targets: Result<TargetHealth, Failure>,
-    autoscaling: Result<Option<Autoscaling>, &Failure>,
+    targets: Result<TargetHealth, AwsFailure>,
+    autoscaling: Result<Option<Autoscaling>, &AwsFailure>,
 ) -> Reading<SideReading> {
     match (ecs, targets, autoscaling) {
         (Ok(ecs), Ok(targets), Ok(autoscaling)) => {
-            let EcsSide { seen, image, failed_starts, failed_tasks } = ecs;
-            Reading::Known(SideReading {
-                task_definition: seen.task_definition,
-                image,
-                desired: seen.desired,
-                running: seen.running,
-                pending: seen.pending,
-                steady: seen.steady,
-                circuit_breaker_reason: seen.circuit_breaker_reason,
-                stalled: seen.stalled,
-                failed_starts,
-                failed_tasks,
-                placed_by: seen.placed_by,
-                placement_failure: seen.placement_failure,
-                targets,
-                autoscaling,
-            })
+            let EcsSide { seen, image, failed_starts } = ecs;
+            Reading::Known(seen.into_side_reading(image, failed_starts, targets, autoscaling))
         }
         (ecs, targets, autoscaling) => {
             let parts = [
@@ -301,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_unknown_side_names_its_missing_parts() {
-        let throttled = Failure::Unsure { reason: "DescribeScalableTargets: ThrottlingException".to_owned() };
+        let throttled = AwsFailure::Unsure { reason: "DescribeScalableTargets: ThrottlingException".to_owned() };
         let missing = Err("ECS has no service api-green in the cluster: MISSING".to_owned());
         let reading = side(missing, Ok(TargetHealth::default()), Err(&throttled));
         let expected = "service: ECS has no service api-green in the cluster: MISSING; \

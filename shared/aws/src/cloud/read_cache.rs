@@ -1,9 +1,10 @@
-//! Data read in this pass that a write in the same pass needs, so that a write right after an observation takes one call.
+//! Data read in this pass that a write in the same pass needs, so that a write right after an observation takes one
+//! call.
 //!
-//! Entries are short-lived. An observation replaces what it reads, a write removes what it writes, and entries older than
-//! [`MAX_AGE`] count as missing: a rule edited in between is read again, not overwritten.
+//! Entries are short-lived. An observation replaces what it reads, a write removes what it writes, and entries older
+//! than [`MAX_AGE`] count as missing: a rule edited in between is read again, not overwritten.
 
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_applicationautoscaling::types::SuspendedState;
 use aws_sdk_ecs::types::Service;
 use aws_sdk_elasticloadbalancingv2::types::Action;
@@ -32,14 +33,14 @@ pub(super) struct ReadCache {
     children: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
-/// Maximum number of composite alarms whose members are cached. Beyond it the cache is cleared, which costs one call per
-/// composite alarm.
+/// Maximum number of composite alarms whose members are cached. Beyond it the cache is cleared, which costs one call
+/// per composite alarm.
 const MAX_COMPOSITES: usize = 1000;
 
 impl ReadCache {
     /// Records whether a read was throttled.
-    pub(super) fn note_throttling<T>(&self, read: Result<T, Failure>) -> Result<T, Failure> {
-        if read.as_ref().is_err_and(Failure::is_throttled) {
+    pub(super) fn note_throttling<T>(&self, read: Result<T, AwsFailure>) -> Result<T, AwsFailure> {
+        if read.as_ref().is_err_and(AwsFailure::is_throttled) {
             self.throttled.store(true, Ordering::Relaxed);
         }
         read

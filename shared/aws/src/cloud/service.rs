@@ -1,35 +1,9 @@
-//! Interprets `DescribeServices` for one service.
+//! Describes an ECS service to the core, which says what the answer means ([`rollout::platform::ecs`]).
 
 use super::{count, instant, short_name};
-use crate::error::one_line;
-use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Failure as NotFound, Service};
+use aws_sdk_ecs::types::{Deployment, Failure as NotFound, Service};
 use rollout::observation::FailedStartsQuery;
-use rollout::snapshot::ServiceEvent;
-
-/// Phrases by which a service's events say that a task cannot be placed or started ("Viewing Amazon ECS service event
-/// messages" in the ECS developer guide).
-const PLACEMENT_FAILURE_MESSAGES: &[&str] = &[
-    "unable to place a task",
-    "unable to consistently start tasks",
-    "unable to consistently place tasks",
-    "unable to stop or start tasks",
-    "failed to launch a task",
-];
-
-/// State of one service, without its target group and scalable target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ServiceState {
-    pub(super) task_definition: String,
-    pub(super) desired: u32,
-    pub(super) running: u32,
-    pub(super) pending: u32,
-    pub(super) steady: bool,
-    pub(super) circuit_breaker_reason: Option<String>,
-    /// The circuit breaker has tripped for the primary deployment, at any time.
-    pub(super) stalled: bool,
-    pub(super) placed_by: Vec<String>,
-    pub(super) placement_failure: Option<ServiceEvent>,
-}
+use rollout::platform::ecs::{self, ServiceReading};
 
 /// Finds the service `name` in a response to a request for it.
 ///
@@ -42,129 +16,72 @@ pub(super) fn find<'a>(name: &str, services: &'a [Service], failures: &[NotFound
         .find(|service| service.service_name() == Some(name) || service.service_arn().map(short_name) == Some(name))
     else {
         let failure = failures.iter().find(|failure| failure.arn().map(short_name) == Some(name));
-        let reason = failure.and_then(NotFound::reason).unwrap_or("not in the answer");
-        return Err(format!("ECS has no service {name} in the cluster: {reason}"));
+        return Err(ecs::missing_service(name, failure.and_then(NotFound::reason)));
     };
-    match service.status() {
-        // Emulators omit the status.
-        Some("ACTIVE") | None => Ok(service),
-        Some(status) => Err(format!("service {name} is {status}: it is deleted or being deleted")),
-    }
+    ecs::check_status(name, service.status())?;
+    Ok(service)
 }
 
-/// State of the service; `failed_starts_query` is the plan's, if it concerns this side.
+/// Reading of the service; `failed_starts_query` is the plan's, if it concerns this side.
 ///
 /// # Errors
-/// A reason, where the service has no primary deployment: another deployment controller manages it.
-pub(super) fn service_state(
+/// As [`ecs::EcsService::reading`].
+pub(super) fn service_reading(
     service: &Service,
     failed_starts_query: Option<&FailedStartsQuery>,
-) -> Result<ServiceState, String> {
-    let deployments = service.deployments();
-    let Some(primary) = deployments.iter().find(|deployment| deployment.status() == Some("PRIMARY")) else {
-        let controller = service.deployment_controller().map_or("unknown", |controller| controller.r#type().as_str());
-        return Err(format!("the service has no primary deployment (its deployment controller is {controller})"));
-    };
-    let task_definition = primary.task_definition().or_else(|| service.task_definition());
-    let Some(task_definition) = task_definition else {
-        return Err("the service's primary deployment names no task definition".to_owned());
-    };
-    let (desired, running, pending) =
-        (count(service.desired_count()), count(service.running_count()), count(service.pending_count()));
-    let complete = primary.rollout_state() == Some(&DeploymentRolloutState::Completed);
-    Ok(ServiceState {
-        task_definition: task_definition.to_owned(),
-        desired,
-        running,
-        pending,
-        steady: deployments.len() == 1 && complete && running == desired && pending == 0,
-        circuit_breaker_reason: circuit_breaker_reason(service, primary, failed_starts_query),
-        stalled: primary.rollout_state() == Some(&DeploymentRolloutState::Failed),
-        placed_by: placed_by(service),
-        placement_failure: failed_starts_query.and_then(|starts| placement_failure(service, starts)),
-    })
+) -> Result<ServiceReading, String> {
+    let events = service.events().iter().filter_map(|event| {
+        let (message, at) = (event.message()?, instant(event.created_at())?);
+        Some(ecs::EcsServiceEvent { message, at })
+    });
+    described(service).reading(events, failed_starts_query)
 }
 
 /// Tasks are missing, or ECS counts failed ones: stopped tasks are worth reading.
 pub(super) fn is_degraded(service: &Service) -> bool {
-    let failed = service.deployments().iter().any(|deployment| deployment.failed_tasks() > 0);
-    service.running_count() < service.desired_count() || failed
+    described(service).is_degraded()
 }
 
-/// The capacity providers that place the service's tasks, or its launch type. A provider without weight and base places none
-/// (API reference, `CapacityProviderStrategyItem`).
-fn placed_by(service: &Service) -> Vec<String> {
-    let places = service.capacity_provider_strategy().iter().filter(|item| item.weight() > 0 || item.base() > 0);
-    let providers: Vec<_> = places.map(|item| item.capacity_provider().to_owned()).collect();
-    if providers.is_empty() {
-        return service.launch_type().map(|launch_type| launch_type.as_str().to_owned()).into_iter().collect();
+/// Whether the circuit breaker has tripped for this task definition, so that only a new deployment starts its tasks.
+pub(super) fn needs_new_deployment(service: &Service, task_definition: &str) -> bool {
+    described(service).needs_new_deployment(task_definition)
+}
+
+fn described(service: &Service) -> ecs::EcsService<'_> {
+    let providers = service.capacity_provider_strategy().iter().map(|item| ecs::CapacityProvider {
+        name: item.capacity_provider(),
+        weight: count(item.weight()),
+        base: count(item.base()),
+    });
+    ecs::EcsService {
+        controller: service.deployment_controller().map(|controller| controller.r#type().as_str()),
+        task_definition: service.task_definition(),
+        desired: count(service.desired_count()),
+        running: count(service.running_count()),
+        pending: count(service.pending_count()),
+        deployments: service.deployments().iter().map(deployment).collect(),
+        capacity_providers: providers.collect(),
+        launch_type: service.launch_type().map(|launch_type| launch_type.as_str()),
     }
-    providers
 }
 
-/// Whether the service's primary deployment runs this task definition and its circuit breaker has tripped.
-pub(super) fn circuit_breaker_tripped(service: &Service, task_definition: &str) -> bool {
-    service.deployments().iter().any(|deployment| {
-        deployment.status() == Some("PRIMARY")
-            && deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)
-            && deployment.task_definition() == Some(task_definition)
-    })
-}
-
-/// The circuit breaker's verdict on the deployment that the plan asks about, since the time it asks about: an earlier
-/// attempt's verdict stays on a service until its next deployment, and says nothing about this one. A circuit breaker
-/// configured to roll back demotes the failed deployment, and once its last task is gone only the service's events mention
-/// it.
-fn circuit_breaker_reason(
-    service: &Service,
-    primary: &Deployment,
-    failed_starts_query: Option<&FailedStartsQuery>,
-) -> Option<String> {
-    let starts = failed_starts_query?;
-    let failed = |deployment: &&Deployment| {
-        deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)
-            && instant(deployment.updated_at()).is_none_or(|at| at >= starts.since)
-    };
-    let words = |deployment: &Deployment| {
-        one_line(deployment.rollout_state_reason().unwrap_or("ECS gave the deployment up, without a reason"))
-    };
-    if failed(&primary) {
-        return Some(words(primary));
+fn deployment(deployment: &Deployment) -> ecs::EcsDeployment<'_> {
+    ecs::EcsDeployment {
+        status: deployment.status(),
+        task_definition: deployment.task_definition(),
+        rollout_state: deployment.rollout_state().map(|state| state.as_str()),
+        rollout_state_reason: deployment.rollout_state_reason(),
+        failed_tasks: count(deployment.failed_tasks()),
+        updated_at: instant(deployment.updated_at()),
     }
-    let is_requested = |deployment: &&Deployment| deployment.task_definition() == Some(starts.task_definition.as_str());
-    if let Some(deployment) = service.deployments().iter().filter(is_requested).find(failed) {
-        return Some(words(deployment));
-    }
-    if is_requested(&primary) {
-        return None;
-    }
-    newest_event(service, starts, |message| message.contains("deployment failed")).map(|event| event.message)
-}
-
-fn placement_failure(service: &Service, starts: &FailedStartsQuery) -> Option<ServiceEvent> {
-    newest_event(service, starts, |message| PLACEMENT_FAILURE_MESSAGES.iter().any(|words| message.contains(words)))
-}
-
-fn newest_event(
-    service: &Service,
-    starts: &FailedStartsQuery,
-    matches_message: impl Fn(&str) -> bool,
-) -> Option<ServiceEvent> {
-    service
-        .events()
-        .iter()
-        .filter_map(|event| {
-            let (message, at) = (event.message()?, instant(event.created_at())?);
-            (at >= starts.since && matches_message(message)).then(|| ServiceEvent { message: one_line(message), at })
-        })
-        .max_by_key(|event| event.at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_ecs::types::{
-        CapacityProviderStrategyItem, DeploymentController, DeploymentControllerType, LaunchType, ServiceEvent as Event,
+        CapacityProviderStrategyItem, DeploymentController, DeploymentControllerType, DeploymentRolloutState,
+        LaunchType, ServiceEvent as Event,
     };
     use aws_smithy_types::DateTime;
     use rollout::{Slot, Timestamp};
@@ -178,6 +95,8 @@ mod tests {
             .task_definition(task_definition)
             .rollout_state(state)
             .rollout_state_reason("ECS deployment circuit breaker: tasks failed to start.")
+            .updated_at(DateTime::from_secs(1200))
+            .failed_tasks(3)
             .build()
     }
 
@@ -185,127 +104,63 @@ mod tests {
         Service::builder()
             .service_name("api-green")
             .status("ACTIVE")
-            .desired_count(2)
+            .desired_count(4)
             .running_count(2)
+            .pending_count(1)
+            .launch_type(LaunchType::Fargate)
             .set_deployments(Some(deployments))
             .build()
     }
 
-    fn starts_of_new() -> FailedStartsQuery {
-        FailedStartsQuery {
+    /// What the answer means is tested in the core; here, that every field of it arrives there.
+    #[test]
+    fn a_service_is_described_with_all_its_fields() {
+        let provider = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE_SPOT").weight(3).base(1);
+        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Failed)]);
+        service.capacity_provider_strategy = Some(vec![provider.build().expect("a name")]);
+        service.task_definition = Some(OLD.to_owned());
+        let controller = DeploymentController::builder().r#type(DeploymentControllerType::Ecs).build();
+        service.deployment_controller = Some(controller.expect("a type"));
+        let expected = ecs::EcsService {
+            controller: Some("ECS"),
+            task_definition: Some(OLD),
+            desired: 4,
+            running: 2,
+            pending: 1,
+            deployments: vec![ecs::EcsDeployment {
+                status: Some("PRIMARY"),
+                task_definition: Some(NEW),
+                rollout_state: Some("FAILED"),
+                rollout_state_reason: Some("ECS deployment circuit breaker: tasks failed to start."),
+                failed_tasks: 3,
+                updated_at: Timestamp::from_second(1200).ok(),
+            }],
+            capacity_providers: vec![ecs::CapacityProvider { name: "FARGATE_SPOT", weight: 3, base: 1 }],
+            launch_type: Some("FARGATE"),
+        };
+        assert_eq!(described(&service), expected);
+        assert!(is_degraded(&service) && needs_new_deployment(&service, NEW) && !needs_new_deployment(&service, OLD));
+    }
+
+    #[test]
+    fn events_without_time_or_text_are_left_out() {
+        let event = |second, message: &str| Event::builder().created_at(DateTime::from_secs(second)).message(message);
+        let words = "(service api-green) was unable to place a task.";
+        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::InProgress)]);
+        service.events = Some(vec![
+            Event::builder().message("was unable to place a task, at no time").build(),
+            Event::builder().created_at(DateTime::from_secs(1500)).build(),
+            event(1400, "(service api-green) has reached a steady state.").build(),
+            event(1300, words).build(),
+        ]);
+        let query = FailedStartsQuery {
             slot: Slot::Green,
             task_definition: NEW.to_owned(),
             since: Timestamp::from_second(1000).expect("an instant"),
-            beside: None,
-        }
-    }
-
-    fn event(second: i64, message: &str) -> Event {
-        Event::builder().created_at(DateTime::from_secs(second)).message(message).build()
-    }
-
-    #[test]
-    fn steady_means_one_completed_deployment_with_all_tasks() {
-        let complete = || deployment("PRIMARY", NEW, DeploymentRolloutState::Completed);
-        let seen = service_state(&service(vec![complete()]), None).expect("a reading");
-        assert!(seen.steady && !seen.stalled && !is_degraded(&service(vec![complete()])));
-        assert_eq!((seen.task_definition.as_str(), seen.desired, seen.running), (NEW, 2, 2));
-
-        let draining = deployment("ACTIVE", OLD, DeploymentRolloutState::Completed);
-        assert!(!service_state(&service(vec![complete(), draining]), None).expect("a reading").steady);
-
-        let rolling = deployment("PRIMARY", NEW, DeploymentRolloutState::InProgress);
-        assert!(!service_state(&service(vec![rolling]), None).expect("a reading").steady);
-
-        let mut short = service(vec![complete()]);
-        short.running_count = 1;
-        let seen = service_state(&short, None).expect("a reading");
-        assert!(!seen.steady && is_degraded(&short));
-
-        let mut starting = service(vec![complete()]);
-        starting.pending_count = 1;
-        assert!(!service_state(&starting, None).expect("a reading").steady);
-    }
-
-    #[test]
-    fn a_failed_primary_deployment_means_the_breaker_tripped() {
-        let failed = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Failed)]);
-        let seen = service_state(&failed, Some(&starts_of_new())).expect("a reading");
-        assert_eq!(
-            seen.circuit_breaker_reason.as_deref(),
-            Some("ECS deployment circuit breaker: tasks failed to start.")
-        );
-        assert!(circuit_breaker_tripped(&failed, NEW) && !circuit_breaker_tripped(&failed, OLD));
-    }
-
-    #[test]
-    fn an_earlier_breaker_verdict_does_not_count() {
-        let mut before = deployment("PRIMARY", NEW, DeploymentRolloutState::Failed);
-        before.updated_at = Some(DateTime::from_secs(900));
-        let seen = service_state(&service(vec![before]), Some(&starts_of_new())).expect("a reading");
-        assert_eq!(seen.circuit_breaker_reason, None, "it is the verdict on an earlier attempt");
-        assert!(seen.stalled, "and it takes a new deployment to start a task");
-    }
-
-    #[test]
-    fn a_breaker_rollback_means_the_breaker_tripped() {
-        let back = || deployment("PRIMARY", OLD, DeploymentRolloutState::InProgress);
-        let rolled_back = service(vec![back(), deployment("ACTIVE", NEW, DeploymentRolloutState::Failed)]);
-        assert!(
-            service_state(&rolled_back, Some(&starts_of_new())).expect("a reading").circuit_breaker_reason.is_some()
-        );
-        assert_eq!(
-            service_state(&rolled_back, None).expect("a reading").circuit_breaker_reason,
-            None,
-            "nobody asked for that one"
-        );
-
-        // The failed deployment is gone; its event remains.
-        let mut finished = service(vec![deployment("PRIMARY", OLD, DeploymentRolloutState::Completed)]);
-        let words = "(service api-green) (deployment ecs-svc/1) deployment failed: tasks failed to start.";
-        finished.events = Some(vec![event(1500, words)]);
-        let seen = service_state(&finished, Some(&starts_of_new())).expect("a reading");
-        assert_eq!(seen.circuit_breaker_reason.as_deref(), Some(words));
-
-        finished.events = Some(vec![event(900, words)]);
-        assert_eq!(
-            service_state(&finished, Some(&starts_of_new())).expect("a reading").circuit_breaker_reason,
-            None,
-            "before this deployment"
-        );
-    }
-
-    #[test]
-    fn placed_by_is_the_capacity_providers_or_launch_type() {
-        let item = |name: &str, weight, base| {
-            let item = CapacityProviderStrategyItem::builder().capacity_provider(name).weight(weight).base(base);
-            item.build().expect("a name")
+            compare_with: None,
         };
-        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::Completed)]);
-        service.launch_type = Some(LaunchType::Fargate);
-        assert_eq!(service_state(&service, None).expect("a reading").placed_by, ["FARGATE"]);
-        let strategy = vec![item("FARGATE_SPOT", 3, 0), item("FARGATE", 0, 1), item("hosts", 0, 0)];
-        service.capacity_provider_strategy = Some(strategy);
-        assert_eq!(service_state(&service, None).expect("a reading").placed_by, ["FARGATE_SPOT", "FARGATE"]);
-    }
-
-    #[test]
-    fn the_newest_placement_failure_since_the_start_is_reported() {
-        let mut service = service(vec![deployment("PRIMARY", NEW, DeploymentRolloutState::InProgress)]);
-        service.events = Some(vec![
-            event(
-                1100,
-                "(service api-green) was unable to place a task because no container instance met all of its requirements.",
-            ),
-            event(1300, "(service api-green) is unable to consistently start tasks successfully."),
-            event(1400, "(service api-green) has reached a steady state."),
-            event(900, "(service api-green) was unable to place a task."),
-        ]);
-        let seen = service_state(&service, Some(&starts_of_new())).expect("a reading");
-        let failure = seen.placement_failure.expect("a placement failure");
-        assert_eq!(failure.at, Timestamp::from_second(1300).expect("an instant"));
-        assert!(failure.message.contains("unable to consistently start tasks"), "{failure:?}");
-        assert_eq!(service_state(&service, None).expect("a reading").placement_failure, None);
+        let seen = service_reading(&service, Some(&query)).expect("a reading");
+        assert_eq!(seen.placement_failure.map(|failure| failure.message).as_deref(), Some(words));
     }
 
     #[test]
@@ -321,14 +176,5 @@ mod tests {
         deleted.status = Some("INACTIVE".to_owned());
         let reason = find("api-green", &[deleted], &[]).expect_err("it is deleted");
         assert!(reason.contains("INACTIVE"), "{reason}");
-    }
-
-    #[test]
-    fn a_service_with_another_deployment_controller_is_an_error() {
-        let mut other = service(vec![]);
-        let controller = DeploymentController::builder().r#type(DeploymentControllerType::External).build();
-        other.deployment_controller = Some(controller.expect("a type"));
-        let reason = service_state(&other, None).expect_err("no primary deployment");
-        assert!(reason.contains("EXTERNAL"), "{reason}");
     }
 }

@@ -1,14 +1,14 @@
 //! Copies a task definition with one container's image replaced.
 //!
-//! Everything is kept, even fields that this build's SDK does not know: the copy is made from the JSON document as received,
-//! since the SDK's types silently drop every field newer than they are. Only fields that AWS computes are left out, and a
-//! test checks that list against the SDK's schema.
+//! Everything is kept, even fields that this build's SDK does not know: the copy is made from the JSON document as
+//! received, since the SDK's types silently drop every field newer than they are. Only fields that AWS computes are
+//! left out, and a test checks that list against the SDK's schema.
 //!
-//! An identical revision is reused: an account may register about one a second. Identity is decided by content, not by a tag:
-//! a tag can be copied by hand onto a revision of other content.
+//! An identical revision is reused: an account may register about one a second. Identity is decided by content, not by
+//! a tag: a tag can be copied by hand onto a revision of other content.
 
 use super::AwsCloud;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_ecs::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ecs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ecs::error::BoxError;
@@ -112,7 +112,8 @@ fn with_image(mut document: Value, container: &str, image: &str) -> Result<Value
     Ok(document)
 }
 
-/// The same content in a canonical order: AWS returns variables, secrets and tags in another order than it received them in.
+/// The same content in a canonical order: AWS returns variables, secrets and tags in another order than it received
+/// them in.
 fn normalized(mut document: Value) -> Value {
     fn sort(list: Option<&mut Value>, by: &str) {
         let key = |entry: &Value| entry.get(by).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -158,9 +159,9 @@ impl Intercept for RawResponse {
 
 impl AwsCloud {
     /// The image of a container in a task definition.
-    pub(super) async fn image(&self, task_definition: &str, container: &str) -> Result<String, Failure> {
+    pub(super) async fn image(&self, task_definition: &str, container: &str) -> Result<String, AwsFailure> {
         let document = self.described(task_definition).await?.document;
-        let refused = |reason| Failure::Refused { reason };
+        let refused = |reason| AwsFailure::Refused { reason };
         let found = containers(&document).iter().find(|definition| is_named(definition, container));
         let found = found.ok_or_else(|| refused(missing_container_reason(container, &document)))?;
         let image = found.get("image").and_then(Value::as_str);
@@ -175,10 +176,15 @@ impl AwsCloud {
         }
     }
 
-    async fn find_or_register(&self, template: &str, container: &str, image: &str) -> Result<(String, bool), Failure> {
+    async fn find_or_register(
+        &self,
+        template: &str,
+        container: &str,
+        image: &str,
+    ) -> Result<(String, bool), AwsFailure> {
         let template = self.described(template).await?;
         let wanted = with_image(template.document.clone(), container, image);
-        let wanted = wanted.map_err(|reason| Failure::Refused { reason })?;
+        let wanted = wanted.map_err(|reason| AwsFailure::Refused { reason })?;
         let wanted_content = normalized(wanted.clone());
         let is_wanted =
             |found: &DescribedDefinition| found.is_active && normalized(found.document.clone()) == wanted_content;
@@ -197,7 +203,9 @@ impl AwsCloud {
             attempts += 1;
             match self.register(&family, &wanted).await {
                 // The registration may have succeeded with only its response lost: the next attempt looks for it first.
-                Err(Failure::Unsure { .. } | Failure::Throttled { .. }) if attempts < MAX_REGISTRATION_ATTEMPTS => {
+                Err(AwsFailure::Unsure { .. } | AwsFailure::Throttled { .. })
+                    if attempts < MAX_REGISTRATION_ATTEMPTS =>
+                {
                     tokio::time::sleep(REGISTRATION_RETRY_DELAY).await;
                 }
                 registered => return Ok((registered?, false)),
@@ -205,9 +213,9 @@ impl AwsCloud {
         }
     }
 
-    /// Registers `document` unchanged and returns its ARN. `RegisterTaskDefinition` has no idempotency token: SDK retries are
-    /// off, since a retry after a lost response would leave an unused revision behind.
-    async fn register(&self, family: &str, document: &Value) -> Result<String, Failure> {
+    /// Registers `document` unchanged and returns its ARN. `RegisterTaskDefinition` has no idempotency token: SDK
+    /// retries are off, since a retry after a lost response would leave an unused revision behind.
+    async fn register(&self, family: &str, document: &Value) -> Result<String, AwsFailure> {
         let body = document.to_string();
         let no_retries = RetryConfig::standard().with_max_attempts(1);
         let answer = self
@@ -224,12 +232,12 @@ impl AwsCloud {
             })
             .send()
             .await
-            .map_err(|error| Failure::of("RegisterTaskDefinition", &error))?;
+            .map_err(|error| AwsFailure::of("RegisterTaskDefinition", &error))?;
         let arn = answer.task_definition().and_then(TaskDefinition::task_definition_arn).map(str::to_owned);
-        arn.ok_or_else(|| Failure::Unsure { reason: "RegisterTaskDefinition: no ARN was given".to_owned() })
+        arn.ok_or_else(|| AwsFailure::Unsure { reason: "RegisterTaskDefinition: no ARN was given".to_owned() })
     }
 
-    async fn described(&self, task_definition: &str) -> Result<DescribedDefinition, Failure> {
+    async fn described(&self, task_definition: &str) -> Result<DescribedDefinition, AwsFailure> {
         let raw_response = RawResponse::default();
         self.clients
             .ecs()
@@ -241,13 +249,13 @@ impl AwsCloud {
             .interceptor(raw_response.clone())
             .send()
             .await
-            .map_err(|error| Failure::of("DescribeTaskDefinition", &error))?;
+            .map_err(|error| AwsFailure::of("DescribeTaskDefinition", &error))?;
         let reason = || format!("DescribeTaskDefinition: the answer does not describe {task_definition}");
-        raw_response.take().as_ref().and_then(described).ok_or_else(|| Failure::Unsure { reason: reason() })
+        raw_response.take().as_ref().and_then(described).ok_or_else(|| AwsFailure::Unsure { reason: reason() })
     }
 
     /// The newest active revisions of a family.
-    async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, Failure> {
+    async fn newest_revisions(&self, family: &str) -> Result<Vec<String>, AwsFailure> {
         let answer = self
             .clients
             .ecs()
@@ -259,7 +267,7 @@ impl AwsCloud {
             .max_results(REVISIONS_CHECKED)
             .send()
             .await
-            .map_err(|error| Failure::of("ListTaskDefinitions", &error))?;
+            .map_err(|error| AwsFailure::of("ListTaskDefinitions", &error))?;
         let of_family = |arn: &String| {
             let name = arn.rsplit('/').next().unwrap_or(arn);
             name.rsplit_once(':').is_some_and(|(name, _)| name == family)

@@ -1,18 +1,16 @@
 //! Traffic weights: reading them from a rule's actions, and writing them with nothing else changed.
 //!
-//! `ModifyRule` and `ModifyListener` replace all actions, so the actions written are those read, with two weights changed. A
-//! policy may name rules and listeners; a listener stands for its default action.
+//! `ModifyRule` and `ModifyListener` replace all actions, so the actions written are those read, with two weights
+//! changed. A policy may name rules and listeners; a listener stands for its default action.
 
 use super::AwsCloud;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActionConfig, TargetGroupTuple};
 use futures::future::join_all;
+use rollout::platform::elb::{self, DEFAULT_WEIGHT};
 use rollout::snapshot::{RuleReading, Weights};
 use rollout::{EcsPair, Outcome, Slot};
 use std::collections::HashMap;
-
-/// Weight of a target group whose action specifies none: it is the only group, or all have equal weights.
-const DEFAULT_WEIGHT: i32 = 1;
 
 /// The kind of resource that an ARN of the policy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +19,13 @@ enum ArnKind {
     Listener,
 }
 
-fn arn_kind(arn: &str) -> Result<ArnKind, Failure> {
+fn arn_kind(arn: &str) -> Result<ArnKind, AwsFailure> {
     if arn.contains(":listener-rule/") {
         Ok(ArnKind::Rule)
     } else if arn.contains(":listener/") {
         Ok(ArnKind::Listener)
     } else {
-        Err(Failure::Refused { reason: format!("{arn} is the ARN of neither a listener rule nor a listener") })
+        Err(AwsFailure::Refused { reason: format!("{arn} is the ARN of neither a listener rule nor a listener") })
     }
 }
 
@@ -48,17 +46,7 @@ pub(super) fn is_forward(action: &Action) -> bool {
 /// The pair's weights in a rule with these actions. A rule that does not forward has neither group.
 pub(super) fn reading(actions: &[Action], pair: &EcsPair) -> RuleReading {
     let groups = actions.iter().find(|action| is_forward(action)).map(groups).unwrap_or_default();
-    let weight = |wanted: &str| {
-        let found = groups.iter().find(|(group, _)| *group == wanted)?;
-        Some(u16::try_from(found.1).unwrap_or(0))
-    };
-    let (blue, green) = (weight(&pair.blue.target_group), weight(&pair.green.target_group));
-    let ours = |group: &str| group == pair.blue.target_group || group == pair.green.target_group;
-    RuleReading {
-        weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
-        has_both_groups: blue.is_some() && green.is_some(),
-        foreign_groups: groups.iter().filter(|(group, _)| !ours(group)).map(|(group, _)| (*group).to_owned()).collect(),
-    }
+    elb::rule_reading(groups.iter().map(|(group, weight)| (*group, Some(i64::from(*weight)))), pair)
 }
 
 /// Which live weights a write may replace.
@@ -74,16 +62,16 @@ pub(super) enum WriteMode<'a> {
 
 /// The same actions with these weights, ready to be written.
 ///
-/// Order, stickiness, other target groups and all other actions are kept. A sign-in action is returned without its client
-/// secret, so the write tells AWS to keep the existing one. A target group named beside the list of groups would contradict
-/// the list, and is removed.
+/// Order, stickiness, other target groups and all other actions are kept. A sign-in action is returned without its
+/// client secret, so the write tells AWS to keep the existing one. A target group named beside the list of groups would
+/// contradict the list, and is removed.
 ///
-/// In a rollback (`add_missing`) a side that the rule lacks is added: the side was removed outside Switchback, and users are
-/// on the other.
+/// In a rollback (`add_missing`) a side that the rule lacks is added: the side was removed outside Switchback, and
+/// users are on the other.
 ///
 /// # Errors
-/// A reason, where the rule does not forward, or, when going forward, lacks one of the groups: Switchback does not add groups
-/// then.
+/// A reason, where the rule does not forward, or, when going forward, lacks one of the groups: Switchback does not add
+/// groups then.
 fn with_weights(
     mut actions: Vec<Action>,
     pair: &EcsPair,
@@ -124,10 +112,11 @@ fn with_weights(
 }
 
 /// Live actions by ARN, or the failure to read them.
-pub(super) type ActionsByArn = HashMap<String, Result<Vec<Action>, Failure>>;
+pub(super) type ActionsByArn = HashMap<String, Result<Vec<Action>, AwsFailure>>;
 
 impl AwsCloud {
-    /// Reads the live actions of these rules and listeners: one call for all rules and one for all listeners, in parallel.
+    /// Reads the live actions of these rules and listeners: one call for all rules and one for all listeners, in
+    /// parallel.
     pub(super) async fn read_actions(&self, arns: &[&str]) -> ActionsByArn {
         let (mut rules, mut listeners, mut read) = (vec![], vec![], ActionsByArn::new());
         for arn in arns {
@@ -157,7 +146,7 @@ impl AwsCloud {
         }
         match self.describe(arn_kind, arns).await {
             Ok(found) => actions_by_arn(arns, found),
-            Err(Failure::Refused { .. }) if arns.len() > 1 => {
+            Err(AwsFailure::Refused { .. }) if arns.len() > 1 => {
                 let single = arns.iter().map(async |arn| match self.describe(arn_kind, &[*arn]).await {
                     Ok(found) => actions_by_arn(&[*arn], found),
                     Err(failure) => ActionsByArn::from([((*arn).to_owned(), Err(failure))]),
@@ -168,19 +157,19 @@ impl AwsCloud {
         }
     }
 
-    async fn describe(&self, arn_kind: ArnKind, arns: &[&str]) -> Result<HashMap<String, Vec<Action>>, Failure> {
+    async fn describe(&self, arn_kind: ArnKind, arns: &[&str]) -> Result<HashMap<String, Vec<Action>>, AwsFailure> {
         let elb = self.clients.elb().await;
         let arns = Some(arns.iter().map(|arn| (*arn).to_owned()).collect());
         match arn_kind {
             ArnKind::Rule => {
                 let answer = elb.describe_rules().set_rule_arns(arns).send().await;
-                let answer = answer.map_err(|error| Failure::of("DescribeRules", &error))?;
+                let answer = answer.map_err(|error| AwsFailure::of("DescribeRules", &error))?;
                 let rules = answer.rules.unwrap_or_default().into_iter();
                 Ok(rules.filter_map(|rule| Some((rule.rule_arn?, rule.actions.unwrap_or_default()))).collect())
             }
             ArnKind::Listener => {
                 let answer = elb.describe_listeners().set_listener_arns(arns).send().await;
-                let answer = answer.map_err(|error| Failure::of("DescribeListeners", &error))?;
+                let answer = answer.map_err(|error| AwsFailure::of("DescribeListeners", &error))?;
                 let listeners = answer.listeners.unwrap_or_default().into_iter();
                 let actions = listeners.filter_map(|listener| {
                     Some((listener.listener_arn?, listener.default_actions.unwrap_or_default()))
@@ -192,8 +181,9 @@ impl AwsCloud {
 
     /// Writes these weights to all of these rules in parallel; a rule that already has them is not written.
     ///
-    /// When going forward, all rules are read again right before, and none is written if any differs from what the decision
-    /// was based on. Otherwise the actions read by this pass's observation are written back without reading again.
+    /// When going forward, all rules are read again right before, and none is written if any differs from what the
+    /// decision was based on. Otherwise the actions read by this pass's observation are written back without reading
+    /// again.
     pub(super) async fn set_weights(
         &self,
         pair: &EcsPair,
@@ -237,22 +227,22 @@ impl AwsCloud {
         pair: &EcsPair,
         weights: Weights,
         add_missing: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AwsFailure> {
         let before = reading(&live, pair);
         if before.has_both_groups && before.weights == weights {
             return Ok(());
         }
         let actions =
-            Some(with_weights(live, pair, weights, add_missing).map_err(|reason| Failure::Refused { reason })?);
+            Some(with_weights(live, pair, weights, add_missing).map_err(|reason| AwsFailure::Refused { reason })?);
         let elb = self.clients.elb().await;
         match arn_kind(arn)? {
             ArnKind::Rule => {
                 let answer = elb.modify_rule().rule_arn(arn).set_actions(actions).send().await;
-                answer.map(drop).map_err(|error| Failure::of("ModifyRule", &error))
+                answer.map(drop).map_err(|error| AwsFailure::of("ModifyRule", &error))
             }
             ArnKind::Listener => {
                 let answer = elb.modify_listener().listener_arn(arn).set_default_actions(actions).send().await;
-                answer.map(drop).map_err(|error| Failure::of("ModifyListener", &error))
+                answer.map(drop).map_err(|error| AwsFailure::of("ModifyListener", &error))
             }
         }
     }
@@ -280,20 +270,20 @@ fn describe_changes(pair: &EcsPair, arns: &[String], live: &ActionsByArn, seen: 
 
 fn actions_by_arn(arns: &[&str], mut found: HashMap<String, Vec<Action>>) -> ActionsByArn {
     let answer = |arn: &&str| {
-        let missing = || Failure::Unsure { reason: format!("{arn} is not in the balancer's answer") };
+        let missing = || AwsFailure::Unsure { reason: format!("{arn} is not in the balancer's answer") };
         ((*arn).to_owned(), found.remove(*arn).ok_or_else(missing))
     };
     arns.iter().map(answer).collect()
 }
 
 /// Combines the outcomes of several writes. A refusal takes precedence, since it would be repeated.
-fn combined_outcome(failures: &[(String, Failure)]) -> Outcome {
+fn combined_outcome(failures: &[(String, AwsFailure)]) -> Outcome {
     if failures.is_empty() {
         return Outcome::Done;
     }
     let lines: Vec<_> = failures.iter().map(|(arn, failure)| format!("{arn}: {failure}")).collect();
     let reason = lines.join("; ");
-    if failures.iter().any(|(_, failure)| matches!(failure, Failure::Refused { .. })) {
+    if failures.iter().any(|(_, failure)| matches!(failure, AwsFailure::Refused { .. })) {
         Outcome::Refused { reason }
     } else if failures.iter().all(|(_, failure)| failure.is_throttled()) {
         Outcome::Throttled { reason }
@@ -431,7 +421,7 @@ mod tests {
         let arns = ["rule-a".to_owned(), "rule-b".to_owned()];
         let seen = [Weights { blue: 90, green: 10 }; 2];
         let with = |split: [i32; 2]| Ok(vec![forward(&[("blue", Some(split[0])), ("green", Some(split[1]))])]);
-        let unread = || Err(Failure::Unsure { reason: "DescribeRules: timed out".to_owned() });
+        let unread = || Err(AwsFailure::Unsure { reason: "DescribeRules: timed out".to_owned() });
         let of = |b| {
             describe_changes(
                 &pair(),
@@ -456,8 +446,8 @@ mod tests {
 
     #[test]
     fn a_failed_write_names_its_rule_and_refused_outweighs_unsure() {
-        let unsure = ("rule-a".to_owned(), Failure::Unsure { reason: "ModifyRule: Throttling".to_owned() });
-        let refused = ("rule-b".to_owned(), Failure::Refused { reason: "ModifyRule: AccessDenied".to_owned() });
+        let unsure = ("rule-a".to_owned(), AwsFailure::Unsure { reason: "ModifyRule: Throttling".to_owned() });
+        let refused = ("rule-b".to_owned(), AwsFailure::Refused { reason: "ModifyRule: AccessDenied".to_owned() });
         assert_eq!(combined_outcome(&[]), Outcome::Done);
         let reason = "rule-a: ModifyRule: Throttling".to_owned();
         assert_eq!(combined_outcome(std::slice::from_ref(&unsure)), Outcome::Unsure { reason });

@@ -1,13 +1,12 @@
 //! The queue for AWS's API rate limits: one item, which holds the time until which API capacity is already allocated.
 //!
 //! All targets write to it, once per deployment. The write is an addition that needs no preceding read, so thousands of
-//! deployments starting at once do not conflict. One item takes a thousand writes a second, and the queue exists to let far
-//! fewer deployments start.
+//! deployments starting at once do not conflict. One item takes a thousand writes a second, and the queue exists to let
+//! far fewer deployments start.
 
 use super::item::{self, Attributes, key, number};
 use super::keys;
-use super::table::{Table, failed};
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use super::table::{Changed, Table};
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use engine::LedgerError;
 use rollout::Timestamp;
@@ -15,7 +14,7 @@ use rollout::deployment::QueuePosition;
 use rollout::rate_limiter::ApiCost;
 
 /// The operation's description in error messages.
-const DOING: &str = "joining the row before AWS's API budgets";
+const DOING: &str = "joining the queue before AWS's API budgets";
 /// The item's one attribute: the end of the queue, in milliseconds since 1970.
 const UNTIL_MS: &str = "until_ms";
 /// Attempts, where the queue changes between short, long and empty from one attempt to the next.
@@ -30,9 +29,9 @@ struct QueueUpdate {
     increment: u64,
 }
 
-/// Adds the slot's cost at the rate that applies to the queue's current length. The first attempt assumes a long queue, which
-/// is when contention matters.
-pub(super) async fn acquire_slot(
+/// Adds the slot's cost at the rate that applies to the queue's current length. The first attempt assumes a long queue,
+/// which is when contention matters.
+pub(super) async fn reserve_api_calls(
     table: &Table,
     api_cost: &ApiCost,
     now: Timestamp,
@@ -96,11 +95,8 @@ enum UpdateResult {
 
 async fn try_extend(table: &Table, update: &QueueUpdate) -> Result<UpdateResult, LedgerError> {
     let request = table
-        .client()
+        .update_item(key(keys::API_QUEUE_KEY, keys::API_QUEUE_KEY))
         .await
-        .update_item()
-        .table_name(table.name())
-        .set_key(Some(key(keys::API_QUEUE, keys::API_QUEUE)))
         .update_expression(update.change)
         .condition_expression(update.condition)
         .expression_attribute_values(":by", number(update.increment))
@@ -109,17 +105,13 @@ async fn try_extend(table: &Table, update: &QueueUpdate) -> Result<UpdateResult,
         .return_values(ReturnValue::UpdatedNew)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     let until = |item: &Attributes| item::count(item, UNTIL_MS);
-    match table.change(request).await {
-        Ok(answer) => {
-            let attributes = answer.attributes.unwrap_or_default();
+    match table.change(DOING, request).await? {
+        Changed::Done(attributes) => {
             let new_until = until(&attributes)?;
-            new_until.map(UpdateResult::Extended).ok_or_else(|| item::unreadable(&attributes, "the row has no end"))
+            new_until.map(UpdateResult::Extended).ok_or_else(|| item::unreadable(&attributes, "the queue has no end"))
         }
-        Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(UpdateResult::LengthDiffers(failed.item().map(until).transpose()?.flatten()))
-            }
-            _ => Err(failed(DOING, "UpdateItem", &error)),
-        },
+        Changed::ConditionFailed(found) => {
+            Ok(UpdateResult::LengthDiffers(found.as_ref().map(until).transpose()?.flatten()))
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Items as attributes: encoding, decoding, and the errors for items that cannot be decoded.
 
+use super::keys::{self, DUE_PK, DUE_SK, PK, SK};
 use aws_sdk_dynamodb::types::AttributeValue;
-use engine::{LEASE, LeaseId, LeasedTarget, LedgerError};
+use engine::{LeaseId, LeasedTarget, LedgerError, MAX_LEASE};
 use rollout::target::{FORMAT, TargetState};
 use rollout::{Seconds, TargetId, Timestamp};
 use serde::Serialize;
@@ -43,7 +44,7 @@ impl Item {
 
     /// Makes the item due from `at` on: the sweeper finds it in the index.
     pub(super) fn due(self, target: &TargetId, at: Timestamp) -> Self {
-        self.text("due_pk", super::keys::due_shard(target)).text("due_sk", super::keys::instant(at))
+        self.text(DUE_PK, keys::target_due_pk(target)).text(DUE_SK, keys::instant(at))
     }
 
     /// The finished item.
@@ -54,7 +55,7 @@ impl Item {
 
 /// The key of an item.
 pub(super) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Attributes {
-    HashMap::from([("pk".to_owned(), AttributeValue::S(pk.into())), ("sk".to_owned(), AttributeValue::S(sk.into()))])
+    HashMap::from([(PK.to_owned(), AttributeValue::S(pk.into())), (SK.to_owned(), AttributeValue::S(sk.into()))])
 }
 
 /// A number as an attribute.
@@ -97,7 +98,7 @@ pub(super) fn records<T: DeserializeOwned>(items: &[Attributes], name: &str) -> 
 /// The error for an item that cannot be read, naming its key.
 pub(super) fn unreadable(item: &Attributes, reason: impl Into<String>) -> LedgerError {
     let part = |name| text(item, name).unwrap_or("?");
-    LedgerError::Unreadable { what: format!("{} {}", part("pk"), part("sk")), reason: reason.into() }
+    LedgerError::Unreadable { what: format!("{} {}", part(PK), part(SK)), reason: reason.into() }
 }
 
 /// The state in a target's item; `None` where nothing was committed yet.
@@ -128,7 +129,7 @@ pub(super) fn holder(item: &Attributes) -> Option<LeaseId> {
 
 /// The lease duration of the holder. Versions that did not store it had the longest possible duration.
 pub(super) fn lasts(item: &Attributes) -> Result<Seconds, LedgerError> {
-    Ok(count(item, "lease_s")?.map_or(LEASE, Seconds))
+    Ok(count(item, "lease_s")?.map_or(MAX_LEASE, Seconds))
 }
 
 #[cfg(test)]
@@ -198,7 +199,7 @@ mod tests {
         let new = loaded(&item, &target()).expect("readable");
         assert_eq!((new.state, new.revision), (TargetState::new(target()), 0));
         assert_eq!(holder(&item), Some(LeaseId("abc".into())));
-        assert_eq!(lasts(&item).expect("readable"), LEASE, "of a version that did not write it down");
+        assert_eq!(lasts(&item).expect("readable"), MAX_LEASE, "of a version that did not write it down");
         let item = Item(item).number("lease_s", 59).attributes();
         assert_eq!(lasts(&item).expect("readable"), Seconds(59));
         assert_eq!(state(&item).expect("readable"), None);
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn commands_entries_and_due_times_read_back_unchanged() {
-        let command = Command::asked(
+        let command = Command::requested(
             target(),
             Instruction::Abort { deployment: Some(7) },
             Actor::Person { name: "arn:aws:iam::1:user/ada".into() },

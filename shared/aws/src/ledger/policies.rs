@@ -1,25 +1,23 @@
 //! Policies: all versions, the one in force, and the watches derived from it.
 //!
-//! An application's watches may exceed what a transaction holds. They are written one by one around the policy, in an order
-//! that leaves too many watches and never too few, wherever it is interrupted: first the new watches, then the policy, then
-//! the old watches are deleted. A superfluous watch wakes a target that has nothing to do.
+//! An application's watches may exceed what a transaction holds. They are written one by one around the policy, in an
+//! order that leaves too many watches and never too few, wherever it is interrupted: first the new watches, then the
+//! policy, then the old watches are deleted. A superfluous watch wakes a target that has nothing to do.
 //!
-//! Each watch carries the policy version that wrote it. A slow apply of an older version neither overwrites a newer version's
-//! watch nor deletes it.
+//! Each watch carries the policy version that wrote it. A slow apply of an older version neither overwrites a newer
+//! version's watch nor deletes it.
 //!
-//! Claims on resources ([`Policy::resources`]) are written and deleted with the watches. Each apply writes its own claims
-//! before it reads those of others, so of two applications that name the same resource and are applied at once, at least one
-//! sees the other's claim. A claim alone proves nothing: it may be left over from an apply that failed. The other
-//! application's policy decides. Where that policy does not name the resource (yet), the transaction that writes our policy
-//! also invalidates any apply of the other policy in progress: it increments the other's generation, which is a condition of
-//! the other's transaction. The other apply then restarts and finds the resource taken.
+//! Claims on resources ([`Policy::resources`]) are written and deleted with the watches. Each apply writes its own
+//! claims before it reads those of others, so of two applications that name the same resource and are applied at once,
+//! at least one sees the other's claim. A claim alone proves nothing: it may be left over from an apply that failed.
+//! The other application's policy decides. Where that policy does not name the resource (yet), the transaction that
+//! writes our policy also invalidates any apply of the other policy in progress: it increments the other's generation,
+//! which is a condition of the other's transaction. The other apply then restarts and finds the resource taken.
 
 use super::item::{self, Attributes, Item, MAX_ITEM_BYTES, key, number};
-use super::keys;
-use super::table::{Range, Table, Written, failed};
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use engine::{AppliedPolicy, ClaimedResource, LedgerError, WatchedResource};
+use super::table::{Range, Table, Written, written};
+use super::{DynamoLedger, keys};
+use engine::{AppliedPolicy, ClaimedResource, LedgerError, Policies, WatchedResource};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rollout::policy::{Policy, Resource, cluster_name};
 use rollout::{Name, Slot, TargetId, Timestamp};
@@ -31,13 +29,31 @@ const MAX_CONCURRENCY: usize = 16;
 /// Attempts to apply a policy while other applies come first.
 const MAX_ATTEMPTS: usize = 8;
 
-/// Maximum number of other policies whose applies one transaction invalidates; it holds 100 writes, four of them its own.
+/// Maximum number of other policies whose applies one transaction invalidates; it holds 100 writes, four of them its
+/// own.
 const MAX_INVALIDATED: usize = 90;
 
 const APPLYING: &str = "applying a policy";
+const READING: &str = "reading a policy";
 
 /// Key of a watch item: the watched resource, and the target or service that watches it.
 type WatchKey = (String, String);
+
+impl Policies for DynamoLedger {
+    async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
+        current(&self.table, application).await
+    }
+
+    async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
+        let all = &Range::All;
+        let items = self.table.query("listing applications", keys::APPLICATIONS_PK, all, false, usize::MAX).await?;
+        let read = |item: &Attributes| {
+            let name = Name::new(item::required_text(item, keys::SK)?);
+            name.map_err(|error| item::unreadable(item, error.to_string()))
+        };
+        items.iter().map(read).collect()
+    }
+}
 
 pub(super) async fn apply(
     table: &Table,
@@ -79,7 +95,7 @@ pub(super) async fn apply(
             .await?;
         return Ok(version);
     }
-    Err(LedgerError::Conflict { target: format!("the policy of {}", policy.application) })
+    Err(LedgerError::Conflict { item: format!("the policy of {}", policy.application) })
 }
 
 async fn write_policy(
@@ -90,9 +106,9 @@ async fn write_policy(
     version: u64,
     generations: &BTreeMap<Name, u64>,
 ) -> Result<Written, LedgerError> {
-    let pk = keys::policy(application);
+    let pk = keys::policy_pk(application);
     let item = |sk: String| Item::new(&pk, sk).text("applied", record).number("version", version).attributes();
-    let current = item(keys::CURRENT.to_owned());
+    let current = item(keys::CURRENT_SK.to_owned());
     let current = if before == 0 {
         table.put_new(current)
     } else {
@@ -100,11 +116,11 @@ async fn write_policy(
     };
     let mut writes = vec![
         current,
-        table.put_new(item(keys::version(version))),
-        table.put(Item::new(keys::APPLICATIONS, application.as_str()).attributes()),
+        table.put_new(item(keys::policy_version_sk(version))),
+        table.put(Item::new(keys::APPLICATIONS_PK, application.as_str()).attributes()),
     ];
     for (application, generation) in generations {
-        let item = Item::new(keys::policy(application), keys::GENERATION).number("generation", generation + 1);
+        let item = Item::new(keys::policy_pk(application), keys::GENERATION_SK).number("generation", generation + 1);
         writes.push(match generation {
             0 => table.put_new(item.attributes()),
             known => table.put_if(item.attributes(), "generation = :known", [(":known", number(known))]),
@@ -113,20 +129,22 @@ async fn write_policy(
     table.transact(APPLYING, writes).await
 }
 
-/// An application's generation: incremented by each apply of its policy, and by each invalidation of an apply in progress.
+/// An application's generation: incremented by each apply of its policy, and by each invalidation of an apply in
+/// progress.
 async fn generation(table: &Table, application: &Name) -> Result<u64, LedgerError> {
-    let item = table.get("reading a policy", keys::policy(application), keys::GENERATION.to_owned()).await?;
+    let item = table.get(READING, keys::policy_pk(application), keys::GENERATION_SK.to_owned()).await?;
     Ok(item.map(|item| item::count(&item, "generation")).transpose()?.flatten().unwrap_or(0))
 }
 
-/// Other applications that hold claims on the policy's resources although their policies do not name these: each with its
-/// generation, which is read before its policy.
+/// Other applications that hold claims on the policy's resources although their policies do not name these: each with
+/// its generation, which is read before its policy.
 async fn stale_claimants(table: &Table, policy: &Policy) -> Result<BTreeMap<Name, u64>, LedgerError> {
     let resources = policy.resources();
     let reads = resources.iter().map(|(resource, wanted_by)| async move {
-        let items = table.query("reading claims", &keys::claim(resource), &Range::All, false, usize::MAX).await?;
+        let items = table.query("reading claims", &keys::claim_pk(resource), &Range::All, false, usize::MAX).await?;
         let claimed_by = |item: &Attributes| {
-            TargetId::parse(item::required_text(item, "sk")?).map_err(|error| item::unreadable(item, error.to_string()))
+            let target = TargetId::parse(item::required_text(item, keys::SK)?);
+            target.map_err(|error| item::unreadable(item, error.to_string()))
         };
         let claims: Vec<TargetId> = items.iter().map(claimed_by).collect::<Result<_, _>>()?;
         Ok::<_, LedgerError>((resource, wanted_by, claims))
@@ -158,7 +176,7 @@ async fn stale_claimants(table: &Table, policy: &Policy) -> Result<BTreeMap<Name
     }
     if !claimed.is_empty() {
         claimed.sort();
-        return Err(LedgerError::Claimed(claimed));
+        return Err(LedgerError::ResourceConflict(claimed));
     }
     if generations.len() > MAX_INVALIDATED {
         let reason = format!("{} other applications have claims on the same resources", generations.len());
@@ -173,82 +191,61 @@ async fn run_all(writes: Vec<impl Future<Output = Result<(), LedgerError>>>) -> 
 
 async fn write_watch(table: &Table, (pk, sk): &WatchKey, version: u64) -> Result<(), LedgerError> {
     let answer = table
-        .client()
+        .put_item(Item::new(pk, sk).number("version", version).attributes())
         .await
-        .put_item()
-        .table_name(table.name())
-        .set_item(Some(Item::new(pk, sk).number("version", version).attributes()))
-        .condition_expression("attribute_not_exists(pk) OR version < :version")
+        .condition_expression(is_older())
         .expression_attribute_values(":version", number(version))
         .send()
         .await;
-    match answer {
-        Ok(_) => Ok(()),
-        Err(error) => match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(()),
-            _ => Err(failed("writing a watch", "PutItem", &error)),
-        },
-    }
+    written("writing a watch", "PutItem", answer).map(|_| ())
 }
 
 async fn remove_watch(table: &Table, (pk, sk): &WatchKey, version: u64) -> Result<(), LedgerError> {
     let answer = table
-        .client()
+        .delete_item(key(pk, sk))
         .await
-        .delete_item()
-        .table_name(table.name())
-        .set_key(Some(key(pk, sk)))
-        .condition_expression("attribute_not_exists(pk) OR version < :version")
+        .condition_expression(is_older())
         .expression_attribute_values(":version", number(version))
         .send()
         .await;
-    match answer {
-        Ok(_) => Ok(()),
-        Err(error) => match error.as_service_error() {
-            Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-            _ => Err(failed("removing a watch", "DeleteItem", &error)),
-        },
-    }
+    written("removing a watch", "DeleteItem", answer).map(|_| ())
+}
+
+/// Condition of a write: no version after `:version` has written the watch.
+fn is_older() -> String {
+    format!("{} OR version < :version", keys::ABSENT)
 }
 
 /// All watches of a policy, with their target or service, and the exclusive claims of its targets.
 fn watches(policy: &Policy) -> BTreeSet<WatchKey> {
     let mut watches: BTreeSet<WatchKey> =
-        policy.resources().iter().map(|(resource, target)| (keys::claim(resource), target.to_string())).collect();
+        policy.resources().iter().map(|(resource, target)| (keys::claim_pk(resource), target.to_string())).collect();
     for (target, rules) in policy.targets() {
         let target = target.to_string();
         for alarm in &rules.alarms {
-            watches.insert((keys::watch(&WatchedResource::Alarm(alarm.name.clone())), target.clone()));
+            watches.insert((keys::watch_pk(&WatchedResource::Alarm(alarm.name.clone())), target.clone()));
         }
         for arn in &rules.pair.rules {
-            watches.insert((keys::watch(&WatchedResource::Rule(arn.clone())), target.clone()));
+            watches.insert((keys::watch_pk(&WatchedResource::Rule(arn.clone())), target.clone()));
         }
         let cluster = cluster_name(&rules.pair.cluster);
         for slot in [Slot::Blue, Slot::Green] {
             let service = &rules.pair.side(slot).service;
             let watch = WatchedResource::EcsService(cluster.to_owned(), service.clone());
-            watches.insert((keys::watch(&watch), target.clone()));
+            watches.insert((keys::watch_pk(&watch), target.clone()));
         }
     }
     for (service, source) in &policy.services {
         let watch = WatchedResource::Repository(source.repository.clone());
-        watches.insert((keys::watch(&watch), format!("{}/{service}", policy.application)));
+        watches.insert((keys::watch_pk(&watch), format!("{}/{service}", policy.application)));
     }
     watches
 }
 
-pub(super) async fn current(table: &Table, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
+async fn current(table: &Table, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
     current_item(table, application).await?.map(|item| item::record(&item, "applied")).transpose()
 }
 
 async fn current_item(table: &Table, application: &Name) -> Result<Option<Attributes>, LedgerError> {
-    table.get("reading a policy", keys::policy(application), keys::CURRENT.to_owned()).await
-}
-
-pub(super) async fn applications(table: &Table) -> Result<Vec<Name>, LedgerError> {
-    let items = table.query("listing applications", keys::APPLICATIONS, &Range::All, false, usize::MAX).await?;
-    let read = |item: &Attributes| {
-        Name::new(item::required_text(item, "sk")?).map_err(|error| item::unreadable(item, error.to_string()))
-    };
-    items.iter().map(read).collect()
+    table.get(READING, keys::policy_pk(application), keys::CURRENT_SK.to_owned()).await
 }

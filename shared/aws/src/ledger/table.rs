@@ -1,16 +1,21 @@
 //! The table: reads by key, transactions, and the classification of their errors.
 
 use super::item::{Attributes, key};
+use super::keys;
 use crate::config::Clients;
-use crate::error::Failure;
+use crate::error::AwsFailure;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::builders::DeleteItemFluentBuilder;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem, Update};
 use engine::LedgerError;
+use rollout::backoff;
 use std::error::Error;
 use std::time::Duration;
 
@@ -41,7 +46,7 @@ pub(super) enum Range {
     Between(String, String),
 }
 
-/// Result of a transaction.
+/// Result of a conditional write or a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     /// All items are written.
@@ -50,16 +55,20 @@ pub(super) enum Written {
     ConditionFailed,
 }
 
+/// Result of an update of one item.
+pub(super) enum Changed {
+    /// Updated: the attributes that the request asks to be returned.
+    Done(Attributes),
+    /// A condition failed: the existing item, if there is one and the request asks for it.
+    ConditionFailed(Option<Attributes>),
+}
+
 impl Table {
     pub(super) fn new(clients: Clients, name: String) -> Self {
         Self { clients, name }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) async fn client(&self) -> &Client {
+    async fn client(&self) -> &Client {
         self.clients.dynamodb().await
     }
 
@@ -95,22 +104,20 @@ impl Table {
         let mut next: Option<Attributes> = None;
         while items.len() < limit {
             let mut request = self
-                .client()
+                .query_builder()
                 .await
-                .query()
-                .table_name(&self.name)
                 .consistent_read(true)
                 .scan_index_forward(!newest_first)
                 .limit(page(limit - items.len()))
                 .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
                 .set_exclusive_start_key(next.take());
             request = match range {
-                Range::All => request.key_condition_expression("pk = :pk"),
+                Range::All => request.key_condition_expression(keys::IN_PARTITION),
                 Range::Prefix(prefix) => request
-                    .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                    .key_condition_expression(keys::WITH_PREFIX)
                     .expression_attribute_values(":prefix", AttributeValue::S((*prefix).to_owned())),
                 Range::Between(low, high) => request
-                    .key_condition_expression("pk = :pk AND sk BETWEEN :low AND :high")
+                    .key_condition_expression(keys::BETWEEN)
                     .expression_attribute_values(":low", AttributeValue::S(low.clone()))
                     .expression_attribute_values(":high", AttributeValue::S(high.clone())),
             };
@@ -127,7 +134,7 @@ impl Table {
 
     /// A transaction item that writes if no item with this key exists.
     pub(super) fn put_new(&self, item: Attributes) -> TransactWriteItem {
-        self.put_if(item, "attribute_not_exists(pk)", [])
+        self.put_if(item, keys::ABSENT, [])
     }
 
     /// A transaction item that writes unconditionally.
@@ -202,8 +209,9 @@ impl Table {
 
     /// Writes all items or none.
     ///
-    /// A conflict with another transaction, or with a write of one of the items, cancels the transaction without effect; it
-    /// is then retried a few times. Each attempt has its own SDK-generated token, which the SDK keeps for its own retries.
+    /// A conflict with another transaction, or with a write of one of the items, cancels the transaction without
+    /// effect; it is then retried a few times. Each attempt has its own SDK-generated token, which the SDK keeps for
+    /// its own retries.
     pub(super) async fn transact(
         &self,
         doing: &'static str,
@@ -232,22 +240,55 @@ impl Table {
         }
     }
 
+    /// A query of the table.
+    pub(super) async fn query_builder(&self) -> QueryFluentBuilder {
+        self.client().await.query().table_name(&self.name)
+    }
+
+    /// A write of one item.
+    pub(super) async fn put_item(&self, item: Attributes) -> PutItemFluentBuilder {
+        self.client().await.put_item().table_name(&self.name).set_item(Some(item))
+    }
+
+    /// A deletion of one item.
+    pub(super) async fn delete_item(&self, key: Attributes) -> DeleteItemFluentBuilder {
+        self.client().await.delete_item().table_name(&self.name).set_key(Some(key))
+    }
+
+    /// An update of one item, for [`change`](Self::change).
+    pub(super) async fn update_item(&self, key: Attributes) -> UpdateItemFluentBuilder {
+        self.client().await.update_item().table_name(&self.name).set_key(Some(key))
+    }
+
+    /// Writes one item unconditionally.
+    pub(super) async fn write(&self, doing: &'static str, item: Attributes) -> Result<(), LedgerError> {
+        let answer = self.put_item(item).await.send().await;
+        answer.map(|_| ()).map_err(|error| failed(doing, "PutItem", &error))
+    }
+
     /// Updates one item, retrying a few times while it conflicts with a transaction in progress on it.
     pub(super) async fn change(
         &self,
+        doing: &'static str,
         request: UpdateItemFluentBuilder,
-    ) -> Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>> {
+    ) -> Result<Changed, LedgerError> {
         let mut attempt = 0;
         loop {
-            match request.clone().send().await {
-                Err(SdkError::ServiceError(error))
-                    if attempt + 1 < MAX_ATTEMPTS && error.err().is_transaction_conflict_exception() =>
-                {
-                    back_off(attempt).await;
-                    attempt += 1;
-                }
-                answer => return answer,
+            let error = match request.clone().send().await {
+                Ok(answer) => return Ok(Changed::Done(answer.attributes.unwrap_or_default())),
+                Err(error) => error,
+            };
+            let conflicts = error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception);
+            if !conflicts || attempt + 1 == MAX_ATTEMPTS {
+                return match error.as_service_error() {
+                    Some(UpdateItemError::ConditionalCheckFailedException(exception)) => {
+                        Ok(Changed::ConditionFailed(exception.item().cloned()))
+                    }
+                    _ => Err(failed(doing, "UpdateItem", &error)),
+                };
             }
+            back_off(attempt).await;
+            attempt += 1;
         }
     }
 }
@@ -274,8 +315,8 @@ fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<
     }
 }
 
-/// The codes are those listed in the API reference of `TransactWriteItems`. A failed condition takes precedence: it would
-/// fail again.
+/// The codes are those listed in the API reference of `TransactWriteItems`. A failed condition takes precedence: it
+/// would fail again.
 fn classify_cancellation(reasons: &[CancellationReason]) -> Cancelled {
     let has = |code: &str| reasons.iter().any(|reason| reason.code() == Some(code));
     if has("ConditionalCheckFailed") {
@@ -290,15 +331,31 @@ fn classify_cancellation(reasons: &[CancellationReason]) -> Cancelled {
     }
 }
 
+/// Result of a conditional write or deletion of one item.
+pub(super) fn written<T, E>(
+    doing: &'static str,
+    operation: &str,
+    answer: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<Written, LedgerError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let Err(error) = answer else { return Ok(Written::All) };
+    match error.as_service_error().and_then(|error| error.code()) {
+        Some("ConditionalCheckFailedException") => Ok(Written::ConditionFailed),
+        _ => Err(failed(doing, operation, &error)),
+    }
+}
+
 /// Converts an error that the caller does not handle itself.
 pub(super) fn failed<E>(doing: &'static str, operation: &str, error: &SdkError<E, HttpResponse>) -> LedgerError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match Failure::of(operation, error) {
-        Failure::Refused { reason } => LedgerError::Refused { doing, reason },
+    match AwsFailure::of(operation, error) {
+        AwsFailure::Refused { reason } => LedgerError::Refused { doing, reason },
         // Expected conflicts are handled where they can occur; any other conflict is transient.
-        Failure::Throttled { reason } | Failure::Unsure { reason } | Failure::Conflict { reason } => {
+        AwsFailure::Throttled { reason } | AwsFailure::Unsure { reason } | AwsFailure::Conflict { reason } => {
             LedgerError::Unavailable { doing, reason }
         }
     }
@@ -308,7 +365,7 @@ fn reason<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    Failure::of(operation, error).reason().to_owned()
+    AwsFailure::of(operation, error).reason().to_owned()
 }
 
 /// The page size to request.
@@ -318,7 +375,7 @@ pub(super) fn page(wanted: usize) -> i32 {
 
 /// 20, 40, 80, 160 ms: a transaction takes tens of milliseconds.
 async fn back_off(attempt: u32) {
-    tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+    tokio::time::sleep(Duration::from_millis(backoff::exponential(20, attempt + 1, u64::MAX))).await;
 }
 
 #[cfg(test)]

@@ -2,45 +2,45 @@
 
 use super::*;
 
-impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
+impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D, K, R> {
     /// Reads commands, brakes and AWS concurrently while a deployment runs; then what is needed to start a deployment.
-    pub(super) async fn observe(&mut self, wake: &Wake) -> Result<Observation, LedgerError> {
+    pub(super) async fn observe(&mut self, wake: &Wake) -> Result<DecisionInputs, LedgerError> {
         let now = self.clock.now();
         if self.state.running.is_none() {
-            return self.observe_at_rest(wake, now).await;
+            return self.observe_idle(wake, now).await;
         }
         let waits =
             self.state.running.as_ref().is_some_and(|running| rate_limiter::rate_limit_wait(running, now).is_some());
-        let observation = if self.performed.is_empty() {
+        let observation_plan = if self.performed.is_empty() {
             observation(&self.state)
         } else {
             observation_after(&self.state, &self.performed)
         };
-        let (commands, snapshot, known) = match observation.filter(|_| !waits) {
-            Some(observation) => {
-                let world = self.cloud.observe(&observation);
+        let (commands, snapshot, early_gate_context) = match observation_plan.filter(|_| !waits) {
+            Some(observation_plan) => {
+                let snapshot = self.cloud.observe(&observation_plan);
                 let (commands, snapshot, gate_context) =
-                    futures::future::join3(self.ledger.commands(self.target), world, self.brakes_and_image()).await;
+                    futures::future::join3(self.ledger.commands(self.target), snapshot, self.brakes_and_image()).await;
                 (commands?, Some(Snapshot { read_started_at: Some(now), ..snapshot }), gate_context)
             }
             None => (self.ledger.commands(self.target).await?, None, None),
         };
         let (commands, policy) = self.with_policy(commands).await?;
-        let gate_context = match (&policy, known) {
-            (Some(applied), known) if self.may_start(&commands) => {
+        let gate_context = match (&policy, early_gate_context) {
+            (Some(applied), early_gate_context) if self.may_start(&commands) => {
                 let mut gate_context = self.gate_context(&commands, applied).await;
-                gate_context.images.extend(known.into_iter().flat_map(|known| known.images));
+                gate_context.images.extend(early_gate_context.into_iter().flat_map(|early| early.images));
                 Some(gate_context)
             }
-            (_, known) => known,
+            (_, early_gate_context) => early_gate_context,
         };
-        Ok(Observation { commands, snapshot, policy, gate_context })
+        Ok(DecisionInputs { commands, snapshot, policy, gate_context })
     }
 
-    /// Nothing is deployed: reads the commands and, if the wake or a command requires it, the live state.
-    async fn observe_at_rest(&mut self, wake: &Wake, now: Timestamp) -> Result<Observation, LedgerError> {
+    /// The target is idle (no deployment is running): reads the commands and, if the wake or a command requires it, the live state.
+    async fn observe_idle(&mut self, wake: &Wake, now: Timestamp) -> Result<DecisionInputs, LedgerError> {
         let commands = self.ledger.commands(self.target).await?;
-        let asked = wake.at_rest && !std::mem::replace(&mut self.idle_look_done, true);
+        let asked = wake.idle && !std::mem::replace(&mut self.idle_look_done, true);
         let due = idle_observation_is_due(&self.state, &commands, now);
         let (commands, policy) = if asked || due {
             // Without a policy there is nothing to observe, and a command that needs one is refused with that reason.
@@ -48,22 +48,24 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         } else {
             self.with_policy(commands).await?
         };
-        let observation = policy
+        let observation_plan = policy
             .as_ref()
             .filter(|_| asked || due)
             .and_then(|applied| idle_observation(&self.state, &applied.policy, due || wake.api_call.is_some(), now));
-        let observation = match observation {
+        let observation_plan = match observation_plan {
             // A routine observation: yields to targets that need the API calls more.
-            Some(observation) if !due && wake.api_call.is_none() => {
-                let queue_position = self.ledger.acquire_slot(&rate_limiter::idle_api_cost(&observation), now).await?;
-                (!queue_position.low_rate && queue_position.at <= now).then_some(observation)
+            Some(observation_plan) if !due && wake.api_call.is_none() => {
+                let api_cost = rate_limiter::idle_api_cost(&observation_plan);
+                let queue_position = self.ledger.reserve_api_calls(&api_cost, now).await?;
+                (!queue_position.low_rate && queue_position.at <= now).then_some(observation_plan)
             }
-            observation => observation,
+            observation_plan => observation_plan,
         };
-        let snapshot = match observation {
-            Some(observation) => {
-                let seen = self.cloud.observe(&observation).await;
-                Some(Snapshot { read_started_at: Some(now), api_call: wake.api_call.clone().filter(|_| asked), ..seen })
+        let snapshot = match observation_plan {
+            Some(observation_plan) => {
+                let snapshot = self.cloud.observe(&observation_plan).await;
+                let api_call = wake.api_call.clone().filter(|_| asked);
+                Some(Snapshot { read_started_at: Some(now), api_call, ..snapshot })
             }
             None => None,
         };
@@ -71,7 +73,7 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
             Some(applied) if self.may_start(&commands) => Some(self.gate_context(&commands, applied).await),
             _ => None,
         };
-        Ok(Observation { commands, snapshot, policy, gate_context })
+        Ok(DecisionInputs { commands, snapshot, policy, gate_context })
     }
 
     /// The target's current policy.
@@ -130,12 +132,12 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         mut commands: Vec<Command>,
     ) -> Result<(Vec<Command>, Option<AppliedTarget>), LedgerError> {
         let gated = |running: &Deployment| running.stage() == Stage::Gated;
-        match self.policy(&commands).await {
+        match self.policy_if_needed(&commands).await {
             Ok(policy) => Ok((commands, policy)),
             // A running deployment keeps its original policy: ending it or rolling it back need not wait until the policy for the
             // next one can be read.
             Err(error) if self.state.running.as_ref().is_some_and(|running| !gated(running)) => {
-                tracing::warn!(target_id = %self.target, "what asks for a deployment is left for later: {error}");
+                tracing::warn!(target_id = %self.target, "deploy commands wait: the policy could not be read: {error}");
                 commands.retain(|command| !matches!(command.instruction, Instruction::Deploy { .. }));
                 Ok((commands, None))
             }
@@ -143,8 +145,8 @@ impl<L: Ledger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L, C, D,
         }
     }
 
-    /// The current policy, if a deployment may start.
-    async fn policy(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
+    /// The current policy, if a command waits or a deployment may start.
+    async fn policy_if_needed(&self, commands: &[Command]) -> Result<Option<AppliedTarget>, LedgerError> {
         if commands.is_empty() && !self.may_start(commands) {
             return Ok(None);
         }

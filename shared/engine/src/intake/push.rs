@@ -7,8 +7,8 @@
 //! A release is identified by its content and has any number of tags: a tag put on a known image is another name of the release,
 //! and requests its deployment again only if that is evidently intended (see `moved`).
 
-use super::IntakeError;
-use crate::ports::{AppliedPolicy, Ledger, Wake, WakeQueue};
+use super::{IntakeError, IntakeLedger};
+use crate::ports::{AppliedPolicy, Commands, ReleaseIntake, Releases, Wake, WakeQueue};
 use futures::future::{join_all, try_join, try_join_all};
 use rollout::policy::{ServicePolicy, Trigger};
 use rollout::registry::repository_uri;
@@ -165,7 +165,7 @@ pub fn is_image(tag: &str, artifact_media_type: Option<&str>) -> bool {
 ///
 /// # Errors
 /// The first [`IntakeError`], after every service was processed: a failure of one service does not affect the others.
-pub async fn image_pushed<L: Ledger, D: WakeQueue>(
+pub async fn image_pushed<L: IntakeLedger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     pushed: &ImagePushed,
@@ -179,7 +179,10 @@ pub async fn image_pushed<L: Ledger, D: WakeQueue>(
         .await
         .map_err(IntakeError::ledger(format!("looking for the services of repository {repository}")))?;
     if matching_services.is_empty() {
-        tracing::info!(image.repository = %repository, image.tag = %pushed.tag, "ignored: no policy names the repository");
+        tracing::info!(
+            image.repository = %repository, image.tag = %pushed.tag,
+            "ignored: no policy names the repository"
+        );
     }
     let outcomes = matching_services.into_iter().map(|(application, service)| async {
         let outcome = record_for_service(ledger, wake_queue, &application, &service, &pushed, own).await?;
@@ -191,7 +194,7 @@ pub async fn image_pushed<L: Ledger, D: WakeQueue>(
     Ok(Intake { services })
 }
 
-async fn record_for_service<L: Ledger, D: WakeQueue>(
+async fn record_for_service<L: IntakeLedger, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     application: &Name,
@@ -286,7 +289,7 @@ fn superseded_by(others: &[&Release], since: Timestamp) -> Option<NotDeployedRea
 
 /// Creates a release from an image whose tags matched, or adds the tags to its existing release, and writes the commands that the
 /// policy requires; `not_deployed` is the caller's own reason to write none.
-pub(super) async fn record<L: Ledger, D: WakeQueue>(
+pub(super) async fn record<L: Commands + ReleaseIntake + Releases, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     applied: &AppliedPolicy,
@@ -317,20 +320,7 @@ pub(super) async fn record<L: Ledger, D: WakeQueue>(
         None => targets.is_empty().then_some(NotDeployedReason::NoTrigger),
     };
     let requests_deployment = requests_deployment && not_deployed.is_none();
-
-    let mut release = known.clone().unwrap_or_else(|| {
-        let image = format!("{}@{}", observed.repository_uri, id.digest);
-        Release::new(id, image, observed.tags.first().cloned().unwrap_or_default(), observed.at)
-    });
-    let news = moved.as_ref().map_or_else(
-        || observed.tags.iter().collect::<Vec<_>>(),
-        |moved| moved.iter().map(|moved| &moved.tag).collect(),
-    );
-    news.into_iter().for_each(|tag| release.add_tag(tag.clone(), observed.at));
-    if requests_deployment {
-        release.requested_at = Some(observed.at);
-    }
-
+    let release = updated_release(known.as_ref(), id, moved.as_deref(), observed, requests_deployment);
     let mut commands: Vec<Command> = Vec::new();
     if requests_deployment {
         // `at` is the push time, so that a target's inbox lists several pushes in push order.
@@ -345,18 +335,7 @@ pub(super) async fn record<L: Ledger, D: WakeQueue>(
         commands.extend(name_release_commands(applied, service, &release, rules, observed.at));
     }
     put_commands(ledger, &commands).await?;
-    let before = ledger.put_release(&release).await;
-    let before = before.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
-    if let Some(before) = before.filter(|before| known.as_ref() != Some(before)) {
-        // Another tag of the release arrived concurrently.
-        let mut merged = before.clone();
-        merged.merge(&release);
-        if merged.tag != before.tag {
-            let names: Vec<Command> = name_release_commands(applied, service, &merged, rules, observed.at).collect();
-            put_commands(ledger, &names).await?;
-            commands.extend(names);
-        }
-    }
+    commands.extend(put_release(ledger, applied, service, rules, known.as_ref(), &release, observed.at).await?);
     let to_wake: BTreeSet<&TargetId> = commands.iter().map(|command| &command.target).collect();
     let not_woken = wake_all(wake_queue, to_wake, &observed.digest).await;
     Ok(match (moved, not_deployed) {
@@ -374,6 +353,53 @@ pub(super) async fn record<L: Ledger, D: WakeQueue>(
     })
 }
 
+/// The release to write: the known one or a new one, with its new tags. `moved`: those of a known release.
+fn updated_release(
+    known: Option<&Release>,
+    id: ReleaseId,
+    moved: Option<&[MovedTag]>,
+    observed: &ObservedImage,
+    requests_deployment: bool,
+) -> Release {
+    let mut release = known.cloned().unwrap_or_else(|| {
+        let image = format!("{}@{}", observed.repository_uri, id.digest);
+        Release::new(id, image, observed.tags.first().cloned().unwrap_or_default(), observed.at)
+    });
+    let new_tags: Vec<&String> = match moved {
+        None => observed.tags.iter().collect(),
+        Some(moved) => moved.iter().map(|moved| &moved.tag).collect(),
+    };
+    new_tags.into_iter().for_each(|tag| release.add_tag(tag.clone(), observed.at));
+    if requests_deployment {
+        release.requested_at = Some(observed.at);
+    }
+    release
+}
+
+/// Writes the release, which was `known` before. If another tag of it arrived concurrently and that changes the tag that it is
+/// shown under, writes the commands that tell its targets, and returns them.
+async fn put_release<L: Commands + ReleaseIntake>(
+    ledger: &L,
+    applied: &AppliedPolicy,
+    service: &Name,
+    rules: &ServicePolicy,
+    known: Option<&Release>,
+    release: &Release,
+    at: Timestamp,
+) -> Result<Vec<Command>, IntakeError> {
+    let before = ledger.put_release(release).await;
+    let before = before.map_err(IntakeError::ledger(format!("recording release {}", release.id)))?;
+    let Some(before) = before.filter(|before| known != Some(before)) else { return Ok(Vec::new()) };
+    let mut merged = before.clone();
+    merged.merge(release);
+    if merged.tag == before.tag {
+        return Ok(Vec::new());
+    }
+    let names: Vec<Command> = name_release_commands(applied, service, &merged, rules, at).collect();
+    put_commands(ledger, &names).await?;
+    Ok(names)
+}
+
 /// Commands that tell every target of the service under which tag the release is shown from now on.
 fn name_release_commands<'a>(
     applied: &'a AppliedPolicy,
@@ -386,7 +412,7 @@ fn name_release_commands<'a>(
     targets.map(move |target| Command::name_release(target, release, &rules.repository, at))
 }
 
-async fn put_commands<L: Ledger>(ledger: &L, commands: &[Command]) -> Result<(), IntakeError> {
+async fn put_commands<L: Commands>(ledger: &L, commands: &[Command]) -> Result<(), IntakeError> {
     let what = commands.first().map_or_else(String::new, |command| command.id.0.clone());
     try_join_all(commands.iter().map(|command| ledger.put_command(command)))
         .await

@@ -1,7 +1,7 @@
 //! An external change wakes the targets that watch the resource, without details. The next pass observes for itself.
 
 use super::IntakeError;
-use crate::ports::{Ledger, Wake, WakeQueue, WatchedResource};
+use crate::ports::{TargetIndex, Wake, WakeQueue, WatchedResource};
 use futures::future::join_all;
 use rollout::snapshot::ApiCall;
 use rollout::{Seconds, TargetId};
@@ -12,7 +12,7 @@ use rollout::{Seconds, TargetId};
 /// # Errors
 /// [`IntakeError`] if the ledger did not answer or, after all others were woken, if a target could not be woken: no command is
 /// due that would make the sweep wake it within a minute, so the event must be delivered again.
-pub async fn signal<L: Ledger, D: WakeQueue>(
+pub async fn signal<L: TargetIndex, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     watch: &WatchedResource,
@@ -29,16 +29,16 @@ pub async fn signal<L: Ledger, D: WakeQueue>(
 ///
 /// # Errors
 /// As [`signal`]'s.
-pub async fn resource_edited<L: Ledger, D: WakeQueue>(
+pub async fn resource_edited<L: TargetIndex, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     watch: &WatchedResource,
     call: &ApiCall,
 ) -> Result<Vec<TargetId>, IntakeError> {
-    wake(ledger, wake_queue, watch, |target| Wake::of(target).at_rest(Some(call.clone()))).await
+    wake(ledger, wake_queue, watch, |target| Wake::of(target).idle(Some(call.clone()))).await
 }
 
-async fn wake<L: Ledger, D: WakeQueue>(
+async fn wake<L: TargetIndex, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     watch: &WatchedResource,

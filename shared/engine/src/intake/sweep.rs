@@ -4,11 +4,16 @@
 //! costs a policy read and one listing per repository, so each application has its turn only every few minutes, derived from its
 //! name; the minute is taken from the schedule, so that no turn is skipped.
 
+use super::IntakeLedger;
 use super::push::{NotDeployedReason, ObservedImage, PushOutcome, RELEASES_READ, is_image, log_outcome, record};
 use crate::measure;
-use crate::ports::{AppliedPolicy, Clock, Ledger, OverdueTarget, PushedImage, Registry, TagInventory, Wake, WakeQueue};
+use crate::ports::{
+    AppliedPolicy, Clock, Commands, ImageRegistry, OverdueTarget, PushedImage, ReleaseIntake, Releases, TagInventory,
+    TargetIndex, Wake, WakeQueue,
+};
 use futures::stream::{self, StreamExt as _};
 use rollout::policy::{RegistryPolicy, ServicePolicy};
+use rollout::text::error_chain;
 use rollout::{ImageDigest, Name, Release, Seconds, TargetId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -66,7 +71,7 @@ pub struct SweepReport {
     /// There were more than [`MAX_WOKEN`]; the next sweep handles the rest.
     pub truncated: bool,
     /// Number of idle targets that were woken for an observation.
-    pub at_rest: usize,
+    pub idle: usize,
     /// Images without a release, and the result of each: application, service, digest.
     pub missed: Vec<(Name, Name, ImageDigest, PushOutcome)>,
     /// Applications whose turn was skipped for lack of time.
@@ -86,7 +91,7 @@ pub struct SweepReport {
 /// An image older than the service's newest release becomes a release without a deploy command, so that a late find never
 /// replaces a newer release; of several finds only the newest is deployed. An image pushed before the current policy was applied
 /// is not deployed either: its tag may have matched no rule then, or the service may have been paused.
-pub async fn sweep<L: Ledger, D: WakeQueue, R: Registry, K: Clock>(
+pub async fn sweep<L: IntakeLedger, D: WakeQueue, R: ImageRegistry, K: Clock>(
     ledger: &L,
     wake_queue: &D,
     registry: &R,
@@ -123,7 +128,7 @@ pub async fn sweep<L: Ledger, D: WakeQueue, R: Registry, K: Clock>(
         .collect()
         .await;
     for part in parts {
-        report.at_rest += part.at_rest;
+        report.idle += part.idle;
         report.missed.extend(part.missed);
         report.left.extend(part.left);
         report.problems.extend(part.problems);
@@ -138,7 +143,12 @@ pub async fn sweep<L: Ledger, D: WakeQueue, R: Registry, K: Clock>(
     report
 }
 
-async fn wake_overdue<L: Ledger, D: WakeQueue>(ledger: &L, wake_queue: &D, now: Timestamp, report: &mut SweepReport) {
+async fn wake_overdue<L: TargetIndex, D: WakeQueue>(
+    ledger: &L,
+    wake_queue: &D,
+    now: Timestamp,
+    report: &mut SweepReport,
+) {
     // One more than is woken, to detect truncation.
     let mut overdue = match ledger.overdue(now, MAX_WOKEN + 1).await {
         Ok(overdue) => overdue,
@@ -175,7 +185,7 @@ async fn wake_overdue<L: Ledger, D: WakeQueue>(ledger: &L, wake_queue: &D, now: 
 }
 
 /// The turn of one application.
-async fn compare_with_registry<L: Ledger, D: WakeQueue, R: Registry>(
+async fn compare_with_registry<L: IntakeLedger, D: WakeQueue, R: ImageRegistry>(
     ledger: &L,
     wake_queue: &D,
     registry: &R,
@@ -192,8 +202,8 @@ async fn compare_with_registry<L: Ledger, D: WakeQueue, R: Registry>(
             return report;
         }
     };
-    let (at_rest, problems) = super::rest::wake_idle_targets(wake_queue, &applied, sweep).await;
-    report.at_rest = at_rest;
+    let (idle, problems) = super::idle::wake_idle_targets(wake_queue, &applied, sweep).await;
+    report.idle = idle;
     report.problems.extend(problems);
     let repositories: BTreeSet<(&RegistryPolicy, &str)> =
         applied.policy.services.values().map(|service| (&service.registry, service.repository.as_str())).collect();
@@ -210,9 +220,11 @@ async fn compare_with_registry<L: Ledger, D: WakeQueue, R: Registry>(
             let found = missed(ledger, wake_queue, &applied, service, rules, &images, now).await;
             match found {
                 Ok(found) => report.missed.extend(found),
-                Err(error) => report
-                    .problems
-                    .push(format!("missed images of {application}/{service} could not be taken in: {}", chain(&error))),
+                Err(error) => {
+                    let error = error_chain(&error);
+                    let problem = format!("missed images of {application}/{service} could not be taken in: {error}");
+                    report.problems.push(problem);
+                }
             }
         }
     }
@@ -224,7 +236,7 @@ async fn compare_with_registry<L: Ledger, D: WakeQueue, R: Registry>(
 ///
 /// A tag is considered if its image was pushed within [`LOOK_BACK`], or if it was absent in the previous comparison: an image
 /// built on Monday and given its version on Thursday has Monday's push time (`imagePushedAt` is the image's, not the tag's).
-async fn missed<L: Ledger, D: WakeQueue>(
+async fn missed<L: Commands + ReleaseIntake + Releases, D: WakeQueue>(
     ledger: &L,
     wake_queue: &D,
     applied: &AppliedPolicy,
@@ -340,15 +352,4 @@ fn current_tags(source: String, images: &[PushedImage], now: Timestamp) -> TagIn
 fn tag_hash(digest: &ImageDigest, tag: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     digest.as_str().bytes().chain([b' ']).chain(tag.bytes()).fold(0xcbf2_9ce4_8422_2325, step)
-}
-
-/// An error and its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

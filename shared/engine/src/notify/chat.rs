@@ -7,11 +7,14 @@
 //!
 //! Posted messages are remembered by subject. A chat has no message identity by which it would drop duplicates: if the response
 //! to the first posting, or its record, is lost, the message is posted again.
+//!
+//! A chat that limits the rate says when it accepts calls again. A short time is waited for, and the call is made once
+//! more; after a longer one the entry is delivered again. Until then the channel itself rejects every call.
 
-use super::{CLAIM, Notifier, short_hash};
+use super::{DELIVERY_CLAIM_DURATION, Notifier, NotifierLedger, short_hash};
 use crate::ports::{
-    Channels, ChatMessage, Claimed, Clock, Deliveries, DeliveryClaim, DeliveryId, EditOutcome, Ledger, LedgerError,
-    PostedMessage, PostedMessageKey, PostedMessages, SendError,
+    Channels, ChatMessage, ClaimOutcome, Clock, DeliveryClaim, DeliveryId, EditOutcome, LedgerError, PostedMessage,
+    PostedMessageKey, SendError,
 };
 use futures::future::{join, join_all};
 use rollout::deployment::DeploymentRecord;
@@ -29,6 +32,9 @@ const MAX_JOURNAL_ENTRIES: usize = 60;
 const MAX_HISTORY: usize = 50;
 /// Time that must be left in an invocation for one chat call and its record.
 const TIME_PER_CALL: Seconds = Seconds(8);
+/// Longest rate limit that is waited for within an invocation: the wait is billed, and holds up everything behind the
+/// entry.
+const MAX_RATE_LIMIT_WAIT: Seconds = Seconds(10);
 /// How often a message is edited again because its content changed during the edit.
 const MAX_EDITS: usize = 3;
 
@@ -49,7 +55,7 @@ struct DeploymentSnapshot {
 }
 
 impl DeploymentSnapshot {
-    fn progress<'a>(&'a self, target: &'a TargetId, number: u64, people: &'a People) -> DeploymentSummary<'a> {
+    fn progress<'a>(&'a self, target: &'a TargetId, number: u64, people: &'a PeopleByName) -> DeploymentSummary<'a> {
         DeploymentSummary {
             target,
             number,
@@ -63,20 +69,20 @@ impl DeploymentSnapshot {
     }
 }
 
-type People = BTreeMap<Name, rollout::entry::Person>;
+type PeopleByName = BTreeMap<Name, rollout::entry::Person>;
 
 /// An unavailable ledger may answer later; an unreadable item stays unreadable.
 fn to_send_error(error: LedgerError) -> SendError {
     let reason = error.to_string();
     match error {
         LedgerError::Conflict { .. } | LedgerError::Unavailable { .. } => SendError::Unsure { reason },
-        LedgerError::Refused { .. } | LedgerError::Claimed(_) | LedgerError::Unreadable { .. } => {
+        LedgerError::Refused { .. } | LedgerError::ResourceConflict(_) | LedgerError::Unreadable { .. } => {
             SendError::Refused { reason }
         }
     }
 }
 
-impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_, L, C, K> {
+impl<L: NotifierLedger, C: Channels, K: Clock> Notifier<'_, L, C, K> {
     /// Posts an entry to a channel that is notified of it.
     pub(super) async fn post_entry(&self, channel: &str, entry: &JournalEntry) -> Result<(), SendError> {
         let target = &entry.target;
@@ -169,7 +175,7 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
         };
         for release in releases {
             let key = PostedMessageKey::Thread { release, channel: channel.to_owned() };
-            if let Some(post) = self.ledger.post(&key).await.map_err(to_send_error)? {
+            if let Some(post) = self.ledger.posted_message(&key).await.map_err(to_send_error)? {
                 return Ok(Some(post.id));
             }
         }
@@ -181,10 +187,10 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
         let subject = Subject::Release(release);
         let delivery = thread_claim(channel, &release.id);
         let now = self.clock.now();
-        let claim = DeliveryClaim { by: self.clock.lease_id(), now, until: CLAIM.after(now) };
+        let claim = DeliveryClaim { by: self.clock.unique_id(), now, until: DELIVERY_CLAIM_DURATION.after(now) };
         match self.ledger.claim(&delivery, &claim).await.map_err(to_send_error)? {
-            Claimed::Acquired => {}
-            Claimed::HeldElsewhere | Claimed::Done => {
+            ClaimOutcome::Acquired => {}
+            ClaimOutcome::HeldElsewhere | ClaimOutcome::AlreadySent => {
                 return Err(SendError::Unsure { reason: "the release's thread is being begun".to_owned() });
             }
         }
@@ -252,12 +258,32 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
 
     async fn post_message(&self, channel: &str, thread: Option<&str>, chat: &ChatMessage) -> Result<String, SendError> {
         self.check_time_left()?;
-        self.channels.post_message(channel, thread, chat).await
+        let answer = self.channels.post_message(channel, thread, chat).await;
+        if self.rate_limit_has_ended(answer.as_ref().err()).await {
+            return self.channels.post_message(channel, thread, chat).await;
+        }
+        answer
     }
 
     async fn edit_message(&self, channel: &str, id: &str, chat: &ChatMessage) -> Result<EditOutcome, SendError> {
         self.check_time_left()?;
-        self.channels.edit_message(channel, id, chat).await
+        let answer = self.channels.edit_message(channel, id, chat).await;
+        if self.rate_limit_has_ended(answer.as_ref().err()).await {
+            return self.channels.edit_message(channel, id, chat).await;
+        }
+        answer
+    }
+
+    /// Waits for the end of a rate limit. `false`: the error is another one, or the limit lasts longer than this invocation
+    /// can wait.
+    async fn rate_limit_has_ended(&self, error: Option<&SendError>) -> bool {
+        let Some(SendError::RateLimited { after, .. }) = error else { return false };
+        let end = after.after(self.clock.now());
+        if *after > MAX_RATE_LIMIT_WAIT || TIME_PER_CALL.after(end) > self.until {
+            return false;
+        }
+        self.channels.wait_for_rate_limit(*after).await;
+        true
     }
 
     /// A call cut off by the end of the invocation would leave its delivery claimed until the claim expires.
@@ -270,11 +296,11 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
     }
 
     async fn find_post(&self, channel: &str, subject: &Subject<'_>) -> Result<Option<PostedMessage>, SendError> {
-        self.ledger.post(&key(channel, subject)).await.map_err(to_send_error)
+        self.ledger.posted_message(&key(channel, subject)).await.map_err(to_send_error)
     }
 
     async fn save_post(&self, channel: &str, subject: &Subject<'_>, post: &PostedMessage) -> Result<(), SendError> {
-        self.ledger.put_post(&key(channel, subject), post, self.clock.now()).await.map_err(to_send_error)
+        self.ledger.record_posted_message(&key(channel, subject), post, self.clock.now()).await.map_err(to_send_error)
     }
 
     /// The content of a message; `None`: nothing is known about the subject any more.
@@ -300,8 +326,8 @@ impl<L: Ledger + Deliveries + PostedMessages, C: Channels, K: Clock> Notifier<'_
         self.policy.as_ref().ok().and_then(Option::as_ref)
     }
 
-    fn people(&self) -> &People {
-        static NOBODY: People = BTreeMap::new();
+    fn people(&self) -> &PeopleByName {
+        static NOBODY: PeopleByName = BTreeMap::new();
         self.policy_in_force().map_or(&NOBODY, |policy| &policy.people)
     }
 

@@ -1,8 +1,8 @@
 //! How entries are rendered.
 
 use super::*;
+use rollout::Actor;
 use rollout::verdict::Verdict;
-use rollout::{Actor, PlanId};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_316_400 + second).expect("a time")
@@ -57,15 +57,4 @@ fn a_message_has_filter_attributes_and_a_deduplication_id() {
     assert_eq!(other.group, sent.group);
     assert_ne!(other.deduplication_id, sent.deduplication_id);
     assert_eq!(other.attributes.len(), 4);
-}
-
-#[test]
-fn slack_buttons_are_understood_by_the_approvals_function() {
-    use crate::approving::slack::{APPROVE, ButtonValue, REASON, REJECT};
-    assert_eq!((APPROVE, REJECT, REASON), (view::slack::APPROVE, view::slack::REJECT, view::slack::REASON));
-    // As `view::slack` writes it.
-    let value = json!({"t": "shop/api/prod", "d": 12, "p": PlanId("3fa90c1e5d7b2a64".to_owned())}).to_string();
-    let read: ButtonValue = serde_json::from_str(&value).expect("a button's value");
-    assert_eq!((read.target.to_string().as_str(), read.deployment), ("shop/api/prod", 12));
-    assert_eq!(read.plan.0, "3fa90c1e5d7b2a64");
 }

@@ -1,7 +1,7 @@
 //! Notification channels for people and programs, and the record of what was delivered.
 
 use super::{LeaseId, LedgerError};
-use rollout::{Name, PlanId, ReleaseId, TargetId, Timestamp};
+use rollout::{Name, PlanId, ReleaseId, Seconds, TargetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 
@@ -29,11 +29,11 @@ pub struct DeliveryClaim {
 
 /// The response to a [`DeliveryClaim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimed {
+pub enum ClaimOutcome {
     /// Claimed: no other claimant sends it until the claim expires.
     Acquired,
-    /// Already sent.
-    Done,
+    /// The delivery was made already.
+    AlreadySent,
     /// Another claimant is sending it, or died a short while ago.
     HeldElsewhere,
 }
@@ -45,7 +45,7 @@ pub trait Deliveries: Sync {
         &self,
         delivery: &DeliveryId,
         hold: &DeliveryClaim,
-    ) -> impl Future<Output = Result<Claimed, LedgerError>> + Send;
+    ) -> impl Future<Output = Result<ClaimOutcome, LedgerError>> + Send;
     /// Marks it as sent. Remembered for longer than any redelivery can occur.
     fn done(&self, delivery: &DeliveryId, now: Timestamp) -> impl Future<Output = Result<(), LedgerError>> + Send;
     /// Releases the claim of a failed delivery, so that the next attempt need not wait for it to expire.
@@ -89,9 +89,12 @@ pub struct PostedMessage {
 /// The record of posted messages.
 pub trait PostedMessages: Sync {
     /// The message posted under a key.
-    fn post(&self, key: &PostedMessageKey) -> impl Future<Output = Result<Option<PostedMessage>, LedgerError>> + Send;
+    fn posted_message(
+        &self,
+        key: &PostedMessageKey,
+    ) -> impl Future<Output = Result<Option<PostedMessage>, LedgerError>> + Send;
     /// Records the message posted under a key, for 90 days from `now`.
-    fn put_post(
+    fn record_posted_message(
         &self,
         key: &PostedMessageKey,
         post: &PostedMessage,
@@ -105,6 +108,14 @@ pub enum SendError {
     /// Throttled, unreachable, or no response: it may or may not have been sent. Worth a retry.
     #[error("{reason}")]
     Unsure {
+        /// Free text for people.
+        reason: String,
+    },
+    /// Not sent: the channel limits the rate and says for how long.
+    #[error("{reason}")]
+    RateLimited {
+        /// Time from this answer on, before which the channel accepts no call.
+        after: Seconds,
         /// Free text for people.
         reason: String,
     },
@@ -127,16 +138,16 @@ pub struct BusEvent {
 
 /// A journal entry for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct TopicMessage {
     /// One line of ASCII.
     pub subject: String,
     /// Message body.
     pub text: String,
     /// Attributes for subscribers' filters.
     pub attributes: Vec<(&'static str, String)>,
-    /// Messages of one group keep their order, if the channel supports it: 32 digits, the same for each target.
+    /// Messages of one group keep their order, if the channel supports it: 32 hexadecimal digits, the same for each target.
     pub group: String,
-    /// The same for each repetition of the message: 32 digits.
+    /// The same for each repetition of the message: 32 hexadecimal digits.
     pub deduplication_id: String,
 }
 
@@ -173,9 +184,9 @@ pub trait Channels: Sync {
     /// Puts an event on the bus.
     fn publish_event(&self, announcement: &BusEvent) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Publishes a message to a topic, by ARN.
-    fn publish(&self, topic: &str, message: &Message) -> impl Future<Output = Result<(), SendError>> + Send;
-    /// Posts to a chat channel, into the thread of a message if one is named; returns the ID used for edits. Not idempotent: a
-    /// repeated call posts twice.
+    fn publish(&self, topic: &str, message: &TopicMessage) -> impl Future<Output = Result<(), SendError>> + Send;
+    /// Posts to a chat channel, into the thread of a message if one is named; returns the ID used for edits. Not
+    /// idempotent: a repeated call posts twice.
     fn post_message(
         &self,
         channel: &str,
@@ -189,9 +200,14 @@ pub trait Channels: Sync {
         id: &str,
         chat: &ChatMessage,
     ) -> impl Future<Output = Result<EditOutcome, SendError>> + Send;
-    /// URL of the page on which one person approves or rejects; signed, and only for that person. Deterministic for the same
-    /// request.
-    fn link(&self, asking: &ApprovalLinkRequest<'_>) -> impl Future<Output = Result<String, SendError>> + Send;
+    /// Waits for the end of a rate limit: a call made afterwards is not early ([`SendError::RateLimited`]).
+    fn wait_for_rate_limit(&self, time: Seconds) -> impl Future<Output = ()> + Send;
+    /// URL of the page on which one person approves or rejects; signed, and only for that person. Deterministic for the
+    /// same request.
+    fn approval_link(
+        &self,
+        request: &ApprovalLinkRequest<'_>,
+    ) -> impl Future<Output = Result<String, SendError>> + Send;
     /// Moves an undeliverable message, with the reason, to the dead-letter queue. The error is for people.
     fn dead_letter(&self, dead_letter_body: &str) -> impl Future<Output = Result<(), String>> + Send;
 }

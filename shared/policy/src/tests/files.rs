@@ -353,7 +353,7 @@ fn a_policy_too_large_for_the_ledger_is_refused() {
         ));
     }
     let report = report(&text);
-    assert!(report.contains("written out, the targets take") && report.contains("split the application"), "{report}");
+    assert!(report.contains("as JSON, the policy takes") && report.contains("split the application"), "{report}");
 }
 
 #[test]
@@ -365,8 +365,10 @@ fn task_failure_limits_are_configurable() {
     };
     let defaults = failures(&one_target(""));
     assert_eq!((defaults.count, defaults.share, defaults.times_stable), (2, Percent::new(5).expect("a share"), 2));
-    let own = failures(&one_target("strategy: {task_failures: {count: 10, share: 20%}}"));
+    let text = one_target("strategy: {task_failures: {count: 10, share: 20%}}");
+    let own = failures(&text);
     assert_eq!((own.count, own.share, own.times_stable), (10, Percent::new(20).expect("a share"), 2));
+    assert_eq!(failures(&crate::render(&parse(&text).expect("sound")).to_string()), own);
     for (wrong, expected) in [
         ("strategy: {task_failures: {count: 5001}}", "from 0 to 5000"),
         ("strategy: {task_failures: {times_stable: 0}}", "from 1 to 100"),

@@ -109,106 +109,129 @@ fn any_permission_on_a_target_includes_reading_it() {
     assert!(!can_read(&other_branch, "api", "prod") && !can_read(&other_branch, "api", "dev"));
 }
 
+/// Claims of another repository, and the numbers of repository and owner that the denial quotes.
+const OTHER_REPOSITORIES: &[(&str, &str, &str, &str)] = &[
+    // Another repository that has taken over the name, and a repository transferred to another owner.
+    ("repository_id", "5550123", "5550123", "987654"),
+    ("repository_owner_id", "111", "123456789", "111"),
+    // IDs are compared literally.
+    ("repository_id", "0123456789", "0123456789", "987654"),
+    ("repository_id", "123456789 ", "123456789 ", "987654"),
+    ("repository_id", "[123456789]", "[123456789]", "987654"),
+    ("repository_id", "*", "*", "987654"),
+];
+
+/// A claim that does not fit the grant of [`production_grant`], and the denial.
+const MISMATCHES: &[(&str, &str, &str)] = &[
+    ("repository_id", "", "the token has no claim `repository_id`"),
+    ("repository_owner_id", "", "the token has no claim `repository_owner_id`"),
+    // Pull requests, from forks and others.
+    ("event_name", "pull_request", "pull requests are never granted anything (event pull_request, refs/heads/main)"),
+    (
+        "event_name",
+        "pull_request_target",
+        "pull requests are never granted anything (event pull_request_target, refs/heads/main)",
+    ),
+    (
+        "ref",
+        "refs/pull/1/merge",
+        "pull requests are never granted anything (event workflow_dispatch, refs/pull/1/merge)",
+    ),
+    ("ref", "", "the token has no claim `ref`"),
+    ("ref", "refs/heads/other", "github[0]: refs/heads/other fits none of its `refs`"),
+    ("ref", "refs/heads/main2", "github[0]: refs/heads/main2 fits none of its `refs`"),
+    ("ref", "refs/heads/x/refs/heads/main", "github[0]: refs/heads/x/refs/heads/main fits none of its `refs`"),
+    ("ref", "refs/heads/MAIN", "github[0]: refs/heads/MAIN fits none of its `refs`"),
+    ("ref", "main", "github[0]: main fits none of its `refs`"),
+    ("ref", "refs/tags/1.0", "github[0]: refs/tags/1.0 fits none of its `refs`"),
+    ("ref", "refs/tags/v1/evil", "github[0]: refs/tags/v1/evil fits none of its `refs`"),
+    ("ref", "refs/tags/main", "github[0]: refs/tags/main fits none of its `refs`"),
+    ("event_name", "", "the token has no claim `event_name`"),
+    ("event_name", "schedule", "github[0]: the event schedule is none of its `events`"),
+    ("event_name", "Push", "github[0]: the event Push is none of its `events`"),
+    ("environment", "", "github[0]: the job has no GitHub environment, and production is needed"),
+    // A file of another repository at the same path, and the same file on another branch.
+    (
+        "workflow_ref",
+        "shop/rules/.github/workflows/promote.yml@refs/heads/main",
+        "github[0]: the workflow .github/workflows/promote.yml is of shop/rules, not of shop/shop",
+    ),
+    (
+        "workflow_ref",
+        "shop/shop/.github/workflows/promote.yml@refs/heads/mine",
+        "github[0]: the workflow's ref refs/heads/mine fits none of its `refs`",
+    ),
+    ("environment", "staging", "github[0]: the job's GitHub environment is staging, not production"),
+    ("environment", "production2", "github[0]: the job's GitHub environment is production2, not production"),
+    ("workflow_ref", "", "github[0]: the token has no claim `workflow_ref`, and `workflows` are named"),
+    (
+        "workflow_ref",
+        "shop/shop/.github/workflows/other.yml@refs/heads/main",
+        "github[0]: the workflow .github/workflows/other.yml fits none of its `workflows`",
+    ),
+    (
+        "workflow_ref",
+        "shop/shop/.github/workflows/promote.yml@x.yml@refs/heads/main",
+        "github[0]: the workflow .github/workflows/promote.yml@x.yml fits none of its `workflows`",
+    ),
+    (
+        "workflow_ref",
+        "shop/shop/.github/workflows/evil.yml@refs/heads/.github/workflows/promote.yml@refs/heads/main",
+        "github[0]: the workflow .github/workflows/evil.yml fits none of its `workflows`",
+    ),
+    (
+        "workflow_ref",
+        "shop/shop/evil/.github/workflows/promote.yml@refs/heads/main",
+        "github[0]: `shop/shop/evil/.github/workflows/promote.yml@refs/heads/main` names no workflow",
+    ),
+    (
+        "workflow_ref",
+        ".github/workflows/promote.yml@refs/heads/main",
+        "github[0]: `.github/workflows/promote.yml@refs/heads/main` names no workflow",
+    ),
+    (
+        "workflow_ref",
+        "shop/shop/.github/workflows/promote.yml",
+        "github[0]: `shop/shop/.github/workflows/promote.yml` names no workflow",
+    ),
+];
+
+/// A grant that names everything that it can.
+fn production_grant() -> Policy {
+    one_grant(
+        "refs: [refs/heads/main, 'refs/tags/v*'], environment: production, events: [push, workflow_dispatch], \
+         workflows: [.github/workflows/promote.yml], may: [promote]",
+    )
+}
+
 #[test]
 fn mismatched_claims_are_denied_with_a_reason_for_operators() {
-    let keys = "refs: [refs/heads/main, 'refs/tags/v*'], environment: production, events: [push, workflow_dispatch], \
-                workflows: [.github/workflows/promote.yml], may: [promote]";
-    let policy = one_grant(keys);
-    assert_eq!(try_promote(&policy, &promote_claims()), Ok(()));
-    let unknown_repository = |id: &str, owner: &str| {
-        format!(
-            "no grant is for repository {id} of owner {owner}, which calls itself shop/shop: numbers are compared, names \
-             are not"
-        )
-    };
-    let table: &[(&str, &str, &str)] = &[
-        // Another repository that has taken over the name, and a repository transferred to another owner.
-        ("repository_id", "5550123", &unknown_repository("5550123", "987654")),
-        ("repository_owner_id", "111", &unknown_repository("123456789", "111")),
-        // IDs are compared literally.
-        ("repository_id", "0123456789", &unknown_repository("0123456789", "987654")),
-        ("repository_id", "123456789 ", &unknown_repository("123456789 ", "987654")),
-        ("repository_id", "[123456789]", &unknown_repository("[123456789]", "987654")),
-        ("repository_id", "*", &unknown_repository("*", "987654")),
-        ("repository_id", "", "the token has no claim `repository_id`"),
-        ("repository_owner_id", "", "the token has no claim `repository_owner_id`"),
-        // Pull requests, from forks and others.
-        (
-            "event_name",
-            "pull_request",
-            "pull requests are never granted anything (event pull_request, refs/heads/main)",
-        ),
-        (
-            "event_name",
-            "pull_request_target",
-            "pull requests are never granted anything (event pull_request_target, refs/heads/main)",
-        ),
-        (
-            "ref",
-            "refs/pull/1/merge",
-            "pull requests are never granted anything (event workflow_dispatch, refs/pull/1/merge)",
-        ),
-        ("ref", "", "the token has no claim `ref`"),
-        ("ref", "refs/heads/other", "github[0]: refs/heads/other fits none of its `refs`"),
-        ("ref", "refs/heads/main2", "github[0]: refs/heads/main2 fits none of its `refs`"),
-        ("ref", "refs/heads/x/refs/heads/main", "github[0]: refs/heads/x/refs/heads/main fits none of its `refs`"),
-        ("ref", "refs/heads/MAIN", "github[0]: refs/heads/MAIN fits none of its `refs`"),
-        ("ref", "main", "github[0]: main fits none of its `refs`"),
-        ("ref", "refs/tags/1.0", "github[0]: refs/tags/1.0 fits none of its `refs`"),
-        ("ref", "refs/tags/v1/evil", "github[0]: refs/tags/v1/evil fits none of its `refs`"),
-        ("ref", "refs/tags/main", "github[0]: refs/tags/main fits none of its `refs`"),
-        ("event_name", "", "the token has no claim `event_name`"),
-        ("event_name", "schedule", "github[0]: the event schedule is none of its `events`"),
-        ("event_name", "Push", "github[0]: the event Push is none of its `events`"),
-        ("environment", "", "github[0]: the job has no GitHub environment, and production is needed"),
-        // A file of another repository at the same path, and the same file on another branch.
-        (
-            "workflow_ref",
-            "shop/rules/.github/workflows/promote.yml@refs/heads/main",
-            "github[0]: the workflow .github/workflows/promote.yml is of shop/rules, not of shop/shop",
-        ),
-        (
-            "workflow_ref",
-            "shop/shop/.github/workflows/promote.yml@refs/heads/mine",
-            "github[0]: the workflow's ref refs/heads/mine fits none of its `refs`",
-        ),
-        ("environment", "staging", "github[0]: the job's GitHub environment is staging, not production"),
-        ("environment", "production2", "github[0]: the job's GitHub environment is production2, not production"),
-        ("workflow_ref", "", "github[0]: the token has no claim `workflow_ref`, and `workflows` are named"),
-        (
-            "workflow_ref",
-            "shop/shop/.github/workflows/other.yml@refs/heads/main",
-            "github[0]: the workflow .github/workflows/other.yml fits none of its `workflows`",
-        ),
-        (
-            "workflow_ref",
-            "shop/shop/.github/workflows/promote.yml@x.yml@refs/heads/main",
-            "github[0]: the workflow .github/workflows/promote.yml@x.yml fits none of its `workflows`",
-        ),
-        (
-            "workflow_ref",
-            "shop/shop/.github/workflows/evil.yml@refs/heads/.github/workflows/promote.yml@refs/heads/main",
-            "github[0]: the workflow .github/workflows/evil.yml fits none of its `workflows`",
-        ),
-        (
-            "workflow_ref",
-            "shop/shop/evil/.github/workflows/promote.yml@refs/heads/main",
-            "github[0]: `shop/shop/evil/.github/workflows/promote.yml@refs/heads/main` names no workflow",
-        ),
-        (
-            "workflow_ref",
-            ".github/workflows/promote.yml@refs/heads/main",
-            "github[0]: `.github/workflows/promote.yml@refs/heads/main` names no workflow",
-        ),
-        (
-            "workflow_ref",
-            "shop/shop/.github/workflows/promote.yml",
-            "github[0]: `shop/shop/.github/workflows/promote.yml` names no workflow",
-        ),
-    ];
-    for (claim, text, denial) in table {
-        assert_eq!(try_promote(&policy, &claims_with(claim, text)), Err((*denial).to_owned()), "{claim} = {text:?}");
+    let policy = production_grant();
+    let denial = |claim: &str, text: &str| try_promote(&policy, &claims_with(claim, text)).expect_err(claim);
+    for (claim, text, repository, owner) in OTHER_REPOSITORIES {
+        let expected = format!(
+            "no grant is for repository {repository} of owner {owner}, which calls itself shop/shop: numbers are compared, \
+             names are not"
+        );
+        assert_eq!(denial(claim, text), expected, "{claim} = {text:?}");
     }
+    for (claim, text, expected) in MISMATCHES {
+        assert_eq!(denial(claim, text), *expected, "{claim} = {text:?}");
+    }
+    // The token of a job that another repository's reusable workflow defines names the caller's workflow in `workflow_ref`.
+    let elsewhere = Claims {
+        workflow_ref: Some("shop/shop/.github/workflows/other.yml@refs/heads/main".to_owned()),
+        job_workflow_ref: Some("shop/shop/.github/workflows/promote.yml@refs/heads/main".to_owned()),
+        ..promote_claims()
+    };
+    assert!(try_promote(&policy, &elsewhere).is_err());
+    assert_eq!(try_promote(&policy, &Claims::default()), Err("the token has no claim `repository_id`".to_owned()));
+}
+
+#[test]
+fn matching_claims_are_authorized() {
+    let policy = production_grant();
+    assert_eq!(try_promote(&policy, &promote_claims()), Ok(()));
     for tag in ["refs/tags/v1", "refs/tags/v1.2.3-rc.1"] {
         let mut claims = claims_with("ref", tag);
         claims.workflow_ref = Some(format!("shop/shop/.github/workflows/promote.yml@{tag}"));
@@ -221,14 +244,6 @@ fn mismatched_claims_are_denied_with_a_reason_for_operators() {
         ..promote_claims()
     };
     assert_eq!(try_promote(&policy, &renamed), Ok(()));
-    // The token of a job that another repository's reusable workflow defines names the caller's workflow in `workflow_ref`.
-    let elsewhere = Claims {
-        workflow_ref: Some("shop/shop/.github/workflows/other.yml@refs/heads/main".to_owned()),
-        job_workflow_ref: Some("shop/shop/.github/workflows/promote.yml@refs/heads/main".to_owned()),
-        ..promote_claims()
-    };
-    assert!(try_promote(&policy, &elsewhere).is_err());
-    assert_eq!(try_promote(&policy, &Claims::default()), Err("the token has no claim `repository_id`".to_owned()));
 }
 
 #[test]

@@ -1,13 +1,12 @@
-//! CloudWatch alarms: their configuration, their state, and which side of a pair they watch.
-//!
-//! Shared by everything that reads alarms: the driver's observation, the doctor, the simulated world.
+//! CloudWatch alarms: their configuration, their state, and which side of a pair they watch. Used by everything that
+//! reads alarms: the driver's observation, the doctor, the simulation.
 
 pub mod rule;
 
 use crate::names::Slot;
 use crate::policy::EcsPair;
 use crate::snapshot::AlarmReading;
-use rule::Rule;
+use rule::AlarmRule;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum nesting of composite alarms that is followed.
@@ -16,7 +15,7 @@ pub const MAX_DEPTH: usize = 4;
 /// Alarms by name.
 pub type AlarmsByName = BTreeMap<String, AlarmDetails>;
 
-/// An alarm (`DescribeAlarms`).
+/// An alarm as CloudWatch describes it (`DescribeAlarms`): its state, and what it watches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlarmDetails {
     /// `OK`, `ALARM`, `INSUFFICIENT_DATA`
@@ -24,14 +23,14 @@ pub struct AlarmDetails {
     /// CloudWatch's explanation of the state (`StateReason`).
     pub reason: String,
     /// `EvaluationState`; none: the state is the result of the last evaluation. `PARTIAL_DATA`: a query over its quota;
-    /// `EVALUATION_ERROR`: a configuration error; `EVALUATION_FAILURE`: a problem within CloudWatch (CloudWatch user guide,
-    /// "Alarm evaluation"). The accompanying state may be old, or cover only part of the data.
+    /// `EVALUATION_ERROR`: a configuration error; `EVALUATION_FAILURE`: a problem within CloudWatch (CloudWatch user
+    /// guide, "Alarm evaluation"). The accompanying state may be old, or cover only part of the data.
     pub evaluation: Option<String>,
     /// What the alarm watches.
     pub kind: AlarmKind,
 }
 
-/// What an alarm watches.
+/// What kind of alarm it is, and what it watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlarmKind {
     /// One metric, or a formula over several.
@@ -84,12 +83,12 @@ impl AlarmDetails {
     /// The alarm's own state, without following a composite rule.
     #[must_use]
     pub fn reading(&self) -> AlarmReading {
-        let said = |text: &str| if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() };
+        let reason = |text: &str| if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() };
         // A state that is not the result of an evaluation counts for nothing, unless it is `ALARM`.
         match (self.state.as_str(), &self.evaluation) {
-            ("ALARM", _) => AlarmReading::Firing { reason: said(&self.reason) },
+            ("ALARM", _) => AlarmReading::Firing { reason: reason(&self.reason) },
             (_, Some(evaluation)) => {
-                AlarmReading::NotEvaluated { reason: format!("{evaluation}: {}", said(&self.reason)) }
+                AlarmReading::NotEvaluated { reason: format!("{evaluation}: {}", reason(&self.reason)) }
             }
             ("OK", None) => AlarmReading::Ok,
             // An unknown state counts as no data, too.
@@ -99,16 +98,16 @@ impl AlarmDetails {
 
     /// The parsed rule of a composite alarm; none: not composite, or not parseable.
     #[must_use]
-    pub fn rule(&self) -> Option<Rule> {
+    pub fn rule(&self) -> Option<AlarmRule> {
         match &self.kind {
-            AlarmKind::Composite { rule } => Rule::parse(rule).ok(),
+            AlarmKind::Composite { rule } => AlarmRule::parse(rule).ok(),
             AlarmKind::Metric(_) | AlarmKind::Log { .. } => None,
         }
     }
 }
 
-/// The state of the alarm with this name. A composite alarm has no `EvaluationState` of its own, and is OK even where an
-/// alarm that it watches is not evaluated: then it counts as not evaluated, too.
+/// The state of the alarm with this name. A composite alarm has no `EvaluationState` of its own, and is OK even where
+/// an alarm that it watches is not evaluated: then it counts as not evaluated, too.
 #[must_use]
 pub fn reading(name: &str, known: &AlarmsByName) -> AlarmReading {
     let Some(alarm) = known.get(name) else { return AlarmReading::Absent };
@@ -124,16 +123,17 @@ pub fn reading(name: &str, known: &AlarmsByName) -> AlarmReading {
 }
 
 /// The alarms that make this one fire by firing: itself, or those that a composite alarm's rule watches. Where a rule
-/// cannot be followed (not parseable, nested too deep, naming an alarm that is not in `known`), the composite alarm itself
-/// is listed.
+/// cannot be followed (not parseable, nested too deep, naming an alarm that is not in `known`), the composite alarm
+/// itself is listed.
 #[must_use]
 pub fn watched<'a>(name: &'a str, known: &'a AlarmsByName) -> BTreeSet<&'a str> {
     let (mut found, mut visited) = (BTreeSet::new(), BTreeSet::new());
-    watch(name, known, MAX_DEPTH, &mut visited, &mut found);
+    collect_watched(name, known, MAX_DEPTH, &mut visited, &mut found);
     found
 }
 
-fn watch<'a>(
+/// Adds the alarms that [`watched`] lists for `name`, following composite alarms `depth` levels deep.
+fn collect_watched<'a>(
     name: &'a str,
     known: &'a AlarmsByName,
     depth: usize,
@@ -147,14 +147,14 @@ fn watch<'a>(
     if !visited.insert(name) {
         return;
     }
-    let Some(rule) = Rule::parse(rule).ok().filter(|_| depth > 0) else {
+    let Some(rule) = AlarmRule::parse(rule).ok().filter(|_| depth > 0) else {
         found.insert(name);
         return;
     };
     for child in rule.watched() {
         // The map's own key outlives the parsed rule.
         match known.get_key_value(child) {
-            Some((child, _)) => watch(child, known, depth - 1, visited, found),
+            Some((child, _)) => collect_watched(child, known, depth - 1, visited, found),
             None => _ = found.insert(name),
         }
     }
@@ -167,7 +167,7 @@ pub fn children<'a>(alarms: impl IntoIterator<Item = &'a AlarmDetails>) -> BTree
     rules.flat_map(|rule| rule.names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// What a metric measures.
+/// What a metric measures: one side of a pair, the load balancer as a whole, or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricScope {
     /// One side: its target group or its service.
@@ -196,23 +196,23 @@ pub fn metric_scope(pair: &EcsPair, metric: &Metric) -> MetricScope {
     }
 }
 
-/// The scopes of a metric alarm: those of its metrics, and [`MetricScope::Other`] where it also uses metrics that it does
-/// not name (a Metrics Insights query, a search).
+/// The scopes of a metric alarm: those of its metrics, and [`MetricScope::Other`] where it also uses metrics that it
+/// does not name (a Metrics Insights query, a search).
 #[must_use]
 pub fn metric_scopes(pair: &EcsPair, alarm: &MetricAlarmDetails) -> BTreeSet<MetricScope> {
     let mut seen: BTreeSet<MetricScope> = alarm.metrics.iter().map(|metric| metric_scope(pair, metric)).collect();
-    let draws = |formula: &String| {
+    let uses_unnamed_metrics = |formula: &String| {
         let formula = formula.to_ascii_uppercase();
         formula.contains("SEARCH(") || formula.trim_start().starts_with("SELECT ")
     };
-    if seen.is_empty() || alarm.expressions.iter().any(draws) {
+    if seen.is_empty() || alarm.expressions.iter().any(uses_unnamed_metrics) {
         seen.insert(MetricScope::Other);
     }
     seen
 }
 
-/// The side that this alarm watches exclusively: every metric belongs to that side. None: it watches both sides, neither,
-/// or something unknown.
+/// The side that this alarm watches exclusively: every metric belongs to that side. None: it watches both sides,
+/// neither, or something unknown.
 #[must_use]
 pub fn side(pair: &EcsPair, name: &str, known: &AlarmsByName) -> Option<Slot> {
     let mut seen = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! The rule of a composite alarm: `ALARM("a") AND NOT (OK(b) OR AT_LEAST(2, ALARM, (c, "d e", arn:…:alarm:f)))`.
 //!
-//! Syntax: CloudWatch user guide, "Composite alarms" (rule expressions, alarm references); AT_LEAST as aws-cdk writes it
-//! (`aws-cloudwatch/lib/alarm-rule.ts`): a count or a percentage, a state with or without NOT, and a list of alarms.
+//! Syntax: CloudWatch user guide, "Composite alarms" (rule expressions, alarm references); AT_LEAST as aws-cdk writes
+//! it (`aws-cloudwatch/lib/alarm-rule.ts`): a count or a percentage, a state with or without NOT, and a list of alarms.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 64;
 
 /// An alarm's `StateValue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum StateValue {
     /// `ALARM`
     Alarm,
     /// `OK`
@@ -20,7 +20,7 @@ pub enum State {
     InsufficientData,
 }
 
-impl State {
+impl StateValue {
     /// Parses CloudWatch's spelling; none: not a state.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -44,17 +44,17 @@ pub enum Threshold {
 
 /// A parsed rule. Alarms are identified by name, whether the rule uses names or ARNs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
+pub enum AlarmRule {
     /// `ALARM(name)`, `OK(name)`, `INSUFFICIENT_DATA(name)`
-    Is(State, String),
+    Is(StateValue, String),
     /// `TRUE`, `FALSE`
     Constant(bool),
     /// `NOT …`
-    Not(Box<Rule>),
+    Not(Box<AlarmRule>),
     /// `… AND …`
-    All(Vec<Rule>),
+    All(Vec<AlarmRule>),
     /// `… OR …`
-    Any(Vec<Rule>),
+    Any(Vec<AlarmRule>),
     /// `AT_LEAST(2, NOT OK, (a, b, c))`
     AtLeast {
         /// How many alarms must match.
@@ -62,7 +62,7 @@ pub enum Rule {
         /// Alarms *not* in `state` are counted.
         negated: bool,
         /// The state to compare with.
-        state: State,
+        state: StateValue,
         /// The alarms, by name.
         alarms: Vec<String>,
     },
@@ -80,7 +80,7 @@ impl fmt::Display for RuleError {
 
 impl std::error::Error for RuleError {}
 
-impl Rule {
+impl AlarmRule {
     /// Parses a rule.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Rule {
     }
 
     /// Whether the rule holds, given the alarms' states. An alarm without a state matches no state.
-    pub fn holds(&self, state_of: &impl Fn(&str) -> Option<State>) -> bool {
+    pub fn holds(&self, state_of: &impl Fn(&str) -> Option<StateValue>) -> bool {
         match self {
             Self::Is(wanted, name) => state_of(name) == Some(*wanted),
             Self::Constant(value) => *value,
@@ -121,16 +121,16 @@ impl Rule {
         names
     }
 
-    /// The alarms that make the rule hold by firing: `ALARM(a)`, `NOT OK(a)`. An alarm under NOT (`NOT ALARM(maintenance)`)
-    /// only suppresses, and one that is tested for lack of data does not indicate trouble.
+    /// The alarms that make the rule hold by firing: `ALARM(a)`, `NOT OK(a)`. An alarm under NOT only suppresses
+    /// (`NOT ALARM(maintenance)`), and one that is tested for lack of data does not indicate trouble.
     #[must_use]
     pub fn watched(&self) -> BTreeSet<&str> {
         let mut watched = BTreeSet::new();
         self.visit(true, &mut |state, name, positive| {
             let fires = match state {
-                State::Alarm => positive,
-                State::Ok => !positive,
-                State::InsufficientData => false,
+                StateValue::Alarm => positive,
+                StateValue::Ok => !positive,
+                StateValue::InsufficientData => false,
             };
             if fires {
                 watched.insert(name);
@@ -139,9 +139,9 @@ impl Rule {
         watched
     }
 
-    /// Visits every alarm, with the state it is tested for, and whether being in that state makes the rule hold (`true`) or
-    /// not.
-    fn visit<'a>(&'a self, positive: bool, found: &mut dyn FnMut(State, &'a str, bool)) {
+    /// Visits every alarm, with the state it is tested for, and whether being in that state makes the rule hold
+    /// (`true`) or not.
+    fn visit<'a>(&'a self, positive: bool, found: &mut dyn FnMut(StateValue, &'a str, bool)) {
         match self {
             Self::Is(state, name) => found(*state, name, positive),
             Self::Constant(_) => {}
@@ -160,29 +160,30 @@ impl Rule {
     }
 }
 
+/// A recursive-descent parser: `any` parses terms joined by `OR`, and `all` those joined by `AND`, which binds tighter.
 struct Parser<'a> {
     rest: &'a str,
     depth: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn any(&mut self) -> Result<Rule, RuleError> {
+    fn any(&mut self) -> Result<AlarmRule, RuleError> {
         let mut rules = vec![self.all()?];
         while self.keyword("OR") {
             rules.push(self.all()?);
         }
-        Ok(single_or(rules, Rule::Any))
+        Ok(single_or(rules, AlarmRule::Any))
     }
 
-    fn all(&mut self) -> Result<Rule, RuleError> {
+    fn all(&mut self) -> Result<AlarmRule, RuleError> {
         let mut rules = vec![self.one()?];
         while self.keyword("AND") {
             rules.push(self.one()?);
         }
-        Ok(single_or(rules, Rule::All))
+        Ok(single_or(rules, AlarmRule::All))
     }
 
-    fn one(&mut self) -> Result<Rule, RuleError> {
+    fn one(&mut self) -> Result<AlarmRule, RuleError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(RuleError(format!("nested deeper than {MAX_DEPTH} levels")));
@@ -192,28 +193,28 @@ impl<'a> Parser<'a> {
         Ok(rule)
     }
 
-    fn term(&mut self) -> Result<Rule, RuleError> {
+    fn term(&mut self) -> Result<AlarmRule, RuleError> {
         if self.symbol('(') {
             let rule = self.any()?;
             self.expect(')')?;
             return Ok(rule);
         }
         match self.word() {
-            "NOT" => Ok(Rule::Not(Box::new(self.one()?))),
-            "TRUE" => Ok(Rule::Constant(true)),
-            "FALSE" => Ok(Rule::Constant(false)),
+            "NOT" => Ok(AlarmRule::Not(Box::new(self.one()?))),
+            "TRUE" => Ok(AlarmRule::Constant(true)),
+            "FALSE" => Ok(AlarmRule::Constant(false)),
             "AT_LEAST" => self.at_least(),
             word => {
                 let state = state(word)?;
                 self.expect('(')?;
                 let name = self.name()?;
                 self.expect(')')?;
-                Ok(Rule::Is(state, name))
+                Ok(AlarmRule::Is(state, name))
             }
         }
     }
 
-    fn at_least(&mut self) -> Result<Rule, RuleError> {
+    fn at_least(&mut self) -> Result<AlarmRule, RuleError> {
         self.expect('(')?;
         let word = self.word();
         let threshold = match word.strip_suffix('%') {
@@ -232,7 +233,7 @@ impl<'a> Parser<'a> {
         }
         self.expect(')')?;
         self.expect(')')?;
-        Ok(Rule::AtLeast { threshold, negated, state, alarms })
+        Ok(AlarmRule::AtLeast { threshold, negated, state, alarms })
     }
 
     /// Reads a keyword: up to whitespace, a parenthesis, a comma or a quote.
@@ -275,7 +276,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads an alarm's name or ARN: quoted (a quote within is escaped by a backslash), or up to a comma or parenthesis.
+    /// Reads an alarm's name or ARN: quoted (a quote within is escaped by a backslash), or up to a comma or
+    /// parenthesis.
     fn name(&mut self) -> Result<String, RuleError> {
         let name = match self.rest.strip_prefix('"') {
             Some(quoted) => {
@@ -309,7 +311,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn single_or(mut rules: Vec<Rule>, several: fn(Vec<Rule>) -> Rule) -> Rule {
+fn single_or(mut rules: Vec<AlarmRule>, several: fn(Vec<AlarmRule>) -> AlarmRule) -> AlarmRule {
     match rules.pop() {
         Some(rule) if rules.is_empty() => rule,
         Some(rule) => {
@@ -320,8 +322,8 @@ fn single_or(mut rules: Vec<Rule>, several: fn(Vec<Rule>) -> Rule) -> Rule {
     }
 }
 
-fn state(word: &str) -> Result<State, RuleError> {
-    State::parse(word).ok_or_else(|| match word {
+fn state(word: &str) -> Result<StateValue, RuleError> {
+    StateValue::parse(word).ok_or_else(|| match word {
         "" => RuleError("the rule ends where a state was expected".to_owned()),
         word => RuleError(format!("`{word}` is no state")),
     })
@@ -331,14 +333,14 @@ fn state(word: &str) -> Result<State, RuleError> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Rule {
-        Rule::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    fn parsed(text: &str) -> AlarmRule {
+        AlarmRule::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn holds(text: &str) -> bool {
         let state = |name: &str| match name {
-            "on" => Some(State::Alarm),
-            "off" => Some(State::Ok),
+            "on" => Some(StateValue::Alarm),
+            "off" => Some(StateValue::Ok),
             _ => None,
         };
         parsed(text).holds(&state)
@@ -366,7 +368,8 @@ mod tests {
     fn parses_quoted_names_plain_names_and_arns() {
         let rule = parsed(
             "AT_LEAST(2, ALARM, (a, \"b c\", arn:aws:cloudwatch:eu-central-1:111122223333:alarm:d)) \
-             OR ALARM(\"arn:aws:cloudwatch:eu-central-1:111122223333:alarm:e, f\") OR OK( g h )\n AND NOT ALARM(\"i\\\"j\")",
+             OR ALARM(\"arn:aws:cloudwatch:eu-central-1:111122223333:alarm:e, f\") OR OK( g h )\n \
+             AND NOT ALARM(\"i\\\"j\")",
         );
         assert_eq!(rule.names().into_iter().collect::<Vec<_>>(), ["a", "b c", "d", "e, f", "g h", "i\"j"]);
     }
@@ -398,7 +401,7 @@ mod tests {
             deep.as_str(),
         ];
         for text in odd {
-            assert!(Rule::parse(text).is_err(), "{text:?} was parsed");
+            assert!(AlarmRule::parse(text).is_err(), "{text:?} was parsed");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Abandons a deployment: listener rules and tasks stay as they are, both sides keep running, and borrowed autoscaling limits are
-//! restored.
+//! Ends a deployment without changing rules or tasks again: both sides keep running. Only the autoscaling limits and
+//! the test rule are restored.
 
-use super::giving_back::{Owed, keeps_trying, returned, settling, without_loans};
+use super::cleanup::{PendingCleanup, keeps_trying, limits_restored, settling, without_original_limits};
 use super::health::UNREAD_POLL;
 use super::schedules;
 use super::transition::{Context, Transition};
@@ -17,7 +17,8 @@ use jiff::Timestamp;
 /// How long an abandoned deployment keeps trying to restore what it changed temporarily.
 const ABANDONING: Seconds = Seconds(300);
 
-/// Abandons the deployment because its listener rules were changed outside Switchback or cannot be written.
+/// Abandons a deployment that could not or must not go on, and for which no automatic way back is safe: `reason` says
+/// which.
 pub(super) fn start(deployment: &Deployment, weighted: Weighted, reason: String, now: Timestamp) -> Transition {
     let abandoning = Abandoning { reason: reason.clone(), deadline: ABANDONING.after(now) };
     let weighted = Weighted { at: WeightedStage::Abandoning(abandoning), ..weighted };
@@ -32,10 +33,11 @@ pub(super) fn step(
     weighted: Weighted,
     Abandoning { reason, deadline }: Abandoning,
 ) -> Transition {
-    let Some(due) = schedules::limits_due(deployment, &weighted, snapshot, context.now) else {
-        return Transition::stay(deployment.with_weighted(weighted)).look_again();
+    let Some(due) = schedules::limits_to_restore(deployment, &weighted, snapshot, context.now) else {
+        return Transition::stay(deployment.with_weighted(weighted)).observe_again();
     };
-    let Owed { effects, missing } = Owed::limits(deployment, snapshot, &due).with_test_rule(&weighted, snapshot);
+    let pending = PendingCleanup::limits(deployment, snapshot, &due);
+    let PendingCleanup { effects, missing } = pending.with_test_rule(&weighted, snapshot);
     if !missing.is_empty() && (context.now < deadline || keeps_trying(context, deployment, deadline)) {
         let deadline = deadline.max(UNREAD_POLL.after(context.now));
         let on = WaitingOn::RestoringSettings { what: missing.join(", "), deadline };
@@ -46,7 +48,7 @@ pub(super) fn step(
     }
     let end = |weighted| Transition::end(deployment.with_weighted(weighted), Verdict::Failed, reason).effects(effects);
     let ended = if missing.is_empty() {
-        end(without_loans(weighted)).changes(returned(due))
+        end(without_original_limits(weighted)).changes(limits_restored(due))
     } else {
         end(weighted).fact(Fact::CleanupIncomplete { what: missing.join(", ") })
     };

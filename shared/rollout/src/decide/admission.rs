@@ -1,23 +1,25 @@
-//! Decides whether a requested release is admitted, and the initial state of its gates.
+//! Whether a requested release is admitted to the target's queue, and the initial state of its gates.
 
 use super::Inbox;
 use super::builder::Builder;
 use super::verification::hold_promotion;
-use crate::command::{Lane, PlanId};
+use crate::command::Lane;
+use crate::command_checks::has_hotfix_lane;
 use crate::deployment::{Deployment, GateProgress};
 use crate::entry::Gate;
 use crate::names::Actor;
 use crate::policy::AppliedTarget;
-use crate::promotion::{GateInput, evaluate_gates, plan_id};
+use crate::promotion::{never_opens, plan_id};
+use crate::refusal::CommandRefusal;
 use crate::target::{Queued, TargetState};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Outcome of the admission check for a requested release.
 pub(super) enum Admission {
     /// Admitted; it may still have to wait at gates.
     Yes,
-    /// Refused, with the reason for the requester.
-    No(String),
+    /// Refused.
+    No(CommandRefusal),
     /// Not admitted yet: promoted automatically once the remaining upstream environments have verified the release.
     NotYet,
     /// An automatic promotion that is suppressed, with the reason.
@@ -32,34 +34,23 @@ pub(super) fn admit(
     wanted: &Queued,
     now: jiff::Timestamp,
 ) -> Admission {
-    let rules = &applied.entry.rules;
-    if wanted.options.lane == Lane::Hotfix {
-        if rules.hotfix_skips.is_empty() {
-            return Admission::No("this environment has no hotfix lane (`hotfix` in the policy)".to_owned());
+    let Queued { release, options, actor, .. } = wanted;
+    let tag = &release.tag;
+    if options.lane == Lane::Hotfix {
+        if let Err(refusal) = has_hotfix_lane(applied, &state.target.environment, tag) {
+            return Admission::No(refusal);
         }
         if wanted.reason.trim().is_empty() {
-            return Admission::No("a hotfix needs a reason".to_owned());
+            return Admission::No(CommandRefusal::HotfixWithoutReason { tag: tag.clone() });
         }
     }
-    let automatic = matches!(wanted.options.lane, Lane::Automatic { .. });
-    let gates = no_gates(PlanId(String::new()));
-    let gate_results = evaluate_gates(&GateInput {
-        target: &state.target,
-        release: &wanted.release.id,
-        options: &wanted.options,
-        requester: &wanted.actor,
-        applied,
-        gates: &gates,
-        operator_hold: state.operator_hold.as_ref(),
-        asleep: false,
-        gate_context: inbox.gate_context,
-        now,
-    });
-    if let Some((gate, reason, _)) = gate_results.never() {
-        if automatic && gate == Gate::Image {
-            return Admission::Skipped(reason.to_owned());
-        }
-        return if automatic { Admission::NotYet } else { Admission::No(reason.to_owned()) };
+    let automatic = matches!(options.lane, Lane::Automatic { .. });
+    if let Some((gate, reason)) = never_opens(state, &release.id, options, actor, applied, inbox.gate_context, now) {
+        return match (automatic, gate) {
+            (true, Gate::Image) => Admission::Skipped(reason),
+            (true, _) => Admission::NotYet,
+            (false, _) => Admission::No(CommandRefusal::Gate { gate, tag: tag.clone(), reason }),
+        };
     }
     if !automatic {
         return Admission::Yes;
@@ -82,18 +73,6 @@ fn newer<'s>(state: &'s TargetState, wanted: &Queued) -> Option<&'s str> {
     known.find(|release| release.pushed_at.is_some_and(|other| other > pushed_at)).map(|release| release.tag.as_str())
 }
 
-/// Gate progress without any approvals or overrides.
-fn no_gates(plan: PlanId) -> GateProgress {
-    GateProgress {
-        plan,
-        requested_at: None,
-        votes: Vec::new(),
-        skipped: BTreeSet::new(),
-        overridden: BTreeMap::new(),
-        journalled: BTreeMap::new(),
-    }
-}
-
 /// Initial gate progress of a deployment that is about to start.
 pub(super) fn gates_of(state: &TargetState, order: &Queued, applied: &AppliedTarget) -> GateProgress {
     let replaces = stable_digest(state);
@@ -102,22 +81,24 @@ pub(super) fn gates_of(state: &TargetState, order: &Queued, applied: &AppliedTar
         Lane::Hotfix => applied.entry.rules.hotfix_skips.clone(),
         Lane::Asked | Lane::Automatic { .. } => BTreeSet::new(),
     };
-    GateProgress { skipped, ..no_gates(plan) }
+    GateProgress { skipped, ..GateProgress::new(plan) }
 }
 
+/// Digest of the stable release, if there is one.
 pub(super) fn stable_digest(state: &TargetState) -> Option<&crate::ImageDigest> {
     state.stable.as_ref().and_then(|stable| stable.release.as_ref()).map(|release| &release.id.digest)
 }
 
 /// A person who requests an older release pins it: automatic promotion is put on hold.
 pub(super) fn pin(builder: &mut Builder, deployment: &Deployment) {
-    if deployment.auto_promotes && asked_by_somebody(deployment) && is_older(&builder.state, deployment) {
+    if deployment.auto_promotes && is_explicit_request(deployment) && is_older(&builder.state, deployment) {
         let reason = format!("{} was pinned by {}", deployment.release.tag, deployment.actor);
         hold_promotion(builder, Some(deployment.number), &deployment.actor, reason);
     }
 }
 
-pub(super) fn asked_by_somebody(deployment: &Deployment) -> bool {
+/// Whether a person or CI requested the deployment, rather than a push or an automatic promotion.
+pub(super) fn is_explicit_request(deployment: &Deployment) -> bool {
     let by_person = matches!(deployment.actor, Actor::Person { .. } | Actor::Workflow { .. });
     by_person && !matches!(deployment.options.lane, Lane::Automatic { .. })
 }

@@ -1,7 +1,9 @@
-//! Applies a transition to a decision: the only place where a running deployment changes its phase or ends.
+//! Applies a transition to the decision: the only place where a running deployment moves to another stage or ends.
+//! `start` creates it; deadlines, hook results and retries inside a stage are also updated by `apply_outcomes` and when
+//! an operator resumes it.
 
 use super::builder::Builder;
-use super::transition::{Change, Ending, Step, Transition};
+use super::transition::{Change, Ending, StepResult, Transition};
 use super::verification;
 use crate::deployment::Deployment;
 use crate::journal::Fact;
@@ -12,40 +14,42 @@ use crate::target::{OperatorHold, StableSide};
 use crate::verdict::Verdict;
 use crate::weighted::{Weighted, WeightedStage};
 
-/// Whether to run another step of the deployment on the same snapshot.
+/// Whether another step of the deployment runs on the same snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
+    /// Run another step.
     Continue,
+    /// The deployment waits, acts or has ended.
     Stop,
 }
 
 /// Applies the transition that one step of the running deployment returned.
 pub(super) fn apply(builder: &mut Builder, transition: Transition, snapshot: Option<&Snapshot>) -> Flow {
-    let Transition { next, entered, changes, then, effects, waits } = transition;
+    let Transition { next, entry_detail, changes, changes_after_entry, effects, waits } = transition;
     let deployment = match &next {
-        Step::Continue(deployment) | Step::Wait(deployment) => deployment,
-        Step::End(ending) => &ending.deployment,
+        StepResult::Continue(deployment) | StepResult::Wait(deployment) => deployment,
+        StepResult::End(ending) => &ending.deployment,
     };
     for change in changes {
         record(builder, deployment, change, snapshot);
     }
-    let entered_by = (!then.is_empty()).then(|| deployment.clone());
+    let entered_by = (!changes_after_entry.is_empty()).then(|| deployment.clone());
     let flow = match next {
-        Step::Continue(next) => {
-            keep(builder, next, entered);
+        StepResult::Continue(next) => {
+            keep(builder, next, entry_detail);
             Flow::Continue
         }
-        Step::Wait(next) => {
-            keep(builder, next, entered);
+        StepResult::Wait(next) => {
+            keep(builder, next, entry_detail);
             Flow::Stop
         }
-        Step::End(ending) => {
+        StepResult::End(ending) => {
             end(builder, ending, snapshot);
             Flow::Stop
         }
     };
     if let Some(deployment) = entered_by {
-        for change in then {
+        for change in changes_after_entry {
             record(builder, &deployment, change, snapshot);
         }
     }
@@ -55,8 +59,8 @@ pub(super) fn apply(builder: &mut Builder, transition: Transition, snapshot: Opt
 }
 
 /// Keeps the deployment running, possibly in another stage.
-fn keep(builder: &mut Builder, mut deployment: Deployment, entered: Option<String>) {
-    if let Some(detail) = entered {
+fn keep(builder: &mut Builder, mut deployment: Deployment, entry_detail: Option<String>) {
+    if let Some(detail) = entry_detail {
         let point = |deployment: &Deployment| (deployment.stage(), deployment.traffic_step());
         let before = builder.state.running.as_ref().map(point);
         if before != Some(point(&deployment)) {
@@ -69,6 +73,7 @@ fn keep(builder: &mut Builder, mut deployment: Deployment, entered: Option<Strin
     builder.state.running = Some(deployment);
 }
 
+/// Applies one change to the target's record.
 fn record(builder: &mut Builder, deployment: &Deployment, change: Change, snapshot: Option<&Snapshot>) {
     let number = Some(deployment.number);
     match change {
@@ -91,7 +96,7 @@ fn record(builder: &mut Builder, deployment: &Deployment, change: Change, snapsh
         Change::Stable(side) => {
             builder.state.stable = Some(*side);
             if let Some(snapshot) = snapshot {
-                builder.saw_traffic(snapshot, true);
+                builder.record_traffic(snapshot, true);
             }
         }
     }
@@ -99,8 +104,8 @@ fn record(builder: &mut Builder, deployment: &Deployment, change: Change, snapsh
 
 /// Ends the running deployment and records the stable side.
 fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
-    let Ending { deployment, verdict, reason, rules_seen } = ending;
-    let snapshot = snapshot.filter(|_| rules_seen);
+    let Ending { deployment, verdict, reason, rules_observed } = ending;
+    let snapshot = snapshot.filter(|_| rules_observed);
     let live = snapshot.and_then(Snapshot::live_side);
     if let Phase::Moving(Moving::Weighted(weighted)) = &deployment.phase {
         let sides = &weighted.sides;
@@ -114,7 +119,7 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
             builder.state.stable = Some(found(&deployment, weighted));
         }
         if let Some(snapshot) = snapshot {
-            builder.saw_traffic(snapshot, true);
+            builder.record_traffic(snapshot, true);
         }
     }
     verification::ended(builder, &deployment, verdict, &reason);
@@ -123,8 +128,8 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
     (record.verdict, record.reason, record.ended_at) = (Some(verdict), reason, Some(builder.now));
     builder.record(record);
     builder.state.running = None;
-    if !builder.state.queued.is_empty() || builder.left_over {
-        builder.look_again();
+    if !builder.state.queued.is_empty() || builder.has_deferred_command {
+        builder.observe_again();
     }
 }
 
@@ -149,10 +154,12 @@ fn found(deployment: &Deployment, weighted: &Weighted) -> StableSide {
     }
 }
 
+/// Records the candidate's side as the stable one, and the side before it as the destination of a later rollback.
 fn succeed(builder: &mut Builder, deployment: &Deployment, weighted: &Weighted, task_definition: &str) {
-    let slot: Slot = weighted.candidate();
+    let slot: Slot = weighted.candidate_slot();
     let found = found(deployment, weighted);
-    // The release on the old side is known only if that side still runs the task definition that the ledger last recorded for it.
+    // The release on the old side is known only if that side still runs the task definition that the ledger last
+    // recorded for it.
     let old = match builder.state.stable.take() {
         Some(known) if known.slot == found.slot && known.task_definition == found.task_definition => known,
         _ => found,

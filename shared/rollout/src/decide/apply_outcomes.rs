@@ -1,4 +1,4 @@
-//! Applies the outcomes of a decision's effects to the state.
+//! Applies the outcomes of a decision's effects to the target's state.
 
 use super::builder::Builder;
 use crate::deployment::{Deployment, EffectFailure};
@@ -10,7 +10,7 @@ use crate::weighted::{HookProgress, HookResult, Registering, Rollback, RollbackS
 use jiff::Timestamp;
 
 /// Poll interval for a hook that is still running or could not be reached.
-const ASK_AGAIN: Seconds = Seconds(10);
+const HOOK_POLL: Seconds = Seconds(10);
 
 /// Applies the outcomes of a decision's effects: returns the next state and the journal entries about them.
 ///
@@ -27,15 +27,16 @@ pub fn apply_outcomes(
     }
     for (effect, outcome) in outcomes {
         if let Some(running) = builder.state.running.clone() {
-            let (absorbed, facts) = absorb_one(running, effect, outcome, now);
-            facts.into_iter().for_each(|fact| builder.note(Some(absorbed.number), fact));
-            builder.state.running = Some(absorbed);
+            let (changed, facts) = apply_outcome(running, effect, outcome, now);
+            facts.into_iter().for_each(|fact| builder.note(Some(changed.number), fact));
+            builder.state.running = Some(changed);
         }
     }
     builder.into_state_and_journal()
 }
 
-fn absorb_one(
+/// The deployment after the outcome of one effect, and the fact to journal.
+fn apply_outcome(
     mut deployment: Deployment,
     effect: &Effect,
     outcome: &Outcome,
@@ -46,14 +47,14 @@ fn absorb_one(
         deployment.last_effect_at = Some(now);
     }
     if matches!(effect, Effect::SetWeights { .. }) {
-        deployment = with_weighted(deployment, count_try);
+        deployment = with_weighted(deployment, count_attempt);
     }
     let (mut deployment, fact) = match outcome {
         Outcome::Conflict { reason } | Outcome::Unsure { reason } => {
-            return effect_failure(deployment, effect, (reason, false, false), now);
+            return failed(deployment, effect, (reason, false, false), now);
         }
-        Outcome::Throttled { reason } => return effect_failure(deployment, effect, (reason, false, true), now),
-        Outcome::Refused { reason } => return effect_failure(deployment, effect, (reason, true, false), now),
+        Outcome::Throttled { reason } => return failed(deployment, effect, (reason, false, true), now),
+        Outcome::Refused { reason } => return failed(deployment, effect, (reason, true, false), now),
         Outcome::Done => (deployment, None),
         Outcome::Registered { task_definition, reused } => {
             let fact = Fact::TaskDefinitionReady { task_definition: task_definition.clone(), reused: *reused };
@@ -88,7 +89,8 @@ fn with_hook(deployment: Deployment, effect: &Effect, change: impl FnOnce(HookPr
     })
 }
 
-fn count_try(weighted: Weighted) -> Weighted {
+/// Counts an attempt of a rollback to write the weights.
+fn count_attempt(weighted: Weighted) -> Weighted {
     let at = match weighted.at {
         WeightedStage::RollingBack(Rollback {
             step: RollbackStep::RestoringWeights { tries, replaced },
@@ -127,13 +129,14 @@ fn reported(
     let deployment = with_hook(deployment, effect, |progress| match report {
         HookReport::Succeeded => HookProgress { result: Some(HookResult::Succeeded), ..progress },
         HookReport::Failed { reason } => HookProgress { result: Some(HookResult::Failed(reason.clone())), ..progress },
-        HookReport::InProgress => HookProgress { next_poll_at: ASK_AGAIN.after(now), ..progress },
+        HookReport::InProgress => HookProgress { next_poll_at: HOOK_POLL.after(now), ..progress },
     });
     (deployment, succeeded.then(|| Fact::HookSucceeded { hook: hook.clone() }))
 }
 
-/// `why`: AWS's error, whether AWS will refuse the call again, and whether the call was throttled.
-fn effect_failure(
+/// The deployment after an effect failed. `why`: AWS's error, whether AWS will refuse the call again, and whether the
+/// call was throttled.
+fn failed(
     deployment: Deployment,
     effect: &Effect,
     why: (&str, bool, bool),
@@ -141,9 +144,9 @@ fn effect_failure(
 ) -> (Deployment, Option<Fact>) {
     let (reason, refused, throttled) = why;
     let key = effect.key();
-    let ask_later = |progress: HookProgress| HookProgress { next_poll_at: ASK_AGAIN.after(now), ..progress };
+    let poll_later = |progress: HookProgress| HookProgress { next_poll_at: HOOK_POLL.after(now), ..progress };
     let mut deployment = match effect {
-        Effect::InvokeHook { .. } => with_hook(deployment, effect, ask_later),
+        Effect::InvokeHook { .. } => with_hook(deployment, effect, poll_later),
         _ => deployment,
     };
     let before = deployment.effect_failure.take().filter(|effect_failure| effect_failure.effect == key);

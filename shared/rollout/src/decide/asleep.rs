@@ -1,5 +1,5 @@
-//! A service scaled to 0 tasks on both sides (asleep). This is not a failure: a release for it waits until the service is scaled
-//! up again.
+//! Services that are asleep: both sides are scaled to 0 tasks. This is not a failure: a release waits until the service
+//! is scaled up again.
 
 use super::transition::{Change, Context, Transition};
 use crate::deployment::Deployment;
@@ -15,8 +15,8 @@ use crate::time::Seconds;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
 
-/// Poll interval of a sleeping service. ECS events announce that it was scaled up; polling only covers a lost event, and a night
-/// of polling must not use up the AWS API budget that other targets need.
+/// Poll interval of a sleeping service. ECS events announce that it was scaled up; polling only covers a lost event,
+/// and a night of polling must not use up the AWS API budget that other targets need.
 pub(super) const POLL: Seconds = Seconds(300);
 
 /// Whether both sides are scaled to 0: a stable side is on record, and both services have a desired count of 0.
@@ -34,14 +34,14 @@ pub(super) fn back_to_gates(context: &Context<'_>, deployment: &Deployment, prep
     }));
     if deployment.gates.is_some() {
         // The gates journal what they are waiting for.
-        return Transition::stay(Deployment { stage_entered_at: context.now, ..gated }).look_again();
+        return Transition::stay(Deployment { stage_entered_at: context.now, ..gated }).observe_again();
     }
     let fact = Fact::BlockedByGate { gate: Gate::Asleep, reason: ASLEEP.to_owned(), until: None };
-    Transition::enter_and_wait(gated, Gate::Asleep.name()).then(Change::Fact(fact)).look_again()
+    Transition::enter_and_wait(gated, Gate::Asleep.name()).change_after_entry(Change::Fact(fact)).observe_again()
 }
 
-/// Clears the asleep flag, with the change to journal, once the service has been scaled up. A side that cannot be read does not
-/// count as awake.
+/// Clears the asleep flag, with the change to journal, once the service has been scaled up. A side that cannot be read
+/// does not count as awake.
 pub(super) fn woken(
     context: &Context<'_>,
     deployment: &Deployment,
@@ -64,7 +64,7 @@ pub(super) fn woken(
 pub(super) fn wait(context: &Context<'_>, deployment: Deployment, deadline: Timestamp) -> Transition {
     if context.now >= deadline {
         let reason = format!("{}: {ASLEEP}", Gate::Asleep);
-        return Transition::end_unseen(deployment, Verdict::Expired, reason);
+        return Transition::end_without_rules(deployment, Verdict::Expired, reason);
     }
     let on = WaitingOn::Gate { gate: Gate::Asleep, reason: ASLEEP.to_owned(), until: None, deadline };
     Transition::wait(deployment, on, POLL, deadline)

@@ -1,7 +1,8 @@
-//! Accumulates the effects, facts and next observation of one decision.
+//! The decision being built: its next state, and the effects, facts and next observation accumulated so far.
 
 use super::transition::{Context, Wait};
 use super::{Decision, Next};
+use crate::backoff;
 use crate::brake::{Brake, Scope};
 use crate::command::CommandId;
 use crate::deployment::DeploymentRecord;
@@ -11,6 +12,7 @@ use crate::journal::{Fact, JournalEntry};
 use crate::names::{Actor, ImageDigest};
 use crate::promotion::{GateContext, ImageState};
 use crate::rate_limiter;
+use crate::refusal::CommandRefusal;
 use crate::snapshot::{Reading, Snapshot};
 use crate::target::{IdleState, LiveTraffic, OutboxMessage, TargetState};
 use crate::time::Seconds;
@@ -18,29 +20,33 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Longest pause between two retries of a failing effect, in seconds.
-const MOST_BACKOFF: u64 = 30;
+const MAX_BACKOFF_S: u64 = 30;
 /// The same during a rollback, in seconds: users see errors meanwhile.
-const MOST_BACKOFF_ROLLING_BACK: u64 = 4;
+const MAX_ROLLBACK_BACKOFF_S: u64 = 4;
 
-/// Accumulates one decision.
+/// Builds one [`Decision`].
 pub(super) struct Builder {
+    /// The target's state so far; in the end, the decision's next state.
     pub(super) state: TargetState,
+    /// The time of the decision.
     pub(super) now: Timestamp,
+    /// When the observation started: not after `now`.
     pub(super) seen_at: Timestamp,
-    /// Commands that change the running deployment set their requester; everything else is attributed to Switchback.
+    /// Whom journal entries name: the requester while a command is processed, otherwise Switchback.
     pub(super) actor: Actor,
     /// A command stays in the inbox until the running deployment has ended.
-    pub(super) left_over: bool,
+    pub(super) has_deferred_command: bool,
     journal: Vec<JournalEntry>,
     history: Vec<DeploymentRecord>,
     consumed: Vec<CommandId>,
     effects: Vec<Effect>,
     waiting_on: Vec<WaitingOn>,
-    again: bool,
+    observe_immediately: bool,
     recheck_at: Option<Timestamp>,
-    /// Saves AWS API calls because other targets are waiting for their turn.
+    /// Other targets are queued for AWS's API budgets: mere monitoring polls less often.
     low_rate: bool,
-    line: Option<Result<String, String>>,
+    /// As in [`Context`].
+    line_stopped: Option<Result<String, String>>,
     images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
 
@@ -52,16 +58,16 @@ impl Builder {
             now,
             seen_at: snapshot.and_then(|snapshot| snapshot.read_started_at).map_or(now, |begun| begun.min(now)),
             actor: Actor::Switchback,
-            left_over: false,
+            has_deferred_command: false,
             journal: Vec::new(),
             history: Vec::new(),
             consumed: Vec::new(),
             effects: Vec::new(),
             waiting_on: Vec::new(),
-            again: false,
+            observe_immediately: false,
             recheck_at: None,
             low_rate: position.is_some_and(|position| position.low_rate),
-            line: Some(Err("it was not read whether the line is stopped".to_owned())),
+            line_stopped: Some(Err("it was not read whether the line is stopped".to_owned())),
             images: BTreeMap::new(),
         }
     }
@@ -70,7 +76,7 @@ impl Builder {
     pub(super) fn read_gate_context(&mut self, gate_context: Option<&GateContext>) {
         let Some(gate_context) = gate_context else { return };
         self.images.clone_from(&gate_context.images);
-        self.line = match &gate_context.brakes {
+        self.line_stopped = match &gate_context.brakes {
             Reading::Unknown(reason) => {
                 Some(Err(format!("it could not be read whether the line is stopped: {reason}")))
             }
@@ -87,9 +93,9 @@ impl Builder {
             state: &self.state,
             now: self.now,
             seen_at: self.seen_at,
-            line: self.line.as_ref(),
+            line_stopped: self.line_stopped.as_ref(),
             images: &self.images,
-            left_over: self.left_over,
+            has_deferred_command: self.has_deferred_command,
         }
     }
 
@@ -114,14 +120,16 @@ impl Builder {
     }
 
     /// Journals that a command changed nothing, with the reason.
-    pub(super) fn refuse(&mut self, command: &str, reason: impl Into<String>) {
-        self.note(None, Fact::CommandRefused { command: command.to_owned(), reason: reason.into() });
+    pub(super) fn refuse(&mut self, command: &str, reason: CommandRefusal) {
+        self.note(None, Fact::CommandRefused { command: command.to_owned(), reason });
     }
 
+    /// Marks a command as consumed.
     pub(super) fn consume(&mut self, command: &CommandId) {
         self.consumed.push(command.clone());
     }
 
+    /// Adds or replaces the deployment's entry in the history.
     pub(super) fn record(&mut self, record: DeploymentRecord) {
         self.history.push(record);
     }
@@ -131,10 +139,12 @@ impl Builder {
         self.journal.len() + self.history.len() + self.consumed.len()
     }
 
+    /// Adds an effect to perform.
     pub(super) fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 
+    /// Adds a reason for waiting, and schedules the observation that goes with it.
     pub(super) fn wait(&mut self, wait: Wait) {
         match wait {
             Wait::For { on, poll, until } => {
@@ -144,25 +154,27 @@ impl Builder {
                 } else {
                     poll
                 };
-                self.look_by(poll.after(self.now).min(until));
+                self.observe_by(poll.after(self.now).min(until));
             }
             Wait::Explained(on) => self.waiting_on.push(on),
-            Wait::Until(at) => self.look_by(at),
-            Wait::Immediately => self.look_again(),
+            Wait::Until(at) => self.observe_by(at),
+            Wait::Immediately => self.observe_again(),
         }
     }
 
-    pub(super) fn look_by(&mut self, at: Timestamp) {
+    /// Observes at this time at the latest.
+    pub(super) fn observe_by(&mut self, at: Timestamp) {
         self.recheck_at = Some(self.recheck_at.map_or(at, |known| known.min(at)));
     }
 
-    pub(super) fn look_again(&mut self) {
-        self.again = true;
+    /// Observes again immediately.
+    pub(super) fn observe_again(&mut self) {
+        self.observe_immediately = true;
     }
 
-    /// Records the observed traffic split. While a deployment runs, an unreadable rule is not treated as a change; `last`: no
-    /// observation follows this one, so the fact that it could not be read is recorded.
-    pub(super) fn saw_traffic(&mut self, snapshot: &Snapshot, last: bool) {
+    /// Records the observed traffic split. While a deployment runs, an unreadable rule is not treated as a change;
+    /// `last`: no observation follows this one, so the fact that it could not be read is recorded.
+    pub(super) fn record_traffic(&mut self, snapshot: &Snapshot, last: bool) {
         let rules: Vec<_> = snapshot.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)).collect();
         if rules.is_empty() || (!last && rules.iter().any(Option::is_none)) {
             return;
@@ -176,23 +188,23 @@ impl Builder {
         (self.state, self.journal)
     }
 
-    /// `throttled`: whether the observation was throttled; `None` without an observation.
+    /// The finished decision. `throttled`: whether the observation was throttled; `None` without an observation.
     pub(super) fn finish(mut self, throttled: Option<bool>) -> Decision {
-        let busy = self.again || !self.effects.is_empty() || !self.state.outbox.is_empty();
+        let busy = self.observe_immediately || !self.effects.is_empty() || !self.state.outbox.is_empty();
         let mut next = match (busy, self.recheck_at) {
             (true, _) => Next::Immediately,
             (false, Some(at)) => Next::At(at),
             (false, None) => Next::Idle,
         };
-        self.forget_rest();
+        self.discard_idle_state();
         if self.state.running.is_some() {
-            next = self.pause_after_trouble(next);
+            next = self.next_after_effects(next);
         }
         if let Some(throttled) = throttled {
             self.state.throttle_level = rate_limiter::throttle_level(self.state.throttle_level, throttled);
             // A rollback retries at once; other deployments make room for it.
             let running = self.state.running.as_ref();
-            let may_wait = running.is_some_and(|running| !running.is_putting_weights_back());
+            let may_wait = running.is_some_and(|running| !running.is_restoring_weights());
             if throttled
                 && may_wait
                 && let Next::At(at) = next
@@ -219,9 +231,9 @@ impl Builder {
         }
     }
 
-    /// An idle observation does not see the changes a deployment makes. Its last reading counts as known until the next
-    /// observation.
-    fn forget_rest(&mut self) {
+    /// Drops the state of idle observations once a deployment runs: it does not show what the deployment changes. The
+    /// last reading of the rules stays known until the next observation.
+    fn discard_idle_state(&mut self) {
         if self.state.running.is_some()
             && let Some(IdleState { seen_at, weights: Some(weights), .. }) = self.state.idle.take()
             && let Some(traffic) = self.state.traffic.as_mut().filter(|known| known.seen_at < seen_at)
@@ -231,12 +243,13 @@ impl Builder {
         }
     }
 
-    /// When to observe the running deployment again, now that the outcomes of its effects are known.
-    fn pause_after_trouble(&mut self, mut next: Next) -> Next {
+    /// When to observe the running deployment again: with backoff if one of its effects failed, and in any case by its
+    /// deadline. Records the effects to perform as pending.
+    fn next_after_effects(&mut self, mut next: Next) -> Next {
         let Some(deployment) = &mut self.state.running else { return next };
         deployment.pending.clone_from(&self.effects);
-        // A failed effect that is no longer wanted is not a problem (its response was lost, and it had worked). A hook is polled
-        // at intervals and remains wanted in between.
+        // A failed effect that is no longer wanted is not a problem (its response was lost, and it had worked). A hook
+        // is polled at intervals and remains wanted in between.
         let wanted = |key| self.effects.iter().any(|effect| effect.key() == key);
         let effect_failure = deployment.effect_failure.take();
         deployment.effect_failure = effect_failure.filter(|effect_failure| {
@@ -244,11 +257,11 @@ impl Builder {
         });
         let mut at_least = None;
         if let Some(effect_failure) = &deployment.effect_failure {
-            // A failed effect is retried with backoff: 1, 2, 4 … seconds. Past its deadline a rollback continues, at longer
-            // intervals.
+            // A failed effect is retried with backoff: 1, 2, 4 … seconds. Past its deadline a rollback continues, at
+            // longer intervals.
             let rolling_back = deployment.rollback().is_some_and(|rollback| self.now < rollback.deadline);
-            let most = if rolling_back { MOST_BACKOFF_ROLLING_BACK } else { MOST_BACKOFF };
-            let pause = Seconds(2u64.saturating_pow(effect_failure.consecutive_failures.saturating_sub(1)).min(most));
+            let most = if rolling_back { MAX_ROLLBACK_BACKOFF_S } else { MAX_BACKOFF_S };
+            let pause = Seconds(backoff::exponential(1, effect_failure.consecutive_failures, most));
             if !self.effects.is_empty() {
                 next = Next::At(pause.after(self.now));
             }

@@ -1,8 +1,8 @@
-//! Checks that run before every step. A reason to roll back (a firing alarm, a failed candidate, superseding by a newer release)
-//! takes precedence over a mere hold: a rule that was changed outside Switchback.
+//! Checks that run before every step of a deployment with both sides. A reason to roll back (a firing alarm, a failed
+//! candidate, a newer release) takes precedence over a mere hold (a rule that was changed outside Switchback).
 
-use super::health::{self, Alarms, Judged};
-use super::superseding::yield_to_newer;
+use super::health::{self, Alarms, HealthInput};
+use super::superseding::roll_back_if_superseded;
 use super::transition::{Change, Context, Transition};
 use super::{abandoning, operator, retiring, rollback};
 use crate::deployment::Deployment;
@@ -18,15 +18,15 @@ const LAG_POLL: Seconds = Seconds(2);
 /// Poll interval while halted on a rule changed outside Switchback; a person is working on it.
 const HALTED_POLL: Seconds = Seconds(20);
 
-/// A deployment that has both sides, and the inputs of its checks.
-pub(super) struct Checked<'a> {
+/// The inputs of the checks: a deployment that has both sides, and its observation.
+pub(super) struct PreStepChecks<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) deployment: &'a Deployment,
     pub(super) weighted: &'a Weighted,
     pub(super) snapshot: &'a Snapshot,
 }
 
-impl Checked<'_> {
+impl PreStepChecks<'_> {
     /// The transition that takes precedence over the stage's step, if any.
     pub(super) fn before_step(&self) -> Option<Transition> {
         if let Some(waits) = &self.weighted.awaiting_operator {
@@ -36,13 +36,17 @@ impl Checked<'_> {
         match &self.weighted.at {
             WeightedStage::Abandoning(_) | WeightedStage::RollingBack(_) => None,
             WeightedStage::Retiring(_) => self.foreign_edit().or_else(|| self.verified_again()),
-            WeightedStage::Registering(registering) => self.ahead(&registering.rollback_path(&self.weighted.sides)),
-            WeightedStage::Forward(forward) => self.ahead(&forward.rollback_path(&self.weighted.sides)),
+            WeightedStage::Registering(registering) => {
+                self.while_stable_side_is_up(&registering.rollback_path(&self.weighted.sides))
+            }
+            WeightedStage::Forward(forward) => {
+                self.while_stable_side_is_up(&forward.rollback_path(&self.weighted.sides))
+            }
         }
     }
 
     /// Checks while the stable side is still up.
-    fn ahead(&self, path: &RollbackPath) -> Option<Transition> {
+    fn while_stable_side_is_up(&self, path: &RollbackPath) -> Option<Transition> {
         let Self { context, deployment, weighted, snapshot } = *self;
         let seen = health::alarms(deployment, Some(weighted), snapshot, context.now);
         if let Some(noted) = self.stable_alarm(&seen) {
@@ -50,12 +54,13 @@ impl Checked<'_> {
         }
         let cause = match seen {
             Alarms::Firing { name, reason } => Some(Cause::Alarm { name, reason }),
-            _ => health::fallen(&Judged { deployment, weighted, snapshot }),
+            _ => health::candidate_failure(&HealthInput { deployment, weighted, snapshot }),
         };
         if let Some(cause) = cause {
-            return Some(rollback::take(deployment, weighted.clone(), path.clone(), cause, context.now));
+            return Some(rollback::start(deployment, weighted.clone(), path.clone(), cause, context.now));
         }
-        yield_to_newer(deployment, context.now).or_else(|| self.foreign_edit()).or_else(|| self.verified_again())
+        let superseded = roll_back_if_superseded(deployment, context.now);
+        superseded.or_else(|| self.foreign_edit()).or_else(|| self.verified_again())
     }
 
     /// Notifies people once when the stable side's own alarm starts to fire, and once when it stops.
@@ -63,7 +68,7 @@ impl Checked<'_> {
         let known = self.weighted.stable_alarm.as_ref();
         let (stable_alarm, fact) = match seen {
             // An alarm of the old side after the bake holds nothing back.
-            Alarms::StableFiring { name, reason } if !self.deployment.stage().is_verified() => {
+            Alarms::StableFiring { name, reason } if !self.deployment.stage().has_baked() => {
                 if known.is_some_and(|known| &known.name == name) {
                     return None;
                 }
@@ -74,13 +79,13 @@ impl Checked<'_> {
             _ => (None, Fact::StableAlarmCleared { alarm: known?.name.clone() }),
         };
         let weighted = Weighted { stable_alarm, ..self.weighted.clone() };
-        Some(Transition::onward(self.deployment.with_weighted(weighted)).fact(fact))
+        Some(Transition::continue_with(self.deployment.with_weighted(weighted)).fact(fact))
     }
 
-    /// A deployment that a person resumed after its bake counts as verified again as soon as all traffic is seen on it: the rules
-    /// may have been edited meanwhile.
+    /// A deployment that a person resumed after its bake counts as verified again as soon as all traffic is seen on it:
+    /// the rules may have been edited meanwhile.
     fn verified_again(&self) -> Option<Transition> {
-        if self.snapshot.live_side() != Some(self.weighted.candidate()) {
+        if self.snapshot.live_side() != Some(self.weighted.candidate_slot()) {
             return None;
         }
         let at = match self.weighted.at.clone() {
@@ -102,7 +107,7 @@ impl Checked<'_> {
             _ => return None,
         };
         let weighted = Weighted { at, ..self.weighted.clone() };
-        Some(Transition::onward(self.deployment.with_weighted(weighted)).change(Change::Verified))
+        Some(Transition::continue_with(self.deployment.with_weighted(weighted)).change(Change::Verified))
     }
 
     /// A transition if a rule differs from what this deployment wrote, or did and has been restored.
@@ -111,20 +116,21 @@ impl Checked<'_> {
         let Some(reason) = self.edited_rule() else {
             weighted.halted.as_ref()?;
             let restored = Weighted { halted: None, restored_at: Some(context.now), ..weighted.clone() };
-            return Some(Transition::onward(deployment.with_weighted(restored)).fact(Fact::Resumed));
+            return Some(Transition::continue_with(deployment.with_weighted(restored)).fact(Fact::Resumed));
         };
-        let consistent_at = deployment.consistent_at(context.seen_at, context.now);
-        if let Some(until) = consistent_at.filter(|_| weighted.halted.is_none()) {
-            // The reading may predate several writes, some of which failed, so this does not count as a foreign edit yet.
+        let stale_until = deployment.stale_until(context.seen_at, context.now);
+        if let Some(until) = stale_until.filter(|_| weighted.halted.is_none()) {
+            // The reading may predate several writes, some of which failed, so this does not count as a foreign edit
+            // yet.
             return Some(Transition::wait(deployment.clone(), WaitingOn::Settling { reason, until }, LAG_POLL, until));
         }
-        let traffic_moved = weighted.traffic_moved || health::has_traffic(snapshot, weighted.candidate());
+        let traffic_moved = weighted.traffic_moved || health::has_traffic(snapshot, weighted.candidate_slot());
         let weighted = Weighted { traffic_moved, ..weighted.clone() };
         if snapshot.live_side() == Some(weighted.sides.stable)
             && let Some(path) = weighted.rollback_path()
         {
             // Someone rolled back manually, on every rule: unambiguous, so the deployment follows.
-            return Some(rollback::take(deployment, weighted, path, Cause::ExternalRollback, context.now));
+            return Some(rollback::start(deployment, weighted, path, Cause::ExternalRollback, context.now));
         }
         let (halt, new) = match &weighted.halted {
             Some(halt) => (Halt { reason: reason.clone(), ..halt.clone() }, None),
@@ -139,9 +145,9 @@ impl Checked<'_> {
             let weighted = Weighted { halted: None, ..weighted };
             let reason = format!("somebody else edited a rule: {reason}");
             let abandoned = abandoning::start(deployment, weighted, reason, context.now);
-            return Some(abandoned.after(new.into_iter().collect()));
+            return Some(abandoned.with_changes_first(new.into_iter().collect()));
         }
-        let effects = retiring::keep_up(deployment, &weighted, snapshot);
+        let effects = retiring::restart_old_side(deployment, &weighted, snapshot);
         let weighted = Weighted { halted: Some(halt), ..weighted };
         let on = WaitingOn::ForeignEdit { reason, deadline };
         let halted = Transition::wait(deployment.with_weighted(weighted), on, HALTED_POLL, deadline);
@@ -152,8 +158,8 @@ impl Checked<'_> {
     fn edited_rule(&self) -> Option<String> {
         let record = self.weighted.weights?;
         // Its own recent writes may not be visible in the reading yet.
-        let consistent_at = self.deployment.consistent_at(self.context.seen_at, self.context.now);
-        let may_lag = !record.verified || consistent_at.is_some();
+        let stale_until = self.deployment.stale_until(self.context.seen_at, self.context.now);
+        let may_lag = !record.verified || stale_until.is_some();
         let mut unread = false;
         for (arn, rule) in self.deployment.policy.pair.rules.iter().zip(&self.snapshot.rules) {
             // An unreadable rule is not a foreign edit; steps that need it wait for it.
@@ -165,7 +171,7 @@ impl Checked<'_> {
                 rule.weights.same_split(record.decided) || (may_lag && rule.weights.same_split(record.before));
             if !health::rule_is_sound(rule) || !as_left {
                 let left = if record.verified { record.decided } else { record.before };
-                return Some(health::described(arn, rule, left));
+                return Some(health::describe_rule(arn, rule, left));
             }
         }
         // While a rule cannot be read, whether it was restored is unknown.

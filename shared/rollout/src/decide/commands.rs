@@ -2,46 +2,49 @@
 
 use super::apply::apply;
 use super::builder::Builder;
-use super::rollback::{self, RollbackStart};
+use super::rollback::{self, RollbackAnswer};
 use super::start::start;
 use super::transition::Transition;
 use super::{Inbox, abandoning, gate, naming, operator, queue, verification};
 use crate::command::{Command, DeployOptions, Instruction, Overrides, Train};
+use crate::command_checks;
 use crate::deployment::{Deployment, Purpose};
 use crate::journal::Fact;
 use crate::names::{Actor, Name};
+use crate::refusal::CommandRefusal;
 use crate::release::ReleaseRef;
 use crate::target::Queued;
 use crate::verdict::{Cause, Verdict};
 use crate::weighted::Weighted;
 
-/// Writes a decision may have accumulated before it takes in another command. A decision is one transaction, and transactions are
-/// bounded (DynamoDB: 100 items); a larger one would be decided again and again and never written.
-const MOST_WRITES: usize = 40;
+/// Writes a decision may have accumulated before it processes another command. A decision is one transaction, and
+/// transactions are bounded (DynamoDB: 100 items); a larger one would be decided again and again and never written.
+const MAX_WRITES: usize = 40;
 
-/// Outbox messages a decision may have accumulated before it takes in another command: they stay in the state until sent.
-const MOST_MESSAGES: usize = 4;
+/// Outbox messages a decision may have accumulated before it processes another command: they stay in the state until
+/// sent.
+const MAX_MESSAGES: usize = 4;
 
-/// Takes in all commands; those that do not fit into one decision are left for the next.
-pub(super) fn take_in(builder: &mut Builder, inbox: &Inbox<'_>) {
+/// Processes the commands of the inbox; those that do not fit into one decision are left for the next.
+pub(super) fn process(builder: &mut Builder, inbox: &Inbox<'_>) {
     for command in inbox.commands {
-        if builder.writes() >= MOST_WRITES || builder.state.outbox.len() >= MOST_MESSAGES {
-            return builder.look_again();
+        if builder.writes() >= MAX_WRITES || builder.state.outbox.len() >= MAX_MESSAGES {
+            return builder.observe_again();
         }
         builder.actor = command.actor.clone();
-        let consumed = take(builder, inbox, command);
+        let consumed = process_one(builder, inbox, command);
         builder.actor = Actor::Switchback;
         if consumed {
             builder.consume(&command.id);
         } else {
             // Processed again when the deployment has ended.
-            builder.left_over = true;
+            builder.has_deferred_command = true;
         }
     }
 }
 
 /// Processes one command; returns whether it is consumed.
-fn take(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) -> bool {
+fn process_one(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) -> bool {
     match &command.instruction {
         Instruction::Deploy { release, image, tag, overrides, options } => {
             let release = ReleaseRef {
@@ -50,32 +53,34 @@ fn take(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) -> bool {
                 tag: tag.clone(),
                 pushed_at: options.pushed_at,
             };
-            queue::enqueue(builder, inbox, order(command, release, overrides.clone(), options.clone()));
+            queue::enqueue(builder, inbox, queued_release(command, release, overrides.clone(), options.clone()));
         }
         Instruction::Abort { deployment } => abort(builder, command, *deployment),
         Instruction::Rollback => rollback(builder, inbox, command),
         Instruction::Approve { deployment, plan } => {
             let answered = gate::answer(builder, inbox, command, (*deployment, plan), true);
-            carry_out(builder, "approve", answered);
+            apply_or_refuse(builder, "approve", answered);
         }
         Instruction::Reject { deployment, plan } => {
             let answered = gate::answer(builder, inbox, command, (*deployment, plan), false);
-            carry_out(builder, "reject", answered);
+            apply_or_refuse(builder, "reject", answered);
         }
         Instruction::Override { deployment, gates } => {
-            let opened = gate::open_by_hand(&builder.state, command, *deployment, gates, builder.now);
-            carry_out(builder, "override", opened);
+            let opened = gate::override_gates(&builder.state, command, *deployment, gates, builder.now);
+            apply_or_refuse(builder, "override", opened);
         }
         Instruction::Resume => resume(builder, command),
         Instruction::StopTrain { train, service } => return stop_train(builder, inbox, command, train, service),
         Instruction::NameRelease { release, tag } => naming::name(builder, release, tag),
-        Instruction::NoteRefusal { what } => builder.refuse(what, command.reason.clone()),
+        Instruction::NoteRefusal { what } => {
+            builder.refuse(what, CommandRefusal::AtEntryPoint { reason: command.reason.clone() });
+        }
     }
     true
 }
 
 /// Applies the transition that a command produced, or journals why the command changes nothing.
-fn carry_out(builder: &mut Builder, command: &str, asked: Result<Transition, String>) {
+fn apply_or_refuse(builder: &mut Builder, command: &str, asked: Result<Transition, CommandRefusal>) {
     match asked {
         Ok(transition) => {
             apply(builder, transition, None);
@@ -84,7 +89,8 @@ fn carry_out(builder: &mut Builder, command: &str, asked: Result<Transition, Str
     }
 }
 
-fn order(command: &Command, release: ReleaseRef, overrides: Overrides, options: DeployOptions) -> Queued {
+/// The release that a command requests, as an entry of the queue.
+fn queued_release(command: &Command, release: ReleaseRef, overrides: Overrides, options: DeployOptions) -> Queued {
     Queued {
         release,
         actor: command.actor.clone(),
@@ -98,35 +104,26 @@ fn order(command: &Command, release: ReleaseRef, overrides: Overrides, options: 
 
 /// Ends the running deployment if it can still be ended.
 fn abort(builder: &mut Builder, command: &Command, number: Option<u64>) {
-    let ended = match builder.state.running.as_ref() {
-        None => Err("nothing is running here".to_owned()),
-        Some(running) if number.is_some_and(|number| number != running.number) => {
-            Err(format!("deployment #{} is running, not that one", running.number))
-        }
-        Some(running) => {
-            let cause = Cause::Aborted { actor: command.actor.clone(), reason: command.reason.clone() };
-            end_by_hand(builder, running, cause)
-        }
-    };
-    carry_out(builder, "abort", ended);
+    let cause = Cause::Aborted { actor: command.actor.clone(), reason: command.reason.clone() };
+    let running = command_checks::deployment_to_abort(&builder.state, number);
+    let ended = running.and_then(|running| end_by_hand(builder, running, cause));
+    apply_or_refuse(builder, "abort", ended);
 }
 
-/// The transition for a person's request to end a deployment; `Err`: why it changes nothing.
-fn end_by_hand(builder: &Builder, running: &Deployment, cause: Cause) -> Result<Transition, String> {
+/// The transition for a person's request to end a deployment.
+fn end_by_hand(builder: &Builder, running: &Deployment, cause: Cause) -> Result<Transition, CommandRefusal> {
     if let (Some(weighted), Some(_), Cause::Aborted { .. }) = (running.weighted(), running.awaiting_operator(), &cause)
     {
         // Leaves everything as it is: the next deployment corrects it.
         let weighted = Weighted { awaiting_operator: None, ..weighted.clone() };
-        return Ok(abandoning::start(running, weighted, cause.summary(), builder.now).look_again());
+        return Ok(abandoning::start(running, weighted, cause.summary(), builder.now).observe_again());
     }
-    match rollback::start(running, cause, builder.now) {
-        RollbackStart::Started(transition) | RollbackStart::NothingToUndo(transition) => Ok(transition),
-        RollbackStart::AlreadyGoing => Err(format!("deployment #{} is going back already", running.number)),
-        RollbackStart::NoPath => Err(format!(
-            "deployment #{} is past its way back ({}): wait for its end, then ask for a rollback",
-            running.number,
-            running.stage().name()
-        )),
+    match rollback::request(running, cause, builder.now) {
+        RollbackAnswer::Begun(transition) | RollbackAnswer::NothingToUndo(transition) => Ok(transition),
+        RollbackAnswer::AlreadyRollingBack => Err(CommandRefusal::AlreadyRollingBack { deployment: running.number }),
+        RollbackAnswer::NoPath => {
+            Err(CommandRefusal::NoRollbackPath { deployment: running.number, stage: running.stage() })
+        }
     }
 }
 
@@ -136,37 +133,29 @@ fn rollback(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) {
         let cause = Cause::Asked { actor: command.actor.clone(), reason: command.reason.clone() };
         if !running.phase.is_waiting_to_start() {
             let ended = end_by_hand(builder, running, cause);
-            return carry_out(builder, "rollback", ended);
+            return apply_or_refuse(builder, "rollback", ended);
         }
         // The deployment has not touched anything yet, so the request means the release that serves now.
-        let ended = Transition::end_unseen(running.clone(), Verdict::Cancelled, cause.summary());
+        let ended = Transition::end_without_rules(running.clone(), Verdict::Cancelled, cause.summary());
         apply(builder, ended, None);
     }
-    let (purpose, goal) = if builder.state.drift().is_some() {
-        (Purpose::Repair, builder.state.stable.clone())
-    } else {
-        (Purpose::Rollback, builder.state.previous.clone())
-    };
-    let Some(goal) = goal else {
-        return builder.refuse("rollback", "no earlier release of this target is known");
+    let (purpose, goal) = match command_checks::rollback_goal(&builder.state) {
+        Ok((purpose, goal)) => (purpose, goal.clone()),
+        Err(refusal) => return builder.refuse("rollback", refusal),
     };
     let release = match (&goal.release, purpose) {
         (Some(release), _) => release.clone(),
         // The stable side is up and only its traffic has to be restored; its release need not be known for that.
         (None, Purpose::Repair) => goal.release_or_placeholder(&builder.state.target),
-        (None, _) => {
-            let what = "what ran before was not deployed by Switchback: deploy a release by name instead";
-            return builder.refuse("rollback", what);
-        }
+        (None, _) => return builder.refuse("rollback", CommandRefusal::EarlierReleaseUnknown),
     };
     let Some(applied) = inbox.policy else {
-        let why = "no applied policy names this target: apply a switchback.yaml that does";
-        return builder.refuse("rollback", why);
+        return builder.refuse("rollback", CommandRefusal::NoPolicy);
     };
     if purpose == Purpose::Rollback {
         verification::leave_stable(builder, command);
     }
-    let order = order(command, release, Overrides::default(), DeployOptions::default());
+    let order = queued_release(command, release, Overrides::default(), DeployOptions::default());
     start(builder, order, purpose, Some(goal.task_definition), applied);
 }
 
@@ -205,23 +194,24 @@ fn resume(builder: &mut Builder, command: &Command) {
             let (number, fact) = resumed(Some(hold.deployment));
             builder.note(number, fact);
         }
-        None => builder.refuse("resume", "nothing is frozen here"),
+        None => builder.refuse("resume", CommandRefusal::NotOnHold),
     }
 }
 
-/// Another member of a release train failed. Returns false if the command must be processed again later.
+/// Another member of a release train failed. Returns `false` if the command must be processed again later.
 fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train_id: &str, service: &Name) -> bool {
     let of_it = |known: Option<&Train>| known.is_some_and(|known| known.id == train_id);
     let cause = Cause::Train { service: service.clone(), reason: command.reason.clone() };
-    let (gone, stay): (Vec<Queued>, Vec<Queued>) =
+    let (stopped, kept): (Vec<Queued>, Vec<Queued>) =
         std::mem::take(&mut builder.state.queued).into_iter().partition(|queued| of_it(queued.options.train.as_ref()));
-    builder.state.queued = stay;
-    for queued in gone {
-        builder.refuse("deploy", format!("{}: {}", queued.release.tag, cause.summary()));
+    builder.state.queued = kept;
+    for queued in stopped {
+        let refusal = CommandRefusal::TrainFailed { tag: queued.release.tag, cause: cause.summary() };
+        builder.refuse("deploy", refusal);
     }
     let Some(running) = builder.state.running.clone() else {
         if builder.state.stable.as_ref().is_some_and(|stable| of_it(stable.train.as_ref())) {
-            leave_with_train(builder, inbox, command, &cause);
+            roll_back_with_train(builder, inbox, command, &cause);
         }
         return true;
     };
@@ -232,10 +222,10 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
         if !stable.is_some_and(|train| train.id == train_id && train.rollback_together) {
             return true;
         }
-        // A newer release is about to replace the train's release. If that deployment fails too, the train's release has to be
-        // rolled back after all.
+        // A newer release is about to replace the train's release. If that deployment fails too, the train's release
+        // has to be rolled back after all.
         if at_its_gates {
-            leave_with_train(builder, inbox, command, &cause);
+            roll_back_with_train(builder, inbox, command, &cause);
         }
         return at_its_gates;
     }
@@ -243,25 +233,25 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
     let mut alone = running.clone();
     alone.options.train = None;
     if at_its_gates {
-        apply(builder, Transition::end_unseen(alone, Verdict::Failed, cause.summary()), None);
+        apply(builder, Transition::end_without_rules(alone, Verdict::Failed, cause.summary()), None);
     } else if together {
-        match rollback::start(&alone, cause, builder.now) {
-            RollbackStart::NothingToUndo(transition) | RollbackStart::Started(transition) => {
+        match rollback::request(&alone, cause, builder.now) {
+            RollbackAnswer::NothingToUndo(transition) | RollbackAnswer::Begun(transition) => {
                 apply(builder, transition, None);
             }
-            RollbackStart::AlreadyGoing => builder.state.running = Some(alone),
-            RollbackStart::NoPath => return false,
+            RollbackAnswer::AlreadyRollingBack => builder.state.running = Some(alone),
+            RollbackAnswer::NoPath => return false,
         }
     }
     true
 }
 
 /// The train's release is stable here: rolls it back if the train rolls back together.
-fn leave_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, cause: &Cause) {
+fn roll_back_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, cause: &Cause) {
     let Some(stable) = builder.state.stable.as_mut() else { return };
     if stable.train.take().is_some_and(|train| train.rollback_together) {
         if stable.forward_only {
-            builder.refuse("rollback", format!("{}, and this release is forward-only", cause.summary()));
+            builder.refuse("rollback", CommandRefusal::ForwardOnly { cause: cause.summary() });
         } else {
             let asked = Command { reason: cause.summary(), ..command.clone() };
             rollback(builder, inbox, &asked);

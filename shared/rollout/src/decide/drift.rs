@@ -1,8 +1,8 @@
 //! Drift detection: compares what an idle target's observation shows with what the last deployment left.
 //!
-//! Each edit is reported once, with its author where CloudTrail names one. Only what is read decides, never the event: the event
-//! merely names the author. Where the policy says so, weights are restored by a deployment of their own ([`Purpose::Repair`]),
-//! and never onto a side without a healthy target.
+//! Each edit is reported once. The observation alone shows whether there is one; CloudTrail's event merely names its
+//! author. Where the policy says so, weights are restored by a deployment of their own ([`Purpose::Repair`]), and never
+//! onto a side without a healthy target.
 
 use super::Inbox;
 use super::builder::Builder;
@@ -23,21 +23,23 @@ use jiff::Timestamp;
 const UNREAD_POLL: Seconds = Seconds(60);
 /// The same after throttling by AWS: idle observations are not urgent.
 const THROTTLED_POLL: Seconds = Seconds(300);
-/// After this many failed readings in a row, an unreadable resource is reported as gone: a deleted rule or service looks like
+/// After this many failed readings in a row, an unreadable resource is reported: a deleted rule or service looks like
 /// this.
-const MOST_UNREAD: u8 = 3;
+const MAX_FAILED_READS: u8 = 3;
 /// How soon to check again whether the weights can be restored.
-const KEPT_POLL: Seconds = Seconds(60);
-/// Minimum time between two restorations of the weights, so that Switchback does not fight another tool that keeps changing them.
+const REVERT_POLL: Seconds = Seconds(60);
+/// Minimum time between two restorations of the weights, so that Switchback does not fight another tool that keeps
+/// changing them.
 const REVERT_PAUSE: Seconds = Seconds(600);
 
 /// A difference between the observed and the recorded state.
-struct Found {
+struct FoundDrift {
     /// What was observed and what was expected.
     reason: String,
-    /// Health of the side that receives the traffic; empty: nothing to add. It changes with every task, so it is reported only
-    /// once.
-    besides: String,
+    /// Text about the health of the side that receives the traffic; empty: nothing to add. It is not part of `reason`:
+    /// it changes with every task, and a changed reason is reported again.
+    traffic_health: String,
+    /// A rule sends traffic to the side that is not stable.
     moves_traffic: bool,
 }
 
@@ -45,7 +47,7 @@ struct Found {
 pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapshot) {
     let (Some(applied), Some(stable)) = (inbox.policy, builder.state.stable.clone()) else { return };
     let policy = &applied.policy;
-    let whole = is_whole(builder, policy, snapshot);
+    let full = is_full(builder, policy, snapshot);
     let before = builder.state.idle.take();
     let (was, tries, services_seen_at) = match &before {
         Some(before) => (before.drift.clone(), before.failed_reads, before.services_seen_at),
@@ -54,33 +56,33 @@ pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snaps
     let mut now = IdleState {
         seen_at: builder.seen_at,
         weights: common_weights(snapshot),
-        services_seen_at: if whole { Some(builder.seen_at) } else { services_seen_at },
+        services_seen_at: if full { Some(builder.seen_at) } else { services_seen_at },
         drift: was.clone(),
         failed_reads: 0,
         recheck_at: None,
     };
-    let mut found = edited(policy, &stable, snapshot, whole);
-    if let Some(reason) = unread(policy, snapshot, whole) {
+    let mut found = first_difference(policy, &stable, snapshot, full);
+    if let Some(reason) = unread(policy, snapshot, full) {
         now.failed_reads = if snapshot.throttled { tries } else { tries.saturating_add(1) };
-        if found.is_none() && now.failed_reads < MOST_UNREAD {
+        if found.is_none() && now.failed_reads < MAX_FAILED_READS {
             let poll = if snapshot.throttled { THROTTLED_POLL } else { UNREAD_POLL };
             now.services_seen_at = services_seen_at;
-            return again(builder, now, poll.after(builder.now));
+            return recheck(builder, now, poll.after(builder.now));
         }
-        let reason = format!("{reason} ({MOST_UNREAD} looks in a row)");
-        let gone = Found { reason, besides: String::new(), moves_traffic: false };
-        found.get_or_insert(gone);
+        let reason = format!("{reason} ({MAX_FAILED_READS} looks in a row)");
+        let unreadable = FoundDrift { reason, traffic_health: String::new(), moves_traffic: false };
+        found.get_or_insert(unreadable);
     }
     let moves_traffic = found.as_ref().is_some_and(|found| found.moves_traffic);
-    if moves_traffic && !whole {
+    if moves_traffic && !full {
         // Whether anything serves the traffic there is known only after the services and their targets have been read.
         let at = builder.now;
-        builder.look_again();
-        return again(builder, now, at);
+        builder.observe_again();
+        return recheck(builder, now, at);
     }
     // What a deployment could not finish is not a foreign edit, and was reported when the deployment ended.
     let known = builder.state.drift().is_some() && was.is_none();
-    builder.saw_traffic(snapshot, false);
+    builder.record_traffic(snapshot, false);
     let found = found.filter(|found| !(known && found.moves_traffic));
     now.drift = match (was, found) {
         (was, Some(found)) => Some(note(builder, policy, snapshot, &stable, was, found)),
@@ -90,20 +92,21 @@ pub(super) fn compare(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snaps
         }
         (None, None) => None,
     };
-    let kept = now.drift.as_ref().is_some_and(|drift| drift.moves_traffic) && policy.drift == Drift::Revert;
-    if kept && kept_because(builder, snapshot, &stable).is_some() {
-        return again(builder, now, KEPT_POLL.after(builder.now));
+    let wants_revert = now.drift.as_ref().is_some_and(|drift| drift.moves_traffic) && policy.drift == Drift::Revert;
+    if wants_revert && revert_blocker(builder, snapshot, &stable).is_some() {
+        return recheck(builder, now, REVERT_POLL.after(builder.now));
     }
     builder.state.idle = Some(now);
 }
 
-fn again(builder: &mut Builder, now: IdleState, at: Timestamp) {
-    builder.look_by(at);
+/// Keeps what was observed, and observes again at `at`.
+fn recheck(builder: &mut Builder, now: IdleState, at: Timestamp) {
+    builder.observe_by(at);
     builder.state.idle = Some(IdleState { recheck_at: Some(at), ..now });
 }
 
 /// Whether the observation also covers the services and their targets.
-fn is_whole(builder: &Builder, policy: &TargetPolicy, snapshot: &Snapshot) -> bool {
+fn is_full(builder: &Builder, policy: &TargetPolicy, snapshot: &Snapshot) -> bool {
     let by_itself = idle_observation(&builder.state, policy, false, builder.seen_at).is_some_and(|look| look.sides);
     let known = [&snapshot.blue, &snapshot.green].into_iter().any(|side| side.known().is_some());
     by_itself || known || snapshot.api_call.is_some()
@@ -117,13 +120,13 @@ fn common_weights(snapshot: &Snapshot) -> Option<Weights> {
 }
 
 /// Describes the parts of the observation that could not be read.
-fn unread(policy: &TargetPolicy, snapshot: &Snapshot, whole: bool) -> Option<String> {
+fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<String> {
     for (arn, rule) in policy.pair.rules.iter().zip(&snapshot.rules) {
         if let Reading::Unknown(reason) = rule {
             return Some(format!("{} could not be read: {reason}", health::short_rule(arn)));
         }
     }
-    if !whole {
+    if !full {
         return None;
     }
     [Slot::Blue, Slot::Green].into_iter().find_map(|slot| match snapshot.side(slot) {
@@ -133,18 +136,18 @@ fn unread(policy: &TargetPolicy, snapshot: &Snapshot, whole: bool) -> Option<Str
 }
 
 /// The first difference from what the last deployment left, traffic first.
-fn edited(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, whole: bool) -> Option<Found> {
+fn first_difference(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, full: bool) -> Option<FoundDrift> {
     let rules = || policy.pair.rules.iter().zip(&snapshot.rules).filter_map(|(arn, rule)| Some((arn, rule.known()?)));
     let (idle, left) = (stable.slot.other(), stable.slot);
-    let quiet = |reason| Some(Found { reason, besides: String::new(), moves_traffic: false });
-    if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.only() != Some(stable.slot)) {
+    let quiet = |reason| Some(FoundDrift { reason, traffic_health: String::new(), moves_traffic: false });
+    if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.sole_side() != Some(stable.slot)) {
         let Weights { blue, green } = rule.weights;
         let dead = snapshot.side(idle).known().is_some_and(|side| side.targets.healthy == 0);
-        let besides =
+        let traffic_health =
             if dead && rule.weights.of(idle) > 0 { format!("; {idle} has no healthy target") } else { String::new() };
         let (rule, others) = (health::short_rule(arn), health::foreign_groups(rule));
         let reason = format!("{rule} has blue {blue} / green {green}{others}; all of it was left on {left}");
-        return Some(Found { reason, besides, moves_traffic: true });
+        return Some(FoundDrift { reason, traffic_health, moves_traffic: true });
     }
     if let Some((arn, rule)) = rules().find(|(_, rule)| !health::rule_is_sound(rule)) {
         return quiet(format!(
@@ -153,7 +156,7 @@ fn edited(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, whole
             health::foreign_groups(rule)
         ));
     }
-    let side = snapshot.side(stable.slot).known().filter(|_| whole)?;
+    let side = snapshot.side(stable.slot).known().filter(|_| full)?;
     if side.task_definition != stable.task_definition {
         return quiet(format!("{left} runs {}; it was left with {}", side.task_definition, stable.task_definition));
     }
@@ -167,22 +170,22 @@ fn note(
     snapshot: &Snapshot,
     stable: &StableSide,
     was: Option<DetectedDrift>,
-    found: Found,
+    found: FoundDrift,
 ) -> DetectedDrift {
-    let Found { reason, besides, moves_traffic } = found;
+    let FoundDrift { reason, traffic_health, moves_traffic } = found;
     let was = was.filter(|was| was.reason == reason);
     let by = was.as_ref().and_then(|was| was.by.clone()).or_else(|| snapshot.api_call.clone());
     let since = was.as_ref().map_or(builder.now, |was| was.since);
     if was.is_none_or(|was| was.by != by) {
-        let kept =
-            if moves_traffic && policy.drift == Drift::Revert { kept_because(builder, snapshot, stable) } else { None };
-        builder.note(None, Fact::DriftDetected { reason: format!("{reason}{besides}"), by: by.clone(), kept });
+        let reverts = moves_traffic && policy.drift == Drift::Revert;
+        let kept = if reverts { revert_blocker(builder, snapshot, stable) } else { None };
+        builder.note(None, Fact::DriftDetected { reason: format!("{reason}{traffic_health}"), by: by.clone(), kept });
     }
     DetectedDrift { reason, since, by, moves_traffic }
 }
 
 /// Why weights are not restored although the policy says so; `None`: they are restored.
-fn kept_because(builder: &Builder, snapshot: &Snapshot, stable: &StableSide) -> Option<String> {
+fn revert_blocker(builder: &Builder, snapshot: &Snapshot, stable: &StableSide) -> Option<String> {
     let slot = stable.slot;
     if stable.release.is_none() {
         return Some(format!("what runs on {slot} was not deployed by Switchback"));
@@ -205,7 +208,7 @@ pub(super) fn revert(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapsh
     let drift = builder.state.idle.as_ref().and_then(|seen| seen.drift.clone());
     let Some(drift) = drift.filter(|drift| drift.moves_traffic) else { return };
     let busy = builder.state.running.is_some() || !builder.state.queued.is_empty();
-    if busy || applied.policy.drift != Drift::Revert || kept_because(builder, snapshot, &stable).is_some() {
+    if busy || applied.policy.drift != Drift::Revert || revert_blocker(builder, snapshot, &stable).is_some() {
         return;
     }
     let Some(release) = stable.release else { return };

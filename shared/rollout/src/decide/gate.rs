@@ -1,10 +1,11 @@
-//! Gates: whether a deployment may start, and the approval decisions of people.
+//! The step of a deployment that waits at its gates: whether it may start, and people's approvals and overrides.
 
-use super::admission::{asked_by_somebody, is_older, stable_digest};
+use super::admission::{is_explicit_request, is_older, stable_digest};
 use super::builder::Builder;
 use super::transition::{Change, Context, Transition};
 use super::{Inbox, asleep};
 use crate::command::{Command, PlanId};
+use crate::command_checks;
 use crate::deployment::{Deployment, GateOverride, Vote};
 use crate::entry::Gate;
 use crate::explanation::WaitingOn;
@@ -13,6 +14,7 @@ use crate::names::{Name, ReleaseId, TargetId};
 use crate::phase::{Gated, Phase};
 use crate::policy::AppliedTarget;
 use crate::promotion::{GateContext, GateInput, GateResult, GateResults, evaluate_gates, plan_id, rules};
+use crate::refusal::CommandRefusal;
 use crate::snapshot::{Reading, Snapshot};
 use crate::target::TargetState;
 use crate::time::Seconds;
@@ -39,29 +41,31 @@ pub(super) fn step(
     let mut changes: Vec<Change> = woken.into_iter().collect();
     let Some(applied) = inbox.policy else {
         let why = "no applied policy names this target any more";
-        return Transition::end_unseen(deployment, Verdict::Failed, why).changes(changes);
+        return Transition::end_without_rules(deployment, Verdict::Failed, why).changes(changes);
     };
     let gates = deployment.gates.as_ref();
     let waited = gates.is_some_and(|gates| gates.requested_at.is_some() || !gates.journalled.is_empty());
-    let (deployment, plan_changed) = adopt(context.state, deployment, applied, inbox.gate_context);
+    let (deployment, plan_changed) = adopt_policy(context.state, deployment, applied, inbox.gate_context);
     changes.extend(plan_changed);
     let gate_input = GateInput::of(context.state, &deployment, applied, inbox.gate_context, context.now);
     let gate_results = match gate_input.as_ref().map(evaluate_gates) {
         Some(gate_results) => gate_results,
         // For a rollback this is the only gate.
-        None if now_gated.asleep => return asleep::wait(context, deployment, now_gated.deadline).after(changes),
+        None if now_gated.asleep => {
+            return asleep::wait(context, deployment, now_gated.deadline).with_changes_first(changes);
+        }
         // The deployment is not gated: there is nothing to wait for.
-        None => return to_preflight(context, &deployment, &now_gated, woke).after(changes),
+        None => return to_preflight(context, &deployment, &now_gated, woke).with_changes_first(changes),
     };
     if let Some((gate, reason, verdict)) = gate_results.never() {
         let reason = format!("{gate}: {reason}");
-        return Transition::end_unseen(deployment, verdict, reason).changes(changes);
+        return Transition::end_without_rules(deployment, verdict, reason).changes(changes);
     }
     if !gate_results.is_open() && context.now >= now_gated.deadline {
         let open: Vec<String> = gate_results.waits().map(|(gate, reason, _)| format!("{gate}: {reason}")).collect();
         let most = applied.entry.rules.give_up_after;
         let reason = format!("it waited at its gates for {most}: {}", open.join("; "));
-        return Transition::end_unseen(deployment, Verdict::Expired, reason).changes(changes);
+        return Transition::end_without_rules(deployment, Verdict::Expired, reason).changes(changes);
     }
     if !gate_results.is_open() && !waited {
         let names: Vec<&str> = gate_results.waits().map(|(gate, ..)| gate.name()).collect();
@@ -71,16 +75,16 @@ pub(super) fn step(
     let (deployment, journalled) = journal(deployment, &gate_results, inbox);
     changes.extend(journalled);
     if gate_results.is_open() {
-        return to_preflight(context, &deployment, &now_gated, waited).after(changes);
+        return to_preflight(context, &deployment, &now_gated, waited).with_changes_first(changes);
     }
-    let (deployment, asked) = ask_people(context, deployment, applied, &gate_results);
+    let (deployment, asked) = request_approval(context, deployment, applied, &gate_results);
     changes.extend(asked);
-    wait(context, deployment, applied, inbox).after(changes)
+    wait(context, deployment, applied, inbox).with_changes_first(changes)
 }
 
-/// Adopts a policy that was applied meanwhile: nothing has started, so the previous policy is not binding. Approvals of another
-/// plan become void.
-fn adopt(
+/// Adopts a policy that was applied meanwhile: nothing has started, so the previous policy is not binding. Approvals of
+/// another plan become void.
+fn adopt_policy(
     state: &TargetState,
     mut deployment: Deployment,
     applied: &AppliedTarget,
@@ -89,8 +93,8 @@ fn adopt(
     deployment.policy.clone_from(&applied.policy);
     deployment.policy_version = applied.version;
     deployment.auto_promotes = applied.entry.auto_promotes;
-    // A release that is forward-only in an upstream environment has no automatic rollback here either, whichever way it was
-    // requested.
+    // A release that is forward-only in an upstream environment has no automatic rollback here either, whichever way it
+    // was requested.
     deployment.options.forward_only |=
         marked_forward_only(&state.target, &deployment.release.id, applied, gate_context);
     if let (None, Some(gates)) = (&applied.entry.rules.approval, &mut deployment.gates) {
@@ -127,7 +131,8 @@ fn marked_forward_only(
         .any(|known| known.release.id.digest == release.digest && known.forward_only)
 }
 
-/// All gates are open. A person who deploys another release ends a promotion hold; before this point the request had no effect.
+/// All gates are open. A person who deploys another release ends a promotion hold; before this point the request had no
+/// effect.
 fn to_preflight(context: &Context<'_>, deployment: &Deployment, gated: &Gated, waited: bool) -> Transition {
     let deadline = deployment.policy.deadlines.preflight.after(context.now);
     let phase = Phase::preparing(deadline, gated.deadline, gated.task_definition.clone());
@@ -137,9 +142,9 @@ fn to_preflight(context: &Context<'_>, deployment: &Deployment, gated: &Gated, w
     } else {
         Transition::stay(Deployment { stage_entered_at: context.now, ..begun })
     };
-    let entered = entered.look_again();
-    if asked_by_somebody(deployment) && !is_older(context.state, deployment) {
-        return entered.then(Change::PromotionResumed { actor: deployment.actor.clone() });
+    let entered = entered.observe_again();
+    if is_explicit_request(deployment) && !is_older(context.state, deployment) {
+        return entered.change_after_entry(Change::PromotionResumed { actor: deployment.actor.clone() });
     }
     entered
 }
@@ -152,7 +157,8 @@ fn journal(mut deployment: Deployment, gate_results: &GateResults, inbox: &Inbox
     for (gate, opinion) in &gate_results.results {
         match opinion {
             GateResult::Waits { reason, until } => {
-                // An unreadable gate is journalled once, not at every observation; approval requests have their own entry.
+                // An unreadable gate is journalled once, not at every observation; approval requests have their own
+                // entry.
                 let unreadable = unread && matches!(gate, Gate::Freeze | Gate::StopTheLine);
                 if *gate == Gate::Approval || (unreadable && inbox.gate_context.is_none()) {
                     continue;
@@ -178,7 +184,8 @@ fn journal(mut deployment: Deployment, gate_results: &GateResults, inbox: &Inbox
     (deployment, changes)
 }
 
-fn ask_people(
+/// Requests approval once the gates before it are open.
+fn request_approval(
     context: &Context<'_>,
     mut deployment: Deployment,
     applied: &AppliedTarget,
@@ -205,6 +212,7 @@ fn ask_people(
     (deployment, asked)
 }
 
+/// Waits for every closed gate.
 fn wait(context: &Context<'_>, deployment: Deployment, applied: &AppliedTarget, inbox: &Inbox<'_>) -> Transition {
     let deadline = deployment.phase.deadline();
     let mut transition = Transition::stay(deployment.clone());
@@ -229,23 +237,22 @@ fn wait(context: &Context<'_>, deployment: Deployment, applied: &AppliedTarget, 
         transition = transition.waiting(on, poll, over);
     }
     // The deployment was requested before the gate context could be read: check again at once instead of in a minute.
-    if inbox.gate_context.is_none() { transition.look_again() } else { transition }
+    if inbox.gate_context.is_none() { transition.observe_again() } else { transition }
 }
 
-/// Records an approval or a rejection. `Err`: why it changes nothing.
+/// Records an approval or a rejection.
 pub(super) fn answer(
     builder: &Builder,
     inbox: &Inbox<'_>,
     command: &Command,
     (number, plan): (u64, &PlanId),
     approves: bool,
-) -> Result<Transition, String> {
-    let running = builder.state.running.as_ref();
-    let running = running.ok_or_else(|| format!("deployment #{number} is over, and nothing else waits here"))?;
-    let (person, required) = judged(builder, inbox, command, running, (number, plan), approves)?;
+) -> Result<Transition, CommandRefusal> {
+    let running = command_checks::gated_deployment(&builder.state, number)?;
+    let (person, required) = validate_answer(builder, inbox, command, running, plan, approves)?;
     if !approves {
         let why = if command.reason.is_empty() { String::new() } else { format!(": {}", command.reason) };
-        return Ok(Transition::end_unseen(running.clone(), Verdict::Rejected, format!("by {person}{why}")));
+        return Ok(Transition::end_without_rules(running.clone(), Verdict::Rejected, format!("by {person}{why}")));
     }
     let mut approved = running.clone();
     let Some(gates) = &mut approved.gates else { return Ok(Transition::stay(approved)) };
@@ -258,54 +265,36 @@ pub(super) fn answer(
     Ok(Transition::stay(approved).fact(fact))
 }
 
-/// The person who answers and the number of approvals required; otherwise why the decision is not accepted.
-fn judged(
+/// The person who answers, and the number of approvals required.
+fn validate_answer(
     builder: &Builder,
     inbox: &Inbox<'_>,
     command: &Command,
     running: &Deployment,
-    (number, plan): (u64, &PlanId),
+    plan: &PlanId,
     approves: bool,
-) -> Result<(Name, u8), String> {
-    if number != running.number {
-        return Err(format!(
-            "deployment #{number} is over: #{} ({}) took its place",
-            running.number, running.release.tag
-        ));
-    }
-    let applied = inbox.policy.ok_or_else(|| "no applied policy names this target".to_owned())?;
-    let gate_input = GateInput::of(&builder.state, running, applied, inbox.gate_context, builder.now)
-        .ok_or_else(|| format!("deployment #{number} is past its gates ({})", running.stage().name()))?;
+) -> Result<(Name, u8), CommandRefusal> {
+    let applied = inbox.policy.ok_or(CommandRefusal::NoPolicy)?;
+    let past = || CommandRefusal::PastItsGates { deployment: running.number, stage: running.stage() };
+    let gate_input =
+        GateInput::of(&builder.state, running, applied, inbox.gate_context, builder.now).ok_or_else(past)?;
     rules::validate_approval_decision(&gate_input, plan, &command.actor, approves)
 }
 
-/// Overrides gates manually. `Err`: why they stay closed.
-pub(super) fn open_by_hand(
+/// Overrides gates manually.
+pub(super) fn override_gates(
     state: &TargetState,
     command: &Command,
     number: u64,
     wanted: &BTreeSet<Gate>,
     now: Timestamp,
-) -> Result<Transition, String> {
-    let running = state.running.as_ref().ok_or("no deployment waits at its gates here")?;
-    if number != running.number {
-        return Err(format!("deployment #{number} is over: #{} ({}) is here now", running.number, running.release.tag));
-    }
-    let mut opened = running.clone();
-    let (Phase::Gated(_), Some(gates)) = (&running.phase, &mut opened.gates) else {
-        return Err(format!("deployment #{number} is past its gates ({})", running.stage().name()));
-    };
-    let against = [
-        (Gate::Asleep, "nothing can be deployed while both sides are at 0 tasks: wake the service"),
-        (Gate::Train, "the order of a release train cannot be overridden: deploy the service alone"),
-        (Gate::Image, "an image that the registry does not have cannot be deployed: push it again"),
-    ];
+) -> Result<Transition, CommandRefusal> {
+    let mut opened = command_checks::gated_deployment(state, number)?.clone();
     if command.reason.trim().is_empty() {
-        return Err("opening a gate by hand needs a reason".to_owned());
+        return Err(CommandRefusal::OverrideWithoutReason);
     }
-    if let Some((_, why)) = against.iter().find(|(gate, _)| wanted.contains(gate)) {
-        return Err((*why).to_owned());
-    }
+    command_checks::overridable(wanted)?;
+    let Some(gates) = &mut opened.gates else { return Ok(Transition::stay(opened)) };
     let mut changes = Vec::new();
     for gate in wanted {
         let by = GateOverride { actor: command.actor.clone(), reason: command.reason.clone(), at: now };

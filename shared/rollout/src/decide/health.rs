@@ -1,5 +1,5 @@
-//! Health checks: whether a deployment may widen and whether it has to roll back. Pure functions of the observation: rules as
-//! decided, no alarm firing, candidate healthy.
+//! Health checks: whether a deployment may widen, and whether it has to roll back. They judge the observation and
+//! change nothing: rules as decided, no alarm firing, candidate healthy.
 
 use super::tasks;
 use crate::deployment::{Deployment, Purpose};
@@ -15,12 +15,12 @@ use std::fmt;
 
 /// Retry interval after a failed reading.
 pub(super) const UNREAD_POLL: Seconds = Seconds(5);
-/// How long after its first traffic an alarm of one side may still have no data: CloudWatch receives load balancer metrics one to
-/// three minutes late, and the shortest period is one minute.
+/// How long after its first traffic an alarm of one side may still have no data: CloudWatch receives load balancer
+/// metrics one to three minutes late, and the shortest period is one minute.
 const FIRST_DATA: Seconds = Seconds(300);
 
 /// Describes a rule's actual and expected weights.
-pub(super) fn described(arn: &str, rule: &RuleReading, expected: Weights) -> String {
+pub(super) fn describe_rule(arn: &str, rule: &RuleReading, expected: Weights) -> String {
     let Weights { blue, green } = rule.weights;
     format!(
         "{} has blue {blue} / green {green}{}, expected blue {} / green {}",
@@ -31,7 +31,8 @@ pub(super) fn described(arn: &str, rule: &RuleReading, expected: Weights) -> Str
     )
 }
 
-/// Whether any rule sends traffic to this side, whoever configured it: a side that had traffic is not scaled down at once.
+/// Whether any rule sends traffic to this side, whoever configured it: a side that had traffic is not scaled down at
+/// once.
 pub(super) fn has_traffic(snapshot: &Snapshot, slot: Slot) -> bool {
     snapshot.rules.iter().any(|rule| rule.known().is_some_and(|rule| rule.weights.of(slot) > 0))
 }
@@ -65,16 +66,16 @@ pub(super) fn foreign_groups(rule: &RuleReading) -> String {
     }
 }
 
-/// A deployment with both sides, and its observation.
+/// The inputs of the checks of a candidate: a deployment with both sides, and its observation.
 #[derive(Clone, Copy)]
-pub(super) struct Judged<'a> {
+pub(super) struct HealthInput<'a> {
     pub(super) deployment: &'a Deployment,
     pub(super) weighted: &'a Weighted,
     pub(super) snapshot: &'a Snapshot,
 }
 
-/// The live state of the rules compared with the decided weights.
-pub(super) enum Live {
+/// The live weights of the rules, compared with the weights that were decided last.
+pub(super) enum LiveWeights {
     /// Every rule has the decided weights.
     AsDecided,
     /// Some rule still has other weights.
@@ -84,39 +85,37 @@ pub(super) enum Live {
 }
 
 /// Compares the live rules with the weights decided last.
-pub(super) fn live(deployment: &Deployment, weighted: &Weighted, snapshot: &Snapshot) -> Live {
-    let Some(record) = weighted.weights else { return Live::NotYet };
-    let mut result = Live::AsDecided;
+pub(super) fn live_weights(deployment: &Deployment, weighted: &Weighted, snapshot: &Snapshot) -> LiveWeights {
+    let Some(record) = weighted.weights else { return LiveWeights::NotYet };
+    let mut result = LiveWeights::AsDecided;
     for rule in &snapshot.rules {
         match rule {
-            Reading::Unknown(reason) => return Live::Unknown(format!("a rule could not be read: {reason}")),
-            Reading::Known(rule) if !rule.weights.same_split(record.decided) => result = Live::NotYet,
+            Reading::Unknown(reason) => return LiveWeights::Unknown(format!("a rule could not be read: {reason}")),
+            Reading::Known(rule) if !rule.weights.same_split(record.decided) => result = LiveWeights::NotYet,
             Reading::Known(_) => {}
         }
     }
     if snapshot.rules.len() < deployment.policy.pair.rules.len() {
-        return Live::Unknown("not every rule was read".to_owned());
+        return LiveWeights::Unknown("not every rule was read".to_owned());
     }
     result
 }
 
 /// Combined result of all alarms.
 pub(super) enum Alarms {
+    /// No alarm stands in the way.
     Clear,
-    Firing {
-        name: String,
-        reason: String,
-    },
+    /// An alarm fires for which the deployment rolls back.
+    Firing { name: String, reason: String },
     /// An alarm on the stable side alone fires. The deployment does not roll back to that side.
-    StableFiring {
-        name: String,
-        reason: String,
-    },
+    StableFiring { name: String, reason: String },
+    /// No alarm fires, but some give no result.
     Silent(Silence),
+    /// The alarms could not be read.
     Unknown(String),
 }
 
-/// Alarms that give no result, by reason.
+/// The alarms that give no result, by reason.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// Alarms without data.
@@ -149,12 +148,14 @@ impl fmt::Display for Silence {
     }
 }
 
-/// Evaluates the policy's alarms; an alarm that fired at the start and was overridden does not count. A deployment to an older
-/// release is not judged by alarms: they fire because of what it removes, and a rollback is never rolled back.
+/// Evaluates the policy's alarms; an alarm that fired at the start and was overridden does not count. A deployment back
+/// to an earlier release is judged by its tasks, their health and its deadlines, not by alarms: they fire because of
+/// what it removes.
 ///
-/// Missing data of an alarm on one side alone means nothing while that side has no traffic: the load balancer publishes no data
-/// point for a target group without requests (ELB User Guide, "CloudWatch metrics for your Application Load Balancer"). Shortly
-/// after the side received traffic, missing data counts neither as failure nor as health: the deployment waits for it.
+/// Missing data of an alarm on one side alone means nothing while that side has no traffic: the load balancer publishes
+/// no data point for a target group without requests (ELB User Guide, "CloudWatch metrics for your Application Load
+/// Balancer"). Shortly after the side received traffic, missing data counts neither as failure nor as health: the
+/// deployment waits for it.
 ///
 /// `weighted`: `None` before the sides are determined.
 pub(super) fn alarms(
@@ -181,11 +182,11 @@ pub(super) fn alarms(
         let firing = match (readings.get(&alarm.name), alarm.missing) {
             (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,
             (Some(AlarmReading::NotEvaluated { .. }), MissingData::Healthy) => continue,
-            (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !carries(weighted, snapshot, side)) => {
+            (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !may_have_traffic(weighted, snapshot, side)) => {
                 continue;
             }
             (Some(AlarmReading::Firing { reason }), _) => reason.clone(),
-            (Some(AlarmReading::NoData), MissingData::Unhealthy) if !is_young(weighted, side, now) => {
+            (Some(AlarmReading::NoData), MissingData::Unhealthy) if !awaits_first_data(weighted, side, now) => {
                 "it has no data, and the policy takes silence for failure".to_owned()
             }
             (Some(AlarmReading::NotEvaluated { reason }), MissingData::Unhealthy) => {
@@ -218,8 +219,8 @@ pub(super) fn alarms(
     }
 }
 
-/// Whether the side has traffic, as far as is known.
-fn carries(weighted: Option<&Weighted>, snapshot: &Snapshot, side: Slot) -> bool {
+/// Whether the side has traffic, or may have some: while a rule cannot be read, the decided weights count.
+fn may_have_traffic(weighted: Option<&Weighted>, snapshot: &Snapshot, side: Slot) -> bool {
     let unread = snapshot.rules.iter().any(|rule| rule.known().is_none());
     let record = weighted.and_then(|weighted| weighted.weights);
     let left = record.is_some_and(|record| record.decided.of(side) > 0);
@@ -227,46 +228,43 @@ fn carries(weighted: Option<&Weighted>, snapshot: &Snapshot, side: Slot) -> bool
 }
 
 /// Whether an alarm on the candidate's side alone cannot be expected to have data yet.
-fn is_young(weighted: Option<&Weighted>, side: Option<Slot>, now: Timestamp) -> bool {
+fn awaits_first_data(weighted: Option<&Weighted>, side: Option<Slot>, now: Timestamp) -> bool {
     weighted.is_some_and(|weighted| {
-        side == Some(weighted.candidate()) && weighted.traffic_since.is_none_or(|since| now < FIRST_DATA.after(since))
+        side == Some(weighted.candidate_slot())
+            && weighted.traffic_since.is_none_or(|since| now < FIRST_DATA.after(since))
     })
 }
 
 /// Whether the candidate may carry (more) traffic.
-pub(super) enum Fit {
-    Yes {
-        healthy: u32,
-    },
-    NotYet {
-        healthy: u32,
-        detail: String,
-    },
+pub(super) enum Readiness {
+    /// Every target is healthy.
+    Ready { healthy: u32 },
+    /// Tasks or targets are missing, or not all are healthy.
+    NotYet { healthy: u32, detail: String },
     /// The candidate will not start: ECS reported a permanent failure.
-    Never {
-        reason: String,
-    },
+    Never { reason: String },
+    /// The candidate's side could not be read.
     Unknown(String),
 }
 
 /// Judges the candidate: the right task definition, `want` tasks running, every target healthy.
-pub(super) fn candidate(on: &Judged<'_>, candidate: &Candidate, want: u32, now: Timestamp) -> Fit {
-    let Judged { deployment, weighted, snapshot } = *on;
-    let slot = weighted.candidate();
+pub(super) fn candidate_readiness(on: &HealthInput<'_>, candidate: &Candidate, want: u32, now: Timestamp) -> Readiness {
+    let HealthInput { deployment, weighted, snapshot } = *on;
+    let slot = weighted.candidate_slot();
     let task_definition = &candidate.task_definition;
     let side = match snapshot.side(slot) {
         Reading::Known(side) => side,
-        Reading::Unknown(reason) => return Fit::Unknown(format!("{slot} could not be read: {reason}")),
+        Reading::Unknown(reason) => return Readiness::Unknown(format!("{slot} could not be read: {reason}")),
     };
     let healthy = side.targets.healthy;
     if let Some(reason) = &side.circuit_breaker_reason {
-        return Fit::Never { reason: format!("ECS gave up: {reason}") };
+        return Readiness::Never { reason: format!("ECS gave up: {reason}") };
     }
     if let Some(reason) = tasks::too_many_failed(deployment, candidate, side, snapshot.side(slot.other()).known()) {
-        return Fit::Never { reason };
+        return Readiness::Never { reason };
     }
-    if let Some(reason) = tasks::never_started(deployment, side, want, now) {
-        return Fit::Never { reason };
+    if let Some(reason) = tasks::launch_failure(deployment, side, want, now) {
+        return Readiness::Never { reason };
     }
     if &side.task_definition != task_definition {
         if candidate.seen_running {
@@ -274,9 +272,9 @@ pub(super) fn candidate(on: &Judged<'_>, candidate: &Candidate, want: u32, now: 
                 "{slot} runs {} again: ECS's circuit breaker or somebody else took {} away",
                 side.task_definition, task_definition
             );
-            return Fit::Never { reason };
+            return Readiness::Never { reason };
         }
-        return Fit::NotYet { healthy, detail: format!("{slot} does not run the new task definition yet") };
+        return Readiness::NotYet { healthy, detail: format!("{slot} does not run the new task definition yet") };
     }
     let targets = side.targets;
     let detail = || {
@@ -299,14 +297,14 @@ pub(super) fn candidate(on: &Judged<'_>, candidate: &Candidate, want: u32, now: 
         parts.join(", ")
     };
     if side.running < want || healthy < want || healthy < targets.registered() {
-        return Fit::NotYet { healthy, detail: detail() };
+        return Readiness::NotYet { healthy, detail: detail() };
     }
-    Fit::Yes { healthy }
+    Readiness::Ready { healthy }
 }
 
-/// Why a candidate with traffic can no longer serve; triggers a rollback without waiting for a deadline.
-pub(super) fn fallen(on: &Judged<'_>) -> Option<Cause> {
-    let slot = on.weighted.candidate();
+/// Why a candidate with traffic can no longer serve: a reason to roll back without waiting for a deadline.
+pub(super) fn candidate_failure(on: &HealthInput<'_>) -> Option<Cause> {
+    let slot = on.weighted.candidate_slot();
     let forward = match &on.weighted.at {
         WeightedStage::Forward(forward) => Some(forward),
         _ => None,
@@ -330,8 +328,8 @@ pub(super) fn fallen(on: &Judged<'_>) -> Option<Cause> {
     }
     match forward {
         Some(Forward { step: ForwardStep::Draining { .. }, .. }) | None => None,
-        Some(forward) => match candidate(on, &forward.candidate, 0, Timestamp::MIN) {
-            Fit::Never { reason } => Some(Cause::Tasks { reason }),
+        Some(forward) => match candidate_readiness(on, &forward.candidate, 0, Timestamp::MIN) {
+            Readiness::Never { reason } => Some(Cause::Tasks { reason }),
             _ => None,
         },
     }

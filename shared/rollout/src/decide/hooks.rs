@@ -1,4 +1,4 @@
-//! Hooks: run sequentially, each once, each with a deadline.
+//! Runs the hooks of each point of a deployment: one after the other, each once, each with a deadline.
 
 use super::transition::{Change, Context};
 use crate::deployment::{Deployment, Purpose};
@@ -31,14 +31,18 @@ pub(super) fn deadline(deployment: &Deployment, point: HookPoint, now: Timestamp
     Seconds(total + deployment.policy.deadlines.shift.0).after(now)
 }
 
-/// Result of running the hooks of a point, with the updated progress.
+/// The result of running the hooks of a point.
 pub(super) struct HookRun {
+    /// The deployment's state with the hooks' progress updated.
     pub(super) weighted: Weighted,
+    /// Facts to journal.
     pub(super) changes: Vec<Change>,
-    pub(super) outcome: Ran,
+    /// Whether the deployment proceeds.
+    pub(super) outcome: HookOutcome,
 }
 
-pub(super) enum Ran {
+/// The combined outcome of all hooks of a point.
+pub(super) enum HookOutcome {
     /// All hooks passed.
     Passed,
     /// A hook failed.
@@ -47,8 +51,9 @@ pub(super) enum Ran {
     Waiting(Box<HookWait>),
 }
 
-/// A running hook.
+/// The wait for a running hook.
 pub(super) struct HookWait {
+    /// Invokes the hook's function or starts its task, when that is due.
     pub(super) effect: Option<Effect>,
     pub(super) on: WaitingOn,
     pub(super) poll: Seconds,
@@ -88,26 +93,26 @@ pub(super) fn run(
             Judgement::Failed(reason) => {
                 let failed = HookProgress { result: Some(HookResult::Failed(reason.clone())), ..known };
                 weighted.hooks.insert(name.clone(), failed);
-                return HookRun { weighted, changes, outcome: Ran::Failed { name, reason } };
+                return HookRun { weighted, changes, outcome: HookOutcome::Failed { name, reason } };
             }
             Judgement::OutOfTime(reason) => {
                 weighted.hooks.insert(name.clone(), known.fail(reason.clone()));
-                return HookRun { weighted, changes, outcome: Ran::Failed { name, reason } };
+                return HookRun { weighted, changes, outcome: HookOutcome::Failed { name, reason } };
             }
             Judgement::Waits => {
-                let (effect, poll) = ask(context, deployment, hook, &known, candidate, weighted.candidate());
+                let (effect, poll) = poll_hook(context, deployment, hook, &known, candidate, weighted.candidate_slot());
                 let until = known.deadline;
                 weighted.hooks.insert(name.clone(), known);
                 let on = WaitingOn::Hook { hook: name, deadline: until };
                 let waits = HookWait { effect, on, poll, until };
-                return HookRun { weighted, changes, outcome: Ran::Waiting(Box::new(waits)) };
+                return HookRun { weighted, changes, outcome: HookOutcome::Waiting(Box::new(waits)) };
             }
         }
     }
-    HookRun { weighted, changes, outcome: Ran::Passed }
+    HookRun { weighted, changes, outcome: HookOutcome::Passed }
 }
 
-/// Judgement of one hook.
+/// Where one hook stands.
 enum Judgement {
     /// `now`: the result was first seen in this observation.
     Passed {
@@ -116,6 +121,7 @@ enum Judgement {
     Failed(String),
     /// The hook timed out; its task is stopped if it has one.
     OutOfTime(String),
+    /// The hook runs, or has to be started.
     Waits,
 }
 
@@ -153,7 +159,7 @@ fn judge(
 }
 
 /// The effect that polls a running hook, and the interval until the next poll.
-fn ask(
+fn poll_hook(
     context: &Context<'_>,
     deployment: &Deployment,
     hook: &Hook,
@@ -165,8 +171,8 @@ fn ask(
     let run = run_id(context, deployment, &name);
     match &hook.run {
         HookAction::Lambda { function } => {
-            let asks = context.now >= known.next_poll_at;
-            let effect = asks.then(|| Effect::InvokeHook {
+            let is_due = context.now >= known.next_poll_at;
+            let effect = is_due.then(|| Effect::InvokeHook {
                 payload: payload(context, deployment, &name, &run, slot),
                 hook: name,
                 function: function.clone(),
@@ -188,7 +194,7 @@ fn ask(
     }
 }
 
-/// Tasks of hooks that have timed out.
+/// Hooks whose tasks are being stopped because they timed out.
 pub(super) struct Stopping {
     /// The hooks with progress updated from the observation.
     pub(super) hooks: BTreeMap<String, HookProgress>,
@@ -211,12 +217,12 @@ pub(super) fn stop(hooks: &BTreeMap<String, HookProgress>, snapshot: &Snapshot) 
     stopping
 }
 
-/// 32 hexadecimal digits: the same for every attempt at one hook of one deployment, and unique to it. ECS takes at most 36
-/// characters for `startedBy` and 64 for `clientToken`.
+/// 32 hexadecimal digits: the same for every attempt at one hook of one deployment, and unique to it. ECS takes at most
+/// 36 characters for `startedBy` and 64 for `clientToken`.
 fn run_id(context: &Context<'_>, deployment: &Deployment, hook: &str) -> String {
     let content = format!("{}#{}/{hook}/{}", context.state.target, deployment.number, deployment.started_at);
     let hash = Sha256::digest(content.as_bytes());
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hash[..16])
 }
 
 fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str, slot: Slot) -> HookPayload {

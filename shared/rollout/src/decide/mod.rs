@@ -1,36 +1,38 @@
-//! The next phase, effects, reasons and time of the next observation: one synchronous, total function.
+//! The decision: the target's next state, the effects to perform, the reasons, and the time of the next observation.
 //!
-//! Pure: only the arguments are known. Each module uses only those above it:
+//! [`decide()`] is one synchronous, total and pure function: its arguments are all that it knows. Each module uses only
+//! those above it:
 //!
-//! | module | answers |
+//! | module | contents |
 //! |---|---|
 //! | [`transition`] | the result of one step of a deployment, as a value |
-//! | [`builder`] | accumulates the effects, facts and next observation of one decision |
-//! | [`verification`] | what is verified here, and the messages about it to other targets |
-//! | [`apply`](mod@apply) | applies a transition to a decision: the only place where a deployment changes its phase or ends |
+//! | [`builder`] | the decision being built: next state, effects, facts, next observation |
+//! | [`verification`] | what is verified here, holds of automatic promotion, and messages to other targets |
+//! | [`apply`](mod@apply) | applies a transition: only here a running deployment moves to another stage or ends |
 //! | [`naming`] | additional tags of known releases |
 //! | [`tasks`] | how many tasks may fail, and which may still be placed |
-//! | [`health`] | may the deployment widen, must it roll back: pure functions of the observation |
-//! | [`schedules`] | the limits that scheduled autoscaling actions would have set |
+//! | [`health`] | whether the deployment may widen, and whether it must roll back |
+//! | [`schedules`] | the autoscaling limits to restore, scheduled actions included |
 //! | [`hooks`] | runs the hooks of each point |
-//! | [`line`](mod@line) | stop-the-line |
-//! | [`giving_back`] | scaling in the side without traffic, and restoring borrowed autoscaling limits |
+//! | [`stop_the_line`] | whether stop-the-line holds the deployment |
+//! | [`cleanup`] | scaling in the side without traffic, and restoring autoscaling limits |
 //! | [`abandoning`] | ending without changing rules or tasks again |
 //! | [`rollback`] | returning traffic to the stable side |
-//! | [`superseding`] | yielding to a newer release |
-//! | [`operator`] | forward-only releases in trouble |
+//! | [`superseding`] | rolling back for a newer release |
+//! | [`operator`] | forward-only releases that await an operator |
 //! | [`retiring`] | scaling down the old side |
+//! | [`traffic_steps`] | the share of each traffic step, and the tasks and autoscaling limits that it needs |
 //! | [`forward`] | the forward path, step by step |
-//! | [`checks`] | checks that run before every step |
-//! | [`asleep`] | a service at 0 tasks |
+//! | [`checks`] | checks that run before every step from registering to retiring |
+//! | [`asleep`] | services at 0 tasks |
 //! | [`preparing`] | preflight: which side is stable, and what blocks the start |
 //! | [`rate_limit_wait`] | waiting in the rate limiter's queue, and the effect of throttling on deadlines |
 //! | [`admission`] | whether a release is admitted, and its initial gates |
-//! | [`gate`] | whether a deployment may start |
+//! | [`gate`] | whether a gated deployment may start, and people's approvals |
 //! | [`start`] | the start of a deployment |
 //! | [`drift`] | changes found while nothing runs |
 //! | [`queue`] | releases waiting for the running deployment to end |
-//! | [`commands`] | processing of requests |
+//! | [`commands`] | processing of the inbox |
 //! | [`apply_outcomes()`] | applies the effects' outcomes to the state |
 
 mod abandoning;
@@ -40,14 +42,13 @@ mod apply_outcomes;
 mod asleep;
 mod builder;
 mod checks;
+mod cleanup;
 mod commands;
 mod drift;
 mod forward;
 mod gate;
-mod giving_back;
 mod health;
 mod hooks;
-mod line;
 mod naming;
 mod operator;
 mod preparing;
@@ -57,8 +58,10 @@ mod retiring;
 mod rollback;
 mod schedules;
 mod start;
+mod stop_the_line;
 mod superseding;
 mod tasks;
+mod traffic_steps;
 mod transition;
 mod verification;
 
@@ -77,6 +80,7 @@ use crate::target::TargetState;
 use crate::weighted::{Weighted, WeightedStage};
 use apply::{Flow, apply};
 use builder::Builder;
+use forward::ForwardDeployment;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use transition::{Context, Transition};
@@ -102,7 +106,7 @@ pub struct Decision {
     pub journal: Vec<JournalEntry>,
     /// Deployments that started or ended.
     pub history: Vec<DeploymentRecord>,
-    /// Commands that are consumed.
+    /// Commands that the decision has processed: they leave the inbox.
     pub consumed: Vec<CommandId>,
     /// Effects to perform, in this order. If one fails, the rest waits for the next decision.
     pub effects: Vec<Effect>,
@@ -123,31 +127,32 @@ pub enum Next {
 }
 
 /// Upper bound of consecutive steps on one snapshot, against endless loops.
-const MOST_STEPS: usize = 24;
+const MAX_STEPS: usize = 24;
 
 /// Computes the decision.
 ///
 /// `snapshot` is the observation that [`observation`](crate::observation()) asked for or, where nothing runs,
-/// [`idle_observation`](crate::idle_observation); without one, commands are taken in, a deployment may start, and the decision's
-/// next is [`Next::Immediately`]. Total: every input has an answer, and none panics.
+/// [`idle_observation`](crate::idle_observation). Without one, commands are taken in and a deployment may start; if the
+/// running one needs a snapshot, the decision's next is [`Next::Immediately`]. Total: every input has an answer, and
+/// none panics.
 pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>, now: Timestamp) -> Decision {
     let mut builder = Builder::new(state, snapshot, now);
     builder.read_gate_context(inbox.gate_context);
-    let idle = snapshot.filter(|_| state.running.is_none());
-    if let Some(snapshot) = idle {
+    let idle_snapshot = snapshot.filter(|_| state.running.is_none());
+    if let Some(snapshot) = idle_snapshot {
         drift::compare(&mut builder, inbox, snapshot);
-    } else if let Some(at) = state.idle.as_ref().and_then(|seen| seen.recheck_at).filter(|at| *at > now) {
-        builder.look_by(at);
+    } else if let Some(at) = state.idle.as_ref().and_then(|idle| idle.recheck_at).filter(|at| *at > now) {
+        builder.observe_by(at);
     }
     // The snapshot belongs to the deployment that was running when it was taken.
-    let seen = state.running.as_ref().map(|running| running.number);
-    if let (Some(_), Some(snapshot)) = (seen, snapshot) {
+    let observed_number = state.running.as_ref().map(|running| running.number);
+    if let (Some(_), Some(snapshot)) = (observed_number, snapshot) {
         // Before commands are taken in: a deployment that supersedes this one does not observe again.
-        builder.saw_traffic(snapshot, false);
+        builder.record_traffic(snapshot, false);
     }
-    commands::take_in(&mut builder, inbox);
+    commands::process(&mut builder, inbox);
     commands::start_queued(&mut builder, inbox);
-    if let Some(snapshot) = idle {
+    if let Some(snapshot) = idle_snapshot {
         drift::revert(&mut builder, inbox, snapshot);
     }
     if let Some(running) = &mut builder.state.running {
@@ -155,45 +160,45 @@ pub fn decide(state: &TargetState, inbox: &Inbox<'_>, snapshot: Option<&Snapshot
             // The driver that decided these effects died, perhaps right after performing them.
             running.last_effect_at = Some(now);
         }
-        let of_it = snapshot.filter(|_| seen == Some(running.number));
-        advance(&mut builder, inbox, of_it);
+        let its_snapshot = snapshot.filter(|_| observed_number == Some(running.number));
+        advance(&mut builder, inbox, its_snapshot);
         queue::replace_waiting(&mut builder, inbox);
     }
-    builder.finish(snapshot.filter(|_| seen.is_some()).map(|snapshot| snapshot.throttled))
+    builder.finish(snapshot.filter(|_| observed_number.is_some()).map(|snapshot| snapshot.throttled))
 }
 
 /// Runs steps until one waits, acts or ends. `snapshot`: the observation of the running deployment.
 fn advance(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: Option<&Snapshot>) {
     let Some(running) = &builder.state.running else { return };
-    let unread = match (&running.phase, rate_limiter::rate_limit_wait(running, builder.now)) {
+    let without_snapshot = match (&running.phase, rate_limiter::rate_limit_wait(running, builder.now)) {
         (Phase::Gated(gated), _) => Some(gate::step(&builder.context(), running, gated, inbox, snapshot)),
         (Phase::Preparing(preparing), Some(at)) => {
             Some(rate_limit_wait::wait(&builder.context(), running, preparing, at))
         }
         _ => None,
     };
-    if let Some(transition) = unread {
+    if let Some(transition) = without_snapshot {
         apply(builder, transition, snapshot);
         return;
     }
-    let Some(snapshot) = snapshot else { return builder.look_again() };
-    give_time(builder, snapshot);
-    for _ in 0..MOST_STEPS {
+    let Some(snapshot) = snapshot else { return builder.observe_again() };
+    apply_observation(builder, snapshot);
+    for _ in 0..MAX_STEPS {
         let Some(running) = &builder.state.running else { return };
         let transition = step(&builder.context(), running, snapshot);
         if apply(builder, transition, Some(snapshot)) == Flow::Stop {
             return;
         }
     }
-    builder.look_again();
+    builder.observe_again();
 }
 
-/// Applies the observation before anything is judged: extends deadlines after throttling, and drops overrides of alarms that have
-/// been OK.
-fn give_time(builder: &mut Builder, snapshot: &Snapshot) {
+/// Applies the observation before anything is judged: extends deadlines after throttling, and drops overrides of alarms
+/// that have been OK.
+fn apply_observation(builder: &mut Builder, snapshot: &Snapshot) {
     let Some(running) = &builder.state.running else { return };
-    let mut running =
-        rate_limit_wait::with_time(&builder.context(), running, snapshot).unwrap_or_else(|| running.clone());
+    let extended = rate_limit_wait::with_extended_deadline(&builder.context(), running, snapshot);
+    let mut running = extended.unwrap_or_else(|| running.clone());
     if let Some(alarms) = snapshot.alarms.known() {
         // An override covers the alarm that fired at the start: once the alarm was OK, it is judged like any other.
         running.overrides.firing_alarms.retain(|name| !matches!(alarms.get(name), Some(AlarmReading::Ok)));
@@ -204,11 +209,11 @@ fn give_time(builder: &mut Builder, snapshot: &Snapshot) {
 /// One step of an observed deployment.
 fn step(context: &Context<'_>, deployment: &Deployment, snapshot: &Snapshot) -> Transition {
     match &deployment.phase {
-        // A gated deployment observes nothing.
+        // It went back to its gates in this decision: `gate` judges it in the next one.
         Phase::Gated(_) => Transition::stay(deployment.clone()),
         Phase::Preparing(preparing) => preparing::step(context, deployment, snapshot, preparing.clone()),
         Phase::Moving(Moving::Weighted(weighted)) => {
-            let checked = checks::Checked { context, deployment, weighted, snapshot };
+            let checked = checks::PreStepChecks { context, deployment, weighted, snapshot };
             checked.before_step().unwrap_or_else(|| weighted_step(context, deployment, (**weighted).clone(), snapshot))
         }
     }
@@ -224,11 +229,11 @@ fn weighted_step(
     match at {
         WeightedStage::Registering(registering) => {
             let path = registering.rollback_path(&weighted.sides);
-            forward::registering(forward::Ahead { context, deployment, snapshot, weighted, path }, registering)
+            forward::registering(ForwardDeployment { context, deployment, snapshot, weighted, path }, registering)
         }
         WeightedStage::Forward(forward) => {
             let path = forward.rollback_path(&weighted.sides);
-            forward::step(forward::Ahead { context, deployment, snapshot, weighted, path }, forward)
+            forward::step(ForwardDeployment { context, deployment, snapshot, weighted, path }, forward)
         }
         WeightedStage::Retiring(retiring) => retiring::step(context, deployment, snapshot, weighted, retiring.deadline),
         WeightedStage::RollingBack(rollback) => rollback::step(context, deployment, snapshot, weighted, rollback),

@@ -1,12 +1,12 @@
-//! An additional tag of a known release: people see the more specific tag wherever the release appears.
+//! Additional tags of known releases: people see the more specific tag wherever the release appears.
 
 use super::builder::Builder;
 use crate::journal::Fact;
 use crate::names::ReleaseId;
 use crate::release::ReleaseRef;
 
-/// Renames the release to `tag` everywhere in this target's state. Journals nothing if the release is unknown or already has this
-/// name.
+/// Shows the release by `tag` everywhere in this target's state. Journals nothing if the release is unknown or already
+/// has this tag.
 pub(super) fn name(builder: &mut Builder, id: &ReleaseId, tag: &str) {
     let mut before: Option<String> = None;
     let mut rename = |known: &mut ReleaseRef| {

@@ -1,7 +1,8 @@
-//! A deployment in trouble that has no automatic rollback: it stays as it is until an operator decides.
+//! Forward-only deployments in trouble: they have no automatic rollback, and stay as they are until an operator
+//! decides.
 
 use super::abandoning;
-use super::rollback::{self, OPERATOR_PATIENCE};
+use super::rollback::{self, OPERATOR_TIMEOUT};
 use super::transition::{Change, Context, Transition};
 use crate::deployment::Deployment;
 use crate::explanation::WaitingOn;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 /// Poll interval while awaiting the operator, who may roll back manually.
 const POLL: Seconds = Seconds(60);
 
-/// While an operator has to decide, no other check is evaluated.
+/// Waits for the operator's decision. No other check is evaluated meanwhile.
 pub(super) fn wait(
     context: &Context<'_>,
     deployment: &Deployment,
@@ -29,9 +30,9 @@ pub(super) fn wait(
     if !waits.journalled {
         let fact = Fact::AwaitingOperator { cause: waits.cause.clone(), evidence: Box::new(snapshot.clone()) };
         changes.push(Change::Fact(fact));
-        if deployment.stage().is_verified() {
-            // Nothing is promoted from a release that awaits an operator. If the operator resumes it, it counts as verified after
-            // all.
+        if deployment.stage().has_baked() {
+            // Nothing is promoted from a release that awaits an operator. If the operator resumes it, it counts as
+            // verified after all.
             changes.push(Change::VerificationRevoked { reason: reason.clone() });
         }
         if deployment.auto_promotes {
@@ -41,7 +42,7 @@ pub(super) fn wait(
     }
     let waits = AwaitingOperator { journalled: true, ..waits };
     let path = weighted.rollback_path();
-    let settled = deployment.consistent_at(context.seen_at, context.now).is_none();
+    let settled = deployment.stale_until(context.seen_at, context.now).is_none();
     if settled
         && snapshot.live_side() == Some(weighted.sides.stable)
         && let Some(path) = path
@@ -51,17 +52,17 @@ pub(super) fn wait(
             // Someone rolled back manually, on every rule.
             (Cause::ExternalRollback, weighted.traffic_moved)
         } else {
-            // The first traffic step was decided but never took effect: nothing has moved that could not be rolled back.
+            // The first traffic step was decided but never took effect: no traffic has moved.
             (waits.cause, false)
         };
         let weighted = Weighted { awaiting_operator: None, traffic_moved, ..weighted };
-        return rollback::take(deployment, weighted, path, cause, context.now).after(changes);
+        return rollback::start(deployment, weighted, path, cause, context.now).with_changes_first(changes);
     }
     if context.now >= waits.deadline {
         changes.push(Change::OperatorHold { since: waits.since, reason: reason.clone() });
-        let reason = format!("forward-only, and nobody decided within {OPERATOR_PATIENCE}: {reason}");
+        let reason = format!("forward-only, and nobody decided within {OPERATOR_TIMEOUT}: {reason}");
         let weighted = Weighted { awaiting_operator: None, ..weighted };
-        return abandoning::start(deployment, weighted, reason, context.now).after(changes);
+        return abandoning::start(deployment, weighted, reason, context.now).with_changes_first(changes);
     }
     let deadline = waits.deadline;
     let weighted = Weighted { awaiting_operator: Some(waits), ..weighted };
@@ -72,24 +73,26 @@ pub(super) fn wait(
 /// Whether the candidate was seen with a share of the traffic.
 fn was_live(weighted: &Weighted) -> bool {
     let Some(record) = weighted.weights else { return false };
-    let candidate = weighted.candidate();
+    let candidate = weighted.candidate_slot();
     record.before.of(candidate) > 0 || (record.verified && record.decided.of(candidate) > 0)
 }
 
-/// An operator resumes the deployment and accepts the reason for which it waited: the same reason does not stop it again at once.
+/// The deployment after an operator resumed it. The operator accepts the reason for which it waited: the same reason
+/// does not stop it again at once.
 pub(super) fn resumed(
     deployment: &Deployment,
     weighted: &Weighted,
     waits: &AwaitingOperator,
     now: Timestamp,
 ) -> Deployment {
-    let at = weighted.at.clone().later(Seconds::between(waits.since, now));
+    let at = weighted.at.clone().postponed(Seconds::between(waits.since, now));
     let weighted = Weighted { at, awaiting_operator: None, ..weighted.clone() };
     let resumed = Deployment { effect_failure: None, ..deployment.clone() };
     let accepted = accept_risk(resumed, weighted, &waits.cause, now);
     verified_again(accepted)
 }
 
+/// The deployment with the cause for which it waited no longer counting against it.
 fn accept_risk(mut deployment: Deployment, mut weighted: Weighted, cause: &Cause, now: Timestamp) -> Deployment {
     let shift = deployment.policy.deadlines.shift;
     match cause {
@@ -105,13 +108,17 @@ fn accept_risk(mut deployment: Deployment, mut weighted: Weighted, cause: &Cause
                 Some(progress) if progress.stopping => {
                     let deadline = allowed.after(now);
                     (progress.stopping, progress.result, progress.deadline) = (false, None, deadline);
-                    weighted.at = weighted.at.with_watch_until(shift.after(deadline));
+                    let until = shift.after(deadline);
+                    weighted.at = weighted.at.with_deadline_at_least_if_in(WeightedStage::EXTENDED_WHILE_HELD, until);
                 }
                 Some(progress) => progress.result = Some(HookResult::Succeeded),
                 None => {}
             }
         }
-        Cause::Deadline { .. } => weighted.at = weighted.at.with_watch_until(shift.after(now)),
+        Cause::Deadline { .. } => {
+            let until = shift.after(now);
+            weighted.at = weighted.at.with_deadline_at_least_if_in(WeightedStage::EXTENDED_WHILE_HELD, until);
+        }
         _ => {}
     }
     deployment.with_weighted(weighted)

@@ -1,29 +1,32 @@
-//! Preflight, before anything is changed: which side is stable, and what blocks the start. A repair restores traffic first.
+//! Preflight, before anything is changed: which side is stable, and what blocks the start. A repair restores traffic
+//! first.
 
 use super::health::{self, Alarms, rule_is_sound};
-use super::superseding::yield_to_newer;
+use super::superseding::roll_back_if_superseded;
 use super::transition::{Change, Context, Transition};
-use super::{asleep, forward, line, rollback};
+use super::{asleep, forward, rollback, stop_the_line};
 use crate::deployment::{Deployment, Purpose};
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
+use crate::names::Slot;
 use crate::phase::{Phase, Preparing};
 use crate::promotion::ImageState;
 use crate::snapshot::{AlarmReading, Reading, SideReading, Snapshot, Weights};
 use crate::target::StableSide;
 use crate::time::{Percent, Seconds};
 use crate::verdict::Verdict;
-use crate::weighted::{Candidate, Registering, Sides, Weighted, WeightedStage, WeightsRecord};
+use crate::weighted::{Candidate, Registering, StableAtStart, Weighted, WeightedStage, WeightsRecord};
 use jiff::Timestamp;
 
 /// Poll interval while the start is blocked, in case the event that unblocks it is lost.
 const PREFLIGHT_POLL: Seconds = Seconds(15);
-/// How long a deployment waits for a person to correct the rules before it can start, and the poll interval meanwhile.
-const OPERATOR_HAS: Seconds = Seconds(12 * 3600);
+/// How long a deployment waits for a person to correct the rules before it can start.
+const OPERATOR_TIMEOUT: Seconds = Seconds(12 * 3600);
+/// Poll interval meanwhile.
 const OPERATOR_POLL: Seconds = Seconds(60);
 
 /// A deployment that has changed nothing yet, and its observation.
-struct Start<'a> {
+struct Preflight<'a> {
     context: &'a Context<'a>,
     deployment: &'a Deployment,
     snapshot: &'a Snapshot,
@@ -36,12 +39,12 @@ pub(super) fn step(
     snapshot: &Snapshot,
     preparing: Preparing,
 ) -> Transition {
-    if let Some(superseded) = yield_to_newer(deployment, context.now) {
+    if let Some(superseded) = roll_back_if_superseded(deployment, context.now) {
         return superseded;
     }
-    let start = Start { context, deployment, snapshot, preparing };
-    if start.needs_repair() {
-        return start.repair();
+    let preflight = Preflight { context, deployment, snapshot, preparing };
+    if preflight.needs_repair() {
+        return preflight.repair();
     }
     if deployment.purpose == Purpose::Repair
         && let Some(stable) = snapshot.live_side()
@@ -50,33 +53,35 @@ pub(super) fn step(
         return Transition::end(deployment.clone(), Verdict::Succeeded, reason);
     }
     if asleep::is_asleep(context.state, snapshot) {
-        return asleep::back_to_gates(context, deployment, &start.preparing);
+        return asleep::back_to_gates(context, deployment, &preflight.preparing);
     }
     match blockers(deployment, snapshot, context.now) {
-        Ok((sides, stable)) => start.settle(sides, stable),
-        Err(blocker) => start.blocked(blocker),
+        Ok((sides, stable)) => preflight.register(sides, stable),
+        Err(blocker) => preflight.blocked(blocker),
     }
 }
 
-impl Start<'_> {
+impl Preflight<'_> {
+    /// The deployment, still preparing.
     fn at(&self, preparing: Preparing) -> Deployment {
         self.deployment.with_phase(Phase::Preparing(preparing))
     }
 
-    /// Nothing blocks the start.
-    fn settle(self, sides: Sides, stable_reading: &SideReading) -> Transition {
+    /// Nothing blocks the start: proceeds to registering the candidate's task definition, unless stop-the-line holds
+    /// the deployment, its image cannot be pulled, or the release is live already.
+    fn register(self, sides: StableAtStart, stable_reading: &SideReading) -> Transition {
         let Self { context, deployment, snapshot, .. } = self;
-        if let Some(stopped) = line::stopped(context, deployment) {
+        if let Some(stopped) = stop_the_line::reason_to_hold(context, deployment) {
             // The deployment has passed its gates, and nothing of it has started yet.
             let deadline = stopped.deadline.max(self.preparing.deadline);
             let held = self.at(Preparing { deadline, ..self.preparing.clone() });
             return Transition::wait(held, stopped.on, stopped.poll, stopped.deadline);
         }
         let is_live = stable_reading.image.as_deref() == Some(deployment.release.image.as_str());
-        if let Some(reason) = self.image_missing().filter(|_| !is_live) {
+        if let Some(reason) = self.image_problem().filter(|_| !is_live) {
             return match reason {
-                Missing::ForGood(reason) => Transition::end(deployment.clone(), Verdict::Failed, reason),
-                Missing::Archived(reason) => self.blocked(Blocker::Seen(reason)),
+                ImageProblem::Deleted(reason) => Transition::end(deployment.clone(), Verdict::Failed, reason),
+                ImageProblem::Archived(reason) => self.blocked(Blocker::Observed(reason)),
             };
         }
         let (stable, candidate) = (sides.stable, sides.stable.other());
@@ -110,39 +115,40 @@ impl Start<'_> {
             if there.is_some_and(|side| side.task_definition == task_definition && !side.stalled) {
                 let candidate = Candidate { task_definition, seen_running: false, healthy_since: None };
                 return forward::enter_scaling(context, deployment, weighted, candidate)
-                    .after(vec![Change::Fact(settled)]);
+                    .with_changes_first(vec![Change::Fact(settled)]);
             }
-            // The revision may have been deregistered since, and ECS refuses a request that names such a revision: an equal one
-            // is found or registered.
+            // The revision may have been deregistered since, and ECS refuses a request that names such a revision: an
+            // equal one is found or registered.
         }
         Transition::enter(deployment.with_weighted(weighted), deployment.release.tag.clone()).fact(settled)
     }
 
-    /// `Some` if no task can be started with the release's image; none is attempted. If the registry could not be read, the start
-    /// is attempted.
-    fn image_missing(&self) -> Option<Missing> {
+    /// Why no task can be started with the release's image; `None`: one may be started, or the registry could not be
+    /// read.
+    fn image_problem(&self) -> Option<ImageProblem> {
         let Some(Reading::Known(state)) = self.context.images.get(&self.deployment.release.id.digest) else {
             return None;
         };
         let reason = state.start_blocker()?;
         let reason = format!("{} cannot be started: {reason}", self.deployment.release.tag);
         Some(match state {
-            ImageState::Gone => Missing::ForGood(reason),
-            ImageState::Archived | ImageState::Present => Missing::Archived(reason),
+            ImageState::Gone => ImageProblem::Deleted(reason),
+            ImageState::Archived | ImageState::Present => ImageProblem::Archived(reason),
         })
     }
 
+    /// Waits until the start is no longer blocked; fails at the deadline.
     fn blocked(self, blocker: Blocker) -> Transition {
         let Self { context, deployment, .. } = self;
-        let (reason, journalled, person) = match blocker {
-            Blocker::Person(reason) => (reason.clone(), reason, deployment.purpose == Purpose::Deploy),
-            Blocker::Seen(reason) => (reason.clone(), reason, false),
-            Blocker::Unread(reason) => (reason, UNREAD.to_owned(), false),
+        let (reason, journalled, needs_operator) = match blocker {
+            Blocker::NeedsOperator(reason) => (reason.clone(), reason, deployment.purpose == Purpose::Deploy),
+            Blocker::Observed(reason) => (reason.clone(), reason, false),
+            Blocker::Unreadable(reason) => (reason, UNREAD.to_owned(), false),
         };
         let usual = deployment.policy.deadlines.preflight;
-        let (deadline, awaiting_operator) = if person {
+        let (deadline, awaiting_operator) = if needs_operator {
             // Each deployment that starts meanwhile would fail the same way: one waits and reports what has to be done.
-            (OPERATOR_HAS.after(deployment.started_at).max(self.preparing.deadline), true)
+            (OPERATOR_TIMEOUT.after(deployment.started_at).max(self.preparing.deadline), true)
         } else if self.preparing.awaiting_operator {
             // A person has corrected that, and something else blocks the start: it gets the usual time.
             (usual.after(context.now), false)
@@ -150,7 +156,7 @@ impl Start<'_> {
             (self.preparing.deadline, false)
         };
         if context.now >= deadline {
-            let had = if person { OPERATOR_HAS } else { usual };
+            let had = if needs_operator { OPERATOR_TIMEOUT } else { usual };
             let why = format!("it could not start within {had}: {reason}");
             return Transition::end(deployment.clone(), Verdict::Failed, why);
         }
@@ -158,13 +164,13 @@ impl Start<'_> {
         let fact = new.then(|| Change::Fact(Fact::Blocked { reason: reason.clone() }));
         let blocked = Some(journalled);
         let preparing = Preparing { deadline, awaiting_operator, blocked, ..self.preparing.clone() };
-        let poll = if person { OPERATOR_POLL } else { PREFLIGHT_POLL };
+        let poll = if needs_operator { OPERATOR_POLL } else { PREFLIGHT_POLL };
         let on = WaitingOn::Preflight { reason, deadline };
         Transition::wait(self.at(preparing), on, poll, deadline).changes(fact)
     }
 
-    /// Whether traffic must be returned to the recorded stable side first: always for a repair; for a rollback, if the rules send
-    /// traffic where nothing can serve it.
+    /// Whether traffic must be returned to the recorded stable side first: always for a repair; for a rollback, if the
+    /// rules send traffic where nothing can serve it.
     fn needs_repair(&self) -> bool {
         let purpose = self.deployment.purpose;
         let Some(stable) = &self.context.state.stable else { return purpose == Purpose::Repair };
@@ -184,7 +190,7 @@ impl Start<'_> {
     /// Part of the traffic goes elsewhere than the recorded stable side: sends all of it back there.
     fn repair(self) -> Transition {
         let Some(stable) = self.context.state.stable.clone() else {
-            return self.blocked(Blocker::Seen("no stable side is on record".to_owned()));
+            return self.blocked(Blocker::Observed("no stable side is on record".to_owned()));
         };
         let mut deployment = self.deployment.clone();
         if deployment.purpose == Purpose::Rollback {
@@ -194,96 +200,95 @@ impl Start<'_> {
         let count = match self.snapshot.side(stable.slot) {
             Reading::Known(side) => side.desired.max(side.running).max(1),
             Reading::Unknown(reason) => {
-                let blocker = Blocker::Unread(format!("{} could not be read: {reason}", stable.slot));
-                return Start { deployment: &deployment, ..self }.blocked(blocker);
+                let blocker = Blocker::Unreadable(format!("{} could not be read: {reason}", stable.slot));
+                return Preflight { deployment: &deployment, ..self }.blocked(blocker);
             }
         };
         let stable_task_definition = stable.task_definition;
-        let sides = Sides { stable: stable.slot, stable_task_definition, stable_count: count };
+        let sides = StableAtStart { stable: stable.slot, stable_task_definition, stable_count: count };
         rollback::repair(&deployment, sides, self.context)
     }
 }
 
-/// Why the registry's answer prevents starting a task.
-enum Missing {
-    ForGood(String),
+/// Why no task can be started with the release's image, according to the registry.
+enum ImageProblem {
+    /// The image is deleted: the deployment fails.
+    Deleted(String),
+    /// The image is archived: the deployment waits until it is restored.
     Archived(String),
 }
 
 /// Text recorded for everything that preflight could not read.
 const UNREAD: &str = "something could not be read";
 
-/// A blocker of the start.
+/// A problem that blocks the start, as text for people.
 enum Blocker {
     /// Observed, and to be corrected by a person: a newer release need not wait for this deployment meanwhile.
-    Person(String),
+    NeedsOperator(String),
     /// Observed; expected to clear without a person.
-    Seen(String),
+    Observed(String),
     /// Could not be read. Under throttling a different reading fails each time, so it is journalled only once.
-    Unread(String),
+    Unreadable(String),
 }
 
-/// The blocker of the start, or the sides.
+/// The sides and the stable side's reading, if nothing blocks the start.
 fn blockers<'a>(
     deployment: &Deployment,
     snapshot: &'a Snapshot,
     now: Timestamp,
-) -> Result<(Sides, &'a SideReading), Blocker> {
+) -> Result<(StableAtStart, &'a SideReading), Blocker> {
     for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
         let arn = health::short_rule(arn);
         match rule {
-            Reading::Unknown(reason) => return Err(Blocker::Unread(format!("{arn} could not be read: {reason}"))),
+            Reading::Unknown(reason) => return Err(Blocker::Unreadable(format!("{arn} could not be read: {reason}"))),
             Reading::Known(rule) if !rule_is_sound(rule) => {
-                return Err(Blocker::Seen(format!(
+                return Err(Blocker::Observed(format!(
                     "{arn} does not forward to exactly the two sides: it has blue {} / green {}{}",
                     rule.weights.blue,
                     rule.weights.green,
                     health::foreign_groups(rule)
                 )));
             }
-            Reading::Known(rule) if rule.weights.only().is_none() => {
-                return Err(Blocker::Person(format!(
-                    "{arn} has blue {} / green {}, so no side is the stable one: `switchback rollback` puts all traffic on \
-                     the last stable side, or give one side all the weight by hand",
+            Reading::Known(rule) if rule.weights.sole_side().is_none() => {
+                return Err(Blocker::NeedsOperator(format!(
+                    "{arn} has blue {} / green {}, so no side is the stable one: `switchback rollback` puts all \
+                     traffic on the last stable side, or give one side all the weight by hand",
                     rule.weights.blue, rule.weights.green
                 )));
             }
             Reading::Known(_) => {}
         }
     }
-    let stable = snapshot.live_side()
-        .ok_or_else(|| {
-            let reason = "the rules do not agree on which side has the traffic: `switchback rollback` puts all of it on the \
-                          last stable side";
-            Blocker::Person(reason.to_owned())
-        })?;
-    for slot in [stable, stable.other()] {
-        if let Reading::Unknown(reason) = snapshot.side(slot) {
-            return Err(Blocker::Unread(format!("{slot} could not be read: {reason}")));
-        }
-    }
-    let Reading::Known(side) = snapshot.side(stable) else {
-        return Err(Blocker::Unread(format!("{stable} could not be read")));
+    let stable = snapshot.live_side().ok_or_else(|| {
+        let reason = "the rules do not agree on which side has the traffic: `switchback rollback` puts all of it on \
+                      the last stable side";
+        Blocker::NeedsOperator(reason.to_owned())
+    })?;
+    let read = |slot: Slot| match snapshot.side(slot) {
+        Reading::Known(side) => Ok(side),
+        Reading::Unknown(reason) => Err(Blocker::Unreadable(format!("{slot} could not be read: {reason}"))),
     };
+    let side = read(stable)?;
+    read(stable.other())?;
     if side.targets.healthy == 0 {
         let reason = format!(
-            "{stable} has all traffic and no healthy target: there would be no way back. `switchback rollback` puts it on \
-             the last stable side, if that is another one"
+            "{stable} has all traffic and no healthy target: there would be no way back. `switchback rollback` puts it \
+             on the last stable side, if that is another one"
         );
-        return Err(Blocker::Seen(reason));
+        return Err(Blocker::Observed(reason));
     }
     if let Some(Reading::Unknown(reason)) = &snapshot.test_rule {
-        return Err(Blocker::Unread(format!("the test rule could not be read: {reason}")));
+        return Err(Blocker::Unreadable(format!("the test rule could not be read: {reason}")));
     }
     match &snapshot.alarms {
         Reading::Unknown(reason) if !deployment.policy.alarms.is_empty() => {
-            return Err(Blocker::Unread(format!("the alarms could not be read: {reason}")));
+            return Err(Blocker::Unreadable(format!("the alarms could not be read: {reason}")));
         }
         Reading::Known(readings) => {
             let absent = |name: &&str| matches!(readings.get(*name), None | Some(AlarmReading::Absent));
             let names = deployment.policy.alarms.iter().map(|alarm| alarm.name.as_str());
             if let Some(name) = names.clone().find(absent) {
-                return Err(Blocker::Seen(format!(
+                return Err(Blocker::Observed(format!(
                     "there is no alarm {name}: create it, or take it out of the policy"
                 )));
             }
@@ -291,9 +296,9 @@ fn blockers<'a>(
         Reading::Unknown(_) => {}
     }
     if let Alarms::Firing { name, reason } = health::alarms(deployment, None, snapshot, now) {
-        return Err(Blocker::Seen(format!("alarm {name} is firing already: {reason}")));
+        return Err(Blocker::Observed(format!("alarm {name} is firing already: {reason}")));
     }
-    let sides = Sides {
+    let sides = StableAtStart {
         stable,
         stable_task_definition: side.task_definition.clone(),
         stable_count: side.running.max(side.desired).max(1),

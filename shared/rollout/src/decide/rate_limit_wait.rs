@@ -1,7 +1,7 @@
-//! Waiting in the rate limiter's queue for AWS API calls, and extending deadlines under throttling: no deployment ends because of
-//! throttling.
+//! Waiting in the rate limiter's queue for AWS API calls, and extending deadlines under throttling: no deployment ends
+//! because of throttling.
 
-use super::superseding::yield_to_newer;
+use super::superseding::roll_back_if_superseded;
 use super::transition::{Change, Context, Transition};
 use crate::deployment::Deployment;
 use crate::explanation::WaitingOn;
@@ -16,7 +16,7 @@ const WAITS: &str = "its turn has not come: AWS lets an account ask only so much
 
 /// No observation before its turn, `at`; commands are still processed, and a newer release supersedes it.
 pub(super) fn wait(context: &Context<'_>, deployment: &Deployment, preparing: &Preparing, at: Timestamp) -> Transition {
-    if let Some(superseded) = yield_to_newer(deployment, context.now) {
+    if let Some(superseded) = roll_back_if_superseded(deployment, context.now) {
         return superseded;
     }
     let new = preparing.blocked.as_deref() != Some(WAITS);
@@ -25,15 +25,19 @@ pub(super) fn wait(context: &Context<'_>, deployment: &Deployment, preparing: &P
     let deadline = preparing.deadline.max(deployment.policy.deadlines.preflight.after(at));
     let preparing = Preparing { deadline, blocked: Some(WAITS.to_owned()), ..preparing.clone() };
     let waiting = Transition::stay(deployment.with_phase(Phase::Preparing(preparing)));
-    waiting.changes(fact).explained(WaitingOn::RateLimitQueue { at }).look_by(at)
+    waiting.changes(fact).explained(WaitingOn::RateLimitQueue { at }).observe_by(at)
 }
 
 /// The deployment with its deadline extended if this observation or the last effect was throttled.
-pub(super) fn with_time(context: &Context<'_>, deployment: &Deployment, snapshot: &Snapshot) -> Option<Deployment> {
+pub(super) fn with_extended_deadline(
+    context: &Context<'_>,
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+) -> Option<Deployment> {
     let throttled =
         snapshot.throttled || deployment.effect_failure.as_ref().is_some_and(|effect_failure| effect_failure.throttled);
     let until =
         rate_limiter::extended_deadline(deployment, context.now, rate_limiter::retry_at(context.state, context.now));
     let until = until.filter(|_| throttled)?;
-    Some(deployment.with_phase(deployment.phase.clone().with_time_until(until)))
+    Some(deployment.with_phase(deployment.phase.clone().with_deadline_at_least(until)))
 }

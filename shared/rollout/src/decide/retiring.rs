@@ -1,8 +1,8 @@
-//! Retires the old side: waits until the load balancer's nodes no longer send it traffic, stops its tasks, and swaps the
-//! autoscaling limits with the roles.
+//! Retires the old side: waits until the load balancer's nodes no longer send it traffic, stops its tasks, and swaps
+//! the autoscaling limits with the roles.
 
-use super::giving_back::{self, Owed, ScalingIn, returned, settling, without_loans};
-use super::health::{self, Live, UNREAD_POLL};
+use super::cleanup::{self, PendingCleanup, ScalingIn, limits_restored, settling, without_original_limits};
+use super::health::{self, LiveWeights, UNREAD_POLL};
 use super::schedules;
 use super::transition::{Context, Transition};
 use crate::deployment::{Deployment, Purpose};
@@ -36,14 +36,14 @@ pub(super) fn draining(
         let on = WaitingOn::Drain { slot: weighted.sides.stable, until };
         return Transition::wait(at, on, DRAIN_POLL, until);
     }
-    match health::live(deployment, &weighted, snapshot) {
-        Live::AsDecided => {
+    match health::live_weights(deployment, &weighted, snapshot) {
+        LiveWeights::AsDecided => {
             let task_definition = candidate.task_definition.clone();
             let retiring = Retiring { task_definition, deadline, verify_again };
             let weighted = Weighted { at: WeightedStage::Retiring(retiring), ..weighted };
-            Transition::onward(deployment.with_weighted(weighted))
+            Transition::continue_with(deployment.with_weighted(weighted))
         }
-        Live::NotYet | Live::Unknown(_) => {
+        LiveWeights::NotYet | LiveWeights::Unknown(_) => {
             let reason = "the rules could not be read once more before the old side goes down".to_owned();
             Transition::wait(at, WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
         }
@@ -62,13 +62,13 @@ pub(super) fn step(
     if context.now >= deadline {
         return out_of_time(deployment.with_weighted(weighted), old);
     }
-    let Some(due) = schedules::limits_due(deployment, &weighted, snapshot, context.now) else {
-        return Transition::stay(deployment.with_weighted(weighted)).look_again();
+    let Some(due) = schedules::limits_to_restore(deployment, &weighted, snapshot, context.now) else {
+        return Transition::stay(deployment.with_weighted(weighted)).observe_again();
     };
     let due = due.swapped();
     let floor = due.limits.get(&old).map_or(0, |limits| limits.min);
-    let Owed { effects, missing } = Owed::limits(deployment, snapshot, &due);
-    let down = giving_back::scale_in(context, deployment, &weighted, snapshot, (old, floor), deadline);
+    let PendingCleanup { effects, missing } = PendingCleanup::limits(deployment, snapshot, &due);
+    let down = cleanup::scale_in(context, deployment, &weighted, snapshot, (old, floor), deadline);
     let at = deployment.with_weighted(weighted.clone());
     if let Some(ScalingIn { effect, on, poll, until }) = down {
         return Transition::wait(at, on, poll, until).effects(effects).effects(effect);
@@ -84,8 +84,8 @@ pub(super) fn step(
         Purpose::Deploy => format!("all traffic is on {}", old.other()),
         Purpose::Rollback | Purpose::Repair => format!("all traffic is back on {}", deployment.release.tag),
     };
-    let done = deployment.with_weighted(without_loans(weighted));
-    Transition::end(done, Verdict::Succeeded, reason).changes(returned(due)).effects(effects)
+    let done = deployment.with_weighted(without_original_limits(weighted));
+    Transition::end(done, Verdict::Succeeded, reason).changes(limits_restored(due)).effects(effects)
 }
 
 fn out_of_time(deployment: Deployment, old: Slot) -> Transition {
@@ -94,10 +94,10 @@ fn out_of_time(deployment: Deployment, old: Slot) -> Transition {
     Transition::end(deployment, Verdict::Succeeded, reason).fact(Fact::CleanupIncomplete { what })
 }
 
-/// A rule was changed outside Switchback during retiring, and the old side receives traffic: its tasks are started again so that
-/// it can serve. Where the policy says so, the weights also return to the verified side. Nothing is scaled in before the rule is
-/// restored.
-pub(super) fn keep_up(deployment: &Deployment, weighted: &Weighted, snapshot: &Snapshot) -> Vec<Effect> {
+/// A rule was changed outside Switchback during retiring, and the old side receives traffic: its tasks are started
+/// again so that it can serve. Where the policy says so, the weights also return to the verified side. Nothing is
+/// scaled in before the rule is restored.
+pub(super) fn restart_old_side(deployment: &Deployment, weighted: &Weighted, snapshot: &Snapshot) -> Vec<Effect> {
     let old = weighted.sides.stable;
     let mut effects = Vec::new();
     if !matches!(weighted.at, WeightedStage::Retiring(_)) || !health::has_traffic(snapshot, old) {

@@ -1,7 +1,9 @@
 //! Rollback to the stable side: restores its weights first, verifies them live, then scales down the candidate.
 
-use super::giving_back::{self, LONGEST_TRYING, Owed, ScalingIn, keeps_trying, returned, settling, without_loans};
-use super::health::{self, Live, UNREAD_POLL};
+use super::cleanup::{
+    self, MAX_RETRY_PERIOD, PendingCleanup, ScalingIn, keeps_trying, limits_restored, settling, without_original_limits,
+};
+use super::health::{self, LiveWeights, UNREAD_POLL};
 use super::transition::{Change, Context, Transition};
 use super::{hooks, schedules};
 use crate::deployment::{Deployment, Purpose};
@@ -14,49 +16,52 @@ use crate::snapshot::{Reading, RuleReading, Snapshot, Weights};
 use crate::time::{Percent, Seconds};
 use crate::verdict::Cause;
 use crate::weighted::{
-    AwaitingOperator, Rollback, RollbackPath, RollbackStep, Sides, Weighted, WeightedStage, WeightsRecord,
+    AwaitingOperator, Rollback, RollbackPath, RollbackStep, StableAtStart, Weighted, WeightedStage, WeightsRecord,
 };
 use jiff::Timestamp;
 
+/// How soon the rules are read again after their weights were written.
 const WEIGHTS_POLL: Seconds = Seconds(1);
+/// Poll interval while the stable side cannot serve, or cannot be read.
 const UNFIT_POLL: Seconds = Seconds(5);
+/// Poll interval while the candidate drains.
 const DRAIN_POLL: Seconds = Seconds(15);
-/// How long an operator has to decide about a forward-only deployment in trouble. After that it ends unchanged, and no deployment
-/// starts at the target before an operator decides.
-pub(super) const OPERATOR_PATIENCE: Seconds = Seconds(24 * 3600);
+/// How long an operator has to decide about a forward-only deployment in trouble. After that it ends unchanged, and no
+/// deployment starts at the target before an operator decides.
+pub(super) const OPERATOR_TIMEOUT: Seconds = Seconds(24 * 3600);
 
-/// Outcome of a request to roll back.
-pub(super) enum RollbackStart {
-    /// The rollback started; a forward-only release awaits an operator instead.
-    Started(Transition),
+/// Answer to a request to roll back.
+pub(super) enum RollbackAnswer {
+    /// The rollback has begun; a forward-only release awaits an operator instead.
+    Begun(Transition),
     /// Nothing had been changed: the deployment is over.
     NothingToUndo(Transition),
     /// A rollback is already in progress.
-    AlreadyGoing,
-    /// The stable side is no longer intact.
+    AlreadyRollingBack,
+    /// Switchback has begun to scale the stable side down, or the deployment was abandoned.
     NoPath,
 }
 
-/// Starts a rollback, whatever the cause.
-pub(super) fn start(deployment: &Deployment, cause: Cause, now: Timestamp) -> RollbackStart {
+/// Starts a rollback if there is something to roll back and a stable side to roll back to.
+pub(super) fn request(deployment: &Deployment, cause: Cause, now: Timestamp) -> RollbackAnswer {
     let weighted = match &deployment.phase {
         Phase::Moving(Moving::Weighted(weighted)) => weighted,
         Phase::Gated(_) | Phase::Preparing(_) => {
             let (verdict, reason) = (cause.verdict(false), cause.summary());
-            return RollbackStart::NothingToUndo(Transition::end_unseen(deployment.clone(), verdict, reason));
+            return RollbackAnswer::NothingToUndo(Transition::end_without_rules(deployment.clone(), verdict, reason));
         }
     };
     if matches!(weighted.at, WeightedStage::RollingBack(_)) {
-        return RollbackStart::AlreadyGoing;
+        return RollbackAnswer::AlreadyRollingBack;
     }
     match weighted.rollback_path() {
-        Some(path) => RollbackStart::Started(take(deployment, (**weighted).clone(), path, cause, now)),
-        None => RollbackStart::NoPath,
+        Some(path) => RollbackAnswer::Begun(start(deployment, (**weighted).clone(), path, cause, now)),
+        None => RollbackAnswer::NoPath,
     }
 }
 
 /// Rolls back along an available path. A forward-only release in trouble awaits an operator instead.
-pub(super) fn take(
+pub(super) fn start(
     deployment: &Deployment,
     weighted: Weighted,
     path: RollbackPath,
@@ -65,22 +70,22 @@ pub(super) fn take(
 ) -> Transition {
     let deployment = deployment.with_weighted(weighted.clone());
     if cause.needs_operator(&deployment) {
-        let deadline = OPERATOR_PATIENCE.after(now);
+        let deadline = OPERATOR_TIMEOUT.after(now);
         let waits = AwaitingOperator { cause, since: now, deadline, journalled: false };
         let weighted = Weighted { awaiting_operator: Some(weighted.awaiting_operator.unwrap_or(waits)), ..weighted };
-        return Transition::onward(deployment.with_weighted(weighted)).look_again();
+        return Transition::continue_with(deployment.with_weighted(weighted)).observe_again();
     }
     let hooks = weighted.hooks.into_iter().map(|(name, hook)| {
-        let at_work = hook.result.is_none();
-        (name, if at_work { hook.fail("the deployment turned back".to_owned()) } else { hook })
+        let is_running = hook.result.is_none();
+        (name, if is_running { hook.fail("the deployment turned back".to_owned()) } else { hook })
     });
-    let changes = gone_back(&deployment, &cause);
+    let changes = revoke_and_hold_promotion(&deployment, &cause);
     let weighted = Weighted { hooks: hooks.collect(), halted: None, awaiting_operator: None, ..weighted };
-    let rollback = begun(&deployment, path, cause, now);
-    enter(&deployment, weighted, rollback).after(changes)
+    let rollback = new_rollback(&deployment, path, cause, now);
+    enter(&deployment, weighted, rollback).with_changes_first(changes)
 }
 
-fn begun(deployment: &Deployment, path: RollbackPath, cause: Cause, now: Timestamp) -> Rollback {
+fn new_rollback(deployment: &Deployment, path: RollbackPath, cause: Cause, now: Timestamp) -> Rollback {
     let deadline = deployment.policy.deadlines.rollback.after(now);
     Rollback { path, cause, step: RollbackStep::start(), deadline, stable_unfit: false }
 }
@@ -89,20 +94,21 @@ fn enter(deployment: &Deployment, weighted: Weighted, rollback: Rollback) -> Tra
     let detail = format!("to {}", rollback.path.stable());
     let started = Fact::RollbackStarted { cause: rollback.cause.clone() };
     let weighted = Weighted { at: WeightedStage::RollingBack(rollback), ..weighted };
-    Transition::enter(deployment.with_weighted(weighted), detail).fact(started).look_again()
+    Transition::enter(deployment.with_weighted(weighted), detail).fact(started).observe_again()
 }
 
 /// Returns all traffic to the recorded stable side before anything else is done.
-pub(super) fn repair(deployment: &Deployment, sides: Sides, context: &Context<'_>) -> Transition {
-    let path = RollbackPath::of_repair(&sides);
+pub(super) fn repair(deployment: &Deployment, stable_at_start: StableAtStart, context: &Context<'_>) -> Transition {
+    let path = RollbackPath::of_repair(&stable_at_start);
     let cause = Cause::Asked { actor: deployment.actor.clone(), reason: deployment.reason.clone() };
-    let rollback = begun(deployment, path, cause, context.now);
-    let weighted = Weighted::new(sides, WeightedStage::RollingBack(rollback.clone()), context.seen_at);
+    let rollback = new_rollback(deployment, path, cause, context.now);
+    let at = WeightedStage::RollingBack(rollback.clone());
+    let weighted = Weighted::new(stable_at_start, at, context.seen_at);
     enter(deployment, Weighted { traffic_moved: true, ..weighted }, rollback)
 }
 
-/// Withdraws the verification of a rolled-back release and holds automatic promotion from it.
-fn gone_back(deployment: &Deployment, cause: &Cause) -> Vec<Change> {
+/// Changes that revoke the verification of a rolled-back release, and put automatic promotion to the target on hold.
+fn revoke_and_hold_promotion(deployment: &Deployment, cause: &Cause) -> Vec<Change> {
     let superseded = matches!(cause, Cause::Superseded { .. });
     if deployment.purpose != Purpose::Deploy || superseded {
         return Vec::new();
@@ -119,8 +125,8 @@ fn gone_back(deployment: &Deployment, cause: &Cause) -> Vec<Change> {
     changes
 }
 
-/// A rollback in progress, and its observation.
-struct Going<'a> {
+/// A deployment that rolls back, and its observation.
+struct ObservedRollback<'a> {
     context: &'a Context<'a>,
     deployment: &'a Deployment,
     snapshot: &'a Snapshot,
@@ -134,37 +140,46 @@ pub(super) fn step(
     weighted: Weighted,
     rollback: Rollback,
 ) -> Transition {
-    let going = Going { context, deployment, snapshot };
+    let observed = ObservedRollback { context, deployment, snapshot };
     match rollback.step.clone() {
-        RollbackStep::RestoringWeights { .. } => going.weights_back(weighted, rollback),
-        step => match going.astray(&weighted, &rollback) {
-            Astray::No => going.finish(step, weighted, rollback),
+        RollbackStep::RestoringWeights { .. } => observed.restore_weights(weighted, rollback),
+        step => match observed.candidate_traffic(&weighted, &rollback) {
+            CandidateTraffic::Absent => observed.after_weights_restored(step, weighted, rollback),
             // The reading may predate the restored weights; nothing is scaled down while that is possible.
-            Astray::Perhaps { settled } => going.finish(step, weighted, rollback).look_by(settled),
-            Astray::Yes => {
+            CandidateTraffic::Uncertain { until } => {
+                observed.after_weights_restored(step, weighted, rollback).observe_by(until)
+            }
+            CandidateTraffic::Present => {
                 // The rollback deadline starts again: the weights have to be restored once more.
                 let deadline = rollback.deadline.max(deployment.policy.deadlines.rollback.after(context.now));
                 let rollback = Rollback { step: RollbackStep::start(), deadline, ..rollback };
-                Transition::onward(going.at(weighted, rollback)).look_again()
+                Transition::continue_with(observed.at(weighted, rollback)).observe_again()
             }
         },
     }
 }
 
-/// Whether a rule sends the candidate traffic again after the weights were restored. A rollback is completed: the weights are
-/// restored again, whoever changed them.
-enum Astray {
-    No,
-    Perhaps { settled: Timestamp },
-    Yes,
+/// Whether a rule sends the candidate traffic again after the weights were restored. A rollback is completed: the
+/// weights are restored again, whoever changed them.
+enum CandidateTraffic {
+    /// Every rule that could be read sends all traffic to the stable side. The others are judged before anything is
+    /// scaled down.
+    Absent,
+    /// A rule was read without all traffic on the stable side, but the reading may predate the restored weights until
+    /// then.
+    Uncertain { until: Timestamp },
+    /// A rule does not send all traffic to the stable side.
+    Present,
 }
 
-impl Going<'_> {
+impl ObservedRollback<'_> {
+    /// The deployment with this state of the rollback.
     fn at(&self, weighted: Weighted, rollback: Rollback) -> Deployment {
         self.deployment.with_weighted(Weighted { at: WeightedStage::RollingBack(rollback), ..weighted })
     }
 
-    fn finish(&self, step: RollbackStep, weighted: Weighted, rollback: Rollback) -> Transition {
+    /// The steps after the weights were restored.
+    fn after_weights_restored(&self, step: RollbackStep, weighted: Weighted, rollback: Rollback) -> Transition {
         match step {
             RollbackStep::Draining { until } if self.context.now < until => {
                 let stopping = hooks::stop(&weighted.hooks, self.snapshot);
@@ -175,36 +190,38 @@ impl Going<'_> {
             }
             RollbackStep::Draining { .. } => {
                 let rollback = Rollback { step: RollbackStep::ScalingDownCandidate, ..rollback };
-                Transition::onward(self.at(weighted, rollback))
+                Transition::continue_with(self.at(weighted, rollback))
             }
             RollbackStep::ScalingDownCandidate | RollbackStep::RestoringWeights { .. } => {
-                self.candidate_down(weighted, rollback)
+                self.scale_down_candidate(weighted, rollback)
             }
         }
     }
 
-    fn astray(&self, weighted: &Weighted, rollback: &Rollback) -> Astray {
+    fn candidate_traffic(&self, weighted: &Weighted, rollback: &Rollback) -> CandidateTraffic {
         let stable = rollback.path.stable();
-        let astray = |rule: &Reading<RuleReading>| rule.known().is_some_and(|rule| rule.weights.only() != Some(stable));
-        if !self.snapshot.rules.iter().any(astray) {
-            return Astray::No;
+        let differs =
+            |rule: &Reading<RuleReading>| rule.known().is_some_and(|rule| rule.weights.sole_side() != Some(stable));
+        if !self.snapshot.rules.iter().any(differs) {
+            return CandidateTraffic::Absent;
         }
         let foreign = self.foreign(weighted).is_some();
-        match self.consistent_at().filter(|_| !foreign) {
-            Some(settled) => Astray::Perhaps { settled },
-            None => Astray::Yes,
+        match self.stale_until().filter(|_| !foreign) {
+            Some(until) => CandidateTraffic::Uncertain { until },
+            None => CandidateTraffic::Present,
         }
     }
 
-    fn consistent_at(&self) -> Option<Timestamp> {
-        self.deployment.consistent_at(self.context.seen_at, self.context.now)
+    /// As [`Deployment::stale_until`].
+    fn stale_until(&self) -> Option<Timestamp> {
+        self.deployment.stale_until(self.context.seen_at, self.context.now)
     }
 
-    /// Describes rules whose weights Switchback did not write. A reading may be as old as the last writes, so any weights that
-    /// this deployment ever set are not foreign.
+    /// Describes the rules whose weights Switchback did not write; `None`: there are none. A reading may be as old as
+    /// the last writes, so any weights that this deployment ever set are not foreign.
     fn foreign(&self, weighted: &Weighted) -> Option<String> {
-        let settled = self.consistent_at().is_none();
-        let candidate = weighted.candidate();
+        let settled = self.stale_until().is_none();
+        let candidate = weighted.candidate_slot();
         let stable = Weights::share(candidate.other(), Percent::ALL);
         // A repair has written nothing yet, so nothing counts as foreign.
         let record = weighted.weights?;
@@ -222,35 +239,32 @@ impl Going<'_> {
         let found: Vec<String> = rules
             .filter_map(|(arn, rule)| Some((arn, rule.known()?)))
             .filter(|(_, rule)| !own.iter().any(|weights| rule.weights.same_split(*weights)))
-            .map(|(arn, rule)| health::described(arn, rule, left))
+            .map(|(arn, rule)| health::describe_rule(arn, rule, left))
             .collect();
         (!found.is_empty()).then(|| found.join("; "))
     }
 
     /// Weights first: the candidate is not changed before the weights were seen live on the stable side.
-    fn weights_back(&self, mut weighted: Weighted, rollback: Rollback) -> Transition {
+    fn restore_weights(&self, mut weighted: Weighted, rollback: Rollback) -> Transition {
         let now = self.context.now;
         let stable = rollback.path.stable();
         let wanted = Weights::share(stable, Percent::ALL);
         let decided = weighted.weights.is_some_and(|record| record.decided == wanted);
         let is_back = self.snapshot.live_side() == Some(stable);
-        // A recent write may not be visible in the reading yet: weights count as restored only after a successful write followed
-        // by a reading that shows them.
-        let live = match health::live(self.deployment, &weighted, self.snapshot) {
-            // Compared with the wanted weights, not with the ones decided last.
-            _ if is_back && ((decided && !self.is_outcome_unknown()) || now >= rollback.deadline) => Live::AsDecided,
-            Live::Unknown(reason) => Live::Unknown(reason),
-            _ => Live::NotYet,
-        };
+        // Restored if every rule shows the stable side and Switchback's own write is known to have worked; past the
+        // deadline, seeing it is enough, whoever wrote it.
+        let restored = is_back && ((decided && !self.is_outcome_unknown()) || now >= rollback.deadline);
         weighted.traffic_moved |= health::has_traffic(self.snapshot, stable.other());
-        let unread = match live {
-            Live::AsDecided => return self.has_restored_weights(weighted, rollback, wanted, decided),
-            Live::Unknown(reason) => Some(reason),
-            Live::NotYet => None,
+        if restored {
+            return self.weights_restored(weighted, rollback, wanted, decided);
+        }
+        let unread = match health::live_weights(self.deployment, &weighted, self.snapshot) {
+            LiveWeights::Unknown(reason) => Some(reason),
+            LiveWeights::AsDecided | LiveWeights::NotYet => None,
         };
         let fitness = self.fitness(&weighted, &rollback);
-        if now >= rollback.deadline && self.gives_up(&rollback, &fitness) {
-            return self.give_up(weighted, &fitness);
+        if now >= rollback.deadline && self.should_give_up(&rollback, &fitness) {
+            return self.abandon(weighted, &fitness);
         }
         // Past its deadline the rollback continues at its poll interval.
         let deadline = rollback.deadline.max(UNREAD_POLL.after(now));
@@ -260,8 +274,8 @@ impl Going<'_> {
                 let on = WaitingOn::Reading { reason, deadline };
                 Transition::wait(self.at(weighted, rollback), on, UNFIT_POLL, deadline)
             }
-            // Traffic is never moved from one unfit side to another. The stable side is scaled up and observed until the
-            // deadline.
+            // Traffic is never moved from one unfit side to another. The stable side is scaled up and observed until
+            // the deadline.
             Fitness::Unfit(reason) => {
                 let new =
                     (!rollback.stable_unfit).then(|| Change::Fact(Fact::RollbackBlocked { reason: reason.clone() }));
@@ -318,7 +332,7 @@ impl Going<'_> {
     }
 
     /// The weights were seen live on the stable side.
-    fn has_restored_weights(
+    fn weights_restored(
         &self,
         mut weighted: Weighted,
         rollback: Rollback,
@@ -338,19 +352,20 @@ impl Going<'_> {
         } else {
             RollbackStep::ScalingDownCandidate
         };
-        Transition::onward(self.at(weighted, Rollback { step, ..rollback })).changes(changes)
+        Transition::continue_with(self.at(weighted, Rollback { step, ..rollback })).changes(changes)
     }
 
-    /// Whether a rollback past its deadline gives up. A feasible rollback is tried at least once, then retried (users are on a
-    /// bad release) until AWS refuses it permanently.
-    fn gives_up(&self, rollback: &Rollback, fitness: &Fitness) -> bool {
+    /// Whether a rollback past its deadline is given up. One that can be done is tried at least once, then retried for
+    /// [`MAX_RETRY_PERIOD`] (users are on a bad release) unless AWS refuses it permanently.
+    fn should_give_up(&self, rollback: &Rollback, fitness: &Fitness) -> bool {
         let tried = matches!(rollback.step, RollbackStep::RestoringWeights { tries, .. } if tries > 0);
         let refused = self.deployment.effect_failure.as_ref().is_some_and(|effect_failure| effect_failure.refused);
-        let over = self.context.now >= LONGEST_TRYING.after(rollback.deadline);
+        let over = self.context.now >= MAX_RETRY_PERIOD.after(rollback.deadline);
         !matches!(fitness, Fitness::Fit) || (tried && refused) || over
     }
 
-    fn give_up(&self, weighted: Weighted, fitness: &Fitness) -> Transition {
+    /// Ends the deployment with the traffic where it is.
+    fn abandon(&self, weighted: Weighted, fitness: &Fitness) -> Transition {
         let reason = match fitness {
             Fitness::Unfit(reason) | Fitness::Unread(reason) => format!(": {reason}"),
             Fitness::Fit => {
@@ -362,13 +377,15 @@ impl Going<'_> {
         super::abandoning::start(self.deployment, weighted, reason, self.context.now)
     }
 
-    /// Whether the outcome of the last weights write is unknown: its response was lost, or the driver that wrote it died.
+    /// Whether the outcome of the last weights write is unknown: its response was lost, or the driver that wrote it
+    /// died.
     fn is_outcome_unknown(&self) -> bool {
         let pending = self.deployment.pending.iter().any(|effect| matches!(effect, Effect::SetWeights { .. }));
         let effect_failure = self.deployment.effect_failure.as_ref();
         pending || effect_failure.is_some_and(|effect_failure| effect_failure.effect.kind == EffectKind::SetWeights)
     }
 
+    /// Whether the stable side can serve at all; its capacity is not judged.
     fn fitness(&self, weighted: &Weighted, rollback: &Rollback) -> Fitness {
         let stable = weighted.sides.stable;
         let there = match self.snapshot.side(stable) {
@@ -399,7 +416,8 @@ impl Going<'_> {
         Fitness::Unfit(format!("{}; {}", evidence(stable), evidence(stable.other())))
     }
 
-    fn candidate_down(&self, weighted: Weighted, rollback: Rollback) -> Transition {
+    /// Scales down the candidate and restores the settings; ends the deployment when both are seen done.
+    fn scale_down_candidate(&self, weighted: Weighted, rollback: Rollback) -> Transition {
         let Self { context, deployment, snapshot } = *self;
         let stable = rollback.path.stable();
         let candidate = stable.other();
@@ -407,8 +425,8 @@ impl Going<'_> {
         let deadline = rollback.deadline;
         let floor = weighted.original_limits.get(&candidate).map_or(0, |limits| limits.min);
         let still_up = snapshot.side(candidate).known().is_none_or(|side| side.desired > floor);
-        let owes = still_up || !weighted.original_limits.is_empty();
-        if context.now >= deadline && !(owes && keeps_trying(context, deployment, deadline)) {
+        let is_unfinished = still_up || !weighted.original_limits.is_empty();
+        if context.now >= deadline && !(is_unfinished && keeps_trying(context, deployment, deadline)) {
             let what = format!(
                 "{candidate} or what was borrowed could not be put back in time; look at {candidate} and at the \
                  autoscaling limits"
@@ -417,17 +435,17 @@ impl Going<'_> {
             return Transition::end(self.at(weighted, rollback), verdict, cause).fact(left);
         }
         let deadline = deadline.max(UNREAD_POLL.after(context.now));
-        let Some(due) = schedules::limits_due(deployment, &weighted, snapshot, context.now) else {
-            return Transition::stay(self.at(weighted, rollback)).look_again();
+        let Some(due) = schedules::limits_to_restore(deployment, &weighted, snapshot, context.now) else {
+            return Transition::stay(self.at(weighted, rollback)).observe_again();
         };
         let floor = due.limits.get(&candidate).map_or(0, |limits| limits.min);
-        let mut owed = Owed::limits(deployment, snapshot, &due);
+        let mut pending = PendingCleanup::limits(deployment, snapshot, &due);
         let stopping = hooks::stop(&weighted.hooks, snapshot);
-        owed.effects.extend(stopping.effects);
-        owed.missing.extend(stopping.running);
-        let Owed { effects, missing } = owed.with_test_rule(&weighted, snapshot);
+        pending.effects.extend(stopping.effects);
+        pending.missing.extend(stopping.running);
+        let PendingCleanup { effects, missing } = pending.with_test_rule(&weighted, snapshot);
         let weighted = Weighted { hooks: stopping.hooks, ..weighted };
-        let down = giving_back::scale_in(context, deployment, &weighted, snapshot, (candidate, floor), deadline);
+        let down = cleanup::scale_in(context, deployment, &weighted, snapshot, (candidate, floor), deadline);
         if let Some(ScalingIn { effect, on, poll, until }) = down {
             let waiting = Transition::wait(self.at(weighted, rollback), on, poll, until);
             return waiting.effects(effects).effects(effect);
@@ -440,8 +458,8 @@ impl Going<'_> {
         if let Some((on, until)) = settling(context, deployment) {
             return Transition::wait(self.at(weighted, rollback), on, UNREAD_POLL, until).effects(effects);
         }
-        let changes = returned(due);
-        let at = self.at(without_loans(weighted), rollback);
+        let changes = limits_restored(due);
+        let at = self.at(without_original_limits(weighted), rollback);
         if snapshot.live_side() != Some(stable) {
             let on = WaitingOn::Reading { reason: "the rules could not be read once more".to_owned(), deadline };
             return Transition::wait(at, on, UNREAD_POLL, deadline).changes(changes).effects(effects);
@@ -450,11 +468,12 @@ impl Going<'_> {
     }
 }
 
-/// Whether the stable side can carry all traffic.
+/// Whether the stable side can serve at all.
 enum Fitness {
+    /// It has a healthy target, or both sides are at 0 tasks, or it could not be read and was never seen unfit.
     Fit,
-    /// The stable side has no healthy target, and the candidate may have some.
+    /// It has no healthy target, and not both sides are at 0 tasks.
     Unfit(String),
-    /// The stable side was unfit when last read, and cannot be read now.
+    /// It cannot be read, and was unfit when last read, or a repair has not seen it healthy yet.
     Unread(String),
 }

@@ -1,5 +1,5 @@
-//! The autoscaling limits to restore after borrowing: the original ones, updated by the scheduled actions that would have run
-//! meanwhile.
+//! The autoscaling limits to restore at the end of a deployment: the original ones, updated by the scheduled actions
+//! that would have run meanwhile.
 
 use crate::deployment::Deployment;
 use crate::names::Slot;
@@ -9,23 +9,24 @@ use crate::weighted::Weighted;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// A scheduled action may run some time after its minute: the limits read may not yet include one that ran this long before.
-/// Applying its values again changes nothing.
+/// A scheduled action may run some time after its minute: the limits read may not yet include one that ran this long
+/// before. Applying its values again changes nothing.
 const MAY_RUN_LATE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The limits due to each side.
+/// The limits to restore, and how they were determined.
 #[derive(Debug, Default)]
-pub(super) struct LimitsDue {
+pub(super) struct LimitsToRestore {
+    /// The limits of each side that has a scalable target.
     pub(super) limits: BTreeMap<Slot, Autoscaling>,
     /// Names of the scheduled actions that were applied to the limits.
     pub(super) ran: BTreeMap<Slot, Vec<String>>,
-    /// What could not be read; the previous limits are due until it can.
+    /// What could not be read, as text for people; until it can, the original limits are restored.
     pub(super) unread: Vec<String>,
     /// What can never be determined, as text for people.
     pub(super) unclear: Vec<String>,
 }
 
-impl LimitsDue {
+impl LimitsToRestore {
     /// Limits follow the role, not the side: the side that serves now gets the limits of the side that served before.
     pub(super) fn swapped(self) -> Self {
         if self.limits.len() < 2 {
@@ -37,14 +38,14 @@ impl LimitsDue {
     }
 }
 
-/// The limits due now; `None`: scheduled actions were not read yet and will be at the next observation.
-pub(super) fn limits_due(
+/// The limits to restore now; `None`: scheduled actions were not read yet and will be at the next observation.
+pub(super) fn limits_to_restore(
     deployment: &Deployment,
     weighted: &Weighted,
     snapshot: &Snapshot,
     now: Timestamp,
-) -> Option<LimitsDue> {
-    let mut due = LimitsDue::default();
+) -> Option<LimitsToRestore> {
+    let mut due = LimitsToRestore::default();
     let since = weighted.original_limits_read_at;
     let since = since.checked_sub(MAY_RUN_LATE).unwrap_or(since);
     for (slot, found) in &weighted.original_limits {
@@ -66,7 +67,10 @@ pub(super) fn limits_due(
                 }
                 due.unclear.extend(unclear.into_iter().map(|(action, error)| {
                     let name = &action.name;
-                    format!("whether the scheduled action {name} of {service} ran cannot be told ({error}): check its limits")
+                    format!(
+                        "whether the scheduled action {name} of {service} ran cannot be determined ({error}): check \
+                         its limits"
+                    )
                 }));
             }
         }
@@ -94,8 +98,8 @@ fn runs(
     (runs, unclear)
 }
 
-/// Applies the action; returns whether it changed the limits. AWS rejects a minimum above the maximum, so such an action sets
-/// nothing.
+/// Applies the action; returns whether it changed the limits. AWS rejects a minimum above the maximum, so such an
+/// action sets nothing.
 fn apply(limits: &mut Autoscaling, action: &ScheduledAction) -> bool {
     let (min, max) = (action.min.unwrap_or(limits.min), action.max.unwrap_or(limits.max));
     if min > max || (min, max) == (limits.min, limits.max) {

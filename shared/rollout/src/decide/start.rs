@@ -1,4 +1,4 @@
-//! Starts a deployment.
+//! The start of a deployment: its initial phase, its first journal entries, and its entry in the history.
 
 use super::admission;
 use super::builder::Builder;
@@ -61,6 +61,7 @@ pub(super) fn start(
     builder.state.running = Some(deployment);
 }
 
+/// Journals the start, and puts automatic promotion on hold where the start implies that.
 fn journal_start(builder: &mut Builder, deployment: &Deployment, applied: &AppliedTarget) {
     let number = Some(deployment.number);
     let started = Fact::Started {

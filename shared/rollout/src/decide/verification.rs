@@ -1,4 +1,4 @@
-//! Which releases are verified here, and the messages about it to other targets.
+//! The record of releases that are verified here, and the messages about it to other targets.
 
 use super::builder::Builder;
 use crate::command::Command;
@@ -46,8 +46,10 @@ pub(super) fn withdraw(builder: &mut Builder, number: Option<u64>, digest: &Imag
         reason: reason.to_owned(),
     };
     builder.note(number, fact);
-    let of_it = |message: &OutboxMessage| matches!(message, OutboxMessage::Verified { release, .. } if &release.id.digest == digest);
-    builder.state.outbox.retain(|message| !of_it(message));
+    builder.state.outbox.retain(|message| match message {
+        OutboxMessage::Verified { release, .. } => &release.id.digest != digest,
+        OutboxMessage::TrainStopped { .. } => true,
+    });
 }
 
 /// Puts automatic promotion to this target on hold.

@@ -1,6 +1,6 @@
 //! Checks outside the services themselves: registry, quotas, and the control plane's own IAM scope.
 
-use super::seen::{IamScope, InspectedTag, InspectionResult};
+use super::inspected::{IamScope, InspectedTag, InspectionResult};
 use super::{Findings, SLOTS, balancer_of_rule, rule_label, service_label, short_name};
 use crate::names::TargetId;
 use crate::notification::Receiver;
@@ -37,8 +37,8 @@ pub(super) fn judge(
     }
 }
 
-/// Whether the Fargate quota allows a second side: as many tasks as the larger side has, less those that the smaller one
-/// runs already. On-Demand and Spot have a quota each (AWS General Reference, "AWS Fargate quotas").
+/// Whether the Fargate quota allows a second side: as many tasks as the larger side has, less those that the smaller
+/// one runs already. On-Demand and Spot have a quota each (AWS General Reference, "AWS Fargate quotas").
 fn fargate(wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
     let sides = SLOTS.map(|slot| match &seen.side(slot).service {
         Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
@@ -67,8 +67,8 @@ fn fargate(wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findin
         let free = (account.quota - account.used).max(0.0);
         if needed > free {
             let problem = format!(
-                "a deployment starts {needed} vCPUs of Fargate {class} beside those that run, and {free} of the account's {} \
-                 are free: not all of its tasks would start",
+                "a deployment starts {needed} vCPUs of Fargate {class} beside those that run, and {free} of the \
+                 account's {} are free: not all of its tasks would start",
                 account.quota
             );
             let remedy =
@@ -124,8 +124,8 @@ fn registry_location(service: &ServicePolicy) -> String {
     }
 }
 
-/// Suffixes that builders add to a tag for a single-architecture image, whose multi-architecture index has the plain tag:
-/// Docker's and Go's names of architectures, and those of the kernel.
+/// Suffixes that builders add to a tag for a single-architecture image, whose multi-architecture index has the plain
+/// tag: Docker's and Go's names of architectures, and those of the kernel.
 const ARCHITECTURES: [&str; 13] = [
     "amd64", "arm64", "arm64v8", "arm64-v8", "x86_64", "x86-64", "x64", "aarch64", "arm", "armv7", "arm32v7", "armhf",
     "386",
@@ -144,8 +144,8 @@ fn tags(rule: &TagRule, subject: &str, newest: &[InspectedTag], findings: &mut F
     });
     if let Some((tag, of, suffix)) = single_architecture {
         let problem = format!(
-            "the service's rule takes {tag}, which is {of} for {suffix} alone: whichever is pushed first is deployed, also onto \
-             tasks of another architecture"
+            "the service's rule takes {tag}, which is {of} for {suffix} alone: whichever is pushed first is deployed, \
+             also onto tasks of another architecture"
         );
         let remedy = "exclude the parts: `tags: {glob: \"v*\", not: {glob: \"*-{amd64,arm64}\"}}`";
         findings.risky("tags_of_architectures", subject, problem, remedy);
@@ -240,7 +240,7 @@ fn check_iam_scope(
     for route in routes {
         if let Receiver::Topic(arn) = &route.receiver {
             let name = arn.rsplit(':').next().unwrap_or(arn);
-            check_prefix(&format!("topic {name}"), name, &iam_scope.topics, "TopicPrefix", "nobody is told there");
+            check_prefix(&format!("topic {name}"), name, &iam_scope.topics, "TopicPrefix", "nobody is notified there");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Checks alarms: whether they exist, can fire, are evaluated, fire in time and for the right side, and stay quiet about an
-//! idle side.
+//! Checks the policy's alarms: whether they exist, can fire, are evaluated, fire in time and for the right side, and
+//! stay quiet about an idle side.
 //!
 //! Facts about single metrics come from the list of ALB's metrics and their dimensions ("CloudWatch metrics for your
-//! Application Load Balancer"): error counts have no data point where they would be zero, no metric of a target group has
-//! data while the group has no requests, and metrics of a target group carry both dimensions.
+//! Application Load Balancer"): error counts have no data point where they would be zero, no metric of a target group
+//! has data while the group has no requests, and metrics of a target group carry both dimensions.
 
-use super::seen::{AlarmDetails, AlarmKind, InspectionResult, Metric, MetricAlarmDetails};
+use super::inspected::{AlarmDetails, AlarmKind, InspectionResult, Metric, MetricAlarmDetails};
 use super::{Findings, SLOTS, Severity};
 use crate::alarm::{
-    AlarmsByName, MetricScope, dimension, metric_scope, metric_scopes, rule::Rule, side_of_group, watched,
+    AlarmsByName, MetricScope, dimension, metric_scope, metric_scopes, rule::AlarmRule, side_of_group, watched,
 };
 use crate::names::Slot;
 use crate::policy::{AlarmPolicy, MissingData, TargetPolicy};
@@ -44,8 +44,8 @@ const TARGET_GROUP_METRICS: [(&str, bool); 21] = [
     ("ZonalShiftedHostCount", false),
 ];
 
-/// Metrics published per load balancer only, never per target group. A metric in neither list is new or misspelt, and no
-/// conclusion is drawn from it.
+/// Metrics published per load balancer only, never per target group. A metric in neither list is new or misspelt, and
+/// no conclusion is drawn from it.
 const LOAD_BALANCER_METRICS: [&str; 26] = [
     "ActiveConnectionCount",
     "ClientTLSNegotiationErrorCount",
@@ -124,10 +124,10 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
             all_scopes.insert(combined_scope(&scopes));
         }
         if sides.len() > 1 {
-            let problem = "it looks at both sides: when it fires nobody can tell which of them is in trouble, and traffic goes back \
-                        even where the old release is";
-            let remedy =
-                "name an alarm for each side instead, so that the old side's trouble is told from the new one's";
+            let problem = "it looks at both sides: when it fires nobody can tell which of them is in trouble, and \
+                           traffic goes back even where the old release is";
+            let remedy = "name an alarm for each side instead, so that trouble of the old side is distinguished from \
+                          trouble of the new one";
             findings.advice("alarm_of_both_sides", &subject, problem, remedy);
         }
         check_timing(policy, &subject, &kinds, findings);
@@ -163,8 +163,8 @@ fn check_coverage(metric_scope: &BTreeSet<MetricScope>, findings: &mut Findings)
             findings.broken("alarms_blind", "alarms", problem, remedy);
         }
         _ => {
-            let problem = "none can tell blue from green: at 10 % of the traffic, errors of a bad release drown in the good \
-                        answers of the old one, and trouble of another service turns this one back";
+            let problem = "none can tell blue from green: at 10 % of the traffic, errors of a bad release drown in the \
+                           good answers of the old one, and trouble of another service turns this one back";
             let remedy = "let an alarm for each side watch TargetGroup and LoadBalancer, not LoadBalancer alone";
             findings.risky("alarms_cannot_tell", "alarms", problem, remedy);
         }
@@ -179,7 +179,7 @@ fn check_composite_rules(name: &str, known: &AlarmsByName, subject: &str, findin
         if !done.insert(name.clone()) {
             continue;
         }
-        match Rule::parse(rule) {
+        match AlarmRule::parse(rule) {
             Ok(rule) => {
                 for child in rule.names() {
                     if !known.contains_key(child) {
@@ -304,7 +304,8 @@ fn check_dimensions(
             return;
         }
         let problem = format!(
-            "it can never fire: {name} of a target group is published with TargetGroup and LoadBalancer, and it has TargetGroup alone"
+            "it can never fire: {name} of a target group is published with TargetGroup and LoadBalancer, and it has \
+             TargetGroup alone"
         );
         findings.broken("alarm_never_fires", subject, problem, "add the dimension LoadBalancer: app/NAME/ID");
         return;
@@ -337,7 +338,8 @@ fn check_dimensions(
     }
 }
 
-/// Whether a formula yields a value where a metric has no data: `FILL` supplies one, and sums and the like ignore the gap.
+/// Whether a formula yields a value where a metric has no data: `FILL` supplies one, and sums and the like ignore the
+/// gap.
 fn is_filled(alarm: &MetricAlarmDetails) -> bool {
     alarm.expressions.iter().any(|formula| {
         let formula = formula.to_ascii_uppercase();
@@ -362,8 +364,8 @@ fn check_missing_data(
     let means = match wanted.missing {
         MissingData::Healthy => return,
         MissingData::Wait => {
-            "the alarm is then INSUFFICIENT_DATA, and the policy waits for data: a good release never gets on, and is switched \
-             back at the deadline"
+            "the alarm is then INSUFFICIENT_DATA, and the policy waits for data: a good release never gets on, and is \
+             switched back at the deadline"
         }
         MissingData::Unhealthy => "and the policy takes silence for failure",
     };
@@ -386,8 +388,8 @@ fn check_missing_data(
     let of_a_side = scopes.iter().any(|it| matches!(it, MetricScope::Side(_)));
     if of_a_side && scopes.len() > 1 {
         let problem = format!(
-            "its formula has no data while one of {} has none, as those of the idle side; it looks at more than that side, so \
-             that its silence is not put down to it; {means}",
+            "its formula has no data while one of {} has none, as those of the idle side; it looks at more than that \
+             side, so that its silence is not put down to it; {means}",
             names(alarm)
         );
         let remedy = "fill what is missing in the formula, FILL(m, 0), or watch each side by an alarm of its own";
@@ -410,7 +412,8 @@ fn check_idle_side(policy: &TargetPolicy, subject: &str, alarm: &MetricAlarmDeta
             findings.broken("alarm_fires_when_idle", subject, problem, remedy);
         }
         "ignore" => {
-            let problem = "without data it stays as it was: once fired, it fires on when its side has lost its traffic, and nothing starts";
+            let problem = "without data it stays as it was: once fired, it fires on when its side has lost its \
+                           traffic, and nothing starts";
             findings.risky("alarm_stays", subject, problem, "set treat_missing_data = \"notBreaching\"");
         }
         _ => {}
@@ -435,8 +438,8 @@ fn check_idle_side(policy: &TargetPolicy, subject: &str, alarm: &MetricAlarmDeta
         findings.broken("alarm_fires_when_idle", subject, problem, remedy);
     } else if of_a_side.any(|metric| by_load(&metric)) {
         let problem = format!(
-            "it fires while its side has little to do ({} is low), as a side has before it gets traffic and when it loses it: \
-             nothing starts, or every release is switched back",
+            "it fires while its side has little to do ({} is low), as a side has before it gets traffic and when it \
+             loses it: nothing starts, or every release is switched back",
             names(alarm)
         );
         let remedy = "take it out of `alarms`, or let it look at both sides together: FILL(blue, 0) + FILL(green, 0)";
@@ -456,8 +459,8 @@ fn check_timing(policy: &TargetPolicy, subject: &str, kinds: &[&AlarmKind], find
     let strategy = &policy.strategy;
     if needs > strategy.bake {
         let problem = format!(
-            "it fires {needs} after the first error at the earliest, and the bake takes {}: what goes bad with all traffic is \
-             verified before that",
+            "it fires {needs} after the first error at the earliest, and the bake takes {}: what goes bad with all \
+             traffic is verified before that",
             strategy.bake
         );
         let remedy = "lengthen `bake`, or give the alarm shorter periods or fewer data points";
@@ -465,8 +468,8 @@ fn check_timing(policy: &TargetPolicy, subject: &str, kinds: &[&AlarmKind], find
     }
     if let Some(first) = strategy.steps.first().filter(|step| step.hold < needs && strategy.steps.len() > 1) {
         let problem = format!(
-            "it fires {needs} after the first error at the earliest, and the step of {} holds for {}: a bad release has more \
-             traffic before it is noticed",
+            "it fires {needs} after the first error at the earliest, and the step of {} holds for {}: a bad release \
+             has more traffic before it is noticed",
             first.traffic, first.hold
         );
         findings.advice("alarm_slower_than_step", subject, problem, format!("hold the first step for {needs} or more"));

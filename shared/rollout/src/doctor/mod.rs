@@ -1,11 +1,11 @@
 //! Checks whether an account meets what a policy requires, before anything is deployed.
 //!
-//! Pure: the caller reads what [`inspection`] names, and [`judge`] says what is wrong, where, and what to do. Anything that
-//! could not be read is reported as unread; it counts neither as good nor as bad.
+//! Pure: the caller reads what [`inspection`] names, and [`judge`] says what is wrong, where, and what to do. Anything
+//! that could not be read is reported as unread; it counts neither as good nor as bad.
 //!
 //! | module | checks |
 //! |---|---|
-//! | [`seen`] | nothing: the data that was read |
+//! | [`inspected`] | nothing: the data that was read |
 //! | `sides` | services, task definitions, target groups, autoscaling |
 //! | `rules` | rules and listeners, and other rules that forward to the pair |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
@@ -14,15 +14,15 @@
 
 mod account;
 pub mod alarms;
+pub mod inspected;
 mod rules;
-pub mod seen;
 mod sides;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
 use crate::policy::{EcsPair, Policy, RegistryPolicy, TargetPolicy};
 use crate::snapshot::Reading;
-use seen::InspectionResult;
+use inspected::InspectionResult;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -82,8 +82,8 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     })
 }
 
-/// Checks what was read against the policy of this target; the worst finding comes first. A target that the policy does not
-/// have has no findings.
+/// Checks what was read against the policy of this target; the worst finding comes first. A target that the policy does
+/// not have has no findings.
 #[must_use]
 pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec<Finding> {
     let Some(wanted) = policy.target(target) else { return Vec::new() };

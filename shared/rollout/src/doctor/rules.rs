@@ -1,6 +1,6 @@
 //! Checks the policy's rules and listeners, and other rules that forward to the pair.
 
-use super::seen::{InspectedRule, InspectionResult};
+use super::inspected::{InspectedRule, InspectionResult};
 use super::{Findings, SLOTS, rule_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
@@ -76,7 +76,8 @@ fn lacks_target_group(policy: &TargetPolicy, arn: &str, rule: &InspectedRule, fi
         };
         let remedy = match rule.groups.len() {
             MAX_TARGET_GROUPS.. => format!(
-                "an action forwards to {MAX_TARGET_GROUPS} target groups at most: take one out, then add {group} with weight 0"
+                "an action forwards to {MAX_TARGET_GROUPS} target groups at most: take one out, then add {group} with \
+                 weight 0"
             ),
             _ => format!("add {group} to its forward action, with weight 0"),
         };
@@ -100,9 +101,10 @@ fn check_rule(
     let foreign_groups: Vec<&str> =
         rule.groups.iter().filter(|(group, _)| !ours(group)).map(|(group, _)| short_name(group)).collect();
     if !foreign_groups.is_empty() {
-        let problem =
-            format!("it also forwards to {}: no deployment starts beside strangers", foreign_groups.join(", "));
-        findings.broken("rule_with_strangers", &subject, problem, "leave the pair alone in the rule's forward action");
+        let names = foreign_groups.join(", ");
+        let problem = format!("it also forwards to {names}: no deployment starts beside foreign target groups");
+        let remedy = "leave the pair alone in the rule's forward action";
+        findings.broken("rule_with_foreign_groups", &subject, problem, remedy);
     }
     if let Some(seconds) = rule.sticky_s {
         let problem = format!(
@@ -144,7 +146,8 @@ fn check_healthy_targets(
             let name = short_name(&policy.pair.side(slot).target_group);
             let problem =
                 format!("it gives {slot} a weight of {weight}, and {name} has no healthy target: requests fail");
-            let remedy = "put all weight back on the side that serves: `switchback rollback` does so, if that is the stable side";
+            let remedy = "put all weight back on the side that serves: `switchback rollback` does so, if that is the \
+                          stable side";
             findings.broken("weight_without_health", &rule_label(arn), problem, remedy);
         }
     }

@@ -1,6 +1,8 @@
 //! Checks services, task definitions, target groups and autoscaling of the two sides.
 
-use super::seen::{InspectedService, InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult};
+use super::inspected::{
+    InspectedService, InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
+};
 use super::{Findings, SLOTS, service_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
@@ -165,7 +167,8 @@ fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTarget
         findings.risky("drain_none", &subject, problem, remedy);
     } else if delay >= retire {
         let problem = format!(
-            "its deregistration delay is {}, and the deadline `retire` {}: an old side is never seen to be down in time",
+            "its deregistration delay is {}, and the deadline `retire` {}: an old side is never seen to be down in \
+             time",
             delay, retire
         );
         findings.risky(
@@ -182,7 +185,8 @@ fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTarget
     let healthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.healthy_threshold));
     if healthy >= policy.deadlines.healthy {
         let problem = format!(
-            "its health check needs {} for a first yes, and the deadline `healthy` is {}: no candidate is healthy in time",
+            "its health check needs {} for a first yes, and the deadline `healthy` is {}: no candidate is healthy in \
+             time",
             healthy, policy.deadlines.healthy
         );
         findings.broken(
@@ -221,8 +225,8 @@ fn check_slow_start(policy: &TargetPolicy, subject: &str, group: &InspectedTarge
         });
     if let Some((traffic, hold)) = watched.min_by_key(|(_, hold)| *hold).filter(|(_, hold)| takes > *hold) {
         let problem = format!(
-            "its slow start takes {takes}, and the step of {traffic} is watched for {hold}: new tasks are judged before they have \
-             their full share of the requests"
+            "its slow start takes {takes}, and the step of {traffic} is watched for {hold}: new tasks are judged \
+             before they have their full share of the requests"
         );
         let remedy = "turn slow start off (slow_start.duration_seconds = 0; the steps do its work), or hold longer";
         findings.risky("slow_start_outlasts_hold", subject, problem, remedy);
@@ -277,8 +281,8 @@ fn check_shared_names(policy: &TargetPolicy, seen: &InspectionResult, findings: 
     let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.pair.green.service));
     for name in blue.other_endpoints.intersection(&green.other_endpoints) {
         let problem = format!(
-            "both are reached by {name}: its callers are sent to the new release as soon as its tasks run, at 0 % of the traffic, \
-             and stay with it until they stop, whatever the weights are"
+            "both are reached by {name}: its callers are sent to the new release as soon as its tasks run, at 0 % of \
+             the traffic, and stay with it until they stop, whatever the weights are"
         );
         let remedy = "give each side a name of its own, and let callers inside use the load balancer";
         findings.broken("sides_share_a_name", &subject, problem, remedy);

@@ -1,6 +1,7 @@
-//! Attributes that Terraform must ignore: Switchback changes them while it deploys, and the next `apply` would revert them.
+//! Attributes that Terraform must ignore: Switchback changes them while it deploys, and the next `apply` would revert
+//! them.
 
-use super::seen::InspectionResult;
+use super::inspected::InspectionResult;
 use super::{SLOTS, short_name};
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
@@ -17,7 +18,8 @@ pub struct IgnoredAttributes {
     pub attributes: Vec<String>,
 }
 
-/// Everything that a deployment to this target changes, and nothing else. A scalable target is listed where there is one.
+/// Everything that a deployment to this target changes, and nothing else. A scalable target is listed where there is
+/// one.
 #[must_use]
 pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec<IgnoredAttributes> {
     let pair = &policy.pair;

@@ -1,8 +1,8 @@
-//! Whether a release may start in an environment now: a pure evaluation, one rule per gate.
+//! Gates: whether a release may start in an environment now, evaluated purely, one rule per gate.
 //!
-//! [`evaluate_gates`] evaluates every rule of [`rules::RULES`]; a new rule is a line there and a function beside it. The
-//! other targets that the rules need are named by [`related_targets`] and passed in, with the brakes, as [`GateContext`].
-//! Unread data counts as unknown, never as good news.
+//! [`evaluate_gates`] evaluates every rule of [`rules::RULES`]; a new rule is a line there and a function beside it.
+//! The other targets that the rules need are named by [`related_targets`] and passed in, with the brakes, as
+//! [`GateContext`]. Unread data counts as unknown, never as good news.
 
 pub mod rules;
 
@@ -21,14 +21,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the rules need beyond the target's own state.
+/// What the rules need to know beyond the target's own state: brakes, other targets, and the registry's images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateContext {
     /// All active brakes, of every scope.
     pub brakes: Reading<Vec<Brake>>,
     /// The targets that [`related_targets`] names; a missing one was not read.
     pub related_targets: BTreeMap<TargetId, RelatedTarget>,
-    /// Whether the registry still has the images of queued and starting releases, by digest; a missing one was not read.
+    /// Whether the registry still has the images of queued and starting releases, by digest; a missing one was not
+    /// read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ImageDigest, Reading<ImageState>>,
 }
@@ -73,7 +74,7 @@ impl GateContext {
     }
 }
 
-/// What the rules need of another target.
+/// What the rules need to know of another target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelatedTarget {
     /// Releases verified there.
@@ -230,7 +231,7 @@ fn bypass_reason(gate_input: &GateInput<'_>, gate: Gate) -> Option<String> {
 
 /// The gate input of the deployment that waits at its gates; none: none does.
 #[must_use]
-pub fn waiting<'q>(
+pub fn waiting_gate_input<'q>(
     state: &'q TargetState,
     applied: &'q AppliedTarget,
     gate_context: Option<&'q GateContext>,
@@ -240,7 +241,34 @@ pub fn waiting<'q>(
     GateInput::of(state, running, applied, gate_context, now)
 }
 
-/// The other targets that the rules look at for a release with these deploy options.
+/// The gate that keeps a release from ever starting here, and why, as far as that is known before it is requested.
+#[must_use]
+pub fn never_opens(
+    state: &TargetState,
+    release: &ReleaseId,
+    options: &DeployOptions,
+    requester: &Actor,
+    applied: &AppliedTarget,
+    gate_context: Option<&GateContext>,
+    now: Timestamp,
+) -> Option<(Gate, String)> {
+    let gates = GateProgress::new(PlanId(String::new()));
+    let gate_results = evaluate_gates(&GateInput {
+        target: &state.target,
+        release,
+        options,
+        requester,
+        applied,
+        gates: &gates,
+        operator_hold: state.operator_hold.as_ref(),
+        asleep: false,
+        gate_context,
+        now,
+    });
+    gate_results.never().map(|(gate, reason, _)| (gate, reason.to_owned()))
+}
+
+/// The other targets whose state the rules need for a release with these deploy options.
 #[must_use]
 pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &DeployOptions) -> BTreeSet<TargetId> {
     let before = applied.entry.rules.after.iter().flat_map(|after| after.environments());
@@ -253,8 +281,8 @@ pub fn related_targets(target: &TargetId, applied: &AppliedTarget, options: &Dep
     found
 }
 
-/// Identity of what a deployment would do: the target, the release, the deploy options and overrides, the policy that it
-/// would keep and what it replaces. An approval approves exactly this.
+/// Identity of what a deployment would do: the target, the release, the deploy options and overrides, the policy that
+/// it would keep and what it replaces. An approval approves exactly this.
 #[must_use]
 pub fn plan_id(
     target: &TargetId,
@@ -276,6 +304,5 @@ pub fn plan_id(
     let plan = Plan { target, release, options, overrides, policy: &applied.policy, replaces };
     // Struct fields serialise in declaration order, and maps are ordered: the same plan is the same text.
     let text = serde_json::to_vec(&plan).unwrap_or_default();
-    let digits = Sha256::digest(text);
-    PlanId(digits.iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")))
+    PlanId(hex::encode(&Sha256::digest(text)[..8]))
 }

@@ -7,15 +7,16 @@ use crate::command::PlanId;
 use crate::deployment::Vote;
 use crate::entry::{After, ApprovalDefault, Gate, Person};
 use crate::names::{Actor, Name, TargetId};
+use crate::refusal::CommandRefusal;
 use crate::snapshot::Reading;
 use crate::verdict::Verdict;
 use jiff::Timestamp;
 
 /// A rule evaluates one gate.
-pub type Rule = fn(&GateInput<'_>) -> GateResult;
+pub type GateRule = fn(&GateInput<'_>) -> GateResult;
 
 /// Every gate and its rule, in display order. Overrides and hotfix skips are applied by the caller, not by the rules.
-pub const RULES: [(Gate, Rule); 9] = [
+pub const RULES: [(Gate, GateRule); 9] = [
     (Gate::Image, image),
     (Gate::StopTheLine, stop_the_line),
     (Gate::Freeze, freeze),
@@ -170,9 +171,9 @@ pub fn eligible_approvers<'q>(gate_input: &GateInput<'q>) -> Vec<&'q Name> {
         .collect()
 }
 
-/// The votes that count: of people who may approve now, and whose entry in the policy still matches the identity that was
-/// authenticated when they voted. A vote does not count once its name was given to another person, or its account was taken
-/// from that person.
+/// The votes that count: of people who may approve now, and whose entry in the policy still matches the identity that
+/// was authenticated when they voted. A vote does not count once its name was given to another person, or its account
+/// was taken from that person.
 pub fn valid_votes<'q>(gate_input: &GateInput<'q>) -> Vec<&'q Vote> {
     let counts = |vote: &&Vote| {
         let person = gate_input.applied.entry.approvers.get(&vote.person);
@@ -186,44 +187,45 @@ pub fn valid_votes<'q>(gate_input: &GateInput<'q>) -> Vec<&'q Vote> {
 /// The approver that `actor` is, by the policy's name.
 ///
 /// # Errors
-/// Why `actor` may not approve, as a message for them.
-pub fn approver<'q>(gate_input: &GateInput<'q>, actor: &Actor) -> Result<&'q Name, String> {
+/// Why `actor` may not approve.
+pub fn approver<'q>(gate_input: &GateInput<'q>, actor: &Actor) -> Result<&'q Name, CommandRefusal> {
     let known = gate_input.applied.entry.approvers.iter().find(|(name, person)| person.is(name, actor));
     let Some((name, person)) = known else {
-        return Err(format!("{actor} is none of those who may approve here"));
+        return Err(CommandRefusal::NotAnApprover { actor: actor.clone() });
     };
     if is_requester(gate_input.requester, name, person) || actor == gate_input.requester {
-        return Err(format!("{name} asked for this deployment, and whoever asks does not approve"));
+        return Err(CommandRefusal::RequesterApproves { person: name.clone() });
     }
     Ok(name)
 }
 
-/// Whether an approval or rejection of a plan is accepted: the approver's name in the policy, and how many approvals are
-/// needed.
+/// Whether an approval or rejection of a plan is accepted: the approver's name in the policy, and how many approvals
+/// are needed.
 ///
 /// # Errors
-/// Why it is not accepted, as a message for the approver.
+/// Why it is not accepted.
 pub fn validate_approval_decision(
     gate_input: &GateInput<'_>,
     plan: &PlanId,
     actor: &Actor,
     yes: bool,
-) -> Result<(Name, u8), String> {
+) -> Result<(Name, u8), CommandRefusal> {
     let Some(policy) = &gate_input.applied.entry.rules.approval else {
-        return Err("no approval is needed here".to_owned());
+        let environment = gate_input.target.environment.clone();
+        return Err(CommandRefusal::NoApprovalNeeded { environment });
     };
     let name = approver(gate_input, actor)?;
     if &gate_input.gates.plan != plan {
-        return Err("the plan has changed since that was asked: look at the present one".to_owned());
+        return Err(CommandRefusal::PlanChanged);
     }
     let Some(requested_at) = gate_input.gates.requested_at else {
-        return Err("it is not asked for yet: the release has not passed the gates before".to_owned());
+        return Err(CommandRefusal::NotRequestedYet);
     };
     if gate_input.now >= policy.expires.after(requested_at) {
-        return Err(format!("the time for it ({}) is over", policy.expires));
+        return Err(CommandRefusal::ApprovalExpired { after: policy.expires });
     }
     if yes && has_approved(gate_input, name) {
-        return Err(format!("{name} has approved already"));
+        return Err(CommandRefusal::AlreadyApproved { person: name.clone() });
     }
     Ok((name.clone(), policy.required))
 }

@@ -9,18 +9,18 @@ pub struct JsonChange {
     /// JSON pointer (RFC 6901).
     pub path: String,
     /// The new value; none: the path was removed.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub value: Option<Value>,
 }
 
 /// Keeps a `null` that is present apart from an absent field.
-fn there<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<Value>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(stored).map(Some)
 }
 
 /// One field in which the recorded decision differs from the replayed one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct FieldDifference {
     /// Path, with list indexes: `effects/0/weights/blue`.
     pub field: String,
     /// The recorded value; none: the field was absent.
@@ -78,13 +78,13 @@ pub(super) fn apply(value: &Value, changes: &[JsonChange]) -> Result<Value, Stri
 }
 
 /// The fields in which two values differ. Each element of a list is a field of its own.
-pub(super) fn differences(field: &str, recorded: &Value, now: &Value) -> Vec<Difference> {
+pub(super) fn differences(field: &str, recorded: &Value, now: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
     compare_into(field.to_owned(), Some(recorded), Some(now), &mut found);
     found
 }
 
-fn compare_into(field: String, recorded: Option<&Value>, now: Option<&Value>, found: &mut Vec<Difference>) {
+fn compare_into(field: String, recorded: Option<&Value>, now: Option<&Value>, found: &mut Vec<FieldDifference>) {
     match (recorded, now) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let gone = old.keys().filter(|key| !new.contains_key(*key));
@@ -98,7 +98,7 @@ fn compare_into(field: String, recorded: Option<&Value>, now: Option<&Value>, fo
             }
         }
         (recorded, now) if recorded == now => {}
-        (recorded, now) => found.push(Difference { field, recorded: recorded.cloned(), now: now.cloned() }),
+        (recorded, now) => found.push(FieldDifference { field, recorded: recorded.cloned(), now: now.cloned() }),
     }
 }
 
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn differences_list_each_field_by_path() {
         let found = differences("effects", &json!([{"blue": 100}, 2]), &json!([{"blue": 90, "green": 10}]));
-        let told: Vec<_> = found.iter().map(|it| (it.field.as_str(), it.recorded.clone(), it.now.clone())).collect();
+        let fields: Vec<_> = found.iter().map(|it| (it.field.as_str(), it.recorded.clone(), it.now.clone())).collect();
         assert_eq!(
-            told,
+            fields,
             [
                 ("effects/0/blue", Some(json!(100)), Some(json!(90))),
                 ("effects/0/green", None, Some(json!(10))),

@@ -1,9 +1,9 @@
 //! Recorded decisions, and their replay: the answer to "why did it do that, and would the version that I am about to
 //! install do the same?"
 //!
-//! [`decide`](crate::decide()) and [`apply_outcomes`](crate::apply_outcomes()) are pure: their inputs and outputs are all
-//! there is. A record is one line of JSON with both, from which the decision can be made again anywhere. Of the resulting
-//! state, only the changes are recorded.
+//! [`decide`](crate::decide()) and [`apply_outcomes`](crate::apply_outcomes()) are pure: their inputs and outputs are
+//! all there is. A record is one line of JSON with both, from which the decision can be made again anywhere. Of the
+//! resulting state, only the changes are recorded.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -19,10 +19,12 @@ mod replay;
 mod stored;
 mod write;
 
-pub use changes::{Difference, JsonChange};
+pub use changes::{FieldDifference, JsonChange};
 pub use read::{ReadError, read};
 pub use replay::{Gap, Recomputed, Replay, ReplayedRecord, replay};
-pub use write::{DecisionInput, MAX_LINE_BYTES, RecordPosition, decided, is_worth_recording, performed};
+pub use write::{
+    DecisionInput, MAX_LINE_BYTES, RecordPosition, decision_log_lines, is_worth_recording, outcome_log_lines,
+};
 
 use crate::command::Command;
 use crate::decide::{Decision, Inbox};

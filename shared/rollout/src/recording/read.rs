@@ -5,6 +5,7 @@ use super::changes::apply;
 use super::stored::{Stored, StoredDecided, StoredPart, StoredPerformed};
 use super::{Decided, FORMAT, Performed, Record, RecordBody, Recording, VERSION};
 use crate::target::{self, TargetState};
+use crate::text::clip_with_ellipsis;
 use serde::Deserialize;
 use serde_json::{Deserializer, Value};
 use std::collections::BTreeMap;
@@ -24,12 +25,7 @@ const MAX_REASON_CHARS: usize = 500;
 
 impl ReadError {
     fn at(line: usize, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARS) {
-            reason.truncate(end);
-            reason.push('…');
-        }
-        Self { line, reason }
+        Self { line, reason: clip_with_ellipsis(&reason.into(), MAX_REASON_CHARS) }
     }
 }
 
@@ -69,7 +65,8 @@ pub fn read(text: &str) -> Result<Recording, ReadError> {
     Ok(scanner.end())
 }
 
-/// Whether the text is pretty-printed JSON rather than one value per line: then the first line consists of brackets only.
+/// Whether the text is pretty-printed JSON rather than one value per line: then the first line consists of brackets
+/// only.
 fn is_one_document(text: &str) -> bool {
     let Some(first) = text.lines().map(str::trim).find(|line| !line.is_empty()) else { return false };
     first.chars().all(|letter| matches!(letter, '{' | '[' | ' '))
@@ -78,8 +75,8 @@ fn is_one_document(text: &str) -> bool {
 /// Identity of a multi-part record: target, pass, revision, and whether it is `decided` or `performed`.
 type PartKey = (String, String, u64, String);
 
-/// The parts found so far of one record: the head and line number of the first one found, the expected number of parts, and
-/// the texts by part number.
+/// The parts found so far of one record: the head and line number of the first one found, the expected number of parts,
+/// and the texts by part number.
 struct Parts {
     head: Record,
     line: usize,

@@ -1,8 +1,8 @@
-//! Replays recorded decisions.
+//! Makes recorded decisions again, and compares the results with the recorded ones.
 
 use super::changes::differences;
 use super::read::apply_changes;
-use super::{Decided, Difference, Performed, Record, RecordBody};
+use super::{Decided, FieldDifference, Performed, Record, RecordBody};
 use crate::decide::{Decision, apply_outcomes, decide};
 use crate::journal::JournalEntry;
 use crate::target::TargetState;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// Each record with its replayed result.
-    pub rerun: Vec<ReplayedRecord>,
+    pub records: Vec<ReplayedRecord>,
 }
 
 /// One record and its replayed result.
@@ -26,11 +26,11 @@ pub struct ReplayedRecord {
     pub gap: Option<Gap>,
     /// The replayed result; none: too little was recorded to decide on.
     pub now: Option<Recomputed>,
-    /// Where the replayed result differs from the recorded one. Each record is replayed from its own recorded inputs, so
-    /// that a difference in one causes none in another.
-    pub differences: Vec<Difference>,
+    /// Where the replayed result differs from the recorded one. Each record is replayed from its own recorded inputs,
+    /// so that a difference in one causes none in another.
+    pub differences: Vec<FieldDifference>,
     /// Fields that only this version remembers, where nothing else differs.
-    pub new_fields: Vec<Difference>,
+    pub new_fields: Vec<FieldDifference>,
     /// The decision has effects but no recorded outcomes: the pass ended there.
     pub interrupted: bool,
     /// Another pass decided on the same revision: only one of the two decisions was committed.
@@ -109,19 +109,19 @@ const ACTION_FIELDS: [&str; 10] = [
 impl Replay {
     /// Records whose replayed result differs, the first one first.
     pub fn different(&self) -> impl Iterator<Item = &ReplayedRecord> {
-        self.rerun.iter().filter(|rerun| !rerun.differences.is_empty())
+        self.records.iter().filter(|replayed| !replayed.differences.is_empty())
     }
 
-    /// The fields that this version remembers and the recorded one did not know of. Later decisions were recorded without
-    /// them, so that their effect on later decisions cannot be replayed.
+    /// The fields that this version remembers and the recorded one did not know of. Later decisions were recorded
+    /// without them, so that their effect on later decisions cannot be replayed.
     #[must_use]
     pub fn new_fields(&self) -> BTreeSet<&str> {
-        self.rerun.iter().flat_map(|rerun| &rerun.new_fields).map(|it| it.field.as_str()).collect()
+        self.records.iter().flat_map(|replayed| &replayed.new_fields).map(|it| it.field.as_str()).collect()
     }
 
     /// Records with something missing before them, or of them.
     pub fn gaps(&self) -> impl Iterator<Item = (&ReplayedRecord, &Gap)> {
-        self.rerun.iter().filter_map(|rerun| Some((rerun, rerun.gap.as_ref()?)))
+        self.records.iter().filter_map(|replayed| Some((replayed, replayed.gap.as_ref()?)))
     }
 }
 
@@ -138,10 +138,10 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
         a.target.cmp(&b.target).then_with(|| by(a).cmp(&by(b)))
     });
     records.dedup();
-    let mut rerun: Vec<ReplayedRecord> = Vec::with_capacity(records.len());
+    let mut replayed: Vec<ReplayedRecord> = Vec::with_capacity(records.len());
     let mut journal = JournalProgress::default();
     for record in records {
-        if rerun.last().is_some_and(|last| last.record.target != record.target) {
+        if replayed.last().is_some_and(|last| last.record.target != record.target) {
             journal = JournalProgress::default();
         }
         let (now, differences, mut gap) = match &record.body {
@@ -149,7 +149,7 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
                 let (now, differences) = redecide(decided, &record);
                 (Some(now), differences, journal.gap_before(decided.state.last_entry))
             }
-            RecordBody::Performed(performed) => match decision_of(&rerun, &record) {
+            RecordBody::Performed(performed) => match decision_of(&replayed, &record) {
                 Some(decided) => reapply_outcomes(performed, &decided.decision.state, &record),
                 // At the beginning of the recording, the missing decision is not a gap.
                 None => (None, Vec::new(), journal.begun.then_some(Gap::MissingDecision)),
@@ -169,20 +169,29 @@ pub fn replay(mut records: Vec<Record>) -> Replay {
             }
         };
         if gap == Some(Gap::MissingDecision)
-            && rerun.last().is_some_and(|last| last.gap.is_some() && last.now.is_none())
+            && replayed.last().is_some_and(|last| last.gap.is_some() && last.now.is_none())
         {
             // Already reported by the record before.
             gap = None;
         }
         journal.advance(record.revision, advance);
-        let new = |difference: &Difference| difference.recorded.is_none() && difference.field.starts_with("state/");
+        let new =
+            |difference: &FieldDifference| difference.recorded.is_none() && difference.field.starts_with("state/");
         let only_new = differences.iter().all(new);
         let (differences, new_fields) = if only_new { (vec![], differences) } else { (differences, vec![]) };
-        rerun.push(ReplayedRecord { record, gap, now, differences, new_fields, interrupted: false, concurrent: false });
+        replayed.push(ReplayedRecord {
+            record,
+            gap,
+            now,
+            differences,
+            new_fields,
+            interrupted: false,
+            concurrent: false,
+        });
     }
-    mark_interrupted(&mut rerun);
-    mark_concurrent(&mut rerun);
-    Replay { rerun }
+    mark_interrupted(&mut replayed);
+    mark_concurrent(&mut replayed);
+    Replay { records: replayed }
 }
 
 /// How far the journal of one target is covered by the records so far.
@@ -210,8 +219,8 @@ impl JournalProgress {
 }
 
 /// The decision whose effects were performed.
-fn decision_of<'a>(rerun: &'a [ReplayedRecord], of: &Record) -> Option<&'a Decided> {
-    let same_target = rerun.iter().rev().take_while(|before| before.record.target == of.target);
+fn decision_of<'a>(replayed: &'a [ReplayedRecord], of: &Record) -> Option<&'a Decided> {
+    let same_target = replayed.iter().rev().take_while(|before| before.record.target == of.target);
     let mut same_pass = same_target.filter(|before| before.record.pass == of.pass);
     same_pass.find_map(|before| match &before.record.body {
         RecordBody::Decided(decided) if before.record.revision.checked_add(1) == Some(of.revision) => Some(&**decided),
@@ -219,9 +228,9 @@ fn decision_of<'a>(rerun: &'a [ReplayedRecord], of: &Record) -> Option<&'a Decid
     })
 }
 
-fn mark_interrupted(rerun: &mut [ReplayedRecord]) {
-    for index in 0..rerun.len() {
-        let ReplayedRecord { record, .. } = &rerun[index];
+fn mark_interrupted(replayed: &mut [ReplayedRecord]) {
+    for index in 0..replayed.len() {
+        let ReplayedRecord { record, .. } = &replayed[index];
         let RecordBody::Decided(decided) = &record.body else { continue };
         let acts = !decided.decision.effects.is_empty() && decided.state.running.is_some();
         let follows = |later: &ReplayedRecord| {
@@ -230,23 +239,23 @@ fn mark_interrupted(rerun: &mut [ReplayedRecord]) {
                 && Some(later.record.revision) == record.revision.checked_add(1)
                 && !matches!(later.record.body, RecordBody::Decided(_))
         };
-        rerun[index].interrupted = acts && !rerun[index + 1..].iter().take(64).any(follows);
+        replayed[index].interrupted = acts && !replayed[index + 1..].iter().take(64).any(follows);
     }
 }
 
-fn mark_concurrent(rerun: &mut [ReplayedRecord]) {
-    for index in 1..rerun.len() {
-        let [before, after] = [index - 1, index].map(|index| &rerun[index].record);
+fn mark_concurrent(replayed: &mut [ReplayedRecord]) {
+    for index in 1..replayed.len() {
+        let [before, after] = [index - 1, index].map(|index| &replayed[index].record);
         let decides = |record: &Record| matches!(record.body, RecordBody::Decided(_));
         let one_state = before.target == after.target && before.revision == after.revision;
         if one_state && before.pass != after.pass && decides(before) && decides(after) {
-            rerun[index - 1].concurrent = true;
-            rerun[index].concurrent = true;
+            replayed[index - 1].concurrent = true;
+            replayed[index].concurrent = true;
         }
     }
 }
 
-fn redecide(decided: &Decided, record: &Record) -> (Recomputed, Vec<Difference>) {
+fn redecide(decided: &Decided, record: &Record) -> (Recomputed, Vec<FieldDifference>) {
     let now = decide(&decided.state, &decided.inbox(), decided.snapshot.as_ref(), record.at);
     let differences = if now == decided.decision {
         Vec::new()
@@ -271,7 +280,7 @@ fn reapply_outcomes(
     performed: &Performed,
     before: &TargetState,
     record: &Record,
-) -> (Option<Recomputed>, Vec<Difference>, Option<Gap>) {
+) -> (Option<Recomputed>, Vec<FieldDifference>, Option<Gap>) {
     let recorded = match apply_changes(before, &performed.changes) {
         Ok(state) => state,
         Err(reason) => return (None, Vec::new(), Some(Gap::Inconsistent { reason })),
@@ -286,6 +295,6 @@ fn reapply_outcomes(
     (Some(Recomputed::Outcomes(Box::new(state), journal)), differences, None)
 }
 
-fn differences_by_part(recorded: &[(&str, Value)], now: &[(&str, Value)]) -> Vec<Difference> {
+fn differences_by_part(recorded: &[(&str, Value)], now: &[(&str, Value)]) -> Vec<FieldDifference> {
     recorded.iter().zip(now).flat_map(|((field, recorded), (_, now))| differences(field, recorded, now)).collect()
 }

@@ -1,4 +1,5 @@
-//! The serialised form of a record, for writing and for reading: both use the same field names.
+//! The serialised form of a record. Writing borrows (`Line…`) and reading owns (`Stored…`); both use the same field
+//! names.
 
 use super::JsonChange;
 use crate::command::{Command, CommandId};
@@ -91,6 +92,7 @@ pub(super) struct Stored {
     pub(super) part: Option<StoredPart>,
 }
 
+/// A decision's inputs and output, as read.
 #[derive(Deserialize)]
 pub(super) struct StoredDecided {
     /// As stored, not parsed: the recorded changes apply to this JSON.
@@ -132,6 +134,7 @@ pub(super) struct StoredPerformed {
     pub(super) state: Vec<JsonChange>,
 }
 
+/// One part of a record, as read.
 #[derive(Deserialize)]
 pub(super) struct StoredPart {
     pub(super) of: String,

@@ -1,4 +1,4 @@
-//! Writes a decision as log lines.
+//! Writes a decision, or the outcomes of its effects, as log lines.
 
 use super::changes::changes;
 use super::stored::{Head, Line, LineBody, LineDecided, LinePart, StoredDecision, StoredPerformed};
@@ -18,14 +18,16 @@ const DECIDED: &str = "decided";
 /// Marks the parts of a record of outcomes.
 const PERFORMED: &str = "performed";
 
-/// The longest line, in bytes. A CloudWatch Logs event may have 1 MB, but a function's output reaches CloudWatch through a
-/// pipe, and lines longer than a pipe's buffer (64 KiB) have been seen torn. The rest is for the fields that the log adds.
+/// The longest line, in bytes. A CloudWatch Logs event may have 1 MB, but a function's output reaches CloudWatch
+/// through a pipe, and lines longer than a pipe's buffer (64 KiB) have been seen torn. The rest is for the fields that
+/// the log adds.
 pub const MAX_LINE_BYTES: usize = 56 * 1024;
 
 /// Bytes of a record per line where it takes several. Quotes are escaped there, which may double the size.
 const PART_BYTES: usize = 24 * 1024;
 
-/// The most lines per record. A target is one item of at most 400 KiB in the ledger, and usual ones take a twentieth of it.
+/// The most lines per record. A target is one item of at most 400 KiB in the ledger, and usual ones take a twentieth of
+/// it.
 const MAX_PARTS: usize = 48;
 
 /// Which pass decided, and the order of its decision.
@@ -102,7 +104,7 @@ pub fn is_worth_recording(before: &TargetState, decision: &Decision) -> bool {
 
 /// A decision as log lines: one, or several that together are one record where it would be too long.
 #[must_use]
-pub fn decided(position: RecordPosition<'_>, input: &DecisionInput<'_>, decision: &Decision) -> Vec<String> {
+pub fn decision_log_lines(position: RecordPosition<'_>, input: &DecisionInput<'_>, decision: &Decision) -> Vec<String> {
     let DecisionInput { state, inbox, snapshot, now } = *input;
     let Decision { state: after, journal, history, consumed, effects, next } = decision;
     let decision = StoredDecision {
@@ -122,7 +124,7 @@ pub fn decided(position: RecordPosition<'_>, input: &DecisionInput<'_>, decision
 /// The outcomes of effects, as log lines. `before` is the state that the pass's decision left, `after` is what
 /// [`apply_outcomes`](crate::apply_outcomes()) made of it at `now`.
 #[must_use]
-pub fn performed(
+pub fn outcome_log_lines(
     position: RecordPosition<'_>,
     before: &TargetState,
     outcomes: &[(Effect, Outcome)],
@@ -130,12 +132,12 @@ pub fn performed(
     after: &TargetState,
     journal: &[JournalEntry],
 ) -> Vec<String> {
-    let absorbed = StoredPerformed {
+    let performed = StoredPerformed {
         outcomes: outcomes.to_vec(),
         journal: journal.to_vec(),
         state: changes(&value(before), &value(after)),
     };
-    lines(head(position, before, before.running.as_ref(), now), PERFORMED, LineBody::Performed(absorbed))
+    lines(head(position, before, before.running.as_ref(), now), PERFORMED, LineBody::Performed(performed))
 }
 
 fn head<'a>(

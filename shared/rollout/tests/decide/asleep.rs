@@ -20,7 +20,7 @@ fn scaled_to_zero() -> TargetFixture {
 
 /// The live side has so many tasks.
 fn set_live_tasks(fixture: &mut TargetFixture, count: u32) {
-    let live = fixture.weights().only().unwrap();
+    let live = fixture.weights().sole_side().unwrap();
     let side = fixture.side(live);
     (side.desired, side.running, side.targets.healthy) = (count, count, count);
 }
@@ -95,7 +95,7 @@ fn a_service_is_awake_only_once_desired_tasks_are_read() {
     assert_eq!(fixture.stage(), "gated");
     fixture.snapshot.blue = blue;
     // Without its tasks up yet it is awake, and preflight waits for them.
-    let live = fixture.weights().only().unwrap();
+    let live = fixture.weights().sole_side().unwrap();
     fixture.side(live).desired = 4;
     decide_until_waiting(&mut fixture, &[]);
     assert_eq!(fixture.stage(), "preflight");
@@ -139,7 +139,7 @@ fn weights_of_a_sleeping_service_are_repaired_without_waking_it() {
         Some(LiveTraffic { rules: vec![Some(Weights { blue: 50, green: 50 })], seen_at: fixture.now });
     fixture.decide(&[new_command(Instruction::Rollback, "r1")]);
     fixture.run_until(|_| false);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green), "{}", fixture.end_reason());
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green), "{}", fixture.end_reason());
     assert!(
         !fixture.effects.iter().any(|effect| matches!(effect, Effect::SetDesired { desired: 1.., .. })),
         "nobody is woken"

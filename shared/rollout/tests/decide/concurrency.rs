@@ -162,7 +162,7 @@ fn cancel_running_rolls_back_from_every_unverified_stage() {
         assert_eq!(verdicts(&fixture), [(1, Verdict::Superseded)], "{stage}: {}", fixture.end_reason());
         assert_eq!(fixture.end_reason(), "replaced by v3");
         assert_eq!(started_tags(&fixture), ["v2", "v3"], "{stage}");
-        assert_eq!(fixture.weights().only(), Some(Slot::Blue), "{stage}: all traffic is back before v3 starts");
+        assert_eq!(fixture.weights().sole_side(), Some(Slot::Blue), "{stage}: all traffic is back before v3 starts");
         if without_hooks {
             fixture.run_until(|_| false);
             assert_eq!(verdicts(&fixture)[1..], [(2, Verdict::Succeeded)], "{stage}: {}", fixture.end_reason());
@@ -310,7 +310,7 @@ fn reject_refuses_a_newer_release_with_the_reason() {
     let mut fixture = fixture(Concurrency::Reject);
     fixture.decide(&[deploy("v2"), deploy("v3")]);
     let refused = |fixture: &TargetFixture, expected: &str| {
-        fixture.journal_has(|fact| matches!(fact, Fact::CommandRefused { command, reason } if command == "deploy" && reason.contains(expected)))
+        fixture.journal_has(|fact| matches!(fact, Fact::CommandRefused { command, reason } if command == "deploy" && reason.to_string().contains(expected)))
     };
     assert!(refused(&fixture, "v2 is about to be deployed, and prod takes no other release until it is over"));
     decide_until_stage(&mut fixture, "shifting");

@@ -1,6 +1,6 @@
 //! A target, and a world of two sides that does at once what a decision asks for.
 
-use rollout::entry::Entry;
+use rollout::entry::TargetEntryRules;
 use rollout::policy::{AlarmPolicy, Deadlines, Drift, Hook, MissingData, Side, StableFiring, Step, Strategy};
 use rollout::promotion::GateContext;
 use rollout::recording::{self, DecisionInput, RecordPosition};
@@ -84,7 +84,7 @@ pub fn deploy_overriding_alarms(tag: &str, alarms: &[&str]) -> Command {
 
 pub fn new_command(instruction: Instruction, request: &str) -> Command {
     let actor = Actor::Person { name: "ada".to_owned() };
-    Command::asked(target(), instruction, actor, "because", request, start())
+    Command::requested(target(), instruction, actor, "because", request, start())
 }
 
 /// The world and what is remembered of the target.
@@ -156,7 +156,12 @@ impl TargetFixture {
                 hook_tasks: BTreeMap::new(),
                 throttled: false,
             },
-            applied: AppliedTarget { version: 7, concurrency: Concurrency::default(), policy, entry: Entry::default() },
+            applied: AppliedTarget {
+                version: 7,
+                concurrency: Concurrency::default(),
+                policy,
+                entry: TargetEntryRules::default(),
+            },
             gate_context: GateContext::empty(),
             journal: vec![],
             effects: vec![],
@@ -184,7 +189,7 @@ impl TargetFixture {
         let decision = decide(input.state, &input.inbox, input.snapshot, input.now);
         let position = |revision| RecordPosition { pass: "pass-1", revision };
         if let Some(recorded) = &mut self.recorded {
-            recorded.extend(recording::decided(position(self.revision), &input, &decision));
+            recorded.extend(recording::decision_log_lines(position(self.revision), &input, &decision));
         }
         self.revision += 1;
         self.state = decision.state.clone();
@@ -197,7 +202,7 @@ impl TargetFixture {
         let (state, journal) = apply_outcomes(&self.state, &outcomes, self.now);
         if let Some(recorded) = self.recorded.as_mut().filter(|_| !outcomes.is_empty()) {
             let position = position(self.revision);
-            recorded.extend(recording::performed(position, &self.state, &outcomes, self.now, &state, &journal));
+            recorded.extend(recording::outcome_log_lines(position, &self.state, &outcomes, self.now, &state, &journal));
         }
         self.state = state;
         self.outbox.append(&mut self.state.outbox);
@@ -207,7 +212,7 @@ impl TargetFixture {
 
     /// Remembers who is seen with traffic now. What was before the deployment, or could not be seen, it cannot know.
     pub fn record_traffic(&mut self) {
-        if self.state.running.as_ref().is_none_or(|running| running.sides().is_none()) {
+        if self.state.running.as_ref().is_none_or(|running| running.stable_at_start().is_none()) {
             self.last_traffic.clear();
         }
         if self.rules_unreadable {

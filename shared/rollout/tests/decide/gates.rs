@@ -7,8 +7,8 @@ use rollout::explanation::WaitingOn;
 use rollout::promotion::{ImageState, RelatedTarget};
 use rollout::target::Verified;
 use rollout::{
-    Actor, Command, CommandId, Concurrency, Fact, Instruction, Lane, Name, Next, PlanId, Reading, Seconds,
-    SignedDuration, Slot, Stage, TargetId, Verdict,
+    Actor, Command, CommandId, CommandRefusal, Concurrency, Fact, Instruction, Lane, Name, Next, PlanId, Reading,
+    Seconds, SignedDuration, Slot, Stage, TargetId, Verdict,
 };
 use std::collections::BTreeSet;
 
@@ -176,7 +176,7 @@ fn a_release_not_verified_in_staging_is_refused() {
     assert_eq!(fixture.stage(), "none");
     assert_eq!(
         last_refusal(&fixture),
-        "deploy: v2: it is not verified in staging: deploy it there first, until its bake is over"
+        "deploy: v2 may not be deployed: it is not verified in staging: deploy it there first, until its bake is over"
     );
 }
 
@@ -237,17 +237,14 @@ fn an_ineligible_approval_is_refused_without_effect() {
         (by("mallory", approve(number, &plan)), "approve: slack:MALLORY is none of those who may approve here"),
         (
             Command { actor: Actor::Person { name: "ada".to_owned() }, ..by("x", approve(number, &plan)) },
-            "approve: ada asked for this deployment, and whoever asks does not approve",
+            "approve: ada requested this deployment, and requesters do not approve",
         ),
-        (
-            by("ada", approve(number, &plan)),
-            "approve: ada asked for this deployment, and whoever asks does not approve",
-        ),
+        (by("ada", approve(number, &plan)), "approve: ada requested this deployment, and requesters do not approve"),
         (
             by("bob", approve(number, &PlanId("0123456789abcdef".to_owned()))),
-            "approve: the plan has changed since that was asked: look at the present one",
+            "approve: what the deployment would do has changed since that was asked: look at the present plan",
         ),
-        (by("bob", approve(number + 1, &plan)), "approve: deployment #2 is over: #1 (v2) took its place"),
+        (by("bob", approve(number + 1, &plan)), "approve: there is no deployment #2"),
     ];
     for (command, told) in rows {
         decide_until_waiting(&mut fixture, &[command]);
@@ -257,7 +254,7 @@ fn an_ineligible_approval_is_refused_without_effect() {
     let (first, second) =
         (approval_by(&fixture, "bob"), Command { id: CommandId("again".to_owned()), ..approval_by(&fixture, "bob") });
     decide_until_waiting(&mut fixture, &[first, second]);
-    assert_eq!(last_refusal(&fixture), "approve: bob has approved already");
+    assert_eq!(last_refusal(&fixture), "approve: bob has approved already: it counts once");
     assert_eq!(fixture.stage(), "gated", "one person is one approval");
 }
 
@@ -274,7 +271,7 @@ fn a_changed_plan_voids_earlier_approvals() {
     let approval_requests = fixture.journal.iter().filter(|entry| entry.fact.name() == "approval_requested").count();
     assert_eq!(approval_requests, 2, "people are asked again");
     decide_until_waiting(&mut fixture, &[old]);
-    assert_eq!(last_refusal(&fixture), "approve: the plan has changed since that was asked: look at the present one");
+    assert_eq!(last_refusal(&fixture), format!("approve: {}", CommandRefusal::PlanChanged));
     let carols_decision = Command { id: CommandId("2".to_owned()), ..approval_by(&fixture, "carol") };
     decide_until_waiting(&mut fixture, &[carols_decision]);
     assert_eq!(
@@ -311,7 +308,7 @@ fn a_newer_release_supersedes_a_waiting_one_and_its_approvals() {
     assert_eq!(fixture.verdict(), Some(Verdict::Superseded));
     assert_eq!((fixture.stage(), number(&fixture)), ("gated", 2));
     decide_until_waiting(&mut fixture, &[late]);
-    assert_eq!(last_refusal(&fixture), "approve: deployment #1 is over: #2 (v3) took its place");
+    assert_eq!(last_refusal(&fixture), "approve: deployment #1 is over, and #2 (v3) came after it");
 
     for (rule, told) in
         [(Concurrency::QueueAll, ""), (Concurrency::Reject, "deploy: deployment #1 (v2, gated) is running")]
@@ -417,7 +414,7 @@ fn a_gate_override_needs_a_reason_and_is_journalled() {
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
     decide_until_waiting(&mut fixture, &[by("dora", override_gates(2, &[Gate::Approval]))]);
-    assert_eq!(last_refusal(&fixture), "override: no deployment waits at its gates here");
+    assert_eq!(last_refusal(&fixture), "override: there is no deployment #2");
 }
 
 pub(super) fn hotfix_command(tag: &str) -> Command {
@@ -433,7 +430,7 @@ pub(super) fn hotfix_command(tag: &str) -> Command {
 fn a_hotfix_skips_configured_gates_and_is_journalled() {
     let mut fixture = prod_with_gates();
     decide_until_waiting(&mut fixture, &[hotfix_command("v3")]);
-    assert_eq!(last_refusal(&fixture), "deploy: v3: this environment has no hotfix lane (`hotfix` in the policy)");
+    assert!(last_refusal(&fixture).starts_with("deploy: prod has no hotfix lane for v3"), "{}", last_refusal(&fixture));
 
     let mut fixture = awaiting_approval();
     fixture.applied.entry.rules.hotfix_skips = BTreeSet::from([Gate::After, Gate::Soak, Gate::Approval]);

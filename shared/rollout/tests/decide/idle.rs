@@ -18,7 +18,7 @@ fn idle(drift: Drift) -> TargetFixture {
     fixture.run("v2");
     fixture.run("v3");
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
-    assert_eq!((fixture.weights().only(), fixture.stage()), (Some(Slot::Green), "none"));
+    assert_eq!((fixture.weights().sole_side(), fixture.stage()), (Some(Slot::Green), "none"));
     fixture.journal.clear();
     fixture.effects.clear();
     fixture.now = Seconds(3600).after(fixture.now);
@@ -62,7 +62,7 @@ fn an_unchanged_idle_target_journals_nothing() {
     assert_eq!(fixture.observe(&[], None), Next::Idle);
     let seen = fixture.state.idle.clone().expect("it was looked at");
     assert_eq!((seen.seen_at, seen.drift), (fixture.now, None));
-    assert_eq!(seen.weights.and_then(|weights| weights.only()), Some(Slot::Green));
+    assert_eq!(seen.weights.and_then(|weights| weights.sole_side()), Some(Slot::Green));
     assert!(fixture.journal.is_empty() && fixture.effects.is_empty());
 
     // Services are read once a day; in between the rules alone, at a third of the price.
@@ -98,7 +98,7 @@ fn an_idle_edit_is_reported_once_and_a_rollback_restores() {
     // The rollback goes to what is stable, and not to the release before.
     fixture.decide(&[new_command(Instruction::Rollback, "back")]);
     fixture.run_until(|_| false);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green));
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green));
     assert_eq!(fixture.verdict(), Some(Verdict::RolledBack), "{}", fixture.end_reason());
     assert!(fixture.state.drift().is_none());
     assert_eq!(fixture.state.stable.as_ref().map(|stable| stable.slot), Some(Slot::Green));
@@ -119,7 +119,7 @@ fn a_rollback_observes_first_when_no_event_reported_the_edit() {
     );
     fixture.observe(&back, None);
     fixture.run_until(|_| false);
-    assert_eq!((fixture.weights().only(), fixture.verdict()), (Some(Slot::Green), Some(Verdict::RolledBack)));
+    assert_eq!((fixture.weights().sole_side(), fixture.verdict()), (Some(Slot::Green), Some(Verdict::RolledBack)));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn an_idle_edit_is_reverted_if_the_policy_says_so() {
     let running = fixture.state.running.as_ref().expect("a deployment that puts it back");
     assert!(running.reason.contains("assumed-role/terraform/ci"), "{}", running.reason);
     fixture.run_until(|_| false);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green));
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green));
     assert_eq!(fixture.drift_facts().len(), 1);
     assert!(fixture.state.drift().is_none());
     assert!(fixture.state.promotion_hold.is_none(), "nothing was gone back from");
@@ -151,7 +151,7 @@ fn an_idle_edit_is_reverted_if_the_policy_says_so() {
         }
     }
     fixture.run_until(|_| false);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green), "ten minutes later");
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green), "ten minutes later");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn weights_are_not_reverted_to_a_side_without_healthy_targets() {
     fixture.side(Slot::Green).targets = TargetHealth { healthy: 4, ..TargetHealth::default() };
     fixture.observe(&[], None);
     fixture.run_until(|_| false);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green), "as soon as it can serve");
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green), "as soon as it can serve");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn an_edit_while_retiring_is_reverted_if_the_policy_says_so() {
     let mut fixture = scaling_down_old_side(Drift::Revert);
     fixture.edit_rule(100, 0);
     fixture.decide(&[]);
-    assert_eq!(fixture.weights().only(), Some(Slot::Green));
+    assert_eq!(fixture.weights().sole_side(), Some(Slot::Green));
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
     assert_eq!(fixture.side(Slot::Blue).running, 0);
@@ -348,6 +348,6 @@ fn a_rollback_to_a_deleted_image_fails_before_traffic_moves() {
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Failed));
     assert!(fixture.end_reason().contains("v2") && fixture.end_reason().contains("gone"), "{}", fixture.end_reason());
-    assert_eq!((fixture.weights().only(), fixture.effects.len()), (Some(Slot::Green), 0));
+    assert_eq!((fixture.weights().sole_side(), fixture.effects.len()), (Some(Slot::Green), 0));
     assert_eq!(fixture.state.target, target());
 }

@@ -39,8 +39,8 @@ fn assert_replays_identically(replay: &Replay, records: usize) {
         panic!("{:#?}", first.differences);
     }
     assert_eq!(replay.gaps().map(|(_, gap)| gap).collect::<Vec<_>>(), Vec::<&Gap>::new());
-    assert_eq!(replay.rerun.len(), records);
-    assert!(replay.rerun.iter().all(|rerun| rerun.now.is_some() && !rerun.interrupted));
+    assert_eq!(replay.records.len(), records);
+    assert!(replay.records.iter().all(|rerun| rerun.now.is_some() && !rerun.interrupted));
 }
 
 #[test]
@@ -143,14 +143,14 @@ fn missing_records_are_reported_as_gaps() {
     let mut lines = TWO_ROLLOUTS.clone();
     lines.remove(first_containing("registered"));
     let replay = replay_lines(&lines);
-    assert_eq!(replay.rerun.iter().filter(|rerun| rerun.interrupted).count(), 1);
+    assert_eq!(replay.records.iter().filter(|rerun| rerun.interrupted).count(), 1);
     // One that was taken over in the middle, and decided all the same.
     let mut lines = TWO_ROLLOUTS.clone();
     let index = first_containing("weights_decided");
     lines.insert(index + 1, lines[index].replace("pass-1", "pass-2"));
     let replay = replay_lines(&lines);
     assert_eq!(replay.gaps().count(), 0);
-    assert_eq!(replay.rerun.iter().filter(|rerun| rerun.concurrent).count(), 2);
+    assert_eq!(replay.records.iter().filter(|rerun| rerun.concurrent).count(), 2);
     // The beginning and the end are nobody's gap: fewer hours were fetched.
     let registered = first_containing("registered");
     for begin in [registered, registered + 1] {
@@ -251,11 +251,11 @@ fn recordings_of_an_older_version_are_still_readable() {
     let older = without_field(&TWO_ROLLOUTS, "last_effect_at");
     assert_ne!(older, TWO_ROLLOUTS.join("\n"), "there was such a field");
     let replay = replay(read(&older).unwrap().records);
-    assert_eq!((replay.rerun.len(), replay.gaps().count()), (TWO_ROLLOUTS.len(), 0));
+    assert_eq!((replay.records.len(), replay.gaps().count()), (TWO_ROLLOUTS.len(), 0));
     // What it did not know of is no difference, and is reported.
     let reported: Vec<&str> = replay.new_fields().into_iter().collect();
     assert!(reported.contains(&"state/running/last_effect_at"), "{reported:?}");
-    assert!(!replay.rerun[0].acts_differently(), "{:#?}", replay.rerun[0].differences);
+    assert!(!replay.records[0].acts_differently(), "{:#?}", replay.records[0].differences);
 }
 
 fn read_error(text: &str) -> String {
@@ -346,7 +346,7 @@ fn a_long_record_is_split_into_several_lines() {
     let part_count = lines.iter().filter(|line| line.contains("\"part\":")).count();
     assert!(part_count > 2, "{part_count} parts of {}", lines.len());
     let replayed = replay_lines(&lines);
-    assert_replays_identically(&replayed, replayed.rerun.len());
+    assert_replays_identically(&replayed, replayed.records.len());
     // One of them is lost.
     let lost = lines.iter().position(|line| line.contains("\"part\":")).unwrap();
     let mut incomplete = lines.clone();
@@ -405,8 +405,8 @@ garbage::held! {
         if let Ok(found) = read(&text) {
             let count = found.records.len();
             let replay = replay(found.records);
-            prop_assert!(replay.rerun.len() <= count);
-            for rerun in &replay.rerun {
+            prop_assert!(replay.records.len() <= count);
+            for rerun in &replay.records {
                 let decided = matches!(rerun.record.body, RecordBody::Decided(_));
                 prop_assert!(!decided || rerun.now.is_some());
             }

@@ -20,7 +20,7 @@ fn failed_with_weights(blue: u16, green: u16) -> TargetFixture {
 
 fn refusals(fixture: &TargetFixture) -> Vec<String> {
     let entries = fixture.journal.iter().filter_map(|entry| match &entry.fact {
-        Fact::CommandRefused { reason, .. } => Some(reason.clone()),
+        Fact::CommandRefused { reason, .. } => Some(reason.to_string()),
         _ => None,
     });
     entries.collect()

@@ -2,7 +2,7 @@ use super::fixture::{TargetFixture, deploy, deploy_overriding_alarms, new_comman
 use rollout::policy::{Hook, HookAction, HookPoint, MissingData};
 use rollout::snapshot::{AlarmReading, Autoscaling, FailedStart, TaskReading, Weights};
 use rollout::weighted::RollbackStep;
-use rollout::{Effect, Fact, Instruction, Name, Next, Percent, Reading, Seconds, Slot, Verdict};
+use rollout::{CommandRefusal, Effect, Fact, Instruction, Name, Next, Percent, Reading, Seconds, Slot, Verdict};
 
 fn weights_written(fixture: &TargetFixture) -> Vec<(u16, u16)> {
     let weights = |effect: &Effect| match effect {
@@ -257,7 +257,7 @@ fn the_same_release_twice_is_one_deployment() {
     fixture.decide(&[deploy("v2")]);
     assert_eq!(fixture.state.last_deployment, 1);
     assert!(fixture.journal_has(
-        |fact| matches!(fact, Fact::CommandRefused { reason, .. } if reason.contains("stable release already"))
+        |fact| matches!(fact, Fact::CommandRefused { reason, .. } if matches!(reason, CommandRefusal::AlreadyStable { .. }))
     ));
 }
 
@@ -477,7 +477,7 @@ fn an_abort_past_the_rollback_path_is_refused() {
     }
     fixture.decide(&[new_command(Instruction::Abort { deployment: None }, "a1")]);
     assert!(fixture.journal_has(
-        |fact| matches!(fact, Fact::CommandRefused { reason, .. } if reason.contains("past its way back"))
+        |fact| matches!(fact, Fact::CommandRefused { reason, .. } if matches!(reason, CommandRefusal::NoRollbackPath { .. }))
     ));
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
@@ -510,7 +510,7 @@ fn an_unanswered_hook_fails_at_its_deadline() {
         let mut fixture = with_hook(at, HookAction::Lambda { function: "check".to_owned() });
         fixture.run("v2");
         assert!(fixture.end_reason().contains("did not answer within 2m"), "{at:?}: {}", fixture.end_reason());
-        assert_eq!(fixture.weights().only(), Some(Slot::Blue));
+        assert_eq!(fixture.weights().sole_side(), Some(Slot::Blue));
     }
 }
 
@@ -526,7 +526,7 @@ fn the_test_rule_shows_the_candidate_until_a_rollback() {
     assert_eq!(test(&fixture), Weights { blue: 0, green: 100 });
     fixture.fire_alarm();
     fixture.run_until(|_| false);
-    assert_eq!(test(&fixture).only(), Some(Slot::Blue));
+    assert_eq!(test(&fixture).sole_side(), Some(Slot::Blue));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, Sta
 use rollout::release::ReleaseRef;
 use rollout::snapshot::Weights;
 use rollout::target::{MAX_QUEUED, MAX_QUEUED_BYTES, MAX_VERIFIED, OutboxMessage, Queued, Verified};
-use rollout::weighted::{HookProgress, HookResult, Registering, Sides, Weighted, WeightedStage};
+use rollout::weighted::{HookProgress, HookResult, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
     Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Name, Overrides, Percent,
     PlanId, ReleaseId, Seconds, Slot, Train,
@@ -144,7 +144,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
         result: Some(HookResult::Failed(text(1024))),
         stopping: true,
     };
-    let sides = Sides { stable: Slot::Blue, stable_task_definition: text(300), stable_count: u32::MAX };
+    let sides = StableAtStart { stable: Slot::Blue, stable_task_definition: text(300), stable_count: u32::MAX };
     let registering = Registering { deadline: now, template: text(300), registered: Some(text(300)) };
     running.phase = Phase::Moving(Moving::Weighted(Box::new(Weighted {
         hooks: (0..10).map(|of| (name(of).to_string(), progress.clone())).collect(),

@@ -5,7 +5,7 @@ use rollout::brake::{Brake, Scope};
 use rollout::explanation::WaitingOn;
 use rollout::plan::{PlanStatus, dry_run};
 use rollout::release::ReleaseRef;
-use rollout::{Actor, Gate, Instruction, Percent, Reading, Seconds, SignedDuration, Slot, Verdict};
+use rollout::{Actor, Fact, Gate, Instruction, Percent, Reading, Seconds, SignedDuration, Slot, Verdict};
 
 fn stop_the_line(fixture: &mut TargetFixture) {
     let by = Actor::Person { name: "ada".to_owned() };
@@ -43,6 +43,28 @@ fn a_ready_step_is_not_taken_during_stop_the_line() {
     }
     assert_eq!(fixture.weights().of(Slot::Green), 10, "the step was taken though the line is stopped");
     assert!(is_held_by_stop_the_line(&fixture));
+    lift_stop_the_line(&mut fixture);
+    fixture.run_until(|_| false);
+    assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
+}
+
+#[test]
+fn a_healthy_candidate_held_by_stop_the_line_is_journalled_once() {
+    let mut fixture = TargetFixture::new();
+    fixture.decide(&[deploy("v2")]);
+    fixture.candidates_unhealthy = true;
+    fixture.run_until(|fixture| fixture.snapshot.green.known().is_some_and(|side| side.desired > 0));
+    stop_the_line(&mut fixture);
+    fixture.candidates_unhealthy = false;
+    let count = fixture.side(Slot::Green).desired;
+    fixture.side(Slot::Green).targets.unhealthy = 0;
+    fixture.side(Slot::Green).targets.healthy = count;
+    for _ in 0..200 {
+        fixture.advance();
+    }
+    assert!(is_held_by_stop_the_line(&fixture), "{} {:?}", fixture.stage(), fixture.state.explanation);
+    let healthy = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::CandidateHealthy { .. })).count();
+    assert_eq!((fixture.weights().of(Slot::Green), healthy), (0, 1), "one entry, however long the line is stopped");
     lift_stop_the_line(&mut fixture);
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));

@@ -137,13 +137,13 @@ fn failed_tasks_are_compared_with_the_stable_side_once_healthy() {
     fixture.run_until(|fixture| fixture.stage() == "scaling");
     let starts = |fixture: &TargetFixture| rollout::observation(&fixture.state).unwrap().failed_starts_query.unwrap();
     let running = fixture.state.running.clone().unwrap();
-    assert_eq!((starts(&fixture).since, starts(&fixture).beside), (running.started_at, None));
+    assert_eq!((starts(&fixture).since, starts(&fixture).compare_with), (running.started_at, None));
     fixture.candidates_unhealthy = false;
     let green = fixture.side(Slot::Green);
     green.targets = rollout::snapshot::TargetHealth { healthy: 4, ..Default::default() };
     fixture.run_until(|fixture| fixture.stage() == "baking");
     let healthy_since = fixture.state.running.as_ref().unwrap().forward().unwrap().candidate.healthy_since.unwrap();
-    assert_eq!((starts(&fixture).since, starts(&fixture).beside), (healthy_since, Some("td:old".to_owned())));
+    assert_eq!((starts(&fixture).since, starts(&fixture).compare_with), (healthy_since, Some("td:old".to_owned())));
 }
 
 /// A candidate whose tasks do not start, for which ECS says this.

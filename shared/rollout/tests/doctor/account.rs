@@ -1,6 +1,6 @@
 //! A sound account, and the policy that it is fit for.
 
-use rollout::doctor::seen::{
+use rollout::doctor::inspected::{
     AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedProvider, InspectedRepository, InspectedRule,
     InspectedScaling, InspectedService, InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition,
     InspectionResult, Metric, MetricAlarmDetails,

@@ -4,7 +4,9 @@ mod account;
 mod alarms_and_account;
 
 use account::*;
-use rollout::doctor::seen::{AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedRule, InspectionResult, Metric};
+use rollout::doctor::inspected::{
+    AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedRule, InspectionResult, Metric,
+};
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
 use rollout::policy::{Hook, HookAction, HookPoint, MissingData, Policy};
@@ -251,9 +253,9 @@ const CASES: CaseTable = &[
         ],
     ),
     (
-        "strangers in the rule",
+        "foreign target groups in the rule",
         |_, seen| rule(seen).groups.push(("arn:aws:e:r:1:targetgroup/canary/1".to_owned(), 0)),
-        &[(Severity::Broken, "rule_with_strangers", "rule 9683 of shop")],
+        &[(Severity::Broken, "rule_with_foreign_groups", "rule 9683 of shop")],
     ),
     (
         "nobody is live",

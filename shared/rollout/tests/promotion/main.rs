@@ -1,17 +1,18 @@
-//! May a release begin here now? One row a question.
+//! Gates: may a release be deployed here now, who may approve it, and what its approval covers.
 
+mod cases;
 mod clock;
 
 use rollout::brake::{Brake, Scope};
-use rollout::deployment::{GateOverride, GateProgress, Vote};
-use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, Entry, EntryRules, FreezePeriod, Gate, Person};
+use rollout::deployment::{GateProgress, Vote};
+use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, EntryRules, Person, TargetEntryRules};
 use rollout::policy::{Deadlines, Drift, Side, Strategy};
 use rollout::promotion::{GateContext, GateInput, GateResult, RelatedTarget, evaluate_gates, plan_id, rules};
 use rollout::release::ReleaseRef;
 use rollout::target::{OperatorHold, Verified};
 use rollout::{
-    Actor, AppliedTarget, Concurrency, DeployOptions, EcsPair, ImageDigest, Lane, Name, Overrides, Percent, PlanId,
-    Reading, ReleaseId, Seconds, TargetId, TargetPolicy, Timestamp, Train,
+    Actor, AppliedTarget, CommandRefusal, Concurrency, DeployOptions, EcsPair, ImageDigest, Name, Overrides, Percent,
+    PlanId, Reading, ReleaseId, Seconds, TargetId, TargetPolicy, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +74,7 @@ fn policy() -> TargetPolicy {
     }
 }
 
-/// A question in the making; the usual one has nothing against it.
+/// What the gates are asked; by default all of them are open.
 struct GateCase {
     options: DeployOptions,
     requester: Actor,
@@ -93,7 +94,7 @@ impl GateCase {
                 version: 1,
                 concurrency: Concurrency::default(),
                 policy: policy(),
-                entry: Entry::default(),
+                entry: TargetEntryRules::default(),
             },
             gates: GateProgress {
                 plan: PlanId("p".to_owned()),
@@ -215,221 +216,9 @@ impl GateCase {
     }
 }
 
-fn all(names: &[&str]) -> After {
-    After::All(names.iter().map(|text| name(text)).collect())
-}
-
-fn any(names: &[&str]) -> After {
-    After::Any(names.iter().map(|text| name(text)).collect())
-}
-
 #[test]
 fn each_case_is_blocked_by_exactly_its_gates() {
-    let everything = || Scope::Everything;
-    let shop = || Scope::Application { application: name("shop") };
-    let of = |environment: &str| Scope::Environment { application: name("shop"), environment: name(environment) };
-    let rows: Vec<(&str, GateCase, &str)> = vec![
-        ("no rule, nothing against it", GateCase::new(), ""),
-        // --- order ---
-        (
-            "verified where it has to be",
-            GateCase::new().after(all(&["staging"])).upstream("staging", Some("2026-11-20T09:00:00Z")),
-            "",
-        ),
-        (
-            "not verified there",
-            GateCase::new().after(all(&["staging"])).upstream("staging", None),
-            "after never, Failed: it is not verified in staging: deploy it there first, until its bake is over",
-        ),
-        (
-            "what could not be read is no yes and no no",
-            GateCase::new().after(all(&["staging"])),
-            "after waits: what staging has verified was not read yet",
-        ),
-        (
-            "all of two, one lacks",
-            GateCase::new()
-                .after(all(&["dev", "qa"]))
-                .upstream("dev", Some("2026-11-20T09:00:00Z"))
-                .upstream("qa", None),
-            "after never, Failed: it is not verified in qa: deploy it there first, until its bake is over",
-        ),
-        (
-            "one of two is enough",
-            GateCase::new()
-                .after(any(&["dev", "qa"]))
-                .upstream("dev", None)
-                .upstream("qa", Some("2026-11-20T09:00:00Z")),
-            "",
-        ),
-        (
-            "one of two, neither",
-            GateCase::new().after(any(&["dev", "qa"])).upstream("dev", None).upstream("qa", None),
-            "after never, Failed: it is verified in none of dev, qa: deploy it in one of them first, until its bake is over",
-        ),
-        // --- soak ---
-        (
-            "verified, and not for long enough",
-            GateCase::new().after(all(&["staging"])).soak(3600).upstream("staging", Some("2026-11-20T11:30:00Z")),
-            "soak waits: verified for less than 1h (until 2026-11-20T12:30:00Z)",
-        ),
-        (
-            "the soak's last second is over",
-            GateCase::new().after(all(&["staging"])).soak(1800).upstream("staging", Some("2026-11-20T11:30:00Z")),
-            "",
-        ),
-        (
-            "of all, the latest counts",
-            GateCase::new()
-                .after(all(&["dev", "qa"]))
-                .soak(3600)
-                .upstream("dev", Some("2026-11-20T09:00:00Z"))
-                .upstream("qa", Some("2026-11-20T11:45:00Z")),
-            "soak waits: verified for less than 1h (until 2026-11-20T12:45:00Z)",
-        ),
-        (
-            "of one of several, the first counts",
-            GateCase::new()
-                .after(any(&["dev", "qa"]))
-                .soak(3600)
-                .upstream("dev", Some("2026-11-20T09:00:00Z"))
-                .upstream("qa", Some("2026-11-20T11:45:00Z")),
-            "",
-        ),
-        // --- brakes ---
-        (
-            "the line is stopped",
-            GateCase::new().brake(everything(), None),
-            "stop_the_line waits: the line is stopped by slack:U0: an incident",
-        ),
-        (
-            "the application is frozen, for a while",
-            GateCase::new().brake(shop(), Some("2026-11-20T18:00:00Z")),
-            "freeze waits: frozen by slack:U0: an incident (until 2026-11-20T18:00:00Z)",
-        ),
-        (
-            "the environment is frozen",
-            GateCase::new().brake(of("prod"), None),
-            "freeze waits: frozen by slack:U0: an incident",
-        ),
-        ("another environment is frozen", GateCase::new().brake(of("dev"), None), ""),
-        ("the freeze is over", GateCase::new().brake(shop(), Some("2026-11-20T12:00:00Z")), ""),
-        (
-            "brakes that cannot be read hold",
-            GateCase::new().with(|case| case.gate_context().brakes = Reading::Unknown("throttled".to_owned())),
-            "stop_the_line waits: freezes could not be read: throttled; freeze waits: freezes could not be read: throttled",
-        ),
-        (
-            "a forward-only release left the target to a person",
-            GateCase::new().with(|case| {
-                let since = at("2026-11-19T00:00:00Z");
-                case.operator_hold = Some(OperatorHold { since, deployment: 4, reason: "alarm 5xx fired".to_owned() });
-            }),
-            "freeze waits: the target is frozen since deployment #4: alarm 5xx fired",
-        ),
-        (
-            "the policy's freeze",
-            GateCase::new().with(|case| {
-                case.rules().freezes = vec![FreezePeriod {
-                    from: "2026-11-20T00:00".parse().expect("a time"),
-                    until: "2026-11-21T00:00".parse().expect("a time"),
-                    reason: "black friday".to_owned(),
-                }];
-            }),
-            "freeze waits: the policy's freeze: black friday (until 2026-11-21T00:00:00Z)",
-        ),
-        // --- people ---
-        (
-            "nobody has said anything yet",
-            GateCase::new().approval(2),
-            "approval waits: 0 of 2 approvals (until 2026-11-20T12:30:00Z)",
-        ),
-        (
-            "one of two",
-            GateCase::new().approval(2).vote("bob"),
-            "approval waits: 1 of 2 approvals (until 2026-11-20T12:30:00Z)",
-        ),
-        ("two of two", GateCase::new().approval(2).vote("bob").vote("carol"), ""),
-        (
-            "whoever asked for it does not count, however the vote came in",
-            GateCase::new().approval(2).vote("ada").vote("bob"),
-            "approval waits: 1 of 2 approvals (until 2026-11-20T12:30:00Z)",
-        ),
-        (
-            "who is not among them any more does not count",
-            GateCase::new().approval(1).vote("dora"),
-            "approval waits: 0 of 1 approvals (until 2026-11-20T12:30:00Z)",
-        ),
-        (
-            "people are not asked before the release may come at all",
-            GateCase::new().approval(1).with(|case| case.gates.requested_at = None),
-            "approval waits: 0 of 1 approvals; nobody was asked yet",
-        ),
-        (
-            "nobody answered, and that is a no",
-            GateCase::new().approval(2).vote("bob").with(|case| case.now = at("2026-11-20T12:30:00Z")),
-            "approval never, Expired: 1 of 2 approvals within 1h, and silence is taken for a no",
-        ),
-        (
-            "nobody answered, and that is a yes",
-            GateCase::new().approval(2).with(|case| {
-                case.now = at("2026-11-20T12:30:00Z");
-                if let Some(policy) = &mut case.rules().approval {
-                    policy.default = ApprovalDefault::Approve;
-                }
-            }),
-            "",
-        ),
-        // --- trains ---
-        (
-            "the services that it depends on go first",
-            GateCase::new().with(|case| {
-                case.applied.entry.depends_on = BTreeSet::from([name("users"), name("other")]);
-                let members = [("api", 2), ("users", 7), ("web", 8)];
-                let members = members.into_iter().map(|(service, of)| (name(service), digest(of))).collect();
-                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
-            }),
-            "train waits: its train brings users first",
-        ),
-        (
-            "what it depends on is there already",
-            GateCase::new().with(|case| {
-                case.applied.entry.depends_on = BTreeSet::from([name("users")]);
-                let members = BTreeMap::from([(name("users"), digest(7))]);
-                case.options.train = Some(Train { id: "t".to_owned(), members, rollback_together: true });
-                let id = TargetId::parse("shop/users/prod").expect("a target");
-                case.gate_context()
-                    .related_targets
-                    .insert(id, RelatedTarget { verified: vec![], stable: Some(digest(7)) });
-            }),
-            "",
-        ),
-        // --- the short way, and the override ---
-        (
-            "a hotfix is not asked at the gates that the policy names, and at the others it is",
-            GateCase::new().after(all(&["staging"])).upstream("staging", None).approval(1).brake(shop(), None).with(
-                |case| {
-                    case.options.lane = Lane::Hotfix;
-                    case.rules().hotfix_skips = BTreeSet::from([Gate::After, Gate::Soak, Gate::Approval]);
-                },
-            ),
-            "freeze waits: frozen by slack:U0: an incident",
-        ),
-        (
-            "what others ask is asked at all of them",
-            GateCase::new().approval(1).with(|case| case.rules().hotfix_skips = BTreeSet::from([Gate::Approval])),
-            "approval waits: 0 of 1 approvals (until 2026-11-20T12:30:00Z)",
-        ),
-        (
-            "a gate that was opened by hand is open",
-            GateCase::new().brake(shop(), None).with(|case| {
-                let opened = GateOverride { actor: person("U1"), reason: "fixes it".to_owned(), at: case.now };
-                case.gates.overridden.insert(Gate::Freeze, opened);
-            }),
-            "",
-        ),
-    ];
-    for (label, case, expected) in rows {
+    for (label, case, expected) in cases::all_cases() {
         assert_eq!(case.blockers(), expected, "{label}");
     }
 }
@@ -442,33 +231,26 @@ fn only_eligible_approvers_can_decide() {
         rules::validate_approval_decision(&case.gate_input(&target, &release), &plan, actor, yes)
             .map(|(name, _)| name.to_string())
     };
-    let refusal = |text: &str| Err(text.to_owned());
+    let not_an_approver = |actor: &Actor| Err(CommandRefusal::NotAnApprover { actor: actor.clone() });
     assert_eq!(answer(&case, &person("UCAROL"), true), Ok("carol".to_owned()));
-    assert_eq!(answer(&case, &person("UBOB"), true), refusal("bob has approved already"));
+    assert_eq!(answer(&case, &person("UBOB"), true), Err(CommandRefusal::AlreadyApproved { person: name("bob") }));
     assert_eq!(answer(&case, &person("UBOB"), false), Ok("bob".to_owned()), "minds may change to a no");
     let mallory = person("UMALLORY");
-    assert_eq!(answer(&case, &mallory, true), refusal("slack:UMALLORY is none of those who may approve here"));
-    let ada = refusal("ada asked for this deployment, and whoever asks does not approve");
+    assert_eq!(answer(&case, &mallory, true), not_an_approver(&mallory));
+    let ada = Err(CommandRefusal::RequesterApproves { person: name("ada") });
     assert_eq!(answer(&case, &person("UADA"), true), ada, "her workflow asked, by her GitHub number");
     let spoofed = Actor::Person { name: "UCAROL".to_owned() };
-    assert_eq!(
-        answer(&case, &spoofed, true),
-        refusal("UCAROL is none of those who may approve here"),
-        "a door's word counts"
-    );
+    assert_eq!(answer(&case, &spoofed, true), not_an_approver(&spoofed), "an identity without its channel is nobody's");
     let mail = Actor::Person { name: "mail:carol".to_owned() };
-    assert_eq!(
-        answer(&case, &mail, true),
-        refusal("mail:carol is none of those who may approve here"),
-        "carol has no mail in the policy"
-    );
+    assert_eq!(answer(&case, &mail, true), not_an_approver(&mail), "carol has no mail in the policy");
     let gate_input = case.gate_input(&target, &release);
     let other = rules::validate_approval_decision(&gate_input, &PlanId("q".to_owned()), &person("UCAROL"), true);
-    assert_eq!(other, Err("the plan has changed since that was asked: look at the present one".to_owned()));
+    assert_eq!(other, Err(CommandRefusal::PlanChanged));
     let late = GateCase::new().approval(2).with(|case| case.now = at("2026-11-20T12:30:00Z"));
-    assert_eq!(answer(&late, &person("UCAROL"), true), refusal("the time for it (1h) is over"));
+    assert_eq!(answer(&late, &person("UCAROL"), true), Err(CommandRefusal::ApprovalExpired { after: Seconds(3600) }));
     let open = GateCase::new();
-    assert_eq!(answer(&open, &person("UCAROL"), true), refusal("no approval is needed here"));
+    let not_needed = Err(CommandRefusal::NoApprovalNeeded { environment: name("prod") });
+    assert_eq!(answer(&open, &person("UCAROL"), true), not_needed);
 }
 
 #[test]

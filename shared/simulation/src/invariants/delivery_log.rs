@@ -37,13 +37,13 @@ impl DeliveryLog {
             received.repeated += 1;
             if before != words {
                 return found(format!(
-                    "{channel} was told entry {sequence} again, in other words: {words}, not {before}"
+                    "{channel} received entry {sequence} again with another text: {words}; before: {before}"
                 ));
             }
             return None;
         }
         if sequence < newest {
-            return found(format!("{channel} was told entry {sequence} after entry {newest}"));
+            return found(format!("{channel} received entry {sequence} after entry {newest}"));
         }
         received.words.insert(sequence, words.to_owned());
         None

@@ -1,12 +1,14 @@
-//! Properties that must hold after every step of a simulation, whatever goes wrong. Each change of the world and of the
-//! ledger is checked as it happens, against a model of the world that is built from changes alone.
+//! Invariants: properties that must hold after every step of a simulation, whatever goes wrong. Each change of the
+//! world and of the ledger is checked as it happens, against a model of each pair that starts from the world and
+//! follows its changes; images, alarms and scheduled actions are read from the world itself.
 //!
 //! | module | what it checks |
 //! |---|---|
 //! | `pair` | the model: sides, rules, limits, and what passes observed of them |
 //! | `writes` | writes to the world: who made them, and for what |
 //! | `overdue_rollback` | reasons to roll back, and how long they have been unanswered |
-//! | `journal_checks` | journal and state: whether they match the world |
+//! | `journal_checks` | journal and state: complete, in order, and as the world |
+//! | `fact_checks` | single facts of the journal: whether they match the world |
 //! | `commands` | commands, and whether each was consumed |
 //! | `delivery_log` | what channels received |
 //!
@@ -14,6 +16,7 @@
 
 mod commands;
 mod delivery_log;
+mod fact_checks;
 mod journal_checks;
 mod overdue_rollback;
 mod pair;
@@ -22,9 +25,9 @@ mod writes;
 pub use delivery_log::DeliveryLog;
 
 use crate::ledger::{LedgerWrite, Store};
-use crate::virtual_time::{InjectedFault, PassEvent};
+use crate::trace::{InjectedFault, PassEvent};
 use crate::world::{World, WorldChange};
-use commands::Commands;
+use commands::PendingCommands;
 use pair::PairModel;
 use rollout::{EcsPair, TargetId, Timestamp};
 use std::fmt;
@@ -32,43 +35,46 @@ use std::fmt;
 /// A property that must always hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invariant {
-    /// Short name, as test output shows it.
+    /// Name of its constant.
     pub name: &'static str,
     /// The property as a sentence.
     pub sentence: &'static str,
 }
 
 macro_rules! invariants {
-    ($($(#[$doc:meta])* $item:ident = $name:literal: $sentence:literal;)*) => {
-        $($(#[$doc])* #[doc = $sentence] pub const $item: Invariant = Invariant { name: $name, sentence: $sentence };)*
+    ($($item:ident: $sentence:literal;)*) => {
+        $(#[doc = $sentence] pub const $item: Invariant = Invariant { name: stringify!($item), sentence: $sentence };)*
         /// Every invariant.
         pub const ALL: &[Invariant] = &[$($item),*];
     };
 }
 
 invariants! {
-    TRAFFIC_ONLY_TO_HEALTHY_TARGETS = "healthy first": "traffic goes only to a side whose targets were seen healthy";
-    NO_SCALE_DOWN_UNDER_TRAFFIC = "never under traffic": "no side is scaled down while the balancer sends it traffic";
-    NO_AUTOSCALING_IN_OF_STABLE = "stable stays": "as long as it is the way back, the autoscaler takes nothing from the stable side";
-    NO_REQUEST_LOST = "nothing lost": "no request is lost, unless tasks died or somebody meddled";
-    WEIGHTS_SUM_TO_WHOLE = "weights whole": "weights sum to one whole over both sides, and nothing else of a rule is changed";
-    ONLY_LEASE_HOLDER_WRITES = "one writer": "only the holder of a target writes, and only what the ledger says was decided";
-    NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS = "hands off": "what somebody else has edited is written over by a way back alone";
-    ROLLBACK_WITHIN_A_MINUTE_OF_ALARM = "a firing alarm is answered": "while a candidate carries traffic and an alarm that sees it fires, weights go back within a minute of AWS answering, whatever else holds";
-    NO_ROLLBACK_ONTO_ALARMED_SIDE = "not onto the accused": "no alarm moves traffic onto the one side that it sees";
-    SHOWN_TRAFFIC_WAS_OBSERVED = "what is shown as seen was seen": "no traffic is shown as seen live that the rules did not have when they were looked at";
-    ONE_DEPLOYMENT_PER_TARGET = "one runs": "at most one deployment runs on a target";
-    STAGES_END_WITHIN_DEADLINE = "verdict in time": "every deployment gets on, and comes to a verdict, within its deadlines";
-    ROLLBACK_IS_COMPLETE = "way back whole": "after a way back the stable release carries everything";
-    BORROWED_SETTINGS_RETURNED = "nothing borrowed": "what was borrowed is given back at the end: autoscaling limits, test rule";
-    JOURNAL_MATCHES_WORLD = "nothing untrue": "nothing that is recorded is untrue";
-    JOURNAL_HAS_NO_GAPS = "journal whole": "the journal has no gaps, and counts up";
-    COMMANDS_CONSUMED_ONCE = "commands once": "no command is consumed twice";
-    NO_COMMAND_LOST = "commands kept": "no command is lost";
-    ENTRIES_DELIVERED_ONCE = "told once": "each entry of the journal is told to each channel, in order, and is one by content";
+    TRAFFIC_ONLY_TO_HEALTHY_TARGETS: "a side gets more traffic only if it was seen with healthy targets";
+    NO_SCALE_DOWN_UNDER_TRAFFIC: "no side is scaled down while the load balancer sends it traffic";
+    NO_AUTOSCALING_IN_OF_STABLE: "autoscaling does not scale in the stable side while a rollback to it is possible";
+    NO_REQUEST_LOST: "no request is lost, unless tasks died or something was changed outside Switchback";
+    WEIGHTS_SUM_TO_WHOLE: "written weights sum to 100 over both sides, and nothing else of a rule is changed";
+    ONLY_LEASE_HOLDER_WRITES: "only the holder of a target's lease writes, and only what was decided";
+    NO_FORWARD_OVERWRITE_OF_FOREIGN_EDITS:
+        "weights set outside Switchback are overwritten only by a rollback, or where the policy reverts them";
+    ROLLBACK_WITHIN_A_MINUTE_OF_ALARM:
+        "a candidate with traffic is rolled back within a minute of AWS answering if an alarm that watches it fires";
+    NO_ROLLBACK_ONTO_ALARMED_SIDE: "an alarm that watches the stable side alone causes no rollback to that side";
+    SHOWN_TRAFFIC_WAS_OBSERVED: "weights are shown as verified live only if the rules had them when they were observed";
+    ONE_DEPLOYMENT_PER_TARGET: "at most one deployment runs per target";
+    STAGES_END_WITHIN_DEADLINE: "every stage of a deployment ends within its deadline";
+    ALL_TRAFFIC_ON_ONE_SIDE_AT_END:
+        "when a deployment has ended, one side has all traffic: the candidate after a success, otherwise the stable side";
+    CHANGED_SETTINGS_RESTORED: "when a deployment has ended, autoscaling limits and the test rule are restored";
+    JOURNAL_MATCHES_WORLD: "every journal entry matches the state of the world at the observation that it is based on";
+    JOURNAL_HAS_NO_GAPS: "journal entries are numbered consecutively";
+    COMMANDS_CONSUMED_ONCE: "every command is consumed at most once";
+    NO_COMMAND_LOST: "every command is consumed in time";
+    ENTRIES_DELIVERED_ONCE: "every journal entry is delivered to every channel once, in order, with the same content";
 }
 
-/// An invariant was violated.
+/// The violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Name of the invariant.
@@ -100,16 +106,16 @@ impl fmt::Display for Violation {
 }
 
 /// A violated invariant, with the details.
-type Finding = (&'static Invariant, String);
+type BrokenInvariant = (&'static Invariant, String);
 
 /// Checks a world and a ledger against all invariants.
 #[derive(Debug)]
 pub struct Watcher {
     pairs: Vec<PairModel>,
-    commands: Commands,
+    commands: PendingCommands,
     lost_requests: f64,
     /// Targets whose journal has grown since [`Watcher::take_grown_targets`] was last called.
-    take_grown_targets: Vec<TargetId>,
+    grown_targets: Vec<TargetId>,
     /// World changes that are taken out of the world and not checked yet.
     changes: Vec<WorldChange>,
     written: Vec<LedgerWrite>,
@@ -129,9 +135,9 @@ impl Watcher {
         let lost_requests = world.total_lost_requests();
         Self {
             pairs,
-            commands: Commands::default(),
+            commands: PendingCommands::default(),
             lost_requests,
-            take_grown_targets: Vec::new(),
+            grown_targets: Vec::new(),
             changes: Vec::new(),
             written: Vec::new(),
         }
@@ -157,12 +163,12 @@ impl Watcher {
                 PassEvent::Observed { rule, .. } | PassEvent::Performed { rule, .. } => rule,
             };
             if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.has_first_rule(rule)) {
-                found = found.or(to_violation(pair.pass_event(pass_event, store, now), pair, now));
+                found = found.or(to_violation(pair.check_pass_event(pass_event, store, now), pair, now));
             }
         }
         for change in changes.drain(..) {
             if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.is_affected_by(&change)) {
-                found = found.or(to_violation(pair.change(change, &pass_events, world, now), pair, now));
+                found = found.or(to_violation(pair.apply_change(change, &pass_events, world, now), pair, now));
             }
         }
         for entry in written.drain(..) {
@@ -174,21 +180,21 @@ impl Watcher {
             if let LedgerWrite::DecisionCommitted { target, lease, after, .. } = &entry
                 && let Some(pair) = self.pairs.iter_mut().find(|pair| &pair.target == target)
             {
-                found = found.or(to_violation(pair.decided(lease, *after, world, store, now), pair, now));
+                found = found.or(to_violation(pair.check_decision(lease, *after, world, store, now), pair, now));
                 if pair.last_entry > *after {
-                    self.take_grown_targets.push(target.clone());
+                    self.grown_targets.push(target.clone());
                 }
             }
         }
         if world.total_lost_requests() > self.lost_requests {
             self.lost_requests = world.total_lost_requests();
             for pair in &mut self.pairs {
-                found = found.or(to_violation(pair.lost_requests(world, now), pair, now));
+                found = found.or(to_violation(pair.check_lost_requests(world, now), pair, now));
             }
         }
         for pair in &mut self.pairs {
-            found = found.or(to_violation(pair.overdue_stage(now), pair, now));
-            found = found.or(to_violation(pair.overdue_rollback(&pass_events, world, injected, now), pair, now));
+            found = found.or(to_violation(pair.check_stage_deadline(now), pair, now));
+            found = found.or(to_violation(pair.check_overdue_rollback(&pass_events, world, injected, now), pair, now));
         }
         self.changes = changes;
         self.written = written;
@@ -197,18 +203,18 @@ impl Watcher {
 
     /// Targets whose journal has grown since the last call.
     pub(crate) fn take_grown_targets(&mut self) -> Vec<TargetId> {
-        std::mem::take(&mut self.take_grown_targets)
+        std::mem::take(&mut self.grown_targets)
     }
 
     /// Additional properties that must hold once nothing is due any more.
     pub(crate) fn check_idle(&self, now: Timestamp) -> Option<Violation> {
         let words = |(target, id): (&TargetId, &str)| {
-            Violation::of(&NO_COMMAND_LOST, now, Some(target), format!("{id} waits, and nobody is awake"))
+            Violation::of(&NO_COMMAND_LOST, now, Some(target), format!("{id} is not consumed, and no wake is pending"))
         };
         self.commands.waiting().next().map(words)
     }
 }
 
-fn to_violation(found: Option<Finding>, pair: &PairModel, now: Timestamp) -> Option<Violation> {
+fn to_violation(found: Option<BrokenInvariant>, pair: &PairModel, now: Timestamp) -> Option<Violation> {
     found.map(|(what, words)| Violation::of(what, now, Some(&pair.target), words))
 }

@@ -6,8 +6,8 @@
 //! only while there are no faults at all: it finds an alarm that no pass observes.
 
 use super::pair::{PairModel, index};
-use super::{Finding, ROLLBACK_WITHIN_A_MINUTE_OF_ALARM};
-use crate::virtual_time::{InjectedFault, PassEvent};
+use super::{BrokenInvariant, ROLLBACK_WITHIN_A_MINUTE_OF_ALARM};
+use crate::trace::{InjectedFault, PassEvent, call_name};
 use crate::world::World;
 use rollout::deployment::{Deployment, Purpose};
 use rollout::{Slot, Stage, TargetId, Timestamp};
@@ -16,8 +16,9 @@ use rollout::{Slot, Stage, TargetId, Timestamp};
 const ROLLBACK_WITHIN_S: i64 = 60;
 /// A wake lost up to this long before a pass was killed may have been that pass's takeover wake, in seconds.
 const TAKEOVER_SENT_WITHIN_S: i64 = 120;
-/// All calls of one observation are answered within this, in seconds.
-const OBSERVATION_S: i64 = 5;
+/// A fault up to this long before a reading, in seconds, belongs to the pass that made the reading: the calls of one
+/// observation run in parallel, and are answered within this.
+const SAME_PASS_FAULT_WITHIN_S: i64 = 5;
 /// After this long without a fault no pass is still waiting because of an earlier one, in seconds.
 const FAULT_FREE_FOR_S: i64 = 900;
 
@@ -28,7 +29,7 @@ struct RollbackTriggers {
     /// Alarms that trigger a rollback, each with the side it watches if it watches a single one.
     alarms: Vec<(String, Option<Slot>)>,
     /// The deployment is already rolling back.
-    going_back: bool,
+    is_rolling_back: bool,
 }
 
 /// How long a reason to roll back has been present.
@@ -52,7 +53,7 @@ fn affects(injected: &InjectedFault, target: &TargetId) -> bool {
         || injected.subject.strip_prefix("wake of ").is_some_and(is_of_target)
 }
 
-fn is_kill(injected: &InjectedFault) -> bool {
+fn is_kill_or_pause(injected: &InjectedFault) -> bool {
     injected.what.starts_with("killed") || injected.what.starts_with("stands still")
 }
 
@@ -60,9 +61,10 @@ fn is_kill(injected: &InjectedFault) -> bool {
 /// These are the lease call and the reads that run beside the observation; a pass on a non-urgent wake schedules the
 /// takeover beside them, too.
 fn before_takeover_scheduled(injected: &InjectedFault) -> bool {
-    let unscheduled = injected.what == "killed before it" && injected.subject.ends_with(": send_wake");
-    unscheduled
-        || [": begin", ": observe", ": commands", ": brakes"].iter().any(|call| injected.subject.ends_with(call))
+    let is_call = |name: &str| injected.subject.strip_suffix(name).is_some_and(|caller| caller.ends_with(": "));
+    let unscheduled = injected.what == "killed before it" && is_call(call_name::SEND);
+    let before_it = [call_name::ACQUIRE_LEASE, call_name::OBSERVE, call_name::COMMANDS, call_name::BRAKES];
+    unscheduled || before_it.into_iter().any(is_call)
 }
 
 impl PairModel {
@@ -73,7 +75,7 @@ impl PairModel {
 
     fn rollback_triggers(&self, running: &Deployment, world: &World) -> Option<RollbackTriggers> {
         let stable = running.rollback_path()?.stable();
-        let going_back = running.stage() == Stage::RollingBack;
+        let is_rolling_back = running.stage() == Stage::RollingBack;
         // A deployment of an older release is not judged by alarms, and one that awaits an operator is left to a
         // person.
         let alarms_apply = running.purpose == Purpose::Deploy && running.awaiting_operator().is_none();
@@ -81,7 +83,7 @@ impl PairModel {
         let alarms = alarms.filter(|name| !running.overrides.firing_alarms.contains(name));
         let alarms =
             alarms.map(|name| (self.side_seen_by_alarm(&name, world), name)).map(|(side, name)| (name, side)).collect();
-        Some(RollbackTriggers { stable, alarms, going_back })
+        Some(RollbackTriggers { stable, alarms, is_rolling_back })
     }
 
     /// The side that an alarm watches, if it watches a single one.
@@ -91,14 +93,14 @@ impl PairModel {
     }
 
     /// Whether a reason to roll back has been unanswered for too long. `injected`: all faults so far, in order.
-    pub(super) fn overdue_rollback(
+    pub(super) fn check_overdue_rollback(
         &mut self,
         pass_events: &[PassEvent],
         world: &World,
         injected: &[InjectedFault],
         now: Timestamp,
-    ) -> Option<Finding> {
-        let Some((reason, stable, going_back)) = self.reason(world) else {
+    ) -> Option<BrokenInvariant> {
+        let Some((reason, stable, is_rolling_back)) = self.reason(world) else {
             (self.rollback_timer.active_since, self.rollback_timer.observed_since) = (None, None);
             return None;
         };
@@ -109,7 +111,7 @@ impl PairModel {
         if let Some(observed_since) = self.rollback_timer.observed_since
             && seconds(observed_since, now) > ROLLBACK_WITHIN_S
         {
-            self.rollback_timer.observed_since = restart_timer(&self.target, observed_since, going_back, injected);
+            self.rollback_timer.observed_since = restart_timer(&self.target, observed_since, is_rolling_back, injected);
         }
         let late = |since: &Timestamp| seconds(*since, now) > ROLLBACK_WITHIN_S;
         let no_recent_faults = || injected.last().is_none_or(|last| seconds(last.at, now) > FAULT_FREE_FOR_S);
@@ -122,7 +124,7 @@ impl PairModel {
         let rules: Vec<String> = self.rules.iter().map(|rule| format!("{}/{}", rule.live[0], rule.live[1])).collect();
         Some((
             &ROLLBACK_WITHIN_A_MINUTE_OF_ALARM,
-            format!("{reason} since {since}, and the rules still give {candidate} {}", rules.join(", ")),
+            format!("{reason} since {since}, and {candidate} still has traffic: {}", rules.join(", ")),
         ))
     }
 
@@ -137,12 +139,12 @@ impl PairModel {
             return None;
         }
         let fires = |(name, _): &&(String, Option<Slot>)| world.alarm_fires(name);
-        if rollback_triggers.going_back {
-            return Some((format!("it goes back to {}", rollback_triggers.stable), rollback_triggers.stable, true));
+        if rollback_triggers.is_rolling_back {
+            return Some((format!("it rolls back to {}", rollback_triggers.stable), rollback_triggers.stable, true));
         }
-        let accusing_alarm =
+        let decisive_alarm =
             rollback_triggers.alarms.iter().filter(|(_, side)| *side != Some(rollback_triggers.stable)).find(fires)?;
-        Some((format!("{} fires", accusing_alarm.0), rollback_triggers.stable, false))
+        Some((format!("{} fires", decisive_alarm.0), rollback_triggers.stable, false))
     }
 
     /// Whether a pass has observed the reason.
@@ -152,10 +154,10 @@ impl PairModel {
         else {
             return false;
         };
-        let accusing_alarm =
+        let decisive_alarm =
             |(name, side): &(String, Option<Slot>)| *side != Some(rollback_triggers.stable) && firing.contains(name);
         self.has_first_rule(rule)
-            && (rollback_triggers.going_back || rollback_triggers.alarms.iter().any(accusing_alarm))
+            && (rollback_triggers.is_rolling_back || rollback_triggers.alarms.iter().any(decisive_alarm))
     }
 }
 
@@ -163,7 +165,7 @@ impl PairModel {
 fn restart_timer(
     target: &TargetId,
     since: Timestamp,
-    going_back: bool,
+    is_rolling_back: bool,
     injected: &[InjectedFault],
 ) -> Option<Timestamp> {
     let recent = injected.iter().rev().take_while(|injected| seconds(injected.at, since) <= TAKEOVER_SENT_WITHIN_S);
@@ -172,10 +174,10 @@ fn restart_timer(
         wake_lost |= injected.subject.starts_with("wake of ") && injected.what != "twice";
         // The calls of one observation run in parallel: one that failed a moment before this reading belongs to the
         // same pass.
-        if seconds(injected.at, since) > OBSERVATION_S {
+        if seconds(injected.at, since) > SAME_PASS_FAULT_WITHIN_S {
             continue;
         }
-        if !is_kill(injected) || !going_back || before_takeover_scheduled(injected) {
+        if !is_kill_or_pause(injected) || !is_rolling_back || before_takeover_scheduled(injected) {
             return None;
         }
         since = since.max(injected.at);

@@ -1,8 +1,9 @@
-//! A model of one target's blue/green pair, built from changes alone.
+//! A model of one target's blue/green pair, which starts from the world and follows its changes; images, alarms and
+//! scheduled actions are read from the world itself.
 
-use super::Finding;
+use super::BrokenInvariant;
 use super::overdue_rollback::RollbackTimer;
-use crate::virtual_time::PassEvent;
+use crate::trace::PassEvent;
 use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
@@ -29,7 +30,7 @@ pub(super) struct SideModel {
     pub(super) limits: Option<Limits>,
     /// When one of its tasks last died, or its tasks or limits were last changed outside Switchback.
     pub(super) disrupted_at: Option<Timestamp>,
-    pub(super) limits_by_hand_at: Option<Timestamp>,
+    pub(super) foreign_limits_at: Option<Timestamp>,
     pub(super) lost_requests: f64,
 }
 
@@ -54,17 +55,18 @@ pub(super) struct RuleModel {
     /// The rule forwards to other groups as well, or lacks a side.
     pub(super) unexpected_groups: bool,
     /// The current weights were set outside Switchback.
-    pub(super) by_hand: bool,
+    pub(super) is_foreign: bool,
     /// When weights set outside Switchback were last overwritten.
     pub(super) manual_edit_overwritten_at: Option<Timestamp>,
     /// When the rule was last edited outside Switchback.
-    pub(super) by_hand_at: Option<Timestamp>,
+    pub(super) foreign_edit_at: Option<Timestamp>,
+    /// The weights that each load balancer node follows at the moment: nodes adopt a change one after the other.
     pub(super) nodes: Vec<Split>,
 }
 
-/// The actual state at the moment a pass observed it.
+/// The state of the pair when a pass observed it, and what the pass read of it.
 #[derive(Debug, Clone)]
-pub(super) struct ActualState {
+pub(super) struct StateAtObservation {
     pub(super) lease: Option<LeaseId>,
     pub(super) at: Timestamp,
     /// Per rule: its weights, and the earlier weights that AWS may still have reported.
@@ -72,7 +74,7 @@ pub(super) struct ActualState {
     pub(super) test: Option<Split>,
     pub(super) healthy: [u32; 2],
     pub(super) limits: [Option<Limits>; 2],
-    /// What the pass itself read, as opposed to the actual state.
+    /// What the pass read, which faults can make differ from the state: running tasks, healthy targets.
     pub(super) read_running: [Option<u32>; 2],
     pub(super) read_healthy: [Option<u32>; 2],
     /// The pass could read every rule.
@@ -112,7 +114,7 @@ pub(super) struct PairModel {
     pub(super) rules: Vec<RuleModel>,
     pub(super) test: Option<RuleModel>,
     pub(super) sides: [SideModel; 2],
-    pub(super) observations: VecDeque<ActualState>,
+    pub(super) observations: VecDeque<StateAtObservation>,
     pub(super) open: Option<OpenDeployment>,
     pub(super) last_deployment: u64,
     pub(super) last_entry: u64,
@@ -155,7 +157,7 @@ impl PairModel {
                 desired: world.desired_of(&service),
                 limits,
                 disrupted_at: None,
-                limits_by_hand_at: None,
+                foreign_limits_at: None,
                 lost_requests: world.lost_requests_of_group(&side.target_group),
                 service,
             }
@@ -167,9 +169,9 @@ impl PairModel {
                 live,
                 earlier: Vec::new(),
                 unexpected_groups,
-                by_hand: false,
+                is_foreign: false,
                 manual_edit_overwritten_at: None,
-                by_hand_at: None,
+                foreign_edit_at: None,
                 nodes: world.nodes_of(arn).iter().map(|node| split(node, &sides).0).collect(),
             }
         };
@@ -209,20 +211,20 @@ impl PairModel {
     }
 
     /// Applies a change to the model, and returns the invariant it violates, if any.
-    pub(super) fn change(
+    pub(super) fn apply_change(
         &mut self,
         change: WorldChange,
         pass_events: &[PassEvent],
         world: &World,
         now: Timestamp,
-    ) -> Option<Finding> {
+    ) -> Option<BrokenInvariant> {
         match change {
             WorldChange::RuleWritten { rule, groups, more_than_weights, by } => {
                 let (new, unexpected_groups) = split(&groups, &self.sides);
                 let wrong = match by {
                     ChangedBy::ThirdParty | ChangedBy::Autoscaler => None,
-                    ChangedBy::Product => {
-                        self.rule_written(&rule, new, unexpected_groups, more_than_weights, pass_events, now)
+                    ChangedBy::Switchback => {
+                        self.check_rule_written(&rule, new, unexpected_groups, more_than_weights, pass_events, now)
                     }
                 };
                 let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
@@ -230,12 +232,12 @@ impl PairModel {
                 known.earlier.retain(|(until, _)| may_be_stale(*until, now));
                 known.earlier.push((now, before));
                 known.unexpected_groups = unexpected_groups;
-                if known.by_hand && by == ChangedBy::Product {
+                if known.is_foreign && by == ChangedBy::Switchback {
                     known.manual_edit_overwritten_at = Some(now);
                 }
-                known.by_hand = by != ChangedBy::Product;
-                if known.by_hand {
-                    known.by_hand_at = Some(now);
+                known.is_foreign = by != ChangedBy::Switchback;
+                if known.is_foreign {
+                    known.foreign_edit_at = Some(now);
                 }
                 wrong
             }
@@ -256,7 +258,7 @@ impl PairModel {
                 None
             }
             WorldChange::Desired { service, from, to, by } => {
-                let wrong = self.desired_changed(&service, [from, to], by, pass_events, world, now);
+                let wrong = self.check_desired_change(&service, [from, to], by, pass_events, world, now);
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.desired = to;
                 if by == ChangedBy::ThirdParty {
@@ -268,8 +270,8 @@ impl PairModel {
                 let side = self.sides.iter_mut().find(|side| side.service == service)?;
                 side.limits = Some((min, max, suspended));
                 // A scheduled action also counts as an outside edit: a person defined it earlier.
-                if by != ChangedBy::Product {
-                    side.limits_by_hand_at = Some(now);
+                if by != ChangedBy::Switchback {
+                    side.foreign_limits_at = Some(now);
                     side.disrupted_at = Some(now);
                 }
                 None
@@ -282,14 +284,14 @@ impl PairModel {
         }
     }
 
-    /// The actual state of the pair at a pass's observation.
-    pub(super) fn actual_state(&self, pass_event: &PassEvent, now: Timestamp) -> Option<ActualState> {
+    /// The state of the pair at a pass's observation; `None` for another event.
+    pub(super) fn state_at_observation(&self, pass_event: &PassEvent, now: Timestamp) -> Option<StateAtObservation> {
         let PassEvent::Observed { lease, running, healthy, rules, firing, .. } = pass_event else { return None };
         let rule = |rule: &RuleModel| {
             let earlier_splits = rule.earlier.iter().filter(|(until, _)| may_be_stale(*until, now));
             (rule.live, earlier_splits.map(|(_, split)| *split).collect())
         };
-        Some(ActualState {
+        Some(StateAtObservation {
             lease: lease.clone(),
             at: now,
             rules: self.rules.iter().map(rule).collect(),
@@ -303,21 +305,21 @@ impl PairModel {
         })
     }
 
-    pub(super) fn record_observation(&mut self, actual_state: ActualState) {
+    pub(super) fn record_observation(&mut self, state: StateAtObservation) {
         if self.observations.len() == KEPT_OBSERVATIONS {
             self.observations.pop_front();
         }
-        self.observations.push_back(actual_state);
+        self.observations.push_back(state);
     }
 
     /// The last observation of the pass that holds `lease`.
-    pub(super) fn last_observation_of(&self, lease: Option<&LeaseId>) -> Option<&ActualState> {
-        self.observations.iter().rev().find(|actual_state| lease.is_some() && actual_state.lease.as_ref() == lease)
+    pub(super) fn last_observation_of(&self, lease: Option<&LeaseId>) -> Option<&StateAtObservation> {
+        self.observations.iter().rev().find(|state| lease.is_some() && state.lease.as_ref() == lease)
     }
 
     /// Whether one of the rules was edited outside Switchback at or after `at`.
-    pub(super) fn edited_by_hand_since(&self, at: Timestamp) -> bool {
-        self.rules.iter().any(|rule| rule.by_hand_at.is_some_and(|edited| edited >= at))
+    pub(super) fn has_foreign_edit_since(&self, at: Timestamp) -> bool {
+        self.rules.iter().any(|rule| rule.foreign_edit_at.is_some_and(|edited| edited >= at))
     }
 }
 
@@ -335,6 +337,6 @@ fn describe_limits(world: &mut World, service: &ServiceKey) -> Option<Limits> {
         resource_ids: vec![format!("service/{}/{}", service.0, service.1)],
         scalable_dimension: None,
     };
-    let found = world.by_hand(|world| world.describe_scalable_targets(asked)).ok()?;
+    let found = world.as_third_party(|world| world.describe_scalable_targets(asked)).ok()?;
     found.first().map(|target| (target.min_capacity, target.max_capacity, target.suspended_state))
 }

@@ -10,8 +10,9 @@ pub use store::Store;
 pub use writes::LedgerWrite;
 
 use engine::{
-    AppliedPolicy, Commit, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, OverdueTarget, PostedMessage,
-    PostedMessageKey, PostedMessages, Retry, RetryRegistration, TagInventory, WatchedResource,
+    Administration, AppliedPolicy, Brakes, Commands, Commit, LeaseId, LeaseOutcome, LeaseRequest, Leases, LedgerError,
+    OverdueTarget, Policies, PostedMessage, PostedMessageKey, PostedMessages, ReleaseIntake, Releases, Retry,
+    RetryRegistration, TagInventory, TargetIndex, Targets, WatchedResource,
 };
 use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::deployment::DeploymentRecord;
@@ -43,13 +44,9 @@ impl MemoryLedger {
     }
 }
 
-impl Ledger for MemoryLedger {
+impl Leases for MemoryLedger {
     async fn acquire_lease(&self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
         self.store().acquire_lease(target, claim)
-    }
-
-    async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
-        Ok(self.store().commands(target))
     }
 
     async fn commit(
@@ -62,8 +59,8 @@ impl Ledger for MemoryLedger {
         self.store().commit(target, lease, revision, commit)
     }
 
-    async fn acquire_slot(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
-        Ok(self.store().acquire_slot(api_cost, now))
+    async fn reserve_api_calls(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
+        Ok(self.store().reserve_api_calls(api_cost, now))
     }
 
     async fn register_retry(&self, target: &TargetId, retry: &Retry<'_>) -> Result<RetryRegistration, LedgerError> {
@@ -74,7 +71,43 @@ impl Ledger for MemoryLedger {
         self.store().release(target, lease);
         Ok(())
     }
+}
 
+impl Commands for MemoryLedger {
+    async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
+        Ok(self.store().put_command(command))
+    }
+
+    async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
+        Ok(self.store().commands(target))
+    }
+}
+
+impl TargetIndex for MemoryLedger {
+    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
+        Ok(self.store().targets_watching(watch))
+    }
+
+    async fn services(&self, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
+        Ok(self.store().services(repository))
+    }
+
+    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
+        Ok(self.store().overdue(now, limit))
+    }
+}
+
+impl Releases for MemoryLedger {
+    async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
+        Ok(self.store().releases(application, service, limit))
+    }
+
+    async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
+        Ok(self.store().release_by_id(id))
+    }
+}
+
+impl ReleaseIntake for MemoryLedger {
     async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
         Ok(self.store().put_release(release))
     }
@@ -92,27 +125,9 @@ impl Ledger for MemoryLedger {
         self.store().put_tag_inventory(application, service, seen);
         Ok(())
     }
+}
 
-    async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
-        Ok(self.store().put_command(command))
-    }
-
-    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
-        Ok(self.store().targets_watching(watch))
-    }
-
-    async fn services(&self, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
-        Ok(self.store().services(repository))
-    }
-
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
-        Ok(self.store().overdue(now, limit))
-    }
-
-    async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
-        self.store().apply(policy, text, at, by)
-    }
-
+impl Policies for MemoryLedger {
     async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
         Ok(self.store().policy(application))
     }
@@ -120,24 +135,19 @@ impl Ledger for MemoryLedger {
     async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
         Ok(self.store().applications())
     }
+}
 
+impl Brakes for MemoryLedger {
     async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
         Ok(self.store().brakes())
-    }
-
-    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
-        self.store().put_brake(brake);
-        Ok(())
-    }
-
-    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
-        Ok(self.store().lift_brake(scope, lifted))
     }
 
     async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
         Ok(self.store().brake_log(limit))
     }
+}
 
+impl Targets for MemoryLedger {
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
         self.store().state(target)
     }
@@ -153,24 +163,36 @@ impl Ledger for MemoryLedger {
     async fn journal_tail(&self, target: &TargetId, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
         Ok(self.store().journal_tail(target, limit))
     }
+}
 
-    async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
-        Ok(self.store().releases(application, service, limit))
+impl Administration for MemoryLedger {
+    async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
+        self.store().apply(policy, text, at, by)
     }
 
-    async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
-        Ok(self.store().release_by_id(id))
+    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
+        self.store().put_brake(brake);
+        Ok(())
+    }
+
+    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
+        Ok(self.store().lift_brake(scope, lifted))
     }
 }
 
 impl PostedMessages for MemoryLedger {
-    async fn post(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
-        Ok(self.store().post(key))
+    async fn posted_message(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
+        Ok(self.store().posted_message(key))
     }
 
-    async fn put_post(&self, key: &PostedMessageKey, post: &PostedMessage, _now: Timestamp) -> Result<(), LedgerError> {
+    async fn record_posted_message(
+        &self,
+        key: &PostedMessageKey,
+        post: &PostedMessage,
+        _now: Timestamp,
+    ) -> Result<(), LedgerError> {
         // The 90-day expiry of the DynamoDB items is not modelled.
-        self.store().put_post(key, post);
+        self.store().record_posted_message(key, post);
         Ok(())
     }
 }

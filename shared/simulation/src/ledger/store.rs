@@ -68,7 +68,7 @@ impl Store {
         self.targets.get(target).map_or(0, |entry| entry.revision)
     }
 
-    /// See [`Ledger::acquire_lease`](engine::Ledger::acquire_lease).
+    /// See [`Leases::acquire_lease`](engine::Leases::acquire_lease).
     ///
     /// # Errors
     /// [`LedgerError::Unreadable`] for a state of a newer format.
@@ -77,11 +77,12 @@ impl Store {
         check_format(target, entry.state.as_ref())?;
         match &entry.lease {
             Some(by) if *by != claim.lease && claim.steal.as_ref() != Some(by) => {
-                let of = |kind| entry.retries.get(&kind).filter(|(holder, _)| holder == by).map(|(_, tries)| *tries);
+                let of =
+                    |kind| entry.retries.get(&kind).filter(|(holder, _)| holder == by).map(|(_, retries)| *retries);
                 let retries = RetryCounts {
-                    usual: of(WakeKind::Usual),
+                    normal: of(WakeKind::Normal),
                     urgent: of(WakeKind::Urgent),
-                    at_rest: of(WakeKind::AtRest),
+                    idle: of(WakeKind::Idle),
                 };
                 Ok(LeaseOutcome::Held { by: by.clone(), lasts: entry.lasts, retries })
             }
@@ -96,28 +97,28 @@ impl Store {
         }
     }
 
-    /// See [`Ledger::register_retry`](engine::Ledger::register_retry).
+    /// See [`Leases::register_retry`](engine::Leases::register_retry).
     pub fn register_retry(&mut self, target: &TargetId, retry: &Retry<'_>) -> RetryRegistration {
         let entry = self.targets.entry(target.clone()).or_default();
         if entry.lease.as_ref() != Some(retry.holder) {
             return RetryRegistration::LeaseReleased;
         }
         let known = entry.retries.get(&retry.kind).filter(|(holder, _)| holder == retry.holder);
-        if known.is_some_and(|(_, tries)| *tries >= retry.tries) {
+        if known.is_some_and(|(_, retries)| *retries >= retry.retries) {
             return RetryRegistration::AlreadyScheduled;
         }
-        entry.retries.insert(retry.kind, (retry.holder.clone(), retry.tries));
+        entry.retries.insert(retry.kind, (retry.holder.clone(), retry.retries));
         RetryRegistration::Accepted
     }
 
-    /// See [`Ledger::commands`](engine::Ledger::commands).
+    /// See [`Commands::commands`](engine::Commands::commands).
     #[must_use]
     pub fn commands(&self, target: &TargetId) -> Vec<Command> {
         let inbox = self.targets.get(target).into_iter().flat_map(|entry| entry.inbox.values());
         inbox.take(MAX_COMMANDS_PER_PASS).cloned().collect()
     }
 
-    /// See [`Ledger::commit`](engine::Ledger::commit).
+    /// See [`Leases::commit`](engine::Leases::commit).
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if lease or revision do not match or a journal entry exists already,
@@ -139,7 +140,7 @@ impl Store {
         let written = commit.journal.len() != sequences.len()
             || sequences.iter().any(|sequence| entry.journal.contains_key(sequence));
         if entry.lease.as_ref() != Some(lease) || entry.revision != revision || written {
-            return Err(LedgerError::Conflict { target: target.to_string() });
+            return Err(LedgerError::Conflict { item: target.to_string() });
         }
         if let Some(written) = &mut self.written {
             let is_not_waiting = |id: &&CommandId| !entry.inbox.keys().any(|(_, known)| known == *id);
@@ -153,7 +154,7 @@ impl Store {
         }
         entry.revision += 1;
         entry.state = Some(commit.state.clone());
-        entry.due_at = commit.due_at;
+        entry.due_at = commit.overdue_at;
         entry.journal.extend(commit.journal.iter().map(|entry| (entry.sequence, entry.clone())));
         entry.history.extend(commit.history.iter().map(|record| (record.number, record.clone())));
         entry.inbox.retain(|(_, id), _| !commit.consumed.contains(id));
@@ -168,15 +169,15 @@ impl Store {
         self.reads_per_second = Some(reads);
     }
 
-    /// See [`Ledger::acquire_slot`](engine::Ledger::acquire_slot).
-    pub fn acquire_slot(&mut self, api_cost: &ApiCost, now: Timestamp) -> QueuePosition {
+    /// See [`Leases::reserve_api_calls`](engine::Leases::reserve_api_calls).
+    pub fn reserve_api_calls(&mut self, api_cost: &ApiCost, now: Timestamp) -> QueuePosition {
         let (queue_position, until) =
             api_cost.queue_position(now, self.api_queue_until, self.reads_per_second.unwrap_or(f64::INFINITY));
         self.api_queue_until = until;
         queue_position
     }
 
-    /// See [`Ledger::release`](engine::Ledger::release).
+    /// See [`Leases::release`](engine::Leases::release).
     pub fn release(&mut self, target: &TargetId, lease: &LeaseId) {
         if let Some(entry) = self.targets.get_mut(target)
             && entry.lease.as_ref() == Some(lease)
@@ -185,7 +186,7 @@ impl Store {
         }
     }
 
-    /// See [`Ledger::put_release`](engine::Ledger::put_release).
+    /// See [`ReleaseIntake::put_release`](engine::ReleaseIntake::put_release).
     pub fn put_release(&mut self, release: &Release) -> Option<Release> {
         let service = (release.id.application.clone(), release.id.service.clone());
         let known = self.releases.entry(service).or_default();
@@ -202,18 +203,18 @@ impl Store {
         }
     }
 
-    /// See [`Ledger::tag_inventory`](engine::Ledger::tag_inventory).
+    /// See [`ReleaseIntake::tag_inventory`](engine::ReleaseIntake::tag_inventory).
     #[must_use]
     pub fn tag_inventory(&self, application: &Name, service: &Name) -> Option<TagInventory> {
         self.tag_inventory.get(&(application.clone(), service.clone())).cloned()
     }
 
-    /// See [`Ledger::put_tag_inventory`](engine::Ledger::put_tag_inventory).
+    /// See [`ReleaseIntake::put_tag_inventory`](engine::ReleaseIntake::put_tag_inventory).
     pub fn put_tag_inventory(&mut self, application: &Name, service: &Name, seen: &TagInventory) {
         self.tag_inventory.insert((application.clone(), service.clone()), seen.clone());
     }
 
-    /// See [`Ledger::put_command`](engine::Ledger::put_command).
+    /// See [`Commands::put_command`](engine::Commands::put_command).
     pub fn put_command(&mut self, command: &Command) -> bool {
         let entry = self.targets.entry(command.target.clone()).or_default();
         let written_at_s = command.at.as_second();
@@ -228,13 +229,13 @@ impl Store {
         true
     }
 
-    /// See [`Ledger::targets_watching`](engine::Ledger::targets_watching).
+    /// See [`TargetIndex::targets_watching`](engine::TargetIndex::targets_watching).
     #[must_use]
     pub fn targets_watching(&self, watch: &WatchedResource) -> Vec<TargetId> {
         self.watches.get(watch).into_iter().flatten().cloned().collect()
     }
 
-    /// See [`Ledger::services`](engine::Ledger::services).
+    /// See [`TargetIndex::services`](engine::TargetIndex::services).
     #[must_use]
     pub fn services(&self, repository: &str) -> Vec<(Name, Name)> {
         let of_policy = |applied: &AppliedPolicy| {
@@ -245,7 +246,7 @@ impl Store {
         self.policies.values().flat_map(of_policy).collect()
     }
 
-    /// See [`Ledger::overdue`](engine::Ledger::overdue).
+    /// See [`TargetIndex::overdue`](engine::TargetIndex::overdue).
     #[must_use]
     pub fn overdue(&self, now: Timestamp, limit: usize) -> Vec<OverdueTarget> {
         let mut due: Vec<OverdueTarget> = self
@@ -265,10 +266,10 @@ impl Store {
         self.targets.values().all(|entry| due_at(entry).is_none())
     }
 
-    /// See [`Ledger::apply`](engine::Ledger::apply).
+    /// See [`Administration::apply`](engine::Administration::apply).
     ///
     /// # Errors
-    /// [`LedgerError::Claimed`] where another application's policy names a resource of this one.
+    /// [`LedgerError::ResourceConflict`] where another application's policy names a resource of this one.
     pub fn apply(&mut self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
         let present = self.policies.get(&policy.application);
         if let Some(present) = present.filter(|present| present.text == text) {
@@ -285,7 +286,7 @@ impl Store {
             .collect();
         if !claimed.is_empty() {
             claimed.sort();
-            return Err(LedgerError::Claimed(claimed));
+            return Err(LedgerError::ResourceConflict(claimed));
         }
         let version = present.map_or(0, |present| present.version) + 1;
         let applied = AppliedPolicy { version, policy: policy.clone(), text: text.to_owned(), at, by: by.to_owned() };
@@ -309,31 +310,31 @@ impl Store {
         Ok(version)
     }
 
-    /// See [`Ledger::policy`](engine::Ledger::policy).
+    /// See [`Policies::policy`](engine::Policies::policy).
     #[must_use]
     pub fn policy(&self, application: &Name) -> Option<AppliedPolicy> {
         self.policies.get(application).cloned()
     }
 
-    /// See [`Ledger::applications`](engine::Ledger::applications).
+    /// See [`Policies::applications`](engine::Policies::applications).
     #[must_use]
     pub fn applications(&self) -> Vec<Name> {
         self.policies.keys().cloned().collect()
     }
 
-    /// See [`Ledger::brakes`](engine::Ledger::brakes).
+    /// See [`Brakes::brakes`](engine::Brakes::brakes).
     #[must_use]
     pub fn brakes(&self) -> Vec<Brake> {
         self.brakes.values().cloned().collect()
     }
 
-    /// See [`Ledger::put_brake`](engine::Ledger::put_brake).
+    /// See [`Administration::put_brake`](engine::Administration::put_brake).
     pub fn put_brake(&mut self, brake: &Brake) {
         self.brakes.insert(brake.scope.clone(), brake.clone());
         self.log_brake(brake.since, BrakeRecord { brake: brake.clone(), lifted: None });
     }
 
-    /// See [`Ledger::lift_brake`](engine::Ledger::lift_brake).
+    /// See [`Administration::lift_brake`](engine::Administration::lift_brake).
     pub fn lift_brake(&mut self, scope: &Scope, lifted: &Lifted) -> Option<Brake> {
         let brake = self.brakes.remove(scope)?;
         self.log_brake(lifted.at, BrakeRecord { brake: brake.clone(), lifted: Some(lifted.clone()) });
@@ -348,24 +349,24 @@ impl Store {
         }
     }
 
-    /// See [`Ledger::brake_log`](engine::Ledger::brake_log).
+    /// See [`Brakes::brake_log`](engine::Brakes::brake_log).
     #[must_use]
     pub fn brake_log(&self, limit: usize) -> Vec<BrakeRecord> {
         self.brake_log.values().rev().flat_map(|log| log.iter().rev()).take(limit).cloned().collect()
     }
 
-    /// See [`PostedMessages::post`](engine::PostedMessages::post).
+    /// See [`PostedMessages::posted_message`](engine::PostedMessages::posted_message).
     #[must_use]
-    pub fn post(&self, key: &PostedMessageKey) -> Option<PostedMessage> {
+    pub fn posted_message(&self, key: &PostedMessageKey) -> Option<PostedMessage> {
         self.posts.get(key).cloned()
     }
 
-    /// See [`PostedMessages::put_post`](engine::PostedMessages::put_post).
-    pub fn put_post(&mut self, key: &PostedMessageKey, post: &PostedMessage) {
+    /// See [`PostedMessages::record_posted_message`](engine::PostedMessages::record_posted_message).
+    pub fn record_posted_message(&mut self, key: &PostedMessageKey, post: &PostedMessage) {
         self.posts.insert(key.clone(), post.clone());
     }
 
-    /// See [`Ledger::state`](engine::Ledger::state).
+    /// See [`Targets::state`](engine::Targets::state).
     ///
     /// # Errors
     /// [`LedgerError::Unreadable`] for a state of a newer format.
@@ -385,14 +386,14 @@ impl Store {
             .is_some_and(|state| state.running.is_none() && state.queued.is_empty() && state.last_deployment > 0)
     }
 
-    /// See [`Ledger::history`](engine::Ledger::history).
+    /// See [`Targets::history`](engine::Targets::history).
     #[must_use]
     pub fn history(&self, target: &TargetId, limit: usize) -> Vec<DeploymentRecord> {
         let records = self.targets.get(target).into_iter().flat_map(|entry| entry.history.values().rev());
         records.take(limit).cloned().collect()
     }
 
-    /// See [`Ledger::journal`](engine::Ledger::journal).
+    /// See [`Targets::journal`](engine::Targets::journal).
     #[must_use]
     pub fn journal(&self, target: &TargetId, after: u64, limit: usize) -> Vec<JournalEntry> {
         let Some(first) = after.checked_add(1) else { return Vec::new() };
@@ -400,7 +401,7 @@ impl Store {
         entries.take(limit).map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// See [`Ledger::journal_tail`](engine::Ledger::journal_tail).
+    /// See [`Targets::journal_tail`](engine::Targets::journal_tail).
     #[must_use]
     pub fn journal_tail(&self, target: &TargetId, limit: usize) -> Vec<JournalEntry> {
         let entries = self.targets.get(target).into_iter().flat_map(|entry| entry.journal.values().rev());
@@ -409,7 +410,7 @@ impl Store {
         newest
     }
 
-    /// See [`Ledger::releases`](engine::Ledger::releases).
+    /// See [`Releases::releases`](engine::Releases::releases).
     #[must_use]
     pub fn releases(&self, application: &Name, service: &Name, limit: usize) -> Vec<Release> {
         let known = self.releases.get(&(application.clone(), service.clone()));
@@ -418,7 +419,7 @@ impl Store {
         releases.into_iter().take(limit).cloned().collect()
     }
 
-    /// See [`Ledger::release_by_id`](engine::Ledger::release_by_id).
+    /// See [`Releases::release_by_id`](engine::Releases::release_by_id).
     #[must_use]
     pub fn release_by_id(&self, id: &ReleaseId) -> Option<Release> {
         self.releases.get(&(id.application.clone(), id.service.clone()))?.get(&id.digest).cloned()

@@ -16,7 +16,7 @@ mod report;
 mod run;
 mod state;
 
-pub use report::{Durations, Report};
+pub use report::{Durations, LoadReport};
 pub use run::push_to_all;
 
 use crate::world::PairSetup;

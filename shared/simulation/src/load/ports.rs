@@ -5,7 +5,7 @@ use super::state::LoadHandle;
 use crate::virtual_time::{PortCalls, PreviousState, perform, read_snapshot};
 use crate::world::World;
 use crate::world::ecs::ListTasks;
-use engine::{Clock, Cloud, LeaseId, PushedImage, Registry, Wake, WakeQueue};
+use engine::{Clock, Cloud, ImageRegistry, LeaseId, PushedImage, Wake, WakeQueue};
 use futures::join;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
@@ -277,7 +277,7 @@ impl WakeQueue for LoadWakeQueue {
 #[derive(Debug)]
 pub(super) struct LoadRegistry;
 
-impl Registry for LoadRegistry {
+impl ImageRegistry for LoadRegistry {
     async fn images(&self, _: &RegistryPolicy, _: &str) -> Result<Vec<PushedImage>, String> {
         Ok(Vec::new())
     }
@@ -292,7 +292,7 @@ impl Clock for LoadClock {
         self.0.lock().now()
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         let mut state = self.0.lock();
         state.leases += 1;
         LeaseId(format!("lease-{}", state.leases))

@@ -42,7 +42,7 @@ impl fmt::Display for Durations {
 
 /// The results of a load run.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct LoadReport {
     /// Number of deployments by verdict; `none` counts unfinished ones.
     pub verdicts: BTreeMap<String, usize>,
     /// Reasons of the first few deployments with an unexpected verdict.
@@ -80,7 +80,7 @@ pub struct Report {
     pub longest_pass_ms: i64,
 }
 
-impl Report {
+impl LoadReport {
     pub(super) fn collect(&mut self, state: &LoadState, ledger: &MemoryLedger, began: Timestamp) {
         let began = began.as_millisecond();
         let store = ledger.store();
@@ -144,7 +144,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "verdicts                 {:?}", self.verdicts)?;
         for reason in &self.reasons {

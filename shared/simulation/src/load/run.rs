@@ -2,7 +2,7 @@
 
 use super::LoadProfile;
 use super::ports::{LoadClock, LoadCloud, LoadRegistry, LoadWakeQueue};
-use super::report::Report;
+use super::report::LoadReport;
 use super::state::{Job, LoadHandle, LoadState};
 use crate::ledger::MemoryLedger;
 use crate::virtual_time::SimLedger;
@@ -67,13 +67,13 @@ struct LoadRun<'a> {
     /// Number of targets whose deployment has ended.
     ended: usize,
     is_ended: Vec<bool>,
-    report: Report,
+    report: LoadReport,
 }
 
 /// Pushes a release to every target and runs until each has its verdict and nothing is left to do, or the time limit is
 /// reached.
 #[must_use]
-pub fn push_to_all(profile: &LoadProfile) -> Report {
+pub fn push_to_all(profile: &LoadProfile) -> LoadReport {
     let (mut state, set) = LoadState::new(profile);
     let ledger = MemoryLedger::new();
     let mut policies: BTreeMap<Name, Policy> = BTreeMap::new();
@@ -109,7 +109,7 @@ pub fn push_to_all(profile: &LoadProfile) -> Report {
         busy: [0, 0],
         ended: 0,
         is_ended: vec![false; profile.targets],
-        report: Report::default(),
+        report: LoadReport::default(),
     };
     while run.ended < profile.targets && run.step(until_ms) {}
     let LoadRun { handle, ledger, mut report, .. } = run;
@@ -162,7 +162,7 @@ impl LoadRun<'_> {
     }
 
     fn ports(&self) -> (SimLedger<LoadHandle>, LoadWakeQueue, LoadClock) {
-        let ledger = SimLedger { stage: self.handle.clone(), ledger: self.ledger.clone() };
+        let ledger = SimLedger { context: self.handle.clone(), ledger: self.ledger.clone() };
         (ledger, LoadWakeQueue(self.handle.clone()), LoadClock(self.handle.clone()))
     }
 
@@ -239,7 +239,7 @@ impl LoadRun<'_> {
         self.report.longest_pass_ms = self.report.longest_pass_ms.max(state.now_ms - began_ms);
         match ended {
             InvocationResult::DriveOutcome(DriveOutcome::Busy) => self.report.busy += 1,
-            InvocationResult::DriveOutcome(DriveOutcome::Superseded) => self.report.superseded += 1,
+            InvocationResult::DriveOutcome(DriveOutcome::LeaseLost) => self.report.superseded += 1,
             InvocationResult::DriveOutcome(_) | InvocationResult::Done => {}
             InvocationResult::Failed if received < MAX_RECEIVES => {
                 let at = state.now_ms + VISIBILITY_TIMEOUT_MS;

@@ -1,8 +1,9 @@
 //! Effects on the world. Each is idempotent: it establishes a state, however often it is performed.
 
-use super::cloud::{actions, resource_id, service};
+use super::answers::{describe_service, service};
+use super::cloud::{actions, resource_id};
 use crate::world::balancer::{ActionKind, WeightedGroup};
-use crate::world::ecs::{RolloutState, RunTask, UpdateService};
+use crate::world::ecs::{EcsService, RunTask, UpdateService};
 use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
 use crate::world::{ApiError, Invoked, World};
 use rollout::registry::with_host_of;
@@ -127,14 +128,10 @@ fn update_service(
     task_definition: Option<&String>,
     desired: u32,
 ) -> Outcome {
-    // A deployment that the circuit breaker has failed starts no more tasks, even if its task definition is set again:
-    // a retry needs a new deployment.
-    let failed = |service: crate::world::ecs::Service| {
-        service.deployments.first().is_some_and(|primary| {
-            primary.rollout_state == RolloutState::Failed && task_definition == Some(&primary.task_definition)
-        })
+    let needs_new_deployment = |service: EcsService| {
+        task_definition.is_some_and(|wanted| describe_service(&service).needs_new_deployment(wanted))
     };
-    let again = desired > 0 && service(world, &pair.cluster, &pair.side(slot).service).is_ok_and(failed);
+    let again = desired > 0 && service(world, &pair.cluster, &pair.side(slot).service).is_ok_and(needs_new_deployment);
     done(world.update_service(UpdateService {
         force_new_deployment: again,
         cluster: pair.cluster.clone(),

@@ -3,6 +3,7 @@
 //! Each call has its own random numbers, derived from the seed, the caller and the caller's call count: an additional
 //! call in one place does not change the faults elsewhere.
 
+use crate::trace::InjectedFault;
 use crate::world::SeededRng;
 use rollout::Timestamp;
 use std::collections::BTreeSet;
@@ -82,7 +83,7 @@ impl Faults {
 /// A call at which a pass is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashAt {
-    /// Index over all calls of drive passes, from 0.
+    /// Index over all calls of drivers and notifiers, from 0.
     pub call: u64,
     /// Whether the pass is killed before or after the call is executed.
     pub phase: CallPhase,
@@ -95,19 +96,6 @@ pub enum CallPhase {
     Before,
     /// After the call: it is executed, and its response is never seen.
     After,
-}
-
-/// A fault that occurred.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InjectedFault {
-    /// Identity: the same in every run of one seed in which the fault occurs.
-    pub key: u64,
-    /// Virtual time of the fault.
-    pub at: Timestamp,
-    /// The affected invocation and call, or the event in transit.
-    pub subject: String,
-    /// Kind of fault, as test output shows it.
-    pub what: &'static str,
 }
 
 /// Outcome of one call.
@@ -152,7 +140,7 @@ impl CallOutcome {
 /// Kind of call, which determines its possible faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
-    /// A call of a drive pass.
+    /// A call of a driver or a notifier.
     InPass,
     /// Any other call.
     Other,
@@ -172,7 +160,7 @@ pub(super) struct DeliveryFault {
 #[derive(Debug)]
 pub(super) struct FaultInjector {
     pub(super) faults: Faults,
-    /// Number of calls of drive passes so far.
+    /// Number of calls of drivers and notifiers so far.
     pub(super) calls: u64,
     /// Faults injected so far, in order.
     pub(super) injected: Vec<InjectedFault>,

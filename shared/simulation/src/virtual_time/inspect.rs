@@ -1,15 +1,16 @@
 //! [`engine::Inspector`] over the world.
 
-use super::cloud::{SimCloud, actions, reading, resource_id, service};
-use super::stage::SimContext;
+use super::answers::{capacity_providers, service};
+use super::cloud::{SimCloud, actions, health, resource_id, to_reading};
+use super::context::SimContext;
 use crate::world::World;
-use crate::world::alarms::{self, Metric as WorldMetric};
-use crate::world::balancer::{Action, ActionKind, HealthState};
+use crate::world::alarms::{self, WatchedMetric};
+use crate::world::balancer::{ActionKind, ListenerAction};
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Inspector;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
 use rollout::doctor::Inspection;
-use rollout::doctor::seen::{
+use rollout::doctor::inspected::{
     FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
     InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
@@ -22,34 +23,34 @@ const USUAL_CONCURRENCY: u32 = 1000;
 impl Inspector for SimCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         // Duration of the whole inspection; its readings have faults of their own.
-        self.stage.call("inspect", || (), |_| ()).await;
-        let (stage, pair) = (&self.stage, &inspection.pair);
+        self.context.call("inspect", || (), |_| ()).await;
+        let (context, pair) = (&self.context, &inspection.pair);
         let rule = |arn: &String| {
-            let seen = stage.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
-            (arn.clone(), reading(seen))
+            let seen = context.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
+            (arn.clone(), to_reading(seen))
         };
         InspectionResult {
-            blue: side(stage, pair, Slot::Blue),
-            green: side(stage, pair, Slot::Green),
+            blue: side(context, pair, Slot::Blue),
+            green: side(context, pair, Slot::Green),
             rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
-            others: reading(stage.reading("account", |_| None, |world| others(world, pair))),
-            alarms: reading(stage.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
+            others: to_reading(context.reading("account", |_| None, |world| others(world, pair))),
+            alarms: to_reading(context.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
             // The world has no registry: every repository named is reported as existing and correctly set up.
             repository: Reading::Known(Some(InspectedRepository {
                 immutable: true,
                 newest: Reading::Known(Vec::new()),
             })),
             concurrency: Reading::Known(USUAL_CONCURRENCY),
-            fargate: reading(stage.reading("account", |_| None, |world| fargate(world, 0))),
-            fargate_spot: reading(stage.reading("account", |_| None, |world| fargate(world, 1))),
+            fargate: to_reading(context.reading("account", |_| None, |world| fargate(world, 0))),
+            fargate_spot: to_reading(context.reading("account", |_| None, |world| fargate(world, 1))),
             iam_scope: None,
         }
     }
 }
 
-fn side(stage: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
+fn side(context: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
     let side = pair.side(slot);
-    let found = stage.reading(
+    let found = context.reading(
         "account",
         |_| None,
         |world| match service(world, &pair.cluster, &side.service) {
@@ -60,13 +61,13 @@ fn side(stage: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
     );
     let definition = match &found {
         Ok(Some(service)) => {
-            stage.reading("account", |_| None, |world| definition(world, &service.task_definition).map(Some))
+            context.reading("account", |_| None, |world| definition(world, &service.task_definition).map(Some))
         }
         Ok(None) => Ok(None),
         Err(reason) => Err(reason.clone()),
     };
     InspectedSide {
-        service: reading(found.map(|service| {
+        service: to_reading(found.map(|service| {
             service.map(|service| InspectedService {
                 status: service.status.to_owned(),
                 controller: "ECS".to_owned(),
@@ -86,9 +87,9 @@ fn side(stage: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
                 other_endpoints: BTreeSet::new(),
             })
         })),
-        definition: reading(definition),
-        group: reading(stage.reading("account", |_| None, |world| group(world, &side.target_group))),
-        scaling: reading(stage.reading("account", |_| None, |world| scaling(world, &pair.cluster, &side.service))),
+        definition: to_reading(definition),
+        group: to_reading(context.reading("account", |_| None, |world| group(world, &side.target_group))),
+        scaling: to_reading(context.reading("account", |_| None, |world| scaling(world, &pair.cluster, &side.service))),
     }
 }
 
@@ -107,16 +108,9 @@ fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, S
 }
 
 fn providers(strategy: Option<&serde_json::Value>) -> Vec<InspectedProvider> {
-    let number = |item: &serde_json::Value, field: &str| {
-        item[field].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
-    };
-    let items = strategy.and_then(serde_json::Value::as_array).into_iter().flatten();
-    let seen = items.map(|item| InspectedProvider {
-        name: item["capacityProvider"].as_str().unwrap_or_default().to_owned(),
-        base: number(item, "base"),
-        weight: number(item, "weight"),
-    });
-    seen.collect()
+    capacity_providers(strategy)
+        .map(|item| InspectedProvider { name: item.name.to_owned(), base: item.base, weight: item.weight })
+        .collect()
 }
 
 /// Fargate vCPU usage; `class` 0 is On-Demand, 1 is Spot.
@@ -130,10 +124,9 @@ fn group(world: &mut World, arn: &str) -> Result<Option<InspectedTargetGroup>, S
         Err(error) if error.code == "TargetGroupNotFound" => return Ok(None),
         groups => groups.map_err(|error| error.to_string())?,
     };
-    let targets = world.describe_target_health(arn).map_err(|error| error.to_string())?;
-    let healthy = targets.iter().filter(|target| target.state == HealthState::Healthy).count();
+    let healthy = health(world, arn)?.healthy;
     Ok(groups.into_iter().next().map(|group| InspectedTargetGroup {
-        healthy: u32::try_from(healthy).unwrap_or(u32::MAX),
+        healthy,
         balancers: group.load_balancers,
         deregistration_delay_s: group.settings.deregistration_delay_s,
         sticky: group.settings.stickiness,
@@ -156,7 +149,7 @@ fn scaling(world: &mut World, cluster: &str, service: &str) -> Result<Option<Ins
     Ok(found.first().map(|target| InspectedScaling { min: target.min_capacity, max: target.max_capacity }))
 }
 
-fn rule(actions: &[Action]) -> InspectedRule {
+fn rule(actions: &[ListenerAction]) -> InspectedRule {
     let forward = actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),
         ActionKind::Other { .. } => None,
@@ -209,11 +202,11 @@ pub(super) fn alarms(world: &mut World, names: &BTreeSet<String>) -> Result<Alar
     Ok(known)
 }
 
-fn alarm(alarm: alarms::Alarm) -> AlarmDetails {
+fn alarm(alarm: alarms::CloudWatchAlarm) -> AlarmDetails {
     let kind = match alarm.kind {
-        alarms::AlarmKind::Composite { rule } => AlarmKind::Composite { rule },
-        alarms::AlarmKind::Metric(metric) => AlarmKind::Metric(metric_alarm(&metric)),
-        alarms::AlarmKind::Log { .. } => AlarmKind::Log { period_s: 300, results: 1 },
+        alarms::AlarmDefinition::Composite { rule } => AlarmKind::Composite { rule },
+        alarms::AlarmDefinition::Metric(metric) => AlarmKind::Metric(metric_alarm(&metric)),
+        alarms::AlarmDefinition::Log { .. } => AlarmKind::Log { period_s: 300, results: 1 },
     };
     let evaluation = alarm.evaluation.map(|evaluation| evaluation.as_str().to_owned());
     AlarmDetails { state: alarm.state.as_str().to_owned(), reason: alarm.reason, evaluation, kind }
@@ -231,7 +224,7 @@ fn metric_alarm(alarm: &alarms::MetricAlarm) -> MetricAlarmDetails {
         dimensions: dimensions.clone(),
     };
     let (metrics, expressions) = match alarm.metric {
-        WorldMetric::Target5xxPercent => (
+        WatchedMetric::Target5xxPercent => (
             vec![metric(alarm.metric.name()), metric("RequestCount")],
             // A metric math expression that treats missing error data points as 0.
             vec!["100 * FILL(errors, 0) / requests".to_owned()],

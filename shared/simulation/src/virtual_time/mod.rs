@@ -5,20 +5,25 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `stage` | shared state of all ports: world, pending jobs, timers |
+//! | `context` | shared state of all ports: world, pending jobs, timers |
 //! | `faults` | lost responses, throttling, outages, delays, crashes: at random or at a given call |
 //! | `cloud`, `effects` | [`engine::Cloud`] over the world |
+//! | `answers` | the world's answers, described to the core |
 //! | `previous` | the state before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
 //! | `ports` | ledger, wake queue and clock, each with faults |
 //! | `registry` | pushes, moved tags, deleted images |
 //! | `recorder` | decision records of passes, in memory |
 //! | `simulation` | the runner, over all targets of an application |
+//! | `events` | events of the world on their way to the functions |
 //! | `notifications` | the journal's stream, and the channels that it is delivered to |
 //! | `target` | a view of one target |
 
+mod answers;
 mod cloud;
+mod context;
 mod effects;
+mod events;
 mod faults;
 mod inspect;
 mod notifications;
@@ -27,16 +32,15 @@ mod previous;
 mod recorder;
 mod registry;
 mod simulation;
-mod stage;
 mod target;
 
 pub use cloud::SimCloud;
 pub(crate) use cloud::{WorldReader, read_snapshot};
+pub(crate) use context::PortCalls;
 pub(crate) use effects::perform;
-pub use faults::{CallPhase, CrashAt, Faults, InjectedFault};
+pub use faults::{CallPhase, CrashAt, Faults};
 pub use ports::{SimClock, SimLedger, SimWakeQueue};
 pub(crate) use previous::PreviousState;
-pub use registry::{SimRegistry, Started};
+pub use registry::{PushAnnouncement, SimRegistry};
 pub use simulation::Simulation;
-pub(crate) use stage::{PassEvent, PortCalls};
 pub use target::TargetView;

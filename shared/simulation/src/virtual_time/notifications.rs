@@ -1,14 +1,16 @@
 //! The journal's stream and the notifier: deliveries and channels in virtual time, each call with its faults.
 
-use super::faults::{InjectedFault, fnv1a, mix};
+use super::context::{Job, NOTIFIER, SharedState, SimContext};
+use super::faults::{fnv1a, mix};
 use super::ports::{SimClock, SimLedger};
-use super::stage::{Job, NOTIFIER, SharedState, SimContext};
 use crate::invariants::{DeliveryLog, ENTRIES_DELIVERED_ONCE, Violation};
+use crate::trace::InjectedFault;
 use engine::{
-    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, Claimed, Deliveries, DeliveryClaim, DeliveryId, EditOutcome,
-    LeaseId, LedgerError, Message, PostedMessage, PostedMessageKey, PostedMessages, SendError, notify,
+    ApprovalLinkRequest, BusEvent, Channels, ChatMessage, ClaimOutcome, Deliveries, DeliveryClaim, DeliveryId,
+    EditOutcome, LeaseId, LedgerError, PostedMessage, PostedMessageKey, PostedMessages, SendError, TopicMessage,
+    notify,
 };
-use rollout::{SignedDuration, TargetId, Timestamp};
+use rollout::{Seconds, SignedDuration, TargetId, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,14 +75,14 @@ impl NotifierState {
                 &ENTRIES_DELIVERED_ONCE,
                 now,
                 Some(target),
-                format!("nobody was told of entry {sequence}"),
+                format!("entry {sequence} was not delivered"),
             ));
         }
         let failed_calls = injected.iter().filter(|injected| injected.subject.starts_with(NOTIFIER)).count() as u64;
         let repeated = self.notifications.repetitions();
         (repeated > failed_calls).then(|| {
             let words = format!(
-                "{repeated} entries were told again, and only {failed_calls} calls of whoever tells went wrong"
+                "{repeated} entries were delivered again, and only {failed_calls} calls of the notifier failed"
             );
             Violation::of(&ENTRIES_DELIVERED_ONCE, now, Some(target), words)
         })
@@ -96,15 +98,15 @@ pub(super) async fn deliver(
     until: Timestamp,
 ) -> bool {
     loop {
-        let from = channels.stage.lock().notified.delivered_up_to.get(&target).copied().unwrap_or(0);
+        let from = channels.context.lock().notified.delivered_up_to.get(&target).copied().unwrap_or(0);
         let entries = ledger.ledger.store().journal(&target, from, BATCH_SIZE);
         if entries.is_empty() {
-            channels.stage.lock().notified.in_progress.remove(&target);
+            channels.context.lock().notified.in_progress.remove(&target);
             return true;
         }
         let notified = notify(&ledger, &channels, &clock, &entries, until).await;
         let done = from + notified.entries as u64;
-        channels.stage.lock().notified.delivered_up_to.insert(target.clone(), done);
+        channels.context.lock().notified.delivered_up_to.insert(target.clone(), done);
         if notified.stopped.is_some() {
             return false;
         }
@@ -112,40 +114,40 @@ pub(super) async fn deliver(
 }
 
 impl Deliveries for SimLedger {
-    async fn claim(&self, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<Claimed, LedgerError> {
+    async fn claim(&self, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<ClaimOutcome, LedgerError> {
         let take = || {
-            let delivery_states = &mut self.stage.lock().notified.delivery_states;
+            let delivery_states = &mut self.context.lock().notified.delivery_states;
             match delivery_states.get(delivery) {
-                Some(DeliveryState::Done) => Ok(Claimed::Done),
-                Some(DeliveryState::Claimed { until, .. }) if *until > hold.now => Ok(Claimed::HeldElsewhere),
+                Some(DeliveryState::Done) => Ok(ClaimOutcome::AlreadySent),
+                Some(DeliveryState::Claimed { until, .. }) if *until > hold.now => Ok(ClaimOutcome::HeldElsewhere),
                 _ => {
                     delivery_states
                         .insert(delivery.clone(), DeliveryState::Claimed { by: hold.by.clone(), until: hold.until });
-                    Ok(Claimed::Acquired)
+                    Ok(ClaimOutcome::Acquired)
                 }
             }
         };
-        self.stage.call("claim", take, unavailable("claiming a delivery")).await
+        self.context.call("claim", take, unavailable("claiming a delivery")).await
     }
 
     async fn done(&self, delivery: &DeliveryId, _: Timestamp) -> Result<(), LedgerError> {
         let note = || {
-            self.stage.lock().notified.delivery_states.insert(delivery.clone(), DeliveryState::Done);
+            self.context.lock().notified.delivery_states.insert(delivery.clone(), DeliveryState::Done);
             Ok(())
         };
-        self.stage.call("done", note, unavailable("noting a delivery")).await
+        self.context.call("done", note, unavailable("noting a delivery")).await
     }
 
     async fn release_claim(&self, delivery: &DeliveryId, by: &LeaseId) -> Result<(), LedgerError> {
         let drop = || {
-            let delivery_states = &mut self.stage.lock().notified.delivery_states;
+            let delivery_states = &mut self.context.lock().notified.delivery_states;
             if matches!(delivery_states.get(delivery), Some(DeliveryState::Claimed { by: holder, .. }) if holder == by)
             {
                 delivery_states.remove(delivery);
             }
             Ok(())
         };
-        self.stage.call("give_back", drop, unavailable("giving a delivery back")).await
+        self.context.call("release_claim", drop, unavailable("giving a delivery back")).await
     }
 }
 
@@ -154,35 +156,41 @@ fn unavailable<T>(doing: &'static str) -> impl FnOnce(&'static str) -> Result<T,
 }
 
 impl PostedMessages for SimLedger {
-    async fn post(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
-        self.stage.call("post", || Ok(self.ledger.store().post(key)), unavailable("reading a post")).await
+    async fn posted_message(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
+        let read = || Ok(self.ledger.store().posted_message(key));
+        self.context.call("posted_message", read, unavailable("reading a post")).await
     }
 
-    async fn put_post(&self, key: &PostedMessageKey, post: &PostedMessage, _: Timestamp) -> Result<(), LedgerError> {
+    async fn record_posted_message(
+        &self,
+        key: &PostedMessageKey,
+        post: &PostedMessage,
+        _: Timestamp,
+    ) -> Result<(), LedgerError> {
         let write = || {
-            self.ledger.store().put_post(key, post);
+            self.ledger.store().record_posted_message(key, post);
             Ok(())
         };
-        self.stage.call("put_post", write, unavailable("writing a post")).await
+        self.context.call("record_posted_message", write, unavailable("writing a post")).await
     }
 }
 
 /// An event bus and topics. Chats are not modelled.
 #[derive(Debug, Clone)]
 pub(super) struct SimChannels {
-    pub(super) stage: SimContext,
+    pub(super) context: SimContext,
 }
 
 impl SimChannels {
     async fn receive(&self, channel: &str, target: &TargetId, sequence: u64, words: &str) -> Result<(), SendError> {
         let record = || {
-            let shared = &mut *self.stage.lock();
+            let shared = &mut *self.context.lock();
             let now = shared.world.now();
             let violation = shared.notified.notifications.deliver(channel, target, sequence, words, now);
             shared.notified.violation = shared.notified.violation.take().or(violation);
             Ok(())
         };
-        self.stage.call("send", record, |reason| Err(SendError::Unsure { reason: reason.to_owned() })).await
+        self.context.call("publish_event", record, |reason| Err(SendError::Unsure { reason: reason.to_owned() })).await
     }
 }
 
@@ -199,8 +207,8 @@ impl Channels for SimChannels {
         self.receive(BUS, &target, sequence, &announcement.detail).await
     }
 
-    async fn publish(&self, _: &str, _: &Message) -> Result<(), SendError> {
-        self.stage.call("send", || Ok(()), |reason| Err(SendError::Unsure { reason: reason.to_owned() })).await
+    async fn publish(&self, _: &str, _: &TopicMessage) -> Result<(), SendError> {
+        self.context.call("publish", || Ok(()), |reason| Err(SendError::Unsure { reason: reason.to_owned() })).await
     }
 
     async fn post_message(&self, _: &str, _: Option<&str>, _: &ChatMessage) -> Result<String, SendError> {
@@ -211,7 +219,9 @@ impl Channels for SimChannels {
         refused()
     }
 
-    async fn link(&self, _: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
+    async fn wait_for_rate_limit(&self, _: Seconds) {}
+
+    async fn approval_link(&self, _: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
         refused()
     }
 

@@ -1,6 +1,7 @@
 //! The state before the last writes: eventually consistent readings may still return it for a while.
 
-use super::cloud::{limits, service, weights};
+use super::answers::service;
+use super::cloud::{limits, weights};
 use crate::world::{World, ecs};
 use engine::OverdueTarget;
 use rollout::snapshot::{Autoscaling, RuleReading};
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 /// The previous value of each written object, and when it was replaced.
 #[derive(Debug, Default)]
 pub(crate) struct PreviousState {
-    pub(super) services: BTreeMap<String, BTreeMap<String, (Timestamp, ecs::Service)>>,
+    pub(super) services: BTreeMap<String, BTreeMap<String, (Timestamp, ecs::EcsService)>>,
     pub(super) rules: BTreeMap<String, (Timestamp, RuleReading)>,
     pub(super) limits: BTreeMap<String, BTreeMap<String, (Timestamp, Option<Autoscaling>)>>,
     /// The previous answer of the index of overdue targets: an index lags behind its table.
@@ -18,7 +19,7 @@ pub(crate) struct PreviousState {
 }
 
 impl PreviousState {
-    pub(super) fn service(&self, cluster: &str, service: &str) -> Option<(Timestamp, ecs::Service)> {
+    pub(super) fn service(&self, cluster: &str, service: &str) -> Option<(Timestamp, ecs::EcsService)> {
         self.services.get(cluster)?.get(service).cloned()
     }
 

@@ -1,10 +1,10 @@
 //! The registry: pushes, moved tags, deleted images, and the events about them.
 
+use super::context::{Job, SharedState, SimContext};
 use super::simulation::Simulation;
-use super::stage::{Job, SharedState, SimContext};
 use crate::world::scene::{digest_of, release_of};
 use engine::intake::ImagePushed;
-use engine::{PushedImage, Registry};
+use engine::{ImageRegistry, PushedImage};
 use rollout::policy::RegistryPolicy;
 use rollout::promotion::ImageState;
 use rollout::snapshot::Reading;
@@ -12,7 +12,7 @@ use rollout::{Name, Release, Seconds, Timestamp};
 
 /// How a push is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
+pub enum PushAnnouncement {
     /// By its event.
     Event,
     /// By its event, delivered twice.
@@ -24,13 +24,13 @@ pub enum Started {
 /// Images that were pushed, whether or not their event was delivered.
 #[derive(Debug, Clone)]
 pub struct SimRegistry {
-    pub(super) stage: SimContext,
+    pub(super) context: SimContext,
 }
 
-impl Registry for SimRegistry {
+impl ImageRegistry for SimRegistry {
     async fn images(&self, _: &RegistryPolicy, repository: &str) -> Result<Vec<PushedImage>, String> {
-        let read = || Ok(self.stage.lock().images.get(repository).into_iter().flatten().cloned().collect());
-        self.stage.call("images", read, |reason| Err(reason.to_owned())).await
+        let read = || Ok(self.context.lock().images.get(repository).into_iter().flatten().cloned().collect());
+        self.context.call("images", read, |reason| Err(reason.to_owned())).await
     }
 }
 
@@ -50,7 +50,7 @@ impl SharedState {
 
 impl Simulation {
     /// Pushes the `number`th release, now.
-    pub fn push(&mut self, number: u64, how: Started) -> Release {
+    pub fn push(&mut self, number: u64, how: PushAnnouncement) -> Release {
         let service = self.target().service.clone();
         self.push_service(&service, number, how)
     }
@@ -59,7 +59,7 @@ impl Simulation {
     ///
     /// # Panics
     /// Where the application has no such service.
-    pub fn push_service(&mut self, service: &Name, number: u64, how: Started) -> Release {
+    pub fn push_service(&mut self, service: &Name, number: u64, how: PushAnnouncement) -> Release {
         let now = self.now();
         let release = self.release_of(service, number, now);
         let found = self.pairs.iter().find(|(target, _)| &target.service == service);
@@ -78,13 +78,13 @@ impl Simulation {
             pushed_at: now,
             artifact_media_type: None,
         };
-        let mut shared = self.stage.lock();
+        let mut shared = self.context.lock();
         shared.unavailable_images.remove(pushed.digest.as_str());
         shared.images.entry(pushed.repository.clone()).or_default().push(image);
-        if how != Started::Silent {
+        if how != PushAnnouncement::Silent {
             shared.schedule(Seconds(1).after(now), Job::Push(pushed.clone(), 1));
         }
-        if how == Started::EventTwice {
+        if how == PushAnnouncement::EventTwice {
             shared.schedule(Seconds(3).after(now), Job::Push(pushed, 1));
         }
         release
@@ -92,11 +92,11 @@ impl Simulation {
 
     /// Moves a tag onto the image of the `number`th release, now: ECR announces this as a push, and the image's push
     /// time stays as it was.
-    pub fn tag(&mut self, number: u64, tag: &str, how: Started) {
+    pub fn tag(&mut self, number: u64, tag: &str, how: PushAnnouncement) {
         let now = self.now();
         let digest = self.release_of(&self.target().service.clone(), number, now).id.digest;
         let names = self.names().clone();
-        let mut shared = self.stage.lock();
+        let mut shared = self.context.lock();
         for image in shared.images.entry(names.repository.clone()).or_default() {
             image.tags.retain(|other| other != tag);
             if image.digest == digest {
@@ -104,7 +104,7 @@ impl Simulation {
             }
         }
         drop(shared);
-        if how != Started::Silent {
+        if how != PushAnnouncement::Silent {
             let pushed = ImagePushed {
                 registry: names.registry(),
                 repository: names.repository,
@@ -119,7 +119,7 @@ impl Simulation {
     /// A lifecycle rule deletes the image of the `number`th release from the registry. Running tasks keep running.
     pub fn delete_image(&self, number: u64) {
         let digest = digest_of(number);
-        let mut shared = self.stage.lock();
+        let mut shared = self.context.lock();
         for images in shared.images.values_mut() {
             images.retain(|image| image.digest != digest);
         }
@@ -129,7 +129,7 @@ impl Simulation {
     /// The image of the `number`th release is archived, or restored.
     pub fn archive_image(&self, number: u64, archived: bool) {
         let digest = digest_of(number).as_str().to_owned();
-        let mut shared = self.stage.lock();
+        let mut shared = self.context.lock();
         if archived {
             shared.unavailable_images.insert(digest, ImageState::Archived);
         } else {
@@ -140,7 +140,7 @@ impl Simulation {
     /// Sends a push event, whatever its origin.
     pub fn push_event(&mut self, pushed: ImagePushed) {
         let soon = Seconds(1).after(self.now());
-        self.stage.lock().schedule(soon, Job::Push(pushed, 1));
+        self.context.lock().schedule(soon, Job::Push(pushed, 1));
     }
 
     /// The `number`th release of a service, with the given push time.

@@ -1,17 +1,18 @@
 //! The runner: all function invocations on one world, in order of virtual time.
 
 use super::cloud::SimCloud;
-use super::faults::{Faults, InjectedFault, fnv1a, mix};
+use super::context::{DRIVER, Job, NOTIFIER, SimContext};
+use super::faults::Faults;
 use super::notifications::{SimChannels, deliver};
 use super::ports::{SimClock, SimLedger, SimWakeQueue};
 use super::recorder::MemoryRecorder;
 use super::registry::SimRegistry;
-use super::stage::{DRIVER, Job, NOTIFIER, SimContext};
 use super::target::TargetView;
 use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
+use crate::trace::InjectedFault;
 use crate::world::scene::{BuiltApplication, application_policy};
-use crate::world::{BuiltPair, PairNames, SeededRng, World, WorldEvent, WorldEventKind};
+use crate::world::{BuiltPair, PairNames, World, WorldEvent};
 use engine::intake::{Sweep, image_pushed, resource_edited, signal, sweep};
 use engine::recorder::RecordingLevel;
 use engine::{DriveOutcome, Wake, WatchedResource, drive_recorded};
@@ -37,15 +38,11 @@ const VISIBILITY: Seconds = Seconds(360);
 const MAX_RECEIVES: u32 = 5;
 /// A failed asynchronous invocation is retried twice, about a minute apart.
 const MAX_TRIES: u32 = 3;
-/// Delay from an occurrence until its event invokes a function, in milliseconds.
-const EVENT_DELAY_MS: (u64, u64) = (200, 1_500);
-/// CloudTrail delivers API call events later than the services deliver theirs.
-const CLOUDTRAIL_DELAY_MS: (u64, u64) = (2_000, 300_000);
 
 /// An invocation in progress.
 struct RunningInvocation {
     job: Job,
-    stage: SimContext,
+    context: SimContext,
     until: Timestamp,
     future: LocalBoxFuture<'static, bool>,
     /// Set when the invocation can make progress.
@@ -65,13 +62,14 @@ impl ArcWake for ReadyFlag {
 ///
 /// Methods without a target parameter refer to the first scene's target; [`Simulation::at`] views any.
 pub struct Simulation {
-    pub(super) stage: SimContext,
+    pub(super) context: SimContext,
     ledger: MemoryLedger,
     /// Names of each target's resources; never empty.
     pub(super) pairs: Vec<(TargetId, PairNames)>,
     running: Vec<RunningInvocation>,
-    asked: u64,
-    delivered: Vec<WorldEvent>,
+    commands_sent: u64,
+    /// All events that the world has emitted.
+    pub(super) emitted: Vec<WorldEvent>,
     /// Wakes moved to the dead-letter queue.
     dead_letters: Vec<Wake>,
     recorder: MemoryRecorder,
@@ -106,16 +104,16 @@ impl Simulation {
         let now = built.world.now();
         let applied = ledger.store().apply(&built.policy, "version 1", now, "somebody");
         applied.expect("no other policy is there");
-        let stage = SimContext::new(built.world, faults);
+        let context = SimContext::new(built.world, faults);
         let first_minute = now.as_second().div_euclid(60) * 60 + 60;
-        stage.lock().schedule(Timestamp::from_second(first_minute).unwrap_or(now), Job::Sweep);
+        context.lock().schedule(Timestamp::from_second(first_minute).unwrap_or(now), Job::Sweep);
         Self {
-            stage,
+            context,
             ledger,
             pairs: built.pairs,
             running: Vec::new(),
-            asked: 0,
-            delivered: Vec::new(),
+            commands_sent: 0,
+            emitted: Vec::new(),
             dead_letters: Vec::new(),
             recorder: MemoryRecorder::default(),
             watch: None,
@@ -127,7 +125,7 @@ impl Simulation {
     ///
     /// [`invariants`]: crate::invariants
     pub fn watch(&mut self) {
-        let shared = &mut *self.stage.lock();
+        let shared = &mut *self.context.lock();
         let mut store = self.ledger.store();
         let applied = store.policy(&self.pairs[0].0.application);
         let targets = applied.as_ref().map(|applied| applied.policy.targets()).into_iter().flatten();
@@ -151,7 +149,7 @@ impl Simulation {
             return;
         }
         self.violation = self.watch.as_ref().and_then(|watch| watch.check_idle(now));
-        let shared = self.stage.lock();
+        let shared = self.context.lock();
         let store = self.ledger.store();
         for (target, _) in self.pairs.iter().filter(|_| shared.notifies) {
             let last = store.peek(target).map_or(0, |state| state.last_entry);
@@ -162,20 +160,20 @@ impl Simulation {
 
     /// From now on journals are delivered to an event bus and to topics. Requires [`Simulation::watch`].
     pub fn enable_notifications(&mut self) {
-        self.stage.lock().notifies = true;
+        self.context.lock().notifies = true;
     }
 
     /// Checks what has changed.
     fn check(&mut self) {
         let Some(watch) = self.watch.as_mut().filter(|_| self.violation.is_none()) else { return };
-        let shared = &mut *self.stage.lock();
+        let shared = &mut *self.context.lock();
         let pass_events = shared.pass_events.as_mut().map(std::mem::take).unwrap_or_default();
         self.violation =
             watch.check(&mut shared.world, &mut self.ledger.store(), pass_events, &shared.injector.injected);
-        let take_grown_targets = watch.take_grown_targets();
+        let grown_targets = watch.take_grown_targets();
         if shared.notifies {
             self.violation = self.violation.take().or(shared.notified.violation.take());
-            for target in take_grown_targets {
+            for target in grown_targets {
                 shared.stream_journal(&target);
             }
         }
@@ -219,38 +217,38 @@ impl Simulation {
     /// virtual time: poll, advance the time ([`Simulation::run_for`]), poll again.
     #[must_use]
     pub fn ports(&self) -> (SimLedger, SimCloud, SimWakeQueue, SimClock) {
-        let stage = self.stage.invocation("beside", String::new());
-        let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
-        (ledger, SimCloud { stage: stage.clone() }, SimWakeQueue { stage: stage.clone() }, SimClock { stage })
+        let context = self.context.invocation("beside", String::new());
+        let ledger = SimLedger { context: context.clone(), ledger: self.ledger.clone() };
+        (ledger, SimCloud { context: context.clone() }, SimWakeQueue { context: context.clone() }, SimClock { context })
     }
 
     /// The current virtual time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.stage.now()
+        self.context.now()
     }
 
     /// Reads the world, or changes it as a third party.
     pub fn world<T>(&self, body: impl FnOnce(&mut World) -> T) -> T {
-        self.stage.lock().world.by_hand(body)
+        self.context.lock().world.as_third_party(body)
     }
 
-    /// Number of port calls made by drive passes so far.
+    /// Number of port calls made by drivers and notifiers so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.stage.lock().injector.calls
+        self.context.lock().injector.calls
     }
 
     /// All faults so far, random or requested.
     #[must_use]
     pub fn injected(&self) -> Vec<InjectedFault> {
-        self.stage.lock().injector.injected.clone()
+        self.context.lock().injector.injected.clone()
     }
 
     /// All events that the world has emitted.
     #[must_use]
     pub fn events(&self) -> &[WorldEvent] {
-        &self.delivered
+        &self.emitted
     }
 
     /// Wakes that exceeded their receives and were moved to the dead-letter queue.
@@ -275,9 +273,10 @@ impl Simulation {
         self.apply_policy(&application_policy(self.target(), &self.names().repository, policy), text);
     }
 
-    /// Makes policies readable or unreadable from now on. A pass reads its target's own rules elsewhere.
+    /// Makes policies readable or unreadable from now on. A running deployment is not affected: its own policy is part
+    /// of its target's state.
     pub fn set_policies_readable(&self, readable: bool) {
-        self.stage.lock().policies_unreadable = !readable;
+        self.context.lock().policies_unreadable = !readable;
     }
 
     /// Replaces the application's policy. `text` identifies it: a new text is a new version.
@@ -287,17 +286,17 @@ impl Simulation {
     }
 
     /// Sends a command to the first target, as a person.
-    pub fn ask(&mut self, instruction: Instruction, reason: &str) {
+    pub fn send_command(&mut self, instruction: Instruction, reason: &str) {
         let target = self.target().clone();
-        self.ask_of(&target, instruction, Actor::Person { name: "operator".to_owned() }, reason);
+        self.send_command_to(&target, instruction, Actor::Person { name: "operator".to_owned() }, reason);
     }
 
     /// Sends a command to a target, as `actor`.
-    pub fn ask_of(&mut self, target: &TargetId, instruction: Instruction, actor: Actor, reason: &str) {
-        self.asked += 1;
-        let request = format!("request-{}", self.asked);
+    pub fn send_command_to(&mut self, target: &TargetId, instruction: Instruction, actor: Actor, reason: &str) {
+        self.commands_sent += 1;
+        let request = format!("request-{}", self.commands_sent);
         let now = self.now();
-        let command = Command::asked(target.clone(), instruction, actor, reason, &request, now);
+        let command = Command::requested(target.clone(), instruction, actor, reason, &request, now);
         self.ledger.store().put_command(&command);
         self.wake(target);
     }
@@ -305,19 +304,26 @@ impl Simulation {
     /// Sends a wake for a target, now.
     pub fn wake(&mut self, target: &TargetId) {
         let now = self.now();
-        self.stage.lock().schedule(now, Job::Drive(Wake::of(target.clone()), 1));
+        self.context.lock().schedule(now, Job::Drive(Wake::of(target.clone()), 1));
     }
 
     /// Requests a deployment of the `number`th release, as a person.
-    pub fn ask_deploy(&mut self, number: u64, overrides: Overrides) {
-        let deploy = self.deploy(&self.target().service.clone(), number, overrides, DeployOptions::default());
-        self.ask(deploy, "");
+    pub fn request_deployment(&mut self, number: u64, overrides: Overrides) {
+        let service = self.target().service.clone();
+        let deploy = self.deploy_instruction(&service, number, overrides, DeployOptions::default());
+        self.send_command(deploy, "");
     }
 
     /// The instruction to deploy the `number`th release of a service. A release that was never pushed is pushed now,
     /// without an event.
     #[must_use]
-    pub fn deploy(&self, service: &Name, number: u64, overrides: Overrides, options: DeployOptions) -> Instruction {
+    pub fn deploy_instruction(
+        &self,
+        service: &Name,
+        number: u64,
+        overrides: Overrides,
+        options: DeployOptions,
+    ) -> Instruction {
         let pushed_now = self.release_of(service, number, self.now());
         let mut store = self.ledger.store();
         store.put_release(&pushed_now);
@@ -358,7 +364,7 @@ impl Simulation {
     /// Nothing is due, no command waits, no function runs, and no message is in transit.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let only_sweeps_left = || self.stage.lock().jobs.values().all(|job| matches!(job, Job::Sweep));
+        let only_sweeps_left = || self.context.lock().jobs.values().all(|job| matches!(job, Job::Sweep));
         self.running.is_empty() && only_sweeps_left() && self.ledger.store().is_idle()
     }
 
@@ -404,9 +410,9 @@ impl Simulation {
         if self.poll_ready() {
             return self.violation.is_none();
         }
-        let next = self.stage.lock().next_due_at().unwrap_or(limit).min(limit);
+        let next = self.context.lock().next_due_at().unwrap_or(limit).min(limit);
         let (now, events, ended) = {
-            let mut shared = self.stage.lock();
+            let mut shared = self.context.lock();
             let now = shared.world.advance_until_event(next);
             (now, shared.world.drain_events(), shared.take_finished_calls())
         };
@@ -427,12 +433,12 @@ impl Simulation {
         // A pass that exceeds its function's time-out is killed at its current call.
         for index in (0..self.running.len()).rev() {
             // A paused pass is taken for dead but may resume later: the time-out does not apply to it.
-            if self.running[index].until <= now && !self.running[index].stage.has_been_paused() {
+            if self.running[index].until <= now && !self.running[index].context.has_been_paused() {
                 let killed = self.running.remove(index);
                 self.retry_or_dead_letter(killed.job, now);
             }
         }
-        happened || now < limit || self.stage.lock().has_call_ending_by(limit)
+        happened || now < limit || self.context.lock().has_call_ending_by(limit)
     }
 
     /// Polls every woken invocation once; true: one ended.
@@ -447,7 +453,7 @@ impl Simulation {
             }
             let waker = waker_ref(&running.ready);
             let polled = running.future.as_mut().poll(&mut Context::from_waker(&waker));
-            let dead = running.stage.is_killed();
+            let dead = running.context.is_killed();
             self.check();
             match polled {
                 Poll::Pending if !dead => index += 1,
@@ -467,7 +473,7 @@ impl Simulation {
 
     /// Retries the job of an invocation that failed or was killed, or gives it up.
     fn retry_or_dead_letter(&mut self, job: Job, now: Timestamp) {
-        let mut shared = self.stage.lock();
+        let mut shared = self.context.lock();
         match job {
             Job::Drive(wake, received) if received < MAX_RECEIVES => {
                 // The message became hidden when it was received, a moment ago.
@@ -486,54 +492,10 @@ impl Simulation {
         }
     }
 
-    /// Invokes the function for an event of the world: alarms and ECS services are watched, single tasks through their
-    /// services.
-    fn deliver(&mut self, event: WorldEvent) {
-        let watch = match &event.what {
-            WorldEventKind::Alarm { name, .. } => Some(WatchedResource::Alarm(name.clone())),
-            WorldEventKind::Deployment { service, .. } | WorldEventKind::Service { service, .. } => {
-                ecs_service(service)
-            }
-            WorldEventKind::Task(task) => task.group.strip_prefix("service:").and_then(|service| {
-                let cluster = task.cluster_arn.rsplit('/').next()?;
-                Some(WatchedResource::EcsService(cluster.to_owned(), service.to_owned()))
-            }),
-            WorldEventKind::TaskRequested(_) | WorldEventKind::TaskStopRequested { .. } => None,
-        };
-        if let Some(watch) = watch {
-            self.send(watch, EVENT_DELAY_MS);
-        }
-        self.delivered.push(event);
-    }
-
-    /// Sends the CloudTrail event of an outside edit of a rule.
-    pub fn send_edit_event(&self, rule: &str) {
-        self.send(WatchedResource::Rule(rule.to_owned()), CLOUDTRAIL_DELAY_MS);
-    }
-
-    /// Sends an event to its function; it may be lost, late or duplicated.
-    fn send(&self, watch: WatchedResource, delay_ms: (u64, u64)) {
-        let mut shared = self.stage.lock();
-        let now = shared.world.now();
-        let (subject, notified) = match &watch {
-            WatchedResource::Alarm(name) => (fnv1a(name), format!("event of alarm {name}")),
-            WatchedResource::EcsService(cluster, service) => {
-                (mix(fnv1a(cluster), fnv1a(service)), format!("event of service {service} in {cluster}"))
-            }
-            WatchedResource::Repository(name) => (fnv1a(name), format!("event of repository {name}")),
-            WatchedResource::Rule(arn) => (fnv1a(arn), format!("API call that changed {arn}")),
-        };
-        let key = shared.next_arrival_key(subject);
-        let delivery_fault = shared.injector.delivery_fault(key, now, || notified);
-        let delay = SeededRng::new(mix(shared.injector.faults.seed, key ^ 1)).between(delay_ms.0, delay_ms.1);
-        let span = rollout::SignedDuration::from_millis(i64::try_from(delay).unwrap_or(0));
-        shared.send(delivery_fault, now.checked_add(span).unwrap_or(now), &Job::Signal(watch, 1));
-    }
-
     fn start_due_jobs(&mut self, now: Timestamp) {
         loop {
             let due = {
-                let mut shared = self.stage.lock();
+                let mut shared = self.context.lock();
                 match shared.jobs.first_key_value() {
                     Some(((at, _), _)) if *at <= now => shared.jobs.pop_first().map(|(_, job)| job),
                     _ => None,
@@ -545,31 +507,31 @@ impl Simulation {
     }
 
     fn start(&mut self, job: Job, now: Timestamp) {
-        let stage = match &job {
-            Job::Drive(wake, _) => self.stage.invocation(DRIVER, wake.target.to_string()),
+        let context = match &job {
+            Job::Drive(wake, _) => self.context.invocation(DRIVER, wake.target.to_string()),
             Job::Signal(
                 WatchedResource::EcsService(_, name)
                 | WatchedResource::Alarm(name)
                 | WatchedResource::Repository(name)
                 | WatchedResource::Rule(name),
                 _,
-            ) => self.stage.invocation("signal", name.clone()),
-            Job::Push(pushed, _) => self.stage.invocation("push", pushed.tag.clone()),
-            Job::Sweep => self.stage.invocation("sweep", String::new()),
-            Job::Notify(target) => self.stage.invocation(NOTIFIER, target.to_string()),
+            ) => self.context.invocation("signal", name.clone()),
+            Job::Push(pushed, _) => self.context.invocation("push", pushed.tag.clone()),
+            Job::Sweep => self.context.invocation("sweep", String::new()),
+            Job::Notify(target) => self.context.invocation(NOTIFIER, target.to_string()),
         };
         let until = FUNCTION_TIMEOUT.after(now);
         let deadline = Seconds(FUNCTION_TIMEOUT.0 - MARGIN.0).after(now);
-        let ledger = SimLedger { stage: stage.clone(), ledger: self.ledger.clone() };
-        let cloud = SimCloud { stage: stage.clone() };
-        let wake_queue = SimWakeQueue { stage: stage.clone() };
-        let registry = SimRegistry { stage: stage.clone() };
-        let clock = SimClock { stage: stage.clone() };
+        let ledger = SimLedger { context: context.clone(), ledger: self.ledger.clone() };
+        let cloud = SimCloud { context: context.clone() };
+        let wake_queue = SimWakeQueue { context: context.clone() };
+        let registry = SimRegistry { context: context.clone() };
+        let clock = SimClock { context: context.clone() };
         let recorder = self.recorder.clone();
         let future = match job.clone() {
             Job::Drive(wake, _) => async move {
                 let driven = drive_recorded(&wake, &ledger, &cloud, &wake_queue, &clock, &recorder, deadline).await;
-                matches!(driven, Ok(DriveOutcome::Done | DriveOutcome::Busy | DriveOutcome::Superseded))
+                matches!(driven, Ok(DriveOutcome::Done | DriveOutcome::Busy | DriveOutcome::LeaseLost))
             }
             .boxed_local(),
             // Rules change through API calls only, which CloudTrail reports.
@@ -584,12 +546,12 @@ impl Simulation {
                 async move { image_pushed(&ledger, &wake_queue, &pushed, &own, now).await.is_ok() }.boxed_local()
             }
             Job::Notify(target) => {
-                let channels = SimChannels { stage: stage.clone() };
+                let channels = SimChannels { context: context.clone() };
                 deliver(ledger, channels, clock, target, deadline).boxed_local()
             }
             Job::Sweep => {
                 let minute = u64::try_from(now.as_second() / 60).unwrap_or(0);
-                self.stage.lock().schedule(Seconds(60).after(now), Job::Sweep);
+                self.context.lock().schedule(Seconds(60).after(now), Job::Sweep);
                 let which = Sweep { minute, every: 5, until: deadline };
                 async move {
                     // A failed sweep is ignored: the next one covers the same targets.
@@ -600,13 +562,6 @@ impl Simulation {
             }
         };
         let ready = Arc::new(ReadyFlag(AtomicBool::new(true)));
-        self.running.push(RunningInvocation { job, stage, until, future, ready });
+        self.running.push(RunningInvocation { job, context, until, future, ready });
     }
-}
-
-/// `arn:aws:ecs:…:service/CLUSTER/SERVICE`
-fn ecs_service(arn: &str) -> Option<WatchedResource> {
-    let mut parts = arn.rsplit('/');
-    let service = parts.next()?.to_owned();
-    Some(WatchedResource::EcsService(parts.next()?.to_owned(), service))
 }

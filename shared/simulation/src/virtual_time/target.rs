@@ -34,7 +34,7 @@ impl<'a> TargetView<'a> {
         self.state()?.running.map(|running| running.stage().name())
     }
 
-    /// Number of writes to its state: starts, decisions and hand-overs.
+    /// Revision of its state: the number of commits so far.
     #[must_use]
     pub fn commits(self) -> u64 {
         self.ledger.store().revision(self.target)

@@ -1,6 +1,6 @@
 //! The agenda: everything that will happen by itself, in order of time.
 
-use super::balancer::{HealthState, TargetId};
+use super::balancer::{ElbTarget, HealthState};
 use super::ecs::LastStatus;
 use super::{ServiceKey, World};
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +29,7 @@ pub(super) enum AgendaItem {
         /// ARN of the target group.
         group: String,
         /// Address and port.
-        target: TargetId,
+        target: ElbTarget,
         /// The resulting state.
         state: HealthState,
         /// Applies only to the registration made at this time, not to an older one of the same address.
@@ -40,7 +40,7 @@ pub(super) enum AgendaItem {
         /// ARN of the target group.
         group: String,
         /// Address and port.
-        target: TargetId,
+        target: ElbTarget,
         /// Applies only to the drain that started at this time.
         since: Timestamp,
     },

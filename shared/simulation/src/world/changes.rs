@@ -1,6 +1,6 @@
 //! Changes of a world, recorded only while a watcher is attached.
 
-use super::balancer::{Action, ActionKind, Forward, HealthState, WeightedGroup};
+use super::balancer::{ActionKind, ForwardActionConfig, HealthState, ListenerAction, WeightedGroup};
 use super::scaling::SuspendedState;
 use super::{Caller, ServiceKey, World};
 
@@ -8,7 +8,7 @@ use super::{Caller, ServiceKey, World};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangedBy {
     /// A call by Switchback.
-    Product,
+    Switchback,
     /// A call by anyone else: a person at the console, another tool.
     ThirdParty,
     /// The autoscaler.
@@ -18,7 +18,7 @@ pub enum ChangedBy {
 impl From<Caller> for ChangedBy {
     fn from(caller: Caller) -> Self {
         match caller {
-            Caller::Product => Self::Product,
+            Caller::Switchback => Self::Switchback,
             Caller::ThirdParty => Self::ThirdParty,
         }
     }
@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    pub(super) fn rule_changed(&mut self, rule: &str, before: &[Action], after: &[Action]) {
+    pub(super) fn rule_changed(&mut self, rule: &str, before: &[ListenerAction], after: &[ListenerAction]) {
         self.changed(|world| {
             Some(WorldChange::RuleWritten {
                 rule: rule.to_owned(),
@@ -136,14 +136,14 @@ impl World {
 }
 
 /// Whether two lists of actions differ only in the weights of their target groups.
-fn same_but_for_weights(before: &[Action], after: &[Action]) -> bool {
-    let same_forward = |a: &Forward, b: &Forward| {
+fn same_but_for_weights(before: &[ListenerAction], after: &[ListenerAction]) -> bool {
+    let same_forward = |a: &ForwardActionConfig, b: &ForwardActionConfig| {
         let same_group = |(a, b): (&WeightedGroup, &WeightedGroup)| a.arn == b.arn;
         a.stickiness == b.stickiness
             && a.target_groups.len() == b.target_groups.len()
             && a.target_groups.iter().zip(&b.target_groups).all(same_group)
     };
-    let same = |(a, b): (&Action, &Action)| {
+    let same = |(a, b): (&ListenerAction, &ListenerAction)| {
         a.order == b.order
             && match (&a.what, &b.what) {
                 (ActionKind::Forward(a), ActionKind::Forward(b)) => same_forward(a, b),

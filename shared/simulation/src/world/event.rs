@@ -1,7 +1,7 @@
 //! Events that the world emits, and the EventBridge payloads that AWS would send for them.
 
-use super::alarms::{AlarmKind, AlarmState};
-use super::ecs::Task;
+use super::alarms::{AlarmDefinition, AlarmState};
+use super::ecs::EcsTask;
 use super::external::RequestedTask;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,10 +37,10 @@ pub enum WorldEventKind {
         /// CloudWatch's explanation of the state change.
         reason: String,
         /// Metric or composite.
-        kind: AlarmKind,
+        kind: AlarmDefinition,
     },
     /// "ECS Task State Change"
-    Task(Box<Task>),
+    Task(Box<EcsTask>),
     /// "ECS Deployment State Change"
     Deployment {
         /// ARN of the service.
@@ -77,74 +77,24 @@ impl WorldEvent {
     /// The event as EventBridge delivers it; none for events that concern an external backend.
     #[must_use]
     pub fn eventbridge(&self) -> Option<Value> {
-        let (source, detail_type, resources, detail) = match &self.what {
+        let (source, detail_type, resource, detail) = match &self.what {
             WorldEventKind::Alarm { arn, name, before, now, reason, kind } => {
-                let configuration = match kind {
-                    AlarmKind::Composite { rule } => json!({"alarmRule": rule, "actionsEnabled": true}),
-                    AlarmKind::Log { query } => json!({"queryString": query}),
-                    AlarmKind::Metric(alarm) => json!({"metrics": [{
-                        "id": "m1",
-                        "metricStat": {
-                            "metric": {
-                                "namespace": "AWS/ApplicationELB",
-                                "name": alarm.metric.name(),
-                                "dimensions": {"LoadBalancer": alarm.load_balancer, "TargetGroup": alarm.target_group},
-                            },
-                            "period": alarm.period_s,
-                            "stat": "Sum",
-                        },
-                        "returnData": true,
-                    }]}),
-                };
-                let stamp = self.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000").to_string();
-                (
-                    "aws.cloudwatch",
-                    "CloudWatch Alarm State Change",
-                    vec![arn.clone()],
-                    json!({
-                        "alarmName": name,
-                        "state": {"value": now.as_str(), "reason": reason, "timestamp": stamp},
-                        "previousState": {"value": before.as_str(), "timestamp": stamp},
-                        "configuration": configuration,
-                    }),
-                )
+                let detail = self.alarm_detail(name, [*before, *now], reason, kind);
+                ("aws.cloudwatch", "CloudWatch Alarm State Change", arn, detail)
             }
-            WorldEventKind::Task(task) => {
-                let mut detail = serde_json::to_value(task.as_ref()).unwrap_or_default();
-                if let Value::Object(fields) = &mut detail {
-                    // Events have times as text where the API has numbers.
-                    for (name, at) in [
-                        ("createdAt", Some(task.created_at)),
-                        ("startedAt", task.started_at),
-                        ("stoppingAt", task.stopping_at),
-                        ("stoppedAt", task.stopped_at),
-                    ] {
-                        if let Some(at) = at {
-                            fields.insert(name.to_owned(), at.to_string().into());
-                        }
-                    }
-                    fields.insert("updatedAt".to_owned(), self.at.to_string().into());
-                    fields.insert("version".to_owned(), self.sequence.into());
-                }
-                ("aws.ecs", "ECS Task State Change", vec![task.task_arn.clone()], detail)
-            }
-            WorldEventKind::Deployment { service, deployment, name, reason } => (
-                "aws.ecs",
-                "ECS Deployment State Change",
-                vec![service.clone()],
-                json!({
+            WorldEventKind::Task(task) => ("aws.ecs", "ECS Task State Change", &task.task_arn, self.task_detail(task)),
+            WorldEventKind::Deployment { service, deployment, name, reason } => {
+                let detail = json!({
                     "eventType": if *name == "SERVICE_DEPLOYMENT_FAILED" { "ERROR" } else { "INFO" },
                     "eventName": name,
                     "deploymentId": deployment,
                     "updatedAt": self.at.to_string(),
                     "reason": reason,
-                }),
-            ),
-            WorldEventKind::Service { service, cluster, name, reason } => (
-                "aws.ecs",
-                "ECS Service Action",
-                vec![service.clone()],
-                json!({
+                });
+                ("aws.ecs", "ECS Deployment State Change", service, detail)
+            }
+            WorldEventKind::Service { service, cluster, name, reason } => {
+                let detail = json!({
                     "eventType": match *name {
                         "SERVICE_STEADY_STATE" => "INFO",
                         "SERVICE_TASK_START_IMPAIRED" => "WARN",
@@ -154,8 +104,9 @@ impl WorldEvent {
                     "clusterArn": cluster,
                     "createdAt": self.at.to_string(),
                     "reason": reason,
-                }),
-            ),
+                });
+                ("aws.ecs", "ECS Service Action", service, detail)
+            }
             WorldEventKind::TaskRequested(_) | WorldEventKind::TaskStopRequested { .. } => return None,
         };
         Some(json!({
@@ -166,8 +117,55 @@ impl WorldEvent {
             "account": self.account,
             "time": self.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "region": self.region,
-            "resources": resources,
+            "resources": [resource],
             "detail": detail,
         }))
+    }
+
+    fn alarm_detail(&self, name: &str, [before, now]: [AlarmState; 2], reason: &str, kind: &AlarmDefinition) -> Value {
+        let configuration = match kind {
+            AlarmDefinition::Composite { rule } => json!({"alarmRule": rule, "actionsEnabled": true}),
+            AlarmDefinition::Log { query } => json!({"queryString": query}),
+            AlarmDefinition::Metric(alarm) => json!({"metrics": [{
+                "id": "m1",
+                "metricStat": {
+                    "metric": {
+                        "namespace": "AWS/ApplicationELB",
+                        "name": alarm.metric.name(),
+                        "dimensions": {"LoadBalancer": alarm.load_balancer, "TargetGroup": alarm.target_group},
+                    },
+                    "period": alarm.period_s,
+                    "stat": "Sum",
+                },
+                "returnData": true,
+            }]}),
+        };
+        let stamp = self.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000").to_string();
+        json!({
+            "alarmName": name,
+            "state": {"value": now.as_str(), "reason": reason, "timestamp": stamp},
+            "previousState": {"value": before.as_str(), "timestamp": stamp},
+            "configuration": configuration,
+        })
+    }
+
+    /// The task as `DescribeTasks` returns it, with times as text: the API has numbers.
+    fn task_detail(&self, task: &EcsTask) -> Value {
+        let mut detail = serde_json::to_value(task).unwrap_or_default();
+        if let Value::Object(fields) = &mut detail {
+            for (name, at) in [
+                ("createdAt", Some(task.created_at)),
+                ("startedAt", task.started_at),
+                ("stoppingAt", task.stopping_at),
+                ("stoppedAt", task.stopped_at),
+            ] {
+                if let Some(at) = at {
+                    fields.insert(name.to_owned(), at.to_string().into());
+                }
+            }
+            fields.insert("updatedAt".to_owned(), self.at.to_string().into());
+            fields.insert("version".to_owned(), self.sequence.into());
+        }
+        detail
     }
 }

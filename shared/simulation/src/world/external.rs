@@ -1,6 +1,6 @@
 //! Tasks that run outside the model: the world requests them, and an external backend reports their state.
 
-use super::balancer::{HealthState, TargetId};
+use super::balancer::{ElbTarget, HealthState};
 use super::ecs::LastStatus;
 use super::{World, WorldEventKind};
 
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Reports that a task runs and answers at `address`.
-    pub fn task_running(&mut self, id: &str, address: TargetId) {
+    pub fn task_running(&mut self, id: &str, address: ElbTarget) {
         if self.tasks.get(id).is_some_and(|task| task.shape.last_status < LastStatus::Running) {
             self.settle_traffic();
             self.task_has_started(id, Some(address));
@@ -82,7 +82,8 @@ impl World {
             None if ran => ("EssentialContainerExited", "Essential container in task exited".to_owned()),
             None => ("TaskFailedToStart", reason.to_owned()),
         };
-        self.task_has_stopped(id, code, &words, exit_code, Some(reason));
+        // ECS gives a container that has exited no reason of its own.
+        self.task_has_stopped(id, code, &words, exit_code, (!ran).then_some(reason));
     }
 
     /// Reports the health check result of a task's target. `false` stops and replaces the task once its service's grace

@@ -155,14 +155,14 @@ impl Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// Switchback.
-    Product,
+    Switchback,
     /// Anyone else: a person at the console, another tool, a test's own preparation.
     ThirdParty,
 }
 
 /// A logged call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub struct LoggedCall {
     /// Time of the call.
     pub at: Timestamp,
     /// Service and operation: `ecs:UpdateService`.
@@ -190,7 +190,7 @@ pub struct World {
     events_so_far: u64,
     /// Recorded only while a watcher is attached.
     changes: Option<Vec<WorldChange>>,
-    calls: Vec<Call>,
+    calls: Vec<LoggedCall>,
     caller: Caller,
     budgets: Budgets,
     denied: BTreeSet<String>,
@@ -199,21 +199,21 @@ pub struct World {
 
     clusters: BTreeMap<String, ecs::Cluster>,
     families: BTreeMap<String, Vec<ecs::TaskDefinition>>,
-    services: BTreeMap<ServiceKey, ecs::ServiceState>,
+    services: BTreeMap<ServiceKey, ecs::ScheduledService>,
     tasks: BTreeMap<String, ecs::TaskState>,
     run_tokens: BTreeMap<String, (ecs::RunTask, Vec<String>)>,
     next_address: u32,
 
     balancers: BTreeMap<String, balancer::LoadBalancer>,
     listeners: BTreeMap<String, balancer::Listener>,
-    rules: BTreeMap<String, balancer::Rule>,
+    rules: BTreeMap<String, balancer::ListenerRule>,
     groups: BTreeMap<String, balancer::GroupState>,
     /// Target groups that each balancer node forwards to: by ARN of the rule or listener, then by node.
     node_forwards: BTreeMap<String, Vec<Vec<balancer::WeightedGroup>>>,
 
     scalable: BTreeMap<ServiceKey, scaling::Scalable>,
 
-    alarms: BTreeMap<String, alarms::AlarmEntry>,
+    alarms: BTreeMap<String, alarms::EvaluatedAlarm>,
 
     functions: BTreeMap<String, FunctionBehaviour>,
     asked: BTreeMap<(String, String), u32>,
@@ -244,7 +244,7 @@ impl World {
             events_so_far: 0,
             changes: None,
             calls: Vec::new(),
-            caller: Caller::Product,
+            caller: Caller::Switchback,
             budgets: Budgets::default(),
             denied: BTreeSet::new(),
             without_capacity: BTreeSet::new(),
@@ -289,7 +289,7 @@ impl World {
 
     /// All logged calls, oldest first.
     #[must_use]
-    pub fn calls(&self) -> &[Call] {
+    pub fn calls(&self) -> &[LoggedCall] {
         &self.calls
     }
 
@@ -299,7 +299,7 @@ impl World {
     }
 
     /// Makes calls as a third party: a person at the console, or a test that prepares the scene.
-    pub fn by_hand<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn as_third_party<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
         let before = std::mem::replace(&mut self.caller, Caller::ThirdParty);
         let answer = body(self);
         self.caller = before;
@@ -359,15 +359,15 @@ impl World {
         detail: Value,
         body: impl FnOnce(&mut Self) -> ApiResult<T>,
     ) -> ApiResult<T> {
-        let product = self.caller == Caller::Product;
-        let answer = if product && self.denied.contains(operation) {
+        let by_switchback = self.caller == Caller::Switchback;
+        let answer = if by_switchback && self.denied.contains(operation) {
             let code = if operation.starts_with("elasticloadbalancing:") || operation.starts_with("cloudwatch:") {
                 "AccessDenied"
             } else {
                 "AccessDeniedException"
             };
             Err(ApiError::new(code, format!("User is not authorized to perform: {operation}")))
-        } else if product && self.settings.api_limits && !self.budgets.try_acquire(operation, self.now) {
+        } else if by_switchback && self.settings.api_limits && !self.budgets.try_acquire(operation, self.now) {
             let code =
                 if operation.starts_with("elasticloadbalancing:") { "Throttling" } else { "ThrottlingException" };
             Err(ApiError::new(code, "Rate exceeded"))
@@ -381,7 +381,7 @@ impl World {
         };
         if self.settings.log_calls {
             let refused = answer.as_ref().err().map(|error| error.code);
-            self.calls.push(Call { at: self.now, operation, detail, refused, by: self.caller });
+            self.calls.push(LoggedCall { at: self.now, operation, detail, refused, by: self.caller });
         }
         answer
     }

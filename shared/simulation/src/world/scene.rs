@@ -1,8 +1,8 @@
 //! A ready-made blue/green pair: two services behind one rule of one balancer, blue with all traffic, green idle and
 //! attached at weight 0, an alarm for each side, and a matching policy.
 
-use super::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
-use super::balancer::{Action, GroupSettings};
+use super::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
+use super::balancer::{GroupSettings, ListenerAction};
 use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
 use super::scaling::RegisterScalableTarget;
 use super::{ApiResult, Settings, World};
@@ -101,6 +101,16 @@ pub struct PairNames {
     pub repository: String,
 }
 
+/// ARNs of a scene's load balancer, target groups, listener and rules.
+struct Balancing {
+    load_balancer: String,
+    blue_group: String,
+    green_group: String,
+    listener: String,
+    rule: String,
+    test_rule: String,
+}
+
 impl PairNames {
     /// The registry that holds the repository.
     ///
@@ -162,7 +172,7 @@ impl PairSetup {
     #[must_use]
     pub fn build(&self, settings: Settings) -> BuiltPair {
         let mut world = World::new(settings);
-        let names = world.by_hand(|world| self.set(world)).expect("the world accepts a scene of its own");
+        let names = world.as_third_party(|world| self.set(world)).expect("the world accepts a scene of its own");
         start_traffic(&mut world, &[(self, &names)]);
         let policy = self.policy(&names);
         BuiltPair { world, target: self.target.clone(), policy, names }
@@ -174,101 +184,122 @@ impl PairSetup {
     /// # Errors
     /// The world's refusal of a call.
     pub fn set(&self, world: &mut World) -> ApiResult<PairNames> {
-        let TargetId { application, service, environment } = &self.target;
-        let stem = format!("{application}-{service}-{environment}");
-        let cluster = format!("{application}-{environment}");
-        let repository = format!("{application}/{service}");
+        let cluster = self.cluster();
+        let repository = format!("{}/{}", self.target.application, self.target.service);
         let (account, region) = (world.settings().account.clone(), world.settings().region.clone());
         let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
 
         world.create_cluster(&cluster)?;
-        // The first service of an environment uses the balancer named after it; further services have their own.
-        let shared = format!("{application}-{environment}");
-        let taken = world.balancers.values().any(|balancer| balancer.name == shared);
-        let balancer = world.create_load_balancer(if taken { &stem } else { &shared })?;
-        let blue_group = world.create_target_group(&format!("{stem}-blue"), self.groups)?.arn;
-        let green_group = world.create_target_group(&format!("{stem}-green"), self.groups)?.arn;
-        let both = || vec![Action::forward([(blue_group.as_str(), 100), (green_group.as_str(), 0)])];
-        let listener = world.create_listener(&balancer.arn, 443, "HTTPS", both())?.arn;
-        let path = vec![json!({"Field": "path-pattern", "Values": ["/*"]})];
-        let rule = world.create_rule(&listener, 20, path, both())?.arn;
-        let header = json!({"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-test", "Values": ["1"]}});
-        let test_rule = world.create_rule(&listener, 10, vec![header], both())?.arn;
-
+        let balancing = self.set_balancing(world)?;
+        let Balancing { load_balancer, blue_group, green_group, listener, rule, test_rule } = balancing;
         let image = format!("{repository_uri}@{}", digest_of(0));
-        let definition = world.register_task_definition(first_definition(&stem, &image))?.arn;
-        let mut services = Vec::new();
-        for (slot, group, tasks) in [("blue", &blue_group, self.tasks), ("green", &green_group, 0)] {
-            let name = format!("{service}-{slot}");
-            world.create_service(CreateService {
-                cluster: cluster.clone(),
-                service_name: name.clone(),
-                task_definition: definition.clone(),
-                desired_count: tasks,
-                load_balancers: vec![ServiceLoadBalancer {
-                    target_group_arn: group.clone(),
-                    container_name: "app".to_owned(),
-                    container_port: 8080,
-                }],
-                deployment_configuration: Some(DeploymentConfiguration {
-                    deployment_circuit_breaker: self.breaker,
-                    ..DeploymentConfiguration::default()
-                }),
-                network_configuration: Some(json!({"awsvpcConfiguration": {
-                    "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0a"], "assignPublicIp": "DISABLED",
-                }})),
-                launch_type: Some("FARGATE".to_owned()),
-                capacity_provider_strategy: None,
-                volume_configurations: None,
-                health_check_grace_period_seconds: Some(0),
-            })?;
-            if let Some((min, max)) = self.autoscaling {
-                world.register_scalable_target(RegisterScalableTarget {
-                    service_namespace: "ecs".to_owned(),
-                    resource_id: format!("service/{cluster}/{name}"),
-                    scalable_dimension: "ecs:service:DesiredCount".to_owned(),
-                    min_capacity: Some(if slot == "blue" { min.into() } else { 0 }),
-                    max_capacity: Some(max.into()),
-                    suspended_state: None,
-                })?;
-            }
-            services.push(name);
-        }
-        let mut alarms = Vec::new();
-        for (slot, group) in [("blue", &blue_group), ("green", &green_group)] {
-            let name = format!("{stem}-{slot}-5xx");
-            world.put_metric_alarm(MetricAlarm {
-                name: name.clone(),
-                metric: Metric::Target5xxPercent,
-                load_balancer: balancer.arn.clone(),
-                target_group: Some(group.clone()),
-                period_s: self.alarm_period_s,
-                evaluation_periods: 1,
-                datapoints_to_alarm: 1,
-                threshold: self.alarm_threshold,
-                comparison: Comparison::Above,
-                treat_missing: TreatMissing::NotBreaching,
-            })?;
-            alarms.push(name);
-        }
-        let [blue, green] = <[String; 2]>::try_from(services).unwrap_or_default();
-        let [blue_alarm, green_alarm] = <[String; 2]>::try_from(alarms).unwrap_or_default();
+        let task_definition = world.register_task_definition(first_definition(&self.stem(), &image))?.arn;
+        let blue = self.set_service(world, "blue", &task_definition, &blue_group)?;
+        let green = self.set_service(world, "green", &task_definition, &green_group)?;
+        let blue_alarm = self.set_alarm(world, "blue", &load_balancer, &blue_group)?;
+        let green_alarm = self.set_alarm(world, "green", &load_balancer, &green_group)?;
         Ok(PairNames {
             cluster,
             blue,
             green,
             blue_group,
             green_group,
-            load_balancer: balancer.arn,
+            load_balancer,
             listener,
             rule,
             test_rule,
             blue_alarm,
             green_alarm,
-            task_definition: definition,
+            task_definition,
             repository_uri,
             repository,
         })
+    }
+
+    /// Name of the cluster.
+    fn cluster(&self) -> String {
+        format!("{}-{}", self.target.application, self.target.environment)
+    }
+
+    /// The start of the names of the target's own resources.
+    fn stem(&self) -> String {
+        let TargetId { application, service, environment } = &self.target;
+        format!("{application}-{service}-{environment}")
+    }
+
+    fn set_balancing(&self, world: &mut World) -> ApiResult<Balancing> {
+        let stem = self.stem();
+        // The first service of an environment uses the balancer named like the cluster; further ones have their own.
+        let shared = self.cluster();
+        let taken = world.balancers.values().any(|balancer| balancer.name == shared);
+        let load_balancer = world.create_load_balancer(if taken { &stem } else { &shared })?.arn;
+        let blue_group = world.create_target_group(&format!("{stem}-blue"), self.groups)?.arn;
+        let green_group = world.create_target_group(&format!("{stem}-green"), self.groups)?.arn;
+        let both = || vec![ListenerAction::forward([(blue_group.as_str(), 100), (green_group.as_str(), 0)])];
+        let listener = world.create_listener(&load_balancer, 443, "HTTPS", both())?.arn;
+        let path = vec![json!({"Field": "path-pattern", "Values": ["/*"]})];
+        let rule = world.create_rule(&listener, 20, path, both())?.arn;
+        let header = json!({"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-test", "Values": ["1"]}});
+        let test_rule = world.create_rule(&listener, 10, vec![header], both())?.arn;
+        Ok(Balancing { load_balancer, blue_group, green_group, listener, rule, test_rule })
+    }
+
+    /// One side's service and its scalable target; returns the service's name.
+    fn set_service(&self, world: &mut World, slot: &str, task_definition: &str, group: &str) -> ApiResult<String> {
+        let cluster = self.cluster();
+        let name = format!("{}-{slot}", self.target.service);
+        let is_stable = slot == "blue";
+        world.create_service(CreateService {
+            cluster: cluster.clone(),
+            service_name: name.clone(),
+            task_definition: task_definition.to_owned(),
+            desired_count: if is_stable { self.tasks } else { 0 },
+            load_balancers: vec![ServiceLoadBalancer {
+                target_group_arn: group.to_owned(),
+                container_name: "app".to_owned(),
+                container_port: 8080,
+            }],
+            deployment_configuration: Some(DeploymentConfiguration {
+                deployment_circuit_breaker: self.breaker,
+                ..DeploymentConfiguration::default()
+            }),
+            network_configuration: Some(json!({"awsvpcConfiguration": {
+                "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0a"], "assignPublicIp": "DISABLED",
+            }})),
+            launch_type: Some("FARGATE".to_owned()),
+            capacity_provider_strategy: None,
+            volume_configurations: None,
+            health_check_grace_period_seconds: Some(0),
+        })?;
+        if let Some((min, max)) = self.autoscaling {
+            world.register_scalable_target(RegisterScalableTarget {
+                service_namespace: "ecs".to_owned(),
+                resource_id: format!("service/{cluster}/{name}"),
+                scalable_dimension: "ecs:service:DesiredCount".to_owned(),
+                min_capacity: Some(if is_stable { min.into() } else { 0 }),
+                max_capacity: Some(max.into()),
+                suspended_state: None,
+            })?;
+        }
+        Ok(name)
+    }
+
+    /// The alarm on one side's 5xx; returns its name.
+    fn set_alarm(&self, world: &mut World, slot: &str, load_balancer: &str, group: &str) -> ApiResult<String> {
+        let name = format!("{}-{slot}-5xx", self.stem());
+        world.put_metric_alarm(MetricAlarm {
+            name: name.clone(),
+            metric: WatchedMetric::Target5xxPercent,
+            load_balancer: load_balancer.to_owned(),
+            target_group: Some(group.to_owned()),
+            period_s: self.alarm_period_s,
+            evaluation_periods: 1,
+            datapoints_to_alarm: 1,
+            threshold: self.alarm_threshold,
+            comparison: Comparison::Above,
+            treat_missing: TreatMissing::NotBreaching,
+        })?;
+        Ok(name)
     }
 
     /// The target's policy for the resources that were built.
@@ -299,7 +330,7 @@ impl PairSetup {
 
     /// Whether the stable side is complete and healthy, and the alarms have data.
     fn is_ready(&self, world: &mut World, names: &PairNames) -> bool {
-        world.by_hand(|world| {
+        world.as_third_party(|world| {
             let services = world.describe_services(&names.cluster, &[names.blue.clone(), names.green.clone()]);
             let steady = services.is_ok_and(|(services, _)| {
                 services.iter().all(|service| {
@@ -310,7 +341,7 @@ impl PairSetup {
                             .all(|deployment| deployment.rollout_state == super::ecs::RolloutState::Completed)
                 })
             });
-            let ok = |alarm: &super::alarms::Alarm| alarm.state == super::alarms::AlarmState::Ok;
+            let ok = |alarm: &super::alarms::CloudWatchAlarm| alarm.state == super::alarms::AlarmState::Ok;
             steady && world.describe_alarms(&[]).is_ok_and(|alarms| alarms.iter().all(ok))
         })
     }
@@ -338,7 +369,7 @@ impl BuiltPair {
 pub fn build_application(scenes: &[PairSetup], settings: Settings) -> BuiltApplication {
     let mut world = World::new(settings);
     let set = |world: &mut World| scenes.iter().map(|scene| scene.set(world)).collect::<ApiResult<Vec<_>>>();
-    let names = world.by_hand(set).expect("the world accepts scenes of its own");
+    let names = world.as_third_party(set).expect("the world accepts scenes of its own");
     start_traffic(&mut world, &scenes.iter().zip(&names).collect::<Vec<_>>());
     let application = scenes.first().expect("there is a scene").target.application.clone();
     let mut policy = empty_policy(application);

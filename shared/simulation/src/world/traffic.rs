@@ -1,7 +1,7 @@
 //! Incoming requests, their routing and their outcome, counted as expected values: a share of 10 % of 5 requests a
 //! second is half a request a second. Nothing is random, so tests need no averaging.
 
-use super::balancer::{GroupState, HealthState, TargetId, WeightedGroup};
+use super::balancer::{ElbTarget, GroupState, HealthState, WeightedGroup};
 use super::external::ResponseKind;
 use super::{World, image::Health};
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ pub enum Route {
         /// ARN of the target group.
         target_group: String,
         /// Address and port.
-        target: TargetId,
+        target: ElbTarget,
     },
     /// The selected group has no target: 503.
     NoTarget {
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// The targets that receive requests.
-    fn targets_in_service(&self, group: &str) -> Vec<&TargetId> {
+    fn targets_in_service(&self, group: &str) -> Vec<&ElbTarget> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
         let (in_service, _) = in_service(group);
         group.targets.iter().filter(|(_, target)| in_service(target.state)).map(|(id, _)| id).collect()

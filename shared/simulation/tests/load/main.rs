@@ -2,7 +2,7 @@
 //! overtake everything else.
 
 use rollout::verdict::Verdict;
-use simulation::load::{LoadProfile, Report, push_to_all};
+use simulation::load::{LoadProfile, LoadReport, push_to_all};
 use std::time::Instant;
 
 fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
@@ -10,7 +10,7 @@ fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
     std::env::var(variable).map_or(default, parsed)
 }
 
-fn run_and_print(profile: &LoadProfile) -> Report {
+fn run_and_print(profile: &LoadProfile) -> LoadReport {
     let started_at = Instant::now();
     let report = push_to_all(profile);
     println!("{} targets; {:.1} s of real time\n{report}", profile.targets, started_at.elapsed().as_secs_f64());
@@ -18,7 +18,7 @@ fn run_and_print(profile: &LoadProfile) -> Report {
 }
 
 /// Good releases are through, bad ones are back, and nothing was given up.
-fn expect_all_finished(profile: &LoadProfile, report: &Report) {
+fn expect_all_finished(profile: &LoadProfile, report: &LoadReport) {
     let bad_releases = (0..profile.targets)
         .filter(|number| number % profile.bad_release_every == profile.bad_release_every / 2)
         .count();
@@ -37,7 +37,7 @@ fn seconds_alone(profile: &LoadProfile) -> f64 {
 }
 
 /// Turns come one after the other at an even pace, and whoever has begun gets on as if nobody else were there, or nearly so.
-fn expect_fair_progress(profile: &LoadProfile, report: &Report) {
+fn expect_fair_progress(profile: &LoadProfile, report: &LoadReport) {
     let seconds_per_target = report.push_to_start.percentile(100) / profile.targets as f64;
     for per_cent in [25, 50, 75] {
         let expected_wait = seconds_per_target * profile.targets as f64 * per_cent as f64 / 100.0;
@@ -52,7 +52,7 @@ fn expect_fair_progress(profile: &LoadProfile, report: &Report) {
 }
 
 /// From the alarm's change of state to all weight back on the stable side, events and queues included.
-fn expect_fast_rollbacks(report: &Report) {
+fn expect_fast_rollbacks(report: &LoadReport) {
     let (p99, max) = (report.alarm_to_rollback.percentile(99), report.alarm_to_rollback.percentile(100));
     assert!(p99 < 5.0 && max < 10.0, "{report}");
 }

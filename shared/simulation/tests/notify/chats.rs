@@ -2,12 +2,12 @@
 
 use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, target};
 use crate::ports::{CrashPoint, Ports, RecordedMessage};
-use engine::approving::slack::{APPROVE, ButtonValue, REJECT};
+use api::approvals::slack::ButtonValue;
 use engine::{CHAT_RETRY_WINDOW, SendError};
 use rollout::journal::{Fact, JournalEntry};
 use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
 use rollout::verdict::Verdict;
-use rollout::{Instruction, TargetId};
+use rollout::{Instruction, Seconds, TargetId};
 use simulation::world::ImageBehaviour;
 use std::collections::BTreeMap;
 
@@ -121,7 +121,10 @@ fn a_release_is_one_thread_with_one_message_per_deployment() {
     assert!(latest_text.contains("switchback_reason"), "{latest_text}");
     let (number, plan) = pipeline.plan(&prod);
     let buttons = asking.buttons();
-    assert_eq!(buttons.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [APPROVE, REJECT]);
+    assert_eq!(
+        buttons.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
+        [view::slack::APPROVE, view::slack::REJECT]
+    );
     for (_, value) in &buttons {
         let on: ButtonValue = serde_json::from_str(value).expect("the door reads it");
         assert_eq!((&on.target, on.deployment, &on.plan), (&prod, number, &plan));
@@ -315,6 +318,30 @@ fn an_unavailable_chat_blocks_for_15_minutes_then_catches_up() {
 }
 
 #[test]
+fn a_rate_limit_is_obeyed_within_the_invocation_or_by_a_redelivery() {
+    let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
+    let [dev, _] = targets();
+    let mut notifier = Notifier::of(&pipeline);
+    pipeline.push("api", 1);
+    pipeline.until(HOUR, "it begins", |pipeline| !pipeline.journal(&dev).is_empty());
+    let [entries, _] = notifier.new_entries(&pipeline).try_into().expect("two targets");
+    let start = pipeline.simulation.now();
+    let end = Seconds(60).after(start);
+    notifier.ports.world().chat_limited_until = Some(end);
+    let delivered = notifier.ports.invoke(&entries).expect("nobody dies");
+    let stopped = delivered.stopped.map(|it| it.to_string());
+    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not told: ratelimited")));
+    assert_eq!(notifier.ports.world().now, Some(start), "a minute is too long to wait");
+
+    notifier.ports.advance_time(53);
+    notifier.ports.deliver(&entries);
+    let world = notifier.ports.world();
+    assert_eq!(world.now, Some(end), "7 s later, and not earlier");
+    assert_eq!(world.calls.iter().filter(|call| **call == "wait").count(), 1);
+    assert!(!world.messages.is_empty() && world.dead_letters.is_empty(), "{:?}", world.dead_letters);
+}
+
+#[test]
 fn a_refusing_chat_blocks_nothing_and_dead_letters_each_entry() {
     let mut pipeline = pipeline(vec![chat(FactFilter::Attention, &["dev"])]);
     let [dev, _] = targets();
@@ -443,5 +470,5 @@ fn entries_without_a_deployment_are_posted_once() {
     let alone = new_entries.iter().flatten().filter(|entry| entry.deployment.is_none()).count();
     assert_eq!(messages.len() - before, alone, "{messages:#?}");
     let (_, answers) = notifier.thread();
-    assert!(answers.iter().any(|it| it.latest_text().contains("nothing is frozen here")), "{answers:#?}");
+    assert!(answers.iter().any(|it| it.latest_text().contains("there is nothing to resume")), "{answers:#?}");
 }

@@ -1,18 +1,14 @@
 //! The ledger in memory, with claims; channels that take what they are told to take; deaths at a given call.
 
 use engine::{
-    AppliedPolicy, ApprovalLinkRequest, BusEvent, Channels, ChatMessage, Claimed, Clock, Commit, Deliveries,
-    DeliveryClaim, DeliveryId, EditOutcome, LeaseId, LeaseOutcome, LeaseRequest, Ledger, LedgerError, Message,
-    NotifyReport, OverdueTarget, PostedMessage, PostedMessageKey, PostedMessages, SendError, TagInventory,
-    WatchedResource, notify,
+    AppliedPolicy, ApprovalLinkRequest, BusEvent, Channels, ChatMessage, ClaimOutcome, Clock, Deliveries,
+    DeliveryClaim, DeliveryId, EditOutcome, LeaseId, LedgerError, NotifyReport, Policies, PostedMessage,
+    PostedMessageKey, PostedMessages, Releases, SendError, Targets, TopicMessage, notify,
 };
 use futures::FutureExt as _;
-use rollout::brake::{Brake, BrakeRecord, Lifted, Scope};
 use rollout::deployment::DeploymentRecord;
-use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
-use rollout::rate_limiter::ApiCost;
-use rollout::{Command, Name, Policy, Release, ReleaseId, Seconds, TargetId, TargetState, Timestamp};
+use rollout::{Name, Policy, Release, ReleaseId, Seconds, TargetId, TargetState, Timestamp};
 use serde_json::Value;
 use simulation::ledger::MemoryLedger;
 use std::collections::BTreeMap;
@@ -65,7 +61,7 @@ pub(crate) struct World {
     /// Channel and entry of everything that was taken by the bus or a topic.
     pub(crate) delivered: Vec<(String, String)>,
     /// What topics took.
-    pub(crate) topic_messages: Vec<(String, Message)>,
+    pub(crate) topic_messages: Vec<(String, TopicMessage)>,
     pub(crate) messages: Vec<RecordedMessage>,
     pub(crate) dead_letters: Vec<String>,
     pub(crate) calls: Vec<&'static str>,
@@ -77,6 +73,8 @@ pub(crate) struct World {
     pub(crate) topic: Option<SendError>,
     /// What chats answer instead of doing it.
     pub(crate) chat: Option<SendError>,
+    /// Chats limit the rate until then.
+    pub(crate) chat_limited_until: Option<Timestamp>,
     /// What a chat answers once, after having done it.
     pub(crate) lose_next_response: bool,
     /// These were taken away by somebody.
@@ -85,6 +83,17 @@ pub(crate) struct World {
     pub(crate) done_writes_fail: bool,
     /// Why the policy cannot be read.
     pub(crate) policy_error: Option<String>,
+}
+
+impl World {
+    /// What a chat answers instead of doing it.
+    fn chat_error(&self) -> Option<SendError> {
+        let left = self.chat_limited_until.map(|until| Seconds::between(self.now.unwrap_or(at(0)), until));
+        match left.filter(|left| left.0 > 0) {
+            Some(after) => Some(SendError::RateLimited { after, reason: "ratelimited".to_owned() }),
+            None => self.chat.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -148,15 +157,15 @@ pub(crate) fn at(second: i64) -> Timestamp {
 }
 
 impl Deliveries for Ports {
-    async fn claim(&self, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<Claimed, LedgerError> {
+    async fn claim(&self, delivery: &DeliveryId, hold: &DeliveryClaim) -> Result<ClaimOutcome, LedgerError> {
         let take = |world: &mut World| match world.delivery_records.get(delivery) {
-            Some(DeliveryRecord::Done) => Claimed::Done,
-            Some(DeliveryRecord::Claimed { until, .. }) if *until > hold.now => Claimed::HeldElsewhere,
+            Some(DeliveryRecord::Done) => ClaimOutcome::AlreadySent,
+            Some(DeliveryRecord::Claimed { until, .. }) if *until > hold.now => ClaimOutcome::HeldElsewhere,
             _ => {
                 world
                     .delivery_records
                     .insert(delivery.clone(), DeliveryRecord::Claimed { by: hold.by.clone(), until: hold.until });
-                Claimed::Acquired
+                ClaimOutcome::Acquired
             }
         };
         Ok(self.call("claim", take).await)
@@ -208,7 +217,7 @@ impl Channels for Ports {
         Ok(())
     }
 
-    async fn publish(&self, topic: &str, message: &Message) -> Result<(), SendError> {
+    async fn publish(&self, topic: &str, message: &TopicMessage) -> Result<(), SendError> {
         let take = |world: &mut World| match world.topic.clone() {
             Some(error) => Err(error),
             None => {
@@ -223,7 +232,7 @@ impl Channels for Ports {
     async fn post_message(&self, channel: &str, thread: Option<&str>, chat: &ChatMessage) -> Result<String, SendError> {
         check_slack_limits(chat);
         let post = |world: &mut World| {
-            if let Some(error) = world.chat.clone() {
+            if let Some(error) = world.chat_error() {
                 return Err(error);
             }
             let number = world.messages.len() + 1;
@@ -241,7 +250,7 @@ impl Channels for Ports {
     async fn edit_message(&self, channel: &str, id: &str, chat: &ChatMessage) -> Result<EditOutcome, SendError> {
         check_slack_limits(chat);
         let edit_message = |world: &mut World| {
-            if let Some(error) = world.chat.clone() {
+            if let Some(error) = world.chat_error() {
                 return Err(error);
             }
             if world.deleted.iter().any(|deleted| deleted == id) {
@@ -257,8 +266,12 @@ impl Channels for Ports {
         self.call("edit", edit_message).await
     }
 
-    async fn link(&self, asking: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
-        Ok(format!("https://approve.example.com/{}/{}/{}", asking.person, asking.deployment, asking.plan.0))
+    async fn wait_for_rate_limit(&self, time: Seconds) {
+        self.call("wait", |world| world.now = Some(time.after(world.now.unwrap_or(at(0))))).await;
+    }
+
+    async fn approval_link(&self, request: &ApprovalLinkRequest<'_>) -> Result<String, SendError> {
+        Ok(format!("https://approve.example.com/{}/{}/{}", request.person, request.deployment, request.plan.0))
     }
 
     async fn dead_letter(&self, letter: &str) -> Result<(), String> {
@@ -278,7 +291,7 @@ impl Clock for Ports {
         self.world().now.unwrap_or(at(0))
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         let mut world = self.world();
         world.ids += 1;
         LeaseId(world.ids.to_string())
@@ -286,90 +299,34 @@ impl Clock for Ports {
 }
 
 impl PostedMessages for Ports {
-    async fn post(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
-        self.ledger.post(key).await
+    async fn posted_message(&self, key: &PostedMessageKey) -> Result<Option<PostedMessage>, LedgerError> {
+        self.ledger.posted_message(key).await
     }
 
-    async fn put_post(&self, key: &PostedMessageKey, post: &PostedMessage, now: Timestamp) -> Result<(), LedgerError> {
+    async fn record_posted_message(
+        &self,
+        key: &PostedMessageKey,
+        post: &PostedMessage,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let ledger = &self.ledger;
-        self.call("note post", |_| ledger.store().put_post(key, post)).await;
+        self.call("note post", |_| ledger.store().record_posted_message(key, post)).await;
         let _ = now;
         Ok(())
     }
 }
 
-impl Ledger for Ports {
-    async fn acquire_lease(&self, target: &TargetId, claim: &LeaseRequest) -> Result<LeaseOutcome, LedgerError> {
-        self.ledger.acquire_lease(target, claim).await
+impl Releases for Ports {
+    async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
+        self.ledger.releases(application, service, limit).await
     }
 
-    async fn commands(&self, target: &TargetId) -> Result<Vec<Command>, LedgerError> {
-        self.ledger.commands(target).await
+    async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
+        self.ledger.release_by_id(id).await
     }
+}
 
-    async fn commit(
-        &self,
-        target: &TargetId,
-        lease: &LeaseId,
-        revision: u64,
-        commit: &Commit<'_>,
-    ) -> Result<u64, LedgerError> {
-        self.ledger.commit(target, lease, revision, commit).await
-    }
-
-    async fn acquire_slot(&self, api_cost: &ApiCost, now: Timestamp) -> Result<QueuePosition, LedgerError> {
-        self.ledger.acquire_slot(api_cost, now).await
-    }
-
-    async fn register_retry(
-        &self,
-        target: &TargetId,
-        retry: &engine::Retry<'_>,
-    ) -> Result<engine::RetryRegistration, LedgerError> {
-        self.ledger.register_retry(target, retry).await
-    }
-
-    async fn release(&self, target: &TargetId, lease: &LeaseId) -> Result<(), LedgerError> {
-        self.ledger.release(target, lease).await
-    }
-
-    async fn put_release(&self, release: &Release) -> Result<Option<Release>, LedgerError> {
-        self.ledger.put_release(release).await
-    }
-
-    async fn tag_inventory(&self, application: &Name, service: &Name) -> Result<Option<TagInventory>, LedgerError> {
-        self.ledger.tag_inventory(application, service).await
-    }
-
-    async fn put_tag_inventory(
-        &self,
-        application: &Name,
-        service: &Name,
-        seen: &TagInventory,
-    ) -> Result<(), LedgerError> {
-        self.ledger.put_tag_inventory(application, service, seen).await
-    }
-
-    async fn put_command(&self, command: &Command) -> Result<bool, LedgerError> {
-        self.ledger.put_command(command).await
-    }
-
-    async fn targets_watching(&self, watch: &WatchedResource) -> Result<Vec<TargetId>, LedgerError> {
-        self.ledger.targets_watching(watch).await
-    }
-
-    async fn services(&self, repository: &str) -> Result<Vec<(Name, Name)>, LedgerError> {
-        self.ledger.services(repository).await
-    }
-
-    async fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<OverdueTarget>, LedgerError> {
-        self.ledger.overdue(now, limit).await
-    }
-
-    async fn apply(&self, policy: &Policy, text: &str, at: Timestamp, by: &str) -> Result<u64, LedgerError> {
-        self.ledger.apply(policy, text, at, by).await
-    }
-
+impl Policies for Ports {
     async fn policy(&self, application: &Name) -> Result<Option<AppliedPolicy>, LedgerError> {
         let policy_error = self.world().policy_error.clone();
         match policy_error {
@@ -381,23 +338,9 @@ impl Ledger for Ports {
     async fn applications(&self) -> Result<Vec<Name>, LedgerError> {
         self.ledger.applications().await
     }
+}
 
-    async fn brakes(&self) -> Result<Vec<Brake>, LedgerError> {
-        self.ledger.brakes().await
-    }
-
-    async fn put_brake(&self, brake: &Brake) -> Result<(), LedgerError> {
-        self.ledger.put_brake(brake).await
-    }
-
-    async fn lift_brake(&self, scope: &Scope, lifted: &Lifted) -> Result<Option<Brake>, LedgerError> {
-        self.ledger.lift_brake(scope, lifted).await
-    }
-
-    async fn brake_log(&self, limit: usize) -> Result<Vec<BrakeRecord>, LedgerError> {
-        self.ledger.brake_log(limit).await
-    }
-
+impl Targets for Ports {
     async fn state(&self, target: &TargetId) -> Result<Option<TargetState>, LedgerError> {
         self.ledger.state(target).await
     }
@@ -412,13 +355,5 @@ impl Ledger for Ports {
 
     async fn journal_tail(&self, target: &TargetId, limit: usize) -> Result<Vec<JournalEntry>, LedgerError> {
         self.ledger.journal_tail(target, limit).await
-    }
-
-    async fn releases(&self, application: &Name, service: &Name, limit: usize) -> Result<Vec<Release>, LedgerError> {
-        self.ledger.releases(application, service, limit).await
-    }
-
-    async fn release_by_id(&self, id: &ReleaseId) -> Result<Option<Release>, LedgerError> {
-        self.ledger.release_by_id(id).await
     }
 }

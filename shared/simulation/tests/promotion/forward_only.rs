@@ -5,7 +5,7 @@ use rollout::journal::Fact;
 use rollout::policy::{Hook, HookAction, HookPoint};
 use rollout::verdict::{Cause, Verdict};
 use rollout::{DeployOptions, Instruction, Reading, Seconds, TargetId};
-use simulation::virtual_time::Started;
+use simulation::virtual_time::PushAnnouncement;
 use simulation::world::{FunctionBehaviour, Health, ImageBehaviour, RunTaskBehaviour};
 
 fn dev() -> TargetId {
@@ -20,7 +20,7 @@ fn frozen(fact: &Fact) -> bool {
 fn pipeline() -> Pipeline {
     let mut pipeline = PipelineBuilder::of(&["api/dev"]).build();
     pipeline.set_image(1, ImageBehaviour::failing(0.5));
-    pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+    pipeline.simulation.push_service(&name("api"), 1, PushAnnouncement::Silent);
     pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
     pipeline.until(HOUR, "it is frozen", |pipeline| pipeline.has(&dev(), frozen));
     pipeline
@@ -132,7 +132,7 @@ fn a_started_migration_makes_a_deployment_forward_only() {
 fn failing_before_any_traffic_shift_ends_the_deployment() {
     let mut pipeline = PipelineBuilder::of(&["api/dev"]).build();
     pipeline.set_image(1, ImageBehaviour::never_healthy());
-    pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+    pipeline.simulation.push_service(&name("api"), 1, PushAnnouncement::Silent);
     pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
     pipeline.expect_verdicts(&dev(), HOUR, &[Verdict::Failed]);
     assert!(!pipeline.has(&dev(), frozen), "{}", pipeline.journal_texts());
@@ -195,7 +195,7 @@ fn deployment_succeeds_once_the_cause_is_fixed_and_resumed() {
     for (what, introduce, recover) in troubles {
         let mut pipeline = PipelineBuilder::of(&["api/dev"]).policy(announce).build();
         make_hook_succeed(&pipeline);
-        pipeline.simulation.push_service(&name("api"), 1, Started::Silent);
+        pipeline.simulation.push_service(&name("api"), 1, PushAnnouncement::Silent);
         pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
         pipeline.until(HOUR, "traffic moves", |pipeline| pipeline.weights(&dev()) == (90, 10));
         introduce(&pipeline);

@@ -6,7 +6,7 @@ use rollout::journal::Fact;
 use rollout::policy::Trigger;
 use rollout::verdict::{Cause, Verdict};
 use rollout::{DeployOptions, Gate, Instruction, Lane, PlanId, Seconds, TargetId};
-use simulation::virtual_time::Started;
+use simulation::virtual_time::PushAnnouncement;
 use simulation::world::ImageBehaviour;
 
 const SOAK: u64 = 600;
@@ -28,9 +28,17 @@ fn is_verified(fact: &Fact) -> bool {
 #[test]
 fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
     let mut pipeline = pipeline();
-    let [dev, staging, prod] = targets();
+    staging_soaks_before_it_deploys(&mut pipeline);
+    prod_deploys_after_two_approvals(&mut pipeline);
+    a_bad_release_is_rolled_back_in_prod(&mut pipeline);
+    promotion_is_held_after_the_rollback(&mut pipeline);
+    an_operators_promotion_resumes_automatic_promotion(&mut pipeline);
+    assert_eq!(pipeline.lost(), 0.0, "no request was lost on the whole way");
+}
 
-    // dev by push, staging once dev has verified it and the soak is over.
+/// v1: dev by push, staging once dev has verified it and the soak is over.
+fn staging_soaks_before_it_deploys(pipeline: &mut Pipeline) {
+    let [dev, staging, _] = targets();
     pipeline.push("api", 1);
     pipeline.until(HOUR, "staging waits", |pipeline| !pipeline.waiting_gates(&staging).is_empty());
     assert_eq!(pipeline.waiting_gates(&staging), ["soak"], "{}", pipeline.journal_texts());
@@ -44,13 +52,16 @@ fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
         .time_of(&staging, |fact| matches!(fact, Fact::StageEntered { stage, .. } if stage.name() == "preflight"));
     let soak_time = Seconds::between(verified, began);
     assert!((SOAK..SOAK + 70).contains(&soak_time.0), "it began after {soak_time}{}", pipeline.journal_texts());
+}
 
-    // prod waits for two of three, whoever they are but the same.
+/// Two different approvers of three, on the plan that waits.
+fn prod_deploys_after_two_approvals(pipeline: &mut Pipeline) {
+    let [_, _, prod] = targets();
     pipeline.wait_for_approval_request(&prod, 1, 120);
     assert_eq!(pipeline.weights(&prod), (100, 0));
-    assert_eq!(pipeline.plan(&prod).1, recompute_plan(&pipeline, &prod), "a door computes the same plan");
-    assert_eq!(check_approver(&pipeline, &prod, &slack("UADA")), Ok(name("ada")));
-    assert!(check_approver(&pipeline, &prod, &slack("UMALLORY")).is_err());
+    assert_eq!(pipeline.plan(&prod).1, recompute_plan(pipeline, &prod), "a door computes the same plan");
+    assert_eq!(check_approver(pipeline, &prod, &slack("UADA")), Ok(name("ada")));
+    assert!(check_approver(pipeline, &prod, &slack("UMALLORY")).is_err());
     pipeline.approve(&prod, "UADA");
     pipeline.approve(&prod, "UADA");
     pipeline.approve(&prod, "UMALLORY");
@@ -71,8 +82,11 @@ fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
     pipeline.expect_verdicts(&prod, HOUR, &[Verdict::Succeeded]);
     pipeline.wait_until_idle(HOUR);
     assert_eq!(pipeline.stable(&prod).as_deref(), Some("v1"));
+}
 
-    // The next one is bad in prod only: it is switched back, and what was verified there is not.
+/// v2, bad in prod only: it stays verified in dev and staging.
+fn a_bad_release_is_rolled_back_in_prod(pipeline: &mut Pipeline) {
+    let [_, staging, prod] = targets();
     pipeline.push("api", 2);
     pipeline.wait_for_approval_request(&prod, 2, 2 * HOUR);
     pipeline.expect_verdicts(&staging, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
@@ -85,8 +99,11 @@ fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
     let hold = pipeline.state(&prod).promotion_hold.expect("promotion is held");
     assert!(hold.reason.contains("v2"), "{hold:?}");
     assert_eq!(pipeline.state(&prod).verified.len(), 1, "only v1 is verified{}", pipeline.journal_texts());
+}
 
-    // Held: what staging verifies next is told of, and not brought.
+/// v3: verified in staging, and skipped in prod.
+fn promotion_is_held_after_the_rollback(pipeline: &mut Pipeline) {
+    let [_, staging, prod] = targets();
     pipeline.simulation.run_for(600);
     pipeline.push("api", 3);
     let skipped = |fact: &Fact| matches!(fact, Fact::PromotionSkipped { tag, .. } if tag == "v3");
@@ -94,8 +111,11 @@ fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
     pipeline.wait_until_idle(HOUR);
     assert_eq!(pipeline.state(&prod).last_deployment, 2, "{}", pipeline.journal_texts());
     assert_eq!(pipeline.stable(&staging).as_deref(), Some("v3"));
+}
 
-    // A person promotes again: through the same gates, and what follows goes by itself.
+/// v3 through the same gates, and v4 by itself again, up to its rejection.
+fn an_operators_promotion_resumes_automatic_promotion(pipeline: &mut Pipeline) {
+    let [_, _, prod] = targets();
     pipeline.deploy(&prod, 3, DeployOptions::default());
     pipeline.wait_for_approval_request(&prod, 3, 120);
     let resumed = |fact: &Fact| matches!(fact, Fact::PromotionResumed);
@@ -117,7 +137,6 @@ fn promotion_reaches_prod_and_a_rollback_there_holds_it() {
     assert_eq!(pipeline.reason(&prod), "by eve: not on a Friday");
     assert_eq!(pipeline.stable(&prod).as_deref(), Some("v3"));
     pipeline.wait_until_idle(HOUR);
-    assert_eq!(pipeline.lost(), 0.0, "no request was lost on the whole way");
 }
 
 #[test]
@@ -227,7 +246,8 @@ fn a_requester_cannot_approve_their_own_deployment() {
     let (deployment, plan) = pipeline.plan(&prod);
     pipeline.ask(&prod, Instruction::Reject { deployment, plan }, slack("UADA"), "by hand, please");
     pipeline.expect_verdicts(&prod, HOUR, &[Verdict::Rejected]);
-    let deploy = pipeline.simulation.deploy(&name("api"), 1, rollout::Overrides::default(), DeployOptions::default());
+    let (overrides, options) = (rollout::Overrides::default(), DeployOptions::default());
+    let deploy = pipeline.simulation.deploy_instruction(&name("api"), 1, overrides, options);
     pipeline.ask(&prod, deploy, slack("UADA"), "by hand");
     pipeline.wait_for_approval_request(&prod, 2, 120);
     for user in ["UADA", "UBOB"] {
@@ -236,7 +256,7 @@ fn a_requester_cannot_approve_their_own_deployment() {
     pipeline.simulation.run_for(300);
     assert_eq!(pipeline.waiting_gates(&prod), ["approval"], "{}", pipeline.journal_texts());
     let refused = pipeline.refused(&prod);
-    assert!(refused.iter().any(|why| why.contains("ada asked for this deployment")), "{refused:?}");
+    assert!(refused.iter().any(|why| why.contains("ada requested this deployment")), "{refused:?}");
     pipeline.approve(&prod, "UEVE");
     pipeline.expect_verdicts(&prod, HOUR, &[Verdict::Rejected, Verdict::Succeeded]);
 }
@@ -252,7 +272,7 @@ fn a_release_not_verified_upstream_is_refused_unless_a_hotfix() {
     });
     let mut pipeline = plan.build();
     let [dev, prod] = [target("shop/api/dev"), target("shop/api/prod")];
-    pipeline.simulation.push_service(&name("api"), 7, Started::Silent);
+    pipeline.simulation.push_service(&name("api"), 7, PushAnnouncement::Silent);
     pipeline.deploy(&prod, 7, DeployOptions::default());
     pipeline.simulation.run_for(120);
     let refused = pipeline.refused(&prod);

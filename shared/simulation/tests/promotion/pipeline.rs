@@ -9,7 +9,7 @@ use rollout::promotion::{self, plan_id};
 use rollout::target::TargetState;
 use rollout::verdict::Verdict;
 use rollout::{Actor, DeployOptions, Gate, Instruction, Name, Overrides, PlanId, Seconds, TargetId, Timestamp};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::balancer::ActionKind;
 use simulation::world::{ImageBehaviour, PairSetup, Settings, scene};
 
@@ -126,7 +126,7 @@ pub(crate) fn environment_of<'a>(policy: &'a mut Policy, environment: &str) -> &
 
 impl Pipeline {
     pub(crate) fn push(&mut self, service: &str, number: u64) {
-        self.simulation.push_service(&name(service), number, Started::Event);
+        self.simulation.push_service(&name(service), number, PushAnnouncement::Event);
     }
 
     pub(crate) fn set_image(&self, number: u64, behaviour: ImageBehaviour) {
@@ -142,12 +142,12 @@ impl Pipeline {
     }
 
     pub(crate) fn ask(&mut self, target: &TargetId, instruction: Instruction, actor: Actor, reason: &str) {
-        self.simulation.ask_of(target, instruction, actor, reason);
+        self.simulation.send_command_to(target, instruction, actor, reason);
     }
 
     /// Carol asks for a release.
     pub(crate) fn deploy(&mut self, target: &TargetId, number: u64, options: DeployOptions) {
-        let deploy = self.simulation.deploy(&target.service, number, Overrides::default(), options);
+        let deploy = self.simulation.deploy_instruction(&target.service, number, Overrides::default(), options);
         self.ask(target, deploy, carol(), "asked for");
     }
 
@@ -354,12 +354,12 @@ pub(crate) fn recompute_plan(pipeline: &Pipeline, target: &TargetId) -> PlanId {
     plan_id(target, &running.release.id, &running.options, &running.overrides, &applied, replaces)
 }
 
-/// Whether somebody may answer now, as a door finds out.
+/// Whether somebody may answer now, as the API finds out.
 pub(crate) fn check_approver(pipeline: &Pipeline, target: &TargetId, actor: &Actor) -> Result<Name, String> {
     let state = pipeline.state(target);
     let stored = pipeline.simulation.ledger().store().policy(&target.application).expect("a policy");
     let applied = stored.policy.applied(target, stored.version).expect("a target");
-    let question = promotion::waiting(&state, &applied, None, pipeline.simulation.now());
+    let question = promotion::waiting_gate_input(&state, &applied, None, pipeline.simulation.now());
     let question = question.ok_or_else(|| "nothing waits".to_owned())?;
-    promotion::rules::approver(&question, actor).cloned()
+    promotion::rules::approver(&question, actor).cloned().map_err(|refusal| refusal.to_string())
 }

@@ -90,7 +90,7 @@ fn with_reject_the_waiting_release_stays() {
 #[test]
 fn a_refused_release_does_not_supersede_a_waiting_one() {
     let mut pipeline = pipeline(Concurrency::QueueNewest);
-    pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::Started::Silent);
+    pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::PushAnnouncement::Silent);
     pipeline.deploy(&prod(), 9, DeployOptions::default());
     pipeline.simulation.run_for(120);
     assert!(
@@ -110,7 +110,7 @@ fn a_hotfix_supersedes_waiting_deployments() {
         [Concurrency::QueueNewest, Concurrency::QueueAll, Concurrency::CancelRunning, Concurrency::Reject]
     {
         let mut pipeline = pipeline(concurrency);
-        pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::Started::Silent);
+        pipeline.simulation.push_service(&name("api"), 9, simulation::virtual_time::PushAnnouncement::Silent);
         pipeline.deploy(&prod(), 9, DeployOptions { lane: Lane::Hotfix, ..DeployOptions::default() });
         pipeline.expect_verdicts(&prod(), HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
         assert_eq!(pipeline.stable(&prod()).as_deref(), Some("v9"), "{concurrency:?}{}", pipeline.journal_texts());

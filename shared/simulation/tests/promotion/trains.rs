@@ -5,7 +5,7 @@ use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, name, target};
 use rollout::journal::Fact;
 use rollout::verdict::{Cause, Verdict};
 use rollout::{DeployOptions, Instruction, Lane, Overrides, Seconds, TargetId, Train};
-use simulation::virtual_time::Started;
+use simulation::virtual_time::PushAnnouncement;
 use simulation::world::{ImageBehaviour, scene};
 
 fn targets() -> [TargetId; 2] {
@@ -22,14 +22,14 @@ fn pipeline(keep_warm: u64, rollback_together: bool) -> Pipeline {
         })
         .build();
     for target in &targets() {
-        pipeline.simulation.push_service(&target.service, 1, Started::Event);
+        pipeline.simulation.push_service(&target.service, 1, PushAnnouncement::Event);
     }
     for target in &targets() {
         pipeline.expect_verdicts(target, HOUR, &[Verdict::Succeeded]);
     }
     pipeline.wait_until_idle(HOUR);
     for (service, number) in [("api", 101), ("web", 201)] {
-        pipeline.simulation.push_service(&name(service), number, Started::Silent);
+        pipeline.simulation.push_service(&name(service), number, PushAnnouncement::Silent);
     }
     pipeline
 }
@@ -44,7 +44,7 @@ fn request_train(pipeline: &mut Pipeline, rollback_together: bool) {
     // The one that waits is asked first: what is asked for later may still go before it.
     for (service, number) in members.into_iter().rev() {
         let options = DeployOptions { train: Some(train.clone()), lane: Lane::Asked, ..DeployOptions::default() };
-        let deploy = pipeline.simulation.deploy(&name(service), number, Overrides::default(), options);
+        let deploy = pipeline.simulation.deploy_instruction(&name(service), number, Overrides::default(), options);
         let target = target(&format!("shop/{service}/prod"));
         pipeline.ask(&target, deploy, carol(), "the new cart");
     }

@@ -20,11 +20,11 @@ struct Deployment {
 fn a_deployment_stays_within_its_cost_bounds() {
     let bounds: Bounds = toml::from_str(include_str!("../../../../tests/bounds.toml")).expect("the bounds");
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_idle(4 * HOUR), "{}", simulation.journal_text());
     assert!(matches!(simulation.verdicts()[..], [(1, Verdict::Succeeded, _)]), "{}", simulation.journal_text());
     let calls: Vec<&str> = simulation.world(|world| {
-        world.calls().iter().filter(|call| call.by == Caller::Product).map(|call| call.operation).collect()
+        world.calls().iter().filter(|call| call.by == Caller::Switchback).map(|call| call.operation).collect()
     });
     let reads = ["DescribeTargetHealth", "DescribeRules", "DescribeListeners"];
     let is_read = |call: &&&str| call.split_once(':').is_some_and(|(_, operation)| reads.contains(&operation));

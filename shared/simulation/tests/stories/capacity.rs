@@ -6,12 +6,12 @@ use super::*;
 fn simulation_with_two_releases() -> (Simulation, String) {
     let mut simulation = simulation(&scene());
     for number in [1, 2] {
-        simulation.push(number, Started::Event);
+        simulation.push(number, PushAnnouncement::Event);
         assert!(simulation.run_until_idle(HOUR), "{}", simulation.journal_text());
     }
     let previous = simulation.state().and_then(|state| state.previous).expect("v1 was stable before");
-    let deregistered =
-        simulation.world(|world| world.by_hand(|world| world.deregister_task_definition(&previous.task_definition)));
+    let deregistered = simulation
+        .world(|world| world.as_third_party(|world| world.deregister_task_definition(&previous.task_definition)));
     assert_eq!(deregistered.expect("it is there").status, "INACTIVE");
     (simulation, previous.task_definition)
 }
@@ -19,7 +19,7 @@ fn simulation_with_two_releases() -> (Simulation, String) {
 #[test]
 fn a_rollback_reuses_a_deregistered_revision_still_on_its_side() {
     let (mut simulation, previous) = simulation_with_two_releases();
-    simulation.ask(Instruction::Rollback, "v2 is slow");
+    simulation.send_command(Instruction::Rollback, "v2 is slow");
     let all = [Verdict::Succeeded; 3];
     expect_verdicts(&mut simulation, HOUR, &all);
     assert_eq!(weights(&simulation), (0, 100), "\n{}", simulation.journal_text());
@@ -38,9 +38,9 @@ fn a_rollback_registers_a_deregistered_revision_again() {
         task_definition: Some(names.task_definition.clone()),
         ..UpdateService::default()
     };
-    simulation.world(|world| world.by_hand(|world| world.update_service(other))).expect("green is there");
+    simulation.world(|world| world.as_third_party(|world| world.update_service(other))).expect("green is there");
     simulation.run_for(120);
-    simulation.ask(Instruction::Rollback, "v2 is slow");
+    simulation.send_command(Instruction::Rollback, "v2 is slow");
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     assert_ne!(stable.task_definition, previous, "\n{}", simulation.journal_text());
@@ -57,7 +57,7 @@ fn a_rollback_registers_a_deregistered_revision_again() {
 #[test]
 fn a_push_to_a_service_scaled_to_zero_waits() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let names = simulation.names().clone();
     let desired = |simulation: &Simulation, desired_count| {
@@ -67,11 +67,11 @@ fn a_push_to_a_service_scaled_to_zero_waits() {
             desired_count: Some(desired_count),
             ..UpdateService::default()
         };
-        simulation.world(|world| world.by_hand(|world| world.update_service(update))).expect("green is there");
+        simulation.world(|world| world.as_third_party(|world| world.update_service(update))).expect("green is there");
     };
     desired(&simulation, 0);
     simulation.run_for(120);
-    simulation.push(2, Started::Event);
+    simulation.push(2, PushAnnouncement::Event);
     simulation.run_for(300);
     let calls = simulation.calls();
     simulation.run_for(9 * HOUR);
@@ -99,8 +99,8 @@ fn a_scheduled_action_during_a_deployment_is_applied() {
         max: Some(20),
         ..PutScheduledAction::default()
     };
-    simulation.world(|world| world.by_hand(|world| world.put_scheduled_action(morning))).expect("it is sound");
-    simulation.push(1, Started::Event);
+    simulation.world(|world| world.as_third_party(|world| world.put_scheduled_action(morning))).expect("it is sound");
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let journal_text = simulation.journal_text();
     let scheduled_limits_returned = |fact: &Fact| matches!(fact, Fact::AutoscalingRestored { slot: Slot::Green, min: 6, max: 20, scheduled } if scheduled == &["morning"]);
@@ -153,7 +153,7 @@ fn placement_waits_for_capacity_that_arrives_late() {
     let mut simulation = simulation(&scene());
     // What the scene's services are placed by; a strategy of providers is placed by its first one.
     simulation.world(|world| world.set_capacity("FARGATE", false));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     simulation.run_for(300);
     let journal_text = simulation.journal_text();
     assert_eq!(simulation.stage_name(), Some("scaling"), "\n{journal_text}");
@@ -177,8 +177,10 @@ fn a_side_with_zero_limits_takes_the_live_sides_limits() {
         max_capacity: Some(0),
         ..RegisterScalableTarget::default()
     };
-    simulation.world(|world| world.by_hand(|world| world.register_scalable_target(parked))).expect("it is taken");
-    simulation.push(1, Started::Event);
+    simulation
+        .world(|world| world.as_third_party(|world| world.register_scalable_target(parked)))
+        .expect("it is taken");
+    simulation.push(1, PushAnnouncement::Event);
     let max = |simulation: &Simulation, service: &str| {
         let asked = DescribeScalableTargets {
             service_namespace: "ecs".to_owned(),

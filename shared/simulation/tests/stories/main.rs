@@ -8,9 +8,9 @@ use rollout::policy::{Concurrency, Hook, HookAction, HookPoint, TargetPolicy};
 use rollout::snapshot::Weights;
 use rollout::verdict::Verdict;
 use rollout::{Instruction, Name, Overrides, Seconds, Slot};
-use simulation::virtual_time::{Faults, Simulation, Started};
+use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
 use simulation::world::alarms::AlarmState;
-use simulation::world::balancer::Action;
+use simulation::world::balancer::ListenerAction;
 use simulation::world::ecs::{CircuitBreaker, UpdateService};
 use simulation::world::scaling::{DescribeScalableTargets, PutScheduledAction, RegisterScalableTarget, SuspendedState};
 use simulation::world::{
@@ -83,7 +83,7 @@ fn expect_verdicts(simulation: &mut Simulation, seconds: u64, verdicts: &[Verdic
 #[test]
 fn a_good_release_succeeds_without_losing_a_request() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let journal_text = simulation.journal_text();
     let verified_weights: Vec<Weights> = simulation
@@ -106,7 +106,7 @@ fn a_good_release_succeeds_without_losing_a_request() {
 #[test]
 fn tasks_run_the_pushed_digest_not_its_tag() {
     let mut simulation = simulation(&scene());
-    let release = simulation.push(1, Started::Event);
+    let release = simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
     let definition = simulation.world(|world| world.describe_task_definition(&stable.task_definition));
@@ -119,9 +119,9 @@ fn tasks_run_the_pushed_digest_not_its_tag() {
 #[test]
 fn the_next_release_uses_the_other_side_again() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    simulation.push(2, Started::Event);
+    simulation.push(2, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
     assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
     assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.journal_text());
@@ -132,7 +132,7 @@ fn the_next_release_uses_the_other_side_again() {
 fn an_alarm_rolls_back_a_bad_release() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::failing(0.5));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
     let journal_text = simulation.journal_text();
     assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
@@ -146,7 +146,7 @@ fn an_alarm_rolls_back_a_bad_release() {
 fn weights_are_back_within_seconds_of_an_alarm() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::failing(0.5));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_condition(HOUR, |simulation| {
         let alarm = simulation.names().green_alarm.clone();
         let alarms = simulation.world(|world| world.describe_alarms(&[alarm])).expect("alarms are described");
@@ -163,7 +163,7 @@ fn errors_during_the_bake_roll_back() {
     let mut simulation = simulation(&scene());
     let leak = ImageBehaviour { later: Some((Seconds(260), 0.4)), ..ImageBehaviour::default() };
     set_image(&simulation, 1, leak);
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
     assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
     assert_eq!(lost(&simulation), 0.0, "\n{}", simulation.journal_text());
@@ -173,7 +173,7 @@ fn errors_during_the_bake_roll_back() {
 fn a_candidate_that_never_becomes_healthy_gets_no_traffic() {
     let mut simulation = simulation(&scene());
     set_image(&simulation, 1, ImageBehaviour::never_healthy());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
     let journal_text = simulation.journal_text();
     assert!(
@@ -192,7 +192,7 @@ fn a_crash_loop_fails_early_with_the_reason_from_ecs() {
         let mut simulation = simulation(&scene);
         let starts = StartBehaviour::CrashLoop { exit_code: 3, after: Seconds(2) };
         set_image(&simulation, 1, ImageBehaviour::starting(starts));
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         expect_verdicts(&mut simulation, 400, &[Verdict::Failed]);
         let journal_text = simulation.journal_text();
         let (_, _, reason) = simulation.verdicts().remove(0);
@@ -208,7 +208,7 @@ fn ecs_circuit_breaker_rollback_is_recognised() {
     let mut simulation = simulation(&scene);
     let starts = StartBehaviour::CrashLoop { exit_code: 3, after: Seconds(2) };
     set_image(&simulation, 1, ImageBehaviour::starting(starts));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, 600, &[Verdict::Failed]);
     assert_eq!(tasks(&simulation), [(4, 4), (0, 0)], "\n{}", simulation.journal_text());
 }
@@ -221,7 +221,7 @@ fn a_release_that_failed_to_start_can_be_retried() {
         let mut simulation = simulation(&scene);
         set_image(&simulation, 1, ImageBehaviour::starting(StartBehaviour::PullError));
         // The breaker has its say before anybody looks.
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         assert!(simulation.run_until_condition(60, |simulation| tasks(simulation)[1].0 > 0));
         simulation.world(|world| {
             let later = Seconds(120).after(world.now());
@@ -238,7 +238,7 @@ fn a_release_that_failed_to_start_can_be_retried() {
         // The image is there now.
         set_image(&simulation, 1, ImageBehaviour::default());
         simulation.run_for(120);
-        simulation.ask_deploy(1, Overrides::default());
+        simulation.request_deployment(1, Overrides::default());
         expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
     }
 }
@@ -252,7 +252,7 @@ fn pull_errors_fail_early_and_placement_failures_at_the_deadline() {
     ] {
         let mut simulation = simulation(&scene());
         set_image(&simulation, 1, ImageBehaviour::starting(starts));
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         expect_verdicts(&mut simulation, limit, &[Verdict::Failed]);
         let (_, _, reason) = simulation.verdicts().remove(0);
         assert!(reason.contains(expected_reason), "{reason}\n{}", simulation.journal_text());
@@ -262,10 +262,10 @@ fn pull_errors_fail_early_and_placement_failures_at_the_deadline() {
 #[test]
 fn an_abort_during_the_shift_restores_traffic() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (50, 50)));
     simulation.run_for(10);
-    simulation.ask(Instruction::Abort { deployment: None }, "the wrong one");
+    simulation.send_command(Instruction::Abort { deployment: None }, "the wrong one");
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Cancelled]);
     let journal_text = simulation.journal_text();
     assert_eq!(weights(&simulation), (100, 0), "\n{journal_text}");
@@ -276,11 +276,11 @@ fn an_abort_during_the_shift_restores_traffic() {
 #[test]
 fn a_rollback_after_success_restores_the_previous_release() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    simulation.push(2, Started::Event);
+    simulation.push(2, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
-    simulation.ask(Instruction::Rollback, "prices are wrong");
+    simulation.send_command(Instruction::Rollback, "prices are wrong");
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
     let journal_text = simulation.journal_text();
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
@@ -292,11 +292,11 @@ fn a_rollback_after_success_restores_the_previous_release() {
 #[test]
 fn a_queued_push_deploys_after_the_running_one() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (90, 10)));
-    simulation.push(2, Started::Event);
+    simulation.push(2, PushAnnouncement::Event);
     simulation.run_for(20);
-    simulation.push(3, Started::Event);
+    simulation.push(3, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, 2 * HOUR, &[Verdict::Succeeded, Verdict::Succeeded]);
     let journal_text = simulation.journal_text();
     let superseded =
@@ -322,9 +322,9 @@ fn with_concurrency(simulation: &Simulation, rule: Concurrency) {
 fn cancel_running_replaces_a_deployment_without_losing_requests() {
     let mut simulation = simulation(&scene());
     with_concurrency(&simulation, Concurrency::CancelRunning);
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (50, 50)));
-    simulation.push(2, Started::Event);
+    simulation.push(2, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, 2 * HOUR, &[Verdict::Superseded, Verdict::Succeeded]);
     let journal_text = simulation.journal_text();
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
@@ -337,7 +337,7 @@ fn queue_all_deploys_every_push_in_order() {
     let mut simulation = simulation(&scene());
     with_concurrency(&simulation, Concurrency::QueueAll);
     for number in 1..=3 {
-        simulation.push(number, Started::Event);
+        simulation.push(number, PushAnnouncement::Event);
         simulation.run_for(20);
     }
     expect_verdicts(&mut simulation, 3 * HOUR, &[Verdict::Succeeded; 3]);
@@ -357,9 +357,9 @@ fn queue_all_deploys_every_push_in_order() {
 #[test]
 fn a_duplicate_push_event_deploys_once() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::EventTwice);
+    simulation.push(1, PushAnnouncement::EventTwice);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     simulation.run_for(600);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
 }
@@ -368,7 +368,7 @@ fn a_duplicate_push_event_deploys_once() {
 fn the_sweep_finds_a_push_whose_event_was_lost() {
     let mut simulation = simulation(&scene());
     simulation.run_for(90);
-    simulation.push(1, Started::Silent);
+    simulation.push(1, PushAnnouncement::Silent);
     assert!(simulation.run_until_condition(600, |simulation| !simulation.journal().is_empty()));
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
 }
@@ -376,11 +376,12 @@ fn the_sweep_finds_a_push_whose_event_was_lost() {
 #[test]
 fn a_foreign_edit_halts_and_is_never_overwritten() {
     let mut simulation = simulation(&scene());
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     assert!(simulation.run_until_condition(HOUR, |simulation| weights(simulation) == (90, 10)));
     simulation.run_for(10);
     let names = simulation.names().clone();
-    let edited_weights = vec![Action::forward([(names.blue_group.as_str(), 70), (names.green_group.as_str(), 30)])];
+    let edited_weights =
+        vec![ListenerAction::forward([(names.blue_group.as_str(), 70), (names.green_group.as_str(), 30)])];
     simulation
         .world(|world| world.modify_rule(&names.rule, None, Some(edited_weights)))
         .expect("anybody may edit the rule");
@@ -391,7 +392,8 @@ fn a_foreign_edit_halts_and_is_never_overwritten() {
     assert_eq!(weights(&simulation), (70, 30), "\n{}", simulation.journal_text());
 
     // Put right by hand, it goes on.
-    let original_weights = vec![Action::forward([(names.blue_group.as_str(), 90), (names.green_group.as_str(), 10)])];
+    let original_weights =
+        vec![ListenerAction::forward([(names.blue_group.as_str(), 90), (names.green_group.as_str(), 10)])];
     simulation
         .world(|world| world.modify_rule(&names.rule, None, Some(original_weights)))
         .expect("anybody may edit the rule");
@@ -405,7 +407,7 @@ fn an_alarm_that_already_fires_blocks_the_start() {
     // Half of what the stable side answers is wrong.
     set_image(&simulation, 0, ImageBehaviour::failing(0.5));
     simulation.run_for(30);
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
     let journal_text = simulation.journal_text();
     assert!(has(&simulation, |fact| matches!(fact, Fact::Blocked { .. })), "\n{journal_text}");
@@ -413,7 +415,7 @@ fn an_alarm_that_already_fires_blocks_the_start() {
 
     // The fix itself must get through: a person takes the alarm upon themselves.
     let alarm = simulation.names().blue_alarm.clone();
-    simulation.ask_deploy(2, Overrides { firing_alarms: [alarm].into() });
+    simulation.request_deployment(2, Overrides { firing_alarms: [alarm].into() });
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed, Verdict::Succeeded]);
 }
 
@@ -439,7 +441,7 @@ fn hooks_run_at_their_points() {
         world.put_function("smoke", FunctionBehaviour::Reports { in_progress: 3, then });
         world.put_function("announce", FunctionBehaviour::succeeds());
     });
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let done: Vec<String> = simulation
         .journal()
@@ -464,7 +466,7 @@ fn a_failed_hook_ends_the_deployment() {
         let fails = RunTaskBehaviour::Exits { after: Seconds(5), exit_code: 1 };
         set_image(&simulation, 1, ImageBehaviour::running(fails));
         simulation.world(|world| world.put_function("hook", FunctionBehaviour::fails("the cart is empty")));
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         expect_verdicts(&mut simulation, HOUR, &[verdict]);
         let journal_text = simulation.journal_text();
         assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{journal_text}");
@@ -505,7 +507,7 @@ fn expect_hook_timeout(run: HookAction, behaviour: FunctionBehaviour) {
     let mut simulation = with_policy(&scene(), |policy| policy.hooks = hooks);
     set_image(&simulation, 1, ImageBehaviour::running(RunTaskBehaviour::Endless));
     simulation.world(|world| world.put_function("hook", behaviour));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, 600, &[Verdict::Failed]);
     let journal_text = simulation.journal_text();
     assert!(has(&simulation, |fact| matches!(fact, Fact::HookFailed { .. })), "\n{journal_text}");
@@ -535,7 +537,7 @@ fn autoscaling_settings_are_restored_on_success_and_rollback() {
             }
         });
         set_image(&simulation, 1, behaviour);
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         assert!(simulation.run_until_condition(HOUR, |simulation| !simulation.verdicts().is_empty()));
         expect_verdicts(&mut simulation, HOUR, &[verdict]);
         let journal_text = simulation.journal_text();
@@ -561,7 +563,7 @@ fn a_candidate_that_becomes_unhealthy_rolls_back() {
     let mut simulation = simulation(&scene());
     let loses_health = ImageBehaviour { health: Health::LostAfter(Seconds(60)), ..ImageBehaviour::default() };
     set_image(&simulation, 1, loses_health);
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::RolledBack]);
     assert_eq!(weights(&simulation), (100, 0), "\n{}", simulation.journal_text());
 }
@@ -570,6 +572,6 @@ fn a_candidate_that_becomes_unhealthy_rolls_back() {
 fn a_denied_aws_call_fails_the_deployment() {
     let mut simulation = simulation(&scene());
     simulation.world(|world| world.deny("ecs:RegisterTaskDefinition", true));
-    simulation.push(1, Started::Event);
+    simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
 }

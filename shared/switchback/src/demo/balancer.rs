@@ -47,7 +47,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-type Answer = Response<UnsyncBoxBody<Bytes, hyper::Error>>;
+type ProxyResponse = Response<UnsyncBoxBody<Bytes, hyper::Error>>;
 
 #[derive(Debug, Default)]
 struct InFlight {
@@ -162,7 +162,7 @@ impl Balancer {
         self.own_answers.load(Ordering::Relaxed)
     }
 
-    async fn forward(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    async fn forward(&self, mut request: Request<Incoming>, peer: SocketAddr) -> ProxyResponse {
         let Some((slot, address, guard)) = self.route_request() else {
             return self.own_response(StatusCode::SERVICE_UNAVAILABLE, "there is no target");
         };
@@ -204,7 +204,7 @@ impl Balancer {
         Some((slot, address, guard))
     }
 
-    fn own_response(&self, status: StatusCode, why: &str) -> Answer {
+    fn own_response(&self, status: StatusCode, why: &str) -> ProxyResponse {
         self.own_answers.fetch_add(1, Ordering::Relaxed);
         let text = format!("{why}\n");
         let mut response = Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());

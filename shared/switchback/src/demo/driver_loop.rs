@@ -1,6 +1,6 @@
 //! The demo's wake queue, clock and driver loop, in place of SQS and the driver function on AWS.
 
-use engine::{Clock, Cloud, LeaseId, Ledger, Wake, WakeQueue, drive};
+use engine::{Clock, Cloud, DriverLedger, LeaseId, Wake, WakeQueue, drive};
 use rollout::{Seconds, Timestamp};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ impl Clock for WallClock {
         Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 
-    fn lease_id(&self) -> LeaseId {
+    fn unique_id(&self) -> LeaseId {
         LeaseId(format!("demo-{}-{}", std::process::id(), self.leases.fetch_add(1, Ordering::Relaxed)))
     }
 }
@@ -65,7 +65,7 @@ impl WakeQueue for TimerWakeQueue {
 }
 
 /// Processes wakes one after another until the queue is closed.
-pub(crate) async fn drive_wakes<L: Ledger, C: Cloud, K: Clock>(
+pub(crate) async fn drive_wakes<L: DriverLedger, C: Cloud, K: Clock>(
     mut incoming: mpsc::UnboundedReceiver<Wake>,
     wake_queue: TimerWakeQueue,
     ledger: &L,

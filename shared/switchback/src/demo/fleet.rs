@@ -38,13 +38,13 @@ pub(crate) enum StartError {
 
 /// A running task.
 #[derive(Debug)]
-pub(crate) struct Task {
+pub(crate) struct TaskProcess {
     /// Address on which it listens.
     pub(crate) address: SocketAddr,
     process: Child,
 }
 
-impl Task {
+impl TaskProcess {
     /// Starts a task and waits until it listens.
     pub(crate) async fn start(image: &Image) -> Result<Self, StartError> {
         let binary = own_binary().map_err(StartError::Spawn)?;

@@ -34,7 +34,7 @@ pub(crate) use task::TaskArguments;
 
 use std::process::ExitCode;
 use std::time::Duration;
-use story::Ending;
+use story::DemoResult;
 
 /// Watch a good release go out and a bad one come back.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,9 +62,9 @@ pub(crate) fn run(arguments: DemoArguments) -> ExitCode {
     let ending = runtime.block_on(story::play(arguments));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ending {
-        Ok(Ending::AsExpected) => ExitCode::SUCCESS,
-        Ok(Ending::Unexpected) => ExitCode::FAILURE,
-        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Ok(DemoResult::AsExpected) => ExitCode::SUCCESS,
+        Ok(DemoResult::Unexpected) => ExitCode::FAILURE,
+        Ok(DemoResult::Interrupted) => ExitCode::from(130),
         Err(error) => failed(&error),
     }
 }

@@ -5,7 +5,7 @@ use super::page_renderer::PageRenderer;
 use super::tally::Tally;
 use super::terminal::{Status, Terminal};
 use super::web::PageJson;
-use engine::{Clock as _, Ledger, LedgerError};
+use engine::{Brakes, Clock as _, LedgerError, Targets};
 use rollout::snapshot::Weights;
 use rollout::{JournalEntry, TargetId};
 use std::io::Write as _;
@@ -67,12 +67,12 @@ pub(crate) struct Narrator<L> {
     pub(crate) json: bool,
     pub(crate) page_updates: watch::Sender<PageJson>,
     /// Sequence of the last journal entry that was reported.
-    pub(crate) told: u64,
+    pub(crate) reported: u64,
 }
 
-impl<L: Ledger> Narrator<L> {
+impl<L: Brakes + Targets> Narrator<L> {
     /// Reports until `stop` is true, and then once more.
-    pub(crate) async fn tell(mut self, mut stop: watch::Receiver<bool>) -> Result<Self, LedgerError> {
+    pub(crate) async fn report(mut self, mut stop: watch::Receiver<bool>) -> Result<Self, LedgerError> {
         let clock = WallClock::default();
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,9 +104,9 @@ impl<L: Ledger> Narrator<L> {
 
     async fn journal(&mut self) -> Result<(), LedgerError> {
         loop {
-            let entries = self.ledger.journal(&self.target, self.told, MAX_ENTRIES).await?;
+            let entries = self.ledger.journal(&self.target, self.reported, MAX_ENTRIES).await?;
             let Some(last) = entries.last() else { return Ok(()) };
-            self.told = last.sequence;
+            self.reported = last.sequence;
             for entry in &entries {
                 let (tone, text) = sentence(&entry.fact);
                 self.console.terminal().journal(self.console.elapsed(), tone, &text);

@@ -2,7 +2,7 @@
 
 use super::platform::{AlarmCard, Platform};
 use super::tally::{Second, Tally};
-use engine::{Ledger, LedgerError};
+use engine::{Brakes, LedgerError, Targets};
 use rollout::deployment::Deployment;
 use rollout::verdict::Verdict;
 use rollout::{Slot, TargetId, Timestamp};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use view::journal::{Tone, stage_words, verdict_words};
 use view::page::{
-    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, TrackStop, Traffic, blue_percent, gates, holds,
+    AlarmLine, Chapter, Counter, JournalLine, PageData, SideCard, TrackStop, TrafficSeries, blue_percent, gates, holds,
     position, track, waits,
 };
 
@@ -78,7 +78,7 @@ impl PageRenderer {
     }
 
     /// Changes the demo's own texts.
-    pub(crate) fn tell(&self, change: impl FnOnce(&mut Narration)) {
+    pub(crate) fn update_narration(&self, change: impl FnOnce(&mut Narration)) {
         change(&mut lock(&self.narration));
     }
 
@@ -91,7 +91,11 @@ impl PageRenderer {
     ///
     /// # Errors
     /// [`LedgerError`], which the in-memory ledger does not return here.
-    pub(crate) async fn render<L: Ledger>(&self, ledger: &L, now: Timestamp) -> Result<RenderedPage, LedgerError> {
+    pub(crate) async fn render<L: Brakes + Targets>(
+        &self,
+        ledger: &L,
+        now: Timestamp,
+    ) -> Result<RenderedPage, LedgerError> {
         let state = ledger.state(&self.target).await?;
         let last = ledger.history(&self.target, 1).await?.into_iter().next();
         let entries = ledger.journal_tail(&self.target, MAX_LINES).await?;
@@ -162,7 +166,7 @@ impl PageRenderer {
             let role = match running {
                 Some(running) if running.candidate() == Some(slot) => "candidate",
                 Some(running) if running.candidate() == Some(slot.other()) => "stable",
-                _ if self.platform.weights().only() == Some(slot) => "stable",
+                _ if self.platform.weights().sole_side() == Some(slot) => "stable",
                 _ => "",
             };
             SideCard {
@@ -190,13 +194,13 @@ impl PageRenderer {
         alarms.into_iter().map(line).collect()
     }
 
-    fn traffic(&self, seconds: &[Second]) -> Traffic {
+    fn traffic(&self, seconds: &[Second]) -> TrafficSeries {
         let slots = lock(&self.slots);
         let of = |slot: Slot, second: &Second| {
             let mine = second.releases.iter().filter(|(release, _)| slots.get(*release) == Some(&slot));
             mine.map(|(_, answers)| answers.good + answers.failed).sum()
         };
-        Traffic {
+        TrafficSeries {
             blue: seconds.iter().map(|second| of(Slot::Blue, second)).collect(),
             green: seconds.iter().map(|second| of(Slot::Green, second)).collect(),
             errors: seconds.iter().map(Second::failed).collect(),

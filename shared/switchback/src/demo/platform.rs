@@ -7,9 +7,9 @@
 
 use super::balancer::Balancer;
 use super::driver_loop::{TimerWakeQueue, WallClock};
-use super::fleet::{Image, Task};
+use super::fleet::{Image, TaskProcess};
 use engine::intake::signal;
-use engine::{Clock as _, Ledger, WatchedResource};
+use engine::{Clock as _, TargetIndex, WatchedResource};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -18,7 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use rollout::snapshot::Weights;
 use rollout::{EcsPair, Slot, Timestamp};
 use simulation::world::alarms::AlarmState;
-use simulation::world::balancer::{ActionKind, TargetId};
+use simulation::world::balancer::{ActionKind, ElbTarget};
 use simulation::world::ecs::LastStatus;
 use simulation::world::{RequestedTask, World, WorldEvent, WorldEventKind};
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl Platform {
     }
 
     /// Runs what the world wants until `stop` is true; then stops all tasks and returns.
-    pub(crate) async fn keep<L: Ledger>(
+    pub(crate) async fn keep<L: TargetIndex>(
         self: Arc<Self>,
         ledger: &L,
         wake_queue: &TimerWakeQueue,
@@ -185,7 +185,7 @@ impl Platform {
     }
 
     /// Sends a signal for an event that EventBridge would deliver.
-    async fn handle_event<L: Ledger>(&self, event: &WorldEvent, ledger: &L, wake_queue: &TimerWakeQueue) {
+    async fn handle_event<L: TargetIndex>(&self, event: &WorldEvent, ledger: &L, wake_queue: &TimerWakeQueue) {
         let watched = match &event.what {
             WorldEventKind::Alarm { name, now, reason, .. } => {
                 let mut observed = self.observed();
@@ -226,11 +226,11 @@ impl Platform {
         };
         let card = TaskCard { slot, release: image.release.clone(), state: "starting" };
         self.observed().tasks.insert(id.to_owned(), card);
-        match Task::start(image).await {
+        match TaskProcess::start(image).await {
             Err(error) => self.world().task_stopped(id, None, &error.to_string()),
             Ok(mut task) => {
                 let address = task.address;
-                let target = TargetId { id: address.ip().to_string(), port: address.port() };
+                let target = ElbTarget { id: address.ip().to_string(), port: address.port() };
                 self.world().task_running(id, target);
                 let ended = tokio::select! {
                     ended = self.monitor(id, &mut task) => Some(ended),
@@ -261,7 +261,7 @@ impl Platform {
     }
 
     /// Checks a task's health until its process exits by itself; returns how it ended.
-    async fn monitor(&self, id: &str, task: &mut Task) -> String {
+    async fn monitor(&self, id: &str, task: &mut TaskProcess) -> String {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
         let mut checks = tokio::time::interval(HEALTH_CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -303,7 +303,7 @@ impl Platform {
 
 /// Weights of the pair's first rule, as the ELB API describes them.
 fn live_weights(world: &mut World, pair: &EcsPair) -> Option<Weights> {
-    let rules = world.by_hand(|world| world.describe_rules(None, &pair.rules[..1])).ok()?;
+    let rules = world.as_third_party(|world| world.describe_rules(None, &pair.rules[..1])).ok()?;
     let forward = rules.first()?.actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),
         ActionKind::Other { .. } => None,

@@ -5,7 +5,7 @@ use anyhow::{Context as _, anyhow};
 use engine::intake::ImagePushed;
 use rollout::verdict::Verdict;
 use rollout::{EcsPair, ImageDigest, Policy, Registry, TargetId, Timestamp};
-use simulation::world::alarms::{Comparison, Metric, MetricAlarm, TreatMissing};
+use simulation::world::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use simulation::world::balancer::GroupSettings;
 use simulation::world::scene::digest_of;
 use simulation::world::{self, ApiError, Settings, TaskBackend, Timing, World};
@@ -64,7 +64,7 @@ pub(crate) const BAD: DemoRelease = DemoRelease {
 pub(crate) const RELEASES: [DemoRelease; 3] = [FIRST, GOOD, BAD];
 
 /// The world, and the names needed to use it.
-pub(crate) struct PairSetup {
+pub(crate) struct DemoScene {
     /// The modelled account.
     pub(crate) world: Arc<Mutex<World>>,
     /// The target of the deployments.
@@ -92,7 +92,7 @@ pub(crate) fn images() -> BTreeMap<String, Image> {
 }
 
 /// Builds the scene: v1 on blue, green idle, an alarm on each side's 5xx.
-pub(crate) fn build(now: Timestamp) -> anyhow::Result<PairSetup> {
+pub(crate) fn build(now: Timestamp) -> anyhow::Result<DemoScene> {
     let settings = Settings {
         start: now,
         log_calls: false,
@@ -106,7 +106,7 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<PairSetup> {
     setup.requests_per_second = 0.0;
     setup.groups = GroupSettings { deregistration_delay_s: 2, ..GroupSettings::default() };
     let names = account
-        .by_hand(|account| {
+        .as_third_party(|account| {
             let names = setup.set(account)?;
             for (alarm, group) in [(&names.blue_alarm, &names.blue_group), (&names.green_alarm, &names.green_group)] {
                 account.put_metric_alarm(error_alarm(alarm, group, &names.load_balancer))?;
@@ -124,7 +124,7 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<PairSetup> {
         .replace("GREEN_ALARM", &names.green_alarm);
     let policy = policy::parse(&policy_text).map_err(|problems| anyhow!("the demo's policy: {problems}"))?;
     let pair = policy.target(&setup.target).context("the demo's policy names its target")?.pair.clone();
-    Ok(PairSetup {
+    Ok(DemoScene {
         world: Arc::new(Mutex::new(account)),
         target: setup.target,
         policy,
@@ -139,7 +139,7 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<PairSetup> {
 fn error_alarm(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
     MetricAlarm {
         name: alarm.to_owned(),
-        metric: Metric::Target5xxPercent,
+        metric: WatchedMetric::Target5xxPercent,
         load_balancer: load_balancer.to_owned(),
         target_group: Some(group.to_owned()),
         period_s: ALARM_PERIOD_S,
@@ -151,7 +151,7 @@ fn error_alarm(alarm: &str, group: &str, load_balancer: &str) -> MetricAlarm {
     }
 }
 
-impl PairSetup {
+impl DemoScene {
     /// The push of a release, as in ECR's event.
     pub(crate) fn push(&self, release: &DemoRelease, now: Timestamp) -> ImagePushed {
         ImagePushed {

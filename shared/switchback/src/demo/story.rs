@@ -5,13 +5,13 @@ use super::driver_loop::{TimerWakeQueue, WallClock, drive_wakes};
 use super::narrator::{Console, Narrator};
 use super::page_renderer::{Narration, PageRenderer, grouped};
 use super::platform::Platform;
-use super::scene::{self, BAD, DemoRelease, FIRST, GOOD, PairSetup, RELEASES};
+use super::scene::{self, BAD, DemoRelease, DemoScene, FIRST, GOOD, RELEASES};
 use super::tally::{Tally, Totals};
 use super::web::{self, PageJson};
 use super::{DemoArguments, clients};
 use anyhow::{Context as _, bail};
 use engine::intake::image_pushed;
-use engine::{Clock as _, Ledger as _, Wake};
+use engine::{Administration as _, Clock as _, Targets as _, Wake};
 use rollout::deployment::DeploymentRecord;
 use rollout::verdict::Verdict;
 use rollout::{Fact, JournalEntry, Slot};
@@ -46,7 +46,7 @@ const MAX_JOURNAL_ENTRIES: usize = 1000;
 
 /// Result of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum DemoResult {
     /// As expected: both verdicts, and no request lost.
     AsExpected,
     /// Not as expected; details are in the summary.
@@ -59,7 +59,7 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone, Serialize)]
 struct Summary {
     /// Deployments, oldest first.
-    deployments: Vec<Outcome>,
+    deployments: Vec<DeploymentOutcome>,
     /// From the alarm until all traffic was back in every node of the balancer, in milliseconds.
     alarm_to_traffic_back_ms: Option<u64>,
     /// Requests as counted by the clients.
@@ -74,7 +74,7 @@ struct Summary {
 
 /// Outcome of one deployment.
 #[derive(Debug, Clone, Serialize)]
-struct Outcome {
+struct DeploymentOutcome {
     /// The release's tag.
     release: String,
     /// Verdict of the deployment.
@@ -96,7 +96,7 @@ struct Demo {
     tally: Arc<Tally>,
     page_renderer: Arc<PageRenderer>,
     console: Console,
-    scene: PairSetup,
+    scene: DemoScene,
     front: SocketAddr,
 }
 
@@ -107,7 +107,7 @@ struct Load {
 }
 
 /// Runs the demo to its end. No process and no task is left running when this returns.
-pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<Ending> {
+pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<DemoResult> {
     let page = TcpListener::bind(("127.0.0.1", arguments.port))
         .await
         .with_context(|| format!("the page cannot have port {} of 127.0.0.1", arguments.port))?;
@@ -134,10 +134,10 @@ pub(crate) async fn play(arguments: DemoArguments) -> anyhow::Result<Ending> {
     let web_task = tokio::spawn(web::serve(page, page_data));
 
     let ending = tokio::select! {
-        ending = demo.tell(&arguments, page_updates) => ending,
-        () = interrupted() => Ok(Ending::Interrupted),
+        ending = demo.play(&arguments, page_updates) => ending,
+        () = interrupted() => Ok(DemoResult::Interrupted),
     };
-    if let Ok(Ending::Interrupted) = ending {
+    if let Ok(DemoResult::Interrupted) = ending {
         demo.console.say("interrupted: the tasks are being ended");
     }
     // Tasks finish their requests in flight and stop.
@@ -167,18 +167,23 @@ impl Demo {
             outcome: "to come".to_owned(),
             tone: Tone::Plain,
         };
-        let told = Narration {
+        let narration = Narration {
             headline: format!("{} is starting", FIRST.tag),
             tone: Tone::Plain,
             chapters: RELEASES.map(chapter).into(),
         };
-        let page_renderer = PageRenderer::new(scene.target.clone(), clock.now(), platform.clone(), tally.clone(), told);
+        let (target, started) = (scene.target.clone(), clock.now());
+        let page_renderer = PageRenderer::new(target, started, platform.clone(), tally.clone(), narration);
         let page_renderer = Arc::new(page_renderer);
         Ok((Self { ledger, wake_queue, clock, platform, tally, page_renderer, console, scene, front }, incoming))
     }
 
     /// Runs the chapters, then the summary, and with `--keep` keeps running.
-    async fn tell(&self, arguments: &DemoArguments, page_updates: watch::Sender<PageJson>) -> anyhow::Result<Ending> {
+    async fn play(
+        &self,
+        arguments: &DemoArguments,
+        page_updates: watch::Sender<PageJson>,
+    ) -> anyhow::Result<DemoResult> {
         let narrator = Narrator {
             ledger: self.ledger.clone(),
             target: self.scene.target.clone(),
@@ -187,10 +192,10 @@ impl Demo {
             console: self.console.clone(),
             json: arguments.json,
             page_updates,
-            told: 0,
+            reported: 0,
         };
         let (stop_narrator, narrator_stopped) = watch::channel(false);
-        let narrator_task = tokio::spawn(narrator.tell(narrator_stopped));
+        let narrator_task = tokio::spawn(narrator.report(narrator_stopped));
 
         self.opening().await?;
         let load = self.send_load();
@@ -211,11 +216,11 @@ impl Demo {
         if arguments.keep {
             self.console.say("\nservice and page stay up until Ctrl-C");
             let (_stop_narrator, narrator_stopped) = watch::channel(false);
-            let _narrator_task = tokio::spawn(narrator.tell(narrator_stopped));
+            let _narrator_task = tokio::spawn(narrator.report(narrator_stopped));
             let _load = self.send_load();
             interrupted().await;
         }
-        Ok(if summary.problems.is_empty() { Ending::AsExpected } else { Ending::Unexpected })
+        Ok(if summary.problems.is_empty() { DemoResult::AsExpected } else { DemoResult::Unexpected })
     }
 
     fn send_load(&self) -> Load {
@@ -304,31 +309,33 @@ impl Demo {
 
     /// The release on the side that carries all traffic by the live weights.
     fn live_release(&self) -> Option<String> {
-        let slot = self.platform.weights().only()?;
+        let slot = self.platform.weights().sole_side()?;
         self.platform.tasks().into_iter().find(|task| task.slot == slot).map(|task| task.release)
     }
 
     fn begin_chapter(&self, index: usize, words: &str) {
         self.console.heading(words);
-        self.page_renderer.tell(|told| {
-            told.headline = words.to_owned();
-            told.tone = Tone::Plain;
-            if let Some(chapter) = told.chapters.get_mut(index) {
+        self.page_renderer.update_narration(|narration| {
+            narration.headline = words.to_owned();
+            narration.tone = Tone::Plain;
+            if let Some(chapter) = narration.chapters.get_mut(index) {
                 chapter.outcome = "now".to_owned();
             }
         });
     }
 
     fn end_chapter(&self, index: usize, outcome: &str, tone: Tone) {
-        self.page_renderer.tell(|told| {
-            if let Some(chapter) = told.chapters.get_mut(index) {
+        self.page_renderer.update_narration(|narration| {
+            if let Some(chapter) = narration.chapters.get_mut(index) {
                 (chapter.outcome, chapter.tone) = (outcome.to_owned(), tone);
             }
         });
     }
 
     fn headline(&self, words: &str, tone: Tone) {
-        self.page_renderer.tell(|told| (told.headline, told.tone) = (words.to_owned(), tone));
+        self.page_renderer.update_narration(|narration| {
+            (narration.headline, narration.tone) = (words.to_owned(), tone);
+        });
     }
 
     async fn summary(&self, mut problems: Vec<String>) -> anyhow::Result<Summary> {
@@ -410,7 +417,7 @@ impl Load {
     }
 }
 
-fn outcome(record: &DeploymentRecord, journal: &[JournalEntry]) -> Outcome {
+fn outcome(record: &DeploymentRecord, journal: &[JournalEntry]) -> DeploymentOutcome {
     let mine = || journal.iter().filter(|entry| entry.deployment == Some(record.number));
     let candidate = mine().find_map(|entry| match &entry.fact {
         Fact::SidesDetermined { candidate, .. } => Some(*candidate),
@@ -423,7 +430,7 @@ fn outcome(record: &DeploymentRecord, journal: &[JournalEntry]) -> Outcome {
     });
     let ended = record.ended_at.unwrap_or(record.started_at);
     let milliseconds = ended.as_millisecond() - record.started_at.as_millisecond();
-    Outcome {
+    DeploymentOutcome {
         release: record.release.tag.clone(),
         verdict: record.verdict,
         reason: record.reason.clone(),
@@ -434,7 +441,7 @@ fn outcome(record: &DeploymentRecord, journal: &[JournalEntry]) -> Outcome {
 
 /// Waits for Ctrl-C or a termination signal.
 async fn interrupted() {
-    let told = async {
+    let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut terminate) => drop(terminate.recv().await),
             Err(_) => std::future::pending().await,
@@ -442,6 +449,6 @@ async fn interrupted() {
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        () = told => {}
+        () = terminated => {}
     }
 }

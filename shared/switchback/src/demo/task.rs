@@ -48,7 +48,7 @@ pub(crate) struct TaskArguments {
     fail_percent: u8,
 }
 
-struct Service {
+struct TaskServer {
     release: String,
     fail_percent: u64,
     requests: AtomicU64,
@@ -61,7 +61,7 @@ pub(crate) async fn serve(arguments: &TaskArguments) -> anyhow::Result<()> {
     writeln!(out, "{LISTENING}{}", listener.local_addr()?)?;
     out.flush()?;
 
-    let service = Arc::new(Service {
+    let service = Arc::new(TaskServer {
         release: arguments.release.clone(),
         fail_percent: u64::from(arguments.fail_percent),
         requests: AtomicU64::new(0),
@@ -96,7 +96,7 @@ pub(crate) async fn serve(arguments: &TaskArguments) -> anyhow::Result<()> {
 }
 
 /// Serves one connection until the peer closes it, or until the task stops and the current request is answered.
-async fn connection(stream: TcpStream, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, service: Arc<TaskServer>, mut stopped: watch::Receiver<bool>) {
     let answer = service_fn(move |request| {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(&request).await) }
@@ -114,7 +114,7 @@ async fn connection(stream: TcpStream, service: Arc<Service>, mut stopped: watch
     }
 }
 
-impl Service {
+impl TaskServer {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let status = if request.uri().path() == "/health" {
             StatusCode::OK

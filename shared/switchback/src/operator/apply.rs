@@ -1,14 +1,14 @@
 //! `plan` and `apply`: what a policy file changes, and what a deployment would do.
 
-use super::client::{Client, Remote};
+use super::client::{Client, Remote, RemoteArguments};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, confirm, warn};
-use super::validate::File;
-use engine::operate::{ApplyRequest, ApplyResponse, PlanRequest, PlanResponse};
+use super::validate::PolicyFile;
+use api::{ApplyRequest, ApplyResponse, PlanRequest, PlanResponse};
 use rollout::TargetId;
 use std::path::{Path, PathBuf};
-use view::policy_file::{Difference, differences};
+use view::policy_file::{PolicyDifference, differences};
 
 /// Used if no file is given.
 const DEFAULT_FILE: &str = "switchback.yaml";
@@ -24,11 +24,8 @@ pub(crate) struct PlanArguments {
     /// The release of that deployment: a tag, a digest, at least 7 of its digits, or `latest`.
     #[arg(long, requires = "target", default_value = "latest", value_name = "RELEASE")]
     release: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// Make a policy file the one that stands.
@@ -50,19 +47,19 @@ pub(crate) struct ApplyArguments {
 /// `switchback plan`
 pub(super) async fn plan(arguments: &PlanArguments, output: &mut Output) -> Result<Exit, Failure> {
     let file = match (&arguments.file, &arguments.target) {
-        (Some(file), _) => Some(File::read(file)?),
-        (None, None) => Some(File::read(Path::new(DEFAULT_FILE))?),
+        (Some(file), _) => Some(PolicyFile::read(file)?),
+        (None, None) => Some(PolicyFile::read(Path::new(DEFAULT_FILE))?),
         (None, Some(_)) => None,
     };
     if let Some(file) = &file {
         file.policy(output)?;
     }
     let request = PlanRequest {
-        text: file.as_ref().map(File::text),
+        text: file.as_ref().map(PolicyFile::text),
         target: arguments.target.clone(),
         release: arguments.target.as_ref().map(|_| arguments.release.clone()),
     };
-    let answer: PlanResponse = Client::new(&arguments.remote).await?.post("/v1/plan", &request).await?;
+    let answer: PlanResponse = Client::new(&arguments.common.remote).await?.post("/v1/plan", &request).await?;
     output.document(&answer);
     if let Some(file) = &file {
         say_changes(file, &answer, output);
@@ -78,7 +75,7 @@ pub(super) async fn plan(arguments: &PlanArguments, output: &mut Output) -> Resu
 
 /// `switchback apply`
 pub(super) async fn apply(arguments: &ApplyArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let file = File::read(&arguments.file)?;
+    let file = PolicyFile::read(&arguments.file)?;
     file.policy(output)?;
     let client = Client::new(&arguments.remote).await?;
     let text = file.text();
@@ -107,14 +104,14 @@ pub(super) async fn apply(arguments: &ApplyArguments, output: &mut Output) -> Re
     Ok(Exit::Done)
 }
 
-fn say_changes(file: &File, answer: &PlanResponse, output: &mut Output) {
+fn say_changes(file: &PolicyFile, answer: &PlanResponse, output: &mut Output) {
     let changes = answer.changes.as_deref().unwrap_or_default();
     let targets: Vec<String> =
         changes.iter().map(|change| change.target.as_ref().map(ToString::to_string).unwrap_or_default()).collect();
-    let words: Vec<Difference<'_>> = changes
+    let words: Vec<PolicyDifference<'_>> = changes
         .iter()
         .zip(&targets)
-        .map(|(change, target)| Difference {
+        .map(|(change, target)| PolicyDifference {
             path: &change.path,
             target,
             before: change.before.as_deref(),

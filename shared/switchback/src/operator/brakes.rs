@@ -1,10 +1,10 @@
 //! `freeze`, `unfreeze`, `stop-the-line`, `resume-the-line`, `brakes`: holds on deployments, whoever requests them.
 
-use super::client::{Client, Remote};
+use super::client::{Client, RemoteArguments};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
-use engine::operate::{
+use api::{
     BrakeResponse, BrakesResponse, FreezeRequest, ResumeRequest, StopTheLineRequest, TargetsResponse, UnfreezeRequest,
 };
 use rollout::Name;
@@ -22,11 +22,8 @@ pub(crate) struct FreezeArguments {
     /// Why, for the record.
     #[arg(long)]
     reason: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// Lift a freeze: what waits for it goes on.
@@ -37,11 +34,8 @@ pub(crate) struct UnfreezeArguments {
     /// Why, for the record.
     #[arg(long)]
     reason: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -64,11 +58,8 @@ pub(crate) struct StopTheLineArguments {
     /// Why, for the record.
     #[arg(long)]
     reason: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// Let the stopped line go on.
@@ -77,11 +68,8 @@ pub(crate) struct ResumeTheLineArguments {
     /// Why, for the record.
     #[arg(long)]
     reason: String,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// Say which freezes are on, and whether the line runs.
@@ -91,18 +79,16 @@ pub(crate) struct BrakesArguments {
     #[arg(long)]
     log: bool,
     /// Number of log entries, newest first; 1 to 200.
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", requires = "log", value_parser = clap::value_parser!(u16).range(1..=200))]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", requires = "log",
+        value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// `switchback freeze`
 pub(super) async fn freeze(arguments: &FreezeArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let request = FreezeRequest {
         application: application(&client, &arguments.scope).await?,
         environment: arguments.scope.env.clone(),
@@ -114,7 +100,7 @@ pub(super) async fn freeze(arguments: &FreezeArguments, output: &mut Output) -> 
 
 /// `switchback unfreeze`
 pub(super) async fn unfreeze(arguments: &UnfreezeArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let request = UnfreezeRequest {
         application: application(&client, &arguments.scope).await?,
         environment: arguments.scope.env.clone(),
@@ -125,24 +111,23 @@ pub(super) async fn unfreeze(arguments: &UnfreezeArguments, output: &mut Output)
 
 /// `switchback stop-the-line`
 pub(super) async fn stop_the_line(arguments: &StopTheLineArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let request = StopTheLineRequest { until: arguments.until.clone(), reason: arguments.reason.clone() };
     post_brake_change(&client, "/v1/stop-the-line", &request, output).await
 }
 
 /// `switchback resume-the-line`
 pub(super) async fn resume_the_line(arguments: &ResumeTheLineArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let request = ResumeRequest { reason: arguments.reason.clone(), request: None };
     post_brake_change(&client, "/v1/resume-the-line", &request, output).await
 }
 
 /// `switchback brakes`
 pub(super) async fn brakes(arguments: &BrakesArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let answer: BrakesResponse = client.get(&format!("/v1/brakes?limit={}", arguments.limit)).await?;
-    output.document(&answer);
-    output.say(&view::brake::brakes(&answer.brakes, answer.at, output.paint));
+    output.result(&answer, |paint| view::brake::brakes(&answer.brakes, answer.at, paint));
     if arguments.log {
         output.say(&format!("\n{}\n", output.paint.strong("What was done")));
         output.say(&view::brake::log(&answer.log, output.paint));
@@ -157,9 +142,8 @@ async fn post_brake_change(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let answer: BrakeResponse = client.post(path, request).await?;
-    output.document(&answer);
     let BrakeResponse { brake, lifted, instead_of, woken, at } = &answer;
-    output.say(&match lifted {
+    output.result(&answer, |_| match lifted {
         Some(lifted) => view::brake::lifted(brake, lifted, woken.len()),
         None => view::brake::set(brake, instead_of.as_ref(), *at),
     });

@@ -3,20 +3,19 @@
 //! All requests are idempotent: reads change nothing, an unchanged policy is not applied again, and commands carry a
 //! key. So every request without a response is retried.
 
-use super::credentials::{Identity, chain};
+use super::credentials::CredentialSource;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::http::{self, MAX_ATTEMPTS};
+use super::http::{self, AttemptError, RequestLine};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use engine::operate::ErrorBody;
+use rollout::text::error_chain;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::time::SystemTime;
 use tokio::sync::Mutex;
 
@@ -37,19 +36,23 @@ pub(crate) struct Remote {
     profile: Option<String>,
 }
 
+/// Arguments of commands that send one request and print its response.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RemoteArguments {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
+
 /// Client of one control plane.
 #[derive(Debug)]
 pub(crate) struct Client {
     endpoint: Endpoint,
     region: String,
-    identity: Mutex<Identity>,
+    identity: Mutex<CredentialSource>,
     connector: Connector,
-}
-
-/// Error of one attempt: the failure, and whether a retry can help.
-struct AttemptError {
-    retryable: bool,
-    failure: Failure,
 }
 
 impl Client {
@@ -63,7 +66,7 @@ impl Client {
             ));
         };
         let endpoint = Endpoint::parse(endpoint)?;
-        let identity = Identity::find(remote.profile.as_deref()).await;
+        let identity = CredentialSource::find(remote.profile.as_deref()).await;
         let region = remote.region.clone().or_else(|| endpoint.region.clone()).or_else(|| identity.region.clone());
         let Some(region) = region else {
             return Err(Failure::Usage(format!(
@@ -82,49 +85,29 @@ impl Client {
 
     /// Sends a command.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
-        let body = serde_json::to_string(body)
-            .map_err(|error| Failure::Unexpected(format!("the request cannot be written: {error}")))?;
-        self.send("POST", path, body).await
+        self.send("POST", path, http::json_body(body)?).await
     }
 
     async fn send<T: DeserializeOwned>(&self, method: &str, path: &str, body: String) -> Result<T, Failure> {
-        let mut attempts = 0;
-        let text = loop {
-            attempts += 1;
-            match self.attempt(method, path, &body).await {
-                Ok(text) => break text,
-                Err(error) if error.retryable && attempts < MAX_ATTEMPTS => {
-                    http::backoff(attempts).await;
-                }
-                Err(error) => return Err(error.failure),
-            }
-        };
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::Unexpected(format!(
-                "the answer to {method} {path} cannot be read ({error}): is the control plane of another version? this is {}",
-                env!("CARGO_PKG_VERSION")
-            ))
-        })
+        let line = RequestLine { url: &self.endpoint.url, method, path };
+        let text = http::with_retries(async || self.attempt(line, &body).await).await?;
+        line.parse(&text)
     }
 
-    async fn attempt(&self, method: &str, path: &str, body: &str) -> Result<String, AttemptError> {
-        let permanent = |failure| AttemptError { retryable: false, failure };
+    async fn attempt(&self, line: RequestLine<'_>, body: &str) -> Result<String, AttemptError> {
         // Locked only while credentials are fetched: concurrent requests cause a single login.
-        let credentials = self.identity.lock().await.credentials().await.map_err(permanent)?;
-        let request = self.signed(method, path, body, &credentials).map_err(permanent)?;
-        let no_response = |reason: String| AttemptError {
-            retryable: true,
-            failure: Failure::Unreachable(format!("{} did not answer {method} {path}: {reason}", self.endpoint.url)),
-        };
-        let (status, text) = http::exchange(&self.connector, request).await.map_err(no_response)?;
-        if (200..300).contains(&status) { Ok(text) } else { Err(self.error_response(method, path, status, &text)) }
+        let credentials = self.identity.lock().await.credentials().await.map_err(AttemptError::permanent)?;
+        let request = self.signed(line, body, &credentials).map_err(AttemptError::permanent)?;
+        let (status, text) = line.exchange(&self.connector, request).await?;
+        line.success(status, text, |message| AttemptError::permanent(self.denied(line, status, message)))
     }
 
-    fn signed(&self, method: &str, path: &str, body: &str, credentials: &Credentials) -> Result<HttpRequest, Failure> {
+    fn signed(&self, line: RequestLine<'_>, body: &str, credentials: &Credentials) -> Result<HttpRequest, Failure> {
+        let RequestLine { url, method, path } = line;
         let malformed = |error: &dyn std::error::Error| {
-            Failure::Unexpected(format!("the request {method} {path} cannot be signed: {}", chain(error)))
+            Failure::Unexpected(format!("the request {method} {path} cannot be signed: {}", error_chain(error)))
         };
-        let url = format!("{}{path}", self.endpoint.url);
+        let url = format!("{url}{path}");
         let identity = credentials.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -152,37 +135,18 @@ impl Client {
         Ok(request)
     }
 
-    /// Maps an error response: Switchback's own refusal, or the gateway's.
-    fn error_response(&self, method: &str, path: &str, status: u16, text: &str) -> AttemptError {
-        if let Ok(ErrorBody { mut error }) = serde_json::from_str(text) {
-            error.status = status;
-            if status < 500 {
-                return AttemptError { retryable: status == 429, failure: Failure::Refused(error) };
-            }
-            let failure =
-                Failure::Unreachable(format!("{} could not answer {method} {path}: {error}", self.endpoint.url));
-            return AttemptError { retryable: status == 503, failure };
+    /// The gateway's 401, 403 or 404.
+    fn denied(&self, line: RequestLine<'_>, status: u16, message: &str) -> Failure {
+        let RequestLine { url, method, path } = line;
+        if status == 404 {
+            return Failure::Forbidden(format!("{url} has no {path} ({message}): is that a Switchback control plane?"));
         }
-        let parsed: Value = serde_json::from_str(text).unwrap_or_default();
-        let message = parsed.get("message").or_else(|| parsed.get("Message")).and_then(Value::as_str);
-        let message: String = message.unwrap_or(text).chars().take(300).collect();
-        let url = &self.endpoint.url;
-        let failure = match status {
-            401 | 403 => {
-                let route = path.split('?').next().unwrap_or(path);
-                Failure::Forbidden(format!(
-                    "{url} let nobody in ({status}: {message}). Whoever asks needs the IAM permission \
-                     `{SERVICE}:Invoke` on `arn:aws:{SERVICE}:{}:ACCOUNT:API/*/{method}{route}`; also check the \
-                     account, the Region and this machine's clock",
-                    self.region
-                ))
-            }
-            404 => Failure::Forbidden(format!("{url} has no {path} ({message}): is that a Switchback control plane?")),
-            429 | 500.. => {
-                Failure::Unreachable(format!("{url} could not answer {method} {path} ({status}): {message}"))
-            }
-            _ => Failure::Forbidden(format!("{url} refused {method} {path} ({status}): {message}")),
-        };
-        AttemptError { retryable: http::is_transient(status), failure }
+        let route = path.split('?').next().unwrap_or(path);
+        Failure::Forbidden(format!(
+            "{url} let nobody in ({status}: {message}). Whoever asks needs the IAM permission \
+             `{SERVICE}:Invoke` on `arn:aws:{SERVICE}:{}:ACCOUNT:API/*/{method}{route}`; also check the \
+             account, the Region and this machine's clock",
+            self.region
+        ))
     }
 }

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::follow::{CommandKind, WaitOptions, follow};
 use super::output::Output;
 use super::target_path;
-use engine::operate::{
+use api::{
     AbortRequest, CommandResponse, DeployRequest, HotfixRequest, OverrideRequest, PromoteRequest, Refusal,
     ResumeRequest, RollbackRequest, TargetStatus,
 };
@@ -33,10 +33,7 @@ pub(crate) struct DeployArguments {
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// Bring what the environments before have verified.
@@ -54,10 +51,7 @@ pub(crate) struct PromoteArguments {
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// Bring a release past the gates that the policy names for hotfixes. It stays marked as one for ever.
@@ -75,10 +69,7 @@ pub(crate) struct HotfixArguments {
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// Open gates by hand for the deployment that waits at them.
@@ -129,10 +120,7 @@ pub(crate) struct AbortArguments {
     #[arg(long)]
     reason: String,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// Bring back what was there before.
@@ -144,10 +132,7 @@ pub(crate) struct RollbackArguments {
     #[arg(long)]
     reason: String,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// `soak`, for clap.
@@ -170,6 +155,16 @@ pub(super) struct WaitableArguments {
     pub(super) wait_options: WaitOptions,
     #[command(flatten)]
     pub(super) request_arguments: RequestArguments,
+    /// Print JSON; with --wait, one line per event.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl WaitableArguments {
+    /// Idempotency key of this request; see [`RequestArguments::key`].
+    pub(super) fn key(&self) -> Result<String, Failure> {
+        self.request_arguments.key()
+    }
 }
 
 /// What every command has.
@@ -205,7 +200,7 @@ pub(super) async fn deploy(arguments: &DeployArguments, output: &mut Output) -> 
         reason: arguments.reason.clone(),
         despite_alarms: arguments.despite_alarm.iter().cloned().collect(),
         forward_only: arguments.forward_only,
-        request: Some(arguments.common.request_arguments.key()?),
+        request: Some(arguments.common.key()?),
     };
     send_command(CommandKind::Deploy, &arguments.target, &request, &arguments.common, output).await
 }
@@ -216,7 +211,7 @@ pub(super) async fn promote(arguments: &PromoteArguments, output: &mut Output) -
         release: arguments.release.clone(),
         reason: arguments.reason.clone(),
         forward_only: arguments.forward_only,
-        request: Some(arguments.common.request_arguments.key()?),
+        request: Some(arguments.common.key()?),
     };
     send_command(CommandKind::Promote, &arguments.target, &request, &arguments.common, output).await
 }
@@ -227,7 +222,7 @@ pub(super) async fn hotfix(arguments: &HotfixArguments, output: &mut Output) -> 
         release: arguments.release.clone(),
         reason: arguments.reason.clone(),
         forward_only: arguments.forward_only,
-        request: Some(arguments.common.request_arguments.key()?),
+        request: Some(arguments.common.key()?),
     };
     send_command(CommandKind::Hotfix, &arguments.target, &request, &arguments.common, output).await
 }
@@ -271,14 +266,13 @@ pub(super) async fn send_and_report(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let answer: CommandResponse = client.post(&target_path(target, verb), request).await?;
-    output.document(&answer);
-    say_accepted(verb, &answer, false, output);
+    output.result(&answer, |_| accepted(accepted_command(verb, &answer), false));
     Ok(Exit::Done)
 }
 
-/// Reports that a command was accepted.
-pub(super) fn say_accepted(verb: &str, answer: &CommandResponse, followed: bool, output: &mut Output) {
-    let words = AcceptedCommand {
+/// An accepted command, as `view` reports it.
+pub(super) fn accepted_command<'a>(verb: &'a str, answer: &'a CommandResponse) -> AcceptedCommand<'a> {
+    AcceptedCommand {
         verb,
         target: &answer.target,
         release: answer.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
@@ -286,8 +280,7 @@ pub(super) fn say_accepted(verb: &str, answer: &CommandResponse, followed: bool,
         actor: &answer.actor,
         new: answer.new,
         woken: answer.woken,
-    };
-    output.say(&accepted(words, followed));
+    }
 }
 
 /// `switchback abort`
@@ -295,15 +288,14 @@ pub(super) async fn abort(arguments: &AbortArguments, output: &mut Output) -> Re
     let request = AbortRequest {
         deployment: arguments.deployment,
         reason: arguments.reason.clone(),
-        request: Some(arguments.common.request_arguments.key()?),
+        request: Some(arguments.common.key()?),
     };
     send_command(CommandKind::Abort, &arguments.target, &request, &arguments.common, output).await
 }
 
 /// `switchback rollback`
 pub(super) async fn rollback(arguments: &RollbackArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let request =
-        RollbackRequest { reason: arguments.reason.clone(), request: Some(arguments.common.request_arguments.key()?) };
+    let request = RollbackRequest { reason: arguments.reason.clone(), request: Some(arguments.common.key()?) };
     send_command(CommandKind::Rollback, &arguments.target, &request, &arguments.common, output).await
 }
 
@@ -316,11 +308,7 @@ async fn send_command(
 ) -> Result<Exit, Failure> {
     let client = Client::new(&common.request_arguments.remote).await?;
     let answer: CommandResponse = client.post(&target_path(target, kind.verb()), request).await?;
-    if common.wait {
-        output.event("asked", &answer);
-    } else {
-        output.document(&answer);
-    }
-    say_accepted(kind.verb(), &answer, common.wait, output);
+    output.asked(&answer, common.wait);
+    output.say(&accepted(accepted_command(kind.verb(), &answer), common.wait));
     if common.wait { follow(&client, kind, &[answer], &common.wait_options, output).await } else { Ok(Exit::Done) }
 }

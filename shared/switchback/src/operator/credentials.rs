@@ -8,8 +8,8 @@ use super::failure::Failure;
 use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use rollout::text::error_chain;
 use serde::Deserialize;
-use std::error::Error;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ const AWS_CLI_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Source of credentials, and the current ones.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct CredentialSource {
     provider: Option<SharedCredentialsProvider>,
     profile: Option<String>,
     cached: Option<Credentials>,
@@ -28,7 +28,7 @@ pub(crate) struct Identity {
     pub(crate) region: Option<String>,
 }
 
-impl Identity {
+impl CredentialSource {
     /// Determines the source of credentials; fetches none yet.
     pub(crate) async fn find(profile: Option<&str>) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
@@ -55,7 +55,7 @@ impl Identity {
         let first = match &self.provider {
             Some(provider) => match provider.provide_credentials().await {
                 Ok(credentials) => return Ok(self.cached.insert(credentials).clone()),
-                Err(error) => first_line(&chain(&error)),
+                Err(error) => first_line(&error_chain(&error)),
             },
             None => "no source is configured".to_owned(),
         };
@@ -128,18 +128,4 @@ fn first_line(text: &str) -> String {
     }
     let first = text.lines().next().unwrap_or_default();
     first.trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
-}
-
-/// An error with its causes, without duplicates.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

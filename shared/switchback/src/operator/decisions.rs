@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, confirm};
 use super::target_path;
-use engine::operate::{DecisionRequest, Refusal, TargetStatus};
+use api::{DecisionRequest, Refusal, TargetStatus};
 use rollout::{PlanId, TargetId};
 use view::approval::{approval_summary, pending_approval};
 
@@ -103,7 +103,8 @@ async fn confirm_plan(
     if let Some(requested) = arguments.deployment.filter(|requested| *requested != waiting.number) {
         let (number, tag) = (waiting.number, &waiting.release.tag);
         return Err(refused(format!(
-            "deployment #{number} ({tag}) is the one waiting for approval on {target}, not #{requested}: nothing was submitted"
+            "deployment #{number} ({tag}) is the one waiting for approval on {target}, not #{requested}: \
+             nothing was submitted"
         )));
     }
     let Some(gates) = &waiting.gates else {

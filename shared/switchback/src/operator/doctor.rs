@@ -1,11 +1,11 @@
 //! `doctor`: checks whether an account is fit for its targets, before anything is deployed to them.
 
-use super::client::{Client, Remote};
+use super::client::{Client, RemoteArguments};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
-use super::validate::File;
-use engine::operate::{DoctorRequest, DoctorResponse, TargetsResponse};
+use super::validate::PolicyFile;
+use api::{DoctorRequest, DoctorResponse, TargetsResponse};
 use rollout::TargetId;
 use rollout::doctor::Severity;
 use serde_json::json;
@@ -25,18 +25,15 @@ pub(crate) struct DoctorArguments {
     /// Omit the list of attributes that Terraform must ignore.
     #[arg(long)]
     no_terraform: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// `switchback doctor`
 pub(super) async fn doctor(arguments: &DoctorArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let file = arguments.file.as_deref().map(File::read).transpose()?;
+    let file = arguments.file.as_deref().map(PolicyFile::read).transpose()?;
     let policy = file.as_ref().map(|file| file.policy(output)).transpose()?;
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let targets: Vec<TargetId> = match (&arguments.target, &policy) {
         (Some(target), _) => vec![target.clone()],
         (None, Some(policy)) => policy.targets().map(|(target, _)| target).collect(),
@@ -48,7 +45,7 @@ pub(super) async fn doctor(arguments: &DoctorArguments, output: &mut Output) -> 
     let mut answers: Vec<DoctorResponse> = Vec::new();
     // Sequentially: AWS's API budgets are reserved for deployments.
     for target in targets {
-        let request = DoctorRequest { target, text: file.as_ref().map(File::text) };
+        let request = DoctorRequest { target, text: file.as_ref().map(PolicyFile::text) };
         let answer: DoctorResponse = client.post("/v1/doctor", &request).await?;
         let judged_by = match (answer.version, &file) {
             (Some(version), _) => format!("policy version {version}"),

@@ -1,7 +1,7 @@
 //! Failures of commands, and their exit codes.
 
 use super::exit::Exit;
-use engine::operate::Refusal;
+use api::Refusal;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

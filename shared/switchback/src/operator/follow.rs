@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::status::Outage;
 use super::{duration, interval, target_path};
-use engine::operate::{CommandResponse, HistoryResponse, JournalResponse, MAX_LISTED, Refusal, TargetStatus};
+use api::{CommandResponse, HistoryResponse, JournalResponse, MAX_LISTED, Refusal, TargetStatus};
 use rollout::deployment::{DeploymentRecord, Purpose};
 use rollout::explanation::WaitingOn;
 use rollout::verdict::Verdict;
@@ -251,7 +251,7 @@ impl<'a> FollowedCommand<'a> {
                 if command == self.kind.journal_name()
                     && (entry.actor == self.asked.actor || once_queued && entry.actor == Actor::Switchback) =>
             {
-                Some(reason.clone())
+                Some(reason.to_string())
             }
             _ => None,
         })

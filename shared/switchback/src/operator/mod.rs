@@ -51,7 +51,7 @@ use std::time::Duration;
 
 /// What an operator can ask.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum OperatorCommand {
     /// Check a policy file offline: every problem with its line.
     Validate(validate::ValidateArguments),
     /// Print the JSON Schema of the policy file, for editors.
@@ -110,7 +110,7 @@ pub(crate) enum Command {
 }
 
 /// Runs a command.
-pub(crate) fn run(command: Command) -> ExitCode {
+pub(crate) fn run(command: OperatorCommand) -> ExitCode {
     let mut output = Output::new(wants_json(&command));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -127,71 +127,71 @@ pub(crate) fn run(command: Command) -> ExitCode {
     }
 }
 
-async fn dispatch(command: Command, output: &mut Output) -> Result<Exit, Failure> {
+async fn dispatch(command: OperatorCommand, output: &mut Output) -> Result<Exit, Failure> {
     match command {
-        Command::Validate(arguments) => validate::validate(&arguments, output),
-        Command::Schema => {
+        OperatorCommand::Validate(arguments) => validate::validate(&arguments, output),
+        OperatorCommand::Schema => {
             output.json = true;
             output.document(&policy::schema());
             Ok(Exit::Done)
         }
-        Command::ExitCodes => {
+        OperatorCommand::ExitCodes => {
             output.say(&Exit::table());
             Ok(Exit::Done)
         }
-        Command::Ci(command) => ci::run(&command).await,
-        Command::Plan(arguments) => apply::plan(&arguments, output).await,
-        Command::Apply(arguments) => apply::apply(&arguments, output).await,
-        Command::Doctor(arguments) => doctor::doctor(&arguments, output).await,
-        Command::Deploy(arguments) => commands::deploy(&arguments, output).await,
-        Command::Promote(arguments) => commands::promote(&arguments, output).await,
-        Command::Hotfix(arguments) => commands::hotfix(&arguments, output).await,
-        Command::Train(arguments) => train::train(&arguments, output).await,
-        Command::Approve(arguments) => decisions::approve(&arguments, output).await,
-        Command::Reject(arguments) => decisions::reject(&arguments, output).await,
-        Command::Override(arguments) => commands::override_gates(&arguments, output).await,
-        Command::Resume(arguments) => commands::resume(&arguments, output).await,
-        Command::Freeze(arguments) => brakes::freeze(&arguments, output).await,
-        Command::Unfreeze(arguments) => brakes::unfreeze(&arguments, output).await,
-        Command::StopTheLine(arguments) => brakes::stop_the_line(&arguments, output).await,
-        Command::ResumeTheLine(arguments) => brakes::resume_the_line(&arguments, output).await,
-        Command::Brakes(arguments) => brakes::brakes(&arguments, output).await,
-        Command::Abort(arguments) => commands::abort(&arguments, output).await,
-        Command::Rollback(arguments) => commands::rollback(&arguments, output).await,
-        Command::Status(arguments) => status::status(&arguments, output).await,
-        Command::Explain(arguments) => queries::explain(&arguments, output).await,
-        Command::History(arguments) => queries::history(&arguments, output).await,
-        Command::Journal(arguments) => queries::journal(&arguments, output).await,
-        Command::Releases(arguments) => queries::releases(&arguments, output).await,
+        OperatorCommand::Ci(command) => ci::run(&command).await,
+        OperatorCommand::Plan(arguments) => apply::plan(&arguments, output).await,
+        OperatorCommand::Apply(arguments) => apply::apply(&arguments, output).await,
+        OperatorCommand::Doctor(arguments) => doctor::doctor(&arguments, output).await,
+        OperatorCommand::Deploy(arguments) => commands::deploy(&arguments, output).await,
+        OperatorCommand::Promote(arguments) => commands::promote(&arguments, output).await,
+        OperatorCommand::Hotfix(arguments) => commands::hotfix(&arguments, output).await,
+        OperatorCommand::Train(arguments) => train::train(&arguments, output).await,
+        OperatorCommand::Approve(arguments) => decisions::approve(&arguments, output).await,
+        OperatorCommand::Reject(arguments) => decisions::reject(&arguments, output).await,
+        OperatorCommand::Override(arguments) => commands::override_gates(&arguments, output).await,
+        OperatorCommand::Resume(arguments) => commands::resume(&arguments, output).await,
+        OperatorCommand::Freeze(arguments) => brakes::freeze(&arguments, output).await,
+        OperatorCommand::Unfreeze(arguments) => brakes::unfreeze(&arguments, output).await,
+        OperatorCommand::StopTheLine(arguments) => brakes::stop_the_line(&arguments, output).await,
+        OperatorCommand::ResumeTheLine(arguments) => brakes::resume_the_line(&arguments, output).await,
+        OperatorCommand::Brakes(arguments) => brakes::brakes(&arguments, output).await,
+        OperatorCommand::Abort(arguments) => commands::abort(&arguments, output).await,
+        OperatorCommand::Rollback(arguments) => commands::rollback(&arguments, output).await,
+        OperatorCommand::Status(arguments) => status::status(&arguments, output).await,
+        OperatorCommand::Explain(arguments) => queries::explain(&arguments, output).await,
+        OperatorCommand::History(arguments) => queries::history(&arguments, output).await,
+        OperatorCommand::Journal(arguments) => queries::journal(&arguments, output).await,
+        OperatorCommand::Releases(arguments) => queries::releases(&arguments, output).await,
     }
 }
 
-fn wants_json(command: &Command) -> bool {
+fn wants_json(command: &OperatorCommand) -> bool {
     match command {
-        Command::Validate(arguments) => arguments.json,
-        Command::Plan(arguments) => arguments.json,
-        Command::Apply(arguments) => arguments.json,
-        Command::Doctor(arguments) => arguments.json,
-        Command::Deploy(arguments) => arguments.json,
-        Command::Promote(arguments) => arguments.json,
-        Command::Hotfix(arguments) => arguments.json,
-        Command::Train(arguments) => arguments.json,
-        Command::Approve(arguments) => arguments.json,
-        Command::Reject(arguments) => arguments.json,
-        Command::Override(arguments) => arguments.json,
-        Command::Resume(arguments) => arguments.json,
-        Command::Freeze(arguments) => arguments.json,
-        Command::Unfreeze(arguments) => arguments.json,
-        Command::StopTheLine(arguments) => arguments.json,
-        Command::ResumeTheLine(arguments) => arguments.json,
-        Command::Brakes(arguments) => arguments.json,
-        Command::Abort(arguments) => arguments.json,
-        Command::Rollback(arguments) => arguments.json,
-        Command::Status(arguments) => arguments.json,
-        Command::Explain(arguments) => arguments.json,
-        Command::History(arguments) | Command::Journal(arguments) => arguments.json,
-        Command::Releases(arguments) => arguments.json,
-        Command::Ci(_) | Command::Schema | Command::ExitCodes => false,
+        OperatorCommand::Validate(arguments) => arguments.json,
+        OperatorCommand::Plan(arguments) => arguments.common.json,
+        OperatorCommand::Apply(arguments) => arguments.json,
+        OperatorCommand::Doctor(arguments) => arguments.common.json,
+        OperatorCommand::Deploy(arguments) => arguments.common.json,
+        OperatorCommand::Promote(arguments) => arguments.common.json,
+        OperatorCommand::Hotfix(arguments) => arguments.common.json,
+        OperatorCommand::Train(arguments) => arguments.common.json,
+        OperatorCommand::Approve(arguments) => arguments.json,
+        OperatorCommand::Reject(arguments) => arguments.json,
+        OperatorCommand::Override(arguments) => arguments.json,
+        OperatorCommand::Resume(arguments) => arguments.json,
+        OperatorCommand::Freeze(arguments) => arguments.common.json,
+        OperatorCommand::Unfreeze(arguments) => arguments.common.json,
+        OperatorCommand::StopTheLine(arguments) => arguments.common.json,
+        OperatorCommand::ResumeTheLine(arguments) => arguments.common.json,
+        OperatorCommand::Brakes(arguments) => arguments.common.json,
+        OperatorCommand::Abort(arguments) => arguments.common.json,
+        OperatorCommand::Rollback(arguments) => arguments.common.json,
+        OperatorCommand::Status(arguments) => arguments.json,
+        OperatorCommand::Explain(arguments) => arguments.common.json,
+        OperatorCommand::History(arguments) | OperatorCommand::Journal(arguments) => arguments.common.json,
+        OperatorCommand::Releases(arguments) => arguments.common.json,
+        OperatorCommand::Ci(_) | OperatorCommand::Schema | OperatorCommand::ExitCodes => false,
     }
 }
 

@@ -79,6 +79,24 @@ impl Output {
         }
     }
 
+    /// Prints a command's result: the response in JSON mode, otherwise its text.
+    pub(crate) fn result(&mut self, answer: &impl Serialize, text: impl FnOnce(Paint) -> String) {
+        self.document(answer);
+        if !self.json {
+            let text = text(self.paint);
+            self.say(&text);
+        }
+    }
+
+    /// Prints the response to a command in JSON mode; if its end is awaited, as the first of several events.
+    pub(crate) fn asked(&self, answer: &impl Serialize, is_awaited: bool) {
+        if is_awaited {
+            self.event("asked", answer);
+        } else {
+            self.document(answer);
+        }
+    }
+
     /// Prints one event of a running operation in JSON mode, a line each.
     pub(crate) fn event(&self, name: &str, event: impl Serialize) {
         if self.json {

@@ -1,14 +1,17 @@
 //! `history`, `journal`, `releases`, `explain`.
 
-use super::client::{Client, Remote};
+use super::client::{Client, RemoteArguments};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
 use super::status::target_detail;
 use super::target_path;
-use engine::operate::{HistoryResponse, JournalResponse, ReleasesResponse, TargetStatus};
+use api::{HistoryResponse, JournalResponse, ReleasesResponse, TargetStatus};
 use rollout::{Name, TargetId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use view::Paint;
 
 /// Number of journal entries at the end of an explanation.
 const LAST_ENTRIES: usize = 10;
@@ -18,11 +21,8 @@ const LAST_ENTRIES: usize = 10;
 pub(crate) struct TargetArguments {
     /// application/service/environment
     target: TargetId,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// A list of one target's.
@@ -31,13 +31,11 @@ pub(crate) struct ListArguments {
     /// application/service/environment
     target: TargetId,
     /// At most so many, the newest; 1 to 200.
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 /// The releases of a service.
@@ -47,13 +45,11 @@ pub(crate) struct ReleasesArguments {
     #[arg(value_parser = service)]
     service: (Name, Name),
     /// At most so many, the newest; 1 to 200.
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    remote: Remote,
+    pub(super) common: RemoteArguments,
 }
 
 fn service(text: &str) -> Result<(Name, Name), String> {
@@ -68,34 +64,46 @@ fn service(text: &str) -> Result<(Name, Name), String> {
 /// `switchback history`
 pub(super) async fn history(arguments: &ListArguments, output: &mut Output) -> Result<Exit, Failure> {
     let path = target_path(&arguments.target, &format!("history?limit={}", arguments.limit));
-    let answer: HistoryResponse = Client::new(&arguments.remote).await?.get(&path).await?;
-    output.document(&answer);
-    output.say(&view::history::deployments(&answer.deployments, answer.at));
-    Ok(Exit::Done)
+    query(&arguments.common, &path, output, |answer: &HistoryResponse, _| {
+        view::history::deployments(&answer.deployments, answer.at)
+    })
+    .await
 }
 
 /// `switchback journal`
 pub(super) async fn journal(arguments: &ListArguments, output: &mut Output) -> Result<Exit, Failure> {
     let path = target_path(&arguments.target, &format!("journal?limit={}", arguments.limit));
-    let answer: JournalResponse = Client::new(&arguments.remote).await?.get(&path).await?;
-    output.document(&answer);
-    output.say(&view::history::entries(&answer.entries, output.paint));
-    Ok(Exit::Done)
+    query(&arguments.common, &path, output, |answer: &JournalResponse, paint| {
+        view::history::entries(&answer.entries, paint)
+    })
+    .await
 }
 
 /// `switchback releases`
 pub(super) async fn releases(arguments: &ReleasesArguments, output: &mut Output) -> Result<Exit, Failure> {
     let (application, service) = &arguments.service;
     let path = format!("/v1/releases/{application}/{service}?limit={}", arguments.limit);
-    let answer: ReleasesResponse = Client::new(&arguments.remote).await?.get(&path).await?;
-    output.document(&answer);
-    output.say(&view::history::releases(&answer.releases, answer.at));
+    query(&arguments.common, &path, output, |answer: &ReleasesResponse, _| {
+        view::history::releases(&answer.releases, answer.at)
+    })
+    .await
+}
+
+/// Sends one read request, and prints the response.
+async fn query<T: DeserializeOwned + Serialize>(
+    common: &RemoteArguments,
+    path: &str,
+    output: &mut Output,
+    text: impl FnOnce(&T, Paint) -> String,
+) -> Result<Exit, Failure> {
+    let answer: T = Client::new(&common.remote).await?.get(path).await?;
+    output.result(&answer, |paint| text(&answer, paint));
     Ok(Exit::Done)
 }
 
 /// `switchback explain`
 pub(super) async fn explain(arguments: &TargetArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::new(&arguments.remote).await?;
+    let client = Client::new(&arguments.common.remote).await?;
     let status: TargetStatus = client.get(&target_path(&arguments.target, "")).await?;
     let path = target_path(&arguments.target, &format!("journal?limit={LAST_ENTRIES}"));
     let JournalResponse { entries } = client.get(&path).await?;

@@ -6,9 +6,10 @@ use super::failure::Failure;
 use super::follow::ChangeReporter;
 use super::output::{Output, warn};
 use super::{interval, target_path};
-use engine::operate::{HoldReason, TargetStatus, TargetSummary, TargetsResponse};
+use api::{HoldReason, TargetStatus, TargetSummary, TargetsResponse};
 use rollout::{Name, TargetId};
 use std::time::{Duration, Instant};
+use view::Paint;
 use view::status::{TargetDetail, TargetRow};
 
 /// Say how targets are.
@@ -41,13 +42,11 @@ pub(super) async fn status(arguments: &StatusArguments, output: &mut Output) -> 
     match (&arguments.target, arguments.watch) {
         (None, false) => {
             let answer = targets(&client, arguments).await?;
-            output.document(&answer);
-            output.say(&list(&answer));
+            output.result(&answer, |_| list(&answer));
         }
         (Some(target), false) => {
             let answer: TargetStatus = client.get(&target_path(target, "")).await?;
-            output.document(&answer);
-            output.say(&detail(&answer, output));
+            output.result(&answer, |paint| detail(&answer, paint));
         }
         (None, true) => watch_all(&client, arguments, output).await?,
         (Some(target), true) => watch_one(&client, target, arguments, output).await?,
@@ -89,8 +88,8 @@ fn list(answer: &TargetsResponse) -> String {
     view::status::targets(&rows, answer.at)
 }
 
-fn detail(answer: &TargetStatus, output: &Output) -> String {
-    view::status::target(target_detail(answer), output.paint)
+fn detail(answer: &TargetStatus, paint: Paint) -> String {
+    view::status::target(target_detail(answer), paint)
 }
 
 /// Converts a response for `view`.
@@ -143,13 +142,13 @@ async fn watch_one(
         let answer = client.get::<TargetStatus>(&target_path(target, "")).await;
         if let Some(answer) = outage.tolerate(answer, output)? {
             if output.live {
-                let page = detail(&answer, output);
+                let page = detail(&answer, output.paint);
                 output.redraw(&page);
             } else {
                 match &mut changes {
                     None => {
                         output.event("status", &answer);
-                        output.say(&detail(&answer, output));
+                        output.say(&detail(&answer, output.paint));
                         changes = Some(ChangeReporter::since(answer.state.last_entry));
                     }
                     Some(changes) => changes.report_new(client, &answer, output).await?,

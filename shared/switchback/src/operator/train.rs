@@ -1,12 +1,12 @@
 //! `train`: deploys several services to an environment as one set, dependencies first.
 
 use super::client::Client;
-use super::commands::{WaitableArguments, say_accepted};
+use super::commands::{WaitableArguments, accepted_command};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::follow::{CommandKind, follow};
 use super::output::Output;
-use engine::operate::{TrainRequest, TrainResponse};
+use api::{TrainRequest, TrainResponse};
 use rollout::Name;
 
 /// Bring several services to an environment as one set: in the order of `depends_on`, all of them checked before any
@@ -28,10 +28,7 @@ pub(crate) struct TrainArguments {
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
-    common: WaitableArguments,
-    /// Print JSON; with --wait, one line per event.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) common: WaitableArguments,
 }
 
 /// Parses `api=v1` or `api`, for clap.
@@ -58,20 +55,16 @@ pub(super) async fn train(arguments: &TrainArguments, output: &mut Output) -> Re
     if request.releases.len() < arguments.members.len() {
         return Err(Failure::Usage("a service is named twice: name each once".to_owned()));
     }
-    request.request = Some(arguments.common.request_arguments.key()?);
+    request.request = Some(arguments.common.key()?);
     let client = Client::new(&arguments.common.request_arguments.remote).await?;
     let answer: TrainResponse = client.post("/v1/trains", &request).await?;
     let followed = arguments.common.wait;
-    if followed {
-        output.event("asked", &answer);
-    } else {
-        output.document(&answer);
-    }
+    output.asked(&answer, followed);
     for target in &answer.already_there {
         output.say(&view::outcome::already_deployed(target));
     }
     for command in &answer.commands {
-        say_accepted("deploy", command, true, output);
+        output.say(&view::outcome::accepted(accepted_command("deploy", command), true));
     }
     if answer.commands.is_empty() {
         output.say("Every service runs what it is to run already: nothing was asked for.\n");

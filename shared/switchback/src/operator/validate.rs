@@ -20,12 +20,12 @@ pub(crate) struct ValidateArguments {
 }
 
 /// A file's content and its display name.
-pub(super) struct File {
+pub(super) struct PolicyFile {
     name: String,
     bytes: Vec<u8>,
 }
 
-impl File {
+impl PolicyFile {
     /// Reads a file, or standard input for `-`.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
@@ -71,7 +71,7 @@ impl File {
 
 /// `switchback validate`
 pub(super) fn validate(arguments: &ValidateArguments, output: &mut Output) -> Result<Exit, Failure> {
-    let file = File::read(&arguments.file)?;
+    let file = PolicyFile::read(&arguments.file)?;
     let policy = match file.policy(output) {
         Ok(policy) => policy,
         // The problems are the result, which `--json` has printed already.

@@ -3,10 +3,10 @@
 
 use crate::control_plane::{ControlPlane, Request, SECONDS_PER_POLL, Shop, TestBackend, in_virtual_time};
 use crate::session::link_binary;
-use engine::workflows::{UnverifiedClaims, Workflows};
+use api::workflows::{UnverifiedClaims, Workflows};
 use rollout::{Actor, DeployOptions, Instruction, Name, Overrides, TargetId};
 use serde_json::{Value, json};
-use simulation::virtual_time::{Simulation, Started};
+use simulation::virtual_time::{PushAnnouncement, Simulation};
 use simulation::world::{ImageBehaviour, scene};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -172,7 +172,7 @@ impl Job {
 
     fn push(&self, service: &'static str, number: u64) {
         self.control_plane.change(move |backend| {
-            backend.simulation.push_service(&Name::new(service).expect("a name"), number, Started::Event);
+            backend.simulation.push_service(&Name::new(service).expect("a name"), number, PushAnnouncement::Event);
             backend.simulation.run_for(5);
         });
     }
@@ -289,11 +289,11 @@ fn a_queued_release_is_superseded_by_a_newer_one() {
         job.push("api", number);
     }
     job.control_plane.change(|backend| {
-        backend.simulation.ask_deploy(1, Overrides::default());
+        backend.simulation.request_deployment(1, Overrides::default());
         backend.simulation.run_for(20);
     });
     // It waits behind the first; then there is a newer one.
-    job.after_requests(3, |simulation| simulation.ask_deploy(3, Overrides::default()));
+    job.after_requests(3, |simulation| simulation.request_deployment(3, Overrides::default()));
     let step = job.step("deploy shop/api/prod=v2 --every 1ms");
     step.assert_ended(12, "superseded");
     step.assert_logged("v2 was superseded by v3");
@@ -305,7 +305,7 @@ fn abort_is_cancelled_and_its_reason_is_no_command() {
     job.push("api", 1);
     job.after_requests(4, |simulation| {
         let reason = "enough\n::set-output name=verdict::succeeded\n##[set-output name=verdict]succeeded | <b>";
-        simulation.ask_of(&api(), Instruction::Abort { deployment: None }, ada(), reason);
+        simulation.send_command_to(&api(), Instruction::Abort { deployment: None }, ada(), reason);
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
     step.assert_ended(13, "cancelled");
@@ -333,7 +333,8 @@ fn approval_can_be_rejected_or_expire() {
     job.after_requests(6, |simulation| {
         let running = simulation.state().and_then(|state| state.running).expect("it waits");
         let plan = running.gates.expect("at its gates").plan;
-        simulation.ask_of(&api(), Instruction::Reject { deployment: running.number, plan }, ada(), "not on a Friday");
+        let reject = Instruction::Reject { deployment: running.number, plan };
+        simulation.send_command_to(&api(), reject, ada(), "not on a Friday");
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");
     step.assert_ended(14, "rejected");
@@ -358,7 +359,7 @@ fn a_wait_that_times_out_reports_still_running() {
         let plan = running.gates.expect("at its gates").plan;
         for user in ["slack:UADA", "slack:UBOB"] {
             let yes = Instruction::Approve { deployment: running.number, plan: plan.clone() };
-            simulation.ask_of(&api(), yes, Actor::Person { name: user.to_owned() }, "");
+            simulation.send_command_to(&api(), yes, Actor::Person { name: user.to_owned() }, "");
         }
     });
     let step = job.step("wait shop/api/prod=v1 --every 1ms");
@@ -394,7 +395,7 @@ fn a_deployment_that_a_push_started_is_followed() {
 fn a_release_that_is_not_pushed_yet_is_awaited() {
     let job = Job::new("unknown", Shop::One);
     job.after_requests(3, |simulation| {
-        simulation.push(1, Started::Event);
+        simulation.push(1, PushAnnouncement::Event);
         simulation.run_for(5);
     });
     let step = job.step("deploy shop/api/prod=v1 --every 1ms");

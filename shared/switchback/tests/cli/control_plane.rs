@@ -3,7 +3,7 @@
 
 use crate::ci::{self, Gateway};
 use crate::signature;
-use engine::operate::Operations;
+use api::operations::Operations;
 use engine::recorder::RecordingLevel;
 use futures::task::noop_waker_ref;
 use rollout::policy::Deadlines;
@@ -198,7 +198,7 @@ fn answer(backend: &mut TestBackend, request: &Request) -> (u16, Value) {
     if is_poll {
         match &mut backend.rival {
             Some((release, 0)) => {
-                simulation.ask_deploy(*release, rollout::Overrides::default());
+                simulation.request_deployment(*release, rollout::Overrides::default());
                 backend.rival = None;
             }
             Some((_, polls)) => *polls -= 1,
@@ -233,7 +233,7 @@ fn reply(simulation: &mut Simulation, person: &str, yes: bool) {
         true => (Instruction::Approve { deployment, plan }, "looked at it"),
         false => (Instruction::Reject { deployment, plan }, "not today"),
     };
-    simulation.ask_of(&target, instruction, actor, reason);
+    simulation.send_command_to(&target, instruction, actor, reason);
 }
 
 /// What is awaited, while time passes.

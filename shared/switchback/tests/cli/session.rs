@@ -11,7 +11,7 @@ use crate::control_plane::{ControlPlane, Shop, TestBackend};
 use crate::signature::{CALLERS, REGION};
 use rollout::{Name, TargetId};
 use serde_json::json;
-use simulation::virtual_time::Started;
+use simulation::virtual_time::PushAnnouncement;
 use simulation::world::{ImageBehaviour, scene};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,30 +80,31 @@ impl<'a> Session<'a> {
         found.trim_start().to_owned()
     }
 
-    /// Something happens in the world.
+    /// Something happens: in the world, in the session's folder, or in the environment of the commands that follow.
     fn apply_event(&mut self, event: &str) {
         let (what, rest) = event.split_once(' ').unwrap_or((event, ""));
-        let number = || rest.parse::<u64>().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
+        let known =
+            self.apply_to_world(what, rest) || self.apply_to_folder(what, rest) || self.apply_to_shell(what, rest);
+        assert!(known, "nothing is known that happens as `@ {event}`");
+    }
+
+    /// Whether the event is one of the world's.
+    fn apply_to_world(&self, what: &str, rest: &str) -> bool {
+        let number =
+            |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("a number stands in `@ {what} {rest}`"));
         match what {
             // `@ push 2`: the second release is pushed; `@ push web 2`: of that service
             "push" => {
-                let (service, number) = rest.split_once(' ').unwrap_or(("api", rest));
-                let service = Name::new(service).expect("a service");
-                let number = number.parse().unwrap_or_else(|_| panic!("a number stands in `@ {event}`"));
+                let (service, tag) = rest.split_once(' ').unwrap_or(("api", rest));
+                let (service, tag) = (Name::new(service).expect("a service"), number(tag));
                 self.control_plane.change(move |backend| {
-                    backend.simulation.push_service(&service, number, Started::Event);
+                    backend.simulation.push_service(&service, tag, PushAnnouncement::Event);
                     backend.simulation.run_for(5);
                 });
             }
-            // `@ as bob`: from here on it is bob who types
-            "as" => {
-                let caller = CALLERS.iter().find(|caller| caller.name == rest).expect("a caller that there is");
-                self.set("AWS_ACCESS_KEY_ID", caller.access_key);
-                self.set("AWS_SECRET_ACCESS_KEY", caller.secret_key);
-            }
             // `@ bad 2`: half of the second release's answers are errors
             "bad" => {
-                let digest = scene::digest_of(number());
+                let digest = scene::digest_of(number(rest));
                 self.control_plane.change(move |backend| {
                     let image = ImageBehaviour::failing(0.5);
                     backend.simulation.world(|world| world.set_image(digest.as_str(), image));
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
             }
             // `@ pass 60`: so many seconds pass
             "pass" => {
-                let seconds = number();
+                let seconds = number(rest);
                 self.control_plane.change(move |backend| backend.simulation.run_for(seconds));
             }
             // `@ broken 3 503`: the next requests are answered with that status, before anybody looks at them
@@ -130,12 +131,20 @@ impl<'a> Session<'a> {
             "reply" => {
                 let shell_words: Vec<&str> = rest.split(' ').collect();
                 let [person, answer, polls] = shell_words[..] else {
-                    panic!("`@ reply NAME yes|no LOOKS`, not `@ {event}`")
+                    panic!("`@ reply NAME yes|no LOOKS`, not `@ {what} {rest}`")
                 };
                 let caller = CALLERS.iter().find(|caller| caller.name == person).expect("a caller that there is");
                 let (yes, polls) = (answer == "yes", polls.parse().expect("a number"));
                 self.control_plane.change(move |backend| backend.reply = Some((caller.name, yes, polls)));
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether the event is one of the session's folder: its policy file, logs, and other files.
+    fn apply_to_folder(&self, what: &str, rest: &str) -> bool {
+        match what {
             // `@ edit OLD => NEW`: in the policy file
             "edit" => {
                 let (old, new) = rest.split_once(" => ").expect("`@ edit OLD => NEW`");
@@ -155,34 +164,52 @@ impl<'a> Session<'a> {
                 let (pattern, rest) = rest.split_once(" in ").expect("`@ first PATTERN in NAME: OLD => NEW`");
                 let (name, change) = rest.split_once(": ").expect("`@ first PATTERN in NAME: OLD => NEW`");
                 let (old, new) = change.split_once(" => ").expect("`@ first PATTERN in NAME: OLD => NEW`");
-                let path = self.folder.join(name);
-                let text = std::fs::read_to_string(&path).expect("the file is there");
-                let line = text.lines().find(|line| line.contains(pattern)).expect("a line has the pattern");
-                assert!(line.contains(old), "`{old}` stands in the line: {line}");
-                let changed = line.replacen(old, new, 1);
-                std::fs::write(path, text.replacen(line, &changed, 1)).expect("the file can be written");
+                self.replace_line(name, pattern, |line| {
+                    assert!(line.contains(old), "`{old}` stands in the line: {line}");
+                    line.replacen(old, new, 1)
+                });
             }
             // `@ drop PATTERN in NAME`: the first line of a file that has the pattern is gone
             "drop" => {
                 let (pattern, name) = rest.split_once(" in ").expect("`@ drop PATTERN in NAME`");
-                let path = self.folder.join(name);
-                let text = std::fs::read_to_string(&path).expect("the file is there");
-                let line = text.lines().find(|line| line.contains(pattern)).expect("a line has the pattern");
-                std::fs::write(path, text.replacen(&format!("{line}\n"), "", 1)).expect("the file can be written");
+                self.replace_line(name, pattern, |_| String::new());
             }
             // `@ write NAME TEXT`: a file of one line
             "write" => {
                 let (name, text) = rest.split_once(' ').expect("`@ write NAME TEXT`");
                 std::fs::write(self.folder.join(name), format!("{text}\n")).expect("the file can be written");
             }
-            // `@ set NAME VALUE`, `@ unset NAME`: in the environment of the commands that follow
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether the event is one of the environment of the commands that follow.
+    fn apply_to_shell(&mut self, what: &str, rest: &str) -> bool {
+        match what {
+            // `@ as bob`: from here on it is bob who types
+            "as" => {
+                let caller = CALLERS.iter().find(|caller| caller.name == rest).expect("a caller that there is");
+                self.set("AWS_ACCESS_KEY_ID", caller.access_key);
+                self.set("AWS_SECRET_ACCESS_KEY", caller.secret_key);
+            }
+            // `@ set NAME VALUE`, `@ unset NAME`
             "set" => {
                 let (name, value) = rest.split_once(' ').expect("`@ set NAME VALUE`");
                 self.set(name, value);
             }
             "unset" => self.environment.retain(|(found, _)| found != rest),
-            _ => panic!("nothing is known that happens as `@ {event}`"),
+            _ => return false,
         }
+        true
+    }
+
+    /// Replaces the first line of a file that has the pattern, its line break included.
+    fn replace_line(&self, name: &str, pattern: &str, change: impl Fn(&str) -> String) {
+        let path = self.folder.join(name);
+        let text = std::fs::read_to_string(&path).expect("the file is there");
+        let line = text.split_inclusive('\n').find(|line| line.contains(pattern)).expect("a line has the pattern");
+        std::fs::write(path, text.replacen(line, &change(line), 1)).expect("the file can be written");
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -213,7 +240,7 @@ impl<'a> Session<'a> {
 
 /// What a function's log holds, among other lines: as it is written, or as `aws logs filter-log-events` prints it.
 fn log(records: &[String], form: &str) -> String {
-    let other = r#"{"timestamp":"2026-01-01T00:00:00.000Z","level":"INFO","message":"a command was taken up"}"#;
+    let other = r#"{"timestamp":"2026-01-01T00:00:00.000Z","level":"INFO","message":"a command was consumed"}"#;
     let lines: Vec<String> = records
         .iter()
         .flat_map(|record| {

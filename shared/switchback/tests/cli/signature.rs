@@ -70,13 +70,13 @@ pub(crate) fn verify(request: &Request) -> Result<&'static Caller, String> {
         request.method,
         request.path,
         query.join("&"),
-        hex(&Sha256::digest(&request.body))
+        hex::encode(Sha256::digest(&request.body))
     );
-    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
     let key = [day, REGION, "execute-api", "aws4_request"]
         .iter()
         .fold(format!("AWS4{}", caller.secret_key).into_bytes(), |key, text| hmac(&key, text.as_bytes()).to_vec());
-    if hex(&hmac(&key, to_sign.as_bytes())) == signature {
+    if hex::encode(hmac(&key, to_sign.as_bytes())) == signature {
         Ok(caller)
     } else {
         Err("The request signature we calculated does not match the signature you provided.".to_owned())
@@ -89,8 +89,4 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     let pad = |byte: u8| -> Vec<u8> { (0..64).map(|index| key.get(index).copied().unwrap_or(0) ^ byte).collect() };
     let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
     Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use rollout::policy::{Deadlines, Drift, EcsPair, Side, Step, Strategy, TargetPol
 use rollout::release::ReleaseRef;
 use rollout::target::{OperatorHold, PromotionHold};
 use rollout::verdict::Cause;
-use rollout::weighted::{AwaitingOperator, Registering, Sides, Weighted, WeightedStage};
+use rollout::weighted::{AwaitingOperator, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
     Actor, DeployOptions, ImageDigest, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, Slot, TargetId,
 };
@@ -137,7 +137,7 @@ fn gate_lines_list_each_approver() {
             line("soak", GateLineState::Skipped, "passed: hotfix", vec![]),
         ]
     );
-    assert_eq!(waits(&state, at(60)), Vec::<String>::new(), "gates are not told twice");
+    assert_eq!(waits(&state, at(60)), Vec::<String>::new(), "gates are not listed twice");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn holds_are_listed_worst_first() {
     state.operator_hold = Some(OperatorHold { since: at(0), deployment: 1, reason: "hook migrate failed".to_owned() });
     let cause = Cause::Alarm { name: "api-5xx".to_owned(), reason: "crossed.".to_owned() };
     if let Some(running) = &mut state.running {
-        let sides = Sides { stable: Slot::Blue, stable_task_definition: "td:1".to_owned(), stable_count: 2 };
+        let sides = StableAtStart { stable: Slot::Blue, stable_task_definition: "td:1".to_owned(), stable_count: 2 };
         let registering = Registering { deadline: at(86_400), template: "td:1".to_owned(), registered: None };
         let waits = AwaitingOperator { cause, since: at(0), deadline: at(86_400), journalled: true };
         let weighted = Weighted {

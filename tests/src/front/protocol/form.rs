@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Reads a form into a tree of objects, lists and texts. Members of a list stand in the order of their numbers.
 #[must_use]
 pub fn decode(body: &[u8]) -> Value {
-    let mut root = Node::default();
+    let mut root = FormNode::default();
     for (name, value) in form_urlencoded::parse(body) {
         root.insert(&name, value.into_owned());
     }
@@ -18,12 +18,12 @@ pub fn decode(body: &[u8]) -> Value {
 }
 
 #[derive(Default)]
-struct Node {
+struct FormNode {
     text: Option<String>,
-    children: BTreeMap<String, Node>,
+    children: BTreeMap<String, FormNode>,
 }
 
-impl Node {
+impl FormNode {
     fn insert(&mut self, name: &str, value: String) {
         match name.split_once('.') {
             None => self.children.entry(name.to_owned()).or_default().text = Some(value),
@@ -37,10 +37,10 @@ impl Node {
         }
         if self.children.len() == 1 {
             if let Some(members) = self.children.remove("member") {
-                return Value::Array(members.numbered().map(Node::into_value).collect());
+                return Value::Array(members.numbered().map(FormNode::into_value).collect());
             }
             if let Some(entries) = self.children.remove("entry") {
-                return Value::Object(entries.numbered().filter_map(Node::into_entry).collect());
+                return Value::Object(entries.numbered().filter_map(FormNode::into_entry).collect());
             }
         }
         let fields: Map<String, Value> =
@@ -49,8 +49,8 @@ impl Node {
     }
 
     /// The children in the order of the numbers that they are named by.
-    fn numbered(self) -> impl Iterator<Item = Node> {
-        let mut numbered: Vec<(u64, Node)> =
+    fn numbered(self) -> impl Iterator<Item = FormNode> {
+        let mut numbered: Vec<(u64, FormNode)> =
             self.children.into_iter().map(|(number, node)| (number.parse().unwrap_or(u64::MAX), node)).collect();
         numbered.sort_by_key(|(number, _)| *number);
         numbered.into_iter().map(|(_, node)| node)

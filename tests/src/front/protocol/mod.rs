@@ -1,14 +1,14 @@
-//! The protocols that the SDKs speak: how a body is read into a tree, and how an answer or a refusal is written.
+//! The protocols that the SDKs speak: how a body is read into a tree, and how an answer or an error is written.
 //!
 //! Knows nothing of any operation. The shapes were taken from the SDKs' own readers and writers
 //! (`protocol_serde` and `json_errors` of the `aws-sdk-*` crates, `aws-smithy-json`, `-query`, `-xml`, `-cbor`).
 
+mod aws_error;
 pub mod cbor;
 pub mod form;
-mod refusal;
 pub mod xml;
 
-pub use refusal::Refusal;
+pub use aws_error::AwsError;
 
 use http_body_util::Full;
 use hyper::Response;
@@ -35,8 +35,8 @@ impl Protocol {
     ///
     /// # Errors
     /// `SerializationException` where the body is not of the protocol.
-    pub fn decode(self, body: &[u8]) -> Result<Value, Refusal> {
-        let wrong = |reason: String| Refusal::sender("SerializationException", reason);
+    pub fn decode(self, body: &[u8]) -> Result<Value, AwsError> {
+        let wrong = |reason: String| AwsError::sender("SerializationException", reason);
         match self {
             Self::AwsJson10 | Self::AwsJson11 => match body {
                 [] => Ok(Value::Object(Map::new())),
@@ -62,7 +62,7 @@ impl Protocol {
 
     /// Writes the answer of an operation that was not done.
     #[must_use]
-    pub fn refused(self, refusal: &Refusal, request_id: &str) -> Response<Full<Bytes>> {
+    pub fn refused(self, refusal: &AwsError, request_id: &str) -> Response<Full<Bytes>> {
         let mut structure = refusal.fields.clone();
         structure.insert("__type".to_owned(), Value::String(refusal.code.clone()));
         structure.insert("message".to_owned(), Value::String(refusal.message.clone()));

@@ -1,10 +1,10 @@
 //! CloudWatch (Smithy RPC v2 CBOR, `GraniteServiceVersion20100801`): alarms: metric, composite and log.
 
-use super::Performed;
+use super::OperationResult;
 use super::input::{list, number, page, text, texts};
-use crate::front::protocol::Refusal;
+use crate::front::protocol::AwsError;
 use serde_json::{Map, Value, json};
-use simulation::world::alarms::{Alarm, AlarmKind, AlarmState, Metric, MetricAlarm};
+use simulation::world::alarms::{AlarmDefinition, AlarmState, CloudWatchAlarm, MetricAlarm, WatchedMetric};
 use simulation::world::{ApiError, World};
 
 /// The most names in one `DescribeAlarms` (API reference).
@@ -16,7 +16,7 @@ const NAMESPACE: &str = "AWS/ApplicationELB";
 /// The page where none is asked for.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
-pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<OperationResult> {
     Some(match operation {
         "DescribeAlarms" => describe_alarms(world, input),
         "GetMetricData" => fargate_usage_metrics(world, input),
@@ -26,9 +26,9 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
 }
 
 /// The world has one metric that can be read: what Fargate counts, On-Demand or Spot, and its quota.
-fn fargate_usage_metrics(world: &mut World, input: &Value) -> Performed {
+fn fargate_usage_metrics(world: &mut World, input: &Value) -> OperationResult {
     let [on_demand, spot] = world.fargate_usage().map_err(refused)?;
-    let results: Result<Vec<Value>, Refusal> = list(input, "MetricDataQueries")
+    let results: Result<Vec<Value>, AwsError> = list(input, "MetricDataQueries")
         .iter()
         .map(|query| {
             let metric = &query["MetricStat"]["Metric"];
@@ -40,7 +40,7 @@ fn fargate_usage_metrics(world: &mut World, input: &Value) -> Performed {
                     let is_spot = dimensions.iter().any(|it| it["Value"].as_str() == Some("Standard/Spot"));
                     if is_spot { spot.used } else { on_demand.used }
                 }
-                _ => return Err(Refusal::new(501, "NotModelled", format!("the world has no metric {query}"))),
+                _ => return Err(AwsError::new(501, "NotModelled", format!("the world has no metric {query}"))),
             };
             Ok(json!({"Id": query["Id"], "Label": query["Id"], "StatusCode": "Complete", "Timestamps": [], "Values": [value]}))
         })
@@ -48,7 +48,7 @@ fn fargate_usage_metrics(world: &mut World, input: &Value) -> Performed {
     Ok(json!({"MetricDataResults": results?}))
 }
 
-fn describe_alarms(world: &mut World, input: &Value) -> Performed {
+fn describe_alarms(world: &mut World, input: &Value) -> OperationResult {
     let (names, prefix) = (texts(input, "AlarmNames"), text(input, "AlarmNamePrefix"));
     if names.len() > MAX_ALARM_NAMES {
         return Err(invalid_value(&format!(
@@ -57,7 +57,7 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
         )));
     }
     if !names.is_empty() && prefix.is_some() {
-        return Err(Refusal::sender(
+        return Err(AwsError::sender(
             "InvalidParameterCombinationException",
             "AlarmNames and AlarmNamePrefix cannot be specified together",
         )
@@ -65,7 +65,7 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
     }
     for field in ["ChildrenOfAlarmName", "ParentsOfAlarmName", "ActionPrefix"] {
         if input.get(field).is_some() {
-            return Err(Refusal::new(501, "NotModelled", format!("the world has no {field}")));
+            return Err(AwsError::new(501, "NotModelled", format!("the world has no {field}")));
         }
     }
     let types = alarm_types(input)?;
@@ -85,7 +85,7 @@ fn describe_alarms(world: &mut World, input: &Value) -> Performed {
             && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
     });
     let (alarms, next) = page(alarms, text(input, "NextToken"), size).ok_or_else(|| {
-        Refusal::sender("InvalidNextToken", "The next token specified is invalid.").query_code("InvalidNextToken")
+        AwsError::sender("InvalidNextToken", "The next token specified is invalid.").query_code("InvalidNextToken")
     })?;
     let of = |wanted: AlarmType| -> Vec<Value> {
         alarms.iter().filter(|alarm| kind(alarm) == wanted).map(alarm_json).collect()
@@ -105,16 +105,16 @@ enum AlarmType {
     Log,
 }
 
-fn kind(alarm: &Alarm) -> AlarmType {
+fn kind(alarm: &CloudWatchAlarm) -> AlarmType {
     match alarm.kind {
-        AlarmKind::Metric(_) => AlarmType::Metric,
-        AlarmKind::Composite { .. } => AlarmType::Composite,
-        AlarmKind::Log { .. } => AlarmType::Log,
+        AlarmDefinition::Metric(_) => AlarmType::Metric,
+        AlarmDefinition::Composite { .. } => AlarmType::Composite,
+        AlarmDefinition::Log { .. } => AlarmType::Log,
     }
 }
 
 /// Where no types are asked for only metric alarms are answered, "even if composite alarms exist" (API reference).
-fn alarm_types(input: &Value) -> Result<Vec<AlarmType>, Refusal> {
+fn alarm_types(input: &Value) -> Result<Vec<AlarmType>, AwsError> {
     let types = texts(input, "AlarmTypes");
     if types.is_empty() {
         return Ok(vec![AlarmType::Metric]);
@@ -131,7 +131,7 @@ fn alarm_types(input: &Value) -> Result<Vec<AlarmType>, Refusal> {
     Ok(kinds)
 }
 
-fn set_alarm_state(world: &mut World, input: &Value) -> Performed {
+fn set_alarm_state(world: &mut World, input: &Value) -> OperationResult {
     let required =
         |name: &str| text(input, name).ok_or_else(|| invalid_value(&format!("The parameter {name} is required.")));
     let (name, value, reason) = (required("AlarmName")?, required("StateValue")?, required("StateReason")?);
@@ -140,14 +140,14 @@ fn set_alarm_state(world: &mut World, input: &Value) -> Performed {
         && serde_json::from_str::<Value>(data).is_err()
     {
         return Err(
-            Refusal::sender("InvalidFormatFault", "State reason data is not valid JSON").query_code("InvalidFormat")
+            AwsError::sender("InvalidFormatFault", "State reason data is not valid JSON").query_code("InvalidFormat")
         );
     }
     world.set_alarm_state(name, state, reason).map_err(refused)?;
     Ok(json!({}))
 }
 
-fn alarm_json(alarm: &Alarm) -> Value {
+fn alarm_json(alarm: &CloudWatchAlarm) -> Value {
     let updated = alarm.state_updated_at.as_millisecond() as f64 / 1000.0;
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -168,8 +168,8 @@ fn alarm_json(alarm: &Alarm) -> Value {
         put("EvaluationState", evaluation.as_str().into());
     }
     match &alarm.kind {
-        AlarmKind::Composite { rule } => put("AlarmRule", rule.clone().into()),
-        AlarmKind::Log { query } => {
+        AlarmDefinition::Composite { rule } => put("AlarmRule", rule.clone().into()),
+        AlarmDefinition::Log { query } => {
             put(
                 "ScheduledQueryConfiguration",
                 json!({
@@ -185,10 +185,10 @@ fn alarm_json(alarm: &Alarm) -> Value {
             put("ComparisonOperator", "GreaterThanThreshold".into());
             put("TreatMissingData", "missing".into());
         }
-        AlarmKind::Metric(metric) => {
+        AlarmDefinition::Metric(metric) => {
             let data = metric_dimensions(metric);
             match metric.metric {
-                Metric::Target5xxPercent => {
+                WatchedMetric::Target5xxPercent => {
                     let query = |id: &str, name: &str| {
                         json!({"Id": id, "ReturnData": false, "MetricStat": {
                             "Metric": {"Namespace": NAMESPACE, "MetricName": name, "Dimensions": data},
@@ -233,11 +233,11 @@ fn metric_dimensions(metric: &MetricAlarm) -> Value {
     dimensions.into()
 }
 
-fn statistic(metric: Metric) -> &'static str {
+fn statistic(metric: WatchedMetric) -> &'static str {
     match metric {
-        Metric::TargetResponseTime => "Average",
-        Metric::HealthyHostCount => "Minimum",
-        Metric::UnhealthyHostCount => "Maximum",
+        WatchedMetric::TargetResponseTime => "Average",
+        WatchedMetric::HealthyHostCount => "Minimum",
+        WatchedMetric::UnhealthyHostCount => "Maximum",
         _ => "Sum",
     }
 }
@@ -251,19 +251,19 @@ fn dimension(arn: &str) -> &str {
     }
 }
 
-fn invalid_state(value: &str) -> Refusal {
+fn invalid_state(value: &str) -> AwsError {
     invalid_value(&format!(
         "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must satisfy \
          enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
     ))
 }
 
-fn invalid_value(message: &str) -> Refusal {
-    Refusal::sender("InvalidParameterValueException", message).query_code("InvalidParameterValue")
+fn invalid_value(message: &str) -> AwsError {
+    AwsError::sender("InvalidParameterValueException", message).query_code("InvalidParameterValue")
 }
 
 /// CloudWatch once spoke awsQuery: the old codes stay in a header, and are what the SDK goes by.
-fn refused(error: ApiError) -> Refusal {
+fn refused(error: ApiError) -> AwsError {
     let (status, shape, query) = match error.code {
         "ResourceNotFound" | "ResourceNotFoundException" => (404, "ResourceNotFound", "ResourceNotFound"),
         "Throttling" | "ThrottlingException" => (400, "ThrottlingException", "Throttling"),
@@ -271,5 +271,5 @@ fn refused(error: ApiError) -> Refusal {
         "InternalFailure" | "ServerException" => (500, "InternalServiceFault", "InternalServiceError"),
         other => (error.http_status(), other, other),
     };
-    Refusal::new(status, shape, error.message).query_code(query)
+    AwsError::new(status, shape, error.message).query_code(query)
 }

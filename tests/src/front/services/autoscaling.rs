@@ -1,8 +1,8 @@
 //! Application Auto Scaling (awsJson 1.1, `AnyScaleFrontendService`): limits of desired counts.
 
 use super::input::{number, page, text, texts};
-use super::{Performed, refused};
-use crate::front::protocol::Refusal;
+use super::{OperationResult, refused};
+use crate::front::protocol::AwsError;
 use serde_json::{Value, json};
 use simulation::world::World;
 use simulation::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, ScalableTarget};
@@ -12,7 +12,7 @@ const MAX_PAGE_SIZE: usize = 50;
 /// The one dimension of ECS.
 const DESIRED_COUNT: &str = "ecs:service:DesiredCount";
 
-pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<OperationResult> {
     Some(match operation {
         "DescribeScalableTargets" => describe_scalable_targets(world, input),
         "RegisterScalableTarget" => register_scalable_target(world, input),
@@ -21,7 +21,7 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     })
 }
 
-fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
+fn describe_scalable_targets(world: &mut World, input: &Value) -> OperationResult {
     let request = DescribeScalableTargets {
         service_namespace: required(input, "ServiceNamespace")?,
         resource_ids: texts(input, "ResourceIds"),
@@ -37,7 +37,7 @@ fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
     };
     let targets = world.describe_scalable_targets(request).map_err(refused)?;
     let (targets, next) = page(targets, text(input, "NextToken"), size)
-        .ok_or_else(|| Refusal::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
+        .ok_or_else(|| AwsError::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
     let arn = |target: &ScalableTarget| arn(world, &target.resource_id);
     let targets: Vec<Value> = targets
         .iter()
@@ -55,7 +55,7 @@ fn describe_scalable_targets(world: &mut World, input: &Value) -> Performed {
 }
 
 /// Of one resource: of all of them nobody here asks.
-fn describe_scheduled_actions(world: &mut World, input: &Value) -> Performed {
+fn describe_scheduled_actions(world: &mut World, input: &Value) -> OperationResult {
     required(input, "ServiceNamespace")?;
     let dimension = dimension(input)?.unwrap_or_else(|| DESIRED_COUNT.to_owned());
     let resource_id = required(input, "ResourceId")?;
@@ -66,7 +66,7 @@ fn describe_scheduled_actions(world: &mut World, input: &Value) -> Performed {
     };
     let actions = world.describe_scheduled_actions(&resource_id).map_err(refused)?;
     let (actions, next) = page(actions, text(input, "NextToken"), size)
-        .ok_or_else(|| Refusal::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
+        .ok_or_else(|| AwsError::sender("InvalidNextTokenException", "The next token supplied was invalid"))?;
     let described = actions.iter().map(|action| {
         let mut described = json!({
             "ScheduledActionName": action.name, "ScheduledActionARN": arn(world, &action.name), "ServiceNamespace": "ecs",
@@ -100,13 +100,13 @@ fn seconds(at: rollout::Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-fn register_scalable_target(world: &mut World, input: &Value) -> Performed {
+fn register_scalable_target(world: &mut World, input: &Value) -> OperationResult {
     required(input, "ServiceNamespace")?;
     let resource_id = required(input, "ResourceId")?;
     required(input, "ScalableDimension")?;
     dimension(input)?;
     let request: RegisterScalableTarget = serde_json::from_value(input.clone())
-        .map_err(|error| Refusal::sender("SerializationException", error.to_string()))?;
+        .map_err(|error| AwsError::sender("SerializationException", error.to_string()))?;
     world.register_scalable_target(request).map_err(refused)?;
     Ok(json!({"ScalableTargetARN": arn(world, &resource_id)}))
 }
@@ -114,12 +114,11 @@ fn register_scalable_target(world: &mut World, input: &Value) -> Performed {
 /// AWS's have a random id; here it follows from the resource.
 fn arn(world: &World, resource_id: &str) -> String {
     let settings = world.settings();
-    let id: String = resource_id.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let id: String = id.chars().rev().take(32).collect();
+    let id: String = hex::encode(resource_id).chars().rev().take(32).collect();
     format!("arn:aws:application-autoscaling:{}:{}:scalable-target/{id}", settings.region, settings.account)
 }
 
-fn dimension(input: &Value) -> Result<Option<String>, Refusal> {
+fn dimension(input: &Value) -> Result<Option<String>, AwsError> {
     match text(input, "ScalableDimension") {
         None => Ok(None),
         Some(DESIRED_COUNT) => Ok(Some(DESIRED_COUNT.to_owned())),
@@ -127,7 +126,7 @@ fn dimension(input: &Value) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn required(input: &Value, name: &str) -> Result<String, Refusal> {
+fn required(input: &Value, name: &str) -> Result<String, AwsError> {
     text(input, name).map(str::to_owned).ok_or_else(|| {
         let name = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
         invalid(&format!(
@@ -136,6 +135,6 @@ fn required(input: &Value, name: &str) -> Result<String, Refusal> {
     })
 }
 
-fn invalid(message: &str) -> Refusal {
-    Refusal::sender("ValidationException", message)
+fn invalid(message: &str) -> AwsError {
+    AwsError::sender("ValidationException", message)
 }

@@ -2,18 +2,18 @@
 
 use super::balancer_actions as actions;
 use super::input::{list, number, page, text, texts};
-use super::{Performed, refused};
-use crate::front::protocol::Refusal;
+use super::{OperationResult, refused};
+use crate::front::protocol::AwsError;
 use serde_json::{Map, Value, json};
 use simulation::world::World;
-use simulation::world::balancer::{Listener, Rule, TargetGroup, TargetHealth};
+use simulation::world::balancer::{Listener, ListenerRule, TargetGroup, TargetHealthDescription};
 
 /// The most ARNs in one `DescribeTags` (API reference).
 const MAX_TAGGED_ARNS: usize = 20;
 /// The largest page, and the page where none is asked for (API reference, `PageSize`).
 const MAX_PAGE_SIZE: usize = 400;
 
-pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<OperationResult> {
     if let Err(refusal) = version(input) {
         return Some(Err(refusal));
     }
@@ -30,18 +30,18 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     })
 }
 
-fn version(input: &Value) -> Result<(), Refusal> {
+fn version(input: &Value) -> Result<(), AwsError> {
     match text(input, "Version") {
         Some("2015-12-01") => Ok(()),
         other => {
             let action = text(input, "Action").unwrap_or_default();
             let other = other.unwrap_or_default();
-            Err(Refusal::sender("InvalidAction", format!("Could not find operation {action} for version {other}")))
+            Err(AwsError::sender("InvalidAction", format!("Could not find operation {action} for version {other}")))
         }
     }
 }
 
-fn describe_rules(world: &mut World, input: &Value) -> Performed {
+fn describe_rules(world: &mut World, input: &Value) -> OperationResult {
     let (listener, arns) = (text(input, "ListenerArn"), texts(input, "RuleArns"));
     if listener.is_some() != arns.is_empty() {
         return Err(invalid("You must specify either a listener ARN or one or more rule ARNs"));
@@ -50,7 +50,7 @@ fn describe_rules(world: &mut World, input: &Value) -> Performed {
     paged("Rules", rules.iter().map(rule).collect(), input)
 }
 
-fn describe_listeners(world: &mut World, input: &Value) -> Performed {
+fn describe_listeners(world: &mut World, input: &Value) -> OperationResult {
     let (balancer, arns) = (text(input, "LoadBalancerArn"), texts(input, "ListenerArns"));
     if balancer.is_some() != arns.is_empty() {
         return Err(invalid("You must specify either a load balancer ARN or one or more listener ARNs"));
@@ -59,7 +59,7 @@ fn describe_listeners(world: &mut World, input: &Value) -> Performed {
     paged("Listeners", listeners.iter().map(listener).collect(), input)
 }
 
-fn describe_target_health(world: &mut World, input: &Value) -> Performed {
+fn describe_target_health(world: &mut World, input: &Value) -> OperationResult {
     let group = required(input, "TargetGroupArn")?;
     let health = world.describe_target_health(group).map_err(refused)?;
     let requested = list(input, "Targets");
@@ -72,7 +72,7 @@ fn describe_target_health(world: &mut World, input: &Value) -> Performed {
 }
 
 /// What is known of a target that was asked for by its id, and its port if it was given.
-fn health_of(health: &[TargetHealth], requested: &Value) -> Value {
+fn health_of(health: &[TargetHealthDescription], requested: &Value) -> Value {
     let (id, port) = (text(requested, "Id").unwrap_or_default(), number(requested, "Port"));
     let found = health
         .iter()
@@ -90,14 +90,14 @@ fn health_of(health: &[TargetHealth], requested: &Value) -> Value {
     }
 }
 
-fn describe_target_groups(world: &mut World, input: &Value) -> Performed {
+fn describe_target_groups(world: &mut World, input: &Value) -> OperationResult {
     let (arns, names) = (texts(input, "TargetGroupArns"), texts(input, "Names"));
     let balancer = text(input, "LoadBalancerArn");
     let groups = world.describe_target_groups(balancer, &arns, &names).map_err(refused)?;
     paged("TargetGroups", groups.iter().map(target_group).collect(), input)
 }
 
-fn describe_target_group_attributes(world: &mut World, input: &Value) -> Performed {
+fn describe_target_group_attributes(world: &mut World, input: &Value) -> OperationResult {
     let arn = required(input, "TargetGroupArn")?.to_owned();
     let groups = world.describe_target_groups(None, &[arn], &[]).map_err(refused)?;
     let attributes: Vec<Value> = groups
@@ -121,7 +121,7 @@ fn describe_target_group_attributes(world: &mut World, input: &Value) -> Perform
     Ok(json!({"Attributes": attributes}))
 }
 
-fn describe_tags(world: &mut World, input: &Value) -> Performed {
+fn describe_tags(world: &mut World, input: &Value) -> OperationResult {
     let arns = texts(input, "ResourceArns");
     if arns.is_empty() || arns.len() > MAX_TAGGED_ARNS {
         return Err(invalid(&format!(
@@ -149,7 +149,7 @@ fn describe_tags(world: &mut World, input: &Value) -> Performed {
     Ok(json!({"TagDescriptions": descriptions}))
 }
 
-fn modify_rule(world: &mut World, input: &Value) -> Performed {
+fn modify_rule(world: &mut World, input: &Value) -> OperationResult {
     let arn = required(input, "RuleArn")?;
     if !list(input, "Transforms").is_empty() {
         return Err(not_modelled("Transforms"));
@@ -165,7 +165,7 @@ fn modify_rule(world: &mut World, input: &Value) -> Performed {
     Ok(json!({"Rules": [rule(&changed)]}))
 }
 
-fn modify_listener(world: &mut World, input: &Value) -> Performed {
+fn modify_listener(world: &mut World, input: &Value) -> OperationResult {
     let arn = required(input, "ListenerArn")?;
     for field in ["Port", "Protocol", "SslPolicy", "Certificates", "AlpnPolicy", "MutualAuthentication"] {
         if input.get(field).is_some_and(|value| value.as_str() != Some("")) {
@@ -178,7 +178,7 @@ fn modify_listener(world: &mut World, input: &Value) -> Performed {
     Ok(json!({"Listeners": [listener(&changed)]}))
 }
 
-fn rule(rule: &Rule) -> Value {
+fn rule(rule: &ListenerRule) -> Value {
     json!({
         "RuleArn": rule.arn,
         "Priority": rule.priority.map_or("default".to_owned(), |priority| priority.to_string()),
@@ -240,7 +240,7 @@ fn target_group(group: &TargetGroup) -> Value {
     })
 }
 
-fn target_health(health: &TargetHealth) -> Value {
+fn target_health(health: &TargetHealthDescription) -> Value {
     json!({
         "Target": {"Id": health.target.id, "Port": health.target.port, "AvailabilityZone": "eu-central-1a"},
         "HealthCheckPort": health.target.port.to_string(),
@@ -252,7 +252,7 @@ fn target_health(health: &TargetHealth) -> Value {
     })
 }
 
-fn paged(name: &str, all: Vec<Value>, input: &Value) -> Performed {
+fn paged(name: &str, all: Vec<Value>, input: &Value) -> OperationResult {
     let size = match number(input, "PageSize") {
         None => MAX_PAGE_SIZE,
         Some(size) => match usize::try_from(size) {
@@ -272,7 +272,7 @@ fn paged(name: &str, all: Vec<Value>, input: &Value) -> Performed {
     Ok(Value::Object(result))
 }
 
-fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, Refusal> {
+fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, AwsError> {
     text(input, name).ok_or_else(|| {
         let name = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
         invalid(&format!(
@@ -281,11 +281,11 @@ fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, Refusal> {
     })
 }
 
-fn invalid(message: &str) -> Refusal {
-    Refusal::sender("ValidationError", message)
+fn invalid(message: &str) -> AwsError {
+    AwsError::sender("ValidationError", message)
 }
 
 /// AWS would do it; the world cannot. A status that AWS never answers, so that nobody takes it for AWS's word.
-fn not_modelled(field: &str) -> Refusal {
-    Refusal::new(501, "NotModelled", format!("the world has no {field}"))
+fn not_modelled(field: &str) -> AwsError {
+    AwsError::new(501, "NotModelled", format!("the world has no {field}"))
 }

@@ -1,19 +1,19 @@
 //! Actions of rules and listeners, between the form's tree, the world and the answer's tree.
 
 use super::input::{boolean, list, number, text};
-use crate::front::protocol::Refusal;
+use crate::front::protocol::AwsError;
 use serde_json::{Map, Value, json};
-use simulation::world::balancer::{Action, ActionKind, Forward, GroupStickiness, WeightedGroup};
+use simulation::world::balancer::{ActionKind, ForwardActionConfig, GroupStickiness, ListenerAction, WeightedGroup};
 
 /// Reads `Actions` or `DefaultActions`.
 ///
 /// # Errors
 /// `ValidationError` for what is no action, `InvalidLoadBalancerAction` for one that contradicts itself.
-pub(super) fn read(input: &Value, name: &str) -> Result<Vec<Action>, Refusal> {
+pub(super) fn read(input: &Value, name: &str) -> Result<Vec<ListenerAction>, AwsError> {
     list(input, name).iter().enumerate().map(|(index, action)| read_one(action, name, index + 1)).collect()
 }
 
-fn read_one(action: &Value, list_name: &str, position: usize) -> Result<Action, Refusal> {
+fn read_one(action: &Value, list_name: &str, position: usize) -> Result<ListenerAction, AwsError> {
     let order = match number(action, "Order").map(u32::try_from) {
         Some(Err(_)) => return Err(invalid(list_name, position, "order", "Member must be between 1 and 50000")),
         order => order.and_then(Result::ok),
@@ -44,17 +44,17 @@ fn read_one(action: &Value, list_name: &str, position: usize) -> Result<Action, 
             ));
         }
     };
-    Ok(Action { order, what })
+    Ok(ListenerAction { order, what })
 }
 
 /// A forward action has `TargetGroupArn`, or `ForwardConfig`, or both where the configuration has that one group alone.
-fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forward, Refusal> {
+fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<ForwardActionConfig, AwsError> {
     let short = text(action, "TargetGroupArn");
     let Some(config) = action.get("ForwardConfig").filter(|config| config.is_object()) else {
         let arn = short.ok_or_else(|| {
-            Refusal::sender("ValidationError", "An action of type 'forward' requires at least one target group")
+            AwsError::sender("ValidationError", "An action of type 'forward' requires at least one target group")
         })?;
-        return Ok(Forward {
+        return Ok(ForwardActionConfig {
             target_groups: vec![WeightedGroup { arn: arn.to_owned(), weight: None }],
             stickiness: None,
         });
@@ -68,7 +68,7 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
             None => None,
             Some(_) => match number(group, "Weight") {
                 Some(weight) => Some(weight),
-                None => return Err(Refusal::sender("MalformedInput", "Weight is not a whole number")),
+                None => return Err(AwsError::sender("MalformedInput", "Weight is not a whole number")),
             },
         };
         target_groups.push(WeightedGroup { arn: arn.to_owned(), weight });
@@ -76,7 +76,7 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
     if let Some(short) = short
         && (target_groups.len() != 1 || target_groups[0].arn != short)
     {
-        return Err(Refusal::sender(
+        return Err(AwsError::sender(
             "InvalidLoadBalancerAction",
             "You cannot specify both a target group ARN and a forward config with different target groups",
         ));
@@ -86,19 +86,19 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
             enabled: boolean(config, "Enabled").unwrap_or(false),
             duration_seconds: number(config, "DurationSeconds"),
         });
-    Ok(Forward { target_groups, stickiness })
+    Ok(ForwardActionConfig { target_groups, stickiness })
 }
 
 /// A client secret is told once and never shown: who writes an action back must say that it stays.
-fn check_oidc(config: &Value) -> Result<(), Refusal> {
+fn check_oidc(config: &Value) -> Result<(), AwsError> {
     let Some(oidc) = config.get("AuthenticateOidcConfig") else { return Ok(()) };
     let stays = boolean(oidc, "UseExistingClientSecret").unwrap_or(false);
     match (text(oidc, "ClientSecret"), stays) {
-        (None, false) => Err(Refusal::sender(
+        (None, false) => Err(AwsError::sender(
             "InvalidLoadBalancerAction",
             "A client secret must be specified, or UseExistingClientSecret must be true",
         )),
-        (Some(_), true) => Err(Refusal::sender(
+        (Some(_), true) => Err(AwsError::sender(
             "InvalidLoadBalancerAction",
             "A client secret cannot be specified when UseExistingClientSecret is true",
         )),
@@ -107,11 +107,11 @@ fn check_oidc(config: &Value) -> Result<(), Refusal> {
 }
 
 /// Writes actions as the Describe operations do: sole groups also in the short form, client secrets never.
-pub(super) fn write(actions: &[Action]) -> Value {
+pub(super) fn write(actions: &[ListenerAction]) -> Value {
     Value::Array(actions.iter().map(write_one).collect())
 }
 
-fn write_one(action: &Action) -> Value {
+fn write_one(action: &ListenerAction) -> Value {
     let mut fields = Map::new();
     if let Some(order) = action.order {
         fields.insert("Order".to_owned(), order.into());
@@ -170,9 +170,9 @@ fn configuration(kind: &str, config: &Value) -> Map<String, Value> {
     Map::from_iter([(name, config.clone())])
 }
 
-fn invalid(list_name: &str, position: usize, field: &str, constraint: &str) -> Refusal {
+fn invalid(list_name: &str, position: usize, field: &str, constraint: &str) -> AwsError {
     let list_name = format!("{}{}", list_name[..1].to_lowercase(), &list_name[1..]);
-    Refusal::sender(
+    AwsError::sender(
         "ValidationError",
         format!(
             "1 validation error detected: Value at '{list_name}.{position}.member.{field}' failed to satisfy \

@@ -1,8 +1,8 @@
 //! ECS (awsJson 1.1, `AmazonEC2ContainerServiceV20141113`): services, task definitions, tasks.
 
 use super::input::{number, page, text, texts};
-use super::{Performed, refused};
-use crate::front::protocol::Refusal;
+use super::{OperationResult, refused};
+use crate::front::protocol::AwsError;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use simulation::world::World;
@@ -49,7 +49,7 @@ const RUN_FIELDS: [&str; 17] = [
     "referenceId",
 ];
 
-pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<Performed> {
+pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Option<OperationResult> {
     Some(match operation {
         "DescribeServices" => describe_services(world, input),
         "UpdateService" => update_service(world, input),
@@ -64,22 +64,22 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     })
 }
 
-fn describe_services(world: &mut World, input: &Value) -> Performed {
+fn describe_services(world: &mut World, input: &Value) -> OperationResult {
     let services = texts(input, "services");
     let (found, failures) = world.describe_services(cluster(input), &services).map_err(refused)?;
     Ok(json!({"services": found, "failures": failures}))
 }
 
-fn update_service(world: &mut World, input: &Value) -> Performed {
+fn update_service(world: &mut World, input: &Value) -> OperationResult {
     require_modelled(input, &UPDATE_FIELDS)?;
     let request: UpdateService = read(input)?;
     let service = world.update_service(request).map_err(refused)?;
     Ok(json!({"service": service}))
 }
 
-fn describe_task_definition(world: &mut World, input: &Value) -> Performed {
+fn describe_task_definition(world: &mut World, input: &Value) -> OperationResult {
     let reference = text(input, "taskDefinition")
-        .ok_or_else(|| Refusal::sender("ClientException", "TaskDefinition cannot be empty"))?;
+        .ok_or_else(|| AwsError::sender("ClientException", "TaskDefinition cannot be empty"))?;
     let definition = world.describe_task_definition(reference).map_err(refused)?;
     let mut answer = json!({"taskDefinition": definition.wire()});
     if texts(input, "include").iter().any(|what| what == "TAGS") {
@@ -88,12 +88,12 @@ fn describe_task_definition(world: &mut World, input: &Value) -> Performed {
     Ok(answer)
 }
 
-fn register_task_definition(world: &mut World, input: &Value) -> Performed {
+fn register_task_definition(world: &mut World, input: &Value) -> OperationResult {
     let definition = world.register_task_definition(input.clone()).map_err(refused)?;
     Ok(json!({"taskDefinition": definition.wire(), "tags": definition.tags}))
 }
 
-fn list_task_definitions(world: &mut World, input: &Value) -> Performed {
+fn list_task_definitions(world: &mut World, input: &Value) -> OperationResult {
     let newest_first = match text(input, "sort") {
         None | Some("ASC") => false,
         Some("DESC") => true,
@@ -107,27 +107,27 @@ fn list_task_definitions(world: &mut World, input: &Value) -> Performed {
     paged("taskDefinitionArns", arns, input)
 }
 
-fn describe_tasks(world: &mut World, input: &Value) -> Performed {
+fn describe_tasks(world: &mut World, input: &Value) -> OperationResult {
     let tasks = texts(input, "tasks");
     let (found, failures) = world.describe_tasks(cluster(input), &tasks).map_err(refused)?;
     Ok(json!({"tasks": found, "failures": failures}))
 }
 
-fn list_tasks(world: &mut World, input: &Value) -> Performed {
+fn list_tasks(world: &mut World, input: &Value) -> OperationResult {
     require_modelled(input, &LIST_FIELDS)?;
     let request: ListTasks = read(input)?;
     let arns = world.list_tasks(request).map_err(refused)?;
     paged("taskArns", arns, input)
 }
 
-fn run_task(world: &mut World, input: &Value) -> Performed {
+fn run_task(world: &mut World, input: &Value) -> OperationResult {
     require_modelled(input, &RUN_FIELDS)?;
     let request: RunTask = read(input)?;
     let ran = world.run_task(request).map_err(refused)?;
     Ok(json!({"tasks": ran.tasks, "failures": ran.failures}))
 }
 
-fn stop_task(world: &mut World, input: &Value) -> Performed {
+fn stop_task(world: &mut World, input: &Value) -> OperationResult {
     let task = text(input, "task").ok_or_else(|| invalid("Task cannot be empty."))?;
     let task = world.stop_task(cluster(input), task, text(input, "reason")).map_err(refused)?;
     Ok(json!({"task": task}))
@@ -138,12 +138,12 @@ fn cluster(input: &Value) -> &str {
     text(input, "cluster").unwrap_or_default()
 }
 
-fn read<T: DeserializeOwned>(input: &Value) -> Result<T, Refusal> {
-    serde_json::from_value(input.clone()).map_err(|error| Refusal::sender("SerializationException", error.to_string()))
+fn read<T: DeserializeOwned>(input: &Value) -> Result<T, AwsError> {
+    serde_json::from_value(input.clone()).map_err(|error| AwsError::sender("SerializationException", error.to_string()))
 }
 
 /// What the world would drop in silence is refused.
-fn require_modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
+fn require_modelled(input: &Value, fields: &[&str]) -> Result<(), AwsError> {
     let given = input.as_object().into_iter().flatten();
     match given.map(|(name, _)| name).find(|name| !fields.contains(&name.as_str())) {
         Some(name) => Err(not_modelled(name)),
@@ -151,7 +151,7 @@ fn require_modelled(input: &Value, fields: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-fn paged(name: &str, all: Vec<String>, input: &Value) -> Performed {
+fn paged(name: &str, all: Vec<String>, input: &Value) -> OperationResult {
     let size = match number(input, "maxResults").map(usize::try_from) {
         None => MAX_PAGE_SIZE,
         Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
@@ -166,11 +166,11 @@ fn paged(name: &str, all: Vec<String>, input: &Value) -> Performed {
     Ok(answer)
 }
 
-fn invalid(message: &str) -> Refusal {
-    Refusal::sender("InvalidParameterException", message)
+fn invalid(message: &str) -> AwsError {
+    AwsError::sender("InvalidParameterException", message)
 }
 
 /// AWS would do it; the world cannot. A status that AWS never answers, so that nobody takes it for AWS's word.
-fn not_modelled(what: &str) -> Refusal {
-    Refusal::new(501, "NotModelled", format!("the world has no {what}"))
+fn not_modelled(what: &str) -> AwsError {
+    AwsError::new(501, "NotModelled", format!("the world has no {what}"))
 }

@@ -10,16 +10,16 @@ mod balancer_actions;
 mod ecs;
 mod input;
 
-use super::protocol::{Protocol, Refusal};
-use super::route::{AUTOSCALING, CLOUDWATCH, ECS, ELBV2, LAMBDA, Route};
+use super::protocol::{AwsError, Protocol};
+use super::route::{AUTOSCALING, CLOUDWATCH, ECS, ELBV2, LAMBDA, RequestRoute};
 use serde_json::{Value, json};
 use simulation::world::{ApiError, World};
 
 /// What an operation answers.
-type Performed = Result<Value, Refusal>;
+type OperationResult = Result<Value, AwsError>;
 
 /// Does the operation; none: there is none of that name here.
-pub(super) fn perform(world: &mut World, route: &Route, input: &Value) -> Option<Performed> {
+pub(super) fn perform(world: &mut World, route: &RequestRoute, input: &Value) -> Option<OperationResult> {
     if !route.emulated {
         return None;
     }
@@ -39,16 +39,16 @@ fn account_settings() -> Value {
 }
 
 /// The answer to an operation that is not spoken here.
-pub(super) fn unknown_operation(route: &Route) -> Refusal {
+pub(super) fn unknown_operation(route: &RequestRoute) -> AwsError {
     match route.protocol {
-        Protocol::AwsQuery => Refusal::sender(
+        Protocol::AwsQuery => AwsError::sender(
             "InvalidAction",
             format!("Could not find operation {} for version 2015-12-01", route.operation),
         ),
         Protocol::RpcV2Cbor | Protocol::RestJson => {
-            Refusal::new(404, "UnknownOperationException", format!("The operation {} is not known", route.operation))
+            AwsError::new(404, "UnknownOperationException", format!("The operation {} is not known", route.operation))
         }
-        Protocol::AwsJson10 | Protocol::AwsJson11 => Refusal::sender(
+        Protocol::AwsJson10 | Protocol::AwsJson11 => AwsError::sender(
             "UnknownOperationException",
             format!("The requested operation {} is not recognized by the service.", route.operation),
         ),
@@ -56,6 +56,6 @@ pub(super) fn unknown_operation(route: &Route) -> Refusal {
 }
 
 /// The world's no, in the protocol's shape.
-fn refused(error: ApiError) -> Refusal {
-    Refusal::new(error.http_status(), error.code, error.message)
+fn refused(error: ApiError) -> AwsError {
+    AwsError::new(error.http_status(), error.code, error.message)
 }

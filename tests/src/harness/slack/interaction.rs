@@ -1,9 +1,9 @@
 //! What Slack sends when somebody presses a button: a form of one field, signed.
 
-use super::super::Failure;
+use super::super::HarnessError;
 use super::super::http::{Response, ask};
 use super::super::stack::now;
-use super::{Message, blocks};
+use super::{ChannelMessage, blocks};
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
@@ -14,14 +14,14 @@ const TEAM: &str = "T0ACME";
 
 /// Somebody of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct SlackUser {
     /// `U…`
     pub id: String,
     /// Their handle.
     pub name: String,
 }
 
-impl Person {
+impl SlackUser {
     /// A person whose id is made of the handle.
     #[must_use]
     pub fn new(name: &str) -> Self {
@@ -31,7 +31,7 @@ impl Person {
 
 /// A request of Slack's, signed and not sent yet: so that a test can do to it what others might.
 #[derive(Debug, Clone)]
-pub struct Interaction {
+pub struct SignedInteraction {
     /// The form, as it is sent: `payload=…`.
     pub body: String,
     /// Seconds since 1970, as the signature has them.
@@ -42,7 +42,7 @@ pub struct Interaction {
     retry: Option<u32>,
 }
 
-impl Interaction {
+impl SignedInteraction {
     fn new(body: String, timestamp: i64, secret: &str) -> Self {
         let signature = sign(secret, timestamp, &body);
         Self { body, timestamp, signature, secret: secret.to_owned(), retry: None }
@@ -109,8 +109,8 @@ impl Interaction {
     /// Posts it to an address of this machine.
     ///
     /// # Errors
-    /// [`Failure`] where no answer came; an answer of any status is one.
-    pub fn send(&self, url: &str) -> Result<Response, Failure> {
+    /// [`HarnessError`] where no answer came; an answer of any status is one.
+    pub fn send(&self, url: &str) -> Result<Response, HarnessError> {
         let headers = self.headers();
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         ask("POST", url, &headers, &self.body)
@@ -121,7 +121,7 @@ impl Interaction {
 fn sign(secret: &str, timestamp: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("v0:{timestamp}:{body}").as_bytes());
-    tag.as_ref().iter().fold("v0=".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+    format!("v0={}", hex::encode(tag))
 }
 
 /// A message as it stands in answers and payloads.
@@ -148,24 +148,24 @@ pub struct ButtonPress<'a> {
     /// The button's `action_id`.
     pub button: &'a str,
     /// Who.
-    pub by: &'a Person,
+    pub by: &'a SlackUser,
     /// What they have typed into the message's inputs before: texts by `action_id`.
     pub typed: &'a [(&'a str, &'a str)],
 }
 
 /// The payload `block_actions` for a button of a message.
 pub(super) fn press(
-    pressed: &Message,
+    pressed: &ChannelMessage,
     channel_name: &str,
     press: ButtonPress<'_>,
     endpoint: &str,
     secret: &str,
-) -> Result<Interaction, Failure> {
+) -> Result<SignedInteraction, HarnessError> {
     let ButtonPress { button: action_id, by: person, typed } = press;
     let contents = pressed.now();
     let found = blocks::buttons(&contents.blocks).find(|(_, button)| button["action_id"] == action_id);
     let Some((block_id, button)) = found else {
-        return Err(Failure(format!("no button {action_id}: there are {:?}", pressed.buttons())));
+        return Err(HarnessError(format!("no button {action_id}: there are {:?}", pressed.buttons())));
     };
     let at = now().as_second();
     let mut action = json!({
@@ -180,7 +180,7 @@ pub(super) fn press(
             action[name] = button[name].clone();
         }
     }
-    let Message { channel, ts, thread_ts, .. } = pressed;
+    let ChannelMessage { channel, ts, thread_ts, .. } = pressed;
     let mut container = json!({"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": false});
     if let Some(thread_ts) = thread_ts {
         container["thread_ts"] = json!(thread_ts);
@@ -203,11 +203,11 @@ pub(super) fn press(
         "actions": [action],
     });
     let body = form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish();
-    Ok(Interaction::new(body, at, secret))
+    Ok(SignedInteraction::new(body, at, secret))
 }
 
 /// `state.values`: every input of the message by block and action, null where nothing was typed.
-fn inputs(blocks: &Value, typed: &[(&str, &str)]) -> Result<Value, Failure> {
+fn inputs(blocks: &Value, typed: &[(&str, &str)]) -> Result<Value, HarnessError> {
     let mut values = json!({});
     let mut left: Vec<&str> = typed.iter().map(|(id, _)| *id).collect();
     for block in blocks.as_array().into_iter().flatten().filter(|block| block["type"] == "input") {
@@ -216,7 +216,7 @@ fn inputs(blocks: &Value, typed: &[(&str, &str)]) -> Result<Value, Failure> {
         left.retain(|typed| *typed != id);
         values[block_id.as_str().unwrap_or_default()][id] = json!({"type": "plain_text_input", "value": text});
     }
-    if left.is_empty() { Ok(values) } else { Err(Failure(format!("the message has no inputs {left:?}"))) }
+    if left.is_empty() { Ok(values) } else { Err(HarnessError(format!("the message has no inputs {left:?}"))) }
 }
 
 #[cfg(test)]

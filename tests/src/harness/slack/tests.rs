@@ -3,17 +3,17 @@
 use super::super::http::{Response, ask};
 use super::*;
 
-fn slack() -> Slack {
-    Slack::start().expect("it starts")
+fn slack() -> FakeSlack {
+    FakeSlack::start().expect("it starts")
 }
 
-fn call(slack: &Slack, method: &str, token: &str, arguments: &Value) -> Result<Response, Failure> {
+fn call(slack: &FakeSlack, method: &str, token: &str, arguments: &Value) -> Result<Response, HarnessError> {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json; charset=utf-8")];
     ask("POST", &format!("{}/{method}", slack.api()), &headers, &arguments.to_string())
 }
 
-fn call_ok(slack: &Slack, method: &str, arguments: &Value) -> Value {
+fn call_ok(slack: &FakeSlack, method: &str, arguments: &Value) -> Value {
     let response = call(slack, method, BOT_TOKEN, arguments).expect("an answer");
     assert_eq!(response.status, 200);
     response.json()
@@ -92,7 +92,7 @@ fn a_button_press_is_sent_as_a_signed_form() {
         call_ok(&slack, "chat.postMessage", &json!({"channel": channel, "text": "v1", "blocks": with_button("v1?")}));
     let message = slack.messages(&channel).remove(0);
     assert_eq!(message.buttons(), [("approve".to_owned(), "v1".to_owned())]);
-    let ada = Person::new("ada");
+    let ada = SlackUser::new("ada");
     let press = ButtonPress { button: "approve", by: &ada, typed: &[("reason", "looks good")] };
     let pressed = slack.press(&message, press).expect("a button");
     let (name, payload) = form_urlencoded::parse(pressed.body.as_bytes()).next().expect("a field");

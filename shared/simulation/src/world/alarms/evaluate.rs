@@ -1,12 +1,14 @@
 //! Alarm calls, and the evaluation of alarms.
 
-use super::shapes::{Alarm, AlarmKind, AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
+use super::shapes::{
+    AlarmDefinition, AlarmState, CloudWatchAlarm, Comparison, Evaluation, MetricAlarm, TreatMissing, WatchedMetric,
+};
 use crate::world::agenda::AgendaItem;
 use crate::world::error::validation_error;
 use crate::world::traffic::TrafficSums;
 use crate::world::{ApiError, ApiResult, World, WorldEventKind};
 use jiff::Timestamp;
-use rollout::alarm::rule::Rule;
+use rollout::alarm::rule::AlarmRule;
 use serde_json::json;
 
 /// Maximum number of names in one `DescribeAlarms` call.
@@ -14,9 +16,9 @@ const MAX_NAMES_PER_CALL: usize = 100;
 
 /// An alarm with its parsed rule.
 #[derive(Debug, Clone)]
-pub(in crate::world) struct AlarmEntry {
-    shape: Alarm,
-    rule: Option<Rule>,
+pub(in crate::world) struct EvaluatedAlarm {
+    shape: CloudWatchAlarm,
+    rule: Option<AlarmRule>,
     put: u32,
 }
 
@@ -34,7 +36,7 @@ impl World {
                 return Err(validation_error("DatapointsToAlarm must not be greater than EvaluationPeriods"));
             }
             let name = alarm.name.clone();
-            let put = world.put_alarm(&name, AlarmKind::Metric(alarm), None);
+            let put = world.put_alarm(&name, AlarmDefinition::Metric(alarm), None);
             world.evaluate_next(&name, put);
             Ok(())
         })
@@ -49,11 +51,11 @@ impl World {
             "cloudwatch:PutCompositeAlarm",
             self.detail(|| json!({"AlarmName": name, "AlarmRule": rule})),
             |world| {
-                let read = Rule::parse(rule).map_err(|words| validation_error(format!("AlarmRule: {words}")))?;
+                let read = AlarmRule::parse(rule).map_err(|words| validation_error(format!("AlarmRule: {words}")))?;
                 if let Some(missing) = read.names().into_iter().find(|child| !world.alarms.contains_key(*child)) {
                     return Err(validation_error(format!("AlarmRule names '{missing}', which does not exist")));
                 }
-                world.put_alarm(name, AlarmKind::Composite { rule: rule.to_owned() }, Some(read));
+                world.put_alarm(name, AlarmDefinition::Composite { rule: rule.to_owned() }, Some(read));
                 world.evaluate_composites();
                 Ok(())
             },
@@ -66,7 +68,7 @@ impl World {
     /// `LimitExceeded` never.
     pub fn put_log_alarm(&mut self, name: &str, query: &str) -> ApiResult<()> {
         self.call("cloudwatch:PutLogAlarm", self.detail(|| json!({"AlarmName": name, "QueryString": query})), |world| {
-            world.put_alarm(name, AlarmKind::Log { query: query.to_owned() }, None);
+            world.put_alarm(name, AlarmDefinition::Log { query: query.to_owned() }, None);
             Ok(())
         })
     }
@@ -90,7 +92,7 @@ impl World {
     ///
     /// # Errors
     /// `ValidationError` for more than 100 names.
-    pub fn describe_alarms(&mut self, names: &[String]) -> ApiResult<Vec<Alarm>> {
+    pub fn describe_alarms(&mut self, names: &[String]) -> ApiResult<Vec<CloudWatchAlarm>> {
         self.call("cloudwatch:DescribeAlarms", self.detail(|| json!({"AlarmNames": names})), |world| {
             if names.len() > MAX_NAMES_PER_CALL {
                 return Err(validation_error("AlarmNames must have at most 100 members"));
@@ -110,8 +112,8 @@ impl World {
     #[must_use]
     pub fn group_of_alarm(&self, name: &str) -> Option<&str> {
         match &self.alarms.get(name)?.shape.kind {
-            AlarmKind::Metric(alarm) => alarm.target_group.as_deref(),
-            AlarmKind::Composite { .. } | AlarmKind::Log { .. } => None,
+            AlarmDefinition::Metric(alarm) => alarm.target_group.as_deref(),
+            AlarmDefinition::Composite { .. } | AlarmDefinition::Log { .. } => None,
         }
     }
 
@@ -146,11 +148,11 @@ impl World {
         })
     }
 
-    fn put_alarm(&mut self, name: &str, kind: AlarmKind, rule: Option<Rule>) -> u32 {
+    fn put_alarm(&mut self, name: &str, kind: AlarmDefinition, rule: Option<AlarmRule>) -> u32 {
         let arn = self.arn("cloudwatch", &format!("alarm:{name}"));
         let now = self.now;
-        let entry = self.alarms.entry(name.to_owned()).or_insert_with(|| AlarmEntry {
-            shape: Alarm {
+        let entry = self.alarms.entry(name.to_owned()).or_insert_with(|| EvaluatedAlarm {
+            shape: CloudWatchAlarm {
                 arn,
                 name: name.to_owned(),
                 kind: kind.clone(),
@@ -170,7 +172,7 @@ impl World {
 
     /// Schedules the next evaluation, at the time when the data of the current period is visible.
     fn evaluate_next(&mut self, name: &str, put: u32) {
-        let Some(AlarmKind::Metric(alarm)) = self.alarms.get(name).map(|entry| &entry.shape.kind) else { return };
+        let Some(AlarmDefinition::Metric(alarm)) = self.alarms.get(name).map(|entry| &entry.shape.kind) else { return };
         let period = i64::from(alarm.period_s) * 1000;
         let delay = i64::try_from(self.settings.timing.metric_delay_ms).unwrap_or(0);
         let visible = self.now.as_millisecond() - delay;
@@ -182,7 +184,7 @@ impl World {
 
     pub(in crate::world) fn evaluate(&mut self, name: &str, put: u32) {
         let Some(entry) = self.alarms.get(name).filter(|entry| entry.put == put) else { return };
-        let AlarmKind::Metric(alarm) = &entry.shape.kind else { return };
+        let AlarmDefinition::Metric(alarm) = &entry.shape.kind else { return };
         if matches!(entry.shape.evaluation, Some(Evaluation::Error | Evaluation::Failure)) {
             return self.evaluate_next(name, put);
         }
@@ -223,14 +225,14 @@ impl World {
             counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))
         };
         match alarm.metric {
-            Metric::Target5xxCount => some(sums.errors),
-            Metric::Target5xxPercent => some(sums.requests).map(|requests| 100.0 * sums.errors / requests),
-            Metric::Elb5xxCount => some(sums.lost),
-            Metric::RequestCount => some(sums.requests),
-            Metric::TargetResponseTime => some(sums.requests).map(|requests| sums.latency_s / requests),
-            Metric::HealthyHostCount => hosts().map(|counts| counts.0),
-            Metric::UnhealthyHostCount => hosts().map(|counts| counts.1),
-            Metric::Nothing => None,
+            WatchedMetric::Target5xxCount => some(sums.errors),
+            WatchedMetric::Target5xxPercent => some(sums.requests).map(|requests| 100.0 * sums.errors / requests),
+            WatchedMetric::Elb5xxCount => some(sums.lost),
+            WatchedMetric::RequestCount => some(sums.requests),
+            WatchedMetric::TargetResponseTime => some(sums.requests).map(|requests| sums.latency_s / requests),
+            WatchedMetric::HealthyHostCount => hosts().map(|counts| counts.0),
+            WatchedMetric::UnhealthyHostCount => hosts().map(|counts| counts.1),
+            WatchedMetric::Nothing => None,
         }
     }
 
@@ -266,7 +268,7 @@ impl World {
                 .filter_map(|(name, entry)| {
                     let rule = entry.rule.as_ref()?;
                     let now = if rule.holds(&state) { AlarmState::Alarm } else { AlarmState::Ok };
-                    let AlarmKind::Composite { rule } = &entry.shape.kind else { return None };
+                    let AlarmDefinition::Composite { rule } = &entry.shape.kind else { return None };
                     let verb = if now == AlarmState::Alarm { "holds" } else { "does not hold" };
                     (now != entry.shape.state).then(|| (name.clone(), now, format!("the rule {rule} {verb}")))
                 })

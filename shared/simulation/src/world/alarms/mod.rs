@@ -4,5 +4,7 @@
 mod evaluate;
 mod shapes;
 
-pub(super) use evaluate::AlarmEntry;
-pub use shapes::{Alarm, AlarmKind, AlarmState, Comparison, Evaluation, Metric, MetricAlarm, TreatMissing};
+pub(super) use evaluate::EvaluatedAlarm;
+pub use shapes::{
+    AlarmDefinition, AlarmState, CloudWatchAlarm, Comparison, Evaluation, MetricAlarm, TreatMissing, WatchedMetric,
+};

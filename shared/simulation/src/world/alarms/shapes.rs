@@ -1,7 +1,7 @@
 //! Data types of CloudWatch's alarm API.
 
 use jiff::Timestamp;
-use rollout::alarm::rule::State;
+use rollout::alarm::rule::StateValue;
 
 /// `StateValue`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,20 +28,20 @@ impl AlarmState {
     /// Parses the API's text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        State::parse(text).map(|state| match state {
-            State::Ok => Self::Ok,
-            State::Alarm => Self::Alarm,
-            State::InsufficientData => Self::InsufficientData,
+        StateValue::parse(text).map(|state| match state {
+            StateValue::Ok => Self::Ok,
+            StateValue::Alarm => Self::Alarm,
+            StateValue::InsufficientData => Self::InsufficientData,
         })
     }
 
     /// The state as used in rules of composite alarms.
     #[must_use]
-    pub fn in_rules(self) -> State {
+    pub fn in_rules(self) -> StateValue {
         match self {
-            Self::Ok => State::Ok,
-            Self::Alarm => State::Alarm,
-            Self::InsufficientData => State::InsufficientData,
+            Self::Ok => StateValue::Ok,
+            Self::Alarm => StateValue::Alarm,
+            Self::InsufficientData => StateValue::InsufficientData,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Evaluation {
 
 /// Metric that an alarm watches. As on AWS, a count of zero gives no data point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
+pub enum WatchedMetric {
     /// `HTTPCode_Target_5XX_Count`, Sum.
     Target5xxCount,
     /// `100 * HTTPCode_Target_5XX_Count / RequestCount`, in per cent; no data without requests.
@@ -90,7 +90,7 @@ pub enum Metric {
     Nothing,
 }
 
-impl Metric {
+impl WatchedMetric {
     /// `MetricName`; for the percentage the name of its numerator.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -164,7 +164,7 @@ pub struct MetricAlarm {
     /// Name.
     pub name: String,
     /// The metric that is evaluated.
-    pub metric: Metric,
+    pub metric: WatchedMetric,
     /// ARN of the load balancer: the `LoadBalancer` dimension.
     pub load_balancer: String,
     /// ARN of the target group: the `TargetGroup` dimension. None: the metric covers both sides.
@@ -185,13 +185,13 @@ pub struct MetricAlarm {
 
 /// An alarm as `DescribeAlarms` returns it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Alarm {
+pub struct CloudWatchAlarm {
     /// ARN.
     pub arn: String,
     /// Name.
     pub name: String,
     /// Metric, composite or log alarm, with its definition.
-    pub kind: AlarmKind,
+    pub kind: AlarmDefinition,
     /// `StateValue`
     pub state: AlarmState,
     /// `StateReason`
@@ -202,9 +202,9 @@ pub struct Alarm {
     pub state_updated_at: Timestamp,
 }
 
-/// Metric, composite or log.
+/// What an alarm watches: a metric, other alarms or a log query.
 #[derive(Debug, Clone, PartialEq)]
-pub enum AlarmKind {
+pub enum AlarmDefinition {
     /// On a metric.
     Metric(MetricAlarm),
     /// On other alarms: `ALARM("a") AND NOT OK("b")`.

@@ -1,6 +1,8 @@
 //! Load balancers, listeners and rules: which actions are accepted, and when nodes follow them.
 
-use super::shapes::{Action, ActionKind, Forward, Listener, LoadBalancer, Rule, WeightedGroup};
+use super::shapes::{
+    ActionKind, ForwardActionConfig, Listener, ListenerAction, ListenerRule, LoadBalancer, WeightedGroup,
+};
 use crate::world::agenda::AgendaItem;
 use crate::world::error::validation_error;
 use crate::world::{ApiError, ApiResult, World, WorldChange};
@@ -40,7 +42,7 @@ impl World {
         load_balancer: &str,
         port: u16,
         protocol: &str,
-        default_actions: Vec<Action>,
+        default_actions: Vec<ListenerAction>,
     ) -> ApiResult<Listener> {
         let detail = self.detail(
             || json!({"LoadBalancerArn": load_balancer, "Port": port, "DefaultActions": actions_detail(&default_actions)}),
@@ -84,8 +86,8 @@ impl World {
         listener: &str,
         priority: u32,
         conditions: Vec<Value>,
-        actions: Vec<Action>,
-    ) -> ApiResult<Rule> {
+        actions: Vec<ListenerAction>,
+    ) -> ApiResult<ListenerRule> {
         let detail =
             self.detail(|| json!({"ListenerArn": listener, "Priority": priority, "Actions": actions_detail(&actions)}));
         self.call("elasticloadbalancing:CreateRule", detail, |world| {
@@ -97,7 +99,7 @@ impl World {
             if world.rules.values().any(|rule| rule.listener == listener && rule.priority == Some(priority)) {
                 return Err(ApiError::new("PriorityInUse", format!("Priority '{priority}' is currently in use")));
             }
-            let of_balancer = |rule: &&Rule| {
+            let of_balancer = |rule: &&ListenerRule| {
                 world.listeners.get(&rule.listener).is_some_and(|parent| parent.load_balancer == load_balancer)
             };
             if world.rules.values().filter(of_balancer).count() >= MAX_RULES_PER_BALANCER {
@@ -106,8 +108,13 @@ impl World {
             let actions = world.check_actions(&load_balancer, actions)?;
             let stem = listener.replacen(":listener/", ":listener-rule/", 1);
             let arn = format!("{stem}/{}", world.rng.hex(16));
-            let rule =
-                Rule { arn: arn.clone(), listener: listener.to_owned(), priority: Some(priority), conditions, actions };
+            let rule = ListenerRule {
+                arn: arn.clone(),
+                listener: listener.to_owned(),
+                priority: Some(priority),
+                conditions,
+                actions,
+            };
             world.rules.insert(arn.clone(), rule.clone());
             world.set_all_nodes(&arn);
             world.update_attachments();
@@ -123,8 +130,8 @@ impl World {
         &mut self,
         arn: &str,
         conditions: Option<Vec<Value>>,
-        actions: Option<Vec<Action>>,
-    ) -> ApiResult<Rule> {
+        actions: Option<Vec<ListenerAction>>,
+    ) -> ApiResult<ListenerRule> {
         let detail = self.detail(|| json!({"RuleArn": arn, "Actions": actions.as_deref().map(actions_detail)}));
         self.call("elasticloadbalancing:ModifyRule", detail, |world| {
             let Some(rule) = world.rules.get(arn) else {
@@ -161,7 +168,7 @@ impl World {
     ///
     /// # Errors
     /// `ListenerNotFound`, and errors about the actions.
-    pub fn modify_listener(&mut self, arn: &str, default_actions: Option<Vec<Action>>) -> ApiResult<Listener> {
+    pub fn modify_listener(&mut self, arn: &str, default_actions: Option<Vec<ListenerAction>>) -> ApiResult<Listener> {
         let detail = self
             .detail(|| json!({"ListenerArn": arn, "DefaultActions": default_actions.as_deref().map(actions_detail)}));
         self.call("elasticloadbalancing:ModifyListener", detail, |world| {
@@ -234,12 +241,13 @@ impl World {
     ///
     /// # Errors
     /// `RuleNotFound`, `ListenerNotFound`
-    pub fn describe_rules(&mut self, listener: Option<&str>, arns: &[String]) -> ApiResult<Vec<Rule>> {
+    pub fn describe_rules(&mut self, listener: Option<&str>, arns: &[String]) -> ApiResult<Vec<ListenerRule>> {
         let detail = self.detail(|| json!({"ListenerArn": listener, "RuleArns": arns}));
         self.call("elasticloadbalancing:DescribeRules", detail, |world| match listener {
             Some(arn) => {
                 let parent = world.listeners.get(arn).ok_or_else(|| listener_not_found(arn))?;
-                let mut rules: Vec<Rule> = world.rules.values().filter(|rule| rule.listener == arn).cloned().collect();
+                let mut rules: Vec<ListenerRule> =
+                    world.rules.values().filter(|rule| rule.listener == arn).cloned().collect();
                 rules.sort_by_key(|rule| rule.priority);
                 rules.push(default_rule(parent));
                 Ok(rules)
@@ -256,7 +264,7 @@ impl World {
     }
 
     /// Validates actions as AWS does, and adds AWS's defaults.
-    fn check_actions(&self, load_balancer: &str, mut actions: Vec<Action>) -> ApiResult<Vec<Action>> {
+    fn check_actions(&self, load_balancer: &str, mut actions: Vec<ListenerAction>) -> ApiResult<Vec<ListenerAction>> {
         if actions.is_empty() {
             return Err(validation_error("At least one action must be specified"));
         }
@@ -285,7 +293,7 @@ impl World {
         Ok(actions)
     }
 
-    fn check_forward(&self, load_balancer: &str, forward: &mut Forward) -> ApiResult<()> {
+    fn check_forward(&self, load_balancer: &str, forward: &mut ForwardActionConfig) -> ApiResult<()> {
         let groups = &mut forward.target_groups;
         if groups.is_empty() {
             return Err(validation_error("A forward action needs at least one target group"));
@@ -375,7 +383,7 @@ impl World {
 
     /// The balancer with rules or listeners that forward to the group, at any weight.
     pub(in crate::world) fn balancer_of_group(&self, group: &str) -> Option<&str> {
-        let has = |actions: &[Action]| {
+        let has = |actions: &[ListenerAction]| {
             actions.iter().any(|action| match &action.what {
                 ActionKind::Forward(forward) => forward.target_groups.iter().any(|one| one.arn == group),
                 ActionKind::Other { .. } => false,
@@ -388,7 +396,7 @@ impl World {
 }
 
 /// Logged form of actions: groups and weights of forwards, types of the others.
-fn actions_detail(actions: &[Action]) -> Value {
+fn actions_detail(actions: &[ListenerAction]) -> Value {
     actions
         .iter()
         .map(|action| match &action.what {
@@ -409,8 +417,8 @@ fn default_rule_arn(listener: &str) -> String {
     format!("{}/default", listener.replacen(":listener/", ":listener-rule/", 1))
 }
 
-fn default_rule(listener: &Listener) -> Rule {
-    Rule {
+fn default_rule(listener: &Listener) -> ListenerRule {
+    ListenerRule {
         arn: default_rule_arn(&listener.arn),
         listener: listener.arn.clone(),
         priority: None,

@@ -6,7 +6,7 @@ mod shapes;
 mod targets;
 
 pub use shapes::{
-    Action, ActionKind, Forward, GroupSettings, GroupStickiness, HealthState, Listener, LoadBalancer, Rule,
-    TargetGroup, TargetHealth, TargetId, WeightedGroup,
+    ActionKind, ElbTarget, ForwardActionConfig, GroupSettings, GroupStickiness, HealthState, Listener, ListenerAction,
+    ListenerRule, LoadBalancer, TargetGroup, TargetHealthDescription, WeightedGroup,
 };
 pub(super) use targets::GroupState;

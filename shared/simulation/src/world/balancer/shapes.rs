@@ -25,12 +25,12 @@ pub struct Listener {
     /// `HTTP` or `HTTPS`.
     pub protocol: String,
     /// Actions for requests that match no rule.
-    pub default_actions: Vec<Action>,
+    pub default_actions: Vec<ListenerAction>,
 }
 
 /// A rule of a listener.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
+pub struct ListenerRule {
     /// ARN of the rule.
     pub arn: String,
     /// ARN of its listener.
@@ -40,19 +40,19 @@ pub struct Rule {
     /// As given: `[{"Field": "path-pattern", …}]`.
     pub conditions: Vec<Value>,
     /// Actions for requests that match.
-    pub actions: Vec<Action>,
+    pub actions: Vec<ListenerAction>,
 }
 
 /// One of the actions of a rule or listener.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Action {
+pub struct ListenerAction {
     /// 1 to 50000; required if there are several actions.
     pub order: Option<u32>,
     /// Type and configuration.
     pub what: ActionKind,
 }
 
-impl Action {
+impl ListenerAction {
     /// A forward action to these groups and weights, without stickiness.
     #[must_use]
     pub fn forward<'a>(groups: impl IntoIterator<Item = (&'a str, i64)>) -> Self {
@@ -60,7 +60,7 @@ impl Action {
             .into_iter()
             .map(|(arn, weight)| WeightedGroup { arn: arn.to_owned(), weight: Some(weight) })
             .collect();
-        Self { order: None, what: ActionKind::Forward(Forward { target_groups, stickiness: None }) }
+        Self { order: None, what: ActionKind::Forward(ForwardActionConfig { target_groups, stickiness: None }) }
     }
 }
 
@@ -68,7 +68,7 @@ impl Action {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ActionKind {
     /// `forward`. A wire front turns the short form (`TargetGroupArn` alone) into a list with one group.
-    Forward(Forward),
+    Forward(ForwardActionConfig),
     /// Any other type (`authenticate-oidc`, `redirect`, `fixed-response`), kept as given.
     Other {
         /// `Type`
@@ -80,7 +80,7 @@ pub enum ActionKind {
 
 /// `ForwardConfig`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forward {
+pub struct ForwardActionConfig {
     /// 1 to 5 groups.
     pub target_groups: Vec<WeightedGroup>,
     /// `TargetGroupStickinessConfig`
@@ -152,7 +152,7 @@ impl Default for GroupSettings {
 
 /// A target's address and port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TargetId {
+pub struct ElbTarget {
     /// IP address.
     pub id: String,
     /// Port.
@@ -161,9 +161,9 @@ pub struct TargetId {
 
 /// `TargetHealthDescription`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetHealth {
+pub struct TargetHealthDescription {
     /// Address and port.
-    pub target: TargetId,
+    pub target: ElbTarget,
     /// Its state.
     pub state: HealthState,
     /// `Elb.RegistrationInProgress`, `Target.FailedHealthChecks`, `Target.NotInUse`, …; none where healthy.

@@ -1,6 +1,6 @@
 //! Target groups: registration, health, draining.
 
-use super::shapes::{GroupSettings, HealthState, TargetGroup, TargetHealth, TargetId};
+use super::shapes::{ElbTarget, GroupSettings, HealthState, TargetGroup, TargetHealthDescription};
 use crate::world::agenda::{AgendaItem, later};
 use crate::world::error::validation_error;
 use crate::world::image::Health;
@@ -17,12 +17,12 @@ pub(in crate::world) struct GroupState {
     pub(in crate::world) dimension: String,
     pub(in crate::world) settings: GroupSettings,
     pub(in crate::world) attached: bool,
-    pub(in crate::world) targets: BTreeMap<TargetId, TargetState>,
+    pub(in crate::world) targets: BTreeMap<ElbTarget, RegisteredTarget>,
 }
 
 /// A registered target.
 #[derive(Debug, Clone)]
-pub(in crate::world) struct TargetState {
+pub(in crate::world) struct RegisteredTarget {
     pub(in crate::world) state: HealthState,
     pub(in crate::world) registered_at: Timestamp,
     /// When draining started; none: not draining.
@@ -74,7 +74,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn register_targets(&mut self, arn: &str, targets: &[TargetId]) -> ApiResult<()> {
+    pub fn register_targets(&mut self, arn: &str, targets: &[ElbTarget]) -> ApiResult<()> {
         self.call("elasticloadbalancing:RegisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
@@ -90,7 +90,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn deregister_targets(&mut self, arn: &str, targets: &[TargetId]) -> ApiResult<()> {
+    pub fn deregister_targets(&mut self, arn: &str, targets: &[ElbTarget]) -> ApiResult<()> {
         self.call("elasticloadbalancing:DeregisterTargets", self.detail(|| json!({"TargetGroupArn": arn})), |world| {
             if !world.groups.contains_key(arn) {
                 return Err(group_not_found(arn));
@@ -140,7 +140,7 @@ impl World {
     ///
     /// # Errors
     /// `TargetGroupNotFound`
-    pub fn describe_target_health(&mut self, arn: &str) -> ApiResult<Vec<TargetHealth>> {
+    pub fn describe_target_health(&mut self, arn: &str) -> ApiResult<Vec<TargetHealthDescription>> {
         self.call(
             "elasticloadbalancing:DescribeTargetHealth",
             self.detail(|| json!({"TargetGroupArn": arn})),
@@ -172,7 +172,7 @@ impl World {
                 continue;
             }
             group.attached = attached;
-            let staying: Vec<TargetId> = group
+            let staying: Vec<ElbTarget> = group
                 .targets
                 .iter_mut()
                 .filter(|(_, target)| target.state != HealthState::Draining)
@@ -189,10 +189,10 @@ impl World {
         }
     }
 
-    pub(in crate::world) fn register(&mut self, arn: &str, target: TargetId, task: Option<String>) {
+    pub(in crate::world) fn register(&mut self, arn: &str, target: ElbTarget, task: Option<String>) {
         let now = self.now;
         let Some(group) = self.groups.get_mut(arn) else { return };
-        let state = TargetState { state: HealthState::Unused, registered_at: now, draining_since: None, task };
+        let state = RegisteredTarget { state: HealthState::Unused, registered_at: now, draining_since: None, task };
         group.targets.insert(target.clone(), state);
         if group.attached {
             self.begin_checks(arn, &target);
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// Puts a target into `initial`; the result of its checks follows from its task's image.
-    fn begin_checks(&mut self, arn: &str, target: &TargetId) {
+    fn begin_checks(&mut self, arn: &str, target: &ElbTarget) {
         let now = self.now;
         let Some(group) = self.groups.get_mut(arn) else { return };
         let settings = group.settings;
@@ -242,7 +242,7 @@ impl World {
     pub(in crate::world) fn apply_health_check(
         &mut self,
         arn: &str,
-        target: &TargetId,
+        target: &ElbTarget,
         state: HealthState,
         registered_at: Timestamp,
     ) {
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    pub(in crate::world) fn set_health(&mut self, arn: &str, target: &TargetId, state: HealthState) {
+    pub(in crate::world) fn set_health(&mut self, arn: &str, target: &ElbTarget, state: HealthState) {
         let Some(found) = self.groups.get_mut(arn).and_then(|group| group.targets.get_mut(target)) else { return };
         if matches!(found.state, HealthState::Draining | HealthState::Unused) || found.state == state {
             return;
@@ -266,7 +266,7 @@ impl World {
     }
 
     /// Deregisters a target: it drains for the group's deregistration delay, and is then removed.
-    pub(in crate::world) fn deregister(&mut self, arn: &str, target: &TargetId) {
+    pub(in crate::world) fn deregister(&mut self, arn: &str, target: &ElbTarget) {
         let now = self.now;
         let Some(group) = self.groups.get_mut(arn) else { return };
         let delay = if group.attached { u64::from(group.settings.deregistration_delay_s) * 1000 } else { 0 };
@@ -280,7 +280,7 @@ impl World {
         self.after_ms(delay, AgendaItem::Drained { group: arn.to_owned(), target: target.clone(), since: now });
     }
 
-    pub(in crate::world) fn drained(&mut self, arn: &str, target: &TargetId, since: Timestamp) {
+    pub(in crate::world) fn drained(&mut self, arn: &str, target: &ElbTarget, since: Timestamp) {
         let Some(group) = self.groups.get_mut(arn) else { return };
         if group.targets.get(target).is_none_or(|state| state.draining_since != Some(since)) {
             return;
@@ -291,7 +291,7 @@ impl World {
     }
 }
 
-fn described(target: &TargetId, state: HealthState) -> TargetHealth {
+fn described(target: &ElbTarget, state: HealthState) -> TargetHealthDescription {
     let (reason, description) = match state {
         HealthState::Healthy => (None, None),
         HealthState::Initial => (Some("Elb.RegistrationInProgress"), Some("Target registration is in progress")),
@@ -303,7 +303,7 @@ fn described(target: &TargetId, state: HealthState) -> TargetHealth {
             (Some("Target.NotInUse"), Some("Target group is not configured to receive traffic from the load balancer"))
         }
     };
-    TargetHealth { target: target.clone(), state, reason, description }
+    TargetHealthDescription { target: target.clone(), state, reason, description }
 }
 
 fn group_not_found(arn: &str) -> ApiError {

@@ -1,6 +1,6 @@
 //! Clusters and task definitions: accepted fields, and naming of revisions.
 
-use super::shapes::{Cluster, Failure, TaskDefinition};
+use super::shapes::{Cluster, EcsFailure, TaskDefinition};
 use crate::world::error::{client_exception, invalid_parameter};
 use crate::world::{ApiError, ApiResult, World};
 use serde_json::{Value, json};
@@ -47,13 +47,13 @@ impl World {
     ///
     /// # Errors
     /// None in this model; a missing cluster is a failure in the response.
-    pub fn describe_clusters(&mut self, clusters: &[String]) -> ApiResult<(Vec<Cluster>, Vec<Failure>)> {
+    pub fn describe_clusters(&mut self, clusters: &[String]) -> ApiResult<(Vec<Cluster>, Vec<EcsFailure>)> {
         self.call("ecs:DescribeClusters", self.detail(|| json!({"clusters": clusters})), |world| {
             let (mut found, mut failures) = (Vec::new(), Vec::new());
             for cluster in clusters {
                 match world.clusters.get(last_part(cluster)) {
                     Some(cluster) => found.push(cluster.clone()),
-                    None => failures.push(Failure { arn: cluster.clone(), reason: "MISSING".to_owned() }),
+                    None => failures.push(EcsFailure { arn: cluster.clone(), reason: "MISSING".to_owned() }),
                 }
             }
             Ok((found, failures))

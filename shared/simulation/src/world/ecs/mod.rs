@@ -8,11 +8,11 @@ mod shapes;
 mod tasks;
 
 pub use fargate::FargateUsage;
-pub(super) use services::ServiceState;
+pub(super) use services::ScheduledService;
 pub(super) use shapes::epoch;
 pub use shapes::{
-    CircuitBreaker, Cluster, Container, CreateService, Deployment, DeploymentConfiguration, Failure, LastStatus,
-    ListTasks, RanTask, RolloutState, RunTask, Service, ServiceEvent, ServiceLoadBalancer, Task, TaskDefinition,
-    UpdateService,
+    CircuitBreaker, Cluster, CreateService, DeploymentConfiguration, EcsContainer, EcsDeployment, EcsFailure,
+    EcsService, EcsServiceEvent, EcsTask, LastStatus, ListTasks, RanTask, RolloutState, RunTask, ServiceLoadBalancer,
+    TaskDefinition, UpdateService,
 };
 pub(super) use tasks::TaskState;

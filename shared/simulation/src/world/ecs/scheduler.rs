@@ -33,7 +33,7 @@ impl World {
         if task.shape.last_status < LastStatus::Running {
             return TaskPhase::Starting;
         }
-        let healthy = |(group, target): &(String, crate::world::balancer::TargetId)| {
+        let healthy = |(group, target): &(String, crate::world::balancer::ElbTarget)| {
             self.groups
                 .get(group)
                 .and_then(|group| group.targets.get(target))

@@ -3,7 +3,7 @@
 use super::definitions::last_part;
 use super::scheduler::TaskPhase;
 use super::shapes::{
-    CreateService, Deployment, DeploymentConfiguration, Failure, RolloutState, Service, ServiceEvent,
+    CreateService, DeploymentConfiguration, EcsDeployment, EcsFailure, EcsService, EcsServiceEvent, RolloutState,
     ServiceLoadBalancer, UpdateService,
 };
 use crate::world::agenda::AgendaItem;
@@ -21,14 +21,14 @@ const MAX_EVENTS: usize = 100;
 
 /// A service, with its scheduler's internal state.
 #[derive(Debug, Clone)]
-pub(in crate::world) struct ServiceState {
+pub(in crate::world) struct ScheduledService {
     pub(super) arn: String,
     pub(super) status: &'static str,
     pub(in crate::world) desired: u32,
     /// The primary one first.
     pub(super) deployments: Vec<DeploymentState>,
     /// Shared with the results of describe calls.
-    events: Arc<VecDeque<ServiceEvent>>,
+    events: Arc<VecDeque<EcsServiceEvent>>,
     pub(super) load_balancers: Vec<ServiceLoadBalancer>,
     pub(super) configuration: DeploymentConfiguration,
     pub(super) network_configuration: Option<Value>,
@@ -71,7 +71,7 @@ impl World {
     /// # Errors
     /// `ClusterNotFoundException`, `ClientException` (task definition), and `InvalidParameterException` for a name that
     /// is taken, a container that does not exist, or a target group that no load balancer forwards to.
-    pub fn create_service(&mut self, request: CreateService) -> ApiResult<Service> {
+    pub fn create_service(&mut self, request: CreateService) -> ApiResult<EcsService> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "serviceName": request.service_name,
@@ -93,7 +93,7 @@ impl World {
             }
             world.check_attached(&request.load_balancers)?;
             Self::check_volumes(&definition, request.volume_configurations.as_ref())?;
-            let service = ServiceState {
+            let service = ScheduledService {
                 arn: world.arn("ecs", &format!("service/{}/{}", key.0, key.1)),
                 status: "ACTIVE",
                 desired: request.desired_count,
@@ -129,7 +129,7 @@ impl World {
     /// `ClusterNotFoundException`, `ServiceNotFoundException`, `ServiceNotActiveException`, `ClientException` (task
     /// definition), `InvalidParameterException` where tasks would be registered in a target group that no load balancer
     /// forwards to.
-    pub fn update_service(&mut self, request: UpdateService) -> ApiResult<Service> {
+    pub fn update_service(&mut self, request: UpdateService) -> ApiResult<EcsService> {
         let detail = self.detail(|| {
             json!({
                 "cluster": request.cluster, "service": request.service, "taskDefinition": request.task_definition,
@@ -195,7 +195,7 @@ impl World {
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `ServiceNotFoundException`
-    pub fn delete_service(&mut self, cluster: &str, service: &str) -> ApiResult<Service> {
+    pub fn delete_service(&mut self, cluster: &str, service: &str) -> ApiResult<EcsService> {
         self.call("ecs:DeleteService", self.detail(|| json!({"cluster": cluster, "service": service})), |world| {
             let key = (world.cluster_name(cluster)?, last_part(service).to_owned());
             let state = world.services.get_mut(&key).ok_or_else(service_not_found)?;
@@ -210,7 +210,11 @@ impl World {
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`; a missing service is a failure in the response.
-    pub fn describe_services(&mut self, cluster: &str, services: &[String]) -> ApiResult<(Vec<Service>, Vec<Failure>)> {
+    pub fn describe_services(
+        &mut self,
+        cluster: &str,
+        services: &[String],
+    ) -> ApiResult<(Vec<EcsService>, Vec<EcsFailure>)> {
         self.call("ecs:DescribeServices", self.detail(|| json!({"cluster": cluster, "services": services})), |world| {
             let cluster = world.cluster_name(cluster)?;
             if services.is_empty() {
@@ -226,7 +230,7 @@ impl World {
                     Some(shape) => found.push(shape),
                     None => {
                         let arn = world.arn("ecs", &format!("service/{}/{}", key.0, key.1));
-                        failures.push(Failure { arn, reason: "MISSING".to_owned() });
+                        failures.push(EcsFailure { arn, reason: "MISSING".to_owned() });
                     }
                 }
             }
@@ -306,13 +310,13 @@ impl World {
         if let Some(service) = self.services.get_mut(key) {
             let message = format!("(service {}) {words}", key.1);
             let events = Arc::make_mut(&mut service.events);
-            events.push_front(ServiceEvent { id, created_at: now, message });
+            events.push_front(EcsServiceEvent { id, created_at: now, message });
             events.truncate(MAX_EVENTS);
         }
     }
 
     /// The service as `DescribeServices` returns it.
-    pub(in crate::world) fn service_shape(&self, key: &ServiceKey) -> Option<Service> {
+    pub(in crate::world) fn service_shape(&self, key: &ServiceKey) -> Option<EcsService> {
         let state = self.services.get(key)?;
         let live = state.live.iter().filter_map(|id| self.tasks.get(id));
         let live: Vec<(Option<&str>, TaskPhase)> =
@@ -331,7 +335,7 @@ impl World {
             .enumerate()
             .map(|(index, deployment)| {
                 let (running, pending) = (count(Some(&deployment.id), running), count(Some(&deployment.id), pending));
-                Deployment {
+                EcsDeployment {
                     id: deployment.id.clone(),
                     status: if index == 0 { "PRIMARY" } else { "ACTIVE" },
                     task_definition: deployment.task_definition.clone(),
@@ -347,7 +351,7 @@ impl World {
                 }
             })
             .collect();
-        Some(Service {
+        Some(EcsService {
             service_arn: state.arn.clone(),
             service_name: key.1.clone(),
             cluster_arn: self.clusters.get(&key.0)?.cluster_arn.clone(),
@@ -370,7 +374,7 @@ impl World {
     }
 }
 
-impl ServiceState {
+impl ScheduledService {
     /// Placement of its next task: the first capacity provider of its strategy with a weight or a base, else its launch
     /// type.
     pub(super) fn placed_by(&self) -> Option<String> {

@@ -19,7 +19,7 @@ fn epoch_option<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<
     }
 }
 
-fn each<S: Serializer>(events: &Arc<VecDeque<ServiceEvent>>, serializer: S) -> Result<S::Ok, S::Error> {
+fn each<S: Serializer>(events: &Arc<VecDeque<EcsServiceEvent>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(events.iter())
 }
 
@@ -197,7 +197,7 @@ pub struct UpdateService {
 /// A service as `DescribeServices` returns it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Service {
+pub struct EcsService {
     /// ARN.
     pub service_arn: String,
     /// Name.
@@ -215,10 +215,10 @@ pub struct Service {
     /// Number of tasks in `PROVISIONING`, `PENDING` and `ACTIVATING`, over all deployments.
     pub pending_count: u32,
     /// The primary deployment first.
-    pub deployments: Vec<Deployment>,
+    pub deployments: Vec<EcsDeployment>,
     /// Newest first, at most 100.
     #[serde(serialize_with = "each")]
-    pub events: Arc<VecDeque<ServiceEvent>>,
+    pub events: Arc<VecDeque<EcsServiceEvent>>,
     /// Target groups.
     pub load_balancers: Vec<ServiceLoadBalancer>,
     /// Rolling update and breaker.
@@ -244,7 +244,7 @@ pub struct Service {
 /// A deployment of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Deployment {
+pub struct EcsDeployment {
     /// `ecs-svc/…`
     pub id: String,
     /// `PRIMARY` or `ACTIVE`.
@@ -286,10 +286,22 @@ pub enum RolloutState {
     Failed,
 }
 
+impl RolloutState {
+    /// The API's text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// An event message of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ServiceEvent {
+pub struct EcsServiceEvent {
     /// Unique id.
     pub id: String,
     /// Time of the event.
@@ -329,14 +341,14 @@ pub struct RunTask {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RanTask {
     /// Tasks that were started.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<EcsTask>,
     /// Tasks that could not be started.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<EcsFailure>,
 }
 
 /// One resource for which a call on several failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failure {
+pub struct EcsFailure {
     /// ARN of that resource.
     pub arn: String,
     /// `MISSING`, `RESOURCE:…`
@@ -362,7 +374,7 @@ pub struct ListTasks {
 /// A task as `DescribeTasks` returns it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Task {
+pub struct EcsTask {
     /// ARN of the task.
     pub task_arn: String,
     /// ARN of its cluster.
@@ -385,7 +397,7 @@ pub struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity_provider_name: Option<String>,
     /// One entry per container definition.
-    pub containers: Vec<Container>,
+    pub containers: Vec<EcsContainer>,
     /// As given to `RunTask`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Value>,
@@ -409,7 +421,7 @@ pub struct Task {
     pub stopped_reason: Option<String>,
 }
 
-impl Task {
+impl EcsTask {
     /// The last part of the ARN, by which targets and backend refer to the task.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -420,7 +432,7 @@ impl Task {
 /// A container of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Container {
+pub struct EcsContainer {
     /// Name from the task definition.
     pub name: String,
     /// Image from the task definition.
@@ -451,4 +463,19 @@ pub enum LastStatus {
     Stopping,
     /// All containers have stopped.
     Stopped,
+}
+
+impl LastStatus {
+    /// The API's text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "PROVISIONING",
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Deactivating => "DEACTIVATING",
+            Self::Stopping => "STOPPING",
+            Self::Stopped => "STOPPED",
+        }
+    }
 }

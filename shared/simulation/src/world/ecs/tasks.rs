@@ -2,9 +2,9 @@
 
 use super::definitions::last_part;
 use super::scheduler::TaskPhase;
-use super::shapes::{Container, Failure, LastStatus, ListTasks, RanTask, RunTask, Task};
+use super::shapes::{EcsContainer, EcsFailure, EcsTask, LastStatus, ListTasks, RanTask, RunTask};
 use crate::world::agenda::{AgendaItem, later};
-use crate::world::balancer::{HealthState, TargetId};
+use crate::world::balancer::{ElbTarget, HealthState};
 use crate::world::error::{client_exception, invalid_parameter};
 use crate::world::image::{Health, ImageBehaviour, RunTaskBehaviour, StartBehaviour};
 use crate::world::{ApiError, ApiResult, ServiceKey, TaskBackend, World, WorldChange, WorldEventKind};
@@ -17,14 +17,14 @@ const MAX_TASKS_PER_CALL: usize = 100;
 /// A task, with its internal state.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct TaskState {
-    pub(in crate::world) shape: Task,
+    pub(in crate::world) shape: EcsTask,
     pub(in crate::world) service: Option<ServiceKey>,
     pub(in crate::world) deployment: Option<String>,
     /// Image of the container whose behaviour determines the task's.
     pub(in crate::world) image: String,
     pub(in crate::world) behaviour: ImageBehaviour,
     /// Its registration: ARN of the target group, and the target.
-    pub(in crate::world) target: Option<(String, TargetId)>,
+    pub(in crate::world) target: Option<(String, ElbTarget)>,
     /// The last health reported by an external backend.
     pub(in crate::world) reported_health: Option<bool>,
     /// Its start has been counted as a success or a failure.
@@ -100,7 +100,7 @@ impl World {
                 && world.image_behaviour(&image).starts == StartBehaviour::PlacementFailure
             {
                 let arn = world.clusters.get(&cluster).map(|found| found.cluster_arn.clone()).unwrap_or_default();
-                let failure = Failure { arn, reason: "Capacity is unavailable at this time.".to_owned() };
+                let failure = EcsFailure { arn, reason: "Capacity is unavailable at this time.".to_owned() };
                 return Ok(RanTask { tasks: Vec::new(), failures: vec![failure] });
             }
             let mut ids = Vec::new();
@@ -130,7 +130,7 @@ impl World {
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`
-    pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> ApiResult<Task> {
+    pub fn stop_task(&mut self, cluster: &str, task: &str, reason: Option<&str>) -> ApiResult<EcsTask> {
         let detail = self.detail(|| json!({"cluster": cluster, "task": task, "reason": reason}));
         self.call("ecs:StopTask", detail, |world| {
             world.cluster_name(cluster)?;
@@ -189,7 +189,7 @@ impl World {
     ///
     /// # Errors
     /// `ClusterNotFoundException`, `InvalidParameterException`; a missing task is a failure in the response.
-    pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> ApiResult<(Vec<Task>, Vec<Failure>)> {
+    pub fn describe_tasks(&mut self, cluster: &str, tasks: &[String]) -> ApiResult<(Vec<EcsTask>, Vec<EcsFailure>)> {
         let mut found = Vec::new();
         let failures = self.visit_tasks(cluster, tasks, |task| found.push(task.clone()))?;
         Ok((found, failures))
@@ -203,8 +203,8 @@ impl World {
         &mut self,
         cluster: &str,
         tasks: &[String],
-        mut look: impl FnMut(&Task),
-    ) -> ApiResult<Vec<Failure>> {
+        mut look: impl FnMut(&EcsTask),
+    ) -> ApiResult<Vec<EcsFailure>> {
         self.call("ecs:DescribeTasks", self.detail(|| json!({"cluster": cluster, "tasks": tasks})), |world| {
             world.cluster_name(cluster)?;
             if tasks.is_empty() || tasks.len() > MAX_TASKS_PER_CALL {
@@ -214,7 +214,7 @@ impl World {
             for task in tasks {
                 match world.tasks.get(last_part(task)) {
                     Some(task) => look(&task.shape),
-                    None => failures.push(Failure { arn: task.clone(), reason: "MISSING".to_owned() }),
+                    None => failures.push(EcsFailure { arn: task.clone(), reason: "MISSING".to_owned() }),
                 }
             }
             Ok(failures)
@@ -237,7 +237,7 @@ impl World {
             .and_then(Value::as_array)
             .map(|containers| containers.iter().map(provisioning).collect())
             .unwrap_or_default();
-        let shape = Task {
+        let shape = EcsTask {
             task_arn: self.arn("ecs", &format!("task/{}/{id}", new.cluster)),
             cluster_arn: self.arn("ecs", &format!("cluster/{}", new.cluster)),
             task_definition_arn: new.definition,
@@ -322,7 +322,7 @@ impl World {
     }
 
     /// The task runs: at `address`, or at the next free one.
-    pub(in crate::world) fn task_has_started(&mut self, id: &str, address: Option<TargetId>) {
+    pub(in crate::world) fn task_has_started(&mut self, id: &str, address: Option<ElbTarget>) {
         let now = self.now;
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.shape.started_at = Some(now);
@@ -337,7 +337,7 @@ impl World {
                 let address = address.unwrap_or_else(|| {
                     self.next_address += 1;
                     let n = self.next_address;
-                    TargetId {
+                    ElbTarget {
                         id: format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
                         port: binding.container_port,
                     }
@@ -579,9 +579,9 @@ impl World {
     }
 }
 
-fn provisioning(definition: &Value) -> Container {
+fn provisioning(definition: &Value) -> EcsContainer {
     let text = |field: &str| definition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Container {
+    EcsContainer {
         name: text("name"),
         image: text("image"),
         last_status: LastStatus::Pending,

@@ -159,6 +159,8 @@ fn without_words(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains(' ') => Value::from("…"),
         Value::Array(all) => all.into_iter().map(without_words).collect(),
+        // Why a command was refused counts as a sentence, though the core keeps it as a value.
+        Value::Object(fields) if fields.contains_key("why") => Value::from("…"),
         Value::Object(fields) => {
             let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
             kept.map(|(key, value)| (key, without_words(value))).collect()

@@ -5,7 +5,7 @@ use engine::recorder::RecordingLevel;
 use rollout::entry::Window;
 use rollout::journal::Fact;
 use rollout::{DeployOptions, Gate, Instruction, Overrides, TargetId, Train};
-use simulation::virtual_time::Started;
+use simulation::virtual_time::PushAnnouncement;
 use simulation::world::{ImageBehaviour, scene};
 
 fn dev() -> TargetId {
@@ -43,7 +43,7 @@ fn train(rollback_together: bool) -> Pipeline {
         environment_of(policy, "prod").entry.rollback_train_together = rollback_together;
     }));
     for service in ["api", "web"] {
-        pipeline.simulation.push_service(&name(service), 1, Started::Event);
+        pipeline.simulation.push_service(&name(service), 1, PushAnnouncement::Event);
     }
     pipeline.wait_until_idle(HOUR);
     for bad in [None, Some("api"), Some("web")] {
@@ -54,7 +54,7 @@ fn train(rollback_together: bool) -> Pipeline {
         };
         let members = [("api", first), ("web", first + 100)];
         for (service, number) in members {
-            pipeline.simulation.push_service(&name(service), number, Started::Silent);
+            pipeline.simulation.push_service(&name(service), number, PushAnnouncement::Silent);
             if bad == Some(service) {
                 pipeline.set_image(number, ImageBehaviour::failing(0.5));
             }
@@ -66,7 +66,7 @@ fn train(rollback_together: bool) -> Pipeline {
         };
         for (service, number) in members.into_iter().rev() {
             let options = DeployOptions { train: Some(train.clone()), ..DeployOptions::default() };
-            let deploy = pipeline.simulation.deploy(&name(service), number, Overrides::default(), options);
+            let deploy = pipeline.simulation.deploy_instruction(&name(service), number, Overrides::default(), options);
             pipeline.ask(&target(&format!("shop/{service}/prod")), deploy, carol(), "the new cart");
         }
         pipeline.wait_until_idle(2 * HOUR);

@@ -1,7 +1,11 @@
 //! Conditions that last for a while: sides that are ill or asleep, alarms that are not evaluated, schedules.
 
-use super::*;
+use super::{DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TASKS, DayRun, targets};
+use crate::day::{AffectedSides, SideFault};
+use rollout::{Seconds, Slot, TargetId};
+use simulation::world::ImageBehaviour;
 use simulation::world::alarms::Evaluation;
+use simulation::world::ecs::UpdateService;
 use simulation::world::scaling::PutScheduledAction;
 
 impl DayRun {
@@ -27,7 +31,7 @@ impl DayRun {
                 SideFault::Failing => self.pipeline.set_image(number, ImageBehaviour::failing(0.5)),
                 SideFault::Unhealthy => {
                     self.pipeline.set_image(number, ImageBehaviour::never_healthy());
-                    self.kill_all(target, slot);
+                    self.kill_tasks(target, slot, usize::MAX);
                 }
             }
         }
@@ -48,16 +52,16 @@ impl DayRun {
                 let group = self.group(&target, slot);
                 let no_healthy_target = self.pipeline.simulation.world(|world| world.targets_of(&group).0 == 0);
                 if no_healthy_target && self.image_of(&target, slot) == Some(number) {
-                    self.kill_all(&target, slot);
+                    self.kill_tasks(&target, slot, usize::MAX);
                 }
             }
         }
     }
 
-    pub(super) fn kill_all(&mut self, target: &TargetId, slot: Slot) {
+    pub(super) fn kill_tasks(&mut self, target: &TargetId, slot: Slot, most: usize) {
         let (cluster, service) = self.service(target, slot);
         self.pipeline.simulation.world(|world| {
-            for task in world.running_tasks(&cluster, &service) {
+            for task in world.running_tasks(&cluster, &service).into_iter().take(most) {
                 world.kill_task(&task, 137).expect("it runs");
             }
         });

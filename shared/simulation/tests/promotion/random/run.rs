@@ -1,6 +1,21 @@
 //! A day as it was lived, and what is printed of one that ended badly.
 
-use super::*;
+use super::setup::{day_run, faults};
+use super::{DayRun, MAX_SHRINK_RUNS, MAX_SHRUNK_DAYS, targets};
+use crate::day::{DayAction, DayEvent, day_events};
+use engine::recorder::RecordingLevel;
+use rollout::explanation::WaitingOn;
+use rollout::journal::Fact;
+use rollout::recording::{read, replay};
+use rollout::{Gate, Seconds, Timestamp};
+use simulation::invariants::Violation;
+use simulation::shrink::minimize;
+use simulation::trace::InjectedFault;
+use simulation::virtual_time::Faults;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What came of a day.
 pub(crate) struct DayOutcome {
@@ -250,7 +265,7 @@ fn decisions_of_random_days_replay_identically() {
             panic!("seed {seed}: {} at {} {:#?}", first.record.target, first.record.at, first.differences);
         }
         assert_eq!(replay.gaps().map(|(_, gap)| gap).next(), None, "seed {seed}");
-        decided += replay.rerun.len();
+        decided += replay.records.len();
     }
     assert!(decided > 500, "{decided} decisions prove little");
 }
@@ -272,7 +287,7 @@ fn a_failed_day_is_reported_as_a_minimal_reproduction() {
     let lines: Vec<&str> = failure_report.lines().collect();
     let sentence = simulation::invariants::ONLY_LEASE_HOLDER_WRITES.sentence;
     assert!(
-        lines[0].starts_with(&format!("seed 7: {sentence}, but shop/api/dev: nobody did set_weights")),
+        lines[0].starts_with(&format!("seed 7: {sentence}, but shop/api/dev: nobody performed set_weights")),
         "{failure_report}"
     );
     assert_eq!(lines[1], "once more: SIMULATION_SEED=7 cargo simulate");
@@ -282,7 +297,7 @@ fn a_failed_day_is_reported_as_a_minimal_reproduction() {
     );
     assert!(lines[3].contains(" is pushed"), "{failure_report}");
     assert!(lines[4].ends_with(" a ghost writes the weights of shop/api/dev"), "{failure_report}");
-    assert!(lines[5].ends_with(" one writer"), "{failure_report}");
+    assert!(lines[5].ends_with(" ONLY_LEASE_HOLDER_WRITES"), "{failure_report}");
     assert!(lines[6].starts_with("what was decided: switchback replay "), "{failure_report}");
     assert_eq!(lines[7], "shop/api/dev");
     assert!(lines[8].contains("\"fact\":\"started\""), "{failure_report}");

@@ -19,9 +19,9 @@ mod watch;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::{duration, interval};
+use api::workflows::{PromotionRequest, PromotionResponse};
 use clap::Subcommand;
 use client::Client;
-use engine::workflows::{PromotionRequest, PromotionResponse};
 use report::Report;
 use rollout::entry::Permission;
 use rollout::release::Provenance;
@@ -305,7 +305,7 @@ mod tests {
     }
 
     fn target_releases(texts: &[&str]) -> Vec<TargetRelease> {
-        texts.iter().map(|text| text.parse().expect("a wish")).collect()
+        texts.iter().map(|text| text.parse().expect("a target")).collect()
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! Much of it comes from outside: reasons, tags, AWS messages. GitHub's runner interprets log lines as commands, so
 //! nothing is printed unescaped.
 
+use super::super::commands::accepted_command;
 use super::super::exit::Exit;
 use super::super::failure::Failure;
 use super::super::output::warn;
 use super::watch::{End, Watched};
-use engine::operate::CommandResponse;
+use api::CommandResponse;
 use rollout::entry::Permission;
 use rollout::explanation::WaitingOn;
 use rollout::{Fact, JournalEntry, Seconds, TargetId, Timestamp};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use view::Paint;
-use view::outcome::{AcceptedCommand, accepted};
+use view::outcome::accepted;
 
 /// Environment variables with the files for a step's summary and outputs.
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
@@ -54,16 +55,7 @@ impl Report {
             Permission::Deploy => "deploy",
             Permission::Hotfix => "hotfix",
         };
-        let words = AcceptedCommand {
-            verb,
-            target: &asked.target,
-            release: asked.release.as_ref().map(|release| (release.tag.as_str(), release.id.digest.short())),
-            deployment: asked.deployment,
-            actor: &asked.actor,
-            new: asked.new,
-            woken: asked.woken,
-        };
-        self.note(&accepted(words, followed));
+        self.note(&accepted(accepted_command(verb, asked), followed));
     }
 
     /// Reports that a target runs its release already.

@@ -3,7 +3,7 @@
 //! in any message.
 
 use super::super::failure::Failure;
-use super::super::http::{self, MAX_ATTEMPTS};
+use super::super::http::{self, AttemptError};
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
@@ -81,21 +81,14 @@ impl Tokens {
 
     /// A newly issued token: commands are not sent with an older one.
     pub(super) async fn fresh(&mut self) -> Result<String, Failure> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.fetch().await {
-                Ok(token) => return Ok(self.cached.insert(token).text.clone()),
-                Err((true, _)) if attempts < MAX_ATTEMPTS => http::backoff(attempts).await,
-                Err((_, failure)) => return Err(failure),
-            }
-        }
+        let token = http::with_retries(async || self.fetch().await).await?;
+        Ok(self.cached.insert(token).text.clone())
     }
 
-    /// One attempt; the error says whether a retry can help, and what failed.
-    async fn fetch(&self) -> Result<Token, (bool, Failure)> {
+    async fn fetch(&self) -> Result<Token, AttemptError> {
         let mut request = HttpRequest::new(SdkBody::empty());
-        let malformed = || (false, Failure::Usage(format!("{REQUEST_URL} or {REQUEST_TOKEN} is damaged")));
+        let malformed =
+            || AttemptError::permanent(Failure::Usage(format!("{REQUEST_URL} or {REQUEST_TOKEN} is damaged")));
         request.set_uri(self.url.as_str()).map_err(|_| malformed())?;
         let headers = request.headers_mut();
         let bearer = format!("bearer {}", self.request_token);
@@ -103,8 +96,9 @@ impl Tokens {
         headers.insert("accept", "application/json; api-version=2.0");
         headers.insert("user-agent", concat!("switchback/", env!("CARGO_PKG_VERSION")));
         let began = Instant::now();
-        let (status, text) = http::exchange(&self.connector, request).await.map_err(|reason| {
-            (true, Failure::Unreachable(format!("GitHub's token service did not answer: {reason}")))
+        let (status, text) = http::exchange(&self.connector, request).await.map_err(|reason| AttemptError {
+            retryable: true,
+            failure: Failure::Unreachable(format!("GitHub's token service did not answer: {reason}")),
         })?;
         // The response is never shown: it may contain a secret.
         if !(200..300).contains(&status) {
@@ -117,11 +111,12 @@ impl Tokens {
                     "{why}: has the job `permissions: id-token: write`, and is it still running?"
                 ))
             };
-            return Err((retryable, failure));
+            return Err(AttemptError { retryable, failure });
         }
         let issued: Result<TokenResponse, _> = serde_json::from_str(&text);
         let Ok(TokenResponse { value }) = issued else {
-            return Err((false, Failure::Unexpected("GitHub's token service answered without a token".to_owned())));
+            let why = "GitHub's token service answered without a token".to_owned();
+            return Err(AttemptError::permanent(Failure::Unexpected(why)));
         };
         let valid_for = lifetime(&value).unwrap_or_default();
         Ok(Token { text: value, valid_until: began + valid_for.saturating_sub(EXPIRY_MARGIN) })

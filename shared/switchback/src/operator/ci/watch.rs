@@ -6,7 +6,7 @@ use super::super::failure::Failure;
 use super::super::output::warn;
 use super::client::Client;
 use super::report::{Report, defuse_commands};
-use engine::operate::{CommandResponse, HistoryResponse, JournalResponse, MAX_LISTED, TargetStatus};
+use api::{CommandResponse, HistoryResponse, JournalResponse, MAX_LISTED, TargetStatus};
 use rollout::deployment::{DeploymentRecord, Purpose};
 use rollout::explanation::WaitingOn;
 use rollout::release::ReleaseRef;
@@ -294,7 +294,7 @@ impl Watched {
             Fact::CommandRefused { command, reason }
                 if command == "deploy" && (&entry.actor == actor || entry.actor == Actor::Switchback) =>
             {
-                Some(End::Refused(reason.clone()))
+                Some(End::Refused(reason.to_string()))
             }
             _ => None,
         })

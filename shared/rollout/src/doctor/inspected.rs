@@ -1,0 +1,227 @@
+//! The data that the doctor reads from an account, in AWS's own terms. Judged once and not stored.
+
+pub use crate::alarm::{AlarmDetails, AlarmKind, Metric, MetricAlarmDetails};
+use crate::names::Slot;
+use crate::snapshot::Reading;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything read for one target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectionResult {
+    /// The blue side.
+    pub blue: InspectedSide,
+    /// The green side.
+    pub green: InspectedSide,
+    /// The rules and listeners of the policy, its test rule included, by ARN.
+    pub rules: BTreeMap<String, Reading<InspectedRule>>,
+    /// Every other rule and listener of the pair's load balancers that forwards to a target group of the pair, by ARN.
+    pub others: Reading<BTreeMap<String, InspectedRule>>,
+    /// Alarms by name, including the children of composite alarms; one that CloudWatch does not have is missing.
+    pub alarms: Reading<BTreeMap<String, AlarmDetails>>,
+    /// The service's repository; none: there is no such repository.
+    pub repository: Reading<Option<InspectedRepository>>,
+    /// The account's unreserved concurrency: functions that may run at once, besides those with reserved concurrency.
+    pub concurrency: Reading<u32>,
+    /// Fargate On-Demand usage of the account in this Region; none: CloudWatch has no data, since nothing runs there.
+    pub fargate: Reading<Option<FargateUsage>>,
+    /// Fargate Spot usage, which has a quota of its own.
+    pub fargate_spot: Reading<Option<FargateUsage>>,
+    /// The scope that the control plane's own roles are limited to; none: unknown here.
+    pub iam_scope: Option<IamScope>,
+}
+
+impl InspectionResult {
+    /// The side in `slot`.
+    #[must_use]
+    pub fn side(&self, slot: Slot) -> &InspectedSide {
+        match slot {
+            Slot::Blue => &self.blue,
+            Slot::Green => &self.green,
+        }
+    }
+}
+
+/// One side as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectedSide {
+    /// The ECS service; none: it does not exist.
+    pub service: Reading<Option<InspectedService>>,
+    /// The task definition that the service runs; none: there is no service.
+    pub definition: Reading<Option<InspectedTaskDefinition>>,
+    /// The target group; none: it does not exist.
+    pub group: Reading<Option<InspectedTargetGroup>>,
+    /// The scalable target; none: the service has no autoscaling.
+    pub scaling: Reading<Option<InspectedScaling>>,
+}
+
+/// An ECS service (`DescribeServices`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedService {
+    /// `ACTIVE`, `DRAINING`, `INACTIVE`
+    pub status: String,
+    /// `ECS`, `CODE_DEPLOY`, `EXTERNAL`
+    pub controller: String,
+    /// `ROLLING`, `BLUE_GREEN`, `LINEAR`, `CANARY`
+    pub strategy: String,
+    /// `REPLICA`, `DAEMON`
+    pub scheduling: String,
+    /// The deployment circuit breaker is enabled.
+    pub breaker: bool,
+    /// ECS rolls back by itself, because of its circuit breaker or deployment alarms.
+    pub ecs_rolls_back: bool,
+    /// `minimumHealthyPercent`, in per cent of the desired count.
+    pub minimum_percent: u32,
+    /// `maximumPercent`, in per cent of the desired count.
+    pub maximum_percent: u32,
+    /// ARNs of the target groups that its tasks register in.
+    pub groups: Vec<String>,
+    /// Desired count.
+    pub desired: u32,
+    /// Its tasks count against the account's Fargate quotas, On-Demand or Spot.
+    pub on_fargate: bool,
+    /// Endpoints that reach its tasks without a listener rule, as people name them: Service Connect names, Cloud Map
+    /// registries, VPC Lattice target groups.
+    pub other_endpoints: BTreeSet<String>,
+    /// Its capacity provider strategy; empty: it has a launch type.
+    pub providers: Vec<InspectedProvider>,
+}
+
+/// One capacity provider of a service's strategy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedProvider {
+    /// `FARGATE`, `FARGATE_SPOT`, or the name of a custom provider.
+    pub name: String,
+    /// Number of tasks placed on it first.
+    pub base: u32,
+    /// Its share of the tasks beyond all bases.
+    pub weight: u32,
+}
+
+impl InspectedService {
+    /// How many of `tasks` are placed on Fargate: On-Demand, then Spot.
+    #[must_use]
+    pub fn tasks_on_fargate(&self, tasks: u32) -> [u32; 2] {
+        if self.providers.is_empty() {
+            return [if self.on_fargate { tasks } else { 0 }, 0];
+        }
+        let based: u32 = self.providers.iter().map(|provider| provider.base.min(tasks)).sum();
+        let rest = tasks.saturating_sub(based);
+        let weights: u32 = self.providers.iter().map(|provider| provider.weight).sum();
+        ["FARGATE", "FARGATE_SPOT"].map(|name| {
+            let of_it = self.providers.iter().filter(|provider| provider.name == name);
+            let placed = of_it.map(|it| it.base.min(tasks) + (rest * it.weight).div_ceil(weights.max(1)));
+            placed.sum()
+        })
+    }
+}
+
+/// A task definition (`DescribeTaskDefinition`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InspectedTaskDefinition {
+    /// Images by container name.
+    pub images: BTreeMap<String, String>,
+    /// ARNs of the task role and the task execution role, where set.
+    pub roles: Vec<String>,
+    /// CPU units of a task, 1024 to a vCPU; none: set on its containers only.
+    pub cpu_units: Option<u32>,
+}
+
+/// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InspectedTargetGroup {
+    /// ARNs of the load balancers whose rules forward to it.
+    pub balancers: Vec<String>,
+    /// Seconds that a deregistering target keeps its open requests.
+    pub deregistration_delay_s: u32,
+    /// Stickiness is enabled: clients stay with one target.
+    pub sticky: bool,
+    /// Seconds between two health checks.
+    pub check_interval_s: u32,
+    /// Successful checks in a row until a target is healthy.
+    pub healthy_threshold: u32,
+    /// Failed checks in a row until a target is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// Path of the health check: `/healthz`; empty where the check is not HTTP.
+    pub check_path: String,
+    /// Seconds in which a new target's share of requests grows to its full size (`slow_start.duration_seconds`); 0: at
+    /// once.
+    pub slow_start_s: u32,
+    /// Every other attribute and property in which both target groups of a pair should agree, by name:
+    /// `load_balancing.algorithm.type`, `health check timeout`.
+    pub others: BTreeMap<String, String>,
+    /// Number of healthy targets now (`DescribeTargetHealth`).
+    pub healthy: u32,
+}
+
+/// A scalable target (`DescribeScalableTargets`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectedScaling {
+    /// Minimum capacity: lowest desired count.
+    pub min: u32,
+    /// Maximum capacity: highest desired count.
+    pub max: u32,
+}
+
+/// A rule, or a listener's default action (`DescribeRules`, `DescribeListeners`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InspectedRule {
+    /// Target groups that it forwards to, by ARN, with their weights; empty where it does not forward.
+    pub groups: Vec<(String, u32)>,
+    /// Duration of target group stickiness in seconds; none: disabled.
+    pub sticky_s: Option<u32>,
+}
+
+impl InspectedRule {
+    /// The weight of a target group, if the rule forwards to it.
+    #[must_use]
+    pub fn weight(&self, group: &str) -> Option<u32> {
+        self.groups.iter().find(|(arn, _)| arn == group).map(|(_, weight)| *weight)
+    }
+}
+
+/// An ECR repository (`DescribeRepositories`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectedRepository {
+    /// Tag immutability is enabled: a tag always names the same image.
+    pub immutable: bool,
+    /// Tags of the most recently pushed images, the newest first.
+    pub newest: Reading<Vec<InspectedTag>>,
+}
+
+/// A tag of a repository (`DescribeImages`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedTag {
+    /// The tag.
+    pub tag: String,
+    /// The service's tag rule matches it. Filled in by the engine after reading, since this crate does not match
+    /// patterns.
+    pub matches_rule: bool,
+}
+
+/// Fargate vCPUs, On-Demand or Spot, of the account in this Region (ECS developer guide, "AWS Fargate usage metrics").
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FargateUsage {
+    /// vCPUs that may run at once.
+    pub quota: f64,
+    /// Peak number of running vCPUs over the last minutes.
+    pub used: f64,
+}
+
+/// The name prefixes that the control plane's IAM roles are limited to; empty: all names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IamScope {
+    /// Prefix of ECS cluster names.
+    pub clusters: String,
+    /// Prefix of load balancer names.
+    pub load_balancers: String,
+    /// Prefix of ECR repository names.
+    pub repositories: String,
+    /// Prefix of the roles that tasks have: path, without the first slash, and name.
+    pub task_roles: String,
+    /// Prefix of the names of hook functions.
+    pub hooks: String,
+    /// Prefix of SNS topic names.
+    pub topics: String,
+}
