@@ -16,13 +16,13 @@ const MIN_REPLY_TIME: Duration = Duration::from_millis(50);
 pub(crate) async fn post(response_urls: &ResponseUrls, clients: &Clients, url: &str, message: &Value, began: Instant) {
     let left = SLACK_DEADLINE.saturating_sub(began.elapsed()).min(REPLY_TIMEOUT);
     if left < MIN_REPLY_TIME {
-        tracing::warn!("there was no time left to tell who pressed what became of it");
+        tracing::warn!("there was no time left to reply to the person who pressed the button");
         return;
     }
     match response_urls.post(clients, url, message, left).await {
         Ok(200..300) => {}
         Ok(status) => tracing::warn!(http.status = status, "Slack did not take the reply to who pressed"),
-        Err(error) => tracing::warn!("who pressed could not be told what became of it: {error}"),
+        Err(error) => tracing::warn!("the reply to the person who pressed the button could not be sent: {error}"),
     }
 }
 

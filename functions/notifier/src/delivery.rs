@@ -48,7 +48,10 @@ async fn notify_journal(ports: &NotifierPorts, journal: Journal, until: Timestam
     let result = engine::notify(&ports.ledger, &ports.channels, &SystemClock, &entries, until).await;
     if let Some(error) = result.stopped {
         let failure = InvocationFailure::unavailable(&error);
-        tracing::error!(error.kind = failure.kind(), "an entry was not told, it comes again: {failure}");
+        tracing::error!(
+            error.kind = failure.kind(),
+            "an entry was not delivered, the stream sends it again: {failure}"
+        );
     }
     records.split_off(result.entries)
 }

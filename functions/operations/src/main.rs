@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod garbage;
 mod request;
-mod response;
 
 use api::operations::Operations;
 use aws::cloud::AwsCloud;
@@ -32,7 +31,10 @@ fn start() -> Result<Ports, InvocationFailure> {
 async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, InvocationFailure> {
     let OperatorRequest { http, caller } = match request::read(event)? {
         Ok(request) => request,
-        Err(refusal) => return Ok(response::refused(refusal)),
+        Err(refusal) => {
+            let (status, body) = refusal.logged();
+            return Ok(lambda::json_response(status, &body));
+        }
     };
     // One per request: it caches what the request has read.
     let cloud = AwsCloud::new(ports.clients.clone()).with_iam_scope(iam_scope());

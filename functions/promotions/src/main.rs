@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod garbage;
 mod request;
-mod response;
 
 use api::workflows::Workflows;
 use aws::{Ports, SystemClock};
@@ -27,7 +26,10 @@ fn start() -> Result<Ports, InvocationFailure> {
 async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, InvocationFailure> {
     let WorkflowRequest { http, claims } = match request::read(event)? {
         Ok(request) => request,
-        Err(refusal) => return Ok(response::refused(refusal)),
+        Err(refusal) => {
+            let (status, body) = refusal.logged();
+            return Ok(lambda::json_response(status, &body));
+        }
     };
     let workflows = Workflows { ledger: &ports.ledger, wake_queue: &ports.wake_queue, clock: &SystemClock };
     let (status, body) = workflows.route(&http.method, &http.path, &http.query, &http.body, &claims).await;

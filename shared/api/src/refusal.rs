@@ -86,6 +86,13 @@ impl Refusal {
         Self::request("invalid_json", "the body is not UTF-8 text: send JSON with `content-type: application/json`")
     }
 
+    /// Logs the refusal of a request that was not routed yet, and returns [its response](Self::into_response).
+    #[must_use]
+    pub fn logged(self) -> (u16, Value) {
+        tracing::info!(http.status = self.status, error.code = self.code, "refused: {self}");
+        self.into_response()
+    }
+
     /// The response to the refused request: status and an [`ErrorBody`] as JSON.
     #[must_use]
     pub fn into_response(self) -> (u16, Value) {
@@ -97,19 +104,21 @@ impl Refusal {
     /// All problems of a file that was only to be previewed or checked, not applied.
     #[must_use]
     pub(crate) fn for_unapplied_policy(problems: Problems) -> Self {
-        let mut refusal = Self::from(problems);
-        refusal.message = refusal.message.replace("; nothing was applied", "");
-        refusal
+        Self::for_problems(problems, "")
+    }
+
+    fn for_problems(problems: Problems, consequence: &str) -> Self {
+        let message = match problems.0.len() {
+            1 => format!("the policy file has a problem{consequence}"),
+            count => format!("the policy file has {count} problems{consequence}"),
+        };
+        Self { status: 422, code: "invalid_policy".to_owned(), message, problems: problems.0 }
     }
 }
 
 impl From<Problems> for Refusal {
     fn from(problems: Problems) -> Self {
-        let message = match problems.0.len() {
-            1 => "the policy file has a problem; nothing was applied".to_owned(),
-            count => format!("the policy file has {count} problems; nothing was applied"),
-        };
-        Self { status: 422, code: "invalid_policy".to_owned(), message, problems: problems.0 }
+        Self::for_problems(problems, "; nothing was applied")
     }
 }
 

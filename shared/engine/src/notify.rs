@@ -73,7 +73,7 @@ pub enum NotifyError {
         source: LedgerError,
     },
     /// A channel did not respond, or cannot accept the entry now.
-    #[error("{channel} was not told: {reason}")]
+    #[error("{channel} was not notified: {reason}")]
     Channel {
         /// The channel's name.
         channel: String,
@@ -81,7 +81,7 @@ pub enum NotifyError {
         reason: String,
     },
     /// Another notifier is delivering the entry, or died doing so.
-    #[error("{channel} is being told by somebody else")]
+    #[error("{channel} is being notified by another invocation")]
     HeldElsewhere {
         /// The channel's name.
         channel: String,
@@ -139,7 +139,7 @@ pub async fn notify(
         };
         if result.is_ok() {
             measure::ENTRIES_DELIVERED.count(1);
-            span.in_scope(|| tracing::info!(entry = entry.id(), fact = entry.fact.name(), "told"));
+            span.in_scope(|| tracing::info!(entry = entry.id(), fact = entry.fact.name(), "delivered"));
         }
         if let Err(error) = result {
             return NotifyReport { entries: index, stopped: Some(error) };
@@ -291,7 +291,10 @@ impl<L: NotifierLedger, C: Channels, K: Clock> Notifier<'_, L, C, K> {
         }
         // The message was sent. Delivering again because the mark failed would send it twice.
         if let Err(failure) = self.ledger.done(&delivery, self.clock.now()).await {
-            tracing::warn!(entry = entry.id(), "told, and not noted: a redelivery would tell it again: {failure}");
+            tracing::warn!(
+                entry = entry.id(),
+                "delivered, and not recorded: a redelivery would send it again: {failure}"
+            );
         }
         Ok(())
     }
@@ -388,7 +391,7 @@ fn to_message(entry: &JournalEntry, notice: view::Notice) -> TopicMessage {
 
 /// Body of the dead letter: the complete entry, so that it can be delivered manually.
 fn dead_letter_body(entry: &JournalEntry, channel: &str, reason: &str) -> String {
-    json!({"notifier": "not told", "channel": channel, "reason": reason, "entry": entry}).to_string()
+    json!({"notifier": "not delivered", "channel": channel, "reason": reason, "entry": entry}).to_string()
 }
 
 fn verdict(fact: &Fact) -> Option<Value> {

@@ -36,10 +36,10 @@ fn read_notification(
     let fields = Fields::new(node, path, file::Notification::KEYS, problems)?;
     let receiver = read_receiver(node, path, &fields, problems);
     // An empty list would send nothing, and is a mistake in the file.
-    let all_environments = "name environments, or take the key away to be told of all";
+    let all_environments = "name environments, or remove the key to be notified of all";
     let environments =
         read_optional_names(&fields, "environments", known.environments(), MAX_NAMES, all_environments, problems);
-    let all_services = "name services, or take the key away to be told of all";
+    let all_services = "name services, or remove the key to be notified of all";
     let services = read_optional_names(&fields, "services", known.services(), MAX_NAMES, all_services, problems);
     let facts = fields.choice_or("facts", &FACTS, FactFilter::Attention, problems);
     Some(NotificationPolicy { receiver: receiver?, environments: environments?, services: services?, facts: facts? })
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             problems(&wrong),
             [
-                "notifications[0].environments: the list is empty: name environments, or take the key away to be told of all"
+                "notifications[0].environments: the list is empty: name environments, or remove the key to be notified of all"
             ]
         );
     }

@@ -16,7 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
         "a_rule_that_somebody_else_edits_halts_it_and_is_not_overwritten",
         a_foreign_rule_edit_halts_and_is_not_overwritten,
     ),
-    ("an_edit_at_rest_is_told_with_who_did_it_and_repaired", drift_is_reported_with_its_author_and_repaired),
+    ("drift_is_reported_with_its_author_and_repaired", drift_is_reported_with_its_author_and_repaired),
     ("an_edit_at_rest_is_put_back_where_the_policy_says_so", drift_is_reverted_when_the_policy_says_so),
 ];
 

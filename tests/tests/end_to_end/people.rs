@@ -1,4 +1,4 @@
-//! What people ask for and are told: the plan of a manual deployment, the doctor's findings, notifications.
+//! What people request and are shown: the plan of a manual deployment, the doctor's findings, notifications.
 
 use crate::ALL_GREEN;
 use api::DoctorResponse;
@@ -19,7 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("the_doctor_reads_the_account_and_finds_what_was_broken_in_it", the_doctor_finds_what_is_broken_in_the_account),
     (
-        "programs_are_told_of_every_entry_and_people_of_what_matters_once",
+        "programs_get_every_entry_and_people_what_needs_attention_once",
         the_bus_gets_every_entry_and_topics_only_important_ones,
     ),
 ];
@@ -84,11 +84,11 @@ fn the_doctor_finds_what_is_broken_in_the_account() {
 
 fn the_bus_gets_every_entry_and_topics_only_important_ones() {
     let fails = |failure: tests::harness::HarnessError| -> ! { panic!("{failure}") };
-    let people = Subscriber::of_topic(stack(), "switchback-told").unwrap_or_else(|failure| fails(failure));
-    let programs = Subscriber::of_bus(stack(), "told").unwrap_or_else(|failure| fails(failure));
-    let notifications = "[{topic: \"arn:aws:sns:eu-central-1:000000000000:switchback-told\", environments: [dev]}]";
-    assert!(notifications.contains(&topic_arn("switchback-told")), "{notifications}");
-    let scenario = Scenario::new("told", &ScenarioOptions { notifications, ..ScenarioOptions::default() });
+    let people = Subscriber::of_topic(stack(), "switchback-notices").unwrap_or_else(|failure| fails(failure));
+    let programs = Subscriber::of_bus(stack(), "notices").unwrap_or_else(|failure| fails(failure));
+    let notifications = "[{topic: \"arn:aws:sns:eu-central-1:000000000000:switchback-notices\", environments: [dev]}]";
+    assert!(notifications.contains(&topic_arn("switchback-notices")), "{notifications}");
+    let scenario = Scenario::new("notices", &ScenarioOptions { notifications, ..ScenarioOptions::default() });
     let _digest = scenario.push("v1", good());
     assert_eq!(scenario.verdict(1).verdict, Some(Verdict::Succeeded));
 
@@ -97,7 +97,7 @@ fn the_bus_gets_every_entry_and_topics_only_important_ones() {
         let delivered = programs.received().map_err(|failure| failure.0)?.len();
         if delivered >= journal.len() { Ok(()) } else { Err(format!("{delivered} of {}", journal.len())) }
     };
-    scenario.expect("every entry is told", Duration::from_secs(30), all_delivered);
+    scenario.expect("every entry is delivered", Duration::from_secs(30), all_delivered);
     let on_the_bus = |events: &[Value]| {
         let mut sequences: Vec<u64> = events.iter().filter_map(|event| event["detail"]["sequence"].as_u64()).collect();
         sequences.sort_unstable();
@@ -110,10 +110,10 @@ fn the_bus_gets_every_entry_and_topics_only_important_ones() {
         let subjects: Vec<String> = subjects.collect();
         if subjects.len() >= 2 { Ok((subjects, received)) } else { Err(format!("{subjects:?}")) }
     };
-    let (mut subjects, notices) = scenario.expect("people are told", Duration::from_secs(30), notices_received);
+    let (mut subjects, notices) = scenario.expect("people are notified", Duration::from_secs(30), notices_received);
     subjects.sort();
-    assert_eq!(subjects, ["Deployment started: told/api/dev #1", "Succeeded: told/api/dev #1"]);
-    let end = notices.iter().find(|notice| notice["Subject"] == "Succeeded: told/api/dev #1");
+    assert_eq!(subjects, ["Deployment started: notices/api/dev #1", "Succeeded: notices/api/dev #1"]);
+    let end = notices.iter().find(|notice| notice["Subject"] == "Succeeded: notices/api/dev #1");
     assert_eq!(end.and_then(|it| it.pointer("/MessageAttributes/verdict/Value")), Some(&json!("succeeded")), "{end:?}");
 
     scenario.redeliver_journal();

@@ -8,7 +8,7 @@ use tests::harness::suite::Test;
 
 /// Names of tests, with their functions.
 pub(crate) const TESTS: &[Test] = &[
-    ("a_push_that_is_told_three_times_is_deployed_once", a_push_delivered_three_times_is_deployed_once),
+    ("a_push_delivered_three_times_is_deployed_once", a_push_delivered_three_times_is_deployed_once),
     ("a_push_whose_event_was_lost_is_found_by_the_sweep", a_push_whose_event_was_lost_is_found_by_the_sweep),
     (
         "a_tag_that_is_moved_back_onto_the_release_before_is_the_rollback",

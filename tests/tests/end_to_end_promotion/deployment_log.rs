@@ -67,8 +67,9 @@ pub(super) fn assert_log_is_complete(shop: &Shop, tag: &str) {
                     line["sequence"] == entry.sequence && line["release"] == digest.as_str() && line["deployment"] == 1
                 });
                 check(decided, &format!("the driver says {entry:?}"))?;
-                let noted =
-                    matching_lines(&lines, "notifier", "told").iter().any(|line| line["entry"] == entry.id().as_str());
+                let noted = matching_lines(&lines, "notifier", "delivered")
+                    .iter()
+                    .any(|line| line["entry"] == entry.id().as_str());
                 check(noted, &format!("the notifier says {entry:?}"))?;
             }
             check(journal.iter().any(|entry| matches!(entry.fact, Fact::Ended { .. })), "it ended")?;

@@ -358,7 +358,7 @@ async fn pressing_a_button_twice_counts_once() {
 }
 
 #[tokio::test]
-async fn a_rejection_ends_the_deployment_and_later_presses_are_told() {
+async fn a_rejection_ends_the_deployment_and_later_presses_get_the_verdict() {
     let fixture = Fixture::waiting("alice").await;
     let plan = fixture.plan();
     let no = fixture.press("U045EF6GH", false, 1, &plan).await;

@@ -24,7 +24,7 @@ mapping! {
         /// Where it runs. At least one.
         #[schemars(extend("minProperties" = 1, "maxProperties" = 20))]
         pub environments: BTreeMap<NameText, Environment>,
-        /// Who is told of what. Default: nobody.
+        /// Who is notified of what. Default: nobody.
         #[schemars(length(max = 20))]
         pub notifications: Option<Vec<Notification>>,
     }

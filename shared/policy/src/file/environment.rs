@@ -183,7 +183,7 @@ pub enum Concurrency {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub enum Drift {
-    /// It is told, with who made it where CloudTrail says so. Nothing is written.
+    /// People are notified, with who made it where CloudTrail says so. Nothing is written.
     Tell,
     /// The weights also go back to the stable side, if it has a healthy target; at most once in ten minutes.
     Revert,

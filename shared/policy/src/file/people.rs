@@ -1,4 +1,4 @@
-//! Who may do what, and who is told of what: people, grants of workflows, notifications.
+//! Who may do what, and who is notified of what: people, grants of workflows, notifications.
 
 use super::{
     CallerArn, EventName, MailTopicArn, NameText, NumericIdText, RefPattern, ReusableWorkflowPattern, SlackChannel,
@@ -74,7 +74,7 @@ pub enum Permission {
 }
 
 mapping! {
-    /// An SNS topic or a channel of Slack, exactly one of them, and what it is told of.
+    /// An SNS topic or a channel of Slack, exactly one of them, and what it is notified of.
     #[schemars(extend("oneOf" = [{"required": ["topic"]}, {"required": ["slack"]}]))]
     pub struct Notification {
         /// ARN of the SNS topic; its name begins with the stack's TopicPrefix.
@@ -92,7 +92,7 @@ mapping! {
     }
 }
 
-/// Which facts of the journal are told of.
+/// Which facts of the journal are delivered.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Facts {

@@ -296,8 +296,8 @@ fn an_unavailable_chat_blocks_for_15_minutes_then_catches_up() {
     notifier.ports.world().chat = Some(SendError::Unsure { reason: "ratelimited".to_owned() });
     let delivered = notifier.ports.invoke(&entries).expect("nobody dies");
     let stopped = delivered.stopped.map(|it| it.to_string());
-    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not told: ratelimited")));
-    // The bus was told all the same, once.
+    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not notified: ratelimited")));
+    // The bus was notified all the same, once.
     assert_eq!(notifier.ports.world().delivered.len(), 1);
 
     notifier.ports.advance_time(CHAT_RETRY_WINDOW.0 + 1);
@@ -330,7 +330,7 @@ fn a_rate_limit_is_obeyed_within_the_invocation_or_by_a_redelivery() {
     notifier.ports.world().chat_limited_until = Some(end);
     let delivered = notifier.ports.invoke(&entries).expect("nobody dies");
     let stopped = delivered.stopped.map(|it| it.to_string());
-    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not told: ratelimited")));
+    assert_eq!((delivered.entries, stopped.as_deref()), (0, Some("slack:C012AB3CD was not notified: ratelimited")));
     assert_eq!(notifier.ports.world().now, Some(start), "a minute is too long to wait");
 
     notifier.ports.advance_time(53);

@@ -108,7 +108,7 @@ fn a_temporary_error_blocks_later_entries_and_is_retried() {
     ports.world().topic = Some(SendError::Unsure { reason: "Throttled".to_owned() });
     let delivered = ports.invoke(&entries).expect("nobody dies");
     assert_eq!(delivered.entries, 0);
-    assert_eq!(delivered.stopped.map(|it| it.to_string()), Some(format!("topic:{TOPIC} was not told: Throttled")));
+    assert_eq!(delivered.stopped.map(|it| it.to_string()), Some(format!("topic:{TOPIC} was not notified: Throttled")));
     // However old it is: a topic is waited for as long as the stream keeps it.
     ports.advance_time(3_600);
     assert_eq!(ports.invoke(&entries).map(|delivered| delivered.entries), Some(0));

@@ -38,8 +38,10 @@ use story::DemoResult;
 
 /// Watch a good release go out and a bad one come back.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Exit codes: 0 as told; 1 a verdict was not the expected one, or a request was lost to the \
-                        shift; 2 wrong arguments; 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 as expected; 1 a verdict was not the expected one, or a request was lost to the \
+                        shift; 2 wrong arguments; 130 interrupted."
+)]
 pub(crate) struct DemoArguments {
     /// Print the journal as JSON lines on standard output, at the end a line with a `summary`; words go to standard
     /// error.

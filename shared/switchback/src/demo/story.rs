@@ -392,7 +392,7 @@ impl Demo {
             terminal.say(&format!("  {:<18}{loss}", ""));
         }
         for problem in &summary.problems {
-            let line = terminal.paint("31", &format!("  not as told: {problem}"));
+            let line = terminal.paint("31", &format!("  not as expected: {problem}"));
             terminal.say(&line);
         }
         drop(terminal);

@@ -172,7 +172,7 @@ fn a_missing_or_deleted_service_is_named() {
 }
 
 #[test]
-fn placement_failures_are_told_from_other_events() {
+fn placement_failures_are_distinguished_from_other_events() {
     // Whether it is a placement failure, and whether it ends once there is capacity.
     let cases = [
         ("was unable to place a task because no container instance met all of its requirements.", true, true),
