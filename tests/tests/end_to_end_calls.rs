@@ -61,8 +61,15 @@ fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
         })
         .expect("the alarm's event was taken in");
     let until = back.ended.expect("it was answered");
-    let window: Vec<&Call> =
+    let mut window: Vec<&Call> =
         calls.iter().filter(|call| call.started >= first.started && call.ended <= Some(until)).collect();
+    // A wake of another kind that comes at the same moment finds the target taken, and notes so: that is beside the path.
+    let commit = window.iter().rfind(|call| call.operation == "TransactWriteItems").expect("the decision was recorded");
+    let lease = commit.parameter("/TransactItems/0/Update/ExpressionAttributeValues/:lease/S").cloned();
+    assert!(lease.is_some(), "the decision is recorded under a lease: {commit:#?}");
+    window.retain(|call| {
+        call.operation != "UpdateItem" || call.parameter("/ExpressionAttributeValues/:lease/S").cloned() == lease
+    });
     let sequential_calls = chain(&window);
     let names: Vec<String> = sequential_calls.iter().map(|call| call.name()).collect();
     println!("from the alarm's event to the weights written back: {} ms", (until - first.started).as_millis());
@@ -70,7 +77,7 @@ fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
     let max_calls = bounds["rollback"]["sequential_calls"].as_integer().expect("a number");
     assert!(
         names.len() as i64 <= max_calls,
-        "{} sequential calls, tests/bounds.toml allows {max_calls}: {names:#?}",
+        "{} sequential calls, tests/bounds.toml allows {max_calls}: {names:?}, of {window:#?}",
         names.len()
     );
 

@@ -45,7 +45,7 @@ async fn handle(ports: &Ports, event: Value, _: &Invocation) -> Result<Value, In
     Ok(lambda::json_response(status, &body))
 }
 
-/// The IAM scope of the roles; stacks older than the doctor do not provide it.
+/// The IAM scope of the roles, which the doctor compares with the policy; none: the stack does not set it.
 fn iam_scope() -> Option<IamScope> {
     let text = setting(REACH).ok()?;
     match serde_json::from_str(&text) {

@@ -29,7 +29,7 @@ pub struct Policy {
     /// Permissions of GitHub Actions workflows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
-    /// Who is notified of what. Empty in policies stored before notifications existed.
+    /// Who is notified of what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<NotificationPolicy>,
 }
@@ -543,9 +543,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_stored_without_notifications_notifies_nobody() {
+    fn a_policy_without_notifications_notifies_nobody() {
         let stored = r#"{"application":"shop","services":{},"environments":{}}"#;
-        let policy: Policy = serde_json::from_str(stored).expect("an old writer's policy is read");
+        let policy: Policy = serde_json::from_str(stored).expect("notifications are optional");
         assert_eq!(policy.notifications, []);
         assert_eq!(serde_json::to_string(&policy).expect("plain data"), stored);
     }

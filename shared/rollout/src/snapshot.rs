@@ -191,7 +191,6 @@ impl TargetHealth {
 ///
 /// Whether it may scale out is not included: a side under load may always grow, so Switchback never suspends scale-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredAutoscaling")]
 pub struct Autoscaling {
     /// Minimum capacity: lowest desired count.
     pub min: u32,
@@ -201,24 +200,6 @@ pub struct Autoscaling {
     pub scale_in_suspended: bool,
     /// Scheduled scaling, which changes the limits themselves, is suspended.
     pub scheduled_suspended: bool,
-}
-
-/// [`Autoscaling`] as stored by this version and by older ones.
-#[derive(Deserialize)]
-struct StoredAutoscaling {
-    min: u32,
-    max: u32,
-    scale_in_suspended: bool,
-    /// Older versions stored a single flag, set where both were suspended.
-    #[serde(default)]
-    scheduled_suspended: Option<bool>,
-}
-
-impl From<StoredAutoscaling> for Autoscaling {
-    fn from(stored: StoredAutoscaling) -> Self {
-        let StoredAutoscaling { min, max, scale_in_suspended, scheduled_suspended } = stored;
-        Self { min, max, scale_in_suspended, scheduled_suspended: scheduled_suspended.unwrap_or(scale_in_suspended) }
-    }
 }
 
 /// A listener rule as it was read: how it splits traffic between the two sides.
