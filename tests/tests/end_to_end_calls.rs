@@ -3,7 +3,7 @@
 
 use rollout::Verdict;
 use rollout::snapshot::Weights;
-use serde_json::json;
+use serde_json::{Value, json};
 use simulation::world::alarms::AlarmState;
 use std::time::Duration;
 use tests::front::Call;
@@ -14,13 +14,24 @@ const HALF: Weights = Weights { blue: 50, green: 50 };
 
 #[test]
 fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
-    let scenario = Scenario::new(
-        "six",
-        &ScenarioOptions {
-            strategy: "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
-            ..ScenarioOptions::default()
-        },
-    );
+    let options = ScenarioOptions {
+        strategy: "{steps: [{traffic: 50%, hold: 60s}, {traffic: 100%}], bake: 2s, keep_warm: 0, drain: 1s}",
+        ..ScenarioOptions::default()
+    };
+    roll_back(&Scenario::new("six", &options));
+    // Behind two load balancers it takes as many: both are read and written in parallel.
+    let options = ScenarioOptions { internal_balancer: true, ..options };
+    let scenario = Scenario::new("six-on-two", &options);
+    roll_back(&scenario);
+    let internal = scenario.names().internal.clone().expect("there is an internal balancer");
+    let world = scenario.stack().front().world();
+    let weights: Vec<_> =
+        world.forwards_of(&internal.rules[0]).into_iter().map(|found| (found.arn, found.weight)).collect();
+    assert_eq!(weights, [(internal.blue, Some(100)), (internal.green, Some(0))]);
+}
+
+/// An alarm sends a deployment back, and the calls until the weights are written are counted.
+fn roll_back(scenario: &Scenario) {
     // So that one event is all that there is to be told.
     scenario.wait_until_alarms_are_ok();
     let _digest = scenario.push("v1", good());
@@ -48,11 +59,12 @@ fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
     let takes_over =
         |call: &Call| call.operation == "SendMessage" && call.parameter("/DelaySeconds") != Some(&json!(0));
     calls.retain(|call| !takes_over(call));
-    let rule = json!(scenario.names().rule);
-    let back = calls
-        .iter()
-        .rfind(|call| call.operation == "ModifyRule" && call.parameter("/RuleArn") == Some(&rule) && call.succeeded())
-        .expect("the weights were written back");
+    let is_write = |call: &&Call| {
+        let arn = call.parameter("/RuleArn").or_else(|| call.parameter("/ListenerArn")).and_then(Value::as_str);
+        let writes = matches!(call.operation.as_str(), "ModifyRule" | "ModifyListener") && call.succeeded();
+        writes && arn.is_some_and(|arn| scenario.names().traffic_rules().any(|rule| rule == arn))
+    };
+    let back = calls.iter().rfind(is_write).expect("the weights were written back");
     let question = format!("WATCH#alarm#{}", scenario.manual_alarm());
     let first = calls
         .iter()
@@ -60,7 +72,9 @@ fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
             call.started >= woken && call.started < back.started && call.parameters.to_string().contains(&question)
         })
         .expect("the alarm's event was taken in");
-    let until = back.ended.expect("it was answered");
+    // Of two balancers, the one that was written last.
+    let writes = calls.iter().filter(|call| is_write(call) && call.started > first.started);
+    let until = writes.filter_map(|call| call.ended).max().expect("it was answered");
     let mut window: Vec<&Call> =
         calls.iter().filter(|call| call.started >= first.started && call.ended <= Some(until)).collect();
     // A wake of another kind that comes at the same moment finds the target taken, and notes so: that is beside the path.
@@ -102,6 +116,7 @@ const ROLLBACK_CALLS: [(&[&str], &str); 6] = [
             "dynamodb Query",
             "ecs DescribeServices",
             "elbv2 DescribeRules",
+            "elbv2 DescribeListeners",
             "elbv2 DescribeTargetHealth",
             "autoscaling DescribeScalableTargets",
             "cloudwatch DescribeAlarms",
@@ -109,7 +124,7 @@ const ROLLBACK_CALLS: [(&[&str], &str); 6] = [
         "see commands, tasks, live weights, health, limits and all alarms: an event is no fact",
     ),
     (&["dynamodb TransactWriteItems"], "record the decision before it is acted upon"),
-    (&["elbv2 ModifyRule"], "write the weights"),
+    (&["elbv2 ModifyRule", "elbv2 ModifyListener"], "write the weights"),
 ];
 
 /// The longest chain of calls of which each began when the one before it was over.

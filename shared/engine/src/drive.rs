@@ -20,9 +20,9 @@ use rollout::recording::{self, DecisionInput, RecordPosition};
 use rollout::release::ReleaseRef;
 use rollout::target::TargetState;
 use rollout::{
-    Cause, Command, EcsPair, Effect, ImageDigest, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot,
-    Stage, TargetId, Timestamp, apply_outcomes, decide, idle_observation, idle_observation_is_due, observation,
-    observation_after, rate_limiter,
+    Cause, Command, Effect, ImageDigest, Instruction, JournalEntry, Outcome, Reading, Seconds, Snapshot, Stage,
+    TargetId, TargetResources, Timestamp, apply_outcomes, decide, idle_observation, idle_observation_is_due,
+    observation, observation_after, rate_limiter,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -249,11 +249,11 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
         }
         let next = decision.next;
         let effects = std::mem::take(&mut decision.effects);
-        // The pair of the observed deployment: the decision may have ended it, and its last effects still apply to that pair.
-        let pair = self.state.running.as_ref().map(|running| running.policy.pair.clone());
+        // Those of the observed deployment: the decision may have ended it, and its last effects still apply to them.
+        let resources = self.state.running.as_ref().map(|running| running.policy.resources.clone());
         self.commit_with_takeover(decision, !effects.is_empty()).await?;
-        let had_time_for_all = match &pair {
-            Some(pair) => self.perform(pair, &effects).await,
+        let had_time_for_all = match &resources {
+            Some(resources) => self.perform(resources, &effects).await,
             // Nothing runs, so there are no effects: a deployment that this decision starts is observed before it acts.
             None => true,
         };
@@ -461,7 +461,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
 
     /// Performs effects in order until one fails or time runs out. Returns false if time ran out before all were
     /// started; a failed effect also stops the rest, and the next decision handles it.
-    async fn perform(&mut self, pair: &EcsPair, effects: &[Effect]) -> bool {
+    async fn perform(&mut self, resources: &TargetResources, effects: &[Effect]) -> bool {
         let mut outcomes = Vec::new();
         let mut had_time_for_all = true;
         for effect in effects {
@@ -469,7 +469,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
                 had_time_for_all = false;
                 break;
             }
-            let outcome = self.cloud.perform(pair, effect).await;
+            let outcome = self.cloud.perform(resources, effect).await;
             let worked = !matches!(
                 outcome,
                 Outcome::Unsure { .. } | Outcome::Throttled { .. } | Outcome::Refused { .. } | Outcome::Conflict { .. }

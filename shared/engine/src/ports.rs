@@ -29,7 +29,7 @@ use rollout::doctor::inspected::InspectionResult;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::promotion::ImageState;
-use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, Timestamp};
+use rollout::{Effect, Outcome, Reading, Seconds, Snapshot, TargetResources, Timestamp};
 use std::future::Future;
 
 /// Observes and changes what runs on AWS; the driver's only access to it. Also tells whether an image can still be pulled.
@@ -38,7 +38,7 @@ pub trait Cloud: Sync {
     fn observe(&self, observation: &ObservationPlan) -> impl Future<Output = Snapshot> + Send;
     /// Performs `effect`. Every result is an outcome; the implementation's own time-outs cut off calls that take longer than the
     /// lease allows.
-    fn perform(&self, pair: &EcsPair, effect: &Effect) -> impl Future<Output = Outcome> + Send;
+    fn perform(&self, resources: &TargetResources, effect: &Effect) -> impl Future<Output = Outcome> + Send;
     /// Whether the registry still has an image, by its reference: `registry/repository@sha256:…`. Read before a deployment
     /// starts, never during a rollback.
     fn image_state(&self, image: &str) -> impl Future<Output = Reading<ImageState>> + Send {

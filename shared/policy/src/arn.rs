@@ -106,14 +106,15 @@ pub(crate) fn target_group(text: &str) -> Result<Arn<'_>, String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RuleOrListener<'a> {
     pub(crate) arn: Arn<'a>,
-    /// `name/id` of its load balancer.
-    pub(crate) load_balancer: (&'a str, &'a str),
+    /// `app` or `net`, name and ID of its load balancer.
+    pub(crate) load_balancer: (&'a str, &'a str, &'a str),
 }
 
-/// Parses the ARN of a listener rule or a listener of an Application Load Balancer.
+/// Parses the ARN of a listener rule of an Application Load Balancer, or of a listener of an Application or a Network
+/// Load Balancer.
 pub(crate) fn rule_or_listener(text: &str) -> Result<RuleOrListener<'_>, String> {
     let wrong = || {
-        "expected the ARN of a listener rule or a listener of an Application Load Balancer, such as \
+        "expected the ARN of a listener rule of an Application Load Balancer, or of a listener, such as \
          `arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/0123456789abcdef`"
             .to_owned()
     };
@@ -121,18 +122,18 @@ pub(crate) fn rule_or_listener(text: &str) -> Result<RuleOrListener<'_>, String>
     let arn = || shape.known();
     let parts: Vec<&str> = shape.resource.split('/').collect();
     match parts.as_slice() {
-        ["listener" | "listener-rule", "net" | "gwy", ..] => {
-            Err("this is not an Application Load Balancer's: only those have weights for two target groups".to_owned())
+        ["listener", "gwy", ..] => {
+            Err("this is a Gateway Load Balancer's: it has no weights for two target groups".to_owned())
         }
-        ["listener", "app", name, ids @ ..]
+        ["listener", kind @ ("app" | "net"), name, ids @ ..]
             if ids.len() == 2 && ids.iter().all(|id| is_word(id, 64)) && is_word(name, 32) =>
         {
-            Ok(RuleOrListener { arn: arn()?, load_balancer: (name, ids[0]) })
+            Ok(RuleOrListener { arn: arn()?, load_balancer: (kind, name, ids[0]) })
         }
         ["listener-rule", "app", name, ids @ ..]
             if ids.len() == 3 && ids.iter().all(|id| is_word(id, 64)) && is_word(name, 32) =>
         {
-            Ok(RuleOrListener { arn: arn()?, load_balancer: (name, ids[0]) })
+            Ok(RuleOrListener { arn: arn()?, load_balancer: ("app", name, ids[0]) })
         }
         _ => Err(wrong()),
     }

@@ -56,6 +56,19 @@ fn compare(application: &Name, path: &mut Vec<String>, old: &Value, new: &Value,
     for (key, value) in after {
         path.push(key.clone());
         match before.get(key) {
+            Some(Value::Array(old))
+                if key == "traffic" && value.as_array().is_some_and(|new| new.len() == old.len()) =>
+            {
+                // As many load balancers as before: each is compared with itself.
+                for (number, (old, new)) in old.iter().zip(value.as_array().into_iter().flatten()).enumerate() {
+                    let entry = format!("traffic[{number}]");
+                    let list = path.pop();
+                    path.push(entry);
+                    compare(application, path, old, new, changes);
+                    path.pop();
+                    path.extend(list);
+                }
+            }
             Some(old) => compare(application, path, old, value, changes),
             // A whole new environment is reported target by target.
             None if path.len() == 2 && path[0] == "environments" => {
@@ -106,7 +119,7 @@ mod tests {
             .replace("bake: 30m", "bake: 45m")
             .replace("bake: 2m", "bake: 3m")
             .replace("paused: true ", "paused: false ")
-            .replace("        test_rule: arn", "        #");
+            .replace("            test_rule: arn", "            #");
         let after = parse(&after).unwrap_or_else(|problems| panic!("{problems}"));
         let actual: Vec<_> = changes(Some(&before), &after)
             .into_iter()
@@ -124,9 +137,9 @@ mod tests {
             actual,
             [
                 "shop/api/dev environments.dev.targets.api.strategy.bake: 2m -> 3m",
-                "shop/api/prod environments.prod.targets.api.test_rule: arn:aws:elasticloadbalancing:eu-central-1:\
-                 444455556666:listener-rule/app/shop/2123456789abcdef/3123456789abcdef/6123456789abcdef -> ",
                 "shop/api/prod environments.prod.targets.api.strategy.bake: 30m -> 45m",
+                "shop/api/prod environments.prod.targets.api.traffic[0].test_rule: arn:aws:elasticloadbalancing:\
+                 eu-central-1:444455556666:listener-rule/app/shop/2123456789abcdef/3123456789abcdef/6123456789abcdef -> ",
                 "- services.worker-api.paused: true -> false",
             ]
         );

@@ -19,7 +19,8 @@
 //! | `entry` | an environment's requirements for a release |
 //! | `order` | the order of environments and services |
 //! | `hooks` | a target's hooks |
-//! | `target` | one target: pair, strategy, alarms, deadlines |
+//! | `resources` | what runs a target, and how traffic reaches it |
+//! | `target` | one target: strategy, alarms, deadlines |
 //! | `notify` | receivers of notifications |
 //! | `read` | the whole file: application, services, environments |
 //! | `render` | a policy rendered in the file's notation |
@@ -41,6 +42,7 @@ mod people;
 mod problem;
 mod read;
 mod render;
+mod resources;
 pub mod tags;
 mod target;
 mod tree;

@@ -7,8 +7,9 @@ use crate::notify::read_notifications;
 use crate::order::{EnvironmentOrder, check_environments, check_services};
 use crate::people::{People, read_people};
 use crate::problem::{Mark, Problem, ProblemCollector, Problems};
-use crate::target::{ExclusiveResource, check_no_shared_resources, read_partial_target, read_target};
-use crate::values::{self, Fields, LocatedNode};
+use crate::resources::{ExclusiveResource, check_no_shared_resources};
+use crate::target::{read_partial_target, read_target};
+use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use crate::{arn, file, tags, tree};
 use rollout::notification::Receiver;
 use rollout::policy::{Concurrency, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, TagRule};
@@ -322,6 +323,8 @@ fn read_environment(
     environment_order.upstream = upstream;
     let concurrency = fields.choice_or("concurrency", &CONCURRENCY, Concurrency::default(), problems);
     let drift = fields.choice_or("drift", &DRIFT, Drift::default(), problems);
+    let recovery_time = fields
+        .read("recovery_time", problems, |node, path, problems| values::duration(node, path, MIN_DEADLINE, problems));
     let defaults = fields.read("defaults", problems, |node, path, problems| {
         Some(read_partial_target(&Fields::new(node, path, file::Defaults::KEYS, problems)?, problems))
     });
@@ -336,7 +339,7 @@ fn read_environment(
                 check_service_is_known(&name, services, key_mark, &path, problems);
             }
             if let Some(target) = read_target(node, &path, &defaults, resources, problems) {
-                targets.insert(name, TargetPolicy { drift: drift.unwrap_or_default(), ..target });
+                targets.insert(name, TargetPolicy { drift: drift.unwrap_or_default(), recovery_time, ..target });
             }
         }
         Some(targets)

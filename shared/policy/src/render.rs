@@ -6,7 +6,7 @@ use crate::grants::PERMISSIONS;
 use crate::hooks::POINTS;
 use crate::notify::FACTS;
 use crate::read::{CONCURRENCY, DRIFT};
-use crate::target::{MISSING, STABLE_FIRING};
+use crate::target::{AT_START, FIRING, MISSING, STABLE_FIRING};
 use crate::values::word;
 use rollout::Name;
 use rollout::entry::{After, ApprovalPolicy, EntryRules, FreezePeriod, Grant};
@@ -76,6 +76,10 @@ fn environment(environment: &EnvironmentPolicy) -> Value {
         "give_up_after": environment.entry.give_up_after.to_string(),
         "targets": map(&environment.targets, target),
     });
+    let recovery_time = environment.targets.values().next().and_then(|target| target.recovery_time);
+    insert_unless_empty(&mut value, "recovery_time", recovery_time.is_none(), || {
+        json!(recovery_time.map(|time| time.to_string()))
+    });
     insert_unless_empty(&mut value, "after", after.is_none(), || match after {
         Some(After::Any(names)) => json!({"any": names}),
         Some(After::All(names)) => json!(names),
@@ -144,9 +148,8 @@ fn notification(route: &NotificationPolicy) -> Value {
 }
 
 fn target(target: &TargetPolicy) -> Value {
-    let (pair, strategy, deadlines) = (&target.pair, &target.strategy, &target.deadlines);
+    let (resources, strategy, deadlines) = (&target.resources, &target.strategy, &target.deadlines);
     let task_failures = &strategy.task_failures;
-    let side = |side: &rollout::policy::Side| json!({"service": side.service, "target_group": side.target_group});
     let steps: Vec<Value> = strategy
         .steps
         .iter()
@@ -159,6 +162,8 @@ fn target(target: &TargetPolicy) -> Value {
             json!({
                 "name": alarm.name,
                 "missing": word(&MISSING, &alarm.missing),
+                "firing": word(&FIRING, &alarm.firing),
+                "at_start": word(&AT_START, &alarm.at_start),
                 "stable_firing": word(&STABLE_FIRING, &alarm.stable_firing),
             })
         })
@@ -167,12 +172,9 @@ fn target(target: &TargetPolicy) -> Value {
     for (key, point) in POINTS {
         hooks.insert(key.to_owned(), target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect());
     }
-    let mut value = json!({
-        "cluster": pair.cluster,
-        "container": pair.container,
-        "blue": side(&pair.blue),
-        "green": side(&pair.green),
-        "rules": pair.rules,
+    json!({
+        "ecs": resources.ecs,
+        "traffic": resources.traffic,
         "strategy": {
             "steps": steps,
             "bake": strategy.bake.to_string(),
@@ -195,9 +197,7 @@ fn target(target: &TargetPolicy) -> Value {
             "retire": deadlines.retire.to_string(),
             "rollback": deadlines.rollback.to_string(),
         },
-    });
-    insert_unless_empty(&mut value, "test_rule", pair.test_rule.is_none(), || json!(pair.test_rule));
-    value
+    })
 }
 
 fn hook(hook: &rollout::policy::Hook) -> Value {

@@ -1,21 +1,21 @@
-//! One target of the file: its pair of services and how a release is rolled out there, including an environment's defaults.
+//! One target of the file: how a release is rolled out there, including an environment's defaults. What runs it is read
+//! in [`resources`](mod@crate::resources).
 
-use crate::arn::{self, ArnLocation};
+use crate::arn;
 use crate::file;
 use crate::hooks::{PartialHook, PartialHooks, read_partial_hooks, resolve_hooks};
-use crate::problem::{Mark, ProblemCollector};
+use crate::problem::ProblemCollector;
+use crate::resources::{ExclusiveResource, LocationCheck, read_resources};
 use crate::tree::Value;
 use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use rollout::policy::{
-    AlarmPolicy, Deadlines, Drift, EcsPair, MissingData, Side, StableFiring, Step, Strategy, TaskFailures, cluster_name,
+    AlarmAtStart, AlarmEffect, AlarmPolicy, Deadlines, Drift, MissingData, StableFiring, Step, Strategy, TaskFailures,
 };
 use rollout::text::is_visible;
 use rollout::{Percent, Seconds, TargetPolicy};
-use std::collections::{BTreeMap, BTreeSet};
 
 const MAX_STEPS: usize = 50;
 const MAX_ALARMS: usize = 20;
-const MAX_RULES: usize = 5;
 /// A service has at most 5,000 tasks (ECS quotas).
 const MAX_FAILED_TASKS: u32 = 5_000;
 const MAX_TIMES_STABLE: u32 = 100;
@@ -23,6 +23,13 @@ const MAX_TIMES_STABLE: u32 = 100;
 /// What an alarm without data means, in the file's notation.
 pub(crate) const MISSING: [(&str, MissingData); 3] =
     [("wait", MissingData::Wait), ("healthy", MissingData::Healthy), ("unhealthy", MissingData::Unhealthy)];
+
+/// What a firing alarm does, in the file's notation.
+pub(crate) const FIRING: [(&str, AlarmEffect); 3] =
+    [("back", AlarmEffect::Back), ("hold", AlarmEffect::Hold), ("tell", AlarmEffect::Tell)];
+
+/// What an alarm does that fires at the start already, in the file's notation.
+pub(crate) const AT_START: [(&str, AlarmAtStart); 2] = [("block", AlarmAtStart::Block), ("pass", AlarmAtStart::Pass)];
 
 /// What happens if an alarm fires whose metrics all belong to the stable side, in the file's notation.
 pub(crate) const STABLE_FIRING: [(&str, StableFiring); 2] =
@@ -97,17 +104,6 @@ impl PartialDeadlines {
             rollback: self.rollback.or(defaults.rollback).unwrap_or(Seconds(30 * 60)),
         }
     }
-}
-
-/// A resource that only one target may name, and where the file names it.
-#[derive(Debug)]
-pub(crate) struct ExclusiveResource {
-    /// Its kind and name, for messages.
-    description: String,
-    mark: Mark,
-    path: String,
-    /// Path of the target that names it.
-    target: String,
 }
 
 /// Reads the keys that `defaults` and targets share.
@@ -227,14 +223,16 @@ fn read_alarms(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollecto
 
 fn read_alarm(node: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) -> Option<AlarmPolicy> {
     if matches!(node.inner.value, Value::Scalar { .. }) {
-        let (missing, stable_firing) = (MissingData::Wait, StableFiring::Hold);
-        return Some(AlarmPolicy { name: read_alarm_name(node, path, problems)?, missing, stable_firing });
+        return Some(AlarmPolicy::new(read_alarm_name(node, path, problems)?));
     }
     let fields = Fields::new(node, path, file::AlarmEntry::KEYS, problems)?;
     let name = fields.read("name", problems, read_alarm_name);
     let missing = fields.choice_or("missing", &MISSING, MissingData::Wait, problems);
+    let firing = fields.choice_or("firing", &FIRING, AlarmEffect::Back, problems);
+    let at_start = fields.choice_or("at_start", &AT_START, AlarmAtStart::Block, problems);
     let stable_firing = fields.choice_or("stable_firing", &STABLE_FIRING, StableFiring::Hold, problems);
-    Some(AlarmPolicy { name: name?, missing: missing?, stable_firing: stable_firing? })
+    let (firing, at_start) = (firing?, at_start?);
+    Some(AlarmPolicy { name: name?, missing: missing?, firing, at_start, stable_firing: stable_firing? })
 }
 
 /// 1 to 255 characters (CloudWatch API, `PutMetricAlarm`, `AlarmName`).
@@ -263,9 +261,9 @@ pub(crate) fn read_target(
     let previous = problems.count();
     let fields = Fields::new(node, path, file::Target::KEYS, problems)?;
     let own = read_partial_target(&fields, problems);
-    let mut locations = LocationCheck { path, first: None };
-    let pair = read_pair(&fields, &mut locations, resources, problems);
-    let container = pair.as_ref().map(|pair| pair.container.as_str());
+    let mut locations = LocationCheck::new(path);
+    let named = read_resources(&fields, &mut locations, resources, problems);
+    let container = named.as_ref().map(|named| named.ecs.container.as_str());
     let hooks = resolve_hooks(&own.hooks, &defaults.hooks, container, node.mark, path, problems);
     for hook in hooks.iter().flatten() {
         if let PartialHook { function: Some(function), mark, path, .. } = hook
@@ -288,13 +286,14 @@ pub(crate) fn read_target(
         }
     }
     Some(TargetPolicy {
-        pair: pair?,
+        resources: named?,
         strategy,
         alarms: own.alarms.or_else(|| defaults.alarms.clone()).unwrap_or_default(),
         hooks: hooks?.into_iter().map(PartialHook::into_hook).collect(),
         deadlines,
-        // Overwritten by the environment's setting, which is read beside its targets.
+        // Overwritten by the environment's settings, which are read beside its targets.
         drift: Drift::Tell,
+        recovery_time: None,
     })
 }
 
@@ -305,200 +304,4 @@ fn default_steps() -> Vec<Step> {
         Step { traffic: share(50), hold: Seconds(300) },
         Step { traffic: Percent::ALL, hold: Seconds(0) },
     ]
-}
-
-/// Checks that all resources of a target are in one account and Region.
-struct LocationCheck<'a> {
-    path: &'a str,
-    first: Option<(ArnLocation<'a>, &'static str)>,
-}
-
-impl<'a> LocationCheck<'a> {
-    fn check(
-        &mut self,
-        location: ArnLocation<'a>,
-        description: &'static str,
-        mark: Mark,
-        path: &str,
-        problems: &mut ProblemCollector,
-    ) {
-        match self.first {
-            None => self.first = Some((location, description)),
-            Some((first, first_description)) if first != location => {
-                let partition = |location: &ArnLocation<'_>, other: &ArnLocation<'_>| {
-                    if location.partition() == other.partition() {
-                        String::new()
-                    } else {
-                        format!(", partition {}", location.partition())
-                    }
-                };
-                let message = format!(
-                    "{description} is in {location}{}, {first_description} of `{}` in {first}{}: everything of a target is in one account and Region",
-                    partition(&location, &first),
-                    self.path,
-                    partition(&first, &location)
-                );
-                problems.add(mark, path, message);
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-fn read_pair<'n>(
-    fields: &Fields<'n>,
-    locations: &mut LocationCheck<'n>,
-    resources: &mut Vec<ExclusiveResource>,
-    problems: &mut ProblemCollector,
-) -> Option<EcsPair> {
-    let target = fields.path.as_str();
-    let container = fields.read("container", problems, |node, path, problems| {
-        values::checked_text(node, path, "the name of a container", arn::container, problems)
-    });
-    let blue = fields.read("blue", problems, |node, path, problems| read_side(node, path, problems));
-    let green = fields.read("green", problems, |node, path, problems| read_side(node, path, problems));
-    for side in [&blue, &green].into_iter().flatten() {
-        if let Some((node, path)) = &side.target_group_node {
-            locations.check(side.location, "the target group", node.mark, path, problems);
-        }
-    }
-    if let (Some(blue), Some(green)) = (&blue, &green) {
-        let services = ("service", blue.service.as_str(), green.service.as_str());
-        let target_groups = ("target_group", blue.target_group, green.target_group);
-        for (key, one, other) in [services, target_groups] {
-            if one == other {
-                let message = format!("blue and green have the same `{key}`: each side has its own");
-                problems.add(green.mark, &format!("{target}.green.{key}"), message);
-            }
-        }
-    }
-    let rules = fields.read("rules", problems, |node, path, problems| {
-        let nodes = values::list(node, path, "rules", MAX_RULES, problems)?;
-        if nodes.is_empty() {
-            problems.add(
-                node.mark,
-                path,
-                "there are no rules: name at least one listener rule or listener whose weights are moved",
-            );
-        }
-        Some(nodes)
-    });
-    let test_rule = fields.get("test_rule");
-    let rules_and_test_rule = read_rules(target, rules.as_deref(), test_rule.as_ref(), locations, resources, problems);
-    let cluster = fields.read("cluster", problems, |node, path, problems| {
-        let parse = |written| arn::cluster(written).map(|arn| (written, arn));
-        let (written, arn) = values::parsed_text(node, path, "the name of an ECS cluster", parse, problems)?;
-        if let Some(arn) = arn {
-            locations.check(arn.location(), "the cluster", node.mark, path, problems);
-        }
-        Some(written.to_owned())
-    });
-    let (cluster, blue, green) = (cluster?, blue?, green?);
-    for (side, key) in [(&blue, "blue"), (&green, "green")] {
-        let resource = |description: String, key: &str| ExclusiveResource {
-            description,
-            mark: side.mark,
-            path: format!("{target}.{key}"),
-            target: target.to_owned(),
-        };
-        resources.push(resource(
-            format!("the ECS service `{}` of cluster `{}`", side.service, cluster_name(&cluster)),
-            &format!("{key}.service"),
-        ));
-        resources.push(resource(format!("the target group `{}`", side.target_group), &format!("{key}.target_group")));
-    }
-    let (rules, test_rule) = rules_and_test_rule?;
-    Some(EcsPair { cluster, container: container?, blue: blue.into_side(), green: green.into_side(), rules, test_rule })
-}
-
-struct ParsedSide<'n> {
-    mark: Mark,
-    service: String,
-    target_group: &'n str,
-    location: ArnLocation<'n>,
-    target_group_node: Option<(LocatedNode<'n>, String)>,
-}
-
-impl ParsedSide<'_> {
-    fn into_side(self) -> Side {
-        Side { service: self.service, target_group: self.target_group.to_owned() }
-    }
-}
-
-fn read_side<'n>(node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<ParsedSide<'n>> {
-    let fields = Fields::new(node, path, file::Side::KEYS, problems)?;
-    let service = fields.read("service", problems, |node, path, problems| {
-        values::checked_text(node, path, "the name of an ECS service", arn::ecs_service, problems)
-    });
-    let group = fields.read("target_group", problems, |node, path, problems| {
-        let parse = |written| arn::target_group(written).map(|arn| (written, arn.location()));
-        values::parsed_text(node, path, "the ARN of a target group", parse, problems)
-    });
-    let (target_group, location) = group?;
-    let target_group_node = fields.get("target_group");
-    Some(ParsedSide { mark: fields.mark, service: service?, target_group, location, target_group_node })
-}
-
-/// Reads the rules and the test rule: well-formed, each listed once, and all of one load balancer.
-fn read_rules<'n>(
-    target: &str,
-    rules: Option<&[(LocatedNode<'n>, String)]>,
-    test_rule: Option<&(LocatedNode<'n>, String)>,
-    locations: &mut LocationCheck<'n>,
-    resources: &mut Vec<ExclusiveResource>,
-    problems: &mut ProblemCollector,
-) -> Option<(Vec<String>, Option<String>)> {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut first_load_balancer = None;
-    let mut valid = true;
-    let mut texts = Vec::new();
-    for (node, path) in rules.into_iter().flatten().chain(test_rule) {
-        let description = "the ARN of a listener rule or a listener";
-        let parse = |written| arn::rule_or_listener(written).map(|rule| (written, rule));
-        let Some((written, rule_or_listener)) = values::parsed_text(*node, path, description, parse, problems) else {
-            valid = false;
-            continue;
-        };
-        locations.check(rule_or_listener.arn.location(), "the rule", node.mark, path, problems);
-        if !seen.insert(written) {
-            problems.add(
-                node.mark,
-                path,
-                "this rule is there already: each rule once, and the test rule is another than the `rules`",
-            );
-        }
-        if *first_load_balancer.get_or_insert(rule_or_listener.load_balancer) != rule_or_listener.load_balancer {
-            let message =
-                "this rule is of another load balancer than the first one: a target group belongs to one load balancer";
-            problems.add(node.mark, path, message);
-        }
-        resources.push(ExclusiveResource {
-            description: format!("the rule `{written}`"),
-            mark: node.mark,
-            path: path.clone(),
-            target: target.to_owned(),
-        });
-        texts.push(written.to_owned());
-    }
-    rules?;
-    if !valid {
-        return None;
-    }
-    let test_rule = if test_rule.is_some() { texts.pop() } else { None };
-    Some((texts, test_rule))
-}
-
-/// Checks that no two targets control the same resource.
-pub(crate) fn check_no_shared_resources(resources: &[ExclusiveResource], problems: &mut ProblemCollector) {
-    let mut owners: BTreeMap<&str, &ExclusiveResource> = BTreeMap::new();
-    for resource in resources {
-        let first = owners.entry(&resource.description).or_insert(resource);
-        if first.target != resource.target {
-            let message = format!(
-                "{} belongs to `{}` already (line {}): two targets must not move the same thing",
-                resource.description, first.target, first.mark.line
-            );
-            problems.add(resource.mark, &resource.path, message);
-        }
-    }
 }

@@ -21,7 +21,6 @@ pub(crate) struct LocatedNode<'n> {
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
     pub(crate) path: String,
-    pub(crate) mark: Mark,
     entries: Vec<(&'n Key, &'n Node)>,
     known: &'static [KnownKey],
 }
@@ -147,7 +146,7 @@ impl<'n> Fields<'n> {
                 problems.add(node.mark, path, format!("`{}` is missing: add it", key.name));
             }
         }
-        Some(Self { path: path.to_owned(), mark: node.mark, entries: present, known })
+        Some(Self { path: path.to_owned(), entries: present, known })
     }
 
     /// The value of `key` and its path, if present.

@@ -54,10 +54,10 @@ pub enum Effect {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Weights>,
     },
-    /// Set these weights in the test rule.
-    SetTestRule {
-        /// The weights to set.
-        weights: Weights,
+    /// Set the weights of the test rules.
+    SetTestRules {
+        /// The weights to set, leg by leg: one for each test rule of the policy.
+        weights: Vec<Weights>,
     },
     /// Invoke a hook's function to ask for its status. `run` is the same for all invocations of one run.
     InvokeHook {
@@ -107,8 +107,8 @@ pub struct HookPayload {
     pub digest: String,
     /// The release's tag.
     pub tag: String,
-    /// Target group ARN of the candidate.
-    pub candidate_target_group: String,
+    /// Target group ARNs of the candidate, one for each load balancer of the policy.
+    pub candidate_target_groups: Vec<String>,
 }
 
 /// A hook function's answer.
@@ -196,8 +196,8 @@ pub enum EffectKind {
     SetAutoscaling,
     /// [`Effect::SetWeights`]
     SetWeights,
-    /// [`Effect::SetTestRule`]
-    SetTestRule,
+    /// [`Effect::SetTestRules`]
+    SetTestRules,
     /// [`Effect::InvokeHook`]
     InvokeHook,
     /// [`Effect::StartTask`]
@@ -216,7 +216,7 @@ impl EffectKind {
             Self::SetDesired => "set_desired",
             Self::SetAutoscaling => "set_autoscaling",
             Self::SetWeights => "set_weights",
-            Self::SetTestRule => "set_test_rule",
+            Self::SetTestRules => "set_test_rules",
             Self::InvokeHook => "invoke_hook",
             Self::StartTask => "start_task",
             Self::StopTask => "stop_task",
@@ -240,7 +240,7 @@ impl Effect {
             Self::SetDesired { .. } => EffectKind::SetDesired,
             Self::SetAutoscaling { .. } => EffectKind::SetAutoscaling,
             Self::SetWeights { .. } => EffectKind::SetWeights,
-            Self::SetTestRule { .. } => EffectKind::SetTestRule,
+            Self::SetTestRules { .. } => EffectKind::SetTestRules,
             Self::InvokeHook { .. } => EffectKind::InvokeHook,
             Self::StartTask { .. } => EffectKind::StartTask,
             Self::StopTask { .. } => EffectKind::StopTask,

@@ -130,6 +130,15 @@ pub enum WaitingOn {
         /// When the deployment rolls back.
         deadline: Timestamp,
     },
+    /// An alarm to clear whose effect is to hold the deployment.
+    FiringAlarm {
+        /// The alarm's name.
+        name: String,
+        /// CloudWatch's reason (`StateReason`).
+        reason: String,
+        /// When the deployment rolls back.
+        deadline: Timestamp,
+    },
     /// An alarm that watches the stable side alone to clear, or a person's decision.
     StableAlarm {
         /// The alarm's name.

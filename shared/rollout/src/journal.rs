@@ -201,6 +201,27 @@ pub enum Fact {
         /// Why they are overwritten.
         cause: String,
     },
+    /// An alarm fires whose effect is to hold the deployment, or to notify people alone.
+    AlarmFiring {
+        /// The alarm's name.
+        alarm: String,
+        /// CloudWatch's reason (`StateReason`).
+        reason: String,
+        /// It holds the deployment; otherwise people are notified, and nothing else.
+        holds: bool,
+    },
+    /// Such an alarm no longer fires.
+    AlarmCleared {
+        /// The alarm's name.
+        alarm: String,
+    },
+    /// The deployment starts although an alarm fires, as the policy says. The alarm is not judged until it has been OK.
+    AlarmPassed {
+        /// The alarm's name.
+        alarm: String,
+        /// CloudWatch's reason (`StateReason`).
+        reason: String,
+    },
     /// An alarm that watches the stable side alone fires: the deployment neither proceeds nor rolls back because of it.
     StableAlarm {
         /// The alarm's name.
@@ -380,6 +401,9 @@ impl Fact {
             Self::RollbackStarted { .. } => "rollback_started",
             Self::RollbackBlocked { .. } => "rollback_blocked",
             Self::ForeignWeightsReplaced { .. } => "foreign_weights_replaced",
+            Self::AlarmFiring { .. } => "alarm_firing",
+            Self::AlarmCleared { .. } => "alarm_cleared",
+            Self::AlarmPassed { .. } => "alarm_passed",
             Self::StableAlarm { .. } => "stable_alarm",
             Self::StableAlarmCleared { .. } => "stable_alarm_cleared",
             Self::Ended { .. } => "ended",
@@ -415,6 +439,8 @@ impl Fact {
                 | Self::RollbackStarted { .. }
                 | Self::RollbackBlocked { .. }
                 | Self::ForeignWeightsReplaced { .. }
+                | Self::AlarmFiring { .. }
+                | Self::AlarmPassed { .. }
                 | Self::StableAlarm { .. }
                 | Self::Ended { .. }
                 | Self::ApprovalRequested { .. }

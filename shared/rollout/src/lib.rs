@@ -25,6 +25,7 @@
 //! | [`journal`] | what happened and why: permanent history for people |
 //! | [`notification`] | who is notified of what |
 //! | [`registry`] | ECR's registries, and the host names that images have there |
+//! | [`resources`] | what runs a target, and how traffic reaches it |
 //! | [`policy`] | the configuration of an application (already validated) |
 //! | [`weighted`] | a deployment between two sides: its state in each stage |
 //! | [`phase`] | the phase of a deployment |
@@ -69,6 +70,7 @@ pub mod refusal;
 pub mod regions;
 pub mod registry;
 pub mod release;
+pub mod resources;
 pub mod schedule;
 pub mod snapshot;
 pub mod stage;
@@ -90,10 +92,11 @@ pub use journal::{Fact, JournalEntry};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
 pub use observation::{ObservationPlan, idle_observation, idle_observation_is_due, observation, observation_after};
 pub use phase::Phase;
-pub use policy::{AppliedTarget, Concurrency, EcsPair, Policy, TargetPolicy};
+pub use policy::{AppliedTarget, Concurrency, Policy, TargetPolicy};
 pub use refusal::CommandRefusal;
 pub use registry::Registry;
 pub use release::{Provenance, Release, ReleaseRef};
+pub use resources::{EcsPair, Leg, TargetResources};
 pub use snapshot::{Reading, Snapshot};
 pub use stage::Stage;
 pub use target::TargetState;

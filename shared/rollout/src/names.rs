@@ -215,6 +215,9 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Blue and green.
+    pub const BOTH: [Self; 2] = [Self::Blue, Self::Green];
+
     /// The other side.
     #[must_use]
     pub fn other(self) -> Self {

@@ -5,7 +5,8 @@ use crate::command::{Command, Instruction};
 use crate::deployment::{Deployment, Purpose};
 use crate::effect::Effect;
 use crate::names::Slot;
-use crate::policy::{EcsPair, HookAction, TargetPolicy};
+use crate::policy::{AlarmEffect, HookAction, TargetPolicy};
+use crate::resources::TargetResources;
 use crate::stage::Stage;
 use crate::target::TargetState;
 use crate::time::Seconds;
@@ -20,7 +21,7 @@ const IDLE_SERVICES_INTERVAL: Seconds = Seconds(24 * 3600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservationPlan {
     /// The services, target groups and rules to read.
-    pub pair: EcsPair,
+    pub resources: TargetResources,
     /// Read both sides, their target groups and their autoscaling; otherwise they are unknown.
     pub sides: bool,
     /// Also read the image of the policy's container in each side's task definition.
@@ -80,7 +81,7 @@ pub fn observation(state: &TargetState) -> Option<ObservationPlan> {
         })
         .collect();
     Some(ObservationPlan {
-        pair: deployment.policy.pair.clone(),
+        resources: deployment.policy.resources.clone(),
         sides: true,
         images: deployment.stage() == Stage::Preflight,
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
@@ -148,7 +149,7 @@ pub fn idle_observation(
     let lately = seen.and_then(|seen| seen.services_seen_at).is_some_and(|at| now < IDLE_SERVICES_INTERVAL.after(at));
     let differs = seen.is_some_and(|seen| seen.drift.is_some() || seen.recheck_at.is_some());
     Some(ObservationPlan {
-        pair: policy.pair.clone(),
+        resources: policy.resources.clone(),
         sides: full || differs || !lately,
         images: false,
         alarms: BTreeSet::new(),
@@ -162,14 +163,17 @@ pub fn idle_observation(
 /// What to read right after these effects; none: nothing would be visible yet, and the observation takes place when it
 /// is due.
 ///
-/// Written weights are verified by reading the rules and the alarms alone, as long as nothing else is due right after.
+/// Written weights are verified by reading the rules and the alarms alone, as long as nothing else is due right after. A
+/// write that failed is judged on everything.
 /// At low rate, tasks are not read immediately after they were requested.
 #[must_use]
 pub fn observation_after(state: &TargetState, effects: &[Effect]) -> Option<ObservationPlan> {
     let observation = observation(state)?;
     let Some(deployment) = &state.running else { return Some(observation) };
     let only = |meant: fn(&Effect) -> bool| !effects.is_empty() && effects.iter().all(meant);
-    if only(|effect| matches!(effect, Effect::SetWeights { .. })) && only_watches_next(deployment) {
+    let wrote_weights =
+        only(|effect| matches!(effect, Effect::SetWeights { .. })) && deployment.effect_failure.is_none();
+    if wrote_weights && only_watches_next(deployment) {
         return Some(ObservationPlan { sides: false, failed_starts_query: None, ..observation });
     }
     let is_slow = |effect: &Effect| {
@@ -201,6 +205,7 @@ fn decisive_alarms(deployment: &Deployment) -> BTreeSet<String> {
     let may_roll_back = deployment.purpose == Purpose::Deploy
         && deployment.stage() != Stage::RollingBack
         && deployment.rollback_path().is_some();
-    let names = deployment.policy.alarms.iter().map(|alarm| &alarm.name).filter(|_| may_roll_back);
+    let alarms = deployment.policy.alarms.iter().filter(|alarm| may_roll_back && alarm.firing == AlarmEffect::Back);
+    let names = alarms.map(|alarm| &alarm.name);
     names.filter(|name| !deployment.overrides.firing_alarms.contains(*name)).cloned().collect()
 }

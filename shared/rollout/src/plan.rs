@@ -51,6 +51,12 @@ pub struct Plan {
     /// Minimum total duration, if it waits for nothing but the policy's own times.
     #[serde(rename = "takes_s")]
     pub duration: Seconds,
+    /// From a firing alarm to the deadline of the rollback.
+    #[serde(rename = "rollback_deadline_s")]
+    pub rollback_deadline: Seconds,
+    /// The environment's recovery time; none: the policy does not state it.
+    #[serde(rename = "recovery_time_s", default, skip_serializing_if = "Option::is_none")]
+    pub recovery_time: Option<Seconds>,
 }
 
 /// Whether a deployment would start.
@@ -240,6 +246,8 @@ impl DryRun<'_> {
             alarm_sides: snapshot.map(|snapshot| snapshot.alarm_sides.clone()).unwrap_or_default(),
             steps: Vec::new(),
             duration: Seconds(0),
+            rollback_deadline: policy.rollback_deadline_after_alarm(),
+            recovery_time: policy.recovery_time,
         };
         let mut stable_count = None;
         if let Some(snapshot) = snapshot.filter(|_| is_evaluated) {
@@ -294,7 +302,7 @@ fn side(slot: Slot, policy: &TargetPolicy, snapshot: &Snapshot) -> PlannedSide {
     let seen = snapshot.side(slot).known();
     PlannedSide {
         slot,
-        service: policy.pair.side(slot).service.clone(),
+        service: policy.resources.ecs.service(slot).to_owned(),
         task_definition: seen.map(|side| side.task_definition.clone()),
         image: seen.and_then(|side| side.image.clone()),
         running: seen.map_or(0, |side| side.running),
@@ -333,7 +341,7 @@ fn steps(policy: &TargetPolicy, stable_count: Option<u32>) -> Vec<PlannedStep> {
     });
     let before = steps.len();
     steps.extend(hooks(Stage::Testing, HookPoint::TestTraffic));
-    if steps.len() == before && policy.pair.test_rule.is_some() {
+    if steps.len() == before && policy.resources.test_rules().next().is_some() {
         steps.push(step(Stage::Testing, nothing, deadlines.shift));
     }
     for shift in &strategy.steps {

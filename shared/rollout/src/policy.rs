@@ -7,6 +7,7 @@ use crate::entry::{EntryRules, Grant, Person, TargetEntryRules};
 use crate::names::{Name, TargetId};
 use crate::notification::NotificationPolicy;
 use crate::registry::Registry;
+use crate::resources::{Resource, TargetResources};
 use crate::time::{Percent, Seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +72,11 @@ impl Policy {
     /// other application, may use the same resource: two deployments would undo each other's work.
     #[must_use]
     pub fn resources(&self) -> BTreeMap<Resource, TargetId> {
-        self.targets().flat_map(|(target, rules)| rules.pair.resources().map(move |it| (it, target.clone()))).collect()
+        let each = |(target, rules): (TargetId, &TargetPolicy)| {
+            let resources: Vec<_> = rules.resources.exclusive().collect();
+            resources.into_iter().map(move |resource| (resource, target.clone()))
+        };
+        self.targets().flat_map(each).collect()
     }
 
     /// Everybody whom an environment's approval rule names, directly or through a group.
@@ -225,8 +230,8 @@ pub enum Concurrency {
 /// What the policy says about one target. A running deployment keeps the version that it started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetPolicy {
-    /// The services, target groups and rules.
-    pub pair: EcsPair,
+    /// What runs the target, and how traffic reaches it.
+    pub resources: TargetResources,
     /// How traffic shifts.
     pub strategy: Strategy,
     /// Alarms that are watched.
@@ -238,7 +243,22 @@ pub struct TargetPolicy {
     /// What happens when the target is edited outside Switchback while nothing is deployed.
     #[serde(default, skip_serializing_if = "Drift::is_tell")]
     pub drift: Drift,
+    /// Within which traffic has to be off a bad release; none: nobody has said. Plan and doctor add up what it may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_time: Option<Seconds>,
 }
+
+impl TargetPolicy {
+    /// From a firing alarm to the deadline of the rollback. Usually the weights are back within seconds; at the deadline a
+    /// rollback that cannot be done is given up, and one that can is still tried.
+    #[must_use]
+    pub fn rollback_deadline_after_alarm(&self) -> Seconds {
+        Seconds(ANSWER_TO_ALARM.0 + self.deadlines.rollback.0)
+    }
+}
+
+/// Within which a firing alarm is answered, should its event be lost.
+const ANSWER_TO_ALARM: Seconds = Seconds(60);
 
 /// What happens when rules or services differ from what the last deployment left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,116 +275,6 @@ impl Drift {
     fn is_tell(&self) -> bool {
         *self == Self::Tell
     }
-}
-
-/// A pair of ECS services, each with its own target group, behind the same rules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EcsPair {
-    /// Name or ARN of the ECS cluster.
-    pub cluster: String,
-    /// The container whose image is replaced; all others are left unchanged.
-    pub container: String,
-    /// The blue side.
-    pub blue: Side,
-    /// The green side.
-    pub green: Side,
-    /// ARNs of the listener rules, or of listeners (their default action), whose weights are shifted together. Never
-    /// empty.
-    pub rules: Vec<String>,
-    /// ARN of a rule or listener that only testers use.
-    pub test_rule: Option<String>,
-}
-
-/// An AWS resource that deployments of one target change, exclusively.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Resource {
-    /// An ECS service.
-    Service {
-        /// `REGION:ACCOUNT`: cluster names are unique within it. Empty where the policy has no ARN to take it from.
-        account_and_region: String,
-        /// The cluster's name, even where the policy has its ARN.
-        cluster: String,
-        /// The service's name.
-        name: String,
-    },
-    /// A target group, by ARN.
-    TargetGroup(String),
-    /// A listener rule, or a listener with its default action, by ARN.
-    Rule(String),
-}
-
-impl Resource {
-    /// A unique key: the same text for the same resource only.
-    #[must_use]
-    pub fn key(&self) -> String {
-        match self {
-            // `/` is a safe separator: ECS names consist of letters, digits, hyphens and underscores.
-            Self::Service { account_and_region, cluster, name } => {
-                format!("ecs-service#{account_and_region}/{cluster}/{name}")
-            }
-            Self::TargetGroup(arn) => format!("target-group#{arn}"),
-            Self::Rule(arn) => format!("rule#{arn}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Resource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Service { cluster, name, .. } => write!(f, "the ECS service `{name}` of cluster `{cluster}`"),
-            Self::TargetGroup(arn) => write!(f, "the target group `{arn}`"),
-            Self::Rule(arn) => write!(f, "the rule `{arn}`"),
-        }
-    }
-}
-
-/// The name in `arn:aws:ecs:region:account:cluster/name`, or the name itself.
-#[must_use]
-pub fn cluster_name(name_or_arn: &str) -> &str {
-    name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
-}
-
-/// `region:account` of an ARN; empty if it is not an ARN.
-fn account_and_region(arn: &str) -> String {
-    let fields: Vec<&str> = arn.splitn(6, ':').collect();
-    match fields.as_slice() {
-        ["arn", _, _, region, account, _] => format!("{region}:{account}"),
-        _ => String::new(),
-    }
-}
-
-impl EcsPair {
-    /// The resources that deployments to this pair change.
-    pub fn resources(&self) -> impl Iterator<Item = Resource> {
-        let sides = [&self.blue, &self.green].into_iter().flat_map(|side| {
-            let service = Resource::Service {
-                // A target is in one account and Region: a cluster given by name is in that of the target groups.
-                account_and_region: account_and_region(&side.target_group),
-                cluster: cluster_name(&self.cluster).to_owned(),
-                name: side.service.clone(),
-            };
-            [service, Resource::TargetGroup(side.target_group.clone())]
-        });
-        sides.chain(self.rules.iter().chain(&self.test_rule).cloned().map(Resource::Rule))
-    }
-
-    /// The side in `slot`.
-    #[must_use]
-    pub fn side(&self, slot: crate::Slot) -> &Side {
-        match slot {
-            crate::Slot::Blue => &self.blue,
-            crate::Slot::Green => &self.green,
-        }
-    }
-}
-
-/// One side of a pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
-    /// Name of the ECS service.
-    pub service: String,
-    /// ARN of the target group that the service registers its tasks in.
-    pub target_group: String,
 }
 
 /// How traffic moves from the stable side to the candidate.
@@ -426,13 +336,57 @@ pub struct AlarmPolicy {
     pub name: String,
     /// What `INSUFFICIENT_DATA` means.
     pub missing: MissingData,
+    /// What happens when it fires.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub firing: AlarmEffect,
+    /// Whether a deployment starts while it fires.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub at_start: AlarmAtStart,
     /// What happens when it watches the stable side alone, and fires.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stable_firing: StableFiring,
 }
 
+impl AlarmPolicy {
+    /// The alarm of this name, with the policy file's defaults.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            missing: MissingData::Wait,
+            firing: AlarmEffect::default(),
+            at_start: AlarmAtStart::default(),
+            stable_firing: StableFiring::default(),
+        }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What a firing alarm does to a deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmEffect {
+    /// The deployment rolls back. The default.
+    #[default]
+    Back,
+    /// Nothing widens while it fires; at the stage's deadline the deployment rolls back.
+    Hold,
+    /// It is journalled and people are notified. It holds nothing, not even the start.
+    Tell,
+}
+
+/// What an alarm that already fires does to the start of a deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmAtStart {
+    /// The deployment waits until it no longer fires. The default.
+    #[default]
+    Block,
+    /// The deployment starts, and the alarm is not judged until it has been OK once.
+    Pass,
 }
 
 /// What happens when an alarm that watches the stable side alone fires. It never causes a rollback: that would put all
@@ -548,27 +502,5 @@ mod tests {
         let policy: Policy = serde_json::from_str(stored).expect("notifications are optional");
         assert_eq!(policy.notifications, []);
         assert_eq!(serde_json::to_string(&policy).expect("plain data"), stored);
-    }
-
-    #[test]
-    fn a_cluster_name_and_its_arn_are_the_same_resource() {
-        let side = |colour: &str| Side {
-            service: format!("api-{colour}"),
-            target_group: format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/{colour}/1"),
-        };
-        let pair = |cluster: &str| EcsPair {
-            cluster: cluster.to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec!["rule/1".to_owned()],
-            test_rule: Some("rule/2".to_owned()),
-        };
-        let keys = |pair: &EcsPair| pair.resources().map(|resource| resource.key()).collect::<Vec<_>>();
-        let by_name = keys(&pair("main"));
-        assert_eq!(by_name, keys(&pair("arn:aws:ecs:eu-west-1:111122223333:cluster/main")));
-        assert_eq!(by_name.len(), 6);
-        assert_eq!(by_name[0], "ecs-service#eu-west-1:111122223333/main/api-blue");
-        assert_ne!(by_name[0], keys(&pair("other"))[0]);
     }
 }

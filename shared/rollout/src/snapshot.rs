@@ -36,10 +36,10 @@ pub struct Snapshot {
     pub blue: Reading<SideReading>,
     /// The green side.
     pub green: Reading<SideReading>,
-    /// The rules of the policy, in the policy's order.
+    /// The rules of the policy, in the policy's order: leg by leg.
     pub rules: Vec<Reading<RuleReading>>,
-    /// The test rule, if the policy has one.
-    pub test_rule: Option<Reading<RuleReading>>,
+    /// The test rules, leg by leg.
+    pub test_rules: Vec<Reading<RuleReading>>,
     /// Every requested alarm; one that CloudWatch does not have is [`AlarmReading::Absent`].
     pub alarms: Reading<BTreeMap<String, AlarmReading>>,
     /// The side that an alarm watches, for those of [`Self::alarms`] whose metrics all belong to one side (its target
@@ -80,6 +80,18 @@ impl Snapshot {
     #[must_use]
     pub fn live_side(&self) -> Option<Slot> {
         Weights::live_side(self.rules.iter().map(|rule| rule.known().map(|rule| rule.weights)))
+    }
+
+    /// Weights of the test rules.
+    ///
+    /// # Errors
+    /// The reason, where one of them could not be read.
+    pub fn test_weights(&self) -> Result<Vec<Weights>, String> {
+        let weights = |rule: &Reading<RuleReading>| match rule {
+            Reading::Known(rule) => Ok(rule.weights),
+            Reading::Unknown(reason) => Err(format!("the test rule could not be read: {reason}")),
+        };
+        self.test_rules.iter().map(weights).collect()
     }
 
     /// The side in `slot`.
@@ -125,7 +137,8 @@ pub struct SideReading {
     pub placed_by: Vec<String>,
     /// The service's newest event about a task that could not be placed, since the queried time.
     pub placement_failure: Option<ServiceEvent>,
-    /// Health of the targets in the side's target group.
+    /// Health of the targets in the side's target group; with several legs, that of the worst:
+    /// [`TargetHealth::worst`].
     pub targets: TargetHealth,
     /// The limits of the service's scalable target; none: Application Auto Scaling has none for it.
     pub autoscaling: Option<Autoscaling>,
@@ -180,6 +193,21 @@ pub struct TargetHealth {
 }
 
 impl TargetHealth {
+    /// The health of a side that has a target group on each of several load balancers: of each state the number that
+    /// is worst in any of them. It is healthy if every leg is, and has no healthy target if one leg has none. Never a
+    /// sum: healthy targets behind one balancer serve nobody behind another. 0 of everything without any leg.
+    #[must_use]
+    pub fn worst(legs: impl IntoIterator<Item = Self>) -> Self {
+        let worse = |a: Self, b: Self| Self {
+            healthy: a.healthy.min(b.healthy),
+            unhealthy: a.unhealthy.max(b.unhealthy),
+            initial: a.initial.max(b.initial),
+            draining: a.draining.max(b.draining),
+            unused: a.unused.max(b.unused),
+        };
+        legs.into_iter().reduce(worse).unwrap_or_default()
+    }
+
     /// Number of targets that are not draining.
     #[must_use]
     pub fn registered(&self) -> u32 {
@@ -305,4 +333,24 @@ pub enum TaskReading {
         /// ECS's reason.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_is_as_healthy_as_its_worst_leg() {
+        let healthy = |healthy| TargetHealth { healthy, ..TargetHealth::default() };
+        let starting = TargetHealth { healthy: 1, initial: 3, ..TargetHealth::default() };
+        assert_eq!(TargetHealth::worst([]), TargetHealth::default());
+        assert_eq!(TargetHealth::worst([healthy(4), healthy(4)]), healthy(4));
+        // Never the sum: 4 and 0 serve nobody behind the second balancer.
+        assert_eq!(TargetHealth::worst([healthy(4), healthy(0)]), healthy(0));
+        assert_eq!(TargetHealth::worst([healthy(4), starting]), starting);
+        let unhealthy = TargetHealth { healthy: 3, unhealthy: 1, ..TargetHealth::default() };
+        let worst = TargetHealth::worst([starting, unhealthy]);
+        assert_eq!(worst, TargetHealth { healthy: 1, unhealthy: 1, initial: 3, draining: 0, unused: 0 });
+        assert!(worst.healthy < worst.registered());
+    }
 }

@@ -8,7 +8,7 @@ use crate::time::Seconds;
 use crate::verdict::Cause;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of a deployment that shifts traffic from its stable side to its candidate's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,9 @@ pub struct Weighted {
     pub original_limits: BTreeMap<Slot, Autoscaling>,
     /// When those limits were read: they include the effect of earlier scheduled actions.
     pub original_limits_read_at: Timestamp,
-    /// Weights of the test rule before it was changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_rule_before: Option<Weights>,
+    /// Weights of the test rules before they were changed; empty: they were not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_rules_before: Vec<Weights>,
     /// Hooks that have started, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<String, HookProgress>,
@@ -47,6 +47,9 @@ pub struct Weighted {
     /// A forward-only release is in trouble: it stays as it is until a person decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaiting_operator: Option<AwaitingOperator>,
+    /// Alarms that were seen firing and do not roll the deployment back, as journalled.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub noticed_alarms: BTreeSet<String>,
     /// An alarm that watches the stable side alone fires, and holds the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_alarm: Option<StableAlarm>,
@@ -514,11 +517,12 @@ impl Weighted {
             wrote_weights_blind: false,
             original_limits: BTreeMap::new(),
             original_limits_read_at: seen_at,
-            test_rule_before: None,
+            test_rules_before: Vec::new(),
             hooks: BTreeMap::new(),
             halted: None,
             restored_at: None,
             awaiting_operator: None,
+            noticed_alarms: BTreeSet::new(),
             stable_alarm: None,
         }
     }

@@ -5,7 +5,7 @@ use crate::virtual_time::{PreviousState, WorldReader, perform, read_snapshot};
 use crate::world::World;
 use engine::Cloud;
 use rollout::observation::ObservationPlan;
-use rollout::{EcsPair, Effect, Outcome, Snapshot, Timestamp};
+use rollout::{Effect, Outcome, Snapshot, TargetResources, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The cloud port over a world that is shared with the backend running its tasks.
@@ -38,7 +38,7 @@ impl Cloud for LiveCloud {
         read_snapshot(&*self.world, observation)
     }
 
-    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
-        perform(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner), pair, effect)
+    async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
+        perform(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner), resources, effect)
     }
 }

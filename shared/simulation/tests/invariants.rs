@@ -69,8 +69,8 @@ impl RogueDriver {
     }
 
     fn perform(&self, simulation: &mut Simulation, effect: &Effect) {
-        let pair = self.state.running.as_ref().expect("something runs").policy.pair.clone();
-        let outcome = run_until_ready(simulation, self.cloud.perform(&pair, effect));
+        let resources = self.state.running.as_ref().expect("something runs").policy.resources.clone();
+        let outcome = run_until_ready(simulation, self.cloud.perform(&resources, effect));
         assert_eq!(outcome, Outcome::Done);
         simulation.run_for(1);
     }

@@ -5,7 +5,7 @@ use engine::intake::{ImagePushed, image_pushed};
 use engine::{Clock, Cloud, DriveOutcome, LeaseId, Wake, WakeQueue, drive};
 use futures::future::{join_all, poll_fn};
 use rollout::observation::ObservationPlan;
-use rollout::{EcsPair, Effect, Outcome, Reading, Seconds, Snapshot, TargetId, Timestamp};
+use rollout::{Effect, Outcome, Reading, Seconds, Snapshot, TargetId, TargetResources, Timestamp};
 use simulation::ledger::MemoryLedger;
 use simulation::world::scene::{application_policy, digest_of};
 use simulation::world::{PairSetup, Settings};
@@ -114,8 +114,8 @@ impl Cloud for SlowCloud {
         Snapshot {
             blue: Reading::Unknown(unknown()),
             green: Reading::Unknown(unknown()),
-            rules: observation.pair.rules.iter().map(|_| Reading::Unknown(unknown())).collect(),
-            test_rule: None,
+            rules: observation.resources.rules().map(|_| Reading::Unknown(unknown())).collect(),
+            test_rules: Vec::new(),
             alarms: Reading::Unknown(unknown()),
             alarm_sides: BTreeMap::new(),
             schedules: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl Cloud for SlowCloud {
         }
     }
 
-    async fn perform(&self, _: &EcsPair, effect: &Effect) -> Outcome {
+    async fn perform(&self, _: &TargetResources, effect: &Effect) -> Outcome {
         Outcome::Refused { reason: format!("{} is nothing to do here", effect.kind().name()) }
     }
 }

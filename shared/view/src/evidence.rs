@@ -19,7 +19,7 @@ pub fn evidence(snapshot: &Snapshot) -> Vec<String> {
         })),
         Reading::Unknown(reason) => lines.push(format!("alarms could not be read: {reason}")),
     }
-    for slot in [Slot::Blue, Slot::Green] {
+    for slot in Slot::BOTH {
         match snapshot.side(slot) {
             Reading::Known(side) => {
                 let (healthy, all, running) = (side.targets.healthy, side.targets.registered(), side.running);

@@ -32,6 +32,29 @@ pub fn sentence(fact: &Fact) -> (Tone, String) {
     (tone, visible(&with_short_names(&text)))
 }
 
+/// What an alarm does that does not roll the deployment back.
+fn alarm_sentence(fact: &Fact) -> (Tone, String) {
+    use Tone::{Bad, Good, Plain, Warning};
+    match fact {
+        Fact::AlarmFiring { alarm, reason, holds: false } => {
+            (Warning, format!("Alarm {alarm} is firing, and does not stop the deployment{}", after_colon(reason)))
+        }
+        Fact::AlarmFiring { alarm, reason, .. } => {
+            (Bad, format!("Holding: alarm {alarm} is firing{}", after_colon(reason)))
+        }
+        Fact::AlarmCleared { alarm } => (Good, format!("Alarm {alarm} has cleared")),
+        Fact::AlarmPassed { alarm, reason } => (
+            Warning,
+            format!("Started although alarm {alarm} is firing; it counts once it has been OK{}", after_colon(reason)),
+        ),
+        Fact::StableAlarm { alarm, reason } => {
+            (Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
+        }
+        Fact::StableAlarmCleared { alarm } => (Good, format!("The stable side's alarm {alarm} has cleared; resuming")),
+        other => (Plain, other.name().replace('_', " ")),
+    }
+}
+
 fn raw_sentence(fact: &Fact) -> (Tone, String) {
     use Tone::{Bad, Good, Plain, Warning};
     match fact {
@@ -72,10 +95,11 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
         Fact::ForeignWeightsReplaced { found, cause } => {
             (Warning, format!("Replacing weights set outside Switchback: {found}; reason: {cause}"))
         }
-        Fact::StableAlarm { alarm, reason } => {
-            (Bad, format!("Holding: the stable side's alarm {alarm} is firing{}", after_colon(reason)))
-        }
-        Fact::StableAlarmCleared { alarm } => (Good, format!("The stable side's alarm {alarm} has cleared; resuming")),
+        Fact::AlarmFiring { .. }
+        | Fact::AlarmCleared { .. }
+        | Fact::AlarmPassed { .. }
+        | Fact::StableAlarm { .. }
+        | Fact::StableAlarmCleared { .. } => alarm_sentence(fact),
         Fact::Ended { verdict, reason, live } => ended(*verdict, reason, *live),
         Fact::CleanupIncomplete { what } => (Warning, format!("Not cleaned up: {what}")),
         Fact::BlockedByGate { gate, reason, until } => blocked_by_gate(*gate, reason, *until),

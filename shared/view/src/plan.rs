@@ -71,6 +71,16 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
         text.push('\n');
         text.push_str(&table(&["", "STAGE", "TRAFFIC", "TASKS", "TAKES", "GIVES UP AFTER"], &rows));
         text.push_str(&format!("\n  at least {}, if nothing has to be waited for\n", format_duration(plan.duration)));
+        let deadline = format_duration(plan.rollback_deadline);
+        let back =
+            format!("rolls back within seconds of a firing alarm; where AWS fails, by the deadline of {deadline}");
+        match plan.recovery_time {
+            Some(stated) if plan.rollback_deadline > stated => {
+                let words = format!("{back}: longer than recovery_time, {}", format_duration(stated));
+                text.push_str(&format!("  {}\n", paint.tone(Tone::Warning, &words)));
+            }
+            _ => text.push_str(&format!("  {back}\n")),
+        }
     }
     text
 }

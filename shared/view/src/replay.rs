@@ -178,7 +178,10 @@ pub fn effect_words(effect: &Effect) -> String {
             format!("the autoscaling of {slot} is {} to {} tasks{held}", limits.min, limits.max)
         }
         Effect::SetWeights { weights, .. } => format!("traffic is {}", traffic_split(*weights)),
-        Effect::SetTestRule { weights } => format!("test traffic is {}", traffic_split(*weights)),
+        Effect::SetTestRules { weights } => {
+            let splits: BTreeSet<String> = weights.iter().copied().map(traffic_split).collect();
+            format!("test traffic is {}", splits.into_iter().collect::<Vec<_>>().join(" and "))
+        }
         Effect::InvokeHook { hook, .. } => format!("hook {hook} is asked"),
         Effect::StartTask { hook, .. } => format!("the task of hook {hook} is started"),
         Effect::StopTask { task } => format!("the task {} is stopped", last(task)),

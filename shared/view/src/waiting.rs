@@ -76,6 +76,9 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
         WaitingOn::RollbackBlocked { reason, deadline } => {
             format!("a healthy stable side to roll back to: {reason} (fails in {})", time_left(*deadline, now))
         }
+        WaitingOn::FiringAlarm { name, reason, deadline } => {
+            format!("alarm {name} to clear: {reason} (rolls back in {})", time_left(*deadline, now))
+        }
         WaitingOn::StableAlarm { name, reason } => {
             format!("the stable side's alarm {name} to clear, or a person to resume or roll back: {reason}")
         }

@@ -40,6 +40,8 @@ pub struct ScenarioOptions {
     pub listener: bool,
     /// `drift`
     pub drift: &'static str,
+    /// The target is behind an internal load balancer, too.
+    pub internal_balancer: bool,
 }
 
 impl Default for ScenarioOptions {
@@ -54,6 +56,7 @@ impl Default for ScenarioOptions {
             trigger: "push",
             listener: false,
             drift: "tell",
+            internal_balancer: false,
         }
     }
 }
@@ -109,6 +112,7 @@ notifications: {notifications}
         let scene = PairSetup {
             tasks: 2,
             autoscaling: options.autoscaling,
+            internal_balancer: options.internal_balancer,
             groups: GroupSettings {
                 // Quicker than AWS has it: nothing here waits for show.
                 health_check_interval_s: 1,
@@ -137,7 +141,9 @@ notifications: {notifications}
             let (running, healthy) = scenario.side(Slot::Blue);
             if (running, healthy) == (2, 2) { Ok(()) } else { Err(format!("{running} run, {healthy} are healthy")) }
         });
-        stack.front().world().set_traffic(&scenario.names.rule, options.traffic);
+        for rule in scenario.names.traffic_rules() {
+            stack.front().world().set_traffic(rule, options.traffic);
+        }
         scenario
     }
 
@@ -159,13 +165,14 @@ notifications: {notifications}
     #[must_use]
     pub fn target_policy(&self, options: &ScenarioOptions) -> String {
         let PairNames { cluster, blue, green, blue_group, green_group, rule, test_rule, .. } = &self.names;
-        let PairNames { blue_alarm, green_alarm, .. } = &self.names;
+        let PairNames { blue_alarm, green_alarm, internal, .. } = &self.names;
         let ScenarioOptions { strategy, hooks, deadlines, .. } = options;
         let manual_alarm = self.manual_alarm();
         let listener = if options.listener { format!(", \"{}\"", self.names.listener) } else { String::new() };
+        let internal = internal.as_ref().map(|leg| format!(", {}", json!(leg))).unwrap_or_default();
         format!(
-            "{{cluster: {cluster}, container: app, blue: {{service: {blue}, target_group: \"{blue_group}\"}}, green: \
-             {{service: {green}, target_group: \"{green_group}\"}}, rules: [\"{rule}\"{listener}], test_rule: \"{test_rule}\", \
+            "{{ecs: {{cluster: {cluster}, container: app, blue: {blue}, green: {green}}}, traffic: [{{blue: \"{blue_group}\", \
+             green: \"{green_group}\", rules: [\"{rule}\"{listener}], test_rule: \"{test_rule}\"}}{internal}], \
              strategy: {strategy}, alarms: [{{name: {blue_alarm}, missing: healthy}}, {{name: {green_alarm}, missing: \
              healthy}}, {manual_alarm}], hooks: {hooks}, deadlines: {deadlines}}}"
         )

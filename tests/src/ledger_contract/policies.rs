@@ -4,8 +4,7 @@ use super::cases;
 use super::samples::{at, name, policy, target};
 use engine::{AppliedPolicy, Ledger, LedgerError, WatchedResource};
 use futures::future::join_all;
-use rollout::policy::EcsPair;
-use rollout::{Name, Policy, TargetId};
+use rollout::{Name, Policy, TargetId, TargetResources};
 
 pub(super) async fn check<L: Ledger>(ledger: &L) {
     cases!(
@@ -83,7 +82,7 @@ async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
     let production = policy.environments.get_mut(&name("production")).expect("an environment");
     let rules = production.targets.get_mut(&name("api")).expect("a target");
     rules.alarms.remove(0);
-    rules.pair.cluster = "other".to_owned();
+    rules.resources.ecs.cluster = "other".to_owned();
     policy.services.get_mut(&name("api")).expect("a service").repository = "watch-follow/other".to_owned();
     ledger.apply(&policy, "two", at(2), "ada").await.expect("applied");
     assert_eq!(watching_targets(ledger, alarm("watch-follow 5xx")).await, []);
@@ -147,11 +146,11 @@ async fn concurrent_applies_leave_the_last_policy_complete<L: Ledger>(ledger: &L
     }
 }
 
-/// A policy with one thing changed in its only pair.
-fn with_pair(application: &str, change: impl FnOnce(&mut EcsPair)) -> Policy {
+/// A policy with one thing changed in the resources of its only target.
+fn with_resources(application: &str, change: impl FnOnce(&mut TargetResources)) -> Policy {
     let mut policy = policy(application, &[]);
     let production = policy.environments.get_mut(&name("production")).expect("an environment");
-    change(&mut production.targets.get_mut(&name("api")).expect("a target").pair);
+    change(&mut production.targets.get_mut(&name("api")).expect("a target").resources);
     policy
 }
 
@@ -170,39 +169,45 @@ async fn a_claimed_resource_is_refused_to_other_applications<L: Ledger>(ledger: 
     ledger.apply(&first, "one", at(1), "ada").await.expect("applied");
     let owner = target("claim-first");
     // The same service, where the cluster is written as a name instead of an ARN; a group; a rule, here as the test rule.
-    type PairEdit = fn(&mut EcsPair);
-    let same: [(PairEdit, &str); 3] = [
+    type Edit = fn(&mut TargetResources);
+    let same: [(Edit, &str); 3] = [
         (
-            |pair| {
-                pair.cluster = "main".to_owned();
-                pair.green.service = "claim-first-blue".to_owned();
+            |resources| {
+                resources.ecs.cluster = "main".to_owned();
+                resources.ecs.green = "claim-first-blue".to_owned();
             },
             "the ECS service `claim-first-blue` of cluster `main`",
         ),
-        (|pair| pair.blue.target_group = "tg/claim-first-green".to_owned(), "the target group `tg/claim-first-green`"),
-        (|pair| pair.test_rule = Some("rule/claim-first".to_owned()), "the rule `rule/claim-first`"),
+        (
+            |resources| resources.traffic[0].blue = "tg/claim-first-green".to_owned(),
+            "the target group `tg/claim-first-green`",
+        ),
+        (
+            |resources| resources.traffic[0].test_rule = Some("rule/claim-first".to_owned()),
+            "the rule `rule/claim-first`",
+        ),
     ];
     for (change, resource) in same {
-        let second = with_pair("claim-second", change);
+        let second = with_resources("claim-second", change);
         let refused = claim_conflicts(ledger.apply(&second, "one", at(2), "bob").await);
         assert_eq!(refused, [(resource.to_owned(), owner.clone())]);
         assert_eq!(ledger.policy(&name("claim-second")).await.expect("an answer"), None, "nothing was applied");
     }
     // Its own, once more, and with other rules: nobody else's.
     ledger
-        .apply(&with_pair("claim-first", |pair| pair.container = "web".to_owned()), "two", at(3), "ada")
+        .apply(&with_resources("claim-first", |it| it.ecs.container = "web".to_owned()), "two", at(3), "ada")
         .await
         .expect("applied");
 
     // What the policy no longer names is free; what was only asked for, and refused, was never taken.
-    let second = with_pair("claim-second", |pair| pair.rules = vec!["rule/claim-first".to_owned()]);
+    let second = with_resources("claim-second", |it| it.traffic[0].rules = vec!["rule/claim-first".to_owned()]);
     claim_conflicts(ledger.apply(&second, "two", at(4), "bob").await);
-    let moved = with_pair("claim-first", |pair| pair.rules = vec!["rule/claim-other".to_owned()]);
+    let moved = with_resources("claim-first", |it| it.traffic[0].rules = vec!["rule/claim-other".to_owned()]);
     ledger.apply(&moved, "three", at(5), "ada").await.expect("applied");
     assert_eq!(ledger.apply(&second, "two", at(6), "bob").await.expect("it is free"), 1);
     let back = claim_conflicts(ledger.apply(&first, "four", at(7), "ada").await);
     assert_eq!(back, [("the rule `rule/claim-first`".to_owned(), target("claim-second"))]);
-    let third = with_pair("claim-third", |pair| pair.green.target_group = "tg/claim-second-blue".to_owned());
+    let third = with_resources("claim-third", |it| it.traffic[0].green = "tg/claim-second-blue".to_owned());
     claim_conflicts(ledger.apply(&third, "one", at(8), "carol").await);
     let third = policy("claim-third", &[]);
     ledger.apply(&third, "two", at(9), "carol").await.expect("applied");
@@ -212,7 +217,9 @@ async fn concurrent_claims_of_one_rule_refuse_one_application<L: Ledger>(ledger:
     for round in 0..5 {
         let rule = format!("rule/claim-race-{round}");
         let names = [format!("claim-race-{round}-a"), format!("claim-race-{round}-b")];
-        let policies = names.clone().map(|application| with_pair(&application, |pair| pair.rules = vec![rule.clone()]));
+        let policies = names.clone().map(|application| {
+            with_resources(&application, |resources| resources.traffic[0].rules = vec![rule.clone()])
+        });
         let applying = policies.iter().map(|policy| ledger.apply(policy, "one", at(round), "ada"));
         let (applied, refused): (Vec<_>, Vec<_>) = join_all(applying).await.into_iter().partition(Result::is_ok);
         assert_eq!((applied.len(), refused.len()), (1, 1), "{refused:?}");

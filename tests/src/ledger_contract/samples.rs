@@ -8,13 +8,14 @@ use rollout::entry::{
 };
 use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, MissingData, Policy, RegistryPolicy, ServicePolicy,
-    Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
+    Strategy, TagRule, TargetPolicy, Trigger,
 };
 use rollout::release::ReleaseRef;
 use rollout::target::TargetState;
 use rollout::{
-    Actor, Command, EcsPair, Fact, JournalEntry, Name, Percent, Release, ReleaseId, Seconds, TargetId, Timestamp,
+    Actor, Command, EcsPair, Fact, JournalEntry, Leg, Name, Percent, Release, ReleaseId, Seconds, TargetId,
+    TargetResources, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -149,18 +150,20 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
 }
 
 fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
-    let side = |colour: &str| Side {
-        service: format!("{application}-{colour}"),
-        target_group: format!("tg/{application}-{colour}"),
-    };
     TargetPolicy {
-        pair: EcsPair {
-            cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec![format!("rule/{application}")],
-            test_rule: None,
+        resources: TargetResources {
+            ecs: EcsPair {
+                cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
+                container: "api".to_owned(),
+                blue: format!("{application}-blue"),
+                green: format!("{application}-green"),
+            },
+            traffic: vec![Leg {
+                blue: format!("tg/{application}-blue"),
+                green: format!("tg/{application}-green"),
+                rules: vec![format!("rule/{application}")],
+                test_rule: None,
+            }],
         },
         strategy: Strategy {
             steps: vec![Step { traffic: Percent::ALL, hold: Seconds(0) }],
@@ -170,14 +173,7 @@ fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
             drain: Seconds(30),
             task_failures: rollout::policy::TaskFailures::default(),
         },
-        alarms: alarms
-            .iter()
-            .map(|alarm| AlarmPolicy {
-                name: (*alarm).to_owned(),
-                missing: MissingData::Wait,
-                stable_firing: StableFiring::Hold,
-            })
-            .collect(),
+        alarms: alarms.iter().map(|alarm| AlarmPolicy::new((*alarm).to_owned())).collect(),
         hooks: vec![],
         deadlines: Deadlines {
             preflight: Seconds(60),
@@ -188,6 +184,7 @@ fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
             rollback: Seconds(600),
         },
         drift: Drift::Tell,
+        recovery_time: None,
     }
 }
 

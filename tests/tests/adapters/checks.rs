@@ -35,7 +35,8 @@ pub(crate) async fn setting_weights_changes_nothing_else(fixture: &PairFixture) 
         let (then, now) = (known(then), known(now));
         assert_eq!((now.weights, now.has_both_groups, &now.foreign_groups), (SHIFTED, true, &then.foreign_groups));
     }
-    let rule = fixture.balancer(&format!("Action=DescribeRules&RuleArns.member.1={}", fixture.pair.rules[0]));
+    let written = &fixture.resources.traffic[0].rules[0];
+    let rule = fixture.balancer(&format!("Action=DescribeRules&RuleArns.member.1={written}"));
     for kept in [
         "https://login.example.com/authorize",
         &format!("<DurationSeconds>{STICKY_FOR}</DurationSeconds>"),
@@ -48,8 +49,8 @@ pub(crate) async fn setting_weights_changes_nothing_else(fixture: &PairFixture) 
 
 pub(crate) async fn a_missing_rule_does_not_affect_the_others(fixture: &PairFixture) {
     let mut observation = fixture.observation();
-    let missing = with_last_character_changed(&fixture.pair.rules[0]);
-    observation.pair.rules.insert(1, missing.clone());
+    let missing = with_last_character_changed(&fixture.resources.traffic[0].rules[0]);
+    observation.resources.traffic[0].rules.insert(1, missing.clone());
     let seen = fixture.cloud.observe(&observation).await;
     assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
     assert!(
@@ -60,33 +61,34 @@ pub(crate) async fn a_missing_rule_does_not_affect_the_others(fixture: &PairFixt
     assert_eq!(known(&seen.rules[2]).weights, ALL_BLUE);
 
     let outcome =
-        fixture.cloud.perform(&observation.pair, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
+        fixture.cloud.perform(&observation.resources, &Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(&missing)), "{outcome:?}");
     let seen = fixture.seen().await;
     assert!(seen.rules.iter().all(|rule| known(rule).weights == SHIFTED), "the others are written: {:?}", seen.rules);
 }
 
 pub(crate) async fn the_test_rule_is_written_separately(fixture: &PairFixture) {
-    let outcomes = fixture.perform_twice(&Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } }).await;
+    let all_green = Weights { blue: 0, green: 100 };
+    let outcomes = fixture.perform_twice(&Effect::SetTestRules { weights: vec![all_green] }).await;
     assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
     let seen = fixture.seen().await;
-    assert_eq!(known(seen.test_rule.as_ref().expect("a test rule")).weights, Weights { blue: 0, green: 100 });
+    assert_eq!(seen.test_weights(), Ok(vec![all_green]));
     assert!(seen.rules.iter().all(|rule| known(rule).weights == ALL_BLUE), "{:?}", seen.rules);
 }
 
 pub(crate) async fn a_missing_group_is_added_only_by_a_rollback(fixture: &PairFixture) {
     let mut observation = fixture.observation();
-    observation.pair.rules = vec![fixture.plain_rule.clone()];
+    observation.resources.traffic[0].rules = vec![fixture.plain_rule.clone()];
     let seen = fixture.cloud.observe(&observation).await;
     let rule = known(&seen.rules[0]);
     assert_eq!((rule.weights, rule.has_both_groups), (Weights { blue: 1, green: 0 }, false));
     let forward = Effect::SetWeights { weights: SHIFTED, seen: vec![rule.weights] };
-    let outcome = fixture.cloud.perform(&observation.pair, &forward).await;
+    let outcome = fixture.cloud.perform(&observation.resources, &forward).await;
     assert!(matches!(&outcome, Outcome::Conflict { .. }), "adding a group is not ours to do: {outcome:?}");
     assert!(!known(&fixture.cloud.observe(&observation).await.rules[0]).has_both_groups, "nothing was written");
     // On the way back somebody has taken it out, and users are on the other side.
     let back = Effect::SetWeights { weights: ALL_BLUE, seen: vec![] };
-    assert_eq!(fixture.cloud.perform(&observation.pair, &back).await, Outcome::Done);
+    assert_eq!(fixture.cloud.perform(&observation.resources, &back).await, Outcome::Done);
     let seen = fixture.cloud.observe(&observation).await;
     let rule = known(&seen.rules[0]);
     assert_eq!((rule.weights, rule.has_both_groups), (ALL_BLUE, true));
@@ -114,7 +116,7 @@ pub(crate) async fn a_task_definition_is_copied_once(fixture: &PairFixture) {
     old["taskDefinition"]["containerDefinitions"][0]["image"] = NEW_IMAGE.into();
     assert_eq!(old["taskDefinition"], new["taskDefinition"]);
 
-    let same = fixture.cloud.perform(&fixture.pair, &register("registry.example.com/shop/api@sha256:old")).await;
+    let same = fixture.cloud.perform(&fixture.resources, &register("registry.example.com/shop/api@sha256:old")).await;
     assert_eq!(same, Outcome::Registered { task_definition: fixture.task_definition.clone(), reused: true });
 }
 
@@ -124,7 +126,7 @@ pub(crate) async fn an_unknown_container_is_refused(fixture: &PairFixture) {
         container: "web".to_owned(),
         image: NEW_IMAGE.to_owned(),
     };
-    let outcome = fixture.cloud.perform(&fixture.pair, &effect).await;
+    let outcome = fixture.cloud.perform(&fixture.resources, &effect).await;
     let reason = "the task definition has no container web: it has api, proxy".to_owned();
     assert_eq!(outcome, Outcome::Refused { reason });
 }
@@ -135,7 +137,7 @@ pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
         container: "api".to_owned(),
         image: NEW_IMAGE.to_owned(),
     };
-    let registered = fixture.cloud.perform(&fixture.pair, &effect).await;
+    let registered = fixture.cloud.perform(&fixture.resources, &effect).await;
     let Outcome::Registered { task_definition, .. } = registered else { panic!("{registered:?}") };
     let before = fixture.service(Slot::Green);
     let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
@@ -155,9 +157,14 @@ pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
     }
 }
 
+/// What Application Auto Scaling calls blue's service.
+fn scalable_id(fixture: &PairFixture) -> String {
+    let ecs = &fixture.resources.ecs;
+    format!("service/{}/{}", ecs.cluster, ecs.blue)
+}
+
 fn scalable_target(fixture: &PairFixture) -> Value {
-    let side = format!("service/{}/{}", fixture.pair.cluster, fixture.pair.blue.service);
-    let asked = json!({"ServiceNamespace": "ecs", "ResourceIds": [side]});
+    let asked = json!({"ServiceNamespace": "ecs", "ResourceIds": [scalable_id(fixture)]});
     autoscaling(&fixture.raw, "DescribeScalableTargets", &asked)["ScalableTargets"][0].clone()
 }
 
@@ -186,7 +193,7 @@ pub(crate) async fn each_suspension_flag_is_restored_separately(fixture: &PairFi
         let by_hand = json!({
             "ServiceNamespace": "ecs",
             "ScalableDimension": "ecs:service:DesiredCount",
-            "ResourceId": format!("service/{}/{}", fixture.pair.cluster, fixture.pair.blue.service),
+            "ResourceId": scalable_id(fixture),
             "SuspendedState": switches,
         });
         autoscaling(&fixture.raw, "RegisterScalableTarget", &by_hand);
@@ -203,15 +210,15 @@ pub(crate) async fn each_suspension_flag_is_restored_separately(fixture: &PairFi
 
 pub(crate) async fn limits_on_a_side_without_a_scalable_target_are_refused(fixture: &PairFixture) {
     assert_eq!(known(&fixture.seen().await.green).autoscaling, None);
-    let outcome =
-        fixture.cloud.perform(&fixture.pair, &Effect::SetAutoscaling { slot: Slot::Green, limits: BORROWED }).await;
+    let effect = Effect::SetAutoscaling { slot: Slot::Green, limits: BORROWED };
+    let outcome = fixture.cloud.perform(&fixture.resources, &effect).await;
     assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains("no scalable target")), "{outcome:?}");
     assert_eq!(known(&fixture.seen().await.green).autoscaling, None, "none was made");
 }
 
 pub(crate) async fn a_missing_service_makes_its_side_unknown(fixture: &PairFixture) {
     let mut observation = fixture.observation();
-    observation.pair.green.service = "nowhere".to_owned();
+    observation.resources.ecs.green = "nowhere".to_owned();
     let seen = fixture.cloud.observe(&observation).await;
     assert_eq!(known(&seen.blue).task_definition, fixture.task_definition);
     let expected = "service: ECS has no service nowhere in the cluster: MISSING";
@@ -228,10 +235,10 @@ pub(crate) async fn a_task_is_run_and_stopped(fixture: &PairFixture) {
         command: vec!["migrate".to_owned(), "--all".to_owned()],
         template: Slot::Blue,
     };
-    let outcome = fixture.cloud.perform(&fixture.pair, &start).await;
+    let outcome = fixture.cloud.perform(&fixture.resources, &start).await;
     let Outcome::TaskStarted { task } = outcome else { panic!("{outcome:?}") };
-    let described =
-        || fixture.ecs("DescribeTasks", &json!({"cluster": fixture.pair.cluster, "tasks": [task]}))["tasks"][0].clone();
+    let asked = json!({"cluster": fixture.resources.ecs.cluster, "tasks": [task]});
+    let described = || fixture.ecs("DescribeTasks", &asked)["tasks"][0].clone();
     let running = described();
     assert_eq!(running["startedBy"], "shop-api-7-migrate");
     assert_eq!(running["taskDefinitionArn"], fixture.task_definition);

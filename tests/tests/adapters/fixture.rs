@@ -5,7 +5,7 @@ use aws::cloud::AwsCloud;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use engine::Cloud as _;
-use rollout::{EcsPair, Effect, ObservationPlan, Outcome, Reading, Slot, Snapshot};
+use rollout::{Effect, ObservationPlan, Outcome, Reading, Slot, Snapshot, TargetResources};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub(crate) struct PairFixture {
     /// Who is asked what came of it.
     pub(crate) raw: Aws,
     /// The first rule is a listener rule with a sign-in and a third target group; the second one is a listener.
-    pub(crate) pair: EcsPair,
+    pub(crate) resources: TargetResources,
     /// The third target group.
     pub(crate) foreign_group: String,
     /// ARN of a rule that forwards to blue's target group alone.
@@ -79,7 +79,7 @@ impl PairFixture {
     /// A look at the pair alone.
     pub(crate) fn observation(&self) -> ObservationPlan {
         ObservationPlan {
-            pair: self.pair.clone(),
+            resources: self.resources.clone(),
             sides: true,
             images: false,
             alarms: BTreeSet::new(),
@@ -97,7 +97,7 @@ impl PairFixture {
 
     /// Performs an effect twice in a row, and answers both outcomes.
     pub(crate) async fn perform_twice(&self, effect: &Effect) -> [Outcome; 2] {
-        [self.cloud.perform(&self.pair, effect).await, self.cloud.perform(&self.pair, effect).await]
+        [self.cloud.perform(&self.resources, effect).await, self.cloud.perform(&self.resources, effect).await]
     }
 
     /// Asks ELBv2 for something, in the words of its query protocol; XML.
@@ -112,7 +112,8 @@ impl PairFixture {
 
     /// The service of a side, as ECS has it.
     pub(crate) fn service(&self, slot: Slot) -> Value {
-        let asked = json!({"cluster": self.pair.cluster, "services": [self.pair.side(slot).service]});
+        let ecs = &self.resources.ecs;
+        let asked = json!({"cluster": ecs.cluster, "services": [ecs.service(slot)]});
         self.ecs("DescribeServices", &asked)["services"][0].clone()
     }
 }

@@ -3,6 +3,7 @@
 mod alarms;
 mod faults;
 mod hooks;
+mod legs;
 mod sides;
 mod writes;
 

@@ -14,7 +14,7 @@ use garbage::proptest::prelude::*;
 use garbage::proptest::sample::{Index, select};
 use rollout::effect::HookPayload;
 use rollout::snapshot::Weights;
-use rollout::{EcsPair, Effect, ObservationPlan, Outcome, Slot};
+use rollout::{Effect, ObservationPlan, Outcome, Slot, TargetResources};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -183,12 +183,12 @@ fn effects(task_definition: &str) -> Vec<Effect> {
         run: "r-1".to_owned(),
         digest: "sha256:0".to_owned(),
         tag: "v1".to_owned(),
-        candidate_target_group: "arn".to_owned(),
+        candidate_target_groups: vec!["arn".to_owned()],
     };
     let (hook, run) = ("smoke".to_owned(), "r-1".to_owned());
     vec![
         Effect::SetWeights { weights: Weights { blue: 90, green: 10 }, seen: vec![] },
-        Effect::SetTestRule { weights: Weights { blue: 0, green: 100 } },
+        Effect::SetTestRules { weights: vec![Weights { blue: 0, green: 100 }] },
         Effect::SetDesired { slot: Slot::Green, desired: 2 },
         Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.to_owned(), desired: 2 },
         Effect::RegisterTaskDefinition {
@@ -223,7 +223,7 @@ fn longest_unknown(value: &Value) -> usize {
 
 async fn run_case(
     front: SocketAddr,
-    pair: EcsPair,
+    resources: TargetResources,
     observation: ObservationPlan,
     task_definition: String,
     damage: Damage,
@@ -236,7 +236,7 @@ async fn run_case(
         let seen = serde_json::to_value(cloud.observe(&observation).await).expect("plain data");
         let longest = longest_unknown(&seen);
         assert!(longest <= max_length, "{longest} characters say what could not be read");
-        let outcome = cloud.perform(&pair, &effect).await;
+        let outcome = cloud.perform(&resources, &effect).await;
         if let Outcome::Unsure { reason } | Outcome::Throttled { reason } | Outcome::Refused { reason } = &outcome {
             let words = reason.chars().count();
             assert!((1..=max_length).contains(&words), "{words} characters say why not: {effect:?}");
@@ -252,10 +252,11 @@ async fn damaged_aws_responses_never_panic_or_hang() {
     observation.images = true;
     let samples = garbage::samples(16, &(damage(), 1usize..4));
     let cases = samples.into_iter().map(|(seed, (damage, each))| {
-        let (pair, observation, definition) =
-            (fixture.fixture.pair.clone(), observation.clone(), fixture.fixture.task_definition.clone());
+        let (resources, observation, definition) =
+            (fixture.fixture.resources.clone(), observation.clone(), fixture.fixture.task_definition.clone());
         let description = format!("SWITCHBACK_SEED={seed} shows it again: every {each}. answer {damage:?}");
-        let run_case = tokio::spawn(run_case(fixture.front.address(), pair, observation, definition, damage, each));
+        let run_case =
+            tokio::spawn(run_case(fixture.front.address(), resources, observation, definition, damage, each));
         async move {
             match tokio::time::timeout(Duration::from_secs(60), run_case).await {
                 Ok(Ok(())) => None,

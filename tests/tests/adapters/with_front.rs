@@ -3,9 +3,8 @@
 use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, cloud_at, known, task_definition};
 use engine::Cloud as _;
 use rollout::observation::{FailedStartsQuery, ObservationPlan};
-use rollout::policy::Side;
 use rollout::snapshot::SideReading;
-use rollout::{EcsPair, Effect, Outcome, Slot, Timestamp};
+use rollout::{EcsPair, Effect, Leg, Outcome, Slot, TargetResources, Timestamp};
 use serde_json::json;
 use simulation::world::balancer::{
     ActionKind, ForwardActionConfig, GroupSettings, GroupStickiness, ListenerAction, WeightedGroup,
@@ -57,11 +56,11 @@ pub(crate) async fn fixture() -> FrontFixture {
     let built = world.as_third_party(build);
     let front = Front::start(world, Options { speed: 0.0, ..Options::default() }).await.expect("a port");
     front.skip(Duration::from_secs(60));
-    let (pair, foreign_group, plain_rule, task_definition, load_balancer) = built;
+    let (resources, foreign_group, plain_rule, task_definition, load_balancer) = built;
     let fixture = PairFixture {
         cloud: cloud_at(front.address()).await,
         raw: Aws::at(front.address()),
-        pair,
+        resources,
         foreign_group,
         plain_rule,
         task_definition,
@@ -69,7 +68,7 @@ pub(crate) async fn fixture() -> FrontFixture {
     FrontFixture { fixture, front, load_balancer }
 }
 
-fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
+fn build(world: &mut World) -> (TargetResources, String, String, String, String) {
     const SETUP_ACCEPTED: &str = "the world accepts its own preparation";
     world.create_cluster("shop").expect(SETUP_ACCEPTED);
     let mut group = |name: &str| world.create_target_group(name, GroupSettings::default()).expect(SETUP_ACCEPTED).arn;
@@ -122,15 +121,16 @@ fn build(world: &mut World) -> (EcsPair, String, String, String, String) {
         suspended_state: Some(SuspendedState { dynamic_scaling_out_suspended: true, ..SuspendedState::default() }),
     };
     world.register_scalable_target(limits).expect(SETUP_ACCEPTED);
-    let pair = EcsPair {
-        cluster: "shop".to_owned(),
-        container: "api".to_owned(),
-        blue: Side { service: "api-blue".to_owned(), target_group: blue },
-        green: Side { service: "api-green".to_owned(), target_group: green },
-        rules: vec![signed_in, main],
-        test_rule: Some(test),
+    let resources = TargetResources {
+        ecs: EcsPair {
+            cluster: "shop".to_owned(),
+            container: "api".to_owned(),
+            blue: "api-blue".to_owned(),
+            green: "api-green".to_owned(),
+        },
+        traffic: vec![Leg { blue, green, rules: vec![signed_in, main], test_rule: Some(test) }],
     };
-    (pair, foreign_group, plain_rule, definition, load_balancer)
+    (resources, foreign_group, plain_rule, definition, load_balancer)
 }
 
 impl FrontFixture {
@@ -152,7 +152,7 @@ impl FrontFixture {
 
     /// Performs an effect once.
     pub(crate) async fn perform(&self, effect: &Effect) -> Outcome {
-        self.fixture.cloud.perform(&self.fixture.pair, effect).await
+        self.fixture.cloud.perform(&self.fixture.resources, effect).await
     }
 
     /// A look at the pair that looks for failed starts of green's `task_definition`.

@@ -1,8 +1,7 @@
 //! Places in moto: everything is made by calls that are not the product's.
 
 use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, autoscaling, balancer, cloud_at, ecs, task_definition};
-use rollout::EcsPair;
-use rollout::policy::Side;
+use rollout::{EcsPair, Leg, TargetResources};
 use serde_json::json;
 use tests::harness::aws::Aws;
 use tests::harness::child::Server;
@@ -134,13 +133,14 @@ impl Moto {
         PairFixture {
             cloud: cloud_at(self.server.address()).await,
             raw: self.raw,
-            pair: EcsPair {
-                cluster: short,
-                container: "api".to_owned(),
-                blue: Side { service: "api-blue".to_owned(), target_group: blue },
-                green: Side { service: "api-green".to_owned(), target_group: green },
-                rules: vec![signed_in, main],
-                test_rule: Some(test),
+            resources: TargetResources {
+                ecs: EcsPair {
+                    cluster: short,
+                    container: "api".to_owned(),
+                    blue: "api-blue".to_owned(),
+                    green: "api-green".to_owned(),
+                },
+                traffic: vec![Leg { blue, green, rules: vec![signed_in, main], test_rule: Some(test) }],
             },
             foreign_group,
             plain_rule,

@@ -157,7 +157,7 @@ fn without_timing(fact: &Fact) -> Option<Value> {
 }
 
 fn is_settled(world: &mut World, names: &PairNames) -> bool {
-    [Slot::Blue, Slot::Green].into_iter().all(|slot| {
+    Slot::BOTH.into_iter().all(|slot| {
         let (desired, running, healthy, _) = side(world, names, slot);
         desired == running && healthy == running as usize
     })

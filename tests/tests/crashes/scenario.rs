@@ -1,8 +1,6 @@
 //! The two deployments that are run again and again: a release that succeeds, and one that an alarm rolls back.
 
-use rollout::policy::{
-    AlarmPolicy, Deadlines, Hook, HookAction, HookPoint, MissingData, Policy, StableFiring, Step, Strategy,
-};
+use rollout::policy::{AlarmPolicy, Deadlines, Hook, HookAction, HookPoint, Policy, Step, Strategy};
 use rollout::{Name, Percent, Release, Seconds, SignedDuration, TargetId, Timestamp};
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::GroupSettings;
@@ -129,11 +127,7 @@ impl Scenario {
         });
         built.world.set_image(digest_of(1).as_str(), good());
         built.world.drain_events();
-        built.policy.alarms.push(AlarmPolicy {
-            name: MANUAL_ALARM.to_owned(),
-            missing: MissingData::Wait,
-            stable_firing: StableFiring::Hold,
-        });
+        built.policy.alarms.push(AlarmPolicy::new(MANUAL_ALARM.to_owned()));
         built.policy.hooks = self.hooks();
         let release = built.release(1, built.world.now().checked_sub(SignedDuration::from_secs(1)).unwrap_or_default());
         let policy = built.application();

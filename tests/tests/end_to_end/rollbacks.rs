@@ -190,7 +190,7 @@ fn with_both_sides_unhealthy_nothing_is_moved_or_stopped() {
     // They fail their health checks and are replaced, so that the two need not run at the same moment.
     let mut started = [false; 2];
     scenario.expect("both sides' tasks are started again", Duration::from_secs(60), || {
-        for (slot, started) in [Slot::Blue, Slot::Green].into_iter().zip(&mut started) {
+        for (slot, started) in Slot::BOTH.into_iter().zip(&mut started) {
             *started |= scenario.side(slot).0 > 0;
         }
         if started == [true; 2] { Ok(()) } else { Err(format!("blue, green: {started:?}")) }

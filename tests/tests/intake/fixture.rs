@@ -46,16 +46,14 @@ fn written_out(text: &str) -> String {
     let line = |(number, line): (usize, &str)| {
         let Some((before, name)) = line.split_once('@') else { return line.to_owned() };
         let elb = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
-        let side = |colour: &str, digit: char| {
-            format!(
-                "{{service: {name}-{colour}, target_group: \"{elb}:targetgroup/{name}-{colour}/{number:015}{digit}\"}}"
-            )
-        };
+        let group =
+            |colour: &str, digit: char| format!("{colour}: \"{elb}:targetgroup/{name}-{colour}/{number:015}{digit}\"");
         format!(
-            "{before}{{cluster: main, container: app, blue: {}, green: {}, alarms: [fleet-5xx], \
-             rules: [\"{elb}:listener/app/main/0123456789abcdef/{number:016}\"]}}",
-            side("blue", 'b'),
-            side("green", 'a'),
+            "{before}{{ecs: {{cluster: main, container: app, blue: {name}-blue, green: {name}-green}}, \
+             traffic: [{{{}, {}, rules: [\"{elb}:listener/app/main/0123456789abcdef/{number:016}\"]}}], \
+             alarms: [fleet-5xx]}}",
+            group("blue", 'b'),
+            group("green", 'a'),
         )
     };
     text.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")

@@ -76,7 +76,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "after a rollback the test rule still shows the bad side",
         met: "pipecd#5280",
         file: "shared/rollout/src/decide/forward.rs",
-        text: "                    self.weighted.test_rule_before.get_or_insert(rule.weights);",
+        text: "                    self.weighted.test_rules_before = live;",
         instead: "",
         caught_by: Decisions,
     },

@@ -6,8 +6,8 @@ use rollout::TargetId;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, Metric, MetricAlarmDetails};
 use rollout::doctor::inspected::{InspectedSide, InspectionResult};
 use rollout::doctor::{Finding, Severity, judge};
-use rollout::policy::{EcsPair, Policy};
-use rollout::{Reading, Slot};
+use rollout::policy::Policy;
+use rollout::{Reading, Slot, TargetResources};
 use serde_json::json;
 use simulation::world::ImageBehaviour;
 use simulation::world::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
@@ -82,7 +82,7 @@ fn problems(policy: &Policy, target: &str, alarms: AlarmsByName) -> Vec<Finding>
     fn unread<T>() -> Reading<T> {
         Reading::Unknown("it is not what this is about".to_owned())
     }
-    let side = || InspectedSide { service: unread(), definition: unread(), group: unread(), scaling: unread() };
+    let side = || InspectedSide { service: unread(), definition: unread(), groups: vec![unread()], scaling: unread() };
     let seen = InspectionResult {
         blue: side(),
         green: side(),
@@ -172,9 +172,9 @@ fn the_documented_alarms_stop_only_bad_releases() {
 }
 
 /// The alarm of this name as the example's comments say that it is made.
-fn example_alarm(pair: &EcsPair, name: &str) -> AlarmDetails {
+fn example_alarm(resources: &TargetResources, name: &str) -> AlarmDetails {
     let of_group = |slot: Slot, metric: &str| {
-        let group = &pair.side(slot).target_group;
+        let group = resources.target_groups(slot).next().expect("a load balancer");
         let group = &group[group.find("targetgroup/").expect("a target group")..];
         let dimensions = [("LoadBalancer", "app/shop/2123456789abcdef"), ("TargetGroup", group)];
         Metric {
@@ -217,7 +217,7 @@ fn the_example_policys_alarms_pass_the_doctor() {
         if wanted.alarms.is_empty() {
             continue;
         }
-        let alarm = |name: &String| (name.clone(), example_alarm(&wanted.pair, name));
+        let alarm = |name: &String| (name.clone(), example_alarm(&wanted.resources, name));
         let alarms: AlarmsByName = wanted.alarms.iter().map(|alarm| &alarm.name).map(alarm).collect();
         assert_eq!(problems(&policy, &target.to_string(), alarms), [], "{target}");
         judged += 1;

@@ -17,10 +17,13 @@ const DYNAMODB_ITEM_LIMIT: usize = 400 * 1024;
 /// A target whose resources nobody else names.
 fn target(number: usize) -> Value {
     let balancer = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
-    let side = |side: &str, id: usize| json!({"service": format!("{side}-{number}"), "target_group": format!("{balancer}:targetgroup/{side}-{number}/{id:016x}")});
+    let group = |side: &str, id: usize| format!("{balancer}:targetgroup/{side}-{number}/{id:016x}");
     json!({
-        "cluster": "shop", "container": "app", "blue": side("blue", number), "green": side("green", number + 1000),
-        "rules": [format!("{balancer}:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/{number:016x}")],
+        "ecs": {"cluster": "shop", "container": "app", "blue": format!("blue-{number}"), "green": format!("green-{number}")},
+        "traffic": [{
+            "blue": group("blue", number), "green": group("green", number + 1000),
+            "rules": [format!("{balancer}:listener-rule/app/shop/0123456789abcdef/0123456789abcdef/{number:016x}")],
+        }],
         "alarms": [format!("errors-{number}")],
     })
 }
@@ -71,9 +74,16 @@ fn policy_lists_are_limited() {
     let alarms = |count: usize| json!((0..count).map(|number| format!("alarm-{number}")).collect::<Vec<_>>());
     accepted(&with("alarms", alarms(20)));
     refused(&with("alarms", alarms(21)), "there are 21 alarms, at most 20 are allowed");
-    let rules = |count: usize| json!((0..count).map(|number| target(number)["rules"][0].clone()).collect::<Vec<_>>());
-    accepted(&with("rules", rules(5)));
-    refused(&with("rules", rules(6)), "there are 6 rules, at most 5 are allowed");
+    let rules = |count: usize| {
+        let mut traffic = target(0)["traffic"].take();
+        traffic[0]["rules"] = (0..count).map(|number| target(number)["traffic"][0]["rules"][0].take()).collect();
+        traffic
+    };
+    accepted(&with("traffic", rules(5)));
+    refused(&with("traffic", rules(6)), "there are 6 rules, at most 5 are allowed");
+    let balancers = |count: usize| (0..count).map(|number| target(number)["traffic"][0].take()).collect::<Value>();
+    accepted(&with("traffic", balancers(5)));
+    refused(&with("traffic", balancers(6)), "there are 6 load balancers, at most 5 are allowed");
     let steps = |count: usize| {
         let mut steps: Vec<Value> =
             (1..count).map(|percent| json!({"traffic": format!("{percent}%"), "hold": "1m"})).collect();

@@ -387,8 +387,8 @@ fn a_removed_target_can_still_be_read_and_aborted() {
     assert!(bench.simulation.run_until_condition(600, |simulation| simulation.stage_name() == Some("shifting")));
     let mut file: Value = serde_json::from_str(&bench.text).expect("JSON");
     let mut target = file["environments"]["prod"]["targets"]["api"].take();
-    target["blue"]["service"] = json!("other-blue");
-    target["green"]["service"] = json!("other-green");
+    target["ecs"]["blue"] = json!("other-blue");
+    target["ecs"]["green"] = json!("other-green");
     file["environments"] = json!({"stage": {"targets": {"api": target}}});
     let (status, answer) = bench.ask("POST", "/v1/apply", json!({"text": file.to_string()}));
     assert_eq!(status, 200, "{answer}");

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use rollout::entry::{ApprovalDefault, ApprovalPolicy, Person};
 use rollout::journal::Fact;
 use rollout::{
-    Actor, Command, DeployOptions, EcsPair, Effect, Instruction, Name, ObservationPlan, Outcome, Overrides, PlanId,
-    Policy, Seconds, Snapshot, TargetId, TargetState, Timestamp,
+    Actor, Command, DeployOptions, Effect, Instruction, Name, ObservationPlan, Outcome, Overrides, PlanId, Policy,
+    Seconds, Snapshot, TargetId, TargetResources, TargetState, Timestamp,
 };
 use serde_json::json;
 use sha2::Sha256;
@@ -60,7 +60,7 @@ impl Cloud for UnusedCloud {
         panic!("it has begun")
     }
 
-    async fn perform(&self, _: &EcsPair, _: &Effect) -> Outcome {
+    async fn perform(&self, _: &TargetResources, _: &Effect) -> Outcome {
         panic!("it has begun")
     }
 }

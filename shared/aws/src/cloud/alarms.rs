@@ -1,4 +1,4 @@
-//! Alarms by name: state of metric, composite and log alarms, and which side of a pair each observes.
+//! Alarms by name: state of metric, composite and log alarms, and which side of a target each observes.
 
 use super::{AwsCloud, count, instant};
 use crate::error::{AwsFailure, one_line};
@@ -10,7 +10,7 @@ use aws_smithy_types::DateTime;
 use futures::future::try_join_all;
 use rollout::alarm::{self, AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails};
 use rollout::snapshot::AlarmReading;
-use rollout::{EcsPair, Slot, Timestamp};
+use rollout::{Slot, TargetResources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names per call that `DescribeAlarms` accepts and returns (its default is 50).
@@ -36,10 +36,14 @@ pub(super) struct DescribedAlarm {
 }
 
 impl AwsCloud {
-    /// State of the named alarms, and which side of the pair they observe: one call per hundred names, in parallel.
+    /// State of the named alarms, and which side of the target they observe: one call per hundred names, in parallel.
     /// Members of composite alarms are read by the same calls once they are known; a process that sees a composite
     /// alarm for the first time makes one more call (and one more per level of nested composite alarms).
-    pub(super) async fn alarms(&self, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmsRead, AwsFailure> {
+    pub(super) async fn alarms(
+        &self,
+        resources: &TargetResources,
+        names: &BTreeSet<String>,
+    ) -> Result<AlarmsRead, AwsFailure> {
         if names.is_empty() {
             return Ok(AlarmsRead::default());
         }
@@ -61,7 +65,7 @@ impl AwsCloud {
         for name in names {
             self.read_cache.put_children(name, composite_members(name, &known));
         }
-        let side = |name: &String| Some((name.clone(), alarm::side(pair, name, &known)?));
+        let side = |name: &String| Some((name.clone(), alarm::side(resources, name, &known)?));
         Ok(AlarmsRead {
             readings: names.iter().map(|name| (name.clone(), alarm::reading(name, &known))).collect(),
             sides: names.iter().filter_map(side).collect(),

@@ -59,7 +59,7 @@ impl AwsCloud {
     /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is missing from the
     /// result. Caches the suspended state for a write in the same pass.
     pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, AwsFailure> {
-        let keys = [Slot::Blue, Slot::Green].map(|slot| service_key(pair, slot));
+        let keys = Slot::BOTH.map(|slot| service_key(pair, slot));
         for key in &keys {
             self.read_cache.suspended.forget(key);
         }

@@ -3,8 +3,10 @@
 use super::AwsCloud;
 use crate::error::AwsFailure;
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription;
+use futures::future::try_join_all;
 use rollout::platform::elb;
 use rollout::snapshot::TargetHealth;
+use rollout::{Slot, TargetResources};
 
 fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
     let health = targets.iter().map(|target| target.target_health());
@@ -12,10 +14,23 @@ fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
 }
 
 impl AwsCloud {
+    /// Health of a side: that of its worst leg. One call per leg, in parallel.
+    pub(super) async fn side_health(
+        &self,
+        resources: &TargetResources,
+        slot: Slot,
+    ) -> Result<TargetHealth, AwsFailure> {
+        let groups = resources.target_groups(slot).map(|group| Box::pin(self.target_health(group)));
+        Ok(TargetHealth::worst(try_join_all(groups).await?))
+    }
+
     /// Health of one target group; the API accepts one group per call.
     pub(super) async fn target_health(&self, group: &str) -> Result<TargetHealth, AwsFailure> {
         let answer = self.clients.elb().await.describe_target_health().target_group_arn(group).send().await;
-        let answer = answer.map_err(|error| AwsFailure::of("DescribeTargetHealth", &error))?;
+        let answer = answer.map_err(|error| {
+            // With several legs, which of them it was.
+            AwsFailure::of(&format!("DescribeTargetHealth of {}", elb::target_group_name(group)), &error)
+        })?;
         Ok(counts(answer.target_health_descriptions()))
     }
 }

@@ -229,7 +229,7 @@ impl AwsCloud {
     /// Describes one side's service.
     async fn service(&self, pair: &EcsPair, slot: Slot) -> Result<Service, AwsFailure> {
         let (services, failures) = self.services(pair, &[slot]).await?;
-        let found = super::service::find(&pair.side(slot).service, &services, &failures).cloned();
+        let found = super::service::find(pair.service(slot), &services, &failures).cloned();
         found.map_err(|reason| AwsFailure::Refused { reason })
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDat
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
 use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use futures::join;
 use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
@@ -16,7 +16,7 @@ use rollout::doctor::inspected::{
     InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
 use rollout::policy::RegistryPolicy;
-use rollout::{EcsPair, Reading, Slot};
+use rollout::{EcsPair, Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
@@ -39,22 +39,23 @@ const USAGE_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 impl engine::Inspector for AwsCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
-        let pair = &inspection.pair;
+        let resources = &inspection.resources;
+        let pair = &resources.ecs;
         // Boxed: the combined futures would exceed the stack size of some threads.
-        let (services, blue_group, green_group, scaling, rules, alarms, repository, concurrency, fargate) = join!(
+        let (services, blue_groups, green_groups, scaling, rules, alarms, repository, concurrency, fargate) = join!(
             Box::pin(self.services_and_definitions(pair)),
-            Box::pin(self.group_seen(&pair.blue.target_group)),
-            Box::pin(self.group_seen(&pair.green.target_group)),
+            Box::pin(self.groups_seen(resources, Slot::Blue)),
+            Box::pin(self.groups_seen(resources, Slot::Green)),
             Box::pin(self.autoscaling(pair)),
-            Box::pin(self.rules_seen(pair)),
+            Box::pin(self.rules_seen(resources)),
             Box::pin(self.alarms_seen(&inspection.alarms)),
             Box::pin(self.repository_seen(&inspection.registry, &inspection.repository)),
             Box::pin(self.concurrency()),
             Box::pin(self.fargate()),
         );
-        let groups: Vec<&InspectedTargetGroup> = [&blue_group, &green_group].into_iter().flatten().flatten().collect();
-        let balancers: BTreeSet<&str> = groups.iter().flat_map(|group| &group.balancers).map(String::as_str).collect();
-        let others = self.others_seen(pair, &balancers).await;
+        let groups = blue_groups.iter().chain(&green_groups).filter_map(|group| group.known()?.as_ref());
+        let balancers: BTreeSet<&str> = groups.flat_map(|group| &group.balancers).map(String::as_str).collect();
+        let others = self.others_seen(resources, &balancers).await;
         let [(blue, blue_definition), (green, green_definition)] = services;
         let scaling = |slot| {
             let known = scaling.as_ref().map(|known| known.get(&service_key(pair, slot)));
@@ -65,13 +66,13 @@ impl engine::Inspector for AwsCloud {
             blue: InspectedSide {
                 service: reading(blue),
                 definition: reading(blue_definition),
-                group: reading(blue_group),
+                groups: blue_groups,
                 scaling: reading(scaling(Slot::Blue)),
             },
             green: InspectedSide {
                 service: reading(green),
                 definition: reading(green_definition),
-                group: reading(green_group),
+                groups: green_groups,
                 scaling: reading(scaling(Slot::Green)),
             },
             rules,
@@ -106,7 +107,7 @@ impl AwsCloud {
             }
         };
         let side = async |slot| {
-            let name = short_name(&pair.side(slot).service);
+            let name = short_name(pair.service(slot));
             let service = found.iter().find(|service| service.service_name() == Some(name));
             let definition = match service.and_then(Service::task_definition) {
                 Some(arn) => self.definition_seen(arn).await.map(Some),
@@ -124,7 +125,12 @@ impl AwsCloud {
         Ok(answer.task_definition().map(definition_seen).unwrap_or_default())
     }
 
-    /// Reads one group per call: in a combined call, one missing group would fail both.
+    /// The target groups of a side, leg by leg. One group per call: in a combined call, one missing group would fail all.
+    async fn groups_seen(&self, resources: &TargetResources, slot: Slot) -> Vec<Reading<Option<InspectedTargetGroup>>> {
+        let groups = resources.target_groups(slot).map(async |arn| reading(Box::pin(self.group_seen(arn)).await));
+        join_all(groups).await
+    }
+
     async fn group_seen(&self, arn: &str) -> Result<Option<InspectedTargetGroup>, AwsFailure> {
         let elb = self.clients.elb().await;
         let attributes = elb.describe_target_group_attributes().target_group_arn(arn);
@@ -145,16 +151,16 @@ impl AwsCloud {
         Ok(group.map(|group| InspectedTargetGroup { healthy, ..group }))
     }
 
-    async fn rules_seen(&self, pair: &EcsPair) -> BTreeMap<String, Reading<InspectedRule>> {
-        let arns: Vec<&str> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
+    async fn rules_seen(&self, resources: &TargetResources) -> BTreeMap<String, Reading<InspectedRule>> {
+        let arns: Vec<&str> = resources.rules().chain(resources.test_rules()).collect();
         let read = self.read_actions(&arns).await;
         read.into_iter().map(|(arn, actions)| (arn, reading(actions.map(|actions| rule_seen(&actions))))).collect()
     }
 
-    /// Rules and listeners of these load balancers that forward to the pair and are not in the policy.
+    /// Rules and listeners of these load balancers that forward to the target and are not in the policy.
     async fn others_seen(
         &self,
-        pair: &EcsPair,
+        resources: &TargetResources,
         balancers: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, InspectedRule>, AwsFailure> {
         let elb = self.clients.elb().await;
@@ -176,9 +182,10 @@ impl AwsCloud {
             rules.filter_map(|rule| Some((rule.rule_arn()?.to_owned(), rule_seen(rule.actions())))).collect();
         let defaults = listeners.iter();
         seen.extend(defaults.filter_map(|it| Some((it.listener_arn()?.to_owned(), rule_seen(it.default_actions())))));
-        let named = |arn: &String| pair.rules.contains(arn) || pair.test_rule.as_ref() == Some(arn);
-        let groups = [&pair.blue.target_group, &pair.green.target_group];
-        seen.retain(|arn, rule| !named(arn) && groups.iter().any(|group| rule.weight(group).is_some()));
+        let groups = Slot::BOTH.into_iter().flat_map(|slot| resources.target_groups(slot));
+        seen.retain(|arn, rule| {
+            resources.leg_of(arn).is_none() && groups.clone().any(|group| rule.weight(group).is_some())
+        });
         Ok(seen)
     }
 
@@ -324,7 +331,37 @@ fn service_seen(service: &Service) -> InspectedService {
             })
             .collect(),
         other_endpoints: other_endpoints(service),
+        settings: settings(service),
     }
+}
+
+/// The settings in which both sides should agree.
+fn settings(service: &Service) -> BTreeMap<String, String> {
+    let joined = |values: &[String]| {
+        let mut values = values.to_vec();
+        values.sort();
+        (!values.is_empty()).then(|| values.join(", "))
+    };
+    let network = service.network_configuration().and_then(|it| it.awsvpc_configuration());
+    let deployment = service.deployment_configuration();
+    let percent = |value: Option<i32>| value.map(|value| format!("{value} %"));
+    let providers: Vec<String> = service
+        .capacity_provider_strategy()
+        .iter()
+        .map(|it| format!("{} (base {}, weight {})", it.capacity_provider(), it.base(), it.weight()))
+        .collect();
+    let settings = [
+        ("subnets", network.and_then(|it| joined(it.subnets()))),
+        ("security groups", network.and_then(|it| joined(it.security_groups()))),
+        ("public addresses", network.and_then(|it| it.assign_public_ip()).map(|it| it.as_str().to_owned())),
+        ("health check grace period", service.health_check_grace_period_seconds().map(|it| format!("{it}s"))),
+        ("minimumHealthyPercent", percent(deployment.and_then(|it| it.minimum_healthy_percent()))),
+        ("maximumPercent", percent(deployment.and_then(|it| it.maximum_percent()))),
+        ("launch type", service.launch_type().map(|it| it.as_str().to_owned())),
+        ("capacity providers", joined(&providers)),
+        ("platform version", service.platform_version().map(str::to_owned)),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// Service Connect, Cloud Map and VPC Lattice route callers to a service's tasks regardless of the load balancer's

@@ -41,7 +41,7 @@ use crate::error::AwsFailure;
 use read_cache::ReadCache;
 use rollout::observation::ObservationPlan;
 use rollout::promotion::ImageState;
-use rollout::{EcsPair, Effect, Outcome, Reading, Slot, Snapshot, Timestamp};
+use rollout::{EcsPair, Effect, Outcome, Reading, Slot, Snapshot, TargetResources, Timestamp};
 use std::pin::Pin;
 use traffic::WriteMode;
 
@@ -75,7 +75,6 @@ impl AwsCloud {
     /// deployment of this task definition whose circuit breaker tripped: ECS starts no more tasks for it, however often
     /// it is named, so a retry needs a new deployment.
     async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
-        let side = pair.side(slot);
         let cached_service = self.read_cache.services.take(&service_key(pair, slot));
         let needs_new_deployment = match task_definition.filter(|_| desired > 0) {
             None => false,
@@ -83,7 +82,9 @@ impl AwsCloud {
                 let service = match cached_service {
                     Some(service) => Some(service),
                     None => match self.services(pair, &[slot]).await {
-                        Ok((services, failures)) => service::find(&side.service, &services, &failures).ok().cloned(),
+                        Ok((services, failures)) => {
+                            service::find(pair.service(slot), &services, &failures).ok().cloned()
+                        }
                         Err(failure) => return failure.outcome(),
                     },
                 };
@@ -96,7 +97,7 @@ impl AwsCloud {
             .await
             .update_service()
             .cluster(&pair.cluster)
-            .service(&side.service)
+            .service(pair.service(slot))
             .set_task_definition(task_definition.map(str::to_owned))
             .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
             .set_force_new_deployment(needs_new_deployment.then_some(true))
@@ -114,7 +115,8 @@ impl engine::Cloud for AwsCloud {
         self.observation(observation).await
     }
 
-    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
+    async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
+        let pair = &resources.ecs;
         // An SDK call's future takes tens of kilobytes: each arm is boxed, or this future would reserve space for all
         // of them.
         let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
@@ -127,17 +129,14 @@ impl engine::Cloud for AwsCloud {
             Effect::SetDesired { slot, desired } => Box::pin(self.update_service(pair, *slot, None, *desired)),
             Effect::SetAutoscaling { slot, limits } => Box::pin(self.set_autoscaling(pair, *slot, *limits)),
             Effect::SetWeights { weights, seen } if seen.is_empty() => {
-                Box::pin(self.set_weights(pair, &pair.rules, *weights, WriteMode::Unconditional))
+                Box::pin(self.set_weights(traffic::rules(resources, *weights), WriteMode::Unconditional))
             }
             Effect::SetWeights { weights, seen } => {
-                Box::pin(self.set_weights(pair, &pair.rules, *weights, WriteMode::IfUnchanged(seen)))
+                Box::pin(self.set_weights(traffic::rules(resources, *weights), WriteMode::IfUnchanged(seen)))
             }
-            Effect::SetTestRule { weights } => match &pair.test_rule {
-                Some(rule) => {
-                    Box::pin(self.set_weights(pair, std::slice::from_ref(rule), *weights, WriteMode::TestRule))
-                }
-                None => return Outcome::Refused { reason: "the policy names no test rule".to_owned() },
-            },
+            Effect::SetTestRules { weights } => {
+                Box::pin(self.set_weights(traffic::test_rules(resources, weights), WriteMode::TestRule))
+            }
             Effect::InvokeHook { function, payload, .. } => Box::pin(self.invoke_hook(function, payload)),
             Effect::StartTask { run, task_definition, container, command, template, .. } => {
                 let start = hooks::TaskStart { run, task_definition, container, command };
@@ -164,7 +163,7 @@ fn short_name(name: &str) -> &str {
 
 /// Key of a service, the same whether its cluster is given by name or ARN: Application Auto Scaling's resource ID.
 fn service_key(pair: &EcsPair, slot: Slot) -> String {
-    format!("service/{}/{}", short_name(&pair.cluster), short_name(&pair.side(slot).service))
+    format!("service/{}/{}", short_name(&pair.cluster), short_name(pair.service(slot)))
 }
 
 /// Converts AWS's time; `None` where it is outside the range of [`Timestamp`].

@@ -35,14 +35,15 @@ struct EcsSide {
 impl AwsCloud {
     /// Reads everything that `observation` names.
     pub(super) async fn observation(&self, observation: &ObservationPlan) -> Snapshot {
-        let pair = &observation.pair;
-        let arns: Vec<_> = pair.rules.iter().chain(&pair.test_rule).map(String::as_str).collect();
+        let resources = &observation.resources;
+        let pair = &resources.ecs;
+        let arns: Vec<_> = resources.rules().chain(resources.test_rules()).collect();
         self.read_cache.take_throttled();
         // Boxed: the combined futures would exceed the stack size of some threads.
         let ((sides, alarms), blue_health, green_health, autoscaling, schedules, actions, hook_tasks) = join!(
             Box::pin(self.ecs_sides_and_alarms(observation)),
-            Box::pin(if_sides_requested(observation, self.target_health(&pair.blue.target_group))),
-            Box::pin(if_sides_requested(observation, self.target_health(&pair.green.target_group))),
+            Box::pin(if_sides_requested(observation, self.side_health(resources, Slot::Blue))),
+            Box::pin(if_sides_requested(observation, self.side_health(resources, Slot::Green))),
             Box::pin(if_sides_requested(observation, self.autoscaling(pair))),
             Box::pin(self.schedules(pair, &observation.scheduled_actions_of)),
             Box::pin(self.read_and_cache_actions(&arns)),
@@ -56,10 +57,10 @@ impl AwsCloud {
             Ok(alarms) => (Reading::Known(alarms.readings), alarms.sides),
             Err(failure) => (Reading::Unknown(failure.reason().to_owned()), BTreeMap::new()),
         };
-        let rule = |arn: &String| match actions.get(arn) {
-            Some(Ok(actions)) => Reading::Known(traffic::reading(actions, pair)),
-            Some(Err(failure)) => Reading::Unknown(failure.reason().to_owned()),
-            None => Reading::Unknown(format!("{arn} was not read")),
+        let rule = |arn: &str| match (actions.get(arn), resources.leg_of(arn)) {
+            (Some(Ok(actions)), Some(leg)) => Reading::Known(traffic::reading(actions, leg)),
+            (Some(Err(failure)), _) => Reading::Unknown(failure.reason().to_owned()),
+            (_, None) | (None, _) => Reading::Unknown(format!("{arn} was not read")),
         };
         let scaling = |slot| match &autoscaling {
             Ok(limits) => Ok(limits.get(&service_key(pair, slot)).copied()),
@@ -70,8 +71,8 @@ impl AwsCloud {
             api_call: None,
             blue: side(blue, blue_health, scaling(Slot::Blue)),
             green: side(green, green_health, scaling(Slot::Green)),
-            rules: pair.rules.iter().map(rule).collect(),
-            test_rule: pair.test_rule.as_ref().map(rule),
+            rules: resources.rules().map(rule).collect(),
+            test_rules: resources.test_rules().map(rule).collect(),
             alarms,
             alarm_sides,
             schedules,
@@ -98,13 +99,13 @@ impl AwsCloud {
     /// Reads both sides' services in one call, in parallel with the alarms; then only what these results and the plan
     /// require.
     async fn ecs_sides_and_alarms(&self, observation: &ObservationPlan) -> (EcsSides, Result<AlarmsRead, AwsFailure>) {
-        let slots = [Slot::Blue, Slot::Green];
+        let slots = Slot::BOTH;
         for slot in slots {
-            self.read_cache.services.forget(&service_key(&observation.pair, slot));
+            self.read_cache.services.forget(&service_key(&observation.resources.ecs, slot));
         }
         let (found, alarms) = join!(
-            Box::pin(if_sides_requested(observation, self.services(&observation.pair, &slots))),
-            Box::pin(self.alarms(&observation.pair, &observation.alarms))
+            Box::pin(if_sides_requested(observation, self.services(&observation.resources.ecs, &slots))),
+            Box::pin(self.alarms(&observation.resources, &observation.alarms))
         );
         let (found, alarms) = (self.read_cache.note_throttling(found), self.read_cache.note_throttling(alarms));
         // An alarm that is not known to be firing does not skip the search.
@@ -114,7 +115,7 @@ impl AwsCloud {
         // The stable side's stopped tasks only serve as the comparison: both sides are searched, or none.
         let candidate = observation.failed_starts_query.as_ref().and_then(|starts| {
             let (services, failures) = found.as_ref().ok()?;
-            service::find(&observation.pair.side(starts.slot).service, services, failures).ok()
+            service::find(observation.resources.ecs.service(starts.slot), services, failures).ok()
         });
         let search = search && candidate.is_some_and(service::is_degraded);
         let sides = match found {
@@ -132,7 +133,7 @@ impl AwsCloud {
 
     /// The services of these sides, and ECS's failures for those that do not exist.
     pub(super) async fn services(&self, pair: &EcsPair, slots: &[Slot]) -> Result<DescribedServices, AwsFailure> {
-        let names = slots.iter().map(|slot| pair.side(*slot).service.clone()).collect();
+        let names = slots.iter().map(|slot| pair.service(*slot).to_owned()).collect();
         let call = self.clients.ecs().await.describe_services().cluster(&pair.cluster).set_services(Some(names));
         let answer = call.send().await.map_err(|error| AwsFailure::of("DescribeServices", &error))?;
         Ok((answer.services.unwrap_or_default(), answer.failures.unwrap_or_default()))
@@ -148,8 +149,8 @@ impl AwsCloud {
         (services, failures): &DescribedServices,
         search: bool,
     ) -> Result<EcsSide, String> {
-        let pair = &observation.pair;
-        let service = service::find(&pair.side(slot).service, services, failures)?;
+        let pair = &observation.resources.ecs;
+        let service = service::find(pair.service(slot), services, failures)?;
         self.read_cache.services.put(&service_key(pair, slot), service.clone());
         let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
         let seen = service::service_reading(service, failed_starts_query)?;
@@ -190,7 +191,7 @@ impl AwsCloud {
                 .await
                 .list_tasks()
                 .cluster(&pair.cluster)
-                .service_name(&pair.side(starts.slot).service)
+                .service_name(pair.service(starts.slot))
                 .desired_status(DesiredStatus::Stopped)
                 .set_next_token(next.take())
                 .send()

@@ -9,7 +9,7 @@ use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActio
 use futures::future::join_all;
 use rollout::platform::elb::{self, DEFAULT_WEIGHT};
 use rollout::snapshot::{RuleReading, Weights};
-use rollout::{EcsPair, Outcome, Slot};
+use rollout::{Leg, Outcome, Slot, TargetResources};
 use std::collections::HashMap;
 
 /// The kind of resource that an ARN of the policy names.
@@ -43,10 +43,30 @@ pub(super) fn is_forward(action: &Action) -> bool {
     action.r#type() == Some(&ActionTypeEnum::Forward)
 }
 
-/// The pair's weights in a rule with these actions. A rule that does not forward has neither group.
-pub(super) fn reading(actions: &[Action], pair: &EcsPair) -> RuleReading {
+/// The leg's weights in a rule with these actions. A rule that does not forward has neither group.
+pub(super) fn reading(actions: &[Action], leg: &Leg) -> RuleReading {
     let groups = actions.iter().find(|action| is_forward(action)).map(groups).unwrap_or_default();
-    elb::rule_reading(groups.iter().map(|(group, weight)| (*group, Some(i64::from(*weight)))), pair)
+    elb::rule_reading(groups.iter().map(|(group, weight)| (*group, Some(i64::from(*weight)))), leg)
+}
+
+/// A rule or listener to write, with the leg that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RuleWrite<'a> {
+    pub(super) arn: &'a str,
+    pub(super) leg: &'a Leg,
+    pub(super) weights: Weights,
+}
+
+/// All rules of the target, to be given these weights.
+pub(super) fn rules<'a>(resources: &'a TargetResources, weights: Weights) -> Vec<RuleWrite<'a>> {
+    let of_leg = |leg: &'a Leg| leg.rules.iter().map(move |arn| RuleWrite { arn, leg, weights });
+    resources.traffic.iter().flat_map(of_leg).collect()
+}
+
+/// The test rules of the target, to be given these weights, leg by leg.
+pub(super) fn test_rules<'a>(resources: &'a TargetResources, weights: &[Weights]) -> Vec<RuleWrite<'a>> {
+    let rules = resources.traffic.iter().filter_map(|leg| Some((leg.test_rule.as_deref()?, leg)));
+    rules.zip(weights).map(|((arn, leg), weights)| RuleWrite { arn, leg, weights: *weights }).collect()
 }
 
 /// Which live weights a write may replace.
@@ -74,7 +94,7 @@ pub(super) enum WriteMode<'a> {
 /// groups then.
 fn with_weights(
     mut actions: Vec<Action>,
-    pair: &EcsPair,
+    leg: &Leg,
     weights: Weights,
     add_missing: bool,
 ) -> Result<Vec<Action>, String> {
@@ -86,8 +106,8 @@ fn with_weights(
         .map(|(group, weight)| TargetGroupTuple::builder().target_group_arn(group).weight(weight).build())
         .collect();
     let mut missing_groups = Vec::new();
-    for slot in [Slot::Blue, Slot::Green] {
-        let group = &pair.side(slot).target_group;
+    for slot in Slot::BOTH {
+        let group = leg.target_group(slot);
         let weight = i32::from(weights.of(slot));
         match tuples.iter_mut().find(|tuple| tuple.target_group_arn() == Some(group)) {
             Some(tuple) => tuple.weight = Some(weight),
@@ -179,61 +199,50 @@ impl AwsCloud {
         }
     }
 
-    /// Writes these weights to all of these rules in parallel; a rule that already has them is not written.
+    /// Writes the weights of these rules in parallel; a rule that already has them is not written.
     ///
     /// When going forward, all rules are read again right before, and none is written if any differs from what the
     /// decision was based on. Otherwise the actions read by this pass's observation are written back without reading
     /// again.
-    pub(super) async fn set_weights(
-        &self,
-        pair: &EcsPair,
-        arns: &[String],
-        weights: Weights,
-        mode: WriteMode<'_>,
-    ) -> Outcome {
+    pub(super) async fn set_weights(&self, rules: Vec<RuleWrite<'_>>, mode: WriteMode<'_>) -> Outcome {
         let mut live: ActionsByArn = HashMap::new();
-        for arn in arns {
+        for RuleWrite { arn, .. } in &rules {
             if let Some(actions) = self.read_cache.rules.take(arn)
                 && !matches!(mode, WriteMode::IfUnchanged(_))
             {
-                live.insert(arn.clone(), Ok(actions));
+                live.insert((*arn).to_owned(), Ok(actions));
             }
         }
-        let unread: Vec<_> = arns.iter().map(String::as_str).filter(|arn| !live.contains_key(*arn)).collect();
+        let unread: Vec<_> = rules.iter().map(|rule| rule.arn).filter(|arn| !live.contains_key(*arn)).collect();
         live.extend(self.read_actions(&unread).await);
         if let WriteMode::IfUnchanged(seen) = mode
-            && let Some(reason) = describe_changes(pair, arns, &live, seen)
+            && let Some(reason) = describe_changes(&rules, &live, seen)
         {
             return Outcome::Conflict { reason };
         }
 
         let add_missing = matches!(mode, WriteMode::Unconditional);
-        let writes = live.into_iter().map(async |(arn, actions)| {
+        let writes = rules.into_iter().filter_map(|rule| Some((live.remove(rule.arn)?, rule)));
+        let writes = writes.map(async |(actions, rule)| {
             let written = match actions {
-                Ok(actions) => self.write(&arn, actions, pair, weights, add_missing).await,
+                Ok(actions) => self.write(rule, actions, add_missing).await,
                 Err(failure) => Err(failure),
             };
-            written.map_err(|failure| (arn, failure))
+            written.map_err(|failure| (rule.arn.to_owned(), failure))
         });
         let mut failures: Vec<_> = join_all(writes).await.into_iter().filter_map(Result::err).collect();
         failures.sort_by(|(one, _), (other, _)| one.cmp(other));
         combined_outcome(&failures)
     }
 
-    async fn write(
-        &self,
-        arn: &str,
-        live: Vec<Action>,
-        pair: &EcsPair,
-        weights: Weights,
-        add_missing: bool,
-    ) -> Result<(), AwsFailure> {
-        let before = reading(&live, pair);
+    async fn write(&self, rule: RuleWrite<'_>, live: Vec<Action>, add_missing: bool) -> Result<(), AwsFailure> {
+        let RuleWrite { arn, leg, weights } = rule;
+        let before = reading(&live, leg);
         if before.has_both_groups && before.weights == weights {
             return Ok(());
         }
         let actions =
-            Some(with_weights(live, pair, weights, add_missing).map_err(|reason| AwsFailure::Refused { reason })?);
+            Some(with_weights(live, leg, weights, add_missing).map_err(|reason| AwsFailure::Refused { reason })?);
         let elb = self.clients.elb().await;
         match arn_kind(arn)? {
             ArnKind::Rule => {
@@ -249,12 +258,12 @@ impl AwsCloud {
 }
 
 /// Rules that differ from what the decision was based on; a rule that could not be read counts as unchanged.
-fn describe_changes(pair: &EcsPair, arns: &[String], live: &ActionsByArn, seen: &[Weights]) -> Option<String> {
-    let found: Vec<String> = arns
+fn describe_changes(rules: &[RuleWrite<'_>], live: &ActionsByArn, seen: &[Weights]) -> Option<String> {
+    let found: Vec<String> = rules
         .iter()
         .zip(seen)
-        .filter_map(|(arn, seen)| {
-            let now = reading(live.get(arn)?.as_ref().ok()?, pair);
+        .filter_map(|(RuleWrite { arn, leg, .. }, seen)| {
+            let now = reading(live.get(*arn)?.as_ref().ok()?, leg);
             let same = now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(*seen);
             let Weights { blue, green } = now.weights;
             (!same).then(|| {
@@ -298,18 +307,8 @@ mod tests {
     use aws_sdk_elasticloadbalancingv2::types::{
         AuthenticateOidcActionConfig, FixedResponseActionConfig, TargetGroupStickinessConfig,
     };
-    use rollout::policy::Side;
-
-    fn pair() -> EcsPair {
-        let side = |name: &str| Side { service: format!("api-{name}"), target_group: format!("arn:group/{name}") };
-        EcsPair {
-            cluster: "shop".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec![],
-            test_rule: None,
-        }
+    fn leg() -> Leg {
+        Leg { blue: "arn:group/blue".to_owned(), green: "arn:group/green".to_owned(), rules: vec![], test_rule: None }
     }
 
     fn forward(groups: &[(&str, Option<i32>)]) -> Action {
@@ -342,12 +341,12 @@ mod tests {
             has_both_groups: true,
             foreign_groups: vec!["arn:group/canary".to_owned()],
         };
-        assert_eq!(reading(&actions, &pair()), expected);
+        assert_eq!(reading(&actions, &leg()), expected);
     }
 
     #[test]
     fn a_missing_weight_is_one() {
-        let reading_of = |action: Action| reading(&[action], &pair());
+        let reading_of = |action: Action| reading(&[action], &leg());
         let both = reading_of(forward(&[("blue", None), ("green", Some(0))]));
         assert_eq!((both.weights, both.has_both_groups), (Weights { blue: 1, green: 0 }, true));
 
@@ -360,7 +359,7 @@ mod tests {
     fn a_rule_without_a_forward_action_has_neither_group() {
         let fixed = FixedResponseActionConfig::builder().status_code("503").build();
         let action = Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(fixed).build();
-        let seen = reading(&[action], &pair());
+        let seen = reading(&[action], &leg());
         assert_eq!(
             (seen.weights, seen.has_both_groups, seen.foreign_groups.len()),
             (Weights { blue: 0, green: 0 }, false, 0)
@@ -370,7 +369,7 @@ mod tests {
     #[test]
     fn only_the_two_weights_change() {
         let before = vec![sign_in(), forward(&[("blue", Some(100)), ("canary", Some(3)), ("green", Some(0))])];
-        let after = with_weights(before.clone(), &pair(), Weights { blue: 90, green: 10 }, false)
+        let after = with_weights(before.clone(), &leg(), Weights { blue: 90, green: 10 }, false)
             .expect("both groups are there");
 
         let mut signed_in = sign_in();
@@ -378,8 +377,8 @@ mod tests {
         oidc.use_existing_client_secret = Some(true);
         assert_eq!(after, [signed_in, forward(&[("blue", Some(90)), ("canary", Some(3)), ("green", Some(10))])]);
 
-        let again = with_weights(after.clone(), &pair(), Weights { blue: 90, green: 10 }, false)
-            .expect("both groups are there");
+        let again =
+            with_weights(after.clone(), &leg(), Weights { blue: 90, green: 10 }, false).expect("both groups are there");
         assert_eq!(again, after, "twice is once");
     }
 
@@ -388,18 +387,18 @@ mod tests {
         let mut action = forward(&[("blue", Some(1)), ("green", Some(0))]);
         action.target_group_arn = Some("arn:group/blue".to_owned());
         let after =
-            with_weights(vec![action], &pair(), Weights { blue: 0, green: 100 }, false).expect("both groups are there");
+            with_weights(vec![action], &leg(), Weights { blue: 0, green: 100 }, false).expect("both groups are there");
         assert_eq!(after[0].target_group_arn(), None);
     }
 
     #[test]
     fn a_rule_without_one_of_the_groups_is_refused() {
         let missing_groups =
-            with_weights(vec![forward(&[("blue", Some(1))])], &pair(), Weights { blue: 90, green: 10 }, false);
+            with_weights(vec![forward(&[("blue", Some(1))])], &leg(), Weights { blue: 90, green: 10 }, false);
         let reason = missing_groups.expect_err("green is missing");
         assert_eq!(reason, "its forward action lacks green's target group arn:group/green");
         assert_eq!(
-            with_weights(vec![sign_in()], &pair(), Weights { blue: 1, green: 0 }, false)
+            with_weights(vec![sign_in()], &leg(), Weights { blue: 1, green: 0 }, false)
                 .expect_err("nothing is forwarded"),
             "it has no forward action"
         );
@@ -408,27 +407,25 @@ mod tests {
     #[test]
     fn a_rollback_adds_a_removed_target_group_again() {
         let only_green = vec![sign_in(), forward(&[("green", Some(1))])];
-        let after = with_weights(only_green, &pair(), Weights { blue: 100, green: 0 }, true).expect("it forwards");
+        let after = with_weights(only_green, &leg(), Weights { blue: 100, green: 0 }, true).expect("it forwards");
         assert_eq!(after[1], forward(&[("green", Some(0)), ("blue", Some(100))]));
         assert!(
-            with_weights(vec![sign_in()], &pair(), Weights { blue: 100, green: 0 }, true).is_err(),
+            with_weights(vec![sign_in()], &leg(), Weights { blue: 100, green: 0 }, true).is_err(),
             "a redirect stays"
         );
     }
 
     #[test]
     fn foreign_changes_since_the_observation_are_not_overwritten() {
-        let arns = ["rule-a".to_owned(), "rule-b".to_owned()];
+        let leg = leg();
+        let weights = Weights { blue: 50, green: 50 };
+        let rules = ["rule-a", "rule-b"].map(|arn| RuleWrite { arn, leg: &leg, weights });
         let seen = [Weights { blue: 90, green: 10 }; 2];
         let with = |split: [i32; 2]| Ok(vec![forward(&[("blue", Some(split[0])), ("green", Some(split[1]))])]);
         let unread = || Err(AwsFailure::Unsure { reason: "DescribeRules: timed out".to_owned() });
         let of = |b| {
-            describe_changes(
-                &pair(),
-                &arns,
-                &ActionsByArn::from([(arns[0].clone(), with([9, 1])), (arns[1].clone(), b)]),
-                &seen,
-            )
+            let live = ActionsByArn::from([("rule-a".to_owned(), with([9, 1])), ("rule-b".to_owned(), b)]);
+            describe_changes(&rules, &live, &seen)
         };
         assert_eq!(of(with([90, 10])), None);
         assert_eq!(of(unread()), None);

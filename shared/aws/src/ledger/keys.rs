@@ -2,7 +2,7 @@
 
 use engine::{PostedMessageKey, WatchedResource};
 use rollout::brake::Scope;
-use rollout::policy::Resource;
+use rollout::resources::Resource;
 use rollout::{ImageDigest, Name, TargetId, Timestamp};
 
 /// Partition key of the table.

@@ -19,7 +19,8 @@ use super::table::{Range, Table, Written, written};
 use super::{DynamoLedger, keys};
 use engine::{AppliedPolicy, ClaimedResource, LedgerError, Policies, WatchedResource};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use rollout::policy::{Policy, Resource, cluster_name};
+use rollout::Policy;
+use rollout::resources::{Resource, cluster_name};
 use rollout::{Name, Slot, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -225,13 +226,13 @@ fn watches(policy: &Policy) -> BTreeSet<WatchKey> {
         for alarm in &rules.alarms {
             watches.insert((keys::watch_pk(&WatchedResource::Alarm(alarm.name.clone())), target.clone()));
         }
-        for arn in &rules.pair.rules {
-            watches.insert((keys::watch_pk(&WatchedResource::Rule(arn.clone())), target.clone()));
+        for arn in rules.resources.rules() {
+            watches.insert((keys::watch_pk(&WatchedResource::Rule(arn.to_owned())), target.clone()));
         }
-        let cluster = cluster_name(&rules.pair.cluster);
-        for slot in [Slot::Blue, Slot::Green] {
-            let service = &rules.pair.side(slot).service;
-            let watch = WatchedResource::EcsService(cluster.to_owned(), service.clone());
+        let cluster = cluster_name(&rules.resources.ecs.cluster);
+        for slot in Slot::BOTH {
+            let service = rules.resources.ecs.service(slot).to_owned();
+            let watch = WatchedResource::EcsService(cluster.to_owned(), service);
             watches.insert((keys::watch_pk(&watch), target.clone()));
         }
     }

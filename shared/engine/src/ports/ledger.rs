@@ -32,7 +32,7 @@ pub use target_index::{OverdueTarget, TargetIndex, WatchedResource};
 pub use targets::Targets;
 
 use rollout::TargetId;
-use rollout::policy::Resource;
+use rollout::resources::Resource;
 
 /// Why a ledger operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -37,6 +37,9 @@ mapping! {
         /// What is done about an edit of a rule, a listener or a service that somebody else makes while nothing is deployed, or while
         /// the old side is being stopped. Default: tell.
         pub drift: Option<Drift>,
+        /// Within which traffic has to be off a bad release here. Changes nothing: `plan` and `doctor` compare it with what the
+        /// alarms' periods and the deadlines add up to. Default: not stated.
+        pub recovery_time: Option<DurationText>,
         /// What holds for every target here that does not say otherwise, key by key.
         pub defaults: Option<Defaults>,
         /// The services that run here, by their names under `services`. At least one.

@@ -20,24 +20,16 @@ mapping! {
 }
 
 mapping! {
-    /// A service in an environment: a pair of ECS services behind the same rules, and how a release gets there.
+    /// A service in an environment: what runs it, how traffic reaches it, and how a release gets there.
     pub struct Target {
-        /// Name or ARN of the ECS cluster.
-        pub cluster: String,
-        /// The container whose image is replaced; all others stay as they are.
-        pub container: String,
-        /// One side.
-        pub blue: Side,
-        /// The other side.
-        pub green: Side,
-        /// ARNs of the listener rules, or of listeners (their default action), whose weights are moved as one.
+        /// A pair of ECS services, one for each side.
+        pub ecs: Ecs,
+        /// The load balancers that the target is behind. Their weights are moved as one.
         #[schemars(length(min = 1, max = 5))]
-        pub rules: Vec<RuleOrListenerArn>,
-        /// ARN of a listener rule or listener that only testers reach.
-        pub test_rule: Option<RuleOrListenerArn>,
+        pub traffic: Vec<Leg>,
         /// How traffic moves.
         pub strategy: Option<Strategy>,
-        /// Alarms that switch a deployment back. Default: none.
+        /// Alarms that send a deployment back, hold it, or are told to people. Default: none.
         #[schemars(length(max = 20))]
         pub alarms: Option<Vec<Alarm>>,
         /// What runs on the way. Default: nothing.
@@ -48,13 +40,33 @@ mapping! {
 }
 
 mapping! {
-    /// One side of the pair.
-    pub struct Side {
-        /// Name of the ECS service.
-        pub service: String,
-        /// ARN of the target group that the service registers its tasks in.
+    /// A pair of ECS services: one serves while the other one gets the next release.
+    pub struct Ecs {
+        /// Name or ARN of the ECS cluster.
+        pub cluster: String,
+        /// The container whose image is replaced; all others stay as they are.
+        pub container: String,
+        /// Name of the service of one side.
+        pub blue: String,
+        /// Name of the service of the other side.
+        pub green: String,
+    }
+}
+
+mapping! {
+    /// A load balancer: the target group of each side, and what splits traffic between them.
+    pub struct Leg {
+        /// ARN of the target group that the blue service registers its tasks in.
         #[schemars(regex(pattern = "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/"))]
-        pub target_group: String,
+        pub blue: String,
+        /// ARN of the target group that the green service registers its tasks in.
+        #[schemars(regex(pattern = "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/"))]
+        pub green: String,
+        /// ARNs of the listener rules, or of listeners (their default action), whose weights are moved.
+        #[schemars(length(min = 1, max = 5))]
+        pub rules: Vec<RuleOrListenerArn>,
+        /// ARN of a listener rule or listener that only testers reach.
+        pub test_rule: Option<RuleOrListenerArn>,
     }
 }
 
@@ -108,7 +120,7 @@ mapping! {
 pub enum Alarm {
     /// Name of a metric, composite or log alarm in the target's account and Region; silence waits.
     Name(AlarmName),
-    /// Name, and what INSUFFICIENT_DATA means.
+    /// Name, what INSUFFICIENT_DATA means, and what it does.
     Full(AlarmEntry),
 }
 
@@ -119,10 +131,36 @@ mapping! {
         pub name: AlarmName,
         /// What INSUFFICIENT_DATA means. Default: wait.
         pub missing: Option<Missing>,
+        /// What it does to a deployment while it fires. Default: back.
+        pub firing: Option<Firing>,
+        /// What it does if it fires before a deployment starts. Default: block.
+        pub at_start: Option<AtStart>,
         /// What happens if it fires, and all its metrics belong to the stable side (by their dimensions). Traffic never
         /// goes back to the side that it is about. Default: hold.
         pub stable_firing: Option<StableFiring>,
     }
+}
+
+/// What a firing alarm does to a deployment.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum Firing {
+    /// Traffic goes back.
+    Back,
+    /// Nothing widens while it fires; at the stage's deadline traffic goes back.
+    Hold,
+    /// It is journalled, and people are notified. It holds nothing, not even the start.
+    Tell,
+}
+
+/// What an alarm does that fires before a deployment starts.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub enum AtStart {
+    /// The deployment waits until it no longer fires.
+    Block,
+    /// The deployment starts, and the alarm is not judged until it has been OK once.
+    Pass,
 }
 
 /// What happens if an alarm fires whose metrics all belong to the stable side.

@@ -38,9 +38,9 @@ text_type!(
     json_schema!({"type": "string", "pattern": "^0{0,2}[1-9][0-9]?%$|^100%$|^0[1-9][0-9]%$", "examples": ["10%", "100%"]})
 );
 text_type!(
-    /// The ARN of a listener rule or listener of an Application Load Balancer.
+    /// The ARN of a listener rule of an Application Load Balancer, or of a listener of an Application or Network Load Balancer.
     RuleOrListenerArn,
-    json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener(-rule)?/app/"})
+    json_schema!({"type": "string", "pattern": "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:(listener-rule/app|listener/(app|net))/"})
 );
 text_type!(
     /// The ARN of an SNS topic.

@@ -17,15 +17,12 @@ fn name(text: &str) -> Name {
 /// A target that shares no resource with others.
 fn target(environment: &str, service: &str) -> String {
     const BALANCING: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
-    let side = |side: &str| {
-        format!(
-            "{{service: {service}-{side}, target_group: '{BALANCING}:targetgroup/{environment}-{service}-{side}/a1'}}"
-        )
-    };
+    let group = |side: &str| format!("{side}: '{BALANCING}:targetgroup/{environment}-{service}-{side}/a1'");
     format!(
-        "{{cluster: {environment}, container: {service}, blue: {}, green: {}, rules: ['{BALANCING}:listener/app/{environment}-{service}/b1/c1']}}",
-        side("blue"),
-        side("green")
+        "{{ecs: {{cluster: {environment}, container: {service}, blue: {service}-blue, green: {service}-green}}, \
+         traffic: [{{{}, {}, rules: ['{BALANCING}:listener/app/{environment}-{service}/b1/c1']}}]}}",
+        group("blue"),
+        group("green")
     )
 }
 

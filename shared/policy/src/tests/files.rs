@@ -22,11 +22,11 @@ environments:
   dev:
     targets:
       api:
-        cluster: shop-dev
-        container: api
-        blue: {{service: api-blue, target_group: {BALANCING}:targetgroup/api-blue/a1}}
-        green: {{service: api-green, target_group: {BALANCING}:targetgroup/api-green/a2}}
-        rules: [{BALANCING}:listener/app/shop/b1/c1]
+        ecs: {{cluster: shop-dev, container: api, blue: api-blue, green: api-green}}
+        traffic:
+          - blue: {BALANCING}:targetgroup/api-blue/a1
+            green: {BALANCING}:targetgroup/api-green/a2
+            rules: [{BALANCING}:listener/app/shop/b1/c1]
 "
     );
     for line in rest.lines() {
@@ -62,8 +62,9 @@ fn the_example_parses_with_every_setting() {
     assert_eq!(concurrency[..2], [Concurrency::CancelRunning, Concurrency::QueueAll]);
 
     let prod = policy.target(&TargetId::parse("shop/api/prod").expect("a target")).expect("in the file");
-    assert_eq!(prod.pair.rules.len(), 2);
-    assert!(prod.pair.test_rule.as_deref().is_some_and(|rule| rule.ends_with("6123456789abcdef")));
+    assert_eq!(prod.resources.rules().count(), 2);
+    let test_rules: Vec<&str> = prod.resources.test_rules().collect();
+    assert!(matches!(test_rules.as_slice(), [rule] if rule.ends_with("6123456789abcdef")), "{test_rules:?}");
     let steps: Vec<_> = prod.strategy.steps.iter().map(|step| (step.traffic.value(), step.hold.0)).collect();
     assert_eq!(steps, [(10, 300), (50, 600), (100, 0)]);
     assert_eq!(prod.strategy.green_capacity, Percent::new(50).expect("a share"));
@@ -97,7 +98,10 @@ fn a_target_inherits_environment_defaults_key_by_key() {
     assert_eq!(dev.alarms[0].name, "dev-blue-5xx");
     assert_eq!(dev.hooks[0].name.as_str(), "smoke");
 
-    let text = EXAMPLE.replace("        cluster: shop-dev\n        container: api\n        blue: {", "        cluster: shop-dev\n        container: api\n        strategy: {bake: 9m}\n        alarms: []\n        hooks: {after_traffic: []}\n        blue: {");
+    let text = EXAMPLE.replace(
+        "        ecs: {cluster: shop-dev,",
+        "        strategy: {bake: 9m}\n        alarms: []\n        hooks: {after_traffic: []}\n        ecs: {cluster: shop-dev,",
+    );
     let policy = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     let dev = policy.target(&TargetId::parse("shop/api/dev").expect("a target")).expect("in the file");
     assert_eq!((dev.strategy.bake, dev.strategy.keep_warm), (Seconds(540), Seconds(0)));
@@ -207,17 +211,16 @@ fn a_targets_resources_share_account_region_and_load_balancer() {
         .replace("eu-central-1:111122223333:targetgroup/api-green", "eu-west-1:111122223333:targetgroup/api-green");
     assert_eq!(
         report(&elsewhere),
-        "10:51: environments.dev.targets.api.green.target_group: the target group is in eu-west-1 of account \
+        "10:20: environments.dev.targets.api.traffic[0].green: the target group is in eu-west-1 of account \
          111122223333, the target group of `environments.dev.targets.api` in eu-central-1 of account 111122223333: \
          everything of a target is in one account and Region"
     );
     let route = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener";
-    assert!(report(&one_target(&format!("test_rule: {route}/app/other/b2/c1"))).contains("another load balancer"));
-    assert!(report(&one_target(&format!("test_rule: {route}/app/shop/b1/c1"))).contains("is there already"));
-    assert!(
-        report(&one_target(&format!("test_rule: {route}/net/shop/b1/c1")))
-            .contains("not an Application Load Balancer's")
-    );
+    let test_rule = |rule: &str| report(&one_target(&format!("    test_rule: {route}/{rule}")));
+    assert!(test_rule("app/other/b2/c1").contains("another load balancer"));
+    assert!(test_rule("app/shop/b1/c1").contains("is there already"));
+    assert!(test_rule("net/shop/b1/c1").contains("another load balancer"));
+    assert!(test_rule("gwy/shop/b1/c1").contains("a Gateway Load Balancer's"));
     let cluster =
         one_target("").replace("cluster: shop-dev", "cluster: arn:aws:ecs:eu-central-1:999999999999:cluster/shop-dev");
     assert!(report(&cluster).contains("the cluster is in eu-central-1 of account 999999999999"));
@@ -286,11 +289,11 @@ fn two_targets_cannot_share_a_resource() {
     assert_eq!(
         messages,
         [
-            "environments.prod.targets.api.blue.service",
-            "environments.prod.targets.api.blue.target_group",
-            "environments.prod.targets.api.green.service",
-            "environments.prod.targets.api.green.target_group",
-            "environments.prod.targets.api.rules[0]",
+            "environments.prod.targets.api.ecs.blue",
+            "environments.prod.targets.api.ecs.green",
+            "environments.prod.targets.api.traffic[0].blue",
+            "environments.prod.targets.api.traffic[0].green",
+            "environments.prod.targets.api.traffic[0].rules[0]",
         ],
         "{report}"
     );

@@ -4,7 +4,7 @@
 pub mod rule;
 
 use crate::names::Slot;
-use crate::policy::EcsPair;
+use crate::resources::TargetResources;
 use crate::snapshot::AlarmReading;
 use rule::AlarmRule;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,10 +167,10 @@ pub fn children<'a>(alarms: impl IntoIterator<Item = &'a AlarmDetails>) -> BTree
     rules.flat_map(|rule| rule.names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// What a metric measures: one side of a pair, the load balancer as a whole, or something else.
+/// What a metric measures: one side of the target, the load balancer as a whole, or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricScope {
-    /// One side: its target group or its service.
+    /// One side: one of its target groups, or its service.
     Side(Slot),
     /// A load balancer as a whole: both sides together, and possibly other services.
     Balancer,
@@ -178,19 +178,19 @@ pub enum MetricScope {
     Other,
 }
 
-/// The scope of this metric with respect to the pair.
+/// The scope of this metric with respect to the target.
 #[must_use]
-pub fn metric_scope(pair: &EcsPair, metric: &Metric) -> MetricScope {
+pub fn metric_scope(resources: &TargetResources, metric: &Metric) -> MetricScope {
     let dimension = |name: &str| metric.dimensions.get(name).map(String::as_str);
     match metric.namespace.as_str() {
         "AWS/ApplicationELB" | "AWS/NetworkELB" => match dimension("TargetGroup") {
-            Some(group) => side_of_group(pair, group).map_or(MetricScope::Other, MetricScope::Side),
+            Some(group) => side_of_group(resources, group).map_or(MetricScope::Other, MetricScope::Side),
             None => MetricScope::Balancer,
         },
-        "AWS/ECS" | "ECS/ContainerInsights" if dimension("ClusterName") == Some(last_part(&pair.cluster)) => {
+        "AWS/ECS" | "ECS/ContainerInsights" if dimension("ClusterName") == Some(last_part(&resources.ecs.cluster)) => {
             let service = dimension("ServiceName");
-            let of = |slot: &Slot| service == Some(last_part(&pair.side(*slot).service));
-            [Slot::Blue, Slot::Green].into_iter().find(of).map_or(MetricScope::Other, MetricScope::Side)
+            let of = |slot: &Slot| service == Some(last_part(resources.ecs.service(*slot)));
+            Slot::BOTH.into_iter().find(of).map_or(MetricScope::Other, MetricScope::Side)
         }
         _ => MetricScope::Other,
     }
@@ -199,8 +199,8 @@ pub fn metric_scope(pair: &EcsPair, metric: &Metric) -> MetricScope {
 /// The scopes of a metric alarm: those of its metrics, and [`MetricScope::Other`] where it also uses metrics that it
 /// does not name (a Metrics Insights query, a search).
 #[must_use]
-pub fn metric_scopes(pair: &EcsPair, alarm: &MetricAlarmDetails) -> BTreeSet<MetricScope> {
-    let mut seen: BTreeSet<MetricScope> = alarm.metrics.iter().map(|metric| metric_scope(pair, metric)).collect();
+pub fn metric_scopes(resources: &TargetResources, alarm: &MetricAlarmDetails) -> BTreeSet<MetricScope> {
+    let mut seen: BTreeSet<MetricScope> = alarm.metrics.iter().map(|metric| metric_scope(resources, metric)).collect();
     let uses_unnamed_metrics = |formula: &String| {
         let formula = formula.to_ascii_uppercase();
         formula.contains("SEARCH(") || formula.trim_start().starts_with("SELECT ")
@@ -214,11 +214,11 @@ pub fn metric_scopes(pair: &EcsPair, alarm: &MetricAlarmDetails) -> BTreeSet<Met
 /// The side that this alarm watches exclusively: every metric belongs to that side. None: it watches both sides,
 /// neither, or something unknown.
 #[must_use]
-pub fn side(pair: &EcsPair, name: &str, known: &AlarmsByName) -> Option<Slot> {
+pub fn side(resources: &TargetResources, name: &str, known: &AlarmsByName) -> Option<Slot> {
     let mut seen = BTreeSet::new();
     for alarm in watched(name, known) {
         match known.get(alarm).map(|alarm| &alarm.kind) {
-            Some(AlarmKind::Metric(metric)) => seen.extend(metric_scopes(pair, metric)),
+            Some(AlarmKind::Metric(metric)) => seen.extend(metric_scopes(resources, metric)),
             Some(AlarmKind::Composite { .. } | AlarmKind::Log { .. }) | None => _ = seen.insert(MetricScope::Other),
         }
     }
@@ -229,10 +229,10 @@ pub fn side(pair: &EcsPair, name: &str, known: &AlarmsByName) -> Option<Slot> {
     }
 }
 
-/// The side whose target group has this dimension value: `targetgroup/NAME/ID`.
+/// The side of which a target group has this dimension value: `targetgroup/NAME/ID`.
 #[must_use]
-pub fn side_of_group(pair: &EcsPair, group: &str) -> Option<Slot> {
-    [Slot::Blue, Slot::Green].into_iter().find(|slot| dimension(&pair.side(*slot).target_group) == group)
+pub fn side_of_group(resources: &TargetResources, group: &str) -> Option<Slot> {
+    Slot::BOTH.into_iter().find(|slot| resources.target_groups(*slot).any(|arn| dimension(arn) == group))
 }
 
 /// The CloudWatch dimension value for an ARN: what follows `loadbalancer/`, or from `targetgroup/` on.
@@ -252,21 +252,24 @@ fn last_part(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Side;
+    use crate::resources::{EcsPair, Leg};
 
-    fn pair() -> EcsPair {
-        let side = |name: &str| Side {
-            service: format!("api-{name}"),
-            target_group: format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/api-{name}/73e2"),
-        };
-        EcsPair {
-            cluster: "arn:aws:ecs:eu-central-1:111122223333:cluster/shop".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
+    fn resources() -> TargetResources {
+        let group =
+            |name: &str| format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{name}/73e2");
+        let leg = |name: &str| Leg {
+            blue: group(&format!("{name}-blue")),
+            green: group(&format!("{name}-green")),
             rules: Vec::new(),
             test_rule: None,
-        }
+        };
+        let ecs = EcsPair {
+            cluster: "arn:aws:ecs:eu-central-1:111122223333:cluster/shop".to_owned(),
+            container: "api".to_owned(),
+            blue: "api-blue".to_owned(),
+            green: "api-green".to_owned(),
+        };
+        TargetResources { ecs, traffic: vec![leg("api"), leg("internal")] }
     }
 
     fn metric(namespace: &str, dimensions: &[(&str, &str)]) -> Metric {
@@ -324,9 +327,9 @@ mod tests {
 
     #[test]
     fn an_alarm_belongs_to_a_side_if_all_its_metrics_do() {
-        let (pair, alarms) = (pair(), alarms());
+        let (resources, alarms) = (resources(), alarms());
         let seen: Vec<_> =
-            alarms.keys().filter_map(|name| Some((name.as_str(), side(&pair, name, &alarms)?))).collect();
+            alarms.keys().filter_map(|name| Some((name.as_str(), side(&resources, name, &alarms)?))).collect();
         let expected = [
             ("blue", Slot::Blue),
             ("circle", Slot::Green),
@@ -337,7 +340,7 @@ mod tests {
             ("green-rate", Slot::Green),
         ];
         assert_eq!(seen, expected);
-        assert_eq!(side(&pair, "nobody", &alarms), None);
+        assert_eq!(side(&resources, "nobody", &alarms), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn step(
         return Transition::stay(deployment.with_weighted(weighted)).observe_again();
     };
     let pending = PendingCleanup::limits(deployment, snapshot, &due);
-    let PendingCleanup { effects, missing } = pending.with_test_rule(&weighted, snapshot);
+    let PendingCleanup { effects, missing } = pending.with_test_rules(&weighted, snapshot);
     if !missing.is_empty() && (context.now < deadline || keeps_trying(context, deployment, deadline)) {
         let deadline = deadline.max(UNREAD_POLL.after(context.now));
         let on = WaitingOn::RestoringSettings { what: missing.join(", "), deadline };

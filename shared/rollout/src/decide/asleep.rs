@@ -22,7 +22,7 @@ pub(super) const POLL: Seconds = Seconds(300);
 /// Whether both sides are scaled to 0: a stable side is on record, and both services have a desired count of 0.
 pub(super) fn is_asleep(state: &TargetState, snapshot: &Snapshot) -> bool {
     let at_zero = |slot| snapshot.side(slot).known().is_some_and(|side| side.desired == 0);
-    state.stable.is_some() && [Slot::Blue, Slot::Green].into_iter().all(at_zero)
+    state.stable.is_some() && Slot::BOTH.into_iter().all(at_zero)
 }
 
 /// Preflight found the service asleep: nothing has started, so the deployment returns to its gates.
@@ -48,8 +48,7 @@ pub(super) fn woken(
     gated: &Gated,
     snapshot: Option<&Snapshot>,
 ) -> (Gated, Option<Change>) {
-    let seen =
-        |snapshot: &&Snapshot| [Slot::Blue, Slot::Green].into_iter().all(|slot| snapshot.side(slot).known().is_some());
+    let seen = |snapshot: &&Snapshot| Slot::BOTH.into_iter().all(|slot| snapshot.side(slot).known().is_some());
     let wakes =
         snapshot.filter(|_| gated.asleep).filter(seen).is_some_and(|snapshot| !is_asleep(context.state, snapshot));
     if !wakes {

@@ -8,6 +8,7 @@ use super::{abandoning, operator, retiring, rollback};
 use crate::deployment::Deployment;
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
+use crate::policy::AlarmEffect;
 use crate::snapshot::{Reading, Snapshot};
 use crate::time::Seconds;
 use crate::verdict::Cause;
@@ -49,7 +50,7 @@ impl PreStepChecks<'_> {
     fn while_stable_side_is_up(&self, path: &RollbackPath) -> Option<Transition> {
         let Self { context, deployment, weighted, snapshot } = *self;
         let seen = health::alarms(deployment, Some(weighted), snapshot, context.now);
-        if let Some(noted) = self.stable_alarm(&seen) {
+        if let Some(noted) = self.stable_alarm(&seen).or_else(|| self.noticed_alarms()) {
             return Some(noted);
         }
         let cause = match seen {
@@ -80,6 +81,30 @@ impl PreStepChecks<'_> {
         };
         let weighted = Weighted { stable_alarm, ..self.weighted.clone() };
         Some(Transition::continue_with(self.deployment.with_weighted(weighted)).fact(fact))
+    }
+
+    /// Notifies people once when an alarm starts to fire that does not roll the deployment back, and journals when it
+    /// stops.
+    fn noticed_alarms(&self) -> Option<Transition> {
+        // After the bake nothing is held.
+        if self.deployment.stage().has_baked() {
+            return None;
+        }
+        let Self { context, deployment, weighted, snapshot } = *self;
+        let seen = health::noticed_alarms(deployment, weighted, snapshot, context.now)?;
+        let known = &weighted.noticed_alarms;
+        let started = seen.firing.iter().filter(|(name, _)| !known.contains(*name)).map(|(name, (reason, effect))| {
+            Fact::AlarmFiring { alarm: name.clone(), reason: reason.clone(), holds: *effect == AlarmEffect::Hold }
+        });
+        // Silence clears nothing, and neither does a person who accepts it.
+        let cleared = known.intersection(&seen.ok).map(|name| Fact::AlarmCleared { alarm: name.clone() });
+        let changes: Vec<Change> = started.chain(cleared).map(Change::Fact).collect();
+        if changes.is_empty() {
+            return None;
+        }
+        let noticed_alarms = known.difference(&seen.ok).chain(seen.firing.keys()).cloned().collect();
+        let weighted = Weighted { noticed_alarms, ..weighted.clone() };
+        Some(Transition::continue_with(deployment.with_weighted(weighted)).changes(changes))
     }
 
     /// A deployment that a person resumed after its bake counts as verified again as soon as all traffic is seen on it:
@@ -161,7 +186,7 @@ impl PreStepChecks<'_> {
         let stale_until = self.deployment.stale_until(self.context.seen_at, self.context.now);
         let may_lag = !record.verified || stale_until.is_some();
         let mut unread = false;
-        for (arn, rule) in self.deployment.policy.pair.rules.iter().zip(&self.snapshot.rules) {
+        for (arn, rule) in self.deployment.policy.resources.rules().zip(&self.snapshot.rules) {
             // An unreadable rule is not a foreign edit; steps that need it wait for it.
             let Reading::Known(rule) = rule else {
                 unread = true;

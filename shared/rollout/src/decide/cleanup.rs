@@ -33,7 +33,7 @@ impl PendingCleanup {
     pub(super) fn limits(deployment: &Deployment, snapshot: &Snapshot, due: &LimitsToRestore) -> Self {
         let mut pending = Self { effects: Vec::new(), missing: due.unread.clone() };
         for (slot, limits) in &due.limits {
-            let service = &deployment.policy.pair.side(*slot).service;
+            let service = deployment.policy.resources.ecs.service(*slot);
             match snapshot.side(*slot) {
                 Reading::Known(side) if side.autoscaling.is_none() || side.autoscaling == Some(*limits) => {}
                 Reading::Known(_) => {
@@ -46,16 +46,22 @@ impl PendingCleanup {
         pending
     }
 
-    /// Adds the test rule if it was moved and is not as it was found.
-    pub(super) fn with_test_rule(mut self, weighted: &Weighted, snapshot: &Snapshot) -> Self {
-        let Some(before) = weighted.test_rule_before else { return self };
-        match &snapshot.test_rule {
-            Some(Reading::Known(rule)) if !rule.weights.same_split(before) => {
-                self.effects.push(Effect::SetTestRule { weights: before });
-                self.missing.push("the test rule".to_owned());
+    /// Adds the test rules if they were moved and are not as they were found.
+    pub(super) fn with_test_rules(mut self, weighted: &Weighted, snapshot: &Snapshot) -> Self {
+        let before = &weighted.test_rules_before;
+        let mut moved = false;
+        for (live, before) in snapshot.test_rules.iter().zip(before) {
+            match live {
+                Reading::Known(rule) => moved |= !rule.weights.same_split(*before),
+                Reading::Unknown(reason) => {
+                    self.missing.push(format!("the test rule could not be read: {reason}"));
+                }
             }
-            Some(Reading::Unknown(reason)) => self.missing.push(format!("the test rule could not be read: {reason}")),
-            Some(Reading::Known(_)) | None => {}
+        }
+        if moved {
+            // One that cannot be read keeps none of the others.
+            self.effects.push(Effect::SetTestRules { weights: before.clone() });
+            self.missing.push("the test rule".to_owned());
         }
         self
     }

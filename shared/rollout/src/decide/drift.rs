@@ -121,7 +121,7 @@ fn common_weights(snapshot: &Snapshot) -> Option<Weights> {
 
 /// Describes the parts of the observation that could not be read.
 fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<String> {
-    for (arn, rule) in policy.pair.rules.iter().zip(&snapshot.rules) {
+    for (arn, rule) in policy.resources.rules().zip(&snapshot.rules) {
         if let Reading::Unknown(reason) = rule {
             return Some(format!("{} could not be read: {reason}", health::short_rule(arn)));
         }
@@ -129,7 +129,7 @@ fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<Stri
     if !full {
         return None;
     }
-    [Slot::Blue, Slot::Green].into_iter().find_map(|slot| match snapshot.side(slot) {
+    Slot::BOTH.into_iter().find_map(|slot| match snapshot.side(slot) {
         Reading::Unknown(reason) => Some(format!("{slot} could not be read: {reason}")),
         Reading::Known(_) => None,
     })
@@ -137,7 +137,7 @@ fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<Stri
 
 /// The first difference from what the last deployment left, traffic first.
 fn first_difference(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, full: bool) -> Option<FoundDrift> {
-    let rules = || policy.pair.rules.iter().zip(&snapshot.rules).filter_map(|(arn, rule)| Some((arn, rule.known()?)));
+    let rules = || policy.resources.rules().zip(&snapshot.rules).filter_map(|(arn, rule)| Some((arn, rule.known()?)));
     let (idle, left) = (stable.slot.other(), stable.slot);
     let quiet = |reason| Some(FoundDrift { reason, traffic_health: String::new(), moves_traffic: false });
     if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.sole_side() != Some(stable.slot)) {

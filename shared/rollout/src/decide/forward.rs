@@ -59,7 +59,7 @@ pub(super) fn registering(current: ForwardDeployment<'_>, registering: Registeri
     }
     let effect = Effect::RegisterTaskDefinition {
         template,
-        container: current.deployment.policy.pair.container.clone(),
+        container: current.deployment.policy.resources.ecs.container.clone(),
         image: current.deployment.release.image.clone(),
     };
     let on = WaitingOn::TaskDefinition { deadline };
@@ -223,7 +223,8 @@ impl ForwardDeployment<'_> {
         let fact = candidate.healthy_since.is_none().then_some(Change::Fact(Fact::CandidateHealthy { healthy }));
         let healthy_since = candidate.healthy_since.or(Some(context.now));
         let candidate = Candidate { seen_running: true, healthy_since, ..candidate };
-        let has_test = deployment.policy.pair.test_rule.is_some() && deployment.purpose == Purpose::Deploy;
+        let has_test =
+            deployment.policy.resources.test_rules().next().is_some() && deployment.purpose == Purpose::Deploy;
         if has_test || !hooks::at(deployment, HookPoint::TestTraffic).is_empty() {
             let deadline = hooks::deadline(deployment, HookPoint::TestTraffic, context.now);
             let step = ForwardStep::Testing { deadline };
@@ -283,24 +284,24 @@ impl ForwardDeployment<'_> {
     }
 
     fn testing(mut self, candidate: Candidate, deadline: Timestamp) -> Transition {
-        if self.deployment.policy.pair.test_rule.is_some() {
+        let count = self.deployment.policy.resources.test_rules().count();
+        if count > 0 {
             let wanted = Weights::share(self.weighted.candidate_slot(), Percent::ALL);
-            match &self.snapshot.test_rule {
-                Some(Reading::Known(rule)) if rule.weights.same_split(wanted) => {}
-                Some(Reading::Known(rule)) => {
-                    self.weighted.test_rule_before.get_or_insert(rule.weights);
-                    if let Some(cause) = self.give_up_cause(deadline, "the test rule was not seen on the candidate") {
-                        return self.roll_back(cause);
-                    }
-                    let on = WaitingOn::Weights { weights: wanted, deadline };
-                    let waiting = Transition::wait(self.with_current_state(), on, VERIFY_POLL, deadline);
-                    return waiting.effect(Effect::SetTestRule { weights: wanted });
+            let live = match self.snapshot.test_weights() {
+                Ok(live) if live.len() == count => live,
+                Ok(_) => return self.wait_for_reading("the test rule was not read".to_owned(), deadline),
+                Err(reason) => return self.wait_for_reading(reason, deadline),
+            };
+            if !live.iter().all(|weights| weights.same_split(wanted)) {
+                if self.weighted.test_rules_before.is_empty() {
+                    self.weighted.test_rules_before = live;
                 }
-                Some(Reading::Unknown(reason)) => {
-                    let reason = format!("the test rule could not be read: {reason}");
-                    return self.wait_for_reading(reason, deadline);
+                if let Some(cause) = self.give_up_cause(deadline, "the test rule was not seen on the candidate") {
+                    return self.roll_back(cause);
                 }
-                None => return self.wait_for_reading("the test rule was not read".to_owned(), deadline),
+                let on = WaitingOn::Weights { weights: wanted, deadline };
+                let waiting = Transition::wait(self.with_current_state(), on, VERIFY_POLL, deadline);
+                return waiting.effect(Effect::SetTestRules { weights: vec![wanted; count] });
             }
         }
         let what = "the hooks on test traffic";
@@ -506,6 +507,13 @@ impl ForwardDeployment<'_> {
             // A firing alarm has started a rollback before any step runs.
             Alarms::Clear | Alarms::Firing { .. } => Ok(self),
             Alarms::StableFiring { name, reason } => Err(Box::new(self.held_by_stable_alarm(name, reason))),
+            Alarms::Holding { name, reason } if now >= deadline => {
+                Err(Box::new(self.roll_back(Cause::Alarm { name, reason })))
+            }
+            Alarms::Holding { name, reason } => {
+                let on = WaitingOn::FiringAlarm { name, reason, deadline };
+                Err(Box::new(Transition::wait(self.with_current_state(), on, WATCH_POLL, deadline)))
+            }
             Alarms::Unknown(reason) => Err(Box::new(self.wait_for_reading(reason, deadline))),
             Alarms::Silent(silence) if now >= deadline => {
                 let reason = format!("{silence}: silence is not health");

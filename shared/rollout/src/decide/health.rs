@@ -4,7 +4,7 @@
 use super::tasks;
 use crate::deployment::{Deployment, Purpose};
 use crate::names::Slot;
-use crate::policy::{MissingData, StableFiring};
+use crate::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, MissingData, StableFiring};
 use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot, Weights};
 use crate::time::Seconds;
 use crate::verdict::Cause;
@@ -95,7 +95,7 @@ pub(super) fn live_weights(deployment: &Deployment, weighted: &Weighted, snapsho
             Reading::Known(_) => {}
         }
     }
-    if snapshot.rules.len() < deployment.policy.pair.rules.len() {
+    if snapshot.rules.len() < deployment.policy.resources.rules().count() {
         return LiveWeights::Unknown("not every rule was read".to_owned());
     }
     result
@@ -109,6 +109,8 @@ pub(super) enum Alarms {
     Firing { name: String, reason: String },
     /// An alarm on the stable side alone fires. The deployment does not roll back to that side.
     StableFiring { name: String, reason: String },
+    /// An alarm fires that holds the deployment.
+    Holding { name: String, reason: String },
     /// No alarm fires, but some give no result.
     Silent(Silence),
     /// The alarms could not be read.
@@ -164,7 +166,8 @@ pub(super) fn alarms(
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> Alarms {
-    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {
+    let judged: Vec<&AlarmPolicy> = judged_alarms(deployment).collect();
+    if judged.is_empty() {
         return Alarms::Clear;
     }
     let readings = match &snapshot.alarms {
@@ -172,51 +175,150 @@ pub(super) fn alarms(
         Reading::Unknown(reason) => return Alarms::Unknown(format!("the alarms could not be read: {reason}")),
     };
     let mut silent = Silence::default();
-    let mut stable_firing = None;
-    let stable = weighted.map(|weighted| weighted.sides.stable);
-    for alarm in &deployment.policy.alarms {
+    let (mut stable_firing, mut holding) = (None, None);
+    for alarm in judged {
         if deployment.overrides.firing_alarms.contains(&alarm.name) {
             continue;
         }
-        let side = snapshot.alarm_sides.get(&alarm.name).copied();
-        let firing = match (readings.get(&alarm.name), alarm.missing) {
-            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,
-            (Some(AlarmReading::NotEvaluated { .. }), MissingData::Healthy) => continue,
-            (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !may_have_traffic(weighted, snapshot, side)) => {
-                continue;
-            }
-            (Some(AlarmReading::Firing { reason }), _) => reason.clone(),
-            (Some(AlarmReading::NoData), MissingData::Unhealthy) if !awaits_first_data(weighted, side, now) => {
-                "it has no data, and the policy takes silence for failure".to_owned()
-            }
-            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Unhealthy) => {
-                format!("it is not evaluated ({reason}), and the policy takes silence for failure")
-            }
-            (Some(AlarmReading::NoData), _) => {
+        let firing = match opinion(alarm, readings.get(&alarm.name), weighted, snapshot, now) {
+            AlarmOpinion::Clear => continue,
+            AlarmOpinion::Firing(reason) => reason,
+            AlarmOpinion::WithoutData => {
                 silent.without_data.insert(alarm.name.clone());
                 continue;
             }
-            (Some(AlarmReading::NotEvaluated { reason }), MissingData::Wait) => {
-                silent.not_evaluated.insert(alarm.name.clone(), reason.clone());
+            AlarmOpinion::NotEvaluated(reason) => {
+                silent.not_evaluated.insert(alarm.name.clone(), reason);
                 continue;
             }
-            (Some(AlarmReading::Absent) | None, _) => {
+            AlarmOpinion::Absent => {
                 silent.absent.insert(alarm.name.clone());
                 continue;
             }
         };
-        if side.is_none() || side != stable {
-            return Alarms::Firing { name: alarm.name.clone(), reason: firing };
-        }
-        if alarm.stable_firing == StableFiring::Hold {
-            stable_firing.get_or_insert((alarm.name.clone(), firing));
+        match (watches_stable(alarm, weighted, snapshot), alarm.firing) {
+            (false, AlarmEffect::Back) => return Alarms::Firing { name: alarm.name.clone(), reason: firing },
+            (false, AlarmEffect::Hold | AlarmEffect::Tell) => {
+                holding.get_or_insert((alarm.name.clone(), firing));
+            }
+            // It holds, or the deployment goes on; it never goes back to the side that the alarm is about.
+            (true, _) if alarm.stable_firing == StableFiring::Hold => {
+                stable_firing.get_or_insert((alarm.name.clone(), firing));
+            }
+            (true, _) => {}
         }
     }
-    match stable_firing {
-        Some((name, reason)) => Alarms::StableFiring { name, reason },
-        None if silent.is_empty() => Alarms::Clear,
-        None => Alarms::Silent(silent),
+    match (stable_firing, holding) {
+        (Some((name, reason)), _) => Alarms::StableFiring { name, reason },
+        (None, Some((name, reason))) => Alarms::Holding { name, reason },
+        (None, None) if silent.is_empty() => Alarms::Clear,
+        (None, None) => Alarms::Silent(silent),
     }
+}
+
+/// The alarms that can hold or roll back the deployment: none for a deployment back to an earlier release.
+pub(super) fn judged_alarms(deployment: &Deployment) -> impl Iterator<Item = &AlarmPolicy> {
+    let judged = |alarm: &&AlarmPolicy| deployment.purpose == Purpose::Deploy && alarm.firing != AlarmEffect::Tell;
+    deployment.policy.alarms.iter().filter(judged)
+}
+
+/// What an alarm says, by the policy's reading of silence.
+enum AlarmOpinion {
+    /// All is well, or its silence means nothing.
+    Clear,
+    /// It fires, or its silence counts as failure; with CloudWatch's reason or ours.
+    Firing(String),
+    /// It has no data, which is neither good nor bad.
+    WithoutData,
+    /// CloudWatch does not evaluate it, with its reason.
+    NotEvaluated(String),
+    /// CloudWatch has no such alarm.
+    Absent,
+}
+
+fn opinion(
+    alarm: &AlarmPolicy,
+    reading: Option<&AlarmReading>,
+    weighted: Option<&Weighted>,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> AlarmOpinion {
+    let side = snapshot.alarm_sides.get(&alarm.name).copied();
+    match (reading, alarm.missing) {
+        (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => AlarmOpinion::Clear,
+        (Some(AlarmReading::NotEvaluated { .. }), MissingData::Healthy) => AlarmOpinion::Clear,
+        (Some(AlarmReading::NoData), _) if side.is_some_and(|side| !may_have_traffic(weighted, snapshot, side)) => {
+            AlarmOpinion::Clear
+        }
+        (Some(AlarmReading::Firing { reason }), _) => AlarmOpinion::Firing(reason.clone()),
+        (Some(AlarmReading::NoData), MissingData::Unhealthy) if !awaits_first_data(weighted, side, now) => {
+            AlarmOpinion::Firing("it has no data, and the policy takes silence for failure".to_owned())
+        }
+        (Some(AlarmReading::NotEvaluated { reason }), MissingData::Unhealthy) => {
+            AlarmOpinion::Firing(format!("it is not evaluated ({reason}), and the policy takes silence for failure"))
+        }
+        (Some(AlarmReading::NoData), _) => AlarmOpinion::WithoutData,
+        (Some(AlarmReading::NotEvaluated { reason }), MissingData::Wait) => AlarmOpinion::NotEvaluated(reason.clone()),
+        (Some(AlarmReading::Absent) | None, _) => AlarmOpinion::Absent,
+    }
+}
+
+/// Whether the alarm watches the stable side alone.
+fn watches_stable(alarm: &AlarmPolicy, weighted: Option<&Weighted>, snapshot: &Snapshot) -> bool {
+    let side = snapshot.alarm_sides.get(&alarm.name);
+    weighted.is_some_and(|weighted| side == Some(&weighted.sides.stable))
+}
+
+/// The alarms that people are to be notified of although they do not roll the deployment back.
+pub(super) struct NoticedAlarms {
+    /// Those that fire, with their reason and what they do. An alarm of the stable side that holds is not among them: it
+    /// has a notification of its own.
+    pub(super) firing: BTreeMap<String, (String, AlarmEffect)>,
+    /// Those that CloudWatch reports as OK.
+    pub(super) ok: BTreeSet<String>,
+}
+
+/// `None`: the alarms could not be read, or do not count for this deployment.
+pub(super) fn noticed_alarms(
+    deployment: &Deployment,
+    weighted: &Weighted,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Option<NoticedAlarms> {
+    let readings = snapshot.alarms.known().filter(|_| deployment.purpose == Purpose::Deploy)?;
+    let mut noticed = NoticedAlarms { firing: BTreeMap::new(), ok: BTreeSet::new() };
+    for alarm in deployment.policy.alarms.iter().filter(|alarm| alarm.firing != AlarmEffect::Back) {
+        let reading = readings.get(&alarm.name);
+        if matches!(reading, Some(AlarmReading::Ok)) {
+            noticed.ok.insert(alarm.name.clone());
+        }
+        let holds_stable = alarm.firing == AlarmEffect::Hold && watches_stable(alarm, Some(weighted), snapshot);
+        if holds_stable || deployment.overrides.firing_alarms.contains(&alarm.name) {
+            continue;
+        }
+        if let AlarmOpinion::Firing(reason) = opinion(alarm, reading, Some(weighted), snapshot, now) {
+            noticed.firing.insert(alarm.name.clone(), (reason, alarm.firing));
+        }
+    }
+    Some(noticed)
+}
+
+/// The alarms that fire at the start of a deployment and do not block it, with their reason.
+pub(super) fn passed_at_start(
+    deployment: &Deployment,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> BTreeMap<String, String> {
+    let Some(readings) = snapshot.alarms.known() else { return BTreeMap::new() };
+    let passes = judged_alarms(deployment).filter(|alarm| {
+        alarm.at_start == AlarmAtStart::Pass && !deployment.overrides.firing_alarms.contains(&alarm.name)
+    });
+    passes
+        .filter_map(|alarm| match opinion(alarm, readings.get(&alarm.name), None, snapshot, now) {
+            AlarmOpinion::Firing(reason) => Some((alarm.name.clone(), reason)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Whether the side has traffic, or may have some: while a rule cannot be read, the decided weights count.

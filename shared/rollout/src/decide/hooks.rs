@@ -233,6 +233,6 @@ fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str
         run: run.to_owned(),
         digest: deployment.release.id.digest.to_string(),
         tag: deployment.release.tag.clone(),
-        candidate_target_group: deployment.policy.pair.side(slot).target_group.clone(),
+        candidate_target_groups: deployment.policy.resources.target_groups(slot).map(str::to_owned).collect(),
     }
 }

@@ -8,6 +8,7 @@ use crate::deployment::Deployment;
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
 use crate::names::Actor;
+use crate::policy::{AlarmEffect, AlarmPolicy};
 use crate::snapshot::Snapshot;
 use crate::time::Seconds;
 use crate::verdict::Cause;
@@ -99,6 +100,12 @@ fn accept_risk(mut deployment: Deployment, mut weighted: Weighted, cause: &Cause
         Cause::Alarm { name, .. } => {
             // Ignored until the alarm has been OK once; after that the alarm is judged again.
             deployment.overrides.firing_alarms.insert(name.clone());
+            let holds = |alarm: &AlarmPolicy| &alarm.name == name && alarm.firing == AlarmEffect::Hold;
+            if deployment.policy.alarms.iter().any(holds) {
+                // It has held the deployment up to its deadline.
+                let until = shift.after(now);
+                weighted.at = weighted.at.with_deadline_at_least_if_in(WeightedStage::EXTENDED_WHILE_HELD, until);
+            }
         }
         Cause::Hook { name, .. } => {
             let hook = deployment.policy.hooks.iter().find(|hook| hook.name.as_str() == name);

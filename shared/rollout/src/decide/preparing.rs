@@ -17,6 +17,7 @@ use crate::time::{Percent, Seconds};
 use crate::verdict::Verdict;
 use crate::weighted::{Candidate, Registering, StableAtStart, Weighted, WeightedStage, WeightsRecord};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Poll interval while the start is blocked, in case the event that unblocks it is lost.
 const PREFLIGHT_POLL: Seconds = Seconds(15);
@@ -55,10 +56,19 @@ pub(super) fn step(
     if asleep::is_asleep(context.state, snapshot) {
         return asleep::back_to_gates(context, deployment, &preflight.preparing);
     }
-    match blockers(deployment, snapshot, context.now) {
-        Ok((sides, stable)) => preflight.register(sides, stable),
+    // An alarm that may fire at the start is not judged until it has been OK, as if a person had accepted it.
+    let passed = health::passed_at_start(deployment, snapshot, context.now);
+    match blockers(&with_passed(deployment, &passed), snapshot, context.now) {
+        Ok((sides, stable)) => preflight.register(sides, stable, passed),
         Err(blocker) => preflight.blocked(blocker),
     }
+}
+
+/// The deployment, which does not judge these alarms until they have been OK.
+fn with_passed(deployment: &Deployment, passed: &BTreeMap<String, String>) -> Deployment {
+    let mut begun = deployment.clone();
+    begun.overrides.firing_alarms.extend(passed.keys().cloned());
+    begun
 }
 
 impl Preflight<'_> {
@@ -68,8 +78,14 @@ impl Preflight<'_> {
     }
 
     /// Nothing blocks the start: proceeds to registering the candidate's task definition, unless stop-the-line holds
-    /// the deployment, its image cannot be pulled, or the release is live already.
-    fn register(self, sides: StableAtStart, stable_reading: &SideReading) -> Transition {
+    /// the deployment, its image cannot be pulled, or the release is live already. `passed`: alarms that fire and do
+    /// not block the start, with CloudWatch's reason.
+    fn register(
+        self,
+        sides: StableAtStart,
+        stable_reading: &SideReading,
+        passed: BTreeMap<String, String>,
+    ) -> Transition {
         let Self { context, deployment, snapshot, .. } = self;
         if let Some(stopped) = stop_the_line::reason_to_hold(context, deployment) {
             // The deployment has passed its gates, and nothing of it has started yet.
@@ -110,17 +126,19 @@ impl Preflight<'_> {
             original_limits: [stable, candidate].into_iter().filter_map(limits).collect(),
             ..Weighted::new(sides, WeightedStage::Registering(registering), context.seen_at)
         };
+        let begun = with_passed(deployment, &passed);
+        let passed = passed.into_iter().map(|(alarm, reason)| Change::Fact(Fact::AlarmPassed { alarm, reason }));
+        let changes: Vec<Change> = [Change::Fact(settled)].into_iter().chain(passed).collect();
         if let Some(task_definition) = self.preparing.task_definition {
             let there = snapshot.side(candidate).known();
             if there.is_some_and(|side| side.task_definition == task_definition && !side.stalled) {
                 let candidate = Candidate { task_definition, seen_running: false, healthy_since: None };
-                return forward::enter_scaling(context, deployment, weighted, candidate)
-                    .with_changes_first(vec![Change::Fact(settled)]);
+                return forward::enter_scaling(context, &begun, weighted, candidate).with_changes_first(changes);
             }
             // The revision may have been deregistered since, and ECS refuses a request that names such a revision: an
             // equal one is found or registered.
         }
-        Transition::enter(deployment.with_weighted(weighted), deployment.release.tag.clone()).fact(settled)
+        Transition::enter(begun.with_weighted(weighted), deployment.release.tag.clone()).changes(changes)
     }
 
     /// Why no task can be started with the release's image; `None`: one may be started, or the registry could not be
@@ -237,7 +255,7 @@ fn blockers<'a>(
     snapshot: &'a Snapshot,
     now: Timestamp,
 ) -> Result<(StableAtStart, &'a SideReading), Blocker> {
-    for (arn, rule) in deployment.policy.pair.rules.iter().zip(&snapshot.rules) {
+    for (arn, rule) in deployment.policy.resources.rules().zip(&snapshot.rules) {
         let arn = health::short_rule(arn);
         match rule {
             Reading::Unknown(reason) => return Err(Blocker::Unreadable(format!("{arn} could not be read: {reason}"))),
@@ -277,17 +295,17 @@ fn blockers<'a>(
         );
         return Err(Blocker::Observed(reason));
     }
-    if let Some(Reading::Unknown(reason)) = &snapshot.test_rule {
-        return Err(Blocker::Unreadable(format!("the test rule could not be read: {reason}")));
+    if let Err(reason) = snapshot.test_weights() {
+        return Err(Blocker::Unreadable(reason));
     }
     match &snapshot.alarms {
-        Reading::Unknown(reason) if !deployment.policy.alarms.is_empty() => {
+        Reading::Unknown(reason) if health::judged_alarms(deployment).next().is_some() => {
             return Err(Blocker::Unreadable(format!("the alarms could not be read: {reason}")));
         }
         Reading::Known(readings) => {
             let absent = |name: &&str| matches!(readings.get(*name), None | Some(AlarmReading::Absent));
-            let names = deployment.policy.alarms.iter().map(|alarm| alarm.name.as_str());
-            if let Some(name) = names.clone().find(absent) {
+            let mut names = health::judged_alarms(deployment).map(|alarm| alarm.name.as_str());
+            if let Some(name) = names.find(absent) {
                 return Err(Blocker::Observed(format!(
                     "there is no alarm {name}: create it, or take it out of the policy"
                 )));
@@ -295,7 +313,9 @@ fn blockers<'a>(
         }
         Reading::Unknown(_) => {}
     }
-    if let Alarms::Firing { name, reason } = health::alarms(deployment, None, snapshot, now) {
+    if let Alarms::Firing { name, reason } | Alarms::Holding { name, reason } =
+        health::alarms(deployment, None, snapshot, now)
+    {
         return Err(Blocker::Observed(format!("alarm {name} is firing already: {reason}")));
     }
     let sides = StableAtStart {

@@ -235,7 +235,7 @@ impl ObservedRollback<'_> {
             .chain(steps.filter(|weights| !settled && weights.of(candidate) <= highest))
             .collect();
         let left = if record.verified { record.decided } else { record.before };
-        let rules = policy.pair.rules.iter().zip(&self.snapshot.rules);
+        let rules = policy.resources.rules().zip(&self.snapshot.rules);
         let found: Vec<String> = rules
             .filter_map(|(arn, rule)| Some((arn, rule.known()?)))
             .filter(|(_, rule)| !own.iter().any(|weights| rule.weights.same_split(*weights)))
@@ -443,7 +443,7 @@ impl ObservedRollback<'_> {
         let stopping = hooks::stop(&weighted.hooks, snapshot);
         pending.effects.extend(stopping.effects);
         pending.missing.extend(stopping.running);
-        let PendingCleanup { effects, missing } = pending.with_test_rule(&weighted, snapshot);
+        let PendingCleanup { effects, missing } = pending.with_test_rules(&weighted, snapshot);
         let weighted = Weighted { hooks: stopping.hooks, ..weighted };
         let down = cleanup::scale_in(context, deployment, &weighted, snapshot, (candidate, floor), deadline);
         if let Some(ScalingIn { effect, on, poll, until }) = down {

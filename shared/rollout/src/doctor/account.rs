@@ -1,8 +1,8 @@
 //! Checks outside the services themselves: registry, quotas, and the control plane's own IAM scope.
 
 use super::inspected::{IamScope, InspectedTag, InspectionResult};
-use super::{Findings, SLOTS, balancer_of_rule, rule_label, service_label, short_name};
-use crate::names::TargetId;
+use super::{Findings, balancer_of_rule, rule_label, service_label, short_name};
+use crate::names::{Slot, TargetId};
 use crate::notification::Receiver;
 use crate::policy::{HookAction, Policy, ServicePolicy, TagRule, TargetPolicy};
 use crate::snapshot::Reading;
@@ -40,7 +40,7 @@ pub(super) fn judge(
 /// Whether the Fargate quota allows a second side: as many tasks as the larger side has, less those that the smaller
 /// one runs already. On-Demand and Spot have a quota each (AWS General Reference, "AWS Fargate quotas").
 fn fargate(wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    let sides = SLOTS.map(|slot| match &seen.side(slot).service {
+    let sides = Slot::BOTH.map(|slot| match &seen.side(slot).service {
         Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
         _ => None,
     });
@@ -101,13 +101,13 @@ fn repository(service: &ServicePolicy, wanted: &TargetPolicy, seen: &InspectionR
         }
         None => {}
     }
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         let Reading::Known(Some(definition)) = &seen.side(slot).definition else { continue };
-        let Some(image) = definition.images.get(&wanted.pair.container) else { continue };
+        let Some(image) = definition.images.get(&wanted.resources.ecs.container) else { continue };
         if repository_of(image) != Some(name) {
             let problem = format!(
                 "its container {} runs {image}, which is not of {name}: the first deployment replaces it",
-                wanted.pair.container
+                wanted.resources.ecs.container
             );
             let remedy = "see that `container` and `repository` are what you mean";
             findings.risky("image_of_other_repository", &service_label(wanted, slot), problem, remedy);
@@ -197,8 +197,7 @@ fn check_iam_scope(
             findings.broken("out_of_reach", subject, problem, remedy);
         }
     };
-    let pair = &wanted.pair;
-    let cluster = short_name(&pair.cluster);
+    let cluster = short_name(&wanted.resources.ecs.cluster);
     check_prefix(
         &format!("cluster {cluster}"),
         cluster,
@@ -206,7 +205,7 @@ fn check_iam_scope(
         "ClusterPrefix",
         "its services cannot be changed",
     );
-    for arn in pair.rules.iter().chain(&pair.test_rule) {
+    for arn in wanted.resources.rules().chain(wanted.resources.test_rules()) {
         let balancer = balancer_of_rule(arn).unwrap_or_default();
         let consequence = format!("weights on the load balancer {balancer} cannot be moved");
         check_prefix(&rule_label(arn), balancer, &iam_scope.load_balancers, "LoadBalancerPrefix", &consequence);
@@ -217,7 +216,7 @@ fn check_iam_scope(
         check_prefix(&subject, &service.repository, &iam_scope.repositories, "RepositoryPrefix", consequence);
     }
     let mut roles = std::collections::BTreeSet::new();
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         if let Reading::Known(Some(definition)) = &seen.side(slot).definition {
             roles.extend(definition.roles.iter().map(String::as_str));
         }

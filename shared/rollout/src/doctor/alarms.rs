@@ -6,12 +6,12 @@
 //! has data while the group has no requests, and metrics of a target group carry both dimensions.
 
 use super::inspected::{AlarmDetails, AlarmKind, InspectionResult, Metric, MetricAlarmDetails};
-use super::{Findings, SLOTS, Severity};
+use super::{Findings, Severity};
 use crate::alarm::{
     AlarmsByName, MetricScope, dimension, metric_scope, metric_scopes, rule::AlarmRule, side_of_group, watched,
 };
 use crate::names::Slot;
-use crate::policy::{AlarmPolicy, MissingData, TargetPolicy};
+use crate::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, MissingData, TargetPolicy};
 use crate::time::Seconds;
 use std::collections::BTreeSet;
 
@@ -76,8 +76,11 @@ const LOAD_BALANCER_METRICS: [&str; 26] = [
 ];
 
 pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    if policy.alarms.is_empty() {
-        let problem = "the policy names none: a release that starts and answers with errors is not switched back";
+    if !policy.alarms.iter().any(|alarm| alarm.firing != AlarmEffect::Tell) {
+        let problem = match policy.alarms.is_empty() {
+            true => "the policy names none: a release that starts and answers with errors is not switched back",
+            false => "the policy's alarms are all told alone: a release that answers with errors is not switched back",
+        };
         let remedy = "name an alarm over each side's 5xx responses under `alarms`";
         findings.risky("alarms_none", "alarms", problem, remedy);
         return;
@@ -98,7 +101,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
             continue;
         };
         is_any_known = true;
-        if alarm.state == "ALARM" {
+        if alarm.state == "ALARM" && wanted.firing != AlarmEffect::Tell && wanted.at_start == AlarmAtStart::Block {
             let problem = format!("it fires now, so that nothing starts: {}", alarm.reason);
             findings.risky("alarm_fires", &subject, problem, "mend what it shows, or mend the alarm");
         }
@@ -114,12 +117,17 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
             watched.iter().filter_map(|name| known.get(*name)).map(|alarm| &alarm.kind).collect();
         let mut sides = BTreeSet::new();
         for kind in &kinds {
+            // What is told alone protects nobody.
+            let counts = wanted.firing != AlarmEffect::Tell;
             let AlarmKind::Metric(metric) = kind else {
-                all_scopes.insert(MetricScope::Other);
+                all_scopes.extend(counts.then_some(MetricScope::Other));
                 continue;
             };
+            if !counts {
+                continue;
+            }
             check_metric(policy, seen, wanted, &subject, metric, is_composite, findings);
-            let scopes = metric_scopes(&policy.pair, metric);
+            let scopes = metric_scopes(&policy.resources, metric);
             sides.extend(scopes.iter().filter(|it| matches!(it, MetricScope::Side(_))).copied());
             all_scopes.insert(combined_scope(&scopes));
         }
@@ -153,7 +161,8 @@ fn check_coverage(metric_scope: &BTreeSet<MetricScope>, findings: &mut Findings)
     if metric_scope.contains(&MetricScope::Other) {
         return;
     }
-    let blind: Vec<Slot> = SLOTS.into_iter().filter(|slot| !metric_scope.contains(&MetricScope::Side(*slot))).collect();
+    let blind: Vec<Slot> =
+        Slot::BOTH.into_iter().filter(|slot| !metric_scope.contains(&MetricScope::Side(*slot))).collect();
     match blind.as_slice() {
         [] => {}
         [slot] if !metric_scope.contains(&MetricScope::Balancer) => {
@@ -310,7 +319,7 @@ fn check_dimensions(
         findings.broken("alarm_never_fires", subject, problem, "add the dimension LoadBalancer: app/NAME/ID");
         return;
     };
-    let Some(slot) = side_of_group(&policy.pair, group) else {
+    let Some(slot) = side_of_group(&policy.resources, group) else {
         let problem = format!("it watches {group}, which is neither side's target group");
         findings.risky(
             "alarm_elsewhere",
@@ -320,7 +329,8 @@ fn check_dimensions(
         );
         return;
     };
-    if let crate::snapshot::Reading::Known(Some(group)) = &seen.side(slot).group
+    let leg = policy.resources.target_groups(slot).position(|arn| dimension(arn) == group);
+    if let Some(crate::snapshot::Reading::Known(Some(group))) = leg.and_then(|leg| seen.side(slot).groups.get(leg))
         && !group.balancers.is_empty()
         && !group.balancers.iter().any(|arn| dimension(arn) == balancer)
     {
@@ -384,7 +394,7 @@ fn check_missing_data(
         findings.broken("alarm_silent_when_good", subject, problem, remedy);
         return;
     }
-    let scopes = metric_scopes(&policy.pair, alarm);
+    let scopes = metric_scopes(&policy.resources, alarm);
     let of_a_side = scopes.iter().any(|it| matches!(it, MetricScope::Side(_)));
     if of_a_side && scopes.len() > 1 {
         let problem = format!(
@@ -399,7 +409,7 @@ fn check_missing_data(
 
 /// What the alarm reports about a side without traffic. A firing alarm blocks every start, whichever side it watches.
 fn check_idle_side(policy: &TargetPolicy, subject: &str, alarm: &MetricAlarmDetails, findings: &mut Findings) {
-    let is_of_a_side = |metric: &Metric| matches!(metric_scope(&policy.pair, metric), MetricScope::Side(_));
+    let is_of_a_side = |metric: &Metric| matches!(metric_scope(&policy.resources, metric), MetricScope::Side(_));
     if !alarm.metrics.iter().any(is_of_a_side) {
         return;
     }
@@ -422,9 +432,9 @@ fn check_idle_side(policy: &TargetPolicy, subject: &str, alarm: &MetricAlarmDeta
     let reached_by_none = alarm.threshold.is_some_and(|threshold| {
         threshold > 0.0 || (threshold >= 0.0 && alarm.comparison == "LessThanOrEqualToThreshold")
     });
-    let looks_at_both = SLOTS
+    let looks_at_both = Slot::BOTH
         .into_iter()
-        .all(|slot| alarm.metrics.iter().any(|it| metric_scope(&policy.pair, it) == MetricScope::Side(slot)));
+        .all(|slot| alarm.metrics.iter().any(|it| metric_scope(&policy.resources, it) == MetricScope::Side(slot)));
     if !low || !reached_by_none || looks_at_both || !(plain || filled) {
         return;
     }

@@ -15,7 +15,7 @@ pub struct InspectionResult {
     pub green: InspectedSide,
     /// The rules and listeners of the policy, its test rule included, by ARN.
     pub rules: BTreeMap<String, Reading<InspectedRule>>,
-    /// Every other rule and listener of the pair's load balancers that forwards to a target group of the pair, by ARN.
+    /// Every other rule and listener of the target's load balancers that forwards to one of its target groups, by ARN.
     pub others: Reading<BTreeMap<String, InspectedRule>>,
     /// Alarms by name, including the children of composite alarms; one that CloudWatch does not have is missing.
     pub alarms: Reading<BTreeMap<String, AlarmDetails>>,
@@ -49,10 +49,21 @@ pub struct InspectedSide {
     pub service: Reading<Option<InspectedService>>,
     /// The task definition that the service runs; none: there is no service.
     pub definition: Reading<Option<InspectedTaskDefinition>>,
-    /// The target group; none: it does not exist.
-    pub group: Reading<Option<InspectedTargetGroup>>,
+    /// Its target groups, leg by leg; none: the target group does not exist.
+    pub groups: Vec<Reading<Option<InspectedTargetGroup>>>,
     /// The scalable target; none: the service has no autoscaling.
     pub scaling: Reading<Option<InspectedScaling>>,
+}
+
+impl InspectedSide {
+    /// Number of healthy targets in the group of this leg; none: unknown.
+    #[must_use]
+    pub fn healthy_targets(&self, leg: usize) -> Option<u32> {
+        match self.groups.get(leg) {
+            Some(Reading::Known(Some(group))) => Some(group.healthy),
+            _ => None,
+        }
+    }
 }
 
 /// An ECS service (`DescribeServices`).
@@ -85,6 +96,9 @@ pub struct InspectedService {
     pub other_endpoints: BTreeSet<String>,
     /// Its capacity provider strategy; empty: it has a launch type.
     pub providers: Vec<InspectedProvider>,
+    /// Settings in which the services of both sides should agree, each with its value, by the name that people use:
+    /// `subnets`, `security groups`, `health check grace period`.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// One capacity provider of a service's strategy.
@@ -147,7 +161,7 @@ pub struct InspectedTargetGroup {
     /// Seconds in which a new target's share of requests grows to its full size (`slow_start.duration_seconds`); 0: at
     /// once.
     pub slow_start_s: u32,
-    /// Every other attribute and property in which both target groups of a pair should agree, by name:
+    /// Every other attribute and property in which both target groups of a leg should agree, by name:
     /// `load_balancing.algorithm.type`, `health check timeout`.
     pub others: BTreeMap<String, String>,
     /// Number of healthy targets now (`DescribeTargetHealth`).

@@ -7,20 +7,23 @@
 //! |---|---|
 //! | [`inspected`] | nothing: the data that was read |
 //! | `sides` | services, task definitions, target groups, autoscaling |
-//! | `rules` | rules and listeners, and other rules that forward to the pair |
+//! | `rules` | rules and listeners, and other rules that forward to its target groups |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
+//! | `recovery` | how long a way back may take |
 //! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
 //! | [`terraform`] | which attributes Terraform must ignore |
 
 mod account;
 pub mod alarms;
 pub mod inspected;
+mod recovery;
 mod rules;
 mod sides;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
-use crate::policy::{EcsPair, Policy, RegistryPolicy, TargetPolicy};
+use crate::policy::{Policy, RegistryPolicy, TargetPolicy};
+use crate::resources::TargetResources;
 use crate::snapshot::Reading;
 use inspected::InspectionResult;
 use serde::{Deserialize, Serialize};
@@ -58,8 +61,8 @@ pub struct Finding {
 /// What must be read to judge one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// The pair, with its rules.
-    pub pair: EcsPair,
+    /// What to inspect.
+    pub resources: TargetResources,
     /// Names of the alarms.
     pub alarms: BTreeSet<String>,
     /// The registry that has `repository`.
@@ -76,7 +79,7 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
     let repository = service.map(|service| service.repository.clone());
     Some(Inspection {
         registry: service.map(|service| service.registry.clone()).unwrap_or_default(),
-        pair: wanted.pair.clone(),
+        resources: wanted.resources.clone(),
         alarms: wanted.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         repository: repository.unwrap_or_default(),
     })
@@ -91,6 +94,7 @@ pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec
     sides::judge(wanted, seen, &mut findings);
     rules::judge(wanted, seen, &mut findings);
     alarms::judge(wanted, seen, &mut findings);
+    recovery::judge(policy, target, wanted, seen, &mut findings);
     account::judge(policy, target, wanted, seen, &mut findings);
     let mut found = findings.0;
     // A stable sort: within one severity, findings keep the order of the checks.
@@ -157,18 +161,16 @@ fn rule_label(arn: &str) -> String {
     }
 }
 
-/// Name of the load balancer that a rule or listener belongs to: `…:listener-rule/app/NAME/…`.
+/// Name of the load balancer that a rule or listener belongs to: `…:listener-rule/app/NAME/…`, `…:listener/net/NAME/…`.
 fn balancer_of_rule(arn: &str) -> Option<&str> {
-    let (_, rest) = arn.split_once("/app/")?;
-    rest.split('/').next()
+    let (_, rest) = arn.split_once(":listener/").or_else(|| arn.split_once(":listener-rule/"))?;
+    rest.split('/').nth(1)
 }
 
-fn target_group_label(policy: &TargetPolicy, slot: Slot) -> String {
-    format!("target group {}", short_name(&policy.pair.side(slot).target_group))
+fn target_group_label(arn: &str) -> String {
+    format!("target group {}", short_name(arn))
 }
 
 fn service_label(policy: &TargetPolicy, slot: Slot) -> String {
-    format!("service {}", short_name(&policy.pair.side(slot).service))
+    format!("service {}", short_name(policy.resources.ecs.service(slot)))
 }
-
-const SLOTS: [Slot; 2] = [Slot::Blue, Slot::Green];

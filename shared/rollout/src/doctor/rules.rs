@@ -1,9 +1,10 @@
-//! Checks the policy's rules and listeners, and other rules that forward to the pair.
+//! Checks the policy's rules and listeners, and other rules that forward to its target groups.
 
 use super::inspected::{InspectedRule, InspectionResult};
-use super::{Findings, SLOTS, rule_label, short_name, target_group_label};
+use super::{Findings, rule_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
+use crate::resources::Leg;
 use crate::snapshot::Reading;
 use crate::time::Seconds;
 use std::collections::BTreeSet;
@@ -12,13 +13,13 @@ use std::collections::BTreeSet;
 const MAX_TARGET_GROUPS: usize = 5;
 
 pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    let pair = &policy.pair;
     let mut shares = BTreeSet::new();
-    for arn in &pair.rules {
-        if let Some(rule) = find_rule(arn, seen, findings) {
-            check_rule(policy, seen, arn, rule, findings);
-            check_healthy_targets(policy, seen, arn, rule, findings);
-            let weights = SLOTS.map(|slot| rule.weight(&pair.side(slot).target_group));
+    for (number, leg) in policy.resources.traffic.iter().enumerate() {
+        for arn in &leg.rules {
+            let Some(rule) = find_rule(arn, seen, findings) else { continue };
+            check_rule(leg, number, seen, arn, rule, findings);
+            check_healthy_targets(leg, number, seen, arn, rule, findings);
+            let weights = Slot::BOTH.map(|slot| rule.weight(leg.target_group(slot)));
             if let [Some(blue), Some(green)] = weights {
                 let subject = rule_label(arn);
                 if (blue, green) == (0, 0) {
@@ -31,16 +32,16 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
                 }
             }
         }
+        if let Some(arn) = &leg.test_rule
+            && let Some(rule) = find_rule(arn, seen, findings)
+        {
+            lacks_target_group(leg, arn, rule, findings);
+        }
     }
     if shares.len() > 1 {
-        let subject = pair.rules.iter().map(|arn| rule_label(arn)).collect::<Vec<_>>().join(", ");
+        let subject = policy.resources.rules().map(rule_label).collect::<Vec<_>>().join(", ");
         let problem = "the rules of the policy share traffic differently, so that nobody can say which side is live";
         findings.broken("rules_disagree", &subject, problem, "give the same side all the weight on each of them");
-    }
-    if let Some(arn) = &pair.test_rule
-        && let Some(rule) = find_rule(arn, seen, findings)
-    {
-        lacks_target_group(policy, arn, rule, findings);
     }
     others(policy, seen, findings);
 }
@@ -63,13 +64,13 @@ fn is_missing(reason: &str) -> bool {
     ["RuleNotFound", "ListenerNotFound"].iter().any(|code| reason.contains(code))
 }
 
-/// Whether a target group of the pair is missing from the rule; adds a finding for each.
-fn lacks_target_group(policy: &TargetPolicy, arn: &str, rule: &InspectedRule, findings: &mut Findings) -> bool {
+/// Whether a target group of the leg is missing from the rule; adds a finding for each.
+fn lacks_target_group(leg: &Leg, arn: &str, rule: &InspectedRule, findings: &mut Findings) -> bool {
     let subject = rule_label(arn);
     let missing: Vec<_> =
-        SLOTS.into_iter().filter(|slot| rule.weight(&policy.pair.side(*slot).target_group).is_none()).collect();
+        Slot::BOTH.into_iter().filter(|slot| rule.weight(leg.target_group(*slot)).is_none()).collect();
     for slot in &missing {
-        let group = short_name(&policy.pair.side(*slot).target_group);
+        let group = short_name(leg.target_group(*slot));
         let problem = match rule.groups.as_slice() {
             [] => format!("it forwards to no target group: `{slot}`'s, {group}, must be in it"),
             _ => format!("it does not forward to `{slot}`'s target group {group}, so no weight can be given to it"),
@@ -87,23 +88,24 @@ fn lacks_target_group(policy: &TargetPolicy, arn: &str, rule: &InspectedRule, fi
 }
 
 fn check_rule(
-    policy: &TargetPolicy,
+    leg: &Leg,
+    number: usize,
     seen: &InspectionResult,
     arn: &str,
     rule: &InspectedRule,
     findings: &mut Findings,
 ) {
-    if lacks_target_group(policy, arn, rule, findings) {
+    if lacks_target_group(leg, arn, rule, findings) {
         return;
     }
     let subject = rule_label(arn);
-    let ours = |group: &str| SLOTS.iter().any(|slot| policy.pair.side(*slot).target_group == group);
+    let ours = |group: &str| Slot::BOTH.iter().any(|slot| leg.target_group(*slot) == group);
     let foreign_groups: Vec<&str> =
         rule.groups.iter().filter(|(group, _)| !ours(group)).map(|(group, _)| short_name(group)).collect();
     if !foreign_groups.is_empty() {
         let names = foreign_groups.join(", ");
         let problem = format!("it also forwards to {names}: no deployment starts beside foreign target groups");
-        let remedy = "leave the pair alone in the rule's forward action";
+        let remedy = "leave the two sides alone in the rule's forward action";
         findings.broken("rule_with_foreign_groups", &subject, problem, remedy);
     }
     if let Some(seconds) = rule.sticky_s {
@@ -114,12 +116,12 @@ fn check_rule(
         let remedy = "turn the stickiness of its target groups off, or make it shorter than the shortest hold";
         findings.risky("rule_sticky", &subject, problem, remedy);
     }
-    for slot in SLOTS {
-        let Reading::Known(Some(group)) = &seen.side(slot).group else { continue };
+    for slot in Slot::BOTH {
+        let Some(Reading::Known(Some(group))) = seen.side(slot).groups.get(number) else { continue };
         if group.sticky && rule.sticky_s.is_none() {
             let problem = format!(
                 "{} is sticky, and the rule is not: ELB refuses weights on such a rule",
-                target_group_label(policy, slot)
+                target_group_label(leg.target_group(slot))
             );
             let remedy = "turn off the stickiness of the target group, or turn on that of the rule";
             findings.broken("rule_refuses_weights", &subject, problem, remedy);
@@ -129,21 +131,21 @@ fn check_rule(
 
 /// Traffic to a side without healthy targets. Where both sides want no tasks, the service is asleep on purpose.
 fn check_healthy_targets(
-    policy: &TargetPolicy,
+    leg: &Leg,
+    number: usize,
     seen: &InspectionResult,
     arn: &str,
     rule: &InspectedRule,
     findings: &mut Findings,
 ) {
     let wants = |slot: Slot| matches!(&seen.side(slot).service, Reading::Known(Some(service)) if service.desired > 0);
-    if !SLOTS.into_iter().any(wants) {
+    if !Slot::BOTH.into_iter().any(wants) {
         return;
     }
-    for slot in SLOTS {
-        let weight = rule.weight(&policy.pair.side(slot).target_group).unwrap_or(0);
-        let Reading::Known(Some(group)) = &seen.side(slot).group else { continue };
-        if weight > 0 && group.healthy == 0 {
-            let name = short_name(&policy.pair.side(slot).target_group);
+    for slot in Slot::BOTH {
+        let weight = rule.weight(leg.target_group(slot)).unwrap_or(0);
+        if weight > 0 && seen.side(slot).healthy_targets(number) == Some(0) {
+            let name = short_name(leg.target_group(slot));
             let problem =
                 format!("it gives {slot} a weight of {weight}, and {name} has no healthy target: requests fail");
             let remedy = "put all weight back on the side that serves: `switchback rollback` does so, if that is the \
@@ -153,14 +155,14 @@ fn check_healthy_targets(
     }
 }
 
-/// Rules outside the policy that forward to the pair: their weights are never shifted.
+/// Rules outside the policy that forward to its target groups: their weights are never shifted.
 fn others(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
     let Some(others) = findings.known("other rules of the balancer", &seen.others) else { return };
-    let named: BTreeSet<&String> = policy.pair.rules.iter().chain(&policy.pair.test_rule).collect();
-    for (arn, rule) in others.iter().filter(|(arn, _)| !named.contains(arn)) {
-        let groups: Vec<&str> = SLOTS
+    let named: BTreeSet<&str> = policy.resources.rules().chain(policy.resources.test_rules()).collect();
+    for (arn, rule) in others.iter().filter(|(arn, _)| !named.contains(arn.as_str())) {
+        let groups: Vec<&str> = Slot::BOTH
             .into_iter()
-            .map(|slot| policy.pair.side(slot).target_group.as_str())
+            .flat_map(|slot| policy.resources.target_groups(slot))
             .filter(|group| rule.weight(group).is_some_and(|weight| weight > 0))
             .map(short_name)
             .collect();

@@ -3,9 +3,10 @@
 use super::inspected::{
     InspectedService, InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
-use super::{Findings, SLOTS, service_label, short_name, target_group_label};
+use super::{Findings, service_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
+use crate::resources::Leg;
 use crate::snapshot::Reading;
 use crate::time::Seconds;
 use std::collections::BTreeSet;
@@ -18,28 +19,31 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
         let side = seen.side(slot);
         is_without_cluster(&side.service) || is_without_cluster(&side.definition)
     };
-    let no_cluster = SLOTS.into_iter().any(without_cluster);
+    let no_cluster = Slot::BOTH.into_iter().any(without_cluster);
     if no_cluster {
-        let cluster = short_name(&policy.pair.cluster);
+        let cluster = short_name(&policy.resources.ecs.cluster);
         let remedy = "create it, or give the name or ARN of the right one as `cluster`";
         findings.broken("cluster_missing", &format!("cluster {cluster}"), "there is no such ECS cluster", remedy);
     }
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         let side = seen.side(slot);
         if !no_cluster {
             check_side(policy, slot, side, findings);
         }
-        let subject = target_group_label(policy, slot);
-        match findings.known(&subject, &side.group) {
-            Some(Some(group)) => check_target_group(policy, slot, group, findings),
-            Some(None) => {
-                let remedy = format!("create it, or give the ARN of the one that `{slot}` registers in");
-                findings.broken("target_group_missing", &subject, "there is no such target group", remedy);
+        for (arn, group) in policy.resources.target_groups(slot).zip(&side.groups) {
+            let subject = target_group_label(arn);
+            match findings.known(&subject, group) {
+                Some(Some(group)) => check_target_group(policy, &subject, group, findings),
+                Some(None) => {
+                    let remedy = format!("create it, or give the ARN of the one that `{slot}` registers in");
+                    findings.broken("target_group_missing", &subject, "there is no such target group", remedy);
+                }
+                None => {}
             }
-            None => {}
         }
     }
     check_symmetry(policy, seen, findings);
+    check_service_symmetry(policy, seen, findings);
     check_shared_names(policy, seen, findings);
     check_autoscaling(policy, seen, findings);
 }
@@ -50,7 +54,7 @@ fn check_side(policy: &TargetPolicy, slot: Slot, side: &InspectedSide, findings:
     match findings.known(&subject, &side.service) {
         Some(Some(service)) => check_service(policy, slot, service, findings),
         Some(None) => {
-            let problem = format!("the cluster {} has no such service", short_name(&policy.pair.cluster));
+            let problem = format!("the cluster {} has no such service", short_name(&policy.resources.ecs.cluster));
             let remedy = format!("create it, with 0 tasks if it is the idle side, or name the right one as `{slot}`");
             findings.broken("service_missing", &subject, problem, remedy);
         }
@@ -88,8 +92,7 @@ fn check_service(policy: &TargetPolicy, slot: Slot, service: &InspectedService, 
         let problem = format!("it is scheduled as {}: it has no desired count that could be set", service.scheduling);
         findings.broken("service_scheduling", &subject, problem, "create it anew with the scheduling strategy REPLICA");
     }
-    let own = &policy.pair.side(slot).target_group;
-    if !service.groups.contains(own) {
+    for own in policy.resources.target_groups(slot).filter(|own| !service.groups.iter().any(|arn| arn == own)) {
         let problem = match service.groups.as_slice() {
             [] => "its tasks register in no target group, so none ever becomes healthy".to_owned(),
             others => {
@@ -100,9 +103,10 @@ fn check_service(policy: &TargetPolicy, slot: Slot, service: &InspectedService, 
         let remedy = format!("attach the service to {}, or name the right target group as `{slot}`", short_name(own));
         findings.broken("target_group_unattached", &subject, problem, remedy);
     }
-    let foreign_groups: Vec<&str> =
-        service.groups.iter().filter(|arn| *arn != own).map(|arn| short_name(arn)).collect();
-    if service.groups.contains(own) && !foreign_groups.is_empty() {
+    let is_own = |arn: &&String| policy.resources.target_groups(slot).any(|own| own == *arn);
+    let (own, foreign_groups): (Vec<&String>, Vec<&String>) = service.groups.iter().partition(is_own);
+    let foreign_groups: Vec<&str> = foreign_groups.into_iter().map(|arn| short_name(arn)).collect();
+    if !own.is_empty() && !foreign_groups.is_empty() {
         let problem = format!(
             "its tasks also register in {}, whose traffic no rule of the policy moves",
             foreign_groups.join(", ")
@@ -111,7 +115,7 @@ fn check_service(policy: &TargetPolicy, slot: Slot, service: &InspectedService, 
             "target_group_besides",
             &subject,
             problem,
-            "give each side one target group, on rules of the policy",
+            "name these groups and their rules under `traffic`, too, or take the service out of them",
         );
     }
     if service.maximum_percent <= 100 && service.minimum_percent >= 100 {
@@ -138,7 +142,7 @@ fn check_task_definition(
     definition: &InspectedTaskDefinition,
     findings: &mut Findings,
 ) {
-    let container = &policy.pair.container;
+    let container = &policy.resources.ecs.container;
     if !definition.images.contains_key(container) {
         let names: Vec<&str> = definition.images.keys().map(String::as_str).collect();
         let problem = format!("its task definition has no container `{container}`, only {}", names.join(", "));
@@ -151,20 +155,19 @@ fn check_task_definition(
     }
 }
 
-fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTargetGroup, findings: &mut Findings) {
-    let subject = target_group_label(policy, slot);
+fn check_target_group(policy: &TargetPolicy, subject: &str, group: &InspectedTargetGroup, findings: &mut Findings) {
     if group.balancers.is_empty() {
         let problem =
             "no rule forwards to it: its targets are `unused`, and ECS refuses the service that registers there";
         let remedy = "forward to it from the rules of the policy, with weight 0 if it is the idle side";
-        findings.broken("target_group_unattached", &subject, problem, remedy);
+        findings.broken("target_group_unattached", subject, problem, remedy);
     }
     let delay = Seconds(u64::from(group.deregistration_delay_s));
     let retire = policy.deadlines.retire;
     if delay.0 == 0 {
         let problem = "its deregistration delay is 0: requests in flight are cut off when a task goes";
         let remedy = "set deregistration_delay to what the longest request takes, 30 seconds say";
-        findings.risky("drain_none", &subject, problem, remedy);
+        findings.risky("drain_none", subject, problem, remedy);
     } else if delay >= retire {
         let problem = format!(
             "its deregistration delay is {}, and the deadline `retire` {}: an old side is never seen to be down in \
@@ -173,14 +176,14 @@ fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTarget
         );
         findings.risky(
             "drain_outlasts_deadline",
-            &subject,
+            subject,
             problem,
             "shorten deregistration_delay, or lengthen `deadlines.retire`",
         );
     } else if group.deregistration_delay_s > SLOW_DRAIN_S {
         let problem = format!("its deregistration delay is {}: that long every task takes to go", delay);
         let remedy = "set deregistration_delay to what the longest request takes, 30 seconds say";
-        findings.advice("drain_long", &subject, problem, remedy);
+        findings.advice("drain_long", subject, problem, remedy);
     }
     let healthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.healthy_threshold));
     if healthy >= policy.deadlines.healthy {
@@ -191,13 +194,13 @@ fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTarget
         );
         findings.broken(
             "health_check_slow",
-            &subject,
+            subject,
             problem,
             "shorten the interval or the healthy threshold, or lengthen the deadline",
         );
     }
     let unhealthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.unhealthy_threshold));
-    check_slow_start(policy, &subject, group, findings);
+    check_slow_start(policy, subject, group, findings);
     let holds = policy.strategy.steps.iter().map(|step| step.hold).chain([policy.strategy.bake]);
     if let Some(longest) = holds.max().filter(|longest| unhealthy > *longest) {
         let problem = format!(
@@ -206,7 +209,7 @@ fn check_target_group(policy: &TargetPolicy, slot: Slot, group: &InspectedTarget
         );
         findings.risky(
             "health_check_blind",
-            &subject,
+            subject,
             problem,
             "shorten the interval or the unhealthy threshold, or hold longer",
         );
@@ -235,42 +238,61 @@ fn check_slow_start(policy: &TargetPolicy, subject: &str, group: &InspectedTarge
 
 /// Whether both sides have the same settings, since they swap roles with every deployment.
 fn check_symmetry(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    if let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.group, &seen.green.group) {
-        let mut differs: Vec<&str> = [
-            ("deregistration delay", blue.deregistration_delay_s != green.deregistration_delay_s),
-            ("stickiness", blue.sticky != green.sticky),
-            ("health check's interval", blue.check_interval_s != green.check_interval_s),
-            ("healthy threshold", blue.healthy_threshold != green.healthy_threshold),
-            ("unhealthy threshold", blue.unhealthy_threshold != green.unhealthy_threshold),
-            ("health check's path", blue.check_path != green.check_path),
-            ("slow start", blue.slow_start_s != green.slow_start_s),
-        ]
-        .into_iter()
-        .filter_map(|(problem, differs)| differs.then_some(problem))
-        .collect();
-        let others: BTreeSet<&String> = blue.others.keys().chain(green.others.keys()).collect();
-        differs
-            .extend(others.into_iter().filter(|it| blue.others.get(*it) != green.others.get(*it)).map(String::as_str));
-        if !differs.is_empty() {
-            let subject = format!(
-                "{} and {}",
-                target_group_label(policy, Slot::Blue),
-                short_name(&policy.pair.green.target_group)
-            );
-            let problem = format!("they differ in {}: every second deployment behaves otherwise", differs.join(", "));
-            findings.risky("sides_differ", &subject, problem, "give both the same settings");
+    for (leg, groups) in policy.resources.traffic.iter().zip(seen.blue.groups.iter().zip(&seen.green.groups)) {
+        if let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = groups {
+            check_group_symmetry(leg, blue, green, findings);
+        }
+        if leg.blue == leg.green {
+            let subject = target_group_label(&leg.blue);
+            let remedy = "give each side a target group of its own";
+            let problem = "both sides have it: there is nothing to shift between";
+            findings.broken("target_group_shared", &subject, problem, remedy);
         }
     }
-    if policy.pair.blue.target_group == policy.pair.green.target_group {
-        let subject = target_group_label(policy, Slot::Blue);
-        let remedy = "give each side a target group of its own";
-        findings.broken(
-            "target_group_shared",
-            &subject,
-            "both sides have it: there is nothing to shift between",
-            remedy,
-        );
+}
+
+/// Whether the two target groups of a leg have the same settings.
+fn check_group_symmetry(leg: &Leg, blue: &InspectedTargetGroup, green: &InspectedTargetGroup, findings: &mut Findings) {
+    let mut differs: Vec<&str> = [
+        ("deregistration delay", blue.deregistration_delay_s != green.deregistration_delay_s),
+        ("stickiness", blue.sticky != green.sticky),
+        ("health check's interval", blue.check_interval_s != green.check_interval_s),
+        ("healthy threshold", blue.healthy_threshold != green.healthy_threshold),
+        ("unhealthy threshold", blue.unhealthy_threshold != green.unhealthy_threshold),
+        ("health check's path", blue.check_path != green.check_path),
+        ("slow start", blue.slow_start_s != green.slow_start_s),
+    ]
+    .into_iter()
+    .filter_map(|(problem, differs)| differs.then_some(problem))
+    .collect();
+    let others: BTreeSet<&String> = blue.others.keys().chain(green.others.keys()).collect();
+    differs.extend(others.into_iter().filter(|it| blue.others.get(*it) != green.others.get(*it)).map(String::as_str));
+    if !differs.is_empty() {
+        let subject = format!("{} and {}", target_group_label(&leg.blue), short_name(&leg.green));
+        let problem = format!("they differ in {}: every second deployment behaves otherwise", differs.join(", "));
+        findings.risky("sides_differ", &subject, problem, "give both the same settings");
     }
+}
+
+/// Whether both services have the same settings: the idle one is not seen to lack something until it is live.
+fn check_service_symmetry(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+    let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.service, &seen.green.service) else {
+        return;
+    };
+    let names: BTreeSet<&String> = blue.settings.keys().chain(green.settings.keys()).collect();
+    let value =
+        |service: &InspectedService, name: &str| service.settings.get(name).map_or("none", String::as_str).to_owned();
+    let differences: Vec<String> = names
+        .into_iter()
+        .filter(|name| blue.settings.get(*name) != green.settings.get(*name))
+        .map(|name| format!("{name} (blue: {}; green: {})", value(blue, name), value(green, name)))
+        .collect();
+    if differences.is_empty() {
+        return;
+    }
+    let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.resources.ecs.green));
+    let problem = format!("they differ in {}: every second deployment behaves otherwise", differences.join(", "));
+    findings.risky("sides_differ", &subject, problem, "give both the same settings");
 }
 
 /// Endpoints shared by both sides: their callers reach either side's tasks, whatever the weights are.
@@ -278,7 +300,7 @@ fn check_shared_names(policy: &TargetPolicy, seen: &InspectionResult, findings: 
     let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.service, &seen.green.service) else {
         return;
     };
-    let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.pair.green.service));
+    let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.resources.ecs.green));
     for name in blue.other_endpoints.intersection(&green.other_endpoints) {
         let problem = format!(
             "both are reached by {name}: its callers are sent to the new release as soon as its tasks run, at 0 % of \
@@ -291,7 +313,7 @@ fn check_shared_names(policy: &TargetPolicy, seen: &InspectionResult, findings: 
 
 fn check_autoscaling(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
     let mut known = Vec::new();
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         let subject = format!("autoscaling of {}", service_label(policy, slot));
         if let Some(scaling) = findings.known(&subject, &seen.side(slot).scaling) {
             known.push((slot, subject, *scaling));

@@ -2,7 +2,8 @@
 //! them.
 
 use super::inspected::InspectionResult;
-use super::{SLOTS, short_name};
+use super::short_name;
+use crate::names::Slot;
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
@@ -22,19 +23,19 @@ pub struct IgnoredAttributes {
 /// one.
 #[must_use]
 pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec<IgnoredAttributes> {
-    let pair = &policy.pair;
-    let cluster = short_name(&pair.cluster);
+    let resources = &policy.resources;
+    let cluster = short_name(&resources.ecs.cluster);
     let ignored_attributes = |resource: &str, name: String, attributes: &[&str]| IgnoredAttributes {
         resource: resource.to_owned(),
         name,
         attributes: attributes.iter().map(|attribute| (*attribute).to_owned()).collect(),
     };
-    let service = |slot| format!("{cluster}/{}", short_name(&pair.side(slot).service));
+    let service = |slot| format!("{cluster}/{}", short_name(resources.ecs.service(slot)));
     let mut all: Vec<IgnoredAttributes> = Vec::new();
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         all.push(ignored_attributes("aws_ecs_service", service(slot), &["task_definition", "desired_count"]));
     }
-    for slot in SLOTS {
+    for slot in Slot::BOTH {
         if let Reading::Known(Some(_)) = &seen.side(slot).scaling {
             let name = format!("service/{}", service(slot));
             all.push(ignored_attributes(
@@ -44,12 +45,12 @@ pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec
             ));
         }
     }
-    for arn in pair.rules.iter().chain(&pair.test_rule) {
+    for arn in resources.rules().chain(resources.test_rules()) {
         let (resource, attribute) = match arn.contains(":listener-rule/") {
             true => ("aws_lb_listener_rule", "action"),
             false => ("aws_lb_listener", "default_action"),
         };
-        all.push(ignored_attributes(resource, arn.clone(), &[attribute]));
+        all.push(ignored_attributes(resource, arn.to_owned(), &[attribute]));
     }
     all
 }

@@ -1,10 +1,16 @@
 //! Elastic Load Balancing: the health of a target group, and how a rule splits traffic between the two sides.
 
-use crate::policy::EcsPair;
+use crate::resources::Leg;
 use crate::snapshot::{RuleReading, TargetHealth, Weights};
 
 /// Weight of a target group whose action specifies none: it is the only group, or all have equal weights.
 pub const DEFAULT_WEIGHT: i32 = 1;
+
+/// The name in a target group's ARN (`…:targetgroup/NAME/ID`), or the text itself.
+#[must_use]
+pub fn target_group_name(arn: &str) -> &str {
+    arn.split_once(":targetgroup/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or(arn)
+}
 
 /// Number of a group's targets per state (ELBv2 API reference, `TargetHealth.State`). Any other state counts as
 /// unhealthy: `unhealthy.draining`, `unavailable` (no health checks), and those that are not known here.
@@ -24,15 +30,15 @@ pub fn target_health<'a>(states: impl IntoIterator<Item = Option<&'a str>>) -> T
     counts
 }
 
-/// The pair's weights in a forward action with these target groups, given by ARN and weight. An action without groups,
+/// The leg's weights in a forward action with these target groups, given by ARN and weight. An action without groups,
 /// or one that does not forward, has neither side.
 #[must_use]
-pub fn rule_reading<'a>(groups: impl Iterator<Item = (&'a str, Option<i64>)> + Clone, pair: &EcsPair) -> RuleReading {
-    let [blue, green] = [&pair.blue.target_group, &pair.green.target_group].map(|side| {
+pub fn rule_reading<'a>(groups: impl Iterator<Item = (&'a str, Option<i64>)> + Clone, leg: &Leg) -> RuleReading {
+    let [blue, green] = [&leg.blue, &leg.green].map(|side| {
         let (_, weight) = groups.clone().find(|(group, _)| group == side)?;
         Some(u16::try_from(weight.unwrap_or(i64::from(DEFAULT_WEIGHT))).unwrap_or(0))
     });
-    let is_foreign = |group: &&str| *group != pair.blue.target_group && *group != pair.green.target_group;
+    let is_foreign = |group: &&str| *group != leg.blue && *group != leg.green;
     RuleReading {
         weights: Weights { blue: blue.unwrap_or(0), green: green.unwrap_or(0) },
         has_both_groups: blue.is_some() && green.is_some(),
@@ -43,7 +49,6 @@ pub fn rule_reading<'a>(groups: impl Iterator<Item = (&'a str, Option<i64>)> + C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Side;
 
     #[test]
     fn every_health_state_is_counted() {
@@ -64,16 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_read_for_the_pair() {
-        let side = |name: &str| Side { service: format!("api-{name}"), target_group: format!("arn:group/{name}") };
-        let pair = EcsPair {
-            cluster: "shop".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: Vec::new(),
-            test_rule: None,
-        };
+    fn a_rule_is_read_for_its_leg() {
+        let (blue, green) = ("arn:group/blue".to_owned(), "arn:group/green".to_owned());
+        let leg = Leg { blue, green, rules: Vec::new(), test_rule: None };
         let (blue, green, canary) = ("arn:group/blue", "arn:group/green", "arn:group/canary");
         // The groups of a rule; weights of blue and green; both are there; the others.
         type Case<'a> = (&'a [(&'a str, Option<i64>)], (u16, u16), bool, &'a [&'a str]);
@@ -91,7 +89,7 @@ mod tests {
                 has_both_groups,
                 foreign_groups: foreign.iter().map(|group| (*group).to_owned()).collect(),
             };
-            assert_eq!(rule_reading(groups.iter().copied(), &pair), expected, "{groups:?}");
+            assert_eq!(rule_reading(groups.iter().copied(), &leg), expected, "{groups:?}");
         }
     }
 }

@@ -1,15 +1,15 @@
 //! A target, and a world of two sides that does at once what a decision asks for.
 
 use rollout::entry::TargetEntryRules;
-use rollout::policy::{AlarmPolicy, Deadlines, Drift, Hook, MissingData, Side, StableFiring, Step, Strategy};
+use rollout::policy::{AlarmPolicy, Deadlines, Drift, Hook, Step, Strategy};
 use rollout::promotion::GateContext;
 use rollout::recording::{self, DecisionInput, RecordPosition};
 use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, TargetHealth, Weights};
 use rollout::target::OutboxMessage;
 use rollout::{
     Actor, AppliedTarget, Command, Concurrency, DeployOptions, EcsPair, Effect, Fact, ImageDigest, Instruction,
-    JournalEntry, Name, Next, Outcome, Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId,
-    TargetPolicy, TargetState, Timestamp, Verdict, apply_outcomes, decide,
+    JournalEntry, Leg, Name, Next, Outcome, Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId,
+    TargetPolicy, TargetResources, TargetState, Timestamp, Verdict, apply_outcomes, decide,
 };
 use std::collections::BTreeMap;
 
@@ -22,16 +22,21 @@ pub fn target() -> TargetId {
 }
 
 pub fn policy() -> TargetPolicy {
-    let side = |name: &str| Side { service: format!("api-{name}"), target_group: format!("tg-{name}") };
     let step = |traffic, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold: Seconds(hold) };
     TargetPolicy {
-        pair: EcsPair {
-            cluster: "shop".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec!["listener-rule/app/shop/1/2/3".to_owned()],
-            test_rule: None,
+        resources: TargetResources {
+            ecs: EcsPair {
+                cluster: "shop".to_owned(),
+                container: "api".to_owned(),
+                blue: "api-blue".to_owned(),
+                green: "api-green".to_owned(),
+            },
+            traffic: vec![Leg {
+                blue: "tg-blue".to_owned(),
+                green: "tg-green".to_owned(),
+                rules: vec!["listener-rule/app/shop/1/2/3".to_owned()],
+                test_rule: None,
+            }],
         },
         strategy: Strategy {
             steps: vec![step(10, 60), step(50, 60), step(100, 0)],
@@ -41,11 +46,7 @@ pub fn policy() -> TargetPolicy {
             drain: Seconds(30),
             task_failures: rollout::policy::TaskFailures::default(),
         },
-        alarms: vec![AlarmPolicy {
-            name: "api-5xx".to_owned(),
-            missing: MissingData::Wait,
-            stable_firing: StableFiring::Hold,
-        }],
+        alarms: vec![AlarmPolicy::new("api-5xx".to_owned())],
         hooks: Vec::<Hook>::new(),
         deadlines: Deadlines {
             preflight: Seconds(600),
@@ -56,6 +57,7 @@ pub fn policy() -> TargetPolicy {
             rollback: Seconds(900),
         },
         drift: Drift::Tell,
+        recovery_time: None,
     }
 }
 
@@ -148,8 +150,8 @@ impl TargetFixture {
                 api_call: None,
                 blue: side(4, "old"),
                 green: side(0, "older"),
-                rules: policy.pair.rules.iter().map(|_| Reading::Known(rule.clone())).collect(),
-                test_rule: policy.pair.test_rule.as_ref().map(|_| Reading::Known(rule.clone())),
+                rules: policy.resources.rules().map(|_| Reading::Known(rule.clone())).collect(),
+                test_rules: policy.resources.test_rules().map(|_| Reading::Known(rule.clone())).collect(),
                 alarms: Reading::Known(alarms),
                 alarm_sides: BTreeMap::new(),
                 schedules: [Slot::Blue, Slot::Green].map(|slot| (slot, Reading::Known(vec![]))).into(),
@@ -218,7 +220,7 @@ impl TargetFixture {
         if self.rules_unreadable {
             return;
         }
-        for slot in [Slot::Blue, Slot::Green] {
+        for slot in Slot::BOTH {
             if self.weights().of(slot) > 0 {
                 self.last_traffic.insert(slot, self.now);
             }
@@ -361,9 +363,12 @@ impl TargetFixture {
                 self.edit_rule(weights.blue, weights.green)
             }
             Effect::SetWeights { .. } => return Outcome::Unsure { reason: "Throttling: rate exceeded".to_owned() },
-            Effect::SetTestRule { weights } => {
-                let rule = RuleReading { weights: *weights, has_both_groups: true, foreign_groups: vec![] };
-                self.snapshot.test_rule = Some(Reading::Known(rule));
+            Effect::SetTestRules { weights } => {
+                let rule = |weights: &Weights| {
+                    let rule = RuleReading { weights: *weights, has_both_groups: true, foreign_groups: vec![] };
+                    Reading::Known(rule)
+                };
+                self.snapshot.test_rules = weights.iter().map(rule).collect();
             }
             Effect::StartTask { hook, .. } => return Outcome::TaskStarted { task: format!("task-{hook}") },
             Effect::InvokeHook { .. } => return Outcome::Unsure { reason: "it did not answer within 20 s".to_owned() },

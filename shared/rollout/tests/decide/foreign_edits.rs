@@ -138,7 +138,7 @@ fn a_forward_write_is_conditional_on_the_observed_weights() {
 #[test]
 fn with_both_sides_unhealthy_nothing_changes_and_operators_are_notified() {
     let mut fixture = mid_shift();
-    for slot in [Slot::Blue, Slot::Green] {
+    for slot in Slot::BOTH {
         let targets = &mut fixture.side(slot).targets;
         (targets.unhealthy, targets.healthy) = (targets.healthy, 0);
     }
@@ -158,7 +158,7 @@ fn with_both_sides_unhealthy_nothing_changes_and_operators_are_notified() {
 #[test]
 fn a_rollback_proceeds_once_the_stable_side_is_healthy() {
     let mut fixture = mid_shift();
-    for slot in [Slot::Blue, Slot::Green] {
+    for slot in Slot::BOTH {
         fixture.side(slot).targets.healthy = 0;
     }
     fixture.advance();

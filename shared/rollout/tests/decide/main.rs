@@ -1,6 +1,7 @@
 //! What a target does next, told as stories, and what it never does, whatever it is shown.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
+mod alarm_effects;
 mod alarms;
 mod asleep;
 mod automatic_promotion;

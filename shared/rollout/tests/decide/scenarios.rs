@@ -312,7 +312,7 @@ fn autoscaling_is_restored_with_its_original_suspensions() {
         fixture.side(Slot::Green).autoscaling = found(0);
         fixture.decide(&[deploy("v2")]);
         fixture.run_until(|fixture| fixture.weights().green == 50);
-        for slot in [Slot::Blue, Slot::Green] {
+        for slot in Slot::BOTH {
             let during_rollout = fixture.side(slot).autoscaling.unwrap();
             assert!(
                 during_rollout.scale_in_suspended && during_rollout.scheduled_suspended,
@@ -517,12 +517,15 @@ fn an_unanswered_hook_fails_at_its_deadline() {
 #[test]
 fn the_test_rule_shows_the_candidate_until_a_rollback() {
     let mut rules = policy();
-    rules.pair.test_rule = Some("listener/app/shop/9/9".to_owned());
+    rules.resources.traffic[0].test_rule = Some("listener/app/shop/9/9".to_owned());
     let mut fixture = TargetFixture::with(rules);
     fixture.decide(&[deploy("v2")]);
     fixture.run_until(|fixture| fixture.stage() == "shifting");
-    let test =
-        |fixture: &TargetFixture| fixture.snapshot.test_rule.as_ref().and_then(|rule| rule.known()).unwrap().weights;
+    let test = |fixture: &TargetFixture| {
+        let weights = fixture.snapshot.test_weights().unwrap();
+        assert_eq!(weights.len(), 1);
+        weights[0]
+    };
     assert_eq!(test(&fixture), Weights { blue: 0, green: 100 });
     fixture.fire_alarm();
     fixture.run_until(|_| false);

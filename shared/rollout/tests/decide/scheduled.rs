@@ -105,7 +105,7 @@ fn actions_suspended_before_the_deployment_are_ignored() {
 fn an_unreadable_schedule_restores_original_limits_first() {
     let mut fixture = fixture();
     let at = start() + rollout::SignedDuration::from_secs(120);
-    for slot in [Slot::Blue, Slot::Green] {
+    for slot in Slot::BOTH {
         fixture.snapshot.schedules.insert(slot, Reading::Unknown("ThrottlingException".to_owned()));
     }
     fixture.decide(&[deploy("v2")]);

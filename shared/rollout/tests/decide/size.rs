@@ -5,14 +5,14 @@ use rollout::deployment::{GateOverride, GateProgress, Vote};
 use rollout::entry::Gate;
 use rollout::explanation::WaitingOn;
 use rollout::phase::{Moving, Phase};
-use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, MissingData, StableFiring, Step};
+use rollout::policy::{AlarmPolicy, Hook, HookAction, HookPoint, Step};
 use rollout::release::ReleaseRef;
 use rollout::snapshot::Weights;
 use rollout::target::{MAX_QUEUED, MAX_QUEUED_BYTES, MAX_VERIFIED, OutboxMessage, Queued, Verified};
 use rollout::weighted::{HookProgress, HookResult, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
-    Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Name, Overrides, Percent,
-    PlanId, ReleaseId, Seconds, Slot, Train,
+    Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Leg, Name, Overrides,
+    Percent, PlanId, ReleaseId, Seconds, Slot, Train,
 };
 
 /// DynamoDB's limit of an item, less what the ledger keeps beside the state.
@@ -88,16 +88,11 @@ fn full_queue() -> Vec<Queued> {
 fn the_largest_state_fits_one_dynamodb_item() {
     let mut fixture = TargetFixture::new();
     let policy = &mut fixture.applied.policy;
-    policy.pair.cluster = text(255);
-    policy.pair.rules = vec![text(300); 5];
+    policy.resources.ecs.cluster = text(255);
+    let (blue, green, rules) = (text(300), text(300), vec![text(300); 5]);
+    policy.resources.traffic = vec![Leg { blue, green, rules, test_rule: Some(text(300)) }; 5];
     policy.strategy.steps = vec![Step { traffic: Percent::ALL, hold: Seconds(2_592_000) }; 50];
-    policy.alarms = (0..20)
-        .map(|number| AlarmPolicy {
-            name: format!("{number:0255}"),
-            missing: MissingData::Wait,
-            stable_firing: StableFiring::Hold,
-        })
-        .collect();
+    policy.alarms = (0..20).map(|number| AlarmPolicy::new(format!("{number:0255}"))).collect();
     let hook = |of| Hook {
         name: name(of),
         at: HookPoint::BeforeTraffic,
@@ -148,6 +143,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
     let registering = Registering { deadline: now, template: text(300), registered: Some(text(300)) };
     running.phase = Phase::Moving(Moving::Weighted(Box::new(Weighted {
         hooks: (0..10).map(|of| (name(of).to_string(), progress.clone())).collect(),
+        test_rules_before: vec![Weights { blue: 999, green: 999 }; 5],
         ..Weighted::new(sides, WeightedStage::Registering(registering), now)
     })));
     running.pending = vec![Effect::SetWeights { weights: Weights { blue: 1, green: 0 }, seen: vec![] }; 10];

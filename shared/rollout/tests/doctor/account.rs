@@ -7,10 +7,10 @@ use rollout::doctor::inspected::{
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
-    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
+    Strategy, TagRule, TargetPolicy, Trigger,
 };
-use rollout::{Name, Percent, Reading, Seconds, Slot, TargetId};
+use rollout::{EcsPair, Leg, Name, Percent, Reading, Seconds, Slot, TargetId, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/shop/50dc/f2f7";
@@ -34,22 +34,23 @@ pub(crate) fn group(slot: Slot) -> String {
 }
 
 pub(crate) fn policy() -> Policy {
-    let side = |slot: Slot| Side { service: format!("api-{slot}"), target_group: group(slot) };
-    let alarm = |name: &str| AlarmPolicy {
-        name: name.to_owned(),
-        missing: MissingData::Wait,
-        stable_firing: StableFiring::Hold,
-    };
+    let alarm = |name: &str| AlarmPolicy::new(name.to_owned());
     let minutes = |minutes: u64| Seconds(60 * minutes);
     let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
     let target_policy = TargetPolicy {
-        pair: EcsPair {
-            cluster: "shop-prod".to_owned(),
-            container: "api".to_owned(),
-            blue: side(Slot::Blue),
-            green: side(Slot::Green),
-            rules: vec![RULE.to_owned()],
-            test_rule: None,
+        resources: TargetResources {
+            ecs: EcsPair {
+                cluster: "shop-prod".to_owned(),
+                container: "api".to_owned(),
+                blue: "api-blue".to_owned(),
+                green: "api-green".to_owned(),
+            },
+            traffic: vec![Leg {
+                blue: group(Slot::Blue),
+                green: group(Slot::Green),
+                rules: vec![RULE.to_owned()],
+                test_rule: None,
+            }],
         },
         strategy: Strategy {
             steps: vec![step(10, minutes(5)), step(100, Seconds(0))],
@@ -70,6 +71,7 @@ pub(crate) fn policy() -> Policy {
             rollback: minutes(30),
         },
         drift: Drift::Tell,
+        recovery_time: None,
     };
     let service = ServicePolicy {
         registry: RegistryPolicy::default(),
@@ -142,6 +144,7 @@ pub(crate) fn side(slot: Slot) -> InspectedSide {
             desired: if slot == Slot::Blue { 2 } else { 0 },
             on_fargate: true,
             providers: vec![],
+            settings: BTreeMap::from([("subnets".to_owned(), "subnet-0a, subnet-0b".to_owned())]),
             other_endpoints: BTreeSet::new(),
         })),
         definition: Reading::Known(Some(InspectedTaskDefinition {
@@ -152,7 +155,7 @@ pub(crate) fn side(slot: Slot) -> InspectedSide {
             roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
             cpu_units: Some(512),
         })),
-        group: Reading::Known(Some(InspectedTargetGroup {
+        groups: vec![Reading::Known(Some(InspectedTargetGroup {
             balancers: vec![LOAD_BALANCER.to_owned()],
             deregistration_delay_s: 30,
             sticky: false,
@@ -163,7 +166,7 @@ pub(crate) fn side(slot: Slot) -> InspectedSide {
             slow_start_s: 0,
             others: BTreeMap::from([("load_balancing.algorithm.type".to_owned(), "round_robin".to_owned())]),
             healthy: if slot == Slot::Blue { 2 } else { 0 },
-        })),
+        }))],
         scaling: Reading::Known(Some(InspectedScaling { min: 2, max: 10 })),
     }
 }
@@ -230,12 +233,12 @@ pub(crate) fn set_capacity_providers(seen: &mut InspectionResult, strategy: &[(&
 }
 
 pub(crate) fn green_group(seen: &mut InspectionResult) -> &mut InspectedTargetGroup {
-    known_mut(&mut seen.green.group).as_mut().expect("it is there")
+    known_mut(&mut seen.green.groups[0]).as_mut().expect("it is there")
 }
 
 pub(crate) fn both_groups(seen: &mut InspectionResult, change: impl Fn(&mut InspectedTargetGroup)) {
     for side in [&mut seen.blue, &mut seen.green] {
-        change(known_mut(&mut side.group).as_mut().expect("it is there"));
+        change(known_mut(&mut side.groups[0]).as_mut().expect("it is there"));
     }
 }
 

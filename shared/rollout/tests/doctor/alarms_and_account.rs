@@ -1,4 +1,4 @@
-//! What is wrong with alarms, with registries and with the account around a pair.
+//! What is wrong with alarms, with registries and with the account around a target.
 
 use super::*;
 

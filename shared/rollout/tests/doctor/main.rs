@@ -2,6 +2,8 @@
 
 mod account;
 mod alarms_and_account;
+mod legs;
+mod recovery;
 
 use account::*;
 use rollout::doctor::inspected::{
@@ -123,7 +125,7 @@ const CASES: CaseTable = &[
     ),
     (
         "another container",
-        |policy, _| target_policy(policy).pair.container = "app".to_owned(),
+        |policy, _| target_policy(policy).resources.ecs.container = "app".to_owned(),
         &[
             (Severity::Broken, "container_missing", "service api-blue"),
             (Severity::Broken, "container_missing", "service api-green"),
@@ -138,8 +140,18 @@ const CASES: CaseTable = &[
         ],
     ),
     (
+        "services in different subnets",
+        |_, seen| _ = service(seen).settings.insert("subnets".to_owned(), "subnet-0c".to_owned()),
+        &[(Severity::Risky, "sides_differ", "service api-blue and api-green")],
+    ),
+    (
+        "a grace period on one side alone",
+        |_, seen| _ = service(seen).settings.insert("health check grace period".to_owned(), "60s".to_owned()),
+        &[(Severity::Risky, "sides_differ", "service api-blue and api-green")],
+    ),
+    (
         "no target group",
-        |_, seen| seen.green.group = Reading::Known(None),
+        |_, seen| seen.green.groups[0] = Reading::Known(None),
         &[(Severity::Broken, "target_group_missing", "target group api-green")],
     ),
     (
@@ -278,7 +290,7 @@ const CASES: CaseTable = &[
     (
         "rules that disagree",
         |policy, seen| {
-            target_policy(policy).pair.rules.push(OTHER_RULE.to_owned());
+            target_policy(policy).resources.traffic[0].rules.push(OTHER_RULE.to_owned());
             seen.rules.insert(OTHER_RULE.to_owned(), Reading::Known(weights(&[(Slot::Blue, 0), (Slot::Green, 100)])));
         },
         &[
@@ -337,7 +349,7 @@ fn inspection_covers_only_what_the_policy_names() {
 #[test]
 fn terraform_ignores_exactly_what_a_deployment_changes() {
     let mut policy = policy();
-    target_policy(&mut policy).pair.rules.push(LISTENER.to_owned());
+    target_policy(&mut policy).resources.traffic[0].rules.push(LISTENER.to_owned());
     let ignored_attributes = terraform::ignored_attributes(target_policy(&mut policy), &seen());
     let actual: Vec<_> = ignored_attributes
         .iter()

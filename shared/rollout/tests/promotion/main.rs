@@ -6,13 +6,13 @@ mod clock;
 use rollout::brake::{Brake, Scope};
 use rollout::deployment::{GateProgress, Vote};
 use rollout::entry::{After, ApprovalDefault, ApprovalPolicy, EntryRules, Person, TargetEntryRules};
-use rollout::policy::{Deadlines, Drift, Side, Strategy};
+use rollout::policy::{Deadlines, Drift, Strategy};
 use rollout::promotion::{GateContext, GateInput, GateResult, RelatedTarget, evaluate_gates, plan_id, rules};
 use rollout::release::ReleaseRef;
 use rollout::target::{OperatorHold, Verified};
 use rollout::{
-    Actor, AppliedTarget, CommandRefusal, Concurrency, DeployOptions, EcsPair, ImageDigest, Name, Overrides, Percent,
-    PlanId, Reading, ReleaseId, Seconds, TargetId, TargetPolicy, Timestamp,
+    Actor, AppliedTarget, CommandRefusal, Concurrency, DeployOptions, EcsPair, ImageDigest, Leg, Name, Overrides,
+    Percent, PlanId, Reading, ReleaseId, Seconds, TargetId, TargetPolicy, TargetResources, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,16 +41,21 @@ fn person(slack: &str) -> Actor {
 }
 
 fn policy() -> TargetPolicy {
-    let side = |name: &str| Side { service: name.to_owned(), target_group: name.to_owned() };
     let seconds = Seconds(60);
     TargetPolicy {
-        pair: EcsPair {
-            cluster: "c".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec!["rule".to_owned()],
-            test_rule: None,
+        resources: TargetResources {
+            ecs: EcsPair {
+                cluster: "c".to_owned(),
+                container: "api".to_owned(),
+                blue: "blue".to_owned(),
+                green: "green".to_owned(),
+            },
+            traffic: vec![Leg {
+                blue: "blue".to_owned(),
+                green: "green".to_owned(),
+                rules: vec!["rule".to_owned()],
+                test_rule: None,
+            }],
         },
         strategy: Strategy {
             steps: vec![rollout::policy::Step { traffic: Percent::ALL, hold: seconds }],
@@ -71,6 +76,7 @@ fn policy() -> TargetPolicy {
             rollback: seconds,
         },
         drift: Drift::Tell,
+        recovery_time: None,
     }
 }
 

@@ -82,7 +82,7 @@ impl PairModel {
     }
 
     fn check_overridden(&self, slot: Slot, (min, max): (u32, u32)) -> Option<BrokenInvariant> {
-        let found = self.open.as_ref().and_then(|open| open.found).and_then(|(limits, _)| limits[index(slot)]);
+        let found = self.open.as_ref().and_then(|open| open.found.as_ref()).and_then(|(limits, _)| limits[index(slot)]);
         let holds = found.is_some_and(|(low, high, _)| (low, high) == (min, max));
         require(holds, || format!("the journal says that {slot}'s limits were {min} to {max}, and they were {found:?}"))
     }
@@ -155,7 +155,7 @@ impl PairModel {
         world: &World,
     ) -> Option<BrokenInvariant> {
         let has_all_traffic = |slot: &Slot| every_rule(at_observation, |split| all_on(split, *slot));
-        let live = [Slot::Blue, Slot::Green].into_iter().find(has_all_traffic);
+        let live = Slot::BOTH.into_iter().find(has_all_traffic);
         let Some(live) = live else {
             return require(false, || {
                 let rules = format_rules(at_observation);

@@ -227,7 +227,7 @@ impl PairModel {
             return Some((&JOURNAL_MATCHES_WORLD, "the sides were determined without an observation".to_owned()));
         };
         open.settled_at = Some(at_observation.at);
-        open.found = Some((at_observation.limits, at_observation.test));
+        open.found = Some((at_observation.limits, at_observation.tests.clone()));
         let read = at_observation.read_running[index(stable)];
         require(every_rule(at_observation, |split| all_on(split, stable)), || {
             let rules = format_rules(at_observation);
@@ -308,10 +308,10 @@ impl PairModel {
         switched_sides: bool,
         world: &World,
     ) -> Option<BrokenInvariant> {
-        let (found, test) = open.found?;
+        let (found, tests) = open.found.as_ref()?;
         let foreign = |at: Option<Timestamp>| at.is_some_and(|at| at >= open.since);
         // Limits follow the role: the new stable side has the limits of the previous stable side.
-        let expected: [Option<Limits>; 2] = match found {
+        let expected: [Option<Limits>; 2] = match *found {
             [Some(blue), Some(green)] if switched_sides => [Some(green), Some(blue)],
             found => found,
         };
@@ -330,15 +330,14 @@ impl PairModel {
                 return Some((&CHANGED_SETTINGS_RESTORED, words));
             }
         }
-        let rule = self.test.as_ref().filter(|rule| !switched_sides && !foreign(rule.foreign_edit_at))?;
-        let test = test?;
-        (!same_split(rule.live, test)).then(|| {
-            let words = format!(
-                "#{} ended, and the test rule has {}/{} instead of {}/{}",
-                open.number, rule.live[0], rule.live[1], test[0], test[1]
-            );
-            (&CHANGED_SETTINGS_RESTORED, words)
-        })
+        let ours = |rule: &super::pair::RuleModel| !switched_sides && !foreign(rule.foreign_edit_at);
+        let mut compared = self.tests.iter().zip(tests).filter(|(rule, _)| ours(rule));
+        let (rule, test) = compared.find(|(rule, test)| !same_split(rule.live, **test))?;
+        let words = format!(
+            "#{} ended, and the test rule has {}/{} instead of {}/{}",
+            open.number, rule.live[0], rule.live[1], test[0], test[1]
+        );
+        Some((&CHANGED_SETTINGS_RESTORED, words))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::trace::{InjectedFault, PassEvent};
 use crate::world::{World, WorldChange};
 use commands::PendingCommands;
 use pair::PairModel;
-use rollout::{EcsPair, TargetId, Timestamp};
+use rollout::{TargetId, TargetResources, Timestamp};
 use std::fmt;
 
 /// A property that must always hold.
@@ -127,11 +127,11 @@ impl Watcher {
     pub fn attach<'a>(
         world: &mut World,
         store: &mut Store,
-        targets: impl IntoIterator<Item = (&'a TargetId, &'a EcsPair)>,
+        targets: impl IntoIterator<Item = (&'a TargetId, &'a TargetResources)>,
     ) -> Self {
         world.record_changes();
         store.record_writes();
-        let pairs = targets.into_iter().map(|(target, pair)| PairModel::of(world, target, pair)).collect();
+        let pairs = targets.into_iter().map(|(target, resources)| PairModel::of(world, target, resources)).collect();
         let lost_requests = world.total_lost_requests();
         Self {
             pairs,

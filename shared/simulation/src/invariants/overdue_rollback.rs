@@ -10,6 +10,7 @@ use super::{BrokenInvariant, ROLLBACK_WITHIN_A_MINUTE_OF_ALARM};
 use crate::trace::{InjectedFault, PassEvent, call_name};
 use crate::world::World;
 use rollout::deployment::{Deployment, Purpose};
+use rollout::policy::{AlarmEffect, AlarmPolicy};
 use rollout::{Slot, Stage, TargetId, Timestamp};
 
 /// Deadline, in seconds, for moving the weights back.
@@ -79,7 +80,8 @@ impl PairModel {
         // A deployment of an older release is not judged by alarms, and one that awaits an operator is left to a
         // person.
         let alarms_apply = running.purpose == Purpose::Deploy && running.awaiting_operator().is_none();
-        let alarms = running.policy.alarms.iter().filter(|_| alarms_apply).map(|alarm| alarm.name.clone());
+        let decisive = |alarm: &&AlarmPolicy| alarms_apply && alarm.firing == AlarmEffect::Back;
+        let alarms = running.policy.alarms.iter().filter(decisive).map(|alarm| alarm.name.clone());
         let alarms = alarms.filter(|name| !running.overrides.firing_alarms.contains(name));
         let alarms =
             alarms.map(|name| (self.side_seen_by_alarm(&name, world), name)).map(|(side, name)| (name, side)).collect();
@@ -89,7 +91,7 @@ impl PairModel {
     /// The side that an alarm watches, if it watches a single one.
     pub(super) fn side_seen_by_alarm(&self, alarm: &str, world: &World) -> Option<Slot> {
         let group = world.group_of_alarm(alarm)?;
-        [Slot::Blue, Slot::Green].into_iter().find(|slot| self.sides[index(*slot)].group == group)
+        Slot::BOTH.into_iter().find(|slot| self.sides[index(*slot)].groups.contains_key(group))
     }
 
     /// Whether a reason to roll back has been unanswered for too long. `injected`: all faults so far, in order.

@@ -8,8 +8,9 @@ use crate::world::balancer::WeightedGroup;
 use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
 use engine::LeaseId;
-use rollout::{Cause, EcsPair, SignedDuration, Slot, TargetId, Timestamp};
-use std::collections::VecDeque;
+use rollout::resources::cluster_name;
+use rollout::{Cause, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Number of observations kept: enough for passes that overlap.
 const KEPT_OBSERVATIONS: usize = 8;
@@ -17,13 +18,14 @@ const KEPT_OBSERVATIONS: usize = 8;
 /// Autoscaling limits of a side: minimum, maximum, suspended activities.
 pub(super) type Limits = (u32, u32, SuspendedState);
 
-/// One side: a service and its target group.
+/// One side: a service and its target groups.
 #[derive(Debug)]
 pub(super) struct SideModel {
     pub(super) service: ServiceKey,
-    pub(super) group: String,
+    /// Number of healthy targets in each target group.
+    pub(super) groups: BTreeMap<String, u32>,
+    /// The smallest of these numbers.
     pub(super) healthy: u32,
-    pub(super) registered: u32,
     /// When it last had a healthy target; none while it has one.
     pub(super) healthy_until: Option<Timestamp>,
     pub(super) desired: u32,
@@ -71,7 +73,8 @@ pub(super) struct StateAtObservation {
     pub(super) at: Timestamp,
     /// Per rule: its weights, and the earlier weights that AWS may still have reported.
     pub(super) rules: Vec<(Split, Vec<Split>)>,
-    pub(super) test: Option<Split>,
+    /// Weights of the test rules.
+    pub(super) tests: Vec<Split>,
     pub(super) healthy: [u32; 2],
     pub(super) limits: [Option<Limits>; 2],
     /// What the pass read, which faults can make differ from the state: running tasks, healthy targets.
@@ -92,8 +95,8 @@ pub(super) struct OpenDeployment {
     /// When stable and candidate were derived from the rules; earlier edits are part of what the deployment starts
     /// from.
     pub(super) settled_at: Option<Timestamp>,
-    /// Limits of both sides, and weights of the test rule, before the deployment changed anything.
-    pub(super) found: Option<([Option<Limits>; 2], Option<Split>)>,
+    /// Limits of both sides, and weights of the test rules, before the deployment changed anything.
+    pub(super) found: Option<([Option<Limits>; 2], Vec<Split>)>,
     /// The weights decided last.
     pub(super) decided: Option<Split>,
     /// The weights decided before those.
@@ -112,7 +115,7 @@ pub(super) struct PairModel {
     pub(super) target: TargetId,
     pub(super) container: String,
     pub(super) rules: Vec<RuleModel>,
-    pub(super) test: Option<RuleModel>,
+    pub(super) tests: Vec<RuleModel>,
     pub(super) sides: [SideModel; 2],
     pub(super) observations: VecDeque<StateAtObservation>,
     pub(super) open: Option<OpenDeployment>,
@@ -133,39 +136,41 @@ pub(super) fn index(slot: Slot) -> usize {
 
 fn split(groups: &[WeightedGroup], sides: &[SideModel; 2]) -> (Split, bool) {
     let weight = |side: &SideModel| {
-        let group = groups.iter().find(|group| group.arn == side.group);
+        let group = groups.iter().find(|group| side.groups.contains_key(&group.arn));
         group.map(|group| u64::try_from(group.weight.unwrap_or(1)).unwrap_or(0))
     };
     let found = [weight(&sides[0]), weight(&sides[1])];
-    let foreign_groups = groups.iter().any(|group| sides.iter().all(|side| side.group != group.arn));
+    let foreign_groups = groups.iter().any(|group| !sides.iter().any(|side| side.groups.contains_key(&group.arn)));
     (found.map(|weight| weight.unwrap_or(0)), foreign_groups || found.contains(&None))
 }
 
 impl PairModel {
-    pub(super) fn of(world: &mut World, target: &TargetId, pair: &EcsPair) -> Self {
-        let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster).to_owned();
-        let sides = [Slot::Blue, Slot::Green].map(|slot| {
-            let side = pair.side(slot);
-            let service = (cluster.clone(), side.service.rsplit('/').next().unwrap_or(&side.service).to_owned());
-            let (healthy, registered) = world.targets_of(&side.target_group);
+    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Self {
+        let cluster = cluster_name(&resources.ecs.cluster).to_owned();
+        let sides = Slot::BOTH.map(|slot| {
+            let service = resources.ecs.service(slot);
+            let service = (cluster.clone(), service.rsplit('/').next().unwrap_or(service).to_owned());
+            let groups = resources.target_groups(slot);
+            let lost_requests = groups.clone().map(|group| world.lost_requests_of_group(group)).sum();
+            let groups: BTreeMap<String, u32> =
+                groups.map(|group| (group.to_owned(), world.targets_of(group).0)).collect();
             let limits = describe_limits(world, &service);
             SideModel {
-                group: side.target_group.clone(),
-                healthy,
-                registered,
+                healthy: groups.values().copied().min().unwrap_or(0),
+                groups,
                 healthy_until: None,
                 desired: world.desired_of(&service),
                 limits,
                 disrupted_at: None,
                 foreign_limits_at: None,
-                lost_requests: world.lost_requests_of_group(&side.target_group),
+                lost_requests,
                 service,
             }
         });
-        let rule = |arn: &String| {
+        let rule = |arn: &str| {
             let (live, unexpected_groups) = split(&world.forwards_of(arn), &sides);
             RuleModel {
-                arn: arn.clone(),
+                arn: arn.to_owned(),
                 live,
                 earlier: Vec::new(),
                 unexpected_groups,
@@ -175,12 +180,12 @@ impl PairModel {
                 nodes: world.nodes_of(arn).iter().map(|node| split(node, &sides).0).collect(),
             }
         };
-        let (rules, test) = (pair.rules.iter().map(rule).collect(), pair.test_rule.as_ref().map(rule));
+        let (rules, tests) = (resources.rules().map(rule).collect(), resources.test_rules().map(rule).collect());
         Self {
             target: target.clone(),
-            container: pair.container.clone(),
+            container: resources.ecs.container.clone(),
             rules,
-            test,
+            tests,
             sides,
             observations: VecDeque::new(),
             open: None,
@@ -201,9 +206,9 @@ impl PairModel {
     pub(super) fn is_affected_by(&self, change: &WorldChange) -> bool {
         match change {
             WorldChange::RuleWritten { rule, .. } | WorldChange::NodeConverged { rule, .. } => {
-                self.rules.iter().chain(&self.test).any(|known| &known.arn == rule)
+                self.rules.iter().chain(&self.tests).any(|known| &known.arn == rule)
             }
-            WorldChange::Targets { group, .. } => self.sides.iter().any(|side| &side.group == group),
+            WorldChange::Targets { group, .. } => self.sides.iter().any(|side| side.groups.contains_key(group)),
             WorldChange::Desired { service, .. }
             | WorldChange::Limits { service, .. }
             | WorldChange::TaskDied { service } => self.sides.iter().any(|side| &side.service == service),
@@ -227,7 +232,7 @@ impl PairModel {
                         self.check_rule_written(&rule, new, unexpected_groups, more_than_weights, pass_events, now)
                     }
                 };
-                let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
+                let known = self.rules.iter_mut().chain(&mut self.tests).find(|known| known.arn == rule)?;
                 let before = std::mem::replace(&mut known.live, new);
                 known.earlier.retain(|(until, _)| may_be_stale(*until, now));
                 known.earlier.push((now, before));
@@ -243,18 +248,20 @@ impl PairModel {
             }
             WorldChange::NodeConverged { rule, node, groups } => {
                 let (new, _) = split(&groups, &self.sides);
-                let known = self.rules.iter_mut().chain(&mut self.test).find(|known| known.arn == rule)?;
+                let known = self.rules.iter_mut().chain(&mut self.tests).find(|known| known.arn == rule)?;
                 if let Some(old) = known.nodes.get_mut(node) {
                     *old = new;
                 }
                 None
             }
-            WorldChange::Targets { group, healthy, registered } => {
-                let side = self.sides.iter_mut().find(|side| side.group == group)?;
+            WorldChange::Targets { group, healthy, .. } => {
+                let side = self.sides.iter_mut().find(|side| side.groups.contains_key(&group))?;
+                side.groups.insert(group, healthy);
+                let healthy = side.groups.values().copied().min().unwrap_or(0);
                 if healthy == 0 && side.healthy > 0 {
                     side.healthy_until = Some(now);
                 }
-                (side.healthy, side.registered) = (healthy, registered);
+                side.healthy = healthy;
                 None
             }
             WorldChange::Desired { service, from, to, by } => {
@@ -295,7 +302,7 @@ impl PairModel {
             lease: lease.clone(),
             at: now,
             rules: self.rules.iter().map(rule).collect(),
-            test: self.test.as_ref().map(|rule| rule.live),
+            tests: self.tests.iter().map(|rule| rule.live).collect(),
             healthy: [self.sides[0].healthy, self.sides[1].healthy],
             limits: [self.sides[0].limits, self.sides[1].limits],
             read_running: *running,

@@ -116,7 +116,7 @@ impl PairModel {
         }
         let old = of_traffic?.live;
         let total = (old[0] + old[1]).max(1);
-        for slot in [Slot::Blue, Slot::Green] {
+        for slot in Slot::BOTH {
             let side = index(slot);
             if new[side] * total <= old[side] * 100 || self.sides[side].was_healthy(MAX_OBSERVATION_AGE_S, now) {
                 continue;
@@ -209,7 +209,7 @@ impl PairModel {
         };
         let has_foreign_edit = self.rules.iter().any(foreign);
         for side in &mut self.sides {
-            let lost_requests = world.lost_requests_of_group(&side.group);
+            let lost_requests: f64 = side.groups.keys().map(|group| world.lost_requests_of_group(group)).sum();
             if lost_requests > side.lost_requests {
                 side.lost_requests = lost_requests;
                 if !has_foreign_edit && !recent(side.disrupted_at) {

@@ -12,6 +12,7 @@ use rollout::deployment::QueuePosition;
 use rollout::journal::JournalEntry;
 use rollout::policy::Policy;
 use rollout::rate_limiter::ApiCost;
+use rollout::resources::cluster_name;
 use rollout::target::{FORMAT, TargetState};
 use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, Slot, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -296,12 +297,11 @@ impl Store {
         }
         for (target, rules) in policy.targets() {
             let alarms = rules.alarms.iter().map(|alarm| WatchedResource::Alarm(alarm.name.clone()));
-            let pair = &rules.pair;
-            // The name from `arn:aws:ecs:region:account:cluster/name`, or the plain name.
-            let cluster = pair.cluster.rsplit('/').next().unwrap_or(&pair.cluster);
-            let services = [Slot::Blue, Slot::Green]
-                .map(|slot| WatchedResource::EcsService(cluster.to_owned(), pair.side(slot).service.clone()));
-            let edited = pair.rules.iter().map(|arn| WatchedResource::Rule(arn.clone()));
+            let resources = &rules.resources;
+            let cluster = cluster_name(&resources.ecs.cluster);
+            let services = Slot::BOTH
+                .map(|slot| WatchedResource::EcsService(cluster.to_owned(), resources.ecs.service(slot).to_owned()));
+            let edited = resources.rules().map(|arn| WatchedResource::Rule(arn.to_owned()));
             for watch in alarms.chain(services).chain(edited) {
                 self.watches.entry(watch).or_default().insert(target.clone());
             }

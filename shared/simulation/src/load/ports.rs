@@ -10,7 +10,7 @@ use futures::join;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::snapshot::{AlarmReading, Reading, SideReading};
-use rollout::{EcsPair, Effect, Outcome, Seconds, Slot, Snapshot, Timestamp};
+use rollout::{Effect, Outcome, Seconds, Slot, Snapshot, TargetResources, Timestamp};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -197,7 +197,7 @@ impl Cloud for LoadCloud {
         }
         if let Err(reason) = rules {
             seen.rules.fill(Reading::Unknown(reason.clone()));
-            seen.test_rule = seen.test_rule.map(|_| Reading::Unknown(reason));
+            seen.test_rules.fill(Reading::Unknown(reason));
         }
         if let Err(reason) = alarms {
             seen.alarms = Reading::Unknown(reason);
@@ -205,7 +205,7 @@ impl Cloud for LoadCloud {
         seen
     }
 
-    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
+    async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
         let asked = match effect {
             Effect::RegisterTaskDefinition { .. } => self.register().await,
             Effect::UpdateService { .. } | Effect::SetDesired { .. } => self.handle.call_aws("ecs:UpdateService").await,
@@ -218,13 +218,13 @@ impl Cloud for LoadCloud {
                 self.rules_read.store(false, Ordering::Relaxed);
                 self.write_rules().await
             }
-            Effect::SetWeights { .. } | Effect::SetTestRule { .. } => self.write_rules().await,
+            Effect::SetWeights { .. } | Effect::SetTestRules { .. } => self.write_rules().await,
             Effect::InvokeHook { .. } | Effect::StartTask { .. } | Effect::StopTask { .. } => Ok(()),
         };
         if let Err(reason) = asked {
             return Outcome::Throttled { reason };
         }
-        let outcome = self.with_world(|world| perform(world, pair, effect));
+        let outcome = self.with_world(|world| perform(world, resources, effect));
         if let Effect::SetWeights { weights, .. } = effect
             && outcome == Outcome::Done
             && weights.green == 0
@@ -245,8 +245,8 @@ impl LoadCloud {
     async fn starts(&self, observation: &ObservationPlan, slot: Slot) -> Result<(), String> {
         self.handle.call_aws("ecs:ListTasks").await?;
         let stopped = ListTasks {
-            cluster: observation.pair.cluster.clone(),
-            service_name: Some(observation.pair.side(slot).service.clone()),
+            cluster: observation.resources.ecs.cluster.clone(),
+            service_name: Some(observation.resources.ecs.service(slot).to_owned()),
             desired_status: Some("STOPPED".to_owned()),
             ..ListTasks::default()
         };

@@ -101,7 +101,7 @@ impl LoadState {
             let settings = Settings { seed: state.rng.next_u64(), log_calls: false, ..Settings::default() };
             let BuiltPair { mut world, mut policy, names, .. } = scene.build(settings);
             // Most rules have no test rule beside them.
-            policy.pair.test_rule = None;
+            policy.resources.traffic.iter_mut().for_each(|leg| leg.test_rule = None);
             if profile.bad_release_every > 0 && number % profile.bad_release_every == profile.bad_release_every / 2 {
                 let bad = release_of(&target, &names.repository_uri, 1, world.now());
                 world.set_image(&bad.image, ImageBehaviour::failing(0.5));

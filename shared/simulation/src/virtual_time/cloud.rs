@@ -3,7 +3,7 @@
 use super::answers;
 use super::context::SimContext;
 use super::effects::perform;
-use super::previous::{PreviousState, SLOTS};
+use super::previous::PreviousState;
 use crate::trace::{PassEvent, call_name};
 use crate::world::World;
 use crate::world::balancer::ActionKind;
@@ -16,7 +16,7 @@ use rollout::platform::ecs::{self, FailedStarts};
 use rollout::platform::elb;
 use rollout::promotion::ImageState;
 use rollout::snapshot::{AlarmReading, Autoscaling, Reading, RuleReading, SideReading, TargetHealth, TaskReading};
-use rollout::{EcsPair, Effect, Outcome, Slot, Snapshot, Timestamp};
+use rollout::{Effect, Outcome, Slot, Snapshot, TargetResources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of tasks in one `DescribeTasks` call.
@@ -37,17 +37,17 @@ impl Cloud for SimCloud {
         seen
     }
 
-    async fn perform(&self, pair: &EcsPair, effect: &Effect) -> Outcome {
+    async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
         let apply = || {
             let shared = &mut *self.context.lock();
             if shared.injector.faults.stale > 0.0 {
-                shared.previous.remember(&mut shared.world, pair, effect);
+                shared.previous.remember(&mut shared.world, resources, effect);
             }
-            if let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, pair.rules.first()) {
+            if let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, resources.rules().next()) {
                 let lease = self.context.lease().cloned();
-                pass_events.push(PassEvent::Performed { rule: rule.clone(), lease, effect: effect.clone() });
+                pass_events.push(PassEvent::Performed { rule: rule.to_owned(), lease, effect: effect.clone() });
             }
-            perform(&mut shared.world, pair, effect)
+            perform(&mut shared.world, resources, effect)
         };
         self.context.call(effect.kind().name(), apply, |reason| Outcome::Unsure { reason: reason.to_owned() }).await
     }
@@ -62,13 +62,15 @@ impl SimCloud {
     /// Reports the observation to the watcher.
     fn record_observation(&self, observation: &ObservationPlan, seen: &Snapshot) {
         let mut shared = self.context.lock();
-        let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, observation.pair.rules.first()) else { return };
-        let sides = SLOTS.map(|slot| seen.side(slot).known());
+        let (Some(pass_events), Some(rule)) = (&mut shared.pass_events, observation.resources.rules().next()) else {
+            return;
+        };
+        let sides = Slot::BOTH.map(|slot| seen.side(slot).known());
         let firing = |(name, reading): (&String, &AlarmReading)| {
             matches!(reading, AlarmReading::Firing { .. }).then(|| name.clone())
         };
         pass_events.push(PassEvent::Observed {
-            rule: rule.clone(),
+            rule: rule.to_owned(),
             lease: self.context.lease().cloned(),
             running: sides.map(|side| side.map(|side| side.running)),
             healthy: sides.map(|side| side.map(|side| side.targets.healthy)),
@@ -124,14 +126,14 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
             (blue, read(Slot::Green, as_comparison))
         }
     };
-    let read_weights = |world: &mut World, arn: &String| weights(world, &observation.pair, arn);
-    let rule = |arn: &String| {
+    let read_weights = |world: &mut World, arn: &str| weights(world, &observation.resources, arn);
+    let rule = |arn: &str| {
         to_reading(reads.reading_or_stale("weights", |previous| previous.rule(arn), |world| read_weights(world, arn)))
     };
-    let rules = observation.pair.rules.iter().map(rule).collect();
-    let test_rule = observation.pair.test_rule.as_ref().map(rule);
+    let rules = observation.resources.rules().map(rule).collect();
+    let test_rules = observation.resources.test_rules().map(rule).collect();
     let (alarms, alarm_sides) =
-        match reads.reading("alarms", |world| alarms(world, &observation.pair, &observation.alarms)) {
+        match reads.reading("alarms", |world| alarms(world, &observation.resources, &observation.alarms)) {
             Ok((alarms, sides)) => (Reading::Known(alarms), sides),
             Err(reason) => (Reading::Unknown(reason), BTreeMap::new()),
         };
@@ -141,14 +143,14 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
         blue,
         green,
         rules,
-        test_rule,
+        test_rules,
         alarms,
         alarm_sides,
         schedules: observation
             .scheduled_actions_of
             .iter()
             .map(|slot| {
-                let id = resource_id(&observation.pair.cluster, &observation.pair.side(*slot).service);
+                let id = resource_id(&observation.resources.ecs.cluster, observation.resources.ecs.service(*slot));
                 let read = |world: &mut World| world.describe_scheduled_actions(&id).map_err(|error| error.to_string());
                 (*slot, to_reading(reads.reading("schedules", read)))
             })
@@ -157,7 +159,7 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
             .hook_tasks
             .iter()
             .map(|(hook, task)| {
-                let read = |world: &mut World| hook_task(world, &observation.pair, task);
+                let read = |world: &mut World| hook_task(world, &observation.resources, task);
                 (hook.clone(), to_reading(reads.reading("hook task", read)))
             })
             .collect(),
@@ -171,7 +173,7 @@ fn side<R: WorldReader>(
     slot: Slot,
     as_comparison: bool,
 ) -> Result<SideReading, String> {
-    let pair = &observation.pair;
+    let resources = &observation.resources;
     let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
     let queried_other_side =
         observation.failed_starts_query.as_ref().filter(|starts| as_comparison && starts.slot != slot);
@@ -179,28 +181,30 @@ fn side<R: WorldReader>(
         let task_definition = starts.compare_with.clone()?;
         Some(FailedStartsQuery { slot, task_definition, since: starts.since, compare_with: None })
     });
-    let side = pair.side(slot);
-    let before = |previous: &PreviousState| previous.service(&pair.cluster, &side.service);
-    let service =
-        reads.reading_or_stale("service", before, |world| answers::service(world, &pair.cluster, &side.service))?;
+    let before = |previous: &PreviousState| previous.service(&resources.ecs.cluster, resources.ecs.service(slot));
+    let service = reads.reading_or_stale("service", before, |world| {
+        answers::service(world, &resources.ecs.cluster, resources.ecs.service(slot))
+    })?;
     let described = answers::describe_service(&service);
     let seen = described.reading(answers::events(&service), failed_starts_query)?;
     let image = if observation.images {
         reads.reading("image", |world| {
             let definition = world.describe_task_definition(&seen.task_definition);
             let definition = definition.map_err(|error| error.to_string())?;
-            Ok(definition.image(&pair.container).map(str::to_owned))
+            Ok(definition.image(&resources.ecs.container).map(str::to_owned))
         })?
     } else {
         None
     };
     let failed_starts = match failed_starts_query.filter(|_| described.is_degraded()).or(comparison.as_ref()) {
-        Some(starts) => reads.reading("failed starts", |world| failed_starts(world, pair, starts))?,
+        Some(starts) => reads.reading("failed starts", |world| failed_starts(world, resources, starts))?,
         None => FailedStarts::default(),
     };
-    let targets = reads.reading("target health", |world| health(world, &side.target_group))?;
-    let before = |previous: &PreviousState| previous.limits(&pair.cluster, &side.service);
-    let autoscaling = reads.reading_or_stale("limits", before, |world| limits(world, &pair.cluster, &side.service))?;
+    let targets = reads.reading("target health", |world| side_health(world, resources, slot))?;
+    let before = |previous: &PreviousState| previous.limits(&resources.ecs.cluster, resources.ecs.service(slot));
+    let autoscaling = reads.reading_or_stale("limits", before, |world| {
+        limits(world, &resources.ecs.cluster, resources.ecs.service(slot))
+    })?;
     Ok(seen.into_side_reading(image, failed_starts, targets, autoscaling))
 }
 
@@ -212,22 +216,32 @@ pub(super) fn to_reading<T>(read: Result<T, String>) -> Reading<T> {
 }
 
 /// The stopped tasks of the queried side's service; those of hooks belong to no service.
-fn failed_starts(world: &mut World, pair: &EcsPair, starts: &FailedStartsQuery) -> Result<FailedStarts, String> {
+fn failed_starts(
+    world: &mut World,
+    resources: &TargetResources,
+    starts: &FailedStartsQuery,
+) -> Result<FailedStarts, String> {
     let stopped = ListTasks {
-        cluster: pair.cluster.clone(),
-        service_name: Some(pair.side(starts.slot).service.clone()),
+        cluster: resources.ecs.cluster.clone(),
+        service_name: Some(resources.ecs.service(starts.slot).to_owned()),
         desired_status: Some("STOPPED".to_owned()),
         ..ListTasks::default()
     };
     let arns = world.list_tasks(stopped).map_err(|error| error.to_string())?;
     let mut failed = Vec::new();
     for arns in arns.chunks(MAX_TASKS_PER_CALL) {
-        let visited = world.visit_tasks(&pair.cluster, arns, |task| {
+        let visited = world.visit_tasks(&resources.ecs.cluster, arns, |task| {
             failed.extend(ecs::failed_start(&answers::task(task), answers::containers(task), starts));
         });
         visited.map_err(|error| error.to_string())?;
     }
     Ok(failed.into_iter().collect())
+}
+
+/// Health of a side: that of its worst leg.
+fn side_health(world: &mut World, resources: &TargetResources, slot: Slot) -> Result<TargetHealth, String> {
+    let legs: Result<Vec<_>, _> = resources.target_groups(slot).map(|group| health(world, group)).collect();
+    Ok(TargetHealth::worst(legs?))
 }
 
 pub(super) fn health(world: &mut World, group: &str) -> Result<TargetHealth, String> {
@@ -256,14 +270,15 @@ pub(super) fn resource_id(cluster: &str, service: &str) -> String {
     format!("service/{}/{}", last(cluster), last(service))
 }
 
-pub(super) fn weights(world: &mut World, pair: &EcsPair, arn: &str) -> Result<RuleReading, String> {
+pub(super) fn weights(world: &mut World, resources: &TargetResources, arn: &str) -> Result<RuleReading, String> {
     let actions = actions(world, arn)?;
     let forward = actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),
         ActionKind::Other { .. } => None,
     });
     let groups = forward.map(|forward| forward.target_groups.as_slice()).unwrap_or_default();
-    Ok(elb::rule_reading(groups.iter().map(|group| (group.arn.as_str(), group.weight)), pair))
+    let leg = resources.leg_of(arn).ok_or_else(|| format!("the policy does not name {arn}"))?;
+    Ok(elb::rule_reading(groups.iter().map(|group| (group.arn.as_str(), group.weight)), leg))
 }
 
 /// The actions of a rule, or the default actions of a listener.
@@ -282,19 +297,20 @@ pub(super) fn actions(world: &mut World, arn: &str) -> Result<Vec<crate::world::
 /// Alarm readings by name, and the side of each alarm that watches a single one.
 type AlarmReadings = (BTreeMap<String, AlarmReading>, BTreeMap<String, Slot>);
 
-fn alarms(world: &mut World, pair: &EcsPair, names: &BTreeSet<String>) -> Result<AlarmReadings, String> {
+fn alarms(world: &mut World, resources: &TargetResources, names: &BTreeSet<String>) -> Result<AlarmReadings, String> {
     if names.is_empty() {
         return Ok(AlarmReadings::default());
     }
     let known = super::inspect::alarms(world, names)?;
-    let side = |name: &String| Some((name.clone(), alarm::side(pair, name, &known)?));
+    let side = |name: &String| Some((name.clone(), alarm::side(resources, name, &known)?));
     let readings = names.iter().map(|name| (name.clone(), alarm::reading(name, &known))).collect();
     Ok((readings, names.iter().filter_map(side).collect()))
 }
 
-fn hook_task(world: &mut World, pair: &EcsPair, asked: &HookTask) -> Result<TaskReading, String> {
-    let (tasks, failures) =
-        world.describe_tasks(&pair.cluster, std::slice::from_ref(&asked.task)).map_err(|error| error.to_string())?;
+fn hook_task(world: &mut World, resources: &TargetResources, asked: &HookTask) -> Result<TaskReading, String> {
+    let (tasks, failures) = world
+        .describe_tasks(&resources.ecs.cluster, std::slice::from_ref(&asked.task))
+        .map_err(|error| error.to_string())?;
     match tasks.first() {
         Some(task) => Ok(ecs::hook_task(&answers::task(task), answers::containers(task), asked)),
         None => Err(ecs::missing_task(&asked.task, failures.first().map(|failure| failure.reason.as_str()))),

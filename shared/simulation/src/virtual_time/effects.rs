@@ -8,23 +8,23 @@ use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, Sus
 use crate::world::{ApiError, Invoked, World};
 use rollout::registry::with_host_of;
 use rollout::snapshot::{Autoscaling, Weights};
-use rollout::{EcsPair, Effect, HookReport, Outcome, Slot};
+use rollout::{Effect, HookReport, Outcome, Slot, TargetResources};
 use serde_json::{Value, json};
 
 /// Performs `effect`.
-pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Outcome {
+pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &Effect) -> Outcome {
     match effect {
         Effect::RegisterTaskDefinition { template, container, image } => register(world, template, container, image),
         Effect::UpdateService { slot, task_definition, desired } => {
-            update_service(world, pair, *slot, Some(task_definition), *desired)
+            update_service(world, resources, *slot, Some(task_definition), *desired)
         }
-        Effect::SetDesired { slot, desired } => update_service(world, pair, *slot, None, *desired),
-        Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, pair, *slot, *limits),
+        Effect::SetDesired { slot, desired } => update_service(world, resources, *slot, None, *desired),
+        Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, resources, *slot, *limits),
         Effect::SetWeights { weights, seen } => {
             // While traffic moves forward the rules are read again, and nothing is written if one differs from the
             // observation.
-            let changed = pair.rules.iter().zip(seen).find(|(rule, seen)| {
-                let now = super::cloud::weights(world, pair, rule);
+            let changed = resources.rules().zip(seen).find(|(rule, seen)| {
+                let now = super::cloud::weights(world, resources, rule);
                 now.is_ok_and(|now| {
                     !(now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(**seen))
                 })
@@ -33,17 +33,21 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
                 return Outcome::Conflict { reason: format!("{rule} is not as it was seen; nothing was written") };
             }
             // As with several calls to AWS: those before the failing one take effect.
-            for rule in &pair.rules {
-                if let Err(outcome) = set_weights(world, pair, rule, *weights, seen.is_empty()) {
+            for rule in resources.rules() {
+                if let Err(outcome) = set_weights(world, resources, rule, *weights, seen.is_empty()) {
                     return outcome;
                 }
             }
             Outcome::Done
         }
-        Effect::SetTestRule { weights } => match &pair.test_rule {
-            Some(rule) => set_weights(world, pair, rule, *weights, false).err().unwrap_or(Outcome::Done),
-            None => Outcome::Refused { reason: "the policy names no test rule".to_owned() },
-        },
+        Effect::SetTestRules { weights } => {
+            for (rule, weights) in resources.test_rules().zip(weights) {
+                if let Err(outcome) = set_weights(world, resources, rule, *weights, false) {
+                    return outcome;
+                }
+            }
+            Outcome::Done
+        }
         Effect::InvokeHook { function, payload, .. } => {
             let payload = serde_json::to_value(payload).unwrap_or_default();
             match world.invoke(function, &payload) {
@@ -54,14 +58,16 @@ pub(crate) fn perform(world: &mut World, pair: &EcsPair, effect: &Effect) -> Out
             }
         }
         Effect::StartTask { run, task_definition, container, command, template, .. } => {
-            start_task(world, pair, *template, run, task_definition, container, command)
+            start_task(world, resources, *template, run, task_definition, container, command)
         }
-        Effect::StopTask { task } => match world.stop_task(&pair.cluster, task, Some("The hook's time is over")) {
-            Ok(_) => Outcome::Done,
-            // The task no longer exists, so it counts as stopped.
-            Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
-            Err(error) => outcome(&error),
-        },
+        Effect::StopTask { task } => {
+            match world.stop_task(&resources.ecs.cluster, task, Some("The hook's time is over")) {
+                Ok(_) => Outcome::Done,
+                // The task no longer exists, so it counts as stopped.
+                Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
+                Err(error) => outcome(&error),
+            }
+        }
     }
 }
 
@@ -123,7 +129,7 @@ fn register(world: &mut World, template: &str, container: &str, image: &str) -> 
 
 fn update_service(
     world: &mut World,
-    pair: &EcsPair,
+    resources: &TargetResources,
     slot: Slot,
     task_definition: Option<&String>,
     desired: u32,
@@ -131,19 +137,20 @@ fn update_service(
     let needs_new_deployment = |service: EcsService| {
         task_definition.is_some_and(|wanted| describe_service(&service).needs_new_deployment(wanted))
     };
-    let again = desired > 0 && service(world, &pair.cluster, &pair.side(slot).service).is_ok_and(needs_new_deployment);
+    let again = desired > 0
+        && service(world, &resources.ecs.cluster, resources.ecs.service(slot)).is_ok_and(needs_new_deployment);
     done(world.update_service(UpdateService {
         force_new_deployment: again,
-        cluster: pair.cluster.clone(),
-        service: pair.side(slot).service.clone(),
+        cluster: resources.ecs.cluster.clone(),
+        service: resources.ecs.service(slot).to_owned(),
         desired_count: Some(desired),
         task_definition: task_definition.cloned(),
         ..UpdateService::default()
     }))
 }
 
-fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autoscaling) -> Outcome {
-    let id = resource_id(&pair.cluster, &pair.side(slot).service);
+fn set_autoscaling(world: &mut World, resources: &TargetResources, slot: Slot, limits: Autoscaling) -> Outcome {
+    let id = resource_id(&resources.ecs.cluster, resources.ecs.service(slot));
     let asked = DescribeScalableTargets {
         service_namespace: "ecs".to_owned(),
         resource_ids: vec![id.clone()],
@@ -173,11 +180,14 @@ fn set_autoscaling(world: &mut World, pair: &EcsPair, slot: Slot, limits: Autosc
 /// `add_missing`: during a rollback, a side that the rule lacks is added.
 fn set_weights(
     world: &mut World,
-    pair: &EcsPair,
+    resources: &TargetResources,
     rule: &str,
     weights: Weights,
     add_missing: bool,
 ) -> Result<(), Outcome> {
+    let Some(leg) = resources.leg_of(rule) else {
+        return Err(Outcome::Refused { reason: format!("the policy does not name {rule}") });
+    };
     let mut actions = actions(world, rule).map_err(|reason| Outcome::Unsure { reason })?;
     let forward = actions.iter_mut().find_map(|action| match &mut action.what {
         ActionKind::Forward(forward) => Some(forward),
@@ -186,12 +196,12 @@ fn set_weights(
     let Some(forward) = forward else {
         return Err(Outcome::Refused { reason: format!("{rule} has no forward action") });
     };
-    for slot in [Slot::Blue, Slot::Green] {
-        let group = &pair.side(slot).target_group;
+    for slot in Slot::BOTH {
+        let group = leg.target_group(slot);
         let weight = Some(weights.of(slot).into());
-        match forward.target_groups.iter_mut().find(|found| found.arn == *group) {
+        match forward.target_groups.iter_mut().find(|found| found.arn == group) {
             Some(found) => found.weight = weight,
-            None if add_missing => forward.target_groups.push(WeightedGroup { arn: group.clone(), weight }),
+            None if add_missing => forward.target_groups.push(WeightedGroup { arn: group.to_owned(), weight }),
             None => return Err(Outcome::Refused { reason: format!("{rule} lacks {slot}'s target group {group}") }),
         }
     }
@@ -215,14 +225,14 @@ fn report(answer: &Value) -> HookReport {
 
 fn start_task(
     world: &mut World,
-    pair: &EcsPair,
+    resources: &TargetResources,
     template: Slot,
     run: &str,
     task_definition: &str,
     container: &str,
     command: &[String],
 ) -> Outcome {
-    let service = match service(world, &pair.cluster, &pair.side(template).service) {
+    let service = match service(world, &resources.ecs.cluster, resources.ecs.service(template)) {
         Ok(service) => service,
         Err(reason) => return Outcome::Unsure { reason },
     };
@@ -231,7 +241,7 @@ fn start_task(
         named["command"] = json!(command);
     }
     let answer = world.run_task(RunTask {
-        cluster: pair.cluster.clone(),
+        cluster: resources.ecs.cluster.clone(),
         task_definition: task_definition.to_owned(),
         count: Some(1),
         overrides: Some(json!({"containerOverrides": [named]})),

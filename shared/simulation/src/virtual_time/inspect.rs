@@ -6,6 +6,7 @@ use super::context::SimContext;
 use crate::world::World;
 use crate::world::alarms::{self, WatchedMetric};
 use crate::world::balancer::{ActionKind, ListenerAction};
+use crate::world::ecs::EcsService;
 use crate::world::scaling::DescribeScalableTargets;
 use engine::Inspector;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
@@ -14,7 +15,7 @@ use rollout::doctor::inspected::{
     FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
     InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
 };
-use rollout::{EcsPair, Reading, Slot};
+use rollout::{Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Default concurrency of an account that has requested no increase (Lambda quotas).
@@ -24,16 +25,16 @@ impl Inspector for SimCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         // Duration of the whole inspection; its readings have faults of their own.
         self.context.call("inspect", || (), |_| ()).await;
-        let (context, pair) = (&self.context, &inspection.pair);
-        let rule = |arn: &String| {
+        let (context, resources) = (&self.context, &inspection.resources);
+        let rule = |arn: &str| {
             let seen = context.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
-            (arn.clone(), to_reading(seen))
+            (arn.to_owned(), to_reading(seen))
         };
         InspectionResult {
-            blue: side(context, pair, Slot::Blue),
-            green: side(context, pair, Slot::Green),
-            rules: pair.rules.iter().chain(&pair.test_rule).map(rule).collect(),
-            others: to_reading(context.reading("account", |_| None, |world| others(world, pair))),
+            blue: side(context, resources, Slot::Blue),
+            green: side(context, resources, Slot::Green),
+            rules: resources.rules().chain(resources.test_rules()).map(rule).collect(),
+            others: to_reading(context.reading("account", |_| None, |world| others(world, resources))),
             alarms: to_reading(context.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
             // The world has no registry: every repository named is reported as existing and correctly set up.
             repository: Reading::Known(Some(InspectedRepository {
@@ -48,12 +49,11 @@ impl Inspector for SimCloud {
     }
 }
 
-fn side(context: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
-    let side = pair.side(slot);
+fn side(context: &SimContext, resources: &TargetResources, slot: Slot) -> InspectedSide {
     let found = context.reading(
         "account",
         |_| None,
-        |world| match service(world, &pair.cluster, &side.service) {
+        |world| match service(world, &resources.ecs.cluster, resources.ecs.service(slot)) {
             Ok(service) => Ok(Some(service)),
             Err(reason) if reason.starts_with("ECS has no service") => Ok(None),
             Err(reason) => Err(reason),
@@ -69,6 +69,7 @@ fn side(context: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
     InspectedSide {
         service: to_reading(found.map(|service| {
             service.map(|service| InspectedService {
+                settings: settings(&service),
                 status: service.status.to_owned(),
                 controller: "ECS".to_owned(),
                 strategy: "ROLLING".to_owned(),
@@ -88,9 +89,39 @@ fn side(context: &SimContext, pair: &EcsPair, slot: Slot) -> InspectedSide {
             })
         })),
         definition: to_reading(definition),
-        group: to_reading(context.reading("account", |_| None, |world| group(world, &side.target_group))),
-        scaling: to_reading(context.reading("account", |_| None, |world| scaling(world, &pair.cluster, &side.service))),
+        groups: resources
+            .target_groups(slot)
+            .map(|arn| to_reading(context.reading("account", |_| None, |world| group(world, arn))))
+            .collect(),
+        scaling: to_reading(context.reading(
+            "account",
+            |_| None,
+            |world| scaling(world, &resources.ecs.cluster, resources.ecs.service(slot)),
+        )),
     }
+}
+
+/// The settings in which both sides should agree.
+fn settings(service: &EcsService) -> BTreeMap<String, String> {
+    let network = service.network_configuration.as_ref().map(|it| &it["awsvpcConfiguration"]);
+    let list = |key: &str| {
+        let values = network?[key].as_array()?.iter().filter_map(|value| value.as_str());
+        let mut values: Vec<&str> = values.collect();
+        values.sort_unstable();
+        Some(values.join(", "))
+    };
+    let deployment = &service.deployment_configuration;
+    let settings = [
+        ("subnets", list("subnets")),
+        ("security groups", list("securityGroups")),
+        ("public addresses", network.and_then(|it| it["assignPublicIp"].as_str()).map(str::to_owned)),
+        ("health check grace period", Some(format!("{}s", service.health_check_grace_period_seconds))),
+        ("minimumHealthyPercent", Some(format!("{} %", deployment.minimum_healthy_percent))),
+        ("maximumPercent", Some(format!("{} %", deployment.maximum_percent))),
+        ("launch type", service.launch_type.clone()),
+        ("capacity providers", service.capacity_provider_strategy.as_ref().map(ToString::to_string)),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, String> {
@@ -163,12 +194,15 @@ fn rule(actions: &[ListenerAction]) -> InspectedRule {
     }
 }
 
-/// Rules and listeners of the pair's balancers, outside the pair, that forward to its target groups.
-fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, InspectedRule>, String> {
-    let groups = [pair.blue.target_group.clone(), pair.green.target_group.clone()];
+/// Rules and listeners of the target's balancers, outside the policy, that forward to its target groups.
+fn others(world: &mut World, resources: &TargetResources) -> Result<BTreeMap<String, InspectedRule>, String> {
+    let groups: Vec<&str> = Slot::BOTH.into_iter().flat_map(|slot| resources.target_groups(slot)).collect();
     let known = world.describe_target_groups(None, &[], &[]).map_err(|error| error.to_string())?;
-    let balancers: std::collections::BTreeSet<String> =
-        known.into_iter().filter(|group| groups.contains(&group.arn)).flat_map(|group| group.load_balancers).collect();
+    let balancers: std::collections::BTreeSet<String> = known
+        .into_iter()
+        .filter(|group| groups.contains(&group.arn.as_str()))
+        .flat_map(|group| group.load_balancers)
+        .collect();
     let mut seen = BTreeMap::new();
     for balancer in balancers {
         for listener in world.describe_listeners(Some(&balancer), &[]).map_err(|error| error.to_string())? {
@@ -179,8 +213,7 @@ fn others(world: &mut World, pair: &EcsPair) -> Result<BTreeMap<String, Inspecte
             seen.extend(rules.map(|it| (it.arn, rule(&it.actions))));
         }
     }
-    let named = |arn: &String| pair.rules.contains(arn) || pair.test_rule.as_ref() == Some(arn);
-    seen.retain(|arn, rule| !named(arn) && groups.iter().any(|group| rule.weight(group).is_some()));
+    seen.retain(|arn, rule| resources.leg_of(arn).is_none() && groups.iter().any(|group| rule.weight(group).is_some()));
     Ok(seen)
 }
 

@@ -5,7 +5,7 @@ use super::cloud::{limits, weights};
 use crate::world::{World, ecs};
 use engine::OverdueTarget;
 use rollout::snapshot::{Autoscaling, RuleReading};
-use rollout::{EcsPair, Effect, Slot, Timestamp};
+use rollout::{Effect, TargetResources, Timestamp};
 use std::collections::BTreeMap;
 
 /// The previous value of each written object, and when it was replaced.
@@ -32,36 +32,38 @@ impl PreviousState {
     }
 
     /// Saves the state that `effect` is about to change.
-    pub(super) fn remember(&mut self, world: &mut World, pair: &EcsPair, effect: &Effect) {
+    pub(super) fn remember(&mut self, world: &mut World, resources: &TargetResources, effect: &Effect) {
         let now = world.now();
         match effect {
             Effect::UpdateService { slot, .. } | Effect::SetDesired { slot, .. } => {
-                let name = &pair.side(*slot).service;
-                if let Ok(found) = service(world, &pair.cluster, name) {
-                    self.services.entry(pair.cluster.clone()).or_default().insert(name.clone(), (now, found));
+                let name = resources.ecs.service(*slot);
+                if let Ok(found) = service(world, &resources.ecs.cluster, name) {
+                    self.services
+                        .entry(resources.ecs.cluster.clone())
+                        .or_default()
+                        .insert(name.to_owned(), (now, found));
                 }
             }
             Effect::SetAutoscaling { slot, .. } => {
-                let name = &pair.side(*slot).service;
-                if let Ok(found) = limits(world, &pair.cluster, name) {
-                    self.limits.entry(pair.cluster.clone()).or_default().insert(name.clone(), (now, found));
+                let name = resources.ecs.service(*slot);
+                if let Ok(found) = limits(world, &resources.ecs.cluster, name) {
+                    self.limits.entry(resources.ecs.cluster.clone()).or_default().insert(name.to_owned(), (now, found));
                     // New limits may change the desired count, too.
-                    self.remember(world, pair, &Effect::SetDesired { slot: *slot, desired: 0 });
+                    self.remember(world, resources, &Effect::SetDesired { slot: *slot, desired: 0 });
                 }
             }
-            Effect::SetWeights { .. } => pair.rules.iter().for_each(|arn| self.remember_rule(world, pair, arn)),
-            Effect::SetTestRule { .. } => pair.test_rule.iter().for_each(|arn| self.remember_rule(world, pair, arn)),
+            Effect::SetWeights { .. } => resources.rules().for_each(|arn| self.remember_rule(world, resources, arn)),
+            Effect::SetTestRules { .. } => {
+                resources.test_rules().for_each(|arn| self.remember_rule(world, resources, arn))
+            }
             _ => {}
         }
     }
 
-    fn remember_rule(&mut self, world: &mut World, pair: &EcsPair, arn: &str) {
+    fn remember_rule(&mut self, world: &mut World, resources: &TargetResources, arn: &str) {
         let now = world.now();
-        if let Ok(found) = weights(world, pair, arn) {
+        if let Ok(found) = weights(world, resources, arn) {
             self.rules.insert(arn.to_owned(), (now, found));
         }
     }
 }
-
-/// Blue, green.
-pub(super) const SLOTS: [Slot; 2] = [Slot::Blue, Slot::Green];

@@ -129,8 +129,8 @@ impl Simulation {
         let mut store = self.ledger.store();
         let applied = store.policy(&self.pairs[0].0.application);
         let targets = applied.as_ref().map(|applied| applied.policy.targets()).into_iter().flatten();
-        let pairs: Vec<_> = targets.map(|(target, policy)| (target, policy.pair.clone())).collect();
-        let pairs = pairs.iter().map(|(target, pair)| (target, pair));
+        let pairs: Vec<_> = targets.map(|(target, policy)| (target, policy.resources.clone())).collect();
+        let pairs = pairs.iter().map(|(target, resources)| (target, resources));
         self.watch = Some(Watcher::attach(&mut shared.world, &mut store, pairs));
         shared.pass_events = Some(Vec::new());
     }

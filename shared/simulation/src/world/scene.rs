@@ -1,5 +1,5 @@
-//! A ready-made blue/green pair: two services behind one rule of one balancer, blue with all traffic, green idle and
-//! attached at weight 0, an alarm for each side, and a matching policy.
+//! A ready-made blue/green pair: two services behind one rule of one balancer (and behind an internal one, on request),
+//! blue with all traffic, green idle and attached at weight 0, an alarm for each side, and a matching policy.
 
 use super::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use super::balancer::{GroupSettings, ListenerAction};
@@ -8,10 +8,13 @@ use super::scaling::RegisterScalableTarget;
 use super::{ApiResult, Settings, World};
 use rollout::entry::EntryRules;
 use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, Drift, EcsPair, EnvironmentPolicy, MissingData, Policy, RegistryPolicy,
-    ServicePolicy, Side, StableFiring, Step, Strategy, TagRule, TargetPolicy, Trigger,
+    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
+    Strategy, TagRule, TargetPolicy, Trigger,
 };
-use rollout::{ImageDigest, Name, Percent, Registry, Release, ReleaseId, Seconds, TargetId, Timestamp};
+use rollout::{
+    EcsPair, ImageDigest, Leg, Name, Percent, Registry, Release, ReleaseId, Seconds, Slot, TargetId, TargetResources,
+    Timestamp,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -41,6 +44,8 @@ pub struct PairSetup {
     pub deadlines: Deadlines,
     /// Reaction to edits made outside Switchback while no deployment runs.
     pub drift: Drift,
+    /// The target is behind an internal load balancer, too, which gets as many requests.
+    pub internal_balancer: bool,
 }
 
 /// A scene that has been built.
@@ -99,6 +104,8 @@ pub struct PairNames {
     pub repository_uri: String,
     /// Name of the repository.
     pub repository: String,
+    /// What the policy names of the internal load balancer, if there is one.
+    pub internal: Option<Leg>,
 }
 
 /// ARNs of a scene's load balancer, target groups, listener and rules.
@@ -112,6 +119,12 @@ struct Balancing {
 }
 
 impl PairNames {
+    /// ARNs of everything that carries production traffic: the rule, and the internal listener if there is one.
+    pub fn traffic_rules(&self) -> impl Iterator<Item = &str> {
+        let internal = self.internal.iter().flat_map(|leg| &leg.rules);
+        [&self.rule].into_iter().chain(internal).map(String::as_str)
+    }
+
     /// The registry that holds the repository.
     ///
     /// # Panics
@@ -162,6 +175,7 @@ impl PairSetup {
                 rollback: Seconds(30 * 60),
             },
             drift: Drift::Tell,
+            internal_balancer: false,
         }
     }
 
@@ -192,10 +206,15 @@ impl PairSetup {
         world.create_cluster(&cluster)?;
         let balancing = self.set_balancing(world)?;
         let Balancing { load_balancer, blue_group, green_group, listener, rule, test_rule } = balancing;
+        let internal = if self.internal_balancer { Some(self.set_internal_balancing(world)?) } else { None };
+        let groups = |group: &str, slot: Slot| {
+            let internal = internal.as_ref().map(|leg| leg.target_group(slot).to_owned());
+            [group.to_owned()].into_iter().chain(internal).collect::<Vec<_>>()
+        };
         let image = format!("{repository_uri}@{}", digest_of(0));
         let task_definition = world.register_task_definition(first_definition(&self.stem(), &image))?.arn;
-        let blue = self.set_service(world, "blue", &task_definition, &blue_group)?;
-        let green = self.set_service(world, "green", &task_definition, &green_group)?;
+        let blue = self.set_service(world, "blue", &task_definition, groups(&blue_group, Slot::Blue))?;
+        let green = self.set_service(world, "green", &task_definition, groups(&green_group, Slot::Green))?;
         let blue_alarm = self.set_alarm(world, "blue", &load_balancer, &blue_group)?;
         let green_alarm = self.set_alarm(world, "green", &load_balancer, &green_group)?;
         Ok(PairNames {
@@ -213,6 +232,7 @@ impl PairSetup {
             task_definition,
             repository_uri,
             repository,
+            internal,
         })
     }
 
@@ -244,8 +264,26 @@ impl PairSetup {
         Ok(Balancing { load_balancer, blue_group, green_group, listener, rule, test_rule })
     }
 
+    /// A load balancer, target groups and a listener for callers inside; there is no test rule.
+    fn set_internal_balancing(&self, world: &mut World) -> ApiResult<Leg> {
+        let stem = format!("{}-internal", self.stem());
+        let load_balancer = world.create_load_balancer(&stem)?.arn;
+        let [blue, green] = ["blue", "green"].map(|slot| format!("{stem}-{slot}"));
+        let blue = world.create_target_group(&blue, self.groups)?.arn;
+        let green = world.create_target_group(&green, self.groups)?.arn;
+        let both = vec![ListenerAction::forward([(blue.as_str(), 100), (green.as_str(), 0)])];
+        let listener = world.create_listener(&load_balancer, 80, "HTTP", both)?.arn;
+        Ok(Leg { blue, green, rules: vec![listener], test_rule: None })
+    }
+
     /// One side's service and its scalable target; returns the service's name.
-    fn set_service(&self, world: &mut World, slot: &str, task_definition: &str, group: &str) -> ApiResult<String> {
+    fn set_service(
+        &self,
+        world: &mut World,
+        slot: &str,
+        task_definition: &str,
+        groups: Vec<String>,
+    ) -> ApiResult<String> {
         let cluster = self.cluster();
         let name = format!("{}-{slot}", self.target.service);
         let is_stable = slot == "blue";
@@ -254,11 +292,14 @@ impl PairSetup {
             service_name: name.clone(),
             task_definition: task_definition.to_owned(),
             desired_count: if is_stable { self.tasks } else { 0 },
-            load_balancers: vec![ServiceLoadBalancer {
-                target_group_arn: group.to_owned(),
-                container_name: "app".to_owned(),
-                container_port: 8080,
-            }],
+            load_balancers: groups
+                .into_iter()
+                .map(|target_group_arn| ServiceLoadBalancer {
+                    target_group_arn,
+                    container_name: "app".to_owned(),
+                    container_port: 8080,
+                })
+                .collect(),
             deployment_configuration: Some(DeploymentConfiguration {
                 deployment_circuit_breaker: self.breaker,
                 ..DeploymentConfiguration::default()
@@ -305,26 +346,31 @@ impl PairSetup {
     /// The target's policy for the resources that were built.
     #[must_use]
     pub fn policy(&self, names: &PairNames) -> TargetPolicy {
-        let side = |service: &str, group: &str| Side { service: service.to_owned(), target_group: group.to_owned() };
-        let alarm = |name: &str| AlarmPolicy {
-            name: name.to_owned(),
-            missing: MissingData::Wait,
-            stable_firing: StableFiring::Hold,
-        };
+        let alarm = |name: &str| AlarmPolicy::new(name.to_owned());
         TargetPolicy {
-            pair: EcsPair {
-                cluster: names.cluster.clone(),
-                container: "app".to_owned(),
-                blue: side(&names.blue, &names.blue_group),
-                green: side(&names.green, &names.green_group),
-                rules: vec![names.rule.clone()],
-                test_rule: Some(names.test_rule.clone()),
+            resources: TargetResources {
+                ecs: EcsPair {
+                    cluster: names.cluster.clone(),
+                    container: "app".to_owned(),
+                    blue: names.blue.clone(),
+                    green: names.green.clone(),
+                },
+                traffic: [Leg {
+                    blue: names.blue_group.clone(),
+                    green: names.green_group.clone(),
+                    rules: vec![names.rule.clone()],
+                    test_rule: Some(names.test_rule.clone()),
+                }]
+                .into_iter()
+                .chain(names.internal.clone())
+                .collect(),
             },
             strategy: self.strategy.clone(),
             alarms: vec![alarm(&names.blue_alarm), alarm(&names.green_alarm)],
             hooks: Vec::new(),
             deadlines: self.deadlines,
             drift: self.drift,
+            recovery_time: None,
         }
     }
 
@@ -389,7 +435,9 @@ fn start_traffic(world: &mut World, scenes: &[(&PairSetup, &PairNames)]) {
         }
     }
     for (scene, names) in scenes {
-        world.set_traffic(&names.rule, scene.requests_per_second);
+        for rule in names.traffic_rules() {
+            world.set_traffic(rule, scene.requests_per_second);
+        }
     }
     world.drain_events();
     world.forget_calls();

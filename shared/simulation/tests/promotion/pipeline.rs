@@ -10,7 +10,7 @@ use rollout::target::TargetState;
 use rollout::verdict::Verdict;
 use rollout::{Actor, DeployOptions, Gate, Instruction, Name, Overrides, PlanId, Seconds, TargetId, Timestamp};
 use simulation::virtual_time::{Faults, PushAnnouncement, Simulation};
-use simulation::world::balancer::ActionKind;
+use simulation::world::balancer::{ActionKind, ListenerAction};
 use simulation::world::{ImageBehaviour, PairSetup, Settings, scene};
 
 pub(crate) const HOUR: u64 = 3600;
@@ -186,9 +186,30 @@ impl Pipeline {
         }
     }
 
-    /// Somebody, or somebody's tool, gives blue this share of a target's traffic, and green the rest.
+    /// Requests per second on each of a target's load balancers.
+    pub(crate) fn set_traffic(&self, target: &TargetId, per_second: f64) {
+        let names = self.simulation.at(target).names().clone();
+        self.simulation.world(|world| {
+            for rule in names.traffic_rules() {
+                world.set_traffic(rule, per_second);
+            }
+        });
+    }
+
+    /// Somebody, or somebody's tool, gives blue this share of a target's traffic, and green the rest. Behind two load
+    /// balancers, some edit one of them alone.
     pub(crate) fn edit_weights(&self, target: &TargetId, blue: i64) {
         let names = self.simulation.at(target).names().clone();
+        if let Some(internal) = &names.internal
+            && blue % 3 != 1
+        {
+            let edited = [(internal.blue.as_str(), blue), (internal.green.as_str(), 100 - blue)];
+            let actions = Some(vec![ListenerAction::forward(edited)]);
+            self.simulation.world(|world| world.modify_listener(&internal.rules[0], actions)).expect("it is there");
+            if blue % 3 == 0 {
+                return;
+            }
+        }
         self.simulation.world(|world| {
             let rules = world.describe_rules(None, std::slice::from_ref(&names.rule)).expect("it is there");
             let mut actions = rules[0].actions.clone();

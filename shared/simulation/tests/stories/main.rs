@@ -2,6 +2,7 @@
 
 mod bounds;
 mod capacity;
+mod legs;
 
 use rollout::journal::Fact;
 use rollout::policy::{Concurrency, Hook, HookAction, HookPoint, TargetPolicy};

@@ -18,7 +18,7 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rollout::{EcsPair, Slot, Timestamp};
+use rollout::{Slot, TargetResources, Timestamp};
 use simulation::world::{ResponseKind, Route, World};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -76,7 +76,7 @@ impl Drop for InFlightGuard {
 /// The demo's load balancer.
 pub(crate) struct Balancer {
     world: Arc<Mutex<World>>,
-    pair: EcsPair,
+    resources: TargetResources,
     rule: String,
     requests: AtomicU64,
     targets: Mutex<BTreeMap<SocketAddr, Arc<InFlight>>>,
@@ -87,16 +87,16 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// The balancer of the pair's first rule, with targets and weights from `world`.
-    pub(crate) fn new(world: Arc<Mutex<World>>, pair: EcsPair) -> Arc<Self> {
+    /// The balancer of the target's first rule, with targets and weights from `world`.
+    pub(crate) fn new(world: Arc<Mutex<World>>, resources: TargetResources) -> Arc<Self> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let client = Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(connector);
-        let rule = pair.rules.first().cloned().unwrap_or_default();
+        let rule = resources.rules().next().unwrap_or_default().to_owned();
         Arc::new(Self {
             world,
-            pair,
+            resources,
             rule,
             requests: AtomicU64::new(0),
             targets: Mutex::default(),
@@ -179,8 +179,9 @@ impl Balancer {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(request)).await {
             Ok(Ok(mut response)) => {
                 let kind = ResponseKind::Status(response.status().as_u16());
-                let group = &self.pair.side(slot).target_group;
-                lock(&self.world).record_response(group, kind, sent.elapsed().as_secs_f64());
+                if let Some(group) = self.resources.target_groups(slot).next() {
+                    lock(&self.world).record_response(group, kind, sent.elapsed().as_secs_f64());
+                }
                 without_hop_by_hop(response.headers_mut());
                 response.map(|body| CountedBody { body, _guard: guard }.boxed_unsync())
             }
@@ -197,7 +198,7 @@ impl Balancer {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let world = lock(&self.world);
         let Route::To { target_group, target } = world.route(&self.rule, number) else { return None };
-        let slot = if target_group == self.pair.blue.target_group { Slot::Blue } else { Slot::Green };
+        let slot = self.resources.side_of_target_group(&target_group)?;
         let address = SocketAddr::new(target.id.parse().ok()?, target.port);
         let guard = InFlightGuard::begin(lock(&self.targets).entry(address).or_default());
         self.last_sent[index(slot)].store(world.now().as_millisecond(), Ordering::Relaxed);
@@ -261,10 +262,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rollout::{EcsPair, Leg};
 
     #[tokio::test]
     async fn draining_waits_for_in_flight_requests_up_to_a_limit() {
-        let balancer = Balancer::new(Arc::new(Mutex::new(World::new(Default::default()))), pair());
+        let balancer = Balancer::new(Arc::new(Mutex::new(World::new(Default::default()))), resources());
         let target = SocketAddr::from(([127, 0, 0, 1], 1));
         let begin = || InFlightGuard::begin(lock(&balancer.targets).entry(target).or_default());
         let (first, second) = (begin(), begin());
@@ -283,15 +285,16 @@ mod tests {
         assert!(lock(&balancer.targets).is_empty(), "a request that never ends is cut off");
     }
 
-    fn pair() -> EcsPair {
-        let side = |name: &str| rollout::policy::Side { service: name.to_owned(), target_group: name.to_owned() };
-        EcsPair {
-            cluster: "shop".to_owned(),
-            container: "api".to_owned(),
-            blue: side("blue"),
-            green: side("green"),
-            rules: vec!["rule".to_owned()],
-            test_rule: None,
+    fn resources() -> TargetResources {
+        let (blue, green) = ("blue".to_owned(), "green".to_owned());
+        TargetResources {
+            ecs: EcsPair {
+                cluster: "shop".to_owned(),
+                container: "api".to_owned(),
+                blue: blue.clone(),
+                green: green.clone(),
+            },
+            traffic: vec![Leg { blue, green, rules: vec!["rule".to_owned()], test_rule: None }],
         }
     }
 }

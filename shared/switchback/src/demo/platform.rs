@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rollout::snapshot::Weights;
-use rollout::{EcsPair, Slot, Timestamp};
+use rollout::{Slot, TargetResources, Timestamp};
 use simulation::world::alarms::AlarmState;
 use simulation::world::balancer::{ActionKind, ElbTarget};
 use simulation::world::ecs::LastStatus;
@@ -67,7 +67,7 @@ pub(crate) struct AlarmCard {
 /// Connects the world to real processes and requests.
 pub(crate) struct Platform {
     world: Arc<Mutex<World>>,
-    pair: EcsPair,
+    resources: TargetResources,
     images: BTreeMap<String, Image>,
     balancer: Arc<Balancer>,
     clock: WallClock,
@@ -85,16 +85,20 @@ struct ObservedState {
 
 impl Platform {
     /// A platform for `world`; `images` maps digests to the behaviour of their tasks.
-    pub(crate) fn new(world: Arc<Mutex<World>>, pair: EcsPair, images: BTreeMap<String, Image>) -> Arc<Self> {
+    pub(crate) fn new(
+        world: Arc<Mutex<World>>,
+        resources: TargetResources,
+        images: BTreeMap<String, Image>,
+    ) -> Arc<Self> {
         let weights = {
             let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-            live_weights(&mut world, &pair).unwrap_or(Weights { blue: 0, green: 0 })
+            live_weights(&mut world, &resources).unwrap_or(Weights { blue: 0, green: 0 })
         };
         let observed = ObservedState { tasks: BTreeMap::new(), alarms: BTreeMap::new(), weights, alarm_at: None };
         Arc::new(Self {
-            balancer: Balancer::new(world.clone(), pair.clone()),
+            balancer: Balancer::new(world.clone(), resources.clone()),
             world,
-            pair,
+            resources,
             images,
             clock: WallClock::default(),
             observed: Mutex::new(observed),
@@ -175,7 +179,7 @@ impl Platform {
         let now = self.clock.now();
         let mut world = self.world();
         world.advance_to(now);
-        let live = live_weights(&mut world, &self.pair);
+        let live = live_weights(&mut world, &self.resources);
         let events = world.drain_events();
         drop(world);
         if let Some(live) = live {
@@ -213,7 +217,7 @@ impl Platform {
     }
 
     fn service(&self, name: &str) -> WatchedResource {
-        WatchedResource::EcsService(self.pair.cluster.clone(), name.to_owned())
+        WatchedResource::EcsService(self.resources.ecs.cluster.clone(), name.to_owned())
     }
 
     /// Runs one task from start to end.
@@ -255,7 +259,7 @@ impl Platform {
 
     fn image_for(&self, wanted: &RequestedTask) -> Option<(Slot, &Image)> {
         let service = wanted.service.as_deref()?;
-        let slot = [Slot::Blue, Slot::Green].into_iter().find(|slot| self.pair.side(*slot).service == service)?;
+        let slot = Slot::BOTH.into_iter().find(|slot| self.resources.ecs.service(*slot) == service)?;
         let (_, digest) = wanted.image.split_once('@')?;
         Some((slot, self.images.get(digest)?))
     }
@@ -301,15 +305,16 @@ impl Platform {
     }
 }
 
-/// Weights of the pair's first rule, as the ELB API describes them.
-fn live_weights(world: &mut World, pair: &EcsPair) -> Option<Weights> {
-    let rules = world.as_third_party(|world| world.describe_rules(None, &pair.rules[..1])).ok()?;
+/// Weights of the target's first rule, as the ELB API describes them.
+fn live_weights(world: &mut World, resources: &TargetResources) -> Option<Weights> {
+    let leg = resources.traffic.first()?;
+    let rules = world.as_third_party(|world| world.describe_rules(None, &leg.rules[..1])).ok()?;
     let forward = rules.first()?.actions.iter().find_map(|action| match &action.what {
         ActionKind::Forward(forward) => Some(forward),
         ActionKind::Other { .. } => None,
     })?;
     let of = |slot: Slot| {
-        let group = forward.target_groups.iter().find(|group| group.arn == pair.side(slot).target_group);
+        let group = forward.target_groups.iter().find(|group| group.arn == leg.target_group(slot));
         group.map_or(0, |group| u16::try_from(group.weight.unwrap_or(1)).unwrap_or(0))
     };
     Some(Weights { blue: of(Slot::Blue), green: of(Slot::Green) })

@@ -4,7 +4,7 @@ use super::fleet::Image;
 use anyhow::{Context as _, anyhow};
 use engine::intake::ImagePushed;
 use rollout::verdict::Verdict;
-use rollout::{EcsPair, ImageDigest, Policy, Registry, TargetId, Timestamp};
+use rollout::{ImageDigest, Policy, Registry, TargetId, TargetResources, Timestamp};
 use simulation::world::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use simulation::world::balancer::GroupSettings;
 use simulation::world::scene::digest_of;
@@ -74,7 +74,7 @@ pub(crate) struct DemoScene {
     /// The policy's text.
     pub(crate) policy_text: String,
     /// ARNs and names of both sides.
-    pub(crate) pair: EcsPair,
+    pub(crate) resources: TargetResources,
     registry: Registry,
     repository: String,
 }
@@ -123,13 +123,13 @@ pub(crate) fn build(now: Timestamp) -> anyhow::Result<DemoScene> {
         .replace("BLUE_ALARM", &names.blue_alarm)
         .replace("GREEN_ALARM", &names.green_alarm);
     let policy = policy::parse(&policy_text).map_err(|problems| anyhow!("the demo's policy: {problems}"))?;
-    let pair = policy.target(&setup.target).context("the demo's policy names its target")?.pair.clone();
+    let resources = policy.target(&setup.target).context("the demo's policy names its target")?.resources.clone();
     Ok(DemoScene {
         world: Arc::new(Mutex::new(account)),
         target: setup.target,
         policy,
         policy_text,
-        pair,
+        resources,
         registry: names.registry(),
         repository: names.repository,
     })

@@ -159,7 +159,7 @@ impl Demo {
             .await
             .context("the demo's policy could not be applied")?;
         let (wake_queue, incoming) = TimerWakeQueue::new();
-        let platform = Platform::new(scene.world.clone(), scene.pair.clone(), scene::images());
+        let platform = Platform::new(scene.world.clone(), scene.resources.clone(), scene::images());
         let bad = RELEASES.iter().filter(|release| release.fail_percent > 0).map(|release| release.tag.to_owned());
         let tally = Arc::new(Tally::new(bad.collect()));
         let chapter = |release: DemoRelease| Chapter {

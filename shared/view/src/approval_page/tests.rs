@@ -15,11 +15,10 @@ fn release(tag: &str) -> ReleaseRef {
 
 /// A deployment waiting at its gates, as it is stored.
 fn deployment() -> Deployment {
-    let side = |slot: &str| json!({"service": format!("api-{slot}"), "target_group": format!("arn:{slot}")});
     let policy = json!({
-        "pair": {
-            "cluster": "shop-prod", "container": "api", "blue": side("blue"), "green": side("green"),
-            "rules": ["arn:r"], "test_rule": null,
+        "resources": {
+            "ecs": {"cluster": "shop-prod", "container": "api", "blue": "api-blue", "green": "api-green"},
+            "traffic": [{"blue": "arn:blue", "green": "arn:green", "rules": ["arn:r"], "test_rule": null}],
         },
         "strategy": {
             "steps": [{"traffic": 10, "hold": 60}, {"traffic": 50, "hold": 60}, {"traffic": 100, "hold": 0}],

@@ -4,13 +4,14 @@ use super::*;
 use rollout::deployment::{GateOverride, GateProgress, Purpose};
 use rollout::explanation::Explanation;
 use rollout::phase::{Gated, Moving, Phase};
-use rollout::policy::{Deadlines, Drift, EcsPair, Side, Step, Strategy, TargetPolicy};
+use rollout::policy::{Deadlines, Drift, Step, Strategy, TargetPolicy};
 use rollout::release::ReleaseRef;
 use rollout::target::{OperatorHold, PromotionHold};
 use rollout::verdict::Cause;
 use rollout::weighted::{AwaitingOperator, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
-    Actor, DeployOptions, ImageDigest, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, Slot, TargetId,
+    Actor, DeployOptions, EcsPair, ImageDigest, Leg, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, Slot,
+    TargetId, TargetResources,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,16 +28,21 @@ fn alice() -> Actor {
 }
 
 fn policy() -> TargetPolicy {
-    let side = |service: &str| Side { service: service.to_owned(), target_group: format!("group/{service}") };
     let [preflight, register, healthy, shift, retire, rollback] = [300, 120, 600, 300, 600, 600].map(Seconds);
     TargetPolicy {
-        pair: EcsPair {
-            cluster: "shop-prod".to_owned(),
-            container: "app".to_owned(),
-            blue: side("api-blue"),
-            green: side("api-green"),
-            rules: vec!["rule".to_owned()],
-            test_rule: None,
+        resources: TargetResources {
+            ecs: EcsPair {
+                cluster: "shop-prod".to_owned(),
+                container: "app".to_owned(),
+                blue: "api-blue".to_owned(),
+                green: "api-green".to_owned(),
+            },
+            traffic: vec![Leg {
+                blue: "group/api-blue".to_owned(),
+                green: "group/api-green".to_owned(),
+                rules: vec!["rule".to_owned()],
+                test_rule: None,
+            }],
         },
         strategy: Strategy {
             steps: vec![Step { traffic: Percent::ALL, hold: Seconds(0) }],
@@ -50,6 +56,7 @@ fn policy() -> TargetPolicy {
         hooks: Vec::new(),
         deadlines: Deadlines { preflight, register, healthy, shift, retire, rollback },
         drift: Drift::Tell,
+        recovery_time: None,
     }
 }
 

@@ -93,7 +93,7 @@ async fn an_unevaluated_alarm_is_never_read_as_ok() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_composite_alarms_children_are_looked_up_once() {
     let fixture = fixture().await;
-    let groups = fixture.fixture.pair.clone();
+    let leg = fixture.fixture.resources.traffic[0].clone();
     let alarm = |name: &str, group: Option<&str>| MetricAlarm {
         metric: WatchedMetric::TargetResponseTime,
         load_balancer: fixture.load_balancer.clone(),
@@ -103,8 +103,8 @@ async fn a_composite_alarms_children_are_looked_up_once() {
     };
     {
         let mut world = fixture.front.world();
-        world.put_metric_alarm(alarm("blue-slow", Some(&groups.blue.target_group))).expect("an alarm");
-        world.put_metric_alarm(alarm("green-slow", Some(&groups.green.target_group))).expect("an alarm");
+        world.put_metric_alarm(alarm("blue-slow", Some(&leg.blue))).expect("an alarm");
+        world.put_metric_alarm(alarm("green-slow", Some(&leg.green))).expect("an alarm");
         world.put_metric_alarm(alarm("slow", None)).expect("an alarm");
         world.put_composite_alarm("green-any", "ALARM(\"green-slow\") AND NOT ALARM(slow)").expect("an alarm");
         world.put_composite_alarm("any", "AT_LEAST(1, ALARM, (green-slow, \"blue-slow\"))").expect("an alarm");

@@ -33,7 +33,7 @@ async fn an_access_denial_is_reported_with_awss_message() {
     let fixture = fixture().await;
     fixture.front.fault(Fault::on("elbv2", "ModifyListener", FaultKind::Deny).always());
     let outcome = fixture.perform(&Effect::SetWeights { weights: SHIFTED, seen: vec![] }).await;
-    let listener = &fixture.fixture.pair.rules[1];
+    let listener = &fixture.fixture.resources.traffic[0].rules[1];
     let Outcome::Refused { reason } = &outcome else { panic!("{outcome:?}") };
     assert!(reason.starts_with(listener.as_str()) && reason.contains("not authorized"), "{reason}");
     fixture.front.clear_faults();
@@ -108,7 +108,7 @@ async fn only_failed_reads_are_unknown() {
             Reading::Known(_) => None,
         };
         let sides = operation == "DescribeScalableTargets" || operation == "DescribeTargetHealth" || service == "ecs";
-        for slot in [Slot::Blue, Slot::Green] {
+        for slot in Slot::BOTH {
             assert_eq!(unknown(side(slot)), sides, "{operation}: {:?}", seen.side(slot));
         }
         assert_eq!(seen.alarms.known().is_none(), service == "cloudwatch", "{operation}: {:?}", seen.alarms);

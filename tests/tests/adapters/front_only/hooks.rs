@@ -118,7 +118,7 @@ fn ask_hook(function: &str) -> Effect {
         run: "shop-api-7-smoke".to_owned(),
         digest: "sha256:new".to_owned(),
         tag: "v7".to_owned(),
-        candidate_target_group: "green".to_owned(),
+        candidate_target_groups: vec!["green".to_owned()],
     };
     Effect::InvokeHook { hook: "smoke".to_owned(), function: function.to_owned(), run: payload.run.clone(), payload }
 }

@@ -38,7 +38,7 @@ async fn the_image_is_read_only_on_request() {
         (Some("registry.example.com/shop/api@sha256:new"), &task_definition)
     );
 
-    observation.pair.container = "web".to_owned();
+    observation.resources.ecs.container = "web".to_owned();
     let seen = fixture.fixture.cloud.observe(&observation).await;
     assert!(matches!(&seen.blue, Reading::Unknown(reason) if reason.contains("it has api, proxy")), "{:?}", seen.blue);
 }

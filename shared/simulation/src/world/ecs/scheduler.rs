@@ -39,7 +39,7 @@ impl World {
                 .and_then(|group| group.targets.get(target))
                 .is_some_and(|target| target.state == HealthState::Healthy)
         };
-        if task.target.iter().all(healthy) { TaskPhase::Healthy } else { TaskPhase::Running }
+        if task.targets.iter().all(healthy) { TaskPhase::Healthy } else { TaskPhase::Running }
     }
 
     /// One run of a service's scheduler.

@@ -23,8 +23,8 @@ pub(in crate::world) struct TaskState {
     /// Image of the container whose behaviour determines the task's.
     pub(in crate::world) image: String,
     pub(in crate::world) behaviour: ImageBehaviour,
-    /// Its registration: ARN of the target group, and the target.
-    pub(in crate::world) target: Option<(String, ElbTarget)>,
+    /// Its registrations: ARN of the target group, and the target.
+    pub(in crate::world) targets: Vec<(String, ElbTarget)>,
     /// The last health reported by an external backend.
     pub(in crate::world) reported_health: Option<bool>,
     /// Its start has been counted as a success or a failure.
@@ -265,7 +265,7 @@ impl World {
             deployment: new.deployment,
             behaviour: self.image_behaviour(&image),
             image,
-            target: None,
+            targets: Vec::new(),
             reported_health: None,
             counted: false,
         };
@@ -328,26 +328,26 @@ impl World {
         task.shape.started_at = Some(now);
         let (service, behaviour) = (task.service.clone(), task.behaviour.clone());
         self.set_status(id, LastStatus::Running);
-        let binding = service
-            .as_ref()
-            .and_then(|key| self.services.get(key))
-            .and_then(|service| service.load_balancers.first().cloned());
-        match (&service, binding) {
-            (Some(key), Some(binding)) => {
+        let bindings = service.as_ref().and_then(|key| self.services.get(key));
+        let bindings = bindings.map(|service| service.load_balancers.clone()).unwrap_or_default();
+        match (&service, bindings.first()) {
+            (Some(key), Some(first)) => {
                 let address = address.unwrap_or_else(|| {
                     self.next_address += 1;
                     let n = self.next_address;
                     ElbTarget {
                         id: format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
-                        port: binding.container_port,
+                        port: first.container_port,
                     }
                 });
+                let groups = || bindings.iter().map(|binding| binding.target_group_arn.clone());
                 if let Some(task) = self.tasks.get_mut(id) {
-                    task.target = Some((binding.target_group_arn.clone(), address.clone()));
+                    task.targets = groups().map(|group| (group, address.clone())).collect();
                 }
-                self.register(&binding.target_group_arn, address, Some(id.to_owned()));
-                let words = format!("registered 1 targets in (target-group {})", binding.target_group_arn);
-                self.add_service_event(key, &words);
+                for group in groups() {
+                    self.register(&group, address.clone(), Some(id.to_owned()));
+                    self.add_service_event(key, &format!("registered 1 targets in (target-group {group})"));
+                }
             }
             (Some(key), None) => {
                 // Without health checks a running task counts as a success.
@@ -393,18 +393,23 @@ impl World {
         task.shape.stop_code = Some(code);
         task.shape.stopped_reason = Some(reason.to_owned());
         task.shape.stopping_at = Some(now);
-        match task.target.clone() {
-            Some((group, target)) => {
-                self.set_status(id, LastStatus::Deactivating);
-                self.deregister(&group, &target);
-            }
-            None => self.stop_now(id),
+        let targets = task.targets.clone();
+        if targets.is_empty() {
+            return self.stop_now(id);
+        }
+        self.set_status(id, LastStatus::Deactivating);
+        for (group, target) in targets {
+            self.deregister(&group, &target);
         }
     }
 
-    /// The target of a task has drained: the process can be stopped now.
+    /// A target of a task has drained: once all have, the process can be stopped.
     pub(in crate::world) fn task_has_drained(&mut self, id: &str) {
-        if self.tasks.get(id).is_some_and(|task| task.shape.last_status == LastStatus::Deactivating) {
+        let has_drained = |(group, target): &(String, ElbTarget)| {
+            self.groups.get(group).is_none_or(|group| !group.targets.contains_key(target))
+        };
+        let deactivating = |task: &&TaskState| task.shape.last_status == LastStatus::Deactivating;
+        if self.tasks.get(id).filter(deactivating).is_some_and(|task| task.targets.iter().all(has_drained)) {
             self.stop_now(id);
         }
     }
@@ -444,9 +449,9 @@ impl World {
             container.exit_code = exit_code;
             container.reason = container_reason.map(str::to_owned);
         }
-        let (target, service) = (task.target.clone(), task.service.clone());
+        let (targets, service) = (task.targets.clone(), task.service.clone());
         self.set_status(id, LastStatus::Stopped);
-        if let Some((group, target)) = target {
+        for (group, target) in targets {
             self.deregister(&group, &target);
         }
         if let Some(key) = service {
@@ -489,18 +494,16 @@ impl World {
     /// Stops the tasks of a service whose targets fail their checks; the scheduler starts replacements.
     pub(super) fn stop_unhealthy(&mut self, key: &ServiceKey) {
         let Some(service) = self.services.get(key) else { return };
-        let fails = |id: &&String| {
-            let Some(task) = self.tasks.get(*id) else { return false };
-            let found = task
-                .target
-                .as_ref()
-                .and_then(|(group, target)| self.groups.get(group)?.targets.get(target))
-                .is_some_and(|target| target.state == HealthState::Unhealthy);
-            found && self.grace_period_end(task).is_none_or(|until| until <= self.now)
+        let is_unhealthy = |(group, target): &&(String, ElbTarget)| {
+            let found = self.groups.get(group).and_then(|group| group.targets.get(target));
+            found.is_some_and(|target| target.state == HealthState::Unhealthy)
         };
-        let failing: Vec<String> = service.live.iter().filter(fails).cloned().collect();
-        for id in failing {
-            let Some((group, target)) = self.tasks.get(&id).and_then(|task| task.target.clone()) else { continue };
+        let failing = service.live.iter().filter_map(|id| {
+            let task = self.tasks.get(id)?;
+            let failed = task.targets.iter().find(is_unhealthy)?.clone();
+            self.grace_period_end(task).is_none_or(|until| until <= self.now).then(|| (id.clone(), failed))
+        });
+        for (id, (group, target)) in failing.collect::<Vec<_>>() {
             let event = format!(
                 "(task {id}) (port {}) is unhealthy in (target-group {group}) due to (reason Health checks failed)",
                 target.port
@@ -517,7 +520,7 @@ impl World {
     pub(in crate::world) fn task_health_found(&mut self, id: &str, state: HealthState) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.reported_health = Some(state == HealthState::Healthy);
-        if let Some((group, target)) = task.target.clone() {
+        for (group, target) in task.targets.clone() {
             self.set_health(&group, &target, state);
         }
     }

@@ -9,8 +9,8 @@ use rollout::brake::Scope;
 use rollout::snapshot::Weights;
 use rollout::{DeployOptions, Effect, Instruction, Lane, PlanId, Seconds, Slot, TargetId};
 use simulation::virtual_time::{PushAnnouncement, Simulation};
+use simulation::world::ImageBehaviour;
 use simulation::world::scaling::RegisterScalableTarget;
-use simulation::world::{ImageBehaviour, World};
 use std::pin::pin;
 use std::task::Context;
 
@@ -42,8 +42,7 @@ impl DayRun {
             DayAction::EditLimits { target, slot, min, max } => self.edit_limits(target, *slot, *min, *max),
             DayAction::KillTasks { target, slot, tasks } => self.kill_tasks(target, *slot, *tasks),
             DayAction::SetTraffic { target, per_second } => {
-                let rule = self.pipeline.simulation.at(target).names().rule.clone();
-                self.pipeline.simulation.world(|world: &mut World| world.set_traffic(&rule, *per_second));
+                self.pipeline.set_traffic(target, *per_second);
             }
             DayAction::FavourWrongSide { target, trigger, share } => {
                 self.pending_tools.push((target.clone(), *trigger, *share))
@@ -124,10 +123,10 @@ impl DayRun {
             return;
         }
         let policy = self.pipeline.policy.target(target).expect("it is in the policy");
-        let (pair, effect) =
-            (policy.pair.clone(), Effect::SetWeights { weights: Weights { blue: 100, green: 0 }, seen: vec![] });
+        let (resources, effect) =
+            (policy.resources.clone(), Effect::SetWeights { weights: Weights { blue: 100, green: 0 }, seen: vec![] });
         let (_, cloud, ..) = self.pipeline.simulation.ports();
-        let mut write = pin!(cloud.perform(&pair, &effect));
+        let mut write = pin!(cloud.perform(&resources, &effect));
         for _ in 0..10 {
             if write.as_mut().poll(&mut Context::from_waker(&noop_waker())).is_ready() {
                 return;
@@ -208,9 +207,7 @@ fn triggered_side(simulation: &Simulation, (target, trigger, _): &(TargetId, Too
     };
     let candidate = running.and_then(|running| running.candidate());
     match trigger {
-        ToolTrigger::NothingRunning if running.is_none() => {
-            [Slot::Blue, Slot::Green].into_iter().find(|slot| !has_traffic(*slot))
-        }
+        ToolTrigger::NothingRunning if running.is_none() => Slot::BOTH.into_iter().find(|slot| !has_traffic(*slot)),
         ToolTrigger::NothingRunning => None,
         ToolTrigger::CandidateHasTraffic => candidate.filter(|slot| has_traffic(*slot)),
         ToolTrigger::CandidateAlarmFires => candidate.filter(|slot| {

@@ -78,9 +78,8 @@ impl DayRun {
         if self.scaled_to_zero.contains(target) || self.pipeline.state(target).running.as_ref().is_some_and(busy) {
             return;
         }
-        let rule = self.pipeline.simulation.at(target).names().rule.clone();
-        self.pipeline.simulation.world(|world| world.set_traffic(&rule, 0.0));
-        for slot in [Slot::Blue, Slot::Green] {
+        self.pipeline.set_traffic(target, 0.0);
+        for slot in Slot::BOTH {
             self.set_desired(target, slot, 0);
         }
         self.scaled_to_zero.insert(target.clone());
@@ -96,8 +95,7 @@ impl DayRun {
                 self.set_desired(target, slot, DEFAULT_TASKS);
             }
         }
-        let rule = self.pipeline.simulation.at(target).names().rule.clone();
-        self.pipeline.simulation.world(|world| world.set_traffic(&rule, DEFAULT_REQUESTS_PER_SECOND));
+        self.pipeline.set_traffic(target, DEFAULT_REQUESTS_PER_SECOND);
     }
 
     pub(super) fn set_desired(&mut self, target: &TargetId, slot: Slot, desired: u32) {

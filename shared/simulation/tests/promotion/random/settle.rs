@@ -16,7 +16,7 @@ impl DayRun {
         for target in targets() {
             self.scale_up(&target);
             self.recover(&target);
-            for slot in [Slot::Blue, Slot::Green] {
+            for slot in Slot::BOTH {
                 self.set_evaluation(&target, slot, None);
             }
         }

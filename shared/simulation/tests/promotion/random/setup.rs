@@ -3,7 +3,7 @@
 use super::{DayRun, targets};
 use crate::day::{HOOK_FUNCTIONS, day_events};
 use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, environment_of, name};
-use rollout::policy::{AlarmPolicy, Drift, Hook, HookAction, HookPoint};
+use rollout::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, Drift, Hook, HookAction, HookPoint};
 use rollout::{Gate, Seconds, TargetId};
 use simulation::virtual_time::Faults;
 use simulation::world::alarms::{AlarmDefinition, MetricAlarm, TreatMissing};
@@ -74,9 +74,17 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
         5 => AlarmSetup::Combined,
         _ => AlarmSetup::PerSide,
     };
+    // What the alarm over both sides does.
+    let (firing, at_start) = match seed % 4 {
+        0 => (AlarmEffect::Hold, AlarmAtStart::Block),
+        1 => (AlarmEffect::Tell, AlarmAtStart::Block),
+        2 => (AlarmEffect::Back, AlarmAtStart::Pass),
+        _ => (AlarmEffect::Back, AlarmAtStart::Block),
+    };
     let plan = PipelineBuilder::of(&["api/dev", "api/staging", "api/prod"])
         .scenes(|scene| {
             scene.autoscaling = scaled.then_some((2, 8));
+            scene.internal_balancer = seed % 6 == 5;
             if seed % 9 == 2 {
                 scene.drift = Drift::Revert;
             }
@@ -91,7 +99,7 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
             for target in targets().iter().filter(|_| alarms == AlarmSetup::Combined) {
                 let environment = environment_of(policy, target.environment.as_str());
                 let watched = &mut environment.targets.get_mut(&name("api")).expect("a target").alarms;
-                watched.push(AlarmPolicy { name: combined_alarm_name(target), ..watched[0].clone() });
+                watched.push(AlarmPolicy { name: combined_alarm_name(target), firing, at_start, ..watched[0].clone() });
             }
             if hooked {
                 for environment in ["dev", "staging", "prod"] {
