@@ -166,8 +166,7 @@ pub(super) fn alarms(
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> Alarms {
-    let judged: Vec<&AlarmPolicy> = judged_alarms(deployment).collect();
-    if judged.is_empty() {
+    if deployment.purpose != Purpose::Deploy || judged_alarms(deployment).next().is_none() {
         return Alarms::Clear;
     }
     let readings = match &snapshot.alarms {
@@ -176,7 +175,7 @@ pub(super) fn alarms(
     };
     let mut silent = Silence::default();
     let (mut stable_firing, mut holding) = (None, None);
-    for alarm in judged {
+    for alarm in judged_alarms(deployment) {
         if deployment.overrides.firing_alarms.contains(&alarm.name) {
             continue;
         }
@@ -216,10 +215,9 @@ pub(super) fn alarms(
     }
 }
 
-/// The alarms that can hold or roll back the deployment: none for a deployment back to an earlier release.
+/// The alarms that can hold or roll back a deployment.
 pub(super) fn judged_alarms(deployment: &Deployment) -> impl Iterator<Item = &AlarmPolicy> {
-    let judged = |alarm: &&AlarmPolicy| deployment.purpose == Purpose::Deploy && alarm.firing != AlarmEffect::Tell;
-    deployment.policy.alarms.iter().filter(judged)
+    deployment.policy.alarms.iter().filter(|alarm| alarm.firing != AlarmEffect::Tell)
 }
 
 /// What an alarm says, by the policy's reading of silence.
@@ -309,7 +307,9 @@ pub(super) fn passed_at_start(
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> BTreeMap<String, String> {
-    let Some(readings) = snapshot.alarms.known() else { return BTreeMap::new() };
+    let Some(readings) = snapshot.alarms.known().filter(|_| deployment.purpose == Purpose::Deploy) else {
+        return BTreeMap::new();
+    };
     let passes = judged_alarms(deployment).filter(|alarm| {
         alarm.at_start == AlarmAtStart::Pass && !deployment.overrides.firing_alarms.contains(&alarm.name)
     });
