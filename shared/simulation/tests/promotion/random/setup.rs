@@ -84,7 +84,7 @@ pub(super) fn day_run(seed: u64, faults: Faults) -> DayRun {
     let plan = PipelineBuilder::of(&["api/dev", "api/staging", "api/prod"])
         .scenes(|scene| {
             scene.autoscaling = scaled.then_some((2, 8));
-            scene.internal_balancer = seed % 6 == 5;
+            scene.internal_balancer = seed % 6 == 4;
             if seed % 9 == 2 {
                 scene.drift = Drift::Revert;
             }
