@@ -164,8 +164,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "an alarm without any data counts as good",
         met: "kayenta#377",
         file: "shared/rollout/src/decide/health.rs",
-        text: "            (Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => continue,",
-        instead: "            (Some(AlarmReading::Ok | AlarmReading::NoData), _) => continue,",
+        text: "(Some(AlarmReading::Ok), _) | (Some(AlarmReading::NoData), MissingData::Healthy) => AlarmOpinion::Clear,",
+        instead: "(Some(AlarmReading::Ok | AlarmReading::NoData), _) => AlarmOpinion::Clear,",
         caught_by: Decisions,
     },
     Mutant {
@@ -209,10 +209,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a deployment starts while an alarm fires already",
         met: "Amazon's own pipelines block it",
         file: "shared/rollout/src/decide/preparing.rs",
-        text: r"    if let Alarms::Firing { name, reason } = health::alarms(deployment, None, snapshot, now) {
-        return Err(",
-        instead: r"    if let (Alarms::Firing { name, reason }, true) = (health::alarms(deployment, None, snapshot, now), snapshot.rules.is_empty()) {
-        return Err(",
+        text: "        health::alarms(deployment, None, snapshot, now)",
+        instead: "        health::alarms(&Deployment { purpose: Purpose::Rollback, ..deployment.clone() }, None, snapshot, now)",
         caught_by: Decisions,
     },
     Mutant {
@@ -248,8 +246,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a rollback that somebody asked for is judged by alarms, and turned back",
         met: "kargo: never roll back a rollback",
         file: "shared/rollout/src/decide/health.rs",
-        text: "    if deployment.policy.alarms.is_empty() || deployment.purpose != Purpose::Deploy {",
-        instead: "    if deployment.policy.alarms.is_empty() {",
+        text: "    if deployment.purpose != Purpose::Deploy || judged_alarms(deployment).next().is_none() {",
+        instead: "    if judged_alarms(deployment).next().is_none() {",
         caught_by: Decisions,
     },
     Mutant {
@@ -315,8 +313,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "the stable side's own alarm puts all traffic back onto the stable side",
         met: "",
         file: "shared/rollout/src/decide/health.rs",
-        text: "        if side.is_none() || side != stable {",
-        instead: "        if side.is_none() || side != stable || side.is_some() {",
+        text: "        match (watches_stable(alarm, weighted, snapshot), alarm.firing) {",
+        instead: "        match (watches_stable(alarm, None, snapshot), alarm.firing) {",
         caught_by: Decisions,
     },
     Mutant {
