@@ -79,7 +79,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
     if !policy.alarms.iter().any(|alarm| alarm.firing != AlarmEffect::Tell) {
         let problem = match policy.alarms.is_empty() {
             true => "the policy names none: a release that starts and answers with errors is not switched back",
-            false => "the policy's alarms are all told alone: a release that answers with errors is not switched back",
+            false => "the policy's alarms only notify people: a release that answers with errors is not switched back",
         };
         let remedy = "name an alarm over each side's 5xx responses under `alarms`";
         findings.risky("alarms_none", "alarms", problem, remedy);
@@ -117,7 +117,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
             watched.iter().filter_map(|name| known.get(*name)).map(|alarm| &alarm.kind).collect();
         let mut sides = BTreeSet::new();
         for kind in &kinds {
-            // What is told alone protects nobody.
+            // An alarm that only notifies protects nobody.
             let counts = wanted.firing != AlarmEffect::Tell;
             let AlarmKind::Metric(metric) = kind else {
                 all_scopes.extend(counts.then_some(MetricScope::Other));

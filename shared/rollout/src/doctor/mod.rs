@@ -9,7 +9,7 @@
 //! | `sides` | services, task definitions, target groups, autoscaling |
 //! | `rules` | rules and listeners, and other rules that forward to its target groups |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
-//! | `recovery` | how long a way back may take |
+//! | `recovery` | how long a rollback may take |
 //! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
 //! | [`terraform`] | which attributes Terraform must ignore |
 

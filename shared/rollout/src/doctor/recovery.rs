@@ -1,4 +1,4 @@
-//! Checks how long a way back may take: against the environment's recovery time, and for the services of a release train
+//! Checks how long a rollback may take: against the environment's recovery time, and for the services of a release train
 //! that rolls back together.
 
 use super::Findings;

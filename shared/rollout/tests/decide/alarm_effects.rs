@@ -1,4 +1,4 @@
-//! What an alarm does to a deployment: it sends traffic back, holds it, or is told to people; and whether one that fires
+//! What an alarm does to a deployment: it rolls it back, holds it, or notifies people alone; and whether one that fires
 //! at the start blocks it.
 
 use super::fixture::{TargetFixture, deploy, new_command, policy};
@@ -57,7 +57,7 @@ fn an_alarm_that_holds_past_the_deadline_sends_traffic_back() {
 }
 
 #[test]
-fn an_alarm_that_is_only_told_stops_nothing() {
+fn an_alarm_that_only_notifies_stops_nothing() {
     let mut fixture = firing_at_half(AlarmEffect::Tell);
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
@@ -179,9 +179,9 @@ fn silence_clears_no_alarm() {
     assert_eq!(count(&fixture, |fact| matches!(fact, Fact::AlarmCleared { .. })), 1);
 }
 
-/// What only tells holds nothing, whatever CloudWatch says of it, or does not say.
+/// An alarm that only notifies holds nothing, whatever CloudWatch says of it, or does not say.
 #[test]
-fn an_alarm_that_is_only_told_may_be_missing() {
+fn an_alarm_that_only_notifies_may_be_missing() {
     for reading in [AlarmReading::Absent, AlarmReading::NoData] {
         let mut fixture = with_alarm(AlarmEffect::Tell, AlarmAtStart::Block);
         fixture.alarm(reading);

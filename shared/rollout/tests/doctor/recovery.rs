@@ -21,12 +21,12 @@ fn a_recovery_time_has_to_be_longer_than_the_sum() {
     let shorter = |policy: &mut Policy| target_policy(policy).recovery_time = Some(Seconds(36 * 60 - 1));
     expect(shorter, &[(Severity::Risky, "recovery_time_exceeded")]);
     // Where no alarm sends traffic back, that is what is said.
-    let told = |policy: &mut Policy| {
+    let only_notifying = |policy: &mut Policy| {
         let target = target_policy(policy);
         target.recovery_time = Some(Seconds(34 * 60));
         target.alarms.iter_mut().for_each(|alarm| alarm.firing = AlarmEffect::Tell);
     };
-    expect(told, &[(Severity::Risky, "alarms_none")]);
+    expect(only_notifying, &[(Severity::Risky, "alarms_none")]);
 }
 
 #[test]
