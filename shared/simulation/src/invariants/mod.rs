@@ -193,8 +193,15 @@ impl Watcher {
             }
         }
         for pair in &mut self.pairs {
-            found = found.or(to_violation(pair.check_stage_deadline(now), pair, now));
-            found = found.or(to_violation(pair.check_overdue_rollback(&pass_events, world, injected, now), pair, now));
+            // After every step: only a broken promise is worth moving about.
+            let broken = pair.check_stage_deadline(now);
+            if broken.is_some() {
+                found = found.or(to_violation(broken, pair, now));
+            }
+            let broken = pair.check_overdue_rollback(&pass_events, world, injected, now);
+            if broken.is_some() {
+                found = found.or(to_violation(broken, pair, now));
+            }
         }
         self.changes = changes;
         self.written = written;
