@@ -6,8 +6,8 @@
 //! a space in them are left out of what is compared.
 //!
 //! Names that have changed since a sequence was recorded are in `renames.txt`. `cargo test -p simulation --test promotion --
-//! --ignored corpus::choose` records the corpus anew: after a change of what is decided, and never to silence a difference that
-//! nobody can explain.
+//! --ignored corpus::choose::records_the_corpus` records the corpus anew: after a change of what is decided, and never to
+//! silence a difference that nobody can explain. `…::adds_to_the_corpus` leaves what there is, and adds what it does not reach.
 //!
 //! Each line of a sequence is a JSON object:
 //!
@@ -17,7 +17,7 @@
 //! | `{"decide": {"at", "commands", "policy", "gate_context", "snapshot"}, "gives"}` | a decision; the last three as JSON patches (RFC 6902) on the ones before, or absent where there was none |
 //! | `{"apply_outcomes": {"at", "outcomes"}, "gives"}` | what became of the effects of the decision before, in their order |
 //! | `{"queue_position": …}` | the running deployment's position in the queue before the API budgets |
-//! | `{"published": true}` | other targets were told what was to be told |
+//! | `{"published": true}` | the messages in the outbox were sent to other targets |
 
 mod choose;
 mod scripted;
@@ -159,8 +159,8 @@ fn without_words(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains(' ') => Value::from("…"),
         Value::Array(all) => all.into_iter().map(without_words).collect(),
-        // Why a command was refused counts as a sentence, though the core keeps it as a value.
-        Value::Object(fields) if fields.contains_key("why") => Value::from("…"),
+        // Of why a command was refused the reason's name: the rest is what its sentence says.
+        Value::Object(fields) if fields.contains_key("why") => json!({"why": fields["why"]}),
         Value::Object(fields) => {
             let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
             kept.map(|(key, value)| (key, without_words(value))).collect()
@@ -201,7 +201,7 @@ fn given_by_outcomes(journal: &[JournalEntry]) -> Value {
     without_words(json!({"facts": facts(journal)}))
 }
 
-/// Values of which each is told as what changed since the one before.
+/// Values of which each is recorded as what changed since the one before.
 #[derive(Debug, Default)]
 struct Last(Value);
 
@@ -334,7 +334,22 @@ const REACHES: [(&str, &[&str]); 4] = [
             "note_refusal",
         ],
     ),
-    ("cause", &["alarm", "hook", "tasks", "unhealthy", "deadline", "refused", "aborted", "asked", "external_rollback"]),
+    (
+        "cause",
+        &[
+            "alarm",
+            "hook",
+            "tasks",
+            "unhealthy",
+            "deadline",
+            "refused",
+            "aborted",
+            "asked",
+            "external_rollback",
+            "train",
+            "superseded",
+        ],
+    ),
     ("gate", &["image", "after", "soak", "train", "approval", "window", "freeze", "stop_the_line", "asleep"]),
     ("verdict", &["succeeded", "rolled_back", "rejected", "superseded", "cancelled", "expired", "failed"]),
 ];

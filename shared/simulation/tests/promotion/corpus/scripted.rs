@@ -1,10 +1,12 @@
-//! What happens too seldom in random days: windows, gates opened by hand, trains, refusals of AWS, images that are archived.
+//! What happens too seldom in random days: windows, gates opened by hand, trains, refusals of AWS, images that are archived,
+//! a release that is superseded while its traffic shifts.
 
 use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, environment_of, name, target};
 use engine::recorder::RecordingLevel;
 use rollout::entry::Window;
 use rollout::journal::Fact;
-use rollout::{DeployOptions, Gate, Instruction, Overrides, TargetId, Train};
+use rollout::policy::Concurrency;
+use rollout::{DeployOptions, Gate, Instruction, Overrides, Seconds, TargetId, Train};
 use simulation::virtual_time::PushAnnouncement;
 use simulation::world::{ImageBehaviour, scene};
 
@@ -36,9 +38,12 @@ fn opened_by_hand() -> Pipeline {
     pipeline
 }
 
-/// The first member of a train goes back: the other one, which waits for it, ends.
-fn train(rollback_together: bool) -> Pipeline {
-    let mut pipeline = recorded(PipelineBuilder::of(&["api/prod", "web/prod"]).policy(move |policy| {
+/// The first member of a train goes back: the other one, which waits for it, ends. The second one goes back: so does the
+/// first one, where the policy says so and its old side is still up (for `keep_warm` seconds).
+fn train(rollback_together: bool, keep_warm: u64) -> Pipeline {
+    let plan = PipelineBuilder::of(&["api/prod", "web/prod"]);
+    let plan = plan.scenes(move |scene| scene.strategy.keep_warm = Seconds(keep_warm));
+    let mut pipeline = recorded(plan.policy(move |policy| {
         policy.services.get_mut(&name("web")).expect("a service").depends_on = vec![name("api")];
         environment_of(policy, "prod").entry.rollback_train_together = rollback_together;
     }));
@@ -71,6 +76,23 @@ fn train(rollback_together: bool) -> Pipeline {
         }
         pipeline.wait_until_idle(2 * HOUR);
     }
+    pipeline
+}
+
+/// A newer release arrives while the running one has a part of the traffic.
+fn superseded() -> Pipeline {
+    let cancel = PipelineBuilder::of(&["api/dev"]);
+    let cancel = cancel.policy(|policy| environment_of(policy, "dev").concurrency = Concurrency::CancelRunning);
+    let mut pipeline = recorded(cancel);
+    pipeline.push("api", 1);
+    pipeline.wait_until_idle(HOUR);
+    let split =
+        |fact: &Fact| matches!(fact, Fact::WeightsVerified { weights } if weights.blue > 0 && weights.green > 0);
+    let before = pipeline.count(&dev(), split);
+    pipeline.push("api", 2);
+    pipeline.until(HOUR, "v2 has a part of the traffic", |pipeline| pipeline.count(&dev(), split) > before);
+    pipeline.push("api", 3);
+    pipeline.wait_until_idle(HOUR);
     pipeline
 }
 
@@ -108,9 +130,14 @@ fn archived() -> Pipeline {
 
 /// All of them, each as lines.
 pub(super) fn all() -> Vec<(String, Vec<String>)> {
-    let mut lives = vec![("opened by hand".to_owned(), opened_by_hand()), ("archived".to_owned(), archived())];
+    let mut lives = vec![
+        ("opened by hand".to_owned(), opened_by_hand()),
+        ("archived".to_owned(), archived()),
+        ("superseded".to_owned(), superseded()),
+        ("train, back together".to_owned(), train(true, 1_200)),
+    ];
     for rollback_together in [false, true] {
-        lives.push((format!("train, together: {rollback_together}"), train(rollback_together)));
+        lives.push((format!("train, together: {rollback_together}"), train(rollback_together, 60)));
     }
     for operation in ["ecs:UpdateService", "ecs:RegisterTaskDefinition", "elasticloadbalancing:ModifyRule"] {
         lives.push((format!("{operation} refused"), refused(operation)));
