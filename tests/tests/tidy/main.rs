@@ -1,11 +1,14 @@
-//! The house stays tidy: who may depend on whom, one name in six places, a README that tells the truth about the tree.
+//! The house stays tidy: who may depend on whom, one name in six places, a README that tells the truth about the tree,
+//! no name for two things, and no logic twice.
 #![expect(clippy::unwrap_used, reason = "tests: what is missing here is what the test is about")]
 
+mod copies;
 mod modules;
 mod names;
 mod packages;
 mod pages;
 mod tree;
+mod type_names;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,4 +37,12 @@ fn files() -> Vec<String> {
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file} cannot be read: {error}"))
+}
+
+/// The folder of the crate that a source file belongs to, `shared/rollout` for `shared/rollout/src/lib.rs`; none: it is no
+/// source file, or one of a crate's `tests` folder.
+fn crate_of(file: &str) -> Option<&str> {
+    let (folder, _) = file.split_once("/src/").filter(|_| file.ends_with(".rs"))?;
+    let is_crate = folder == "tests" || folder.starts_with("shared/") || folder.starts_with("functions/");
+    is_crate.then_some(folder)
 }

@@ -64,6 +64,13 @@ fn packages() -> Vec<Package> {
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
 }
 
+/// The names of the crates that a package links, its own included.
+fn linked(package: &str) -> BTreeSet<String> {
+    let arguments = ["tree", "-p", package, "-e", "normal", "--prefix", "none", "--offline", "--locked"];
+    let tree = output(env!("CARGO"), &arguments);
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
 /// Each function's bound is what one more crate would be noticed by.
 #[test]
 fn functions_link_no_more_crates_than_their_bounds() {
@@ -107,10 +114,30 @@ fn the_core_links_no_clock_socket_or_thread() {
             assert!(CORE_DEPENDENCIES.contains(&used.as_str()), "the core must not depend on {used}");
         }
     }
-    let tree = output(env!("CARGO"), &["tree", "-p", "rollout", "-e", "normal", "--prefix", "none", "--offline"]);
+    let linked = linked("rollout");
     for forbidden in ["tokio", "hyper", "getrandom", "rand", "aws-config"] {
-        let found = tree.lines().any(|line| line.split(' ').next() == Some(forbidden));
-        assert!(!found, "the core links {forbidden}");
+        assert!(!linked.contains(forbidden), "the core links {forbidden}");
+    }
+}
+
+/// The drive loop has ports, and no client behind them.
+#[test]
+fn the_drive_loop_links_no_http_html_or_slack_client() {
+    let linked = linked("engine");
+    assert!(linked.contains("rollout"), "the engine's tree looks wrong: {linked:?}");
+    for forbidden in ["hyper", "http", "reqwest", "maud", "form_urlencoded", "hmac", "aws-config"] {
+        assert!(!linked.contains(forbidden), "the drive loop links {forbidden}");
+    }
+    let sdk = linked.iter().find(|name| name.starts_with("aws-sdk-"));
+    assert_eq!(sdk, None, "SDKs belong into shared/aws");
+}
+
+#[test]
+fn the_function_that_drives_links_no_pages_and_no_api() {
+    let linked = linked("rollout-driver");
+    assert!(linked.contains("engine"), "the function's tree looks wrong: {linked:?}");
+    for forbidden in ["maud", "api"] {
+        assert!(!linked.contains(forbidden), "rollout-driver links {forbidden}");
     }
 }
 

@@ -436,3 +436,6 @@ pub(super) fn candidate_failure(on: &HealthInput<'_>) -> Option<Cause> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use simulation::world::Caller;
 
 #[derive(Deserialize)]
 struct Bounds {
-    deployment: Deployment,
+    deployment: MeasuredDeployment,
 }
 
 #[derive(Deserialize)]
-struct Deployment {
+struct MeasuredDeployment {
     aws_calls: u64,
     balancer_reads: u64,
     commits: u64,
@@ -29,7 +29,7 @@ fn a_deployment_stays_within_its_cost_bounds() {
     let reads = ["DescribeTargetHealth", "DescribeRules", "DescribeListeners"];
     let is_read = |call: &&&str| call.split_once(':').is_some_and(|(_, operation)| reads.contains(&operation));
     let count = |number: usize| u64::try_from(number).expect("few");
-    let Deployment { aws_calls, balancer_reads, commits } = bounds.deployment;
+    let MeasuredDeployment { aws_calls, balancer_reads, commits } = bounds.deployment;
     let costs = [
         ("aws_calls", count(calls.len()), aws_calls),
         ("balancer_reads", count(calls.iter().filter(is_read).count()), balancer_reads),

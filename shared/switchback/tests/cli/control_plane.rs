@@ -42,11 +42,11 @@ impl Shop {
     }
 }
 
-type Change = Box<dyn FnOnce(&mut TestBackend) + Send>;
+type BackendChange = Box<dyn FnOnce(&mut TestBackend) + Send>;
 
 enum Message {
     Request(TcpStream),
-    Change(Change),
+    Change(BackendChange),
 }
 
 /// The world, and how the gateway behaves.
@@ -91,7 +91,7 @@ impl ControlPlane {
     /// Changes the world, and waits until that is done.
     pub(crate) fn change<T: Send + 'static>(&self, body: impl FnOnce(&mut TestBackend) -> T + Send + 'static) -> T {
         let (done, result) = channel();
-        let change: Change = Box::new(move |backend| {
+        let change: BackendChange = Box::new(move |backend| {
             let _ = done.send(body(backend));
         });
         self.messages.send(Message::Change(change)).expect("the control plane is up");
