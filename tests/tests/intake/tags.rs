@@ -3,9 +3,9 @@
 use crate::fixture::{IntakeFixture, POLICY, apply, digest, fixture, missed, name, own_registry, pushed};
 use engine::Releases as _;
 use engine::intake::{Ignored, ImagePushed, PushOutcome};
-use rollout::{Command, ReleaseId};
+use rollout::{Command, Release, ReleaseId};
 
-/// The names that a target is told of: release's first digit and tag.
+/// The names that a target is notified of: release's first digit and tag.
 async fn named(fixture: &IntakeFixture, to: &str) -> Vec<String> {
     let name = |command: Command| match command.instruction {
         rollout::Instruction::NameRelease { release, tag } => Some(format!("{} {tag}", &release.digest.short()[..1])),
@@ -44,7 +44,7 @@ async fn a_second_tag_is_an_alias_and_moving_one_back_redeploys() {
     assert!(last.reason.contains("v1.0.3"), "the journal will say why: {last:?}");
     assert_eq!(release_named(&fixture, "v1.0.3").await, Some('a'));
 
-    // Once each, however often it is told, and however late.
+    // Once each, however often it is reported, and however late.
     assert_eq!(fixture.take(&back).await, PushOutcome::Known);
     assert_eq!(fixture.take(&pushed("shop/api", 'b', "v1.0.3", 6_000)).await, PushOutcome::Known);
     assert_eq!(fixture.requested("shop/api/live").await.len(), 3);
@@ -80,6 +80,54 @@ async fn tags_of_one_build_request_once_in_any_order() {
         let names = named(&fixture, "shop/api/late").await;
         let last = if order[0] == 2 { None } else { Some("b v1.4.0") };
         assert_eq!(names.iter().rfind(|name| name.starts_with('b')).map(String::as_str), last, "{order:?}: {names:?}");
+    }
+}
+
+async fn stored_release(fixture: &IntakeFixture, digit: char) -> Release {
+    let id = ReleaseId { application: name("shop"), service: name("api"), digest: digest(digit) };
+    fixture.ledger.release_by_id(&id).await.expect("it is read").expect("it is there")
+}
+
+/// The same build: once its events arrive in time, once the sweep finds its image before any of them arrives.
+#[tokio::test]
+async fn event_and_sweep_agree() {
+    const EVENTS: [(&str, i64); 3] = [("v1", 10), ("v1.4", 11), ("v1.4.0", 12)];
+    let by_events = fixture().await;
+    for (tag, second) in EVENTS {
+        let _ = by_events.take(&pushed("shop/api", 'a', tag, second)).await;
+    }
+    let expected = stored_release(&by_events, 'a').await;
+    let tags = |release: &Release| release.tags.keys().cloned().collect::<Vec<_>>();
+    assert_eq!((tags(&expected).len(), expected.tag.as_str()), (3, "v1.4.0"));
+
+    // ECR lists an image's tags in no particular order.
+    for listed in [["v1", "v1.4", "v1.4.0"], ["v1.4.0", "v1.4", "v1"]] {
+        let mut by_sweep = fixture().await;
+        for repository in ["shop/web", "shop/worker"] {
+            by_sweep.fake_registry.repository(repository);
+        }
+        by_sweep.fake_registry.put("shop/api", 'a', &listed, 10);
+        let requested = "a new release; asked for its deployment to shop/api/dev, shop/api/live".to_owned();
+        assert_eq!(missed(&by_sweep.sweep_at(100).await), [("api a".to_owned(), requested)], "{listed:?}");
+        let found = stored_release(&by_sweep, 'a').await;
+        assert_eq!((tags(&found), &found.tag), (tags(&expected), &expected.tag), "{listed:?}");
+        assert_eq!((&found.id, &found.image, found.pushed_at), (&expected.id, &expected.image, expected.pushed_at));
+        assert_eq!(by_sweep.wakes.woken(), ["shop/api/dev", "shop/api/live"], "{listed:?}");
+
+        let targets = ["shop/api/dev", "shop/api/live", "shop/api/late"];
+        let mut before = Vec::new();
+        for target in targets {
+            before.push(by_sweep.commands(target).await);
+        }
+        for (tag, second) in EVENTS {
+            let late = by_sweep.take(&pushed("shop/api", 'a', tag, second)).await;
+            assert_eq!(late, PushOutcome::Known, "{listed:?}: {tag}");
+            assert_eq!(stored_release(&by_sweep, 'a').await, found, "{listed:?}: {tag}");
+        }
+        for (target, before) in targets.iter().zip(&before) {
+            assert_eq!(&by_sweep.commands(target).await, before, "{listed:?}: {target}");
+        }
+        assert_eq!(by_sweep.wakes.woken(), [""; 0], "{listed:?}");
     }
 }
 

@@ -256,6 +256,41 @@ fn a_rollback_deploys_the_previous_release() {
 }
 
 #[test]
+fn a_rollback_to_a_deleted_image_is_refused() {
+    let mut bench = TestBench::new();
+    bench.deploy_release(1);
+    bench.deploy_release(2);
+    bench.simulation.delete_image(1);
+    let refused = bench.refused("POST", &format!("{TARGET}/rollback"), json!({"reason": "v2 loses orders"}));
+    assert_eq!((refused.0, refused.1.as_str()), (409, "image_missing"), "{}", refused.2);
+    assert!(refused.2.contains("would go to v1") && refused.2.contains("gone from the registry"), "{}", refused.2);
+    bench.simulation.run_for(60);
+    let status = bench.status();
+    assert!(status["commands"].as_array().expect("a list").is_empty(), "nothing was asked of the target");
+    assert_eq!(status["state"]["last_deployment"], 2);
+    assert_eq!(status["state"]["stable"]["release"]["tag"], "v2");
+}
+
+#[test]
+fn a_rollback_to_an_archived_image_is_refused_until_it_is_restored() {
+    let mut bench = TestBench::new();
+    let path = format!("{TARGET}/rollback");
+    let body = json!({"reason": "v2 loses orders"});
+    bench.deploy_release(1);
+    bench.deploy_release(2);
+    bench.simulation.archive_image(1, true);
+    let refused = bench.refused("POST", &path, body.clone());
+    assert_eq!((refused.0, refused.1.as_str()), (409, "image_missing"), "{}", refused.2);
+    assert!(refused.2.contains("would go to v1") && refused.2.contains("is archived"), "{}", refused.2);
+    assert_eq!(bench.status()["state"]["last_deployment"], 2);
+
+    bench.simulation.archive_image(1, false);
+    bench.post_ok(ALICE, &path, body);
+    assert!(bench.simulation.run_until_idle(7200), "{}", bench.simulation.journal_text());
+    assert_eq!(bench.status()["state"]["stable"]["release"]["tag"], "v1");
+}
+
+#[test]
 fn read_endpoints_answer() {
     let mut bench = TestBench::new();
     let empty = bench.status();

@@ -373,9 +373,15 @@ pub(super) fn page(wanted: usize) -> i32 {
     i32::try_from(wanted.clamp(1, MAX_PAGE_SIZE)).expect("a page is small")
 }
 
-/// 20, 40, 80, 160 ms: a transaction takes tens of milliseconds.
+/// About 20, 40, 80, 160 ms: a transaction takes tens of milliseconds.
 async fn back_off(attempt: u32) {
-    tokio::time::sleep(Duration::from_millis(backoff::exponential(20, attempt + 1, u64::MAX))).await;
+    let delay = backoff::exponential(20, attempt + 1, u64::MAX);
+    let mut random = [0; 8];
+    let delay = match getrandom::fill(&mut random) {
+        Ok(()) => backoff::jittered(delay, delay, u64::from_ne_bytes(random)),
+        Err(_) => delay,
+    };
+    tokio::time::sleep(Duration::from_millis(delay)).await;
 }
 
 #[cfg(test)]

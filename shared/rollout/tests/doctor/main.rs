@@ -11,7 +11,7 @@ use rollout::doctor::inspected::{
 };
 use rollout::doctor::{Finding, Severity, inspection, judge, terraform};
 use rollout::notification::{FactFilter, NotificationPolicy, Receiver};
-use rollout::policy::{Hook, HookAction, HookPoint, MissingData, Policy};
+use rollout::policy::{Hook, HookAction, HookPoint, MissingData, Policy, RegistryPolicy};
 use rollout::{Reading, Seconds, Slot, TargetId};
 
 fn findings(change: impl FnOnce(&mut Policy, &mut InspectionResult)) -> Vec<Finding> {
@@ -237,6 +237,16 @@ const CASES: CaseTable = &[
         &[(Severity::Broken, "sides_share_a_name", "service api-blue and api-green")],
     ),
     (
+        "both sides in one registry of Cloud Map",
+        |_, seen| {
+            for side in [&mut seen.blue, &mut seen.green] {
+                let service = known_mut(&mut side.service).as_mut().expect("it is there");
+                service.other_endpoints.insert("the Cloud Map registry srv-utcrh6wavdkggqtk".to_owned());
+            }
+        },
+        &[(Severity::Broken, "sides_share_a_name", "service api-blue and api-green")],
+    ),
+    (
         "one side with a name of its own in Service Connect",
         |_, seen| _ = service(seen).other_endpoints.insert("the Service Connect name green in shop".to_owned()),
         &[],
@@ -344,6 +354,37 @@ fn inspection_covers_only_what_the_policy_names() {
     assert_eq!(target_policy.alarms.into_iter().collect::<Vec<_>>(), ["blue-5xx", "green-5xx"]);
     let other = TargetId::parse("shop/web/prod").expect("a target");
     assert_eq!(inspection(&policy(), &other), None);
+}
+
+#[test]
+fn the_policys_registry_is_inspected() {
+    let mut policy = policy();
+    let own = inspection(&policy, &target()).expect("the policy has it");
+    assert_eq!(own.registry, RegistryPolicy::default());
+    let elsewhere = RegistryPolicy { account: Some("999999999999".to_owned()), region: Some("us-west-2".to_owned()) };
+    policy.services.get_mut(&name("api")).expect("it is there").registry = elsewhere.clone();
+    let other = inspection(&policy, &target()).expect("the policy has it");
+    assert_eq!((other.registry, other.repository.as_str()), (elsewhere, "shop/api"));
+}
+
+#[test]
+fn a_missing_repository_is_reported_with_its_registry() {
+    let cases = [
+        (None, None, "in this account and Region"),
+        (Some("999999999999"), None, "in account 999999999999 and this Region"),
+        (None, Some("us-west-2"), "in this account in us-west-2"),
+        (Some("999999999999"), Some("us-west-2"), "in account 999999999999 in us-west-2"),
+    ];
+    for (account, region, words) in cases {
+        let found = findings(|policy, seen| {
+            let rules = policy.services.get_mut(&name("api")).expect("it is there");
+            rules.registry = RegistryPolicy { account: account.map(str::to_owned), region: region.map(str::to_owned) };
+            seen.repository = Reading::Known(None);
+        });
+        let [finding] = found.as_slice() else { panic!("one finding: {found:#?}") };
+        assert_eq!(finding.check, "repository_missing");
+        assert!(finding.problem.contains(words), "{}", finding.problem);
+    }
 }
 
 #[test]

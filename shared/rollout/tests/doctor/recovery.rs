@@ -1,4 +1,4 @@
-//! How long a way back may take, against what the policy states.
+//! How long a rollback may take, against what the policy states.
 
 use super::account::*;
 use super::findings;
