@@ -82,6 +82,21 @@ fn only_notifier_and_approvals_can_read_secrets() {
     assert_eq!(holders, BTreeSet::from(expected));
 }
 
+/// A policy may name a registry elsewhere: whether an image exists is asked by the sweep, the doctor, an approval and the
+/// driver's preflight, which would otherwise count a denied answer as unknown and start a task whose image is gone.
+#[test]
+fn every_reader_of_images_may_read_those_of_other_registries() {
+    let elsewhere = json!({"Fn::Sub": "arn:${AWS::Partition}:ecr:*:*:repository/${RepositoryPrefix}*"}).to_string();
+    let mut readers = Vec::new();
+    for function in permissions::functions(template()) {
+        for read in allowed(function).into_iter().filter(|allowed| allowed.action == "ecr:DescribeImages") {
+            assert_eq!(read.resource, elsewhere, "{function}");
+            readers.push(function);
+        }
+    }
+    assert_eq!(readers.len(), 3, "{readers:?}");
+}
+
 /// The routes of a function: method, path, and the API that has them.
 fn routes(function: &str) -> BTreeSet<(String, String, String)> {
     let events = properties(function)["Events"].as_object().expect("a door has events");

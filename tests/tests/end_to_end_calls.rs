@@ -32,7 +32,7 @@ fn a_rollback_takes_six_sequential_calls_after_the_alarm() {
 
 /// An alarm sends a deployment back, and the calls until the weights are written are counted.
 fn roll_back(scenario: &Scenario) {
-    // So that one event is all that there is to be told.
+    // So that one event is all that there is to report.
     scenario.wait_until_alarms_are_ok();
     // A pass that was under way before the event (a sweep's, for one) may see the alarm itself: nothing of the event's path
     // is to be counted then, and the next release shows it.
@@ -62,7 +62,7 @@ fn roll_back_release(scenario: &Scenario, number: u64) -> bool {
 
     // From the alarm's event at the door of signal-received to the weights written back.
     let mut calls = scenario.calls();
-    // Whoever is told meanwhile is told beside it, by another function: nothing waits for it.
+    // Whoever is notified meanwhile is notified beside it, by another function: nothing waits for it.
     calls.retain(|call| !call.parameters.to_string().contains("NOTIFIED#"));
     // The wake of whoever takes over from a driver that dies is sent beside the first call, or beside the record: whichever
     // of two calls in parallel is answered first, they are one round trip.

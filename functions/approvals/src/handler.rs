@@ -171,13 +171,13 @@ impl<L: ApprovalLedger, D: WakeQueue, K: Clock, S: Keys> ApprovalHandler<'_, L, 
 fn reject(request: &ApprovalRequest, reason: &str) -> Unauthenticated {
     let channel = if request.path == INTERACTIONS { "slack" } else { "link" };
     let method = clip(&request.method, 20);
-    tracing::warn!(channel, method, source_ip = request.source_ip, "not let in: {reason}");
+    tracing::warn!(channel, method, source_ip = request.source_ip, "not authenticated: {reason}");
     Unauthenticated(HttpReply::unauthenticated())
 }
 
-/// Nothing can be verified: every caller is told so, authenticated or not.
+/// No request can be verified: every caller gets that reply, authenticated or not.
 fn key_unavailable(reason: &str) -> Unauthenticated {
-    tracing::error!("nobody can be let in: {reason}");
+    tracing::error!("requests cannot be verified: {reason}");
     Unauthenticated(HttpReply::page(Page::unavailable()))
 }
 

@@ -60,11 +60,14 @@ async fn notify_journal(ports: &NotifierPorts, journal: Journal, until: Timestam
 async fn dead_letter(ports: &NotifierPorts, record: UnreadableItem) -> Option<String> {
     let dead_letter_body = record.dead_letter_body();
     let UnreadableItem { sequence_number, reason, .. } = record;
-    tracing::error!(record = sequence_number, "a journal entry cannot be read, and is set aside: {reason}");
+    tracing::error!(
+        record = sequence_number,
+        "a journal entry cannot be read, and is sent to the dead-letter queue: {reason}"
+    );
     match ports.channels.dead_letter(&dead_letter_body).await {
         Ok(()) => None,
         Err(trouble) => {
-            tracing::error!("it could not be set aside, it comes again: {trouble}");
+            tracing::error!("it could not be sent to the dead-letter queue, the stream sends it again: {trouble}");
             Some(sequence_number)
         }
     }

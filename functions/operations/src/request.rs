@@ -22,8 +22,8 @@ pub(crate) fn read(event: Value) -> Result<Result<OperatorRequest, Refusal>, Inv
     let request = lambda::http_request(event)?;
     let caller = request.authorizer.pointer("/iam/userArn").and_then(Value::as_str);
     let Some(caller) = caller.filter(|caller| !caller.is_empty()).map(str::to_owned) else {
-        let message = "nobody has proven who is asking: sign the request with IAM credentials, and see that the route \
-                       has the IAM authorizer";
+        let message = "request not authenticated: sign it with IAM credentials, and check that the route has the IAM \
+                       authorizer";
         return Ok(Err(Refusal::new(403, "no_caller", message)));
     };
     Ok(request.into_text().map(|http| OperatorRequest { http, caller }).ok_or_else(Refusal::body_is_not_text))

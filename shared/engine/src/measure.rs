@@ -94,7 +94,7 @@ pub const EFFECTS_UNSURE: EmbeddedMetric = EmbeddedMetric::of("rollout-driver", 
 pub const ALARM_TO_WEIGHTS: EmbeddedMetric =
     EmbeddedMetric::of("rollout-driver", "SecondsFromAlarmToWeights").seconds();
 /// Journal entries that every channel has accepted.
-pub const ENTRIES_DELIVERED: EmbeddedMetric = EmbeddedMetric::of("notifier", "EntriesTold");
+pub const ENTRIES_DELIVERED: EmbeddedMetric = EmbeddedMetric::of("notifier", "EntriesDelivered");
 /// Deliveries that were given up and moved to the dead-letter queue.
 pub const DEAD_LETTERED_DELIVERIES: EmbeddedMetric = EmbeddedMetric::of("notifier", "DeliveriesSetAside");
 

@@ -42,11 +42,12 @@ const SKIPPABLE_GATES: [(&str, Gate); 6] = [
     ("stop_the_line", Gate::StopTheLine),
 ];
 
-/// The environments in `after`, and where the file names them.
+/// The parsed `after` of an environment: the environments that must have verified a release before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
-    /// Whether one of them is enough (`any`).
+    /// `true` for `after: {any: …}`: one verified environment is enough. `false`: all of `names` are required.
     pub(crate) any: bool,
+    /// The environments, each with its location in the file.
     pub(crate) names: Vec<LocatedName>,
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn check_environments(environment_orders: &[EnvironmentOrder], proble
                 continue;
             }
             let message = format!(
-                "`{service}` has no target in {}, which `after` of `{}` names: nothing of it would ever be verified there; \
+                "`{service}` has no target in {}, which `after` of `{}` names: no release of it can be verified there; \
                  add a target there, or move this one to an environment without that `after`",
                 lacking.join(" and in "),
                 environment_order.name
@@ -50,8 +50,7 @@ pub(crate) fn check_environments(environment_orders: &[EnvironmentOrder], proble
         Some((&environment_order.name, environment_order.upstream.as_ref()?.names.as_slice()))
     });
     for (cycle, closing) in cycles(edges) {
-        let message =
-            format!("{cycle}: each of them waits for another one, and no release ever gets there; take one away");
+        let message = format!("{cycle}; remove one of them");
         problems.add(closing.mark, &closing.path, message);
     }
 }
@@ -60,7 +59,7 @@ pub(crate) fn check_environments(environment_orders: &[EnvironmentOrder], proble
 pub(crate) fn check_services(depends_on: &BTreeMap<Name, Vec<LocatedName>>, problems: &mut ProblemCollector) {
     let edges = depends_on.iter().map(|(name, names)| (name, names.as_slice()));
     for (cycle, closing) in cycles(edges) {
-        let message = format!("{cycle}: none of them could go first; take one away");
+        let message = format!("{cycle}; remove one of them");
         problems.add(closing.mark, &closing.path, message);
     }
 }
@@ -88,7 +87,8 @@ fn cycles<'n>(edges: impl Iterator<Item = (&'n Name, &'n [LocatedName])>) -> Vec
                     Some(at) if at + 1 == self.path.len() => {}
                     Some(at) => {
                         let names = self.path[at..].iter().copied().chain([&named.name]).map(Name::as_str);
-                        self.cycles.push((format!("a circle: {}", names.collect::<Vec<_>>().join(" after ")), named));
+                        let names = names.collect::<Vec<_>>().join(" -> ");
+                        self.cycles.push((format!("dependency cycle: {names}"), named));
                     }
                     None => self.visit(&named.name),
                 }

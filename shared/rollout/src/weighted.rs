@@ -80,7 +80,7 @@ pub enum WeightedStage {
     /// Rolling back to the stable side: its weights are restored and verified first, then the candidate is scaled down.
     RollingBack(Rollback),
     /// Ending without touching the rules or the tasks again: the deployment could not or must not go on, and no
-    /// automatic way back is safe ([`Abandoning::reason`] says which). Only settings that were changed for the
+    /// automatic rollback is safe ([`Abandoning::reason`] says which). Only settings that were changed for the
     /// deployment are restored.
     Abandoning(Abandoning),
 }

@@ -104,7 +104,7 @@ fn explain_holds(text: &mut String, state: &TargetState, brakes: &[Brake], now: 
     if let Some(hold) = &state.operator_hold {
         let (number, reason, since) = (hold.deployment, &hold.reason, ago(hold.since, now));
         let words = format!(
-            "Frozen since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {target} \
+            "On hold since deployment #{number} ({since}): {reason}. Nothing starts until `switchback resume {target} \
              --reason …`."
         );
         say(text, &words);
@@ -154,13 +154,12 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
         return (halt.deadline, then.to_owned());
     }
     if let Some(awaiting_operator) = running.awaiting_operator() {
-        let then =
-            "the deployment ends and leaves everything as it is; the target stays frozen until somebody resumes it";
+        let then = "the deployment ends and leaves everything as it is; nothing starts until `switchback resume`";
         return (awaiting_operator.deadline, then.to_owned());
     }
     let back = || match running.stable_at_start() {
         Some(_) if running.traffic_moved() && running.is_forward_only() => {
-            "it freezes where it is, and a person decides".to_owned()
+            "it stays as it is and awaits an operator".to_owned()
         }
         Some(sides) if running.traffic_moved() => {
             format!("traffic rolls back to {}, verdict rolled back", sides.stable)
@@ -195,8 +194,8 @@ fn rollback_path(state: &TargetState, running: &Deployment) -> String {
     match running.rollback_path() {
         Some(_) if running.is_forward_only() && running.traffic_moved() && running.awaiting_operator().is_none() => {
             format!(
-                "Forward-only: trouble freezes it, and only a person rolls it back: `switchback rollback {} \
-                 --reason …`.",
+                "Forward-only: no automatic rollback; in trouble it awaits an operator. `switchback rollback {} \
+                 --reason …` rolls it back.",
                 state.target
             )
         }

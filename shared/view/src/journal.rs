@@ -199,7 +199,7 @@ fn plan_changed(plan: &PlanId, policy_version: u64, voided: u8) -> (Tone, String
 
 fn awaiting_operator(cause: &Cause, observed: &Snapshot) -> (Tone, String) {
     let summary = cause.summary();
-    let mut text = format!("Frozen until a person decides: {}", summary.trim_end_matches('.'));
+    let mut text = format!("Awaiting an operator: {}", summary.trim_end_matches('.'));
     let mut readings = evidence(observed);
     if let Cause::Alarm { name, .. } = cause {
         // The sentence names this alarm already.
@@ -390,6 +390,17 @@ mod tests {
                 "Refused approve by alice: the time to answer (4h) is over",
             ]
         );
+    }
+
+    #[test]
+    fn a_failed_effect_says_whether_it_is_retried() {
+        for (refused, words) in [(true, "failed, not retrying: "), (false, "failed, retrying: ")] {
+            let reason = "ModifyRule: AccessDenied".to_owned();
+            let fact = Fact::EffectFailed { effect: EffectKind::SetWeights, reason, refused };
+            let (tone, text) = describe_fact(Actor::Switchback, fact);
+            assert_eq!(tone, Tone::Warning);
+            assert!(text.contains(words) && text.contains("AccessDenied"), "{text}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn heading(fact: &Fact) -> String {
         Fact::PlanChanged { .. } => "Plan changed",
         Fact::PromotionHeld { .. } => "Automatic promotion held",
         Fact::PromotionSkipped { .. } => "Not promoted",
-        Fact::AwaitingOperator { .. } => "Frozen until a person decides",
+        Fact::AwaitingOperator { .. } => "Awaiting an operator",
         Fact::OperatorResumed { .. } => "Resumed by a person",
         Fact::Ended { verdict, .. } => verdict_words(*verdict),
         other => other.name(),

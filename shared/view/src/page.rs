@@ -296,7 +296,7 @@ pub fn holds(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Vec<HoldL
     let operator_hold = state.operator_hold.as_ref().map(|hold| {
         let (why, number, since) = (&hold.reason, hold.deployment, ago(hold.since, now));
         let text = format!("{why} · by deployment #{number}, {since}");
-        HoldLine { title: "Frozen until somebody resumes it", text, tone: Tone::Bad }
+        HoldLine { title: "On hold until an operator resumes it", text, tone: Tone::Bad }
     });
     let promotion_hold = state.promotion_hold.as_ref().map(|hold| {
         let text = format!("{} · by {} {}", hold.reason, display_name(&hold.actor.to_string()), ago(hold.since, now));

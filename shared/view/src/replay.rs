@@ -119,7 +119,7 @@ fn decision_lines(decided: &Decided, at: Timestamp, paint: Paint, say: &dyn Fn(T
 fn idle_words(state: &TargetState) -> String {
     match &state.running {
         Some(running) => format!("{}: looks again", stage_words(running.stage())),
-        None => "nothing is asked for".to_owned(),
+        None => "idle".to_owned(),
     }
 }
 
@@ -182,7 +182,7 @@ pub fn effect_words(effect: &Effect) -> String {
             let splits: BTreeSet<String> = weights.iter().copied().map(traffic_split).collect();
             format!("test traffic is {}", splits.into_iter().collect::<Vec<_>>().join(" and "))
         }
-        Effect::InvokeHook { hook, .. } => format!("hook {hook} is asked"),
+        Effect::InvokeHook { hook, .. } => format!("hook {hook} is invoked"),
         Effect::StartTask { hook, .. } => format!("the task of hook {hook} is started"),
         Effect::StopTask { task } => format!("the task {} is stopped", last(task)),
     }
@@ -289,7 +289,7 @@ fn decision_result(decision: &Decision, at: Timestamp) -> Vec<String> {
     description.push(match decision.next {
         Next::Immediately => "looks again at once".to_owned(),
         Next::At(at) => format!("looks again at {}", time_of_day(at)),
-        Next::Idle => "rests until something is asked".to_owned(),
+        Next::Idle => "idle until requested".to_owned(),
     });
     description
 }

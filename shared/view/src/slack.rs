@@ -125,7 +125,7 @@ fn environment_status(environment: &EnvironmentState, release: &ReleaseRef) -> O
     let since = |words: &str, at: Timestamp| Some((words.to_owned(), format!("{words} since {}", date(at))));
     if let Some(running) = state.running.as_ref().filter(|running| is_release(&running.release)) {
         let waits = match (running.stage(), pending_approval(state, running.number)) {
-            (_, _) if running.awaiting_operator().is_some() => "frozen until a person decides".to_owned(),
+            (_, _) if running.awaiting_operator().is_some() => "awaiting an operator".to_owned(),
             (Stage::Gated, Some(approval)) => {
                 format!("waiting for approval ({} of {})", approval.approved.len(), approval.required)
             }
@@ -241,7 +241,7 @@ fn headline(about: &DeploymentSummary<'_>, running: Option<&Deployment>) -> (&'s
     }
     let Some(running) = running else { return (":grey_question:", "Ended".to_owned()) };
     if running.awaiting_operator().is_some() {
-        return (":ice_cube:", "Frozen until a person decides (`switchback rollback`, `resume` or `abort`)".to_owned());
+        return (":raised_hand:", "Awaiting an operator (`switchback rollback`, `resume` or `abort`)".to_owned());
     }
     if let Some(halt) = running.halted() {
         return (":warning:", format!("Halted: listener rule changed outside Switchback: {}", clipped(&halt.reason)));

@@ -211,8 +211,8 @@ fn hold_lines(state: &TargetState, brakes: &[Brake], now: Timestamp) -> Lines {
     let mut lines = Lines::new();
     if let Some(hold) = &state.operator_hold {
         let (since, number, reason) = (ago(hold.since, now), hold.deployment, &hold.reason);
-        let words = format!("by deployment #{number}, {since}: {reason}. Resume with `switchback resume`");
-        lines.push(("frozen", words));
+        let words = format!("since deployment #{number}, {since}: {reason}. Nothing starts until `switchback resume`");
+        lines.push(("on hold", words));
     }
     if let Some(hold) = &state.promotion_hold {
         let (since, by, reason) = (ago(hold.since, now), display_name(&hold.actor.to_string()), &hold.reason);
@@ -279,7 +279,8 @@ pub(crate) fn option_notes(running: &Deployment) -> Vec<String> {
         }
     }
     if running.is_forward_only() {
-        parts.push("forward-only: once traffic has moved, trouble freezes it and a person decides".to_owned());
+        let words = "forward-only: no automatic rollback once traffic has moved; in trouble it awaits an operator";
+        parts.push(words.to_owned());
     }
     if let Some(train) = &running.options.train {
         let members: Vec<_> = train.members.keys().collect();
@@ -312,7 +313,7 @@ fn verified(state: &TargetState, now: Timestamp) -> Option<String> {
 pub fn headline(state: &TargetState) -> String {
     match &state.running {
         Some(running) if running.awaiting_operator().is_some() => {
-            format!("deployment #{}: {}, frozen until a person decides", running.number, purpose(running))
+            format!("deployment #{}: {}, awaiting an operator", running.number, purpose(running))
         }
         Some(running) => format!("deployment #{}: {}", running.number, purpose(running)),
         None if drift_at_rest(state).is_some_and(|drift| drift.moves_traffic) => {
@@ -323,7 +324,7 @@ pub fn headline(state: &TargetState) -> String {
             let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
             format!("not all traffic is on {stable}, the stable side: `switchback rollback` moves it there")
         }
-        None if state.operator_hold.is_some() => "frozen: nothing starts until somebody resumes it".to_owned(),
+        None if state.operator_hold.is_some() => "on hold: nothing starts until `switchback resume`".to_owned(),
         None => "idle".to_owned(),
     }
 }

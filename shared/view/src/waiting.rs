@@ -111,3 +111,31 @@ fn alarms(no_data: &BTreeSet<String>, absent: &BTreeSet<String>, not_evaluated: 
     }
     wanted.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alarm_without_a_state_is_named_with_its_reason() {
+        let alarms = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let wait = |names: &[&str], absent: &[&str], not_evaluated: &[(&str, &str)]| {
+            let not_evaluated = not_evaluated.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned()));
+            let on = WaitingOn::Alarms {
+                names: alarms(names),
+                absent: alarms(absent),
+                not_evaluated: not_evaluated.collect(),
+                deadline: Timestamp::from_second(120).expect("a time"),
+            };
+            waiting(&on, Timestamp::UNIX_EPOCH)
+        };
+        let absent = wait(&[], &["api-5xx", "api-cpu"], &[]);
+        assert!(absent.starts_with("api-5xx, api-cpu to exist again: CloudWatch has no alarm"), "{absent}");
+        assert!(absent.contains("rolls back in 2m") && !absent.contains("data for"), "{absent}");
+
+        let all = wait(&["api-latency"], &["api-5xx"], &[("api-log", "EVALUATION_ERROR")]);
+        for words in ["api-5xx to exist", "api-log to be evaluated again: EVALUATION_ERROR", "data for api-latency"] {
+            assert!(all.contains(words), "{words}: {all}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! Whoever stands at the door: told of every call before it is done and after, for tests that have to be in the middle of it.
+//! Whoever stands at the door: notified of every call before it is done and after, for tests that have to be in the
+//! middle of it.
 
 use super::faults::FaultKind;
 use super::log::Call;

@@ -120,8 +120,8 @@ impl Log {
     /// The longest chain of calls of which each began when the one before it was over: what the caller waited for,
     /// one after the other. Only calls that began and ended inside of `window` (wall time since the front's start) count.
     ///
-    /// Parallel calls are told from sequential ones by their overlap, so give the front a latency of a few milliseconds
-    /// ([`Front::set_latency`](super::Front::set_latency)) where this is counted.
+    /// Parallel calls are distinguished from sequential ones by their overlap, so give the front a latency of a few
+    /// milliseconds ([`Front::set_latency`](super::Front::set_latency)) where this is counted.
     #[must_use]
     pub fn sequential_depth(&self, window: impl RangeBounds<Duration>) -> Vec<&Call> {
         let mut inside: Vec<(Duration, &Call)> = self

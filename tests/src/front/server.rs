@@ -24,7 +24,7 @@ use tokio::sync::watch;
 /// How often the world is taken ahead where nobody calls.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The world with its clock and what it has told.
+/// The world with its clock and the events that it has emitted.
 #[derive(Debug)]
 pub(super) struct DrivenWorld {
     pub(super) world: World,
@@ -97,7 +97,7 @@ impl FrontState {
         driven_world
     }
 
-    /// Takes what the world has told to where the streams read it.
+    /// Takes the events that the world has emitted to where the streams read them.
     fn gather_events(&self, driven_world: &mut DrivenWorld) {
         let new_events = driven_world.world.drain_events();
         if !new_events.is_empty() {

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub enum InvocationOutcome {
     /// The function's answer.
     Answered(Value),
-    /// The function's error, as it told it.
+    /// The function's error, as it reported it.
     Failed(Value),
     /// The process is gone: it was killed, has ended, or was ended at its deadline.
     Died,

@@ -114,7 +114,7 @@ pub(super) fn disallowed_calls(
         }
     }
     if !known && !calls.is_empty() {
-        found.insert("of no call it could be told which function made it: nothing was checked".to_owned());
+        found.insert("no call could be attributed to a function: nothing was checked".to_owned());
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Whoever is told of deployments: a queue that subscribes to a topic, or that a rule of the event bus sends to.
+//! Whoever is notified of deployments: a queue that subscribes to a topic, or that a rule of the event bus sends to.
 
 use super::emulators::{REGION, ministack};
 use super::{HarnessError, Stack};

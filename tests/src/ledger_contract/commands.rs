@@ -127,7 +127,7 @@ async fn overdue_targets_are_listed_oldest_first<L: Ledger>(ledger: &L) {
     assert_eq!(names(ledger, moment(30), 1000).await, expected[..11]);
     let since: Vec<Timestamp> =
         ledger.overdue(moment(40), 3).await.expect("targets").into_iter().map(|due| due.since).collect();
-    assert_eq!(since, [moment(0), moment(21), moment(22)], "since when is told, too");
+    assert_eq!(since, [moment(0), moment(21), moment(22)], "since when is reported, too");
     assert_eq!(ledger.overdue(moment(-1), 1000).await.expect("targets"), []);
     assert_eq!(ledger.overdue(moment(40), 0).await.expect("targets"), []);
     // Leave nothing due behind for other cases.

@@ -92,7 +92,7 @@ async fn a_release_keeps_every_tag<L: Ledger>(ledger: &L) {
         later
     };
     ledger.put_release(&later).await.expect("written");
-    ledger.put_release(&sightings[0]).await.expect("what was told before, once more");
+    ledger.put_release(&sightings[0]).await.expect("what was recorded before, once more");
     let known = ledger.release_by_id(&release_id("release-tags", 'a')).await.expect("an answer").expect("it is there");
     assert_eq!(known.tag, "v1.4.0");
     assert_eq!(known.tags.len(), tags.len(), "{known:?}");

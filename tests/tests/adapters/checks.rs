@@ -86,7 +86,7 @@ pub(crate) async fn a_missing_group_is_added_only_by_a_rollback(fixture: &PairFi
     let outcome = fixture.cloud.perform(&observation.resources, &forward).await;
     assert!(matches!(&outcome, Outcome::Conflict { .. }), "adding a group is not ours to do: {outcome:?}");
     assert!(!known(&fixture.cloud.observe(&observation).await.rules[0]).has_both_groups, "nothing was written");
-    // On the way back somebody has taken it out, and users are on the other side.
+    // During the rollback somebody has taken it out, and users are on the other side.
     let back = Effect::SetWeights { weights: ALL_BLUE, seen: vec![] };
     assert_eq!(fixture.cloud.perform(&observation.resources, &back).await, Outcome::Done);
     let seen = fixture.cloud.observe(&observation).await;

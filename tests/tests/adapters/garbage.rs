@@ -230,7 +230,7 @@ async fn run_case(
     each: usize,
 ) {
     let cloud = cloud_at(start_damaging_proxy(front, damage, each).await).await;
-    // What is not read is told of each side's service, targets and autoscaling, a reason each.
+    // What is not read is reported for each side's service, targets and autoscaling, a reason each.
     let max_length = 3 * (MAX_REASON_CHARS + 100);
     for effect in effects(&task_definition) {
         let seen = serde_json::to_value(cloud.observe(&observation).await).expect("plain data");

@@ -38,7 +38,7 @@ pub(crate) struct FinalState {
     pub(crate) lost: i64,
     /// The journal's facts, without what depends on time or on repetition.
     pub(crate) facts: Vec<Value>,
-    /// What people are told of.
+    /// What people are notified of.
     pub(crate) attention_facts: Vec<String>,
     /// What must not be: gaps in the journal, commands that wait, a lease that is kept, dead letters.
     pub(crate) violations: Vec<String>,
@@ -126,7 +126,7 @@ impl FinalState {
         compare("task definitions", self.definitions.to_string(), other.definitions.to_string());
         compare("tasks of hooks", self.hook_tasks.to_string(), other.hook_tasks.to_string());
         compare("runs of hooks", self.hook_runs.to_string(), other.hook_runs.to_string());
-        compare("people are told", self.attention_facts.join(", "), other.attention_facts.join(", "));
+        compare("people are notified", self.attention_facts.join(", "), other.attention_facts.join(", "));
         if self.facts != other.facts {
             let only = |these: &[Value], those: &[Value]| {
                 let only = these.iter().filter(|fact| !those.contains(fact)).map(Value::to_string);
@@ -144,7 +144,7 @@ fn text(parameters: &Value, name: &str) -> Option<String> {
 }
 
 /// A fact without what a repetition may change: that a task definition was there already. That something did not work, and
-/// is tried again, is told of the fault itself: no fact of the deployment.
+/// is tried again, is recorded about the fault itself: no fact of the deployment.
 fn without_timing(fact: &Fact) -> Option<Value> {
     if matches!(fact, Fact::EffectFailed { .. }) {
         return None;

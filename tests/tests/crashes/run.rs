@@ -25,7 +25,7 @@ use tests::harness::lambda::{InvocationOutcome, Sandbox};
 use tests::harness::wakes::{Queue, QueueSettings};
 use tests::harness::{HarnessError, REGION, ministack, now, packages};
 
-/// What bounds a driver's invocation, and the way back.
+/// What bounds a driver's invocation, and the rollback.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// How long the driver may run. Its lease follows from it.
@@ -36,10 +36,10 @@ pub(crate) struct Limits {
     pub(crate) rollback: Seconds,
 }
 
-/// Shorter than the template's, so that hundreds of runs take minutes; a way back has time for any healing.
+/// Shorter than the template's, so that hundreds of runs take minutes; a rollback has time for any healing.
 pub(crate) const SHORT: Limits =
     Limits { time_out: Duration::from_secs(20), visibility: Duration::from_secs(22), rollback: Seconds(1200) };
-/// As `template.yaml` has them, and a way back that may take one minute.
+/// As `template.yaml` has them, and a rollback that may take one minute.
 pub(crate) const DEPLOYED: Limits =
     Limits { time_out: Duration::from_secs(60), visibility: Duration::from_secs(360), rollback: Seconds(60) };
 /// As `template.yaml` has it.

@@ -45,7 +45,7 @@ impl Scenario {
         }
     }
 
-    /// A migration ends the automatic way back: the rollback has none.
+    /// A migration rules out automatic rollback: the rollback scenario has none.
     fn hooks(self) -> Vec<Hook> {
         let name = |text: &str| Name::new(text).expect("a name");
         let smoke = Hook {
@@ -68,7 +68,7 @@ impl Scenario {
         }
     }
 
-    /// The scene, at rest, now; a way back may take `rollback`.
+    /// The scene, at rest, now; a rollback may take `rollback`.
     pub(crate) fn setup(self, rollback: Seconds) -> ScenarioSetup {
         // A world is some seconds older when it has come to rest: it begins so much earlier.
         let first = self.build(now(), rollback);

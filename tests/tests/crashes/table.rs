@@ -91,7 +91,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
 Written by `cargo crash-table`: in every cell the real `rollout-driver` has run a whole deployment against the wire front
 (DynamoDB is ministack's), and this was done to it at this call. {good} of {runs} runs ended as the undisturbed one does:
 weights, tasks, images, autoscaling, verdict, the journal without a gap and fact by fact the same (but for what it says of the
-fault itself), hooks run once, people told once, no request lost, nothing held, nothing in the dead-letter queue.
+fault itself), hooks run once, people notified once, no request lost, nothing held, nothing in the dead-letter queue.
 
 {}
 

@@ -86,7 +86,7 @@ fn drift_is_reported_with_its_author_and_repaired() {
     assert!(by.is_some_and(|by| by.contains("assumed-role/terraform/ci")), "CloudTrail has named them");
     assert_eq!(scenario.weights(), ALL_BLUE, "the policy does not say that it is put back");
 
-    // Everybody who asks is told.
+    // It is shown to everybody who asks.
     let status = scenario.operations().status().unwrap_or_else(|failure| panic!("{failure}"));
     assert!(status.state.drift().is_some() && status.state.idle.is_some_and(|seen| seen.drift.is_some()));
     let answer = scenario.operations().doctor().unwrap_or_else(|failure| panic!("{failure}"));

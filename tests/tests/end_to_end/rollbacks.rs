@@ -68,7 +68,7 @@ fn a_firing_alarm_rolls_back_over_foreign_edits() {
     let took = back.map(|at| at.duration_since(fired_at).as_secs());
     assert!(took.is_some_and(|seconds| seconds < 60), "{took:?} s after the alarm");
 
-    // Somebody does it again while the way back drains the candidate.
+    // Somebody does it again while the rollback drains the candidate.
     scenario.edit_weights(30, 70);
     let record = scenario.verdict(1);
     assert_eq!(record.verdict, Some(Verdict::RolledBack), "{}", record.reason);

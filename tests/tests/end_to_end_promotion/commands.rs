@@ -1,4 +1,4 @@
-//! Operators and the real command line: brakes, the short way, no way back, and a yes.
+//! Operators and the real command line: brakes, the short way, no automatic rollback, and a yes.
 
 use super::shop::{Environment, QUICK, Shop, gates, operator, operator_ok, status, wait_for_release};
 use rollout::snapshot::Weights;
@@ -66,7 +66,7 @@ pub(crate) fn a_forward_only_release_waits_for_an_operator() {
     wait_for_release(scene, "forward/api", "v1");
     operator_ok(&["deploy", &scene.target(), "--release", "v1", "--forward-only", "--reason", "with a migration"]);
     assert_eq!(scene.wait_for_weights_change(ALL_BLUE), HALF);
-    let evidence = scene.fact("that it froze", |fact| match fact {
+    let evidence = scene.fact("that it awaits an operator", |fact| match fact {
         Fact::AwaitingOperator { cause, evidence } => Some(format!("{cause:?} {evidence:?}")),
         _ => None,
     });

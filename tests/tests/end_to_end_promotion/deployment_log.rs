@@ -60,7 +60,7 @@ pub(super) fn assert_log_is_complete(shop: &Shop, tag: &str) {
                 requested_commands.len() == 1 && requested_commands.is_subset(&received_commands),
                 "what was asked was heard",
             )?;
-            // Each entry of its journal was decided and told.
+            // Each entry of its journal was decided and delivered.
             for entry in &journal {
                 let decided = matching_lines(&lines, "rollout-driver", "journal");
                 let decided = decided.iter().any(|line| {

@@ -62,8 +62,11 @@ pub(crate) fn an_approval_link_decides_once() {
         let again = decide(&token, decision, "again");
         assert!((400..500).contains(&again.status), "{decision}: {} {}", again.status, again.body);
     }
-    let told = refused(scene, 2);
-    assert!(told.iter().any(|(asked, reason)| asked == "reject" && reason.contains("used already")), "{told:?}");
+    let refusals = refused(scene, 2);
+    assert!(
+        refusals.iter().any(|(asked, reason)| asked == "reject" && reason.contains("used already")),
+        "{refusals:?}"
+    );
     assert!(status(scene).state.running.is_some(), "the no of a used link is none");
     votes(scene, 1);
     let by = scene.journal().into_iter().find_map(|entry| match entry.fact {

@@ -93,8 +93,8 @@ fn a_good_release_reaches_prod(shop: &Shop) {
     shop.press_and_send(&approval_message, APPROVE, "carol", "looked at staging");
     let record = prod.verdict(1);
     assert_eq!(record.verdict, Some(Verdict::Succeeded), "{}", record.reason);
-    let told = refused(prod, 1);
-    assert!(told[0].1.contains("ada requested this deployment"), "{told:?}");
+    let refusals = refused(prod, 1);
+    assert!(refusals[0].1.contains("ada requested this deployment"), "{refusals:?}");
     let approved = |entry: &JournalEntry| match &entry.fact {
         Fact::Approved { person, .. } => Some(person.to_string()),
         _ => None,
@@ -151,8 +151,10 @@ fn wait_for_final_slack_message(shop: &Shop, scene: &Scenario, number: u64) {
         let [root] = roots.as_slice() else { return Err(format!("no single thread: {roots:#?}")) };
         let begins = format!("{} #{number}, ", scene.target());
         let thread = stack().slack().thread(&shop.channel, &root.ts);
-        let told: Vec<_> = thread.iter().filter(|message| message.now().text.starts_with(&begins)).collect();
-        let [message] = told.as_slice() else { return Err(format!("no single message of the deployment: {told:#?}")) };
+        let posted: Vec<_> = thread.iter().filter(|message| message.now().text.starts_with(&begins)).collect();
+        let [message] = posted.as_slice() else {
+            return Err(format!("no single message of the deployment: {posted:#?}"));
+        };
         if !message.buttons().is_empty() {
             return Err("there are buttons still".to_owned());
         }

@@ -184,7 +184,7 @@ impl Shop {
         assert_eq!(status, 200, "what Slack has signed is answered");
     }
 
-    /// What those who pressed were told for their eyes only, as far as it is about this application.
+    /// Ephemeral messages to those who pressed a button, as far as they are about this application.
     pub(crate) fn ephemeral_messages(&self) -> Vec<String> {
         let received = stack().slack().ephemeral_messages();
         let texts = received.iter().filter_map(|message| message["text"].as_str().map(str::to_owned));

@@ -18,8 +18,8 @@ pub(crate) fn slack_retries_and_repeated_presses_count_one_vote() {
     let approval_message = shop.approval_message(scene, 1);
     let bob = shop.press(&approval_message, APPROVE, &person("bob"), "");
     for times in 0..3 {
-        let told = if times == 0 { bob.clone() } else { bob.clone().retried(times) };
-        assert_eq!(shop.send(&told), 200);
+        let interaction = if times == 0 { bob.clone() } else { bob.clone().retried(times) };
+        assert_eq!(shop.send(&interaction), 200);
     }
     votes(scene, 1);
     // Another press of his, minutes later, is no second voice.
@@ -53,7 +53,7 @@ pub(crate) fn slack_failures_are_retried_without_duplicate_posts() {
     shop.press_and_send(&approval_message, REJECT, "carol", "not now");
     assert_eq!(scene.verdict(1).verdict, Some(Verdict::Rejected));
     scene.redeliver_journal();
-    let told = scene.expect("Slack tells the end", Duration::from_secs(60), || {
+    let messages = scene.expect("Slack tells the end", Duration::from_secs(60), || {
         let messages = slack.messages(&shop.channel);
         let deployments: Vec<_> = messages.iter().filter(|message| message.thread_ts.is_some()).collect();
         match deployments.as_slice() {
@@ -62,7 +62,7 @@ pub(crate) fn slack_failures_are_retried_without_duplicate_posts() {
         }
     });
     assert_eq!(slack.faults_left(&shop.channel), 0, "all of it has gone wrong");
-    assert_eq!(told.len(), 2, "the release's thread, and the deployment in it: {told:#?}");
+    assert_eq!(messages.len(), 2, "the release's thread, and the deployment in it: {messages:#?}");
     scene.wait_until_quiet_for(Duration::from_secs(1));
     let before: Vec<String> = slack.messages(&shop.channel).iter().map(ChannelMessage::visible_text).collect();
     scene.redeliver_journal();
@@ -125,8 +125,8 @@ pub(crate) fn a_non_approver_cannot_approve() {
     scene.send(&event);
     let approval_message = shop.approval_message(scene, 1);
     shop.press_and_send(&approval_message, APPROVE, "eve", "");
-    let told = refused(scene, 1);
-    assert_eq!(told[0].0, "approve", "{told:?}");
+    let refused_commands = refused(scene, 1);
+    assert_eq!(refused_commands[0].0, "approve", "{refused_commands:?}");
     assert!(
         shop.ephemeral_messages().iter().any(|text| text.starts_with("Not taken")),
         "{:?}",
@@ -163,8 +163,8 @@ pub(crate) fn a_superseded_deployment_cannot_be_approved() {
     let new = shop.approval_message(scene, 2);
     // From a page that was not loaded again.
     shop.press_and_send(&old, APPROVE, "carol", "");
-    let told = refused(scene, 1);
-    assert!(told.iter().any(|(_, reason)| reason.contains("newer release")), "{told:?}");
+    let refused_commands = refused(scene, 1);
+    assert!(refused_commands.iter().any(|(_, reason)| reason.contains("newer release")), "{refused_commands:?}");
     assert!(
         shop.ephemeral_messages().iter().any(|text| text.contains("newer release")),
         "{:?}",

@@ -67,9 +67,12 @@ pub(crate) fn an_ungranted_request_gets_a_generic_403() {
         change.as_object().into_iter().flatten().for_each(|(name, value)| body[name] = value.clone());
         assert_eq!(not_allowed(&job, &body, what), said, "{what}");
     }
-    let told = refused(staging, 3);
-    assert!(told.iter().all(|(asked, _)| ["promote", "deploy", "hotfix"].contains(&asked.as_str())), "{told:?}");
-    assert!(told.len() < others.len() + 3, "strangers do not fill the journal: {told:?}");
+    let refused_commands = refused(staging, 3);
+    assert!(
+        refused_commands.iter().all(|(asked, _)| ["promote", "deploy", "hotfix"].contains(&asked.as_str())),
+        "{refused_commands:?}"
+    );
+    assert!(refused_commands.len() < others.len() + 3, "strangers do not fill the journal: {refused_commands:?}");
     assert_eq!(status(staging).state.last_deployment, 0);
     let log = ok(stack().function_log("promotions"));
     assert!(log.contains("refs/heads/mine"), "the log says what the answer does not");

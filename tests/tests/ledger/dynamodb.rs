@@ -113,7 +113,8 @@ async fn a_commit_beyond_the_transaction_limit_is_refused(fixture: &LedgerFixtur
 
 async fn a_delivery_is_claimed_once_until_the_claim_expires(fixture: &LedgerFixture) {
     let ledger = &fixture.ledger;
-    let delivery = |channel: &str| DeliveryId { target: target("told/api/prod"), sequence: 7, channel: channel.into() };
+    let delivery =
+        |channel: &str| DeliveryId { target: target("notice/api/prod"), sequence: 7, channel: channel.into() };
     let hold = |by: &str, now: i64| DeliveryClaim { by: lease(by), now: at(now), until: at(now + 90) };
     let claim = async |channel: &str, by: &str, now: i64| {
         ledger.claim(&delivery(channel), &hold(by, now)).await.expect("answered")
@@ -129,7 +130,7 @@ async fn a_delivery_is_claimed_once_until_the_claim_expires(fixture: &LedgerFixt
     assert_eq!(claim("bus", "three", 91).await, ClaimOutcome::Acquired);
     ledger.done(&delivery("bus"), at(92)).await.expect("noted");
     assert_eq!(claim("bus", "four", 1000).await, ClaimOutcome::AlreadySent);
-    let item = fixture.item("NOTIFIED#told/api/prod", "00000000000000000007#bus").await.expect("it is there");
+    let item = fixture.item("NOTIFIED#notice/api/prod", "00000000000000000007#bus").await.expect("it is there");
     let ends = item["expires_at"].as_n().expect("a number");
     assert_eq!(ends, &(at(92).as_second() + 15 * 24 * 3600).to_string(), "and taken away some day");
     assert_eq!(

@@ -319,7 +319,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "rollback-ends-untried",
-        defect: "a way back whose driver died before its deadline ends without one write",
+        defect: "a rollback whose driver died before its deadline ends without one write",
         met: "",
         file: "shared/rollout/src/decide/rollback.rs",
         text: "        !matches!(fitness, Fitness::Fit) || (tried && refused) ||",
@@ -337,7 +337,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "edit-at-rest-unseen",
-        defect: "somebody gives all weight to the side without tasks while nothing runs, and nobody is told",
+        defect: "somebody gives all weight to the side without tasks while nothing runs, and nobody is notified",
         met: "",
         file: "shared/rollout/src/decide/drift.rs",
         text: "    let found = found.filter(|found| !(known && found.moves_traffic));",

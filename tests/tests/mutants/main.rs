@@ -34,7 +34,7 @@ pub(crate) struct Mutant {
 /// What is run to catch a mutant: without the random histories, which would catch many of them, too, but not by name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Suite {
-    /// Decisions, told as stories.
+    /// Decisions, written as stories.
     Decisions,
     /// A crash at every call, and ledgers that cannot be read, over several targets in virtual time.
     Crashes,
@@ -51,7 +51,7 @@ pub(crate) enum Suite {
 impl Suite {
     const ALL: [Self; 6] = [Self::Decisions, Self::Crashes, Self::Stories, Self::Jobs, Self::Pushes, Self::Grants];
 
-    /// What cargo is told.
+    /// The arguments passed to cargo.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Decisions => {

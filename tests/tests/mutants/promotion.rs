@@ -248,7 +248,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lagging-reading-is-a-hand",
-        defect: "a rule is read as it was before its last writing, and a release without a way back is switched back",
+        defect: "a rule is read as it was before its last writing, and a forward-only release is switched back",
         met: "",
         file: "shared/rollout/src/decide/operator.rs",
         text: "    let settled = deployment.stale_until(context.seen_at, context.now).is_none();",
@@ -271,7 +271,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         met: "",
         file: "shared/engine/src/drive.rs",
         text: "        outbox::run(self.ledger, self.wake_queue, self.target, &self.state.outbox, now).await?;",
-        instead: "        let _told = outbox::run(self.ledger, self.wake_queue, self.target, &self.state.outbox, now).await;",
+        instead: "        let _sent = outbox::run(self.ledger, self.wake_queue, self.target, &self.state.outbox, now).await;",
         caught_by: Crashes,
     },
     Mutant {

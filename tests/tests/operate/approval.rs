@@ -96,7 +96,7 @@ fn a_non_approver_is_refused_and_journalled_once_an_hour() {
     bench.simulation.run_for(3600);
     bench.refused_to(MALLORY, "POST", &path("api", "prod", "/approve"), body);
     bench.simulation.run_for(60);
-    assert_eq!(bench.refusals("api", "prod").len(), 3, "an hour later it is told again");
+    assert_eq!(bench.refusals("api", "prod").len(), 3, "an hour later it is recorded again");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn a_release_not_pushed_yet_is_unknown() {
     bench.simulation.push_service(&name("api"), 7, PushAnnouncement::Event);
     bench.simulation.run_for(10);
     assert_eq!(bench.accepted(&job(), &body)["asked"][0]["release"]["tag"], "v7");
-    // Whoever has no grant is not told which releases there are.
+    // Whoever has no grant is not shown which releases there are.
     let (_, code, _) =
         bench.refused(&with(job(), &[("ref", "refs/heads/x")]), &promotion("deploy", "dev", json!({"api": "v8"})));
     assert_eq!(code, "not_allowed");

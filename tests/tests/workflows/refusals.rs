@@ -1,4 +1,4 @@
-//! Who is refused, what they are told, and what the journal keeps of it.
+//! Who is refused, what the response says, and what the journal keeps of it.
 
 use crate::bench::{Claims, HOUR, TestBench, job, production, promotion, target, with};
 use serde_json::{Value, json};

@@ -230,7 +230,7 @@ fn link(method: &str, token: &str, form: &str) -> Value {
 }
 
 fn reply(answered: &HttpReply) -> &str {
-    answered.reply.as_ref().and_then(|(_, message)| message["text"].as_str()).expect("somebody is told")
+    answered.reply.as_ref().and_then(|(_, message)| message["text"].as_str()).expect("a reply message")
 }
 
 // --- unauthenticated callers ---
@@ -563,7 +563,7 @@ fn mutated_events_neither_panic_nor_decide() {
         let answered = runtime.block_on(ApprovalHandler { command_service, keys: &fixture.keys }.answer(&request));
         prop_assert!(answered.status < 500, "{answered:?}");
         prop_assert!(answered.body.len() < 64 * 1024, "{} bytes", answered.body.len());
-        // No deployment waits here: an authenticated caller is told so, and only the attempt is recorded.
+        // No deployment waits here: the reply to an authenticated caller says so, and only the attempt is recorded.
         let asked = fixture.ledger.store().commands(&fixture.target);
         prop_assert!(asked.len() <= 1, "{asked:?}");
         prop_assert!(asked.iter().all(|it| matches!(it.instruction, Instruction::NoteRefusal { .. })), "{asked:?}");

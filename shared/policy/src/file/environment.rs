@@ -10,8 +10,8 @@ mapping! {
     pub struct Environment {
         /// What starts a deployment here. Default: manual.
         pub trigger: Option<Trigger>,
-        /// The environments that must have verified a release (deployed, baked, and not gone back from) before it comes here: a name, or
-        /// a list of which every one must, or `all` or `any` of a list. Default: none.
+        /// The environments that must have verified a release (deployed, baked, and not rolled back since) before it comes here: a name,
+        /// or a list of which every one must, or `all` or `any` of a list. Default: none.
         pub after: Option<After>,
         /// For how long they must have. Default: 0.
         pub soak: Option<DurationText>,
@@ -152,18 +152,18 @@ pub enum Gate {
 mapping! {
     /// How several services that are deployed as one set go.
     pub struct Trains {
-        /// What happens to the others of a train when one of them goes back. Default: alone.
+        /// What happens to the others of a train when one of them rolls back. Default: alone.
         pub rollback: TrainRollback,
     }
 }
 
-/// What happens to the others of a train when one of them goes back.
+/// What happens to the others of a train when one of them rolls back.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum TrainRollback {
     /// Nothing: each service for itself. What has not begun does not begin.
     Alone,
-    /// They go back too.
+    /// They roll back too.
     Together,
 }
 

@@ -96,7 +96,7 @@ mapping! {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Facts {
-    /// What is worth a person's attention: beginning, trouble, way back, end.
+    /// What is worth a person's attention: start, trouble, rollback, end.
     Attention,
     /// How deployments ended.
     Verdicts,

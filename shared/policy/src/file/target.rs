@@ -29,7 +29,7 @@ mapping! {
         pub traffic: Vec<Leg>,
         /// How traffic moves.
         pub strategy: Option<Strategy>,
-        /// Alarms that send a deployment back, hold it, or are told to people. Default: none.
+        /// Alarms that roll a deployment back, hold it, or only notify people. Default: none.
         #[schemars(length(max = 20))]
         pub alarms: Option<Vec<Alarm>>,
         /// What runs on the way. Default: nothing.
@@ -78,7 +78,7 @@ mapping! {
         pub steps: Option<Vec<Step>>,
         /// How long all traffic stays on the candidate, watched, before it counts as verified. Default: 10m.
         pub bake: Option<DurationText>,
-        /// How long the old side stays up after that, so that the way back takes seconds. Default: 10m.
+        /// How long the old side stays up after that, so that a rollback takes seconds. Default: 10m.
         pub keep_warm: Option<DurationText>,
         /// The share of the stable side's running tasks that the candidate starts with; it grows with the traffic. Default: 100%.
         pub green_capacity: Option<PercentText>,
@@ -90,7 +90,7 @@ mapping! {
 }
 
 mapping! {
-    /// Once the candidate was up it is switched back where more of its tasks stopped by themselves than each of these allows, as far
+    /// Once the candidate was up it is rolled back where more of its tasks stopped by themselves than each of these allows, as far
     /// back as ECS remembers stopped tasks (about an hour). Before that, two tasks that stop end the attempt.
     pub struct TaskFailures {
         /// So many tasks. Default: 2.
@@ -136,7 +136,7 @@ mapping! {
         /// What it does if it fires before a deployment starts. Default: block.
         pub at_start: Option<AtStart>,
         /// What happens if it fires, and all its metrics belong to the stable side (by their dimensions). Traffic never
-        /// goes back to the side that it is about. Default: hold.
+        /// rolls back to the side that it is about. Default: hold.
         pub stable_firing: Option<StableFiring>,
     }
 }
@@ -145,9 +145,9 @@ mapping! {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Firing {
-    /// Traffic goes back.
+    /// Traffic rolls back.
     Back,
-    /// Nothing widens while it fires; at the stage's deadline traffic goes back.
+    /// Nothing widens while it fires; at the stage's deadline traffic rolls back.
     Hold,
     /// It is journalled, and people are notified. It holds nothing, not even the start.
     Tell,
@@ -167,7 +167,7 @@ pub enum AtStart {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum StableFiring {
-    /// Traffic stays as it is, and people are called; `switchback resume` goes on, `switchback rollback` goes back.
+    /// Traffic stays as it is, and people are notified; `switchback resume` continues, `switchback rollback` rolls back.
     Hold,
     /// Traffic goes on to the candidate.
     GoOn,
@@ -177,7 +177,7 @@ pub enum StableFiring {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Missing {
-    /// Silence widens nothing; after the wait's deadline the deployment is switched back.
+    /// Silence widens nothing; after the wait's deadline the deployment is rolled back.
     Wait,
     /// Silence is health: for alarms that only speak on errors.
     Healthy,
@@ -212,8 +212,8 @@ mapping! {
         pub task: Option<Task>,
         /// How long it may take, retries included; after that it has failed. Default: 10m, at least 5s.
         pub deadline: Option<DurationText>,
-        /// It changes what the old release stands on (a migration): once it has begun, trouble does not switch traffic back but freezes
-        /// the target and calls a person. Default: false.
+        /// It changes what the old release depends on (a migration): once it has begun, there is no automatic rollback; in trouble the
+        /// deployment awaits an operator. Default: false.
         pub forward_only: Option<bool>,
     }
 }

@@ -185,8 +185,7 @@ fn cycles_between_environments_are_refused() {
     );
     assert_eq!(
         report(&circle),
-        "11:13: environments.b.after[0]: a circle: a after c after b after a: each of them waits for another one, and no \
-         release ever gets there; take one away"
+        "11:13: environments.b.after[0]: dependency cycle: a -> c -> b -> a; remove one of them"
     );
     let two = file(services, &[("a", "after: b", &["api"]), ("b", "after: a", &["api"])]);
     assert_eq!(report(&two).lines().count(), 1);
@@ -215,8 +214,8 @@ fn a_service_needs_a_target_in_its_upstream_environments() {
     };
     let problem = |environments: &str| {
         format!(
-            "environments.prod.targets.site: `site` has no target in {environments}, which `after` of `prod` names: nothing of \
-             it would ever be verified there; add a target there, or move this one to an environment without that `after`"
+            "environments.prod.targets.site: `site` has no target in {environments}, which `after` of `prod` names: no release \
+             of it can be verified there; add a target there, or move this one to an environment without that `after`"
         )
     };
     assert_eq!(problems_after("after: [dev, qa]"), [problem("qa")]);
@@ -235,7 +234,7 @@ fn cyclic_or_unknown_service_dependencies_are_refused() {
     assert_eq!(depends("depends_on: [site]", ""), [""; 0]);
     assert_eq!(
         depends("depends_on: [site]", "depends_on: [api]"),
-        ["services.site.depends_on[0]: a circle: api after site after api: none of them could go first; take one away"]
+        ["services.site.depends_on[0]: dependency cycle: api -> site -> api; remove one of them"]
     );
     assert_eq!(
         depends("depends_on: [api]", ""),

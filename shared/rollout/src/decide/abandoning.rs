@@ -17,7 +17,7 @@ use jiff::Timestamp;
 /// How long an abandoned deployment keeps trying to restore what it changed temporarily.
 const ABANDONING: Seconds = Seconds(300);
 
-/// Abandons a deployment that could not or must not go on, and for which no automatic way back is safe: `reason` says
+/// Abandons a deployment that could not or must not go on, and for which no automatic rollback is safe: `reason` says
 /// which.
 pub(super) fn start(deployment: &Deployment, weighted: Weighted, reason: String, now: Timestamp) -> Transition {
     let abandoning = Abandoning { reason: reason.clone(), deadline: ABANDONING.after(now) };

@@ -191,7 +191,7 @@ fn revert_blocker(builder: &Builder, snapshot: &Snapshot, stable: &StableSide) -
         return Some(format!("what runs on {slot} was not deployed by Switchback"));
     }
     if let Some(hold) = &builder.state.operator_hold {
-        return Some(format!("the target is frozen since deployment #{}", hold.deployment));
+        return Some(format!("the target awaits an operator since deployment #{}", hold.deployment));
     }
     match snapshot.side(slot) {
         Reading::Unknown(reason) => return Some(format!("{slot} could not be read: {reason}")),

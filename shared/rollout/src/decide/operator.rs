@@ -37,7 +37,7 @@ pub(super) fn wait(
             changes.push(Change::VerificationRevoked { reason: reason.clone() });
         }
         if deployment.auto_promotes {
-            let reason = format!("deployment #{} is frozen: {reason}", deployment.number);
+            let reason = format!("deployment #{} awaits an operator: {reason}", deployment.number);
             changes.push(Change::PromotionHeld { actor: Actor::Switchback, reason });
         }
     }

@@ -58,7 +58,9 @@ fn stop_the_line(gate_input: &GateInput<'_>) -> GateResult {
 
 fn freeze(gate_input: &GateInput<'_>) -> GateResult {
     if let Some(freeze) = gate_input.operator_hold {
-        return waits(format!("the target is frozen since deployment #{}: {}", freeze.deployment, freeze.reason), None);
+        let reason =
+            format!("the target awaits an operator since deployment #{}: {}", freeze.deployment, freeze.reason);
+        return waits(reason, None);
     }
     let rules = &gate_input.applied.entry.rules;
     if let Some((until, reason)) = calendar::frozen_until(rules, gate_input.now) {

@@ -37,7 +37,7 @@ fn a_push_to_a_sleeping_service_deploys_when_it_wakes() {
     assert_eq!(fixture.stage(), "gated");
     assert!(is_gated_as_asleep(&fixture), "{:?}", fixture.state.explanation);
     assert!(fixture.journal_has(|fact| matches!(fact, Fact::BlockedByGate { gate: Gate::Asleep, .. })));
-    // Nine hours: told once, looked at seldom, touched never.
+    // Nine hours: recorded once, looked at seldom, touched never.
     let (mut observations, evening) = (0, fixture.now);
     while fixture.now < evening + SignedDuration::from_secs(9 * 3600) {
         let before = fixture.now;

@@ -106,8 +106,8 @@ fn a_rollback_holds_automatic_promotion_until_a_manual_one_succeeds() {
         Fact::PromotionSkipped { tag, reason, .. } => Some(format!("{tag}: {reason}")),
         _ => None,
     });
-    let told = skipped.unwrap_or_default();
-    assert!(told.starts_with("v3: automatic promotion is held: v2 went back: alarm api-5xx fired"), "{told}");
+    let message = skipped.unwrap_or_default();
+    assert!(message.starts_with("v3: automatic promotion is held: v2 went back: alarm api-5xx fired"), "{message}");
 
     decide_until_waiting(&mut fixture, &[deploy("v3")]);
     assert_eq!(closed_gates(&fixture), [Gate::Soak]);

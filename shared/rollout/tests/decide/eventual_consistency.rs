@@ -41,7 +41,7 @@ fn an_unconfirmed_rollback_write_is_repeated_before_it_counts() {
     fixture.weight_writes_fail = true;
     fixture.decide(&[new_command(Instruction::Abort { deployment: None }, "abort")]);
     let before = weight_writes(&fixture);
-    // Read as it was before the tenth; the way back was never written.
+    // Read as it was before the tenth; the rollback was never written.
     fixture.edit_rule(100, 0);
     fixture.weight_writes_fail = false;
     fixture.decide(&[]);

@@ -99,7 +99,7 @@ pub struct TargetFixture {
     pub snapshot: Snapshot,
     pub journal: Vec<JournalEntry>,
     pub effects: Vec<Effect>,
-    /// What other targets were to be told.
+    /// Messages for other targets.
     pub outbox: Vec<OutboxMessage>,
     /// While set, new tasks never become healthy.
     pub candidates_unhealthy: bool,

@@ -1,9 +1,9 @@
 //! What somebody else writes into a rule, and a reason to go back: who comes first, and what is said of it.
 
 use super::fixture::{TargetFixture, deploy, new_command};
-use rollout::snapshot::{AlarmReading, Weights};
+use rollout::snapshot::{AlarmReading, RuleReading, Weights};
 use rollout::verdict::Verdict;
-use rollout::{Effect, Fact, Instruction, Seconds, Slot};
+use rollout::{Effect, Fact, Instruction, Reading, Seconds, Slot};
 
 /// Blue is stable, and `v2` has the first share of the traffic on green.
 fn mid_shift() -> TargetFixture {
@@ -109,6 +109,40 @@ fn an_edit_during_a_rollback_is_replaced_before_scaling_down() {
     }
 }
 
+/// The latest reason for which a deployment halts, or does not start.
+fn blocking_reason(fixture: &TargetFixture) -> Option<&str> {
+    fixture.journal.iter().rev().find_map(|entry| match &entry.fact {
+        Fact::Halted { reason } | Fact::Blocked { reason } => Some(reason.as_str()),
+        _ => None,
+    })
+}
+
+/// Somebody else replaced the rule's actions: neither side's target group is in it.
+#[test]
+fn a_rule_with_neither_sides_target_group_is_described() {
+    for (foreign_groups, words) in [
+        (vec![], "forwards to neither side"),
+        (vec!["tg-canary".to_owned()], "forwards to neither side, but to tg-canary"),
+    ] {
+        let rule = RuleReading { weights: Weights { blue: 0, green: 0 }, has_both_groups: false, foreign_groups };
+        let mut running = mid_shift();
+        running.now = Seconds(30).after(running.now);
+        running.snapshot.rules = vec![Reading::Known(rule.clone())];
+        running.advance();
+        let halted = blocking_reason(&running);
+        assert!(halted.is_some_and(|reason| reason.contains(words)), "{words}: {halted:?}");
+
+        let mut starting = TargetFixture::new();
+        starting.snapshot.rules = vec![Reading::Known(rule)];
+        starting.decide(&[deploy("v2")]);
+        starting.advance();
+        let blocked = blocking_reason(&starting);
+        assert!(blocked.is_some_and(|reason| reason.contains(words)), "{words}: {blocked:?}");
+        assert_eq!(starting.effects, [], "nothing is changed before it is corrected");
+    }
+}
+
+/// API reference, `ModifyRule`: no parameter makes the write depend on the present actions, so they are read right before it.
 #[test]
 fn a_forward_write_is_conditional_on_the_observed_weights() {
     let mut fixture = mid_shift();
@@ -169,7 +203,7 @@ fn a_rollback_proceeds_once_the_stable_side_is_healthy() {
     assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
 }
 
-/// A way back with a deadline of 60 s whose driver is killed before it writes, and taken over after it.
+/// A rollback with a deadline of 60 s whose driver is killed before it writes, and taken over after it.
 #[test]
 fn a_late_rollback_is_attempted_before_its_deadline_ends_it() {
     let mut fixture = mid_shift();

@@ -1,4 +1,4 @@
-//! A release that a migration came with: no automatic way back.
+//! A release that a migration came with: no automatic rollback.
 
 use super::fixture::{TargetFixture, deploy, new_command, policy};
 use super::gates::decide_until_waiting;

@@ -162,11 +162,11 @@ fn a_release_soaks_gets_two_approvals_and_deploys() {
     assert_ne!(fixture.stage(), "gated");
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
-    let told: Vec<&str> =
+    let fact_names: Vec<&str> =
         fixture.journal.iter().map(|entry| entry.fact.name()).filter(|name| *name != "stage_entered").collect();
     let first =
         ["started", "blocked_by_gate", "gate_opened", "approval_requested", "approved", "approved", "sides_determined"];
-    assert_eq!(told[..first.len()], first);
+    assert_eq!(fact_names[..first.len()], first);
 }
 
 #[test]
@@ -246,9 +246,9 @@ fn an_ineligible_approval_is_refused_without_effect() {
         ),
         (by("bob", approve(number + 1, &plan)), "approve: there is no deployment #2"),
     ];
-    for (command, told) in rows {
+    for (command, refusal) in rows {
         decide_until_waiting(&mut fixture, &[command]);
-        assert_eq!(last_refusal(&fixture), told);
+        assert_eq!(last_refusal(&fixture), refusal);
         assert_eq!((fixture.stage(), closed_gates(&fixture)), ("gated", vec![Gate::Approval]));
     }
     let (first, second) =
@@ -310,7 +310,7 @@ fn a_newer_release_supersedes_a_waiting_one_and_its_approvals() {
     decide_until_waiting(&mut fixture, &[late]);
     assert_eq!(last_refusal(&fixture), "approve: deployment #1 is over, and #2 (v3) came after it");
 
-    for (rule, told) in
+    for (rule, refusal) in
         [(Concurrency::QueueAll, ""), (Concurrency::Reject, "deploy: deployment #1 (v2, gated) is running")]
     {
         let mut fixture = awaiting_approval();
@@ -318,7 +318,7 @@ fn a_newer_release_supersedes_a_waiting_one_and_its_approvals() {
         verify_in_staging(&mut fixture, "v3");
         decide_until_waiting(&mut fixture, &[deploy("v3")]);
         assert_eq!(number(&fixture), 1, "{rule:?}");
-        assert!(last_refusal(&fixture).starts_with(told), "{}", last_refusal(&fixture));
+        assert!(last_refusal(&fixture).starts_with(refusal), "{}", last_refusal(&fixture));
     }
 }
 
@@ -367,8 +367,8 @@ fn a_freeze_blocks_the_start_and_is_journalled_once() {
     for _ in 0..5 {
         fixture.advance();
     }
-    let told = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::BlockedByGate { .. })).count();
-    assert_eq!((fixture.stage(), told), ("gated", 1));
+    let gate_entries = fixture.journal.iter().filter(|entry| matches!(entry.fact, Fact::BlockedByGate { .. })).count();
+    assert_eq!((fixture.stage(), gate_entries), ("gated", 1));
     // Unfrozen; and while that cannot be read, it waits.
     fixture.gate_context.brakes = Reading::Unknown("throttled".to_owned());
     decide_until_waiting(&mut fixture, &[]);

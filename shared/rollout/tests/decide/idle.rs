@@ -135,7 +135,7 @@ fn an_idle_edit_is_reverted_if_the_policy_says_so() {
     assert!(fixture.state.drift().is_none());
     assert!(fixture.state.promotion_hold.is_none(), "nothing was gone back from");
 
-    // A tool that puts it there again is told of, and not fought with.
+    // A tool that puts it there again is reported, and not fought with.
     fixture.edit_rule(100, 0);
     let next = fixture.observe(&[], Some(terraform_call()));
     assert_eq!(fixture.stage(), "none");

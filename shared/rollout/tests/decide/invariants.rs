@@ -189,7 +189,7 @@ fn check_decision(fixture: &mut TargetFixture, commands: &[rollout::Command]) ->
     for (sequence, entry) in (before.last_entry + 1..).zip(&decision.journal) {
         prop_assert_eq!(entry.sequence, sequence, "the journal has a gap");
     }
-    // The stop of a train waits for a deployment that is past its way back.
+    // The stop of a train waits for a deployment that can no longer roll back.
     let may_wait = |command: &&rollout::Command| matches!(command.instruction, Instruction::StopTrain { .. });
     let waiting = commands.iter().filter(may_wait).count();
     prop_assert!(decision.consumed.len() + waiting >= commands.len(), "every command is answered");
@@ -396,7 +396,8 @@ fn was_live(deployment: &Deployment) -> bool {
         .is_some_and(|record| share(record.before) > 0 || (record.verified && share(record.decided) > 0))
 }
 
-/// Nothing begins past a gate that is not open, nothing is touched before, and what has no automatic way back takes none.
+/// Nothing begins past a gate that is not open, nothing is touched before, and what has no automatic rollback does not
+/// roll back by itself.
 fn check_gates(fixture: &TargetFixture, before: &TargetState, decision: &Decision) -> Result<(), TestCaseError> {
     let after = &decision.state;
     for running in after.running.iter().filter(|running| running.stage() == Stage::Gated) {
@@ -485,7 +486,7 @@ fn check_superseding(before: &TargetState, decision: &Decision, applied: &Applie
     });
     let Some(old) = before.running.as_ref().filter(|_| is_superseded) else { return Ok(()) };
     prop_assert!(!old.stage().has_baked(), "what was verified was dropped");
-    prop_assert_eq!(old.purpose, Purpose::Deploy, "a way back was given up for a newer release");
+    prop_assert_eq!(old.purpose, Purpose::Deploy, "a rollback was given up for a newer release");
     if old.stage() != Stage::RollingBack {
         prop_assert!(!after.queued.is_empty() || after.last_deployment > before.last_deployment, "for nobody");
     }

@@ -1,4 +1,4 @@
-//! What a target does next, told as stories, and what it never does, whatever it is shown.
+//! What a target does next, written as stories, and what it never does, whatever it is shown.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests: the names tell the story")]
 
 mod alarm_effects;

@@ -44,6 +44,8 @@ fn restored_limits(fixture: &TargetFixture) -> Vec<(Slot, u32, u32, Vec<String>)
     fixture.journal.iter().filter_map(|entry| fact(&entry.fact)).collect()
 }
 
+/// Application Auto Scaling user guide, "Suspend and resume scaling": no scheduled action runs meanwhile. That none runs
+/// later is not documented; nobody has seen one.
 #[test]
 fn limits_of_missed_scheduled_actions_are_restored_and_journalled() {
     let mut fixture = fixture();

@@ -73,7 +73,8 @@ fn a_candidate_side_alarm_rolls_back() {
     assert_eq!(fixture.verdict(), Some(Verdict::RolledBack));
 }
 
-/// Default settings (`missing: wait`): green's latency has no data before green has traffic.
+/// Default settings (`missing: wait`): green's latency has no data before green has traffic (ELB User Guide, "CloudWatch
+/// metrics for your Application Load Balancer": no data point for a target group without requests).
 #[test]
 fn missing_data_of_a_side_without_traffic_does_not_block() {
     for side in [Slot::Green, Slot::Blue] {

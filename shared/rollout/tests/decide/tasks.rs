@@ -20,6 +20,7 @@ fn named_task_definitions(fixture: &TargetFixture) -> Vec<&str> {
     named_task_definitions.collect()
 }
 
+/// API reference, `DeregisterTaskDefinition`: a service with an INACTIVE revision can be scaled, none is updated to one.
 #[test]
 fn a_side_with_the_same_version_is_only_scaled_up() {
     let mut fixture = TargetFixture::new();

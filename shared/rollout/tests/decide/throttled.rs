@@ -24,7 +24,7 @@ fn throttle_for(fixture: &mut TargetFixture, seconds: u64) -> Vec<u64> {
         let from = fixture.now;
         loop {
             match fixture.decide(&[]) {
-                // On its way back it does not wait, and sees nothing: another pass goes on.
+                // While rolling back it does not wait, and sees nothing: another pass goes on.
                 Next::Immediately if fixture.stage() == "rolling_back" => break,
                 Next::Immediately => {}
                 Next::At(at) => {
@@ -141,7 +141,7 @@ fn a_queued_deployment_reads_nothing_and_its_deadlines_wait() {
     assert_eq!(fixture.decide(&[]), Next::At(at));
     let blocked_entries =
         fixture.journal.iter().filter(|entry| matches!(entry.fact, rollout::Fact::Blocked { .. })).count();
-    assert_eq!((blocked_entries, fixture.effects.len()), (1, 0), "it is told once, and nothing is touched");
+    assert_eq!((blocked_entries, fixture.effects.len()), (1, 0), "it is recorded once, and nothing is touched");
     fixture.now = at;
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());

@@ -93,7 +93,7 @@ fn a_gated_member_fails_when_the_train_stops() {
         decide_until_waiting(&mut fixture, &[stop_command()]);
         assert_eq!(fixture.verdict(), Some(Verdict::Failed));
         assert_eq!(fixture.end_reason(), "users of its release train failed: alarm users-5xx fired");
-        assert!(!train_stop_sent(&fixture), "who was told does not tell");
+        assert!(!train_stop_sent(&fixture), "a member that was notified does not notify the others");
     }
 }
 

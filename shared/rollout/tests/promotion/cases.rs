@@ -141,7 +141,7 @@ fn brakes() -> Vec<Case> {
                 let since = at("2026-11-19T00:00:00Z");
                 case.operator_hold = Some(OperatorHold { since, deployment: 4, reason: "alarm 5xx fired".to_owned() });
             }),
-            "freeze waits: the target is frozen since deployment #4: alarm 5xx fired",
+            "freeze waits: the target awaits an operator since deployment #4: alarm 5xx fired",
         ),
         (
             "the policy's freeze",

@@ -309,7 +309,7 @@ fn the_plan_id_changes_with_anything_the_plan_does() {
         ("another policy", plan_id(&target, &release, &options, &overrides, &slower, Some(&digest(1)))),
         ("another target", plan_id(&elsewhere, &release, &options, &overrides, &applied, Some(&digest(1)))),
         ("another release", plan_id(&target, &newer, &options, &overrides, &applied, Some(&digest(1)))),
-        ("no way back", plan_id(&target, &release, &forward_only, &overrides, &applied, Some(&digest(1)))),
+        ("no automatic rollback", plan_id(&target, &release, &forward_only, &overrides, &applied, Some(&digest(1)))),
         ("despite an alarm", plan_id(&target, &release, &options, &overriding_alarm, &applied, Some(&digest(1)))),
         ("something else is replaced", plan_id(&target, &release, &options, &overrides, &applied, Some(&digest(9)))),
     ];

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The driver's time-out in `template.yaml`, minus the margin that it is told to leave.
+/// The driver's time-out in `template.yaml`, minus the margin that it is configured to leave.
 const PASS_DURATION: Seconds = Seconds(58);
 /// The queue's visibility time-out in `template.yaml`, in milliseconds.
 const VISIBILITY_TIMEOUT_MS: i64 = 360_000;

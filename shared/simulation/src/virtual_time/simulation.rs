@@ -30,7 +30,7 @@ use std::task::{Context, Poll};
 
 /// Maximum duration of an invocation, in seconds: the driver's time-out in `template.yaml`.
 const FUNCTION_TIMEOUT: Seconds = Seconds(60);
-/// Margin before the time-out that a pass is told to leave.
+/// Margin before the time-out that a pass is configured to leave.
 const MARGIN: Seconds = Seconds(2);
 /// SQS visibility time-out: a received message that was not processed stays hidden for this long, in seconds.
 const VISIBILITY: Seconds = Seconds(360);

@@ -26,13 +26,13 @@ fn targets() -> [TargetId; 2] {
     [target("shop/api/dev"), target("shop/api/prod")]
 }
 
-/// dev by push, prod by itself where two people say yes; a chat is told of both.
+/// dev by push, prod by itself where two people say yes; a chat is notified of both.
 fn pipeline(routes: Vec<NotificationPolicy>) -> Pipeline {
     let plan = PipelineBuilder::of(&["api/dev", "api/prod"]).promoted("prod", "dev", 0).approved("prod");
     plan.policy(move |policy| policy.notifications = routes).build()
 }
 
-/// The notifier, beside a street: told of what was written since it was last told.
+/// The notifier, beside a street: it is passed the entries written since it was last invoked.
 struct Notifier {
     ports: Ports,
     delivered_count: BTreeMap<TargetId, usize>,

@@ -215,7 +215,7 @@ fn each_approver_is_mailed_a_personal_link_once() {
     assert_eq!(deduplication_id.len(), 4, "no FIFO topic takes one for a repetition of another");
     assert!(ports.world().dead_letters.is_empty());
 
-    // Told so late that no answer is taken any more, nobody is asked.
+    // Delivered so late that no answer is taken any more, nobody is asked.
     let late = Ports::with_policy(&policy);
     late.advance_time(5 * 3600);
     late.deliver(&entries);

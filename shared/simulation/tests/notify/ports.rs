@@ -1,4 +1,4 @@
-//! The ledger in memory, with claims; channels that take what they are told to take; deaths at a given call.
+//! The ledger in memory, with claims; channels that accept what they are configured to accept; deaths at a given call.
 
 use engine::{
     AppliedPolicy, ApprovalLinkRequest, BusEvent, Channels, ChatMessage, ClaimOutcome, Clock, Deliveries,
@@ -122,7 +122,7 @@ impl Ports {
         notify(self, self, self, entries, Seconds(59).after(self.now())).now_or_never()
     }
 
-    /// Invocations until everything is told.
+    /// Invocations until everything is delivered.
     #[track_caller]
     pub(crate) fn deliver(&self, entries: &[JournalEntry]) {
         let delivered = self.invoke(entries).expect("nobody dies");

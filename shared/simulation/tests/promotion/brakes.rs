@@ -33,7 +33,7 @@ fn a_freeze_delays_a_start_until_lifted() {
     pipeline.simulation.run_for(HOUR);
     assert_eq!(pipeline.waiting_gates(&dev()), ["freeze"], "{}", pipeline.journal_texts());
     let gate_wait_recorded = |fact: &Fact| matches!(fact, Fact::BlockedByGate { gate: Gate::Freeze, reason, .. } if reason.contains("the audit"));
-    assert_eq!(pipeline.count(&dev(), gate_wait_recorded), 1, "told once{}", pipeline.journal_texts());
+    assert_eq!(pipeline.count(&dev(), gate_wait_recorded), 1, "recorded once{}", pipeline.journal_texts());
     assert_eq!(pipeline.weights(&dev()), (100, 0));
     pipeline.lift_brake(&application_scope());
     let lifted = pipeline.simulation.now();

@@ -257,7 +257,7 @@ fn a_promotion_blocked_by_an_unreadable_policy_is_retried() {
     let [dev, prod] = targets();
     let mut pipeline = pipeline_with_policies_unreadable_from("baking");
     pipeline.simulation.run_for(120);
-    assert_eq!(pipeline.state(&dev).outbox.len(), 1, "it is still to be told{}", pipeline.journal_texts());
+    assert_eq!(pipeline.state(&dev).outbox.len(), 1, "it is still to be sent{}", pipeline.journal_texts());
     assert_eq!(pipeline.state(&prod).last_deployment, 0, "prod has not heard of it{}", pipeline.journal_texts());
 
     pipeline.simulation.set_policies_readable(true);
@@ -273,7 +273,7 @@ fn a_rollback_does_not_wait_for_a_blocked_promotion() {
     pipeline.until(60, "its traffic is back", |pipeline| pipeline.weights(&dev) == (100, 0));
     pipeline.expect_verdicts(&dev, 600, &[Verdict::RolledBack]);
     let took = Seconds::between(asked, pipeline.time_of(&dev, |fact| matches!(fact, Fact::Ended { .. })));
-    assert!(took.0 < 120, "the way back took {took}{}", pipeline.journal_texts());
+    assert!(took.0 < 120, "the rollback took {took}{}", pipeline.journal_texts());
 
     pipeline.simulation.set_policies_readable(true);
     pipeline.wait_until_idle(HOUR);

@@ -47,7 +47,7 @@ pub(crate) enum DayAction {
         hotfix: bool,
         forward_only: bool,
     },
-    /// A person lets go on what froze, or was halted.
+    /// A person resumes what awaits an operator, or was halted.
     Resume {
         target: TargetId,
     },
@@ -203,7 +203,7 @@ impl fmt::Display for DayAction {
             Self::Abort { target } => write!(f, "carol aborts on {target}"),
             Self::Deploy { target, number, hotfix, forward_only } => {
                 let lane = if *hotfix { ", as a hotfix" } else { "" };
-                let only = if *forward_only { ", without a way back" } else { "" };
+                let only = if *forward_only { ", without automatic rollback" } else { "" };
                 write!(f, "carol asks for v{number} on {target}{lane}{only}")
             }
             Self::Resume { target } => write!(f, "carol lets {target} go on"),

@@ -102,7 +102,7 @@ impl Totals {
 }
 
 #[test]
-#[ignore = "takes as long as it is told to: `cargo simulate`"]
+#[ignore = "takes as long as it is configured to: `cargo simulate`"]
 fn random_days_keep_every_invariant() {
     let only_seed = from_env("SIMULATION_SEED");
     let first = only_seed.or_else(|| from_env("SIMULATION_FROM")).unwrap_or_else(fresh_seed);

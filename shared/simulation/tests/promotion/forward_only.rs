@@ -1,4 +1,4 @@
-//! Releases that cannot be switched back by themselves: trouble freezes them, and a person decides.
+//! Releases that cannot be switched back by themselves: in trouble they await an operator.
 
 use crate::pipeline::{HOUR, Pipeline, PipelineBuilder, carol, name, target};
 use rollout::journal::Fact;
@@ -16,13 +16,13 @@ fn frozen(fact: &Fact) -> bool {
     matches!(fact, Fact::AwaitingOperator { .. })
 }
 
-/// v1 is bad, and cannot be switched back: frozen at 10 %.
+/// v1 is bad, and cannot be switched back: awaits an operator at 10 %.
 fn pipeline() -> Pipeline {
     let mut pipeline = PipelineBuilder::of(&["api/dev"]).build();
     pipeline.set_image(1, ImageBehaviour::failing(0.5));
     pipeline.simulation.push_service(&name("api"), 1, PushAnnouncement::Silent);
     pipeline.deploy(&dev(), 1, DeployOptions { forward_only: true, ..DeployOptions::default() });
-    pipeline.until(HOUR, "it is frozen", |pipeline| pipeline.has(&dev(), frozen));
+    pipeline.until(HOUR, "it awaits an operator", |pipeline| pipeline.has(&dev(), frozen));
     pipeline
 }
 
@@ -32,7 +32,7 @@ fn an_alarm_pauses_the_shift_and_records_evidence() {
     pipeline.simulation.run_for(2 * HOUR);
     assert_eq!(pipeline.weights(&dev()), (90, 10), "{}", pipeline.journal_texts());
     assert_eq!(pipeline.verdicts(&dev()), [], "{}", pipeline.journal_texts());
-    assert_eq!(pipeline.count(&dev(), frozen), 1, "told once{}", pipeline.journal_texts());
+    assert_eq!(pipeline.count(&dev(), frozen), 1, "recorded once{}", pipeline.journal_texts());
     let entry = pipeline.journal(&dev()).into_iter().find(|entry| frozen(&entry.fact)).expect("it is there");
     let Fact::AwaitingOperator { cause, evidence } = entry.fact else { unreachable!() };
     let Cause::Alarm { name, .. } = &cause else { panic!("{cause:?}") };
@@ -74,7 +74,7 @@ fn a_recurring_alarm_pauses_it_again() {
     pipeline.ask(&dev(), Instruction::Resume, carol(), "the fix is in the database");
     pipeline.until(HOUR, "it widens", |pipeline| pipeline.weights(&dev()) == (50, 50));
     pipeline.set_image(1, ImageBehaviour::failing(0.5));
-    pipeline.until(120, "it is frozen again", |pipeline| pipeline.count(&dev(), frozen) == 2);
+    pipeline.until(120, "it awaits an operator again", |pipeline| pipeline.count(&dev(), frozen) == 2);
     assert_eq!(pipeline.weights(&dev()), (50, 50), "{}", pipeline.journal_texts());
     pipeline.ask(&dev(), Instruction::Abort { deployment: None }, carol(), "we fix it forward");
     pipeline.until(HOUR, "it is over", |pipeline| pipeline.state(&dev()).running.is_none());
@@ -90,7 +90,7 @@ fn without_a_decision_the_target_stays_blocked_until_resumed() {
     let ended_at = pipeline.time_of(&dev(), |fact| matches!(fact, Fact::Ended { .. }));
     assert!(Seconds::between(paused_at, ended_at).0 >= 24 * HOUR, "{}", pipeline.journal_texts());
     assert_eq!(pipeline.weights(&dev()), (90, 10), "nothing was touched{}", pipeline.journal_texts());
-    let freeze = pipeline.state(&dev()).operator_hold.expect("the target is frozen");
+    let freeze = pipeline.state(&dev()).operator_hold.expect("the target awaits an operator");
     assert_eq!(freeze.deployment, 1);
     pipeline.wait_until_idle(HOUR);
 
@@ -121,7 +121,7 @@ fn a_started_migration_makes_a_deployment_forward_only() {
         .build();
     pipeline.set_image(1, ImageBehaviour::failing(0.5));
     pipeline.push("api", 1);
-    pipeline.until(HOUR, "it is frozen", |pipeline| pipeline.has(&dev(), frozen));
+    pipeline.until(HOUR, "it awaits an operator", |pipeline| pipeline.has(&dev(), frozen));
     pipeline.simulation.run_for(600);
     assert_eq!(pipeline.weights(&dev()), (90, 10), "{}", pipeline.journal_texts());
     pipeline.ask(&dev(), Instruction::Rollback, carol(), "the old code can read it");
@@ -157,7 +157,7 @@ fn failing_before_any_traffic_shift_ends_the_deployment() {
     pipeline.wait_until_idle(HOUR);
 }
 
-/// Trouble of every kind is frozen, and when it is over and somebody says so, the deployment goes through.
+/// In trouble of every kind it awaits an operator; when that is over and somebody says so, the deployment goes through.
 #[test]
 fn deployment_succeeds_once_the_cause_is_fixed_and_resumed() {
     let announce = |policy: &mut rollout::policy::Policy| {

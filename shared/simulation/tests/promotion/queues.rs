@@ -44,7 +44,7 @@ fn a_newer_release_supersedes_a_waiting_one_and_needs_approval() {
         verify_in_dev(&mut pipeline, 2);
         pipeline.wait_for_approval_request(&prod(), 2, 300);
         assert_eq!(pipeline.verdicts(&prod()), [Verdict::Superseded], "{}", pipeline.journal_texts());
-        // Who answers to the old one is told so, and nothing of it counts for the new one.
+        // Whoever approves the old one is refused, and nothing of it counts for the new one.
         pipeline.ask(&prod(), Instruction::Approve { deployment: old, plan }, crate::pipeline::slack("UBOB"), "");
         pipeline.simulation.run_for(120);
         assert_eq!(pipeline.waiting_gates(&prod()), ["approval"], "{}", pipeline.journal_texts());

@@ -16,6 +16,7 @@ fn simulation_with_two_releases() -> (Simulation, String) {
     (simulation, previous.task_definition)
 }
 
+/// API reference, `DeregisterTaskDefinition`: a service that has an INACTIVE revision may still be scaled.
 #[test]
 fn a_rollback_reuses_a_deregistered_revision_still_on_its_side() {
     let (mut simulation, previous) = simulation_with_two_releases();
@@ -27,6 +28,7 @@ fn a_rollback_reuses_a_deregistered_revision_still_on_its_side() {
     assert_eq!(stable.task_definition, previous, "\n{}", simulation.journal_text());
 }
 
+/// API reference, `DeregisterTaskDefinition`: no service can be updated to an INACTIVE revision.
 #[test]
 fn a_rollback_registers_a_deregistered_revision_again() {
     let (mut simulation, previous) = simulation_with_two_releases();

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 /// A task that has not reported its address within this time has failed to start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A task that is still running this long after it was told to stop is killed.
+/// A task that is still running this long after it was signalled to stop is killed.
 const KILL_AFTER: Duration = Duration::from_secs(12);
 
 /// Behaviour of the tasks of an image.

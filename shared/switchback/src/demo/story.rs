@@ -375,7 +375,7 @@ impl Demo {
         }
         if let Some(switch_time) = summary.alarm_to_traffic_back_ms {
             let what = format!("{switch_time} ms from the alarm to the last request sent to {}", BAD.tag);
-            terminal.say(&format!("  {:<18}{what}", "way back"));
+            terminal.say(&format!("  {:<18}{what}", "rollback"));
         }
         let served = format!(
             "{} sent, {} answered well, {} were {}'s own errors",

@@ -143,7 +143,7 @@ impl Client {
         }
         let route = path.split('?').next().unwrap_or(path);
         Failure::Forbidden(format!(
-            "{url} let nobody in ({status}: {message}). Whoever asks needs the IAM permission \
+            "{url} denied access ({status}: {message}). The caller needs the IAM permission \
              `{SERVICE}:Invoke` on `arn:aws:{SERVICE}:{}:ACCOUNT:API/*/{method}{route}`; also check the \
              account, the Region and this machine's clock",
             self.region

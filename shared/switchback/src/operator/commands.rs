@@ -29,7 +29,7 @@ pub(crate) struct DeployArguments {
     /// Accept that this alarm fires at the start; may be given several times.
     #[arg(long, value_name = "NAME")]
     despite_alarm: Vec<String>,
-    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): in trouble the target awaits an operator.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) struct PromoteArguments {
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
-    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): in trouble the target awaits an operator.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(crate) struct HotfixArguments {
     /// Why it needs a hotfix, for the record.
     #[arg(long)]
     reason: String,
-    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): in trouble the target awaits an operator.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]
@@ -93,7 +93,7 @@ pub(crate) struct OverrideArguments {
     pub(super) json: bool,
 }
 
-/// Let a target go on that a forward-only release has frozen, or that its stable side's own alarm holds.
+/// Resume a target that awaits an operator after a forward-only release, or that its stable side's own alarm holds.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ResumeArguments {
     /// application/service/environment

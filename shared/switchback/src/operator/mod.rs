@@ -76,7 +76,7 @@ pub(crate) enum OperatorCommand {
     Reject(decisions::RejectArguments),
     /// Open gates for the deployment that waits at them.
     Override(commands::OverrideArguments),
-    /// Resume a target that a forward-only release has frozen, or that the stable side's own alarm holds.
+    /// Resume a target that awaits an operator after a forward-only release, or that its stable side's own alarm holds.
     Resume(commands::ResumeArguments),
     /// Show the status of targets.
     Status(status::StatusArguments),

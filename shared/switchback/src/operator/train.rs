@@ -24,7 +24,7 @@ pub(crate) struct TrainArguments {
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
-    /// No automatic rollback for any of them: trouble freezes the target, and a person decides.
+    /// No automatic rollback for any of them: in trouble the target awaits an operator.
     #[arg(long)]
     forward_only: bool,
     #[command(flatten)]

@@ -197,7 +197,7 @@ impl Job {
         let file = |name: &str| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         let (summary, outputs) = (file("summary"), file("outputs"));
         for output_text in [&log, &summary, &outputs] {
-            assert!(!output_text.contains("nobody-may-see"), "a secret is told: {output_text}");
+            assert!(!output_text.contains("nobody-may-see"), "a secret is shown: {output_text}");
         }
         let outputs = outputs.lines().filter_map(|line| line.split_once('='));
         let outputs = outputs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -265,7 +265,7 @@ fn a_rolled_back_release_fails_the_job() {
         !open
     });
     assert!(outside.into_iter().any(|line| line.contains("Rolling back: alarm")), "{}", step.log);
-    // The same job again is told the same, and begins nothing.
+    // The same job again gets the same result, and begins nothing.
     let again = job.step("deploy shop/api/prod=v2 --every 1ms");
     again.assert_ended(10, "rolled_back");
     assert_eq!(again.outputs["deployment"], "2");

@@ -204,7 +204,7 @@ fn holds_are_listed_worst_first() {
         holds(&state, &brakes, at(60)).into_iter().map(|hold| (hold.title, hold.text)).collect();
     let wanted = [
         ("A person has to decide", "alarm api-5xx fired: crossed · 1m ago; ends as it is in 23h 59m"),
-        ("Frozen until somebody resumes it", "hook migrate failed · by deployment #1, 1m ago"),
+        ("On hold until an operator resumes it", "hook migrate failed · by deployment #1, 1m ago"),
         ("Rollouts are stopped", "the sale · by alice 1m ago, until somebody lifts it"),
         ("Frozen", "environment prod of shop: the sale · by alice 1m ago, 1h 59m left"),
         ("Automatic promotion is on hold", "v2 was pinned by alice · by alice 1m ago"),

@@ -89,7 +89,7 @@ fn read_forward(action: &Value, list_name: &str, position: usize) -> Result<Forw
     Ok(ForwardActionConfig { target_groups, stickiness })
 }
 
-/// A client secret is told once and never shown: who writes an action back must say that it stays.
+/// A client secret is passed once and never shown: who writes an action back must say that it stays.
 fn check_oidc(config: &Value) -> Result<(), AwsError> {
     let Some(oidc) = config.get("AuthenticateOidcConfig") else { return Ok(()) };
     let stays = boolean(oidc, "UseExistingClientSecret").unwrap_or(false);

@@ -22,6 +22,7 @@ pub(super) fn put_alarm(fixture: &FrontFixture, name: &str, state: AlarmState) {
     world.set_alarm_state(name, state, "because the test says so").expect("a state");
 }
 
+/// API reference, `DescribeAlarms`, `AlarmTypes`: composite and log alarms are listed only if they are asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn alarms_of_every_type_are_read_in_one_call() {
     let fixture = fixture().await;

@@ -50,6 +50,7 @@ fn with_a_volume(fixture: &FrontFixture) -> (String, serde_json::Value) {
     (definition, volume)
 }
 
+/// ECS developer guide, "Specify Amazon EBS volume configuration at Amazon ECS deployment": `RunTask` needs its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_task_inherits_its_services_volumes() {
     let fixture = fixture().await;

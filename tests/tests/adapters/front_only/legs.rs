@@ -63,7 +63,7 @@ async fn every_leg_is_read_and_written() {
     let outcome = cloud.perform(&resources, &next).await;
     assert!(matches!(&outcome, Outcome::Conflict { reason } if reason.contains(&listener)), "{outcome:?}");
     assert_eq!(weights().await, [TENTH, Weights { blue: 1, green: 1 }]);
-    // On the way back both are, whatever they have.
+    // During the rollback both are, whatever they have.
     let back = Effect::SetWeights { weights: ALL_BLUE, seen: vec![] };
     assert_eq!(cloud.perform(&resources, &back).await, Outcome::Done);
     assert_eq!(weights().await, [ALL_BLUE; 2]);

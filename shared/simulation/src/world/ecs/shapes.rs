@@ -459,7 +459,7 @@ pub enum LastStatus {
     Running,
     /// Its target is draining.
     Deactivating,
-    /// Its containers have been told to stop.
+    /// Its containers have been signalled to stop.
     Stopping,
     /// All containers have stopped.
     Stopped,

@@ -123,8 +123,8 @@ impl DayRun {
     fn was_verified_before(&self, staging: &TargetId, digest: &str, began: Timestamp) -> bool {
         let mut verified_since = None;
         // Clocks of two passes may be off by a little, and one may have read before the other wrote.
-        let told = |entry: &JournalEntry| entry.at <= Seconds(4).after(began);
-        for entry in self.pipeline.journal(staging).into_iter().filter(told) {
+        let written_by_then = |entry: &JournalEntry| entry.at <= Seconds(4).after(began);
+        for entry in self.pipeline.journal(staging).into_iter().filter(written_by_then) {
             match entry.fact {
                 Fact::Verified { digest: known, .. } if known == digest => verified_since = Some(entry.at),
                 Fact::VerificationRevoked { digest: known, .. }

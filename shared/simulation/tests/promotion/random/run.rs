@@ -31,14 +31,14 @@ pub(crate) struct DayOutcome {
 
 /// What every kind of day is to meet, now and then.
 pub(super) const REQUIRED_COVERAGE: [&str; 11] = [
-    "an edit during the way back",
+    "an edit during the rollback",
     "an edit at rest",
-    "an edit that CloudTrail told of",
+    "an edit that CloudTrail reported",
     "an edit that was put right",
     "a scheduled action",
     "sides that sleep",
     "the stable side's alarm",
-    "a way back that cannot serve",
+    "a rollback that cannot serve",
     "a tag that says more",
     "an image that is gone",
     ALARM_NOT_EVALUATED,
@@ -48,14 +48,14 @@ const ALARM_NOT_EVALUATED: &str = "an alarm that is not evaluated";
 /// Which of [`REQUIRED_COVERAGE`] a fact tells of.
 fn coverage(fact: &Fact) -> Option<&'static str> {
     match fact {
-        Fact::ForeignWeightsReplaced { .. } => Some("an edit during the way back"),
-        Fact::DriftDetected { by: Some(_), .. } => Some("an edit that CloudTrail told of"),
+        Fact::ForeignWeightsReplaced { .. } => Some("an edit during the rollback"),
+        Fact::DriftDetected { by: Some(_), .. } => Some("an edit that CloudTrail reported"),
         Fact::DriftDetected { by: None, .. } => Some("an edit at rest"),
         Fact::DriftResolved => Some("an edit that was put right"),
         Fact::AutoscalingRestored { scheduled, .. } if !scheduled.is_empty() => Some("a scheduled action"),
         Fact::BlockedByGate { gate: Gate::Asleep, .. } => Some("sides that sleep"),
         Fact::StableAlarm { .. } => Some("the stable side's alarm"),
-        Fact::RollbackBlocked { .. } => Some("a way back that cannot serve"),
+        Fact::RollbackBlocked { .. } => Some("a rollback that cannot serve"),
         Fact::Ended { reason, .. } if reason.contains("image is gone") => Some("an image that is gone"),
         Fact::ReleaseNamed { .. } => Some("a tag that says more"),
         _ => None,

@@ -20,7 +20,7 @@ impl DayRun {
                 self.set_evaluation(&target, slot, None);
             }
         }
-        // What waits behind something frozen may freeze in its turn.
+        // What waits behind something that awaits an operator may come to await one in its turn.
         for _ in 0..3 {
             self.resolve_operator_waits();
         }
@@ -44,8 +44,8 @@ impl DayRun {
         Ok(())
     }
 
-    /// Nothing that has no way back ends by itself, nothing goes on while the stable side's own alarm fires, and nothing
-    /// begins where one was let go of: somebody decides.
+    /// Nothing that has no automatic rollback ends by itself, nothing goes on while the stable side's own alarm fires,
+    /// and nothing begins where one was let go of: somebody decides.
     fn resolve_operator_waits(&mut self) {
         self.pipeline.simulation.run_for(HOUR);
         for target in targets() {
@@ -76,12 +76,12 @@ impl DayRun {
             return Ok(());
         }
         let [_, _, prod] = targets();
-        let told = |target: &TargetId| {
+        let describe = |target: &TargetId| {
             let state = self.pipeline.state(target);
             let running = state.running.as_ref().map(|running| (running.number, running.stage().name()));
             format!("{target}: {running:?}, waits on {:?}, wakes at {:?}", state.explanation.waiting_on, state.wake_at)
         };
-        let all = targets().each_ref().map(told).join("; ");
+        let all = targets().each_ref().map(describe).join("; ");
         Err(self.violation_of(&ENDS_IDLE, &prod, format!("a day later something still goes on: {all}")))
     }
 

@@ -91,7 +91,7 @@ struct CiRequestArguments {
     /// Why, for the record; needed with --hotfix.
     #[arg(long, default_value = "")]
     reason: String,
-    /// No automatic rollback (for example after a migration): trouble freezes the target, and a person decides.
+    /// No automatic rollback (for example after a migration): in trouble the target awaits an operator.
     #[arg(long)]
     forward_only: bool,
     /// The commit that the release was built from, for the record, where it is not this job's.
