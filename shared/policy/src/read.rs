@@ -9,6 +9,7 @@ use crate::people::{People, read_people};
 use crate::problem::{Mark, Problem, ProblemCollector, Problems};
 use crate::resources::{ExclusiveResource, check_no_shared_resources};
 use crate::target::{read_partial_target, read_target};
+use crate::tree::MAX_FILE_BYTES;
 use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use crate::{arn, file, tags, tree};
 use rollout::notification::Receiver;
@@ -65,6 +66,8 @@ pub fn parse(text: &str) -> Result<Policy, Problems> {
 pub fn parse_bytes(bytes: &[u8]) -> Result<Policy, Problems> {
     match std::str::from_utf8(bytes) {
         Ok(text) => parse(text),
+        // It is refused for its length, and may have been cut within a character.
+        Err(_) if bytes.len() > MAX_FILE_BYTES => parse(&String::from_utf8_lossy(bytes)),
         Err(error) => {
             let valid = &bytes[..error.valid_up_to()];
             let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();

@@ -119,7 +119,8 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                problems.add(file_mark(*error.marker()), "", explain_scan_error(&error, text));
+                let (mark, message) = explain_scan_error(&error, text);
+                problems.add(to_file_position(&pairs, mark), "", message);
                 return None;
             }
         };
@@ -232,8 +233,7 @@ fn to_key(node: Node, index: usize, problems: &mut ProblemCollector) -> Key {
 fn check_text(text: &str, problems: &mut ProblemCollector) -> bool {
     let start = Mark { line: 1, column: 1 };
     if text.len() > MAX_FILE_BYTES {
-        let message =
-            format!("the file has {} bytes, at most {MAX_FILE_BYTES} are read: split the application", text.len());
+        let message = format!("the file has more than {MAX_FILE_BYTES} bytes: split the application");
         problems.add(start, "", message);
         return false;
     }
@@ -256,16 +256,27 @@ fn check_text(text: &str, problems: &mut ProblemCollector) -> bool {
     true
 }
 
-/// The scanner's message, or a better explanation for known mistakes.
-fn explain_scan_error(error: &ScanError, text: &str) -> String {
+/// Where the mistake is, and the scanner's message or a better explanation for known mistakes.
+fn explain_scan_error(error: &ScanError, text: &str) -> (Mark, String) {
     let info = error.info();
+    let mark = to_mark(*error.marker());
     if info.contains("anchor or alias") || info.contains("unknown anchor") {
-        return ALIAS_UNSUPPORTED.to_owned();
+        return (mark, ALIAS_UNSUPPORTED.to_owned());
     }
-    let line = text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or_default();
-    let indent: &str = &line[..line.len() - line.trim_start().len()];
-    if indent.contains('\t') || info.contains("tab") {
-        return "there is a tab here: YAML is indented with spaces only; replace tabs by two spaces".to_owned();
+    // The scanner may stop in the line before.
+    if let Some(tab) = tab_used_as_space(text, mark.line).or_else(|| tab_used_as_space(text, mark.line + 1)) {
+        let message = "there is a tab here: YAML is indented with spaces only; replace tabs by two spaces";
+        return (tab, message.to_owned());
     }
-    format!("this is not YAML: {info}; look at the brackets, quotes and indentation here and in the line above")
+    let message =
+        format!("this is not YAML: {info}; look at the brackets, quotes and indentation here and in the line above");
+    (mark, message)
+}
+
+/// The first tab of a line (from 1) that stands in its indentation, or after the sign of a key or of a list item.
+fn tab_used_as_space(text: &str, line: usize) -> Option<Mark> {
+    let found = text.lines().nth(line.checked_sub(1)?)?;
+    let before = found.split_once('\t')?.0;
+    let as_space = before.trim().is_empty() || before.ends_with([':', '-']);
+    as_space.then(|| Mark { line, column: before.chars().count() + 1 })
 }

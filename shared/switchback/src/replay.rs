@@ -4,13 +4,15 @@ use clap::Args;
 use rollout::TargetId;
 use rollout::recording::{RecordBody, Replay, ReplayedRecord, VERSION, read, replay};
 use serde_json::{Value, json};
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use view::Paint;
 
 /// Exit codes, as `switchback exit-codes` lists them.
 const USAGE: u8 = 2;
+/// A recording is read whole; a device has no end.
+const MAX_RECORDING_BYTES: u64 = 1 << 30;
 /// At least one decision differs; with `--strict`, also if records are missing.
 pub(crate) const DIFFERENT: u8 = 7;
 
@@ -147,11 +149,13 @@ fn document(replay: &Replay, same: bool) -> Value {
 }
 
 fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
-    if file != Path::new("-") {
-        return std::fs::read(file);
-    }
+    let from: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(std::io::stdin().lock()) } else { Box::new(std::fs::File::open(file)?) };
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    from.take(MAX_RECORDING_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_RECORDING_BYTES {
+        return Err(std::io::Error::other("it has more than 1 GiB: cut out the lines of one target"));
+    }
     Ok(bytes)
 }
 

@@ -74,6 +74,9 @@ impl Client {
                 endpoint.url
             )));
         };
+        if region.is_empty() || !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            return Err(Failure::Usage(format!("the Region {region:?} is not one: write it as in eu-central-1")));
+        }
         let connector = http::connector(endpoint.secure);
         Ok(Self { endpoint, region, identity: Mutex::new(identity), connector })
     }
@@ -129,7 +132,8 @@ impl Client {
         request.set_uri(url).map_err(|error| malformed(&error))?;
         let headers = request.headers_mut();
         for (name, value) in instructions.headers().chain(content_type) {
-            headers.insert(name.to_owned(), value.to_owned());
+            // Credentials may hold anything that an environment variable may.
+            headers.try_insert(name.to_owned(), value.to_owned()).map_err(|error| malformed(&error))?;
         }
         headers.insert("user-agent", concat!("switchback/", env!("CARGO_PKG_VERSION")));
         Ok(request)

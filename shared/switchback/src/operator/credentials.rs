@@ -6,6 +6,8 @@
 
 use super::failure::Failure;
 use aws_config::BehaviorVersion;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use rollout::text::error_chain;
@@ -36,8 +38,18 @@ impl CredentialSource {
             loader = loader.profile_name(profile);
         }
         let config = loader.load().await;
+        let provider = match profile {
+            // A profile that is named wins over keys in the environment, as with the AWS command line.
+            Some(profile) => {
+                let settings = ProviderConfig::without_region().with_region(config.region().cloned());
+                let provider =
+                    ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile).build();
+                Some(SharedCredentialsProvider::new(provider))
+            }
+            None => config.credentials_provider(),
+        };
         Self {
-            provider: config.credentials_provider(),
+            provider,
             profile: profile.map(str::to_owned),
             cached: None,
             region: config.region().map(ToString::to_string),

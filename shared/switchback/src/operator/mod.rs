@@ -131,8 +131,7 @@ async fn dispatch(command: OperatorCommand, output: &mut Output) -> Result<Exit,
     match command {
         OperatorCommand::Validate(arguments) => validate::validate(&arguments, output),
         OperatorCommand::Schema => {
-            output.json = true;
-            output.document(&policy::schema());
+            output.say(policy::schema().trim_end());
             Ok(Exit::Done)
         }
         OperatorCommand::ExitCodes => {

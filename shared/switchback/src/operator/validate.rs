@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::output::Output;
 use rollout::Policy;
 use serde_json::json;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use view::policy_file::{PolicyProblem, policy_problem};
 
@@ -30,10 +31,9 @@ impl PolicyFile {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
         let bytes = if path == Path::new("-") {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+            read_policy(std::io::stdin().lock())
         } else {
-            std::fs::read(path)
+            std::fs::File::open(path).and_then(read_policy)
         };
         match bytes {
             Ok(bytes) => Ok(Self { name, bytes }),
@@ -93,4 +93,11 @@ pub(super) fn validate(arguments: &ValidateArguments, output: &mut Output) -> Re
         super::output::warn(&format!("switchback: {warning}"));
     }
     Ok(Exit::Done)
+}
+
+/// No more than shows that a file is too long: a device has no end.
+fn read_policy(from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(policy::MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -6,6 +6,7 @@
 
 mod ci;
 mod control_plane;
+mod local;
 mod session;
 mod signature;
 
