@@ -110,7 +110,6 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
         return None;
     }
     let JsonAsYaml { text, pairs } = JsonAsYaml::convert(text);
-    let file_mark = |marker: Marker| to_file_position(&pairs, to_mark(marker));
     let text = text.as_ref();
     let mut open: Vec<OpenCollection> = Vec::new();
     let mut root: Option<Node> = None;
@@ -124,7 +123,7 @@ pub(crate) fn read(text: &str, problems: &mut ProblemCollector) -> Option<Node> 
                 return None;
             }
         };
-        let mark = file_mark(span.start);
+        let mark = to_file_position(&pairs, to_mark(span.start));
         let node = match event {
             Event::StreamEnd => break,
             Event::Nothing | Event::StreamStart | Event::DocumentEnd => continue,
