@@ -45,7 +45,7 @@ fn roll_back_release(scenario: &Scenario, number: u64) -> bool {
     scenario.set_manual_alarm(AlarmState::Ok, "the till was filled");
     let _digest = scenario.push(&format!("v{number}"), good());
     assert_eq!(scenario.wait_for_weights_change(ALL_BLUE), HALF);
-    // The weights are verified 2 s after they were written, and the next look is 15 s after that: in between, the next pass
+    // The weights are verified 2 s after they were written, and the next observation is 15 s after that: in between, the next pass
     // is the event's.
     scenario.wait_until_quiet_for(Duration::from_secs(5));
     let woken = scenario.stack().front().elapsed();

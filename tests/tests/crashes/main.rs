@@ -55,7 +55,7 @@ fn with_lab<T>(body: impl AsyncFnOnce(Arc<Lab>) -> T) -> T {
     })
 }
 
-/// Each story run without any fault.
+/// Each scenario, run without any fault.
 type Undisturbed = BTreeMap<Scenario, Report>;
 
 async fn undisturbed(lab: &Arc<Lab>) -> Undisturbed {

@@ -72,7 +72,10 @@ pub(crate) fn an_ungranted_request_gets_a_generic_403() {
         refused_commands.iter().all(|(asked, _)| ["promote", "deploy", "hotfix"].contains(&asked.as_str())),
         "{refused_commands:?}"
     );
-    assert!(refused_commands.len() < others.len() + 3, "strangers do not fill the journal: {refused_commands:?}");
+    assert!(
+        refused_commands.len() < others.len() + 3,
+        "refusals of unknown callers do not fill the journal: {refused_commands:?}"
+    );
     assert_eq!(status(staging).state.last_deployment, 0);
     let log = ok(stack().function_log("promotions"));
     assert!(log.contains("refs/heads/mine"), "the log says what the answer does not");

@@ -145,9 +145,9 @@ mapping! {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub enum Firing {
-    /// Traffic rolls back.
+    /// The deployment rolls back.
     Back,
-    /// Nothing widens while it fires; at the stage's deadline traffic rolls back.
+    /// Nothing widens while it fires; at the stage's deadline the deployment rolls back.
     Hold,
     /// It is journalled, and people are notified. It holds nothing, not even the start.
     Tell,

@@ -193,7 +193,7 @@ impl Watcher {
             }
         }
         for pair in &mut self.pairs {
-            // After every step: only a broken promise is worth moving about.
+            // Checked after every step, and almost always `None`: only a violation is copied.
             let broken = pair.check_stage_deadline(now);
             if broken.is_some() {
                 found = found.or(to_violation(broken, pair, now));
