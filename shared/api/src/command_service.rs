@@ -19,7 +19,9 @@ mod train;
 pub(crate) use train::unknown_environment;
 
 use crate::{MAX_CALLER_CHARS, MAX_REASON_CHARS, MAX_REQUEST_KEY_CHARS, Refusal};
-use engine::ports::{AppliedPolicy, Brakes, Clock, Commands, Policies, Releases, Targets, Wake, WakeQueue};
+use engine::ports::{
+    AppliedPolicy, Brakes, Clock, Commands, LedgerError, Policies, Releases, Targets, Wake, WakeQueue,
+};
 use futures::future::join_all;
 use rollout::target::TargetState;
 use rollout::text::{clip, is_visible};
@@ -124,6 +126,10 @@ impl<L: ApprovalLedger, D: WakeQueue, K: Clock> CommandService<'_, L, D, K> {
 }
 
 pub(crate) fn unknown_target(target: &TargetId, applied: &AppliedPolicy) -> Refusal {
+    if let Some(reason) = applied.policy.unreadable(target) {
+        let what = format!("the policy of {target}");
+        return LedgerError::Unreadable { what, reason: reason.to_owned() }.into();
+    }
     Refusal::unknown(
         "unknown_target",
         format!("version {} of {}'s policy has no target `{target}`", applied.version, target.application),

@@ -8,7 +8,7 @@ use rollout::text::{error_chain, line};
 use std::error::Error;
 
 /// Maximum length of a reason, in characters: as long as those that the core takes from AWS's answers.
-pub const MAX_REASON_CHARS: usize = rollout::platform::MAX_REASON_CHARS;
+pub const MAX_REASON_CHARS: usize = rollout::answers::MAX_REASON_CHARS;
 
 /// Why a call failed. Each reason is one readable line with the operation, AWS's code and message, and the request ID where
 /// AWS gave one.

@@ -282,7 +282,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
     async fn observe_with_takeover(&mut self, wake: &Wake) -> Result<DecisionInputs, LedgerError> {
         // Traffic is being rolled back, and the wake scheduled no takeover: the pass may be killed before it acts. The
         // takeover wake finds nothing due and ends unless this pass is killed.
-        let needs_takeover = self.state.running.as_ref().is_some_and(Deployment::is_restoring_weights);
+        let needs_takeover = self.state.running.as_ref().is_some_and(Deployment::is_rolling_back_urgently);
         if needs_takeover && !self.has_urgent_lease {
             self.limit_to_urgent_lease();
         }
@@ -307,7 +307,7 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
     /// Commits a decision that the pass goes on after, with a takeover scheduled in case it is killed before it has acted.
     async fn commit_with_takeover(&mut self, decision: Decision, has_effects: bool) -> Result<(), LedgerError> {
         let mut turns_urgent = false;
-        if !self.has_urgent_lease && decision.state.running.as_ref().is_some_and(Deployment::is_restoring_weights) {
+        if !self.has_urgent_lease && decision.state.running.as_ref().is_some_and(Deployment::is_rolling_back_urgently) {
             self.limit_to_urgent_lease();
             self.takeover_scheduled = false;
             turns_urgent = true;

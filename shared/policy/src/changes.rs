@@ -151,7 +151,10 @@ mod tests {
         let actual = changes(None, &policy);
         let targets: Vec<_> =
             actual.iter().filter_map(|change| change.target.as_ref().map(ToString::to_string)).collect();
-        assert_eq!(targets, ["shop/api/dev", "shop/api/prod", "shop/api/qa", "shop/api/staging"]);
+        assert_eq!(
+            targets,
+            ["shop/api/dev", "shop/api/prod", "shop/api/qa", "shop/site/qa", "shop/worker-api/qa", "shop/api/staging"]
+        );
         assert!(actual.iter().all(|change| change.before.is_none()));
         let mentioned =
             |name: &str| actual.iter().any(|change| change.after.as_ref().is_some_and(|after| after.contains(name)));

@@ -44,8 +44,8 @@ pub use environment::{
 };
 pub use people::{Facts, Grant, Notification, Permission, Person};
 pub use target::{
-    Alarm, AlarmEntry, AtStart, Deadlines, Defaults, Ecs, Firing, Hook, Hooks, Leg, Missing, StableFiring, Step,
-    Strategy, Target, Task, TaskFailures,
+    Alarm, AlarmEntry, AtStart, Deadlines, Defaults, Ecs, Firing, Hook, Hooks, InPlaceTargetGroup, Leg, Missing,
+    StableFiring, Step, Strategy, Target, Task, TaskFailures, TrafficEntry,
 };
 pub use text_types::{
     AccountText, AlarmName, CallerArn, DateTimeText, DurationText, EnvironmentNames, EventName, GroupMembers,

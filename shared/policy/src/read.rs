@@ -347,7 +347,13 @@ fn read_environment(
         }
         Some(targets)
     });
-    Some(EnvironmentPolicy { trigger: trigger?, concurrency: concurrency?, entry: entry?, targets: targets? })
+    Some(EnvironmentPolicy {
+        trigger: trigger?,
+        concurrency: concurrency?,
+        entry: entry?,
+        targets: targets?,
+        unreadable: BTreeMap::new(),
+    })
 }
 
 fn check_service_is_known(name: &Name, services: &[Name], mark: Mark, path: &str, problems: &mut ProblemCollector) {

@@ -6,12 +6,12 @@ use crate::grants::PERMISSIONS;
 use crate::hooks::POINTS;
 use crate::notify::FACTS;
 use crate::read::{CONCURRENCY, DRIFT};
-use crate::target::{AT_START, FIRING, MISSING, STABLE_FIRING};
+use crate::target::{AT_START, FIRING, MISSING, NEEDS_TWO_SIDES, STABLE_FIRING};
 use crate::values::word;
-use rollout::Name;
 use rollout::entry::{After, ApprovalPolicy, EntryRules, FreezePeriod, Grant};
 use rollout::notification::{NotificationPolicy, Receiver};
 use rollout::policy::{EnvironmentPolicy, HookAction, Policy, ServicePolicy, TagRule, TargetPolicy};
+use rollout::{EcsRolling, Name, Platform, TargetResources, Way};
 use serde_json::{Map, Value, json};
 
 /// The policy in the file's notation, with every default written out: parsing it gives the same policy.
@@ -148,7 +148,8 @@ fn notification(route: &NotificationPolicy) -> Value {
 }
 
 fn target(target: &TargetPolicy) -> Value {
-    let (resources, strategy, deadlines) = (&target.resources, &target.strategy, &target.deadlines);
+    let (strategy, deadlines) = (&target.strategy, &target.deadlines);
+    let (ecs, traffic) = resources(&target.resources);
     let task_failures = &strategy.task_failures;
     let steps: Vec<Value> = strategy
         .steps
@@ -172,9 +173,8 @@ fn target(target: &TargetPolicy) -> Value {
     for (key, point) in POINTS {
         hooks.insert(key.to_owned(), target.hooks.iter().filter(|hook| hook.at == point).map(hook).collect());
     }
-    json!({
-        "ecs": resources.ecs,
-        "traffic": resources.traffic,
+    let mut value = json!({
+        "ecs": ecs,
         "strategy": {
             "steps": steps,
             "bake": strategy.bake.to_string(),
@@ -197,7 +197,33 @@ fn target(target: &TargetPolicy) -> Value {
             "retire": deadlines.retire.to_string(),
             "rollback": deadlines.rollback.to_string(),
         },
-    })
+    });
+    insert_unless_empty(&mut value, "traffic", traffic.is_empty(), || Value::Array(traffic));
+    if target.resources.platform.way() == Way::InPlace {
+        for (key, _) in NEEDS_TWO_SIDES {
+            remove(&mut value, key);
+        }
+    }
+    value
+}
+
+/// `ecs`, and the entries of `traffic`.
+fn resources(resources: &TargetResources) -> (Value, Vec<Value>) {
+    match &resources.platform {
+        Platform::EcsPair(pair) => (json!(pair), resources.traffic.iter().map(|leg| json!(leg)).collect()),
+        Platform::EcsRolling(EcsRolling { cluster, container, service, target_groups }) => (
+            json!({"cluster": cluster, "container": container, "service": service}),
+            target_groups.iter().map(|group| json!({"target_group": group})).collect(),
+        ),
+    }
+}
+
+/// Removes a key, given by its path: `strategy.drain`.
+fn remove(value: &mut Value, path: &str) {
+    let Some((parent, key)) = path.rsplit_once('.') else { return };
+    if let Some(entries) = value.pointer_mut(&format!("/{}", parent.replace('.', "/"))).and_then(Value::as_object_mut) {
+        entries.remove(key);
+    }
 }
 
 fn hook(hook: &rollout::policy::Hook) -> Value {

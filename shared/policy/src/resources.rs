@@ -3,15 +3,16 @@
 use crate::arn::{self, ArnLocation};
 use crate::file;
 use crate::problem::{Mark, ProblemCollector};
+use crate::tree::Value;
 use crate::values::{self, Fields, LocatedNode};
 use rollout::resources::cluster_name;
-use rollout::{EcsPair, Leg, Slot, TargetResources};
+use rollout::{EcsPair, EcsRolling, Leg, Platform, Slot, TargetResources, Way};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of one leg. ELB has a quota on rules, and each is read with every look.
 const MAX_RULES: usize = 5;
 /// Target groups per service (ECS quotas).
-const MAX_LEGS: usize = 5;
+const MAX_TARGET_GROUPS: usize = 5;
 
 /// A resource that only one target may name, and where the file names it.
 #[derive(Debug)]
@@ -67,76 +68,91 @@ impl<'a> LocationCheck<'a> {
     }
 }
 
-/// Reads `ecs` and `traffic` of a target.
+/// How the versions of a target replace one another, by the keys that say what runs it and what its traffic reaches;
+/// `None`: it has none of them.
+pub(crate) fn written_way(target: &Fields<'_>) -> Option<Way> {
+    let ecs = target.get("ecs");
+    let ecs_has = |key: &str| ecs.as_ref().is_some_and(|(node, _)| values::find_entry(node.inner, key).is_some());
+    if ecs_has("blue") || ecs_has("green") {
+        return Some(Way::Weighted);
+    }
+    let traffic = target.get("traffic");
+    let entries = match traffic.as_ref().map(|(node, _)| &node.inner.value) {
+        Some(Value::List(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    let has_target_group = |entry| values::find_entry(entry, "target_group").is_some();
+    (ecs_has("service") || entries.iter().any(has_target_group)).then_some(Way::InPlace)
+}
+
+/// Reads `ecs` and `traffic` of a target. `way`: its [`written_way`].
 pub(crate) fn read_resources<'n>(
     fields: &Fields<'n>,
+    way: Option<Way>,
     locations: &mut LocationCheck<'n>,
     resources: &mut Vec<ExclusiveResource>,
     problems: &mut ProblemCollector,
 ) -> Option<TargetResources> {
-    let target = fields.path.clone();
-    let traffic = fields.read("traffic", problems, |node, path, problems| {
-        let nodes = values::list(node, path, "load balancers", MAX_LEGS, problems)?;
-        if nodes.is_empty() {
-            let message = "there is nothing in it: name the target groups and the rules of at least one load balancer";
-            problems.add(node.mark, path, message);
-        }
-        let count = nodes.len();
-        let mut reader = LegReader { target: &target, locations, resources, rules: BTreeSet::new() };
-        let legs: Vec<Leg> = nodes.iter().filter_map(|(node, path)| reader.leg(*node, path, problems)).collect();
-        (count > 0 && legs.len() == count).then_some(legs)
-    });
-    let ecs = fields
-        .read("ecs", problems, |node, path, problems| read_ecs(node, path, &target, locations, resources, problems));
-    Some(TargetResources { ecs: ecs?, traffic: traffic? })
+    let mut reader = ResourceReader { target: &fields.path, locations, resources, rules: BTreeSet::new() };
+    let (traffic, target_groups) = if way == Some(Way::InPlace) {
+        let groups = fields.read_or("traffic", Vec::new(), problems, |node, path, problems| {
+            reader.target_groups_in_place(node, path, problems)
+        });
+        (Some(Vec::new()), groups)
+    } else {
+        let legs = fields.read("traffic", problems, |node, path, problems| reader.legs(node, path, problems));
+        (legs, Some(Vec::new()))
+    };
+    if way == Some(Way::Weighted) && fields.get("traffic").is_none() {
+        let message = "`traffic` is missing: add the load balancers whose weights are moved, or name one `service` in \
+                       place of `blue` and `green`";
+        problems.add(fields.mark, &fields.path, message);
+    }
+    let ecs = fields.read("ecs", problems, |node, path, problems| reader.ecs(node, path, problems));
+    let platform = match ecs? {
+        Platform::EcsRolling(rolling) => Platform::EcsRolling(EcsRolling { target_groups: target_groups?, ..rolling }),
+        pair @ Platform::EcsPair(_) => pair,
+    };
+    Some(TargetResources { platform, traffic: traffic? })
 }
 
-fn read_ecs<'n>(
+/// Reads the entries of `traffic`, at least one. `description` and `empty`: what they are called, and what to do where
+/// there is none.
+fn read_traffic<'n, T>(
     node: LocatedNode<'n>,
     path: &str,
-    target: &str,
-    locations: &mut LocationCheck<'n>,
-    resources: &mut Vec<ExclusiveResource>,
+    (description, empty): (&str, &str),
     problems: &mut ProblemCollector,
-) -> Option<EcsPair> {
-    let fields = Fields::new(node, path, file::Ecs::KEYS, problems)?;
-    let cluster = fields.read("cluster", problems, |node, path, problems| {
-        let parse = |written| arn::cluster(written).map(|arn| (written, arn));
-        let (written, arn) = values::parsed_text(node, path, "the name of an ECS cluster", parse, problems)?;
-        if let Some(arn) = arn {
-            locations.check(arn.location(), "the cluster", node.mark, path, problems);
-        }
-        Some(written.to_owned())
-    });
-    let container = fields.read("container", problems, |node, path, problems| {
-        values::checked_text(node, path, "the name of a container", arn::container, problems)
-    });
-    let mut service = |key: &str| {
-        fields.read(key, problems, |node, path, problems| {
-            let name = values::checked_text(node, path, "the name of an ECS service", arn::ecs_service, problems)?;
-            Some((name, node.mark, path.to_owned()))
-        })
-    };
-    let (blue, green) = (service("blue"), service("green"));
-    if let (Some((blue, ..)), Some((green, mark, path))) = (&blue, &green)
-        && blue == green
-    {
-        problems.add(*mark, path, "blue and green are the same service: each side has its own");
+    mut read: impl FnMut(LocatedNode<'n>, &str, &mut ProblemCollector) -> Option<T>,
+) -> Option<Vec<T>> {
+    let nodes = values::list(node, path, description, MAX_TARGET_GROUPS, problems)?;
+    if nodes.is_empty() {
+        problems.add(node.mark, path, format!("there is nothing in it: {empty}"));
     }
-    let cluster = cluster?;
-    for (name, mark, path) in [&blue, &green].into_iter().flatten() {
-        resources.push(ExclusiveResource {
-            description: format!("the ECS service `{name}` of cluster `{}`", cluster_name(&cluster)),
-            mark: *mark,
-            path: path.clone(),
-            target: target.to_owned(),
-        });
-    }
-    Some(EcsPair { cluster, container: container?, blue: blue?.0, green: green?.0 })
+    let count = nodes.len();
+    let entries: Vec<T> = nodes.iter().filter_map(|(node, path)| read(*node, path, problems)).collect();
+    (count > 0 && entries.len() == count).then_some(entries)
 }
 
-/// Reads the legs of one target.
-struct LegReader<'r, 'n> {
+/// Reports an `ecs` that names neither a pair nor one service, half of a pair, or parts of both.
+fn check_service_keys(ecs: &Fields<'_>, node: LocatedNode<'_>, problems: &mut ProblemCollector) {
+    const ADVICE: &str = "write `blue` and `green`, a pair, or `service` alone, whose tasks are replaced in place";
+    let [blue, green, service] = ["blue", "green", "service"].map(|key| values::find_entry(node.inner, key));
+    match (blue, green, service) {
+        (Some(_), Some(_), None) | (None, None, Some(_)) => {}
+        (None, None, None) => problems.add(ecs.mark, &ecs.path, format!("no service is named: {ADVICE}")),
+        (Some(_), None, None) => problems.add(ecs.mark, &ecs.path, format!("`green` is missing: {ADVICE}")),
+        (None, Some(_), None) => problems.add(ecs.mark, &ecs.path, format!("`blue` is missing: {ADVICE}")),
+        (_, _, Some((key, _))) => {
+            let message = format!("`service` stands beside the sides of a pair: {ADVICE}");
+            problems.add(key.mark, &values::join(&ecs.path, "service"), message);
+        }
+    }
+}
+
+/// Reads what one target names.
+struct ResourceReader<'r, 'n> {
+    /// Path of the target.
     target: &'r str,
     locations: &'r mut LocationCheck<'n>,
     resources: &'r mut Vec<ExclusiveResource>,
@@ -144,9 +160,93 @@ struct LegReader<'r, 'n> {
     rules: BTreeSet<&'n str>,
 }
 
-impl<'n> LegReader<'_, 'n> {
+impl<'n> ResourceReader<'_, 'n> {
+    /// Reads `ecs`; the target groups of one service are named elsewhere, and are empty here.
+    fn ecs(&mut self, node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<Platform> {
+        let fields = Fields::new(node, path, file::Ecs::KEYS, problems)?;
+        check_service_keys(&fields, node, problems);
+        let cluster = fields.read("cluster", problems, |node, path, problems| {
+            let parse = |written| arn::cluster(written).map(|arn| (written, arn));
+            let (written, arn) = values::parsed_text(node, path, "the name of an ECS cluster", parse, problems)?;
+            if let Some(arn) = arn {
+                self.locations.check(arn.location(), "the cluster", node.mark, path, problems);
+            }
+            Some(written.to_owned())
+        });
+        let container = fields.read("container", problems, |node, path, problems| {
+            values::checked_text(node, path, "the name of a container", arn::container, problems)
+        });
+        let [blue, green, service] = ["blue", "green", "service"].map(|key| {
+            fields.read(key, problems, |node, path, problems| {
+                let name = values::checked_text(node, path, "the name of an ECS service", arn::ecs_service, problems)?;
+                Some((name, node.mark, path.to_owned()))
+            })
+        });
+        if let (Some((blue, ..)), Some((green, mark, path))) = (&blue, &green)
+            && blue == green
+        {
+            problems.add(*mark, path, "blue and green are the same service: each side has its own");
+        }
+        let cluster = cluster?;
+        for (name, mark, path) in [&blue, &green, &service].into_iter().flatten() {
+            self.own(format!("the ECS service `{name}` of cluster `{}`", cluster_name(&cluster)), *mark, path);
+        }
+        let container = container?;
+        match (blue, green, service) {
+            (Some((blue, ..)), Some((green, ..)), None) => {
+                Some(Platform::EcsPair(EcsPair { cluster, container, blue, green }))
+            }
+            (None, None, Some((service, ..))) => {
+                Some(Platform::EcsRolling(EcsRolling { cluster, container, service, target_groups: Vec::new() }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads `traffic` of a pair.
+    fn legs(&mut self, node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<Vec<Leg>> {
+        let empty = "name the target groups and the rules of at least one load balancer";
+        read_traffic(node, path, ("load balancers", empty), problems, |node, path, problems| {
+            self.leg(node, path, problems)
+        })
+    }
+
+    /// Reads `traffic` of one service: ARNs of target groups, each once.
+    fn target_groups_in_place(
+        &mut self,
+        node: LocatedNode<'n>,
+        path: &str,
+        problems: &mut ProblemCollector,
+    ) -> Option<Vec<String>> {
+        let hint = |key: &str, _: Option<&str>| {
+            file::Leg::KEYS.iter().any(|known| known.name == key).then(|| {
+                "weights need two sides, `blue` and `green` under `ecs`; of one `service` name the `target_group` only"
+                    .to_owned()
+            })
+        };
+        let mut named = BTreeSet::new();
+        let empty = "name the target groups that the service registers its tasks in, or take the key away";
+        read_traffic(node, path, ("target groups", empty), problems, |node, path, problems| {
+            let fields = Fields::with_hints(node, path, file::InPlaceTargetGroup::KEYS, hint, problems)?;
+            fields.read("target_group", problems, |node, path, problems| {
+                let written = self.target_group(node, path, problems)?;
+                if !named.insert(written) {
+                    problems.add(node.mark, path, "this target group is there already: take one away");
+                }
+                Some(written.to_owned())
+            })
+        })
+    }
+
     fn leg(&mut self, node: LocatedNode<'n>, path: &str, problems: &mut ProblemCollector) -> Option<Leg> {
-        let fields = Fields::new(node, path, file::Leg::KEYS, problems)?;
+        let hint = |key: &str, _: Option<&str>| {
+            (key == "target_group").then(|| {
+                "weights need two sides, so a pair names a target group for each, `blue` and `green`; `target_group` \
+                 is for one `service`"
+                    .to_owned()
+            })
+        };
+        let fields = Fields::with_hints(node, path, file::Leg::KEYS, hint, problems)?;
         let groups = Slot::BOTH.map(|slot| {
             let key = match slot {
                 Slot::Blue => "blue",

@@ -5,14 +5,15 @@ use crate::arn;
 use crate::file;
 use crate::hooks::{PartialHook, PartialHooks, read_partial_hooks, resolve_hooks};
 use crate::problem::ProblemCollector;
-use crate::resources::{ExclusiveResource, LocationCheck, read_resources};
+use crate::resources::{ExclusiveResource, LocationCheck, read_resources, written_way};
 use crate::tree::Value;
 use crate::values::{self, Fields, LocatedNode, MIN_DEADLINE};
 use rollout::policy::{
-    AlarmAtStart, AlarmEffect, AlarmPolicy, Deadlines, Drift, MissingData, StableFiring, Step, Strategy, TaskFailures,
+    AlarmAtStart, AlarmEffect, AlarmPolicy, Deadlines, Drift, HookPoint, MissingData, StableFiring, Step, Strategy,
+    TaskFailures,
 };
 use rollout::text::is_visible;
-use rollout::{Percent, Seconds, TargetPolicy};
+use rollout::{Percent, Seconds, TargetPolicy, Way};
 
 const MAX_STEPS: usize = 50;
 const MAX_ALARMS: usize = 20;
@@ -35,6 +36,42 @@ pub(crate) const AT_START: [(&str, AlarmAtStart); 2] = [("block", AlarmAtStart::
 pub(crate) const STABLE_FIRING: [(&str, StableFiring); 2] =
     [("hold", StableFiring::Hold), ("go_on", StableFiring::GoOn)];
 
+/// The keys of a target that need two sides, and what is said where one service, whose versions replace one another in
+/// place, has them.
+pub(crate) const NEEDS_TWO_SIDES: [(&str, &str); 7] = [
+    (
+        "strategy.steps",
+        "weights need two sides, and the tasks of one `service` are replaced in place: take it away, or name a pair",
+    ),
+    (
+        "strategy.keep_warm",
+        "the tasks of one `service` are replaced in place, so no old side stays up: take it away, or name a pair",
+    ),
+    (
+        "strategy.green_capacity",
+        "one `service` has no second side to start, and how many of its tasks run while they are replaced is set by \
+         its `deploymentConfiguration` in ECS: take it away, or name a pair",
+    ),
+    (
+        "strategy.drain",
+        "one `service` has no side that loses its traffic, and its tasks drain as long as the deregistration delay of \
+         their target groups says: take it away, or name a pair",
+    ),
+    (
+        "strategy.task_failures.times_stable",
+        "the tasks of one `service` are replaced in place, so there is no stable side beside them to compare with: \
+         take it away; `count` and `share` apply",
+    ),
+    (
+        "hooks.test_traffic",
+        "one `service` has no test rule: move the hooks to `before_traffic` or `after_traffic`, or name a pair",
+    ),
+    (
+        "deadlines.retire",
+        "the tasks of one `service` are replaced in place, so no old side is taken down: take it away, or name a pair",
+    ),
+];
+
 /// Rollout settings of a target, or of an environment's `defaults`; each key may be missing on its own.
 #[derive(Debug, Default)]
 pub(crate) struct PartialTarget {
@@ -54,14 +91,14 @@ struct PartialStrategy {
     task_failures: PartialTaskFailures,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct PartialTaskFailures {
     count: Option<u32>,
     share: Option<Percent>,
     times_stable: Option<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct PartialDeadlines {
     preflight: Option<Seconds>,
     register: Option<Seconds>,
@@ -69,6 +106,25 @@ struct PartialDeadlines {
     shift: Option<Seconds>,
     retire: Option<Seconds>,
     rollback: Option<Seconds>,
+}
+
+impl PartialTarget {
+    /// What one service inherits of an environment's `defaults`: nothing that [needs two sides](NEEDS_TWO_SIDES). In
+    /// place of its steps, all traffic is on the new version once that runs.
+    fn without_second_side(&self) -> Self {
+        let mut hooks = self.hooks.clone();
+        hooks.remove(&HookPoint::TestTraffic);
+        let strategy = PartialStrategy {
+            steps: Some(vec![Step { traffic: Percent::ALL, hold: Seconds(0) }]),
+            bake: self.strategy.bake,
+            keep_warm: Some(Seconds(0)),
+            green_capacity: Some(Percent::ALL),
+            drain: Some(Seconds(0)),
+            task_failures: PartialTaskFailures { times_stable: None, ..self.strategy.task_failures },
+        };
+        let deadlines = PartialDeadlines { retire: None, ..self.deadlines };
+        Self { strategy, alarms: self.alarms.clone(), hooks, deadlines }
+    }
 }
 
 impl PartialStrategy {
@@ -250,6 +306,30 @@ fn read_alarm_name(node: LocatedNode<'_>, path: &str, problems: &mut ProblemColl
     Some(name.to_owned())
 }
 
+/// Ends the message about an unknown key of a target: it may be a platform that only another version knows.
+fn platform_hint(_: &str, near: Option<&str>) -> Option<String> {
+    match near {
+        Some("ecs") => Some("did you mean `ecs`, the only platform that this version knows?".to_owned()),
+        Some(_) => None,
+        None => {
+            let known = values::list_keys(file::Target::KEYS);
+            Some(format!("known here: {known}; of platforms, this version knows `ecs`"))
+        }
+    }
+}
+
+/// Reports every key of one service that [needs two sides](NEEDS_TWO_SIDES).
+fn check_needs_no_second_side(target: LocatedNode<'_>, path: &str, problems: &mut ProblemCollector) {
+    for (keys, message) in NEEDS_TWO_SIDES {
+        let found = keys.split('.').try_fold((target.mark, target.inner), |(_, node), key| {
+            values::find_entry(node, key).map(|(key, node)| (key.mark, node))
+        });
+        if let Some((mark, _)) = found {
+            problems.add(mark, &format!("{path}.{keys}"), message);
+        }
+    }
+}
+
 /// Reads one target.
 pub(crate) fn read_target(
     node: LocatedNode<'_>,
@@ -259,11 +339,18 @@ pub(crate) fn read_target(
     problems: &mut ProblemCollector,
 ) -> Option<TargetPolicy> {
     let previous = problems.count();
-    let fields = Fields::new(node, path, file::Target::KEYS, problems)?;
+    let fields = Fields::with_hints(node, path, file::Target::KEYS, platform_hint, problems)?;
     let own = read_partial_target(&fields, problems);
+    let way = written_way(&fields);
+    let without_second_side = (way == Some(Way::InPlace)).then(|| defaults.without_second_side());
+    if without_second_side.is_some() {
+        check_needs_no_second_side(node, path, problems);
+    }
+    let defaults = without_second_side.as_ref().unwrap_or(defaults);
     let mut locations = LocationCheck::new(path);
-    let named = read_resources(&fields, &mut locations, resources, problems);
-    let container = named.as_ref().map(|named| named.ecs.container.as_str());
+    let named = read_resources(&fields, way, &mut locations, resources, problems);
+    let service = named.as_ref().and_then(|named| named.platform.ecs_services().next());
+    let container = service.map(|service| service.container);
     let hooks = resolve_hooks(&own.hooks, &defaults.hooks, container, node.mark, path, problems);
     for hook in hooks.iter().flatten() {
         if let PartialHook { function: Some(function), mark, path, .. } = hook

@@ -3,5 +3,6 @@
 mod entry;
 mod files;
 mod garbage;
+mod in_place;
 mod keys;
 mod people;

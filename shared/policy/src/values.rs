@@ -20,6 +20,8 @@ pub(crate) struct LocatedNode<'n> {
 /// The entries of a mapping whose keys [`file`](mod@crate::file) declares.
 #[derive(Debug)]
 pub(crate) struct Fields<'n> {
+    /// Position of the mapping.
+    pub(crate) mark: Mark,
     pub(crate) path: String,
     entries: Vec<(&'n Key, &'n Node)>,
     known: &'static [KnownKey],
@@ -112,6 +114,17 @@ pub(crate) fn entries<'n>(
     Some(entries)
 }
 
+/// The entry of a mapping with this key; `None`: there is none, or it is no mapping.
+pub(crate) fn find_entry<'n>(node: &'n Node, key: &str) -> Option<(&'n Key, &'n Node)> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(present, _)| present.text == key).map(|(key, node)| (key, node))
+}
+
+/// The names of keys, as messages list them.
+pub(crate) fn list_keys(keys: &[KnownKey]) -> String {
+    keys.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ")
+}
+
 /// A value with its position: the key's position where the value is empty.
 pub(crate) fn value_at<'n>(key: &Key, node: &'n Node) -> LocatedNode<'n> {
     let empty = matches!(&node.value, Value::Scalar { text, plain: true } if text.is_empty());
@@ -126,8 +139,20 @@ impl<'n> Fields<'n> {
         known: &'static [KnownKey],
         problems: &mut ProblemCollector,
     ) -> Option<Self> {
+        Self::with_hints(node, path, known, |_, _| None, problems)
+    }
+
+    /// The same. `hint` ends the message about an unknown key, given the key and the known key that is most likely meant;
+    /// where it is `None`, that known key or all of them are listed.
+    pub(crate) fn with_hints(
+        node: LocatedNode<'n>,
+        path: &str,
+        known: &'static [KnownKey],
+        hint: impl Fn(&str, Option<&str>) -> Option<String>,
+        problems: &mut ProblemCollector,
+    ) -> Option<Self> {
         let names: Vec<&str> = known.iter().map(|key| key.name).collect();
-        let listed = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let listed = list_keys(known);
         let all = entries(node, path, &format!("a mapping with {listed}"), problems)?;
         let (present, unknown): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|(key, _)| names.contains(&key.text.as_str()));
@@ -135,10 +160,11 @@ impl<'n> Fields<'n> {
             if key.text.starts_with('\u{0}') {
                 continue;
             }
-            let hint = match nearest(&key.text, &names) {
+            let near = nearest(&key.text, &names);
+            let hint = hint(&key.text, near).unwrap_or_else(|| match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {listed}"),
-            };
+            });
             problems.add(key.mark, &join(path, &key.text), format!("unknown key `{}`: {hint}", shorten(&key.text)));
         }
         for key in known.iter().filter(|key| key.required) {
@@ -146,7 +172,7 @@ impl<'n> Fields<'n> {
                 problems.add(node.mark, path, format!("`{}` is missing: add it", key.name));
             }
         }
-        Some(Self { path: path.to_owned(), entries: present, known })
+        Some(Self { mark: node.mark, path: path.to_owned(), entries: present, known })
     }
 
     /// The value of `key` and its path, if present.

@@ -3,6 +3,7 @@
 use crate::command::{DeployOptions, Lane, Overrides, PlanId};
 use crate::effect::{Effect, EffectKey};
 use crate::entry::Gate;
+use crate::in_place::{self, InPlace};
 use crate::names::{Actor, Name, Slot, TargetId};
 use crate::phase::{Gated, Moving, Phase};
 use crate::policy::TargetPolicy;
@@ -11,8 +12,8 @@ use crate::stage::Stage;
 use crate::time::Seconds;
 use crate::verdict::{Cause, Verdict};
 use crate::weighted::{
-    AwaitingOperator, Forward, Halt, Rollback, RollbackPath, RollbackStep, StableAlarm, StableAtStart, Weighted,
-    WeightedStage, WeightsRecord,
+    AwaitingOperator, Forward, Halt, HookProgress, Rollback, RollbackPath, RollbackStep, StableAlarm, StableAtStart,
+    Weighted, WeightedStage, WeightsRecord,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -150,7 +151,7 @@ pub struct GateOverride {
 pub enum Purpose {
     /// A new release.
     Deploy,
-    /// To the previous release: its own task definition, all traffic in one step, without hooks and bake.
+    /// To the previous release: its own version, all traffic in one step, without hooks and bake.
     Rollback,
     /// After a deployment that could not finish: all traffic back to the side that is stable according to the ledger.
     Repair,
@@ -205,10 +206,16 @@ impl Deployment {
         self.phase.stage()
     }
 
-    /// Its weighted state; none: the sides are not determined yet.
+    /// Its state between two sides; none: there are no sides, or they are not determined yet.
     #[must_use]
     pub fn weighted(&self) -> Option<&Weighted> {
         self.phase.weighted()
+    }
+
+    /// Its state of a replacement in place; none: there are two sides, or nothing has begun.
+    #[must_use]
+    pub fn in_place(&self) -> Option<&InPlace> {
+        self.phase.in_place()
     }
 
     /// The side that was stable when it started; none: that is not determined yet.
@@ -223,13 +230,32 @@ impl Deployment {
         self.weighted().map(Weighted::candidate_slot)
     }
 
-    /// The rollback path, while a rollback is possible.
+    /// The rollback path to the stable side, while a rollback to it is possible.
     #[must_use]
     pub fn rollback_path(&self) -> Option<RollbackPath> {
         self.weighted().and_then(Weighted::rollback_path)
     }
 
-    /// The running rollback; none: it is not rolling back.
+    /// Whether a rollback is possible.
+    #[must_use]
+    pub fn may_roll_back(&self) -> bool {
+        self.rollback_path().is_some() || self.in_place().is_some()
+    }
+
+    /// The deadline and the cause of the running rollback; none: it is not rolling back.
+    #[must_use]
+    pub fn rolling_back(&self) -> Option<(Timestamp, &Cause)> {
+        match &self.phase {
+            Phase::Moving(Moving::Weighted(_)) => self.rollback().map(|rollback| (rollback.deadline, &rollback.cause)),
+            Phase::Moving(Moving::InPlace(in_place)) => match &in_place.at {
+                in_place::InPlaceStage::RollingBack(rollback) => Some((rollback.deadline, &rollback.cause)),
+                _ => None,
+            },
+            Phase::Gated(_) | Phase::Preparing(_) => None,
+        }
+    }
+
+    /// The running rollback to the stable side; none: it is not rolling back to a side.
     #[must_use]
     pub fn rollback(&self) -> Option<&Rollback> {
         match self.weighted().map(|weighted| &weighted.at) {
@@ -264,10 +290,17 @@ impl Deployment {
         matches!(self.stage(), Stage::RollingBack | Stage::Abandoning)
     }
 
-    /// Whether it is rolling back and its weights are not restored yet: the most urgent state.
+    /// Whether it is rolling back, and the state before is not set again yet: the most urgent state.
     #[must_use]
-    pub fn is_restoring_weights(&self) -> bool {
-        self.rollback().is_some_and(|rollback| matches!(rollback.step, RollbackStep::RestoringWeights { .. }))
+    pub fn is_rolling_back_urgently(&self) -> bool {
+        let sets_version = self.in_place().is_some_and(|in_place| match &in_place.at {
+            in_place::InPlaceStage::RollingBack(rollback) => {
+                !matches!(rollback.step, in_place::RollbackStep::Replacing)
+            }
+            _ => false,
+        });
+        let rollback = self.rollback();
+        sets_version || rollback.is_some_and(|rollback| matches!(rollback.step, RollbackStep::RestoringWeights { .. }))
     }
 
     /// Whether it is rolling back and its weights are restored already.
@@ -276,22 +309,26 @@ impl Deployment {
         self.rollback().is_some_and(|rollback| !matches!(rollback.step, RollbackStep::RestoringWeights { .. }))
     }
 
-    /// Whether the candidate was given traffic, or was seen with some.
+    /// Whether the release may have served: the candidate was given traffic or was seen with some or, in place, it was
+    /// decided to set the new version.
     #[must_use]
     pub fn traffic_moved(&self) -> bool {
         self.weighted().is_some_and(|weighted| weighted.traffic_moved)
+            || self.in_place().is_some_and(|in_place| in_place.has_replaced())
     }
 
     /// Why it awaits an operator; none: it does not.
     #[must_use]
     pub fn awaiting_operator(&self) -> Option<&AwaitingOperator> {
-        self.weighted().and_then(|weighted| weighted.awaiting_operator.as_ref())
+        let in_place = self.in_place().and_then(|in_place| in_place.awaiting_operator.as_ref());
+        self.weighted().map_or(in_place, |weighted| weighted.awaiting_operator.as_ref())
     }
 
-    /// Why a rule that was changed outside Switchback halts it; none: it is not halted.
+    /// Why a change outside Switchback halts it, of a rule or of the version; none: it is not halted.
     #[must_use]
     pub fn halted(&self) -> Option<&Halt> {
-        self.weighted().and_then(|weighted| weighted.halted.as_ref())
+        let in_place = self.in_place().and_then(|in_place| in_place.halted.as_ref());
+        self.weighted().map_or(in_place, |weighted| weighted.halted.as_ref())
     }
 
     /// The alarm of the stable side that holds it; none: it is not held.
@@ -318,9 +355,16 @@ impl Deployment {
     /// Whether automatic rollback is ruled out: by the request, or because a hook marked forward-only has started.
     #[must_use]
     pub fn is_forward_only(&self) -> bool {
-        let begun = |name: &str| self.weighted().is_some_and(|weighted| weighted.hooks.contains_key(name));
+        let begun = |name: &str| self.hook_progress().is_some_and(|progress| progress.contains_key(name));
         let hooks = &self.policy.hooks;
         self.options.forward_only || hooks.iter().any(|hook| hook.forward_only && begun(hook.name.as_str()))
+    }
+
+    /// The hooks that have started, by name; none: nothing has begun.
+    #[must_use]
+    pub fn hook_progress(&self) -> Option<&BTreeMap<String, HookProgress>> {
+        let in_place = self.in_place().map(|in_place| &in_place.hooks);
+        self.weighted().map_or(in_place, |weighted| Some(&weighted.hooks))
     }
 
     /// Until when reads of the resources that it changed may be stale; none: they are consistent. `seen_at`: when the
@@ -333,6 +377,11 @@ impl Deployment {
     /// A copy with this weighted state.
     pub(crate) fn with_weighted(&self, weighted: Weighted) -> Self {
         self.with_phase(Phase::Moving(Moving::Weighted(Box::new(weighted))))
+    }
+
+    /// A copy with this state of a replacement in place.
+    pub(crate) fn with_in_place(&self, in_place: InPlace) -> Self {
+        self.with_phase(Phase::Moving(Moving::InPlace(Box::new(in_place))))
     }
 
     /// A copy in another phase.

@@ -9,26 +9,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
-    /// Register a copy of the task definition `template` in which `container` runs `image`. An identical revision is
-    /// reused.
-    RegisterTaskDefinition {
-        /// ARN of the task definition to copy.
+    /// Register a copy of the version `template` with another image. An identical one is reused.
+    RegisterVersion {
+        /// The version to copy.
         template: String,
-        /// The container whose image changes.
-        container: String,
         /// The image, by digest.
         image: String,
     },
-    /// Set the service's task definition and desired count.
-    UpdateService {
+    /// Set the version and the desired count of a side.
+    SetVersion {
         /// The side to change.
         slot: Slot,
-        /// ARN of the task definition.
-        task_definition: String,
+        /// The version.
+        version: String,
         /// Desired count.
         desired: u32,
     },
-    /// Set the service's desired count; its task definition stays.
+    /// Set the version of the workload that changes it in place. The number of its tasks stays: nothing that this effect
+    /// says can scale it down.
+    ReplaceVersion {
+        /// The version.
+        version: String,
+    },
+    /// Set the desired count of a side; its version stays.
     SetDesired {
         /// The side to change.
         slot: Slot,
@@ -76,14 +79,15 @@ pub enum Effect {
         hook: String,
         /// Identity of the run, at most 36 characters: ECS's `startedBy` and `clientToken`.
         run: String,
-        /// ARN of the task definition.
-        task_definition: String,
+        /// The version.
+        version: String,
         /// The container whose command is overridden.
         container: String,
-        /// The command; empty: that of the task definition.
+        /// The command; empty: that of the version.
         command: Vec<String>,
-        /// The side whose network configuration and launch type are used.
-        template: Slot,
+        /// The side whose network configuration and launch type are used; none: those of the workload that changes its
+        /// version in place.
+        template: Option<Slot>,
     },
     /// Stop a hook's task, since the hook has timed out.
     StopTask {
@@ -133,10 +137,10 @@ pub enum HookReport {
 pub enum Outcome {
     /// The desired state is set.
     Done,
-    /// [`Effect::RegisterTaskDefinition`] succeeded.
+    /// [`Effect::RegisterVersion`] succeeded.
     Registered {
         /// ARN, revision included.
-        task_definition: String,
+        version: String,
         /// An identical revision existed already.
         reused: bool,
     },
@@ -186,10 +190,12 @@ pub struct EffectKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectKind {
-    /// [`Effect::RegisterTaskDefinition`]
-    RegisterTaskDefinition,
-    /// [`Effect::UpdateService`]
-    UpdateService,
+    /// [`Effect::RegisterVersion`]
+    RegisterVersion,
+    /// [`Effect::SetVersion`]
+    SetVersion,
+    /// [`Effect::ReplaceVersion`]
+    ReplaceVersion,
     /// [`Effect::SetDesired`]
     SetDesired,
     /// [`Effect::SetAutoscaling`]
@@ -211,8 +217,9 @@ impl EffectKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::RegisterTaskDefinition => "register_task_definition",
-            Self::UpdateService => "update_service",
+            Self::RegisterVersion => "register_version",
+            Self::SetVersion => "set_version",
+            Self::ReplaceVersion => "replace_version",
             Self::SetDesired => "set_desired",
             Self::SetAutoscaling => "set_autoscaling",
             Self::SetWeights => "set_weights",
@@ -235,8 +242,9 @@ impl Effect {
     #[must_use]
     pub fn kind(&self) -> EffectKind {
         match self {
-            Self::RegisterTaskDefinition { .. } => EffectKind::RegisterTaskDefinition,
-            Self::UpdateService { .. } => EffectKind::UpdateService,
+            Self::RegisterVersion { .. } => EffectKind::RegisterVersion,
+            Self::SetVersion { .. } => EffectKind::SetVersion,
+            Self::ReplaceVersion { .. } => EffectKind::ReplaceVersion,
             Self::SetDesired { .. } => EffectKind::SetDesired,
             Self::SetAutoscaling { .. } => EffectKind::SetAutoscaling,
             Self::SetWeights { .. } => EffectKind::SetWeights,
@@ -251,7 +259,7 @@ impl Effect {
     #[must_use]
     pub fn key(&self) -> EffectKey {
         let slot = match self {
-            Self::UpdateService { slot, .. } | Self::SetDesired { slot, .. } | Self::SetAutoscaling { slot, .. } => {
+            Self::SetVersion { slot, .. } | Self::SetDesired { slot, .. } | Self::SetAutoscaling { slot, .. } => {
                 Some(*slot)
             }
             _ => None,

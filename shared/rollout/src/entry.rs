@@ -28,7 +28,7 @@ pub enum Gate {
     Freeze,
     /// Stop-the-line is not active.
     StopTheLine,
-    /// The service runs: not both sides are at 0 tasks. Determined by observation, not by a rule of the policy, and
+    /// The service runs: it is not at 0 tasks. Determined by observation, not by a rule of the policy, and
     /// cannot be overridden.
     Asleep,
 }

@@ -75,8 +75,8 @@ pub enum WaitingOn {
         /// From when on reads are trusted.
         until: Timestamp,
     },
-    /// Registration of the task definition.
-    TaskDefinition {
+    /// Registration of the new version.
+    Version {
         /// When the deployment ends as failed.
         deadline: Timestamp,
     },
@@ -89,6 +89,21 @@ pub enum WaitingOn {
         /// Other counts, for people.
         detail: String,
         /// When the deployment rolls back.
+        deadline: Timestamp,
+    },
+    /// The platform to replace what runs by the new version.
+    Replacing {
+        /// Healthy tasks of the version that is being set.
+        healthy: u32,
+        /// Tasks needed.
+        want: u32,
+        /// Tasks of other versions that still run.
+        others: u32,
+        /// How many of those are protected: they are not stopped before they end.
+        protected: u32,
+        /// Other counts and problems, for people.
+        detail: String,
+        /// When the deployment acts without it.
         deadline: Timestamp,
     },
     /// A hook to finish.

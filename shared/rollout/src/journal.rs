@@ -101,12 +101,38 @@ pub enum Fact {
         /// The goal of the stage, for people.
         detail: String,
     },
-    /// The candidate's task definition is registered.
-    TaskDefinitionReady {
-        /// ARN, revision included.
-        task_definition: String,
+    /// The new version is registered.
+    VersionReady {
+        /// The platform's name of it: of ECS, an ARN with its revision.
+        version: String,
         /// An identical revision existed already.
         reused: bool,
+    },
+    /// What a workload runs that changes its version in place, when the deployment started.
+    WorkloadFound {
+        /// Its version.
+        version: String,
+        /// Running tasks.
+        running: u32,
+    },
+    /// It was decided to set this version; the platform replaces what runs.
+    ReplacementStarted {
+        /// The version.
+        version: String,
+    },
+    /// Everything that runs is of this version, and healthy.
+    Replaced {
+        /// The version.
+        version: String,
+        /// Running tasks.
+        running: u32,
+    },
+    /// A rollback replaces a version that somebody else set meanwhile.
+    ForeignVersionReplaced {
+        /// The version found.
+        found: String,
+        /// Why the deployment rolls back.
+        cause: String,
     },
     /// New weights were decided; they are written next.
     WeightsDecided {
@@ -385,7 +411,11 @@ impl Fact {
             Self::ReleaseNamed { .. } => "release_named",
             Self::SidesDetermined { .. } => "sides_determined",
             Self::StageEntered { .. } => "stage_entered",
-            Self::TaskDefinitionReady { .. } => "task_definition_ready",
+            Self::VersionReady { .. } => "version_ready",
+            Self::WorkloadFound { .. } => "workload_found",
+            Self::ReplacementStarted { .. } => "replacement_started",
+            Self::Replaced { .. } => "replaced",
+            Self::ForeignVersionReplaced { .. } => "foreign_version_replaced",
             Self::WeightsDecided { .. } => "weights_decided",
             Self::WeightsVerified { .. } => "weights_verified",
             Self::AutoscalingOverridden { .. } => "autoscaling_overridden",

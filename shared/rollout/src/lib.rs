@@ -25,16 +25,18 @@
 //! | [`journal`] | what happened and why: permanent history for people |
 //! | [`notification`] | who is notified of what |
 //! | [`registry`] | ECR's registries, and the host names that images have there |
+//! | [`platform`] | the platforms that run targets, and their traits |
 //! | [`resources`] | what runs a target, and how traffic reaches it |
 //! | [`policy`] | the configuration of an application (already validated) |
 //! | [`weighted`] | a deployment between two sides: its state in each stage |
+//! | [`in_place`] | a deployment that replaces one version by the next: its state in each stage |
 //! | [`phase`] | the phase of a deployment |
 //! | [`deployment`] | one attempt to bring a release to a target |
 //! | [`explanation`] | why a target waits, until when, and what happens then |
 //! | [`target`] | the persistent state of one target |
 //! | [`command_checks`] | whether a command can take effect on a target's state |
 //! | [`observation`](observation()) | what must be read before the next decision |
-//! | [`platform`] | what the answers of ECS and of its load balancer mean |
+//! | [`answers`] | what the answers of ECS and of its load balancer mean |
 //! | [`rate_limiter`] | the queue for AWS's API budgets, and the backoff after throttling |
 //! | [`promotion`] | whether a release may start here now: one rule per gate |
 //! | [`decide`](decide()) | the next phase, effects, reasons and wake; and how the effects' outcomes change the state |
@@ -44,6 +46,7 @@
 //! | [`doctor`] | whether an account meets what a policy requires |
 
 pub mod alarm;
+pub mod answers;
 pub mod backoff;
 pub mod brake;
 pub mod calendar;
@@ -55,6 +58,7 @@ pub mod doctor;
 pub mod effect;
 pub mod entry;
 pub mod explanation;
+pub mod in_place;
 pub mod journal;
 pub mod names;
 pub mod notification;
@@ -92,11 +96,12 @@ pub use journal::{Fact, JournalEntry};
 pub use names::{Actor, DeploymentId, ImageDigest, Name, ReleaseId, Slot, Tag, TargetId};
 pub use observation::{ObservationPlan, idle_observation, idle_observation_is_due, observation, observation_after};
 pub use phase::Phase;
+pub use platform::{EcsPair, EcsRolling, EcsServiceName, Platform, Way};
 pub use policy::{AppliedTarget, Concurrency, Policy, TargetPolicy};
 pub use refusal::CommandRefusal;
 pub use registry::Registry;
 pub use release::{Provenance, Release, ReleaseRef};
-pub use resources::{EcsPair, Leg, TargetResources};
+pub use resources::{Leg, TargetResources};
 pub use snapshot::{Reading, Snapshot};
 pub use stage::Stage;
 pub use target::TargetState;

@@ -4,7 +4,9 @@
 use crate::command::{Command, Instruction};
 use crate::deployment::{Deployment, Purpose};
 use crate::effect::Effect;
+use crate::in_place::{self, InPlace, InPlaceStage};
 use crate::names::Slot;
+use crate::platform::Way;
 use crate::policy::{AlarmEffect, HookAction, TargetPolicy};
 use crate::resources::TargetResources;
 use crate::stage::Stage;
@@ -22,9 +24,12 @@ const IDLE_SERVICES_INTERVAL: Seconds = Seconds(24 * 3600);
 pub struct ObservationPlan {
     /// The services, target groups and rules to read.
     pub resources: TargetResources,
-    /// Read both sides, their target groups and their autoscaling; otherwise they are unknown.
-    pub sides: bool,
-    /// Also read the image of the policy's container in each side's task definition.
+    /// Read what runs the target: both sides, their target groups and their autoscaling, or the workload that changes
+    /// its version in place, and its target groups. Otherwise it is unknown.
+    pub workloads: bool,
+    /// Read the tasks of a workload that changes its version in place.
+    pub tasks: bool,
+    /// Also read the image of the policy's container in each version.
     pub images: bool,
     /// Names of the alarms to read.
     pub alarms: BTreeSet<String>,
@@ -42,13 +47,13 @@ pub struct ObservationPlan {
 /// Which of a side's stopped tasks to query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedStartsQuery {
-    /// The side whose tasks are queried.
-    pub slot: Slot,
-    /// Only tasks of this task definition count.
-    pub task_definition: String,
+    /// The side whose tasks are queried; none: the workload that changes its version in place.
+    pub slot: Option<Slot>,
+    /// Only tasks of this version count.
+    pub version: String,
     /// Only tasks that stopped, and events that were written, since then count.
     pub since: Timestamp,
-    /// The other side's task definition, whose tasks stopped since then are counted as well, for comparison; none: they
+    /// The other side's version, whose tasks stopped since then are counted as well, for comparison; none: they
     /// are not counted.
     pub compare_with: Option<String>,
 }
@@ -68,25 +73,30 @@ pub struct HookTask {
 pub fn observation(state: &TargetState) -> Option<ObservationPlan> {
     let is_observed = |running: &&Deployment| running.is_asleep() || running.stage() != Stage::Gated;
     let deployment = state.running.as_ref().filter(is_observed)?;
-    let weighted = deployment.weighted();
+    let (weighted, in_place) = (deployment.weighted(), deployment.in_place());
     let hook_tasks = deployment
         .policy
         .hooks
         .iter()
         .filter_map(|hook| {
             let HookAction::Task { container, .. } = &hook.run else { return None };
-            let progress = weighted?.hooks.get(hook.name.as_str())?;
+            let progress = deployment.hook_progress()?.get(hook.name.as_str())?;
             let task = progress.task.clone().filter(|_| progress.result.is_none() || progress.stopping)?;
             Some((hook.name.to_string(), HookTask { task, container: container.clone() }))
         })
         .collect();
     Some(ObservationPlan {
         resources: deployment.policy.resources.clone(),
-        sides: true,
+        workloads: true,
+        tasks: in_place.is_some_and(|in_place| in_place.has_replaced()),
         images: deployment.stage() == Stage::Preflight,
         alarms: deployment.policy.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
         decisive_alarms: decisive_alarms(deployment),
-        failed_starts_query: weighted.and_then(|weighted| failed_starts_query(deployment, weighted)),
+        failed_starts_query: match (weighted, in_place) {
+            (Some(weighted), _) => failed_starts_query(deployment, weighted),
+            (None, Some(in_place)) => failed_starts_in_place(deployment, in_place),
+            (None, None) => None,
+        },
         scheduled_actions_of: weighted.map(scheduled_actions_of).unwrap_or_default(),
         hook_tasks,
     })
@@ -98,12 +108,26 @@ fn failed_starts_query(deployment: &Deployment, weighted: &Weighted) -> Option<F
     if matches!(step, ForwardStep::KeepingWarm { .. } | ForwardStep::Draining { .. }) {
         return None;
     }
-    let compare_with = candidate.healthy_since.map(|_| weighted.sides.stable_task_definition.clone());
+    let compare_with = candidate.healthy_since.map(|_| weighted.sides.stable_version.clone());
     Some(FailedStartsQuery {
-        slot: weighted.candidate_slot(),
-        task_definition: candidate.task_definition.clone(),
+        slot: Some(weighted.candidate_slot()),
+        version: candidate.version.clone(),
         since: candidate.healthy_since.unwrap_or(deployment.started_at),
         compare_with,
+    })
+}
+
+/// Query for the failed starts of the new version, from when it was set until the release is verified.
+fn failed_starts_in_place(deployment: &Deployment, in_place: &InPlace) -> Option<FailedStartsQuery> {
+    let InPlaceStage::Forward(in_place::Forward { candidate, step }) = &in_place.at else { return None };
+    if matches!(step, in_place::ForwardStep::BeforeTraffic { .. }) {
+        return None;
+    }
+    Some(FailedStartsQuery {
+        slot: None,
+        version: candidate.version.clone(),
+        since: candidate.healthy_since.unwrap_or(deployment.started_at),
+        compare_with: None,
     })
 }
 
@@ -150,7 +174,8 @@ pub fn idle_observation(
     let differs = seen.is_some_and(|seen| seen.drift.is_some() || seen.recheck_at.is_some());
     Some(ObservationPlan {
         resources: policy.resources.clone(),
-        sides: full || differs || !lately,
+        workloads: full || differs || !lately || policy.resources.platform.way() == Way::InPlace,
+        tasks: false,
         images: false,
         alarms: BTreeSet::new(),
         decisive_alarms: BTreeSet::new(),
@@ -174,10 +199,16 @@ pub fn observation_after(state: &TargetState, effects: &[Effect]) -> Option<Obse
     let wrote_weights =
         only(|effect| matches!(effect, Effect::SetWeights { .. })) && deployment.effect_failure.is_none();
     if wrote_weights && only_watches_next(deployment) {
-        return Some(ObservationPlan { sides: false, failed_starts_query: None, ..observation });
+        return Some(ObservationPlan { workloads: false, failed_starts_query: None, ..observation });
     }
     let is_slow = |effect: &Effect| {
-        matches!(effect, Effect::UpdateService { .. } | Effect::SetDesired { .. } | Effect::SetAutoscaling { .. })
+        matches!(
+            effect,
+            Effect::SetVersion { .. }
+                | Effect::SetDesired { .. }
+                | Effect::SetAutoscaling { .. }
+                | Effect::ReplaceVersion { .. }
+        )
     };
     let low_rate = deployment.queue_position.is_some_and(|queue_position| queue_position.low_rate);
     (!low_rate || !only(is_slow)).then_some(observation)
@@ -202,9 +233,8 @@ fn only_watches_next(deployment: &Deployment) -> bool {
 /// The alarms that roll the deployment back as soon as they are seen firing, whatever else is seen. An overridden alarm
 /// is not among them; there are none while a rollback runs or once no rollback is possible.
 fn decisive_alarms(deployment: &Deployment) -> BTreeSet<String> {
-    let may_roll_back = deployment.purpose == Purpose::Deploy
-        && deployment.stage() != Stage::RollingBack
-        && deployment.rollback_path().is_some();
+    let may_roll_back =
+        deployment.purpose == Purpose::Deploy && deployment.stage() != Stage::RollingBack && deployment.may_roll_back();
     let alarms = deployment.policy.alarms.iter().filter(|alarm| may_roll_back && alarm.firing == AlarmEffect::Back);
     let names = alarms.map(|alarm| &alarm.name);
     names.filter(|name| !deployment.overrides.firing_alarms.contains(*name)).cloned().collect()

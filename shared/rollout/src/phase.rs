@@ -1,6 +1,7 @@
 //! The phase of a deployment: waiting at its gates, preparing, or moving traffic. Each phase's value holds what is
 //! known only in that phase.
 
+use crate::in_place::InPlace;
 use crate::stage::Stage;
 use crate::weighted::Weighted;
 use jiff::Timestamp;
@@ -23,12 +24,12 @@ pub enum Phase {
 pub struct Gated {
     /// When it ends as expired.
     pub deadline: Timestamp,
-    /// Both sides were last seen at 0 tasks: it waits until the service scales up, even if all other gates are open.
+    /// The service was last seen at 0 tasks: it waits until the service scales up, even if all other gates are open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asleep: bool,
     /// As in [`Preparing`]. A rollback has no gates, yet returns to this phase while its service is asleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_definition: Option<String>,
+    pub version: Option<String>,
 }
 
 /// The state of a deployment whose gates are open and that has not changed anything yet.
@@ -44,9 +45,9 @@ pub struct Preparing {
     /// What blocks the start, as last journalled: each reason is journalled once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
-    /// ARN of the task definition that a rollback or repair returns to; none: a new one is registered.
+    /// The version that a rollback or repair returns to; none: a new one is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task_definition: Option<String>,
+    pub version: Option<String>,
 }
 
 /// The way in which a deployment moves traffic to its release, with the state that this way needs.
@@ -55,14 +56,15 @@ pub struct Preparing {
 pub enum Moving {
     /// Two sides exist, and traffic moves from one to the other.
     Weighted(Box<Weighted>),
+    /// One workload changes its version, and the platform replaces what runs.
+    InPlace(Box<InPlace>),
 }
 
 impl Phase {
     /// The initial phase of a deployment whose gates are open.
     #[must_use]
-    pub fn preparing(deadline: Timestamp, gates_deadline: Timestamp, task_definition: Option<String>) -> Self {
-        let preparing =
-            Preparing { deadline, gates_deadline, awaiting_operator: false, blocked: None, task_definition };
+    pub fn preparing(deadline: Timestamp, gates_deadline: Timestamp, version: Option<String>) -> Self {
+        let preparing = Preparing { deadline, gates_deadline, awaiting_operator: false, blocked: None, version };
         Self::Preparing(preparing)
     }
 
@@ -73,6 +75,7 @@ impl Phase {
             Self::Gated(_) => Stage::Gated,
             Self::Preparing(_) => Stage::Preflight,
             Self::Moving(Moving::Weighted(weighted)) => weighted.at.stage(),
+            Self::Moving(Moving::InPlace(in_place)) => in_place.at.stage(),
         }
     }
 
@@ -83,15 +86,25 @@ impl Phase {
             Self::Gated(gated) => gated.deadline,
             Self::Preparing(preparing) => preparing.deadline,
             Self::Moving(Moving::Weighted(weighted)) => weighted.at.deadline(),
+            Self::Moving(Moving::InPlace(in_place)) => in_place.at.deadline(),
         }
     }
 
-    /// The state between two sides; none: the sides are not determined yet.
+    /// The state between two sides; none: there are no sides, or they are not determined yet.
     #[must_use]
     pub fn weighted(&self) -> Option<&Weighted> {
         match self {
             Self::Moving(Moving::Weighted(weighted)) => Some(weighted),
-            Self::Gated(_) | Self::Preparing(_) => None,
+            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::InPlace(_)) => None,
+        }
+    }
+
+    /// The state of a replacement in place; none: there are two sides, or nothing has begun.
+    #[must_use]
+    pub fn in_place(&self) -> Option<&InPlace> {
+        match self {
+            Self::Moving(Moving::InPlace(in_place)) => Some(in_place),
+            Self::Gated(_) | Self::Preparing(_) | Self::Moving(Moving::Weighted(_)) => None,
         }
     }
 
@@ -114,6 +127,12 @@ impl Phase {
                 // for the test rule, too.
                 let hooks = matches!(weighted.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic);
                 if let Some(deadline) = weighted.at.deadline_mut().filter(|_| !hooks) {
+                    *deadline = until.max(*deadline);
+                }
+            }
+            Self::Moving(Moving::InPlace(in_place)) => {
+                if !matches!(in_place.at.stage(), Stage::BeforeTraffic | Stage::AfterTraffic) {
+                    let deadline = in_place.at.deadline_mut();
                     *deadline = until.max(*deadline);
                 }
             }

@@ -11,6 +11,7 @@ use crate::journal::{Fact, JournalEntry};
 use crate::names::{ImageDigest, Slot, TargetId};
 use crate::observation::{ObservationPlan, observation};
 use crate::phase::Phase;
+use crate::platform::Way;
 use crate::policy::AppliedTarget;
 use crate::policy::{HookPoint, TargetPolicy};
 use crate::promotion::{GateContext, ImageState};
@@ -37,9 +38,9 @@ pub struct Plan {
     pub status: PlanStatus,
     /// Why it would not start, or not yet; empty where it would start.
     pub blockers: Vec<String>,
-    /// The side that carries all traffic; none: unknown.
+    /// The side that carries all traffic or, in place, what runs now; none: unknown.
     pub stable: Option<PlannedSide>,
-    /// The side that the release would be deployed to.
+    /// The side that the release would be deployed to; none: unknown, or it replaces what runs now.
     pub candidate: Option<PlannedSide>,
     /// Current state of the policy's alarms; none: they could not be read, or were not.
     pub alarms: Option<BTreeMap<String, AlarmReading>>,
@@ -80,12 +81,13 @@ pub enum PlanStatus {
 /// The current state of one side, as shown in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedSide {
-    /// Blue or green.
-    pub slot: Slot,
-    /// Name of its ECS service.
+    /// Blue or green; none: versions replace one another in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// Name of what runs it: of ECS, a service.
     pub service: String,
-    /// ARN of its task definition; none: it could not be read.
-    pub task_definition: Option<String>,
+    /// Its version; none: it could not be read.
+    pub version: Option<String>,
     /// The image of the policy's container, where known.
     pub image: Option<String>,
     /// Tasks running now.
@@ -276,7 +278,10 @@ impl DryRun<'_> {
                     plan.blockers.extend(reason);
                 }
             }
-            plan.stable = stable.map(|slot| side(slot, policy, snapshot));
+            plan.stable = match policy.resources.platform.way() {
+                Way::Weighted => stable.map(|slot| side(slot, policy, snapshot)),
+                Way::InPlace => workload(policy, snapshot),
+            };
             plan.candidate = stable.map(|slot| side(slot.other(), policy, snapshot));
         }
         if !matches!(plan.status, PlanStatus::AlreadyLive | PlanStatus::Refused) {
@@ -301,13 +306,26 @@ fn ending(journal: &[JournalEntry]) -> (Option<Verdict>, Option<String>) {
 fn side(slot: Slot, policy: &TargetPolicy, snapshot: &Snapshot) -> PlannedSide {
     let seen = snapshot.side(slot).known();
     PlannedSide {
-        slot,
-        service: policy.resources.ecs.service(slot).to_owned(),
-        task_definition: seen.map(|side| side.task_definition.clone()),
+        slot: Some(slot),
+        service: policy.resources.platform.workload_name(Some(slot)).to_owned(),
+        version: seen.map(|side| side.version.clone()),
         image: seen.and_then(|side| side.image.clone()),
         running: seen.map_or(0, |side| side.running),
         healthy: seen.map_or(0, |side| side.targets.healthy),
     }
+}
+
+/// What runs now, where versions replace one another in place.
+fn workload(policy: &TargetPolicy, snapshot: &Snapshot) -> Option<PlannedSide> {
+    let seen = snapshot.workload.known()?;
+    Some(PlannedSide {
+        slot: None,
+        service: policy.resources.platform.workload_name(None).to_owned(),
+        version: Some(seen.version.clone()),
+        image: seen.image.clone(),
+        running: seen.running + seen.others,
+        healthy: seen.targets.map_or(seen.running, |targets| targets.healthy),
+    })
 }
 
 fn steps(policy: &TargetPolicy, stable_count: Option<u32>) -> Vec<PlannedStep> {
@@ -335,6 +353,12 @@ fn steps(policy: &TargetPolicy, stable_count: Option<u32>) -> Vec<PlannedStep> {
         step(Stage::Registering, nothing, deadlines.register),
     ];
     steps.extend(hooks(Stage::BeforeTraffic, HookPoint::BeforeTraffic));
+    if policy.resources.platform.way() == Way::InPlace {
+        steps.push(step(Stage::Replacing, nothing, deadlines.healthy));
+        steps.extend(hooks(Stage::AfterTraffic, HookPoint::AfterTraffic));
+        steps.push(step(Stage::Baking, strategy.bake, sum(&[strategy.bake, deadlines.shift])));
+        return steps;
+    }
     steps.push(PlannedStep {
         tasks: tasks(strategy.green_capacity),
         ..step(Stage::Scaling, nothing, deadlines.healthy)

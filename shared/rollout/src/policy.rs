@@ -54,6 +54,13 @@ impl Policy {
         self.environments.get(&id.environment)?.targets.get(&id.service)
     }
 
+    /// Why this version cannot read the target's policy; none: it can, or there is no such target.
+    #[must_use]
+    pub fn unreadable(&self, id: &TargetId) -> Option<&str> {
+        let environment = self.environments.get(&id.environment).filter(|_| id.application == self.application)?;
+        environment.unreadable.get(&id.service).map(String::as_str)
+    }
+
     /// The target's policy with its environment's rules, as `version` of the policy; none: there is no such target.
     #[must_use]
     pub fn applied(&self, id: &TargetId, version: u64) -> Option<AppliedTarget> {
@@ -186,6 +193,7 @@ pub enum TagRule {
 
 /// One environment of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredEnvironment")]
 pub struct EnvironmentPolicy {
     /// What triggers a deployment here.
     pub trigger: Trigger,
@@ -197,6 +205,38 @@ pub struct EnvironmentPolicy {
     pub entry: EntryRules,
     /// The services that run here.
     pub targets: BTreeMap<Name, TargetPolicy>,
+    /// Services whose stored policy this version cannot read, with the reason: a newer version may have written it, for
+    /// a platform that this one does not know. Their targets are left alone; the others are not affected.
+    #[serde(skip_serializing)]
+    pub unreadable: BTreeMap<Name, String>,
+}
+
+/// An environment as it is stored: each target is read on its own.
+#[derive(Deserialize)]
+struct StoredEnvironment {
+    trigger: Trigger,
+    #[serde(default)]
+    concurrency: Concurrency,
+    #[serde(default)]
+    entry: EntryRules,
+    targets: BTreeMap<Name, serde_json::Value>,
+}
+
+impl From<StoredEnvironment> for EnvironmentPolicy {
+    fn from(StoredEnvironment { trigger, concurrency, entry, targets: stored }: StoredEnvironment) -> Self {
+        let (mut targets, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
+        for (service, target) in stored {
+            match serde_json::from_value(target) {
+                Ok(target) => {
+                    targets.insert(service, target);
+                }
+                Err(error) => {
+                    unreadable.insert(service, error.to_string());
+                }
+            }
+        }
+        Self { trigger, concurrency, entry, targets, unreadable }
+    }
 }
 
 /// What triggers a deployment in an environment.
@@ -495,6 +535,27 @@ pub struct AppliedTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A newer version may know platforms that this one does not.
+    #[test]
+    fn a_target_on_an_unknown_platform_is_unreadable_and_no_other_is() {
+        let target = |platform: &str| {
+            format!(
+                r#"{{"resources":{{"platform":{platform}}},"strategy":{{"steps":[],"bake":0,"keep_warm":0,"green_capacity":100,"drain":0}},"alarms":[],"hooks":[],"deadlines":{{"preflight":1,"register":1,"healthy":1,"shift":1,"retire":1,"rollback":1}}}}"#
+            )
+        };
+        let known = target(r#"{"ecs_rolling":{"cluster":"main","container":"app","service":"worker"}}"#);
+        let newer = target(r#"{"lambda_alias":{"function":"api","alias":"live"}}"#);
+        let stored = format!(
+            r#"{{"application":"shop","services":{{}},"environments":{{"prod":{{"trigger":"manual","targets":{{"api":{newer},"worker":{known}}}}}}}}}"#
+        );
+        let policy: Policy = serde_json::from_str(&stored).expect("the policy is readable");
+        let id = |name: &str| TargetId::parse(&format!("shop/{name}/prod")).expect("a target");
+        assert_eq!(policy.targets().map(|(id, _)| id).collect::<Vec<_>>(), [id("worker")]);
+        let reason = policy.unreadable(&id("api")).expect("it is unreadable");
+        assert!(reason.contains("lambda_alias") && reason.contains("ecs_rolling"), "{reason}");
+        assert_eq!(policy.unreadable(&id("worker")), None);
+    }
 
     #[test]
     fn a_policy_without_notifications_notifies_nobody() {

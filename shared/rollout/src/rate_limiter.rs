@@ -12,6 +12,7 @@ use crate::backoff;
 use crate::command::Lane;
 use crate::deployment::{Deployment, Purpose, QueuePosition};
 use crate::observation::ObservationPlan;
+use crate::platform::Way;
 use crate::policy::TargetPolicy;
 use crate::stage::Stage;
 use crate::target::TargetState;
@@ -21,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 /// Load balancer read calls per second that deployments share unless configured otherwise: three quarters of what AWS
 /// grants an account. The rest is for rollbacks, and for everything else in the account.
 pub const READS_PER_SECOND: f64 = 7.5;
-/// ELBv2 read calls one observation makes: the targets of two target groups, and the rules.
+/// ELBv2 read calls of an observation of two sides: the targets of two target groups, and the rules.
 const READS_PER_OBSERVATION: f64 = 3.0;
 /// Observations of a deployment besides those that watch: to start, to scale up, and to retire the old side.
 const BASE_OBSERVATIONS: f64 = 9.0;
@@ -68,6 +69,7 @@ impl ApiCost {
     /// API cost of one deployment under this policy.
     #[must_use]
     pub fn of(policy: &TargetPolicy) -> Self {
+        let reads = reads_per_observation(policy);
         let strategy = &policy.strategy;
         let steps = strategy.steps.iter().map(|step| step.hold.0);
         let waits: Vec<f64> = steps.chain([strategy.bake.0, strategy.keep_warm.0]).map(|wait| wait as f64).collect();
@@ -78,11 +80,7 @@ impl ApiCost {
         let low_rate =
             fixed + watched(|wait| (WATCH_INTERVAL_S * LOW_RATE_FACTOR as f64).max(wait / 4.0).min(MAX_POLL.0 as f64));
         let takes = OVERHEAD_S + waits.iter().sum::<f64>() + strategy.drain.0 as f64;
-        Self {
-            full_rate: full_rate * READS_PER_OBSERVATION,
-            low_rate: low_rate * READS_PER_OBSERVATION,
-            slack_ms: (takes * 500.0) as u64,
-        }
+        Self { full_rate: full_rate * reads, low_rate: low_rate * reads, slack_ms: (takes * 500.0) as u64 }
     }
 
     /// The position of a deployment that joins, at `now`, a queue that extends to `until`; and where the queue extends
@@ -95,6 +93,15 @@ impl ApiCost {
         let at = if long <= self.slack_ms { now } else { earlier(until, self.slack_ms) };
         let reads = if low_rate { self.low_rate } else { self.full_rate };
         (QueuePosition { at, low_rate }, later(until, (reads / reads_a_second * 1_000.0) as u64))
+    }
+}
+
+/// ELBv2 read calls that one observation makes.
+fn reads_per_observation(policy: &TargetPolicy) -> f64 {
+    match policy.resources.platform.way() {
+        Way::Weighted => READS_PER_OBSERVATION,
+        // The targets of each target group; there are no rules.
+        Way::InPlace => policy.resources.platform.target_groups_in_place().len() as f64,
     }
 }
 
@@ -122,7 +129,7 @@ const IDLE_SLACK_MS: u64 = 30_000;
 #[must_use]
 pub fn idle_api_cost(observation: &ObservationPlan) -> ApiCost {
     ApiCost {
-        full_rate: if observation.sides { READS_PER_OBSERVATION } else { 1.0 },
+        full_rate: if observation.workloads { READS_PER_OBSERVATION } else { 1.0 },
         low_rate: 0.0,
         slack_ms: IDLE_SLACK_MS,
     }
@@ -151,7 +158,7 @@ pub fn rate_limit_wait(running: &Deployment, now: Timestamp) -> Option<Timestamp
 /// deployments are queued. Alarms and people always cause an observation.
 #[must_use]
 pub fn defers_events(state: &TargetState, now: Timestamp) -> bool {
-    let Some(running) = state.running.as_ref().filter(|running| !running.is_restoring_weights()) else {
+    let Some(running) = state.running.as_ref().filter(|running| !running.is_rolling_back_urgently()) else {
         return false;
     };
     let low_rate = state.throttle_level > 0

@@ -1,28 +1,17 @@
 //! The AWS resources that a policy names for a target: what runs it, and how traffic reaches it.
 
 use crate::names::Slot;
+use crate::platform::Platform;
 use serde::{Deserialize, Serialize};
 
 /// What runs a target, and how traffic reaches it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetResources {
-    /// The services.
-    pub ecs: EcsPair,
-    /// The load balancers that the target is behind. Their weights are shifted together. Never empty.
+    /// What runs it.
+    pub platform: Platform,
+    /// The load balancers whose weights are shifted together. Empty where versions replace one another in place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Leg>,
-}
-
-/// A pair of ECS services, each of which runs one side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EcsPair {
-    /// Name or ARN of the ECS cluster.
-    pub cluster: String,
-    /// The container whose image is replaced; all others are left unchanged.
-    pub container: String,
-    /// Name of the blue side's service.
-    pub blue: String,
-    /// Name of the green side's service.
-    pub green: String,
 }
 
 /// One load balancer that a target is behind: the target group in which each side registers its tasks, and the rules
@@ -69,29 +58,26 @@ impl TargetResources {
         Slot::BOTH.into_iter().find(|slot| self.target_groups(*slot).any(|group| group == arn))
     }
 
+    /// Every target group: of each leg, or of what changes its version in place.
+    pub fn all_target_groups(&self) -> impl Iterator<Item = &str> {
+        let legs = self.traffic.iter().flat_map(|leg| [&leg.blue, &leg.green]);
+        legs.chain(self.platform.target_groups_in_place()).map(String::as_str)
+    }
+
     /// The resources that deployments to this target change. No other target may use them.
     pub fn exclusive(&self) -> impl Iterator<Item = Resource> {
         // A target is in one account and Region: a cluster given by name is in that of the target groups.
-        let location = self.traffic.first().map(|leg| account_and_region(&leg.blue)).unwrap_or_default();
-        let services = Slot::BOTH.into_iter().map(move |slot| Resource::Service {
+        let group = self.all_target_groups().next();
+        let cluster = self.platform.ecs_services().next().map(|service| service.cluster);
+        let location = group.or(cluster).map(account_and_region).unwrap_or_default();
+        let services = self.platform.ecs_services().map(move |service| Resource::Service {
             account_and_region: location.clone(),
-            cluster: cluster_name(&self.ecs.cluster).to_owned(),
-            name: self.ecs.service(slot).to_owned(),
+            cluster: cluster_name(service.cluster).to_owned(),
+            name: service.name.to_owned(),
         });
-        let groups = self.traffic.iter().flat_map(|leg| [&leg.blue, &leg.green]).cloned().map(Resource::TargetGroup);
+        let groups = self.all_target_groups().map(|arn| Resource::TargetGroup(arn.to_owned()));
         let rules = self.traffic.iter().flat_map(Leg::all_rules).map(|arn| Resource::Rule(arn.to_owned()));
         services.chain(groups).chain(rules)
-    }
-}
-
-impl EcsPair {
-    /// Name of the service that runs this side.
-    #[must_use]
-    pub fn service(&self, slot: Slot) -> &str {
-        match slot {
-            Slot::Blue => &self.blue,
-            Slot::Green => &self.green,
-        }
     }
 }
 
@@ -172,6 +158,7 @@ fn account_and_region(arn: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::EcsPair;
 
     fn resources(cluster: &str) -> TargetResources {
         let group = |name: &str| format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/{name}/1");
@@ -182,12 +169,12 @@ mod tests {
             test_rule: test_rule.map(str::to_owned),
         };
         TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: cluster.to_owned(),
                 container: "api".to_owned(),
                 blue: "api-blue".to_owned(),
                 green: "api-green".to_owned(),
-            },
+            }),
             traffic: vec![leg("public", Some("rule/test")), leg("internal", None)],
         }
     }

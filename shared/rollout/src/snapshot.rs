@@ -18,7 +18,22 @@ pub enum Reading<T> {
     Unknown(String),
 }
 
+/// Reason of a reading that was not asked for.
+const NOT_ASKED: &str = "it was not asked for";
+
 impl<T> Reading<T> {
+    /// A reading that nobody asked for.
+    #[must_use]
+    pub fn not_asked() -> Self {
+        Self::Unknown(NOT_ASKED.to_owned())
+    }
+
+    /// Whether nobody asked for it.
+    #[must_use]
+    pub fn is_not_asked(&self) -> bool {
+        matches!(self, Self::Unknown(reason) if reason == NOT_ASKED)
+    }
+
     /// The value, if it was read.
     #[must_use]
     pub fn known(&self) -> Option<&T> {
@@ -36,6 +51,9 @@ pub struct Snapshot {
     pub blue: Reading<SideReading>,
     /// The green side.
     pub green: Reading<SideReading>,
+    /// What changes its version in place; only for targets without sides.
+    #[serde(default = "Reading::not_asked", skip_serializing_if = "Reading::is_not_asked")]
+    pub workload: Reading<WorkloadReading>,
     /// The rules of the policy, in the policy's order: leg by leg.
     pub rules: Vec<Reading<RuleReading>>,
     /// The test rules, leg by leg.
@@ -107,9 +125,9 @@ impl Snapshot {
 /// One side as it was read: its ECS service, target group and scalable target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideReading {
-    /// ARN of the task definition of the service's primary deployment.
-    pub task_definition: String,
-    /// The image of the policy's container in that task definition; only where images were requested.
+    /// The version that it is told to run (of ECS: the task definition of the service's primary deployment).
+    pub version: String,
+    /// The image of the policy's container in that version; only where images were requested.
     pub image: Option<String>,
     /// Desired count.
     pub desired: u32,
@@ -117,7 +135,7 @@ pub struct SideReading {
     pub running: u32,
     /// Pending tasks.
     pub pending: u32,
-    /// The primary deployment is the only one and is completed: all running tasks are of `task_definition`.
+    /// The primary deployment is the only one and is completed: all running tasks are of `version`.
     pub steady: bool,
     /// Why ECS's circuit breaker stopped the primary deployment; none: it did not.
     pub circuit_breaker_reason: Option<String>,
@@ -125,7 +143,7 @@ pub struct SideReading {
     /// deployment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stalled: bool,
-    /// Tasks of the queried task definition that stopped by themselves since the queried time: newest first, at most
+    /// Tasks of the queried version that stopped by themselves since the queried time: newest first, at most
     /// 10.
     pub failed_starts: Vec<FailedStart>,
     /// Total number of such tasks, as far back as ECS remembers stopped tasks (about an hour).
@@ -149,6 +167,103 @@ impl SideReading {
     #[must_use]
     pub fn failed(&self) -> u32 {
         self.failed_tasks.max(u32::try_from(self.failed_starts.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// A workload whose versions replace one another in place, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadReading {
+    /// The version that it is told to run.
+    pub version: String,
+    /// The image of the policy's container in that version; only where images were requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Digest of the policy's container in that version, as the platform resolved it; none: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Number of tasks that it is told to run.
+    pub desired: u32,
+    /// Running tasks of that version.
+    pub running: u32,
+    /// Running or pending tasks of other versions.
+    pub others: u32,
+    /// How far the platform is with replacing what runs by that version.
+    pub rollout: RolloutReading,
+    /// Why the platform gave up on the queried version and set another one; none: it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<String>,
+    /// What only its tasks tell; only where they were requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TasksReading>,
+    /// Tasks of the queried version that stopped by themselves since the queried time: newest first, at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_starts: Vec<FailedStart>,
+    /// Total number of such tasks, as far back as ECS remembers stopped tasks (about an hour).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_tasks: u32,
+    /// How tasks are placed, as in [`SideReading::placed_by`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placed_by: Vec<String>,
+    /// The newest event about a task that could not be placed, since the queried time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement_failure: Option<ServiceEvent>,
+    /// Health of its targets, of the worst of its target groups; none: it is behind no load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<TargetHealth>,
+}
+
+/// What the tasks of a workload tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TasksReading {
+    /// Running tasks of the workload's version that are healthy: by their container health checks or, without one,
+    /// because they have run for 40 s (ECS API reference, `DeploymentConfiguration`, `minimumHealthyPercent`).
+    pub healthy: u32,
+    /// Tasks of other versions that are protected: they are not stopped before they end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protected: u32,
+}
+
+/// How far a platform is with replacing what runs by the version that a workload is told to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rollout", rename_all = "snake_case")]
+pub enum RolloutReading {
+    /// It replaces, or keeps trying to.
+    InProgress {
+        /// Since when; none: unknown.
+        since: Option<Timestamp>,
+    },
+    /// Everything is replaced.
+    Complete,
+    /// It has given up on this version, and starts no more tasks of it.
+    Failed {
+        /// The platform's explanation.
+        reason: String,
+    },
+}
+
+impl WorkloadReading {
+    /// Number of tasks that stopped by themselves, the listed ones included.
+    #[must_use]
+    pub fn failed(&self) -> u32 {
+        self.failed_tasks.max(u32::try_from(self.failed_starts.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Healthy tasks of its version: of its tasks and its targets the smaller number; 0 where tasks were not read.
+    #[must_use]
+    pub fn healthy(&self) -> u32 {
+        let tasks = self.tasks.as_ref().map_or(0, |tasks| tasks.healthy);
+        self.targets.map_or(tasks, |targets| tasks.min(targets.healthy))
+    }
+
+    /// Whether everything that runs is of its version and healthy, and nothing is missing.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        let all_healthy = self.targets.is_none_or(|targets| targets.healthy >= targets.registered());
+        self.rollout == RolloutReading::Complete
+            && self.others == 0
+            && self.running >= self.desired
+            && self.healthy() >= self.desired
+            && all_healthy
     }
 }
 

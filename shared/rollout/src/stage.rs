@@ -12,7 +12,7 @@ pub enum Stage {
     Gated,
     /// Determining the stable side and what blocks the start: [`Phase::Preparing`](crate::phase::Phase::Preparing).
     Preflight,
-    /// Registering the candidate's task definition:
+    /// Registering the candidate's version:
     /// [`WeightedStage::Registering`](crate::weighted::WeightedStage::Registering).
     Registering,
     /// Running the hooks before traffic:
@@ -20,6 +20,8 @@ pub enum Stage {
     BeforeTraffic,
     /// Starting the candidate's tasks: [`ForwardStep::Scaling`](crate::weighted::ForwardStep::Scaling).
     Scaling,
+    /// In place: the platform replaces what runs: [`ForwardStep::Replacing`](crate::in_place::ForwardStep::Replacing).
+    Replacing,
     /// Moving the test rule, and running the hooks on test traffic:
     /// [`ForwardStep::Testing`](crate::weighted::ForwardStep::Testing).
     Testing,
@@ -55,6 +57,7 @@ impl Stage {
             Self::Registering => "registering",
             Self::BeforeTraffic => "before_traffic",
             Self::Scaling => "scaling",
+            Self::Replacing => "replacing",
             Self::Testing => "testing",
             Self::Shifting => "shifting",
             Self::AfterTraffic => "after_traffic",

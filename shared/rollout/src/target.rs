@@ -111,8 +111,8 @@ impl TargetState {
     /// Where the rules were last seen to send traffic, if that is not entirely the stable side. A repair restores it.
     #[must_use]
     pub fn drift(&self) -> Option<&LiveTraffic> {
-        let stable = self.stable.as_ref()?;
-        self.traffic.as_ref().filter(|traffic| traffic.live_side() != Some(stable.slot))
+        let slot = self.stable.as_ref()?.slot?;
+        self.traffic.as_ref().filter(|traffic| traffic.live_side() != Some(slot))
     }
 
     /// Whether this release is the stable one here, or the one that was stable before it.
@@ -236,13 +236,14 @@ fn is_none(throttle_level: &u8) -> bool {
     *throttle_level == 0
 }
 
-/// A side that a finished deployment left as the stable one: it carries all traffic while nothing runs.
+/// What a finished deployment left as the stable version, and the side that has it: it serves while nothing runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StableSide {
-    /// Blue or green.
-    pub slot: Slot,
-    /// ARN of its task definition.
-    pub task_definition: String,
+    /// Blue or green; none: versions replace one another in place, and there are no sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    /// Its version.
+    pub version: String,
     /// Its release; none: it was there before Switchback.
     pub release: Option<ReleaseRef>,
     /// When it became stable.
@@ -262,10 +263,10 @@ impl StableSide {
         self.release.as_ref().is_some_and(|known| known.id.digest == release.id.digest)
     }
 
-    /// Its release or, if that was there before Switchback, a placeholder that shows the name of its task definition.
+    /// Its release or, if that was there before Switchback, a placeholder that shows the name of its version.
     #[must_use]
     pub fn release_or_placeholder(&self, target: &TargetId) -> ReleaseRef {
-        let named = self.task_definition.rsplit('/').next().unwrap_or_default();
+        let named = self.version.rsplit('/').next().unwrap_or_default();
         self.release.clone().unwrap_or_else(|| ReleaseRef {
             id: ReleaseId {
                 application: target.application.clone(),

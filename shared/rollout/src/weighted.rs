@@ -61,8 +61,8 @@ pub struct Weighted {
 pub struct StableAtStart {
     /// The side that carried all traffic.
     pub stable: Slot,
-    /// ARN of its task definition.
-    pub stable_task_definition: String,
+    /// Its version.
+    pub stable_version: String,
     /// Number of its tasks, running or desired, whichever is larger; at least 1.
     pub stable_count: u32,
 }
@@ -71,7 +71,7 @@ pub struct StableAtStart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum WeightedStage {
-    /// Registering the candidate's task definition.
+    /// Registering the candidate's version.
     Registering(Registering),
     /// On the forward path, with both sides up.
     Forward(Forward),
@@ -85,19 +85,19 @@ pub enum WeightedStage {
     Abandoning(Abandoning),
 }
 
-/// The state while the candidate's task definition is registered.
+/// The state while the candidate's version is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registering {
     /// When the deployment rolls back.
     pub deadline: Timestamp,
-    /// ARN of the task definition to copy; only the image is replaced.
+    /// The version to copy; only the image is replaced.
     pub template: String,
-    /// ARN of the copy, once it is registered.
+    /// The copy, once it is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered: Option<String>,
 }
 
-/// The state on the way to success: the candidate has a task definition, and the stable side is still up.
+/// The state on the way to success: the candidate has a version, and the stable side is still up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forward {
     /// The release's side.
@@ -106,12 +106,12 @@ pub struct Forward {
     pub step: ForwardStep,
 }
 
-/// The release's side of a deployment, once its task definition is registered.
+/// The release's side of a deployment, once its version is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// ARN of its task definition.
-    pub task_definition: String,
-    /// Its service was seen with that task definition. If it is later seen with another one, ECS's circuit breaker or
+    /// What it runs: the platform's own name of it (of ECS, the ARN of a task definition).
+    pub version: String,
+    /// Its service was seen with that version. If it is later seen with another one, ECS's circuit breaker or
     /// an edit outside Switchback replaced it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seen_running: bool,
@@ -194,8 +194,8 @@ pub enum ForwardStep {
 /// The state while the old side is scaled down: a rollback is no longer possible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
-    /// ARN of the task definition that is now the stable one.
-    pub task_definition: String,
+    /// The version that is now the stable one.
+    pub version: String,
     /// When the deployment ends as succeeded, with the rest of the cleanup journalled.
     pub deadline: Timestamp,
     /// As in [`ForwardStep::KeepingWarm`].

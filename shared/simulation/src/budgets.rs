@@ -10,6 +10,8 @@
 //! | ECS: read services | 100 | 20 | the same |
 //! | ECS: read task definitions | 50 | 20 | the same |
 //! | ECS: read tasks | 100 | 20 | the same |
+//! | ECS: read service deployments, read service revisions | 50 each | 20 | the same |
+//! | ECS: read task protection | 200 | 80 | the same |
 //! | ELBv2: read | 40 | 10 | ELB User Guide, "Request throttling for the ELB API" |
 //! | ELBv2: write rules and listeners | 20 | 3 | not confirmed; on the careful side |
 //! | CloudWatch: `DescribeAlarms` | 9 | 9 | CloudWatch User Guide, "CloudWatch service quotas" |
@@ -38,6 +40,9 @@ pub fn bucket(operation: &str) -> Option<Bucket> {
         "ecs:DescribeServices" | "ecs:ListServices" => ("ecs service read", 100.0, 20.0),
         "ecs:DescribeTaskDefinition" | "ecs:ListTaskDefinitions" => ("ecs task definition read", 50.0, 20.0),
         "ecs:DescribeTasks" | "ecs:ListTasks" => ("ecs task read", 100.0, 20.0),
+        "ecs:DescribeServiceDeployments" | "ecs:ListServiceDeployments" => ("ecs service deployment read", 50.0, 20.0),
+        "ecs:DescribeServiceRevisions" => ("ecs service revision read", 50.0, 20.0),
+        "ecs:GetTaskProtection" => ("ecs task protection read", 200.0, 80.0),
         "cloudwatch:DescribeAlarms" => ("cloudwatch describe alarms", 9.0, 9.0),
         "elasticloadbalancing:ModifyRule" | "elasticloadbalancing:ModifyListener" => ("elbv2 write", 20.0, 3.0),
         _ if operation.starts_with("elasticloadbalancing:Describe") => ("elbv2 read", 40.0, 10.0),

@@ -114,6 +114,7 @@ impl Cloud for SlowCloud {
         Snapshot {
             blue: Reading::Unknown(unknown()),
             green: Reading::Unknown(unknown()),
+            workload: Reading::not_asked(),
             rules: observation.resources.rules().map(|_| Reading::Unknown(unknown())).collect(),
             test_rules: Vec::new(),
             alarms: Reading::Unknown(unknown()),

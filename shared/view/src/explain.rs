@@ -2,6 +2,7 @@
 
 use crate::brake::brake;
 use crate::history::entries;
+use crate::journal::resource_name;
 use crate::layout::{WIDTH, hanging_indent, wrap};
 use crate::paint::Paint;
 use crate::people::{names, with_short_names};
@@ -11,6 +12,7 @@ use crate::waiting::waiting;
 use jiff::Timestamp;
 use rollout::deployment::Deployment;
 use rollout::explanation::WaitingOn;
+use rollout::in_place::InPlace;
 use rollout::stage::Stage;
 use rollout::target::TargetState;
 use rollout::weighted::{Forward, ForwardStep, Weighted, WeightedStage};
@@ -88,7 +90,8 @@ fn explain_idle_target(text: &mut String, state: &TargetState, commands: &[Comma
         };
         say(text, &words);
     } else if state.drift().is_some() {
-        let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
+        let stable = state.stable.as_ref().and_then(|stable| stable.slot);
+        let stable = stable.map(|slot| slot.to_string()).unwrap_or_default();
         let words = format!(
             "Not all traffic is on {stable}, the stable side. `switchback rollback {target} --reason …` moves it there."
         );
@@ -150,7 +153,10 @@ fn bullet(text: &mut String, words: &str) {
 /// The deadline of the current wait, and what happens when it is reached.
 fn on_deadline(running: &Deployment) -> (Timestamp, String) {
     if let Some(halt) = running.halted() {
-        let then = "the deployment ends and leaves the edited rule as it is";
+        let then = match running.in_place() {
+            Some(_) => "the deployment ends and leaves the version that somebody else set",
+            None => "the deployment ends and leaves the edited rule as it is",
+        };
         return (halt.deadline, then.to_owned());
     }
     if let Some(awaiting_operator) = running.awaiting_operator() {
@@ -158,6 +164,10 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
         return (awaiting_operator.deadline, then.to_owned());
     }
     let back = || match running.stable_at_start() {
+        None if running.traffic_moved() && !running.is_forward_only() => {
+            "the version before is set again, verdict rolled back".to_owned()
+        }
+        None if running.traffic_moved() => "it stays as it is and awaits an operator".to_owned(),
         Some(_) if running.traffic_moved() && running.is_forward_only() => {
             "it stays as it is and awaits an operator".to_owned()
         }
@@ -175,10 +185,18 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
         Stage::Preflight => "the deployment fails; nothing was changed".to_owned(),
         Stage::Registering => "the deployment fails; no traffic moved".to_owned(),
         Stage::Shifting if running.weighted().is_some_and(holds) => held(),
-        Stage::BeforeTraffic | Stage::Scaling | Stage::Testing | Stage::AfterTraffic | Stage::Shifting => back(),
+        Stage::BeforeTraffic
+        | Stage::Scaling
+        | Stage::Replacing
+        | Stage::Testing
+        | Stage::AfterTraffic
+        | Stage::Shifting => back(),
         Stage::Baking => held(),
         Stage::KeepingWarm => "the old side is scaled down".to_owned(),
         Stage::Retiring => "the deployment succeeds, and the journal lists what is left to do by hand".to_owned(),
+        Stage::RollingBack if running.in_place().is_some() => {
+            "the rollback fails if the version before is not set and up; one that AWS never took is retried".to_owned()
+        }
         Stage::RollingBack => {
             "the rollback fails if AWS refuses the weights or the stable side is not healthy; otherwise it keeps \
              retrying"
@@ -190,6 +208,9 @@ fn on_deadline(running: &Deployment) -> (Timestamp, String) {
 }
 
 fn rollback_path(state: &TargetState, running: &Deployment) -> String {
+    if let Some(in_place) = running.in_place() {
+        return in_place_rollback_path(state, running, in_place);
+    }
     let retiring = running.stage() == Stage::Retiring;
     match running.rollback_path() {
         Some(_) if running.is_forward_only() && running.traffic_moved() && running.awaiting_operator().is_none() => {
@@ -217,6 +238,33 @@ fn rollback_path(state: &TargetState, running: &Deployment) -> String {
         None if running.stage() == Stage::Gated => "Nothing to roll back: it has not begun.".to_owned(),
         None => "Nothing to roll back yet: nothing was changed.".to_owned(),
     }
+}
+
+/// The same where versions replace one another in place.
+fn in_place_rollback_path(state: &TargetState, running: &Deployment, in_place: &InPlace) -> String {
+    let path = in_place.rollback_path();
+    let version = resource_name(path.version());
+    if running.stage() == Stage::RollingBack {
+        return format!("Rolling back to {version}.");
+    }
+    if !in_place.has_replaced() {
+        return "Nothing to roll back yet: nothing was changed.".to_owned();
+    }
+    if running.awaiting_operator().is_some() {
+        return format!("Rollback to {version} is possible.");
+    }
+    if running.is_forward_only() {
+        return format!(
+            "Forward-only: no automatic rollback; in trouble it awaits an operator. `switchback rollback {} --reason …` \
+             sets {version} again.",
+            state.target
+        );
+    }
+    format!(
+        "Rollback is possible: {version} is set again, and the platform replaces what runs. `switchback rollback {} \
+         --reason …`",
+        state.target
+    )
 }
 
 /// Commands with which a person can end the wait; empty: it ends without a person.

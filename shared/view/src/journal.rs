@@ -55,6 +55,24 @@ fn alarm_sentence(fact: &Fact) -> (Tone, String) {
     }
 }
 
+/// What happened to a workload that changes its version in place.
+fn in_place_sentence(fact: &Fact) -> (Tone, String) {
+    match fact {
+        Fact::WorkloadFound { version, running } => {
+            (Tone::Plain, format!("Running: {} ({})", resource_name(version), counted(*running, "task")))
+        }
+        Fact::ReplacementStarted { version } => (Tone::Plain, format!("Setting {}", resource_name(version))),
+        Fact::Replaced { version, running } => {
+            (Tone::Good, format!("Everything runs {}: {}", resource_name(version), counted(*running, "task")))
+        }
+        Fact::ForeignVersionReplaced { found, cause } => (
+            Tone::Warning,
+            format!("Replacing {}, which was set outside Switchback; reason: {cause}", resource_name(found)),
+        ),
+        other => (Tone::Plain, other.name().replace('_', " ")),
+    }
+}
+
 fn raw_sentence(fact: &Fact) -> (Tone, String) {
     use Tone::{Bad, Good, Plain, Warning};
     match fact {
@@ -73,7 +91,11 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
             (Plain, format!("Stable: {stable} ({}). Candidate: {candidate}", counted(*stable_running, "task")))
         }
         Fact::StageEntered { stage, detail } => stage_entered(*stage, detail),
-        Fact::TaskDefinitionReady { task_definition, reused } => task_definition_ready(task_definition, *reused),
+        Fact::VersionReady { version, reused } => task_definition_ready(version, *reused),
+        Fact::WorkloadFound { .. }
+        | Fact::ReplacementStarted { .. }
+        | Fact::Replaced { .. }
+        | Fact::ForeignVersionReplaced { .. } => in_place_sentence(fact),
         Fact::WeightsDecided { weights } => (Plain, format!("Setting traffic to {}", traffic_split(*weights))),
         Fact::WeightsVerified { weights } => (Good, format!("Verified live: {}", traffic_split(*weights))),
         Fact::AutoscalingOverridden { slot, min, max } => {
@@ -85,8 +107,8 @@ fn raw_sentence(fact: &Fact) -> (Tone, String) {
         Fact::HookSucceeded { hook } => (Good, format!("Hook {hook} passed")),
         Fact::HookFailed { hook, reason } => (Bad, format!("Hook {hook} failed: {reason}")),
         Fact::Blocked { reason } => (Warning, format!("Not started yet: {reason}")),
-        Fact::Halted { reason } => (Bad, format!("Halted: listener rule changed outside Switchback: {reason}")),
-        Fact::Resumed => (Good, "Listener rule restored; resuming".to_owned()),
+        Fact::Halted { reason } => (Bad, format!("Halted by a change outside Switchback: {reason}")),
+        Fact::Resumed => (Good, "The change outside Switchback is undone; resuming".to_owned()),
         Fact::EffectFailed { effect, reason, refused } => effect_failed(*effect, reason, *refused),
         Fact::RollbackStarted { cause } => rollback_started(cause),
         Fact::RollbackBlocked { reason } => {
@@ -278,9 +300,10 @@ pub fn stage_words(stage: Stage) -> String {
     match stage {
         Stage::Gated => "Waiting at gates",
         Stage::Preflight => "Preflight",
-        Stage::Registering => "Registering the task definition",
+        Stage::Registering => "Registering the new version",
         Stage::BeforeTraffic => "Hooks before traffic",
         Stage::Scaling => "Starting the candidate",
+        Stage::Replacing => "Replacing what runs",
         Stage::Testing => "Testing",
         Stage::Shifting => "Shifting traffic",
         Stage::AfterTraffic => "Hooks after traffic",
@@ -309,7 +332,7 @@ fn counted(number: u32, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-fn resource_name(arn: &str) -> &str {
+pub(crate) fn resource_name(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 

@@ -19,7 +19,7 @@ use rollout::snapshot::Weights;
 use rollout::stage::Stage;
 use rollout::target::TargetState;
 use rollout::verdict::Verdict;
-use rollout::{Brake, Gate};
+use rollout::{Brake, Gate, Way};
 use serde::Serialize;
 
 /// The page. It polls [`DATA_PATH`] on its own origin twice a second.
@@ -372,13 +372,16 @@ pub fn track(deployment: &Deployment, ended: Option<Verdict>, furthest_stop: usi
 #[must_use]
 pub fn position(deployment: &Deployment) -> Option<usize> {
     let (gates, stops) = (gate_stops(deployment), stop_count(deployment));
+    let in_place = deployment.policy.resources.platform.way() == Way::InPlace;
     // Counted from the front: Gates if there are any, Prepare, Start, the steps; from the back: Retire, Keep warm,
     // Bake.
     Some(match deployment.stage() {
         Stage::Gated => 0,
         Stage::Preflight | Stage::Registering | Stage::BeforeTraffic => gates,
-        Stage::Scaling | Stage::Testing => gates + 1,
+        Stage::Scaling | Stage::Testing | Stage::Replacing => gates + 1,
         Stage::Shifting => gates + 2 + deployment.traffic_step().unwrap_or(0),
+        // In place, the bake is the last stop.
+        Stage::AfterTraffic | Stage::Baking if in_place => stops.saturating_sub(1),
         Stage::AfterTraffic | Stage::Baking => stops.saturating_sub(3),
         Stage::KeepingWarm => stops.saturating_sub(2),
         Stage::Retiring => stops.saturating_sub(1),
@@ -388,7 +391,11 @@ pub fn position(deployment: &Deployment) -> Option<usize> {
 
 /// Number of stops on a deployment's track.
 fn stop_count(deployment: &Deployment) -> usize {
-    gate_stops(deployment) + deployment.policy.strategy.steps.len() + 5
+    gate_stops(deployment)
+        + match deployment.policy.resources.platform.way() {
+            Way::Weighted => deployment.policy.strategy.steps.len() + 5,
+            Way::InPlace => 3,
+        }
 }
 
 /// Number of stops for gates: one if the deployment has any gate, else none.
@@ -401,6 +408,9 @@ fn gate_stops(deployment: &Deployment) -> usize {
 fn stop_names(deployment: &Deployment) -> Vec<String> {
     let steps = deployment.policy.strategy.steps.iter().map(|step| format!("{} %", step.traffic.value()));
     let gates = (gate_stops(deployment) > 0).then_some("Gates");
+    if deployment.policy.resources.platform.way() == Way::InPlace {
+        return gates.into_iter().chain(["Prepare", "Replace", "Bake"]).map(str::to_owned).collect();
+    }
     gates
         .into_iter()
         .chain(["Prepare", "Start tasks"])

@@ -86,9 +86,7 @@ pub fn plan(plan: &Plan, paint: Paint) -> String {
 }
 
 fn side(side: &PlannedSide) -> String {
-    let definition = side.task_definition.as_deref().and_then(|arn| arn.rsplit('/').next()).unwrap_or("unknown");
-    format!(
-        "{}: service {}, {} tasks running, {} healthy, {definition}",
-        side.slot, side.service, side.running, side.healthy
-    )
+    let definition = side.version.as_deref().and_then(|arn| arn.rsplit('/').next()).unwrap_or("unknown");
+    let slot = side.slot.map_or_else(String::new, |slot| format!("{slot}: "));
+    format!("{slot}service {}, {} tasks running, {} healthy, {definition}", side.service, side.running, side.healthy)
 }

@@ -166,11 +166,10 @@ pub fn gap_words(gap: &Gap) -> String {
 pub fn effect_words(effect: &Effect) -> String {
     let last = |arn: &str| arn.rsplit('/').next().unwrap_or(arn).to_owned();
     match effect {
-        Effect::RegisterTaskDefinition { container, image, .. } => {
-            format!("a task definition whose container {container} runs {}", last(image))
-        }
-        Effect::UpdateService { slot, task_definition, desired } => {
-            format!("{slot} runs {} with {desired} tasks", last(task_definition))
+        Effect::RegisterVersion { image, .. } => format!("there is a version that runs {}", last(image)),
+        Effect::ReplaceVersion { version } => format!("the workload runs {}", last(version)),
+        Effect::SetVersion { slot, version, desired } => {
+            format!("{slot} runs {} with {desired} tasks", last(version))
         }
         Effect::SetDesired { slot, desired } => format!("{slot} has {desired} tasks"),
         Effect::SetAutoscaling { slot, limits } => {
@@ -312,8 +311,8 @@ fn entry_sentences(journal: &[JournalEntry]) -> Vec<String> {
 fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done => "done".to_owned(),
-        Outcome::Registered { task_definition, reused } => {
-            format!("{task_definition}{}", if *reused { ", which was there" } else { "" })
+        Outcome::Registered { version, reused } => {
+            format!("{version}{}", if *reused { ", which was there" } else { "" })
         }
         Outcome::HookReported { report } => {
             serde_json::to_string(report).unwrap_or_default().replace(['{', '}', '"'], "")

@@ -180,11 +180,14 @@ fn deployment_lines(state: &TargetState, running: &Deployment, now: Timestamp) -
 fn stable_lines(stable: &StableSide, previous: Option<&StableSide>, now: Timestamp) -> Lines {
     let release = stable.release.as_ref().map_or(BEFORE_SWITCHBACK, |release| &release.tag);
     let since = format_duration(Seconds::between(stable.since, now));
-    let mut lines = vec![("stable", format!("{release} on {}, for {since}", stable.slot))];
+    let on = |slot: Option<Slot>| slot.map_or_else(String::new, |slot| format!(" on {slot}"));
+    let mut lines = vec![("stable", format!("{release}{}, for {since}", on(stable.slot)))];
     if let Some(StableSide { slot, release, .. }) = previous {
+        let on = on(*slot);
         let words = match release {
-            Some(release) => format!("{} on {slot}: a rollback deploys it", release.tag),
-            None => format!("{BEFORE_SWITCHBACK}, on {slot}: a rollback cannot name it, deploy by tag"),
+            Some(release) => format!("{}{on}: a rollback deploys it", release.tag),
+            None if on.is_empty() => format!("{BEFORE_SWITCHBACK}: a rollback cannot name it, deploy by tag"),
+            None => format!("{BEFORE_SWITCHBACK},{on}: a rollback cannot name it, deploy by tag"),
         };
         lines.push(("previous", words));
     }
@@ -321,7 +324,8 @@ pub fn headline(state: &TargetState) -> String {
         }
         None if drift_at_rest(state).is_some() => "idle, with drift".to_owned(),
         None if state.drift().is_some() => {
-            let stable = state.stable.as_ref().map(|stable| stable.slot.to_string()).unwrap_or_default();
+            let stable = state.stable.as_ref().and_then(|stable| stable.slot);
+            let stable = stable.map(|slot| slot.to_string()).unwrap_or_default();
             format!("not all traffic is on {stable}, the stable side: `switchback rollback` moves it there")
         }
         None if state.operator_hold.is_some() => "on hold: nothing starts until `switchback resume`".to_owned(),
@@ -347,15 +351,15 @@ fn purpose(running: &Deployment) -> String {
 #[must_use]
 pub fn stage(running: &Deployment) -> String {
     let words = stage_words(running.stage());
+    if let Some((_, cause)) = running.rolling_back() {
+        return format!("{words}: {}", with_short_names(&cause.summary()));
+    }
     match running.weighted().map(|weighted| &weighted.at) {
         Some(WeightedStage::Forward(Forward { step: ForwardStep::Writing { index, .. }, .. })) => {
             format!("{words}, {}, moving", step(running, *index))
         }
         Some(WeightedStage::Forward(Forward { step: ForwardStep::Holding { index, .. }, .. })) => {
             format!("{words}, {}, holding", step(running, *index))
-        }
-        Some(WeightedStage::RollingBack(rollback)) => {
-            format!("{words}: {}", with_short_names(&rollback.cause.summary()))
         }
         Some(WeightedStage::Abandoning(abandoning)) => format!("{words}: {}", abandoning.reason),
         _ => words,

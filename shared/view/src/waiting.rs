@@ -42,13 +42,14 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
         WaitingOn::Settling { reason, until } => {
             format!("AWS to confirm the last change: {reason} ({})", time_left(*until, now))
         }
-        WaitingOn::TaskDefinition { deadline } => {
-            format!("the task definition (fails in {})", time_left(*deadline, now))
+        WaitingOn::Version { deadline } => {
+            format!("the new version's registration (fails in {})", time_left(*deadline, now))
         }
         WaitingOn::Healthy { healthy, want, detail, deadline } => {
             let detail = if detail.is_empty() { String::new() } else { format!(", {detail}") };
             format!("{healthy} of {want} targets healthy{detail} (rolls back in {})", time_left(*deadline, now))
         }
+        WaitingOn::Replacing { .. } => replacing(on, now),
         WaitingOn::Hook { hook, deadline } => format!("hook {hook} (fails in {})", time_left(*deadline, now)),
         WaitingOn::Weights { weights, deadline } => {
             format!("{} to be live (fails in {})", traffic_split(*weights), time_left(*deadline, now))
@@ -71,7 +72,10 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
             format!("{running} tasks of {slot} to stop (continues anyway in {})", time_left(*deadline, now))
         }
         WaitingOn::ForeignEdit { reason, deadline } => {
-            format!("the listener rule to be restored: {reason} (ends and leaves it in {})", time_left(*deadline, now))
+            format!(
+                "a change outside Switchback to be undone: {reason} (ends and leaves it in {})",
+                time_left(*deadline, now)
+            )
         }
         WaitingOn::RollbackBlocked { reason, deadline } => {
             format!("a healthy stable side to roll back to: {reason} (fails in {})", time_left(*deadline, now))
@@ -82,6 +86,14 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
         WaitingOn::StableAlarm { name, reason } => {
             format!("the stable side's alarm {name} to clear, or a person to resume or roll back: {reason}")
         }
+        WaitingOn::RateLimitQueue { .. } | WaitingOn::Budget { .. } => api_limits(on, now),
+        WaitingOn::Retry { effect, reason } => format!("{effect} to succeed: {reason}"),
+    }
+}
+
+/// The wait for AWS's API limits; empty for another wait.
+fn api_limits(on: &WaitingOn, now: Timestamp) -> String {
+    match on {
         WaitingOn::RateLimitQueue { at } => {
             format!("its turn before this account's API limits (starts in {})", time_left(*at, now))
         }
@@ -89,8 +101,17 @@ fn waiting_words(on: &WaitingOn, now: Timestamp) -> String {
             let again = time_left(*until, now);
             format!("AWS throttling to end: too many requests in this account (next look in {again})")
         }
-        WaitingOn::Retry { effect, reason } => format!("{effect} to succeed: {reason}"),
+        _ => String::new(),
     }
+}
+
+/// How far the platform is with replacing what runs; empty for another wait.
+fn replacing(on: &WaitingOn, now: Timestamp) -> String {
+    let WaitingOn::Replacing { healthy, want, others, protected, detail, deadline } = on else { return String::new() };
+    let protected = if *protected > 0 { format!(" ({protected} protected)") } else { String::new() };
+    let others = if *others > 0 { format!(", {others} of other versions{protected} to end") } else { String::new() };
+    let detail = if detail.is_empty() { String::new() } else { format!(", {detail}") };
+    format!("{healthy} of {want} tasks healthy{others}{detail} (out of time in {})", time_left(*deadline, now))
 }
 
 fn approvals(approved: &[Name], required: u8, eligible: &[Name]) -> String {

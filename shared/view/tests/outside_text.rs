@@ -39,7 +39,7 @@ fn facts(text: &str) -> Vec<Fact> {
         Fact::CommandRefused { command: words(), reason: CommandRefusal::AtEntryPoint { reason: words() } },
         Fact::Queued { digest: words(), tag: words() },
         Fact::Superseded { digest: words(), tag: words(), by_tag: words() },
-        Fact::TaskDefinitionReady { task_definition: words(), reused: false },
+        Fact::VersionReady { version: words(), reused: false },
         Fact::HookStarted { hook: words() },
         Fact::HookFailed { hook: words(), reason: words() },
         Fact::Blocked { reason: words() },

@@ -82,7 +82,7 @@ async fn watches_follow_the_policy<L: Ledger>(ledger: &L) {
     let production = policy.environments.get_mut(&name("production")).expect("an environment");
     let rules = production.targets.get_mut(&name("api")).expect("a target");
     rules.alarms.remove(0);
-    rules.resources.ecs.cluster = "other".to_owned();
+    crate::pair_of(&mut rules.resources).cluster = "other".to_owned();
     policy.services.get_mut(&name("api")).expect("a service").repository = "watch-follow/other".to_owned();
     ledger.apply(&policy, "two", at(2), "ada").await.expect("applied");
     assert_eq!(watching_targets(ledger, alarm("watch-follow 5xx")).await, []);
@@ -173,8 +173,9 @@ async fn a_claimed_resource_is_refused_to_other_applications<L: Ledger>(ledger: 
     let same: [(Edit, &str); 3] = [
         (
             |resources| {
-                resources.ecs.cluster = "main".to_owned();
-                resources.ecs.green = "claim-first-blue".to_owned();
+                let pair = crate::pair_of(resources);
+                pair.cluster = "main".to_owned();
+                pair.green = "claim-first-blue".to_owned();
             },
             "the ECS service `claim-first-blue` of cluster `main`",
         ),
@@ -195,7 +196,12 @@ async fn a_claimed_resource_is_refused_to_other_applications<L: Ledger>(ledger: 
     }
     // Its own, once more, and with other rules: nobody else's.
     ledger
-        .apply(&with_resources("claim-first", |it| it.ecs.container = "web".to_owned()), "two", at(3), "ada")
+        .apply(
+            &with_resources("claim-first", |it| crate::pair_of(it).container = "web".to_owned()),
+            "two",
+            at(3),
+            "ada",
+        )
         .await
         .expect("applied");
 

@@ -14,7 +14,7 @@ use rollout::policy::{
 use rollout::release::ReleaseRef;
 use rollout::target::TargetState;
 use rollout::{
-    Actor, Command, EcsPair, Fact, JournalEntry, Leg, Name, Percent, Release, ReleaseId, Seconds, TargetId,
+    Actor, Command, EcsPair, Fact, JournalEntry, Leg, Name, Percent, Platform, Release, ReleaseId, Seconds, TargetId,
     TargetResources, Timestamp,
 };
 use std::collections::BTreeMap;
@@ -152,12 +152,12 @@ pub(super) fn policy(application: &str, alarms: &[&str]) -> Policy {
 fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
     TargetPolicy {
         resources: TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "arn:aws:ecs:eu-central-1:123456789012:cluster/main".to_owned(),
                 container: "api".to_owned(),
                 blue: format!("{application}-blue"),
                 green: format!("{application}-green"),
-            },
+            }),
             traffic: vec![Leg {
                 blue: format!("tg/{application}-blue"),
                 green: format!("tg/{application}-green"),
@@ -191,6 +191,7 @@ fn target_policy(application: &str, alarms: &[&str]) -> TargetPolicy {
 /// Every rule that an environment can have.
 fn production(api: TargetPolicy) -> EnvironmentPolicy {
     EnvironmentPolicy {
+        unreadable: BTreeMap::new(),
         trigger: Trigger::Push,
         concurrency: Concurrency::QueueAll,
         entry: EntryRules {

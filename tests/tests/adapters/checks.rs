@@ -95,14 +95,11 @@ pub(crate) async fn a_missing_group_is_added_only_by_a_rollback(fixture: &PairFi
 }
 
 pub(crate) async fn a_task_definition_is_copied_once(fixture: &PairFixture) {
-    let register = |image: &str| Effect::RegisterTaskDefinition {
-        template: fixture.task_definition.clone(),
-        container: "api".to_owned(),
-        image: image.to_owned(),
-    };
+    let register =
+        |image: &str| Effect::RegisterVersion { template: fixture.task_definition.clone(), image: image.to_owned() };
     let [first, second] = fixture.perform_twice(&register(NEW_IMAGE)).await;
-    let Outcome::Registered { task_definition: new, reused: false } = first else { panic!("{first:?}") };
-    assert_eq!(second, Outcome::Registered { task_definition: new.clone(), reused: true });
+    let Outcome::Registered { version: new, reused: false } = first else { panic!("{first:?}") };
+    assert_eq!(second, Outcome::Registered { version: new.clone(), reused: true });
 
     let described =
         |arn: &str| fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": arn, "include": ["TAGS"]}));
@@ -117,30 +114,24 @@ pub(crate) async fn a_task_definition_is_copied_once(fixture: &PairFixture) {
     assert_eq!(old["taskDefinition"], new["taskDefinition"]);
 
     let same = fixture.cloud.perform(&fixture.resources, &register("registry.example.com/shop/api@sha256:old")).await;
-    assert_eq!(same, Outcome::Registered { task_definition: fixture.task_definition.clone(), reused: true });
+    assert_eq!(same, Outcome::Registered { version: fixture.task_definition.clone(), reused: true });
 }
 
 pub(crate) async fn an_unknown_container_is_refused(fixture: &PairFixture) {
-    let effect = Effect::RegisterTaskDefinition {
-        template: fixture.task_definition.clone(),
-        container: "web".to_owned(),
-        image: NEW_IMAGE.to_owned(),
-    };
-    let outcome = fixture.cloud.perform(&fixture.resources, &effect).await;
+    let effect = Effect::RegisterVersion { template: fixture.task_definition.clone(), image: NEW_IMAGE.to_owned() };
+    let mut resources = fixture.resources.clone();
+    tests::pair_of(&mut resources).container = "web".to_owned();
+    let outcome = fixture.cloud.perform(&resources, &effect).await;
     let reason = "the task definition has no container web: it has api, proxy".to_owned();
     assert_eq!(outcome, Outcome::Refused { reason });
 }
 
 pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
-    let effect = Effect::RegisterTaskDefinition {
-        template: fixture.task_definition.clone(),
-        container: "api".to_owned(),
-        image: NEW_IMAGE.to_owned(),
-    };
+    let effect = Effect::RegisterVersion { template: fixture.task_definition.clone(), image: NEW_IMAGE.to_owned() };
     let registered = fixture.cloud.perform(&fixture.resources, &effect).await;
-    let Outcome::Registered { task_definition, .. } = registered else { panic!("{registered:?}") };
+    let Outcome::Registered { version: task_definition, .. } = registered else { panic!("{registered:?}") };
     let before = fixture.service(Slot::Green);
-    let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
+    let update = Effect::SetVersion { slot: Slot::Green, version: task_definition.clone(), desired: 3 };
     assert_eq!(fixture.perform_twice(&update).await, [Outcome::Done, Outcome::Done]);
     assert_eq!(fixture.service(Slot::Green)["taskDefinition"], task_definition);
     assert_eq!(known(&fixture.seen().await.green).desired, 3);
@@ -159,8 +150,8 @@ pub(crate) async fn a_service_is_updated(fixture: &PairFixture) {
 
 /// What Application Auto Scaling calls blue's service.
 fn scalable_id(fixture: &PairFixture) -> String {
-    let ecs = &fixture.resources.ecs;
-    format!("service/{}/{}", ecs.cluster, ecs.blue)
+    let blue = fixture.ecs_service(Slot::Blue);
+    format!("service/{}/{}", blue.cluster, blue.name)
 }
 
 fn scalable_target(fixture: &PairFixture) -> Value {
@@ -218,9 +209,9 @@ pub(crate) async fn limits_on_a_side_without_a_scalable_target_are_refused(fixtu
 
 pub(crate) async fn a_missing_service_makes_its_side_unknown(fixture: &PairFixture) {
     let mut observation = fixture.observation();
-    observation.resources.ecs.green = "nowhere".to_owned();
+    tests::pair_of(&mut observation.resources).green = "nowhere".to_owned();
     let seen = fixture.cloud.observe(&observation).await;
-    assert_eq!(known(&seen.blue).task_definition, fixture.task_definition);
+    assert_eq!(known(&seen.blue).version, fixture.task_definition);
     let expected = "service: ECS has no service nowhere in the cluster: MISSING";
     assert_eq!(seen.green, Reading::Unknown(expected.to_owned()));
     assert_eq!(known(&seen.rules[0]).weights, ALL_BLUE);
@@ -230,14 +221,14 @@ pub(crate) async fn a_task_is_run_and_stopped(fixture: &PairFixture) {
     let start = Effect::StartTask {
         hook: "migrate".to_owned(),
         run: "shop-api-7-migrate".to_owned(),
-        task_definition: fixture.task_definition.clone(),
+        version: fixture.task_definition.clone(),
         container: "api".to_owned(),
         command: vec!["migrate".to_owned(), "--all".to_owned()],
-        template: Slot::Blue,
+        template: Some(Slot::Blue),
     };
     let outcome = fixture.cloud.perform(&fixture.resources, &start).await;
     let Outcome::TaskStarted { task } = outcome else { panic!("{outcome:?}") };
-    let asked = json!({"cluster": fixture.resources.ecs.cluster, "tasks": [task]});
+    let asked = json!({"cluster": fixture.ecs_service(Slot::Blue).cluster, "tasks": [task]});
     let described = || fixture.ecs("DescribeTasks", &asked)["tasks"][0].clone();
     let running = described();
     assert_eq!(running["startedBy"], "shop-api-7-migrate");

@@ -5,7 +5,7 @@ use aws::cloud::AwsCloud;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use engine::Cloud as _;
-use rollout::{Effect, ObservationPlan, Outcome, Reading, Slot, Snapshot, TargetResources};
+use rollout::{EcsServiceName, Effect, ObservationPlan, Outcome, Reading, Slot, Snapshot, TargetResources};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -80,7 +80,8 @@ impl PairFixture {
     pub(crate) fn observation(&self) -> ObservationPlan {
         ObservationPlan {
             resources: self.resources.clone(),
-            sides: true,
+            workloads: true,
+            tasks: false,
             images: false,
             alarms: BTreeSet::new(),
             decisive_alarms: BTreeSet::new(),
@@ -110,10 +111,15 @@ impl PairFixture {
         ecs(&self.raw, operation, parameters)
     }
 
+    /// The name of a side's service.
+    pub(crate) fn ecs_service(&self, slot: Slot) -> EcsServiceName<'_> {
+        self.resources.platform.ecs_service(Some(slot)).expect("a pair")
+    }
+
     /// The service of a side, as ECS has it.
     pub(crate) fn service(&self, slot: Slot) -> Value {
-        let ecs = &self.resources.ecs;
-        let asked = json!({"cluster": ecs.cluster, "services": [ecs.service(slot)]});
+        let service = self.ecs_service(slot);
+        let asked = json!({"cluster": service.cluster, "services": [service.name]});
         self.ecs("DescribeServices", &asked)["services"][0].clone()
     }
 }

@@ -190,20 +190,19 @@ fn effects(task_definition: &str) -> Vec<Effect> {
         Effect::SetWeights { weights: Weights { blue: 90, green: 10 }, seen: vec![] },
         Effect::SetTestRules { weights: vec![Weights { blue: 0, green: 100 }] },
         Effect::SetDesired { slot: Slot::Green, desired: 2 },
-        Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.to_owned(), desired: 2 },
-        Effect::RegisterTaskDefinition {
+        Effect::SetVersion { slot: Slot::Green, version: task_definition.to_owned(), desired: 2 },
+        Effect::RegisterVersion {
             template: task_definition.to_owned(),
-            container: "api".to_owned(),
             image: "registry.example.com/shop/api@sha256:new".to_owned(),
         },
         Effect::InvokeHook { hook: hook.clone(), function: "smoke".to_owned(), run: run.clone(), payload },
         Effect::StartTask {
             hook,
             run,
-            task_definition: task_definition.to_owned(),
+            version: task_definition.to_owned(),
             container: "api".to_owned(),
             command: vec![],
-            template: Slot::Blue,
+            template: Some(Slot::Blue),
         },
         Effect::StopTask { task: "arn:aws:ecs:eu-central-1:123456789012:task/shop/0".to_owned() },
     ]

@@ -4,7 +4,7 @@ use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, cloud_at, known, t
 use engine::Cloud as _;
 use rollout::observation::{FailedStartsQuery, ObservationPlan};
 use rollout::snapshot::SideReading;
-use rollout::{EcsPair, Effect, Leg, Outcome, Slot, TargetResources, Timestamp};
+use rollout::{EcsPair, Effect, Leg, Outcome, Platform, Slot, TargetResources, Timestamp};
 use serde_json::json;
 use simulation::world::balancer::{
     ActionKind, ForwardActionConfig, GroupSettings, GroupStickiness, ListenerAction, WeightedGroup,
@@ -122,12 +122,12 @@ fn build(world: &mut World) -> (TargetResources, String, String, String, String)
     };
     world.register_scalable_target(limits).expect(SETUP_ACCEPTED);
     let resources = TargetResources {
-        ecs: EcsPair {
+        platform: Platform::EcsPair(EcsPair {
             cluster: "shop".to_owned(),
             container: "api".to_owned(),
             blue: "api-blue".to_owned(),
             green: "api-green".to_owned(),
-        },
+        }),
         traffic: vec![Leg { blue, green, rules: vec![signed_in, main], test_rule: Some(test) }],
     };
     (resources, foreign_group, plain_rule, definition, load_balancer)
@@ -138,14 +138,11 @@ impl FrontFixture {
     pub(crate) async fn deploy_to_green(&self, behaviour: ImageBehaviour, desired: u32) -> String {
         const IMAGE: &str = "registry.example.com/shop/api@sha256:new";
         self.front.world().set_image(IMAGE, behaviour);
-        let effect = Effect::RegisterTaskDefinition {
-            template: self.fixture.task_definition.clone(),
-            container: "api".to_owned(),
-            image: IMAGE.to_owned(),
-        };
+        let effect =
+            Effect::RegisterVersion { template: self.fixture.task_definition.clone(), image: IMAGE.to_owned() };
         let outcome = self.perform(&effect).await;
-        let Outcome::Registered { task_definition, .. } = outcome else { panic!("{outcome:?}") };
-        let update = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired };
+        let Outcome::Registered { version: task_definition, .. } = outcome else { panic!("{outcome:?}") };
+        let update = Effect::SetVersion { slot: Slot::Green, version: task_definition.clone(), desired };
         assert_eq!(self.perform(&update).await, Outcome::Done);
         task_definition
     }
@@ -159,7 +156,7 @@ impl FrontFixture {
     pub(crate) fn look_with_failed_starts(&self, task_definition: &str) -> ObservationPlan {
         let since = Timestamp::UNIX_EPOCH;
         let task_definition = task_definition.to_owned();
-        let starts = FailedStartsQuery { slot: Slot::Green, task_definition, since, compare_with: None };
+        let starts = FailedStartsQuery { slot: Some(Slot::Green), version: task_definition, since, compare_with: None };
         ObservationPlan { failed_starts_query: Some(starts), ..self.fixture.observation() }
     }
 

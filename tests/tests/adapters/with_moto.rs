@@ -1,7 +1,7 @@
 //! Places in moto: everything is made by calls that are not the product's.
 
 use super::fixture::{FOREIGN_WEIGHT, PairFixture, STICKY_FOR, autoscaling, balancer, cloud_at, ecs, task_definition};
-use rollout::{EcsPair, Leg, TargetResources};
+use rollout::{EcsPair, Leg, Platform, TargetResources};
 use serde_json::json;
 use tests::harness::aws::Aws;
 use tests::harness::child::Server;
@@ -134,12 +134,12 @@ impl Moto {
             cloud: cloud_at(self.server.address()).await,
             raw: self.raw,
             resources: TargetResources {
-                ecs: EcsPair {
+                platform: Platform::EcsPair(EcsPair {
                     cluster: short,
                     container: "api".to_owned(),
                     blue: "api-blue".to_owned(),
                     green: "api-green".to_owned(),
-                },
+                }),
                 traffic: vec![Leg { blue, green, rules: vec![signed_in, main], test_rule: Some(test) }],
             },
             foreign_group,

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod balancer;
+mod deployments;
 mod ecs;
 mod faults;
 mod fixture;

@@ -192,8 +192,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "an environment is frozen, and the rollback that somebody asks for waits",
         met: "kargo#1422",
         file: "shared/rollout/src/decide/start.rs",
-        text: "            (None, Phase::preparing(deadline, gates_deadline, task_definition))",
-        instead: r"            let gated = Gated { deadline, asleep: false, task_definition };
+        text: "            (None, Phase::preparing(deadline, gates_deadline, version))",
+        instead: r"            let gated = Gated { deadline, asleep: false, version };
             (Some(admission::gates_of(&builder.state, &order, applied)), Phase::Gated(gated))",
         caught_by: Decisions,
     },
@@ -251,8 +251,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         defect: "a rule is read as it was before its last writing, and a forward-only release is switched back",
         met: "",
         file: "shared/rollout/src/decide/operator.rs",
-        text: "    let settled = deployment.stale_until(context.seen_at, context.now).is_none();",
-        instead: "    let settled = context.now >= context.seen_at;",
+        text: "    let settled = deployment.stale_until(context.seen_at, context.now).is_none();\n    if settled\n        && snapshot.live_side()",
+        instead: "    let settled = context.now >= context.seen_at;\n    if settled\n        && snapshot.live_side()",
         caught_by: Decisions,
     },
     Mutant {

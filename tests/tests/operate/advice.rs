@@ -4,7 +4,7 @@
 use super::bench::{ALICE, TARGET, TestBench};
 use rollout::TargetId;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, Metric, MetricAlarmDetails};
-use rollout::doctor::inspected::{InspectedSide, InspectionResult};
+use rollout::doctor::inspected::{InspectedPair, InspectedPlatform, InspectedWorkload, InspectionResult};
 use rollout::doctor::{Finding, Severity, judge};
 use rollout::policy::Policy;
 use rollout::{Reading, Slot, TargetResources};
@@ -82,12 +82,11 @@ fn problems(policy: &Policy, target: &str, alarms: AlarmsByName) -> Vec<Finding>
     fn unread<T>() -> Reading<T> {
         Reading::Unknown("it is not what this is about".to_owned())
     }
-    let side = || InspectedSide { service: unread(), definition: unread(), groups: vec![unread()], scaling: unread() };
+    let side =
+        || InspectedWorkload { service: unread(), definition: unread(), groups: vec![unread()], scaling: unread() };
+    let pair = InspectedPair { blue: side(), green: side(), rules: BTreeMap::new(), others: unread() };
     let seen = InspectionResult {
-        blue: side(),
-        green: side(),
-        rules: BTreeMap::new(),
-        others: unread(),
+        platform: InspectedPlatform::EcsPair(Box::new(pair)),
         alarms: Reading::Known(alarms),
         repository: unread(),
         concurrency: unread(),

@@ -36,7 +36,7 @@ const SAME_THINGS: &[SameThing] = &[
         ],
     },
     SameThing {
-        places: ["shared/rollout/src/platform/", "shared/simulation/src/world/"],
+        places: ["shared/rollout/src/answers/", "shared/simulation/src/world/"],
         reason: "an object of ECS's API: the fields that decisions need, and the simulated answer",
         names: &["EcsContainer", "EcsDeployment", "EcsService", "EcsServiceEvent", "EcsTask"],
     },

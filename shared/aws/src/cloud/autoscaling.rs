@@ -13,7 +13,7 @@ use aws_sdk_applicationautoscaling::types::{
 use futures::future::join_all;
 use rollout::schedule::ScheduledAction;
 use rollout::snapshot::{Autoscaling, Reading};
-use rollout::{EcsPair, Outcome, Slot};
+use rollout::{EcsPair, EcsServiceName, Outcome, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Maximum number of pages of scheduled actions that are read; a scalable target has at most 200 actions, and a page
@@ -56,10 +56,13 @@ fn suspended(live: &SuspendedState, limits: Autoscaling) -> SuspendedState {
 }
 
 impl AwsCloud {
-    /// The scalable targets of both sides in one call, by [`service_key`]; a side without one is missing from the
-    /// result. Caches the suspended state for a write in the same pass.
-    pub(super) async fn autoscaling(&self, pair: &EcsPair) -> Result<HashMap<String, Autoscaling>, AwsFailure> {
-        let keys = Slot::BOTH.map(|slot| service_key(pair, slot));
+    /// The scalable targets of these services in one call, by [`service_key`]; a service without one is missing from
+    /// the result. Caches the suspended state for a write in the same pass.
+    pub(super) async fn autoscaling(
+        &self,
+        services: &[EcsServiceName<'_>],
+    ) -> Result<HashMap<String, Autoscaling>, AwsFailure> {
+        let keys: Vec<String> = services.iter().map(|service| service_key(*service)).collect();
         for key in &keys {
             self.read_cache.suspended.forget(key);
         }
@@ -94,8 +97,8 @@ impl AwsCloud {
         slots: &BTreeSet<Slot>,
     ) -> BTreeMap<Slot, Reading<Vec<ScheduledAction>>> {
         let reads = slots.iter().map(async |slot| {
-            let reading = match self.read_cache.note_throttling(self.scheduled_actions(service_key(pair, *slot)).await)
-            {
+            let read = self.scheduled_actions(service_key(pair.side(*slot))).await;
+            let reading = match self.read_cache.note_throttling(read) {
                 Ok(actions) => Reading::Known(actions),
                 Err(failure) => Reading::Unknown(failure.reason().to_owned()),
             };
@@ -126,9 +129,9 @@ impl AwsCloud {
         Ok(actions)
     }
 
-    /// Writes limits to a side's scalable target, which must exist: the call would create a missing one.
-    pub(super) async fn set_autoscaling(&self, pair: &EcsPair, slot: Slot, limits: Autoscaling) -> Outcome {
-        let key = service_key(pair, slot);
+    /// Writes limits to a service's scalable target, which must exist: the call would create a missing one.
+    pub(super) async fn set_autoscaling(&self, service: EcsServiceName<'_>, limits: Autoscaling) -> Outcome {
+        let key = service_key(service);
         let live = match self.read_cache.suspended.take(&key) {
             Some(live) => live,
             None => match self.scalable_targets(std::slice::from_ref(&key)).await {

@@ -1,12 +1,11 @@
-//! Health of a target group: what its targets' states mean is said in the core ([`rollout::platform::elb`]).
+//! Health of a target group: what its targets' states mean is said in the core ([`rollout::answers::elb`]).
 
 use super::AwsCloud;
 use crate::error::AwsFailure;
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription;
 use futures::future::try_join_all;
-use rollout::platform::elb;
+use rollout::answers::elb;
 use rollout::snapshot::TargetHealth;
-use rollout::{Slot, TargetResources};
 
 fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
     let health = targets.iter().map(|target| target.target_health());
@@ -14,13 +13,9 @@ fn counts(targets: &[TargetHealthDescription]) -> TargetHealth {
 }
 
 impl AwsCloud {
-    /// Health of a side: that of its worst leg. One call per leg, in parallel.
-    pub(super) async fn side_health(
-        &self,
-        resources: &TargetResources,
-        slot: Slot,
-    ) -> Result<TargetHealth, AwsFailure> {
-        let groups = resources.target_groups(slot).map(|group| Box::pin(self.target_health(group)));
+    /// Health of the targets of these groups: that of the worst group. One call per group, in parallel.
+    pub(super) async fn worst_health(&self, groups: Vec<&str>) -> Result<TargetHealth, AwsFailure> {
+        let groups = groups.into_iter().map(|group| Box::pin(self.target_health(group)));
         Ok(TargetHealth::worst(try_join_all(groups).await?))
     }
 
@@ -28,7 +23,7 @@ impl AwsCloud {
     pub(super) async fn target_health(&self, group: &str) -> Result<TargetHealth, AwsFailure> {
         let answer = self.clients.elb().await.describe_target_health().target_group_arn(group).send().await;
         let answer = answer.map_err(|error| {
-            // With several legs, which of them it was.
+            // With several groups, which of them it was.
             AwsFailure::of(&format!("DescribeTargetHealth of {}", elb::target_group_name(group)), &error)
         })?;
         Ok(counts(answer.target_health_descriptions()))

@@ -1,6 +1,6 @@
 //! Hooks: Lambda functions that are polled until they answer, and ECS tasks that are run once.
 
-use super::{AwsCloud, service_key};
+use super::AwsCloud;
 use crate::error::{AwsFailure, one_line};
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use aws_sdk_ecs::types::{
@@ -14,7 +14,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use rollout::effect::HookPayload;
 use rollout::text::{clip, line, visible};
-use rollout::{EcsPair, HookReport, Outcome, Slot};
+use rollout::{EcsServiceName, HookReport, Outcome};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -174,14 +174,11 @@ impl AwsCloud {
     }
 
     /// Runs a hook's task once per `run`: ECS answers a second request with the same token with the first one's task.
-    pub(super) async fn start_task(&self, pair: &EcsPair, template: Slot, start: &TaskStart<'_>) -> Outcome {
-        let key = service_key(pair, template);
-        let service = match self.read_cache.services.take(&key) {
-            Some(service) => service,
-            None => match self.service(pair, template).await {
-                Ok(service) => service,
-                Err(failure) => return failure.outcome(),
-            },
+    /// The task is placed and connected like those of the service `template`.
+    pub(super) async fn start_task(&self, template: EcsServiceName<'_>, start: &TaskStart<'_>) -> Outcome {
+        let service = match self.live_service(template).await {
+            Ok(service) => service,
+            Err(failure) => return failure.outcome(),
         };
         let volumes = volumes(&service);
         let command = Some(start.command.to_vec()).filter(|command| !command.is_empty());
@@ -194,7 +191,7 @@ impl AwsCloud {
             .ecs()
             .await
             .run_task()
-            .cluster(&pair.cluster)
+            .cluster(template.cluster)
             .task_definition(start.task_definition)
             .count(1)
             .client_token(start.run)
@@ -226,17 +223,10 @@ impl AwsCloud {
         }
     }
 
-    /// Describes one side's service.
-    async fn service(&self, pair: &EcsPair, slot: Slot) -> Result<Service, AwsFailure> {
-        let (services, failures) = self.services(pair, &[slot]).await?;
-        let found = super::service::find(pair.service(slot), &services, &failures).cloned();
-        found.map_err(|reason| AwsFailure::Refused { reason })
-    }
-
     /// Stops a hook's task; a no-op where it has stopped already.
-    pub(super) async fn stop_task(&self, pair: &EcsPair, task: &str) -> Outcome {
+    pub(super) async fn stop_task(&self, cluster: &str, task: &str) -> Outcome {
         let reason = "Switchback: nobody waits for this hook any more";
-        let answer = self.clients.ecs().await.stop_task().cluster(&pair.cluster).task(task).reason(reason).send().await;
+        let answer = self.clients.ecs().await.stop_task().cluster(cluster).task(task).reason(reason).send().await;
         match answer {
             Ok(_) => Outcome::Done,
             Err(error) => match AwsFailure::of("StopTask", &error) {

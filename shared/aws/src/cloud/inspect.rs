@@ -5,19 +5,21 @@ use super::{AwsCloud, count, service_key, short_name, traffic};
 use crate::error::AwsFailure;
 use aws_sdk_cloudwatch::types::{Dimension, Metric as CloudWatchMetric, MetricDataQuery, MetricStat};
 use aws_sdk_ecr::types::{DescribeImagesFilter, ImageDetail, ImageTagMutability, TagStatus};
-use aws_sdk_ecs::types::{LaunchType, Service, TaskDefinition};
+use aws_sdk_ecs::types::{ContainerDefinition, LaunchType, Service, TaskDefinition};
 use aws_sdk_elasticloadbalancingv2::types::{Action, Listener, Rule, TargetGroup, TargetGroupAttribute};
 use futures::future::{join_all, try_join_all};
 use futures::join;
 use rollout::alarm::{AlarmsByName, MAX_DEPTH, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
-    InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
+    FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider, InspectedRepository,
+    InspectedRule, InspectedScaling, InspectedService, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition,
+    InspectedWorkload, InspectionResult,
 };
 use rollout::policy::RegistryPolicy;
-use rollout::{EcsPair, Reading, Slot, TargetResources};
-use std::collections::{BTreeMap, BTreeSet};
+use rollout::snapshot::Autoscaling;
+use rollout::{EcsPair, EcsRolling, EcsServiceName, Platform, Reading, Slot, TargetResources};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 /// Images per call that `DescribeImages` returns at most.
@@ -39,44 +41,16 @@ const USAGE_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 impl engine::Inspector for AwsCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
-        let resources = &inspection.resources;
-        let pair = &resources.ecs;
         // Boxed: the combined futures would exceed the stack size of some threads.
-        let (services, blue_groups, green_groups, scaling, rules, alarms, repository, concurrency, fargate) = join!(
-            Box::pin(self.services_and_definitions(pair)),
-            Box::pin(self.groups_seen(resources, Slot::Blue)),
-            Box::pin(self.groups_seen(resources, Slot::Green)),
-            Box::pin(self.autoscaling(pair)),
-            Box::pin(self.rules_seen(resources)),
+        let (platform, alarms, repository, concurrency, fargate) = join!(
+            Box::pin(self.platform_seen(&inspection.resources)),
             Box::pin(self.alarms_seen(&inspection.alarms)),
             Box::pin(self.repository_seen(&inspection.registry, &inspection.repository)),
             Box::pin(self.concurrency()),
             Box::pin(self.fargate()),
         );
-        let groups = blue_groups.iter().chain(&green_groups).filter_map(|group| group.known()?.as_ref());
-        let balancers: BTreeSet<&str> = groups.flat_map(|group| &group.balancers).map(String::as_str).collect();
-        let others = self.others_seen(resources, &balancers).await;
-        let [(blue, blue_definition), (green, green_definition)] = services;
-        let scaling = |slot| {
-            let known = scaling.as_ref().map(|known| known.get(&service_key(pair, slot)));
-            let seen = |limits: &rollout::snapshot::Autoscaling| InspectedScaling { min: limits.min, max: limits.max };
-            known.map(|limits| limits.map(seen)).map_err(Clone::clone)
-        };
         InspectionResult {
-            blue: InspectedSide {
-                service: reading(blue),
-                definition: reading(blue_definition),
-                groups: blue_groups,
-                scaling: reading(scaling(Slot::Blue)),
-            },
-            green: InspectedSide {
-                service: reading(green),
-                definition: reading(green_definition),
-                groups: green_groups,
-                scaling: reading(scaling(Slot::Green)),
-            },
-            rules,
-            others: reading(others),
+            platform,
             alarms: reading(alarms),
             repository: reading(repository),
             concurrency: reading(concurrency),
@@ -94,29 +68,93 @@ fn reading<T>(read: Result<T, AwsFailure>) -> Reading<T> {
     }
 }
 
-type ServiceAndDefinition =
-    (Result<Option<InspectedService>, AwsFailure>, Result<Option<InspectedTaskDefinition>, AwsFailure>);
+/// Task definitions by ARN, each as it was read.
+type Definitions = BTreeMap<String, Result<InspectedTaskDefinition, AwsFailure>>;
+
+/// What ECS and Application Auto Scaling say about some services.
+struct ServicesSeen {
+    services: Result<Vec<Service>, AwsFailure>,
+    definitions: Definitions,
+    /// By [`service_key`].
+    limits: Result<HashMap<String, Autoscaling>, AwsFailure>,
+}
+
+impl ServicesSeen {
+    /// One of these services, with its target groups.
+    fn workload(
+        &self,
+        service: EcsServiceName<'_>,
+        groups: Vec<Reading<Option<InspectedTargetGroup>>>,
+    ) -> InspectedWorkload {
+        let name = Some(short_name(service.name));
+        let found = self.services.as_ref().map(|all| all.iter().find(|service| service.service_name() == name));
+        let definition = found.map(|found| found.and_then(Service::task_definition));
+        let definition = match definition.map(|arn| self.definitions.get(arn?)) {
+            Ok(definition) => definition.cloned().transpose(),
+            Err(failure) => Err(failure.clone()),
+        };
+        let limits = self.limits.as_ref().map(|all| all.get(&service_key(service)));
+        let scaling = |limits: &Autoscaling| InspectedScaling { min: limits.min, max: limits.max };
+        InspectedWorkload {
+            service: reading(found.map(|found| found.map(service_seen)).map_err(Clone::clone)),
+            definition: reading(definition),
+            groups,
+            scaling: reading(limits.map(|limits| limits.map(scaling)).map_err(Clone::clone)),
+        }
+    }
+}
 
 impl AwsCloud {
-    async fn services_and_definitions(&self, pair: &EcsPair) -> [ServiceAndDefinition; 2] {
-        let found = match self.services(pair, &[Slot::Blue, Slot::Green]).await {
-            Ok((services, _)) => services,
-            Err(failure) => {
-                let unknown = || (Err(failure.clone()), Err(failure.clone()));
-                return [unknown(), unknown()];
-            }
-        };
-        let side = async |slot| {
-            let name = short_name(pair.service(slot));
-            let service = found.iter().find(|service| service.service_name() == Some(name));
-            let definition = match service.and_then(Service::task_definition) {
-                Some(arn) => self.definition_seen(arn).await.map(Some),
-                None => Ok(None),
-            };
-            (Ok(service.map(service_seen)), definition)
-        };
-        let (blue, green) = join!(Box::pin(side(Slot::Blue)), Box::pin(side(Slot::Green)));
-        [blue, green]
+    async fn platform_seen(&self, resources: &TargetResources) -> InspectedPlatform {
+        match &resources.platform {
+            Platform::EcsPair(pair) => InspectedPlatform::EcsPair(Box::new(self.pair_seen(resources, pair).await)),
+            Platform::EcsRolling(rolling) => InspectedPlatform::EcsRolling(Box::new(self.rolling_seen(rolling).await)),
+        }
+    }
+
+    async fn pair_seen(&self, resources: &TargetResources, pair: &EcsPair) -> InspectedPair {
+        let sides = Slot::BOTH.map(|slot| pair.side(slot));
+        let (services, blue, green, rules) = join!(
+            Box::pin(self.services_seen(&sides)),
+            Box::pin(self.groups_seen(resources.target_groups(Slot::Blue).collect())),
+            Box::pin(self.groups_seen(resources.target_groups(Slot::Green).collect())),
+            Box::pin(self.rules_seen(resources)),
+        );
+        let groups = blue.iter().chain(&green).filter_map(|group| group.known()?.as_ref());
+        let balancers: BTreeSet<&str> = groups.flat_map(|group| &group.balancers).map(String::as_str).collect();
+        let others = self.others_seen(resources, &balancers).await;
+        InspectedPair {
+            blue: services.workload(pair.side(Slot::Blue), blue),
+            green: services.workload(pair.side(Slot::Green), green),
+            rules,
+            others: reading(others),
+        }
+    }
+
+    async fn rolling_seen(&self, rolling: &EcsRolling) -> InspectedWorkload {
+        let named = [rolling.service()];
+        let (services, groups) = join!(
+            Box::pin(self.services_seen(&named)),
+            Box::pin(self.groups_seen(rolling.target_groups.iter().map(String::as_str).collect())),
+        );
+        services.workload(rolling.service(), groups)
+    }
+
+    async fn services_seen(&self, named: &[EcsServiceName<'_>]) -> ServicesSeen {
+        let ((services, definitions), limits) =
+            join!(Box::pin(self.services_and_definitions(named)), Box::pin(self.autoscaling(named)));
+        ServicesSeen { services, definitions, limits }
+    }
+
+    async fn services_and_definitions(
+        &self,
+        named: &[EcsServiceName<'_>],
+    ) -> (Result<Vec<Service>, AwsFailure>, Definitions) {
+        let services = self.services(named).await.map(|(services, _)| services);
+        let arns: BTreeSet<&str> = services.iter().flatten().filter_map(Service::task_definition).collect();
+        let definitions = arns.into_iter().map(async |arn| (arn.to_owned(), Box::pin(self.definition_seen(arn)).await));
+        let definitions = join_all(definitions).await.into_iter().collect();
+        (services, definitions)
     }
 
     async fn definition_seen(&self, arn: &str) -> Result<InspectedTaskDefinition, AwsFailure> {
@@ -125,9 +163,9 @@ impl AwsCloud {
         Ok(answer.task_definition().map(definition_seen).unwrap_or_default())
     }
 
-    /// The target groups of a side, leg by leg. One group per call: in a combined call, one missing group would fail all.
-    async fn groups_seen(&self, resources: &TargetResources, slot: Slot) -> Vec<Reading<Option<InspectedTargetGroup>>> {
-        let groups = resources.target_groups(slot).map(async |arn| reading(Box::pin(self.group_seen(arn)).await));
+    /// These target groups. One group per call: in a combined call, one missing group would fail all.
+    async fn groups_seen(&self, arns: Vec<&str>) -> Vec<Reading<Option<InspectedTargetGroup>>> {
+        let groups = arns.into_iter().map(async |arn| reading(Box::pin(self.group_seen(arn)).await));
         join_all(groups).await
     }
 
@@ -313,8 +351,8 @@ fn service_seen(service: &Service) -> InspectedService {
         strategy: text(deployment.and_then(|it| it.strategy()).map(|it| it.as_str()), "ROLLING"),
         scheduling: text(service.scheduling_strategy().map(|it| it.as_str()), "REPLICA"),
         breaker: breaker.is_some_and(|it| it.enable()),
-        ecs_rolls_back: breaker.is_some_and(|it| it.enable() && it.rollback())
-            || alarms.is_some_and(|it| it.enable() && it.rollback()),
+        breaker_rolls_back: breaker.is_some_and(|it| it.enable() && it.rollback()),
+        alarms_roll_back: alarms.is_some_and(|it| it.enable() && it.rollback()),
         minimum_percent: deployment.and_then(|it| it.minimum_healthy_percent()).map_or(100, count),
         maximum_percent: deployment.and_then(|it| it.maximum_percent()).map_or(200, count),
         groups: service.load_balancers().iter().filter_map(|it| it.target_group_arn()).map(str::to_owned).collect(),
@@ -391,9 +429,8 @@ fn other_endpoints(service: &Service) -> BTreeSet<String> {
 }
 
 fn definition_seen(definition: &TaskDefinition) -> InspectedTaskDefinition {
-    let containers = definition.container_definitions().iter();
     InspectedTaskDefinition {
-        images: containers.filter_map(|it| Some((it.name()?.to_owned(), it.image()?.to_owned()))).collect(),
+        containers: definition.container_definitions().iter().filter_map(container_seen).collect(),
         roles: [definition.task_role_arn(), definition.execution_role_arn()]
             .into_iter()
             .flatten()
@@ -402,6 +439,18 @@ fn definition_seen(definition: &TaskDefinition) -> InspectedTaskDefinition {
             .collect(),
         cpu_units: definition.cpu().and_then(|units| units.parse().ok()),
     }
+}
+
+/// A container and its name; none: it has no image.
+fn container_seen(container: &ContainerDefinition) -> Option<(String, InspectedContainer)> {
+    let seen = InspectedContainer {
+        image: container.image()?.to_owned(),
+        // API reference, `ContainerDefinition`: a container is essential unless it says otherwise.
+        essential: container.essential().unwrap_or(true),
+        health_check: container.health_check().is_some(),
+        stop_timeout_s: container.stop_timeout().map(count),
+    };
+    Some((container.name()?.to_owned(), seen))
 }
 
 fn group_seen(group: &TargetGroup, attributes: &[TargetGroupAttribute]) -> InspectedTargetGroup {
@@ -464,123 +513,4 @@ fn rule_seen(actions: &[Action]) -> InspectedRule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Clients};
-    use aws_credential_types::Credentials;
-    use aws_sdk_ecs::types::{
-        Deployment, ServiceConnectClientAlias, ServiceConnectConfiguration, ServiceConnectService, ServiceRegistry,
-        VpcLatticeConfiguration,
-    };
-    use serde_json::json;
-    use std::net::Ipv4Addr;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    /// One name with all settings, and one with the defaults.
-    fn service_connect(enabled: bool) -> ServiceConnectConfiguration {
-        let alias = |port| ServiceConnectClientAlias::builder().port(port);
-        let api = ServiceConnectService::builder()
-            .port_name("http")
-            .discovery_name("api")
-            .client_aliases(alias(80).dns_name("api.internal").build().expect("a port"));
-        let admin =
-            ServiceConnectService::builder().port_name("admin").client_aliases(alias(8081).build().expect("a port"));
-        ServiceConnectConfiguration::builder()
-            .enabled(enabled)
-            .namespace("arn:aws:servicediscovery:eu-central-1:111122223333:namespace/ns-shop")
-            .services(api.build().expect("a port name"))
-            .services(admin.build().expect("a port name"))
-            .build()
-    }
-
-    /// ECS developer guide, "Interconnect Amazon ECS services".
-    #[test]
-    fn endpoints_besides_the_load_balancer_are_found() {
-        let lattice = VpcLatticeConfiguration::builder()
-            .role_arn("arn:aws:iam::111122223333:role/lattice")
-            .target_group_arn("arn:aws:vpc-lattice:eu-central-1:111122223333:targetgroup/tg-0a1b2c3d4e5f60718")
-            .port_name("http")
-            .build();
-        let primary = Deployment::builder()
-            .status("PRIMARY")
-            .service_connect_configuration(service_connect(true))
-            .vpc_lattice_configurations(lattice.expect("it is complete"));
-        let registry = ServiceRegistry::builder()
-            .registry_arn("arn:aws:servicediscovery:eu-central-1:111122223333:service/srv-utcrh6wavdkggqtk");
-        let service = Service::builder().service_registries(registry.build()).deployments(primary.build()).build();
-        let expected = [
-            "the Service Connect name api in ns-shop",
-            "the Service Connect alias api.internal:80",
-            "the Service Connect name admin in ns-shop",
-            "the Service Connect alias admin.ns-shop:8081",
-            "the Cloud Map registry srv-utcrh6wavdkggqtk",
-            "the VPC Lattice target group tg-0a1b2c3d4e5f60718",
-        ];
-        assert_eq!(other_endpoints(&service), BTreeSet::from(expected.map(str::to_owned)));
-        assert_eq!(service_seen(&service).other_endpoints, other_endpoints(&service));
-    }
-
-    #[test]
-    fn service_connect_counts_if_the_primary_deployment_enables_it() {
-        let deployment = |status: &str, enabled| {
-            let deployment = Deployment::builder().status(status);
-            deployment.service_connect_configuration(service_connect(enabled)).build()
-        };
-        let service = Service::builder().deployments(deployment("PRIMARY", false));
-        let service = service.deployments(deployment("ACTIVE", true)).build();
-        assert_eq!(other_endpoints(&service), BTreeSet::new());
-    }
-
-    /// An ECR with one answer to both of the doctor's requests, which the task returns.
-    async fn ecr_stub() -> (AwsCloud, tokio::task::JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let config = config::loader()
-            .endpoint_url(format!("http://{}", listener.local_addr().expect("an address")))
-            .region(aws_config::Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
-            .load()
-            .await;
-        let requests = tokio::spawn(async move {
-            let answer = json!({
-                "repositories": [{"repositoryName": "shop/api", "imageTagMutability": "IMMUTABLE"}],
-                "imageDetails": [{"imageTags": ["v1"], "imagePushedAt": 1_790_000_000}],
-            })
-            .to_string();
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\nconnection: close";
-            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
-            let mut requests = Vec::new();
-            while requests.len() < 2 {
-                let (mut stream, _) = listener.accept().await.expect("a connection");
-                let mut request = String::new();
-                while !request.ends_with('}') {
-                    let mut bytes = [0; 1024];
-                    let read = stream.read(&mut bytes).await.expect("a request");
-                    assert!(read > 0, "it ends early: {request}");
-                    request.push_str(&String::from_utf8_lossy(&bytes[..read]));
-                }
-                stream.write_all(answer.as_bytes()).await.expect("it is still there");
-                requests.push(request);
-            }
-            requests
-        });
-        (AwsCloud::new(Clients::of(config)), requests)
-    }
-
-    /// Issue 10, case 15: the registry is in another account, and in another Region.
-    #[tokio::test]
-    async fn the_policys_registry_is_queried() {
-        let (cloud, requests) = ecr_stub().await;
-        let registry = RegistryPolicy { account: Some("999999999999".into()), region: Some("us-west-2".into()) };
-        let seen = cloud.repository_seen(&registry, "shop/api").await;
-        let newest = Reading::Known(vec![InspectedTag { tag: "v1".to_owned(), matches_rule: false }]);
-        assert_eq!(seen, Ok(Some(InspectedRepository { immutable: true, newest })));
-        let requests = requests.await.expect("nobody panicked");
-        for operation in ["DescribeRepositories", "DescribeImages"] {
-            let request = requests.iter().find(|request| request.contains(&format!("_V20150921.{operation}\r\n")));
-            let request = request.unwrap_or_else(|| panic!("{operation} was not called: {requests:?}"));
-            assert!(request.contains("\"registryId\":\"999999999999\""), "{request}");
-            assert!(request.contains("/us-west-2/ecr/"), "{request}");
-        }
-    }
-}
+mod tests;

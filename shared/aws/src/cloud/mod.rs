@@ -2,14 +2,17 @@
 //!
 //! Makes no decisions. [`observe`](AwsCloud) reads in parallel everything that an observation plan names; what cannot
 //! be read is `Unknown` with AWS's error. [`perform`](AwsCloud) performs one effect, idempotently. What AWS's answers
-//! about services, tasks and targets mean is said in the core ([`rollout::platform`]); the functions that describe them
+//! about services, tasks and targets mean is said in the core ([`rollout::answers`]); the functions that describe them
 //! to it need no client, and are tested without one.
 //!
 //! | module | responsibility |
 //! |---|---|
 //! | `observe` | one observation: which calls, and which of them in parallel |
-//! | `service` | an ECS service, described to the core |
-//! | `tasks` | stopped tasks and tasks of hooks, described to the core |
+//! | `ecs` | what every platform on ECS needs: services, tasks, images and effects |
+//! | `ecs_pair` | what is observed of a pair of services |
+//! | `ecs_rolling` | what is observed of one service whose versions replace one another in place |
+//! | `service` | an ECS service and a service deployment, described to the core |
+//! | `tasks` | tasks of services and of hooks, described to the core |
 //! | `traffic` | a rule's actions ↔ weights; reading and writing rules and listeners |
 //! | `health` | a target group → counts |
 //! | `autoscaling` | a scalable target ↔ limits; its scheduled actions |
@@ -19,12 +22,16 @@
 //! | `inspect` | reads an account for the doctor (feature `inspect`) |
 //! | `read_cache` | data read in this pass that a write in the same pass needs |
 //!
-//! Sequential round trips: an observation takes one; two where it reads images, or composite alarms that the process
-//! has not seen before; three where a service is short of tasks and failed starts are searched. Writing weights right
-//! after an observation takes one.
+//! Sequential round trips: an observation takes one; two where it reads images, the tasks of a service in place, or
+//! composite alarms that the process has not seen before; three where a service is short of tasks and failed starts are
+//! searched; one more where tasks of other versions still run in place. Writing weights right after an observation
+//! takes one.
 
 mod alarms;
 mod autoscaling;
+mod ecs;
+mod ecs_pair;
+mod ecs_rolling;
 mod health;
 mod hooks;
 #[cfg(feature = "inspect")]
@@ -37,11 +44,10 @@ mod tasks;
 mod traffic;
 
 use crate::config::Clients;
-use crate::error::AwsFailure;
 use read_cache::ReadCache;
 use rollout::observation::ObservationPlan;
 use rollout::promotion::ImageState;
-use rollout::{EcsPair, Effect, Outcome, Reading, Slot, Snapshot, TargetResources, Timestamp};
+use rollout::{EcsServiceName, Effect, Outcome, Platform, Reading, Snapshot, TargetResources, Timestamp, Way};
 use std::pin::Pin;
 use traffic::WriteMode;
 
@@ -69,45 +75,6 @@ impl AwsCloud {
     pub fn with_iam_scope(self, iam_scope: Option<rollout::doctor::inspected::IamScope>) -> Self {
         Self { iam_scope, ..self }
     }
-
-    /// Sets a side's desired count and, where one is named, its task definition. No other attribute is sent, so ECS
-    /// changes nothing else; a call that names the present values starts no deployment. The exception is a primary
-    /// deployment of this task definition whose circuit breaker tripped: ECS starts no more tasks for it, however often
-    /// it is named, so a retry needs a new deployment.
-    async fn update_service(&self, pair: &EcsPair, slot: Slot, task_definition: Option<&str>, desired: u32) -> Outcome {
-        let cached_service = self.read_cache.services.take(&service_key(pair, slot));
-        let needs_new_deployment = match task_definition.filter(|_| desired > 0) {
-            None => false,
-            Some(wanted) => {
-                let service = match cached_service {
-                    Some(service) => Some(service),
-                    None => match self.services(pair, &[slot]).await {
-                        Ok((services, failures)) => {
-                            service::find(pair.service(slot), &services, &failures).ok().cloned()
-                        }
-                        Err(failure) => return failure.outcome(),
-                    },
-                };
-                service.is_some_and(|service| service::needs_new_deployment(&service, wanted))
-            }
-        };
-        let answer = self
-            .clients
-            .ecs()
-            .await
-            .update_service()
-            .cluster(&pair.cluster)
-            .service(pair.service(slot))
-            .set_task_definition(task_definition.map(str::to_owned))
-            .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
-            .set_force_new_deployment(needs_new_deployment.then_some(true))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Outcome::Done,
-            Err(error) => AwsFailure::of("UpdateService", &error).outcome(),
-        }
-    }
 }
 
 impl engine::Cloud for AwsCloud {
@@ -116,18 +83,13 @@ impl engine::Cloud for AwsCloud {
     }
 
     async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
-        let pair = &resources.ecs;
+        let platform = &resources.platform;
         // An SDK call's future takes tens of kilobytes: each arm is boxed, or this future would reserve space for all
         // of them.
         let performed: Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = match effect {
-            Effect::RegisterTaskDefinition { template, container, image } => {
-                Box::pin(self.register_task_definition(template, container, image))
+            Effect::SetWeights { .. } | Effect::SetTestRules { .. } if platform.way() == Way::InPlace => {
+                return unfit(platform, effect);
             }
-            Effect::UpdateService { slot, task_definition, desired } => {
-                Box::pin(self.update_service(pair, *slot, Some(task_definition), *desired))
-            }
-            Effect::SetDesired { slot, desired } => Box::pin(self.update_service(pair, *slot, None, *desired)),
-            Effect::SetAutoscaling { slot, limits } => Box::pin(self.set_autoscaling(pair, *slot, *limits)),
             Effect::SetWeights { weights, seen } if seen.is_empty() => {
                 Box::pin(self.set_weights(traffic::rules(resources, *weights), WriteMode::Unconditional))
             }
@@ -138,11 +100,15 @@ impl engine::Cloud for AwsCloud {
                 Box::pin(self.set_weights(traffic::test_rules(resources, weights), WriteMode::TestRule))
             }
             Effect::InvokeHook { function, payload, .. } => Box::pin(self.invoke_hook(function, payload)),
-            Effect::StartTask { run, task_definition, container, command, template, .. } => {
-                let start = hooks::TaskStart { run, task_definition, container, command };
-                Box::pin(async move { self.start_task(pair, *template, &start).await })
-            }
-            Effect::StopTask { task } => Box::pin(self.stop_task(pair, task)),
+            Effect::RegisterVersion { .. }
+            | Effect::SetVersion { .. }
+            | Effect::ReplaceVersion { .. }
+            | Effect::SetDesired { .. }
+            | Effect::SetAutoscaling { .. }
+            | Effect::StartTask { .. }
+            | Effect::StopTask { .. } => match platform {
+                Platform::EcsPair(_) | Platform::EcsRolling(_) => Box::pin(self.perform_on_ecs(platform, effect)),
+            },
         };
         performed.await
     }
@@ -162,8 +128,17 @@ fn short_name(name: &str) -> &str {
 }
 
 /// Key of a service, the same whether its cluster is given by name or ARN: Application Auto Scaling's resource ID.
-fn service_key(pair: &EcsPair, slot: Slot) -> String {
-    format!("service/{}/{}", short_name(&pair.cluster), short_name(pair.service(slot)))
+fn service_key(service: EcsServiceName<'_>) -> String {
+    format!("service/{}/{}", short_name(service.cluster), short_name(service.name))
+}
+
+/// The outcome of an effect that only targets on other platforms have.
+fn unfit(platform: &Platform, effect: &Effect) -> Outcome {
+    let versions = match platform.way() {
+        Way::Weighted => "run on two sides",
+        Way::InPlace => "replace one another in place",
+    };
+    Outcome::Refused { reason: format!("{} does not fit this target: its versions {versions}", effect.kind()) }
 }
 
 /// Converts AWS's time; `None` where it is outside the range of [`Timestamp`].
@@ -181,6 +156,34 @@ fn count(number: i32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn traffic_of_a_target_in_place_is_not_shifted() {
+        let resources = TargetResources {
+            platform: Platform::EcsRolling(rollout::EcsRolling {
+                cluster: "shop".to_owned(),
+                container: "worker".to_owned(),
+                service: "mailer".to_owned(),
+                target_groups: vec![],
+            }),
+            traffic: vec![],
+        };
+        let weights = rollout::snapshot::Weights { blue: 100, green: 0 };
+        let cloud = AwsCloud::default();
+        for effect in [Effect::SetWeights { weights, seen: vec![] }, Effect::SetTestRules { weights: vec![] }] {
+            let kind = effect.kind();
+            let reason = format!("{kind} does not fit this target: its versions replace one another in place");
+            assert_eq!(engine::Cloud::perform(&cloud, &resources, &effect).await, Outcome::Refused { reason });
+        }
+    }
+
+    #[test]
+    fn a_services_key_is_the_same_by_name_and_by_arn() {
+        let service = EcsServiceName { cluster: "shop", container: "worker", name: "mailer" };
+        let by_arn = EcsServiceName { cluster: "arn:aws:ecs:eu-west-1:123456789012:cluster/shop", ..service };
+        assert_eq!(service_key(service), "service/shop/mailer");
+        assert_eq!(service_key(by_arn), "service/shop/mailer");
+    }
 
     #[test]
     fn a_cluster_arn_is_shortened_to_its_name() {

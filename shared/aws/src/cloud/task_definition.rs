@@ -171,7 +171,7 @@ impl AwsCloud {
     /// Finds or registers the task definition that equals `template` except for one image.
     pub(super) async fn register_task_definition(&self, template: &str, container: &str, image: &str) -> Outcome {
         match self.find_or_register(template, container, image).await {
-            Ok((task_definition, reused)) => Outcome::Registered { task_definition, reused },
+            Ok((version, reused)) => Outcome::Registered { version, reused },
             Err(failure) => failure.outcome(),
         }
     }

@@ -7,7 +7,7 @@ use super::AwsCloud;
 use crate::error::AwsFailure;
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActionConfig, TargetGroupTuple};
 use futures::future::join_all;
-use rollout::platform::elb::{self, DEFAULT_WEIGHT};
+use rollout::answers::elb::{self, DEFAULT_WEIGHT};
 use rollout::snapshot::{RuleReading, Weights};
 use rollout::{Leg, Outcome, Slot, TargetResources};
 use std::collections::HashMap;

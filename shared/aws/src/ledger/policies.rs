@@ -21,7 +21,7 @@ use engine::{AppliedPolicy, ClaimedResource, LedgerError, Policies, WatchedResou
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rollout::Policy;
 use rollout::resources::{Resource, cluster_name};
-use rollout::{Name, Slot, TargetId, Timestamp};
+use rollout::{Name, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Concurrent writes of watches.
@@ -229,10 +229,9 @@ fn watches(policy: &Policy) -> BTreeSet<WatchKey> {
         for arn in rules.resources.rules() {
             watches.insert((keys::watch_pk(&WatchedResource::Rule(arn.to_owned())), target.clone()));
         }
-        let cluster = cluster_name(&rules.resources.ecs.cluster);
-        for slot in Slot::BOTH {
-            let service = rules.resources.ecs.service(slot).to_owned();
-            let watch = WatchedResource::EcsService(cluster.to_owned(), service);
+        for service in rules.resources.platform.ecs_services() {
+            let cluster = cluster_name(service.cluster).to_owned();
+            let watch = WatchedResource::EcsService(cluster, service.name.to_owned());
             watches.insert((keys::watch_pk(&watch), target.clone()));
         }
     }

@@ -79,6 +79,12 @@ impl<L: DriverLedger, C: Cloud, D: WakeQueue, K: Clock, R: Recorder> Pass<'_, L,
     /// The target's current policy.
     async fn applied(&self) -> Result<Option<AppliedTarget>, LedgerError> {
         let Some(applied) = self.ledger.policy(&self.target.application).await? else { return Ok(None) };
+        if let Some(reason) = applied.policy.unreadable(self.target) {
+            return Err(LedgerError::Unreadable {
+                what: format!("the policy of {}", self.target),
+                reason: reason.to_owned(),
+            });
+        }
         Ok(applied.policy.applied(self.target, applied.version))
     }
 

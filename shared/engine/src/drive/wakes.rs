@@ -77,7 +77,7 @@ pub(super) async fn schedule_takeover<D: WakeQueue>(wake_queue: &D, wake: Wake, 
 /// A wake for this target, urgent during a rollback.
 pub(super) fn next_wake(state: &TargetState) -> Wake {
     Wake {
-        urgent: state.running.as_ref().is_some_and(Deployment::is_restoring_weights),
+        urgent: state.running.as_ref().is_some_and(Deployment::is_rolling_back_urgently),
         ..Wake::of(state.target.clone())
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 
 mapping! {
     /// What holds for every target of an environment that does not say otherwise. Inside `strategy`, `hooks` and `deadlines` each
-    /// key is replaced by itself; a list is replaced whole.
+    /// key is replaced by itself; a list is replaced whole. A target that is one service inherits nothing that is for pairs only.
     pub struct Defaults {
         /// How traffic moves.
         pub strategy: Option<Strategy>,
@@ -22,11 +22,11 @@ mapping! {
 mapping! {
     /// A service in an environment: what runs it, how traffic reaches it, and how a release gets there.
     pub struct Target {
-        /// A pair of ECS services, one for each side.
+        /// The ECS services that run it: a pair, or one.
         pub ecs: Ecs,
-        /// The load balancers that the target is behind. Their weights are moved as one.
+        /// The load balancers that the target is behind. A pair has at least one, and the weights of all are moved as one.
         #[schemars(length(min = 1, max = 5))]
-        pub traffic: Vec<Leg>,
+        pub traffic: Option<Vec<TrafficEntry>>,
         /// How traffic moves.
         pub strategy: Option<Strategy>,
         /// Alarms that roll a deployment back, hold it, or only notify people. Default: none.
@@ -40,21 +40,38 @@ mapping! {
 }
 
 mapping! {
-    /// A pair of ECS services: one serves while the other one gets the next release.
+    /// The ECS services of a target: `blue` and `green`, a pair of which one serves while the other one gets the next release,
+    /// or `service` alone, whose tasks ECS replaces in place.
+    #[schemars(extend("oneOf" = [
+        {"required": ["blue", "green"], "maxProperties": 4},
+        {"required": ["service"], "maxProperties": 3}
+    ]))]
     pub struct Ecs {
         /// Name or ARN of the ECS cluster.
         pub cluster: String,
         /// The container whose image is replaced; all others stay as they are.
         pub container: String,
-        /// Name of the service of one side.
-        pub blue: String,
+        /// Name of the service of one side of a pair.
+        pub blue: Option<String>,
         /// Name of the service of the other side.
-        pub green: String,
+        pub green: Option<String>,
+        /// Name of the one service: of a worker, say, or of one that needs no steps of traffic.
+        pub service: Option<String>,
     }
 }
 
+/// A load balancer that a target is behind: of a pair with its weights, of one service without.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum TrafficEntry {
+    /// Of a pair: a target group for each side, and what splits traffic between them.
+    Leg(Leg),
+    /// Of one service: its target group.
+    InPlace(InPlaceTargetGroup),
+}
+
 mapping! {
-    /// A load balancer: the target group of each side, and what splits traffic between them.
+    /// A load balancer of a pair: the target group of each side, and what splits traffic between them.
     pub struct Leg {
         /// ARN of the target group that the blue service registers its tasks in.
         #[schemars(regex(pattern = "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/"))]
@@ -71,18 +88,30 @@ mapping! {
 }
 
 mapping! {
-    /// How traffic moves from the stable side to the candidate.
+    /// A load balancer of one service. The health of its targets is judged; no weights are moved.
+    pub struct InPlaceTargetGroup {
+        /// ARN of the target group that the service registers its tasks in.
+        #[schemars(regex(pattern = "^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/"))]
+        pub target_group: String,
+    }
+}
+
+mapping! {
+    /// How traffic moves from the stable side to the candidate. Of one service only `bake` and the count and share of
+    /// `task_failures` apply: its tasks are replaced in place.
     pub struct Strategy {
-        /// The steps: traffic rises, and the last one is 100%. Default: 10% for 5m, 50% for 5m, 100%.
+        /// The steps: traffic rises, and the last one is 100%. Pairs only. Default: 10% for 5m, 50% for 5m, 100%.
         #[schemars(length(min = 1, max = 50))]
         pub steps: Option<Vec<Step>>,
         /// How long all traffic stays on the candidate, watched, before it counts as verified. Default: 10m.
         pub bake: Option<DurationText>,
-        /// How long the old side stays up after that, so that a rollback takes seconds. Default: 10m.
+        /// How long the old side stays up after that, so that a rollback takes seconds. Pairs only. Default: 10m.
         pub keep_warm: Option<DurationText>,
-        /// The share of the stable side's running tasks that the candidate starts with; it grows with the traffic. Default: 100%.
+        /// The share of the stable side's running tasks that the candidate starts with; it grows with the traffic. Pairs only.
+        /// Default: 100%.
         pub green_capacity: Option<PercentText>,
-        /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it. Default: 30s.
+        /// How long a side that has lost its traffic stays up, for the balancer's nodes to learn of it. Pairs only.
+        /// Default: 30s.
         pub drain: Option<DurationText>,
         /// How many of the candidate's tasks may stop by themselves once it was up, whatever their exit code.
         pub task_failures: Option<TaskFailures>,
@@ -98,7 +127,7 @@ mapping! {
         pub count: Option<u32>,
         /// This share of its tasks. Default: 5%.
         pub share: Option<PercentText>,
-        /// So many times the stable side's rate over the same time. Default: 2.
+        /// So many times the stable side's rate over the same time. Pairs only. Default: 2.
         #[schemars(range(min = 1, max = 100))]
         pub times_stable: Option<u32>,
     }
@@ -191,7 +220,7 @@ mapping! {
         /// Before the candidate's tasks start: the place of a migration.
         #[schemars(length(max = 10))]
         pub before_traffic: Option<Vec<Hook>>,
-        /// While the candidate is healthy, reached by the test rule only.
+        /// While the candidate is healthy, reached by the test rule only. Pairs only.
         #[schemars(length(max = 10))]
         pub test_traffic: Option<Vec<Hook>>,
         /// With all traffic on the candidate, before the bake.
@@ -238,9 +267,11 @@ mapping! {
         pub register: Option<DurationText>,
         /// The candidate's tasks running and every target healthy. Then: switched back. Default: 15m.
         pub healthy: Option<DurationText>,
-        /// One write of weights, until it is seen live, and the health and alarms it waits for. Then: switched back. Default: 10m.
+        /// One write of weights, until it is seen live, and the health and alarms that it or the end of the bake waits for. Then:
+        /// switched back. Default: 10m.
         pub shift: Option<DurationText>,
-        /// Taking the old side down; longer than the strategy's drain. Then: succeeded, and the journal says what is left. Default: 15m.
+        /// Taking the old side down; longer than the strategy's drain. Then: succeeded, and the journal says what is left. Pairs
+        /// only. Default: 15m.
         pub retire: Option<DurationText>,
         /// Going back; longer than the strategy's drain. Then: failed, and the journal says where traffic is. Default: 30m.
         pub rollback: Option<DurationText>,

@@ -187,10 +187,13 @@ pub fn metric_scope(resources: &TargetResources, metric: &Metric) -> MetricScope
             Some(group) => side_of_group(resources, group).map_or(MetricScope::Other, MetricScope::Side),
             None => MetricScope::Balancer,
         },
-        "AWS/ECS" | "ECS/ContainerInsights" if dimension("ClusterName") == Some(last_part(&resources.ecs.cluster)) => {
-            let service = dimension("ServiceName");
-            let of = |slot: &Slot| service == Some(last_part(resources.ecs.service(*slot)));
-            Slot::BOTH.into_iter().find(of).map_or(MetricScope::Other, MetricScope::Side)
+        "AWS/ECS" | "ECS/ContainerInsights" => {
+            let watched = (dimension("ClusterName"), dimension("ServiceName"));
+            let is_of = |slot: &Slot| {
+                let service = resources.platform.ecs_service(Some(*slot));
+                service.is_some_and(|it| watched == (Some(last_part(it.cluster)), Some(last_part(it.name))))
+            };
+            Slot::BOTH.into_iter().find(is_of).map_or(MetricScope::Other, MetricScope::Side)
         }
         _ => MetricScope::Other,
     }
@@ -252,7 +255,8 @@ fn last_part(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::{EcsPair, Leg};
+    use crate::platform::{EcsPair, Platform};
+    use crate::resources::Leg;
 
     fn resources() -> TargetResources {
         let group =
@@ -263,13 +267,13 @@ mod tests {
             rules: Vec::new(),
             test_rule: None,
         };
-        let ecs = EcsPair {
+        let pair = EcsPair {
             cluster: "arn:aws:ecs:eu-central-1:111122223333:cluster/shop".to_owned(),
             container: "api".to_owned(),
             blue: "api-blue".to_owned(),
             green: "api-green".to_owned(),
         };
-        TargetResources { ecs, traffic: vec![leg("api"), leg("internal")] }
+        TargetResources { platform: Platform::EcsPair(pair), traffic: vec![leg("api"), leg("internal")] }
     }
 
     fn metric(namespace: &str, dimensions: &[(&str, &str)]) -> Metric {

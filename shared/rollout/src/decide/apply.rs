@@ -6,6 +6,7 @@ use super::builder::Builder;
 use super::transition::{Change, Ending, StepResult, Transition};
 use super::verification;
 use crate::deployment::Deployment;
+use crate::in_place::InPlace;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::phase::{Moving, Phase};
@@ -111,16 +112,19 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
         let sides = &weighted.sides;
         if verdict == Verdict::Succeeded
             && live != Some(sides.stable)
-            && let Some(task_definition) = task_definition(weighted)
+            && let Some(version) = version(weighted)
         {
-            succeed(builder, &deployment, weighted, task_definition);
-        } else if builder.state.stable.as_ref().is_none_or(|known| known.slot != sides.stable) {
+            succeed(builder, &deployment, weighted, version);
+        } else if builder.state.stable.as_ref().is_none_or(|known| known.slot != Some(sides.stable)) {
             // The rules were right and the ledger was wrong: the side that preflight saw live is the stable one.
             builder.state.stable = Some(found(&deployment, weighted));
         }
         if let Some(snapshot) = snapshot {
             builder.record_traffic(snapshot, true);
         }
+    }
+    if let Phase::Moving(Moving::InPlace(in_place)) = &deployment.phase {
+        record_in_place(builder, &deployment, in_place, verdict);
     }
     verification::ended(builder, &deployment, verdict, &reason);
     builder.note(Some(deployment.number), Fact::Ended { verdict, reason: reason.clone(), live });
@@ -133,11 +137,11 @@ fn end(builder: &mut Builder, ending: Ending, snapshot: Option<&Snapshot>) {
     }
 }
 
-/// ARN of the task definition that becomes the stable one if the deployment succeeds.
-fn task_definition(weighted: &Weighted) -> Option<&str> {
+/// The version that becomes the stable one if the deployment succeeds.
+fn version(weighted: &Weighted) -> Option<&str> {
     match &weighted.at {
-        WeightedStage::Retiring(retiring) => Some(&retiring.task_definition),
-        WeightedStage::Forward(forward) => Some(&forward.candidate.task_definition),
+        WeightedStage::Retiring(retiring) => Some(&retiring.version),
+        WeightedStage::Forward(forward) => Some(&forward.candidate.version),
         WeightedStage::Registering(_) | WeightedStage::RollingBack(_) | WeightedStage::Abandoning(_) => None,
     }
 }
@@ -145,8 +149,8 @@ fn task_definition(weighted: &Weighted) -> Option<&str> {
 /// The side that preflight found live.
 fn found(deployment: &Deployment, weighted: &Weighted) -> StableSide {
     StableSide {
-        slot: weighted.sides.stable,
-        task_definition: weighted.sides.stable_task_definition.clone(),
+        slot: Some(weighted.sides.stable),
+        version: weighted.sides.stable_version.clone(),
         release: None,
         since: deployment.started_at,
         forward_only: false,
@@ -155,19 +159,54 @@ fn found(deployment: &Deployment, weighted: &Weighted) -> StableSide {
 }
 
 /// Records the candidate's side as the stable one, and the side before it as the destination of a later rollback.
-fn succeed(builder: &mut Builder, deployment: &Deployment, weighted: &Weighted, task_definition: &str) {
-    let slot: Slot = weighted.candidate_slot();
-    let found = found(deployment, weighted);
-    // The release on the old side is known only if that side still runs the task definition that the ledger last
+fn succeed(builder: &mut Builder, deployment: &Deployment, weighted: &Weighted, version: &str) {
+    let slot = Some(weighted.candidate_slot());
+    replace_stable(builder, deployment, found(deployment, weighted), (slot, version));
+}
+
+/// Records what a deployment in place leaves: the new version or, after a rollback, the version before.
+fn record_in_place(builder: &mut Builder, deployment: &Deployment, in_place: &InPlace, verdict: Verdict) {
+    let found = StableSide {
+        slot: None,
+        version: in_place.before.version.clone(),
+        release: None,
+        since: deployment.started_at,
+        forward_only: false,
+        train: None,
+    };
+    if verdict == Verdict::Succeeded
+        && let Some(candidate) = in_place.candidate()
+    {
+        return replace_stable(builder, deployment, found, (None, &candidate.version));
+    }
+    let known = |known: &StableSide| known.slot.is_none() && known.version == found.version;
+    // It may have been registered again.
+    let path = in_place.rollback_path();
+    let left = path.version();
+    match &mut builder.state.stable {
+        Some(stable) if known(stable) => left.clone_into(&mut stable.version),
+        stable => *stable = Some(StableSide { version: left.to_owned(), ..found }),
+    }
+}
+
+/// Records a side and its version as the stable one, and what was stable as the destination of a later rollback.
+/// `found`: what preflight found to be stable.
+fn replace_stable(
+    builder: &mut Builder,
+    deployment: &Deployment,
+    found: StableSide,
+    (slot, version): (Option<Slot>, &str),
+) {
+    // The release on the old side is known only if that side still runs the version that the ledger last
     // recorded for it.
     let old = match builder.state.stable.take() {
-        Some(known) if known.slot == found.slot && known.task_definition == found.task_definition => known,
+        Some(known) if known.slot == found.slot && known.version == found.version => known,
         _ => found,
     };
     builder.state.previous = Some(old);
     builder.state.stable = Some(StableSide {
         slot,
-        task_definition: task_definition.to_owned(),
+        version: version.to_owned(),
         release: Some(deployment.release.clone()),
         since: builder.now,
         forward_only: deployment.is_forward_only(),

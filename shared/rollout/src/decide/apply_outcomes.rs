@@ -3,7 +3,9 @@
 use super::builder::Builder;
 use crate::deployment::{Deployment, EffectFailure};
 use crate::effect::{Effect, HookReport, Outcome};
+use crate::in_place::{self, InPlace, InPlaceStage};
 use crate::journal::{Fact, JournalEntry};
+use crate::phase::{Moving, Phase};
 use crate::target::TargetState;
 use crate::time::Seconds;
 use crate::weighted::{HookProgress, HookResult, Registering, Rollback, RollbackStep, Weighted, WeightedStage};
@@ -55,10 +57,11 @@ fn apply_outcome(
         }
         Outcome::Throttled { reason } => return failed(deployment, effect, (reason, false, true), now),
         Outcome::Refused { reason } => return failed(deployment, effect, (reason, true, false), now),
+        Outcome::Done if matches!(effect, Effect::ReplaceVersion { .. }) => (accepted(deployment), None),
         Outcome::Done => (deployment, None),
-        Outcome::Registered { task_definition, reused } => {
-            let fact = Fact::TaskDefinitionReady { task_definition: task_definition.clone(), reused: *reused };
-            (with_weighted(deployment, |weighted| registered(weighted, task_definition)), Some(fact))
+        Outcome::Registered { version, reused } => {
+            let fact = Fact::VersionReady { version: version.clone(), reused: *reused };
+            (registered(deployment, version), Some(fact))
         }
         Outcome::TaskStarted { task } => {
             let started = |progress: HookProgress| HookProgress { task: Some(task.clone()), ..progress };
@@ -81,12 +84,17 @@ fn with_weighted(deployment: Deployment, change: impl FnOnce(Weighted) -> Weight
 /// The deployment, with `change` applied to the hook that the effect belongs to.
 fn with_hook(deployment: Deployment, effect: &Effect, change: impl FnOnce(HookProgress) -> HookProgress) -> Deployment {
     let (Effect::InvokeHook { hook, .. } | Effect::StartTask { hook, .. }) = effect else { return deployment };
-    with_weighted(deployment, |mut weighted| {
-        if let Some(progress) = weighted.hooks.remove(hook) {
-            weighted.hooks.insert(hook.clone(), change(progress));
+    let Some(mut hooks) = deployment.hook_progress().cloned() else { return deployment };
+    if let Some(progress) = hooks.remove(hook) {
+        hooks.insert(hook.clone(), change(progress));
+    }
+    match &deployment.phase {
+        Phase::Moving(Moving::Weighted(weighted)) => {
+            deployment.with_weighted(Weighted { hooks, ..(**weighted).clone() })
         }
-        weighted
-    })
+        Phase::Moving(Moving::InPlace(in_place)) => deployment.with_in_place(InPlace { hooks, ..(**in_place).clone() }),
+        Phase::Gated(_) | Phase::Preparing(_) => deployment,
+    }
 }
 
 /// Counts an attempt of a rollback to write the weights.
@@ -107,14 +115,39 @@ fn count_attempt(weighted: Weighted) -> Weighted {
     Weighted { at, ..weighted }
 }
 
-fn registered(weighted: Weighted, task_definition: &str) -> Weighted {
-    let at = match weighted.at {
-        WeightedStage::Registering(registering) => {
-            WeightedStage::Registering(Registering { registered: Some(task_definition.to_owned()), ..registering })
+/// The deployment after the platform took a request to set a version.
+fn accepted(deployment: Deployment) -> Deployment {
+    let Some(in_place) = deployment.in_place() else { return deployment };
+    let InPlaceStage::RollingBack(rollback) = in_place.at.clone() else { return deployment };
+    let in_place::RollbackStep::Setting { overwritten, .. } = rollback.step else { return deployment };
+    let step = in_place::RollbackStep::Setting { accepted: true, overwritten };
+    let at = InPlaceStage::RollingBack(in_place::Rollback { step, ..rollback });
+    deployment.with_in_place(InPlace { at, ..in_place.clone() })
+}
+
+/// The deployment after a version was registered: the new one or, in a rollback in place, one equal to that before.
+fn registered(deployment: Deployment, version: &str) -> Deployment {
+    let of = |registering: Registering| Registering { registered: Some(version.to_owned()), ..registering };
+    match &deployment.phase {
+        Phase::Moving(Moving::Weighted(weighted)) => {
+            let WeightedStage::Registering(registering) = weighted.at.clone() else { return deployment };
+            let at = WeightedStage::Registering(of(registering));
+            deployment.with_weighted(Weighted { at, ..(**weighted).clone() })
         }
-        at => at,
-    };
-    Weighted { at, ..weighted }
+        Phase::Moving(Moving::InPlace(in_place)) => {
+            let at = match in_place.at.clone() {
+                InPlaceStage::Registering(registering) => InPlaceStage::Registering(of(registering)),
+                InPlaceStage::RollingBack(rollback) if rollback.step == in_place::RollbackStep::Registering => {
+                    let step = in_place::RollbackStep::start();
+                    let path = rollback.path.to_equal(version.to_owned());
+                    InPlaceStage::RollingBack(in_place::Rollback { path, step, ..rollback })
+                }
+                _ => return deployment,
+            };
+            deployment.with_in_place(InPlace { at, ..(**in_place).clone() })
+        }
+        Phase::Gated(_) | Phase::Preparing(_) => deployment,
+    }
 }
 
 fn reported(
@@ -124,7 +157,7 @@ fn reported(
     now: Timestamp,
 ) -> (Deployment, Option<Fact>) {
     let Effect::InvokeHook { hook, .. } = effect else { return (deployment, None) };
-    let known = deployment.weighted().is_some_and(|weighted| weighted.hooks.contains_key(hook));
+    let known = deployment.hook_progress().is_some_and(|hooks| hooks.contains_key(hook));
     let succeeded = known && *report == HookReport::Succeeded;
     let deployment = with_hook(deployment, effect, |progress| match report {
         HookReport::Succeeded => HookProgress { result: Some(HookResult::Succeeded), ..progress },

@@ -1,4 +1,4 @@
-//! Services that are asleep: both sides are scaled to 0 tasks. This is not a failure: a release waits until the service
+//! Services that are asleep: everything is scaled to 0 tasks. This is not a failure: a release waits until the service
 //! is scaled up again.
 
 use super::transition::{Change, Context, Transition};
@@ -19,10 +19,13 @@ use jiff::Timestamp;
 /// and a night of polling must not use up the AWS API budget that other targets need.
 pub(super) const POLL: Seconds = Seconds(300);
 
-/// Whether both sides are scaled to 0: a stable side is on record, and both services have a desired count of 0.
+/// Whether everything is scaled to 0, and a stable version is on record: the desired count of both sides, or of the
+/// workload that changes its version in place.
 pub(super) fn is_asleep(state: &TargetState, snapshot: &Snapshot) -> bool {
     let at_zero = |slot| snapshot.side(slot).known().is_some_and(|side| side.desired == 0);
-    state.stable.is_some() && Slot::BOTH.into_iter().all(at_zero)
+    let workload = snapshot.workload.known();
+    let asleep = workload.map_or_else(|| Slot::BOTH.into_iter().all(at_zero), |workload| workload.desired == 0);
+    state.stable.is_some() && asleep
 }
 
 /// Preflight found the service asleep: nothing has started, so the deployment returns to its gates.
@@ -30,7 +33,7 @@ pub(super) fn back_to_gates(context: &Context<'_>, deployment: &Deployment, prep
     let gated = deployment.with_phase(Phase::Gated(Gated {
         deadline: preparing.gates_deadline,
         asleep: true,
-        task_definition: preparing.task_definition.clone(),
+        version: preparing.version.clone(),
     }));
     if deployment.gates.is_some() {
         // The gates journal what they are waiting for.
@@ -48,7 +51,10 @@ pub(super) fn woken(
     gated: &Gated,
     snapshot: Option<&Snapshot>,
 ) -> (Gated, Option<Change>) {
-    let seen = |snapshot: &&Snapshot| Slot::BOTH.into_iter().all(|slot| snapshot.side(slot).known().is_some());
+    let seen = |snapshot: &&Snapshot| {
+        let both = || Slot::BOTH.into_iter().all(|slot| snapshot.side(slot).known().is_some());
+        snapshot.workload.known().is_some() || both()
+    };
     let wakes =
         snapshot.filter(|_| gated.asleep).filter(seen).is_some_and(|snapshot| !is_asleep(context.state, snapshot));
     if !wakes {

@@ -204,7 +204,7 @@ impl Builder {
             self.state.throttle_level = rate_limiter::throttle_level(self.state.throttle_level, throttled);
             // A rollback retries at once; other deployments make room for it.
             let running = self.state.running.as_ref();
-            let may_wait = running.is_some_and(|running| !running.is_restoring_weights());
+            let may_wait = running.is_some_and(|running| !running.is_rolling_back_urgently());
             if throttled
                 && may_wait
                 && let Next::At(at) = next

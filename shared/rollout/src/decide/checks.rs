@@ -8,7 +8,6 @@ use super::{abandoning, operator, retiring, rollback};
 use crate::deployment::Deployment;
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
-use crate::policy::AlarmEffect;
 use crate::snapshot::{Reading, Snapshot};
 use crate::time::Seconds;
 use crate::verdict::Cause;
@@ -91,18 +90,8 @@ impl PreStepChecks<'_> {
             return None;
         }
         let Self { context, deployment, weighted, snapshot } = *self;
-        let seen = health::noticed_alarms(deployment, weighted, snapshot, context.now)?;
-        let known = &weighted.noticed_alarms;
-        let started = seen.firing.iter().filter(|(name, _)| !known.contains(*name)).map(|(name, (reason, effect))| {
-            Fact::AlarmFiring { alarm: name.clone(), reason: reason.clone(), holds: *effect == AlarmEffect::Hold }
-        });
-        // Silence clears nothing, and neither does a person who accepts it.
-        let cleared = known.intersection(&seen.ok).map(|name| Fact::AlarmCleared { alarm: name.clone() });
-        let changes: Vec<Change> = started.chain(cleared).map(Change::Fact).collect();
-        if changes.is_empty() {
-            return None;
-        }
-        let noticed_alarms = known.difference(&seen.ok).chain(seen.firing.keys()).cloned().collect();
+        let seen = health::noticed_alarms(deployment, Some(weighted), snapshot, context.now)?;
+        let (changes, noticed_alarms) = health::changed_notices(&weighted.noticed_alarms, &seen)?;
         let weighted = Weighted { noticed_alarms, ..weighted.clone() };
         Some(Transition::continue_with(deployment.with_weighted(weighted)).changes(changes))
     }

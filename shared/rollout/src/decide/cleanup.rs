@@ -33,7 +33,7 @@ impl PendingCleanup {
     pub(super) fn limits(deployment: &Deployment, snapshot: &Snapshot, due: &LimitsToRestore) -> Self {
         let mut pending = Self { effects: Vec::new(), missing: due.unread.clone() };
         for (slot, limits) in &due.limits {
-            let service = deployment.policy.resources.ecs.service(*slot);
+            let service = deployment.policy.resources.platform.workload_name(Some(*slot));
             match snapshot.side(*slot) {
                 Reading::Known(side) if side.autoscaling.is_none() || side.autoscaling == Some(*limits) => {}
                 Reading::Known(_) => {

@@ -2,7 +2,8 @@
 
 use super::apply::apply;
 use super::builder::Builder;
-use super::rollback::{self, RollbackAnswer};
+use super::going_back::RollbackAnswer;
+use super::rollback;
 use super::start::start;
 use super::transition::Transition;
 use super::{Inbox, abandoning, gate, naming, operator, queue, verification};
@@ -11,6 +12,7 @@ use crate::command_checks;
 use crate::deployment::{Deployment, Purpose};
 use crate::journal::Fact;
 use crate::names::{Actor, Name};
+use crate::phase::{Moving, Phase};
 use crate::refusal::CommandRefusal;
 use crate::release::ReleaseRef;
 use crate::target::Queued;
@@ -112,11 +114,18 @@ fn abort(builder: &mut Builder, command: &Command, number: Option<u64>) {
 
 /// The transition for a person's request to end a deployment.
 fn end_by_hand(builder: &Builder, running: &Deployment, cause: Cause) -> Result<Transition, CommandRefusal> {
-    if let (Some(weighted), Some(_), Cause::Aborted { .. }) = (running.weighted(), running.awaiting_operator(), &cause)
-    {
+    if running.awaiting_operator().is_some() && matches!(cause, Cause::Aborted { .. }) {
         // Leaves everything as it is: the next deployment corrects it.
-        let weighted = Weighted { awaiting_operator: None, ..weighted.clone() };
-        return Ok(abandoning::start(running, weighted, cause.summary(), builder.now).observe_again());
+        match &running.phase {
+            Phase::Moving(Moving::Weighted(weighted)) => {
+                let weighted = Weighted { awaiting_operator: None, ..(**weighted).clone() };
+                return Ok(abandoning::start(running, weighted, cause.summary(), builder.now).observe_again());
+            }
+            Phase::Moving(Moving::InPlace(in_place)) => {
+                return Ok(operator::left_in_place(running, (**in_place).clone(), cause.summary()));
+            }
+            Phase::Gated(_) | Phase::Preparing(_) => {}
+        }
     }
     match rollback::request(running, cause, builder.now) {
         RollbackAnswer::Begun(transition) | RollbackAnswer::NothingToUndo(transition) => Ok(transition),
@@ -156,20 +165,18 @@ fn rollback(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command) {
         verification::leave_stable(builder, command);
     }
     let order = queued_release(command, release, Overrides::default(), DeployOptions::default());
-    start(builder, order, purpose, Some(goal.task_definition), applied);
+    start(builder, order, purpose, Some(goal.version), applied);
 }
 
 /// Resumes what waits for an operator: the running deployment, or the target.
 fn resume(builder: &mut Builder, command: &Command) {
     let resumed = |number| (number, Fact::OperatorResumed { reason: command.reason.clone() });
-    if let Some(running) = builder.state.running.clone()
-        && let Some(weighted) = running.weighted()
-    {
-        if let Some(waits) = &weighted.awaiting_operator {
+    if let Some(running) = builder.state.running.clone() {
+        if let Some(waits) = running.awaiting_operator() {
             let (number, fact) = resumed(Some(running.number));
             builder.note(number, fact);
             let since = waits.since;
-            let running = operator::resumed(&running, weighted, waits, builder.now);
+            let running = operator::resumed(&running, waits, builder.now);
             // Promotion was held for this incident; a pin stays in place.
             let for_this = builder.state.promotion_hold.as_ref().is_some_and(|hold| hold.since == since);
             if for_this && !super::admission::is_older(&builder.state, &running) {
@@ -179,7 +186,7 @@ fn resume(builder: &mut Builder, command: &Command) {
             builder.state.running = Some(running);
             return;
         }
-        if let Some(alarm) = weighted.stable_alarm.clone() {
+        if let Some((weighted, alarm)) = running.weighted().and_then(|it| Some((it, it.stable_alarm.clone()?))) {
             // Ignored until the alarm has been OK once; after that the alarm is judged again.
             let mut running = running.with_weighted(Weighted { stable_alarm: None, ..weighted.clone() });
             running.overrides.firing_alarms.insert(alarm.name);
@@ -215,7 +222,7 @@ fn stop_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Command, train
         }
         return true;
     };
-    let at_its_gates = matches!(running.phase, crate::phase::Phase::Gated(_));
+    let at_its_gates = matches!(running.phase, Phase::Gated(_));
     let train = running.options.train.as_ref();
     if !of_it(train) {
         let stable = builder.state.stable.as_ref().and_then(|stable| stable.train.as_ref());
@@ -263,9 +270,9 @@ fn roll_back_with_train(builder: &mut Builder, inbox: &Inbox<'_>, command: &Comm
 pub(super) fn start_queued(builder: &mut Builder, inbox: &Inbox<'_>) {
     if let Some((order, applied)) = queue::next(builder, inbox) {
         let stable = builder.state.stable.as_ref().filter(|stable| stable.runs(&order.release));
-        match stable.map(|stable| stable.task_definition.clone()) {
+        match stable.map(|stable| stable.version.clone()) {
             // The stable side lost traffic: the weights are restored, and nothing is rolled out.
-            Some(task_definition) => start(builder, order, Purpose::Repair, Some(task_definition), applied),
+            Some(version) => start(builder, order, Purpose::Repair, Some(version), applied),
             None => start(builder, order, Purpose::Deploy, None, applied),
         }
     }

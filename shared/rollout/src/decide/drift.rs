@@ -7,12 +7,14 @@
 use super::Inbox;
 use super::builder::Builder;
 use super::health;
+use super::replacement;
 use super::start::start;
 use crate::command::{CommandId, DeployOptions, Overrides};
 use crate::deployment::Purpose;
 use crate::journal::Fact;
 use crate::names::{Actor, Slot};
 use crate::observation::idle_observation;
+use crate::platform::Way;
 use crate::policy::{Drift, TargetPolicy};
 use crate::snapshot::{Reading, Snapshot, Weights};
 use crate::target::{DetectedDrift, IdleState, Queued, StableSide};
@@ -107,9 +109,9 @@ fn recheck(builder: &mut Builder, now: IdleState, at: Timestamp) {
 
 /// Whether the observation also covers the services and their targets.
 fn is_full(builder: &Builder, policy: &TargetPolicy, snapshot: &Snapshot) -> bool {
-    let by_itself = idle_observation(&builder.state, policy, false, builder.seen_at).is_some_and(|look| look.sides);
+    let by_itself = idle_observation(&builder.state, policy, false, builder.seen_at).is_some_and(|plan| plan.workloads);
     let known = [&snapshot.blue, &snapshot.green].into_iter().any(|side| side.known().is_some());
-    by_itself || known || snapshot.api_call.is_some()
+    by_itself || known || snapshot.workload.known().is_some() || snapshot.api_call.is_some()
 }
 
 /// The weights common to all rules; `None` if they differ.
@@ -129,6 +131,12 @@ fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<Stri
     if !full {
         return None;
     }
+    if policy.resources.platform.way() == Way::InPlace {
+        return match &snapshot.workload {
+            Reading::Unknown(reason) => Some(replacement::unread(reason)),
+            Reading::Known(_) => None,
+        };
+    }
     Slot::BOTH.into_iter().find_map(|slot| match snapshot.side(slot) {
         Reading::Unknown(reason) => Some(format!("{slot} could not be read: {reason}")),
         Reading::Known(_) => None,
@@ -138,9 +146,13 @@ fn unread(policy: &TargetPolicy, snapshot: &Snapshot, full: bool) -> Option<Stri
 /// The first difference from what the last deployment left, traffic first.
 fn first_difference(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snapshot, full: bool) -> Option<FoundDrift> {
     let rules = || policy.resources.rules().zip(&snapshot.rules).filter_map(|(arn, rule)| Some((arn, rule.known()?)));
-    let (idle, left) = (stable.slot.other(), stable.slot);
     let quiet = |reason| Some(FoundDrift { reason, traffic_health: String::new(), moves_traffic: false });
-    if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.sole_side() != Some(stable.slot)) {
+    let Some(left) = stable.slot else {
+        let workload = snapshot.workload.known().filter(|workload| workload.version != stable.version)?;
+        return quiet(format!("the workload was left with {}; it is told to run {}", stable.version, workload.version));
+    };
+    let idle = left.other();
+    if let Some((arn, rule)) = rules().find(|(_, rule)| rule.weights.sole_side() != Some(left)) {
         let Weights { blue, green } = rule.weights;
         let dead = snapshot.side(idle).known().is_some_and(|side| side.targets.healthy == 0);
         let traffic_health =
@@ -156,9 +168,9 @@ fn first_difference(policy: &TargetPolicy, stable: &StableSide, snapshot: &Snaps
             health::foreign_groups(rule)
         ));
     }
-    let side = snapshot.side(stable.slot).known().filter(|_| full)?;
-    if side.task_definition != stable.task_definition {
-        return quiet(format!("{left} runs {}; it was left with {}", side.task_definition, stable.task_definition));
+    let side = snapshot.side(left).known().filter(|_| full)?;
+    if side.version != stable.version {
+        return quiet(format!("{left} runs {}; it was left with {}", side.version, stable.version));
     }
     None
 }
@@ -186,7 +198,7 @@ fn note(
 
 /// Why weights are not restored although the policy says so; `None`: they are restored.
 fn revert_blocker(builder: &Builder, snapshot: &Snapshot, stable: &StableSide) -> Option<String> {
-    let slot = stable.slot;
+    let Some(slot) = stable.slot else { return Some("there are no weights".to_owned()) };
     if stable.release.is_none() {
         return Some(format!("what runs on {slot} was not deployed by Switchback"));
     }
@@ -223,5 +235,5 @@ pub(super) fn revert(builder: &mut Builder, inbox: &Inbox<'_>, snapshot: &Snapsh
         command: CommandId(format!("revert:{}", builder.now)),
         at: builder.now,
     };
-    start(builder, order, Purpose::Repair, Some(stable.task_definition), applied);
+    start(builder, order, Purpose::Repair, Some(stable.version), applied);
 }

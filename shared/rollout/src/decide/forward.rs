@@ -1,8 +1,8 @@
 //! The forward path, step by step, while both sides are up. A deployment with [`Purpose::Rollback`] takes it, too; the
 //! stage `rolling_back` is in [`rollback`].
 
-use super::health::{self, Alarms, HealthInput, LiveWeights, Readiness, Silence, UNREAD_POLL};
-use super::hooks::{self, HookOutcome, HookRun, HookWait};
+use super::health::{self, AlarmCheck, HealthInput, LiveWeights, Readiness, UNREAD_POLL, WATCH_POLL};
+use super::hooks::{self, HookOutcome, HookRun, HookSubject, HookWait};
 use super::stop_the_line::{self, Stopped};
 use super::traffic_steps::{capacity, first_traffic_step, limits_during_deployment, share_of_step};
 use super::transition::{Change, Context, Transition};
@@ -22,8 +22,6 @@ use jiff::Timestamp;
 
 /// Poll interval while the candidate is registered and started, in case an event that announces progress is lost.
 const SCALING_POLL: Seconds = Seconds(10);
-/// Poll interval while alarms and health are watched with traffic on the candidate.
-const WATCH_POLL: Seconds = Seconds(15);
 /// Poll interval while the old side is kept warm.
 const WARM_POLL: Seconds = Seconds(30);
 /// How long the stable side's own alarm may hold a deployment, which then ends with traffic unchanged: every wait is
@@ -42,11 +40,11 @@ pub(super) struct ForwardDeployment<'a> {
     pub(super) path: RollbackPath,
 }
 
-/// Obtains the candidate's task definition.
+/// Obtains the candidate's version.
 pub(super) fn registering(current: ForwardDeployment<'_>, registering: Registering) -> Transition {
     let Registering { deadline, template, registered } = registering;
-    if let Some(task_definition) = registered {
-        let candidate = Candidate { task_definition, seen_running: false, healthy_since: None };
+    if let Some(version) = registered {
+        let candidate = Candidate { version, seen_running: false, healthy_since: None };
         if hooks::at(current.deployment, HookPoint::BeforeTraffic).is_empty() {
             return enter_scaling(current.context, current.deployment, current.weighted, candidate);
         }
@@ -54,15 +52,13 @@ pub(super) fn registering(current: ForwardDeployment<'_>, registering: Registeri
         let step = ForwardStep::BeforeTraffic { deadline };
         return enter(current.deployment, current.weighted, candidate, step, "hooks before traffic");
     }
-    if let Some(cause) = current.give_up_cause(deadline, "the task definition was not registered") {
+    if let Some(cause) =
+        health::give_up_cause(current.deployment, current.context.now, deadline, "the new version was not registered")
+    {
         return current.roll_back(cause);
     }
-    let effect = Effect::RegisterTaskDefinition {
-        template,
-        container: current.deployment.policy.resources.ecs.container.clone(),
-        image: current.deployment.release.image.clone(),
-    };
-    let on = WaitingOn::TaskDefinition { deadline };
+    let effect = Effect::RegisterVersion { template, image: current.deployment.release.image.clone() };
+    let on = WaitingOn::Version { deadline };
     Transition::wait(current.deployment.with_weighted(current.weighted), on, SCALING_POLL, deadline).effect(effect)
 }
 
@@ -164,8 +160,10 @@ impl ForwardDeployment<'_> {
         then: impl FnOnce(Self) -> Transition,
     ) -> Transition {
         let Self { context, deployment, snapshot, weighted, path } = self;
-        let HookRun { weighted, mut changes, outcome } =
-            hooks::run(context, deployment, weighted, candidate, snapshot, point);
+        let subject = HookSubject { version: &candidate.version, slot: Some(weighted.candidate_slot()) };
+        let before = weighted.hooks.clone();
+        let HookRun { hooks, mut changes, outcome } = hooks::run(context, deployment, before, subject, snapshot, point);
+        let weighted = Weighted { hooks, ..weighted };
         match outcome {
             HookOutcome::Passed => {
                 then(ForwardDeployment { context, deployment, snapshot, weighted, path }).with_changes_first(changes)
@@ -207,7 +205,7 @@ impl ForwardDeployment<'_> {
             Readiness::Unknown(reason) => (0, reason, UNREAD_POLL),
         };
         let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
-        if let Some(cause) = self.give_up_cause(deadline, &waited_for) {
+        if let Some(cause) = health::give_up_cause(self.deployment, self.context.now, deadline, &waited_for) {
             return self.roll_back(cause);
         }
         let (candidate, effects) = self.scale_up(candidate, want);
@@ -250,7 +248,7 @@ impl ForwardDeployment<'_> {
         })
     }
 
-    /// Effects that bring up the candidate: autoscaling limits that permit its task count, its task definition, its
+    /// Effects that bring up the candidate: autoscaling limits that permit its task count, its version, its
     /// tasks.
     fn scale_up(&self, candidate: Candidate, want: u32) -> (Candidate, Vec<Effect>) {
         let slot = self.weighted.candidate_slot();
@@ -263,17 +261,17 @@ impl ForwardDeployment<'_> {
             }
         }
         let Some(side) = self.snapshot.side(slot).known() else { return (candidate, effects) };
-        let runs_it = side.task_definition == candidate.task_definition;
-        // If the task definition was seen running and no longer is, the side's health decides: a foreign change is not
+        let runs_it = side.version == candidate.version;
+        // If the version was seen running and no longer is, the side's health decides: a foreign change is not
         // overwritten.
         let taken_away = candidate.seen_running && !runs_it;
         let candidate = Candidate { seen_running: candidate.seen_running || runs_it, ..candidate };
         if !taken_away {
             if !runs_it || (side.stalled && side.desired < want) {
-                // Includes the task definition if the ECS circuit breaker gave up on it: a new ECS deployment is
+                // Includes the version if the ECS circuit breaker gave up on it: a new ECS deployment is
                 // needed.
-                let task_definition = candidate.task_definition.clone();
-                effects.push(Effect::UpdateService { slot, task_definition, desired: want });
+                let version = candidate.version.clone();
+                effects.push(Effect::SetVersion { slot, version, desired: want });
             } else if side.desired < want {
                 // Changes the count only: ECS keeps running a service's revision that was deregistered meanwhile, but
                 // refuses a request that names it.
@@ -296,7 +294,12 @@ impl ForwardDeployment<'_> {
                 if self.weighted.test_rules_before.is_empty() {
                     self.weighted.test_rules_before = live;
                 }
-                if let Some(cause) = self.give_up_cause(deadline, "the test rule was not seen on the candidate") {
+                if let Some(cause) = health::give_up_cause(
+                    self.deployment,
+                    self.context.now,
+                    deadline,
+                    "the test rule was not seen on the candidate",
+                ) {
                     return self.roll_back(cause);
                 }
                 let on = WaitingOn::Weights { weights: wanted, deadline };
@@ -350,7 +353,12 @@ impl ForwardDeployment<'_> {
         if let LiveWeights::Unknown(reason) = live {
             return self.wait_for_reading(reason, deadline);
         }
-        if let Some(cause) = self.give_up_cause(deadline, &format!("{share} of the traffic was never seen live")) {
+        if let Some(cause) = health::give_up_cause(
+            self.deployment,
+            self.context.now,
+            deadline,
+            &format!("{share} of the traffic was never seen live"),
+        ) {
             return self.roll_back(cause);
         }
         let mut changes = Vec::new();
@@ -492,7 +500,7 @@ impl ForwardDeployment<'_> {
             Readiness::Unknown(reason) => return Err(Box::new(self.wait_for_reading(reason, deadline))),
             Readiness::NotYet { healthy, detail } => {
                 let waited_for = format!("{healthy} of {want} targets were healthy: {detail}");
-                if let Some(cause) = self.give_up_cause(deadline, &waited_for) {
+                if let Some(cause) = health::give_up_cause(self.deployment, self.context.now, deadline, &waited_for) {
                     return Err(Box::new(self.roll_back(cause)));
                 }
                 let (candidate, effects) =
@@ -503,27 +511,14 @@ impl ForwardDeployment<'_> {
                 return Err(Box::new(waiting.effects(effects)));
             }
         }
-        match health::alarms(self.deployment, Some(&self.weighted), self.snapshot, now) {
-            // A firing alarm has started a rollback before any step runs.
-            Alarms::Clear | Alarms::Firing { .. } => Ok(self),
-            Alarms::StableFiring { name, reason } => Err(Box::new(self.held_by_stable_alarm(name, reason))),
-            Alarms::Holding { name, reason } if now >= deadline => {
-                Err(Box::new(self.roll_back(Cause::Alarm { name, reason })))
-            }
-            Alarms::Holding { name, reason } => {
-                let on = WaitingOn::FiringAlarm { name, reason, deadline };
-                Err(Box::new(Transition::wait(self.with_current_state(), on, WATCH_POLL, deadline)))
-            }
-            Alarms::Unknown(reason) => Err(Box::new(self.wait_for_reading(reason, deadline))),
-            Alarms::Silent(silence) if now >= deadline => {
-                let reason = format!("{silence}: silence is not health");
-                Err(Box::new(self.roll_back(Cause::Deadline { reason })))
-            }
-            Alarms::Silent(Silence { without_data: names, absent, not_evaluated }) => {
-                let on = WaitingOn::Alarms { names, absent, not_evaluated, deadline };
-                Err(Box::new(Transition::wait(self.with_current_state(), on, WATCH_POLL, deadline)))
-            }
-        }
+        let alarms = health::alarms(self.deployment, Some(&self.weighted), self.snapshot, now);
+        Err(Box::new(match health::check_alarms(alarms, deadline, now) {
+            AlarmCheck::Clear => return Ok(self),
+            AlarmCheck::RollBack(cause) => self.roll_back(cause),
+            AlarmCheck::HeldByStable { name, reason } => self.held_by_stable_alarm(name, reason),
+            AlarmCheck::Wait { on, poll } => Transition::wait(self.with_current_state(), on, poll, deadline),
+            AlarmCheck::Unread(reason) => self.wait_for_reading(reason, deadline),
+        }))
     }
 
     /// The same step, with the candidate updated from the observation.
@@ -558,19 +553,5 @@ impl ForwardDeployment<'_> {
             return self.roll_back(Cause::Deadline { reason });
         }
         Transition::wait(self.with_current_state(), WaitingOn::Reading { reason, deadline }, UNREAD_POLL, deadline)
-    }
-
-    /// The reason to stop retrying: AWS refused permanently, or the deadline has passed.
-    fn give_up_cause(&self, deadline: Timestamp, waited_for: &str) -> Option<Cause> {
-        let over = self.context.now >= deadline;
-        match &self.deployment.effect_failure {
-            Some(effect_failure) if effect_failure.refused => {
-                Some(Cause::Refused { reason: effect_failure.reason.clone() })
-            }
-            Some(effect_failure) if over => {
-                Some(Cause::Deadline { reason: format!("{waited_for} (last try: {})", effect_failure.reason) })
-            }
-            _ => over.then(|| Cause::Deadline { reason: waited_for.to_owned() }),
-        }
     }
 }

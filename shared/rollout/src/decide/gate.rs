@@ -135,7 +135,7 @@ fn marked_forward_only(
 /// effect.
 fn to_preflight(context: &Context<'_>, deployment: &Deployment, gated: &Gated, waited: bool) -> Transition {
     let deadline = deployment.policy.deadlines.preflight.after(context.now);
-    let phase = Phase::preparing(deadline, gated.deadline, gated.task_definition.clone());
+    let phase = Phase::preparing(deadline, gated.deadline, gated.version.clone());
     let begun = deployment.with_phase(phase);
     let entered = if waited {
         Transition::enter_and_wait(begun, "every gate is open")

@@ -2,7 +2,10 @@
 //! change nothing: rules as decided, no alarm firing, candidate healthy.
 
 use super::tasks;
+use super::transition::Change;
 use crate::deployment::{Deployment, Purpose};
+use crate::explanation::WaitingOn;
+use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, MissingData, StableFiring};
 use crate::snapshot::{AlarmReading, Reading, RuleReading, Snapshot, Weights};
@@ -13,6 +16,8 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+/// Poll interval while alarms and health are watched.
+pub(super) const WATCH_POLL: Seconds = Seconds(15);
 /// Retry interval after a failed reading.
 pub(super) const UNREAD_POLL: Seconds = Seconds(5);
 /// How long after its first traffic an alarm of one side may still have no data: CloudWatch receives load balancer
@@ -159,7 +164,7 @@ impl fmt::Display for Silence {
 /// Balancer"). Shortly after the side received traffic, missing data counts neither as failure nor as health: the
 /// deployment waits for it.
 ///
-/// `weighted`: `None` before the sides are determined.
+/// `weighted`: `None` where there are no sides, or before they are determined.
 pub(super) fn alarms(
     deployment: &Deployment,
     weighted: Option<&Weighted>,
@@ -212,6 +217,40 @@ pub(super) fn alarms(
         (None, Some((name, reason))) => Alarms::Holding { name, reason },
         (None, None) if silent.is_empty() => Alarms::Clear,
         (None, None) => Alarms::Silent(silent),
+    }
+}
+
+/// What the alarms mean for a step that would widen traffic or finish.
+pub(super) enum AlarmCheck {
+    /// Nothing stands in the way.
+    Clear,
+    /// The deployment rolls back.
+    RollBack(Cause),
+    /// It waits, at most until the step's deadline.
+    Wait { on: WaitingOn, poll: Seconds },
+    /// An alarm on the stable side alone holds it.
+    HeldByStable { name: String, reason: String },
+    /// The alarms could not be read.
+    Unread(String),
+}
+
+/// Checks the alarms before a step whose deadline is `deadline`.
+pub(super) fn check_alarms(alarms: Alarms, deadline: Timestamp, now: Timestamp) -> AlarmCheck {
+    match alarms {
+        Alarms::Clear => AlarmCheck::Clear,
+        Alarms::Firing { name, reason } => AlarmCheck::RollBack(Cause::Alarm { name, reason }),
+        Alarms::StableFiring { name, reason } => AlarmCheck::HeldByStable { name, reason },
+        Alarms::Holding { name, reason } if now >= deadline => AlarmCheck::RollBack(Cause::Alarm { name, reason }),
+        Alarms::Holding { name, reason } => {
+            AlarmCheck::Wait { on: WaitingOn::FiringAlarm { name, reason, deadline }, poll: WATCH_POLL }
+        }
+        Alarms::Unknown(reason) => AlarmCheck::Unread(reason),
+        Alarms::Silent(silence) if now >= deadline => {
+            AlarmCheck::RollBack(Cause::Deadline { reason: format!("{silence}: silence is not health") })
+        }
+        Alarms::Silent(Silence { without_data: names, absent, not_evaluated }) => {
+            AlarmCheck::Wait { on: WaitingOn::Alarms { names, absent, not_evaluated, deadline }, poll: WATCH_POLL }
+        }
     }
 }
 
@@ -279,7 +318,7 @@ pub(super) struct NoticedAlarms {
 /// `None`: the alarms could not be read, or do not count for this deployment.
 pub(super) fn noticed_alarms(
     deployment: &Deployment,
-    weighted: &Weighted,
+    weighted: Option<&Weighted>,
     snapshot: &Snapshot,
     now: Timestamp,
 ) -> Option<NoticedAlarms> {
@@ -290,15 +329,31 @@ pub(super) fn noticed_alarms(
         if matches!(reading, Some(AlarmReading::Ok)) {
             noticed.ok.insert(alarm.name.clone());
         }
-        let holds_stable = alarm.firing == AlarmEffect::Hold && watches_stable(alarm, Some(weighted), snapshot);
+        let holds_stable = alarm.firing == AlarmEffect::Hold && watches_stable(alarm, weighted, snapshot);
         if holds_stable || deployment.overrides.firing_alarms.contains(&alarm.name) {
             continue;
         }
-        if let AlarmOpinion::Firing(reason) = opinion(alarm, reading, Some(weighted), snapshot, now) {
+        if let AlarmOpinion::Firing(reason) = opinion(alarm, reading, weighted, snapshot, now) {
             noticed.firing.insert(alarm.name.clone(), (reason, alarm.firing));
         }
     }
     Some(noticed)
+}
+
+/// Changes that journal which of these alarms have begun to fire or have cleared, and those that are known to fire then;
+/// `None`: nothing changed. `known`: those that were known to fire.
+pub(super) fn changed_notices(
+    known: &BTreeSet<String>,
+    seen: &NoticedAlarms,
+) -> Option<(Vec<Change>, BTreeSet<String>)> {
+    let started = seen.firing.iter().filter(|(name, _)| !known.contains(*name)).map(|(name, (reason, effect))| {
+        Fact::AlarmFiring { alarm: name.clone(), reason: reason.clone(), holds: *effect == AlarmEffect::Hold }
+    });
+    // Silence clears nothing, and neither does a person who accepts it.
+    let cleared = known.intersection(&seen.ok).map(|name| Fact::AlarmCleared { alarm: name.clone() });
+    let changes: Vec<Change> = started.chain(cleared).map(Change::Fact).collect();
+    let now = || known.difference(&seen.ok).chain(seen.firing.keys()).cloned().collect();
+    (!changes.is_empty()).then(|| (changes, now()))
 }
 
 /// The alarms that fire at the start of a deployment and do not block it, with their reason.
@@ -337,6 +392,23 @@ fn awaits_first_data(weighted: Option<&Weighted>, side: Option<Slot>, now: Times
     })
 }
 
+/// The reason to stop retrying: AWS refused permanently, or the deadline has passed.
+pub(super) fn give_up_cause(
+    deployment: &Deployment,
+    now: Timestamp,
+    deadline: Timestamp,
+    waited_for: &str,
+) -> Option<Cause> {
+    let over = now >= deadline;
+    match &deployment.effect_failure {
+        Some(failure) if failure.refused => Some(Cause::Refused { reason: failure.reason.clone() }),
+        Some(failure) if over => {
+            Some(Cause::Deadline { reason: format!("{waited_for} (last try: {})", failure.reason) })
+        }
+        _ => over.then(|| Cause::Deadline { reason: waited_for.to_owned() }),
+    }
+}
+
 /// Whether the candidate may carry (more) traffic.
 pub(super) enum Readiness {
     /// Every target is healthy.
@@ -349,11 +421,11 @@ pub(super) enum Readiness {
     Unknown(String),
 }
 
-/// Judges the candidate: the right task definition, `want` tasks running, every target healthy.
+/// Judges the candidate: the right version, `want` tasks running, every target healthy.
 pub(super) fn candidate_readiness(on: &HealthInput<'_>, candidate: &Candidate, want: u32, now: Timestamp) -> Readiness {
     let HealthInput { deployment, weighted, snapshot } = *on;
     let slot = weighted.candidate_slot();
-    let task_definition = &candidate.task_definition;
+    let version = &candidate.version;
     let side = match snapshot.side(slot) {
         Reading::Known(side) => side,
         Reading::Unknown(reason) => return Readiness::Unknown(format!("{slot} could not be read: {reason}")),
@@ -368,15 +440,15 @@ pub(super) fn candidate_readiness(on: &HealthInput<'_>, candidate: &Candidate, w
     if let Some(reason) = tasks::launch_failure(deployment, side, want, now) {
         return Readiness::Never { reason };
     }
-    if &side.task_definition != task_definition {
+    if &side.version != version {
         if candidate.seen_running {
             let reason = format!(
                 "{slot} runs {} again: ECS's circuit breaker or somebody else took {} away",
-                side.task_definition, task_definition
+                side.version, version
             );
             return Readiness::Never { reason };
         }
-        return Readiness::NotYet { healthy, detail: format!("{slot} does not run the new task definition yet") };
+        return Readiness::NotYet { healthy, detail: format!("{slot} does not run the new version yet") };
     }
     let targets = side.targets;
     let detail = || {
@@ -394,7 +466,7 @@ pub(super) fn candidate_readiness(on: &HealthInput<'_>, candidate: &Candidate, w
         if let Some(event) = &side.placement_failure
             && side.running < want
         {
-            parts.push(tasks::not_placed(side, event));
+            parts.push(tasks::not_placed(&side.placed_by, event));
         }
         parts.join(", ")
     };

@@ -2,14 +2,14 @@
 
 use super::transition::{Change, Context};
 use crate::deployment::{Deployment, Purpose};
-use crate::effect::{Effect, HookPayload};
+use crate::effect::{Effect, EffectKind, HookPayload};
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
 use crate::names::Slot;
 use crate::policy::{Hook, HookAction, HookPoint};
 use crate::snapshot::{Reading, Snapshot, TaskReading};
 use crate::time::Seconds;
-use crate::weighted::{Candidate, HookProgress, HookResult, Weighted};
+use crate::weighted::{HookProgress, HookResult};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub(super) fn deadline(deployment: &Deployment, point: HookPoint, now: Timestamp
 
 /// The result of running the hooks of a point.
 pub(super) struct HookRun {
-    /// The deployment's state with the hooks' progress updated.
-    pub(super) weighted: Weighted,
+    /// The hooks that have started, with their progress updated.
+    pub(super) hooks: BTreeMap<String, HookProgress>,
     /// Facts to journal.
     pub(super) changes: Vec<Change>,
     /// Whether the deployment proceeds.
@@ -60,19 +60,28 @@ pub(super) struct HookWait {
     pub(super) until: Timestamp,
 }
 
-/// Runs the hooks of a point.
+/// What hooks run against.
+#[derive(Clone, Copy)]
+pub(super) struct HookSubject<'a> {
+    /// The new version.
+    pub(super) version: &'a str,
+    /// The candidate's side; `None`: the version changes in place.
+    pub(super) slot: Option<Slot>,
+}
+
+/// Runs the hooks of a point. `hooks`: those that have started, by name.
 pub(super) fn run(
     context: &Context<'_>,
     deployment: &Deployment,
-    mut weighted: Weighted,
-    candidate: &Candidate,
+    mut hooks: BTreeMap<String, HookProgress>,
+    subject: HookSubject<'_>,
     snapshot: &Snapshot,
     point: HookPoint,
 ) -> HookRun {
     let mut changes = Vec::new();
     for hook in at(deployment, point) {
         let name = hook.name.to_string();
-        let known = weighted.hooks.get(&name).cloned();
+        let known = hooks.get(&name).cloned();
         if known.is_none() {
             changes.push(Change::Fact(Fact::HookStarted { hook: name.clone() }));
         }
@@ -88,28 +97,28 @@ pub(super) fn run(
                 if now {
                     changes.push(Change::Fact(Fact::HookSucceeded { hook: name.clone() }));
                 }
-                weighted.hooks.insert(name, HookProgress { result: Some(HookResult::Succeeded), ..known });
+                hooks.insert(name, HookProgress { result: Some(HookResult::Succeeded), ..known });
             }
             Judgement::Failed(reason) => {
                 let failed = HookProgress { result: Some(HookResult::Failed(reason.clone())), ..known };
-                weighted.hooks.insert(name.clone(), failed);
-                return HookRun { weighted, changes, outcome: HookOutcome::Failed { name, reason } };
+                hooks.insert(name.clone(), failed);
+                return HookRun { hooks, changes, outcome: HookOutcome::Failed { name, reason } };
             }
             Judgement::OutOfTime(reason) => {
-                weighted.hooks.insert(name.clone(), known.fail(reason.clone()));
-                return HookRun { weighted, changes, outcome: HookOutcome::Failed { name, reason } };
+                hooks.insert(name.clone(), known.fail(reason.clone()));
+                return HookRun { hooks, changes, outcome: HookOutcome::Failed { name, reason } };
             }
             Judgement::Waits => {
-                let (effect, poll) = poll_hook(context, deployment, hook, &known, candidate, weighted.candidate_slot());
+                let (effect, poll) = poll_hook(context, deployment, hook, &known, subject);
                 let until = known.deadline;
-                weighted.hooks.insert(name.clone(), known);
+                hooks.insert(name.clone(), known);
                 let on = WaitingOn::Hook { hook: name, deadline: until };
                 let waits = HookWait { effect, on, poll, until };
-                return HookRun { weighted, changes, outcome: HookOutcome::Waiting(Box::new(waits)) };
+                return HookRun { hooks, changes, outcome: HookOutcome::Waiting(Box::new(waits)) };
             }
         }
     }
-    HookRun { weighted, changes, outcome: HookOutcome::Passed }
+    HookRun { hooks, changes, outcome: HookOutcome::Passed }
 }
 
 /// Where one hook stands.
@@ -146,7 +155,8 @@ fn judge(
             None => Judgement::Failed(format!("its task never ran ({reason})")),
         };
     }
-    let effect_failure = deployment.effect_failure.as_ref();
+    let is_of_hook = |kind| matches!(kind, EffectKind::InvokeHook | EffectKind::StartTask);
+    let effect_failure = deployment.effect_failure.as_ref().filter(|failure| is_of_hook(failure.effect.kind));
     if context.now >= known.deadline {
         let last =
             effect_failure.map(|effect_failure| format!(" (last try: {})", effect_failure.reason)).unwrap_or_default();
@@ -164,8 +174,7 @@ fn poll_hook(
     deployment: &Deployment,
     hook: &Hook,
     known: &HookProgress,
-    candidate: &Candidate,
-    slot: Slot,
+    subject: HookSubject<'_>,
 ) -> (Option<Effect>, Seconds) {
     let name = hook.name.to_string();
     let run = run_id(context, deployment, &name);
@@ -173,7 +182,7 @@ fn poll_hook(
         HookAction::Lambda { function } => {
             let is_due = context.now >= known.next_poll_at;
             let effect = is_due.then(|| Effect::InvokeHook {
-                payload: payload(context, deployment, &name, &run, slot),
+                payload: payload(context, deployment, &name, &run, subject.slot),
                 hook: name,
                 function: function.clone(),
                 run,
@@ -184,10 +193,10 @@ fn poll_hook(
             let effect = known.task.is_none().then(|| Effect::StartTask {
                 hook: name,
                 run,
-                task_definition: candidate.task_definition.clone(),
+                version: subject.version.to_owned(),
                 container: container.clone(),
                 command: command.clone(),
-                template: slot,
+                template: subject.slot,
             });
             (effect, TASK_POLL)
         }
@@ -201,6 +210,15 @@ pub(super) struct Stopping {
     pub(super) effects: Vec<Effect>,
     /// Hooks whose task was not seen stopped yet, for people.
     pub(super) running: Vec<String>,
+}
+
+/// The hooks of a deployment that turns back: those that run have failed, and their tasks are stopped.
+pub(super) fn turned_back(hooks: BTreeMap<String, HookProgress>) -> BTreeMap<String, HookProgress> {
+    let turned_back = |(name, hook): (String, HookProgress)| {
+        let is_running = hook.result.is_none();
+        (name, if is_running { hook.fail("the deployment turned back".to_owned()) } else { hook })
+    };
+    hooks.into_iter().map(turned_back).collect()
 }
 
 /// Stops the tasks of hooks that have timed out.
@@ -225,7 +243,8 @@ fn run_id(context: &Context<'_>, deployment: &Deployment, hook: &str) -> String 
     hex::encode(&hash[..16])
 }
 
-fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str, slot: Slot) -> HookPayload {
+fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str, slot: Option<Slot>) -> HookPayload {
+    let resources = &deployment.policy.resources;
     HookPayload {
         target: context.state.target.to_string(),
         deployment: deployment.number,
@@ -233,6 +252,9 @@ fn payload(context: &Context<'_>, deployment: &Deployment, hook: &str, run: &str
         run: run.to_owned(),
         digest: deployment.release.id.digest.to_string(),
         tag: deployment.release.tag.clone(),
-        candidate_target_groups: deployment.policy.resources.target_groups(slot).map(str::to_owned).collect(),
+        candidate_target_groups: match slot {
+            Some(slot) => resources.target_groups(slot).map(str::to_owned).collect(),
+            None => resources.platform.target_groups_in_place().to_vec(),
+        },
     }
 }

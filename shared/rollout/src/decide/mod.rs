@@ -17,14 +17,20 @@
 //! | [`stop_the_line`] | whether stop-the-line holds the deployment |
 //! | [`cleanup`] | scaling in the side without traffic, and restoring autoscaling limits |
 //! | [`abandoning`] | ending without changing rules or tasks again |
+//! | [`going_back`] | what every rollback does: the answer to a request, what is withdrawn, the wait for an operator |
+//! | [`replacement`] | whether everything that runs in place is of a version |
+//! | [`in_place_rollback`] | setting the version before again |
 //! | [`rollback`] | returning traffic to the stable side |
 //! | [`superseding`] | rolling back for a newer release |
 //! | [`operator`] | forward-only releases that await an operator |
+//! | [`in_place`] | the forward path in place, step by step |
 //! | [`retiring`] | scaling down the old side |
 //! | [`traffic_steps`] | the share of each traffic step, and the tasks and autoscaling limits that it needs |
 //! | [`forward`] | the forward path, step by step |
 //! | [`checks`] | checks that run before every step from registering to retiring |
 //! | [`asleep`] | services at 0 tasks |
+//! | [`preflight`] | what blocks the start of every deployment |
+//! | [`in_place_start`] | preflight in place: what runs before |
 //! | [`preparing`] | preflight: which side is stable, and what blocks the start |
 //! | [`rate_limit_wait`] | waiting in the rate limiter's queue, and the effect of throttling on deadlines |
 //! | [`admission`] | whether a release is admitted, and its initial gates |
@@ -47,13 +53,19 @@ mod commands;
 mod drift;
 mod forward;
 mod gate;
+mod going_back;
 mod health;
 mod hooks;
+mod in_place;
+mod in_place_rollback;
+mod in_place_start;
 mod naming;
 mod operator;
+mod preflight;
 mod preparing;
 mod queue;
 mod rate_limit_wait;
+mod replacement;
 mod retiring;
 mod rollback;
 mod schedules;
@@ -216,6 +228,7 @@ fn step(context: &Context<'_>, deployment: &Deployment, snapshot: &Snapshot) -> 
             let checked = checks::PreStepChecks { context, deployment, weighted, snapshot };
             checked.before_step().unwrap_or_else(|| weighted_step(context, deployment, (**weighted).clone(), snapshot))
         }
+        Phase::Moving(Moving::InPlace(state)) => in_place::step(context, deployment, snapshot, (**state).clone()),
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) fn draining(
     }
     match health::live_weights(deployment, &weighted, snapshot) {
         LiveWeights::AsDecided => {
-            let task_definition = candidate.task_definition.clone();
-            let retiring = Retiring { task_definition, deadline, verify_again };
+            let version = candidate.version.clone();
+            let retiring = Retiring { version, deadline, verify_again };
             let weighted = Weighted { at: WeightedStage::Retiring(retiring), ..weighted };
             Transition::continue_with(deployment.with_weighted(weighted))
         }

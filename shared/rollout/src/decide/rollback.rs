@@ -3,21 +3,20 @@
 use super::cleanup::{
     self, MAX_RETRY_PERIOD, PendingCleanup, ScalingIn, keeps_trying, limits_restored, settling, without_original_limits,
 };
+use super::going_back::{RollbackAnswer, await_operator, revoke_and_hold_promotion};
 use super::health::{self, LiveWeights, UNREAD_POLL};
 use super::transition::{Change, Context, Transition};
-use super::{hooks, schedules};
+use super::{hooks, in_place_rollback, schedules};
 use crate::deployment::{Deployment, Purpose};
 use crate::effect::{Effect, EffectKind};
 use crate::explanation::WaitingOn;
 use crate::journal::Fact;
-use crate::names::{Actor, Slot};
+use crate::names::Slot;
 use crate::phase::{Moving, Phase};
 use crate::snapshot::{Reading, RuleReading, Snapshot, Weights};
 use crate::time::{Percent, Seconds};
 use crate::verdict::Cause;
-use crate::weighted::{
-    AwaitingOperator, Rollback, RollbackPath, RollbackStep, StableAtStart, Weighted, WeightedStage, WeightsRecord,
-};
+use crate::weighted::{Rollback, RollbackPath, RollbackStep, StableAtStart, Weighted, WeightedStage, WeightsRecord};
 use jiff::Timestamp;
 
 /// How soon the rules are read again after their weights were written.
@@ -26,26 +25,13 @@ const WEIGHTS_POLL: Seconds = Seconds(1);
 const UNFIT_POLL: Seconds = Seconds(5);
 /// Poll interval while the candidate drains.
 const DRAIN_POLL: Seconds = Seconds(15);
-/// How long an operator has to decide about a forward-only deployment in trouble. After that it ends unchanged, and no
-/// deployment starts at the target before an operator decides.
-pub(super) const OPERATOR_TIMEOUT: Seconds = Seconds(24 * 3600);
-
-/// Answer to a request to roll back.
-pub(super) enum RollbackAnswer {
-    /// The rollback has begun; a forward-only release awaits an operator instead.
-    Begun(Transition),
-    /// Nothing had been changed: the deployment is over.
-    NothingToUndo(Transition),
-    /// A rollback is already in progress.
-    AlreadyRollingBack,
-    /// Switchback has begun to scale the stable side down, or the deployment was abandoned.
-    NoPath,
-}
-
 /// Starts a rollback if there is something to roll back and a stable side to roll back to.
 pub(super) fn request(deployment: &Deployment, cause: Cause, now: Timestamp) -> RollbackAnswer {
     let weighted = match &deployment.phase {
         Phase::Moving(Moving::Weighted(weighted)) => weighted,
+        Phase::Moving(Moving::InPlace(in_place)) => {
+            return in_place_rollback::request(deployment, in_place, cause, now);
+        }
         Phase::Gated(_) | Phase::Preparing(_) => {
             let (verdict, reason) = (cause.verdict(false), cause.summary());
             return RollbackAnswer::NothingToUndo(Transition::end_without_rules(deployment.clone(), verdict, reason));
@@ -70,17 +56,13 @@ pub(super) fn start(
 ) -> Transition {
     let deployment = deployment.with_weighted(weighted.clone());
     if cause.needs_operator(&deployment) {
-        let deadline = OPERATOR_TIMEOUT.after(now);
-        let waits = AwaitingOperator { cause, since: now, deadline, journalled: false };
-        let weighted = Weighted { awaiting_operator: Some(weighted.awaiting_operator.unwrap_or(waits)), ..weighted };
+        let waits = weighted.awaiting_operator.unwrap_or_else(|| await_operator(cause, now));
+        let weighted = Weighted { awaiting_operator: Some(waits), ..weighted };
         return Transition::continue_with(deployment.with_weighted(weighted)).observe_again();
     }
-    let hooks = weighted.hooks.into_iter().map(|(name, hook)| {
-        let is_running = hook.result.is_none();
-        (name, if is_running { hook.fail("the deployment turned back".to_owned()) } else { hook })
-    });
+    let hooks = hooks::turned_back(weighted.hooks);
     let changes = revoke_and_hold_promotion(&deployment, &cause);
-    let weighted = Weighted { hooks: hooks.collect(), halted: None, awaiting_operator: None, ..weighted };
+    let weighted = Weighted { hooks, halted: None, awaiting_operator: None, ..weighted };
     let rollback = new_rollback(&deployment, path, cause, now);
     enter(&deployment, weighted, rollback).with_changes_first(changes)
 }
@@ -105,24 +87,6 @@ pub(super) fn repair(deployment: &Deployment, stable_at_start: StableAtStart, co
     let at = WeightedStage::RollingBack(rollback.clone());
     let weighted = Weighted::new(stable_at_start, at, context.seen_at);
     enter(deployment, Weighted { traffic_moved: true, ..weighted }, rollback)
-}
-
-/// Changes that revoke the verification of a rolled-back release, and put automatic promotion to the target on hold.
-fn revoke_and_hold_promotion(deployment: &Deployment, cause: &Cause) -> Vec<Change> {
-    let superseded = matches!(cause, Cause::Superseded { .. });
-    if deployment.purpose != Purpose::Deploy || superseded {
-        return Vec::new();
-    }
-    let mut changes = vec![Change::VerificationRevoked { reason: cause.summary() }];
-    if deployment.traffic_moved() && deployment.auto_promotes {
-        let actor = match cause {
-            Cause::Aborted { actor, .. } | Cause::Asked { actor, .. } => actor.clone(),
-            _ => Actor::Switchback,
-        };
-        let reason = format!("{} went back: {}", deployment.release.tag, cause.summary());
-        changes.push(Change::PromotionHeld { actor, reason });
-    }
-    changes
 }
 
 /// A deployment that rolls back, and its observation.

@@ -49,7 +49,7 @@ pub(super) fn limits_to_restore(
     let since = weighted.original_limits_read_at;
     let since = since.checked_sub(MAY_RUN_LATE).unwrap_or(since);
     for (slot, found) in &weighted.original_limits {
-        let service = &deployment.policy.resources.ecs.service(*slot);
+        let service = deployment.policy.resources.platform.workload_name(Some(*slot));
         let mut limits = *found;
         match snapshot.schedules.get(slot) {
             // The scheduled actions were suspended outside Switchback: they would not have run.

@@ -11,12 +11,12 @@ use crate::phase::{Gated, Phase};
 use crate::policy::AppliedTarget;
 use crate::target::Queued;
 
-/// Starts a deployment. `task_definition`: ARN of the one that a rollback or repair returns to.
+/// Starts a deployment. `version`: ARN of the one that a rollback or repair returns to.
 pub(super) fn start(
     builder: &mut Builder,
     order: Queued,
     purpose: Purpose,
-    task_definition: Option<String>,
+    version: Option<String>,
     applied: &AppliedTarget,
 ) {
     builder.state.last_deployment += 1;
@@ -24,12 +24,12 @@ pub(super) fn start(
     let gates_deadline = applied.entry.rules.give_up_after.after(builder.now);
     let (gates, phase) = match purpose {
         Purpose::Deploy => {
-            let gated = Gated { deadline: gates_deadline, asleep: false, task_definition };
+            let gated = Gated { deadline: gates_deadline, asleep: false, version };
             (Some(admission::gates_of(&builder.state, &order, applied)), Phase::Gated(gated))
         }
         Purpose::Rollback | Purpose::Repair => {
             let deadline = applied.policy.deadlines.preflight.after(builder.now);
-            (None, Phase::preparing(deadline, gates_deadline, task_definition))
+            (None, Phase::preparing(deadline, gates_deadline, version))
         }
     };
     let deployment = Deployment {

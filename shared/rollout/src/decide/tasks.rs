@@ -1,9 +1,9 @@
 //! Limits for the candidate's tasks: how many may fail, and how long one may wait to be placed.
 
+use crate::answers::ecs::waits_for_capacity;
 use crate::deployment::Deployment;
-use crate::platform::ecs::waits_for_capacity;
 use crate::policy::TaskFailures;
-use crate::snapshot::{ServiceEvent, SideReading};
+use crate::snapshot::{FailedStart, ServiceEvent, SideReading, WorkloadReading};
 use crate::time::Seconds;
 use crate::weighted::Candidate;
 use jiff::Timestamp;
@@ -23,9 +23,9 @@ pub(super) fn too_many_failed(
     stable: Option<&SideReading>,
 ) -> Option<String> {
     let failed = side.failed();
-    let newest = side.failed_starts.first().map_or("unknown", |newest| newest.reason.as_str());
+    let newest = newest(&side.failed_starts);
     if candidate.healthy_since.is_none() {
-        return (failed >= MAX_FAILED_STARTS).then(|| format!("{failed} tasks stopped, the last one: {newest}"));
+        return failed_to_start(failed, newest);
     }
     let tasks = tasks_of(side);
     // Without a stable side to compare with, assume that it lost none: rolling back is the safe choice.
@@ -36,6 +36,30 @@ pub(super) fn too_many_failed(
              the stable side: {of_stable} of {stable_tasks})"
         )
     })
+}
+
+/// The same of a version that is set in place: there is no stable side to compare with.
+pub(super) fn too_many_failed_in_place(
+    deployment: &Deployment,
+    candidate: &Candidate,
+    workload: &WorkloadReading,
+) -> Option<String> {
+    let (failed, newest) = (workload.failed(), newest(&workload.failed_starts));
+    if candidate.healthy_since.is_none() {
+        return failed_to_start(failed, newest);
+    }
+    let tasks = workload.desired.max(workload.running).max(1);
+    exceeds(deployment.policy.strategy.task_failures, (failed, tasks), (0, 1)).then(|| {
+        format!("{failed} of {tasks} tasks stopped by themselves since the version was up, the last one: {newest}")
+    })
+}
+
+fn failed_to_start(failed: u32, newest: &str) -> Option<String> {
+    (failed >= MAX_FAILED_STARTS).then(|| format!("{failed} tasks stopped, the last one: {newest}"))
+}
+
+fn newest(failed_starts: &[FailedStart]) -> &str {
+    failed_starts.first().map_or("unknown", |newest| newest.reason.as_str())
 }
 
 /// Whether the candidate exceeds every limit of `allowed`; each pair is (failed tasks, all tasks).
@@ -54,14 +78,28 @@ fn tasks_of(side: &SideReading) -> u32 {
 /// stage's deadline.
 pub(super) fn launch_failure(deployment: &Deployment, side: &SideReading, want: u32, now: Timestamp) -> Option<String> {
     let event = side.placement_failure.as_ref().filter(|_| side.running < want)?;
+    never_launches(deployment, event, now)
+}
+
+/// The same of a version that is set in place.
+pub(super) fn launch_failure_in_place(
+    deployment: &Deployment,
+    workload: &WorkloadReading,
+    now: Timestamp,
+) -> Option<String> {
+    let event = workload.placement_failure.as_ref().filter(|_| workload.running < workload.desired)?;
+    never_launches(deployment, event, now)
+}
+
+fn never_launches(deployment: &Deployment, event: &ServiceEvent, now: Timestamp) -> Option<String> {
     let lasts = now >= LAUNCH_TIMEOUT.after(deployment.stage_entered_at);
     (lasts && !waits_for_capacity(&event.message)).then(|| event.message.clone())
 }
 
-/// Describes what prevents task placement, with the capacity provider or launch type.
-pub(super) fn not_placed(side: &SideReading, event: &ServiceEvent) -> String {
-    if waits_for_capacity(&event.message) && !side.placed_by.is_empty() {
-        return format!("waiting for capacity of {}: {}", side.placed_by.join(", "), event.message);
+/// Describes what prevents task placement. `placed_by`: the capacity providers or the launch type.
+pub(super) fn not_placed(placed_by: &[String], event: &ServiceEvent) -> String {
+    if waits_for_capacity(&event.message) && !placed_by.is_empty() {
+        return format!("waiting for capacity of {}: {}", placed_by.join(", "), event.message);
     }
     event.message.clone()
 }

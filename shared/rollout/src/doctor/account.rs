@@ -2,7 +2,7 @@
 
 use super::inspected::{IamScope, InspectedTag, InspectionResult};
 use super::{Findings, balancer_of_rule, rule_label, service_label, short_name};
-use crate::names::{Slot, TargetId};
+use crate::names::TargetId;
 use crate::notification::Receiver;
 use crate::policy::{HookAction, Policy, ServicePolicy, TagRule, TargetPolicy};
 use crate::snapshot::Reading;
@@ -18,6 +18,7 @@ pub(super) fn judge(
     target: &TargetId,
     wanted: &TargetPolicy,
     seen: &InspectionResult,
+    start: Option<&FargateStart>,
     findings: &mut Findings,
 ) {
     if let Some(service) = policy.services.get(&target.service) {
@@ -31,39 +32,38 @@ pub(super) fn judge(
         let remedy = "ask for a higher quota: Service Quotas, AWS Lambda, Concurrent executions";
         findings.risky("quota_of_functions", "account", problem, remedy);
     }
-    fargate(wanted, seen, findings);
+    if let Some(start) = start {
+        fargate(start, seen, findings);
+    }
     if let Some(iam_scope) = &seen.iam_scope {
         check_iam_scope(iam_scope, policy, target, wanted, seen, findings);
     }
 }
 
-/// Whether the Fargate quota allows a second side: as many tasks as the larger side has, less those that the smaller
-/// one runs already. On-Demand and Spot have a quota each (AWS General Reference, "AWS Fargate quotas").
-fn fargate(wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    let sides = Slot::BOTH.map(|slot| match &seen.side(slot).service {
-        Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
-        _ => None,
-    });
-    let [Some(blue), Some(green)] = sides else { return };
-    let (larger, smaller) = if blue.1.desired >= green.1.desired { (blue, green) } else { (green, blue) };
-    let definition = match &seen.side(larger.0).definition {
-        Reading::Known(Some(definition)) => definition,
-        _ => return,
-    };
-    let Some(cpu_units) = definition.cpu_units else { return };
-    // New tasks are placed by the smaller side's capacity provider strategy.
-    let [wanted_tasks, there] = [larger.1.desired, smaller.1.desired].map(|tasks| smaller.1.tasks_on_fargate(tasks));
+/// The tasks that a deployment starts on Fargate beside those that run.
+pub(super) struct FargateStart {
+    /// Label of the service that starts them.
+    pub(super) subject: String,
+    /// Number of tasks, On-Demand and Spot.
+    pub(super) tasks: [u32; 2],
+    /// CPU units of one task.
+    pub(super) cpu_units: u32,
+}
+
+/// Whether the Fargate quotas allow these tasks. On-Demand and Spot have a quota each (AWS General Reference, "AWS
+/// Fargate quotas").
+fn fargate(start: &FargateStart, seen: &InspectionResult, findings: &mut Findings) {
     for (index, (class, account)) in
         [("On-Demand", &seen.fargate), ("Spot", &seen.fargate_spot)].into_iter().enumerate()
     {
-        let more = wanted_tasks[index].saturating_sub(there[index]);
+        let more = start.tasks[index];
         // Nothing is placed on Spot: its quota does not matter.
         if more == 0 && index == 1 {
             continue;
         }
         let subject = if index == 0 { "quota of Fargate" } else { "quota of Fargate Spot" };
         let Some(Some(account)) = findings.known(subject, account) else { continue };
-        let needed = f64::from(more) * f64::from(cpu_units) / CPU_UNITS_A_VCPU;
+        let needed = f64::from(more) * f64::from(start.cpu_units) / CPU_UNITS_A_VCPU;
         let free = (account.quota - account.used).max(0.0);
         if needed > free {
             let problem = format!(
@@ -73,7 +73,7 @@ fn fargate(wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findin
             );
             let remedy =
                 format!("ask for a higher quota: Service Quotas, AWS Fargate, Fargate {class} vCPU resource count");
-            findings.broken("quota_of_fargate", &service_label(wanted, smaller.0), problem, &remedy);
+            findings.broken("quota_of_fargate", &start.subject, problem, &remedy);
         }
     }
 }
@@ -101,13 +101,14 @@ fn repository(service: &ServicePolicy, wanted: &TargetPolicy, seen: &InspectionR
         }
         None => {}
     }
-    for slot in Slot::BOTH {
-        let Reading::Known(Some(definition)) = &seen.side(slot).definition else { continue };
-        let Some(image) = definition.images.get(&wanted.resources.ecs.container) else { continue };
-        if repository_of(image) != Some(name) {
+    for (slot, workload) in seen.platform.workloads() {
+        let Some(own) = wanted.resources.platform.ecs_service(slot) else { continue };
+        let Reading::Known(Some(definition)) = &workload.definition else { continue };
+        let Some(container) = definition.containers.get(own.container) else { continue };
+        if repository_of(&container.image) != Some(name) {
             let problem = format!(
-                "its container {} runs {image}, which is not of {name}: the first deployment replaces it",
-                wanted.resources.ecs.container
+                "its container {} runs {}, which is not of {name}: the first deployment replaces it",
+                own.container, container.image
             );
             let remedy = "see that `container` and `repository` are what you mean";
             findings.risky("image_of_other_repository", &service_label(wanted, slot), problem, remedy);
@@ -197,14 +198,12 @@ fn check_iam_scope(
             findings.broken("out_of_reach", subject, problem, remedy);
         }
     };
-    let cluster = short_name(&wanted.resources.ecs.cluster);
-    check_prefix(
-        &format!("cluster {cluster}"),
-        cluster,
-        &iam_scope.clusters,
-        "ClusterPrefix",
-        "its services cannot be changed",
-    );
+    // Sides are in the same cluster.
+    if let Some(service) = wanted.resources.platform.ecs_services().next() {
+        let cluster = short_name(service.cluster);
+        let consequence = "its services cannot be changed";
+        check_prefix(&format!("cluster {cluster}"), cluster, &iam_scope.clusters, "ClusterPrefix", consequence);
+    }
     for arn in wanted.resources.rules().chain(wanted.resources.test_rules()) {
         let balancer = balancer_of_rule(arn).unwrap_or_default();
         let consequence = format!("weights on the load balancer {balancer} cannot be moved");
@@ -216,8 +215,8 @@ fn check_iam_scope(
         check_prefix(&subject, &service.repository, &iam_scope.repositories, "RepositoryPrefix", consequence);
     }
     let mut roles = std::collections::BTreeSet::new();
-    for slot in Slot::BOTH {
-        if let Reading::Known(Some(definition)) = &seen.side(slot).definition {
+    for (_, workload) in seen.platform.workloads() {
+        if let Reading::Known(Some(definition)) = &workload.definition {
             roles.extend(definition.roles.iter().map(String::as_str));
         }
     }

@@ -1,16 +1,15 @@
 //! Checks the policy's alarms: whether they exist, can fire, are evaluated, fire in time and for the right side, and
-//! stay quiet about an idle side.
+//! stay quiet about an idle side. Where versions replace one another in place, there are no sides to tell apart.
 //!
 //! Facts about single metrics come from the list of ALB's metrics and their dimensions ("CloudWatch metrics for your
 //! Application Load Balancer"): error counts have no data point where they would be zero, no metric of a target group
 //! has data while the group has no requests, and metrics of a target group carry both dimensions.
 
-use super::inspected::{AlarmDetails, AlarmKind, InspectionResult, Metric, MetricAlarmDetails};
-use super::{Findings, Severity};
-use crate::alarm::{
-    AlarmsByName, MetricScope, dimension, metric_scope, metric_scopes, rule::AlarmRule, side_of_group, watched,
-};
+use super::inspected::{AlarmDetails, AlarmKind, InspectedTargetGroup, InspectionResult, Metric, MetricAlarmDetails};
+use super::{Findings, Severity, short_name, target_groups_of};
+use crate::alarm::{AlarmsByName, MetricScope, dimension, metric_scope, metric_scopes, rule::AlarmRule, watched};
 use crate::names::Slot;
+use crate::platform::Way;
 use crate::policy::{AlarmAtStart, AlarmEffect, AlarmPolicy, MissingData, TargetPolicy};
 use crate::time::Seconds;
 use std::collections::BTreeSet;
@@ -76,13 +75,8 @@ const LOAD_BALANCER_METRICS: [&str; 26] = [
 ];
 
 pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    if !policy.alarms.iter().any(|alarm| alarm.firing != AlarmEffect::Tell) {
-        let problem = match policy.alarms.is_empty() {
-            true => "the policy names none: a release that starts and answers with errors is not switched back",
-            false => "the policy's alarms only notify people: a release that answers with errors is not switched back",
-        };
-        let remedy = "name an alarm over each side's 5xx responses under `alarms`";
-        findings.risky("alarms_none", "alarms", problem, remedy);
+    if !is_protected(policy) {
+        report_no_alarms(policy, findings);
         return;
     }
     let Some(known) = findings.known("alarms", &seen.alarms) else { return };
@@ -140,9 +134,38 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
         }
         check_timing(policy, &subject, &kinds, findings);
     }
-    if is_any_known {
+    if is_any_known && policy.resources.platform.way() == Way::Weighted {
         check_coverage(&all_scopes, findings);
     }
+}
+
+/// Whether the policy has an alarm that does more than notify people.
+pub(super) fn is_protected(policy: &TargetPolicy) -> bool {
+    policy.alarms.iter().any(|alarm| alarm.firing != AlarmEffect::Tell)
+}
+
+/// Adds the finding that no alarm rolls a deployment back.
+fn report_no_alarms(policy: &TargetPolicy, findings: &mut Findings) {
+    let (problem, remedy) = match (policy.resources.platform.way(), policy.alarms.is_empty()) {
+        (Way::Weighted, true) => (
+            "the policy names none: a release that starts and answers with errors is not switched back",
+            "name an alarm over each side's 5xx responses under `alarms`",
+        ),
+        (Way::Weighted, false) => (
+            "the policy's alarms only notify people: a release that answers with errors is not switched back",
+            "name an alarm over each side's 5xx responses under `alarms`",
+        ),
+        (Way::InPlace, true) => (
+            "the policy names none: a release whose tasks keep running, but fail at their work, is not rolled back",
+            "name an alarm over what fails then under `alarms`: errors, or the age of the oldest message of a queue",
+        ),
+        (Way::InPlace, false) => (
+            "the policy's alarms only notify people: a release whose tasks keep running, but fail at their work, is \
+             not rolled back",
+            "name an alarm over what fails then under `alarms`: errors, or the age of the oldest message of a queue",
+        ),
+    };
+    findings.risky("alarms_none", "alarms", problem, remedy);
 }
 
 /// The scope of a formula as a whole: a side if it uses metrics of that side alone; of neither side if it uses both.
@@ -319,24 +342,27 @@ fn check_dimensions(
         findings.broken("alarm_never_fires", subject, problem, "add the dimension LoadBalancer: app/NAME/ID");
         return;
     };
-    let Some(slot) = side_of_group(&policy.resources, group) else {
-        let problem = format!("it watches {group}, which is neither side's target group");
-        findings.risky(
-            "alarm_elsewhere",
-            subject,
-            problem,
-            "let it watch the target group of a side, or take it out of `alarms`",
-        );
+    let Some((name, group)) = own_group(policy, seen, group) else {
+        let (problem, remedy) = match policy.resources.platform.way() {
+            Way::Weighted => (
+                format!("it watches {group}, which is neither side's target group"),
+                "let it watch the target group of a side, or take it out of `alarms`",
+            ),
+            Way::InPlace => (
+                format!("it watches {group}, which is no target group of the policy"),
+                "let it watch a target group of the policy, or take it out of `alarms`",
+            ),
+        };
+        findings.risky("alarm_elsewhere", subject, problem, remedy);
         return;
     };
-    let leg = policy.resources.target_groups(slot).position(|arn| dimension(arn) == group);
-    if let Some(crate::snapshot::Reading::Known(Some(group))) = leg.and_then(|leg| seen.side(slot).groups.get(leg))
+    if let Some(group) = group
         && !group.balancers.is_empty()
         && !group.balancers.iter().any(|arn| dimension(arn) == balancer)
     {
         let own: Vec<&str> = group.balancers.iter().map(|arn| dimension(arn)).collect();
         let problem = format!(
-            "it can never fire: it looks for {slot} behind {balancer}, and {slot} is behind {}",
+            "it can never fire: it looks for {name} behind {balancer}, and {name} is behind {}",
             own.join(", ")
         );
         findings.broken(
@@ -346,6 +372,21 @@ fn check_dimensions(
             format!("set its dimension LoadBalancer to {}", own.join(", ")),
         );
     }
+}
+
+/// The target group of the policy with this dimension value: what people call it (its side or, in place, its name), and
+/// what was read of it. None: the policy names no such target group.
+fn own_group<'r>(
+    policy: &TargetPolicy,
+    seen: &'r InspectionResult,
+    group: &str,
+) -> Option<(String, Option<&'r InspectedTargetGroup>)> {
+    seen.platform.workloads().find_map(|(slot, workload)| {
+        let arns = target_groups_of(policy, slot);
+        let number = arns.iter().position(|arn| dimension(arn) == group)?;
+        let name = slot.map_or_else(|| short_name(arns[number]).to_owned(), |slot| slot.to_string());
+        Some((name, workload.groups.get(number).and_then(|group| group.known()?.as_ref())))
+    })
 }
 
 /// Whether a formula yields a value where a metric has no data: `FILL` supplies one, and sums and the like ignore the
@@ -466,15 +507,22 @@ fn check_timing(policy: &TargetPolicy, subject: &str, kinds: &[&AlarmKind], find
     });
     let Some(needs) = needs.max().filter(|needs| *needs > 0) else { return };
     let needs = Seconds(needs + METRIC_DELAY.0);
-    let strategy = &policy.strategy;
+    let (strategy, way) = (&policy.strategy, policy.resources.platform.way());
     if needs > strategy.bake {
+        let verified = match way {
+            Way::Weighted => "what goes bad with all traffic",
+            Way::InPlace => "a bad release",
+        };
         let problem = format!(
-            "it fires {needs} after the first error at the earliest, and the bake takes {}: what goes bad with all \
-             traffic is verified before that",
+            "it fires {needs} after the first error at the earliest, and the bake takes {}: {verified} is verified \
+             before that",
             strategy.bake
         );
         let remedy = "lengthen `bake`, or give the alarm shorter periods or fewer data points";
         findings.risky("alarm_slower_than_bake", subject, problem, remedy);
+    }
+    if way == Way::InPlace {
+        return;
     }
     if let Some(first) = strategy.steps.first().filter(|step| step.hold < needs && strategy.steps.len() > 1) {
         let problem = format!(

@@ -9,14 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Everything read for one target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InspectionResult {
-    /// The blue side.
-    pub blue: InspectedSide,
-    /// The green side.
-    pub green: InspectedSide,
-    /// The rules and listeners of the policy, its test rule included, by ARN.
-    pub rules: BTreeMap<String, Reading<InspectedRule>>,
-    /// Every other rule and listener of the target's load balancers that forwards to one of its target groups, by ARN.
-    pub others: Reading<BTreeMap<String, InspectedRule>>,
+    /// What runs the target.
+    pub platform: InspectedPlatform,
     /// Alarms by name, including the children of composite alarms; one that CloudWatch does not have is missing.
     pub alarms: Reading<BTreeMap<String, AlarmDetails>>,
     /// The service's repository; none: there is no such repository.
@@ -31,10 +25,44 @@ pub struct InspectionResult {
     pub iam_scope: Option<IamScope>,
 }
 
-impl InspectionResult {
+/// What runs a target, as it was read: one variant for each [`Platform`](crate::Platform).
+#[derive(Debug, Clone, PartialEq)]
+pub enum InspectedPlatform {
+    /// Two ECS services, and the rules that split traffic between them.
+    EcsPair(Box<InspectedPair>),
+    /// One ECS service, whose tasks ECS replaces.
+    EcsRolling(Box<InspectedWorkload>),
+}
+
+impl InspectedPlatform {
+    /// Every workload, blue first, and the side that it runs; none: it changes its version in place.
+    pub fn workloads(&self) -> impl Iterator<Item = (Option<Slot>, &InspectedWorkload)> {
+        let (pair, in_place) = match self {
+            Self::EcsPair(pair) => (Some(&**pair), None),
+            Self::EcsRolling(workload) => (None, Some((None, &**workload))),
+        };
+        let sides = pair.into_iter().flat_map(|pair| Slot::BOTH.map(|slot| (Some(slot), pair.side(slot))));
+        sides.chain(in_place)
+    }
+}
+
+/// Both sides of a pair, and its rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectedPair {
+    /// The blue side.
+    pub blue: InspectedWorkload,
+    /// The green side.
+    pub green: InspectedWorkload,
+    /// The rules and listeners of the policy, its test rule included, by ARN.
+    pub rules: BTreeMap<String, Reading<InspectedRule>>,
+    /// Every other rule and listener of the target's load balancers that forwards to one of its target groups, by ARN.
+    pub others: Reading<BTreeMap<String, InspectedRule>>,
+}
+
+impl InspectedPair {
     /// The side in `slot`.
     #[must_use]
-    pub fn side(&self, slot: Slot) -> &InspectedSide {
+    pub fn side(&self, slot: Slot) -> &InspectedWorkload {
         match slot {
             Slot::Blue => &self.blue,
             Slot::Green => &self.green,
@@ -42,20 +70,20 @@ impl InspectionResult {
     }
 }
 
-/// One side as it was read.
+/// An ECS service with what belongs to it, as it was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InspectedSide {
+pub struct InspectedWorkload {
     /// The ECS service; none: it does not exist.
     pub service: Reading<Option<InspectedService>>,
     /// The task definition that the service runs; none: there is no service.
     pub definition: Reading<Option<InspectedTaskDefinition>>,
-    /// Its target groups, leg by leg; none: the target group does not exist.
+    /// Its target groups in the order of the policy, of a side leg by leg; none: the target group does not exist.
     pub groups: Vec<Reading<Option<InspectedTargetGroup>>>,
     /// The scalable target; none: the service has no autoscaling.
     pub scaling: Reading<Option<InspectedScaling>>,
 }
 
-impl InspectedSide {
+impl InspectedWorkload {
     /// Number of healthy targets in the group of this leg; none: unknown.
     #[must_use]
     pub fn healthy_targets(&self, leg: usize) -> Option<u32> {
@@ -79,8 +107,10 @@ pub struct InspectedService {
     pub scheduling: String,
     /// The deployment circuit breaker is enabled.
     pub breaker: bool,
-    /// ECS rolls back by itself, because of its circuit breaker or deployment alarms.
-    pub ecs_rolls_back: bool,
+    /// ECS rolls back when its circuit breaker fails a deployment.
+    pub breaker_rolls_back: bool,
+    /// ECS rolls back when one of its own deployment alarms fires.
+    pub alarms_roll_back: bool,
     /// `minimumHealthyPercent`, in per cent of the desired count.
     pub minimum_percent: u32,
     /// `maximumPercent`, in per cent of the desired count.
@@ -96,7 +126,7 @@ pub struct InspectedService {
     pub other_endpoints: BTreeSet<String>,
     /// Its capacity provider strategy; empty: it has a launch type.
     pub providers: Vec<InspectedProvider>,
-    /// Settings in which the services of both sides should agree, each with its value, by the name that people use:
+    /// Settings in which the services of a pair should agree, each with its value, by the name that people use:
     /// `subnets`, `security groups`, `health check grace period`.
     pub settings: BTreeMap<String, String>,
 }
@@ -113,6 +143,12 @@ pub struct InspectedProvider {
 }
 
 impl InspectedService {
+    /// Whether ECS rolls back by itself, because of its circuit breaker or its deployment alarms.
+    #[must_use]
+    pub fn ecs_rolls_back(&self) -> bool {
+        self.breaker_rolls_back || self.alarms_roll_back
+    }
+
     /// How many of `tasks` are placed on Fargate: On-Demand, then Spot.
     #[must_use]
     pub fn tasks_on_fargate(&self, tasks: u32) -> [u32; 2] {
@@ -133,12 +169,26 @@ impl InspectedService {
 /// A task definition (`DescribeTaskDefinition`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InspectedTaskDefinition {
-    /// Images by container name.
-    pub images: BTreeMap<String, String>,
+    /// Containers that have an image, by name.
+    pub containers: BTreeMap<String, InspectedContainer>,
     /// ARNs of the task role and the task execution role, where set.
     pub roles: Vec<String>,
     /// CPU units of a task, 1024 to a vCPU; none: set on its containers only.
     pub cpu_units: Option<u32>,
+}
+
+/// A container of a task definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedContainer {
+    /// Its image.
+    pub image: String,
+    /// The task stops when it stops.
+    pub essential: bool,
+    /// It has a container health check. ECS does not run a `HEALTHCHECK` of the image itself (API reference,
+    /// `HealthCheck`).
+    pub health_check: bool,
+    /// `stopTimeout`: seconds from SIGTERM to SIGKILL; none: not set.
+    pub stop_timeout_s: Option<u32>,
 }
 
 /// A target group (`DescribeTargetGroups`, `DescribeTargetGroupAttributes`).

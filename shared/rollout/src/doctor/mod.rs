@@ -6,8 +6,11 @@
 //! | module | checks |
 //! |---|---|
 //! | [`inspected`] | nothing: the data that was read |
-//! | `sides` | services, task definitions, target groups, autoscaling |
-//! | `rules` | rules and listeners, and other rules that forward to its target groups |
+//! | `ecs_service` | an ECS service on whatever platform: existence, control, target groups, container |
+//! | `target_groups` | a target group on whatever platform: draining, health checks |
+//! | `sides` | a pair: services, task definitions, target groups, autoscaling of both sides |
+//! | `rules` | a pair: rules and listeners, and other rules that forward to its target groups |
+//! | `in_place` | the ECS service of a target whose versions replace one another in place |
 //! | [`alarms`] | whether alarms can fire, in time, and for the right side |
 //! | `recovery` | how long a rollback may take |
 //! | `account` | repository, quotas, and the IAM scope of the control plane's own roles |
@@ -15,17 +18,21 @@
 
 mod account;
 pub mod alarms;
+mod ecs_service;
+mod in_place;
 pub mod inspected;
 mod recovery;
 mod rules;
 mod sides;
+mod target_groups;
 pub mod terraform;
 
 use crate::names::{Slot, TargetId};
+use crate::platform::Platform;
 use crate::policy::{Policy, RegistryPolicy, TargetPolicy};
 use crate::resources::TargetResources;
 use crate::snapshot::Reading;
-use inspected::InspectionResult;
+use inspected::{InspectedPlatform, InspectionResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -91,15 +98,39 @@ pub fn inspection(policy: &Policy, target: &TargetId) -> Option<Inspection> {
 pub fn judge(policy: &Policy, target: &TargetId, seen: &InspectionResult) -> Vec<Finding> {
     let Some(wanted) = policy.target(target) else { return Vec::new() };
     let mut findings = Findings::default();
-    sides::judge(wanted, seen, &mut findings);
-    rules::judge(wanted, seen, &mut findings);
+    let start = judge_platform(wanted, &seen.platform, &mut findings);
     alarms::judge(wanted, seen, &mut findings);
     recovery::judge(policy, target, wanted, seen, &mut findings);
-    account::judge(policy, target, wanted, seen, &mut findings);
+    account::judge(policy, target, wanted, seen, start.as_ref(), &mut findings);
     let mut found = findings.0;
     // A stable sort: within one severity, findings keep the order of the checks.
     found.sort_by_key(|finding| finding.severity);
     found
+}
+
+/// Checks what runs the target and how traffic reaches it. Returns the tasks that a deployment starts on Fargate.
+fn judge_platform(
+    wanted: &TargetPolicy,
+    seen: &InspectedPlatform,
+    findings: &mut Findings,
+) -> Option<account::FargateStart> {
+    match (&wanted.resources.platform, seen) {
+        (Platform::EcsPair(named), InspectedPlatform::EcsPair(seen)) => {
+            sides::judge(wanted, named, seen, findings);
+            rules::judge(wanted, seen, findings);
+            sides::fargate_start(wanted, seen)
+        }
+        (Platform::EcsRolling(named), InspectedPlatform::EcsRolling(seen)) => {
+            in_place::judge(wanted, named, seen, findings);
+            in_place::fargate_start(named, seen)
+        }
+        (Platform::EcsPair(_), InspectedPlatform::EcsRolling(_))
+        | (Platform::EcsRolling(_), InspectedPlatform::EcsPair(_)) => {
+            let problem = "what was read is of another platform than the policy's";
+            findings.add(Severity::Unread, "unread", "platform", problem, "ask again; if it stays so, report it");
+            None
+        }
+    }
 }
 
 /// Findings so far.
@@ -171,6 +202,15 @@ fn target_group_label(arn: &str) -> String {
     format!("target group {}", short_name(arn))
 }
 
-fn service_label(policy: &TargetPolicy, slot: Slot) -> String {
-    format!("service {}", short_name(policy.resources.ecs.service(slot)))
+/// Label of the service of a side or, in place, of the target (`slot` is none): `service api-blue`.
+fn service_label(policy: &TargetPolicy, slot: Option<Slot>) -> String {
+    ecs_service::label(policy.resources.platform.workload_name(slot))
+}
+
+/// ARNs of the target groups of a side, leg by leg, or of what changes its version in place (`slot` is none).
+fn target_groups_of(policy: &TargetPolicy, slot: Option<Slot>) -> Vec<&str> {
+    match slot {
+        Some(slot) => policy.resources.target_groups(slot).collect(),
+        None => policy.resources.platform.target_groups_in_place().iter().map(String::as_str).collect(),
+    }
 }

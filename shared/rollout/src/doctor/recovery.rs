@@ -5,7 +5,8 @@ use super::Findings;
 use super::inspected::{AlarmKind, InspectionResult};
 use crate::alarm::watched;
 use crate::names::{Name, TargetId};
-use crate::policy::{AlarmEffect, Policy, TargetPolicy};
+use crate::platform::Way;
+use crate::policy::{AlarmEffect, Policy, Step, TargetPolicy};
 use crate::snapshot::Reading;
 use crate::time::Seconds;
 use std::collections::BTreeSet;
@@ -22,10 +23,14 @@ pub(super) fn judge(
     findings: &mut Findings,
 ) {
     check_recovery_time(target, wanted, seen, findings);
-    check_keep_warm(policy, target, wanted, findings);
+    // In place, no old side is kept.
+    if wanted.resources.platform.way() == Way::Weighted {
+        check_keep_warm(policy, target, wanted, findings);
+    }
 }
 
-/// Adds up what lies between a fault and the traffic's return, and compares it with the stated recovery time.
+/// Adds up what lies between a fault and the return of the traffic (in place: of the version before), and compares it
+/// with the stated recovery time.
 fn check_recovery_time(target: &TargetId, wanted: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
     let Some(stated) = wanted.recovery_time else { return };
     let Reading::Known(alarms) = &seen.alarms else { return };
@@ -41,10 +46,14 @@ fn check_recovery_time(target: &TargetId, wanted: &TargetPolicy, seen: &Inspecti
     let back = wanted.rollback_deadline_after_alarm();
     let most = Seconds(slowest.0 + METRIC_DELAY.0 + back.0);
     if most > stated {
+        let returns = match wanted.resources.platform.way() {
+            Way::Weighted => "traffic",
+            Way::InPlace => "the version before",
+        };
         let problem = format!(
-            "from a fault to the return of traffic it may take {most}: up to {slowest} of data until the slowest alarm \
-             fires, {METRIC_DELAY} until CloudWatch has it, and {back} until the rollback's deadline; recovery_time is \
-             {stated}"
+            "from a fault to the return of {returns} it may take {most}: up to {slowest} of data until the slowest \
+             alarm fires, {METRIC_DELAY} until CloudWatch has it, and {back} until the rollback's deadline; \
+             recovery_time is {stated}"
         );
         let remedy = "shorten `deadlines.rollback` or the alarm's period, or state a longer recovery_time";
         findings.risky("recovery_time_exceeded", &target.to_string(), problem, remedy);
@@ -85,7 +94,11 @@ fn verified_after(policy: &Policy, target: &TargetId, seen: &mut BTreeSet<Name>)
     let longest = dependents.map(|(name, _)| {
         let dependent = TargetId { service: name.clone(), ..target.clone() };
         let own = policy.target(&dependent).map_or(0, |dependent| {
-            dependent.strategy.steps.iter().map(|step| step.hold.0).sum::<u64>() + dependent.strategy.bake.0
+            let steps: &[Step] = match dependent.resources.platform.way() {
+                Way::Weighted => &dependent.strategy.steps,
+                Way::InPlace => &[],
+            };
+            steps.iter().map(|step| step.hold.0).sum::<u64>() + dependent.strategy.bake.0
         });
         own + verified_after(policy, &dependent, seen).0
     });

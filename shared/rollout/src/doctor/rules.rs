@@ -1,6 +1,6 @@
 //! Checks the policy's rules and listeners, and other rules that forward to its target groups.
 
-use super::inspected::{InspectedRule, InspectionResult};
+use super::inspected::{InspectedPair, InspectedRule};
 use super::{Findings, rule_label, short_name, target_group_label};
 use crate::names::Slot;
 use crate::policy::TargetPolicy;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// Maximum number of target groups per forward action (ELB quotas).
 const MAX_TARGET_GROUPS: usize = 5;
 
-pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+pub(super) fn judge(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     let mut shares = BTreeSet::new();
     for (number, leg) in policy.resources.traffic.iter().enumerate() {
         for arn in &leg.rules {
@@ -46,7 +46,7 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
     others(policy, seen, findings);
 }
 
-fn find_rule<'s>(arn: &str, seen: &'s InspectionResult, findings: &mut Findings) -> Option<&'s InspectedRule> {
+fn find_rule<'s>(arn: &str, seen: &'s InspectedPair, findings: &mut Findings) -> Option<&'s InspectedRule> {
     let subject = rule_label(arn);
     match seen.rules.get(arn) {
         Some(Reading::Unknown(reason)) if is_missing(reason) => {
@@ -90,7 +90,7 @@ fn lacks_target_group(leg: &Leg, arn: &str, rule: &InspectedRule, findings: &mut
 fn check_rule(
     leg: &Leg,
     number: usize,
-    seen: &InspectionResult,
+    seen: &InspectedPair,
     arn: &str,
     rule: &InspectedRule,
     findings: &mut Findings,
@@ -133,7 +133,7 @@ fn check_rule(
 fn check_healthy_targets(
     leg: &Leg,
     number: usize,
-    seen: &InspectionResult,
+    seen: &InspectedPair,
     arn: &str,
     rule: &InspectedRule,
     findings: &mut Findings,
@@ -156,7 +156,7 @@ fn check_healthy_targets(
 }
 
 /// Rules outside the policy that forward to its target groups: their weights are never shifted.
-fn others(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+fn others(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     let Some(others) = findings.known("other rules of the balancer", &seen.others) else { return };
     let named: BTreeSet<&str> = policy.resources.rules().chain(policy.resources.test_rules()).collect();
     for (arn, rule) in others.iter().filter(|(arn, _)| !named.contains(arn.as_str())) {

@@ -1,43 +1,34 @@
-//! Checks services, task definitions, target groups and autoscaling of the two sides.
+//! Checks the two sides of a pair of ECS services: the service, task definition, target groups and autoscaling of each,
+//! and whether they agree.
 
-use super::inspected::{
-    InspectedService, InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
-};
+use super::account::FargateStart;
+use super::ecs_service::{self, NamedService};
+use super::inspected::{InspectedPair, InspectedService, InspectedTargetGroup, InspectedWorkload};
+use super::target_groups::{self, TimeLimit};
 use super::{Findings, service_label, short_name, target_group_label};
 use crate::names::Slot;
+use crate::platform::EcsPair;
 use crate::policy::TargetPolicy;
 use crate::resources::Leg;
 use crate::snapshot::Reading;
 use crate::time::Seconds;
 use std::collections::BTreeSet;
 
-/// A deregistration delay above this makes retiring and rolling back slow (ELB's default is 300 s).
-const SLOW_DRAIN_S: u32 = 120;
-
-pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
-    let without_cluster = |slot| {
-        let side = seen.side(slot);
-        is_without_cluster(&side.service) || is_without_cluster(&side.definition)
-    };
-    let no_cluster = Slot::BOTH.into_iter().any(without_cluster);
+pub(super) fn judge(policy: &TargetPolicy, named: &EcsPair, seen: &InspectedPair, findings: &mut Findings) {
+    let no_cluster = Slot::BOTH.into_iter().any(|slot| ecs_service::is_without_cluster(seen.side(slot)));
     if no_cluster {
-        let cluster = short_name(&policy.resources.ecs.cluster);
-        let remedy = "create it, or give the name or ARN of the right one as `cluster`";
-        findings.broken("cluster_missing", &format!("cluster {cluster}"), "there is no such ECS cluster", remedy);
+        ecs_service::report_missing_cluster(&named.cluster, findings);
     }
     for slot in Slot::BOTH {
         let side = seen.side(slot);
         if !no_cluster {
-            check_side(policy, slot, side, findings);
+            check_side(policy, named, slot, side, findings);
         }
         for (arn, group) in policy.resources.target_groups(slot).zip(&side.groups) {
             let subject = target_group_label(arn);
             match findings.known(&subject, group) {
                 Some(Some(group)) => check_target_group(policy, &subject, group, findings),
-                Some(None) => {
-                    let remedy = format!("create it, or give the ARN of the one that `{slot}` registers in");
-                    findings.broken("target_group_missing", &subject, "there is no such target group", remedy);
-                }
+                Some(None) => target_groups::report_missing(&subject, &format!("`{slot}`"), findings),
                 None => {}
             }
         }
@@ -49,170 +40,52 @@ pub(super) fn judge(policy: &TargetPolicy, seen: &InspectionResult, findings: &m
 }
 
 /// Checks the service of a side, and the task definition that it runs.
-fn check_side(policy: &TargetPolicy, slot: Slot, side: &InspectedSide, findings: &mut Findings) {
-    let subject = service_label(policy, slot);
-    match findings.known(&subject, &side.service) {
-        Some(Some(service)) => check_service(policy, slot, service, findings),
-        Some(None) => {
-            let problem = format!("the cluster {} has no such service", short_name(&policy.resources.ecs.cluster));
-            let remedy = format!("create it, with 0 tasks if it is the idle side, or name the right one as `{slot}`");
-            findings.broken("service_missing", &subject, problem, remedy);
-        }
-        None => {}
-    }
-    if let Some(Some(definition)) = findings.known(&format!("task definition of {subject}"), &side.definition) {
-        check_task_definition(policy, &subject, definition, findings);
-    }
-}
-
-/// Whether the reading failed because the cluster does not exist (API reference, errors of `DescribeServices`).
-fn is_without_cluster<T>(reading: &Reading<T>) -> bool {
-    matches!(reading, Reading::Unknown(reason) if reason.contains("ClusterNotFound"))
-}
-
-fn check_service(policy: &TargetPolicy, slot: Slot, service: &InspectedService, findings: &mut Findings) {
-    let subject = service_label(policy, slot);
-    if service.status != "ACTIVE" {
-        let problem = format!("it is {}, and starts no tasks", service.status);
-        findings.broken("service_inactive", &subject, problem, "create it anew");
-        return;
-    }
-    if service.controller != "ECS" {
-        let problem = format!(
-            "its deployment controller is {}: its task definition is not Switchback's to set",
-            service.controller
-        );
-        findings.broken("service_controller", &subject, problem, "create it anew with the deployment controller ECS");
-    }
-    if service.strategy != "ROLLING" {
-        let problem = format!("its own strategy is {}: ECS would shift traffic, too", service.strategy);
-        findings.broken("service_strategy", &subject, problem, "set its deployment strategy to ROLLING");
-    }
-    if service.scheduling != "REPLICA" {
-        let problem = format!("it is scheduled as {}: it has no desired count that could be set", service.scheduling);
-        findings.broken("service_scheduling", &subject, problem, "create it anew with the scheduling strategy REPLICA");
-    }
-    for own in policy.resources.target_groups(slot).filter(|own| !service.groups.iter().any(|arn| arn == own)) {
-        let problem = match service.groups.as_slice() {
-            [] => "its tasks register in no target group, so none ever becomes healthy".to_owned(),
-            others => {
-                let names: Vec<&str> = others.iter().map(|arn| short_name(arn)).collect();
-                format!("its tasks register in {}, not in {}", names.join(", "), short_name(own))
-            }
-        };
-        let remedy = format!("attach the service to {}, or name the right target group as `{slot}`", short_name(own));
-        findings.broken("target_group_unattached", &subject, problem, remedy);
-    }
-    let is_own = |arn: &&String| policy.resources.target_groups(slot).any(|own| own == *arn);
-    let (own, foreign_groups): (Vec<&String>, Vec<&String>) = service.groups.iter().partition(is_own);
-    let foreign_groups: Vec<&str> = foreign_groups.into_iter().map(|arn| short_name(arn)).collect();
-    if !own.is_empty() && !foreign_groups.is_empty() {
-        let problem = format!(
-            "its tasks also register in {}, whose traffic no rule of the policy moves",
-            foreign_groups.join(", ")
-        );
-        findings.risky(
-            "target_group_besides",
-            &subject,
-            problem,
+fn check_side(policy: &TargetPolicy, named: &EcsPair, slot: Slot, side: &InspectedWorkload, findings: &mut Findings) {
+    let named = NamedService {
+        service: named.side(slot),
+        groups: policy.resources.target_groups(slot).collect(),
+        is_scaled: true,
+        create: format!("create it, with 0 tasks if it is the idle side, or name the right one as `{slot}`"),
+        own_strategy: "ECS would shift traffic, too",
+        groups_named: format!("as `{slot}`"),
+        besides: [
+            "whose traffic no rule of the policy moves",
             "name these groups and their rules under `traffic`, too, or take the service out of them",
-        );
+        ],
+    };
+    if let Some(service) = ecs_service::judge(&named, side, findings) {
+        check_service(&named.label(), service, findings);
     }
-    if service.maximum_percent <= 100 && service.minimum_percent >= 100 {
-        let (min, max) = (service.minimum_percent, service.maximum_percent);
-        let problem = format!("minimumHealthyPercent {min} and maximumPercent {max} let ECS replace no task at all");
-        findings.broken("service_cannot_update", &subject, problem, "raise maximumPercent, to 200 say");
-    }
-    if service.ecs_rolls_back {
+    ecs_service::judge_definition(&named, side, findings);
+}
+
+fn check_service(subject: &str, service: &InspectedService, findings: &mut Findings) {
+    ecs_service::check_percentages(subject, service, findings);
+    if service.ecs_rolls_back() {
         let problem = "ECS goes back by itself when an update fails: a side that was given up runs the release before";
         let remedy = "turn `rollback` off in its circuit breaker and deployment alarms; going back is Switchback's";
-        findings.advice("service_rolls_back", &subject, problem, remedy);
+        findings.advice("service_rolls_back", subject, problem, remedy);
     }
     if !service.breaker {
         let problem =
             "its circuit breaker is off: tasks that crash are started again and again until the deadline `healthy`";
         let remedy = "turn on its deployment circuit breaker, without `rollback`";
-        findings.advice("service_without_breaker", &subject, problem, remedy);
-    }
-}
-
-fn check_task_definition(
-    policy: &TargetPolicy,
-    subject: &str,
-    definition: &InspectedTaskDefinition,
-    findings: &mut Findings,
-) {
-    let container = &policy.resources.ecs.container;
-    if !definition.images.contains_key(container) {
-        let names: Vec<&str> = definition.images.keys().map(String::as_str).collect();
-        let problem = format!("its task definition has no container `{container}`, only {}", names.join(", "));
-        findings.broken(
-            "container_missing",
-            subject,
-            problem,
-            "name the container whose image is replaced as `container`",
-        );
+        findings.advice("service_without_breaker", subject, problem, remedy);
     }
 }
 
 fn check_target_group(policy: &TargetPolicy, subject: &str, group: &InspectedTargetGroup, findings: &mut Findings) {
-    if group.balancers.is_empty() {
-        let problem =
-            "no rule forwards to it: its targets are `unused`, and ECS refuses the service that registers there";
-        let remedy = "forward to it from the rules of the policy, with weight 0 if it is the idle side";
-        findings.broken("target_group_unattached", subject, problem, remedy);
-    }
-    let delay = Seconds(u64::from(group.deregistration_delay_s));
-    let retire = policy.deadlines.retire;
-    if delay.0 == 0 {
-        let problem = "its deregistration delay is 0: requests in flight are cut off when a task goes";
-        let remedy = "set deregistration_delay to what the longest request takes, 30 seconds say";
-        findings.risky("drain_none", subject, problem, remedy);
-    } else if delay >= retire {
-        let problem = format!(
-            "its deregistration delay is {}, and the deadline `retire` {}: an old side is never seen to be down in \
-             time",
-            delay, retire
-        );
-        findings.risky(
-            "drain_outlasts_deadline",
-            subject,
-            problem,
-            "shorten deregistration_delay, or lengthen `deadlines.retire`",
-        );
-    } else if group.deregistration_delay_s > SLOW_DRAIN_S {
-        let problem = format!("its deregistration delay is {}: that long every task takes to go", delay);
-        let remedy = "set deregistration_delay to what the longest request takes, 30 seconds say";
-        findings.advice("drain_long", subject, problem, remedy);
-    }
-    let healthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.healthy_threshold));
-    if healthy >= policy.deadlines.healthy {
-        let problem = format!(
-            "its health check needs {} for a first yes, and the deadline `healthy` is {}: no candidate is healthy in \
-             time",
-            healthy, policy.deadlines.healthy
-        );
-        findings.broken(
-            "health_check_slow",
-            subject,
-            problem,
-            "shorten the interval or the healthy threshold, or lengthen the deadline",
-        );
-    }
-    let unhealthy = Seconds(u64::from(group.check_interval_s) * u64::from(group.unhealthy_threshold));
+    let attach = "forward to it from the rules of the policy, with weight 0 if it is the idle side";
+    target_groups::check_balancers(subject, group, attach, findings);
+    let consequence = "an old side is never seen to be down in time";
+    let gone = TimeLimit { name: "retire", limit: policy.deadlines.retire, consequence };
+    target_groups::check_draining(subject, group, &gone, findings);
+    target_groups::check_first_health(subject, group, policy.deadlines.healthy, findings);
     check_slow_start(policy, subject, group, findings);
     let holds = policy.strategy.steps.iter().map(|step| step.hold).chain([policy.strategy.bake]);
-    if let Some(longest) = holds.max().filter(|longest| unhealthy > *longest) {
-        let problem = format!(
-            "its health check notices after {} that a target is ill, and no step holds longer than {}",
-            unhealthy, longest
-        );
-        findings.risky(
-            "health_check_blind",
-            subject,
-            problem,
-            "shorten the interval or the unhealthy threshold, or hold longer",
-        );
+    if let Some(longest) = holds.max() {
+        let words = ["no step holds longer than", "hold longer"];
+        target_groups::check_illness(subject, group, longest, words, findings);
     }
 }
 
@@ -237,7 +110,7 @@ fn check_slow_start(policy: &TargetPolicy, subject: &str, group: &InspectedTarge
 }
 
 /// Whether both sides have the same settings, since they swap roles with every deployment.
-fn check_symmetry(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+fn check_symmetry(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     for (leg, groups) in policy.resources.traffic.iter().zip(seen.blue.groups.iter().zip(&seen.green.groups)) {
         if let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = groups {
             check_group_symmetry(leg, blue, green, findings);
@@ -275,7 +148,7 @@ fn check_group_symmetry(leg: &Leg, blue: &InspectedTargetGroup, green: &Inspecte
 }
 
 /// Whether both services have the same settings: the idle one is not seen to lack something until it is live.
-fn check_service_symmetry(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+fn check_service_symmetry(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.service, &seen.green.service) else {
         return;
     };
@@ -290,17 +163,23 @@ fn check_service_symmetry(policy: &TargetPolicy, seen: &InspectionResult, findin
     if differences.is_empty() {
         return;
     }
-    let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.resources.ecs.green));
+    let subject = both_services(policy);
     let problem = format!("they differ in {}: every second deployment behaves otherwise", differences.join(", "));
     findings.risky("sides_differ", &subject, problem, "give both the same settings");
 }
 
+/// Label of both services together: `service api-blue and api-green`.
+fn both_services(policy: &TargetPolicy) -> String {
+    let green = policy.resources.platform.workload_name(Some(Slot::Green));
+    format!("{} and {}", service_label(policy, Some(Slot::Blue)), short_name(green))
+}
+
 /// Endpoints shared by both sides: their callers reach either side's tasks, whatever the weights are.
-fn check_shared_names(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+fn check_shared_names(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     let (Reading::Known(Some(blue)), Reading::Known(Some(green))) = (&seen.blue.service, &seen.green.service) else {
         return;
     };
-    let subject = format!("{} and {}", service_label(policy, Slot::Blue), short_name(&policy.resources.ecs.green));
+    let subject = both_services(policy);
     for name in blue.other_endpoints.intersection(&green.other_endpoints) {
         let problem = format!(
             "both are reached by {name}: its callers are sent to the new release as soon as its tasks run, at 0 % of \
@@ -311,10 +190,10 @@ fn check_shared_names(policy: &TargetPolicy, seen: &InspectionResult, findings: 
     }
 }
 
-fn check_autoscaling(policy: &TargetPolicy, seen: &InspectionResult, findings: &mut Findings) {
+fn check_autoscaling(policy: &TargetPolicy, seen: &InspectedPair, findings: &mut Findings) {
     let mut known = Vec::new();
     for slot in Slot::BOTH {
-        let subject = format!("autoscaling of {}", service_label(policy, slot));
+        let subject = format!("autoscaling of {}", service_label(policy, Some(slot)));
         if let Some(scaling) = findings.known(&subject, &seen.side(slot).scaling) {
             known.push((slot, subject, *scaling));
         }
@@ -333,4 +212,23 @@ fn check_autoscaling(policy: &TargetPolicy, seen: &InspectionResult, findings: &
         problem,
         "register a scalable target, with policies, for both services",
     );
+}
+
+/// The tasks that a deployment starts on Fargate beside those that run: as many as the larger side has, less those that
+/// the smaller one runs already. None: not both sides are on Fargate, or one could not be read.
+pub(super) fn fargate_start(policy: &TargetPolicy, seen: &InspectedPair) -> Option<FargateStart> {
+    let sides = Slot::BOTH.map(|slot| match &seen.side(slot).service {
+        Reading::Known(Some(service)) if service.on_fargate => Some((slot, service)),
+        _ => None,
+    });
+    let [Some(blue), Some(green)] = sides else { return None };
+    let (larger, smaller) = if blue.1.desired >= green.1.desired { (blue, green) } else { (green, blue) };
+    let definition = seen.side(larger.0).definition.known()?.as_ref()?;
+    // New tasks are placed by the smaller side's capacity provider strategy.
+    let [wanted, there] = [larger.1.desired, smaller.1.desired].map(|tasks| smaller.1.tasks_on_fargate(tasks));
+    Some(FargateStart {
+        subject: service_label(policy, Some(smaller.0)),
+        tasks: [wanted[0].saturating_sub(there[0]), wanted[1].saturating_sub(there[1])],
+        cpu_units: definition.cpu_units?,
+    })
 }

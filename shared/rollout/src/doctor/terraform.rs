@@ -3,7 +3,7 @@
 
 use super::inspected::InspectionResult;
 use super::short_name;
-use crate::names::Slot;
+use crate::platform::{EcsServiceName, Way};
 use crate::policy::TargetPolicy;
 use crate::snapshot::Reading;
 use serde::{Deserialize, Serialize};
@@ -20,24 +20,27 @@ pub struct IgnoredAttributes {
 }
 
 /// Everything that a deployment to this target changes, and nothing else. A scalable target is listed where there is
-/// one.
+/// one that deployments override.
 #[must_use]
 pub fn ignored_attributes(policy: &TargetPolicy, seen: &InspectionResult) -> Vec<IgnoredAttributes> {
     let resources = &policy.resources;
-    let cluster = short_name(&resources.ecs.cluster);
+    let platform = &resources.platform;
     let ignored_attributes = |resource: &str, name: String, attributes: &[&str]| IgnoredAttributes {
         resource: resource.to_owned(),
         name,
         attributes: attributes.iter().map(|attribute| (*attribute).to_owned()).collect(),
     };
-    let service = |slot| format!("{cluster}/{}", short_name(resources.ecs.service(slot)));
-    let mut all: Vec<IgnoredAttributes> = Vec::new();
-    for slot in Slot::BOTH {
-        all.push(ignored_attributes("aws_ecs_service", service(slot), &["task_definition", "desired_count"]));
-    }
-    for slot in Slot::BOTH {
-        if let Reading::Known(Some(_)) = &seen.side(slot).scaling {
-            let name = format!("service/{}", service(slot));
+    let full_name =
+        |service: EcsServiceName<'_>| format!("{}/{}", short_name(service.cluster), short_name(service.name));
+    // In place, neither the desired count nor its limits are ever changed.
+    let is_scaled = platform.way() == Way::Weighted;
+    let of_services: &[&str] = if is_scaled { &["task_definition", "desired_count"] } else { &["task_definition"] };
+    let services = platform.ecs_services();
+    let mut all: Vec<IgnoredAttributes> =
+        services.map(|it| ignored_attributes("aws_ecs_service", full_name(it), of_services)).collect();
+    for (slot, workload) in seen.platform.workloads().filter(|_| is_scaled) {
+        if let (Some(service), Reading::Known(Some(_))) = (platform.ecs_service(slot), &workload.scaling) {
+            let name = format!("service/{}", full_name(service));
             all.push(ignored_attributes(
                 "aws_appautoscaling_target",
                 name,

@@ -30,8 +30,8 @@ pub const RULES: [(Gate, GateRule); 9] = [
 
 const OPEN: GateResult = GateResult::Open(None);
 
-/// Why a deployment waits while both sides of its service are at 0 tasks.
-pub(crate) const ASLEEP: &str = "the service is asleep, both sides are at 0 tasks: the release goes out when it wakes";
+/// Why a deployment waits while its service is at 0 tasks.
+pub(crate) const ASLEEP: &str = "the service is asleep, at 0 tasks: the release goes out when it wakes";
 
 fn waits(reason: impl Into<String>, until: Option<Timestamp>) -> GateResult {
     GateResult::Waits { reason: reason.into(), until }

@@ -84,7 +84,7 @@ fn a_side_with_unknown_traffic_drains_before_scaling_down() {
     let mut fixture = TargetFixture::new();
     fixture.candidates_unhealthy = true;
     fixture.decide(&[deploy("v2")]);
-    fixture.run_until(|fixture| fixture.effects.iter().any(|effect| matches!(effect, Effect::UpdateService { .. })));
+    fixture.run_until(|fixture| fixture.effects.iter().any(|effect| matches!(effect, Effect::SetVersion { .. })));
     assert_eq!(fixture.stage(), "scaling");
     fixture.edit_rule(1, 99);
     fixture.rules_unreadable = true;
@@ -196,7 +196,7 @@ fn a_deployment_ends_only_after_its_last_change_is_confirmed() {
     fixture.autoscale(Slot::Green, 0, 8);
     fixture.candidates_unhealthy = true;
     fixture.decide(&[deploy("v2")]);
-    fixture.run_until(|fixture| fixture.effects.iter().any(|effect| matches!(effect, Effect::UpdateService { .. })));
+    fixture.run_until(|fixture| fixture.effects.iter().any(|effect| matches!(effect, Effect::SetVersion { .. })));
     let (blue, green) = (fixture.snapshot.blue.clone(), fixture.snapshot.green.clone());
     let as_before_override = |reading: &Reading<rollout::snapshot::SideReading>, min| match reading {
         Reading::Known(side) => {

@@ -8,8 +8,8 @@ use rollout::snapshot::{AlarmReading, Autoscaling, RuleReading, SideReading, Tar
 use rollout::target::OutboxMessage;
 use rollout::{
     Actor, AppliedTarget, Command, Concurrency, DeployOptions, EcsPair, Effect, Fact, ImageDigest, Instruction,
-    JournalEntry, Leg, Name, Next, Outcome, Overrides, Percent, Reading, ReleaseId, Seconds, Slot, Snapshot, TargetId,
-    TargetPolicy, TargetResources, TargetState, Timestamp, Verdict, apply_outcomes, decide,
+    JournalEntry, Leg, Name, Next, Outcome, Overrides, Percent, Platform, Reading, ReleaseId, Seconds, Slot, Snapshot,
+    TargetId, TargetPolicy, TargetResources, TargetState, Timestamp, Verdict, apply_outcomes, decide,
 };
 use std::collections::BTreeMap;
 
@@ -25,12 +25,12 @@ pub fn policy() -> TargetPolicy {
     let step = |traffic, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold: Seconds(hold) };
     TargetPolicy {
         resources: TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "shop".to_owned(),
                 container: "api".to_owned(),
                 blue: "api-blue".to_owned(),
                 green: "api-green".to_owned(),
-            },
+            }),
             traffic: vec![Leg {
                 blue: "tg-blue".to_owned(),
                 green: "tg-green".to_owned(),
@@ -123,7 +123,7 @@ impl TargetFixture {
     pub fn with(policy: TargetPolicy) -> Self {
         let side = |running: u32, name: &str| {
             Reading::Known(SideReading {
-                task_definition: format!("td:{name}"),
+                version: format!("td:{name}"),
                 image: Some(format!("r/api@{name}")),
                 desired: running,
                 running,
@@ -150,6 +150,7 @@ impl TargetFixture {
                 api_call: None,
                 blue: side(4, "old"),
                 green: side(0, "older"),
+                workload: Reading::not_asked(),
                 rules: policy.resources.rules().map(|_| Reading::Known(rule.clone())).collect(),
                 test_rules: policy.resources.test_rules().map(|_| Reading::Known(rule.clone())).collect(),
                 alarms: Reading::Known(alarms),
@@ -221,7 +222,7 @@ impl TargetFixture {
             return;
         }
         for slot in Slot::BOTH {
-            if self.weights().of(slot) > 0 {
+            if self.snapshot.rules.first().is_some() && self.weights().of(slot) > 0 {
                 self.last_traffic.insert(slot, self.now);
             }
         }
@@ -341,14 +342,15 @@ impl TargetFixture {
             side.targets = TargetHealth { healthy, unhealthy: count - healthy, ..TargetHealth::default() };
         };
         match effect {
-            Effect::RegisterTaskDefinition { image, .. } => {
-                return Outcome::Registered { task_definition: format!("td:{image}"), reused: false };
+            Effect::RegisterVersion { image, .. } => {
+                return Outcome::Registered { version: format!("td:{image}"), reused: false };
             }
-            Effect::UpdateService { slot, task_definition, desired } => {
+            Effect::SetVersion { slot, version, desired } => {
                 let side = self.side(*slot);
-                side.task_definition.clone_from(task_definition);
+                side.version.clone_from(version);
                 tasks(side, *desired);
             }
+            Effect::ReplaceVersion { version } => panic!("{version} is set in place, and there are two sides"),
             Effect::SetDesired { slot, desired } => {
                 let live = self.weights().of(*slot) > 0;
                 let side = self.side(*slot);

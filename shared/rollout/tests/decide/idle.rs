@@ -36,7 +36,7 @@ impl TargetFixture {
         let full = call.is_some() || !commands.is_empty();
         let observe = idle_observation(&self.state, &self.applied.policy, full, self.now).expect("something is stable");
         let mut seen = Snapshot { api_call: call, read_started_at: Some(self.now), ..self.seen() };
-        if !observe.sides {
+        if !observe.workloads {
             seen.blue = Reading::Unknown("it was not asked for".to_owned());
             seen.green = seen.blue.clone();
         }
@@ -68,7 +68,7 @@ fn an_unchanged_idle_target_journals_nothing() {
     // Services are read once a day; in between the rules alone, at a third of the price.
     let sides = |fixture: &TargetFixture, after: u64| {
         let now = Seconds(after).after(fixture.now);
-        idle_observation(&fixture.state, &fixture.applied.policy, false, now).map(|observe| observe.sides)
+        idle_observation(&fixture.state, &fixture.applied.policy, false, now).map(|observe| observe.workloads)
     };
     assert_eq!(
         [3_600, 23 * 3_600, 24 * 3_600].map(|after| sides(&fixture, after)),
@@ -101,7 +101,7 @@ fn an_idle_edit_is_reported_once_and_a_rollback_restores() {
     assert_eq!(fixture.weights().sole_side(), Some(Slot::Green));
     assert_eq!(fixture.verdict(), Some(Verdict::RolledBack), "{}", fixture.end_reason());
     assert!(fixture.state.drift().is_none());
-    assert_eq!(fixture.state.stable.as_ref().map(|stable| stable.slot), Some(Slot::Green));
+    assert_eq!(fixture.state.stable.as_ref().and_then(|stable| stable.slot), Some(Slot::Green));
     assert_eq!(fixture.observe(&[], None), Next::Idle);
     assert_eq!(fixture.drift(), None);
 }
@@ -211,7 +211,7 @@ fn the_author_of_an_edit_is_added_when_known() {
 #[test]
 fn a_changed_live_task_definition_is_reported_and_left_alone() {
     let mut fixture = idle(Drift::Revert);
-    fixture.side(Slot::Green).task_definition = "td:by-hand".to_owned();
+    fixture.side(Slot::Green).version = "td:by-hand".to_owned();
     fixture.observe(&[], Some(ApiCall { operation: "UpdateService".to_owned(), ..terraform_call() }));
     assert!(fixture.drift_facts()[0].0.contains("green runs td:by-hand"), "{:?}", fixture.drift_facts());
     assert_eq!((fixture.stage(), fixture.state.drift().is_some(), fixture.effects.len()), ("none", false, 0));

@@ -204,8 +204,8 @@ fn check_decision(fixture: &mut TargetFixture, commands: &[rollout::Command]) ->
     for effect in &decision.effects {
         match effect {
             Effect::SetWeights { weights, .. } => check_traffic(fixture, &before, &decision, &seen, *weights)?,
-            Effect::SetDesired { slot, desired } | Effect::UpdateService { slot, desired, .. } => {
-                let by_update = matches!(effect, Effect::UpdateService { .. });
+            Effect::SetDesired { slot, desired } | Effect::SetVersion { slot, desired, .. } => {
+                let by_update = matches!(effect, Effect::SetVersion { .. });
                 check_scale_down(fixture, &seen, *slot, *desired, by_update)?;
             }
             _ => {}
@@ -411,7 +411,7 @@ fn check_gates(fixture: &TargetFixture, before: &TargetState, decision: &Decisio
     });
     if let Some(running) = begun {
         let mut gated = running.clone();
-        gated.phase = Phase::Gated(Gated { deadline: fixture.now, asleep: false, task_definition: None });
+        gated.phase = Phase::Gated(Gated { deadline: fixture.now, asleep: false, version: None });
         let state = TargetState { running: Some(gated), ..after.clone() };
         let gate_input =
             rollout::promotion::waiting_gate_input(&state, &fixture.applied, Some(&fixture.gate_context), fixture.now);

@@ -14,6 +14,7 @@ mod foreign_edits;
 mod forward_only;
 mod gates;
 mod idle;
+mod in_place;
 mod invariants;
 mod recording;
 mod repair;

@@ -111,7 +111,7 @@ fn a_blocked_deployment_continues_once_rules_are_repaired() {
     fixture.edit_rule(0, 100);
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded));
-    let runs = fixture.side(Slot::Blue).task_definition.clone();
+    let runs = fixture.side(Slot::Blue).version.clone();
     assert!(fixture.weights().blue == 100 && runs.contains("td:"), "{runs}");
 }
 
@@ -127,7 +127,7 @@ fn a_rollback_moves_traffic_off_a_side_without_tasks() {
     fixture.decide(&[new_command(Instruction::Rollback, "r1")]);
     fixture.run_until(|_| false);
     assert_eq!(fixture.weights(), Weights { blue: 100, green: 0 }, "{:#?}", fixture.journal);
-    let started = fixture.effects[before..].iter().any(|effect| matches!(effect, Effect::UpdateService { .. }));
+    let started = fixture.effects[before..].iter().any(|effect| matches!(effect, Effect::SetVersion { .. }));
     assert!(!started, "its traffic is put back, and nothing is rolled out");
 }
 

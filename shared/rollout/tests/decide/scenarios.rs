@@ -21,7 +21,7 @@ fn a_healthy_release_shifts_stepwise_and_retires_the_old_side() {
     assert_eq!(fixture.side(Slot::Green).running, 4, "green took over blue's running count");
     assert_eq!(fixture.side(Slot::Blue).running, 0, "blue is retired");
     let stable = fixture.state.stable.clone().unwrap();
-    assert_eq!((stable.slot, stable.release.unwrap().tag), (Slot::Green, "v2".to_owned()));
+    assert_eq!((stable.slot, stable.release.unwrap().tag), (Some(Slot::Green), "v2".to_owned()));
     assert!(fixture.state.running.is_none());
 }
 
@@ -461,7 +461,7 @@ fn a_requested_rollback_skips_hooks_and_alarms() {
     assert_eq!(fixture.verdict(), Some(Verdict::Succeeded), "{}", fixture.end_reason());
     assert_eq!(fixture.state.stable.clone().unwrap().release.unwrap().tag, "v2");
     assert_eq!(weights_written(&fixture), [(0, 100)], "in one step");
-    let registers = fixture.effects.iter().filter(|effect| matches!(effect, Effect::RegisterTaskDefinition { .. }));
+    let registers = fixture.effects.iter().filter(|effect| matches!(effect, Effect::RegisterVersion { .. }));
     assert_eq!(registers.count(), 0, "with the task definition that it had");
 }
 
@@ -501,7 +501,7 @@ fn a_failed_migration_ends_before_any_task_starts() {
     fixture.run_until(|_| false);
     assert_eq!(fixture.verdict(), Some(Verdict::Failed));
     assert!(fixture.end_reason().contains("exit code 3"), "{}", fixture.end_reason());
-    assert!(!fixture.effects.iter().any(|effect| matches!(effect, Effect::UpdateService { .. })));
+    assert!(!fixture.effects.iter().any(|effect| matches!(effect, Effect::SetVersion { .. })));
 }
 
 #[test]

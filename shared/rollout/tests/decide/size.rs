@@ -12,7 +12,7 @@ use rollout::target::{MAX_QUEUED, MAX_QUEUED_BYTES, MAX_VERIFIED, OutboxMessage,
 use rollout::weighted::{HookProgress, HookResult, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
     Actor, CommandId, Concurrency, DeployOptions, Effect, ImageDigest, Instruction, Lane, Leg, Name, Overrides,
-    Percent, PlanId, ReleaseId, Seconds, Slot, Train,
+    Percent, PlanId, Platform, ReleaseId, Seconds, Slot, Train,
 };
 
 /// DynamoDB's limit of an item, less what the ledger keeps beside the state.
@@ -88,7 +88,8 @@ fn full_queue() -> Vec<Queued> {
 fn the_largest_state_fits_one_dynamodb_item() {
     let mut fixture = TargetFixture::new();
     let policy = &mut fixture.applied.policy;
-    policy.resources.ecs.cluster = text(255);
+    let Platform::EcsPair(pair) = &mut policy.resources.platform else { panic!("the fixture has two sides") };
+    pair.cluster = text(255);
     let (blue, green, rules) = (text(300), text(300), vec![text(300); 5]);
     policy.resources.traffic = vec![Leg { blue, green, rules, test_rule: Some(text(300)) }; 5];
     policy.strategy.steps = vec![Step { traffic: Percent::ALL, hold: Seconds(2_592_000) }; 50];
@@ -106,8 +107,8 @@ fn the_largest_state_fits_one_dynamodb_item() {
     let mut state = fixture.state;
     let now = super::fixture::start();
     let side = rollout::target::StableSide {
-        slot: Slot::Blue,
-        task_definition: text(300),
+        slot: Some(Slot::Blue),
+        version: text(300),
         release: Some(release()),
         since: now,
         forward_only: true,
@@ -139,7 +140,7 @@ fn the_largest_state_fits_one_dynamodb_item() {
         result: Some(HookResult::Failed(text(1024))),
         stopping: true,
     };
-    let sides = StableAtStart { stable: Slot::Blue, stable_task_definition: text(300), stable_count: u32::MAX };
+    let sides = StableAtStart { stable: Slot::Blue, stable_version: text(300), stable_count: u32::MAX };
     let registering = Registering { deadline: now, template: text(300), registered: Some(text(300)) };
     running.phase = Phase::Moving(Moving::Weighted(Box::new(Weighted {
         hooks: (0..10).map(|of| (name(of).to_string(), progress.clone())).collect(),

@@ -14,7 +14,7 @@ fn rollback(fixture: &mut TargetFixture) {
 /// The task definitions that were named to ECS.
 fn named_task_definitions(fixture: &TargetFixture) -> Vec<&str> {
     let named_task_definitions = fixture.effects.iter().filter_map(|effect| match effect {
-        Effect::UpdateService { task_definition, .. } => Some(task_definition.as_str()),
+        Effect::SetVersion { version, .. } => Some(version.as_str()),
         _ => None,
     });
     named_task_definitions.collect()
@@ -40,12 +40,12 @@ fn a_version_that_no_side_has_is_registered_again() {
     let mut fixture = TargetFixture::new();
     fixture.run("v2");
     fixture.run("v3");
-    let expected = fixture.state.previous.clone().unwrap().task_definition;
-    fixture.side(Slot::Green).task_definition = "td:somebody-elses".to_owned();
+    let expected = fixture.state.previous.clone().unwrap().version;
+    fixture.side(Slot::Green).version = "td:somebody-elses".to_owned();
     rollback(&mut fixture);
     fixture.run_until(|fixture| fixture.stage() == "scaling");
     let template = fixture.effects.iter().find_map(|effect| match effect {
-        Effect::RegisterTaskDefinition { template, .. } => Some(template.as_str()),
+        Effect::RegisterVersion { template, .. } => Some(template.as_str()),
         _ => None,
     });
     assert_eq!(template, Some(expected.as_str()), "the same document, whether its revision is active or not");
@@ -58,7 +58,7 @@ fn a_side_with_a_tripped_breaker_is_redeployed() {
     let mut fixture = TargetFixture::new();
     fixture.run("v2");
     fixture.run("v3");
-    let expected = fixture.state.previous.clone().unwrap().task_definition;
+    let expected = fixture.state.previous.clone().unwrap().version;
     fixture.side(Slot::Green).stalled = true;
     rollback(&mut fixture);
     fixture.advance();
@@ -67,7 +67,7 @@ fn a_side_with_a_tripped_breaker_is_redeployed() {
         format!("td:{}", fixture.state.running.as_ref().unwrap().release.image)
     );
     let registered =
-        |effect: &Effect| matches!(effect, Effect::RegisterTaskDefinition { template, .. } if *template == expected);
+        |effect: &Effect| matches!(effect, Effect::RegisterVersion { template, .. } if *template == expected);
     assert!(fixture.effects.iter().any(registered), "{:?}", fixture.effects);
 }
 

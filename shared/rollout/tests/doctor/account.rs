@@ -1,16 +1,16 @@
 //! A sound account, and the policy that it is fit for.
 
 use rollout::doctor::inspected::{
-    AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedProvider, InspectedRepository, InspectedRule,
-    InspectedScaling, InspectedService, InspectedSide, InspectedTag, InspectedTargetGroup, InspectedTaskDefinition,
-    InspectionResult, Metric, MetricAlarmDetails,
+    AlarmDetails, AlarmKind, FargateUsage, IamScope, InspectedContainer, InspectedPair, InspectedPlatform,
+    InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService, InspectedTag,
+    InspectedTargetGroup, InspectedTaskDefinition, InspectedWorkload, InspectionResult, Metric, MetricAlarmDetails,
 };
 use rollout::entry::EntryRules;
 use rollout::policy::{
     AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
     Strategy, TagRule, TargetPolicy, Trigger,
 };
-use rollout::{EcsPair, Leg, Name, Percent, Reading, Seconds, Slot, TargetId, TargetResources};
+use rollout::{EcsPair, Leg, Name, Percent, Platform, Reading, Seconds, Slot, TargetId, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/shop/50dc/f2f7";
@@ -39,12 +39,12 @@ pub(crate) fn policy() -> Policy {
     let step = |traffic: u8, hold| Step { traffic: Percent::new(traffic).expect("a share"), hold };
     let target_policy = TargetPolicy {
         resources: TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "shop-prod".to_owned(),
                 container: "api".to_owned(),
                 blue: "api-blue".to_owned(),
                 green: "api-green".to_owned(),
-            },
+            }),
             traffic: vec![Leg {
                 blue: group(Slot::Blue),
                 green: group(Slot::Green),
@@ -81,6 +81,7 @@ pub(crate) fn policy() -> Policy {
         depends_on: Vec::new(),
     };
     let environment = EnvironmentPolicy {
+        unreadable: BTreeMap::new(),
         trigger: Trigger::Push,
         concurrency: Concurrency::default(),
         entry: EntryRules::default(),
@@ -100,6 +101,13 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn target_policy(policy: &mut Policy) -> &mut TargetPolicy {
     let environment = policy.environments.get_mut(&name("prod")).expect("it is there");
     environment.targets.get_mut(&name("api")).expect("it is there")
+}
+
+pub(crate) fn named_pair(policy: &mut Policy) -> &mut EcsPair {
+    match &mut target_policy(policy).resources.platform {
+        Platform::EcsPair(named) => named,
+        Platform::EcsRolling(_) => panic!("it is a pair"),
+    }
 }
 
 pub(crate) fn metric(name: &str, slot: Slot) -> Metric {
@@ -129,15 +137,26 @@ pub(crate) fn alarm(slot: Slot) -> AlarmDetails {
     }
 }
 
-pub(crate) fn side(slot: Slot) -> InspectedSide {
-    InspectedSide {
+/// The container whose image is replaced.
+pub(crate) fn container() -> InspectedContainer {
+    InspectedContainer {
+        image: "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:00".to_owned(),
+        essential: true,
+        health_check: false,
+        stop_timeout_s: None,
+    }
+}
+
+pub(crate) fn side(slot: Slot) -> InspectedWorkload {
+    InspectedWorkload {
         service: Reading::Known(Some(InspectedService {
             status: "ACTIVE".to_owned(),
             controller: "ECS".to_owned(),
             strategy: "ROLLING".to_owned(),
             scheduling: "REPLICA".to_owned(),
             breaker: true,
-            ecs_rolls_back: false,
+            breaker_rolls_back: false,
+            alarms_roll_back: false,
             minimum_percent: 100,
             maximum_percent: 200,
             groups: vec![group(slot)],
@@ -148,10 +167,7 @@ pub(crate) fn side(slot: Slot) -> InspectedSide {
             other_endpoints: BTreeSet::new(),
         })),
         definition: Reading::Known(Some(InspectedTaskDefinition {
-            images: BTreeMap::from([(
-                "api".to_owned(),
-                "111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/api:v1@sha256:00".to_owned(),
-            )]),
+            containers: BTreeMap::from([("api".to_owned(), container())]),
             roles: vec!["arn:aws:iam::111122223333:role/tasks/api".to_owned()],
             cpu_units: Some(512),
         })),
@@ -179,10 +195,12 @@ pub(crate) fn seen() -> InspectionResult {
     let rule = weights(&[(Slot::Blue, 100), (Slot::Green, 0)]);
     let alarms = [("blue-5xx", alarm(Slot::Blue)), ("green-5xx", alarm(Slot::Green))];
     InspectionResult {
-        blue: side(Slot::Blue),
-        green: side(Slot::Green),
-        rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
-        others: Reading::Known(BTreeMap::new()),
+        platform: InspectedPlatform::EcsPair(Box::new(InspectedPair {
+            blue: side(Slot::Blue),
+            green: side(Slot::Green),
+            rules: BTreeMap::from([(RULE.to_owned(), Reading::Known(rule))]),
+            others: Reading::Known(BTreeMap::new()),
+        })),
         alarms: Reading::Known(alarms.map(|(name, alarm)| (name.to_owned(), alarm)).into()),
         repository: Reading::Known(Some(InspectedRepository {
             immutable: true,
@@ -215,8 +233,20 @@ pub(crate) fn known_mut<T>(reading: &mut Reading<T>) -> &mut T {
     }
 }
 
+pub(crate) fn pair(seen: &mut InspectionResult) -> &mut InspectedPair {
+    match &mut seen.platform {
+        InspectedPlatform::EcsPair(pair) => pair,
+        InspectedPlatform::EcsRolling(_) => panic!("it is a pair"),
+    }
+}
+
+pub(crate) fn sides(seen: &mut InspectionResult) -> [&mut InspectedWorkload; 2] {
+    let pair = pair(seen);
+    [&mut pair.blue, &mut pair.green]
+}
+
 pub(crate) fn service(seen: &mut InspectionResult) -> &mut InspectedService {
-    known_mut(&mut seen.green.service).as_mut().expect("it is there")
+    known_mut(&mut pair(seen).green.service).as_mut().expect("it is there")
 }
 
 /// Both sides' tasks are placed by these capacity providers, each with its base and weight.
@@ -226,24 +256,24 @@ pub(crate) fn set_capacity_providers(seen: &mut InspectionResult, strategy: &[(&
         base: *base,
         weight: *weight,
     };
-    for side in [&mut seen.blue, &mut seen.green] {
+    for side in sides(seen) {
         let service = known_mut(&mut side.service).as_mut().expect("it is there");
         service.providers = strategy.iter().map(provider).collect();
     }
 }
 
 pub(crate) fn green_group(seen: &mut InspectionResult) -> &mut InspectedTargetGroup {
-    known_mut(&mut seen.green.groups[0]).as_mut().expect("it is there")
+    known_mut(&mut pair(seen).green.groups[0]).as_mut().expect("it is there")
 }
 
 pub(crate) fn both_groups(seen: &mut InspectionResult, change: impl Fn(&mut InspectedTargetGroup)) {
-    for side in [&mut seen.blue, &mut seen.green] {
+    for side in sides(seen) {
         change(known_mut(&mut side.groups[0]).as_mut().expect("it is there"));
     }
 }
 
 pub(crate) fn rule(seen: &mut InspectionResult) -> &mut InspectedRule {
-    known_mut(seen.rules.get_mut(RULE).expect("it is there"))
+    known_mut(pair(seen).rules.get_mut(RULE).expect("it is there"))
 }
 
 pub(crate) fn green_alarm(seen: &mut InspectionResult) -> &mut AlarmDetails {

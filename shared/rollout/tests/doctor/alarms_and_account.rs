@@ -491,7 +491,7 @@ pub(super) const CASES: CaseTable = &[
         "what could not be read",
         |_, seen| {
             let throttled = || "Throttling: Rate exceeded".to_owned();
-            seen.green.service = Reading::Unknown(throttled());
+            pair(seen).green.service = Reading::Unknown(throttled());
             seen.alarms = Reading::Unknown(throttled());
         },
         &[(Severity::Unread, "unread", "service api-green"), (Severity::Unread, "unread", "alarms")],

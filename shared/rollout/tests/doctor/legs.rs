@@ -19,13 +19,13 @@ fn findings_with_leg(change: impl FnOnce(&mut InspectionResult)) -> Vec<(Severit
         let (blue, green) = (internal(Slot::Blue), internal(Slot::Green));
         let leg = Leg { blue: blue.clone(), green: green.clone(), rules: vec![LISTENER.to_owned()], test_rule: None };
         target_policy(policy).resources.traffic.push(leg);
-        for (side, arn) in [(&mut seen.blue, &blue), (&mut seen.green, &green)] {
+        for (side, arn) in sides(seen).into_iter().zip([&blue, &green]) {
             let group = side.groups[0].clone();
             side.groups.push(group);
             known_mut(&mut side.service).as_mut().expect("it is there").groups.push(arn.clone());
         }
         let rule = InspectedRule { groups: vec![(blue, 100), (green, 0)], sticky_s: None };
-        seen.rules.insert(LISTENER.to_owned(), Reading::Known(rule));
+        pair(seen).rules.insert(LISTENER.to_owned(), Reading::Known(rule));
         change(seen);
     });
     found.into_iter().map(|finding| (finding.severity, finding.check, finding.subject)).collect()
@@ -48,14 +48,14 @@ fn two_sound_legs_have_no_findings() {
 fn a_service_has_to_register_in_the_groups_of_every_leg() {
     let unattached = |seen: &mut InspectionResult| _ = service(seen).groups.pop();
     expect(unattached, &[(Severity::Broken, "target_group_unattached", "service api-green")]);
-    let missing = |seen: &mut InspectionResult| seen.green.groups[1] = Reading::Known(None);
+    let missing = |seen: &mut InspectionResult| pair(seen).green.groups[1] = Reading::Known(None);
     expect(missing, &[(Severity::Broken, "target_group_missing", "target group internal-green")]);
 }
 
 #[test]
 fn the_groups_of_a_leg_have_the_same_settings() {
     let slow_checks = |seen: &mut InspectionResult| {
-        known_mut(&mut seen.green.groups[1]).as_mut().expect("it is there").check_path = "/".to_owned();
+        known_mut(&mut pair(seen).green.groups[1]).as_mut().expect("it is there").check_path = "/".to_owned();
     };
     expect(slow_checks, &[(Severity::Risky, "sides_differ", "target group internal-blue and internal-green")]);
 }
@@ -68,18 +68,18 @@ fn the_listener_of_a_leg_forwards_to_both_of_its_groups_with_the_same_share() {
     };
     let subject = "listener f2f7dc8efc522ab2 of internal";
     let lacks = |seen: &mut InspectionResult| {
-        seen.rules.insert(LISTENER.to_owned(), Reading::Known(rule(&[(Slot::Blue, 100)])));
+        pair(seen).rules.insert(LISTENER.to_owned(), Reading::Known(rule(&[(Slot::Blue, 100)])));
     };
     expect(lacks, &[(Severity::Broken, "rule_lacks_group", subject)]);
     // The groups of another leg are not its own.
     let of_the_other_leg = |seen: &mut InspectionResult| {
         let rule = weights(&[(Slot::Blue, 100), (Slot::Green, 0)]);
-        seen.rules.insert(LISTENER.to_owned(), Reading::Known(rule));
+        pair(seen).rules.insert(LISTENER.to_owned(), Reading::Known(rule));
     };
     expect(of_the_other_leg, &[(Severity::Broken, "rule_lacks_group", subject); 2]);
     let half = |seen: &mut InspectionResult| {
         let rule = rule(&[(Slot::Blue, 50), (Slot::Green, 50)]);
-        seen.rules.insert(LISTENER.to_owned(), Reading::Known(rule));
+        pair(seen).rules.insert(LISTENER.to_owned(), Reading::Known(rule));
     };
     let all = format!("rule 9683 of shop, {subject}");
     expect(half, &[(Severity::Broken, "weight_without_health", subject), (Severity::Broken, "rules_disagree", &all)]);

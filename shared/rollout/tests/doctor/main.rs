@@ -2,6 +2,7 @@
 
 mod account;
 mod alarms_and_account;
+mod in_place;
 mod legs;
 mod recovery;
 
@@ -54,13 +55,13 @@ type CaseTable = &'static [(&'static str, Mutation, &'static [ExpectedFinding])]
 const CASES: CaseTable = &[
     (
         "no service",
-        |_, seen| seen.green.service = Reading::Known(None),
+        |_, seen| pair(seen).green.service = Reading::Known(None),
         &[(Severity::Broken, "service_missing", "service api-green")],
     ),
     (
         "no cluster",
         |_, seen| {
-            for side in [&mut seen.blue, &mut seen.green] {
+            for side in sides(seen) {
                 let reason = "DescribeServices: ClusterNotFoundException: Cluster not found.".to_owned();
                 side.service = Reading::Unknown(reason.clone());
                 side.definition = Reading::Unknown(reason);
@@ -115,7 +116,12 @@ const CASES: CaseTable = &[
     ),
     (
         "ECS goes back by itself",
-        |_, seen| service(seen).ecs_rolls_back = true,
+        |_, seen| service(seen).breaker_rolls_back = true,
+        &[(Severity::Advice, "service_rolls_back", "service api-green")],
+    ),
+    (
+        "ECS goes back by its own alarms",
+        |_, seen| service(seen).alarms_roll_back = true,
         &[(Severity::Advice, "service_rolls_back", "service api-green")],
     ),
     (
@@ -125,7 +131,7 @@ const CASES: CaseTable = &[
     ),
     (
         "another container",
-        |policy, _| target_policy(policy).resources.ecs.container = "app".to_owned(),
+        |policy, _| named_pair(policy).container = "app".to_owned(),
         &[
             (Severity::Broken, "container_missing", "service api-blue"),
             (Severity::Broken, "container_missing", "service api-green"),
@@ -151,7 +157,7 @@ const CASES: CaseTable = &[
     ),
     (
         "no target group",
-        |_, seen| seen.green.groups[0] = Reading::Known(None),
+        |_, seen| pair(seen).green.groups[0] = Reading::Known(None),
         &[(Severity::Broken, "target_group_missing", "target group api-green")],
     ),
     (
@@ -229,7 +235,7 @@ const CASES: CaseTable = &[
     (
         "both sides under one name of Service Connect",
         |_, seen| {
-            for side in [&mut seen.blue, &mut seen.green] {
+            for side in sides(seen) {
                 let service = known_mut(&mut side.service).as_mut().expect("it is there");
                 service.other_endpoints.insert("the Service Connect name api in shop".to_owned());
             }
@@ -239,7 +245,7 @@ const CASES: CaseTable = &[
     (
         "both sides in one registry of Cloud Map",
         |_, seen| {
-            for side in [&mut seen.blue, &mut seen.green] {
+            for side in sides(seen) {
                 let service = known_mut(&mut side.service).as_mut().expect("it is there");
                 service.other_endpoints.insert("the Cloud Map registry srv-utcrh6wavdkggqtk".to_owned());
             }
@@ -253,12 +259,15 @@ const CASES: CaseTable = &[
     ),
     (
         "one side is scaled",
-        |_, seen| seen.green.scaling = Reading::Known(None),
+        |_, seen| pair(seen).green.scaling = Reading::Known(None),
         &[(Severity::Risky, "scaling_on_one_side", "autoscaling of service api-green")],
     ),
     (
         "no rule",
-        |_, seen| _ = seen.rules.insert(RULE.to_owned(), Reading::Unknown("DescribeRules: RuleNotFound".to_owned())),
+        |_, seen| {
+            let missing = Reading::Unknown("DescribeRules: RuleNotFound".to_owned());
+            pair(seen).rules.insert(RULE.to_owned(), missing);
+        },
         &[(Severity::Broken, "rule_missing", "rule 9683 of shop")],
     ),
     (
@@ -301,7 +310,8 @@ const CASES: CaseTable = &[
         "rules that disagree",
         |policy, seen| {
             target_policy(policy).resources.traffic[0].rules.push(OTHER_RULE.to_owned());
-            seen.rules.insert(OTHER_RULE.to_owned(), Reading::Known(weights(&[(Slot::Blue, 0), (Slot::Green, 100)])));
+            let rule = weights(&[(Slot::Blue, 0), (Slot::Green, 100)]);
+            pair(seen).rules.insert(OTHER_RULE.to_owned(), Reading::Known(rule));
         },
         &[
             (Severity::Broken, "weight_without_health", "rule 1111 of shop"),
@@ -310,17 +320,17 @@ const CASES: CaseTable = &[
     ),
     (
         "a rule that nobody moves",
-        |_, seen| _ = known_mut(&mut seen.others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 1)])),
+        |_, seen| _ = known_mut(&mut pair(seen).others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 1)])),
         &[(Severity::Risky, "rule_left_out", "rule 1111 of shop")],
     ),
     (
         "a listener that nobody moves",
-        |_, seen| _ = known_mut(&mut seen.others).insert(LISTENER.to_owned(), weights(&[(Slot::Green, 1)])),
+        |_, seen| _ = known_mut(&mut pair(seen).others).insert(LISTENER.to_owned(), weights(&[(Slot::Green, 1)])),
         &[(Severity::Advice, "default_left_out", "listener f2f7 of shop")],
     ),
     (
         "a rule that only attaches",
-        |_, seen| _ = known_mut(&mut seen.others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 0)])),
+        |_, seen| _ = known_mut(&mut pair(seen).others).insert(OTHER_RULE.to_owned(), weights(&[(Slot::Blue, 0)])),
         &[],
     ),
 ];

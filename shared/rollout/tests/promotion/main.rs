@@ -12,7 +12,7 @@ use rollout::release::ReleaseRef;
 use rollout::target::{OperatorHold, Verified};
 use rollout::{
     Actor, AppliedTarget, CommandRefusal, Concurrency, DeployOptions, EcsPair, ImageDigest, Leg, Name, Overrides,
-    Percent, PlanId, Reading, ReleaseId, Seconds, TargetId, TargetPolicy, TargetResources, Timestamp,
+    Percent, PlanId, Platform, Reading, ReleaseId, Seconds, TargetId, TargetPolicy, TargetResources, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,12 +44,12 @@ fn policy() -> TargetPolicy {
     let seconds = Seconds(60);
     TargetPolicy {
         resources: TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "c".to_owned(),
                 container: "api".to_owned(),
                 blue: "blue".to_owned(),
                 green: "green".to_owned(),
-            },
+            }),
             traffic: vec![Leg {
                 blue: "blue".to_owned(),
                 green: "green".to_owned(),

@@ -24,7 +24,7 @@ impl PairModel {
         match fact {
             Fact::WeightsVerified { weights } => check_weights(*weights, at_observation),
             Fact::CandidateHealthy { healthy } => self.check_candidate_healthy(*healthy, at_observation),
-            Fact::TaskDefinitionReady { task_definition, .. } => self.check_task_definition(task_definition, world),
+            Fact::VersionReady { version, .. } => self.check_task_definition(version, world),
             Fact::AutoscalingOverridden { slot, min, max } => self.check_overridden(*slot, (*min, *max)),
             Fact::AutoscalingRestored { slot, min, max, .. } => check_restored(*slot, (*min, *max), at_observation),
             Fact::Halted { reason } => self.check_halted(reason, at_observation?),
@@ -73,11 +73,11 @@ impl PairModel {
         })
     }
 
-    fn check_task_definition(&self, task_definition: &str, world: &World) -> Option<BrokenInvariant> {
-        let image = world.image_in(task_definition, &self.container).unwrap_or_default();
+    fn check_task_definition(&self, version: &str, world: &World) -> Option<BrokenInvariant> {
+        let image = world.image_in(version, &self.container).unwrap_or_default();
         let digest = self.open.as_ref().map(|open| open.digest.as_str()).unwrap_or_default();
         require(image.ends_with(digest), || {
-            format!("the journal says that {task_definition} runs {digest}, and it runs {image}")
+            format!("the journal says that {version} runs {digest}, and it runs {image}")
         })
     }
 

@@ -196,7 +196,7 @@ impl PairModel {
             }
             Fact::StageEntered { .. }
             | Fact::SidesDetermined { .. }
-            | Fact::TaskDefinitionReady { .. }
+            | Fact::VersionReady { .. }
             | Fact::WeightsDecided { .. }
             | Fact::WeightsVerified { .. }
             | Fact::AutoscalingOverridden { .. }
@@ -282,9 +282,9 @@ impl PairModel {
         }
         let state = store.peek(&self.target)?;
         let stored = state.stable.as_ref();
-        if stored.is_some_and(|stored| stored.slot != expected_live) {
+        if stored.is_some_and(|stored| stored.slot != Some(expected_live)) {
             return require(false, || {
-                let stored = stored.map(|stored| stored.slot);
+                let stored = stored.and_then(|stored| stored.slot);
                 format!("{expected_live} is live, and the stable side in the ledger is {stored:?}")
             });
         }

@@ -9,7 +9,7 @@ use crate::world::scaling::{DescribeScalableTargets, SuspendedState};
 use crate::world::{ChangedBy, ServiceKey, World, WorldChange};
 use engine::LeaseId;
 use rollout::resources::cluster_name;
-use rollout::{Cause, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
+use rollout::{Cause, Platform, SignedDuration, Slot, TargetId, TargetResources, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Number of observations kept: enough for passes that overlap.
@@ -145,10 +145,12 @@ fn split(groups: &[WeightedGroup], sides: &[SideModel; 2]) -> (Split, bool) {
 }
 
 impl PairModel {
-    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Self {
-        let cluster = cluster_name(&resources.ecs.cluster).to_owned();
+    /// The model of a target; none: it has no sides.
+    pub(super) fn of(world: &mut World, target: &TargetId, resources: &TargetResources) -> Option<Self> {
+        let Platform::EcsPair(pair) = &resources.platform else { return None };
+        let cluster = cluster_name(&pair.cluster).to_owned();
         let sides = Slot::BOTH.map(|slot| {
-            let service = resources.ecs.service(slot);
+            let service = pair.service(slot);
             let service = (cluster.clone(), service.rsplit('/').next().unwrap_or(service).to_owned());
             let groups = resources.target_groups(slot);
             let lost_requests = groups.clone().map(|group| world.lost_requests_of_group(group)).sum();
@@ -181,9 +183,9 @@ impl PairModel {
             }
         };
         let (rules, tests) = (resources.rules().map(rule).collect(), resources.test_rules().map(rule).collect());
-        Self {
+        Some(Self {
             target: target.clone(),
-            container: resources.ecs.container.clone(),
+            container: pair.container.clone(),
             rules,
             tests,
             sides,
@@ -194,7 +196,7 @@ impl PairModel {
             due: None,
             shown_since: None,
             rollback_timer: RollbackTimer::default(),
-        }
+        })
     }
 
     /// Whether `rule` is the ARN of this pair's first rule.

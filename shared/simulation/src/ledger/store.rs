@@ -14,7 +14,7 @@ use rollout::policy::Policy;
 use rollout::rate_limiter::ApiCost;
 use rollout::resources::cluster_name;
 use rollout::target::{FORMAT, TargetState};
-use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, Slot, TargetId, Timestamp};
+use rollout::{Command, CommandId, ImageDigest, Name, Release, ReleaseId, Seconds, TargetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a command's id is kept for deduplication, in seconds since it was requested.
@@ -298,9 +298,10 @@ impl Store {
         for (target, rules) in policy.targets() {
             let alarms = rules.alarms.iter().map(|alarm| WatchedResource::Alarm(alarm.name.clone()));
             let resources = &rules.resources;
-            let cluster = cluster_name(&resources.ecs.cluster);
-            let services = Slot::BOTH
-                .map(|slot| WatchedResource::EcsService(cluster.to_owned(), resources.ecs.service(slot).to_owned()));
+            let services = resources.platform.ecs_services().map(|service| {
+                let cluster = cluster_name(service.cluster).to_owned();
+                WatchedResource::EcsService(cluster, service.name.to_owned())
+            });
             let edited = resources.rules().map(|arn| WatchedResource::Rule(arn.to_owned()));
             for watch in alarms.chain(services).chain(edited) {
                 self.watches.entry(watch).or_default().insert(target.clone());

@@ -10,7 +10,7 @@ use futures::join;
 use rollout::observation::ObservationPlan;
 use rollout::policy::RegistryPolicy;
 use rollout::snapshot::{AlarmReading, Reading, SideReading};
-use rollout::{Effect, Outcome, Seconds, Slot, Snapshot, TargetResources, Timestamp};
+use rollout::{EcsServiceName, Effect, Outcome, Seconds, Slot, Snapshot, TargetResources, Timestamp};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -151,7 +151,7 @@ impl crate::virtual_time::WorldReader for Unthrottled<'_> {
 
 impl Cloud for LoadCloud {
     async fn observe(&self, observation: &ObservationPlan) -> Snapshot {
-        let sides = observation.sides;
+        let sides = observation.workloads;
         let (services, alarms, blue, green, scaling, rules) = join!(
             self.call_aws_if(sides, "ecs:DescribeServices"),
             self.call_aws_if(!observation.alarms.is_empty(), "cloudwatch:DescribeAlarms"),
@@ -173,13 +173,15 @@ impl Cloud for LoadCloud {
             matches!(readings.and_then(|readings| readings.get(name)), Some(AlarmReading::Firing { .. }))
         };
         let search = services.is_ok() && !observation.decisive_alarms.iter().any(fires);
-        let starts = match observation.failed_starts_query.as_ref().filter(|_| search) {
-            Some(starts) if degraded(seen.side(starts.slot)) => self.starts(observation, starts.slot).await,
+        let queried = observation.failed_starts_query.as_ref().filter(|_| search).and_then(|starts| starts.slot);
+        let service = queried.and_then(|slot| observation.resources.platform.ecs_service(Some(slot)));
+        let starts = match queried.zip(service) {
+            Some((slot, service)) if degraded(seen.side(slot)) => self.starts(service).await,
             _ => Ok(()),
         };
         seen.throttled |= starts.is_err();
         let failed_starts_query =
-            |slot| observation.failed_starts_query.as_ref().is_some_and(|starts| starts.slot == slot);
+            |slot| observation.failed_starts_query.as_ref().is_some_and(|starts| starts.slot == Some(slot));
         let sides = [(Slot::Blue, blue, blue_image), (Slot::Green, green, green_image)];
         for (slot, health, image) in sides {
             let starts = if failed_starts_query(slot) { starts.clone() } else { Ok(()) };
@@ -207,8 +209,10 @@ impl Cloud for LoadCloud {
 
     async fn perform(&self, resources: &TargetResources, effect: &Effect) -> Outcome {
         let asked = match effect {
-            Effect::RegisterTaskDefinition { .. } => self.register().await,
-            Effect::UpdateService { .. } | Effect::SetDesired { .. } => self.handle.call_aws("ecs:UpdateService").await,
+            Effect::RegisterVersion { .. } => self.register().await,
+            Effect::SetVersion { .. } | Effect::ReplaceVersion { .. } | Effect::SetDesired { .. } => {
+                self.handle.call_aws("ecs:UpdateService").await
+            }
             Effect::SetAutoscaling { .. } => {
                 self.handle.call_aws("application-autoscaling:RegisterScalableTarget").await
             }
@@ -242,11 +246,11 @@ impl Cloud for LoadCloud {
 
 impl LoadCloud {
     /// Lists stopped tasks and describes them.
-    async fn starts(&self, observation: &ObservationPlan, slot: Slot) -> Result<(), String> {
+    async fn starts(&self, service: EcsServiceName<'_>) -> Result<(), String> {
         self.handle.call_aws("ecs:ListTasks").await?;
         let stopped = ListTasks {
-            cluster: observation.resources.ecs.cluster.clone(),
-            service_name: Some(observation.resources.ecs.service(slot).to_owned()),
+            cluster: service.cluster.to_owned(),
+            service_name: Some(service.name.to_owned()),
             desired_status: Some("STOPPED".to_owned()),
             ..ListTasks::default()
         };

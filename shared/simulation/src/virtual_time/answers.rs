@@ -1,8 +1,10 @@
-//! The world's answers, described to the core, which says what they mean ([`rollout::platform`]). The AWS adapter
+//! The world's answers, described to the core, which says what they mean ([`rollout::answers`]). The AWS adapter
 //! describes the SDK's answers to the same functions.
 
+use crate::world::ecs::ListServiceDeployments;
 use crate::world::{World, ecs as model};
-use rollout::platform::ecs;
+use rollout::EcsServiceName;
+use rollout::answers::ecs;
 use serde_json::Value;
 
 /// The service, if it is active.
@@ -35,7 +37,50 @@ fn deployment(deployment: &model::EcsDeployment) -> ecs::EcsDeployment<'_> {
         rollout_state: Some(deployment.rollout_state.as_str()),
         rollout_state_reason: Some(deployment.rollout_state_reason.as_str()),
         failed_tasks: deployment.failed_tasks,
+        running: deployment.running_count,
+        pending: deployment.pending_count,
+        created_at: Some(deployment.created_at),
         updated_at: Some(deployment.updated_at),
+    }
+}
+
+/// The newest service deployment of a service, and its target revision.
+#[derive(Debug)]
+pub(super) struct NewestDeployment {
+    deployment: model::ServiceDeployment,
+    /// None: ECS has no record of it.
+    revision: Option<model::ServiceRevision>,
+}
+
+impl NewestDeployment {
+    /// Reads it; none: the service has none.
+    pub(super) fn read(world: &mut World, service: EcsServiceName<'_>) -> Result<Option<Self>, String> {
+        let request = ListServiceDeployments {
+            cluster: service.cluster.to_owned(),
+            service: service.name.to_owned(),
+            ..ListServiceDeployments::default()
+        };
+        let listed = world.list_service_deployments(&request).map_err(|error| error.to_string())?;
+        let Some(newest) = listed.into_iter().next() else { return Ok(None) };
+        let arns = [newest.service_deployment_arn];
+        let (deployments, _) = world.describe_service_deployments(&arns).map_err(|error| error.to_string())?;
+        let revisions = [newest.target_service_revision_arn];
+        let (revisions, _) = world.describe_service_revisions(&revisions).map_err(|error| error.to_string())?;
+        let deployment = deployments.into_iter().next();
+        Ok(deployment.map(|deployment| Self { deployment, revision: revisions.into_iter().next() }))
+    }
+
+    /// Described to the core. `container`: the one whose digest is wanted.
+    pub(super) fn describe(&self, container: &str) -> ecs::EcsServiceDeployment<'_> {
+        let rollback = self.deployment.rollback.as_ref().map(|rollback| rollback.reason.as_str());
+        let images = self.revision.iter().flat_map(|revision| &revision.container_images);
+        let digest = images.filter(|image| image.container_name == container).find_map(|it| it.image_digest.as_deref());
+        ecs::EcsServiceDeployment {
+            status: Some(self.deployment.status.as_str()),
+            reason: self.deployment.status_reason.as_deref().or(rollback),
+            task_definition: self.revision.as_ref().map(|revision| revision.task_definition.as_str()),
+            image_digest: digest,
+        }
     }
 }
 
@@ -64,6 +109,8 @@ pub(super) fn task(task: &model::EcsTask) -> ecs::EcsTask<'_> {
         stopped_reason: task.stopped_reason.as_deref(),
         stopping_at: task.stopping_at,
         stopped_at: task.stopped_at,
+        started_at: task.started_at,
+        health_status: Some(task.health_status.as_str()),
     }
 }
 

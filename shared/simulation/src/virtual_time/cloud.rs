@@ -4,19 +4,20 @@ use super::answers;
 use super::context::SimContext;
 use super::effects::perform;
 use super::previous::PreviousState;
+use super::{ecs_pair, ecs_rolling};
 use crate::trace::{PassEvent, call_name};
 use crate::world::World;
 use crate::world::balancer::ActionKind;
 use crate::world::ecs::ListTasks;
-use crate::world::scaling::DescribeScalableTargets;
 use engine::Cloud;
 use rollout::alarm;
+use rollout::answers::ecs::{self, FailedStarts};
+use rollout::answers::elb;
 use rollout::observation::{FailedStartsQuery, HookTask, ObservationPlan};
-use rollout::platform::ecs::{self, FailedStarts};
-use rollout::platform::elb;
 use rollout::promotion::ImageState;
-use rollout::snapshot::{AlarmReading, Autoscaling, Reading, RuleReading, SideReading, TargetHealth, TaskReading};
-use rollout::{Effect, Outcome, Slot, Snapshot, TargetResources, Timestamp};
+use rollout::schedule::ScheduledAction;
+use rollout::snapshot::{AlarmReading, Reading, RuleReading, SideReading, TargetHealth, TaskReading, WorkloadReading};
+use rollout::{EcsServiceName, Effect, Outcome, Platform, Slot, Snapshot, TargetResources, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of tasks in one `DescribeTasks` call.
@@ -107,25 +108,31 @@ impl WorldReader for SimContext {
     }
 }
 
+/// What runs a target, as read: both sides of a pair, or the workload that changes its version in place.
+pub(super) struct WorkloadReadings {
+    pub(super) blue: Reading<SideReading>,
+    pub(super) green: Reading<SideReading>,
+    pub(super) workload: Reading<WorkloadReading>,
+}
+
+impl WorkloadReadings {
+    /// Nothing of it was asked for.
+    pub(super) fn not_asked() -> Self {
+        Self { blue: Reading::not_asked(), green: Reading::not_asked(), workload: Reading::not_asked() }
+    }
+}
+
+fn workloads<R: WorldReader>(reads: &R, observation: &ObservationPlan) -> WorkloadReadings {
+    match &observation.resources.platform {
+        _ if !observation.workloads => WorkloadReadings::not_asked(),
+        Platform::EcsPair(pair) => ecs_pair::sides(reads, observation, pair),
+        Platform::EcsRolling(rolling) => ecs_rolling::workload(reads, observation, rolling),
+    }
+}
+
 /// Reads everything that `observation` names.
 pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &ObservationPlan) -> Snapshot {
-    let read = |slot, as_comparison| match observation.sides {
-        true => to_reading(side(reads, observation, slot, as_comparison)),
-        false => Reading::Unknown("it was not asked for".to_owned()),
-    };
-    // Failed tasks of the stable side serve as a comparison: they are read only if the candidate has some.
-    let has_failures = |seen: &Reading<SideReading>| seen.known().is_some_and(|candidate| candidate.failed() > 0);
-    let (blue, green) = match &observation.failed_starts_query {
-        Some(starts) if starts.slot == Slot::Green => {
-            let green = read(Slot::Green, false);
-            (read(Slot::Blue, has_failures(&green)), green)
-        }
-        _ => {
-            let blue = read(Slot::Blue, false);
-            let as_comparison = has_failures(&blue);
-            (blue, read(Slot::Green, as_comparison))
-        }
-    };
+    let WorkloadReadings { blue, green, workload } = workloads(reads, observation);
     let read_weights = |world: &mut World, arn: &str| weights(world, &observation.resources, arn);
     let rule = |arn: &str| {
         to_reading(reads.reading_or_stale("weights", |previous| previous.rule(arn), |world| read_weights(world, arn)))
@@ -142,6 +149,7 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
         read_started_at: None,
         blue,
         green,
+        workload,
         rules,
         test_rules,
         alarms,
@@ -149,11 +157,7 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
         schedules: observation
             .scheduled_actions_of
             .iter()
-            .map(|slot| {
-                let id = resource_id(&observation.resources.ecs.cluster, observation.resources.ecs.service(*slot));
-                let read = |world: &mut World| world.describe_scheduled_actions(&id).map_err(|error| error.to_string());
-                (*slot, to_reading(reads.reading("schedules", read)))
-            })
+            .map(|slot| (*slot, to_reading(schedules(reads, &observation.resources.platform, *slot))))
             .collect(),
         hook_tasks: observation
             .hook_tasks
@@ -167,45 +171,36 @@ pub(crate) fn read_snapshot<R: WorldReader>(reads: &R, observation: &Observation
     }
 }
 
-fn side<R: WorldReader>(
+fn schedules<R: WorldReader>(reads: &R, platform: &Platform, slot: Slot) -> Result<Vec<ScheduledAction>, String> {
+    let service = platform.ecs_service(Some(slot)).ok_or_else(|| format!("the target has no side {slot}"))?;
+    let id = resource_id(service.cluster, service.name);
+    reads.reading("schedules", |world| world.describe_scheduled_actions(&id).map_err(|error| error.to_string()))
+}
+
+/// A service, as the last write left it or as it was before.
+pub(super) fn ecs_service<R: WorldReader>(
+    reads: &R,
+    service: EcsServiceName<'_>,
+) -> Result<crate::world::ecs::EcsService, String> {
+    let before = |previous: &PreviousState| previous.service(service.cluster, service.name);
+    let read = |world: &mut World| answers::service(world, service.cluster, service.name);
+    reads.reading_or_stale("service", before, read)
+}
+
+/// The image of the policy's container in a version; none: it was not asked for.
+pub(super) fn image<R: WorldReader>(
     reads: &R,
     observation: &ObservationPlan,
-    slot: Slot,
-    as_comparison: bool,
-) -> Result<SideReading, String> {
-    let resources = &observation.resources;
-    let failed_starts_query = observation.failed_starts_query.as_ref().filter(|starts| starts.slot == slot);
-    let queried_other_side =
-        observation.failed_starts_query.as_ref().filter(|starts| as_comparison && starts.slot != slot);
-    let comparison = queried_other_side.and_then(|starts| {
-        let task_definition = starts.compare_with.clone()?;
-        Some(FailedStartsQuery { slot, task_definition, since: starts.since, compare_with: None })
-    });
-    let before = |previous: &PreviousState| previous.service(&resources.ecs.cluster, resources.ecs.service(slot));
-    let service = reads.reading_or_stale("service", before, |world| {
-        answers::service(world, &resources.ecs.cluster, resources.ecs.service(slot))
-    })?;
-    let described = answers::describe_service(&service);
-    let seen = described.reading(answers::events(&service), failed_starts_query)?;
-    let image = if observation.images {
-        reads.reading("image", |world| {
-            let definition = world.describe_task_definition(&seen.task_definition);
-            let definition = definition.map_err(|error| error.to_string())?;
-            Ok(definition.image(&resources.ecs.container).map(str::to_owned))
-        })?
-    } else {
-        None
-    };
-    let failed_starts = match failed_starts_query.filter(|_| described.is_degraded()).or(comparison.as_ref()) {
-        Some(starts) => reads.reading("failed starts", |world| failed_starts(world, resources, starts))?,
-        None => FailedStarts::default(),
-    };
-    let targets = reads.reading("target health", |world| side_health(world, resources, slot))?;
-    let before = |previous: &PreviousState| previous.limits(&resources.ecs.cluster, resources.ecs.service(slot));
-    let autoscaling = reads.reading_or_stale("limits", before, |world| {
-        limits(world, &resources.ecs.cluster, resources.ecs.service(slot))
-    })?;
-    Ok(seen.into_side_reading(image, failed_starts, targets, autoscaling))
+    version: &str,
+    container: &str,
+) -> Result<Option<String>, String> {
+    if !observation.images {
+        return Ok(None);
+    }
+    reads.reading("image", |world| {
+        let definition = world.describe_task_definition(version).map_err(|error| error.to_string())?;
+        Ok(definition.image(container).map(str::to_owned))
+    })
 }
 
 pub(super) fn to_reading<T>(read: Result<T, String>) -> Reading<T> {
@@ -215,53 +210,51 @@ pub(super) fn to_reading<T>(read: Result<T, String>) -> Reading<T> {
     }
 }
 
-/// The stopped tasks of the queried side's service; those of hooks belong to no service.
-fn failed_starts(
+/// The queried tasks among the stopped ones of a service; those of hooks belong to no service.
+pub(super) fn failed_starts(
     world: &mut World,
-    resources: &TargetResources,
+    service: EcsServiceName<'_>,
     starts: &FailedStartsQuery,
 ) -> Result<FailedStarts, String> {
-    let stopped = ListTasks {
-        cluster: resources.ecs.cluster.clone(),
-        service_name: Some(resources.ecs.service(starts.slot).to_owned()),
-        desired_status: Some("STOPPED".to_owned()),
-        ..ListTasks::default()
-    };
-    let arns = world.list_tasks(stopped).map_err(|error| error.to_string())?;
     let mut failed = Vec::new();
-    for arns in arns.chunks(MAX_TASKS_PER_CALL) {
-        let visited = world.visit_tasks(&resources.ecs.cluster, arns, |task| {
-            failed.extend(ecs::failed_start(&answers::task(task), answers::containers(task), starts));
-        });
-        visited.map_err(|error| error.to_string())?;
-    }
+    visit_tasks(world, service, "STOPPED", |task| {
+        failed.extend(ecs::failed_start(&answers::task(task), answers::containers(task), starts));
+    })?;
     Ok(failed.into_iter().collect())
 }
 
-/// Health of a side: that of its worst leg.
-fn side_health(world: &mut World, resources: &TargetResources, slot: Slot) -> Result<TargetHealth, String> {
-    let legs: Result<Vec<_>, _> = resources.target_groups(slot).map(|group| health(world, group)).collect();
+/// Lists the tasks of a service with this desired status, and describes them.
+pub(super) fn visit_tasks(
+    world: &mut World,
+    service: EcsServiceName<'_>,
+    desired_status: &str,
+    mut visit: impl FnMut(&crate::world::ecs::EcsTask),
+) -> Result<(), String> {
+    let listed = ListTasks {
+        cluster: service.cluster.to_owned(),
+        service_name: Some(service.name.to_owned()),
+        desired_status: Some(desired_status.to_owned()),
+        ..ListTasks::default()
+    };
+    let arns = world.list_tasks(listed).map_err(|error| error.to_string())?;
+    for arns in arns.chunks(MAX_TASKS_PER_CALL) {
+        world.visit_tasks(service.cluster, arns, &mut visit).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Health of several target groups: that of the worst.
+pub(super) fn worst_health<'a>(
+    world: &mut World,
+    groups: impl Iterator<Item = &'a str>,
+) -> Result<TargetHealth, String> {
+    let legs: Result<Vec<_>, _> = groups.map(|group| health(world, group)).collect();
     Ok(TargetHealth::worst(legs?))
 }
 
 pub(super) fn health(world: &mut World, group: &str) -> Result<TargetHealth, String> {
     let targets = world.describe_target_health(group).map_err(|error| error.to_string())?;
     Ok(elb::target_health(targets.iter().map(|target| Some(target.state.as_str()))))
-}
-
-pub(super) fn limits(world: &mut World, cluster: &str, service: &str) -> Result<Option<Autoscaling>, String> {
-    let request = DescribeScalableTargets {
-        service_namespace: "ecs".to_owned(),
-        resource_ids: vec![resource_id(cluster, service)],
-        scalable_dimension: None,
-    };
-    let found = world.describe_scalable_targets(request).map_err(|error| error.to_string())?;
-    Ok(found.first().map(|target| Autoscaling {
-        min: target.min_capacity,
-        max: target.max_capacity,
-        scale_in_suspended: target.suspended_state.dynamic_scaling_in_suspended,
-        scheduled_suspended: target.suspended_state.scheduled_scaling_suspended,
-    }))
 }
 
 /// Application Auto Scaling's resource id of a service.
@@ -308,9 +301,9 @@ fn alarms(world: &mut World, resources: &TargetResources, names: &BTreeSet<Strin
 }
 
 fn hook_task(world: &mut World, resources: &TargetResources, asked: &HookTask) -> Result<TaskReading, String> {
-    let (tasks, failures) = world
-        .describe_tasks(&resources.ecs.cluster, std::slice::from_ref(&asked.task))
-        .map_err(|error| error.to_string())?;
+    let service = resources.platform.ecs_services().next().ok_or("the target has no cluster")?;
+    let (tasks, failures) =
+        world.describe_tasks(service.cluster, std::slice::from_ref(&asked.task)).map_err(|error| error.to_string())?;
     match tasks.first() {
         Some(task) => Ok(ecs::hook_task(&answers::task(task), answers::containers(task), asked)),
         None => Err(ecs::missing_task(&asked.task, failures.first().map(|failure| failure.reason.as_str()))),

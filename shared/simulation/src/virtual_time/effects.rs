@@ -1,45 +1,30 @@
 //! Effects on the world. Each is idempotent: it establishes a state, however often it is performed.
 
 use super::answers::{describe_service, service};
-use super::cloud::{actions, resource_id};
+use super::cloud::actions;
+use super::{ecs_pair, ecs_rolling};
 use crate::world::balancer::{ActionKind, WeightedGroup};
-use crate::world::ecs::{EcsService, RunTask, UpdateService};
-use crate::world::scaling::{DescribeScalableTargets, RegisterScalableTarget, SuspendedState};
+use crate::world::ecs::{RunTask, UpdateService};
 use crate::world::{ApiError, Invoked, World};
 use rollout::registry::with_host_of;
-use rollout::snapshot::{Autoscaling, Weights};
-use rollout::{Effect, HookReport, Outcome, Slot, TargetResources};
+use rollout::snapshot::Weights;
+use rollout::{EcsServiceName, Effect, HookReport, Outcome, Platform, Slot, TargetResources, Way};
 use serde_json::{Value, json};
 
 /// Performs `effect`.
 pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &Effect) -> Outcome {
     match effect {
-        Effect::RegisterTaskDefinition { template, container, image } => register(world, template, container, image),
-        Effect::UpdateService { slot, task_definition, desired } => {
-            update_service(world, resources, *slot, Some(task_definition), *desired)
+        Effect::SetVersion { .. }
+        | Effect::ReplaceVersion { .. }
+        | Effect::SetDesired { .. }
+        | Effect::SetAutoscaling { .. } => match &resources.platform {
+            Platform::EcsPair(pair) => ecs_pair::perform(world, pair, effect),
+            Platform::EcsRolling(rolling) => ecs_rolling::perform(world, rolling, effect),
+        },
+        Effect::SetWeights { .. } | Effect::SetTestRules { .. } if resources.platform.way() == Way::InPlace => {
+            unfit(effect)
         }
-        Effect::SetDesired { slot, desired } => update_service(world, resources, *slot, None, *desired),
-        Effect::SetAutoscaling { slot, limits } => set_autoscaling(world, resources, *slot, *limits),
-        Effect::SetWeights { weights, seen } => {
-            // While traffic moves forward the rules are read again, and nothing is written if one differs from the
-            // observation.
-            let changed = resources.rules().zip(seen).find(|(rule, seen)| {
-                let now = super::cloud::weights(world, resources, rule);
-                now.is_ok_and(|now| {
-                    !(now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(**seen))
-                })
-            });
-            if let Some((rule, _)) = changed {
-                return Outcome::Conflict { reason: format!("{rule} is not as it was seen; nothing was written") };
-            }
-            // As with several calls to AWS: those before the failing one take effect.
-            for rule in resources.rules() {
-                if let Err(outcome) = set_weights(world, resources, rule, *weights, seen.is_empty()) {
-                    return outcome;
-                }
-            }
-            Outcome::Done
-        }
+        Effect::SetWeights { weights, seen } => set_all_weights(world, resources, *weights, seen),
         Effect::SetTestRules { weights } => {
             for (rule, weights) in resources.test_rules().zip(weights) {
                 if let Err(outcome) = set_weights(world, resources, rule, *weights, false) {
@@ -47,6 +32,13 @@ pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &E
                 }
             }
             Outcome::Done
+        }
+        Effect::RegisterVersion { template, image } => {
+            // Both sides of a pair have the same container.
+            match resources.platform.ecs_services().next() {
+                Some(service) => register(world, template, service.container, image),
+                None => unfit(effect),
+            }
         }
         Effect::InvokeHook { function, payload, .. } => {
             let payload = serde_json::to_value(payload).unwrap_or_default();
@@ -57,21 +49,25 @@ pub(crate) fn perform(world: &mut World, resources: &TargetResources, effect: &E
                 Err(error) => outcome(&error),
             }
         }
-        Effect::StartTask { run, task_definition, container, command, template, .. } => {
-            start_task(world, resources, *template, run, task_definition, container, command)
-        }
-        Effect::StopTask { task } => {
-            match world.stop_task(&resources.ecs.cluster, task, Some("The hook's time is over")) {
-                Ok(_) => Outcome::Done,
-                // The task no longer exists, so it counts as stopped.
-                Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
-                Err(error) => outcome(&error),
+        Effect::StartTask { run, version, container, command, template, .. } => {
+            match resources.platform.ecs_service(*template) {
+                Some(service) => start_task(world, service, run, version, container, command),
+                None => unfit(effect),
             }
         }
+        Effect::StopTask { task } => match resources.platform.ecs_services().next() {
+            Some(service) => stop_task(world, service.cluster, task),
+            None => unfit(effect),
+        },
     }
 }
 
-fn outcome(error: &ApiError) -> Outcome {
+/// Refuses an effect that the target's platform does not have.
+pub(super) fn unfit(effect: &Effect) -> Outcome {
+    Outcome::Refused { reason: format!("{} does not fit the platform of this target", effect.kind()) }
+}
+
+pub(super) fn outcome(error: &ApiError) -> Outcome {
     if error.is_transient() {
         Outcome::Unsure { reason: error.to_string() }
     } else {
@@ -79,7 +75,7 @@ fn outcome(error: &ApiError) -> Outcome {
     }
 }
 
-fn done<T>(answer: Result<T, ApiError>) -> Outcome {
+pub(super) fn done<T>(answer: Result<T, ApiError>) -> Outcome {
     match answer {
         Ok(_) => Outcome::Done,
         Err(error) => outcome(&error),
@@ -110,7 +106,7 @@ fn register(world: &mut World, template: &str, container: &str, image: &str) -> 
                 let same =
                     |found: crate::world::ecs::TaskDefinition| found.document == document && found.tags == model.tags;
                 if world.describe_task_definition(&arn).is_ok_and(same) {
-                    return Outcome::Registered { task_definition: arn, reused: true };
+                    return Outcome::Registered { version: arn, reused: true };
                 }
             }
         }
@@ -122,59 +118,50 @@ fn register(world: &mut World, template: &str, container: &str, image: &str) -> 
         fields.insert("tags".to_owned(), tags.into());
     }
     match world.register_task_definition(document) {
-        Ok(definition) => Outcome::Registered { task_definition: definition.arn, reused: false },
+        Ok(definition) => Outcome::Registered { version: definition.arn, reused: false },
         Err(error) => outcome(&error),
     }
 }
 
-fn update_service(
+/// Sets a service's task definition and desired count; none: that stays. A task definition whose deployment ECS has
+/// given up is deployed anew.
+pub(super) fn update_service(
     world: &mut World,
-    resources: &TargetResources,
-    slot: Slot,
-    task_definition: Option<&String>,
-    desired: u32,
+    of: EcsServiceName<'_>,
+    task_definition: Option<&str>,
+    desired: Option<u32>,
 ) -> Outcome {
-    let needs_new_deployment = |service: EcsService| {
-        task_definition.is_some_and(|wanted| describe_service(&service).needs_new_deployment(wanted))
+    let given_up = |found: crate::world::ecs::EcsService| {
+        task_definition.is_some_and(|wanted| describe_service(&found).needs_new_deployment(wanted))
     };
-    let again = desired > 0
-        && service(world, &resources.ecs.cluster, resources.ecs.service(slot)).is_ok_and(needs_new_deployment);
+    let again = desired != Some(0) && service(world, of.cluster, of.name).is_ok_and(given_up);
     done(world.update_service(UpdateService {
         force_new_deployment: again,
-        cluster: resources.ecs.cluster.clone(),
-        service: resources.ecs.service(slot).to_owned(),
-        desired_count: Some(desired),
-        task_definition: task_definition.cloned(),
+        cluster: of.cluster.to_owned(),
+        service: of.name.to_owned(),
+        desired_count: desired,
+        task_definition: task_definition.map(str::to_owned),
         ..UpdateService::default()
     }))
 }
 
-fn set_autoscaling(world: &mut World, resources: &TargetResources, slot: Slot, limits: Autoscaling) -> Outcome {
-    let id = resource_id(&resources.ecs.cluster, resources.ecs.service(slot));
-    let asked = DescribeScalableTargets {
-        service_namespace: "ecs".to_owned(),
-        resource_ids: vec![id.clone()],
-        scalable_dimension: None,
-    };
-    let live = match world.describe_scalable_targets(asked) {
-        Ok(targets) => match targets.first() {
-            Some(target) => target.suspended_state,
-            None => return Outcome::Refused { reason: format!("{id} has no scalable target") },
-        },
-        Err(error) => return outcome(&error),
-    };
-    done(world.register_scalable_target(RegisterScalableTarget {
-        service_namespace: "ecs".to_owned(),
-        resource_id: id,
-        scalable_dimension: "ecs:service:DesiredCount".to_owned(),
-        min_capacity: Some(limits.min.into()),
-        max_capacity: Some(limits.max.into()),
-        suspended_state: Some(SuspendedState {
-            dynamic_scaling_in_suspended: limits.scale_in_suspended,
-            scheduled_scaling_suspended: limits.scheduled_suspended,
-            ..live
-        }),
-    }))
+/// Sets the weights of every rule. `seen`: those that the decision was based on; empty: they are not compared.
+fn set_all_weights(world: &mut World, resources: &TargetResources, weights: Weights, seen: &[Weights]) -> Outcome {
+    // While traffic moves forward the rules are read again, and nothing is written if one differs from the observation.
+    let changed = resources.rules().zip(seen).find(|(rule, seen)| {
+        let now = super::cloud::weights(world, resources, rule);
+        now.is_ok_and(|now| !(now.has_both_groups && now.foreign_groups.is_empty() && now.weights.same_split(**seen)))
+    });
+    if let Some((rule, _)) = changed {
+        return Outcome::Conflict { reason: format!("{rule} is not as it was seen; nothing was written") };
+    }
+    // As with several calls to AWS: those before the failing one take effect.
+    for rule in resources.rules() {
+        if let Err(outcome) = set_weights(world, resources, rule, weights, seen.is_empty()) {
+            return outcome;
+        }
+    }
+    Outcome::Done
 }
 
 /// `add_missing`: during a rollback, a side that the rule lacks is added.
@@ -223,16 +210,16 @@ fn report(answer: &Value) -> HookReport {
     }
 }
 
+/// Starts the task of a hook, with the network configuration and launch type of the service `template`.
 fn start_task(
     world: &mut World,
-    resources: &TargetResources,
-    template: Slot,
+    template: EcsServiceName<'_>,
     run: &str,
     task_definition: &str,
     container: &str,
     command: &[String],
 ) -> Outcome {
-    let service = match service(world, &resources.ecs.cluster, resources.ecs.service(template)) {
+    let service = match service(world, template.cluster, template.name) {
         Ok(service) => service,
         Err(reason) => return Outcome::Unsure { reason },
     };
@@ -241,7 +228,7 @@ fn start_task(
         named["command"] = json!(command);
     }
     let answer = world.run_task(RunTask {
-        cluster: resources.ecs.cluster.clone(),
+        cluster: template.cluster.to_owned(),
         task_definition: task_definition.to_owned(),
         count: Some(1),
         overrides: Some(json!({"containerOverrides": [named]})),
@@ -258,6 +245,15 @@ fn start_task(
             (None, Some(failure)) => Outcome::Unsure { reason: failure.reason.clone() },
             (None, None) => Outcome::Unsure { reason: "RunTask started nothing".to_owned() },
         },
+        Err(error) => outcome(&error),
+    }
+}
+
+fn stop_task(world: &mut World, cluster: &str, task: &str) -> Outcome {
+    match world.stop_task(cluster, task, Some("The hook's time is over")) {
+        Ok(_) => Outcome::Done,
+        // The task no longer exists, so it counts as stopped.
+        Err(error) if error.code == "InvalidParameterException" => Outcome::Done,
         Err(error) => outcome(&error),
     }
 }

@@ -12,10 +12,11 @@ use engine::Inspector;
 use rollout::alarm::{AlarmDetails, AlarmKind, AlarmsByName, MAX_DEPTH, Metric, MetricAlarmDetails, children};
 use rollout::doctor::Inspection;
 use rollout::doctor::inspected::{
-    FargateUsage, InspectedProvider, InspectedRepository, InspectedRule, InspectedScaling, InspectedService,
-    InspectedSide, InspectedTargetGroup, InspectedTaskDefinition, InspectionResult,
+    FargateUsage, InspectedContainer, InspectedPair, InspectedPlatform, InspectedProvider, InspectedRepository,
+    InspectedRule, InspectedScaling, InspectedService, InspectedTargetGroup, InspectedTaskDefinition,
+    InspectedWorkload, InspectionResult,
 };
-use rollout::{Reading, Slot, TargetResources};
+use rollout::{EcsPair, Platform, Reading, Slot, TargetResources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Default concurrency of an account that has requested no increase (Lambda quotas).
@@ -25,16 +26,9 @@ impl Inspector for SimCloud {
     async fn inspect(&self, inspection: &Inspection) -> InspectionResult {
         // Duration of the whole inspection; its readings have faults of their own.
         self.context.call("inspect", || (), |_| ()).await;
-        let (context, resources) = (&self.context, &inspection.resources);
-        let rule = |arn: &str| {
-            let seen = context.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
-            (arn.to_owned(), to_reading(seen))
-        };
+        let context = &self.context;
         InspectionResult {
-            blue: side(context, resources, Slot::Blue),
-            green: side(context, resources, Slot::Green),
-            rules: resources.rules().chain(resources.test_rules()).map(rule).collect(),
-            others: to_reading(context.reading("account", |_| None, |world| others(world, resources))),
+            platform: platform(context, &inspection.resources),
             alarms: to_reading(context.reading("account", |_| None, |world| alarms(world, &inspection.alarms))),
             // The world has no registry: every repository named is reported as existing and correctly set up.
             repository: Reading::Known(Some(InspectedRepository {
@@ -49,11 +43,40 @@ impl Inspector for SimCloud {
     }
 }
 
-fn side(context: &SimContext, resources: &TargetResources, slot: Slot) -> InspectedSide {
+fn platform(context: &SimContext, resources: &TargetResources) -> InspectedPlatform {
+    match &resources.platform {
+        Platform::EcsPair(named) => InspectedPlatform::EcsPair(Box::new(pair(context, resources, named))),
+        Platform::EcsRolling(named) => {
+            let groups = named.target_groups.iter().map(String::as_str);
+            InspectedPlatform::EcsRolling(Box::new(workload(context, named.service(), groups)))
+        }
+    }
+}
+
+fn pair(context: &SimContext, resources: &TargetResources, named: &EcsPair) -> InspectedPair {
+    let side = |slot| workload(context, named.side(slot), resources.target_groups(slot));
+    let rule = |arn: &str| {
+        let seen = context.reading("account", |_| None, |world| actions(world, arn).map(|actions| rule(&actions)));
+        (arn.to_owned(), to_reading(seen))
+    };
+    InspectedPair {
+        blue: side(Slot::Blue),
+        green: side(Slot::Green),
+        rules: resources.rules().chain(resources.test_rules()).map(rule).collect(),
+        others: to_reading(context.reading("account", |_| None, |world| others(world, resources))),
+    }
+}
+
+/// A service with what belongs to it.
+fn workload<'a>(
+    context: &SimContext,
+    named: rollout::EcsServiceName<'_>,
+    groups: impl Iterator<Item = &'a str>,
+) -> InspectedWorkload {
     let found = context.reading(
         "account",
         |_| None,
-        |world| match service(world, &resources.ecs.cluster, resources.ecs.service(slot)) {
+        |world| match service(world, named.cluster, named.name) {
             Ok(service) => Ok(Some(service)),
             Err(reason) if reason.starts_with("ECS has no service") => Ok(None),
             Err(reason) => Err(reason),
@@ -66,38 +89,37 @@ fn side(context: &SimContext, resources: &TargetResources, slot: Slot) -> Inspec
         Ok(None) => Ok(None),
         Err(reason) => Err(reason.clone()),
     };
-    InspectedSide {
-        service: to_reading(found.map(|service| {
-            service.map(|service| InspectedService {
-                settings: settings(&service),
-                status: service.status.to_owned(),
-                controller: "ECS".to_owned(),
-                strategy: "ROLLING".to_owned(),
-                scheduling: service.scheduling_strategy.to_owned(),
-                breaker: service.deployment_configuration.deployment_circuit_breaker.enable,
-                ecs_rolls_back: service.deployment_configuration.deployment_circuit_breaker.rollback,
-                minimum_percent: service.deployment_configuration.minimum_healthy_percent,
-                maximum_percent: service.deployment_configuration.maximum_percent,
-                groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
-                desired: service.desired_count,
-                on_fargate: service.launch_type.as_deref() == Some("FARGATE")
-                    || providers(service.capacity_provider_strategy.as_ref())
-                        .iter()
-                        .any(|it| it.name.starts_with("FARGATE")),
-                providers: providers(service.capacity_provider_strategy.as_ref()),
-                other_endpoints: BTreeSet::new(),
-            })
-        })),
+    let groups = groups.map(|arn| to_reading(context.reading("account", |_| None, |world| group(world, arn))));
+    InspectedWorkload {
+        service: to_reading(found.map(|service| service.map(service_seen))),
         definition: to_reading(definition),
-        groups: resources
-            .target_groups(slot)
-            .map(|arn| to_reading(context.reading("account", |_| None, |world| group(world, arn))))
-            .collect(),
-        scaling: to_reading(context.reading(
-            "account",
-            |_| None,
-            |world| scaling(world, &resources.ecs.cluster, resources.ecs.service(slot)),
-        )),
+        groups: groups.collect(),
+        scaling: to_reading(context.reading("account", |_| None, |world| scaling(world, named.cluster, named.name))),
+    }
+}
+
+fn service_seen(service: EcsService) -> InspectedService {
+    let deployment = &service.deployment_configuration;
+    let breaker = deployment.deployment_circuit_breaker;
+    let providers = providers(service.capacity_provider_strategy.as_ref());
+    InspectedService {
+        settings: settings(&service),
+        status: service.status.to_owned(),
+        controller: "ECS".to_owned(),
+        strategy: "ROLLING".to_owned(),
+        scheduling: service.scheduling_strategy.to_owned(),
+        breaker: breaker.enable,
+        breaker_rolls_back: breaker.enable && breaker.rollback,
+        // The world has no deployment alarms of ECS's own.
+        alarms_roll_back: false,
+        minimum_percent: deployment.minimum_healthy_percent,
+        maximum_percent: deployment.maximum_percent,
+        desired: service.desired_count,
+        on_fargate: service.launch_type.as_deref() == Some("FARGATE")
+            || providers.iter().any(|it| it.name.starts_with("FARGATE")),
+        providers,
+        other_endpoints: BTreeSet::new(),
+        groups: service.load_balancers.into_iter().map(|balancer| balancer.target_group_arn).collect(),
     }
 }
 
@@ -129,10 +151,17 @@ fn definition(world: &mut World, arn: &str) -> Result<InspectedTaskDefinition, S
     let document = &definition.document;
     let text = |value: &serde_json::Value, key: &str| value[key].as_str().map(str::to_owned);
     let containers = document["containerDefinitions"].as_array().into_iter().flatten();
+    let container = |container: &serde_json::Value| {
+        let seen = InspectedContainer {
+            image: text(container, "image")?,
+            essential: container["essential"].as_bool().unwrap_or(true),
+            health_check: !container["healthCheck"].is_null(),
+            stop_timeout_s: container["stopTimeout"].as_u64().and_then(|seconds| u32::try_from(seconds).ok()),
+        };
+        Some((text(container, "name")?, seen))
+    };
     Ok(InspectedTaskDefinition {
-        images: containers
-            .filter_map(|container| Some((text(container, "name")?, text(container, "image")?)))
-            .collect(),
+        containers: containers.filter_map(container).collect(),
         roles: ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(|key| text(document, key)).collect(),
         cpu_units: text(document, "cpu").and_then(|units| units.parse().ok()),
     })

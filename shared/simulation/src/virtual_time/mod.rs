@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `context` | shared state of all ports: world, pending jobs, timers |
 //! | `faults` | lost responses, throttling, outages, delays, crashes: at random or at a given call |
-//! | `cloud`, `effects` | [`engine::Cloud`] over the world |
+//! | `cloud`, `effects` | [`engine::Cloud`] over the world: what is the same on every platform |
+//! | `ecs_pair`, `ecs_rolling` | what is read and written of one platform each |
 //! | `answers` | the world's answers, described to the core |
 //! | `previous` | the state before the last writes: stale readings |
 //! | `inspect` | [`engine::Inspector`] over the world |
@@ -22,6 +23,8 @@
 mod answers;
 mod cloud;
 mod context;
+mod ecs_pair;
+mod ecs_rolling;
 mod effects;
 mod events;
 mod faults;

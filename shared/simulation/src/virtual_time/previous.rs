@@ -1,11 +1,12 @@
 //! The state before the last writes: eventually consistent readings may still return it for a while.
 
 use super::answers::service;
-use super::cloud::{limits, weights};
+use super::cloud::weights;
+use super::ecs_pair::limits;
 use crate::world::{World, ecs};
 use engine::OverdueTarget;
 use rollout::snapshot::{Autoscaling, RuleReading};
-use rollout::{Effect, TargetResources, Timestamp};
+use rollout::{EcsServiceName, Effect, TargetResources, Timestamp};
 use std::collections::BTreeMap;
 
 /// The previous value of each written object, and when it was replaced.
@@ -35,21 +36,17 @@ impl PreviousState {
     pub(super) fn remember(&mut self, world: &mut World, resources: &TargetResources, effect: &Effect) {
         let now = world.now();
         match effect {
-            Effect::UpdateService { slot, .. } | Effect::SetDesired { slot, .. } => {
-                let name = resources.ecs.service(*slot);
-                if let Ok(found) = service(world, &resources.ecs.cluster, name) {
-                    self.services
-                        .entry(resources.ecs.cluster.clone())
-                        .or_default()
-                        .insert(name.to_owned(), (now, found));
-                }
+            Effect::SetVersion { slot, .. } | Effect::SetDesired { slot, .. } => {
+                self.remember_service(world, resources.platform.ecs_service(Some(*slot)));
             }
+            Effect::ReplaceVersion { .. } => self.remember_service(world, resources.platform.ecs_service(None)),
             Effect::SetAutoscaling { slot, .. } => {
-                let name = resources.ecs.service(*slot);
-                if let Ok(found) = limits(world, &resources.ecs.cluster, name) {
-                    self.limits.entry(resources.ecs.cluster.clone()).or_default().insert(name.to_owned(), (now, found));
+                let Some(service) = resources.platform.ecs_service(Some(*slot)) else { return };
+                if let Ok(found) = limits(world, service) {
+                    let limits = self.limits.entry(service.cluster.to_owned()).or_default();
+                    limits.insert(service.name.to_owned(), (now, found));
                     // New limits may change the desired count, too.
-                    self.remember(world, resources, &Effect::SetDesired { slot: *slot, desired: 0 });
+                    self.remember_service(world, Some(service));
                 }
             }
             Effect::SetWeights { .. } => resources.rules().for_each(|arn| self.remember_rule(world, resources, arn)),
@@ -57,6 +54,16 @@ impl PreviousState {
                 resources.test_rules().for_each(|arn| self.remember_rule(world, resources, arn))
             }
             _ => {}
+        }
+    }
+
+    /// None: the target's platform has no such service.
+    fn remember_service(&mut self, world: &mut World, of: Option<EcsServiceName<'_>>) {
+        let now = world.now();
+        if let Some(of) = of
+            && let Ok(found) = service(world, of.cluster, of.name)
+        {
+            self.services.entry(of.cluster.to_owned()).or_default().insert(of.name.to_owned(), (now, found));
         }
     }
 

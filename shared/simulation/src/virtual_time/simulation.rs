@@ -7,12 +7,12 @@ use super::notifications::{SimChannels, deliver};
 use super::ports::{SimClock, SimLedger, SimWakeQueue};
 use super::recorder::MemoryRecorder;
 use super::registry::SimRegistry;
-use super::target::TargetView;
+use super::target::{SceneNames, TargetView};
 use crate::invariants::{Violation, Watcher};
 use crate::ledger::MemoryLedger;
 use crate::trace::InjectedFault;
 use crate::world::scene::{BuiltApplication, application_policy};
-use crate::world::{BuiltPair, PairNames, World, WorldEvent};
+use crate::world::{PairNames, World, WorldEvent};
 use engine::intake::{Sweep, image_pushed, resource_edited, signal, sweep};
 use engine::recorder::RecordingLevel;
 use engine::{DriveOutcome, Wake, WatchedResource, drive_recorded};
@@ -65,7 +65,7 @@ pub struct Simulation {
     pub(super) context: SimContext,
     ledger: MemoryLedger,
     /// Names of each target's resources; never empty.
-    pub(super) pairs: Vec<(TargetId, PairNames)>,
+    pub(super) pairs: Vec<(TargetId, SceneNames)>,
     running: Vec<RunningInvocation>,
     commands_sent: u64,
     /// All events that the world has emitted.
@@ -87,19 +87,20 @@ impl std::fmt::Debug for Simulation {
 impl Simulation {
     /// A simulation of one scene, with its policy applied.
     #[must_use]
-    pub fn new(built: BuiltPair, faults: Faults) -> Self {
-        let policy = built.application();
-        let pairs = vec![(built.target, built.names)];
-        Self::of_application(BuiltApplication { world: built.world, pairs, policy }, faults)
+    pub fn new(built: impl Into<BuiltApplication>, faults: Faults) -> Self {
+        Self::of_application(built.into(), faults)
     }
 
-    /// A simulation of all scenes of an application, with its policy applied.
+    /// A simulation of all scenes of an application, pairs first, with its policy applied.
     ///
     /// # Panics
     /// If there is no scene.
     #[must_use]
     pub fn of_application(built: BuiltApplication, faults: Faults) -> Self {
-        assert!(!built.pairs.is_empty(), "there is a scene");
+        let pairs = built.pairs.into_iter().map(|(target, names)| (target, SceneNames::from(names)));
+        let services = built.services.into_iter().map(|(target, names)| (target, SceneNames::from(names)));
+        let pairs: Vec<_> = pairs.chain(services).collect();
+        assert!(!pairs.is_empty(), "there is a scene");
         let ledger = MemoryLedger::new();
         let now = built.world.now();
         let applied = ledger.store().apply(&built.policy, "version 1", now, "somebody");
@@ -110,7 +111,7 @@ impl Simulation {
         Self {
             context,
             ledger,
-            pairs: built.pairs,
+            pairs,
             running: Vec::new(),
             commands_sent: 0,
             emitted: Vec::new(),
@@ -180,9 +181,12 @@ impl Simulation {
     }
 
     /// Resource names of the first target.
+    ///
+    /// # Panics
+    /// If it is no pair.
     #[must_use]
     pub fn names(&self) -> &PairNames {
-        &self.pairs[0].1
+        self.first().names()
     }
 
     /// The first target.
@@ -270,7 +274,7 @@ impl Simulation {
 
     /// Replaces the target's policy.
     pub fn apply(&self, policy: rollout::TargetPolicy, text: &str) {
-        self.apply_policy(&application_policy(self.target(), &self.names().repository, policy), text);
+        self.apply_policy(&application_policy(self.target(), &self.pairs[0].1.repository, policy), text);
     }
 
     /// Makes policies readable or unreadable from now on. A running deployment is not affected: its own policy is part

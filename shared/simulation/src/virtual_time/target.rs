@@ -1,25 +1,101 @@
 //! A view of one target of a simulation: its stored state, and its history.
 
 use crate::ledger::MemoryLedger;
-use crate::world::PairNames;
+use crate::world::{PairNames, RollingNames};
 use rollout::journal::{Fact, JournalEntry};
 use rollout::target::TargetState;
 use rollout::verdict::Verdict;
-use rollout::{Seconds, TargetId};
+use rollout::{Registry, Seconds, TargetId};
+
+/// Names of a target's resources.
+#[derive(Debug)]
+pub(super) struct SceneNames {
+    /// Name of the repository.
+    pub(super) repository: String,
+    /// Host and name of the repository, without tag or digest.
+    pub(super) repository_uri: String,
+    /// The registry that holds the repository.
+    registry: Registry,
+    of_platform: PlatformNames,
+}
+
+/// Names of what runs a target.
+#[derive(Debug)]
+enum PlatformNames {
+    Pair(PairNames),
+    Rolling(RollingNames),
+}
+
+impl SceneNames {
+    /// The registry that holds the repository.
+    pub(super) fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// Of a pair; none: the target changes its version in place.
+    fn pair(&self) -> Option<&PairNames> {
+        match &self.of_platform {
+            PlatformNames::Pair(names) => Some(names),
+            PlatformNames::Rolling(_) => None,
+        }
+    }
+
+    /// Of a service whose versions are replaced in place; none: the target is a pair.
+    fn rolling(&self) -> Option<&RollingNames> {
+        match &self.of_platform {
+            PlatformNames::Pair(_) => None,
+            PlatformNames::Rolling(names) => Some(names),
+        }
+    }
+}
+
+impl From<PairNames> for SceneNames {
+    fn from(names: PairNames) -> Self {
+        Self {
+            repository: names.repository.clone(),
+            repository_uri: names.repository_uri.clone(),
+            registry: names.registry(),
+            of_platform: PlatformNames::Pair(names),
+        }
+    }
+}
+
+impl From<RollingNames> for SceneNames {
+    fn from(names: RollingNames) -> Self {
+        Self {
+            repository: names.repository.clone(),
+            repository_uri: names.repository_uri.clone(),
+            registry: names.registry(),
+            of_platform: PlatformNames::Rolling(names),
+        }
+    }
+}
 
 /// A view of one target of a simulation.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetView<'a> {
     pub(super) ledger: &'a MemoryLedger,
     pub(super) target: &'a TargetId,
-    pub(super) names: &'a PairNames,
+    pub(super) names: &'a SceneNames,
 }
 
 impl<'a> TargetView<'a> {
-    /// Names of the target's resources.
+    /// Names of the pair's resources.
+    ///
+    /// # Panics
+    /// If the target is no pair.
     #[must_use]
     pub fn names(self) -> &'a PairNames {
-        self.names
+        self.names.pair().expect("the target is a pair")
+    }
+
+    /// Names of the resources of a service whose versions are replaced in place.
+    ///
+    /// # Panics
+    /// If the target is a pair.
+    #[must_use]
+    pub fn rolling_names(self) -> &'a RollingNames {
+        self.names.rolling().expect("the target changes its version in place")
     }
 
     /// The target's stored state.

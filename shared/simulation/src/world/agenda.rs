@@ -1,7 +1,7 @@
 //! The agenda: everything that will happen by itself, in order of time.
 
 use super::balancer::{ElbTarget, HealthState};
-use super::ecs::LastStatus;
+use super::ecs::{HealthStatus, LastStatus};
 use super::{ServiceKey, World};
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,6 +24,15 @@ pub(super) enum AgendaItem {
         /// Exit code of its essential container.
         exit_code: i32,
     },
+    /// The health checks of a task's container come to a result.
+    ContainerHealth {
+        /// Task id.
+        id: String,
+        /// The resulting status.
+        status: HealthStatus,
+    },
+    /// A task without health checks has run long enough to count as healthy.
+    TaskSettled(String),
     /// The balancer's health checks reach a verdict on a target.
     Health {
         /// ARN of the target group.
@@ -116,6 +125,8 @@ impl World {
             AgendaItem::Schedule(key) => self.schedule(&key),
             AgendaItem::TaskStep { id, to } => self.task_steps(&id, to),
             AgendaItem::TaskExits { id, exit_code } => self.task_exits(&id, exit_code),
+            AgendaItem::ContainerHealth { id, status } => self.container_health_found(&id, status),
+            AgendaItem::TaskSettled(id) => self.task_has_settled(&id),
             AgendaItem::Health { group, target, state, registered_at } => {
                 self.apply_health_check(&group, &target, state, registered_at);
             }

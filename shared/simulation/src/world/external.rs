@@ -86,8 +86,9 @@ impl World {
         self.task_has_stopped(id, code, &words, exit_code, (!ran).then_some(reason));
     }
 
-    /// Reports the health check result of a task's target. `false` stops and replaces the task once its service's grace
-    /// period is over, so report it only after several consecutive failures, not for a task that is still starting.
+    /// Reports the health check result of a task's targets, and of its container if that has a check. `false` stops and
+    /// replaces the task once its service's grace period is over, so report it only after several consecutive failures,
+    /// not for a task that is still starting.
     pub fn target_health(&mut self, id: &str, healthy: bool) {
         self.settle_traffic();
         let state = if healthy { HealthState::Healthy } else { HealthState::Unhealthy };

@@ -7,7 +7,7 @@ use rollout::Seconds;
 pub struct ImageBehaviour {
     /// Outcome of starting a task.
     pub starts: StartBehaviour,
-    /// Results of the balancer's health checks.
+    /// Results of the health checks of the balancer, and of the container if its definition has one.
     pub health: Health,
     /// Share of requests answered with 5xx, 0 to 1.
     pub error_rate: f64,
@@ -66,7 +66,7 @@ impl ImageBehaviour {
 pub enum StartBehaviour {
     /// The task runs.
     Well,
-    /// The task runs, and its essential container exits soon after.
+    /// The task runs, and its essential container exits some time after.
     CrashLoop {
         /// Exit code of the container.
         exit_code: i32,
@@ -79,7 +79,7 @@ pub enum StartBehaviour {
     PlacementFailure,
 }
 
-/// Results of the balancer's health checks.
+/// Results of the health checks of the balancer and of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// Healthy this long after the start, plus the number of checks required.

@@ -7,7 +7,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`ecs`] | clusters, task definitions, services, deployments, tasks |
+//! | [`ecs`] | clusters, task definitions, services, deployments and their records, tasks |
 //! | [`balancer`] | load balancers, listeners, rules, weights, target groups, health |
 //! | [`traffic`] | incoming requests and their outcome |
 //! | [`alarms`] | metric and composite alarms over the traffic |
@@ -16,7 +16,7 @@
 //! | [`external`] | tasks that run outside the model |
 //! | [`event`] | events that the world emits |
 //! | [`changes`] | changes, recorded for a watcher |
-//! | [`scene`] | a ready-made blue/green pair behind a balancer |
+//! | [`scene`] | ready-made targets: a blue/green pair, and a service whose versions are replaced in place |
 
 mod agenda;
 pub mod alarms;
@@ -40,7 +40,7 @@ pub use external::{RequestedTask, ResponseKind};
 pub use function::{FunctionBehaviour, Invoked};
 pub use image::{Health, ImageBehaviour, RunTaskBehaviour, StartBehaviour};
 pub use rng::SeededRng;
-pub use scene::{BuiltApplication, BuiltPair, PairNames, PairSetup};
+pub use scene::{BuiltApplication, BuiltPair, BuiltService, PairNames, PairSetup, RollingNames, RollingSetup};
 pub use traffic::{GroupTraffic, Route, Traffic};
 
 use crate::budgets::Budgets;

@@ -1,22 +1,33 @@
-//! A ready-made blue/green pair: two services behind one rule of one balancer (and behind an internal one, on request),
-//! blue with all traffic, green idle and attached at weight 0, an alarm for each side, and a matching policy.
+//! Ready-made targets, each with a matching policy. Here: a blue/green pair, two services behind one rule of one
+//! balancer (and behind an internal one, on request), blue with all traffic, green idle and attached at weight 0, an
+//! alarm for each side.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `rolling` | a single service whose versions replace one another in place |
+//! | `application` | several targets of one application in one world |
+
+mod application;
+mod rolling;
+
+pub use application::{BuiltApplication, application_policy, build_application, build_with_services};
+pub(crate) use application::{add_target, empty_policy};
+pub use rolling::{BuiltService, RollingBalancing, RollingNames, RollingSetup};
 
 use super::alarms::{Comparison, MetricAlarm, TreatMissing, WatchedMetric};
 use super::balancer::{GroupSettings, ListenerAction};
 use super::ecs::{CircuitBreaker, CreateService, DeploymentConfiguration, ServiceLoadBalancer};
 use super::scaling::RegisterScalableTarget;
 use super::{ApiResult, Settings, World};
-use rollout::entry::EntryRules;
-use rollout::policy::{
-    AlarmPolicy, Concurrency, Deadlines, Drift, EnvironmentPolicy, Policy, RegistryPolicy, ServicePolicy, Step,
-    Strategy, TagRule, TargetPolicy, Trigger,
-};
+use rollout::policy::{AlarmPolicy, Deadlines, Drift, Policy, Step, Strategy, TargetPolicy};
 use rollout::{
-    EcsPair, ImageDigest, Leg, Name, Percent, Registry, Release, ReleaseId, Seconds, Slot, TargetId, TargetResources,
-    Timestamp,
+    EcsPair, ImageDigest, Leg, Name, Percent, Platform, Registry, Release, ReleaseId, Seconds, Slot, TargetId,
+    TargetResources, Timestamp,
 };
-use serde_json::json;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+
+/// Name of the container that runs the release.
+const CONTAINER: &str = "app";
 
 /// Parameters of the scene.
 #[derive(Debug, Clone)]
@@ -61,18 +72,6 @@ pub struct BuiltPair {
     pub names: PairNames,
 }
 
-/// Several scenes of one application, built in one world.
-#[derive(Debug)]
-pub struct BuiltApplication {
-    /// The world: every blue is steady and healthy, no events are pending, the call log is empty.
-    pub world: World,
-    /// Names and ARNs of each target's resources, in the order of the scenes.
-    pub pairs: Vec<(TargetId, PairNames)>,
-    /// The policy of all targets: pushes of tags like `v*` start deployments everywhere, without any gates. Tests that
-    /// need an order of environments change it.
-    pub policy: Policy,
-}
-
 /// Names and ARNs of a scene's resources.
 #[derive(Debug, Clone)]
 pub struct PairNames {
@@ -108,6 +107,15 @@ pub struct PairNames {
     pub internal: Option<Leg>,
 }
 
+/// A scene in a world: what must be steady before its traffic begins, and that traffic.
+struct PlacedScene {
+    cluster: String,
+    services: Vec<String>,
+    /// ARNs of the rules and listeners that get requests.
+    rules: Vec<String>,
+    requests_per_second: f64,
+}
+
 /// ARNs of a scene's load balancer, target groups, listener and rules.
 struct Balancing {
     load_balancer: String,
@@ -131,8 +139,7 @@ impl PairNames {
     /// If the scene's account id is invalid.
     #[must_use]
     pub fn registry(&self) -> Registry {
-        let host = self.repository_uri.split('/').next().unwrap_or_default();
-        rollout::registry::registry_of(host).expect("the scene's repository is in a registry of ECR")
+        registry_of(&self.repository_uri)
     }
 }
 
@@ -187,7 +194,7 @@ impl PairSetup {
     pub fn build(&self, settings: Settings) -> BuiltPair {
         let mut world = World::new(settings);
         let names = world.as_third_party(|world| self.set(world)).expect("the world accepts a scene of its own");
-        start_traffic(&mut world, &[(self, &names)]);
+        start_traffic(&mut world, &[self.placed(&names)]);
         let policy = self.policy(&names);
         BuiltPair { world, target: self.target.clone(), policy, names }
     }
@@ -198,11 +205,8 @@ impl PairSetup {
     /// # Errors
     /// The world's refusal of a call.
     pub fn set(&self, world: &mut World) -> ApiResult<PairNames> {
-        let cluster = self.cluster();
-        let repository = format!("{}/{}", self.target.application, self.target.service);
-        let (account, region) = (world.settings().account.clone(), world.settings().region.clone());
-        let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
-
+        let cluster = cluster_of(&self.target);
+        let (repository, repository_uri) = repository_of(world, &self.target);
         world.create_cluster(&cluster)?;
         let balancing = self.set_balancing(world)?;
         let Balancing { load_balancer, blue_group, green_group, listener, rule, test_rule } = balancing;
@@ -212,7 +216,7 @@ impl PairSetup {
             [group.to_owned()].into_iter().chain(internal).collect::<Vec<_>>()
         };
         let image = format!("{repository_uri}@{}", digest_of(0));
-        let task_definition = world.register_task_definition(first_definition(&self.stem(), &image))?.arn;
+        let task_definition = world.register_task_definition(first_definition(&stem_of(&self.target), &image))?.arn;
         let blue = self.set_service(world, "blue", &task_definition, groups(&blue_group, Slot::Blue))?;
         let green = self.set_service(world, "green", &task_definition, groups(&green_group, Slot::Green))?;
         let blue_alarm = self.set_alarm(world, "blue", &load_balancer, &blue_group)?;
@@ -236,23 +240,9 @@ impl PairSetup {
         })
     }
 
-    /// Name of the cluster.
-    fn cluster(&self) -> String {
-        format!("{}-{}", self.target.application, self.target.environment)
-    }
-
-    /// The start of the names of the target's own resources.
-    fn stem(&self) -> String {
-        let TargetId { application, service, environment } = &self.target;
-        format!("{application}-{service}-{environment}")
-    }
-
     fn set_balancing(&self, world: &mut World) -> ApiResult<Balancing> {
-        let stem = self.stem();
-        // The first service of an environment uses the balancer named like the cluster; further ones have their own.
-        let shared = self.cluster();
-        let taken = world.balancers.values().any(|balancer| balancer.name == shared);
-        let load_balancer = world.create_load_balancer(if taken { &stem } else { &shared })?.arn;
+        let stem = stem_of(&self.target);
+        let load_balancer = create_balancer(world, &self.target)?;
         let blue_group = world.create_target_group(&format!("{stem}-blue"), self.groups)?.arn;
         let green_group = world.create_target_group(&format!("{stem}-green"), self.groups)?.arn;
         let both = || vec![ListenerAction::forward([(blue_group.as_str(), 100), (green_group.as_str(), 0)])];
@@ -266,7 +256,7 @@ impl PairSetup {
 
     /// A load balancer, target groups and a listener for callers inside; there is no test rule.
     fn set_internal_balancing(&self, world: &mut World) -> ApiResult<Leg> {
-        let stem = format!("{}-internal", self.stem());
+        let stem = format!("{}-internal", stem_of(&self.target));
         let load_balancer = world.create_load_balancer(&stem)?.arn;
         let [blue, green] = ["blue", "green"].map(|slot| format!("{stem}-{slot}"));
         let blue = world.create_target_group(&blue, self.groups)?.arn;
@@ -284,7 +274,7 @@ impl PairSetup {
         task_definition: &str,
         groups: Vec<String>,
     ) -> ApiResult<String> {
-        let cluster = self.cluster();
+        let cluster = cluster_of(&self.target);
         let name = format!("{}-{slot}", self.target.service);
         let is_stable = slot == "blue";
         world.create_service(CreateService {
@@ -292,21 +282,12 @@ impl PairSetup {
             service_name: name.clone(),
             task_definition: task_definition.to_owned(),
             desired_count: if is_stable { self.tasks } else { 0 },
-            load_balancers: groups
-                .into_iter()
-                .map(|target_group_arn| ServiceLoadBalancer {
-                    target_group_arn,
-                    container_name: "app".to_owned(),
-                    container_port: 8080,
-                })
-                .collect(),
+            load_balancers: groups.into_iter().map(binding).collect(),
             deployment_configuration: Some(DeploymentConfiguration {
                 deployment_circuit_breaker: self.breaker,
                 ..DeploymentConfiguration::default()
             }),
-            network_configuration: Some(json!({"awsvpcConfiguration": {
-                "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0a"], "assignPublicIp": "DISABLED",
-            }})),
+            network_configuration: Some(network()),
             launch_type: Some("FARGATE".to_owned()),
             capacity_provider_strategy: None,
             volume_configurations: None,
@@ -327,20 +308,8 @@ impl PairSetup {
 
     /// The alarm on one side's 5xx; returns its name.
     fn set_alarm(&self, world: &mut World, slot: &str, load_balancer: &str, group: &str) -> ApiResult<String> {
-        let name = format!("{}-{slot}-5xx", self.stem());
-        world.put_metric_alarm(MetricAlarm {
-            name: name.clone(),
-            metric: WatchedMetric::Target5xxPercent,
-            load_balancer: load_balancer.to_owned(),
-            target_group: Some(group.to_owned()),
-            period_s: self.alarm_period_s,
-            evaluation_periods: 1,
-            datapoints_to_alarm: 1,
-            threshold: self.alarm_threshold,
-            comparison: Comparison::Above,
-            treat_missing: TreatMissing::NotBreaching,
-        })?;
-        Ok(name)
+        let name = format!("{}-{slot}-5xx", stem_of(&self.target));
+        put_5xx_alarm(world, name, [load_balancer, group], self.alarm_period_s, self.alarm_threshold)
     }
 
     /// The target's policy for the resources that were built.
@@ -349,12 +318,12 @@ impl PairSetup {
         let alarm = |name: &str| AlarmPolicy::new(name.to_owned());
         TargetPolicy {
             resources: TargetResources {
-                ecs: EcsPair {
+                platform: Platform::EcsPair(EcsPair {
                     cluster: names.cluster.clone(),
-                    container: "app".to_owned(),
+                    container: CONTAINER.to_owned(),
                     blue: names.blue.clone(),
                     green: names.green.clone(),
-                },
+                }),
                 traffic: [Leg {
                     blue: names.blue_group.clone(),
                     green: names.green_group.clone(),
@@ -374,10 +343,21 @@ impl PairSetup {
         }
     }
 
-    /// Whether the stable side is complete and healthy, and the alarms have data.
-    fn is_ready(&self, world: &mut World, names: &PairNames) -> bool {
+    fn placed(&self, names: &PairNames) -> PlacedScene {
+        PlacedScene {
+            cluster: names.cluster.clone(),
+            services: vec![names.blue.clone(), names.green.clone()],
+            rules: names.traffic_rules().map(str::to_owned).collect(),
+            requests_per_second: self.requests_per_second,
+        }
+    }
+}
+
+impl PlacedScene {
+    /// Whether all tasks are up, and the alarms have data.
+    fn is_ready(&self, world: &mut World) -> bool {
         world.as_third_party(|world| {
-            let services = world.describe_services(&names.cluster, &[names.blue.clone(), names.green.clone()]);
+            let services = world.describe_services(&self.cluster, &self.services);
             let steady = services.is_ok_and(|(services, _)| {
                 services.iter().all(|service| {
                     service.running_count == service.desired_count
@@ -407,35 +387,17 @@ impl BuiltPair {
     }
 }
 
-/// Builds scenes of one application in one new world, and runs it until they are steady.
-///
-/// # Panics
-/// If there is no scene, two scenes have the same target, or the world refuses one.
-#[must_use]
-pub fn build_application(scenes: &[PairSetup], settings: Settings) -> BuiltApplication {
-    let mut world = World::new(settings);
-    let set = |world: &mut World| scenes.iter().map(|scene| scene.set(world)).collect::<ApiResult<Vec<_>>>();
-    let names = world.as_third_party(set).expect("the world accepts scenes of its own");
-    start_traffic(&mut world, &scenes.iter().zip(&names).collect::<Vec<_>>());
-    let application = scenes.first().expect("there is a scene").target.application.clone();
-    let mut policy = empty_policy(application);
-    for (scene, names) in scenes.iter().zip(&names) {
-        add_target(&mut policy, &scene.target, &names.repository, scene.policy(names));
-    }
-    BuiltApplication { world, pairs: scenes.iter().map(|scene| scene.target.clone()).zip(names).collect(), policy }
-}
-
 /// Runs until all tasks are up, then starts the traffic.
-fn start_traffic(world: &mut World, scenes: &[(&PairSetup, &PairNames)]) {
+fn start_traffic(world: &mut World, scenes: &[PlacedScene]) {
     for _ in 0..600 {
         let at = Seconds(1).after(world.now());
         world.advance_to(at);
-        if scenes.iter().all(|(scene, names)| scene.is_ready(world, names)) {
+        if scenes.iter().all(|scene| scene.is_ready(world)) {
             break;
         }
     }
-    for (scene, names) in scenes {
-        for rule in names.traffic_rules() {
+    for scene in scenes {
+        for rule in &scene.rules {
             world.set_traffic(rule, scene.requests_per_second);
         }
     }
@@ -443,42 +405,70 @@ fn start_traffic(world: &mut World, scenes: &[(&PairSetup, &PairNames)]) {
     world.forget_calls();
 }
 
-/// An application with one target, whose deployments are started by pushes of tags like `v*`.
-#[must_use]
-pub fn application_policy(target: &TargetId, repository: &str, policy: TargetPolicy) -> Policy {
-    let mut application = empty_policy(target.application.clone());
-    add_target(&mut application, target, repository, policy);
-    application
+/// Name of a target's cluster.
+fn cluster_of(target: &TargetId) -> String {
+    format!("{}-{}", target.application, target.environment)
 }
 
-pub(crate) fn empty_policy(application: Name) -> Policy {
-    Policy {
-        application,
-        services: BTreeMap::new(),
-        environments: BTreeMap::new(),
-        people: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        grants: Vec::new(),
-        notifications: Vec::new(),
-    }
+/// The start of the names of a target's own resources.
+fn stem_of(target: &TargetId) -> String {
+    let TargetId { application, service, environment } = target;
+    format!("{application}-{service}-{environment}")
 }
 
-pub(crate) fn add_target(application: &mut Policy, target: &TargetId, repository: &str, policy: TargetPolicy) {
-    application.services.entry(target.service.clone()).or_insert_with(|| ServicePolicy {
-        registry: RegistryPolicy::default(),
-        repository: repository.to_owned(),
-        tags: TagRule::Glob("v*".to_owned()),
-        paused: false,
-        depends_on: Vec::new(),
-    });
-    let environment = application.environments.entry(target.environment.clone());
-    let environment = environment.or_insert_with(|| EnvironmentPolicy {
-        trigger: Trigger::Push,
-        concurrency: Concurrency::default(),
-        entry: EntryRules::default(),
-        targets: BTreeMap::new(),
-    });
-    environment.targets.insert(target.service.clone(), policy);
+/// Name of a target's repository, and the same with its host.
+fn repository_of(world: &World, target: &TargetId) -> (String, String) {
+    let repository = format!("{}/{}", target.application, target.service);
+    let (account, region) = (&world.settings().account, &world.settings().region);
+    let repository_uri = format!("{account}.dkr.ecr.{region}.amazonaws.com/{repository}");
+    (repository, repository_uri)
+}
+
+fn registry_of(repository_uri: &str) -> Registry {
+    let host = repository_uri.split('/').next().unwrap_or_default();
+    rollout::registry::registry_of(host).expect("the scene's repository is in a registry of ECR")
+}
+
+/// Creates a target's load balancer, and returns its ARN: that of an environment's first target is named like the
+/// cluster, the others like their targets.
+fn create_balancer(world: &mut World, target: &TargetId) -> ApiResult<String> {
+    let (shared, own) = (cluster_of(target), stem_of(target));
+    let taken = world.balancers.values().any(|balancer| balancer.name == shared);
+    Ok(world.create_load_balancer(if taken { &own } else { &shared })?.arn)
+}
+
+/// Registration of the container in a target group.
+fn binding(target_group_arn: String) -> ServiceLoadBalancer {
+    ServiceLoadBalancer { target_group_arn, container_name: CONTAINER.to_owned(), container_port: 8080 }
+}
+
+fn network() -> Value {
+    json!({"awsvpcConfiguration": {
+        "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0a"], "assignPublicIp": "DISABLED",
+    }})
+}
+
+/// Creates an alarm on the percentage of 5xx of a target group, and returns its name.
+fn put_5xx_alarm(
+    world: &mut World,
+    name: String,
+    [load_balancer, group]: [&str; 2],
+    period_s: u32,
+    threshold: f64,
+) -> ApiResult<String> {
+    world.put_metric_alarm(MetricAlarm {
+        name: name.clone(),
+        metric: WatchedMetric::Target5xxPercent,
+        load_balancer: load_balancer.to_owned(),
+        target_group: Some(group.to_owned()),
+        period_s,
+        evaluation_periods: 1,
+        datapoints_to_alarm: 1,
+        threshold,
+        comparison: Comparison::Above,
+        treat_missing: TreatMissing::NotBreaching,
+    })?;
+    Ok(name)
 }
 
 /// The `number`th release of a service: digest and tag are derived from the number.
@@ -497,7 +487,7 @@ pub fn digest_of(number: u64) -> ImageDigest {
 }
 
 /// A task definition with content that a copy must preserve: a sidecar, secrets, tags, fields that nothing here reads.
-fn first_definition(family: &str, image: &str) -> serde_json::Value {
+fn first_definition(family: &str, image: &str) -> Value {
     json!({
         "family": family,
         "taskRoleArn": "arn:aws:iam::111122223333:role/task",
@@ -509,7 +499,7 @@ fn first_definition(family: &str, image: &str) -> serde_json::Value {
         "runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"},
         "containerDefinitions": [
             {
-                "name": "app",
+                "name": CONTAINER,
                 "image": image,
                 "essential": true,
                 "portMappings": [{"containerPort": 8080, "hostPort": 8080, "protocol": "tcp"}],

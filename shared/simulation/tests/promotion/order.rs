@@ -400,7 +400,7 @@ fn deployment_fails_when_its_image_is_deleted_before_approval() {
     pipeline.expect_verdicts(&prod, HOUR, &[Verdict::Failed]);
     let reason = pipeline.simulation.at(&prod).verdicts().pop().map(|(_, _, reason)| reason).unwrap_or_default();
     assert!(reason.contains("image") && reason.contains("gone"), "{reason}");
-    let touched = |fact: &Fact| matches!(fact, Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. });
+    let touched = |fact: &Fact| matches!(fact, Fact::VersionReady { .. } | Fact::WeightsDecided { .. });
     assert!(!pipeline.has(&prod, touched), "{}", pipeline.journal_texts());
 
     // Pushed again, it is asked about again.

@@ -153,10 +153,7 @@ fn an_abort_cancels_a_waiting_deployment_without_side_effects() {
     pipeline.expect_verdicts(&prod(), 60, &[Verdict::Cancelled]);
     assert_eq!(pipeline.weights(&prod()), (100, 0));
     let has_side_effects = pipeline.journal(&prod()).into_iter().any(|entry| {
-        matches!(
-            entry.fact,
-            Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. } | Fact::RollbackStarted { .. }
-        )
+        matches!(entry.fact, Fact::VersionReady { .. } | Fact::WeightsDecided { .. } | Fact::RollbackStarted { .. })
     });
     assert!(!has_side_effects, "{}", pipeline.journal_texts());
     pipeline.wait_until_idle(HOUR);

@@ -10,10 +10,10 @@ fn simulation_with_two_releases() -> (Simulation, String) {
         assert!(simulation.run_until_idle(HOUR), "{}", simulation.journal_text());
     }
     let previous = simulation.state().and_then(|state| state.previous).expect("v1 was stable before");
-    let deregistered = simulation
-        .world(|world| world.as_third_party(|world| world.deregister_task_definition(&previous.task_definition)));
+    let deregistered =
+        simulation.world(|world| world.as_third_party(|world| world.deregister_task_definition(&previous.version)));
     assert_eq!(deregistered.expect("it is there").status, "INACTIVE");
-    (simulation, previous.task_definition)
+    (simulation, previous.version)
 }
 
 /// API reference, `DeregisterTaskDefinition`: a service that has an INACTIVE revision may still be scaled.
@@ -25,7 +25,7 @@ fn a_rollback_reuses_a_deregistered_revision_still_on_its_side() {
     expect_verdicts(&mut simulation, HOUR, &all);
     assert_eq!(weights(&simulation), (0, 100), "\n{}", simulation.journal_text());
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_eq!(stable.task_definition, previous, "\n{}", simulation.journal_text());
+    assert_eq!(stable.version, previous, "\n{}", simulation.journal_text());
 }
 
 /// API reference, `DeregisterTaskDefinition`: no service can be updated to an INACTIVE revision.
@@ -45,14 +45,14 @@ fn a_rollback_registers_a_deregistered_revision_again() {
     simulation.send_command(Instruction::Rollback, "v2 is slow");
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded; 3]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_ne!(stable.task_definition, previous, "\n{}", simulation.journal_text());
+    assert_ne!(stable.version, previous, "\n{}", simulation.journal_text());
     let document = |arn: &str| {
         simulation
             .world(|world| world.describe_task_definition(arn))
             .expect("an inactive one is described, too")
             .document
     };
-    assert_eq!(document(&stable.task_definition), document(&previous), "the same document");
+    assert_eq!(document(&stable.version), document(&previous), "the same document");
     assert_eq!(stable.release.map(|release| release.tag).as_deref(), Some("v1"));
 }
 

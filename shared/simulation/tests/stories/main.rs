@@ -101,7 +101,7 @@ fn a_good_release_succeeds_without_losing_a_request() {
     assert_eq!(tasks(&simulation), [(0, 0), (4, 4)], "\n{journal_text}");
     assert_eq!(lost(&simulation), 0.0, "\n{journal_text}");
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    assert_eq!(stable.slot, Slot::Green);
+    assert_eq!(stable.slot, Some(Slot::Green));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn tasks_run_the_pushed_digest_not_its_tag() {
     let release = simulation.push(1, PushAnnouncement::Event);
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Succeeded]);
     let stable = simulation.state().and_then(|state| state.stable).expect("there is a stable side");
-    let definition = simulation.world(|world| world.describe_task_definition(&stable.task_definition));
+    let definition = simulation.world(|world| world.describe_task_definition(&stable.version));
     let document = definition.expect("it was registered").document;
     let image = document["containerDefinitions"][0]["image"].as_str().expect("the container has an image");
     let repository = &simulation.names().repository_uri;
@@ -412,7 +412,7 @@ fn an_alarm_that_already_fires_blocks_the_start() {
     expect_verdicts(&mut simulation, HOUR, &[Verdict::Failed]);
     let journal_text = simulation.journal_text();
     assert!(has(&simulation, |fact| matches!(fact, Fact::Blocked { .. })), "\n{journal_text}");
-    assert!(!has(&simulation, |fact| matches!(fact, Fact::TaskDefinitionReady { .. })), "\n{journal_text}");
+    assert!(!has(&simulation, |fact| matches!(fact, Fact::VersionReady { .. })), "\n{journal_text}");
 
     // The fix itself must get through: a person takes the alarm upon themselves.
     let alarm = simulation.names().blue_alarm.clone();

@@ -262,7 +262,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollout::{EcsPair, Leg};
+    use rollout::{EcsPair, Leg, Platform};
 
     #[tokio::test]
     async fn draining_waits_for_in_flight_requests_up_to_a_limit() {
@@ -288,12 +288,12 @@ mod tests {
     fn resources() -> TargetResources {
         let (blue, green) = ("blue".to_owned(), "green".to_owned());
         TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "shop".to_owned(),
                 container: "api".to_owned(),
                 blue: blue.clone(),
                 green: green.clone(),
-            },
+            }),
             traffic: vec![Leg { blue, green, rules: vec!["rule".to_owned()], test_rule: None }],
         }
     }

@@ -1,6 +1,6 @@
 //! Renders the page's data from ledger, platform and clients.
 
-use super::platform::{AlarmCard, Platform};
+use super::platform::{AlarmCard, ProcessPlatform};
 use super::tally::{Second, Tally};
 use engine::{Brakes, LedgerError, Targets};
 use rollout::deployment::Deployment;
@@ -40,7 +40,7 @@ struct ShownDeployment {
 pub(crate) struct PageRenderer {
     target: TargetId,
     started: Timestamp,
-    platform: Arc<Platform>,
+    platform: Arc<ProcessPlatform>,
     tally: Arc<Tally>,
     narration: Mutex<Narration>,
     slots: Mutex<BTreeMap<String, Slot>>,
@@ -62,7 +62,7 @@ impl PageRenderer {
     pub(crate) fn new(
         target: TargetId,
         started: Timestamp,
-        platform: Arc<Platform>,
+        platform: Arc<ProcessPlatform>,
         tally: Arc<Tally>,
         narration: Narration,
     ) -> Self {

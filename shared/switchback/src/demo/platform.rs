@@ -65,7 +65,7 @@ pub(crate) struct AlarmCard {
 }
 
 /// Connects the world to real processes and requests.
-pub(crate) struct Platform {
+pub(crate) struct ProcessPlatform {
     world: Arc<Mutex<World>>,
     resources: TargetResources,
     images: BTreeMap<String, Image>,
@@ -83,7 +83,7 @@ struct ObservedState {
     alarm_at: Option<Timestamp>,
 }
 
-impl Platform {
+impl ProcessPlatform {
     /// A platform for `world`; `images` maps digests to the behaviour of their tasks.
     pub(crate) fn new(
         world: Arc<Mutex<World>>,
@@ -217,7 +217,8 @@ impl Platform {
     }
 
     fn service(&self, name: &str) -> WatchedResource {
-        WatchedResource::EcsService(self.resources.ecs.cluster.clone(), name.to_owned())
+        let cluster = self.resources.platform.ecs_services().next().map_or("", |service| service.cluster);
+        WatchedResource::EcsService(cluster.to_owned(), name.to_owned())
     }
 
     /// Runs one task from start to end.
@@ -259,7 +260,8 @@ impl Platform {
 
     fn image_for(&self, wanted: &RequestedTask) -> Option<(Slot, &Image)> {
         let service = wanted.service.as_deref()?;
-        let slot = Slot::BOTH.into_iter().find(|slot| self.resources.ecs.service(*slot) == service)?;
+        let platform = &self.resources.platform;
+        let slot = Slot::BOTH.into_iter().find(|slot| platform.workload_name(Some(*slot)) == service)?;
         let (_, digest) = wanted.image.split_once('@')?;
         Some((slot, self.images.get(digest)?))
     }

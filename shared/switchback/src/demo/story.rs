@@ -4,7 +4,7 @@
 use super::driver_loop::{TimerWakeQueue, WallClock, drive_wakes};
 use super::narrator::{Console, Narrator};
 use super::page_renderer::{Narration, PageRenderer, grouped};
-use super::platform::Platform;
+use super::platform::ProcessPlatform;
 use super::scene::{self, BAD, DemoRelease, DemoScene, FIRST, GOOD, RELEASES};
 use super::tally::{Tally, Totals};
 use super::web::{self, PageJson};
@@ -92,7 +92,7 @@ struct Demo {
     ledger: Arc<MemoryLedger>,
     wake_queue: TimerWakeQueue,
     clock: WallClock,
-    platform: Arc<Platform>,
+    platform: Arc<ProcessPlatform>,
     tally: Arc<Tally>,
     page_renderer: Arc<PageRenderer>,
     console: Console,
@@ -159,7 +159,7 @@ impl Demo {
             .await
             .context("the demo's policy could not be applied")?;
         let (wake_queue, incoming) = TimerWakeQueue::new();
-        let platform = Platform::new(scene.world.clone(), scene.resources.clone(), scene::images());
+        let platform = ProcessPlatform::new(scene.world.clone(), scene.resources.clone(), scene::images());
         let bad = RELEASES.iter().filter(|release| release.fail_percent > 0).map(|release| release.tag.to_owned());
         let tally = Arc::new(Tally::new(bad.collect()));
         let chapter = |release: DemoRelease| Chapter {

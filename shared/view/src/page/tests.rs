@@ -10,8 +10,8 @@ use rollout::target::{OperatorHold, PromotionHold};
 use rollout::verdict::Cause;
 use rollout::weighted::{AwaitingOperator, Registering, StableAtStart, Weighted, WeightedStage};
 use rollout::{
-    Actor, DeployOptions, EcsPair, ImageDigest, Leg, Name, Overrides, Percent, PlanId, ReleaseId, Seconds, Slot,
-    TargetId, TargetResources,
+    Actor, DeployOptions, EcsPair, ImageDigest, Leg, Name, Overrides, Percent, PlanId, Platform, ReleaseId, Seconds,
+    Slot, TargetId, TargetResources,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,12 +31,12 @@ fn policy() -> TargetPolicy {
     let [preflight, register, healthy, shift, retire, rollback] = [300, 120, 600, 300, 600, 600].map(Seconds);
     TargetPolicy {
         resources: TargetResources {
-            ecs: EcsPair {
+            platform: Platform::EcsPair(EcsPair {
                 cluster: "shop-prod".to_owned(),
                 container: "app".to_owned(),
                 blue: "api-blue".to_owned(),
                 green: "api-green".to_owned(),
-            },
+            }),
             traffic: vec![Leg {
                 blue: "group/api-blue".to_owned(),
                 green: "group/api-green".to_owned(),
@@ -91,7 +91,7 @@ fn waiting_deployment() -> Deployment {
         policy_version: 1,
         policy: policy(),
         started_at: at(0),
-        phase: Phase::Gated(Gated { deadline: at(604_800), asleep: false, task_definition: None }),
+        phase: Phase::Gated(Gated { deadline: at(604_800), asleep: false, version: None }),
         stage_entered_at: at(0),
         queue_position: None,
         last_effect_at: None,
@@ -191,7 +191,7 @@ fn holds_are_listed_worst_first() {
     state.operator_hold = Some(OperatorHold { since: at(0), deployment: 1, reason: "hook migrate failed".to_owned() });
     let cause = Cause::Alarm { name: "api-5xx".to_owned(), reason: "crossed.".to_owned() };
     if let Some(running) = &mut state.running {
-        let sides = StableAtStart { stable: Slot::Blue, stable_task_definition: "td:1".to_owned(), stable_count: 2 };
+        let sides = StableAtStart { stable: Slot::Blue, stable_version: "td:1".to_owned(), stable_count: 2 };
         let registering = Registering { deadline: at(86_400), template: "td:1".to_owned(), registered: None };
         let waits = AwaitingOperator { cause, since: at(0), deadline: at(86_400), journalled: true };
         let weighted = Weighted {

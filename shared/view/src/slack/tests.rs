@@ -24,8 +24,8 @@ fn state(environment: &str) -> TargetState {
 
 fn stable(number: u64) -> StableSide {
     StableSide {
-        slot: Slot::Blue,
-        task_definition: "api:1".to_owned(),
+        slot: Some(Slot::Blue),
+        version: "api:1".to_owned(),
         release: Some(reference(number)),
         since: at(60),
         forward_only: false,

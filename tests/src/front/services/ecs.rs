@@ -1,15 +1,31 @@
-//! ECS (awsJson 1.1, `AmazonEC2ContainerServiceV20141113`): services, task definitions, tasks.
+//! ECS (awsJson 1.1, `AmazonEC2ContainerServiceV20141113`): services and their deployments, task definitions, tasks.
 
-use super::input::{number, page, text, texts};
+use super::input::{boolean, number, page, text, texts};
 use super::{OperationResult, refused};
 use crate::front::protocol::AwsError;
+use rollout::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use simulation::world::World;
-use simulation::world::ecs::{ListTasks, RunTask, UpdateService};
+use simulation::world::ecs::{ListServiceDeployments, ListTasks, RunTask, UpdateService, UpdateTaskProtection};
 
-/// The largest page of `ListTasks` and `ListTaskDefinitions`, and the page where none is asked for (API reference).
+/// The largest page (API reference), and that of `ListTasks` and `ListTaskDefinitions` where none is asked for.
 const MAX_PAGE_SIZE: usize = 100;
+/// The page of `ListServiceDeployments` where none is asked for (API reference).
+const DEFAULT_DEPLOYMENTS_PAGE: usize = 20;
+/// Statuses of a service deployment (API reference, `ServiceDeploymentStatus`).
+const DEPLOYMENT_STATUSES: [&str; 9] = [
+    "PENDING",
+    "SUCCESSFUL",
+    "STOPPED",
+    "STOP_REQUESTED",
+    "IN_PROGRESS",
+    "ROLLBACK_REQUESTED",
+    "ROLLBACK_IN_PROGRESS",
+    "ROLLBACK_SUCCESSFUL",
+    "ROLLBACK_FAILED",
+];
 
 /// What the world makes something of in `UpdateService`.
 const UPDATE_FIELDS: [&str; 9] = [
@@ -53,6 +69,9 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
     Some(match operation {
         "DescribeServices" => describe_services(world, input),
         "UpdateService" => update_service(world, input),
+        "ListServiceDeployments" => list_service_deployments(world, input),
+        "DescribeServiceDeployments" => describe_service_deployments(world, input),
+        "DescribeServiceRevisions" => describe_service_revisions(world, input),
         "DescribeTaskDefinition" => describe_task_definition(world, input),
         "RegisterTaskDefinition" => register_task_definition(world, input),
         "ListTaskDefinitions" => list_task_definitions(world, input),
@@ -60,6 +79,8 @@ pub(super) fn perform(world: &mut World, operation: &str, input: &Value) -> Opti
         "ListTasks" => list_tasks(world, input),
         "RunTask" => run_task(world, input),
         "StopTask" => stop_task(world, input),
+        "GetTaskProtection" => get_task_protection(world, input),
+        "UpdateTaskProtection" => update_task_protection(world, input),
         _ => return None,
     })
 }
@@ -75,6 +96,35 @@ fn update_service(world: &mut World, input: &Value) -> OperationResult {
     let request: UpdateService = read(input)?;
     let service = world.update_service(request).map_err(refused)?;
     Ok(json!({"service": service}))
+}
+
+fn list_service_deployments(world: &mut World, input: &Value) -> OperationResult {
+    let status = texts(input, "status");
+    if let Some(unknown) = status.iter().find(|status| !DEPLOYMENT_STATUSES.contains(&status.as_str())) {
+        return Err(invalid(&format!("Invalid service deployment status: {unknown}")));
+    }
+    let created = |bound: &str| input["createdAt"][bound].as_f64().and_then(instant);
+    let request = ListServiceDeployments {
+        cluster: cluster(input).to_owned(),
+        service: text(input, "service").ok_or_else(|| invalid("Service cannot be empty."))?.to_owned(),
+        status,
+        created_before: created("before"),
+        created_after: created("after"),
+    };
+    let found = world.list_service_deployments(&request).map_err(refused)?;
+    paged("serviceDeployments", found, input, DEFAULT_DEPLOYMENTS_PAGE)
+}
+
+fn describe_service_deployments(world: &mut World, input: &Value) -> OperationResult {
+    let arns = texts(input, "serviceDeploymentArns");
+    let (found, failures) = world.describe_service_deployments(&arns).map_err(refused)?;
+    Ok(json!({"serviceDeployments": found, "failures": failures}))
+}
+
+fn describe_service_revisions(world: &mut World, input: &Value) -> OperationResult {
+    let arns = texts(input, "serviceRevisionArns");
+    let (found, failures) = world.describe_service_revisions(&arns).map_err(refused)?;
+    Ok(json!({"serviceRevisions": found, "failures": failures}))
 }
 
 fn describe_task_definition(world: &mut World, input: &Value) -> OperationResult {
@@ -104,7 +154,7 @@ fn list_task_definitions(world: &mut World, input: &Value) -> OperationResult {
         Some(other) => return Err(not_modelled(&format!("list of {other} task definitions"))),
     }
     let arns = world.list_task_definitions(text(input, "familyPrefix"), newest_first).map_err(refused)?;
-    paged("taskDefinitionArns", arns, input)
+    paged("taskDefinitionArns", arns, input, MAX_PAGE_SIZE)
 }
 
 fn describe_tasks(world: &mut World, input: &Value) -> OperationResult {
@@ -117,7 +167,7 @@ fn list_tasks(world: &mut World, input: &Value) -> OperationResult {
     require_modelled(input, &LIST_FIELDS)?;
     let request: ListTasks = read(input)?;
     let arns = world.list_tasks(request).map_err(refused)?;
-    paged("taskArns", arns, input)
+    paged("taskArns", arns, input, MAX_PAGE_SIZE)
 }
 
 fn run_task(world: &mut World, input: &Value) -> OperationResult {
@@ -131,6 +181,32 @@ fn stop_task(world: &mut World, input: &Value) -> OperationResult {
     let task = text(input, "task").ok_or_else(|| invalid("Task cannot be empty."))?;
     let task = world.stop_task(cluster(input), task, text(input, "reason")).map_err(refused)?;
     Ok(json!({"task": task}))
+}
+
+fn get_task_protection(world: &mut World, input: &Value) -> OperationResult {
+    let tasks = texts(input, "tasks");
+    let (found, failures) = world.get_task_protection(required_cluster(input)?, &tasks).map_err(refused)?;
+    Ok(json!({"protectedTasks": found, "failures": failures}))
+}
+
+fn update_task_protection(world: &mut World, input: &Value) -> OperationResult {
+    required_cluster(input)?;
+    if boolean(input, "protectionEnabled").is_none() {
+        return Err(invalid("protectionEnabled must be specified."));
+    }
+    let request: UpdateTaskProtection = read(input)?;
+    let (found, failures) = world.update_task_protection(&request).map_err(refused)?;
+    Ok(json!({"protectedTasks": found, "failures": failures}))
+}
+
+/// The cluster, where there is no default.
+fn required_cluster(input: &Value) -> Result<&str, AwsError> {
+    text(input, "cluster").ok_or_else(|| invalid("Cluster cannot be empty."))
+}
+
+/// A time in seconds since 1970; none: it is out of range.
+fn instant(seconds: f64) -> Option<Timestamp> {
+    Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
 }
 
 /// The cluster that is named; none is the default one.
@@ -151,9 +227,9 @@ fn require_modelled(input: &Value, fields: &[&str]) -> Result<(), AwsError> {
     }
 }
 
-fn paged(name: &str, all: Vec<String>, input: &Value) -> OperationResult {
+fn paged<T: Serialize>(name: &str, all: Vec<T>, input: &Value, default_size: usize) -> OperationResult {
     let size = match number(input, "maxResults").map(usize::try_from) {
-        None => MAX_PAGE_SIZE,
+        None => default_size,
         Some(Ok(size @ 1..=MAX_PAGE_SIZE)) => size,
         Some(_) => return Err(invalid("Invalid maxResults: it must be between 1 and 100")),
     };

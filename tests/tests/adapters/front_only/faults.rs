@@ -63,9 +63,8 @@ async fn a_write_with_a_lost_response_happens_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_with_a_lost_response_leaves_one_revision() {
     let fixture = fixture().await;
-    let effect = Effect::RegisterTaskDefinition {
+    let effect = Effect::RegisterVersion {
         template: fixture.fixture.task_definition.clone(),
-        container: "api".to_owned(),
         image: "registry.example.com/shop/api@sha256:new".to_owned(),
     };
     let revisions = || {
@@ -79,8 +78,8 @@ async fn a_registration_with_a_lost_response_leaves_one_revision() {
     assert_eq!(revisions(), before.map(|before| before + 1));
 
     // One that is refused for now is asked for again; one that always is, is left to the next pass.
-    let Effect::RegisterTaskDefinition { template, container, .. } = effect else { return };
-    let effect = Effect::RegisterTaskDefinition { template, container, image: "shop/api@sha256:newer".to_owned() };
+    let Effect::RegisterVersion { template, .. } = effect else { return };
+    let effect = Effect::RegisterVersion { template, image: "shop/api@sha256:newer".to_owned() };
     fixture.front.fault(Fault::on("ecs", "RegisterTaskDefinition", FaultKind::Throttle));
     let outcome = fixture.perform(&effect).await;
     assert!(matches!(outcome, Outcome::Registered { reused: false, .. }), "{outcome:?}");

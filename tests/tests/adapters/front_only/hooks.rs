@@ -17,10 +17,10 @@ pub(super) fn start_task() -> Effect {
     Effect::StartTask {
         hook: "migrate".to_owned(),
         run: "shop-api-7-migrate".to_owned(),
-        task_definition: "api".to_owned(),
+        version: "api".to_owned(),
         container: "api".to_owned(),
         command: vec!["migrate".to_owned()],
-        template: Slot::Blue,
+        template: Some(Slot::Blue),
     }
 }
 
@@ -56,13 +56,13 @@ async fn a_hook_task_inherits_its_services_volumes() {
     let fixture = fixture().await;
     let (definition, volume) = with_a_volume(&fixture);
     let Effect::StartTask { hook, run, container, command, .. } = start_task() else { unreachable!() };
-    let start = |template| Effect::StartTask {
+    let start = |template: Slot| Effect::StartTask {
         hook: hook.clone(),
         run: format!("{run}-{template}"),
-        task_definition: definition.clone(),
+        version: definition.clone(),
         container: container.clone(),
         command: command.clone(),
-        template,
+        template: Some(template),
     };
     let started = fixture.perform(&start(Slot::Blue)).await;
     assert!(matches!(started, Outcome::TaskStarted { .. }), "{started:?}");

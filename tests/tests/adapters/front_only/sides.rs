@@ -34,11 +34,11 @@ async fn the_image_is_read_only_on_request() {
     assert_eq!(known(&seen.blue).image.as_deref(), Some("registry.example.com/shop/api@sha256:old"));
     let green = known(&seen.green);
     assert_eq!(
-        (green.image.as_deref(), &green.task_definition),
+        (green.image.as_deref(), &green.version),
         (Some("registry.example.com/shop/api@sha256:new"), &task_definition)
     );
 
-    observation.resources.ecs.container = "web".to_owned();
+    tests::pair_of(&mut observation.resources).container = "web".to_owned();
     let seen = fixture.fixture.cloud.observe(&observation).await;
     assert!(matches!(&seen.blue, Reading::Unknown(reason) if reason.contains("it has api, proxy")), "{:?}", seen.blue);
 }

@@ -52,15 +52,14 @@ async fn a_deregistered_revision_is_registered_again() {
     fixture.front.skip(Duration::from_secs(60));
     fixture.front.world().deregister_task_definition(&task_definition).expect("it is there");
     assert_eq!(fixture.perform(&Effect::SetDesired { slot: Slot::Green, desired: 2 }).await, Outcome::Done);
-    let name = Effect::UpdateService { slot: Slot::Green, task_definition: task_definition.clone(), desired: 3 };
+    let name = Effect::SetVersion { slot: Slot::Green, version: task_definition.clone(), desired: 3 };
     let named = fixture.perform(&name).await;
     assert!(matches!(&named, Outcome::Refused { reason } if reason.contains("inactive")), "{named:?}");
-    let anew = Effect::RegisterTaskDefinition {
+    let anew = Effect::RegisterVersion {
         template: task_definition.clone(),
-        container: "api".to_owned(),
         image: "registry.example.com/shop/api@sha256:new".to_owned(),
     };
-    let Outcome::Registered { task_definition: made, reused: false } = fixture.perform(&anew).await else {
+    let Outcome::Registered { version: made, reused: false } = fixture.perform(&anew).await else {
         panic!("a revision that is retired is no use")
     };
     assert_ne!(made, task_definition);
@@ -75,9 +74,9 @@ async fn a_field_unknown_to_the_sdk_survives_the_copy() {
     let registered = fixture.fixture.ecs("RegisterTaskDefinition", &document);
     let template = registered["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned();
     let image = "registry.example.com/shop/api@sha256:new".to_owned();
-    let effect = Effect::RegisterTaskDefinition { template, container: "api".to_owned(), image: image.clone() };
+    let effect = Effect::RegisterVersion { template, image: image.clone() };
     let outcome = fixture.perform(&effect).await;
-    let Outcome::Registered { task_definition, reused: false } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Registered { version: task_definition, reused: false } = outcome else { panic!("{outcome:?}") };
     let copied = fixture.fixture.ecs("DescribeTaskDefinition", &json!({"taskDefinition": task_definition}));
     assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["aFieldOfTomorrow"], json!(7));
     assert_eq!(copied["taskDefinition"]["containerDefinitions"][0]["image"], json!(image));

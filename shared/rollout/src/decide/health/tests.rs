@@ -83,9 +83,9 @@ impl Scene {
     }
 
     fn weighted(self) -> Option<Weighted> {
-        let task_definition = "td:old".to_owned();
-        let registering = Registering { deadline: at(NOW), template: task_definition.clone(), registered: None };
-        let sides = StableAtStart { stable: Slot::Blue, stable_task_definition: task_definition, stable_count: 4 };
+        let version = "td:old".to_owned();
+        let registering = Registering { deadline: at(NOW), template: version.clone(), registered: None };
+        let sides = StableAtStart { stable: Slot::Blue, stable_version: version, stable_count: 4 };
         let (decided, before) = (self.weights(), BEFORE.weights());
         let weighted = Weighted {
             weights: Some(WeightsRecord { before, decided, verified: true, may_still_be_live: None }),
@@ -100,6 +100,7 @@ impl Scene {
         let unread = || "throttled".to_owned();
         let rule = RuleReading { weights: self.weights(), has_both_groups: true, foreign_groups: vec![] };
         Snapshot {
+            workload: Reading::not_asked(),
             blue: Reading::Unknown(unread()),
             green: Reading::Unknown(unread()),
             rules: vec![if self.rule_readable { Reading::Known(rule) } else { Reading::Unknown(unread()) }],

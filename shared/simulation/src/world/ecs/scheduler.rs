@@ -1,9 +1,9 @@
 //! A service's scheduler: rolling deployments, replacement of tasks, back-off and circuit breaker.
 
+use super::services::{CompletedDeployment, RollbackTo, ScheduledService};
 use super::shapes::{LastStatus, RolloutState};
 use super::tasks::{NewTask, TaskState};
 use crate::world::agenda::{AgendaItem, later};
-use crate::world::balancer::HealthState;
 use crate::world::image::StartBehaviour;
 use crate::world::{ServiceKey, TaskBackend, World, WorldEventKind};
 
@@ -19,10 +19,19 @@ pub(super) enum TaskPhase {
     Stopping,
     /// Not running yet.
     Starting,
-    /// Running, but not all of its targets are healthy (yet).
+    /// Running, but not all of its health checks have passed (yet).
     Running,
-    /// Running, with all of its targets healthy.
+    /// Running and healthy.
     Healthy,
+}
+
+/// A task that the scheduler may stop, ordered by its use.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    phase: TaskPhase,
+    id: String,
+    /// Neither a deployment nor a scale-in stops it.
+    protected: bool,
 }
 
 impl World {
@@ -33,13 +42,7 @@ impl World {
         if task.shape.last_status < LastStatus::Running {
             return TaskPhase::Starting;
         }
-        let healthy = |(group, target): &(String, crate::world::balancer::ElbTarget)| {
-            self.groups
-                .get(group)
-                .and_then(|group| group.targets.get(target))
-                .is_some_and(|target| target.state == HealthState::Healthy)
-        };
-        if task.targets.iter().all(healthy) { TaskPhase::Healthy } else { TaskPhase::Running }
+        if self.is_healthy(task) { TaskPhase::Healthy } else { TaskPhase::Running }
     }
 
     /// One run of a service's scheduler.
@@ -47,50 +50,16 @@ impl World {
         let Some(service) = self.services.get_mut(key) else { return };
         service.scheduled = false;
         self.stop_unhealthy(key);
+        self.record_start(key);
         let Some(service) = self.services.get(key) else { return };
         let desired = as_count(service.desired);
         let Some(primary) = service.deployments.first().cloned() else { return };
         let configuration = service.configuration.clone();
         let failed = primary.rollout_state == RolloutState::Failed;
 
-        let mut new: Vec<(TaskPhase, String)> = Vec::new();
-        let mut old: Vec<(TaskPhase, String)> = Vec::new();
-        for id in &self.services[key].live {
-            let Some(task) = self.tasks.get(id) else { continue };
-            let phase = self.phase(task);
-            if phase == TaskPhase::Stopping {
-                continue;
-            }
-            let side = if task.deployment.as_deref() == Some(&primary.id) { &mut new } else { &mut old };
-            side.push((phase, id.clone()));
-        }
-        new.sort();
-        old.sort();
-
-        // More tasks than desired: stop the least useful ones first.
-        let keep_old = if failed { desired.saturating_sub(new.len()) } else { usize::MAX };
-        let mut stopping: Vec<String> = Vec::new();
-        while new.len() > desired {
-            stopping.push(new.remove(0).1);
-        }
-        while old.len() > keep_old {
-            stopping.push(old.remove(0).1);
-        }
-        if !failed {
-            let min_healthy = (desired * configuration.minimum_healthy_percent as usize).div_ceil(100);
-            let healthy =
-                |tasks: &[(TaskPhase, String)]| tasks.iter().filter(|(phase, _)| *phase == TaskPhase::Healthy).count();
-            let mut healthy_count = healthy(&new) + healthy(&old);
-            while let Some((phase, _)) = old.first() {
-                if *phase == TaskPhase::Healthy {
-                    if healthy_count <= min_healthy {
-                        break;
-                    }
-                    healthy_count -= 1;
-                }
-                stopping.push(old.remove(0).1);
-            }
-        }
+        let (mut new, mut old) = self.candidates(service, &primary.id);
+        let min_healthy = (desired * configuration.minimum_healthy_percent as usize).div_ceil(100);
+        let stopping = take_surplus(&mut new, &mut old, desired, (!failed).then_some(min_healthy));
         if !stopping.is_empty() {
             let names: Vec<String> = stopping.iter().map(|id| format!("(task {id})")).collect();
             self.add_service_event(key, &format!("has stopped {} running tasks: {}.", names.len(), names.join(" ")));
@@ -100,6 +69,8 @@ impl World {
             }
         }
 
+        // A task that is being stopped does not count: with a maximum of 100 %, its replacement starts while it still
+        // shuts down (aws/containers-roadmap#959).
         let max_tasks = (desired * configuration.maximum_percent as usize / 100).max(1);
         let room = max_tasks.saturating_sub(new.len() + old.len());
         let missing = desired.saturating_sub(new.len()).min(room);
@@ -107,6 +78,23 @@ impl World {
             self.start_service_tasks(key, missing);
         }
         self.complete_if_steady(key);
+    }
+
+    /// The tasks of the primary deployment, and those of older ones, that are not stopping; the least useful first.
+    fn candidates(&self, service: &ScheduledService, primary: &str) -> (Vec<Candidate>, Vec<Candidate>) {
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        for id in &service.live {
+            let Some(task) = self.tasks.get(id) else { continue };
+            let phase = self.phase(task);
+            if phase == TaskPhase::Stopping {
+                continue;
+            }
+            let side = if task.deployment.as_deref() == Some(primary) { &mut new } else { &mut old };
+            side.push(Candidate { phase, id: id.clone(), protected: self.is_protected(task) });
+        }
+        new.sort();
+        old.sort();
+        (new, old)
     }
 
     fn start_service_tasks(&mut self, key: &ServiceKey, count: usize) {
@@ -182,7 +170,8 @@ impl World {
             return;
         }
         let state = primary.rollout_state;
-        let (id, definition) = (primary.id.clone(), primary.task_definition.clone());
+        let id = primary.id.clone();
+        let (task_definition, revision) = (primary.task_definition.clone(), primary.revision.clone());
         if state == RolloutState::Failed {
             return;
         }
@@ -193,12 +182,13 @@ impl World {
         let arn = service.arn.clone();
         if state == RolloutState::InProgress {
             let reason = format!("ECS deployment {id} completed.");
-            service.last_completed = Some(definition);
+            service.last_completed = Some(CompletedDeployment { task_definition, revision });
             if let Some(primary) = service.deployments.first_mut() {
                 primary.rollout_state = RolloutState::Completed;
                 primary.reason = reason.clone();
                 primary.updated_at = now;
             }
+            self.record_completion(key);
             self.add_service_event(key, &format!("(deployment {id}) deployment completed."));
             let name = "SERVICE_DEPLOYMENT_COMPLETED";
             self.emit(WorldEventKind::Deployment { service: arn, deployment: id, name, reason });
@@ -213,7 +203,7 @@ impl World {
         self.emit(WorldEventKind::Service { service, cluster, name, reason: reason.map(str::to_owned) });
     }
 
-    /// Records that a task of a service runs and has healthy targets.
+    /// Records that a task of a service runs and is healthy.
     pub(super) fn note_success(&mut self, key: &ServiceKey, deployment: &str) {
         let Some(service) = self.services.get_mut(key) else { return };
         service.failures = 0;
@@ -235,8 +225,7 @@ impl World {
             service.retry_at = Some(later(now, pause));
         }
         let breaker = service.configuration.deployment_circuit_breaker;
-        // ECS guide, "How the Amazon ECS deployment circuit breaker detects failures": 3 ≤ half of the tasks ≤ 200.
-        let threshold = service.desired.div_ceil(2).clamp(3, 200);
+        let threshold = breaker_threshold(service.desired);
         let mut trips = false;
         if let Some(found) = service.deployments.first_mut().filter(|found| found.id == deployment)
             && !found.proven
@@ -264,18 +253,66 @@ impl World {
         primary.rollout_state = RolloutState::Failed;
         primary.reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
         primary.updated_at = now;
-        let (id, definition, reason) = (primary.id.clone(), primary.task_definition.clone(), primary.reason.clone());
+        let (id, record, reason) = (primary.id.clone(), primary.record.clone(), primary.reason.clone());
+        let last = last.filter(|last| rollback && last.task_definition != primary.task_definition);
+        self.record_failure(key, last.as_ref().map(|last| last.revision.as_str()));
         self.add_service_event(key, &format!("(deployment {id}) deployment failed: tasks failed to start."));
         let name = "SERVICE_DEPLOYMENT_FAILED";
         self.emit(WorldEventKind::Deployment { service: arn, deployment: id.clone(), name, reason });
-        if let Some(last) = last.filter(|last| rollback && *last != definition) {
-            self.add_service_event(key, &format!("rolling back to task definition {last}."));
-            self.begin_deployment(key, last);
+        if let Some(CompletedDeployment { task_definition, revision }) = last {
+            self.add_service_event(key, &format!("rolling back to task definition {task_definition}."));
+            self.begin_deployment(key, task_definition, Some(RollbackTo { record, revision }));
             if let Some(primary) = self.services.get_mut(key).and_then(|service| service.deployments.first_mut()) {
                 primary.reason = format!("ECS deployment circuit breaker: rolling back from {id}.");
             }
         }
     }
+}
+
+/// Number of failed tasks in a row that trip the circuit breaker: half of the desired count, at least 3 and at most 200
+/// ("How the Amazon ECS deployment circuit breaker detects failures" in the ECS developer guide).
+pub(super) fn breaker_threshold(desired: u32) -> u32 {
+    desired.div_ceil(2).clamp(3, 200)
+}
+
+/// Takes the tasks that are stopped now out of both lists: the surplus, and those of older deployments that the
+/// minimum of healthy tasks (`min_healthy`) does not need; none: the primary deployment has failed, and replaces none.
+/// Protected tasks stay.
+fn take_surplus(
+    new: &mut Vec<Candidate>,
+    old: &mut Vec<Candidate>,
+    desired: usize,
+    min_healthy: Option<usize>,
+) -> Vec<String> {
+    let mut stopping = Vec::new();
+    let keep_old = if min_healthy.is_none() { desired.saturating_sub(new.len()) } else { usize::MAX };
+    while new.len() > desired
+        && let Some(index) = least_useful(new)
+    {
+        stopping.push(new.remove(index).id);
+    }
+    while old.len() > keep_old
+        && let Some(index) = least_useful(old)
+    {
+        stopping.push(old.remove(index).id);
+    }
+    let Some(min_healthy) = min_healthy else { return stopping };
+    let mut healthy = new.iter().chain(&*old).filter(|task| task.phase == TaskPhase::Healthy).count();
+    while let Some(index) = least_useful(old) {
+        if old[index].phase == TaskPhase::Healthy {
+            if healthy <= min_healthy {
+                break;
+            }
+            healthy -= 1;
+        }
+        stopping.push(old.remove(index).id);
+    }
+    stopping
+}
+
+/// The first task that may be stopped.
+fn least_useful(tasks: &[Candidate]) -> Option<usize> {
+    tasks.iter().position(|task| !task.protected)
 }
 
 fn as_count(desired: u32) -> usize {

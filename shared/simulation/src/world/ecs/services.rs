@@ -1,6 +1,7 @@
 //! Services: their API calls and descriptions.
 
 use super::definitions::last_part;
+use super::records::{RecordedDeployment, RecordedRevision};
 use super::scheduler::TaskPhase;
 use super::shapes::{
     CreateService, DeploymentConfiguration, EcsDeployment, EcsFailure, EcsService, EcsServiceEvent, RolloutState,
@@ -39,8 +40,12 @@ pub(in crate::world) struct ScheduledService {
     created_at: Timestamp,
     /// Tasks that have not stopped.
     pub(in crate::world) live: Vec<String>,
-    /// Task definition of the last deployment that was completed.
-    pub(super) last_completed: Option<String>,
+    /// The last deployment that was completed.
+    pub(super) last_completed: Option<CompletedDeployment>,
+    /// Its service deployments, oldest first.
+    pub(super) records: Vec<RecordedDeployment>,
+    /// Its service revisions, oldest first.
+    pub(super) revisions: Vec<RecordedRevision>,
     /// A scheduler run is on the agenda already.
     pub(super) scheduled: bool,
     /// No task is started before this time.
@@ -51,10 +56,33 @@ pub(in crate::world) struct ScheduledService {
     pub(super) steady: bool,
 }
 
+/// What a completed deployment deployed.
+#[derive(Debug, Clone)]
+pub(super) struct CompletedDeployment {
+    pub(super) task_definition: String,
+    /// Id of its service revision.
+    pub(super) revision: String,
+}
+
+/// What a deployment by the circuit breaker rolls back from and to.
+#[derive(Debug)]
+pub(super) struct RollbackTo {
+    /// Id of the service deployment that failed.
+    pub(super) record: String,
+    /// Id of the service revision to deploy again.
+    pub(super) revision: String,
+}
+
 /// A deployment of a service.
 #[derive(Debug, Clone)]
 pub(super) struct DeploymentState {
     pub(super) id: String,
+    /// Id of its service deployment; that of the failed one, if it rolls back.
+    pub(super) record: String,
+    /// Id of its service revision.
+    pub(super) revision: String,
+    /// The circuit breaker started it.
+    pub(super) rolls_back: bool,
     pub(super) task_definition: String,
     pub(super) failed_tasks: u32,
     /// One of its tasks succeeded: the circuit breaker no longer applies.
@@ -111,13 +139,15 @@ impl World {
                 created_at: world.now,
                 live: Vec::new(),
                 last_completed: None,
+                records: Vec::new(),
+                revisions: Vec::new(),
                 scheduled: false,
                 retry_at: None,
                 failures: 0,
                 steady: false,
             };
             world.services.insert(key.clone(), service);
-            world.begin_deployment(&key, definition.arn);
+            world.begin_deployment(&key, definition.arn, None);
             world.service_shape(&key).ok_or_else(service_not_found)
         })
     }
@@ -183,7 +213,7 @@ impl World {
                 });
             }
             if deploys {
-                world.begin_deployment(&key, definition);
+                world.begin_deployment(&key, definition, None);
             } else {
                 world.wake_scheduler(&key);
             }
@@ -201,6 +231,7 @@ impl World {
             let state = world.services.get_mut(&key).ok_or_else(service_not_found)?;
             state.status = "INACTIVE";
             state.desired = 0;
+            state.records.clear();
             world.wake_scheduler(&key);
             world.service_shape(&key).ok_or_else(service_not_found)
         })
@@ -265,13 +296,26 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn begin_deployment(&mut self, key: &ServiceKey, task_definition: String) {
-        let id = format!("ecs-svc/{}", self.rng.between(1_000_000_000_000_000_000, 9_999_999_999_999_999_999));
+    /// Starts a deployment: with a record of its own or, if it is a rollback, as a part of the failed one's.
+    pub(super) fn begin_deployment(&mut self, key: &ServiceKey, task_definition: String, rollback: Option<RollbackTo>) {
+        let number = self.rng.between(1_000_000_000_000_000_000, 9_999_999_999_999_999_999).to_string();
+        let id = format!("ecs-svc/{number}");
         let now = self.now;
+        let rolls_back = rollback.is_some();
+        let RollbackTo { record, revision } = match rollback {
+            Some(rollback) => rollback,
+            None => {
+                self.begin_record(key, &number, &task_definition);
+                RollbackTo { record: number.clone(), revision: number }
+            }
+        };
         let Some(service) = self.services.get_mut(key) else { return };
         let reason = format!("ECS deployment {id} in progress.");
         let deployment = DeploymentState {
             id: id.clone(),
+            record,
+            revision,
+            rolls_back,
             task_definition,
             failed_tasks: 0,
             proven: false,
@@ -369,6 +413,7 @@ impl World {
             capacity_provider_strategy: state.capacity_provider_strategy.clone(),
             scheduling_strategy: "REPLICA",
             health_check_grace_period_seconds: state.grace_s,
+            current_service_deployment: self.current_record(key, state),
             created_at: state.created_at,
         })
     }

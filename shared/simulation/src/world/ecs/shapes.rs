@@ -12,7 +12,7 @@ pub(crate) fn epoch<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::O
     serializer.serialize_f64(at.as_millisecond() as f64 / 1000.0)
 }
 
-fn epoch_option<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn epoch_option<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => epoch(at, serializer),
         None => serializer.serialize_none(),
@@ -236,6 +236,9 @@ pub struct EcsService {
     pub scheduling_strategy: &'static str,
     /// In seconds.
     pub health_check_grace_period_seconds: u32,
+    /// ARN of its newest service deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_service_deployment: Option<String>,
     /// Time of creation.
     #[serde(serialize_with = "epoch")]
     pub created_at: Timestamp,
@@ -419,6 +422,8 @@ pub struct EcsTask {
     /// ECS's explanation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_reason: Option<String>,
+    /// Health of its essential containers that have a health check.
+    pub health_status: HealthStatus,
 }
 
 impl EcsTask {
@@ -445,6 +450,32 @@ pub struct EcsContainer {
     /// Why the container ended, or why it never ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Result of its health check.
+    pub health_status: HealthStatus,
+}
+
+/// Result of a container's health check, or of all those of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HealthStatus {
+    /// The last check passed.
+    Healthy,
+    /// As many checks in a row failed as the task definition allows.
+    Unhealthy,
+    /// There is no check, or it has not come to a result yet.
+    Unknown,
+}
+
+impl HealthStatus {
+    /// The API's text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "HEALTHY",
+            Self::Unhealthy => "UNHEALTHY",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
 }
 
 /// Status of a task (ECS guide, "Task lifecycle").

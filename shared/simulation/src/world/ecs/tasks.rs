@@ -1,10 +1,10 @@
 //! Tasks: starting, stopping, and their API calls.
 
 use super::definitions::last_part;
-use super::scheduler::TaskPhase;
-use super::shapes::{EcsContainer, EcsFailure, EcsTask, LastStatus, ListTasks, RanTask, RunTask};
-use crate::world::agenda::{AgendaItem, later};
-use crate::world::balancer::{ElbTarget, HealthState};
+use super::health::ContainerCheck;
+use super::shapes::{EcsContainer, EcsFailure, EcsTask, HealthStatus, LastStatus, ListTasks, RanTask, RunTask};
+use crate::world::agenda::AgendaItem;
+use crate::world::balancer::ElbTarget;
 use crate::world::error::{client_exception, invalid_parameter};
 use crate::world::image::{Health, ImageBehaviour, RunTaskBehaviour, StartBehaviour};
 use crate::world::{ApiError, ApiResult, ServiceKey, TaskBackend, World, WorldChange, WorldEventKind};
@@ -27,8 +27,12 @@ pub(in crate::world) struct TaskState {
     pub(in crate::world) targets: Vec<(String, ElbTarget)>,
     /// The last health reported by an external backend.
     pub(in crate::world) reported_health: Option<bool>,
+    /// The health check of its container; none: its task definition has none.
+    pub(super) check: Option<ContainerCheck>,
+    /// Until when neither a deployment nor a scale-in stops it; none: it was never protected.
+    pub(super) protected_until: Option<Timestamp>,
     /// Its start has been counted as a success or a failure.
-    counted: bool,
+    pub(super) counted: bool,
 }
 
 /// A task to start.
@@ -255,11 +259,13 @@ impl World {
             stopped_at: None,
             stop_code: None,
             stopped_reason: None,
+            health_status: HealthStatus::Unknown,
         };
         if let Some(service) = new.service.as_ref().and_then(|key| self.services.get_mut(key)) {
             service.live.push(id.clone());
         }
         let state = TaskState {
+            check: self.definition(&shape.task_definition_arn).and_then(ContainerCheck::of),
             shape: shape.clone(),
             service: new.service,
             deployment: new.deployment,
@@ -267,6 +273,7 @@ impl World {
             image,
             targets: Vec::new(),
             reported_health: None,
+            protected_until: None,
             counted: false,
         };
         self.tasks.insert(id.clone(), state);
@@ -330,32 +337,25 @@ impl World {
         self.set_status(id, LastStatus::Running);
         let bindings = service.as_ref().and_then(|key| self.services.get(key));
         let bindings = bindings.map(|service| service.load_balancers.clone()).unwrap_or_default();
-        match (&service, bindings.first()) {
-            (Some(key), Some(first)) => {
-                let address = address.unwrap_or_else(|| {
-                    self.next_address += 1;
-                    let n = self.next_address;
-                    ElbTarget {
-                        id: format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
-                        port: first.container_port,
-                    }
-                });
-                let groups = || bindings.iter().map(|binding| binding.target_group_arn.clone());
-                if let Some(task) = self.tasks.get_mut(id) {
-                    task.targets = groups().map(|group| (group, address.clone())).collect();
+        if let (Some(key), Some(first)) = (&service, bindings.first()) {
+            let address = address.unwrap_or_else(|| {
+                self.next_address += 1;
+                let n = self.next_address;
+                ElbTarget {
+                    id: format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255),
+                    port: first.container_port,
                 }
-                for group in groups() {
-                    self.register(&group, address.clone(), Some(id.to_owned()));
-                    self.add_service_event(key, &format!("registered 1 targets in (target-group {group})"));
-                }
+            });
+            let groups = || bindings.iter().map(|binding| binding.target_group_arn.clone());
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.targets = groups().map(|group| (group, address.clone())).collect();
             }
-            (Some(key), None) => {
-                // Without health checks a running task counts as a success.
-                self.count_success(id);
-                self.wake_scheduler(key);
+            for group in groups() {
+                self.register(&group, address.clone(), Some(id.to_owned()));
+                self.add_service_event(key, &format!("registered 1 targets in (target-group {group})"));
             }
-            (None, _) => {}
         }
+        self.begin_health(id);
         if self.settings.backend == TaskBackend::External {
             return;
         }
@@ -468,85 +468,6 @@ impl World {
         self.after_ms(self.settings.timing.stopped_kept_ms, AgendaItem::Forget(id.to_owned()));
     }
 
-    /// After a change of a target's state: a task that became healthy counts as a success, one that fails its checks is
-    /// replaced.
-    pub(in crate::world) fn target_health_changed(&mut self, id: &str, state: HealthState) {
-        let Some(task) = self.tasks.get(id) else { return };
-        let Some(key) = task.service.clone() else { return };
-        let grace_period_end = self.grace_period_end(task).filter(|until| *until > self.now);
-        if self.phase(task) == TaskPhase::Healthy {
-            self.count_success(id);
-        }
-        if state == HealthState::Unhealthy
-            && let Some(until) = grace_period_end
-        {
-            self.at(until, AgendaItem::Schedule(key.clone()));
-        }
-        self.wake_scheduler(&key);
-    }
-
-    /// Until when failed health checks of a task are ignored.
-    fn grace_period_end(&self, task: &TaskState) -> Option<Timestamp> {
-        let grace = self.services.get(task.service.as_ref()?)?.grace_s;
-        Some(later(task.shape.started_at?, u64::from(grace) * 1000))
-    }
-
-    /// Stops the tasks of a service whose targets fail their checks; the scheduler starts replacements.
-    pub(super) fn stop_unhealthy(&mut self, key: &ServiceKey) {
-        let Some(service) = self.services.get(key) else { return };
-        let is_unhealthy = |(group, target): &&(String, ElbTarget)| {
-            let found = self.groups.get(group).and_then(|group| group.targets.get(target));
-            found.is_some_and(|target| target.state == HealthState::Unhealthy)
-        };
-        let failing = service.live.iter().filter_map(|id| {
-            let task = self.tasks.get(id)?;
-            let failed = task.targets.iter().find(is_unhealthy)?.clone();
-            self.grace_period_end(task).is_none_or(|until| until <= self.now).then(|| (id.clone(), failed))
-        });
-        for (id, (group, target)) in failing.collect::<Vec<_>>() {
-            let event = format!(
-                "(task {id}) (port {}) is unhealthy in (target-group {group}) due to (reason Health checks failed)",
-                target.port
-            );
-            self.add_service_event(key, &event);
-            let words = format!("Task failed ELB health checks in (target-group {group})");
-            self.changed(|_| Some(WorldChange::TaskDied { service: key.clone() }));
-            self.begin_stop(&id, "ServiceSchedulerInitiated", &words);
-            self.count_failure(&id);
-        }
-    }
-
-    /// Health of a task's target, as reported by an external backend.
-    pub(in crate::world) fn task_health_found(&mut self, id: &str, state: HealthState) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        task.reported_health = Some(state == HealthState::Healthy);
-        for (group, target) in task.targets.clone() {
-            self.set_health(&group, &target, state);
-        }
-    }
-
-    fn count_success(&mut self, id: &str) {
-        self.count_start(id, true);
-    }
-
-    fn count_failure(&mut self, id: &str) {
-        self.count_start(id, false);
-    }
-
-    fn count_start(&mut self, id: &str, success: bool) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        if std::mem::replace(&mut task.counted, true) {
-            return;
-        }
-        if let (Some(key), Some(deployment)) = (task.service.clone(), task.deployment.clone()) {
-            if success {
-                self.note_success(&key, &deployment);
-            } else {
-                self.note_failure(&key, &deployment);
-            }
-        }
-    }
-
     fn set_status(&mut self, id: &str, status: LastStatus) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.shape.last_status = status;
@@ -590,5 +511,6 @@ fn provisioning(definition: &Value) -> EcsContainer {
         last_status: LastStatus::Pending,
         exit_code: None,
         reason: None,
+        health_status: HealthStatus::Unknown,
     }
 }

@@ -68,7 +68,7 @@ impl DayRun {
             let began = entries.iter().rfind(|entry| enters(entry, "preflight"));
             let changed_aws = entries
                 .iter()
-                .any(|entry| matches!(entry.fact, Fact::TaskDefinitionReady { .. } | Fact::WeightsDecided { .. }));
+                .any(|entry| matches!(entry.fact, Fact::VersionReady { .. } | Fact::WeightsDecided { .. }));
             let violation_of =
                 |words: String| Err(self.violation_of(&PRODUCTION_WAS_APPROVED, &prod, format!("#{number}: {words}")));
             // What is in production already, and whose traffic somebody else moved, gets it back without a gate.

@@ -100,8 +100,8 @@ impl DayRun {
                 return Ok(());
             }
             if by_hand {
-                let stable = self.pipeline.state(target).stable.map_or(Slot::Blue, |stable| stable.slot);
-                self.edit_weights(target, if stable == Slot::Blue { 100 } else { 0 });
+                let stable = self.pipeline.state(target).stable.and_then(|stable| stable.slot);
+                self.edit_weights(target, if stable == Some(Slot::Green) { 0 } else { 100 });
             } else {
                 self.pipeline.ask(target, Instruction::Rollback, carol(), ROLLBACK_REASON);
             }

@@ -16,7 +16,7 @@ fn at(second: i64) -> Timestamp {
 
 /// Asks about tasks of [`NEW`] since second 1000.
 fn query() -> FailedStartsQuery {
-    FailedStartsQuery { slot: Slot::Green, task_definition: NEW.to_owned(), since: at(1000), compare_with: None }
+    FailedStartsQuery { slot: Some(Slot::Green), version: NEW.to_owned(), since: at(1000), compare_with: None }
 }
 
 fn deployment<'a>(status: &'a str, task_definition: &'a str, state: &'a str) -> EcsDeployment<'a> {
@@ -211,6 +211,155 @@ fn the_newest_placement_failure_since_the_start_is_reported() {
         let unasked = service.reading(events.iter().copied(), None).expect("a reading");
         assert_eq!(unasked.placement_failure, None, "nobody asked");
     }
+}
+
+/// A service deployment to this task definition; `None`: its revision is unknown.
+fn record<'a>(status: &'a str, task_definition: Option<&'a str>) -> EcsServiceDeployment<'a> {
+    EcsServiceDeployment {
+        status: Some(status),
+        reason: Some("Service deployment stopped."),
+        task_definition,
+        image_digest: Some("sha256:new"),
+    }
+}
+
+/// The reading of a service in place, without a query.
+fn workload_of(service: &EcsService<'_>, newest: Option<EcsServiceDeployment<'_>>) -> WorkloadReading {
+    service.workload(std::iter::empty(), None, newest.as_ref()).expect("a reading")
+}
+
+/// How far ECS is with a primary deployment of [`NEW`] in this state, created at second 1050.
+fn rollout_of(state: &str, newest: Option<EcsServiceDeployment<'_>>) -> RolloutReading {
+    let primary = EcsDeployment { created_at: Some(at(1050)), ..deployment("PRIMARY", NEW, state) };
+    workload_of(&service(&[primary]), newest).rollout
+}
+
+#[test]
+fn a_replacement_is_complete_only_if_its_record_agrees() {
+    let in_progress = || RolloutReading::InProgress { since: Some(at(1050)) };
+    assert_eq!(rollout_of("COMPLETED", Some(record("SUCCESSFUL", Some(NEW)))), RolloutReading::Complete);
+    for status in ["PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS"] {
+        assert_eq!(rollout_of("COMPLETED", Some(record(status, Some(NEW)))), in_progress(), "{status}");
+    }
+    assert_eq!(rollout_of("IN_PROGRESS", Some(record("SUCCESSFUL", Some(NEW)))), in_progress());
+}
+
+#[test]
+fn a_replacement_without_a_record_of_its_own_is_judged_by_the_service_alone() {
+    // Last deployed before October 2024; of another version; with a revision that is unknown.
+    let records = [None, Some(record("ROLLBACK_SUCCESSFUL", Some(OLD))), Some(record("STOPPED", None))];
+    for newest in records {
+        assert_eq!(rollout_of("COMPLETED", newest), RolloutReading::Complete, "{newest:?}");
+        let in_progress = RolloutReading::InProgress { since: Some(at(1050)) };
+        assert_eq!(rollout_of("IN_PROGRESS", newest), in_progress, "{newest:?}");
+    }
+}
+
+#[test]
+fn a_replacement_that_ecs_gave_up_has_failed_with_its_reason() {
+    let failed = |reason: &str| RolloutReading::Failed { reason: reason.to_owned() };
+    for newest in [None, Some(record("SUCCESSFUL", Some(NEW))), Some(record("IN_PROGRESS", Some(OLD)))] {
+        assert_eq!(rollout_of("FAILED", newest), failed(BREAKER), "{newest:?}");
+    }
+    for status in ["STOPPED", "ROLLBACK_FAILED", "ROLLBACK_SUCCESSFUL"] {
+        for state in ["IN_PROGRESS", "COMPLETED"] {
+            let newest = record(status, Some(NEW));
+            assert_eq!(rollout_of(state, Some(newest)), failed("Service deployment stopped."), "{status} {state}");
+            let unexplained = EcsServiceDeployment { reason: None, ..newest };
+            let reason = "ECS gave the deployment up, without a reason";
+            assert_eq!(rollout_of(state, Some(unexplained)), failed(reason), "{status} {state}");
+        }
+    }
+}
+
+#[test]
+fn tasks_of_other_versions_are_counted_while_they_run_or_start() {
+    let with = |deployment: EcsDeployment<'static>, [running, pending]: [u32; 2]| EcsDeployment {
+        running,
+        pending,
+        ..deployment
+    };
+    let deployments = [
+        with(deployment("PRIMARY", NEW, "IN_PROGRESS"), [2, 1]),
+        with(deployment("ACTIVE", OLD, "COMPLETED"), [1, 2]),
+        with(deployment("ACTIVE", "arn:aws:ecs:eu-west-1:123456789012:task-definition/api:6", "FAILED"), [1, 0]),
+    ];
+    let reading = workload_of(&EcsService { desired: 3, running: 4, pending: 3, ..service(&deployments) }, None);
+    assert_eq!((reading.version.as_str(), reading.desired), (NEW, 3));
+    assert_eq!((reading.running, reading.others), (2, 4));
+}
+
+#[test]
+fn a_digest_is_reported_only_of_the_version_that_is_set() {
+    let service = service(&[deployment("PRIMARY", NEW, "COMPLETED")]);
+    let cases = [
+        (Some(record("SUCCESSFUL", Some(NEW))), Some("sha256:new")),
+        (Some(record("SUCCESSFUL", Some(OLD))), None),
+        (Some(record("SUCCESSFUL", None)), None),
+        (None, None),
+    ];
+    for (newest, digest) in cases {
+        assert_eq!(workload_of(&service, newest).digest.as_deref(), digest, "{newest:?}");
+    }
+}
+
+#[test]
+fn a_service_in_place_reports_how_its_tasks_are_placed() {
+    let service = service(&[deployment("PRIMARY", NEW, "IN_PROGRESS")]);
+    let query = FailedStartsQuery { slot: None, ..query() };
+    let place = "(service api) was unable to place a task.";
+    let events = [event(1300, place), event(900, place)].into_iter();
+    let reading = service.workload(events, Some(&query), None).expect("a reading");
+    let failure = ServiceEvent { message: place.to_owned(), at: at(1300) };
+    assert_eq!((reading.placed_by, reading.placement_failure), (vec!["FARGATE".to_owned()], Some(failure)));
+
+    let other = EcsService { controller: Some("EXTERNAL"), deployments: vec![], ..service };
+    let reason = other.workload(std::iter::empty(), None, None).expect_err("no primary deployment");
+    assert_eq!(reason, "the service has no primary deployment (its deployment controller is EXTERNAL)");
+}
+
+#[test]
+fn a_task_is_healthy_by_its_health_check_or_after_40_seconds() {
+    let running = EcsTask {
+        arn: Some("task"),
+        task_definition: Some(NEW),
+        last_status: Some("RUNNING"),
+        started_at: Some(at(1000)),
+        ..EcsTask::default()
+    };
+    let checked = |health_status| EcsTask { health_status: Some(health_status), ..running };
+    // The task, the time in seconds, and whether it is healthy then.
+    let cases = [
+        (running, 1039, false),
+        (running, 1040, true),
+        (EcsTask { started_at: None, ..running }, 1040, false),
+        (EcsTask { last_status: Some("PENDING"), ..running }, 1040, false),
+        (checked("HEALTHY"), 1001, true),
+        (checked("UNHEALTHY"), 1040, false),
+        (checked("UNKNOWN"), 1039, false),
+        (checked("UNKNOWN"), 1040, true),
+        (EcsTask { last_status: Some("DEPROVISIONING"), ..checked("HEALTHY") }, 1040, false),
+        (EcsTask { task_definition: Some(OLD), ..checked("HEALTHY") }, 1040, false),
+    ];
+    for (task, second, healthy) in cases {
+        let reading = tasks_reading([task].into_iter(), NEW, &BTreeSet::new(), at(second));
+        assert_eq!(reading, TasksReading { healthy: u32::from(healthy), protected: 0 }, "{task:?} at {second}");
+    }
+}
+
+#[test]
+fn only_protected_tasks_of_other_versions_are_counted_as_protected() {
+    let task = |arn, task_definition| EcsTask { arn, task_definition: Some(task_definition), ..EcsTask::default() };
+    let tasks = [
+        task(Some("new"), NEW),
+        task(Some("old"), OLD),
+        task(Some("busy"), OLD),
+        task(Some("oldest"), "arn:aws:ecs:eu-west-1:123456789012:task-definition/api:6"),
+        task(None, OLD),
+    ];
+    let protected: BTreeSet<String> = ["new", "busy", "oldest"].map(str::to_owned).into();
+    let reading = tasks_reading(tasks.into_iter(), NEW, &protected, at(1040));
+    assert_eq!(reading, TasksReading { healthy: 0, protected: 2 });
 }
 
 /// A task of [`NEW`] that stopped at second 1100.

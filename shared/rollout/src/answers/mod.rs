@@ -1,4 +1,4 @@
-//! What a platform's answers mean: pure functions from plain descriptions of the answers to the core's readings.
+//! What AWS's answers mean: pure functions from plain descriptions of the answers to the core's readings.
 //!
 //! The AWS adapter fills the descriptions from the SDK's types and the simulation fills them from its model, so that
 //! both judge by the same rules. The descriptions hold AWS's own words (`COMPLETED`, `EssentialContainerExited`); a

@@ -3,8 +3,13 @@
 
 use super::one_line;
 use crate::observation::{FailedStartsQuery, HookTask};
-use crate::snapshot::{Autoscaling, FailedStart, ServiceEvent, SideReading, TargetHealth, TaskReading};
+use crate::snapshot::{
+    Autoscaling, FailedStart, RolloutReading, ServiceEvent, SideReading, TargetHealth, TaskReading, TasksReading,
+    WorkloadReading,
+};
+use crate::time::Seconds;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// Maximum number of failed starts that are listed.
 const MAX_FAILED_STARTS: usize = 10;
@@ -36,6 +41,10 @@ const UNHEALTHY: [&str; 3] =
 
 /// Start of the stop reason of a task that was scaled in or replaced.
 const SCALED_IN: &str = "Scaling activity initiated";
+
+/// After this long in `RUNNING`, a task without container health checks counts as healthy (API reference,
+/// `DeploymentConfiguration`, `minimumHealthyPercent`).
+const HEALTHY_AFTER: Seconds = Seconds(40);
 
 /// `stopCode` of a task of which an essential container has exited.
 const ESSENTIAL_CONTAINER_EXITED: &str = "EssentialContainerExited";
@@ -76,8 +85,28 @@ pub struct EcsDeployment<'a> {
     pub rollout_state_reason: Option<&'a str>,
     /// Tasks that failed in a row; 0 once one has succeeded.
     pub failed_tasks: u32,
+    /// Its running tasks.
+    pub running: u32,
+    /// Its pending tasks.
+    pub pending: u32,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
+}
+
+/// The newest service deployment, as `DescribeServiceDeployments` and `DescribeServiceRevisions` return it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EcsServiceDeployment<'a> {
+    /// `PENDING`, `IN_PROGRESS`, `SUCCESSFUL`, `STOP_REQUESTED`, `STOPPED`, `ROLLBACK_REQUESTED`,
+    /// `ROLLBACK_IN_PROGRESS`, `ROLLBACK_SUCCESSFUL` or `ROLLBACK_FAILED`.
+    pub status: Option<&'a str>,
+    /// ECS's explanation of the status, or of its rollback.
+    pub reason: Option<&'a str>,
+    /// ARN of the task definition of its target revision; `None`: unknown.
+    pub task_definition: Option<&'a str>,
+    /// Digest of the policy's container in its target revision, as ECS resolved it; `None`: unknown.
+    pub image_digest: Option<&'a str>,
 }
 
 /// An item of a capacity provider strategy.
@@ -118,6 +147,10 @@ pub struct EcsTask<'a> {
     pub stopping_at: Option<Timestamp>,
     /// When the task had stopped.
     pub stopped_at: Option<Timestamp>,
+    /// When it began to run.
+    pub started_at: Option<Timestamp>,
+    /// `HEALTHY`, `UNHEALTHY` or `UNKNOWN`: of its essential containers that have a health check.
+    pub health_status: Option<&'a str>,
 }
 
 /// A container of a task.
@@ -135,7 +168,7 @@ pub struct EcsContainer<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceReading {
     /// ARN of the task definition of the primary deployment.
-    pub task_definition: String,
+    pub version: String,
     /// Number of tasks that the service shall run.
     pub desired: u32,
     /// Running tasks, including those of older deployments.
@@ -165,7 +198,7 @@ impl ServiceReading {
         autoscaling: Option<Autoscaling>,
     ) -> SideReading {
         SideReading {
-            task_definition: self.task_definition,
+            version: self.version,
             image,
             desired: self.desired,
             running: self.running,
@@ -209,7 +242,7 @@ impl<'a> EcsService<'a> {
             None => (None, None),
         };
         Ok(ServiceReading {
-            task_definition: task_definition.to_owned(),
+            version: task_definition.to_owned(),
             desired: self.desired,
             running: self.running,
             pending: self.pending,
@@ -218,6 +251,40 @@ impl<'a> EcsService<'a> {
             stalled: primary.has_failed(),
             placed_by: self.placed_by(),
             placement_failure,
+        })
+    }
+
+    /// Reading of the service of a target that changes its version in place, without what its tasks and its target
+    /// groups say. `newest`: its newest service deployment, where it was read and ECS has one: services that were last
+    /// deployed before October 2024 have none.
+    ///
+    /// # Errors
+    /// As [`Self::reading`].
+    pub fn workload<'e>(
+        &self,
+        events: impl Iterator<Item = EcsServiceEvent<'e>> + Clone,
+        query: Option<&FailedStartsQuery>,
+        newest: Option<&EcsServiceDeployment<'_>>,
+    ) -> Result<WorkloadReading, String> {
+        let seen = self.reading(events, query)?;
+        let Some(primary) = self.primary() else { return Err("the service has no primary deployment".to_owned()) };
+        let others = self.deployments.iter().filter(|deployment| !deployment.is_primary());
+        let of_it = newest.filter(|newest| newest.task_definition == Some(seen.version.as_str()));
+        Ok(WorkloadReading {
+            digest: of_it.and_then(|newest| newest.image_digest).map(str::to_owned),
+            gave_up: seen.circuit_breaker_reason.clone().filter(|_| !primary.has_failed()),
+            rollout: rollout(primary, seen.circuit_breaker_reason, newest),
+            version: seen.version,
+            image: None,
+            desired: seen.desired,
+            running: primary.running,
+            others: others.map(|deployment| deployment.running + deployment.pending).sum(),
+            tasks: None,
+            failed_starts: Vec::new(),
+            failed_tasks: 0,
+            placed_by: seen.placed_by,
+            placement_failure: seen.placement_failure,
+            targets: None,
         })
     }
 
@@ -275,8 +342,7 @@ impl<'a> EcsService<'a> {
         let failed = |deployment: &EcsDeployment<'_>| {
             deployment.has_failed() && deployment.updated_at.is_none_or(|at| at >= query.since)
         };
-        let is_queried =
-            |deployment: &EcsDeployment<'_>| deployment.task_definition == Some(query.task_definition.as_str());
+        let is_queried = |deployment: &EcsDeployment<'_>| deployment.task_definition == Some(query.version.as_str());
         let verdict = |deployment: &EcsDeployment<'_>| {
             one_line(deployment.rollout_state_reason.unwrap_or("ECS gave the deployment up, without a reason"))
         };
@@ -303,6 +369,62 @@ impl EcsDeployment<'_> {
     fn has_failed(&self) -> bool {
         self.rollout_state == Some("FAILED")
     }
+}
+
+/// How far ECS is with the primary deployment. It is complete only if its record says so as well: `COMPLETED` alone
+/// also follows a rollback by ECS to the version that is primary now.
+fn rollout(
+    primary: &EcsDeployment<'_>,
+    circuit_breaker_reason: Option<String>,
+    newest: Option<&EcsServiceDeployment<'_>>,
+) -> RolloutReading {
+    if let Some(reason) = circuit_breaker_reason.filter(|_| primary.has_failed()) {
+        return RolloutReading::Failed { reason };
+    }
+    let newest = newest.filter(|newest| newest.task_definition.is_none_or(|of| Some(of) == primary.task_definition));
+    let has_record = newest.is_some_and(|newest| newest.task_definition.is_some());
+    let gave_up = |reason: Option<&str>| {
+        let reason = one_line(reason.unwrap_or("ECS gave the deployment up, without a reason"));
+        RolloutReading::Failed { reason }
+    };
+    if primary.has_failed() {
+        return gave_up(primary.rollout_state_reason);
+    }
+    let completed = primary.rollout_state == Some("COMPLETED");
+    match newest.filter(|_| has_record).and_then(|newest| newest.status) {
+        Some("SUCCESSFUL") | None if completed => RolloutReading::Complete,
+        // Of the deployment whose target this version is: it was stopped or rolled back by ECS, and the version is set
+        // nevertheless.
+        Some("STOPPED" | "ROLLBACK_FAILED" | "ROLLBACK_SUCCESSFUL") => gave_up(newest.and_then(|newest| newest.reason)),
+        _ => RolloutReading::InProgress { since: primary.created_at },
+    }
+}
+
+/// What the tasks of a service tell. `protected`: ARNs of tasks that are protected. A task whose container health check
+/// has not been evaluated yet is not told apart from one without: ECS does not call the deployment complete before the
+/// check has passed.
+#[must_use]
+pub fn tasks_reading<'t>(
+    tasks: impl Iterator<Item = EcsTask<'t>>,
+    version: &str,
+    protected: &BTreeSet<String>,
+    now: Timestamp,
+) -> TasksReading {
+    let (mut healthy, mut protected_others) = (0, 0);
+    for task in tasks {
+        if task.task_definition != Some(version) {
+            protected_others += u32::from(task.arn.is_some_and(|arn| protected.contains(arn)));
+            continue;
+        }
+        let runs = task.last_status == Some("RUNNING");
+        let long_enough = task.started_at.is_some_and(|at| now >= HEALTHY_AFTER.after(at));
+        healthy += u32::from(match task.health_status {
+            Some("HEALTHY") => runs,
+            Some("UNHEALTHY") => false,
+            _ => runs && long_enough,
+        });
+    }
+    TasksReading { healthy, protected: protected_others }
 }
 
 /// Whether a service that was found can be used.
@@ -381,7 +503,7 @@ pub fn failed_start<'c>(
 ) -> Option<FailedStart> {
     let at = task.stopped_at.or(task.stopping_at)?;
     let arn = task.arn?;
-    let is_queried = task.task_definition == Some(query.task_definition.as_str()) && at >= query.since;
+    let is_queried = task.task_definition == Some(query.version.as_str()) && at >= query.since;
     let counts = is_queried && stopped_by_itself(task);
     counts.then(|| FailedStart { task: arn.to_owned(), reason: stop_reason(task, containers), at })
 }

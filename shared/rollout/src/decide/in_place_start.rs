@@ -1,0 +1,96 @@
+//! Preflight of a deployment that replaces one version by the next in place: what runs before, and whether the platform
+//! is still busy with it.
+
+use super::asleep;
+use super::health;
+use super::in_place_rollback::short_version;
+use super::preflight::{Blocker, Preflight, alarm_blocker, with_passed};
+use super::replacement;
+use super::transition::{Change, Transition};
+use crate::deployment::{Deployment, Purpose};
+use crate::in_place::{InPlace, VersionBefore};
+use crate::journal::Fact;
+use crate::snapshot::{Reading, RolloutReading, WorkloadReading};
+use crate::target::StableSide;
+use crate::verdict::Verdict;
+use crate::weighted::Registering;
+use jiff::Timestamp;
+
+/// Starts the deployment unless something blocks it.
+pub(super) fn step(preflight: &Preflight<'_>) -> Transition {
+    let Preflight { context, deployment, snapshot, .. } = *preflight;
+    if deployment.purpose == Purpose::Repair {
+        let reason = "there are no weights to restore; nothing was changed";
+        return Transition::end(deployment.clone(), Verdict::Succeeded, reason);
+    }
+    let workload = match &snapshot.workload {
+        Reading::Known(workload) => workload,
+        Reading::Unknown(reason) => return preflight.blocked(Blocker::Unreadable(replacement::unread(reason))),
+    };
+    if asleep::is_asleep(context.state, snapshot) {
+        return asleep::back_to_gates(context, deployment, &preflight.preparing);
+    }
+    if let Some(blocker) = busy(deployment, workload, context.now) {
+        return preflight.blocked(blocker);
+    }
+    // An alarm that may fire at the start is not judged until it has been OK, as if a person had accepted it.
+    let passed = health::passed_at_start(deployment, snapshot, context.now);
+    let begun = with_passed(deployment, &passed);
+    if let Some(blocker) = alarm_blocker(&begun, snapshot, context.now) {
+        return preflight.blocked(blocker);
+    }
+    let runs_it = workload.image.as_deref() == Some(deployment.release.image.as_str());
+    let is_live = runs_it && workload.rollout == RolloutReading::Complete;
+    if let Some(held) = preflight.held_before_start(is_live) {
+        return held;
+    }
+    let found = Fact::WorkloadFound { version: workload.version.clone(), running: workload.running };
+    if is_live && deployment.purpose == Purpose::Deploy {
+        return already_live(preflight, workload).fact(found);
+    }
+    let template = preflight.preparing.version.clone().unwrap_or_else(|| workload.version.clone());
+    let deadline = deployment.policy.deadlines.register.after(context.now);
+    let registering = Registering { deadline, template, registered: None };
+    let in_place = InPlace::new(VersionBefore::seen(workload), registering);
+    let passed = passed.into_iter().map(|(alarm, reason)| Change::Fact(Fact::AlarmPassed { alarm, reason }));
+    let entered = Transition::enter(begun.with_in_place(in_place), deployment.release.tag.clone());
+    entered.fact(found).changes(passed)
+}
+
+/// The release runs already: the ledger learns that, and the deployment's record says so.
+fn already_live(preflight: &Preflight<'_>, workload: &WorkloadReading) -> Transition {
+    let deployment = preflight.deployment;
+    let stable = StableSide {
+        slot: None,
+        version: workload.version.clone(),
+        release: Some(deployment.release.clone()),
+        since: preflight.context.now,
+        forward_only: deployment.options.forward_only,
+        train: deployment.options.train.clone(),
+    };
+    let reason = "it was live already; nothing was changed";
+    let ended = Transition::end(deployment.clone(), Verdict::Succeeded, reason);
+    ended.change(Change::Stable(Box::new(stable)))
+}
+
+/// Why the platform is not done with the version before; `None`: it is, it has given up on it, or it has had as long as
+/// a deployment may take: a version that never comes up must not keep its own repair from starting.
+fn busy(deployment: &Deployment, workload: &WorkloadReading, now: Timestamp) -> Option<Blocker> {
+    let RolloutReading::InProgress { since } = &workload.rollout else {
+        let nothing_runs = workload.desired == 0;
+        return nothing_runs.then(|| {
+            let reason = "the workload is scaled to 0, and nothing was ever deployed here: scale it up first";
+            Blocker::Observed(reason.to_owned())
+        });
+    };
+    let patience = deployment.policy.deadlines.healthy;
+    let ends = since.map(|since| patience.after(since));
+    if ends.is_some_and(|ends| now >= ends) {
+        return None;
+    }
+    let version = short_version(&workload.version);
+    let (running, desired, others) = (workload.running, workload.desired, workload.others);
+    Some(Blocker::Observed(format!(
+        "ECS is still replacing what runs by {version}: {running} of {desired} tasks run, and {others} of other versions"
+    )))
+}
