@@ -148,7 +148,7 @@ impl RollbackPath {
     }
 
     /// The same, to an equal version that was registered in place of the one before.
-    pub(crate) fn to_equal(self, version: String) -> Self {
+    pub(crate) fn with_version(self, version: String) -> Self {
         Self { before: VersionBefore { version, ..self.before } }
     }
 }

@@ -139,7 +139,7 @@ fn registered(deployment: Deployment, version: &str) -> Deployment {
                 InPlaceStage::Registering(registering) => InPlaceStage::Registering(of(registering)),
                 InPlaceStage::RollingBack(rollback) if rollback.step == in_place::RollbackStep::Registering => {
                     let step = in_place::RollbackStep::start();
-                    let path = rollback.path.to_equal(version.to_owned());
+                    let path = rollback.path.with_version(version.to_owned());
                     InPlaceStage::RollingBack(in_place::Rollback { path, step, ..rollback })
                 }
                 _ => return deployment,

@@ -222,7 +222,7 @@ impl TargetFixture {
             return;
         }
         for slot in Slot::BOTH {
-            if self.snapshot.rules.first().is_some() && self.weights().of(slot) > 0 {
+            if !self.snapshot.rules.is_empty() && self.weights().of(slot) > 0 {
                 self.last_traffic.insert(slot, self.now);
             }
         }

@@ -22,8 +22,8 @@ pub(super) struct SceneNames {
 /// Names of what runs a target.
 #[derive(Debug)]
 enum PlatformNames {
-    Pair(PairNames),
-    Rolling(RollingNames),
+    Pair(Box<PairNames>),
+    Rolling(Box<RollingNames>),
 }
 
 impl SceneNames {
@@ -55,7 +55,7 @@ impl From<PairNames> for SceneNames {
             repository: names.repository.clone(),
             repository_uri: names.repository_uri.clone(),
             registry: names.registry(),
-            of_platform: PlatformNames::Pair(names),
+            of_platform: PlatformNames::Pair(Box::new(names)),
         }
     }
 }
@@ -66,7 +66,7 @@ impl From<RollingNames> for SceneNames {
             repository: names.repository.clone(),
             repository_uri: names.repository_uri.clone(),
             registry: names.registry(),
-            of_platform: PlatformNames::Rolling(names),
+            of_platform: PlatformNames::Rolling(Box::new(names)),
         }
     }
 }

@@ -233,11 +233,7 @@ impl Worker {
     }
 
     pub fn versions_set(&self) -> Vec<&str> {
-        let set = |effect| match effect {
-            &Effect::ReplaceVersion { ref version } => Some(version.as_str()),
-            _ => None,
-        };
-        let mut versions: Vec<_> = self.effects.iter().filter_map(set).collect();
+        let mut versions: Vec<_> = self.effects.iter().filter_map(version_set).collect();
         versions.dedup();
         versions
     }
@@ -249,5 +245,13 @@ impl Worker {
     pub fn fire_alarm(&mut self) {
         let firing = AlarmReading::Firing { reason: "the queue grows".to_owned() };
         self.snapshot.alarms = Reading::Known([("api-5xx".to_owned(), firing)].into());
+    }
+}
+
+/// The version that an effect sets.
+fn version_set(effect: &Effect) -> Option<&str> {
+    match effect {
+        Effect::ReplaceVersion { version } => Some(version.as_str()),
+        _ => None,
     }
 }

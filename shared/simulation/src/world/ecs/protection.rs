@@ -48,6 +48,9 @@ pub struct UpdateTaskProtection {
     pub expires_in_minutes: Option<i64>,
 }
 
+/// Ids of tasks, each with its service, and failures for others.
+type Protectable = (Vec<(String, ServiceKey)>, Vec<EcsFailure>);
+
 impl World {
     /// `GetTaskProtection`, at most 100 ids or ARNs.
     ///
@@ -122,7 +125,7 @@ impl World {
         cluster: &str,
         tasks: &[String],
         max: usize,
-    ) -> ApiResult<(Vec<(String, ServiceKey)>, Vec<EcsFailure>)> {
+    ) -> ApiResult<Protectable> {
         self.cluster_name(cluster)?;
         if tasks.is_empty() || tasks.len() > max {
             return Err(invalid_parameter(format!("Tasks must have from 1 to {max} elements.")));
